@@ -1,0 +1,39 @@
+{# A table with a column `day`, kept as one Parquet file a day: the SQL builds all days of the run at once, the plugin
+   refuses rows outside them and writes a file for each day, empty ones too. #}
+{% materialization by_day, adapter='duckdb' %}
+  {{ return(lake_table(is_by_day=true)) }}
+{% endmaterialization %}
+
+{# A table kept as one Parquet file. #}
+{% materialization whole, adapter='duckdb' %}
+  {{ return(lake_table(is_by_day=false)) }}
+{% endmaterialization %}
+
+{% macro lake_table(is_by_day) %}
+  {%- set target = this.incorporate(type='view') -%}
+  {%- set built = api.Relation.create(
+    database=this.database, schema=this.schema, identifier=this.identifier ~ '__built', type='table'
+  ) -%}
+
+  {{ run_hooks(pre_hooks, inside_transaction=False) }}
+  {% call statement('drop_built') -%}
+    drop table if exists {{ built }}
+  {%- endcall %}
+  {{ run_hooks(pre_hooks, inside_transaction=True) }}
+
+  {% call statement('main') -%}
+    {{ create_table_as(False, built, compiled_code) }}
+  {%- endcall %}
+
+  {{ run_hooks(post_hooks, inside_transaction=True) }}
+  {#- The plugin reads with a cursor of its own, which sees committed tables only. -#}
+  {% do adapter.commit() %}
+  {% do adapter.store_relation('lake', built, adapter.get_columns_in_relation(built), '', 'parquet', {
+    'model': model.name, 'is_by_day': is_by_day, 'key': config.get('meta', {}).get('key', []), 'view': target | string
+  }) %}
+  {% call statement('drop_built', auto_begin=False) -%}
+    drop table {{ built }}
+  {%- endcall %}
+  {{ run_hooks(post_hooks, inside_transaction=False) }}
+  {{ return({'relations': [target]}) }}
+{% endmacro %}

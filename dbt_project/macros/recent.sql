@@ -1,0 +1,121 @@
+{# What was known about flights that share `columns`, over the hours before each moment of asking: a CTE body.
+
+   Events and questions stand in one table in the order of their times, with running totals. Each question is put
+   twice or more, once at its own moment and once at the start of every window; the difference of two totals is what
+   became known in between. An event known at the very moment is counted, a later one cannot be. Running totals cost a
+   third of RANGE frames, whose sums DuckDB computes anew for each row, and every adapter has them.
+
+   Totals are whole numbers, exact as double, and divided once, last: the result does not depend on what else the
+   table holds. (As bigint they would cost four times as much: DuckDB sums those in 128 bits.)
+
+   windows: name -> measures of `recent_measure`. Columns come out as <prefix>_<measure>_<window>. #}
+{% macro recent(prefix, columns, windows) %}
+    {%- set keys = columns | join(', ') %}
+    {%- set totals = recent_totals(windows) %}
+    select
+        {{ keys }},
+        asked_at as prediction_at
+        {%- for window, measures in windows.items() %}
+        {%- for measure in measures %},
+        {{ recent_measure(measure, window) }} as {{ prefix }}_{{ measure }}_{{ window }}
+        {%- endfor %}
+        {%- endfor %}
+    from (
+        select
+            {{ keys }},
+            asked_at
+            {%- for window in windows %}
+            {%- for total in totals %},
+            max(case when since = 'now' then {{ total }} end)
+                - max(case when since = '{{ window }}' then {{ total }} end) as {{ total }}_{{ window }}
+            {%- endfor %}
+            {%- endfor %}
+        from (
+            select
+                {{ keys }},
+                asked_at,
+                since
+                {%- for total in totals %},
+                sum({{ total }}) over so_far as {{ total }}
+                {%- endfor %}
+            from (
+                select
+                    {{ keys }},
+                    known_at as moment,
+                    cast(null as timestamp) as asked_at,
+                    cast(null as varchar) as since
+                    {%- for total, sum in totals.items() %},
+                    cast({{ sum }} as double) as {{ total }}
+                    {%- endfor %}
+                from events
+                group by {{ keys }}, known_at
+                {%- for since, interval in recent_intervals().items() if since == 'now' or since in windows %}
+                union all
+                select distinct
+                    {{ keys }},
+                    prediction_at - interval '{{ interval }}',
+                    prediction_at,
+                    '{{ since }}'
+                    {%- for total in totals %},
+                    cast(0 as double)
+                    {%- endfor %}
+                from flights
+                {%- endfor %}
+            ) as moments
+            window so_far as (
+                partition by {{ keys }} order by moment range between unbounded preceding and current row
+            )
+        ) as running
+        where since is not null
+        group by {{ keys }}, asked_at
+    ) as known
+{% endmacro %}
+
+{% macro recent_intervals() %}
+  {%- do return({'now': '0 hours', '3h': '3 hours', '24h': '24 hours', '28d': '28 days'}) -%}
+{% endmacro %}
+
+{# The totals that the measures of some windows need, and how events add up to them. #}
+{% macro recent_totals(windows) %}
+  {%- set sums = {
+    'departures': "count(departure_delay_minutes)",
+    'departure_delay': "coalesce(sum(departure_delay_minutes), 0)",
+    'arrivals': "count(arrival_delay_minutes)",
+    'arrival_delay': "coalesce(sum(arrival_delay_minutes), 0)",
+    'late': "count(case when arrival_delay_minutes > 15 then 1 end)",
+    'cancelled': "count(case when event = 'cancelled' then 1 end)",
+    'overdue': "sum(overdue_change)",
+  } -%}
+  {%- set needs = {
+    'departures': ['departures'],
+    'departure_delay_minutes': ['departures', 'departure_delay'],
+    'arrivals': ['arrivals'],
+    'arrival_delay_minutes': ['arrivals', 'arrival_delay'],
+    'late_share': ['arrivals', 'late'],
+    'cancelled_share': ['departures', 'cancelled'],
+    'overdue': ['overdue'],
+  } -%}
+  {%- set needed = {} -%}
+  {%- for measures in windows.values() -%}
+    {%- for measure in measures -%}
+      {%- for total in needs[measure] -%}
+        {%- do needed.update({total: sums[total]}) -%}
+      {%- endfor -%}
+    {%- endfor -%}
+  {%- endfor -%}
+  {%- do return(needed) -%}
+{% endmacro %}
+
+{% macro recent_measure(measure, window) -%}
+  {%- if measure == 'departure_delay_minutes' -%}
+    departure_delay_{{ window }} / nullif(departures_{{ window }}, 0)
+  {%- elif measure == 'arrival_delay_minutes' -%}
+    arrival_delay_{{ window }} / nullif(arrivals_{{ window }}, 0)
+  {%- elif measure == 'late_share' -%}
+    late_{{ window }} / nullif(arrivals_{{ window }}, 0)
+  {%- elif measure == 'cancelled_share' -%}
+    cancelled_{{ window }} / nullif(departures_{{ window }} + cancelled_{{ window }}, 0)
+  {%- else -%}
+    cast({{ measure }}_{{ window }} as bigint)
+  {%- endif -%}
+{%- endmacro %}

@@ -1,0 +1,95 @@
+{# An older observation says nothing any more; the limit also keeps a row independent of the range it is built in. #}
+{% set weather_hours = 12 %}
+
+with flights as (
+
+    select
+        *,
+        scheduled_departure_at - interval '2 hours' as prediction_at
+    from {{ ref('stg_flights') }}
+    where day between {{ first_day() }} and {{ last_day() }}
+
+),
+
+weather as (
+
+    select
+        *,
+        lead(known_at) over (partition by origin order by known_at) as next_known_at
+    from {{ ref('stg_weather') }}
+    where day between {{ look_back_first_day(1) }} and {{ last_day() }}
+
+),
+
+weather_as_known as (
+
+    select
+        questions.origin,
+        questions.prediction_at,
+        weather.*  exclude (origin, day, next_known_at, known_at),
+        cast(extract(epoch from questions.prediction_at - weather.observed_at) / 60 as bigint) as weather_age_minutes
+    from (select distinct origin, prediction_at from flights) as questions
+    inner join weather
+        on questions.origin = weather.origin
+        and questions.prediction_at >= weather.known_at
+        and (questions.prediction_at < weather.next_known_at or weather.next_known_at is null)
+    where weather.known_at >= questions.prediction_at - interval '{{ weather_hours }} hours'
+
+),
+
+traffic as (
+
+    select
+        flight_id,
+        count(*) over (
+            partition by origin, day order by scheduled_departure_at
+            range between interval '30 minutes' preceding and interval '30 minutes' following
+        ) as origin_scheduled_departures_1h,
+        count(*) over (
+            partition by origin, day order by scheduled_departure_at
+            range between interval '3 hours' preceding and current row
+        ) as origin_scheduled_departures_before_3h,
+        count(*) over (partition by origin, day) as origin_scheduled_departures_day,
+        count(*) over (partition by carrier, origin, day) as carrier_scheduled_departures_day
+    from flights
+
+)
+
+select
+    flights.flight_id,
+    flights.day,
+    flights.scheduled_departure_at,
+    flights.prediction_at,
+
+    flights.carrier,
+    flights.origin,
+    flights.dest,
+    flights.distance_miles,
+    flights.departure_minute_of_day,
+    flights.arrival_minute_of_day,
+    cast(extract(isodow from flights.day) as bigint) as departure_weekday,
+    airports.latitude_degrees as destination_latitude_degrees,
+    airports.longitude_degrees as destination_longitude_degrees,
+
+    cast(extract(year from flights.day) as bigint) - planes.built_year as aircraft_age_years,
+    planes.seats as aircraft_seats,
+    planes.manufacturer as aircraft_manufacturer,
+    planes.engine_type as aircraft_engine_type,
+
+    traffic.origin_scheduled_departures_1h,
+    traffic.origin_scheduled_departures_before_3h,
+    traffic.origin_scheduled_departures_day,
+    traffic.carrier_scheduled_departures_day,
+
+    weather_as_known.* exclude (origin, prediction_at, observed_at),
+
+    legs.* exclude (flight_id, day, prediction_at),
+    recent.* exclude (flight_id, day, carrier, flight_number, origin, dest, prediction_at)
+from flights
+left join {{ ref('stg_planes') }} as planes on flights.tail_number = planes.tail_number
+left join {{ ref('stg_airports') }} as airports on flights.dest = airports.airport
+inner join traffic on flights.flight_id = traffic.flight_id
+left join weather_as_known
+    on flights.origin = weather_as_known.origin and flights.prediction_at = weather_as_known.prediction_at
+left join {{ ref('int_previous_legs') }} as legs on flights.flight_id = legs.flight_id and flights.day = legs.day
+left join {{ ref('int_recent_delays') }} as recent on flights.flight_id = recent.flight_id and flights.day = recent.day

@@ -1,0 +1,26 @@
+{# The label's threshold: arrived more than a quarter of an hour after schedule. #}
+{% set late_minutes = 15 %}
+{% set very_late_minutes = 60 %}
+
+with flights as (
+
+    select * from {{ ref('stg_flights') }}
+    where day between {{ first_day() }} and {{ last_day() }}
+
+)
+
+select
+    flight_id,
+    day,
+    scheduled_departure_at,
+    outcome_known_at as known_at,
+    outcome,
+    departure_delay_minutes,
+    arrival_delay_minutes,
+    arrival_delay_minutes > {{ late_minutes }} as is_late,
+    case
+        when arrival_delay_minutes > {{ very_late_minutes }} then 'very_late'
+        when arrival_delay_minutes > {{ late_minutes }} then 'late'
+        when arrival_delay_minutes is not null then 'on_time'
+    end as delay_class
+from flights

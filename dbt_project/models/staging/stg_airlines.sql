@@ -1,0 +1,10 @@
+with source as (
+
+    select * from {{ source('raw', 'airlines') }}
+
+)
+
+select
+    carrier,
+    name as airline_name
+from source

@@ -1,0 +1,1 @@
+"""The `ml-assets` command, one file a command."""

@@ -1,0 +1,172 @@
+"""The flow of one model as a few Dagster runs, each over what is out of date.
+
+What is printed on the way stays out; see `ml_assets.cli.progress`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,  # the tags that the UI and backfills set on a run over a range
+    ASSET_PARTITION_RANGE_START_TAG,
+)
+from pydantic import JsonValue
+
+from ml_assets.contracts.errors import DataError
+from ml_assets.declaration import Declared, ModelDeclaration
+from ml_assets.definitions import DBT_PROJECT, read_manifest
+from ml_assets.contracts.from_dbt import contracts_from_dbt
+from ml_assets.provenance import Wanted, out_of_date, reads_of
+from ml_assets.stages.common import days_between
+from ml_assets.stages.raw import source_of
+from resources.lake import Lake
+
+INPUTS = ("features", "labels")
+TRAINING = ("training_set", "importances", "tuning", "model", "evaluation", "champion")
+MONITORING = ("predictions", "drift", "performance")
+CARD = ("card",)
+
+
+@dataclass(frozen=True)
+class Span:
+    """The days of a run: labels known by `as_of` to train on, and the days to predict."""
+
+    as_of: date
+    first: date
+    last: date
+
+    @classmethod
+    def of(cls, model: ModelDeclaration, *, as_of: str | None, first: str | None, last: str | None) -> "Span":
+        """Fill in what was not asked for: the newest day there can be, and its test window.
+
+        Raises:
+            DataError: a day is not one, or lies outside the declared days.
+        """
+        newest = model.days.last or date.today() - timedelta(days=1)  # noqa: DTZ011 - a person's calendar day
+        until = _day(as_of, "--as-of") if as_of else newest
+        start = _day(first, "--from") if first else until - timedelta(days=model.split.test_days - 1)
+        end = _day(last, "--to") if last else until
+        start = max(start, model.days.first) if first is None else start
+        for name, day in (("--as-of", until), ("--from", start), ("--to", end)):
+            if not model.days.first <= day <= newest:
+                raise DataError(f"{name} {day} lies outside the days of {model.name}: {model.days.first} to {newest}.")
+        if end < start:
+            raise DataError(f"--to {end} lies before --from {start}; swap them.")
+        return cls(until, start, end)
+
+
+def _day(text: str, what: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise DataError(f"{what} is '{text}'; expected a day such as 2013-12-31.") from error
+
+
+class Flow:
+    """Runs one model's graph, group by group, skipping what is up to date."""
+
+    def __init__(
+        self, defs: dg.Definitions, declared: Declared, model: ModelDeclaration, lake: Lake, instance: dg.DagsterInstance
+    ) -> None:
+        self.graph = defs.resolve_asset_graph()
+        self.job = defs.resolve_implicit_global_asset_job_def()
+        self.declared = declared
+        self.model = model
+        self.lake = lake
+        self.instance = instance
+
+    def run(self, span: Span, say: Callable[[str], None]) -> bool:
+        """Materialize what is out of date; False as soon as a run fails."""
+        training = {self._asset(stage): [""] for stage in TRAINING}
+        monitored = {self._asset(stage): _keys(span.first, span.last) for stage in MONITORING}
+        inputs = self._inputs(span)
+        upstream = self._upstream(inputs)
+        raw = {key: keys for key, keys in upstream.items() if not self.graph.get(key).parent_keys}
+        tables = {key: keys for key, keys in upstream.items() if key not in raw}
+        groups: list[tuple[str, Mapping[dg.AssetKey, Sequence[str]]]] = [
+            ("raw", raw),
+            ("tables", tables),
+            ("features and labels", inputs),
+            ("training", training),
+            ("monitoring", monitored),
+            ("card", {self._asset(stage): [""] for stage in CARD}),
+        ]
+        return all(self._group(name, wanted, span, say) for name, wanted in groups)
+
+    def _asset(self, stage: str) -> dg.AssetKey:
+        return dg.AssetKey([self.model.name, stage])
+
+    def _inputs(self, span: Span) -> dict[dg.AssetKey, list[str]]:
+        split = self.model.split
+        first = self.model.days.first
+        if split.train_days is not None:
+            total = split.train_days + split.validation_days + split.test_days
+            first = max(first, span.as_of - timedelta(days=total - 1))
+        days = _keys(min(first, span.first), max(span.as_of, span.last))
+        return {self._asset(stage): days for stage in INPUTS}
+
+    def _upstream(self, wanted: Mapping[dg.AssetKey, Sequence[str]]) -> dict[dg.AssetKey, list[str]]:
+        """Return what the wanted partitions are made of, back to the sources, upstream first."""
+        needed: dict[dg.AssetKey, set[str]] = {key: set(keys) for key, keys in wanted.items()}
+        for key in reversed(self.graph.toposorted_asset_keys):
+            for parent in self.graph.get(key).parent_keys if key in needed else ():
+                definition = self.graph.get(parent).partitions_def
+                known = {""} if definition is None else set(definition.get_partition_keys())
+                for partition in needed[key]:
+                    reads = reads_of(self.graph, key, parent, partition) or known
+                    needed.setdefault(parent, set()).update(known.intersection(reads))
+        return {
+            key: sorted(needed[key]) for key in self.graph.toposorted_asset_keys if key in needed and key not in wanted
+        }
+
+    def _group(
+        self, name: str, wanted: Mapping[dg.AssetKey, Sequence[str]], span: Span, say: Callable[[str], None]
+    ) -> bool:
+        stale = out_of_date(self.graph, self.lake, self._wanted(wanted, span))
+        if not stale:
+            say(f"{name}: up to date")
+            return True
+        days = sorted({partition for keys in stale.values() for partition in keys if partition})
+        over = f" over {days[0]} to {days[-1]}" if len(days) > 1 else f" for {days[0]}" if days else ""
+        say(f"{name}: {', '.join(key.path[-1] for key in stale)}{over}")
+        tags = {ASSET_PARTITION_RANGE_START_TAG: days[0], ASSET_PARTITION_RANGE_END_TAG: days[-1]} if days else {}
+        result = self.job.execute_in_process(
+            instance=self.instance,
+            asset_selection=[*stale],
+            tags={"cause": "ml-assets run", "model": self.model.name, **tags},
+            run_config=self._config(stale, span),
+            raise_on_error=False,
+        )
+        return result.success
+
+    def _config(self, stale: Mapping[dg.AssetKey, Sequence[str]], span: Span) -> dict[str, Any]:
+        training_set = self._asset("training_set")
+        if training_set not in stale:
+            return {}
+        return {"ops": {training_set.to_python_identifier(): {"config": {"as_of": str(span.as_of)}}}}
+
+    def _wanted(self, partitions: Mapping[dg.AssetKey, Sequence[str]], span: Span) -> Wanted:
+        contracts = contracts_from_dbt(read_manifest(DBT_PROJECT))
+        parameters: dict[dg.AssetKey, dict[str, JsonValue]] = {
+            dg.AssetKey(["raw", name]): {"source": source_of(name, table, contracts).digest()}
+            for raw in self.declared.raw
+            for name, table in raw.tables.items()
+            if dg.AssetKey(["raw", name]) in partitions
+        }
+        as_of = str(span.as_of)
+        parameters[self._asset("training_set")] = {"as_of": as_of}
+        if any(self._asset(stage) in partitions for stage in (*MONITORING, *CARD)):
+            from ml_assets.contracts.artifacts import Promotion
+            from resources.promotion_log import PromotionLog
+
+            last = PromotionLog(self.lake, self.model.name, Promotion).last()
+            for stage in ("predictions", "drift", "card"):
+                parameters[self._asset(stage)] = {"champion": last.champion if last else None}
+        return Wanted(partitions, parameters, up_to={self._asset("training_set"): as_of})
+
+
+def _keys(first: date, last: date) -> list[str]:
+    return [str(day) for day in days_between(first, last)]

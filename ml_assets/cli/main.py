@@ -1,0 +1,43 @@
+"""The `ml-assets` command: reads the arguments and calls one file a command.
+
+What the commands do stays out.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from ml_assets.cli import champion, parse, run, ui
+
+COMMANDS = (run, ui, champion, parse)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command."""
+    top = argparse.ArgumentParser(prog="ml-assets", description="Declare a table and a target; get a model that trains.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in COMMANDS:
+        module.add_to(commands)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 done, 1 the answer is no, 2 usage or bad input."""
+    # LightGBM's threads otherwise spin while they wait, and two of them on busy cores cost up to 500 times as much.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # One write for many events: a run over a year has thousands of them.
+    os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "500")
+    chosen = parser().parse_args(arguments)
+    from ml_assets.cli.problems import KNOWN
+
+    try:
+        code: int = chosen.function(chosen)
+    except KNOWN as error:
+        print(f"ml-assets: {error}", file=sys.stderr)
+        return 2
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,10 @@
+"""Errors that a person can mend, which the command prints without a stack trace.
+
+Everything else is a defect and keeps its trace.
+"""
+
+from ml_assets.contracts.errors import ContractError, DataError
+from resources.errors import LakeError, WarehouseError
+from resources.sources import SourceError
+
+KNOWN = (ContractError, DataError, LakeError, WarehouseError, SourceError)

@@ -1,0 +1,70 @@
+"""Progress of a run: a line for each step as it starts, speaks and ends.
+
+What the steps do stays out.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import TextIO
+
+import dagster as dg
+
+
+class Progress:
+    """Writes progress to a stream, with the seconds since the start."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.start = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Return the seconds since the start."""
+        return time.perf_counter() - self.start
+
+    def say(self, text: str) -> None:
+        """Write one line."""
+        print(f"{self.seconds():7.1f} s  {text}", file=self.stream, flush=True)
+
+    def loggers(self) -> Mapping[str, dg.LoggerDefinition]:
+        """Return Dagster's loggers for a run that reports here."""
+        handler = _Handler(self)
+
+        @dg.logger
+        def console(_: dg.InitLoggerContext) -> logging.Logger:
+            logger = logging.Logger("ml-assets", level=logging.INFO)  # noqa: LOG001 - Dagster wants one of its own
+            logger.addHandler(handler)
+            return logger
+
+        return {"console": console}
+
+
+class _Handler(logging.Handler):
+    """Turns Dagster's log records into lines: what assets say, and how steps begin and end."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(logging.DEBUG)
+        self.progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record, if a person would want it."""
+        meta = getattr(record, "dagster_meta", {}) or {}
+        event = meta.get("dagster_event") if isinstance(meta, Mapping) else None
+        step = meta.get("step_key", "") if isinstance(meta, Mapping) else ""
+        if event is not None:
+            kind = event.event_type_value
+            if kind == "STEP_START":
+                self.progress.say(f"{name_of(step)} …")
+            elif kind == "STEP_FAILURE":
+                error = event.step_failure_data.error
+                while error.cause is not None:
+                    error = error.cause
+                self.progress.say(f"{name_of(step)} failed: {error.message.strip()}")
+        elif record.levelno >= logging.INFO:
+            message = meta.get("orig_message", record.getMessage()) if isinstance(meta, Mapping) else record.getMessage()
+            self.progress.say(f"{name_of(step)}: {message}")
+
+
+def name_of(step: str) -> str:
+    """Return a step's name as the asset's."""
+    return step.replace("__", "/")

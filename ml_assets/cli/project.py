@@ -1,0 +1,49 @@
+"""The project a command works on: Dagster's home, dbt's manifest, the code location.
+
+Commands themselves stay out.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+
+from ml_assets.definitions import DBT_PROJECT
+from resources.dbt import prepare_manifest
+from resources.environments import ROOT
+
+_SETTINGS = """\
+# Written by ml-assets on first use; yours to change.
+telemetry: {{enabled: false}}
+nux: {{enabled: false}}
+event_log_storage:
+  module: resources.event_log
+  class: BatchingSqliteEventLogStorage
+  config: {{base_dir: {history}}}
+"""
+
+
+def dagster_home() -> Path:
+    """Return Dagster's home, `DAGSTER_HOME` or `.dagster` of this project, made if need be."""
+    home = Path(os.environ.setdefault("DAGSTER_HOME", str(ROOT / ".dagster")))
+    home.mkdir(parents=True, exist_ok=True)
+    settings = home / "dagster.yaml"
+    if not settings.exists():
+        settings.write_text(_SETTINGS.format(history=home / "history" / "runs"), encoding="utf-8")
+    return home
+
+
+def prepare() -> None:
+    """Make Dagster's home, and dbt's manifest where the project has changed since it was parsed."""
+    dagster_home()
+    prepare_manifest(DBT_PROJECT)
+
+
+@contextmanager
+def instance() -> Iterator[dg.DagsterInstance]:
+    """Give the instance of this project."""
+    dagster_home()
+    with dg.DagsterInstance.get() as found:
+        yield found

@@ -1,0 +1,44 @@
+"""`ml-assets run MODEL`: materializes what a model needs, in order, and only what is out of date."""
+
+import argparse
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    command = commands.add_parser("run", help="materialize what a model needs, in order")
+    command.add_argument("model", metavar="MODEL")
+    command.add_argument("--as-of", metavar="DAY", help="train on what was known by the end of this day")
+    command.add_argument("--from", dest="first", metavar="DAY", help="first day to predict (default: the test window)")
+    command.add_argument("--to", dest="last", metavar="DAY", help="last day to predict (default: the as-of day)")
+    command.add_argument("--json", action="store_true", help="the summary as JSON")
+    command.set_defaults(function=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Materialize, print the summary; 1 if a step failed."""
+    import json
+    import sys
+
+    from ml_assets.cli.project import instance, prepare
+    from ml_assets.cli.progress import Progress
+    from ml_assets.cli.summary import summarize, text_of
+    from ml_assets.definitions import DEFS, build
+    from ml_assets.declaration import read_all
+    from ml_assets.cli.flow import Flow, Span
+    from resources.lake import LakeResource
+
+    progress = Progress(sys.stderr)
+    progress.say("preparing")
+    prepare()
+    declared = read_all(DEFS)
+    model = declared.model(arguments.model)
+    span = Span.of(model, as_of=arguments.as_of, first=arguments.first, last=arguments.last)
+    with instance() as found:
+        defs = build(declared=declared, loggers=progress.loggers())
+        flow = Flow(defs, declared, model, LakeResource().open(), found)
+        if not flow.run(span, progress.say):
+            progress.say("failed; what was made stays, and the next run goes on from there")
+            return 1
+        summary = summarize(model, flow.lake, span, seconds=progress.seconds())
+    print(json.dumps(summary, indent=1) if arguments.json else text_of(summary))
+    return 0

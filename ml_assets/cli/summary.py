@@ -1,0 +1,86 @@
+"""What a run ends with: rows, metrics with intervals, the gate's verdict, drift, and where the card is.
+
+Everything is read from the lake; nothing is measured here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_assets.cli.flow import Span
+from ml_assets.contracts.artifacts import Drift, Evaluation, Performance, Promotion, TrainingSet
+from ml_assets.declaration import ModelDeclaration
+from ml_assets.stages.common import days_between
+from resources.lake import Lake
+from resources.promotion_log import PromotionLog
+
+
+def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float) -> dict[str, Any]:
+    """Return the summary of a run as plain values."""
+    name = model.name
+    training_set: TrainingSet = lake.get(lake.find(f"{name}/training_set"), TrainingSet)
+    evaluation: Evaluation = lake.get(lake.find(f"{name}/evaluation"), Evaluation)
+    last = PromotionLog(lake, name, Promotion).last()
+    days = [str(day) for day in days_between(span.first, span.last)]
+    drift: list[Drift] = [lake.get(ref, Drift) for ref in lake.newest(f"{name}/drift", days).values()]
+    performance: list[Performance] = [
+        lake.get(ref, Performance) for ref in lake.newest(f"{name}/performance", days).values()
+    ]
+    card = lake.find(f"{name}/card")
+    over = [one.summary for one in drift if one.summary.is_over]
+    return {
+        "model": name,
+        "as_of": str(span.as_of),
+        "rows": {window.split: window.rows for window in training_set.summary.windows},
+        "left_out": dict(training_set.summary.excluded),
+        "metrics": {k: v.model_dump() for k, v in evaluation.summary.metrics.items()},
+        "baselines": {b.name: dict(b.metrics) for b in evaluation.summary.baselines},
+        "verdict": last.model_dump(mode="json") if last else None,
+        "predicted": {
+            "first": days[0], "last": days[-1], "rows": sum(one.summary.predictions for one in performance),
+            "labelled": sum(one.summary.labelled for one in performance),
+        },
+        "drift": {
+            "days": len(drift), "over": len(over), "days_over": [str(one.day) for one in over],
+            "last": drift[-1].summary.sentence if drift else None,
+        },
+        "card": f"{lake.directory(card)}/card.html",
+        "lake": lake.url,
+        "seconds": round(seconds, 1),
+    }  # fmt: skip
+
+
+def text_of(summary: Mapping[str, Any]) -> str:
+    """Return the summary as a person reads it."""
+    rows = ", ".join(f"{part} {count:,}" for part, count in summary["rows"].items())
+    lines = [
+        "",
+        f"{summary['model']} as of {summary['as_of']}",
+        "",
+        f"  rows         {rows}",
+        *(f"               left out: {count:,} {reason}" for reason, count in summary["left_out"].items() if count),
+        "  metrics      on the test rows, with 95 % intervals",
+        *(
+            f"               {name:<20} {m['value']:.4f}  [{m['low']:.4f}, {m['high']:.4f}]"
+            for name, m in summary["metrics"].items()
+        ),
+    ]
+    verdict = summary["verdict"]
+    if verdict is None:
+        lines.append("  gate         no verdict yet")
+    else:
+        word = {"promote": "promoted", "refuse": "refused", "rollback": "rolled back to"}[verdict["action"]]
+        lines.append(f"  gate         {verdict['challenger'][:12]} {word} (entry {verdict['number']})")
+        lines += [f"               {reason}" for reason in verdict["reasons"]]
+    predicted, drift = summary["predicted"], summary["drift"]
+    lines += [
+        f"  predictions  {predicted['rows']:,} for {predicted['first']} to {predicted['last']}, "
+        f"{predicted['labelled']:,} with a label by now",
+        f"  drift        over the limit on {drift['over']} of {drift['days']} days"
+        + (f" (first {drift['days_over'][0]})" if drift["days_over"] else ""),
+        *([f"               {drift['last']}"] if drift["last"] else []),
+        f"  card         {summary['card']}",
+        f"  lake         {summary['lake']}",
+        "",
+        f"{summary['seconds']} s. The web UI: .venv/bin/ml-assets ui, then http://127.0.0.1:3000",
+    ]
+    return "\n".join(lines)

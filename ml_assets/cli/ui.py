@@ -1,0 +1,56 @@
+"""`ml-assets ui`: Dagster's webserver and daemon on this project."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from types import FrameType
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    command = commands.add_parser("ui", help="Dagster's web UI and daemon on this project")
+    command.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    command.add_argument("--port", type=int, default=3000, help="port to listen on (default %(default)s)")
+    command.set_defaults(function=ui)
+
+
+def ui(arguments: argparse.Namespace) -> int:
+    """Run the webserver and the daemon until one of them ends or the user stops them."""
+    from ml_assets.cli.project import prepare
+    from resources.environments import ROOT
+
+    prepare()
+    workspace = ["-w", str(ROOT / "workspace.yaml")]
+    commands = [
+        [
+            sys.executable, "-m", "dagster_webserver", *workspace, "--host", arguments.host, "--port",
+            str(arguments.port),
+        ],
+        [sys.executable, "-m", "dagster._daemon", "run", *workspace],
+    ]  # fmt: skip
+    print(f"Dagster's UI: http://{arguments.host}:{arguments.port} (Ctrl-C ends it)", flush=True)
+    processes = [subprocess.Popen(command, cwd=ROOT, env=os.environ.copy()) for command in commands]
+
+    def stop(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
+        for process in processes:
+            process.terminate()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    first = next(iter(_wait_any(processes)))
+    stop(signal.SIGTERM, None)
+    for process in processes:
+        process.wait()
+    return 0 if first.returncode in {0, -signal.SIGTERM, -signal.SIGINT} else 1
+
+
+def _wait_any(processes: list["subprocess.Popen[bytes]"]) -> list["subprocess.Popen[bytes]"]:
+    while True:
+        for process in processes:
+            try:
+                process.wait(timeout=0.5)
+            except subprocess.TimeoutExpired:
+                continue
+            return [process]

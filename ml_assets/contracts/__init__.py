@@ -1,0 +1,1 @@
+"""What tables and artifacts must look like; no storage and no orchestration."""

@@ -1,0 +1,426 @@
+"""What the YAML under `ml_assets/defs` may say, typed and validated; a mistake is told with file, line and field.
+
+How a declaration becomes assets stays out; see `ml_assets.component`.
+"""
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ml_assets.contracts.artifacts import Task, Unseen
+from ml_assets.contracts.errors import ContractError
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lower case, digits and _, from a letter")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Stage = Literal[
+    "features", "labels", "training_set", "importances", "tuning", "model", "evaluation", "champion",
+    "predictions", "drift", "performance", "card",
+]  # fmt: skip
+
+
+class DeclarationError(ContractError):
+    """A declaration cannot be used; the message lists every mistake with file, line and field."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Days(_Part):
+    """The days there are partitions for, both included; an open end means up to yesterday."""
+
+    first: date
+    last: date | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.last is not None and self.last < self.first:
+            raise ValueError(f"last day {self.last} lies before first day {self.first}; swap them")
+        return self
+
+
+class FeaturesFrom(_Part):
+    """The table with one row a prediction, and which of its columns say who and when."""
+
+    table: Name
+    key: Annotated[tuple[Name, ...], Field(min_length=1)]
+    event_time: Name
+    prediction_time: Name
+    columns: tuple[Name, ...] | None = Field(None, description="features to use; all of the table's features if absent")
+    exclude: tuple[Name, ...] = ()
+
+
+class LabelsFrom(_Part):
+    """The table with the outcomes, and when each became known."""
+
+    table: Name
+    target: Name
+    known_time: Name
+    reason: Name | None = Field(None, description="column that says why a row has no label")
+    wait_days: Annotated[int, Field(ge=0, le=3660)] = Field(
+        2, description="days after its own day within which a label becomes known"
+    )
+
+
+class Split(_Part):
+    """Windows in days, counted back from the as-of day: test last, validation before it, train before that."""
+
+    train_days: Annotated[int, Field(gt=0)] | None = None
+    validation_days: Annotated[int, Field(gt=0)] = 30
+    test_days: Annotated[int, Field(gt=0)] = 30
+
+
+class ImportancesSettings(_Part):
+    """How much work the importances may cost."""
+
+    rows: Annotated[int, Field(ge=1_000)] = 20_000
+    folds: Annotated[int, Field(ge=2, le=20)] = 3
+
+
+class TuningSettings(_Part):
+    """The study's budget and what stays fixed."""
+
+    metric: str | None = Field(None, description="metric to tune for; the evaluation's metric if absent")
+    trials: Annotated[int, Field(ge=1, le=10_000)] = 20
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    max_rounds: Annotated[int, Field(ge=10)] = 500
+    early_stopping_rounds: Annotated[int, Field(ge=5)] = 30
+    fixed: dict[str, float | int | str | bool] = {}
+
+
+class TrainingSettings(_Part):
+    """How the model is trained."""
+
+    unseen: Unseen = "missing"
+    threads: Annotated[int, Field(ge=1, le=256)] = 2
+    device: Literal["cpu", "gpu", "cuda"] = "cpu"
+
+
+class EvaluationSettings(_Part):
+    """What is measured on the frozen test rows."""
+
+    metric: str | None = Field(None, description="the deciding metric; the task's usual one if absent")
+    slices: tuple[Name, ...] = ()
+    baselines: tuple[tuple[Name, ...], ...] = Field((), description="column groups for historical-rate baselines")
+    replicates: Annotated[int, Field(ge=50, le=100_000)] = 500
+
+
+class GateSettings(_Part):
+    """What a challenger must show before it takes over."""
+
+    margin: Annotated[float, Field(ge=0)] = 0.005
+    minimum_rows: Annotated[int, Field(ge=1)] = 500
+    max_calibration_error: Share | None = None
+
+
+class DriftSettings(_Part):
+    """From where on a day counts as drifted."""
+
+    weighted_psi: Annotated[float, Field(gt=0)] = 0.1
+    score_psi: Annotated[float, Field(gt=0)] = 0.2
+    new_category_share: Share = 0.05
+    null_share_change: Share = 0.2
+    minimum_rows: Annotated[int, Field(ge=1)] = 200
+
+
+class Freshness(_Part):
+    """After how many hours without a materialization a stage warns and fails."""
+
+    fail_hours: Annotated[float, Field(gt=0)]
+    warn_hours: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.warn_hours is not None and self.warn_hours >= self.fail_hours:
+            raise ValueError(f"warn_hours {self.warn_hours} must be below fail_hours {self.fail_hours}")
+        return self
+
+
+_QUANTITY = r"^\d+(\.\d+)?(m|Ki|Mi|Gi|Ti)?$"
+
+
+class Compute(_Part):
+    """What a stage asks for where it runs in a pod of its own."""
+
+    cpu: Annotated[str, Field(pattern=_QUANTITY)] | None = None
+    memory: Annotated[str, Field(pattern=_QUANTITY)] | None = None
+    gpu: Annotated[int, Field(ge=0, le=16)] = 0
+    image: str | None = None
+    node_selector: dict[str, str] = {}
+    tolerations: tuple[dict[str, str], ...] = ()
+
+
+class ModelDeclaration(_Part):
+    """Everything particular to one model."""
+
+    name: Name
+    description: Annotated[str, Field(min_length=1)]
+    owner: str | None = None
+    intended_use: str = ""
+    limits_of_use: tuple[str, ...] = ()
+    task: Task
+    days: Days
+    features: FeaturesFrom
+    labels: LabelsFrom
+    split: Split = Split()
+    importances: ImportancesSettings = ImportancesSettings()
+    tuning: TuningSettings = TuningSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    gate: GateSettings = GateSettings()
+    drift: DriftSettings = DriftSettings()
+    freshness: dict[Stage, Freshness] = {}
+    compute: dict[Stage, Compute] = {}
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides: declared, or the task's usual one."""
+        return self.evaluation.metric or {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss"}[
+            self.task
+        ]
+
+    @property
+    def tuning_metric(self) -> str:
+        """The metric the study optimizes."""
+        return self.tuning.metric or self.metric
+
+
+class DayColumns(_Part):
+    """Which columns of a source say the day of a row: one date column, or year, month and day."""
+
+    column: str | None = None
+    year: str | None = None
+    month: str | None = None
+    day: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        parts = (self.year, self.month, self.day)
+        if (self.column is None) == all(part is None for part in parts):
+            raise ValueError("give either 'column', or 'year', 'month' and 'day'")
+        if self.column is None and any(part is None for part in parts):
+            raise ValueError("'year', 'month' and 'day' go together")
+        return self
+
+
+class RawTable(_Part):
+    """Where a source's rows come from, and how they are cut into days."""
+
+    file: Annotated[str, Field(min_length=1, description="a path, a URL, or package://NAME/path")]
+    by: DayColumns | None = Field(None, description="absent: the table is landed whole")
+    null_values: tuple[str, ...] = ("",)
+    description: str = ""
+
+
+class RawDeclaration(_Part):
+    """The sources that are landed as `raw/<table>`."""
+
+    owner: str | None = None
+    days: Days
+    tables: dict[Name, RawTable]
+
+
+class TablesDeclaration(_Part):
+    """The dbt project whose models become tables of the lake."""
+
+    days: Days
+    freshness: Freshness | None = None
+
+
+Declaration = ModelDeclaration | RawDeclaration | TablesDeclaration
+KINDS: Mapping[str, type[Declaration]] = {
+    "ml_assets.component.Model": ModelDeclaration,
+    "ml_assets.component.RawTables": RawDeclaration,
+    "ml_assets.component.DbtTables": TablesDeclaration,
+}
+
+
+@dataclass(frozen=True)
+class Declared:
+    """All declarations of a project."""
+
+    models: tuple[ModelDeclaration, ...] = ()
+    raw: tuple[RawDeclaration, ...] = ()
+    tables: tuple[TablesDeclaration, ...] = ()
+
+    def model(self, name: str) -> ModelDeclaration:
+        """Return one model's declaration.
+
+        Raises:
+            DeclarationError: there is none of that name.
+        """
+        for model in self.models:
+            if model.name == name:
+                return model
+        known = [model.name for model in self.models]
+        raise DeclarationError(f"there is no model '{name}'; declared are {', '.join(known)}{_near(name, known)}.")
+
+
+def read_all(folder: Path) -> Declared:
+    """Return every declaration under a folder (`*/defs.yaml`), in the order of their paths.
+
+    Raises:
+        DeclarationError: one or more of them cannot be used; the message lists all mistakes.
+    """
+    mistakes: list[str] = []
+    found: list[Declaration] = []
+    names: dict[str, Path] = {}
+    for path in sorted(folder.glob("**/defs.yaml")):
+        try:
+            declaration = read_declaration(path.read_text(encoding="utf-8"), where=str(path))
+        except DeclarationError as error:
+            mistakes.append(str(error))
+            continue
+        found.append(declaration)
+        if isinstance(declaration, ModelDeclaration):
+            if declaration.name in names:
+                mistakes.append(f"{path}: model '{declaration.name}' is declared in {names[declaration.name]} too.")
+            names[declaration.name] = path
+    if mistakes:
+        raise DeclarationError("\n".join(mistakes))
+    return Declared(
+        models=tuple(d for d in found if isinstance(d, ModelDeclaration)),
+        raw=tuple(d for d in found if isinstance(d, RawDeclaration)),
+        tables=tuple(d for d in found if isinstance(d, TablesDeclaration)),
+    )
+
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_declaration(text: str, *, where: str) -> Declaration:
+    """Return the declaration in a YAML text.
+
+    Args:
+        text: the YAML.
+        where: the file's name, for messages.
+
+    Raises:
+        DeclarationError: it is not YAML, or breaks the declaration's rules; every mistake is listed.
+    """
+    try:
+        content = yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader, the C one where there is one
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        raise DeclarationError(f"{where}:{line}: not YAML: {getattr(error, 'problem', error)}.") from error
+    if not isinstance(content, dict) or not isinstance(content.get("attributes"), dict):
+        raise DeclarationError(f"{where}:1: expected 'type:' and 'attributes:', got {type(content).__name__}.")
+    kind = KINDS.get(content.get("type", ""))
+    if kind is None:
+        got = str(content.get("type"))
+        line = _line(text, ("type",))
+        raise DeclarationError(
+            f"{where}:{line}: type: expected one of {', '.join(KINDS)}, got '{got}'{_near(got, list(KINDS))}."
+        )
+    try:
+        return kind.model_validate(content["attributes"])
+    except ValidationError as error:
+        raise DeclarationError("\n".join(_mistakes(error, kind, text, where))) from error
+
+
+def _mistakes(error: ValidationError, kind: type[BaseModel], text: str, where: str) -> Iterator[str]:
+    for problem in error.errors():
+        loc = tuple(part for part in problem["loc"] if not _is_union_tag(part))
+        field = ".".join(str(part) for part in loc)
+        line = _line(text, ("attributes", *loc))
+        names = _siblings(kind, loc)
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"there is no such field; expected one of {', '.join(names)}{_near(str(loc[-1]), names)}"
+        elif problem["type"] == "missing":
+            message = "is missing and has no default"
+        else:
+            got = problem["input"]
+            message = f"{message}, got {got!r}{_near(str(got), _choices(message))}"
+        yield f"{where}:{line}: {field}: {message}."
+
+
+def _is_union_tag(part: int | str) -> bool:
+    """Tell pydantic's own loc parts for union members from field names."""
+    return isinstance(part, str) and ("[" in part or part in {"bool", "int", "float", "str"})
+
+
+def _siblings(kind: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    """Return the fields that may stand where `loc` ends."""
+    for part in loc[:-1]:
+        field = kind.model_fields.get(str(part))
+        if field is None:
+            continue
+        inner = _models_in(field.annotation)
+        if inner is None:
+            return []
+        kind = inner
+    return sorted(kind.model_fields)
+
+
+def _models_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return annotation if issubclass(annotation, BaseModel) else None
+    return next((m for m in map(_models_in, typing.get_args(annotation)) if m is not None), None)
+
+
+def _choices(message: str) -> list[str]:
+    """Return the literals that a message of pydantic's offers."""
+    return re.findall(r"'([^']+)'", message)
+
+
+def _near(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _line(text: str, loc: Sequence[int | str]) -> int:
+    """Return the line (from 1) of the deepest part of `loc` that stands in the text."""
+    node = yaml.compose(text, Loader=_LOADER)
+    line = 1
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            entry = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if entry is None:
+                return line
+            line, node = entry[0].start_mark.line + 1, entry[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            return line
+    return line
+
+
+def check_against_columns(
+    model: ModelDeclaration, *, features: Mapping[str, str], labels: Mapping[str, str]
+) -> list[str]:
+    """Return what a declaration asks of its tables that their contracts do not have, as sentences.
+
+    Args:
+        model: the declaration.
+        features: the feature table's columns and their roles.
+        labels: the label table's columns and their roles.
+    """
+    wanted = [
+        *((model.features.table, column, features) for column in (
+            *model.features.key, model.features.event_time, model.features.prediction_time,
+            *(model.features.columns or ()), *model.features.exclude, *model.evaluation.slices,
+            *(column for group in model.evaluation.baselines for column in group),
+        )),
+        *((model.labels.table, column, labels) for column in (
+            *model.features.key, model.labels.target, model.labels.known_time,
+            *([model.labels.reason] if model.labels.reason else []),
+        )),
+    ]  # fmt: skip
+    return [
+        f"column '{column}' is not in the contract of table '{table}'{_near(column, list(columns))}"
+        for table, column, columns in wanted
+        if column not in columns
+    ]

@@ -1,0 +1,85 @@
+"""The only assembly: declarations, contracts and resources become one code location.
+
+How one declaration becomes assets stays out; see `ml_assets.component`.
+"""
+
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from ml_assets.component import definitions_of
+from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.from_dbt import contracts_from_dbt
+from ml_assets.declaration import Declared, read_all
+from resources.environments import ROOT, resources
+from resources.lake import LakeResource
+
+DEFS = Path(__file__).parent / "defs"
+DBT_PROJECT = ROOT / "dbt_project"
+
+
+def read_manifest(project_dir: Path) -> Mapping[str, Any]:
+    """Return dbt's manifest, which `ml-assets` prepares whenever the project has changed.
+
+    Raises:
+        DataError: it has not been prepared.
+    """
+    path = project_dir / "target" / "manifest.json"
+    try:
+        manifest: Mapping[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(f"dbt's manifest {path} is missing; prepare it with: ml-assets parse.") from error
+    return manifest
+
+
+def build(
+    *,
+    lake: LakeResource | None = None,
+    declared: Declared | None = None,
+    manifest: Mapping[str, Any] | None = None,
+    project_dir: Path = DBT_PROJECT,
+    overrides: Mapping[str, Any] | None = None,
+    loggers: Mapping[str, dg.LoggerDefinition] | None = None,
+) -> dg.Definitions:
+    """Return the code location.
+
+    Args:
+        lake: where everything is kept; the environment's lake if absent.
+        declared: the declarations; those under `ml_assets/defs` if absent.
+        manifest: dbt's parsed manifest; the prepared one if absent.
+        project_dir: the dbt project.
+        overrides: resources to take instead of the usual ones, for tests.
+        loggers: where runs report; Dagster's console if absent.
+
+    Raises:
+        DeclarationError: a declaration cannot be used.
+        ContractError: a declaration asks of a table what its contract does not have.
+    """
+    declared = declared or read_all(DEFS)
+    manifest = manifest if manifest is not None else read_manifest(project_dir)
+    with warnings.catch_warnings():
+        # Range backfills and look-backs past the first day are "beta" in Dagster; a user can do nothing about it.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        parts = definitions_of(declared, manifest, contracts_from_dbt(manifest))
+    return dg.Definitions(
+        assets=parts.assets,
+        jobs=parts.jobs,
+        sensors=parts.sensors,
+        schedules=parts.schedules,
+        resources={
+            **resources(lake or LakeResource(), project_dir=project_dir),
+            **(overrides or {}),
+        },
+        loggers=loggers,
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The code location that Dagster loads."""
+    return build()

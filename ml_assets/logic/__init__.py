@@ -1,0 +1,1 @@
+"""Pure functions on frames and models; no Dagster, no storage, no clock."""

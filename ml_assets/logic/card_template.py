@@ -1,0 +1,441 @@
+"""The model card's page as text: style and Jinja template, both inline so that the page stands alone.
+
+What the page says is decided in `card`; nothing is computed here.
+"""
+
+STYLE = """
+:root {
+  color-scheme: light dark;
+  --paper: #ffffff; --sheet: #f6f7f9; --ink: #1d2228; --muted: #5d6671; --line: #dde1e6; --accent: #0067a3;
+  --good: #00734f; --good-paper: #e3f4ee; --bad: #b34700; --bad-paper: #fdeee2; --bar: #8cc3e6;
+  --sans: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
+  --mono: ui-monospace, "SF Mono", "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
+}
+@media screen and (prefers-color-scheme: dark) {
+  :root {
+    --paper: #14181d; --sheet: #1b2027; --ink: #e4e9ee; --muted: #9ba6b2; --line: #2e353e; --accent: #6bbcf0;
+    --good: #4fd1a5; --good-paper: #12332a; --bad: #ff9b5e; --bad-paper: #3a2414; --bar: #2a6590;
+    --plot-paper: #14181d; --plot-ink: #e4e9ee; --plot-muted: #9ba6b2; --plot-faint: #59636e; --plot-grid: #272e36;
+    --plot-blue: #56b4e9; --plot-sky: #2f6f96; --plot-green: #2fc79c; --plot-vermillion: #ff7f3a;
+  }
+}
+*, *::before, *::after { box-sizing: border-box; }
+html { -webkit-text-size-adjust: 100%; scroll-behavior: smooth; }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 var(--sans); }
+.page { max-width: 66rem; margin: 0 auto; padding: 3rem 1.5rem 5rem; }
+@media screen and (min-width: 60rem) {
+  .page { display: grid; grid-template-columns: 12rem minmax(0, 46rem); column-gap: 4rem; }
+  header, footer { grid-column: 2; }
+  nav { grid-column: 1; grid-row: 1 / span 3; position: sticky; top: 2rem; align-self: start;
+        max-height: calc(100vh - 3rem); overflow-y: auto; }
+  main { grid-column: 2; }
+}
+nav { font-size: .875rem; }
+nav h2 { margin: 0 0 .6rem; padding: 0; border: 0; font-size: .75rem; letter-spacing: .08em; text-transform:
+uppercase;
+         color: var(--muted); font-weight: 600; }
+nav ol { list-style: none; margin: 0; padding: 0; }
+nav a { display: block; padding: .2rem 0; color: var(--muted); text-decoration: none; }
+nav a:hover, nav a:focus-visible { color: var(--accent); }
+@media screen and (max-width: 59.99rem) {
+  nav { margin: 1.8rem 0 0; } nav ol { columns: 2; }
+}
+.eyebrow { margin: 0; font-size: .75rem; letter-spacing: .08em; text-transform: uppercase; color: var(--muted);
+           font-weight: 600; }
+h1 { margin: .2rem 0 .6rem; font-size: 2.4rem; line-height: 1.15; letter-spacing: -.02em; overflow-wrap: anywhere; }
+.lead { margin: 0 0 1rem; font-size: 1.15rem; line-height: 1.5; }
+h2 { margin: 3.2rem 0 .9rem; padding-top: 1.1rem; border-top: 1px solid var(--line); font-size: 1.4rem;
+     line-height: 1.25; letter-spacing: -.01em; }
+main > section:first-child h2 { margin-top: 2.2rem; }
+h3 { margin: 1.8rem 0 .5rem; font-size: 1rem; }
+p, ul { margin: 0 0 .9rem; } ul { padding-left: 1.2rem; } li { margin: .2rem 0; }
+a { color: var(--accent); }
+code { font: .86em/1.4 var(--mono); overflow-wrap: anywhere; }
+.quiet { color: var(--muted); font-size: .875rem; }
+.missing { padding: .7rem .9rem; border: 1px dashed var(--line); border-radius: 6px; color: var(--muted); }
+.badge { display: inline-block; padding: .15rem .6rem; border-radius: 99px; font-size: .8125rem; font-weight: 600;
+         background: var(--sheet); color: var(--muted); }
+.badge.good { background: var(--good-paper); color: var(--good); }
+.badge.bad { background: var(--bad-paper); color: var(--bad); }
+.good-text { color: var(--good); } .bad-text { color: var(--bad); }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(12.5rem, 40%), 1fr));
+         gap: 1px; margin: 1.6rem 0 0; padding: 0;
+         border: 1px solid var(--line); border-radius: 8px; overflow: hidden; }
+.tiles div { padding: .8rem 1rem; box-shadow: 0 0 0 1px var(--line); }
+.tiles dt { font-size: .8125rem; color: var(--muted); }
+.tiles dd { margin: .1rem 0 0; font-size: 1.55rem; font-weight: 600; letter-spacing: -.01em; line-height: 1.25;
+            font-variant-numeric: tabular-nums; }
+.tiles dd.aside { font-size: .8125rem; font-weight: 400; color: var(--muted); letter-spacing: 0; }
+dl.facts { display: grid; grid-template-columns: minmax(8rem, max-content) minmax(0, 1fr); gap: .3rem 1.4rem;
+           margin: 0 0 1rem; }
+dl.facts dt { color: var(--muted); } dl.facts dd { margin: 0; overflow-wrap: anywhere; }
+.scroll { overflow-x: auto; margin: 0 0 1.1rem; }
+table { width: 100%; border-collapse: collapse; font-size: .875rem; line-height: 1.4;
+        font-variant-numeric: tabular-nums; }
+caption { text-align: left; color: var(--muted); padding: 0 0 .4rem; }
+th { text-align: left; font-weight: 600; color: var(--muted); font-size: .8125rem; vertical-align: bottom; }
+th, td { padding: .38rem .9rem .38rem 0; border-bottom: 1px solid var(--line); }
+td { vertical-align: top; }
+th:last-child, td:last-child { padding-right: 0; }
+tbody th { color: var(--ink); font-size: inherit; vertical-align: top; }
+tbody th:has(.about) { min-width: 11rem; }
+tbody th code { white-space: nowrap; }
+.n { text-align: right; white-space: nowrap; }
+.own { font-weight: 600; }
+.keep, td code { white-space: nowrap; }
+th.n { white-space: normal; }
+table.narrow { width: auto; min-width: min(100%, 24rem); }
+tr.group th { padding-top: .9rem; color: var(--muted); }
+tr.faded td, tr.faded th { color: var(--muted); }
+.about { display: block; color: var(--muted); font-size: .8125rem; font-weight: 400; }
+.bar { display: block; height: .3rem; margin-top: .25rem; border-radius: 2px; background: var(--bar); min-width:
+1px; }
+.reasons { list-style: none; padding: 0; } .reasons li { padding: .45rem .8rem; border-left: 3px solid var(--line); }
+.reasons.good li { border-color: var(--good); } .reasons.bad li { border-color: var(--bad); }
+figure { margin: 1.2rem 0 1.6rem; }
+svg.plot { display: block; width: 100%; max-width: 720px; height: auto; }
+footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--muted);
+         font-size: .8125rem; }
+@media (max-width: 34rem) {
+  .page { padding-top: 1.5rem; } h1 { font-size: 1.8rem; }
+  dl.facts { grid-template-columns: 1fr; gap: 0; } dl.facts dd { margin-bottom: .5rem; }
+}
+@page { size: A4; margin: 18mm 16mm 18mm; }
+@media print {
+  :root { color-scheme: light; }
+  body { font-size: 9.5pt; line-height: 1.42; }
+  .page { max-width: none; padding: 0; }
+  nav { margin: 6mm 0 0; } nav ol { columns: 3; } nav a { color: var(--ink); padding: .5mm 0; }
+  h1 { font-size: 22pt; } .lead { font-size: 11.5pt; } .tiles dd { font-size: 13pt; }
+  .tiles { grid-template-columns: repeat(3, 1fr); margin-top: 4mm; }
+  h2 { font-size: 13.5pt; margin: 8mm 0 2.5mm; padding-top: 3mm; break-after: avoid; } h3 { break-after: avoid; }
+  main > section:first-child h2 { margin-top: 6mm; }
+  table { font-size: 8.2pt; } th, .about, .quiet, caption { font-size: 7.8pt; }
+  th, td { padding-top: .9mm; padding-bottom: .9mm; }
+  thead { display: table-header-group; }
+  tr, figure, .tiles, .reasons li, dl.facts > * { break-inside: avoid; }
+  tr.group, p:has(+ figure) { break-after: avoid; }
+  .scroll:not(:has(tbody tr:nth-child(16))) { break-inside: avoid; }
+  .scroll { overflow: visible; }
+  svg.plot { max-width: 140mm; }
+  p { break-inside: avoid; }
+  a { color: inherit; text-decoration: none; }
+  .bar, .badge, .tiles, .reasons li { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
+}
+"""
+
+TEMPLATE = """
+{%- macro missing(asset) -%}
+<p class="missing">Not measured yet: materialize <code>{{ asset }}</code>, then this card.</p>
+{%- endmacro -%}
+{%- macro plot(name) -%}
+{%- if name in plots %}<figure>{{ plots[name] }}</figure>{% endif -%}
+{%- endmacro -%}
+{%- macro facts(pairs) -%}
+<dl class="facts">
+{%- for name, value in pairs %}<dt>{{ name }}</dt><dd>{{ value }}</dd>{% endfor -%}
+</dl>
+{%- endmacro -%}
+{%- macro bullets(items, otherwise) -%}
+{%- if items %}<ul>{% for item in items %}<li>{{ item }}</li>{% endfor %}</ul>
+{%- else %}<p class="missing">{{ otherwise }}</p>{% endif -%}
+{%- endmacro -%}
+{%- macro head(id, title) -%}
+<h2 id="{{ id }}">{{ title }}</h2>
+{%- endmacro -%}
+{%- macro comparisons(items, caption) -%}
+<div class="scroll"><table>{% if caption %}<caption>{{ caption }}</caption>{% endif %}
+<thead><tr><th>Against</th><th>Metric</th><th class="n">This model</th><th class="n">The other</th>
+<th class="n">Difference (above 0 is better)</th><th class="n">Rows</th></tr></thead><tbody>
+{%- for item in items %}
+<tr><th scope="row">{{ item.against }}</th><td class="keep">{{ item.metric | metric }}</td>
+<td class="n">{{ item.challenger | number }}</td>
+<td class="n">{{ item.other | number }}</td>
+<td class="n {{ item | tone }}">{{ item.difference | signed }}</td><td class="n">{{ item.rows | number }}</td></tr>
+{%- endfor %}
+</tbody></table></div>
+{%- endmacro -%}
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>Model card: {{ card.name }}</title>
+<style>{{ style }}</style>
+</head>
+<body>
+<div class="page">
+<header>
+<p class="eyebrow">Model card</p>
+<h1>{{ card.name }}</h1>
+<p class="lead">{{ card.description or "No description is declared." }}</p>
+<p><span class="badge {{ status.tone }}">{{ status.words }}</span></p>
+<dl class="tiles">
+{%- for tile in tiles %}
+<div><dt>{{ tile.name }}</dt><dd class="{{ tile.tone }}">{{ tile.figure }}</dd>
+<dd class="aside">{{ tile.aside }}</dd></div>
+{%- endfor %}
+</dl>
+</header>
+<nav aria-label="Contents"><h2>Contents</h2>
+<ol>{% for id, title in sections %}<li><a href="#{{ id }}">{{ title }}</a></li>{% endfor %}</ol></nav>
+<main>
+
+<section>{{ head("about", "What it is and who owns it") }}
+{{ facts(about) }}
+</section>
+
+<section>{{ head("use", "Intended use and limits of use") }}
+<p>{{ card.intended_use or "No intended use is declared." }}</p>
+<h3>Limits</h3>
+{{ bullets(card.limits, "No limits are declared.") }}
+</section>
+
+<section>{{ head("data", "Data") }}
+{%- if card.tables %}
+<div class="scroll"><table><caption>Tables it is made from</caption>
+<thead><tr><th>Table</th><th>Role</th><th class="n">Rows</th><th>Days</th><th>Version</th></tr></thead><tbody>
+{%- for table in card.tables %}
+<tr><th scope="row"><code>{{ table.name }}</code>{% if table.description %}<span class="about">{{ table.description }}
+</span>{% endif %}</th><td>{{ table.role }}</td><td class="n">{{ table.rows | number }}</td>
+<td class="keep">{{ (table.first_day, table.last_day) | days }}</td>
+<td><code>{{ (table.version or "–") | short }}</code></td></tr>
+{%- endfor %}
+</tbody></table></div>
+{%- endif %}
+{%- if card.training_set %}
+<div class="scroll"><table><caption>Windows of the training set, as of {{ card.training_set.as_of }}</caption>
+<thead><tr><th>Window</th><th>Days</th><th class="n">Rows</th><th class="n">{{ target_words }}</th></tr>
+</thead><tbody>
+{%- for window in card.training_set.windows %}
+<tr><th scope="row">{{ window.split }}</th><td class="keep">{{ (window.first_day, window.last_day) | days }}</td>
+<td class="n">{{ window.rows | number }}</td><td class="n">{{ window.target_mean | target }}</td></tr>
+{%- endfor %}
+</tbody></table></div>
+<h3>Rows left out</h3>
+{%- if card.training_set.excluded %}
+<div class="scroll"><table class="narrow"><thead><tr><th>Reason</th><th class="n">Rows</th></tr></thead><tbody>
+{%- for reason, rows in card.training_set.excluded.items() %}
+<tr><td>{{ reason }}</td><td class="n">{{ rows | number }}</td></tr>
+{%- endfor %}
+</tbody></table></div>
+{%- else %}<p>None.</p>{% endif %}
+<p class="quiet">A row is a prediction with key {{ card.training_set.key | codes }}, made at
+<code>{{ card.training_set.prediction_time }}</code> about what happens at
+<code>{{ card.training_set.event_time }}</code>; its label becomes known at
+<code>{{ card.training_set.known_time }}</code>. Only labels known by the as-of day are used.</p>
+{%- else %}{{ missing("training_set") }}{% endif %}
+</section>
+
+<section>{{ head("features", "Features") }}
+{%- if features %}
+<p>{{ features_sentence }}</p>
+<div class="scroll"><table>
+<thead><tr><th>Feature</th><th>Unit</th><th class="n">Share of |SHAP|</th><th class="n">Permutation</th>
+<th>Decision</th>
+</tr></thead><tbody>
+{%- for feature in features %}
+<tr{% if feature.kept == false %} class="faded"{% endif %}><th scope="row"><code>{{ feature.name }}</code>
+{%- if feature.description %}<span class="about">{{ feature.description }}</span>{% endif %}</th>
+<td>{{ feature.unit or ("category" if feature.is_categorical else "–") }}</td>
+<td class="n">{{ feature.shap_share | share }}
+{%- if feature.width %}<span class="bar" style="width:{{ feature.width }}%"></span>{% endif %}</td>
+<td class="n">{{ feature.permutation | fixed }}</td>
+<td>{% if feature.kept is none %}not measured yet{% else %}{{ "kept" if feature.kept else "dropped" }}
+{%- if feature.reason %}: {{ feature.reason }}{% endif %}{% endif %}</td></tr>
+{%- endfor %}
+</tbody></table></div>
+{%- if encoding %}<p class="quiet">{{ encoding }}</p>{% endif %}
+{%- else %}{{ missing("training_set") }}{% endif %}
+</section>
+
+<section>{{ head("metrics", "Metrics beside baselines") }}
+{%- if evaluation %}
+<p>On {{ evaluation.rows | number }} frozen test rows{{ test_days }}, which neither training nor tuning saw.
+Brackets are bootstrap intervals, 95 %. The declared metric is {{ evaluation.metric | metric }}.</p>
+<div class="scroll"><table>
+<thead><tr><th>Metric</th><th class="n">This model</th>
+{%- for baseline in evaluation.baselines %}<th class="n">{{ baseline.name }}</th>{% endfor %}</tr></thead><tbody>
+{%- for row in metric_rows %}
+<tr><th scope="row" class="keep">{{ row.title }} <span class="quiet">{{ row.direction }}</span></th>
+<td class="n own">{{ row.own | interval }}</td>
+{%- for value in row.baselines %}<td class="n">{{ value | number }}</td>{% endfor %}</tr>
+{%- endfor %}
+</tbody></table></div>
+{%- if evaluation.baselines %}
+<ul class="quiet">{% for baseline in evaluation.baselines %}<li>{{ baseline.name }}: {{ baseline.description }}</li>
+{%- endfor %}</ul>
+{%- endif %}
+{%- if evaluation.against_baselines %}
+{{ comparisons(evaluation.against_baselines, "Against each baseline, by a paired bootstrap on the same rows") }}
+{%- endif %}
+{{ plot("roc") }}{{ plot("precision_recall") }}{{ plot("predicted_actual") }}{{ plot("residuals") }}
+{{ plot("confusion") }}
+{%- else %}{{ missing("evaluation") }}{% endif %}
+</section>
+
+<section>{{ head("champion", "Against the champion") }}
+{%- if not evaluation %}{{ missing("evaluation") }}
+{%- elif evaluation.against_champion %}
+<p>{{ champion_sentence }}</p>
+{{ comparisons([evaluation.against_champion], "") }}
+{%- else %}<p>There was no champion to compare with when this model was evaluated.</p>{% endif %}
+</section>
+
+<section>{{ head("gate", "The gate's verdict") }}
+{%- if card.promotion %}
+<p><span class="badge {{ status.tone }}">{{ verdict }}</span>
+Entry {{ card.promotion.number }} of the promotion log, decided {{ card.promotion.decided_at | time }}
+by {{ card.promotion.decided_by }}.</p>
+<ul class="reasons {{ status.tone }}">{% for reason in card.promotion.reasons %}<li>{{ reason }}</li>{% endfor %}</ul>
+{%- if card.promotion.figures %}
+<div class="scroll"><table class="narrow"><thead><tr><th>Figure</th><th class="n">Value</th></tr></thead><tbody>
+{%- for name, value in card.promotion.figures.items() %}
+<tr><td>{{ name }}</td><td class="n">{{ value | number }}</td></tr>
+{%- endfor %}
+</tbody></table></div>
+{%- endif %}
+{%- else %}{{ missing("champion") }}{% endif %}
+</section>
+
+<section>{{ head("slices", "Slices") }}
+{%- if not evaluation %}{{ missing("evaluation") }}
+{%- elif slices %}
+{{ plot("slices") }}
+<div class="scroll"><table>
+<thead><tr><th>Slice</th><th class="n">Rows</th><th class="n">{{ target_words }}</th>
+<th class="n">{{ evaluation.metric | metric }}</th>
+{%- if slices_have_champion %}<th class="n">Champion</th><th class="n">Difference</th>{% endif %}
+<th>Judged</th></tr></thead>
+<tbody>
+{%- for column, rows in slices %}
+<tr class="group">
+<th colspan="{{ 7 if slices_have_champion else 5 }}" scope="rowgroup"><code>{{ column }}</code></th></tr>
+{%- for row in rows %}
+<tr{% if not row.is_judged %} class="faded"{% endif %}><th scope="row">{{ row.value }}</th>
+<td class="n">{{ row.rows | number }}</td><td class="n">{{ row.target_mean | target }}</td>
+<td class="n">{{ (row.score, row.low, row.high) | bounds }}</td>
+{%- if slices_have_champion %}<td class="n">{{ row.champion_score | number }}</td>
+<td class="n {{ row.tone }}">{{ (row.difference, row.difference_low, row.difference_high) | signed_bounds }}</td>{%
+endif %}
+<td>{{ "yes" if row.is_judged else "no: " ~ (row.reason or "too few rows") }}</td></tr>
+{%- endfor %}{% endfor %}
+</tbody></table></div>
+{%- else %}<p>No slices are declared.</p>{% endif %}
+</section>
+
+<section>{{ head("calibration", "Calibration") }}
+{%- if not evaluation %}{{ missing("evaluation") }}
+{%- elif calibration %}
+{{ plot("calibration") }}
+<div class="scroll"><table>
+<thead><tr><th class="n">Bin</th><th class="n">Rows</th><th class="n">Mean score</th>
+<th class="n">Share that came true, Wilson 95 %</th></tr></thead><tbody>
+{%- for bin in calibration %}
+<tr><td class="n">{{ bin.bin }}</td><td class="n">{{ bin.rows | number }}</td>
+<td class="n">{{ bin.score_mean | number }}</td>
+<td class="n">{{ (bin.truth_mean, bin.low, bin.high) | bounds }}</td></tr>
+{%- endfor %}
+</tbody></table></div>
+{%- else %}<p>Calibration bins are for binary models; this one's task is {{ card.task }}
+{%- if "predicted_actual" in plots %}, and predicted against actual stands under Metrics{% endif %}.</p>{% endif %}
+{{ plot("score_histogram") }}
+</section>
+
+<section>{{ head("importances", "Importances") }}
+{%- if card.importances %}
+<p>Measured on {{ card.importances.summary.rows_explained | number }} rows over
+{{ card.importances.summary.folds }} time
+folds, with a validation {{ card.importances.summary.metric | metric }} of
+{{ card.importances.summary.score | number }}.
+A feature stays if it beats injected noise.</p>
+{{ plot("importances") }}
+{%- else %}{{ missing("importances") }}{% endif %}
+</section>
+
+<section>{{ head("tuning", "Tuning") }}
+{%- if card.tuning %}
+<p>{{ card.tuning.best.trials }} trials, of which {{ card.tuning.best.pruned }} were pruned; the best reached a
+validation
+{{ card.tuning.best.metric | metric }} of {{ card.tuning.best.value | number }} with {{ card.tuning.best.rounds }}
+rounds
+on {{ card.tuning.best.features | length }} features.</p>
+{{ plot("tuning") }}
+<div class="scroll"><table class="narrow"><caption>The best parameters</caption><thead><tr><th>Parameter</th>
+<th class="n">Value</th></tr>
+</thead><tbody>
+{%- for name, value in card.tuning.best.parameters.items() %}
+<tr><td><code>{{ name }}</code></td><td class="n">{{ value | plain }}</td></tr>
+{%- endfor %}
+</tbody></table></div>
+{%- else %}{{ missing("tuning") }}{% endif %}
+</section>
+
+<section>{{ head("drift", "Drift since") }}
+{%- if drift_summary %}
+{% if "drift" not in plots %}<p>{{ drift_summary.sentence[:1] | upper }}{{ drift_summary.sentence[1:] }}</p>{% endif %}
+{%- if drift_summary.culprits %}
+<p>Over their limits on {{ drift_summary.day }}: {{ drift_summary.culprits | codes }}.</p>{% endif %}
+{{ plot("drift_history") }}{{ plot("drift") }}
+{%- else %}{{ missing("drift") }}{% endif %}
+</section>
+
+<section>{{ head("performance", "Performance since") }}
+{%- if performance %}
+{{ plot("performance") }}
+<div class="scroll"><table><caption>The last days with predictions</caption>
+<thead><tr><th>Day</th><th class="n">Predictions</th><th class="n">Labels known</th>
+<th class="n">{{ performance_metric | metric }}</th><th class="n">Expected</th></tr></thead><tbody>
+{%- for day in performance %}
+<tr><td>{{ day.day }}</td><td class="n">{{ day.predictions | number }}</td>
+<td class="n">{{ day.labelled | number }}</td>
+<td class="n own">{{ day.metrics.get(performance_metric) | number }}
+{%- if performance_metric in day.unmeasured %}
+<span class="about">{{ day.unmeasured[performance_metric] }}</span>{% endif %}</td>
+<td class="n">{{ day.expected.get(performance_metric) | number }}</td></tr>
+{%- endfor %}
+</tbody></table></div>
+{%- else %}{{ missing("performance") }}{% endif %}
+</section>
+
+<section>{{ head("test-score", "ML Test Score") }}
+{%- if score_groups %}
+<p>The score is the least of its four groups: <strong>{{ score_total | plain }}</strong> (Breck et al., 2017; a
+test is
+worth 1 where it is computed on every run, 0.5 where a person did it once).</p>
+<div class="scroll"><table><thead><tr><th>Test</th><th class="n">Points</th><th>Evidence</th></tr></thead><tbody>
+{%- for group, points, lines in score_groups %}
+<tr class="group"><th scope="rowgroup">{{ group }}</th><th class="n">{{ points | plain }}</th><th></th></tr>
+{%- for line in lines %}
+<tr><td>{{ line.test }}</td><td class="n">{{ line.points | plain }}</td><td>{{ line.evidence }}</td></tr>
+{%- endfor %}{% endfor %}
+</tbody></table></div>
+{%- else %}<p class="missing">Not measured yet.</p>{% endif %}
+</section>
+
+<section>{{ head("versions", "Versions and lineage") }}
+{{ facts(lineage) }}
+{%- if card.versions %}
+<div class="scroll"><table class="narrow"><caption>Artifacts this card was made from</caption>
+<thead><tr><th>Artifact</th><th>Version</th></tr></thead><tbody>
+{%- for name, version in card.versions.items() %}
+<tr><td><code>{{ name }}</code></td><td><code>{{ version }}</code></td></tr>
+{%- endfor %}
+</tbody></table></div>
+{%- else %}<p class="missing">No artifact versions were given.</p>{% endif %}
+{%- if parameters %}
+<h3>Parameters of the model</h3>
+<div class="scroll"><table class="narrow"><thead><tr><th>Parameter</th><th class="n">Value</th></tr></thead><tbody>
+{%- for name, value in parameters.items() %}
+<tr><td><code>{{ name }}</code></td><td class="n">{{ value | plain }}</td></tr>
+{%- endfor %}
+</tbody></table></div>
+{%- endif %}
+</section>
+</main>
+<footer>{{ footer }}</footer>
+</div>
+</body>
+</html>
+"""

@@ -1,0 +1,98 @@
+"""Labels by the day they became known: who, what came true, and when that could first be known.
+
+What a label means stays out; that is the outcome table's dbt model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Final
+
+import polars as pl
+
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.features import is_naive, repeated_keys
+
+DAY: Final = "day"
+EVENT_DAY: Final = "event_day"
+
+
+def select_labels(
+    outcomes: pl.DataFrame | pl.LazyFrame,
+    *,
+    key: Sequence[str],
+    known_time: str,
+    target: str,
+    days: tuple[date, date],
+    reason: str | None = None,
+) -> pl.DataFrame:
+    """Return the outcomes that became known within some days, each under the day of its known time (UTC).
+
+    An outcome without a label by nature (a null target with a known time) is kept, so that it can be counted. One
+    without a known time is not known on any day and is left out.
+
+    Args:
+        outcomes: One row an outcome: key, `day` (its own), known time, target, reason.
+        key: What identifies a prediction.
+        known_time: When the outcome could first be known, UTC without a zone.
+        target: The label; null where there is none.
+        days: First and last day of becoming known, both included.
+        reason: The column that says why there is no label.
+
+    Returns:
+        `day`, key, `event_day`, known time, target, `reason` (where one is declared), sorted by known time and key.
+
+    Raises:
+        ContractError: Missing or mistyped columns; all are listed.
+        DataError: A key that is null or known twice, a label without a known time, days in the wrong order.
+    """
+    first, last = days
+    if last < first:
+        raise DataError(f"labels were asked for from {first} to {last}; expected the first day first. Swap them.")
+    lazy = outcomes.lazy()
+    _check_columns(lazy.collect_schema(), [*key, DAY, known_time, target, *([reason] if reason else [])], known_time)
+    known_on = pl.col(known_time).dt.date()
+    selected, timeless = pl.collect_all(
+        [
+            lazy.filter(known_on.is_between(first, last)).select(
+                known_on.alias("__known_on"),
+                *dict.fromkeys(key),
+                pl.col(DAY).alias(EVENT_DAY),
+                known_time,
+                target,
+                *([pl.col(reason).cast(pl.String).alias("reason")] if reason else []),
+            ),
+            lazy.filter(pl.col(known_time).is_null() & pl.col(target).is_not_null()).select(pl.len()),
+        ]
+    )
+    problems = [
+        f"column '{name}' is null in {count} of {selected.height} rows; expected none. Mend the outcome table."
+        for name, count in selected.select(pl.col(list(key)).null_count()).to_dicts()[0].items()
+        if count
+    ]
+    if timeless.item():
+        problems.append(
+            f"{timeless.item()} labels have no '{known_time}'; a label whose known time is null may come from the "
+            "future. Fill it in the outcome table, or make the label null."
+        )
+    problems += repeated_keys(selected, key, mend="Keep one outcome a key in the outcome table.")
+    if problems:
+        raise DataError(f"the labels known from {first} to {last}: " + " ".join(problems))
+    return selected.rename({"__known_on": DAY}).sort([known_time, *key])
+
+
+def _check_columns(schema: pl.Schema, names: Sequence[str], known_time: str) -> None:
+    problems = [
+        f"column '{name}' of the outcomes is missing. Rebuild the outcome table, or correct the declaration."
+        for name in dict.fromkeys(names)
+        if name not in schema
+    ]
+    dtype = schema.get(known_time)
+    if dtype is not None and not is_naive(dtype):
+        problems.append(
+            f"time '{known_time}' of the outcomes is {dtype}; expected a Datetime in UTC without a zone. "
+            "Cast it in the outcome table."
+        )
+    if problems:
+        raise ContractError("\n".join(problems))

@@ -1,0 +1,281 @@
+"""Performance of a day's predictions: metrics on the labels known so far, beside what the scores promised.
+
+Acting on it stays out; see `sensors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ml_assets.contracts.artifacts import Performance, PerformanceSummary, Task
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.features import repeated_keys
+from ml_assets.logic.metrics import Metric, bootstrap_interval, find_metric, metrics_of
+
+Vector = NDArray[np.float64]
+
+REPLICATES: Final = 300
+TABLE_SCHEMA: Final = pl.Schema(
+    {
+        "metric": pl.String,
+        "value": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "expected": pl.Float64,
+        "expected_labelled": pl.Float64,
+        "rows": pl.Int64,
+        "reason": pl.String,
+    }
+)
+
+
+def measure_performance(
+    predictions: pl.DataFrame,
+    labels: pl.DataFrame,
+    *,
+    model: str,
+    task: Task,
+    key: Sequence[str],
+    target: str,
+    day: date | str,
+    metrics: Sequence[str] | None = None,
+    seed: int = 0,
+    replicates: int = REPLICATES,
+) -> Performance:
+    """Join a day's predictions with the labels known so far, and measure.
+
+    Args:
+        predictions: As `predictions.score_rows` gives them: those of the day, all by one model version.
+        labels: One row a label known so far: key and target; a null target has no label by nature. Labels of other
+            predictions are left aside.
+        model: The model's name.
+        task: What kind of target it is.
+        key: What identifies a prediction in both frames.
+        target: The label.
+        day: The day of the predictions.
+        metrics: What to measure; all of the task's metrics if none is named.
+        seed: Of the bootstrap.
+        replicates: Of the bootstrap; rows are drawn, so the interval leaves out what all rows of the day share.
+
+    Returns:
+        One row a metric: `value` with its 95 % interval on the labelled rows (null where these rows do not define
+        it, with the reason), `expected` over all predictions of the day, `expected_labelled` over the labelled ones
+        (what `value` is to be compared with). Expected figures are null where `expected_metric` has none.
+
+    Raises:
+        ContractError: Missing columns, keys of different types, a target that is not of the task.
+        DataError: More than one model version in the day, keys that repeat, an unknown metric.
+    """
+    day = day if isinstance(day, date) else date.fromisoformat(day)
+    chosen = tuple(find_metric(name, task) for name in metrics) if metrics else metrics_of(task)
+    _check_columns(predictions, labels, key=key, target=target, task=task, model=model)
+    known = labels.join(predictions.select(key), on=list(key), how="semi")
+    _check_rows(predictions, known, key=key, model=model)
+    joined = predictions.join(
+        known.select(*key, pl.col(target).alias("__truth"), pl.lit(True).alias("__is_known")),
+        on=list(key),
+        how="left",
+        maintain_order="left",
+    )
+    labelled = joined.filter(pl.col("__truth").is_not_null())
+    classes = tuple(name.removeprefix("score_") for name in predictions.columns if name.startswith("score_"))
+    truth = _truth(labelled, task=task, classes=classes, target=target)
+    scores = _scores(predictions, task, classes)
+    labelled_scores = _scores(labelled, task, classes)
+    rows = [
+        {
+            "metric": metric.name,
+            "rows": labelled.height,
+            "expected": expected_metric(metric, scores),
+            "expected_labelled": expected_metric(metric, labelled_scores),
+            **_measure(metric, truth, labelled_scores, seed=seed, replicates=replicates),
+        }
+        for metric in chosen
+    ]
+    table = pl.DataFrame(rows, schema=TABLE_SCHEMA)
+    versions = predictions["model_version"].unique().to_list()
+    without_label = joined.filter(pl.col("__is_known") & pl.col("__truth").is_null()).height
+    measured = dict(table.drop_nulls("value").select("metric", "value").iter_rows())
+    expected = dict(table.drop_nulls("expected").select("metric", "expected").iter_rows())
+    return Performance(
+        table=table,
+        summary=PerformanceSummary(
+            model=model,
+            model_version=versions[0] if versions else "",
+            day=day,
+            predictions=predictions.height,
+            labelled=labelled.height,
+            without_label=without_label,
+            metrics=measured,
+            expected=expected,
+            target_mean=None if task == "multiclass" else _mean(truth),
+            expected_target_mean=None if task == "multiclass" else _mean(scores),
+            unmeasured=dict(table.filter(pl.col("value").is_null()).select("metric", "reason").iter_rows()),
+            sentence=_sentence(
+                day,
+                chosen[0].name,
+                predictions=predictions.height,
+                labelled=labelled.height,
+                without_label=without_label,
+                measured=measured,
+                expected=expected,
+            ),
+        ),
+    )
+
+
+def expected_metric(metric: Metric, scores: Vector) -> float | None:
+    """Return what a metric will be once labels come, if the scores are calibrated probabilities.
+
+    Every row counts as each class with that class's probability: confidence-based performance estimation, as
+    NannyML's documentation describes it (How it works, Performance Estimation, CBPE). For losses it is the exact
+    expectation; for rankings and F1 it is the metric of the expected counts, less what a row would count against
+    itself: it is no pair with itself, and where it is found it is found whole.
+
+    Args:
+        metric: What to expect.
+        scores: (n,) probabilities of the positive class, or (n, classes).
+
+    Returns:
+        None where scores do not say: no rows, values of a regression, a single row's ranking, and the calibration
+        error, which this takes for zero.
+    """
+    if len(scores) == 0 or "regression" in metric.tasks or metric.name == "calibration_error":
+        return None
+    shares = np.column_stack([1 - scores, scores]) if scores.ndim == 1 else scores / scores.sum(axis=1, keepdims=True)
+    rows, classes = shares.shape
+    truth = np.repeat(np.arange(classes, dtype=np.float64), rows)
+    try:
+        value = metric.function(truth, np.tile(scores, (classes, *[1] * (scores.ndim - 1))), shares.T.ravel())
+    except DataError:
+        # Scores of exactly 0 or 1 everywhere expect a single class: the metric will not be defined.
+        return None
+    own = shares[:, 0] * shares[:, 1]
+    if metric.name == "roc_auc":
+        pairs = float(np.prod(shares.sum(axis=0)))
+        return (value * pairs - own.sum() / 2) / (pairs - own.sum()) if rows > 1 and pairs > own.sum() else None
+    if metric.name == "average_precision":
+        flagged = rows - np.searchsorted(np.sort(scores), scores, side="left")
+        return float(value + (own / flagged).sum() / scores.sum())
+    return value
+
+
+def _measure(
+    metric: Metric, truth: Vector, scores: Vector, *, seed: int, replicates: int
+) -> dict[str, float | str | None]:
+    """Return the metric with its interval; where the rows do not define one of them, the reason instead."""
+    if len(truth) == 0:
+        return {"reason": "no label is known yet"}
+    try:
+        value = metric.function(truth, scores)
+    except DataError as error:
+        return {"reason": str(error)}
+    try:
+        interval = bootstrap_interval(metric, truth, scores, seed=seed, replicates=replicates)
+    except DataError as error:
+        return {"value": value, "reason": f"no interval: {error}"}
+    return {"value": value, "low": interval.low, "high": interval.high, "reason": ""}
+
+
+def _check_columns(
+    predictions: pl.DataFrame, labels: pl.DataFrame, *, key: Sequence[str], target: str, task: Task, model: str
+) -> None:
+    problems = [
+        f"column '{name}' of the {where} of model '{model}' is missing. Materialize the {where} again."
+        for where, frame, names in (
+            ("predictions", predictions, [*key, "score", "model_version"]),
+            ("labels", labels, [*key, target]),
+        )
+        for name in names
+        if name not in frame.columns
+    ]
+    problems += [
+        f"key '{name}' is {predictions.schema[name]} in the predictions and {labels.schema[name]} in the labels of "
+        f"model '{model}'. Cast one in its table."
+        for name in key
+        if name in predictions.schema and name in labels.schema and predictions.schema[name] != labels.schema[name]
+    ]
+    if task == "multiclass" and not any(name.startswith("score_") for name in predictions.columns):
+        problems.append(
+            f"the predictions of model '{model}' have no column 'score_<class>'; task 'multiclass' wants one a class. "
+            "Materialize the predictions again."
+        )
+    if problems:
+        raise ContractError("\n".join(problems))
+
+
+def _check_rows(predictions: pl.DataFrame, labels: pl.DataFrame, *, key: Sequence[str], model: str) -> None:
+    versions = predictions["model_version"].unique().sort().to_list()
+    if len(versions) > 1:
+        raise DataError(
+            f"the day's predictions come from {len(versions)} versions of model '{model}': {', '.join(versions)}; "
+            "expected one. Materialize the day's predictions again."
+        )
+    mend = "Keep one a key."
+    repeated = [
+        f"the {where} of model '{model}': {problem}"
+        for where, frame in (("predictions", predictions), ("labels", labels))
+        for problem in repeated_keys(frame, key, mend=mend)
+    ]
+    if repeated:
+        raise DataError("\n".join(repeated))
+
+
+def _truth(labelled: pl.DataFrame, *, task: Task, classes: Sequence[str], target: str) -> Vector:
+    column = labelled["__truth"]
+    if task != "multiclass":
+        if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
+            raise ContractError(f"target '{target}' is {column.dtype}; task '{task}' expects numbers. Cast it.")
+        values = column.cast(pl.Float64)
+        wrong = values.filter(~values.is_in([0.0, 1.0])).unique().sort().head(5).to_list() if task == "binary" else []
+        if wrong:
+            got = ", ".join(f"{value:g}" for value in wrong)
+            raise DataError(f"target '{target}' holds {got}; task 'binary' expects 0 and 1. Mend the label table.")
+        return values.to_numpy()
+    index = column.cast(pl.String).replace_strict(
+        list(classes), range(len(classes)), default=None, return_dtype=pl.Int64
+    )
+    if index.null_count():
+        unknown = ", ".join(column.cast(pl.String).filter(index.is_null()).unique().sort().head(5))
+        raise DataError(
+            f"target '{target}' has {index.null_count()} labels of classes the model has not: {unknown}; it has "
+            f"{', '.join(classes)}. Train again on rows that hold them."
+        )
+    return index.cast(pl.Float64).to_numpy()
+
+
+def _scores(frame: pl.DataFrame, task: Task, classes: Sequence[str]) -> Vector:
+    if task == "multiclass":
+        return frame.select(f"score_{name}" for name in classes).to_numpy().reshape(frame.height, len(classes))
+    return frame["score"].cast(pl.Float64).to_numpy()
+
+
+def _mean(values: Vector) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _sentence(
+    day: date,
+    metric: str,
+    *,
+    predictions: int,
+    labelled: int,
+    without_label: int,
+    measured: dict[str, float],
+    expected: dict[str, float],
+) -> str:
+    said = f"{labelled} of {predictions} predictions of {day} have a label"
+    if without_label:
+        said += f", {without_label} never will"
+    if metric in measured:
+        said += f"; {metric} {measured[metric]:.3f}"
+        said += f", {expected[metric]:.3f} was expected" if metric in expected else ""
+    elif metric in expected:
+        said += f"; {metric} {expected[metric]:.3f} is expected"
+    return f"{said}."

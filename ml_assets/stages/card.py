@@ -1,0 +1,117 @@
+"""The card: one HTML page about the champion, with everything the lake knows of it.
+
+Layout and wording stay out; see `ml_assets.logic.card`.
+"""
+
+from typing import TypeVar
+
+import dagster as dg
+
+from ml_assets.contracts.artifacts import (
+    Card, Drift, Evaluation, Importances, Performance, Promotion, TrainingSet, Tuning,
+)  # fmt: skip
+from ml_assets.logic.card import CardInput, CardTable, Making, render_card
+from ml_assets.stages.common import Champion, ModelPlan, serving_champion, stage
+from resources.lake import Lake, LakeResource
+from resources.manifest import ArtifactRef, Manifest
+
+
+Kept = TypeVar("Kept")
+
+
+def card(plan: ModelPlan) -> dg.AssetsDefinition:
+    """Return the asset of a model's card."""
+
+    @dg.asset(
+        **stage(plan, "card", [render_card, card_input], kinds={"html"}),
+        deps=[plan.asset(name) for name in ("champion", "drift", "performance")],
+    )
+    def card(context: dg.AssetExecutionContext, lake: LakeResource) -> Card:
+        """Data, features, metrics, slices, calibration, drift, limits of use and versions of who serves."""
+        champion = serving_champion(lake.open(), plan)
+        page = render_card(card_input(lake.open(), plan, champion))
+        context.add_output_metadata({"model version": champion.version, "size (kB)": round(len(page) / 1000)})
+        return Card(page)
+
+    return card
+
+
+def card_input(lake: Lake, plan: ModelPlan, champion: Champion) -> CardInput:
+    """Gather what the lake has about the champion, following its lineage and not what is newest."""
+    declared = plan.declaration
+    made = lake.manifest(ArtifactRef(asset=plan.asset("model").to_user_string(), version=champion.version))
+    sources = {ref.asset: ref for ref in made.inputs}
+    training_set = _get(lake, plan, sources, "training_set", TrainingSet)
+    tuning = _get(lake, plan, sources, "tuning", Tuning)
+    promotion = _promotion(lake, plan, champion.version)
+    if f"{plan.name}/tuning" in sources:
+        sources |= {ref.asset: ref for ref in lake.manifest(sources[f"{plan.name}/tuning"]).inputs}
+    importances = _get(lake, plan, sources, "importances", Importances)
+    evaluation = None
+    if promotion is not None and promotion.evaluation_version is not None:
+        ref = ArtifactRef(asset=f"{plan.name}/evaluation", version=promotion.evaluation_version)
+        sources[ref.asset] = ref
+        evaluation = lake.get(ref, Evaluation)
+    drift = [one for one in _days(lake, plan, "drift", Drift) if one.summary.model_version == champion.version]
+    performance = [
+        one.summary
+        for one in _days(lake, plan, "performance", Performance)
+        if one.summary.model_version == champion.version
+    ]
+    return CardInput(
+        name=plan.name,
+        task=declared.task,
+        target=declared.labels.target,
+        version=champion.version,
+        description=declared.description,
+        owner=declared.owner or "",
+        intended_use=declared.intended_use,
+        limits=declared.limits_of_use,
+        as_of=champion.model.spec.as_of,
+        tables=[
+            CardTable(name=plan.features_table.name, role="features", description=plan.features_table.description),
+            CardTable(name=plan.labels_table.name, role="labels", description=plan.labels_table.description),
+        ],
+        training_set=None if training_set is None else training_set.summary,
+        model=champion.model.spec,
+        importances=importances,
+        tuning=tuning,
+        evaluation=evaluation,
+        promotion=promotion,
+        serving=champion.version,
+        drift=drift[-1] if drift else None,
+        drift_history=[one.summary for one in drift],
+        performance=performance,
+        performance_metric=declared.metric,
+        versions={f"{plan.name}/model": champion.version} | {name: ref.version for name, ref in sources.items()},
+        making=_making(made),
+        written_at=promotion.decided_at.replace(tzinfo=None) if promotion else None,
+    )
+
+
+def _get(lake: Lake, plan: ModelPlan, sources: dict[str, ArtifactRef], name: str, kind: type[Kept]) -> Kept | None:
+    ref = sources.get(f"{plan.name}/{name}")
+    return None if ref is None else lake.get(ref, kind)
+
+
+def _days(lake: Lake, plan: ModelPlan, name: str, kind: type[Kept]) -> list[Kept]:
+    refs = lake.newest(f"{plan.name}/{name}")
+    return [lake.get(refs[day], kind) for day in sorted(refs) if day]
+
+
+def _promotion(lake: Lake, plan: ModelPlan, version: str) -> Promotion | None:
+    entries = [entry for entry in plan.promotion_log(lake).entries() if entry.champion == version]
+    decisive = [entry for entry in entries if entry.challenger == version]
+    return (decisive or entries or [None])[-1]
+
+
+def _making(manifest: Manifest) -> Making:
+    return Making(
+        code_version=manifest.code_version,
+        commit=manifest.git_commit,
+        is_dirty=manifest.git_is_dirty,
+        environment=manifest.environment,
+        run_id=manifest.run_id,
+        seconds=manifest.seconds,
+        peak_memory_bytes=manifest.peak_memory_bytes,
+    )

@@ -1,0 +1,307 @@
+"""What all stages share: how a stage of a declared model becomes the keyword arguments of `dg.asset`.
+
+What a stage does stays out.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from ml_assets.contracts.artifacts import Feature, Model, Promotion, Tuning
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.table import TableContract
+from ml_assets.declaration import Compute, Days, Freshness, ModelDeclaration, Stage, check_against_columns
+from ml_assets.provenance import code_version
+from resources.lake import Lake
+from resources.manifest import ArtifactRef
+from resources.promotion_log import PromotionLog
+
+TABLES = "tables"
+DAY = "day"
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """A model's declaration beside the contracts of the tables it names."""
+
+    declaration: ModelDeclaration
+    features_table: TableContract
+    labels_table: TableContract
+
+    @classmethod
+    def of(cls, declaration: ModelDeclaration, contracts: Mapping[str, TableContract]) -> "ModelPlan":
+        """Join a declaration with its tables' contracts.
+
+        Raises:
+            ContractError: a table or a column that the declaration names has no contract; all are listed.
+        """
+        wanted = (declaration.features.table, declaration.labels.table)
+        missing = [name for name in wanted if name not in contracts]
+        if missing:
+            raise ContractError(
+                f"model '{declaration.name}' wants table{'s' if len(missing) > 1 else ''} {', '.join(missing)}, which "
+                f"dbt does not know. Add a model of that name with columns and types under dbt_project/models."
+            )
+        plan = cls(declaration, contracts[wanted[0]], contracts[wanted[1]])
+        mistakes = check_against_columns(
+            declaration,
+            features={c.name: c.role or "" for c in plan.features_table.columns},
+            labels={c.name: c.role or "" for c in plan.labels_table.columns},
+        )
+        if mistakes:
+            raise ContractError("\n".join(f"model '{declaration.name}': {mistake}." for mistake in mistakes))
+        return plan
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.declaration.name
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns that identify a prediction."""
+        return self.declaration.features.key
+
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """The input columns of the model, in the order of its table's contract."""
+        chosen = self.declaration.features
+        return tuple(
+            Feature(
+                name=column.name,
+                dtype=str(column.dtype),
+                is_categorical=column.is_categorical,
+                unit=column.unit,
+                description=column.description,
+            )
+            for column in self.features_table.columns
+            if (column.name in chosen.columns if chosen.columns is not None else column.role == "feature")
+            and column.name not in chosen.exclude
+        )
+
+    @property
+    def features_columns(self) -> tuple[str, ...]:
+        """All columns of the features artifact: key, day, times, features."""
+        wanted = self.declaration.features
+        fixed = (*wanted.key, DAY, wanted.event_time, wanted.prediction_time)
+        return tuple(dict.fromkeys([*fixed, *(feature.name for feature in self.features)]))
+
+    @property
+    def partitions(self) -> dg.DailyPartitionsDefinition:
+        """The model's days."""
+        return daily(self.declaration.days)
+
+    def asset(self, stage: str) -> dg.AssetKey:
+        """Return the key of one of the model's assets."""
+        return dg.AssetKey([self.name, stage])
+
+    def promotion_log(self, lake: Lake) -> PromotionLog[Promotion]:
+        """Return the model's promotion log."""
+        return PromotionLog(lake, self.name, Promotion)
+
+
+def daily(days: Days) -> dg.DailyPartitionsDefinition:
+    """Return the partitions of declared days."""
+    end = None if days.last is None else str(days.last + timedelta(days=1))
+    return dg.DailyPartitionsDefinition(start_date=str(days.first), end_date=end)
+
+
+def table_key(name: str) -> dg.AssetKey:
+    """Return the asset of a dbt model."""
+    return dg.AssetKey([TABLES, name])
+
+
+def stage(
+    plan: ModelPlan,
+    name: Stage,
+    body: Callable[..., Any] | Sequence[Callable[..., Any]],
+    *,
+    kinds: set[str],
+    by_day: bool = False,
+    columns: TableContract | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return what `dg.asset` needs for one stage of one model.
+
+    Args:
+        plan: the model.
+        name: the stage, which is the asset's name too.
+        body: the pure function or functions that do the work; their code is the asset's code version.
+        kinds: what it is made with, for the UI.
+        by_day: whether there is one artifact a day.
+        columns: the contract of what it holds, for the catalog.
+        parameters: declared values that change the result, for the manifest.
+    """
+    declaration = plan.declaration
+    metadata: dict[str, Any] = {"ml_assets/parameters": dg.MetadataValue.json(_plain(parameters or {}))}
+    if columns is not None:
+        metadata["dagster/column_schema"] = column_schema(columns)
+    return {
+        "key": plan.asset(name),
+        "group_name": plan.name,
+        "kinds": kinds,
+        "owners": [declaration.owner] if declaration.owner else None,
+        "code_version": code_version(body if isinstance(body, Sequence) else [body]),
+        "partitions_def": plan.partitions if by_day else None,
+        "backfill_policy": dg.BackfillPolicy.single_run() if by_day else None,
+        "metadata": metadata,
+        "op_tags": pod_tags(declaration.compute.get(name)),
+        "freshness_policy": freshness_policy(declaration.freshness.get(name)),
+        "io_manager_key": "io_manager",
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON knows it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    if isinstance(value, Iterable):
+        return [_plain(item) for item in value]
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)
+
+
+def column_schema(contract: TableContract) -> dg.TableSchema:
+    """Return a contract as Dagster's catalog shows it."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=column.name,
+                type=str(column.dtype),
+                description=column.description or None,
+                constraints=dg.TableColumnConstraints(nullable=column.is_nullable, unique=column.is_unique),
+                tags={
+                    **({"role": column.role} if column.role else {}),
+                    **({"unit": column.unit} if column.unit else {}),
+                    **({"categorical": ""} if column.is_categorical else {}),
+                },
+            )
+            for column in contract.columns
+        ]
+    )
+
+
+def freshness_policy(freshness: Freshness | None) -> dg.FreshnessPolicy | None:
+    """Return Dagster's policy for a declared freshness."""
+    if freshness is None:
+        return None
+    return dg.FreshnessPolicy.time_window(
+        fail_window=timedelta(hours=freshness.fail_hours),
+        warn_window=None if freshness.warn_hours is None else timedelta(hours=freshness.warn_hours),
+    )
+
+
+def pod_tags(compute: Compute | None) -> dict[str, Any]:
+    """Return the tags that give a step a pod of its own with these resources."""
+    if compute is None:
+        return {}
+    asked = {"cpu": compute.cpu, "memory": compute.memory}
+    resources: dict[str, str] = {name: amount for name, amount in asked.items() if amount is not None}
+    if compute.gpu:
+        resources["nvidia.com/gpu"] = str(compute.gpu)
+    pod: dict[str, Any] = {}
+    if compute.node_selector:
+        pod["node_selector"] = dict(compute.node_selector)
+    if compute.tolerations:
+        pod["tolerations"] = [dict(toleration) for toleration in compute.tolerations]
+    container: dict[str, Any] = {"resources": {"requests": resources, "limits": resources}} if resources else {}
+    if compute.image:
+        container["image"] = compute.image
+    return {"dagster-k8s/config": {"container_config": container, "pod_spec_config": pod}}
+
+
+def day_of(key: str) -> date:
+    """Return the day of a partition key."""
+    return date.fromisoformat(key)
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """Return all days of a range, both ends included."""
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def day_range(context: dg.AssetExecutionContext) -> tuple[date, date]:
+    """Return the first and last day a step was asked for."""
+    keys = context.partition_keys
+    return day_of(keys[0]), day_of(keys[-1])
+
+
+def newest_day(frame: pl.LazyFrame) -> date:
+    """Return the newest day of a by-day table.
+
+    Raises:
+        DataError: it has no rows.
+    """
+    day = frame.select(pl.col(DAY).max()).collect().item()
+    if day is None:
+        raise DataError("there are no feature rows to train on; materialize features first.")
+    return date.fromisoformat(str(day))
+
+
+def image(svg: str, alt: str) -> dg.MarkdownMetadataValue:
+    """Return a plot as Dagster's UI shows it."""
+    from ml_assets.logic.plots import as_markdown_image
+
+    return dg.MetadataValue.md(as_markdown_image(svg, alt))
+
+
+@dataclass(frozen=True)
+class Champion:
+    """Who serves: the version, the model itself, and the log's entry that says why."""
+
+    version: str
+    model: Model
+    entry: Promotion
+
+
+def champion_model(lake: Lake, plan: ModelPlan) -> Champion | None:
+    """Return the model that serves; None where nobody does yet."""
+    entry = plan.promotion_log(lake).last()
+    if entry is None or entry.champion is None:
+        return None
+    ref = ArtifactRef(asset=plan.asset("model").to_user_string(), version=entry.champion)
+    lake.note(champion=entry.champion)
+    return Champion(entry.champion, lake.get(ref, Model), entry)
+
+
+def serving_champion(lake: Lake, plan: ModelPlan) -> Champion:
+    """Return the model that serves.
+
+    Raises:
+        DataError: nobody serves.
+    """
+    champion = champion_model(lake, plan)
+    if champion is None:
+        raise DataError(
+            f"model '{plan.name}' has no champion, so there is nothing to predict with. Materialize "
+            f"{plan.name}/champion; if the gate refused the challenger, its reasons stand there."
+        )
+    return champion
+
+
+def previous_study(lake: Lake, plan: ModelPlan, context: dg.AssetExecutionContext) -> pl.DataFrame | None:
+    """Return the trials of the last study, if it ran on the same inputs with the same code and settings."""
+    asset = plan.asset("tuning").to_user_string()
+    last = lake.newest(asset, [""]).get("")
+    if last is None:
+        return None
+    manifest = lake.manifest(last)
+    inputs = {ref.asset: ref.version for ref in manifest.inputs}
+    now = lake.versions_read()
+    same_inputs = all(inputs.get(name) == version for name, version in now.items())
+    if not same_inputs or manifest.code_version != context.assets_def.code_versions_by_key[plan.asset("tuning")]:
+        return None
+    tuning: Tuning = lake.get(last, Tuning)
+    return tuning.trials
+
+
+def check_name(rule: str) -> str:
+    """Return a rule as the name of an asset check, which may hold only letters, digits and underscores."""
+    return re.sub(r"[^A-Za-z0-9_]+", "_", rule).strip("_")[:120]

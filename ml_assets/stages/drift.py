@@ -1,0 +1,56 @@
+"""Drift: each feature and the score of a day against the champion's reference, weighted by importance.
+
+Acting on it stays out; see `sensors`.
+"""
+
+import dagster as dg
+import polars as pl
+
+from ml_assets.contracts.artifacts import Drift
+from ml_assets.logic.drift import DriftLimits, measure_drift
+from ml_assets.stages.common import ModelPlan, image, serving_champion, stage
+from resources.lake import LakeResource
+
+
+def drift(plan: ModelPlan) -> dg.AssetsDefinition:
+    """Return the asset of a model's drift."""
+    limits = DriftLimits(**plan.declaration.drift.model_dump())
+
+    @dg.asset(
+        **stage(plan, "drift", measure_drift, kinds={"polars"}, by_day=True, parameters={"limits": vars(limits)}),
+        ins={"predictions": dg.AssetIn(plan.asset("predictions"))},
+    )
+    def drift(
+        context: dg.AssetExecutionContext, predictions: pl.DataFrame, lake: LakeResource
+    ) -> dict[str, Drift]:
+        """PSI, Kolmogorov-Smirnov, Wasserstein, missing values and new categories, in one pass over each day."""
+        from ml_assets.logic.plots import drift_history_plot, drift_plot
+
+        champion = serving_champion(lake.open(), plan)
+        measured = {
+            day: measure_drift(
+                predictions.filter(pl.col("day").cast(pl.String) == day).unnest("features"),
+                champion.model.reference,
+                weights=champion.model.spec.weights,
+                limits=limits,
+                model=plan.name,
+                model_version=champion.version,
+                day=day,
+            )
+            for day in context.partition_keys
+        }
+        summaries = [one.summary for one in measured.values()]
+        last = list(measured.values())[-1]
+        context.add_output_metadata(
+            {
+                "weighted PSI": last.summary.weighted_psi,
+                "score PSI": last.summary.score_psi,
+                "days over the limit": sum(summary.is_over for summary in summaries),
+                "verdict": last.summary.sentence,
+                "per feature": image(drift_plot(last), f"drift on {last.summary.day}"),
+                **({"history": image(drift_history_plot(summaries), "drift by day")} if len(summaries) > 1 else {}),
+            }
+        )
+        return measured
+
+    return drift

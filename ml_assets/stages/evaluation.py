@@ -1,0 +1,65 @@
+"""Evaluation: the challenger on the frozen test rows, beside baselines and the champion.
+
+What follows from it stays out; see `ml_assets.stages.champion`.
+"""
+
+import dagster as dg
+
+from ml_assets.contracts.artifacts import Evaluation, Model, TrainingSet
+from ml_assets.logic.evaluation import evaluate
+from ml_assets.logic.model import predict
+from ml_assets.stages.common import ModelPlan, champion_model, image, stage
+from resources.lake import LakeResource
+
+
+def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
+    """Return the asset of a model's evaluation."""
+    declared = plan.declaration
+
+    @dg.asset(
+        **stage(plan, "evaluation", [evaluate, predict], kinds={"polars", "lightgbm"}, parameters={
+            "settings": declared.evaluation, "metric": declared.metric, "seed": declared.seed,
+        }),
+        ins={"training_set": dg.AssetIn(plan.asset("training_set")), "model": dg.AssetIn(plan.asset("model"))},
+    )  # fmt: skip
+    def evaluation(
+        context: dg.AssetExecutionContext, training_set: TrainingSet, model: Model, lake: LakeResource
+    ) -> Evaluation:
+        """Metrics with intervals, slices, calibration and curves on rows that the model has not seen."""
+        from ml_assets.logic.plots import evaluation_plots
+
+        versions = lake.open().versions_read()
+        rows = training_set.part("test")
+        champion = champion_model(lake.open(), plan)
+        result = evaluate(
+            rows=rows,
+            scores=predict(model.booster, model.spec, rows, threads=declared.training.threads),
+            train=training_set.part("train"),
+            summary=training_set.summary,
+            model_name=plan.name,
+            model_version=versions.get(f"{plan.name}/model", ""),
+            training_set_version=versions.get(f"{plan.name}/training_set", ""),
+            metric=declared.metric,
+            slices=declared.evaluation.slices,
+            baseline_rates=declared.evaluation.baselines,
+            seed=declared.seed,
+            champion_scores=None if champion is None else predict(champion.model.booster, champion.model.spec, rows),
+            champion_version=None if champion is None else champion.version,
+            replicates=declared.evaluation.replicates,
+            threads=declared.training.threads,
+        )
+        plots = evaluation_plots(result, classes=training_set.summary.classes)
+        context.add_output_metadata(
+            {
+                **{name: figure.value for name, figure in result.summary.metrics.items()},
+                **{
+                    f"{name} interval": f"{figure.low:.4f} to {figure.high:.4f}"
+                    for name, figure in result.summary.metrics.items()
+                },
+                **{name: image(svg, name) for name, svg in plots.items()},
+                "test rows": result.summary.rows,
+            }
+        )
+        return result
+
+    return evaluation

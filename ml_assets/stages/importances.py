@@ -1,0 +1,46 @@
+"""Importances: which features carry the model, which do not beat noise, and how stable that is.
+
+What is done with the answer stays out; see `ml_assets.stages.tuning`.
+"""
+
+import dagster as dg
+
+from ml_assets.contracts.artifacts import Importances, TrainingSet
+from ml_assets.logic.importances import measure_importances
+from ml_assets.stages.common import ModelPlan, image, stage
+
+
+def importances(plan: ModelPlan) -> dg.AssetsDefinition:
+    """Return the asset of a model's importances."""
+    declared = plan.declaration
+
+    @dg.asset(
+        **stage(plan, "importances", measure_importances, kinds={"lightgbm", "polars"}, parameters={
+            "settings": declared.importances, "metric": declared.metric, "seed": declared.seed,
+        }),
+        ins={"training_set": dg.AssetIn(plan.asset("training_set"))},
+    )  # fmt: skip
+    def importances(context: dg.AssetExecutionContext, training_set: TrainingSet) -> Importances:
+        """Gain, permutation and mean |SHAP| of each feature, against noise and over time folds; which stay, and why."""
+        from ml_assets.logic.plots import importance_plot
+
+        result = measure_importances(
+            training_set,
+            seed=declared.seed,
+            metric=declared.metric,
+            threads=declared.training.threads,
+            rows=declared.importances.rows,
+            folds=declared.importances.folds,
+            on_fold=lambda done, total: context.log.info(f"fold {done} of {total} measured"),
+        )
+        context.add_output_metadata(
+            {
+                "plot": image(importance_plot(result), "importance of each feature"),
+                "kept": len(result.summary.kept),
+                "dropped": ", ".join(result.summary.dropped) or "none",
+                result.summary.metric: result.summary.score,
+            }
+        )
+        return result
+
+    return importances

@@ -1,0 +1,37 @@
+"""Labels: entity, label and known time, by the day the label became known.
+
+What a label means stays out; that is dbt's mart.
+"""
+
+import dagster as dg
+import polars as pl
+
+from ml_assets.logic.labels import select_labels
+from ml_assets.stages.common import ModelPlan, day_range, stage, table_key
+
+
+def labels(plan: ModelPlan) -> dg.AssetsDefinition:
+    """Return the asset of a model's labels."""
+    wanted = plan.declaration.labels
+    mapping = dg.TimeWindowPartitionMapping(
+        start_offset=-wanted.wait_days, allow_nonexistent_upstream_partitions=True
+    )
+
+    @dg.asset(
+        **stage(plan, "labels", select_labels, kinds={"polars", "parquet"}, by_day=True),
+        ins={"table": dg.AssetIn(table_key(wanted.table), partition_mapping=mapping)},
+    )
+    def labels(context: dg.AssetExecutionContext, table: pl.DataFrame) -> pl.DataFrame:
+        """What came true, by the day it could first be known."""
+        rows = select_labels(
+            table,
+            key=plan.key,
+            known_time=wanted.known_time,
+            target=wanted.target,
+            days=day_range(context),
+            reason=wanted.reason,
+        )
+        context.add_output_metadata({"rows": rows.height, "without a label": rows[wanted.target].null_count()})
+        return rows
+
+    return labels

@@ -1,0 +1,1 @@
+"""The lake, artifact IO, the promotion log and the warehouse."""

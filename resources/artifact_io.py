@@ -1,0 +1,181 @@
+"""The IO manager between Dagster and the lake: inputs in, artifacts out, each with its manifest.
+
+What an artifact means stays out; types come from the annotations of the assets.
+"""
+
+import typing
+from collections.abc import Mapping
+
+import dagster as dg
+import polars as pl
+
+from resources.errors import MissingArtifactError
+from resources.lake import Lake, LakeResource, Making, clock
+from resources.manifest import ArtifactRef, Manifest
+
+DAY = "day"
+
+
+class LakeIOManager(dg.ConfigurableIOManager):
+    """Keeps what assets return in the lake, and gives it to the assets that name them.
+
+    A step reads what its own run produced, else the newest materialization. A step over a range of days returns one
+    frame with a `day` column, or a mapping from partition key to artifact.
+    """
+
+    lake: LakeResource
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - dagster's signature
+        """Start the clock that tells how long a step took."""
+        self._since = clock()
+
+    def load_input(self, context: dg.InputContext) -> object:
+        """Return an upstream artifact in the type that the parameter asks for.
+
+        Raises:
+            MissingArtifactError: nothing was materialized for it.
+            CorruptArtifactError: what lies in the lake is not what was written.
+        """
+        lake = self.lake.open()
+        asset = context.asset_key.to_user_string()
+        kind = context.dagster_type.typing_type
+        run_id = _run_id(context)
+        if not context.has_asset_partitions:
+            refs = lake.newest(asset, [""], run_id=run_id)
+            if not refs:
+                raise MissingArtifactError(f"{asset} has not been materialized yet; materialize it first.")
+            return _read(lake, [refs[""]], kind)
+        keys = _wanted(context)
+        refs = lake.newest(asset, keys, run_id=run_id)
+        found = [refs[key] for key in keys if key in refs]
+        if not found:
+            span = keys[0] if len(keys) == 1 else f"{keys[0]} to {keys[-1]}"
+            raise MissingArtifactError(f"{asset} has nothing for {span}; materialize those partitions first.")
+        value = _read(lake, found, kind)
+        self._since = clock()
+        return value
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        """Keep what a step returned, with its manifest.
+
+        Raises:
+            LakeError: the lake cannot be written.
+            ValueError: rows lie outside the days that were asked for.
+        """
+        lake = self.lake.open()
+        asset = context.asset_key.to_user_string()
+        making = Making(
+            inputs=lake.take_reads(),
+            parameters={**_parameters(context), **lake.take_notes()},
+            code_version=_code_version(context),
+            run_id=context.run_id,
+            seconds=clock() - self._since,
+        )
+        if context.has_asset_partitions:
+            keys = context.asset_partition_keys
+            artifacts = by_partition(obj, keys, asset)
+            manifests = lake.put_each(asset, {key: (part, making) for key, part in artifacts.items()})
+        else:
+            keys = [""]
+            manifests = {"": lake.put(asset, None, obj, making)}
+        self._report(context, asset, manifests)
+        self._since = clock()
+
+    def _report(self, context: dg.OutputContext, asset: str, manifests: Mapping[str, Manifest]) -> None:
+        last = list(manifests.values())[-1]
+        rows = sum(manifest.rows or 0 for manifest in manifests.values())
+        metadata: dict[str, dg.RawMetadataValue] = {
+            "version": last.version if len(manifests) == 1 else f"{len(manifests)} partitions",
+            "path": dg.MetadataValue.path(f"{self.lake.open().url}/artifacts/{asset}"),
+            "seconds": round(last.seconds or 0.0, 3),
+            "peak memory (MiB)": round((last.peak_memory_bytes or 0) / 2**20),
+        }
+        if last.rows is not None:
+            metadata["dagster/row_count"] = rows
+        context.add_output_metadata(metadata)
+        if len(manifests) == 1 and context.step_context is not None:
+            context.step_context.set_data_version(context.asset_key, dg.DataVersion(last.version))
+
+
+def by_partition(obj: object, keys: typing.Sequence[str], asset: str) -> dict[str, object]:
+    """Return one artifact for each partition key.
+
+    Raises:
+        ValueError: a frame has no `day` column, or days or keys outside those asked for.
+        TypeError: several partitions are wanted of something that cannot be cut by day.
+    """
+    if isinstance(obj, pl.LazyFrame):
+        obj = obj.collect()
+    if isinstance(obj, Mapping):
+        strange = sorted(set(obj) - set(keys))
+        if strange:
+            raise ValueError(f"{asset} returned partitions {strange[:5]} that were not asked for.")
+        return dict(obj)
+    if len(keys) == 1:
+        if isinstance(obj, pl.DataFrame) and DAY in obj.columns:
+            _check_days(obj, keys, asset)
+        return {keys[0]: obj}
+    if not isinstance(obj, pl.DataFrame):
+        raise TypeError(f"{asset} returned one {type(obj).__name__} for {len(keys)} partitions; return one for each.")
+    if DAY not in obj.columns:
+        raise ValueError(f"{asset} has no column '{DAY}', by which its rows are cut into partitions.")
+    _check_days(obj, keys, asset)
+    parts = {str(day): part for (day,), part in obj.partition_by(DAY, as_dict=True, maintain_order=True).items()}
+    empty = obj.clear()
+    return {key: parts.get(key, empty) for key in keys}
+
+
+def _check_days(frame: pl.DataFrame, keys: typing.Sequence[str], asset: str) -> None:
+    days = {str(day) for day in frame[DAY].unique()}
+    strange = sorted(days - set(keys))
+    if strange:
+        raise ValueError(
+            f"{asset} returned rows of {', '.join(strange[:5])}; expected only {keys[0]} to {keys[-1]}. "
+            "Filter the rows by day before returning them."
+        )
+
+
+def _run_id(context: dg.InputContext) -> str | None:
+    """Return the run; None where an input is loaded outside of one, for instance by `Definitions.load_asset_value`."""
+    try:
+        return context.step_context.run_id
+    except dg.DagsterInvariantViolationError:
+        return None
+
+
+def _wanted(context: dg.InputContext) -> list[str]:
+    """Return the partition keys to read; an input's `up_to` names the config field that holds the last one."""
+    keys = list(context.asset_partition_keys)
+    field = (context.definition_metadata or {}).get("up_to")
+    config = None if _run_id(context) is None else context.step_context.op_config
+    last = config.get(field) if isinstance(config, Mapping) else None
+    return [key for key in keys if key <= last] if last else keys
+
+
+def _read(lake: Lake, refs: list[ArtifactRef], kind: type | None) -> object:
+    if kind is pl.LazyFrame:
+        return lake.scan(refs)
+    if kind is pl.DataFrame:
+        if len(refs) == 1:
+            return lake.get(refs[0], pl.DataFrame)
+        return lake.scan(refs).collect()
+    if typing.get_origin(kind) in {dict, Mapping}:
+        _, item = typing.get_args(kind)
+        return {ref.partition: lake.get(ref, item) for ref in refs}
+    if kind is None:
+        raise TypeError("the parameter has no type; annotate it with what it wants, for instance pl.LazyFrame.")
+    return lake.get(refs[0], kind)
+
+
+def _parameters(context: dg.OutputContext) -> dict[str, typing.Any]:
+    metadata = context.definition_metadata or {}
+    declared = metadata.get("ml_assets/parameters")
+    parameters = dict(declared.data) if isinstance(declared, dg.JsonMetadataValue) else {}
+    config = context.step_context.op_config if context.step_context is not None else None
+    return {**parameters, **(config if isinstance(config, dict) else {})}
+
+
+def _code_version(context: dg.OutputContext) -> str | None:
+    if context.step_context is None:
+        return None
+    return context.step_context.job_def.asset_layer.get(context.asset_key).code_version

@@ -1,0 +1,24 @@
+"""Errors of storage: each message names the object, what was expected, what came, and the mend.
+
+Errors of data and contracts stay out; see `ml_assets.contracts.errors`.
+"""
+
+
+class LakeError(RuntimeError):
+    """The lake cannot be read or written as asked."""
+
+
+class MissingArtifactError(LakeError):
+    """An artifact is asked for that nobody has made yet."""
+
+
+class CorruptArtifactError(LakeError):
+    """An artifact's files do not agree with its manifest, so it is not used."""
+
+
+class PromotionConflictError(LakeError):
+    """Somebody else wrote the next entry of the promotion log first."""
+
+
+class WarehouseError(RuntimeError):
+    """The warehouse could not build its tables."""

@@ -1,0 +1,466 @@
+"""The lake: the root under which everything is kept, on a folder or an object store, one code path through fsspec.
+
+What the artifacts mean stays out. Nothing is edited: data first, manifest last, and what has no manifest does not
+exist.
+"""
+
+import contextlib
+import functools
+import io
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import dagster as dg
+import fsspec
+import polars as pl
+from pydantic import JsonValue, ValidationError
+
+from resources import content
+from resources.errors import CorruptArtifactError, LakeError, MissingArtifactError
+from resources.manifest import ArtifactRef, FileEntry, Manifest
+from resources.origin import environment, git_state, peak_memory_bytes
+
+_THREADS = 16
+_FEW = 64
+_MANIFEST = "manifest.json"
+
+
+class _HashingWriter(io.RawIOBase):
+    """Passes bytes on to a file and hashes them on the way."""
+
+    def __init__(self, target: BinaryIO) -> None:
+        self.target = target
+        self.digest = content.new_hash()
+        self.size = 0
+
+    def write(self, data: Any, /) -> int:
+        self.digest.update(data)
+        self.size += len(data)
+        self.target.write(data)
+        return len(data)
+
+    def writable(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Making:
+    """What is known of an artifact's origin while it is written."""
+
+    inputs: tuple[ArtifactRef, ...] = ()
+    parameters: Mapping[str, JsonValue] = field(default_factory=dict)
+    code_version: str | None = None
+    run_id: str | None = None
+    seconds: float | None = None
+
+
+class Lake:
+    """A root URL and the fsspec filesystem behind it."""
+
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
+        self.options = dict(options or {})
+        protocol = url.split("://", 1)[0] if "://" in url else "file"
+        self.protocol = protocol
+        if protocol == "file":
+            url = os.path.abspath(url.removeprefix("file://"))  # noqa: PTH100 - fsspec wants text
+        elif protocol == "s3":
+            self.options.setdefault("use_listings_cache", False)
+        self.url = url.rstrip("/")
+        self._reads: list[ArtifactRef] = []
+        self._notes: dict[str, JsonValue] = {}
+
+    def __repr__(self) -> str:
+        return f"Lake({self.url})"
+
+    @functools.cached_property
+    def fs(self) -> fsspec.AbstractFileSystem:
+        """The filesystem; connecting waits until something is read or written."""
+        return fsspec.filesystem(self.protocol, **self.options)
+
+    # ---------------------------------------------------------------- paths
+
+    def path(self, *parts: str) -> str:
+        """Return the full path of an object under the root."""
+        return "/".join([self.url, *parts])
+
+    def directory(self, ref: ArtifactRef) -> str:
+        """Return the folder of one version of an artifact."""
+        return self.path("artifacts", ref.asset, *([ref.partition] if ref.partition else []), ref.version)
+
+    # ---------------------------------------------------------------- plain objects
+
+    def write(self, path: str, write: Callable[[BinaryIO], None]) -> tuple[int, str]:
+        """Write one object as a whole and return its size and digest; a reader never sees half of it.
+
+        Raises:
+            LakeError: the lake cannot be written.
+        """
+        try:
+            if self.protocol != "file":
+                with self.fs.open(path, "wb") as file:
+                    writer = _HashingWriter(file)
+                    write(writer)  # type: ignore[arg-type]
+                return writer.size, writer.digest.hexdigest()
+            os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120 - hot path, 10 times pathlib
+            scratch = f"{path}.{uuid.uuid4().hex[:8]}.part"
+            try:
+                with open(scratch, "wb") as file:  # noqa: PTH123 - as above
+                    writer = _HashingWriter(file)
+                    write(writer)  # type: ignore[arg-type]
+                os.replace(scratch, path)  # noqa: PTH105 - as above
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(scratch)  # noqa: PTH108 - as above
+                raise
+        except OSError as error:
+            raise LakeError(self._cannot("write", path, error)) from error
+        return writer.size, writer.digest.hexdigest()
+
+    def create(self, path: str, data: bytes) -> None:
+        """Write one object only if it is absent: exclusive create on disk, `If-None-Match` on S3.
+
+        Raises:
+            FileExistsError: it is there already.
+            LakeError: the lake cannot be written.
+        """
+        try:
+            if self.protocol == "file":
+                os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+                scratch = f"{path}.{uuid.uuid4().hex[:8]}.part"
+                with open(scratch, "xb") as file:  # noqa: PTH123
+                    file.write(data)
+                try:
+                    os.link(scratch, path)  # noqa: PTH200 - a link appears whole or not at all
+                finally:
+                    os.unlink(scratch)  # noqa: PTH108
+            else:
+                self.fs.pipe_file(path, data, mode="create")
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise LakeError(self._cannot("write", path, error)) from error
+
+    def read(self, path: str) -> bytes:
+        """Return one object's bytes.
+
+        Raises:
+            MissingArtifactError: there is no such object.
+            LakeError: the lake cannot be read.
+        """
+        try:
+            if self.protocol == "file":
+                with open(path, "rb") as file:  # noqa: PTH123
+                    return file.read()
+            return bytes(self.fs.cat_file(path))
+        except FileNotFoundError as error:
+            raise MissingArtifactError(f"there is no object {path} in the lake.") from error
+        except OSError as error:
+            raise LakeError(self._cannot("read", path, error)) from error
+
+    def _cannot(self, verb: str, path: str, error: OSError) -> str:
+        reason = error.strerror or type(error).__name__
+        return f"cannot {verb} {path}: {reason}. Check that the lake {self.url} exists and may be written by this user."
+
+    def names(self, path: str) -> list[str]:
+        """Return the names directly under a folder, sorted; none where it does not exist."""
+        if self.protocol == "file":
+            try:
+                return sorted(name for name in os.listdir(path) if not name.endswith(".part"))  # noqa: PTH208
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+        try:
+            return sorted(entry.rstrip("/").rsplit("/", 1)[-1] for entry in self.fs.ls(path, detail=False))
+        except FileNotFoundError:
+            return []
+
+    def _tree(self, path: str) -> list[str]:
+        """Return the relative paths of all objects under a folder."""
+        if self.protocol == "file":
+            return sorted(_walk(path, ""))
+        root = self.fs._strip_protocol(path).rstrip("/") + "/"  # noqa: SLF001 - fsspec's own way to its key form
+        return sorted(key.removeprefix(root) for key in self.fs.find(path))
+
+    # ---------------------------------------------------------------- artifacts
+
+    def partitions(self, asset: str) -> list[str]:
+        """Return the partitions of an asset that have at least one whole artifact, sorted."""
+        return sorted({key for key, _, _ in self._manifests(asset, None) if key})
+
+    def _manifests(self, asset: str, partitions: Sequence[str] | None) -> Iterator[tuple[str, str, str]]:
+        """Yield (partition or '', version, manifest file name) of whole artifacts."""
+        root = self.path("artifacts", asset)
+        if partitions is None or len(partitions) > _FEW:
+            wanted = None if partitions is None else set(partitions)
+            listed = ((relative, relative.split("/")) for relative in self._tree(root))
+            for _, parts in listed:
+                if not parts[-1].startswith("manifest") or len(parts) not in {2, 3}:
+                    continue
+                partition = parts[0] if len(parts) == 3 else ""
+                if wanted is None or partition in wanted:
+                    yield partition, parts[-2], parts[-1]
+            return
+        with _pool(len(partitions)) as each:
+            trees = each(lambda key: self._tree(f"{root}/{key}" if key else root), partitions)
+        for partition, tree in zip(partitions, trees, strict=True):
+            for relative in tree:
+                parts = relative.split("/")
+                if len(parts) == 2 and parts[1].startswith("manifest"):
+                    yield partition, parts[0], parts[1]
+
+    def newest(
+        self, asset: str, partitions: Sequence[str] | None = None, *, run_id: str | None = None
+    ) -> dict[str, ArtifactRef]:
+        """Return the current artifact of each partition ('' where the asset has none).
+
+        What the run `run_id` itself produced wins; else the newest materialization. Only partitions with more than
+        one version cost a read of their manifests.
+        """
+        found: dict[str, list[tuple[str, str]]] = {}
+        for partition, version, name in self._manifests(asset, partitions):
+            found.setdefault(partition, []).append((version, name))
+        current = {}
+        for partition, entries in found.items():
+            versions = {version for version, _ in entries}
+            version = next(iter(versions)) if len(versions) == 1 else self._latest(asset, partition, entries, run_id)
+            current[partition] = ArtifactRef(asset=asset, partition=partition or None, version=version)
+        return current
+
+    def _latest(self, asset: str, partition: str, entries: list[tuple[str, str]], run_id: str | None) -> str:
+        folder = self.path("artifacts", asset, *([partition] if partition else []))
+        manifests = [self._read_manifest(f"{folder}/{version}/{name}") for version, name in entries]
+        own = [m for m in manifests if run_id is not None and m.run_id == run_id]
+        return max(own or manifests, key=lambda m: m.created_at).version
+
+    def find(self, asset: str, partition: str | None = None, version: str | None = None) -> ArtifactRef:
+        """Return one artifact: the current one, or the one whose version starts with `version`.
+
+        Raises:
+            MissingArtifactError: there is none, or the abbreviation is ambiguous.
+        """
+        what = asset if partition is None else f"{asset}[{partition}]"
+        if version is None:
+            current = self.newest(asset, [partition or ""])
+            if not current:
+                raise MissingArtifactError(f"{what} has not been made yet; materialize it first.")
+            return current[partition or ""]
+        versions = sorted({v for _, v, _ in self._manifests(asset, [partition or ""]) if v.startswith(version)})
+        if len(versions) != 1:
+            raise MissingArtifactError(f"{what} has {len(versions) or 'no'} versions starting with '{version}'.")
+        return ArtifactRef(asset=asset, partition=partition, version=versions[0])
+
+    def manifest(self, ref: ArtifactRef) -> Manifest:
+        """Return an artifact's newest manifest.
+
+        Raises:
+            MissingArtifactError: the artifact does not exist.
+            CorruptArtifactError: the manifest is not one, or speaks of another artifact.
+        """
+        folder = self.directory(ref)
+        names = [name for name in self.names(folder) if name.startswith("manifest")]
+        if not names:
+            raise MissingArtifactError(f"{ref} has no manifest under {folder}, so it does not exist.")
+        found = [self._read_manifest(f"{folder}/{name}") for name in names]
+        strange = [str(m.ref) for m in found if m.ref != ref]
+        if strange:
+            raise CorruptArtifactError(f"a manifest in {folder} speaks of {strange[0]}, not of {ref}; do not use it.")
+        return max(found, key=lambda m: m.created_at)
+
+    def _read_manifest(self, path: str) -> Manifest:
+        try:
+            return Manifest.model_validate_json(self.read(path))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise CorruptArtifactError(f"{path} is not a manifest ({where}: {first['msg']}); it was edited.") from error
+
+    def put(self, asset: str, partition: str | None, artifact: object, making: Making) -> Manifest:
+        """Keep an artifact: its files, then its manifest. The same content again adds a manifest only.
+
+        Raises:
+            LakeError: the lake cannot be written; nothing that stood before is touched.
+            TypeError: the artifact is of a kind that cannot be kept.
+        """
+        parts = content.parts_of(artifact)
+        version = content.version_of(parts)
+        ref = ArtifactRef(asset=asset, partition=partition, version=version)
+        folder = self.directory(ref)
+        known = [name for name in self.names(folder) if name.startswith("manifest")]
+        if known:
+            files = self._read_manifest(f"{folder}/{known[0]}").files
+        else:
+            entries = []
+            names = content.file_names(artifact, parts)
+            for name, part in parts.items():
+                target = names[name]
+                size, digest = self.write(f"{folder}/{target}", functools.partial(content.write_part, part))
+                entries.append(FileEntry(name=target, bytes=size, digest=digest))
+            files = tuple(entries)
+        frames = [part for part in parts.values() if isinstance(part, pl.DataFrame)]
+        git = git_state()
+        manifest = Manifest(
+            asset=asset,
+            partition=partition,
+            version=version,
+            created_at=datetime.now(tz=UTC),
+            inputs=making.inputs,
+            parameters=dict(making.parameters),
+            code_version=making.code_version,
+            git_commit=git.commit,
+            git_is_dirty=git.is_dirty,
+            environment=self._environment(),
+            run_id=making.run_id,
+            rows=frames[0].height if frames else None,
+            columns={name: str(dtype) for name, dtype in frames[0].schema.items()} if frames else None,
+            seconds=None if making.seconds is None else round(making.seconds, 3),
+            peak_memory_bytes=peak_memory_bytes(),
+            files=files,
+        )
+        text = manifest.model_dump_json(indent=1).encode()
+        try:
+            self.create(f"{folder}/{_MANIFEST}", text)
+        except FileExistsError:
+            stamp = manifest.created_at.strftime("%Y%m%dT%H%M%S.%fZ")
+            self.create(f"{folder}/manifest-{stamp}-{uuid.uuid4().hex[:8]}.json", text)
+        return manifest
+
+    def put_each(self, asset: str, artifacts: Mapping[str, tuple[object, Making]]) -> dict[str, Manifest]:
+        """Keep one artifact for each partition, in parallel, each with its own origin."""
+        with _pool(len(artifacts)) as each:
+            manifests = each(lambda item: self.put(asset, item[0], *item[1]), artifacts.items())
+        return dict(zip(artifacts, manifests, strict=True))
+
+    def get(self, ref: ArtifactRef, kind: type) -> Any:
+        """Return an artifact whole, after checking every file against its manifest.
+
+        Raises:
+            MissingArtifactError: it does not exist.
+            CorruptArtifactError: a file is missing, damaged, or not of the expected shape.
+        """
+        entries = {entry.name: entry for entry in self.manifest(ref).files}
+        folder = self.directory(ref)
+        parts: dict[str, object] = {}
+        for name, file, hint in content.expected_files(kind):
+            entry = entries.get(file)
+            if entry is None:
+                raise CorruptArtifactError(f"{ref} has no file '{file}' in its manifest; {kind.__name__} wants it.")
+            data = self.read(f"{folder}/{file}")
+            digest = content.new_hash()
+            digest.update(data)
+            if digest.hexdigest() != entry.digest:
+                raise CorruptArtifactError(
+                    f"{folder}/{file} is damaged: {entry.bytes} bytes with digest {entry.digest} were written, "
+                    f"{len(data)} bytes with {digest.hexdigest()} were read. Materialize {ref.asset} again."
+                )
+            try:
+                parts[name] = content.read_part(hint, data)
+            except (ValidationError, pl.exceptions.PolarsError) as error:
+                raise CorruptArtifactError(f"{folder}/{file} is not a {hint.__name__}: {error}") from error
+        self._reads.append(ref)
+        return content.assemble(kind, parts)
+
+    def files(self, refs: Iterable[ArtifactRef], name: str = "data.parquet") -> list[str]:
+        """Return the paths of one file of several artifacts, and note that they were read."""
+        refs = list(refs)
+        self._reads.extend(refs)
+        return [f"{self.directory(ref)}/{name}" for ref in refs]
+
+    def scan(self, refs: Sequence[ArtifactRef]) -> pl.LazyFrame:
+        """Return the frames of several artifacts as one lazy frame, in the order given."""
+        return pl.scan_parquet(self.files(refs), storage_options=self.polars_options(), glob=False)
+
+    def polars_options(self) -> dict[str, str] | None:
+        """Return polars' own storage options for this lake; None where its defaults do."""
+        if self.protocol != "s3":
+            return None
+        endpoint = self.options.get("endpoint_url") or os.environ.get("AWS_ENDPOINT_URL")
+        client = self.options.get("client_kwargs", {})
+        given = {
+            "aws_access_key_id": self.options.get("key"),
+            "aws_secret_access_key": self.options.get("secret"),
+            "aws_session_token": self.options.get("token"),
+            "aws_region": client.get("region_name"),
+            "aws_endpoint_url": endpoint,
+            "aws_allow_http": "true" if endpoint and endpoint.startswith("http://") else None,
+        }
+        return {key: value for key, value in given.items() if value is not None}
+
+    def versions_read(self) -> dict[str, str]:
+        """Return the version last read of each asset in this step, as `asset` or `asset/partition`."""
+        return {f"{ref.asset}/{ref.partition}" if ref.partition else ref.asset: ref.version for ref in self._reads}
+
+    def note(self, **facts: JsonValue) -> None:
+        """Add facts to the parameters in the manifest of what this step makes."""
+        self._notes |= facts
+
+    def take_notes(self) -> dict[str, JsonValue]:
+        """Return the facts noted since the last call."""
+        notes, self._notes = self._notes, {}
+        return notes
+
+    def take_reads(self) -> tuple[ArtifactRef, ...]:
+        """Return what was read since the last call, each once, in a stable order."""
+        reads, self._reads = self._reads, []
+        return tuple(sorted(set(reads), key=lambda ref: (ref.asset, ref.partition or "", ref.version)))
+
+    @functools.cache  # noqa: B019 - lakes live as long as the process
+    def _environment(self) -> str:
+        """Return the digest of the environment, kept whole once under `environments/`."""
+        digest, details = environment()
+        path = self.path("environments", f"{digest}.json")
+        with contextlib.suppress(FileExistsError):
+            self.create(path, json.dumps(details, indent=1, sort_keys=True).encode())
+        return digest
+
+
+def _walk(root: str, prefix: str) -> Iterator[str]:
+    try:
+        with os.scandir(root) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    yield from _walk(entry.path, f"{prefix}{entry.name}/")
+                elif not entry.name.endswith(".part"):
+                    yield prefix + entry.name
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
+@contextlib.contextmanager
+def _pool(size: int) -> Iterator[Callable[..., list[Any]]]:
+    if size <= 1:
+        yield lambda function, items: [function(item) for item in items]
+        return
+    with ThreadPoolExecutor(min(_THREADS, size)) as pool:
+        yield lambda function, items: list(pool.map(function, items))
+
+
+@functools.cache
+def _open(url: str, options: str) -> Lake:
+    return Lake(url, json.loads(options))
+
+
+class LakeResource(dg.ConfigurableResource):
+    """Where the lake is: a URL, else `ML_ASSETS_LAKE`, else the folder `.lake` beside this code.
+
+    Nothing is looked up or connected to before the first read or write.
+    """
+
+    url: str = ""
+    options: dict[str, Any] = {}
+
+    def open(self) -> Lake:
+        """Return the lake; one object per place and process, so that reads of a step are noted together."""
+        url = self.url or os.environ.get("ML_ASSETS_LAKE") or str(Path(__file__).resolve().parent.parent / ".lake")
+        return _open(url, json.dumps(self.options, sort_keys=True))
+
+
+def clock() -> float:
+    """Return seconds for durations."""
+    return time.perf_counter()

@@ -1,0 +1,1 @@
+"""Sensors that ask for runs and say why."""

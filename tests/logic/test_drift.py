@@ -1,0 +1,451 @@
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ml_assets.contracts.artifacts import Drift, Feature
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.drift import (
+    REFERENCE_SCHEMA,
+    TABLE_SCHEMA,
+    DriftLimits,
+    corrected_psi,
+    importance_weights,
+    measure_drift,
+    raw_psi,
+    sketch_reference,
+)
+
+LIMITS = DriftLimits(weighted_psi=0.1, score_psi=0.2, new_category_share=0.05, null_share_change=0.2, minimum_rows=1)
+DAY = date(2013, 11, 5)
+
+numbers = st.lists(st.floats(-1e6, 1e6) | st.integers(-3, 3).map(float), min_size=1, max_size=60)
+maybe_numbers = st.lists(st.none() | st.just(float("nan")) | st.floats(-1e6, 1e6), min_size=1, max_size=60)
+words = st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=60)
+
+
+def feature(name: str, *, is_categorical: bool = False) -> Feature:
+    return Feature(name=name, dtype="String" if is_categorical else "Float64", is_categorical=is_categorical)
+
+
+def measure(reference: pl.DataFrame, day: pl.DataFrame, *, limits: DriftLimits = LIMITS, **weights: float) -> Drift:
+    """Measure one frame against another; text is categorical, and a column `score` is the score."""
+    features = [
+        feature(name, is_categorical=dtype in (pl.String, pl.Categorical))
+        for name, dtype in reference.schema.items()
+        if name != "score"
+    ]
+    score = reference["score"] if "score" in reference.columns else None
+    sketch = sketch_reference(reference.drop("score", strict=False), features=features, score=score)
+    return measure_drift(day, sketch, weights=weights, limits=limits, model="late", model_version="v1", day=DAY)
+
+
+def row(drift: Drift, name: str) -> dict[str, object]:
+    return drift.table.row(by_predicate=pl.col("feature") == name, named=True)
+
+
+def column(values: object) -> pl.DataFrame:
+    return pl.DataFrame({"x": values}, schema={"x": pl.Float64})
+
+
+def normal(rows: int, seed: int, mean: float = 0.0) -> pl.DataFrame:
+    return column(np.random.default_rng(seed).normal(mean, 1, rows))
+
+
+def exact_distances(reference: list[float], day: list[float]) -> tuple[float, float]:
+    """Kolmogorov-Smirnov and the area between two empirical distribution functions, by their definitions."""
+    known, seen = np.sort(reference), np.sort(day)
+    at = np.union1d(known, seen)
+    gap = np.searchsorted(known, at, side="right") / len(known) - np.searchsorted(seen, at, side="right") / len(seen)
+    return float(np.abs(gap).max()), float((np.abs(gap[:-1]) * np.diff(at)).sum())
+
+
+# Laws
+
+
+@given(maybe_numbers)
+def test_numbers_against_themselves_have_no_drift(values: list[float | None]) -> None:
+    measured = row(measure(column(values), column(values)), "x")
+
+    assert measured["psi"] == 0
+    assert measured["ks"] in (0, None)
+    assert measured["wasserstein"] in (0, None)
+    assert measured["null_share"] == measured["null_share_reference"]
+    assert measured["is_over"] is False
+
+
+@given(words)
+def test_categories_against_themselves_have_no_drift(values: list[str | None]) -> None:
+    frame = pl.DataFrame({"x": values}, schema={"x": pl.String})
+    measured = row(measure(frame, frame), "x")
+
+    assert (measured["psi"], measured["new_category_share"]) == (0, 0)
+    assert measured["null_share"] == measured["null_share_reference"]
+
+
+@given(numbers, numbers, st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter(reference: list[float], day: list[float], random: object) -> None:
+    shuffled = [list(reference), list(day)]
+    for values in shuffled:
+        random.shuffle(values)  # type: ignore[attr-defined]
+
+    assert (
+        measure(column(reference), column(day)).table.to_dicts()
+        == measure(*(column(values) for values in shuffled)).table.to_dicts()
+    )
+
+
+@given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=1, max_size=30))
+def test_psi_is_never_below_zero_and_counts_both_sides_alike(counts: list[tuple[int, int]]) -> None:
+    reference, day = (np.array([1, *side]) for side in zip(*counts, strict=True))
+
+    assert raw_psi(reference, day) >= 0
+    assert raw_psi(reference, day) == pytest.approx(raw_psi(day, reference), abs=1e-12)
+    assert 0 <= corrected_psi(reference, day) <= raw_psi(reference, day)
+
+
+@given(numbers, numbers)
+def test_kolmogorov_smirnov_is_exact_where_every_value_has_its_cell(reference: list[float], day: list[float]) -> None:
+    # 60 values have 200 cells; only the open ranges between neighbouring values hide where in them a day's rows lie.
+    day = [min(reference, key=lambda known: abs(known - value)) for value in day]
+    ks, _ = exact_distances(reference, day)
+
+    assert row(measure(column(reference), column(day)), "x")["ks"] == pytest.approx(ks, abs=1e-12)
+
+
+@given(numbers, numbers)
+def test_kolmogorov_smirnov_and_wasserstein_never_exceed_the_exact_ones(
+    reference: list[float], day: list[float]
+) -> None:
+    ks, area = exact_distances(reference, day)
+    measured = row(measure(column(reference), column(day)), "x")
+    spread = float(np.std(reference))
+
+    assert measured["ks"] <= ks + 1e-12  # type: ignore[operator]
+    if measured["wasserstein"] is not None:
+        assert measured["wasserstein"] * spread <= area * (1 + 1e-9) + 1e-9 * (1 + np.abs(reference).max())  # type: ignore[operator]
+
+
+@given(st.lists(st.floats(-100, 100), min_size=5, max_size=60), st.floats(1, 1000), st.floats(1, 10))
+def test_a_larger_shift_never_lowers_kolmogorov_smirnov(values: list[float], shift: float, factor: float) -> None:
+    less, more = (
+        row(measure(column(values), column(np.array(values) + by)), "x")["ks"] for by in (shift, shift * factor)
+    )
+
+    assert 0 < less <= more  # type: ignore[operator]
+
+
+@given(st.floats(0.01, 100), st.floats(-1000, 1000))
+@settings(max_examples=30)
+def test_a_shift_of_all_rows_is_its_size_in_standard_deviations(spread: float, shift: float) -> None:
+    values = normal(2_000, seed=1)["x"].to_numpy() * spread
+    measured = row(measure(column(values), column(values + shift)), "x")
+
+    assert measured["wasserstein"] == pytest.approx(abs(shift) / values.std(), rel=1e-6, abs=1e-6)
+
+
+# Against known figures
+
+
+def test_a_large_sample_is_measured_as_its_exact_distances_say() -> None:
+    reference, day = normal(20_000, seed=1), normal(3_000, seed=2, mean=0.4)
+    ks, area = exact_distances(reference["x"].to_list(), day["x"].to_list())
+    measured = row(measure(reference, day), "x")
+
+    assert measured["ks"] == pytest.approx(ks, abs=1 / 200)
+    assert measured["wasserstein"] == pytest.approx(area / float(reference["x"].std(ddof=0)), abs=1e-4)
+
+
+def test_psi_of_a_shifted_normal_is_close_to_the_divergence_of_the_two() -> None:
+    # Of N(0, 1) and N(0.5, 1) the symmetrised Kullback-Leibler divergence is 0.5² = 0.25; bins lose a little of it.
+    measured = row(measure(normal(100_000, seed=1), normal(100_000, seed=2, mean=0.5)), "x")
+
+    assert measured["psi"] == pytest.approx(0.24, abs=0.015)
+
+
+def test_psi_of_small_days_from_the_reference_is_not_inflated() -> None:
+    reference, generator = np.full(10, 20_000), np.random.default_rng(1)
+    days = generator.multinomial(200, np.full(10, 0.1), size=2_000)
+    raw = [raw_psi(reference, day) for day in days]
+    expected = 9 * (1 / 200_000 + 1 / 200)
+
+    assert np.mean(raw) == pytest.approx(expected, rel=0.1)
+    assert np.mean([corrected_psi(reference, day) for day in days]) < expected / 4
+
+
+# What each kind of drift shows as
+
+
+def test_values_beyond_the_ends_of_a_constant_reference_are_drift() -> None:
+    measured = row(measure(column([7.0] * 500), column([9.0] * 500)), "x")
+
+    assert measured["psi"] > 1  # type: ignore[operator]
+    assert measured["ks"] == 1
+    assert measured["wasserstein"] is None, "a constant has no standard deviation to measure in"
+
+
+def test_values_between_those_of_a_reference_are_seen() -> None:
+    reference = column([0.0] * 100 + [1.0] * 100)
+    measured = row(measure(reference, column([0.0] * 100 + [0.5] * 60 + [1.0] * 40)), "x")
+
+    assert measured["ks"] == pytest.approx(0.3)
+    assert measured["wasserstein"] == pytest.approx(0.3 * 0.5 / 0.5)
+
+
+def test_a_flag_is_measured_as_zero_and_one() -> None:
+    reference = pl.DataFrame({"x": [True] * 50 + [False] * 50})
+    measured = row(measure(reference, pl.DataFrame({"x": [True] * 80 + [False] * 20})), "x")
+
+    assert measured["kind"] == "numeric"
+    assert measured["ks"] == pytest.approx(0.3)
+
+
+def test_missing_numbers_are_null_or_nan_alike() -> None:
+    reference = column([1.0, 2.0, 3.0, 4.0])
+    days = column([1.0, None, 3.0, None]), column([1.0, float("nan"), 3.0, float("nan")])
+    first, second = (measure(reference, day) for day in days)
+
+    assert first.table.to_dicts() == second.table.to_dicts()
+    assert row(first, "x")["null_share"] == 0.5
+
+
+def test_a_column_that_is_missing_all_day_is_over_and_has_no_distances() -> None:
+    measured = row(measure(column(range(100)), column([None] * 100)), "x")
+
+    assert (measured["ks"], measured["wasserstein"], measured["null_share"]) == (None, None, 1.0)
+    assert measured["psi"] > 1  # type: ignore[operator]
+    assert "share of missing values 1.0 against 0.0: the change is over 0.2" in str(measured["reason"])
+
+
+def test_a_column_that_is_no_longer_missing_is_over_too() -> None:
+    measured = row(measure(column([None] * 50 + [1.0] * 50), column([1.0] * 100)), "x")
+
+    assert measured["is_over"] is True
+
+
+def test_a_column_of_nulls_alone_is_measured_where_it_is_typed_as_such() -> None:
+    measured = row(measure(column(range(100)), pl.DataFrame({"x": [None] * 10}, schema={"x": pl.Null})), "x")
+
+    assert measured["null_share"] == 1.0
+
+
+def test_values_where_the_reference_had_none_are_drift() -> None:
+    measured = row(measure(column([None] * 100), column([1.0] * 100)), "x")
+
+    assert measured["psi"] > 1  # type: ignore[operator]
+    assert measured["null_share_reference"] == 1.0
+
+
+def test_infinite_values_count_but_have_no_wasserstein() -> None:
+    measured = row(measure(column(range(100)), column([float("inf")] * 50 + list(range(50)))), "x")
+
+    assert measured["ks"] == pytest.approx(0.5)
+    assert measured["wasserstein"] is None
+
+
+def test_a_reference_with_infinite_values_is_measured_against() -> None:
+    values = [float("-inf"), *range(100), float("inf")]
+    measured = row(measure(column(values), column(values)), "x")
+
+    assert (measured["psi"], measured["ks"], measured["wasserstein"]) == (0, 0, None)
+
+
+def test_categories_the_reference_has_not_are_counted() -> None:
+    reference = pl.DataFrame({"x": ["a"] * 60 + ["b"] * 40})
+    measured = row(measure(reference, pl.DataFrame({"x": ["a"] * 60 + ["b"] * 30 + ["z"] * 10})), "x")
+
+    assert measured["new_category_share"] == pytest.approx(0.1)
+    assert (measured["ks"], measured["wasserstein"]) == (None, None)
+    assert "share of new categories 0.1 is over 0.05" in str(measured["reason"])
+
+
+def test_rare_categories_share_a_bin() -> None:
+    rare = [f"rare{number}" for number in range(20)]
+    frame = pl.DataFrame({"x": ["a"] * 9_960 + rare * 2})
+    sketch = sketch_reference(frame, features=[feature("x", is_categorical=True)], score=None)
+
+    bins = dict(sketch.filter(pl.col("part") == "category").select("category", "bin").iter_rows())
+    assert bins == {"a": 0, **dict.fromkeys(rare, 1)}
+
+
+def test_categories_of_any_type_are_told_apart_by_their_text() -> None:
+    reference = pl.DataFrame({"x": ["1"] * 50 + ["2"] * 50})
+    sketch = sketch_reference(reference, features=[feature("x", is_categorical=True)], score=None)
+
+    for day in (pl.Series([1] * 5 + [2] * 5), pl.Series(["1"] * 5 + ["2"] * 5, dtype=pl.Categorical)):
+        drift = measure_drift(
+            day.alias("x").to_frame(), sketch, weights={}, limits=LIMITS, model="late", model_version="v1", day=DAY
+        )
+        assert (row(drift, "x")["psi"], row(drift, "x")["new_category_share"]) == (0, 0)
+
+
+# The verdict
+
+
+def two_features(rows: int, seed: int, shift: float = 0.0) -> pl.DataFrame:
+    generator = np.random.default_rng(seed)
+    return pl.DataFrame(
+        {
+            "wind": generator.normal(shift, 1, rows),
+            "rain": generator.normal(0, 1, rows),
+            "score": generator.uniform(size=rows),
+        }
+    )
+
+
+def test_a_quiet_day_is_under_every_limit_and_says_so_with_figures() -> None:
+    drift = measure(two_features(10_000, 1), two_features(1_000, 2), wind=0.7, rain=0.3)
+
+    assert not drift.summary.is_over
+    assert drift.summary.culprits == ()
+    assert drift.summary.sentence.startswith("weighted PSI 0.00")
+    assert f"on {DAY} is under 0.1; the score's PSI 0.0" in drift.summary.sentence
+
+
+def test_weighted_psi_is_the_sum_of_weight_times_psi() -> None:
+    drift = measure(two_features(10_000, 1), two_features(1_000, 2, shift=0.5), wind=0.7, rain=0.3)
+    psi = {name: row(drift, name)["psi"] for name in ("wind", "rain")}
+
+    assert drift.summary.weighted_psi == pytest.approx(0.7 * psi["wind"] + 0.3 * psi["rain"])  # type: ignore[operator]
+
+
+def test_drift_of_an_important_feature_is_over_and_of_an_unimportant_one_is_not() -> None:
+    reference, day = two_features(10_000, 1), two_features(1_000, 2, shift=0.6)
+
+    heavy, light = measure(reference, day, wind=0.9, rain=0.1), measure(reference, day, wind=0.1, rain=0.9)
+
+    assert heavy.summary.culprits == ("wind",)
+    assert "of the weighted PSI" in str(row(heavy, "wind")["reason"])
+    assert "is over 0.1" in heavy.summary.sentence
+    assert "highest: wind (PSI 0." in heavy.summary.sentence
+    assert light.summary.culprits == ()
+
+
+def test_drift_of_the_score_alone_makes_the_day_over() -> None:
+    day = two_features(1_000, 2).with_columns(score=pl.col("score") ** 3)
+    drift = measure(two_features(10_000, 1), day, wind=0.5, rain=0.5)
+
+    assert drift.summary.culprits == ("score",)
+    assert drift.summary.score_psi == row(drift, "score")["psi"]
+    assert row(drift, "score")["weight"] is None
+
+
+def test_the_day_is_over_where_a_row_is() -> None:
+    for shift in (0.0, 0.3, 0.6, 2.0):
+        drift = measure(two_features(5_000, 1), two_features(500, 2, shift=shift), wind=0.8, rain=0.2)
+        over = drift.table.filter("is_over")
+
+        assert drift.summary.is_over == (over.height > 0)
+        assert set(drift.summary.culprits) == set(over["feature"])
+        assert (over["reason"] != "").all()
+
+
+def test_too_few_rows_are_not_judged_and_have_no_figures() -> None:
+    limits = DriftLimits(**{**vars(LIMITS), "minimum_rows": 200})
+    drift = measure(two_features(5_000, 1), two_features(199, 2, shift=9.0), limits=limits, wind=1.0)
+
+    assert not drift.summary.is_over
+    assert (drift.summary.weighted_psi, drift.summary.score_psi) == (None, None)
+    assert drift.summary.sentence == "199 rows on 2013-11-05 are too few to judge drift; at least 200 are wanted."
+    assert drift.table.select("psi", "ks", "wasserstein", "null_share", "weighted_psi").null_count().row(0) == (3,) * 5
+    assert drift.table["rows"].to_list() == [199] * 3
+
+
+def test_an_empty_day_is_not_judged() -> None:
+    drift = measure(two_features(500, 1), two_features(0, 2))
+
+    assert (drift.summary.rows, drift.summary.is_over, drift.summary.weighted_psi) == (0, False, None)
+
+
+def test_the_table_has_the_agreed_columns_with_the_score_first() -> None:
+    drift = measure(two_features(500, 1), two_features(500, 2, shift=1), wind=0.5, rain=0.5)
+
+    assert drift.table.schema == TABLE_SCHEMA
+    assert drift.table["feature"].to_list() == ["score", "wind", "rain"]
+    assert drift.table["kind"].to_list() == ["score", "numeric", "numeric"]
+
+
+def test_a_lazy_frame_with_more_columns_is_measured_like_its_rows() -> None:
+    reference, day = two_features(500, 1), two_features(500, 2)
+
+    assert (
+        measure(reference, day).table.to_dicts()
+        == measure(reference, day.with_columns(note=pl.lit("x")).lazy()).table.to_dicts()  # type: ignore[arg-type]
+    )
+
+
+def test_weights_are_made_to_sum_to_one_and_none_means_equal() -> None:
+    reference = two_features(500, 1)
+
+    assert row(measure(reference, reference, wind=3.0, rain=1.0), "wind")["weight"] == 0.75
+    assert row(measure(reference, reference), "wind")["weight"] == 0.5
+    assert row(measure(reference, reference, rain=1.0), "wind")["weight"] == 0.0
+
+
+def test_importance_weights_are_the_shares_among_the_models_features() -> None:
+    table = pl.DataFrame({"feature": ["wind", "rain", "noise"], "shap_share": [0.6, 0.2, 0.2]})
+
+    assert importance_weights(table, ["wind", "rain"]) == {"wind": pytest.approx(0.75), "rain": pytest.approx(0.25)}
+    with pytest.raises(DataError, match=r"no SHAP share of snow\. Materialize importances again"):
+        importance_weights(table, ["wind", "snow"])
+
+
+# What cannot be measured
+
+
+def test_missing_and_mistyped_columns_are_listed_at_once() -> None:
+    day = pl.DataFrame({"rain": ["wet"], "score": [0.5]})
+
+    with pytest.raises(ContractError) as error:
+        measure(two_features(500, 1), day)
+
+    assert "column 'wind' is missing; the contract of model 'late' wants it" in str(error.value)
+    assert "feature 'rain' is String" in str(error.value)
+
+
+def test_a_frame_that_is_no_reference_is_refused() -> None:
+    with pytest.raises(ContractError, match=r"reference of model 'late' has 1 rows of x Int64; expected the sketch"):
+        measure_drift(
+            pl.DataFrame({"x": [1]}),
+            pl.DataFrame({"x": [1]}),
+            weights={},
+            limits=LIMITS,
+            model="late",
+            model_version="v1",
+            day=DAY,
+        )
+
+
+def test_weights_of_unknown_features_and_below_zero_are_refused() -> None:
+    reference = two_features(500, 1)
+
+    with pytest.raises(ContractError, match="drift weights are given for snow"):
+        measure(reference, reference, snow=1.0)
+    with pytest.raises(DataError, match=r"wind = -1\.0; expected shares from 0"):
+        measure(reference, reference, wind=-1.0)
+
+
+def test_a_reference_needs_rows_a_score_each_and_no_feature_named_score() -> None:
+    with pytest.raises(DataError, match="has no rows"):
+        sketch_reference(column([]), features=[feature("x")], score=None)
+    with pytest.raises(DataError, match="2 rows and 1 scores"):
+        sketch_reference(column([1.0, 2.0]), features=[feature("x")], score=pl.Series([0.5]))
+    with pytest.raises(ContractError, match="has the name of the model's score"):
+        sketch_reference(pl.DataFrame({"score": [1.0]}), features=[feature("score")], score=None)
+
+
+def test_a_reference_is_one_long_frame_with_every_row_counted_once() -> None:
+    frame = pl.DataFrame({"x": [*range(990), *[None] * 10], "c": ["a", "b", None, "b"] * 250})
+    sketch = sketch_reference(
+        frame, features=[feature("x"), feature("c", is_categorical=True)], score=pl.Series([0.5] * 1_000)
+    )
+
+    counted = sketch.group_by("feature", maintain_order=True).agg(pl.col("rows").sum())
+    assert sketch.schema == REFERENCE_SCHEMA
+    assert counted.to_dicts() == [{"feature": name, "rows": 1_000} for name in ("x", "c", "score")]
+    assert sketch.filter(pl.col("feature") == "x", pl.col("part") == "cell").height <= 201

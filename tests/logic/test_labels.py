@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.labels import select_labels
+
+JANUARY = (date(2013, 1, 1), date(2013, 1, 31))
+
+
+def outcomes(known_at: list[datetime | None], **columns: object) -> pl.DataFrame:
+    rows = len(known_at)
+    return pl.DataFrame(
+        {
+            "id": list(range(rows)),
+            "day": [date(2013, 1, 1)] * rows,
+            "known_at": known_at,
+            "is_late": [True] * rows,
+            "outcome": ["arrived"] * rows,
+            "seats": [100] * rows,
+        }
+        | columns,
+        schema_overrides={"known_at": pl.Datetime("us"), "is_late": pl.Boolean},
+    )
+
+
+def select(frame: pl.DataFrame | pl.LazyFrame, days: tuple[date, date] = JANUARY, **more: str) -> pl.DataFrame:
+    return select_labels(frame, key=("id",), known_time="known_at", target="is_late", days=days, **more)
+
+
+def test_a_label_stands_under_the_day_it_became_known_with_its_own_day_beside() -> None:
+    labels = select(outcomes([datetime(2013, 1, 2, 0, 20)]))
+
+    assert labels.to_dicts() == [
+        {
+            "day": date(2013, 1, 2),
+            "id": 0,
+            "event_day": date(2013, 1, 1),
+            "known_at": datetime(2013, 1, 2, 0, 20),
+            "is_late": True,
+        }
+    ]
+
+
+def test_only_labels_known_within_the_days_are_selected() -> None:
+    known = [
+        datetime(2013, 1, 1, 23, 59, 59, 999_999),
+        datetime(2013, 1, 2),
+        datetime(2013, 1, 3, 23),
+        datetime(2013, 1, 4),
+    ]
+
+    assert select(outcomes(known), (date(2013, 1, 2), date(2013, 1, 3)))["id"].to_list() == [1, 2]
+
+
+@given(st.lists(st.datetimes(datetime(2013, 1, 1), datetime(2013, 1, 10)), max_size=20), st.integers(1, 8))
+def test_days_asked_for_one_by_one_or_together_give_the_same_labels(known: list[datetime], cut: int) -> None:
+    first, last = date(2013, 1, 1), date(2013, 1, 10)
+    middle = first + timedelta(days=cut)
+    whole = select(outcomes(known), (first, last))  # type: ignore[arg-type]
+    parts = [select(outcomes(known), days) for days in ((first, middle), (middle + timedelta(days=1), last))]  # type: ignore[arg-type]
+
+    assert whole.equals(pl.concat(parts))
+
+
+def test_an_outcome_without_a_label_by_nature_stays_with_its_reason() -> None:
+    known = [datetime(2013, 1, 1, 5), datetime(2013, 1, 1, 6)]
+    labels = select(outcomes(known, is_late=[None, False], outcome=["cancelled", "arrived"]), reason="outcome")
+
+    assert labels.select("id", "is_late", "reason").rows() == [(0, None, "cancelled"), (1, False, "arrived")]
+
+
+def test_an_outcome_that_is_not_known_yet_is_left_out() -> None:
+    assert select(outcomes([None], is_late=[None])).height == 0
+
+
+def test_a_lazy_frame_gives_the_same_labels() -> None:
+    frame = outcomes([datetime(2013, 1, 2), datetime(2013, 1, 1)])
+
+    assert select(frame.lazy()).equals(select(frame))
+    assert select(frame)["id"].to_list() == [1, 0]
+
+
+def test_a_label_without_a_known_time_is_refused() -> None:
+    with pytest.raises(DataError, match=r"1 labels have no 'known_at'; .* may come from the future"):
+        select(outcomes([None, datetime(2013, 1, 1)]))
+
+
+def test_a_key_known_twice_is_refused_with_an_example() -> None:
+    with pytest.raises(DataError, match=r"the key \(id\) repeats: 1 keys, 1 rows too many, such as id=7"):
+        select(outcomes([datetime(2013, 1, 1), datetime(2013, 1, 2)], id=[7, 7]))
+
+
+def test_a_null_key_is_refused() -> None:
+    with pytest.raises(DataError, match="column 'id' is null in 1 of 1 rows"):
+        select(outcomes([datetime(2013, 1, 1)], id=pl.Series([None], dtype=pl.Int64)))
+
+
+def test_missing_and_mistyped_columns_are_listed_at_once() -> None:
+    frame = outcomes([datetime(2013, 1, 1)]).with_columns(pl.col("known_at").cast(pl.String)).drop("is_late", "day")
+
+    with pytest.raises(ContractError) as error:
+        select(frame, reason="why")
+
+    assert [line.split(" of the outcomes")[0] for line in str(error.value).splitlines()] == [
+        "column 'day'", "column 'is_late'", "column 'why'", "time 'known_at'",
+    ]  # fmt: skip
+
+
+def test_days_in_the_wrong_order_are_refused() -> None:
+    with pytest.raises(DataError, match="from 2013-01-31 to 2013-01-01; expected the first day first"):
+        select(outcomes([]), JANUARY[::-1])

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ml_assets.contracts.artifacts import Performance
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.metrics import METRICS, metrics_of
+from ml_assets.logic.performance import TABLE_SCHEMA, expected_metric, measure_performance
+
+DAY = date(2013, 11, 5)
+
+
+def predictions(scores: list[float], **columns: object) -> pl.DataFrame:
+    rows = len(scores)
+    return pl.DataFrame(
+        {"id": list(range(rows)), "score": scores, "model_version": ["v1"] * rows} | columns,
+        schema_overrides={"id": pl.Int64, "score": pl.Float64, "model_version": pl.String},
+    )
+
+
+def labels(truth: dict[int, object], dtype: object = pl.Boolean) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"id": list(truth), "is_late": list(truth.values())}, schema={"id": pl.Int64, "is_late": dtype}, strict=False
+    )
+
+
+def measure(given: pl.DataFrame, known: pl.DataFrame, *, task: str = "binary", **more: object) -> Performance:
+    return measure_performance(
+        given, known, model="late", task=task, key=("id",), target="is_late", day=DAY, **more  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def row(performance: Performance, metric: str) -> dict[str, object]:
+    return performance.table.row(by_predicate=pl.col("metric") == metric, named=True)
+
+
+def test_metrics_are_those_of_the_labelled_rows() -> None:
+    measured = measure(predictions([0.1, 0.4, 0.8, 0.9]), labels({0: False, 1: True, 2: False}))
+
+    assert measured.summary.metrics["roc_auc"] == 0.5
+    assert measured.summary.metrics["brier"] == pytest.approx((0.01 + 0.36 + 0.64) / 3)
+    assert (measured.summary.predictions, measured.summary.labelled) == (4, 3)
+    assert measured.summary.target_mean == pytest.approx(1 / 3)
+    assert measured.summary.expected_target_mean == pytest.approx(0.55)
+
+
+def test_rows_without_a_label_by_nature_are_counted_apart() -> None:
+    measured = measure(predictions([0.1, 0.4, 0.8]), labels({0: None, 1: True}))
+
+    assert (measured.summary.labelled, measured.summary.without_label) == (1, 1)
+    assert measured.summary.sentence.startswith("1 of 3 predictions of 2013-11-05 have a label, 1 never will; ")
+
+
+def test_labels_of_other_predictions_change_nothing() -> None:
+    given, known = predictions([0.1, 0.4]), labels({0: False, 1: True})
+    more = pl.concat([known, labels({7: True, 8: None}), labels({7: False})])
+
+    assert measure(given, more).summary == measure(given, known).summary
+
+
+def test_the_order_of_labels_changes_nothing() -> None:
+    given = predictions([0.1, 0.4, 0.3, 0.8])
+    known = labels({0: False, 1: True, 2: False, 3: True})
+
+    assert measure(given, known.reverse()).table.equals(measure(given, known).table)
+
+
+def test_a_metric_that_one_class_does_not_define_is_absent_with_its_reason() -> None:
+    measured = measure(predictions([0.1, 0.4]), labels({0: False, 1: False}))
+
+    assert "roc_auc" not in measured.summary.metrics
+    assert "the positive class is absent" in measured.summary.unmeasured["roc_auc"]
+    assert row(measured, "roc_auc")["value"] is None
+    assert measured.summary.metrics["brier"] == pytest.approx(0.085)
+
+
+def test_before_labels_come_there_is_an_expectation_and_no_metric() -> None:
+    measured = measure(predictions([0.1, 0.4, 0.8]), labels({}))
+
+    assert measured.summary.metrics == {}
+    assert set(measured.summary.unmeasured.values()) == {"no label is known yet"}
+    assert measured.summary.expected["brier"] == pytest.approx((0.09 + 0.24 + 0.16) / 3)
+    assert measured.summary.target_mean is None
+    assert "is expected" in measured.summary.sentence
+
+
+def test_an_empty_day_has_counts_and_no_figures() -> None:
+    measured = measure(predictions([]), labels({}))
+
+    assert (measured.summary.predictions, measured.summary.labelled) == (0, 0)
+    assert (measured.summary.metrics, measured.summary.expected) == ({}, {})
+    assert measured.table.schema == TABLE_SCHEMA
+
+
+def test_only_the_metrics_asked_for_are_measured() -> None:
+    measured = measure(predictions([0.1, 0.4]), labels({0: False, 1: True}), metrics=["brier"])
+
+    assert measured.table["metric"].to_list() == ["brier"]
+
+
+def test_a_metric_lies_in_its_interval_and_equal_seeds_give_equal_intervals() -> None:
+    generator = np.random.default_rng(1)
+    scores = generator.uniform(size=400)
+    truth = generator.uniform(size=400) < scores
+    given, known = predictions(scores.tolist()), labels(dict(enumerate(truth.tolist())))
+    measured = measure(given, known, seed=3)
+
+    assert measured.table.equals(measure(given, known, seed=3).table)
+    assert (
+        measured.table.filter(pl.col("metric") != "calibration_error")
+        .select(pl.col("value").is_between("low", "high").all())
+        .item()
+    )
+
+
+# What was expected
+
+
+def simulated(scores: np.ndarray, metric: str, draws: int) -> float:
+    """The mean of a metric over labels drawn with the scores as their probabilities."""
+    generator = np.random.default_rng(1)
+    values = []
+    for _ in range(draws):
+        truth = generator.uniform(size=len(scores)) < scores
+        if 0 < truth.sum() < len(truth):
+            values.append(METRICS[metric].function(truth, scores))
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize(
+    ("metric", "tolerance"),
+    [("roc_auc", 0.005), ("average_precision", 0.015), ("log_loss", 0.005), ("brier", 0.003), ("accuracy", 0.005)],
+)
+def test_what_is_expected_is_what_calibrated_scores_come_to(metric: str, tolerance: float) -> None:
+    scores = np.random.default_rng(2).beta(1.5, 5, 400)
+
+    assert expected_metric(METRICS[metric], scores) == pytest.approx(simulated(scores, metric, 1_000), abs=tolerance)
+
+
+@given(st.lists(st.floats(0.001, 0.999), min_size=2, max_size=30))
+@settings(max_examples=50)
+def test_the_expected_auc_is_the_share_of_expected_pairs_in_the_right_order(given: list[float]) -> None:
+    scores = np.array(given)
+    pairs = scores[:, None] * (1 - scores)[None, :]
+    np.fill_diagonal(pairs, 0)
+    order = np.sign(scores[:, None] - scores[None, :]) / 2 + 0.5
+
+    assert expected_metric(METRICS["roc_auc"], scores) == pytest.approx((pairs * order).sum() / pairs.sum(), rel=1e-6)
+
+
+@given(st.lists(st.floats(0, 1), max_size=30), st.sampled_from(metrics_of("binary")))
+def test_an_expectation_is_a_finite_number_or_none(given: list[float], metric: object) -> None:
+    value = expected_metric(metric, np.array(given))  # type: ignore[arg-type]
+
+    assert value is None or np.isfinite(value)
+
+
+def test_equal_scores_expect_a_ranking_no_better_than_chance() -> None:
+    assert expected_metric(METRICS["roc_auc"], np.full(50, 0.3)) == pytest.approx(0.5)
+
+
+def test_a_single_row_expects_no_ranking() -> None:
+    assert expected_metric(METRICS["roc_auc"], np.array([0.3])) is None
+
+
+def test_the_expectation_of_the_labelled_rows_stands_beside_that_of_all() -> None:
+    measured = measure(predictions([0.5, 0.5, 0.0]), labels({0: True, 1: False}))
+
+    assert row(measured, "brier")["expected"] == pytest.approx(0.5 / 3)
+    assert row(measured, "brier")["expected_labelled"] == pytest.approx(0.25)
+
+
+# Other tasks
+
+
+def test_a_regression_is_measured_in_its_own_metrics_and_expects_only_its_mean() -> None:
+    measured = measure(predictions([1.0, 2.0, 4.0]), labels({0: 1.0, 1: 4.0, 2: 4.0}, pl.Float64), task="regression")
+
+    assert measured.summary.metrics["mae"] == pytest.approx(2 / 3)
+    assert measured.summary.expected == {}
+    assert measured.summary.expected_target_mean == pytest.approx(7 / 3)
+
+
+def classes() -> pl.DataFrame:
+    return predictions(
+        [0.7, 0.6, 0.5],
+        predicted=["a", "b", "c"],
+        score_a=[0.7, 0.2, 0.3],
+        score_b=[0.2, 0.6, 0.2],
+        score_c=[0.1, 0.2, 0.5],
+    )
+
+
+def test_several_classes_are_measured_by_their_scores_columns() -> None:
+    measured = measure(classes(), labels({0: "a", 1: "b", 2: "a"}, pl.String), task="multiclass")
+
+    assert measured.summary.metrics["accuracy"] == pytest.approx(2 / 3)
+    assert measured.summary.metrics["multi_log_loss"] == pytest.approx(-np.log([0.7, 0.6, 0.3]).mean())
+    assert "class number 2 is absent" in measured.summary.unmeasured["macro_f1"]
+    assert measured.summary.expected["accuracy"] == pytest.approx(0.6)
+    assert measured.summary.target_mean is None
+
+
+def test_a_label_of_a_class_the_model_has_not_is_refused() -> None:
+    with pytest.raises(DataError, match="has 1 labels of classes the model has not: z; it has a, b, c"):
+        measure(classes(), labels({0: "z"}, pl.String), task="multiclass")
+
+
+# What cannot be measured
+
+
+def test_missing_columns_of_both_frames_are_listed_at_once() -> None:
+    with pytest.raises(ContractError) as error:
+        measure(predictions([0.5]).drop("score"), labels({}).drop("is_late"))
+
+    assert [line.split(" is missing")[0] for line in str(error.value).splitlines()] == [
+        "column 'score' of the predictions of model 'late'",
+        "column 'is_late' of the labels of model 'late'",
+    ]
+
+
+def test_keys_of_different_types_are_refused() -> None:
+    with pytest.raises(ContractError, match="key 'id' is Int64 in the predictions and String in the labels"):
+        measure(predictions([0.5]), labels({}).cast({"id": pl.String}))
+
+
+def test_a_day_of_two_model_versions_is_refused() -> None:
+    with pytest.raises(DataError, match="from 2 versions of model 'late': v1, v2; expected one"):
+        measure(predictions([0.5, 0.5], model_version=["v2", "v1"]), labels({}))
+
+
+def test_a_label_given_twice_is_refused() -> None:
+    with pytest.raises(DataError, match=r"the labels of model 'late': the key \(id\) repeats"):
+        measure(predictions([0.5]), pl.concat([labels({0: True}), labels({0: False})]))
+
+
+def test_a_binary_target_of_other_numbers_is_an_error_and_no_metric() -> None:
+    with pytest.raises(DataError, match="holds 2; task 'binary' expects 0 and 1"):
+        measure(predictions([0.5]), labels({0: 2}, pl.Int64))
+
+
+def test_a_target_of_text_is_refused_where_numbers_are_expected() -> None:
+    with pytest.raises(ContractError, match="target 'is_late' is String; task 'regression' expects numbers"):
+        measure(predictions([0.5]), labels({0: "late"}, pl.String), task="regression")

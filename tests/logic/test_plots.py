@@ -1,0 +1,549 @@
+import base64
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from datetime import date, timedelta
+from functools import cache
+
+import matplotlib as mpl
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml_assets.contracts.artifacts import (
+    Baseline,
+    Drift,
+    DriftSummary,
+    Evaluation,
+    EvaluationSummary,
+    Importances,
+    ImportancesSummary,
+    Interval,
+    PerformanceSummary,
+    Task,
+    TunedParameters,
+    Tuning,
+)
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.metrics import METRICS
+from ml_assets.logic.plots import (
+    COLOURS,
+    as_markdown_image,
+    calibration_plot,
+    confusion_plot,
+    drift_history_plot,
+    drift_plot,
+    evaluation_plots,
+    importance_plot,
+    interval,
+    metric_name,
+    number,
+    performance_plot,
+    precision_recall_plot,
+    residual_plot,
+    roc_plot,
+    share,
+    slice_plot,
+    tuning_plot,
+)
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def texts(svg: str) -> list[str]:
+    """All that a reader sees as text, and the title."""
+    return ["".join(each.itertext()) for each in ET.fromstring(svg).iter() if each.tag in (f"{SVG}text", f"{SVG}title")]  # noqa: S314
+
+
+def title(svg: str) -> str:
+    return next(each.text or "" for each in ET.fromstring(svg) if each.tag == f"{SVG}title")  # noqa: S314
+
+
+def importances(features: int = 3, name: str = "wind_gust") -> Importances:
+    names = [f"{name}_{at}" for at in range(features)]
+    table = pl.DataFrame(
+        {
+            "feature": [*names, "noise_numeric"],
+            "gain_share": [0.5 / (at + 1) for at in range(features + 1)],
+            "shap_share": [0.6 / (at + 1) for at in range(features + 1)],
+            "permutation": [0.02 / (at + 1) for at in range(features + 1)],
+            "permutation_std": [0.001] * (features + 1),
+            "kept": [*[True] * features, False],
+            "rank": list(range(1, features + 2)),
+        }
+    )
+    summary = ImportancesSummary(
+        metric="roc_auc", score=0.7, kept=tuple(names), dropped=("gone",), folds=3, rows_explained=100
+    )
+    return Importances(table, summary)
+
+
+def tuning(values: list[float | None], best: int, *, metric: str = "roc_auc") -> Tuning:
+    trials = pl.DataFrame(
+        {
+            "trial": range(len(values)),
+            "state": ["pruned" if value is None else "complete" for value in values],
+            "value": values,
+            "is_best": [at == best for at in range(len(values))],
+        },
+        schema_overrides={"value": pl.Float64},
+    )
+    tuned = TunedParameters(
+        metric=metric,
+        value=values[best] or 0.0,
+        rounds=10,
+        parameters={},
+        trials=len(values),
+        pruned=values.count(None),
+        features=(),
+    )
+    return Tuning(trials, tuned)
+
+
+def curve(name: str, x: object, y: object, threshold: object = None) -> pl.DataFrame:
+    schema = {"curve": pl.String, "x": pl.Float64, "y": pl.Float64, "threshold": pl.Float64}
+    x, y = list(x), list(y)  # type: ignore[call-overload]
+    rows = {"curve": [name] * len(x), "x": x, "y": y, "threshold": threshold or [None] * len(x)}
+    return pl.DataFrame(rows, schema=schema)
+
+
+def a_slice(value: str, rows: int, score: float, **changes: object) -> dict[str, object]:
+    row: dict[str, object] = {
+        "column": "carrier",
+        "value": value,
+        "rows": rows,
+        "target_mean": 0.2,
+        "metric": "roc_auc",
+        "score": score,
+        "low": score - 0.01,
+        "high": score + 0.01,
+        "champion_score": None,
+        "difference": None,
+        "difference_low": None,
+        "difference_high": None,
+        "is_judged": True,
+        "reason": "",
+    }
+    return row | changes
+
+
+def evaluation(
+    task: Task = "binary",
+    *,
+    curves: list[pl.DataFrame] | None = None,
+    slices: list[dict[str, object]] | None = None,
+    metrics: dict[str, Interval] | None = None,
+) -> Evaluation:
+    x = np.linspace(0, 1, 30)
+    main = {"binary": "roc_auc", "regression": "rmse", "multiclass": "macro_f1"}[task]
+    floats = ("score", "low", "high", "champion_score", "difference", "difference_low", "difference_high")
+    summary = EvaluationSummary(
+        model="late",
+        model_version="v1",
+        training_set_version="t1",
+        task=task,
+        metric=main,
+        rows=1234,
+        target_mean=0.25,
+        metrics=metrics
+        or {main: Interval(value=0.7312, low=0.7243, high=0.7381)}
+        | (
+            {"average_precision": Interval(value=0.47, low=0.46, high=0.48), "calibration_error": interval_of(0.0123)}
+            if task == "binary"
+            else {}
+        ),
+        baselines=(Baseline(name="constant", description="", metrics={"roc_auc": 0.5, "average_precision": 0.25}),),
+        against_baselines=(),
+    )
+    default = [
+        curve("roc", x, x**0.4),
+        curve("precision_recall", x, 1 - 0.7 * x),
+        curve("score_histogram", x, 100 * (1 - x)),
+    ]
+    bins = pl.DataFrame(
+        {
+            "bin": [0, 1],
+            "rows": [600, 634],
+            "score_mean": [0.1, 0.4],
+            "truth_mean": [0.11, 0.5],
+            "low": [0.08, 0.46],
+            "high": [0.14, 0.54],
+        }
+    )
+    return Evaluation(
+        summary,
+        pl.DataFrame(slices or [], schema_overrides=dict.fromkeys(floats, pl.Float64)) if slices else pl.DataFrame(),
+        pl.concat(curves if curves is not None else default),
+        bins if task == "binary" else bins.clear(),
+    )
+
+
+def interval_of(value: float) -> Interval:
+    return Interval(value=value, low=value - 0.004, high=value + 0.004)
+
+
+def drift(psi: list[float | None], *, over: tuple[int, ...] = ()) -> Drift:
+    table = pl.DataFrame(
+        {
+            "feature": ["score", *[f"feature_{at}" for at in range(1, len(psi))]],
+            "kind": ["score", *["numeric"] * (len(psi) - 1)],
+            "psi": psi,
+            "weight": [None, *[0.1] * (len(psi) - 1)],
+            "weighted_psi": [None if value is None else 0.1 * value for value in psi],
+            "is_over": [at in over for at in range(len(psi))],
+        },
+        schema_overrides={"psi": pl.Float64, "weight": pl.Float64, "weighted_psi": pl.Float64},
+    )
+    return Drift(table, drift_day(0))
+
+
+def drift_day(at: int, *, is_over: bool = False) -> DriftSummary:
+    return DriftSummary(
+        model="late",
+        model_version="v1",
+        day=date(2013, 12, 1) + timedelta(at),
+        rows=900,
+        weighted_psi=0.01 * (at + 1),
+        score_psi=0.02,
+        is_over=is_over,
+        culprits=(),
+        sentence="Weighted PSI 0.010 on 2013-12-01 is under 0.1.",
+    )
+
+
+def performance_day(at: int, **metrics: float) -> PerformanceSummary:
+    return PerformanceSummary(
+        model="late",
+        model_version="v1",
+        day=date(2013, 12, 1) + timedelta(at),
+        predictions=900,
+        labelled=850,
+        metrics=metrics,
+        expected={"roc_auc": 0.735},
+    )
+
+
+PLOTS: dict[str, Callable[[], str]] = {
+    "importances": lambda: importance_plot(importances()),
+    "tuning": lambda: tuning_plot(tuning([0.70, None, 0.74, 0.72], best=2)),
+    "roc": lambda: roc_plot(evaluation()),
+    "precision_recall": lambda: precision_recall_plot(evaluation()),
+    "calibration": lambda: calibration_plot(evaluation()),
+    "slices": lambda: slice_plot(evaluation(slices=[a_slice("UA", 900, 0.72), a_slice("B6", 300, 0.70)])),
+    "drift": lambda: drift_plot(drift([0.01, 0.2, None], over=(1,))),
+    "drift_history": lambda: drift_history_plot([drift_day(at) for at in range(40)]),
+    "performance": lambda: performance_plot([performance_day(at, roc_auc=0.7) for at in range(5)], "roc_auc"),
+    "residuals": lambda: residual_plot(
+        evaluation("regression", curves=[curve("residual_quantiles", [0, 0.5, 1], [-9, 1, 12])])
+    ),
+    "confusion": lambda: confusion_plot(
+        evaluation("multiclass", curves=[curve("confusion", [0, 0, 1, 1], [0, 1, 0, 1], [8.0, 2.0, 1.0, 4.0])])
+    ),
+}
+
+
+@cache
+def drawn(name: str) -> str:
+    return PLOTS[name]()
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_the_same_artifact_gives_the_same_text(name: str) -> None:
+    assert drawn(name) == PLOTS[name]()
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_a_plot_is_well_formed_small_and_refers_to_nothing_outside(name: str) -> None:
+    svg = drawn(name)
+    root = ET.fromstring(svg)  # noqa: S314
+
+    assert root.get("width") == "640"
+    assert root.get("role") == "img"
+    assert len(as_markdown_image(svg, name)) < 60_000
+    assert "http" not in svg.replace('xmlns="http://www.w3.org/2000/svg"', "")
+    assert all(target.startswith("#") for target in re.findall(r'href="([^"]*)"', svg))
+    assert f"{date.today().year}-" not in svg  # noqa: DTZ011 - a date of making would be today's
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_ids_are_unique_on_a_page_with_all_plots_and_each_reference_has_its_id(name: str) -> None:
+    ids = {other: re.findall(r' id="([^"]*)"', drawn(other)) for other in PLOTS}
+    svg = drawn(name)
+    elsewhere = {each for other, found in ids.items() if other != name for each in found}
+
+    assert len(ids[name]) == len(set(ids[name]))
+    assert elsewhere.isdisjoint(ids[name])
+    assert set(re.findall(r'(?:href="|url\()#([\w.-]+)', svg)) <= set(ids[name])
+
+
+def test_a_plot_leaves_the_settings_of_matplotlib_as_they_were() -> None:
+    before = dict(mpl.rcParams)
+
+    roc_plot(evaluation())
+
+    assert dict(mpl.rcParams) == before
+
+
+def test_settings_of_the_machine_do_not_change_a_plot() -> None:
+    expected = roc_plot(evaluation())
+
+    with mpl.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "path"}):
+        assert roc_plot(evaluation()) == expected
+
+
+def test_every_colour_can_be_replaced_by_the_page() -> None:
+    svg = slice_plot(evaluation(slices=[a_slice("UA", 900, 0.72)]))
+    bare = re.sub(r"var\(--[\w-]+,#[0-9a-f]{6}\)", "", svg)
+
+    assert re.findall(r"#[0-9a-f]{6}\b", bare) == []
+    assert set(re.findall(r"var\(--([\w-]+),", svg)) <= set(COLOURS)
+
+
+def test_the_title_states_the_metric_with_its_interval() -> None:
+    assert title(roc_plot(evaluation())) == "ROC AUC 0.731 [0.724, 0.738]"
+
+
+def test_baselines_stand_beside_the_model_with_their_figures() -> None:
+    shown = texts(roc_plot(evaluation()))
+
+    assert "this model  0.731" in shown
+    assert "constant  0.500" in shown
+
+
+def test_importances_name_what_stays_and_mark_the_noise() -> None:
+    svg = importance_plot(importances())
+
+    assert title(svg) == "3 of 4 features stay; wind_gust_0 carries 60.0 % of |SHAP|"
+    assert {"noise_numeric", "injected noise"} <= set(texts(svg))
+
+
+def test_only_the_first_features_are_drawn_and_the_plot_says_how_many_are_not() -> None:
+    svg = importance_plot(importances(features=400))
+
+    assert "lines: ± 1 sd; 375 less important features are not shown" in texts(svg)
+    assert "noise_numeric" in texts(svg)
+    assert len(as_markdown_image(svg, "")) < 60_000
+
+
+def test_names_with_markup_and_dollars_are_escaped_and_shown_as_they_are() -> None:
+    svg = importance_plot(importances(name="<script>$a_b$&"))
+
+    assert "<script>$a_b$&_0" in texts(svg)
+    assert "<script>" not in svg
+
+
+@pytest.mark.parametrize(("values", "best"), [([0.70, 0.74, 0.72], 1), ([0.60, 0.50, 0.55], 1)])
+def test_the_best_trial_is_named(values: list[float | None], best: int) -> None:
+    assert (
+        title(tuning_plot(tuning(values, best)))
+        == f"Best ROC AUC {values[best]:.3f} in trial 1, of 3 trials (0 pruned)"
+    )
+
+
+def test_a_study_without_a_complete_trial_is_refused_with_the_mend() -> None:
+    with pytest.raises(DataError, match=r"no trial of the 2 .* is complete.*Raise the tuning budget"):
+        tuning_plot(tuning([None, None], best=0))
+
+
+def test_the_plots_of_an_evaluation_follow_its_task() -> None:
+    binary = evaluation(slices=[a_slice("UA", 900, 0.72)])
+    regression = evaluation(
+        "regression",
+        curves=[curve("residual_quantiles", [0, 0.5, 1], [-9, 1, 12]), curve("predicted_actual", [1, 2], [1, 3])],
+    )
+    multiclass = evaluation("multiclass", curves=[curve("confusion", [0, 1], [0, 1], [8.0, 2.0])])
+
+    assert list(evaluation_plots(binary)) == ["roc", "precision_recall", "calibration", "score_histogram", "slices"]
+    assert list(evaluation_plots(regression)) == ["predicted_actual", "residuals"]
+    assert list(evaluation_plots(multiclass)) == ["confusion"]
+
+
+def test_a_curve_that_the_task_does_not_have_is_refused_by_name() -> None:
+    multiclass = evaluation("multiclass", curves=[curve("confusion", [0, 1], [0, 1], [8.0, 2.0])])
+
+    with pytest.raises(DataError, match=r"curve 'roc' is missing .* model 'late'.* multiclass; it holds confusion"):
+        roc_plot(multiclass)
+
+
+def test_calibration_counts_the_bins_whose_score_is_within_the_interval() -> None:
+    assert title(calibration_plot(evaluation())) == (
+        "Calibration error 0.012 [0.008, 0.016]; in 1 of 2 bins the score is within the interval of the truth"
+    )
+
+
+def test_confusion_counts_the_diagonal_and_names_the_classes() -> None:
+    multiclass = evaluation("multiclass", curves=[curve("confusion", [0, 0, 1, 1], [0, 1, 0, 1], [8.0, 2.0, 1.0, 4.0])])
+    svg = confusion_plot(multiclass, classes=("early", "late"))
+
+    assert title(svg) == "12 of 15 test rows (80.0 %) are on the diagonal"
+    assert texts(svg).count("early") == 2
+    assert {"80 %", "20 %"} <= set(texts(svg))
+
+
+def test_of_many_classes_the_smallest_are_left_out_and_the_plot_says_so() -> None:
+    at = [float(index) for index in range(40)]
+    svg = confusion_plot(evaluation("multiclass", curves=[curve("confusion", at, at, [index + 1.0 for index in at])]))
+
+    assert "% of the true class's rows; 28 smaller classes are not shown" in texts(svg)
+
+
+def test_slices_without_enough_rows_are_shown_but_not_summed_up() -> None:
+    slices = [
+        a_slice("UA", 900, 0.72),
+        a_slice("B6", 700, 0.70),
+        a_slice("HA", 9, 0.10, is_judged=False, reason="9 rows"),
+    ]
+    svg = slice_plot(evaluation(slices=slices))
+
+    assert title(svg) == "ROC AUC by slice: 0.700 to 0.720 over 2 slices with enough rows"
+    assert "HA  (9)" in texts(svg)
+
+
+def test_of_many_slices_the_smallest_are_left_out_and_the_plot_says_so() -> None:
+    svg = slice_plot(evaluation(slices=[a_slice(f"s{at}", 10 + at, 0.7) for at in range(50)]))
+
+    assert "18 smaller slices are not shown" in texts(svg)
+    assert "s49  (59)" in texts(svg)
+    assert len(as_markdown_image(svg, "")) < 60_000
+
+
+@pytest.mark.parametrize(("low", "high", "colour"), [(0.01, 0.05, "green"), (-0.05, -0.01, "vermillion")])
+def test_a_slice_that_differs_from_the_champion_has_its_colour(low: float, high: float, colour: str) -> None:
+    changes = {"champion_score": 0.7, "difference": 0.03, "difference_low": low, "difference_high": high}
+
+    def count(svg: str) -> int:
+        return svg.count(f"--plot-{colour},")
+
+    differs = slice_plot(evaluation(slices=[a_slice("UA", 900, 0.72, **changes)]))
+    same = slice_plot(
+        evaluation(slices=[a_slice("UA", 900, 0.72, **changes | {"difference_low": -0.1, "difference_high": 0.1})])
+    )
+
+    assert count(differs) > count(same)
+
+
+def test_drift_says_its_sentence_and_never_a_figure_for_what_was_not_measured() -> None:
+    svg = drift_plot(drift([0.01, 0.2, None], over=(1,)))
+
+    assert title(svg) == "Weighted PSI 0.010 on 2013-12-01 is under 0.1."
+    assert "not measured  (weight 10.0 %)" in texts(svg)
+    assert "0.200  (weight 10.0 %)" in texts(svg)
+
+
+def test_every_feature_over_its_limit_is_drawn_however_many() -> None:
+    svg = drift_plot(drift([0.3] * 60, over=tuple(range(1, 40))))
+
+    assert {f"feature_{at}" for at in range(1, 40)} <= set(texts(svg))
+
+
+def test_drift_over_days_counts_the_days_over_in_any_order() -> None:
+    days = [drift_day(2, is_over=True), drift_day(0), drift_day(1)]
+
+    assert title(drift_history_plot(days)) == "1 of 3 days are over the limits; weighted PSI 0.030 on 2013-12-03"
+
+
+def test_a_day_with_too_few_rows_for_drift_is_a_gap_and_not_a_number() -> None:
+    unmeasured = drift_day(1).model_copy(update={"weighted_psi": None, "score_psi": None})
+
+    assert title(drift_history_plot([drift_day(0), unmeasured])) == (
+        "0 of 2 days are over the limits; weighted PSI 0.010 on 2013-12-01; 1 not measured, for too few rows"
+    )
+    assert title(drift_history_plot([unmeasured])) == (
+        "0 of 1 days are over the limits; 1 not measured, for too few rows"
+    )
+
+
+def test_a_day_whose_metric_is_unknown_is_a_gap_and_not_a_number() -> None:
+    days = [performance_day(0, roc_auc=0.70), performance_day(1), performance_day(2, roc_auc=0.72)]
+
+    assert title(performance_plot(days, "roc_auc")) == (
+        "ROC AUC 0.720 on 2013-12-03, 0.735 was expected; measured on 2 of 3 days"
+    )
+
+
+def test_performance_that_nobody_could_measure_says_so() -> None:
+    assert title(performance_plot([performance_day(0)], "roc_auc")) == (
+        "ROC AUC could not be measured yet on any of 1 days"
+    )
+
+
+@pytest.mark.parametrize("days", [1, 3, 31, 400])
+def test_days_on_the_axis_stay_few_and_in_order(days: int) -> None:
+    svg = drift_history_plot([drift_day(at) for at in range(days)])
+    ticks = [text for text in texts(svg) if re.fullmatch(r"(\d{2,4}-)?\d\d-\d\d", text)]
+
+    assert 1 <= len(ticks) <= 9
+    assert ticks == sorted(ticks)
+
+
+def test_missing_columns_are_all_named() -> None:
+    broken = importances()
+    broken = Importances(broken.table.drop("kept", "rank"), broken.summary)
+
+    with pytest.raises(ContractError, match=r"columns 'kept', 'rank' of artifact 'importances' are missing"):
+        importance_plot(broken)
+
+
+@pytest.mark.parametrize("plot", [lambda: drift_history_plot([]), lambda: performance_plot([], "roc_auc")])
+def test_no_days_is_an_error_with_its_mend(plot: Callable[[], str]) -> None:
+    with pytest.raises(DataError, match=r"has no days.*Materialize a day first"):
+        plot()
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
+    x = np.linspace(0, 1, 50_000)
+    svg = roc_plot(evaluation(curves=[curve("roc", x, x**0.4)]))
+
+    assert len(svg) < 25_000
+    assert title(svg).startswith("ROC AUC")
+
+
+def test_the_markdown_image_holds_the_plot_and_its_words_cannot_break_out() -> None:
+    image = as_markdown_image("<svg/>", "ROC [AUC](x)\n0.7")
+
+    assert image.startswith("![ROC \\[AUC\\](x) 0.7](data:image/svg+xml;base64,")
+    assert base64.b64decode(image.rsplit(",", 1)[1].rstrip(")")) == b"<svg/>"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, "–"),
+        (float("nan"), "–"),
+        (0.0, "0.000"),
+        (1, "1"),
+        (12345, "12,345"),
+        (0.73123, "0.731"),
+        (0.00042, "0.00042"),
+        (21.0, "21.00"),
+        (1234.5, "1,234"),
+        (-0.5, "−0.500"),
+    ],
+)
+def test_a_figure_has_the_digits_that_matter(value: float | None, expected: str) -> None:
+    assert number(value) == expected
+
+
+def test_an_interval_has_the_same_digits_throughout_and_never_looks_like_a_point() -> None:
+    assert interval(Interval(value=21.4, low=21.0, high=21.8)) == "21.40 [21.00, 21.80]"
+    assert interval(Interval(value=0.5, low=0.4998, high=0.5002)) == "0.5000 [0.4998, 0.5002]"
+    assert share(0.1731) == "17.3 %"
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0, 10), st.floats(0, 10))
+def test_a_written_interval_reads_back_within_its_last_digit(value: float, below: float, above: float) -> None:
+    figure = Interval(value=value, low=value - below, high=value + above)
+    parts = re.fullmatch(r"(\S+) \[(\S+), (\S+)\]", interval(figure))
+    assert parts is not None
+
+    for written, expected in zip(parts.groups(), (figure.value, figure.low, figure.high), strict=True):
+        plain = written.replace("−", "-").replace(",", "")
+        decimals = len(plain.partition(".")[2])
+        assert float(plain) == pytest.approx(expected, abs=0.51 * 10**-decimals)
+
+
+def test_every_metric_has_a_name_for_people() -> None:
+    assert {metric_name(name) for name in METRICS} == {metric.title for metric in METRICS.values()}
+    assert metric_name("own_metric") == "own_metric"
