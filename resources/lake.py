@@ -188,6 +188,15 @@ class Lake:
         root = self.fs._strip_protocol(path).rstrip("/") + "/"  # noqa: SLF001 - fsspec's own way to its key form
         return sorted(key.removeprefix(root) for key in self.fs.find(path))
 
+    @contextlib.contextmanager
+    def _pool(self, size: int) -> Iterator[Callable[..., list[Any]]]:
+        """Give a map over many small objects: in parallel where each is a request, in turn on a local disk."""
+        if size <= 1 or self.protocol == "file":
+            yield lambda function, items: [function(item) for item in items]
+            return
+        with ThreadPoolExecutor(min(_THREADS, size)) as pool:
+            yield lambda function, items: list(pool.map(function, items))
+
     # ---------------------------------------------------------------- artifacts
 
     def partitions(self, asset: str) -> list[str]:
@@ -207,7 +216,7 @@ class Lake:
                 if wanted is None or partition in wanted:
                     yield partition, parts[-2], parts[-1]
             return
-        with _pool(len(partitions)) as each:
+        with self._pool(len(partitions)) as each:
             trees = each(lambda key: self._tree(f"{root}/{key}" if key else root), partitions)
         for partition, tree in zip(partitions, trees, strict=True):
             for relative in tree:
@@ -333,7 +342,7 @@ class Lake:
 
     def put_each(self, asset: str, artifacts: Mapping[str, tuple[object, Making]]) -> dict[str, Manifest]:
         """Keep one artifact for each partition, in parallel, each with its own origin."""
-        with _pool(len(artifacts)) as each:
+        with self._pool(len(artifacts)) as each:
             manifests = each(lambda item: self.put(asset, item[0], *item[1]), artifacts.items())
         return dict(zip(artifacts, manifests, strict=True))
 
@@ -430,15 +439,6 @@ def _walk(root: str, prefix: str) -> Iterator[str]:
                     yield prefix + entry.name
     except (FileNotFoundError, NotADirectoryError):
         return
-
-
-@contextlib.contextmanager
-def _pool(size: int) -> Iterator[Callable[..., list[Any]]]:
-    if size <= 1:
-        yield lambda function, items: [function(item) for item in items]
-        return
-    with ThreadPoolExecutor(min(_THREADS, size)) as pool:
-        yield lambda function, items: list(pool.map(function, items))
 
 
 @functools.cache

@@ -144,9 +144,10 @@ class Flow:
 
     def _config(self, stale: Mapping[dg.AssetKey, Sequence[str]], span: Span) -> dict[str, Any]:
         training_set = self._asset("training_set")
+        config: dict[str, Any] = {"loggers": {"console": {}}}
         if training_set not in stale:
-            return {}
-        return {"ops": {training_set.to_python_identifier(): {"config": {"as_of": str(span.as_of)}}}}
+            return config
+        return config | {"ops": {training_set.to_python_identifier(): {"config": {"as_of": str(span.as_of)}}}}
 
     def _wanted(self, partitions: Mapping[dg.AssetKey, Sequence[str]], span: Span) -> Wanted:
         contracts = contracts_from_dbt(read_manifest(DBT_PROJECT))

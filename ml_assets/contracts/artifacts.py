@@ -185,6 +185,7 @@ class EvaluationSummary(Record):
     against_baselines: tuple[Comparison, ...]
     against_champion: Comparison | None = None
     champion_version: str | None = None
+    champion_cannot_score: str | None = None
     calibration_error: float | None = None
 
 

@@ -194,6 +194,11 @@ def _champion_rules(evaluation: EvaluationSummary, margin: float) -> tuple[Rule,
         return (Rule("champion", holds=True, sentence="There is no champion yet: the baselines decide.", figures={}),)
     if version == evaluation.model_version:
         return (Rule("champion", holds=False, sentence=f"The challenger is the champion ({version}).", figures={}),)
+    if evaluation.champion_cannot_score is not None:
+        sentence = (
+            f"Champion {version} cannot score these rows, so the baselines decide: {evaluation.champion_cannot_score}"
+        )
+        return (Rule("champion", holds=True, sentence=sentence, figures={}),)
     if comparison is None:
         message = (
             f"the evaluation of model '{evaluation.model}' names champion {version} but does not compare with it; "

@@ -29,6 +29,8 @@ CELLS_PER_BIN: Final = 20
 """Cells in a bin: Kolmogorov-Smirnov is off by less than one cell's share, 1/200."""
 RARE: Final = 0.01
 """Categories with less of the reference share one PSI bin: alone they would only add noise on a day's rows."""
+USUAL: Final = 0.95
+"""The share of reference days that show no more than what is usual, where days are given."""
 SCORE: Final = "score"
 
 REFERENCE_SCHEMA: Final = pl.Schema(
@@ -44,8 +46,8 @@ REFERENCE_SCHEMA: Final = pl.Schema(
         "total": pl.Float64,
     }
 )
-"""`part` is "cell" (a numeric range up to and with `value`), "category", "missing" or "spread" (`value` is the
-standard deviation); `total` is the sum of a cell's values."""
+"""`part` is "cell" (a numeric range up to and with `value`; `total` is the sum of its values), "category", "missing",
+or a figure in `value`: "spread" (the standard deviation), "usual_psi", "usual_null_low" and "usual_null_high"."""
 
 TABLE_SCHEMA: Final = pl.Schema(
     {
@@ -74,7 +76,7 @@ class DriftLimits:
         weighted_psi: Of the sum of every feature's PSI times its weight.
         score_psi: Of the score's PSI.
         new_category_share: Of a feature's rows whose category the reference has not.
-        null_share_change: Of a feature's share of missing values, up or down.
+        null_share_change: Of a feature's share of missing values, up or down from what is usual.
         minimum_rows: Days with fewer rows are not judged.
     """
 
@@ -83,6 +85,9 @@ class DriftLimits:
     new_category_share: float
     null_share_change: float
     minimum_rows: int
+
+
+_BAND: Final = ("null_low", "null_high")
 
 
 @dataclass(frozen=True)
@@ -110,17 +115,27 @@ class _Measured:
 
 
 def sketch_reference(
-    frame: pl.DataFrame, *, features: Sequence[Feature], score: pl.Series | None, bins: int = BINS
+    frame: pl.DataFrame,
+    *,
+    features: Sequence[Feature],
+    score: pl.Series | None,
+    days: pl.Series | None = None,
+    bins: int = BINS,
 ) -> pl.DataFrame:
     """Return what later days are measured against, as one long frame of some hundred rows a feature.
 
     Numeric columns are cut at up to 20 × `bins` quantiles that are values of the column, so that a value with much
     of the mass has a cell's edge of its own; PSI bins are runs of such cells. Of categories every one is counted.
 
+    Rows of one day share what the day brings (its weather, its queues): each day differs from the whole reference by
+    far more than as many rows drawn at random would. Where the days are given, what they show against the whole is
+    kept as usual, and `measure_drift` counts only what is beyond it. Without, each row is taken for a draw of its own.
+
     Args:
         frame: The rows that the model was trained on.
         features: The model's features.
         score: (rows,) the model's scores of these rows, kept under the name `score`.
+        days: (rows,) the day of each row.
         bins: PSI bins of a numeric column.
 
     Returns:
@@ -128,25 +143,33 @@ def sketch_reference(
 
     Raises:
         ContractError: Missing or mistyped columns, or a feature named as the score.
-        DataError: No rows, or not one score a row.
+        DataError: No rows, not one score or day a row, or a null day.
     """
     check_columns(frame, features, model="")
     if any(feature.name == SCORE for feature in features):
         raise ContractError(f"feature '{SCORE}' has the name of the model's score. Rename it in its table.")
     if frame.height == 0:
         raise DataError("the reference has no rows; expected the rows of the train window. Widen the window.")
-    if score is not None and score.len() != frame.height:
+    for what, column in (("scores", score), ("days", days)):
+        if column is not None and column.len() != frame.height:
+            raise DataError(
+                f"the reference has {frame.height} rows and {column.len()} {what}; expected one a row. "
+                "Take both from the same rows."
+            )
+    if days is not None and days.null_count():
         raise DataError(
-            f"the reference has {frame.height} rows and {score.len()} scores; expected one a row. Score the same rows."
+            f"{days.null_count()} rows of the reference have no day; expected none. Mend the feature table."
         )
+    # All rows as one day: it shows nothing beyond itself, so nothing is usual.
+    day_of = np.zeros(frame.height, np.int64) if days is None else days.rank("dense").cast(pl.Int64).to_numpy() - 1
     parts = [
-        _sketch_categories(frame.get_column(feature.name), feature.name)
+        _sketch_categories(frame.get_column(feature.name), feature.name, day_of)
         if feature.is_categorical
-        else _sketch_numbers(frame.get_column(feature.name), feature.name, "numeric", bins)
+        else _sketch_numbers(frame.get_column(feature.name), feature.name, "numeric", bins, day_of)
         for feature in features
     ]
     if score is not None:
-        parts.append(_sketch_numbers(score, SCORE, "score", bins))
+        parts.append(_sketch_numbers(score, SCORE, "score", bins, day_of))
     return pl.concat([REFERENCE_SCHEMA.to_frame(), *parts])
 
 
@@ -183,7 +206,9 @@ def measure_drift(
     count added to each bin that either has rows in. Missing values are a bin, as they are to the model; so are
     values under and over the reference's range, and new categories. Sampling alone makes a PSI of about
     (bins - 1) (1/n + 1/m) of n and m rows (Yurdakul 2018, Statistical Properties of Population Stability Index):
-    that much is taken off, down to no less than 0, so that small days do not look drifted.
+    that much is taken off, down to no less than 0, so that small days do not look drifted. Where the reference knows
+    what its own days show beyond that, 19 of 20 days' most is taken off too; the share of missing values is compared
+    with the nearer end of the range that 19 of 20 days lie in.
 
     Kolmogorov-Smirnov is the largest gap between the two distributions of the values that are there, at the
     reference's cell edges. Wasserstein is the area between them in the reference's standard deviations; it is
@@ -227,52 +252,56 @@ def measure_drift(
             "kind": kinds[name],
             "rows": rows.height,
             "null_share_reference": _null_share(part),
+            "null_low": _figure_of(part, "usual_null_low"),
+            "null_high": _figure_of(part, "usual_null_high"),
             "weight": shares.get(name),
-            **(vars(_measure(rows.get_column(name), part)) if is_judged else {}),
+            **(_measure(rows.get_column(name), part) if is_judged else {}),
         }
         for name, part in parts.items()
     ]
-    table = pl.DataFrame(measured, schema={name: TABLE_SCHEMA[name] for name in TABLE_SCHEMA.names()[:10]})
-    table = _judge(table.with_columns(weighted_psi=pl.col("psi") * pl.col("weight")), limits).select(
-        TABLE_SCHEMA.names()
-    )
-    return Drift(table=table, summary=_summarise(table, limits, model=model, model_version=model_version, day=day))
+    schema = {name: TABLE_SCHEMA[name] for name in TABLE_SCHEMA.names()[:10]} | dict.fromkeys(_BAND, pl.Float64())
+    table = _judge(pl.DataFrame(measured, schema=schema), limits)
+    summary = _summarise(table, limits, model=model, model_version=model_version, day=day)
+    return Drift(table=table.select(TABLE_SCHEMA.names()), summary=summary)
 
 
 def _judge(table: pl.DataFrame, limits: DriftLimits) -> pl.DataFrame:
     """Add whether a row is over, and by which statistic, and put the rows in order."""
-    psi, weighted, total = pl.col("psi"), pl.col("weighted_psi"), pl.col("weighted_psi").sum()
-    change = pl.col("null_share") - pl.col("null_share_reference")
-    ordered = table.sort(
-        pl.col("kind") != "score", weighted, "feature", descending=[False, True, False], nulls_last=True
+    ordered = table.with_columns(weighted_psi=pl.col("psi") * pl.col("weight")).sort(
+        pl.col("kind") != "score", "weighted_psi", "feature", descending=[False, True, False], nulls_last=True
     )
-    rules = {
-        f"PSI {{}} is over {limits.score_psi:g}": (
-            (pl.col("kind") == "score") & (psi > limits.score_psi),
-            [_figure(psi)],
+    psi, weighted, total = pl.col("psi"), pl.col("weighted_psi"), pl.col("weighted_psi").sum()
+    missing, new = pl.col("null_share"), pl.col("new_category_share")
+    change = pl.max_horizontal(pl.col("null_low") - missing, missing - pl.col("null_high"))
+    reasons = {
+        "score_reason": _reason(
+            (pl.col("kind") == "score") & (psi > limits.score_psi), f"PSI {{}} is over {limits.score_psi:g}", psi
         ),
-        f"carries {{}} of the weighted PSI {{}}, over {limits.weighted_psi:g}": (
+        "part_reason": _reason(
             (total > limits.weighted_psi) & (weighted > 0) & (weighted.cum_sum() - weighted < total / 2),
-            [_figure(weighted), _figure(total)],
+            f"carries {{}} of the weighted PSI {{}}, over {limits.weighted_psi:g}",
+            weighted,
+            total,
         ),
-        f"share of missing values {{}} against {{}}: the change is over {limits.null_share_change:g}": (
-            change.abs() > limits.null_share_change,
-            [_figure(pl.col("null_share")), _figure(pl.col("null_share_reference"))],
+        "missing_reason": _reason(
+            change > limits.null_share_change,
+            f"share of missing values {{}} against {{}}: the change is over {limits.null_share_change:g}",
+            missing,
+            pl.col("null_share_reference"),
         ),
-        f"share of new categories {{}} is over {limits.new_category_share:g}": (
-            pl.col("new_category_share") > limits.new_category_share,
-            [_figure(pl.col("new_category_share"))],
+        "new_reason": _reason(
+            new > limits.new_category_share, f"share of new categories {{}} is over {limits.new_category_share:g}", new
         ),
     }
-    reasons = [pl.when(is_over).then(pl.format(text, *figures)) for text, (is_over, figures) in rules.items()]
-    return ordered.with_columns(
-        is_over=pl.any_horizontal(is_over.fill_null(False) for is_over, _ in rules.values()),
-        reason=pl.concat_str(reasons, separator="; ", ignore_nulls=True).fill_null(""),
+    return ordered.with_columns(**reasons).with_columns(
+        is_over=pl.any_horizontal(pl.col(name).is_not_null() for name in reasons),
+        reason=pl.concat_str(list(reasons), separator="; ", ignore_nulls=True),
     )
 
 
-def _figure(value: pl.Expr) -> pl.Expr:
-    return value.round(3).cast(pl.String)
+def _reason(is_over: pl.Expr, text: str, *figures: pl.Expr) -> pl.Expr:
+    """Return the text with its figures where the rule is broken, else null."""
+    return pl.when(is_over).then(pl.format(text, *(figure.round(3).cast(pl.String) for figure in figures)))
 
 
 def _summarise(table: pl.DataFrame, limits: DriftLimits, *, model: str, model_version: str, day: date) -> DriftSummary:
@@ -287,18 +316,10 @@ def _summarise(table: pl.DataFrame, limits: DriftLimits, *, model: str, model_ve
         said = [f"weighted PSI {weighted_psi:.3f} on {day} is {_side(weighted_psi, limits.weighted_psi)}"]
         if score_psi is not None:
             said.append(f"the score's PSI {score_psi:.3f} is {_side(score_psi, limits.score_psi)}")
-        broken = features.filter(
-            (pl.col("null_share") - pl.col("null_share_reference")).abs() > limits.null_share_change
+        own = features.select(
+            "feature", pl.concat_str("missing_reason", "new_reason", separator="; ", ignore_nulls=True)
         )
-        said += [
-            f"{name} is missing in {share:.1%} of the rows, {usual:.1%} before"
-            for name, share, usual in broken.select("feature", "null_share", "null_share_reference").iter_rows()
-        ]
-        unknown = features.filter(pl.col("new_category_share") > limits.new_category_share)
-        said += [
-            f"{name} has new categories in {share:.1%} of the rows"
-            for name, share in unknown.select("feature", "new_category_share").iter_rows()
-        ]
+        said += [f"{name}: {reason}" for name, reason in own.iter_rows() if reason]
         highest = features.filter(pl.col("weighted_psi") > 0).head(3).select("feature", "psi", "weight")
         if highest.height:
             named = ", ".join(
@@ -350,18 +371,22 @@ def _normalised(weights: Mapping[str, float], features: Sequence[str]) -> dict[s
     return {name: weights.get(name, 0.0) / total for name in features}
 
 
+def _figure_of(part: pl.DataFrame, name: str) -> float:
+    return float(part.filter(pl.col("part") == name).item(0, "value"))
+
+
 def _null_share(part: pl.DataFrame) -> float:
     missing = part.filter(pl.col("part") == "missing").item(0, "rows")
     return float(missing / part["rows"].sum())
 
 
-def _measure(column: pl.Series, part: pl.DataFrame) -> _Measured:
-    if part.item(0, "kind") == "categorical":
-        return _measure_categories(column, part)
-    return _measure_numbers(column, part)
+def _measure(column: pl.Series, part: pl.DataFrame) -> dict[str, float | None]:
+    is_categorical = part.item(0, "kind") == "categorical"
+    measured = _measure_categories(column, part) if is_categorical else _measure_numbers(column, part)
+    return vars(measured) | {"psi": max(measured.psi - _figure_of(part, "usual_psi"), 0.0)}
 
 
-def _sketch_numbers(column: pl.Series, name: str, kind: Kind, bins: int) -> pl.DataFrame:
+def _sketch_numbers(column: pl.Series, name: str, kind: Kind, bins: int, day_of: Counts) -> pl.DataFrame:
     values = _sorted_values(column)
     rows = len(values)
     cells = bins * CELLS_PER_BIN
@@ -370,9 +395,10 @@ def _sketch_numbers(column: pl.Series, name: str, kind: Kind, bins: int) -> pl.D
         places = np.maximum((np.arange(cells + 1) * rows + cells - 1) // cells - 1, 0)
         quantiles = values[places]
         edges = np.unique(quantiles)
-        bin_of = np.searchsorted(np.unique(quantiles[CELLS_PER_BIN:-1:CELLS_PER_BIN]), edges, side="left")
+        inner = np.unique(quantiles[CELLS_PER_BIN:-1:CELLS_PER_BIN])
+        bin_of = np.searchsorted(inner, edges, side="left")
     else:
-        edges, bin_of = np.empty(0), np.empty(0, dtype=np.int64)
+        edges, bin_of, inner = np.empty(0), np.empty(0, dtype=np.int64), np.empty(0)
     counted = _count_cells(values, edges)
     with np.errstate(all="ignore"):
         spread = float(values.std()) if rows else math.nan
@@ -387,10 +413,11 @@ def _sketch_numbers(column: pl.Series, name: str, kind: Kind, bins: int) -> pl.D
         },
         schema_overrides=REFERENCE_SCHEMA,
     )
-    return _reference_rows(frame, name, kind)
+    usual = _usual(*_number_bins(column, inner), day_of)
+    return _reference_rows(pl.concat([frame, usual], how="diagonal"), name, kind)
 
 
-def _sketch_categories(column: pl.Series, name: str) -> pl.DataFrame:
+def _sketch_categories(column: pl.Series, name: str, day_of: Counts) -> pl.DataFrame:
     counts = _count_categories(column)
     known = counts.drop_nulls("category").sort(["rows", "category"], descending=[True, False]).with_row_index("place")
     is_own = pl.col("rows") >= RARE * pl.col("rows").sum()
@@ -407,7 +434,40 @@ def _sketch_categories(column: pl.Series, name: str) -> pl.DataFrame:
         ],
         how="diagonal",
     )
-    return _reference_rows(frame, name, "categorical")
+    usual = _usual(*_category_bins(column, frame), day_of)
+    return _reference_rows(pl.concat([frame, usual], how="diagonal"), name, "categorical")
+
+
+def _number_bins(column: pl.Series, inner: Vector) -> tuple[Counts, NDArray[np.bool_]]:
+    """Return the bin of each row, missing values in one after the last, and whether it is missing."""
+    values = column.cast(pl.Float64).to_numpy()
+    is_missing = np.isnan(values)
+    return np.where(is_missing, len(inner) + 1, np.searchsorted(inner, values, side="left")), is_missing
+
+
+def _category_bins(column: pl.Series, sketch: pl.DataFrame) -> tuple[Counts, NDArray[np.bool_]]:
+    """Return the bin of each row, missing values in one after the last, and whether it is missing."""
+    known = sketch.filter(pl.col("part") == "category")
+    codes = column.cast(pl.String).cast(pl.Enum(known["category"])).to_physical().cast(pl.Int64)
+    bins = np.append(known["bin"].to_numpy(), known["bin"].n_unique())
+    return bins[codes.fill_null(known.height).to_numpy()], codes.is_null().to_numpy()
+
+
+def _usual(bin_of: Counts, is_missing: NDArray[np.bool_], day_of: Counts) -> pl.DataFrame:
+    """Return what 19 of 20 days of the reference show against the whole of it.
+
+    Args:
+        bin_of: (rows,) from 0.
+        is_missing: (rows,) whether the value is missing.
+        day_of: (rows,) from 0.
+    """
+    days, bins = int(day_of.max()) + 1, int(bin_of.max()) + 1
+    counts = np.bincount(day_of * bins + bin_of, minlength=days * bins).reshape(days, bins)
+    whole = counts.sum(axis=0)
+    psi = np.quantile([corrected_psi(whole, day) for day in counts], USUAL)
+    shares = np.bincount(day_of, weights=is_missing) / counts.sum(axis=1)
+    low, high = np.quantile(shares, [(1 - USUAL) / 2, (1 + USUAL) / 2])
+    return pl.DataFrame({"part": ["usual_psi", "usual_null_low", "usual_null_high"], "value": [psi, low, high]})
 
 
 def _reference_rows(frame: pl.DataFrame, name: str, kind: Kind) -> pl.DataFrame:

@@ -114,6 +114,7 @@ def evaluate(
     seed: int,
     champion_scores: pl.DataFrame | None = None,
     champion_version: str | None = None,
+    champion_cannot_score: str | None = None,
     replicates: int = REPLICATES,
     minimum_slice_rows: int = MINIMUM_SLICE_ROWS,
     threads: int = 2,
@@ -141,6 +142,7 @@ def evaluate(
         seed: Of the resamples and of the tree baseline.
         champion_scores: The champion's scores of the same rows, if there is a champion.
         champion_version: Its version.
+        champion_cannot_score: Why there are no scores of a champion that serves, in a sentence.
         replicates: How many resamples.
         minimum_slice_rows: A smaller slice is shown but not judged.
         threads: For the tree baseline.
@@ -156,7 +158,7 @@ def evaluate(
         summary,
         slices=slices,
         baseline_rates=baseline_rates,
-        champion=(champion_scores, champion_version),
+        champion=(champion_scores if champion_cannot_score is None else scores, champion_version),
     )
     test = _Test(
         truth=_truth(rows, summary),
@@ -198,6 +200,7 @@ def evaluate(
         against_baselines=tuple(_comparison(who, exact, drawn, declared, rows.height) for who in simple),
         against_champion=None if champion is None else _comparison(CHAMPION, exact, drawn, declared, rows.height),
         champion_version=champion_version,
+        champion_cannot_score=champion_cannot_score,
         calibration_error=None if calibration_error is None else calibration_error.value,
     )
     return Evaluation(

@@ -145,9 +145,19 @@ def expected_metric(metric: Metric, scores: Vector) -> float | None:
     Returns:
         None where scores do not say: no rows, values of a regression, a single row's ranking, and the calibration
         error, which this takes for zero.
+
+    Raises:
+        DataError: Scores that are no probabilities.
     """
     if len(scores) == 0 or "regression" in metric.tasks or metric.name == "calibration_error":
         return None
+    wrong = ~((scores >= 0) & (scores <= 1)) if scores.ndim == 1 else ~(np.abs(scores.sum(axis=1) - 1) <= 1e-3)
+    if wrong.any():
+        expected = "probabilities in [0, 1]" if scores.ndim == 1 else "class probabilities that sum to 1"
+        raise DataError(
+            f"{wrong.sum()} of {len(scores)} scores are not {expected}. Materialize the predictions again, or "
+            "declare another task."
+        )
     shares = np.column_stack([1 - scores, scores]) if scores.ndim == 1 else scores / scores.sum(axis=1, keepdims=True)
     rows, classes = shares.shape
     truth = np.repeat(np.arange(classes, dtype=np.float64), rows)
@@ -251,9 +261,15 @@ def _truth(labelled: pl.DataFrame, *, task: Task, classes: Sequence[str], target
 
 
 def _scores(frame: pl.DataFrame, task: Task, classes: Sequence[str]) -> Vector:
-    if task == "multiclass":
-        return frame.select(f"score_{name}" for name in classes).to_numpy().reshape(frame.height, len(classes))
-    return frame["score"].cast(pl.Float64).to_numpy()
+    names = [f"score_{name}" for name in classes] if task == "multiclass" else ["score"]
+    scores = frame.select(pl.col(names).cast(pl.Float64)).to_numpy()
+    lost = int((~np.isfinite(scores)).any(axis=1).sum())
+    if lost:
+        raise DataError(
+            f"{lost} of {frame.height} predictions have no finite score; expected numbers. "
+            "Materialize the predictions again."
+        )
+    return scores if task == "multiclass" else scores[:, 0]
 
 
 def _mean(values: Vector) -> float | None:

@@ -4,11 +4,13 @@ What follows from it stays out; see `ml_assets.stages.champion`.
 """
 
 import dagster as dg
+import polars as pl
 
 from ml_assets.contracts.artifacts import Evaluation, Model, TrainingSet
+from ml_assets.contracts.errors import ContractError
 from ml_assets.logic.evaluation import evaluate
-from ml_assets.logic.model import predict
-from ml_assets.stages.common import ModelPlan, champion_model, image, stage
+from ml_assets.logic.model import check_columns, predict
+from ml_assets.stages.common import Champion, ModelPlan, champion_model, image, stage
 from resources.lake import LakeResource
 
 
@@ -31,6 +33,7 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
         versions = lake.open().versions_read()
         rows = training_set.part("test")
         champion = champion_model(lake.open(), plan)
+        champion_scores, cannot = _scores_of(champion, rows)
         result = evaluate(
             rows=rows,
             scores=predict(model.booster, model.spec, rows, threads=declared.training.threads),
@@ -43,8 +46,9 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
             slices=declared.evaluation.slices,
             baseline_rates=declared.evaluation.baselines,
             seed=declared.seed,
-            champion_scores=None if champion is None else predict(champion.model.booster, champion.model.spec, rows),
+            champion_scores=champion_scores,
             champion_version=None if champion is None else champion.version,
+            champion_cannot_score=cannot,
             replicates=declared.evaluation.replicates,
             threads=declared.training.threads,
         )
@@ -63,3 +67,14 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
         return result
 
     return evaluation
+
+
+def _scores_of(champion: Champion | None, rows: pl.DataFrame) -> tuple[pl.DataFrame | None, str | None]:
+    """Return the champion's scores, or why it cannot score rows whose contract has changed since it was trained."""
+    if champion is None:
+        return None, None
+    try:
+        check_columns(rows, champion.model.spec.features, model=champion.model.spec.model)
+    except ContractError as error:
+        return None, str(error)
+    return predict(champion.model.booster, champion.model.spec, rows), None

@@ -395,6 +395,63 @@ def test_importance_weights_are_the_shares_among_the_models_features() -> None:
         importance_weights(table, ["wind", "snow"])
 
 
+# What a day brings to all its rows
+
+
+def weather(days: int, seed: int, *, missing: float = 0.0) -> pl.DataFrame:
+    """Return days of 100 rows that share their day's temperature; on some days the gauge is broken for all rows."""
+    generator = np.random.default_rng(seed)
+    return pl.DataFrame(
+        {
+            "day": np.repeat(np.arange(days), 100),
+            "celsius": np.repeat(generator.normal(15, 8, days), 100) + generator.normal(0, 1, days * 100),
+            "gauge": np.where(np.repeat(generator.uniform(size=days) < missing, 100), np.nan, 1.0),
+        }
+    )
+
+
+def measure_weather(reference: pl.DataFrame, day: pl.DataFrame, *, is_told: bool) -> Drift:
+    sketch = sketch_reference(
+        reference,
+        features=[feature("celsius"), feature("gauge")],
+        score=None,
+        days=reference["day"] if is_told else None,
+    )
+    return measure_drift(day, sketch, weights={}, limits=LIMITS, model="late", model_version="v1", day=DAY)
+
+
+def over(reference: pl.DataFrame, days: pl.DataFrame, *, is_told: bool) -> int:
+    return sum(measure_weather(reference, day, is_told=is_told).summary.is_over for day in days.partition_by("day"))
+
+
+def test_days_that_differ_as_the_references_days_do_are_seldom_drift_where_these_are_told() -> None:
+    reference, days = weather(200, seed=1, missing=0.3), weather(100, seed=2, missing=0.3)
+
+    assert over(reference, days, is_told=False) == 100
+    assert over(reference, days, is_told=True) <= 10
+
+
+def test_a_change_of_unit_is_drift_though_days_differ() -> None:
+    days = weather(50, seed=2).with_columns(celsius=pl.col("celsius") * 1.8 + 32)
+
+    assert over(weather(200, seed=1), days, is_told=True) >= 45
+
+
+def test_a_gauge_that_never_broke_and_breaks_is_drift() -> None:
+    measured = measure_weather(weather(200, seed=1), weather(1, seed=2, missing=1.0), is_told=True)
+
+    assert "share of missing values 1.0 against 0.0" in str(row(measured, "gauge")["reason"])
+
+
+def test_rows_of_a_single_day_have_nothing_usual() -> None:
+    reference, day = weather(1, seed=1), weather(1, seed=2)
+
+    assert (
+        measure_weather(reference, day, is_told=True).table.to_dicts()
+        == measure_weather(reference, day, is_told=False).table.to_dicts()
+    )
+
+
 # What cannot be measured
 
 
@@ -430,11 +487,15 @@ def test_weights_of_unknown_features_and_below_zero_are_refused() -> None:
         measure(reference, reference, wind=-1.0)
 
 
-def test_a_reference_needs_rows_a_score_each_and_no_feature_named_score() -> None:
+def test_a_reference_needs_rows_a_score_and_a_day_each_and_no_feature_named_score() -> None:
     with pytest.raises(DataError, match="has no rows"):
         sketch_reference(column([]), features=[feature("x")], score=None)
     with pytest.raises(DataError, match="2 rows and 1 scores"):
         sketch_reference(column([1.0, 2.0]), features=[feature("x")], score=pl.Series([0.5]))
+    with pytest.raises(DataError, match="2 rows and 1 days"):
+        sketch_reference(column([1.0, 2.0]), features=[feature("x")], score=None, days=pl.Series([DAY]))
+    with pytest.raises(DataError, match="1 rows of the reference have no day"):
+        sketch_reference(column([1.0, 2.0]), features=[feature("x")], score=None, days=pl.Series([DAY, None]))
     with pytest.raises(ContractError, match="has the name of the model's score"):
         sketch_reference(pl.DataFrame({"score": [1.0]}), features=[feature("score")], score=None)
 

@@ -15,14 +15,18 @@ FEATURES = [
 ]
 
 
+def at(day: int, *clock: int) -> datetime:
+    return datetime(2013, 1, day, *clock)  # noqa: DTZ001 - times are UTC without a zone
+
+
 def table(**columns: object) -> pl.DataFrame:
     """Two rows, the later first, with a column that nobody declared."""
     return pl.DataFrame(
         {
             "id": [2, 1],
             "day": [date(2013, 1, 2), date(2013, 1, 1)],
-            "due_at": [datetime(2013, 1, 2, 9), datetime(2013, 1, 1, 9)],
-            "predicted_at": [datetime(2013, 1, 2, 7), datetime(2013, 1, 1, 7)],
+            "due_at": [at(2, 9), at(1, 9)],
+            "predicted_at": [at(2, 7), at(1, 7)],
             "note": ["b", "a"],
             "carrier": ["AA", None],
             "wind": [None, 3.5],
@@ -40,7 +44,7 @@ def test_only_declared_columns_stay_in_a_fixed_order() -> None:
 
 
 def test_rows_are_sorted_by_day_event_time_and_key() -> None:
-    same = datetime(2013, 1, 1, 9)
+    same = at(1, 9)
     frame = table(id=[2, 1], day=[date(2013, 1, 1)] * 2, due_at=[same] * 2)
 
     assert select(table())["id"].to_list() == [1, 2]
@@ -65,7 +69,7 @@ def test_a_column_that_is_key_and_feature_stands_once() -> None:
 
 
 def test_all_that_is_wrong_with_the_columns_and_rows_is_told_at_once() -> None:
-    frame = table(id=[1, 1], due_at=["now", "then"], wind=["calm", "calm"], predicted_at=[None, datetime(2013, 1, 1)])
+    frame = table(id=[1, 1], due_at=["now", "then"], wind=["calm", "calm"], predicted_at=[None, at(1)])
 
     with pytest.raises(ContractError) as error:
         select(frame.drop("carrier"))
@@ -74,18 +78,22 @@ def test_all_that_is_wrong_with_the_columns_and_rows_is_told_at_once() -> None:
         "the feature rows have 5 problems:",
         "- column 'carrier' is missing. Rebuild the feature table, or drop the column from the declaration.",
         "- time 'due_at' is String; expected a Datetime in UTC without a zone. Cast it in the feature table.",
-        "- feature 'wind' is String; expected a number or Boolean. Mark it categorical in its table's contract, "
-        "or drop it.",
+        (
+            "- feature 'wind' is String; expected a number or Boolean. Mark it categorical in its table's contract, "
+            "or drop it."
+        ),
         "- column 'predicted_at' is null in 1 of 2 rows; expected none. Mend the feature table.",
-        "- the key (id) repeats: 1 keys, 1 rows too many, such as id=1. "
-        "Remove the duplicates in the feature table, or declare a finer key.",
+        (
+            "- the key (id) repeats: 1 keys, 1 rows too many, such as id=1. "
+            "Remove the duplicates in the feature table, or declare a finer key."
+        ),
     ]
 
 
 def test_a_time_with_a_zone_and_a_day_that_is_no_date_are_refused() -> None:
     zoned = table().with_columns(pl.col("due_at").dt.replace_time_zone("UTC"))
 
-    with pytest.raises(ContractError, match="time 'due_at' is Datetime.*UTC.*without a zone"):
+    with pytest.raises(ContractError, match=r"time 'due_at' is Datetime.*UTC.*without a zone"):
         select(zoned)
     with pytest.raises(ContractError, match="column 'day' is String; expected Date"):
         select(table(day=["2013-01-01", "2013-01-02"]))

@@ -13,6 +13,10 @@ from ml_assets.logic.labels import select_labels
 JANUARY = (date(2013, 1, 1), date(2013, 1, 31))
 
 
+def at(day: int, *clock: int) -> datetime:
+    return datetime(2013, 1, day, *clock)  # noqa: DTZ001 - times are UTC without a zone
+
+
 def outcomes(known_at: list[datetime | None], **columns: object) -> pl.DataFrame:
     rows = len(known_at)
     return pl.DataFrame(
@@ -34,14 +38,14 @@ def select(frame: pl.DataFrame | pl.LazyFrame, days: tuple[date, date] = JANUARY
 
 
 def test_a_label_stands_under_the_day_it_became_known_with_its_own_day_beside() -> None:
-    labels = select(outcomes([datetime(2013, 1, 2, 0, 20)]))
+    labels = select(outcomes([at(2, 0, 20)]))
 
     assert labels.to_dicts() == [
         {
             "day": date(2013, 1, 2),
             "id": 0,
             "event_day": date(2013, 1, 1),
-            "known_at": datetime(2013, 1, 2, 0, 20),
+            "known_at": at(2, 0, 20),
             "is_late": True,
         }
     ]
@@ -49,16 +53,16 @@ def test_a_label_stands_under_the_day_it_became_known_with_its_own_day_beside() 
 
 def test_only_labels_known_within_the_days_are_selected() -> None:
     known = [
-        datetime(2013, 1, 1, 23, 59, 59, 999_999),
-        datetime(2013, 1, 2),
-        datetime(2013, 1, 3, 23),
-        datetime(2013, 1, 4),
+        at(1, 23, 59, 59, 999_999),
+        at(2),
+        at(3, 23),
+        at(4),
     ]
 
     assert select(outcomes(known), (date(2013, 1, 2), date(2013, 1, 3)))["id"].to_list() == [1, 2]
 
 
-@given(st.lists(st.datetimes(datetime(2013, 1, 1), datetime(2013, 1, 10)), max_size=20), st.integers(1, 8))
+@given(st.lists(st.datetimes(at(1), at(10)), max_size=20), st.integers(1, 8))
 def test_days_asked_for_one_by_one_or_together_give_the_same_labels(known: list[datetime], cut: int) -> None:
     first, last = date(2013, 1, 1), date(2013, 1, 10)
     middle = first + timedelta(days=cut)
@@ -69,7 +73,7 @@ def test_days_asked_for_one_by_one_or_together_give_the_same_labels(known: list[
 
 
 def test_an_outcome_without_a_label_by_nature_stays_with_its_reason() -> None:
-    known = [datetime(2013, 1, 1, 5), datetime(2013, 1, 1, 6)]
+    known = [at(1, 5), at(1, 6)]
     labels = select(outcomes(known, is_late=[None, False], outcome=["cancelled", "arrived"]), reason="outcome")
 
     assert labels.select("id", "is_late", "reason").rows() == [(0, None, "cancelled"), (1, False, "arrived")]
@@ -80,7 +84,7 @@ def test_an_outcome_that_is_not_known_yet_is_left_out() -> None:
 
 
 def test_a_lazy_frame_gives_the_same_labels() -> None:
-    frame = outcomes([datetime(2013, 1, 2), datetime(2013, 1, 1)])
+    frame = outcomes([at(2), at(1)])
 
     assert select(frame.lazy()).equals(select(frame))
     assert select(frame)["id"].to_list() == [1, 0]
@@ -88,21 +92,21 @@ def test_a_lazy_frame_gives_the_same_labels() -> None:
 
 def test_a_label_without_a_known_time_is_refused() -> None:
     with pytest.raises(DataError, match=r"1 labels have no 'known_at'; .* may come from the future"):
-        select(outcomes([None, datetime(2013, 1, 1)]))
+        select(outcomes([None, at(1)]))
 
 
 def test_a_key_known_twice_is_refused_with_an_example() -> None:
     with pytest.raises(DataError, match=r"the key \(id\) repeats: 1 keys, 1 rows too many, such as id=7"):
-        select(outcomes([datetime(2013, 1, 1), datetime(2013, 1, 2)], id=[7, 7]))
+        select(outcomes([at(1), at(2)], id=[7, 7]))
 
 
 def test_a_null_key_is_refused() -> None:
     with pytest.raises(DataError, match="column 'id' is null in 1 of 1 rows"):
-        select(outcomes([datetime(2013, 1, 1)], id=pl.Series([None], dtype=pl.Int64)))
+        select(outcomes([at(1)], id=pl.Series([None], dtype=pl.Int64)))
 
 
 def test_missing_and_mistyped_columns_are_listed_at_once() -> None:
-    frame = outcomes([datetime(2013, 1, 1)]).with_columns(pl.col("known_at").cast(pl.String)).drop("is_late", "day")
+    frame = outcomes([at(1)]).with_columns(pl.col("known_at").cast(pl.String)).drop("is_late", "day")
 
     with pytest.raises(ContractError) as error:
         select(frame, reason="why")

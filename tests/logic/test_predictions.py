@@ -30,13 +30,16 @@ SPEC = ModelSpec(
 )
 
 
+MORNING = datetime(2013, 11, 5, 7)  # noqa: DTZ001 - times are UTC without a zone
+
+
 def rows(**columns: object) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "flight": ["UA 1/2", "AA 3"],
             "leg": [1, 1],
             "day": [date(2013, 11, 5)] * 2,
-            "predicted_at": [datetime(2013, 11, 5, 7)] * 2,
+            "predicted_at": [MORNING] * 2,
             "carrier": ["UA", "AA"],
             "wind_gust": [None, 20.0],
             "unused": [0, 0],
@@ -64,7 +67,7 @@ def test_a_prediction_holds_its_score_the_versions_and_the_models_own_feature_ro
         "flight": "UA 1/2",
         "leg": 1,
         "day": date(2013, 11, 5),
-        "predicted_at": datetime(2013, 11, 5, 7),
+        "predicted_at": MORNING,
         "score": 0.25,
         "model_version": "3f2a",
         "features_version": "9c1d",

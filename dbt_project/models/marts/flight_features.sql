@@ -26,7 +26,15 @@ weather_as_known as (
     select
         questions.origin,
         questions.prediction_at,
-        weather.*  exclude (origin, day, next_known_at, known_at),
+        weather.temperature_fahrenheit,
+        weather.dew_point_fahrenheit,
+        weather.humidity_percent,
+        weather.wind_direction_degrees,
+        weather.wind_speed_mph,
+        weather.wind_gust_mph,
+        weather.precipitation_inches,
+        weather.pressure_millibars,
+        weather.visibility_miles,
         cast(extract(epoch from questions.prediction_at - weather.observed_at) / 60 as bigint) as weather_age_minutes
     from (select distinct origin, prediction_at from flights) as questions
     inner join weather
@@ -62,6 +70,7 @@ select
     flights.prediction_at,
 
     flights.carrier,
+    airlines.airline_name,
     flights.origin,
     flights.dest,
     flights.distance_miles,
@@ -81,12 +90,59 @@ select
     traffic.origin_scheduled_departures_day,
     traffic.carrier_scheduled_departures_day,
 
-    weather_as_known.* exclude (origin, prediction_at, observed_at),
+    weather_as_known.temperature_fahrenheit,
+    weather_as_known.dew_point_fahrenheit,
+    weather_as_known.humidity_percent,
+    weather_as_known.wind_direction_degrees,
+    weather_as_known.wind_speed_mph,
+    weather_as_known.wind_gust_mph,
+    weather_as_known.precipitation_inches,
+    weather_as_known.pressure_millibars,
+    weather_as_known.visibility_miles,
+    weather_as_known.weather_age_minutes,
 
-    legs.* exclude (flight_id, day, prediction_at),
-    recent.* exclude (flight_id, day, carrier, flight_number, origin, dest, prediction_at)
+    legs.previous_leg_hours,
+    legs.previous_leg_distance_miles,
+    legs.previous_leg_departure_delay_minutes,
+    legs.previous_leg_arrival_delay_minutes,
+    legs.previous_leg_minutes_behind,
+    legs.previous_leg_is_departed,
+
+    recent.origin_departures_3h,
+    recent.origin_departure_delay_minutes_3h,
+    recent.origin_arrival_delay_minutes_3h,
+    recent.origin_departure_delay_minutes_24h,
+    recent.origin_late_share_24h,
+    recent.origin_cancelled_share_24h,
+    recent.origin_overdue_24h,
+
+    recent.carrier_departure_delay_minutes_3h,
+    recent.carrier_arrival_delay_minutes_3h,
+    recent.carrier_late_share_24h,
+    recent.carrier_cancelled_share_24h,
+    recent.carrier_late_share_28d,
+
+    recent.carrier_origin_departure_delay_minutes_3h,
+    recent.carrier_origin_late_share_24h,
+    recent.carrier_origin_overdue_24h,
+    recent.carrier_origin_arrival_delay_minutes_28d,
+    recent.carrier_origin_late_share_28d,
+
+    recent.destination_arrival_delay_minutes_3h,
+    recent.destination_arrival_delay_minutes_24h,
+    recent.destination_late_share_24h,
+
+    recent.route_arrival_delay_minutes_24h,
+    recent.route_arrivals_28d,
+    recent.route_arrival_delay_minutes_28d,
+    recent.route_late_share_28d,
+
+    recent.flight_number_arrivals_28d,
+    recent.flight_number_arrival_delay_minutes_28d,
+    recent.flight_number_late_share_28d
 from flights
 left join {{ ref('stg_planes') }} as planes on flights.tail_number = planes.tail_number
+left join {{ ref('stg_airlines') }} as airlines on flights.carrier = airlines.carrier
 left join {{ ref('stg_airports') }} as airports on flights.dest = airports.airport
 inner join traffic on flights.flight_id = traffic.flight_id
 left join weather_as_known
