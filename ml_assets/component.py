@@ -49,9 +49,7 @@ def model_assets(plan: ModelPlan) -> list[dg.AssetsDefinition]:
     return [factory(plan) for factory in STAGES]
 
 
-def definitions_of(
-    declared: Declared, manifest: Mapping[str, Any], contracts: Mapping[str, TableContract]
-) -> Parts:
+def definitions_of(declared: Declared, manifest: Mapping[str, Any], contracts: Mapping[str, TableContract]) -> Parts:
     """Return the parts of all declarations.
 
     Raises:

@@ -5,13 +5,12 @@ How a declaration becomes assets stays out; see `ml_assets.component`.
 
 import difflib
 import re
-import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -89,7 +88,7 @@ class ImportancesSettings(_Part):
 class TuningSettings(_Part):
     """The study's budget and what stays fixed."""
 
-    metric: str | None = Field(None, description="metric to tune for; the evaluation's metric if absent")
+    metric: str | None = Field(default=None, description="metric to tune for; the evaluation's metric if absent")
     trials: Annotated[int, Field(ge=1, le=10_000)] = 20
     seconds: Annotated[float, Field(gt=0)] | None = None
     max_rounds: Annotated[int, Field(ge=10)] = 500
@@ -108,9 +107,11 @@ class TrainingSettings(_Part):
 class EvaluationSettings(_Part):
     """What is measured on the frozen test rows."""
 
-    metric: str | None = Field(None, description="the deciding metric; the task's usual one if absent")
+    metric: str | None = Field(default=None, description="the deciding metric; the task's usual one if absent")
     slices: tuple[Name, ...] = ()
-    baselines: tuple[tuple[Name, ...], ...] = Field((), description="column groups for historical-rate baselines")
+    baselines: tuple[tuple[Name, ...], ...] = Field(
+        default=(), description="column groups for historical-rate baselines"
+    )
     replicates: Annotated[int, Field(ge=50, le=100_000)] = 500
 
 
@@ -185,9 +186,10 @@ class ModelDeclaration(_Part):
     @property
     def metric(self) -> str:
         """The metric that decides: declared, or the task's usual one."""
-        return self.evaluation.metric or {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss"}[
-            self.task
-        ]
+        return (
+            self.evaluation.metric
+            or {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss"}[self.task]
+        )
 
     @property
     def tuning_metric(self) -> str:
@@ -364,8 +366,8 @@ def _siblings(kind: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
     return sorted(kind.model_fields)
 
 
-def _models_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+def _models_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type):
         return annotation if issubclass(annotation, BaseModel) else None
     return next((m for m in map(_models_in, typing.get_args(annotation)) if m is not None), None)
 

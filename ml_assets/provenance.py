@@ -29,6 +29,12 @@ def code_version(functions: Iterable[Callable[..., Any]]) -> str:
 
     It is taken from byte code, so that comments, docstrings and code elsewhere do not change it.
     """
+    return _code_version(tuple(functions))
+
+
+@functools.cache
+def _code_version(functions: tuple[Callable[..., Any], ...]) -> str:
+    """Walk the code once a process: every declared model asks for the same stages' functions."""
     seen: dict[str, str] = {}
     for function in functions:
         _visit(function, seen)
@@ -144,7 +150,11 @@ def out_of_date(graph: AssetGraph, lake: Lake, wanted: Wanted) -> dict[dg.AssetK
     for key in graph.toposorted_asset_keys:
         if key not in wanted.partitions:
             continue
-        late = [p for p in wanted.partitions[key] if _is_stale(graph, lake, key, p, wanted, newest, stale)]
+        late = [
+            p
+            for p in wanted.partitions[key]
+            if _is_stale(graph, lake, key, p, wanted=wanted, newest=newest, stale=stale)
+        ]
         if late:
             stale[key] = late
     return stale
@@ -164,6 +174,7 @@ def _is_stale(
     lake: Lake,
     key: dg.AssetKey,
     partition: str,
+    *,
     wanted: Wanted,
     newest: Callable[[dg.AssetKey], Mapping[str, ArtifactRef]],
     stale: Mapping[dg.AssetKey, Sequence[str]],

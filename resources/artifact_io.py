@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 import polars as pl
+from pydantic import JsonValue
 
 from resources.errors import MissingArtifactError
 from resources.lake import Lake, LakeResource, Making, clock
@@ -82,19 +83,26 @@ class LakeIOManager(dg.ConfigurableIOManager):
         self._since = clock()
 
     def _report(self, context: dg.OutputContext, asset: str, manifests: Mapping[str, Manifest]) -> None:
+        step = context.step_context
         last = list(manifests.values())[-1]
-        rows = sum(manifest.rows or 0 for manifest in manifests.values())
-        metadata: dict[str, dg.RawMetadataValue] = {
-            "version": last.version if len(manifests) == 1 else f"{len(manifests)} partitions",
-            "path": dg.MetadataValue.path(f"{self.lake.open().url}/artifacts/{asset}"),
-            "seconds": round(last.seconds or 0.0, 3),
-            "peak memory (MiB)": round((last.peak_memory_bytes or 0) / 2**20),
-        }
-        if last.rows is not None:
-            metadata["dagster/row_count"] = rows
-        context.add_output_metadata(metadata)
-        if len(manifests) == 1 and context.step_context is not None:
-            context.step_context.set_data_version(context.asset_key, dg.DataVersion(last.version))
+        context.add_output_metadata(
+            {
+                "path": dg.MetadataValue.path(f"{self.lake.open().url}/artifacts/{asset}"),
+                "seconds": round(last.seconds or 0.0, 3),
+                "peak memory (MiB)": round((last.peak_memory_bytes or 0) / 2**20),
+                **({} if context.has_asset_partitions else _facts(last)),
+            }
+        )
+        if context.has_asset_partitions:
+            for partition, manifest in manifests.items():
+                step.add_asset_metadata(_facts(manifest), context.asset_key, partition)
+        if len(manifests) == 1:
+            step.set_data_version(context.asset_key, dg.DataVersion(last.version))
+
+
+def _facts(manifest: Manifest) -> dict[str, JsonValue]:
+    rows: dict[str, JsonValue] = {} if manifest.rows is None else {"dagster/row_count": manifest.rows}
+    return {"version": manifest.version, **rows}
 
 
 def by_partition(obj: object, keys: typing.Sequence[str], asset: str) -> dict[str, object]:
@@ -170,12 +178,11 @@ def _read(lake: Lake, refs: list[ArtifactRef], kind: type | None) -> object:
 def _parameters(context: dg.OutputContext) -> dict[str, typing.Any]:
     metadata = context.definition_metadata or {}
     declared = metadata.get("ml_assets/parameters")
-    parameters = dict(declared.data) if isinstance(declared, dg.JsonMetadataValue) else {}
-    config = context.step_context.op_config if context.step_context is not None else None
+    data = declared.data if isinstance(declared, dg.JsonMetadataValue) else None
+    parameters = data if isinstance(data, Mapping) else {}
+    config = context.step_context.op_config
     return {**parameters, **(config if isinstance(config, dict) else {})}
 
 
 def _code_version(context: dg.OutputContext) -> str | None:
-    if context.step_context is None:
-        return None
     return context.step_context.job_def.asset_layer.get(context.asset_key).code_version

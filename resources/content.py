@@ -1,7 +1,8 @@
 """Artifacts as files and back, and the hash of their content.
 
 An artifact is a polars frame, or a frozen dataclass whose fields are polars frames (`<field>.parquet`), pydantic
-records (`<field>.json`) or text (`<field>.txt`, or the file that the field's metadata names). Where the files lie stays out; see `resources.lake`.
+records (`<field>.json`) or text (`<field>.txt`, or the file that the field's metadata names). Where the files lie
+stays out; see `resources.lake`.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import polars as pl
+from polars.datatypes import DataTypeClass
 from pydantic import BaseModel
 
 _FRAME_FIELD = "data"
@@ -62,7 +64,7 @@ def _plain_columns(schema: tuple[tuple[str, pl.DataType], ...]) -> list[pl.Expr]
     return [form.alias(str(n)) for n, form in enumerate(forms)]
 
 
-def _plain_forms(column: pl.Expr, dtype: pl.DataType) -> list[pl.Expr]:
+def _plain_forms(column: pl.Expr, dtype: pl.DataType | DataTypeClass) -> list[pl.Expr]:  # noqa: PLR0911 - a kind each
     """Return columns without nulls, numbers and text only, that say the same as one column."""
     is_null = column.is_null().cast(pl.UInt8)
     if isinstance(dtype, pl.Struct):
@@ -84,7 +86,7 @@ def _plain_forms(column: pl.Expr, dtype: pl.DataType) -> list[pl.Expr]:
     raise TypeError(msg)
 
 
-def _hash_array(array: Any, digest: Hash) -> None:  # noqa: ANN401 - pyarrow has no types
+def _hash_array(array: Any, digest: Hash) -> None:
     """Hash an Arrow array without nulls; text by offsets and bytes, which keeps ('ab', 'c') apart from ('a', 'bc')."""
     if not len(array):
         return
@@ -150,7 +152,8 @@ def version_of(parts: Mapping[str, pl.DataFrame | BaseModel | str]) -> str:
 def file_names(artifact: object, parts: Mapping[str, pl.DataFrame | BaseModel | str]) -> dict[str, str]:
     """Return the file that keeps each part of an artifact."""
     kinds = {name: pl.DataFrame if isinstance(p, pl.DataFrame) else type(p) for name, p in parts.items()}
-    named = _named_files(type(artifact))
+    kind: type = type(artifact)
+    named = _named_files(kind)
     return {name: named.get(name, _file_name(name, kind)) for name, kind in kinds.items()}
 
 
@@ -175,9 +178,13 @@ def write_part(part: pl.DataFrame | BaseModel | str, file: BinaryIO) -> None:
         file.write((part if isinstance(part, str) else _text_of(part)).encode())
 
 
+def _is_one_file(kind: type) -> bool:
+    return kind in {pl.DataFrame, pl.LazyFrame} or issubclass(kind, BaseModel)
+
+
 def expected_files(kind: type) -> Iterator[tuple[str, str, type]]:
     """Yield (field, file name, type) for every part of an artifact type."""
-    if kind in {pl.DataFrame, pl.LazyFrame} or issubclass(kind, BaseModel):
+    if _is_one_file(kind):
         yield _FRAME_FIELD, _file_name(_FRAME_FIELD, kind), kind
         return
     named = _named_files(kind)
@@ -202,6 +209,6 @@ def read_part(kind: type, data: bytes) -> pl.DataFrame | BaseModel | str:
 
 def assemble(kind: type, parts: Mapping[str, object]) -> Any:
     """Put an artifact together from its parts."""
-    if kind in {pl.DataFrame, pl.LazyFrame} or (isinstance(kind, type) and issubclass(kind, BaseModel)):
+    if _is_one_file(kind):
         return parts[_FRAME_FIELD]
     return kind(**parts)

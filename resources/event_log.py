@@ -67,8 +67,11 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
         with self.run_connection(next(iter(runs))) as connection:
             connection.execute(insert, rows)
         with self.index_transaction() as connection:
-            ids = [connection.execute(insert, row).inserted_primary_key[0] for row in rows]
+            ids = [connection.execute(insert, row).lastrowid for row in rows]
             self._store_asset_event_tags(connection, events, ids)
-            newest = {(e.get_dagster_event().asset_key, e.dagster_event_type): (e, i) for e, i in zip(events, ids, strict=True)}
+            newest = {
+                (event.get_dagster_event().asset_key, event.dagster_event_type): (event, event_id)
+                for event, event_id in zip(events, ids, strict=True)
+            }
             for event, event_id in newest.values():
                 self._store_asset_event(connection, event, event_id)

@@ -51,6 +51,18 @@ class _HashingWriter(io.RawIOBase):
         return True
 
 
+@contextlib.contextmanager
+def _whole_or_nothing(file: fsspec.spec.AbstractBufferedFile) -> Iterator[BinaryIO]:
+    """Commit an object when its writer ends well, and only then; fsspec's own `with` commits the half of it too."""
+    try:
+        yield file
+    except BaseException:
+        file.discard()
+        file.closed = True
+        raise
+    file.close()
+
+
 @dataclass(frozen=True)
 class Making:
     """What is known of an artifact's origin while it is written."""
@@ -105,7 +117,7 @@ class Lake:
         """
         try:
             if self.protocol != "file":
-                with self.fs.open(path, "wb") as file:
+                with _whole_or_nothing(self.fs.open(path, "wb")) as file:
                     writer = _HashingWriter(file)
                     write(writer)  # type: ignore[arg-type]
                 return writer.size, writer.digest.hexdigest()
@@ -138,7 +150,7 @@ class Lake:
                 with open(scratch, "xb") as file:  # noqa: PTH123
                     file.write(data)
                 try:
-                    os.link(scratch, path)  # noqa: PTH200 - a link appears whole or not at all
+                    os.link(scratch, path)  # a link appears whole or not at all
                 finally:
                     os.unlink(scratch)  # noqa: PTH108
             else:
@@ -301,10 +313,8 @@ class Lake:
         version = content.version_of(parts)
         ref = ArtifactRef(asset=asset, partition=partition, version=version)
         folder = self.directory(ref)
-        known = [name for name in self.names(folder) if name.startswith("manifest")]
-        if known:
-            files = self._read_manifest(f"{folder}/{known[0]}").files
-        else:
+        files = self._files_that_stand(ref)
+        if files is None:
             entries = []
             names = content.file_names(artifact, parts)
             for name, part in parts.items():
@@ -312,7 +322,7 @@ class Lake:
                 size, digest = self.write(f"{folder}/{target}", functools.partial(content.write_part, part))
                 entries.append(FileEntry(name=target, bytes=size, digest=digest))
             files = tuple(entries)
-        frames = [part for part in parts.values() if isinstance(part, pl.DataFrame)]
+        table = next((it for name in ("data", "rows") if isinstance(it := parts.get(name), pl.DataFrame)), None)
         git = git_state()
         manifest = Manifest(
             asset=asset,
@@ -326,8 +336,8 @@ class Lake:
             git_is_dirty=git.is_dirty,
             environment=self._environment(),
             run_id=making.run_id,
-            rows=frames[0].height if frames else None,
-            columns={name: str(dtype) for name, dtype in frames[0].schema.items()} if frames else None,
+            rows=None if table is None else table.height,
+            columns=None if table is None else {name: str(dtype) for name, dtype in table.schema.items()},
             seconds=None if making.seconds is None else round(making.seconds, 3),
             peak_memory_bytes=peak_memory_bytes(),
             files=files,
@@ -339,6 +349,21 @@ class Lake:
             stamp = manifest.created_at.strftime("%Y%m%dT%H%M%S.%fZ")
             self.create(f"{folder}/manifest-{stamp}-{uuid.uuid4().hex[:8]}.json", text)
         return manifest
+
+    def _files_that_stand(self, ref: ArtifactRef) -> tuple[FileEntry, ...] | None:
+        """Return an artifact's files if all are there as they were written; None where they must be written (again).
+
+        Reading them is what lets an artifact be mended by materializing it again.
+        """
+        folder = self.directory(ref)
+        if not any(name.startswith("manifest") for name in self.names(folder)):
+            return None
+        files = self.manifest(ref).files
+        try:
+            whole = all(_digest(self.read(f"{folder}/{entry.name}")) == entry.digest for entry in files)
+        except MissingArtifactError:
+            return None
+        return files if whole else None
 
     def put_each(self, asset: str, artifacts: Mapping[str, tuple[object, Making]]) -> dict[str, Manifest]:
         """Keep one artifact for each partition, in parallel, each with its own origin."""
@@ -361,12 +386,10 @@ class Lake:
             if entry is None:
                 raise CorruptArtifactError(f"{ref} has no file '{file}' in its manifest; {kind.__name__} wants it.")
             data = self.read(f"{folder}/{file}")
-            digest = content.new_hash()
-            digest.update(data)
-            if digest.hexdigest() != entry.digest:
+            if (digest := _digest(data)) != entry.digest:
                 raise CorruptArtifactError(
                     f"{folder}/{file} is damaged: {entry.bytes} bytes with digest {entry.digest} were written, "
-                    f"{len(data)} bytes with {digest.hexdigest()} were read. Materialize {ref.asset} again."
+                    f"{len(data)} bytes with {digest} were read. Materialize {ref.asset} again."
                 )
             try:
                 parts[name] = content.read_part(hint, data)
@@ -429,6 +452,12 @@ class Lake:
         return digest
 
 
+def _digest(data: bytes) -> str:
+    digest = content.new_hash()
+    digest.update(data)
+    return digest.hexdigest()
+
+
 def _walk(root: str, prefix: str) -> Iterator[str]:
     try:
         with os.scandir(root) as entries:
@@ -453,7 +482,7 @@ class LakeResource(dg.ConfigurableResource):
     """
 
     url: str = ""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies defaults
 
     def open(self) -> Lake:
         """Return the lake; one object per place and process, so that reads of a step are noted together."""

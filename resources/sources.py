@@ -42,11 +42,8 @@ class Source:
             SourceError: the file is missing or damaged, has other columns, or values that are not of their type.
         """
         data = self._bytes()
-        if self.file.removesuffix(".zip").endswith(".parquet"):
-            frame = self._parquet(data)
-        else:
-            frame = self._csv(data)
-        return frame
+        is_parquet = self.file.removesuffix(".zip").endswith(".parquet")
+        return self._parquet(data) if is_parquet else self._csv(data)
 
     def _bytes(self) -> bytes:
         try:

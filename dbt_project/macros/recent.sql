@@ -49,18 +49,20 @@
                     {%- endfor %}
                 from events
                 group by {{ keys }}, known_at
-                {%- for since, interval in recent_intervals().items() if since == 'now' or since in windows %}
                 union all
-                select distinct
+                select
                     {{ keys }},
-                    prediction_at - interval '{{ interval }}',
+                    prediction_at - length,
                     prediction_at,
-                    '{{ since }}'
+                    since
                     {%- for total in totals %},
                     cast(0 as double)
                     {%- endfor %}
-                from flights
-                {%- endfor %}
+                from (select distinct {{ keys }}, prediction_at from flights) as questions
+                cross join (
+                    values ('now', interval '0 hours')
+                    {%- for window in windows %}, ('{{ window }}', interval '{{ recent_intervals()[window] }}'){% endfor %}
+                ) as windows (since, length)
             ) as moments
             window so_far as (
                 partition by {{ keys }} order by moment range between unbounded preceding and current row
@@ -72,7 +74,7 @@
 {% endmacro %}
 
 {% macro recent_intervals() %}
-  {%- do return({'now': '0 hours', '3h': '3 hours', '24h': '24 hours', '28d': '28 days'}) -%}
+  {%- do return({'3h': '3 hours', '24h': '24 hours', '28d': '28 days'}) -%}
 {% endmacro %}
 
 {# The totals that the measures of some windows need, and how events add up to them. #}

@@ -16,9 +16,9 @@ from dagster._core.storage.tags import (
 from pydantic import JsonValue
 
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.declaration import Declared, ModelDeclaration
 from ml_assets.definitions import DBT_PROJECT, read_manifest
-from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.provenance import Wanted, out_of_date, reads_of
 from ml_assets.stages.common import days_between
 from ml_assets.stages.raw import source_of
@@ -69,7 +69,12 @@ class Flow:
     """Runs one model's graph, group by group, skipping what is up to date."""
 
     def __init__(
-        self, defs: dg.Definitions, declared: Declared, model: ModelDeclaration, lake: Lake, instance: dg.DagsterInstance
+        self,
+        defs: dg.Definitions,
+        declared: Declared,
+        model: ModelDeclaration,
+        lake: Lake,
+        instance: dg.DagsterInstance,
     ) -> None:
         self.graph = defs.resolve_asset_graph()
         self.job = defs.resolve_implicit_global_asset_job_def()

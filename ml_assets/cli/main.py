@@ -15,7 +15,9 @@ COMMANDS = (run, ui, champion, parse)
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command."""
-    top = argparse.ArgumentParser(prog="ml-assets", description="Declare a table and a target; get a model that trains.")
+    top = argparse.ArgumentParser(
+        prog="ml-assets", description="Declare a table and a target; get a model that trains."
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in COMMANDS:
         module.add_to(commands)

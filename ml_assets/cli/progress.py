@@ -61,7 +61,9 @@ class _Handler(logging.Handler):
                     error = error.cause
                 self.progress.say(f"{name_of(step)} failed: {error.message.strip()}")
         elif record.levelno >= logging.INFO:
-            message = meta.get("orig_message", record.getMessage()) if isinstance(meta, Mapping) else record.getMessage()
+            message = (
+                meta.get("orig_message", record.getMessage()) if isinstance(meta, Mapping) else record.getMessage()
+            )
             self.progress.say(f"{name_of(step)}: {message}")
 
 

@@ -19,12 +19,12 @@ def run(arguments: argparse.Namespace) -> int:
     import json
     import sys
 
-    from ml_assets.cli.project import instance, prepare
-    from ml_assets.cli.progress import Progress
-    from ml_assets.cli.summary import summarize, text_of
-    from ml_assets.definitions import DEFS, build
-    from ml_assets.declaration import read_all
     from ml_assets.cli.flow import Flow, Span
+    from ml_assets.cli.progress import Progress
+    from ml_assets.cli.project import instance, prepare
+    from ml_assets.cli.summary import summarize, text_of
+    from ml_assets.declaration import read_all
+    from ml_assets.definitions import DEFS, build
     from resources.lake import LakeResource
 
     progress = Progress(sys.stderr)

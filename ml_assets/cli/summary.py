@@ -73,8 +73,10 @@ def text_of(summary: Mapping[str, Any]) -> str:
         lines += [f"               {reason}" for reason in verdict["reasons"]]
     predicted, drift = summary["predicted"], summary["drift"]
     lines += [
-        f"  predictions  {predicted['rows']:,} for {predicted['first']} to {predicted['last']}, "
-        f"{predicted['labelled']:,} with a label by now",
+        (
+            f"  predictions  {predicted['rows']:,} for {predicted['first']} to {predicted['last']}, "
+            f"{predicted['labelled']:,} with a label by now"
+        ),
         f"  drift        over the limit on {drift['over']} of {drift['days']} days"
         + (f" (first {drift['days_over'][0]})" if drift["days_over"] else ""),
         *([f"               {drift['last']}"] if drift["last"] else []),

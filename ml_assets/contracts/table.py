@@ -174,7 +174,8 @@ def shape_mistakes(schema: pl.Schema, contract: TableContract) -> list[str]:
         got = schema.get(column.name)
         if got is None:
             mistakes.append(
-                f"column '{column.name}' of table '{contract.name}' is missing; the contract wants {column.dtype}{where}."
+                f"column '{column.name}' of table '{contract.name}' is missing; the contract wants "
+                f"{column.dtype}{where}."
             )
         elif got != column.dtype:
             mistakes.append(

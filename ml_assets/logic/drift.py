@@ -68,6 +68,10 @@ TABLE_SCHEMA: Final = pl.Schema(
 )
 
 
+_TOLD: Final = 2
+"""Features with missing or new values that the verdict names; the table has them all."""
+
+
 @dataclass(frozen=True)
 class DriftLimits:
     """From where on a day counts as drifted.
@@ -319,7 +323,10 @@ def _summarise(table: pl.DataFrame, limits: DriftLimits, *, model: str, model_ve
         own = features.select(
             "feature", pl.concat_str("missing_reason", "new_reason", separator="; ", ignore_nulls=True)
         )
-        said += [f"{name}: {reason}" for name, reason in own.iter_rows() if reason]
+        broken = [f"{name}: {reason}" for name, reason in own.iter_rows() if reason]
+        said += broken[:_TOLD]
+        if len(broken) > _TOLD:
+            said.append(f"and {len(broken) - _TOLD} more features like these")
         highest = features.filter(pl.col("weighted_psi") > 0).head(3).select("feature", "psi", "weight")
         if highest.height:
             named = ", ".join(

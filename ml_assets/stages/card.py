@@ -8,13 +8,19 @@ from typing import TypeVar
 import dagster as dg
 
 from ml_assets.contracts.artifacts import (
-    Card, Drift, Evaluation, Importances, Performance, Promotion, TrainingSet, Tuning,
+    Card,
+    Drift,
+    Evaluation,
+    Importances,
+    Performance,
+    Promotion,
+    TrainingSet,
+    Tuning,
 )  # fmt: skip
 from ml_assets.logic.card import CardInput, CardTable, Making, render_card
 from ml_assets.stages.common import Champion, ModelPlan, serving_champion, stage
 from resources.lake import Lake, LakeResource
 from resources.manifest import ArtifactRef, Manifest
-
 
 Kept = TypeVar("Kept")
 
@@ -101,8 +107,8 @@ def _days(lake: Lake, plan: ModelPlan, name: str, kind: type[Kept]) -> list[Kept
 
 def _promotion(lake: Lake, plan: ModelPlan, version: str) -> Promotion | None:
     entries = [entry for entry in plan.promotion_log(lake).entries() if entry.champion == version]
-    decisive = [entry for entry in entries if entry.challenger == version]
-    return (decisive or entries or [None])[-1]
+    decisive = [entry for entry in entries if entry.challenger == version] or entries
+    return decisive[-1] if decisive else None
 
 
 def _making(manifest: Manifest) -> Making:

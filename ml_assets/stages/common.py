@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from pydantic import BaseModel, JsonValue
 
 from ml_assets.contracts.artifacts import Feature, Model, Promotion, Tuning
 from ml_assets.contracts.errors import ContractError, DataError
@@ -139,7 +140,8 @@ def stage(
         parameters: declared values that change the result, for the manifest.
     """
     declaration = plan.declaration
-    metadata: dict[str, Any] = {"ml_assets/parameters": dg.MetadataValue.json(_plain(parameters or {}))}
+    given = {key: _plain(value) for key, value in (parameters or {}).items()}
+    metadata: dict[str, Any] = {"ml_assets/parameters": dg.MetadataValue.json(given)}
     if columns is not None:
         metadata["dagster/column_schema"] = column_schema(columns)
     return {
@@ -157,15 +159,17 @@ def stage(
     }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> JsonValue:
     """Return a value as JSON knows it."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, str | int | float | bool | None):
         return value
     if isinstance(value, Iterable):
         return [_plain(item) for item in value]
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)
+    return str(value)
 
 
 def column_schema(contract: TableContract) -> dg.TableSchema:

@@ -20,9 +20,7 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
         **stage(plan, "drift", measure_drift, kinds={"polars"}, by_day=True, parameters={"limits": vars(limits)}),
         ins={"predictions": dg.AssetIn(plan.asset("predictions"))},
     )
-    def drift(
-        context: dg.AssetExecutionContext, predictions: pl.DataFrame, lake: LakeResource
-    ) -> dict[str, Drift]:
+    def drift(context: dg.AssetExecutionContext, predictions: pl.DataFrame, lake: LakeResource) -> dict[str, Drift]:
         """PSI, Kolmogorov-Smirnov, Wasserstein, missing values and new categories, in one pass over each day."""
         from ml_assets.logic.plots import drift_history_plot, drift_plot
 
@@ -40,16 +38,23 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
             for day in context.partition_keys
         }
         summaries = [one.summary for one in measured.values()]
-        last = list(measured.values())[-1]
-        context.add_output_metadata(
+        for day, one in measured.items():
+            figures = {"weighted PSI": one.summary.weighted_psi, "score PSI": one.summary.score_psi}
+            context.add_asset_metadata(
+                {
+                    **{name: figure for name, figure in figures.items() if figure is not None},
+                    "is over the limits": one.summary.is_over,
+                    "verdict": one.summary.sentence,
+                },
+                partition_key=day,
+            )
+        last_day, last = list(measured.items())[-1]
+        context.add_asset_metadata(
             {
-                "weighted PSI": last.summary.weighted_psi,
-                "score PSI": last.summary.score_psi,
-                "days over the limit": sum(summary.is_over for summary in summaries),
-                "verdict": last.summary.sentence,
-                "per feature": image(drift_plot(last), f"drift on {last.summary.day}"),
+                "per feature": image(drift_plot(last), f"drift on {last_day}"),
                 **({"history": image(drift_history_plot(summaries), "drift by day")} if len(summaries) > 1 else {}),
-            }
+            },
+            partition_key=last_day,
         )
         return measured
 

@@ -7,9 +7,8 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.artifacts import Evaluation, Model, TrainingSet
-from ml_assets.contracts.errors import ContractError
 from ml_assets.logic.evaluation import evaluate
-from ml_assets.logic.model import check_columns, predict
+from ml_assets.logic.model import predict
 from ml_assets.stages.common import Champion, ModelPlan, champion_model, image, stage
 from resources.lake import LakeResource
 
@@ -73,8 +72,7 @@ def _scores_of(champion: Champion | None, rows: pl.DataFrame) -> tuple[pl.DataFr
     """Return the champion's scores, or why it cannot score rows whose contract has changed since it was trained."""
     if champion is None:
         return None, None
-    try:
-        check_columns(rows, champion.model.spec.features, model=champion.model.spec.model)
-    except ContractError as error:
-        return None, str(error)
+    gone = [feature.name for feature in champion.model.spec.features if feature.name not in rows.columns]
+    if gone:
+        return None, f"it wants {', '.join(gone)}, which the training set does not have."
     return predict(champion.model.booster, champion.model.spec, rows), None

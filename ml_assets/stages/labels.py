@@ -13,9 +13,7 @@ from ml_assets.stages.common import ModelPlan, day_range, stage, table_key
 def labels(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's labels."""
     wanted = plan.declaration.labels
-    mapping = dg.TimeWindowPartitionMapping(
-        start_offset=-wanted.wait_days, allow_nonexistent_upstream_partitions=True
-    )
+    mapping = dg.TimeWindowPartitionMapping(start_offset=-wanted.wait_days, allow_nonexistent_upstream_partitions=True)
 
     @dg.asset(
         **stage(plan, "labels", select_labels, kinds={"polars", "parquet"}, by_day=True),

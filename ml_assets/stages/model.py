@@ -33,7 +33,7 @@ def train(plan: ModelPlan, training_set: TrainingSet, importances: Importances, 
     return replace(
         trained,
         spec=trained.spec.model_copy(update={"weights": weights}),
-        reference=sketch_reference(rows, features=trained.spec.features, score=scores["score"]),
+        reference=sketch_reference(rows, features=trained.spec.features, score=scores["score"], days=rows["day"]),
     )
 
 

@@ -43,17 +43,21 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
             )
             for day in context.partition_keys
         }
+        for day, one in measured.items():
+            summary = one.summary
+            context.add_asset_metadata(
+                {
+                    **dict(summary.metrics),
+                    **{f"expected {name}": value for name, value in summary.expected.items()},
+                    "predictions": summary.predictions,
+                    "labelled": summary.labelled,
+                    "verdict": summary.sentence,
+                },
+                partition_key=day,
+            )
         summaries = [one.summary for one in measured.values()]
-        last = summaries[-1]
-        context.add_output_metadata(
-            {
-                **dict(last.metrics),
-                **{f"expected {name}": value for name, value in last.expected.items()},
-                "labelled": last.labelled,
-                "predictions": last.predictions,
-                "history": image(performance_plot(summaries, declared.metric), f"{declared.metric} by day"),
-            }
-        )
+        history = image(performance_plot(summaries, declared.metric), f"{declared.metric} by day")
+        context.add_asset_metadata({"history": history}, partition_key=list(measured)[-1])
         return measured
 
     return performance

@@ -40,11 +40,13 @@ def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
                 prediction_time=declared.features.prediction_time,
                 features_version=versions.get(f"{plan.name}/features/{day}", ""),
             )
-        context.add_output_metadata({"model version": champion.version, "mean score": _mean_score(scored)})
+            context.add_asset_metadata(
+                {"model version": champion.version, "rows": rows.height, **_mean_score(scored[day])}, partition_key=day
+            )
         return scored
 
     return predictions
 
 
-def _mean_score(scored: dict[str, pl.DataFrame]) -> float | None:
-    return pl.concat([frame.select("score") for frame in scored.values()]).select(pl.col("score").mean()).item()
+def _mean_score(scored: pl.DataFrame) -> dict[str, float]:
+    return {} if scored.is_empty() else {"mean score": scored.select(pl.col("score").mean()).item()}

@@ -72,9 +72,7 @@ def raw_table(
 
     columns: DayColumns = table.by
 
-    @dg.asset(
-        **common, partitions_def=daily(declaration.days), backfill_policy=dg.BackfillPolicy.single_run()
-    )
+    @dg.asset(**common, partitions_def=daily(declaration.days), backfill_policy=dg.BackfillPolicy.single_run())
     def days(context: dg.AssetExecutionContext, lake: LakeResource) -> dict[str, pl.DataFrame]:
         lake.open().note(source=source.digest())
         first, last = day_range(context)

@@ -11,8 +11,8 @@ import dagster as dg
 
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration import TablesDeclaration
-from ml_assets.stages.common import column_schema, daily, day_range, freshness_policy, table_key
 from ml_assets.provenance import LOOK_BACK
+from ml_assets.stages.common import column_schema, daily, day_range, freshness_policy, table_key
 from resources.errors import WarehouseError
 from resources.manifest import ArtifactRef, Manifest
 from resources.warehouse import Build, Warehouse, is_by_day, look_back_days, table_name
@@ -46,7 +46,10 @@ def _tables(
     nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
     partitions = daily(declaration.days) if by_day else None
     reach = _furthest_look_back(models, nodes)
-    specs = [_spec(node, nodes, declaration, contracts[node["name"]], partitions, reach) for node in models.values()]
+    specs = [
+        _spec(node, nodes, declaration, contracts[node["name"]], partitions=partitions, reach=reach)
+        for node in models.values()
+    ]
     checks = _checks(manifest, models)
     unique_ids = {table_key(node["name"]): uid for uid, node in models.items()}
 
@@ -64,7 +67,7 @@ def _tables(
         chosen = [unique_ids[key] for key in context.selected_asset_keys]
         days = day_range(context) if by_day else None
         with warehouse.build(manifest, chosen, days, run_id=context.run_id, say=context.log.debug) as built:
-            yield from _publish(context, warehouse, built, manifest, days, checks)
+            yield from _publish(context, warehouse, built, manifest=manifest, days=days, checks=checks)
 
     return build_tables
 
@@ -73,6 +76,7 @@ def _publish(
     context: dg.AssetExecutionContext,
     warehouse: Warehouse,
     built: Build,
+    *,
     manifest: Mapping[str, Any],
     days: tuple[date, date] | None,
     checks: Mapping[str, dg.AssetCheckSpec],
@@ -102,7 +106,7 @@ def _publish(
             made = warehouse.publish(
                 built, manifest, model, days, run_id=context.run_id, code_version=code, published=published
             )
-            yield _result(nodes[model], made, built.seconds[model])
+            yield _result(context, nodes[model], made, built.seconds[model])
     wrong = {m: reason for m, reason in {**refused, **built.failed}.items() if m in built.models}
     if wrong:
         listed = "\n".join(f"- {nodes[m]['name']}: {reason}" for m, reason in wrong.items())
@@ -112,16 +116,18 @@ def _publish(
         )
 
 
-def _result(node: Node, made: Mapping[str, Manifest], seconds: float) -> dg.MaterializeResult[Any]:
-    last = list(made.values())[-1]
+def _result(
+    context: dg.AssetExecutionContext, node: Node, made: Mapping[str, Manifest], seconds: float
+) -> dg.MaterializeResult[Any]:
+    key = table_key(node["name"])
+    for day, manifest in made.items():
+        facts = {"dagster/row_count": manifest.rows, "version": manifest.version}
+        context.add_asset_metadata(facts, asset_key=key, partition_key=day or None)
+    only = next(iter(made.values())) if len(made) == 1 else None
     return dg.MaterializeResult(
-        asset_key=table_key(node["name"]),
-        metadata={
-            "dagster/row_count": sum(manifest.rows or 0 for manifest in made.values()),
-            "version": last.version if len(made) == 1 else f"{len(made)} partitions",
-            "seconds": round(seconds, 3),
-        },
-        data_version=dg.DataVersion(last.version) if len(made) == 1 else None,
+        asset_key=key,
+        metadata={"seconds": round(seconds, 3)},
+        data_version=None if only is None else dg.DataVersion(only.version),
     )
 
 
@@ -146,6 +152,7 @@ def _spec(
     nodes: Mapping[str, Node],
     declaration: TablesDeclaration,
     contract: TableContract,
+    *,
     partitions: dg.PartitionsDefinition[str] | None,
     reach: Mapping[str, int],
 ) -> dg.AssetSpec:

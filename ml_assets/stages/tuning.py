@@ -30,7 +30,7 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
     def tuning(
         context: dg.AssetExecutionContext, training_set: TrainingSet, importances: Importances, lake: LakeResource
     ) -> Tuning:
-        """Optuna's search on the time-ordered validation window; a study on the same inputs goes on where it stopped."""
+        """Optuna's search on the validation window; a study on the same inputs goes on where it stopped."""
         from ml_assets.logic.plots import tuning_plot
 
         settings = declared.tuning

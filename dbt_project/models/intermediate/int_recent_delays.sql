@@ -30,7 +30,7 @@ at_origin as (
 of_carrier as (
 {{ recent('carrier', ['carrier'], {
     '3h': ['departure_delay_minutes', 'arrival_delay_minutes'],
-    '24h': ['late_share', 'cancelled_share'],
+    '24h': ['late_share'],
     '28d': ['late_share'],
 }) }}
 ),
@@ -39,14 +39,14 @@ of_carrier_at_origin as (
 {{ recent('carrier_origin', ['carrier', 'origin'], {
     '3h': ['departure_delay_minutes'],
     '24h': ['late_share', 'overdue'],
-    '28d': ['arrival_delay_minutes', 'late_share'],
+    '28d': ['late_share'],
 }) }}
 ),
 
 to_destination as (
 {{ recent('destination', ['dest'], {
     '3h': ['arrival_delay_minutes'],
-    '24h': ['arrival_delay_minutes', 'late_share'],
+    '24h': ['arrival_delay_minutes'],
 }) }}
 ),
 

@@ -119,18 +119,15 @@ select
     recent.carrier_departure_delay_minutes_3h,
     recent.carrier_arrival_delay_minutes_3h,
     recent.carrier_late_share_24h,
-    recent.carrier_cancelled_share_24h,
     recent.carrier_late_share_28d,
 
     recent.carrier_origin_departure_delay_minutes_3h,
     recent.carrier_origin_late_share_24h,
     recent.carrier_origin_overdue_24h,
-    recent.carrier_origin_arrival_delay_minutes_28d,
     recent.carrier_origin_late_share_28d,
 
     recent.destination_arrival_delay_minutes_3h,
     recent.destination_arrival_delay_minutes_24h,
-    recent.destination_late_share_24h,
 
     recent.route_arrival_delay_minutes_24h,
     recent.route_arrivals_28d,

@@ -1,0 +1,204 @@
+"""Small frames, records and declarations that several test files share.
+
+Expectations stay out; they stand in the tests.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import dagster as dg
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from ml_assets.cli.flow import Flow, Span
+from ml_assets.contracts.artifacts import Promotion
+from ml_assets.declaration import (
+    Days,
+    Declared,
+    ModelDeclaration,
+    RawDeclaration,
+    TablesDeclaration,
+    read_all,
+)
+from ml_assets.definitions import DEFS, build
+from resources.lake import Lake, LakeResource, Making
+from resources.manifest import Manifest
+
+DAY = date(2013, 1, 1)
+FLOWN = Days(first=date(2013, 1, 1), last=date(2013, 2, 10))
+
+
+class Note(BaseModel):
+    """A record as small as one can be."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str
+    amount: float = 0.0
+
+
+@dataclass(frozen=True)
+class Study:
+    """An artifact of all three kinds of parts: a frame, a record and text."""
+
+    table: pl.DataFrame
+    note: Note
+    story: str
+
+
+def frame(*rows: int) -> pl.DataFrame:
+    """Return a frame of numbers and words."""
+    return pl.DataFrame({"n": rows, "word": [f"w{n}" for n in rows]}, schema={"n": pl.Int64, "word": pl.String})
+
+
+def dated(*days: date, rows: int = 2) -> pl.DataFrame:
+    """Return a by-day frame with some rows each day."""
+    return pl.DataFrame(
+        {"day": [day for day in days for _ in range(rows)], "n": [*range(rows * len(days))]},
+        schema={"day": pl.Date, "n": pl.Int64},
+    )
+
+
+def study(*, text: str = "a note", story: str = "once upon a time") -> Study:
+    """Return an artifact with every kind of part."""
+    return Study(frame(1, 2), Note(text=text, amount=0.1), story)
+
+
+def put(lake: Lake, artifact: object, *, asset: str = "shop/orders", partition: str | None = None, **making: Any) -> Manifest:
+    """Keep an artifact in the lake, with as much of an origin as the test gives."""
+    return lake.put(asset, partition, artifact, Making(**making))
+
+
+def days(first: date, count: int) -> list[date]:
+    """Return a number of days in a row."""
+    return [first + timedelta(days=n) for n in range(count)]
+
+
+def promotion(number: int, *, champion: str | None = "a" * 32, model: str = "flight_delay") -> Promotion:
+    """Return an entry of the promotion log."""
+    return Promotion(
+        number=number, model=model, action="promote" if champion else "refuse", champion=champion,
+        challenger=champion or "b" * 32, reasons=("it is better",), decided_at=datetime(2026, 1, 1, tzinfo=UTC),
+        decided_by="gate",
+    )  # fmt: skip
+
+
+def files_of(lake: Lake, under: str = "") -> dict[str, bytes]:
+    """Return every object of a lake on disk with its bytes."""
+    root = Path(lake.url) / under
+    return {str(path.relative_to(lake.url)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def flights_declared(
+    *,
+    task: Literal["binary", "regression", "multiclass"] = "binary",
+    days: Days = FLOWN,
+    raw: Mapping[str, Mapping[str, Any]] | None = None,
+    **changes: Any,
+) -> Declared:
+    """Return the example's declarations over a few weeks and with hardly any budget.
+
+    `raw` replaces fields of the declared sources; `changes` replaces fields of the model, over those set here.
+    """
+    whole = read_all(DEFS)
+    target = {"binary": "is_late", "regression": "arrival_delay_minutes", "multiclass": "delay_class"}[task]
+    metric = {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss"}[task]
+    given = whole.model("flight_delay").model_dump(mode="json")
+    small: dict[str, Any] = {
+        "name": {"binary": "flight_delay", "regression": "flight_minutes", "multiclass": "flight_class"}[task],
+        "task": task,
+        "days": days.model_dump(mode="json"),
+        "labels": {**given["labels"], "target": target},
+        "split": {"validation_days": 7, "test_days": 7},
+        "importances": {"rows": 1000, "folds": 2},
+        "tuning": {"metric": metric, "trials": 2, "max_rounds": 40, "early_stopping_rounds": 5},
+        "evaluation": {**given["evaluation"], "metric": metric, "replicates": 50},
+        "gate": {"margin": 0.005, "minimum_rows": 500},
+    }
+    model = ModelDeclaration.model_validate({**given, **small, **changes})
+    sources = whole.raw[0].model_dump(mode="json")
+    for name, fields in (raw or {}).items():
+        sources["tables"][name] |= fields
+    return Declared(
+        models=(model,),
+        raw=(RawDeclaration.model_validate({**sources, "days": days.model_dump(mode="json")}),),
+        tables=(TablesDeclaration(days=days),),
+    )
+
+
+@dataclass(frozen=True)
+class Project:
+    """One code location over a lake, ready to run."""
+
+    declared: Declared
+    lake: LakeResource
+    defs: dg.Definitions
+    instance: dg.DagsterInstance
+
+    @property
+    def model(self) -> ModelDeclaration:
+        """The one declared model."""
+        return self.declared.models[0]
+
+    @property
+    def flow(self) -> Flow:
+        """The flow of the model, as the command runs it."""
+        return Flow(self.defs, self.declared, self.model, self.lake.open(), self.instance)
+
+    def run(self, *, as_of: str | None = None, first: str | None = None, last: str | None = None) -> list[str]:
+        """Run the whole flow as the command does, and return what it said.
+
+        Raises:
+            AssertionError: a run failed.
+        """
+        said: list[str] = []
+        assert self.flow.run(Span.of(self.model, as_of=as_of, first=first, last=last), said.append), said
+        return said
+
+    def materialize(
+        self, *assets: str, over: tuple[str, str] | None = None, config: Mapping[str, Any] | None = None
+    ) -> dg.ExecuteInProcessResult:
+        """Materialize assets in one run, over a range of days where they have days."""
+        tags = {} if over is None else {"dagster/asset_partition_range_start": over[0],
+                                        "dagster/asset_partition_range_end": over[1]}  # fmt: skip
+        ops = {name.replace("/", "__"): {"config": dict(values)} for name, values in (config or {}).items()}
+        return self.defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=self.instance,
+            asset_selection=[dg.AssetKey(name.split("/")) for name in assets],
+            tags=tags,
+            run_config={"ops": ops, "loggers": {"quiet": {}}},
+            raise_on_error=False,
+        )
+
+
+@contextmanager
+def project(lake: LakeResource, declared: Declared, **building: Any) -> Iterator[Project]:
+    """Give a code location whose runs are forgotten afterwards."""
+    import logging
+
+    @dg.logger
+    def quiet(_: dg.InitLoggerContext) -> logging.Logger:
+        return logging.Logger("quiet", level=logging.CRITICAL)  # noqa: LOG001 - Dagster wants one of its own
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        defs = build(lake=lake, declared=declared, loggers={"quiet": quiet, "console": quiet}, **building)
+        yield Project(declared, lake, defs, instance)
+
+
+def failure(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
+    """Return the step that failed first and the message a person sees, from the innermost error.
+
+    Raises:
+        AssertionError: nothing failed.
+    """
+    failed = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
+    assert failed, "no step failed"
+    error = failed[0].step_failure_data.error
+    assert error is not None
+    while error.cause is not None:
+        error = error.cause
+    return str(failed[0].step_key), error.message
