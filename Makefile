@@ -1,12 +1,14 @@
 # `make demo` and `make test` need only Python 3.11+ and make: each makes its own environment from the pinned lock.
-PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
+PYTHON    ?= python3
+DEMO_ARGS ?= --as-of 2013-12-31
+VENV      := .venv
+BIN       := $(VENV)/bin
 
 .PHONY: demo test lint lock clean
 
+# A short form: make demo DEMO_ARGS="--as-of 2013-04-30 --from 2013-04-24"
 demo: $(VENV)/.runtime
-	$(BIN)/ml-assets run flight_delay --as-of 2013-12-31
+	$(BIN)/ml-assets run flight_delay $(DEMO_ARGS)
 
 test: $(VENV)/.dev lint
 	$(BIN)/pytest -n 2 --dist worksteal -q
@@ -17,9 +19,15 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); expected Python 3.11 or newer. Name one: make PYTHON=python3.11 ..." >&2; \
+	  exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
 # Bytecode is compiled once here: without it every process that Dagster or dbt starts compiles 170 packages again.
-$(VENV)/.runtime: requirements.lock pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+# A file that does not compile costs only that time, so it does not stop the installation.
+$(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --no-deps --require-hashes --no-compile -r requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --no-index --no-compile --editable .
 	$(BIN)/python -m compileall -q -j 2 $(VENV)/lib || true

@@ -1,17 +1,22 @@
-"""One declaration becomes its assets, checks and jobs.
+"""One declaration becomes its assets, checks and jobs: at once for all of a project, or each as a Dagster component.
 
 Where declarations are read and what resources they run on stays out; see `ml_assets.definitions`.
 """
 
+import functools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
 
 import dagster as dg
+from pydantic import BaseModel
 
-from ml_assets.contracts.errors import ContractError
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import TableContract
-from ml_assets.declaration import Declared
+from ml_assets.declaration import Declared, ModelDeclaration, RawDeclaration, TablesDeclaration
 from ml_assets.stages.card import card
 from ml_assets.stages.champion import champion
 from ml_assets.stages.common import ModelPlan
@@ -27,7 +32,9 @@ from ml_assets.stages.raw import raw_tables
 from ml_assets.stages.tables import tables
 from ml_assets.stages.training_set import training_set
 from ml_assets.stages.tuning import tuning
+from resources.environments import ROOT
 
+DBT_PROJECT = ROOT / "dbt_project"
 STAGES = (
     features, labels, training_set, importances, tuning, model, evaluation, champion, predictions, drift, performance,
     card,
@@ -71,3 +78,98 @@ def definitions_of(declared: Declared, manifest: Mapping[str, Any], contracts: M
     if mistakes:
         raise ContractError("\n".join(mistakes))
     return parts
+
+
+def read_manifest(project_dir: Path) -> Mapping[str, Any]:
+    """Return dbt's manifest, which `ml-assets` prepares whenever the project has changed.
+
+    Raises:
+        DataError: it has not been prepared.
+    """
+    path = project_dir / "target" / "manifest.json"
+    try:
+        manifest: Mapping[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(f"dbt's manifest {path} is missing; prepare it with: ml-assets parse.") from error
+    return manifest
+
+
+D = TypeVar("D", ModelDeclaration, RawDeclaration, TablesDeclaration)
+
+
+class _Declared(dg.Component, Generic[D]):
+    """A component around one declaration.
+
+    Dagster's own loader of components takes ten times as long as `ml_assets.definitions.build` over the same files, so
+    the code location is built by the latter; both call `definitions_of`.
+    """
+
+    kind: type[D]
+
+    def __init__(self, declaration: D) -> None:
+        self.declaration = declaration
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        """Return what the YAML's attributes may say."""
+        return cls.kind
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:  # noqa: ARG003
+        """Return the component of validated attributes.
+
+        Raises:
+            ContractError: there are none.
+        """
+        if not isinstance(attributes, cls.kind):
+            raise ContractError(f"a component of type {cls.__name__} needs attributes; see {cls.kind.__name__}.")
+        return cls(attributes)
+
+    def declared(self) -> Declared:
+        """Return the declaration as a project of its own."""
+        raise NotImplementedError
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - dagster's signature
+        """Return the assets and checks of the declaration."""
+        manifest, contracts = _prepared(DBT_PROJECT)
+        parts = definitions_of(self.declared(), manifest, contracts)
+        return dg.Definitions(
+            assets=parts.assets, jobs=parts.jobs, sensors=parts.sensors, schedules=parts.schedules
+        )
+
+
+class Model(_Declared[ModelDeclaration]):
+    """A model: its features, labels, training, evaluation, champion, predictions and what watches them."""
+
+    kind = ModelDeclaration
+
+    def declared(self) -> Declared:
+        """Return the declaration as a project of its own."""
+        return Declared(models=(self.declaration,))
+
+
+class RawTables(_Declared[RawDeclaration]):
+    """Source tables that are landed as they come."""
+
+    kind = RawDeclaration
+
+    def declared(self) -> Declared:
+        """Return the declaration as a project of its own."""
+        return Declared(raw=(self.declaration,))
+
+
+class DbtTables(_Declared[TablesDeclaration]):
+    """The dbt project's models as tables of the lake."""
+
+    kind = TablesDeclaration
+
+    def declared(self) -> Declared:
+        """Return the declaration as a project of its own."""
+        return Declared(tables=(self.declaration,))
+
+
+@functools.lru_cache(maxsize=1)
+def _prepared(project_dir: Path) -> tuple[Mapping[str, Any], Mapping[str, TableContract]]:
+    """Return dbt's manifest and the contracts in it, read once for all components of a process."""
+    manifest = read_manifest(project_dir)
+    return manifest, contracts_from_dbt(manifest)

@@ -3,37 +3,34 @@
 How one declaration becomes assets stays out; see `ml_assets.component`.
 """
 
-import json
+import gc
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from ml_assets.component import definitions_of
-from ml_assets.contracts.errors import DataError
+from ml_assets.component import DBT_PROJECT, definitions_of, read_manifest
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.declaration import Declared, read_all
-from resources.environments import ROOT, resources
+from resources.environments import resources
 from resources.lake import LakeResource
 
 DEFS = Path(__file__).parent / "defs"
-DBT_PROJECT = ROOT / "dbt_project"
 
 
-def read_manifest(project_dir: Path) -> Mapping[str, Any]:
-    """Return dbt's manifest, which `ml-assets` prepares whenever the project has changed.
-
-    Raises:
-        DataError: it has not been prepared.
-    """
-    path = project_dir / "target" / "manifest.json"
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Pause the garbage collector: definitions all stay, and walking them over and over is a quarter of a long load."""
+    was_on = gc.isenabled()
+    gc.disable()
     try:
-        manifest: Mapping[str, Any] = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise DataError(f"dbt's manifest {path} is missing; prepare it with: ml-assets parse.") from error
-    return manifest
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def build(
@@ -61,7 +58,7 @@ def build(
     """
     declared = declared or read_all(DEFS)
     manifest = manifest if manifest is not None else read_manifest(project_dir)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _without_collection():
         # Range backfills and look-backs past the first day are "beta" in Dagster; a user can do nothing about it.
         warnings.simplefilter("ignore", dg.BetaWarning)
         parts = definitions_of(declared, manifest, contracts_from_dbt(manifest))
@@ -81,5 +78,7 @@ def build(
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The code location that Dagster loads."""
-    return build()
+    """The code location that Dagster loads; what it holds stays, so that no later collection needs to walk it."""
+    location = build()
+    gc.freeze()
+    return location

@@ -178,8 +178,8 @@ class Plugin(BasePlugin):
 def _fetched(bindings: Bindings) -> Bindings:
     """Return bindings to local copies, where the lake is not a folder.
 
-    DuckDB can read through fsspec itself, but asks for every file's pieces again for each model, contract and test: a
-    day with its look-back took 50 s on S3 where one request a file takes 2.
+    DuckDB can read through fsspec itself, but asks for pieces of every file again for each model, contract and test: a
+    day with its look-back took 58 s against moto's S3, and 9 s with every file fetched once (upload included in both).
     """
     if bindings.protocol == "file":
         return bindings

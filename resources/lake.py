@@ -209,6 +209,27 @@ class Lake:
         with ThreadPoolExecutor(min(_THREADS, size)) as pool:
             yield lambda function, items: list(pool.map(function, items))
 
+    def write_frame(self, path: str, frame: pl.DataFrame) -> None:
+        """Write a frame that is not an artifact, replacing what stood there.
+
+        Raises:
+            LakeError: the lake cannot be written.
+        """
+        self.write(path, functools.partial(content.write_part, frame))
+
+    def read_frame(self, path: str) -> pl.DataFrame | None:
+        """Return a frame that is not an artifact; None where there is none.
+
+        Raises:
+            CorruptArtifactError: it is not Parquet.
+        """
+        try:
+            return pl.read_parquet(self.read(path))
+        except MissingArtifactError:
+            return None
+        except pl.exceptions.PolarsError as error:
+            raise CorruptArtifactError(f"{path} is not Parquet: {error}. Remove it; it will be made anew.") from error
+
     # ---------------------------------------------------------------- artifacts
 
     def partitions(self, asset: str) -> list[str]:

@@ -3,6 +3,7 @@
 Expectations stay out; they stand in the tests.
 """
 
+import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from ml_assets.cli.flow import Flow, Span
+from ml_assets.cli.progress import Progress
 from ml_assets.contracts.artifacts import Promotion
 from ml_assets.declaration import (
     Days,
@@ -138,6 +140,7 @@ class Project:
     lake: LakeResource
     defs: dg.Definitions
     instance: dg.DagsterInstance
+    said: io.StringIO
 
     @property
     def model(self) -> ModelDeclaration:
@@ -156,7 +159,7 @@ class Project:
             AssertionError: a run failed.
         """
         said: list[str] = []
-        assert self.flow.run(Span.of(self.model, as_of=as_of, first=first, last=last), said.append), said
+        assert self.flow.run(Span.of(self.model, as_of=as_of, first=first, last=last), said.append), self.said.getvalue()
         return said
 
     def materialize(
@@ -170,7 +173,7 @@ class Project:
             instance=self.instance,
             asset_selection=[dg.AssetKey(name.split("/")) for name in assets],
             tags=tags,
-            run_config={"ops": ops, "loggers": {"quiet": {}}},
+            run_config={"ops": ops, "loggers": {"console": {}}},
             raise_on_error=False,
         )
 
@@ -178,15 +181,10 @@ class Project:
 @contextmanager
 def project(lake: LakeResource, declared: Declared, **building: Any) -> Iterator[Project]:
     """Give a code location whose runs are forgotten afterwards."""
-    import logging
-
-    @dg.logger
-    def quiet(_: dg.InitLoggerContext) -> logging.Logger:
-        return logging.Logger("quiet", level=logging.CRITICAL)  # noqa: LOG001 - Dagster wants one of its own
-
+    progress = Progress(io.StringIO())
     with dg.DagsterInstance.ephemeral() as instance:
-        defs = build(lake=lake, declared=declared, loggers={"quiet": quiet, "console": quiet}, **building)
-        yield Project(declared, lake, defs, instance)
+        defs = build(lake=lake, declared=declared, loggers=progress.loggers(), **building)
+        yield Project(declared, lake, defs, instance, progress.stream)
 
 
 def failure(result: dg.ExecuteInProcessResult) -> tuple[str, str]:

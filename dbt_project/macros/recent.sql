@@ -2,11 +2,11 @@
 
    Events and questions stand in one table in the order of their times, with running totals. Each question is put
    twice or more, once at its own moment and once at the start of every window; the difference of two totals is what
-   became known in between. An event known at the very moment is counted, a later one cannot be. Running totals cost a
-   third of RANGE frames, whose sums DuckDB computes anew for each row, and every adapter has them.
+   became known in between. An event known at the very moment is counted, a later one cannot be. On a year of flights a
+   sum over RANGE frames cost three times as much CPU, and every adapter has running totals.
 
    Totals are whole numbers, exact as double, and divided once, last: the result does not depend on what else the
-   table holds. (As bigint they would cost four times as much: DuckDB sums those in 128 bits.)
+   table holds. (As bigint they cost over three times as much: DuckDB sums those in 128 bits.)
 
    windows: name -> measures of `recent_measure`. Columns come out as <prefix>_<measure>_<window>. #}
 {% macro recent(prefix, columns, windows) %}

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 Clock = Callable[[], float]
-OnTrial = Callable[[int, int, float | None], None]
+OnTrial = Callable[[pl.DataFrame, int], None]
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ class _Done:
     value: float | None
     rounds: int
     seconds: float | None
+    curve: dict[int, float]
     parameters: dict[str, float | int]
 
 
@@ -154,7 +155,7 @@ def tune(
         seconds: No new trial after so long; needs a clock.
         clock: Seconds on a monotonic clock; without one `seconds` of the trials are null.
         space: Where to search.
-        on_trial: Told after each trial how many are done, how many are asked for, and the best value so far.
+        on_trial: Told after each trial all trials so far, as in the result, and how many there shall be.
 
     Raises:
         DataError: A budget under one trial, previous trials of another space, a metric that validation cannot give.
@@ -204,9 +205,10 @@ def tune(
         _tell(study, trial, value)
         took = clock() - began if clock else None
         state = "pruned" if value is None else "complete"
-        done.append(_Done(state=state, value=value, rounds=used, seconds=took, parameters=trial.params))
+        curve = dict(study.trials[trial.number].intermediate_values)
+        done.append(_Done(state, value, rounds=used, seconds=took, curve=curve, parameters=trial.params))
         if on_trial is not None:
-            on_trial(len(done), budget, study.best_value)
+            on_trial(_frame(done, searched, study.best_trial.number), budget)
 
     best = study.best_trial.number
     return Tuning(
@@ -302,6 +304,7 @@ def _study(metric: Metric, done: Sequence[_Done], searched: Mapping[str, Range])
             optuna.create_trial(
                 state=states[each.state],
                 value=each.value,
+                intermediate_values=each.curve,
                 params=dict(each.parameters),
                 distributions=_distributions(searched),
             )
@@ -338,7 +341,7 @@ def _distributions(searched: Mapping[str, Range]) -> dict[str, BaseDistribution]
     }
 
 
-def _schema(searched: Mapping[str, Range]) -> dict[str, type[pl.DataType]]:
+def _schema(searched: Mapping[str, Range]) -> dict[str, type[pl.DataType] | pl.DataType]:
     return {
         "trial": pl.Int64,
         "state": pl.String,
@@ -346,13 +349,25 @@ def _schema(searched: Mapping[str, Range]) -> dict[str, type[pl.DataType]]:
         "rounds": pl.Int64,
         "seconds": pl.Float64,
         "is_best": pl.Boolean,
+        "curve_steps": pl.List(pl.Int64),
+        "curve": pl.List(pl.Float64),
         **{name: pl.Int64 if where.is_whole else pl.Float64 for name, where in searched.items()},
     }
 
 
 def _frame(done: Sequence[_Done], searched: Mapping[str, Range], best: int) -> pl.DataFrame:
     rows = [
-        (number, each.state, each.value, each.rounds, each.seconds, number == best, *map(each.parameters.get, searched))
+        (
+            number,
+            each.state,
+            each.value,
+            each.rounds,
+            each.seconds,
+            number == best,
+            [*each.curve],
+            [*each.curve.values()],
+            *map(each.parameters.get, searched),
+        )
         for number, each in enumerate(done)
     ]
     return pl.DataFrame(rows, schema=_schema(searched), orient="row")
@@ -382,6 +397,7 @@ def _read_previous(previous: pl.DataFrame | None, searched: Mapping[str, Range],
             value=row["value"],
             rounds=row["rounds"],
             seconds=row["seconds"],
+            curve=dict(zip(row["curve_steps"], row["curve"], strict=True)),
             parameters={name: row[name] for name in searched},
         )
         for row in previous.sort("trial").iter_rows(named=True)

@@ -3,18 +3,18 @@
 What a stage does stays out.
 """
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cached_property
 from typing import Any
 
 import dagster as dg
 import polars as pl
 from pydantic import BaseModel, JsonValue
 
-from ml_assets.contracts.artifacts import Feature, Model, Promotion, Tuning
+from ml_assets.contracts.artifacts import Feature, Model, Promotion
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration import Compute, Days, Freshness, ModelDeclaration, Stage, check_against_columns
@@ -69,7 +69,7 @@ class ModelPlan:
         """The columns that identify a prediction."""
         return self.declaration.features.key
 
-    @cached_property
+    @functools.cached_property
     def features(self) -> tuple[Feature, ...]:
         """The input columns of the model, in the order of its table's contract."""
         chosen = self.declaration.features
@@ -107,8 +107,9 @@ class ModelPlan:
         return PromotionLog(lake, self.name, Promotion)
 
 
+@functools.cache
 def daily(days: Days) -> dg.DailyPartitionsDefinition:
-    """Return the partitions of declared days."""
+    """Return the partitions of declared days; one object for all that share them, so that its keys are made once."""
     end = None if days.last is None else str(days.last + timedelta(days=1))
     return dg.DailyPartitionsDefinition(start_date=str(days.first), end_date=end)
 
@@ -172,8 +173,9 @@ def _plain(value: object) -> JsonValue:
     return str(value)
 
 
+@functools.cache
 def column_schema(contract: TableContract) -> dg.TableSchema:
-    """Return a contract as Dagster's catalog shows it."""
+    """Return a contract as Dagster's catalog shows it; one object for all models on a table."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -288,22 +290,6 @@ def serving_champion(lake: Lake, plan: ModelPlan) -> Champion:
             f"{plan.name}/champion; if the gate refused the challenger, its reasons stand there."
         )
     return champion
-
-
-def previous_study(lake: Lake, plan: ModelPlan, context: dg.AssetExecutionContext) -> pl.DataFrame | None:
-    """Return the trials of the last study, if it ran on the same inputs with the same code and settings."""
-    asset = plan.asset("tuning").to_user_string()
-    last = lake.newest(asset, [""]).get("")
-    if last is None:
-        return None
-    manifest = lake.manifest(last)
-    inputs = {ref.asset: ref.version for ref in manifest.inputs}
-    now = lake.versions_read()
-    same_inputs = all(inputs.get(name) == version for name, version in now.items())
-    if not same_inputs or manifest.code_version != context.assets_def.code_versions_by_key[plan.asset("tuning")]:
-        return None
-    tuning: Tuning = lake.get(last, Tuning)
-    return tuning.trials
 
 
 def check_name(rule: str) -> str:

@@ -66,7 +66,7 @@ def _tables(
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         chosen = [unique_ids[key] for key in context.selected_asset_keys]
         days = day_range(context) if by_day else None
-        with warehouse.build(manifest, chosen, days, run_id=context.run_id, say=context.log.debug) as built:
+        with warehouse.build(manifest, chosen, days, run_id=context.run.run_id, say=context.log.debug) as built:
             yield from _publish(context, warehouse, built, manifest=manifest, days=days, checks=checks)
 
     return build_tables
@@ -104,7 +104,7 @@ def _publish(
         if model in built.seconds and model not in refused:
             code = nodes[model]["checksum"]["checksum"][:16]
             made = warehouse.publish(
-                built, manifest, model, days, run_id=context.run_id, code_version=code, published=published
+                built, manifest, model, days, run_id=context.run.run_id, code_version=code, published=published
             )
             yield _result(context, nodes[model], made, built.seconds[model])
     wrong = {m: reason for m, reason in {**refused, **built.failed}.items() if m in built.models}

@@ -3,14 +3,49 @@
 Training with them stays out; see `ml_assets.stages.model`.
 """
 
+import hashlib
+import json
 import time
+from dataclasses import dataclass
 
 import dagster as dg
+import polars as pl
 
 from ml_assets.contracts.artifacts import Importances, TrainingSet, Tuning
 from ml_assets.logic.tuning import tune
-from ml_assets.stages.common import ModelPlan, image, previous_study, stage
-from resources.lake import LakeResource
+from ml_assets.stages.common import ModelPlan, image, stage
+from resources.lake import Lake, LakeResource
+
+LONGER = ("trials", "seconds")
+"""Settings that only say how long to search; a study goes on when they grow."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """The trials of a search while it goes on, kept in the lake after each, so that nothing is lost with a process."""
+
+    lake: Lake
+    path: str
+
+    @classmethod
+    def of(cls, lake: Lake, context: dg.AssetExecutionContext) -> "Study":
+        """Return the study of these inputs, this code and these settings."""
+        key = context.asset_key
+        spec = context.assets_def.specs_by_key[key]
+        declared = spec.metadata["ml_assets/parameters"].data
+        settings = {name: value for name, value in declared["settings"].items() if name not in LONGER}
+        identity = [lake.versions_read(), {**declared, "settings": settings}, spec.code_version]
+        text = json.dumps(identity, sort_keys=True)
+        digest = hashlib.blake2b(text.encode(), digest_size=16, usedforsecurity=False).hexdigest()
+        return cls(lake, lake.path("studies", key.path[0], f"{digest}.parquet"))
+
+    def trials(self) -> pl.DataFrame | None:
+        """Return the trials so far; None where none was finished."""
+        return self.lake.read_frame(self.path)
+
+    def keep(self, trials: pl.DataFrame) -> None:
+        """Keep the trials so far."""
+        self.lake.write_frame(self.path, trials)
 
 
 def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
@@ -34,6 +69,13 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
         from ml_assets.logic.plots import tuning_plot
 
         settings = declared.tuning
+        study = Study.of(lake.open(), context)
+
+        def on_trial(trials: pl.DataFrame, total: int) -> None:
+            study.keep(trials)
+            best = trials.filter("is_best").item(0, "value")
+            context.log.info(f"trial {trials.height} of {total}, best {declared.tuning_metric} so far {best:.4f}")
+
         result = tune(
             training_set,
             features=importances.summary.kept,
@@ -43,12 +85,12 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
             threads=declared.training.threads,
             device=declared.training.device,
             fixed=settings.fixed,
-            previous=previous_study(lake.open(), plan, context),
+            previous=study.trials(),
             rounds=settings.max_rounds,
             early_stopping=settings.early_stopping_rounds,
             seconds=settings.seconds,
             clock=time.perf_counter,
-            on_trial=lambda done, total, best: context.log.info(f"trial {done} of {total}, best so far {best}"),
+            on_trial=on_trial,
         )
         context.add_output_metadata(
             {

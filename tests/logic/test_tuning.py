@@ -215,12 +215,27 @@ def test_without_a_clock_there_are_no_seconds_and_no_limit_of_them() -> None:
 
 
 def test_each_trial_is_told() -> None:
-    told: list[tuple[int, int, float | None]] = []
+    told: list[tuple[int, int]] = []
+    last: list[pl.DataFrame] = []
 
-    result = tuned(trials=3, on_trial=lambda *news: told.append(news))
+    def hear(trials: pl.DataFrame, total: int) -> None:
+        told.append((trials.height, total))
+        last[:] = [trials]
 
-    assert [news[:2] for news in told] == [(1, 3), (2, 3), (3, 3)]
-    assert told[-1][2] == result.best.value
+    result = tuned(trials=3, on_trial=hear)
+
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert last[0].equals(result.trials)
+
+
+def test_a_study_that_was_cut_off_ends_as_if_it_had_not_been() -> None:
+    kept: list[pl.DataFrame] = []
+    whole = tuned(trials=9, on_trial=lambda trials, _: kept.append(trials))
+
+    resumed = tuned(trials=9, previous=kept[4])
+
+    assert "pruned" in whole.trials["state"]
+    assert resumed.trials.drop("seconds").equals(whole.trials.drop("seconds"))
 
 
 def test_validation_rows_of_one_class_cannot_judge() -> None:

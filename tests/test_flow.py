@@ -1,0 +1,357 @@
+"""The whole flow, raw to card, on six weeks of real flights; what one lake shows is asserted test by test."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from ml_assets.cli.flow import CARD, INPUTS, MONITORING, TRAINING, Span
+from ml_assets.contracts.artifacts import Card, Drift, Evaluation, Model, Performance, Promotion, TrainingSet
+from ml_assets.contracts.errors import DataError
+from ml_assets.declaration import Days
+from ml_assets.provenance import out_of_date
+from resources.lake import Lake, LakeResource
+from resources.manifest import ArtifactRef, Manifest
+from resources.promotion_log import PromotionLog
+from resources.warehouse import look_back_days
+from tests.builders import FLOWN, days, files_of, flights_declared, project, put
+
+MODEL = "flight_delay"
+PREDICTED = [str(day) for day in days(date(2013, 2, 4), 7)]
+
+
+@pytest.fixture
+def lake(flown: Path) -> Lake:
+    return Lake(str(flown))
+
+
+def log_of(lake: Lake, model: str = MODEL) -> list[Promotion]:
+    return PromotionLog(lake, model, Promotion).entries()
+
+
+def lineage(lake: Lake, ref: ArtifactRef) -> dict[ArtifactRef, Manifest]:
+    """Follow manifests from one artifact to everything it was made from."""
+    found: dict[ArtifactRef, Manifest] = {}
+    waiting = [ref]
+    while waiting:
+        one = waiting.pop()
+        if one not in found:
+            found[one] = lake.manifest(one)
+            waiting += found[one].inputs
+    return found
+
+
+# ---------------------------------------------------------------- what one run leaves behind
+
+
+def test_every_stage_leaves_an_artifact_for_every_day_it_was_asked_for(lake: Lake) -> None:
+    every = [str(day) for day in days(FLOWN.first, 41)]
+
+    assert every == lake.partitions("raw/flights")
+    assert every == lake.partitions("tables/flight_features")
+    assert every == lake.partitions(f"{MODEL}/features")
+    for stage in MONITORING:
+        assert PREDICTED == lake.partitions(f"{MODEL}/{stage}")
+    for stage in (*TRAINING, *CARD):
+        assert "" in lake.newest(f"{MODEL}/{stage}")
+
+
+@pytest.mark.parametrize("stage", [*INPUTS, *TRAINING, *MONITORING, *CARD])
+def test_each_artifact_can_be_followed_back_to_raw_files_and_their_digests(lake: Lake, stage: str) -> None:
+    partition = PREDICTED[0] if stage in {*INPUTS, *MONITORING} else None
+    found = lineage(lake, lake.find(f"{MODEL}/{stage}", partition))
+
+    ends = {ref.asset for ref, manifest in found.items() if not manifest.inputs}
+    sources = {manifest.parameters.get("source") for ref, manifest in found.items() if ref.asset == "raw/flights"}
+
+    assert {"raw/flights"} <= ends
+    assert {asset for asset in ends if not asset.startswith("raw/")} == set()
+    assert len(sources) == 1
+    assert None not in sources
+
+
+def test_manifests_say_which_code_made_what_and_in_which_run(lake: Lake) -> None:
+    found = lineage(lake, lake.find(f"{MODEL}/card"))
+
+    assert [] == [str(ref) for ref, m in found.items() if m.code_version is None or m.run_id is None]
+    assert 1 == len({manifest.environment for manifest in found.values()})
+
+
+def test_the_training_set_holds_the_windows_that_were_declared(lake: Lake) -> None:
+    kept: TrainingSet = lake.get(lake.find(f"{MODEL}/training_set"), TrainingSet)
+    windows = {window.split: window for window in kept.summary.windows}
+
+    assert date(2013, 2, 10) == kept.summary.as_of
+    assert (date(2013, 2, 4), date(2013, 2, 10)) == (windows["test"].first_day, windows["test"].last_day)
+    assert (date(2013, 1, 28), date(2013, 2, 3)) == (windows["validation"].first_day, windows["validation"].last_day)
+    assert windows["train"].rows > 20_000
+    assert kept.rows.height == sum(window.rows for window in windows.values())
+    assert kept.rows.select(pl.struct("flight_id").is_unique().all()).item()
+
+
+def test_no_label_in_the_training_set_became_known_after_the_as_of_day(lake: Lake) -> None:
+    kept: TrainingSet = lake.get(lake.find(f"{MODEL}/training_set"), TrainingSet)
+
+    assert kept.rows[kept.summary.known_time].max() < date.fromordinal(date(2013, 2, 10).toordinal() + 2).__class__(
+        2013, 2, 11
+    )
+
+
+def test_the_first_challenger_that_beats_the_baselines_is_promoted_with_reasons(lake: Lake) -> None:
+    entries = log_of(lake)
+    evaluation: Evaluation = lake.get(lake.find(f"{MODEL}/evaluation"), Evaluation)
+
+    assert [(1, "promote")] == [(entry.number, entry.action) for entry in entries]
+    assert entries[0].champion == entries[0].challenger == evaluation.summary.model_version
+    assert entries[0].evaluation_version == lake.find(f"{MODEL}/evaluation").version
+    assert entries[0].reasons
+    assert entries[0].decided_by == "gate"
+
+
+def test_the_model_is_better_than_chance_and_not_better_than_the_future_allows(lake: Lake) -> None:
+    evaluation: Evaluation = lake.get(lake.find(f"{MODEL}/evaluation"), Evaluation)
+    figure = evaluation.summary.metrics["roc_auc"]
+
+    assert 0.6 < figure.value < 0.85
+    assert figure.low <= figure.value <= figure.high
+
+
+def test_every_feature_row_of_a_predicted_day_has_one_prediction_of_the_champion(lake: Lake) -> None:
+    champion = log_of(lake)[-1].champion
+    for day in PREDICTED:
+        features: pl.DataFrame = lake.get(lake.find(f"{MODEL}/features", day), pl.DataFrame)
+        predictions: pl.DataFrame = lake.get(lake.find(f"{MODEL}/predictions", day), pl.DataFrame)
+
+        assert sorted(features["flight_id"]) == sorted(predictions["flight_id"])
+        assert [champion] == predictions["model_version"].unique().to_list()
+        assert predictions["score"].is_between(0, 1).all()
+
+
+def test_drift_and_performance_of_a_day_are_of_its_predictions(lake: Lake) -> None:
+    for day in PREDICTED:
+        rows = lake.get(lake.find(f"{MODEL}/predictions", day), pl.DataFrame).height
+        drift: Drift = lake.get(lake.find(f"{MODEL}/drift", day), Drift)
+        performance: Performance = lake.get(lake.find(f"{MODEL}/performance", day), Performance)
+
+        assert (rows, day) == (drift.summary.rows, str(drift.summary.day))
+        assert rows == performance.summary.predictions
+        assert 0 < performance.summary.labelled <= rows
+
+
+def test_the_card_is_one_file_about_the_champion(lake: Lake) -> None:
+    ref = lake.find(f"{MODEL}/card")
+    page = lake.get(ref, Card).html
+
+    assert ["card.html", "manifest.json"] == lake.names(lake.directory(ref))
+    assert log_of(lake)[-1].champion in page
+    assert "<script src" not in page
+    assert 'href="http' not in page
+
+
+def test_no_file_of_the_lake_is_a_pickle(lake: Lake) -> None:
+    kinds = {Path(name).suffix for name in files_of(lake)}
+
+    assert {".parquet", ".json", ".txt", ".html"} == kinds
+    assert [] == [name for name, data in files_of(lake).items() if data[:1] == b"\x80"]
+
+
+# ---------------------------------------------------------------- a second pass
+
+
+def test_a_second_pass_does_nothing(own_flown: Path, manifest: Mapping[str, Any]) -> None:
+    before = files_of(Lake(str(own_flown)))
+
+    with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
+        said = whole.run()
+
+    assert [
+        "raw: up to date",
+        "tables: up to date",
+        "features and labels: up to date",
+        "training: up to date",
+        "monitoring: up to date",
+        "card: up to date",
+    ] == said
+    assert before == files_of(Lake(str(own_flown)))
+
+
+def test_the_same_training_set_gives_the_byte_identical_model_in_another_lake(
+    own_flown: Path, manifest: Mapping[str, Any], lake: Lake
+) -> None:
+    for stage in ("importances", "tuning", "model", "evaluation", "champion"):
+        shutil.rmtree(own_flown / "artifacts" / MODEL / stage)
+    shutil.rmtree(own_flown / "promotions")
+
+    with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
+        assert whole.materialize(*(f"{MODEL}/{stage}" for stage in ("importances", "tuning", "model"))).success
+
+    again = Lake(str(own_flown))
+    assert lake.find(f"{MODEL}/training_set") == again.find(f"{MODEL}/training_set")
+    assert (
+        lake.get(lake.find(f"{MODEL}/model"), Model).booster == again.get(again.find(f"{MODEL}/model"), Model).booster
+    )
+    assert lake.find(f"{MODEL}/model") == again.find(f"{MODEL}/model")
+
+
+def stale_tables(lake: Lake, manifest: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return what a pass over all of the flow's assets would materialize."""
+    with project(LakeResource(url=lake.url), flights_declared(), manifest=manifest) as whole:
+        flow = whole.flow
+        span = Span.of(whole.model, as_of=None, first=None, last=None)
+        inputs = flow._inputs(span)
+        wanted = flow._upstream(inputs) | inputs
+        late = out_of_date(flow.graph, flow.lake, flow._wanted(wanted, span))
+    return {key.to_user_string(): keys for key, keys in late.items()}
+
+
+def test_a_changed_day_of_raw_rows_makes_only_what_reads_that_day_out_of_date(
+    own_flown: Path, manifest: Mapping[str, Any]
+) -> None:
+    lake = Lake(str(own_flown))
+    changed = "2013-02-05"
+    old = lake.find("raw/flights", changed)
+    made = lake.manifest(old)
+    rows: pl.DataFrame = lake.get(old, pl.DataFrame)
+    put(lake, rows.head(-1), asset="raw/flights", partition=changed, code_version=made.code_version,
+        parameters=made.parameters, inputs=made.inputs)  # fmt: skip
+
+    late = stale_tables(lake, manifest)
+
+    nodes = {node["name"]: node for node in manifest["nodes"].values() if node["resource_type"] == "model"}
+    reach = max(look_back_days(nodes["int_recent_delays"], nodes[name]) for name in ("int_flight_events",))
+    assert [changed] == late["tables/stg_flights"]
+    assert [changed] == late["tables/flight_outcomes"]
+    assert [str(day) for day in days(date(2013, 2, 5), 1 + min(reach, 5))] == late["tables/flight_features"]
+    assert late["tables/flight_features"] == late[f"{MODEL}/features"]
+    assert changed == late[f"{MODEL}/labels"][0]
+    assert {"raw/flights", "raw/weather", "tables/stg_weather", "tables/stg_planes"}.isdisjoint(late)
+
+
+def test_a_changed_last_day_makes_only_that_day_out_of_date(own_flown: Path, manifest: Mapping[str, Any]) -> None:
+    lake = Lake(str(own_flown))
+    old = lake.find("raw/weather", "2013-02-10")
+    made = lake.manifest(old)
+    put(lake, lake.get(old, pl.DataFrame).head(-1), asset="raw/weather", partition="2013-02-10",
+        code_version=made.code_version, parameters=made.parameters)  # fmt: skip
+
+    assert {
+        "tables/stg_weather": ["2013-02-10"],
+        "tables/flight_features": ["2013-02-10"],
+        f"{MODEL}/features": ["2013-02-10"],
+    } == stale_tables(lake, manifest)
+
+
+def test_another_as_of_day_trains_again_on_the_same_tables(own_flown: Path, manifest: Mapping[str, Any]) -> None:
+    with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
+        said = whole.run(as_of="2013-02-08", first="2013-02-10", last="2013-02-10")
+
+    lake = Lake(str(own_flown))
+    kept: TrainingSet = lake.get(lake.find(f"{MODEL}/training_set"), TrainingSet)
+    assert ["raw: up to date", "tables: up to date", "features and labels: up to date"] == said[:3]
+    assert "training: training_set, importances, tuning, model, evaluation, champion" == said[3]
+    assert date(2013, 2, 8) == kept.summary.as_of
+    assert kept.rows["day"].max() <= date(2013, 2, 8)
+    assert [1, 2] == [entry.number for entry in log_of(lake)]
+    judged: Evaluation = lake.get(lake.find(f"{MODEL}/evaluation"), Evaluation)
+    assert log_of(lake)[0].champion == judged.summary.champion_version
+    assert judged.summary.against_champion is not None
+
+
+# ---------------------------------------------------------------- other tasks, other storage
+
+
+@pytest.mark.parametrize(
+    ("task", "name"), [("regression", "flight_minutes"), ("multiclass", "flight_class")]
+)
+def test_another_task_is_a_declaration_on_the_same_tables(
+    own_flown: Path, manifest: Mapping[str, Any], task: Literal["regression", "multiclass"], name: str
+) -> None:
+    lake = Lake(str(own_flown))
+    tables = files_of(lake, "artifacts/tables")
+
+    declared = flights_declared(task=task, days=FLOWN, gate={"margin": 0.0, "minimum_rows": 100})
+    with project(LakeResource(url=str(own_flown)), declared, manifest=manifest) as whole:
+        said = whole.run()
+
+    assert ["raw: up to date", "tables: up to date"] == said[:2]
+    assert tables == files_of(lake, "artifacts/tables")
+    evaluation: Evaluation = lake.get(lake.find(f"{name}/evaluation"), Evaluation)
+    predictions: pl.DataFrame = lake.get(lake.find(f"{name}/predictions", PREDICTED[-1]), pl.DataFrame)
+    assert task == evaluation.summary.task
+    assert {"regression": "rmse", "multiclass": "multi_log_loss"}[task] in evaluation.summary.metrics
+    assert [log_of(lake, name)[-1].champion] == predictions["model_version"].unique().to_list()
+    assert predictions["score"].is_not_null().all()
+    assert name in lake.get(lake.find(f"{name}/card"), Card).html
+
+
+def test_the_flow_runs_on_object_storage_too(
+    s3: Callable[[str], Mapping[str, Any]], manifest: Mapping[str, Any], lake: Lake
+) -> None:
+    few = Days(first=date(2013, 1, 1), last=date(2013, 1, 8))
+    declared = flights_declared(days=few, split={"validation_days": 2, "test_days": 2})
+    resource = LakeResource(url="s3://flights/lake", options=dict(s3("flights")))
+
+    with project(resource, declared, manifest=manifest) as whole:
+        whole.run()
+        again = whole.run()
+
+    there = resource.open()
+    assert all(said.endswith("up to date") for said in again)
+    assert 1 == len(log_of(there))
+    assert log_of(there)[0].champion in there.get(there.find(f"{MODEL}/card"), Card).html
+    for table, day in (("raw/flights", "2013-01-05"), ("tables/flight_features", "2013-01-08")):
+        assert lake.find(table, day) == there.find(table, day)
+
+
+# ---------------------------------------------------------------- which days
+
+
+def test_a_span_is_the_newest_day_and_its_test_window_unless_asked_for_otherwise() -> None:
+    model = flights_declared().models[0]
+
+    assert Span(date(2013, 2, 10), date(2013, 2, 4), date(2013, 2, 10)) == Span.of(model, as_of=None, first=None, last=None)
+    assert Span(date(2013, 2, 1), date(2013, 1, 26), date(2013, 2, 1)) == Span.of(
+        model, as_of="2013-02-01", first=None, last=None
+    )
+    assert Span(date(2013, 1, 3), date(2013, 1, 1), date(2013, 1, 3)) == Span.of(
+        model, as_of="2013-01-03", first=None, last=None
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"as_of": "yesterday"}, r"--as-of is 'yesterday'; expected a day such as 2013-12-31"),
+        ({"as_of": "2014-01-01"}, r"--as-of 2014-01-01 lies outside the days of flight_delay: 2013-01-01 to 2013-02-10"),
+        ({"first": "2012-12-31"}, r"--from 2012-12-31 lies outside the days"),
+        ({"last": "2013-02-11"}, r"--to 2013-02-11 lies outside the days"),
+        ({"first": "2013-02-05", "last": "2013-02-01"}, r"--to 2013-02-01 lies before --from 2013-02-05; swap them"),
+    ],
+)
+def test_days_that_make_no_span_are_told_with_what_was_expected(asked: dict[str, str], message: str) -> None:
+    model = flights_declared().models[0]
+
+    with pytest.raises(DataError, match=message):
+        Span.of(model, **{"as_of": None, "first": None, "last": None, **asked})
+
+
+def test_the_graph_of_the_example_is_the_one_that_is_written_down(manifest: Mapping[str, Any], tmp_path: Path) -> None:
+    """Golden: who reads whom. A changed edge is a changed graph in the UI, so it should be seen in a review."""
+    with project(LakeResource(url=str(tmp_path)), flights_declared(), manifest=manifest) as whole:
+        graph = whole.defs.resolve_asset_graph()
+    found = {
+        key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
+        for key in graph.toposorted_asset_keys
+    }
+    golden = Path(__file__).parent / "golden" / "graph.json"
+
+    assert json.loads(golden.read_text(encoding="utf-8")) == found
+    assert {dg.AssetKey([MODEL, "card"])} == {
+        key for key in graph.toposorted_asset_keys if not graph.get(key).child_keys and key.path[0] == MODEL
+    }
