@@ -9,8 +9,10 @@ import dataclasses
 import functools
 import hashlib
 import json
+import shutil
 import typing
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
@@ -19,6 +21,19 @@ from polars.datatypes import DataTypeClass
 from pydantic import BaseModel
 
 _FRAME_FIELD = "data"
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredFrame:
+    """A frame that lies in a Parquet file already, which is copied as it is instead of encoded again."""
+
+    path: Path
+    frame: pl.DataFrame
+
+    @classmethod
+    def read(cls, path: Path) -> "StoredFrame":
+        """Read the file."""
+        return cls(path, pl.read_parquet(path, glob=False))
 
 
 class Hash(Protocol):
@@ -119,6 +134,8 @@ def parts_of(artifact: object) -> dict[str, pl.DataFrame | BaseModel | str]:
     """
     if isinstance(artifact, pl.LazyFrame):
         return {_FRAME_FIELD: artifact.collect()}
+    if isinstance(artifact, StoredFrame):
+        return {_FRAME_FIELD: artifact.frame}
     if isinstance(artifact, pl.DataFrame):
         return {_FRAME_FIELD: artifact}
     if isinstance(artifact, BaseModel):
@@ -170,8 +187,12 @@ def _file_name(name: str, kind: type) -> str:
     return f"{name}.txt" if kind is str else f"{name}.json"
 
 
-def write_part(part: pl.DataFrame | BaseModel | str, file: BinaryIO) -> None:
-    """Write one part to an open binary file."""
+def write_part(artifact: object, part: pl.DataFrame | BaseModel | str, file: BinaryIO) -> None:
+    """Write one part of an artifact to an open binary file."""
+    if isinstance(artifact, StoredFrame):
+        with artifact.path.open("rb") as stored:
+            shutil.copyfileobj(stored, file)
+        return
     if isinstance(part, pl.DataFrame):
         part.write_parquet(file, compression="zstd", statistics=True)
     else:

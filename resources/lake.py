@@ -215,7 +215,7 @@ class Lake:
         Raises:
             LakeError: the lake cannot be written.
         """
-        self.write(path, functools.partial(content.write_part, frame))
+        self.write(path, functools.partial(content.write_part, frame, frame))
 
     def read_frame(self, path: str) -> pl.DataFrame | None:
         """Return a frame that is not an artifact; None where there is none.
@@ -340,7 +340,7 @@ class Lake:
             names = content.file_names(artifact, parts)
             for name, part in parts.items():
                 target = names[name]
-                size, digest = self.write(f"{folder}/{target}", functools.partial(content.write_part, part))
+                size, digest = self.write(f"{folder}/{target}", functools.partial(content.write_part, artifact, part))
                 entries.append(FileEntry(name=target, bytes=size, digest=digest))
             files = tuple(entries)
         table = next((it for name in ("data", "rows") if isinstance(it := parts.get(name), pl.DataFrame)), None)

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
+from resources.content import StoredFrame
 from resources.errors import WarehouseError
 from resources.lake import Lake, LakeResource, Making
 from resources.manifest import ArtifactRef, Manifest
@@ -128,16 +128,19 @@ class Warehouse(dg.ConfigurableResource):
             "ML_ASSETS_DBT_BINDINGS": str(folder / "bindings.json"),
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         }
-        process = subprocess.Popen(
-            command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        if process.stdout is None:
-            raise WarehouseError("dbt started without an output to read.")
         lines = []
-        for line in process.stdout:
-            lines.append(line.rstrip())
-            say(line.rstrip())
-        code = process.wait()
+        with subprocess.Popen(
+            command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+            errors="replace",
+        ) as process:  # fmt: skip
+            try:
+                for line in process.stdout or ():
+                    lines.append(line.rstrip())
+                    say(line.rstrip())
+            except BaseException:
+                process.terminate()  # an interrupted run leaves no dbt behind
+                raise
+        code = process.returncode
         if not (target / "run_results.json").exists():
             tail = "\n".join(lines[-20:])
             raise WarehouseError(f"dbt ended with exit code {code} before it ran anything; it said:\n{tail}")
@@ -186,13 +189,13 @@ class Warehouse(dg.ConfigurableResource):
             )  # fmt: skip
 
         if days is None:
-            made = {"": lake.put(asset, None, pl.read_parquet(build.scratch / f"{node['name']}.parquet"), making(None))}
+            made = {"": lake.put(asset, None, StoredFrame.read(build.scratch / f"{node['name']}.parquet"), making(None))}
         else:
             folder = build.scratch / node["name"]
             made = lake.put_each(
                 asset,
                 {
-                    str(day): (pl.read_parquet(folder / f"{day}.parquet", glob=False), making(day))
+                    str(day): (StoredFrame.read(folder / f"{day}.parquet"), making(day))
                     for day in _range(*days)
                 },
             )
