@@ -81,7 +81,6 @@ class CardTable:
     rows: int | None = None
     first_day: date | None = None
     last_day: date | None = None
-    version: str | None = None
 
 
 @dataclass(frozen=True)

