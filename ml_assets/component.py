@@ -32,7 +32,8 @@ from ml_assets.stages.raw import raw_tables
 from ml_assets.stages.tables import tables
 from ml_assets.stages.training_set import training_set
 from ml_assets.stages.tuning import tuning
-from resources.environments import ROOT
+from resources.environments import ROOT, resources
+from resources.lake import LakeResource
 
 DBT_PROJECT = ROOT / "dbt_project"
 STAGES = (
@@ -105,6 +106,7 @@ class _Declared(dg.Component, Generic[D]):
     """
 
     kind: type[D]
+    declaration: D
 
     def __init__(self, declaration: D) -> None:
         self.declaration = declaration
@@ -130,11 +132,15 @@ class _Declared(dg.Component, Generic[D]):
         raise NotImplementedError
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - dagster's signature
-        """Return the assets and checks of the declaration."""
-        manifest, contracts = _prepared(DBT_PROJECT)
-        parts = definitions_of(self.declared(), manifest, contracts)
+        """Return the assets and checks of the declaration, and the resources they run on."""
+        project = _project(DBT_PROJECT)
+        parts = definitions_of(self.declared(), project.manifest, project.contracts)
         return dg.Definitions(
-            assets=parts.assets, jobs=parts.jobs, sensors=parts.sensors, schedules=parts.schedules
+            assets=parts.assets,
+            jobs=parts.jobs,
+            sensors=parts.sensors,
+            schedules=parts.schedules,
+            resources=project.resources,
         )
 
 
@@ -168,8 +174,16 @@ class DbtTables(_Declared[TablesDeclaration]):
         return Declared(tables=(self.declaration,))
 
 
+@dataclass(frozen=True)
+class _Project:
+    """What all components of a process share; Dagster merges resources of the same name only if they are the same."""
+
+    manifest: Mapping[str, Any]
+    contracts: Mapping[str, TableContract]
+    resources: Mapping[str, Any]
+
+
 @functools.lru_cache(maxsize=1)
-def _prepared(project_dir: Path) -> tuple[Mapping[str, Any], Mapping[str, TableContract]]:
-    """Return dbt's manifest and the contracts in it, read once for all components of a process."""
+def _project(project_dir: Path) -> _Project:
     manifest = read_manifest(project_dir)
-    return manifest, contracts_from_dbt(manifest)
+    return _Project(manifest, contracts_from_dbt(manifest), resources(LakeResource(), project_dir=project_dir))

@@ -3,8 +3,10 @@
 What an artifact means stays out; types come from the annotations of the assets.
 """
 
+import dataclasses
 import typing
 from collections.abc import Mapping
+from datetime import date
 
 import dagster as dg
 import polars as pl
@@ -75,7 +77,14 @@ class LakeIOManager(dg.ConfigurableIOManager):
         if context.has_asset_partitions:
             keys = context.asset_partition_keys
             artifacts = by_partition(obj, keys, asset)
-            manifests = lake.put_each(asset, {key: (part, making) for key, part in artifacts.items()})
+            windows = _windows(context)
+            manifests = lake.put_each(
+                asset,
+                {
+                    key: (part, dataclasses.replace(making, inputs=reads_of_day(making.inputs, key, windows)))
+                    for key, part in artifacts.items()
+                },
+            )
         else:
             keys = [""]
             manifests = {"": lake.put(asset, None, obj, making)}
@@ -118,6 +127,12 @@ def by_partition(obj: object, keys: typing.Sequence[str], asset: str) -> dict[st
         strange = sorted(set(obj) - set(keys))
         if strange:
             raise ValueError(f"{asset} returned partitions {strange[:5]} that were not asked for.")
+        silent = [key for key in keys if key not in obj]
+        if silent:
+            raise ValueError(
+                f"{asset} returned nothing for {', '.join(silent[:5])}; return an artifact for each of {len(keys)} "
+                "partitions, an empty one where there are no rows."
+            )
         return dict(obj)
     if len(keys) == 1:
         if isinstance(obj, pl.DataFrame) and DAY in obj.columns:
@@ -143,6 +158,41 @@ def _check_days(frame: pl.DataFrame, keys: typing.Sequence[str], asset: str) -> 
         )
 
 
+def reads_of_day(
+    reads: typing.Sequence[ArtifactRef], key: str, windows: Mapping[str, tuple[int, int]]
+) -> tuple[ArtifactRef, ...]:
+    """Return what one day of a range was made from, so that its lineage does not name every day of the run.
+
+    Args:
+        reads: what the whole step read.
+        key: the day.
+        windows: by upstream asset, the first and last day it is read for, counted from the day; what is not named
+            here, and what has no partition, counts for every day.
+    """
+
+    def reaches(ref: ArtifactRef) -> bool:
+        if ref.partition is None or ref.asset not in windows:
+            return True
+        start, end = windows[ref.asset]
+        return start <= (date.fromisoformat(ref.partition) - day).days <= end
+
+    day = date.fromisoformat(key)
+    return tuple(ref for ref in reads if reaches(ref))
+
+
+def _windows(context: dg.OutputContext) -> dict[str, tuple[int, int]]:
+    """Return how far each upstream table by day is read, as its partition mapping says; without one, its own day."""
+    node = context.step_context.job_def.asset_layer.get(context.asset_key)
+    windows = {}
+    for parent in node.parent_keys:
+        mapping = node.partition_mappings.get(parent)
+        if mapping is None:
+            windows[parent.to_user_string()] = (0, 0)
+        elif isinstance(mapping, dg.TimeWindowPartitionMapping):
+            windows[parent.to_user_string()] = (mapping.start_offset, mapping.end_offset)
+    return windows
+
+
 def _run_id(context: dg.InputContext) -> str | None:
     """Return the run; None where an input is loaded outside of one, for instance by `Definitions.load_asset_value`."""
     try:
@@ -161,6 +211,11 @@ def _wanted(context: dg.InputContext) -> list[str]:
 
 
 def _read(lake: Lake, refs: list[ArtifactRef], kind: type | None) -> object:
+    if kind is None or kind is typing.Any:
+        raise TypeError(
+            f"the parameter that takes {refs[0].asset} has no type; annotate it with what it wants, for instance "
+            "pl.LazyFrame."
+        )
     if kind is pl.LazyFrame:
         return lake.scan(refs)
     if kind is pl.DataFrame:
@@ -170,8 +225,6 @@ def _read(lake: Lake, refs: list[ArtifactRef], kind: type | None) -> object:
     if typing.get_origin(kind) in {dict, Mapping}:
         _, item = typing.get_args(kind)
         return {ref.partition: lake.get(ref, item) for ref in refs}
-    if kind is None:
-        raise TypeError("the parameter has no type; annotate it with what it wants, for instance pl.LazyFrame.")
     return lake.get(refs[0], kind)
 
 

@@ -69,8 +69,17 @@ def _hash_frame(frame: pl.DataFrame, digest: Hash) -> None:
     for array in table.to_arrow(compat_level=pl.CompatLevel.oldest()).itercolumns():
         for chunk in array.chunks:
             _hash_array(chunk, digest)
-    for name in [name for name, dtype in schema if isinstance(dtype, pl.List)]:
-        _hash_frame(frame.select(pl.col(name).explode(empty_as_null=False, keep_nulls=False)), digest)
+    for column in [column for name, dtype in schema for column in _lists_in(pl.col(name), dtype)]:
+        _hash_frame(frame.select(column.explode(empty_as_null=False, keep_nulls=False)), digest)
+
+
+def _lists_in(column: pl.Expr, dtype: pl.DataType | DataTypeClass) -> Iterator[pl.Expr]:
+    """Yield the lists of a column, and those inside its structs; their elements are hashed as columns of their own."""
+    if isinstance(dtype, pl.List):
+        yield column
+    elif isinstance(dtype, pl.Struct):
+        for field in dtype.fields:
+            yield from _lists_in(column.struct.field(field.name), field.dtype)
 
 
 @functools.lru_cache(maxsize=256)

@@ -11,7 +11,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -407,11 +407,7 @@ class Lake:
             if entry is None:
                 raise CorruptArtifactError(f"{ref} has no file '{file}' in its manifest; {kind.__name__} wants it.")
             data = self.read(f"{folder}/{file}")
-            if (digest := _digest(data)) != entry.digest:
-                raise CorruptArtifactError(
-                    f"{folder}/{file} is damaged: {entry.bytes} bytes with digest {entry.digest} were written, "
-                    f"{len(data)} bytes with {digest} were read. Materialize {ref.asset} again."
-                )
+            _check(ref, f"{folder}/{file}", entry, data)
             try:
                 parts[name] = content.read_part(hint, data)
             except (ValidationError, pl.exceptions.PolarsError) as error:
@@ -419,15 +415,42 @@ class Lake:
         self._reads.append(ref)
         return content.assemble(kind, parts)
 
-    def files(self, refs: Iterable[ArtifactRef], name: str = "data.parquet") -> list[str]:
-        """Return the paths of one file of several artifacts, and note that they were read."""
-        refs = list(refs)
-        self._reads.extend(refs)
-        return [f"{self.directory(ref)}/{name}" for ref in refs]
-
     def scan(self, refs: Sequence[ArtifactRef]) -> pl.LazyFrame:
-        """Return the frames of several artifacts as one lazy frame, in the order given."""
-        return pl.scan_parquet(self.files(refs), storage_options=self.polars_options(), glob=False)
+        """Return the frames of several artifacts as one lazy frame, in the order given.
+
+        Polars names no file when one is damaged, so each is checked first: on a disk by its digest, which costs a
+        tenth of decoding it; on an object store, which watches its bytes itself, by its size.
+
+        Raises:
+            MissingArtifactError: an artifact does not exist.
+            CorruptArtifactError: a file is missing or damaged.
+        """
+        with self._pool(len(refs)) as each:
+            paths = each(self._whole_frame, refs)
+        self._reads.extend(refs)
+        return pl.scan_parquet(paths, storage_options=self.polars_options(), glob=False)
+
+    def _whole_frame(self, ref: ArtifactRef) -> str:
+        """Return the path of an artifact's one Parquet file, which is as it was written."""
+        path = f"{self.directory(ref)}/data.parquet"
+        entry = next((entry for entry in self.manifest(ref).files if entry.name == "data.parquet"), None)
+        if entry is None:
+            raise CorruptArtifactError(f"{ref} has no file 'data.parquet' in its manifest; a frame wants it.")
+        if self.protocol == "file":
+            _check(ref, path, entry, self.read(path))
+        elif (size := self._size(path)) != entry.bytes:
+            raise CorruptArtifactError(
+                f"{path} is damaged: {entry.bytes} bytes were written, {size} are there. Materialize {ref.asset} again."
+            )
+        return path
+
+    def _size(self, path: str) -> int:
+        try:
+            return int(self.fs.info(path)["size"])
+        except FileNotFoundError as error:
+            raise MissingArtifactError(f"there is no object {path} in the lake.") from error
+        except OSError as error:
+            raise LakeError(self._cannot("read", path, error)) from error
 
     def polars_options(self) -> dict[str, str] | None:
         """Return polars' own storage options for this lake; None where its defaults do."""
@@ -477,6 +500,19 @@ def _digest(data: bytes) -> str:
     digest = content.new_hash()
     digest.update(data)
     return digest.hexdigest()
+
+
+def _check(ref: ArtifactRef, path: str, entry: FileEntry, data: bytes) -> None:
+    """Compare a file with what its manifest says of it.
+
+    Raises:
+        CorruptArtifactError: they differ.
+    """
+    if (digest := _digest(data)) != entry.digest:
+        raise CorruptArtifactError(
+            f"{path} is damaged: {entry.bytes} bytes with digest {entry.digest} were written, "
+            f"{len(data)} bytes with {digest} were read. Materialize {ref.asset} again."
+        )
 
 
 def _walk(root: str, prefix: str) -> Iterator[str]:

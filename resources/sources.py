@@ -47,11 +47,8 @@ class Source:
 
     def _bytes(self) -> bytes:
         try:
-            if self.file.startswith("package://"):
-                data = _in_package(self.file).read_bytes()
-            else:
-                with fsspec.open(self.file, "rb") as file:
-                    data = file.read()
+            is_packaged = self.file.startswith("package://")
+            data = _in_package(self.file).read_bytes() if is_packaged else self._fetched()
             if not self.file.endswith(".zip"):
                 return data
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -63,6 +60,13 @@ class Source:
             raise SourceError(f"source file {self.file} does not exist; correct 'file' in its declaration.") from error
         except (OSError, zipfile.BadZipFile) as error:
             raise SourceError(f"source file {self.file} cannot be read: {error}. Fetch it again.") from error
+
+    def _fetched(self) -> bytes:
+        try:
+            with fsspec.open(self.file, "rb") as file:
+                return bytes(file.read())
+        except (ValueError, ImportError) as error:  # a protocol that fsspec does not know or has no driver for
+            raise SourceError(f"source file {self.file} cannot be read: {error}. Correct 'file'.") from error
 
     def _parquet(self, data: bytes) -> pl.DataFrame:
         try:

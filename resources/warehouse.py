@@ -189,15 +189,13 @@ class Warehouse(dg.ConfigurableResource):
             )  # fmt: skip
 
         if days is None:
-            made = {"": lake.put(asset, None, StoredFrame.read(build.scratch / f"{node['name']}.parquet"), making(None))}
+            whole = StoredFrame.read(build.scratch / f"{node['name']}.parquet")
+            made = {"": lake.put(asset, None, whole, making(None))}
         else:
             folder = build.scratch / node["name"]
             made = lake.put_each(
                 asset,
-                {
-                    str(day): (StoredFrame.read(folder / f"{day}.parquet"), making(day))
-                    for day in _range(*days)
-                },
+                {str(day): (StoredFrame.read(folder / f"{day}.parquet"), making(day)) for day in _range(*days)},
             )
         published[model] = {key: m.ref for key, m in made.items()}
         return made

@@ -188,7 +188,7 @@ def project(lake: LakeResource, declared: Declared, **building: Any) -> Iterator
 
 
 def failure(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
-    """Return the step that failed first and the message a person sees, from the innermost error.
+    """Return the step that failed first, and the message of the error that its code raised.
 
     Raises:
         AssertionError: nothing failed.
@@ -197,6 +197,6 @@ def failure(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
     assert failed, "no step failed"
     error = failed[0].step_failure_data.error
     assert error is not None
-    while error.cause is not None:
+    while error.cls_name.startswith("Dagster") and error.cause is not None:
         error = error.cause
     return str(failed[0].step_key), error.message

@@ -83,6 +83,16 @@ def test_manifests_say_which_code_made_what_and_in_which_run(lake: Lake) -> None
     assert 1 == len({manifest.environment for manifest in found.values()})
 
 
+def test_a_day_of_a_run_over_many_names_only_the_days_it_was_made_from(lake: Lake) -> None:
+    def read(stage: str, day: str) -> set[tuple[str, str | None]]:
+        return {(ref.asset, ref.partition) for ref in lake.manifest(lake.find(f"{MODEL}/{stage}", day)).inputs}
+
+    assert {("tables/flight_features", "2013-01-20")} == read("features", "2013-01-20")
+    assert {("tables/flight_outcomes", f"2013-01-{n}") for n in range(16, 21)} == read("labels", "2013-01-20")
+    assert {(f"{MODEL}/features", "2013-02-05"), (f"{MODEL}/model", None)} == read("predictions", "2013-02-05")
+    assert {(f"{MODEL}/predictions", "2013-02-05"), (f"{MODEL}/model", None)} == read("drift", "2013-02-05")
+
+
 def test_the_training_set_holds_the_windows_that_were_declared(lake: Lake) -> None:
     kept: TrainingSet = lake.get(lake.find(f"{MODEL}/training_set"), TrainingSet)
     windows = {window.split: window for window in kept.summary.windows}
@@ -276,7 +286,7 @@ def test_another_task_is_a_declaration_on_the_same_tables(
 
     declared = flights_declared(task=task, days=FLOWN, gate={"margin": 0.0, "minimum_rows": 100})
     with project(LakeResource(url=str(own_flown)), declared, manifest=manifest) as whole:
-        said = whole.run()
+        said = whole.run(first=PREDICTED[-1])
 
     assert ["raw: up to date", "tables: up to date"] == said[:2]
     assert tables == files_of(lake, "artifacts/tables")

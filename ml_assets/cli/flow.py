@@ -15,10 +15,10 @@ from dagster._core.storage.tags import (
 )
 from pydantic import JsonValue
 
+from ml_assets.component import DBT_PROJECT, read_manifest
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.declaration import Declared, ModelDeclaration
-from ml_assets.definitions import DBT_PROJECT, read_manifest
 from ml_assets.provenance import Wanted, out_of_date, reads_of
 from ml_assets.stages.common import days_between
 from ml_assets.stages.raw import source_of

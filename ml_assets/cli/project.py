@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from ml_assets.definitions import DBT_PROJECT
+from ml_assets.component import DBT_PROJECT
 from resources.dbt import prepare_manifest
 from resources.environments import ROOT
 

@@ -287,6 +287,35 @@ def test_a_damaged_file_is_named_and_not_used(lake: Lake, name: str, damage: str
         lake.get(ref, Study)
 
 
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "empty"])
+def test_a_damaged_day_among_many_is_named(folder: Lake, damage: str) -> None:
+    refs = [put(folder, frame(n), partition=f"2013-01-0{n}").ref for n in (1, 2, 3)]
+    path = f"{folder.directory(refs[1])}/data.parquet"
+    data = folder.read(path)
+    middle = len(data) // 2
+    flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+    overwrite(folder, path, {"flipped": flipped, "truncated": data[:-3], "empty": b""}[damage])
+
+    with pytest.raises(CorruptArtifactError, match=rf"{path} is damaged: .* Materialize shop/orders again"):
+        folder.scan(refs)
+
+
+def test_a_day_cut_short_on_an_object_store_is_named(lake: Lake) -> None:
+    refs = [put(lake, frame(n), partition=f"2013-01-0{n}").ref for n in (1, 2)]
+    path = f"{lake.directory(refs[1])}/data.parquet"
+    overwrite(lake, path, lake.read(path)[:-3])
+
+    with pytest.raises(CorruptArtifactError, match=rf"{path} is damaged: .* Materialize shop/orders again"):
+        lake.scan(refs)
+
+
+def test_an_artifact_without_a_frame_is_not_read_as_one_of_many(folder: Lake) -> None:
+    refs = [put(folder, study(story=story), partition=story).ref for story in ("one", "two")]
+
+    with pytest.raises(CorruptArtifactError, match=r"has no file 'data\.parquet' in its manifest; a frame wants it"):
+        folder.scan(refs)
+
+
 def test_a_missing_file_is_named(lake: Lake) -> None:
     ref = put(lake, study()).ref
     lake.fs.rm(f"{lake.directory(ref)}/story.txt")

@@ -1,0 +1,104 @@
+"""The same work as `benchmarks.plain`, as runs of the Dagster graph into a lake; what `benchmarks.overhead` measures.
+
+Raw tables, dbt, features and labels stay out; the lake (`ML_ASSETS_LAKE`) holds what they made.
+"""
+
+import argparse
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "500")
+
+import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from ml_assets.cli.progress import Progress
+from ml_assets.cli.project import instance
+from ml_assets.contracts.artifacts import Model
+from ml_assets.declaration import read_all
+from ml_assets.definitions import DEFS, build
+from resources.lake import LakeResource
+
+TRAINING = ("training_set", "importances", "tuning", "model", "evaluation", "champion")
+MONITORING = ("predictions", "drift", "performance")
+PRELOAD = (
+    "benchmarks.orchestrated", "lightgbm", "matplotlib.figure", "ml_assets.logic.plots", "optuna", "pandera.polars",
+    "pyarrow.parquet", "scipy.special",
+)  # fmt: skip
+PROCESSES = 2
+
+
+def _job(executor: dg.ExecutorDefinition) -> dg.JobDefinition:
+    progress = Progress(Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
+    return build(executor=executor, loggers=progress.loggers()).resolve_implicit_global_asset_job_def()
+
+
+def in_process() -> dg.JobDefinition:
+    """Return the graph with all steps in one process."""
+    return _job(dg.in_process_executor)
+
+
+def spawn() -> dg.JobDefinition:
+    """Return the graph with a fresh Python for each step."""
+    return _job(dg.multiprocess_executor.configured({"max_concurrent": PROCESSES, "start_method": {"spawn": {}}}))
+
+
+def forkserver() -> dg.JobDefinition:
+    """Return the graph with a fork of a process that has imported everything for each step."""
+    method = {"forkserver": {"preload_modules": [*PRELOAD]}}
+    return _job(dg.multiprocess_executor.configured({"max_concurrent": PROCESSES, "start_method": method}))
+
+
+EXECUTORS: Mapping[str, Callable[[], dg.JobDefinition]] = {
+    "in_process": in_process, "spawn": spawn, "forkserver": forkserver,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Run training, then monitoring over the test window; print the hash of the model's text."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("model")
+    parser.add_argument("as_of", type=date.fromisoformat)
+    parser.add_argument("--executor", choices=[*EXECUTORS], default="in_process")
+    arguments = parser.parse_args()
+    name, as_of = arguments.model, arguments.as_of
+    first = as_of - timedelta(days=read_all(DEFS).model(name).split.test_days - 1)
+    config = {"ops": {f"{name}__training_set": {"config": {"as_of": str(as_of)}}}}
+    days = {ASSET_PARTITION_RANGE_START_TAG: str(first), ASSET_PARTITION_RANGE_END_TAG: str(as_of)}
+    run = _runner(arguments.executor)
+    run([dg.AssetKey([name, stage]) for stage in TRAINING], config, {})
+    run([dg.AssetKey([name, stage]) for stage in MONITORING], {}, days)
+    lake = LakeResource().open()
+    booster = lake.get(lake.find(f"{name}/model"), Model).booster
+    print(hashlib.blake2b(booster.encode(), digest_size=16).hexdigest())
+
+
+def _runner(executor: str) -> Callable[[Sequence[dg.AssetKey], Mapping[str, Any], Mapping[str, str]], None]:
+    job = in_process() if executor == "in_process" else None
+
+    def run(keys: Sequence[dg.AssetKey], config: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        whole = {"loggers": {"console": {}}, **config}
+        with instance() as found:
+            if job is not None:
+                job.execute_in_process(instance=found, asset_selection=[*keys], run_config=whole, tags={**tags})
+                return
+            # The name that child processes import, which `__main__` is not.
+            from benchmarks import orchestrated
+
+            target = dg.reconstructable(getattr(orchestrated, executor))
+            with dg.execute_job(
+                target, instance=found, asset_selection=[*keys], run_config=whole, tags={**tags}, raise_on_error=True
+            ) as result:
+                if not result.success:
+                    raise SystemExit(1)
+
+    return run
+
+
+if __name__ == "__main__":
+    main()

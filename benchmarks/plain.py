@@ -1,0 +1,220 @@
+"""The ML work of one model as a plain script: no Dagster, no lake, no manifests; what `benchmarks.overhead` measures.
+
+Reading raw data and building features stays out; their files are given.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+from datetime import date, timedelta
+from pathlib import Path
+
+# LightGBM's threads otherwise spin while they wait, and two of them on busy cores cost up to 500 times as much.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import polars as pl
+
+from ml_assets.contracts.artifacts import Feature
+from ml_assets.contracts.from_dbt import contracts_from_dbt
+from ml_assets.contracts.table import TableContract
+from ml_assets.declaration import FeaturesFrom, ModelDeclaration, read_all
+from ml_assets.logic.champion import judge
+from ml_assets.logic.drift import DriftLimits, importance_weights, measure_drift, sketch_reference
+from ml_assets.logic.evaluation import evaluate
+from ml_assets.logic.importances import measure_importances
+from ml_assets.logic.model import fit, predict
+from ml_assets.logic.performance import measure_performance
+from ml_assets.logic.plots import (
+    drift_history_plot,
+    drift_plot,
+    evaluation_plots,
+    importance_plot,
+    performance_plot,
+    tuning_plot,
+)
+from ml_assets.logic.predictions import score_rows
+from ml_assets.logic.training_set import assemble_training_set
+from ml_assets.logic.tuning import tune
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> None:
+    """Do the work on the files that a JSON file names, write the results to a folder, print the model's hash."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("model")
+    parser.add_argument("files", type=Path, help="JSON: features and labels, each a file by day")
+    parser.add_argument("out", type=Path, help="folder for the results")
+    arguments = parser.parse_args()
+    declared = read_all(ROOT / "ml_assets" / "defs").model(arguments.model)
+    manifest = json.loads((ROOT / "dbt_project" / "target" / "manifest.json").read_bytes())
+    table = contracts_from_dbt(manifest)[declared.features.table]
+    files: dict[str, dict[str, str]] = json.loads(arguments.files.read_text(encoding="utf-8"))
+    as_of = date.fromisoformat(max(files["features"]))
+    booster = work(declared, chosen(declared.features, table), files, as_of, arguments.out)
+    print(hashlib.blake2b(booster.encode(), digest_size=16).hexdigest())
+
+
+def chosen(wanted: FeaturesFrom, table: TableContract) -> tuple[Feature, ...]:
+    """Return the model's features, in the order of their table's contract."""
+    return tuple(
+        Feature(
+            name=c.name, dtype=str(c.dtype), is_categorical=c.is_categorical, unit=c.unit, description=c.description
+        )
+        for c in table.columns
+        if (c.name in wanted.columns if wanted.columns is not None else c.role == "feature")
+        and c.name not in wanted.exclude
+    )
+
+
+def work(
+    declared: ModelDeclaration,
+    features: tuple[Feature, ...],
+    files: dict[str, dict[str, str]],
+    as_of: date,
+    out: Path,
+) -> str:
+    """Train, evaluate, predict and watch; return the model's text."""
+    key, threads = declared.features.key, declared.training.threads
+    data = assemble_training_set(
+        pl.scan_parquet([*files["features"].values()], glob=False),
+        pl.scan_parquet([*files["labels"].values()], glob=False),
+        model=declared.name,
+        task=declared.task,
+        target=declared.labels.target,
+        key=key,
+        event_time=declared.features.event_time,
+        prediction_time=declared.features.prediction_time,
+        known_time=declared.labels.known_time,
+        feature_list=features,
+        as_of=as_of,
+        **declared.split.model_dump(),
+    )
+    data.rows.write_parquet(out / "training_set.parquet")
+
+    importances = measure_importances(
+        data,
+        seed=declared.seed,
+        metric=declared.metric,
+        threads=threads,
+        rows=declared.importances.rows,
+        folds=declared.importances.folds,
+    )
+    importance_plot(importances)
+    importances.table.write_parquet(out / "importances.parquet")
+
+    tuning = tune(
+        data,
+        features=importances.summary.kept,
+        metric=declared.tuning_metric,
+        trials=declared.tuning.trials,
+        seed=declared.seed,
+        threads=threads,
+        device=declared.training.device,
+        fixed=declared.tuning.fixed,
+        rounds=declared.tuning.max_rounds,
+        early_stopping=declared.tuning.early_stopping_rounds,
+        seconds=declared.tuning.seconds,
+    )
+    tuning_plot(tuning)
+    tuning.trials.write_parquet(out / "trials.parquet")
+
+    model = fit(
+        data,
+        features=tuning.best.features,
+        parameters=tuning.best.parameters,
+        rounds=tuning.best.rounds,
+        seed=declared.seed,
+        threads=threads,
+        device=declared.training.device,
+        unseen=declared.training.unseen,
+        reference=data.rows.clear(),
+    )
+    train = data.part("train")
+    scores = predict(model.booster, model.spec, train, threads=threads)
+    weights = importance_weights(importances.table, [feature.name for feature in model.spec.features])
+    reference = sketch_reference(train, features=model.spec.features, score=scores["score"], days=train["day"])
+    (out / "model.txt").write_text(model.booster, encoding="utf-8")
+    (out / "model.json").write_text(model.spec.model_dump_json(), encoding="utf-8")
+    reference.write_parquet(out / "reference.parquet")
+
+    test = data.part("test")
+    evaluation = evaluate(
+        rows=test,
+        scores=predict(model.booster, model.spec, test, threads=threads),
+        train=train,
+        summary=data.summary,
+        model_name=declared.name,
+        model_version="",
+        training_set_version="",
+        metric=declared.metric,
+        slices=declared.evaluation.slices,
+        baseline_rates=declared.evaluation.baselines,
+        seed=declared.seed,
+        champion_scores=None,
+        champion_version=None,
+        champion_cannot_score=None,
+        replicates=declared.evaluation.replicates,
+        threads=threads,
+    )
+    evaluation_plots(evaluation, classes=data.summary.classes)
+    (out / "evaluation.json").write_text(evaluation.summary.model_dump_json(), encoding="utf-8")
+    evaluation.slices.write_parquet(out / "slices.parquet")
+    judge(
+        evaluation.summary,
+        margin=declared.gate.margin,
+        minimum_rows=declared.gate.minimum_rows,
+        bounds={},
+        slices=evaluation.slices,
+    )
+
+    days = [str(as_of - timedelta(days=n)) for n in reversed(range(declared.split.test_days))]
+    rows = pl.read_parquet([files["features"][day] for day in days], glob=False)
+    labels = pl.read_parquet([files["labels"][day] for day in days], glob=False)
+    limits = DriftLimits(**declared.drift.model_dump())
+    drift, performance = [], []
+    for day in days:
+        part = rows.filter(pl.col("day").cast(pl.String) == day)
+        scored = score_rows(
+            part,
+            model.spec,
+            model_version="",
+            scores=predict(model.booster, model.spec, part, threads=threads),
+            key=key,
+            prediction_time=declared.features.prediction_time,
+            features_version="",
+        )
+        scored.write_parquet(out / f"predictions-{day}.parquet")
+        drift.append(
+            measure_drift(
+                scored.unnest("features"),
+                reference,
+                weights=weights,
+                limits=limits,
+                model=declared.name,
+                model_version="",
+                day=day,
+            )
+        )
+        drift[-1].table.write_parquet(out / f"drift-{day}.parquet")
+        performance.append(
+            measure_performance(
+                scored,
+                labels,
+                model=declared.name,
+                task=declared.task,
+                key=key,
+                target=declared.labels.target,
+                day=day,
+            )
+        )
+        (out / f"performance-{day}.json").write_text(performance[-1].summary.model_dump_json(), encoding="utf-8")
+    drift_plot(drift[-1])
+    drift_history_plot([one.summary for one in drift])
+    performance_plot([one.summary for one in performance], declared.metric)
+    return model.booster
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""The code location as Dagster loads it: what it imports, what it shares, and that declared models come out whole."""
+
+import gc
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from ml_assets.component import STAGES
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.declaration import Declared, read_all
+from ml_assets.definitions import DEFS, build, read_manifest
+
+HEAVY = ("dbt", "dagster_dbt", "duckdb", "kubernetes", "lightgbm", "matplotlib", "optuna", "pandas", "pandera",
+         "pyarrow", "s3fs", "scipy", "sklearn")  # fmt: skip
+
+
+def copies(declared: Declared, *names: str) -> Declared:
+    """Return a project with the first model declared under other names."""
+    models = tuple(declared.models[0].model_copy(update={"name": name}) for name in names)
+    return Declared(models=models, raw=declared.raw, tables=declared.tables)
+
+
+def models_in(defs: dg.Definitions) -> dict[str, set[str]]:
+    """Return the stages of each model in a code location."""
+    found: dict[str, set[str]] = {}
+    for key in defs.resolve_asset_graph().get_all_asset_keys():
+        if key.path[0] not in {"raw", "tables"}:
+            found.setdefault(key.path[0], set()).add(key.path[1])
+    return found
+
+
+@pytest.mark.usefixtures("manifest")
+def test_loading_the_code_location_imports_no_heavy_library() -> None:
+    code = (
+        "import json, sys; from ml_assets.definitions import defs; defs().get_repository_def().load_all_definitions();"
+        f"print(json.dumps([name for name in {HEAVY} if name in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert json.loads(done.stdout) == []
+
+
+def test_every_declared_model_has_every_stage(manifest: Mapping[str, Any]) -> None:
+    declared = copies(read_all(DEFS), "one", "two", "three")
+    stages = {factory.__name__ for factory in STAGES}
+
+    assert models_in(build(declared=declared, manifest=manifest)) == {"one": stages, "two": stages, "three": stages}
+
+
+def test_models_of_the_same_days_and_tables_share_partitions_and_column_schemas(manifest: Mapping[str, Any]) -> None:
+    graph = build(declared=copies(read_all(DEFS), "one", "two"), manifest=manifest).resolve_asset_graph()
+    one, two = (graph.get(dg.AssetKey([name, "features"])) for name in ("one", "two"))
+
+    assert one.partitions_def is two.partitions_def
+    assert one.metadata["dagster/column_schema"] == two.metadata["dagster/column_schema"]
+    assert one.code_version == two.code_version
+
+
+def test_building_leaves_the_garbage_collector_as_it_was(manifest: Mapping[str, Any]) -> None:
+    declared = read_all(DEFS)
+    build(declared=declared, manifest=manifest)
+    assert gc.isenabled()
+
+    gc.disable()
+    try:
+        build(declared=declared, manifest=manifest)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_a_build_that_fails_turns_the_garbage_collector_on_again() -> None:
+    with pytest.raises(DataError):
+        build(declared=read_all(DEFS), manifest={"nodes": {}, "sources": {}})
+
+    assert gc.isenabled()
+
+
+def test_all_models_whose_tables_have_no_contract_are_named_at_once(manifest: Mapping[str, Any]) -> None:
+    wrong = [
+        model.model_copy(update={"features": model.features.model_copy(update={"table": f"nothing_for_{model.name}"})})
+        for model in copies(read_all(DEFS), "one", "two").models
+    ]
+
+    with pytest.raises(
+        ContractError, match=r"(?s)'one' wants table nothing_for_one.*'two' wants table nothing_for_two"
+    ):
+        build(declared=Declared(models=tuple(wrong)), manifest=manifest)
+
+
+def test_a_manifest_that_was_never_prepared_is_named_with_the_command_that_prepares_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"manifest\.json is missing; prepare it with: ml-assets parse"):
+        read_manifest(tmp_path)

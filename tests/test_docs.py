@@ -1,0 +1,232 @@
+"""What README and CONTRIBUTING say, held against the code: commands, declarations, examples, paths and links."""
+
+import argparse
+import re
+import shlex
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+
+from ml_assets.cli.flow import CARD, INPUTS, MONITORING, TRAINING
+from ml_assets.cli.main import parser
+from ml_assets.cli.summary import text_of
+from ml_assets.component import STAGES
+from ml_assets.contracts.from_dbt import contracts_from_dbt
+from ml_assets.contracts.table import Role
+from ml_assets.declaration import ModelDeclaration, read_declaration
+from ml_assets.stages.common import ModelPlan
+
+ROOT = Path(__file__).parent.parent
+PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+README, CONTRIBUTING, CHANGELOG = ((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+TEXTS = dict(zip(PAGES, (README, CONTRIBUTING, CHANGELOG), strict=True))
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the fenced blocks of a language, without the indentation of a list they stand in."""
+    found = re.finditer(rf"^( *)```{language}\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)
+    return [re.sub(rf"^{match[1]}", "", match[2], flags=re.MULTILINE) for match in found]
+
+
+def without_blocks(text: str) -> str:
+    return re.sub(r"^ *```.*?^ *```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def quoted(text: str) -> list[str]:
+    """Return what stands in backticks outside of blocks, over line ends too."""
+    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", without_blocks(text))]
+
+
+def commands(text: str) -> list[list[str]]:
+    """Return every command line that a page quotes, as words, without comments and the optional's brackets."""
+    lines = [line for block in blocks(text, "sh") for line in block.splitlines()] + quoted(text)
+    return [words for line in lines if (words := shlex.split(re.sub(r"[\[\]]", "", line), comments=True))]
+
+
+def ours(text: str) -> list[list[str]]:
+    return [words[1:] for words in commands(text) if words[0].removeprefix(".venv/bin/") == "ml-assets" and words[1:]]
+
+
+def subcommands() -> Mapping[str, argparse.ArgumentParser]:
+    action = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_quoted_command_is_one_that_the_command_line_takes(page: str) -> None:
+    for words in ours(TEXTS[page]):
+        assert parser().parse_args(words)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_quoted_make_target_is_in_the_makefile(page: str) -> None:
+    asked = {words[1] for words in commands(TEXTS[page]) if words[0] == "make" and len(words) > 1}
+
+    assert asked - targets() == set()
+
+
+def test_every_command_and_each_of_its_options_stands_in_the_readme() -> None:
+    text = " ".join(" ".join(words) for words in ours(README)) + " ".join(quoted(README))
+    options = {
+        f"{name} {option}"
+        for name, command in subcommands().items()
+        for action in command._actions
+        for option in action.option_strings
+        if option.startswith("--") and option != "--help"
+    }
+
+    assert {words[0] for words in ours(README)} == set(subcommands())
+    assert {option for option in options if option.split()[1] not in text} == set()
+
+
+def test_the_arguments_of_the_short_demo_are_those_of_run_and_the_same_everywhere() -> None:
+    written = [
+        match
+        for text in (README, *((ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", ".ci/run")))
+        for match in re.findall(r'(?:DEMO_ARGS|short)="(--[^"]+)"', text)
+    ]
+
+    assert len(written) >= 3
+    assert len(set(written)) == 1
+    assert parser().parse_args(["run", "flight_delay", *written[0].split()]).as_of
+
+
+def test_the_clean_clone_check_is_executable_and_calls_the_readmes_two_commands() -> None:
+    script = ROOT / ".ci" / "run"
+    text = script.read_text(encoding="utf-8")
+
+    assert script.stat().st_mode & 0o111
+    assert [text.count(f"\nmake {target}") for target in ("test", "demo")] == [1, 2]
+
+
+def test_the_readmes_declaration_fits_the_projects_own_tables(manifest: Mapping[str, Any]) -> None:
+    declaration = read_declaration(blocks(README, "yaml")[0], where="README.md")
+
+    assert isinstance(declaration, ModelDeclaration)
+    plan = ModelPlan.of(declaration, contracts_from_dbt(manifest))
+    assert plan.labels_table.column(declaration.labels.target).role == "label"
+
+
+def test_the_readmes_contract_uses_types_and_roles_that_are_read() -> None:
+    (model,) = yaml.safe_load(blocks(README, "yaml")[1])["models"]
+    node = {
+        "resource_type": "model", "unique_id": "model.m", "name": model["name"], "config": model["config"],
+        "columns": {column["name"]: column for column in model["columns"]},
+    }  # fmt: skip
+    contract = contracts_from_dbt({"nodes": {"model.m": node}, "sources": {}})["order_features"]
+
+    assert {column.role for column in contract.columns} <= set(get_args(Role))
+    assert [column.name for column in contract.with_role("feature")] == ["warehouse", "items"]
+    assert contract.key == ("order_id",)
+
+
+def test_the_example_of_calling_an_asset_runs_as_it_stands(manifest: Mapping[str, Any]) -> None:
+    assert manifest["nodes"]
+    (example,) = blocks(CONTRIBUTING, "python")
+
+    exec(compile(example, "CONTRIBUTING.md", "exec"), {})  # noqa: S102 - the example is this project's own
+
+
+def test_the_summary_shown_has_the_parts_of_the_real_one() -> None:
+    shown = blocks(README, "text")[0]
+    real = text_of(
+        {
+            "model": "m", "as_of": "2013-12-31", "rows": {"train": 1}, "left_out": {"no label yet": 1},
+            "metrics": {"roc_auc": {"value": 0.7, "low": 0.6, "high": 0.8}}, "baselines": {},
+            "verdict": {"action": "promote", "challenger": "a" * 32, "number": 1, "reasons": ["it is better"]},
+            "predicted": {"first": "2013-11-01", "last": "2013-12-31", "rows": 2, "labelled": 1},
+            "drift": {"days": 1, "over": 1, "days_over": ["2013-12-31"], "last": "over"},
+            "card": "lake/card.html", "lake": "lake", "seconds": 1.0,
+        }
+    )  # fmt: skip
+
+    def parts(text: str) -> list[str]:
+        return re.findall(r"^  (\w+)  ", text, re.MULTILINE)
+
+    assert parts(real) == parts(shown)
+
+
+def test_every_stage_is_in_the_readmes_flow_and_made_by_run() -> None:
+    names = {factory.__name__ for factory in STAGES}
+
+    assert names == {*INPUTS, *TRAINING, *MONITORING, *CARD}
+    assert {name for name in names if name not in blocks(README, "")[0]} == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_of_this_project_that_a_page_names_exists(page: str) -> None:
+    tops = tuple(f"{name}/" for name in ("ml_assets", "resources", "sensors", "dbt_project", "tests", ".ci"))
+    paths = [path for path in quoted(TEXTS[page]) if re.fullmatch(r"[\w./-]+", path) and path.startswith(tops)]
+    missing = {path for path in paths if not (ROOT / path).exists()}
+
+    assert missing - {"ml_assets/defs/flight_minutes/defs.yaml"} == set()  # the one the reader is to write
+
+
+def test_the_layout_names_real_paths_and_leaves_no_part_of_the_code_out() -> None:
+    listed = {line.split()[0].rstrip("/") for line in blocks(CONTRIBUTING, "text")[0].splitlines()}
+    packages = {
+        f"ml_assets/{path.name}"
+        for path in (ROOT / "ml_assets").iterdir()
+        if path.suffix == ".py" or any(path.glob("**/*.py")) or any(path.glob("**/*.yaml"))
+    } - {"ml_assets/__init__.py"}
+
+    assert {path for path in listed if not (ROOT / path).exists()} == set()
+    assert packages - listed == set()
+
+
+def test_the_six_floors_are_those_that_the_linter_checks() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    checked = next(c["layers"] for c in settings["tool"]["importlinter"]["contracts"] if c["type"] == "layers")
+    written = [re.split(r"   +", line)[0] for line in blocks(CONTRIBUTING, "text")[1].splitlines()]
+
+    assert [" | ".join(re.split(r" *\| *", line)) for line in checked] == [
+        " | ".join(re.split(r" *\| *", line)) for line in written
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_to_a_file_and_a_heading_that_are_there(page: str) -> None:
+    links = re.findall(r"\]\(([^)]+)\)", without_blocks(TEXTS[page]))
+
+    for link in links:
+        path, _, anchor = link.partition("#")
+        target = ROOT / path if path else ROOT / page
+        assert target.is_file(), link
+        headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+        slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert not anchor or anchor in slugs, link
+
+
+def test_every_setting_that_the_code_reads_from_the_environment_stands_in_the_readme() -> None:
+    code = [path for top in ("ml_assets", "resources", "dbt_project") for path in (ROOT / top).rglob("*.*")]
+    read = {
+        name
+        for path in code
+        if path.suffix in {".py", ".sql", ".yml"} and "target" not in path.relative_to(ROOT).parts
+        for name in re.findall(r"\bML_ASSETS_[A-Z_]+", path.read_text(encoding="utf-8"))
+    }
+
+    assert read - set(quoted(README)) == {"ML_ASSETS_DBT_BINDINGS"}  # set for dbt by the warehouse, not by a person
+
+
+def test_the_changelog_begins_with_the_version_of_this_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    assert re.findall(r"^## (\S+)", CHANGELOG, re.MULTILINE)[0] == project["version"]
+
+
+def test_the_licence_is_the_one_that_the_project_declares() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+    assert project["license"] == "Apache-2.0"
+    assert re.search(r"Apache License\s+Version 2\.0, January 2004", text)
+    assert text.rstrip().endswith("limitations under the License.")
