@@ -85,9 +85,17 @@ def _cut(lake: Path, day: date, days: int) -> Iterator[Path]:
     def others(_: str, names: list[str]) -> set[str]:
         return {name for name in names if _is_day(name) and name not in kept}
 
-    with tempfile.TemporaryDirectory(prefix="one-day-", dir=lake.parent) as name:
-        shutil.copytree(lake, Path(name) / "lake", copy_function=os.link, ignore=others)
+    with tempfile.TemporaryDirectory(prefix="one-day-") as name:
+        shutil.copytree(lake, Path(name) / "lake", copy_function=_link, ignore=others)
         yield Path(name)
+
+
+def _link(source: str, target: str) -> None:
+    """Make a hard link, or a copy where the temporary folder is on another disk."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _is_day(name: str) -> bool:

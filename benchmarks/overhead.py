@@ -45,7 +45,7 @@ def main() -> None:
     plain: list[Took] = []
     dagster: list[Took] = []
     for number in range(arguments.repeat):
-        plain.append(_plain(arguments.lake, arguments.model, inputs))
+        plain.append(_plain(arguments.model, inputs))
         dagster.append(_orchestrated(arguments.lake, arguments.model, as_of, "in_process"))
         print(
             f"run {number + 1}: script {plain[-1].seconds:.1f} s, Dagster {dagster[-1].seconds:.1f} s "
@@ -91,8 +91,8 @@ def _inputs(lake: Path, model: str) -> dict[str, dict[str, str]]:
     }
 
 
-def _plain(lake: Path, model: str, inputs: dict[str, dict[str, str]]) -> Took:
-    with tempfile.TemporaryDirectory(prefix="plain-", dir=lake.parent) as name:
+def _plain(model: str, inputs: dict[str, dict[str, str]]) -> Took:
+    with tempfile.TemporaryDirectory(prefix="plain-") as name:
         files = Path(name) / "files.json"
         files.write_text(json.dumps(inputs), encoding="utf-8")
         return _time(["benchmarks.plain", model, str(files), name], {})
@@ -107,11 +107,19 @@ def _orchestrated(lake: Path, model: str, as_of: str, executor: str) -> Took:
 @contextmanager
 def _scratch(lake: Path, model: str) -> Iterator[Path]:
     """Give a folder with a lake of the model's features and labels alone, as hard links: artifacts are immutable."""
-    with tempfile.TemporaryDirectory(prefix="orchestrated-", dir=lake.parent) as name:
+    with tempfile.TemporaryDirectory(prefix="orchestrated-") as name:
         for stage in INPUTS:
             inside = Path("artifacts") / model / stage
-            shutil.copytree(lake / inside, Path(name) / "lake" / inside, copy_function=os.link)
+            shutil.copytree(lake / inside, Path(name) / "lake" / inside, copy_function=_link)
         yield Path(name)
+
+
+def _link(source: str, target: str) -> None:
+    """Make a hard link, or a copy where the temporary folder is on another disk."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _time(command: list[str], environment: dict[str, str]) -> Took:

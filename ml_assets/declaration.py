@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ml_assets.contracts.artifacts import Task, Unseen
 from ml_assets.contracts.errors import ContractError
@@ -24,6 +25,17 @@ Stage = Literal[
     "features", "labels", "training_set", "importances", "tuning", "model", "evaluation", "champion",
     "predictions", "drift", "performance", "card",
 ]  # fmt: skip
+
+
+METRICS: Mapping[Task, tuple[str, ...]] = {
+    "binary": ("roc_auc", "average_precision", "log_loss", "brier", "calibration_error", "accuracy"),
+    "regression": ("rmse", "mae", "r2"),
+    "multiclass": ("accuracy", "multi_log_loss", "macro_f1"),
+}
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
 
 
 class DeclarationError(ContractError):
@@ -183,6 +195,22 @@ class ModelDeclaration(_Part):
     compute: dict[Stage, Compute] = {}
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
 
+    @model_validator(mode="after")
+    def _known_metrics(self) -> Self:
+        known = METRICS[self.task]
+        wrong = [
+            InitErrorDetails(
+                type=PydanticCustomError("metric", f"expected a metric of a {self.task} model, one of {_quoted(known)}"),
+                loc=(part, "metric"),
+                input=name,
+            )
+            for part, name in (("tuning", self.tuning.metric), ("evaluation", self.evaluation.metric))
+            if name is not None and name not in known
+        ]
+        if wrong:
+            raise ValidationError.from_exception_data("ModelDeclaration", wrong)
+        return self
+
     @property
     def metric(self) -> str:
         """The metric that decides: declared, or the task's usual one."""
@@ -318,7 +346,10 @@ def read_declaration(text: str, *, where: str) -> Declaration:
         raise DeclarationError(f"{where}:{line}: not YAML: {getattr(error, 'problem', error)}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("attributes"), dict):
         raise DeclarationError(f"{where}:1: expected 'type:' and 'attributes:', got {type(content).__name__}.")
-    kind = KINDS.get(content.get("type", ""))
+    twice = [f"{where}:{line}: {name}: is given twice; keep one." for line, name in _twice(yaml.compose(text, _LOADER))]
+    if twice:
+        raise DeclarationError("\n".join(twice))
+    kind = KINDS.get(str(content.get("type")))
     if kind is None:
         got = str(content.get("type"))
         line = _line(text, ("type",))
@@ -380,6 +411,20 @@ def _choices(message: str) -> list[str]:
 def _near(word: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _twice(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
+    """Yield the line and name of each field that stands in one place more than once; YAML would take the last."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _twice(item)
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield key.start_mark.line + 1, key.value
+            seen.add(key.value)
+            yield from _twice(value)
 
 
 def _line(text: str, loc: Sequence[int | str]) -> int:

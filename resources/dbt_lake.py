@@ -204,7 +204,7 @@ def _fetched(bindings: Bindings) -> Bindings:
     except (OSError, ValueError) as error:
         raise DbtRuntimeError(
             f"the lake's files ({bindings.protocol}) cannot be fetched: {error}. Expected every file that the bindings "
-            "name to be there and readable; check the lake's address and credentials with `ml-assets doctor`."
+            "name to be there and readable; check the lake's address and credentials."
         ) from error
     return copies
 

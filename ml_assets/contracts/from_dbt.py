@@ -5,13 +5,14 @@ Reading the manifest file stays out: a parsed manifest comes in.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 
 from ml_assets.contracts.errors import ContractError
-from ml_assets.contracts.table import Column, TableContract
+from ml_assets.contracts.table import Column, Role, TableContract
 
 _TYPES: Mapping[str, pl.DataType] = {
     "bigint": pl.Int64(), "int8": pl.Int64(), "integer": pl.Int32(), "int": pl.Int32(), "int4": pl.Int32(),
@@ -20,6 +21,7 @@ _TYPES: Mapping[str, pl.DataType] = {
     "character varying": pl.String(), "boolean": pl.Boolean(), "bool": pl.Boolean(), "date": pl.Date(),
     "timestamp": pl.Datetime("us"), "timestamp without time zone": pl.Datetime("us"),
 }  # fmt: skip
+_ROLES: tuple[str, ...] = get_args(Role)
 
 
 def contracts_from_dbt(manifest: Mapping[str, Any]) -> dict[str, TableContract]:
@@ -55,11 +57,19 @@ def _contract(
         meta = meta_of(column)
         dtype = _TYPES.get(str(column.get("data_type") or "").lower())
         if dtype is None:
+            given = column.get("data_type")
             mistakes.append(
-                f"{where}: column '{column['name']}' of table '{name}' has data_type '{column.get('data_type')}'; "
-                f"expected one of {', '.join(_TYPES)}."
+                f"{where}: column '{column['name']}' of table '{name}' has "
+                f"{'no data_type' if given is None else f'data_type {given!r}'}; expected one of {', '.join(_TYPES)}."
             )
             continue
+        role = meta.get("role")
+        if role is not None and role not in _ROLES:
+            near = difflib.get_close_matches(str(role), _ROLES, n=1)
+            mistakes.append(
+                f"{where}: column '{column['name']}' of table '{name}' has role '{role}'; expected one of "
+                f"{', '.join(_ROLES)}{f'; did you mean {near[0]!r}?' if near else '.'}"
+            )
         rule = rules.get(column["name"], {})
         constrained = {constraint["type"] for constraint in column.get("constraints") or []}
         columns.append(
@@ -67,7 +77,7 @@ def _contract(
                 name=column["name"],
                 dtype=dtype,
                 description=" ".join(str(column.get("description") or "").split()),
-                role=meta.get("role"),
+                role=role,
                 is_categorical=bool(meta.get("categorical", False)),
                 unit=meta.get("unit"),
                 is_nullable=not (rule.get("not_null") or "not_null" in constrained),
@@ -78,6 +88,11 @@ def _contract(
             )
         )
     meta = meta_of(node)
+    mistakes += [
+        f"{where}: table '{name}' has key '{key}', which is no column of it; expected some of {', '.join(node['columns'])}."
+        for key in meta.get("key", ())
+        if key not in node["columns"]
+    ]
     return TableContract(
         name=name,
         columns=tuple(columns),

@@ -211,6 +211,10 @@ def _broken(error: SchemaErrors, frame: pl.DataFrame, contract: TableContract) -
         else:
             names = [column] if column in frame.columns else [*contract.key]
             doubled = frame.select(names).filter(pl.struct(names).is_duplicated())
+            if names != [*contract.key]:
+                doubled = doubled.drop_nulls()  # as dbt's `unique` does: what is missing is not doubled
+                if doubled.is_empty():
+                    continue
             example = f", for instance {doubled.row(0)}" if doubled.height else ""
             found[f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} unique"] = (
                 f"{doubled.height} of {frame.height} rows {table} share their {', '.join(names)}{example}{where}."

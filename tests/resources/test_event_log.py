@@ -29,7 +29,7 @@ def orders(context: dg.AssetExecutionContext) -> Iterator[Any]:
     )
 
 
-@dg.asset(deps=[KEY], key=["shop", "report"])
+@dg.asset(deps=[KEY], key=["shop", "report"], code_version="1")
 def report() -> dg.MaterializeResult[Any]:
     return dg.MaterializeResult(metadata={"pages": 2}, data_version=dg.DataVersion("v"), tags={"kind": "pdf"})
 
@@ -75,7 +75,7 @@ def told(instance: dg.DagsterInstance, runs: list[str]) -> dict[str, Any]:
                 names[record.run_id],
                 record.partition_key,
                 {k: str(v.value) for k, v in record.asset_materialization.metadata.items()},
-                {k: v for k, v in record.asset_materialization.tags.items() if "timestamp" not in k and "pointer" not in k},
+                {k: v for k, v in record.asset_materialization.tags.items() if not k.startswith("dagster/input")},
             )
             for record in records
         ]

@@ -1,0 +1,302 @@
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ml_assets.declaration import (
+    KINDS,
+    METRICS,
+    DeclarationError,
+    ModelDeclaration,
+    RawDeclaration,
+    Stage,
+    TablesDeclaration,
+    check_against_columns,
+    read_all,
+    read_declaration,
+)
+from ml_assets.definitions import DEFS
+
+MODEL = """\
+type: ml_assets.component.Model
+attributes:
+  name: returns
+  description: Will this order come back?
+  task: binary
+  days: {first: 2024-01-01, last: 2024-06-30}
+  features:
+    table: order_features
+    key: [order_id]
+    event_time: ordered_at
+    prediction_time: prediction_at
+  labels:
+    table: order_outcomes
+    target: is_returned
+    known_time: known_at
+"""
+RAW = """\
+type: ml_assets.component.RawTables
+attributes:
+  days: {first: 2024-01-01}
+  tables:
+    orders:
+      file: data/orders.csv
+      by: {column: ordered_at}
+    shops: {file: data/shops.csv}
+"""
+
+
+def said(text: str) -> str:
+    """Return what a person is told about a declaration that cannot be used."""
+    with pytest.raises(DeclarationError) as caught:
+        read_declaration(text, where="shop/defs.yaml")
+    return str(caught.value)
+
+
+def model(text: str = MODEL) -> ModelDeclaration:
+    found = read_declaration(text, where="shop/defs.yaml")
+    assert isinstance(found, ModelDeclaration)
+    return found
+
+
+def with_lines(*lines: str) -> str:
+    return MODEL + "".join(f"  {line}\n" for line in lines)
+
+
+# ---------------------------------------------------------------- what is right
+
+
+def test_a_short_declaration_is_filled_with_defaults() -> None:
+    found = model()
+
+    assert ("returns", "binary", "roc_auc", "roc_auc") == (found.name, found.task, found.metric, found.tuning_metric)
+    assert (date(2024, 1, 1), date(2024, 6, 30)) == (found.days.first, found.days.last)
+    assert ("order_id",) == found.features.key
+    assert (20, 500, 1) == (found.tuning.trials, found.evaluation.replicates, found.seed)
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"), [("binary", "roc_auc"), ("regression", "rmse"), ("multiclass", "multi_log_loss")]
+)
+def test_each_task_has_a_usual_metric(task: str, metric: str) -> None:
+    assert metric == model(MODEL.replace("task: binary", f"task: {task}")).metric
+
+
+def test_the_study_tunes_for_the_deciding_metric_unless_told_otherwise() -> None:
+    assert "brier" == model(with_lines("evaluation: {metric: brier}")).tuning_metric
+    both = model(with_lines("evaluation: {metric: brier}", "tuning: {metric: log_loss}"))
+    assert ("brier", "log_loss") == (both.metric, both.tuning_metric)
+
+
+def test_a_declaration_cannot_be_changed_once_read() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        model().seed = 2  # type: ignore[misc]
+
+
+def test_the_example_is_read_as_it_stands() -> None:
+    declared = read_all(DEFS)
+
+    assert ["flight_delay"] == [one.name for one in declared.models]
+    assert ["flights", "weather", "planes", "airports", "airlines"] == [*declared.raw[0].tables]
+    assert 1 == len(declared.tables)
+
+
+def test_each_kind_of_declaration_has_its_type() -> None:
+    assert isinstance(read_declaration(RAW, where="x"), RawDeclaration)
+    tables = "type: ml_assets.component.DbtTables\nattributes: {days: {first: 2024-01-01}}\n"
+    assert isinstance(read_declaration(tables, where="x"), TablesDeclaration)
+    assert {"ml_assets.component.Model", "ml_assets.component.RawTables", "ml_assets.component.DbtTables"} == {*KINDS}
+
+
+def test_metrics_that_may_be_declared_are_those_that_can_be_measured() -> None:
+    from ml_assets.logic.metrics import METRICS as MEASURED
+
+    assert {task: {*names} for task, names in METRICS.items()} == {
+        task: {name for name, metric in MEASURED.items() if task in metric.tasks} for task in METRICS
+    }
+
+
+def test_stages_that_may_be_declared_are_those_there_are() -> None:
+    from typing import get_args
+
+    from ml_assets.component import STAGES
+
+    assert [*get_args(Stage)] == [stage.__name__ for stage in STAGES]
+
+
+# ---------------------------------------------------------------- what is wrong, with line, field and near name
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (MODEL.replace("task: binary", "tusk: binary"),
+         ["shop/defs.yaml:5: tusk: there is no such field; expected one of ", "did you mean 'task'?",
+          "shop/defs.yaml:2: task: is missing and has no default."]),
+        (MODEL.replace("task: binary", "task: binry"),
+         ["shop/defs.yaml:5: task: ", "'binary', 'regression' or 'multiclass', got 'binry'; did you mean 'binary'?."]),
+        (MODEL.replace("    target: is_returned\n", ""),
+         ["shop/defs.yaml:12: labels.target: is missing and has no default."]),
+        (MODEL.replace("    target: is_returned\n", "    target: is_returned\n    know_time: known_at\n"),
+         ["shop/defs.yaml:15: labels.know_time: there is no such field; expected one of known_time, reason, table, "
+          "target, wait_days; did you mean 'known_time'?."]),
+        (MODEL.replace("name: returns", "name: Returns!"),
+         ["shop/defs.yaml:3: name: ", "got 'Returns!'"]),
+        (MODEL.replace("name: returns", "name: ../returns"),
+         ["shop/defs.yaml:3: name: ", "got '../returns'"]),
+        (MODEL.replace("last: 2024-06-30", "last: 2023-06-30"),
+         ["shop/defs.yaml:6: days: last day 2023-06-30 lies before first day 2024-01-01; swap them"]),
+        (MODEL.replace("first: 2024-01-01", "first: January"),
+         ["shop/defs.yaml:6: days.first: ", "got 'January'"]),
+        (MODEL.replace("key: [order_id]", "key: []"),
+         ["shop/defs.yaml:9: features.key: "]),
+        (MODEL.replace("key: [order_id]", "key: [order_id, 'a b']"),
+         ["shop/defs.yaml:9: features.key.1: ", "got 'a b'"]),
+        (MODEL.replace("known_time: known_at", "known_time: known_at\n    wait_days: -1"),
+         ["shop/defs.yaml:16: labels.wait_days: ", "got -1"]),
+        (with_lines("tuning: {trials: 0}"), ["shop/defs.yaml:16: tuning.trials: ", "got 0"]),
+        (with_lines("tuning: {trails: 5}"), ["shop/defs.yaml:16: tuning.trails: ", "did you mean 'trials'?"]),
+        (with_lines("tuning:", "  metric: roc_acu"),
+         ["shop/defs.yaml:17: tuning.metric: expected a metric of a binary model, one of 'roc_auc', ",
+          "got 'roc_acu'; did you mean 'roc_auc'?."]),
+        (with_lines("evaluation: {metric: rmse}"),
+         ["shop/defs.yaml:16: evaluation.metric: expected a metric of a binary model", "got 'rmse'"]),
+        (with_lines("evaluation: {replicates: 10}"), ["shop/defs.yaml:16: evaluation.replicates: ", "got 10"]),
+        (with_lines("evaluation:", "  baselines:", "    - [shop]", "    - shop"),
+         ["shop/defs.yaml:19: evaluation.baselines.1: ", "got 'shop'"]),
+        (with_lines("freshness: {prediction: {fail_hours: 3}}"),
+         ["shop/defs.yaml:16: freshness.prediction", "did you mean 'predictions'?"]),
+        (with_lines("freshness: {predictions: {fail_hours: 3, warn_hours: 4}}"),
+         ["shop/defs.yaml:16: freshness.predictions: warn_hours 4.0 must be below fail_hours 3.0"]),
+        (with_lines("compute:", "  model: {cpu: two}"),
+         ["shop/defs.yaml:17: compute.model.cpu: ", "got 'two'"]),
+        (with_lines("compute:", "  model:", "    gpus: 1"),
+         ["shop/defs.yaml:18: compute.model.gpus: there is no such field", "did you mean 'gpu'?"]),
+        (with_lines("training: {device: tpu}"), ["shop/defs.yaml:16: training.device: ", "got 'tpu'"]),
+        (with_lines("drift: {weighted_psi: 0}"), ["shop/defs.yaml:16: drift.weighted_psi: ", "got 0"]),
+        (with_lines("gate: {max_calibration_error: 2}"),
+         ["shop/defs.yaml:16: gate.max_calibration_error: ", "got 2"]),
+        (with_lines("seed: 1", "seed: 2"), ["shop/defs.yaml:17: seed: is given twice; keep one."]),
+        (with_lines("tuning: {trials: 5, trials: 6}"), ["shop/defs.yaml:16: trials: is given twice; keep one."]),
+        (MODEL.replace("component.Model", "component.Modle"),
+         ["shop/defs.yaml:1: type: expected one of ml_assets.component.Model, ",
+          "got 'ml_assets.component.Modle'; did you mean 'ml_assets.component.Model'?."]),
+        (MODEL.replace("type: ml_assets.component.Model", "type: [a]"),
+         ["shop/defs.yaml:1: type: expected one of "]),
+        ("", ["shop/defs.yaml:1: expected 'type:' and 'attributes:', got NoneType."]),
+        ("just text", ["shop/defs.yaml:1: expected 'type:' and 'attributes:', got str."]),
+        ("type: ml_assets.component.Model\nattributes: none\n", ["shop/defs.yaml:"]),
+        (MODEL + "  bad: [1, 2\n", ["shop/defs.yaml:17: not YAML: "]),
+        (MODEL + "\tbad: 1\n", ["shop/defs.yaml:16: not YAML: "]),
+        (RAW.replace("by: {column: ordered_at}", "by: {column: ordered_at, year: y}"),
+         ["shop/defs.yaml:7: tables.orders.by: give either 'column', or 'year', 'month' and 'day'"]),
+        (RAW.replace("by: {column: ordered_at}", "by: {year: y, month: m}"),
+         ["shop/defs.yaml:7: tables.orders.by: 'year', 'month' and 'day' go together"]),
+        (RAW.replace("file: data/orders.csv", "path: data/orders.csv"),
+         ["shop/defs.yaml:6: tables.orders.path: there is no such field; expected one of by, description, file, "
+          "null_values.", "shop/defs.yaml:5: tables.orders.file: is missing and has no default."]),
+        (RAW.replace("shops:", "my shops:"), ["shop/defs.yaml:8: tables.my shops"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_line_field_what_came_and_a_near_name(text: str, expected: list[str]) -> None:
+    message = said(text)
+
+    assert [] == [part for part in expected if part not in message], message
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    """Golden: what a person reads who got four things wrong."""
+    text = (
+        MODEL.replace("task: binary", "task: binari").replace("target: is_returned", "target: Is Returned")
+        + "  split: {validation_days: 0}\n  sead: 3\n"
+    )
+    golden = Path(__file__).parent / "golden" / "declaration_mistakes.txt"
+
+    assert golden.read_text(encoding="utf-8") == said(text) + "\n"
+
+
+def test_no_code_in_a_declaration_is_run(tmp_path: Path) -> None:
+    text = MODEL + f"  seed: !!python/object/apply:os.system ['touch {tmp_path}/ran']\n"
+
+    assert "not YAML" in said(text)
+    assert [] == [*tmp_path.iterdir()]
+
+
+# ---------------------------------------------------------------- a folder of declarations
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    (folder / name).mkdir()
+    path = folder / name / "defs.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_mistakes_of_all_files_are_told_at_once_with_their_names(tmp_path: Path) -> None:
+    one = write(tmp_path, "one", MODEL.replace("task: binary", "task: x"))
+    two = write(tmp_path, "two", MODEL + "  sead: 1\n")
+    write(tmp_path, "three", MODEL)
+
+    with pytest.raises(DeclarationError) as caught:
+        read_all(tmp_path)
+
+    assert f"{one}:5: task: " in str(caught.value)
+    assert f"{two}:16: sead: " in str(caught.value)
+
+
+def test_two_models_of_one_name_are_refused_with_both_files(tmp_path: Path) -> None:
+    one, two = write(tmp_path, "one", MODEL), write(tmp_path, "two", MODEL)
+
+    with pytest.raises(DeclarationError, match=f"{two}: model 'returns' is declared in {one} too"):
+        read_all(tmp_path)
+
+
+def test_an_unknown_model_is_told_with_a_near_name(tmp_path: Path) -> None:
+    write(tmp_path, "one", MODEL)
+
+    with pytest.raises(DeclarationError, match="there is no model 'retuns'; declared are returns; did you mean 'returns'"):
+        read_all(tmp_path).model("retuns")
+
+
+# ---------------------------------------------------------------- against the tables' contracts
+
+FEATURES = {"order_id": "entity", "ordered_at": "event_time", "prediction_at": "prediction_time", "shop": "feature"}
+LABELS = {"order_id": "entity", "is_returned": "label", "known_at": "known_time", "why": "context"}
+
+
+def test_a_declaration_that_fits_its_tables_has_no_mistakes() -> None:
+    fitting = model(with_lines("evaluation: {slices: [shop], baselines: [[shop]]}"))
+
+    assert [] == check_against_columns(fitting, features=FEATURES, labels=LABELS)
+
+
+@pytest.mark.parametrize(
+    ("change", "mistake"),
+    [
+        (lambda t: t.replace("event_time: ordered_at", "event_time: orderd_at"),
+         "column 'orderd_at' is not in the contract of table 'order_features'; did you mean 'ordered_at'?"),
+        (lambda t: t.replace("target: is_returned", "target: returned"),
+         "column 'returned' is not in the contract of table 'order_outcomes'; did you mean 'is_returned'?"),
+        (lambda t: t.replace("known_time: known_at", "known_time: known_at\n    reason: wy"),
+         "column 'wy' is not in the contract of table 'order_outcomes'; did you mean 'why'?"),
+        (lambda t: t + "  evaluation: {slices: [shp]}\n",
+         "column 'shp' is not in the contract of table 'order_features'; did you mean 'shop'?"),
+        (lambda t: t + "  evaluation: {baselines: [[nothing_like_it]]}\n",
+         "column 'nothing_like_it' is not in the contract of table 'order_features'"),
+        (lambda t: t.replace("prediction_time: prediction_at", "prediction_time: prediction_at\n    exclude: [shap]"),
+         "column 'shap' is not in the contract of table 'order_features'; did you mean 'shop'?"),
+    ],
+)  # fmt: skip
+def test_a_column_that_a_table_does_not_have_is_told_with_a_near_name(
+    change: Callable[[str], str], mistake: str
+) -> None:
+    assert [mistake] == check_against_columns(model(change(MODEL)), features=FEATURES, labels=LABELS)
+
+
+def test_the_text_of_the_example_here_is_yaml_as_it_is_meant() -> None:
+    content: Any = yaml.safe_load(MODEL)
+
+    assert "ml_assets.component.Model" == content["type"]
