@@ -15,6 +15,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "500")
 
 import dagster as dg
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
+from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from ml_assets.cli.progress import Progress
@@ -24,6 +26,7 @@ from ml_assets.declaration import read_all
 from ml_assets.definitions import DEFS, build
 from resources.lake import LakeResource
 
+ROOT = Path(__file__).resolve().parent.parent
 TRAINING = ("training_set", "importances", "tuning", "model", "evaluation", "champion")
 MONITORING = ("predictions", "drift", "performance")
 PRELOAD = (
@@ -33,28 +36,28 @@ PRELOAD = (
 PROCESSES = 2
 
 
-def _job(executor: dg.ExecutorDefinition) -> dg.JobDefinition:
+def _location(executor: dg.ExecutorDefinition) -> dg.Definitions:
     progress = Progress(Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
-    return build(executor=executor, loggers=progress.loggers()).resolve_implicit_global_asset_job_def()
+    return build(executor=executor, loggers=progress.loggers())
 
 
-def in_process() -> dg.JobDefinition:
+def in_process() -> dg.Definitions:
     """Return the graph with all steps in one process."""
-    return _job(dg.in_process_executor)
+    return _location(dg.in_process_executor)
 
 
-def spawn() -> dg.JobDefinition:
+def spawn() -> dg.Definitions:
     """Return the graph with a fresh Python for each step."""
-    return _job(dg.multiprocess_executor.configured({"max_concurrent": PROCESSES, "start_method": {"spawn": {}}}))
+    return _location(dg.multiprocess_executor.configured({"max_concurrent": PROCESSES, "start_method": {"spawn": {}}}))
 
 
-def forkserver() -> dg.JobDefinition:
+def forkserver() -> dg.Definitions:
     """Return the graph with a fork of a process that has imported everything for each step."""
     method = {"forkserver": {"preload_modules": [*PRELOAD]}}
-    return _job(dg.multiprocess_executor.configured({"max_concurrent": PROCESSES, "start_method": method}))
+    return _location(dg.multiprocess_executor.configured({"max_concurrent": PROCESSES, "start_method": method}))
 
 
-EXECUTORS: Mapping[str, Callable[[], dg.JobDefinition]] = {
+EXECUTORS: Mapping[str, Callable[[], dg.Definitions]] = {
     "in_process": in_process, "spawn": spawn, "forkserver": forkserver,
 }  # fmt: skip
 
@@ -79,7 +82,9 @@ def main() -> None:
 
 
 def _runner(executor: str) -> Callable[[Sequence[dg.AssetKey], Mapping[str, Any], Mapping[str, str]], None]:
-    job = in_process() if executor == "in_process" else None
+    job = in_process().resolve_implicit_global_asset_job_def() if executor == "in_process" else None
+    # By the name that child processes import, which `__main__` is not.
+    location = ReconstructableRepository.for_module("benchmarks.orchestrated", executor, str(ROOT))
 
     def run(keys: Sequence[dg.AssetKey], config: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         whole = {"loggers": {"console": {}}, **config}
@@ -87,12 +92,13 @@ def _runner(executor: str) -> Callable[[Sequence[dg.AssetKey], Mapping[str, Any]
             if job is not None:
                 job.execute_in_process(instance=found, asset_selection=[*keys], run_config=whole, tags={**tags})
                 return
-            # The name that child processes import, which `__main__` is not.
-            from benchmarks import orchestrated
-
-            target = dg.reconstructable(getattr(orchestrated, executor))
             with dg.execute_job(
-                target, instance=found, asset_selection=[*keys], run_config=whole, tags={**tags}, raise_on_error=True
+                location.get_reconstructable_job(IMPLICIT_ASSET_JOB_NAME),
+                instance=found,
+                asset_selection=[*keys],
+                run_config=whole,
+                tags={**tags},
+                raise_on_error=True,
             ) as result:
                 if not result.success:
                     raise SystemExit(1)

@@ -200,7 +200,9 @@ class ModelDeclaration(_Part):
         known = METRICS[self.task]
         wrong = [
             InitErrorDetails(
-                type=PydanticCustomError("metric", f"expected a metric of a {self.task} model, one of {_quoted(known)}"),
+                type=PydanticCustomError(
+                    "metric", f"expected a metric of a {self.task} model, one of {_quoted(known)}"
+                ),
                 loc=(part, "metric"),
                 input=name,
             )

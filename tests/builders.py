@@ -70,7 +70,9 @@ def study(*, text: str = "a note", story: str = "once upon a time") -> Study:
     return Study(frame(1, 2), Note(text=text, amount=0.1), story)
 
 
-def put(lake: Lake, artifact: object, *, asset: str = "shop/orders", partition: str | None = None, **making: Any) -> Manifest:
+def put(
+    lake: Lake, artifact: object, *, asset: str = "shop/orders", partition: str | None = None, **making: Any
+) -> Manifest:
     """Keep an artifact in the lake, with as much of an origin as the test gives."""
     return lake.put(asset, partition, artifact, Making(**making))
 
@@ -159,7 +161,9 @@ class Project:
             AssertionError: a run failed.
         """
         said: list[str] = []
-        assert self.flow.run(Span.of(self.model, as_of=as_of, first=first, last=last), said.append), self.said.getvalue()
+        assert self.flow.run(Span.of(self.model, as_of=as_of, first=first, last=last), said.append), (
+            self.said.getvalue()
+        )
         return said
 
     def materialize(

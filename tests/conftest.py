@@ -11,9 +11,14 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
 # As the command sets it: LightGBM's threads otherwise spin while they wait for a busy core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# How long an example takes depends on who shares the cores; it says nothing about the code.
+settings.register_profile("ml-assets", deadline=None)
+settings.load_profile("ml-assets")
 
 
 @pytest.fixture(scope="session")

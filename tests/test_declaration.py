@@ -141,8 +141,8 @@ def test_stages_that_may_be_declared_are_those_there_are() -> None:
         (MODEL.replace("    target: is_returned\n", ""),
          ["shop/defs.yaml:12: labels.target: is missing and has no default."]),
         (MODEL.replace("    target: is_returned\n", "    target: is_returned\n    know_time: known_at\n"),
-         ["shop/defs.yaml:15: labels.know_time: there is no such field; expected one of known_time, reason, table, "
-          "target, wait_days; did you mean 'known_time'?."]),
+         [("shop/defs.yaml:15: labels.know_time: there is no such field; expected one of known_time, reason, table, "
+          "target, wait_days; did you mean 'known_time'?.")]),
         (MODEL.replace("name: returns", "name: Returns!"),
          ["shop/defs.yaml:3: name: ", "got 'Returns!'"]),
         (MODEL.replace("name: returns", "name: ../returns"),
@@ -196,8 +196,8 @@ def test_stages_that_may_be_declared_are_those_there_are() -> None:
         (RAW.replace("by: {column: ordered_at}", "by: {year: y, month: m}"),
          ["shop/defs.yaml:7: tables.orders.by: 'year', 'month' and 'day' go together"]),
         (RAW.replace("file: data/orders.csv", "path: data/orders.csv"),
-         ["shop/defs.yaml:6: tables.orders.path: there is no such field; expected one of by, description, file, "
-          "null_values.", "shop/defs.yaml:5: tables.orders.file: is missing and has no default."]),
+         [("shop/defs.yaml:6: tables.orders.path: there is no such field; expected one of by, description, file, "
+          "null_values."), "shop/defs.yaml:5: tables.orders.file: is missing and has no default."]),
         (RAW.replace("shops:", "my shops:"), ["shop/defs.yaml:8: tables.my shops"]),
     ],
 )  # fmt: skip
@@ -257,7 +257,9 @@ def test_two_models_of_one_name_are_refused_with_both_files(tmp_path: Path) -> N
 def test_an_unknown_model_is_told_with_a_near_name(tmp_path: Path) -> None:
     write(tmp_path, "one", MODEL)
 
-    with pytest.raises(DeclarationError, match="there is no model 'retuns'; declared are returns; did you mean 'returns'"):
+    with pytest.raises(
+        DeclarationError, match="there is no model 'retuns'; declared are returns; did you mean 'returns'"
+    ):
         read_all(tmp_path).model("retuns")
 
 

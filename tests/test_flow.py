@@ -275,9 +275,7 @@ def test_another_as_of_day_trains_again_on_the_same_tables(own_flown: Path, mani
 # ---------------------------------------------------------------- other tasks, other storage
 
 
-@pytest.mark.parametrize(
-    ("task", "name"), [("regression", "flight_minutes"), ("multiclass", "flight_class")]
-)
+@pytest.mark.parametrize(("task", "name"), [("regression", "flight_minutes"), ("multiclass", "flight_class")])
 def test_another_task_is_a_declaration_on_the_same_tables(
     own_flown: Path, manifest: Mapping[str, Any], task: Literal["regression", "multiclass"], name: str
 ) -> None:
@@ -322,7 +320,9 @@ def test_the_flow_runs_on_object_storage_too(
 def test_a_span_is_the_newest_day_and_its_test_window_unless_asked_for_otherwise() -> None:
     model = flights_declared().models[0]
 
-    assert Span(date(2013, 2, 10), date(2013, 2, 4), date(2013, 2, 10)) == Span.of(model, as_of=None, first=None, last=None)
+    assert Span(date(2013, 2, 10), date(2013, 2, 4), date(2013, 2, 10)) == Span.of(
+        model, as_of=None, first=None, last=None
+    )
     assert Span(date(2013, 2, 1), date(2013, 1, 26), date(2013, 2, 1)) == Span.of(
         model, as_of="2013-02-01", first=None, last=None
     )
@@ -335,7 +335,10 @@ def test_a_span_is_the_newest_day_and_its_test_window_unless_asked_for_otherwise
     ("asked", "message"),
     [
         ({"as_of": "yesterday"}, r"--as-of is 'yesterday'; expected a day such as 2013-12-31"),
-        ({"as_of": "2014-01-01"}, r"--as-of 2014-01-01 lies outside the days of flight_delay: 2013-01-01 to 2013-02-10"),
+        (
+            {"as_of": "2014-01-01"},
+            r"--as-of 2014-01-01 lies outside the days of flight_delay: 2013-01-01 to 2013-02-10",
+        ),
         ({"first": "2012-12-31"}, r"--from 2012-12-31 lies outside the days"),
         ({"last": "2013-02-11"}, r"--to 2013-02-11 lies outside the days"),
         ({"first": "2013-02-05", "last": "2013-02-01"}, r"--to 2013-02-01 lies before --from 2013-02-05; swap them"),

@@ -89,7 +89,8 @@ def _contract(
         )
     meta = meta_of(node)
     mistakes += [
-        f"{where}: table '{name}' has key '{key}', which is no column of it; expected some of {', '.join(node['columns'])}."
+        f"{where}: table '{name}' has key '{key}', which is no column of it; "
+        f"expected some of {', '.join(node['columns'])}."
         for key in meta.get("key", ())
         if key not in node["columns"]
     ]

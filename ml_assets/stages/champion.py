@@ -49,7 +49,7 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
             evaluation_version=lake.open().versions_read().get(f"{plan.name}/evaluation"),
             decided_at=datetime.now(tz=UTC),
             decided_by="gate",
-            run_id=context.run.run_id,
+            run_id=context.op_execution_context.run_id,
         )
         log.append(entry, number=number)
         context.add_output_metadata(

@@ -127,7 +127,9 @@ def test_all_unknown_types_are_told_at_once_with_file_table_and_column() -> None
         "models/_shop.yml: column 'x' of table 'orders' has data_type 'hugeint'; expected one of bigint, "
     )
     assert lines[1].startswith("models/_shop.yml: column 'y' of table 'orders' has no data_type; expected one of ")
-    assert lines[2].startswith("models/_shop.yml: column 'z' of table 'other' has data_type 'geometry'; expected one of ")
+    assert lines[2].startswith(
+        "models/_shop.yml: column 'z' of table 'other' has data_type 'geometry'; expected one of "
+    )
 
 
 def test_an_unknown_role_is_told_with_the_roles_there_are() -> None:

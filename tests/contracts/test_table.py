@@ -42,7 +42,10 @@ def with_first(column: str, value: object) -> pl.DataFrame:
     """Return good rows but for one cell."""
     rows = orders()
     return rows.with_columns(
-        pl.when(pl.int_range(pl.len()) == 0).then(pl.lit(value, dtype=rows.schema[column])).otherwise(column).alias(column)
+        pl.when(pl.int_range(pl.len()) == 0)
+        .then(pl.lit(value, dtype=rows.schema[column]))
+        .otherwise(column)
+        .alias(column)
     )
 
 
@@ -63,15 +66,17 @@ def test_the_order_of_columns_does_not_matter() -> None:
     ("rows", "rule", "sentence"),
     [
         (with_first("shop", "c"), "shop is one of a, b",
-         "rule 'shop is one of a, b' of table 'orders' is broken in 1 of 4 rows, for instance by c; see models/orders.yml."),
+         ("rule 'shop is one of a, b' of table 'orders' is broken in 1 of 4 rows, for instance by c; "
+         "see models/orders.yml.")),
         (with_first("items", 0), "items is at least 1",
-         "rule 'items is at least 1' of table 'orders' is broken in 1 of 4 rows, for instance by 0; see models/orders.yml."),
+         ("rule 'items is at least 1' of table 'orders' is broken in 1 of 4 rows, for instance by 0; "
+         "see models/orders.yml.")),
         (with_first("items", 10), "items is at most 9",
-         "rule 'items is at most 9' of table 'orders' is broken in 1 of 4 rows, for instance by 10; "
-         "see models/orders.yml."),
+         ("rule 'items is at most 9' of table 'orders' is broken in 1 of 4 rows, for instance by 10; "
+         "see models/orders.yml.")),
         (with_first("weight_kg", -0.5), "weight_kg is at least 0",
-         "rule 'weight_kg is at least 0' of table 'orders' is broken in 1 of 4 rows, for instance by -0.5; "
-         "see models/orders.yml."),
+         ("rule 'weight_kg is at least 0' of table 'orders' is broken in 1 of 4 rows, for instance by -0.5; "
+         "see models/orders.yml.")),
         (with_first("items", None), "items is never missing",
          "column 'items' of table 'orders' is missing in 1 of 4 rows; see models/orders.yml."),
         (with_first("order_id", "o1"), "order_id is unique",
@@ -200,7 +205,9 @@ def test_a_contract_can_be_narrowed_to_some_columns_in_another_order() -> None:
 
 @pytest.mark.parametrize("ask", [lambda c: c.column("shpo"), lambda c: c.only(["shpo"])])
 def test_a_column_that_the_contract_does_not_have_is_named(ask: Callable[[TableContract], object]) -> None:
-    with pytest.raises(ContractError, match=r"the contract of table 'orders' \(models/orders\.yml\) has no column 'shpo'"):
+    with pytest.raises(
+        ContractError, match=r"the contract of table 'orders' \(models/orders\.yml\) has no column 'shpo'"
+    ):
         ask(ORDERS)
 
 

@@ -29,7 +29,9 @@ def materialize(
                                     "dagster/asset_partition_range_end": over[1]}  # fmt: skip
     ops = {name: {"config": dict(values)} for name, values in (config or {}).items()}
     defs = dg.Definitions(
-        [*assets], resources={"io_manager": LakeIOManager(lake=resource), "lake": resource}, executor=dg.in_process_executor
+        [*assets],
+        resources={"io_manager": LakeIOManager(lake=resource), "lake": resource},
+        executor=dg.in_process_executor,
     )
     with dg.DagsterInstance.ephemeral() as instance:
         return defs.resolve_implicit_global_asset_job_def().execute_in_process(
@@ -288,7 +290,10 @@ def test_an_input_without_a_type_is_refused(tmp_path: Path) -> None:
 
     _, message = refused(tmp_path, numbers, untyped)
 
-    assert "the parameter that takes numbers has no type; annotate it with what it wants, for instance pl.LazyFrame" in message
+    assert (
+        "the parameter that takes numbers has no type; annotate it with what it wants, for instance pl.LazyFrame"
+        in message
+    )
 
 
 def test_an_asset_that_fails_keeps_nothing(tmp_path: Path) -> None:

@@ -55,7 +55,9 @@ def run_all(instance: dg.DagsterInstance) -> list[str]:
     job = defs.resolve_implicit_global_asset_job_def()
     runs = []
     for first, last in (("2013-01-01", "2013-01-04"), ("2013-01-03", "2013-01-05"), (None, None)):
-        days = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last} if first else {}
+        days = (
+            {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last} if first else {}
+        )
         key = KEY if first else dg.AssetKey(["shop", "report"])
         result = job.execute_in_process(instance=instance, asset_selection=[key], tags=days)
         assert result.success
@@ -87,7 +89,9 @@ def told(instance: dg.DagsterInstance, runs: list[str]) -> dict[str, Any]:
             entry.last_materialization_record is not None,
         )  # fmt: skip
         answers[f"{name} days"] = sorted(instance.get_materialized_partitions(key))
-        answers[f"{name} order"] = [r.storage_id for r in records] == sorted((r.storage_id for r in records), reverse=True)
+        answers[f"{name} order"] = [r.storage_id for r in records] == sorted(
+            (r.storage_id for r in records), reverse=True
+        )
     answers["observations"] = [r.partition_key for r in instance.fetch_observations(KEY, limit=10).records]
     answers["newest by day"] = {
         day: names[str(instance.fetch_materializations(

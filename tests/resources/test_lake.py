@@ -418,7 +418,9 @@ def test_a_lake_that_cannot_be_written_is_named_and_nothing_is_lost(tmp_path: An
     (tmp_path / "artifacts" / "shop").write_text("a file where a folder should be")
     before = files_of(good, "artifacts")
 
-    with pytest.raises(LakeError, match=rf"cannot write {tmp_path}/artifacts/shop/orders/.*Check that the lake {tmp_path}"):
+    with pytest.raises(
+        LakeError, match=rf"cannot write {tmp_path}/artifacts/shop/orders/.*Check that the lake {tmp_path}"
+    ):
         put(good, frame(2))
 
     assert before == files_of(good, "artifacts")

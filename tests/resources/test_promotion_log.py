@@ -47,7 +47,9 @@ def test_each_model_has_a_log_of_its_own(lake: Lake) -> None:
 def test_a_number_is_given_once_and_the_first_entry_stays(lake: Lake) -> None:
     first = log(lake).append(promotion(1, champion="a" * 32), number=1)
 
-    with pytest.raises(PromotionConflictError, match="entry 1 of the promotion log of flight_delay was written by some"):
+    with pytest.raises(
+        PromotionConflictError, match="entry 1 of the promotion log of flight_delay was written by some"
+    ):
         log(lake).append(promotion(1, champion="b" * 32), number=1)
 
     assert [first] == log(lake).entries()

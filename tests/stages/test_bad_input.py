@@ -39,15 +39,11 @@ def source(name: str) -> pl.DataFrame:
 
 def flights_of(*days: int) -> pl.DataFrame:
     """Return February's flights on some days of it."""
-    return source("flights.csv.zip").filter(
-        pl.col("month") == "2", pl.col("day").is_in([str(day) for day in days])
-    )
+    return source("flights.csv.zip").filter(pl.col("month") == "2", pl.col("day").is_in([str(day) for day in days]))
 
 
 @contextmanager
-def with_sources(
-    lake: Path, folder: Path, manifest: Mapping[str, Any], **frames: pl.DataFrame
-) -> Iterator[Project]:
+def with_sources(lake: Path, folder: Path, manifest: Mapping[str, Any], **frames: pl.DataFrame) -> Iterator[Project]:
     """Give the example over a lake, with other source files for some of its raw tables."""
     raw = {}
     for name, rows in frames.items():

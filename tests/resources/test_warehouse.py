@@ -1,0 +1,136 @@
+"""What the warehouse decides before and after dbt; runs of dbt itself are in the tests of the flow and of bad input."""
+
+import os
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resources import warehouse
+from resources.errors import WarehouseError
+from resources.lake import Lake, LakeResource
+from resources.warehouse import Warehouse, is_by_day, look_back_days, table_name
+from tests.builders import dated, days, put
+
+FIRST = date(2013, 1, 1)
+
+
+def node(name: str, *parents: str, by_day: bool = True, **look_back: int) -> dict[str, Any]:
+    """Return a model as dbt's manifest has it."""
+    return {
+        "resource_type": "model", "name": name, "unique_id": f"model.shop.{name}",
+        "config": {"materialized": "by_day" if by_day else "whole", "meta": {"look_back_days": look_back}},
+        "depends_on": {"nodes": [parent if "." in parent else f"model.shop.{parent}" for parent in parents]},
+    }  # fmt: skip
+
+
+def source(name: str, *, by_day: bool) -> dict[str, Any]:
+    return {
+        "resource_type": "source", "name": name, "source_name": "raw", "unique_id": f"source.shop.raw.{name}",
+        "meta": {"partitioned": "day"} if by_day else {},
+    }  # fmt: skip
+
+
+NODES = {
+    one["unique_id"]: one
+    for one in (
+        source("orders", by_day=True), source("shops", by_day=False),
+        node("orders", "source.shop.raw.orders"),
+        node("recent", "orders", "source.shop.raw.shops", orders=2),
+        node("totals", "source.shop.raw.orders", by_day=False),
+    )
+}  # fmt: skip
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    kept = Lake(str(tmp_path))
+    for day in days(FIRST, 6):
+        put(kept, dated(day), asset="raw/orders", partition=str(day))
+        put(kept, dated(day, rows=1), asset="tables/orders", partition=str(day))
+    put(kept, dated(), asset="raw/shops")
+    return kept
+
+
+def bound(lake: Lake, *models: str, over: tuple[int, int] | None) -> dict[str, list[str]]:
+    uids = [f"model.shop.{name}" for name in models]
+    span = None if over is None else (date(2013, 1, over[0]), date(2013, 1, over[1]))
+    return {uid.split(".", 2)[2]: [*refs] for uid, refs in warehouse._bind(lake, NODES, uids, span, "run").items()}
+
+
+def test_nodes_of_dbt_have_their_name_in_the_lake() -> None:
+    assert "raw/orders" == table_name(NODES["source.shop.raw.orders"])
+    assert "tables/recent" == table_name(NODES["model.shop.recent"])
+
+
+def test_a_table_is_by_day_where_its_node_says_so() -> None:
+    assert [True, False, True, True, False] == [is_by_day(one) for one in NODES.values()]
+
+
+def test_a_model_reads_as_far_back_as_it_declares() -> None:
+    recent = NODES["model.shop.recent"]
+
+    assert 2 == look_back_days(recent, NODES["model.shop.orders"])
+    assert 0 == look_back_days(recent, NODES["source.shop.raw.shops"])
+
+
+def test_a_run_reads_only_its_days_and_the_look_back(lake: Lake) -> None:
+    assert {"orders": ["2013-01-02", "2013-01-03", "2013-01-04", "2013-01-05"], "raw.shops": [""]} == bound(
+        lake, "recent", over=(4, 5)
+    )
+
+
+def test_days_that_the_run_builds_itself_are_not_read_from_the_lake(lake: Lake) -> None:
+    assert {
+        "raw.orders": ["2013-01-04", "2013-01-05"],
+        "orders": ["2013-01-02", "2013-01-03"],
+        "raw.shops": [""],
+    } == bound(lake, "orders", "recent", over=(4, 5))
+
+
+def test_days_before_the_first_are_not_missed(lake: Lake) -> None:
+    assert {"orders": ["2013-01-01"], "raw.shops": [""]} == bound(lake, "recent", over=(1, 1))
+
+
+def test_a_whole_table_cannot_read_one_by_day(lake: Lake) -> None:
+    with pytest.raises(
+        WarehouseError, match=r"model\.shop\.totals is a whole table, but reads source\.shop\.raw\.orders"
+    ):
+        bound(lake, "totals", over=None)
+
+
+def test_a_dbt_that_cannot_start_is_told_with_what_it_said(tmp_path: Path, lake: Lake) -> None:
+    project = tmp_path / "no_project"
+    project.mkdir()
+    house = Warehouse(lake=LakeResource(url=lake.url), project_dir=str(project))
+    manifest = {"nodes": {k: v for k, v in NODES.items() if k.startswith("model.")},
+                "sources": {k: v for k, v in NODES.items() if k.startswith("source.")}}  # fmt: skip
+
+    with (
+        pytest.raises(WarehouseError, match=r"(?s)dbt ended with exit code 2 before it ran anything; it said:.*"),
+        house.build(manifest, ["model.shop.orders"], (FIRST, FIRST), run_id="run", say=lambda _: None),
+    ):
+        pytest.fail("nothing was built")
+
+
+def test_an_interrupted_run_leaves_no_dbt_behind(tmp_path: Path, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\necho $$\nexec sleep 60\n")
+    script.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(script))
+    house = Warehouse(lake=LakeResource(url=lake.url), project_dir=str(tmp_path))
+    said: list[str] = []
+
+    def interrupted(line: str) -> None:
+        said.append(line)
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "work"
+    folder.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        house._run(folder, ["orders"], interrupted)
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(said[0]), 0)
