@@ -11,7 +11,7 @@ demo: $(VENV)/.runtime
 	$(BIN)/ml-assets run flight_delay $(DEMO_ARGS)
 
 test: $(VENV)/.dev lint
-	$(BIN)/pytest -n 2 --dist worksteal -q
+	$(BIN)/pytest -n 2 --dist loadgroup -q
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -15,14 +15,14 @@ from dagster._core.storage.tags import (
 )
 from pydantic import JsonValue
 
-from ml_assets.component import DBT_PROJECT, read_manifest
+from ml_assets.contracts.artifacts import Promotion
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.declaration import Declared, ModelDeclaration
 from ml_assets.provenance import Wanted, out_of_date, reads_of
 from ml_assets.stages.common import days_between
-from ml_assets.stages.raw import source_of
 from resources.lake import Lake
+from resources.promotion_log import PromotionLog
+from resources.sources import Source
 
 INPUTS = ("features", "labels")
 TRAINING = ("training_set", "importances", "tuning", "model", "evaluation", "champion")
@@ -84,22 +84,35 @@ class Flow:
         self.instance = instance
 
     def run(self, span: Span, say: Callable[[str], None]) -> bool:
-        """Materialize what is out of date; False as soon as a run fails."""
+        """Materialize what is out of date; False as soon as a run fails, or where there is nobody to predict with."""
         training = {self._asset(stage): [""] for stage in TRAINING}
         monitored = {self._asset(stage): _keys(span.first, span.last) for stage in MONITORING}
         inputs = self._inputs(span)
         upstream = self._upstream(inputs)
         raw = {key: keys for key, keys in upstream.items() if not self.graph.get(key).parent_keys}
         tables = {key: keys for key, keys in upstream.items() if key not in raw}
-        groups: list[tuple[str, Mapping[dg.AssetKey, Sequence[str]]]] = [
-            ("raw", raw),
-            ("tables", tables),
-            ("features and labels", inputs),
-            ("training", training),
-            ("monitoring", monitored),
-            ("card", {self._asset(stage): [""] for stage in CARD}),
-        ]
-        return all(self._group(name, wanted, span, say) for name, wanted in groups)
+        made = all(
+            self._group(name, wanted, span, say)
+            for name, wanted in (
+                ("raw", raw),
+                ("tables", tables),
+                ("features and labels", inputs),
+                ("training", training),
+            )
+        )
+        if not made:
+            return False
+        last = self._promotions().last()
+        if last is None or last.champion is None:
+            say("the gate refused the challenger, and there is no champion yet: nothing is predicted")
+            for reason in last.reasons if last else ():
+                say(f"  {reason}")
+            return False
+        card = {self._asset(stage): [""] for stage in CARD}
+        return all(self._group(name, wanted, span, say) for name, wanted in (("monitoring", monitored), ("card", card)))
+
+    def _promotions(self) -> PromotionLog[Promotion]:
+        return PromotionLog(self.lake, self.model.name, Promotion)
 
     def _asset(self, stage: str) -> dg.AssetKey:
         return dg.AssetKey([self.model.name, stage])
@@ -155,9 +168,8 @@ class Flow:
         return config | {"ops": {training_set.to_python_identifier(): {"config": {"as_of": str(span.as_of)}}}}
 
     def _wanted(self, partitions: Mapping[dg.AssetKey, Sequence[str]], span: Span) -> Wanted:
-        contracts = contracts_from_dbt(read_manifest(DBT_PROJECT))
         parameters: dict[dg.AssetKey, dict[str, JsonValue]] = {
-            dg.AssetKey(["raw", name]): {"source": source_of(name, table, contracts).digest()}
+            dg.AssetKey(["raw", name]): {"source": Source(table.file, {}).digest()}
             for raw in self.declared.raw
             for name, table in raw.tables.items()
             if dg.AssetKey(["raw", name]) in partitions
@@ -165,10 +177,7 @@ class Flow:
         as_of = str(span.as_of)
         parameters[self._asset("training_set")] = {"as_of": as_of}
         if any(self._asset(stage) in partitions for stage in (*MONITORING, *CARD)):
-            from ml_assets.contracts.artifacts import Promotion
-            from resources.promotion_log import PromotionLog
-
-            last = PromotionLog(self.lake, self.model.name, Promotion).last()
+            last = self._promotions().last()
             for stage in ("predictions", "drift", "card"):
                 parameters[self._asset(stage)] = {"champion": last.champion if last else None}
         return Wanted(partitions, parameters, up_to={self._asset("training_set"): as_of})

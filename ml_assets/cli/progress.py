@@ -32,7 +32,7 @@ class Progress:
 
         @dg.logger
         def console(_: dg.InitLoggerContext) -> logging.Logger:
-            logger = logging.Logger("ml-assets", level=logging.INFO)  # noqa: LOG001 - Dagster wants one of its own
+            logger = logging.Logger("ml-assets", level=logging.DEBUG)  # noqa: LOG001 - Dagster wants one of its own
             logger.addHandler(handler)
             return logger
 
@@ -57,7 +57,7 @@ class _Handler(logging.Handler):
                 self.progress.say(f"{name_of(step)} …")
             elif kind == "STEP_FAILURE":
                 error = event.step_failure_data.error
-                while error.cause is not None:
+                while error.cls_name and error.cls_name.startswith("Dagster") and error.cause is not None:
                     error = error.cause
                 self.progress.say(f"{name_of(step)} failed: {error.message.strip()}")
         elif record.levelno >= logging.INFO:

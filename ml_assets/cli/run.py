@@ -15,7 +15,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Materialize, print the summary; 1 if a step failed."""
+    """Materialize, print the summary; 1 if a step failed or the gate left nobody to predict with."""
     import json
     import sys
 
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         defs = build(declared=declared, loggers=progress.loggers())
         flow = Flow(defs, declared, model, LakeResource().open(), found)
         if not flow.run(span, progress.say):
-            progress.say("failed; what was made stays, and the next run goes on from there")
+            progress.say("not done; what was made stays, and the next run goes on from there")
             return 1
         summary = summarize(model, flow.lake, span, seconds=progress.seconds())
     print(json.dumps(summary, indent=1) if arguments.json else text_of(summary))

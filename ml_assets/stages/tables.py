@@ -3,8 +3,10 @@
 What the tables hold stays out; that is dbt's project.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -66,10 +68,18 @@ def _tables(
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         chosen = [unique_ids[key] for key in context.selected_asset_keys]
         days = day_range(context) if by_day else None
-        with warehouse.build(manifest, chosen, days, run_id=context.run.run_id, say=context.log.debug) as built:
+        with warehouse.build(manifest, chosen, days, run_id=context.run.run_id, say=partial(_say, context)) as built:
             yield from _publish(context, warehouse, built, manifest=manifest, days=days, checks=checks)
 
     return build_tables
+
+
+_NEWS = re.compile(r"\d+ of \d+ (OK created|ERROR|FAIL|WARN)")
+
+
+def _say(context: dg.AssetExecutionContext, line: str) -> None:
+    """Pass on a line of dbt's: a finished model or a failure is news, the rest is for a closer look."""
+    (context.log.info if _NEWS.search(line) else context.log.debug)(line)
 
 
 def _publish(
