@@ -412,7 +412,7 @@ def _choices(message: str) -> list[str]:
 
 def _near(word: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    return f" (did you mean '{close[0]}'?)" if close else ""
 
 
 def _twice(node: yaml.Node | None) -> Iterator[tuple[int, str]]:

@@ -117,7 +117,7 @@ def test_a_step_that_fails_ends_the_run_with_1_and_says_which(
     said = capsys.readouterr()
     assert "" == said.out
     assert "raw/airlines failed: " in said.err
-    assert "failed; what was made stays, and the next run goes on from there" in said.err
+    assert "not done; what was made stays, and the next run goes on from there" in said.err
 
 
 def test_a_defect_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
