@@ -139,6 +139,7 @@ class Warehouse(dg.ConfigurableResource):
                     say(line.rstrip())
             except BaseException:
                 process.terminate()  # an interrupted run leaves no dbt behind
+                process.wait()
                 raise
         code = process.returncode
         if not (target / "run_results.json").exists():
