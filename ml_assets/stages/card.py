@@ -28,8 +28,11 @@ Kept = TypeVar("Kept")
 def card(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's card."""
 
-    @dg.asset(
-        **stage(plan, "card", [render_card, card_input], kinds={"html"}),
+    @stage(
+        plan,
+        "card",
+        [render_card, card_input],
+        kinds={"html"},
         deps=[plan.asset(name) for name in ("champion", "drift", "performance")],
     )
     def card(context: dg.AssetExecutionContext, lake: LakeResource) -> Card:

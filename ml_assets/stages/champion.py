@@ -18,8 +18,12 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's champion."""
     declared = plan.declaration
 
-    @dg.asset(
-        **stage(plan, "champion", judge, kinds={"json"}, parameters={"gate": declared.gate}),
+    @stage(
+        plan,
+        "champion",
+        judge,
+        kinds={"json"},
+        parameters={"gate": declared.gate},
         ins={"evaluation": dg.AssetIn(plan.asset("evaluation"))},
     )
     def champion(context: dg.AssetExecutionContext, evaluation: Evaluation, lake: LakeResource) -> Promotion:

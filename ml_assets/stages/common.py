@@ -1,13 +1,15 @@
-"""What all stages share: how a stage of a declared model becomes the keyword arguments of `dg.asset`.
+"""What all stages share: how a stage of a declared model becomes an asset.
 
 What a stage does stays out.
 """
 
 import functools
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from types import CodeType
 from typing import Any
 
 import dagster as dg
@@ -128,8 +130,9 @@ def stage(
     by_day: bool = False,
     columns: TableContract | None = None,
     parameters: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return what `dg.asset` needs for one stage of one model.
+    **options: Any,  # noqa: ANN401 - passed on to `dg.asset` as they are
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """Return `dg.asset` for one stage of one model.
 
     Args:
         plan: the model.
@@ -139,25 +142,51 @@ def stage(
         by_day: whether there is one artifact a day.
         columns: the contract of what it holds, for the catalog.
         parameters: declared values that change the result, for the manifest.
+        **options: what else `dg.asset` takes: `ins`, `deps`, `check_specs`.
     """
     declaration = plan.declaration
     given = {key: _plain(value) for key, value in (parameters or {}).items()}
     metadata: dict[str, Any] = {"ml_assets/parameters": dg.MetadataValue.json(given)}
     if columns is not None:
         metadata["dagster/column_schema"] = column_schema(columns)
-    return {
-        "key": plan.asset(name),
-        "group_name": plan.name,
-        "kinds": kinds,
-        "owners": [declaration.owner] if declaration.owner else None,
-        "code_version": code_version(body if isinstance(body, Sequence) else [body]),
-        "partitions_def": plan.partitions if by_day else None,
-        "backfill_policy": dg.BackfillPolicy.single_run() if by_day else None,
-        "metadata": metadata,
-        "op_tags": pod_tags(declaration.compute.get(name)),
-        "freshness_policy": freshness_policy(declaration.freshness.get(name)),
-        "io_manager_key": "io_manager",
-    }
+
+    def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
+        description = _ready(function)
+        return dg.asset(
+            key=plan.asset(name),
+            group_name=plan.name,
+            description=description,
+            kinds=kinds,
+            owners=[declaration.owner] if declaration.owner else None,
+            code_version=code_version(body if isinstance(body, Sequence) else [body]),
+            partitions_def=plan.partitions if by_day else None,
+            backfill_policy=dg.BackfillPolicy.single_run() if by_day else None,
+            metadata=metadata,
+            op_tags=pod_tags(declaration.compute.get(name)),
+            freshness_policy=freshness_policy(declaration.freshness.get(name)),
+            io_manager_key="io_manager",
+            **options,
+        )(function)
+
+    return decorate
+
+
+_SIGNATURES: dict[CodeType, inspect.Signature] = {}
+
+
+def _ready(function: Callable[..., Any]) -> str:
+    """Return a stage's docstring, and spare Dagster from working its signature and docstring out for every model.
+
+    Dagster asks for the signature of each asset's function 18 times and parses its docstring for the inputs'
+    descriptions; with 500 models of 12 stages that is a fifth of the time that loading them takes.
+    """
+    description = inspect.cleandoc(function.__doc__ or "")
+    function.__doc__ = None
+    code = function.__code__
+    if code not in _SIGNATURES:
+        _SIGNATURES[code] = inspect.signature(function)
+    function.__signature__ = _SIGNATURES[code]  # type: ignore[attr-defined]
+    return description
 
 
 def _plain(value: object) -> JsonValue:

@@ -16,8 +16,13 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's drift."""
     limits = DriftLimits(**plan.declaration.drift.model_dump())
 
-    @dg.asset(
-        **stage(plan, "drift", measure_drift, kinds={"polars"}, by_day=True, parameters={"limits": vars(limits)}),
+    @stage(
+        plan,
+        "drift",
+        measure_drift,
+        kinds={"polars"},
+        by_day=True,
+        parameters={"limits": vars(limits)},
         ins={"predictions": dg.AssetIn(plan.asset("predictions"))},
     )
     def drift(context: dg.AssetExecutionContext, predictions: pl.DataFrame, lake: LakeResource) -> dict[str, Drift]:

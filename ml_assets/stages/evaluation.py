@@ -17,10 +17,10 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's evaluation."""
     declared = plan.declaration
 
-    @dg.asset(
-        **stage(plan, "evaluation", [evaluate, predict], kinds={"polars", "lightgbm"}, parameters={
+    @stage(
+        plan, "evaluation", [evaluate, predict], kinds={"polars", "lightgbm"}, parameters={
             "settings": declared.evaluation, "metric": declared.metric, "seed": declared.seed,
-        }),
+        },
         ins={"training_set": dg.AssetIn(plan.asset("training_set")), "model": dg.AssetIn(plan.asset("model"))},
     )  # fmt: skip
     def evaluation(

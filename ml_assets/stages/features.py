@@ -21,9 +21,9 @@ def features(plan: ModelPlan) -> dg.AssetsDefinition:
     contract = plan.features_table.only(plan.features_columns)
     rules = rule_names(contract)
 
-    @dg.asset(
-        **stage(plan, "features", [select_features, broken_rules], kinds={"polars", "parquet"}, by_day=True,
-                columns=contract),
+    @stage(
+        plan, "features", [select_features, broken_rules], kinds={"polars", "parquet"}, by_day=True,
+        columns=contract,
         ins={"table": dg.AssetIn(table_key(wanted.table))},
         check_specs=[
             dg.AssetCheckSpec(check_name(rule), asset=plan.asset("features"), description=rule, blocking=True)

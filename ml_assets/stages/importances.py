@@ -14,10 +14,10 @@ def importances(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's importances."""
     declared = plan.declaration
 
-    @dg.asset(
-        **stage(plan, "importances", measure_importances, kinds={"lightgbm", "polars"}, parameters={
+    @stage(
+        plan, "importances", measure_importances, kinds={"lightgbm", "polars"}, parameters={
             "settings": declared.importances, "metric": declared.metric, "seed": declared.seed,
-        }),
+        },
         ins={"training_set": dg.AssetIn(plan.asset("training_set"))},
     )  # fmt: skip
     def importances(context: dg.AssetExecutionContext, training_set: TrainingSet) -> Importances:

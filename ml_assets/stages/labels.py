@@ -15,8 +15,12 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
     wanted = plan.declaration.labels
     mapping = dg.TimeWindowPartitionMapping(start_offset=-wanted.wait_days, allow_nonexistent_upstream_partitions=True)
 
-    @dg.asset(
-        **stage(plan, "labels", select_labels, kinds={"polars", "parquet"}, by_day=True),
+    @stage(
+        plan,
+        "labels",
+        select_labels,
+        kinds={"polars", "parquet"},
+        by_day=True,
         ins={"table": dg.AssetIn(table_key(wanted.table), partition_mapping=mapping)},
     )
     def labels(context: dg.AssetExecutionContext, table: pl.DataFrame) -> pl.DataFrame:

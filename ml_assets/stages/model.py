@@ -41,10 +41,10 @@ def model(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's challenger."""
     declared = plan.declaration
 
-    @dg.asset(
-        **stage(plan, "model", train, kinds={"lightgbm"}, parameters={
+    @stage(
+        plan, "model", train, kinds={"lightgbm"}, parameters={
             "training": declared.training, "seed": declared.seed,
-        }),
+        },
         ins={name: dg.AssetIn(plan.asset(name)) for name in ("training_set", "importances", "tuning")},
     )  # fmt: skip
     def model(

@@ -18,8 +18,12 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
         start_offset=0, end_offset=declared.labels.wait_days, allow_nonexistent_upstream_partitions=True
     )
 
-    @dg.asset(
-        **stage(plan, "performance", measure_performance, kinds={"polars"}, by_day=True),
+    @stage(
+        plan,
+        "performance",
+        measure_performance,
+        kinds={"polars"},
+        by_day=True,
         ins={
             "predictions": dg.AssetIn(plan.asset("predictions")),
             "labels": dg.AssetIn(plan.asset("labels"), partition_mapping=mapping),

@@ -16,8 +16,12 @@ def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's predictions."""
     declared = plan.declaration
 
-    @dg.asset(
-        **stage(plan, "predictions", [score_rows, predict], kinds={"lightgbm", "parquet"}, by_day=True),
+    @stage(
+        plan,
+        "predictions",
+        [score_rows, predict],
+        kinds={"lightgbm", "parquet"},
+        by_day=True,
         ins={"features": dg.AssetIn(plan.asset("features"))},
         deps=[plan.asset("champion")],
     )

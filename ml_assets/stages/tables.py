@@ -4,9 +4,9 @@ What the tables hold stays out; that is dbt's project.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
-from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -68,7 +68,8 @@ def _tables(
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         chosen = [unique_ids[key] for key in context.selected_asset_keys]
         days = day_range(context) if by_day else None
-        with warehouse.build(manifest, chosen, days, run_id=context.run.run_id, say=partial(_say, context)) as built:
+        run_id = context.run.run_id
+        with _listening(context) as say, warehouse.build(manifest, chosen, days, run_id=run_id, say=say) as built:
             yield from _publish(context, warehouse, built, manifest=manifest, days=days, checks=checks)
 
     return build_tables
@@ -77,9 +78,23 @@ def _tables(
 _NEWS = re.compile(r"\d+ of \d+ (OK created|ERROR|FAIL|WARN)")
 
 
-def _say(context: dg.AssetExecutionContext, line: str) -> None:
-    """Pass on a line of dbt's: a finished model or a failure is news, the rest is for a closer look."""
-    (context.log.info if _NEWS.search(line) else context.log.debug)(line)
+@contextmanager
+def _listening(context: dg.AssetExecutionContext) -> Iterator[Callable[[str], None]]:
+    """Give a listener for dbt's lines: a finished model or a failure is news, all lines are one message at the end.
+
+    Each message is an event of the run, 7 ms in its log; dbt says a hundred lines.
+    """
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if _NEWS.search(line):
+            context.log.info(line.split("  ", 1)[-1])
+
+    try:
+        yield say
+    finally:
+        context.log.debug("\n".join(lines))
 
 
 def _publish(

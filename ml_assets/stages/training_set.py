@@ -27,10 +27,10 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's training set."""
     declared = plan.declaration
 
-    @dg.asset(
-        **stage(plan, "training_set", assemble_training_set, kinds={"polars", "parquet"}, parameters={
+    @stage(
+        plan, "training_set", assemble_training_set, kinds={"polars", "parquet"}, parameters={
             "split": declared.split, "target": declared.labels.target, "features": [f.name for f in plan.features],
-        }),
+        },
         ins={
             "features": dg.AssetIn(plan.asset("features"), metadata={"up_to": "as_of"}),
             "labels": dg.AssetIn(plan.asset("labels"), metadata={"up_to": "as_of"}),

@@ -52,11 +52,11 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's tuning."""
     declared = plan.declaration
 
-    @dg.asset(
-        **stage(plan, "tuning", tune, kinds={"optuna", "lightgbm"}, parameters={
+    @stage(
+        plan, "tuning", tune, kinds={"optuna", "lightgbm"}, parameters={
             "settings": declared.tuning, "metric": declared.tuning_metric, "seed": declared.seed,
             "device": declared.training.device,
-        }),
+        },
         ins={
             "training_set": dg.AssetIn(plan.asset("training_set")),
             "importances": dg.AssetIn(plan.asset("importances")),
