@@ -258,7 +258,7 @@ def test_an_unknown_model_is_told_with_a_near_name(tmp_path: Path) -> None:
     write(tmp_path, "one", MODEL)
 
     with pytest.raises(
-        DeclarationError, match="there is no model 'retuns'; declared are returns .did you mean 'returns'"
+        DeclarationError, match=r"there is no model 'retuns'; declared are returns \(did you mean 'returns'\?\)"
     ):
         read_all(tmp_path).model("retuns")
 
