@@ -209,7 +209,7 @@ def column_schema(contract: TableContract) -> dg.TableSchema:
         columns=[
             dg.TableColumn(
                 name=column.name,
-                type=str(column.dtype),
+                type=str(column.dtype.base_type()),  # Datetime, without its unit and lack of a zone
                 description=column.description or None,
                 constraints=dg.TableColumnConstraints(nullable=column.is_nullable, unique=column.is_unique),
                 tags={
