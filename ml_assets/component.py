@@ -1,4 +1,4 @@
-"""One declaration becomes its assets, checks and jobs: at once for all of a project, or each as a Dagster component.
+"""One declaration becomes its assets and checks: at once for all of a project, or each as a Dagster component.
 
 Where declarations are read and what resources they run on stays out; see `ml_assets.definitions`.
 """
@@ -6,7 +6,7 @@ Where declarations are read and what resources they run on stays out; see `ml_as
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
@@ -42,32 +42,24 @@ STAGES = (
 )  # fmt: skip
 
 
-@dataclass
-class Parts:
-    """What goes into a code location."""
-
-    assets: list[dg.AssetsDefinition] = field(default_factory=list)
-    jobs: list[Any] = field(default_factory=list)
-    sensors: list[dg.SensorDefinition] = field(default_factory=list)
-    schedules: list[dg.ScheduleDefinition] = field(default_factory=list)
-
-
 def model_assets(plan: ModelPlan) -> list[dg.AssetsDefinition]:
     """Return every stage of one model."""
     return [factory(plan) for factory in STAGES]
 
 
-def definitions_of(declared: Declared, manifest: Mapping[str, Any], contracts: Mapping[str, TableContract]) -> Parts:
-    """Return the parts of all declarations.
+def assets_of(
+    declared: Declared, manifest: Mapping[str, Any], contracts: Mapping[str, TableContract]
+) -> list[dg.AssetsDefinition]:
+    """Return the assets of all declarations, with their checks.
 
     Raises:
         ContractError: declarations ask of tables what their contracts do not have; all are listed.
     """
-    parts = Parts()
+    assets: list[dg.AssetsDefinition] = []
     for raw in declared.raw:
-        parts.assets += raw_tables(raw, contracts)
+        assets += raw_tables(raw, contracts)
     for project in declared.tables:
-        parts.assets += tables(project, manifest, contracts)
+        assets += tables(project, manifest, contracts)
     mistakes = []
     for declaration in declared.models:
         try:
@@ -75,10 +67,10 @@ def definitions_of(declared: Declared, manifest: Mapping[str, Any], contracts: M
         except ContractError as error:
             mistakes.append(str(error))
             continue
-        parts.assets += model_assets(plan)
+        assets += model_assets(plan)
     if mistakes:
         raise ContractError("\n".join(mistakes))
-    return parts
+    return assets
 
 
 def read_manifest(project_dir: Path) -> Mapping[str, Any]:
@@ -102,7 +94,7 @@ class _Declared(dg.Component, Generic[D]):
     """A component around one declaration.
 
     Dagster's own loader of components takes ten times as long as `ml_assets.definitions.build` over the same files, so
-    the code location is built by the latter; both call `definitions_of`.
+    the code location is built by the latter; both call `assets_of`.
     """
 
     kind: type[D]
@@ -134,14 +126,8 @@ class _Declared(dg.Component, Generic[D]):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - dagster's signature
         """Return the assets and checks of the declaration, and the resources they run on."""
         project = _project(DBT_PROJECT)
-        parts = definitions_of(self.declared(), project.manifest, project.contracts)
-        return dg.Definitions(
-            assets=parts.assets,
-            jobs=parts.jobs,
-            sensors=parts.sensors,
-            schedules=parts.schedules,
-            resources=project.resources,
-        )
+        assets = assets_of(self.declared(), project.manifest, project.contracts)
+        return dg.Definitions(assets=assets, resources=project.resources)
 
 
 class Model(_Declared[ModelDeclaration]):

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.component import DBT_PROJECT, definitions_of, read_manifest
+from ml_assets.component import DBT_PROJECT, assets_of, read_manifest
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.declaration import Declared, read_all
 from resources.environments import resources
@@ -63,12 +63,9 @@ def build(
     with warnings.catch_warnings(), _without_collection():
         # Range backfills and look-backs past the first day are "beta" in Dagster; a user can do nothing about it.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        parts = definitions_of(declared, manifest, contracts_from_dbt(manifest))
+        assets = assets_of(declared, manifest, contracts_from_dbt(manifest))
     return dg.Definitions(
-        assets=parts.assets,
-        jobs=parts.jobs,
-        sensors=parts.sensors,
-        schedules=parts.schedules,
+        assets=assets,
         resources={
             **resources(lake or LakeResource(), project_dir=project_dir),
             **(overrides or {}),
