@@ -3,6 +3,7 @@
 Everything is read from the lake; nothing is measured here.
 """
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,7 +71,7 @@ def text_of(summary: Mapping[str, Any]) -> str:
     else:
         word = {"promote": "promoted", "refuse": "refused", "rollback": "rolled back to"}[verdict["action"]]
         lines.append(f"  gate         {verdict['challenger'][:12]} {word} (entry {verdict['number']})")
-        lines += [f"               {reason}" for reason in verdict["reasons"]]
+        lines += [line for reason in verdict["reasons"] for line in _wrapped(reason)]
     predicted, drift = summary["predicted"], summary["drift"]
     lines += [
         (
@@ -79,10 +80,16 @@ def text_of(summary: Mapping[str, Any]) -> str:
         ),
         f"  drift        over the limit on {drift['over']} of {drift['days']} days"
         + (f" (first {drift['days_over'][0]})" if drift["days_over"] else ""),
-        *([f"               {drift['last']}"] if drift["last"] else []),
+        *_wrapped(drift["last"] or ""),
         f"  card         {summary['card']}",
         f"  lake         {summary['lake']}",
         "",
         f"{summary['seconds']} s. The web UI: .venv/bin/ml-assets ui, then http://127.0.0.1:3000",
     ]
     return "\n".join(lines)
+
+
+def _wrapped(sentence: str) -> list[str]:
+    """Return a sentence in lines of at most 120 characters under the second column."""
+    indent = " " * 15
+    return textwrap.wrap(sentence, 120, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
