@@ -8,8 +8,8 @@ may read and where it writes stands in one JSON file, whose path is in the envir
     {"first_day": "2013-01-01", "last_day": "2013-01-31",   # both null where only whole tables are built
      "scratch": "...",                                       # a local folder: <model>/<day>.parquet, <model>.parquet
      "filesystem": {"protocol": "s3", "options": {...}},     # fsspec's; files elsewhere are fetched to scratch first
-     "sources": {"raw.flights": {"2013-01-01": "..."}, "raw.planes": {"": "..."}},
-     "models": {"stg_flights": {"2012-12-31": "..."}}}
+     "sources": {"raw.orders": {"2013-01-01": "..."}, "raw.shops": {"": "..."}},
+     "models": {"stg_orders": {"2012-12-31": "..."}}}
 """
 
 import json

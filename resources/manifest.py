@@ -21,7 +21,7 @@ def _safe_path(value: str) -> str:
     """
     parts = value.split("/")
     if "\\" in value or ":" in value or any(part in {"", ".", ".."} or not part.isprintable() for part in parts):
-        msg = f"'{value}' is not a name inside the lake; expected parts like 'raw/flights' without '..', ':' or '\\'."
+        msg = f"'{value}' is not a name inside the lake; expected parts like 'raw/orders' without '..', ':' or '\\'."
         raise ValueError(msg)
     return value
 
@@ -35,7 +35,7 @@ class _Record(BaseModel):
 
 
 class ArtifactRef(_Record):
-    """One version of one artifact: `raw/flights`, partition `2013-01-01`, version `1f3a…`."""
+    """One version of one artifact: `raw/orders`, partition `2013-01-01`, version `1f3a…`."""
 
     asset: SafePath
     partition: SafePath | None = None
