@@ -30,7 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TRAINING = ("training_set", "importances", "tuning", "model", "evaluation", "champion")
 MONITORING = ("predictions", "drift", "performance")
 PRELOAD = (
-    "benchmarks.orchestrated", "lightgbm", "matplotlib.figure", "ml_assets.logic.plots", "optuna", "pandera.polars",
+    "benchmarks.orchestrated", "lightgbm", "matplotlib.figure", "ml_assets.logic.plots.evaluation",
+    "optuna", "pandera.polars",
     "pyarrow.parquet", "scipy.special",
 )  # fmt: skip
 PROCESSES = 2

@@ -25,14 +25,9 @@ from ml_assets.logic.evaluation import evaluate
 from ml_assets.logic.importances import measure_importances
 from ml_assets.logic.model import fit, predict
 from ml_assets.logic.performance import measure_performance
-from ml_assets.logic.plots import (
-    drift_history_plot,
-    drift_plot,
-    evaluation_plots,
-    importance_plot,
-    performance_plot,
-    tuning_plot,
-)
+from ml_assets.logic.plots.evaluation import evaluation_plots
+from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, performance_plot
+from ml_assets.logic.plots.training import importance_plot, tuning_plot
 from ml_assets.logic.predictions import score_rows
 from ml_assets.logic.training_set import assemble_training_set
 from ml_assets.logic.tuning import tune

@@ -14,18 +14,10 @@ from ml_assets.contracts.artifacts import DriftSummary, Interval
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.card_template import STYLE, TEMPLATE
 from ml_assets.logic.metrics import METRICS
-from ml_assets.logic.plots import (
-    drift_history_plot,
-    drift_plot,
-    evaluation_plots,
-    importance_plot,
-    interval,
-    metric_name,
-    number,
-    performance_plot,
-    share,
-    tuning_plot,
-)
+from ml_assets.logic.plots.drawing import interval, metric_name, number, share
+from ml_assets.logic.plots.evaluation import evaluation_plots
+from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, performance_plot
+from ml_assets.logic.plots.training import importance_plot, tuning_plot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

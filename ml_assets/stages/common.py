@@ -282,7 +282,7 @@ def newest_day(frame: pl.LazyFrame) -> date:
 
 def image(svg: str, alt: str) -> dg.MarkdownMetadataValue:
     """Return a plot as Dagster's UI shows it."""
-    from ml_assets.logic.plots import as_markdown_image
+    from ml_assets.logic.plots.drawing import as_markdown_image
 
     return dg.MetadataValue.md(as_markdown_image(svg, alt))
 

@@ -27,7 +27,7 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
     )
     def drift(context: dg.AssetExecutionContext, predictions: pl.DataFrame, lake: LakeResource) -> dict[str, Drift]:
         """PSI, Kolmogorov-Smirnov, Wasserstein, missing values and new categories, in one pass over each day."""
-        from ml_assets.logic.plots import drift_history_plot, drift_plot
+        from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot
 
         champion = serving_champion(lake.open(), plan)
         measured = {

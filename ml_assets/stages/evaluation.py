@@ -27,7 +27,7 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, training_set: TrainingSet, model: Model, lake: LakeResource
     ) -> Evaluation:
         """Metrics with intervals, slices, calibration and curves on rows that the model has not seen."""
-        from ml_assets.logic.plots import evaluation_plots
+        from ml_assets.logic.plots.evaluation import evaluation_plots
 
         versions = lake.open().versions_read()
         rows = training_set.part("test")

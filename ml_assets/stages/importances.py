@@ -22,7 +22,7 @@ def importances(plan: ModelPlan) -> dg.AssetsDefinition:
     )  # fmt: skip
     def importances(context: dg.AssetExecutionContext, training_set: TrainingSet) -> Importances:
         """Gain, permutation and mean |SHAP| of each feature, against noise and over time folds; which stay, and why."""
-        from ml_assets.logic.plots import importance_plot
+        from ml_assets.logic.plots.training import importance_plot
 
         result = measure_importances(
             training_set,

@@ -33,7 +33,7 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, predictions: pl.DataFrame, labels: pl.DataFrame
     ) -> dict[str, Performance]:
         """How good the predictions of a day turned out, on the labels known so far."""
-        from ml_assets.logic.plots import performance_plot
+        from ml_assets.logic.plots.monitoring import performance_plot
 
         measured = {
             day: measure_performance(

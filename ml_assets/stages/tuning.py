@@ -66,7 +66,7 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, training_set: TrainingSet, importances: Importances, lake: LakeResource
     ) -> Tuning:
         """Optuna's search on the validation window; a study on the same inputs goes on where it stopped."""
-        from ml_assets.logic.plots import tuning_plot
+        from ml_assets.logic.plots.training import tuning_plot
 
         settings = declared.tuning
         study = Study.of(lake.open(), context)

@@ -28,26 +28,18 @@ from ml_assets.contracts.artifacts import (
 )
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.metrics import METRICS
-from ml_assets.logic.plots import (
-    COLOURS,
-    as_markdown_image,
+from ml_assets.logic.plots.drawing import COLOURS, as_markdown_image, interval, metric_name, number, share
+from ml_assets.logic.plots.evaluation import (
     calibration_plot,
     confusion_plot,
-    drift_history_plot,
-    drift_plot,
     evaluation_plots,
-    importance_plot,
-    interval,
-    metric_name,
-    number,
-    performance_plot,
     precision_recall_plot,
     residual_plot,
     roc_plot,
-    share,
     slice_plot,
-    tuning_plot,
 )
+from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, performance_plot
+from ml_assets.logic.plots.training import importance_plot, tuning_plot
 
 SVG = "{http://www.w3.org/2000/svg}"
 

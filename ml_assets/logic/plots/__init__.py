@@ -1,0 +1,1 @@
+"""Plots of a model's artifacts as small SVG text: the same artifact gives the same text."""
