@@ -29,8 +29,15 @@ class LakeIOManager(dg.ConfigurableIOManager):
     lake: LakeResource
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - dagster's signature
-        """Start the clock that tells how long a step took."""
+        """Start the clock that tells how long a step took, and forget what a run before this one left unsaid."""
         self._since = clock()
+        self._step: tuple[str, str, int] | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        lake = self.lake.open()
+        lake.take_reads()
+        lake.take_notes()
 
     def load_input(self, context: dg.InputContext) -> object:
         """Return an upstream artifact in the type that the parameter asks for.
@@ -43,11 +50,17 @@ class LakeIOManager(dg.ConfigurableIOManager):
         asset = context.asset_key.to_user_string()
         kind = context.dagster_type.typing_type
         run_id = _run_id(context)
+        if run_id is not None and self._step != (step := _step(context)):
+            # A step that failed never came to write down what it had read: that is not this step's lineage.
+            self._forget()
+            self._step = step
         if not context.has_asset_partitions:
             refs = lake.newest(asset, [""], run_id=run_id)
             if not refs:
                 raise MissingArtifactError(f"{asset} has not been materialized yet; materialize it first.")
-            return _read(lake, [refs[""]], kind)
+            value = _read(lake, [refs[""]], kind)
+            self._since = clock()
+            return value
         keys = _wanted(context)
         refs = lake.newest(asset, keys, run_id=run_id)
         found = [refs[key] for key in keys if key in refs]
@@ -199,6 +212,12 @@ def _run_id(context: dg.InputContext) -> str | None:
         return context.step_context.run_id
     except dg.DagsterInvariantViolationError:
         return None
+
+
+def _step(context: dg.InputContext) -> tuple[str, str, int]:
+    """Return what tells one attempt at a step from every other."""
+    step = context.step_context
+    return step.run_id, step.step.key, step.previous_attempt_count
 
 
 def _wanted(context: dg.InputContext) -> list[str]:

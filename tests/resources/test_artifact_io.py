@@ -320,3 +320,37 @@ def test_an_artifact_of_a_kind_that_cannot_be_kept_is_refused(tmp_path: Path) ->
     _, message = refused(tmp_path, odd)
 
     assert "Unkept has fields that cannot be kept: {'numbers': 'list'}; use frames, records or text" in message
+
+
+@dg.asset
+def broken(numbers: pl.DataFrame, lake: LakeResource) -> Note:
+    lake.open().note(champion="nobody")
+    raise ValueError(f"cannot use {numbers.height} rows")
+
+
+@dg.asset(deps=["numbers"])
+def others() -> pl.DataFrame:
+    return frame(7, 8)
+
+
+@dg.asset
+def sound(others: pl.DataFrame) -> pl.DataFrame:
+    return others
+
+
+def test_what_a_failed_step_read_is_not_the_lineage_of_the_next(tmp_path: Path) -> None:
+    materialize(tmp_path, numbers, others, broken, sound)
+
+    lake = Lake(str(tmp_path))
+    manifest = lake.manifest(lake.find("sound"))
+    assert [lake.find("others")] == list(manifest.inputs)
+    assert {} == manifest.parameters
+
+
+def test_what_a_failed_run_read_is_not_the_lineage_of_the_next_run(tmp_path: Path) -> None:
+    materialize(tmp_path, numbers, broken)
+
+    materialize(tmp_path, numbers)
+
+    lake = Lake(str(tmp_path))
+    assert ((), {}) == ((made := lake.manifest(lake.find("numbers"))).inputs, made.parameters)
