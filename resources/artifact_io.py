@@ -13,7 +13,7 @@ import polars as pl
 from pydantic import JsonValue
 
 from resources.errors import MissingArtifactError
-from resources.lake import Lake, LakeResource, Making, clock
+from resources.lake import Lake, LakeResource, Making, clock, step_of
 from resources.manifest import ArtifactRef, Manifest
 
 DAY = "day"
@@ -29,15 +29,8 @@ class LakeIOManager(dg.ConfigurableIOManager):
     lake: LakeResource
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - dagster's signature
-        """Start the clock that tells how long a step took, and forget what a run before this one left unsaid."""
+        """Start the clock that tells how long a step took."""
         self._since = clock()
-        self._step: tuple[str, str, int] | None = None
-        self._forget()
-
-    def _forget(self) -> None:
-        lake = self.lake.open()
-        lake.take_reads()
-        lake.take_notes()
 
     def load_input(self, context: dg.InputContext) -> object:
         """Return an upstream artifact in the type that the parameter asks for.
@@ -50,10 +43,8 @@ class LakeIOManager(dg.ConfigurableIOManager):
         asset = context.asset_key.to_user_string()
         kind = context.dagster_type.typing_type
         run_id = _run_id(context)
-        if run_id is not None and self._step != (step := _step(context)):
-            # A step that failed never came to write down what it had read: that is not this step's lineage.
-            self._forget()
-            self._step = step
+        if run_id is not None:
+            lake.begin(step_of(context.step_context))
         if not context.has_asset_partitions:
             refs = lake.newest(asset, [""], run_id=run_id)
             if not refs:
@@ -79,6 +70,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
             ValueError: rows lie outside the days that were asked for.
         """
         lake = self.lake.open()
+        lake.begin(step_of(context.step_context))
         asset = context.asset_key.to_user_string()
         making = Making(
             inputs=lake.take_reads(),
@@ -212,12 +204,6 @@ def _run_id(context: dg.InputContext) -> str | None:
         return context.step_context.run_id
     except dg.DagsterInvariantViolationError:
         return None
-
-
-def _step(context: dg.InputContext) -> tuple[str, str, int]:
-    """Return what tells one attempt at a step from every other."""
-    step = context.step_context
-    return step.run_id, step.step.key, step.previous_attempt_count
 
 
 def _wanted(context: dg.InputContext) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from dagster._core.execution.context.system import StepExecutionContext  # an IO manager's `context.step_context`
 from pydantic import JsonValue, ValidationError
 
 from resources import content
@@ -48,6 +49,7 @@ class Lake(Objects):
         super().__init__(url, options)
         self._reads: list[ArtifactRef] = []
         self._notes: dict[str, JsonValue] = {}
+        self._step: tuple[str, str, int] | None = None
 
     def directory(self, ref: ArtifactRef) -> str:
         """Return the folder of one version of an artifact."""
@@ -294,6 +296,16 @@ class Lake(Objects):
         except OSError as error:
             raise LakeError(self._cannot("read", path, error)) from error
 
+    def begin(self, step: tuple[str, str, int]) -> None:
+        """Begin to note what a step reads, unless it has begun already.
+
+        A step that failed never came to write down what it had read: that is not the lineage of the next.
+        """
+        if step != self._step:
+            self.take_reads()
+            self.take_notes()
+            self._step = step
+
     def versions_read(self) -> dict[str, str]:
         """Return the version last read of each asset in this step, as `asset` or `asset/partition`."""
         return {f"{ref.asset}/{ref.partition}" if ref.partition else ref.asset: ref.version for ref in self._reads}
@@ -346,6 +358,20 @@ def _open(url: str, options: str) -> Lake:
     return Lake(url, json.loads(options))
 
 
+def step_of(context: StepExecutionContext) -> tuple[str, str, int]:
+    """Return what tells one attempt at a step from every other."""
+    return context.run_id, context.step.key, context.previous_attempt_count
+
+
+def _current_step() -> tuple[str, str, int] | None:
+    """Return the step whose body is running; None outside of one."""
+    try:
+        context = dg.OpExecutionContext.get()
+    except dg.DagsterInvariantViolationError:
+        return None
+    return step_of(context.get_step_execution_context())
+
+
 class LakeResource(dg.ConfigurableResource):
     """Where the lake is: a URL, else `ML_ASSETS_LAKE`, else the folder `.lake` beside this code.
 
@@ -358,7 +384,11 @@ class LakeResource(dg.ConfigurableResource):
     def open(self) -> Lake:
         """Return the lake; one object per place and process, so that reads of a step are noted together."""
         url = self.url or os.environ.get("ML_ASSETS_LAKE") or str(Path(__file__).resolve().parent.parent / ".lake")
-        return _open(url, json.dumps(self.options, sort_keys=True))
+        lake = _open(url, json.dumps(self.options, sort_keys=True))
+        step = _current_step()
+        if step is not None:
+            lake.begin(step)
+        return lake
 
 
 def clock() -> float:
