@@ -201,6 +201,7 @@ def work(
                 task=declared.task,
                 key=key,
                 target=declared.labels.target,
+                known_time=declared.labels.known_time,
                 day=day,
             )
         )

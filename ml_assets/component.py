@@ -87,6 +87,20 @@ def read_manifest(project_dir: Path) -> Mapping[str, Any]:
     return manifest
 
 
+def read_contracts(manifest: Mapping[str, Any], project_dir: Path) -> dict[str, TableContract]:
+    """Return the contracts that dbt's YAML states.
+
+    Raises:
+        ContractError: they have mistakes; all are listed, with file and line.
+    """
+
+    def read(path: str) -> str | None:
+        file = project_dir.parent / path
+        return file.read_text(encoding="utf-8") if file.is_file() else None
+
+    return contracts_from_dbt(manifest, read=read, folder=project_dir.name)
+
+
 D = TypeVar("D", ModelDeclaration, RawDeclaration, TablesDeclaration)
 
 
@@ -172,4 +186,4 @@ class _Project:
 @functools.lru_cache(maxsize=1)
 def _project(project_dir: Path) -> _Project:
     manifest = read_manifest(project_dir)
-    return _Project(manifest, contracts_from_dbt(manifest), resources(LakeResource(), project_dir=project_dir))
+    return _Project(manifest, read_contracts(manifest, project_dir), resources(LakeResource(), project_dir=project_dir))

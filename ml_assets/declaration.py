@@ -3,7 +3,6 @@
 How a declaration becomes assets stays out; see `ml_assets.component`.
 """
 
-import difflib
 import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ml_assets.contracts.artifacts import Task, Unseen
-from ml_assets.contracts.errors import ContractError
+from ml_assets.contracts.errors import ContractError, near
+from ml_assets.contracts.yaml_lines import LOADER, compose, line_of, twice
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lower case, digits and _, from a letter")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -78,7 +78,7 @@ class LabelsFrom(_Part):
     known_time: Name
     reason: Name | None = Field(None, description="column that says why a row has no label")
     wait_days: Annotated[int, Field(ge=0, le=3660)] = Field(
-        2, description="days after its own day within which a label becomes known"
+        2, description="days after its own day within which a label becomes known; a later correction does not count"
     )
 
 
@@ -145,6 +145,30 @@ class DriftSettings(_Part):
     minimum_rows: Annotated[int, Field(ge=1)] = 200
 
 
+class LeakTestSettings(_Part):
+    """How often each run of the features asks whether a row holds what was not known at its prediction time yet."""
+
+    samples: Annotated[int, Field(ge=0, le=1_000, description="prediction times; 0 leaves the test out")] = 2
+    is_blocking: bool = Field(default=False, description="whether features with a leak are not published")
+
+
+class ExpectationsSettings(_Part):
+    """What a day of the features is held against: the range of the days before it, beside the rules of its contract."""
+
+    days: Annotated[int, Field(ge=0, le=366)] = Field(default=28, description="days before that count; 0 leaves it out")
+    minimum_days: Annotated[int, Field(ge=2)] = Field(default=7, description="with fewer of them a day is not judged")
+    margin: Annotated[float, Field(ge=0)] = Field(
+        default=0.5, description="how far out of their range a figure may lie, in widths of it"
+    )
+    is_blocking: bool = Field(default=False, description="whether a day that surprises is not published")
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if 0 < self.days < self.minimum_days:
+            raise ValueError(f"minimum_days {self.minimum_days} must not be above days {self.days}")
+        return self
+
+
 class Freshness(_Part):
     """After how many hours without a materialization a stage warns and fails."""
 
@@ -191,6 +215,8 @@ class ModelDeclaration(_Part):
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
     drift: DriftSettings = DriftSettings()
+    leak_test: LeakTestSettings = LeakTestSettings()
+    expectations: ExpectationsSettings = ExpectationsSettings()
     freshness: dict[Stage, Freshness] = {}
     compute: dict[Stage, Compute] = {}
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
@@ -252,6 +278,9 @@ class RawTable(_Part):
     by: DayColumns | None = Field(None, description="absent: the table is landed whole")
     null_values: tuple[str, ...] = ("",)
     description: str = ""
+    quarantine: Share | None = Field(
+        None, description="share of a day's rows that may break row rules and be set aside; absent: none"
+    )
 
 
 class RawDeclaration(_Part):
@@ -267,6 +296,9 @@ class TablesDeclaration(_Part):
 
     days: Days
     freshness: Freshness | None = None
+    quarantine: dict[Name, Share] = Field(
+        {}, description="by table: share of a day's rows that may break row rules and be set aside"
+    )
 
 
 Declaration = ModelDeclaration | RawDeclaration | TablesDeclaration
@@ -295,7 +327,7 @@ class Declared:
             if model.name == name:
                 return model
         known = [model.name for model in self.models]
-        raise DeclarationError(f"there is no model '{name}'; declared are {', '.join(known)}{_near(name, known)}.")
+        raise DeclarationError(f"there is no model '{name}'; declared are {', '.join(known)}{near(name, known)}.")
 
 
 def read_all(folder: Path) -> Declared:
@@ -327,9 +359,6 @@ def read_all(folder: Path) -> Declared:
     )
 
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
 def read_declaration(text: str, *, where: str) -> Declaration:
     """Return the declaration in a YAML text.
 
@@ -341,22 +370,22 @@ def read_declaration(text: str, *, where: str) -> Declaration:
         DeclarationError: it is not YAML, or breaks the declaration's rules; every mistake is listed.
     """
     try:
-        content = yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader, the C one where there is one
+        content = yaml.load(text, Loader=LOADER)  # noqa: S506 - a safe loader, the C one where there is one
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         raise DeclarationError(f"{where}:{line}: not YAML: {getattr(error, 'problem', error)}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("attributes"), dict):
         raise DeclarationError(f"{where}:1: expected 'type:' and 'attributes:', got {type(content).__name__}.")
-    twice = [f"{where}:{line}: {name}: is given twice; keep one." for line, name in _twice(yaml.compose(text, _LOADER))]
-    if twice:
-        raise DeclarationError("\n".join(twice))
+    doubled = [f"{where}:{line}: {name}: is given twice; keep one." for line, name in twice(compose(text))]
+    if doubled:
+        raise DeclarationError("\n".join(doubled))
     kind = KINDS.get(str(content.get("type")))
     if kind is None:
         got = str(content.get("type"))
-        line = _line(text, ("type",))
+        line = line_of(compose(text), ("type",))
         raise DeclarationError(
-            f"{where}:{line}: type: expected one of {', '.join(KINDS)}, got '{got}'{_near(got, list(KINDS))}."
+            f"{where}:{line}: type: expected one of {', '.join(KINDS)}, got '{got}'{near(got, list(KINDS))}."
         )
     try:
         return kind.model_validate(content["attributes"])
@@ -365,19 +394,20 @@ def read_declaration(text: str, *, where: str) -> Declaration:
 
 
 def _mistakes(error: ValidationError, kind: type[BaseModel], text: str, where: str) -> Iterator[str]:
+    root = compose(text)
     for problem in error.errors():
         loc = tuple(part for part in problem["loc"] if not _is_union_tag(part))
         field = ".".join(str(part) for part in loc)
-        line = _line(text, ("attributes", *loc))
+        line = line_of(root, ("attributes", *loc))
         names = _siblings(kind, loc)
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            message = f"there is no such field; expected one of {', '.join(names)}{_near(str(loc[-1]), names)}"
+            message = f"there is no such field; expected one of {', '.join(names)}{near(str(loc[-1]), names)}"
         elif problem["type"] == "missing":
             message = "is missing and has no default"
         else:
             got = problem["input"]
-            message = f"{message}, got {got!r}{_near(str(got), _choices(message))}"
+            message = f"{message}, got {got!r}{near(str(got), _choices(message))}"
         yield f"{where}:{line}: {field}: {message}."
 
 
@@ -410,43 +440,6 @@ def _choices(message: str) -> list[str]:
     return re.findall(r"'([^']+)'", message)
 
 
-def _near(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f" (did you mean '{close[0]}'?)" if close else ""
-
-
-def _twice(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
-    """Yield the line and name of each field that stands in one place more than once; YAML would take the last."""
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _twice(item)
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if key.value in seen:
-                yield key.start_mark.line + 1, key.value
-            seen.add(key.value)
-            yield from _twice(value)
-
-
-def _line(text: str, loc: Sequence[int | str]) -> int:
-    """Return the line (from 1) of the deepest part of `loc` that stands in the text."""
-    node = yaml.compose(text, Loader=_LOADER)
-    line = 1
-    for part in loc:
-        if isinstance(node, yaml.MappingNode):
-            entry = next(((k, v) for k, v in node.value if k.value == str(part)), None)
-            if entry is None:
-                return line
-            line, node = entry[0].start_mark.line + 1, entry[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-        else:
-            return line
-    return line
-
-
 def check_against_columns(
     model: ModelDeclaration, *, features: Mapping[str, str], labels: Mapping[str, str]
 ) -> list[str]:
@@ -469,7 +462,7 @@ def check_against_columns(
         )),
     ]  # fmt: skip
     return [
-        f"column '{column}' is not in the contract of table '{table}'{_near(column, list(columns))}"
+        f"column '{column}' is not in the contract of table '{table}'{near(column, list(columns))}"
         for table, column, columns in wanted
         if column not in columns
     ]

@@ -12,8 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.component import DBT_PROJECT, assets_of, read_manifest
-from ml_assets.contracts.from_dbt import contracts_from_dbt
+from ml_assets.component import DBT_PROJECT, assets_of, read_contracts, read_manifest
 from ml_assets.declaration import Declared, read_all
 from resources.environments import resources
 from resources.lake import LakeResource
@@ -56,14 +55,14 @@ def build(
 
     Raises:
         DeclarationError: a declaration cannot be used.
-        ContractError: a declaration asks of a table what its contract does not have.
+        ContractError: a contract has a mistake, or a declaration asks of a table what its contract does not have.
     """
     declared = declared or read_all(DEFS)
     manifest = manifest if manifest is not None else read_manifest(project_dir)
     with warnings.catch_warnings(), _without_collection():
         # Range backfills and look-backs past the first day are "beta" in Dagster; a user can do nothing about it.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        assets = assets_of(declared, manifest, contracts_from_dbt(manifest))
+        assets = assets_of(declared, manifest, read_contracts(manifest, project_dir))
     return dg.Definitions(
         assets=assets,
         resources={

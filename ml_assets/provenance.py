@@ -168,11 +168,14 @@ class Wanted:
         parameters: by asset, what its manifests must say beside the declared parameters: run configuration, the
             digest of a source file, the champion.
         up_to: by asset, the last partition that counts of what it reads; absent means all.
+        beside: by asset and partition, artifacts that are no assets of their own and must be among its inputs: rows
+            that a person released.
     """
 
     partitions: Mapping[dg.AssetKey, Sequence[str]]
     parameters: Mapping[dg.AssetKey, Mapping[str, JsonValue]]
     up_to: Mapping[dg.AssetKey, str] = field(default_factory=dict)
+    beside: Mapping[dg.AssetKey, Mapping[str, Sequence[ArtifactRef]]] = field(default_factory=dict)
 
 
 def out_of_date(graph: AssetGraph, lake: Lake, wanted: Wanted) -> dict[dg.AssetKey, list[str]]:
@@ -239,6 +242,8 @@ def _is_stale(
     if any(manifest.parameters.get(name) != value for name, value in expected.items()):
         return True
     used = set(manifest.inputs)
+    if not used.issuperset(wanted.beside.get(key, {}).get(partition, ())):
+        return True
     for parent in _loaded_parents(graph, key):
         keys = reads_of(graph, key, parent, partition)
         last = wanted.up_to.get(key)

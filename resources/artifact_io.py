@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from resources.errors import MissingArtifactError
 from resources.lake import Lake, LakeResource, Making, clock, step_of
 from resources.manifest import ArtifactRef, Manifest
+from resources.quarantine import beside
 
 DAY = "day"
 
@@ -186,9 +187,12 @@ def reads_of_day(
 
 
 def _windows(context: dg.OutputContext) -> dict[str, tuple[int, int]]:
-    """Return how far each upstream table by day is read, as its partition mapping says; without one, its own day."""
+    """Return how far each upstream table by day is read, as its partition mapping says; without one, its own day.
+
+    What a step reads of its own asset, and of what stands beside it, is of the same day too.
+    """
     node = context.step_context.job_def.asset_layer.get(context.asset_key)
-    windows = {}
+    windows = dict.fromkeys(beside(context.asset_key.to_user_string()), (0, 0))
     for parent in node.parent_keys:
         mapping = node.partition_mappings.get(parent)
         if mapping is None:

@@ -1,8 +1,8 @@
 """Artifacts as files and back, and the hash of their content.
 
 An artifact is a polars frame, or a frozen dataclass whose fields are polars frames (`<field>.parquet`), pydantic
-records (`<field>.json`) or text (`<field>.txt`, or the file that the field's metadata names). Where the files lie
-stays out; see `resources.lake`.
+records (`<field>.json`) or text (`<field>.txt`, or the file that the field's metadata names); a field that is None has
+no file. Where the files lie stays out; see `resources.lake`.
 """
 
 import dataclasses
@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import shutil
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -150,7 +151,9 @@ def parts_of(artifact: object) -> dict[str, pl.DataFrame | BaseModel | str]:
     if isinstance(artifact, BaseModel):
         return {_FRAME_FIELD: artifact}
     if dataclasses.is_dataclass(artifact) and not isinstance(artifact, type):
-        parts = {name: getattr(artifact, name) for name in _fields(type(artifact))}
+        kind = type(artifact)
+        values = {name: getattr(artifact, name) for name in _fields(kind)}
+        parts = {name: part for name, part in values.items() if part is not None or not may_lack(kind, name)}
         wrong = {n: type(p).__name__ for n, p in parts.items() if not isinstance(p, pl.DataFrame | BaseModel | str)}
         if not wrong:
             return parts
@@ -218,8 +221,22 @@ def expected_files(kind: type) -> Iterator[tuple[str, str, type]]:
         yield _FRAME_FIELD, _file_name(_FRAME_FIELD, kind), kind
         return
     named = _named_files(kind)
-    for name, hint in _fields(kind).items():
+    for name, declared in _fields(kind).items():
+        hint = _without_none(declared)
         yield name, named.get(name, _file_name(name, hint)), hint
+
+
+def may_lack(kind: type, name: str) -> bool:
+    """Return whether an artifact may be without a part, as one written before there was such a part."""
+    return not _is_one_file(kind) and _fields(kind)[name] != _without_none(_fields(kind)[name])
+
+
+def _without_none(hint: Any) -> type:
+    """Return X of `X | None`, and every other type as it is."""
+    found: type = hint
+    if isinstance(hint, types.UnionType):
+        (found,) = (member for member in typing.get_args(hint) if member is not types.NoneType)
+    return found
 
 
 def read_part(kind: type, data: bytes) -> pl.DataFrame | BaseModel | str:

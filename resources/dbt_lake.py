@@ -6,10 +6,15 @@ dbt loads it by name (`plugins: [{module: resources.dbt_lake, alias: lake}]` in 
 may read and where it writes stands in one JSON file, whose path is in the environment under `ML_ASSETS_DBT_BINDINGS`:
 
     {"first_day": "2013-01-01", "last_day": "2013-01-31",   # both null where only whole tables are built
+     "days": {"stg_orders": ["2012-12-31", "2013-01-31"]},   # models with days of their own; may be absent
+     "one_file": true,                                       # <model>.parquet for tables by day too; may be absent
      "scratch": "...",                                       # a local folder: <model>/<day>.parquet, <model>.parquet
      "filesystem": {"protocol": "s3", "options": {...}},     # fsspec's; files elsewhere are fetched to scratch first
      "sources": {"raw.orders": {"2013-01-01": "..."}, "raw.shops": {"": "..."}},
-     "models": {"stg_orders": {"2012-12-31": "..."}}}
+     "models": {"stg_orders": {"2012-12-31": "..."}},
+     "quarantine": {"stg_orders": {"share": 0.01,            # tables that may set rows aside; may be absent
+                                   "rules": {"n is at least 0": "n < 0"},   # SQL that is true where a row breaks it
+                                   "released": "..."}}}         # rows that pass as they are, or null
 """
 
 import json
@@ -17,7 +22,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,13 +51,21 @@ class Bindings:
     options: Mapping[str, Any]
     sources: Mapping[str, Mapping[str, str]]
     models: Mapping[str, Mapping[str, str]]
+    model_days: Mapping[str, tuple[date, date]] = field(default_factory=dict)
+    quarantine: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    one_file: bool = False
 
     @property
     def days(self) -> list[date]:
         """The days of the run, in order; none where only whole tables are built."""
         if self.first_day is None or self.last_day is None:
             return []
-        return [self.first_day + timedelta(days=past) for past in range((self.last_day - self.first_day).days + 1)]
+        return _between(self.first_day, self.last_day)
+
+    def days_of(self, model: str) -> list[date]:
+        """The days that a model is built for: its own where it has some, else the run's."""
+        own = self.model_days.get(model)
+        return self.days if own is None else _between(*own)
 
 
 def read_bindings(path: str | None) -> Bindings:
@@ -77,6 +90,12 @@ def read_bindings(path: str | None) -> Bindings:
             options=said.get("filesystem", {}).get("options", {}),
             sources=said["sources"],
             models=said["models"],
+            model_days={
+                model: (date.fromisoformat(first), date.fromisoformat(last))
+                for model, (first, last) in said.get("days", {}).items()
+            },
+            quarantine=said.get("quarantine", {}),
+            one_file=bool(said.get("one_file", False)),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DbtRuntimeError(
@@ -87,6 +106,9 @@ def read_bindings(path: str | None) -> Bindings:
         raise DbtRuntimeError(f"the bindings {path} name one of first_day and last_day; expected both, or neither.")
     if found.first_day and found.last_day and found.first_day > found.last_day:
         raise DbtRuntimeError(f"the bindings {path} end on {found.last_day}, before they begin on {found.first_day}.")
+    upside_down = [model for model, (first, last) in found.model_days.items() if first > last]
+    if upside_down:
+        raise DbtRuntimeError(f"the bindings {path} give models days that end before they begin: {upside_down}.")
     return found
 
 
@@ -110,57 +132,109 @@ class Plugin(BasePlugin):
         spill = self.bindings.scratch / ".spill"
         conn.execute(f"set temp_directory = {_literal(spill)}")
         conn.execute("create schema if not exists lake")
-        conn.execute("create table lake.run (first_day date, last_day date)")
-        conn.execute("insert into lake.run values (?, ?)", [self.bindings.first_day, self.bindings.last_day])
+        # The row without a model is the run's; see macros/days.sql.
+        conn.execute("create table lake.run (model varchar, first_day date, last_day date)")
+        conn.execute("insert into lake.run values (null, ?, ?)", [self.bindings.first_day, self.bindings.last_day])
+        for model, (first, last) in self.bindings.model_days.items():
+            conn.execute("insert into lake.run values (?, ?, ?)", [model, first, last])
         conn.execute("create table lake.tables (name varchar)")
         for name, files in {**self.bindings.sources, **self.bindings.models}.items():
             if files:
                 conn.execute(f"create view lake.{_identifier(name)} as {_read(files)}")
+                conn.execute("insert into lake.tables values (?)", [name])
+        conn.execute("create table lake.rules (model varchar, position integer, rule varchar, predicate varchar)")
+        for model, quarantine in self.bindings.quarantine.items():
+            for place, (rule, predicate) in enumerate(quarantine["rules"].items()):
+                conn.execute("insert into lake.rules values (?, ?, ?, ?)", [model, place, rule, predicate])
+            if quarantine["released"]:
+                name = f"{model}__released"
+                conn.execute(f"create view lake.{_identifier(name)} as {_read({'': quarantine['released']})}")
                 conn.execute("insert into lake.tables values (?)", [name])
 
     def store(self, target_config: "TargetConfig") -> None:
         """Write a finished table to scratch and put a view over its files in the model's place.
 
         Raises:
-            DbtRuntimeError: a row's day is missing or outside the run's days, or the run has no days.
+            DbtRuntimeError: a row's day is missing or outside the run's days, the run has no days, or more rows would
+                be set aside than may be.
         """
         config = target_config.config
-        model = str(config["model"])
-        built = str(target_config.relation)
+        model, key = str(config["model"]), list(config["key"])
+        built, unsplit = str(target_config.relation), config["unsplit"]
         cursor = self.conn.cursor()
         try:
-            if config["is_by_day"]:
-                written = self._store_days(cursor, built, model, list(config["key"]))
-                files = {**self.bindings.models.get(model, {}), **written}
-            else:
-                path = self.bindings.scratch / f"{model}.parquet"
-                _write(_ordered(cursor, built, list(config["key"]), "true"), path)
-                files = {"": str(path)}
+            days = self._days_of(cursor, unsplit or built, model) if config["is_by_day"] else None
+            if unsplit:
+                self._set_aside(cursor, unsplit, model, days, key)
+                # With the rows that were released: the constraints that they break held for the rest.
+                kept = "select * exclude (broken_rules, __is_aside)"
+                built = f"({kept} from {unsplit} where not __is_aside)"
+            written = self._store(cursor, built, model, days, key)
+            files = {**self.bindings.models.get(model, {}), **written} if days else written
             cursor.execute(f"create or replace view {config['view']} as {_read(files)}")
         finally:
             cursor.close()
 
-    def _store_days(self, cursor: "DuckDBPyConnection", built: str, model: str, key: list[str]) -> dict[str, str]:
-        days = self.bindings.days
+    def _days_of(self, cursor: "DuckDBPyConnection", table: str, model: str) -> list[date]:
+        days = self.bindings.days_of(model)
         if not days:
             raise DbtRuntimeError(
                 f"model '{model}' is built by day, but the run's bindings name no first_day and last_day. "
                 "Give the run its days, or leave the model out."
             )
-        self._refuse_strangers(cursor, built, model)
-        folder = self.bindings.scratch / model
+        self._refuse_strangers(cursor, table, model, days)
+        return days
+
+    def _store(
+        self, cursor: "DuckDBPyConnection", table: str, name: str, days: list[date] | None, key: list[str]
+    ) -> dict[str, str]:
+        """Write rows to scratch, a file a day where there are days, and return the files."""
+        if days is None or self.bindings.one_file:
+            path = self.bindings.scratch / f"{name}.parquet"
+            _write(_ordered(cursor, table, key if days is None else ["day", *key], "true"), path)
+            return {"": str(path)}
+        folder = self.bindings.scratch / name
         folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(_WRITERS) as writers:
             for first in range(0, len(days), _DAYS_AT_ONCE):
                 block = days[first : first + _DAYS_AT_ONCE]
-                rows = _ordered(cursor, built, ["day", *key], f"day between {_day(block[0])} and {_day(block[-1])}")
+                rows = _ordered(cursor, table, ["day", *key], f"day between {_day(block[0])} and {_day(block[-1])}")
                 pieces = list(_by_day(rows, block))
                 for _ in writers.map(lambda piece: _write(piece[1], folder / f"{piece[0]}.parquet"), pieces):
                     pass
         return {day.isoformat(): str(folder / f"{day}.parquet") for day in days}
 
-    def _refuse_strangers(self, cursor: "DuckDBPyConnection", built: str, model: str) -> None:
-        first, last = self.bindings.days[0], self.bindings.days[-1]
+    def _set_aside(
+        self, cursor: "DuckDBPyConnection", unsplit: str, model: str, days: list[date] | None, key: list[str]
+    ) -> None:
+        """Write the rows that break rules beside the table; where a day has too many, write all of it and refuse.
+
+        Raises:
+            DbtRuntimeError: more rows would be set aside than may be.
+        """
+        share = float(self.bindings.quarantine[model]["share"])
+        of = "''" if days is None else "cast(day as varchar)"
+        over = cursor.execute(
+            f"select {of}, avg(cast(__is_aside as double)) from {unsplit} group by 1 "  # noqa: S608 - dbt's own relation
+            f"having avg(cast(__is_aside as double)) > {share} order by 1"
+        ).fetchall()
+        if not over:
+            aside = f"(select * exclude (__is_aside) from {unsplit} where __is_aside)"  # noqa: S608 - as above
+            self._store(cursor, aside, f"{model}__quarantine", days, key)
+            return
+        everything = f"(select * exclude (__is_aside) from {unsplit})"  # noqa: S608 - as above
+        whole: list[list[date] | None] = [None]
+        for refused in whole if days is None else [[date.fromisoformat(day)] for day, _ in over]:
+            self._store(cursor, everything, f"{model}__rejected", refused, key)
+        raise DbtRuntimeError(
+            "\n".join(
+                f"{part:.2%} of the rows{f' of {day}' if day else ''} break rules; {share:.2%} may be set aside."
+                for day, part in over
+            )
+        )
+
+    def _refuse_strangers(self, cursor: "DuckDBPyConnection", built: str, model: str, days: list[date]) -> None:
+        first, last = days[0], days[-1]
         outside = f"day is null or day < {_day(first)} or day > {_day(last)}"
         strangers = cursor.execute(
             f"select day, count(*) from {built} where {outside} group by day order by day nulls first"  # noqa: S608 - dbt's own relation and dates
@@ -173,6 +247,10 @@ class Plugin(BasePlugin):
                 f"Expected every row's 'day' within them. Filter on first_day() and last_day() in the model, or mend "
                 f"the file of the day that holds the row; nothing of '{model}' was written."
             )
+
+
+def _between(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=past) for past in range((last - first).days + 1)]
 
 
 def _fetched(bindings: Bindings) -> Bindings:

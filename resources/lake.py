@@ -10,7 +10,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -142,12 +142,31 @@ class Lake(Objects):
             raise MissingArtifactError(f"{what} has {len(versions) or 'no'} versions starting with '{version}'.")
         return ArtifactRef(asset=asset, partition=partition, version=versions[0])
 
+    def versions(self, asset: str, partitions: Sequence[str] | None = None) -> dict[str, list[ArtifactRef]]:
+        """Return every version there is of each partition ('' where the asset has none), current or not."""
+        found: dict[str, set[str]] = {}
+        for partition, version, _ in self._manifests(asset, partitions):
+            found.setdefault(partition, set()).add(version)
+        return {
+            partition: [ArtifactRef(asset=asset, partition=partition or None, version=v) for v in sorted(versions)]
+            for partition, versions in found.items()
+        }
+
     def manifest(self, ref: ArtifactRef) -> Manifest:
         """Return an artifact's newest manifest.
 
         Raises:
             MissingArtifactError: the artifact does not exist.
             CorruptArtifactError: the manifest is not one, or speaks of another artifact.
+        """
+        return self.manifests(ref)[-1]
+
+    def manifests(self, ref: ArtifactRef) -> list[Manifest]:
+        """Return all of an artifact's manifests, one for each time it was made, oldest first.
+
+        Raises:
+            MissingArtifactError: the artifact does not exist.
+            CorruptArtifactError: a manifest is not one, or speaks of another artifact.
         """
         folder = self.directory(ref)
         names = [name for name in self.names(folder) if name.startswith("manifest")]
@@ -157,7 +176,7 @@ class Lake(Objects):
         strange = [str(m.ref) for m in found if m.ref != ref]
         if strange:
             raise CorruptArtifactError(f"a manifest in {folder} speaks of {strange[0]}, not of {ref}; do not use it.")
-        return max(found, key=lambda m: m.created_at)
+        return sorted(found, key=lambda m: m.created_at)
 
     def _read_manifest(self, path: str) -> Manifest:
         try:
@@ -236,8 +255,13 @@ class Lake(Objects):
             manifests = each(lambda item: self.put(asset, item[0], *item[1]), artifacts.items())
         return dict(zip(artifacts, manifests, strict=True))
 
-    def get(self, ref: ArtifactRef, kind: type) -> Any:
+    def get(self, ref: ArtifactRef, kind: type, *, noted: bool = True) -> Any:
         """Return an artifact whole, after checking every file against its manifest.
+
+        Args:
+            ref: the artifact.
+            kind: what it is.
+            noted: whether it is an input of the step that reads it; what is only looked at for comparison is none.
 
         Raises:
             MissingArtifactError: it does not exist.
@@ -248,6 +272,8 @@ class Lake(Objects):
         parts: dict[str, object] = {}
         for name, file, hint in content.expected_files(kind):
             entry = entries.get(file)
+            if entry is None and content.may_lack(kind, name):
+                continue
             if entry is None:
                 raise CorruptArtifactError(f"{ref} has no file '{file}' in its manifest; {kind.__name__} wants it.")
             data = self.read(f"{folder}/{file}")
@@ -256,14 +282,19 @@ class Lake(Objects):
                 parts[name] = content.read_part(hint, data)
             except (ValidationError, pl.exceptions.PolarsError) as error:
                 raise CorruptArtifactError(f"{folder}/{file} is not a {hint.__name__}: {error}") from error
-        self._reads.append(ref)
+        if noted:
+            self._reads.append(ref)
         return content.assemble(kind, parts)
 
-    def scan(self, refs: Sequence[ArtifactRef]) -> pl.LazyFrame:
+    def scan(self, refs: Sequence[ArtifactRef], *, noted: bool = True) -> pl.LazyFrame:
         """Return the frames of several artifacts as one lazy frame, in the order given.
 
         Polars names no file when one is damaged, so each is checked first: on a disk by its digest, which costs a
         tenth of decoding it; on an object store, which watches its bytes itself, by its size.
+
+        Args:
+            refs: the artifacts.
+            noted: as for `get`.
 
         Raises:
             MissingArtifactError: an artifact does not exist.
@@ -271,7 +302,8 @@ class Lake(Objects):
         """
         with self.pool(len(refs)) as each:
             paths = each(self._whole_frame, refs)
-        self._reads.extend(refs)
+        if noted:
+            self._reads.extend(refs)
         return pl.scan_parquet(paths, storage_options=self.polars_options(), glob=False)
 
     def _whole_frame(self, ref: ArtifactRef) -> str:
@@ -309,6 +341,10 @@ class Lake(Objects):
     def versions_read(self) -> dict[str, str]:
         """Return the version last read of each asset in this step, as `asset` or `asset/partition`."""
         return {f"{ref.asset}/{ref.partition}" if ref.partition else ref.asset: ref.version for ref in self._reads}
+
+    def note_reads(self, refs: Iterable[ArtifactRef]) -> None:
+        """Count artifacts among what this step has read."""
+        self._reads.extend(refs)
 
     def note(self, **facts: JsonValue) -> None:
         """Add facts to the parameters in the manifest of what this step makes."""

@@ -21,11 +21,12 @@ class SourceError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A file, its columns with types, and what stands for a missing value in it."""
+    """A file, its columns with types, what stands for a missing value in it, and which columns it may lack."""
 
     file: str
     schema: Mapping[str, pl.DataType]
     null_values: Sequence[str] = ("",)
+    optional: Sequence[str] = ()
 
     def digest(self) -> str:
         """Return the hash of the file's bytes.
@@ -74,7 +75,7 @@ class Source:
         except pl.exceptions.PolarsError as error:
             raise SourceError(f"source file {self.file} is not Parquet: {error}. Fetch it again.") from error
         self._check_names(frame.columns)
-        wrong = [f"'{c}' is {frame.schema[c]}, expected {t}" for c, t in self.schema.items() if frame.schema[c] != t]
+        wrong = [f"'{c}' is {t}, expected {self.schema[c]}" for c, t in frame.schema.items() if self.schema[c] != t]
         if wrong:
             raise SourceError(f"source file {self.file}: {'; '.join(wrong)}. Correct the file, or the source's YAML.")
         return frame
@@ -86,12 +87,12 @@ class Source:
             raise SourceError(f"source file {self.file} is not CSV: {error}. Fetch it again.") from error
         self._check_names(text.columns)
         typed = text.with_columns(
-            _typed(name, dtype).alias(name) for name, dtype in self.schema.items() if dtype != pl.String()
+            _typed(name, self.schema[name]).alias(name) for name in text.columns if self.schema[name] != pl.String()
         )
         lost = [
             f"'{name}' has {count} values that are not {self.schema[name]}, for instance "
             f"'{text.filter(text[name].is_not_null() & typed[name].is_null())[name][0]}'"
-            for name in self.schema
+            for name in text.columns
             if (count := typed[name].null_count() - text[name].null_count())
         ]
         if lost:
@@ -99,7 +100,7 @@ class Source:
         return typed
 
     def _check_names(self, got: Sequence[str]) -> None:
-        missing = [name for name in self.schema if name not in got]
+        missing = [name for name in self.schema if name not in got and name not in self.optional]
         strange = [name for name in got if name not in self.schema]
         if missing or strange:
             raise SourceError(

@@ -10,19 +10,22 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
+from pydantic import JsonValue
 
 from resources.content import StoredFrame
 from resources.errors import WarehouseError
 from resources.lake import Lake, LakeResource, Making
 from resources.manifest import ArtifactRef, Manifest
+from resources.quarantine import QUARANTINE, RELEASED
 
 PREFIX = "tables"
 Node = Mapping[str, Any]
@@ -40,15 +43,57 @@ class TestResult:
 
 
 @dataclass(frozen=True)
+class Quarantine:
+    """What a table may set aside instead of failing.
+
+    Attributes:
+        share: of a day's rows, at most.
+        predicates: by rule, SQL that is true where a row breaks it.
+        released: rows that a person let pass as they are.
+        releases: the artifacts that hold them, by partition.
+    """
+
+    share: float
+    predicates: Mapping[str, str]
+    released: pl.DataFrame | None = None
+    releases: Mapping[str, Sequence[ArtifactRef]] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> dict[str, JsonValue]:
+        """What decides which rows go on, for manifests."""
+        return {"share": self.share, "rules": list(self.predicates)}
+
+
+@dataclass(frozen=True)
 class Build:
-    """What one dbt invocation left behind."""
+    """What one dbt invocation left behind.
+
+    Attributes:
+        seconds: of each model that was built.
+        tests: what the tests that ran found.
+        failed: what dbt said of models that it could not build.
+        skipped: models that were not tried, because what they are made from failed.
+        scratch: where the files are.
+        models: the models that were asked for.
+        bound: what they read of the lake, by unique id and day.
+        quarantines: what each may set aside, by unique id.
+    """
 
     seconds: Mapping[str, float]
     tests: Sequence[TestResult]
     failed: Mapping[str, str]
     scratch: Path
     models: Sequence[str]
+    skipped: Sequence[str] = ()
     bound: Mapping[str, Mapping[str, ArtifactRef]] = field(default_factory=dict)
+    quarantines: Mapping[str, Quarantine] = field(default_factory=dict)
+
+    def files(self, table: str) -> dict[str, Path]:
+        """Return what was written of a model, or beside it, by day ('' where it is whole)."""
+        whole = self.scratch / f"{table}.parquet"
+        if whole.exists():
+            return {"": whole}
+        return {path.stem: path for path in sorted((self.scratch / table).glob("*.parquet"))}
 
 
 def table_name(node: Node) -> str:
@@ -91,8 +136,17 @@ class Warehouse(dg.ConfigurableResource):
         *,
         run_id: str,
         say: Callable[[str], None],
+        quarantines: Mapping[str, Quarantine] | None = None,
     ) -> Iterator[Build]:
         """Build models (dbt's unique ids) for a range of days, and test them, in a scratch folder.
+
+        Args:
+            manifest: dbt's manifest.
+            models: unique ids.
+            days: the range; None for whole tables.
+            run_id: the run; what it made itself is read first.
+            say: takes dbt's lines.
+            quarantines: which of the models may set rows aside, and how many.
 
         Raises:
             WarehouseError: dbt itself failed; failed models and tests are in the result instead.
@@ -104,10 +158,12 @@ class Warehouse(dg.ConfigurableResource):
             folder = Path(name)
             scratch = folder / "out"
             scratch.mkdir()
+            aside = {model: it for model, it in (quarantines or {}).items() if model in models}
             bindings = _bindings(lake, nodes, bound, days, scratch)
+            bindings["quarantine"] = quarantine_bindings(nodes, aside, folder)
             (folder / "bindings.json").write_text(json.dumps(bindings), encoding="utf-8")
             self._run(folder, [nodes[m]["name"] for m in models], say)
-            yield _result(nodes, models, folder, scratch, bound)
+            yield replace(_result(nodes, models, folder, scratch), bound=bound, quarantines=aside)
 
     def _run(self, folder: Path, names: Sequence[str], say: Callable[[str], None]) -> None:
         project = Path(self.project_dir)
@@ -156,8 +212,10 @@ class Warehouse(dg.ConfigurableResource):
         run_id: str,
         code_version: str | None,
         published: dict[str, dict[str, ArtifactRef]],
-    ) -> dict[str, Manifest]:
+    ) -> tuple[dict[str, Manifest], dict[str, Manifest]]:
         """Publish one built model from scratch to the lake, with the versions of what it was built from.
+
+        Returns the manifests of the table and of its quarantine, by partition.
 
         Args:
             build: what dbt left behind.
@@ -178,28 +236,50 @@ class Warehouse(dg.ConfigurableResource):
             if parent in nodes
         }
 
-        def making(day: date | None) -> Making:
-            inputs = tuple(
+        aside = build.quarantines.get(model)
+
+        def making(key: str) -> Making:
+            day = date.fromisoformat(key) if key else None
+            inputs = [
                 ref
                 for parent, refs in stood.items()
                 for ref in _used(refs, day, look_back_days(node, nodes[parent]), is_by_day=is_by_day(nodes[parent]))
-            )
+            ]
             return Making(
-                inputs=inputs, code_version=code_version, run_id=run_id, seconds=build.seconds.get(model),
-                parameters={"dbt": model},
+                inputs=(*inputs, *(aside.releases.get(key, ()) if aside else ())),
+                code_version=code_version, run_id=run_id, seconds=build.seconds.get(model),
+                parameters={"dbt": model, "quarantine": aside.parameters if aside else None},
             )  # fmt: skip
 
-        if days is None:
-            whole = StoredFrame.read(build.scratch / f"{node['name']}.parquet")
-            made = {"": lake.put(asset, None, whole, making(None))}
-        else:
-            folder = build.scratch / node["name"]
-            made = lake.put_each(
-                asset,
-                {str(day): (StoredFrame.read(folder / f"{day}.parquet"), making(day)) for day in _range(*days)},
-            )
+        def put(table: str, name: str) -> dict[str, Manifest]:
+            files = build.files(table)
+            if days is None:
+                return {"": lake.put(name, None, StoredFrame.read(files[""]), making(""))}
+            wanted = [str(day) for day in _range(*days)]
+            return lake.put_each(name, {key: (StoredFrame.read(files[key]), making(key)) for key in wanted})
+
+        quarantined = put(f"{node['name']}{QUARANTINE}", f"{asset}{QUARANTINE}") if aside else {}
+        made = put(node["name"], asset)
         published[model] = {key: m.ref for key, m in made.items()}
-        return made
+        return made, quarantined
+
+
+def quarantine_bindings(
+    nodes: Mapping[str, Node], quarantines: Mapping[str, Quarantine], folder: Path
+) -> dict[str, dict[str, JsonValue]]:
+    """Return what the plugin is told of quarantines; released rows are written to a file in a folder of the run."""
+    said: dict[str, dict[str, JsonValue]] = {}
+    for model, quarantine in quarantines.items():
+        name = str(nodes[model]["name"])
+        path = folder / f"{name}{RELEASED}.parquet"
+        if quarantine.released is not None:
+            quarantine.released.write_parquet(path)
+        said[name] = {
+            "share": quarantine.share,
+            "rules": dict(quarantine.predicates),
+            "released": None if quarantine.released is None else str(path),
+        }
+    return said
 
 
 def _range(first: date, last: date) -> list[date]:
@@ -231,6 +311,9 @@ def _bind(
             first = days[0] - timedelta(days=look_back_days(nodes[model], nodes[parent]))
             known = reach.get(parent)
             reach[parent] = (min(first, known[0]) if known else first, days[1])
+    for parent in sorted(_tested_against(nodes, models)):
+        if parent not in reach and not (days is None and is_by_day(nodes[parent])):
+            reach[parent] = days if is_by_day(nodes[parent]) else None
     bound = {}
     for parent, span in reach.items():
         built_here = parent in models
@@ -242,6 +325,29 @@ def _bind(
         refs = lake.newest(table_name(nodes[parent]), keys, run_id=run_id) if keys else {}
         bound[parent] = refs
     return bound
+
+
+def ancestors(nodes: Mapping[str, Node], models: Iterable[str]) -> set[str]:
+    """Return everything that models are made of, back to the sources."""
+    found: set[str] = set()
+    waiting = [*models]
+    while waiting:
+        for parent in nodes[waiting.pop()].get("depends_on", {}).get("nodes", []):
+            if parent in nodes and parent not in found:
+                found.add(parent)
+                waiting.append(parent)
+    return found
+
+
+def _tested_against(nodes: Mapping[str, Node], models: Sequence[str]) -> set[str]:
+    """Return what the tests of models read beside them; dbt runs those whose tables are models' ancestors."""
+    read = {
+        parent
+        for node in nodes.values()
+        if node["resource_type"] == "test" and not {*models}.isdisjoint(node["depends_on"]["nodes"])
+        for parent in node["depends_on"]["nodes"]
+    }
+    return (read & ancestors(nodes, models)) - {*models}
 
 
 def _bindings(
@@ -267,15 +373,9 @@ def _bindings(
     }
 
 
-def _result(
-    nodes: Mapping[str, Node],
-    models: Sequence[str],
-    folder: Path,
-    scratch: Path,
-    bound: Mapping[str, Mapping[str, ArtifactRef]],
-) -> Build:
+def _result(nodes: Mapping[str, Node], models: Sequence[str], folder: Path, scratch: Path) -> Build:
     results = json.loads((folder / "target" / "run_results.json").read_text(encoding="utf-8"))["results"]
-    tests, failed, seconds = [], {}, {}
+    tests, failed, skipped, seconds = [], {}, [], {}
     for result in results:
         unique_id, status = result["unique_id"], result["status"]
         if unique_id.startswith("test."):
@@ -293,6 +393,8 @@ def _result(
             )
         elif status == "success":
             seconds[unique_id] = float(result["execution_time"])
+        elif status == "skipped":
+            skipped.append(unique_id)
         else:
             failed[unique_id] = str(result.get("message") or status)
-    return Build(seconds=seconds, tests=tests, failed=failed, scratch=scratch, models=models, bound=bound)
+    return Build(seconds=seconds, tests=tests, failed=failed, skipped=skipped, scratch=scratch, models=models)

@@ -179,6 +179,9 @@ def test_stages_that_may_be_declared_are_those_there_are() -> None:
         (with_lines("drift: {weighted_psi: 0}"), ["shop/defs.yaml:16: drift.weighted_psi: ", "got 0"]),
         (with_lines("gate: {max_calibration_error: 2}"),
          ["shop/defs.yaml:16: gate.max_calibration_error: ", "got 2"]),
+        (with_lines("expectations: {days: 5}"),
+         ["shop/defs.yaml:16: expectations: minimum_days 7 must not be above days 5"]),
+        (with_lines("expectations: {margin: -1}"), ["shop/defs.yaml:16: expectations.margin: ", "got -1"]),
         (with_lines("seed: 1", "seed: 2"), ["shop/defs.yaml:17: seed: is given twice; keep one."]),
         (with_lines("tuning: {trials: 5, trials: 6}"), ["shop/defs.yaml:16: trials: is given twice; keep one."]),
         (MODEL.replace("component.Model", "component.Modle"),
@@ -197,7 +200,7 @@ def test_stages_that_may_be_declared_are_those_there_are() -> None:
          ["shop/defs.yaml:7: tables.orders.by: 'year', 'month' and 'day' go together"]),
         (RAW.replace("file: data/orders.csv", "path: data/orders.csv"),
          [("shop/defs.yaml:6: tables.orders.path: there is no such field; expected one of by, description, file, "
-          "null_values."), "shop/defs.yaml:5: tables.orders.file: is missing and has no default."]),
+          "null_values, quarantine."), "shop/defs.yaml:5: tables.orders.file: is missing and has no default."]),
         (RAW.replace("shops:", "my shops:"), ["shop/defs.yaml:8: tables.my shops"]),
     ],
 )  # fmt: skip

@@ -3,22 +3,22 @@
 import argparse
 import re
 import shlex
+import shutil
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
-import yaml
 
 from ml_assets.cli.flow import CARD, INPUTS, MONITORING, TRAINING
 from ml_assets.cli.main import parser
 from ml_assets.cli.summary import text_of
-from ml_assets.component import STAGES
+from ml_assets.component import STAGES, read_manifest
 from ml_assets.contracts.from_dbt import contracts_from_dbt
-from ml_assets.contracts.table import Role
 from ml_assets.declaration import ModelDeclaration, read_declaration
 from ml_assets.stages.common import ModelPlan
+from resources.dbt import prepare_manifest
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -115,17 +115,25 @@ def test_the_readmes_declaration_fits_the_projects_own_tables(manifest: Mapping[
     assert plan.labels_table.column(declaration.labels.target).role == "label"
 
 
-def test_the_readmes_contract_uses_types_and_roles_that_are_read() -> None:
-    (model,) = yaml.safe_load(blocks(README, "yaml")[1])["models"]
-    node = {
-        "resource_type": "model", "unique_id": "model.m", "name": model["name"], "config": model["config"],
-        "columns": {column["name"]: column for column in model["columns"]},
-    }  # fmt: skip
-    contract = contracts_from_dbt({"nodes": {"model.m": node}, "sources": {}})["order_features"]
+def test_the_readmes_contracts_are_what_dbt_and_the_project_read(tmp_path: Path) -> None:
+    _, sources, models = blocks(README, "yaml")
+    dbt = ROOT / "dbt_project"
+    shutil.copytree(dbt / "tests", tmp_path / "tests")
+    shutil.copytree(dbt / "macros", tmp_path / "macros")
+    shutil.copy(dbt / "profiles.yml", tmp_path)
+    shutil.copy(dbt / "dbt_project.yml", tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "_sources.yml").write_text(sources, encoding="utf-8")
+    (tmp_path / "models" / "_models.yml").write_text(models, encoding="utf-8")
+    (tmp_path / "models" / "order_features.sql").write_text("select 1 as order_id", encoding="utf-8")
+    prepare_manifest(tmp_path)
+    contracts = contracts_from_dbt(read_manifest(tmp_path))
 
-    assert {column.role for column in contract.columns} <= set(get_args(Role))
-    assert [column.name for column in contract.with_role("feature")] == ["warehouse", "items"]
-    assert contract.key == ("order_id",)
+    landed, features = contracts["raw/orders"], contracts["order_features"]
+    assert (landed.is_by_day, landed.known_time) == (True, "cast(ordered_at as timestamp)")
+    assert landed.column("returned_at").known_time == "returned_at"
+    assert [column.name for column in features.with_role("feature")] == ["warehouse", "items"]
+    assert features.key == ("order_id",)
 
 
 def test_the_example_of_calling_an_asset_runs_as_it_stands(manifest: Mapping[str, Any]) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ml_assets.provenance import LOOK_BACK, code_version, reads_of
+from ml_assets.provenance import LOOK_BACK, Wanted, code_version, out_of_date, reads_of
+from resources.lake import Lake
+from tests.builders import frame, put
 
 Versioned = Callable[..., str]
 
@@ -187,3 +189,17 @@ def test_a_look_back_in_the_metadata_is_more_exact_than_the_mapping() -> None:
 def test_what_has_no_partitions_reads_all_there_are_and_is_read_as_one() -> None:
     assert reads_of(graph_of(), dg.AssetKey("summary"), dg.AssetKey("parent"), "") is None
     assert reads_of(graph_of(), dg.AssetKey("beside"), dg.AssetKey("summary"), "2013-01-05") == [""]
+
+
+def test_a_day_is_out_of_date_until_rows_released_for_it_are_among_its_inputs(tmp_path: Path) -> None:
+    lake, graph, key = Lake(str(tmp_path)), graph_of(), dg.AssetKey("parent")
+    code = graph.get(key).code_version
+    for day in ("2013-01-05", "2013-01-06"):
+        put(lake, frame(1), asset="parent", partition=day, code_version=code)
+    released = put(lake, frame(2), asset="parent__released", partition="2013-01-06").ref
+    wanted = Wanted({key: ["2013-01-05", "2013-01-06"]}, {}, beside={key: {"2013-01-06": [released]}})
+
+    assert {key: ["2013-01-06"]} == out_of_date(graph, lake, wanted)
+
+    put(lake, frame(1), asset="parent", partition="2013-01-06", code_version=code, inputs=(released,))
+    assert {} == out_of_date(graph, lake, wanted)

@@ -1,25 +1,36 @@
-{# dbt's own, and for tables by day more: a test reads the days of the run, not the look-back beside them. #}
+{# dbt's own, and more: a test of a table by day reads the days of the run, not the look-back beside them, and a test of
+   single rows leaves out those that a person released. #}
 {% macro get_where_subquery(relation) -%}
   {%- set conditions = [] -%}
   {%- if config.get('where') -%}
     {%- do conditions.append("(" ~ config.get('where') ~ ")") -%}
   {%- endif -%}
-  {%- if execute and is_by_day(relation) -%}
+  {%- set table = lake_model(relation) if execute else none -%}
+  {%- if table and table.config.materialized == 'by_day' -%}
     {%- do conditions.append("day between " ~ first_day() ~ " and " ~ last_day()) -%}
   {%- endif -%}
+  {%- if table and model.test_metadata and model.test_metadata.name in row_tests() -%}
+    {%- set released = is_released(table.name, table.columns, 'tested') -%}
+    {%- if released != 'false' -%}
+      {%- do conditions.append("not " ~ released) -%}
+    {%- endif -%}
+  {%- endif -%}
   {%- if conditions -%}
-    {%- do return("(select * from " ~ relation ~ " where " ~ conditions | join(" and ") ~ ") dbt_subquery") -%}
+    {%- do return("(select * from " ~ relation ~ " as tested where " ~ conditions | join(" and ") ~ ") dbt_subquery") -%}
   {%- else -%}
     {%- do return(relation) -%}
   {%- endif -%}
 {%- endmacro %}
 
-{% macro is_by_day(relation) -%}
-  {%- set found = [] -%}
-  {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.config.materialized == 'by_day' -%}
+{# Tests that each row passes or fails by itself. #}
+{% macro row_tests() -%}
+  {%- do return(['not_null', 'accepted_values', 'relationships', 'in_range', 'accepted_range']) -%}
+{%- endmacro %}
+
+{% macro lake_model(relation) -%}
+  {%- for node in graph.nodes.values() if node.resource_type == 'model' -%}
     {%- if node.schema == relation.schema and node.alias == relation.identifier -%}
-      {%- do found.append(node.name) -%}
+      {%- do return(node) -%}
     {%- endif -%}
   {%- endfor -%}
-  {%- do return(found | length > 0) -%}
 {%- endmacro %}

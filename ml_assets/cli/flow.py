@@ -3,7 +3,7 @@
 What is printed on the way stays out; see `ml_assets.cli.progress`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -19,9 +19,10 @@ from ml_assets.contracts.artifacts import Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration import Declared, ModelDeclaration
 from ml_assets.provenance import Wanted, out_of_date, reads_of
-from ml_assets.stages.common import days_between
+from ml_assets.stages.common import days_between, quarantine_key
 from resources.lake import Lake
 from resources.promotion_log import PromotionLog
+from resources.quarantine import releases
 from resources.sources import Source
 
 INPUTS = ("features", "labels")
@@ -46,9 +47,9 @@ class Span:
             DataError: a day is not one, or lies outside the declared days.
         """
         newest = model.days.last or date.today() - timedelta(days=1)  # noqa: DTZ011 - a person's calendar day
-        until = _day(as_of, "--as-of") if as_of else newest
-        start = _day(first, "--from") if first else until - timedelta(days=model.split.test_days - 1)
-        end = _day(last, "--to") if last else until
+        until = day_given(as_of, "--as-of") if as_of else newest
+        start = day_given(first, "--from") if first else until - timedelta(days=model.split.test_days - 1)
+        end = day_given(last, "--to") if last else until
         start = max(start, model.days.first) if first is None else start
         for name, day in (("--as-of", until), ("--from", start), ("--to", end)):
             if not model.days.first <= day <= newest:
@@ -58,7 +59,12 @@ class Span:
         return cls(until, start, end)
 
 
-def _day(text: str, what: str) -> date:
+def day_given(text: str, what: str) -> date:
+    """Return a day that was given on the command line.
+
+    Raises:
+        DataError: it is none.
+    """
     try:
         return date.fromisoformat(text)
     except ValueError as error:
@@ -153,12 +159,16 @@ class Flow:
         tags = {ASSET_PARTITION_RANGE_START_TAG: days[0], ASSET_PARTITION_RANGE_END_TAG: days[-1]} if days else {}
         result = self.job.execute_in_process(
             instance=self.instance,
-            asset_selection=[*stale],
+            asset_selection=self._with_quarantines(stale),
             tags={"cause": "ml-assets run", "model": self.model.name, **tags},
             run_config=self._config(stale, span),
             raise_on_error=False,
         )
         return result.success
+
+    def _with_quarantines(self, keys: Iterable[dg.AssetKey]) -> list[dg.AssetKey]:
+        """Return assets with those that hold what they set aside: one step makes both."""
+        return [it for key in keys for it in (key, quarantine_key(key)) if self.graph.has(it)]
 
     def _config(self, stale: Mapping[dg.AssetKey, Sequence[str]], span: Span) -> dict[str, Any]:
         training_set = self._asset("training_set")
@@ -180,7 +190,11 @@ class Flow:
             last = self._promotions().last()
             for stage in ("predictions", "drift", "card"):
                 parameters[self._asset(stage)] = {"champion": last.champion if last else None}
-        return Wanted(partitions, parameters, up_to={self._asset("training_set"): as_of})
+        beside = {key: releases(self.lake, key.to_user_string()) for key in partitions if self._sets_aside(key)}
+        return Wanted(partitions, parameters, up_to={self._asset("training_set"): as_of}, beside=beside)
+
+    def _sets_aside(self, key: dg.AssetKey) -> bool:
+        return self.graph.has(quarantine_key(key))
 
 
 def _keys(first: date, last: date) -> list[str]:

@@ -8,9 +8,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ml_assets.cli import champion, parse, run, ui
+from ml_assets.cli import champion, leaktest, parse, quarantine, run, ui
 
-COMMANDS = (run, ui, champion, parse)
+COMMANDS = (run, ui, champion, quarantine, leaktest, parse)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -12,6 +12,8 @@ from typing import Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
+from ml_assets.contracts.record import ContractRecord
+
 Task = Literal["binary", "regression", "multiclass"]
 Split = Literal["train", "validation", "test"]
 Unseen = Literal["missing", "error"]
@@ -133,11 +135,18 @@ class ModelSpec(Record):
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model as text, its spec, and the reference that drift is measured against."""
+    """A trained model as text, its spec, and the reference that drift is measured against.
+
+    Attributes:
+        contract: what the features it was offered had to be; a model from before there were contracts has none.
+        request: the JSON Schema of one row to score: the features that it reads.
+    """
 
     booster: str
     spec: ModelSpec
     reference: pl.DataFrame
+    contract: ContractRecord | None = None
+    request: str | None = field(default=None, metadata={"file": "request.schema.json"})
 
 
 class Interval(Record):

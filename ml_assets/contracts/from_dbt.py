@@ -5,129 +5,272 @@ Reading the manifest file stays out: a parsed manifest comes in.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
-from typing import Any, get_args
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from ml_assets.contracts.errors import ContractError
-from ml_assets.contracts.table import Column, Role, TableContract
+from ml_assets.contracts.dbt_rules import DTYPES, Asked, asked_by_constraints, asked_by_test, names_of, tested_table
+from ml_assets.contracts.dbt_yaml import ColumnMeta, Mistakes, Table, TableMeta, meta_of, quoted
+from ml_assets.contracts.errors import ContractError, near
+from ml_assets.contracts.table import RECEIVED_AT, Column, Role, Rule, TableContract
 
-_TYPES: Mapping[str, pl.DataType] = {
-    "bigint": pl.Int64(), "int8": pl.Int64(), "integer": pl.Int32(), "int": pl.Int32(), "int4": pl.Int32(),
-    "smallint": pl.Int16(), "tinyint": pl.Int8(), "double": pl.Float64(), "double precision": pl.Float64(),
-    "float8": pl.Float64(), "float": pl.Float32(), "real": pl.Float32(), "varchar": pl.String(), "text": pl.String(),
-    "character varying": pl.String(), "boolean": pl.Boolean(), "bool": pl.Boolean(), "date": pl.Date(),
-    "timestamp": pl.Datetime("us"), "timestamp without time zone": pl.Datetime("us"),
-}  # fmt: skip
-_ROLES: tuple[str, ...] = get_args(Role)
+if TYPE_CHECKING:
+    from ml_assets.contracts.dbt_yaml import Node, Place, Read
+
+TIMES: tuple[Role, ...] = ("event_time", "prediction_time", "known_time")
 
 
-def contracts_from_dbt(manifest: Mapping[str, Any]) -> dict[str, TableContract]:
+def contracts_from_dbt(
+    manifest: Mapping[str, Any], *, read: Read = lambda _: None, folder: str = ""
+) -> dict[str, TableContract]:
     """Return the contracts of all models (by name) and sources (as `source/table`).
 
+    Args:
+        manifest: dbt's manifest.
+        read: gives the text of a YAML file by its path, for the lines in messages; asked only where there are mistakes.
+        folder: where the dbt project lies; it leads the paths of files.
+
     Raises:
-        ContractError: a column has no type or one without a translation, or a role is unknown; all are listed.
+        ContractError: the contracts have mistakes (an unknown type or role, a rule on a missing column, a test that has
+            no translation, ...); all are listed, with file and line.
     """
-    mistakes: list[str] = []
-    contracts = {}
-    rules = _rules(manifest)
-    for node in [*manifest["nodes"].values(), *manifest["sources"].values()]:
-        if node["resource_type"] not in {"model", "source"}:
-            continue
-        name = node["name"] if node["resource_type"] == "model" else f"{node['source_name']}/{node['name']}"
-        contracts[name] = _contract(name, node, rules.get(node["unique_id"], {}), mistakes)
-    if mistakes:
-        raise ContractError("\n".join(mistakes))
+    mistakes = Mistakes()
+    tables = _tables(manifest, folder)
+    asked = _asked(manifest, tables, mistakes)
+    contracts = {table.name: _contract(table, asked[table.name], mistakes) for table in tables}
+    for table in tables:
+        _check_relationships(table, asked[table.name], contracts, mistakes)
+    if mistakes.found:
+        raise ContractError("\n".join(mistakes.sentences(read)))
     return contracts
 
 
-def meta_of(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a node's or column's meta, wherever dbt keeps it."""
-    return {**(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
+def rules_by_test(manifest: Mapping[str, Any], contracts: Mapping[str, TableContract]) -> dict[str, tuple[str, str]]:
+    """Return the table and the rule's name of each dbt test that is translated, by the test's unique id.
 
-
-def _contract(
-    name: str, node: Mapping[str, Any], rules: Mapping[str, dict[str, Any]], mistakes: list[str]
-) -> TableContract:
-    where = str(node.get("patch_path") or node.get("original_file_path") or "").removeprefix("ml_assets://")
-    columns = []
-    for column in node["columns"].values():
-        meta = meta_of(column)
-        dtype = _TYPES.get(str(column.get("data_type") or "").lower())
-        if dtype is None:
-            given = column.get("data_type")
-            mistakes.append(
-                f"{where}: column '{column['name']}' of table '{name}' has "
-                f"{'no data_type' if given is None else f'data_type {given!r}'}; expected one of {', '.join(_TYPES)}."
-            )
-            continue
-        role = meta.get("role")
-        if role is not None and role not in _ROLES:
-            near = difflib.get_close_matches(str(role), _ROLES, n=1)
-            mistakes.append(
-                f"{where}: column '{column['name']}' of table '{name}' has role '{role}'; expected one of "
-                f"{', '.join(_ROLES)}{f'; did you mean {near[0]!r}?' if near else '.'}"
-            )
-        rule = rules.get(column["name"], {})
-        constrained = {constraint["type"] for constraint in column.get("constraints") or []}
-        columns.append(
-            Column(
-                name=column["name"],
-                dtype=dtype,
-                description=" ".join(str(column.get("description") or "").split()),
-                role=role,
-                is_categorical=bool(meta.get("categorical", False)),
-                unit=meta.get("unit"),
-                is_nullable=not (rule.get("not_null") or "not_null" in constrained),
-                is_unique=bool(rule.get("unique") or "unique" in constrained),
-                accepted_values=rule.get("accepted_values"),
-                minimum=rule.get("minimum"),
-                maximum=rule.get("maximum"),
-            )
-        )
-    meta = meta_of(node)
-    mistakes += [
-        f"{where}: table '{name}' has key '{key}', which is no column of it; "
-        f"expected some of {', '.join(node['columns'])}."
-        for key in meta.get("key", ())
-        if key not in node["columns"]
-    ]
-    return TableContract(
-        name=name,
-        columns=tuple(columns),
-        description=" ".join(str(node.get("description") or "").split()),
-        key=tuple(meta.get("key", ())),
-        owner=meta.get("owner"),
-        where=where,
-    )
-
-
-def _rules(manifest: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return dbt's generic tests as rules: node, column, rule, value."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for test in manifest["nodes"].values():
-        metadata = test.get("test_metadata")
-        node = test.get("attached_node") or _tested_source(test)
-        column = test.get("column_name")
-        if not metadata or not node or not column:
-            continue
-        rule = found.setdefault(node, {}).setdefault(column, {})
-        kwargs = metadata["kwargs"]
-        match metadata["name"]:
-            case "not_null" | "unique" as name:
-                rule[name] = True
-            case "accepted_values":
-                rule["accepted_values"] = tuple(str(value) for value in kwargs["values"])
-            case "in_range":
-                rule.update({end: kwargs[key] for end, key in _RANGE_ENDS if kwargs.get(key) is not None})
+    What is missing there (tests in SQL files, tests that dbt alone enforces) is for dbt to report.
+    """
+    tables = _tables(manifest, "")
+    found = {}
+    for name, asked in _asked(manifest, tables, Mistakes()).items():
+        rules = {_subject(rule): rule.name for rule in contracts[name].rules}
+        found.update({one.test: (name, rules[_subject(one.rule)]) for one in asked if one.test is not None})
     return found
 
 
-_RANGE_ENDS = (("minimum", "minimum"), ("maximum", "maximum"), ("minimum", "min_value"), ("maximum", "max_value"))
+def _tables(manifest: Mapping[str, Any], folder: str) -> list[Table]:
+    nodes = [*manifest["nodes"].values(), *manifest["sources"].values()]
+    return [Table(node, folder) for node in nodes if node["resource_type"] in {"model", "source"}]
 
 
-def _tested_source(test: Mapping[str, Any]) -> str | None:
-    nodes = [node for node in test.get("depends_on", {}).get("nodes", []) if node.startswith("source.")]
-    return nodes[0] if len(nodes) == 1 else None
+def _asked(manifest: Mapping[str, Any], tables: list[Table], mistakes: Mistakes) -> dict[str, list[Asked]]:
+    """Return what tests and constraints ask of each table."""
+    by_name = {table.name: table for table in tables}
+    asked = {table.name: asked_by_constraints(table, mistakes) for table in tables}
+    names = names_of(tables)
+    for test in manifest["nodes"].values():
+        if test["resource_type"] != "test" or not test.get("test_metadata"):
+            continue
+        name = tested_table(test, names)
+        if name is None or name not in by_name:  # of a seed or snapshot, which have no contract
+            continue
+        one = asked_by_test(test, by_name[name], mistakes)
+        if one is not None:
+            asked[name].append(one)
+    return asked
+
+
+_Subject = tuple[str, frozenset[str]]
+
+
+def _subject(rule: Rule) -> _Subject:
+    """Return what a rule is about: there is one rule of a kind on the same columns."""
+    return rule.kind, frozenset(rule.columns)
+
+
+def _contract(table: Table, asked: list[Asked], mistakes: Mistakes) -> TableContract:
+    meta = mistakes.check_meta(TableMeta, meta_of(table.node), table, what=f"table '{table.name}'")
+    _check_columns_are_there(table, meta.key, asked, mistakes)
+    rules = _one_a_subject(table, asked, mistakes)
+    groups = [one.rule.columns for (kind, columns), one in rules.items() if kind == "unique" and len(columns) > 1]
+    contract = TableContract(
+        name=table.name,
+        columns=tuple(_column(table, node, rules, mistakes) for node in table.columns.values()),
+        description=_one_line(table.node.get("description")),
+        key=meta.key,
+        unique_together=tuple(group for group in groups if {*group} != {*meta.key}),
+        known_time=meta.known_time,
+        is_by_day=table.is_by_day,
+        owner=meta.owner,
+        where=table.path,
+    )
+    _check_times(table, contract, mistakes)
+    warning = {subject for subject, one in rules.items() if not one.rule.is_blocking}
+    return replace(contract, warnings=frozenset(rule.name for rule in contract.rules if _subject(rule) in warning))
+
+
+def _one_a_subject(table: Table, asked: list[Asked], mistakes: Mistakes) -> dict[_Subject, Asked]:
+    """Return what is asked, once for each subject; it blocks unless all that ask for it warn."""
+    found: dict[_Subject, Asked] = {}
+    for one in asked:
+        subject = _subject(one.rule)
+        before = found.setdefault(subject, one)
+        if before is one:
+            continue
+        if (before.test and one.test) or before.rule.relationship != one.rule.relationship:
+            mistakes.add(
+                one.place,
+                f"{quoted(one.rule.columns)} of table '{table.name}' has '{before.rule.name}' and '{one.rule.name}', "
+                "which make one rule; keep one.",
+            )
+        blocks = before.rule.is_blocking or one.rule.is_blocking
+        found[subject] = replace(before, test=before.test or one.test, rule=replace(before.rule, is_blocking=blocks))
+    return found
+
+
+def _column(table: Table, node: Node, rules: Mapping[_Subject, Asked], mistakes: Mistakes) -> Column:
+    name = str(node["name"])
+    what = f"column '{name}' of table '{table.name}'"
+    loc = ("columns", name)
+    meta = mistakes.check_meta(ColumnMeta, meta_of(node), table, *loc, what=what)
+    given = node.get("data_type")
+    dtype = DTYPES.get(str(given or "").lower())
+    if dtype is None:
+        has = "no data_type" if given is None else f"data_type {given!r}"
+        hint = near(str(given or ""), [*DTYPES])
+        mistakes.add(table.place(*loc, "data_type"), f"{what} has {has}; expected one of {', '.join(DTYPES)}{hint}.")
+    its = {kind: one for (kind, columns), one in rules.items() if columns == {name}}
+    values, bounds, points = (
+        its[kind].rule if kind in its else None for kind in ("accepted_values", "range", "relationship")
+    )
+    column = Column(
+        name=name,
+        dtype=dtype or pl.Null(),
+        description=_one_line(node.get("description")),
+        role=meta.role,
+        is_categorical=meta.categorical,
+        is_pii=meta.pii,
+        unit=meta.unit,
+        is_nullable="not_null" not in its,
+        is_unique="unique" in its,
+        accepted_values=values.accepted_values if values else None,
+        minimum=bounds.minimum if bounds else None,
+        maximum=bounds.maximum if bounds else None,
+        relationship=points.relationship if points else None,
+        known_time=meta.known_time,
+        expression=meta.expression,
+    )
+    for sentence, place in _column_mistakes(table, column, its, is_typed=dtype is not None):
+        mistakes.add(place, f"{what} {sentence}.")
+    return column
+
+
+def _column_mistakes(
+    table: Table, column: Column, asked: Mapping[str, Asked], *, is_typed: bool
+) -> Iterator[tuple[str, Place]]:
+    """Yield what is wrong with one column, and where that stands."""
+    low, high = column.minimum, column.maximum
+    if low is not None and high is not None and low > high:
+        yield f"has a range upside down: minimum {low} is above maximum {high}; swap them", asked["range"].place
+    if "range" in asked and is_typed and not column.dtype.is_numeric():
+        yield f"has a range, but is {column.dtype}; expected a number", asked["range"].place
+
+    def at(*loc: str) -> Place:
+        return table.place("columns", column.name, *loc)
+
+    if column.role in TIMES and is_typed and not column.dtype.is_temporal():
+        yield f"has role '{column.role}', but is {column.dtype}; expected a timestamp or date", at("meta", "role")
+    for name, given in (("known_time", column.known_time), ("expression", column.expression)):
+        if given is not None and not table.is_source:
+            yield f"has meta '{name}', which is for columns of sources; leave it out", at("meta", name)
+    if column.name == RECEIVED_AT and table.is_source and table.is_by_day:
+        if is_typed and column.dtype != pl.Datetime("us"):
+            yield f"is {column.dtype}; expected a timestamp: when a later version was landed", at("data_type")
+        if "not_null" in asked:
+            yield "is never missing; expected it nullable: what was landed first has none", asked["not_null"].place
+
+
+def _check_columns_are_there(table: Table, key: tuple[str, ...], asked: list[Asked], mistakes: Mistakes) -> None:
+    there = [*table.columns]
+    for name in key:
+        if name not in there:
+            mistakes.add(
+                table.place("meta", "key"),
+                f"table '{table.name}' has key '{name}', which is no column of it; expected some of "
+                f"{', '.join(there)}{near(name, there)}.",
+            )
+    for one in asked:
+        for name in one.rule.columns:
+            if name not in there:
+                mistakes.add(
+                    one.place,
+                    f"'{one.rule.name}' of table '{table.name}' is about column '{name}', which is no column of it; "
+                    f"expected some of {', '.join(there)}{near(name, there)}.",
+                )
+
+
+def _check_times(table: Table, contract: TableContract, mistakes: Mistakes) -> None:
+    for role in TIMES:
+        names = [column.name for column in contract.with_role(role)]
+        for name in names[1:]:
+            mistakes.add(
+                table.place("columns", name, "meta", "role"),
+                f"column '{name}' of table '{table.name}' has role '{role}', which column '{names[0]}' has already; "
+                "expected one; make the others context.",
+            )
+    if not table.is_source and contract.known_time is not None:
+        mistakes.add(
+            table.place("meta", "known_time"),
+            f"table '{table.name}' has meta 'known_time', which is for sources; give a column the role known_time.",
+        )
+    if table.is_source and contract.known_time is None:
+        mistakes.add(
+            table.place(),
+            f"table '{table.name}' does not say when its rows could first be known; expected meta known_time: SQL over "
+            "the row (a UTC timestamp), or always for reference data.",
+        )
+    if table.is_source and table.is_by_day and RECEIVED_AT in contract.names and RECEIVED_AT not in contract.key:
+        mistakes.add(
+            table.place("meta", "key"),
+            f"table '{table.name}' keeps later versions of a row (it has column '{RECEIVED_AT}'), but its key is "
+            f"{quoted(contract.key)}; add '{RECEIVED_AT}' to it.",
+        )
+
+
+def _check_relationships(
+    table: Table, asked: list[Asked], contracts: Mapping[str, TableContract], mistakes: Mistakes
+) -> None:
+    for one in asked:
+        other = one.rule.relationship
+        if other is None or one.rule.columns[0] not in table.columns:
+            continue
+        what = f"column '{one.rule.columns[0]}' of table '{table.name}'"
+        if other.table not in contracts:
+            known = [*contracts]
+            mistakes.add(
+                one.place,
+                f"{what} points to table '{other.table}', which has no contract; expected one of "
+                f"{', '.join(known)}{near(other.table, known)}.",
+            )
+            continue
+        there = contracts[other.table]
+        if other.column not in there.names:
+            mistakes.add(
+                one.place,
+                f"{what} points to column '{other.column}' of table '{other.table}', which is no column of it; "
+                f"expected one of {', '.join(there.names)}{near(other.column, there.names)}.",
+            )
+            continue
+        mine, its = contracts[table.name].column(one.rule.columns[0]).dtype, there.column(other.column).dtype
+        if mine != its and pl.Null() not in (mine, its):
+            mistakes.add(
+                one.place,
+                f"{what} is {mine}, but points to '{other.column}' of table '{other.table}', which is {its}; "
+                "expected the same type; cast one of them.",
+            )
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text or "").split())

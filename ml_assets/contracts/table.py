@@ -1,51 +1,103 @@
-"""A table's contract: its columns, their types and roles, and the rules its rows keep.
+"""A table's contract: its columns, their types and roles, and the rules that its rows keep.
 
-Where a contract is written (dbt's YAML) stays out; see `ml_assets.contracts.from_dbt`.
+Where a contract is written (dbt's YAML) stays out, see `ml_assets.contracts.from_dbt`; so does holding rows against it,
+see `ml_assets.contracts.checking`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
-
-import polars as pl
 
 from ml_assets.contracts.errors import ContractError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pandera.polars as pa
-    from pandera.errors import SchemaErrors
+    import polars as pl
 
 Role = Literal["entity", "event_time", "prediction_time", "known_time", "feature", "label", "context"]
+Value = str | int | float | bool
+Kind = Literal["columns", "not_null", "accepted_values", "range", "relationship", "unique", "expectation"]
+
+SHAPE = "columns are as in the contract"
+RECEIVED_AT = "received_at"
+_ROW_KINDS = frozenset({"not_null", "accepted_values", "range", "relationship"})
+
+
+@dataclass(frozen=True)
+class Relationship:
+    """Where every value of a column must be found: a column of another table."""
+
+    table: str
+    column: str
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column as the contract wants it."""
+    """One column as the contract wants it.
+
+    `known_time` and `expression` are SQL over the row, for raw tables: when the value could first be known, and how
+    landing computes a column that the source does not have.
+    """
 
     name: str
     dtype: pl.DataType
     description: str = ""
     role: Role | None = None
     is_categorical: bool = False
+    is_pii: bool = False
     unit: str | None = None
     is_nullable: bool = True
     is_unique: bool = False
-    accepted_values: tuple[str, ...] | None = None
+    accepted_values: tuple[Value, ...] | None = None
     minimum: float | None = None
     maximum: float | None = None
+    relationship: Relationship | None = None
+    known_time: str | None = None
+    expression: str | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that must hold; `name` is the sentence by which checks, errors and quarantined rows call it."""
+
+    name: str
+    kind: Kind
+    columns: tuple[str, ...] = ()
+    accepted_values: tuple[Value, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    relationship: Relationship | None = None
+    is_blocking: bool = True
+
+    @property
+    def is_row_rule(self) -> bool:
+        """Whether each row keeps or breaks it by itself, so that breaking rows can be quarantined."""
+        return self.kind in _ROW_KINDS
 
 
 @dataclass(frozen=True)
 class TableContract:
-    """What a table must look like."""
+    """What a table must look like.
+
+    Attributes:
+        key: what identifies a row; unique.
+        unique_together: other combinations of columns that are unique.
+        warnings: names of rules that warn instead of blocking.
+        known_time: SQL over the row, for raw tables: when the row could first be known; `always` for reference data.
+        is_by_day: whether the table has one file a day.
+    """
 
     name: str
     columns: tuple[Column, ...]
     description: str = ""
     key: tuple[str, ...] = ()
+    unique_together: tuple[tuple[str, ...], ...] = ()
+    warnings: frozenset[str] = frozenset()
+    known_time: str | None = None
+    is_by_day: bool = False
     owner: str | None = None
     where: str = ""
 
@@ -75,148 +127,84 @@ class TableContract:
         return tuple(column for column in self.columns if column.role == role)
 
     def only(self, names: Sequence[str]) -> TableContract:
-        """Return the contract of some of the columns, in the order asked for."""
-        return TableContract(
-            name=self.name,
+        """Return the contract of some of the columns, in the order asked for.
+
+        A rule over several columns stays only where all of them stay.
+        """
+        return replace(
+            self,
             columns=tuple(self.column(name) for name in names),
-            description=self.description,
-            key=tuple(name for name in self.key if name in names),
-            owner=self.owner,
-            where=self.where,
+            key=self.key if set(self.key) <= set(names) else (),
+            unique_together=tuple(group for group in self.unique_together if set(group) <= set(names)),
         )
 
+    @functools.cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """All rules: the shape first, then uniqueness over the table, then column by column."""
+        groups = dict.fromkeys([*([self.key] if self.key else []), *self.unique_together])
+        single = [(column.name,) for column in self.columns if column.is_unique and (column.name,) not in groups]
+        rules = [Rule(SHAPE, "columns"), *(Rule(_unique_name(group), "unique", group) for group in groups)]
+        for column in self.columns:
+            rules += _column_rules(column)
+            if (column.name,) in single:
+                rules.append(Rule(_unique_name((column.name,)), "unique", (column.name,)))
+        return tuple(replace(rule, is_blocking=rule.name not in self.warnings) for rule in rules)
 
-@dataclass(frozen=True)
-class ValueRule:
-    """One rule on the values of a column, by pandera's name for it."""
+    def rule(self, name: str) -> Rule:
+        """Return one rule by its sentence.
 
-    name: str
-    check: Literal["isin", "ge", "le"]
-    argument: float | tuple[str, ...]
+        Raises:
+            ContractError: the contract has no such rule.
+        """
+        for rule in self.rules:
+            if rule.name == name:
+                return rule
+        raise ContractError(f"the contract of table '{self.name}' ({self.where}) has no rule '{name}'.")
 
 
-def value_rules(column: Column) -> tuple[ValueRule, ...]:
-    """Return the rules on one column's values."""
+def _unique_name(columns: Sequence[str]) -> str:
+    if len(columns) == 1:
+        return f"{columns[0]} is unique"
+    return f"{', '.join(columns[:-1])} and {columns[-1]} are unique together"
+
+
+def _listed(values: Sequence[Value]) -> str:
+    """Return values as a list that stays readable as a name."""
+    more = f" and {len(values) - 10} more" if len(values) > 20 else ""
+    return ", ".join(str(value) for value in (values[:10] if more else values)) + more
+
+
+def bounds(minimum: float | None, maximum: float | None) -> str:
+    """Return a range in words."""
+    if minimum is None and maximum is None:
+        return "unbounded"
+    if minimum is None or maximum is None:
+        return f"at most {_number(maximum)}" if minimum is None else f"at least {_number(minimum)}"
+    return f"between {_number(minimum)} and {_number(maximum)}"
+
+
+def _number(value: float | None) -> str:
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
+
+
+def _column_rules(column: Column) -> list[Rule]:
+    name, one = column.name, (column.name,)
     rules = []
+    if not column.is_nullable:
+        rules.append(Rule(f"{name} is never missing", "not_null", one))
     if column.accepted_values is not None:
         rules.append(
-            ValueRule(f"{column.name} is one of {', '.join(column.accepted_values)}", "isin", column.accepted_values)
+            Rule(
+                f"{name} is one of {_listed(column.accepted_values)}",
+                "accepted_values",
+                one,
+                accepted_values=column.accepted_values,
+            )
         )
-    if column.minimum is not None:
-        rules.append(ValueRule(f"{column.name} is at least {column.minimum:g}", "ge", column.minimum))
-    if column.maximum is not None:
-        rules.append(ValueRule(f"{column.name} is at most {column.maximum:g}", "le", column.maximum))
-    return tuple(rules)
-
-
-def to_pandera(contract: TableContract) -> pa.DataFrameSchema:
-    """Return the contract as a pandera schema for polars frames."""
-    import pandera.polars as pa
-
-    columns = {
-        column.name: pa.Column(
-            column.dtype,
-            [getattr(pa.Check, rule.check)(rule.argument, name=rule.name) for rule in value_rules(column)],
-            nullable=column.is_nullable,
-            unique=column.is_unique and contract.key != (column.name,),
-            description=column.description,
-        )
-        for column in contract.columns
-    }
-    return pa.DataFrameSchema(columns, strict=True, ordered=False, unique=[*contract.key] or None, name=contract.name)
-
-
-def rule_names(contract: TableContract) -> tuple[str, ...]:
-    """Return the contract's rules, each as a short sentence."""
-    names = ["columns are as in the contract"]
-    if contract.key:
-        names.append(f"{' and '.join(contract.key)} {'is' if len(contract.key) == 1 else 'are'} unique")
-    for column in contract.columns:
-        if not column.is_nullable:
-            names.append(f"{column.name} is never missing")
-        if column.is_unique and contract.key != (column.name,):
-            names.append(f"{column.name} is unique")
-        names += [rule.name for rule in value_rules(column)]
-    return tuple(names)
-
-
-def broken_rules(frame: pl.DataFrame, contract: TableContract) -> dict[str, str]:
-    """Return the rules that a frame breaks, each with a sentence that gives counts and examples; empty if none."""
-    from pandera.errors import SchemaErrors
-
-    wrong = shape_mistakes(frame.schema, contract)
-    if wrong:
-        return {"columns are as in the contract": "\n".join(wrong)}
-    try:
-        to_pandera(contract).validate(frame, lazy=True)
-    except SchemaErrors as error:
-        return _broken(error, frame, contract)
-    return {}
-
-
-def check(frame: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
-    """Return the frame as it is, if it keeps its contract.
-
-    Raises:
-        ContractError: it does not; the message lists every broken rule with counts and examples.
-    """
-    broken = broken_rules(frame, contract)
-    if broken:
-        raise ContractError("\n".join(broken.values()))
-    return frame
-
-
-def shape_mistakes(schema: pl.Schema, contract: TableContract) -> list[str]:
-    """Return what is wrong with a frame's columns and types, as sentences."""
-    where = f"; see {contract.where}" if contract.where else ""
-    mistakes = []
-    for column in contract.columns:
-        got = schema.get(column.name)
-        if got is None:
-            mistakes.append(
-                f"column '{column.name}' of table '{contract.name}' is missing; the contract wants "
-                f"{column.dtype}{where}."
-            )
-        elif got != column.dtype:
-            mistakes.append(
-                f"column '{column.name}' of table '{contract.name}' is {got}; the contract wants {column.dtype}{where}."
-            )
-    strangers = [name for name in schema if name not in contract.names]
-    if strangers:
-        mistakes.append(f"table '{contract.name}' has columns that its contract does not know: {strangers}{where}.")
-    return mistakes
-
-
-def _broken(error: SchemaErrors, frame: pl.DataFrame, contract: TableContract) -> dict[str, str]:
-    """Return pandera's findings as rule and sentence."""
-    where = f"; see {contract.where}" if contract.where else ""
-    table = f"of table '{contract.name}'"
-    found = {}
-    for broken in error.schema_errors:
-        column = str(broken.schema.name)
-        named = getattr(broken.check, "name", None)
-        if named:
-            cases = broken.failure_cases
-            values = cases.to_series(0) if isinstance(cases, pl.DataFrame) else pl.Series([cases])
-            examples = ", ".join(str(value) for value in values.unique(maintain_order=True).head(5))
-            found[str(named)] = (
-                f"rule '{named}' {table} is broken in {values.len()} of {frame.height} rows, for instance by "
-                f"{examples}{where}."
-            )
-        elif "null" in str(broken.check):
-            count = frame[column].null_count()
-            found[f"{column} is never missing"] = (
-                f"column '{column}' {table} is missing in {count} of {frame.height} rows{where}."
-            )
-        else:
-            names = [column] if column in frame.columns else [*contract.key]
-            doubled = frame.select(names).filter(pl.struct(names).is_duplicated())
-            if names != [*contract.key]:
-                doubled = doubled.drop_nulls()  # as dbt's `unique` does: what is missing is not doubled
-                if doubled.is_empty():
-                    continue
-            example = f", for instance {doubled.row(0)}" if doubled.height else ""
-            found[f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} unique"] = (
-                f"{doubled.height} of {frame.height} rows {table} share their {', '.join(names)}{example}{where}."
-            )
-    return found
+    low, high = column.minimum, column.maximum
+    if low is not None or high is not None:
+        rules.append(Rule(f"{name} is {bounds(low, high)}", "range", one, minimum=low, maximum=high))
+    if (other := column.relationship) is not None:
+        sentence = f"{name} is the {other.column} of a row of {other.table}"
+        rules.append(Rule(sentence, "relationship", one, relationship=other))
+    return rules

@@ -76,6 +76,15 @@ class CardTable:
 
 
 @dataclass(frozen=True)
+class LeakTests:
+    """What the leak tests of the features behind the training set came to, over all runs that made them."""
+
+    samples: int
+    rows: int
+    leaks: int
+
+
+@dataclass(frozen=True)
 class ScoreLine:
     """One test of the ML Test Score with what proves it."""
 
@@ -104,6 +113,7 @@ class CardInput:
 
     Attributes:
         version: The model artifact's version that the card is about.
+        leak_tests: None where none was run on these features.
         promotion: The entry of the promotion log that decided about this version.
         serving: The version that serves when the card is made, if it is known.
         drift_history: Days since promotion, in any order.
@@ -123,6 +133,7 @@ class CardInput:
     limits: Sequence[str] = ()
     as_of: date | None = None
     tables: Sequence[CardTable] = ()
+    leak_tests: LeakTests | None = None
     training_set: TrainingSetSummary | None = None
     model: ModelSpec | None = None
     importances: Importances | None = None

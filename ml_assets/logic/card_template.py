@@ -203,6 +203,11 @@ TEMPLATE = """
 {%- endfor %}
 </tbody></table></div>
 {%- endif %}
+{%- if card.leak_tests %}
+<p>{{ card.leak_tests.rows | number }} feature rows were rebuilt from what was known at
+{{ card.leak_tests.samples | number }} sampled prediction times. Columns that came out differently, and so hold what was
+not known then: {{ card.leak_tests.leaks | number }}.</p>
+{%- else %}<p class="missing">These features were not tested for leaks.</p>{% endif %}
 {%- if card.training_set %}
 <div class="scroll"><table><caption>Windows of the training set, as of {{ card.training_set.as_of }}</caption>
 <thead><tr><th>Window</th><th>Days</th><th class="n">Rows</th><th class="n">{{ target_words }}</th></tr>

@@ -30,10 +30,12 @@ def select_labels(
     """Return the outcomes that became known within some days, each under the day of its known time (UTC).
 
     An outcome without a label by nature (a null target with a known time) is kept, so that it can be counted. One
-    without a known time is not known on any day and is left out.
+    without a known time is not known on any day and is left out. Of an outcome that was corrected, each day has the
+    newest version known on it, so that a day's labels do not depend on the days asked for with it. Only the outcomes
+    given are looked at: a correction that comes later than their days reach is lost.
 
     Args:
-        outcomes: One row an outcome: key, `day` (its own), known time, target, reason.
+        outcomes: One row a version of an outcome: key, `day` (its own), known time, target, reason.
         key: What identifies a prediction.
         known_time: When the outcome could first be known, UTC without a zone.
         target: The label; null where there is none.
@@ -45,7 +47,8 @@ def select_labels(
 
     Raises:
         ContractError: Missing or mistyped columns; all are listed.
-        DataError: A key that is null or known twice, a label without a known time, days in the wrong order.
+        DataError: A key that is null, two versions of it known at the same time, a label without a known time, days
+            in the wrong order.
     """
     first, last = days
     if last < first:
@@ -76,10 +79,18 @@ def select_labels(
             f"{timeless.item()} labels have no '{known_time}'; a label whose known time is null may come from the "
             "future. Fill it in the outcome table, or make the label null."
         )
-    problems += repeated_keys(selected, key, mend="Keep one outcome a key in the outcome table.")
+    mend = "Keep one outcome a key and known time in the outcome table."
+    problems += repeated_keys(selected, list(dict.fromkeys([*key, known_time])), mend=mend)
     if problems:
         raise DataError(f"the labels known from {first} to {last}: " + " ".join(problems))
-    return selected.rename({"__known_on": DAY}).sort([known_time, *key])
+    newest = newest_known(selected, ["__known_on", *key], known_time)
+    return newest.rename({"__known_on": DAY}).sort([known_time, *key])
+
+
+def newest_known(labels: pl.DataFrame, key: Sequence[str], known_time: str) -> pl.DataFrame:
+    """Return one row a key: the version that became known last; one without a known time counts as the oldest."""
+    ordered = labels.sort(known_time, nulls_last=False, maintain_order=True)
+    return ordered.unique(list(dict.fromkeys(key)), keep="last", maintain_order=True)
 
 
 def _check_columns(schema: pl.Schema, names: Sequence[str], known_time: str) -> None:

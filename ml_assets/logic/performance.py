@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ml_assets.contracts.artifacts import Performance, PerformanceSummary, Task
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.features import repeated_keys
+from ml_assets.logic.labels import newest_known
 from ml_assets.logic.metrics import Metric, bootstrap_interval, find_metric, metrics_of
 
 Vector = NDArray[np.float64]
@@ -43,6 +44,7 @@ def measure_performance(
     task: Task,
     key: Sequence[str],
     target: str,
+    known_time: str,
     day: date | str,
     metrics: Sequence[str] | None = None,
     seed: int = 0,
@@ -52,12 +54,13 @@ def measure_performance(
 
     Args:
         predictions: As `predictions.score_rows` gives them: those of the day, all by one model version.
-        labels: One row a label known so far: key and target; a null target has no label by nature. Labels of other
-            predictions are left aside.
+        labels: One row a version of a label known so far: key, known time and target; a null target has no label by
+            nature. The newest version of a key counts; labels of other predictions are left aside.
         model: The model's name.
         task: What kind of target it is.
         key: What identifies a prediction in both frames.
         target: The label.
+        known_time: When a version of a label became known.
         day: The day of the predictions.
         metrics: What to measure; all of the task's metrics if none is named.
         seed: Of the bootstrap.
@@ -70,15 +73,17 @@ def measure_performance(
 
     Raises:
         ContractError: Missing columns, keys of different types, a target that is not of the task.
-        DataError: More than one model version in the day, keys that repeat, an unknown metric.
+        DataError: More than one model version in the day, keys that repeat, two versions of a label known at the same
+            time, an unknown metric.
     """
     day = day if isinstance(day, date) else date.fromisoformat(day)
     chosen = tuple(find_metric(name, task) for name in metrics) if metrics else metrics_of(task)
-    _check_columns(predictions, labels, key=key, target=target, task=task, model=model)
+    _check_columns(predictions, labels, key=key, target=target, known_time=known_time, task=task, model=model)
     known = labels.join(predictions.select(key), on=list(key), how="semi")
-    _check_rows(predictions, known, key=key, model=model)
+    _check_rows(predictions, known, key=key, known_time=known_time, model=model)
+    newest = newest_known(known, key, known_time)
     joined = predictions.join(
-        known.select(*key, pl.col(target).alias("__truth"), pl.lit(True).alias("__is_known")),
+        newest.select(*key, pl.col(target).alias("__truth"), pl.lit(True).alias("__is_known")),
         on=list(key),
         how="left",
         maintain_order="left",
@@ -194,13 +199,20 @@ def _measure(
 
 
 def _check_columns(
-    predictions: pl.DataFrame, labels: pl.DataFrame, *, key: Sequence[str], target: str, task: Task, model: str
+    predictions: pl.DataFrame,
+    labels: pl.DataFrame,
+    *,
+    key: Sequence[str],
+    target: str,
+    known_time: str,
+    task: Task,
+    model: str,
 ) -> None:
     problems = [
         f"column '{name}' of the {where} of model '{model}' is missing. Materialize the {where} again."
         for where, frame, names in (
             ("predictions", predictions, [*key, "score", "model_version"]),
-            ("labels", labels, [*key, target]),
+            ("labels", labels, dict.fromkeys([*key, known_time, target])),
         )
         for name in names
         if name not in frame.columns
@@ -220,18 +232,22 @@ def _check_columns(
         raise ContractError("\n".join(problems))
 
 
-def _check_rows(predictions: pl.DataFrame, labels: pl.DataFrame, *, key: Sequence[str], model: str) -> None:
+def _check_rows(
+    predictions: pl.DataFrame, labels: pl.DataFrame, *, key: Sequence[str], known_time: str, model: str
+) -> None:
     versions = predictions["model_version"].unique().sort().to_list()
     if len(versions) > 1:
         raise DataError(
             f"the day's predictions come from {len(versions)} versions of model '{model}': {', '.join(versions)}; "
             "expected one. Materialize the day's predictions again."
         )
-    mend = "Keep one a key."
     repeated = [
         f"the {where} of model '{model}': {problem}"
-        for where, frame in (("predictions", predictions), ("labels", labels))
-        for problem in repeated_keys(frame, key, mend=mend)
+        for where, frame, names, mend in (
+            ("predictions", predictions, list(key), "Keep one a key."),
+            ("labels", labels, list(dict.fromkeys([*key, known_time])), "Keep one a key and known time."),
+        )
+        for problem in repeated_keys(frame, names, mend=mend)
     ]
     if repeated:
         raise DataError("\n".join(repeated))

@@ -10,8 +10,10 @@ from typing import Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import ModelSpec
+from ml_assets.contracts.artifacts import Model, ModelSpec
+from ml_assets.contracts.changes import Change, compare
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.table import TableContract
 from ml_assets.logic.model import check_columns
 
 DAY: Final = "day"
@@ -85,6 +87,44 @@ def score_rows(
         pl.lit(features_version).alias("features_version"),
         FEATURES,
     )
+
+
+def input_changes(model: Model, now: TableContract) -> tuple[Change, ...]:
+    """Return how the features differ from what the model was trained with, as far as that concerns it.
+
+    Args:
+        model: The model; of one that was kept without its contract nothing is known, so nothing has changed.
+        now: The contract of all features as it is in force.
+    """
+    if model.contract is None:
+        return ()
+    trained = model.contract.contract()
+    inputs = {feature.name for feature in model.spec.features}
+    read = [name for name in trained.names if name in inputs]
+    # What the model was offered and does not read may change as it likes.
+    concerned = [name for name in now.names if name in read or name not in trained.names]
+    return compare(trained.only(read), now.only(concerned))
+
+
+def check_inputs(changes: Sequence[Change], spec: ModelSpec, *, version: str, where: str) -> None:
+    """Refuse to score rows that mean something else than those the model learned from.
+
+    Args:
+        changes: As `input_changes` gives them.
+        spec: The model's.
+        version: The model's.
+        where: The file in which the features are declared.
+
+    Raises:
+        ContractError: Incompatible changes; all are listed.
+    """
+    broken = [change.sentence for change in changes if not change.is_compatible]
+    if broken:
+        listed = "\n".join(f"- {sentence}" for sentence in broken)
+        raise ContractError(
+            f"model '{spec.model}' ({version[:12]}) was trained under another contract and cannot score these rows:\n"
+            f"{listed}\nTrain it again and let the gate judge it, or take the change back in {where}."
+        )
 
 
 def prediction_id(key: Sequence[str], model_version: str) -> pl.Expr:

@@ -14,6 +14,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Feature, Split, Task, TrainingSet, TrainingSetSummary, Window
 from ml_assets.contracts.errors import DataError
+from ml_assets.logic.labels import newest_known
 from ml_assets.logic.model import type_problem
 
 DAY: Final = "day"
@@ -90,13 +91,14 @@ def assemble_training_set(
 
     A row whose label became known at or after the first prediction of a later window is purged: at that
     prediction nobody could have trained on it. (López de Prado 2018, Advances in Financial Machine Learning, 7.4.)
-    Nothing known or predicted after the as-of day changes the result.
+    Of a label that was corrected, the newest version known by the as-of day counts, with the time at which that one
+    became known. Nothing known or predicted after the as-of day changes the result.
 
     Args:
         features: One row a prediction: key, `day`, event and prediction time, features. Read lazily: only the
             columns and days needed.
-        labels: One row an outcome: key, known time, target (null where there is none by nature) and, if there,
-            `reason` (why there is none).
+        labels: One row a version of an outcome: key, known time, target (null where there is none by nature) and, if
+            there, `reason` (why there is none).
         model: Name of the model, for messages and the summary.
         task: What kind of target it is.
         target: The label column.
@@ -149,10 +151,11 @@ def assemble_training_set(
         model,
         [
             *_key_problems(frame, "features", key, filled=(DAY, event_time, prediction_time)),
-            *_key_problems(outcomes, "labels", key, filled=()),
+            *_key_problems(outcomes, "labels", key, filled=(), version=known_time),
             *_target_problems(outcomes, known_time=known_time, target=target, task=task),
         ],
     )
+    outcomes = newest_known(outcomes, key, known_time)
 
     joined = (
         frame.join(outcomes, on=list(key), how="left")
@@ -263,13 +266,17 @@ def _suits(dtype: pl.DataType, task: Task) -> bool:
     return dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum)
 
 
-def _key_problems(frame: pl.DataFrame, where: str, key: Sequence[str], *, filled: Sequence[str]) -> list[str]:
+def _key_problems(
+    frame: pl.DataFrame, where: str, key: Sequence[str], *, filled: Sequence[str], version: str | None = None
+) -> list[str]:
+    """Return what is wrong with keys; rows may share one where their `version` differs."""
     nulls = frame.select(pl.col(dict.fromkeys([*key, *filled])).null_count()).row(0, named=True)
     problems = [
         f"column '{name}' of the {where} is null in {count} of {frame.height} rows; expected none. Mend its table."
         for name, count in nulls.items()
         if count
     ]
+    key = list(dict.fromkeys([*key, *([version] if version else [])]))
     repeated = frame.height - frame.select(pl.struct(key).n_unique()).item() if frame.height else 0
     if repeated:
         worst = (

@@ -3,6 +3,7 @@
 Layout and wording stay out; see `ml_assets.logic.card`.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 import dagster as dg
@@ -17,7 +18,7 @@ from ml_assets.contracts.artifacts import (
     TrainingSet,
     Tuning,
 )  # fmt: skip
-from ml_assets.logic.card import CardInput, CardTable, Making, render_card
+from ml_assets.logic.card import CardInput, CardTable, LeakTests, Making, render_card
 from ml_assets.stages.common import Champion, ModelPlan, day_of, serving_champion, stage
 from resources.lake import Lake, LakeResource
 from resources.manifest import ArtifactRef, Manifest
@@ -67,6 +68,7 @@ def card_input(lake: Lake, plan: ModelPlan, champion: Champion) -> CardInput:
         for one in _days(lake, plan, "performance", Performance)
         if one.summary.model_version == champion.version
     ]
+    behind = _made_from(lake, sources.get(f"{plan.name}/training_set"))
     return CardInput(
         name=plan.name,
         task=declared.task,
@@ -77,7 +79,8 @@ def card_input(lake: Lake, plan: ModelPlan, champion: Champion) -> CardInput:
         intended_use=declared.intended_use,
         limits=declared.limits_of_use,
         as_of=champion.model.spec.as_of,
-        tables=_tables(lake, plan, sources.get(f"{plan.name}/training_set")),
+        tables=_tables(plan, behind),
+        leak_tests=_leak_tests(made for ref, made in behind.items() if ref.asset == f"{plan.name}/features"),
         training_set=None if training_set is None else training_set.summary,
         model=champion.model.spec,
         importances=importances,
@@ -95,19 +98,31 @@ def card_input(lake: Lake, plan: ModelPlan, champion: Champion) -> CardInput:
     )
 
 
-def _tables(lake: Lake, plan: ModelPlan, training_set: ArtifactRef | None) -> list[CardTable]:
+def _made_from(lake: Lake, ref: ArtifactRef | None) -> dict[ArtifactRef, Manifest]:
+    """Return what an artifact was made from, with their manifests."""
+    return {} if ref is None else {read: lake.manifest(read) for read in lake.manifest(ref).inputs}
+
+
+def _leak_tests(features: Iterable[Manifest]) -> LeakTests | None:
+    """Return what the leak tests of all runs that made these features came to; a run notes it with each of its days."""
+    noted = {made.run_id: made.parameters.get("leak_test") for made in features}
+    told = [one for one in noted.values() if isinstance(one, Mapping)]
+    total = {name: sum(int(str(one.get(name, 0))) for one in told) for name in ("samples", "rows", "leaks")}
+    return LeakTests(**total) if total["samples"] else None
+
+
+def _tables(plan: ModelPlan, behind: Mapping[ArtifactRef, Manifest]) -> list[CardTable]:
     """Return the tables behind a training set, with the days that went into it."""
-    read = lake.manifest(training_set).inputs if training_set is not None else ()
     tables = []
     for role, contract in (("features", plan.features_table), ("labels", plan.labels_table)):
-        refs = [ref for ref in read if ref.asset == f"{plan.name}/{role}"]
+        refs = [ref for ref in behind if ref.asset == f"{plan.name}/{role}"]
         days = sorted(day_of(ref.partition) for ref in refs if ref.partition)
         tables.append(
             CardTable(
                 name=contract.name,
                 role=role,
                 description=contract.description,
-                rows=sum(lake.manifest(ref).rows or 0 for ref in refs) if refs else None,
+                rows=sum(behind[ref].rows or 0 for ref in refs) if refs else None,
                 first_day=days[0] if days else None,
                 last_day=days[-1] if days else None,
             )

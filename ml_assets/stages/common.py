@@ -6,8 +6,8 @@ What a stage does stays out.
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from types import CodeType
 from typing import Any
@@ -17,13 +17,16 @@ import polars as pl
 from pydantic import BaseModel, JsonValue
 
 from ml_assets.contracts.artifacts import Feature, Model, Promotion
+from ml_assets.contracts.checking import BROKEN_RULES, Finding, Others, Report
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.contracts.table import TableContract
+from ml_assets.contracts.table import Rule, TableContract
 from ml_assets.declaration import Compute, Days, Freshness, ModelDeclaration, Stage, check_against_columns
+from ml_assets.logic.rejected import rejected_rows
 from ml_assets.provenance import code_version
-from resources.lake import Lake
+from resources.lake import Lake, Making
 from resources.manifest import ArtifactRef
 from resources.promotion_log import PromotionLog
+from resources.quarantine import QUARANTINE
 
 TABLES = "tables"
 DAY = "day"
@@ -94,6 +97,17 @@ class ModelPlan:
         wanted = self.declaration.features
         fixed = (*wanted.key, DAY, wanted.event_time, wanted.prediction_time)
         return tuple(dict.fromkeys([*fixed, *(feature.name for feature in self.features)]))
+
+    @functools.cached_property
+    def features_contract(self) -> TableContract:
+        """What the features artifact must look like; that keys point to rows of other tables is dbt's to test."""
+        contract = self.features_table.only(self.features_columns)
+        return replace(contract, columns=tuple(replace(column, relationship=None) for column in contract.columns))
+
+    @functools.cached_property
+    def inputs_contract(self) -> TableContract:
+        """What the features that the model is offered must look like."""
+        return self.features_contract.only([feature.name for feature in self.features])
 
     @property
     def partitions(self) -> dg.DailyPartitionsDefinition:
@@ -205,21 +219,31 @@ def _plain(value: object) -> JsonValue:
 @functools.cache
 def column_schema(contract: TableContract) -> dg.TableSchema:
     """Return a contract as Dagster's catalog shows it; one object for all models on a table."""
+    said_otherwise = {"columns", "not_null"}  # as the list of columns itself, and as `nullable`
+    others: dict[str, list[str]] = {}
+    for rule in contract.rules:
+        if rule.kind not in said_otherwise and not (rule.kind == "unique" and len(rule.columns) == 1):
+            others.setdefault(rule.columns[0] if len(rule.columns) == 1 else "", []).append(rule.name)
+    unique = {rule.columns for rule in contract.rules if rule.kind == "unique"}
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
                 name=column.name,
                 type=str(column.dtype.base_type()),  # Datetime, without its unit and lack of a zone
                 description=column.description or None,
-                constraints=dg.TableColumnConstraints(nullable=column.is_nullable, unique=column.is_unique),
+                constraints=dg.TableColumnConstraints(
+                    nullable=column.is_nullable, unique=(column.name,) in unique, other=others.get(column.name)
+                ),
                 tags={
                     **({"role": column.role} if column.role else {}),
                     **({"unit": column.unit} if column.unit else {}),
                     **({"categorical": ""} if column.is_categorical else {}),
+                    **({"pii": ""} if column.is_pii else {}),
                 },
             )
             for column in contract.columns
-        ]
+        ],
+        constraints=dg.TableConstraints(other=others.get("", [])),
     )
 
 
@@ -324,3 +348,121 @@ def serving_champion(lake: Lake, plan: ModelPlan) -> Champion:
 def check_name(rule: str) -> str:
     """Return a rule as the name of an asset check, which may hold only letters, digits and underscores."""
     return re.sub(r"[^A-Za-z0-9_]+", "_", rule).strip("_")[:120]
+
+
+def check_specs(contract: TableContract, asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """Return one asset check for each rule of a contract."""
+    return rule_specs(contract.rules, asset)
+
+
+def rule_specs(rules: Iterable[Rule], asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """Return one asset check for each rule."""
+    return [
+        dg.AssetCheckSpec(check_name(rule.name), asset=asset, description=rule.name, blocking=rule.is_blocking)
+        for rule in rules
+    ]
+
+
+def check_results(
+    report: Report, asset: dg.AssetKey, also: Mapping[str, Mapping[str, int]] | None = None
+) -> Iterator[dg.AssetCheckResult]:
+    """Yield what each rule found as the result of its asset check, passing ones too.
+
+    Args:
+        report: the findings.
+        asset: what was looked at.
+        also: by rule, more counts to tell: rows that were quarantined, rows that were released.
+    """
+    for finding in report.findings:
+        yield dg.AssetCheckResult(
+            check_name=check_name(finding.rule.name),
+            asset_key=asset,
+            passed=finding.passed,
+            severity=dg.AssetCheckSeverity.ERROR if finding.rule.is_blocking else dg.AssetCheckSeverity.WARN,
+            metadata={
+                "rule": finding.rule.name,
+                "rows": finding.rows,
+                **_broken(report, finding),
+                **(also or {}).get(finding.rule.name, {}),
+            },
+        )
+
+
+def _broken(report: Report, finding: Finding) -> dict[str, Any]:
+    if finding.passed:
+        return {}
+    days = {"days": dg.MetadataValue.json(dict(finding.partitions))} if finding.partitions else {}
+    samples = {} if finding.samples.is_empty() else {"samples": rows_shown(finding.samples, report.contract)}
+    return {
+        "broken": finding.broken, "share": finding.share, **days, **samples, "finding": report.sentence(finding),
+    }  # fmt: skip
+
+
+def quarantine_key(asset: dg.AssetKey) -> dg.AssetKey:
+    """Return the asset that holds the rows which a table set aside."""
+    return dg.AssetKey([*asset.path[:-1], f"{asset.path[-1]}{QUARANTINE}"])
+
+
+def quarantine_spec(asset: dg.AssetKey, contract: TableContract, **options: Any) -> dg.AssetSpec:  # noqa: ANN401 - as `dg.AssetSpec` takes them
+    """Return the spec of the asset that holds the rows which a table set aside."""
+    columns = [dg.TableColumn(column.name, str(column.dtype.base_type())) for column in contract.columns]
+    rules = dg.TableColumn(BROKEN_RULES, "List", description="The rules that the row breaks.")
+    return dg.AssetSpec(
+        key=quarantine_key(asset),
+        description=f"Rows of {asset.to_user_string()} that broke its contract, set aside; empty on a clean day.",
+        metadata={"dagster/column_schema": dg.TableSchema(columns=[*columns, rules])},
+        **options,
+    )
+
+
+def rows_shown(rows: pl.DataFrame, contract: TableContract) -> dg.TableMetadataValue:
+    """Return rows as a table of the UI; what is personal stays in the lake."""
+    personal = {column.name for column in contract.columns if column.is_pii}
+    return dg.MetadataValue.table(
+        [
+            dg.TableRecord({name: _shown(value, is_pii=name in personal) for name, value in row.items()})
+            for row in rows.iter_rows(named=True)
+        ],
+        dg.TableSchema(columns=[dg.TableColumn(name, str(dtype)) for name, dtype in rows.schema.items()]),
+    )
+
+
+def _shown(value: object, *, is_pii: bool) -> str | int | float | None:
+    if value is None or (isinstance(value, int | float) and not is_pii):
+        return value
+    return "(personal)" if is_pii else str(value)
+
+
+def reject(
+    lake: Lake,
+    asset: dg.AssetKey,
+    days: Mapping[str, pl.DataFrame],
+    report: Report,
+    *,
+    run_id: str,
+    inputs: tuple[ArtifactRef, ...] = (),
+    others: Others | None = None,
+) -> None:
+    """Keep the days that broke a blocking rule as `<asset>__rejected`, so that they can be inspected.
+
+    Args:
+        lake: where to; what stands there under the asset's own name stays.
+        asset: what they would have become.
+        days: the rows of each day of the run by partition key; under '' where the table is whole.
+        report: what holding all of these rows against their contract found.
+        run_id: the run that made them.
+        inputs: what they were made from.
+        others: the tables that relationships point to, as they were given to `check_table`.
+    """
+    found = {day for finding in report.blocking for day in finding.partitions}
+    everywhere = any(not finding.partitions for finding in report.blocking)  # a wrong shape is that of every day
+    making = Making(
+        inputs=inputs, run_id=run_id, parameters={"refused": [report.sentence(it) for it in report.blocking]}
+    )
+    broken = {day: rows for day, rows in days.items() if everywhere or day in found}
+    name = f"{asset.to_user_string()}__rejected"
+    marked = rejected_rows(pl.concat(broken.values()), report, others=others)
+    begin = 0
+    for day, rows in broken.items():
+        lake.put(name, day or None, marked.slice(begin, rows.height), making)
+        begin += rows.height

@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.artifacts import Drift
+from ml_assets.contracts.frames import check_frames, drift_table
 from ml_assets.logic.drift import DriftLimits, measure_drift
 from ml_assets.stages.common import ModelPlan, image, serving_champion, stage
 from resources.lake import LakeResource
@@ -42,6 +43,7 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
             )
             for day in context.partition_keys
         }
+        check_frames([one.table for one in measured.values()], drift_table())
         summaries = [one.summary for one in measured.values()]
         for day, one in measured.items():
             figures = {"weighted PSI": one.summary.weighted_psi, "score PSI": one.summary.score_psi}

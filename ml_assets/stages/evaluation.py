@@ -7,8 +7,10 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.artifacts import Evaluation, Model, TrainingSet
+from ml_assets.contracts.table import TableContract
 from ml_assets.logic.evaluation import evaluate
 from ml_assets.logic.model import predict
+from ml_assets.logic.predictions import input_changes
 from ml_assets.stages.common import Champion, ModelPlan, champion_model, image, stage
 from resources.lake import LakeResource
 
@@ -32,7 +34,7 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
         versions = lake.open().versions_read()
         rows = training_set.part("test")
         champion = champion_model(lake.open(), plan)
-        champion_scores, cannot = _scores_of(champion, rows)
+        champion_scores, cannot = _scores_of(champion, rows, plan.inputs_contract)
         result = evaluate(
             rows=rows,
             scores=predict(model.booster, model.spec, rows, threads=declared.training.threads),
@@ -68,10 +70,15 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
     return evaluation
 
 
-def _scores_of(champion: Champion | None, rows: pl.DataFrame) -> tuple[pl.DataFrame | None, str | None]:
+def _scores_of(
+    champion: Champion | None, rows: pl.DataFrame, inputs: TableContract
+) -> tuple[pl.DataFrame | None, str | None]:
     """Return the champion's scores, or why it cannot score rows whose contract has changed since it was trained."""
     if champion is None:
         return None, None
+    changes = [change.sentence for change in input_changes(champion.model, inputs) if not change.is_compatible]
+    if changes:
+        return None, " ".join(changes)
     gone = [feature.name for feature in champion.model.spec.features if feature.name not in rows.columns]
     if gone:
         return None, f"it wants {', '.join(gone)}, which the training set does not have."

@@ -3,46 +3,176 @@
 Computing them stays out; that is dbt's mart.
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from ml_assets.contracts.checking import Report, check_table
 from ml_assets.contracts.errors import ContractError
-from ml_assets.contracts.table import broken_rules, rule_names
+from ml_assets.contracts.table import TableContract
 from ml_assets.logic.features import select_features
-from ml_assets.stages.common import DAY, ModelPlan, check_name, stage, table_key
+from ml_assets.logic.leaks import Change, changed_after_known
+from ml_assets.logic.quarantine import refusal
+from ml_assets.stages.common import (
+    DAY,
+    ModelPlan,
+    check_results,
+    check_specs,
+    reject,
+    stage,
+    table_key,
+)
+from ml_assets.stages.expectations import alike, expectation_specs, held_against_the_past
+from ml_assets.stages.leaktest import leak_check_result, leak_check_spec, leak_test
+from resources.artifact_io import by_partition
+from resources.content import parts_of, version_of
+from resources.lake import Lake, LakeResource
+from resources.manifest import ArtifactRef
+from resources.warehouse import Warehouse
+
+UNCHANGED = "features_stay_as_they_were_published"
 
 
 def features(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's features."""
     wanted = plan.declaration.features
-    contract = plan.features_table.only(plan.features_columns)
-    rules = rule_names(contract)
+    times = (wanted.event_time, wanted.prediction_time)
+    contract = plan.features_contract
+    asset = plan.asset("features")
+    unchanged = dg.AssetCheckSpec(
+        UNCHANGED, asset=asset,
+        description="What was known at a prediction time does not change, so rows that were published do not either.",
+    )  # fmt: skip
 
     @stage(
-        plan, "features", [select_features, broken_rules], kinds={"polars", "parquet"}, by_day=True,
+        plan, "features", [select_features, check_table], kinds={"polars", "parquet"}, by_day=True,
         columns=contract,
+        parameters={"contract": _digest(contract)},
         ins={"table": dg.AssetIn(table_key(wanted.table))},
         check_specs=[
-            dg.AssetCheckSpec(check_name(rule), asset=plan.asset("features"), description=rule, blocking=True)
-            for rule in rules
+            *check_specs(contract, asset),
+            *expectation_specs(plan.declaration.expectations, asset),
+            *leak_check_spec(plan),
+            unchanged,
         ],
     )  # fmt: skip
-    def features(table: pl.DataFrame) -> Iterator[Any]:
+    def features(
+        context: dg.AssetExecutionContext, table: pl.DataFrame, lake: LakeResource, warehouse: Warehouse
+    ) -> Iterator[Any]:
         """What was known of each row at its prediction time, and nothing later."""
-        broken = broken_rules(table.select(name for name in contract.names if name in table.columns), contract)
-        for rule in rules:
-            yield dg.AssetCheckResult(
-                check_name=check_name(rule),
-                asset_key=plan.asset("features"),
-                passed=rule not in broken,
-                metadata={"rule": rule, **({"finding": broken[rule]} if rule in broken else {})},
-            )
-        if broken:
-            raise ContractError("\n".join(broken.values()))
-        times = (wanted.event_time, wanted.prediction_time)
-        yield dg.Output(select_features(table, key=plan.key, times=times, feature_list=plan.features, day=DAY))
+        there = lake.open()
+        rows = table.select(name for name in contract.names if name in table.columns)
+        yield from _audited(context, plan, there, rows)
+        selected = select_features(rows, key=plan.key, times=times, feature_list=plan.features, day=DAY)
+        yield _unchanged(plan, there, selected, _of_the_same_code(context, plan, there, selected))
+        yield from _leak_tested(context, plan, there, selected, warehouse)
+        yield dg.Output(selected)
 
     return features
+
+
+def _digest(contract: TableContract) -> str:
+    """Return what tells one set of rules from another; with other rules, days that were kept are checked again."""
+    told = [(rule.name, rule.is_blocking) for rule in contract.rules], [*contract.schema.items()]
+    return hashlib.blake2b(str(told).encode(), digest_size=8, usedforsecurity=False).hexdigest()
+
+
+def _audited(
+    context: dg.AssetExecutionContext, plan: ModelPlan, lake: Lake, rows: pl.DataFrame
+) -> Iterator[dg.AssetCheckResult]:
+    """Yield what each rule found; keep days that a blocking rule refuses where they can be looked at, and fail.
+
+    Raises:
+        ContractError: there are such days; every broken rule is listed.
+    """
+    asset, days = plan.asset("features"), context.partition_keys
+    report = _held(plan, lake, rows, days)
+    yield from check_results(report, asset)
+    for finding in report.broken:
+        if not finding.rule.is_blocking:
+            context.log.warning(_short(report.sentence(finding)))
+    if report.blocking:
+        name, run_id = asset.to_user_string(), context.op_execution_context.run_id
+        parts = {day: part for day, part in by_partition(rows, days, name).items() if isinstance(part, pl.DataFrame)}
+        reject(lake, asset, parts, report, run_id=run_id, inputs=lake.take_reads())
+        refused = sorted({day for finding in report.blocking for day in finding.partitions})
+        raise ContractError(refusal(name, refused, [report.sentence(finding) for finding in report.blocking]))
+
+
+def _held(plan: ModelPlan, lake: Lake, rows: pl.DataFrame, days: Sequence[str]) -> Report:
+    """Return what the contract says of the rows and, where they keep it, what the days before them say."""
+    contract = plan.features_contract
+    report = check_table(rows, contract, partition=DAY if DAY in rows.columns else None)
+    if report.blocking:
+        return report
+    settings = plan.declaration.expectations
+    beside = held_against_the_past(lake, plan.asset("features"), rows, days, settings=settings, contract=contract)
+    return Report(contract, (*report.findings, *beside.findings))
+
+
+def _short(sentence: str) -> str:
+    """Return a finding as one line; all of it stands in its check."""
+    first, *more = sentence.splitlines()
+    return f"{first} (and {len(more)} more lines in its check)" if more else first
+
+
+def _leak_tested(
+    context: dg.AssetExecutionContext, plan: ModelPlan, lake: Lake, rows: pl.DataFrame, warehouse: Warehouse
+) -> Iterator[dg.AssetCheckResult]:
+    """Yield what the leak test found, where one is declared.
+
+    Raises:
+        ContractError: there are leaks, and they block.
+    """
+    declared = plan.declaration.leak_test
+    if not declared.samples:
+        return
+    run_id = context.op_execution_context.run_id
+    report = leak_test(plan, lake, warehouse.project_dir, rows=rows, run_id=run_id, say=context.log.info)
+    lake.note(leak_test=report.note)
+    yield leak_check_result(plan, report)
+    if declared.is_blocking:
+        report.raise_if_leaking()
+
+
+def _unchanged(plan: ModelPlan, lake: Lake, rows: pl.DataFrame, stood: Sequence[ArtifactRef]) -> dg.AssetCheckResult:
+    """Return whether rows that the same code published before are as they were, as the result of its check."""
+    changes: tuple[Change, ...] = ()
+    if before := alike(lake, stood, rows):
+        again = rows.filter(pl.col(DAY).cast(pl.String).is_in([ref.partition for ref in before]))
+        changes = changed_after_known(again, lake.scan(before, noted=False).collect(), [*plan.key, DAY])
+    told = {
+        "days": dg.MetadataValue.json([ref.partition for ref in before]),
+        "finding": dg.MetadataValue.md("\n".join(f"- {change.sentence}" for change in changes)),
+    }
+    return dg.AssetCheckResult(
+        check_name=UNCHANGED,
+        asset_key=plan.asset("features"),
+        passed=not changes,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=told if changes else {},
+    )
+
+
+def _of_the_same_code(
+    context: dg.AssetExecutionContext, plan: ModelPlan, lake: Lake, rows: pl.DataFrame
+) -> list[ArtifactRef]:
+    """Return the days that stand with other rows, though the code that made them and their table is the same."""
+    days, asset = context.partition_keys, plan.asset("features").to_user_string()
+    code_version = context.assets_def.specs_by_key[plan.asset("features")].code_version
+    table = table_key(plan.declaration.features.table).to_user_string()
+    parts = by_partition(rows, days, asset)
+    stood = lake.newest(asset, days)
+    other = {day: ref for day, ref in stood.items() if version_of(parts_of(parts[day])) != ref.version}
+    tables = lake.newest(table, [*other]) if other else {}
+    code_now = {day: lake.manifest(ref).code_version for day, ref in tables.items()}
+    same = []
+    for day, ref in other.items():
+        made = lake.manifest(ref)
+        read = [lake.manifest(it).code_version for it in made.inputs if (it.asset, it.partition) == (table, day)]
+        if made.code_version == code_version and read == [code_now[it] for it in [day] if it in code_now]:
+            same.append(ref)
+    return same

@@ -6,6 +6,7 @@ What is done with the answer stays out; see `ml_assets.stages.tuning`.
 import dagster as dg
 
 from ml_assets.contracts.artifacts import Importances, TrainingSet
+from ml_assets.contracts.frames import check_frames, importances_table
 from ml_assets.logic.importances import measure_importances
 from ml_assets.stages.common import ModelPlan, image, stage
 
@@ -33,6 +34,7 @@ def importances(plan: ModelPlan) -> dg.AssetsDefinition:
             folds=declared.importances.folds,
             on_fold=lambda done, total: context.log.info(f"fold {done} of {total} measured"),
         )
+        check_frames([result.table], importances_table())
         context.add_output_metadata(
             {
                 "plot": image(importance_plot(result), "importance of each feature"),

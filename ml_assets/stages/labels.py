@@ -6,12 +6,17 @@ What a label means stays out; that is dbt's mart.
 import dagster as dg
 import polars as pl
 
+from ml_assets.contracts import frames
 from ml_assets.logic.labels import select_labels
 from ml_assets.stages.common import ModelPlan, day_range, stage, table_key
 
 
 def labels(plan: ModelPlan) -> dg.AssetsDefinition:
-    """Return the asset of a model's labels."""
+    """Return the asset of a model's labels.
+
+    A day reads the outcomes of the declared days of waiting before it: what is corrected later still does not reach
+    the labels.
+    """
     wanted = plan.declaration.labels
     mapping = dg.TimeWindowPartitionMapping(start_offset=-wanted.wait_days, allow_nonexistent_upstream_partitions=True)
 
@@ -33,6 +38,11 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
             days=day_range(context),
             reason=wanted.reason,
         )
+        schema = frames.labels(
+            key=plan.key, known_time=wanted.known_time, target=wanted.target, task=plan.declaration.task,
+            has_reason=wanted.reason is not None,
+        )  # fmt: skip
+        frames.check_frames([rows], schema)
         context.add_output_metadata({"rows": rows.height, "without a label": rows[wanted.target].null_count()})
         return rows
 

@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.artifacts import Performance
+from ml_assets.contracts.frames import check_frames, performance_table
 from ml_assets.logic.performance import measure_performance
 from ml_assets.stages.common import ModelPlan, image, stage
 
@@ -43,10 +44,12 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
                 task=declared.task,
                 key=plan.key,
                 target=declared.labels.target,
+                known_time=declared.labels.known_time,
                 day=day,
             )
             for day in context.partition_keys
         }
+        check_frames([one.table for one in measured.values()], performance_table())
         for day, one in measured.items():
             summary = one.summary
             context.add_asset_metadata(

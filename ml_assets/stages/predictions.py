@@ -3,35 +3,48 @@
 Online scoring stays out; see `ml_assets.serving`.
 """
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
+from ml_assets.contracts.changes import Change
+from ml_assets.contracts.frames import check_frames
+from ml_assets.contracts.frames import predictions as schema_of_predictions
 from ml_assets.logic.model import predict
-from ml_assets.logic.predictions import score_rows
+from ml_assets.logic.predictions import check_inputs, input_changes, score_rows
 from ml_assets.stages.common import DAY, ModelPlan, serving_champion, stage
 from resources.lake import LakeResource
+
+CHECK = "features_are_as_the_champion_was_trained_with"
 
 
 def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's predictions."""
     declared = plan.declaration
+    wanted = declared.features
+    asset = plan.asset("predictions")
 
     @stage(
-        plan,
-        "predictions",
-        [score_rows, predict],
-        kinds={"lightgbm", "parquet"},
-        by_day=True,
+        plan, "predictions", [score_rows, predict, input_changes], kinds={"lightgbm", "parquet"}, by_day=True,
         ins={"features": dg.AssetIn(plan.asset("features"))},
         deps=[plan.asset("champion")],
-    )
-    def predictions(
-        context: dg.AssetExecutionContext, features: pl.DataFrame, lake: LakeResource
-    ) -> dict[str, pl.DataFrame]:
+        check_specs=[
+            dg.AssetCheckSpec(
+                CHECK, asset=asset, blocking=True,
+                description="The contract of the features has not changed in a way that the champion cannot answer.",
+            )
+        ],
+    )  # fmt: skip
+    def predictions(context: dg.AssetExecutionContext, features: pl.DataFrame, lake: LakeResource) -> Iterator[Any]:
         """The champion's scores, one row a feature row."""
         versions = lake.open().versions_read()
         champion = serving_champion(lake.open(), plan)
         model = champion.model
+        changes = input_changes(model, plan.inputs_contract)
+        yield _compared(changes, asset, is_known=model.contract is not None)
+        check_inputs(changes, model.spec, version=champion.version, where=plan.features_table.where)
         scored = {}
         for day in context.partition_keys:
             rows = features.filter(pl.col(DAY).cast(pl.String) == day)
@@ -41,15 +54,39 @@ def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
                 model_version=champion.version,
                 scores=predict(model.booster, model.spec, rows, threads=declared.training.threads),
                 key=plan.key,
-                prediction_time=declared.features.prediction_time,
+                prediction_time=wanted.prediction_time,
                 features_version=versions.get(f"{plan.name}/features/{day}", ""),
             )
             context.add_asset_metadata(
                 {"model version": champion.version, "rows": rows.height, **_mean_score(scored[day])}, partition_key=day
             )
-        return scored
+        check_frames(
+            [*scored.values()],
+            schema_of_predictions(
+                key=plan.key, prediction_time=wanted.prediction_time, task=model.spec.task, classes=model.spec.classes
+            ),
+        )
+        yield dg.Output(scored)
 
     return predictions
+
+
+def _compared(changes: Sequence[Change], asset: dg.AssetKey, *, is_known: bool) -> dg.AssetCheckResult:
+    """Return what has changed since the champion was trained as the result of its check."""
+    broken = [change.sentence for change in changes if not change.is_compatible]
+    compatible = [change.sentence for change in changes if change.is_compatible]
+    told = {"incompatible": broken, "compatible": compatible}
+    return dg.AssetCheckResult(
+        check_name=CHECK,
+        asset_key=asset,
+        passed=not broken,
+        description=None if is_known else "The champion was trained before models kept their contract.",
+        metadata={
+            name: dg.MetadataValue.md("\n".join(f"- {sentence}" for sentence in sentences))
+            for name, sentences in told.items()
+            if sentences
+        },
+    )
 
 
 def _mean_score(scored: pl.DataFrame) -> dict[str, float]:

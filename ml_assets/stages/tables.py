@@ -14,50 +14,50 @@ import dagster as dg
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration import TablesDeclaration
 from ml_assets.provenance import LOOK_BACK
-from ml_assets.stages.common import column_schema, daily, day_range, freshness_policy, table_key
+from ml_assets.stages.common import (
+    column_schema,
+    daily,
+    day_range,
+    freshness_policy,
+    quarantine_key,
+    quarantine_spec,
+    table_key,
+)
+from ml_assets.stages.table_checks import Node, Project, selected_results
 from resources.errors import WarehouseError
 from resources.manifest import ArtifactRef, Manifest
 from resources.warehouse import Build, Warehouse, is_by_day, look_back_days, table_name
 
-Node = Mapping[str, Any]
+PARAMETERS = "ml_assets/parameters"
 
 
 def tables(
     declaration: TablesDeclaration, manifest: Mapping[str, Any], contracts: Mapping[str, TableContract]
 ) -> list[dg.AssetsDefinition]:
-    """Return dbt's models as two assets definitions: whole tables, and tables by day."""
-    models = {uid: node for uid, node in manifest["nodes"].items() if node["resource_type"] == "model"}
+    """Return dbt's models as two assets definitions: whole tables, and tables by day.
+
+    Raises:
+        ContractError: the declaration speaks of a table that dbt does not know.
+    """
+    project = Project.of(declaration, manifest, contracts)
     return [
-        _tables(
-            name, {uid: node for uid, node in models.items() if is_by_day(node) == by_day}, declaration, manifest,
-            contracts, by_day=by_day,
-        )
-        for name, by_day in (("whole_tables", False), ("tables_by_day", True))
-    ]  # fmt: skip
-
-
-def _tables(
-    name: str,
-    models: Mapping[str, Node],
-    declaration: TablesDeclaration,
-    manifest: Mapping[str, Any],
-    contracts: Mapping[str, TableContract],
-    *,
-    by_day: bool,
-) -> dg.AssetsDefinition:
-    nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
-    partitions = daily(declaration.days) if by_day else None
-    reach = _furthest_look_back(models, nodes)
-    specs = [
-        _spec(node, nodes, declaration, contracts[node["name"]], partitions=partitions, reach=reach)
-        for node in models.values()
+        _tables("whole_tables", declaration, project, by_day=False),
+        _tables("tables_by_day", declaration, project, by_day=True),
     ]
-    checks = _checks(manifest, models)
+
+
+def _tables(name: str, declaration: TablesDeclaration, project: Project, *, by_day: bool) -> dg.AssetsDefinition:
+    models = {uid: node for uid, node in project.models.items() if is_by_day(node) == by_day}
+    partitions = daily(declaration.days) if by_day else None
+    reach = _furthest_look_back(models, project.nodes)
     unique_ids = {table_key(node["name"]): uid for uid, node in models.items()}
+    unique_ids |= {quarantine_key(table_key(project.nodes[uid]["name"])): uid for uid in models if uid in project.aside}
 
     @dg.multi_asset(
-        specs=specs,
-        check_specs=list(checks.values()),
+        specs=[
+            spec for model in models for spec in _specs(model, declaration, project, partitions=partitions, reach=reach)
+        ],
+        check_specs=[spec for model in models for spec in project.check_specs(model)],
         name=name,
         can_subset=True,
         partitions_def=partitions,
@@ -66,11 +66,15 @@ def _tables(
     def build_tables(
         context: dg.AssetExecutionContext, warehouse: Warehouse
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-        chosen = [unique_ids[key] for key in context.selected_asset_keys]
+        chosen = [*dict.fromkeys(unique_ids[key] for key in context.selected_asset_keys)]
         days = day_range(context) if by_day else None
         run_id = context.run.run_id
-        with _listening(context) as say, warehouse.build(manifest, chosen, days, run_id=run_id, say=say) as built:
-            yield from _publish(context, warehouse, built, manifest=manifest, days=days, checks=checks)
+        aside = project.quarantines(warehouse.lake.open(), chosen)
+        with (
+            _listening(context) as say,
+            warehouse.build(project.manifest, chosen, days, run_id=run_id, say=say, quarantines=aside) as built,
+        ):
+            yield from _publish(context, warehouse, built, project, days=days)
 
     return build_tables
 
@@ -101,40 +105,42 @@ def _publish(
     context: dg.AssetExecutionContext,
     warehouse: Warehouse,
     built: Build,
+    project: Project,
     *,
-    manifest: Mapping[str, Any],
     days: tuple[date, date] | None,
-    checks: Mapping[str, dg.AssetCheckSpec],
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-    """Publish what dbt built and no blocking test refused, in dependency order; then say what failed."""
-    for test in built.tests:
-        if test.unique_id in checks and checks[test.unique_id].key in context.selected_asset_check_keys:
-            spec = checks[test.unique_id]
-            yield dg.AssetCheckResult(
-                asset_key=spec.asset_key,
-                check_name=spec.name,
-                passed=test.passed,
-                severity=dg.AssetCheckSeverity.ERROR if test.is_blocking else dg.AssetCheckSeverity.WARN,
-                metadata={"failures": test.failures, **({"message": test.message} if test.message else {})},
-            )
-    nodes = manifest["nodes"]
-    refused = {
-        model: f"{test.unique_id.split('.')[2]} found {test.failures} rows"
-        for test in built.tests
-        if not test.passed and test.is_blocking
-        for model in nodes[test.unique_id]["depends_on"]["nodes"]
-    }
+    """Tell what each rule found; publish what dbt built and no blocking rule refused, in dependency order.
+
+    Raises:
+        WarehouseError: something was refused, and with it what is made from it.
+    """
+    lake, run_id = warehouse.lake.open(), context.run.run_id
     published: dict[str, dict[str, ArtifactRef]] = {}
-    for model in in_order(manifest, built.models):
-        if model in built.seconds and model not in refused:
-            code = nodes[model]["checksum"]["checksum"][:16]
-            made = warehouse.publish(
-                built, manifest, model, days, run_id=context.run.run_id, code_version=code, published=published
+    refused: dict[str, list[str]] = {}
+    for model in in_order(project.manifest, built.models):
+        node = project.nodes[model]
+        key = table_key(node["name"])
+        report, counts = project.report(lake, built, model, by_day=days is not None)
+        yield from selected_results(context, report, key, counts)
+        parents = [project.nodes[uid]["name"] for uid in node["depends_on"]["nodes"] if uid in refused]
+        if report.blocking or model in built.failed:
+            broken = project.reject(lake, built, model, report, run_id=run_id)
+            refused[model] = [*([] if model in built.seconds else [built.failed[model]])]
+            refused[model] += [report.sentence(finding) for finding in report.blocking if model in built.seconds]
+            if broken:
+                refused[model].append(f"the refused rows: ml-assets quarantine {table_name(node)} {broken[0]}".rstrip())
+        elif parents:
+            refused[model] = [f"it is made from {', '.join(parents)}."]
+        elif model in built.seconds:
+            code = node["checksum"]["checksum"][:16]
+            made, aside = warehouse.publish(
+                built, project.manifest, model, days, run_id=run_id, code_version=code, published=published
             )
-            yield _result(context, nodes[model], made, built.seconds[model])
-    wrong = {m: reason for m, reason in {**refused, **built.failed}.items() if m in built.models}
-    if wrong:
-        listed = "\n".join(f"- {nodes[m]['name']}: {reason}" for m, reason in wrong.items())
+            for asset, artifacts in ((key, made), (quarantine_key(key), aside)):  # Dagster wants the table first
+                if artifacts and asset in context.selected_asset_keys:
+                    yield _result(context, asset, artifacts, built.seconds[model])
+    if refused:
+        listed = "\n".join(f"- {project.nodes[m]['name']}: {line}" for m, lines in refused.items() for line in lines)
         raise WarehouseError(
             f"these tables were not published, what stood before stays:\n{listed}\n"
             "Mend the model or its data, then materialize them again."
@@ -142,15 +148,14 @@ def _publish(
 
 
 def _result(
-    context: dg.AssetExecutionContext, node: Node, made: Mapping[str, Manifest], seconds: float
+    context: dg.AssetExecutionContext, asset: dg.AssetKey, made: Mapping[str, Manifest], seconds: float
 ) -> dg.MaterializeResult[Any]:
-    key = table_key(node["name"])
     for day, manifest in made.items():
         facts = {"dagster/row_count": manifest.rows, "version": manifest.version}
-        context.add_asset_metadata(facts, asset_key=key, partition_key=day or None)
+        context.add_asset_metadata(facts, asset_key=asset, partition_key=day or None)
     only = next(iter(made.values())) if len(made) == 1 else None
     return dg.MaterializeResult(
-        asset_key=key,
+        asset_key=asset,
         metadata={"seconds": round(seconds, 3)},
         data_version=None if only is None else dg.DataVersion(only.version),
     )
@@ -172,38 +177,45 @@ def in_order(manifest: Mapping[str, Any], models: Sequence[str]) -> list[str]:
     return [*ordered]
 
 
-def _spec(
-    node: Node,
-    nodes: Mapping[str, Node],
+def _specs(
+    model: str,
     declaration: TablesDeclaration,
-    contract: TableContract,
+    project: Project,
     *,
     partitions: dg.PartitionsDefinition[str] | None,
     reach: Mapping[str, int],
-) -> dg.AssetSpec:
-    parents = [nodes[uid] for uid in node["depends_on"]["nodes"] if uid in nodes]
+) -> Iterator[dg.AssetSpec]:
+    """Yield the asset of a model, and that of its quarantine where one is declared."""
+    node, contract = project.nodes[model], project.contract(model)
+    parents = [project.nodes[uid] for uid in node["depends_on"]["nodes"] if uid in project.nodes]
     deps = []
     for parent in parents:
         back = reach.get(parent["unique_id"], 0)
         mapping = dg.TimeWindowPartitionMapping(start_offset=-back, allow_nonexistent_upstream_partitions=True)
         by_day = partitions is not None and is_by_day(parent)
         deps.append(dg.AssetDep(table_name(parent).split("/"), partition_mapping=mapping if by_day else None))
-    folder = node["fqn"][1] if len(node["fqn"]) > 2 else "tables"
-    return dg.AssetSpec(
-        key=table_key(node["name"]),
+    key = table_key(node["name"])
+    common: dict[str, Any] = {
+        "group_name": node["fqn"][1] if len(node["fqn"]) > 2 else "tables",
+        "kinds": {"dbt", "duckdb"},
+        "owners": [contract.owner] if contract.owner else None,
+        "code_version": node["checksum"]["checksum"][:16],
+        "partitions_def": partitions,
+    }
+    yield dg.AssetSpec(
+        key=key,
         deps=deps,
         description=contract.description,
-        group_name=folder,
-        kinds={"dbt", "duckdb"},
-        owners=[contract.owner] if contract.owner else None,
-        code_version=node["checksum"]["checksum"][:16],
         metadata={
             "dagster/column_schema": column_schema(contract),
             LOOK_BACK: dg.MetadataValue.json({table_name(parent): look_back_days(node, parent) for parent in parents}),
+            PARAMETERS: dg.MetadataValue.json({"quarantine": project.aside.get(model)}),
         },
-        partitions_def=partitions,
         freshness_policy=freshness_policy(declaration.freshness),
+        **common,
     )
+    if model in project.aside:
+        yield quarantine_spec(key, contract, deps=[key], **common)
 
 
 def _furthest_look_back(models: Mapping[str, Node], nodes: Mapping[str, Node]) -> dict[str, int]:
@@ -217,19 +229,3 @@ def _furthest_look_back(models: Mapping[str, Node], nodes: Mapping[str, Node]) -
             if uid in nodes:
                 reach[uid] = max(reach.get(uid, 0), look_back_days(node, nodes[uid]))
     return reach
-
-
-def _checks(manifest: Mapping[str, Any], models: Mapping[str, Node]) -> dict[str, dg.AssetCheckSpec]:
-    """Return dbt's data tests on these models as asset checks, by the test's unique id."""
-    found = {}
-    for uid, test in manifest["nodes"].items():
-        attached = test.get("attached_node")
-        if test["resource_type"] != "test" or attached not in models:
-            continue
-        found[uid] = dg.AssetCheckSpec(
-            name=test["name"][:120],
-            asset=table_key(models[attached]["name"]),
-            description=test.get("description") or None,
-            blocking=str(test["config"]["severity"]).lower() == "error",
-        )
-    return found

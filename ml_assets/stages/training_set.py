@@ -3,15 +3,21 @@
 What is trained on it stays out.
 """
 
+from collections.abc import Iterator
 from datetime import date
+from typing import Any
 
 import dagster as dg
 import polars as pl
 from pydantic import Field
 
 from ml_assets.contracts.artifacts import TrainingSet
+from ml_assets.logic.leaks import lone_predictors
 from ml_assets.logic.training_set import assemble_training_set
 from ml_assets.stages.common import ModelPlan, newest_day, stage
+
+CHECK = "no_feature_predicts_the_target_alone"
+LOOKED_AT = 20_000  # train rows, evenly over time; all 245,000 of a year take 4 s and tell the same
 
 
 class TrainingSetConfig(dg.Config):
@@ -27,6 +33,11 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's training set."""
     declared = plan.declaration
 
+    suspicion = dg.AssetCheckSpec(
+        CHECK, asset=plan.asset("training_set"),
+        description="A column that alone predicts the target far better than any other is often a copy of it.",
+    )  # fmt: skip
+
     @stage(
         plan, "training_set", assemble_training_set, kinds={"polars", "parquet"}, parameters={
             "split": declared.split, "target": declared.labels.target, "features": [f.name for f in plan.features],
@@ -35,10 +46,9 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
             "features": dg.AssetIn(plan.asset("features"), metadata={"up_to": "as_of"}),
             "labels": dg.AssetIn(plan.asset("labels"), metadata={"up_to": "as_of"}),
         },
+        check_specs=[suspicion],
     )  # fmt: skip
-    def training_set(
-        context: dg.AssetExecutionContext, config: TrainingSetConfig, features: pl.LazyFrame, labels: pl.LazyFrame
-    ) -> TrainingSet:
+    def training_set(config: TrainingSetConfig, features: pl.LazyFrame, labels: pl.LazyFrame) -> Iterator[Any]:
         """Features joined to the labels known by the as-of day; train, validation and test in time order."""
         result = assemble_training_set(
             features,
@@ -55,16 +65,32 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
             **declared.split.model_dump(),
         )
         summary = result.summary
-        context.add_output_metadata(
-            {
+        windows = [dg.TableRecord({k: str(v) for k, v in w.model_dump().items()}) for w in summary.windows]
+        yield _suspicion(plan, result)
+        yield dg.Output(
+            result,
+            metadata={
                 "as of": str(summary.as_of),
-                "windows": dg.MetadataValue.table(
-                    [dg.TableRecord({k: str(v) for k, v in w.model_dump().items()}) for w in summary.windows]
-                ),
+                "windows": dg.MetadataValue.table(windows),
                 **{f"{w.split} rows": w.rows for w in summary.windows},
                 **{f"left out: {reason}": rows for reason, rows in summary.excluded.items()},
-            }
+            },
         )
-        return result
 
     return training_set
+
+
+def _suspicion(plan: ModelPlan, frozen: TrainingSet) -> dg.AssetCheckResult:
+    """Return which features know too much by themselves, as the result of its check."""
+    rows = frozen.part("train")
+    names = [feature.name for feature in frozen.summary.features]
+    sample = rows.gather_every(max(1, rows.height // LOOKED_AT))
+    found = lone_predictors(sample, names, frozen.summary.target, frozen.summary.task)
+    told = dg.MetadataValue.md("\n".join(f"- {suspect.sentence}" for suspect in found))
+    return dg.AssetCheckResult(
+        check_name=CHECK,
+        asset_key=plan.asset("training_set"),
+        passed=not found,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"rows": sample.height, **({"finding": told} if found else {})},
+    )

@@ -12,7 +12,8 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.artifacts import Importances, TrainingSet, Tuning
-from ml_assets.logic.tuning import tune
+from ml_assets.contracts.frames import check_frames, trials
+from ml_assets.logic.tuning import SPACE, tune
 from ml_assets.stages.common import ModelPlan, image, stage
 from resources.lake import Lake, LakeResource
 
@@ -92,6 +93,7 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
             clock=time.perf_counter,
             on_trial=on_trial,
         )
+        check_frames([result.trials], trials([name for name in SPACE if name in result.trials.columns]))
         context.add_output_metadata(
             {
                 "plot": image(tuning_plot(result), "trials of the study"),

@@ -43,7 +43,7 @@ def test_help_says_what_is_written_down(command: str, capsys: pytest.CaptureFixt
 
 
 def test_every_command_names_a_function() -> None:
-    needed = {"run": ["flight_delay"], "champion": ["flight_delay"]}
+    needed = {name: ["flight_delay"] for name in ("run", "champion", "leaktest")}
     for name in names():
         assert callable(parser().parse_args([name, *needed.get(name, [])]).function)
 

@@ -4,12 +4,16 @@ from typing import Any, get_args
 
 import polars as pl
 import pytest
+import yaml
 
+from ml_assets.contracts.dbt_rules import CONSTRAINTS, PLAIN, TESTS
+from ml_assets.contracts.dbt_yaml import ColumnMeta, TableMeta
 from ml_assets.contracts.errors import ContractError
-from ml_assets.contracts.from_dbt import contracts_from_dbt
-from ml_assets.contracts.table import Column, Role, TableContract
+from ml_assets.contracts.from_dbt import contracts_from_dbt, rules_by_test
+from ml_assets.contracts.table import Column, Relationship, Role, TableContract
 
 UID = "model.shop.orders"
+PROJECT = Path(__file__).parents[2] / "dbt_project"
 
 
 def column(name: str, data_type: str | None = "varchar", **more: Any) -> dict[str, Any]:
@@ -23,16 +27,27 @@ def model(*columns: dict[str, Any], **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def rule(name: str, on: str, node: str | None = UID, **kwargs: Any) -> dict[str, Any]:
+def customers(*columns: dict[str, Any]) -> dict[str, Any]:
+    return model(*(columns or [column("id", "bigint")])) | {"unique_id": "model.shop.customers", "name": "customers"}
+
+
+def source(*columns: dict[str, Any], **meta: Any) -> dict[str, Any]:
     return {
-        "resource_type": "test", "name": f"{name}_{on}", "attached_node": node, "column_name": on,
-        "test_metadata": {"name": name, "kwargs": kwargs}, "depends_on": {"nodes": [UID]},
+        **model(*columns), "resource_type": "source", "unique_id": "source.shop.raw.orders", "source_name": "raw",
+        "config": {"meta": {"known_time": "always", **meta}},
+    }  # fmt: skip
+
+
+def rule(name: str, on: str | None, config: Mapping[str, Any] | None = None, **kwargs: Any) -> dict[str, Any]:
+    return {
+        "resource_type": "test", "unique_id": f"test.{name}.{on}", "attached_node": UID, "column_name": on,
+        "test_metadata": {"name": name, "kwargs": kwargs}, "config": config or {},
     }  # fmt: skip
 
 
 def project(*nodes: dict[str, Any], sources: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
     return {
-        "nodes": {node.get("unique_id", f"test.{n}"): node for n, node in enumerate(nodes)},
+        "nodes": {node["unique_id"]: node for node in nodes},
         "sources": {source["unique_id"]: source for source in sources},
     }
 
@@ -41,18 +56,28 @@ def orders(*nodes: dict[str, Any]) -> TableContract:
     return contracts_from_dbt(project(*nodes))["orders"]
 
 
+def mistakes(*nodes: dict[str, Any], sources: tuple[dict[str, Any], ...] = ()) -> list[str]:
+    with pytest.raises(ContractError) as caught:
+        contracts_from_dbt(project(*nodes, sources=sources))
+    return [line.removeprefix("models/_shop.yml: ") for line in str(caught.value).split("\n")]
+
+
 def test_a_model_becomes_a_contract_with_everything_its_yaml_says() -> None:
     contract = orders(
         model(
             column("order_id", description="Which\n order.", config={"meta": {"role": "entity"}}),
             column("items", "bigint", meta={"role": "feature", "unit": "pieces"}, constraints=[{"type": "not_null"}]),
             column("shop", config={"meta": {"role": "feature", "categorical": True}}),
-            config={"meta": {"key": ["order_id"], "owner": "team:data"}},
+            column("customer", "bigint", config={"meta": {"pii": True}}),
+            config={"meta": {"key": ["order_id"], "owner": "team:data"}, "materialized": "by_day"},
         ),
+        customers(),
         rule("not_null", "order_id"),
         rule("unique", "order_id"),
         rule("accepted_values", "shop", values=["a", 1]),
         rule("in_range", "items", minimum=0, maximum=9),
+        rule("relationships", "customer", to="ref('customers')", field="id"),
+        rule("unique_combination", None, {"severity": "warn"}, columns=["shop", "items"]),
     )
 
     assert contract == TableContract(
@@ -61,9 +86,13 @@ def test_a_model_becomes_a_contract_with_everything_its_yaml_says() -> None:
             Column("order_id", pl.String(), "Which order.", "entity", is_nullable=False, is_unique=True),
             Column("items", pl.Int64(), "", "feature", unit="pieces", is_nullable=False, minimum=0, maximum=9),
             Column("shop", pl.String(), "", "feature", is_categorical=True, accepted_values=("a", "1")),
+            Column("customer", pl.Int64(), is_pii=True, relationship=Relationship("customers", "id")),
         ),
         description="Orders, one a row.",
         key=("order_id",),
+        unique_together=(("shop", "items"),),
+        warnings=frozenset({"shop and items are unique together"}),
+        is_by_day=True,
         owner="team:data",
         where="models/_shop.yml",
     )
@@ -81,81 +110,376 @@ def test_types_of_the_warehouse_have_their_polars_type(dbt: str, polars: pl.Data
     assert polars == orders(model(column("x", dbt))).column("x").dtype
 
 
+TRANSLATED: dict[str, tuple[dict[str, Any], str]] = {
+    "not_null": (rule("not_null", "a"), "a is never missing"),
+    "unique": (rule("unique", "a"), "a is unique"),
+    "accepted_values": (rule("accepted_values", "a", values=[1, 2], quote=False), "a is one of 1, 2"),
+    "relationships": (
+        rule("relationships", "a", to="ref('customers')", field="id"), "a is the id of a row of customers",
+    ),
+    "in_range": (rule("in_range", "a", minimum=0, maximum=9), "a is between 0 and 9"),
+    "accepted_range": (rule("accepted_range", "a", min_value=0.5), "a is at least 0.5"),
+    "unique_combination": (rule("unique_combination", None, columns=["a", "b"]), "a and b are unique together"),
+    "unique_combination_of_columns": (
+        rule("unique_combination_of_columns", None, combination_of_columns=["a", "b"]), "a and b are unique together",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_every_test_that_is_known_becomes_a_rule(name: str) -> None:
+    test, sentence = TRANSLATED[name]
+    nodes = project(model(column("a", "bigint"), column("b", "bigint")), customers(), test)
+
+    contracts = contracts_from_dbt(nodes)
+
+    assert ["columns are as in the contract", sentence] == [rule.name for rule in contracts["orders"].rules]
+    assert {test["unique_id"]: ("orders", sentence)} == rules_by_test(nodes, contracts)
+
+
+CONSTRAINED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "not_null": ({"columns": ["a", "b"]}, ["a is never missing", "b is never missing"]),
+    "unique": ({"columns": ["a", "b"]}, ["a and b are unique together"]),
+    "primary_key": (
+        {"columns": ["a", "b"]}, ["a and b are unique together", "a is never missing", "b is never missing"],
+    ),
+    "foreign_key": (
+        {"columns": ["a"], "to": "ref('customers')", "to_columns": ["id"]}, ["a is the id of a row of customers"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CONSTRAINTS)
+def test_every_constraint_that_is_known_becomes_rules(kind: str) -> None:
+    more, sentences = CONSTRAINED[kind]
+    columns = [column("a", "bigint"), column("b", "bigint")]
+
+    contract = orders(model(*columns, constraints=[{"type": kind, **more}]), customers())
+
+    assert sentences == [rule.name for rule in contract.rules[1:]]
+
+
+def test_a_constraint_of_a_column_says_the_same_as_one_of_the_table() -> None:
+    alone = {"type": "foreign_key", "to": "ref('customers')", "to_columns": ["id"]}
+
+    by_column = orders(model(column("a", "bigint", constraints=[{"type": "primary_key"}, alone])), customers())
+    by_table = orders(
+        model(
+            column("a", "bigint"),
+            constraints=[{"type": "primary_key", "columns": ["a"]}, {**alone, "columns": ["a"]}],
+        ),
+        customers(),
+    )
+
+    assert by_column == by_table
+    assert 4 == len(by_column.rules)
+
+
+def test_the_key_is_unique_once_however_often_it_is_said() -> None:
+    columns = [column("a", "bigint"), column("b", "bigint")]
+
+    contract = orders(
+        model(*columns, config={"meta": {"key": ["a", "b"]}}, constraints=[{"type": "unique", "columns": ["b", "a"]}]),
+        rule("unique_combination", None, columns=["a", "b"]),
+    )
+
+    assert ["a and b are unique together"] == [rule.name for rule in contract.rules[1:]]
+
+
+def test_a_test_that_warns_makes_a_rule_that_warns_unless_something_else_insists() -> None:
+    warn = {"severity": "warn"}
+    insisting = column("b", "bigint", constraints=[{"type": "not_null"}])
+
+    contract = orders(model(column("a", "bigint"), insisting), rule("not_null", "a", warn), rule("not_null", "b", warn))
+
+    assert {"a is never missing": False, "b is never missing": True} == {
+        rule.name: rule.is_blocking for rule in contract.rules[1:]
+    }
+
+
+@pytest.mark.parametrize(
+    ("data_type", "given", "accepted"),
+    [
+        ("varchar", ["a", "1"], ("a", "1")), ("varchar", [1, 2.5], ("1", "2.5")), ("bigint", [1, "2"], (1, 2)),
+        ("double", [1, "2.5"], (1.0, 2.5)), ("boolean", [True], (True,)),
+    ],
+)  # fmt: skip
+def test_accepted_values_have_the_type_of_their_column(data_type: str, given: list[Any], accepted: object) -> None:
+    found = orders(model(column("a", data_type)), rule("accepted_values", "a", values=given)).column("a")
+
+    assert accepted == found.accepted_values
+    assert [*map(type, accepted)] == [*map(type, found.accepted_values or ())]  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("data_type", "value", "shown"),
+    [
+        ("varchar", True, "True; expected values of the column's type String; quote it"),
+        ("bigint", "many", "'many'; expected values of the column's type Int64"),
+        ("bigint", 1.5, "1.5;"),
+        ("bigint", True, "True;"),
+        ("tinyint", 300, "300;"),
+        ("boolean", 1, "1;"),
+        ("date", "2024-01-01", "'2024-01-01';"),
+    ],
+)
+def test_an_accepted_value_that_does_not_fit_its_column_is_told(data_type: str, value: object, shown: str) -> None:
+    told = mistakes(model(column("a", data_type)), rule("accepted_values", "a", values=[value]))
+
+    assert 1 == len(told)
+    assert f"test 'accepted_values' of column 'a' of table 'orders' accepts {shown}" in told[0]
+
+
 def test_one_end_of_a_range_is_enough() -> None:
     contract = orders(model(column("x", "double"), column("y", "double")), rule("in_range", "x", minimum=0),
-                      rule("in_range", "y", max_value=1.5))  # fmt: skip
+                      rule("accepted_range", "y", max_value=1.5))  # fmt: skip
 
     assert (0, None) == (contract.column("x").minimum, contract.column("x").maximum)
     assert (None, 1.5) == (contract.column("y").minimum, contract.column("y").maximum)
 
 
-def test_a_source_is_named_with_its_schema_and_has_its_tests() -> None:
-    source = {
-        **model(column("id", "bigint")), "resource_type": "source", "unique_id": "source.shop.raw.orders",
-        "source_name": "raw", "name": "orders",
-    }  # fmt: skip
-    test = rule("not_null", "id", node=None) | {"depends_on": {"nodes": ["source.shop.raw.orders"]}}
+def test_a_source_is_named_with_its_schema_and_says_when_its_rows_were_known() -> None:
+    nodes = project(
+        rule("not_null", "id", model="{{ get_where_subquery(source('raw', 'orders')) }}") | {"attached_node": None},
+        sources=(
+            source(
+                column("id", "bigint"),
+                column("sent_on", "date", config={"meta": {"known_time": "sent_at", "expression": "sent_at::date"}}),
+                partitioned="day", known_time="ordered_at",
+            ),
+        ),
+    )  # fmt: skip
 
-    found = contracts_from_dbt(project(test, sources=(source,)))
+    found = contracts_from_dbt(nodes)["raw/orders"]
 
-    assert ["raw/orders"] == [*found]
-    assert not found["raw/orders"].column("id").is_nullable
+    assert ("ordered_at", True) == (found.known_time, found.is_by_day)
+    assert ("sent_at", "sent_at::date") == (found.column("sent_on").known_time, found.column("sent_on").expression)
+    assert not found.column("id").is_nullable
+    assert {"test.not_null.id": ("raw/orders", "id is never missing")} == rules_by_test(nodes, {"raw/orders": found})
+
+
+def test_a_source_may_point_to_another_source() -> None:
+    other = source(column("id")) | {"unique_id": "source.shop.raw.shops", "name": "shops"}
+    test = rule("relationships", "shop", to="source('raw', 'shops')", field="id",
+                model="{{ get_where_subquery(source('raw', 'orders')) }}")  # fmt: skip
+
+    found = contracts_from_dbt(project(test | {"attached_node": None}, sources=(source(column("shop")), other)))
+
+    assert Relationship("raw/shops", "id") == found["raw/orders"].column("shop").relationship
 
 
 def test_tests_of_one_table_do_not_bind_another() -> None:
-    other = model(column("x", "bigint")) | {"unique_id": "model.shop.other", "name": "other"}
+    found = contracts_from_dbt(project(customers(column("x", "bigint")), model(column("x", "bigint")),
+                                       rule("not_null", "x")))  # fmt: skip
 
-    found = contracts_from_dbt(project(model(column("x", "bigint")), other, rule("not_null", "x")))
-
-    assert (False, True) == (found["orders"].column("x").is_nullable, found["other"].column("x").is_nullable)
+    assert (False, True) == (found["orders"].column("x").is_nullable, found["customers"].column("x").is_nullable)
 
 
-def test_seeds_and_other_nodes_have_no_contract() -> None:
+def test_seeds_have_no_contract_and_tests_in_sql_files_are_for_dbt() -> None:
     seed = model(column("x", "nonsense")) | {"resource_type": "seed", "unique_id": "seed.shop.s"}
+    singular = {"resource_type": "test", "unique_id": "test.shop.totals_add_up", "attached_node": None}
 
-    assert {} == contracts_from_dbt(project(seed))
-
-
-def test_all_unknown_types_are_told_at_once_with_file_table_and_column() -> None:
-    other = model(column("z", "geometry")) | {"unique_id": "model.shop.other", "name": "other"}
-    with pytest.raises(ContractError) as caught:
-        contracts_from_dbt(project(model(column("x", "hugeint"), column("y", None), column("fine")), other))
-
-    lines = str(caught.value).split("\n")
-    assert 3 == len(lines)
-    assert lines[0].startswith(
-        "models/_shop.yml: column 'x' of table 'orders' has data_type 'hugeint'; expected one of bigint, "
-    )
-    assert lines[1].startswith("models/_shop.yml: column 'y' of table 'orders' has no data_type; expected one of ")
-    assert lines[2].startswith(
-        "models/_shop.yml: column 'z' of table 'other' has data_type 'geometry'; expected one of "
-    )
+    assert {} == contracts_from_dbt(project(seed, singular))
+    assert {} == rules_by_test(project(seed, singular), {})
 
 
-def test_an_unknown_role_is_told_with_the_roles_there_are() -> None:
-    with pytest.raises(ContractError) as caught:
-        orders(model(column("x", config={"meta": {"role": "feeture"}})))
+@pytest.mark.parametrize("key", PLAIN)
+def test_a_config_that_changes_what_a_test_means_is_told(key: str) -> None:
+    told = mistakes(model(column("a")), rule("not_null", "a", {key: "> 10"}))
 
-    assert (
-        "models/_shop.yml: column 'x' of table 'orders' has role 'feeture'; expected one of "
-        f"{', '.join(get_args(Role))}; did you mean 'feature'?"
-    ) == str(caught.value)
+    assert [
+        (
+            f"test 'not_null' of column 'a' of table 'orders' has config {key} '> 10', which no rule can say; write it "
+            "another way, or leave it to dbt alone with config: {meta: {enforced_by: dbt}}."
+        )
+    ] == told
 
 
-def test_a_key_that_is_no_column_is_told() -> None:
-    with pytest.raises(ContractError, match=r"models/_shop\.yml: table 'orders' has key 'order', which is no column"):
-        orders(model(column("order_id"), config={"meta": {"key": ["order"]}}))
+def test_what_has_no_translation_may_be_left_to_dbt_alone() -> None:
+    alone = {"meta": {"enforced_by": "dbt"}, "where": "a > 1"}
+    nodes = project(model(column("a")), rule("not_null", "a", alone), rule("looks_nice", "a", alone))
+
+    contracts = contracts_from_dbt(nodes)
+
+    assert contracts["orders"].column("a").is_nullable
+    assert {} == rules_by_test(nodes, contracts)
+
+
+@pytest.mark.parametrize(
+    ("test", "told"),
+    [
+        (rule("looks_nice", "a"), "test 'looks_nice' of column 'a' of table 'orders' is none that becomes a rule"),
+        (rule("not_nul", "a"), "(did you mean 'not_null'?)"),
+        (rule("unique", "a", ignore_case=True), "has argument ignore_case True, which no rule can say"),
+        (rule("not_null", "a", {"meta": {"enforced_by": "me"}}),
+         "has meta 'enforced_by': Input should be 'dbt', got 'me'"),
+        (rule("in_range", "a", minimum="today()"), "has minimum 'today()' and maximum None; expected a number"),
+        (rule("in_range", "a"), "has minimum None and maximum None; expected a number"),
+        (rule("in_range", "a", minimum=0), "column 'a' of table 'orders' has a range, but is String; expected"),
+        (rule("accepted_values", "a", values=["x"], quote=False), "has quote: false, but the column holds text"),
+        (rule("accepted_values", "a"), "has values None; expected a list"),
+        (rule("relationships", "a", to="customers", field="id"), "points to 'customers', 'id'; expected to: ref("),
+        (rule("relationships", "a", to="ref('custmers')", field="id"),
+         ("column 'a' of table 'orders' points to table 'custmers', which has no contract; expected one of orders, "
+         "customers (did you mean 'customers'?).")),
+        (rule("relationships", "a", to="ref('customers')", field="ID"),
+         "column 'a' of table 'orders' points to column 'ID' of table 'customers', which is no column of it"),
+        (rule("relationships", "a", to="ref('customers')", field="id"),
+         "column 'a' of table 'orders' is String, but points to 'id' of table 'customers', which is Int64"),
+        (rule("unique_combination", None), "test 'unique_combination' of table 'orders' has columns None; expected"),
+        (rule("unique_combination", None, columns=["a", "c"]),
+         "'unique_combination' of table 'orders' is about column 'c', which is no column of it; expected some of a"),
+    ],
+)  # fmt: skip
+def test_a_test_that_cannot_become_a_rule_is_told(test: dict[str, Any], told: str) -> None:
+    found = mistakes(model(column("a")), customers(), test)
+
+    assert 1 == len(found)
+    assert told in found[0]
+
+
+def test_two_tests_that_make_one_rule_are_told() -> None:
+    again = rule("in_range", "a", maximum=9) | {"unique_id": "test.again"}
+
+    assert [
+        "'a' of table 'orders' has 'in_range' and 'in_range', which make one rule; keep one."
+    ] == mistakes(model(column("a", "bigint")), rule("in_range", "a", minimum=0), again)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        {"type": "check", "expression": "a > 1"},
+        {"type": "foreign_key", "expression": "customers (id)"},
+        {"type": "foreign_key", "to": "ref('customers')", "to_columns": ["id", "name"]},
+    ],
+)
+def test_a_constraint_that_cannot_become_a_rule_is_told(constraint: dict[str, Any]) -> None:
+    found = mistakes(model(column("a", constraints=[constraint])), customers())
+
+    assert 1 == len(found)
+    assert f"constraint '{constraint['type']}' of 'a' of table 'orders' is none that becomes a rule" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ([column("a", "hugeint")], "column 'a' of table 'orders' has data_type 'hugeint'; expected one of bigint, "),
+        ([column("a", "timestmp")], "(did you mean 'timestamp'?)"),
+        ([column("a", None)], "column 'a' of table 'orders' has no data_type; expected one of bigint, "),
+        ([column("a", meta={"role": "feeture"})],
+         ("column 'a' of table 'orders' has meta 'role': Input should be 'entity', 'event_time', 'prediction_time', "
+         "'known_time', 'feature', 'label' or 'context', got 'feeture' (did you mean 'feature'?).")),
+        ([column("a", meta={"untis": "kg"})],
+         ("column 'a' of table 'orders' has meta 'untis': there is no such meta; expected one of categorical, "
+         "expression, known_time, pii, role, unit (did you mean 'unit'?).")),
+        ([column("a", meta={"pii": "yes"})], "has meta 'pii': Input should be a valid boolean, got 'yes'"),
+        ([column("a", "date", meta={"role": "event_time"}), column("b", "date", meta={"role": "event_time"})],
+         "column 'b' of table 'orders' has role 'event_time', which column 'a' has already"),
+        ([column("a", meta={"role": "known_time"})],
+         "column 'a' of table 'orders' has role 'known_time', but is String; expected a timestamp or date."),
+        ([column("a", meta={"known_time": "b"})],
+         "column 'a' of table 'orders' has meta 'known_time', which is for columns of sources"),
+        ([column("a", meta={"expression": "b"})],
+         "column 'a' of table 'orders' has meta 'expression', which is for columns of sources"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_column_is_told(columns: list[dict[str, Any]], told: str) -> None:
+    found = mistakes(model(*columns))
+
+    assert 1 == len(found)
+    assert told in found[0]
+
+
+@pytest.mark.parametrize(
+    ("meta", "told"),
+    [
+        ({"key": ["order"]}, "table 'orders' has key 'order', which is no column of it; expected some of order_id ("),
+        ({"key": "order_id"}, "table 'orders' has meta 'key': Input should be a valid tuple, got 'order_id'"),
+        ({"keys": []}, "has meta 'keys': there is no such meta; expected one of key, known_time, look_back_days"),
+        ({"partitioned": "hour"}, "has meta 'partitioned': Input should be 'day', got 'hour'"),
+        ({"look_back_days": {"raw": -1}}, "has meta 'look_back_days': Input should be greater than or equal to 0"),
+        ({"known_time": "x"}, "table 'orders' has meta 'known_time', which is for sources"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_tables_meta_is_told(meta: dict[str, Any], told: str) -> None:
+    found = mistakes(model(column("order_id"), config={"meta": meta}))
+
+    assert 1 == len(found)
+    assert told in found[0]
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        (source(column("a")) | {"config": {}}, "table 'raw/orders' does not say when its rows could first be known"),
+        (source(column("a"), column("received_at", "timestamp"), partitioned="day", key=["a"]),
+         "table 'raw/orders' keeps later versions of a row (it has column 'received_at'), but its key is 'a'; add"),
+        (source(column("received_at", "date"), partitioned="day", key=["received_at"]),
+         "column 'received_at' of table 'raw/orders' is Date; expected a timestamp"),
+        (source(column("received_at", "timestamp", constraints=[{"type": "not_null"}]), partitioned="day",
+                key=["received_at"]),
+         "column 'received_at' of table 'raw/orders' is never missing; expected it nullable"),
+    ],
+)  # fmt: skip
+def test_a_source_that_does_not_say_when_it_was_known_is_told(table: dict[str, Any], told: str) -> None:
+    found = mistakes(sources=(table,))
+
+    assert 1 == len(found)
+    assert told in found[0]
+
+
+def test_every_role_is_known_to_the_yaml() -> None:
+    times = {"event_time", "prediction_time", "known_time"}
+    columns = [column(role, "timestamp" if role in times else "bigint", meta={"role": role}) for role in get_args(Role)]
+
+    assert [*get_args(Role)] == [column.role for column in orders(model(*columns)).columns]
+
+
+def written() -> tuple[set[str], set[str], set[str], set[str]]:
+    """Return what the project's own YAML uses: tests, constraints, and the meta of tables and of columns."""
+    tests, constraints, of_tables, of_columns = set(), set(), set(), set()
+    for path in PROJECT.rglob("models/**/*.yml"):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tables = [*content.get("models", []), *(t for s in content.get("sources", []) for t in s["tables"])]
+        for table in tables:
+            of_tables |= {*table["config"]["meta"]}
+            of_columns |= {key for c in table["columns"] for key in c.get("config", {}).get("meta", {})}
+            for node in [table, *table["columns"]]:
+                tests |= {test if isinstance(test, str) else next(iter(test)) for test in node.get("data_tests", [])}
+                constraints |= {constraint["type"] for constraint in node.get("constraints", [])}
+    return tests, constraints, of_tables, of_columns
+
+
+def test_all_that_the_project_writes_in_its_yaml_has_a_translation() -> None:
+    tests, constraints, of_tables, of_columns = written()
+
+    assert set() == tests - {*TESTS}
+    assert set() == constraints - {*CONSTRAINTS}
+    assert set() == of_tables - {*TableMeta.model_fields}
+    assert set() == of_columns - {*ColumnMeta.model_fields}
+    assert {"not_null", "unique", "relationships", "in_range"} <= tests  # the walk found something
+
+
+def test_every_generic_test_of_the_project_is_a_rule_of_its_table(manifest: Mapping[str, Any]) -> None:
+    contracts = contracts_from_dbt(manifest)
+    generic = {uid: node for uid, node in manifest["nodes"].items() if node.get("test_metadata")}
+    left_to_dbt = {uid for uid, node in generic.items() if node["config"]["meta"].get("enforced_by") == "dbt"}
+
+    found = rules_by_test(manifest, contracts)
+
+    assert {*generic} - left_to_dbt == {*found}
+    assert [] == [uid for uid, (table, name) in found.items() if name not in {r.name for r in contracts[table].rules}]
 
 
 def test_every_table_of_the_project_has_a_contract_with_types_and_descriptions(manifest: Mapping[str, Any]) -> None:
     contracts = contracts_from_dbt(manifest)
     models = {node["name"] for node in manifest["nodes"].values() if node["resource_type"] == "model"}
-    sql = {path.stem for path in (Path(__file__).parents[2] / "dbt_project" / "models").rglob("*.sql")}
+    sql = {path.stem for path in (PROJECT / "models").rglob("*.sql")}
 
     assert models == sql
     assert models <= {*contracts}
-    assert [] == [c.name for c in contracts.values() if not c.description or not c.columns]
+    assert [] == [c.name for c in contracts.values() if not c.description or not c.columns or not c.key]
     assert [] == [
         f"{c.name}.{column.name}" for c in contracts.values() for column in c.columns if not column.description
     ]
-    assert [] == [c.name for c in contracts.values() if not c.name.startswith("raw/") and not c.key]

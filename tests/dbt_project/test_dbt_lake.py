@@ -46,6 +46,7 @@ def test_without_bindings_the_message_names_the_variable_and_the_command() -> No
         ({"last_day": None}, "one of first_day and last_day; expected both, or neither"),
         ({"first_day": "2013-03-01"}, "end on 2013-02-01, before they begin on 2013-03-01"),
         ({"filesystem": "s3"}, "AttributeError"),
+        ({"days": {"stg_orders": ["2013-02-01", "2013-01-01"]}}, "days that end before they begin: ['stg_orders']"),
     ],
 )
 def test_bindings_that_make_no_sense_are_refused(tmp_path: Path, said: dict[str, Any], message: str) -> None:

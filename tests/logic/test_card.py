@@ -26,7 +26,7 @@ from ml_assets.contracts.artifacts import (
     Window,
 )
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.logic.card import SECTIONS, CardInput, CardTable, Making, ScoreLine, render_card
+from ml_assets.logic.card import SECTIONS, CardInput, CardTable, LeakTests, Making, ScoreLine, render_card
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 EVIL = '<script>alert("x")</script>&'
@@ -285,6 +285,7 @@ def card(**changes: object) -> CardInput:
         "limits": ("Three airports only.",),
         "as_of": date(2013, 12, 31),
         "tables": (CardTable("features", "features", rows=336776),),
+        "leak_tests": LeakTests(samples=2, rows=1234, leaks=0),
         "training_set": training_set(),
         "model": model(),
         "importances": importances(),
@@ -500,6 +501,18 @@ def test_only_the_last_fortnight_of_performance_is_listed(page: str) -> None:
     listed = Page(page).sections["performance"].partition("The last days")[2]
 
     assert re.findall(r"2013-12-(\d\d)", listed) == [f"{day:02d}" for day in range(11, 25)]
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (LeakTests(2, 1234, 0), "1,234 feature rows were rebuilt from what was known at 2 sampled prediction times."),
+        (LeakTests(2, 1234, 3), "Columns that came out differently, and so hold what was not known then: 3."),
+        (None, "These features were not tested for leaks."),
+    ],
+)
+def test_the_data_say_what_the_leak_tests_found(found: LeakTests | None, words: str) -> None:
+    assert words in Page(render_card(card(leak_tests=found))).sections["data"]
 
 
 def test_the_ml_test_score_is_the_least_of_its_groups(page: str) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.logic.labels import select_labels
+from ml_assets.logic.labels import newest_known, select_labels
 
 JANUARY = (date(2013, 1, 1), date(2013, 1, 31))
 
@@ -95,9 +95,61 @@ def test_a_label_without_a_known_time_is_refused() -> None:
         select(outcomes([None, at(1)]))
 
 
-def test_a_key_known_twice_is_refused_with_an_example() -> None:
-    with pytest.raises(DataError, match=r"the key \(id\) repeats: 1 keys, 1 rows too many, such as id=7"):
-        select(outcomes([at(1), at(2)], id=[7, 7]))
+def test_a_key_known_twice_at_the_same_time_is_refused_with_an_example() -> None:
+    with pytest.raises(
+        DataError, match=r"the key \(id, known_at\) repeats: 1 keys, 1 rows too many, such as id=7, known_at=2013-01-01"
+    ):
+        select(outcomes([at(1), at(1)], id=[7, 7], is_late=[True, False]))
+
+
+def test_a_corrected_outcome_stands_under_both_days_and_the_newest_of_a_day_counts() -> None:
+    known = [at(1, 9), at(3, 8), at(1, 22)]
+
+    labels = select(outcomes(known, id=[7, 7, 7], is_late=[True, None, False]))  # type: ignore[arg-type]
+
+    expected = [(date(2013, 1, 1), at(1, 22), False), (date(2013, 1, 3), at(3, 8), None)]
+    assert expected == labels.select("day", "known_at", "is_late").rows()
+
+
+versions = st.lists(
+    st.tuples(st.integers(0, 3), st.datetimes(at(1), at(10)), st.booleans() | st.none()),
+    max_size=20,
+    unique_by=lambda version: version[:2],
+)
+
+
+def labels_of(given: list[tuple[int, datetime, bool | None]]) -> pl.DataFrame:
+    ids, known, truth = ([*column] for column in zip(*given, strict=True)) if given else ([], [], [])
+    return outcomes(known, id=pl.Series(ids, dtype=pl.Int64), is_late=truth)
+
+
+@given(versions, st.integers(1, 8))
+def test_a_day_of_corrected_labels_does_not_depend_on_the_days_asked_for_with_it(
+    given_versions: list[tuple[int, datetime, bool | None]], cut: int
+) -> None:
+    frame, first, last = labels_of(given_versions), date(2013, 1, 1), date(2013, 1, 10)
+    middle = first + timedelta(days=cut)
+    parts = [select(frame, days) for days in ((first, middle), (middle + timedelta(days=1), last))]
+
+    assert select(frame, (first, last)).equals(pl.concat(parts))
+
+
+@given(versions, st.datetimes(at(1), at(10)))
+def test_the_newest_version_is_the_last_that_was_known(
+    given_versions: list[tuple[int, datetime, bool | None]], now: datetime
+) -> None:
+    in_order = sorted(given_versions, key=lambda version: version[1])
+    believed = {key: truth for key, known_at, truth in in_order if known_at <= now}
+
+    seen = newest_known(labels_of(given_versions).filter(pl.col("known_at") <= now), ["id"], "known_at")
+
+    assert believed == dict(seen.select("id", "is_late").iter_rows())
+
+
+def test_a_version_without_a_known_time_is_the_oldest() -> None:
+    frame = outcomes([at(1), None], id=[7, 7], is_late=[True, None])
+
+    assert newest_known(frame, ["id"], "known_at")["is_late"].to_list() == [True]
 
 
 def test_a_null_key_is_refused() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,7 @@ from ml_assets.logic.metrics import METRICS, Metric, metrics_of
 from ml_assets.logic.performance import TABLE_SCHEMA, expected_metric, measure_performance
 
 DAY = date(2013, 11, 5)
+KNOWN_AT = datetime(2013, 11, 5, 22)  # noqa: DTZ001 - times are UTC without a zone
 
 
 def predictions(scores: list[float], **columns: object) -> pl.DataFrame:
@@ -26,14 +27,24 @@ def predictions(scores: list[float], **columns: object) -> pl.DataFrame:
 
 def labels(truth: dict[int, object], dtype: object = pl.Boolean) -> pl.DataFrame:
     return pl.DataFrame(
-        {"id": list(truth), "is_late": list(truth.values())}, schema={"id": pl.Int64, "is_late": dtype}, strict=False
+        {"id": list(truth), "known_at": [KNOWN_AT] * len(truth), "is_late": list(truth.values())},
+        schema={"id": pl.Int64, "known_at": pl.Datetime("us"), "is_late": dtype},
+        strict=False,
     )
 
 
 def measure(given: pl.DataFrame, known: pl.DataFrame, *, task: str = "binary", **more: object) -> Performance:
     return measure_performance(
-        given, known, model="late", task=task, key=("id",), target="is_late", day=DAY, **more  # type: ignore[arg-type]
-    )  # fmt: skip
+        given,
+        known,
+        model="late",
+        task=task,  # type: ignore[arg-type]
+        key=("id",),
+        target="is_late",
+        known_time="known_at",
+        day=DAY,
+        **more,  # type: ignore[arg-type]
+    )
 
 
 def row(performance: Performance, metric: str) -> dict[str, object]:
@@ -62,6 +73,15 @@ def test_labels_of_other_predictions_change_nothing() -> None:
     more = pl.concat([known, labels({7: True, 8: None}), labels({7: False})])
 
     assert measure(given, more).summary == measure(given, known).summary
+
+
+def test_a_corrected_label_counts_as_it_was_known_last() -> None:
+    given, first, last = predictions([0.1, 0.4, 0.8]), labels({0: True, 1: True, 2: True}), labels({0: False, 2: None})
+    corrections = last.with_columns(pl.col("known_at") + timedelta(days=1))
+
+    measured = measure(given, pl.concat([corrections, first]))
+
+    assert measured.summary == measure(given, labels({0: False, 1: True, 2: None})).summary
 
 
 def test_the_order_of_labels_changes_nothing() -> None:
@@ -249,8 +269,8 @@ def test_a_day_of_two_model_versions_is_refused() -> None:
         measure(predictions([0.5, 0.5], model_version=["v2", "v1"]), labels({}))
 
 
-def test_a_label_given_twice_is_refused() -> None:
-    with pytest.raises(DataError, match=r"the labels of model 'late': the key \(id\) repeats"):
+def test_two_labels_of_a_key_known_at_the_same_time_are_refused() -> None:
+    with pytest.raises(DataError, match=r"the labels of model 'late': the key \(id, known_at\) repeats"):
         measure(predictions([0.5]), pl.concat([labels({0: True}), labels({0: False})]))
 
 

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml_assets.contracts.artifacts import Feature, ModelSpec
+from ml_assets.contracts.artifacts import Feature, Model, ModelSpec
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.logic.predictions import prediction_id, score_rows
+from ml_assets.contracts.record import ContractRecord
+from ml_assets.contracts.table import Column, TableContract
+from ml_assets.logic.predictions import check_inputs, input_changes, prediction_id, score_rows
 
 SPEC = ModelSpec(
     model="flight_delay",
@@ -151,3 +153,57 @@ def test_keys_that_repeat_or_are_null_are_refused() -> None:
         score(rows(flight=["UA", "UA"]))
     with pytest.raises(DataError, match="has 1 nulls and 1 values in 2 rows"):
         score(rows(flight=["UA", None]))
+
+
+# ---------------------------------------------------------------- what the model was trained with
+
+
+def features(**columns: Column | None) -> TableContract:
+    """Return the contract of the features: two that the model reads and one that it does not, and any changes."""
+    told = {
+        "wind_gust": Column("wind_gust", pl.Float64(), role="feature", unit="mph", minimum=0, maximum=100),
+        "carrier": Column("carrier", pl.String(), role="feature", is_categorical=True, accepted_values=("AA", "UA")),
+        "distance": Column("distance", pl.Int64(), role="feature"),
+    }
+    return TableContract("flight_features", tuple(column for column in (told | columns).values() if column))
+
+
+def trained_with(contract: TableContract | None) -> Model:
+    return Model("", SPEC, pl.DataFrame(), None if contract is None else ContractRecord.of(contract))
+
+
+def test_the_same_contract_is_no_change() -> None:
+    assert () == input_changes(trained_with(features()), features())
+
+
+def test_a_model_that_was_kept_without_a_contract_knows_of_no_change() -> None:
+    assert () == input_changes(trained_with(None), features(carrier=None))
+
+
+def test_what_the_model_does_not_read_may_change_or_go() -> None:
+    model = trained_with(features())
+
+    assert () == input_changes(model, features(distance=None))
+    assert () == input_changes(model, features(distance=Column("distance", pl.String(), role="feature")))
+
+
+def test_a_new_feature_is_told_and_compatible() -> None:
+    (change,) = input_changes(trained_with(features()), features(rain=Column("rain", pl.Float64(), role="feature")))
+
+    assert ("rain", "new", True) == (change.column, change.what, change.is_compatible)
+    check_inputs([change], SPEC, version="3f2a", where="flights.yml")
+
+
+def test_all_incompatible_changes_are_told_with_a_mend() -> None:
+    now = features(
+        carrier=None, wind_gust=Column("wind_gust", pl.Float64(), role="feature", unit="mph", minimum=0, maximum=50)
+    )
+    with pytest.raises(ContractError) as caught:
+        check_inputs(input_changes(trained_with(features()), now), SPEC, version="3f2a" * 8, where="flights.yml")
+
+    assert [
+        "model 'flight_delay' (3f2a3f2a3f2a) was trained under another contract and cannot score these rows:",
+        "- column 'wind_gust' of table 'flight_features' was between 0 and 100 and is now between 0 and 50.",
+        "- column 'carrier' of table 'flight_features' is gone; the model reads it.",
+        "Train it again and let the gate judge it, or take the change back in flights.yml.",
+    ] == str(caught.value).splitlines()

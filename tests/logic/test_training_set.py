@@ -176,20 +176,56 @@ def test_every_broken_rule_of_the_columns_is_reported_at_once() -> None:
     assert "target 'late' is String; task 'binary' expects Boolean or 0/1 integers" in message
 
 
-@pytest.mark.parametrize(
-    ("where", "mend"),
-    [("features", "declare a finer key"), ("labels", "declare a finer key")],
-    ids=["features", "labels"],
-)
-def test_a_repeated_key_is_refused_with_a_sample(where: str, mend: str) -> None:
-    rows, outcomes = features(), labels()
-    if where == "features":
-        rows = pl.concat([rows, rows.head(2)])
-    else:
-        outcomes = pl.concat([outcomes, outcomes.head(2)])
+def test_a_repeated_key_of_the_features_is_refused_with_a_sample() -> None:
+    rows = pl.concat([features(), features().head(2)])
 
-    with pytest.raises(DataError, match=rf"key \(id\) of the {where} repeats: 2 keys, 2 rows too many.*id=0.*{mend}"):
-        assemble(rows, outcomes)
+    with pytest.raises(
+        DataError, match=r"key \(id\) of the features repeats: 2 keys, 2 rows too many.*id=0.*finer key"
+    ):
+        assemble(rows)
+
+
+def test_two_labels_of_a_key_known_at_the_same_time_are_refused_with_a_sample() -> None:
+    outcomes = pl.concat([labels(), labels().head(2)])
+
+    with pytest.raises(
+        DataError, match=r"key \(id, known_at\) of the labels repeats: 2 keys, 2 rows too many.*id=0, known_at=2013"
+    ):
+        assemble(outcomes=outcomes)
+
+
+CORRECTED_AT = noon(8) - timedelta(hours=2)
+
+
+def corrected(*, late: bool | None = True) -> pl.DataFrame:
+    """All labels, and that of row 25 (of the seventh day, not late) once more, when the ninth day is predicted."""
+    correction = labels().filter(id=25).with_columns(known_at=pl.lit(CORRECTED_AT), late=pl.lit(late, pl.Boolean))
+    return pl.concat([correction, labels()])
+
+
+def label_of_row_25(training: TrainingSet) -> tuple[object, ...]:
+    return training.rows.filter(id=25).select("late", "known_at").row(0)
+
+
+def test_a_corrected_label_counts_from_the_day_it_is_known_and_not_before() -> None:
+    outcomes = corrected()
+
+    before = assemble(features(8), outcomes, as_of=date(2013, 1, 8), validation_days=1, test_days=2)
+    after = assemble(features(9), outcomes, as_of=date(2013, 1, 9), validation_days=1, test_days=3)
+
+    assert label_of_row_25(before) == (False, noon(6) + timedelta(hours=3))
+    assert label_of_row_25(after) == (True, CORRECTED_AT)
+
+
+def test_a_label_corrected_to_none_is_left_out_and_counted() -> None:
+    training = assemble(outcomes=corrected(late=None), validation_days=1, test_days=4)
+
+    assert training.summary.excluded["no label: it is null"] == 1
+    assert training.rows.filter(id=25).is_empty()
+
+
+def test_a_label_corrected_after_the_next_window_began_is_purged() -> None:
+    assert assemble(outcomes=corrected(), validation_days=2, test_days=2).summary.excluded[PURGED] == 1
 
 
 def test_a_repeated_label_from_after_the_as_of_day_does_not_matter_yet() -> None:
@@ -270,6 +306,27 @@ def test_what_becomes_known_or_happens_later_never_changes_the_training_set(dela
 
     assert isinstance(full, str) == isinstance(cut, str)
     assert full == cut if isinstance(full, str) or isinstance(cut, str) else full.equals(cut)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    corrections=st.lists(st.tuples(st.integers(0, 39), st.integers(0, 240), st.booleans() | st.none()), max_size=30),
+    as_of=st.integers(6, 9),
+)
+def test_labels_and_corrections_known_later_never_change_the_training_set(
+    corrections: list[tuple[int, int, bool | None]], as_of: int
+) -> None:
+    day = DAY_ONE + timedelta(days=as_of)
+    midnight = noon(as_of) + timedelta(hours=12)
+    late = pl.DataFrame(
+        [(row, midnight + timedelta(hours=hours), truth, "said later") for row, hours, truth in corrections],
+        schema=labels().schema,
+        orient="row",
+    )
+
+    training = assemble(outcomes=pl.concat([late, labels()]).unique(["id", "known_at"]), as_of=day, test_days=2)
+
+    assert training.rows.equals(assemble(as_of=day, test_days=2).rows)
 
 
 @settings(max_examples=25, deadline=None)

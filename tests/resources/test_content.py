@@ -199,6 +199,20 @@ def test_a_part_can_name_its_own_file() -> None:
     assert Page("x") == through_files(Page("x"), Page)
 
 
+def test_a_part_that_may_be_none_has_no_file_then() -> None:
+    @dataclass(frozen=True)
+    class Page:
+        html: str
+        note: str | None = None
+
+    assert {"html"} == {*content.parts_of(Page("x"))}
+    assert version(Page("x")) != version(Page("x", "n"))
+    assert Page("x", "n") == through_files(Page("x", "n"), Page)
+    assert [False, True] == [content.may_lack(Page, "html"), content.may_lack(Page, "note")]
+    with pytest.raises(TypeError, match=r"cannot be kept: \{'html': 'NoneType'\}"):
+        content.parts_of(Page(None))  # type: ignore[arg-type]
+
+
 def test_parts_that_cannot_be_kept_are_named() -> None:
     @dataclass(frozen=True)
     class Odd:

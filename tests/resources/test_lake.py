@@ -481,3 +481,22 @@ def test_polars_gets_the_options_that_fsspec_got() -> None:
         "aws_allow_http": "true",
     } == Lake("s3://bucket/lake", options).polars_options()
     assert Lake("/somewhere").polars_options() is None
+
+
+def test_every_version_of_a_partition_is_told_and_each_time_it_was_made(lake: Lake) -> None:
+    made = [put(lake, frame(n), partition="2013-01-01", run_id=str(n)) for n in (1, 2, 1)]
+    put(lake, frame(3), asset="shop/whole")
+
+    assert {"2013-01-01": sorted([made[0].ref, made[1].ref], key=lambda ref: ref.version)} == lake.versions(
+        "shop/orders"
+    )
+    assert [""] == [*lake.versions("shop/whole")]
+    assert made[:1] + made[2:] == lake.manifests(made[0].ref)
+
+
+def test_what_was_read_before_can_be_counted_among_the_reads_of_a_step(lake: Lake) -> None:
+    ref = put(lake, frame(1)).ref
+    lake.get(ref, pl.DataFrame, noted=False)
+    lake.note_reads([ref])
+
+    assert (ref,) == lake.take_reads()

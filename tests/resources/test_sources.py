@@ -148,3 +148,19 @@ def test_an_archive_is_expected_to_hold_one_file(tmp_path: Path) -> None:
         Source(str(tmp_path / "rows.zip"), SCHEMA).read()
     with pytest.raises(SourceError, match=r"broken\.zip cannot be read: File is not a zip file\. Fetch it again"):
         Source(str(tmp_path / "broken.zip"), SCHEMA).read()
+
+
+def test_a_column_that_a_source_may_lack_is_read_where_it_is_there(tmp_path: Path) -> None:
+    schema = {"n": pl.Int64(), "received_at": pl.Datetime("us")}
+    (tmp_path / "without.csv").write_text("n\n1\n")
+    (tmp_path / "with.csv").write_text("n,received_at\n1,2024-01-01 02:00:00\n")
+
+    without = Source(str(tmp_path / "without.csv"), schema, optional=("received_at",)).read()
+    there = Source(str(tmp_path / "with.csv"), schema, optional=("received_at",)).read()
+
+    assert ["n"] == without.columns
+    assert [(1, datetime(2024, 1, 1, 2))] == there.rows()  # noqa: DTZ001 - naive UTC is the house's form
+    there.write_parquet(tmp_path / "with.parquet")
+    without.write_parquet(tmp_path / "without.parquet")
+    assert_frame_equal(there, Source(str(tmp_path / "with.parquet"), schema, optional=("received_at",)).read())
+    assert_frame_equal(without, Source(str(tmp_path / "without.parquet"), schema, optional=("received_at",)).read())

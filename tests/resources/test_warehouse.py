@@ -6,12 +6,21 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from resources import warehouse
 from resources.errors import WarehouseError
 from resources.lake import Lake, LakeResource
-from resources.warehouse import Warehouse, is_by_day, look_back_days, table_name
+from resources.warehouse import (
+    Quarantine,
+    Warehouse,
+    ancestors,
+    is_by_day,
+    look_back_days,
+    quarantine_bindings,
+    table_name,
+)
 from tests.builders import dated, days, put
 
 FIRST = date(2013, 1, 1)
@@ -99,6 +108,43 @@ def test_a_whole_table_cannot_read_one_by_day(lake: Lake) -> None:
         WarehouseError, match=r"model\.shop\.totals is a whole table, but reads source\.shop\.raw\.orders"
     ):
         bound(lake, "totals", over=None)
+
+
+def test_what_a_test_compares_with_is_read_too_where_dbt_runs_the_test(lake: Lake) -> None:
+    tests = {
+        uid: {"resource_type": "test", "depends_on": {"nodes": [*read]}}
+        for uid, read in {
+            "test.shop.known": ("model.shop.recent", "source.shop.raw.orders"),
+            "test.shop.stranger": ("model.shop.recent", "model.shop.totals"),
+        }.items()
+    }
+
+    bound = warehouse._bind(lake, {**NODES, **tests}, ["model.shop.recent"], (date(2013, 1, 5), date(2013, 1, 5)), "")
+
+    assert ["2013-01-05"] == [*bound["source.shop.raw.orders"]]  # it is made from orders, which are made from these
+    assert "model.shop.totals" not in bound
+
+
+def test_ancestors_go_back_to_the_sources() -> None:
+    assert {"model.shop.orders", "source.shop.raw.orders", "source.shop.raw.shops"} == ancestors(
+        NODES, ["model.shop.recent"]
+    )
+    assert set() == ancestors(NODES, ["source.shop.raw.shops"])
+
+
+def test_the_plugin_is_told_of_rules_share_and_released_rows(tmp_path: Path) -> None:
+    rows = dated(FIRST)
+    aside = {
+        "model.shop.orders": Quarantine(0.1, {"n is at least 0": "n < 0"}, rows),
+        "model.shop.totals": Quarantine(0.2, {}),
+    }
+
+    said = quarantine_bindings(NODES, aside, tmp_path)
+
+    path = said["orders"]["released"]
+    assert {"share": 0.1, "rules": {"n is at least 0": "n < 0"}, "released": path} == said["orders"]
+    assert rows.equals(pl.read_parquet(str(path)))
+    assert {"share": 0.2, "rules": {}, "released": None} == said["totals"]
 
 
 def test_a_dbt_that_cannot_start_is_told_with_what_it_said(tmp_path: Path, lake: Lake) -> None:

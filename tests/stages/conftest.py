@@ -42,7 +42,9 @@ def trained(plan: ModelPlan, tmp_path_factory: pytest.TempPathFactory) -> Traine
         told[name] = dict(context.get_output_metadata("result") or {})
         return result
 
-    rows = call(training_set(plan), "training_set", TrainingSetConfig(), feature_rows().lazy(), label_rows().lazy())
+    *_, frozen = training_set(plan)(TrainingSetConfig(), feature_rows().lazy(), label_rows().lazy())
+    told["training_set"] = frozen.metadata
+    rows = frozen.value
     found = call(importances(plan), "importances", rows)
     tuned = call(tuning(plan), "tuning", rows, found, lake=lake)
     made = call(model(plan), "model", rows, found, tuned)

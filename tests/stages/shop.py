@@ -65,6 +65,7 @@ def declaration(**changes: object) -> ModelDeclaration:
         "evaluation": {"slices": ["shop"], "baselines": [["shop"]], "replicates": 50},
         "gate": {"minimum_rows": 50},
         "drift": {"minimum_rows": 20},
+        "leak_test": {"samples": 0},
         "freshness": {"predictions": {"fail_hours": 36, "warn_hours": 26}},
         "compute": {"tuning": {"cpu": "2", "memory": "4Gi", "gpu": 1}},
     }  # fmt: skip

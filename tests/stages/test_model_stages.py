@@ -1,4 +1,5 @@
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
@@ -9,10 +10,13 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from ml_assets.component import STAGES
-from ml_assets.contracts.artifacts import Promotion
+from ml_assets.contracts.artifacts import Model, Promotion
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.table import Column
+from ml_assets.logic.card import LeakTests
+from ml_assets.stages.card import card_input
 from ml_assets.stages.champion import champion
-from ml_assets.stages.common import Champion, ModelPlan, champion_model
+from ml_assets.stages.common import Champion, ModelPlan, champion_model, check_name, serving_champion
 from ml_assets.stages.drift import drift
 from ml_assets.stages.evaluation import evaluation
 from ml_assets.stages.features import features
@@ -22,8 +26,19 @@ from ml_assets.stages.performance import performance
 from ml_assets.stages.predictions import predictions
 from ml_assets.stages.training_set import TrainingSetConfig, training_set
 from resources.lake import Lake, LakeResource, Making
+from resources.warehouse import Warehouse
 from tests.builders import promotion
-from tests.stages.shop import FEATURES, LABELS, Trained, context_of, declaration, feature_rows, label_rows
+from tests.stages.shop import (
+    A_DAY,
+    FEATURES,
+    FIRST,
+    LABELS,
+    Trained,
+    context_of,
+    declaration,
+    feature_rows,
+    label_rows,
+)
 
 LAST = date(2024, 2, 19)
 
@@ -36,9 +51,20 @@ def promoted(lake: Lake, plan: ModelPlan, version: str) -> None:
     plan.promotion_log(lake).append(promotion(1, champion=version, model=plan.name), number=1)
 
 
-def kept_features(plan: ModelPlan, rows: pl.DataFrame) -> pl.DataFrame:
-    (output,) = [result for result in features(plan)(rows) if isinstance(result, dg.Output)]
+def results(plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource) -> Iterator[Any]:
+    """Yield what the features stage says and keeps of some rows, over all the days that they are of."""
+    days = (rows["day"].min(), rows["day"].max()) if rows.height else (LAST, LAST)
+    yield from features(plan)(context_of(*days), rows, lake=lake, warehouse=Warehouse(lake=lake, project_dir=""))
+
+
+def kept_features(plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource) -> pl.DataFrame:
+    (output,) = [result for result in results(plan, rows, lake) if isinstance(result, dg.Output)]
     return output.value
+
+
+def failed(found: Sequence[object]) -> dict[str, dg.AssetCheckResult]:
+    """Return the checks that failed, by name."""
+    return {it.check_name: it for it in found if isinstance(it, dg.AssetCheckResult) and not it.passed}
 
 
 # ---------------------------------------------------------------- what the graph shows
@@ -121,44 +147,188 @@ def truths() -> pl.DataFrame:
     return label_rows()
 
 
-def test_features_keep_key_times_and_features_and_nothing_else(plan: ModelPlan, rows: pl.DataFrame) -> None:
-    kept = kept_features(plan, rows)
+def test_features_keep_key_times_and_features_and_nothing_else(
+    plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource
+) -> None:
+    kept = kept_features(plan, rows, lake)
 
     assert [*plan.features_columns] == kept.columns
     assert rows.height == kept.height
 
 
-def test_features_answer_one_check_for_each_rule_of_the_contract(plan: ModelPlan, rows: pl.DataFrame) -> None:
-    asset = features(plan)
-    checks = [result for result in asset(rows) if isinstance(result, dg.AssetCheckResult)]
+def test_features_answer_one_check_for_each_rule_of_the_contract_and_each_expectation(
+    plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource
+) -> None:
+    checks = [result for result in results(plan, rows, lake) if isinstance(result, dg.AssetCheckResult)]
+    specs = {spec.name: spec for spec in features(plan).check_specs}
 
-    assert {spec.name for spec in asset.check_specs} == {check.check_name for check in checks}
+    assert {*specs} == {check.check_name for check in checks}
     assert all(check.passed for check in checks)
-    assert all(spec.blocking for spec in asset.check_specs)
+    assert {check_name(rule.name) for rule in plan.features_contract.rules} == {
+        name for name, spec in specs.items() if spec.blocking
+    }
+    assert {
+        "rows_are_as_many_as_on_the_days_before", "values_are_missing_as_often_as_on_the_days_before",
+        "categories_are_as_frequent_as_on_the_days_before", "features_stay_as_they_were_published",
+    } == {name for name, spec in specs.items() if not spec.blocking}  # fmt: skip
+
+
+def test_a_rule_that_only_warns_does_not_stop_the_features(rows: pl.DataFrame, lake: LakeResource) -> None:
+    warned = replace(FEATURES, warnings=frozenset({"items is at least 0"}))
+    plan = ModelPlan.of(declaration(), {"order_features": warned, "order_outcomes": LABELS})
+
+    found = [*results(plan, rows.with_columns(items=pl.lit(-1, dtype=pl.Int64)), lake)]
+
+    assert {"items_is_at_least_0": dg.AssetCheckSeverity.WARN} == {n: it.severity for n, it in failed(found).items()}
+    assert isinstance(found[-1], dg.Output)
 
 
 def test_features_that_break_their_contract_fail_those_checks_and_are_refused_with_every_rule(
-    plan: ModelPlan, rows: pl.DataFrame
+    plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource
 ) -> None:
     broken = rows.with_columns(shop=pl.lit("x"), items=pl.lit(-1, dtype=pl.Int64))
     found = []
     with pytest.raises(ContractError) as caught:
-        found.extend(features(plan)(broken))  # what came before the error stays in the list
+        found.extend(results(plan, broken, lake))  # what came before the error stays in the list
 
-    assert all(isinstance(result, dg.AssetCheckResult) for result in found)
-    assert ["items_is_at_least_0", "shop_is_one_of_a_b_c"] == sorted(c.check_name for c in found if not c.passed)
+    assert not [result for result in found if isinstance(result, dg.Output)]
+    assert ["items_is_at_least_0", "shop_is_one_of_a_b_c"] == sorted(failed(found))
     assert "rule 'shop is one of a, b, c' of table 'order_features' is broken" in str(caught.value)
     assert "rule 'items is at least 0' of table 'order_features' is broken" in str(caught.value)
 
 
-def test_features_without_a_declared_column_are_refused(plan: ModelPlan, rows: pl.DataFrame) -> None:
-    with pytest.raises(ContractError, match="column 'weight_kg'"):
-        [*features(plan)(rows.drop("weight_kg"))]
+def test_a_failed_check_shows_counts_days_and_up_to_ten_of_the_rows(
+    plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource
+) -> None:
+    two_days = rows_of(rows, FIRST, FIRST + timedelta(days=1))
+    odd = two_days.with_columns(
+        items=pl.when(pl.col("day") == FIRST).then(pl.col("items")).otherwise(pl.lit(-1, dtype=pl.Int64))
+    )
+    found = []
+    with pytest.raises(ContractError, match="refused are 2024-01-02:"):
+        found.extend(results(plan, odd, lake))
+    told = failed(found)["items_is_at_least_0"].metadata
+
+    assert ("items is at least 0", 80, 40, 0.5) == tuple(
+        told[name].value for name in ("rule", "rows", "broken", "share")
+    )
+    assert {"2024-01-02": 40} == told["days"].value
+    assert 10 == len(told["samples"].records)
+    assert {"-1"} == {str(record.data["items"]) for record in told["samples"].records}
+    assert "is broken in 40 of 80 rows (50.00%), on 2024-01-02" in told["finding"].value
 
 
-def test_features_with_a_doubled_key_are_refused(plan: ModelPlan, rows: pl.DataFrame) -> None:
-    with pytest.raises(ContractError, match=r"2 of .* rows of table 'order_features' share their order_id"):
-        [*features(plan)(pl.concat([rows, rows.head(1)]))]
+def test_personal_values_are_not_shown(rows: pl.DataFrame, lake: LakeResource) -> None:
+    columns = tuple(replace(column, is_pii=column.name == "order_id") for column in FEATURES.columns)
+    personal = {"order_features": replace(FEATURES, columns=columns), "order_outcomes": LABELS}
+    found = []
+    with pytest.raises(ContractError):
+        found.extend(results(ModelPlan.of(declaration(), personal), rows.with_columns(shop=pl.lit("x")), lake))
+    shown = failed(found)["shop_is_one_of_a_b_c"].metadata["samples"].records
+
+    assert {"(personal)"} == {record.data["order_id"] for record in shown}
+    assert {"x"} == {record.data["shop"] for record in shown}
+
+
+def test_refused_days_are_kept_beside_with_the_rules_they_break_and_what_stood_before_stays(
+    plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource
+) -> None:
+    days = rows_of(rows, FIRST, FIRST + timedelta(days=1))
+    first_row = pl.int_range(pl.len()) == 0
+    with pytest.raises(ContractError):
+        [*results(plan, days.with_columns(shop=pl.when(first_row).then(pl.lit("x")).otherwise("shop")), lake)]
+    there = lake.open()
+
+    assert ["2024-01-01"] == there.partitions("returns/features__rejected")
+    assert [] == there.partitions("returns/features")
+    ref = there.newest("returns/features__rejected")["2024-01-01"]
+    kept = there.get(ref, pl.DataFrame)
+    assert A_DAY == kept.height
+    assert [["shop is one of a, b, c"]] == kept.filter(pl.col("broken_rules").list.len() > 0)["broken_rules"].to_list()
+    assert "rule 'shop is one of a, b, c'" in str(there.manifest(ref).parameters["refused"])
+
+
+def test_features_without_a_declared_column_are_refused(
+    plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource
+) -> None:
+    with pytest.raises(ContractError, match="column 'weight_kg' of table 'order_features' is missing"):
+        [*results(plan, rows.drop("weight_kg"), lake)]
+
+
+def test_features_with_a_doubled_key_are_refused(plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource) -> None:
+    with pytest.raises(ContractError, match=r"rule 'order_id is unique' of table 'order_features' is broken in 2 of"):
+        [*results(plan, pl.concat([rows, rows.head(1)]), lake)]
+
+
+def published(plan: ModelPlan, lake: LakeResource, rows: pl.DataFrame) -> None:
+    """Keep rows as the days of features that stand in the lake, made by the code there is."""
+    code = features(plan).specs_by_key[plan.asset("features")].code_version
+    for (day,), part in rows.select(plan.features_columns).partition_by("day", as_dict=True).items():
+        lake.open().put("returns/features", str(day), part, Making(code_version=code))
+
+
+def test_a_day_unlike_those_before_it_is_published_with_a_warning(
+    plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource
+) -> None:
+    published(plan, lake, rows.filter(pl.col("day") < LAST))
+
+    found = [*results(plan, rows_of(rows, LAST).head(2), lake)]
+
+    assert ["rows_are_as_many_as_on_the_days_before"] == [*failed(found)]
+    (told,) = failed(found).values()
+    assert dg.AssetCheckSeverity.WARN == told.severity
+    assert {"2024-02-19": 2} == told.metadata["days"].value
+    assert told.metadata["finding"].value.startswith("2024-02-19 has 2 rows; expected 15 to 65")
+    assert isinstance(found[-1], dg.Output)
+
+
+def test_a_day_unlike_those_before_it_is_refused_where_that_is_declared(rows: pl.DataFrame, lake: LakeResource) -> None:
+    contracts = {"order_features": FEATURES, "order_outcomes": LABELS}
+    strict = ModelPlan.of(declaration(expectations={"is_blocking": True}), contracts)
+    published(strict, lake, rows.filter(pl.col("day") < LAST))
+
+    with pytest.raises(ContractError, match=r"refused are 2024-02-19:\n- 2024-02-19 has 2 rows; expected 15 to 65"):
+        [*results(strict, rows_of(rows, LAST).head(2), lake)]
+
+    assert [str(LAST)] == lake.open().partitions("returns/features__rejected")
+
+
+def test_what_days_before_are_looked_at_is_not_lineage(plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource) -> None:
+    published(plan, lake, rows)
+    lake.open().take_reads()
+    [*results(plan, rows_of(rows, LAST).head(2), lake)]
+
+    assert () == lake.open().take_reads()
+
+
+def test_without_declared_expectations_there_are_no_such_checks(rows: pl.DataFrame, lake: LakeResource) -> None:
+    contracts = {"order_features": FEATURES, "order_outcomes": LABELS}
+    plan = ModelPlan.of(declaration(expectations={"days": 0}), contracts)
+
+    assert not [spec for spec in features(plan).check_specs if "days_before" in spec.name]
+    assert not [it for it in results(plan, rows, lake) if "days_before" in getattr(it, "check_name", "")]
+
+
+def test_features_that_differ_from_what_the_same_code_published_are_told(
+    plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource
+) -> None:
+    published(plan, lake, rows)
+    first = pl.col("order_id") == "o00000"
+    changed = rows.with_columns(weight_kg=pl.when(first).then(99.0).otherwise("weight_kg"))
+
+    assert {} == failed([*results(plan, rows, lake)])
+    (told,) = failed([*results(plan, changed, lake)]).values()
+    assert "features_stay_as_they_were_published" == told.check_name
+    assert dg.AssetCheckSeverity.WARN == told.severity
+    assert ["2024-01-01"] == told.metadata["days"].value
+    assert "- column 'weight_kg' of row order_id=o00000, day=2024-01-01 was" in told.metadata["finding"].value
+
+
+def test_features_that_other_code_published_may_differ(plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource) -> None:
+    day = rows_of(rows, LAST).select(plan.features_columns)
+    lake.open().put("returns/features", str(LAST), day, Making(code_version="other"))
+
+    assert {} == failed([*results(plan, rows_of(rows, LAST).with_columns(weight_kg=0.0), lake)])
 
 
 def test_labels_are_kept_by_the_day_they_became_known(plan: ModelPlan, truths: pl.DataFrame) -> None:
@@ -170,6 +340,14 @@ def test_labels_are_kept_by_the_day_they_became_known(plan: ModelPlan, truths: p
     assert kept.height == truths.filter(pl.col("known_at").dt.date() == known).height
 
 
+def test_labels_that_are_not_of_the_task_are_refused(plan: ModelPlan, truths: pl.DataFrame) -> None:
+    known = date(2024, 1, 20)
+    counted = truths.with_columns(is_returned=pl.lit(2))
+
+    with pytest.raises(ContractError, match=r"labels break their contract.*\n- 'is_returned' is 0 or 1: broken in 40"):
+        labels(plan)(context_of(known), counted)
+
+
 # ---------------------------------------------------------------- training
 
 
@@ -179,21 +357,40 @@ def test_a_training_set_without_an_as_of_day_ends_with_the_newest_features(train
 
 
 def test_a_training_set_as_of_a_day_knows_nothing_later(
-    plan: ModelPlan, rows: pl.DataFrame, truths: pl.DataFrame
+    plan: ModelPlan, rows: pl.DataFrame, truths: pl.DataFrame, lake: LakeResource
 ) -> None:
     asked = TrainingSetConfig(as_of="2024-02-10")
-    kept = training_set(plan)(context_of(), asked, kept_features(plan, rows).lazy(), truths.lazy())
+    features_of_all = kept_features(plan, rows, lake).lazy()
+    *_, output = training_set(plan)(asked, features_of_all, truths.lazy())
+    kept = output.value
 
     assert date(2024, 2, 10) == kept.summary.as_of
     assert kept.rows["day"].max() <= date(2024, 2, 10)
     assert kept.rows["known_at"].dt.date().max() <= date(2024, 2, 10)
 
 
-def test_a_training_set_of_no_features_is_refused(plan: ModelPlan, rows: pl.DataFrame, truths: pl.DataFrame) -> None:
-    empty = kept_features(plan, rows.clear()).lazy()
+def test_a_training_set_of_no_features_is_refused(
+    plan: ModelPlan, rows: pl.DataFrame, truths: pl.DataFrame, lake: LakeResource
+) -> None:
+    empty = kept_features(plan, rows.clear(), lake).lazy()
 
     with pytest.raises(DataError, match="there are no feature rows to train on; materialize features first"):
-        training_set(plan)(context_of(), TrainingSetConfig(), empty, truths.lazy())
+        [*training_set(plan)(TrainingSetConfig(), empty, truths.lazy())]
+
+
+def test_a_feature_that_knows_the_label_is_told_and_the_training_set_is_kept(
+    plan: ModelPlan, rows: pl.DataFrame, truths: pl.DataFrame
+) -> None:
+    config, known = TrainingSetConfig(), truths.select("order_id", copy=pl.col("is_returned").cast(pl.Float64))
+    leaky = rows.join(known, on="order_id").with_columns(weight_kg="copy").drop("copy")
+
+    before, _ = training_set(plan)(config, rows.lazy(), truths.lazy())
+    suspected, output = training_set(plan)(config, leaky.lazy(), truths.lazy())
+
+    assert "weight_kg" not in str(before.metadata)
+    assert (False, dg.AssetCheckSeverity.WARN) == (suspected.passed, suspected.severity)
+    assert suspected.metadata["finding"].value.startswith("- column 'weight_kg' alone explains 100.0% of the target")
+    assert output.value.rows.height
 
 
 def test_what_carries_the_label_is_kept_and_what_does_not_ranks_below(trained: Trained) -> None:
@@ -307,7 +504,9 @@ def predicted(
     plan: ModelPlan, lake: LakeResource, rows: pl.DataFrame, first: date, last: date
 ) -> dict[str, pl.DataFrame]:
     wanted = rows_of(rows, *(first + timedelta(days=n) for n in range((last - first).days + 1)))
-    found: dict[str, pl.DataFrame] = predictions(plan)(context_of(first, last), kept_features(plan, wanted), lake=lake)
+    kept = kept_features(plan, wanted, lake)
+    *_, output = predictions(plan)(context_of(first, last), kept, lake=lake)
+    found: dict[str, pl.DataFrame] = output.value
     return found
 
 
@@ -412,3 +611,134 @@ def test_a_champion_that_cannot_score_the_new_rows_does_not_stop_its_successor(
     assert version == judged.summary.champion_version
     assert None is judged.summary.against_champion
     assert "gone" in str(judged.summary.champion_cannot_score)
+
+
+# ---------------------------------------------------------------- the contract a model was trained with
+
+
+def with_features(**columns: Any) -> ModelPlan:
+    """Return the plan with other contracts of some columns; None drops one."""
+    told = {column.name: column for column in FEATURES.columns}
+    for name, changes in columns.items():
+        told[name] = replace(told.get(name, Column(name, pl.Float64(), role="feature")), **(changes or {}))
+    kept = tuple(column for name, column in told.items() if columns.get(name, {}) is not None)
+    changed = replace(FEATURES, columns=kept, where="models/orders.yml")
+    return ModelPlan.of(declaration(), {"order_features": changed, "order_outcomes": LABELS})
+
+
+def test_a_model_keeps_the_contract_of_its_features_and_the_schema_of_a_request(
+    plan: ModelPlan, trained: Trained, with_model: tuple[Lake, str]
+) -> None:
+    there, version = with_model
+    folder = f"{there.url}/artifacts/returns/model/{version}"
+    kept = there.get(there.find("returns/model"), Model)
+
+    assert kept.contract is not None
+    assert plan.inputs_contract == kept.contract.contract()
+    assert plan.inputs_contract.names == tuple(
+        json.loads(there.read(f"{folder}/contract.json"))["columns"][n]["name"] for n in range(3)
+    )
+    request = json.loads(there.read(f"{folder}/request.schema.json"))
+    assert [feature.name for feature in trained.model.spec.features] == request["required"]
+
+
+def test_a_model_from_before_there_were_contracts_still_scores(
+    plan: ModelPlan, rows: pl.DataFrame, trained: Trained, lake: LakeResource
+) -> None:
+    there = lake.open()
+    old = replace(trained.model, contract=None, request=None)
+    promoted(there, plan, there.put("returns/model", None, old, Making()).version)
+
+    assert {str(LAST)} == {*predicted(plan, lake, rows, LAST, LAST)}
+    assert None is there.get(there.find("returns/model"), Model).contract
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"items": {"maximum": 5}}, "column 'items' of table 'order_features' was at least 0 and is now between 0"),
+        ({"weight_kg": {"unit": "g"}}, "column 'weight_kg' of table 'order_features' was in kg and is now in g"),
+        ({"items": None}, "column 'items' of table 'order_features' is gone; the model reads it"),
+        (
+            {"items": {"is_nullable": False, "accepted_values": (1, 2)}},
+            "column 'items' of table 'order_features' could have any value and is now one of 1, 2",
+        ),
+    ],
+    ids=["narrowed range", "new unit", "dropped column", "fewer values"],
+)
+def test_a_changed_contract_stops_prediction_with_a_message_and_the_challenger_needs_not_beat_the_champion(
+    changes: dict[str, Any], sentence: str, rows: pl.DataFrame, trained: Trained,
+    with_model: tuple[Lake, str],
+) -> None:  # fmt: skip
+    there, version = with_model
+    lake = LakeResource(url=there.url)
+    changed = with_features(**changes)
+    promoted(there, changed, version)
+    found = []
+
+    with pytest.raises(ContractError) as caught:
+        found.extend(predictions(changed)(context_of(LAST), rows_of(rows, LAST), lake=lake))
+    judged = evaluation(changed)(context_of(), trained.training_set, trained.model, lake=lake)
+
+    assert f"model 'returns' ({version[:12]}) was trained under another contract" in str(caught.value)
+    assert f"- {sentence}" in str(caught.value)
+    assert "Train it again and let the gate judge it, or take the change back in models/orders.yml." in str(
+        caught.value
+    )
+    assert ["features_are_as_the_champion_was_trained_with"] == [*failed(found)]
+    assert judged.summary.champion_cannot_score.startswith(sentence)
+    assert None is judged.summary.against_champion
+
+
+def test_what_the_champion_does_not_read_may_change(
+    rows: pl.DataFrame, trained: Trained, lake: LakeResource, with_model: tuple[Lake, str]
+) -> None:
+    there, version = with_model
+    changed = with_features(shop={"accepted_values": ("a", "b")})
+    promoted(there, changed, version)
+
+    checked, _ = predictions(changed)(context_of(LAST), rows_of(rows, LAST), lake=lake)
+
+    assert "shop" not in [feature.name for feature in trained.model.spec.features]
+    assert checked.passed
+    assert {} == checked.metadata
+
+
+def test_a_compatible_change_is_told_and_does_not_stop_prediction(
+    rows: pl.DataFrame, lake: LakeResource, with_model: tuple[Lake, str]
+) -> None:
+    there, version = with_model
+    changed = with_features(colour={}, weight_kg={"is_nullable": False})
+    promoted(there, changed, version)
+    day = rows_of(rows, LAST).with_columns(colour=pl.lit(1.0))
+
+    checked, output = predictions(changed)(context_of(LAST), day, lake=lake)
+
+    assert checked.passed
+    assert [
+        "- column 'weight_kg' of table 'order_features' could be missing and is now never.",
+        "- column 'colour' of table 'order_features' is new; the model does not read it.",
+    ] == checked.metadata["compatible"].value.splitlines()
+    assert [str(LAST)] == [*output.value]
+
+
+# ---------------------------------------------------------------- card
+
+
+def test_the_card_adds_up_the_leak_tests_of_the_runs_that_made_its_features(
+    plan: ModelPlan, trained: Trained, lake: LakeResource
+) -> None:
+    there = lake.open()
+    runs = {"one": {"samples": 2, "rows": 80, "leaks": 1}, "two": {"samples": 3, "rows": 90, "leaks": 0}, "none": None}
+    made_by = ["one", "one", "two", "none"]  # a run notes its test with each of its days
+    days = [
+        there.put(
+            "returns/features", str(FIRST + timedelta(days=n)), pl.DataFrame({"n": [n]}),
+            Making(run_id=run, parameters={"leak_test": noted} if (noted := runs[run]) else {}),
+        ).ref
+        for n, run in enumerate(made_by)
+    ]  # fmt: skip
+    frozen = there.put("returns/training_set", None, trained.training_set, Making(inputs=tuple(days))).ref
+    promoted(there, plan, there.put("returns/model", None, trained.model, Making(inputs=(frozen,))).version)
+
+    assert LeakTests(samples=5, rows=170, leaks=1) == card_input(there, plan, serving_champion(there, plan)).leak_tests

@@ -1,104 +1,370 @@
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
 import pytest
-from polars.testing import assert_frame_equal
 
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.table import Column, TableContract
+from ml_assets.contracts.table import Column, Relationship, TableContract
 from ml_assets.declaration import RawDeclaration
-from ml_assets.stages.raw import raw_tables
-from resources.lake import LakeResource
-from resources.sources import SourceError
-from tests.stages.shop import context_of
+from ml_assets.stages.raw import LandingConfig, raw_tables
+from resources.artifact_io import LakeIOManager
+from resources.lake import Lake, LakeResource
+from resources.quarantine import release, set_aside
+from tests.builders import failure, put
 
 ORDERS = TableContract(
-    "raw/orders", (Column("day", pl.Date(), "When."), Column("n", pl.Int64(), "How many.")), "Orders."
+    "raw/orders",
+    (Column("day", pl.Date(), "When."), Column("n", pl.Int64(), "How many.", minimum=0)),
+    "Orders.",
+    where="_sources.yml",
+)
+VERSIONED = TableContract(
+    "raw/orders",
+    (
+        Column("day", pl.Date(), is_nullable=False),
+        Column("order", pl.Int64(), is_nullable=False),
+        Column("n", pl.Int64(), minimum=0),
+        Column("ready_at", pl.Datetime("us"), expression="cast(day as timestamp) + n * interval '1 hour'"),
+        Column("received_at", pl.Datetime("us")),
+    ),
+    key=("order", "received_at"),
+    where="_sources.yml",
 )
 SHOPS = TableContract("raw/shops", (Column("shop", pl.String()),), "Shops.")
-CONTRACTS: Mapping[str, TableContract] = {"raw/orders": ORDERS, "raw/shops": SHOPS}
 ROWS = "day,n\n2024-01-02,1\n2024-01-01,2\n2024-01-02,3\n2023-12-31,4\n"
+FIRST, LAST = "2024-01-01", "2024-01-03"
+RAW = dg.AssetKey(["raw", "orders"])
+ASIDE = dg.AssetKey(["raw", "orders__quarantine"])
 
 
-def declared(folder: Path, **tables: Any) -> RawDeclaration:
-    (folder / "orders.csv").write_text(ROWS)
-    (folder / "shops.csv").write_text("shop\na\nb\n")
-    given = {
-        "orders": {"file": str(folder / "orders.csv"), "by": {"column": "day"}},
-        "shops": {"file": str(folder / "shops.csv")},
-    }
-    return RawDeclaration.model_validate(
-        {"owner": "team:shop", "days": {"first": "2024-01-01", "last": "2024-01-31"}, "tables": {**given, **tables}}
-    )
+class Landings:
+    """The raw table `orders` of a shop, landed again and again into one lake."""
+
+    def __init__(self, folder: Path, contract: TableContract, instance: dg.DagsterInstance, **table: Any) -> None:
+        self.file = folder / "orders.csv"
+        declared = {
+            "owner": "team:shop",
+            "days": {"first": FIRST, "last": "2024-01-31"},
+            "tables": {"orders": {"file": str(self.file), "by": {"column": "day"}, **table}},
+        }
+        contracts = {"raw/orders": contract, "raw/shops": SHOPS}
+        self.assets = raw_tables(RawDeclaration.model_validate(declared), contracts)
+        self.lake = Lake(str(folder / "lake"))
+        self.instance = instance
+
+    def land(self, text: str, *, at: str | None = None, last: str = LAST) -> dg.ExecuteInProcessResult:
+        """Land a source file for a range of days, as received at a moment."""
+        self.file.write_text(text)
+        lake = LakeResource(url=self.lake.url)
+        config = {} if at is None else {"ops": {"raw__orders": {"config": {"received_at": at}}}}
+        return dg.materialize(
+            self.assets,
+            instance=self.instance,
+            resources={"lake": lake, "io_manager": LakeIOManager(lake=lake)},
+            tags={"dagster/asset_partition_range_start": FIRST, "dagster/asset_partition_range_end": last},
+            run_config={**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+        )
+
+    def rows(self, day: str, asset: str = "raw/orders") -> pl.DataFrame:
+        """Return what a reader of the lake sees of a day."""
+        found: pl.DataFrame = self.lake.get(self.lake.find(asset, day), pl.DataFrame, noted=False)
+        return found
 
 
 @pytest.fixture
-def assets(tmp_path: Path) -> dict[str, dg.AssetsDefinition]:
-    return {asset.key.path[-1]: asset for asset in raw_tables(declared(tmp_path), CONTRACTS)}
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as one:
+        yield one
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> LakeResource:
-    return LakeResource(url=str(tmp_path / "lake"))
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    return {found.check_name: found for found in result.get_asset_check_evaluations()}
 
 
-def test_a_source_is_landed_day_by_day_in_the_order_of_the_file(
-    assets: dict[str, dg.AssetsDefinition], lake: LakeResource
-) -> None:
-    found = assets["orders"](context_of(date(2024, 1, 1), date(2024, 1, 3)), lake=lake)
+@contextmanager
+def unchanged(landings: Landings, *assets: str) -> Iterator[None]:
+    """See that readers of the lake find afterwards what they found before."""
+    before = [landings.lake.newest(asset) for asset in assets]
+    yield
+    assert before == [landings.lake.newest(asset) for asset in assets]
 
-    assert {"2024-01-01": [2], "2024-01-02": [1, 3], "2024-01-03": []} == {
-        day: frame["n"].to_list() for day, frame in found.items()
+
+# ---------------------------------------------------------------- landing
+
+
+def test_a_source_is_landed_day_by_day_in_the_order_of_the_file(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    shop = Landings(tmp_path, ORDERS, instance)
+
+    assert shop.land(ROWS).success
+    assert {FIRST: [2], "2024-01-02": [1, 3], LAST: []} == {
+        day: shop.rows(day)["n"].to_list() for day in shop.lake.partitions("raw/orders")
     }
-    assert ["day", "n"] == found["2024-01-03"].columns
+    assert ["day", "n"] == shop.rows(LAST).columns
 
 
-def test_landing_a_day_twice_gives_the_same_rows(assets: dict[str, dg.AssetsDefinition], lake: LakeResource) -> None:
-    day = date(2024, 1, 2)
-    once = assets["orders"](context_of(day), lake=lake)
-    again = assets["orders"](context_of(date(2024, 1, 1), date(2024, 1, 4)), lake=lake)
+def test_landing_without_versions_replaces_the_day(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    shop = Landings(tmp_path, ORDERS, instance)
+    shop.land(ROWS)
+    assert shop.land("day,n\n2024-01-01,7\n").success
 
-    assert_frame_equal(once[str(day)], again[str(day)])
-
-
-def test_a_source_without_days_is_landed_whole(assets: dict[str, dg.AssetsDefinition], lake: LakeResource) -> None:
-    assert ["a", "b"] == assets["shops"](lake=lake)["shop"].to_list()
-    assert None is assets["shops"].partitions_def
+    assert [7] == shop.rows(FIRST)["n"].to_list()
+    assert () == shop.lake.manifest(shop.lake.find("raw/orders", FIRST)).inputs
 
 
-def test_the_digest_of_the_source_is_noted_for_the_manifest(
-    assets: dict[str, dg.AssetsDefinition], lake: LakeResource
-) -> None:
-    assets["shops"](lake=lake)
+def test_a_source_without_days_is_landed_whole(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    shop = Landings(tmp_path, ORDERS, instance, by=None)
+    [asset] = shop.assets
+    result = dg.materialize(
+        shop.assets, instance=instance,
+        resources={"lake": LakeResource(url=shop.lake.url),
+                   "io_manager": LakeIOManager(lake=LakeResource(url=shop.lake.url))},
+    ) if shop.file.write_text(ROWS) else None  # fmt: skip
 
-    notes = lake.open().take_notes()
-    assert ["source"] == [*notes]
-    assert 32 == len(str(notes["source"]))
+    assert result is not None
+    assert result.success
+    assert None is asset.partitions_def
+    found: pl.DataFrame = shop.lake.get(shop.lake.find("raw/orders"), pl.DataFrame)
+    assert [1, 2, 3, 4] == found["n"].to_list()
 
 
-def test_raw_tables_show_their_contract_owner_and_description(assets: dict[str, dg.AssetsDefinition]) -> None:
-    spec = assets["orders"].specs_by_key[dg.AssetKey(["raw", "orders"])]
+def test_the_digest_of_the_source_is_in_the_manifest(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    shop = Landings(tmp_path, ORDERS, instance)
+    shop.land(ROWS)
+
+    assert 32 == len(str(shop.lake.manifest(shop.lake.find("raw/orders", FIRST)).parameters["source"]))
+
+
+def test_raw_tables_show_their_contract_owner_and_description(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    [asset] = Landings(tmp_path, ORDERS, instance).assets
+    spec = asset.specs_by_key[RAW]
 
     assert ("raw", ["team:shop"], "Orders.") == (spec.group_name, [*spec.owners], spec.description)
     schema = spec.metadata["dagster/column_schema"]
     assert ["day", "n"] == [column.name for column in getattr(schema, "schema", schema).columns]
-    assert assets["orders"].backfill_policy == dg.BackfillPolicy.single_run()
+    assert asset.backfill_policy == dg.BackfillPolicy.single_run()
 
 
 def test_a_source_that_dbt_does_not_know_is_refused(tmp_path: Path) -> None:
+    declared = RawDeclaration.model_validate(
+        {"days": {"first": FIRST}, "tables": {"orders": {"file": "a"}, "shops": {"file": "b"}}}
+    )
+
     with pytest.raises(
         DataError, match=r"raw tables \['shops'\] are declared, but dbt knows no source 'raw' with them"
     ):
-        raw_tables(declared(tmp_path), {"raw/orders": ORDERS})
+        raw_tables(declared, {"raw/orders": ORDERS})
 
 
-def test_a_file_that_breaks_its_contract_lands_nothing(tmp_path: Path, lake: LakeResource) -> None:
-    assets = {asset.key.path[-1]: asset for asset in raw_tables(declared(tmp_path), CONTRACTS)}
-    (tmp_path / "orders.csv").write_text("day,m\n2024-01-01,1\n")
+def test_a_file_with_other_columns_lands_nothing(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    shop = Landings(tmp_path, ORDERS, instance)
 
-    with pytest.raises(SourceError, match=r"missing \['n'\], unknown \['m'\]"):
-        assets["orders"](context_of(date(2024, 1, 1)), lake=lake)
+    step, message = failure(shop.land("day,m\n2024-01-01,1\n"))
+
+    assert "raw__orders" == step
+    assert "missing ['n'], unknown ['m']" in message
+    assert {} == shop.lake.newest("raw/orders")
+
+
+# ---------------------------------------------------------------- versions
+
+ONE = "day,order,n\n2024-01-01,1,5\n2024-01-01,2,6\n"
+
+
+def test_a_corrected_and_a_late_row_are_kept_with_the_moment_they_came(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    shop = Landings(tmp_path, VERSIONED, instance)
+    shop.land(ONE)
+    first = shop.lake.find("raw/orders", FIRST)
+    result = shop.land("day,order,n\n2024-01-01,3,1\n2024-01-01,2,8\n2024-01-01,1,5\n", at="2024-01-09T03:00:00")
+    at = datetime(2024, 1, 9, 3)  # noqa: DTZ001 - naive UTC is the house's form
+
+    assert [(1, 5, None), (2, 6, None), (3, 1, at), (2, 8, at)] == shop.rows(FIRST).select(
+        "order", "n", "received_at"
+    ).rows()
+    assert (first,) == shop.lake.manifest(shop.lake.find("raw/orders", FIRST)).inputs
+    facts = result.asset_materializations_for_node("raw__orders")[0].metadata
+    assert (1, 1) == (facts["late rows"].value, facts["corrected rows"].value)
+
+
+def test_landing_the_same_source_again_changes_nothing(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    shop = Landings(tmp_path, VERSIONED, instance)
+    shop.land(ONE)
+    shop.land(ONE + "2024-01-01,3,7\n", at="2024-01-05T00:00:00")
+    stood = shop.lake.find("raw/orders", FIRST)
+    inputs = shop.lake.manifest(stood).inputs
+
+    assert shop.land(ONE + "2024-01-01,3,7\n", at="2024-01-06T00:00:00").success
+    assert stood == shop.lake.find("raw/orders", FIRST)
+    assert inputs == shop.lake.manifest(stood).inputs
+
+
+def test_a_row_that_is_gone_from_the_source_stays_and_is_told(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    shop = Landings(tmp_path, VERSIONED, instance)
+    shop.land(ONE)
+    with unchanged(shop, "raw/orders"):
+        result = shop.land("day,order,n\n2024-01-01,1,5\n")
+
+    assert result.success
+    said = [event.message for event in instance.all_logs(result.run_id) if event.level == 30]
+    assert [
+        "orders: 1 rows on 1 days are no longer in the source, the first on 2024-01-01; they stay in the lake."
+    ] == [line for line in said if "no longer" in line]
+
+
+def test_columns_that_the_source_lacks_are_computed(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    shop = Landings(tmp_path, VERSIONED, instance)
+    shop.land(ONE)
+
+    assert [datetime(2024, 1, 1, 5), datetime(2024, 1, 1, 6)] == shop.rows(FIRST)["ready_at"].to_list()  # noqa: DTZ001
+
+
+def test_an_expression_of_another_type_than_its_column_lands_nothing(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    wrong = TableContract(
+        "raw/orders", (*ORDERS.columns, Column("twice", pl.Int64(), expression="n * 2.5")), where="_sources.yml"
+    )
+    shop = Landings(tmp_path, wrong, instance)
+
+    _, message = failure(shop.land(ROWS))
+
+    assert "column 'twice' of table 'raw/orders' is" in message
+    assert {} == shop.lake.newest("raw/orders")
+
+
+def test_a_moment_without_a_zone_counts_as_utc_and_others_are_brought_there() -> None:
+    assert datetime(2024, 1, 1, 12) == LandingConfig(received_at="2024-01-01T12:00:00").moment  # noqa: DTZ001
+    assert datetime(2024, 1, 1, 10) == LandingConfig(received_at="2024-01-01T12:00:00+02:00").moment  # noqa: DTZ001
+    with pytest.raises(ValueError, match="Invalid isoformat string"):
+        LandingConfig(received_at="at noon")
+
+
+# ---------------------------------------------------------------- checks, audit before publish, quarantine
+
+BROKEN = "day,n\n2024-01-01,2\n2024-01-02,-1\n2024-01-02,3\n2024-01-03,-7\n"
+
+
+def test_each_rule_is_a_check_and_all_are_told_also_where_they_are_kept(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    shop = Landings(tmp_path, ORDERS, instance)
+
+    found = checks(shop.land(ROWS))
+
+    assert {"columns_are_as_in_the_contract": True, "n_is_at_least_0": True} == {
+        name: check.passed for name, check in found.items()
+    }
+    assert 3 == found["n_is_at_least_0"].metadata["rows"].value
+
+
+def test_a_broken_rule_publishes_no_day_of_the_run_and_keeps_the_refused_ones_beside(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    shop = Landings(tmp_path, ORDERS, instance)
+    shop.land(ROWS)
+    with unchanged(shop, "raw/orders"):
+        result = shop.land(BROKEN)
+
+    _, message = failure(result)
+    check = checks(result)["n_is_at_least_0"]
+    assert message.strip().removeprefix("ml_assets.contracts.errors.ContractError: ") == (
+        "nothing of table 'raw/orders' was published, what stood before stays; refused are 2024-01-02, 2024-01-03:\n"
+        "- rule 'n is at least 0' of table 'raw/orders' is broken in 2 of 4 rows (50.00%), on 2024-01-02, 2024-01-03, "
+        "for instance by -1 | -7; see _sources.yml.\n"
+        "Mend the data or the contract, then materialize the table again. The refused rows: ml-assets quarantine "
+        "raw/orders 2024-01-02"
+    )
+    assert (False, True) == (check.passed, check.blocking)
+    assert {"2024-01-02": 1, "2024-01-03": 1} == check.metadata["days"].value
+    assert ["2024-01-02", "2024-01-03"] == shop.lake.partitions("raw/orders__rejected")
+    assert [(-1, ["n is at least 0"]), (3, [])] == shop.rows("2024-01-02", "raw/orders__rejected").select(
+        "n", "broken_rules"
+    ).rows()
+
+
+def test_rows_that_break_a_rule_are_set_aside_where_a_share_is_declared(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    shop = Landings(tmp_path, ORDERS, instance, quarantine=0.5)
+
+    result = shop.land("day,n\n2024-01-01,2\n2024-01-02,-1\n2024-01-02,3\n")
+
+    check = checks(result)["n_is_at_least_0"]
+    assert result.success
+    assert [3] == shop.rows("2024-01-02")["n"].to_list()
+    assert [(-1, ["n is at least 0"])] == shop.rows("2024-01-02", "raw/orders__quarantine").select(
+        "n", "broken_rules"
+    ).rows()
+    assert (False, dg.AssetCheckSeverity.WARN, 1) == (
+        check.passed, check.severity, check.metadata["quarantined"].value
+    )  # fmt: skip
+
+
+def test_a_clean_day_has_an_empty_quarantine_of_the_same_columns(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    shop = Landings(tmp_path, ORDERS, instance, quarantine=0.1)
+    shop.land(ROWS)
+
+    aside = shop.rows(FIRST, "raw/orders__quarantine")
+    assert {"day": pl.Date(), "n": pl.Int64(), "broken_rules": pl.List(pl.String())} == dict(aside.schema)
+    assert 0 == aside.height
+    assert {RAW, ASIDE} == {*shop.assets[0].keys}
+    assert {RAW} == shop.assets[0].asset_deps[ASIDE]
+
+
+def test_more_broken_rows_than_declared_refuse_the_day(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    shop = Landings(tmp_path, ORDERS, instance, quarantine=0.5)
+    shop.land(ROWS)
+    with unchanged(shop, "raw/orders", "raw/orders__quarantine"):
+        result = shop.land(BROKEN)
+
+    _, message = failure(result)
+    assert "- 100.00% of the rows of 2024-01-03 break rules; 50.00% may be set aside." in message
+    assert ["2024-01-03"] == shop.lake.partitions("raw/orders__rejected")
+
+
+def test_landing_set_aside_rows_again_changes_nothing(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    shop = Landings(tmp_path, VERSIONED, instance, quarantine=0.5)
+    rows = "day,order,n\n2024-01-01,1,-5\n2024-01-01,2,6\n"
+    shop.land(rows)
+    with unchanged(shop, "raw/orders", "raw/orders__quarantine"):
+        assert shop.land(rows, at="2024-02-01T00:00:00").success
+
+    assert [None] == shop.rows(FIRST, "raw/orders__quarantine")["received_at"].to_list()
+
+
+def test_released_rows_pass_as_they_are_and_are_counted(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    shop = Landings(tmp_path, ORDERS, instance, quarantine=0.5)
+    rows = "day,n\n2024-01-02,-1\n2024-01-02,3\n"
+    shop.land(rows)
+    [aside] = set_aside(shop.lake, "raw/orders")
+    released = release(shop.lake, aside, why="they were returns", by="sam")
+
+    result = shop.land(rows)
+
+    check = checks(result)["n_is_at_least_0"]
+    assert [-1, 3] == shop.rows("2024-01-02")["n"].to_list()
+    assert [] == [*set_aside(shop.lake, "raw/orders")]
+    assert (True, 1) == (check.passed, check.metadata["released"].value)
+    assert released.ref in shop.lake.manifest(shop.lake.find("raw/orders", "2024-01-02")).inputs
+    assert () == shop.lake.manifest(shop.lake.find("raw/orders", FIRST)).inputs
+
+
+def test_relationships_are_held_against_what_the_lake_has(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    contract = TableContract(
+        "raw/orders",
+        (Column("day", pl.Date()), Column("shop", pl.String(), relationship=Relationship("raw/shops", "shop"))),
+    )
+    shop = Landings(tmp_path, contract, instance)
+    rows = "day,shop\n2024-01-01,a\n2024-01-01,b\n"
+    assert shop.land(rows).success
+    put(shop.lake, pl.DataFrame({"shop": ["a"]}), asset="raw/shops")
+    _, message = failure(shop.land(rows))
+
+    assert f"rule '{contract.rules[-1].name}' of table 'raw/orders' is broken in 1 of 2 rows" in message

@@ -4,10 +4,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ml_assets.contracts.from_dbt import contracts_from_dbt
+from ml_assets.contracts.from_dbt import contracts_from_dbt, rules_by_test
 from ml_assets.declaration import TablesDeclaration
 from ml_assets.provenance import LOOK_BACK
-from ml_assets.stages.common import table_key
+from ml_assets.stages.common import check_name, table_key
 from ml_assets.stages.tables import in_order, tables
 
 
@@ -36,19 +36,51 @@ def test_every_model_of_dbt_is_one_asset_whole_or_by_day(
     )  # fmt: skip
 
 
-def test_every_data_test_of_a_model_is_a_blocking_check_of_its_asset(
+def test_every_rule_of_a_contract_is_a_check_of_its_asset(
+    found: dict[str, dg.AssetsDefinition], manifest: Mapping[str, Any]
+) -> None:
+    contracts = contracts_from_dbt(manifest)
+    rules = {
+        (table_key(name), check_name(rule.name), rule.is_blocking)
+        for name in models(manifest)
+        for rule in contracts[name].rules
+    }
+    checks = {(spec.asset_key, spec.name, spec.blocking) for asset in found.values() for spec in asset.check_specs}
+
+    assert rules <= checks
+    assert len(checks) == sum(len([*asset.check_specs]) for asset in found.values())
+
+
+def test_every_data_test_of_a_model_is_a_rule_or_a_check_of_its_own(
     found: dict[str, dg.AssetsDefinition], manifest: Mapping[str, Any]
 ) -> None:
     uids = {node["unique_id"]: name for name, node in models(manifest).items()}
-    wanted = {
-        (table_key(uids[test["attached_node"]]), test["name"][:120])
-        for test in manifest["nodes"].values()
+    translated = rules_by_test(manifest, contracts_from_dbt(manifest))
+    checks = {(spec.asset_key, spec.name) for asset in found.values() for spec in asset.check_specs}
+    tests = {
+        uid: test
+        for uid, test in manifest["nodes"].items()
         if test["resource_type"] == "test" and test.get("attached_node") in uids
     }
-    checks = [check for asset in found.values() for check in asset.check_specs]
 
-    assert wanted == {(check.asset_key, check.name) for check in checks}
-    assert all(check.blocking for check in checks)
+    assert tests
+    for uid, test in tests.items():
+        name = translated[uid][1] if uid in translated else test["name"]
+        assert (table_key(uids[test["attached_node"]]), check_name(name)) in checks
+
+
+def test_a_quarantine_is_an_asset_beside_its_table(manifest: Mapping[str, Any]) -> None:
+    declared = TablesDeclaration.model_validate(
+        {"days": {"first": "2013-01-01"}, "quarantine": {"stg_flights": 0.01, "stg_planes": 0.02}}
+    )
+    assets = tables(declared, manifest, contracts_from_dbt(manifest))
+    aside = {key: asset for asset in assets for key in asset.keys if key.path[-1].endswith("__quarantine")}
+
+    assert {table_key("stg_flights__quarantine"), table_key("stg_planes__quarantine")} == {*aside}
+    for key, asset in aside.items():
+        table = table_key(key.path[-1].removesuffix("__quarantine"))
+        assert {table} == asset.asset_deps[key]
+        assert asset.specs_by_key[table].partitions_def == asset.specs_by_key[key].partitions_def
 
 
 def test_tables_show_columns_look_back_freshness_and_what_they_are_made_with(
@@ -62,7 +94,7 @@ def test_tables_show_columns_look_back_freshness_and_what_they_are_made_with(
     assert spec.code_version
     look_back = spec.metadata[LOOK_BACK]
     assert 1 == getattr(look_back, "data", look_back)["tables/stg_weather"]
-    assert 0 == getattr(look_back, "data", look_back)["tables/stg_flights"]
+    assert 0 == getattr(look_back, "data", look_back)["tables/int_flights"]
 
 
 def test_models_are_published_after_what_they_are_made_of(manifest: Mapping[str, Any]) -> None:
@@ -76,6 +108,6 @@ def test_models_are_published_after_what_they_are_made_of(manifest: Mapping[str,
 
 
 def test_the_order_of_a_few_models_leaves_the_others_out(manifest: Mapping[str, Any]) -> None:
-    few = [models(manifest)[name]["unique_id"] for name in ("flight_features", "stg_flights")]
+    few = [models(manifest)[name]["unique_id"] for name in ("flight_features", "int_flights")]
 
     assert [few[1], few[0]] == in_order(manifest, few)

@@ -11,9 +11,9 @@
 
 {% macro lake_table(is_by_day) %}
   {%- set target = this.incorporate(type='view') -%}
-  {%- set built = api.Relation.create(
-    database=this.database, schema=this.schema, identifier=this.identifier ~ '__built', type='table'
-  ) -%}
+  {%- set built = lake_scratch('built') -%}
+  {%- set unsplit = lake_scratch('unsplit') -%}
+  {%- set rules = quarantine_rules(model.name) -%}
 
   {{ run_hooks(pre_hooks, inside_transaction=False) }}
   {% call statement('drop_built') -%}
@@ -21,19 +21,34 @@
   {%- endcall %}
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
+  {#- The contract's constraints hold for what goes on, not for what is set aside, so rows are split before them. -#}
+  {% if rules %}
+    {% call statement('unsplit') -%}
+      create or replace table {{ unsplit }} as {{ with_broken_rules(model.name, model.columns, compiled_code, rules) }}
+    {%- endcall %}
+  {% endif %}
+  {%- set kept = "select * exclude (broken_rules, __is_aside) from " ~ unsplit ~ " where " -%}
   {% call statement('main') -%}
-    {{ create_table_as(False, built, compiled_code) }}
+    {{ create_table_as(False, built, kept ~ "len(broken_rules) = 0" if rules else compiled_code) }}
   {%- endcall %}
 
   {{ run_hooks(post_hooks, inside_transaction=True) }}
   {#- The plugin reads with a cursor of its own, which sees committed tables only. -#}
   {% do adapter.commit() %}
   {% do adapter.store_relation('lake', built, adapter.get_columns_in_relation(built), '', 'parquet', {
-    'model': model.name, 'is_by_day': is_by_day, 'key': config.get('meta', {}).get('key', []), 'view': target | string
+    'model': model.name, 'is_by_day': is_by_day, 'key': config.get('meta', {}).get('key', []), 'view': target | string,
+    'unsplit': unsplit | string if rules else none
   }) %}
   {% call statement('drop_built', auto_begin=False) -%}
-    drop table {{ built }}
+    drop table {{ built }};
+    drop table if exists {{ unsplit }}
   {%- endcall %}
   {{ run_hooks(post_hooks, inside_transaction=False) }}
   {{ return({'relations': [target]}) }}
 {% endmacro %}
+
+{% macro lake_scratch(what) -%}
+  {%- do return(api.Relation.create(
+    database=this.database, schema=this.schema, identifier=this.identifier ~ '__' ~ what, type='table'
+  )) -%}
+{%- endmacro %}

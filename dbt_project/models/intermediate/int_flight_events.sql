@@ -5,51 +5,44 @@ with flights as (
 
     select
         *,
-        scheduled_departure_at + {{ overdue_minutes }} * interval '1 minute' as overdue_at
-    from {{ ref('stg_flights') }}
+        greatest(scheduled_departure_at + {{ overdue_minutes }} * interval '1 minute', schedule_known_at)
+            as overdue_known_at,
+        -- least() skips a null: a flight waits until the one or the other is known
+        least(departure_known_at, cancellation_known_at) as wait_over_at
+    from {{ ref('int_flights') }}
     where day between {{ first_day() }} and {{ last_day() }}
 
 ),
 
-departed as (
+waited as (
 
     select
         *,
-        'departed' as event,
-        departed_at as known_at
+        wait_over_at is null or wait_over_at > overdue_known_at as is_overdue
     from flights
-    where outcome <> 'cancelled'
-
-),
-
-ended as (
-
-    select
-        *,
-        outcome as event,
-        outcome_known_at as known_at
-    from flights
-
-),
-
-overdue as (
-
-    select
-        *,
-        'overdue' as event,
-        overdue_at as known_at
-    from flights
-    where outcome = 'cancelled' or departed_at > overdue_at
 
 ),
 
 events as (
 
-    select * from departed
+    {% for event, known_at in [
+        ('departed', 'departure_known_at'), ('arrived', 'arrival_known_at'), ('diverted', 'diversion_known_at'),
+        ('cancelled', 'cancellation_known_at')
+    ] %}
+    select
+        *,
+        '{{ event }}' as event,
+        {{ known_at }} as known_at
+    from waited
+    where {{ known_at }} is not null
     union all
-    select * from ended
-    union all
-    select * from overdue
+    {% endfor %}
+    select
+        *,
+        'overdue' as event,
+        overdue_known_at as known_at
+    from waited
+    where is_overdue
 
 )
 
@@ -66,9 +59,10 @@ select
     case when event = 'arrived' then arrival_delay_minutes end as arrival_delay_minutes,
     cast(
         case
+            when not is_overdue then 0
             when event = 'overdue' then 1
-            when event = 'cancelled' then -1
-            when event = 'departed' and departed_at > overdue_at then -1
+            when event = 'departed' and departure_known_at = wait_over_at then -1
+            when event = 'cancelled' and (departure_known_at is null or departure_known_at > wait_over_at) then -1
             else 0
         end as bigint
     ) as overdue_change

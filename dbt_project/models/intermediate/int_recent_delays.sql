@@ -8,7 +8,7 @@ with flights as (
         origin,
         dest,
         scheduled_departure_at - interval '2 hours' as prediction_at
-    from {{ ref('stg_flights') }}
+    from {{ ref('int_flights') }}
     where day between {{ first_day() }} and {{ last_day() }}
 
 ),

@@ -1,13 +1,30 @@
-{# An older observation says nothing any more; the limit also keeps a row independent of the range it is built in. #}
-{% set weather_hours = 12 %}
+{# An older observation says nothing any more; the limit also keeps a row independent of the range it is built in. It
+   counts from the observed hour, so that a late correction does not make an old hour young again. #}
+{% set weather_hours = 13 %}
 
 with flights as (
 
     select
         *,
-        scheduled_departure_at - interval '2 hours' as prediction_at
-    from {{ ref('stg_flights') }}
+        scheduled_departure_at - interval '2 hours' as prediction_at,
+        -- the schedule as the day began: two flights of a day count the same flights, whichever asks first
+        case when schedule_known_at <= cast(day as timestamp) then 1 end as on_schedule
+    from {{ ref('int_flights') }}
     where day between {{ first_day() }} and {{ last_day() }}
+
+),
+
+weather_told as (
+
+    select
+        *,
+        max(observed_at) over as_told as newest_observed_at
+    from {{ ref('stg_weather') }}
+    where day between {{ look_back_first_day(1) }} and {{ last_day() }}
+    window as_told as (
+        partition by origin order by known_at, observed_at, report_number
+        rows between unbounded preceding and current row
+    )
 
 ),
 
@@ -15,9 +32,10 @@ weather as (
 
     select
         *,
-        lead(known_at) over (partition by origin order by known_at) as next_known_at
-    from {{ ref('stg_weather') }}
-    where day between {{ look_back_first_day(1) }} and {{ last_day() }}
+        lead(known_at) over (partition by origin order by known_at, observed_at, report_number) as next_known_at
+    from weather_told
+    -- the correction of an hour that a newer one had replaced is no news
+    where observed_at = newest_observed_at
 
 ),
 
@@ -41,7 +59,7 @@ weather_as_known as (
         on questions.origin = weather.origin
         and questions.prediction_at >= weather.known_at
         and (questions.prediction_at < weather.next_known_at or weather.next_known_at is null)
-    where weather.known_at >= questions.prediction_at - interval '{{ weather_hours }} hours'
+    where weather.observed_at >= questions.prediction_at - interval '{{ weather_hours }} hours'
 
 ),
 
@@ -49,16 +67,16 @@ traffic as (
 
     select
         flight_id,
-        count(*) over (
+        count(on_schedule) over (
             partition by origin, day order by scheduled_departure_at
             range between interval '30 minutes' preceding and interval '30 minutes' following
         ) as origin_scheduled_departures_1h,
-        count(*) over (
+        count(on_schedule) over (
             partition by origin, day order by scheduled_departure_at
             range between interval '3 hours' preceding and current row
         ) as origin_scheduled_departures_before_3h,
-        count(*) over (partition by origin, day) as origin_scheduled_departures_day,
-        count(*) over (partition by carrier, origin, day) as carrier_scheduled_departures_day
+        count(on_schedule) over (partition by origin, day) as origin_scheduled_departures_day,
+        count(on_schedule) over (partition by carrier, origin, day) as carrier_scheduled_departures_day
     from flights
 
 )
@@ -146,3 +164,5 @@ left join weather_as_known
     on flights.origin = weather_as_known.origin and flights.prediction_at = weather_as_known.prediction_at
 left join {{ ref('int_previous_legs') }} as legs on flights.flight_id = legs.flight_id and flights.day = legs.day
 left join {{ ref('int_recent_delays') }} as recent on flights.flight_id = recent.flight_id and flights.day = recent.day
+-- nobody could ask about a flight before knowing of it
+where flights.schedule_known_at <= flights.prediction_at

@@ -2,10 +2,17 @@
 {% set late_minutes = 15 %}
 {% set very_late_minutes = 60 %}
 
-with flights as (
+with reports as (
 
     select * from {{ ref('stg_flights') }}
     where day between {{ first_day() }} and {{ last_day() }}
+
+),
+
+corrections as (
+
+    select * from reports
+    where report_number > 1
 
 )
 
@@ -23,4 +30,15 @@ select
         when arrival_delay_minutes > {{ late_minutes }} then 'late'
         when arrival_delay_minutes is not null then 'on_time'
     end as delay_class
-from flights
+from reports
+where
+    outcome_known_at is not null
+    -- corrected before it was known: nobody ever had this version
+    and not exists (
+        select 1
+        from corrections
+        where
+            corrections.flight_id = reports.flight_id
+            and corrections.report_number > reports.report_number
+            and corrections.outcome_known_at <= reports.outcome_known_at
+    )

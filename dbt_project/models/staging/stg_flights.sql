@@ -1,6 +1,3 @@
-{# Taxiing out and in beside the time in the air: 99 % of the year's flights took less (see _staging.yml). #}
-{% set taxi_minutes = 90 %}
-
 with source as (
 
     select * from {{ source('raw', 'flights') }}
@@ -16,48 +13,42 @@ renamed as (
         tailnum as tail_number,
         origin,
         dest,
-        cast(replace(replace(time_hour, 'T', ' '), 'Z', '') as timestamp)
-            + minute * interval '1 minute' as scheduled_departure_at,
+        cast(time_hour as timestamp) + minute * interval '1 minute' as scheduled_departure_at,
         hour * 60 + minute as departure_minute_of_day,
         -- integer division, written so that every adapter agrees
         (sched_arr_time - sched_arr_time % 100) * 60 / 100 + sched_arr_time % 100 as arrival_minute_of_day,
         dep_delay as departure_delay_minutes,
         arr_delay as arrival_delay_minutes,
-        air_time as air_time_minutes,
-        distance as distance_miles
+        distance as distance_miles,
+        schedule_known_at,
+        departure_known_at,
+        outcome_known_at,
+        received_at
     from source
 
 ),
 
-timed as (
+told as (
 
     select
         *,
         concat_ws('_', cast(day as varchar), carrier, cast(flight_number as varchar), origin, dest) as flight_id,
         scheduled_departure_at + departure_delay_minutes * interval '1 minute' as departed_at,
         case
+            when outcome_known_at is null and departure_known_at is null then 'scheduled'
+            when outcome_known_at is null then 'departed'
             when departure_delay_minutes is null then 'cancelled'
             when arrival_delay_minutes is null then 'diverted'
             else 'arrived'
         end as outcome
     from renamed
 
-),
-
-known as (
-
-    select
-        *,
-        case
-            when outcome = 'arrived' then departed_at + (air_time_minutes + {{ taxi_minutes }}) * interval '1 minute'
-        end as landed_at
-    from timed
-
 )
 
 select
     flight_id,
     day,
+    row_number() over (partition by flight_id order by received_at nulls first) as report_number,
     carrier,
     flight_number,
     tail_number,
@@ -68,13 +59,12 @@ select
     cast(arrival_minute_of_day as bigint) as arrival_minute_of_day,
     distance_miles,
     departed_at,
-    landed_at,
+    case when outcome = 'arrived' then outcome_known_at end as landed_at,
     departure_delay_minutes,
     arrival_delay_minutes,
     outcome,
-    case outcome
-        when 'arrived' then landed_at
-        when 'diverted' then departed_at + interval '24 hours'
-        when 'cancelled' then scheduled_departure_at + interval '3 hours'
-    end as outcome_known_at
-from known
+    -- greatest() skips a null: what is not known does not become known by being received
+    greatest(schedule_known_at, received_at) as schedule_known_at,
+    case when departure_known_at is not null then greatest(departure_known_at, received_at) end as departure_known_at,
+    case when outcome_known_at is not null then greatest(outcome_known_at, received_at) end as outcome_known_at
+from told

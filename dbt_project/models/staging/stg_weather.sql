@@ -9,7 +9,8 @@ renamed as (
     select
         origin,
         make_date(cast(year as integer), cast(month as integer), cast(day as integer)) as day,
-        cast(replace(replace(time_hour, 'T', ' '), 'Z', '') as timestamp) as observed_at,
+        cast(time_hour as timestamp) as observed_at,
+        received_at,
         temp as temperature_fahrenheit,
         dewp as dew_point_fahrenheit,
         humid as humidity_percent,
@@ -28,7 +29,9 @@ select
     origin,
     day,
     observed_at,
-    observed_at + interval '1 hour' as known_at,
+    row_number() over (partition by origin, observed_at order by received_at nulls first) as report_number,
+    -- greatest() skips a null: most observations are received on time
+    greatest(observed_at + interval '1 hour', received_at) as known_at,
     temperature_fahrenheit,
     dew_point_fahrenheit,
     humidity_percent,

@@ -1,0 +1,65 @@
+{# An earlier report is not overwritten: whoever asked before a correction came had the first value, and features of the
+   past must stay what they were. What the first report left open is taken from the first one that told it. #}
+with reports as (
+
+    select
+        *,
+        case when outcome = 'arrived' then outcome_known_at end as arrival_known_at,
+        case when outcome = 'diverted' then outcome_known_at end as diversion_known_at,
+        case when outcome = 'cancelled' then outcome_known_at end as cancellation_known_at
+    from {{ ref('stg_flights') }}
+    where day between {{ first_day() }} and {{ last_day() }}
+
+),
+
+first_told as (
+
+    select
+        flight_id,
+        day,
+        carrier,
+        flight_number,
+        tail_number,
+        origin,
+        dest,
+        scheduled_departure_at,
+        schedule_known_at,
+        departure_minute_of_day,
+        arrival_minute_of_day,
+        distance_miles,
+        report_number,
+        first_value(departure_delay_minutes) over by_departure as departure_delay_minutes,
+        first_value(departure_known_at) over by_departure as departure_known_at,
+        first_value(arrival_delay_minutes) over by_arrival as arrival_delay_minutes,
+        first_value(arrival_known_at) over by_arrival as arrival_known_at,
+        min(diversion_known_at) over by_flight as diversion_known_at,
+        min(cancellation_known_at) over by_flight as cancellation_known_at
+    from reports
+    window
+        by_flight as (partition by flight_id),
+        by_departure as (partition by flight_id order by departure_known_at nulls last, report_number),
+        by_arrival as (partition by flight_id order by arrival_known_at nulls last, report_number)
+
+)
+
+select
+    flight_id,
+    day,
+    carrier,
+    flight_number,
+    tail_number,
+    origin,
+    dest,
+    scheduled_departure_at,
+    schedule_known_at,
+    departure_minute_of_day,
+    arrival_minute_of_day,
+    distance_miles,
+    departure_delay_minutes,
+    departure_known_at,
+    arrival_delay_minutes,
+    arrival_known_at,
+    diversion_known_at,
+    cancellation_known_at
+from first_told
+where report_number = 1

@@ -1,0 +1,55 @@
+"""`ml-assets leaktest MODEL`: do the features hold anything that was not known at their prediction time?"""
+
+import argparse
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    command = commands.add_parser("leaktest", help="rebuild features from what was known when they were asked for")
+    command.add_argument("model", metavar="MODEL")
+    command.add_argument("--samples", type=_count, default=20, metavar="K", help="prediction times (default: 20)")
+    command.add_argument("--seed", type=int, metavar="N", help="chooses them (default: the model's seed)")
+    command.add_argument("--from", dest="first", metavar="DAY", help="first day to choose from (default: all)")
+    command.add_argument("--to", dest="last", metavar="DAY", help="last day to choose from")
+    command.add_argument("--json", action="store_true", help="what was found as JSON")
+    command.set_defaults(function=leaktest)
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {count}")
+    return count
+
+
+def leaktest(arguments: argparse.Namespace) -> int:
+    """Print what was found; 1 if there is a leak."""
+    import json
+    import sys
+    from datetime import date
+
+    from ml_assets.cli.flow import day_given
+    from ml_assets.cli.progress import Progress
+    from ml_assets.cli.project import prepare
+    from ml_assets.component import DBT_PROJECT, read_contracts, read_manifest
+    from ml_assets.contracts.errors import DataError
+    from ml_assets.declaration import read_all
+    from ml_assets.definitions import DEFS
+    from ml_assets.stages.common import ModelPlan
+    from ml_assets.stages.leaktest import leak_test
+    from resources.lake import LakeResource
+
+    progress = Progress(sys.stderr)
+    model = read_all(DEFS).model(arguments.model)
+    first = day_given(arguments.first, "--from") if arguments.first else date.min
+    last = day_given(arguments.last, "--to") if arguments.last else date.max
+    if last < first:
+        raise DataError(f"--to {last} lies before --from {first}; swap them.")
+    prepare()
+    plan = ModelPlan.of(model, read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT))
+    report = leak_test(
+        plan, LakeResource().open(), DBT_PROJECT, samples=arguments.samples, seed=arguments.seed,
+        days=(first, last) if arguments.first or arguments.last else None, say=progress.say,
+    )  # fmt: skip
+    print(json.dumps(report.record, indent=1, default=str) if arguments.json else report.text)
+    return 1 if report.leaks else 0

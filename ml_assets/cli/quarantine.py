@@ -1,0 +1,149 @@
+"""`ml-assets quarantine`: rows that were set aside, days that were refused, and letting rows pass as they are."""
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from resources.lake import Lake
+    from resources.quarantine import SetAside
+
+_SHOWN = 20
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    command = commands.add_parser("quarantine", help="rows set aside and days refused; let rows pass")
+    command.add_argument("table", nargs="?", metavar="TABLE", help="a table such as raw/orders (default: all)")
+    command.add_argument("day", nargs="?", metavar="DAY", help="show the rows of this day, with the rules they break")
+    command.add_argument("--release", action="store_true", help="let these rows pass as they are from the next run on")
+    command.add_argument("--why", metavar="TEXT", help="why they may pass; kept with the release")
+    command.add_argument("--rows", type=int, default=_SHOWN, metavar="N", help=f"rows to show (default {_SHOWN})")
+    command.add_argument("--json", action="store_true", help="the answer as JSON")
+    command.set_defaults(function=quarantine)
+
+
+def quarantine(arguments: argparse.Namespace) -> int:
+    """Show what is set aside, or release it; 1 if there is nothing to show or to release.
+
+    Raises:
+        DataError: the arguments do not go together, or the table may set nothing aside.
+    """
+    from resources.lake import LakeResource
+    from resources.quarantine import set_aside
+
+    _check(arguments)
+    lake = LakeResource().open()
+    found = [
+        it for it in set_aside(lake, arguments.table) if arguments.day is None or it.partition in {arguments.day, ""}
+    ]
+    if not found:
+        of = "".join(f" of {it}" for it in (arguments.table, arguments.day) if it)
+        print("[]" if arguments.json else f"nothing{of} is set aside or refused")
+        return 1
+    if arguments.release:
+        return _release(lake, found, why=arguments.why, as_json=arguments.json)
+    is_about_rows = arguments.day is not None or (arguments.table is not None and not found[0].partition)
+    _show(lake, found, rows=arguments.rows if is_about_rows else 0, as_json=arguments.json)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from ml_assets.cli.flow import day_given
+    from ml_assets.contracts.errors import DataError
+
+    if arguments.day is not None:
+        day_given(arguments.day, "DAY")
+    if arguments.release and not (arguments.table and (arguments.why or "").strip()):
+        raise DataError("--release lets rows pass unchecked; say of which TABLE (and DAY), and --why.")
+    if arguments.why and not arguments.release:
+        raise DataError("--why is the reason of a release; add --release, or leave it out.")
+    if arguments.release and arguments.table not in _declared():
+        raise DataError(
+            f"table '{arguments.table}' sets nothing aside, so that rows would be refused again even if they were "
+            "released; declare the share of its rows that may be set aside ('quarantine') first."
+        )
+
+
+def _declared() -> set[str]:
+    """Return the tables whose declarations let rows be set aside."""
+    from ml_assets.declaration import read_all
+    from ml_assets.definitions import DEFS
+
+    declared = read_all(DEFS)
+    raw = {f"raw/{name}" for one in declared.raw for name, table in one.tables.items() if table.quarantine is not None}
+    return raw | {f"tables/{name}" for one in declared.tables for name in one.quarantine}
+
+
+def _release(lake: "Lake", found: "Sequence[SetAside]", *, why: str, as_json: bool) -> int:
+    """Release what has not been released yet; 1 if all of it was."""
+    import getpass
+    import json
+
+    from resources.quarantine import release
+
+    made = [(it, release(lake, it, why=why, by=getpass.getuser())) for it in found if not it.is_released]
+    if as_json:
+        print(json.dumps([_released(it, manifest.rows or 0, why) for it, manifest in made], indent=1))
+        return 0 if made else 1
+    for it, manifest in made:
+        print(f"{it.table}{f' {it.partition}' if it.partition else ''}: {manifest.rows} rows pass from the next run on")
+    if not made:
+        print("these rows were released before; they pass from the next run on")
+    return 0 if made else 1
+
+
+def _released(aside: "SetAside", rows: int, why: str) -> dict[str, Any]:
+    return {"table": aside.table, "day": aside.partition or None, "rows": rows, "why": why}
+
+
+def _show(lake: "Lake", found: "Sequence[SetAside]", *, rows: int, as_json: bool) -> None:
+    """Print what is set aside by table and day, and some of the rows where they were asked for."""
+    import json
+
+    entries = [(it, it.broken(lake)) for it in found]
+    records = [_record(it, broken) for it, broken in entries]
+    if as_json:
+        shown = [
+            {**record, "rows_shown": broken.head(rows).to_dicts()} if rows else record
+            for record, (_, broken) in zip(records, entries, strict=True)
+        ]
+        print(json.dumps(shown, indent=1, default=str))
+        return
+    for record, (_, broken) in zip(records, entries, strict=True):
+        rules = ", ".join(f"{rule} ({count})" for rule, count in record["rules"].items())
+        print(
+            f"{record['table']:<28} {record['day'] or 'whole':<10}  {record['kind']:<11} {record['rows']:>7} rows "
+            f"{record['share']:>8.2%}  {rules}{'; released' if record['is_released'] else ''}"
+        )
+        if rows:
+            _print_rows(broken, rows)
+
+
+def _record(aside: "SetAside", broken: "pl.DataFrame") -> dict[str, Any]:
+    from ml_assets.logic.quarantine import broken_counts
+
+    return {
+        "table": aside.table,
+        "day": aside.partition or None,
+        "kind": aside.kind,
+        "rows": broken.height,
+        "share": round(broken.height / aside.total, 6),
+        "rules": dict(sorted(broken_counts(broken).items())),
+        "is_released": aside.is_released,
+        "made_at": aside.manifest.created_at.isoformat(timespec="seconds"),
+        "version": aside.ref.version,
+    }
+
+
+def _print_rows(broken: "pl.DataFrame", count: int) -> None:
+    """Print rows a value a line: raw tables have too many columns for one."""
+    for row in broken.head(count).iter_rows(named=True):
+        print(f"\n    {' and '.join(row['broken_rules'])}")
+        for name, value in row.items():
+            if name != "broken_rules":
+                print(f"      {name:<30} {'-' if value is None else value}")
+    if broken.height > count:
+        print(f"\n    and {broken.height - count} more; --rows shows more of them")

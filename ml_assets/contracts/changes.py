@@ -1,0 +1,132 @@
+"""What has changed between the contract a model was trained with and the one now in force, and what that means.
+
+What follows from it (prediction stops, or a note is taken) stays out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from ml_assets.contracts.table import Column, TableContract, bounds
+
+What = Literal[
+    "dropped", "new", "type", "role", "categorical", "unit", "nullable", "accepted_values", "range", "relationship",
+    "key",
+]  # fmt: skip
+_Difference = tuple[What, bool, str]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference.
+
+    Attributes:
+        column: the column; of the key, its columns.
+        what: in which respect it differs.
+        is_compatible: whether the model can still be asked.
+        sentence: the change as a sentence.
+    """
+
+    column: str
+    what: What
+    is_compatible: bool
+    sentence: str
+
+
+def compare(trained_with: TableContract, now: TableContract) -> tuple[Change, ...]:
+    """Return what has changed, in the order of the columns the model was trained with, new columns last.
+
+    Compatible is what the model has an answer for: it does not read a new column, and values that it never met it
+    treats as declared. Incompatible is what makes its inputs mean or hold something else:
+
+    - a dropped column, another type, unit, role or key, another reading as categories or as numbers;
+    - fewer accepted values or a narrower range: rows like those it learned from are no longer let in;
+    - a value that may now be missing and never was: LightGBM takes it for 0, without a word.
+
+    Args:
+        trained_with: what the model reads, as it was declared then.
+        now: the same choice of columns as it is declared now; what the model does not read is best left out of both.
+    """
+    there = {column.name: column for column in now.columns}
+    known = set(trained_with.names)
+    changes = []
+    for column in trained_with.columns:
+        what = f"column '{column.name}' of table '{now.name}'"
+        if column.name not in there:
+            changes.append(Change(column.name, "dropped", False, f"{what} is gone; the model reads it."))
+            continue
+        changes += [
+            Change(column.name, kind, is_compatible, f"{what} {sentence}.")
+            for kind, is_compatible, sentence in _differences(column, there[column.name])
+        ]
+    if trained_with.key != now.key:
+        then, today = (", ".join(key) or "nothing" for key in (trained_with.key, now.key))
+        sentence = f"a row of table '{now.name}' was identified by {then} and is now by {today}."
+        changes.append(Change(", ".join(trained_with.key), "key", False, sentence))
+    for column in now.columns:
+        if column.name not in known:
+            sentence = f"column '{column.name}' of table '{now.name}' is new; the model does not read it."
+            changes.append(Change(column.name, "new", True, sentence))
+    return tuple(changes)
+
+
+def _differences(then: Column, now: Column) -> Iterator[_Difference]:
+    if then.dtype != now.dtype:
+        yield "type", False, f"was {then.dtype} and is now {now.dtype}"
+    if then.role != now.role:
+        yield "role", now.role == "feature", f"had {_role(then)} and has now {_role(now)}"
+    if then.is_categorical != now.is_categorical:
+        read = "categories where it was read as numbers" if now.is_categorical else "numbers where it was categories"
+        yield "categorical", False, f"is now read as {read}"
+    if then.unit != now.unit:
+        yield "unit", False, f"was in {then.unit or 'no unit'} and is now in {now.unit or 'no unit'}"
+    if then.is_nullable != now.is_nullable:
+        yield (
+            ("nullable", False, "was never missing and may now be")
+            if now.is_nullable
+            else ("nullable", True, "could be missing and is now never")
+        )
+    if then.accepted_values != now.accepted_values:
+        yield from _accepted(then, now)
+    if (then.minimum, then.maximum) != (now.minimum, now.maximum):
+        yield _range(then, now)
+    if then.relationship != now.relationship:
+        yield "relationship", True, f"had to be {_points(then)} and has now to be {_points(now)}"
+
+
+def _accepted(then: Column, now: Column) -> Iterator[_Difference]:
+    kind: What = "accepted_values"
+    if then.accepted_values is None:
+        yield kind, False, f"could have any value and is now one of {_listed(now.accepted_values)}"
+    elif now.accepted_values is None:
+        yield kind, True, f"was one of {_listed(then.accepted_values)} and may now have any value"
+    else:
+        lost = [value for value in then.accepted_values if value not in now.accepted_values]
+        new = [value for value in now.accepted_values if value not in then.accepted_values]
+        if lost:
+            yield kind, False, f"may no longer be {_listed(lost)}, which the model knows"
+        if new:
+            yield kind, True, f"may now also be {_listed(new)}, which the model does not know"
+
+
+def _range(then: Column, now: Column) -> _Difference:
+    narrowed = (now.minimum is not None and (then.minimum is None or now.minimum > then.minimum)) or (
+        now.maximum is not None and (then.maximum is None or now.maximum < then.maximum)
+    )
+    was = bounds(then.minimum, then.maximum)
+    return "range", not narrowed, f"was {was} and is now {bounds(now.minimum, now.maximum)}"
+
+
+def _role(column: Column) -> str:
+    return f"the role {column.role}" if column.role else "no role"
+
+
+def _points(column: Column) -> str:
+    other = column.relationship
+    return "anything" if other is None else f"the {other.column} of a row of {other.table}"
+
+
+def _listed(values: object) -> str:
+    return ", ".join(str(value) for value in values) if isinstance(values, list | tuple) else str(values)

@@ -1,0 +1,175 @@
+"""What dbt's manifest says of a table, and where in the YAML it is written.
+
+What tests and constraints mean stays out; see `ml_assets.contracts.dbt_rules`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+
+from ml_assets.contracts.errors import near
+from ml_assets.contracts.table import Role
+from ml_assets.contracts.yaml_lines import compose, line_of_first
+
+Node = Mapping[str, Any]
+Read = Callable[[str], str | None]
+
+
+class _Meta(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+M = TypeVar("M", bound=_Meta)
+
+
+class TableMeta(_Meta):
+    """What `meta` of a model or a source table may say."""
+
+    key: tuple[StrictStr, ...] = ()
+    owner: StrictStr | None = None
+    partitioned: Literal["day"] | None = None
+    look_back_days: dict[StrictStr, Annotated[StrictInt, Field(ge=0)]] = {}
+    known_time: StrictStr | None = None
+
+
+class ColumnMeta(_Meta):
+    """What `meta` of a column may say."""
+
+    role: Role | None = None
+    categorical: StrictBool = False
+    unit: StrictStr | None = None
+    pii: StrictBool = False
+    known_time: StrictStr | None = None
+    expression: StrictStr | None = None
+
+
+class TestMeta(_Meta):
+    """What `meta` of a test may say: `enforced_by: dbt` leaves it to dbt alone."""
+
+    __test__ = False  # for pytest: this is no test
+
+    enforced_by: Literal["dbt"] | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A spot in a YAML file; of several paths to it the one that stands deepest in the text counts."""
+
+    path: str
+    locs: tuple[tuple[str, ...], ...]
+
+
+@dataclass
+class Mistakes:
+    """Mistakes found so far, each with its place."""
+
+    found: list[tuple[Place, str]] = field(default_factory=list)
+
+    def add(self, place: Place, sentence: str) -> None:
+        """Note a mistake."""
+        self.found.append((place, sentence))
+
+    def check_meta(self, kind: type[M], given: Mapping[str, Any], table: Table, *loc: str, what: str) -> M:
+        """Return what a `meta` says; note each mistake in it and take the default instead."""
+        try:
+            return kind.model_validate(given)
+        except ValidationError as error:
+            for problem in error.errors():
+                name = str(problem["loc"][0])
+                self.add(table.place(*loc, "meta", name), f"{what} has meta '{name}': {_told(problem, kind)}.")
+            wrong = {str(problem["loc"][0]) for problem in error.errors()}
+            return kind.model_validate({name: value for name, value in given.items() if name not in wrong})
+
+    def sentences(self, read: Read) -> list[str]:
+        """Return all mistakes with file and line, in the order of the files."""
+        roots = {}
+        for path in dict.fromkeys(place.path for place, _ in self.found):
+            text = read(path)
+            roots[path] = None if text is None else compose(text)
+        told = [
+            (place.path, 0 if roots[place.path] is None else line_of_first(roots[place.path], place.locs), sentence)
+            for place, sentence in self.found
+        ]
+        ordered = sorted(told, key=lambda one: one[:2])
+        return [f"{path}{f':{line}' if line else ''}: {sentence}" for path, line, sentence in ordered]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One model or source table of a manifest.
+
+    Attributes:
+        node: what the manifest says of it.
+        folder: where the dbt project lies, for messages.
+    """
+
+    node: Node
+    folder: str = ""
+
+    @property
+    def is_source(self) -> bool:
+        """Whether it comes from outside."""
+        return bool(self.node["resource_type"] == "source")
+
+    @property
+    def name(self) -> str:
+        """A model's name, or `source/table`."""
+        return f"{self.node['source_name']}/{self.node['name']}" if self.is_source else str(self.node["name"])
+
+    @property
+    def is_by_day(self) -> bool:
+        """Whether it has one file a day."""
+        if self.is_source:
+            return meta_of(self.node).get("partitioned") == "day"
+        return (self.node.get("config") or {}).get("materialized") == "by_day"
+
+    @property
+    def columns(self) -> Mapping[str, Node]:
+        """The columns as they are declared, by name."""
+        columns: Mapping[str, Node] = self.node["columns"]
+        return columns
+
+    @property
+    def path(self) -> str:
+        """The YAML file in which it is declared."""
+        path = str(self.node.get("patch_path") or self.node.get("original_file_path") or "").partition("://")
+        inside = path[2] or path[0]
+        return f"{self.folder}/{inside}" if self.folder else inside
+
+    def place(self, *loc: str) -> Place:
+        """Return where something of the table stands; `data_tests` may be `tests` there, and `meta` under `config`."""
+        start = (
+            ("sources", self.node["source_name"], "tables", self.node["name"])
+            if self.is_source
+            else ("models", self.node["name"])
+        )
+        locs = [loc]
+        if "data_tests" in loc:
+            locs.append(tuple("tests" if part == "data_tests" else part for part in loc))
+        if "meta" in loc:
+            at = loc.index("meta")
+            locs.append((*loc[:at], "config", *loc[at:]))
+        return Place(self.path, tuple((*start, *one) for one in locs))
+
+
+def meta_of(node: Node) -> dict[str, Any]:
+    """Return a node's or column's meta, wherever dbt keeps it."""
+    return {**(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
+
+
+def quoted(names: Sequence[object]) -> str:
+    """Return names as a list for a message."""
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _told(problem: Mapping[str, Any], kind: type[BaseModel]) -> str:
+    if problem["type"] == "extra_forbidden":
+        known = sorted(kind.model_fields)
+        return f"there is no such meta; expected one of {', '.join(known)}{near(str(problem['loc'][0]), known)}"
+    choices = re.findall(r"'([^']+)'", problem["msg"])
+    return f"{problem['msg']}, got {problem['input']!r}{near(str(problem['input']), choices)}"

@@ -1,0 +1,238 @@
+"""What the frames that Python makes must look like: labels, predictions, and the tables of what measures a model.
+
+Tables that dbt makes stay out; their contracts are written beside them, see `ml_assets.contracts.from_dbt`. These are
+pandera's schemas, made when a stage first asks for one: importing pandera takes 0.2 s.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from ml_assets.contracts.errors import ContractError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pandera.polars as pa
+
+    from ml_assets.contracts.artifacts import Task
+
+TIME: Final = pl.Datetime("us")
+CLASS_SUM: Final = 1e-3  # scores of all classes are rounded on their way through LightGBM
+
+
+def check_frames(frames: Sequence[pl.DataFrame], schema: pa.DataFrameSchema) -> None:
+    """Hold frames of one kind, such as the days of a range, against their schema, all at once.
+
+    Raises:
+        ContractError: they break it; the message lists every broken rule with the number of rows and examples.
+    """
+    import pandera.errors
+
+    try:
+        schema.validate(pl.concat(frames), lazy=True)
+    except pl.exceptions.PolarsError as error:
+        raise ContractError(f"{schema.name}: the frames of one run differ in their columns: {error}.") from error
+    except pandera.errors.SchemaErrors as error:
+        broken = error.failure_cases.group_by("column", "check", maintain_order=True).agg(
+            pl.len().alias("rows"), pl.col("failure_case").unique(maintain_order=True).head(3).alias("examples")
+        )
+        listed = "\n".join(f"- {_sentence(**row)}" for row in broken.iter_rows(named=True))
+        raise ContractError(
+            f"{schema.name} break their contract, so nothing is kept:\n{listed}\n"
+            "Mend the stage that made them, or what it read; see ml_assets/contracts/frames.py."
+        ) from error
+
+
+def _sentence(column: str, check: str, rows: int, examples: list[str | None]) -> str:
+    shown = ", ".join(str(example) for example in examples)
+    if check.startswith("dtype("):
+        return f"column '{column}' is {shown}; expected {check.removeprefix('dtype(').strip(chr(39) + ')')}."
+    pandera_says = {
+        "column_in_dataframe": f"columns are missing: {shown}.",
+        "column_in_schema": f"columns are not expected: {shown}.",
+        "column_ordered": f"columns are in another order, the first of them is {examples[0]}.",
+        "not_nullable": f"column '{column}' is missing in {rows} rows; expected none.",
+    }
+    return pandera_says.get(check, f"{check}: broken in {rows} rows, for instance by {shown}.")
+
+
+def labels(
+    *, key: Sequence[str], known_time: str, target: str, task: Task, has_reason: bool = False
+) -> pa.DataFrameSchema:
+    """Return what labels look like: who, of which day, known when, what came true; a null target has no label."""
+    import pandera.polars as pa
+
+    truth = [_rule(f"'{target}' is 0 or 1", lambda it: it.cast(pl.Float64).is_in([0.0, 1.0]))]
+    columns: dict[str, Any] = {
+        "day": pa.Column(
+            pl.Date, _rule("'day' is that of the known time", lambda it: it == pl.col(known_time).dt.date())
+        ),
+        **{name: pa.Column() for name in key},
+        "event_day": pa.Column(pl.Date),
+        known_time: pa.Column(TIME),
+        target: pa.Column(nullable=True, checks=truth if task == "binary" else []),
+        **({"reason": pa.Column(pl.String, nullable=True)} if has_reason else {}),
+    }
+    return _schema("labels", columns)
+
+
+def predictions(
+    *, key: Sequence[str], prediction_time: str, task: Task, classes: Sequence[str] = ()
+) -> pa.DataFrameSchema:
+    """Return what predictions look like: an id each, a score of the task, and what it was made from."""
+    import pandera.polars as pa
+
+    is_share = _between("score", 0, 1)
+    is_number = _rule("'score' is a finite number", lambda it: it.is_finite())
+    identified = {name: pa.Column() for name in key} | {"day": pa.Column(pl.Date), prediction_time: pa.Column(TIME)}
+    columns: dict[str, Any] = {
+        "prediction_id": pa.Column(
+            pl.String,
+            _rule("'prediction_id' is that of one row of its day", lambda it: ~pl.struct(it, "day").is_duplicated()),
+        ),
+        **identified,
+        "score": pa.Column(pl.Float64, is_number if task == "regression" else is_share),
+    }
+    if task == "multiclass":
+        names = [f"score_{name}" for name in classes]
+        columns["predicted"] = pa.Column(
+            pl.String, _rule("'predicted' is a class of the model", lambda it: it.is_in(list(classes)))
+        )
+        columns |= {name: pa.Column(pl.Float64, _between(name, 0, 1)) for name in names}
+        total = _rule("the scores of all classes sum to 1", lambda _: (pl.sum_horizontal(names) - 1).abs() <= CLASS_SUM)
+        columns[names[-1]].checks.append(total)
+    made_from = {
+        "model_version": pa.Column(pl.String),
+        "features_version": pa.Column(pl.String),
+        "features": pa.Column(),
+    }
+    return _schema("predictions", columns | made_from)
+
+
+@functools.cache
+def drift_table() -> pa.DataFrameSchema:
+    """Return what drift tables look like: a row a feature and one for the score; null where a day is not judged."""
+    import pandera.polars as pa
+
+    share = {name: _figure(name, 0, 1) for name in ("null_share", "null_share_reference", "new_category_share")}
+    columns: dict[str, Any] = {
+        "feature": pa.Column(pl.String),
+        "kind": pa.Column(pl.String, _one_of("kind", ("numeric", "categorical", "score"))),
+        "rows": pa.Column(pl.Int64, _between("rows", 0)),
+        "psi": _figure("psi", 0),
+        "ks": _figure("ks", 0, 1),
+        "wasserstein": _figure("wasserstein", 0),
+        **share,
+        "weight": _figure("weight", 0, 1),
+        "weighted_psi": _figure("weighted_psi", 0),
+        "is_over": pa.Column(pl.Boolean),
+        "reason": pa.Column(
+            pl.String, _rule("'reason' says why a row is over", lambda it: (it != "") == pl.col("is_over"))
+        ),
+    }
+    return _schema("drift tables", columns)
+
+
+@functools.cache
+def performance_table() -> pa.DataFrameSchema:
+    """Return what performance tables look like: a row a metric, with its interval, or the reason why there is none."""
+    import pandera.polars as pa
+
+    within = _rule("'low' is not above 'high'", lambda it: it <= pl.col("high"))
+    told = _rule("'reason' says why a metric has no value", lambda it: (it != "") | pl.col("value").is_not_null())
+    columns: dict[str, Any] = {
+        "metric": pa.Column(pl.String),
+        "value": _figure("value"),
+        "low": pa.Column(pl.Float64, within, nullable=True),
+        "high": _figure("high"),
+        "expected": _figure("expected"),
+        "expected_labelled": _figure("expected_labelled"),
+        "rows": pa.Column(pl.Int64, _between("rows", 0)),
+        "reason": pa.Column(pl.String, told),
+    }
+    return _schema("performance tables", columns)
+
+
+@functools.cache
+def importances_table() -> pa.DataFrameSchema:
+    """Return what the importances look like: a row a feature, the injected noise among them, ranked from 1."""
+    import pandera.polars as pa
+
+    columns: dict[str, Any] = {
+        "feature": pa.Column(pl.String, _rule("'feature' is that of one row", lambda it: it.is_unique())),
+        "gain": pa.Column(pl.Float64, _between("gain", 0)),
+        "gain_share": pa.Column(pl.Float64, _between("gain_share", 0, 1)),
+        "permutation": pa.Column(pl.Float64, _rule("'permutation' is a finite number", lambda it: it.is_finite())),
+        "permutation_std": pa.Column(pl.Float64, _between("permutation_std", 0)),
+        "shap": pa.Column(pl.Float64, _between("shap", 0)),
+        "shap_share": pa.Column(pl.Float64, _between("shap_share", 0, 1)),
+        "stability": pa.Column(pl.Float64, _between("stability", 0, 1)),
+        "beats_noise": pa.Column(pl.Boolean),
+        "kept": pa.Column(pl.Boolean),
+        "reason": pa.Column(pl.String, _rule("'reason' is given", lambda it: it != "")),
+        "rank": pa.Column(
+            pl.Int64, _rule("'rank' counts from 1 in the order of rows", lambda it: it == pl.int_range(1, pl.len() + 1))
+        ),
+    }
+    return _schema("importances", columns)
+
+
+def trials(searched: Sequence[str]) -> pa.DataFrameSchema:
+    """Return what the trials of a study look like: a row a trial with what was searched; one of them is the best."""
+    import pandera.polars as pa
+
+    told = _rule("'value' is missing for pruned trials only", lambda it: it.is_null() == (pl.col("state") == "pruned"))
+    columns: dict[str, Any] = {
+        "trial": pa.Column(
+            pl.Int64, _rule("'trial' counts from 0 in the order of rows", lambda it: it == pl.int_range(pl.len()))
+        ),
+        "state": pa.Column(pl.String, _one_of("state", ("complete", "pruned"))),
+        "value": pa.Column(
+            pl.Float64, [told, _rule("'value' is a finite number", lambda it: it.is_finite())], nullable=True
+        ),
+        "rounds": pa.Column(pl.Int64, _between("rounds", 0)),
+        "seconds": _figure("seconds", 0),
+        "is_best": pa.Column(pl.Boolean, _rule("one trial is the best", lambda it: (it.sum() == 1) & it.is_not_null())),
+        "curve_steps": pa.Column(pl.List(pl.Int64)),
+        "curve": pa.Column(pl.List(pl.Float64)),
+        **{name: pa.Column() for name in searched},
+    }
+    return _schema("trials", columns)
+
+
+def _schema(name: str, columns: dict[str, Any]) -> pa.DataFrameSchema:
+    import pandera.polars as pa
+
+    return pa.DataFrameSchema(columns, strict=True, ordered=True, name=name)
+
+
+def _rule(sentence: str, keeps: Callable[[pl.Expr], pl.Expr]) -> pa.Check:
+    """Return a rule on a column, which may look at other columns of its row too."""
+    import pandera.polars as pa
+
+    def check(data: pa.PolarsData) -> pl.LazyFrame:
+        return data.lazyframe.select(keeps(pl.col(data.key or "*")))
+
+    return pa.Check(check, error=sentence)
+
+
+def _between(name: str, low: float, high: float | None = None) -> pa.Check:
+    bounds = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
+    upper = float("inf") if high is None else high
+    return _rule(f"'{name}' is {bounds}", lambda it: it.is_between(low, upper) & (it < float("inf")))
+
+
+def _one_of(name: str, values: Sequence[str]) -> pa.Check:
+    return _rule(f"'{name}' is one of {', '.join(values)}", lambda it: it.is_in(list(values)))
+
+
+def _figure(name: str, low: float | None = None, high: float | None = None) -> pa.Column:
+    """Return a column of figures that may be missing; those that are there are numbers."""
+    import pandera.polars as pa
+
+    finite = _rule(f"'{name}' is a finite number", lambda it: it.is_finite())
+    return pa.Column(pl.Float64, finite if low is None else _between(name, low, high), nullable=True)

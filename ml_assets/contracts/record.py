@@ -1,0 +1,123 @@
+"""A table's contract as a JSON record, to be kept beside what was made under it; the round trip is exact.
+
+Where it is kept stays out; so does what differs between two of them, see `ml_assets.contracts.changes`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Self
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from ml_assets.contracts.errors import ContractError
+from ml_assets.contracts.table import Column, Relationship, Role, TableContract
+
+_TYPES = {
+    str(dtype): dtype
+    for dtype in (
+        pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64(), pl.UInt8(), pl.UInt16(), pl.UInt32(), pl.UInt64(), pl.Float32(),
+        pl.Float64(), pl.String(), pl.Boolean(), pl.Date(), pl.Datetime("us"),
+    )
+}  # fmt: skip
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)  # JSON has neither
+
+
+class RelationshipRecord(_Part):
+    """Where every value of a column must be found."""
+
+    table: str
+    column: str
+
+
+class ColumnRecord(_Part):
+    """One column of a contract; its type by polars' name."""
+
+    name: str
+    dtype: str
+    description: str = ""
+    role: Role | None = None
+    is_categorical: bool = False
+    is_pii: bool = False
+    unit: str | None = None
+    is_nullable: bool = True
+    is_unique: bool = False
+    accepted_values: tuple[str | int | float | bool, ...] | None = None
+    minimum: int | float | None = None  # a whole number stays one, beyond 2^53 too
+    maximum: int | float | None = None
+    relationship: RelationshipRecord | None = None
+    known_time: str | None = None
+    expression: str | None = None
+
+    @classmethod
+    def of(cls, column: Column) -> Self:
+        """Return the record of a column.
+
+        Raises:
+            ContractError: its type is none that contracts know.
+        """
+        given = {field.name: getattr(column, field.name) for field in fields(column)}
+        if str(column.dtype) not in _TYPES:
+            raise ContractError(
+                f"column '{column.name}' is {column.dtype}, which a contract cannot be kept with; expected one of "
+                f"{', '.join(_TYPES)}."
+            )
+        other = column.relationship
+        points = None if other is None else RelationshipRecord(table=other.table, column=other.column)
+        return cls(**{**given, "dtype": str(column.dtype), "relationship": points})
+
+    def column(self) -> Column:
+        """Return the column.
+
+        Raises:
+            ContractError: its type is none that contracts know.
+        """
+        if self.dtype not in _TYPES:
+            raise ContractError(
+                f"column '{self.name}' of a kept contract is {self.dtype!r}; expected one of {', '.join(_TYPES)}. "
+                "It was kept by another version of this code."
+            )
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        other = self.relationship
+        points = None if other is None else Relationship(other.table, other.column)
+        return Column(**{**given, "dtype": _TYPES[self.dtype], "relationship": points})
+
+
+class ContractRecord(_Part):
+    """A table's contract."""
+
+    name: str
+    columns: tuple[ColumnRecord, ...]
+    description: str = ""
+    key: tuple[str, ...] = ()
+    unique_together: tuple[tuple[str, ...], ...] = ()
+    warnings: tuple[str, ...] = ()
+    known_time: str | None = None
+    is_by_day: bool = False
+    owner: str | None = None
+    where: str = ""
+
+    @classmethod
+    def of(cls, contract: TableContract) -> Self:
+        """Return the record of a contract.
+
+        Raises:
+            ContractError: a column's type is none that contracts know.
+        """
+        given = {field.name: getattr(contract, field.name) for field in fields(contract)}
+        columns = tuple(ColumnRecord.of(column) for column in contract.columns)
+        return cls(**{**given, "columns": columns, "warnings": sorted(contract.warnings)})
+
+    def contract(self) -> TableContract:
+        """Return the contract.
+
+        Raises:
+            ContractError: a column's type is none that contracts know.
+        """
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        columns = tuple(column.column() for column in self.columns)
+        return TableContract(**{**given, "columns": columns, "warnings": frozenset(self.warnings)})

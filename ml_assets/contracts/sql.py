@@ -1,0 +1,57 @@
+"""A contract's row rules as SQL: the warehouse sets aside the rows that `ml_assets.contracts.checking` would find.
+
+Running the SQL stays out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ml_assets.contracts.table import Rule, TableContract, Value
+
+
+def broken_predicates(contract: TableContract, *, relations: Mapping[str, str]) -> dict[str, str]:
+    """Return, by the name of each blocking row rule, SQL that is true where a row breaks it, and never null.
+
+    Args:
+        contract: the table's contract.
+        relations: the SQL names of the tables that relationships point to, by the tables' names; a relationship to
+            another table is left out.
+    """
+    return {
+        rule.name: _predicate(rule, relations)
+        for rule in contract.rules
+        if rule.is_row_rule and rule.is_blocking and (rule.relationship is None or rule.relationship.table in relations)
+    }
+
+
+def _predicate(rule: Rule, relations: Mapping[str, str]) -> str:
+    """Return when a row breaks a rule; as in dbt, a missing value breaks `not_null` alone."""
+    column = identifier(rule.columns[0])
+    if rule.kind == "not_null":
+        return f"{column} is null"
+    if rule.kind == "accepted_values":
+        return f"({column} is not null and {column} not in ({', '.join(map(_literal, rule.accepted_values))}))"
+    if rule.kind == "relationship" and rule.relationship is not None:
+        other = identifier(rule.relationship.column)
+        known = f"select {other} from {relations[rule.relationship.table]} where {other} is not null"  # noqa: S608 - dbt's own names
+        return f"({column} is not null and {column} not in ({known}))"
+    low = [f"{column} < {_literal(rule.minimum)}"] if rule.minimum is not None else []
+    high = [f"{column} > {_literal(rule.maximum)}"] if rule.maximum is not None else []
+    return f"coalesce({' or '.join([*low, *high])}, false)"
+
+
+def identifier(name: str) -> str:
+    """Return a name as SQL quotes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(value: Value) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"cast({value!r} as double)"  # bare, DuckDB takes it for a decimal
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,80 @@
+"""Where in a YAML text something stands, so that a mistake can be told with its line.
+
+What the text may say stays out; see `ml_assets.declaration` and `ml_assets.contracts.from_dbt`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NAMES = ("name", "type", "test_name")
+
+
+def compose(text: str) -> yaml.Node | None:
+    """Return a YAML text as nodes that know their lines."""
+    node: yaml.Node | None = yaml.compose(text, LOADER)
+    return node
+
+
+def line_of(root: yaml.Node | None, loc: Sequence[int | str]) -> int:
+    """Return the line (from 1) of the deepest part of a path that stands in the text."""
+    return _deepest(root, loc)[1]
+
+
+def line_of_first(root: yaml.Node | None, locs: Sequence[Sequence[str]]) -> int:
+    """Return the line (from 1) of that path of several which stands deepest in the text."""
+    return max((_deepest(root, loc) for loc in locs), key=lambda found: found[0])[1]
+
+
+def twice(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
+    """Yield the line and name of each field that stands in one place more than once; YAML would take the last."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from twice(item)
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield key.start_mark.line + 1, key.value
+            seen.add(key.value)
+            yield from twice(value)
+
+
+def _deepest(root: yaml.Node | None, loc: Sequence[int | str]) -> tuple[int, int]:
+    """Return how many parts of a path stand in the text, and the line of the last of them."""
+    node, line = root, 1
+    for depth, part in enumerate(loc):
+        found = _inside(node, part)
+        if found is None:
+            return depth, line
+        line, node = found
+    return len(loc), line
+
+
+def _inside(node: yaml.Node | None, part: int | str) -> tuple[int, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        return next(((k.start_mark.line + 1, v) for k, v in node.value if k.value == str(part)), None)
+    if not isinstance(node, yaml.SequenceNode):
+        return None
+    if isinstance(part, str):
+        return _named(node, part)
+    item = node.value[part] if part < len(node.value) else None
+    return None if item is None else (item.start_mark.line + 1, item)
+
+
+def _named(node: yaml.SequenceNode, part: str) -> tuple[int, yaml.Node] | None:
+    """Return the item of a list that is called so: by its `name` or `type`, as a bare word, or by its only field."""
+    fields = [(item, {k.value: v for k, v in item.value}) for item in node.value if isinstance(item, yaml.MappingNode)]
+    for item, values in fields:
+        if any(name in values and values[name].value == part for name in _NAMES):
+            return item.start_mark.line + 1, item
+    for item in node.value:
+        if isinstance(item, yaml.ScalarNode) and item.value == part:
+            return item.start_mark.line + 1, item
+    return next(((item.start_mark.line + 1, values[part]) for item, values in fields if part in values), None)

@@ -1,0 +1,179 @@
+"""What was known at a moment: source rows cut at a time, and the order in which the rest became known.
+
+Where rows come from and how SQL is worked out over them stays out: the times come in as columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+
+from ml_assets.contracts.errors import ContractError
+from ml_assets.contracts.table import RECEIVED_AT, TableContract
+from ml_assets.logic.features import is_naive
+
+ALWAYS: Final = "always"
+PARTITION: Final = "__partition"
+_ROW: Final = "__row"
+_KNOWN: Final = "__known"
+_NEVER: Final = datetime(9999, 12, 31)  # noqa: DTZ001 - every time of these tables is naive UTC
+
+
+def time_expressions(contract: TableContract) -> dict[str, str]:
+    """Return the SQL of every known time of a table, by the name of the column that `Known.of` expects it in.
+
+    Raises:
+        ContractError: the table does not say when its rows are known.
+    """
+    if contract.known_time is None:
+        raise ContractError(
+            f"table '{contract.name}' does not say when its rows are known, so nobody can tell what was known before. "
+            f"Give it `known_time` in its meta, SQL over the row or '{ALWAYS}'; see {contract.where}."
+        )
+    row = "timestamp '0001-01-01 00:00:00'" if contract.known_time == ALWAYS else contract.known_time
+    return {_KNOWN: row, **{name: sql for sql, name in _names(contract).items()}}
+
+
+def _names(contract: TableContract) -> dict[str, str]:
+    """Return the column that holds each distinct known time of values, by its SQL."""
+    distinct = dict.fromkeys(column.known_time for column in contract.columns if column.known_time)
+    return {sql: f"{_KNOWN}_{number}" for number, sql in enumerate(distinct)}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time; of what became known at the very time, the tables and rows up to one place, or all of it."""
+
+    at: datetime
+    table: int | None = None
+    row: int = -1
+
+
+EVERYTHING: Final = Moment(_NEVER)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that became known: a row of a table, or some of its columns.
+
+    Attributes:
+        columns: what became known of the row; empty where it is the row itself.
+    """
+
+    table: str
+    partition: str
+    key: Mapping[str, object]
+    columns: tuple[str, ...]
+    known_at: datetime
+
+    @property
+    def sentence(self) -> str:
+        """The event as a person reads it."""
+        place = f"{self.table} of {self.partition}" if self.partition else self.table
+        row = ", ".join(f"{name}={value}" for name, value in self.key.items())
+        what = f"{', '.join(self.columns)} of row {row}" if self.columns else f"row {row}"
+        when = "no known time at all" if self.known_at >= _NEVER else f"known at {self.known_at}"
+        return f"{what} in {place}, {when}"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A table's rows beside the times from which they, and single values of them, could be known.
+
+    Attributes:
+        gates: the columns that are known later than their row, by the column that holds the time.
+    """
+
+    contract: TableContract
+    rows: pl.DataFrame
+    gates: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, contract: TableContract, rows: pl.DataFrame) -> Known:
+        """Join rows with their known times.
+
+        A value is known when its own time has come, its row is known and its version has been received. A missing
+        time has not come yet, whenever one asks.
+
+        Args:
+            contract: the table's.
+            rows: the columns of the contract, those of `time_expressions`, and the partition a row was read from.
+
+        Raises:
+            ContractError: a known time is no time; all are listed.
+        """
+        expressions = time_expressions(contract)
+        wrong = [
+            f"known_time ({sql}) of table '{contract.name}' gives {rows.schema[name]}; expected a timestamp in UTC "
+            f"without a zone. Cast it; see {contract.where}."
+            for name, sql in expressions.items()
+            if not is_naive(rows.schema[name])
+        ]
+        if wrong:
+            raise ContractError("\n".join(wrong))
+        received = [RECEIVED_AT] if RECEIVED_AT in contract.names else []
+        times = {
+            name: pl.max_horizontal(pl.col(_KNOWN, name).cast(pl.Datetime("us")).fill_null(_NEVER), *received)
+            for name in expressions
+        }
+        gates = {
+            name: tuple(column.name for column in contract.columns if column.known_time == sql)
+            for sql, name in _names(contract).items()
+        }
+        return cls(contract, rows.with_columns(**times).with_row_index(_ROW), gates)
+
+    def by(self, moment: Moment, number: int) -> pl.DataFrame:
+        """Return the table as it was known by a moment: the rows known by then, with null for later values.
+
+        Args:
+            moment: when.
+            number: this table's place among those that the moment tells apart.
+        """
+        return self.rows.filter(self._is_known(_KNOWN, moment, number)).select(
+            pl.col(name) if gate is None else pl.when(self._is_known(gate, moment, number)).then(name).alias(name)
+            for name, gate in ((name, self._gate(name)) for name in self.contract.names)
+        )
+
+    def _gate(self, column: str) -> str | None:
+        return next((gate for gate, columns in self.gates.items() if column in columns), None)
+
+    @staticmethod
+    def _is_known(time: str, moment: Moment, number: int) -> pl.Expr:
+        before, then = pl.col(time) < moment.at, pl.col(time) == moment.at
+        if moment.table is None or number < moment.table:
+            return before | then
+        return before | (then & (pl.col(_ROW) <= moment.row)) if number == moment.table else before
+
+    def moments(self, after: datetime) -> pl.DataFrame:
+        """Return when something of which row became known after a time: columns `at` and `row`.
+
+        Values that are missing anyway do not become known.
+        """
+        rows = self.rows.select(at=_KNOWN, row=_ROW)
+        values = [
+            self.rows.filter(pl.any_horizontal(pl.col(columns).is_not_null())).select(at=gate, row=_ROW)
+            for gate, columns in self.gates.items()
+        ]
+        return pl.concat([rows, *values]).filter(pl.col("at") > after).unique()
+
+    def event(self, row: int, at: datetime) -> Event:
+        """Return what became known of a row at a time."""
+        found = self.rows.row(row, named=True)
+        late = tuple(name for gate, columns in self.gates.items() if found[gate] == at for name in columns)
+        return Event(
+            table=self.contract.name,
+            partition=str(found.get(PARTITION) or ""),
+            key={name: found[name] for name in self.contract.key},
+            columns=() if found[_KNOWN] == at else late,
+            known_at=at,
+        )
+
+
+def moments_after(tables: Sequence[Known], after: datetime) -> pl.DataFrame:
+    """Return all that became known after a time, in order: columns `at`, `table` (a place among the tables), `row`."""
+    found = [table.moments(after).with_columns(table=pl.lit(n, pl.Int64)) for n, table in enumerate(tables)]
+    return pl.concat(found).select("at", "table", pl.col("row").cast(pl.Int64)).sort("at", "table", "row")

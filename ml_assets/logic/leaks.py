@@ -1,0 +1,281 @@
+"""Leaks: features that hold what was not known at their prediction time, and how they show.
+
+Building tables again stays out, see `resources.rebuild`; so does what was known when, see `ml_assets.logic.knowledge`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from ml_assets.contracts.errors import ContractError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ml_assets.contracts.artifacts import Task
+    from ml_assets.logic.knowledge import Event
+
+BINS: Final = 50
+# A column is suspect if alone it explains this share of the target's variance...
+MINIMUM_POWER: Final = 0.35
+# ... and this many times what the median of the other columns does: where all are strong, the question is easy.
+TIMES_THE_REST: Final = 3.0
+
+_ROWS: Final = "__rows"
+_OTHER: Final = "__other"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two builds of a table differ in a column, and the first row that shows it.
+
+    Attributes:
+        column: the column; None where a row stands in one build only.
+        rows: how many rows differ.
+        key: the first such row.
+        one: its value in the first build; for a row, whether it is there.
+        other: the same in the second.
+    """
+
+    column: str | None
+    rows: int
+    key: Mapping[str, object]
+    one: object
+    other: object
+
+
+def differences(
+    one: pl.DataFrame, other: pl.DataFrame, *, key: Sequence[str], columns: Sequence[str]
+) -> tuple[Difference, ...]:
+    """Compare two builds of a table exactly; missing equals missing, and NaN equals NaN.
+
+    Args:
+        one: the first build; which row is the first is decided by its order.
+        other: the second build.
+        key: what identifies a row in both.
+        columns: what is compared.
+
+    Returns:
+        At most one difference for each column, in their order; before them at most one for rows that only the first
+        build has and one for those that only the second has.
+
+    Raises:
+        ContractError: a column is missing in one, or of another type, or a key repeats.
+    """
+    _comparable(one, other, key=key, columns=columns)
+    paired = one.with_row_index(_ROWS).join(
+        other.select(*key, pl.lit(value=True).alias(_OTHER), *(pl.col(name).alias(_OTHER + name) for name in columns)),
+        on=list(key), how="left", nulls_equal=True, maintain_order="left",
+    )  # fmt: skip
+    both = paired.filter(pl.col(_OTHER))
+    found = []
+    for here, there, frame in (
+        (True, False, paired.filter(pl.col(_OTHER).is_null())),
+        (False, True, other.join(one, on=list(key), how="anti", nulls_equal=True, maintain_order="left")),
+    ):
+        if frame.height:
+            found.append(Difference(None, frame.height, frame.select(key).row(0, named=True), here, there))
+    differs = {name: pl.col(name).ne_missing(pl.col(_OTHER + name)) for name in columns}
+    counts = both.select(expression.sum().alias(name) for name, expression in differs.items()).to_dicts()
+    for name, count in counts[0].items() if counts else ():
+        if count:
+            first = both.filter(differs[name]).row(0, named=True)
+            row = {part: first[part] for part in key}
+            found.append(Difference(name, int(count), row, first[name], first[_OTHER + name]))
+    return tuple(found)
+
+
+def _comparable(one: pl.DataFrame, other: pl.DataFrame, *, key: Sequence[str], columns: Sequence[str]) -> None:
+    wrong = [
+        f"column '{name}' is {one.schema.get(name, 'missing')} in one build and {other.schema.get(name, 'missing')} "
+        "in the other"
+        for name in dict.fromkeys([*key, *columns])
+        if name not in one.schema or one.schema[name] != other.schema.get(name)
+    ]
+    if not wrong:
+        wrong = [
+            f"the key ({', '.join(key)}) repeats in a build"
+            for frame in (one, other)
+            if frame.select(pl.struct(key).is_duplicated().any()).item()
+        ]
+    if wrong:
+        raise ContractError(f"two builds cannot be compared: {'; '.join(wrong)}. Materialize the table again.")
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A column that holds what was not known, one row that shows it, and what gave it away.
+
+    Attributes:
+        column: the column; None where the row itself is the leak.
+        at: the row's prediction time.
+        key: the row.
+        built: its value in the features; for a row, whether it is there.
+        known: its value built from what was known at `at` alone; for a row likewise.
+        rows: how many rows differ in all samples.
+        samples: in how many samples they do.
+        cause: the latest thing without which the features' value does not come about.
+        unexplained: why there is no cause.
+    """
+
+    column: str | None
+    at: datetime
+    key: Mapping[str, object]
+    built: object
+    known: object
+    rows: int
+    samples: int
+    cause: Event | None = None
+    unexplained: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The leak as a person reads it."""
+        row = ", ".join(f"{name}={value}" for name, value in self.key.items())
+        if self.column is not None:
+            what = f"column '{self.column}': row {row} holds {self.built}, but by {self.at} it was {self.known}"
+        elif self.built:
+            what = f"row {row} was asked at {self.at}, but nothing was known of it then"
+        else:
+            what = f"row {row} could be asked at {self.at}, but what became known later removed it"
+        why = f"the cause is {self.cause.sentence}" if self.cause else self.unexplained
+        return f"{what} (rows that differ: {self.rows}, samples: {self.samples}); {why}."
+
+
+@dataclass(frozen=True)
+class LonePredictor:
+    """A column that predicts the target alone, far better than the others.
+
+    Attributes:
+        power: the share of the target's variance that it explains on rows it has not seen.
+        rest: the median of the other columns' shares.
+    """
+
+    column: str
+    power: float
+    rest: float
+
+    @property
+    def sentence(self) -> str:
+        """The suspicion as a person reads it."""
+        return (
+            f"column '{self.column}' alone explains {self.power:.1%} of the target's variance; the median of the "
+            f"others is {self.rest:.1%}. Make sure that it is known at the prediction time and no copy of the label."
+        )
+
+
+def lone_predictors(rows: pl.DataFrame, features: Sequence[str], target: str, task: Task) -> tuple[LonePredictor, ...]:
+    """Return the features that predict the target alone, far better than the rest; a copy of the label does.
+
+    The target's mean in each group of a feature's values (numbers in up to 50 quantiles, missing ones by themselves) is
+    learnt on the first half of the rows and held against the second.
+
+    Args:
+        rows: rows with features and target, in the order of time; those without a target are left out.
+        features: the columns to look at.
+        target: the column that is predicted.
+        task: what kind of target it is; of several classes each is a target of its own.
+    """
+    labelled = rows.filter(pl.col(target).is_not_null())
+    outcomes = _outcomes(labelled[target], task)
+    half = labelled.height // 2
+    spread = float(sum(outcome[half:].to_numpy().var() for outcome in outcomes)) if half else 0.0
+    if not spread:
+        return ()
+    powers = {name: _power(labelled[name], outcomes, half, spread) for name in features}
+    found = []
+    for name, power in powers.items():
+        others = [other for known, other in powers.items() if known != name]
+        rest = median(others) if others else 0.0
+        if power >= MINIMUM_POWER and power >= TIMES_THE_REST * rest:
+            found.append(LonePredictor(name, power, rest))
+    return tuple(sorted(found, key=lambda suspect: -suspect.power))
+
+
+def _outcomes(target: pl.Series, task: Task) -> list[pl.Series]:
+    if task == "multiclass":
+        return [(target == value).cast(pl.Float64) for value in target.unique().sort()]
+    values = target.cast(pl.Float64)
+    if task == "binary":
+        return [values]
+    # A few extreme values would be most of the variance.
+    return [values.clip(values.quantile(0.01), values.quantile(0.99))]
+
+
+def _power(feature: pl.Series, outcomes: Sequence[pl.Series], half: int, spread: float) -> float:
+    groups = _grouped(feature, half)
+    frame = pl.DataFrame({"group": groups, **{str(n): outcome for n, outcome in enumerate(outcomes)}})
+    learnt, held = frame[:half], frame[half:]
+    means = learnt.group_by("group").agg(pl.exclude("group").mean().name.prefix("mean "))
+    guessed = held.join(means, on="group", how="left", nulls_equal=True)
+    lost = guessed.select(
+        ((pl.col(str(n)) - pl.col(f"mean {n}").fill_null(learnt[str(n)].mean())) ** 2).mean().alias(str(n))
+        for n in range(len(outcomes))
+    )
+    return max(0.0, 1.0 - float(sum(lost.row(0))) / spread)
+
+
+def _grouped(feature: pl.Series, half: int) -> pl.Series:
+    """Return the group of each value: itself, or for numbers of many values their quantile in the first half."""
+    if not feature.dtype.is_numeric():
+        return feature
+    values = feature.cast(pl.Float64).fill_nan(None)
+    if values.n_unique() <= BINS:
+        return values
+    seen = values[:half].drop_nulls()
+    edges = pl.Series([seen.quantile(n / BINS, "nearest") for n in range(1, BINS)], dtype=pl.Float64).drop_nulls()
+    if edges.is_empty():
+        return values
+    place = edges.unique().sort().search_sorted(values, side="left")
+    return pl.select(pl.when(values.is_not_null()).then(place)).to_series()
+
+
+@dataclass(frozen=True)
+class Change:
+    """A column of rows that were published before and have another value now.
+
+    Attributes:
+        column: the column; None where the row is gone.
+        row: the first such row's key.
+        rows: how many there are.
+    """
+
+    column: str | None
+    row: Mapping[str, object]
+    before: object
+    now: object
+    rows: int
+
+    @property
+    def sentence(self) -> str:
+        """The change as a person reads it."""
+        key = ", ".join(f"{name}={value}" for name, value in self.row.items())
+        more = f" ({self.rows} rows changed)" if self.rows > 1 else ""
+        if self.column is None:
+            return f"row {key} was published before and is gone now{more}."
+        return (
+            f"column '{self.column}' of row {key} was {self.before} when it was published and is {self.now} now{more}."
+        )
+
+
+def changed_after_known(now: pl.DataFrame, before: pl.DataFrame, key: Sequence[str]) -> tuple[Change, ...]:
+    """Return which columns have other values now than when the rows were published; new rows are no change.
+
+    What was known at a row's prediction time does not change, so neither may its features while their code stays.
+
+    Args:
+        now: the rows of some days about to be published.
+        before: the rows of the same days as they stand; columns that only one of both has are left out.
+        key: what identifies a row.
+    """
+    columns = [name for name in before.columns if now.schema.get(name) == before.schema[name] and name not in key]
+    return tuple(
+        Change(found.column, found.key, found.one, found.other, found.rows)
+        for found in differences(before, now, key=key, columns=columns)
+        if found.column is not None or found.one
+    )

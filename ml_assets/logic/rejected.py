@@ -1,0 +1,42 @@
+"""Rows that were refused, each beside the rules that it breaks, for a person who looks for the reason.
+
+Whether rows are refused stays out, see `ml_assets.contracts.checking`; so does where they are kept.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ml_assets.contracts.checking import BROKEN_RULES, broken_row_rules
+
+if TYPE_CHECKING:
+    from ml_assets.contracts.checking import Others, Report
+
+
+def rejected_rows(rows: pl.DataFrame, report: Report, *, others: Others | None = None) -> pl.DataFrame:
+    """Return the rows with a column `broken_rules`: the blocking rules that each of them breaks, by name.
+
+    A rule about the columns or the day as a whole is broken by every row; uniqueness by every row that shares its
+    values with another.
+
+    Args:
+        rows: what the report is about, or some of its days.
+        report: what holding them against their contract found.
+        others: the tables that relationships point to.
+    """
+    contract = report.contract
+    sound = [column.name for column in contract.columns if rows.schema.get(column.name) == column.dtype]
+    marks = [broken_row_rules(contract.only(sound), others=others)]
+    for finding in report.blocking:
+        rule = finding.rule
+        if rule.kind in {"columns", "expectation"}:
+            marks.append(pl.concat_list(pl.lit(rule.name)))
+        elif rule.kind == "unique":
+            columns = list(rule.columns)
+            shared = pl.len().over(columns) > 1
+            if len(columns) == 1:
+                shared &= pl.col(columns[0]).is_not_null()
+            marks.append(pl.concat_list(pl.when(shared).then(pl.lit(rule.name))).list.drop_nulls())
+    return rows.with_columns(pl.concat_list(marks).alias(BROKEN_RULES))

@@ -1,0 +1,113 @@
+"""What dbt's tests say of a table, told in the rules of its contract.
+
+Running dbt stays out; so does what happens to a table that is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ml_assets.contracts.checking import Finding, Report
+from ml_assets.contracts.table import Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from ml_assets.contracts.table import TableContract
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one of dbt's tests ended.
+
+    Attributes:
+        test: the test's name.
+        rule: the rule of the contract that it stands for; None where dbt alone enforces it.
+        is_blocking: whether its failure blocks.
+        failures: how many rows or values failed; 0 where it passed, and where the test itself could not run.
+        message: what dbt said.
+    """
+
+    test: str
+    rule: str | None
+    passed: bool
+    is_blocking: bool
+    failures: int = 0
+    message: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What failed, as far as dbt says it."""
+        found = f"found {self.failures} rows" if self.failures else "could not run"
+        return (
+            f"dbt's test '{self.test}' {found}: {self.message}"
+            if self.message
+            else f"dbt's test '{self.test}' {found}."
+        )
+
+
+def report_of_tests(
+    contract: TableContract,
+    outcomes: Sequence[Outcome],
+    *,
+    rows: int,
+    tested: Collection[str],
+    found: Report | None = None,
+    aside: Mapping[str, Finding] | None = None,
+) -> Report:
+    """Return what dbt's tests of a built table found: of the contract's rules, then of the tests that dbt alone knows.
+
+    Args:
+        contract: the table's contract.
+        outcomes: the tests that ran.
+        rows: how many rows the table has.
+        tested: the rules that have a test; one that did not run says nothing. Rules without are constraints: they
+            held, or there would be no table.
+        found: what holding the rows themselves against the contract found; wanted where a test failed.
+        aside: what rows that were set aside say, by rule.
+    """
+    by_rule: dict[str | None, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_rule.setdefault(outcome.rule, []).append(outcome)
+    seen = {finding.rule.name: finding for finding in found.broken} if found else {}
+    findings = []
+    for rule in contract.rules:
+        ours = by_rule.get(rule.name, [])
+        failed = [outcome for outcome in ours if not outcome.passed]
+        if failed:
+            told = Finding(rule, rows, failed[0].failures, detail=failed[0].sentence)
+            findings.append(seen.get(rule.name, told))
+        elif rule.name in (aside or {}):
+            findings.append((aside or {})[rule.name])
+        elif ours or rule.name not in tested:
+            findings.append(Finding(rule, rows, 0))
+    return Report(contract, (*findings, *(_own(outcome, rows) for outcome in by_rule.get(None, []))))
+
+
+def _own(outcome: Outcome, rows: int) -> Finding:
+    """Return the finding of a test that dbt alone knows; which rows failed it cannot be told."""
+    rule = Rule(outcome.test, "columns", is_blocking=outcome.is_blocking)
+    return Finding(rule, rows, outcome.failures, detail="" if outcome.passed else outcome.sentence)
+
+
+def report_of_failure(contract: TableContract, message: str) -> Report:
+    """Return which rules dbt names in its message about a table that it could not build; often none."""
+    return Report(contract, tuple(Finding(rule, 0, 0, detail=message) for rule in _named(contract, message)))
+
+
+def _named(contract: TableContract, message: str) -> Iterator[Rule]:
+    text = message.lower()
+    for rule in contract.rules:
+        match rule.kind:
+            case "columns":
+                is_named = "enforced contract that failed" in text
+            case "not_null":
+                is_named = "not null constraint failed" in text and f"__built.{rule.columns[0].lower()}" in text
+            case "unique":
+                is_key = "violates unique constraint" in text or "violates primary key constraint" in text
+                is_named = is_key and all(f"{name.lower()}: " in text for name in rule.columns)
+            case _:
+                is_named = False
+        if is_named:
+            yield rule

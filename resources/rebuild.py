@@ -1,0 +1,224 @@
+"""Rebuilds: one table of the dbt project, built again and again in a scratch folder, each time from other source rows.
+
+Which rows those are, and what the results are compared with, stays out. Nothing here reads or writes the lake.
+"""
+
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import polars as pl
+
+from resources.errors import WarehouseError
+from resources.warehouse import Node, is_by_day, look_back_days
+
+Span = tuple[date, date]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a table is made of: the models to build and the sources they read, by dbt's unique id.
+
+    Each has the days that are needed of it; None where it is kept whole.
+    """
+
+    table: str
+    models: Mapping[str, Span | None]
+    sources: Mapping[str, Span | None]
+
+
+def reach_of(manifest: Mapping[str, Any], table: str, first: date, last: date) -> Reach:
+    """Return what building a table for some days needs, each model only for the days that its readers look back to.
+
+    Args:
+        manifest: dbt's manifest.
+        table: the model's name; it is kept by day.
+        first: the first day to build.
+        last: the last one.
+
+    Raises:
+        WarehouseError: dbt knows no such model, or a whole table reads one that is kept by day.
+    """
+    nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
+    found = [uid for uid, node in nodes.items() if node["resource_type"] == "model" and node["name"] == table]
+    if not found:
+        raise WarehouseError(f"dbt knows no model '{table}'. Prepare its manifest with: ml-assets parse.")
+    spans: dict[str, Span | None] = {found[0]: (first, last)}
+    for uid in reversed(_ancestors(nodes, found[0])):
+        span = spans[uid]
+        for parent in _parents(nodes, uid):
+            if not is_by_day(nodes[parent]):
+                spans[parent] = None
+                continue
+            if span is None:
+                raise WarehouseError(
+                    f"{nodes[uid]['name']} is a whole table, but reads {nodes[parent]['name']}, which is kept by day."
+                )
+            begin = span[0] - timedelta(days=look_back_days(nodes[uid], nodes[parent]))
+            known = spans.get(parent) or (begin, span[1])
+            spans[parent] = (min(begin, known[0]), max(span[1], known[1]))
+    return Reach(
+        found[0],
+        {uid: span for uid, span in spans.items() if nodes[uid]["resource_type"] == "model"},
+        {uid: span for uid, span in spans.items() if nodes[uid]["resource_type"] == "source"},
+    )
+
+
+def _parents(nodes: Mapping[str, Node], uid: str) -> list[str]:
+    return [parent for parent in nodes[uid].get("depends_on", {}).get("nodes", ()) if parent in nodes]
+
+
+def _ancestors(nodes: Mapping[str, Node], uid: str) -> list[str]:
+    """Return a model and what it depends on, every one after those it reads."""
+    ordered: dict[str, None] = {}
+
+    def visit(one: str) -> None:
+        for parent in _parents(nodes, one):
+            if parent not in ordered:
+                visit(parent)
+        ordered[one] = None
+
+    visit(uid)
+    return [*ordered]
+
+
+class Rebuilds:
+    """A few dbt processes, each started when it is first needed; any thread may ask for a rebuild."""
+
+    def __init__(
+        self, project_dir: Path, manifest: Mapping[str, Any], folder: Path, *, workers: int = 2, target: str = ""
+    ) -> None:
+        """Prepare to rebuild.
+
+        Args:
+            project_dir: the dbt project.
+            manifest: its manifest.
+            folder: an empty folder for scratch files.
+            workers: how many rebuilds run at once.
+            target: the profile's target; its default if empty.
+        """
+        self.nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
+        self.folder = folder
+        self._open = ExitStack()
+        self._free: queue.LifoQueue[_Worker] = queue.LifoQueue()
+        for number in reversed(range(workers)):  # the last in is the first out: one worker suffices for single jobs
+            self._free.put(_Worker(project_dir, folder / f"worker-{number}", target))
+
+    def __enter__(self) -> Self:
+        """Start nothing yet."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the processes that were started."""
+        while not self._free.empty():
+            self._free.get().close()
+
+    def build(self, reach: Reach, sources: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        """Return the table, built from these rows.
+
+        Args:
+            reach: what the table is made of.
+            sources: the rows of each source, by unique id, with the columns of its contract.
+
+        Raises:
+            WarehouseError: dbt cannot build it.
+        """
+        scratch = self.folder / uuid.uuid4().hex
+        (scratch / "out").mkdir(parents=True)
+        try:
+            bindings = scratch / "bindings.json"
+            bindings.write_text(json.dumps(self._bindings(reach, sources, scratch)), encoding="utf-8")
+            table, names = self.nodes[reach.table]["name"], [self.nodes[uid]["name"] for uid in reach.models]
+            with self._worker() as worker:
+                error = worker.ask({"bindings": str(bindings), "target": str(scratch / "target"), "models": names})
+            if error:
+                raise WarehouseError(f"{table} cannot be rebuilt in a scratch folder; dbt says:\n{error}")
+            return pl.read_parquet(scratch / "out" / f"{table}.parquet", glob=False)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _bindings(self, reach: Reach, sources: Mapping[str, pl.DataFrame], scratch: Path) -> dict[str, Any]:
+        bound = {}
+        for uid in reach.sources:
+            name = f"{self.nodes[uid]['source_name']}.{self.nodes[uid]['name']}"
+            path = scratch / f"{name}.parquet"
+            sources[uid].write_parquet(path, compression="lz4")
+            bound[name] = {"": str(path)}
+        days = {self.nodes[uid]["name"]: [str(day) for day in span] for uid, span in reach.models.items() if span}
+        first, last = days[self.nodes[reach.table]["name"]]
+        return {
+            "first_day": first, "last_day": last, "days": days, "scratch": str(scratch / "out"), "sources": bound,
+            "models": {}, "one_file": True, "filesystem": {"protocol": "file", "options": {}},
+        }  # fmt: skip
+
+    @contextmanager
+    def _worker(self) -> Iterator["_Worker"]:
+        worker = self._free.get()
+        try:
+            yield worker
+        finally:
+            self._free.put(worker)
+
+
+class _Worker:
+    """One `resources.dbt_worker`."""
+
+    def __init__(self, project_dir: Path, folder: Path, target: str) -> None:
+        self.project_dir = project_dir
+        self.folder = folder
+        self.target = target
+        self.log = folder / "log.txt"
+        self._process: subprocess.Popen[str] | None = None
+
+    def ask(self, job: Mapping[str, Any]) -> str | None:
+        """Do one job; return what went wrong.
+
+        Raises:
+            WarehouseError: the process ended.
+        """
+        process = self._process = self._process or self._start()
+        if process.stdin is None or process.stdout is None:
+            raise ValueError("a worker is started with pipes.")
+        try:
+            process.stdin.write(json.dumps(job) + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            code = process.wait()
+            said = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-20:]
+            raise WarehouseError(
+                f"the dbt process for rebuilds ended with exit code {code}; it said:\n" + "\n".join(said)
+            )
+        error: str | None = json.loads(answer)["error"]
+        return error
+
+    def _start(self) -> "subprocess.Popen[str]":
+        self.folder.mkdir(parents=True)
+        with self.log.open("w", encoding="utf-8") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "resources.dbt_worker", str(self.project_dir), str(self.folder), self.target],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=self.project_dir,
+                env={**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}, encoding="utf-8",
+            )  # fmt: skip
+
+    def close(self) -> None:
+        """End the process, if it was started."""
+        if self._process is None:
+            return
+        with self._process as process:
+            process.kill()  # it keeps nothing that matters: what it built is read, or belongs to a run that failed

@@ -1,0 +1,103 @@
+"""What `ml-assets leaktest` prints and how it ends; what the test finds is in tests/test_leaks.py."""
+
+import json
+from collections.abc import Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ml_assets.cli.main import main
+from ml_assets.logic.leaks import Leak
+from ml_assets.stages.leaktest import LeakReport, Sample
+
+AT = datetime(2013, 1, 5, 12)  # noqa: DTZ001 - every time of these tables is naive UTC
+SAMPLE = Sample(AT.date(), AT, pl.DataFrame({"flight_id": ["a", "b"]}))
+LEAK = Leak("dest", AT, {"flight_id": "a"}, built="LAX", known=None, rows=1, samples=1, unexplained="nobody knows")
+
+
+@pytest.fixture(autouse=True)
+def environment(manifest: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Give the command a home and a lake of its own, and take back what it sets for its process."""
+    assert manifest
+    for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
+    return iter([None])
+
+
+def finding(monkeypatch: pytest.MonkeyPatch, *leaks: Leak) -> dict[str, Any]:
+    """Let the test find leaks, and return what it is asked for."""
+    asked: dict[str, Any] = {}
+
+    def leak_test(*_: object, **given: Any) -> LeakReport:
+        given["say"]("sample 1 of 1")
+        asked.update(given)
+        return LeakReport("flight_delay", (SAMPLE,), leaks)
+
+    monkeypatch.setattr("ml_assets.stages.leaktest.leak_test", leak_test)
+    return asked
+
+
+def test_no_leak_ends_with_0_and_says_what_was_compared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = finding(monkeypatch)
+
+    assert 0 == main(["leaktest", "flight_delay", "--samples", "3", "--seed", "7", "--from", "2013-01-02"])
+
+    said = capsys.readouterr()
+    assert "flight_delay: no leak in 2 rows of 1 prediction times\n" == said.out
+    assert said.err.endswith(" s  sample 1 of 1\n")
+    assert (3, 7, (date(2013, 1, 2), date.max)) == (asked["samples"], asked["seed"], asked["days"])
+
+
+def test_a_leak_ends_with_1_and_is_told_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finding(monkeypatch, LEAK)
+
+    assert 1 == main(["leaktest", "flight_delay"])
+
+    assert f"- {LEAK.sentence}\n" in capsys.readouterr().out
+
+
+def test_json_has_samples_and_leaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    finding(monkeypatch, LEAK)
+
+    assert 1 == main(["leaktest", "flight_delay", "--json"])
+
+    found = json.loads(capsys.readouterr().out)
+    assert [{"day": "2013-01-05", "at": "2013-01-05 12:00:00", "rows": 2}] == found["samples"]
+    (leak,) = found["leaks"]
+    assert ("dest", {"flight_id": "a"}, "LAX", None) == (leak["column"], leak["key"], leak["built"], leak["known"])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--from", "yesterday"], "--from is 'yesterday'; expected a day such as 2013-12-31"),
+        (["--from", "2013-01-05", "--to", "2013-01-04"], "--to 2013-01-04 lies before --from 2013-01-05; swap them"),
+        ([], "there are no features of 'flight_delay' to test; materialize them first: ml-assets run flight_delay"),
+    ],
+)
+def test_what_cannot_be_tested_ends_with_2_and_the_reason(
+    given: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 2 == main(["leaktest", "flight_delay", *given])
+
+    said = capsys.readouterr()
+    assert "" == said.out
+    assert f"ml-assets: {message}" in said.err
+
+
+@pytest.mark.parametrize("count", ["0", "many"])
+def test_a_number_of_samples_that_is_none_is_wrong_usage(count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["leaktest", "flight_delay", "--samples", count])
+
+    assert 2 == ended.value.code
+    assert "--samples" in capsys.readouterr().err

@@ -1,0 +1,173 @@
+import json
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from ml_assets import definitions
+from ml_assets.cli.flow import Span
+from ml_assets.cli.main import main
+from resources.lake import Lake, LakeResource
+from resources.quarantine import release, releases, set_aside
+from tests.builders import flights_declared, project, put
+from tests.stages.test_bad_input import source
+
+DAY = "2024-01-02"
+DECLARED = """
+type: ml_assets.component.RawTables
+attributes:
+  days: {first: 2024-01-01}
+  tables:
+    orders: {file: orders.csv, by: {column: day}, quarantine: 0.5}
+    shops: {file: shops.csv}
+"""
+
+
+def rows(*orders: tuple[int, list[str]]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "day": [date(2024, 1, 2)] * len(orders),
+            "n": [n for n, _ in orders],
+            "broken_rules": [rules for _, rules in orders],
+        },
+        schema={"day": pl.Date, "n": pl.Int64, "broken_rules": pl.List(pl.String)},
+    )
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "500")
+    monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
+    return Lake(str(tmp_path / "lake"))
+
+
+@pytest.fixture
+def declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Declare that raw orders may set half of a day's rows aside, and raw shops none."""
+    (tmp_path / "defs.yaml").write_text(DECLARED)
+    monkeypatch.setattr(definitions, "DEFS", tmp_path)
+    return tmp_path
+
+
+def with_orders(lake: Lake) -> None:
+    """Put a day of three orders into the lake, one of them set aside."""
+    put(lake, rows((1, []), (2, [])).drop("broken_rules"), asset="raw/orders", partition=DAY)
+    put(lake, rows((-3, ["n is at least 0"])), asset="raw/orders__quarantine", partition=DAY)
+    put(lake, rows(), asset="raw/orders__quarantine", partition="2024-01-03")
+
+
+def test_quarantines_are_listed_with_day_rows_share_and_rules(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    with_orders(lake)
+
+    assert 0 == main(["quarantine"])
+    assert ["raw/orders", DAY, "quarantined", "1", "rows", "33.33%", "n", "is", "at", "least", "0", "(1)"] == (
+        capsys.readouterr().out.split()
+    )
+
+    assert 0 == main(["quarantine", "--json"])
+    [entry] = json.loads(capsys.readouterr().out)
+    assert ("raw/orders", DAY, 1, {"n is at least 0": 1}, False) == tuple(
+        entry[name] for name in ("table", "day", "rows", "rules", "is_released")
+    )
+
+
+def test_a_refused_day_is_listed_until_it_is_published(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    put(lake, rows((-1, ["n is at least 0"]), (2, [])), asset="raw/shops__rejected", partition=DAY)
+
+    assert 0 == main(["quarantine", "raw/shops"])
+    assert "rejected          1 rows   50.00%" in capsys.readouterr().out
+
+    put(lake, rows((2, [])).drop("broken_rules"), asset="raw/shops", partition=DAY)
+    assert 1 == main(["quarantine", "raw/shops"])
+    assert "nothing of raw/shops is set aside or refused\n" == capsys.readouterr().out
+
+
+def test_the_rows_of_a_day_are_shown_with_their_rules(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    with_orders(lake)
+
+    assert 0 == main(["quarantine", "raw/orders", DAY])
+
+    shown = capsys.readouterr().out
+    assert "\n    n is at least 0\n" in shown
+    assert "      n                              -3\n" in shown
+
+
+def test_a_release_keeps_the_rows_with_the_reason_and_is_made_once(
+    lake: Lake, declared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert declared
+    with_orders(lake)
+
+    assert 0 == main(["quarantine", "raw/orders", DAY, "--release", "--why", "they were returns"])
+    assert f"raw/orders {DAY}: 1 rows pass from the next run on\n" == capsys.readouterr().out
+    [ref] = releases(lake, "raw/orders")[DAY]
+    assert [(-3,)] == lake.get(ref, pl.DataFrame).select("n").rows()
+    assert "they were returns" == lake.manifest(ref).parameters["why"]
+    assert lake.manifest(ref).parameters["by"]
+
+    assert 0 == main(["quarantine", "raw/orders"])
+    assert capsys.readouterr().out.rstrip().endswith("; released")
+    assert 1 == main(["quarantine", "raw/orders", DAY, "--release", "--why", "again"])
+    assert "these rows were released before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["raw/order"], "nothing of 'raw/order' was ever set aside in"),
+        (["raw/orders", "tomorrow"], "DAY is 'tomorrow'; expected a day such as 2013-12-31"),
+        (["--release", "--why", "so"], "say of which TABLE (and DAY), and --why"),
+        (["raw/orders", "--release"], "say of which TABLE (and DAY), and --why"),
+        (["raw/orders", "--why", "so"], "--why is the reason of a release; add --release"),
+        (["raw/shops", "--release", "--why", "so"], "declare the share of its rows that may be set aside"),
+    ],
+)
+def test_what_makes_no_sense_ends_with_2_and_a_mend(
+    lake: Lake, declared: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert declared
+    with_orders(lake)
+
+    assert 2 == main(["quarantine", *arguments])
+    assert message in capsys.readouterr().err
+
+
+def test_an_empty_lake_has_nothing_set_aside(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lake.url
+    assert 1 == main(["quarantine"])
+    assert "nothing is set aside or refused\n" == capsys.readouterr().out
+
+
+def test_the_next_run_lands_the_day_whose_rows_were_released_and_no_other(
+    lake: Lake, tmp_path: Path, manifest: Mapping[str, Any]
+) -> None:
+    days = ["2013-01-01", "2013-01-02"]
+    file = tmp_path / "weather.csv"
+    weather = source("weather.csv").filter(pl.col("month") == "1", pl.col("day").is_in(["1", "2"]))
+    is_first_of_the_second = (pl.col("day") == "2") & pl.col("day").is_first_distinct()
+    weather.with_columns(origin=pl.when(is_first_of_the_second).then(pl.lit("XXX")).otherwise("origin")).write_csv(file)
+    declared = flights_declared(raw={"weather": {"file": str(file), "quarantine": 0.5}})
+    key = dg.AssetKey(["raw", "weather"])
+
+    with project(LakeResource(url=lake.url), declared, manifest=manifest) as whole:
+
+        def landed() -> list[str]:
+            said: list[str] = []
+            span = Span.of(whole.model, as_of=days[1], first=days[0], last=days[1])
+            assert whole.flow._group("raw", {key: days}, span, said.append), whole.said.getvalue()
+            return said
+
+        assert ["raw: weather over 2013-01-01 to 2013-01-02"] == landed()
+        assert ["raw: up to date"] == landed()
+        [aside] = set_aside(lake)
+        assert ("raw/weather", days[1]) == (aside.table, aside.partition)
+        release(lake, aside, why="it is a new airport", by="sam")
+
+        assert ["raw: weather for 2013-01-02"] == landed()
+        assert ["raw: up to date"] == landed()
+        assert [] == [*set_aside(lake)]

@@ -1,0 +1,201 @@
+"""Each artifact that dbt does not know keeps its contract, and a planted break of it is told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+
+from ml_assets.contracts import frames
+from ml_assets.contracts.errors import ContractError
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
+
+DAY = date(2024, 1, 2)
+AT = datetime(2024, 1, 2, 9)  # noqa: DTZ001 - times are UTC without a zone
+CLASSES = ("a", "b")
+
+
+def labels() -> pl.DataFrame:
+    return pl.DataFrame(
+        {"day": [DAY] * 2, "id": [1, 2], "event_day": [DAY] * 2, "known_at": [AT] * 2, "is_late": [True, None]},
+        schema_overrides={"known_at": pl.Datetime("us")},
+    )
+
+
+def predictions(**scores: list[object]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "prediction_id": ["m/1", "m/2"], "id": [1, 2], "day": [DAY] * 2, "asked_at": [AT] * 2,
+            **(scores or {"score": [0.25, 1.0]}), "model_version": ["m"] * 2, "features_version": ["f"] * 2,
+            "features": [{"x": 1.0}] * 2,
+        },
+        schema_overrides={"asked_at": pl.Datetime("us")},
+    )  # fmt: skip
+
+
+def of_classes() -> pl.DataFrame:
+    return predictions(score=[0.75, 0.5], predicted=["a", "b"], score_a=[0.75, 0.5], score_b=[0.25, 0.5])
+
+
+def drift() -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "feature": ["score", "x"], "kind": ["score", "numeric"], "rows": [9, 9], "psi": [0.0, 0.5],
+            "ks": [0.0, 1.0], "wasserstein": [0.0, None], "null_share": [0.0, 0.5],
+            "null_share_reference": [0.0, 0.5], "new_category_share": [None, 0.0], "weight": [None, 1.0],
+            "weighted_psi": [None, 0.5], "is_over": [False, True], "reason": ["", "PSI"],
+        }
+    )  # fmt: skip
+
+
+def performance() -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "metric": ["roc_auc", "brier"], "value": [0.75, None], "low": [0.5, None], "high": [1.0, None],
+            "expected": [0.75, 0.25], "expected_labelled": [0.75, 0.25], "rows": [9, 9], "reason": ["", "one class"],
+        }
+    )  # fmt: skip
+
+
+def importances() -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "feature": ["x", "noise"], "gain": [9.0, 1.0], "gain_share": [0.9, 0.1], "permutation": [0.5, -0.1],
+            "permutation_std": [0.1, 0.1], "shap": [1.0, 0.0], "shap_share": [1.0, 0.0], "stability": [1.0, 0.0],
+            "beats_noise": [True, False], "kept": [True, False], "reason": ["beats", "noise"], "rank": [1, 2],
+        }
+    )  # fmt: skip
+
+
+def trials() -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "trial": [0, 1], "state": ["complete", "pruned"], "value": [0.7, None], "rounds": [9, 3],
+            "seconds": [0.1, None], "is_best": [True, False], "curve_steps": [[1], [1]], "curve": [[0.5], [0.4]],
+            "learning_rate": [0.1, 0.2],
+        }
+    )  # fmt: skip
+
+
+def schema_of(what: str) -> pa.DataFrameSchema:
+    kept = {"key": ["id"], "prediction_time": "asked_at"}
+    return {
+        "labels": lambda: frames.labels(key=["id"], known_time="known_at", target="is_late", task="binary"),
+        "predictions": lambda: frames.predictions(**kept, task="binary"),
+        "values": lambda: frames.predictions(**kept, task="regression"),
+        "classes": lambda: frames.predictions(**kept, task="multiclass", classes=CLASSES),
+        "drift": frames.drift_table,
+        "performance": frames.performance_table,
+        "importances": frames.importances_table,
+        "trials": lambda: frames.trials(["learning_rate"]),
+    }[what]()
+
+
+SOUND = {
+    "labels": labels,
+    "predictions": predictions,
+    "values": lambda: predictions(score=[-3.0, 1e9]),
+    "classes": of_classes,
+    "drift": drift,
+    "performance": performance,
+    "importances": importances,
+    "trials": trials,
+}
+
+
+@pytest.mark.parametrize("what", SOUND)
+def test_a_sound_frame_keeps_its_contract_as_does_an_empty_one_and_several_days(what: str) -> None:
+    sound = SOUND[what]()
+    parts = [sound, sound] if what in {"drift", "performance"} else [sound, sound.clear()]
+
+    frames.check_frames([sound], schema_of(what))
+    frames.check_frames(parts, schema_of(what))
+
+
+@pytest.mark.parametrize("what", SOUND)
+def test_a_missing_a_strange_and_a_mistyped_column_are_told_together(what: str) -> None:
+    sound = SOUND[what]()
+    first, last = sound.columns[0], sound.columns[-1]
+    broken = sound.with_columns(pl.lit(1.5).alias(first), pl.lit(1).alias("stranger")).drop(last)
+
+    with pytest.raises(ContractError) as caught:
+        frames.check_frames([broken], schema_of(what))
+
+    said = str(caught.value)
+    assert f"- columns are missing: {last}." in said
+    assert "- columns are not expected: stranger." in said
+    assert f"- column '{first}' is Float64; expected " in said
+    assert said.endswith("Mend the stage that made them, or what it read; see ml_assets/contracts/frames.py.")
+
+
+BREAKS = [
+    ("labels", {"day": pl.lit(date(2024, 1, 3))}, "'day' is that of the known time: broken in 2 rows"),
+    ("labels", {"known_at": pl.lit(None, pl.Datetime("us"))}, "column 'known_at' is missing in 2 rows; expected none"),
+    ("labels", {"is_late": pl.lit(2)}, "'is_late' is 0 or 1: broken in 2 rows, for instance by 2"),
+    ("predictions", {"score": pl.lit(1.5)}, "'score' is between 0 and 1: broken in 2 rows, for instance by 1.5"),
+    ("drift", {"psi": pl.lit(float("nan"))}, "'psi' is at least 0: broken in 2 rows, for instance by NaN"),
+    ("predictions", {"score": pl.lit(None, pl.Float64)}, "column 'score' is missing in 2 rows"),
+    (
+        "predictions",
+        {"prediction_id": pl.lit("m/1")},
+        "'prediction_id' is that of one row of its day: broken in 2 rows",
+    ),
+    ("values", {"score": pl.lit(float("inf"))}, "'score' is a finite number: broken in 2 rows"),
+    ("classes", {"predicted": pl.lit("c")}, "'predicted' is a class of the model: broken in 2 rows"),
+    ("classes", {"score_b": pl.lit(0.9)}, "the scores of all classes sum to 1: broken in 2 rows"),
+    ("drift", {"psi": pl.lit(-0.5)}, "'psi' is at least 0: broken in 2 rows"),
+    ("drift", {"kind": pl.lit("text")}, "'kind' is one of numeric, categorical, score: broken in 2 rows"),
+    ("drift", {"null_share": pl.lit(1.5)}, "'null_share' is between 0 and 1: broken in 2 rows"),
+    ("drift", {"reason": pl.lit("")}, "'reason' says why a row is over: broken in 1 rows"),
+    ("performance", {"low": pl.lit(2.0)}, "'low' is not above 'high': broken in 1 rows"),
+    ("performance", {"reason": pl.lit("")}, "'reason' says why a metric has no value: broken in 1 rows"),
+    ("importances", {"rank": pl.lit(1)}, "'rank' counts from 1 in the order of rows: broken in 1 rows"),
+    ("importances", {"feature": pl.lit("x")}, "'feature' is that of one row: broken in 2 rows"),
+    ("importances", {"gain_share": pl.lit(9.0)}, "'gain_share' is between 0 and 1: broken in 2 rows"),
+    ("trials", {"is_best": pl.lit(value=False)}, "one trial is the best: broken in 2 rows"),
+    ("trials", {"value": pl.lit(0.5)}, "'value' is missing for pruned trials only: broken in 1 rows"),
+    ("trials", {"trial": pl.lit(0)}, "'trial' counts from 0 in the order of rows: broken in 1 rows"),
+]
+
+
+@pytest.mark.parametrize(("what", "change", "sentence"), BREAKS, ids=[sentence for _, _, sentence in BREAKS])
+def test_a_planted_break_is_told_by_its_rule_alone(what: str, change: dict[str, pl.Expr], sentence: str) -> None:
+    sound = SOUND[what]()
+    dtype = {name: pl.Int64 for name in change if name in {"rank", "trial"}}
+    broken = sound.with_columns(
+        **{name: value.cast(dtype.get(name, value_type(value))) for name, value in change.items()}
+    )
+
+    with pytest.raises(ContractError) as caught:
+        frames.check_frames([broken], schema_of(what))
+
+    told = [line for line in str(caught.value).splitlines() if line.startswith("- ")]
+    assert 1 == len(told)
+    assert told[0].startswith(f"- {sentence}")
+
+
+def value_type(value: pl.Expr) -> pl.DataType:
+    return pl.select(value).to_series().dtype
+
+
+def test_columns_in_another_order_are_told() -> None:
+    with pytest.raises(ContractError, match="columns are in another order, the first of them is id"):
+        frames.check_frames([predictions().select("id", pl.exclude("id"))], schema_of("predictions"))
+
+
+def test_days_of_different_columns_are_told() -> None:
+    with pytest.raises(ContractError, match="drift tables: the frames of one run differ in their columns"):
+        frames.check_frames([drift(), drift().drop("psi")], frames.drift_table())
+
+
+def test_importing_the_contracts_does_not_import_pandera() -> None:
+    code = "import sys; import ml_assets.contracts.frames; print('pandera' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "False" == done.stdout.strip()

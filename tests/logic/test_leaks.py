@@ -1,0 +1,188 @@
+import math
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml_assets.contracts.errors import ContractError
+from ml_assets.logic.knowledge import Event
+from ml_assets.logic.leaks import Leak, changed_after_known, differences, lone_predictors
+
+AT = datetime(2024, 1, 1, 12)  # noqa: DTZ001 - every time of these tables is naive UTC
+values = st.none() | st.floats(allow_nan=True)
+frames = st.dictionaries(st.integers(0, 9), st.tuples(values, st.none() | st.text(max_size=2)), max_size=8).map(
+    lambda rows: frame(*((key, *row) for key, row in rows.items()))
+)
+
+
+def frame(*rows: tuple[int, float | None, str | None]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema={"key": pl.Int64, "x": pl.Float64, "word": pl.String}, orient="row")
+
+
+def differing(one: pl.DataFrame, other: pl.DataFrame) -> list[tuple[str | None, int, object, object]]:
+    found = differences(one, other, key=["key"], columns=["x", "word"])
+    return [(difference.column, difference.rows, difference.one, difference.other) for difference in found]
+
+
+# ---------------------------------------------------------------- two builds
+
+
+def test_builds_differ_by_column_with_the_first_row_and_both_values() -> None:
+    one = frame((1, 0.1, "a"), (2, 0.2, "b"), (3, 0.3, "c"))
+    other = frame((3, 0.4, "c"), (2, None, "b"), (1, 0.1, "a"))
+
+    (found,) = differences(one, other, key=["key"], columns=["x", "word"])
+
+    assert ("x", 2, {"key": 2}, 0.2, None) == (found.column, found.rows, found.key, found.one, found.other)
+
+
+def test_missing_equals_missing_and_nan_equals_nan_but_not_each_other() -> None:
+    rows = frame((1, None, None), (2, math.nan, "b"))
+
+    assert [] == differing(rows, rows)
+    assert [("x", 1, None)] == [it[:3] for it in differing(rows, frame((1, math.nan, None), (2, math.nan, "b")))]
+
+
+def test_the_least_bit_of_a_number_is_a_difference() -> None:
+    assert [("x", 1, 0.3, 0.1 + 0.2)] == differing(frame((1, 0.3, "a")), frame((1, 0.1 + 0.2, "a")))
+
+
+def test_rows_of_one_build_only_are_differences() -> None:
+    one, other = frame((1, 0.1, "a"), (2, 0.2, "b")), frame((2, 0.2, "b"), (3, 0.3, "c"))
+
+    assert [(None, 1, True, False), (None, 1, False, True)] == differing(one, other)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (frame((1, 0.1, "a")).drop("x"), "column 'x' is Float64 in one build and missing in the other"),
+        (frame((1, 0.1, "a")).cast({"x": pl.Float32}), "column 'x' is Float64 in one build and Float32"),
+        (frame((1, 0.1, "a"), (1, 0.2, "a")), r"the key \(key\) repeats"),
+    ],
+)
+def test_builds_that_cannot_be_compared_are_refused(other: pl.DataFrame, message: str) -> None:
+    with pytest.raises(ContractError, match=message):
+        differing(frame((1, 0.1, "a")), other)
+
+
+@given(frames)
+def test_a_build_never_differs_from_itself_in_any_order(rows: pl.DataFrame) -> None:
+    assert [] == differing(rows, rows.reverse())
+
+
+@given(frames, frames)
+def test_two_builds_differ_both_ways_in_as_many_rows(one: pl.DataFrame, other: pl.DataFrame) -> None:
+    there, back = differing(one, other), differing(other, one)
+
+    assert sorted(str(it[:2]) for it in there) == sorted(str(it[:2]) for it in back)
+
+
+# ---------------------------------------------------------------- sentences
+
+
+def leak(column: str | None, *, built: object, known: object, cause: Event | None = None) -> Leak:
+    return Leak(column, AT, {"order": "o1"}, built, known, rows=3, samples=2, cause=cause, unexplained="nobody knows")
+
+
+def test_a_leak_names_column_row_both_values_and_the_cause() -> None:
+    cause = Event("raw/parcels", "2024-01-01", {"parcel": 7}, ("weight",), datetime(2024, 1, 1, 15))  # noqa: DTZ001
+
+    assert (
+        "column 'kg': row order=o1 holds 2.5, but by 2024-01-01 12:00:00 it was None (rows that differ: 3, samples: 2);"
+        " the cause is weight of row parcel=7 in raw/parcels of 2024-01-01, known at 2024-01-01 15:00:00."
+    ) == leak("kg", built=2.5, known=None, cause=cause).sentence
+
+
+def test_a_row_can_be_the_leak() -> None:
+    assert "row order=o1 was asked at 2024-01-01 12:00:00, but nothing was known of it then" in (
+        leak(None, built=True, known=False).sentence
+    )
+    assert "what became known later removed it" in leak(None, built=False, known=True).sentence
+    assert leak(None, built=True, known=False).sentence.endswith("; nobody knows.")
+
+
+# ---------------------------------------------------------------- predictors that stand alone
+
+
+def orders(count: int = 4000) -> pl.DataFrame:
+    """Return orders whose return depends a little on each honest feature."""
+    random = np.random.default_rng(3)
+    items, weight, shop = random.integers(0, 10, count), random.normal(5, 2, count), random.choice(["a", "b"], count)
+    late = items / 4 + weight / 2 + (shop == "a") + random.normal(0, 3, count)
+    return pl.DataFrame({"items": items, "weight": weight, "shop": shop, "late_hours": late}).with_columns(
+        is_late=pl.col("late_hours") > 5,
+        verdict=pl.when(pl.col("late_hours") > 6)
+        .then(pl.lit("bad"))
+        .when(pl.col("late_hours") > 3)
+        .then(pl.lit("fair"))
+        .otherwise(pl.lit("good")),
+    )
+
+
+HONEST = ("items", "weight", "shop")
+TARGETS = {"binary": "is_late", "regression": "late_hours", "multiclass": "verdict"}
+
+
+@pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
+def test_honest_features_are_not_suspected(task: str) -> None:
+    assert () == lone_predictors(orders(), HONEST, TARGETS[task], task)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
+def test_a_copy_of_the_label_is_suspected(task: str) -> None:
+    rows = orders().with_columns(copy=pl.col(TARGETS[task]))
+
+    (found,) = lone_predictors(rows, [*HONEST, "copy"], TARGETS[task], task)  # type: ignore[arg-type]
+
+    assert "copy" == found.column
+    assert found.power > 0.9
+    assert found.sentence.startswith("column 'copy' alone explains ")
+
+
+def test_a_copy_in_which_one_label_in_ten_is_wrong_is_suspected() -> None:
+    flipped = pl.Series(np.random.default_rng(4).random(4000) < 0.1)
+    rows = orders().with_columns(noisy=pl.col("is_late") ^ flipped)
+
+    assert ["noisy"] == [found.column for found in lone_predictors(rows, [*HONEST, "noisy"], "is_late", "binary")]
+
+
+def test_the_number_behind_the_label_is_suspected() -> None:
+    found = lone_predictors(orders(), [*HONEST, "late_hours"], "is_late", "binary")
+
+    assert ["late_hours"] == [suspect.column for suspect in found]
+
+
+def test_a_name_of_its_own_for_every_row_explains_nothing() -> None:
+    rows = orders().with_columns(name=pl.int_range(pl.len()).cast(pl.String))
+
+    assert () == lone_predictors(rows, [*HONEST, "name"], "is_late", "binary")
+
+
+@pytest.mark.parametrize("rows", [orders(0), orders(1), orders(4000).with_columns(is_late=pl.lit(value=True))])
+def test_where_there_is_nothing_to_explain_nobody_is_suspected(rows: pl.DataFrame) -> None:
+    assert () == lone_predictors(rows, [*HONEST], "is_late", "binary")
+
+
+# ---------------------------------------------------------------- changes after publishing
+
+
+def test_a_value_that_changed_after_it_was_published_is_told_with_both() -> None:
+    (change,) = changed_after_known(frame((1, 0.1, "a"), (2, 0.5, "b")), frame((1, 0.1, "a"), (2, 0.2, "b")), ["key"])
+
+    assert "column 'x' of row key=2 was 0.2 when it was published and is 0.5 now." == change.sentence
+
+
+def test_a_row_that_is_gone_is_a_change_and_a_new_one_is_none() -> None:
+    found = changed_after_known(frame((2, 0.2, "b"), (3, 0.3, "c")), frame((1, 0.1, "a"), (2, 0.2, "b")), ["key"])
+
+    assert ["row key=1 was published before and is gone now."] == [change.sentence for change in found]
+
+
+def test_columns_of_one_version_only_are_no_change() -> None:
+    before = frame((1, 0.1, "a"))
+
+    assert () == changed_after_known(before.drop("word").with_columns(new=1), before, ["key"])

@@ -1,0 +1,260 @@
+"""The leak test proved on leaks: five planted in a copy of the real dbt project, over three days of real flights.
+
+What counts as a difference and what was known when stays out; see the tests of `ml_assets.logic`.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from ml_assets.component import DBT_PROJECT
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.from_dbt import contracts_from_dbt
+from ml_assets.contracts.table import RECEIVED_AT
+from ml_assets.declaration import LeakTestSettings
+from ml_assets.logic.leaks import Leak
+from ml_assets.stages.common import ModelPlan
+from ml_assets.stages.leaktest import CHECK, LeakReport, leak_check_result, leak_check_spec, leak_test
+from resources.dbt import prepare_manifest
+from resources.lake import Lake
+from resources.rebuild import Rebuilds, reach_of
+from resources.row_sql import with_columns
+from resources.sources import Source
+from tests.builders import days, flights_declared, put
+
+DAY = date(2013, 1, 12)
+BEFORE = 2
+CORRECTED_AT = datetime(2013, 1, 13, 9)  # noqa: DTZ001 - every time of these tables is naive UTC
+
+# Each is SQL of the project, what a careless hand makes of it, and the file.
+PLANTED = {
+    "a rolling window that includes the row itself": (
+        "marts/flight_features.sql", "recent.route_arrival_delay_minutes_24h,",
+        "avg(flights.arrival_delay_minutes) over (order by flights.prediction_at) as route_arrival_delay_minutes_24h,",
+    ),
+    "weather by scheduled instead of observed time": (
+        "staging/stg_weather.sql", "observed_at + interval '1 hour'", "observed_at - interval '2 hours'",
+    ),
+    "a statistic over the whole table": (
+        "marts/flight_features.sql", "recent.carrier_late_share_28d,",
+        "avg(case when flights.arrival_delay_minutes > 15 then 1.0 else 0.0 end) over () as carrier_late_share_28d,",
+    ),
+    "a label column": (
+        "marts/flight_features.sql", "planes.seats as aircraft_seats,",
+        "flights.arrival_delay_minutes as aircraft_seats,",
+    ),
+    "a correction applied to the past": (
+        "intermediate/int_flights.sql", "over by_departure as departure_delay_minutes",
+        "over (partition by flight_id order by report_number desc) as departure_delay_minutes",
+    ),
+}  # fmt: skip
+
+pytestmark = pytest.mark.xdist_group("dbt")
+
+
+@pytest.fixture(scope="module")
+def lake(manifest: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """Three days of three carriers out of one airport; one departure of the second day is corrected afterwards."""
+    lake = Lake(str(tmp_path_factory.mktemp("leaks") / "lake"))
+    contracts = contracts_from_dbt(manifest)
+    tables = flights_declared().raw[0].tables
+    for name, table in tables.items():
+        contract = contracts[f"raw/{name}"]
+        asked = {c.name: c.dtype for c in contract.columns if not c.expression and c.name != RECEIVED_AT}
+        rows = Source(table.file, asked, table.null_values).read()
+        if table.by is None:
+            put(lake, rows, asset=f"raw/{name}")
+            continue
+        local = rows.filter(pl.col("origin") == "JFK").with_columns(
+            pl.lit(None, contract.column(RECEIVED_AT).dtype).alias(RECEIVED_AT)
+        )
+        if name == "flights":
+            local = local.filter(pl.col("carrier").is_in(["AA", "DL"]))
+            first_of_eleventh = local.filter(
+                pl.date("year", "month", "day") == DAY.replace(day=11), pl.col("hour") == 15
+            )
+            correction = first_of_eleventh.head(1).with_columns(
+                pl.col("dep_delay") + 180, pl.lit(CORRECTED_AT, pl.Datetime("us")).alias(RECEIVED_AT)
+            )
+            local = pl.concat([local, correction])
+        computed = {c.name: c.expression for c in contract.columns if c.expression}
+        for day in days(DAY.replace(day=DAY.day - BEFORE), BEFORE + 1):
+            of_day = local.filter(pl.date("year", "month", "day") == day)
+            put(
+                lake, with_columns(of_day, computed, where=name).select(contract.names), asset=f"raw/{name}",
+                partition=str(day),
+            )  # fmt: skip
+    return lake
+
+
+def project(folder: Path, *patches: tuple[str, str, str]) -> Path:
+    """Return a copy of the dbt project, patched and parsed."""
+    copy = folder / "dbt_project"
+    shutil.copytree(DBT_PROJECT, copy, ignore=shutil.ignore_patterns("target", "logs"))
+    for file, right, wrong in patches:
+        path = copy / "models" / file
+        sql = path.read_text(encoding="utf-8")
+        assert 1 == sql.count(right), (file, right)
+        path.write_text(sql.replace(right, wrong), encoding="utf-8")
+    prepare_manifest(copy)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def honest(manifest: Mapping[str, Any], lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
+    """The day's features as the project builds them."""
+    assert manifest
+    return full_build(DBT_PROJECT, lake, tmp_path_factory.mktemp("honest"))
+
+
+def plan_of(project: Path, **changes: Any) -> ModelPlan:
+    manifest = json.loads((project / "target" / "manifest.json").read_text(encoding="utf-8"))
+    return ModelPlan.of(flights_declared(**changes).models[0], contracts_from_dbt(manifest))
+
+
+def full_build(project: Path, lake: Lake, folder: Path) -> pl.DataFrame:
+    """Return the day's features as built when all is known."""
+    manifest = json.loads((project / "target" / "manifest.json").read_text(encoding="utf-8"))
+    reach = reach_of(manifest, "flight_features", DAY, DAY)
+    with Rebuilds(project, manifest, folder, workers=1) as rebuilds:
+        rows = {}
+        for uid, span in reach.sources.items():
+            keys = [""] if span is None else [str(day) for day in days(span[0], (span[1] - span[0]).days + 1)]
+            found = lake.newest(f"raw/{manifest['sources'][uid]['name']}", keys).values()
+            rows[uid] = pl.concat(lake.get(ref, pl.DataFrame, noted=False) for ref in found)
+        return rebuilds.build(reach, rows)
+
+
+@pytest.fixture(scope="module")
+def leaky(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return project(tmp_path_factory.mktemp("leaky"), *PLANTED.values())
+
+
+@pytest.fixture(scope="module")
+def report(lake: Lake, leaky: Path, tmp_path_factory: pytest.TempPathFactory) -> LeakReport:
+    full = full_build(leaky, lake, tmp_path_factory.mktemp("full"))
+    return leak_test(plan_of(leaky), lake, leaky, samples=1, seed=8, rows=full)
+
+
+@pytest.fixture(scope="module")
+def leaks(report: LeakReport) -> dict[str | None, Leak]:
+    return {leak.column: leak for leak in report.leaks}
+
+
+def test_a_rolling_window_that_includes_the_row_itself_is_caught(leaks: Mapping[str, Leak]) -> None:
+    leak = leaks["route_arrival_delay_minutes_24h"]
+
+    assert leak.cause is not None
+    assert ("raw/flights", str(DAY)) == (leak.cause.table, leak.cause.partition)
+    assert "arr_delay" in leak.cause.columns
+    assert leak.cause.known_at > leak.at
+    assert leak.built != leak.known
+
+
+def test_weather_before_it_was_observed_is_caught(leaks: Mapping[str, Leak]) -> None:
+    leak = leaks["temperature_fahrenheit"]
+
+    assert leak.cause is not None
+    assert "raw/weather" == leak.cause.table
+    assert () == leak.cause.columns
+    assert leak.cause.known_at > leak.at
+
+
+def test_a_statistic_over_the_whole_table_is_caught_with_the_last_row_it_counts(leaks: Mapping[str, Leak]) -> None:
+    leak = leaks["carrier_late_share_28d"]
+
+    assert leak.cause is not None
+    assert "raw/flights" == leak.cause.table
+    assert "arr_delay" in leak.cause.columns
+    assert leak.rows > 10
+
+
+def test_a_label_is_caught_and_the_cause_is_the_row_s_own_outcome(leaks: Mapping[str, Leak]) -> None:
+    leak = leaks["aircraft_seats"]
+
+    assert leak.cause is not None
+    assert leak.known is None
+    key = leak.cause.key
+    assert leak.key["flight_id"] == f"{DAY}_{key['carrier']}_{key['flight']}_{key['origin']}_{key['dest']}"
+    assert "arr_delay" in leak.cause.columns
+
+
+def test_a_correction_applied_to_the_past_is_caught_with_the_day_it_was_received(leaks: Mapping[str, Leak]) -> None:
+    leak = leaks["origin_departure_delay_minutes_24h"]
+
+    assert leak.cause is not None
+    assert (str(DAY.replace(day=11)), CORRECTED_AT) == (leak.cause.partition, leak.cause.known_at)
+    assert CORRECTED_AT == leak.cause.key[RECEIVED_AT]
+
+
+def test_columns_that_hold_only_what_was_known_are_not_blamed(leaks: Mapping[str, Leak]) -> None:
+    innocent = {"carrier", "distance_miles", "prediction_at", "previous_leg_hours", "flight_number_arrivals_28d"}
+
+    assert None not in leaks
+    assert not innocent & leaks.keys()
+
+
+def test_the_report_says_every_leak_in_a_sentence_and_blocks(report: LeakReport) -> None:
+    with pytest.raises(ContractError) as refused:
+        report.raise_if_leaking()
+
+    assert all(leak.sentence in str(refused.value) for leak in report.leaks)
+    assert "mend the known_time of the sources" in str(refused.value)
+    assert {"samples": 1, "rows": report.rows, "leaks": len(report.leaks)} == report.note
+
+
+def test_the_check_blocks_only_where_that_is_declared(leaky: Path, report: LeakReport) -> None:
+    usual = leak_check_result(plan_of(leaky), report)
+    strict = plan_of(leaky, leak_test={"is_blocking": True})
+
+    assert (False, dg.AssetCheckSeverity.WARN) == (usual.passed, usual.severity)
+    assert dg.AssetCheckSeverity.ERROR == leak_check_result(strict, report).severity
+    assert [(CHECK, False)] == [(spec.name, spec.blocking) for spec in leak_check_spec(plan_of(leaky))]
+    assert [(CHECK, True)] == [(spec.name, spec.blocking) for spec in leak_check_spec(strict)]
+    assert [] == leak_check_spec(plan_of(leaky, leak_test={"samples": 0}))
+    assert LeakTestSettings() == plan_of(leaky).declaration.leak_test
+
+
+# ---------------------------------------------------------------- the project as it is
+
+
+def test_the_project_as_it_is_has_no_leak(lake: Lake, honest: pl.DataFrame) -> None:
+    put(lake, honest, asset="flight_delay/features", partition=str(DAY))
+    said: list[str] = []
+
+    report = leak_test(plan_of(DBT_PROJECT), lake, DBT_PROJECT, samples=3, seed=5, say=said.append)
+
+    assert () == report.leaks
+    assert 3 == len({sample.at for sample in report.samples}) == len(said)
+    assert all((sample.rows["prediction_at"] <= sample.at).all() for sample in report.samples)
+    assert leak_check_result(plan_of(DBT_PROJECT), report).passed
+    assert () == lake.take_reads(), "what is only compared is no input"
+
+
+def test_features_that_no_rebuild_gives_are_told_from_leaks_with_a_cause(lake: Lake, honest: pl.DataFrame) -> None:
+    stale = honest.with_columns(pl.col("distance_miles") + 1)
+
+    (leak,) = leak_test(plan_of(DBT_PROJECT), lake, DBT_PROJECT, samples=1, rows=stale).leaks
+
+    assert ("distance_miles", None) == (leak.column, leak.cause)
+    assert "were built from other rows or other code" in leak.sentence
+
+
+def test_without_features_there_is_nothing_to_test(lake: Lake, honest: pl.DataFrame) -> None:
+    assert honest.height
+    never = (date(2012, 1, 1), date(2012, 1, 2))
+
+    with pytest.raises(DataError, match=r"no features of 'flight_delay' from 2012-01-01 to 2012-01-02 to test"):
+        leak_test(plan_of(DBT_PROJECT), lake, DBT_PROJECT, days=never)
+
+
+def test_a_source_that_the_lake_does_not_hold_is_named(honest: pl.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"the lake holds nothing of raw/"):
+        leak_test(plan_of(DBT_PROJECT), Lake(str(tmp_path / "empty")), DBT_PROJECT, samples=1, rows=honest)
