@@ -19,7 +19,7 @@ from ml_assets.contracts.table import TableContract
 from ml_assets.declaration import Declared, ModelDeclaration, RawDeclaration, TablesDeclaration
 from ml_assets.stages.card import card
 from ml_assets.stages.champion import champion
-from ml_assets.stages.common import ModelPlan
+from ml_assets.stages.common.plan import ModelPlan
 from ml_assets.stages.drift import drift
 from ml_assets.stages.evaluation import evaluation
 from ml_assets.stages.features import features

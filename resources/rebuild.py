@@ -11,7 +11,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any, Self
 import polars as pl
 
 from resources.errors import WarehouseError
-from resources.warehouse import Node, is_by_day, look_back_days
+from resources.warehouse import Node, Quarantine, is_by_day, look_back_days, quarantine_bindings, with_ancestors
 
 Span = tuple[date, date]
 
@@ -55,7 +55,7 @@ def reach_of(manifest: Mapping[str, Any], table: str, first: date, last: date) -
     if not found:
         raise WarehouseError(f"dbt knows no model '{table}'. Prepare its manifest with: ml-assets parse.")
     spans: dict[str, Span | None] = {found[0]: (first, last)}
-    for uid in reversed(_ancestors(nodes, found[0])):
+    for uid in reversed(with_ancestors(nodes, found)):
         span = spans[uid]
         for parent in _parents(nodes, uid):
             if not is_by_day(nodes[parent]):
@@ -79,25 +79,18 @@ def _parents(nodes: Mapping[str, Node], uid: str) -> list[str]:
     return [parent for parent in nodes[uid].get("depends_on", {}).get("nodes", ()) if parent in nodes]
 
 
-def _ancestors(nodes: Mapping[str, Node], uid: str) -> list[str]:
-    """Return a model and what it depends on, every one after those it reads."""
-    ordered: dict[str, None] = {}
-
-    def visit(one: str) -> None:
-        for parent in _parents(nodes, one):
-            if parent not in ordered:
-                visit(parent)
-        ordered[one] = None
-
-    visit(uid)
-    return [*ordered]
-
-
 class Rebuilds:
     """A few dbt processes, each started when it is first needed; any thread may ask for a rebuild."""
 
     def __init__(
-        self, project_dir: Path, manifest: Mapping[str, Any], folder: Path, *, workers: int = 2, target: str = ""
+        self,
+        project_dir: Path,
+        manifest: Mapping[str, Any],
+        folder: Path,
+        *,
+        workers: int = 2,
+        target: str = "",
+        quarantines: Mapping[str, Quarantine] | None = None,
     ) -> None:
         """Prepare to rebuild.
 
@@ -107,10 +100,11 @@ class Rebuilds:
             folder: an empty folder for scratch files.
             workers: how many rebuilds run at once.
             target: the profile's target; its default if empty.
+            quarantines: what models set aside, by unique id.
         """
         self.nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
         self.folder = folder
-        self._open = ExitStack()
+        self.quarantines = quarantine_bindings(self.nodes, quarantines or {}, folder)
         self._free: queue.LifoQueue[_Worker] = queue.LifoQueue()
         for number in reversed(range(workers)):  # the last in is the first out: one worker suffices for single jobs
             self._free.put(_Worker(project_dir, folder / f"worker-{number}", target))
@@ -161,7 +155,8 @@ class Rebuilds:
         first, last = days[self.nodes[reach.table]["name"]]
         return {
             "first_day": first, "last_day": last, "days": days, "scratch": str(scratch / "out"), "sources": bound,
-            "models": {}, "one_file": True, "filesystem": {"protocol": "file", "options": {}},
+            "models": {}, "quarantine": self.quarantines, "one_file": True,
+            "filesystem": {"protocol": "file", "options": {}},
         }  # fmt: skip
 
     @contextmanager

@@ -327,16 +327,20 @@ def _bind(
     return bound
 
 
-def ancestors(nodes: Mapping[str, Node], models: Iterable[str]) -> set[str]:
-    """Return everything that models are made of, back to the sources."""
-    found: set[str] = set()
-    waiting = [*models]
-    while waiting:
-        for parent in nodes[waiting.pop()].get("depends_on", {}).get("nodes", []):
-            if parent in nodes and parent not in found:
-                found.add(parent)
-                waiting.append(parent)
-    return found
+def with_ancestors(nodes: Mapping[str, Node], models: Iterable[str]) -> list[str]:
+    """Return models and all that they are made of, back to the sources, each after what it is made of."""
+    ordered: dict[str, None] = {}
+
+    def visit(one: str) -> None:
+        for parent in nodes[one].get("depends_on", {}).get("nodes", ()):
+            if parent in nodes and parent not in ordered:
+                visit(parent)
+        ordered[one] = None
+
+    for model in sorted(models):
+        if model not in ordered:
+            visit(model)
+    return [*ordered]
 
 
 def _tested_against(nodes: Mapping[str, Node], models: Sequence[str]) -> set[str]:
@@ -347,7 +351,7 @@ def _tested_against(nodes: Mapping[str, Node], models: Sequence[str]) -> set[str
         if node["resource_type"] == "test" and not {*models}.isdisjoint(node["depends_on"]["nodes"])
         for parent in node["depends_on"]["nodes"]
     }
-    return (read & ancestors(nodes, models)) - {*models}
+    return (read & {*with_ancestors(nodes, models)}) - {*models}
 
 
 def _bindings(

@@ -122,6 +122,7 @@ def flights_declared(
         "tuning": {"metric": metric, "trials": 2, "max_rounds": 40, "early_stopping_rounds": 5},
         "evaluation": {**given["evaluation"], "metric": metric, "replicates": 50},
         "gate": {"margin": 0.005, "minimum_rows": 500},
+        "leak_test": {"samples": 0},
     }
     model = ModelDeclaration.model_validate({**given, **small, **changes})
     sources = whole.raw[0].model_dump(mode="json")

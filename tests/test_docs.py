@@ -17,7 +17,7 @@ from ml_assets.cli.summary import text_of
 from ml_assets.component import STAGES, read_manifest
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.declaration import ModelDeclaration, read_declaration
-from ml_assets.stages.common import ModelPlan
+from ml_assets.stages.common.plan import ModelPlan
 from resources.dbt import prepare_manifest
 
 ROOT = Path(__file__).parent.parent

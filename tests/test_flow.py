@@ -301,7 +301,9 @@ def test_the_flow_runs_on_object_storage_too(
     s3: Callable[[str], Mapping[str, Any]], manifest: Mapping[str, Any], lake: Lake
 ) -> None:
     few = Days(first=date(2013, 1, 1), last=date(2013, 1, 8))
-    declared = flights_declared(days=few, split={"validation_days": 2, "test_days": 2})
+    declared = flights_declared(
+        days=few, split={"validation_days": 2, "test_days": 2}, leak_test={"samples": 1, "is_blocking": True}
+    )
     resource = LakeResource(url="s3://flights/lake", options=dict(s3("flights")))
 
     with project(resource, declared, manifest=manifest) as whole:
@@ -312,6 +314,9 @@ def test_the_flow_runs_on_object_storage_too(
     assert log_of(there)[0].champion in there.get(there.find(f"{MODEL}/card"), Card).html
     for table, day in (("raw/flights", "2013-01-05"), ("tables/flight_features", "2013-01-08")):
         assert lake.find(table, day) == there.find(table, day)
+    noted = there.manifest(there.find(f"{MODEL}/features", "2013-01-08")).parameters["leak_test"]
+    assert isinstance(noted, dict)
+    assert (1, 0) == (noted["samples"], noted["leaks"])
 
 
 # ---------------------------------------------------------------- which days

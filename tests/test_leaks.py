@@ -20,8 +20,8 @@ from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import RECEIVED_AT
 from ml_assets.declaration import LeakTestSettings
 from ml_assets.logic.leaks import Leak
-from ml_assets.stages.common import ModelPlan
-from ml_assets.stages.leaktest import CHECK, LeakReport, leak_check_result, leak_check_spec, leak_test
+from ml_assets.stages.common.leaktest import CHECK, LeakReport, leak_check_result, leak_check_spec, leak_test
+from ml_assets.stages.common.plan import ModelPlan
 from resources.dbt import prepare_manifest
 from resources.lake import Lake
 from resources.rebuild import Rebuilds, reach_of

@@ -35,8 +35,8 @@ def leaktest(arguments: argparse.Namespace) -> int:
     from ml_assets.contracts.errors import DataError
     from ml_assets.declaration import read_all
     from ml_assets.definitions import DEFS
-    from ml_assets.stages.common import ModelPlan
-    from ml_assets.stages.leaktest import leak_test
+    from ml_assets.stages.common.leaktest import leak_test
+    from ml_assets.stages.common.plan import ModelPlan
     from resources.lake import LakeResource
 
     progress = Progress(sys.stderr)

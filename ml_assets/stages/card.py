@@ -19,7 +19,9 @@ from ml_assets.contracts.artifacts import (
     Tuning,
 )  # fmt: skip
 from ml_assets.logic.card import CardInput, CardTable, LeakTests, Making, render_card
-from ml_assets.stages.common import Champion, ModelPlan, day_of, serving_champion, stage
+from ml_assets.stages.common.asset import stage
+from ml_assets.stages.common.champions import Champion, serving_champion
+from ml_assets.stages.common.plan import ModelPlan, day_of
 from resources.lake import Lake, LakeResource
 from resources.manifest import ArtifactRef, Manifest
 

@@ -10,7 +10,8 @@ import dagster as dg
 from ml_assets.contracts.artifacts import Evaluation, Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.champion import judge
-from ml_assets.stages.common import ModelPlan, stage
+from ml_assets.stages.common.asset import stage
+from ml_assets.stages.common.plan import ModelPlan
 from resources.lake import LakeResource
 
 

@@ -9,7 +9,9 @@ import polars as pl
 from ml_assets.contracts.artifacts import Drift
 from ml_assets.contracts.frames import check_frames, drift_table
 from ml_assets.logic.drift import DriftLimits, measure_drift
-from ml_assets.stages.common import ModelPlan, image, serving_champion, stage
+from ml_assets.stages.common.asset import image, stage
+from ml_assets.stages.common.champions import serving_champion
+from ml_assets.stages.common.plan import ModelPlan
 from resources.lake import LakeResource
 
 

@@ -11,7 +11,9 @@ from ml_assets.contracts.table import TableContract
 from ml_assets.logic.evaluation import evaluate
 from ml_assets.logic.model import predict
 from ml_assets.logic.predictions import input_changes
-from ml_assets.stages.common import Champion, ModelPlan, champion_model, image, stage
+from ml_assets.stages.common.asset import image, stage
+from ml_assets.stages.common.champions import Champion, champion_model
+from ml_assets.stages.common.plan import ModelPlan
 from resources.lake import LakeResource
 
 

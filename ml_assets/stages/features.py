@@ -16,17 +16,11 @@ from ml_assets.contracts.table import TableContract
 from ml_assets.logic.features import select_features
 from ml_assets.logic.leaks import Change, changed_after_known
 from ml_assets.logic.quarantine import refusal
-from ml_assets.stages.common import (
-    DAY,
-    ModelPlan,
-    check_results,
-    check_specs,
-    reject,
-    stage,
-    table_key,
-)
-from ml_assets.stages.expectations import alike, expectation_specs, held_against_the_past
-from ml_assets.stages.leaktest import leak_check_result, leak_check_spec, leak_test
+from ml_assets.stages.common.asset import stage
+from ml_assets.stages.common.checks import check_results, check_specs, reject
+from ml_assets.stages.common.expectations import alike, expectation_specs, held_against_the_past
+from ml_assets.stages.common.leaktest import leak_check_result, leak_check_spec, leak_test
+from ml_assets.stages.common.plan import DAY, ModelPlan, table_key
 from resources.artifact_io import by_partition
 from resources.content import parts_of, version_of
 from resources.lake import Lake, LakeResource

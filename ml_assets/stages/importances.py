@@ -8,7 +8,8 @@ import dagster as dg
 from ml_assets.contracts.artifacts import Importances, TrainingSet
 from ml_assets.contracts.frames import check_frames, importances_table
 from ml_assets.logic.importances import measure_importances
-from ml_assets.stages.common import ModelPlan, image, stage
+from ml_assets.stages.common.asset import image, stage
+from ml_assets.stages.common.plan import ModelPlan
 
 
 def importances(plan: ModelPlan) -> dg.AssetsDefinition:

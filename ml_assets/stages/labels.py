@@ -8,7 +8,8 @@ import polars as pl
 
 from ml_assets.contracts import frames
 from ml_assets.logic.labels import select_labels
-from ml_assets.stages.common import ModelPlan, day_range, stage, table_key
+from ml_assets.stages.common.asset import stage
+from ml_assets.stages.common.plan import ModelPlan, day_range, table_key
 
 
 def labels(plan: ModelPlan) -> dg.AssetsDefinition:

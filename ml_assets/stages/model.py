@@ -13,7 +13,8 @@ from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.schema import request_schema
 from ml_assets.logic.drift import importance_weights, sketch_reference
 from ml_assets.logic.model import fit, predict
-from ml_assets.stages.common import ModelPlan, stage
+from ml_assets.stages.common.asset import stage
+from ml_assets.stages.common.plan import ModelPlan
 
 
 def train(plan: ModelPlan, training_set: TrainingSet, importances: Importances, tuning: Tuning) -> Model:

@@ -9,7 +9,8 @@ import polars as pl
 from ml_assets.contracts.artifacts import Performance
 from ml_assets.contracts.frames import check_frames, performance_table
 from ml_assets.logic.performance import measure_performance
-from ml_assets.stages.common import ModelPlan, image, stage
+from ml_assets.stages.common.asset import image, stage
+from ml_assets.stages.common.plan import ModelPlan
 
 
 def performance(plan: ModelPlan) -> dg.AssetsDefinition:

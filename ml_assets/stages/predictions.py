@@ -14,7 +14,9 @@ from ml_assets.contracts.frames import check_frames
 from ml_assets.contracts.frames import predictions as schema_of_predictions
 from ml_assets.logic.model import predict
 from ml_assets.logic.predictions import check_inputs, input_changes, score_rows
-from ml_assets.stages.common import DAY, ModelPlan, serving_champion, stage
+from ml_assets.stages.common.asset import stage
+from ml_assets.stages.common.champions import serving_champion
+from ml_assets.stages.common.plan import DAY, ModelPlan
 from resources.lake import LakeResource
 
 CHECK = "features_are_as_the_champion_was_trained_with"

@@ -19,15 +19,9 @@ from ml_assets.declaration import RawDeclaration, RawTable
 from ml_assets.logic.quarantine import Audit, audit
 from ml_assets.logic.raw import PARTITION, Landing, apart, by_day, day_expression, keep_versions, together
 from ml_assets.provenance import code_version
-from ml_assets.stages.common import (
-    check_results,
-    check_specs,
-    column_schema,
-    daily,
-    day_range,
-    quarantine_spec,
-    reject,
-)
+from ml_assets.stages.common.asset import column_schema, quarantine_spec
+from ml_assets.stages.common.checks import check_results, check_specs, reject
+from ml_assets.stages.common.plan import daily, day_range
 from resources.lake import Lake, LakeResource
 from resources.manifest import ArtifactRef
 from resources.quarantine import QUARANTINE, released_rows, releases

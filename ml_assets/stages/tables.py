@@ -4,7 +4,7 @@ What the tables hold stays out; that is dbt's project.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from typing import Any
@@ -14,19 +14,12 @@ import dagster as dg
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration import TablesDeclaration
 from ml_assets.provenance import LOOK_BACK
-from ml_assets.stages.common import (
-    column_schema,
-    daily,
-    day_range,
-    freshness_policy,
-    quarantine_key,
-    quarantine_spec,
-    table_key,
-)
-from ml_assets.stages.table_checks import Node, Project, selected_results
+from ml_assets.stages.common.asset import column_schema, freshness_policy, quarantine_spec
+from ml_assets.stages.common.dbt_checks import Node, Project, selected_results
+from ml_assets.stages.common.plan import daily, day_range, quarantine_key, table_key
 from resources.errors import WarehouseError
 from resources.manifest import ArtifactRef, Manifest
-from resources.warehouse import Build, Warehouse, is_by_day, look_back_days, table_name
+from resources.warehouse import Build, Warehouse, is_by_day, look_back_days, table_name, with_ancestors
 
 PARAMETERS = "ml_assets/parameters"
 
@@ -117,7 +110,7 @@ def _publish(
     lake, run_id = warehouse.lake.open(), context.run.run_id
     published: dict[str, dict[str, ArtifactRef]] = {}
     refused: dict[str, list[str]] = {}
-    for model in in_order(project.manifest, built.models):
+    for model in (uid for uid in with_ancestors(project.nodes, built.models) if uid in built.models):
         node = project.nodes[model]
         key = table_key(node["name"])
         report, counts = project.report(lake, built, model, by_day=days is not None)
@@ -159,22 +152,6 @@ def _result(
         metadata={"seconds": round(seconds, 3)},
         data_version=None if only is None else dg.DataVersion(only.version),
     )
-
-
-def in_order(manifest: Mapping[str, Any], models: Sequence[str]) -> list[str]:
-    """Return dbt models with every model after those it depends on."""
-    ordered: dict[str, None] = {}
-
-    def visit(model: str) -> None:
-        for parent in manifest["nodes"][model]["depends_on"]["nodes"]:
-            if parent in models and parent not in ordered:
-                visit(parent)
-        ordered[model] = None
-
-    for model in sorted(models):
-        if model not in ordered:
-            visit(model)
-    return [*ordered]
 
 
 def _specs(

@@ -14,7 +14,8 @@ from pydantic import Field
 from ml_assets.contracts.artifacts import TrainingSet
 from ml_assets.logic.leaks import lone_predictors
 from ml_assets.logic.training_set import assemble_training_set
-from ml_assets.stages.common import ModelPlan, newest_day, stage
+from ml_assets.stages.common.asset import stage
+from ml_assets.stages.common.plan import ModelPlan, newest_day
 
 CHECK = "no_feature_predicts_the_target_alone"
 LOOKED_AT = 20_000  # train rows, evenly over time; all 245,000 of a year take 4 s and tell the same

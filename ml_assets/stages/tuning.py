@@ -14,7 +14,8 @@ import polars as pl
 from ml_assets.contracts.artifacts import Importances, TrainingSet, Tuning
 from ml_assets.contracts.frames import check_frames, trials
 from ml_assets.logic.tuning import SPACE, tune
-from ml_assets.stages.common import ModelPlan, image, stage
+from ml_assets.stages.common.asset import image, stage
+from ml_assets.stages.common.plan import ModelPlan
 from resources.lake import Lake, LakeResource
 
 LONGER = ("trials", "seconds")

@@ -11,7 +11,7 @@ import pytest
 
 from ml_assets.cli.main import main
 from ml_assets.logic.leaks import Leak
-from ml_assets.stages.leaktest import LeakReport, Sample
+from ml_assets.stages.common.leaktest import LeakReport, Sample
 
 AT = datetime(2013, 1, 5, 12)  # noqa: DTZ001 - every time of these tables is naive UTC
 SAMPLE = Sample(AT.date(), AT, pl.DataFrame({"flight_id": ["a", "b"]}))
@@ -38,7 +38,7 @@ def finding(monkeypatch: pytest.MonkeyPatch, *leaks: Leak) -> dict[str, Any]:
         asked.update(given)
         return LeakReport("flight_delay", (SAMPLE,), leaks)
 
-    monkeypatch.setattr("ml_assets.stages.leaktest.leak_test", leak_test)
+    monkeypatch.setattr("ml_assets.stages.common.leaktest.leak_test", leak_test)
     return asked
 
 

@@ -17,6 +17,7 @@ from polars.testing import assert_frame_equal
 from resources.dbt import prepare_manifest
 from resources.errors import WarehouseError
 from resources.rebuild import Rebuilds, reach_of
+from resources.warehouse import Quarantine
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"
 DAY = date(2024, 3, 10)
@@ -130,6 +131,18 @@ def orders(*amounts: int, last: date = DAY) -> pl.DataFrame:
         {"day": [last.replace(day=last.day - past) for past in range(len(amounts))], "amount": [*amounts]},
         schema={"day": pl.Date, "amount": pl.Int64},
     )
+
+
+def test_rows_that_the_full_build_set_aside_do_not_come_back(
+    shop: tuple[Path, Mapping[str, Any]], tmp_path: Path
+) -> None:
+    project, manifest = shop
+    aside = {"model.shop.stg_orders": Quarantine(1.0, {"amount is at most 99": "amount > 99"})}
+
+    with Rebuilds(project, manifest, tmp_path, workers=1, quarantines=aside) as found:
+        built = found.build(reach_of(manifest, "order_sums", DAY, DAY), {ORDERS: orders(1, 10, 100, 1000)})
+
+    assert_frame_equal(pl.DataFrame({"day": [DAY], "amount": [11]}), built)
 
 
 def test_a_day_is_built_with_its_look_back_and_nothing_before(

@@ -15,11 +15,11 @@ from resources.lake import Lake, LakeResource
 from resources.warehouse import (
     Quarantine,
     Warehouse,
-    ancestors,
     is_by_day,
     look_back_days,
     quarantine_bindings,
     table_name,
+    with_ancestors,
 )
 from tests.builders import dated, days, put
 
@@ -125,11 +125,13 @@ def test_what_a_test_compares_with_is_read_too_where_dbt_runs_the_test(lake: Lak
     assert "model.shop.totals" not in bound
 
 
-def test_ancestors_go_back_to_the_sources() -> None:
-    assert {"model.shop.orders", "source.shop.raw.orders", "source.shop.raw.shops"} == ancestors(
-        NODES, ["model.shop.recent"]
-    )
-    assert set() == ancestors(NODES, ["source.shop.raw.shops"])
+def test_models_stand_after_all_that_they_are_made_of() -> None:
+    ordered = with_ancestors(NODES, ["model.shop.recent", "model.shop.orders"])
+
+    assert {"source.shop.raw.orders", "source.shop.raw.shops"} == {*ordered[:-1]} - {"model.shop.orders"}
+    assert "model.shop.recent" == ordered[-1]
+    assert ordered.index("source.shop.raw.orders") < ordered.index("model.shop.orders")
+    assert ["source.shop.raw.shops"] == with_ancestors(NODES, ["source.shop.raw.shops"])
 
 
 def test_the_plugin_is_told_of_rules_share_and_released_rows(tmp_path: Path) -> None:

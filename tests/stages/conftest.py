@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ml_assets.stages.common import ModelPlan
+from ml_assets.stages.common.plan import ModelPlan
 from ml_assets.stages.evaluation import evaluation
 from ml_assets.stages.importances import importances
 from ml_assets.stages.model import model

@@ -16,7 +16,9 @@ from ml_assets.contracts.table import Column
 from ml_assets.logic.card import LeakTests
 from ml_assets.stages.card import card_input
 from ml_assets.stages.champion import champion
-from ml_assets.stages.common import Champion, ModelPlan, champion_model, check_name, serving_champion
+from ml_assets.stages.common.champions import Champion, champion_model, serving_champion
+from ml_assets.stages.common.checks import check_name
+from ml_assets.stages.common.plan import ModelPlan
 from ml_assets.stages.drift import drift
 from ml_assets.stages.evaluation import evaluation
 from ml_assets.stages.features import features

@@ -7,8 +7,9 @@ import pytest
 from ml_assets.contracts.from_dbt import contracts_from_dbt, rules_by_test
 from ml_assets.declaration import TablesDeclaration
 from ml_assets.provenance import LOOK_BACK
-from ml_assets.stages.common import check_name, table_key
-from ml_assets.stages.tables import in_order, tables
+from ml_assets.stages.common.checks import check_name
+from ml_assets.stages.common.plan import table_key
+from ml_assets.stages.tables import tables
 
 
 @pytest.fixture
@@ -95,19 +96,3 @@ def test_tables_show_columns_look_back_freshness_and_what_they_are_made_with(
     look_back = spec.metadata[LOOK_BACK]
     assert 1 == getattr(look_back, "data", look_back)["tables/stg_weather"]
     assert 0 == getattr(look_back, "data", look_back)["tables/int_flights"]
-
-
-def test_models_are_published_after_what_they_are_made_of(manifest: Mapping[str, Any]) -> None:
-    uids = [node["unique_id"] for node in models(manifest).values()]
-    ordered = in_order(manifest, uids)
-
-    assert sorted(uids) == sorted(ordered)
-    for place, uid in enumerate(ordered):
-        parents = {parent for parent in manifest["nodes"][uid]["depends_on"]["nodes"] if parent in uids}
-        assert parents <= {*ordered[:place]}
-
-
-def test_the_order_of_a_few_models_leaves_the_others_out(manifest: Mapping[str, Any]) -> None:
-    few = [models(manifest)[name]["unique_id"] for name in ("flight_features", "int_flights")]
-
-    assert [few[1], few[0]] == in_order(manifest, few)

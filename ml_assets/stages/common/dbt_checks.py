@@ -20,10 +20,11 @@ from ml_assets.contracts.table import TableContract
 from ml_assets.declaration import TablesDeclaration
 from ml_assets.logic.quarantine import audit, quarantine_findings, released_counts
 from ml_assets.logic.tables import Outcome, report_of_failure, report_of_tests
-from ml_assets.stages.common import DAY, check_name, check_results, check_specs, reject, table_key
+from ml_assets.stages.common.checks import check_name, check_results, check_specs, reject
+from ml_assets.stages.common.plan import DAY, table_key
 from resources.lake import Lake, Making
 from resources.quarantine import QUARANTINE, REJECTED, released_rows, releases
-from resources.warehouse import Build, Quarantine, ancestors, table_name
+from resources.warehouse import Build, Quarantine, table_name, with_ancestors
 
 Node = Mapping[str, Any]
 
@@ -130,7 +131,7 @@ class Project:
 
     def predicates(self, model: str) -> dict[str, str]:
         """Return a model's row rules as SQL; of relationships those to tables that dbt builds before it."""
-        before = ancestors(self.nodes, [model])
+        before = {*with_ancestors(self.nodes, [model])} - {model}
         relations = {
             name: str(self.nodes[uid]["relation_name"]) for name, uid in self._by_table.items() if uid in before
         }

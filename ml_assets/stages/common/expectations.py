@@ -13,7 +13,8 @@ from ml_assets.contracts.checking import Report
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration import ExpectationsSettings
 from ml_assets.logic.expectations import report_of, rules_of, surprises
-from ml_assets.stages.common import DAY, day_of, days_between, rule_specs
+from ml_assets.stages.common.checks import rule_specs
+from ml_assets.stages.common.plan import DAY, day_of, days_between
 from resources.lake import Lake
 from resources.manifest import ArtifactRef
 

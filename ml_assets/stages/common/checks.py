@@ -1,0 +1,123 @@
+"""The rules of a contract as asset checks, what holding a table against them found, and days that were refused.
+
+Finding it stays out; see `ml_assets.contracts.checking`.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from ml_assets.contracts.checking import Finding, Others, Report
+from ml_assets.contracts.table import Rule, TableContract
+from ml_assets.logic.rejected import rejected_rows
+from resources.lake import Lake, Making
+from resources.manifest import ArtifactRef
+
+
+def check_name(rule: str) -> str:
+    """Return a rule as the name of an asset check, which may hold only letters, digits and underscores."""
+    return re.sub(r"[^A-Za-z0-9_]+", "_", rule).strip("_")[:120]
+
+
+def check_specs(contract: TableContract, asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """Return one asset check for each rule of a contract."""
+    return rule_specs(contract.rules, asset)
+
+
+def rule_specs(rules: Iterable[Rule], asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """Return one asset check for each rule."""
+    return [
+        dg.AssetCheckSpec(check_name(rule.name), asset=asset, description=rule.name, blocking=rule.is_blocking)
+        for rule in rules
+    ]
+
+
+def check_results(
+    report: Report, asset: dg.AssetKey, also: Mapping[str, Mapping[str, int]] | None = None
+) -> Iterator[dg.AssetCheckResult]:
+    """Yield what each rule found as the result of its asset check, passing ones too.
+
+    Args:
+        report: the findings.
+        asset: what was looked at.
+        also: by rule, more counts to tell: rows that were quarantined, rows that were released.
+    """
+    for finding in report.findings:
+        yield dg.AssetCheckResult(
+            check_name=check_name(finding.rule.name),
+            asset_key=asset,
+            passed=finding.passed,
+            severity=dg.AssetCheckSeverity.ERROR if finding.rule.is_blocking else dg.AssetCheckSeverity.WARN,
+            metadata={
+                "rule": finding.rule.name,
+                "rows": finding.rows,
+                **_broken(report, finding),
+                **(also or {}).get(finding.rule.name, {}),
+            },
+        )
+
+
+def _broken(report: Report, finding: Finding) -> dict[str, Any]:
+    if finding.passed:
+        return {}
+    days = {"days": dg.MetadataValue.json(dict(finding.partitions))} if finding.partitions else {}
+    samples = {} if finding.samples.is_empty() else {"samples": rows_shown(finding.samples, report.contract)}
+    return {
+        "broken": finding.broken, "share": finding.share, **days, **samples, "finding": report.sentence(finding),
+    }  # fmt: skip
+
+
+def rows_shown(rows: pl.DataFrame, contract: TableContract) -> dg.TableMetadataValue:
+    """Return rows as a table of the UI; what is personal stays in the lake."""
+    personal = {column.name for column in contract.columns if column.is_pii}
+    return dg.MetadataValue.table(
+        [
+            dg.TableRecord({name: _shown(value, is_pii=name in personal) for name, value in row.items()})
+            for row in rows.iter_rows(named=True)
+        ],
+        dg.TableSchema(columns=[dg.TableColumn(name, str(dtype)) for name, dtype in rows.schema.items()]),
+    )
+
+
+def _shown(value: object, *, is_pii: bool) -> str | int | float | None:
+    if value is None or (isinstance(value, int | float) and not is_pii):
+        return value
+    return "(personal)" if is_pii else str(value)
+
+
+def reject(
+    lake: Lake,
+    asset: dg.AssetKey,
+    days: Mapping[str, pl.DataFrame],
+    report: Report,
+    *,
+    run_id: str,
+    inputs: tuple[ArtifactRef, ...] = (),
+    others: Others | None = None,
+) -> None:
+    """Keep the days that broke a blocking rule as `<asset>__rejected`, so that they can be inspected.
+
+    Args:
+        lake: where to; what stands there under the asset's own name stays.
+        asset: what they would have become.
+        days: the rows of each day of the run by partition key; under '' where the table is whole.
+        report: what holding all of these rows against their contract found.
+        run_id: the run that made them.
+        inputs: what they were made from.
+        others: the tables that relationships point to, as they were given to `check_table`.
+    """
+    found = {day for finding in report.blocking for day in finding.partitions}
+    everywhere = any(not finding.partitions for finding in report.blocking)  # a wrong shape is that of every day
+    making = Making(
+        inputs=inputs, run_id=run_id, parameters={"refused": [report.sentence(it) for it in report.blocking]}
+    )
+    broken = {day: rows for day, rows in days.items() if everywhere or day in found}
+    name = f"{asset.to_user_string()}__rejected"
+    marked = rejected_rows(pl.concat(broken.values()), report, others=others)
+    begin = 0
+    for day, rows in broken.items():
+        lake.put(name, day or None, marked.slice(begin, rows.height), making)
+        begin += rows.height

@@ -1,0 +1,159 @@
+"""A model's plan: its declaration beside the contracts of the tables it names; its days and the keys of its assets.
+
+What is done with it stays out.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+import dagster as dg
+import polars as pl
+
+from ml_assets.contracts.artifacts import Feature, Promotion
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.table import TableContract
+from ml_assets.declaration import Days, ModelDeclaration, check_against_columns
+from resources.lake import Lake
+from resources.promotion_log import PromotionLog
+from resources.quarantine import QUARANTINE
+
+TABLES = "tables"
+DAY = "day"
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """A model's declaration beside the contracts of the tables it names."""
+
+    declaration: ModelDeclaration
+    features_table: TableContract
+    labels_table: TableContract
+
+    @classmethod
+    def of(cls, declaration: ModelDeclaration, contracts: Mapping[str, TableContract]) -> "ModelPlan":
+        """Join a declaration with its tables' contracts.
+
+        Raises:
+            ContractError: a table or a column that the declaration names has no contract; all are listed.
+        """
+        wanted = (declaration.features.table, declaration.labels.table)
+        missing = [name for name in wanted if name not in contracts]
+        if missing:
+            raise ContractError(
+                f"model '{declaration.name}' wants table{'s' if len(missing) > 1 else ''} {', '.join(missing)}, which "
+                f"dbt does not know. Add a model of that name with columns and types under dbt_project/models."
+            )
+        plan = cls(declaration, contracts[wanted[0]], contracts[wanted[1]])
+        mistakes = check_against_columns(
+            declaration,
+            features={c.name: c.role or "" for c in plan.features_table.columns},
+            labels={c.name: c.role or "" for c in plan.labels_table.columns},
+        )
+        if mistakes:
+            raise ContractError("\n".join(f"model '{declaration.name}': {mistake}." for mistake in mistakes))
+        return plan
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.declaration.name
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns that identify a prediction."""
+        return self.declaration.features.key
+
+    @functools.cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """The input columns of the model, in the order of its table's contract."""
+        chosen = self.declaration.features
+        return tuple(
+            Feature(
+                name=column.name,
+                dtype=str(column.dtype),
+                is_categorical=column.is_categorical,
+                unit=column.unit,
+                description=column.description,
+            )
+            for column in self.features_table.columns
+            if (column.name in chosen.columns if chosen.columns is not None else column.role == "feature")
+            and column.name not in chosen.exclude
+        )
+
+    @property
+    def features_columns(self) -> tuple[str, ...]:
+        """All columns of the features artifact: key, day, times, features."""
+        wanted = self.declaration.features
+        fixed = (*wanted.key, DAY, wanted.event_time, wanted.prediction_time)
+        return tuple(dict.fromkeys([*fixed, *(feature.name for feature in self.features)]))
+
+    @functools.cached_property
+    def features_contract(self) -> TableContract:
+        """What the features artifact must look like; that keys point to rows of other tables is dbt's to test."""
+        contract = self.features_table.only(self.features_columns)
+        return replace(contract, columns=tuple(replace(column, relationship=None) for column in contract.columns))
+
+    @functools.cached_property
+    def inputs_contract(self) -> TableContract:
+        """What the features that the model is offered must look like."""
+        return self.features_contract.only([feature.name for feature in self.features])
+
+    @property
+    def partitions(self) -> dg.DailyPartitionsDefinition:
+        """The model's days."""
+        return daily(self.declaration.days)
+
+    def asset(self, stage: str) -> dg.AssetKey:
+        """Return the key of one of the model's assets."""
+        return dg.AssetKey([self.name, stage])
+
+    def promotion_log(self, lake: Lake) -> PromotionLog[Promotion]:
+        """Return the model's promotion log."""
+        return PromotionLog(lake, self.name, Promotion)
+
+
+@functools.cache
+def daily(days: Days) -> dg.DailyPartitionsDefinition:
+    """Return the partitions of declared days; one object for all that share them, so that its keys are made once."""
+    end = None if days.last is None else str(days.last + timedelta(days=1))
+    return dg.DailyPartitionsDefinition(start_date=str(days.first), end_date=end)
+
+
+def table_key(name: str) -> dg.AssetKey:
+    """Return the asset of a dbt model."""
+    return dg.AssetKey([TABLES, name])
+
+
+def day_of(key: str) -> date:
+    """Return the day of a partition key."""
+    return date.fromisoformat(key)
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """Return all days of a range, both ends included."""
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def day_range(context: dg.AssetExecutionContext) -> tuple[date, date]:
+    """Return the first and last day a step was asked for."""
+    keys = context.partition_keys
+    return day_of(keys[0]), day_of(keys[-1])
+
+
+def newest_day(frame: pl.LazyFrame) -> date:
+    """Return the newest day of a by-day table.
+
+    Raises:
+        DataError: it has no rows.
+    """
+    day = frame.select(pl.col(DAY).max()).collect().item()
+    if day is None:
+        raise DataError("there are no feature rows to train on; materialize features first.")
+    return date.fromisoformat(str(day))
+
+
+def quarantine_key(asset: dg.AssetKey) -> dg.AssetKey:
+    """Return the asset that holds the rows which a table set aside."""
+    return dg.AssetKey([*asset.path[:-1], f"{asset.path[-1]}{QUARANTINE}"])
