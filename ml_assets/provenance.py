@@ -19,6 +19,7 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
 from pydantic import JsonValue
 
+from resources.errors import MissingArtifactError
 from resources.lake import Lake
 from resources.manifest import ArtifactRef
 
@@ -283,3 +284,24 @@ def _loaded_parents(graph: AssetGraph, key: dg.AssetKey) -> list[dg.AssetKey]:
     inputs = node.assets_def.keys_by_input_name
     types = node.assets_def.node_def.input_dict
     return sorted(parent for name, parent in inputs.items() if not types[name].dagster_type.is_nothing)
+
+
+def code_behind(lake: Lake, ref: ArtifactRef) -> dict[str, str | None]:
+    """Return the code version of an artifact and of all that it was made from, by asset; each asset is asked once.
+
+    What has been removed since has none that can be told.
+    """
+    found: dict[str, str | None] = {}
+    waiting = [ref]
+    while waiting:
+        one = waiting.pop()
+        if one.asset in found:
+            continue
+        try:
+            manifest = lake.manifest(one)
+        except MissingArtifactError:
+            found[one.asset] = None
+        else:
+            found[one.asset] = manifest.code_version
+            waiting.extend(manifest.inputs)
+    return found

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ml_assets.provenance import LOOK_BACK, Wanted, code_version, out_of_date, reads_of
+from ml_assets.provenance import LOOK_BACK, Wanted, code_behind, code_version, out_of_date, reads_of
 from resources.lake import Lake
 from tests.builders import frame, put
 
@@ -203,3 +203,15 @@ def test_a_day_is_out_of_date_until_rows_released_for_it_are_among_its_inputs(tm
 
     put(lake, frame(1), asset="parent", partition="2013-01-06", code_version=code, inputs=(released,))
     assert {} == out_of_date(graph, lake, wanted)
+
+
+def test_the_code_behind_an_artifact_is_that_of_all_it_was_made_from(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    raw = put(lake, frame(1), asset="raw", partition="2013-01-05", code_version="landing").ref
+    middle = [
+        put(lake, frame(n), asset="middle", partition=day, code_version="recent", inputs=(raw,)).ref
+        for n, day in enumerate(("2013-01-04", "2013-01-05"))
+    ]
+    mart = put(lake, frame(9), asset="mart", partition="2013-01-05", code_version="join", inputs=(raw, *middle)).ref
+
+    assert {"raw": "landing", "middle": "recent", "mart": "join"} == code_behind(lake, mart)

@@ -14,20 +14,16 @@ from ml_assets.contracts.checking import Report, check_table
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import TableContract
 from ml_assets.logic.features import select_features
-from ml_assets.logic.leaks import Change, changed_after_known
 from ml_assets.logic.quarantine import refusal
 from ml_assets.stages.common.asset import stage
 from ml_assets.stages.common.checks import check_results, check_specs, reject
-from ml_assets.stages.common.expectations import alike, expectation_specs, held_against_the_past
+from ml_assets.stages.common.expectations import expectation_specs, held_against_the_past
 from ml_assets.stages.common.leaktest import leak_check_result, leak_check_spec, leak_test
 from ml_assets.stages.common.plan import DAY, ModelPlan, table_key
+from ml_assets.stages.common.unchanged import unchanged_check_result, unchanged_check_spec
 from resources.artifact_io import by_partition
-from resources.content import parts_of, version_of
 from resources.lake import Lake, LakeResource
-from resources.manifest import ArtifactRef
 from resources.warehouse import Warehouse
-
-UNCHANGED = "features_stay_as_they_were_published"
 
 
 def features(plan: ModelPlan) -> dg.AssetsDefinition:
@@ -36,10 +32,6 @@ def features(plan: ModelPlan) -> dg.AssetsDefinition:
     times = (wanted.event_time, wanted.prediction_time)
     contract = plan.features_contract
     asset = plan.asset("features")
-    unchanged = dg.AssetCheckSpec(
-        UNCHANGED, asset=asset,
-        description="What was known at a prediction time does not change, so rows that were published do not either.",
-    )  # fmt: skip
 
     @stage(
         plan, "features", [select_features, check_table], kinds={"polars", "parquet"}, by_day=True,
@@ -50,7 +42,7 @@ def features(plan: ModelPlan) -> dg.AssetsDefinition:
             *check_specs(contract, asset),
             *expectation_specs(plan.declaration.expectations, asset),
             *leak_check_spec(plan),
-            unchanged,
+            unchanged_check_spec(plan),
         ],
     )  # fmt: skip
     def features(
@@ -61,7 +53,7 @@ def features(plan: ModelPlan) -> dg.AssetsDefinition:
         rows = table.select(name for name in contract.names if name in table.columns)
         yield from _audited(context, plan, there, rows)
         selected = select_features(rows, key=plan.key, times=times, feature_list=plan.features, day=DAY)
-        yield _unchanged(plan, there, selected, _of_the_same_code(context, plan, there, selected))
+        yield unchanged_check_result(context, plan, there, selected)
         yield from _leak_tested(context, plan, there, selected, warehouse)
         yield dg.Output(selected)
 
@@ -84,7 +76,7 @@ def _audited(
     """
     asset, days = plan.asset("features"), context.partition_keys
     report = _held(plan, lake, rows, days)
-    yield from check_results(report, asset)
+    yield from check_results(report, asset, partitions=days)
     for finding in report.broken:
         if not finding.rule.is_blocking:
             context.log.warning(_short(report.sentence(finding)))
@@ -130,43 +122,3 @@ def _leak_tested(
     yield leak_check_result(plan, report)
     if declared.is_blocking:
         report.raise_if_leaking()
-
-
-def _unchanged(plan: ModelPlan, lake: Lake, rows: pl.DataFrame, stood: Sequence[ArtifactRef]) -> dg.AssetCheckResult:
-    """Return whether rows that the same code published before are as they were, as the result of its check."""
-    changes: tuple[Change, ...] = ()
-    if before := alike(lake, stood, rows):
-        again = rows.filter(pl.col(DAY).cast(pl.String).is_in([ref.partition for ref in before]))
-        changes = changed_after_known(again, lake.scan(before, noted=False).collect(), [*plan.key, DAY])
-    told = {
-        "days": dg.MetadataValue.json([ref.partition for ref in before]),
-        "finding": dg.MetadataValue.md("\n".join(f"- {change.sentence}" for change in changes)),
-    }
-    return dg.AssetCheckResult(
-        check_name=UNCHANGED,
-        asset_key=plan.asset("features"),
-        passed=not changes,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata=told if changes else {},
-    )
-
-
-def _of_the_same_code(
-    context: dg.AssetExecutionContext, plan: ModelPlan, lake: Lake, rows: pl.DataFrame
-) -> list[ArtifactRef]:
-    """Return the days that stand with other rows, though the code that made them and their table is the same."""
-    days, asset = context.partition_keys, plan.asset("features").to_user_string()
-    code_version = context.assets_def.specs_by_key[plan.asset("features")].code_version
-    table = table_key(plan.declaration.features.table).to_user_string()
-    parts = by_partition(rows, days, asset)
-    stood = lake.newest(asset, days)
-    other = {day: ref for day, ref in stood.items() if version_of(parts_of(parts[day])) != ref.version}
-    tables = lake.newest(table, [*other]) if other else {}
-    code_now = {day: lake.manifest(ref).code_version for day, ref in tables.items()}
-    same = []
-    for day, ref in other.items():
-        made = lake.manifest(ref)
-        read = [lake.manifest(it).code_version for it in made.inputs if (it.asset, it.partition) == (table, day)]
-        if made.code_version == code_version and read == [code_now[it] for it in [day] if it in code_now]:
-            same.append(ref)
-    return same

@@ -94,7 +94,9 @@ def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract:
         days = None if table.by is None else day_range(context)
         opened, digest = lake.open(), source.digest()
         landed = _land(opened, key, table, contract, rows=_by_partition(source.read(), table, days), at=config.moment)
-        yield from check_results(landed.audit.report, key, landed.audit.counts)
+        yield from check_results(
+            landed.audit.report, key, landed.audit.counts, partitions=context.partition_keys if days else ()
+        )
         _refuse(opened, key, table, landed, run_id=context.run.run_id)
         for line in landed.warnings:
             context.log.warning(f"{name}: {line}")

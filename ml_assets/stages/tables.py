@@ -114,7 +114,7 @@ def _publish(
         node = project.nodes[model]
         key = table_key(node["name"])
         report, counts = project.report(lake, built, model, by_day=days is not None)
-        yield from selected_results(context, report, key, counts)
+        yield from selected_results(context, report, key, counts, partitions=[str(day) for day in days or ()])
         parents = [project.nodes[uid]["name"] for uid in node["depends_on"]["nodes"] if uid in refused]
         if report.blocking or model in built.failed:
             broken = project.reject(lake, built, model, report, run_id=run_id)

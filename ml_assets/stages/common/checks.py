@@ -4,7 +4,7 @@ Finding it stays out; see `ml_assets.contracts.checking`.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -36,7 +36,11 @@ def rule_specs(rules: Iterable[Rule], asset: dg.AssetKey) -> list[dg.AssetCheckS
 
 
 def check_results(
-    report: Report, asset: dg.AssetKey, also: Mapping[str, Mapping[str, int]] | None = None
+    report: Report,
+    asset: dg.AssetKey,
+    also: Mapping[str, Mapping[str, int]] | None = None,
+    *,
+    partitions: Sequence[str] = (),
 ) -> Iterator[dg.AssetCheckResult]:
     """Yield what each rule found as the result of its asset check, passing ones too.
 
@@ -44,7 +48,9 @@ def check_results(
         report: the findings.
         asset: what was looked at.
         also: by rule, more counts to tell: rows that were quarantined, rows that were released.
+        partitions: the run's, in order; none where the table is whole.
     """
+    span = " to ".join(dict.fromkeys([partitions[0], partitions[-1]])) if partitions else ""
     for finding in report.findings:
         yield dg.AssetCheckResult(
             check_name=check_name(finding.rule.name),
@@ -54,6 +60,7 @@ def check_results(
             metadata={
                 "rule": finding.rule.name,
                 "rows": finding.rows,
+                **({"partitions": span} if span else {}),
                 **_broken(report, finding),
                 **(also or {}).get(finding.rule.name, {}),
             },

@@ -220,9 +220,14 @@ class Project:
 
 
 def selected_results(
-    context: dg.AssetExecutionContext, report: Report, key: dg.AssetKey, counts: Mapping[str, Mapping[str, int]]
+    context: dg.AssetExecutionContext,
+    report: Report,
+    key: dg.AssetKey,
+    counts: Mapping[str, Mapping[str, int]],
+    *,
+    partitions: Sequence[str],
 ) -> Iterator[dg.AssetCheckResult]:
     """Yield the results of those checks that the run asked for."""
     wanted = [it for it in report.findings if dg.AssetCheckKey(key, check_name(it.rule.name)) in
               context.selected_asset_check_keys]  # fmt: skip
-    yield from check_results(replace(report, findings=tuple(wanted)), key, counts)
+    yield from check_results(replace(report, findings=tuple(wanted)), key, counts, partitions=partitions)
