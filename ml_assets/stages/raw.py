@@ -72,8 +72,8 @@ def raw_tables(declaration: RawDeclaration, contracts: Mapping[str, TableContrac
 
 def source_of(table: RawTable, contract: TableContract) -> Source:
     """Return the file that a raw table is landed from: what landing itself adds is not looked for in it."""
-    schema = {column.name: column.dtype for column in contract.columns if column.expression is None}
-    return Source(table.file, schema, table.null_values, optional=(RECEIVED_AT,))
+    optional = (RECEIVED_AT, *_expressions(contract))
+    return Source(table.file, contract.schema, table.null_values, optional)
 
 
 def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract: TableContract) -> dg.AssetsDefinition:
@@ -140,6 +140,7 @@ def _outs(
 
 
 def _expressions(contract: TableContract) -> dict[str, str]:
+    """Return the columns that landing computes where the source does not bring them, by name."""
     return {column.name: column.expression for column in contract.columns if column.expression is not None}
 
 
@@ -203,7 +204,8 @@ def _land(
         for part, source in rows.items()
     }  # fmt: skip
     whole = together({part: landing.rows for part, landing in landings.items()})
-    made = with_columns(whole, _expressions(contract), where=f"{contract.where}: table '{contract.name}'")
+    lacking = {name: sql for name, sql in _expressions(contract).items() if name not in whole.columns}
+    made = with_columns(whole, lacking, where=f"{contract.where}: table '{contract.name}'")
     by = [PARTITION] if table.by is not None else []
     let_pass = (
         [] if table.quarantine is None else [it for refs in releases(lake, asset, [*rows]).values() for it in refs]

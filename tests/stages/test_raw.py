@@ -225,6 +225,16 @@ def test_columns_that_the_source_lacks_are_computed(tmp_path: Path, instance: dg
     assert [datetime(2024, 1, 1, 5), datetime(2024, 1, 1, 6)] == shop.rows(FIRST)["ready_at"].to_list()  # noqa: DTZ001
 
 
+def test_a_computed_column_that_the_source_brings_is_taken_as_it_is(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    shop = Landings(tmp_path, VERSIONED, instance)
+
+    assert shop.land("day,order,n,ready_at\n2024-01-01,1,5,2024-01-01 09:30:00\n2024-01-01,2,5,\n").success
+
+    assert [datetime(2024, 1, 1, 9, 30), None] == shop.rows("2024-01-01")["ready_at"].to_list()  # noqa: DTZ001
+
+
 def test_an_expression_of_another_type_than_its_column_lands_nothing(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
