@@ -211,15 +211,16 @@ def test_the_report_says_every_leak_in_a_sentence_and_blocks(report: LeakReport)
 
 
 def test_the_check_blocks_only_where_that_is_declared(leaky: Path, report: LeakReport) -> None:
-    usual = leak_check_result(plan_of(leaky), report)
+    as_declared = plan_of(leaky, leak_test={})
+    usual = leak_check_result(as_declared, report)
     strict = plan_of(leaky, leak_test={"is_blocking": True})
 
     assert (False, dg.AssetCheckSeverity.WARN) == (usual.passed, usual.severity)
     assert dg.AssetCheckSeverity.ERROR == leak_check_result(strict, report).severity
-    assert [(CHECK, False)] == [(spec.name, spec.blocking) for spec in leak_check_spec(plan_of(leaky))]
+    assert [(CHECK, False)] == [(spec.name, spec.blocking) for spec in leak_check_spec(as_declared)]
     assert [(CHECK, True)] == [(spec.name, spec.blocking) for spec in leak_check_spec(strict)]
     assert [] == leak_check_spec(plan_of(leaky, leak_test={"samples": 0}))
-    assert LeakTestSettings() == plan_of(leaky).declaration.leak_test
+    assert LeakTestSettings() == as_declared.declaration.leak_test
 
 
 # ---------------------------------------------------------------- the project as it is
