@@ -22,6 +22,8 @@ from resources.promotion_log import PromotionLog
 from resources.warehouse import look_back_days
 from tests.builders import FLOWN, days, files_of, flights_declared, project, put
 
+pytestmark = pytest.mark.xdist_group("flown")  # one worker runs the flow, the other does not wait for it
+
 MODEL = "flight_delay"
 PREDICTED = [str(day) for day in days(date(2013, 2, 4), 7)]
 

@@ -20,6 +20,8 @@ from resources.errors import WarehouseError
 from resources.lake import Lake, LakeResource
 from tests.builders import Project, failure, files_of, flights_declared, project
 
+pytestmark = pytest.mark.xdist_group("flown")  # one worker runs the flow, the other does not wait for it
+
 LAST = "2013-02-10"
 ONE = (LAST, LAST)
 
