@@ -153,16 +153,6 @@ def check_table(
     return Report(contract, tuple(found.get(rule.name, Finding(rule, total, 0)) for rule in contract.rules))
 
 
-def check(frame: pl.DataFrame, contract: TableContract, *, others: Others | None = None) -> pl.DataFrame:
-    """Return the frame as it is, if it keeps its contract.
-
-    Raises:
-        ContractError: it does not; the message lists every broken rule with counts and examples.
-    """
-    check_table(frame, contract, others=others).raise_if_blocking()
-    return frame
-
-
 def broken_row_rules(contract: TableContract, *, others: Others | None = None) -> pl.Expr:
     """Return, for each row, the names of the blocking row rules that it breaks, as a list of text."""
     rules = [

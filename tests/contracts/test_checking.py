@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from ml_assets.contracts.checking import Report, broken_row_rules, check, check_table
+from ml_assets.contracts.checking import Report, broken_row_rules, check_table
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import SHAPE, Column, Relationship, Rule, TableContract
 from tests.contracts.strategies import (
@@ -74,9 +74,9 @@ def broken(rows: pl.DataFrame, contract: TableContract = ORDERS, **options: Any)
 # ---------------------------------------------------------------- what is said
 
 
-def test_rows_that_keep_the_contract_come_back_as_they_are() -> None:
+def test_rows_that_keep_the_contract_break_no_rule() -> None:
     assert {} == broken(orders())
-    assert_frame_equal(orders(), check(orders(), ORDERS, others=CUSTOMERS))
+    check_table(orders(), ORDERS, others=CUSTOMERS).raise_if_blocking()
 
 
 def test_an_empty_table_keeps_its_contract() -> None:
@@ -119,7 +119,7 @@ def test_all_broken_rules_are_told_at_once() -> None:
 
     assert {rule.name for rule in ORDERS.rules} - {SHAPE} == {*found}
     with pytest.raises(ContractError) as caught:
-        check(rows, ORDERS, others=CUSTOMERS)
+        check_table(rows, ORDERS, others=CUSTOMERS).raise_if_blocking()
     assert [*found.values()] == str(caught.value).split("\n")
 
 
@@ -178,7 +178,7 @@ def test_a_rule_that_warns_is_found_but_lets_the_table_pass() -> None:
     report = check_table(rows, contract)
 
     assert (("shop is one of a, b",), ()) == (tuple(f.rule.name for f in report.broken), report.blocking)
-    assert_frame_equal(rows, check(rows, contract))
+    check_table(rows, contract).raise_if_blocking()
 
 
 def test_a_relationship_to_a_table_that_is_not_given_is_not_looked_at() -> None:

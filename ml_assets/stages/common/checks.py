@@ -15,6 +15,7 @@ from ml_assets.contracts.table import Rule, TableContract
 from ml_assets.logic.rejected import rejected_rows
 from resources.lake import Lake, Making
 from resources.manifest import ArtifactRef
+from resources.quarantine import REJECTED
 
 
 def check_name(rule: str) -> str:
@@ -122,7 +123,7 @@ def reject(
         inputs=inputs, run_id=run_id, parameters={"refused": [report.sentence(it) for it in report.blocking]}
     )
     broken = {day: rows for day, rows in days.items() if everywhere or day in found}
-    name = f"{asset.to_user_string()}__rejected"
+    name = f"{asset.to_user_string()}{REJECTED}"
     marked = rejected_rows(pl.concat(broken.values()), report, others=others)
     begin = 0
     for day, rows in broken.items():
