@@ -128,7 +128,7 @@ def one_day(model: str, day: date, history: int, *, profile: bool) -> Figures:
     from ml_assets.cli.progress import Progress
     from ml_assets.cli.project import instance
     from ml_assets.definitions import build
-    from resources.lake import LakeResource
+    from resources.lake_resource import LakeResource
 
     lake = LakeResource().open().url
     with instance() as found, Path(os.devnull).open("w", encoding="utf-8") as nowhere:

@@ -24,7 +24,7 @@ from ml_assets.cli.project import instance
 from ml_assets.contracts.artifacts import Model
 from ml_assets.declaration import read_all
 from ml_assets.definitions import DEFS, build
-from resources.lake import LakeResource
+from resources.lake_resource import LakeResource
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAINING = ("training_set", "importances", "tuning", "model", "evaluation", "champion")

@@ -33,7 +33,7 @@ from ml_assets.stages.tables import tables
 from ml_assets.stages.training_set import training_set
 from ml_assets.stages.tuning import tuning
 from resources.environments import ROOT, resources
-from resources.lake import LakeResource
+from resources.lake_resource import LakeResource
 
 DBT_PROJECT = ROOT / "dbt_project"
 STAGES = (

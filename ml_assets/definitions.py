@@ -15,7 +15,7 @@ import dagster as dg
 from ml_assets.component import DBT_PROJECT, assets_of, read_contracts, read_manifest
 from ml_assets.declaration import Declared, read_all
 from resources.environments import resources
-from resources.lake import LakeResource
+from resources.lake_resource import LakeResource
 
 DEFS = Path(__file__).parent / "defs"
 

@@ -4,16 +4,19 @@ What an artifact means stays out; types come from the annotations of the assets.
 """
 
 import dataclasses
+import time
 import typing
 from collections.abc import Mapping
 from datetime import date
 
 import dagster as dg
 import polars as pl
+from dagster._core.execution.context.system import StepExecutionContext  # an input context's `step_context`
 from pydantic import JsonValue
 
 from resources.errors import MissingArtifactError
-from resources.lake import Lake, LakeResource, Making, clock, step_of
+from resources.lake import Lake, Making
+from resources.lake_resource import LakeResource, begin_step, record_step
 from resources.manifest import ArtifactRef, Manifest
 from resources.quarantine import beside
 
@@ -31,7 +34,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - dagster's signature
         """Start the clock that tells how long a step took."""
-        self._since = clock()
+        self._since = time.perf_counter()
 
     def load_input(self, context: dg.InputContext) -> object:
         """Return an upstream artifact in the type that the parameter asks for.
@@ -40,27 +43,14 @@ class LakeIOManager(dg.ConfigurableIOManager):
             MissingArtifactError: nothing was materialized for it.
             CorruptArtifactError: what lies in the lake is not what was written.
         """
-        lake = self.lake.open()
-        asset = context.asset_key.to_user_string()
-        kind = context.dagster_type.typing_type
-        run_id = _run_id(context)
-        if run_id is not None:
-            lake.begin(step_of(context.step_context))
-        if not context.has_asset_partitions:
-            refs = lake.newest(asset, [""], run_id=run_id)
-            if not refs:
-                raise MissingArtifactError(f"{asset} has not been materialized yet; materialize it first.")
-            value = _read(lake, [refs[""]], kind)
-            self._since = clock()
-            return value
-        keys = _wanted(context)
-        refs = lake.newest(asset, keys, run_id=run_id)
-        found = [refs[key] for key in keys if key in refs]
-        if not found:
-            span = keys[0] if len(keys) == 1 else f"{keys[0]} to {keys[-1]}"
-            raise MissingArtifactError(f"{asset} has nothing for {span}; materialize those partitions first.")
-        value = _read(lake, found, kind)
-        self._since = clock()
+        lake = self.lake.connect()
+        step = _step(context)
+        if step is not None:
+            begin_step(lake, step)
+        value = _read(lake, _current(lake, context, step), context.dagster_type.typing_type)
+        if step is not None and context.name == _last_input(step):
+            record_step(lake, step)
+        self._since = time.perf_counter()
         return value
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
@@ -70,15 +60,15 @@ class LakeIOManager(dg.ConfigurableIOManager):
             LakeError: the lake cannot be written.
             ValueError: rows lie outside the days that were asked for.
         """
-        lake = self.lake.open()
-        lake.begin(step_of(context.step_context))
+        lake = self.lake.connect()
+        record_step(lake, context.step_context)
         asset = context.asset_key.to_user_string()
         making = Making(
             inputs=lake.take_reads(),
             parameters={**_parameters(context), **lake.take_notes()},
             code_version=_code_version(context),
             run_id=context.run_id,
-            seconds=clock() - self._since,
+            seconds=time.perf_counter() - self._since,
         )
         if context.has_asset_partitions:
             keys = context.asset_partition_keys
@@ -95,14 +85,14 @@ class LakeIOManager(dg.ConfigurableIOManager):
             keys = [""]
             manifests = {"": lake.put(asset, None, obj, making)}
         self._report(context, asset, manifests)
-        self._since = clock()
+        self._since = time.perf_counter()
 
     def _report(self, context: dg.OutputContext, asset: str, manifests: Mapping[str, Manifest]) -> None:
         step = context.step_context
         last = list(manifests.values())[-1]
         context.add_output_metadata(
             {
-                "path": dg.MetadataValue.path(f"{self.lake.open().url}/artifacts/{asset}"),
+                "path": dg.MetadataValue.path(f"{self.lake.connect().url}/artifacts/{asset}"),
                 "seconds": round(last.seconds or 0.0, 3),
                 "peak memory (MiB)": round((last.peak_memory_bytes or 0) / 2**20),
                 **({} if context.has_asset_partitions else _facts(last)),
@@ -202,19 +192,46 @@ def _windows(context: dg.OutputContext) -> dict[str, tuple[int, int]]:
     return windows
 
 
-def _run_id(context: dg.InputContext) -> str | None:
-    """Return the run; None where an input is loaded outside of one, for instance by `Definitions.load_asset_value`."""
+def _step(context: dg.InputContext) -> StepExecutionContext | None:
+    """Return the step; None where an input is loaded outside of one, for instance by `Definitions.load_asset_value`."""
     try:
-        return context.step_context.run_id
+        return context.step_context
     except dg.DagsterInvariantViolationError:
         return None
 
 
-def _wanted(context: dg.InputContext) -> list[str]:
+def _last_input(step: StepExecutionContext) -> str:
+    """Return the input that Dagster loads last; those that only say what comes first are not loaded."""
+    return [name for name, it in step.op_def.input_dict.items() if not it.dagster_type.is_nothing][-1]
+
+
+def _current(lake: Lake, context: dg.InputContext, step: StepExecutionContext | None) -> list[ArtifactRef]:
+    """Return the artifacts that an input stands for, in the order of their partitions.
+
+    Raises:
+        MissingArtifactError: there are none.
+    """
+    asset = context.asset_key.to_user_string()
+    runs = () if step is None else lake.runs
+    if not context.has_asset_partitions:
+        refs = lake.newest(asset, [""], runs=runs)
+        if not refs:
+            raise MissingArtifactError(f"{asset} has not been materialized yet; materialize it first.")
+        return [refs[""]]
+    keys = _wanted(context, step)
+    refs = lake.newest(asset, keys, runs=runs)
+    found = [refs[key] for key in keys if key in refs]
+    if not found:
+        span = keys[0] if len(keys) == 1 else f"{keys[0]} to {keys[-1]}"
+        raise MissingArtifactError(f"{asset} has nothing for {span}; materialize those partitions first.")
+    return found
+
+
+def _wanted(context: dg.InputContext, step: StepExecutionContext | None) -> list[str]:
     """Return the partition keys to read; an input's `up_to` names the config field that holds the last one."""
     keys = list(context.asset_partition_keys)
     field = (context.definition_metadata or {}).get("up_to")
-    config = None if _run_id(context) is None else context.step_context.op_config
+    config = None if step is None else step.op_config
     last = config.get(field) if isinstance(config, Mapping) else None
     return [key for key in keys if key <= last] if last else keys
 

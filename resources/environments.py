@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from resources.artifact_io import LakeIOManager
-from resources.lake import LakeResource
+from resources.lake_resource import LakeResource
 from resources.warehouse import Warehouse
 
 ROOT = Path(__file__).resolve().parent.parent

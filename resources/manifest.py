@@ -1,15 +1,24 @@
 """The manifest beside every artifact: what it is, what it was made from, by which code, where and at what cost.
 
-Reading and writing files stays out; see `resources.lake`.
+Its text ends with a digest of itself, so that an edited one is noticed. Finding and reading files stays out; see
+`resources.manifests`.
 """
 
 import functools
+import hashlib
+import json
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-SCHEMA_VERSION: Final = 1
+from resources.errors import CorruptArtifactError
+
+SCHEMA_VERSION: Final = 2
+MOST_BYTES: Final = 64 * 2**20
+"""A manifest names each file and input in about 150 bytes: this is room for 400,000 of them."""
+
+_SEAL = ',\n "digest": "'
 
 
 @functools.lru_cache(maxsize=65_536)
@@ -55,9 +64,15 @@ class FileEntry(_Record):
 
 
 class Manifest(_Record):
-    """Everything needed to say where an artifact came from, without any database."""
+    """Everything needed to say where an artifact came from, without any database.
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    Attributes:
+        hash: the function behind versions and digests; `blake2b` before schema version 2.
+        attempt: how often the step had been tried before in this run.
+        step: the step of the run that made it, whose record stands under `runs/`.
+    """
+
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     asset: SafePath
     partition: SafePath | None = None
     version: Version
@@ -69,13 +84,58 @@ class Manifest(_Record):
     git_is_dirty: bool | None = None
     environment: str | None = None
     run_id: str | None = None
+    step: str | None = None
+    attempt: int | None = None
     rows: int | None = None
     columns: dict[str, str] | None = None
     seconds: float | None = None
     peak_memory_bytes: int | None = None
+    hash: Literal["blake2b", "blake3"] = "blake2b"
     files: tuple[FileEntry, ...]
 
     @property
     def ref(self) -> ArtifactRef:
         """The artifact this manifest stands beside."""
         return ArtifactRef(asset=self.asset, partition=self.partition, version=self.version)
+
+    def text(self) -> bytes:
+        """Return the manifest as it is kept: JSON whose last member is the digest of what stands before it."""
+        body = self.model_dump_json(indent=1).removesuffix("\n}")
+        return f'{body}{_SEAL}{_digest(body.encode())}"\n}}\n'.encode()
+
+    @classmethod
+    def read(cls, text: bytes, where: str) -> "Manifest":
+        """Return the manifest of a text.
+
+        Raises:
+            CorruptArtifactError: it is none, was edited, or is of a later schema version than this code knows.
+        """
+        body, seal, rest = text.rpartition(_SEAL.encode())
+        if seal:
+            if rest != f'{_digest(body)}"\n}}\n'.encode():
+                raise CorruptArtifactError(f"{where} was edited: its text does not have the digest that it ends with.")
+            text = body + b"\n}"
+        try:
+            manifest = cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise CorruptArtifactError(f"{where} is not a manifest ({place}: {_said(first['msg'], text)}).") from error
+        if not seal and manifest.schema_version > 1:
+            raise CorruptArtifactError(f"{where} was edited: it lacks the digest that such a manifest ends with.")
+        return manifest
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=16, usedforsecurity=False).hexdigest()
+
+
+def _said(message: str, text: bytes) -> str:
+    """Return pydantic's message, or a better one for what a later release of this project wrote."""
+    try:
+        version = json.loads(text)["schema_version"]
+    except (ValueError, KeyError, TypeError):
+        return message
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        return f"it has schema version {version}, and this code knows up to {SCHEMA_VERSION}; use a later release"
+    return message

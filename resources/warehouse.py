@@ -23,7 +23,8 @@ from pydantic import JsonValue
 
 from resources.content import StoredFrame
 from resources.errors import WarehouseError
-from resources.lake import Lake, LakeResource, Making
+from resources.lake import Lake, Making
+from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef, Manifest
 from resources.quarantine import QUARANTINE, RELEASED
 
@@ -134,7 +135,6 @@ class Warehouse(dg.ConfigurableResource):
         models: Sequence[str],
         days: tuple[date, date] | None,
         *,
-        run_id: str,
         say: Callable[[str], None],
         quarantines: Mapping[str, Quarantine] | None = None,
     ) -> Iterator[Build]:
@@ -144,7 +144,6 @@ class Warehouse(dg.ConfigurableResource):
             manifest: dbt's manifest.
             models: unique ids.
             days: the range; None for whole tables.
-            run_id: the run; what it made itself is read first.
             say: takes dbt's lines.
             quarantines: which of the models may set rows aside, and how many.
 
@@ -153,7 +152,7 @@ class Warehouse(dg.ConfigurableResource):
         """
         lake = self.lake.open()
         nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
-        bound = _bind(lake, nodes, models, days, run_id)
+        bound = _bind(lake, nodes, models, days)
         with tempfile.TemporaryDirectory(prefix="dbt-") as name:
             folder = Path(name)
             scratch = folder / "out"
@@ -295,7 +294,7 @@ def _used(refs: Mapping[str, ArtifactRef], day: date | None, look_back: int, *, 
 
 
 def _bind(
-    lake: Lake, nodes: Mapping[str, Node], models: Sequence[str], days: tuple[date, date] | None, run_id: str
+    lake: Lake, nodes: Mapping[str, Node], models: Sequence[str], days: tuple[date, date] | None
 ) -> dict[str, dict[str, ArtifactRef]]:
     """Return the artifacts of the lake that these models read, by unique id and day."""
     reach: dict[str, tuple[date, date] | None] = {}
@@ -322,7 +321,7 @@ def _bind(
         else:
             last = days[0] - timedelta(days=1) if built_here and days else span[1]
             keys = [str(day) for day in _range(span[0], last)]
-        refs = lake.newest(table_name(nodes[parent]), keys, run_id=run_id) if keys else {}
+        refs = lake.newest(table_name(nodes[parent]), keys, runs=lake.runs) if keys else {}
         bound[parent] = refs
     return bound
 

@@ -27,7 +27,8 @@ from ml_assets.declaration import (
     read_all,
 )
 from ml_assets.definitions import DEFS, build
-from resources.lake import Lake, LakeResource, Making
+from resources.lake import Lake, Making
+from resources.lake_resource import LakeResource
 from resources.manifest import Manifest
 
 DAY = date(2013, 1, 1)

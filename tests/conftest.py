@@ -74,7 +74,7 @@ def flown(shared: Path, manifest: Mapping[str, Any]) -> Path:
 
     It takes half a minute, so whichever worker comes first runs it and the others wait.
     """
-    from resources.lake import LakeResource
+    from resources.lake_resource import LakeResource
     from tests.builders import flights_declared, project
 
     lake, said = shared / "flown", shared / "flown.txt"

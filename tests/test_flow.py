@@ -15,8 +15,9 @@ from ml_assets.cli.flow import CARD, INPUTS, MONITORING, TRAINING, Span
 from ml_assets.contracts.artifacts import Card, Drift, Evaluation, Model, Performance, Promotion, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration import Days
-from ml_assets.provenance import out_of_date
-from resources.lake import Lake, LakeResource
+from ml_assets.provenance.staleness import out_of_date
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef, Manifest
 from resources.promotion_log import PromotionLog
 from resources.warehouse import look_back_days

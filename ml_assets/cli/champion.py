@@ -18,7 +18,7 @@ def champion(arguments: argparse.Namespace) -> int:
     from ml_assets.contracts.artifacts import Promotion
     from ml_assets.declaration import read_all
     from ml_assets.definitions import DEFS
-    from resources.lake import LakeResource
+    from resources.lake_resource import LakeResource
     from resources.promotion_log import PromotionLog
 
     model = read_all(DEFS).model(arguments.model)

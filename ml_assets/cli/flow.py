@@ -18,7 +18,7 @@ from pydantic import JsonValue
 from ml_assets.contracts.artifacts import Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration import Declared, ModelDeclaration
-from ml_assets.provenance import Wanted, out_of_date, reads_of
+from ml_assets.provenance.staleness import Wanted, out_of_date, reads_of
 from ml_assets.stages.common.plan import days_between, quarantine_key
 from resources.lake import Lake
 from resources.promotion_log import PromotionLog

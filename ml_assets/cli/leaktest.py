@@ -37,7 +37,7 @@ def leaktest(arguments: argparse.Namespace) -> int:
     from ml_assets.definitions import DEFS
     from ml_assets.stages.common.leaktest import leak_test
     from ml_assets.stages.common.plan import ModelPlan
-    from resources.lake import LakeResource
+    from resources.lake_resource import LakeResource
 
     progress = Progress(sys.stderr)
     model = read_all(DEFS).model(arguments.model)

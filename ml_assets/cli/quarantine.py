@@ -31,7 +31,7 @@ def quarantine(arguments: argparse.Namespace) -> int:
     Raises:
         DataError: the arguments do not go together, or the table may set nothing aside.
     """
-    from resources.lake import LakeResource
+    from resources.lake_resource import LakeResource
     from resources.quarantine import set_aside
 
     _check(arguments)

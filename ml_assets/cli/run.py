@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ml_assets.cli.summary import summarize, text_of
     from ml_assets.declaration import read_all
     from ml_assets.definitions import DEFS, build
-    from resources.lake import LakeResource
+    from resources.lake_resource import LakeResource
 
     progress = Progress(sys.stderr)
     progress.say("preparing")

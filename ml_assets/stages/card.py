@@ -22,7 +22,8 @@ from ml_assets.logic.card import CardInput, CardTable, LeakTests, Making, render
 from ml_assets.stages.common.asset import stage
 from ml_assets.stages.common.champions import Champion, serving_champion
 from ml_assets.stages.common.plan import ModelPlan, day_of
-from resources.lake import Lake, LakeResource
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef, Manifest
 
 Kept = TypeVar("Kept")

@@ -12,7 +12,7 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.logic.champion import judge
 from ml_assets.stages.common.asset import stage
 from ml_assets.stages.common.plan import ModelPlan
-from resources.lake import LakeResource
+from resources.lake_resource import LakeResource
 
 
 def champion(plan: ModelPlan) -> dg.AssetsDefinition:

@@ -12,7 +12,7 @@ from ml_assets.logic.drift import DriftLimits, measure_drift
 from ml_assets.stages.common.asset import image, stage
 from ml_assets.stages.common.champions import serving_champion
 from ml_assets.stages.common.plan import ModelPlan
-from resources.lake import LakeResource
+from resources.lake_resource import LakeResource
 
 
 def drift(plan: ModelPlan) -> dg.AssetsDefinition:

@@ -14,7 +14,7 @@ from ml_assets.logic.predictions import input_changes
 from ml_assets.stages.common.asset import image, stage
 from ml_assets.stages.common.champions import Champion, champion_model
 from ml_assets.stages.common.plan import ModelPlan
-from resources.lake import LakeResource
+from resources.lake_resource import LakeResource
 
 
 def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:

@@ -22,7 +22,8 @@ from ml_assets.stages.common.leaktest import leak_check_result, leak_check_spec,
 from ml_assets.stages.common.plan import DAY, ModelPlan, table_key
 from ml_assets.stages.common.unchanged import unchanged_check_result, unchanged_check_spec
 from resources.artifact_io import by_partition
-from resources.lake import Lake, LakeResource
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
 from resources.warehouse import Warehouse
 
 
@@ -116,8 +117,7 @@ def _leak_tested(
     declared = plan.declaration.leak_test
     if not declared.samples:
         return
-    run_id = context.op_execution_context.run_id
-    report = leak_test(plan, lake, warehouse.project_dir, rows=rows, run_id=run_id, say=context.log.info)
+    report = leak_test(plan, lake, warehouse.project_dir, rows=rows, say=context.log.info)
     lake.note(leak_test=report.note)
     yield leak_check_result(plan, report)
     if declared.is_blocking:

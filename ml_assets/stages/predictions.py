@@ -17,7 +17,7 @@ from ml_assets.logic.predictions import check_inputs, input_changes, score_rows
 from ml_assets.stages.common.asset import stage
 from ml_assets.stages.common.champions import serving_champion
 from ml_assets.stages.common.plan import DAY, ModelPlan
-from resources.lake import LakeResource
+from resources.lake_resource import LakeResource
 
 CHECK = "features_are_as_the_champion_was_trained_with"
 

@@ -18,11 +18,12 @@ from ml_assets.contracts.table import RECEIVED_AT, TableContract
 from ml_assets.declaration import RawDeclaration, RawTable
 from ml_assets.logic.quarantine import Audit, audit
 from ml_assets.logic.raw import PARTITION, Landing, apart, by_day, day_expression, keep_versions, together
-from ml_assets.provenance import code_version
+from ml_assets.provenance.code import code_version
 from ml_assets.stages.common.asset import column_schema, quarantine_spec
 from ml_assets.stages.common.checks import check_results, check_specs, reject
 from ml_assets.stages.common.plan import daily, day_range
-from resources.lake import Lake, LakeResource
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef
 from resources.quarantine import QUARANTINE, released_rows, releases
 from resources.row_sql import with_columns

@@ -13,7 +13,7 @@ import dagster as dg
 
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration import TablesDeclaration
-from ml_assets.provenance import LOOK_BACK
+from ml_assets.provenance.staleness import LOOK_BACK
 from ml_assets.stages.common.asset import column_schema, freshness_policy, quarantine_spec
 from ml_assets.stages.common.dbt_checks import Node, Project, selected_results
 from ml_assets.stages.common.plan import daily, day_range, quarantine_key, table_key
@@ -61,11 +61,10 @@ def _tables(name: str, declaration: TablesDeclaration, project: Project, *, by_d
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         chosen = [*dict.fromkeys(unique_ids[key] for key in context.selected_asset_keys)]
         days = day_range(context) if by_day else None
-        run_id = context.run.run_id
         aside = project.quarantines(warehouse.lake.open(), chosen)
         with (
             _listening(context) as say,
-            warehouse.build(project.manifest, chosen, days, run_id=run_id, say=say, quarantines=aside) as built,
+            warehouse.build(project.manifest, chosen, days, say=say, quarantines=aside) as built,
         ):
             yield from _publish(context, warehouse, built, project, days=days)
 

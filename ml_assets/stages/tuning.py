@@ -16,7 +16,8 @@ from ml_assets.contracts.frames import check_frames, trials
 from ml_assets.logic.tuning import SPACE, tune
 from ml_assets.stages.common.asset import image, stage
 from ml_assets.stages.common.plan import ModelPlan
-from resources.lake import Lake, LakeResource
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
 
 LONGER = ("trials", "seconds")
 """Settings that only say how long to search; a study goes on when they grow."""

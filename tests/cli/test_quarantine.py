@@ -11,7 +11,8 @@ import pytest
 from ml_assets import definitions
 from ml_assets.cli.flow import Span
 from ml_assets.cli.main import main
-from resources.lake import Lake, LakeResource
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
 from resources.quarantine import release, releases, set_aside
 from tests.builders import flights_declared, project, put
 from tests.stages.test_bad_input import source

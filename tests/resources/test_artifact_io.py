@@ -10,7 +10,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from resources.artifact_io import LakeIOManager, by_partition, reads_of_day
-from resources.lake import Lake, LakeResource
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef
 from tests.builders import Note, Study, dated, days, failure, frame, study
 

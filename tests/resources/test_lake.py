@@ -1,4 +1,5 @@
 import itertools
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -10,7 +11,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from resources.errors import CorruptArtifactError, LakeError, MissingArtifactError
-from resources.lake import Lake, LakeResource, Making
+from resources.lake import Lake, Making
+from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef, Manifest
 from tests.builders import DAY, Note, Study, days, files_of, frame, put, study
 
@@ -34,6 +36,12 @@ def folder(tmp_path: Any) -> Lake:
 
 def overwrite(lake: Lake, path: str, data: bytes) -> None:
     lake.write(path, lambda file: void(file.write(data)))
+
+
+def as_first_schema(made: Manifest) -> bytes:
+    """Return a manifest as the first release wrote it: without a digest of itself."""
+    later = {"schema_version", "step", "attempt", "hash"}
+    return json.dumps({"schema_version": 1, **made.model_dump(mode="json", exclude=later)}).encode()
 
 
 def void(_: object) -> None:
@@ -196,9 +204,10 @@ def test_a_run_reads_what_it_made_itself_though_another_run_made_something_later
     own = put(lake, frame(1), run_id="mine")
     other = put(lake, frame(2), run_id="theirs")
 
-    assert {"": own.ref} == lake.newest(ASSET, [""], run_id="mine")
-    assert {"": other.ref} == lake.newest(ASSET, [""], run_id="theirs")
-    assert {"": other.ref} == lake.newest(ASSET, [""], run_id="a third")
+    assert {"": own.ref} == lake.newest(ASSET, [""], runs=["mine"])
+    assert {"": other.ref} == lake.newest(ASSET, [""], runs=["theirs"])
+    assert {"": own.ref} == lake.newest(ASSET, [""], runs=["a third", "mine"])
+    assert {"": other.ref} == lake.newest(ASSET, [""], runs=["a third"])
 
 
 def test_many_partitions_are_found_in_one_listing_as_few_are(lake: Lake) -> None:
@@ -353,10 +362,12 @@ def test_materializing_again_mends_a_missing_file(folder: Lake) -> None:
         (lambda text: text.replace('"table.parquet"', '"../../../table.parquet"'), "is not a manifest"),
     ],
 )
-def test_an_edited_manifest_is_named_and_not_used(lake: Lake, edit: Callable[[str], str], message: str) -> None:
-    ref = put(lake, study()).ref
-    path = f"{lake.directory(ref)}/manifest.json"
-    overwrite(lake, path, edit(lake.read(path).decode()).encode())
+def test_a_manifest_of_the_first_schema_that_says_impossible_things_is_named_and_not_used(
+    lake: Lake, edit: Callable[[str], str], message: str
+) -> None:
+    made = put(lake, study())
+    ref, path = made.ref, f"{lake.directory(made.ref)}/manifest.json"
+    overwrite(lake, path, edit(as_first_schema(made).decode()).encode())
 
     with pytest.raises(CorruptArtifactError, match=message):
         lake.get(ref, Study)
@@ -402,14 +413,26 @@ def test_a_version_is_32_hexadecimal_digits(version: str) -> None:
         ArtifactRef(asset="a", version=version)
 
 
-def test_a_manifest_of_another_schema_is_refused(folder: Lake) -> None:
-    text = put(folder, frame(1)).model_dump_json().replace('"schema_version":1', '"schema_version":2')
+def test_an_artifact_of_the_first_schema_can_still_be_read(lake: Lake) -> None:
+    made = put(lake, study())
+    overwrite(lake, f"{lake.directory(made.ref)}/manifest.json", as_first_schema(made))
 
-    with pytest.raises(ValueError, match="schema_version"):
-        Manifest.model_validate_json(text)
+    assert study().story == lake.get(made.ref, Study).story
+    assert (1, made.rows) == (lake.manifest(made.ref).schema_version, lake.manifest(made.ref).rows)
 
 
-# ---------------------------------------------------------------- a lake that cannot be written
+def test_what_lies_beside_artifacts_and_is_none_is_not_seen(folder: Lake) -> None:
+    made = put(folder, study())
+    root = f"{folder.url}/artifacts/shop/orders"
+    for name in (
+        f"{'g' * 32}/manifest.json",
+        f"{'0' * 31}/manifest.json",
+        f"{'0' * 32}/manifest.json.bak",
+        "manifest.json",
+    ):
+        overwrite(folder, f"{root}/{name}", made.text())
+
+    assert {"": [made.ref]} == folder.versions("shop/orders")
 
 
 def test_a_lake_that_cannot_be_written_is_named_and_nothing_is_lost(tmp_path: Any) -> None:

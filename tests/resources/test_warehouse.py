@@ -11,7 +11,8 @@ import pytest
 
 from resources import warehouse
 from resources.errors import WarehouseError
-from resources.lake import Lake, LakeResource
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
 from resources.warehouse import (
     Quarantine,
     Warehouse,
@@ -66,7 +67,7 @@ def lake(tmp_path: Path) -> Lake:
 def bound(lake: Lake, *models: str, over: tuple[int, int] | None) -> dict[str, list[str]]:
     uids = [f"model.shop.{name}" for name in models]
     span = None if over is None else (date(2013, 1, over[0]), date(2013, 1, over[1]))
-    return {uid.split(".", 2)[2]: [*refs] for uid, refs in warehouse._bind(lake, NODES, uids, span, "run").items()}
+    return {uid.split(".", 2)[2]: [*refs] for uid, refs in warehouse._bind(lake, NODES, uids, span).items()}
 
 
 def test_nodes_of_dbt_have_their_name_in_the_lake() -> None:
@@ -119,7 +120,7 @@ def test_what_a_test_compares_with_is_read_too_where_dbt_runs_the_test(lake: Lak
         }.items()
     }
 
-    bound = warehouse._bind(lake, {**NODES, **tests}, ["model.shop.recent"], (date(2013, 1, 5), date(2013, 1, 5)), "")
+    bound = warehouse._bind(lake, {**NODES, **tests}, ["model.shop.recent"], (date(2013, 1, 5), date(2013, 1, 5)))
 
     assert ["2013-01-05"] == [*bound["source.shop.raw.orders"]]  # it is made from orders, which are made from these
     assert "model.shop.totals" not in bound
@@ -158,7 +159,7 @@ def test_a_dbt_that_cannot_start_is_told_with_what_it_said(tmp_path: Path, lake:
 
     with (
         pytest.raises(WarehouseError, match=r"(?s)dbt ended with exit code 2 before it ran anything; it said:.*"),
-        house.build(manifest, ["model.shop.orders"], (FIRST, FIRST), run_id="run", say=lambda _: None),
+        house.build(manifest, ["model.shop.orders"], (FIRST, FIRST), say=lambda _: None),
     ):
         pytest.fail("nothing was built")
 

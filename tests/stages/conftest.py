@@ -15,7 +15,8 @@ from ml_assets.stages.importances import importances
 from ml_assets.stages.model import model
 from ml_assets.stages.training_set import TrainingSetConfig, training_set
 from ml_assets.stages.tuning import tuning
-from resources.lake import Lake, LakeResource, Making
+from resources.lake import Lake, Making
+from resources.lake_resource import LakeResource
 from tests.stages.shop import FEATURES, LABELS, OPEN, Trained, context_of, declaration, feature_rows, label_rows
 
 

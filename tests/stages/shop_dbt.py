@@ -18,7 +18,8 @@ from ml_assets.declaration import TablesDeclaration
 from ml_assets.definitions import DBT_PROJECT
 from ml_assets.stages.tables import tables
 from resources.dbt import prepare_manifest
-from resources.lake import Lake, LakeResource
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
 from resources.warehouse import Warehouse
 from tests.builders import put
 

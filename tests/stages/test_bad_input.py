@@ -17,7 +17,8 @@ from ml_assets.contracts.artifacts import Drift, Evaluation, Performance
 from ml_assets.definitions import DBT_PROJECT
 from resources.dbt import prepare_manifest
 from resources.errors import WarehouseError
-from resources.lake import Lake, LakeResource
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
 from tests.builders import Project, failure, files_of, flights_declared, project
 
 pytestmark = pytest.mark.xdist_group("flown")  # one worker runs the flow, the other does not wait for it

@@ -27,7 +27,8 @@ from ml_assets.stages.model import train
 from ml_assets.stages.performance import performance
 from ml_assets.stages.predictions import predictions
 from ml_assets.stages.training_set import TrainingSetConfig, training_set
-from resources.lake import Lake, LakeResource, Making
+from resources.lake import Lake, Making
+from resources.lake_resource import LakeResource
 from resources.warehouse import Warehouse
 from tests.builders import promotion
 from tests.stages.shop import (

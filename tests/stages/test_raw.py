@@ -13,7 +13,8 @@ from ml_assets.contracts.table import Column, Relationship, TableContract
 from ml_assets.declaration import RawDeclaration
 from ml_assets.stages.raw import LandingConfig, raw_tables
 from resources.artifact_io import LakeIOManager
-from resources.lake import Lake, LakeResource
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
 from resources.quarantine import release, set_aside
 from tests.builders import failure, put
 

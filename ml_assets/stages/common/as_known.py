@@ -47,10 +47,9 @@ class Sample:
 class Sources:
     """The source rows that builds reach, with their known times; a day is fetched once for samples side by side."""
 
-    def __init__(self, lake: Lake, manifest: Mapping[str, Any], run_id: str | None) -> None:
+    def __init__(self, lake: Lake, manifest: Mapping[str, Any]) -> None:
         self.lake = lake
         self.manifest = manifest
-        self.run_id = run_id
         self.contracts = contracts_from_dbt(manifest)
         self.nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
         self._lock = threading.Lock()
@@ -67,7 +66,7 @@ class Sources:
     def _read(self, uid: str, span: tuple[date, date] | None) -> dict[ArtifactRef, pl.DataFrame]:
         asset = table_name(self.nodes[uid])
         keys = [""] if span is None else [str(day) for day in days_between(*span)]
-        refs = self.lake.newest(asset, keys, run_id=self.run_id)
+        refs = self.lake.newest(asset, keys, runs=self.lake.runs)
         if not refs:
             raise DataError(f"the lake holds nothing of {asset}{f' from {keys[0]} to {keys[-1]}' if span else ''}.")
         missing = [ref for ref in refs.values() if ref not in self._frames]

@@ -16,7 +16,7 @@ from pydantic import BaseModel, JsonValue
 from ml_assets.contracts.checking import BROKEN_RULES
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration import Compute, Freshness, Stage
-from ml_assets.provenance import code_version
+from ml_assets.provenance.code import code_version
 from ml_assets.stages.common.plan import ModelPlan, quarantine_key
 
 

@@ -125,7 +125,6 @@ def leak_test(
     seed: int | None = None,
     rows: pl.DataFrame | None = None,
     days: tuple[date, date] | None = None,
-    run_id: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> LeakReport:
     """Rebuild features from what was known at sampled prediction times, and compare them with the full build.
@@ -141,7 +140,6 @@ def leak_test(
         seed: chooses them; the model's if absent.
         rows: the full build; the features in the lake if absent.
         days: the days to choose from; all that there are if absent.
-        run_id: the run whose own artifacts come first.
         say: is told of each sample.
 
     Raises:
@@ -153,10 +151,10 @@ def leak_test(
     manifest = _manifest(project)
     count = plan.declaration.leak_test.samples if samples is None else samples
     random = np.random.default_rng(plan.declaration.seed if seed is None else seed)
-    full = _FullBuild(plan, lake, rows, run_id)
+    full = _FullBuild(plan, lake, rows)
     chosen = sorted(full.choose(count, days, random), key=lambda sample: sample.at)
     workers = max(1, min(_WORKERS, os.cpu_count() or 1, len(chosen)))
-    sources = Sources(lake, manifest, run_id)
+    sources = Sources(lake, manifest)
     aside = _set_aside(sources, chosen)
     with (
         tempfile.TemporaryDirectory(prefix="leaktest-") as folder,
@@ -177,7 +175,7 @@ def _set_aside(sources: Sources, samples: Sequence[Sample]) -> dict[str, Quarant
     for model in (uid for uid, node in sources.nodes.items() if samples and node["resource_type"] == "model"):
         node = sources.nodes[model]
         day = str(samples[0].day) if is_by_day(node) else ""
-        for ref in sources.lake.newest(table_name(node), [day], run_id=sources.run_id).values():
+        for ref in sources.lake.newest(table_name(node), [day], runs=sources.lake.runs).values():
             if sources.lake.manifest(ref).parameters.get("quarantine"):
                 shares[node["name"]] = 1.0
     project = Project(sources.manifest, sources.contracts, shares)
@@ -199,7 +197,6 @@ class _FullBuild:
     plan: ModelPlan
     lake: Lake
     rows: pl.DataFrame | None
-    run_id: str | None
 
     def choose(self, count: int, days: tuple[date, date] | None, random: np.random.Generator) -> Iterator[Sample]:
         """Yield samples: as many days as there are, each with one of its prediction times, before any has a second.
@@ -230,7 +227,7 @@ class _FullBuild:
         """Return a sample for each prediction time of a day, in random order."""
         if self.rows is None:
             asset = self.plan.asset("features").to_user_string()
-            ref = self.lake.newest(asset, [day], run_id=self.run_id)[day]
+            ref = self.lake.newest(asset, [day], runs=self.lake.runs)[day]
             built = self.lake.get(ref, pl.DataFrame, noted=False)
         else:
             built = self.rows.filter(pl.col(DAY) == date.fromisoformat(day))

@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.logic.leaks import changed_after_known
-from ml_assets.provenance import code_behind
+from ml_assets.provenance.lineage import code_behind
 from ml_assets.stages.common.expectations import alike
 from ml_assets.stages.common.plan import DAY, ModelPlan, table_key
 from resources.artifact_io import by_partition

@@ -1,0 +1,1 @@
+"""Where artifacts come from: code versions, what is out of date, lineage, replay, reproduction, retention."""

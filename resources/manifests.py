@@ -1,0 +1,131 @@
+"""Finding artifacts by their manifests: what there is, what is current, what it was made from.
+
+Only reading, and light to import: neither Dagster nor polars. Writing artifacts stays out; see `resources.lake`.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from resources.errors import CorruptArtifactError, MissingArtifactError
+from resources.manifest import ArtifactRef, Manifest
+from resources.objects import Objects
+
+_FEW = 64
+_VERSION = re.compile(r"[0-9a-f]{32}")
+_NAME = re.compile(r"manifest(-[0-9A-Za-z.-]+)?\.json")
+
+
+class Manifests(Objects):
+    """The manifests of the artifacts under a root."""
+
+    def directory(self, ref: ArtifactRef) -> str:
+        """Return the folder of one version of an artifact."""
+        return self.path("artifacts", ref.asset, *([ref.partition] if ref.partition else []), ref.version)
+
+    def partitions(self, asset: str) -> list[str]:
+        """Return the partitions of an asset that have at least one whole artifact, sorted."""
+        return sorted({key for key, _, _ in self._manifests(asset, None) if key})
+
+    def _manifests(self, asset: str, partitions: Sequence[str] | None) -> Iterator[tuple[str, str, str]]:
+        """Yield (partition or '', version, manifest file name) of whole artifacts."""
+        root = self.path("artifacts", asset)
+        if partitions is None or len(partitions) > _FEW:
+            wanted = None if partitions is None else set(partitions)
+            for parts in (relative.split("/") for relative in self.tree(root)):
+                if len(parts) not in {2, 3} or not _is_manifest(parts):
+                    continue
+                partition = parts[0] if len(parts) == 3 else ""
+                if wanted is None or partition in wanted:
+                    yield partition, parts[-2], parts[-1]
+            return
+        with self.pool(len(partitions)) as each:
+            trees = each(lambda key: self.tree(f"{root}/{key}" if key else root), partitions)
+        for partition, tree in zip(partitions, trees, strict=True):
+            for parts in (relative.split("/") for relative in tree):
+                if len(parts) == 2 and _is_manifest(parts):
+                    yield partition, parts[0], parts[1]
+
+    def newest(
+        self, asset: str, partitions: Sequence[str] | None = None, *, runs: Sequence[str] = ()
+    ) -> dict[str, ArtifactRef]:
+        """Return the current artifact of each partition ('' where the asset has none).
+
+        What the first of `runs` that made any produced wins: a run itself, then the one that it goes on with; else the
+        newest materialization. Only partitions with more than one version cost a read of their manifests.
+        """
+        found: dict[str, list[tuple[str, str]]] = {}
+        for partition, version, name in self._manifests(asset, partitions):
+            found.setdefault(partition, []).append((version, name))
+        current = {}
+        for partition, entries in found.items():
+            versions = {version for version, _ in entries}
+            version = next(iter(versions)) if len(versions) == 1 else self._latest(asset, partition, entries, runs)
+            current[partition] = ArtifactRef(asset=asset, partition=partition or None, version=version)
+        return current
+
+    def _latest(self, asset: str, partition: str, entries: list[tuple[str, str]], runs: Sequence[str]) -> str:
+        folder = self.path("artifacts", asset, *([partition] if partition else []))
+        manifests = [self._read_manifest(f"{folder}/{version}/{name}") for version, name in entries]
+        own = next((made for run in runs if (made := [m for m in manifests if m.run_id == run])), manifests)
+        return max(own, key=lambda m: m.created_at).version
+
+    def find(self, asset: str, partition: str | None = None, version: str | None = None) -> ArtifactRef:
+        """Return one artifact: the current one, or the one whose version starts with `version`.
+
+        Raises:
+            MissingArtifactError: there is none, or the abbreviation is ambiguous.
+        """
+        what = asset if partition is None else f"{asset}[{partition}]"
+        if version is None:
+            current = self.newest(asset, [partition or ""])
+            if not current:
+                raise MissingArtifactError(f"{what} has not been made yet; materialize it first.")
+            return current[partition or ""]
+        versions = sorted({v for _, v, _ in self._manifests(asset, [partition or ""]) if v.startswith(version)})
+        if len(versions) != 1:
+            raise MissingArtifactError(f"{what} has {len(versions) or 'no'} versions starting with '{version}'.")
+        return ArtifactRef(asset=asset, partition=partition, version=versions[0])
+
+    def versions(self, asset: str, partitions: Sequence[str] | None = None) -> dict[str, list[ArtifactRef]]:
+        """Return every version there is of each partition ('' where the asset has none), current or not."""
+        found: dict[str, set[str]] = {}
+        for partition, version, _ in self._manifests(asset, partitions):
+            found.setdefault(partition, set()).add(version)
+        return {
+            partition: [ArtifactRef(asset=asset, partition=partition or None, version=v) for v in sorted(versions)]
+            for partition, versions in found.items()
+        }
+
+    def manifest(self, ref: ArtifactRef) -> Manifest:
+        """Return an artifact's newest manifest.
+
+        Raises:
+            MissingArtifactError: the artifact does not exist.
+            CorruptArtifactError: the manifest is not one, or speaks of another artifact.
+        """
+        return self.manifests(ref)[-1]
+
+    def manifests(self, ref: ArtifactRef) -> list[Manifest]:
+        """Return all of an artifact's manifests, one for each time it was made, oldest first.
+
+        Raises:
+            MissingArtifactError: the artifact does not exist.
+            CorruptArtifactError: a manifest is not one, or speaks of another artifact.
+        """
+        folder = self.directory(ref)
+        names = [name for name in self.names(folder) if _NAME.fullmatch(name)]
+        if not names:
+            raise MissingArtifactError(f"{ref} has no manifest under {folder}, so it does not exist.")
+        found = [self._read_manifest(f"{folder}/{name}") for name in names]
+        strange = [str(m.ref) for m in found if m.ref != ref]
+        if strange:
+            raise CorruptArtifactError(f"a manifest in {folder} speaks of {strange[0]}, not of {ref}; do not use it.")
+        return sorted(found, key=lambda m: m.created_at)
+
+    def _read_manifest(self, path: str) -> Manifest:
+        return Manifest.read(self.read(path), path)
+
+
+def _is_manifest(parts: Sequence[str]) -> bool:
+    """Tell whether a path's last two parts are a version and its manifest; what else lies there is no artifact."""
+    return _VERSION.fullmatch(parts[-2]) is not None and _NAME.fullmatch(parts[-1]) is not None

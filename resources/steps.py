@@ -1,0 +1,121 @@
+"""The record of a step of a run: what it was about to do, from which inputs, with which settings and code.
+
+It is written before the step's body runs, so that a step that failed or was killed can be replayed too. Reading needs
+neither Dagster nor polars; who writes it stays out, see `resources.lake_resource`.
+
+    runs/<run id>/<step>/<attempt>.json
+"""
+
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from resources.errors import CorruptArtifactError, MissingArtifactError
+from resources.manifest import MOST_BYTES, ArtifactRef, SafePath
+from resources.manifests import Manifests
+
+RUNS: Final = "runs"
+
+
+class StepRecord(BaseModel):
+    """One attempt at a step.
+
+    Attributes:
+        continues: the runs that this one goes on with, newest first.
+        attempt: how often the step had been tried before in this run.
+        assets: what the step makes.
+        partitions: the first and the last partition it was asked for; None where its assets have none.
+        config: the run configuration of the step.
+        inputs: what Dagster loaded for it, before its body ran; what the body itself reads is not among them.
+        code_versions: by asset.
+        tags: the run's tags that say what for it ran.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    run_id: SafePath
+    continues: tuple[SafePath, ...] = ()
+    step: SafePath
+    attempt: int = Field(ge=0)
+    assets: tuple[SafePath, ...]
+    partitions: tuple[SafePath, SafePath] | None = None
+    config: dict[str, JsonValue] = {}
+    inputs: tuple[ArtifactRef, ...] = ()
+    code_versions: dict[str, str | None] = {}
+    git_commit: str | None = None
+    git_is_dirty: bool | None = None
+    environment: str | None = None
+    started_at: datetime
+    tags: dict[str, str] = {}
+
+
+def keep_step(lake: Manifests, record: StepRecord) -> None:
+    """Keep a step's record.
+
+    Raises:
+        LakeError: the lake cannot be written.
+    """
+    folder = lake.path(RUNS, record.run_id, record.step)
+    text = record.model_dump_json(indent=1).encode()
+    try:
+        lake.create(f"{folder}/{record.attempt}.json", text)
+    except FileExistsError:  # a pod that was lost and started again counts as the same attempt
+        lake.create(f"{folder}/{record.attempt}-{uuid.uuid4().hex[:8]}.json", text)
+
+
+def runs(lake: Manifests) -> list[str]:
+    """Return the ids of all runs that left records."""
+    return lake.names(lake.path(RUNS))
+
+
+def steps_of(lake: Manifests, run_id: str) -> Iterator[StepRecord]:
+    """Yield the records of a run's steps, by step and attempt.
+
+    Raises:
+        CorruptArtifactError: a record is none.
+    """
+    root = lake.path(RUNS, run_id)
+    for name in lake.tree(root):
+        if not name.endswith(".json"):
+            continue
+        try:
+            yield StepRecord.model_validate_json(lake.read(f"{root}/{name}", limit=MOST_BYTES))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise CorruptArtifactError(f"{root}/{name} is no record of a step ({place}: {first['msg']}).") from error
+
+
+def find_run(lake: Manifests, run: str) -> str:
+    """Return the id of the run that starts so.
+
+    Raises:
+        MissingArtifactError: there is none, or more than one.
+    """
+    found = [one for one in runs(lake) if one.startswith(run)]
+    if len(found) != 1:
+        raise MissingArtifactError(
+            f"{len(found) or 'no'} runs with records in {lake.url} start with '{run}'"
+            + (f": {', '.join(found[:5])}; give more of it." if found else "; see `ml-assets replay --list`.")
+        )
+    return found[0]
+
+
+def last_attempt(lake: Manifests, run_id: str, asset: str) -> StepRecord:
+    """Return the record of the last attempt of a run at the step that makes an asset.
+
+    Raises:
+        MissingArtifactError: no step of the run makes it.
+    """
+    records = [*steps_of(lake, run_id)]
+    made = [record for record in records if asset in record.assets]
+    if not made:
+        known = sorted({name for record in records for name in record.assets})
+        raise MissingArtifactError(
+            f"no step of run {run_id} makes '{asset}'; its steps make: {', '.join(known) or 'nothing that was kept'}."
+        )
+    return max(made, key=lambda record: (record.attempt, record.started_at))

@@ -1,0 +1,71 @@
+"""What is out of date, and which partitions an asset reads of another."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from ml_assets.provenance.staleness import LOOK_BACK, Wanted, out_of_date, reads_of
+from resources.lake import Lake
+from tests.builders import frame, put
+
+
+def graph_of(*, mapping: dg.PartitionMapping | None = None, exact: int | None = None) -> Any:
+    """Return a graph where `child` reads `parent` by day, and `summary` reads all of `parent`."""
+    days = dg.DailyPartitionsDefinition("2013-01-01", end_date="2013-02-01")
+    metadata = {} if exact is None else {LOOK_BACK: dg.MetadataValue.json({"parent": exact})}
+
+    @dg.asset(partitions_def=days)
+    def parent() -> int:
+        return 1
+
+    @dg.asset(partitions_def=days, ins={"parent": dg.AssetIn(partition_mapping=mapping)}, metadata=metadata)
+    def child(parent: int) -> int:
+        return parent
+
+    @dg.asset
+    def summary(parent: int) -> int:
+        return parent
+
+    @dg.asset(partitions_def=days)
+    def beside(summary: int) -> int:
+        return summary
+
+    return dg.Definitions(assets=[parent, child, summary, beside]).resolve_asset_graph()
+
+
+def test_a_day_reads_its_own_day_unless_a_mapping_says_more() -> None:
+    back = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=1, allow_nonexistent_upstream_partitions=True)
+
+    assert reads_of(graph_of(), dg.AssetKey("child"), dg.AssetKey("parent"), "2013-01-05") == ["2013-01-05"]
+    assert reads_of(graph_of(mapping=back), dg.AssetKey("child"), dg.AssetKey("parent"), "2013-01-05") == [
+        "2013-01-04", "2013-01-05", "2013-01-06",
+    ]  # fmt: skip
+
+
+def test_a_look_back_in_the_metadata_is_more_exact_than_the_mapping() -> None:
+    wide = dg.TimeWindowPartitionMapping(start_offset=-28, allow_nonexistent_upstream_partitions=True)
+    graph = graph_of(mapping=wide, exact=2)
+
+    assert reads_of(graph, dg.AssetKey("child"), dg.AssetKey("parent"), "2013-01-05") == [
+        "2013-01-03", "2013-01-04", "2013-01-05",
+    ]  # fmt: skip
+
+
+def test_what_has_no_partitions_reads_all_there_are_and_is_read_as_one() -> None:
+    assert reads_of(graph_of(), dg.AssetKey("summary"), dg.AssetKey("parent"), "") is None
+    assert reads_of(graph_of(), dg.AssetKey("beside"), dg.AssetKey("summary"), "2013-01-05") == [""]
+
+
+def test_a_day_is_out_of_date_until_rows_released_for_it_are_among_its_inputs(tmp_path: Path) -> None:
+    lake, graph, key = Lake(str(tmp_path)), graph_of(), dg.AssetKey("parent")
+    code = graph.get(key).code_version
+    for day in ("2013-01-05", "2013-01-06"):
+        put(lake, frame(1), asset="parent", partition=day, code_version=code)
+    released = put(lake, frame(2), asset="parent__released", partition="2013-01-06").ref
+    wanted = Wanted({key: ["2013-01-05", "2013-01-06"]}, {}, beside={key: {"2013-01-06": [released]}})
+
+    assert {key: ["2013-01-06"]} == out_of_date(graph, lake, wanted)
+
+    put(lake, frame(1), asset="parent", partition="2013-01-06", code_version=code, inputs=(released,))
+    assert {} == out_of_date(graph, lake, wanted)
