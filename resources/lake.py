@@ -54,6 +54,7 @@ class Lake(Manifests):
         self.step: Step | None = None
         self.recorded: Step | None = None
         self.runs: tuple[str, ...] = ()
+        self.since: datetime | None = None
 
     def write_frame(self, path: str, frame: pl.DataFrame) -> None:
         """Write a frame that is not an artifact, replacing what stood there.
@@ -232,7 +233,14 @@ class Lake(Manifests):
         """
         self.take_reads()
         self.take_notes()
-        self.step, self.runs = step, tuple(runs)
+        self.step, self.runs, self.since = step, tuple(runs), None
+
+    def now(self) -> datetime:
+        """Return when the running step began, as its record says, so that a replay of it sees the same; else the time.
+
+        The moment is in UTC.
+        """
+        return self.since or datetime.now(tz=UTC)
 
     @property
     def reads(self) -> tuple[ArtifactRef, ...]:

@@ -6,7 +6,6 @@ What the lake keeps stays out; see `resources.lake`.
 import functools
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import dagster as dg
@@ -96,7 +95,7 @@ def record_step(lake: Lake, context: StepExecutionContext) -> None:
     step = step_of(context)
     if lake.recorded == step:
         return
-    git = git_state()
+    git, since = git_state(), lake.now()
     run, layer = context.dagster_run, context.job_def.asset_layer
     assets = sorted(
         key for key in layer.get_selected_entity_keys_for_node(context.node_handle) if isinstance(key, dg.AssetKey)
@@ -109,18 +108,18 @@ def record_step(lake: Lake, context: StepExecutionContext) -> None:
             step=step.name,
             attempt=step.attempt,
             assets=tuple(key.to_user_string() for key in assets),
-            partitions=_partitions(run.tags),
+            partitions=_partitions(run.tags) if any(layer.get(key).is_partitioned for key in assets) else None,
             config=dict(context.op_config) if isinstance(context.op_config, Mapping) else {},
             inputs=lake.reads,
             code_versions={key.to_user_string(): layer.get(key).code_version for key in assets},
             git_commit=git.commit,
             git_is_dirty=git.is_dirty,
             environment=lake.environment(),
-            started_at=datetime.now(tz=UTC),
+            started_at=since,
             tags={name: run.tags[name] for name in _TAGS if name in run.tags},
         ),
     )
-    lake.recorded = step
+    lake.recorded, lake.since = step, since
 
 
 def _partitions(tags: Mapping[str, str]) -> tuple[str, str] | None:

@@ -1,35 +1,87 @@
-"""`ml-assets champion MODEL`: who serves, and why."""
+"""`ml-assets champion MODEL`: who serves, or served at the end of a day, since when, why and by whom."""
 
 import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from ml_assets.contracts.artifacts import Promotion
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    command = commands.add_parser("champion", help="who serves, since when and why")
+    command = commands.add_parser("champion", help="who serves, since when, why and by whom")
     command.add_argument("model", metavar="MODEL")
-    command.add_argument("--json", action="store_true", help="the promotion log as JSON, oldest entry first")
+    command.add_argument("--on", metavar="DAY", help="who served at the end of this day, in UTC (default: now)")
+    command.add_argument("--json", action="store_true", help="the answer and the promotion log as JSON")
     command.set_defaults(function=champion)
 
 
 def champion(arguments: argparse.Namespace) -> int:
-    """Print the promotion log's answer; 1 if nobody serves."""
+    """Print the promotion log's answer; 1 if nobody serves.
+
+    Raises:
+        DataError: the day is none, or is still to come.
+    """
     import json
 
     from ml_assets.contracts.artifacts import Promotion
     from ml_assets.declaration import read_all
     from ml_assets.definitions import DEFS
+    from ml_assets.logic.promotion import serving_since
     from resources.lake_resource import LakeResource
     from resources.promotion_log import PromotionLog
 
     model = read_all(DEFS).model(arguments.model)
-    entries = PromotionLog(LakeResource().open(), model.name, Promotion).entries()
+    day = None if arguments.on is None else _past_day(arguments.on)
+    log = PromotionLog(LakeResource().open(), model.name, Promotion)
+    entries = log.entries() if day is None else log.on(day)
+    since = serving_since(entries)
     if arguments.json:
-        print(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=1))
-    for entry in [] if arguments.json else entries:
-        print(f"{entry.number:>4}  {entry.decided_at:%Y-%m-%d %H:%M}  {entry.action:<8}  {entry.challenger[:12]}")
-        for reason in entry.reasons:
-            print(f"      {reason}")
-    serving = entries[-1].champion if entries else None
-    if not arguments.json:
-        print(f"{model.name}: {serving or 'nobody'} serves" + ("" if serving else "; run the model first"))
-    return 0 if serving else 1
+        answer = {
+            "model": model.name,
+            "on": None if day is None else str(day),
+            "champion": None if since is None else since.champion,
+            "since": None if since is None else since.model_dump(mode="json"),
+            "log": [entry.model_dump(mode="json") for entry in entries],
+        }
+        print(json.dumps(answer, indent=1))
+    else:
+        for entry in entries:
+            print("\n".join(lines_of(entry)))
+        print(_answer(model.name, since, day))
+    return 1 if since is None else 0
+
+
+def lines_of(entry: "Promotion") -> Iterator[str]:
+    """Yield an entry of the log as a person reads it."""
+    from datetime import UTC
+
+    at = entry.decided_at.astimezone(UTC)
+    yield f"{entry.number:>4}  {at:%Y-%m-%d %H:%M}  {entry.action:<8}  {entry.challenger[:12]}  by {entry.decided_by}"
+    for reason in entry.reasons:
+        yield f"      {reason}"
+
+
+def _past_day(text: str) -> "date":
+    from datetime import UTC, datetime
+
+    from ml_assets.cli.flow import day_given
+    from ml_assets.contracts.errors import DataError
+
+    day, today = day_given(text, "--on"), datetime.now(tz=UTC).date()
+    if day > today:
+        raise DataError(f"--on {day} is still to come; expected a day up to {today} (UTC). Leave it out for now.")
+    return day
+
+
+def _answer(name: str, since: "Promotion | None", day: "date | None") -> str:
+    from datetime import UTC
+
+    verb = "serves" if day is None else f"served at the end of {day}"
+    if since is None:
+        return f"{name}: nobody {verb}" + ("; run the model first" if day is None else "")
+    at = since.decided_at.astimezone(UTC)
+    return f"{name}: {since.champion} {verb}, since {at:%Y-%m-%d %H:%M} UTC (entry {since.number}, {since.decided_by})"

@@ -209,7 +209,13 @@ class Evaluation:
 
 
 class Promotion(Record):
-    """One entry of the promotion log: what was decided, about which version, and why."""
+    """One entry of the promotion log: what was decided, about which version, and why.
+
+    Attributes:
+        decided_at: with its time zone; UTC as it is written.
+        id: drawn at random for a person's decision, so that two equal ones never look like one; the gate's, of which a
+            run makes one, have none.
+    """
 
     number: int
     model: str
@@ -222,6 +228,7 @@ class Promotion(Record):
     decided_at: datetime
     decided_by: str
     run_id: str | None = None
+    id: str | None = None
 
 
 class DriftSummary(Record):

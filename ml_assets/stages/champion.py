@@ -3,8 +3,6 @@
 Measuring the challenger stays out; see `ml_assets.stages.evaluation`.
 """
 
-from datetime import UTC, datetime
-
 import dagster as dg
 
 from ml_assets.contracts.artifacts import Evaluation, Promotion
@@ -30,7 +28,8 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
     def champion(context: dg.AssetExecutionContext, evaluation: Evaluation, lake: LakeResource) -> Promotion:
         """Who serves from now on, and why; or why the challenger was refused and the champion stays."""
         summary, gate = evaluation.summary, declared.gate
-        log = plan.promotion_log(lake.open())
+        opened = lake.open()
+        log = plan.promotion_log(opened)
         last = log.last()
         current = last.champion if last else None
         if current != summary.champion_version:
@@ -51,8 +50,8 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
             challenger=summary.model_version,
             reasons=verdict.reasons,
             figures=verdict.figures,
-            evaluation_version=lake.open().versions_read().get(f"{plan.name}/evaluation"),
-            decided_at=datetime.now(tz=UTC),
+            evaluation_version=opened.versions_read().get(f"{plan.name}/evaluation"),
+            decided_at=opened.now(),
             decided_by="gate",
             run_id=context.op_execution_context.run_id,
         )

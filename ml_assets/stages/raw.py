@@ -47,10 +47,9 @@ class LandingConfig(dg.Config):
             datetime.fromisoformat(text)
         return text
 
-    @property
-    def moment(self) -> datetime:
-        """The moment, naive and in UTC as everywhere in the lake."""
-        given = datetime.now(UTC) if self.received_at is None else datetime.fromisoformat(self.received_at)
+    def moment(self, now: datetime) -> datetime:
+        """Return the moment, naive and in UTC as everywhere in the lake; `now` if none was given."""
+        given = now if self.received_at is None else datetime.fromisoformat(self.received_at)
         return (given if given.tzinfo is None else given.astimezone(UTC)).replace(tzinfo=None, microsecond=0)
 
 
@@ -94,7 +93,9 @@ def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract:
     def land(context: dg.AssetExecutionContext, config: LandingConfig, lake: LakeResource) -> Iterator[Any]:
         days = None if table.by is None else day_range(context)
         opened, digest = lake.open(), source.digest()
-        landed = _land(opened, key, table, contract, rows=_by_partition(source.read(), table, days), at=config.moment)
+        landed = _land(
+            opened, key, table, contract, rows=_by_partition(source.read(), table, days), at=config.moment(opened.now())
+        )
         yield from check_results(
             landed.audit.report, key, landed.audit.counts, partitions=context.partition_keys if days else ()
         )

@@ -1,6 +1,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -251,8 +251,8 @@ def test_an_expression_of_another_type_than_its_column_lands_nothing(
 
 
 def test_a_moment_without_a_zone_counts_as_utc_and_others_are_brought_there() -> None:
-    assert datetime(2024, 1, 1, 12) == LandingConfig(received_at="2024-01-01T12:00:00").moment  # noqa: DTZ001
-    assert datetime(2024, 1, 1, 10) == LandingConfig(received_at="2024-01-01T12:00:00+02:00").moment  # noqa: DTZ001
+    assert datetime(2024, 1, 1, 12) == LandingConfig(received_at="2024-01-01T12:00:00").moment(datetime.now(UTC))  # noqa: DTZ001
+    assert datetime(2024, 1, 1, 10) == LandingConfig(received_at="2024-01-01T12:00:00+02:00").moment(datetime.now(UTC))  # noqa: DTZ001
     with pytest.raises(ValueError, match="Invalid isoformat string"):
         LandingConfig(received_at="at noon")
 

@@ -1,0 +1,162 @@
+"""A person's decision about who serves: read the log, check the version, append one entry, say what came of it.
+
+Which version it is about stays out; see `promote` and `rollback` beside this.
+"""
+
+import argparse
+import getpass
+import json
+import re
+import sys
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from ml_assets.cli.champion import lines_of
+from ml_assets.cli.project import prepare
+from ml_assets.component import DBT_PROJECT, read_contracts, read_manifest
+from ml_assets.contracts.artifacts import Model, Promotion
+from ml_assets.contracts.errors import DataError
+from ml_assets.declaration import ModelDeclaration
+from ml_assets.logic.promotion import GATE, cannot_answer, entry_of
+from ml_assets.stages.common.plan import ModelPlan
+from resources.errors import CorruptArtifactError, MissingArtifactError, PromotionConflictError
+from resources.lake import Lake
+from resources.manifest import ArtifactRef
+from resources.promotion_log import PromotionLog
+
+_MOST_CHARACTERS = 2_000
+_ABBREVIATION = re.compile(r"[0-9a-f]{4,32}")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Who decides what for which reason, on which log.
+
+    Attributes:
+        entries: the log as it was read before anything was looked at: the entry becomes the next of these, or none.
+    """
+
+    model: ModelDeclaration
+    lake: Lake
+    log: PromotionLog[Promotion]
+    entries: tuple[Promotion, ...]
+    why: str
+    by: str
+    as_json: bool
+
+    @classmethod
+    def of(cls, model: ModelDeclaration, lake: Lake, arguments: argparse.Namespace) -> "Decision":
+        """Take a decision from the command line.
+
+        Raises:
+            DataError: the reason or the name cannot be used.
+        """
+        why, by = _sentence(arguments.why, "--why"), _author(arguments.by)
+        log = PromotionLog(lake, model.name, Promotion)
+        return cls(model, lake, log, tuple(log.entries()), why, by, arguments.json)
+
+    @property
+    def serving(self) -> str | None:
+        """The version that serves, by the log that the decision is made on."""
+        return self.entries[-1].champion if self.entries else None
+
+    def version(self, given: str) -> str:
+        """Return the version of the model that starts with what was given; a whole one as it is, there or not.
+
+        Raises:
+            DataError: it is too short or no version, or several start with it.
+            MissingArtifactError: none does.
+        """
+        asset = f"{self.model.name}/model"
+        if not _ABBREVIATION.fullmatch(given):
+            raise DataError(f"'{given}' is not a version of {asset}; expected 4 to 32 of the characters 0-9 and a-f.")
+        if len(given) == 32:
+            return given
+        found = [ref.version for ref in self.lake.versions(asset, [""]).get("", []) if ref.version.startswith(given)]
+        if len(found) > 1:
+            raise DataError(f"{len(found)} versions of {asset} start with '{given}': {', '.join(found)}. Give more.")
+        return found[0] if found else self.lake.find(asset, None, given).version
+
+    def settle(self, version: str, action: Literal["promote", "rollback"], *, otherwise: str = "") -> int:
+        """Let a version serve if it can, and say what came of it; 1 if it cannot, or somebody else decided first.
+
+        Args:
+            version: the version, whole.
+            action: what the entry calls it.
+            otherwise: what to do instead where it cannot, as a sentence.
+        """
+        if version == self.serving:
+            return self.refuse(f"{version} serves already.")
+        if against := self._against(version):
+            listed = "\n".join(f"- {sentence}" for sentence in against)
+            return self.refuse(f"{version[:12]} cannot serve, so nothing was changed:\n{listed}\n{otherwise}".rstrip())
+        entry = entry_of(
+            self.entries, version, model=self.model.name, action=action, why=self.why, by=self.by,
+            at=datetime.now(tz=UTC), entry_id=uuid.uuid4().hex,
+        )  # fmt: skip
+        try:
+            self.log.append(entry, number=entry.number)
+        except PromotionConflictError as error:
+            return self.refuse(str(error))
+        if self.as_json:
+            print(json.dumps({"entry": entry.model_dump(mode="json"), "refused": None}, indent=1))
+        else:
+            print("\n".join(lines_of(entry)))
+            print(f"{self.model.name}: {version} serves from now on")
+        return 0
+
+    def refuse(self, sentence: str) -> int:
+        """Say why nothing was written, where a person or a program looks for it."""
+        if self.as_json:
+            print(json.dumps({"entry": None, "refused": sentence}, indent=1))
+        else:
+            print(f"ml-assets: {self.model.name}: {sentence}", file=sys.stderr)
+        return 1
+
+    def _against(self, version: str) -> tuple[str, ...]:
+        """Return why a version cannot serve: it is not there, not whole, or answers another question."""
+        ref = ArtifactRef(asset=f"{self.model.name}/model", version=version)
+        try:
+            model: Model = self.lake.get(ref, Model, noted=False)
+        except (MissingArtifactError, CorruptArtifactError) as error:
+            return (str(error),)
+        prepare()
+        plan = ModelPlan.of(self.model, read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT))
+        declared = self.model
+        return cannot_answer(model, task=declared.task, target=declared.labels.target, inputs=plan.inputs_contract)
+
+
+def _author(given: str | None) -> str:
+    """Return who decides: the name given, else the user of this process.
+
+    Raises:
+        DataError: there is neither, or it is the gate's name.
+    """
+    if given is None:
+        try:
+            given = getpass.getuser()
+        except (KeyError, OSError, ImportError) as error:  # a pod's user often has a number only
+            raise DataError(f"the user of this process has no name ({error}); say who decides with --by.") from error
+    name = _sentence(given, "--by")
+    if name.casefold() == GATE:
+        raise DataError(f"--by is '{name}', by which entries of the gate are known; give a person's name.")
+    return name
+
+
+def _sentence(text: str, what: str) -> str:
+    """Return a text in one line.
+
+    Raises:
+        DataError: it is empty, too long, or has characters that a terminal would not print.
+    """
+    line = " ".join(text.split())
+    if not line:
+        raise DataError(f"{what} is empty; the promotion log keeps it for those who ask later. Give a text.")
+    if len(line) > _MOST_CHARACTERS or not line.isprintable():
+        raise DataError(
+            f"{what} has {len(line):,} characters{'' if line.isprintable() else ', some of them not printable'}; "
+            f"expected up to {_MOST_CHARACTERS:,} printable ones. Say the rest elsewhere and name the place."
+        )
+    return line

@@ -1,0 +1,253 @@
+"""`ml-assets replay RUN ASSET`: one step of a run again, in this process, for a debugger; in a scratch lake."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from dagster import JobDefinition
+
+    from ml_assets.provenance.replay import Compared
+    from resources.lake import Lake
+    from resources.scratch import ScratchLake
+    from resources.steps import StepRecord
+
+_RUNS_SHOWN = 20
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    command = commands.add_parser("replay", help="one step of a run again on its exact inputs, for a debugger")
+    command.add_argument("run", nargs="?", metavar="RUN", help="a run, or how its id starts (default: list the runs)")
+    command.add_argument("asset", nargs="?", metavar="ASSET", help="what the step makes (default: list its steps)")
+    command.add_argument("--partition", metavar="DAY", help="this one of the step's days alone")
+    command.add_argument("--pdb", action="store_true", help="open the debugger where the step fails")
+    command.add_argument(
+        "--code", choices=("original", "current"), default="original",
+        help="the commit it ran from, in a scratch worktree, where the step's code has changed since; or what is here",
+    )  # fmt: skip
+    command.add_argument("--lake", metavar="URL", help="the lake that the run wrote to (default: this project's)")
+    command.add_argument("--keep", metavar="FOLDER", help="keep the scratch lake in this folder")
+    command.add_argument(
+        "--ide", choices=("vscode", "pycharm"), help="write a launch configuration that does this, instead of doing it"
+    )
+    command.add_argument("--json", action="store_true", help="the answer as JSON")
+    command.set_defaults(function=replay)
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    """Run the step again and compare; 1 if it makes something else, or fails."""
+    from resources.lake_resource import LakeResource
+    from resources.steps import find_run, last_attempt
+
+    source = LakeResource(url=arguments.lake or "").connect()
+    if arguments.run is None:
+        return _list_runs(source)
+    run_id = find_run(source, arguments.run)
+    if arguments.asset is None:
+        return _list_steps(source, run_id)
+    record = last_attempt(source, run_id, arguments.asset)
+    if arguments.ide is not None:
+        return _write_launch(arguments, source, record)
+    return _replay(arguments, source, record)
+
+
+def _list_runs(source: "Lake") -> int:
+    """Print the newest runs with what they made; 1 if there are none."""
+    from resources.steps import runs, steps_of
+
+    records = [[*steps_of(source, run)] for run in runs(source)]
+    found = sorted((steps for steps in records if steps), key=lambda steps: min(one.started_at for one in steps))
+    for steps in found[-_RUNS_SHOWN:]:
+        names = ", ".join(dict.fromkeys(one.step.replace("__", "/") for one in steps))
+        print(f"{steps[0].run_id}  {min(one.started_at for one in steps):%Y-%m-%d %H:%M}  {names}")
+    if not found:
+        print(f"no run has left records in {source.url}")
+    return 0 if found else 1
+
+
+def _list_steps(source: "Lake", run_id: str) -> int:
+    from ml_assets.provenance.replay import originals
+    from resources.steps import steps_of
+
+    for one in sorted(steps_of(source, run_id), key=lambda record: record.started_at):
+        made = len(originals(source, one))
+        days = f" {' to '.join(dict.fromkeys(one.partitions))}" if one.partitions else ""
+        print(
+            f"{one.started_at:%H:%M:%S}  attempt {one.attempt}  {', '.join(one.assets)}{days}: "
+            + (f"made {made} artifacts" if made else "did not finish")
+        )
+    return 0
+
+
+def _write_launch(arguments: argparse.Namespace, source: "Lake", record: "StepRecord") -> int:
+    from ml_assets.cli.ide import pycharm, vscode
+    from resources.environments import ROOT
+
+    command = ["replay", record.run_id, arguments.asset, "--code", "current", "--lake", source.url]
+    command += ["--partition", arguments.partition] if arguments.partition else []
+    name = f"replay {arguments.asset} of run {record.run_id[:8]}"
+    path = {"vscode": vscode, "pycharm": pycharm}[arguments.ide](ROOT, name, command)
+    print(f"{path}: '{name}'; set a breakpoint and start it")
+    return 0
+
+
+def _replay(arguments: argparse.Namespace, source: "Lake", record: "StepRecord") -> int:
+    import sys
+    import tempfile
+    from pathlib import Path
+
+    from ml_assets.cli.progress import Progress
+    from ml_assets.cli.project import prepare
+    from ml_assets.definitions import build
+    from ml_assets.provenance.replay import narrowed, scratch_of
+    from ml_assets.provenance.then import code_differences, environment_differences
+    from resources.scratch import ScratchLakeResource
+
+    progress = Progress(sys.stderr)
+    wanted = narrowed(record, arguments.partition)
+    prepare()
+    with tempfile.TemporaryDirectory(prefix="replay-") as temporary:
+        folder = _empty(arguments.keep) if arguments.keep else Path(temporary)
+        defs = build(lake=ScratchLakeResource(url=str(folder)), loggers=progress.loggers())
+        graph = defs.resolve_asset_graph()
+        now = {key.to_user_string(): graph.get(key).code_version for key in graph.get_all_asset_keys()}
+        changed = code_differences(record.code_versions, now)
+        if changed and arguments.code == "original":
+            return _in_original_code(arguments, source, record, progress.say)
+        others = environment_differences(source, record.environment)
+        for sentence in [*changed, *others]:
+            progress.say(sentence)
+        lake = scratch_of(source, wanted, folder)
+        error = _run(defs.resolve_implicit_global_asset_job_def(), wanted, pdb=arguments.pdb)
+        return _report(arguments, source, wanted, lake, error, changed=[*changed, *others])
+
+
+def _empty(folder: str) -> "Path":
+    from pathlib import Path
+
+    from ml_assets.contracts.errors import DataError
+
+    path = Path(folder).resolve()
+    if path.exists() and any(path.iterdir()):
+        raise DataError(f"--keep {folder} is not empty; name a new folder.")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _in_original_code(
+    arguments: argparse.Namespace, source: "Lake", record: "StepRecord", say: "Callable[[str], None]"
+) -> int:
+    """Do it in a scratch worktree of the commit that the step ran from."""
+    import os
+    import subprocess
+    import sys
+
+    from ml_assets.contracts.errors import DataError
+    from ml_assets.provenance.then import worktree
+    from resources.environments import ROOT
+
+    with worktree(ROOT, record.git_commit) as code:
+        if not (code / "ml_assets" / "cli" / "replay.py").exists():
+            raise DataError(
+                f"commit {(record.git_commit or '')[:12]} is older than this command; take the current code: "
+                "--code current."
+            )
+        say(f"the step's code has changed since; running it from commit {(record.git_commit or '')[:12]}")
+        if record.git_is_dirty:
+            say("files differed from that commit when it ran; what they held was not kept")
+        command = [sys.executable, "-m", "ml_assets.cli.main", "replay", record.run_id, arguments.asset]
+        command += ["--code", "current", "--lake", source.url]
+        command += [f"--{name}" for name in ("pdb", "json") if getattr(arguments, name)]
+        for name in ("partition", "keep"):
+            command += [f"--{name}", value] if (value := getattr(arguments, name)) else []
+        environment = {**os.environ, "PYTHONPATH": str(code)}
+        return subprocess.run(command, check=False, cwd=code, env=environment).returncode
+
+
+def _run(job: "JobDefinition", record: "StepRecord", *, pdb: bool) -> Exception | None:
+    """Run the step; return what it raised, after the debugger where it is wanted."""
+    import pdb as debugger  # noqa: T100 - a debugger is what is asked for
+    import traceback
+
+    from ml_assets.provenance.replay import run_again
+
+    try:
+        run_again(job, record)
+    except Exception as error:  # noqa: BLE001 - whatever a step raises is what one wants to look at
+        traceback.print_exception(error)
+        if pdb:
+            debugger.post_mortem(error.__traceback__)
+        return error
+    return None
+
+
+def _report(
+    arguments: argparse.Namespace,
+    source: "Lake",
+    record: "StepRecord",
+    lake: "ScratchLake",
+    error: Exception | None,
+    *,
+    changed: "Sequence[str]",
+) -> int:
+    """Print what the step made beside what it made then; 1 if it failed or they differ."""
+    import json
+
+    from ml_assets.provenance.replay import compare
+
+    compared = compare(source, record, lake)
+    is_equal = error is None and bool(compared) and all(one.is_equal for one in compared)
+    if arguments.json:
+        answer = {
+            "run": record.run_id, "step": record.step, "attempt": record.attempt, "partitions": record.partitions,
+            "inputs": [str(ref) for ref in record.inputs], "changed": list(changed),
+            "error": None if error is None else f"{type(error).__name__}: {error}",
+            "is_equal": is_equal, "outputs": [_as_json(one) for one in compared],
+            "scratch": lake.url if arguments.keep else None,
+        }  # fmt: skip
+        print(json.dumps(answer, indent=1))
+        return 0 if is_equal else 1
+    days = f" for {' to '.join(dict.fromkeys(record.partitions))}" if record.partitions else ""
+    print(f"{', '.join(record.assets)}{days}, run {record.run_id}, attempt {record.attempt}")
+    print(f"  inputs   {len(record.inputs)} loaded before it began, {record.started_at:%Y-%m-%d %H:%M:%S} UTC")
+    for line in _said(compared):
+        print(f"  {line}")
+    if error is not None:
+        print(f"  failed   {type(error).__name__}: {error}")
+    if arguments.keep:
+        print(f"  scratch  {lake.url}")
+    return 0 if is_equal else 1
+
+
+def _as_json(one: "Compared") -> dict[str, object]:
+    return {
+        "asset": one.asset,
+        "partition": one.partition,
+        "original": one.original.version if one.original else None,
+        "replayed": one.replayed.version,
+        "is_equal": one.is_equal,
+        "differences": list(one.differences),
+    }
+
+
+def _said(compared: "Sequence[Compared]") -> list[str]:
+    """Return the outcome by asset, with what differs."""
+    lines = []
+    for asset in dict.fromkeys(one.asset for one in compared):
+        mine = [one for one in compared if one.asset == asset]
+        equal = sum(one.is_equal for one in mine)
+        new = sum(one.original is None for one in mine)
+        version = f" {mine[0].replayed.version[:12]}" if len(mine) == 1 else ""
+        if new == len(mine):
+            lines.append(f"made     {asset}{version}: the step of then did not come to make it")
+        else:
+            lines.append(
+                f"{'equal    ' if equal == len(mine) else 'differs  '}{asset}{version}: {equal} of {len(mine)}"
+            )
+        for one in mine:
+            if one.original is not None and not one.is_equal:
+                lines += [f"           {one.partition or ''} {sentence}" for sentence in one.differences]
+    return lines

@@ -1,0 +1,116 @@
+"""A person's entry of the promotion log: who served before, what a version must answer, what the entry says.
+
+The gate's own judgement stays out (see `champion`), and so does writing the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, Literal
+
+from ml_assets.contracts.artifacts import Model, Promotion, Task
+from ml_assets.contracts.table import TableContract
+from ml_assets.logic.predictions import input_changes
+
+GATE: Final = "gate"
+
+
+def serving_since(entries: Sequence[Promotion]) -> Promotion | None:
+    """Return the entry that made the last entry's champion serve; None where nobody serves.
+
+    Args:
+        entries: The log, oldest first.
+    """
+    since = None
+    for entry in entries:
+        if since is None or entry.champion != since.champion:
+            since = None if entry.champion is None else entry
+    return since
+
+
+def standing(entries: Sequence[Promotion]) -> tuple[str, ...]:
+    """Return the versions one can roll back through, oldest first; the last of them serves.
+
+    A promotion puts a version on top. A rollback takes away all that stands above its version, so what was rolled back
+    from is not met again and the next rollback goes further back. A version that comes back by a promotion, or by a
+    rollback to one that was taken away, is on top again.
+
+    Args:
+        entries: The log, oldest first.
+    """
+    stack: list[str] = []
+    for entry in entries:
+        version = entry.champion
+        if version is None or (stack and stack[-1] == version):
+            continue
+        if entry.action == "rollback" and version in stack:
+            while stack[-1] != version:
+                stack.pop()
+        else:
+            stack.append(version)
+    return tuple(stack)
+
+
+def cannot_answer(model: Model, *, task: Task, target: str, inputs: TableContract) -> tuple[str, ...]:
+    """Return why a model cannot answer what is declared now, in sentences; none if it can.
+
+    Args:
+        model: The model that is to serve.
+        task: As it is declared.
+        target: As it is declared.
+        inputs: The contract of all features as it is in force.
+    """
+    spec = model.spec
+    asked = [("task", spec.task, task), ("target", spec.target, target)]
+    against = [f"its {what} is {was}; the declaration asks for {now}." for what, was, now in asked if was != now]
+    against += [change.sentence for change in input_changes(model, inputs) if not change.is_compatible]
+    if model.contract is None:
+        gone = [feature.name for feature in spec.features if feature.name not in inputs.names]
+        against += [f"column '{name}' of table '{inputs.name}' is gone; the model reads it." for name in gone]
+    return tuple(against)
+
+
+def entry_of(
+    entries: Sequence[Promotion],
+    version: str,
+    *,
+    model: str,
+    action: Literal["promote", "rollback"],
+    why: str,
+    by: str,
+    at: datetime,
+    entry_id: str,
+) -> Promotion:
+    """Return the next entry of a log: a person lets a version serve, whatever the gate said of it.
+
+    Args:
+        entries: The log that the person decided on, oldest first.
+        version: Who serves from now on.
+        model: Whose log it is.
+        action: Whether it goes forward or back.
+        why: The person's reason.
+        by: The person.
+        at: When, in UTC.
+        entry_id: Tells this decision from an equal one.
+    """
+    judged = next((it for it in reversed(entries) if (it.challenger, it.decided_by) == (version, GATE)), None)
+    return Promotion(
+        number=len(entries) + 1,
+        model=model,
+        action=action,
+        champion=version,
+        challenger=version,
+        reasons=(why, _said(judged)),
+        evaluation_version=None if judged is None else judged.evaluation_version,
+        decided_at=at,
+        decided_by=by,
+        id=entry_id,
+    )
+
+
+def _said(judged: Promotion | None) -> str:
+    if judged is None:
+        return "The gate has not judged it."
+    verb = {"promote": "promoted", "refuse": "refused", "rollback": "rolled back to"}[judged.action]
+    return f"The gate {verb} it in entry {judged.number}: {' '.join(judged.reasons)}"

@@ -1,0 +1,135 @@
+"""One step of a run again: the same inputs, parameters, partitions and configuration, in a scratch lake.
+
+Which code it runs is the caller's choice; how it is asked for stays out, see `ml_assets.cli.replay`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from ml_assets.contracts.errors import DataError
+from ml_assets.provenance.comparison import differences
+from resources.lake import Lake
+from resources.manifest import ArtifactRef, Manifest
+from resources.scratch import ScratchLake
+from resources.steps import StepRecord
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One artifact of a step, as it was made then and now.
+
+    Attributes:
+        original: its manifest of then; None where the step did not come to make it.
+        replayed: its manifest of now.
+        differences: what is otherwise, in sentences.
+    """
+
+    asset: str
+    partition: str | None
+    original: Manifest | None
+    replayed: Manifest
+    differences: tuple[str, ...]
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether both have the same content."""
+        return self.original is not None and self.original.version == self.replayed.version
+
+
+def originals(source: Lake, record: StepRecord) -> dict[tuple[str, str], Manifest]:
+    """Return what a step left in its lake, by asset and partition; nothing where it failed."""
+    days = partitions_of(record)
+    found: dict[tuple[str, str], Manifest] = {}
+    for asset in record.assets:
+        refs = [ref for refs in source.versions(asset, days).values() for ref in refs]
+        with source.pool(len(refs)) as each:
+            manifests = [one for found in each(source.manifests, refs) for one in found]
+        for one in sorted(manifests, key=lambda manifest: manifest.created_at):
+            if one.run_id == record.run_id and one.step in {record.step, None}:
+                found[asset, one.partition or ""] = one
+    return found
+
+
+def partitions_of(record: StepRecord) -> list[str]:
+    """Return the partitions that a step was asked for; [''] where its assets have none."""
+    if record.partitions is None:
+        return [""]
+    first, last = (date.fromisoformat(key) for key in record.partitions)
+    return [str(first + timedelta(days=n)) for n in range((last - first).days + 1)]
+
+
+def narrowed(record: StepRecord, partition: str | None) -> StepRecord:
+    """Return the step for one of its partitions alone.
+
+    Raises:
+        DataError: it was not asked for that partition.
+    """
+    if partition is None:
+        return record
+    if record.partitions is None or partition not in partitions_of(record):
+        asked = "no partition" if record.partitions is None else " to ".join(dict.fromkeys(record.partitions))
+        raise DataError(f"the step {record.step} of run {record.run_id} was asked for {asked}, not for '{partition}'.")
+    return record.model_copy(update={"partitions": (partition, partition)})
+
+
+def scratch_of(source: Lake, record: StepRecord, folder: Path) -> ScratchLake:
+    """Return a scratch lake that shows what the step saw.
+
+    What Dagster loaded for the step is pinned by its record, what its body read by the manifests of what it made; the
+    rest is what was current when it began.
+    """
+    made = originals(source, record)
+    pins = {ref for manifest in made.values() for ref in manifest.inputs if not _is_own(ref, made)}
+    lake = ScratchLake(folder, source, at=record.started_at, pins=[*pins, *record.inputs])
+    for model in {asset.split("/")[0] for asset in record.assets}:
+        lake.fetch_promotions(model)
+    return lake
+
+
+def _is_own(ref: ArtifactRef, made: Mapping[tuple[str, str], Manifest]) -> bool:
+    """Tell whether a step read what it had made itself: tables that were built from each other in one step."""
+    one = made.get((ref.asset, ref.partition or ""))
+    return one is not None and one.version == ref.version
+
+
+def run_again(job: dg.JobDefinition, record: StepRecord) -> None:
+    """Run a step in this process, as part of a run that nobody keeps; the job's lake is a scratch lake.
+
+    Raises:
+        Exception: whatever the step raises, as it raises it, so that a debugger stops where it happened.
+    """
+    tags = dict(record.tags)
+    if record.partitions is not None:
+        first, last = record.partitions
+        tags |= {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+    with dg.DagsterInstance.ephemeral() as instance:
+        job.execute_in_process(
+            instance=instance,
+            run_id=record.run_id,
+            asset_selection=[dg.AssetKey(asset.split("/")) for asset in record.assets],
+            tags={**tags, "ml_assets/replay": record.step},
+            run_config=_config(record),
+            raise_on_error=True,
+        )
+
+
+def _config(record: StepRecord) -> dict[str, Any]:
+    ops = {record.step: {"config": dict(record.config)}} if record.config else {}
+    return {"ops": ops, "loggers": {"console": {}}}
+
+
+def compare(source: Lake, record: StepRecord, lake: ScratchLake) -> tuple[Compared, ...]:
+    """Return what a replayed step made, beside what it made then."""
+    made = originals(source, record)
+    compared = []
+    for (asset, partition), ref in sorted(lake.made.items()):
+        original, replayed = made.get((asset, partition)), lake.manifest(ref)
+        found = [] if original is None else differences((lake, replayed), (source, original))
+        compared.append(Compared(asset, partition or None, original, replayed, tuple(found)))
+    return tuple(compared)

@@ -1,0 +1,103 @@
+"""Who served, by the promotion logs, told so that a trace can stand beside it.
+
+A damaged entry does not end a trace: it is told beside the others. Deciding who serves stays out; see
+`resources.promotion_log`, whose entries hold more than is read here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from resources.errors import LakeError
+from resources.manifests import Manifests
+
+MOST_BYTES: Final = 2**20
+
+
+class Decision(BaseModel):
+    """What a trace needs of one entry."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    number: int
+    action: str
+    champion: str | None
+    challenger: str
+    decided_at: AwareDatetime
+    decided_by: str
+
+
+@dataclass(frozen=True)
+class Log:
+    """The decisions about one model, oldest first, and what cannot be read of them."""
+
+    model: str
+    entries: Sequence[Decision]
+    problems: Sequence[str] = ()
+
+    @property
+    def serving(self) -> str | None:
+        """The version that serves now."""
+        return self.entries[-1].champion if self.entries else None
+
+    def since(self, moment: datetime) -> Decision | None:
+        """Return the entry by which the version that served at a moment had become champion; None if nobody did."""
+        so_far = [entry for entry in self.entries if entry.decided_at <= moment]
+        return next(iter(self._reigns(so_far)[-1:]), (None, None))[0]
+
+    @staticmethod
+    def _reigns(entries: Sequence[Decision]) -> list[tuple[Decision, Decision | None]]:
+        """Return the entries with which somebody else, or nobody, began to serve, and those that ended it."""
+        changes = [
+            entry
+            for before, entry in zip([None, *entries], entries, strict=False)
+            if entry.champion != (before.champion if before else None)
+        ]
+        return [*zip(changes, [*changes[1:], None], strict=True)]
+
+    def told(self, version: str) -> str:
+        """Return what became of a version, in a phrase."""
+        phrases = []
+        for first, end in self._reigns(self.entries):
+            if first.champion == version and end is None:
+                phrases.append(f"champion now, since {_at(first)}")
+            elif first.champion == version and end is not None:
+                phrases.append(f"was champion from {_at(first)} to {_at(end)}")
+        if phrases:
+            return "; ".join(reversed(phrases))
+        refused = [entry for entry in self.entries if entry.challenger == version]
+        if refused:
+            return f"never champion: {refused[-1].action}d by {_at(refused[-1])}"
+        return "never champion"
+
+
+def _at(entry: Decision) -> str:
+    return f"{entry.decided_at.astimezone(UTC):%Y-%m-%d %H:%M} (entry {entry.number}, {entry.action} by {entry.decided_by})"
+
+
+def read_log(lake: Manifests, model: str) -> Log:
+    """Return a model's log as far as it can be read."""
+    folder = lake.path("promotions", model)
+    entries: list[Decision] = []
+    problems: list[str] = []
+    names = [name for name in lake.names(folder) if name.endswith(".json")]
+    with lake.pool(len(names)) as each:
+        for read in each(lambda name: _entry(lake, f"{folder}/{name}"), names):
+            if isinstance(read, Decision):
+                entries.append(read)
+            else:
+                problems.append(read)
+    return Log(model, sorted(entries, key=lambda entry: entry.number), problems)
+
+
+def _entry(lake: Manifests, path: str) -> Decision | str:
+    try:
+        return Decision.model_validate_json(lake.read(path, limit=MOST_BYTES))
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"{path} is not an entry of the promotion log ({first['loc'] and first['loc'][0]}: {first['msg']})."
+    except LakeError as error:
+        return str(error)

@@ -1,0 +1,93 @@
+"""What has changed since an artifact was made: the code, and what is installed; and how to get the code of then.
+
+What is done with it stays out; see `ml_assets.provenance.replay`.
+"""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ml_assets.contracts.errors import DataError
+from resources.errors import CorruptArtifactError, MissingArtifactError
+from resources.manifests import Manifests
+from resources.origin import environment
+
+
+def environment_differences(lake: Manifests, digest: str | None) -> list[str]:
+    """Return what is installed otherwise than it was then, a sentence each; none where all is the same.
+
+    Raises:
+        CorruptArtifactError: the record of the environment is none.
+    """
+    now_digest, now = environment()
+    if digest == now_digest:
+        return []
+    try:
+        then = json.loads(lake.read(lake.path("environments", f"{digest}.json"), limit=2**20))
+    except MissingArtifactError:
+        return [f"the environment of then ({digest}) is not in the lake, so what has changed cannot be told"]
+    except ValueError as error:
+        raise CorruptArtifactError(f"environments/{digest}.json is not JSON: {error}.") from error
+    return [*_changes(then, now)]
+
+
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for name in sorted({*then, *now} - {"distributions"}):
+        if then.get(name) != now.get(name):
+            yield f"{name} was {then.get(name)}, is {now.get(name)}"
+    was, is_now = then.get("distributions", {}), now.get("distributions", {})
+    for name in sorted({*was, *is_now}):
+        if was.get(name) != is_now.get(name):
+            yield f"package {name} was {was.get(name, 'not installed')}, is {is_now.get(name, 'not installed')}"
+
+
+def code_differences(then: Mapping[str, str | None], now: Mapping[str, str | None]) -> list[str]:
+    """Return which assets are made by other code than then, a sentence each.
+
+    Args:
+        then: code versions by asset.
+        now: as above.
+    """
+    return [
+        f"the code of {asset} was {version or 'unknown'}, is {now[asset] or 'unknown'}"
+        if asset in now
+        else f"{asset} is not declared any more"
+        for asset, version in sorted(then.items())
+        if now.get(asset, "") != version
+    ]
+
+
+@contextmanager
+def worktree(root: Path, commit: str | None) -> Iterator[Path]:
+    """Give a scratch worktree of a commit of the repository at `root`, gone afterwards.
+
+    Raises:
+        DataError: there is no repository, or it does not have the commit.
+    """
+    if commit is None:
+        raise DataError(
+            "no commit was recorded: the code did not run from a git repository. Take the current code: --code current."
+        )
+    if _git(root, "cat-file", "-e", f"{commit}^{{commit}}").returncode:
+        raise DataError(
+            f"commit {commit[:12]} is not in the repository at {root}; fetch it, or take the current code with "
+            "--code current."
+        )
+    with tempfile.TemporaryDirectory(prefix="code-") as folder:
+        path = Path(folder) / "code"
+        added = _git(root, "worktree", "add", "--detach", str(path), commit)
+        if added.returncode:
+            raise DataError(f"git cannot check out {commit[:12]}: {added.stderr.strip()}")
+        try:
+            yield path
+        finally:
+            _git(root, "worktree", "remove", "--force", str(path))
+
+
+def _git(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True)

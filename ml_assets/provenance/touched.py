@@ -1,0 +1,153 @@
+"""Lineage forward: all that was made from an artifact, so that one knows what a bad day has spoilt.
+
+Manifests name what they were made from and not what was made from them, so every manifest of the lake is read once.
+What was made from what stays out; see `ml_assets.provenance.lineage`.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ml_assets.provenance.lineage import (
+    LATEST,
+    NAME,
+    REMOVED,
+    Key,
+    Lineage,
+    Node,
+    key_of,
+    merged,
+    name_as_of,
+    newest_node,
+    place_of,
+    read_node,
+    ref_of,
+    stamp,
+)
+from resources.errors import LakeError
+from resources.manifest import _SEAL, MOST_BYTES, ArtifactRef, Manifest, _digest
+from resources.manifests import Manifests
+
+_HEAD = re.compile(rb'\n "asset": "([^"]+)",\n "partition": (?:null|"([^"]+)"),\n "version": "([0-9a-f]{32})",\n')
+_HEAD_BYTES = 4096
+_VERSIONS = re.compile(rb'"version": "([0-9a-f]{32})"')
+_VERSION = re.compile(r"[0-9a-f]{32}")
+_AT_ONCE = 4096
+
+
+@dataclass
+class _Index:
+    """What the whole lake says of who was made from what.
+
+    Attributes:
+        names: by artifact, where its manifests are and their file names.
+        readers: by version, the manifests that name it; versions of several artifacts can be the same.
+        problems: manifests that cannot be read.
+    """
+
+    names: dict[Key, tuple[str, list[str]]] = field(default_factory=dict)
+    readers: dict[bytes, list[tuple[Key, str]]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def forward(lake: Manifests, roots: Iterable[ArtifactRef]) -> Lineage:
+    """Return all that was made from artifacts, as `backward` would find it.
+
+    Raises:
+        LakeError: the lake cannot be read at all.
+    """
+    index = _index(lake)
+    asked = [key_of(ref) for ref in roots]
+    made: dict[tuple[Key, str], Node] = {}
+
+    def read(key: Key, name: str) -> Node:
+        if (key, name) not in made:
+            made[key, name] = read_node(lake, key, index.names[key][0], name)
+        return made[key, name]
+
+    waiting = [(key, name) for key in asked for name in index.names.get(key, ("", []))[1]]
+    touched = dict.fromkeys(waiting)
+    while waiting:
+        key, name = waiting.pop()
+        names = index.names[key][1]
+        for reader in index.readers.get(key[2].encode(), ()):
+            if reader in touched:
+                continue
+            last = read(*reader).last
+            if last is None or key not in map(key_of, last.inputs):
+                continue
+            if name_as_of(names, stamp(last.created_at)) == name:
+                touched[reader] = None
+                waiting.append(reader)
+    nodes: dict[Key, list[Node]] = {key: [newest_node(lake, key)] for key in asked if key not in index.names}
+    for key, name in touched:
+        nodes.setdefault(key, []).append(read(key, name))
+    return Lineage(
+        tuple(dict.fromkeys(asked)), {key: merged(them) for key, them in nodes.items()}, is_forward=True,
+        problems=tuple(index.problems),
+    )  # fmt: skip
+
+
+def all_versions(lake: Manifests, asset: str, partition: str | None = None) -> list[ArtifactRef]:
+    """Return every version of an artifact that the lake knows of, removed ones too; of all partitions where None."""
+    found: dict[Key, None] = {}
+    for top in ("artifacts", f"{REMOVED}/artifacts"):
+        for relative in lake.tree(lake.path(top, asset, *([partition] if partition else []))):
+            folder, _, name = relative.rpartition("/")
+            rest, _, version = folder.rpartition("/")
+            if NAME.fullmatch(name) and _VERSION.fullmatch(version) and not (partition and rest):
+                found[asset, partition or rest, version] = None
+    return [ref_of(key) for key in sorted(found)]
+
+
+def _index(lake: Manifests) -> _Index:
+    index = _Index()
+    for top, folder in (("artifacts", "artifacts"), (REMOVED, f"{REMOVED}/artifacts")):
+        root = lake.path(folder)
+        paths = [f"{root}/{path}" for path in lake.tree(root) if NAME.fullmatch(path.rsplit("/", 1)[-1])]
+        for first in range(0, len(paths), _AT_ONCE):  # bounds the memory that the texts take
+            some = paths[first : first + _AT_ONCE]
+            with lake.pool(len(some)) as each:
+                found = each(lambda path: _said(lake, path, top), some)
+            for path, said in zip(some, found, strict=True):
+                if isinstance(said, str):
+                    index.problems.append(said)
+                else:
+                    _add(index, top, path.rsplit("/", 1)[-1], said)
+    return index
+
+
+def _add(index: _Index, top: str, name: str, said: tuple[Key, list[bytes]]) -> None:
+    key, versions = said
+    known = index.names.setdefault(key, (top, []))
+    if known[0] == top:  # else it was removed and has been made again
+        known[1].append(name)
+        for version in versions:
+            index.readers.setdefault(version, []).append((key, name))
+
+
+def _said(lake: Manifests, path: str, top: str) -> tuple[Key, list[bytes]] | str:
+    """Return whose manifest it is and the versions that it names, or what is wrong with it.
+
+    Validating all of it takes ten times as long, and only what was made from the roots needs it.
+    """
+    try:
+        text = lake.read(path, limit=MOST_BYTES)
+        head = _HEAD.search(text, 0, _HEAD_BYTES)
+        if head is None or not _is_sealed(text) or b"\\" in text:  # an old one, a damaged one, or letters escaped
+            whole = Manifest.read(text, path)
+            key, versions = key_of(whole.ref), [ref.version.encode() for ref in whole.inputs]
+        else:
+            key = (head[1].decode(), (head[2] or b"").decode(), head[3].decode())
+            versions = _VERSIONS.findall(text, head.end())
+    except (LakeError, UnicodeDecodeError) as error:
+        return str(error)
+    if lake.path(*place_of(key, top)) != path.rpartition("/")[0]:
+        return f"{path} speaks of {'/'.join(filter(None, key))}, another artifact; do not use it."
+    return key, [*dict.fromkeys(versions)]
+
+
+def _is_sealed(text: bytes) -> bool:
+    """Tell whether a manifest ends with the digest of what stands before it."""
+    body, _, rest = text.rpartition(_SEAL.encode())
+    return rest == f'{_digest(body)}"\n}}\n'.encode()

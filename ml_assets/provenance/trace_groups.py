@@ -1,0 +1,155 @@
+"""A lineage as a person can take it in: one group an asset, its days as ranges, and in what its days differ.
+
+A year has thousands of artifacts and a dozen assets. How it is shown stays out; see `trace_text` and `trace_page`.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final
+
+from ml_assets.provenance.lineage import Lineage, Node
+from resources.manifest import Manifest
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_FEW = 3
+
+Fact = Callable[[Manifest], str | None]
+
+DIFFERENCES: Final[Mapping[str, Fact]] = {
+    "code": lambda made: made.code_version,
+    "commit": lambda made: commit_of(made),
+    "environment": lambda made: made.environment,
+    "run": lambda made: made.run_id,
+}
+"""In what the days of an asset may differ, beside their content."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The artifacts of one asset in a lineage.
+
+    Attributes:
+        nodes: by partition, and by time within it.
+        next: the assets that the lineage goes on to: what these were made from or, forward, what was made from them.
+        reads_itself: whether some were made from earlier ones of the same asset.
+    """
+
+    asset: str
+    nodes: tuple[Node, ...]
+    next: tuple[str, ...]
+    reads_itself: bool
+
+    @property
+    def partitions(self) -> list[str]:
+        """The partitions, each once, in order; ('',) where the asset has none."""
+        return [*dict.fromkeys(node.key[1] for node in self.nodes)]
+
+    @property
+    def rows(self) -> int | None:
+        """The rows of the newest version of each partition; None where none is said."""
+        newest = {node.key[1]: node.last.rows for node in self.nodes if node.last is not None}
+        known = [rows for rows in newest.values() if rows is not None]
+        return sum(known) if known else None
+
+    @property
+    def what(self) -> str:
+        """Which versions of which partitions, short enough for a line."""
+        return _which(self.nodes)
+
+    @property
+    def bad(self) -> list[Node]:
+        """What is not there any more, or cannot be read."""
+        return [node for node in self.nodes if node.state != "kept"]
+
+    def by(self, fact: Fact) -> dict[str, list[Node]]:
+        """Return the artifacts by a fact of their newest manifests that count here; '' where it is not said."""
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            if node.last is not None:
+                found.setdefault(fact(node.last) or "", []).append(node)
+        return found
+
+    def differences(self) -> dict[str, dict[str, list[Node]]]:
+        """Return in what its artifacts differ, and which has what."""
+        told = {name: self.by(fact) for name, fact in DIFFERENCES.items()}
+        return {name: values for name, values in told.items() if len(values) > 1}
+
+
+def groups(lineage: Lineage) -> dict[str, Group]:
+    """Return a lineage by asset."""
+    nodes: dict[str, list[Node]] = {}
+    edges: dict[str, dict[str, None]] = {}
+    for node in lineage.nodes.values():
+        nodes.setdefault(node.asset, []).append(node)
+        for asset in {key[0] for key in lineage.inputs(node)}:
+            one, other = (asset, node.asset) if lineage.is_forward else (node.asset, asset)
+            edges.setdefault(one, {})[other] = None
+    return {
+        asset: Group(
+            asset,
+            tuple(sorted(them, key=_by_partition_and_time)),
+            tuple(sorted(edges.get(asset, {}).keys() - {asset})),
+            asset in edges.get(asset, {}),
+        )
+        for asset, them in sorted(nodes.items())
+    }
+
+
+def commit_of(made: Manifest) -> str | None:
+    """Return the commit that an artifact was made at, and whether the tree differed from it."""
+    if made.git_commit is None:
+        return None
+    return f"{made.git_commit[:12]}{' (dirty)' if made.git_is_dirty else ''}"
+
+
+def _by_partition_and_time(node: Node) -> tuple[str, str, str]:
+    return node.key[1], node.last.created_at.isoformat() if node.last else "", node.key[2]
+
+
+def _which(nodes: Sequence[Node]) -> str:
+    """Return partitions and versions in a few words: `2013-01-01 … 2013-02-10, 41 days, 45 versions`."""
+    partitions = [*dict.fromkeys(node.key[1] for node in nodes)]
+    if len(nodes) == 1:
+        return f"{partitions[0]} @{nodes[0].key[2][:12]}".lstrip()
+    if partitions == [""]:
+        return f"{len(nodes):,} versions"
+    count = counted(len(partitions), "day" if all(map(_DAY.fullmatch, partitions)) else "partition")
+    return f"{ranges(partitions)}, {count}" + (f", {len(nodes):,} versions" if len(nodes) > len(partitions) else "")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def ranges(partitions: Iterable[str]) -> str:
+    """Return partitions as ranges of days in a row: `2013-01-01 … 2013-01-31, 2013-02-03`; at most a few of them."""
+    names = sorted(set(partitions))
+    found: list[list[str]] = []
+    for name in names:
+        if found and _follows(found[-1][-1], name):
+            found[-1].append(name)
+        else:
+            found.append([name])
+    if len(found) > _FEW:
+        return f"{names[0]} … {names[-1]} with {len(found) - 1} gaps"
+    return ", ".join(run[0] if len(run) == 1 else f"{run[0]} … {run[-1]}" for run in found)
+
+
+def _follows(one: str, other: str) -> bool:
+    if not (_DAY.fullmatch(one) and _DAY.fullmatch(other)):
+        return False
+    try:
+        return date.fromisoformat(other) - date.fromisoformat(one) == timedelta(days=1)
+    except ValueError:  # 2013-02-30 has the form of a day
+        return False
+
+
+def whose(nodes: Iterable[Node]) -> str:
+    """Return the artifacts that something holds for: assets, each with its partitions where it has some."""
+    by_asset: dict[str, list[str]] = {}
+    for node in nodes:
+        by_asset.setdefault(node.asset, []).append(node.key[1])
+    return "; ".join(f"{asset} {ranges(them)}".rstrip() for asset, them in sorted(by_asset.items()))

@@ -1,0 +1,184 @@
+"""A lake to try things in: what is read comes from another lake as it stood at a moment, what is written stays here.
+
+What is run in it stays out; see `ml_assets.provenance.replay` and `ml_assets.provenance.reproduction`.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from resources.errors import MissingArtifactError
+from resources.lake import Lake, Making
+from resources.lake_resource import LakeResource
+from resources.manifest import ArtifactRef, Manifest
+
+_OPEN: dict[str, "ScratchLake"] = {}
+
+
+class ScratchLake(Lake):
+    """A folder over another lake.
+
+    Asked for the current artifact, it answers with what was made here, else with the one that was pinned, else with
+    what was current in the other lake at the moment. Only artifacts that are asked for are fetched.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        source: Lake,
+        *,
+        at: datetime,
+        pins: Iterable[ArtifactRef] = (),
+        hidden: Collection[str] = (),
+    ) -> None:
+        """Make an empty one.
+
+        Args:
+            folder: where it lies.
+            source: the lake that is read, and never written.
+            at: the moment as of which it is read; it is the time of all that happens here, too.
+            pins: artifacts that are current whatever else there is.
+            hidden: assets of which nothing is seen but what is made here.
+        """
+        super().__init__(str(folder))
+        self.source = source
+        self.at = at
+        self.pins = {(ref.asset, ref.partition or ""): ref for ref in pins}
+        self.hidden = frozenset(hidden)
+        self.made: dict[tuple[str, str], ArtifactRef] = {}
+        _OPEN[self.url] = self
+
+    def now(self) -> datetime:
+        """Return the moment as of which the other lake is read."""
+        return self.at
+
+    def put(self, asset: str, partition: str | None, artifact: object, making: Making) -> Manifest:
+        """Keep an artifact here; see `Lake.put`."""
+        manifest = super().put(asset, partition, artifact, making)
+        self.made[asset, partition or ""] = manifest.ref
+        return manifest
+
+    def newest(
+        self, asset: str, partitions: Sequence[str] | None = None, *, runs: Sequence[str] = ()
+    ) -> dict[str, ArtifactRef]:
+        """Return the current artifact of each partition; see the class."""
+        known = {key: ref for (name, key), ref in {**self.pins, **self.made}.items() if name == asset}
+        wanted = None if partitions is None else [key for key in partitions if key not in known]
+        others = {} if wanted == [] or asset in self.hidden else self._stood(asset, wanted, runs)
+        found = {key: ref for key, ref in {**others, **known}.items() if partitions is None or key in partitions}
+        self.fetch(found.values())
+        return found
+
+    def _stood(self, asset: str, partitions: Sequence[str] | None, runs: Sequence[str]) -> dict[str, ArtifactRef]:
+        """Return what was current in the other lake at the moment."""
+        versions = self.source.versions(asset, partitions)
+        refs = [ref for found in versions.values() for ref in found]
+        with self.source.pool(len(refs)) as each:
+            made = each(self.source.manifests, refs)
+        by_partition: dict[str, list[Manifest]] = {}
+        for manifests in made:
+            for manifest in manifests:
+                if manifest.created_at <= self.at:
+                    by_partition.setdefault(manifest.partition or "", []).append(manifest)
+        stood = {}
+        for partition, manifests in by_partition.items():
+            own = next((mine for run in runs if (mine := [m for m in manifests if m.run_id == run])), manifests)
+            stood[partition] = max(own, key=lambda manifest: manifest.created_at).ref
+        return stood
+
+    def versions(self, asset: str, partitions: Sequence[str] | None = None) -> dict[str, list[ArtifactRef]]:
+        """Return every version that there was at the moment, and those made here."""
+        found = {key: {ref} for (name, key), ref in self.made.items() if name == asset}
+        if asset not in self.hidden:
+            for key, refs in self.source.versions(asset, partitions).items():
+                stood = {ref for ref in refs if self.source.manifests(ref)[0].created_at <= self.at}
+                found[key] = found.get(key, set()) | stood
+        kept = {key: refs for key, refs in found.items() if refs and (partitions is None or key in partitions)}
+        self.fetch(ref for refs in kept.values() for ref in refs)
+        return {key: sorted(refs, key=lambda ref: ref.version) for key, refs in kept.items()}
+
+    def partitions(self, asset: str) -> list[str]:
+        """Return the partitions that there were at the moment, and those made here."""
+        return sorted(key for key in self.newest(asset) if key)
+
+    def find(self, asset: str, partition: str | None = None, version: str | None = None) -> ArtifactRef:
+        """Return one artifact; see `Lake.find`."""
+        if version is None:
+            return super().find(asset, partition)
+        try:
+            return super().find(asset, partition, version)
+        except MissingArtifactError:
+            ref = self.source.find(asset, partition, version)
+            self.fetch([ref])
+            return ref
+
+    def manifests(self, ref: ArtifactRef) -> list[Manifest]:
+        """Return all of an artifact's manifests, of here or of the other lake."""
+        try:
+            return super().manifests(ref)
+        except MissingArtifactError:
+            return self.source.manifests(ref)
+
+    def get(self, ref: ArtifactRef, kind: type, *, noted: bool = True) -> Any:
+        """Return an artifact whole; see `Lake.get`."""
+        self.fetch([ref])
+        return super().get(ref, kind, noted=noted)
+
+    def fetch(self, refs: Iterable[ArtifactRef]) -> None:
+        """Bring artifacts here, files first, manifest last, as everywhere.
+
+        Raises:
+            MissingArtifactError: one does not exist in the other lake.
+        """
+        missing = [ref for ref in refs if not (Path(self.directory(ref)) / "manifest.json").exists()]
+        with self.source.pool(len(missing)) as each:
+            each(self._fetch, missing)
+
+    def _fetch(self, ref: ArtifactRef) -> None:
+        manifest = max(
+            (one for one in self.source.manifests(ref) if one.created_at <= self.at or ref in self.pins.values()),
+            key=lambda one: one.created_at,
+            default=self.source.manifest(ref),
+        )
+        here, there = Path(self.directory(ref)), self.source.directory(ref)
+        for entry in manifest.files:
+            target = here / entry.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._copy(f"{there}/{entry.name}", target)
+        self.create(f"{here}/manifest.json", manifest.text() if manifest.schema_version > 1 else _old(manifest))
+
+    def _copy(self, path: str, target: Path) -> None:
+        """Copy an object; on one disk a second name of the same file does, as nothing ever edits one in place."""
+        if self.source.protocol != "file":
+            target.write_bytes(self.source.read(path))
+            return
+        try:
+            os.link(path, target)
+        except FileNotFoundError as error:
+            raise MissingArtifactError(f"there is no object {path} in the lake.") from error
+        except OSError:
+            shutil.copyfile(path, target)
+
+    def fetch_promotions(self, model: str) -> None:
+        """Bring here the entries of a model's promotion log that there were at the moment."""
+        folder = self.source.path("promotions", model)
+        for name in self.source.names(folder):
+            entry = self.source.read(f"{folder}/{name}")
+            if datetime.fromisoformat(json.loads(entry)["decided_at"]) < self.at:
+                self.create(self.path("promotions", model, name), entry)
+
+
+def _old(manifest: Manifest) -> bytes:
+    return manifest.model_dump_json(exclude={"step", "attempt", "hash"}).encode()
+
+
+class ScratchLakeResource(LakeResource):
+    """A scratch lake that this process has opened, as Dagster's resource; `url` is its folder."""
+
+    def connect(self) -> Lake:
+        """Return the scratch lake."""
+        return _OPEN[self.url]
