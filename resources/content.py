@@ -8,18 +8,43 @@ no file. Where the files lie stays out; see `resources.lake`.
 import dataclasses
 import functools
 import hashlib
+import io
 import json
+import mmap
+import os
 import shutil
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Final, Literal, Protocol
 
 import numpy as np
 import polars as pl
+from blake3 import blake3
 from polars.datatypes import DataTypeClass
 from pydantic import BaseModel
+
+HashName = Literal["blake2b", "blake3"]
+HASH: Final = "blake3"
+"""The hash behind versions and digests; manifests of schema version 1 were written with BLAKE2b."""
+
+_DIGEST_BYTES = 16
+_SEVERAL_THREADS_FROM = 2**20
+"""Bytes from which hashing on several threads is quicker than starting it."""
+
+_BLOCK_CELLS = 2**22
+"""Numbers, or list elements, hashed as one block: at most 32 MiB for each of the threads at work."""
+
+_TEXT_BYTES = 2**24
+"""Text copied at a time."""
+
+_MOST_THREADS = 4
+"""More would wait for the memory."""
+
+ROW_GROUP = 2**17
+"""Rows of a Parquet row group: what a scan can skip, and all that writing and reading hold besides the frame."""
 
 _FRAME_FIELD = "data"
 
@@ -47,31 +72,96 @@ class Hash(Protocol):
         """Return the digest in hexadecimal."""
 
 
+class _Blake3:
+    """BLAKE3 with 128 bits, behind the part of hashlib's objects used here."""
+
+    def __init__(self, *, threads: int = 1) -> None:
+        self._hash = blake3(max_threads=threads)
+
+    def update(self, data: Any, /) -> None:
+        self._hash.update(data)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest(length=_DIGEST_BYTES)
+
+
 def new_hash() -> Hash:
-    """Return the hash used for contents and files: BLAKE2b with 128 bits (RFC 7693)."""
-    return hashlib.blake2b(digest_size=16, usedforsecurity=False)
+    """Return the hash used for contents and files: BLAKE3 with 128 bits."""
+    return _Blake3()
+
+
+def hash_named(name: HashName) -> Hash:
+    """Return the hash that a manifest names: `HASH`, or in an older one BLAKE2b with 128 bits (RFC 7693)."""
+    if name == "blake2b":
+        return hashlib.blake2b(digest_size=_DIGEST_BYTES, usedforsecurity=False)
+    return _Blake3()
+
+
+def digest_of(data: bytes | memoryview | mmap.mmap, name: HashName = HASH) -> str:
+    """Return the digest of bytes, on all cores where there are many of them."""
+    digest = hash_named(name)
+    if name == "blake3" and len(data) >= _SEVERAL_THREADS_FROM:
+        digest = _Blake3(threads=blake3.AUTO)
+    digest.update(data)
+    return digest.hexdigest()
+
+
+def file_digest(file: BinaryIO, name: HashName = HASH) -> str:
+    """Return the digest of an open file's bytes, which are not copied; where the next read begins does not change."""
+    if isinstance(file, io.BytesIO):
+        return digest_of(file.getbuffer(), name)
+    if not os.fstat(file.fileno()).st_size:  # nothing cannot be mapped
+        return digest_of(b"", name)
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return digest_of(data, name)
 
 
 def frame_version(frame: pl.DataFrame) -> str:
     """Return the hash of a frame's rows, in order, with column names and types; file bytes play no part.
 
-    Values are brought to one form first (categories as text, times as integers, what lies under a null as zero), all
-    columns in one query: asking polars column by column costs ten times as much on the many small frames of a day.
+    It is the hash of the hashes of blocks of rows, which are made by several threads and hold little memory. Floats
+    count by their bits, which Parquet keeps: 0.0 is not -0.0, and NaNs of other bits differ.
     """
     digest = new_hash()
-    _hash_frame(frame, digest)
+    digest.update(f"{frame.height};{tuple(frame.schema.items())};".encode())
+    rows = max(1, _BLOCK_CELLS // max(1, frame.width))
+    starts = range(0, frame.height, rows)
+    if len(starts) <= 1:
+        digest.update(_block_digest(frame))
+        return digest.hexdigest()
+    with ThreadPoolExecutor(min(len(starts), os.cpu_count() or 1, _MOST_THREADS)) as pool:
+        for block in pool.map(lambda start: _block_digest(frame.slice(start, rows)), starts):
+            digest.update(block)
     return digest.hexdigest()
 
 
-def _hash_frame(frame: pl.DataFrame, digest: Hash) -> None:
-    schema = tuple(frame.schema.items())
-    digest.update(f"{frame.height};{schema};".encode())
-    table = frame.select(_plain_columns(schema)).rechunk()
-    for array in table.to_arrow(compat_level=pl.CompatLevel.oldest()).itercolumns():
-        for chunk in array.chunks:
-            _hash_array(chunk, digest)
+def _block_digest(block: pl.DataFrame) -> bytes:
+    digest = new_hash()
+    _hash_block(block, digest)
+    return digest.hexdigest().encode()
+
+
+def _hash_block(block: pl.DataFrame, digest: Hash) -> None:
+    """Hash rows column by column.
+
+    Values are brought to one form first (times as integers, what lies under a null as zero), all columns in one query:
+    asking polars column by column costs ten times as much on the many small frames of a day.
+    """
+    schema = tuple(block.schema.items())
+    lacks = tuple(column.has_nulls() for column in block.iter_columns())
+    digest.update(f"{block.height};{schema};{lacks};".encode())
+    plain = block.select(_plain_columns(schema, lacks)).rechunk()
+    before = plain.to_series(0) if plain.width else pl.Series()
+    for column in plain.iter_columns():
+        if column.dtype in {pl.String, pl.Binary}:
+            _hash_text(column, int(before.to_numpy().sum()), digest)
+        elif isinstance(column.dtype, pl.Categorical):
+            _hash_categories(column, digest)
+        else:
+            _hash_numbers(column, digest)
+        before = column
     for column in [column for name, dtype in schema for column in _lists_in(pl.col(name), dtype)]:
-        _hash_frame(frame.select(column.explode(empty_as_null=False, keep_nulls=False)), digest)
+        _hash_elements(block, column, digest)
 
 
 def _lists_in(column: pl.Expr, dtype: pl.DataType | DataTypeClass) -> Iterator[pl.Expr]:
@@ -83,47 +173,89 @@ def _lists_in(column: pl.Expr, dtype: pl.DataType | DataTypeClass) -> Iterator[p
             yield from _lists_in(column.struct.field(field.name), field.dtype)
 
 
-@functools.lru_cache(maxsize=256)
-def _plain_columns(schema: tuple[tuple[str, pl.DataType], ...]) -> list[pl.Expr]:
-    forms = [form for name, dtype in schema for form in _plain_forms(pl.col(name), dtype)]
+def _hash_elements(block: pl.DataFrame, lists: pl.Expr, digest: Hash) -> None:
+    """Hash what lies in lists, as many rows at a time as make a block if the lists are equally long."""
+    count = block.select(lists.list.len().cast(pl.UInt64).sum()).item()
+    rows = max(1, block.height // (count // _BLOCK_CELLS + 1))
+    for start in range(0, block.height, rows):
+        part = block.slice(start, rows)
+        _hash_block(part.select(lists.explode(empty_as_null=False, keep_nulls=False)), digest)
+
+
+@functools.lru_cache(maxsize=1024)
+def _plain_columns(schema: tuple[tuple[str, pl.DataType], ...], lacks: tuple[bool, ...]) -> list[pl.Expr]:
+    columns = zip(schema, lacks, strict=True)
+    forms = [form for (name, dtype), lack in columns for form in _plain_forms(pl.col(name), dtype, may_lack=lack)]
     return [form.alias(str(n)) for n, form in enumerate(forms)]
 
 
-def _plain_forms(column: pl.Expr, dtype: pl.DataType | DataTypeClass) -> list[pl.Expr]:  # noqa: PLR0911 - a kind each
-    """Return columns without nulls, numbers and text only, that say the same as one column."""
-    is_null = column.is_null().cast(pl.UInt8)
-    if isinstance(dtype, pl.Struct):
-        inner = [form for field in dtype.fields for form in _plain_forms(column.struct.field(field.name), field.dtype)]
-        return [is_null, *inner]
-    if isinstance(dtype, pl.List):
-        return [is_null, column.list.len().fill_null(0)]
-    if dtype == pl.Boolean:
-        return [is_null, column.cast(pl.UInt8).fill_null(0)]
-    if dtype.base_type() in {pl.String, pl.Categorical, pl.Enum, pl.Decimal, pl.Int128, pl.UInt128}:
-        return [is_null, column.cast(pl.String).fill_null("")]
-    if dtype == pl.Binary:
-        return [is_null, column.fill_null(b"")]
-    if dtype.is_numeric() or dtype.is_temporal():
-        return [is_null, column.to_physical().fill_null(0)]
+def _plain_forms(column: pl.Expr, dtype: pl.DataType | DataTypeClass, *, may_lack: bool) -> list[pl.Expr]:
+    """Return columns that say the same as one column: where it is null, if anywhere, then numbers or text."""
     if dtype == pl.Null:
         return []
+    is_null = [column.is_null().cast(pl.UInt8)] if may_lack else []
+    if isinstance(dtype, pl.Struct):
+        fields = [(column.struct.field(field.name), field.dtype) for field in dtype.fields]
+        return [*is_null, *(form for field, inner in fields for form in _plain_forms(field, inner, may_lack=True))]
+    values = _plain_values(column, dtype)
+    numbers = values[0].fill_null(0) if may_lack and not isinstance(dtype, pl.Categorical) else values[0]
+    return [*is_null, numbers, *values[1:]]
+
+
+def _plain_values(column: pl.Expr, dtype: pl.DataType | DataTypeClass) -> list[pl.Expr]:
+    """Return the values as numbers or categories; as text with its lengths before it.
+
+    Raises:
+        TypeError: the type has no such form.
+    """
+    if isinstance(dtype, pl.List):
+        return [column.list.len()]
+    if dtype == pl.Boolean:
+        return [column.cast(pl.UInt8)]
+    if isinstance(dtype, pl.Categorical):
+        return [column]
+    if dtype.base_type() in {pl.String, pl.Decimal, pl.Int128, pl.UInt128}:
+        text = column.cast(pl.String)
+        return [text.str.len_bytes(), text]
+    if dtype == pl.Binary:
+        return [column.bin.size(), column]
+    if dtype.is_numeric() or dtype.is_temporal() or isinstance(dtype, pl.Enum):
+        return [column.to_physical()]
     msg = f"a column of type {dtype} has no content hash; cast it to a plain type."
     raise TypeError(msg)
 
 
-def _hash_array(array: Any, digest: Hash) -> None:
-    """Hash an Arrow array without nulls; text by offsets and bytes, which keeps ('ab', 'c') apart from ('a', 'bc')."""
-    if not len(array):
-        return
-    _, *buffers = array.buffers()
-    if len(buffers) == 2:
-        offsets = np.frombuffer(buffers[0], dtype=np.int64)[array.offset : array.offset + len(array) + 1]
-        digest.update((offsets - offsets[0]).data)
-        if buffers[1] is not None:
-            digest.update(memoryview(buffers[1])[offsets[0] : offsets[-1]])
-        return
+def _hash_numbers(column: pl.Series, digest: Hash) -> None:
+    """Hash numbers of one width, without nulls, where they lie."""
+    array = column.to_arrow()
     width = array.type.bit_width // 8
-    digest.update(memoryview(buffers[0])[array.offset * width : (array.offset + len(array)) * width])
+    if len(array):
+        digest.update(memoryview(array.buffers()[1])[array.offset * width : (array.offset + len(array)) * width])
+
+
+def _hash_text(column: pl.Series, size: int, digest: Hash) -> None:
+    """Hash text without its lengths, some megabytes at a time: polars keeps it in pieces, which must be joined."""
+    rows = max(1, len(column) // (size // _TEXT_BYTES + 1))
+    for start in range(0, len(column) if size else 0, rows):
+        array = column.slice(start, rows).to_arrow(compat_level=pl.CompatLevel.newest())
+        _, offsets, data = array.cast("large_string" if column.dtype == pl.String else "large_binary").buffers()
+        first, last = np.frombuffer(offsets, dtype=np.int64)[[0, len(array)]]
+        digest.update(memoryview(data)[first:last])
+
+
+def _hash_categories(column: pl.Series, digest: Hash) -> None:
+    """Hash the categories that occur, sorted, and the place of each row's among them: codes are a process's own."""
+    codes = (column.drop_nulls() if column.has_nulls() else column).to_physical()
+    numbers = codes.to_numpy()
+    occurs = np.zeros(int(numbers.max(initial=0)) + 1, dtype=np.bool_)
+    occurs[numbers] = True
+    used = np.flatnonzero(occurs)
+    text = pl.Series(used, dtype=codes.dtype).cat.to(column.dtype).cast(pl.String).to_list()
+    order = sorted(range(len(text)), key=text.__getitem__)
+    places = np.zeros(len(occurs), dtype=np.uint32)
+    places[used[order]] = np.arange(len(used), dtype=np.uint32)
+    digest.update(json.dumps([text[n] for n in order]).encode())
+    digest.update(places[numbers].view(np.uint8))
 
 
 def _text_of(record: BaseModel) -> str:
@@ -206,7 +338,7 @@ def write_part(artifact: object, part: pl.DataFrame | BaseModel | str, file: Bin
             shutil.copyfileobj(stored, file)
         return
     if isinstance(part, pl.DataFrame):
-        part.write_parquet(file, compression="zstd", statistics=True)
+        part.write_parquet(file, compression="zstd", statistics=True, row_group_size=ROW_GROUP)
     else:
         file.write((part if isinstance(part, str) else _text_of(part)).encode())
 
@@ -239,15 +371,16 @@ def _without_none(hint: Any) -> type:
     return found
 
 
-def read_part(kind: type, data: bytes) -> pl.DataFrame | BaseModel | str:
-    """Return one part from its file's bytes.
+def read_part(kind: type, source: bytes | BinaryIO) -> pl.DataFrame | BaseModel | str:
+    """Return one part from its file or its file's bytes; polars maps an open file, and copies bytes.
 
     Raises:
         polars.exceptions.PolarsError: the bytes are not Parquet.
         pydantic.ValidationError: the record does not have its shape.
     """
     if kind in {pl.DataFrame, pl.LazyFrame}:
-        return pl.read_parquet(data)
+        return pl.read_parquet(source)
+    data = source if isinstance(source, bytes) else source.read()
     if kind is str:
         return data.decode()
     record: type[BaseModel] = kind

@@ -88,8 +88,10 @@ class Lake(Manifests):
         version = content.version_of(parts)
         ref = ArtifactRef(asset=asset, partition=partition, version=version)
         folder = self.directory(ref)
-        files = self._files_that_stand(ref)
-        if files is None:
+        standing = self._files_that_stand(ref)
+        hash_name = content.HASH if standing is None else standing.hash
+        files = () if standing is None else standing.files
+        if standing is None:
             entries = []
             names = content.file_names(artifact, parts)
             for name, part in parts.items():
@@ -118,6 +120,7 @@ class Lake(Manifests):
             columns=None if table is None else {name: str(dtype) for name, dtype in table.schema.items()},
             seconds=None if making.seconds is None else round(making.seconds, 3),
             peak_memory_bytes=peak_memory_bytes(),
+            hash=hash_name,
             files=files,
         )
         text = manifest.text()
@@ -128,20 +131,20 @@ class Lake(Manifests):
             self.create(f"{folder}/manifest-{stamp}-{uuid.uuid4().hex[:8]}.json", text)
         return manifest
 
-    def _files_that_stand(self, ref: ArtifactRef) -> tuple[FileEntry, ...] | None:
-        """Return an artifact's files if all are there as they were written; None where they must be written (again).
+    def _files_that_stand(self, ref: ArtifactRef) -> Manifest | None:
+        """Return an artifact's manifest if its files are as they were written; None where they must be written (again).
 
         Reading them is what lets an artifact be mended by materializing it again.
         """
         folder = self.directory(ref)
         if not any(name.startswith("manifest") for name in self.names(folder)):
             return None
-        files = self.manifest(ref).files
+        made = self.manifest(ref)
         try:
-            whole = all(_digest(self.read(f"{folder}/{entry.name}")) == entry.digest for entry in files)
+            files = [(self.read(f"{folder}/{entry.name}"), entry.digest) for entry in made.files]
         except MissingArtifactError:
             return None
-        return files if whole else None
+        return made if all(content.digest_of(data, made.hash) == digest for data, digest in files) else None
 
     def put_each(self, asset: str, artifacts: Mapping[str, tuple[object, Making]]) -> dict[str, Manifest]:
         """Keep one artifact for each partition, in parallel, each with its own origin."""
@@ -161,7 +164,8 @@ class Lake(Manifests):
             MissingArtifactError: it does not exist.
             CorruptArtifactError: a file is missing, damaged, or not of the expected shape.
         """
-        entries = {entry.name: entry for entry in self.manifest(ref).files}
+        made = self.manifest(ref)
+        entries = {entry.name: entry for entry in made.files}
         folder = self.directory(ref)
         parts: dict[str, object] = {}
         for name, file, hint in content.expected_files(kind):
@@ -171,7 +175,7 @@ class Lake(Manifests):
             if entry is None:
                 raise CorruptArtifactError(f"{ref} has no file '{file}' in its manifest; {kind.__name__} wants it.")
             data = self.read(f"{folder}/{file}")
-            _check(ref, f"{folder}/{file}", entry, data)
+            _check(ref, f"{folder}/{file}", entry, data, made.hash)
             try:
                 parts[name] = content.read_part(hint, data)
             except (ValidationError, pl.exceptions.PolarsError) as error:
@@ -203,11 +207,12 @@ class Lake(Manifests):
     def _whole_frame(self, ref: ArtifactRef) -> str:
         """Return the path of an artifact's one Parquet file, which is as it was written."""
         path = f"{self.directory(ref)}/data.parquet"
-        entry = next((entry for entry in self.manifest(ref).files if entry.name == "data.parquet"), None)
+        made = self.manifest(ref)
+        entry = next((entry for entry in made.files if entry.name == "data.parquet"), None)
         if entry is None:
             raise CorruptArtifactError(f"{ref} has no file 'data.parquet' in its manifest; a frame wants it.")
         if self.protocol == "file":
-            _check(ref, path, entry, self.read(path))
+            _check(ref, path, entry, self.read(path), made.hash)
         elif (size := self._size(path)) != entry.bytes:
             raise CorruptArtifactError(
                 f"{path} is damaged: {entry.bytes} bytes were written, {size} are there. Materialize {ref.asset} again."
@@ -279,19 +284,13 @@ class Lake(Manifests):
         return digest
 
 
-def _digest(data: bytes) -> str:
-    digest = content.new_hash()
-    digest.update(data)
-    return digest.hexdigest()
-
-
-def _check(ref: ArtifactRef, path: str, entry: FileEntry, data: bytes) -> None:
+def _check(ref: ArtifactRef, path: str, entry: FileEntry, data: bytes, hash_name: content.HashName) -> None:
     """Compare a file with what its manifest says of it.
 
     Raises:
         CorruptArtifactError: they differ.
     """
-    if (digest := _digest(data)) != entry.digest:
+    if (digest := content.digest_of(data, hash_name)) != entry.digest:
         raise CorruptArtifactError(
             f"{path} is damaged: {entry.bytes} bytes with digest {entry.digest} were written, "
             f"{len(data)} bytes with {digest} were read. Materialize {ref.asset} again."

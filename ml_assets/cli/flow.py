@@ -117,6 +117,25 @@ class Flow:
         card = {self._asset(stage): [""] for stage in CARD}
         return all(self._group(name, wanted, span, say) for name, wanted in (("monitoring", monitored), ("card", card)))
 
+    def rebuild(self, span: Span, say: Callable[[str], None]) -> bool:
+        """Materialize a model and what it is made of from the raw tables that stand; False as soon as a run fails."""
+        inputs = self._inputs(span)
+        tables = {key: keys for key, keys in self._upstream(inputs).items() if self.graph.get(key).parent_keys}
+        training = {self._asset(stage): [""] for stage in TRAINING[: TRAINING.index("model") + 1]}
+        groups = (("tables", tables), ("features and labels", inputs), ("training", training))
+        return all(self._group(name, wanted, span, say) for name, wanted in groups)
+
+    def train_again(self, as_of: str) -> bool:
+        """Make the training set and the model, with the importances and parameters that stand; False if it fails."""
+        training_set, trained = self._asset("training_set"), self._asset("model")
+        config = {"ops": {training_set.to_python_identifier(): {"config": {"as_of": as_of}}}}
+        return self.job.execute_in_process(
+            instance=self.instance,
+            asset_selection=[training_set, trained],
+            run_config={**config, "loggers": {"console": {}}},
+            raise_on_error=False,
+        ).success
+
     def _promotions(self) -> PromotionLog[Promotion]:
         return PromotionLog(self.lake, self.model.name, Promotion)
 

@@ -115,7 +115,7 @@ def _replay(arguments: argparse.Namespace, source: "Lake", record: "StepRecord")
         graph = defs.resolve_asset_graph()
         now = {key.to_user_string(): graph.get(key).code_version for key in graph.get_all_asset_keys()}
         changed = code_differences(record.code_versions, now)
-        if changed and arguments.code == "original":
+        if changed and arguments.code == "original" and record.git_commit is not None:
             return _in_original_code(arguments, source, record, progress.say)
         others = environment_differences(source, record.environment)
         for sentence in [*changed, *others]:
@@ -141,30 +141,13 @@ def _in_original_code(
     arguments: argparse.Namespace, source: "Lake", record: "StepRecord", say: "Callable[[str], None]"
 ) -> int:
     """Do it in a scratch worktree of the commit that the step ran from."""
-    import os
-    import subprocess
-    import sys
+    from ml_assets.cli.original import run_at
 
-    from ml_assets.contracts.errors import DataError
-    from ml_assets.provenance.then import worktree
-    from resources.environments import ROOT
-
-    with worktree(ROOT, record.git_commit) as code:
-        if not (code / "ml_assets" / "cli" / "replay.py").exists():
-            raise DataError(
-                f"commit {(record.git_commit or '')[:12]} is older than this command; take the current code: "
-                "--code current."
-            )
-        say(f"the step's code has changed since; running it from commit {(record.git_commit or '')[:12]}")
-        if record.git_is_dirty:
-            say("files differed from that commit when it ran; what they held was not kept")
-        command = [sys.executable, "-m", "ml_assets.cli.main", "replay", record.run_id, arguments.asset]
-        command += ["--code", "current", "--lake", source.url]
-        command += [f"--{name}" for name in ("pdb", "json") if getattr(arguments, name)]
-        for name in ("partition", "keep"):
-            command += [f"--{name}", value] if (value := getattr(arguments, name)) else []
-        environment = {**os.environ, "PYTHONPATH": str(code)}
-        return subprocess.run(command, check=False, cwd=code, env=environment).returncode
+    command = ["replay", record.run_id, arguments.asset, "--code", "current"]
+    command += [f"--{name}" for name in ("pdb", "json") if getattr(arguments, name)]
+    for name in ("partition", "keep"):
+        command += [f"--{name}", value] if (value := getattr(arguments, name)) else []
+    return run_at(record.git_commit, command, lake=source.url, was_dirty=record.git_is_dirty, say=say)
 
 
 def _run(job: "JobDefinition", record: "StepRecord", *, pdb: bool) -> Exception | None:

@@ -195,7 +195,6 @@ def trials(searched: Sequence[str]) -> pa.DataFrameSchema:
             pl.Float64, [told, _rule("'value' is a finite number", lambda it: it.is_finite())], nullable=True
         ),
         "rounds": pa.Column(pl.Int64, _between("rounds", 0)),
-        "seconds": _figure("seconds", 0),
         "is_best": pa.Column(pl.Boolean, _rule("one trial is the best", lambda it: (it.sum() == 1) & it.is_not_null())),
         "curve_steps": pa.Column(pl.List(pl.Int64)),
         "curve": pa.Column(pl.List(pl.Float64)),

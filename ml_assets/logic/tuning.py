@@ -97,7 +97,6 @@ class _Done:
     state: str
     value: float | None
     rounds: int
-    seconds: float | None
     curve: dict[int, float]
     parameters: dict[str, float | int]
 
@@ -153,7 +152,7 @@ def tune(
         rounds: Boosting rounds, at most.
         early_stopping: Stop a trial after so many rounds without a better validation metric.
         seconds: No new trial after so long; needs a clock.
-        clock: Seconds on a monotonic clock; without one `seconds` of the trials are null.
+        clock: Seconds on a monotonic clock.
         space: Where to search.
         on_trial: Told after each trial all trials so far, as in the result, and how many there shall be.
 
@@ -203,10 +202,9 @@ def tune(
         trial = study.ask(_distributions(searched))
         value, used = _run(trial, problem, told({**trial.params, **given}))
         _tell(study, trial, value)
-        took = clock() - began if clock else None
         state = "pruned" if value is None else "complete"
         curve = dict(study.trials[trial.number].intermediate_values)
-        done.append(_Done(state, value, rounds=used, seconds=took, curve=curve, parameters=trial.params))
+        done.append(_Done(state, value, rounds=used, curve=curve, parameters=trial.params))
         if on_trial is not None:
             on_trial(_frame(done, searched, study.best_trial.number), budget)
 
@@ -347,7 +345,6 @@ def _schema(searched: Mapping[str, Range]) -> dict[str, type[pl.DataType] | pl.D
         "state": pl.String,
         "value": pl.Float64,
         "rounds": pl.Int64,
-        "seconds": pl.Float64,
         "is_best": pl.Boolean,
         "curve_steps": pl.List(pl.Int64),
         "curve": pl.List(pl.Float64),
@@ -362,7 +359,6 @@ def _frame(done: Sequence[_Done], searched: Mapping[str, Range], best: int) -> p
             each.state,
             each.value,
             each.rounds,
-            each.seconds,
             number == best,
             [*each.curve],
             [*each.curve.values()],
@@ -396,7 +392,6 @@ def _read_previous(previous: pl.DataFrame | None, searched: Mapping[str, Range],
             state=row["state"],
             value=row["value"],
             rounds=row["rounds"],
-            seconds=row["seconds"],
             curve=dict(zip(row["curve_steps"], row["curve"], strict=True)),
             parameters={name: row[name] for name in searched},
         )

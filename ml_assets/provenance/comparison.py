@@ -18,6 +18,8 @@ _SHOWN = 5
 def differences(one: tuple[Lake, Manifest], other: tuple[Lake, Manifest]) -> list[str]:
     """Return what the first artifact has otherwise than the second, in sentences; none where they are equal.
 
+    Versions that were hashed by other rules say nothing; then equal files do.
+
     Raises:
         LakeError: a file cannot be read.
     """
@@ -30,9 +32,9 @@ def differences(one: tuple[Lake, Manifest], other: tuple[Lake, Manifest]) -> lis
     for name in sorted(mine.keys() & theirs.keys()):
         if mine[name].digest != theirs[name].digest or one[1].hash != other[1].hash:
             found += [f"{name}: {said}" for said in _of_file(name, _bytes(one, name), _bytes(other, name))]
-    return found or [
-        f"versions {one[1].version[:12]} and {other[1].version[:12]} of equal files: hashed by other rules"
-    ]
+    if not found and one[1].hash == other[1].hash:
+        return [f"versions {one[1].version[:12]} and {other[1].version[:12]} of equal files"]
+    return found
 
 
 def _bytes(artifact: tuple[Lake, Manifest], name: str) -> bytes:

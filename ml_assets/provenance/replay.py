@@ -39,7 +39,7 @@ class Compared:
     @property
     def is_equal(self) -> bool:
         """Whether both have the same content."""
-        return self.original is not None and self.original.version == self.replayed.version
+        return self.original is not None and not self.differences
 
 
 def originals(source: Lake, record: StepRecord) -> dict[tuple[str, str], Manifest]:

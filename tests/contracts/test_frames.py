@@ -77,7 +77,7 @@ def trials() -> pl.DataFrame:
     return pl.DataFrame(
         {
             "trial": [0, 1], "state": ["complete", "pruned"], "value": [0.7, None], "rounds": [9, 3],
-            "seconds": [0.1, None], "is_best": [True, False], "curve_steps": [[1], [1]], "curve": [[0.5], [0.4]],
+            "is_best": [True, False], "curve_steps": [[1], [1]], "curve": [[0.5], [0.4]],
             "learning_rate": [0.1, 0.2],
         }
     )  # fmt: skip

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from resources.content import digest_of
 from resources.errors import CorruptArtifactError, LakeError, MissingArtifactError
 from resources.lake import Lake, Making
 from resources.lake_resource import LakeResource
@@ -38,10 +39,13 @@ def overwrite(lake: Lake, path: str, data: bytes) -> None:
     lake.write(path, lambda file: void(file.write(data)))
 
 
-def as_first_schema(made: Manifest) -> bytes:
-    """Return a manifest as the first release wrote it: without a digest of itself."""
+def as_first_schema(lake: Lake, made: Manifest) -> bytes:
+    """Return a manifest as the first release wrote it: other digests, and none of itself."""
     later = {"schema_version", "step", "attempt", "hash"}
-    return json.dumps({"schema_version": 1, **made.model_dump(mode="json", exclude=later)}).encode()
+    said = {"schema_version": 1, **made.model_dump(mode="json", exclude=later)}
+    for entry in said["files"]:
+        entry["digest"] = digest_of(lake.read(f"{lake.directory(made.ref)}/{entry['name']}"), "blake2b")
+    return json.dumps(said).encode()
 
 
 def void(_: object) -> None:
@@ -367,7 +371,7 @@ def test_a_manifest_of_the_first_schema_that_says_impossible_things_is_named_and
 ) -> None:
     made = put(lake, study())
     ref, path = made.ref, f"{lake.directory(made.ref)}/manifest.json"
-    overwrite(lake, path, edit(as_first_schema(made).decode()).encode())
+    overwrite(lake, path, edit(as_first_schema(lake, made).decode()).encode())
 
     with pytest.raises(CorruptArtifactError, match=message):
         lake.get(ref, Study)
@@ -415,7 +419,7 @@ def test_a_version_is_32_hexadecimal_digits(version: str) -> None:
 
 def test_an_artifact_of_the_first_schema_can_still_be_read(lake: Lake) -> None:
     made = put(lake, study())
-    overwrite(lake, f"{lake.directory(made.ref)}/manifest.json", as_first_schema(made))
+    overwrite(lake, f"{lake.directory(made.ref)}/manifest.json", as_first_schema(lake, made))
 
     assert study().story == lake.get(made.ref, Study).story
     assert (1, made.rows) == (lake.manifest(made.ref).schema_version, lake.manifest(made.ref).rows)

@@ -1,0 +1,120 @@
+"""A recorded model trained again in a scratch lake, and the verdict on what came out.
+
+How it is asked for and told stays out; see `ml_assets.cli.reproduce`.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from ml_assets.cli.flow import Flow, Span
+from ml_assets.cli.progress import Progress
+from ml_assets.contracts.artifacts import Promotion
+from ml_assets.contracts.errors import DataError
+from ml_assets.declaration import Declared, read_all
+from ml_assets.definitions import DEFS, build
+from ml_assets.provenance.reproduction import From, Recorded, Verdict, outcomes, parameter_differences
+from ml_assets.provenance.then import code_differences, environment_differences
+from resources.lake import Lake
+from resources.origin import git_state
+from resources.promotion_log import PromotionLog
+from resources.scratch import ScratchLakeResource
+
+
+def recorded_model(source: Lake, text: str) -> Recorded:
+    """Return how a model was made, given as MODEL or MODEL@VERSION.
+
+    Raises:
+        DataError: nobody serves and no version was named, or what it was made from is gone.
+    """
+    given, at, version = text.partition("@")
+    name = read_all(DEFS).model(given).name
+    if not at:
+        last = PromotionLog(source, name, Promotion).last()
+        if last is None or last.champion is None:
+            raise DataError(f"model '{name}' has no champion to reproduce; name a version: {name}@VERSION.")
+        version = last.champion
+    return Recorded.of(source, name, source.find(f"{name}/model", None, version))
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """One model trained again with the code and in the environment of this process."""
+
+    source: Lake
+    recorded: Recorded
+    start: From
+    folder: Path
+    progress: Progress
+
+    @cached_property
+    def declared(self) -> Declared:
+        """The declarations of now."""
+        return read_all(DEFS)
+
+    @cached_property
+    def defs(self) -> dg.Definitions:
+        """The code location over the scratch lake."""
+        lake = ScratchLakeResource(url=str(self.folder))
+        return build(lake=lake, declared=self.declared, loggers=self.progress.loggers())
+
+    def code_changes(self) -> list[str]:
+        """Return what is otherwise in code and declared parameters, a sentence each."""
+        graph = self.defs.resolve_asset_graph()
+        nodes = {key.to_user_string(): graph.get(key) for key in graph.get_all_asset_keys()}
+        remade = self.recorded.remade(self.start)
+        then = {asset: it for asset, it in self.recorded.parameters().items() if asset in remade}
+        return [
+            *code_differences(
+                self.recorded.code_versions(remade), {asset: node.code_version for asset, node in nodes.items()}
+            ),
+            *parameter_differences(then, {asset: _declared(nodes[asset].metadata) for asset in then if asset in nodes}),
+        ]
+
+    def run(self, say: Callable[[str], None]) -> Verdict | None:
+        """Train again and return the verdict; None if a step failed, which says nothing about the model."""
+        began = time.perf_counter()
+        changed = [*environment_differences(self.source, self.recorded.stage("model").environment)]
+        changed += self.code_changes()
+        for sentence in changed:
+            say(sentence)
+        lake = self.recorded.scratch(self.source, self.start, self.folder)
+        if not self._train(lake, say):
+            return None
+        found = outcomes(self.recorded, self.source, lake)
+        git = git_state()
+        return Verdict(
+            model=self.recorded.model,
+            version=self.recorded.ref.version,
+            start=self.start,
+            is_equal=any(one.asset == self.recorded.ref.asset and one.equal == one.artifacts for one in found),
+            outcomes=found,
+            changed=tuple(changed),
+            environment=self.source.environment(),
+            git_commit=git.commit,
+            git_is_dirty=git.is_dirty,
+            seconds=round(time.perf_counter() - began, 1),
+            decided_at=datetime.now(tz=UTC),
+        )
+
+    def _train(self, lake: Lake, say: Callable[[str], None]) -> bool:
+        model = self.declared.model(self.recorded.model)
+        as_of = str(self.recorded.stage("training_set").parameters["as_of"])
+        with dg.DagsterInstance.ephemeral() as instance:
+            flow = Flow(self.defs, self.declared, model, lake, instance)
+            if self.start == "raw":
+                first, _ = self.recorded.days
+                return flow.rebuild(Span.of(model, as_of=as_of, first=first, last=as_of), say)
+            return flow.train_again(as_of)
+
+
+def _declared(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that an asset is declared with."""
+    declared = metadata.get("ml_assets/parameters")
+    return dict(declared.data) if isinstance(declared, dg.JsonMetadataValue) and isinstance(declared.data, dict) else {}

@@ -1,0 +1,224 @@
+"""A model trained again from what its manifest names, and whether the same came out.
+
+Which code and environment it runs in is the caller's choice, and how graphs are run; see `ml_assets.cli.reproduce`.
+"""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from ml_assets.contracts.errors import DataError
+from ml_assets.provenance.comparison import differences
+from ml_assets.provenance.lineage import Lineage, Node, backward, ref_of
+from resources.lake import Lake
+from resources.manifest import ArtifactRef, Manifest, SafePath, Version
+from resources.scratch import ScratchLake
+
+From = Literal["training_set", "raw"]
+
+REPRODUCTIONS: Final = "reproductions"
+GIVEN: Final = ("importances", "tuning")
+"""What is taken as recorded when the training set alone is rebuilt."""
+
+_SHOWN = 3
+
+
+class Outcome(BaseModel):
+    """What came out of one asset: how many artifacts are equal, and what differs in the first few others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    asset: SafePath
+    artifacts: int
+    equal: int
+    then: Version | None = None
+    now: Version | None = None
+    differences: tuple[str, ...] = ()
+
+
+class Verdict(BaseModel):
+    """Whether a model could be reproduced.
+
+    Attributes:
+        start: what it was made from again: the inputs of its training set, or the raw tables.
+        is_equal: whether the same model came out, byte for byte.
+        changed: what is otherwise than when it was made: packages, code, parameters.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    model: SafePath
+    version: Version
+    start: From
+    is_equal: bool
+    outcomes: tuple[Outcome, ...]
+    changed: tuple[str, ...] = ()
+    environment: str
+    git_commit: str | None = None
+    git_is_dirty: bool | None = None
+    seconds: float
+    decided_at: datetime
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """How a model was made, by its manifests.
+
+    Attributes:
+        lineage: all that it was made from.
+    """
+
+    model: str
+    ref: ArtifactRef
+    lineage: Lineage
+
+    @classmethod
+    def of(cls, lake: Lake, model: str, ref: ArtifactRef) -> "Recorded":
+        """Read it.
+
+        Raises:
+            DataError: a part of the lineage is missing, corrupt or has been removed; all kinds are named.
+        """
+        lineage = backward(lake, [ref])
+        gone = [node for node in lineage.nodes.values() if node.state != "kept"]
+        if gone or lineage.problems:
+            said = [
+                f"{ref_of(node.key)} is {node.state}{f' ({node.problem})' if node.problem else ''}" for node in gone
+            ]
+            raise DataError(
+                f"{ref} cannot be made again: {'; '.join([*said[:3], *lineage.problems[:3]])}"
+                + (f"; and {len(said) - 3} more." if len(said) > 3 else ".")
+            )
+        return cls(model, ref, lineage)
+
+    def stage(self, name: str) -> Manifest:
+        """Return the manifest of what a stage of the model made on the way.
+
+        Raises:
+            DataError: there is none, or more than one.
+        """
+        found = [node.last for node in self._of(f"{self.model}/{name}") if node.last is not None]
+        if len(found) != 1:
+            raise DataError(f"{self.ref} was made from {len(found)} versions of {self.model}/{name}; expected one.")
+        return found[0]
+
+    def _of(self, asset: str) -> Iterator[Node]:
+        return (node for node in self.lineage.nodes.values() if node.asset == asset)
+
+    @property
+    def days(self) -> tuple[str, str]:
+        """The first and last day of the features that it was trained on."""
+        days = sorted(node.key[1] for node in self._of(f"{self.model}/features"))
+        return days[0], days[-1]
+
+    def parameters(self) -> dict[str, Mapping[str, JsonValue]]:
+        """Return the parameters of the model's own stages, as their manifests have them, by asset."""
+        mine = [node.last for node in self.lineage.nodes.values() if node.asset.startswith(f"{self.model}/")]
+        return {made.asset: made.parameters for made in mine if made is not None}
+
+    def code_versions(self, assets: Sequence[str]) -> dict[str, str | None]:
+        """Return the newest code version behind each asset."""
+        found: dict[str, Manifest] = {}
+        for node in self.lineage.nodes.values():
+            made = node.last
+            if made and made.asset in assets and made.created_at >= found.get(made.asset, made).created_at:
+                found[made.asset] = made
+        return {asset: made.code_version for asset, made in found.items()}
+
+    def remade(self, start: From) -> list[str]:
+        """Return the assets that are made again, by name."""
+        if start == "training_set":
+            return [f"{self.model}/training_set", f"{self.model}/model"]
+        return sorted({node.asset for node in self.lineage.nodes.values() if not _is_given(node.asset)})
+
+    def scratch(self, source: Lake, start: From, folder: Path) -> ScratchLake:
+        """Return a scratch lake that shows what is taken as recorded, and nothing else of what is made again."""
+        at = self.stage("model").created_at
+        hidden = {node.asset for node in self.lineage.nodes.values()}
+        return ScratchLake(folder, source, at=at, pins=self._pins(start), hidden=hidden)
+
+    def _pins(self, start: From) -> list[ArtifactRef]:
+        if start == "training_set":
+            given = [self.stage(name).ref for name in GIVEN]
+            return [*self.stage("training_set").inputs, *given]
+        newest: dict[tuple[str, str], Node] = {}
+        for node in self.lineage.nodes.values():
+            place = node.key[:2]
+            if _is_given(node.asset) and node.last and node.last.created_at >= _made_at(newest.get(place, node)):
+                newest[place] = node
+        return [ref_of(node.key) for node in newest.values()]
+
+
+def _made_at(node: Node) -> datetime:
+    return node.last.created_at if node.last else datetime.min.replace(tzinfo=UTC)
+
+
+def _is_given(asset: str) -> bool:
+    """Tell whether an asset is where all begins: rows as they came, or what a person decided about them."""
+    return asset.startswith("raw/") or asset.endswith("__released")
+
+
+def parameter_differences(
+    then: Mapping[str, Mapping[str, JsonValue]], now: Mapping[str, Mapping[str, JsonValue]]
+) -> list[str]:
+    """Return which declared parameters are otherwise than they were, a sentence each.
+
+    Args:
+        then: parameters in manifests, by asset; they hold what a run gave and a step noted beside what was declared.
+        now: declared parameters, by asset.
+    """
+    return [
+        f"{asset}: '{name}' was {then[asset].get(name)}, is declared as {value}"
+        for asset in sorted(then.keys() & now.keys())
+        for name, value in now[asset].items()
+        if then[asset].get(name) != value
+    ]
+
+
+def outcomes(recorded: Recorded, source: Lake, lake: ScratchLake) -> tuple[Outcome, ...]:
+    """Return what was made again beside what was recorded, upstream assets first as far as names tell."""
+    then: dict[tuple[str, str], list[Node]] = {}
+    for node in recorded.lineage.nodes.values():
+        then.setdefault(node.key[:2], []).append(node)
+    found = []
+    for asset in dict.fromkeys(name for name, _ in lake.made):
+        mine = {key: ref for (name, key), ref in lake.made.items() if name == asset and (asset, key) in then}
+        if not mine:
+            continue
+        said = {}
+        for key, ref in mine.items():
+            was = max(then[asset, key], key=_made_at).last
+            if was is None or ref.version in {node.key[2] for node in then[asset, key]}:
+                continue
+            if found_other := differences((lake, lake.manifest(ref)), (source, was)):
+                said[key] = [f"{key}: {one}" if key else one for one in found_other]
+        alone = next(iter(mine.values())) if len(mine) == 1 else None
+        found.append(
+            Outcome(
+                asset=asset,
+                artifacts=len(mine),
+                equal=len(mine) - len(said),
+                then=then[asset, alone.partition or ""][-1].key[2] if alone else None,
+                now=alone.version if alone else None,
+                differences=tuple(one for lines in [*said.values()][:_SHOWN] for one in lines),
+            )
+        )
+    return tuple(found)
+
+
+def keep(lake: Lake, verdict: Verdict) -> str:
+    """Keep a verdict in the lake, beside earlier ones, and return where.
+
+    Raises:
+        LakeError: the lake cannot be written.
+    """
+    name = f"{verdict.decided_at:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}.json"
+    path = lake.path(REPRODUCTIONS, verdict.model, verdict.version, name)
+    lake.create(path, verdict.model_dump_json(indent=1).encode())
+    return path
