@@ -4,6 +4,8 @@ What an artifact means stays out; types come from the annotations of the assets.
 """
 
 import dataclasses
+import hashlib
+import json
 import time
 import typing
 from collections.abc import Mapping
@@ -15,6 +17,7 @@ from dagster._core.execution.context.system import StepExecutionContext  # an in
 from pydantic import JsonValue
 
 from resources.errors import MissingArtifactError
+from resources.event_log import VERSION
 from resources.lake import Lake, Making
 from resources.lake_resource import LakeResource, begin_step, record_step
 from resources.manifest import ArtifactRef, Manifest
@@ -101,13 +104,21 @@ class LakeIOManager(dg.ConfigurableIOManager):
         if context.has_asset_partitions:
             for partition, manifest in manifests.items():
                 step.add_asset_metadata(_facts(manifest), context.asset_key, partition)
-        if len(manifests) == 1:
-            step.set_data_version(context.asset_key, dg.DataVersion(last.version))
+        step.set_data_version(context.asset_key, data_version(manifests))
+
+
+def data_version(manifests: Mapping[str, Manifest]) -> dg.DataVersion:
+    """Return the version of what a step made; of several days, which have one each in the event log, a hash of all."""
+    versions = {key: manifest.version for key, manifest in manifests.items()}
+    if len(versions) == 1:
+        return dg.DataVersion(next(iter(versions.values())))
+    text = json.dumps(versions, sort_keys=True).encode()
+    return dg.DataVersion(hashlib.blake2b(text, digest_size=16, usedforsecurity=False).hexdigest())
 
 
 def _facts(manifest: Manifest) -> dict[str, JsonValue]:
     rows: dict[str, JsonValue] = {} if manifest.rows is None else {"dagster/row_count": manifest.rows}
-    return {"version": manifest.version, **rows}
+    return {VERSION: manifest.version, **rows}
 
 
 def by_partition(obj: object, keys: typing.Sequence[str], asset: str) -> dict[str, object]:

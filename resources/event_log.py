@@ -1,17 +1,19 @@
-"""Dagster's SQLite event log, with a batch of events of assets and checks written in one transaction.
+"""Dagster's SQLite event log, with a batch of events written in one transaction, and a data version for each day.
 
 Dagster's own class opens a fresh engine for each of the three or four statements an event takes (9 ms an event,
-measured with 1.13.27): a run over a year of days of one asset spends 6 s in it. Which events are written, and how they
+measured with 1.13.27): a run over a year of days of one asset spends 6 s in it. And it gives all days of a run the same
+data version, so that a day which is made again by itself always looks changed. Which events are written, and how they
 are read, stays Dagster's.
 """
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as db
-from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, DagsterEventType
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
@@ -21,6 +23,8 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
 _BUSY_TIMEOUT_SECONDS = 30
+VERSION: Final = "version"
+"""The metadata of a materialization that holds the version of its content."""
 _BATCHED = ASSET_EVENTS | ASSET_CHECK_EVENTS
 
 
@@ -65,8 +69,13 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
             with engine.connect() as connection, connection.begin():
                 yield connection
 
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store one event."""
+        super().store_event(with_own_version(event))
+
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store events; those of assets and checks of one run in two transactions, others one by one."""
+        events = [with_own_version(event) for event in events]
         runs = {event.run_id for event in events}
         if len(runs) != 1 or not all(e.is_dagster_event and e.dagster_event_type in _BATCHED for e in events):
             super().store_event_batch(events)
@@ -113,3 +122,17 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
         super()._store_asset_check_evaluation_planned(
             event._replace(dagster_event=told._replace(event_specific_data=once)), event_id
         )
+
+
+def with_own_version(event: EventLogEntry) -> EventLogEntry:
+    """Return a materialization with the version of its own day's content as its data version; others as they are."""
+    told = event.dagster_event
+    if told is None or told.event_type is not DagsterEventType.ASSET_MATERIALIZATION:
+        return event
+    made = told.step_materialization_data.materialization
+    version = made.metadata.get(VERSION)
+    if made.partition is None or version is None or not made.tags or DATA_VERSION_TAG not in made.tags:
+        return event
+    own = made._replace(tags={**made.tags, DATA_VERSION_TAG: str(version.value)})
+    data = told.step_materialization_data._replace(materialization=own)
+    return event._replace(dagster_event=told._replace(event_specific_data=data))

@@ -219,8 +219,7 @@ def stale_tables(lake: Lake, manifest: Mapping[str, Any]) -> dict[str, list[str]
         inputs = flow._inputs(span)
         wanted = flow._upstream(inputs) | inputs
         late = out_of_date(flow.graph, flow.lake, flow._wanted(wanted, span))
-    return {key.to_user_string(): keys for key, keys in late.items()}
-
+    return {key.to_user_string(): [*found] for key, found in late.items()}
 
 def test_a_changed_day_of_raw_rows_makes_only_what_reads_that_day_out_of_date(
     own_flown: Path, manifest: Mapping[str, Any]

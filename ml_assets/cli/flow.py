@@ -18,7 +18,7 @@ from pydantic import JsonValue
 from ml_assets.contracts.artifacts import Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration import Declared, ModelDeclaration
-from ml_assets.provenance.staleness import Wanted, out_of_date, reads_of
+from ml_assets.provenance.staleness import Wanted, first_to_make, out_of_date, reads_of
 from ml_assets.stages.common.plan import days_between, quarantine_key
 from resources.lake import Lake
 from resources.promotion_log import PromotionLog
@@ -172,6 +172,15 @@ class Flow:
         if not stale:
             say(f"{name}: up to date")
             return True
+        first = first_to_make(stale)
+        if not self._materialize(name, first, span, say):
+            return False
+        rest = out_of_date(self.graph, self.lake, self._wanted(wanted, span)) if first.keys() != stale.keys() else {}
+        return not rest or self._materialize(name, {key: [*found] for key, found in rest.items()}, span, say)
+
+    def _materialize(
+        self, name: str, stale: Mapping[dg.AssetKey, Sequence[str]], span: Span, say: Callable[[str], None]
+    ) -> bool:
         days = sorted({partition for keys in stale.values() for partition in keys if partition})
         over = f" over {days[0]} to {days[-1]}" if len(days) > 1 else f" for {days[0]}" if days else ""
         say(f"{name}: {', '.join(key.path[-1] for key in stale)}{over}")

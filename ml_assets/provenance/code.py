@@ -14,29 +14,40 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 _OURS = ("ml_assets.", "resources.")
+_DRAWS = "ml_assets.logic.plots."
 
 
 def code_version(functions: Iterable[Callable[..., Any]]) -> str:
     """Return a hash of functions and of everything of this project that they call or read at module level.
 
     It is taken from byte code, so that comments, docstrings and code elsewhere do not change it. Module-level data
-    counts where its name is in capitals: numbers, text, and tables of them or of functions.
+    counts where its name is in capitals: numbers, text, and tables of them or of functions. What only draws does not
+    count: no artifact holds a plot.
     """
-    return _code_version(tuple(functions))
+    chosen = tuple(functions)
+    codes = tuple(_code_of(function) for function in chosen)
+    key = tuple(map(id, codes))
+    if key not in _VERSIONS:  # walking takes 8 ms a stage, and every declared model asks for the same functions
+        seen: dict[str, str] = {}
+        for function in chosen:
+            _visit(function, seen)
+        text = ";".join(f"{name}={seen[name]}" for name in sorted(seen))
+        version = hashlib.blake2b(text.encode(), digest_size=8, usedforsecurity=False).hexdigest()
+        _VERSIONS[key] = version, codes
+    return _VERSIONS[key][0]
 
 
-@functools.cache
-def _code_version(functions: tuple[Callable[..., Any], ...]) -> str:
-    """Walk the code once a process (8 ms a stage): every declared model asks for the same stages' functions."""
-    seen: dict[str, str] = {}
-    for function in functions:
-        _visit(function, seen)
-    text = ";".join(f"{name}={seen[name]}" for name in sorted(seen))
-    return hashlib.blake2b(text.encode(), digest_size=8, usedforsecurity=False).hexdigest()
+_VERSIONS: dict[tuple[int, ...], tuple[str, tuple[object, ...]]] = {}
+"""Versions by the identity of code, which is kept here: code that is equal may stand in modules that are not."""
+
+
+def _code_of(function: Callable[..., Any]) -> object:
+    """Return what tells two functions apart: their code, which the closures that a factory returns share."""
+    return getattr(function, "__code__", function)
 
 
 def _is_ours(module: str | None) -> bool:
-    return f"{module}.".startswith(_OURS)
+    return f"{module}.".startswith(_OURS) and not f"{module}.".startswith(_DRAWS)
 
 
 def _visit(function: object, seen: dict[str, str]) -> None:

@@ -6,6 +6,7 @@ How artifacts are stored stays out; see `resources.lake`.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from typing import Literal
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
@@ -15,6 +16,9 @@ from resources.lake import Lake
 from resources.manifest import ArtifactRef
 
 LOOK_BACK = "ml_assets/look_back_days"
+
+Reason = Literal["missing", "code", "parameters", "inputs", "parent"]
+"""Why an artifact is out of date; `parent`: nothing but that something it reads is."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,8 @@ class Wanted:
     beside: Mapping[dg.AssetKey, Mapping[str, Sequence[ArtifactRef]]] = field(default_factory=dict)
 
 
-def out_of_date(graph: AssetGraph, lake: Lake, wanted: Wanted) -> dict[dg.AssetKey, list[str]]:
-    """Return the partitions to materialize, by asset, upstream first.
+def out_of_date(graph: AssetGraph, lake: Lake, wanted: Wanted) -> dict[dg.AssetKey, dict[str, Reason]]:
+    """Return the partitions to materialize and why, by asset, upstream first.
 
     An artifact is up to date if it was made by the code there is, with the parameters there are, from inputs that are
     still the current ones and are not out of date themselves. It is found from the lake's manifests alone.
@@ -54,18 +58,28 @@ def out_of_date(graph: AssetGraph, lake: Lake, wanted: Wanted) -> dict[dg.AssetK
                 current[key] |= lake.newest(key.to_user_string(), [k for k in reach if k not in current[key]])
         return current[key]
 
-    stale: dict[dg.AssetKey, list[str]] = {}
+    stale: dict[dg.AssetKey, dict[str, Reason]] = {}
     for key in graph.toposorted_asset_keys:
-        if key not in wanted.partitions:
-            continue
-        late = [
-            p
-            for p in wanted.partitions[key]
-            if _is_stale(graph, lake, key, p, wanted=wanted, newest=newest, stale=stale)
-        ]
-        if late:
-            stale[key] = late
+        found = {
+            partition: why
+            for partition in wanted.partitions.get(key, ())
+            if (why := _why_stale(graph, lake, key, partition, wanted=wanted, newest=newest, stale=stale))
+        }
+        if found:
+            stale[key] = found
     return stale
+
+
+def first_to_make(stale: Mapping[dg.AssetKey, Mapping[str, Reason]]) -> dict[dg.AssetKey, Sequence[str]]:
+    """Return what to materialize before looking again at what else is out of date.
+
+    Where nothing but code has changed, the same content often comes out, and then what is made from it stays as it is:
+    so the rest waits. Anything else that has changed will make its readers out of date, so all goes at once.
+    """
+    own = {key: [partition for partition, why in found.items() if why != "parent"] for key, found in stale.items()}
+    if {why for found in stale.values() for why in found.values()} == {"code", "parent"}:
+        return {key: partitions for key, partitions in own.items() if partitions}
+    return {key: [*found] for key, found in stale.items()}
 
 
 def _reach(graph: AssetGraph, key: dg.AssetKey, wanted: Wanted) -> list[str]:
@@ -77,7 +91,7 @@ def _reach(graph: AssetGraph, key: dg.AssetKey, wanted: Wanted) -> list[str]:
     return sorted(found)
 
 
-def _is_stale(
+def _why_stale(
     graph: AssetGraph,
     lake: Lake,
     key: dg.AssetKey,
@@ -85,34 +99,36 @@ def _is_stale(
     *,
     wanted: Wanted,
     newest: Callable[[dg.AssetKey], Mapping[str, ArtifactRef]],
-    stale: Mapping[dg.AssetKey, Sequence[str]],
-) -> bool:
+    stale: Mapping[dg.AssetKey, Mapping[str, Reason]],
+) -> Reason | None:
     ref = newest(key).get(partition)
     if ref is None:
-        return True
+        return "missing"
     manifest = lake.manifest(ref)
     node = graph.get(key)
     if manifest.code_version != node.code_version:
-        return True
+        return "code"
     declared = node.metadata.get("ml_assets/parameters")
     parameters = declared.data if isinstance(declared, dg.JsonMetadataValue) else {}
     expected = {**(parameters if isinstance(parameters, Mapping) else {}), **wanted.parameters.get(key, {})}
     if any(manifest.parameters.get(name) != value for name, value in expected.items()):
-        return True
+        return "parameters"
     used = set(manifest.inputs)
     if not used.issuperset(wanted.beside.get(key, {}).get(partition, ())):
-        return True
+        return "inputs"
+    is_late = False
     for parent in _loaded_parents(graph, key):
         keys = reads_of(graph, key, parent, partition)
         last = wanted.up_to.get(key)
-        late = stale.get(parent, [])
+        late = stale.get(parent, {})
         refs = newest(parent)
         for name in refs if keys is None else keys:
             if last is not None and name > last:
                 continue
-            if name in late or (name in refs and refs[name] not in used):
-                return True
-    return False
+            if name in refs and refs[name] not in used:
+                return "inputs"
+            is_late = is_late or name in late
+    return "parent" if is_late else None
 
 
 def reads_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey, partition: str) -> list[str] | None:

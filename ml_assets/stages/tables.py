@@ -17,7 +17,9 @@ from ml_assets.provenance.staleness import LOOK_BACK
 from ml_assets.stages.common.asset import column_schema, freshness_policy, quarantine_spec
 from ml_assets.stages.common.dbt_checks import Node, Project, selected_results
 from ml_assets.stages.common.plan import daily, day_range, quarantine_key, table_key
+from resources.artifact_io import data_version
 from resources.errors import WarehouseError
+from resources.event_log import VERSION
 from resources.manifest import ArtifactRef, Manifest
 from resources.warehouse import Build, Warehouse, is_by_day, look_back_days, table_name, with_ancestors
 
@@ -143,13 +145,10 @@ def _result(
     context: dg.AssetExecutionContext, asset: dg.AssetKey, made: Mapping[str, Manifest], seconds: float
 ) -> dg.MaterializeResult[Any]:
     for day, manifest in made.items():
-        facts = {"dagster/row_count": manifest.rows, "version": manifest.version}
+        facts = {"dagster/row_count": manifest.rows, VERSION: manifest.version}
         context.add_asset_metadata(facts, asset_key=asset, partition_key=day or None)
-    only = next(iter(made.values())) if len(made) == 1 else None
     return dg.MaterializeResult(
-        asset_key=asset,
-        metadata={"seconds": round(seconds, 3)},
-        data_version=None if only is None else dg.DataVersion(only.version),
+        asset_key=asset, metadata={"seconds": round(seconds, 3)}, data_version=data_version(made)
     )
 
 

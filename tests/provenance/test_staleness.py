@@ -65,7 +65,7 @@ def test_a_day_is_out_of_date_until_rows_released_for_it_are_among_its_inputs(tm
     released = put(lake, frame(2), asset="parent__released", partition="2013-01-06").ref
     wanted = Wanted({key: ["2013-01-05", "2013-01-06"]}, {}, beside={key: {"2013-01-06": [released]}})
 
-    assert {key: ["2013-01-06"]} == out_of_date(graph, lake, wanted)
+    assert {key: {"2013-01-06": "inputs"}} == out_of_date(graph, lake, wanted)
 
     put(lake, frame(1), asset="parent", partition="2013-01-06", code_version=code, inputs=(released,))
     assert {} == out_of_date(graph, lake, wanted)

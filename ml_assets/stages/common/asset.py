@@ -36,7 +36,7 @@ def stage(
     Args:
         plan: the model.
         name: the stage, which is the asset's name too.
-        body: the pure function or functions that do the work; their code is the asset's code version.
+        body: the pure function or functions that do the work; their code and that of the asset are its code version.
         kinds: what it is made with, for the UI.
         by_day: whether there is one artifact a day.
         columns: the contract of what it holds, for the catalog.
@@ -57,7 +57,7 @@ def stage(
             description=description,
             kinds=kinds,
             owners=[declaration.owner] if declaration.owner else None,
-            code_version=code_version(body if isinstance(body, Sequence) else [body]),
+            code_version=code_version([*(body if isinstance(body, Sequence) else [body]), function]),
             partitions_def=plan.partitions if by_day else None,
             backfill_policy=dg.BackfillPolicy.single_run() if by_day else None,
             metadata=metadata,
