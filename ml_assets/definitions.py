@@ -16,6 +16,7 @@ from ml_assets.component import DBT_PROJECT, assets_of, read_contracts, read_man
 from ml_assets.declaration import Declared, read_all
 from resources.environments import resources
 from resources.lake_resource import LakeResource
+from sensors.reproduction import reproduce_job, reproduction_schedule
 
 DEFS = Path(__file__).parent / "defs"
 
@@ -65,6 +66,8 @@ def build(
         assets = assets_of(declared, manifest, read_contracts(manifest, project_dir))
     return dg.Definitions(
         assets=assets,
+        jobs=[reproduce_job],
+        schedules=[reproduction_schedule([model.name for model in declared.models])],
         resources={
             **resources(lake or LakeResource(), project_dir=project_dir),
             **(overrides or {}),

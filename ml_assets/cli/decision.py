@@ -4,7 +4,6 @@ Which version it is about stays out; see `promote` and `rollback` beside this.
 """
 
 import argparse
-import getpass
 import json
 import re
 import sys
@@ -13,20 +12,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from ml_assets.cli.author import author_of, one_line
 from ml_assets.cli.champion import lines_of
 from ml_assets.cli.project import prepare
 from ml_assets.component import DBT_PROJECT, read_contracts, read_manifest
 from ml_assets.contracts.artifacts import Model, Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration import ModelDeclaration
-from ml_assets.logic.promotion import GATE, cannot_answer, entry_of
+from ml_assets.logic.promotion import cannot_answer, entry_of
 from ml_assets.stages.common.plan import ModelPlan
 from resources.errors import CorruptArtifactError, MissingArtifactError, PromotionConflictError
 from resources.lake import Lake
 from resources.manifest import ArtifactRef
 from resources.promotion_log import PromotionLog
 
-_MOST_CHARACTERS = 2_000
 _ABBREVIATION = re.compile(r"[0-9a-f]{4,32}")
 
 
@@ -53,7 +52,7 @@ class Decision:
         Raises:
             DataError: the reason or the name cannot be used.
         """
-        why, by = _sentence(arguments.why, "--why"), _author(arguments.by)
+        why, by = one_line(arguments.why, "--why"), author_of(arguments.by)
         log = PromotionLog(lake, model.name, Promotion)
         return cls(model, lake, log, tuple(log.entries()), why, by, arguments.json)
 
@@ -126,37 +125,3 @@ class Decision:
         plan = ModelPlan.of(self.model, read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT))
         declared = self.model
         return cannot_answer(model, task=declared.task, target=declared.labels.target, inputs=plan.inputs_contract)
-
-
-def _author(given: str | None) -> str:
-    """Return who decides: the name given, else the user of this process.
-
-    Raises:
-        DataError: there is neither, or it is the gate's name.
-    """
-    if given is None:
-        try:
-            given = getpass.getuser()
-        except (KeyError, OSError, ImportError) as error:  # a pod's user often has a number only
-            raise DataError(f"the user of this process has no name ({error}); say who decides with --by.") from error
-    name = _sentence(given, "--by")
-    if name.casefold() == GATE:
-        raise DataError(f"--by is '{name}', by which entries of the gate are known; give a person's name.")
-    return name
-
-
-def _sentence(text: str, what: str) -> str:
-    """Return a text in one line.
-
-    Raises:
-        DataError: it is empty, too long, or has characters that a terminal would not print.
-    """
-    line = " ".join(text.split())
-    if not line:
-        raise DataError(f"{what} is empty; the promotion log keeps it for those who ask later. Give a text.")
-    if len(line) > _MOST_CHARACTERS or not line.isprintable():
-        raise DataError(
-            f"{what} has {len(line):,} characters{'' if line.isprintable() else ', some of them not printable'}; "
-            f"expected up to {_MOST_CHARACTERS:,} printable ones. Say the rest elsewhere and name the place."
-        )
-    return line

@@ -20,6 +20,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     command.add_argument("day", nargs="?", metavar="DAY", help="show the rows of this day, with the rules they break")
     command.add_argument("--release", action="store_true", help="let these rows pass as they are from the next run on")
     command.add_argument("--why", metavar="TEXT", help="why they may pass; kept with the release")
+    command.add_argument("--by", metavar="NAME", help="who releases them (default: the user of this process)")
     command.add_argument("--rows", type=int, default=_SHOWN, metavar="N", help=f"rows to show (default {_SHOWN})")
     command.add_argument("--json", action="store_true", help="the answer as JSON")
     command.set_defaults(function=quarantine)
@@ -44,7 +45,7 @@ def quarantine(arguments: argparse.Namespace) -> int:
         print("[]" if arguments.json else f"nothing{of} is set aside or refused")
         return 1
     if arguments.release:
-        return _release(lake, found, why=arguments.why, as_json=arguments.json)
+        return _release(lake, found, arguments)
     is_about_rows = arguments.day is not None or (arguments.table is not None and not found[0].partition)
     _show(lake, found, rows=arguments.rows if is_about_rows else 0, as_json=arguments.json)
     return 0
@@ -77,14 +78,15 @@ def _declared() -> set[str]:
     return raw | {f"tables/{name}" for one in declared.tables for name in one.quarantine}
 
 
-def _release(lake: "Lake", found: "Sequence[SetAside]", *, why: str, as_json: bool) -> int:
+def _release(lake: "Lake", found: "Sequence[SetAside]", arguments: argparse.Namespace) -> int:
     """Release what has not been released yet; 1 if all of it was."""
-    import getpass
     import json
 
+    from ml_assets.cli.author import author_of, one_line
     from resources.quarantine import release
 
-    made = [(it, release(lake, it, why=why, by=getpass.getuser())) for it in found if not it.is_released]
+    why, by, as_json = one_line(arguments.why, "--why"), author_of(arguments.by), arguments.json
+    made = [(it, release(lake, it, why=why, by=by)) for it in found if not it.is_released]
     if as_json:
         print(json.dumps([_released(it, manifest.rows or 0, why) for it, manifest in made], indent=1))
         return 0 if made else 1

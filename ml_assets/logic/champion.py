@@ -18,6 +18,8 @@ from ml_assets.logic.metrics import LEVEL, find_metric
 
 SLICE_ERROR_RATE: Final = 0.05
 
+_LEFT: Final = "It has served before and was rolled back from; only a person lets it in again (ml-assets promote)."
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -54,6 +56,7 @@ def judge(
     bounds: Mapping[str, float] | None = None,
     slices: pl.DataFrame | None = None,
     slice_margin: float = 0.0,
+    was_left: bool = False,
 ) -> Verdict:
     """Judge a challenger by its evaluation; every rule is tried, so that all failures are told at once.
 
@@ -65,6 +68,7 @@ def judge(
         bounds: Absolute limits by metric: a floor where higher is better, else a ceiling.
         slices: `Evaluation.slices`, if slices are to hold; see `failing_slices`.
         slice_margin: The same as `margin`, for a slice.
+        was_left: Whether this very version has served, and was rolled back from.
 
     Raises:
         DataError: A margin is negative, or a bound names a metric that the evaluation does not have.
@@ -83,6 +87,8 @@ def judge(
     ]
     if slices is not None and evaluation.against_champion is not None:
         rules.append(_slices_hold(slices, evaluation.metric, slice_margin))
+    if was_left:
+        rules.append(Rule("rollback", holds=False, sentence=_LEFT, figures={}))
     failed = [rule for rule in rules if not rule.holds]
     return Verdict(
         promote=not failed,

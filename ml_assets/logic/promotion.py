@@ -52,6 +52,15 @@ def standing(entries: Sequence[Promotion]) -> tuple[str, ...]:
     return tuple(stack)
 
 
+def left(entries: Sequence[Promotion]) -> frozenset[str]:
+    """Return the versions that have served and were rolled back from.
+
+    Args:
+        entries: The log, oldest first.
+    """
+    return frozenset(entry.champion for entry in entries if entry.champion) - frozenset(standing(entries))
+
+
 def cannot_answer(model: Model, *, task: Task, target: str, inputs: TableContract) -> tuple[str, ...]:
     """Return why a model cannot answer what is declared now, in sentences; none if it can.
 

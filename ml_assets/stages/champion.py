@@ -8,6 +8,7 @@ import dagster as dg
 from ml_assets.contracts.artifacts import Evaluation, Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.champion import judge
+from ml_assets.logic.promotion import GATE, left
 from ml_assets.stages.common.asset import stage
 from ml_assets.stages.common.plan import ModelPlan
 from resources.lake_resource import LakeResource
@@ -30,7 +31,8 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
         summary, gate = evaluation.summary, declared.gate
         opened = lake.open()
         log = plan.promotion_log(opened)
-        last = log.last()
+        entries = log.entries()
+        last = entries[-1] if entries else None
         current = last.champion if last else None
         if current != summary.champion_version:
             raise DataError(
@@ -39,8 +41,9 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
             )
         bounds = {} if gate.max_calibration_error is None else {"calibration_error": gate.max_calibration_error}
         verdict = judge(
-            summary, margin=gate.margin, minimum_rows=gate.minimum_rows, bounds=bounds, slices=evaluation.slices
-        )
+            summary, margin=gate.margin, minimum_rows=gate.minimum_rows, bounds=bounds, slices=evaluation.slices,
+            was_left=summary.model_version in left(entries),
+        )  # fmt: skip
         number = (last.number if last else 0) + 1
         entry = Promotion(
             number=number,
@@ -52,7 +55,7 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
             figures=verdict.figures,
             evaluation_version=opened.versions_read().get(f"{plan.name}/evaluation"),
             decided_at=opened.now(),
-            decided_by="gate",
+            decided_by=GATE,
             run_id=context.op_execution_context.run_id,
         )
         log.append(entry, number=number)

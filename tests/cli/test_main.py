@@ -43,13 +43,25 @@ def test_help_says_what_is_written_down(command: str, capsys: pytest.CaptureFixt
 
 
 def test_every_command_names_a_function() -> None:
-    needed = {name: ["flight_delay"] for name in ("run", "champion", "leaktest")}
+    needed = {name: ["flight_delay"] for name in ("run", "champion", "leaktest", "reproduce", "trace")}
+    needed |= {"promote": ["flight_delay", "6932", "--why", "so"], "rollback": ["flight_delay", "--why", "so"]}
     for name in names():
         assert callable(parser().parse_args([name, *needed.get(name, [])]).function)
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["trian"], ["run"], ["champion"], ["run", "flight_delay", "--as"], ["ui", "--port", "many"]]
+    "arguments",
+    [
+        [],
+        ["trian"],
+        ["run"],
+        ["champion"],
+        ["run", "flight_delay", "--as"],
+        ["ui", "--port", "many"],
+        ["promote", "flight_delay", "6932"],
+        ["rollback", "--why", "so"],
+        ["replay", "1a", "a", "--code", "newer"],
+    ],
 )
 def test_wrong_usage_ends_with_2_and_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -89,9 +101,9 @@ def test_who_serves_is_told_with_the_reasons(tmp_path: Path, capsys: pytest.Capt
     assert 0 == main(["champion", "flight_delay"])
     text = capsys.readouterr().out
     assert 0 == main(["champion", "flight_delay", "--json"])
-    values = json.loads(capsys.readouterr().out)
+    values = json.loads(capsys.readouterr().out)["log"]
 
-    assert text.splitlines()[-1] == f"flight_delay: {'b' * 32} serves"
+    assert text.splitlines()[-1].startswith(f"flight_delay: {'b' * 32} serves, since ")
     assert 2 == text.count("it is better")
     assert [entry.model_dump(mode="json") for entry in entries] == values
 

@@ -136,6 +136,13 @@ def test_a_refusal_tells_a_worse_challenger_from_an_uncertain_one() -> None:
     assert uncertain.reasons[0].startswith("May be worse than champion old")
 
 
+def test_a_version_that_was_rolled_back_from_comes_back_by_a_person_only() -> None:
+    verdict = judge(report(), margin=0.0, was_left=True)
+
+    assert not verdict.promote
+    assert "only a person lets it in again" in verdict.reasons[0]
+
+
 def test_the_champion_is_not_promoted_over_itself() -> None:
     verdict = judge(report(champion=comparison(0.0, 0.0), champion_version="new"), margin=0.1)
 

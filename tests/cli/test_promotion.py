@@ -1,0 +1,398 @@
+"""Who serves, and letting a person decide it: `champion`, `promote` and `rollback` on a lake of small models."""
+
+import getpass
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from ml_assets.cli.flow import MONITORING, Span
+from ml_assets.cli.main import main
+from ml_assets.component import DBT_PROJECT, read_contracts
+from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Promotion
+from ml_assets.contracts.record import ContractRecord
+from ml_assets.contracts.table import TableContract
+from ml_assets.declaration import read_all
+from ml_assets.definitions import DEFS
+from ml_assets.stages.common.plan import ModelPlan
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
+from resources.promotion_log import PromotionLog
+from tests.builders import flights_declared, project, promotion, put
+
+MODEL = "flight_delay"
+MODELS = f"{MODEL}/model"
+Kept = tuple[str, str, str]
+SPEC = ModelSpec(
+    model=MODEL, task="binary", target="is_late", features=(Feature(name="distance_miles", dtype="Int64"),),
+    vocabularies={}, parameters={}, rounds=1, as_of=date(2013, 10, 31), trained_first_day=date(2013, 1, 1),
+    trained_last_day=date(2013, 8, 31), training_rows=1, lightgbm_version="4.7.0",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def inputs(manifest: Mapping[str, Any]) -> TableContract:
+    """What the declared model reads, as its contract stands."""
+    return ModelPlan.of(read_all(DEFS).model(MODEL), read_contracts(manifest, DBT_PROJECT)).inputs_contract
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """Give the command a home and a lake of its own, and take back what it sets for its process."""
+    for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
+    monkeypatch.setenv("LOGNAME", "sam")
+    return Lake(str(tmp_path / "lake"))
+
+
+def log(lake: Lake) -> PromotionLog[Promotion]:
+    return PromotionLog(lake, MODEL, Promotion)
+
+
+def by_gate(lake: Lake, *versions: str, refused: str | None = None) -> None:
+    """Let the gate promote versions one after another, each on its day of January 2026, and refuse one at the end."""
+    for number, version in enumerate(versions, start=1):
+        entry = promotion(number, champion=version).model_copy(
+            update={"decided_at": datetime(2026, 1, number, 3, tzinfo=UTC), "evaluation_version": f"{number:032x}"}
+        )
+        log(lake).append(entry, number=number)
+    if refused is not None:
+        number = len(versions) + 1
+        entry = promotion(number, champion=None).model_copy(
+            update={"champion": versions[-1], "challenger": refused, "reasons": ("it is worse on JFK",)}
+        )
+        log(lake).append(entry, number=number)
+
+
+@pytest.fixture
+def kept(lake: Lake, inputs: TableContract) -> Kept:
+    """Keep three models that can answer what is declared; return their versions."""
+    contract = ContractRecord.of(inputs)
+    one, two, three = (kept_model(lake, name, contract) for name in ("one", "two", "three"))
+    return one, two, three
+
+
+def kept_model(lake: Lake, name: str, contract: ContractRecord | None, **changes: Any) -> str:
+    model = Model(name, SPEC.model_copy(update=changes), pl.DataFrame({"n": [1]}), contract)
+    return put(lake, model, asset=MODELS).version
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -> Any:
+    """Run a command that answers in JSON."""
+    capsys.readouterr()
+    assert code == main([*arguments, "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -> str:
+    """Run a command and return all that it printed."""
+    capsys.readouterr()
+    assert code == main([*arguments])
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err
+    return printed.out + printed.err
+
+
+# ---------------------------------------------------------------- champion
+
+
+def test_who_serves_is_told_with_the_log_the_author_and_since_when(
+    lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_gate(lake, "a" * 32, "b" * 32, refused="c" * 32)
+
+    assert said(capsys, "champion", MODEL, code=0) == (
+        "   1  2026-01-01 03:00  promote   aaaaaaaaaaaa  by gate\n"
+        "      it is better\n"
+        "   2  2026-01-02 03:00  promote   bbbbbbbbbbbb  by gate\n"
+        "      it is better\n"
+        "   3  2026-01-01 00:00  refuse    cccccccccccc  by gate\n"
+        "      it is worse on JFK\n"
+        f"flight_delay: {'b' * 32} serves, since 2026-01-02 03:00 UTC (entry 2, gate)\n"
+    )
+    answer = told(capsys, "champion", MODEL, code=0)
+    assert (MODEL, None, "b" * 32, 2) == (answer["model"], answer["on"], answer["champion"], answer["since"]["number"])
+    assert [it.model_dump(mode="json") for it in log(lake).entries()] == answer["log"]
+
+
+def test_who_served_on_a_day_is_who_did_at_its_end(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    by_gate(lake, "a" * 32, "b" * 32)
+
+    assert said(capsys, "champion", MODEL, "--on", "2026-01-01", code=0).splitlines()[-1] == (
+        f"flight_delay: {'a' * 32} served at the end of 2026-01-01, since 2026-01-01 03:00 UTC (entry 1, gate)"
+    )
+    answer = told(capsys, "champion", MODEL, "--on", "2026-01-02", code=0)
+    assert ("2026-01-02", "b" * 32, 2) == (answer["on"], answer["champion"], len(answer["log"]))
+    early = said(capsys, "champion", MODEL, "--on", "2025-12-31", code=1)
+    assert "flight_delay: nobody served at the end of 2025-12-31\n" == early
+    assert None is told(capsys, "champion", MODEL, "--on", "2025-12-31", code=1)["champion"]
+
+
+@pytest.mark.parametrize(
+    ("day", "message"),
+    [
+        ("yesterday", "--on is 'yesterday'; expected a day such as 2013-12-31"),
+        ("2026-02-30", "--on is '2026-02-30'; expected a day such as 2013-12-31"),
+        ("9999-12-31", "--on 9999-12-31 is still to come; expected a day up to 20"),
+    ],
+)
+def test_a_day_that_is_none_or_still_to_come_ends_with_2(
+    lake: Lake, day: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lake.url
+    assert message in said(capsys, "champion", MODEL, "--on", day, code=2)
+
+
+# ---------------------------------------------------------------- promote
+
+
+def test_a_person_lets_in_what_the_gate_refused_and_the_entry_says_both(
+    lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two, _ = kept
+    by_gate(lake, one, refused=two)
+    before = datetime.now(tz=UTC)
+
+    printed = said(capsys, "promote", MODEL, two[:6], "--why", "JFK is closed\nthis week", code=0)
+
+    entry = log(lake).entries()[-1]
+    assert (3, "promote", two, two) == (entry.number, entry.action, entry.champion, entry.challenger)
+    assert "sam" == entry.decided_by
+    assert ("JFK is closed this week", "The gate refused it in entry 2: it is worse on JFK") == entry.reasons
+    assert before <= entry.decided_at <= datetime.now(tz=UTC)
+    assert f"   3  {entry.decided_at:%Y-%m-%d %H:%M}  promote   {two[:12]}  by sam\n" in printed
+    assert printed.endswith(f"flight_delay: {two} serves from now on\n")
+
+
+def test_the_evidence_of_the_gate_and_the_name_given_go_into_the_entry(
+    lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two, _ = kept
+    by_gate(lake, one, two)
+
+    answer = told(capsys, "promote", MODEL, one, "--why", "so", "--by", "Ada L.", code=0)
+
+    assert log(lake).entries()[-1].model_dump(mode="json") == answer["entry"]
+    assert ("Ada L.", f"{1:032x}") == (answer["entry"]["decided_by"], answer["entry"]["evaluation_version"])
+    assert None is answer["refused"]
+
+
+def test_two_equal_decisions_are_told_apart(lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two, _ = kept
+    ids = [told(capsys, "promote", MODEL, it, "--why", "so", code=0)["entry"]["id"] for it in (one, two, one)]
+
+    assert 3 == len(set(ids))
+    assert all(ids)
+
+
+def test_a_version_that_serves_already_is_not_promoted_again(
+    lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_gate(lake, kept[0])
+
+    printed = said(capsys, "promote", MODEL, kept[0], "--why", "so", code=1)
+
+    assert f"ml-assets: flight_delay: {kept[0]} serves already.\n" == printed
+    assert 1 == len(log(lake).entries())
+
+
+def test_a_version_that_cannot_answer_what_is_declared_is_refused_with_the_sentences(
+    lake: Lake, inputs: TableContract, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tuple(replace(it, unit="km") if it.name == "distance_miles" else it for it in inputs.columns)
+    version = kept_model(lake, "old", ContractRecord.of(replace(inputs, columns=other)), target="is_cancelled")
+
+    printed = said(capsys, "promote", MODEL, version, "--why", "so", code=1)
+
+    assert printed.startswith(f"ml-assets: flight_delay: {version[:12]} cannot serve, so nothing was changed:\n- ")
+    assert "- its target is is_cancelled; the declaration asks for is_late.\n" in printed
+    assert "'distance_miles'" in printed
+    assert printed.endswith("Train it again and let the gate judge it: ml-assets run flight_delay.\n")
+    refused = told(capsys, "promote", MODEL, version, "--why", "so", code=1)
+    assert None is refused["entry"]
+    assert "is_cancelled" in refused["refused"]
+    assert [] == log(lake).entries()
+
+
+def test_a_version_that_is_damaged_or_not_there_is_refused_by_name(
+    lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [booster] = (Path(lake.url) / "artifacts" / MODELS / kept[0]).glob("booster*")
+    booster.write_bytes(booster.read_bytes()[:-1])
+
+    assert f"- {booster} is damaged" in said(capsys, "promote", MODEL, kept[0], "--why", "so", code=1)
+    assert "- flight_delay/model@000000000000" in said(capsys, "promote", MODEL, "0" * 32, "--why", "so", code=1)
+    assert [] == log(lake).entries()
+
+
+def test_an_abbreviation_that_several_versions_share_is_an_error_with_all_of_them(
+    lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    versions = [f"abcd{n:028x}" for n in (1, 2)]
+    for version in versions:
+        lake.write(lake.path("artifacts", MODELS, version, "manifest.json"), lambda file: file.write(b"{}") and None)
+
+    assert f"2 versions of flight_delay/model start with 'abcd': {', '.join(versions)}. Give more." in said(
+        capsys, "promote", MODEL, "abcd", "--why", "so", code=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["abc"], "'abc' is not a version of flight_delay/model; expected 4 to 32 of the characters 0-9 and a-f"),
+        (["../.."], "'../..' is not a version of flight_delay/model"),
+        (["abcd"], "flight_delay/model has no versions starting with 'abcd'"),
+        (["abcd", "--why", "  \n"], "--why is empty; the promotion log keeps it"),
+        (["abcd", "--why", "so \x1b[2J"], "--why has the character '\\x1b'; expected printable ones"),
+        (["abcd", "--why", "x" * 2001], "--why has 2,001 characters; expected up to 2,000"),
+        (["abcd", "--by", " Gate"], "--by is 'Gate', by which entries of the gate are known"),
+    ],
+)
+def test_what_cannot_be_used_ends_with_2_and_a_mend(
+    lake: Lake, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in said(capsys, "promote", MODEL, "--why", "so", *arguments, code=2)
+    assert [] == log(lake).entries()
+
+
+def test_a_process_whose_user_has_no_name_is_asked_for_one(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 1000")
+
+    assert lake.url
+    monkeypatch.setattr(getpass, "getuser", nobody)
+
+    assert "uid not found: 1000" in said(capsys, "promote", MODEL, "abcd", "--why", "so", code=2)
+
+
+# ---------------------------------------------------------------- two at once
+
+
+@pytest.mark.parametrize("command", ["promote", "rollback"])
+def test_who_decides_while_somebody_else_does_changes_nothing_and_is_told_by_whom(
+    lake: Lake, kept: Kept, command: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    one, two, three = kept
+    by_gate(lake, one, two)
+    get = Lake.get
+
+    def meanwhile(self: Lake, *arguments: Any, **options: Any) -> object:
+        monkeypatch.setattr(Lake, "get", get)
+        assert 0 == main(["promote", MODEL, three, "--why", "it burns", "--by", "bob"])
+        return get(self, *arguments, **options)
+
+    monkeypatch.setattr(Lake, "get", meanwhile)
+
+    printed = said(capsys, command, MODEL, *([one] if command == "promote" else []), "--why", "so", code=1)
+
+    assert "ml-assets: flight_delay: entry 3 of the promotion log of flight_delay was written by bob" in printed
+    assert f"(promote {three[:12]}: it burns); {three} serves now. Nothing was changed" in printed
+    assert ["gate", "gate", "bob"] == [entry.decided_by for entry in log(lake).entries()]
+
+
+# ---------------------------------------------------------------- rollback
+
+
+def test_each_rollback_goes_further_back_and_the_last_has_nowhere_to_go(
+    lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two, three = kept
+    by_gate(lake, one, two, three)
+
+    assert said(capsys, "rollback", MODEL, "--why", "it is late", code=0).endswith(f"{two} serves from now on\n")
+    assert told(capsys, "rollback", MODEL, "--why", "so is it", code=0)["entry"]["champion"] == one
+    printed = said(capsys, "rollback", MODEL, "--why", "and now", code=1)
+    assert f"ml-assets: flight_delay: {one} serves, and nobody stands before it to roll back to.\n" == printed
+    entries = log(lake).entries()
+    assert [("rollback", two, two), ("rollback", one, one)] == [
+        (entry.action, entry.champion, entry.challenger) for entry in entries[3:]
+    ]
+    assert ("it is late", "The gate promoted it in entry 2: it is better") == entries[3].reasons
+    assert f"{2:032x}" == entries[3].evaluation_version
+
+
+def test_a_rollback_goes_to_any_version_that_served_before_if_it_is_named(
+    lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two, three = kept
+    by_gate(lake, one, two, refused=three)
+
+    assert f"ml-assets: flight_delay: {two} serves already.\n" == said(
+        capsys, "rollback", MODEL, "--to", two, "--why", "so", code=1
+    )
+    assert f"{three} has never served; let it in with: ml-assets promote." in said(
+        capsys, "rollback", MODEL, "--to", three[:8], "--why", "so", code=1
+    )
+    for version in (one, two):
+        assert f"{version} serves from now on\n" in said(
+            capsys, "rollback", MODEL, "--to", version[:8], "--why", "so", code=0
+        )
+
+
+def test_nobody_is_not_rolled_back_from(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    printed = said(capsys, "rollback", MODEL, "--why", "so", code=1)
+
+    assert "nobody serves, so there is nothing to roll back from." in printed
+    assert [] == log(lake).entries()
+
+
+def test_a_champion_that_cannot_serve_again_is_refused_and_others_are_named(
+    lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two, three = kept
+    by_gate(lake, one, two, three)
+    shutil.rmtree(Path(lake.url) / "artifacts" / MODELS / two)
+
+    printed = said(capsys, "rollback", MODEL, "--why", "so", code=1)
+
+    assert f"{two[:12]} cannot serve, so nothing was changed:\n- flight_delay/model@{two[:12]} " in printed
+    assert printed.endswith(f"Go back to another with --to: {one}.\n")
+    assert 3 == len(log(lake).entries())
+
+
+# ---------------------------------------------------------------- what follows
+
+
+@pytest.mark.xdist_group("flown")
+def test_after_a_rollback_predictions_are_out_of_date_and_made_by_the_version_that_serves_again(
+    own_flown: Path, manifest: Mapping[str, Any], lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lake.url
+    day = "2013-02-10"
+    there = Lake(str(own_flown))
+    monkeypatch.setenv("ML_ASSETS_LAKE", there.url)
+    first = there.find(MODELS)
+    model: Model = there.get(first, Model)
+    other = replace(model, spec=model.spec.model_copy(update={"lightgbm_version": "4.6.0"}))
+    second = put(there, other, asset=MODELS).version
+
+    with project(LakeResource(url=there.url), flights_declared(), manifest=manifest) as whole:
+        wanted = {dg.AssetKey([MODEL, stage]): [day] for stage in MONITORING}
+
+        def monitored() -> tuple[list[str], list[str]]:
+            told: list[str] = []
+            span = Span.of(whole.model, as_of=None, first=day, last=None)
+            assert whole.flow._group("monitoring", wanted, span, told.append), whole.said.getvalue()
+            scored: pl.DataFrame = there.get(there.find(f"{MODEL}/predictions", day), pl.DataFrame)
+            return told, scored["model_version"].unique().to_list()
+
+        again = [f"monitoring: predictions, drift, performance for {day}"]
+        assert (["monitoring: up to date"], [first.version]) == monitored()
+        assert 0 == main(["promote", MODEL, second, "--why", "it is newer"])
+        assert (again, [second]) == monitored()
+        assert 0 == main(["rollback", MODEL, "--why", "it is worse"])
+        assert (again, [first.version]) == monitored()
+        assert (["monitoring: up to date"], [first.version]) == monitored()
