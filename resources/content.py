@@ -150,7 +150,7 @@ def _hash_block(block: pl.DataFrame, digest: Hash) -> None:
     schema = tuple(block.schema.items())
     lacks = tuple(column.has_nulls() for column in block.iter_columns())
     digest.update(f"{block.height};{schema};{lacks};".encode())
-    plain = block.select(_plain_columns(schema, lacks)).rechunk()
+    plain = block.select(_plain_columns(schema, lacks))
     before = plain.to_series(0) if plain.width else pl.Series()
     for column in plain.iter_columns():
         if column.dtype in {pl.String, pl.Binary}:
@@ -160,8 +160,8 @@ def _hash_block(block: pl.DataFrame, digest: Hash) -> None:
         else:
             _hash_numbers(column, digest)
         before = column
-    for column in [column for name, dtype in schema for column in _lists_in(pl.col(name), dtype)]:
-        _hash_elements(block, column, digest)
+    for lists in [lists for name, dtype in schema for lists in _lists_in(pl.col(name), dtype)]:
+        _hash_elements(block, lists, digest)
 
 
 def _lists_in(column: pl.Expr, dtype: pl.DataType | DataTypeClass) -> Iterator[pl.Expr]:
@@ -227,35 +227,38 @@ def _plain_values(column: pl.Expr, dtype: pl.DataType | DataTypeClass) -> list[p
 
 def _hash_numbers(column: pl.Series, digest: Hash) -> None:
     """Hash numbers of one width, without nulls, where they lie."""
-    array = column.to_arrow()
-    width = array.type.bit_width // 8
-    if len(array):
-        digest.update(memoryview(array.buffers()[1])[array.offset * width : (array.offset + len(array)) * width])
+    for chunk in column.get_chunks():
+        array = chunk.to_arrow()
+        width = array.type.bit_width // 8
+        if len(array):
+            digest.update(memoryview(array.buffers()[1])[array.offset * width : (array.offset + len(array)) * width])
 
 
 def _hash_text(column: pl.Series, size: int, digest: Hash) -> None:
-    """Hash text without its lengths, some megabytes at a time: polars keeps it in pieces, which must be joined."""
+    """Hash text without its lengths, some megabytes at a time: it lies scattered and must be joined."""
+    kind = "large_string" if column.dtype == pl.String else "large_binary"
     rows = max(1, len(column) // (size // _TEXT_BYTES + 1))
-    for start in range(0, len(column) if size else 0, rows):
-        array = column.slice(start, rows).to_arrow(compat_level=pl.CompatLevel.newest())
-        _, offsets, data = array.cast("large_string" if column.dtype == pl.String else "large_binary").buffers()
-        first, last = np.frombuffer(offsets, dtype=np.int64)[[0, len(array)]]
-        digest.update(memoryview(data)[first:last])
+    for chunk in column.get_chunks() if size else []:
+        for start in range(0, len(chunk), rows):
+            array = chunk.slice(start, rows).to_arrow(compat_level=pl.CompatLevel.newest()).cast(kind)
+            _, offsets, text = array.buffers()
+            first, last = np.frombuffer(offsets, dtype=np.int64)[[array.offset, array.offset + len(array)]]
+            if text is not None:
+                digest.update(memoryview(text)[first:last])
 
 
 def _hash_categories(column: pl.Series, digest: Hash) -> None:
     """Hash the categories that occur, sorted, and the place of each row's among them: codes are a process's own."""
     codes = (column.drop_nulls() if column.has_nulls() else column).to_physical()
-    numbers = codes.to_numpy()
-    occurs = np.zeros(int(numbers.max(initial=0)) + 1, dtype=np.bool_)
-    occurs[numbers] = True
-    used = np.flatnonzero(occurs)
+    numbers = codes.to_numpy().astype(np.intp)  # numpy would do it at each look-up
+    counts = np.bincount(numbers)
+    used = np.flatnonzero(counts)
     text = pl.Series(used, dtype=codes.dtype).cat.to(column.dtype).cast(pl.String).to_list()
     order = sorted(range(len(text)), key=text.__getitem__)
-    places = np.zeros(len(occurs), dtype=np.uint32)
-    places[used[order]] = np.arange(len(used), dtype=np.uint32)
+    places = np.zeros(len(counts), dtype=np.uint8 if len(used) <= 2**8 else np.uint32)
+    places[used[order]] = np.arange(len(used))
     digest.update(json.dumps([text[n] for n in order]).encode())
-    digest.update(places[numbers].view(np.uint8))
+    digest.update(places.take(numbers).view(np.uint8))
 
 
 def _text_of(record: BaseModel) -> str:
@@ -371,15 +374,24 @@ def _without_none(hint: Any) -> type:
     return found
 
 
-def read_part(kind: type, source: bytes | BinaryIO) -> pl.DataFrame | BaseModel | str:
+def read_part(kind: type, source: bytes | BinaryIO, *, rows: int | None = None) -> pl.DataFrame | BaseModel | str:
     """Return one part from its file or its file's bytes; polars maps an open file, and copies bytes.
 
+    Args:
+        kind: what it is.
+        source: the file.
+        rows: of a frame, as many as it has: no more are read, though a small file can hold any number of equal ones.
+
     Raises:
+        ValueError: a frame has another number of rows.
         polars.exceptions.PolarsError: the bytes are not Parquet.
         pydantic.ValidationError: the record does not have its shape.
     """
     if kind in {pl.DataFrame, pl.LazyFrame}:
-        return pl.read_parquet(source)
+        frame = pl.read_parquet(source, n_rows=None if rows is None else rows + 1)
+        if rows is not None and frame.height != rows:
+            raise ValueError(f"it has {'more' if frame.height > rows else frame.height} rows, not {rows}")
+        return frame
     data = source if isinstance(source, bytes) else source.read()
     if kind is str:
         return data.decode()
