@@ -8,6 +8,10 @@ class LakeError(RuntimeError):
     """The lake cannot be read or written as asked."""
 
 
+class UnreachableLakeError(LakeError):
+    """The lake's server does not answer, or cannot do what it is asked for now; it may later."""
+
+
 class MissingArtifactError(LakeError):
     """An artifact is asked for that nobody has made yet."""
 
@@ -18,6 +22,10 @@ class CorruptArtifactError(LakeError):
 
 class PromotionConflictError(LakeError):
     """Somebody else wrote the next entry of the promotion log first."""
+
+
+class SourceError(ValueError):
+    """A source file cannot be read as its contract says."""
 
 
 class WarehouseError(RuntimeError):

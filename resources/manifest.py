@@ -56,11 +56,19 @@ class ArtifactRef(_Record):
 
 
 class FileEntry(_Record):
-    """One file of an artifact; `digest` is the BLAKE2b-128 of its bytes, so that a flipped bit is noticed."""
+    """One file of an artifact.
+
+    Attributes:
+        digest: the 128-bit hash of its bytes, by the function that the manifest names: a flipped bit is noticed.
+        etag: what the object store said of it when it was written: a replaced object is noticed without reading it.
+        rows: of a frame; its reader takes no more than these, whatever the file says.
+    """
 
     name: SafePath
     bytes: int = Field(ge=0)
     digest: Version
+    etag: str | None = None
+    rows: int | None = Field(default=None, ge=0)
 
 
 class Manifest(_Record):
@@ -124,6 +132,12 @@ class Manifest(_Record):
         if not seal and manifest.schema_version > 1:
             raise CorruptArtifactError(f"{where} was edited: it lacks the digest that such a manifest ends with.")
         return manifest
+
+
+def is_sealed(text: bytes) -> bool:
+    """Tell whether a manifest's text ends with the digest of what stands before it."""
+    body, _, rest = text.rpartition(_SEAL.encode())
+    return rest == f'{_digest(body)}"\n}}\n'.encode()
 
 
 def _digest(body: bytes) -> str:

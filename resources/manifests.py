@@ -5,14 +5,34 @@ Only reading, and light to import: neither Dagster nor polars. Writing artifacts
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from resources.errors import CorruptArtifactError, MissingArtifactError
-from resources.manifest import ArtifactRef, Manifest
-from resources.objects import Objects
+from resources.manifest import MOST_BYTES, ArtifactRef, Manifest
+from resources.objects import Objects, Stat
+
+REMOVED: Final = "removed"
+"""Where the manifests of removed artifacts go, at the path that they had."""
+
+NOTE: Final = "removed.json"
 
 _FEW = 64
 _VERSION = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"manifest(-[0-9A-Za-z.-]+)?\.json")
+
+
+class Removal(BaseModel):
+    """Why an artifact is no more; it stands beside the manifests that are left of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    removed_at: datetime
+    by: str
+    why: str
+    bytes: int
 
 
 class Manifests(Objects):
@@ -65,8 +85,10 @@ class Manifests(Objects):
 
     def _latest(self, asset: str, partition: str, entries: list[tuple[str, str]], runs: Sequence[str]) -> str:
         folder = self.path("artifacts", asset, *([partition] if partition else []))
-        manifests = [self._read_manifest(f"{folder}/{version}/{name}") for version, name in entries]
+        manifests = [*self._read_those_there([f"{folder}/{version}/{name}" for version, name in entries])]
         own = next((made for run in runs if (made := [m for m in manifests if m.run_id == run])), manifests)
+        if not own:
+            raise MissingArtifactError(f"all of {folder} was removed while it was read; materialize {asset} again.")
         return max(own, key=lambda m: m.created_at).version
 
     def find(self, asset: str, partition: str | None = None, version: str | None = None) -> ArtifactRef:
@@ -114,16 +136,73 @@ class Manifests(Objects):
         """
         folder = self.directory(ref)
         names = [name for name in self.names(folder) if _NAME.fullmatch(name)]
-        if not names:
-            raise MissingArtifactError(f"{ref} has no manifest under {folder}, so it does not exist.")
-        found = [self._read_manifest(f"{folder}/{name}") for name in names]
+        found = [*self._read_those_there([f"{folder}/{name}" for name in names])]
+        if not found:
+            raise MissingArtifactError(self._why_missing(ref))
         strange = [str(m.ref) for m in found if m.ref != ref]
         if strange:
             raise CorruptArtifactError(f"a manifest in {folder} speaks of {strange[0]}, not of {ref}; do not use it.")
         return sorted(found, key=lambda m: m.created_at)
 
-    def _read_manifest(self, path: str) -> Manifest:
-        return Manifest.read(self.read(path), path)
+    def _read_those_there(self, paths: Sequence[str]) -> Iterator[Manifest]:
+        """Yield manifests that were just listed; garbage collection may have taken some since, which nobody needs."""
+        for path in paths:
+            try:
+                text = self.read(path, limit=MOST_BYTES)
+            except MissingArtifactError:
+                continue
+            yield Manifest.read(text, path)
+
+    def folder_left(self, ref: ArtifactRef) -> str:
+        """Return the folder of the manifests that are left of a removed artifact."""
+        return self.path(REMOVED, self.directory(ref).removeprefix(f"{self.url}/"))
+
+    def removed_manifest(self, ref: ArtifactRef) -> Manifest:
+        """Return the newest manifest that is left of a removed artifact.
+
+        Raises:
+            MissingArtifactError: the artifact was never removed.
+            CorruptArtifactError: the manifest is not one.
+        """
+        folder = self.folder_left(ref)
+        names = [name for name in self.names(folder) if _NAME.fullmatch(name)]
+        found = [*self._read_those_there([f"{folder}/{name}" for name in names])]
+        if not found:
+            raise MissingArtifactError(f"{ref} has no manifest under {folder}, so it was never removed.")
+        return max(found, key=lambda m: m.created_at)
+
+    def removal(self, ref: ArtifactRef) -> Removal | None:
+        """Return when and why an artifact was removed; None where it was not.
+
+        Raises:
+            CorruptArtifactError: the note about it is none.
+        """
+        path = f"{self.folder_left(ref)}/{NOTE}"
+        try:
+            return Removal.model_validate_json(self.read(path, limit=MOST_BYTES))
+        except MissingArtifactError:
+            return None
+        except ValidationError as error:
+            raise CorruptArtifactError(f"{path} does not say when and why {ref} was removed: {error}") from error
+
+    def _why_missing(self, ref: ArtifactRef) -> str:
+        removal = self.removal(ref)
+        if removal is None:
+            return f"{ref} has no manifest under {self.directory(ref)}, so it does not exist."
+        return f"{ref} was removed by {removal.by} on {removal.removed_at:%Y-%m-%d} ({removal.why})."
+
+    def folders(self) -> dict[str, dict[str, Stat]]:
+        """Return all that lies in versions' folders, by folder under `artifacts/` and name, from one listing.
+
+        A folder may have no manifest. What lies elsewhere is no part of an artifact, and not told.
+        """
+        found: dict[str, dict[str, Stat]] = {}
+        for relative, stat in self.tree_with_sizes(self.path("artifacts")).items():
+            parts = relative.split("/")
+            depth = next((n for n in range(len(parts) - 1, 1, -1) if _VERSION.fullmatch(parts[n - 1])), None)
+            if depth is not None:
+                found.setdefault("/".join(parts[:depth]), {})["/".join(parts[depth:])] = stat
+        return found
 
 
 def _is_manifest(parts: Sequence[str]) -> bool:

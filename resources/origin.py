@@ -6,6 +6,7 @@ Each is found once a process, and only when first asked for.
 import functools
 import hashlib
 import json
+import os
 import platform
 import resource
 import subprocess
@@ -50,6 +51,11 @@ def environment() -> tuple[str, dict[str, object]]:
     }
     text = json.dumps(details, sort_keys=True).encode()
     return hashlib.blake2b(text, digest_size=16, usedforsecurity=False).hexdigest(), details
+
+
+def memory_bytes() -> int:
+    """Return the memory of this machine, in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def peak_memory_bytes() -> int:

@@ -3,18 +3,19 @@
 What is run in it stays out; see `ml_assets.provenance.replay` and `ml_assets.provenance.reproduction`.
 """
 
+import contextlib
 import json
 import os
-import shutil
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from resources.errors import MissingArtifactError
-from resources.lake import Lake, Making
+from resources.content import digest_of
+from resources.errors import CorruptArtifactError, MissingArtifactError
+from resources.lake import Lake, Making, Step
 from resources.lake_resource import LakeResource
-from resources.manifest import ArtifactRef, Manifest
+from resources.manifest import MOST_BYTES, ArtifactRef, FileEntry, Manifest
 
 _OPEN: dict[str, "ScratchLake"] = {}
 
@@ -34,6 +35,7 @@ class ScratchLake(Lake):
         at: datetime,
         pins: Iterable[ArtifactRef] = (),
         hidden: Collection[str] = (),
+        continues: Sequence[str] = (),
     ) -> None:
         """Make an empty one.
 
@@ -42,19 +44,26 @@ class ScratchLake(Lake):
             source: the lake that is read, and never written.
             at: the moment as of which it is read; it is the time of all that happens here, too.
             pins: artifacts that are current whatever else there is.
-            hidden: assets of which nothing is seen but what is made here.
+            hidden: assets of which nothing is seen but what is pinned or made here.
+            continues: runs that what runs here goes on with, newest first; what they made is read first.
         """
         super().__init__(str(folder))
         self.source = source
         self.at = at
-        self.pins = {(ref.asset, ref.partition or ""): ref for ref in pins}
+        self.pinned = tuple(pins)
+        self.pins = {(ref.asset, ref.partition or ""): ref for ref in self.pinned}
         self.hidden = frozenset(hidden)
+        self.continues = tuple(continues)
         self.made: dict[tuple[str, str], ArtifactRef] = {}
         _OPEN[self.url] = self
 
     def now(self) -> datetime:
         """Return the moment as of which the other lake is read."""
         return self.at
+
+    def begin(self, step: Step, *, runs: Sequence[str] = ()) -> None:
+        """Begin to note what a step reads; see `Lake.begin`. No instance here knows what its run went on with."""
+        super().begin(step, runs=(*runs, *self.continues))
 
     def put(self, asset: str, partition: str | None, artifact: object, making: Making) -> Manifest:
         """Keep an artifact here; see `Lake.put`."""
@@ -91,8 +100,11 @@ class ScratchLake(Lake):
         return stood
 
     def versions(self, asset: str, partitions: Sequence[str] | None = None) -> dict[str, list[ArtifactRef]]:
-        """Return every version that there was at the moment, and those made here."""
-        found = {key: {ref} for (name, key), ref in self.made.items() if name == asset}
+        """Return every version that there was at the moment, and those pinned or made here."""
+        found: dict[str, set[ArtifactRef]] = {}
+        for ref in (*self.pinned, *self.made.values()):
+            if ref.asset == asset:
+                found.setdefault(ref.partition or "", set()).add(ref)
         if asset not in self.hidden:
             for key, refs in self.source.versions(asset, partitions).items():
                 stood = {ref for ref in refs if self.source.manifests(ref)[0].created_at <= self.at}
@@ -133,46 +145,69 @@ class ScratchLake(Lake):
 
         Raises:
             MissingArtifactError: one does not exist in the other lake.
+            CorruptArtifactError: one is damaged there.
         """
-        missing = [ref for ref in refs if not (Path(self.directory(ref)) / "manifest.json").exists()]
+        missing = [ref for ref in dict.fromkeys(refs) if not (Path(self.directory(ref)) / "manifest.json").exists()]
         with self.source.pool(len(missing)) as each:
             each(self._fetch, missing)
 
     def _fetch(self, ref: ArtifactRef) -> None:
-        manifest = max(
-            (one for one in self.source.manifests(ref) if one.created_at <= self.at or ref in self.pins.values()),
-            key=lambda one: one.created_at,
-            default=self.source.manifest(ref),
-        )
-        here, there = Path(self.directory(ref)), self.source.directory(ref)
+        known = self.source.manifests(ref)
+        manifest = ([one for one in known if one.created_at <= self.at] or known)[-1]
         for entry in manifest.files:
-            target = here / entry.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._copy(f"{there}/{entry.name}", target)
+            self._copy(ref, entry, manifest)
+        here = self.directory(ref)
         self.create(f"{here}/manifest.json", manifest.text() if manifest.schema_version > 1 else _old(manifest))
 
-    def _copy(self, path: str, target: Path) -> None:
-        """Copy an object; on one disk a second name of the same file does, as nothing ever edits one in place."""
-        if self.source.protocol != "file":
-            target.write_bytes(self.source.read(path))
-            return
-        try:
-            os.link(path, target)
-        except FileNotFoundError as error:
-            raise MissingArtifactError(f"there is no object {path} in the lake.") from error
-        except OSError:
-            shutil.copyfile(path, target)
+    def _copy(self, ref: ArtifactRef, entry: FileEntry, manifest: Manifest) -> None:
+        """Copy a file of an artifact; on one disk a second name does, as nothing ever edits a file in place.
+
+        It is checked here, where its place in the other lake can still be told.
+        """
+        path = f"{self.source.directory(ref)}/{entry.name}"
+        data = self.source.read(path)
+        if digest_of(data, manifest.hash) != entry.digest:
+            raise CorruptArtifactError(
+                f"{path} is damaged: {entry.bytes} bytes with digest {entry.digest} were written, {len(data)} others "
+                f"were read. Materialize {ref.asset} again."
+            )
+        target = Path(self.directory(ref)) / entry.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)  # never write through a second name into the other lake
+        if self.source.protocol == "file":
+            with contextlib.suppress(OSError):  # another disk, or one without second names
+                os.link(path, target)
+                return
+        target.write_bytes(data)
 
     def fetch_promotions(self, model: str) -> None:
-        """Bring here the entries of a model's promotion log that there were at the moment."""
+        """Bring here the entries of a model's promotion log that there were at the moment.
+
+        Entries are numbered, so one counts as soon as it or any later one had been decided, whatever clocks said.
+
+        Raises:
+            CorruptArtifactError: an entry does not say when it was decided.
+        """
         folder = self.source.path("promotions", model)
-        for name in self.source.names(folder):
-            entry = self.source.read(f"{folder}/{name}")
-            if datetime.fromisoformat(json.loads(entry)["decided_at"]) < self.at:
+        entries = {name: self.source.read(f"{folder}/{name}", limit=MOST_BYTES) for name in self.source.names(folder)}
+        before = [name for name, entry in entries.items() if _decided_at(entry, f"{folder}/{name}") < self.at]
+        for name, entry in entries.items():
+            if name <= max(before, default=""):
                 self.create(self.path("promotions", model, name), entry)
 
 
+def _decided_at(entry: bytes, path: str) -> datetime:
+    try:
+        decided = datetime.fromisoformat(json.loads(entry)["decided_at"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptArtifactError(f"{path} is not an entry of the promotion log: {error!r}.") from error
+    if decided.tzinfo is None:
+        raise CorruptArtifactError(f"{path} was decided at {decided}, without a time zone; expected UTC.")
+    return decided
+
+
 def _old(manifest: Manifest) -> bytes:
+    """Return a manifest as the first schema version had it."""
     return manifest.model_dump_json(exclude={"step", "attempt", "hash"}).encode()
 
 

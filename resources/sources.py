@@ -14,9 +14,7 @@ from pathlib import Path
 import fsspec
 import polars as pl
 
-
-class SourceError(ValueError):
-    """A source file cannot be read as its contract says."""
+from resources.errors import SourceError
 
 
 @dataclasses.dataclass(frozen=True)

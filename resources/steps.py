@@ -76,18 +76,23 @@ def steps_of(lake: Manifests, run_id: str) -> Iterator[StepRecord]:
     """Yield the records of a run's steps, by step and attempt.
 
     Raises:
-        CorruptArtifactError: a record is none.
+        CorruptArtifactError: a record is none, or speaks of another step.
     """
     root = lake.path(RUNS, run_id)
     for name in lake.tree(root):
         if not name.endswith(".json"):
             continue
         try:
-            yield StepRecord.model_validate_json(lake.read(f"{root}/{name}", limit=MOST_BYTES))
+            record = StepRecord.model_validate_json(lake.read(f"{root}/{name}", limit=MOST_BYTES))
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
             raise CorruptArtifactError(f"{root}/{name} is no record of a step ({place}: {first['msg']}).") from error
+        if name.rpartition("/")[0] != record.step or record.run_id != run_id:
+            raise CorruptArtifactError(
+                f"{root}/{name} speaks of step {record.step} of run {record.run_id}, not of its own; do not use it."
+            )
+        yield record
 
 
 def find_run(lake: Manifests, run: str) -> str:
@@ -97,10 +102,12 @@ def find_run(lake: Manifests, run: str) -> str:
         MissingArtifactError: there is none, or more than one.
     """
     found = [one for one in runs(lake) if one.startswith(run)]
+    if run in found:
+        return run
     if len(found) != 1:
         raise MissingArtifactError(
             f"{len(found) or 'no'} runs with records in {lake.url} start with '{run}'"
-            + (f": {', '.join(found[:5])}; give more of it." if found else "; see `ml-assets replay --list`.")
+            + (f": {', '.join(found[:5])}; give more of it." if found else "; see `ml-assets replay`.")
         )
     return found[0]
 

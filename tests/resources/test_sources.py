@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from resources.sources import Source, SourceError
+from resources.errors import SourceError
+from resources.sources import Source
 
 SCHEMA: Mapping[str, pl.DataType] = {
     "n": pl.Int64(), "x": pl.Float64(), "word": pl.String(), "flag": pl.Boolean(), "day": pl.Date(),
