@@ -8,9 +8,22 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ml_assets.cli import champion, leaktest, parse, promote, quarantine, replay, reproduce, rollback, run, trace, ui
+from ml_assets.cli import (
+    champion,
+    gc,
+    leaktest,
+    parse,
+    promote,
+    quarantine,
+    replay,
+    reproduce,
+    rollback,
+    run,
+    trace,
+    ui,
+)
 
-COMMANDS = (run, ui, champion, promote, rollback, quarantine, trace, reproduce, replay, leaktest, parse)
+COMMANDS = (run, ui, champion, promote, rollback, quarantine, trace, reproduce, replay, gc, leaktest, parse)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -4,7 +4,6 @@ Everything else is a defect and keeps its trace.
 """
 
 from ml_assets.contracts.errors import ContractError, DataError
-from resources.errors import LakeError, WarehouseError
-from resources.sources import SourceError
+from resources.errors import LakeError, SourceError, WarehouseError
 
 KNOWN = (ContractError, DataError, LakeError, WarehouseError, SourceError)

@@ -1,6 +1,6 @@
 """Lineage, followed from manifest to manifest; it needs the lake and nothing else.
 
-Forward from what went wrong stays out, see `ml_assets.provenance.touched`; how manifests are found and read too, see
+Forward from what went wrong stays out, see `ml_assets.provenance.tracing.touched`; how manifests are found and read too, see
 `resources.manifests`.
 """
 
@@ -12,14 +12,13 @@ from typing import Final, Literal
 
 from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.manifest import MOST_BYTES, ArtifactRef, Manifest
-from resources.manifests import Manifests
+from resources.manifests import REMOVED, Manifests
 
 Key = tuple[str, str, str]
 """Asset, partition ('' where it has none), version: compared ten times as fast as an `ArtifactRef`."""
 
 State = Literal["kept", "removed", "missing", "corrupt"]
 
-REMOVED: Final = "removed"
 NAME: Final = re.compile(r"manifest(?:-([0-9A-Za-z.-]+))?\.json")
 LATEST: Final = "99999999T999999.999999Z"
 _MANY = 64
@@ -80,6 +79,17 @@ class Lineage:
         """Yield what a node was made from, of what belongs to this lineage."""
         return (key for key in node.inputs if key in self.nodes)
 
+    def of(self, roots: Iterable[Key]) -> "Lineage":
+        """Return the part of a backward lineage that is that of some of its artifacts."""
+        asked = [key for key in dict.fromkeys(roots) if key in self.nodes]
+        found = dict.fromkeys(asked)
+        waiting = [*asked]
+        while waiting:
+            new = [key for key in self.inputs(self.nodes[waiting.pop()]) if key not in found]
+            found |= dict.fromkeys(new)
+            waiting += new
+        return Lineage(tuple(asked), {key: self.nodes[key] for key in found})
+
 
 def key_of(ref: ArtifactRef) -> Key:
     """Return an artifact as lineage knows it."""
@@ -134,7 +144,9 @@ def backward(lake: Manifests, roots: Iterable[ArtifactRef]) -> Lineage:
         wave = set()
         for (key, name), node in zip(new, read, strict=True):
             found.setdefault(key, {})[name] = node
-            wave.update((key_of(ref), stamp(made.created_at)) for made in node.makings for ref in made.inputs)
+            for made in node.makings:
+                moment = stamp(made.created_at)
+                wave.update((key_of(ref), moment) for ref in made.inputs)
     return Lineage(tuple(dict.fromkeys(asked)), {key: merged([*nodes.values()]) for key, nodes in found.items()})
 
 
@@ -170,6 +182,8 @@ def name_as_of(names: Sequence[str], moment: str) -> str:
     Only the first manifest of an artifact has no time in its name. Clocks of two machines differ, so a manifest may
     be later than what was made from it.
     """
+    if len(names) == 1:  # nearly always
+        return names[0]
     dated = sorted((match[1] or "", name) for name in names if (match := NAME.fullmatch(name)))
     before = [name for time, name in dated if time.split("-")[0] <= moment]
     return before[-1] if before else next((name for _, name in dated), "")
@@ -195,7 +209,18 @@ def read_node(lake: Manifests, key: Key, top: str, name: str) -> Node:
         return Node(key, "corrupt", problem=str(error))
     if key_of(manifest.ref) != key:
         return Node(key, "corrupt", problem=f"{path} speaks of {manifest.ref}, another artifact")
-    return Node(key, "kept" if top == "artifacts" else "removed", (manifest,))
+    if top == "artifacts":
+        return Node(key, "kept", (manifest,))
+    return Node(key, "removed", (manifest,), _removal(lake, manifest.ref))
+
+
+def _removal(lake: Manifests, ref: ArtifactRef) -> str:
+    """Return by whom, when and why an artifact was removed, as far as its note says."""
+    try:
+        note = lake.removal(ref)
+    except CorruptArtifactError:
+        return "the note that says why is damaged"
+    return "" if note is None else f"by {note.by} on {note.removed_at:%Y-%m-%d} ({note.why})"
 
 
 def merged(nodes: Sequence[Node]) -> Node:

@@ -7,17 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
+from dagster._core.errors import DagsterMaxRetriesExceededError  # not among those that `dagster` exports
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.provenance.comparison import differences
 from resources.lake import Lake
 from resources.manifest import ArtifactRef, Manifest
+from resources.quarantine import REJECTED
 from resources.scratch import ScratchLake
 from resources.steps import StepRecord
+
+_MOST_DAYS: Final = 36_525
+"""A century: a record that says more is not one of ours."""
 
 
 @dataclass(frozen=True)
@@ -26,27 +31,27 @@ class Compared:
 
     Attributes:
         original: its manifest of then; None where the step did not come to make it.
-        replayed: its manifest of now.
+        replayed: its manifest of now; None where it was not made again.
         differences: what is otherwise, in sentences.
     """
 
     asset: str
     partition: str | None
     original: Manifest | None
-    replayed: Manifest
+    replayed: Manifest | None
     differences: tuple[str, ...]
 
     @property
     def is_equal(self) -> bool:
         """Whether both have the same content."""
-        return self.original is not None and not self.differences
+        return self.original is not None and self.replayed is not None and not self.differences
 
 
 def originals(source: Lake, record: StepRecord) -> dict[tuple[str, str], Manifest]:
-    """Return what a step left in its lake, by asset and partition; nothing where it failed."""
+    """Return what a step left in its lake, by asset and partition; where it failed, at most rows that it refused."""
     days = partitions_of(record)
     found: dict[tuple[str, str], Manifest] = {}
-    for asset in record.assets:
+    for asset in (*record.assets, *(f"{asset}{REJECTED}" for asset in record.assets)):
         refs = [ref for refs in source.versions(asset, days).values() for ref in refs]
         with source.pool(len(refs)) as each:
             manifests = [one for found in each(source.manifests, refs) for one in found]
@@ -57,10 +62,24 @@ def originals(source: Lake, record: StepRecord) -> dict[tuple[str, str], Manifes
 
 
 def partitions_of(record: StepRecord) -> list[str]:
-    """Return the partitions that a step was asked for; [''] where its assets have none."""
+    """Return the partitions that a step was asked for; [''] where its assets have none.
+
+    Raises:
+        DataError: they are no days, or more than there can be.
+    """
     if record.partitions is None:
         return [""]
-    first, last = (date.fromisoformat(key) for key in record.partitions)
+    try:
+        first, last = (date.fromisoformat(key) for key in record.partitions)
+    except ValueError as error:
+        raise DataError(
+            f"the step {record.step} of run {record.run_id} was asked for {' to '.join(record.partitions)}; expected "
+            "days such as 2013-12-31."
+        ) from error
+    if (last - first).days > _MOST_DAYS:
+        raise DataError(
+            f"the step {record.step} of run {record.run_id} was asked for {first} to {last}: too many days."
+        )
     return [str(first + timedelta(days=n)) for n in range((last - first).days + 1)]
 
 
@@ -86,16 +105,19 @@ def scratch_of(source: Lake, record: StepRecord, folder: Path) -> ScratchLake:
     """
     made = originals(source, record)
     pins = {ref for manifest in made.values() for ref in manifest.inputs if not _is_own(ref, made)}
-    lake = ScratchLake(folder, source, at=record.started_at, pins=[*pins, *record.inputs])
+    lake = ScratchLake(folder, source, at=record.started_at, pins=[*pins, *record.inputs], continues=record.continues)
     for model in {asset.split("/")[0] for asset in record.assets}:
         lake.fetch_promotions(model)
     return lake
 
 
 def _is_own(ref: ArtifactRef, made: Mapping[tuple[str, str], Manifest]) -> bool:
-    """Tell whether a step read what it had made itself: tables that were built from each other in one step."""
-    one = made.get((ref.asset, ref.partition or ""))
-    return one is not None and one.version == ref.version
+    """Tell whether an input is of a place where the step made something itself.
+
+    Tables that were built from each other in one step are made again. And raw rows that stay as they are keep the
+    lineage that they have, which names what stood before them, and not what stood when the step began.
+    """
+    return (ref.asset, ref.partition or "") in made
 
 
 def run_again(job: dg.JobDefinition, record: StepRecord) -> None:
@@ -109,14 +131,23 @@ def run_again(job: dg.JobDefinition, record: StepRecord) -> None:
         first, last = record.partitions
         tags |= {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
     with dg.DagsterInstance.ephemeral() as instance:
-        job.execute_in_process(
-            instance=instance,
-            run_id=record.run_id,
-            asset_selection=[dg.AssetKey(asset.split("/")) for asset in record.assets],
-            tags={**tags, "ml_assets/replay": record.step},
-            run_config=_config(record),
-            raise_on_error=True,
-        )
+        try:
+            job.execute_in_process(
+                instance=instance,
+                run_id=record.run_id,
+                asset_selection=[dg.AssetKey(asset.split("/")) for asset in record.assets],
+                tags={**tags, "ml_assets/replay": record.step},
+                run_config=_config(record),
+                raise_on_error=True,
+            )
+        except DagsterMaxRetriesExceededError as error:
+            raise _cause_of(error) from None
+
+
+def _cause_of(error: DagsterMaxRetriesExceededError) -> BaseException:
+    """Return what a step with a retry policy raised at its last attempt; Dagster raises its own error about it."""
+    asked = error.__context__
+    return (asked.__cause__ if asked is not None else None) or error
 
 
 def _config(record: StepRecord) -> dict[str, Any]:
@@ -128,8 +159,19 @@ def compare(source: Lake, record: StepRecord, lake: ScratchLake) -> tuple[Compar
     """Return what a replayed step made, beside what it made then."""
     made = originals(source, record)
     compared = []
-    for (asset, partition), ref in sorted(lake.made.items()):
-        original, replayed = made.get((asset, partition)), lake.manifest(ref)
-        found = [] if original is None else differences((lake, replayed), (source, original))
+    for asset, partition in sorted({**made, **lake.made}):
+        ref, original = lake.made.get((asset, partition)), made.get((asset, partition))
+        replayed = None if ref is None else lake.manifest(ref)
+        found = differences((lake, replayed), (source, original)) if replayed and original else []
+        found += _other_parameters(original, replayed) if found and replayed and original else []
         compared.append(Compared(asset, partition or None, original, replayed, tuple(found)))
     return tuple(compared)
+
+
+def _other_parameters(then: Manifest, now: Manifest) -> list[str]:
+    """Return what was noted otherwise of an artifact that came out otherwise: its source file, for instance."""
+    return [
+        f"made with another '{name}' than then"
+        for name in sorted({*then.parameters, *now.parameters})
+        if then.parameters.get(name) != now.parameters.get(name)
+    ]

@@ -4,7 +4,7 @@ Which code and environment it runs in is the caller's choice, and how graphs are
 """
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.provenance.comparison import differences
-from ml_assets.provenance.lineage import Lineage, Node, backward, ref_of
+from ml_assets.provenance.lineage import Key, Lineage, Node, backward, key_of, ref_of
 from resources.lake import Lake
 from resources.manifest import ArtifactRef, Manifest, SafePath, Version
 from resources.scratch import ScratchLake
@@ -79,34 +79,54 @@ class Recorded:
     lineage: Lineage
 
     @classmethod
-    def of(cls, lake: Lake, model: str, ref: ArtifactRef) -> "Recorded":
+    def of(cls, lake: Lake, model: str, ref: ArtifactRef, start: From) -> "Recorded":
         """Read it.
 
         Raises:
-            DataError: a part of the lineage is missing, corrupt or has been removed; all kinds are named.
+            DataError: a part that is needed to make it again is missing, corrupt or has been removed.
         """
-        lineage = backward(lake, [ref])
-        gone = [node for node in lineage.nodes.values() if node.state != "kept"]
-        if gone or lineage.problems:
-            said = [
-                f"{ref_of(node.key)} is {node.state}{f' ({node.problem})' if node.problem else ''}" for node in gone
-            ]
-            raise DataError(
-                f"{ref} cannot be made again: {'; '.join([*said[:3], *lineage.problems[:3]])}"
-                + (f"; and {len(said) - 3} more." if len(said) > 3 else ".")
-            )
-        return cls(model, ref, lineage)
+        recorded = cls(model, ref, backward(lake, [ref]))
+        recorded._check({key_of(ref)})
+        if start == "raw":
+            recorded._check(recorded.lineage.nodes.keys())
+        else:
+            recorded._check(key_of(one) for one in recorded.manifest.inputs)
+            recorded._check(key_of(one) for one in recorded.stage("training_set").inputs)
+        return recorded
 
-    def stage(self, name: str) -> Manifest:
-        """Return the manifest of what a stage of the model made on the way.
+    def _check(self, keys: Iterable[Key]) -> None:
+        """Refuse what cannot be made again.
 
         Raises:
-            DataError: there is none, or more than one.
+            DataError: an artifact is not in the lake any more, or its manifest cannot be read.
         """
-        found = [node.last for node in self._of(f"{self.model}/{name}") if node.last is not None]
+        gone = [node for key in keys if (node := self.lineage.nodes[key]).state != "kept"]
+        said = [f"{ref_of(node.key)} is {node.state}{f' ({node.problem})' if node.problem else ''}" for node in gone]
+        if said:
+            more = f"; and {len(said) - _SHOWN} more." if len(said) > _SHOWN else "."
+            raise DataError(f"{self.ref} cannot be made again: {'; '.join(said[:_SHOWN])}{more}")
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the model itself."""
+        return self._last(self.ref)
+
+    def stage(self, name: str) -> Manifest:
+        """Return the manifest of what a stage made for the model.
+
+        Raises:
+            DataError: the model was not made from exactly one.
+        """
+        found = [ref for ref in self.manifest.inputs if ref.asset == f"{self.model}/{name}"]
         if len(found) != 1:
             raise DataError(f"{self.ref} was made from {len(found)} versions of {self.model}/{name}; expected one.")
-        return found[0]
+        return self._last(found[0])
+
+    def _last(self, ref: ArtifactRef) -> Manifest:
+        node = self.lineage.nodes[key_of(ref)]
+        if node.last is None:
+            raise DataError(f"{ref} is {node.state}: {node.problem}.")
+        return node.last
 
     def _of(self, asset: str) -> Iterator[Node]:
         return (node for node in self.lineage.nodes.values() if node.asset == asset)
@@ -139,7 +159,7 @@ class Recorded:
 
     def scratch(self, source: Lake, start: From, folder: Path) -> ScratchLake:
         """Return a scratch lake that shows what is taken as recorded, and nothing else of what is made again."""
-        at = self.stage("model").created_at
+        at = self.manifest.created_at
         hidden = {node.asset for node in self.lineage.nodes.values()}
         return ScratchLake(folder, source, at=at, pins=self._pins(start), hidden=hidden)
 
@@ -147,12 +167,8 @@ class Recorded:
         if start == "training_set":
             given = [self.stage(name).ref for name in GIVEN]
             return [*self.stage("training_set").inputs, *given]
-        newest: dict[tuple[str, str], Node] = {}
-        for node in self.lineage.nodes.values():
-            place = node.key[:2]
-            if _is_given(node.asset) and node.last and node.last.created_at >= _made_at(newest.get(place, node)):
-                newest[place] = node
-        return [ref_of(node.key) for node in newest.values()]
+        given = sorted((node for node in self.lineage.nodes.values() if _is_given(node.asset)), key=_made_at)
+        return [ref_of(node.key) for node in given]  # the newest of raw rows wins, of released rows each counts
 
 
 def _made_at(node: Node) -> datetime:

@@ -90,4 +90,9 @@ def worktree(root: Path, commit: str | None) -> Iterator[Path]:
 
 def _git(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True)
+    try:
+        return subprocess.run(command, check=False, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise DataError(
+            "git is not installed here, so the code of then cannot be had; take the current code: --code current."
+        ) from error

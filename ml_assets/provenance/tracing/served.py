@@ -4,6 +4,7 @@ A damaged entry does not end a trace: it is told beside the others. Deciding who
 `resources.promotion_log`, whose entries hold more than is read here.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,12 @@ class Decision(BaseModel):
     decided_at: AwareDatetime
     decided_by: str
 
+    @property
+    def told(self) -> str:
+        """When it was decided, what and by whom."""
+        when = f"{self.decided_at.astimezone(UTC):%Y-%m-%d %H:%M}"
+        return f"{when} UTC (entry {self.number}, {self.action} by {self.decided_by})"
+
 
 @dataclass(frozen=True)
 class Log:
@@ -45,8 +52,8 @@ class Log:
 
     def since(self, moment: datetime) -> Decision | None:
         """Return the entry by which the version that served at a moment had become champion; None if nobody did."""
-        so_far = [entry for entry in self.entries if entry.decided_at <= moment]
-        return next(iter(self._reigns(so_far)[-1:]), (None, None))[0]
+        reigns = self._reigns([entry for entry in self.entries if entry.decided_at <= moment])
+        return reigns[-1][0] if reigns and reigns[-1][0].champion is not None else None
 
     @staticmethod
     def _reigns(entries: Sequence[Decision]) -> list[tuple[Decision, Decision | None]]:
@@ -56,26 +63,20 @@ class Log:
             for before, entry in zip([None, *entries], entries, strict=False)
             if entry.champion != (before.champion if before else None)
         ]
-        return [*zip(changes, [*changes[1:], None], strict=True)]
+        return [*itertools.zip_longest(changes, changes[1:])]
 
     def told(self, version: str) -> str:
         """Return what became of a version, in a phrase."""
         phrases = []
         for first, end in self._reigns(self.entries):
             if first.champion == version and end is None:
-                phrases.append(f"champion now, since {_at(first)}")
+                phrases.append(f"champion now, since {first.told}")
             elif first.champion == version and end is not None:
-                phrases.append(f"was champion from {_at(first)} to {_at(end)}")
+                phrases.append(f"was champion from {first.told} to {end.told}")
         if phrases:
             return "; ".join(reversed(phrases))
-        refused = [entry for entry in self.entries if entry.challenger == version]
-        if refused:
-            return f"never champion: {refused[-1].action}d by {_at(refused[-1])}"
-        return "never champion"
-
-
-def _at(entry: Decision) -> str:
-    return f"{entry.decided_at.astimezone(UTC):%Y-%m-%d %H:%M} (entry {entry.number}, {entry.action} by {entry.decided_by})"
+        judged = [entry for entry in self.entries if entry.challenger == version]
+        return f"never champion; judged {judged[-1].told}" if judged else "never champion, nor judged"
 
 
 def read_log(lake: Manifests, model: str) -> Log:

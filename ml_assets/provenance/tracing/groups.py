@@ -4,12 +4,13 @@ A year has thousands of artifacts and a dozen assets. How it is shown stays out;
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
-from ml_assets.provenance.lineage import Lineage, Node
+from ml_assets.provenance.lineage import Key, Lineage, Node
 from resources.manifest import Manifest
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -19,7 +20,7 @@ Fact = Callable[[Manifest], str | None]
 
 DIFFERENCES: Final[Mapping[str, Fact]] = {
     "code": lambda made: made.code_version,
-    "commit": lambda made: commit_of(made),
+    "commit": lambda made: commit_of(made),  # noqa: PLW0108 - it is defined below
     "environment": lambda made: made.environment,
     "run": lambda made: made.run_id,
 }
@@ -147,9 +148,14 @@ def _follows(one: str, other: str) -> bool:
         return False
 
 
-def whose(nodes: Iterable[Node]) -> str:
-    """Return the artifacts that something holds for: assets, each with its partitions where it has some."""
-    by_asset: dict[str, list[str]] = {}
+def whose(nodes: Sequence[Node], among: Mapping[Key, Node]) -> str:
+    """Return the artifacts that something holds for: assets, with partitions where it does not hold for all of them."""
+    if len(nodes) == len(among):
+        return "all of it"
+    everything, by_asset = Counter(key[0] for key in among), dict[str, list[str]]()
     for node in nodes:
-        by_asset.setdefault(node.asset, []).append(node.key[1])
-    return "; ".join(f"{asset} {ranges(them)}".rstrip() for asset, them in sorted(by_asset.items()))
+        by_asset.setdefault(node.asset, []).append(node.key[1] or f"@{node.key[2][:12]}")
+    return "; ".join(
+        asset if len(them) == everything[asset] else f"{asset} {ranges(them)}"
+        for asset, them in sorted(by_asset.items())
+    )

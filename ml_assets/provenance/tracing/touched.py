@@ -4,14 +4,13 @@ Manifests name what they were made from and not what was made from them, so ever
 What was made from what stays out; see `ml_assets.provenance.lineage`.
 """
 
+import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ml_assets.provenance.lineage import (
-    LATEST,
     NAME,
-    REMOVED,
     Key,
     Lineage,
     Node,
@@ -25,8 +24,8 @@ from ml_assets.provenance.lineage import (
     stamp,
 )
 from resources.errors import LakeError
-from resources.manifest import _SEAL, MOST_BYTES, ArtifactRef, Manifest, _digest
-from resources.manifests import Manifests
+from resources.manifest import MOST_BYTES, ArtifactRef, Manifest, is_sealed
+from resources.manifests import REMOVED, Manifests
 
 _HEAD = re.compile(rb'\n "asset": "([^"]+)",\n "partition": (?:null|"([^"]+)"),\n "version": "([0-9a-f]{32})",\n')
 _HEAD_BYTES = 4096
@@ -108,7 +107,7 @@ def _index(lake: Manifests) -> _Index:
         for first in range(0, len(paths), _AT_ONCE):  # bounds the memory that the texts take
             some = paths[first : first + _AT_ONCE]
             with lake.pool(len(some)) as each:
-                found = each(lambda path: _said(lake, path, top), some)
+                found = each(functools.partial(_said, lake, top), some)
             for path, said in zip(some, found, strict=True):
                 if isinstance(said, str):
                     index.problems.append(said)
@@ -126,7 +125,7 @@ def _add(index: _Index, top: str, name: str, said: tuple[Key, list[bytes]]) -> N
             index.readers.setdefault(version, []).append((key, name))
 
 
-def _said(lake: Manifests, path: str, top: str) -> tuple[Key, list[bytes]] | str:
+def _said(lake: Manifests, top: str, path: str) -> tuple[Key, list[bytes]] | str:
     """Return whose manifest it is and the versions that it names, or what is wrong with it.
 
     Validating all of it takes ten times as long, and only what was made from the roots needs it.
@@ -134,7 +133,7 @@ def _said(lake: Manifests, path: str, top: str) -> tuple[Key, list[bytes]] | str
     try:
         text = lake.read(path, limit=MOST_BYTES)
         head = _HEAD.search(text, 0, _HEAD_BYTES)
-        if head is None or not _is_sealed(text) or b"\\" in text:  # an old one, a damaged one, or letters escaped
+        if head is None or not is_sealed(text) or b"\\" in text:  # an old one, a damaged one, or letters escaped
             whole = Manifest.read(text, path)
             key, versions = key_of(whole.ref), [ref.version.encode() for ref in whole.inputs]
         else:
@@ -145,9 +144,3 @@ def _said(lake: Manifests, path: str, top: str) -> tuple[Key, list[bytes]] | str
     if lake.path(*place_of(key, top)) != path.rpartition("/")[0]:
         return f"{path} speaks of {'/'.join(filter(None, key))}, another artifact; do not use it."
     return key, [*dict.fromkeys(versions)]
-
-
-def _is_sealed(text: bytes) -> bool:
-    """Tell whether a manifest ends with the digest of what stands before it."""
-    body, _, rest = text.rpartition(_SEAL.encode())
-    return rest == f'{_digest(body)}"\n}}\n'.encode()

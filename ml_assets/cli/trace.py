@@ -1,0 +1,129 @@
+"""`ml-assets trace`: where an artifact or a prediction came from, and where a bad day went.
+
+It asks the lake alone: neither Dagster's history nor declarations. What is imported here is light, so that the answer
+does not wait for libraries that it does not need.
+"""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ml_assets.provenance.tracing.trace import Trace
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    command = commands.add_parser("trace", help="where an artifact came from; where a bad day went")
+    command.add_argument(
+        "what",
+        nargs="?",
+        metavar="WHAT",
+        help="a model or an artifact: flight_delay, tables/stg_flights, raw/flights@1f3a",
+    )
+    command.add_argument("--partition", metavar="P", help="only this partition (day) of the artifact")
+    command.add_argument("--forward", action="store_true", help="what was made from it, not what it was made from")
+    command.add_argument(
+        "--raw", nargs="+", metavar=("TABLE", "DAY"), help="all that a raw day went into; DAY@VERSION for one"
+    )
+    command.add_argument(
+        "--prediction", metavar="ID", help="a prediction by its key (values joined by /) or its whole id"
+    )
+    command.add_argument("--model", metavar="MODEL", help="whose prediction (default: any model's)")
+    command.add_argument("--day", metavar="DAY", help="the prediction's day, which spares looking through all of them")
+    command.add_argument("--days", action="store_true", help="list every partition")
+    command.add_argument("--html", metavar="FILE", help="write it as a page with a graph")
+    command.add_argument("--json", action="store_true", help="everything as JSON, nothing grouped")
+    command.set_defaults(function=trace)
+
+
+def trace(arguments: argparse.Namespace) -> int:
+    """Show a lineage; 1 if something on the way is missing or damaged.
+
+    Raises:
+        DataError: the arguments do not go together, or name nothing that there is.
+        LakeError: the lake cannot be read.
+    """
+    import json
+    import sys
+
+    _check(arguments)
+    found = _artifacts(arguments) if arguments.prediction is None else _prediction(arguments)
+    if arguments.html is not None:
+        from ml_assets.provenance.tracing.page import page_of
+
+        _write(arguments.html, page_of(found))
+        print(f"the page is at {arguments.html}", file=sys.stderr)
+    if arguments.json:
+        from ml_assets.provenance.tracing.trace import as_json
+
+        json.dump(as_json(found), sys.stdout, indent=1)
+        print()
+    elif arguments.html is None:
+        from ml_assets.provenance.tracing.text import text_of
+
+        sys.stdout.write(text_of(found, all_days=arguments.days))
+    return 0 if found.is_whole else 1
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from ml_assets.contracts.errors import DataError
+
+    given = [name for name in ("what", "raw", "prediction") if getattr(arguments, name) is not None]
+    if len(given) != 1:
+        raise DataError(
+            f"expected one of WHAT, --raw and --prediction, got {' and '.join(given) or 'none'}; "
+            "say what to trace, such as `ml-assets trace flight_delay`."
+        )
+    if arguments.raw is not None and len(arguments.raw) > 2:
+        raise DataError(f"--raw takes TABLE and DAY, got {' '.join(arguments.raw)}; name one day of one table.")
+    belongs = {"partition": "what", "forward": "what", "model": "prediction", "day": "prediction"}
+    for option, to in belongs.items():
+        if getattr(arguments, option) and given != [to]:
+            raise DataError(
+                f"--{option} goes with {'WHAT' if to == 'what' else '--prediction'}, not with --{given[0]}."
+            )
+
+
+def _artifacts(arguments: argparse.Namespace) -> "Trace":
+    from ml_assets.provenance.lineage import backward
+    from ml_assets.provenance.tracing.target import Target
+    from ml_assets.provenance.tracing.touched import forward
+    from ml_assets.provenance.tracing.trace import Part, trace_of
+    from resources.manifests import Manifests
+    from resources.settings import lake_url
+
+    lake = Manifests(lake_url())
+    if arguments.raw is None:
+        target = Target.of(lake, arguments.what, arguments.partition, every=arguments.forward)
+    else:
+        table, day = (*arguments.raw, None)[:2]
+        target = Target.of_raw(lake, table, day)
+    if arguments.forward or arguments.raw is not None:
+        part = Part("went into", forward(lake, target.refs))
+    else:
+        part = Part("made from", backward(lake, target.refs))
+    return trace_of(lake, target.title, [part])
+
+
+def _prediction(arguments: argparse.Namespace) -> "Trace":
+    from ml_assets.provenance.tracing.predicted import trace_prediction
+    from ml_assets.provenance.tracing.target import models_with, safe_partition
+    from resources.lake import Lake
+    from resources.settings import lake_url
+
+    lake = Lake(lake_url())
+    models = models_with(lake, "predictions", arguments.model)
+    return trace_prediction(lake, models, arguments.prediction, safe_partition(arguments.day))
+
+
+def _write(file: str, page: str) -> None:
+    from pathlib import Path
+
+    from ml_assets.contracts.errors import DataError
+
+    try:
+        Path(file).write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise DataError(
+            f"cannot write the page to {file}: {error.strerror}. Name a file in a folder of yours."
+        ) from error

@@ -1,0 +1,122 @@
+"""One prediction, found by its key among all that were made: the row, what it was scored on and by whom.
+
+Scoring stays out; see `ml_assets.logic.predictions`.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import polars as pl
+
+from ml_assets.provenance.lineage import Lineage, backward, key_of
+from ml_assets.provenance.tracing.served import read_log
+from ml_assets.provenance.tracing.trace import Part, Trace, trace_of
+from resources.errors import LakeError, MissingArtifactError
+from resources.lake import Lake
+from resources.manifest import ArtifactRef, Manifest
+
+ID: Final = "prediction_id"
+FEATURES: Final = "features"
+_VERSION = r"^[0-9a-f]{32}/"
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """One row of a model's predictions, and the artifact that it lies in."""
+
+    model: str
+    manifest: Manifest
+    row: dict[str, Any]
+
+
+def trace_prediction(lake: Lake, models: Sequence[str], prediction: str, day: str | None = None) -> Trace:
+    """Return where a prediction came from: the newest of that key, with the others named.
+
+    Args:
+        lake: the lake.
+        models: whose predictions to look through.
+        prediction: its key, values joined by `/`, or its whole `prediction_id`.
+        day: the day to look at; all where None.
+
+    Raises:
+        MissingArtifactError: no prediction has that key.
+    """
+    found: list[Predicted] = []
+    problems: list[str] = []
+    looked = 0
+    example = ""
+    for model in models:
+        versions = lake.versions(f"{model}/predictions", None if day is None else [day])
+        refs = [ref for them in versions.values() for ref in them]
+        with lake.pool(len(refs)) as each:
+            for rows in each(lambda ref: _rows(lake, ref, prediction), refs):
+                if isinstance(rows, str):
+                    problems.append(rows)
+                    continue
+                looked, example = looked + rows[1], example or rows[2]
+                found += [Predicted(model, rows[0], row) for row in rows[3]]
+    if not found:
+        of = ", ".join(models) or "any model"
+        raise MissingArtifactError(
+            f"no prediction of {of}{f' on {day}' if day else ''} has the key '{prediction}', of {looked:,} that were "
+            f"looked at. Give its key{f' as in {example}' if example else ''}, or its whole {ID}."
+            + "".join(f"\n{problem}" for problem in problems)
+        )
+    found.sort(key=lambda it: it.manifest.created_at)
+    return _trace(lake, found[-1], found[:-1], problems)
+
+
+def _rows(lake: Lake, ref: ArtifactRef, prediction: str) -> tuple[Manifest, int, str, list[dict[str, Any]]] | str:
+    """Return a day's manifest, how many rows it has, the key of one, and those asked for; or what is wrong with it."""
+    try:
+        manifest = lake.manifest(ref)
+        rows = lake.get(ref, pl.DataFrame, noted=False)
+    except LakeError as error:
+        return str(error)
+    if ID not in rows.columns:
+        return f"{ref} has no column '{ID}', so its rows cannot be told apart."
+    key = pl.col(ID).str.replace(_VERSION, "")
+    plain = key.str.replace_all("%2F", "/", literal=True).str.replace_all("%25", "%", literal=True)
+    chosen = rows.filter((pl.col(ID) == prediction) | (key == prediction) | (plain == prediction))
+    example = "" if rows.is_empty() else re.sub(_VERSION, "", str(rows[ID][0]))
+    return manifest, rows.height, example, chosen.to_dicts()
+
+
+def _trace(lake: Lake, it: Predicted, others: Sequence[Predicted], problems: Sequence[str]) -> Trace:
+    made, row = it.manifest, it.row
+    whole = backward(lake, [made.ref])
+    root = key_of(made.ref)
+    inputs = [*whole.inputs(whole.nodes[root])]
+    by = [key for key in inputs if key[0] == f"{it.model}/model"]
+    rows = whole.of(key for key in inputs if key not in by)
+    parts = [
+        Part("scored from", Lineage((root,), {root: whole.nodes[root], **rows.nodes})),
+        Part("by the model", whole.of(by)),
+    ]
+    log = read_log(lake, it.model)
+    entry = log.since(made.created_at)
+    version = str(row.get("model_version", ""))
+    who = log.told(version)
+    if entry is None:
+        who += "; by the log nobody served then"
+    elif entry.champion != version:
+        who += f"; by the log {(entry.champion or 'nobody')[:12]} served then, since {entry.told}"
+    facts = {name: _value(value) for name, value in row.items() if name not in {ID, FEATURES}}
+    facts |= {"served by": f"{it.model}/model@{version[:12]}, {who}"}
+    if isinstance(row.get(FEATURES), dict):
+        facts["features"] = ", ".join(f"{name} {_value(value)}" for name, value in row[FEATURES].items())
+    if others:
+        facts["made before"] = "; ".join(
+            f"{_value(other.row.get('score'))} by {str(other.row.get('model_version', ''))[:12]} on "
+            f"{other.manifest.created_at:%Y-%m-%d %H:%M}"
+            for other in reversed(others)
+        )
+    return trace_of(lake, f"prediction {row[ID]}", parts, facts=facts, problems=problems, about=key_of(made.ref))
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,81 @@
+"""A lake of manifests alone, as small and as strange as a test wants it.
+
+Artifacts with data stay out; see `tests.builders`.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from resources.manifest import ArtifactRef, Manifest
+from resources.manifests import Manifests
+
+START = datetime(2026, 11, 1, 3, 0, tzinfo=UTC)
+ENVIRONMENT = "e" * 32
+
+
+def version(*parts: object) -> str:
+    """Return a version made from anything."""
+    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+
+@dataclass
+class Chronicle:
+    """Writes manifests, a minute after each other."""
+
+    root: Path
+    made: list[ArtifactRef] = field(default_factory=list)
+
+    @property
+    def lake(self) -> Manifests:
+        return Manifests(str(self.root))
+
+    def make(
+        self,
+        asset: str,
+        partition: str | None = None,
+        inputs: Iterable[ArtifactRef] = (),
+        *,
+        name: str = "manifest.json",
+        **fields: Any,
+    ) -> ArtifactRef:
+        """Write one manifest, of a version that its asset, partition and number of makings say unless it is given."""
+        ref = ArtifactRef(
+            asset=asset, partition=partition, version=fields.pop("version", version(asset, partition, len(self.made)))
+        )
+        self.made.append(ref)
+        facts: dict[str, Any] = {
+            "created_at": START + timedelta(minutes=len(self.made)), "code_version": f"code-{asset[-5:]}",
+            "git_commit": "c" * 40, "git_is_dirty": False, "environment": ENVIRONMENT, "run_id": "run-1", "rows": 10,
+        }  # fmt: skip
+        manifest = Manifest(**ref.model_dump(), inputs=tuple(inputs), files=(), **{**facts, **fields})
+        path = self.folder(ref) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(manifest.text())
+        return ref
+
+    def folder(self, ref: ArtifactRef, top: str = "") -> Path:
+        """Return where an artifact's manifests are."""
+        return self.root / top / "artifacts" / ref.asset / (ref.partition or "") / ref.version
+
+
+def shop(root: Path) -> Chronicle:
+    """Return a lake in which one model was made: two days of raw orders, a whole raw table, and predictions."""
+    chronicle = Chronicle(root)
+    days = ("2026-10-01", "2026-10-02")
+    raw = {"file": "orders.csv", "source": "a" * 32}
+    shops = chronicle.make("raw/shops", parameters={"file": "shops.csv", "source": "b" * 32}, rows=3)
+    orders = [chronicle.make("raw/orders", day, parameters=raw) for day in days]
+    tables = [
+        chronicle.make("tables/stg_orders", day, [ref, shops], parameters={"dbt": "model.shop.stg_orders"})
+        for day, ref in zip(days, orders, strict=True)
+    ]
+    features = [chronicle.make("shop/features", day, [ref]) for day, ref in zip(days, tables, strict=True)]
+    training = chronicle.make("shop/training_set", None, features, rows=20, run_id="run-2")
+    model = chronicle.make("shop/model", None, [training], rows=None, run_id="run-2")
+    chronicle.make("shop/evaluation", None, [training, model], rows=None, run_id="run-2")
+    chronicle.make("shop/predictions", days[1], [features[1], model], run_id="run-3")
+    return chronicle

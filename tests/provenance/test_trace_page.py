@@ -1,0 +1,160 @@
+"""The page of a trace: what stands in it, that nothing in it runs or is fetched, and where its boxes stand."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ml_assets.provenance.lineage import backward
+from ml_assets.provenance.tracing.layout import layout
+from ml_assets.provenance.tracing.page import page_of
+from ml_assets.provenance.tracing.text import text_of
+from ml_assets.provenance.tracing.touched import forward
+from ml_assets.provenance.tracing.trace import Part, trace_of
+from tests.provenance.lakes import Chronicle, shop
+
+EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)>\x1b[2J'
+SIZES = {"a": (100.0, 40.0), "b": (120.0, 60.0), "c": (80.0, 30.0), "d": (100.0, 40.0), "e": (90.0, 50.0)}
+
+
+class Page(HTMLParser):
+    """Reads a page: its tags, ids, links and text."""
+
+    VOID = ("meta", "path", "rect", "img", "br")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.said = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        self.links += [value or "" for name, value in attrs if name in {"href", "src"}]
+        assert not [name for name, _ in attrs if name.startswith("on")]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.said += data
+
+
+def page(chronicle: Chronicle, *, of: str = "shop/model", on: bool = False) -> str:
+    root = next(ref for ref in chronicle.made if ref.asset == of)
+    lineage = (forward if on else backward)(chronicle.lake, [root])
+    return page_of(trace_of(chronicle.lake, str(root), [Part("went into" if on else "made from", lineage)]))
+
+
+def test_every_asset_has_a_box_and_a_section_that_link_to_each_other(tmp_path: Path) -> None:
+    read = Page(page(shop(tmp_path)))
+
+    assert 6 == len([it for it in read.ids if it.startswith("g")])
+    assert len(read.ids) == len(set(read.ids))
+    assert {f"#{it}" for it in read.ids if not it.startswith("arrow")} == set(read.links)
+    assert [] == read.open
+    for said in ("2026-10-01 … 2026-10-02", "orders.csv", "a" * 32, "model.shop.stg_orders", "never champion"):
+        assert said in read.said
+
+
+def test_the_page_needs_neither_network_nor_script(tmp_path: Path) -> None:
+    text = page(shop(tmp_path), of="raw/shops", on=True)
+    read = Page(text)
+
+    assert {"script", "link", "img", "iframe", "object", "use", "image"}.isdisjoint(read.tags)
+    assert all(link.startswith("#") for link in read.links)
+    assert not re.search(r"https?:|url\((?!#)|@import", text)
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_nothing_that_a_manifest_says_becomes_markup_or_steers_the_terminal(tmp_path: Path) -> None:
+    chronicle = Chronicle(tmp_path)
+    raw = chronicle.make(
+        f"raw/{EVIL[2:9]}", "x<y>&z", parameters={"file": EVIL, "source": EVIL, "dbt": EVIL, EVIL: EVIL}, run_id=EVIL,
+        environment=EVIL, git_commit=EVIL, code_version=EVIL,
+    )  # fmt: skip
+    chronicle.make("shop/model", None, [raw])
+    lineage = backward(chronicle.lake, [chronicle.made[1]])
+    trace = trace_of(chronicle.lake, EVIL, [Part(EVIL, lineage)])
+
+    read = Page(page_of(trace))
+
+    assert {"script", "img"}.isdisjoint(read.tags)
+    assert "alert(1)" in read.said
+    assert [] == read.open
+    for text in (page_of(trace), text_of(trace, all_days=True)):
+        assert all(line.isprintable() for line in text.splitlines())
+
+
+def test_an_environment_that_is_no_digest_is_never_a_path(tmp_path: Path) -> None:
+    outside = '{"python": "3", "platform": "p", "distributions": {"polars": "1"}}'
+    (tmp_path / "outside.json").write_text(outside)
+    chronicle = Chronicle(tmp_path / "lake")
+    model = chronicle.make("shop/model", environment="../../outside")
+
+    trace = trace_of(chronicle.lake, "x", [Part("made from", backward(chronicle.lake, [model]))])
+
+    assert "not a digest" == trace.environments["../../outside"].told
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [
+        [("a", "b"), ("b", "c"), ("a", "c"), ("c", "d")],
+        [("a", "b"), ("b", "a"), ("b", "b")],
+        [("a", "b"), ("b", "c"), ("c", "a")],
+        [],
+    ],
+)
+def test_lines_run_from_left_to_right_but_for_one_that_closes_a_circle(edges: list[tuple[str, str]]) -> None:
+    placed = layout(SIZES, edges)
+
+    back = [pair for pair, points in placed.lines.items() if points[0][0] > points[-1][0]]
+    assert {pair for pair in edges if pair[0] != pair[1]} == set(placed.lines)
+    assert len(back) == (0 if ("a", "c") in edges or not edges else 1)
+
+
+@settings(max_examples=40)
+@given(st.sets(st.tuples(st.sampled_from("abcde"), st.sampled_from("abcde"))))
+def test_boxes_never_overlap(edges: set[tuple[str, str]]) -> None:
+    placed = layout(SIZES, edges)
+
+    spots = [(x, y, x + SIZES[box][0], y + SIZES[box][1]) for box, (x, y) in placed.at.items()]
+    for number, (left, top, right, bottom) in enumerate(spots):
+        assert left >= 0
+        assert top >= -1e-6
+        assert right <= placed.width + 1e-6
+        assert bottom <= placed.height + 1e-6
+        for other in spots[:number]:
+            assert right <= other[0] or other[2] <= left or bottom <= other[1] + 1e-6 or other[3] <= top + 1e-6
+
+
+def test_lines_that_need_not_cross_do_not() -> None:
+    names = dict.fromkeys(("a1", "a2", "a3", "b1", "b2", "b3"), (50.0, 20.0))
+
+    placed = layout(names, [("a1", "b3"), ("a2", "b2"), ("a3", "b1")])
+
+    starts = sorted(placed.lines, key=lambda pair: placed.at[pair[0]][1])
+    ends = sorted(placed.lines, key=lambda pair: placed.at[pair[1]][1])
+    assert starts == ends
+
+
+def test_a_chain_of_thousand_assets_is_drawn_and_told_without_recursion(tmp_path: Path) -> None:
+    chronicle = Chronicle(tmp_path)
+    last = chronicle.make("a/n0")
+    for number in range(1, 1_100):
+        last = chronicle.make(f"a/n{number}", None, [last])
+    trace = trace_of(chronicle.lake, "x", [Part("made from", backward(chronicle.lake, [last]))])
+
+    assert 1_100 == page_of(trace).count('class="card"')
+    assert max(map(len, text_of(trace).splitlines())) < 300
