@@ -221,6 +221,7 @@ def stale_tables(lake: Lake, manifest: Mapping[str, Any]) -> dict[str, list[str]
         late = out_of_date(flow.graph, flow.lake, flow._wanted(wanted, span))
     return {key.to_user_string(): [*found] for key, found in late.items()}
 
+
 def test_a_changed_day_of_raw_rows_makes_only_what_reads_that_day_out_of_date(
     own_flown: Path, manifest: Mapping[str, Any]
 ) -> None:

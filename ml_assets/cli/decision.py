@@ -96,8 +96,9 @@ class Decision:
             at=datetime.now(tz=UTC), entry_id=uuid.uuid4().hex,
         )  # fmt: skip
         try:
+            self.lake.manifest(self._ref(version))  # garbage collection may have come by while dbt's project was read
             self.log.append(entry, number=entry.number)
-        except PromotionConflictError as error:
+        except (MissingArtifactError, PromotionConflictError) as error:
             return self.refuse(str(error))
         if self.as_json:
             print(json.dumps({"entry": entry.model_dump(mode="json"), "refused": None}, indent=1))
@@ -114,11 +115,13 @@ class Decision:
             print(f"ml-assets: {self.model.name}: {sentence}", file=sys.stderr)
         return 1
 
+    def _ref(self, version: str) -> ArtifactRef:
+        return ArtifactRef(asset=f"{self.model.name}/model", version=version)
+
     def _against(self, version: str) -> tuple[str, ...]:
         """Return why a version cannot serve: it is not there, not whole, or answers another question."""
-        ref = ArtifactRef(asset=f"{self.model.name}/model", version=version)
         try:
-            model: Model = self.lake.get(ref, Model, noted=False)
+            model: Model = self.lake.get(self._ref(version), Model, noted=False)
         except (MissingArtifactError, CorruptArtifactError) as error:
             return (str(error),)
         prepare()

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 from ml_assets.contracts.errors import DataError
@@ -19,7 +20,8 @@ _PASSED_ON = ("ML_ASSETS_LAKE", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_P
 
 
 def _environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    given = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return {name: value for name, value in given.items() if "@" not in urlsplit(value).netloc}  # user:key@host
 
 
 def vscode(root: Path, name: str, command: Sequence[str]) -> Path:
@@ -44,14 +46,15 @@ def vscode(root: Path, name: str, command: Sequence[str]) -> Path:
     if path.exists():
         try:
             launch = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+            others = [one for one in launch.get("configurations", []) if one.get("name") != name]
+        except (ValueError, AttributeError, TypeError) as error:
             text = json.dumps(configuration, indent=2)
             raise DataError(
-                f"{path} is not plain JSON ({error}), perhaps for its comments; it was left alone. Add this to its "
-                f"configurations:\n{text}"
+                f"{path} cannot be added to ({error}), perhaps for comments in its JSON; it was left alone. Add this "
+                f"to its configurations:\n{text}"
             ) from error
-    others = [one for one in launch.get("configurations", []) if one.get("name") != name]
-    launch["configurations"] = [*others, configuration]
+        launch["configurations"] = others
+    launch["configurations"].append(configuration)
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(launch, indent=2) + "\n", encoding="utf-8")
     return path

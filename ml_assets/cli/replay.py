@@ -56,14 +56,20 @@ def replay(arguments: argparse.Namespace) -> int:
 
 def _list_runs(source: "Lake") -> int:
     """Print the newest runs with what they made; 1 if there are none."""
+    from resources.errors import CorruptArtifactError
     from resources.steps import runs, steps_of
 
-    records = [[*steps_of(source, run)] for run in runs(source)]
+    records: list[list[StepRecord]] = []
+    for run in runs(source):
+        try:
+            records.append([*steps_of(source, run)])
+        except CorruptArtifactError as error:
+            print(f"{run}  {error}")
     found = sorted((steps for steps in records if steps), key=lambda steps: min(one.started_at for one in steps))
     for steps in found[-_RUNS_SHOWN:]:
         names = ", ".join(dict.fromkeys(one.step.replace("__", "/") for one in steps))
         print(f"{steps[0].run_id}  {min(one.started_at for one in steps):%Y-%m-%d %H:%M}  {names}")
-    if not found:
+    if not records:
         print(f"no run has left records in {source.url}")
     return 0 if found else 1
 
@@ -115,8 +121,10 @@ def _replay(arguments: argparse.Namespace, source: "Lake", record: "StepRecord")
         graph = defs.resolve_asset_graph()
         now = {key.to_user_string(): graph.get(key).code_version for key in graph.get_all_asset_keys()}
         changed = code_differences(record.code_versions, now)
-        if changed and arguments.code == "original" and record.git_commit is not None:
-            return _in_original_code(arguments, source, record, progress.say)
+        if changed and arguments.code == "original":
+            if record.git_commit is not None:
+                return _in_original_code(arguments, source, record, progress.say)
+            progress.say("no commit was recorded; going on with the code that is here")
         others = environment_differences(source, record.environment)
         for sentence in [*changed, *others]:
             progress.say(sentence)
@@ -141,17 +149,20 @@ def _in_original_code(
     arguments: argparse.Namespace, source: "Lake", record: "StepRecord", say: "Callable[[str], None]"
 ) -> int:
     """Do it in a scratch worktree of the commit that the step ran from."""
+    from pathlib import Path
+
     from ml_assets.cli.original import run_at
 
     command = ["replay", record.run_id, arguments.asset, "--code", "current"]
     command += [f"--{name}" for name in ("pdb", "json") if getattr(arguments, name)]
-    for name in ("partition", "keep"):
-        command += [f"--{name}", value] if (value := getattr(arguments, name)) else []
+    command += ["--partition", arguments.partition] if arguments.partition else []
+    command += ["--keep", str(Path(arguments.keep).resolve())] if arguments.keep else []  # it runs in another folder
     return run_at(record.git_commit, command, lake=source.url, was_dirty=record.git_is_dirty, say=say)
 
 
 def _run(job: "JobDefinition", record: "StepRecord", *, pdb: bool) -> Exception | None:
     """Run the step; return what it raised, after the debugger where it is wanted."""
+    import bdb
     import pdb as debugger  # noqa: T100 - a debugger is what is asked for
     import traceback
 
@@ -159,6 +170,8 @@ def _run(job: "JobDefinition", record: "StepRecord", *, pdb: bool) -> Exception 
 
     try:
         run_again(job, record)
+    except bdb.BdbQuit as error:  # a person who left the debugger has seen where
+        return error
     except Exception as error:  # noqa: BLE001 - whatever a step raises is what one wants to look at
         traceback.print_exception(error)
         if pdb:
@@ -210,7 +223,7 @@ def _as_json(one: "Compared") -> dict[str, object]:
         "asset": one.asset,
         "partition": one.partition,
         "original": one.original.version if one.original else None,
-        "replayed": one.replayed.version,
+        "replayed": one.replayed.version if one.replayed else None,
         "is_equal": one.is_equal,
         "differences": list(one.differences),
     }
@@ -223,14 +236,16 @@ def _said(compared: "Sequence[Compared]") -> list[str]:
         mine = [one for one in compared if one.asset == asset]
         equal = sum(one.is_equal for one in mine)
         new = sum(one.original is None for one in mine)
-        version = f" {mine[0].replayed.version[:12]}" if len(mine) == 1 else ""
-        if new == len(mine):
+        version = f" {mine[0].replayed.version[:12]}" if len(mine) == 1 and mine[0].replayed else ""
+        if not any(one.replayed for one in mine):
+            lines.append(f"not made {asset}: the step of then made {len(mine)}")
+        elif new == len(mine):
             lines.append(f"made     {asset}{version}: the step of then did not come to make it")
         else:
             lines.append(
                 f"{'equal    ' if equal == len(mine) else 'differs  '}{asset}{version}: {equal} of {len(mine)}"
             )
         for one in mine:
-            if one.original is not None and not one.is_equal:
+            if one.original is not None and one.replayed is not None and not one.is_equal:
                 lines += [f"           {one.partition or ''} {sentence}" for sentence in one.differences]
     return lines

@@ -42,8 +42,8 @@ def reproduce(arguments: argparse.Namespace) -> int:
     progress = Progress(sys.stderr)
     prepare()
     source = LakeResource().connect()
-    recorded = recorded_model(source, arguments.model)
-    made = recorded.stage("model")
+    recorded = recorded_model(source, arguments.model, arguments.start)
+    made = recorded.manifest
     with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
         again = Retraining(source, recorded, arguments.start, Path(folder), progress)
         changes = again.code_changes() if arguments.code == "original" and made.git_commit else []

@@ -15,7 +15,7 @@ import dagster as dg
 
 from ml_assets.cli.flow import Flow, Span
 from ml_assets.cli.progress import Progress
-from ml_assets.contracts.artifacts import Promotion
+from ml_assets.contracts.artifacts import Model, Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration import Declared, read_all
 from ml_assets.definitions import DEFS, build
@@ -27,7 +27,7 @@ from resources.promotion_log import PromotionLog
 from resources.scratch import ScratchLakeResource
 
 
-def recorded_model(source: Lake, text: str) -> Recorded:
+def recorded_model(source: Lake, text: str, start: From) -> Recorded:
     """Return how a model was made, given as MODEL or MODEL@VERSION.
 
     Raises:
@@ -40,7 +40,7 @@ def recorded_model(source: Lake, text: str) -> Recorded:
         if last is None or last.champion is None:
             raise DataError(f"model '{name}' has no champion to reproduce; name a version: {name}@VERSION.")
         version = last.champion
-    return Recorded.of(source, name, source.find(f"{name}/model", None, version))
+    return Recorded.of(source, name, source.find(f"{name}/model", None, version), start)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Retraining:
     def run(self, say: Callable[[str], None]) -> Verdict | None:
         """Train again and return the verdict; None if a step failed, which says nothing about the model."""
         began = time.perf_counter()
-        changed = [*environment_differences(self.source, self.recorded.stage("model").environment)]
+        changed = [*environment_differences(self.source, self.recorded.manifest.environment)]
         changed += self.code_changes()
         for sentence in changed:
             say(sentence)
@@ -105,13 +105,18 @@ class Retraining:
 
     def _train(self, lake: Lake, say: Callable[[str], None]) -> bool:
         model = self.declared.model(self.recorded.model)
-        as_of = str(self.recorded.stage("training_set").parameters["as_of"])
+        as_of = self._as_of()
         with dg.DagsterInstance.ephemeral() as instance:
             flow = Flow(self.defs, self.declared, model, lake, instance)
             if self.start == "raw":
                 first, _ = self.recorded.days
                 return flow.rebuild(Span.of(model, as_of=as_of, first=first, last=as_of), say)
             return flow.train_again(as_of)
+
+    def _as_of(self) -> str:
+        """Return the day as of which it was trained; a run that was told none found it in the features."""
+        given = self.recorded.stage("training_set").parameters.get("as_of")
+        return str(given or self.source.get(self.recorded.ref, Model, noted=False).spec.as_of)
 
 
 def _declared(metadata: Mapping[str, Any]) -> dict[str, Any]:

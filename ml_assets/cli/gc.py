@@ -1,0 +1,258 @@
+"""`ml-assets gc`: what nobody needs any more, why the rest stays, and removing it."""
+
+import argparse
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ml_assets.provenance.lineage import Key
+    from ml_assets.provenance.removal import Removed
+    from ml_assets.provenance.retention import Judgement
+    from resources.lake import Lake
+    from resources.manifests import Removal
+
+_MOST_DAYS = 36_500
+_SHOWN = 20
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    command = commands.add_parser("gc", help="what nobody needs any more, and removing it")
+    command.add_argument(
+        "--keep-days", type=int, default=90, metavar="N",
+        help="keep what was made or needed within N days (default 90); at least an hour, and a day for what runs use",
+    )  # fmt: skip
+    command.add_argument(
+        "--forget-champions", action="store_true",
+        help="give up what those were made from who served only before that; they and their evaluations stay",
+    )  # fmt: skip
+    command.add_argument("--explain", metavar="ASSET[@VERSION]", help="say why an artifact stays or goes, and no more")
+    command.add_argument("--partition", metavar="P", help="with --explain, of this partition")
+    command.add_argument("--yes", action="store_true", help="remove it (default: only say what would be removed)")
+    command.add_argument("--json", action="store_true", help="the answer as JSON")
+    command.set_defaults(function=gc)
+
+
+def gc(arguments: argparse.Namespace) -> int:
+    """Say what would be removed, or remove it; 1 if it may not be.
+
+    Raises:
+        DataError: the arguments do not go together.
+    """
+    import sys
+    from datetime import UTC, datetime
+
+    from ml_assets.cli.progress import Progress
+    from ml_assets.provenance.removal import UndoneError, collect, look
+    from ml_assets.provenance.retention import Policy
+    from resources.errors import CorruptArtifactError
+    from resources.lake_resource import LakeResource
+    from resources.lock import LockedError
+
+    _check(arguments)
+    lake = LakeResource().connect()
+    policy = Policy(datetime.now(tz=UTC), arguments.keep_days, arguments.forget_champions)
+    say = Progress(sys.stderr).say
+    removed = None
+    try:
+        if arguments.explain:
+            return _explain(lake, look(lake, policy), arguments)
+        say(f"reading all manifests of {lake.url}")
+        if arguments.yes:
+            judgement, removed = collect(lake, policy, say)
+        else:
+            judgement = look(lake, policy)
+    except (CorruptArtifactError, LockedError, UndoneError) as error:
+        print(f"ml-assets: nothing was removed: {error}", file=sys.stderr)
+        return 1
+    _print(judgement, removed, lake.url, as_json=arguments.json)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from ml_assets.contracts.errors import DataError
+
+    if not 0 <= arguments.keep_days <= _MOST_DAYS:
+        raise DataError(f"--keep-days is {arguments.keep_days}; expected 0 to {_MOST_DAYS:,}.")
+    if arguments.explain and arguments.yes:
+        raise DataError("--explain removes nothing; leave out --yes, or --explain.")
+    if arguments.partition and not arguments.explain:
+        raise DataError("--partition says what to explain; add --explain ASSET, or leave it out.")
+
+
+def _print(judgement: "Judgement", removed: "Removed | None", url: str, *, as_json: bool) -> None:
+    """Print what stays and goes by asset, with sizes."""
+    import json
+
+    assets = _assets(judgement)
+    if as_json:
+        answer = {
+            "lake": url,
+            "keep_days": judgement.policy.keep_days,
+            "kept_since": judgement.policy.since.isoformat(timespec="seconds"),
+            "forget_champions": judgement.policy.forget_champions,
+            "is_removed": removed is not None,
+            "assets": assets,
+            "others": _others(judgement),
+            "unfinished_uploads": len(judgement.uploads),
+            "bytes": judgement.bytes if removed is None else removed.bytes,
+            "returned": [] if removed is None else [*removed.returned],
+        }
+        print(json.dumps(answer, indent=1))
+        return
+    print("\n".join(_lines(judgement, removed, assets)))
+
+
+def _lines(judgement: "Judgement", removed: "Removed | None", assets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the answer as a person reads it: what frees the most first."""
+    width = max([len("asset"), *(len(one["asset"]) for one in assets)])
+    yield f"{'asset':<{width}}  {'stay':>7} {'size':>9}  {'go':>7} {'size':>9}  stay mostly for"
+    for one in sorted(assets, key=lambda one: (-one["removed"]["bytes"], -one["kept"]["bytes"], one["asset"])):
+        kept, gone, held = one["kept"], one["removed"], one["held_by"]
+        why = f"{held[0]['root']} ({held[0]['versions']} of {kept['versions']})" if held else ""
+        yield (
+            f"{one['asset']:<{width}}  {kept['versions']:>7} {_size(kept['bytes']):>9}  {gone['versions']:>7} "
+            f"{_size(gone['bytes']):>9}  {why}"
+        )
+    for kind, other in _others(judgement).items():
+        yield f"{kind:<{width}}  {'':>7} {'':>9}  {other['count']:>7} {_size(other['bytes']):>9}"
+    if judgement.uploads:
+        yield f"{'unfinished uploads':<{width}}  {'':>7} {'':>9}  {len(judgement.uploads):>7} {'?':>9}"
+    if judgement.census.uploads is None:
+        yield "unfinished uploads could not be listed: this user may not do that in this bucket"
+    if removed is None:
+        yield f"{_size(judgement.bytes)} would be freed; nothing was removed. Remove it with --yes."
+        return
+    for folder in removed.returned:
+        yield f"{folder} stays: a run made it again meanwhile"
+    count = len(removed.folders)
+    yield f"{_size(removed.bytes)} freed, {count} folders removed; the manifests of what is gone are under removed/"
+
+
+def _assets(judgement: "Judgement") -> list[dict[str, Any]]:
+    """Return by asset what stays, what goes, and what needs most of what stays."""
+    from collections import Counter
+
+    versions = judgement.census.versions
+    kept, gone = Counter[str](), Counter[str]()
+    kept_bytes, gone_bytes = Counter[str](), Counter[str]()
+    held: dict[str, Counter[str]] = {}
+    held_bytes: dict[str, Counter[str]] = {}
+    for key, hold in judgement.kept.items():
+        kept[key[0]] += 1
+        kept_bytes[key[0]] += versions[key].bytes
+        held.setdefault(key[0], Counter())[hold.root] += 1
+        held_bytes.setdefault(key[0], Counter())[hold.root] += versions[key].bytes
+    for version in judgement.removed:
+        gone[version.key[0]] += 1
+        gone_bytes[version.key[0]] += version.bytes
+    return [
+        {
+            "asset": asset,
+            "kept": {"versions": kept[asset], "bytes": kept_bytes[asset]},
+            "removed": {"versions": gone[asset], "bytes": gone_bytes[asset]},
+            "held_by": [
+                {"root": root, "versions": held[asset][root], "bytes": size}
+                for root, size in held_bytes.get(asset, Counter()).most_common(_SHOWN)
+            ],
+        }
+        for asset in sorted({*kept, *gone})
+    ]
+
+
+def _others(judgement: "Judgement") -> dict[str, dict[str, int]]:
+    left = {"left-overs": {left.folder: left.bytes for left in judgement.leftovers}}
+    kinds = {**judgement.loose, **(left if judgement.leftovers else {})}
+    return {kind: {"count": len(files), "bytes": sum(files.values())} for kind, files in sorted(kinds.items())}
+
+
+def _explain(lake: "Lake", judgement: "Judgement", arguments: argparse.Namespace) -> int:
+    """Print why versions of an asset stay or go; 1 if there are none.
+
+    Raises:
+        DataError: nothing is called so.
+    """
+    import json
+
+    asset, _, version = arguments.explain.partition("@")
+    found = [
+        key
+        for key in judgement.census.versions
+        if key[0] == asset and key[2].startswith(version) and arguments.partition in {None, key[1]}
+    ]
+    if not found:
+        print(_nothing(lake, judgement, asset, version, arguments.partition))
+        return 1
+    answers = [_answer(judgement, key) for key in sorted(found)]
+    if arguments.json:
+        print(json.dumps(answers, indent=1))
+        return 0
+    for answer in answers[:_SHOWN]:
+        print("\n".join(_told(answer)))
+    if len(answers) > _SHOWN:
+        print(f"and {len(answers) - _SHOWN} more; say which with {asset}@VERSION or --partition, or see --json")
+    return 0
+
+
+def _answer(judgement: "Judgement", key: "Key") -> dict[str, Any]:
+    from ml_assets.provenance.lineage import ref_of
+
+    version, hold = judgement.census.versions[key], judgement.kept.get(key)
+    return {
+        "artifact": str(ref_of(key)),
+        "version": key[2],
+        "made_at": version.made[-1].at.isoformat(timespec="seconds"),
+        "bytes": version.bytes,
+        "stays": hold is not None,
+        "root": None if hold is None else hold.root,
+        "path": [] if hold is None else [str(ref_of(one)) for one in judgement.path_to(key)],
+    }
+
+
+def _told(answer: Mapping[str, Any]) -> Iterator[str]:
+    verdict = f"stays: {answer['root']}" if answer["stays"] else "goes: nothing needs it any more"
+    yield f"{answer['artifact']} ({_size(answer['bytes'])}) {verdict}"
+    for one in answer["path"][1:]:
+        yield f"    read by {one}"
+
+
+def _nothing(lake: "Lake", judgement: "Judgement", asset: str, version: str, partition: str | None) -> str:
+    """Return why there is nothing to explain, with the nearest name."""
+    from difflib import get_close_matches
+
+    names = sorted({key[0] for key in judgement.census.versions})
+    near = get_close_matches(asset, names, n=1)
+    if asset not in names:
+        return f"there is no '{asset}' in {lake.url}" + (f"; did you mean '{near[0]}'?" if near else "")
+    if re.fullmatch(r"[0-9a-f]{32}", version) and (removal := _removal(lake, asset, partition, version)):
+        return f"{asset}@{version[:12]} was removed by {removal.by} on {removal.removed_at:%Y-%m-%d} ({removal.why})"
+    what = f"{asset}[{partition}]" if partition else asset
+    return f"{what} has no version that starts with '{version}'" if version else f"there is no {what} in {lake.url}"
+
+
+def _removal(lake: "Lake", asset: str, partition: str | None, version: str) -> "Removal | None":
+    """Return why an artifact is no more.
+
+    Raises:
+        DataError: the partition's name is none.
+    """
+    from pydantic import ValidationError
+
+    from ml_assets.contracts.errors import DataError
+    from resources.manifest import ArtifactRef
+
+    try:
+        ref = ArtifactRef(asset=asset, partition=partition, version=version)
+    except ValidationError as error:
+        raise DataError(f"--partition is '{partition}'; expected the name of one, such as 2013-12-31.") from error
+    return lake.removal(ref)
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} GB"

@@ -1,0 +1,234 @@
+"""All that is in a lake and what it names, read once, so that one can judge who needs what.
+
+Judging stays out; see `ml_assets.provenance.retention`.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from ml_assets.contracts.artifacts import Promotion
+from ml_assets.provenance.lineage import Key, key_of, place_of
+from resources.errors import CorruptArtifactError
+from resources.lake import Lake
+from resources.manifest import MOST_BYTES, Manifest
+from resources.manifests import REMOVED
+from resources.objects import Stat
+from resources.promotion_log import PromotionLog
+from resources.steps import RUNS, StepRecord, steps_of
+from resources.uploads import Upload, unfinished
+
+NAME: Final = re.compile(r"manifest(-[0-9A-Za-z.-]+)?\.json")
+TOPS: Final = ("artifacts", "runs", "studies", "environments", "promotions", REMOVED)
+"""The parts of a lake in which writers may leave unfinished files."""
+
+_SHOWN = 5
+
+
+class Made(NamedTuple):
+    """One time that an artifact was made."""
+
+    at: datetime
+    name: str
+    run_id: str | None
+    environment: str | None
+    inputs: tuple[Key, ...]
+
+
+class Version(NamedTuple):
+    """One version of one artifact: each time it was made, oldest first, and the bytes of its data."""
+
+    key: Key
+    made: tuple[Made, ...]
+    bytes: int
+
+    @property
+    def folder(self) -> str:
+        """Its folder, from the lake's root."""
+        return "/".join(place_of(self.key, "artifacts"))
+
+
+class Leftover(NamedTuple):
+    """A version's folder without a manifest: nobody has finished it, or somebody has begun to remove it."""
+
+    folder: str
+    bytes: int
+    touched_at: datetime
+
+
+@dataclass(frozen=True)
+class Census:
+    """What there is in a lake.
+
+    Attributes:
+        decisions: the promotion log of each model, oldest first.
+        steps: the records of the steps of runs that may still be at work, or are recent.
+        runs: when a run last wrote a record and the size of each of its records, by path.
+        studies: by path.
+        unnamed: environments that nothing names, by path.
+        parts: files that their writers left unfinished, by path.
+        uploads: the same on S3; None where they may not be listed.
+    """
+
+    versions: Mapping[Key, Version]
+    leftovers: Sequence[Leftover]
+    decisions: Mapping[str, Sequence[Promotion]]
+    steps: Sequence[StepRecord]
+    runs: Mapping[str, Mapping[str, Stat]]
+    studies: Mapping[str, Stat]
+    unnamed: Mapping[str, Stat]
+    parts: Mapping[str, Stat]
+    uploads: Sequence[Upload] | None
+
+
+def take_census(lake: Lake, *, since: datetime) -> Census:
+    """Read a lake.
+
+    Args:
+        lake: the lake.
+        since: step records older than this need not be read.
+
+    Raises:
+        CorruptArtifactError: something cannot be read, so that nobody can tell what it needs.
+    """
+    listed = {top: lake.tree_with_sizes(lake.path(top)) for top in TOPS if top != "artifacts"}
+    folders = lake.folders()
+    versions = _versions(lake, folders)
+    runs: dict[str, dict[str, Stat]] = {}
+    for relative, stat in listed[RUNS].items():
+        if not _is_part(relative):
+            runs.setdefault(relative.split("/")[0], {})[f"{RUNS}/{relative}"] = stat
+    recent = [run for run, records in runs.items() if any(stat.modified_at > since for stat in records.values())]
+    steps = _steps(lake, recent)
+    environments = _under("environments", listed["environments"])
+    named = {made.environment for version in versions.values() for made in version.made}
+    named |= {step.environment for step in steps}
+    unnamed = _without(environments, named)
+    if unnamed:
+        named = {*_environments_of_removed(lake, listed[REMOVED])}
+        named |= {step.environment for step in _steps(lake, runs.keys() - set(recent))}
+        unnamed = _without(unnamed, named)
+    return Census(
+        versions=versions,
+        leftovers=[*_leftovers(folders)],
+        decisions=decisions(lake),
+        steps=steps,
+        runs=runs,
+        studies=_under("studies", listed["studies"]),
+        unnamed=unnamed,
+        parts=_parts(listed, folders),
+        uploads=unfinished(lake),
+    )
+
+
+def environments_since(lake: Lake, moment: datetime) -> set[str]:
+    """Return the environments, by path, that steps begun since a moment name; they name theirs before all else."""
+    new = {
+        relative.split("/")[0]
+        for relative, stat in lake.tree_with_sizes(lake.path(RUNS)).items()
+        if stat.modified_at >= moment
+    }
+    return {f"environments/{step.environment}.json" for step in _steps(lake, new)}
+
+
+def decisions(lake: Lake) -> dict[str, Sequence[Promotion]]:
+    """Return the promotion log of each model that has one.
+
+    Raises:
+        CorruptArtifactError: a log cannot be read.
+    """
+    models = [name for name in lake.names(lake.path("promotions")) if not name.endswith(".part")]
+    return {model: PromotionLog(lake, model, Promotion).entries() for model in models}
+
+
+def _versions(lake: Lake, folders: Mapping[str, Mapping[str, Stat]]) -> dict[Key, Version]:
+    """Return all versions that have a manifest.
+
+    Raises:
+        CorruptArtifactError: a manifest is none; all such are named at once.
+    """
+    keys: dict[Key, Key] = {}
+
+    def read(folder: str) -> Version | str:
+        try:
+            return _version(lake, folder, folders[folder], keys)
+        except CorruptArtifactError as error:
+            return str(error)
+
+    whole = [folder for folder, files in folders.items() if any(map(NAME.fullmatch, files))]
+    with lake.pool(len(whole)) as each:
+        found = each(read, whole)
+    corrupt = [one for one in found if isinstance(one, str)]
+    if corrupt:
+        more = f" And {len(corrupt) - _SHOWN} more." if len(corrupt) > _SHOWN else ""
+        raise CorruptArtifactError(
+            f"what a manifest needs that cannot be read, nobody can tell: {' '.join(corrupt[:_SHOWN])}{more} Put back "
+            "what was written, or take the artifact's folder out of the lake."
+        )
+    return {version.key: version for version in found if isinstance(version, Version)}
+
+
+def _version(lake: Lake, folder: str, files: Mapping[str, Stat], keys: dict[Key, Key]) -> Version:
+    """Read a version's manifests; equal keys become one object, as there are millions of them.
+
+    Raises:
+        CorruptArtifactError: a manifest is none, or speaks of another artifact.
+    """
+    found: dict[Key, list[Made]] = {}
+    for name in filter(NAME.fullmatch, files):
+        path = lake.path("artifacts", folder, name)
+        manifest = Manifest.read(lake.read(path, limit=MOST_BYTES), path)
+        key = key_of(manifest.ref)
+        if "/".join(place_of(key, "artifacts")) != f"artifacts/{folder}" or (found and key not in found):
+            raise CorruptArtifactError(f"{path} speaks of {manifest.ref}, another artifact.")
+        if manifest.created_at.tzinfo is None:
+            raise CorruptArtifactError(f"{path} was made at {manifest.created_at}, without a time zone; expected UTC.")
+        inputs = tuple(keys.setdefault(one, one) for one in map(key_of, manifest.inputs))
+        one = Made(manifest.created_at, name, manifest.run_id, manifest.environment, inputs)
+        found.setdefault(keys.setdefault(key, key), []).append(one)
+    ((key, made),) = found.items()
+    data = sum(stat.bytes for name, stat in files.items() if not NAME.fullmatch(name) and not _is_part(name))
+    return Version(key, tuple(sorted(made, key=lambda one: one.at)), data)
+
+
+def _leftovers(folders: Mapping[str, Mapping[str, Stat]]) -> Iterator[Leftover]:
+    for folder, files in folders.items():
+        data = [stat for name, stat in files.items() if not _is_part(name)]
+        if data and not any(map(NAME.fullmatch, files)):
+            size, touched = sum(stat.bytes for stat in data), max(stat.modified_at for stat in data)
+            yield Leftover(f"artifacts/{folder}", size, touched)
+
+
+def _steps(lake: Lake, runs: Iterable[str]) -> list[StepRecord]:
+    wanted = sorted(runs)
+    with lake.pool(len(wanted)) as each:
+        return [step for steps in each(lambda run: [*steps_of(lake, run)], wanted) for step in steps]
+
+
+def _environments_of_removed(lake: Lake, listed: Iterable[str]) -> set[str | None]:
+    """Return the environments that the manifests of removed artifacts name."""
+    paths = [lake.path(REMOVED, relative) for relative in listed if NAME.fullmatch(relative.rsplit("/", 1)[-1])]
+    with lake.pool(len(paths)) as each:
+        return {*each(lambda path: Manifest.read(lake.read(path, limit=MOST_BYTES), path).environment, paths)}
+
+
+def _without(environments: Mapping[str, Stat], named: Iterable[str | None]) -> dict[str, Stat]:
+    known = {f"environments/{digest}.json" for digest in named}
+    return {path: stat for path, stat in environments.items() if path not in known and path.endswith(".json")}
+
+
+def _under(top: str, listed: Mapping[str, Stat]) -> dict[str, Stat]:
+    return {f"{top}/{relative}": stat for relative, stat in listed.items() if not _is_part(relative)}
+
+
+def _parts(listed: Mapping[str, Mapping[str, Stat]], folders: Mapping[str, Mapping[str, Stat]]) -> dict[str, Stat]:
+    found = {f"{top}/{path}": stat for top, files in listed.items() for path, stat in files.items() if _is_part(path)}
+    for folder, files in folders.items():
+        found |= {f"artifacts/{folder}/{name}": stat for name, stat in files.items() if _is_part(name)}
+    return found
+
+
+def _is_part(name: str) -> bool:
+    return name.endswith(".part")

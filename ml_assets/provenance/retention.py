@@ -1,0 +1,304 @@
+"""Who needs what: which artifacts are kept for whose sake, and which nobody needs any more.
+
+It judges what a census has found, and touches nothing. Every doubt keeps. Removing stays out; see
+`ml_assets.provenance.removal`.
+"""
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+from ml_assets.contracts.artifacts import Promotion
+from ml_assets.provenance.census import Census, Leftover, Version
+from ml_assets.provenance.lineage import Key, key_of
+from resources.objects import Stat
+from resources.quarantine import REJECTED, RELEASED
+from resources.steps import StepRecord
+from resources.uploads import Upload
+
+HOUR: Final = timedelta(hours=1)
+"""Clocks of machines differ: what is younger never counts as old."""
+
+DAY: Final = timedelta(days=1)
+"""A run that began a step since then may still be at work, and an unfinished file may still be written."""
+
+CURRENT: Final = "current"
+
+_Root = tuple[Key, str]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is kept beside what must be.
+
+    Attributes:
+        now: the moment that ages count from.
+        keep_days: how long what is not needed any more stays.
+        forget_champions: whether the lineage of those who served only before that goes too.
+    """
+
+    now: datetime
+    keep_days: int = 90
+    forget_champions: bool = False
+
+    @property
+    def since(self) -> datetime:
+        """When the retention window begins."""
+        return self.now - max(timedelta(days=self.keep_days), HOUR)
+
+    @property
+    def at_work_since(self) -> datetime:
+        """When a step has begun at the latest that surely runs no more, and belongs to no recent run."""
+        return min(self.since, self.now - DAY)
+
+
+class Hold(NamedTuple):
+    """Why an artifact is kept.
+
+    Attributes:
+        root: what needs it in the end.
+        via: the artifact that was made from it; None where it is needed itself.
+        is_alone: whether what it was made from is given up.
+    """
+
+    root: str
+    via: Key | None
+    is_alone: bool = False
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What stays and what goes.
+
+    Attributes:
+        removed: artifacts, what was made from others before those.
+        loose: what else goes, by kind, then path with its bytes.
+    """
+
+    policy: Policy
+    census: Census
+    kept: Mapping[Key, Hold]
+    removed: Sequence[Version]
+    leftovers: Sequence[Leftover]
+    loose: Mapping[str, Mapping[str, int]]
+    uploads: Sequence[Upload]
+
+    @property
+    def bytes(self) -> int:
+        """The bytes that are freed; those of unfinished uploads nobody tells."""
+        folders = sum(version.bytes for version in self.removed) + sum(left.bytes for left in self.leftovers)
+        return folders + sum(size for files in self.loose.values() for size in files.values())
+
+    def path_to(self, key: Key) -> list[Key]:
+        """Return the way from a kept artifact to the one that is needed itself."""
+        way = [key]
+        while (via := self.kept[way[-1]].via) is not None:
+            way.append(via)
+        return way
+
+
+def judge(census: Census, policy: Policy) -> Judgement:
+    """Return what of a lake stays and what goes."""
+    logs = [_Log.of(model, entries) for model, entries in census.decisions.items()]
+    roots: dict[Key, str] = {}
+    for rule in (
+        *(log.served(policy) for log in logs), *(log.refused(policy) for log in logs), _released(census),
+        _current(census, policy), _recent(census, policy),
+    ):  # fmt: skip
+        for key, why in rule:
+            roots.setdefault(key, why)
+    given_up = {key: why for log in logs for key, why in log.forgotten(policy) if key not in roots}
+    kept = _reach(census.versions, roots, ends=given_up.keys())
+    for key, why in (*given_up.items(), *(one for log in logs for one in log.evidence())):
+        if key in census.versions:
+            kept.setdefault(key, Hold(why, None, is_alone=True))
+    removed = [version for key, version in census.versions.items() if key not in kept]
+    return Judgement(
+        policy=policy,
+        census=census,
+        kept=kept,
+        removed=sorted(removed, key=lambda version: version.made[-1].at, reverse=True),
+        leftovers=[left for left in census.leftovers if left.touched_at < policy.now - DAY],
+        loose=_loose(census, policy, runs={made.run_id for key in kept for made in census.versions[key].made}),
+        uploads=[upload for upload in census.uploads or () if upload.since < policy.now - DAY],
+    )
+
+
+def _loose(census: Census, policy: Policy, *, runs: Collection[str | None]) -> dict[str, dict[str, int]]:
+    """Return what goes beside artifacts, by kind.
+
+    Args:
+        census: what there is.
+        policy: what is kept.
+        runs: those of which an artifact stays.
+    """
+    worn, old = policy.at_work_since, policy.now - DAY
+    records: dict[str, Stat] = {}
+    for run, found in census.runs.items():
+        if run not in runs and all(stat.modified_at < worn for stat in found.values()):
+            records |= found
+    kinds = {
+        "studies": {path: stat for path, stat in census.studies.items() if stat.modified_at < worn},
+        "records of steps": records,
+        "environments": {path: stat for path, stat in census.unnamed.items() if stat.modified_at < old},
+        "unfinished files": {path: stat for path, stat in census.parts.items() if stat.modified_at < old},
+    }
+    return {kind: {path: stat.bytes for path, stat in files.items()} for kind, files in kinds.items() if files}
+
+
+def _reach(versions: Mapping[Key, Version], roots: Mapping[Key, str], *, ends: Collection[Key]) -> dict[Key, Hold]:
+    """Return what is needed for the roots, each on the shortest way to the first root that needs it.
+
+    Args:
+        versions: all there are; what is named but not among them is lost already.
+        roots: what is needed itself, the most important first.
+        ends: what no way leads to, nor past.
+    """
+    kept: dict[Key, Hold] = {}
+    waiting: deque[Key] = deque()
+    for root, why in roots.items():
+        if root in versions and root not in kept:
+            kept[root] = Hold(why, None)
+            waiting.append(root)
+        while waiting:
+            key = waiting.popleft()
+            for made in versions[key].made:
+                for source in made.inputs:
+                    if source in versions and source not in kept and source not in ends:
+                        kept[source] = Hold(why, key)
+                        waiting.append(source)
+    return kept
+
+
+class _Reign(NamedTuple):
+    """The time that a version served, the last one if it did so more than once.
+
+    Attributes:
+        ended_at: None where it serves now.
+    """
+
+    said: str
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class _Log:
+    """A model's promotion log, as the need for artifacts."""
+
+    model: str
+    entries: Sequence[Promotion]
+    reigns: Mapping[str, _Reign]
+
+    @classmethod
+    def of(cls, model: str, entries: Sequence[Promotion]) -> "_Log":
+        """Find out who served until when; the one that serves now, or did last, comes first."""
+        reigns: dict[str, _Reign] = {}
+        began, clock = None, None
+        for entry, after in zip(entries, [*entries[1:], None], strict=True):
+            version = entry.champion
+            if version is None:
+                began = None
+                continue
+            began = entry if began is None or began.champion != version else began
+            said = f"champion {version[:12]} of {model}, {_day(began.decided_at)} (entry {began.number})"
+            # A clock that was slow must not make a reign seem to have ended earlier than it had begun.
+            clock = None if after is None else max(after.decided_at, entry.decided_at, clock or after.decided_at)
+            reigns.pop(version, None)
+            reigns[version] = _Reign(said, clock) if after else _Reign(f"{said}, serving", None)
+        return cls(model, entries, dict(reversed(reigns.items())))
+
+    def served(self, policy: Policy) -> Iterator[_Root]:
+        """Yield all that ever served and are not to be forgotten, with their evaluations."""
+        for version, reign in self.reigns.items():
+            if not _is_over(reign, policy):
+                yield from self._model(version, reign.said)
+        for entry in self.entries:
+            if entry.action != "refuse" and entry.challenger not in self.reigns:
+                yield from self._model(entry.challenger, f"named by entry {entry.number} of {self.model}")
+
+    def forgotten(self, policy: Policy) -> Iterator[_Root]:
+        """Yield those whose lineage is given up, with their evaluations."""
+        for version, reign in self.reigns.items():
+            if _is_over(reign, policy):
+                yield from self._model(version, f"{reign.said}, without its lineage")
+
+    def refused(self, policy: Policy) -> Iterator[_Root]:
+        """Yield those that were refused within the window, with their evaluations."""
+        for entry in self.entries:
+            if entry.action == "refuse" and entry.decided_at > policy.since:
+                said = f"refused challenger of {self.model}, {_day(entry.decided_at)} (entry {entry.number})"
+                yield self._at("model", entry.challenger), said
+                yield self._at("evaluation", entry.evaluation_version), said
+
+    def evidence(self) -> Iterator[_Root]:
+        """Yield every evaluation that was decided by."""
+        for entry in self.entries:
+            said = f"evidence of entry {entry.number} of {self.model}, without its lineage"
+            yield self._at("evaluation", entry.evaluation_version), said
+
+    def _model(self, version: str, said: str) -> Iterator[_Root]:
+        yield self._at("model", version), said
+        for entry in self.entries:
+            if entry.challenger == version and entry.action != "refuse":
+                yield self._at("evaluation", entry.evaluation_version), said
+
+    def _at(self, stage: str, version: str | None) -> Key:
+        return f"{self.model}/{stage}", "", version or ""
+
+
+def _is_over(reign: _Reign, policy: Policy) -> bool:
+    return policy.forget_champions and reign.ended_at is not None and reign.ended_at <= policy.since
+
+
+def _released(census: Census) -> Iterator[_Root]:
+    """Yield rows that a person let pass: every version counts, for ever."""
+    for key in census.versions:
+        if key[0].endswith(RELEASED):
+            yield key, "released by a person"
+
+
+def _current(census: Census, policy: Policy) -> Iterator[_Root]:
+    """Yield what is current, then what was at any moment within the window.
+
+    A day that was refused counts until its table is published after all, whichever version of either is newer.
+    """
+    places: dict[tuple[str, str], list[tuple[datetime, Key]]] = {}
+    for key, version in census.versions.items():
+        places.setdefault(key[:2], []).extend((made.at, key) for made in version.made)
+    once: list[_Root] = []
+    for (asset, partition), made in places.items():
+        table = places.get((asset.removesuffix(REJECTED), partition), []) if asset.endswith(REJECTED) else []
+        times = sorted({at for at, _ in (*made, *table)})
+        for at, key in made:
+            later = bisect_right(times, at)
+            if later == len(times):
+                yield key, CURRENT
+            elif times[later] > policy.since:
+                once.append((key, f"current until {_day(times[later])}"))
+    yield from once
+
+
+def _recent(census: Census, policy: Policy) -> Iterator[_Root]:
+    """Yield what recent runs, and those that may be at work still, made and read, and all that was made since."""
+    steps = [step for step in census.steps if step.started_at > policy.at_work_since]
+    runs = {run: step for step in steps for run in (*step.continues, step.run_id)}
+    for key, version in census.versions.items():
+        for made in version.made:
+            if made.run_id in runs:
+                yield key, _said_of(runs[made.run_id])
+            elif made.at > policy.since:
+                yield key, f"run {made.run_id[:8]} of {_day(made.at)}" if made.run_id else f"made on {_day(made.at)}"
+    for step in steps:
+        for ref in step.inputs:
+            yield key_of(ref), _said_of(step)
+
+
+def _said_of(step: StepRecord) -> str:
+    return f"run {step.run_id[:8]} of {_day(step.started_at)}"
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d}"

@@ -1,0 +1,175 @@
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ml_assets.cli.main import main
+from ml_assets.contracts.artifacts import Model, Promotion
+from ml_assets.provenance.lineage import backward
+from ml_assets.provenance.removal import collect
+from ml_assets.provenance.retention import Policy
+from resources.lake import Lake
+from resources.lock import Lock
+from resources.manifest import ArtifactRef
+from resources.promotion_log import PromotionLog
+from tests.builders import files_of, frame, put
+from tests.provenance.test_removal import leave
+from tests.provenance.test_retention import NOW, ago, decide, made, trained
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "500")
+    monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
+    return Lake(str(tmp_path / "lake"))
+
+
+def served(lake: Lake) -> dict[str, ArtifactRef]:
+    """Put a champion, an older model that nobody needs, a left-over, and an old study."""
+    trained(lake, 1, 400)
+    champion = trained(lake, 2, 300)
+    decide(lake, 1, 299, champion)
+    leave(lake, made(lake, "raw/other", 3, 1))
+    return champion
+
+
+def test_by_default_it_says_what_would_be_removed_and_removes_nothing(
+    lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    champion = served(lake)
+    before = files_of(lake)
+
+    assert 0 == main(["gc"])
+
+    said = capsys.readouterr()
+    lines = [line.split() for line in said.out.splitlines()]
+    assert ["asset", "stay", "size", "go", "size", "stay", "mostly", "for"] == lines[0]
+    model = next(line for line in lines if line[0] == "flight_delay/model")
+    assert ["1", "1"] == [model[1], model[4]]
+    why = f"champion {champion['model'].version[:12]} of flight_delay, {ago(299):%Y-%m-%d} (entry 1), serving (1 of 1)"
+    assert why == " ".join(model[7:])
+    assert "left-overs" == lines[-2][0]
+    assert said.out.endswith("would be freed; nothing was removed. Remove it with --yes.\n")
+    assert "reading all manifests" in said.err
+    assert before == files_of(lake)
+
+
+def test_with_yes_it_removes_and_says_what_it_did(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    champion = served(lake)
+
+    assert 0 == main(["gc", "--yes"])
+
+    said = capsys.readouterr()
+    assert "freed, 5 folders removed; the manifests of what is gone are under removed/\n" in said.out
+    assert "4 are not" in said.err
+    assert [champion["model"]] == lake.versions("flight_delay/model")[""]
+    assert 0 == main(["gc", "--yes"])
+    assert "0 B freed" in capsys.readouterr().out
+
+
+def test_as_json_a_program_can_read_it(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    champion = served(lake)
+
+    assert 0 == main(["gc", "--json", "--keep-days", "10"])
+    answer = json.loads(capsys.readouterr().out)
+    assert (10, False, []) == tuple(answer[name] for name in ("keep_days", "is_removed", "returned"))
+    model = next(one for one in answer["assets"] if one["asset"] == "flight_delay/model")
+    assert (1, 1) == (model["kept"]["versions"], model["removed"]["versions"])
+    assert champion["model"].version[:12] in model["held_by"][0]["root"]
+    assert 1 == answer["others"]["left-overs"]["count"]
+    sizes = [one["removed"]["bytes"] for one in answer["assets"]] + [it["bytes"] for it in answer["others"].values()]
+
+    assert 0 == main(["gc", "--json", "--keep-days", "10", "--yes"])
+    done = json.loads(capsys.readouterr().out)
+    assert (True, answer["bytes"], sum(sizes)) == (done["is_removed"], done["bytes"], answer["bytes"])
+
+
+def test_it_explains_who_keeps_an_artifact_and_on_which_way(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    champion = served(lake)
+
+    assert 0 == main(["gc", "--explain", f"raw/flights@{champion['raw'].version[:8]}"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{champion['raw']} (")
+    assert lines[0].endswith("(entry 1), serving")
+    assert [f"    read by {champion[name]}" for name in ("training_set", "model")] == lines[1:]
+
+    assert 0 == main(["gc", "--explain", "raw/flights", "--partition", "2013-01-01", "--json"])
+    stays = {answer["version"]: answer["stays"] for answer in json.loads(capsys.readouterr().out)}
+    assert {True: 1, False: 1} == {value: [*stays.values()].count(value) for value in (True, False)}
+    assert stays[champion["raw"].version]
+
+
+def test_it_explains_what_is_not_there(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    old = trained(lake, 1, 400)["model"]
+    served(lake)
+    assert 0 == main(["gc", "--yes"])
+    capsys.readouterr()
+
+    for asked, said in (
+        (["raw/flight"], f"there is no 'raw/flight' in {lake.url}; did you mean 'raw/flights'?"),
+        (["raw/flights@ffff"], "raw/flights has no version that starts with 'ffff'"),
+        (["raw/flights", "--partition", "1999-01-01"], f"there is no raw/flights[1999-01-01] in {lake.url}"),
+        ([f"{old.asset}@{old.version}"], f"{old} was removed by gc on "),
+    ):
+        assert 1 == main(["gc", "--explain", *asked])
+        assert capsys.readouterr().out.startswith(said)
+
+
+def test_what_it_may_not_judge_or_share_ends_with_1(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    champion = served(lake)
+    with Lock(lake, "gc", now=NOW):
+        assert 1 == main(["gc", "--yes"])
+    assert "ml-assets: nothing was removed: process " in capsys.readouterr().err
+
+    (Path(lake.directory(champion["raw"])) / "manifest.json").write_text("{}")
+    assert 1 == main(["gc"])
+    said = capsys.readouterr()
+    assert ("", True) == (said.out, "manifest.json is not a manifest" in said.err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--keep-days", "-1"], "--keep-days is -1; expected 0 to 36,500"),
+        (["--explain", "raw/a", "--yes"], "--explain removes nothing"),
+        (["--partition", "2013-01-01"], "add --explain ASSET"),
+        (["--explain", f"raw/flights@{'0' * 32}", "--partition", "../x"], "--partition is '../x'"),
+    ],
+)
+def test_what_makes_no_sense_ends_with_2_and_a_mend(
+    lake: Lake, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served(lake)
+
+    assert 2 == main(["gc", *arguments])
+    assert message in capsys.readouterr().err
+
+
+def test_after_a_second_training_the_champion_of_the_real_flow_is_still_traced_to_raw_files(own_flown: Path) -> None:
+    lake = Lake(str(own_flown))
+    entry = PromotionLog(lake, "flight_delay", Promotion).last()
+    assert entry is not None
+    champion = ArtifactRef(asset="flight_delay/model", version=str(entry.champion))
+    before = backward(lake, [champion])
+    train_again(lake, champion)
+    current = {asset: lake.newest(asset, [""]) for asset in ("flight_delay/model", "flight_delay/training_set")}
+
+    judgement, removed = collect(lake, Policy(NOW + timedelta(days=200), 0, forget_champions=True), lambda _: None)
+
+    assert len(removed.folders) >= 2
+    assert before == backward(lake, [champion])
+    assert {"kept"} == {node.state for node in before.nodes.values()}
+    assert any(asset.startswith("raw/") for asset, _, _ in before.nodes)
+    assert lake.get(champion, Model, noted=False).spec.model == "flight_delay"
+    assert all(hold.root for hold in judgement.kept.values())
+    assert current == {asset: lake.newest(asset, [""]) for asset in current}
+
+
+def train_again(lake: Lake, champion: ArtifactRef) -> None:
+    """Make two more training sets and models from the champion's inputs: one that is current, one that was."""
+    inputs = lake.manifest(champion).inputs
+    for n in (1, 2):
+        rows = put(lake, frame(n), asset="flight_delay/training_set", inputs=inputs).ref
+        put(lake, frame(n), asset="flight_delay/model", inputs=(rows,))

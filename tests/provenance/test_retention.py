@@ -1,0 +1,268 @@
+"""What garbage collection keeps for whose sake, and that it hurts nobody who writes meanwhile."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ml_assets.contracts.artifacts import Promotion
+from ml_assets.provenance.lineage import Key, key_of
+from ml_assets.provenance.removal import Removed, collect, look
+from ml_assets.provenance.retention import Judgement, Policy
+from resources.errors import CorruptArtifactError
+from resources.lake import Lake
+from resources.manifest import ArtifactRef, Manifest
+from resources.promotion_log import PromotionLog
+from resources.steps import StepRecord, keep_step
+from tests.builders import files_of, frame, promotion, put
+
+NOW = datetime.now(tz=UTC)
+OPERATIONS = ("read", "write", "create", "move", "remove", "names", "tree", "tree_with_sizes")
+
+
+def ago(days: float) -> datetime:
+    return NOW - timedelta(days=days)
+
+
+def made(lake: Lake, asset: str, n: int, days: float, *inputs: ArtifactRef, **origin: Any) -> ArtifactRef:
+    """Put a frame of one number, as it would have been some days ago."""
+    partition = origin.pop("partition", None)
+    manifest = put(lake, frame(n), asset=asset, partition=partition, inputs=inputs, **origin)
+    older = manifest.model_copy(update={"created_at": ago(days)})
+    folder = Path(lake.directory(manifest.ref))
+    (path,) = (it for it in folder.glob("manifest*.json") if Manifest.read(it.read_bytes(), str(it)) == manifest)
+    path.write_bytes(older.text())
+    return manifest.ref
+
+
+def trained(lake: Lake, n: int, days: float) -> dict[str, ArtifactRef]:
+    """Put a model with what it was made from, and its evaluation."""
+    raw = made(lake, "raw/flights", n, days, partition="2013-01-01")
+    rows = made(lake, "flight_delay/training_set", n, days, raw)
+    model = made(lake, "flight_delay/model", n, days, rows)
+    evaluation = made(lake, "flight_delay/evaluation", n, days, rows, model)
+    return {"raw": raw, "training_set": rows, "model": model, "evaluation": evaluation}
+
+
+def decide(lake: Lake, number: int, days: float, refs: Mapping[str, ArtifactRef], **changes: Any) -> None:
+    """Promote a model, or what `changes` say."""
+    version = refs["model"].version
+    told = {"evaluation_version": refs["evaluation"].version, "decided_at": ago(days), "challenger": version}
+    entry = promotion(number, champion=version).model_copy(update={**told, **changes})
+    PromotionLog(lake, "flight_delay", Promotion).append(entry, number=number)
+
+
+def judged(lake: Lake, *, days: int = 90, now: datetime = NOW, forget: bool = False) -> Judgement:
+    return look(lake, Policy(now, days, forget))
+
+
+def gone(lake: Lake, **policy: Any) -> set[Key]:
+    return {version.key for version in judged(lake, **policy).removed}
+
+
+def collected(lake: Lake, *, days: int = 90, now: datetime = NOW) -> Removed:
+    return collect(lake, Policy(now, days), lambda _: None)[1]
+
+
+def keys(*refs: ArtifactRef) -> set[Key]:
+    return {key_of(ref) for ref in refs}
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(str(tmp_path / "lake"))
+
+
+def test_what_is_current_stays_with_all_that_it_was_made_from(lake: Lake) -> None:
+    old, new = trained(lake, 1, 400), trained(lake, 2, 300)
+
+    assert keys(*old.values()) == gone(lake)
+    assert dict.fromkeys(keys(*new.values()), "current") == {k: h.root for k, h in judged(lake).kept.items()}
+
+
+def test_what_was_current_within_the_window_stays(lake: Lake) -> None:
+    first, second = made(lake, "raw/flights", 1, 400), made(lake, "raw/flights", 2, 100)
+    made(lake, "raw/flights", 3, 50)
+
+    assert keys(first) == gone(lake)
+    assert keys(first, second) == gone(lake, days=40)
+    assert set() == gone(lake, days=101)
+
+
+def test_each_partition_has_its_current_artifact(lake: Lake) -> None:
+    days = [made(lake, "raw/flights", n, 300, partition=f"2013-01-0{n}") for n in (1, 2)]
+    newer = made(lake, "raw/flights", 3, 200, partition="2013-01-01")
+
+    assert keys(days[0]) == gone(lake)
+    assert keys(days[1], newer) == judged(lake).kept.keys()
+
+
+def test_a_version_that_was_made_again_is_as_new_as_the_last_time(lake: Lake) -> None:
+    again = made(lake, "raw/flights", 1, 400)
+    middle = made(lake, "raw/flights", 2, 300)
+    assert again == made(lake, "raw/flights", 1, 200)
+
+    assert keys(middle) == gone(lake)
+
+
+def test_an_artifact_that_was_made_again_from_other_inputs_keeps_both(lake: Lake) -> None:
+    first, second = made(lake, "raw/a", 1, 400), made(lake, "raw/a", 2, 300)
+    made(lake, "raw/a", 3, 200)
+    made(lake, "tables/a", 9, 390, first)
+    made(lake, "tables/a", 9, 290, second)
+
+    assert set() == gone(lake)
+
+
+def test_a_champion_stays_whole_however_old_and_named_by_its_entry(lake: Lake) -> None:
+    served, newer = trained(lake, 1, 900), trained(lake, 2, 800)
+    decide(lake, 1, 899, served)
+    decide(lake, 2, 799, newer)
+
+    judgement = judged(lake)
+    assert [] == judgement.removed
+    said = f"champion {served['model'].version[:12]} of flight_delay, {ago(899):%Y-%m-%d} (entry 1)"
+    assert said == judgement.kept[key_of(served["raw"])].root
+    assert [served["raw"], served["training_set"], served["model"]] == [
+        ArtifactRef(asset=a, partition=p or None, version=v) for a, p, v in judgement.path_to(key_of(served["raw"]))
+    ]
+    assert judgement.kept[key_of(newer["model"])].root.endswith("(entry 2), serving")
+
+
+def test_forgotten_champions_stay_with_their_evaluations_only(lake: Lake) -> None:
+    served, newer = trained(lake, 1, 900), trained(lake, 2, 800)
+    decide(lake, 1, 899, served)
+    decide(lake, 2, 200, newer)
+    scores = made(lake, "flight_delay/predictions", 5, 850, served["model"], partition="2013-01-09")
+
+    assert keys(served["raw"], served["training_set"]) == gone(lake, forget=True)
+    assert set() == gone(lake, forget=True, days=201)
+    kept = judged(lake, forget=True).kept
+    assert kept[key_of(served["model"])].is_alone
+    assert not kept[key_of(scores)].is_alone
+
+
+def test_the_one_that_serves_is_never_forgotten(lake: Lake) -> None:
+    served, newer = trained(lake, 1, 900), trained(lake, 2, 800)
+    decide(lake, 1, 899, served)
+    decide(lake, 2, 700, newer, action="refuse", champion=served["model"].version)
+
+    assert set() == gone(lake, forget=True)
+
+
+def test_of_a_challenger_that_was_refused_long_ago_the_evidence_stays(lake: Lake) -> None:
+    served, refused, newest = trained(lake, 1, 900), trained(lake, 2, 200), trained(lake, 3, 50)
+    champion = served["model"].version
+    decide(lake, 1, 899, served)
+    decide(lake, 2, 199, refused, action="refuse", champion=champion)
+    decide(lake, 3, 49, newest, action="refuse", champion=champion)
+    made(lake, "flight_delay/evaluation", 9, 120)
+    made(lake, "flight_delay/model", 9, 120)
+    made(lake, "flight_delay/training_set", 9, 120)
+    made(lake, "raw/flights", 9, 120, partition="2013-01-01")
+
+    assert keys(refused["raw"], refused["training_set"], refused["model"]) == gone(lake)
+    assert set() == gone(lake, days=300)
+
+
+def test_a_version_that_a_person_rolled_back_to_stays(lake: Lake) -> None:
+    served = [trained(lake, n, 900 - n) for n in (1, 2, 3)]
+    for number, (n, action) in enumerate([(0, "promote"), (1, "promote"), (0, "rollback"), (2, "promote")], start=1):
+        decide(lake, number, 890 - number, served[n], action=action)
+
+    assert set() == gone(lake)
+    forgotten = {key for refs in served[:2] for key in keys(refs["raw"], refs["training_set"])}
+    assert forgotten == gone(lake, forget=True)
+
+
+def test_rows_that_a_person_released_stay_for_ever_with_the_rows_they_came_from(lake: Lake) -> None:
+    aside = made(lake, "raw/orders__quarantine", 1, 900, partition="2013-01-01")
+    made(lake, "raw/orders__quarantine", 2, 800, partition="2013-01-01")
+    first = made(lake, "raw/orders__released", 1, 890, aside, partition="2013-01-01")
+    made(lake, "raw/orders__released", 2, 790, partition="2013-01-01")
+
+    assert set() == gone(lake)
+    assert "released by a person" == judged(lake).kept[key_of(first)].root
+
+
+@pytest.mark.parametrize(("published", "stays"), [(None, True), (950, True), (800, False), (30, True)])
+def test_a_refused_day_stays_until_it_is_published_and_the_window_is_over(
+    lake: Lake, published: float | None, *, stays: bool
+) -> None:
+    refused = made(lake, "raw/orders__rejected", 1, 900, partition="2013-01-01")
+    if published is not None:
+        made(lake, "raw/orders", 2, published, partition="2013-01-01")
+
+    assert (set() if stays else keys(refused)) == gone(lake)
+
+
+def test_all_that_a_recent_run_made_and_read_stays(lake: Lake) -> None:
+    read, long_ago = made(lake, "raw/a", 1, 400), made(lake, "raw/b", 1, 400, run_id="still-going")
+    for asset in ("raw/a", "raw/b"):
+        made(lake, asset, 2, 300)
+    record = StepRecord(run_id="still-going", step="x", attempt=0, assets=("y",), inputs=(read,), started_at=ago(0.5))
+    assert keys(read, long_ago) == gone(lake)
+
+    keep_step(lake, record)
+
+    assert set() == gone(lake, days=0)
+    assert keys(read, long_ago) == gone(lake, now=NOW + timedelta(days=2), days=0)
+    assert f"run still-go of {ago(0.5):%Y-%m-%d}" == judged(lake).kept[key_of(read)].root
+
+
+def test_what_a_resumed_run_goes_on_with_stays(lake: Lake) -> None:
+    parent = made(lake, "raw/a", 1, 400, run_id="failed")
+    made(lake, "raw/a", 2, 300)
+    keep_step(
+        lake, StepRecord(run_id="new", continues=("failed",), step="x", attempt=0, assets=("y",), started_at=ago(0.1))
+    )
+
+    assert set() == gone(lake, days=0)
+    assert keys(parent) == gone(lake, days=0, now=NOW + timedelta(days=2))
+
+
+def test_what_is_younger_than_an_hour_never_counts_as_old(lake: Lake) -> None:
+    first = made(lake, "raw/a", 1, 50 / 1440)
+    made(lake, "raw/a", 2, 40 / 1440)
+
+    assert set() == gone(lake, days=0)
+    assert keys(first) == gone(lake, days=0, now=NOW + timedelta(minutes=30))
+
+
+def test_what_cannot_be_read_ends_it_by_name_and_nothing_is_removed(lake: Lake) -> None:
+    old, _ = made(lake, "raw/a", 1, 400), made(lake, "raw/a", 2, 300)
+    manifest = Path(lake.directory(old)) / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"rows": 1', b'"rows": 2'))
+    before = files_of(lake)
+
+    with pytest.raises(CorruptArtifactError, match=r"nobody can tell: .*manifest\.json was edited"):
+        collected(lake)
+    assert before == files_of(lake)
+
+
+def test_a_manifest_that_speaks_of_another_artifact_ends_it(lake: Lake) -> None:
+    one, other = made(lake, "raw/a", 1, 400), made(lake, "raw/b", 2, 400)
+    (Path(lake.directory(one)) / "manifest.json").write_bytes(
+        (Path(lake.directory(other)) / "manifest.json").read_bytes()
+    )
+
+    with pytest.raises(CorruptArtifactError, match="speaks of raw/b@"):
+        judged(lake)
+
+
+def test_a_damaged_promotion_log_ends_it(lake: Lake) -> None:
+    decide(lake, 1, 10, trained(lake, 1, 400))
+    Path(lake.path("promotions", "flight_delay", "000001.json")).write_text("{}")
+
+    with pytest.raises(CorruptArtifactError, match="not an entry of the promotion log"):
+        judged(lake)
+
+
+def test_a_cycle_of_inputs_and_a_lost_input_end_the_search(lake: Lake) -> None:
+    a = made(lake, "raw/a", 1, 400)
+    b = made(lake, "raw/b", 1, 400, a, ArtifactRef(asset="raw/lost", version="0" * 32))
+    made(lake, "raw/a", 1, 300, b)
+
+    assert set() == gone(lake)
