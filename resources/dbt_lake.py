@@ -9,8 +9,7 @@ may read and where it writes stands in one JSON file, whose path is in the envir
      "days": {"stg_orders": ["2012-12-31", "2013-01-31"]},   # models with days of their own; may be absent
      "one_file": true,                                       # <model>.parquet for tables by day too; may be absent
      "scratch": "...",                                       # a local folder: <model>/<day>.parquet, <model>.parquet
-     "filesystem": {"protocol": "s3", "options": {...}},     # fsspec's; files elsewhere are fetched to scratch first
-     "sources": {"raw.orders": {"2013-01-01": "..."}, "raw.shops": {"": "..."}},
+     "sources": {"raw.orders": {"2013-01-01": "..."}, "raw.shops": {"": "..."}},   # files on this machine
      "models": {"stg_orders": {"2012-12-31": "..."}},
      "quarantine": {"stg_orders": {"share": 0.01,            # tables that may set rows aside; may be absent
                                    "rules": {"n is at least 0": "n < 0"},   # SQL that is true where a row breaks it
@@ -22,7 +21,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,8 +46,6 @@ class Bindings:
     first_day: date | None
     last_day: date | None
     scratch: Path
-    protocol: str
-    options: Mapping[str, Any]
     sources: Mapping[str, Mapping[str, str]]
     models: Mapping[str, Mapping[str, str]]
     model_days: Mapping[str, tuple[date, date]] = field(default_factory=dict)
@@ -86,8 +83,6 @@ def read_bindings(path: str | None) -> Bindings:
             first_day=date.fromisoformat(said["first_day"]) if said.get("first_day") else None,
             last_day=date.fromisoformat(said["last_day"]) if said.get("last_day") else None,
             scratch=Path(said["scratch"]),
-            protocol=said.get("filesystem", {}).get("protocol", "file"),
-            options=said.get("filesystem", {}).get("options", {}),
             sources=said["sources"],
             models=said["models"],
             model_days={
@@ -125,10 +120,10 @@ class Plugin(BasePlugin):
         Every table with files becomes a view `lake."<name>"`; the macro `bind_lake` gives it its contract's columns.
 
         Raises:
-            DbtRuntimeError: the bindings cannot be used, or a file they name cannot be fetched.
+            DbtRuntimeError: the bindings cannot be used.
         """
         self.conn = conn
-        self.bindings = _fetched(read_bindings(os.environ.get(VARIABLE)))
+        self.bindings = read_bindings(os.environ.get(VARIABLE))
         spill = self.bindings.scratch / ".spill"
         conn.execute(f"set temp_directory = {_literal(spill)}")
         conn.execute("create schema if not exists lake")
@@ -251,40 +246,6 @@ class Plugin(BasePlugin):
 
 def _between(first: date, last: date) -> list[date]:
     return [first + timedelta(days=past) for past in range((last - first).days + 1)]
-
-
-def _fetched(bindings: Bindings) -> Bindings:
-    """Return bindings to local copies, where the lake is not a folder.
-
-    DuckDB can read through fsspec itself, but asks for pieces of every file again for each model, contract and test: a
-    day with its look-back took 58 s against moto's S3, and 9 s with every file fetched once (upload included in both).
-    """
-    if bindings.protocol == "file":
-        return bindings
-    import fsspec
-
-    cache = bindings.scratch / ".fetched"
-    there: list[str] = []
-    here: list[str] = []
-
-    def local(tables: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
-        found: dict[str, dict[str, str]] = {}
-        for table, files in tables.items():
-            (cache / table).mkdir(parents=True, exist_ok=True)
-            found[table] = {day: str(cache / table / f"{day or 'whole'}.parquet") for day in files}
-            there.extend(files.values())
-            here.extend(found[table].values())
-        return found
-
-    copies = replace(bindings, sources=local(bindings.sources), models=local(bindings.models))
-    try:
-        fsspec.filesystem(bindings.protocol, **bindings.options).get(there, here)
-    except (OSError, ValueError) as error:
-        raise DbtRuntimeError(
-            f"the lake's files ({bindings.protocol}) cannot be fetched: {error}. Expected every file that the bindings "
-            "name to be there and readable; check the lake's address and credentials."
-        ) from error
-    return copies
 
 
 def _ordered(cursor: "DuckDBPyConnection", table: str, order: list[str], where: str) -> "pa.Table":

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import polars as pl
@@ -157,7 +158,7 @@ class Lake(Manifests):
 
     def put_each(self, asset: str, artifacts: Mapping[str, tuple[object, Making]]) -> dict[str, Manifest]:
         """Keep one artifact for each partition, in parallel, each with its own origin."""
-        with self.pool(len(artifacts)) as each:
+        with self.pool(len(artifacts), writes=True) as each:
             manifests = each(lambda item: self.put(asset, item[0], *item[1]), artifacts.items())
         return dict(zip(artifacts, manifests, strict=True))
 
@@ -214,13 +215,42 @@ class Lake(Manifests):
             self._reads.extend(refs)
         return pl.scan_parquet(paths, storage_options=self.polars_options(), glob=False)
 
-    def _whole_frame(self, ref: ArtifactRef) -> str:
-        """Return the path of an artifact's one Parquet file, which is as it was written."""
-        path = f"{self.directory(ref)}/data.parquet"
+    def frames_here(self, refs: Sequence[ArtifactRef], folder: Path) -> list[Path]:
+        """Return the Parquet files of several artifacts on this machine, each as it was written.
+
+        Args:
+            refs: the artifacts.
+            folder: where files go that must be fetched first; those of a lake on a disk are where they are.
+
+        Raises:
+            MissingArtifactError: an artifact does not exist.
+            CorruptArtifactError: a file is missing or damaged.
+        """
+
+        def here(ref: ArtifactRef) -> Path:
+            if self.protocol == "file":
+                return Path(self._whole_frame(ref))
+            path, made, entry = self._frame_of(ref)
+            target = folder / ref.asset / (ref.partition or "whole") / "data.parquet"
+            self.download(path, target)
+            with target.open("rb") as file:
+                _check(ref, path, entry, file, made.hash)
+            return target
+
+        with self.pool(len(refs)) as each:
+            return each(here, refs)
+
+    def _frame_of(self, ref: ArtifactRef) -> tuple[str, Manifest, FileEntry]:
+        """Return the path of an artifact's one Parquet file, its manifest, and what that says of the file."""
         made = self.manifest(ref)
         entry = next((entry for entry in made.files if entry.name == "data.parquet"), None)
         if entry is None:
             raise CorruptArtifactError(f"{ref} has no file 'data.parquet' in its manifest; a frame wants it.")
+        return f"{self.directory(ref)}/data.parquet", made, entry
+
+    def _whole_frame(self, ref: ArtifactRef) -> str:
+        """Return the path of an artifact's one Parquet file, which is as it was written."""
+        path, made, entry = self._frame_of(ref)
         if not self._is_as_written(path, entry):
             with self.opened(path) as file:
                 _check(ref, path, entry, file, made.hash)

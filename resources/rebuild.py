@@ -156,7 +156,6 @@ class Rebuilds:
         return {
             "first_day": first, "last_day": last, "days": days, "scratch": str(scratch / "out"), "sources": bound,
             "models": {}, "quarantine": self.quarantines, "one_file": True,
-            "filesystem": {"protocol": "file", "options": {}},
         }  # fmt: skip
 
     @contextmanager

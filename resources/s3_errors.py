@@ -69,8 +69,11 @@ _UNMET: Final = {"412", "PreconditionFailed"}
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """Return what the store said, under s3fs's translation of it."""
-    return error.__cause__ if isinstance(error.__cause__, ClientError) else error
+    """Return what the store said, under the translations of it; the error itself where it said nothing."""
+    said: BaseException | None = error
+    while said is not None and not isinstance(said, ClientError):
+        said = said.__cause__
+    return error if said is None else said
 
 
 def code_of(error: BaseException) -> str:

@@ -67,6 +67,10 @@ class FaultyS3:
         """Let the next requests whose line begins with `method` meet faults, in this order."""
         self._plan += [(method, kind) for kind in kinds]
 
+    def forget(self) -> None:
+        """Drop what is left of the plan."""
+        self._plan.clear()
+
     def fault(self, line: str, headers: Mapping[str, str]) -> str | None:
         """Return what a request meets."""
         with self._lock:
@@ -131,7 +135,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _any(self) -> None:
         proxy = self.server.proxy
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        kind = proxy.fault(f"{self.command} {self.path}", dict(self.headers))
+        kind = proxy.fault(f"{self.command} {self.path}", {name.lower(): value for name, value in self.headers.items()})
         if kind in _ERRORS:
             self._answer(*_error(kind))
         elif kind == "reset":
@@ -199,7 +203,7 @@ OPERATIONS: Final = ("make_folder", "open_new", "fill", "sync", "replace", "link
 """The functions of `resources.disk` through which a lake changes a folder."""
 
 
-class Stopped(BaseException):  # noqa: N818 - no error, but the end
+class Stopped(BaseException):
     """The process is dead; nothing that it would do afterwards happens."""
 
 

@@ -9,17 +9,16 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 from dbt_common.exceptions import DbtRuntimeError
 
-from resources.dbt_lake import VARIABLE, _fetched, read_bindings
+from resources.dbt_lake import VARIABLE, read_bindings
 
 
 def bindings(folder: Path, **said: Any) -> str:
     whole = {
         "first_day": "2013-01-30", "last_day": "2013-02-01", "scratch": str(folder), "sources": {}, "models": {},
-        "filesystem": {"protocol": "file", "options": {}}, **said,
+        **said,
     }  # fmt: skip
     path = folder / "bindings.json"
     path.write_text(json.dumps(whole))
@@ -45,7 +44,7 @@ def test_without_bindings_the_message_names_the_variable_and_the_command() -> No
         ({"first_day": "yesterday"}, "ValueError: Invalid isoformat string: 'yesterday'"),
         ({"last_day": None}, "one of first_day and last_day; expected both, or neither"),
         ({"first_day": "2013-03-01"}, "end on 2013-02-01, before they begin on 2013-03-01"),
-        ({"filesystem": "s3"}, "AttributeError"),
+        ({"days": "all"}, "AttributeError"),
         ({"days": {"stg_orders": ["2013-02-01", "2013-01-01"]}}, "days that end before they begin: ['stg_orders']"),
     ],
 )
@@ -60,36 +59,3 @@ def test_bindings_without_a_scratch_folder_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DbtRuntimeError, match="KeyError: 'scratch'"):
         read_bindings(str(path))
-
-
-def test_files_that_are_elsewhere_are_fetched_and_bound_to_their_copies(tmp_path: Path) -> None:
-    lake = fsspec.filesystem("memory")
-    lake.pipe_file("/lake/a.parquet", b"a day")
-    lake.pipe_file("/lake/b.parquet", b"a whole table")
-    read = read_bindings(
-        bindings(
-            tmp_path,
-            filesystem={"protocol": "memory", "options": {}},
-            sources={"raw.flights": {"2013-01-30": "memory://lake/a.parquet"}},
-            models={"stg_planes": {"": "memory://lake/b.parquet"}, "stg_flights": {}},
-        )
-    )
-
-    found = _fetched(read)
-
-    assert Path(found.sources["raw.flights"]["2013-01-30"]).read_bytes() == b"a day"
-    assert Path(found.models["stg_planes"][""]).read_bytes() == b"a whole table"
-    assert found.models["stg_flights"] == {}
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    read = read_bindings(
-        bindings(
-            tmp_path,
-            filesystem={"protocol": "memory", "options": {}},
-            sources={"raw.flights": {"2013-01-30": "memory://lake/gone.parquet"}},
-        )
-    )
-
-    with pytest.raises(DbtRuntimeError, match=r"cannot be fetched: .*gone\.parquet"):
-        _fetched(read)

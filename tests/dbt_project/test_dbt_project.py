@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from moto.server import ThreadedMotoServer
 from polars.testing import assert_frame_equal
 
 from ml_assets.contracts.from_dbt import contracts_from_dbt
@@ -145,14 +144,12 @@ def run(
     last: date,
     sources: Mapping[str, Mapping[str, str]],
     models: Mapping[str, Mapping[str, str]],
-    filesystem: Mapping[str, Any] | None = None,
 ) -> Run:
     scratch = folder / "scratch"
     scratch.mkdir()
     bindings = folder / "bindings.json"
     said = {
         "first_day": str(first), "last_day": str(last), "scratch": str(scratch), "sources": sources, "models": models,
-        "filesystem": filesystem or {"protocol": "file", "options": {}},
     }  # fmt: skip
     bindings.write_text(json.dumps(said))
     target = folder / "target"
@@ -173,35 +170,13 @@ def range_build(raw: Path, parsed: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[dict[str, Any]]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield {
-        "key": "nobody", "secret": "nothing", "use_listings_cache": False,
-        "client_kwargs": {"endpoint_url": f"http://{host}:{port}"},
-    }  # fmt: skip
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def one_day_from_s3(
-    raw: Path, range_build: Run, parsed: Path, s3: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
-) -> Run:
-    """The day alone, from a bucket that holds the raw files and all earlier days."""
-    import s3fs
-
-    bucket = s3fs.S3FileSystem(**s3, skip_instance_cache=True)
-    bucket.mkdir("lake")
+def one_day(raw: Path, range_build: Run, parsed: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The day alone, from the raw files and all earlier days."""
     before = REBUILT - timedelta(days=1)
-    read, kept = sources("s3://lake/raw", REBUILT, REBUILT), models("s3://lake/tables", FIRST, before)
-    for url in [path for files in [*read.values(), *kept.values()] for path in files.values()]:
-        local = url.replace("s3://lake/raw", str(raw)).replace("s3://lake/tables", str(range_build.scratch))
-        bucket.pipe_file(url, Path(local).read_bytes())
     return run(
         tmp_path_factory.mktemp("one_day"), parsed, ["build", "--select", *BY_DAY, "--exclude-resource-type",
-        "unit_test", "--indirect-selection", "buildable"], first=REBUILT, last=REBUILT, sources=read, models=kept,
-        filesystem={"protocol": "s3", "options": s3},
+        "unit_test", "--indirect-selection", "buildable"], first=REBUILT, last=REBUILT,
+        sources=sources(raw, REBUILT, REBUILT), models=models(range_build.scratch, FIRST, before),
     )  # fmt: skip
 
 
@@ -245,15 +220,15 @@ def test_every_scheduled_flight_has_one_row_of_features_and_one_outcome(range_bu
         assert late.null_count() == outcomes.filter(pl.col("outcome") != "arrived").height
 
 
-def test_a_day_rebuilt_alone_from_s3_equals_the_day_of_the_range(one_day_from_s3: Run, range_build: Run) -> None:
-    assert one_day_from_s3.code == 0, one_day_from_s3.said
+def test_a_day_rebuilt_alone_equals_the_day_of_the_range(one_day: Run, range_build: Run) -> None:
+    assert one_day.code == 0, one_day.said
     for model in BY_DAY:
         assert range_build.table(model, REBUILT).height > 0
-        assert_frame_equal(range_build.table(model, REBUILT), one_day_from_s3.table(model, REBUILT), check_exact=True)
+        assert_frame_equal(range_build.table(model, REBUILT), one_day.table(model, REBUILT), check_exact=True)
 
 
-def test_a_rebuilt_day_writes_that_day_only(one_day_from_s3: Run) -> None:
-    assert sorted(f"{model}/{REBUILT}.parquet" for model in BY_DAY) == one_day_from_s3.written()
+def test_a_rebuilt_day_writes_that_day_only(one_day: Run) -> None:
+    assert sorted(f"{model}/{REBUILT}.parquet" for model in BY_DAY) == one_day.written()
 
 
 def rebuild(

@@ -372,6 +372,24 @@ def test_a_manifest_that_claims_more_rows_than_fit_in_memory_is_not_believed(fol
         folder.get(made.ref, pl.DataFrame)
 
 
+def test_frames_are_brought_to_this_machine_as_they_were_written(lake: Lake, tmp_path: Path) -> None:
+    refs = [put(lake, frame(n), partition=f"2013-01-0{n}").ref for n in (1, 2)] + [
+        put(lake, frame(3), asset="whole").ref
+    ]
+
+    paths = lake.frames_here(refs, tmp_path / "here")
+
+    assert [[1], [2], [3]] == [pl.read_parquet(path)["n"].to_list() for path in paths]
+
+
+def test_a_damaged_frame_is_not_brought_here(lake: Lake, tmp_path: Path) -> None:
+    ref = put(lake, frame(1), partition="2013-01-01").ref
+    overwrite(lake, f"{lake.directory(ref)}/data.parquet", b"PAR1")
+
+    with pytest.raises(CorruptArtifactError, match=r"2013-01-01/\w+/data\.parquet is damaged"):
+        lake.frames_here([ref], tmp_path / "here")
+
+
 def test_a_day_cut_short_on_an_object_store_is_named(lake: Lake) -> None:
     refs = [put(lake, frame(n), partition=f"2013-01-0{n}").ref for n in (1, 2)]
     path = f"{lake.directory(refs[1])}/data.parquet"
