@@ -27,10 +27,17 @@ _TAGS: Final = ("cause", "model", "dagster/backfill", "dagster/schedule_name", "
 class LakeResource(dg.ConfigurableResource):
     """Where the lake is: a URL, else `ML_ASSETS_LAKE`, else the folder `.lake` beside this code.
 
-    Nothing is looked up or connected to before the first read or write.
+    What is not set comes from the usual AWS chain (environment, profile, web identity, role). Dagster's UI shows what a
+    resource is configured with, so give secrets as `dg.EnvVar`, of which it shows the name. Nothing is looked up or
+    connected to before the first read or write.
     """
 
     url: str = ""
+    endpoint_url: str = ""
+    region: str = ""
+    access_key_id: str = ""
+    secret_access_key: str = ""
+    session_token: str = ""
     options: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies defaults
 
     def open(self) -> Lake:
@@ -43,7 +50,9 @@ class LakeResource(dg.ConfigurableResource):
 
     def connect(self) -> Lake:
         """Return the lake, whatever is running."""
-        return _open(lake_url(self.url), json.dumps(self.options, sort_keys=True))
+        named = ("endpoint_url", "region", "access_key_id", "secret_access_key", "session_token")
+        given = {name: value for name in named if (value := getattr(self, name))}
+        return _open(lake_url(self.url), json.dumps({**self.options, **given}, sort_keys=True))
 
 
 @functools.cache

@@ -62,13 +62,13 @@ def _list_runs(source: "Lake") -> int:
     records: list[list[StepRecord]] = []
     for run in runs(source):
         try:
-            records.append([*steps_of(source, run)])
+            records.append(sorted(steps_of(source, run), key=lambda one: one.started_at))
         except CorruptArtifactError as error:
             print(f"{run}  {error}")
-    found = sorted((steps for steps in records if steps), key=lambda steps: min(one.started_at for one in steps))
+    found = sorted((steps for steps in records if steps), key=lambda steps: steps[0].started_at)
     for steps in found[-_RUNS_SHOWN:]:
         names = ", ".join(dict.fromkeys(one.step.replace("__", "/") for one in steps))
-        print(f"{steps[0].run_id}  {min(one.started_at for one in steps):%Y-%m-%d %H:%M}  {names}")
+        print(f"{steps[0].run_id}  {steps[0].started_at:%Y-%m-%d %H:%M}  {names}")
     if not records:
         print(f"no run has left records in {source.url}")
     return 0 if found else 1

@@ -568,6 +568,19 @@ def test_the_lake_is_where_the_environment_says_unless_it_is_declared(
     assert LakeResource().open().url.endswith("/.lake")
 
 
+def test_a_lake_can_be_given_its_access_by_name_and_tells_nothing_of_it(s3: Callable[[str], Any]) -> None:
+    options = s3(f"named-{os.getpid()}")
+    resource = LakeResource(
+        url=f"s3://named-{os.getpid()}/lake", endpoint_url=options["endpoint_url"], region="us-east-1",
+        access_key_id="key", secret_access_key="a secret",
+    )  # fmt: skip
+
+    lake = resource.connect()
+
+    assert [put(lake, frame(1)).version] == [ref.version for ref in lake.newest(ASSET).values()]
+    assert "secret" not in repr(lake)
+
+
 def test_opening_a_lake_touches_nothing(tmp_path: Any) -> None:
     LakeResource(url=str(tmp_path / "lake")).open().path("x")
 
