@@ -18,6 +18,9 @@ from resources.errors import LakeError, MissingArtifactError
 from resources.objects import Stat, Written
 
 _PART: Final = ".part"
+_WAITED_FOR: Final = 2**24
+"""Bytes up to which a write waits for the disk."""
+
 _OPEN_FILES: Final = "/proc/self/fd" if Path("/proc/self/fd").is_dir() else None
 
 
@@ -102,15 +105,19 @@ class Disk:
 
         Its bytes are on the disk before its name is. The name is not waited for: file systems with a journal bring
         names to the disk in the order in which they were given, and `create`, which writes manifests, waits for its.
+        Large files are not waited for, which would double what they cost: where the power goes in the seconds until the
+        system has written one, its digest tells, and making it again mends it.
         """
         from resources.content import file_digest
 
         path = self._path(relative)
         with self._scratch(path) as (scratch, file):
             fill(file, write)
-            sync(file)
+            size = os.fstat(file.fileno()).st_size
+            if size <= _WAITED_FOR:
+                sync(file)
             file.seek(0)
-            written = Written(os.fstat(file.fileno()).st_size, file_digest(file), None)
+            written = Written(size, file_digest(file), None)
             replace(scratch, path)
         return written
 
