@@ -175,7 +175,8 @@ class Flow:
         first = first_to_make(stale)
         if not self._materialize(name, first, span, say):
             return False
-        rest = out_of_date(self.graph, self.lake, self._wanted(wanted, span)) if first.keys() != stale.keys() else {}
+        is_all = first == {key: [*found] for key, found in stale.items()}
+        rest = {} if is_all else out_of_date(self.graph, self.lake, self._wanted(wanted, span))
         return not rest or self._materialize(name, {key: [*found] for key, found in rest.items()}, span, say)
 
     def _materialize(

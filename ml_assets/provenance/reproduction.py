@@ -167,8 +167,8 @@ class Recorded:
         if start == "training_set":
             given = [self.stage(name).ref for name in GIVEN]
             return [*self.stage("training_set").inputs, *given]
-        given = sorted((node for node in self.lineage.nodes.values() if _is_given(node.asset)), key=_made_at)
-        return [ref_of(node.key) for node in given]  # the newest of raw rows wins, of released rows each counts
+        nodes = sorted((node for node in self.lineage.nodes.values() if _is_given(node.asset)), key=_made_at)
+        return [ref_of(node.key) for node in nodes]  # the newest of raw rows wins, of released rows each counts
 
 
 def _made_at(node: Node) -> datetime:

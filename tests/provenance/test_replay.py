@@ -6,7 +6,7 @@ import sys
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,10 +20,8 @@ from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.definitions import build
 from ml_assets.provenance.replay import Compared, compare, narrowed, originals, partitions_of, run_again, scratch_of
 from resources.artifact_io import LakeIOManager
-from resources.errors import CorruptArtifactError
 from resources.lake import Lake, Making
 from resources.lake_resource import LakeResource
-from resources.manifest import ArtifactRef
 from resources.scratch import ScratchLake, ScratchLakeResource
 from resources.steps import StepRecord, keep_step, last_attempt
 from tests.builders import dated, files_of, flights_declared, frame, put
@@ -35,7 +33,6 @@ FLOW = [
     ("raw/airlines", None),
     ("raw/weather", "2013-02-01"),
     (f"{MODEL}/features", "2013-02-01"),
-    (f"{MODEL}/labels", "2013-02-01"),
     (f"{MODEL}/training_set", None),
     (f"{MODEL}/model", None),
     (f"{MODEL}/evaluation", None),
@@ -190,20 +187,6 @@ def test_days_are_those_of_then_or_one_of_them(tmp_path: Path) -> None:
 def test_days_that_a_step_was_not_asked_for_are_told(days: tuple[str, str] | None, asked: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         narrowed(record(partitions=days), asked)
-
-
-def test_what_has_no_days_is_one_partition() -> None:
-    assert [""] == partitions_of(record())
-
-
-def test_a_damaged_input_is_named_and_not_used(tmp_path: Path) -> None:
-    run = materialize(tmp_path / "lake", numbers, doubled)
-    lake = Lake(str(tmp_path / "lake"))
-    path = Path(lake.directory(lake.find("numbers"))) / "data.parquet"
-    path.write_bytes(path.read_bytes()[:-1])
-
-    with pytest.raises(CorruptArtifactError, match=rf"{path} is damaged"):
-        replay(tmp_path, run, "doubled", numbers, doubled)
 
 
 # ---------------------------------------------------------------- failed steps
@@ -406,14 +389,8 @@ def test_tables_replay_to_the_same_versions_though_raw_rows_were_corrected_since
         put(lake, lake.get(lake.find(raw, day), pl.DataFrame).head(-5), asset=raw, partition=day)
     before = files_of(lake)
 
-    scratch, compared = again(own_flown, tmp_path / "scratch", replayed, flow(manifest))
+    _, compared = again(own_flown, tmp_path / "scratch", replayed, flow(manifest))
 
     assert sorted(replayed.assets) == [one.asset for one in compared]
     assert [] == [(one.asset, one.differences) for one in compared if not one.is_equal]
     assert before == files_of(lake)
-    read: list[ArtifactRef] = [ref for one in compared if one.replayed for ref in one.replayed.inputs]
-    assert lake.find("raw/flights", day) not in read
-    assert {ref for ref in read if ref.asset == "raw/flights"} == {
-        ref for one in compared if one.original for ref in one.original.inputs if ref.asset == "raw/flights"
-    }
-    assert scratch.now() <= lake.manifest(lake.find("raw/flights", day)).created_at - timedelta(microseconds=1)

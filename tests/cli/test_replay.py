@@ -1,0 +1,363 @@
+"""What `ml-assets replay` lists, runs and prints, and how it ends; how a step is run again is in tests/provenance."""
+
+import json
+import pdb  # noqa: T100 - whether it is opened is tested
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from ml_assets.cli import original
+from ml_assets.cli.main import main
+from ml_assets.contracts.artifacts import Promotion
+from resources.lake import Lake
+from resources.promotion_log import PromotionLog
+from resources.scratch import ScratchLake
+from resources.steps import runs, steps_of
+from tests.builders import files_of, flights_declared
+from tests.cli.test_promotion import kept_model
+from tests.resources.test_steps import BY_DAY, daily, materialize, numbers, shop
+
+MODEL = "flight_delay"
+STATE = {"fails": False, "by": 2}
+
+
+@dg.asset(code_version="1")
+def doubled(numbers: pl.DataFrame) -> pl.DataFrame:
+    if STATE["fails"]:
+        culprit = numbers["n"].min()
+        raise ZeroDivisionError(f"{culprit} / 0")
+    return numbers.with_columns(pl.col("n") * STATE["by"])
+
+
+@dg.asset(**BY_DAY)
+def copied(daily: pl.DataFrame) -> pl.DataFrame:
+    return daily
+
+
+ASSETS = (numbers, doubled, daily, copied)
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """The lake of a small shop, whose code location is what the command builds."""
+    for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
+    monkeypatch.setattr("ml_assets.cli.project.prepare", lambda: None)
+    monkeypatch.setattr("ml_assets.definitions.build", lambda *, lake, **_: shop(lake, *ASSETS))
+    monkeypatch.setitem(STATE, "fails", False)
+    monkeypatch.setitem(STATE, "by", 2)
+    return Lake(str(tmp_path / "lake"))
+
+
+def materialized(lake: Lake, *names: str, over: tuple[str, str] | None = None) -> str:
+    """Materialize assets of the shop and return the run."""
+    return materialize(Path(lake.url), *ASSETS, only=[*names], over=over).run_id
+
+
+def failed(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Materialize with a step that fails, and return the run."""
+    with monkeypatch.context() as patched:
+        patched.setitem(STATE, "fails", True)
+        return materialized(lake, "numbers", "doubled")
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -> Any:
+    """Replay and return the answer as JSON."""
+    capsys.readouterr()
+    assert code == main(["replay", *arguments, "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -> str:
+    """Replay and return what is printed."""
+    capsys.readouterr()
+    assert code == main(["replay", *arguments])
+    return capsys.readouterr().out
+
+
+def edited(lake: Lake, run: str, step: str, **fields: Any) -> None:
+    """Change the record of a step."""
+    path = Path(lake.url) / "runs" / run / step / "0.json"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), **fields}))
+
+
+# ---------------------------------------------------------------- what there is
+
+
+def test_runs_are_listed_oldest_first_with_what_they_made(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"no run has left records in {lake.url}\n" == said(capsys, code=1)
+
+    first, second = materialized(lake, "numbers", "doubled"), materialized(lake, "numbers")
+
+    lines = said(capsys, code=0).splitlines()
+    assert [(first, "numbers, doubled"), (second, "numbers")] == [
+        (line.split()[0], line.split("  ")[2]) for line in lines
+    ]
+
+
+def test_a_damaged_record_is_named_beside_the_other_runs(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = materialized(lake, "numbers"), materialized(lake, "numbers")
+    edited(lake, bad, "numbers", attempt=-1)
+
+    text = said(capsys, code=0)
+
+    assert f"{bad}  {lake.url}/runs/{bad}/numbers/0.json is no record of a step (attempt: " in text
+    assert f"\n{good}  20" in text
+    assert 2 == main(["replay", bad, "numbers"])
+    assert f"ml-assets: {lake.url}/runs/{bad}/numbers/0.json is no record of a step" in capsys.readouterr().err
+
+
+def test_the_steps_of_a_run_are_listed_with_what_became_of_them(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = failed(lake, monkeypatch)
+    days = materialized(lake, "daily", over=("2013-01-02", "2013-01-04"))
+
+    assert ["attempt 0  numbers: made 1 artifacts", "attempt 0  doubled: did not finish"] == [
+        line.split("  ", 1)[1] for line in said(capsys, run[:8], code=0).splitlines()
+    ]
+    assert "daily 2013-01-02 to 2013-01-04: made 3 artifacts\n" in said(capsys, days, code=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "no runs with records in {lake} start with 'nowhere'; see `ml-assets replay`"),
+        (["{run}", "tripled"], "no step of run {run} makes 'tripled'; its steps make: numbers"),
+        (["{run}", "numbers", "--partition", "2013-01-01"], "was asked for no partition, not for '2013-01-01'"),
+        (["{run}", "numbers", "--keep", "{lake}"], "--keep {lake} is not empty; name a new folder"),
+    ],
+)
+def test_what_cannot_be_replayed_ends_with_2(
+    lake: Lake, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    run = materialized(lake, "numbers")
+
+    assert 2 == main(["replay", *(it.format(run=run, lake=lake.url) for it in arguments)])
+
+    assert message.format(run=run, lake=lake.url) in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- what came out
+
+
+def test_an_equal_step_ends_with_0_and_leaves_the_lake_as_it_was(
+    lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = materialized(lake, "numbers", "doubled")
+    before = files_of(lake)
+
+    text = said(capsys, run[:8], "doubled", code=0)
+    answer = told(capsys, run, "doubled", code=0)
+
+    version = lake.find("doubled").version
+    assert f"doubled, run {run}, attempt 0\n  inputs   1 loaded before it began, " in text
+    assert f"  equal    doubled {version[:12]}: 1 of 1\n" in text
+    assert (True, None, None, []) == tuple(answer[name] for name in ("is_equal", "error", "scratch", "changed"))
+    assert [str(lake.find("numbers"))] == answer["inputs"]
+    assert [("doubled", None, version, version, True)] == [
+        tuple(one[name] for name in ("asset", "partition", "original", "replayed", "is_equal"))
+        for one in answer["outputs"]
+    ]
+    assert before == files_of(lake)
+
+
+def test_a_step_that_makes_something_else_ends_with_1_and_says_what(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = materialized(lake, "numbers", "doubled")
+    monkeypatch.setitem(STATE, "by", 3)
+
+    text = said(capsys, run, "doubled", code=1)
+
+    assert "  differs  doubled " in text
+    assert "data.parquet: of 3 rows, n in 3" in text
+
+
+def test_one_day_of_many_is_replayed_alone(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    run = materialized(lake, "daily", "copied", over=("2013-01-02", "2013-01-04"))
+
+    assert "  equal    copied: 3 of 3\n" in said(capsys, run, "copied", code=0)
+    assert f"copied for 2013-01-03, run {run}" in said(capsys, run, "copied", "--partition", "2013-01-03", code=0)
+
+
+def test_a_failed_step_fails_again_until_its_code_is_mended(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = failed(lake, monkeypatch)
+    with monkeypatch.context() as patched:
+        patched.setitem(STATE, "fails", True)
+        assert "  failed   ZeroDivisionError: 1 / 0\n" in said(capsys, run, "doubled", code=1)
+        assert "ZeroDivisionError: 1 / 0" == told(capsys, run, "doubled", code=1)["error"]
+
+    text = said(capsys, run, "doubled", "--code", "current", code=1)
+
+    assert "  made     doubled " in text
+    assert ": the step of then did not come to make it\n" in text
+
+
+def test_a_scratch_lake_is_kept_where_one_asks_for_it(
+    lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = materialized(lake, "numbers", "doubled")
+
+    answer = told(capsys, run, "doubled", "--keep", str(tmp_path / "kept"), code=0)
+
+    kept = Lake(str(tmp_path / "kept"))
+    assert str(tmp_path / "kept") == answer["scratch"]
+    assert lake.find("doubled") == kept.find("doubled")
+    assert lake.find("numbers") == kept.find("numbers")
+
+
+# ---------------------------------------------------------------- debuggers
+
+
+def test_pdb_is_opened_where_the_step_failed(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[str, Any]] = []
+
+    def look(trace: TracebackType) -> None:
+        while trace.tb_next is not None:
+            trace = trace.tb_next
+        opened.append((trace.tb_frame.f_code.co_name, trace.tb_frame.f_locals.get("culprit")))
+
+    monkeypatch.setattr(pdb, "post_mortem", look)
+    run = failed(lake, monkeypatch)
+    monkeypatch.setitem(STATE, "fails", True)
+
+    assert 1 == main(["replay", run, "doubled"])
+    assert [] == opened
+    assert 1 == main(["replay", run, "doubled", "--pdb"])
+    assert [("doubled", 1)] == opened
+
+
+def test_leaving_the_debugger_ends_the_replay_without_a_trace(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def leave() -> None:
+        raise pdb.bdb.BdbQuit
+
+    @dg.asset(name="doubled", code_version="1")
+    def stops(numbers: pl.DataFrame) -> pl.DataFrame:
+        breakpoint()  # noqa: T100 - what is tested
+        return numbers
+
+    run = materialized(lake, "numbers", "doubled")
+    monkeypatch.setattr("ml_assets.definitions.build", lambda *, lake, **_: shop(lake, numbers, stops))
+    monkeypatch.setattr(sys, "breakpointhook", leave)
+    monkeypatch.setattr(pdb, "post_mortem", lambda _: pytest.fail("it was left already"))
+    capsys.readouterr()
+
+    assert 1 == main(["replay", run, "doubled", "--pdb"])
+
+    printed = capsys.readouterr()
+    assert "failed   BdbQuit" in printed.out
+    assert "Traceback" not in printed.err
+
+
+@pytest.mark.parametrize("ide", ["vscode", "pycharm"])
+def test_a_launch_configuration_is_written_instead_of_a_replay(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ide: str
+) -> None:
+    monkeypatch.setattr("resources.environments.ROOT", tmp_path)
+    run = materialized(lake, "daily", over=("2013-01-02", "2013-01-04"))
+
+    text = said(capsys, run[:8], "daily", "--partition", "2013-01-03", "--ide", ide, code=0)
+
+    path = Path(text.split(": ")[0])
+    assert f"'replay daily of run {run[:8]}'; set a breakpoint and start it\n" in text
+    wanted = ["replay", run, "daily", "--code", "current", "--lake", lake.url, "--partition", "2013-01-03"]
+    if ide == "vscode":
+        assert wanted == json.loads(path.read_text())["configurations"][0]["args"]
+    else:
+        assert f'value="{" ".join(wanted)}"' in path.read_text()
+
+
+# ---------------------------------------------------------------- the code of then
+
+
+def test_changed_code_goes_on_in_the_code_of_then(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str | None, list[str], dict[str, Any]]] = []
+
+    def run_at(commit: str | None, command: list[str], **options: Any) -> int:
+        asked.append((commit, command, options))
+        return 0
+
+    monkeypatch.setattr(original, "run_at", run_at)
+    monkeypatch.chdir(tmp_path)
+    run = materialized(lake, "numbers", "doubled")
+    edited(lake, run, "doubled", code_versions={"doubled": "0"}, git_commit="c" * 40, git_is_dirty=True)
+
+    assert 0 == main(["replay", run[:8], "doubled", "--json", "--keep", "kept", "--lake", lake.url])
+
+    [(commit, command, options)] = asked
+    wanted = ["replay", run, "doubled", "--code", "current", "--json", "--keep", str(tmp_path / "kept")]
+    assert ("c" * 40, wanted) == (commit, command)
+    assert (lake.url, True) == (options["lake"], options["was_dirty"])
+
+
+def test_changed_code_is_named_where_the_current_one_is_taken(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(original, "run_at", lambda *_, **__: pytest.fail("the current code was asked for"))
+    run = materialized(lake, "numbers", "doubled")
+    edited(lake, run, "doubled", code_versions={"doubled": "0"}, git_commit="c" * 40, environment="0" * 32)
+
+    changed = told(capsys, run, "doubled", "--code", "current", code=0)["changed"]
+    assert "the code of doubled was 0, is 1" == changed[0]
+    assert "the environment of then (00000000000000000000000000000000) is not in the lake" in changed[1]
+
+    edited(lake, run, "doubled", git_commit=None)
+    capsys.readouterr()
+    assert 0 == main(["replay", run, "doubled"])
+    printed = capsys.readouterr().err
+    assert "the code of doubled was 0, is 1" in printed
+    assert "no commit was recorded; going on with the code that is here" in printed
+
+
+# ---------------------------------------------------------------- nothing replayed is promoted
+
+
+def test_what_only_a_scratch_lake_has_cannot_be_promoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
+    for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
+        monkeypatch.setenv(name, "0")
+    lake = Lake(str(tmp_path / "lake"))
+    kept_model(lake, "another", None)
+    at = lake.manifest(lake.find(f"{MODEL}/model")).created_at
+    version = kept_model(ScratchLake(tmp_path / "scratch", lake, at=at), "replayed", None)
+
+    assert 1 == main(["promote", MODEL, version, "--why", "it was replayed", "--by", "sam"])
+    assert f"{MODEL}/model@{version[:12]} has no manifest" in capsys.readouterr().err
+    assert 2 == main(["promote", MODEL, version[:8], "--why", "it was replayed", "--by", "sam"])
+    assert [] == PromotionLog(lake, MODEL, Promotion).entries()
+
+
+@pytest.mark.xdist_group("flown")
+def test_a_promotion_replayed_by_the_command_is_not_written_to_the_log(
+    own_flown: Path, manifest: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert manifest
+    for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    monkeypatch.setattr("ml_assets.definitions.read_all", lambda _: flights_declared())
+    lake = Lake(str(own_flown))
+    before = files_of(lake)
+    run = next(run for run in runs(lake) if f"{MODEL}/champion" in {a for it in steps_of(lake, run) for a in it.assets})
+
+    wanted = [f"{MODEL}/champion", "--code", "current", "--lake", str(own_flown), "--keep", str(tmp_path / "kept")]
+    text = said(capsys, run, *wanted, code=0)
+
+    assert f"  equal    {MODEL}/champion " in text
+    assert before == files_of(lake)
+    assert 1 == len(PromotionLog(Lake(str(tmp_path / "kept")), MODEL, Promotion).entries())

@@ -1,0 +1,231 @@
+"""What `ml-assets reproduce` trains again, says, keeps and ends with, on six weeks of real flights."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from ml_assets.cli import original
+from ml_assets.cli.flow import TRAINING, Flow
+from ml_assets.cli.main import main
+from ml_assets.declaration import Declared
+from ml_assets.provenance import then
+from ml_assets.provenance.reproduction import Verdict
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
+from resources.manifest import ArtifactRef
+from resources.origin import environment
+from tests.builders import files_of, flights_declared, frame, project, put
+
+pytestmark = pytest.mark.xdist_group("flown")
+
+MODEL = "flight_delay"
+Declare = Callable[[Declared], None]
+
+
+@pytest.fixture
+def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manifest: Mapping[str, Any]) -> Declare:
+    """Give the command a home, a lake, and declarations of the test's choice."""
+    assert manifest
+    for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
+        monkeypatch.setenv(name, "PASSIVE" if name == "OMP_WAIT_POLICY" else "500")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
+    monkeypatch.setattr(original, "run_at", lambda *_, **__: pytest.fail("nothing has changed"))
+
+    def declared(declared: Declared) -> None:
+        monkeypatch.setattr("ml_assets.cli.retraining.read_all", lambda _: declared)
+
+    declared(flights_declared())
+    return declared
+
+
+@pytest.fixture
+def lake(own_flown: Path, declare: Declare) -> Lake:
+    return Lake(str(own_flown))
+
+
+def champion(lake: Lake) -> ArtifactRef:
+    return lake.find(f"{MODEL}/model")
+
+
+def rewritten(lake: Lake, ref: ArtifactRef, **fields: Any) -> None:
+    """Write the manifest of an artifact anew, as another process might have written it."""
+    manifest = lake.manifest(ref).model_copy(update=fields)
+    (Path(lake.directory(ref)) / "manifest.json").write_bytes(manifest.text())
+
+
+def verdicts(lake: Lake) -> list[Verdict]:
+    """Return the verdicts about the champion, oldest first."""
+    folder = lake.path("reproductions", MODEL, champion(lake).version)
+    return [Verdict.model_validate_json(lake.read(f"{folder}/{name}")) for name in lake.names(folder)]
+
+
+def test_the_champion_is_reproduced_byte_for_byte_and_the_verdict_kept(
+    lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, version = files_of(lake), champion(lake).version
+
+    assert 0 == main(["reproduce", MODEL])
+
+    [verdict] = verdicts(lake)
+    text = capsys.readouterr().out
+    assert f"{MODEL}@{version[:12]} reproduced, byte for byte, from the inputs of its training set\n" in text
+    assert f"  equal    {MODEL}/training_set {lake.find(f'{MODEL}/training_set').version[:12]}\n" in text
+    assert f"  equal    {MODEL}/model {version[:12]}\n" in text
+    assert f"  verdict  {lake.url}/reproductions/{MODEL}/{version}/" in text
+    assert (True, "training_set", version, ()) == (verdict.is_equal, verdict.start, verdict.version, verdict.changed)
+    assert [(f"{MODEL}/training_set", 1, 1), (f"{MODEL}/model", 1, 1)] == [
+        (one.asset, one.artifacts, one.equal) for one in verdict.outcomes
+    ]
+    after = files_of(lake)
+    assert before == {name: data for name, data in after.items() if not name.startswith("reproductions/")}
+
+
+def test_changed_packages_and_code_are_named_beside_the_verdict(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digest, details = environment()
+    now = {**details, "distributions": {**details["distributions"], "lightgbm": "9.9"}}  # type: ignore[dict-item]
+    monkeypatch.setattr(then, "environment", lambda: ("f" * 32, now))
+    ref, code = champion(lake), lake.manifest(champion(lake)).code_version
+    rewritten(lake, ref, code_version="0" * 16)
+    assert digest == lake.manifest(ref).environment
+
+    assert 0 == main(["reproduce", f"{MODEL}@{ref.version[:6]}", "--code", "current", "--json"])
+
+    verdict = Verdict.model_validate_json(capsys.readouterr().out)
+    was = details["distributions"]["lightgbm"]  # type: ignore[index]
+    assert (f"package lightgbm was {was}, is 9.9", f"the code of {MODEL}/model was {'0' * 16}, is {code}") == (
+        verdict.changed
+    )
+    assert verdict.is_equal
+    assert [verdict] == verdicts(lake)
+
+
+def test_changed_parameters_are_named_and_another_model_ends_with_1(
+    lake: Lake, declare: Declare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    declare(flights_declared(seed=99))
+
+    assert 1 == main(["reproduce", MODEL, "--code", "current"])
+
+    text = capsys.readouterr().out
+    [verdict] = verdicts(lake)
+    assert f"{MODEL}@{champion(lake).version[:12]} NOT reproduced, from the inputs of its training set\n" in text
+    assert f"  differs  {MODEL}/model " in text
+    assert f", then {champion(lake).version[:12]}\n" in text
+    assert "booster.txt: " in text
+    assert f"  changed  {MODEL}/model: 'seed' was " in text
+    assert not verdict.is_equal
+    assert [True, False] == [one.equal == one.artifacts for one in verdict.outcomes]
+
+
+def test_changed_code_is_taken_from_its_commit_unless_the_current_is_asked_for(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def run_at(commit: str | None, command: list[str], **options: Any) -> int:
+        asked.append((commit, command, options["lake"], options["was_dirty"]))
+        return 1
+
+    monkeypatch.setattr(original, "run_at", run_at)
+    rewritten(lake, champion(lake), code_version="0" * 16, git_commit="c" * 40, git_is_dirty=True)
+
+    assert 1 == main(["reproduce", MODEL, "--json"])
+
+    wanted = ["reproduce", f"{MODEL}@{champion(lake).version}", "--from", "training_set", "--code", "current", "--json"]
+    assert [("c" * 40, wanted, lake.url, True)] == asked
+    assert [] == verdicts(lake)
+
+
+def test_a_tampered_input_is_named_and_nothing_is_said_of_the_model(
+    lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ref = lake.find(f"{MODEL}/features", "2013-01-20")
+    path = Path(lake.directory(ref)) / "data.parquet"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+    assert 1 == main(["reproduce", MODEL])
+
+    printed = capsys.readouterr()
+    assert f"{MODEL}/training_set failed: " in printed.err
+    assert f"{path} is damaged" in printed.err
+    assert "a step failed; nothing can be said of whether the model can be reproduced" in printed.err
+    assert "" == printed.out
+    assert [] == verdicts(lake)
+
+
+def test_an_input_that_is_gone_is_named_before_anything_runs(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    ref = lake.find(f"{MODEL}/labels", "2013-01-20")
+    (Path(lake.directory(ref)) / "manifest.json").unlink()
+
+    assert 2 == main(["reproduce", MODEL])
+
+    assert f"cannot be made again: {MODEL}/labels[2013-01-20]@{ref.version[:12]} is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        (MODEL, f"model '{MODEL}' has no champion to reproduce; name a version: {MODEL}@VERSION"),
+        (f"{MODEL}@abc", f"{MODEL}/model has no versions starting with 'abc'"),
+        ("flight_dely", "there is no model 'flight_dely'"),
+    ],
+)
+def test_what_cannot_be_reproduced_ends_with_2(
+    declare: Declare, capsys: pytest.CaptureFixture[str], named: str, message: str
+) -> None:
+    assert 2 == main(["reproduce", named])
+
+    assert f"ml-assets: {message}" in capsys.readouterr().err
+
+
+def test_a_model_is_reproduced_from_its_raw_tables_on(
+    own_flown: Path, declare: Declare, manifest: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Dbt's part takes 15 s and is stood in for: that tables come out equal in a scratch lake is tested with replay."""
+    declared = flights_declared(split={"validation_days": 1, "test_days": 1})
+    declare(declared)
+    made = [f"{MODEL}/{stage}" for stage in TRAINING[: TRAINING.index("model") + 1]]
+    with project(LakeResource(url=str(own_flown)), declared, manifest=manifest) as whole:
+        assert whole.materialize(*made, config={made[0]: {"as_of": "2013-01-04"}}).success
+    lake = Lake(str(own_flown))
+    version = lake.find(f"{MODEL}/model").version
+    for asset in ("raw/flights", f"{MODEL}/features"):
+        put(lake, frame(1), asset=asset, partition="2013-01-02")
+    materialize, built = Flow._materialize, dict[str, list[str]]()
+
+    def without_dbt(flow: Flow, name: str, stale: Mapping[dg.AssetKey, Sequence[str]], *given: Any) -> bool:
+        if name != "tables":
+            return materialize(flow, name, stale, *given)
+        for key, days in stale.items():
+            built[key.to_user_string()] = [*days]
+            for day in days:
+                it = lake.manifest(lake.find(key.to_user_string(), day or None))
+                put(flow.lake, lake.get(it.ref, pl.DataFrame), asset=it.asset, partition=it.partition, inputs=it.inputs,
+                    code_version=it.code_version, parameters=it.parameters)  # fmt: skip
+        return True
+
+    monkeypatch.setattr(Flow, "_materialize", without_dbt)
+    capsys.readouterr()
+
+    assert 0 == main(["reproduce", f"{MODEL}@{version[:8]}", "--from", "raw", "--json"])
+
+    answer = json.loads(capsys.readouterr().out)
+    found = {one["asset"]: (one["equal"], one["artifacts"]) for one in answer["outcomes"]}
+    four = [f"2013-01-0{n}" for n in range(1, 5)]
+    assert ("raw", True, version) == (answer["start"], answer["is_equal"], answer["version"])
+    assert {(1, 1), (4, 4)} == {*found.values()}
+    assert (4, 4) == found["tables/flight_features"] == found[f"{MODEL}/features"]
+    assert (four, [""]) == (built["tables/flight_features"], built["tables/stg_planes"])
+    assert {*made, "tables/stg_planes", "tables/flight_outcomes", f"{MODEL}/labels"} <= found.keys()
+    assert not any(asset.startswith("raw/") for asset in {*found, *built})

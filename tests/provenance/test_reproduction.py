@@ -1,0 +1,234 @@
+"""How a model was made, by its manifests, and what is said of the one that was made again."""
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ml_assets.contracts.errors import DataError
+from ml_assets.provenance.reproduction import REPRODUCTIONS, Outcome, Recorded, Verdict, keep, outcomes
+from ml_assets.provenance.reproduction import parameter_differences as differences
+from resources.lake import Lake
+from resources.manifest import ArtifactRef, Manifest
+from resources.scratch import ScratchLake
+from tests.builders import frame, put
+from tests.provenance.lakes import START, Chronicle, shop
+
+DAYS = ("2026-10-01", "2026-10-02")
+
+
+def whole(root: Path) -> tuple[Chronicle, ArtifactRef]:
+    """Return the shop's lake with a model that has importances and tuning, as a declared one has."""
+    chronicle = shop(root)
+    training = the(chronicle, "shop/training_set")
+    importances = chronicle.make("shop/importances", None, [training])
+    tuning = chronicle.make("shop/tuning", None, [training, importances])
+    model = chronicle.make("shop/model", None, [training, importances, tuning], parameters={"seed": 1}, rows=None)
+    return chronicle, model
+
+
+def the(chronicle: Chronicle, asset: str, day: str | None = None) -> ArtifactRef:
+    return next(ref for ref in chronicle.made if ref.asset == asset and day in {None, ref.partition})
+
+
+def lake_of(chronicle: Chronicle) -> Lake:
+    return Lake(str(chronicle.root))
+
+
+def recorded(chronicle: Chronicle, model: ArtifactRef, start: Any = "raw") -> Recorded:
+    return Recorded.of(lake_of(chronicle), "shop", model, start)
+
+
+def names(pins: dict[tuple[str, str], ArtifactRef]) -> set[tuple[str, str]]:
+    return set(pins)
+
+
+# ---------------------------------------------------------------- how it was made
+
+
+def test_what_was_made_and_over_which_days_stands_in_the_manifests(tmp_path: Path) -> None:
+    chronicle, model = whole(tmp_path)
+
+    found = recorded(chronicle, model)
+
+    assert model == found.manifest.ref
+    assert the(chronicle, "shop/training_set") == found.stage("training_set").ref
+    assert DAYS == found.days
+    assert {"seed": 1} == found.parameters()["shop/model"]
+    assert {"shop/model": "code-model", "raw/orders": "code-rders"} == found.code_versions(["shop/model", "raw/orders"])
+
+
+@pytest.mark.parametrize(
+    ("start", "remade", "pinned"),
+    [
+        (
+            "training_set",
+            ["shop/training_set", "shop/model"],
+            {("shop/features", day) for day in DAYS} | {("shop/importances", ""), ("shop/tuning", "")},
+        ),
+        (
+            "raw",
+            [*(f"shop/{it}" for it in ("features", "importances", "model", "training_set", "tuning")),
+             "tables/stg_orders"],
+            {("raw/orders", day) for day in DAYS} | {("raw/shops", "")},
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_made_again_and_what_is_taken_as_it_is_depend_on_the_start(
+    tmp_path: Path, start: Any, remade: list[str], pinned: set[tuple[str, str]]
+) -> None:
+    chronicle, model = whole(tmp_path / "lake")
+    found = recorded(chronicle, model, start)
+
+    scratch = found.scratch(lake_of(chronicle), start, tmp_path / "scratch")
+
+    assert remade == found.remade(start)
+    assert pinned == names(scratch.pins)
+    assert {} == scratch.newest("shop/model")
+    assert {"raw/orders", *remade} <= scratch.hidden
+    assert found.manifest.created_at == scratch.now()
+
+
+def test_of_raw_rows_the_newest_and_of_released_rows_all_that_were_used_are_taken(tmp_path: Path) -> None:
+    chronicle = Chronicle(tmp_path / "lake")
+    old, new = (chronicle.make("raw/orders", DAYS[0], version=letter * 32) for letter in "ba")
+    released = [chronicle.make("tables/orders__released", DAYS[0]) for _ in range(2)]
+    tables = [
+        chronicle.make("tables/orders", DAYS[0], [raw, one]) for raw, one in zip((old, new), released, strict=True)
+    ]
+    training = chronicle.make("shop/training_set", None, tables)
+    model = chronicle.make("shop/model", None, [training])
+
+    scratch = recorded(chronicle, model).scratch(lake_of(chronicle), "raw", tmp_path / "scratch")
+
+    assert {DAYS[0]: new} == scratch.newest("raw/orders")
+    assert {DAYS[0]: sorted(released, key=lambda ref: ref.version)} == scratch.versions("tables/orders__released")
+
+
+def test_the_training_set_is_the_one_that_the_model_was_made_from(tmp_path: Path) -> None:
+    """Importances of an older training set stand when only the training set and the model were made anew."""
+    chronicle, _ = whole(tmp_path)
+    features = [the(chronicle, "shop/features", day) for day in DAYS]
+    newer = chronicle.make("shop/training_set", None, features)
+    given = [the(chronicle, f"shop/{name}") for name in ("importances", "tuning")]
+    model = chronicle.make("shop/model", None, [newer, *given])
+
+    assert newer == recorded(chronicle, model).stage("training_set").ref
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "from 0 versions"), (2, "from 2 versions")])
+def test_a_model_that_was_not_made_from_one_training_set_is_refused(tmp_path: Path, count: int, said: str) -> None:
+    chronicle = Chronicle(tmp_path)
+    model = chronicle.make("shop/model", None, [chronicle.make("shop/training_set") for _ in range(count)])
+
+    with pytest.raises(DataError, match=rf"shop/model@{model.version[:12]} was made {said} of shop/training_set"):
+        recorded(chronicle, model, "training_set")
+
+
+def test_what_is_gone_is_named_if_it_is_needed(tmp_path: Path) -> None:
+    chronicle, model = whole(tmp_path)
+    for day in DAYS:
+        shutil.rmtree(chronicle.folder(the(chronicle, "raw/orders", day)))
+
+    assert DAYS == recorded(chronicle, model, "training_set").days
+    with pytest.raises(
+        DataError,
+        match=rf"{model} cannot be made again: raw/orders\[.*\]@.* is missing \(.*\); raw/orders.* is missing",
+    ):
+        recorded(chronicle, model, "raw")
+
+
+@pytest.mark.parametrize("asset", ["shop/features", "shop/tuning", "shop/training_set", "shop/model"])
+def test_the_training_sets_inputs_are_needed_from_wherever_one_starts(tmp_path: Path, asset: str) -> None:
+    chronicle, model = whole(tmp_path)
+    gone = model if asset == "shop/model" else the(chronicle, asset)
+    (chronicle.folder(gone) / "manifest.json").write_text("{}")
+
+    for start in ("training_set", "raw"):
+        with pytest.raises(DataError, match=rf"cannot be made again: {asset}(\[.*\])?@{gone.version[:12]} is corrupt"):
+            recorded(chronicle, model, start)
+
+
+def test_of_much_that_is_gone_three_are_named_and_the_rest_is_counted(tmp_path: Path) -> None:
+    chronicle = Chronicle(tmp_path)
+    gone = [ArtifactRef(asset="shop/features", partition=f"2026-10-0{n}", version="a" * 32) for n in range(1, 6)]
+    training = chronicle.make("shop/training_set", None, gone)
+    model = chronicle.make("shop/model", None, [training])
+
+    with pytest.raises(DataError, match=r"(is missing .*){3}; and 2 more\."):
+        recorded(chronicle, model, "training_set")
+
+
+# ---------------------------------------------------------------- what is said of it
+
+
+def test_declared_parameters_that_were_otherwise_are_named() -> None:
+    then = {"shop/model": {"seed": 1, "training": {"threads": 2}, "as_of": "2026-10-02"}, "shop/gone": {"a": 1}}
+    now = {"shop/model": {"seed": 2, "training": {"threads": 2}, "new": True}, "shop/other": {"a": 2}}
+
+    assert [
+        "shop/model: 'seed' was 1, is declared as 2",
+        "shop/model: 'new' was None, is declared as True",
+    ] == differences(then, now)
+
+
+def test_what_was_made_again_is_told_by_asset_with_what_differs(tmp_path: Path) -> None:
+    source = Lake(str(tmp_path / "lake"))
+    days = [put(source, frame(n), asset="shop/features", partition=f"2026-10-0{n}").ref for n in range(1, 7)]
+    training = put(source, frame(1), asset="shop/training_set", inputs=tuple(days)).ref
+    model = put(source, frame(7), asset="shop/model", inputs=(training,))
+    found = Recorded.of(source, "shop", model.ref, "raw")
+    scratch = ScratchLake(tmp_path / "scratch", source, at=model.created_at)
+
+    for n in range(1, 7):
+        put(scratch, frame(n + (n > 1)), asset="shop/features", partition=f"2026-10-0{n}")
+    put(scratch, frame(1), asset="shop/training_set")
+    new = put(scratch, frame(8), asset="shop/model").ref
+    put(scratch, frame(9), asset="shop/beside")
+
+    features, trained, again = outcomes(found, source, scratch)
+    assert ("shop/features", 6, 1, None, None) == (
+        features.asset, features.artifacts, features.equal, features.then, features.now,
+    )  # fmt: skip
+    assert [f"2026-10-0{n}: data.parquet: of 1 rows, n in 1, word in 1" for n in (2, 3, 4)] == [*features.differences]
+    assert (1, 1, training.version, training.version, ()) == (
+        trained.artifacts, trained.equal, trained.then, trained.now, trained.differences,
+    )  # fmt: skip
+    assert ("shop/model", 0, model.version, new.version, ("data.parquet: of 1 rows, n in 1, word in 1",)) == (
+        again.asset, again.equal, again.then, again.now, again.differences,
+    )  # fmt: skip
+
+
+def test_equal_files_of_a_version_by_the_first_rule_are_equal(tmp_path: Path) -> None:
+    source = Lake(str(tmp_path / "lake"))
+    model = put(source, frame(7), asset="shop/model")
+    older: Manifest = model.model_copy(update={"schema_version": 2, "hash": "blake2b", "version": "a" * 32})
+    folder = Path(source.directory(model.ref))
+    folder.rename(folder.with_name(older.version))
+    (Path(source.directory(older.ref)) / "manifest.json").write_bytes(older.text())
+    found = Recorded("shop", older.ref, Recorded.of(source, "shop", older.ref, "raw").lineage)
+    scratch = ScratchLake(tmp_path / "scratch", source, at=model.created_at)
+    put(scratch, frame(7), asset="shop/model")
+
+    assert [Outcome(asset="shop/model", artifacts=1, equal=1, then="a" * 32, now=model.version)] == [
+        *outcomes(found, source, scratch)
+    ]
+
+
+def test_verdicts_are_kept_one_beside_the_other(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    verdict = Verdict(
+        model="shop", version="a" * 32, start="raw", is_equal=True, outcomes=(), environment="e", seconds=1.5,
+        decided_at=datetime(2026, 11, 1, 3, tzinfo=UTC),
+    )  # fmt: skip
+    later = verdict.model_copy(update={"is_equal": False, "decided_at": START + timedelta(days=1)})
+
+    paths = [keep(lake, one) for one in (verdict, verdict, later)]
+
+    assert 3 == len({*paths})
+    assert max(paths) == paths[2]
+    assert [verdict, verdict, later] == [Verdict.model_validate_json(lake.read(path)) for path in paths]
+    assert 3 == len(lake.names(lake.path(REPRODUCTIONS, "shop", "a" * 32)))
+    assert paths[0].rsplit("/", 1)[1].startswith("20261101T030000Z-")
