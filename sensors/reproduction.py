@@ -27,7 +27,7 @@ class ReproduceConfig(dg.Config):
 
 
 @dg.op(description="Train a model again from its manifest and compare the hashes; the verdict is kept in the lake.")
-def reproduce(context: dg.OpExecutionContext, config: ReproduceConfig, lake: LakeResource) -> None:
+def train_again(context: dg.OpExecutionContext, config: ReproduceConfig, lake: LakeResource) -> None:
     """Reproduce one model.
 
     Raises:
@@ -61,7 +61,7 @@ def reproduce(context: dg.OpExecutionContext, config: ReproduceConfig, lake: Lak
 @dg.job(name="reproduce", description="Train a model again from its manifest and compare the hashes.")
 def reproduce_job() -> None:
     """One model, reproduced."""
-    reproduce()
+    train_again()
 
 
 def reproduction_schedule(models: Sequence[str]) -> dg.ScheduleDefinition:
@@ -72,7 +72,7 @@ def reproduction_schedule(models: Sequence[str]) -> dg.ScheduleDefinition:
         for model in models:
             yield dg.RunRequest(
                 run_key=f"reproduce/{model}/{at:%Y-%m-%d}",
-                run_config={"ops": {"reproduce": {"config": {"model": model}}}},
+                run_config={"ops": {"train_again": {"config": {"model": model}}}},
                 tags={"model": model, "cause": "weekly reproduction"},
             )
         if not models:

@@ -27,7 +27,7 @@ def asked(models: list[str]) -> dg.RunRequest | Any:
 def reproduced(lake: Path) -> dg.ExecuteInProcessResult:
     return reproduce_job.execute_in_process(
         resources={"lake": LakeResource(url=str(lake))},
-        run_config={"ops": {"reproduce": {"config": {"model": MODEL}}}},
+        run_config={"ops": {"train_again": {"config": {"model": MODEL}}}},
         raise_on_error=False,
     )
 
