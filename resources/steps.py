@@ -113,13 +113,13 @@ def find_run(lake: Manifests, run: str) -> str:
 
 
 def last_attempt(lake: Manifests, run_id: str, asset: str) -> StepRecord:
-    """Return the record of the last attempt of a run at the step that makes an asset.
+    """Return the record of the last attempt of a run at the step that makes an asset, or bears that name.
 
     Raises:
         MissingArtifactError: no step of the run makes it.
     """
     records = [*steps_of(lake, run_id)]
-    made = [record for record in records if asset in record.assets]
+    made = [record for record in records if asset in {*record.assets, record.step.replace("__", "/")}]
     if not made:
         known = sorted({name for record in records for name in record.assets})
         raise MissingArtifactError(

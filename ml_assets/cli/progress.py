@@ -12,10 +12,16 @@ import dagster as dg
 
 
 class Progress:
-    """Writes progress to a stream, with the seconds since the start."""
+    """Writes progress to a stream, with the seconds since the start.
 
-    def __init__(self, stream: TextIO) -> None:
+    Args:
+        stream: where to.
+        is_kept: whether the runs are kept, so that a step that fails can be replayed.
+    """
+
+    def __init__(self, stream: TextIO, *, is_kept: bool = False) -> None:
         self.stream = stream
+        self.is_kept = is_kept
         self.start = time.perf_counter()
 
     def seconds(self) -> float:
@@ -60,6 +66,9 @@ class _Handler(logging.Handler):
                 while error.cls_name and error.cls_name.startswith("Dagster") and error.cause is not None:
                     error = error.cause
                 self.progress.say(f"{name_of(step)} failed: {error.message.strip()}")
+                if self.progress.is_kept:
+                    run = str(meta.get("run_id", ""))[:8]
+                    self.progress.say(f"to look into it: ml-assets replay {run} {name_of(step)} --pdb")
         elif record.levelno >= logging.INFO:
             message = (
                 meta.get("orig_message", record.getMessage()) if isinstance(meta, Mapping) else record.getMessage()

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ml_assets.definitions import DEFS, build
     from resources.lake_resource import LakeResource
 
-    progress = Progress(sys.stderr)
+    progress = Progress(sys.stderr, is_kept=True)
     progress.say("preparing")
     prepare()
     declared = read_all(DEFS)

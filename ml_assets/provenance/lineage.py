@@ -1,7 +1,7 @@
 """Lineage, followed from manifest to manifest; it needs the lake and nothing else.
 
-Forward from what went wrong stays out, see `ml_assets.provenance.tracing.touched`; how manifests are found and read too, see
-`resources.manifests`.
+Forward from what went wrong stays out, see `ml_assets.provenance.tracing.touched`; how manifests are found and read
+too, see `resources.manifests`.
 """
 
 import re

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,6 +130,7 @@ def test_a_step_that_fails_ends_the_run_with_1_and_says_which(
     said = capsys.readouterr()
     assert "" == said.out
     assert "raw/airlines failed: " in said.err
+    assert re.search(r"to look into it: ml-assets replay [0-9a-f]{8} raw/airlines --pdb", said.err)
     assert "not done; what was made stays, and the next run goes on from there" in said.err
 
 
