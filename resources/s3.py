@@ -21,7 +21,7 @@ from fsspec.asyn import sync, sync_wrapper
 
 from resources.access import Access, Patience
 from resources.objects import HashingWriter, Stat, Written
-from resources.s3_errors import FAILURES, code_of, is_transient, is_unmet, told
+from resources.s3_errors import FAILURES, code_of, is_silence, is_transient, is_unmet, told
 
 T = TypeVar("T")
 
@@ -30,6 +30,8 @@ BLOCK: Final = 32 * 2**20  # what is larger is read in pieces, so that one that 
 WHOLE_COPY: Final = 128 * 2**20
 _AT_ONCE: Final = 4
 _SLOWEST: Final = 100_000  # bytes a second; what takes longer than that hangs
+
+_GIVEN_UP: Final = 30.0  # seconds
 
 _MARK: Final = "written-by"  # in an object's metadata: the one attempt at writing it that this is
 
@@ -47,12 +49,21 @@ class PatientS3(s3fs.S3FileSystem):  # type: ignore[misc]  # s3fs has no types
     def __init__(self, *, patience: Patience | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.patience = patience or Patience()
+        self._given_up_at: float | None = None
 
     @property
     def host(self) -> str:
         """Who answers."""
         endpoint = self._s3.meta.endpoint_url if self._s3 else self.endpoint_url
         return urlsplit(endpoint or "").netloc or "S3"
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it was waited for in vain a moment ago, and has not answered since: it is then asked once.
+
+        A run has many steps; if each waited its fill for a server that is gone, nobody would be told for minutes.
+        """
+        return self._given_up_at is not None and time.monotonic() - self._given_up_at < _GIVEN_UP
 
     async def patiently(self, attempt: Callable[[], Awaitable[T]], *, size: int = 0) -> T:
         """Return what an attempt gives; make others while that may help.
@@ -69,14 +80,18 @@ class PatientS3(s3fs.S3FileSystem):  # type: ignore[misc]  # s3fs has no types
         since = None
         for number in itertools.count(1):
             try:
-                return await asyncio.wait_for(attempt(), limit)
+                answer = await asyncio.wait_for(attempt(), patience.connect_timeout if self.is_given_up else limit)
             except FAILURES as error:
                 pause, now = patience.wait(number), time.monotonic()
                 since = since or now
-                is_over = number >= patience.attempts or now + pause - since > patience.seconds
+                is_over = number >= patience.attempts or now + pause - since > patience.seconds or self.is_given_up
                 if is_over or not is_transient(error):
+                    self._given_up_at = now if is_silence(error) else None
                     raise told(error, self.host, attempts=number) from error
                 _log.info("%s: %s; attempt %d in %.1f s", self.host, code_of(error), number + 1, pause)
+            else:
+                self._given_up_at = None
+                return answer
             await asyncio.sleep(pause)
         raise AssertionError("unreachable: counting does not end")
 

@@ -98,6 +98,11 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(cause, _PASSING) and not isinstance(cause, SSLError)
 
 
+def is_silence(error: BaseException) -> bool:
+    """Tell whether nobody answered at all."""
+    return is_transient(error) and not isinstance(cause_of(error), ClientError)
+
+
 def told(error: BaseException, host: str, *, attempts: int) -> OSError:
     """Return the error that a final failure is, in words, with its mend; Python's own classes, no secret."""
     cause, code = cause_of(error), code_of(error)

@@ -259,6 +259,19 @@ def test_a_changed_last_day_makes_only_that_day_out_of_date(own_flown: Path, man
     } == stale_tables(lake, manifest)
 
 
+def test_a_gate_with_other_settings_does_not_judge_the_champion_against_itself(
+    own_flown: Path, manifest: Mapping[str, Any]
+) -> None:
+    before = log_of(Lake(str(own_flown)))
+    stricter = flights_declared(gate={"margin": 0.001, "minimum_rows": 600})
+
+    with project(LakeResource(url=str(own_flown)), stricter, manifest=manifest) as whole:
+        said = whole.run()
+
+    assert "training: champion" in said
+    assert before == log_of(Lake(str(own_flown)))
+
+
 def test_another_as_of_day_trains_again_on_the_same_tables(own_flown: Path, manifest: Mapping[str, Any]) -> None:
     with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
         said = whole.run(as_of="2013-02-08", first="2013-02-10", last="2013-02-10")

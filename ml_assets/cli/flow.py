@@ -18,7 +18,8 @@ from pydantic import JsonValue
 from ml_assets.contracts.artifacts import Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration import Declared, ModelDeclaration
-from ml_assets.provenance.staleness import Wanted, first_to_make, out_of_date, reads_of
+from ml_assets.logic.promotion import serving_since
+from ml_assets.provenance.staleness import Reason, Wanted, first_to_make, out_of_date, reads_of
 from ml_assets.stages.common.plan import days_between, quarantine_key
 from resources.lake import Lake
 from resources.promotion_log import PromotionLog
@@ -168,7 +169,7 @@ class Flow:
     def _group(
         self, name: str, wanted: Mapping[dg.AssetKey, Sequence[str]], span: Span, say: Callable[[str], None]
     ) -> bool:
-        stale = out_of_date(self.graph, self.lake, self._wanted(wanted, span))
+        stale = self._out_of_date(wanted, span)
         if not stale:
             say(f"{name}: up to date")
             return True
@@ -176,8 +177,23 @@ class Flow:
         if not self._materialize(name, first, span, say):
             return False
         is_all = first == {key: [*found] for key, found in stale.items()}
-        rest = {} if is_all else out_of_date(self.graph, self.lake, self._wanted(wanted, span))
+        rest = {} if is_all else self._out_of_date(wanted, span)
         return not rest or self._materialize(name, {key: [*found] for key, found in rest.items()}, span, say)
+
+    def _out_of_date(
+        self, wanted: Mapping[dg.AssetKey, Sequence[str]], span: Span
+    ) -> dict[dg.AssetKey, dict[str, Reason]]:
+        """Return what is out of date; where the gate is to judge against another champion, its evaluation is too."""
+        stale = out_of_date(self.graph, self.lake, self._wanted(wanted, span))
+        evaluation, champion = self._asset("evaluation"), self._asset("champion")
+        if champion not in stale or evaluation in stale:
+            return stale
+        compared = self.lake.manifest(self.lake.find(evaluation.to_user_string()))
+        since = serving_since(self._promotions().entries())
+        serving = since.champion if since else None
+        if compared.parameters.get("champion") == serving or (since and since.evaluation_version == compared.version):
+            return stale
+        return {evaluation: {"": "parameters"}, **stale}
 
     def _materialize(
         self, name: str, stale: Mapping[dg.AssetKey, Sequence[str]], span: Span, say: Callable[[str], None]

@@ -3,12 +3,14 @@
 Measuring the challenger stays out; see `ml_assets.stages.evaluation`.
 """
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from ml_assets.contracts.artifacts import Evaluation, Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.champion import judge
-from ml_assets.logic.promotion import GATE, left
+from ml_assets.logic.promotion import GATE, left, serving_since
 from ml_assets.stages.common.asset import stage
 from ml_assets.stages.common.plan import ModelPlan
 from resources.lake import Lake
@@ -54,7 +56,9 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
             decided_by=GATE,
             run_id=context.op_execution_context.run_id,
         )
-        if last is not None and _is_unkept(opened, plan, last) and _says(last) == _says(entry):
+        if (standing := _standing(entries, entry.evaluation_version)) is not None:
+            entry = standing
+        elif last is not None and _is_unkept(opened, plan, last) and _says(last) == _says(entry):
             entry = last
         elif current == summary.champion_version:
             log.append(entry, number=number)
@@ -80,11 +84,20 @@ def _evaluation_read(lake: Lake, plan: ModelPlan) -> str | None:
     return lake.versions_read().get(plan.asset("evaluation").to_user_string())
 
 
+def _standing(entries: Sequence[Promotion], evaluation: str | None) -> Promotion | None:
+    """Return the gate's entry that made the champion on this very evaluation.
+
+    Changed settings of the gate do not take back what it has decided: judged once more, the champion would meet itself.
+    """
+    since = serving_since(entries)
+    is_it = since is not None and (since.decided_by, since.evaluation_version) == (GATE, evaluation)
+    return since if is_it and evaluation is not None else None
+
+
 def _is_unkept(lake: Lake, plan: ModelPlan, last: Promotion) -> bool:
     """Tell whether the log ends with the gate's word on this very evaluation, which no artifact holds.
 
-    Who wrote it was killed before it could keep the artifact. Judged once more, the challenger would meet itself as the
-    champion, or be refused twice.
+    Who wrote it was killed before it could keep the artifact. Judged once more, the challenger would be refused twice.
     """
     version = _evaluation_read(lake, plan)
     if version is None or (last.decided_by, last.evaluation_version) != (GATE, version):

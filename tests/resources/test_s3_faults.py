@@ -240,10 +240,29 @@ def test_a_server_that_is_gone_is_told_by_name_and_nothing_hangs(s3: S3) -> None
         proxy.gone()
 
         for operation in OPERATIONS.values():
-            with pytest.raises(UnreachableLakeError, match=rf"{lake.url}/a: {proxy.host} did not answer in 3 attempts"):
+            with pytest.raises(
+                UnreachableLakeError, match=rf"{lake.url}/a: {proxy.host} did not answer in [13] attempts"
+            ):
                 operation(lake)
 
     assert b"x" == Objects(lake.url, options).read(lake.path("a"))
+
+
+def test_a_server_that_was_given_up_is_asked_once_until_it_answers(s3: S3) -> None:
+    name = bucket()
+    options = s3(name)
+    with FaultyS3(options["endpoint_url"]) as proxy:
+        lake = Objects(f"s3://{name}/given-up", {**options, **QUICK, "attempts": 3, "endpoint_url": proxy.endpoint})
+        put(lake, "a", b"x")
+        for attempts in (3, 1, 1):
+            proxy.plan("", *["reset"] * 40)  # aiohttp sends some again by itself
+            with pytest.raises(UnreachableLakeError, match=rf"did not answer in {attempts} attempts"):
+                lake.read(lake.path("a"))
+            proxy.forget()
+
+        assert b"x" == lake.read(lake.path("a"))
+        proxy.plan("GET", "500", "500")
+        assert b"x" == lake.read(lake.path("a"))
 
 
 def test_a_server_that_takes_requests_and_never_answers_is_given_up(faulty: tuple[FaultyS3, Objects]) -> None:
