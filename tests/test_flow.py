@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,6 @@ import pytest
 from ml_assets.cli.flow import CARD, INPUTS, MONITORING, TRAINING, Span
 from ml_assets.contracts.artifacts import Card, Drift, Evaluation, Model, Performance, Promotion, TrainingSet
 from ml_assets.contracts.errors import DataError
-from ml_assets.declaration import Days
 from ml_assets.provenance.staleness import out_of_date
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
@@ -22,8 +21,6 @@ from resources.manifest import ArtifactRef, Manifest
 from resources.promotion_log import PromotionLog
 from resources.warehouse import look_back_days
 from tests.builders import FLOWN, days, files_of, flights_declared, project, put
-
-pytestmark = pytest.mark.xdist_group("flown")  # one worker runs the flow, the other does not wait for it
 
 MODEL = "flight_delay"
 PREDICTED = [str(day) for day in days(date(2013, 2, 4), 7)]
@@ -288,7 +285,7 @@ def test_another_as_of_day_trains_again_on_the_same_tables(own_flown: Path, mani
     assert judged.summary.against_champion is not None
 
 
-# ---------------------------------------------------------------- other tasks, other storage
+# ---------------------------------------------------------------- other tasks
 
 
 @pytest.mark.parametrize(("task", "name"), [("regression", "flight_minutes"), ("multiclass", "flight_class")])
@@ -311,28 +308,6 @@ def test_another_task_is_a_declaration_on_the_same_tables(
     assert [log_of(lake, name)[-1].champion] == predictions["model_version"].unique().to_list()
     assert predictions["score"].is_not_null().all()
     assert name in lake.get(lake.find(f"{name}/card"), Card).html
-
-
-def test_the_flow_runs_on_object_storage_too(
-    s3: Callable[[str], Mapping[str, Any]], manifest: Mapping[str, Any], lake: Lake
-) -> None:
-    few = Days(first=date(2013, 1, 1), last=date(2013, 1, 8))
-    declared = flights_declared(
-        days=few, split={"validation_days": 2, "test_days": 2}, leak_test={"samples": 1, "is_blocking": True}
-    )
-    resource = LakeResource(url="s3://flights/lake", options=dict(s3("flights")))
-
-    with project(resource, declared, manifest=manifest) as whole:
-        whole.run(first="2013-01-08")
-
-    there = resource.open()
-    assert 1 == len(log_of(there))
-    assert log_of(there)[0].champion in there.get(there.find(f"{MODEL}/card"), Card).html
-    for table, day in (("raw/flights", "2013-01-05"), ("tables/flight_features", "2013-01-08")):
-        assert lake.find(table, day) == there.find(table, day)
-    noted = there.manifest(there.find(f"{MODEL}/features", "2013-01-08")).parameters["leak_test"]
-    assert isinstance(noted, dict)
-    assert (1, 0) == (noted["samples"], noted["leaks"])
 
 
 # ---------------------------------------------------------------- which days

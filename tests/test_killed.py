@@ -35,8 +35,6 @@ from tests.killing import (
     whole_artifacts,
 )
 
-pytestmark = pytest.mark.xdist_group("killed")
-
 ALL: Final = "ML_ASSETS_ALL_FAULTS"
 """Set it to go on from every state that a kill can leave, which takes about an hour."""
 

@@ -56,8 +56,6 @@ PLANTED = {
     ),
 }  # fmt: skip
 
-pytestmark = pytest.mark.xdist_group("dbt")
-
 
 @pytest.fixture(scope="module")
 def lake(manifest: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Lake:

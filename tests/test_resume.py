@@ -181,7 +181,6 @@ def plan(flow: Flow, model: Any) -> dict[str, list[str]]:
     return {key.to_user_string(): [*found] for key, found in late.items()}
 
 
-@pytest.mark.xdist_group("flown")
 def test_the_command_goes_on_from_a_failed_step(
     own_flown: Path, manifest: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,7 +212,6 @@ def test_the_command_goes_on_from_a_failed_step(
     assert 1 == len(lake.manifests(before[0]))
 
 
-@pytest.mark.xdist_group("flown")
 def test_landing_an_identical_day_again_makes_nothing_else_out_of_date(
     own_flown: Path, manifest: Mapping[str, Any]
 ) -> None:
@@ -229,7 +227,6 @@ def test_landing_an_identical_day_again_makes_nothing_else_out_of_date(
     assert before[-1].ref == lake.find("raw/flights", day)
 
 
-@pytest.mark.xdist_group("flown")
 @pytest.mark.parametrize("then", [[], ["training_set"]], ids=["equal", "other"])
 def test_changed_code_makes_what_comes_after_it_again_only_if_it_gives_something_else(
     own_flown: Path, manifest: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch, then: list[str]

@@ -22,8 +22,6 @@ from tests.builders import promotion
 from tests.faults import FAULTS, FaultyS3
 from tests.killing import MODEL, PREDICTED, Undisturbed, outcome, undisturbed_flow, whole_artifacts
 
-pytestmark = pytest.mark.xdist_group("killed")  # the same worker has run the flow on a disk
-
 S3 = Callable[[str], Mapping[str, Any]]
 SOON = {"first_wait": 0.01, "longest_wait": 0.05, "attempts": 12}
 """Of thousands of requests, one in a hundred runs of these tests would meet eight faults in a row, the default."""

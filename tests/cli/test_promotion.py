@@ -366,7 +366,6 @@ def test_a_champion_that_cannot_serve_again_is_refused_and_others_are_named(
 # ---------------------------------------------------------------- what follows
 
 
-@pytest.mark.xdist_group("flown")
 def test_after_a_rollback_predictions_are_out_of_date_and_made_by_the_version_that_serves_again(
     own_flown: Path, manifest: Mapping[str, Any], lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -341,7 +341,6 @@ def test_what_only_a_scratch_lake_has_cannot_be_promoted(
     assert [] == PromotionLog(lake, MODEL, Promotion).entries()
 
 
-@pytest.mark.xdist_group("flown")
 def test_a_promotion_replayed_by_the_command_is_not_written_to_the_log(
     own_flown: Path, manifest: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -21,8 +21,6 @@ from resources.manifest import ArtifactRef
 from resources.origin import environment
 from tests.builders import files_of, flights_declared, frame, project, put
 
-pytestmark = pytest.mark.xdist_group("flown")
-
 MODEL = "flight_delay"
 Declare = Callable[[Declared], None]
 

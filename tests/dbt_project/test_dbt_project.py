@@ -37,8 +37,6 @@ BY_DAY = (
 )  # fmt: skip
 WHOLE = ("stg_planes", "stg_airports", "stg_airlines")
 
-pytestmark = pytest.mark.xdist_group("dbt")
-
 
 @dataclass(frozen=True)
 class Run:

@@ -363,7 +363,6 @@ def step_of(lake: Lake, asset: str, day: str | None = None) -> StepRecord:
     return narrowed(last_attempt(lake, str(run), asset), day)
 
 
-@pytest.mark.xdist_group("flown")
 @pytest.mark.parametrize(("asset", "day"), FLOW, ids=[asset for asset, _ in FLOW])
 def test_a_stage_of_the_flow_replays_to_the_same_versions(
     flown: Path, manifest: Mapping[str, Any], tmp_path: Path, asset: str, day: str | None
@@ -379,7 +378,6 @@ def test_a_stage_of_the_flow_replays_to_the_same_versions(
     assert log == files_of(lake, "promotions")
 
 
-@pytest.mark.xdist_group("flown")
 def test_tables_replay_to_the_same_versions_though_raw_rows_were_corrected_since(
     own_flown: Path, manifest: Mapping[str, Any], tmp_path: Path
 ) -> None:

@@ -30,8 +30,6 @@ MODELS = {
 }
 COLUMNS = [{"name": "day", "data_type": "date"}, {"name": "amount", "data_type": "bigint"}]
 
-pytestmark = pytest.mark.xdist_group("dbt")
-
 
 def node(kind: str, name: str, *parents: str, by_day: bool = True, **look_back_days: int) -> dict[str, Any]:
     meta = {"partitioned": "day" if by_day else None, "look_back_days": look_back_days}

@@ -13,15 +13,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Drift, Evaluation, Performance
+from ml_assets.contracts.artifacts import Drift, Performance, Promotion
 from ml_assets.definitions import DBT_PROJECT
 from resources.dbt import prepare_manifest
 from resources.errors import WarehouseError
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
-from tests.builders import Project, failure, files_of, flights_declared, project
-
-pytestmark = pytest.mark.xdist_group("flown")  # one worker runs the flow, the other does not wait for it
+from resources.promotion_log import PromotionLog
+from tests.builders import Project, failure, files_of, flights_declared, project, promotion
 
 LAST = "2013-02-10"
 ONE = (LAST, LAST)
@@ -300,14 +299,14 @@ def test_an_input_that_nobody_made_is_told_with_what_to_do(tmp_path: Path, manif
 
 
 def test_a_challenger_that_met_another_champion_is_not_judged(own_flown: Path, manifest: Mapping[str, Any]) -> None:
+    other = promotion(2, champion="b" * 32)
+    PromotionLog(Lake(str(own_flown)), "flight_delay", Promotion).append(other, number=2)
     with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
         with nothing_changes(own_flown):
             step, message = failure(whole.materialize("flight_delay/champion"))
 
-    lake = Lake(str(own_flown))
-    evaluation: Evaluation = lake.get(lake.find("flight_delay/evaluation"), Evaluation)
     assert "flight_delay__champion" == step
-    assert f"was compared with champion None, but {evaluation.summary.model_version} serves now" in message
+    assert f"was compared with champion None, but {other.champion} serves now" in message
     assert "materialize evaluation again" in message
 
 
