@@ -11,7 +11,7 @@ demo: $(VENV)/.runtime
 	$(BIN)/ml-assets run flight_delay $(DEMO_ARGS)
 
 test: $(VENV)/.dev lint
-	$(BIN)/pytest -n 3 -q
+	$(BIN)/pytest -n 2 -q
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
