@@ -86,10 +86,9 @@ class Manifests(Objects):
     def _latest(self, asset: str, partition: str, entries: list[tuple[str, str]], runs: Sequence[str]) -> str:
         folder = self.path("artifacts", asset, *([partition] if partition else []))
         manifests = [*self._read_those_there([f"{folder}/{version}/{name}" for version, name in entries])]
-        own = next((made for run in runs if (made := [m for m in manifests if m.run_id == run])), manifests)
-        if not own:
+        if not manifests:
             raise MissingArtifactError(f"all of {folder} was removed while it was read; materialize {asset} again.")
-        return max(own, key=lambda m: m.created_at).version
+        return current_of(manifests, runs).version
 
     def find(self, asset: str, partition: str | None = None, version: str | None = None) -> ArtifactRef:
         """Return one artifact: the current one, or the one whose version starts with `version`.
@@ -203,6 +202,12 @@ class Manifests(Objects):
             if depth is not None:
                 found.setdefault("/".join(parts[:depth]), {})["/".join(parts[depth:])] = stat
         return found
+
+
+def current_of(manifests: Sequence[Manifest], runs: Sequence[str]) -> Manifest:
+    """Return which of a partition's makings, at least one, is the current one; see `Manifests.newest`."""
+    own = next((made for run in runs if (made := [m for m in manifests if m.run_id == run])), manifests)
+    return max(own, key=lambda m: m.created_at)
 
 
 def _is_manifest(parts: Sequence[str]) -> bool:

@@ -16,6 +16,7 @@ from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.lake import Lake, Making, Step
 from resources.lake_resource import LakeResource
 from resources.manifest import MOST_BYTES, ArtifactRef, FileEntry, Manifest
+from resources.manifests import current_of
 
 _OPEN: dict[str, "ScratchLake"] = {}
 
@@ -93,11 +94,7 @@ class ScratchLake(Lake):
             for manifest in manifests:
                 if manifest.created_at <= self.at:
                     by_partition.setdefault(manifest.partition or "", []).append(manifest)
-        stood = {}
-        for partition, manifests in by_partition.items():
-            own = next((mine for run in runs if (mine := [m for m in manifests if m.run_id == run])), manifests)
-            stood[partition] = max(own, key=lambda manifest: manifest.created_at).ref
-        return stood
+        return {partition: current_of(manifests, runs).ref for partition, manifests in by_partition.items()}
 
     def versions(self, asset: str, partitions: Sequence[str] | None = None) -> dict[str, list[ArtifactRef]]:
         """Return every version that there was at the moment, and those pinned or made here."""
