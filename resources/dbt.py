@@ -4,10 +4,9 @@ Running dbt's models stays out; see `resources.warehouse`.
 """
 
 import hashlib
-import subprocess
-import sys
 from pathlib import Path
 
+from resources.dbt_server import Dbt
 from resources.errors import WarehouseError
 
 _SUFFIXES = {".sql", ".yml", ".yaml", ".md", ".csv"}
@@ -24,14 +23,11 @@ def prepare_manifest(project_dir: Path) -> bool:
     digest = _digest(project_dir)
     if (target / "manifest.json").exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == digest:
         return False
-    folder = str(project_dir)
-    command = [
-        sys.executable, "-m", "dbt.cli.main", "--no-use-colors", "--no-send-anonymous-usage-stats", "parse",
-        "--project-dir", folder, "--profiles-dir", folder, "--log-path", str(target / "logs"),
-    ]  # fmt: skip
-    done = subprocess.run(command, cwd=project_dir, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise WarehouseError(f"dbt cannot parse {project_dir}:\n{done.stdout}{done.stderr}")
+    said: list[str] = []
+    with Dbt(project_dir) as dbt:
+        code = dbt.parse(target, said.append)
+    if code:
+        raise WarehouseError(f"dbt cannot parse {project_dir}:\n" + "\n".join(said))
     stamp.write_text(digest, encoding="utf-8")
     return True
 

@@ -4,11 +4,8 @@ Which rows those are, and what the results are compared with, stays out. Nothing
 """
 
 import json
-import os
 import queue
 import shutil
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +17,7 @@ from typing import Any, Self
 
 import polars as pl
 
+from resources.dbt_server import RESULTS, Dbt
 from resources.errors import WarehouseError
 from resources.warehouse import Node, Quarantine, is_by_day, look_back_days, quarantine_bindings, with_ancestors
 
@@ -105,9 +103,9 @@ class Rebuilds:
         self.nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
         self.folder = folder
         self.quarantines = quarantine_bindings(self.nodes, quarantines or {}, folder)
-        self._free: queue.LifoQueue[_Worker] = queue.LifoQueue()
-        for number in reversed(range(workers)):  # the last in is the first out: one worker suffices for single jobs
-            self._free.put(_Worker(project_dir, folder / f"worker-{number}", target))
+        self._free: queue.LifoQueue[Dbt] = queue.LifoQueue()
+        for _ in range(workers):  # the last in is the first out: one process suffices for single jobs
+            self._free.put(Dbt(project_dir, target))
 
     def __enter__(self) -> Self:
         """Start nothing yet."""
@@ -136,10 +134,13 @@ class Rebuilds:
             bindings = scratch / "bindings.json"
             bindings.write_text(json.dumps(self._bindings(reach, sources, scratch)), encoding="utf-8")
             table, names = self.nodes[reach.table]["name"], [self.nodes[uid]["name"] for uid in reach.models]
-            with self._worker() as worker:
-                error = worker.ask({"bindings": str(bindings), "target": str(scratch / "target"), "models": names})
-            if error:
-                raise WarehouseError(f"{table} cannot be rebuilt in a scratch folder; dbt says:\n{error}")
+            target, said = scratch / "target", list[str]()
+            with self._dbt() as dbt:
+                command = ["run", "--threads", "1", "--select", *names]
+                code = dbt.build(command, bindings=bindings, target=target, say=said.append)
+            if code:
+                why = "\n".join(_broken(target / RESULTS) or said[-20:])
+                raise WarehouseError(f"{table} cannot be rebuilt in a scratch folder; dbt says:\n{why}")
             return pl.read_parquet(scratch / "out" / f"{table}.parquet", glob=False)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -159,60 +160,21 @@ class Rebuilds:
         }  # fmt: skip
 
     @contextmanager
-    def _worker(self) -> Iterator["_Worker"]:
-        worker = self._free.get()
+    def _dbt(self) -> Iterator[Dbt]:
+        dbt = self._free.get()
         try:
-            yield worker
+            yield dbt
         finally:
-            self._free.put(worker)
+            self._free.put(dbt)
 
 
-class _Worker:
-    """One `resources.dbt_worker`."""
-
-    def __init__(self, project_dir: Path, folder: Path, target: str) -> None:
-        self.project_dir = project_dir
-        self.folder = folder
-        self.target = target
-        self.log = folder / "log.txt"
-        self._process: subprocess.Popen[str] | None = None
-
-    def ask(self, job: Mapping[str, Any]) -> str | None:
-        """Do one job; return what went wrong.
-
-        Raises:
-            WarehouseError: the process ended.
-        """
-        process = self._process = self._process or self._start()
-        if process.stdin is None or process.stdout is None:
-            raise ValueError("a worker is started with pipes.")
-        try:
-            process.stdin.write(json.dumps(job) + "\n")
-            process.stdin.flush()
-            answer = process.stdout.readline()
-        except BrokenPipeError:
-            answer = ""
-        if not answer:
-            code = process.wait()
-            said = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-20:]
-            raise WarehouseError(
-                f"the dbt process for rebuilds ended with exit code {code}; it said:\n" + "\n".join(said)
-            )
-        error: str | None = json.loads(answer)["error"]
-        return error
-
-    def _start(self) -> "subprocess.Popen[str]":
-        self.folder.mkdir(parents=True)
-        with self.log.open("w", encoding="utf-8") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "resources.dbt_worker", str(self.project_dir), str(self.folder), self.target],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=self.project_dir,
-                env={**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}, encoding="utf-8",
-            )  # fmt: skip
-
-    def close(self) -> None:
-        """End the process, if it was started."""
-        if self._process is None:
-            return
-        with self._process as process:
-            process.kill()  # it keeps nothing that matters: what it built is read, or belongs to a run that failed
+def _broken(results: Path) -> list[str]:
+    """Return what dbt said of the models that it could not build; nothing where it ran none."""
+    if not results.exists():
+        return []
+    found = json.loads(results.read_text(encoding="utf-8"))["results"]
+    return [
+        f"{it['unique_id'].rpartition('.')[2]}: {it['message']}"
+        for it in found
+        if it["status"] not in {"success", "skipped"}
+    ]

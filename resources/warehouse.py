@@ -5,10 +5,6 @@ out: that is dbt's project.
 """
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +18,7 @@ import polars as pl
 from pydantic import JsonValue
 
 from resources.content import StoredFrame
+from resources.dbt_server import RESULTS, Dbt
 from resources.errors import WarehouseError
 from resources.lake import Lake, Making
 from resources.lake_resource import LakeResource
@@ -165,39 +162,21 @@ class Warehouse(dg.ConfigurableResource):
             yield replace(_result(nodes, models, folder, scratch), bound=bound, quarantines=aside)
 
     def _run(self, folder: Path, names: Sequence[str], say: Callable[[str], None]) -> None:
-        project = Path(self.project_dir)
         target = folder / "target"
         target.mkdir()
-        parsed = project / "target" / "partial_parse.msgpack"
-        if parsed.exists():
-            shutil.copy(parsed, target)
+        lines: list[str] = []
+
+        def hear(line: str) -> None:
+            lines.append(line)
+            say(line)
+
         command = [
-            sys.executable, "-m", "dbt.cli.main", "--no-use-colors", "build", "--select", *names,
-            "--exclude-resource-type", "unit_test", "--indirect-selection", "buildable",
-            "--project-dir", str(project), "--profiles-dir", str(project), "--target-path", str(target),
-            "--log-path", str(folder / "logs"), "--threads", str(self.threads),
-            *(["--target", self.target] if self.target else []),
+            "build", "--select", *names, "--exclude-resource-type", "unit_test", "--indirect-selection", "buildable",
+            "--threads", str(self.threads),
         ]  # fmt: skip
-        environment = {
-            **os.environ,
-            "ML_ASSETS_DBT_BINDINGS": str(folder / "bindings.json"),
-            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-        }
-        lines = []
-        with subprocess.Popen(
-            command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
-            errors="replace",
-        ) as process:  # fmt: skip
-            try:
-                for line in process.stdout or ():
-                    lines.append(line.rstrip())
-                    say(line.rstrip())
-            except BaseException:
-                process.terminate()  # an interrupted run leaves no dbt behind
-                process.wait()
-                raise
-        code = process.returncode
-        if not (target / "run_results.json").exists():
+        with Dbt(Path(self.project_dir), self.target) as dbt:
+            code = dbt.build(command, bindings=folder / "bindings.json", target=target, say=hear)
+        if not (target / RESULTS).exists():
             tail = "\n".join(lines[-20:])
             raise WarehouseError(f"dbt ended with exit code {code} before it ran anything; it said:\n{tail}")
 
@@ -380,7 +359,7 @@ def _bindings(
 
 
 def _result(nodes: Mapping[str, Node], models: Sequence[str], folder: Path, scratch: Path) -> Build:
-    results = json.loads((folder / "target" / "run_results.json").read_text(encoding="utf-8"))["results"]
+    results = json.loads((folder / "target" / RESULTS).read_text(encoding="utf-8"))["results"]
     tests, failed, skipped, seconds = [], {}, [], {}
     for result in results:
         unique_id, status = result["unique_id"], result["status"]

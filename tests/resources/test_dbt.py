@@ -41,6 +41,6 @@ def test_a_project_parsed_before_is_not_parsed_again(tmp_path: Path, monkeypatch
     (tmp_path / "target").mkdir()
     (tmp_path / "target" / "manifest.json").write_text("{}")
     (tmp_path / "target" / "parsed_from").write_text(dbt._digest(tmp_path))
-    monkeypatch.setattr(dbt.subprocess, "run", lambda *_, **__: pytest.fail("dbt was started"))
+    monkeypatch.setattr(dbt.Dbt, "parse", lambda *_: pytest.fail("dbt was started"))
 
     assert not dbt.prepare_manifest(tmp_path)

@@ -177,7 +177,7 @@ def test_what_dbt_says_against_a_model_is_passed_on_and_the_next_rebuild_works(
 def test_nothing_is_left_behind(rebuilds: tuple[Rebuilds, Mapping[str, Any]]) -> None:
     rebuilds[0].build(reach_of(rebuilds[1], "order_sums", DAY, DAY), {ORDERS: orders(1)})
 
-    assert ["worker-0"] == [path.name for path in rebuilds[0].folder.iterdir()]
+    assert [] == [*rebuilds[0].folder.iterdir()]
 
 
 def test_a_project_that_dbt_cannot_read_is_told_with_what_dbt_said(
@@ -188,6 +188,6 @@ def test_a_project_that_dbt_cannot_read_is_told_with_what_dbt_said(
 
     with (
         Rebuilds(empty, shop[1], tmp_path, workers=1) as broken,
-        pytest.raises(WarehouseError, match=r"ended with exit code 1; it said:(.|\n)*dbt cannot parse"),
+        pytest.raises(WarehouseError, match=r"order_sums cannot be rebuilt (.|\n)*No dbt_project.yml found"),
     ):
         broken.build(reach_of(shop[1], "order_sums", DAY, DAY), {ORDERS: orders(1)})
