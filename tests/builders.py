@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import dagster as dg
 import polars as pl
+import pytest
 from pydantic import BaseModel, ConfigDict
 
 from ml_assets.cli.flow import Flow, Span
@@ -96,6 +97,15 @@ def files_of(lake: Lake, under: str = "") -> dict[str, bytes]:
     """Return every object of a lake on disk with its bytes."""
     root = Path(lake.url) / under
     return {str(path.relative_to(lake.url)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def overwrite(lake: Lake, path: str, data: bytes) -> None:
+    """Write an object as the lake does, over what stood there."""
+
+    def fill(file: BinaryIO) -> None:
+        file.write(data)
+
+    lake.write(path, fill)
 
 
 def flights_declared(
@@ -191,6 +201,21 @@ def project(lake: LakeResource, declared: Declared, **building: Any) -> Iterator
     with dg.DagsterInstance.ephemeral() as instance:
         defs = build(lake=lake, declared=declared, loggers=progress.loggers(), **building)
         yield Project(declared, lake, defs, instance, progress.stream)
+
+
+def _blank(_: object, file: io.StringIO, **__: object) -> None:
+    file.write('<svg viewBox="0 0 1 1"></svg>')
+
+
+@contextmanager
+def nothing_rendered() -> Iterator[None]:
+    """Let plots be put together as ever, but not rendered: that takes half of a small flow's time.
+
+    It is matplotlib that is replaced, so the stages keep their code versions.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", _blank)
+        yield
 
 
 def failure(result: dg.ExecuteInProcessResult) -> tuple[str, str]:

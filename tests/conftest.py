@@ -24,8 +24,9 @@ settings.load_profile("ml-assets")
 TOGETHER: Final = (
     ("tests/test_flow.py", "tests/stages/test_bad_input.py", "tests/cli/test_reproduce.py", "tests/cli/test_replay.py",
      "tests/provenance/test_replay.py", "tests/cli/test_promotion.py", "tests/cli/test_gc.py", "tests/test_resume.py"),
-    ("tests/dbt_project/", "tests/test_leaks.py", "tests/resources/test_rebuild.py"),
-    ("tests/test_killed.py", "tests/test_s3_down.py"),
+    ("tests/dbt_project/", "tests/test_leaks.py", "tests/resources/test_rebuild.py",
+     "tests/resources/test_dbt_server.py"),
+    ("tests/test_killed.py", "tests/test_s3_down.py", "tests/sensors/test_updates_flow.py"),
     ("tests/stages/test_table_checks.py",),
 )  # fmt: skip
 """Files that share what is dear to make, and so a worker; the longest begin first.
@@ -129,6 +130,15 @@ def flown(shared: Path, manifest: Mapping[str, Any]) -> Path:
             with project(LakeResource(url=str(lake)), flights_declared(), manifest=manifest) as whole:
                 said.write_text("\n".join(whole.run()), encoding="utf-8")
     return lake
+
+
+@pytest.fixture
+def unrendered() -> Iterator[None]:
+    """Spare what a test makes the rendering of plots; the flow of `flown` and the plots' own tests render them."""
+    from tests.builders import nothing_rendered
+
+    with nothing_rendered():
+        yield
 
 
 @pytest.fixture

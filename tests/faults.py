@@ -4,6 +4,7 @@ Expectations stay out; they stand in the tests.
 """
 
 import collections
+import functools
 import http.client
 import http.server
 import os
@@ -207,7 +208,39 @@ class Stopped(BaseException):
     """The process is dead; nothing that it would do afterwards happens."""
 
 
-class FaultyDisk:
+class WatchedDisk:
+    """A disk each of whose changes goes through `_watched`, while it is open."""
+
+    def __init__(self) -> None:
+        self._real = {name: getattr(disk, name) for name in OPERATIONS}
+
+    def __enter__(self) -> Self:
+        for name in OPERATIONS:
+            setattr(disk, name, functools.partial(self._through, name))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name, real in self._real.items():
+            setattr(disk, name, real)
+
+    def _through(self, name: str, *args: Any) -> Any:
+        return self._watched(name, args)
+
+    def _watched(self, name: str, args: tuple[Any, ...]) -> Any:
+        """Do a change, or what the test wants instead."""
+        return self._real[name](*args)
+
+    def _half(self, name: str, args: tuple[Any, ...]) -> None:
+        """Fill a file with half of its bytes; any other change is done whole or not at all, here not at all."""
+        if name == "fill":
+            file: BinaryIO = args[0]
+            self._real[name](*args)
+            os.ftruncate(file.fileno(), os.fstat(file.fileno()).st_size // 2)
+
+
+class FaultyDisk(WatchedDisk):
     """A disk that counts what changes it, and at the n-th change does what it is told: by default, the process dies.
 
     A process that dies while it fills a file leaves half of it.
@@ -223,39 +256,20 @@ class FaultyDisk:
             at: the change, from 1; None only counts.
             then: what is called instead of dying, with the change's name, before it happens; it may raise.
         """
+        super().__init__()
         self.at, self.then = at, then
         self.seen: list[str] = []
-        self._real = {name: getattr(disk, name) for name in OPERATIONS}
         self._lock = threading.Lock()
 
-    def __enter__(self) -> Self:
-        for name in OPERATIONS:
-            setattr(disk, name, self._watched(name))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for name, real in self._real.items():
-            setattr(disk, name, real)
-
-    def _watched(self, name: str) -> Callable[..., Any]:
-        def watched(*args: Any) -> Any:
-            with self._lock:
-                self.seen.append(name)
-                number = len(self.seen)
-            if self.at is not None and number >= self.at:
-                if self.then is None:
-                    self._die(name, number, args)
-                elif number == self.at:
-                    self.then(name)
-            return self._real[name](*args)
-
-        return watched
-
-    def _die(self, name: str, number: int, args: tuple[Any, ...]) -> None:
-        if name == "fill" and number == self.at:
-            file: BinaryIO = args[0]
-            self._real[name](*args)
-            os.ftruncate(file.fileno(), os.fstat(file.fileno()).st_size // 2)
-        raise Stopped(f"{name}, the change number {number}")
+    def _watched(self, name: str, args: tuple[Any, ...]) -> Any:
+        with self._lock:
+            self.seen.append(name)
+            number = len(self.seen)
+        if self.at is not None and number >= self.at:
+            if self.then is None:
+                if number == self.at:
+                    self._half(name, args)
+                raise Stopped(f"{name}, the change number {number}")
+            if number == self.at:
+                self.then(name)
+        return super()._watched(name, args)

@@ -23,23 +23,22 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 import polars as pl
 
 from ml_assets.contracts.artifacts import Card, Promotion
 from ml_assets.declaration import Days, Declared
 from ml_assets.definitions import DBT_PROJECT, read_manifest
-from resources import disk, lake_resource
+from resources import lake_resource
 from resources.environments import ROOT
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.promotion_log import PromotionLog
 from resources.sources import Source
 from resources.warehouse import Warehouse
-from tests.builders import Project, days, flights_declared, project
-from tests.faults import OPERATIONS, Stopped
+from tests.builders import Project, days, flights_declared, nothing_rendered, project
+from tests.faults import Stopped, WatchedDisk
 
 MODEL: Final = "flight_delay"
 DAYS: Final = Days(first=date(2013, 1, 1), last=date(2013, 1, 8))
@@ -85,35 +84,21 @@ class Change(NamedTuple):
             path.unlink()
 
 
-class Recorder:
+class Recorder(WatchedDisk):
     """Writes down every change of a folder, one after the other, while it is open."""
 
     def __init__(self, root: Path) -> None:
+        super().__init__()
         self.root = root
         self.changes: list[Change] = []
-        self._real = {name: getattr(disk, name) for name in OPERATIONS}
         self._lock = threading.RLock()
 
-    def __enter__(self) -> Self:
-        for name in OPERATIONS:
-            setattr(disk, name, self._written_down(name))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for name, real in self._real.items():
-            setattr(disk, name, real)
-
-    def _written_down(self, name: str) -> Callable[..., Any]:
-        def written_down(*args: Any) -> Any:
-            with self._lock:
-                return self._do(name, args)
-
-        return written_down
+    def _watched(self, name: str, args: tuple[Any, ...]) -> Any:
+        with self._lock:
+            return self._do(name, args)
 
     def _do(self, name: str, args: tuple[Any, ...]) -> Any:
-        result = self._real[name](*args)
+        result = super()._watched(name, args)
         self.changes.append(self._change(name, args))
         return result
 
@@ -150,9 +135,8 @@ class Killed(Recorder):
     def _do(self, name: str, args: tuple[Any, ...]) -> Any:
         if self.left > 0 and self._is_it(name, args):
             self.left -= 1
-            if self.left == 0 and name == "fill":
-                self._real[name](*args)
-                os.ftruncate(args[0].fileno(), os.fstat(args[0].fileno()).st_size // 2)
+            if self.left == 0:
+                self._half(name, args)
         if self.left > 0:
             return super()._do(name, args)
         if self.die is not None:
@@ -262,6 +246,7 @@ def flow_over(lake: LakeResource, sources: Path, memory: Path) -> Iterator[Proje
     lake_resource._open.cache_clear()
     with (
         remembered_dbt(memory),
+        nothing_rendered(),
         project(lake, declared(sources), manifest=read_manifest(DBT_PROJECT)) as whole,
     ):
         yield whole

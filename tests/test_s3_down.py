@@ -127,10 +127,10 @@ def test_parallel_promoters_on_an_s3_that_fails_leave_a_log_without_gap_and_lose
                     done.append(log.append(mine, number=number))
             return done
 
-        with ThreadPoolExecutor(8) as promoters:
-            told = [entry for done in promoters.map(promote, range(8)) for entry in done]
+        with ThreadPoolExecutor(5) as promoters:
+            told = [entry for done in promoters.map(promote, range(5)) for entry in done]
 
     kept = PromotionLog(Lake(f"s3://{name}/lake", options), MODEL, Promotion).entries()
-    assert [*range(1, 17)] == [entry.number for entry in kept]
+    assert [*range(1, 11)] == [entry.number for entry in kept]
     assert kept == sorted(told, key=lambda entry: entry.number)
-    assert proxy.injected.total() > 20
+    assert proxy.injected.total() > 10

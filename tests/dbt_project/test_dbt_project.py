@@ -1,4 +1,4 @@
-"""The dbt project on real flights: six weeks in a temporary lake, eight runs of dbt's command line in all.
+"""The dbt project on real flights: six weeks in a temporary lake, eight runs of dbt, two of them by its command line.
 
 Publishing to the lake stays out; see the tests of `resources.warehouse`.
 """
@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -25,6 +25,7 @@ from polars.testing import assert_frame_equal
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import TableContract
 from resources.dbt_lake import VARIABLE
+from resources.dbt_server import Dbt
 from resources.row_sql import with_columns
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"
@@ -133,10 +134,16 @@ def dbt(arguments: Sequence[str], *, target: Path, bindings: Path | None) -> sub
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=target)
 
 
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Dbt]:
+    """dbt in one process for all runs but the first: each start costs seconds."""
+    with Dbt(PROJECT) as started:
+        yield started
+
+
 def run(
     folder: Path,
-    parsed: Path,
-    arguments: Sequence[str],
+    dbt: Callable[[Path, Path], tuple[int, str]],
     *,
     first: date,
     last: date,
@@ -152,28 +159,42 @@ def run(
     bindings.write_text(json.dumps(said))
     target = folder / "target"
     target.mkdir()
-    shutil.copy(parsed / "partial_parse.msgpack", target)
-    done = dbt(arguments, target=target, bindings=bindings)
-    return Run(done.returncode, done.stdout, scratch)
+    code, text = dbt(target, bindings)
+    return Run(code, text, scratch)
+
+
+def by(warm: Dbt, *arguments: str) -> Callable[[Path, Path], tuple[int, str]]:
+    """Return how dbt is started: by this process, which has done so before."""
+
+    def start(target: Path, bindings: Path) -> tuple[int, str]:
+        said: list[str] = []
+        code = warm.build(arguments, bindings=bindings, target=target, say=said.append)
+        return code, "\n".join(said)
+
+    return start
 
 
 @pytest.fixture(scope="module")
 def range_build(raw: Path, parsed: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    def command(target: Path, bindings: Path) -> tuple[int, str]:
+        shutil.copy(parsed / "partial_parse.msgpack", target)
+        done = dbt(["build", "--threads", "2"], target=target, bindings=bindings)
+        return done.returncode, done.stdout
+
     done = run(
-        tmp_path_factory.mktemp("range"), parsed, ["build", "--threads", "2"], first=FIRST, last=LAST,
-        sources=sources(raw, FIRST, LAST), models={},
-    )  # fmt: skip
+        tmp_path_factory.mktemp("range"), command, first=FIRST, last=LAST, sources=sources(raw, FIRST, LAST), models={}
+    )
     assert done.code == 0, done.said
     return done
 
 
 @pytest.fixture(scope="module")
-def one_day(raw: Path, range_build: Run, parsed: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def one_day(raw: Path, range_build: Run, warm: Dbt, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The day alone, from the raw files and all earlier days."""
     before = REBUILT - timedelta(days=1)
     return run(
-        tmp_path_factory.mktemp("one_day"), parsed, ["build", "--select", *BY_DAY, "--exclude-resource-type",
-        "unit_test", "--indirect-selection", "buildable"], first=REBUILT, last=REBUILT,
+        tmp_path_factory.mktemp("one_day"), by(warm, "build", "--select", *BY_DAY, "--exclude-resource-type",
+        "unit_test", "--indirect-selection", "buildable"), first=REBUILT, last=REBUILT,
         sources=sources(raw, REBUILT, REBUILT), models=models(range_build.scratch, FIRST, before),
     )  # fmt: skip
 
@@ -230,14 +251,14 @@ def test_a_rebuilt_day_writes_that_day_only(one_day: Run) -> None:
 
 
 def rebuild(
-    folder: Path, parsed: Path, raw: Path, range_build: Run, *, flights: pl.DataFrame, weather: pl.DataFrame
+    folder: Path, warm: Dbt, raw: Path, range_build: Run, *, flights: pl.DataFrame, weather: pl.DataFrame
 ) -> Run:
     """Build the day again from other raw rows, over the days before as they stood."""
     given = {"flights": flights, "weather": weather}
     for name, rows in given.items():
         rows.write_parquet(folder / f"{name}.parquet")
     done = run(
-        folder, parsed, ["run", "--select", *BY_DAY], first=REBUILT, last=REBUILT,
+        folder, by(warm, "run", "--select", *BY_DAY), first=REBUILT, last=REBUILT,
         sources=sources(raw, REBUILT, REBUILT)
         | {f"raw.{name}": {str(REBUILT): str(folder / f"{name}.parquet")} for name in given},
         models=models(range_build.scratch, FIRST, REBUILT - timedelta(days=1)),
@@ -264,14 +285,14 @@ def as_known(rows: pl.DataFrame, contract: TableContract, now: datetime) -> pl.D
 
 
 def test_flights_that_have_not_flown_yet_have_features_and_no_label(
-    range_build: Run, raw: Path, parsed: Path, contracts: Mapping[str, TableContract], tmp_path: Path
+    range_build: Run, raw: Path, warm: Dbt, contracts: Mapping[str, TableContract], tmp_path: Path
 ) -> None:
     """What was not known at `now` is taken away; the features asked for by then must not move."""
     now = datetime(2013, 3, 8, 17, 0)  # noqa: DTZ001 - every time of these tables is naive UTC
     known = pl.col("prediction_at") <= now
     seen = {name: as_known(day_of(raw, name), contracts[f"raw/{name}"], now) for name in ("flights", "weather")}
 
-    done = rebuild(tmp_path, parsed, raw, range_build, **seen)
+    done = rebuild(tmp_path, warm, raw, range_build, **seen)
 
     before, after = range_build.table("flight_features", REBUILT), done.table("flight_features", REBUILT)
     assert before.filter(known).height > 100
@@ -283,7 +304,7 @@ def test_flights_that_have_not_flown_yet_have_features_and_no_label(
 
 
 def test_corrections_reach_labels_and_leave_the_features_of_the_past_as_they_were(
-    range_build: Run, raw: Path, parsed: Path, contracts: Mapping[str, TableContract], tmp_path: Path
+    range_build: Run, raw: Path, warm: Dbt, contracts: Mapping[str, TableContract], tmp_path: Path
 ) -> None:
     """Two days later every flight is told to be two hours later, all weather to be clear, and one flight is added."""
     received_at = datetime(2013, 3, 10, 12, 0)  # noqa: DTZ001 - as above
@@ -293,7 +314,7 @@ def test_corrections_reach_labels_and_leave_the_features_of_the_past_as_they_wer
     clear = weather.with_columns(visib=pl.lit(10.0), received_at=pl.lit(received_at))
 
     done = rebuild(
-        tmp_path, parsed, raw, range_build, weather=pl.concat([clear, weather]),
+        tmp_path, warm, raw, range_build, weather=pl.concat([clear, weather]),
         flights=pl.concat([computed(pl.concat([told_again, added]), contracts["raw/flights"]), flights]),
     )  # fmt: skip
 
@@ -307,7 +328,7 @@ def test_corrections_reach_labels_and_leave_the_features_of_the_past_as_they_wer
 
 
 def test_the_past_as_it_was_known_can_be_rebuilt_from_all_versions(
-    range_build: Run, raw: Path, parsed: Path, contracts: Mapping[str, TableContract], tmp_path: Path
+    range_build: Run, raw: Path, warm: Dbt, contracts: Mapping[str, TableContract], tmp_path: Path
 ) -> None:
     """A third of the day's rows comes late and all of them again with other values, from eight hours ahead on."""
     now = datetime(2013, 3, 8, 19, 0)  # noqa: DTZ001 - as above
@@ -332,8 +353,8 @@ def test_the_past_as_it_was_known_can_be_rebuilt_from_all_versions(
     (tmp_path / "whole").mkdir()
     (tmp_path / "cut").mkdir()
 
-    full = rebuild(tmp_path / "whole", parsed, raw, range_build, **whole)
-    then = rebuild(tmp_path / "cut", parsed, raw, range_build, **cut)
+    full = rebuild(tmp_path / "whole", warm, raw, range_build, **whole)
+    then = rebuild(tmp_path / "cut", warm, raw, range_build, **cut)
 
     for model, time in (("flight_features", "prediction_at"), ("flight_outcomes", "known_at")):
         known = pl.col(time) <= now
@@ -364,7 +385,7 @@ def test_when_a_flight_was_known_to_leave_and_arrive(contracts: Mapping[str, Tab
 
 
 def test_a_row_outside_the_days_of_the_run_is_refused_and_nothing_of_its_model_is_written(
-    raw: Path, parsed: Path, tmp_path: Path
+    raw: Path, warm: Dbt, tmp_path: Path
 ) -> None:
     stranger = pl.concat(
         [pl.read_parquet(raw / "flights" / f"{day}.parquet").head(2) for day in (REBUILT, REBUILT + timedelta(days=1))]
@@ -373,7 +394,7 @@ def test_a_row_outside_the_days_of_the_run_is_refused_and_nothing_of_its_model_i
     read = sources(raw, REBUILT, REBUILT) | {"raw.flights": {str(REBUILT): str(tmp_path / "flights.parquet")}}
 
     done = run(
-        tmp_path, parsed, ["build", "--select", "stg_flights", "flight_outcomes"], first=REBUILT, last=REBUILT,
+        tmp_path, by(warm, "build", "--select", "stg_flights", "flight_outcomes"), first=REBUILT, last=REBUILT,
         sources=read, models={},
     )  # fmt: skip
 

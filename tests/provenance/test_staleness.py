@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.provenance.staleness import LOOK_BACK, Wanted, out_of_date, reads_of
+from ml_assets.provenance.staleness import LOOK_BACK, Wanted, out_of_date, readers_of, reads_of
 from resources.lake import Lake
 from tests.builders import frame, put
 
@@ -50,6 +50,19 @@ def test_a_look_back_in_the_metadata_is_more_exact_than_the_mapping() -> None:
     assert reads_of(graph, dg.AssetKey("child"), dg.AssetKey("parent"), "2013-01-05") == [
         "2013-01-03", "2013-01-04", "2013-01-05",
     ]  # fmt: skip
+
+
+def test_who_reads_a_day_is_the_other_way_round_of_what_a_day_reads() -> None:
+    wide = dg.TimeWindowPartitionMapping(start_offset=-28, allow_nonexistent_upstream_partitions=True)
+    ahead = dg.TimeWindowPartitionMapping(end_offset=1, allow_nonexistent_upstream_partitions=True)
+    child, parent = dg.AssetKey("child"), dg.AssetKey("parent")
+
+    assert ["2013-01-05", "2013-01-06", "2013-01-07"] == readers_of(
+        graph_of(mapping=wide, exact=2), child, parent, "2013-01-05"
+    )
+    assert ["2013-01-04", "2013-01-05"] == readers_of(graph_of(mapping=ahead), child, parent, "2013-01-05")
+    assert [""] == readers_of(graph_of(), dg.AssetKey("summary"), parent, "2013-01-05")
+    assert readers_of(graph_of(), dg.AssetKey("beside"), dg.AssetKey("summary"), "") is None
 
 
 def test_what_has_no_partitions_reads_all_there_are_and_is_read_as_one() -> None:

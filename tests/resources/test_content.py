@@ -53,6 +53,7 @@ def version(artifact: object) -> str:
     return content.version_of(content.parts_of(artifact))
 
 
+@settings(max_examples=40)
 @given(FRAMES)
 def test_a_frame_comes_back_as_it_went_in_and_has_the_same_version(frame: pl.DataFrame) -> None:
     back = through_files(frame, pl.DataFrame)
@@ -72,6 +73,7 @@ def test_an_artifact_of_several_parts_comes_back_as_it_went_in(text: str, story:
     assert version(kept) == version(back)
 
 
+@settings(max_examples=40)
 @given(FRAMES, st.integers(0, 6))
 def test_the_version_does_not_depend_on_how_a_frame_is_cut_into_chunks(frame: pl.DataFrame, at: int) -> None:
     cut = pl.concat([frame.head(at), frame.slice(at)], rechunk=False)
@@ -79,6 +81,7 @@ def test_the_version_does_not_depend_on_how_a_frame_is_cut_into_chunks(frame: pl
     assert content.frame_version(frame) == content.frame_version(cut)
 
 
+@settings(max_examples=40)
 @given(FRAMES, st.integers(0, 3))
 def test_the_version_of_a_slice_is_that_of_the_same_rows_on_their_own(frame: pl.DataFrame, at: int) -> None:
     inside = pl.concat([frame, frame, frame]).slice(at, frame.height)

@@ -115,25 +115,34 @@ def told(instance: dg.DagsterInstance, runs: list[str]) -> dict[str, Any]:
     return answers
 
 
+def answers_of(storage: type[SqliteEventLogStorage], folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return what is told after all runs, which another process, with Dagster's own storage, finds on disk too."""
+    with instance_with(storage, folder) as instance:
+        assert type(instance.event_log_storage) is storage
+        runs = run_all(instance)
+        answers = told(instance, runs)
+        fresh = SqliteEventLogStorage(str(folder / "history"))
+        fresh.register_instance(instance)
+        patch.setattr(instance, "_event_storage", fresh)
+        assert answers == told(instance, runs)
+    return answers
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What Dagster's own storage answers."""
+    with pytest.MonkeyPatch.context() as patch:
+        return answers_of(SqliteEventLogStorage, tmp_path_factory.mktemp("own") / "home", patch)
+
+
 @pytest.mark.parametrize("batch", ["0", "500"])
 def test_the_batching_storage_answers_as_dagsters_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: str
+    own: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: str
 ) -> None:
     monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", batch)
-    answers = []
-    for storage in (SqliteEventLogStorage, BatchingSqliteEventLogStorage):
-        folder = tmp_path / storage.__name__
-        with instance_with(storage, folder) as instance:
-            assert type(instance.event_log_storage) is storage
-            runs = run_all(instance)
-            answers.append(told(instance, runs))
-            # Another process, with Dagster's own storage, finds the same on disk.
-            fresh = SqliteEventLogStorage(str(folder / "history"))
-            fresh.register_instance(instance)
-            monkeypatch.setattr(instance, "_event_storage", fresh)
-            assert answers[-1] == told(instance, runs)
 
-    own, batching = answers
+    batching = answers_of(BatchingSqliteEventLogStorage, tmp_path / "home", monkeypatch)
+
     assert 7 == len(own["shop/orders materializations"])
     assert json.dumps(own, default=str, indent=1) == json.dumps(batching, default=str, indent=1)
 

@@ -76,9 +76,9 @@ def test_with_faults_on_a_fifth_of_all_requests_everything_ends_as_without(s3: S
     s3(names[1])
     with FaultyS3(options["endpoint_url"], share=0.2, seed=7) as proxy:
         through = Objects(f"s3://{names[0]}/lake", {**options, **QUICK, "endpoint_url": proxy.endpoint})
-        found = mixed(through, seed=3, count=200)
+        found = mixed(through, seed=3, count=100)
 
-    assert mixed(Objects(f"s3://{names[1]}/lake", options), seed=3, count=200) == found
+    assert mixed(Objects(f"s3://{names[1]}/lake", options), seed=3, count=100) == found
     assert {*FAULTS} == {*proxy.injected}
     assert len(proxy.requests) * 0.1 < proxy.injected.total()
 
