@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from resources.alerts import Alerts
 from resources.artifact_io import LakeIOManager
 from resources.lake_resource import LakeResource
 from resources.warehouse import Warehouse
@@ -19,5 +20,6 @@ def resources(lake: LakeResource, *, project_dir: Path) -> Mapping[str, Any]:
     return {
         "lake": lake,
         "io_manager": LakeIOManager(lake=lake),
+        "alerts": Alerts(lake=lake),
         "warehouse": Warehouse(lake=lake, project_dir=str(project_dir)),
     }
