@@ -20,7 +20,7 @@ from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration import FeaturesFrom, ModelDeclaration, read_all
 from ml_assets.logic.champion import judge
-from ml_assets.logic.drift import DriftLimits, importance_weights, measure_drift, sketch_reference
+from ml_assets.logic.drift import DriftLimits, importance_weights, measure_drift
 from ml_assets.logic.evaluation import evaluate
 from ml_assets.logic.importances import measure_importances
 from ml_assets.logic.model import fit, predict
@@ -29,6 +29,7 @@ from ml_assets.logic.plots.evaluation import evaluation_plots
 from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, performance_plot
 from ml_assets.logic.plots.training import importance_plot, tuning_plot
 from ml_assets.logic.predictions import score_rows
+from ml_assets.logic.reference import Reference, sketch_reference
 from ml_assets.logic.training_set import assemble_training_set
 from ml_assets.logic.tuning import tune
 
@@ -168,6 +169,7 @@ def work(
     rows = pl.read_parquet([files["features"][day] for day in days], glob=False)
     labels = pl.read_parquet([files["labels"][day] for day in days], glob=False)
     limits = DriftLimits(**declared.drift.model_dump())
+    known = Reference.of(reference, model=declared.name)
     drift, performance = [], []
     for day in days:
         part = rows.filter(pl.col("day").cast(pl.String) == day)
@@ -184,7 +186,7 @@ def work(
         drift.append(
             measure_drift(
                 scored.unnest("features"),
-                reference,
+                known,
                 weights=weights,
                 limits=limits,
                 model=declared.name,

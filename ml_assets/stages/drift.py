@@ -9,6 +9,7 @@ import polars as pl
 from ml_assets.contracts.artifacts import Drift
 from ml_assets.contracts.frames import check_frames, drift_table
 from ml_assets.logic.drift import DriftLimits, measure_drift
+from ml_assets.logic.reference import Reference
 from ml_assets.stages.common.asset import image, stage
 from ml_assets.stages.common.champions import serving_champion
 from ml_assets.stages.common.plan import ModelPlan
@@ -33,10 +34,11 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
         from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot
 
         champion = serving_champion(lake.open(), plan)
+        reference = Reference.of(champion.model.reference, model=plan.name)
         measured = {
             day: measure_drift(
                 predictions.filter(pl.col("day").cast(pl.String) == day).unnest("features"),
-                champion.model.reference,
+                reference,
                 weights=champion.model.spec.weights,
                 limits=limits,
                 model=plan.name,
