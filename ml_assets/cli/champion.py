@@ -30,7 +30,7 @@ def champion(arguments: argparse.Namespace) -> int:
     from ml_assets.contracts.artifacts import Promotion
     from ml_assets.declaration import read_all
     from ml_assets.definitions import DEFS
-    from ml_assets.logic.promotion import serving_since
+    from ml_assets.logic.promotion import serving_since, waiting
     from resources.lake_resource import LakeResource
     from resources.promotion_log import PromotionLog
 
@@ -38,13 +38,14 @@ def champion(arguments: argparse.Namespace) -> int:
     day = None if arguments.on is None else _past_day(arguments.on)
     log = PromotionLog(LakeResource().open(), model.name, Promotion)
     entries = log.entries() if day is None else log.on(day)
-    since = serving_since(entries)
+    since, waits = serving_since(entries), waiting(entries)
     if arguments.json:
         answer = {
             "model": model.name,
             "on": None if day is None else str(day),
             "champion": None if since is None else since.champion,
             "since": None if since is None else since.model_dump(mode="json"),
+            "waits": None if waits is None else waits.model_dump(mode="json"),
             "log": [entry.model_dump(mode="json") for entry in entries],
         }
         print(json.dumps(answer, indent=1))
@@ -52,6 +53,8 @@ def champion(arguments: argparse.Namespace) -> int:
         for entry in entries:
             print("\n".join(lines_of(entry)))
         print(_answer(model.name, since, day))
+        if waits is not None:
+            print(_told_waiting(model.name, waits, day))
     return 1 if since is None else 0
 
 
@@ -61,8 +64,21 @@ def lines_of(entry: "Promotion") -> Iterator[str]:
 
     at = entry.decided_at.astimezone(UTC)
     yield f"{entry.number:>4}  {at:%Y-%m-%d %H:%M}  {entry.action:<8}  {entry.challenger[:12]}  by {entry.decided_by}"
+    if entry.cause is not None:
+        yield f"      asked for by {entry.cause}"
     for reason in entry.reasons:
         yield f"      {reason}"
+
+
+def _told_waiting(name: str, waits: "Promotion", day: "date | None") -> str:
+    from datetime import UTC
+
+    at = waits.decided_at.astimezone(UTC)
+    said = f"since {at:%Y-%m-%d %H:%M} UTC (entry {waits.number})"
+    if day is not None:
+        return f"{name}: {waits.challenger} waited at the end of {day}, {said}"
+    mend = f"ml-assets promote {name} {waits.challenger[:12]} --why REASON"
+    return f"{name}: {waits.challenger} waits {said}; let it in with: {mend}"
 
 
 def _past_day(text: str) -> "date":

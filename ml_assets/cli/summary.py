@@ -69,7 +69,9 @@ def text_of(summary: Mapping[str, Any]) -> str:
     if verdict is None:
         lines.append("  gate         no verdict yet")
     else:
-        word = {"promote": "promoted", "refuse": "refused", "rollback": "rolled back to"}[verdict["action"]]
+        word = {"promote": "promoted", "refuse": "refused", "rollback": "rolled back to", "wait": "waits"}[
+            verdict["action"]
+        ]
         lines.append(f"  gate         {verdict['challenger'][:12]} {word} (entry {verdict['number']})")
         lines += [line for reason in verdict["reasons"] for line in _wrapped(reason)]
     predicted, drift = summary["predicted"], summary["drift"]

@@ -289,6 +289,8 @@ def _status(card: CardInput) -> _Status:
     entry = card.promotion
     if entry is None:
         return _Status("Not judged yet", "")
+    if entry.action == "wait" and card.serving != entry.challenger:
+        return _Status("Passed the gate, waits for a person", "")
     if card.serving is not None and card.version is not None:
         if card.serving == card.version:
             return _Status(f"Champion since entry {entry.number}, {entry.decided_at:%Y-%m-%d}", "good")
@@ -302,7 +304,7 @@ def _status(card: CardInput) -> _Status:
 def _verdict(entry: Promotion | None) -> str:
     if entry is None:
         return ""
-    return {"promote": "Promoted", "refuse": "Refused", "rollback": "Rolled back to"}[entry.action]
+    return {"promote": "Promoted", "refuse": "Refused", "rollback": "Rolled back to", "wait": "Waits"}[entry.action]
 
 
 def _tiles(

@@ -291,8 +291,17 @@ Brackets are bootstrap intervals, 95 %. The declared metric is {{ evaluation.met
 {%- if card.promotion %}
 <p><span class="badge {{ status.tone }}">{{ verdict }}</span>
 Entry {{ card.promotion.number }} of the promotion log, decided {{ card.promotion.decided_at | time }}
-by {{ card.promotion.decided_by }}.</p>
+by {{ card.promotion.decided_by }}.
+{%- if card.promotion.cause %} The retraining was asked for by {{ card.promotion.cause }}.{% endif %}</p>
+{%- if card.promotion.rules %}
+<div class="scroll"><table><thead><tr><th>Rule</th><th>Holds</th><th>Why</th></tr></thead><tbody>
+{%- for rule in card.promotion.rules %}
+<tr><td>{{ rule.name }}</td><td>{{ "yes" if rule.holds else "no" }}</td><td>{{ rule.sentence }}</td></tr>
+{%- endfor %}
+</tbody></table></div>
+{%- else %}
 <ul class="reasons {{ status.tone }}">{% for reason in card.promotion.reasons %}<li>{{ reason }}</li>{% endfor %}</ul>
+{%- endif %}
 {%- if card.promotion.figures %}
 <div class="scroll"><table class="narrow"><thead><tr><th>Figure</th><th class="n">Value</th></tr></thead><tbody>
 {%- for name, value in card.promotion.figures.items() %}

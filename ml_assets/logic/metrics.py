@@ -1,19 +1,18 @@
-"""Metrics of the three tasks and their bootstrap intervals, on numpy arrays.
+"""Metrics of the three tasks, on numpy arrays.
 
-Frames, slices and baselines stay out: see `evaluation`.
+Intervals stay out (see `bootstrap`), and so do frames, slices and baselines (see `evaluation`).
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ml_assets.contracts.artifacts import Comparison, Interval
 from ml_assets.contracts.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,13 +21,8 @@ if TYPE_CHECKING:
 Vector = NDArray[np.float64]
 Measure = Callable[[Vector], float]
 """From one weight a row to the metric; the sorting and the losses are done once, before."""
-Name = TypeVar("Name")
 
 CALIBRATION_BINS: Final = 10
-LEVEL: Final = 0.95
-MINIMUM_GROUPS: Final = 10
-MINIMUM_DEFINED_SHARE: Final = 0.9
-REPLICATES: Final = 500
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ class Metric:
         tasks: The tasks it is defined for.
         higher_is_better: Whether a larger value is a better model.
         prepare: From truth and scores to a function of row weights.
-        is_biased: Whether resampling shifts it away from its value (see `interval_of`).
+        is_biased: Whether resampling shifts it away from its value (see `bootstrap.interval_of`).
     """
 
     name: str
@@ -114,197 +108,6 @@ def equal_mass_bins(scores: ArrayLike, bins: int = CALIBRATION_BINS) -> NDArray[
     last_of_bin = np.arange(1, count) * len(values) // count - 1
     index = np.searchsorted(np.unique(np.sort(values)[last_of_bin]), values, side="left")
     return np.unique(index, return_inverse=True)[1].astype(np.int64)
-
-
-def bootstrap_interval(
-    metric: Metric,
-    truth: ArrayLike,
-    scores: ArrayLike,
-    *,
-    seed: int,
-    groups: ArrayLike | None = None,
-    replicates: int = REPLICATES,
-    level: float = LEVEL,
-) -> Interval:
-    """Return a metric with its bootstrap interval.
-
-    Args:
-        metric: What to measure.
-        truth: As `Metric.function` takes it.
-        scores: As `Metric.function` takes it.
-        seed: Equal seeds give equal intervals.
-        groups: (n,) what to resample together, for instance the day; see `resample`.
-        replicates: How many resamples.
-        level: Coverage of the interval.
-
-    Raises:
-        DataError: The metric is not defined on these rows, or on too many resamples of them.
-    """
-    measure = metric.prepare(truth, scores)
-    rows = len(np.asarray(truth))
-    values = resample({metric.name: measure}, rows=rows, groups=groups, replicates=replicates, seed=seed)
-    return interval_of(metric, measure(np.ones(rows)), values[metric.name], level=level)
-
-
-def paired_bootstrap(
-    metric: Metric,
-    truth: ArrayLike,
-    challenger: ArrayLike,
-    other: ArrayLike,
-    *,
-    against: str,
-    seed: int,
-    groups: ArrayLike | None = None,
-    replicates: int = REPLICATES,
-    level: float = LEVEL,
-) -> Comparison:
-    """Compare two scores of the same rows; each resample is drawn once and measured for both.
-
-    What makes rows hard for both models cancels in the difference, so the interval is far narrower than
-    the two models' own intervals suggest.
-
-    Args:
-        metric: What to measure.
-        truth: As `Metric.function` takes it.
-        challenger: Scores of the one that wants in.
-        other: Scores of the champion or a baseline, row by row beside the challenger's.
-        against: What `other` is called in the record.
-        seed: Equal seeds give equal intervals.
-        groups: (n,) what to resample together; see `resample`.
-        replicates: How many resamples.
-        level: Coverage of the interval.
-
-    Raises:
-        DataError: The metric is not defined on these rows, or on too many resamples of them.
-    """
-    measures = {"challenger": metric.prepare(truth, challenger), "other": metric.prepare(truth, other)}
-    rows = len(np.asarray(truth))
-    values = resample(measures, rows=rows, groups=groups, replicates=replicates, seed=seed)
-    everything = np.ones(rows)
-    return compare(
-        metric,
-        against=against,
-        challenger=measures["challenger"](everything),
-        other=measures["other"](everything),
-        challenger_values=values["challenger"],
-        other_values=values["other"],
-        rows=rows,
-        level=level,
-    )
-
-
-def resample(
-    measures: Mapping[Name, Measure],
-    *,
-    rows: int,
-    groups: ArrayLike | None,
-    replicates: int,
-    seed: int,
-) -> dict[Name, Vector]:
-    """Measure everything on the same resamples; differences of two entries are therefore paired.
-
-    A resample is a count per row, used as its weight: nothing is copied or sorted again, so that a
-    replicate of 55,000 rows costs about half a millisecond per rank metric.
-
-    With groups, whole groups are drawn (a cluster bootstrap; Field and Welsh 2007). Rows of one day share
-    its weather and its queues; drawing them one by one takes them for independent and gives intervals that
-    are too narrow. Under `MINIMUM_GROUPS` groups the draw has too few units to say anything, and rows are
-    drawn instead.
-
-    Args:
-        measures: What to measure, by any name.
-        rows: How many rows the measures were prepared on.
-        groups: (rows,) what to draw together, or None to draw rows.
-        replicates: How many resamples.
-        seed: Equal seeds give equal resamples.
-
-    Returns:
-        (replicates,) values for each name; NaN marks a resample on which the metric is not defined
-        (all of a class drawn zero times), which `interval_of` leaves out and counts.
-    """
-    index, units = _units(rows, groups)
-    generator = np.random.default_rng(seed)
-    values: dict[Name, Vector] = {name: np.full(replicates, np.nan) for name in measures}
-    for replicate in range(replicates):
-        counts = np.bincount(generator.integers(0, units, units), minlength=units).astype(np.float64)
-        weights = counts if index is None else counts[index]
-        for name, measure in measures.items():
-            try:
-                values[name][replicate] = measure(weights)
-            except DataError:
-                continue
-    return values
-
-
-def interval_of(metric: Metric, value: float, values: Vector, *, level: float = LEVEL) -> Interval:
-    """Return the percentile interval of resampled values.
-
-    The calibration error of a resample is too large by about what sampling alone adds once more: a
-    percentile interval would often lie wholly above the value. Its quantiles are moved by the bootstrap's
-    estimate of that shift (Efron and Tibshirani 1993, chapter 10) and stay at or above zero.
-
-    Raises:
-        DataError: The metric is not defined on more than a tenth of the resamples.
-    """
-    defined = _defined(metric, values)
-    low, high = (float(each) for each in np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]))
-    if metric.is_biased:
-        shift = float(defined.mean()) - value
-        low, high = max(low - shift, 0.0), max(high - shift, 0.0)
-    return Interval(value=value, low=low, high=high)
-
-
-def compare(
-    metric: Metric,
-    *,
-    against: str,
-    challenger: float,
-    other: float,
-    challenger_values: Vector,
-    other_values: Vector,
-    rows: int,
-    level: float = LEVEL,
-) -> Comparison:
-    """Return the comparison of two metrics from their values on the same resamples.
-
-    Raises:
-        DataError: The metric is not defined on more than a tenth of the resamples.
-    """
-    sign = 1.0 if metric.higher_is_better else -1.0
-    differences = _defined(metric, sign * (challenger_values - other_values))
-    low, high = (float(each) for each in np.quantile(differences, [(1 - level) / 2, (1 + level) / 2]))
-    return Comparison(
-        against=against,
-        metric=metric.name,
-        challenger=challenger,
-        other=other,
-        difference=Interval(value=metric.gain(challenger, other), low=low, high=high),
-        rows=rows,
-    )
-
-
-def _defined(metric: Metric, values: Vector) -> Vector:
-    defined = values[~np.isnan(values)]
-    if len(defined) == 0 or len(defined) < MINIMUM_DEFINED_SHARE * len(values):
-        message = (
-            f"metric '{metric.name}' is defined on {len(defined)} of {len(values)} resamples; expected at least "
-            f"{MINIMUM_DEFINED_SHARE:.0%}: a class has too few rows. Widen the window, or choose another metric."
-        )
-        raise DataError(message)
-    return defined
-
-
-def _units(rows: int, groups: ArrayLike | None) -> tuple[NDArray[np.int64] | None, int]:
-    if groups is None:
-        return None, rows
-    given = np.asarray(groups)
-    if given.shape != (rows,):
-        message = f"the groups have shape {given.shape}; expected ({rows},), one group a row."
-        raise DataError(message)
-    names, index = np.unique(given, return_inverse=True)
-    if len(names) < MINIMUM_GROUPS:
-        return None, rows
-    return index.astype(np.int64), len(names)
 
 
 def _checked(name: str, truth: ArrayLike, scores: ArrayLike, dimensions: int) -> tuple[Vector, Vector]:

@@ -61,6 +61,25 @@ def left(entries: Sequence[Promotion]) -> frozenset[str]:
     return frozenset(entry.champion for entry in entries if entry.champion) - frozenset(standing(entries))
 
 
+def waiting(entries: Sequence[Promotion]) -> Promotion | None:
+    """Return the entry by which a challenger waits for a person to let it in; None where nobody waits.
+
+    A newer one that waits takes its place. Once somebody else serves nobody waits: the gate has compared with who
+    served before.
+
+    Args:
+        entries: The log, oldest first.
+    """
+    waits, champion = None, None
+    for entry in entries:
+        if entry.action == "wait":
+            waits = entry
+        elif entry.champion != champion or (waits is not None and entry.challenger == waits.challenger):
+            waits = None
+        champion = entry.champion
+    return waits
+
+
 def cannot_answer(model: Model, *, task: Task, target: str, inputs: TableContract) -> tuple[str, ...]:
     """Return why a model cannot answer what is declared now, in sentences; none if it can.
 
@@ -111,6 +130,7 @@ def entry_of(
         champion=version,
         challenger=version,
         reasons=(why, _said(judged)),
+        cause=judged.cause if judged is not None and action == "promote" else None,
         evaluation_version=None if judged is None else judged.evaluation_version,
         decided_at=at,
         decided_by=by,
@@ -121,5 +141,5 @@ def entry_of(
 def _said(judged: Promotion | None) -> str:
     if judged is None:
         return "The gate has not judged it."
-    verb = {"promote": "promoted", "refuse": "refused", "rollback": "rolled back to"}[judged.action]
+    verb = {"promote": "promoted", "refuse": "refused", "rollback": "rolled back to", "wait": "passed"}[judged.action]
     return f"The gate {verb} it in entry {judged.number}: {' '.join(judged.reasons)}"

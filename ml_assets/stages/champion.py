@@ -1,20 +1,30 @@
 """The champion: the gate's verdict on a challenger, as one more entry of the promotion log.
 
-Measuring the challenger stays out; see `ml_assets.stages.evaluation`.
+Measuring the challenger on rows stays out; see `ml_assets.stages.evaluation`. What serving it costs is measured here:
+an evaluation says the same whenever it is made again, and milliseconds do not.
 """
 
 from collections.abc import Sequence
+from typing import Final, Literal
 
 import dagster as dg
 
-from ml_assets.contracts.artifacts import Evaluation, Promotion
+from ml_assets.contracts.artifacts import Evaluation, Model, Promotion
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.champion import judge
-from ml_assets.logic.promotion import GATE, left, serving_since
+from ml_assets.logic.champion import Verdict
+from ml_assets.logic.promotion import GATE, left, serving_since, waiting
+from ml_assets.logic.serving_cost import Cost
 from ml_assets.stages.common.asset import stage
+from ml_assets.stages.common.judging import serving_costs, verdict_on
 from ml_assets.stages.common.plan import ModelPlan
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
+from resources.manifest import ArtifactRef
+
+CAUSE: Final = "cause"
+WORDS: Final = {"promote": "promoted", "refuse": "refused", "rollback": "rolled back to", "wait": "waits for a person"}
+
+Action = Literal["promote", "refuse", "rollback", "wait"]
 
 
 def champion(plan: ModelPlan) -> dg.AssetsDefinition:
@@ -24,74 +34,110 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
     @stage(
         plan,
         "champion",
-        judge,
+        [verdict_on, serving_costs],
         kinds={"json"},
         parameters={"gate": declared.gate},
         ins={"evaluation": dg.AssetIn(plan.asset("evaluation"))},
     )
     def champion(context: dg.AssetExecutionContext, evaluation: Evaluation, lake: LakeResource) -> Promotion:
-        """Who serves from now on, and why; or why the challenger was refused and the champion stays."""
-        summary, gate = evaluation.summary, declared.gate
-        opened = lake.open()
-        log = plan.promotion_log(opened)
-        entries = log.entries()
-        last = entries[-1] if entries else None
-        current = last.champion if last else None
-        bounds = {} if gate.max_calibration_error is None else {"calibration_error": gate.max_calibration_error}
-        verdict = judge(
-            summary, margin=gate.margin, minimum_rows=gate.minimum_rows, bounds=bounds, slices=evaluation.slices,
-            was_left=summary.model_version in left(entries),
-        )  # fmt: skip
-        number = (last.number if last else 0) + 1
-        entry = Promotion(
-            number=number,
-            model=plan.name,
-            action="promote" if verdict.promote else "refuse",
-            champion=summary.model_version if verdict.promote else current,
-            challenger=summary.model_version,
-            reasons=verdict.reasons,
-            figures=verdict.figures,
-            evaluation_version=_evaluation_read(opened, plan),
-            decided_at=opened.now(),
-            decided_by=GATE,
-            run_id=context.op_execution_context.run_id,
-        )
-        if (standing := _standing(entries, entry.evaluation_version)) is not None:
-            entry = standing
-        elif last is not None and _is_unkept(opened, plan, last) and _says(last) == _says(entry):
-            entry = last
-        elif current == summary.champion_version:
-            log.append(entry, number=number)
-        else:
-            raise DataError(
-                f"the challenger of {plan.name} was compared with champion {summary.champion_version}, but {current} "
-                "serves now; materialize evaluation again."
-            )
-        context.add_output_metadata(
-            {
-                "verdict": "promoted" if verdict.promote else "refused",
-                "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in verdict.reasons)),
-                "champion": entry.champion or "nobody",
-                **dict(verdict.figures),
-            }
-        )
+        """Who serves from now on, and why; or why the challenger was refused or waits, and the champion stays."""
+        opened, run = lake.open(), context.op_execution_context
+        entries = plan.promotion_log(opened).entries()
+        ref = ArtifactRef(asset=plan.asset("model").to_user_string(), version=evaluation.summary.model_version)
+        model = opened.get(ref, Model)
+        costs = serving_costs(model, declared.gate)
+        was_left = evaluation.summary.model_version in left(entries)
+        verdict = verdict_on(plan, evaluation, model, costs, was_left=was_left)
+        entry = _entry(opened, plan, evaluation, verdict, entries)
+        entry = entry.model_copy(update={"run_id": run.run_id, "cause": run.get_tag(CAUSE)})
+        entry = _settled(opened, plan, entry, entries, compared_with=evaluation.summary.champion_version)
+        context.add_output_metadata(_told(plan, entry, verdict, costs))
         return entry
 
     return champion
+
+
+def _entry(
+    lake: Lake, plan: ModelPlan, evaluation: Evaluation, verdict: Verdict, entries: Sequence[Promotion]
+) -> Promotion:
+    """Return what the verdict would be as the next entry of the log."""
+    challenger = evaluation.summary.model_version
+    let_in: Action = "promote" if plan.declaration.gate.approval == "gate" else "wait"
+    action: Action = let_in if verdict.promote else "refuse"
+    return Promotion(
+        number=len(entries) + 1,
+        model=plan.name,
+        action=action,
+        champion=challenger if action == "promote" else _serving(entries),
+        challenger=challenger,
+        reasons=verdict.reasons,
+        rules=tuple(rule.record for rule in verdict.rules),
+        figures=verdict.figures,
+        evaluation_version=_evaluation_read(lake, plan),
+        decided_at=lake.now(),
+        decided_by=GATE,
+    )
+
+
+def _settled(
+    lake: Lake, plan: ModelPlan, entry: Promotion, entries: Sequence[Promotion], *, compared_with: str | None
+) -> Promotion:
+    """Append the entry, or return the one by which this very evaluation has been decided on before.
+
+    Raises:
+        DataError: The challenger was compared with another champion than the one that serves.
+    """
+    last = entries[-1] if entries else None
+    if (standing := _standing(entries, entry)) is not None:
+        return standing
+    if last is not None and _is_unkept(lake, plan, last) and _says(last) == _says(entry):
+        return last
+    if _serving(entries) != compared_with:
+        raise DataError(
+            f"the challenger of {plan.name} was compared with champion {compared_with}, but {_serving(entries)} "
+            "serves now; materialize evaluation again."
+        )
+    return plan.promotion_log(lake).append(entry, number=entry.number)
+
+
+def _serving(entries: Sequence[Promotion]) -> str | None:
+    return entries[-1].champion if entries else None
+
+
+def _told(plan: ModelPlan, entry: Promotion, verdict: Verdict, costs: Sequence[Cost]) -> dict[str, object]:
+    """Return what the web UI shows: the verdict, every rule as a row of a table, and the figures."""
+    word = WORDS[entry.action] if verdict.promote else WORDS["refuse"]
+    rules = [dg.TableRecord({"rule": it.name, "holds": it.holds, "sentence": it.sentence}) for it in verdict.rules]
+    told: dict[str, object] = {
+        "verdict": word,
+        "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in verdict.reasons)),
+        "rules": dg.MetadataValue.table(rules),
+        "champion": entry.champion or "nobody",
+        **{f"{cost.name}, {cost.unit}": cost.value for cost in costs},
+        **verdict.figures,
+    }
+    if entry.cause is not None:
+        told["cause"] = entry.cause
+    if entry.action == "wait":
+        told["let it in"] = f"ml-assets promote {plan.name} {entry.challenger[:12]} --why REASON"
+    return told
 
 
 def _evaluation_read(lake: Lake, plan: ModelPlan) -> str | None:
     return lake.versions_read().get(plan.asset("evaluation").to_user_string())
 
 
-def _standing(entries: Sequence[Promotion], evaluation: str | None) -> Promotion | None:
-    """Return the gate's entry that made the champion on this very evaluation.
+def _standing(entries: Sequence[Promotion], entry: Promotion) -> Promotion | None:
+    """Return the entry by which this very evaluation's challenger serves, or waits and would do so again.
 
     Changed settings of the gate do not take back what it has decided: judged once more, the champion would meet itself.
     """
-    since = serving_since(entries)
-    is_it = since is not None and (since.decided_by, since.evaluation_version) == (GATE, evaluation)
-    return since if is_it and evaluation is not None else None
+    since, waits = serving_since(entries), waiting(entries)
+    on_it = [it for it in (since, waits) if it is not None and it.evaluation_version == entry.evaluation_version]
+    for standing in on_it if entry.evaluation_version is not None else ():
+        if standing.action in ("promote", entry.action):
+            return standing
+    return None
 
 
 def _is_unkept(lake: Lake, plan: ModelPlan, last: Promotion) -> bool:
@@ -107,4 +153,7 @@ def _is_unkept(lake: Lake, plan: ModelPlan, last: Promotion) -> bool:
 
 
 def _says(entry: Promotion) -> tuple[object, ...]:
-    return entry.action, entry.challenger, entry.reasons, entry.figures
+    """Return what an entry comes to; its sentences follow from the figures, and milliseconds are never the same."""
+    figures = {name: value for name, value in entry.figures.items() if not name.startswith("latency")}
+    rules = [(rule.name, rule.holds) for rule in entry.rules]
+    return entry.action, entry.challenger, rules, figures

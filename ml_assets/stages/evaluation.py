@@ -4,15 +4,11 @@ What follows from it stays out; see `ml_assets.stages.champion`.
 """
 
 import dagster as dg
-import polars as pl
 
 from ml_assets.contracts.artifacts import Evaluation, Model, TrainingSet
-from ml_assets.contracts.table import TableContract
-from ml_assets.logic.evaluation import evaluate
-from ml_assets.logic.model import predict
-from ml_assets.logic.predictions import input_changes
 from ml_assets.stages.common.asset import image, stage
-from ml_assets.stages.common.champions import Champion, champion_model
+from ml_assets.stages.common.champions import champion_model
+from ml_assets.stages.common.judging import Versioned, measure_challenger
 from ml_assets.stages.common.plan import ModelPlan
 from resources.lake_resource import LakeResource
 
@@ -22,8 +18,9 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
     declared = plan.declaration
 
     @stage(
-        plan, "evaluation", [evaluate, predict], kinds={"polars", "lightgbm"}, parameters={
+        plan, "evaluation", measure_challenger, kinds={"polars", "lightgbm"}, parameters={
             "settings": declared.evaluation, "metric": declared.metric, "seed": declared.seed,
+            "minimum_slice_rows": declared.gate.minimum_slice_rows,
         },
         ins={"training_set": dg.AssetIn(plan.asset("training_set")), "model": dg.AssetIn(plan.asset("model"))},
     )  # fmt: skip
@@ -34,26 +31,13 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
         from ml_assets.logic.plots.evaluation import evaluation_plots
 
         versions = lake.open().versions_read()
-        rows = training_set.part("test")
         champion = champion_model(lake.open(), plan)
-        champion_scores, cannot = _scores_of(champion, rows, plan.inputs_contract)
-        result = evaluate(
-            rows=rows,
-            scores=predict(model.booster, model.spec, rows, threads=declared.training.threads),
-            train=training_set.part("train"),
-            summary=training_set.summary,
-            model_name=plan.name,
-            model_version=versions.get(f"{plan.name}/model", ""),
+        result = measure_challenger(
+            plan,
+            training_set,
+            Versioned(versions.get(f"{plan.name}/model", ""), model),
+            None if champion is None else Versioned(champion.version, champion.model),
             training_set_version=versions.get(f"{plan.name}/training_set", ""),
-            metric=declared.metric,
-            slices=declared.evaluation.slices,
-            baseline_rates=declared.evaluation.baselines,
-            seed=declared.seed,
-            champion_scores=champion_scores,
-            champion_version=None if champion is None else champion.version,
-            champion_cannot_score=cannot,
-            replicates=declared.evaluation.replicates,
-            threads=declared.training.threads,
         )
         plots = evaluation_plots(result, classes=training_set.summary.classes)
         context.add_output_metadata(
@@ -70,18 +54,3 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
         return result
 
     return evaluation
-
-
-def _scores_of(
-    champion: Champion | None, rows: pl.DataFrame, inputs: TableContract
-) -> tuple[pl.DataFrame | None, str | None]:
-    """Return the champion's scores, or why it cannot score rows whose contract has changed since it was trained."""
-    if champion is None:
-        return None, None
-    changes = [change.sentence for change in input_changes(champion.model, inputs) if not change.is_compatible]
-    if changes:
-        return None, " ".join(changes)
-    gone = [feature.name for feature in champion.model.spec.features if feature.name not in rows.columns]
-    if gone:
-        return None, f"it wants {', '.join(gone)}, which the training set does not have."
-    return predict(champion.model.booster, champion.model.spec, rows), None

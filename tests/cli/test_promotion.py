@@ -152,6 +152,31 @@ def test_a_day_that_is_none_or_still_to_come_ends_with_2(
     assert message in said(capsys, "champion", MODEL, "--on", day, code=2)
 
 
+def test_who_waits_for_a_person_is_shown_with_what_asked_for_it_and_let_in_by_promote(
+    lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two, _ = kept
+    by_gate(lake, one)
+    waits = promotion(2, champion=one).model_copy(update={"action": "wait", "challenger": two, "cause": "drift"})
+    log(lake).append(waits, number=2)
+
+    printed = said(capsys, "champion", MODEL, code=0)
+    assert f"   2  2026-01-01 00:00  wait      {two[:12]}  by gate\n      asked for by drift\n" in printed
+    assert printed.endswith(
+        f"flight_delay: {two} waits since 2026-01-01 00:00 UTC (entry 2); let it in with: "
+        f"ml-assets promote flight_delay {two[:12]} --why REASON\n"
+    )
+    assert two == told(capsys, "champion", MODEL, code=0)["waits"]["challenger"]
+    then = said(capsys, "champion", MODEL, "--on", "2026-01-01", code=0)
+    assert then.endswith(f"flight_delay: {two} waited at the end of 2026-01-01, since 2026-01-01 00:00 UTC (entry 2)\n")
+
+    said(capsys, "promote", MODEL, two[:12], "--why", "looked at it", code=0)
+    entry = log(lake).entries()[-1]
+    assert ("promote", two, "drift", "sam") == (entry.action, entry.champion, entry.cause, entry.decided_by)
+    assert ("looked at it", "The gate passed it in entry 2: it is better") == entry.reasons
+    assert None is told(capsys, "champion", MODEL, code=0)["waits"]
+
+
 # ---------------------------------------------------------------- promote
 
 
@@ -366,6 +391,7 @@ def test_a_champion_that_cannot_serve_again_is_refused_and_others_are_named(
 # ---------------------------------------------------------------- what follows
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_after_a_rollback_predictions_are_out_of_date_and_made_by_the_version_that_serves_again(
     own_flown: Path, manifest: Mapping[str, Any], lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from ml_assets.contracts.artifacts import (
     ModelSpec,
     PerformanceSummary,
     Promotion,
+    RuleRecord,
     TrainingSetSummary,
     TunedParameters,
     Tuning,
@@ -314,6 +315,9 @@ def bare() -> CardInput:
     return CardInput(name="late", task="binary", target="is_late")
 
 
+unrendered = pytest.mark.usefixtures("unrendered")
+
+
 @pytest.fixture(scope="module")
 def page() -> str:
     return render_card(card())
@@ -402,6 +406,7 @@ def test_what_is_not_measured_says_so_and_shows_no_figure() -> None:
     assert "<svg" not in page
 
 
+@unrendered
 @pytest.mark.parametrize(
     ("part", "section"),
     [
@@ -464,6 +469,7 @@ def test_figures_are_those_of_the_inputs(page: str, section: str, figure: str) -
     assert figure in Page(page).sections[section]
 
 
+@unrendered
 @pytest.mark.parametrize(
     ("bounds", "words"),
     [
@@ -476,6 +482,7 @@ def test_the_champion_is_beaten_only_where_the_interval_says_so(bounds: tuple[fl
     assert words in Page(render_card(lean(evaluation=evaluation(champion=bounds)))).sections["champion"]
 
 
+@unrendered
 def test_without_a_champion_the_card_says_there_was_none() -> None:
     seen = Page(render_card(lean(evaluation=evaluation(champion=None))))
 
@@ -490,11 +497,33 @@ def test_without_a_champion_the_card_says_there_was_none() -> None:
         ({"promotion": promotion("refuse"), "serving": "v1"}, "Refused: the champion stays"),
         ({"promotion": promotion("refuse"), "serving": None}, "Refused: the champion stays"),
         ({"serving": "v3"}, "A former champion"),
+        ({"promotion": promotion("wait"), "serving": "v1"}, "Passed the gate, waits for a person"),
         ({"serving": None}, "Champion since entry 7, 2014-01-01"),
     ],
 )
 def test_the_badge_says_who_serves(changes: dict[str, object], words: str) -> None:
     assert words in Page(render_card(lean(**changes))).sections["top"]
+
+
+def test_the_verdict_shows_every_rule_as_a_row_and_what_asked_for_the_retraining() -> None:
+    rules = (
+        RuleRecord(name="rows", holds=True, sentence="Measured on 930 rows."),
+        RuleRecord(name="champion", holds=False, sentence="May be worse than <v1>."),
+    )
+    entry = promotion("refuse").model_copy(update={"rules": rules, "cause": "drift"})
+    seen = Page(render_card(lean(promotion=entry))).sections["gate"]
+
+    assert "The retraining was asked for by drift." in seen
+    for part in ("rows yes Measured on 930 rows.", "champion no May be worse than <v1>."):
+        assert part in " ".join(seen.split())
+    assert "ROC AUC is above shallow tree." not in seen
+
+
+def test_a_verdict_from_before_rules_were_kept_shows_its_reasons() -> None:
+    seen = Page(render_card(lean(promotion=promotion()))).sections["gate"]
+
+    assert "ROC AUC is above shallow tree." in seen
+    assert "asked for by" not in seen
 
 
 def test_only_the_last_fortnight_of_performance_is_listed(page: str) -> None:
@@ -512,7 +541,7 @@ def test_only_the_last_fortnight_of_performance_is_listed(page: str) -> None:
     ],
 )
 def test_the_data_say_what_the_leak_tests_found(found: LeakTests | None, words: str) -> None:
-    assert words in Page(render_card(card(leak_tests=found))).sections["data"]
+    assert words in Page(render_card(lean(leak_tests=found))).sections["data"]
 
 
 def test_the_ml_test_score_is_the_least_of_its_groups(page: str) -> None:

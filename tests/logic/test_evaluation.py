@@ -1,114 +1,19 @@
 import datetime as dt
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Evaluation, Feature, Interval, Task, TrainingSetSummary
+from ml_assets.contracts.artifacts import Evaluation, Interval, Task
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.evaluation import (
-    CALIBRATION_SCHEMA,
-    CURVES_SCHEMA,
-    SLICES_SCHEMA,
-    calibration_bins,
-    evaluate,
-    scores_of,
-)
-from ml_assets.logic.metrics import METRICS, bootstrap_interval, metrics_of
-
-FIRST_DAY = dt.date(2013, 1, 1)
-CLASSES = ("early", "on time", "late")
-DECLARED: dict[Task, str] = {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss"}
-
-
-def summary(task: Task = "binary") -> TrainingSetSummary:
-    return TrainingSetSummary(
-        model="parcels",
-        task=task,
-        target="target",
-        classes=CLASSES if task == "multiclass" else (),
-        key=("parcel",),
-        event_time="due_at",
-        prediction_time="asked_at",
-        known_time="known_at",
-        as_of=dt.date(2013, 12, 31),
-        features=(
-            Feature(name="distance_miles", dtype="Float64"),
-            Feature(name="depot", dtype="String", is_categorical=True),
-        ),
-        windows=(),
-        excluded={},
-    )
-
-
-def parcels(rows: int, *, seed: int, task: Task = "binary", days: int = 20) -> pl.DataFrame:
-    """Rows whose target rises with `distance_miles`, and is higher at depot north."""
-    generator = np.random.default_rng(seed)
-    distance = generator.normal(size=rows)
-    depot = generator.choice(["north", "south", "west"], size=rows, p=[0.5, 0.4, 0.1])
-    signal = distance + 0.5 * (depot == "north") - 1
-    target: pl.Series
-    if task == "binary":
-        target = pl.Series(generator.random(rows) < 1 / (1 + np.exp(-signal)))
-    elif task == "regression":
-        target = pl.Series(10 * signal + generator.normal(size=rows))
-    else:
-        target = pl.Series(np.array(CLASSES)[np.digitize(signal + generator.normal(size=rows), [-1.5, 0])])
-    return pl.DataFrame(
-        {
-            "parcel": np.arange(rows),
-            "day": [FIRST_DAY + dt.timedelta(days=each) for each in sorted((np.arange(rows) % days).tolist())],
-            "distance_miles": distance,
-            "depot": depot,
-            "is_express": generator.random(rows) < 0.3,
-            "target": target,
-        }
-    )
-
-
-def scores(rows: pl.DataFrame, task: Task = "binary", *, skill: float = 1.0, seed: int = 0) -> pl.DataFrame:
-    """What a model would give that knows the signal to a degree."""
-    noise = np.random.default_rng(seed).normal(size=rows.height)
-    distance = rows["distance_miles"].to_numpy()
-    signal = skill * (distance + 0.5 * (rows["depot"] == "north").to_numpy()) + (1 - skill) * noise - 1
-    if task == "binary":
-        return pl.DataFrame({"score": 1 / (1 + np.exp(-signal))})
-    if task == "regression":
-        return pl.DataFrame({"score": 10 * signal})
-    below = np.vectorize(NormalDist().cdf)(np.array([-1.5, 0.0]) - signal[:, None])
-    weights = np.diff(np.column_stack([np.zeros(rows.height), below, np.ones(rows.height)]), axis=1)
-    return pl.DataFrame(
-        {
-            "score": weights.max(axis=1),
-            "predicted": np.array(CLASSES)[weights.argmax(axis=1)],
-            **{f"score_{name}": weights[:, position] for position, name in enumerate(CLASSES)},
-        }
-    )
-
-
-def evaluation(task: Task = "binary", *, size: int = 1_500, **changes: Any) -> Evaluation:
-    test = changes.pop("rows", None)
-    test = parcels(size, seed=2, task=task) if test is None else test
-    arguments: dict[str, Any] = {
-        "rows": test,
-        "scores": changes.pop("scores", None),
-        "train": parcels(3_000, seed=1, task=task),
-        "summary": summary(task),
-        "model_name": "parcels",
-        "model_version": "new",
-        "training_set_version": "frozen",
-        "metric": DECLARED[task],
-        "slices": ["depot"],
-        "baseline_rates": [["depot"], ["depot", "is_express"]],
-        "seed": 3,
-        "replicates": 100,
-        "threads": 1,
-    }
-    if arguments["scores"] is None:
-        arguments["scores"] = scores(test, task)
-    return evaluate(**(arguments | changes))
+from ml_assets.logic.bootstrap import bootstrap_interval
+from ml_assets.logic.curves import CALIBRATION_SCHEMA, CURVES_SCHEMA
+from ml_assets.logic.delong import delong
+from ml_assets.logic.evaluation import scores_of
+from ml_assets.logic.metrics import METRICS, metrics_of
+from ml_assets.logic.slices import SLICES_SCHEMA
+from tests.logic.parcels import DECLARED, FIRST_DAY, evaluation, parcels, scores, summary
 
 
 @pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
@@ -250,148 +155,62 @@ def test_a_first_challenger_is_compared_with_nobody() -> None:
     assert result.slices["difference"].null_count() == result.slices.height
 
 
-def test_every_value_of_a_slice_column_is_shown_with_its_own_figures() -> None:
+def against_champion(**changes: Any) -> Evaluation:
+    champion = scores(parcels(1_500, seed=2), skill=0.6)
+    return evaluation(**({"champion_scores": champion, "champion_version": "old"} | changes))
+
+
+def test_roc_auc_is_cross_checked_by_delongs_test_against_the_champion() -> None:
     test = parcels(1_500, seed=2)
-    slices = evaluation(slices=["depot", "is_express"]).slices.filter(pl.col("metric") == "roc_auc")
+    found = against_champion().summary.against_champion
+    other = against_champion(metric="log_loss").summary.against_champion
 
-    assert slices["column"].to_list() == ["depot"] * 3 + ["is_express"] * 2
-    assert slices["rows"].sum() == 2 * 1_500
-    north = slices.row(by_predicate=pl.col("value") == "north", named=True)
-    members = test.filter(pl.col("depot") == "north")
-    assert members.height == north["rows"]
-    assert pytest.approx(members["target"].mean()) == north["target_mean"]
-    alone = scores(test).filter(test["depot"] == "north")
-    assert pytest.approx(METRICS["roc_auc"].function(members["target"], alone["score"])) == north["score"]
-    assert north["low"] < north["score"] < north["high"]
-
-
-def test_a_small_slice_is_shown_with_the_reason_why_it_is_not_judged() -> None:
-    slices = evaluation(size=600).slices.filter(pl.col("metric") == "roc_auc")
-    west = slices.row(by_predicate=pl.col("value") == "west", named=True)
-
-    assert not west["is_judged"]
-    assert f"{west['rows']} rows, fewer than 200" == west["reason"]
-    assert west["low"] is None
-    assert west["score"] is not None
+    assert found is not None
+    assert found.delong is not None
+    assert found.bound is not None
+    truth = test["target"].to_numpy().astype(float)
+    given = [scores(test, skill=skill)["score"].to_numpy() for skill in (1.0, 0.6)]
+    assert delong(truth, *given) == found.delong
+    assert pytest.approx(found.difference.value) == found.delong.difference
+    assert other is not None
+    assert (None, True) == (other.delong, other.bound is not None)
 
 
-def test_a_slice_of_one_class_is_shown_and_not_judged() -> None:
-    test = parcels(1_500, seed=2).with_columns(pl.col("target") & (pl.col("depot") != "south"))
-    south = (
-        evaluation(rows=test)
-        .slices.filter(pl.col("value") == "south")
-        .row(by_predicate=pl.col("metric") == "roc_auc", named=True)
-    )
-
-    assert not south["is_judged"]
-    assert south["score"] is None
-    assert south["reason"] == "0 positives, fewer than 10"
-
-
-def test_a_slice_without_some_class_is_not_judged_by_a_metric_that_needs_it() -> None:
-    test = parcels(1_500, seed=2, task="multiclass").filter((pl.col("depot") != "south") | (pl.col("target") != "late"))
-    south = (
-        evaluation("multiclass", rows=test, metric="macro_f1")
-        .slices.filter(pl.col("value") == "south")
-        .row(by_predicate=pl.col("metric") == "macro_f1", named=True)
-    )
-
-    assert not south["is_judged"]
-    assert "class number 2 is absent" in south["reason"]
-
-
-def test_missing_values_are_a_slice_of_their_own() -> None:
-    test = parcels(1_500, seed=2).with_columns(
-        region=pl.when(pl.col("depot") == "north").then(pl.lit("upper")).otherwise(None)
-    )
-
-    assert {"upper", "(missing)"} == set(evaluation(rows=test, slices=["region"]).slices["value"])
-
-
-def test_a_slice_where_the_champion_is_better_has_a_difference_below_zero() -> None:
+def test_rows_that_a_model_has_learned_from_are_left_out_of_all_figures() -> None:
     test = parcels(1_500, seed=2)
-    north = (test["depot"] == "north").to_numpy()
-    worse_in_north = pl.DataFrame({"score": np.where(north, 0.3, scores(test)["score"].to_numpy())})
-    slices = evaluation(
-        scores=worse_in_north, champion_scores=scores(test), champion_version="old", slices=["depot"]
-    ).slices.filter(pl.col("metric") == "roc_auc")
+    until = FIRST_DAY + dt.timedelta(days=4)
+    later = test["day"] > until
+    cut = against_champion(learned_until=until)
+    alone = against_champion(
+        rows=test.filter(later),
+        scores=scores(test).filter(later),
+        champion_scores=scores(test, skill=0.6).filter(later),
+    )
 
-    found = {row["value"]: row for row in slices.iter_rows(named=True)}
-    assert found["north"]["difference_high"] < 0
-    assert (found["south"]["difference_low"], found["south"]["difference_high"]) == (0.0, 0.0)
-
-
-def test_the_roc_curve_is_thin_rises_from_corner_to_corner_and_holds_the_area() -> None:
-    result = evaluation(size=20_000, replicates=20)
-    curve = result.curves.filter(pl.col("curve") == "roc")
-    x, y = curve["x"].to_numpy(), curve["y"].to_numpy()
-
-    assert curve.height <= 200
-    assert ((x[0], y[0]), (x[-1], y[-1])) == ((0, 0), (1, 1))
-    assert (np.diff(x) >= 0).all()
-    assert (np.diff(y) >= 0).all()
-    assert pytest.approx(float(np.trapezoid(y, x)), abs=1e-3) == result.summary.metrics["roc_auc"].value
-    assert curve["threshold"][0] is None
-    assert curve["threshold"][1:].is_sorted(descending=True)
+    assert (375, 0, until) == (cut.summary.left_out, cut.summary.seen_rows, cut.summary.learned_until)
+    assert alone.summary == cut.summary.model_copy(update={"left_out": 0, "learned_until": None})
+    assert alone.slices.equals(cut.slices)
+    assert alone.curves.equals(cut.curves)
 
 
-def test_the_precision_recall_curve_ends_at_full_recall_and_the_share_of_positives() -> None:
-    result = evaluation(size=5_000, replicates=20)
-    curve = result.curves.filter(pl.col("curve") == "precision_recall")
+@pytest.mark.parametrize("days", [18, 19, 400])
+def test_nobody_is_compared_with_the_champion_on_rows_that_a_model_has_learned_from(days: int) -> None:
+    result = against_champion(learned_until=FIRST_DAY + dt.timedelta(days=days - 1))
+    report = result.summary
 
-    assert curve.height <= 200
-    assert curve["x"].is_sorted()
-    assert curve["x"][-1] == 1
-    assert pytest.approx(result.summary.target_mean) == curve["y"][-1]
-
-
-@pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
-def test_the_score_histogram_counts_every_row(task: Task) -> None:
-    histogram = evaluation(task).curves.filter(pl.col("curve") == "score_histogram")
-
-    assert histogram.height == 50
-    assert histogram["y"].sum() == 1_500
+    assert (None, "old", 1_500, 0) == (
+        report.against_champion, report.champion_version, report.rows, report.left_out
+    )  # fmt: skip
+    assert min(days, 20) * 75 == report.seen_rows
+    assert result.slices["difference"].null_count() == result.slices.height
 
 
-def test_regression_has_residual_quantiles_and_predicted_beside_actual() -> None:
-    result = evaluation("regression")
-    residuals = result.curves.filter(pl.col("curve") == "residual_quantiles")
-    binned = result.curves.filter(pl.col("curve") == "predicted_actual")
-    test = parcels(1_500, seed=2, task="regression")
-    errors = test["target"] - scores(test, "regression")["score"]
+def test_learning_that_ended_before_the_first_row_leaves_nothing_out() -> None:
+    before = FIRST_DAY - dt.timedelta(days=1)
+    report = against_champion(learned_until=before).summary
 
-    assert pytest.approx((errors.min(), errors.max())) == (residuals["y"][0], residuals["y"][-1])
-    assert residuals["y"].is_sorted()
-    assert binned.height == 20
-    assert result.calibration.is_empty()
-
-
-def test_the_confusion_counts_every_row_once() -> None:
-    test = parcels(1_500, seed=2, task="multiclass")
-    predicted = scores(test, "multiclass")["predicted"]
-    confusion = evaluation("multiclass").curves.filter(pl.col("curve") == "confusion")
-
-    late_as_early = int(((test["target"] == "late") & (predicted == "early")).sum())
-    assert (confusion.height, confusion["threshold"].sum()) == (9, 1_500)
-    assert late_as_early == confusion.filter(pl.col("x") == 2, pl.col("y") == 0)["threshold"].item()
-
-
-def test_the_calibration_bins_sum_to_the_calibration_error() -> None:
-    result = evaluation()
-    bins = result.calibration
-    gap = ((bins["score_mean"] - bins["truth_mean"]).abs() * bins["rows"]).sum() / bins["rows"].sum()
-
-    assert result.summary.calibration_error == result.summary.metrics["calibration_error"].value
-    assert pytest.approx(gap) == result.summary.calibration_error
-    assert bins["rows"].sum() == 1_500
-    assert (bins["low"] <= bins["truth_mean"]).all()
-    assert (bins["truth_mean"] <= bins["high"]).all()
-
-
-def test_the_interval_of_a_calibration_bin_is_wilsons() -> None:
-    bins = calibration_bins(np.array([1.0] * 8 + [0.0] * 2), np.full(10, 0.8))
-
-    assert pytest.approx((0.4901625, 0.9433178), abs=1e-6) == (bins["low"].item(), bins["high"].item())
+    assert (0, 0, 1_500) == (report.left_out, report.seen_rows, report.rows)
+    assert report == against_champion().summary.model_copy(update={"learned_until": before})
 
 
 def test_the_declared_metric_must_be_defined_on_the_rows() -> None:

@@ -1,0 +1,111 @@
+"""Frozen rows with the scores of several models, measured on the rows themselves and on resamples.
+
+What is reported of it stays out: see `evaluation` for all rows and `slices` for parts of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_assets.contracts.artifacts import Comparison, TrainingSetSummary
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.bootstrap import compare, units_of
+from ml_assets.logic.delong import delong
+from ml_assets.logic.metrics import Measure, Metric, Vector
+
+MINIMUM_CLASS_ROWS: Final = 10
+
+Key = tuple[str, str]
+"""Who was measured (challenger, champion or a baseline's name), and by which metric."""
+CHALLENGER: Final = "challenger"
+CHAMPION: Final = "champion"
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The frozen rows as arrays, and how they are resampled."""
+
+    truth: Vector
+    days: NDArray[np.datetime64]
+    summary: TrainingSetSummary
+    metric: Metric
+    seed: int
+    replicates: int
+
+    def of(self, index: NDArray[np.int64]) -> Frozen:
+        """Return some of the rows."""
+        return Frozen(self.truth[index], self.days[index], self.summary, self.metric, self.seed, self.replicates)
+
+    @property
+    def target_mean(self) -> float | None:
+        """The mean of the target; None where it is a class."""
+        return None if self.summary.task == "multiclass" else float(self.truth.mean())
+
+    def compared(self, against: str, exact: Mapping[Key, float], drawn: Mapping[Key, Vector]) -> Comparison:
+        """Return the challenger beside somebody by the declared metric, from what was measured of both.
+
+        Raises:
+            DataError: The metric is not defined on more than a tenth of the resamples.
+        """
+        return compare(
+            self.metric,
+            against=against,
+            challenger=exact[CHALLENGER, self.metric.name],
+            other=exact[against, self.metric.name],
+            challenger_values=drawn[CHALLENGER, self.metric.name],
+            other_values=drawn[against, self.metric.name],
+            rows=len(self.truth),
+            units=units_of(len(self.truth), self.days),
+        )
+
+    def with_champion(
+        self, exact: Mapping[Key, float], drawn: Mapping[Key, Vector], challenger: Vector, champion: Vector
+    ) -> Comparison:
+        """Return the challenger beside the champion, for ROC AUC with DeLong's test.
+
+        Raises:
+            DataError: As `compared`.
+        """
+        comparison = self.compared(CHAMPION, exact, drawn)
+        if self.metric.name != "roc_auc":
+            return comparison
+        return comparison.model_copy(update={"delong": delong(self.truth, challenger, champion)})
+
+    def why_too_few(self, minimum_rows: int) -> str:
+        """Return why the rows are too few to judge by; empty if they are not."""
+        if len(self.truth) < minimum_rows:
+            return f"{len(self.truth)} rows, fewer than {minimum_rows}"
+        if self.summary.task == "binary":
+            positives = int(self.truth.sum())
+            for which, count in (("positives", positives), ("negatives", len(self.truth) - positives)):
+                if count < MINIMUM_CLASS_ROWS:
+                    return f"{count} {which}, fewer than {MINIMUM_CLASS_ROWS}"
+        return ""
+
+
+def exactly(measures: Mapping[Key, Measure], rows: int, *, needed: Sequence[Key] = ()) -> dict[Key, float]:
+    """Return what is measured on the rows themselves; what is not defined there is left out.
+
+    Raises:
+        DataError: Something needed is not defined.
+    """
+    everything = np.ones(rows)
+    exact = {key: measures[key](everything) for key in needed}
+    for key, measure in measures.items():
+        value = None if key in exact else _defined(measure, everything)
+        if value is not None:
+            exact[key] = value
+    return exact
+
+
+def _defined(measure: Measure, weights: Vector) -> float | None:
+    """Return the metric, or None where it is not defined: the report then has no such figure."""
+    try:
+        return measure(weights)
+    except DataError:
+        return None

@@ -1,0 +1,162 @@
+"""Parts of the frozen rows: how the challenger does on each, and where it is surely worse than the champion.
+
+All rows at once stay out (see `evaluation`), and so does what a lost slice means (see `champion`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from ml_assets.contracts.artifacts import Interval
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.bootstrap import LEVEL, interval_of, resample
+from ml_assets.logic.measuring import CHALLENGER, CHAMPION, Frozen, Key, exactly
+from ml_assets.logic.metrics import Measure, Vector, metrics_of
+
+MINIMUM_SLICE_ROWS: Final = 200
+SLICE_ERROR_RATE: Final = 0.05
+SLICES_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "column": pl.String(),
+    "value": pl.String(),
+    "rows": pl.Int64(),
+    "target_mean": pl.Float64(),
+    "metric": pl.String(),
+    "score": pl.Float64(),
+    "low": pl.Float64(),
+    "high": pl.Float64(),
+    "champion_score": pl.Float64(),
+    "difference": pl.Float64(),
+    "difference_low": pl.Float64(),
+    "difference_high": pl.Float64(),
+    "is_judged": pl.Boolean(),
+    "reason": pl.String(),
+}
+
+
+def measure_slices(
+    frozen: Frozen,
+    rows: pl.DataFrame,
+    columns: Sequence[str],
+    challenger: Vector,
+    champion: Vector | None,
+    *,
+    minimum_rows: int,
+) -> pl.DataFrame:
+    """Return one row for each slice and metric; intervals for the declared metric, which the gate reads.
+
+    Args:
+        frozen: The rows as arrays.
+        rows: The same rows with the columns.
+        columns: Every value of each becomes a slice.
+        challenger: (rows,) or (rows, classes) scores.
+        champion: Its scores of the same rows, if there is one to compare with.
+        minimum_rows: A smaller slice is shown but not judged.
+    """
+    records: list[dict[str, float | int | str | bool | None]] = []
+    for column in columns:
+        groups = (
+            rows.select(pl.col(column).cast(pl.String).fill_null("(missing)").alias("value"))
+            .with_row_index("row")
+            .group_by("value")
+            .agg(pl.col("row"))
+            .sort(pl.col("row").list.len(), "value", descending=[True, False])
+        )
+        for value, members in groups.iter_rows():
+            index = np.asarray(members, dtype=np.int64)
+            part = frozen.of(index)
+            of = {"column": column, "value": value, "rows": len(index), "target_mean": part.target_mean}
+            others = None if champion is None else champion[index]
+            records += [
+                {**of, **figures} for figures in _slice(part, challenger[index], others, minimum_rows=minimum_rows)
+            ]
+    return pl.DataFrame(records, schema=SLICES_SCHEMA)
+
+
+def _slice(
+    part: Frozen, challenger: Vector, champion: Vector | None, *, minimum_rows: int
+) -> list[dict[str, float | str | bool | None]]:
+    declared, rows = part.metric, len(part.truth)
+    measures: dict[Key, Measure] = {}
+    for metric in metrics_of(part.summary.task):
+        measures[CHALLENGER, metric.name] = metric.prepare(part.truth, challenger)
+        if champion is not None:
+            measures[CHAMPION, metric.name] = metric.prepare(part.truth, champion)
+    exact = exactly(measures, rows)
+    reason = part.why_too_few(minimum_rows)
+    interval: Interval | None = None
+    difference: Interval | None = None
+    if not reason:
+        judged = {key: measure for key, measure in measures.items() if key[1] == declared.name}
+        drawn = resample(judged, rows=rows, groups=part.days, replicates=part.replicates, seed=part.seed)
+        try:
+            judged[CHALLENGER, declared.name](np.ones(rows))
+            interval = interval_of(declared, exact[CHALLENGER, declared.name], drawn[CHALLENGER, declared.name])
+            if champion is not None:
+                difference = part.compared(CHAMPION, exact, drawn).difference
+        except DataError as error:
+            reason, interval = str(error), None
+    records: list[dict[str, float | str | bool | None]] = []
+    for metric in metrics_of(part.summary.task):
+        mine, theirs = exact.get((CHALLENGER, metric.name)), exact.get((CHAMPION, metric.name))
+        is_declared = metric.name == declared.name
+        records.append(
+            {
+                "metric": metric.name,
+                "score": mine,
+                "low": interval.low if interval and is_declared else None,
+                "high": interval.high if interval and is_declared else None,
+                "champion_score": theirs,
+                "difference": None if mine is None or theirs is None else metric.gain(mine, theirs),
+                "difference_low": difference.low if difference and is_declared else None,
+                "difference_high": difference.high if difference and is_declared else None,
+                "is_judged": not reason,
+                "reason": reason,
+            }
+        )
+    return records
+
+
+def failing_slices(slices: pl.DataFrame, *, metric: str, margin: float) -> pl.DataFrame:
+    """Return the judged slices on which the challenger is surely worse than the champion beyond the margin.
+
+    With twenty slices one would look worse at 95 % by chance alone. The p-values (one-sided, from the
+    difference and the width of its 95 % interval as a normal's) are therefore held against Holm's
+    corrected levels (1979), so that an equal challenger is refused on any slice at most 5 % of the time.
+
+    Args:
+        slices: `Evaluation.slices`.
+        metric: The declared metric.
+        margin: Zero or more, in units of the metric.
+
+    Returns:
+        Rows of `slices`, worst first, with `p_value` beside them.
+    """
+    width = 2 * NormalDist().inv_cdf((1 + LEVEL) / 2)
+    error = (pl.col("difference_high") - pl.col("difference_low")) / width
+    judged = comparable(slices, metric).with_columns(error.alias("error"))
+    p_values = [
+        _p_value(difference + margin, error) for difference, error in judged.select("difference", "error").iter_rows()
+    ]
+    is_rejected = pl.col("p_value") <= SLICE_ERROR_RATE / (pl.len() - pl.int_range(pl.len()))
+    return (
+        judged.drop("error")
+        .with_columns(pl.Series("p_value", p_values, dtype=pl.Float64))
+        .sort("p_value", "column", "value")
+        .filter(is_rejected.cast(pl.Int8).cum_min() == 1)
+    )
+
+
+def comparable(slices: pl.DataFrame, metric: str) -> pl.DataFrame:
+    """Return the slices that can be judged against the champion, one row each."""
+    return slices.filter(pl.col("is_judged"), pl.col("metric") == metric, pl.col("difference_low").is_not_null())
+
+
+def _p_value(difference: float, error: float) -> float:
+    if error > 0:
+        return NormalDist().cdf(difference / error)
+    return 0.0 if difference < 0 else 1.0

@@ -1,0 +1,133 @@
+"""Judging a challenger as the stages do it and as a simulated life does: its evaluation, its costs, the gate's verdict.
+
+What follows from the verdict stays out; see `ml_assets.stages.champion`.
+"""
+
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from ml_assets.contracts.artifacts import Evaluation, Model, TrainingSet
+from ml_assets.contracts.table import TableContract
+from ml_assets.declaration import GateSettings
+from ml_assets.logic.champion import Verdict, judge
+from ml_assets.logic.evaluation import evaluate
+from ml_assets.logic.model import predict
+from ml_assets.logic.predictions import input_changes
+from ml_assets.logic.promotion import cannot_answer
+from ml_assets.logic.serving_cost import Cost, example_row, size_mib
+from ml_assets.stages.common.plan import ModelPlan
+
+CALLS: Final = 25
+
+
+class Versioned(NamedTuple):
+    """A model and the version it goes by."""
+
+    version: str
+    model: Model
+
+
+def measure_challenger(
+    plan: ModelPlan,
+    training_set: TrainingSet,
+    challenger: Versioned,
+    champion: Versioned | None,
+    *,
+    training_set_version: str = "",
+) -> Evaluation:
+    """Measure a challenger on the test rows of a training set, beside the champion where somebody serves."""
+    declared, rows = plan.declaration, training_set.part("test")
+    champion_scores, cannot = _scores_of(plan, champion, rows)
+    version, model = challenger
+    learned = [model.spec.learned_until] + ([] if champion is None else [champion.model.spec.learned_until])
+    return evaluate(
+        rows=rows,
+        scores=predict(model.booster, model.spec, rows, threads=declared.training.threads),
+        train=training_set.part("train"),
+        summary=training_set.summary,
+        model_name=plan.name,
+        model_version=version,
+        training_set_version=training_set_version,
+        metric=declared.metric,
+        slices=declared.evaluation.slices,
+        baseline_rates=declared.evaluation.baselines,
+        seed=declared.seed,
+        champion_scores=champion_scores,
+        champion_version=None if champion is None else champion.version,
+        champion_cannot_score=cannot,
+        learned_until=max(learned),
+        replicates=declared.evaluation.replicates,
+        minimum_slice_rows=declared.gate.minimum_slice_rows,
+        threads=declared.training.threads,
+    )
+
+
+def _scores_of(
+    plan: ModelPlan, champion: Versioned | None, rows: pl.DataFrame
+) -> tuple[pl.DataFrame | None, str | None]:
+    """Return the champion's scores, or why it cannot score rows whose contract has changed since it was trained."""
+    if champion is None:
+        return None, None
+    inputs: TableContract = plan.inputs_contract
+    changes = [change.sentence for change in input_changes(champion.model, inputs) if not change.is_compatible]
+    if changes:
+        return None, " ".join(changes)
+    spec = champion.model.spec
+    gone = [feature.name for feature in spec.features if feature.name not in rows.columns]
+    if gone:
+        return None, f"it wants {', '.join(gone)}, which the training set does not have."
+    return predict(champion.model.booster, spec, rows, threads=plan.declaration.training.threads), None
+
+
+def serving_costs(model: Model, gate: GateSettings) -> tuple[Cost, ...]:
+    """Return what serving the model costs here, beside what the gate allows."""
+    row = example_row(model.spec)
+    predict(model.booster, model.spec, row)  # parses the text, which a service does once
+    return (
+        Cost("latency", "One row takes a median of", _milliseconds(model, row), gate.max_latency_ms, "ms"),
+        Cost("size", "The model's text has", size_mib(model), gate.max_size_mib, "MiB"),
+    )
+
+
+def _milliseconds(model: Model, row: pl.DataFrame) -> float:
+    """Return the median time that scoring one row takes."""
+    seconds: list[float] = []
+    for _ in range(CALLS):
+        begun = time.perf_counter()
+        predict(model.booster, model.spec, row)
+        seconds.append(time.perf_counter() - begun)
+    return 1000 * median(seconds)
+
+
+def verdict_on(
+    plan: ModelPlan, evaluation: Evaluation, model: Model, costs: Sequence[Cost], *, was_left: bool
+) -> Verdict:
+    """Return what the declared gate says of a challenger.
+
+    Args:
+        plan: the model's plan.
+        evaluation: the challenger on frozen rows.
+        model: the challenger.
+        costs: what serving it costs.
+        was_left: whether this very version has served, and was rolled back from.
+    """
+    declared = plan.declaration
+    gate, ceiling = declared.gate, declared.gate.max_calibration_error
+    return judge(
+        evaluation.summary,
+        rule=gate.rule,
+        margin=gate.margin,
+        minimum_rows=gate.minimum_rows,
+        bounds={} if ceiling is None else {"calibration_error": ceiling},
+        slices=evaluation.slices,
+        slice_margin=gate.slice_margin,
+        costs=costs,
+        cannot_answer=cannot_answer(
+            model, task=declared.task, target=declared.labels.target, inputs=plan.inputs_contract
+        ),
+        was_left=was_left,
+    )

@@ -1,0 +1,128 @@
+"""Training as the stages do it and as a simulated life does: rows, importances, parameters, the model.
+
+Whether the model is any good stays out; see `ml_assets.stages.common.judging`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
+
+import polars as pl
+
+from ml_assets.contracts.artifacts import Importances, Model, TrainingSet, Tuning
+from ml_assets.contracts.record import ContractRecord
+from ml_assets.contracts.schema import request_schema
+from ml_assets.declaration import Split
+from ml_assets.logic.drift import importance_weights
+from ml_assets.logic.importances import measure_importances
+from ml_assets.logic.model import fit, predict
+from ml_assets.logic.reference import sketch_reference
+from ml_assets.logic.training_set import assemble_training_set
+from ml_assets.logic.tuning import tune
+from ml_assets.stages.common.plan import ModelPlan
+
+
+def assemble(
+    plan: ModelPlan,
+    features: pl.LazyFrame | pl.DataFrame,
+    labels: pl.LazyFrame | pl.DataFrame,
+    *,
+    as_of: date,
+    split: Split | None = None,
+) -> TrainingSet:
+    """Return the training set as of a day; in the windows that the model declares if no others are given."""
+    declared = plan.declaration
+    return assemble_training_set(
+        features,
+        labels,
+        model=plan.name,
+        task=declared.task,
+        target=declared.labels.target,
+        key=plan.key,
+        event_time=declared.features.event_time,
+        prediction_time=declared.features.prediction_time,
+        known_time=declared.labels.known_time,
+        feature_list=plan.features,
+        as_of=as_of,
+        **(split or declared.split).model_dump(),
+    )
+
+
+def weigh(plan: ModelPlan, training_set: TrainingSet) -> Importances:
+    """Return the importances within the declared budget."""
+    declared = plan.declaration
+    return measure_importances(
+        training_set,
+        seed=declared.seed,
+        metric=declared.metric,
+        threads=declared.training.threads,
+        rows=declared.importances.rows,
+        folds=declared.importances.folds,
+    )
+
+
+def search(
+    plan: ModelPlan,
+    training_set: TrainingSet,
+    importances: Importances,
+    *,
+    trials: int | None = None,
+    first: Mapping[str, float | int | str | bool] | None = None,
+) -> Tuning:
+    """Return the best parameters that so many trials find; as many as are declared if absent.
+
+    The declared limit in seconds does not count: how far a search comes in them differs from one time to the next.
+    """
+    declared = plan.declaration
+    settings = declared.tuning
+    return tune(
+        training_set,
+        features=importances.summary.kept,
+        metric=declared.tuning_metric,
+        trials=trials or settings.trials,
+        first=first,
+        seed=declared.seed,
+        threads=declared.training.threads,
+        device=declared.training.device,
+        fixed=settings.fixed,
+        rounds=settings.max_rounds,
+        early_stopping=settings.early_stopping_rounds,
+    )
+
+
+def train(plan: ModelPlan, training_set: TrainingSet, importances: Importances, tuning: Tuning) -> Model:
+    """Return the trained model with its contract, its features' weights and the sketch of what it was trained on."""
+    return with_reference(plan, fitted(plan, training_set, importances, tuning), training_set)
+
+
+def fitted(plan: ModelPlan, training_set: TrainingSet, importances: Importances, tuning: Tuning) -> Model:
+    """Return the model that `train` makes, without the sketch: nobody needs it of a challenger that never serves."""
+    declared = plan.declaration
+    trained = fit(
+        training_set,
+        features=tuning.best.features,
+        parameters=tuning.best.parameters,
+        rounds=tuning.best.rounds,
+        seed=declared.seed,
+        threads=declared.training.threads,
+        device=declared.training.device,
+        unseen=declared.training.unseen,
+        reference=training_set.rows.clear(),
+    )
+    read = [feature.name for feature in trained.spec.features]
+    weights = importance_weights(importances.table, read)
+    return replace(
+        trained,
+        spec=trained.spec.model_copy(update={"weights": weights}),
+        contract=ContractRecord.of(plan.inputs_contract),
+        request=json.dumps(request_schema(plan.inputs_contract, read), indent=1, ensure_ascii=False) + "\n",
+    )
+
+
+def with_reference(plan: ModelPlan, model: Model, training_set: TrainingSet) -> Model:
+    """Return the model with the sketch of the rows that it was trained on."""
+    rows = training_set.part("train")
+    scores = predict(model.booster, model.spec, rows, threads=plan.declaration.training.threads)
+    sketch = sketch_reference(rows, features=model.spec.features, score=scores["score"], days=rows["day"])
+    return replace(model, reference=sketch)

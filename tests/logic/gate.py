@@ -1,0 +1,77 @@
+"""What the gate judges by, as small as it can be: comparisons, reports and slices with chosen figures.
+
+Expectations stay out; they stand in the tests.
+"""
+
+from typing import Any
+
+import polars as pl
+
+from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Interval
+from ml_assets.logic.slices import SLICES_SCHEMA
+
+
+def comparison(
+    low: float, high: float, *, value: float | None = None, against: str = "champion", rows: int = 1_000, **more: Any
+) -> Comparison:
+    middle = (low + high) / 2 if value is None else value
+    return Comparison(
+        against=against,
+        metric="roc_auc",
+        challenger=0.7,
+        other=0.7 - middle,
+        difference=Interval(value=middle, low=low, high=high),
+        rows=rows,
+        **more,
+    )
+
+
+def report(
+    *,
+    baselines: tuple[Comparison, ...] = (comparison(0.1, 0.2, against="constant"),),
+    champion: Comparison | None = None,
+    **changes: Any,
+) -> EvaluationSummary:
+    known: dict[str, Any] = {
+        "model": "parcels",
+        "model_version": "new",
+        "training_set_version": "frozen",
+        "task": "binary",
+        "metric": "roc_auc",
+        "rows": 1_000,
+        "metrics": {
+            "roc_auc": Interval(value=0.7, low=0.68, high=0.72),
+            "calibration_error": Interval(value=0.03, low=0.02, high=0.04),
+        },
+        "baselines": (),
+        "against_baselines": baselines,
+        "against_champion": champion,
+        "champion_version": None if champion is None else "old",
+    }
+    return EvaluationSummary(**(known | changes))
+
+
+def slices(*rows: tuple[str, float, float], is_judged: bool = True) -> pl.DataFrame:
+    """One row for each (value of depot, low, high) of the difference to the champion."""
+    return pl.DataFrame(
+        [
+            {
+                "column": "depot",
+                "value": value,
+                "rows": 500,
+                "target_mean": 0.2,
+                "metric": "roc_auc",
+                "score": 0.7,
+                "low": 0.65,
+                "high": 0.75,
+                "champion_score": 0.7 - (low + high) / 2,
+                "difference": (low + high) / 2,
+                "difference_low": low,
+                "difference_high": high,
+                "is_judged": is_judged,
+                "reason": "" if is_judged else "500 rows, fewer than 1000",
+            }
+            for value, low, high in rows
+        ],
+        schema=SLICES_SCHEMA,
+    )

@@ -1,0 +1,106 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from ml_assets.logic.metrics import METRICS
+from ml_assets.logic.slices import failing_slices
+from tests.logic.gate import slices
+from tests.logic.parcels import evaluation, parcels, scores
+
+
+def test_every_value_of_a_slice_column_is_shown_with_its_own_figures() -> None:
+    test = parcels(1_500, seed=2)
+    slices = evaluation(slices=["depot", "is_express"]).slices.filter(pl.col("metric") == "roc_auc")
+
+    assert slices["column"].to_list() == ["depot"] * 3 + ["is_express"] * 2
+    assert slices["rows"].sum() == 2 * 1_500
+    north = slices.row(by_predicate=pl.col("value") == "north", named=True)
+    members = test.filter(pl.col("depot") == "north")
+    assert members.height == north["rows"]
+    assert pytest.approx(members["target"].mean()) == north["target_mean"]
+    alone = scores(test).filter(test["depot"] == "north")
+    assert pytest.approx(METRICS["roc_auc"].function(members["target"], alone["score"])) == north["score"]
+    assert north["low"] < north["score"] < north["high"]
+
+
+def test_a_small_slice_is_shown_with_the_reason_why_it_is_not_judged() -> None:
+    slices = evaluation(size=600).slices.filter(pl.col("metric") == "roc_auc")
+    west = slices.row(by_predicate=pl.col("value") == "west", named=True)
+
+    assert not west["is_judged"]
+    assert f"{west['rows']} rows, fewer than 200" == west["reason"]
+    assert west["low"] is None
+    assert west["score"] is not None
+
+
+def test_a_slice_of_one_class_is_shown_and_not_judged() -> None:
+    test = parcels(1_500, seed=2).with_columns(pl.col("target") & (pl.col("depot") != "south"))
+    south = (
+        evaluation(rows=test)
+        .slices.filter(pl.col("value") == "south")
+        .row(by_predicate=pl.col("metric") == "roc_auc", named=True)
+    )
+
+    assert not south["is_judged"]
+    assert south["score"] is None
+    assert south["reason"] == "0 positives, fewer than 10"
+
+
+def test_a_slice_without_some_class_is_not_judged_by_a_metric_that_needs_it() -> None:
+    test = parcels(1_500, seed=2, task="multiclass").filter((pl.col("depot") != "south") | (pl.col("target") != "late"))
+    south = (
+        evaluation("multiclass", rows=test, metric="macro_f1")
+        .slices.filter(pl.col("value") == "south")
+        .row(by_predicate=pl.col("metric") == "macro_f1", named=True)
+    )
+
+    assert not south["is_judged"]
+    assert "class number 2 is absent" in south["reason"]
+
+
+def test_missing_values_are_a_slice_of_their_own() -> None:
+    test = parcels(1_500, seed=2).with_columns(
+        region=pl.when(pl.col("depot") == "north").then(pl.lit("upper")).otherwise(None)
+    )
+
+    assert {"upper", "(missing)"} == set(evaluation(rows=test, slices=["region"]).slices["value"])
+
+
+def test_a_slice_where_the_champion_is_better_has_a_difference_below_zero() -> None:
+    test = parcels(1_500, seed=2)
+    north = (test["depot"] == "north").to_numpy()
+    worse_in_north = pl.DataFrame({"score": np.where(north, 0.3, scores(test)["score"].to_numpy())})
+    slices = evaluation(
+        scores=worse_in_north, champion_scores=scores(test), champion_version="old", slices=["depot"]
+    ).slices.filter(pl.col("metric") == "roc_auc")
+
+    found = {row["value"]: row for row in slices.iter_rows(named=True)}
+    assert found["north"]["difference_high"] < 0
+    assert (found["south"]["difference_low"], found["south"]["difference_high"]) == (0.0, 0.0)
+
+
+def test_one_slice_in_twenty_may_look_worse_by_chance() -> None:
+    equal = [(f"depot {number}", -0.02, 0.02) for number in range(19)]
+    doubtful = ("north", -0.041, -0.001)  # outside zero at 95 %, but not among twenty
+
+    assert failing_slices(slices(doubtful), metric="roc_auc", margin=0.0)["value"].to_list() == ["north"]
+    assert failing_slices(slices(doubtful, *equal), metric="roc_auc", margin=0.0).is_empty()
+
+
+def test_slices_that_surely_lose_are_named_worst_first() -> None:
+    found = failing_slices(
+        slices(("south", -0.1, -0.05), ("west", -0.01, 0.02), ("north", -0.3, -0.2)), metric="roc_auc", margin=0.0
+    )
+
+    assert found["value"].to_list() == ["north", "south"]
+
+
+def test_an_equal_challenger_is_seldom_refused_on_its_slices() -> None:
+    generator = np.random.default_rng(1)
+    refused = 0
+    for _ in range(200):
+        middles = generator.normal(scale=0.01, size=20)
+        frame = slices(*((f"{number}", each - 0.0196, each + 0.0196) for number, each in enumerate(middles)))
+        refused += not failing_slices(frame, metric="roc_auc", margin=0.0).is_empty()
+
+    assert refused <= 20  # 5 % of 200, and twice that for chance

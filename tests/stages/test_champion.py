@@ -1,0 +1,322 @@
+"""The gate where it sits: what becomes of a challenger, in the log, for a person and in the web UI."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from ml_assets.contracts.artifacts import Evaluation, Promotion
+from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.table import TableContract
+from ml_assets.logic.promotion import entry_of, waiting
+from ml_assets.logic.serving_cost import example_row
+from ml_assets.stages.champion import champion, serving_costs
+from ml_assets.stages.common.champions import Champion, champion_model
+from ml_assets.stages.common.plan import ModelPlan
+from ml_assets.stages.evaluation import evaluation
+from resources.lake import Making
+from resources.lake_resource import LakeResource
+from tests.builders import promotion
+from tests.stages.shop import FEATURES, LABELS, OPEN, Trained, context_of, declaration
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A lake that keeps a trained model with its evaluation, and the stage that judges it."""
+
+    lake: LakeResource
+    trained: Trained
+    version: str
+
+    def judge(
+        self, plan: ModelPlan, *, tags: Mapping[str, str] | None = None, **changes: Any
+    ) -> tuple[Promotion, Mapping[str, Any]]:
+        """Keep the evaluation with these changes, and judge by it."""
+        summary = self.trained.evaluation.summary.model_copy(update={"model_version": self.version, **changes})
+        opened = self.lake.open()
+        kept = opened.put("returns/evaluation", None, replace(self.trained.evaluation, summary=summary), Making())
+        instance = OPEN.enter_context(dg.DagsterInstance.ephemeral())
+        context = OPEN.enter_context(dg.build_asset_context(run_tags=tags, instance=instance))
+        read: Evaluation = opened.get(kept.ref, Evaluation)
+        entry: Promotion = champion(plan)(context, read, lake=self.lake)
+        return entry, context.get_output_metadata("result") or {}
+
+    def entries(self, plan: ModelPlan) -> list[Promotion]:
+        return plan.promotion_log(self.lake.open()).entries()
+
+
+@pytest.fixture
+def gate(lake: LakeResource, trained: Trained) -> Gate:
+    kept = lake.open().put("returns/model", None, trained.model, Making())
+    return Gate(lake, trained, kept.version)
+
+
+def plan_with(features: TableContract = FEATURES, **rules: object) -> ModelPlan:
+    given = declaration(gate={"minimum_rows": 50, **rules})
+    return ModelPlan.of(given, {"order_features": features, "order_outcomes": LABELS})
+
+
+STRICT = {"minimum_rows": 10**6}
+BY_A_PERSON = {"approval": "person"}
+
+
+# ---------------------------------------------------------------- promoted or refused
+
+
+def test_the_first_good_challenger_is_promoted(plan: ModelPlan, gate: Gate) -> None:
+    entry, told = gate.judge(plan)
+
+    assert ("promote", 1, "gate", gate.version) == (entry.action, entry.number, entry.decided_by, entry.champion)
+    assert [entry] == gate.entries(plan)
+    assert "promoted" == told["verdict"]
+    assert entry.reasons
+
+
+def test_a_challenger_below_the_gate_is_refused_with_reasons_and_nobody_serves(gate: Gate) -> None:
+    strict = plan_with(**STRICT)
+    entry, told = gate.judge(strict)
+
+    assert ("refuse", None) == (entry.action, entry.champion)
+    assert entry.reasons
+    assert ("refused", "nobody") == (told["verdict"], told["champion"])
+    assert None is champion_model(gate.lake.open(), strict)
+
+
+def test_a_refused_challenger_leaves_the_champion(trained: Trained, gate: Gate) -> None:
+    strict = plan_with(**STRICT)
+    there = gate.lake.open()
+    strict.promotion_log(there).append(promotion(1, champion=gate.version, model="returns"), number=1)
+    compared = evaluation(strict)(context_of(), trained.training_set, trained.model, lake=gate.lake).summary
+
+    entry, _ = gate.judge(
+        strict, against_champion=compared.against_champion, champion_version=compared.champion_version
+    )
+
+    assert compared.against_champion is not None
+    assert gate.version == compared.champion_version
+    assert (2, "refuse", gate.version) == (entry.number, entry.action, entry.champion)
+    found = champion_model(there, strict)
+    assert isinstance(found, Champion)
+    assert gate.version == found.version
+
+
+def test_a_challenger_that_was_compared_with_another_champion_is_not_judged(plan: ModelPlan, gate: Gate) -> None:
+    plan.promotion_log(gate.lake.open()).append(promotion(1, champion="c" * 32, model="returns"), number=1)
+
+    with pytest.raises(DataError, match=r"was compared with champion None, but .* serves now; materialize evaluation"):
+        gate.judge(plan)
+
+    assert 1 == len(gate.entries(plan))
+
+
+def test_judged_again_on_the_same_evaluation_the_champion_stays_and_nothing_is_written(
+    plan: ModelPlan, gate: Gate
+) -> None:
+    first, _ = gate.judge(plan)
+    again, _ = gate.judge(plan)
+
+    assert first == again
+    assert [first] == gate.entries(plan)
+
+
+# ---------------------------------------------------------------- the rules that only the stage can try
+
+
+def test_every_rule_stands_in_the_record_and_as_a_row_of_a_table_in_the_web_ui(gate: Gate) -> None:
+    entry, told = gate.judge(plan_with(**STRICT, max_size_mib=50, max_latency_ms=10_000, max_calibration_error=1.0))
+
+    held = {rule.name: rule.holds for rule in entry.rules}
+    wanted = {"rows": False, "unseen": True, "contract": True, "latency": True, "size": True, "champion": True}
+    assert wanted.items() <= held.items()
+    assert {"baseline constant", "bound calibration_error"} <= held.keys()
+    rows = [record.data for record in told["rules"].records]
+    assert [rule.model_dump() for rule in entry.rules] == [
+        {"name": row["rule"], "holds": row["holds"], "sentence": row["sentence"]} for row in rows
+    ]
+
+
+@pytest.mark.parametrize(("limit", "name"), [("max_latency_ms", "latency"), ("max_size_mib", "size")])
+def test_a_model_that_costs_more_than_declared_is_refused(gate: Gate, limit: str, name: str) -> None:
+    entry, told = gate.judge(plan_with(**{limit: 1e-6}))
+
+    assert "refuse" == entry.action
+    assert [name] == [rule.name for rule in entry.rules if not rule.holds]
+    assert "above the declared 1e-06" in entry.reasons[0]
+    assert any(figure.startswith(f"{name}, ") for figure in told)
+
+
+def test_without_declared_limits_costs_are_shown_and_not_recorded(plan: ModelPlan, gate: Gate) -> None:
+    entry, told = gate.judge(plan)
+
+    assert 0 < told["latency, ms"] < 1_000
+    assert pytest.approx(len(gate.trained.model.booster.encode()) / 2**20) == told["size, MiB"]
+    assert not any(name.startswith(("latency", "size")) for name in entry.figures)
+    assert {"latency", "size"}.isdisjoint(rule.name for rule in entry.rules)
+
+
+def test_costs_are_measured_on_a_row_of_every_feature(trained: Trained, plan: ModelPlan) -> None:
+    row = example_row(trained.model.spec)
+    latency, size = serving_costs(trained.model, plan.declaration.gate)
+
+    assert (1, [feature.name for feature in trained.model.spec.features]) == (row.height, row.columns)
+    assert 0 == sum(row.null_count().row(0))
+    assert min(latency.value, size.value) > 0
+
+
+def test_a_challenger_that_cannot_answer_what_is_declared_by_now_is_refused(gate: Gate) -> None:
+    other = tuple(replace(it, unit="lb") if it.name == "weight_kg" else it for it in FEATURES.columns)
+    entry, _ = gate.judge(plan_with(replace(FEATURES, columns=other)))
+
+    assert "refuse" == entry.action
+    assert ["contract"] == [rule.name for rule in entry.rules if not rule.holds]
+    assert "'weight_kg'" in entry.reasons[0]
+
+
+def test_a_champion_that_has_learned_from_the_test_rows_is_not_compared_on_them(
+    trained: Trained, gate: Gate, plan: ModelPlan
+) -> None:
+    test = next(window for window in trained.training_set.summary.windows if window.split == "test")
+    late = {"trained_until": test.last_day - timedelta(days=1)}
+    greedy = replace(trained.model, spec=trained.model.spec.model_copy(update=late))
+    there = gate.lake.open()
+    version = there.put("returns/model", None, greedy, Making()).version
+    plan.promotion_log(there).append(promotion(1, champion=version, model="returns"), number=1)
+
+    summary = evaluation(plan)(context_of(), trained.training_set, trained.model, lake=gate.lake).summary
+    entry, _ = gate.judge(plan, **{**dict(summary), "model_version": gate.version})
+
+    assert None is summary.against_champion
+    assert 9 * 40 == summary.seen_rows
+    assert ("refuse", version) == (entry.action, entry.champion)
+    assert ["unseen"] == [rule.name for rule in entry.rules if not rule.holds]
+
+
+def test_a_trained_model_keeps_the_last_day_that_it_learned_from(trained: Trained) -> None:
+    days = {window.split: (window.first_day, window.last_day) for window in trained.training_set.summary.windows}
+
+    assert days["validation"][1] == trained.model.spec.trained_until == trained.model.spec.learned_until
+    assert trained.evaluation.summary.learned_until == trained.model.spec.learned_until < days["test"][0]
+    assert 0 == trained.evaluation.summary.left_out
+    before_it_was_kept = trained.model.spec.model_copy(update={"trained_until": None})
+    assert days["train"][1] == before_it_was_kept.learned_until
+
+
+def test_a_slice_is_judged_from_the_declared_number_of_rows_on(trained: Trained, lake: LakeResource) -> None:
+    wide = evaluation(plan_with(minimum_slice_rows=50))(context_of(), trained.training_set, trained.model, lake=lake)
+
+    assert wide.slices["is_judged"].all()
+    assert not trained.evaluation.slices["is_judged"].any()
+
+
+# ---------------------------------------------------------------- what asked for it
+
+
+def test_the_cause_of_the_run_is_kept_and_shown_and_nothing_else_of_its_tags(plan: ModelPlan, gate: Gate) -> None:
+    entry, told = gate.judge(plan, tags={"cause": "drift", "model": "returns", "secret": "s3cret"})
+
+    assert ("drift", "drift") == (entry.cause, told["cause"])
+    assert "s3cret" not in entry.model_dump_json()
+
+
+def test_a_run_without_a_cause_has_none(plan: ModelPlan, gate: Gate) -> None:
+    entry, told = gate.judge(plan)
+
+    assert (None, False) == (entry.cause, "cause" in told)
+
+
+# ---------------------------------------------------------------- a person's approval
+
+
+def test_where_a_person_approves_a_challenger_that_passes_waits_and_the_champion_stays(gate: Gate) -> None:
+    plan = plan_with(**BY_A_PERSON)
+    entry, told = gate.judge(plan)
+
+    assert ("wait", None, gate.version) == (entry.action, entry.champion, entry.challenger)
+    assert entry == waiting(gate.entries(plan))
+    assert "waits for a person" == told["verdict"]
+    assert f"ml-assets promote returns {gate.version[:12]} --why REASON" == told["let it in"]
+    assert None is champion_model(gate.lake.open(), plan)
+
+
+def test_what_fails_does_not_wait(gate: Gate) -> None:
+    entry, _ = gate.judge(plan_with(**BY_A_PERSON, **STRICT))
+
+    assert "refuse" == entry.action
+
+
+def test_who_waits_is_judged_again_without_a_second_entry_unless_it_fails_by_now(gate: Gate) -> None:
+    plan = plan_with(**BY_A_PERSON)
+    first, _ = gate.judge(plan)
+    again, _ = gate.judge(plan)
+    refused, _ = gate.judge(plan_with(**BY_A_PERSON, **STRICT))
+
+    assert first == again
+    assert (2, "refuse") == (refused.number, refused.action)
+    assert None is waiting(gate.entries(plan))
+
+
+def test_a_newer_challenger_takes_the_place_of_the_one_that_waits(gate: Gate, trained: Trained) -> None:
+    plan = plan_with(**BY_A_PERSON)
+    gate.judge(plan)
+    newer = replace(trained.model, spec=trained.model.spec.model_copy(update={"lightgbm_version": "4.6.0"}))
+    version = gate.lake.open().put("returns/model", None, newer, Making()).version
+
+    entry, _ = replace(gate, version=version).judge(plan)
+
+    assert (2, "wait", version) == (entry.number, entry.action, entry.challenger)
+    assert entry == waiting(gate.entries(plan))
+
+
+@pytest.mark.parametrize("rules", [BY_A_PERSON, STRICT, {}])
+def test_whom_a_person_let_in_serves_on_when_its_evaluation_is_judged_again(
+    gate: Gate, rules: Mapping[str, object]
+) -> None:
+    plan = plan_with(**BY_A_PERSON)
+    entry, _ = gate.judge(plan)
+    let_in = entry_of(
+        [entry], gate.version, model="returns", action="promote", why="looked at it", by="sam",
+        at=entry.decided_at, entry_id="1f3a",
+    )  # fmt: skip
+    plan.promotion_log(gate.lake.open()).append(let_in, number=2)
+
+    again, _ = gate.judge(plan_with(**rules))
+
+    assert let_in == again
+    assert [entry, let_in] == gate.entries(plan)
+
+
+def test_who_waits_is_promoted_once_the_gate_decides_alone(gate: Gate, plan: ModelPlan) -> None:
+    gate.judge(plan_with(**BY_A_PERSON))
+    entry, _ = gate.judge(plan)
+
+    assert (2, "promote", gate.version) == (entry.number, entry.action, entry.champion)
+    assert None is waiting(gate.entries(plan))
+
+
+# ---------------------------------------------------------------- a word that no artifact holds
+
+
+@pytest.mark.parametrize(
+    ("changed", "stands"),
+    [
+        (lambda entry: entry.model_copy(update={"figures": {**entry.figures, "latency, ms": 0.1}}), True),
+        (lambda entry: entry.model_copy(update={"figures": {**entry.figures, "rows": 1.0}}), False),
+        (lambda entry: entry.model_copy(update={"rules": entry.rules[1:]}), False),
+    ],
+)
+def test_a_refusal_whose_artifact_was_not_kept_stands_whatever_the_milliseconds_are(
+    gate: Gate, changed: Callable[[Promotion], Promotion], *, stands: bool
+) -> None:
+    strict = plan_with(**STRICT, max_latency_ms=10_000)
+    other = LakeResource(url=f"{gate.lake.url}/other")
+    other.open().put("returns/model", None, gate.trained.model, Making())
+    written, _ = replace(gate, lake=other).judge(strict)
+    strict.promotion_log(gate.lake.open()).append(changed(written), number=1)
+
+    again, _ = gate.judge(strict)
+
+    assert (1 if stands else 2) == again.number
+    assert again.number == len(gate.entries(strict))
