@@ -20,6 +20,7 @@ from resources.errors import MissingArtifactError
 from resources.event_log import VERSION
 from resources.lake import Lake, Making
 from resources.lake_resource import LakeResource, begin_step, record_step
+from resources.listing import FILES
 from resources.manifest import ArtifactRef, Manifest
 from resources.quarantine import beside
 
@@ -80,7 +81,14 @@ class LakeIOManager(dg.ConfigurableIOManager):
             manifests = lake.put_each(
                 asset,
                 {
-                    key: (part, dataclasses.replace(making, inputs=reads_of_day(making.inputs, key, windows)))
+                    key: (
+                        part,
+                        dataclasses.replace(
+                            making,
+                            inputs=reads_of_day(making.inputs, key, windows),
+                            parameters=facts_of_day(making.parameters, key),
+                        ),
+                    )
                     for key, part in artifacts.items()
                 },
             )
@@ -238,6 +246,12 @@ def _current(lake: Lake, context: dg.InputContext, step: StepExecutionContext | 
     return found
 
 
+def facts_of_day(facts: Mapping[str, JsonValue], key: str) -> Mapping[str, JsonValue]:
+    """Return facts, of those that are told by day only the day's own."""
+    by_day = facts.get(FILES)
+    return {**facts, FILES: {key: by_day.get(key, [])}} if isinstance(by_day, Mapping) else facts
+
+
 def _wanted(context: dg.InputContext, step: StepExecutionContext | None) -> list[str]:
     """Return the partition keys to read; an input's `up_to` names the config field that holds the last one."""
     keys = list(context.asset_partition_keys)
@@ -271,7 +285,9 @@ def _parameters(context: dg.OutputContext) -> dict[str, typing.Any]:
     data = declared.data if isinstance(declared, dg.JsonMetadataValue) else None
     parameters = data if isinstance(data, Mapping) else {}
     config = context.step_context.op_config
-    return {**parameters, **(config if isinstance(config, dict) else {})}
+    given = config if isinstance(config, dict) else {}
+    # What a run leaves open stays as it is declared.
+    return {**parameters, **{name: it for name, it in given.items() if it is not None or name not in parameters}}
 
 
 def _code_version(context: dg.OutputContext) -> str | None:

@@ -48,7 +48,7 @@ class ScratchLake(Lake):
             hidden: assets of which nothing is seen but what is pinned or made here.
             continues: runs that what runs here goes on with, newest first; what they made is read first.
         """
-        super().__init__(str(folder))
+        super().__init__(str(folder), source.options)
         self.source = source
         self.at = at
         self.pinned = tuple(pins)

@@ -1,13 +1,15 @@
-"""Source files as frames: CSV (also inside a zip) or Parquet, from a path, a URL or an installed package's data.
+"""Source files as frames: CSV (also zipped) or Parquet, from a path, a URL or an installed package's data.
 
 What the columns mean stays out; their names and types are given.
 """
 
 import dataclasses
+import gzip
 import hashlib
 import importlib.util
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +17,8 @@ import fsspec
 import polars as pl
 
 from resources.errors import SourceError
+
+_DAMAGED = (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,25 +44,42 @@ class Source:
         Raises:
             SourceError: the file is missing or damaged, has other columns, or values that are not of their type.
         """
-        data = self._bytes()
-        is_parquet = self.file.removesuffix(".zip").endswith(".parquet")
+        return self._frame(self._bytes())
+
+    def frame(self, data: bytes) -> pl.DataFrame:
+        """Return the rows of bytes that were fetched already, as `read` does.
+
+        Raises:
+            SourceError: as `read`.
+        """
+        try:
+            return self._frame(self._unpacked(data))
+        except _DAMAGED as error:
+            raise SourceError(f"source file {self.file} cannot be read: {error}. Fetch it again.") from error
+
+    def _frame(self, data: bytes) -> pl.DataFrame:
+        is_parquet = self.file.removesuffix(".zip").removesuffix(".gz").endswith(".parquet")
         return self._parquet(data) if is_parquet else self._csv(data)
 
     def _bytes(self) -> bytes:
         try:
             is_packaged = self.file.startswith("package://")
-            data = _in_package(self.file).read_bytes() if is_packaged else self._fetched()
-            if not self.file.endswith(".zip"):
-                return data
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                names = [name for name in archive.namelist() if not name.startswith(("__MACOSX", "."))]
-                if len(names) != 1:
-                    raise SourceError(f"{self.file} holds {len(names)} files ({names[:5]}); expected exactly one.")
-                return archive.read(names[0])
+            return self._unpacked(_in_package(self.file).read_bytes() if is_packaged else self._fetched())
         except FileNotFoundError as error:
             raise SourceError(f"source file {self.file} does not exist; correct 'file' in its declaration.") from error
-        except (OSError, zipfile.BadZipFile) as error:
+        except (OSError, *_DAMAGED) as error:
             raise SourceError(f"source file {self.file} cannot be read: {error}. Fetch it again.") from error
+
+    def _unpacked(self, data: bytes) -> bytes:
+        if self.file.endswith(".gz"):
+            return gzip.decompress(data)
+        if not self.file.endswith(".zip"):
+            return data
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = [name for name in archive.namelist() if not name.startswith(("__MACOSX", "."))]
+            if len(names) != 1:
+                raise SourceError(f"{self.file} holds {len(names)} files ({names[:5]}); expected exactly one.")
+            return archive.read(names[0])
 
     def _fetched(self) -> bytes:
         try:

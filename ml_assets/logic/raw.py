@@ -39,14 +39,34 @@ def by_day(frame: pl.DataFrame, day: pl.Expr, *, first: date, last: date) -> dic
     Raises:
         DataError: rows whose day cannot be told.
     """
+    marked = _with_day(frame, day)
+    inside = marked.filter(pl.col(PARTITION).is_between(first, last)).with_columns(pl.col(PARTITION).cast(pl.String))
+    wanted = pl.date_range(first, last, eager=True).cast(pl.String)
+    return apart(inside, wanted.to_list())
+
+
+def check_of_day(frame: pl.DataFrame, day: pl.Expr, wanted: date, *, where: str) -> None:
+    """Refuse rows of another day than that of the file they came in.
+
+    Raises:
+        DataError: there are such rows, or rows whose day cannot be told; with counts.
+    """
+    found = _with_day(frame, day).filter(pl.col(PARTITION) != wanted)[PARTITION].value_counts(sort=True, name="rows")
+    if not found.is_empty():
+        told = ", ".join(f"{rows} of {other}" for other, rows in found.head(3).iter_rows())
+        raise DataError(
+            f"{found['rows'].sum()} of {frame.height} rows in {where} are of {found.height} other days ({told}); "
+            f"expected only {wanted}. Correct the file, its name, or 'by'."
+        )
+
+
+def _with_day(frame: pl.DataFrame, day: pl.Expr) -> pl.DataFrame:
     marked = frame.with_columns(day.alias(PARTITION))
     lost = marked[PARTITION].null_count()
     if lost:
         row = marked.filter(pl.col(PARTITION).is_null()).drop(PARTITION).row(0)
         raise DataError(f"{lost} of {frame.height} rows have no day, for instance {row}; correct the source or 'by'.")
-    inside = marked.filter(pl.col(PARTITION).is_between(first, last)).with_columns(pl.col(PARTITION).cast(pl.String))
-    wanted = pl.date_range(first, last, eager=True).cast(pl.String)
-    return apart(inside, wanted.to_list())
+    return marked
 
 
 def together(parts: Mapping[str, pl.DataFrame]) -> pl.DataFrame:

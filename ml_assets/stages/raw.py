@@ -1,8 +1,11 @@
-"""Raw tables: source rows as they came, one file a day or one for the whole table, with every version of a row.
+"""Raw tables: source rows as they came, by day or as a whole table, with every version of a row.
 
-Renaming and cleaning stay out; that is dbt's staging.
+Renaming and cleaning stay out; that is dbt's staging. So does noticing that the files of a day are new or others; see
+`sensors.arrivals`.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -10,20 +13,32 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from pydantic import Field, field_validator
+from pydantic import Field, JsonValue, field_validator
 
 from ml_assets.contracts.checking import BROKEN_RULES, Others
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import RECEIVED_AT, TableContract
 from ml_assets.declaration import RawDeclaration, RawTable
 from ml_assets.logic.quarantine import Audit, audit
-from ml_assets.logic.raw import PARTITION, Landing, apart, by_day, day_expression, keep_versions, together
+from ml_assets.logic.raw import (
+    PARTITION,
+    Landing,
+    apart,
+    by_day,
+    check_of_day,
+    day_expression,
+    keep_versions,
+    together,
+)
 from ml_assets.provenance.code import code_version
-from ml_assets.stages.common.asset import column_schema, quarantine_spec
+from ml_assets.stages.common.asset import column_schema, freshness_policy, quarantine_spec
 from ml_assets.stages.common.checks import check_results, check_specs, reject
-from ml_assets.stages.common.plan import daily, day_range
+from ml_assets.stages.common.plan import daily, day_range, days_between
+from resources.day_pattern import DayPattern
+from resources.errors import SourceError
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
+from resources.listing import FILES, Arrived, file_facts, files_of_days, landed_files, read_file
 from resources.manifest import ArtifactRef
 from resources.quarantine import QUARANTINE, released_rows, releases
 from resources.row_sql import with_columns
@@ -70,16 +85,15 @@ def raw_tables(declaration: RawDeclaration, contracts: Mapping[str, TableContrac
     ]
 
 
-def source_of(table: RawTable, contract: TableContract) -> Source:
-    """Return the file that a raw table is landed from: what landing itself adds is not looked for in it."""
+def source_of(table: RawTable, contract: TableContract, file: str) -> Source:
+    """Return a file that a raw table is landed from: what landing itself adds is not looked for in it."""
     optional = (RECEIVED_AT, *_expressions(contract))
-    return Source(table.file, contract.schema, table.null_values, optional)
+    return Source(file, contract.schema, table.null_values, optional)
 
 
 def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract: TableContract) -> dg.AssetsDefinition:
     """Return the asset that lands one source, with its quarantine where a share is declared."""
     key = dg.AssetKey([GROUP, name])
-    source = source_of(table, contract)
     outs = _outs(declaration, key, table, contract)
 
     @dg.multi_asset(
@@ -87,23 +101,22 @@ def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract:
         outs=outs,
         internal_asset_deps={_ASIDE: {key}} if _ASIDE in outs else {},
         check_specs=check_specs(contract, key),
-        partitions_def=None if table.by is None else daily(declaration.days),
-        backfill_policy=None if table.by is None else dg.BackfillPolicy.single_run(),
+        partitions_def=daily(declaration.days) if table.is_by_day else None,
+        backfill_policy=dg.BackfillPolicy.single_run() if table.is_by_day else None,
     )
     def land(context: dg.AssetExecutionContext, config: LandingConfig, lake: LakeResource) -> Iterator[Any]:
-        days = None if table.by is None else day_range(context)
-        opened, digest = lake.open(), source.digest()
-        landed = _land(
-            opened, key, table, contract, rows=_by_partition(source.read(), table, days), at=config.moment(opened.now())
-        )
+        days = day_range(context) if table.is_by_day else None
+        opened = lake.open()
+        came = _came(opened, key, table, contract, days)
+        landed = _land(opened, key, table, contract, came=came, at=config.moment(opened.now()))
         yield from check_results(
             landed.audit.report, key, landed.audit.counts, partitions=context.partition_keys if days else ()
         )
         _refuse(opened, key, table, landed, run_id=context.run.run_id)
-        for line in landed.warnings:
+        for line in (*came.warnings, *landed.warnings):
             context.log.warning(f"{name}: {line}")
         for out, parts in landed.parts.items():
-            opened.note(source=digest)
+            opened.note(**came.facts)
             opened.note_reads(landed.inputs)
             yield dg.Output(parts if days else parts[""], out, metadata=landed.facts if out == _ROWS else {})
 
@@ -120,7 +133,7 @@ def _outs(
         "code_version": code_version([Source.read, by_day, keep_versions, with_columns, audit]),
     }
     parameters = {
-        "file": table.file,
+        "file": table.file or table.files,
         "expressions": _expressions(contract),
         "quarantine": None
         if table.quarantine is None
@@ -133,6 +146,7 @@ def _outs(
             "dagster/column_schema": column_schema(contract),
             "ml_assets/parameters": dg.MetadataValue.json(parameters),
         },
+        freshness_policy=freshness_policy(declaration.freshness),
         **common,
     )
     specs = (
@@ -182,33 +196,108 @@ class _Landed:
             )
 
 
-def _by_partition(rows: pl.DataFrame, table: RawTable, days: tuple[date, date] | None) -> dict[str, pl.DataFrame]:
+@dataclass(frozen=True)
+class Came:
+    """What a source says now.
+
+    Attributes:
+        rows: by partition; none where a day has no file.
+        facts: what it was, for the manifests.
+        absent: days of a longer run without a file: what stands of them stays.
+        warnings: what a person should know of it.
+    """
+
+    rows: Mapping[str, pl.DataFrame]
+    facts: Mapping[str, JsonValue]
+    absent: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+
+
+def _came(
+    lake: Lake, key: dg.AssetKey, table: RawTable, contract: TableContract, days: tuple[date, date] | None
+) -> Came:
+    """Read a source: one file, cut into days where it has any, or the files of the days that are asked for."""
+    if table.files is not None and days is not None:
+        return _from_files(lake, key, table, contract, days_between(*days))
+    source = source_of(table, contract, str(table.file))
+    facts: dict[str, JsonValue] = {"source": source.digest()}
     if table.by is None or days is None:
-        return {"": rows}
-    return by_day(rows, day_expression(**table.by.model_dump()), first=days[0], last=days[1])
+        return Came({"": source.read()}, facts)
+    return Came(by_day(source.read(), day_expression(**table.by.model_dump()), first=days[0], last=days[1]), facts)
+
+
+def _from_files(lake: Lake, key: dg.AssetKey, table: RawTable, contract: TableContract, days: Sequence[date]) -> Came:
+    """Read the files of some days.
+
+    Raises:
+        SourceError: there is none of any of these days, or one cannot be read.
+        DataError: a file has rows of another day.
+    """
+    pattern = DayPattern.of(str(table.files))
+    found = files_of_days(pattern, days, lake.access)
+    span = str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    if not found:
+        raise SourceError(
+            f"there is no file of {span} for {key.to_user_string()}; expected {pattern.text}. Wait for it, or correct "
+            "'files' in the declaration."
+        )
+    rows: dict[str, pl.DataFrame] = {}
+    facts: dict[str, list[JsonValue]] = {}
+    for day, files in found.items():
+        rows[str(day)], facts[str(day)] = _read_day(lake, pattern, table, contract, day=day, files=files)
+    source = hashlib.blake2b(json.dumps(facts).encode(), digest_size=16, usedforsecurity=False).hexdigest()
+    absent = [str(day) for day in days if day not in found]
+    for part, ref in lake.newest(key.to_user_string(), absent).items() if absent else ():
+        facts[part] = [dict(it) for it in landed_files(lake.manifest(ref))]  # the same file may come back
+    empty = next(iter(rows.values())).clear()
+    return Came(
+        rows={str(day): rows.get(str(day), empty) for day in days},
+        facts={"source": source, FILES: {day: facts.get(day, []) for day in map(str, days)}},
+        absent=absent,
+        warnings=[
+            f"no file of {len(absent)} of {len(days)} days, the first is {day}; expected {pattern.text}. What was "
+            "landed of them stays."
+            for day in absent[:1]
+        ],
+    )
+
+
+def _read_day(
+    lake: Lake, pattern: DayPattern, table: RawTable, contract: TableContract, *, day: date, files: Sequence[Arrived]
+) -> tuple[pl.DataFrame, list[JsonValue]]:
+    """Return the rows of a day's files in the order of their names, and what the manifest says of each file."""
+    frames: list[pl.DataFrame] = []
+    facts: list[JsonValue] = []
+    for arrived in files:
+        where = f"{pattern.root}/{arrived.name}"
+        data = read_file(pattern, arrived, lake.access)
+        frame = source_of(table, contract, where).frame(data)
+        if table.by is not None:
+            check_of_day(frame, day_expression(**table.by.model_dump()), day, where=where)
+        if frames and {*frame.columns} != {*frames[0].columns}:
+            raise SourceError(
+                f"source file {where} has the columns {frame.columns}, but {files[0].name} of the same day has "
+                f"{frames[0].columns}; expected the same ones. Correct the files."
+            )
+        frames.append(frame.select(frames[0].columns) if frames else frame)
+        facts.append(file_facts(arrived, data))
+    return pl.concat(frames), facts
 
 
 def _land(
-    lake: Lake,
-    key: dg.AssetKey,
-    table: RawTable,
-    contract: TableContract,
-    *,
-    rows: Mapping[str, pl.DataFrame],
-    at: datetime,
+    lake: Lake, key: dg.AssetKey, table: RawTable, contract: TableContract, *, came: Came, at: datetime
 ) -> _Landed:
     """Join a source's rows with the versions that stand, compute what it lacks, and hold all against the contract."""
-    asset = key.to_user_string()
-    standing: _Standing = _read_standing(lake, asset, [*rows]) if RECEIVED_AT in contract.names else {}
+    asset, rows = key.to_user_string(), came.rows
+    is_versioned = RECEIVED_AT in contract.names
+    standing: _Standing = _read_standing(lake, asset, [*rows] if is_versioned else came.absent)
     landings = {
         part: keep_versions(source, _all_versions(standing.get(part)), key=contract.key, received_at=at)
-        if RECEIVED_AT in contract.names else Landing(source)
+        if is_versioned or part in standing else Landing(source)
         for part, source in rows.items()
     }  # fmt: skip
-    whole = together({part: landing.rows for part, landing in landings.items()})
-    lacking = {name: sql for name, sql in _expressions(contract).items() if name not in whole.columns}
-    made = with_columns(whole, lacking, where=f"{contract.where}: table '{contract.name}'")
-    by = [PARTITION] if table.by is not None else []
+    made = _whole({part: landing.rows for part, landing in landings.items()}, contract)
+    by = [PARTITION] if table.is_by_day else []
     let_pass = (
         [] if table.quarantine is None else [it for refs in releases(lake, asset, [*rows]).values() for it in refs]
     )
@@ -224,6 +313,19 @@ def _land(
     if table.quarantine is not None:
         parts[_ASIDE] = _parts(seen.quarantined, [*rows])
     return _Landed(seen, parts, landings, [*_made_from(lake, standing, parts[_ROWS]), *let_pass])
+
+
+def _whole(parts: Mapping[str, pl.DataFrame], contract: TableContract) -> pl.DataFrame:
+    """Return the rows of all partitions with all columns; files of different days may lack different ones."""
+    alike: dict[tuple[str, ...], dict[str, pl.DataFrame]] = {}
+    for part, rows in parts.items():
+        alike.setdefault(tuple(rows.columns), {})[part] = rows
+    made = []
+    for columns, same in alike.items():
+        lacking = {name: sql for name, sql in _expressions(contract).items() if name not in columns}
+        rows = with_columns(together(same), lacking, where=f"{contract.where}: table '{contract.name}'")
+        made.append(rows.select(*contract.names, PARTITION))
+    return pl.concat(made)
 
 
 _Standing = Mapping[str, Sequence[tuple[ArtifactRef, pl.DataFrame]]]

@@ -1,0 +1,70 @@
+"""Keeps the check of the age of the data up to date as days pass, outside of any run.
+
+What counts as old stays out; see `ml_assets.stages.common.data_age`.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import date
+
+import dagster as dg
+
+from ml_assets.stages.common.data_age import AgeLimit, age_result, newest_day
+from resources.lake import Lake
+
+
+@dataclass(frozen=True)
+class Ages:
+    """What was told of each asset whose data has a declared age.
+
+    Attributes:
+        known: by asset, its newest day, then how many days it lies behind where that is too many.
+        old: the assets whose data is too old.
+        lines: what to say of them.
+    """
+
+    known: dict[str, str]
+    old: frozenset[dg.AssetKey]
+    lines: tuple[str, ...]
+
+
+def look_at_ages(
+    instance: dg.DagsterInstance,
+    lake: Lake,
+    limits: Mapping[dg.AssetKey, AgeLimit],
+    *,
+    changed: Mapping[dg.AssetKey, AbstractSet[str]],
+    before: Mapping[str, str],
+    yesterday: date,
+    is_new_day: bool,
+) -> Ages:
+    """Compare each asset's newest day with what is allowed, and report the check where its answer is another.
+
+    Args:
+        instance: where the check is reported.
+        lake: where the newest day is looked up of what is not known yet.
+        limits: by asset, what is allowed.
+        changed: what was materialized since.
+        before: what was known, as in `Ages.known`.
+        yesterday: the newest day there can be.
+        is_new_day: whether it was another at the last look: nothing else tells of a promotion by a person.
+    """
+    known: dict[str, str] = {}
+    old = {}
+    for key, limit in limits.items():
+        name = key.to_user_string()
+        newest, _, behind = before.get(name, "").partition(" ")
+        champion = dg.AssetKey([limit.model, "champion"])
+        if name not in before or (limit.model and (is_new_day or champion in changed)):
+            newest = newest_day(lake, key, limit)
+        elif not limit.model:
+            newest = max([newest, *changed.get(key, ())])
+        found = age_result(key, limit, newest, yesterday)
+        now = "" if found["passed"] else str(limit.behind(newest, yesterday))
+        if name not in before or now != behind:
+            instance.report_runless_asset_event(dg.AssetCheckEvaluation(**found))
+        known[name] = f"{newest} {now}"
+        if now:
+            old[key] = f"the data of {name} is old: {found['description']}."
+    return Ages(known, frozenset(old), tuple(old.values()))

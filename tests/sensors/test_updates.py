@@ -1,0 +1,441 @@
+"""The sensor that makes what is out of date again: what it asks for and waits for, and that it never asks twice."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from ml_assets.provenance.staleness import loaded_parents, reads_of
+from resources.manifest import ArtifactRef
+from sensors import updates
+from sensors.common.history import made_by
+from sensors.updates import updates_sensor
+from tests.builders import Note, put
+from tests.sensors.updated import DAYS, FIRST_PREDICTED, MODEL, World, world
+
+FIRST = tuple(DAYS[:4])
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake in which four days have come and all that is made from them is there."""
+    folder = tmp_path_factory.mktemp("begun")
+    with world(folder) as found:
+        begin(found)
+    return folder
+
+
+@contextmanager
+def world_over(begun: Path, folder: Path, **options: Any) -> Iterator[World]:
+    """Give a world over a copy of that lake, at which the sensor has looked."""
+    with world(Path(shutil.copytree(begun, folder / "lake")), **options) as found:
+        assert [] == found.look()
+        yield found
+
+
+@pytest.fixture
+def flown_world(begun: Path, tmp_path: Path) -> Iterator[World]:
+    """A world that has begun."""
+    with world_over(begun, tmp_path) as found:
+        yield found
+
+
+def begin(found: World) -> None:
+    found.serve()
+    for day in FIRST:
+        found.land("a", day, "one")
+        found.land("b", day, "one")
+    found.settle()
+
+
+def names(requests: list[dg.RunRequest]) -> list[tuple[list[str], str, str]]:
+    """Return the assets of each request and its first and last day."""
+    return [
+        (
+            sorted(key.to_user_string() for key in request.asset_selection or ()),
+            request.tags.get("dagster/asset_partition_range_start", ""),
+            request.tags.get("dagster/asset_partition_range_end", ""),
+        )
+        for request in requests
+    ]
+
+
+def run_all(found: World) -> None:
+    for run in [*found.queue]:
+        found.end(run)
+
+
+# ---------------------------------------------------------------- what follows from a change
+
+
+def test_a_new_day_is_made_group_by_group_upstream_first(flown_world: World) -> None:
+    day = DAYS[4]
+    flown_world.land("a", day, "one")
+    flown_world.land("b", day, "one")
+    asked = []
+    while requests := flown_world.look():
+        asked += names(requests)
+        flown_world.launch(requests)
+        run_all(flown_world)
+
+    assert [
+        (["tables/x", "tables/y", "tables/z"], day, day),
+        (["m/features", "m/labels"], day, day),
+        (["m/performance"], DAYS[3], DAYS[3]),  # a label of the day before may come a day late
+        (["m/drift", "m/performance", "m/predictions"], day, day),
+        (["m/card"], "", ""),
+    ] == asked
+
+
+def test_a_corrected_day_whose_content_stays_the_same_goes_no_further(flown_world: World) -> None:
+    flown_world.land("a", DAYS[1], "one")
+
+    assert [] == flown_world.look()
+
+
+def test_a_day_that_was_never_predicted_is_not_predicted_because_it_was_corrected(flown_world: World) -> None:
+    flown_world.land("b", DAYS[0], "other")
+
+    asked = flown_world.settle()
+
+    assert ["updates/tables/2013-01-01", "updates/m/features and labels/2013-01-01"] == asked
+
+
+def test_nothing_is_predicted_before_there_is_a_champion_and_all_since_its_training_afterwards(tmp_path: Path) -> None:
+    with world(tmp_path) as found:
+        for day in FIRST:
+            found.land("a", day, "one")
+            found.land("b", day, "one")
+
+        asked = found.settle()
+        assert [
+            f"updates/tables/{DAYS[0]} to {DAYS[3]}",
+            f"updates/m/features and labels/{DAYS[0]} to {DAYS[3]}",
+        ] == asked
+        assert "monitoring of m: waits for a champion" in found.said
+
+        found.serve()
+        assert f"updates/m/monitoring/{FIRST_PREDICTED} to {DAYS[3]}" == found.settle()[0]
+
+
+def test_a_new_champion_predicts_no_day_again(flown_world: World) -> None:
+    flown_world._told("m/champion", "")
+
+    assert [] == flown_world.look()
+
+
+def test_a_card_is_made_again_when_another_serves(flown_world: World) -> None:
+    log = updates.promotions(flown_world.lake, MODEL)
+    last = log.last()
+    assert last is not None
+    other = put(flown_world.lake, Note(text="others"), asset="m/model").version
+    log.append(last.model_copy(update={"number": 2, "champion": other}), number=2)
+    flown_world._told("m/champion", "")
+
+    assert [(["m/card"], "", "")] == names(flown_world.look())
+
+
+def test_changed_code_makes_what_reads_it_again_only_if_it_gives_something_else(flown_world: World) -> None:
+    flown_world.deploy(code="2")
+
+    assert [f"updates/tables/{DAYS[0]} to {DAYS[3]}"] == flown_world.settle()
+    assert flown_world.look() == []
+
+
+def test_what_changed_further_back_than_the_look_back_is_told_and_not_made(tmp_path: Path) -> None:
+    with world(tmp_path, days=2) as found:
+        found.serve()
+        found.look()
+        found.land("b", DAYS[1], "one")
+
+        assert [] == found.look()
+        assert "raw/b changed for 2013-01-02, further back than the newest 2 days" in found.said
+
+
+# ---------------------------------------------------------------- what waits
+
+
+def test_a_day_waits_for_all_of_its_sources_and_says_for_which(flown_world: World) -> None:
+    flown_world.land("a", DAYS[4], "one")
+
+    assert [(["tables/x"], DAYS[4], DAYS[4])] == names(flown_world.look())
+    told = json.loads(flown_world.cursor or "{}")["told"]["tables"]
+    assert f"tables ({DAYS[4]}): waits for tables/y, which is not there" in told
+
+
+def test_a_day_that_never_came_holds_up_no_later_one(flown_world: World) -> None:
+    flown_world.land("a", DAYS[5], "one")
+    flown_world.land("b", DAYS[5], "one")
+
+    assert f"updates/m/monitoring/{DAYS[5]}" in flown_world.settle()
+
+
+def test_nothing_is_asked_while_a_run_makes_what_it_is_made_from(flown_world: World) -> None:
+    flown_world.land("a", DAYS[3], "other")
+    landing = dg.RunRequest(
+        run_key="elsewhere", asset_selection=[dg.AssetKey(["raw", "b"])], tags={"dagster/partition": DAYS[3]}
+    )
+    flown_world.launch([landing])
+
+    assert [] == flown_world.look()
+    assert f"waits for run {flown_world.queue[0].run_id[:8]}, which is queued or in progress" in flown_world.said
+
+    run_all(flown_world)
+    assert f"updates/tables/{DAYS[3]} to {DAYS[4]}" not in flown_world.settle()[0]
+
+
+def test_a_training_holds_up_no_predictions(flown_world: World) -> None:
+    keys = [dg.AssetKey([MODEL, "training_set"]), dg.AssetKey([MODEL, "champion"])]
+    flown_world.launch([dg.RunRequest(run_key="training", asset_selection=keys)])
+    training = flown_world.queue.pop()
+    flown_world.land("a", DAYS[3], "other")
+
+    assert f"updates/m/monitoring/{DAYS[3]}" in flown_world.settle()
+    assert not training.is_finished
+
+
+# ---------------------------------------------------------------- never twice
+
+
+def test_what_is_asked_for_twice_has_the_same_keys_with_a_cursor_and_without(flown_world: World) -> None:
+    flown_world.land("a", DAYS[2], "other")
+    cursor = flown_world.cursor
+    first = [request.run_key for request in flown_world.look()]
+
+    flown_world.cursor = cursor
+    assert first == [request.run_key for request in flown_world.look()]
+    assert first == [request.run_key for request in flown_world.look()]
+    assert first == [request.run_key for request in flown_world.look(lost=True)]
+    assert 1 == len(first)
+
+
+def test_a_failed_run_is_asked_for_again_when_its_facts_change_and_not_before(flown_world: World) -> None:
+    flown_world.land("b", DAYS[3], "other")
+    flown_world.launch(flown_world.look())
+    [run] = flown_world.queue
+    flown_world.end(run, made=1)
+
+    assert [] == flown_world.look()
+    assert [] == flown_world.look(lost=True)
+    assert f"run {run.run_id[:8]} was asked for on the same facts and is FAILURE" in flown_world.said
+
+    flown_world.land("b", DAYS[3], "mended")
+    assert [["tables/y", "tables/z"]] == [assets for assets, *_ in names(flown_world.look())]
+
+
+def test_a_failed_run_is_asked_for_again_when_its_code_changes(flown_world: World) -> None:
+    flown_world.land("a", DAYS[3], "other")
+    flown_world.launch(flown_world.look())
+    flown_world.end(flown_world.queue[0], made=0)
+
+    flown_world.deploy(code="2")
+
+    assert ["tables/x", "tables/y", "tables/z"] == names(flown_world.look())[0][0]
+
+
+def test_a_cursor_of_something_else_is_told_and_counts_as_lost(flown_world: World) -> None:
+    flown_world.cursor = '{"neither": "this"}'
+
+    assert [] == flown_world.look()
+    assert "the cursor is none of this sensor's, so everything is looked at." in flown_world.said
+
+
+def test_at_most_so_many_runs_are_asked_for_at_once_and_the_others_next(
+    flown_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(updates, "MOST_REQUESTS", 1)
+    for day in (DAYS[0], DAYS[3]):
+        flown_world.land("b", day, "other")
+
+    assert [f"updates/tables/{DAYS[0]}", f"updates/tables/{DAYS[3]}"] == flown_world.settle()[:2]
+
+
+def test_a_look_that_is_cut_off_goes_on_at_the_next_tick(flown_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(updates, "MOST_LOOKS", 8)
+    flown_world.land("a", DAYS[3], "other")
+
+    looks = 0
+    while not (requests := flown_world.look(lost=looks == 0)):
+        looks += 1
+        assert looks < 12
+
+    assert "tables/x" in names(requests)[0][0]
+    flown_world.launch(requests)
+    flown_world.settle()
+    assert {} == left_over(flown_world)
+
+
+# ---------------------------------------------------------------- freshness
+
+
+def fail_freshness(found: World, key: dg.AssetKey) -> None:
+    change = FreshnessStateChange(
+        key=key,
+        previous_state=FreshnessState.PASS,
+        new_state=FreshnessState.FAIL,
+        state_change_timestamp=datetime.now(UTC).timestamp(),
+    )
+    found.instance.report_runless_asset_event(change)
+
+
+def test_what_is_not_fresh_is_looked_at_once_and_asked_for_with_its_cause(flown_world: World) -> None:
+    labels = dg.AssetKey([MODEL, "labels"])
+    [ref] = flown_world.lake.newest("m/labels", [DAYS[2]]).values()
+    remove(flown_world, ref)
+    assert [] == flown_world.look()
+
+    fail_freshness(flown_world, labels)
+
+    [request] = flown_world.look()
+    assert ([labels], "freshness") == (request.asset_selection, request.tags["cause"])
+
+
+def test_what_is_not_fresh_because_nothing_came_is_told_and_not_made(flown_world: World) -> None:
+    fail_freshness(flown_world, dg.AssetKey([MODEL, "labels"]))
+
+    assert [] == flown_world.look()
+    assert "the freshness of m/labels fails." in flown_world.said
+
+
+def test_old_data_is_told_until_a_new_day_comes_which_is_asked_for_with_its_cause(begun: Path, tmp_path: Path) -> None:
+    with world_over(begun, tmp_path, data_days=3) as found:
+        old = f"the data of tables/x is old: newest day {DAYS[3]}, 4 days behind; 3 are allowed."
+        assert [] == found.look()
+        assert old in found.said
+
+        found.land("a", DAYS[4], "one")
+        requests = found.look()
+        assert ["freshness"] == [request.tags["cause"] for request in requests]
+
+        found.launch(requests)
+        found.settle()
+        assert "the data of tables/x is old" not in found.said
+
+
+def remove(found: World, ref: ArtifactRef) -> None:
+    for path in Path(found.lake.directory(ref)).iterdir():
+        path.unlink()
+
+
+# ---------------------------------------------------------------- any sequence of events
+
+land = st.tuples(st.just("land"), st.sampled_from("ab"), st.sampled_from(DAYS[1:6]), st.sampled_from(["one", "two"]))
+others = st.sampled_from(
+    [("look",), ("lost",), ("twice",), ("end",), ("fail", 0), ("fail", 1), ("deploy", "1"), ("deploy", "2")]
+)
+
+
+@settings(max_examples=10, phases=[Phase.explicit, Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+@given(events=st.lists(land | others, max_size=14))
+def test_whatever_happens_all_is_made_again_upstream_first_and_nothing_is_asked_twice(
+    begun: Path, events: list[tuple[Any, ...]]
+) -> None:
+    with TemporaryDirectory() as folder, world_over(begun, Path(folder)) as found:
+        for event in events:
+            happen(found, *event)
+        settle_after_all(found)
+
+        assert {} == left_over(found), found.said
+
+
+def happen(found: World, name: str, *given: str) -> None:
+    if name == "land":
+        found.land(*given)
+    elif name == "deploy":
+        found.deploy(code=given[0])
+    elif name in {"look", "lost", "twice"}:
+        requests = found.look(lost=name == "lost")
+        if name == "twice":
+            assert [it.run_key for it in requests] == [it.run_key for it in found.look()]
+        hold(found, requests)
+        found.launch(requests)
+    elif found.queue:
+        found.end(found.queue[0], made=int(given[0]) if name == "fail" else None)
+
+
+def hold(found: World, requests: list[dg.RunRequest]) -> None:
+    """Nothing was asked for before, and nothing that is asked for reads what is out of date and not made with it."""
+    before = {run.tags["dagster/run_key"] for run in found.instance.get_runs()}
+    assert not before.intersection(str(request.run_key) for request in requests)
+    stale = left_over(found)
+    for request in requests:
+        run = dg.DagsterRun("run", asset_selection=frozenset(request.asset_selection or ()), tags=request.tags)
+        keys, days = made_by(run)
+        for key, day in [(it, day) for it in keys for day in stale.get(it, set()) & days]:
+            for parent in loaded_parents(found.graph, key):
+                late = stale.get(parent, set())
+                reads = late.intersection(reads_of(found.graph, key, parent, day) or late)
+                assert parent in keys or not reads, (request.run_key, key, parent, reads)
+                assert reads <= days, (request.run_key, key, parent, reads)
+
+
+def left_over(found: World) -> dict[dg.AssetKey, set[str]]:
+    """Return what is out of date though its sources are there, and not just because a day never came."""
+    there = {"", *(set(found.lake.partitions("raw/a")) & set(found.lake.partitions("raw/b")))}
+    left: dict[dg.AssetKey, set[str]] = {}
+    for key, days in found.stale().items():
+        late = {
+            day for day, why in days.items() if day in there and (why != "parent" or reads_any(found, key, day, left))
+        }
+        left |= {key: late} if late else {}
+    return left
+
+
+def reads_any(found: World, key: dg.AssetKey, day: str, late: dict[dg.AssetKey, set[str]]) -> bool:
+    parents = loaded_parents(found.graph, key)
+    return any(late[it].intersection(reads_of(found.graph, key, it, day) or late[it]) for it in parents if it in late)
+
+
+def settle_after_all(found: World) -> None:
+    """Let what failed be run again by a person, and all else by the sensor."""
+    for _ in range(60):
+        for run in [*found.queue]:
+            found.end(run)
+        requests = found.look()
+        hold(found, requests)
+        if not requests:
+            failed = [
+                run
+                for run in found.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
+                if f"run {run.run_id[:8]} was asked for on the same facts" in found.said
+            ]
+            if not failed:
+                return
+            again = failed[0]
+            found.queue.append(again)
+            found.end(again)
+        found.launch(requests)
+    raise AssertionError(f"it never ends: {found.said}")
+
+
+# ---------------------------------------------------------------- as Dagster evaluates it
+
+
+def test_dagster_takes_its_requests_for_runs_over_a_range_of_days(flown_world: World) -> None:
+    flown_world.land("a", DAYS[3], "other")
+    sensor = updates_sensor(flown_world.declared)
+    context = dg.build_sensor_context(
+        instance=flown_world.instance,
+        repository_def=flown_world.repository,
+        cursor=flown_world.cursor,
+        resources={"lake": updates.LakeResource(url=flown_world.lake.url)},
+    )
+
+    [request] = sensor.evaluate_tick(context).run_requests or ()
+
+    assert {
+        "cause": "updates",
+        "dagster/asset_partition_range_start": DAYS[3],
+        "dagster/sensor_name": "updates",
+    }.items() <= {**request.tags}.items()
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING

@@ -1,0 +1,237 @@
+"""Raw tables whose files come day by day: what is landed, what is refused, what the manifest says."""
+
+import gzip
+import zipfile
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from ml_assets.contracts.table import Column, TableContract
+from ml_assets.declaration import RawDeclaration
+from ml_assets.stages.raw import raw_tables
+from resources.artifact_io import LakeIOManager
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
+from resources.listing import FILES
+from tests.builders import failure
+
+ORDERS = TableContract(
+    "raw/orders", (Column("day", pl.Date()), Column("n", pl.Int64(), minimum=0)), where="_sources.yml"
+)
+VERSIONED = TableContract(
+    "raw/orders",
+    (
+        Column("order", pl.Int64(), is_nullable=False),
+        Column("n", pl.Int64()),
+        Column("twice", pl.Int64(), expression="n * 2"),
+        Column("received_at", pl.Datetime("us")),
+    ),
+    key=("order", "received_at"),
+    where="_sources.yml",
+)
+FIRST, SECOND, THIRD = "2024-01-01", "2024-01-02", "2024-01-03"
+
+
+class Inbox:
+    """A folder with files by day, landed again and again into one lake."""
+
+    def __init__(
+        self, folder: Path, instance: dg.DagsterInstance, contract: TableContract = ORDERS, **table: Any
+    ) -> None:
+        self.folder = folder / "in"
+        self.folder.mkdir()
+        declared = RawDeclaration.model_validate(
+            {"days": {"first": FIRST}, "tables": {"orders": {"files": f"{self.folder}/{{day}}*", **table}}}
+        )
+        self.assets = raw_tables(declared, {"raw/orders": contract})
+        self.lake = Lake(str(folder / "lake"))
+        self.instance = instance
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+    def land(self, first: str, last: str | None = None) -> dg.ExecuteInProcessResult:
+        lake = LakeResource(url=self.lake.url)
+        return dg.materialize(
+            self.assets,
+            instance=self.instance,
+            resources={"lake": lake, "io_manager": LakeIOManager(lake=lake)},
+            tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last or first},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+        )
+
+    def rows(self, day: str) -> list[Any]:
+        found: pl.DataFrame = self.lake.get(self.lake.find("raw/orders", day), pl.DataFrame, noted=False)
+        return found["n"].to_list()
+
+    def facts(self, day: str) -> Any:
+        return self.lake.manifest(self.lake.find("raw/orders", day)).parameters[FILES]
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as one:
+        yield one
+
+
+@pytest.fixture
+def inbox(tmp_path: Path, instance: dg.DagsterInstance) -> Inbox:
+    return Inbox(tmp_path, instance)
+
+
+def day_of(day: str, *numbers: int) -> str:
+    return "day,n\n" + "".join(f"{day},{n}\n" for n in numbers)
+
+
+def test_only_the_files_of_the_day_are_read_in_the_order_of_their_names(inbox: Inbox) -> None:
+    inbox.write(f"{FIRST}-b.csv", "n,day\n3,2024-01-01\n")
+    inbox.write(f"{FIRST}-a.csv", day_of(FIRST, 1, 2))
+    inbox.write(f"{SECOND}.csv", "not even CSV\x00")
+
+    assert inbox.land(FIRST).success
+    assert [1, 2, 3] == inbox.rows(FIRST)
+    assert [FIRST] == inbox.lake.partitions("raw/orders")
+
+
+def test_the_manifest_names_each_file_with_size_and_digest(inbox: Inbox) -> None:
+    path = inbox.write(f"{FIRST}.csv", day_of(FIRST, 1))
+    inbox.land(FIRST)
+
+    [file] = inbox.facts(FIRST)[FIRST]
+    assert (f"{FIRST}.csv", path.stat().st_size, 32) == (file["name"], file["bytes"], len(file["digest"]))
+    assert path.stat().st_mtime_ns // 1000 == round(datetime.fromisoformat(file["modified_at"]).timestamp() * 1e6)
+
+
+def test_files_are_read_by_their_suffix(inbox: Inbox) -> None:
+    text = day_of(FIRST, 1)
+    inbox.write(f"{FIRST}-1.csv", text)
+    (inbox.folder / f"{FIRST}-2.csv.gz").write_bytes(gzip.compress(text.replace(",1", ",2").encode()))
+    with zipfile.ZipFile(inbox.folder / f"{FIRST}-3.csv.zip", "w") as archive:
+        archive.writestr("rows.csv", text.replace(",1", ",3"))
+    pl.read_csv(text.encode(), try_parse_dates=True).with_columns(n=pl.lit(4, pl.Int64)).write_parquet(
+        inbox.folder / f"{FIRST}-4.parquet"
+    )
+
+    assert inbox.land(FIRST).success
+    assert [1, 2, 3, 4] == inbox.rows(FIRST)
+
+
+@pytest.mark.parametrize("name", ["x.csv.gz", "x.csv.zip", "x.parquet"])
+def test_a_damaged_file_is_named_and_nothing_is_landed(inbox: Inbox, name: str) -> None:
+    inbox.write(f"{FIRST}-{name}", "half of it")
+
+    _, message = failure(inbox.land(FIRST))
+
+    assert f"source file {inbox.folder}/{FIRST}-{name}" in message
+    assert "Fetch it again." in message
+    assert [] == inbox.lake.partitions("raw/orders")
+
+
+def test_a_cut_off_archive_is_refused(inbox: Inbox) -> None:
+    (inbox.folder / f"{FIRST}.csv.gz").write_bytes(gzip.compress(day_of(FIRST, 1).encode())[:-9])
+
+    assert "cannot be read: Compressed file ended before" in failure(inbox.land(FIRST))[1]
+
+
+def test_a_replaced_file_makes_a_new_version_and_equal_rows_the_same(inbox: Inbox) -> None:
+    inbox.write(f"{FIRST}.csv", day_of(FIRST, 1))
+    inbox.land(FIRST)
+    first = inbox.lake.find("raw/orders", FIRST)
+    inbox.write(f"{FIRST}.csv", day_of(FIRST, 1).replace("\n", "\r\n"))
+    inbox.land(FIRST)
+
+    assert first == inbox.lake.find("raw/orders", FIRST)
+    assert inbox.facts(FIRST)[FIRST][0]["bytes"] == (inbox.folder / f"{FIRST}.csv").stat().st_size
+    inbox.write(f"{FIRST}.csv", day_of(FIRST, 2))
+    inbox.land(FIRST)
+    assert [2] == inbox.rows(FIRST)
+    assert 2 == len(inbox.lake.versions("raw/orders")[FIRST])
+
+
+def test_rows_of_another_day_than_the_name_says_are_refused_with_counts(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    inbox = Inbox(tmp_path, instance, by={"column": "day"})
+    inbox.write(f"{FIRST}.csv", day_of(FIRST, 1) + f"{SECOND},2\n{SECOND},3\n{THIRD},4\n")
+
+    _, message = failure(inbox.land(FIRST))
+
+    assert (
+        f"3 of 4 rows in {inbox.folder}/{FIRST}.csv are of 2 other days (2 of {SECOND}, 1 of {THIRD}); expected only "
+        f"{FIRST}. Correct the file, its name, or 'by'."
+    ) in message
+    assert [] == inbox.lake.partitions("raw/orders")
+
+
+def test_a_day_without_a_file_is_an_error_that_names_the_pattern(inbox: Inbox) -> None:
+    for last in (FIRST, THIRD):
+        span = FIRST if last == FIRST else f"{FIRST} to {THIRD}"
+        _, message = failure(inbox.land(FIRST, last))
+        assert f"there is no file of {span} for raw/orders; expected {inbox.folder}/{{day}}*" in message
+
+
+def test_days_of_a_range_without_a_file_are_told_and_stay_as_they_are(inbox: Inbox) -> None:
+    gone = inbox.write(f"{SECOND}.csv", day_of(SECOND, 2))
+    inbox.land(SECOND)
+    stood, facts = inbox.lake.find("raw/orders", SECOND), inbox.facts(SECOND)[SECOND]
+    gone.unlink()
+    inbox.write(f"{FIRST}.csv", day_of(FIRST, 1))
+
+    result = inbox.land(FIRST, THIRD)
+
+    said = [event.message for event in inbox.instance.all_logs(result.run_id) if event.level == 30]
+    assert (
+        f"orders: no file of 2 of 3 days, the first is {SECOND}; expected {inbox.folder}/{{day}}*. What was landed of "
+        "them stays."
+    ) in said
+    assert ([1], [2], []) == (inbox.rows(FIRST), inbox.rows(SECOND), inbox.rows(THIRD))
+    assert (stood, facts) == (inbox.lake.find("raw/orders", SECOND), inbox.facts(SECOND)[SECOND])
+    assert [] == inbox.facts(THIRD)[THIRD]
+
+
+def test_rows_that_are_set_aside_stay_so_where_the_file_is_gone(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    inbox = Inbox(tmp_path, instance, quarantine=0.5)
+    gone = inbox.write(f"{FIRST}.csv", day_of(FIRST, 1, -1))
+    inbox.land(FIRST)
+    gone.unlink()
+    inbox.write(f"{SECOND}.csv", day_of(SECOND, 2))
+    before = inbox.lake.newest("raw/orders__quarantine")[FIRST]
+
+    assert inbox.land(FIRST, SECOND).success
+    assert [1] == inbox.rows(FIRST)
+    assert before == inbox.lake.newest("raw/orders__quarantine")[FIRST]
+
+
+def test_a_corrected_row_is_kept_beside_the_first_and_a_computed_column_is_computed(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    inbox = Inbox(tmp_path, instance, VERSIONED)
+    inbox.write(f"{FIRST}.csv", "order,n\n1,1\n")
+    inbox.write(f"{SECOND}.csv", "order,n,twice\n2,2,5\n")
+    assert inbox.land(FIRST, SECOND).success
+    inbox.write(f"{FIRST}-corrected.csv", "order,n\n1,3\n")
+    (inbox.folder / f"{FIRST}.csv").unlink()
+    assert inbox.land(FIRST).success
+
+    rows: pl.DataFrame = inbox.lake.get(inbox.lake.find("raw/orders", FIRST), pl.DataFrame)
+    assert [(1, 1, 2), (1, 3, 6)] == rows.select("order", "n", "twice").rows()
+    other: pl.DataFrame = inbox.lake.get(inbox.lake.find("raw/orders", SECOND), pl.DataFrame)
+    assert [(2, 2, 5)] == other.select("order", "n", "twice").rows()
+
+
+def test_files_of_one_day_with_other_columns_are_refused(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    inbox = Inbox(tmp_path, instance, VERSIONED)
+    inbox.write(f"{FIRST}-a.csv", "order,n\n1,1\n")
+    inbox.write(f"{FIRST}-b.csv", "order,n,twice\n2,2,5\n")
+
+    _, message = failure(inbox.land(FIRST))
+
+    assert f"{FIRST}-b.csv has the columns ['order', 'n', 'twice'], but {FIRST}-a.csv of the same day has" in message
