@@ -16,7 +16,13 @@ from pydantic import BaseModel
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import TableContract
-from ml_assets.declaration import Declared, ModelDeclaration, RawDeclaration, TablesDeclaration
+from ml_assets.declaration import (
+    AutomationDeclaration,
+    Declared,
+    ModelDeclaration,
+    RawDeclaration,
+    TablesDeclaration,
+)
 from ml_assets.stages.card import card
 from ml_assets.stages.champion import champion
 from ml_assets.stages.common.plan import ModelPlan
@@ -101,7 +107,7 @@ def read_contracts(manifest: Mapping[str, Any], project_dir: Path) -> dict[str, 
     return contracts_from_dbt(manifest, read=read, folder=project_dir.name)
 
 
-D = TypeVar("D", ModelDeclaration, RawDeclaration, TablesDeclaration)
+D = TypeVar("D", ModelDeclaration, RawDeclaration, TablesDeclaration, AutomationDeclaration)
 
 
 class _Declared(dg.Component, Generic[D]):
@@ -172,6 +178,16 @@ class DbtTables(_Declared[TablesDeclaration]):
     def declared(self) -> Declared:
         """Return the declaration as a project of its own."""
         return Declared(tables=(self.declaration,))
+
+
+class Automation(_Declared[AutomationDeclaration]):
+    """What runs without anybody asking, and when."""
+
+    kind = AutomationDeclaration
+
+    def declared(self) -> Declared:
+        """Return the declaration as a project of its own."""
+        return Declared(automation=self.declaration)
 
 
 @dataclass(frozen=True)

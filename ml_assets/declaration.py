@@ -6,18 +6,20 @@ How a declaration becomes assets stays out; see `ml_assets.component`.
 import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ml_assets.contracts.artifacts import Task, Unseen
 from ml_assets.contracts.errors import ContractError, near
 from ml_assets.contracts.yaml_lines import LOADER, compose, line_of, twice
+from resources.day_pattern import DayPattern
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lower case, digits and _, from a letter")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -128,11 +130,32 @@ class EvaluationSettings(_Part):
 
 
 class GateSettings(_Part):
-    """What a challenger must show before it takes over."""
+    """What a challenger must show before it takes over; margins are in units of the deciding metric."""
 
-    margin: Annotated[float, Field(ge=0)] = 0.005
-    minimum_rows: Annotated[int, Field(ge=1)] = 500
-    max_calibration_error: Share | None = None
+    rule: Literal["non_inferiority", "superiority"] = Field(
+        default="non_inferiority",
+        description="whether it must not be worse than the champion by more than the margin, or be better by it",
+    )
+    margin: Annotated[
+        float, Field(ge=0, allow_inf_nan=False, description="how much worse it may be, or how much better it must be")
+    ] = 0.005
+    slice_margin: Annotated[
+        float, Field(ge=0, allow_inf_nan=False, description="how much worse it may be on a declared slice")
+    ] = 0.01
+    minimum_rows: Annotated[int, Field(ge=1, description="with fewer test rows nobody is promoted")] = 500
+    minimum_slice_rows: Annotated[int, Field(ge=1, description="a smaller slice is shown and not judged")] = 200
+    max_calibration_error: Share | None = Field(
+        default=None, description="ceiling that the calibration error must not surely lie above; binary models only"
+    )
+    max_latency_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None, description="milliseconds that one row may take where the gate runs, as a median"
+    )
+    max_size_mib: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None, description="size of the booster as text, in MiB"
+    )
+    approval: Literal["gate", "person"] = Field(
+        default="gate", description="who lets in what passes every rule; for a person it waits (ml-assets promote)"
+    )
 
 
 class DriftSettings(_Part):
@@ -140,9 +163,59 @@ class DriftSettings(_Part):
 
     weighted_psi: Annotated[float, Field(gt=0)] = 0.1
     score_psi: Annotated[float, Field(gt=0)] = 0.2
+    feature_psi: Annotated[float, Field(gt=0)] = Field(
+        default=2.0, description="of one feature's PSI, times its weight beside the average feature's"
+    )
     new_category_share: Share = 0.05
     null_share_change: Share = 0.2
     minimum_rows: Annotated[int, Field(ge=1)] = 200
+
+
+class RetrainingSettings(_Part):
+    """When the loop asks for a retraining by itself, and how much of it there may be."""
+
+    drift_days: Annotated[int, Field(ge=1, le=31, description="days over their drift limits that ask for one ...")] = 2
+    of_days: Annotated[int, Field(ge=1, le=31, description="... among so many days that were judged")] = 3
+    performance_limit: Annotated[float, Field(gt=0)] | None = Field(
+        default=4.0,
+        description="CUSUM of what performance lost against its promise, in deviations of a day; null: never asks",
+    )
+    minimum_coverage: Share = Field(
+        default=0.8, description="share of a day's predictions that must have their label before it counts as measured"
+    )
+    label_growth: Annotated[float, Field(gt=0)] | None = Field(
+        default=0.15,
+        description="share by which labelled rows must have grown since the last training; null: never asks",
+    )
+    floor_days: Annotated[int, Field(ge=1)] | None = Field(
+        default=7, description="days after which a training is repeated whatever the sensors see; null: never"
+    )
+    cool_down_days: Annotated[int, Field(ge=0, le=366)] = Field(
+        default=7,
+        description="days of data between two retrainings; doubled after each refused challenger, up to eight times",
+    )
+    per_day: Annotated[int, Field(ge=1, le=24, description="retrainings as of one day, at most")] = 1
+    trials: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        default=None,
+        description="tuning trials of a retraining, beside the champion's parameters; all of tuning's if absent",
+    )
+    split: Split | None = Field(default=None, description="windows of a retraining; those of the model if absent")
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if self.drift_days > self.of_days:
+            raise ValueError(f"drift_days {self.drift_days} must not be above of_days {self.of_days}")
+        return self
+
+
+class WatchSettings(_Part):
+    """How a new champion is held against the one before it, on the same rows, in its first days."""
+
+    days: Annotated[int, Field(ge=0, le=366, description="days with labels that are compared; 0 leaves it out")] = 7
+    minimum_days: Annotated[int, Field(ge=2)] = Field(default=3, description="with fewer of them nothing is decided")
+    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=0.01, description="how much worse it may be, in units of the deciding metric"
+    )
 
 
 class LeakTestSettings(_Part):
@@ -169,17 +242,90 @@ class ExpectationsSettings(_Part):
         return self
 
 
-class Freshness(_Part):
-    """After how many hours without a materialization a stage warns and fails."""
+_CRON_FIELD = re.compile(r"(\*|\w+(-\w+)?(,\w+(-\w+)?)*)(/[1-9]\d*)?")
+_CRON_BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 
-    fail_hours: Annotated[float, Field(gt=0)]
-    warn_hours: Annotated[float, Field(gt=0)] | None = None
+
+def _is_cron(text: str) -> str:
+    fields = text.split()
+    if len(fields) != len(_CRON_BOUNDS) or not all(_CRON_FIELD.fullmatch(one) for one in fields):
+        raise ValueError("expected a cron of five fields (minute, hour, day, month, day of week) such as '30 5 * * *'")
+    for one, (least, most) in zip(fields, _CRON_BOUNDS, strict=True):
+        wrong = [n for n in re.findall(r"(?<![/\w])\d+", one) if not least <= int(n) <= most]
+        if wrong:
+            raise ValueError(f"{wrong[0]} in the cron's field '{one}' lies outside {least} to {most}")
+    return " ".join(fields)
+
+
+Cron = Annotated[str, AfterValidator(_is_cron)]
+
+
+def _is_timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError("expected a time zone such as Europe/Zurich") from error
+    return name
+
+
+Timezone = Annotated[str, AfterValidator(_is_timezone)]
+
+
+class Freshness(_Part):
+    """How old something may be: the last run of it, by a window or by a cron, and the data in it."""
+
+    fail_hours: Annotated[float, Field(ge=0.05)] | None = Field(
+        None, description="hours without a materialization after which it fails"
+    )
+    warn_hours: Annotated[float, Field(ge=0.05)] | None = None
+    cron: Cron | None = Field(None, description="when what it is made from comes, for instance '0 6 * * *'")
+    by_minutes: Annotated[int, Field(gt=0, lt=24 * 60)] | None = Field(
+        None, description="minutes after each time of the cron by which it must have been materialized"
+    )
+    timezone: Timezone | None = Field(None, description="of the cron; UTC if absent")
+    data_days: Annotated[int, Field(ge=0, le=3660)] | None = Field(
+        None,
+        description="days that its newest day, or the as-of day of who serves, may lie behind the newest there can be",
+    )
 
     @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.warn_hours is not None and self.warn_hours >= self.fail_hours:
+    def _makes_sense(self) -> Self:
+        if self.warn_hours is not None and (self.fail_hours is None or self.warn_hours >= self.fail_hours):
             raise ValueError(f"warn_hours {self.warn_hours} must be below fail_hours {self.fail_hours}")
+        if self.cron is not None and self.fail_hours is not None:
+            raise ValueError("give either 'fail_hours' or 'cron'; Dagster knows one policy an asset")
+        if (self.cron is None) != (self.by_minutes is None):
+            raise ValueError("'cron' and 'by_minutes' go together")
+        if self.cron is None and self.timezone is not None:
+            raise ValueError("'timezone' says how 'cron' is meant; give it too")
+        if self.cron is None and self.fail_hours is None and self.data_days is None:
+            raise ValueError("give 'fail_hours', 'cron' or 'data_days'")
+        if self.cron is not None and self.by_minutes is not None:
+            _later(self.cron, self.by_minutes)
         return self
+
+    @property
+    def deadline(self) -> str | None:
+        """The cron by whose times it must have been materialized: `by_minutes` after those of `cron`."""
+        return None if self.cron is None or self.by_minutes is None else _later(self.cron, self.by_minutes)
+
+
+def _later(cron: str, minutes: int) -> str:
+    """Return a cron whose times come so many minutes later.
+
+    Raises:
+        ValueError: its fields cannot say that: it has no fixed minute and hour, or midnight comes in between.
+    """
+    minute, hour, *days = cron.split()
+    if minute.isdigit() and hour.isdigit():
+        at = int(hour) * 60 + int(minute) + minutes
+        if at < 24 * 60:
+            return " ".join([str(at % 60), str(at // 60), *days])
+    elif minute.isdigit() and hour == "*" and int(minute) + minutes < 60:
+        return " ".join([str(int(minute) + minutes), hour, *days])
+    raise ValueError(
+        f"{minutes} minutes after '{cron}' is no cron; give a fixed minute and hour, and a time before midnight"
+    )
 
 
 _QUANTITY = r"^\d+(\.\d+)?(m|Ki|Mi|Gi|Ti)?$"
@@ -215,6 +361,8 @@ class ModelDeclaration(_Part):
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
     drift: DriftSettings = DriftSettings()
+    retraining: RetrainingSettings = RetrainingSettings()
+    watch: WatchSettings = WatchSettings()
     leak_test: LeakTestSettings = LeakTestSettings()
     expectations: ExpectationsSettings = ExpectationsSettings()
     freshness: dict[Stage, Freshness] = {}
@@ -235,6 +383,16 @@ class ModelDeclaration(_Part):
             for part, name in (("tuning", self.tuning.metric), ("evaluation", self.evaluation.metric))
             if name is not None and name not in known
         ]
+        if self.gate.max_calibration_error is not None and "calibration_error" not in known:
+            wrong.append(
+                InitErrorDetails(
+                    type=PydanticCustomError(
+                        "metric", f"a {self.task} model has no calibration error; leave the ceiling out"
+                    ),
+                    loc=("gate", "max_calibration_error"),
+                    input=self.gate.max_calibration_error,
+                )
+            )
         if wrong:
             raise ValidationError.from_exception_data("ModelDeclaration", wrong)
         return self
@@ -271,16 +429,41 @@ class DayColumns(_Part):
         return self
 
 
-class RawTable(_Part):
-    """Where a source's rows come from, and how they are cut into days."""
+def _day_pattern(text: str) -> str:
+    DayPattern.of(text)
+    return text
 
-    file: Annotated[str, Field(min_length=1, description="a path, a URL, or package://NAME/path")]
-    by: DayColumns | None = Field(None, description="absent: the table is landed whole")
+
+class RawTable(_Part):
+    """Where a source's rows come from, one file or files day by day, and how they are cut into days."""
+
+    file: Annotated[str, Field(min_length=1, description="a path, a URL, or package://NAME/path")] | None = None
+    files: Annotated[str, AfterValidator(_day_pattern)] | None = Field(
+        None,
+        description="the files of each day, such as landing/orders/{day}.csv or s3://bucket/orders/{day}/*.parquet",
+    )
+    settle_seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = Field(
+        60, description="with 'files': how long a file in a folder must have stayed as it is; S3's appear whole"
+    )
+    by: DayColumns | None = Field(
+        None, description="absent: the table is landed whole; with 'files', rows are of the day in the name"
+    )
     null_values: tuple[str, ...] = ("",)
     description: str = ""
     quarantine: Share | None = Field(
         None, description="share of a day's rows that may break row rules and be set aside; absent: none"
     )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.file is None) == (self.files is None):
+            raise ValueError("give either 'file', or 'files' with {day} in it")
+        return self
+
+    @property
+    def is_by_day(self) -> bool:
+        """Whether there is one artifact a day, and not one for the whole table."""
+        return self.by is not None or self.files is not None
 
 
 class RawDeclaration(_Part):
@@ -288,6 +471,7 @@ class RawDeclaration(_Part):
 
     owner: str | None = None
     days: Days
+    freshness: Freshness | None = None
     tables: dict[Name, RawTable]
 
 
@@ -301,11 +485,37 @@ class TablesDeclaration(_Part):
     )
 
 
-Declaration = ModelDeclaration | RawDeclaration | TablesDeclaration
+class UpdatesSettings(_Part):
+    """What the sensor that makes what is out of date again may do by itself."""
+
+    days: Annotated[int, Field(ge=1, le=3660)] = Field(
+        default=35, description="newest days that it looks at; what changes further back is told, and left to a person"
+    )
+
+
+class SchedulesSettings(_Part):
+    """When what has no other cause is asked for."""
+
+    timezone: Timezone = "UTC"
+    daily_landing: Cron = Field(
+        default="30 5 * * *", description="yesterday's day of each raw table that has not come yet"
+    )
+    clean_up: Cron = Field(default="0 3 * * 6", description="removing what no champion, log entry or recent run needs")
+
+
+class AutomationDeclaration(_Part):
+    """What runs without anybody asking, and when."""
+
+    updates: UpdatesSettings = UpdatesSettings()
+    schedules: SchedulesSettings = SchedulesSettings()
+
+
+Declaration = ModelDeclaration | RawDeclaration | TablesDeclaration | AutomationDeclaration
 KINDS: Mapping[str, type[Declaration]] = {
     "ml_assets.component.Model": ModelDeclaration,
     "ml_assets.component.RawTables": RawDeclaration,
     "ml_assets.component.DbtTables": TablesDeclaration,
+    "ml_assets.component.Automation": AutomationDeclaration,
 }
 
 
@@ -316,6 +526,7 @@ class Declared:
     models: tuple[ModelDeclaration, ...] = ()
     raw: tuple[RawDeclaration, ...] = ()
     tables: tuple[TablesDeclaration, ...] = ()
+    automation: AutomationDeclaration = field(default_factory=AutomationDeclaration)
 
     def model(self, name: str) -> ModelDeclaration:
         """Return one model's declaration.
@@ -339,6 +550,7 @@ def read_all(folder: Path) -> Declared:
     mistakes: list[str] = []
     found: list[Declaration] = []
     names: dict[str, Path] = {}
+    automated: Path | None = None
     for path in sorted(folder.glob("**/defs.yaml")):
         try:
             declaration = read_declaration(path.read_text(encoding="utf-8"), where=str(path))
@@ -350,12 +562,17 @@ def read_all(folder: Path) -> Declared:
             if declaration.name in names:
                 mistakes.append(f"{path}: model '{declaration.name}' is declared in {names[declaration.name]} too.")
             names[declaration.name] = path
+        if isinstance(declaration, AutomationDeclaration):
+            if automated is not None:
+                mistakes.append(f"{path}: automation is declared in {automated} too; keep one.")
+            automated = path
     if mistakes:
         raise DeclarationError("\n".join(mistakes))
     return Declared(
         models=tuple(d for d in found if isinstance(d, ModelDeclaration)),
         raw=tuple(d for d in found if isinstance(d, RawDeclaration)),
         tables=tuple(d for d in found if isinstance(d, TablesDeclaration)),
+        automation=next((d for d in found if isinstance(d, AutomationDeclaration)), AutomationDeclaration()),
     )
 
 

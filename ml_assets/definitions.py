@@ -13,10 +13,19 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.component import DBT_PROJECT, assets_of, read_contracts, read_manifest
+from ml_assets.contracts.table import TableContract
 from ml_assets.declaration import Declared, read_all
+from ml_assets.stages.common.data_age import data_age_checks
+from ml_assets.stages.common.plan import ModelPlan
 from resources.environments import resources
 from resources.lake_resource import LakeResource
+from sensors.alerts import alerts_sensor
+from sensors.arrivals import arrivals_sensor
 from sensors.reproduction import reproduce_job, reproduction_schedule
+from sensors.retraining import drift_sensor, performance_sensor, retraining_floor
+from sensors.schedules import clean_up, clean_up_job, daily_landing
+from sensors.updates import updates_sensor
+from sensors.watch import rollback_drill, rollback_drill_job, take_back_job, watch_sensor
 
 DEFS = Path(__file__).parent / "defs"
 
@@ -63,11 +72,14 @@ def build(
     with warnings.catch_warnings(), _without_collection():
         # Range backfills and look-backs past the first day are "beta" in Dagster; a user can do nothing about it.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        assets = assets_of(declared, manifest, read_contracts(manifest, project_dir))
+        contracts = read_contracts(manifest, project_dir)
+        assets = assets_of(declared, manifest, contracts)
+        automation = _automation(declared, contracts)
+        checks = data_age_checks(declared, assets)
     return dg.Definitions(
         assets=assets,
-        jobs=[reproduce_job],
-        schedules=[reproduction_schedule([model.name for model in declared.models])],
+        asset_checks=checks,
+        **automation,
         resources={
             **resources(lake or LakeResource(), project_dir=project_dir),
             **(overrides or {}),
@@ -75,6 +87,37 @@ def build(
         loggers=loggers,
         executor=executor,
     )
+
+
+def _automation(declared: Declared, contracts: Mapping[str, TableContract]) -> dict[str, Any]:
+    """Return the jobs, sensors and schedules.
+
+    Each is one for all models: Dagster resolves every target on the whole asset graph, so one a model is quadratic.
+    """
+
+    def plan_of(name: str) -> ModelPlan:
+        return ModelPlan.of(declared.model(name), contracts)
+
+    models = [model.name for model in declared.models]
+    drill = rollback_drill_job(plan_of)
+    return {
+        "jobs": [reproduce_job, clean_up_job, take_back_job(plan_of), drill],
+        "sensors": [
+            arrivals_sensor(declared),
+            updates_sensor(declared),
+            drift_sensor(declared),
+            performance_sensor(declared),
+            watch_sensor(declared),
+            alerts_sensor(declared),
+        ],
+        "schedules": [
+            daily_landing(declared),
+            retraining_floor(declared),
+            reproduction_schedule(models),
+            rollback_drill(models, drill),
+            clean_up(declared),
+        ],
+    }
 
 
 @dg.definitions

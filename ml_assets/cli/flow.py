@@ -3,33 +3,32 @@
 What is printed on the way stays out; see `ml_assets.cli.progress`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,  # the tags that the UI and backfills set on a run over a range
-    ASSET_PARTITION_RANGE_START_TAG,
-)
 from pydantic import JsonValue
 
-from ml_assets.contracts.artifacts import Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration import Declared, ModelDeclaration
 from ml_assets.logic.promotion import serving_since
-from ml_assets.provenance.staleness import Reason, Wanted, first_to_make, out_of_date, reads_of
-from ml_assets.stages.common.plan import days_between, quarantine_key
+from ml_assets.provenance.staleness import Reason, Wanted, first_to_make, out_of_date, upstream_of
+from ml_assets.stages.common.groups import (
+    CARD,
+    INPUTS,
+    MONITORING,
+    TRAINING,
+    artifacts_beside,
+    promotions,
+    range_tags,
+    serving,
+    with_quarantines,
+)
+from ml_assets.stages.common.plan import days_between
 from resources.lake import Lake
-from resources.promotion_log import PromotionLog
-from resources.quarantine import releases
 from resources.sources import Source
-
-INPUTS = ("features", "labels")
-TRAINING = ("training_set", "importances", "tuning", "model", "evaluation", "champion")
-MONITORING = ("predictions", "drift", "performance")
-CARD = ("card",)
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class Flow:
         training = {self._asset(stage): [""] for stage in TRAINING}
         monitored = {self._asset(stage): _keys(span.first, span.last) for stage in MONITORING}
         inputs = self._inputs(span)
-        upstream = self._upstream(inputs)
+        upstream = upstream_of(self.graph, inputs)
         raw = {key: keys for key, keys in upstream.items() if not self.graph.get(key).parent_keys}
         tables = {key: keys for key, keys in upstream.items() if key not in raw}
         made = all(
@@ -109,7 +108,7 @@ class Flow:
         )
         if not made:
             return False
-        last = self._promotions().last()
+        last = promotions(self.lake, self.model.name).last()
         if last is None or last.champion is None:
             say("the gate refused the challenger, and there is no champion yet: nothing is predicted")
             for reason in last.reasons if last else ():
@@ -121,7 +120,8 @@ class Flow:
     def rebuild(self, span: Span, say: Callable[[str], None]) -> bool:
         """Materialize a model and what it is made of from the raw tables that stand; False as soon as a run fails."""
         inputs = self._inputs(span)
-        tables = {key: keys for key, keys in self._upstream(inputs).items() if self.graph.get(key).parent_keys}
+        upstream = upstream_of(self.graph, inputs)
+        tables = {key: keys for key, keys in upstream.items() if self.graph.get(key).parent_keys}
         training = {self._asset(stage): [""] for stage in TRAINING[: TRAINING.index("model") + 1]}
         groups = (("tables", tables), ("features and labels", inputs), ("training", training))
         return all(self._group(name, wanted, span, say) for name, wanted in groups)
@@ -137,9 +137,6 @@ class Flow:
             raise_on_error=False,
         ).success
 
-    def _promotions(self) -> PromotionLog[Promotion]:
-        return PromotionLog(self.lake, self.model.name, Promotion)
-
     def _asset(self, stage: str) -> dg.AssetKey:
         return dg.AssetKey([self.model.name, stage])
 
@@ -151,20 +148,6 @@ class Flow:
             first = max(first, span.as_of - timedelta(days=total - 1))
         days = _keys(min(first, span.first), max(span.as_of, span.last))
         return {self._asset(stage): days for stage in INPUTS}
-
-    def _upstream(self, wanted: Mapping[dg.AssetKey, Sequence[str]]) -> dict[dg.AssetKey, list[str]]:
-        """Return what the wanted partitions are made of, back to the sources, upstream first."""
-        needed: dict[dg.AssetKey, set[str]] = {key: set(keys) for key, keys in wanted.items()}
-        for key in reversed(self.graph.toposorted_asset_keys):
-            for parent in self.graph.get(key).parent_keys if key in needed else ():
-                definition = self.graph.get(parent).partitions_def
-                known = {""} if definition is None else set(definition.get_partition_keys())
-                for partition in needed[key]:
-                    reads = reads_of(self.graph, key, parent, partition) or known
-                    needed.setdefault(parent, set()).update(known.intersection(reads))
-        return {
-            key: sorted(needed[key]) for key in self.graph.toposorted_asset_keys if key in needed and key not in wanted
-        }
 
     def _group(
         self, name: str, wanted: Mapping[dg.AssetKey, Sequence[str]], span: Span, say: Callable[[str], None]
@@ -189,7 +172,7 @@ class Flow:
         if champion not in stale or evaluation in stale:
             return stale
         compared = self.lake.manifest(self.lake.find(evaluation.to_user_string()))
-        since = serving_since(self._promotions().entries())
+        since = serving_since(promotions(self.lake, self.model.name).entries())
         serving = since.champion if since else None
         if compared.parameters.get("champion") == serving or (since and since.evaluation_version == compared.version):
             return stale
@@ -201,19 +184,14 @@ class Flow:
         days = sorted({partition for keys in stale.values() for partition in keys if partition})
         over = f" over {days[0]} to {days[-1]}" if len(days) > 1 else f" for {days[0]}" if days else ""
         say(f"{name}: {', '.join(key.path[-1] for key in stale)}{over}")
-        tags = {ASSET_PARTITION_RANGE_START_TAG: days[0], ASSET_PARTITION_RANGE_END_TAG: days[-1]} if days else {}
         result = self.job.execute_in_process(
             instance=self.instance,
-            asset_selection=self._with_quarantines(stale),
-            tags={"cause": "ml-assets run", "model": self.model.name, **tags},
+            asset_selection=with_quarantines(self.graph, stale),
+            tags={"cause": "ml-assets run", "model": self.model.name, **range_tags(days)},
             run_config=self._config(stale, span),
             raise_on_error=False,
         )
         return result.success
-
-    def _with_quarantines(self, keys: Iterable[dg.AssetKey]) -> list[dg.AssetKey]:
-        """Return assets with those that hold what they set aside: one step makes both."""
-        return [it for key in keys for it in (key, quarantine_key(key)) if self.graph.has(it)]
 
     def _config(self, stale: Mapping[dg.AssetKey, Sequence[str]], span: Span) -> dict[str, Any]:
         training_set = self._asset("training_set")
@@ -227,19 +205,15 @@ class Flow:
             dg.AssetKey(["raw", name]): {"source": Source(table.file, {}).digest()}
             for raw in self.declared.raw
             for name, table in raw.tables.items()
-            if dg.AssetKey(["raw", name]) in partitions
+            if table.file and dg.AssetKey(["raw", name]) in partitions
         }
         as_of = str(span.as_of)
         parameters[self._asset("training_set")] = {"as_of": as_of}
         if any(self._asset(stage) in partitions for stage in (*MONITORING, *CARD)):
-            last = self._promotions().last()
             for stage in ("predictions", "drift", "card"):
-                parameters[self._asset(stage)] = {"champion": last.champion if last else None}
-        beside = {key: releases(self.lake, key.to_user_string()) for key in partitions if self._sets_aside(key)}
+                parameters[self._asset(stage)] = serving(self.lake, self.model.name)
+        beside = artifacts_beside(self.graph, self.lake, partitions)
         return Wanted(partitions, parameters, up_to={self._asset("training_set"): as_of}, beside=beside)
-
-    def _sets_aside(self, key: dg.AssetKey) -> bool:
-        return self.graph.has(quarantine_key(key))
 
 
 def _keys(first: date, last: date) -> list[str]:

@@ -3,7 +3,7 @@
 How artifacts are stored stays out; see `resources.lake`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Literal
@@ -13,7 +13,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # wha
 from pydantic import JsonValue
 
 from resources.lake import Lake
-from resources.manifest import ArtifactRef
+from resources.manifest import ArtifactRef, Manifest
 
 LOOK_BACK = "ml_assets/look_back_days"
 
@@ -46,28 +46,92 @@ def out_of_date(graph: AssetGraph, lake: Lake, wanted: Wanted) -> dict[dg.AssetK
     An artifact is up to date if it was made by the code there is, with the parameters there are, from inputs that are
     still the current ones and are not out of date themselves. It is found from the lake's manifests alone.
     """
-    current: dict[dg.AssetKey, dict[str, ArtifactRef]] = {}
+    return Look(graph, lake, wanted).out_of_date()
 
-    def newest(key: dg.AssetKey) -> dict[str, ArtifactRef]:
-        if key not in current:
-            node = graph.get(key)
-            keys = None if node.is_partitioned else [""]
-            current[key] = lake.newest(key.to_user_string(), wanted.partitions.get(key, keys))
-            if key in wanted.partitions and keys is None:
-                reach = _reach(graph, key, wanted)
-                current[key] |= lake.newest(key.to_user_string(), [k for k in reach if k not in current[key]])
-        return current[key]
 
-    stale: dict[dg.AssetKey, dict[str, Reason]] = {}
-    for key in graph.toposorted_asset_keys:
-        found = {
-            partition: why
-            for partition in wanted.partitions.get(key, ())
-            if (why := _why_stale(graph, lake, key, partition, wanted=wanted, newest=newest, stale=stale))
-        }
-        if found:
-            stale[key] = found
-    return stale
+class Look:
+    """One look at a lake: what it reads is read once."""
+
+    def __init__(self, graph: AssetGraph, lake: Lake, wanted: Wanted) -> None:
+        self.graph = graph
+        self.lake = lake
+        self.wanted = wanted
+        self._current: dict[dg.AssetKey, dict[str, ArtifactRef]] = {}
+        self._manifests: dict[ArtifactRef, Manifest] = {}
+
+    def out_of_date(self) -> dict[dg.AssetKey, dict[str, Reason]]:
+        """Return the wanted partitions that are out of date and why, by asset, upstream first."""
+        stale: dict[dg.AssetKey, dict[str, Reason]] = {}
+        for key in self.graph.toposorted_asset_keys:
+            found = {
+                partition: why
+                for partition in self.wanted.partitions.get(key, ())
+                if (why := self._why_stale(key, partition, stale=stale))
+            }
+            if found:
+                stale[key] = found
+        return stale
+
+    def newest(self, key: dg.AssetKey) -> Mapping[str, ArtifactRef]:
+        """Return the current artifacts of an asset, of the partitions that are wanted or read by what is wanted."""
+        if key not in self._current:
+            keys = self._reach(key) if self.graph.get(key).is_partitioned else [""]
+            self._current[key] = self.lake.newest(key.to_user_string(), keys)
+        return self._current[key]
+
+    def manifest(self, ref: ArtifactRef) -> Manifest:
+        """Return an artifact's newest manifest."""
+        if ref not in self._manifests:
+            self._manifests[ref] = self.lake.manifest(ref)
+        return self._manifests[ref]
+
+    def parameters(self, key: dg.AssetKey) -> dict[str, JsonValue]:
+        """Return what the manifests of an asset must say: what is declared, and what was given as wanted."""
+        declared = self.graph.get(key).metadata.get("ml_assets/parameters")
+        parameters = declared.data if isinstance(declared, dg.JsonMetadataValue) else {}
+        return {**(parameters if isinstance(parameters, Mapping) else {}), **self.wanted.parameters.get(key, {})}
+
+    def reads(self, key: dg.AssetKey, partition: str) -> Iterator[tuple[dg.AssetKey, str]]:
+        """Yield what one partition of an asset reads, whether it is there or not; of all that there are, those."""
+        last = self.wanted.up_to.get(key)
+        for parent in loaded_parents(self.graph, key):
+            keys = reads_of(self.graph, key, parent, partition)
+            for name in self.newest(parent) if keys is None else keys:
+                if last is None or name <= last:
+                    yield parent, name
+
+    def _reach(self, key: dg.AssetKey) -> list[str] | None:
+        """Return the partitions of an asset that are wanted or that anything wanted reads; None for all there are."""
+        found = set(self.wanted.partitions.get(key, ()))
+        for child in self.graph.get(key).child_keys & self.wanted.partitions.keys():
+            for partition in self.wanted.partitions[child]:
+                keys = reads_of(self.graph, child, key, partition)
+                if keys is None:
+                    return None
+                found.update(keys)
+        return sorted(found)
+
+    def _why_stale(
+        self, key: dg.AssetKey, partition: str, *, stale: Mapping[dg.AssetKey, Mapping[str, Reason]]
+    ) -> Reason | None:
+        ref = self.newest(key).get(partition)
+        if ref is None:
+            return "missing"
+        manifest = self.manifest(ref)
+        if manifest.code_version != self.graph.get(key).code_version:
+            return "code"
+        if any(manifest.parameters.get(name) != value for name, value in self.parameters(key).items()):
+            return "parameters"
+        used = set(manifest.inputs)
+        if not used.issuperset(self.wanted.beside.get(key, {}).get(partition, ())):
+            return "inputs"
+        is_late = False
+        for parent, name in self.reads(key, partition):
+            current = self.newest(parent).get(name)
+            if current is not None and current not in used:
+                return "inputs"
+            is_late = is_late or name in stale.get(parent, {})
+        return "parent" if is_late else None
 
 
 def first_to_make(stale: Mapping[dg.AssetKey, Mapping[str, Reason]]) -> dict[dg.AssetKey, Sequence[str]]:
@@ -82,74 +146,57 @@ def first_to_make(stale: Mapping[dg.AssetKey, Mapping[str, Reason]]) -> dict[dg.
     return {key: [*found] for key, found in stale.items()}
 
 
-def _reach(graph: AssetGraph, key: dg.AssetKey, wanted: Wanted) -> list[str]:
-    """Return the partitions of an asset that anything wanted reads."""
-    found: set[str] = set()
-    for child in graph.get(key).child_keys & wanted.partitions.keys():
-        for partition in wanted.partitions[child]:
-            found.update(reads_of(graph, child, key, partition) or [])
-    return sorted(found)
-
-
-def _why_stale(
-    graph: AssetGraph,
-    lake: Lake,
-    key: dg.AssetKey,
-    partition: str,
-    *,
-    wanted: Wanted,
-    newest: Callable[[dg.AssetKey], Mapping[str, ArtifactRef]],
-    stale: Mapping[dg.AssetKey, Mapping[str, Reason]],
-) -> Reason | None:
-    ref = newest(key).get(partition)
-    if ref is None:
-        return "missing"
-    manifest = lake.manifest(ref)
-    node = graph.get(key)
-    if manifest.code_version != node.code_version:
-        return "code"
-    declared = node.metadata.get("ml_assets/parameters")
-    parameters = declared.data if isinstance(declared, dg.JsonMetadataValue) else {}
-    expected = {**(parameters if isinstance(parameters, Mapping) else {}), **wanted.parameters.get(key, {})}
-    if any(manifest.parameters.get(name) != value for name, value in expected.items()):
-        return "parameters"
-    used = set(manifest.inputs)
-    if not used.issuperset(wanted.beside.get(key, {}).get(partition, ())):
-        return "inputs"
-    is_late = False
-    for parent in _loaded_parents(graph, key):
-        keys = reads_of(graph, key, parent, partition)
-        last = wanted.up_to.get(key)
-        late = stale.get(parent, {})
-        refs = newest(parent)
-        for name in refs if keys is None else keys:
-            if last is not None and name > last:
-                continue
-            if name in refs and refs[name] not in used:
-                return "inputs"
-            is_late = is_late or name in late
-    return "parent" if is_late else None
-
-
 def reads_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey, partition: str) -> list[str] | None:
     """Return the partitions of a parent that one partition of a child reads; None for all that there are."""
     if not graph.get(parent).is_partitioned:
         return [""]
     if not partition:
         return None
+    first, last = _window(graph, child, parent)
+    return _days(partition, first, last)
+
+
+def readers_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey, partition: str) -> list[str] | None:
+    """Return the partitions of a child that read one partition of a parent; None for all that there are."""
+    if not graph.get(child).is_partitioned:
+        return [""]
+    if not partition:
+        return None
+    first, last = _window(graph, child, parent)
+    return _days(partition, -last, -first)
+
+
+def _window(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey) -> tuple[int, int]:
+    """Return the first and last day that a child by day reads of a parent, counted from its own."""
     node = graph.get(child)
     mapping = node.partition_mappings.get(parent)
-    first, last = 0, 0
     exact = node.metadata.get(LOOK_BACK)
     if isinstance(exact, dg.JsonMetadataValue) and isinstance(exact.data, Mapping):
-        first = -int(exact.data[parent.to_user_string()])
-    elif isinstance(mapping, dg.TimeWindowPartitionMapping):
-        first, last = mapping.start_offset, mapping.end_offset
+        return -int(exact.data[parent.to_user_string()]), 0
+    if isinstance(mapping, dg.TimeWindowPartitionMapping):
+        return mapping.start_offset, mapping.end_offset
+    return 0, 0
+
+
+def _days(partition: str, first: int, last: int) -> list[str]:
     day = date.fromisoformat(partition)
     return [str(day + timedelta(days=n)) for n in range(first, last + 1)]
 
 
-def _loaded_parents(graph: AssetGraph, key: dg.AssetKey) -> list[dg.AssetKey]:
+def upstream_of(graph: AssetGraph, wanted: Mapping[dg.AssetKey, Sequence[str]]) -> dict[dg.AssetKey, list[str]]:
+    """Return what the wanted partitions are made of, back to the sources, upstream first, without themselves."""
+    needed: dict[dg.AssetKey, set[str]] = {key: set(keys) for key, keys in wanted.items()}
+    for key in reversed(graph.toposorted_asset_keys):
+        for parent in graph.get(key).parent_keys if key in needed else ():
+            definition = graph.get(parent).partitions_def
+            known = {""} if definition is None else set(definition.get_partition_keys())
+            for partition in needed[key]:
+                reads = reads_of(graph, key, parent, partition) or known
+                needed.setdefault(parent, set()).update(known.intersection(reads))
+    return {key: sorted(needed[key]) for key in graph.toposorted_asset_keys if key in needed and key not in wanted}
+
+
+def loaded_parents(graph: AssetGraph, key: dg.AssetKey) -> list[dg.AssetKey]:
     """Return the parents whose content an asset reads; the others only say what comes first."""
     node = graph.get(key)
     if "dbt" in node.kinds:

@@ -133,8 +133,16 @@ def column_schema(contract: TableContract) -> dg.TableSchema:
 
 
 def freshness_policy(freshness: Freshness | None) -> dg.FreshnessPolicy | None:
-    """Return Dagster's policy for a declared freshness."""
+    """Return Dagster's policy for a declared freshness; none where only the age of the data is bounded."""
     if freshness is None:
+        return None
+    if freshness.deadline is not None and freshness.by_minutes is not None:
+        return dg.FreshnessPolicy.cron(
+            freshness.deadline,
+            lower_bound_delta=timedelta(minutes=freshness.by_minutes),
+            timezone=freshness.timezone or "UTC",
+        )
+    if freshness.fail_hours is None:
         return None
     return dg.FreshnessPolicy.time_window(
         fail_window=timedelta(hours=freshness.fail_hours),

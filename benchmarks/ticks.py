@@ -1,0 +1,214 @@
+"""How long one tick of each sensor takes with 500 declared models and 100,000 materializations in the instance.
+
+What follows from a tick stays out: nothing has changed, or the cursor is lost and as much is looked at as a tick does.
+
+    python -m benchmarks.ticks
+
+The instance keeps its history in SQLite in a temporary folder; the lake holds manifests as runs write them, no data.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import dagster as dg
+from dagster._core.definitions.asset_key import AssetKey
+from dagster._core.definitions.repository_definition import RepositoryDefinition
+from dagster._core.definitions.sensor_definition import SensorExecutionData
+from dagster._core.events import DagsterEvent, StepMaterializationData
+from dagster._core.events.log import EventLogEntry
+
+from ml_assets.contracts.artifacts import Promotion
+from ml_assets.declaration import Declared, read_all
+from ml_assets.definitions import DEFS, build
+from ml_assets.provenance.staleness import Look, Wanted
+from ml_assets.stages.common.groups import groups_of, promotions
+from resources.event_log import BatchingSqliteEventLogStorage
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
+from resources.manifest import ArtifactRef, Manifest
+from sensors.updates import updates_sensor
+
+SENSORS: Final = ("updates", "arrivals", "alerts", "drift", "performance", "watch")
+VERSION: Final = "a" * 32
+AS_OF: Final = "2013-10-31"
+
+
+def main() -> None:
+    """Build the instance and the lake, and time each sensor."""
+    arguments = _arguments()
+    with tempfile.TemporaryDirectory(prefix="ticks-") as folder:
+        root = Path(folder)
+        declared = copies(read_all(DEFS), arguments.models)
+        lake = LakeResource(url=str(root / "lake"))
+        defs = build(lake=lake, declared=declared)
+        repository = defs.get_repository_def()
+        days = [str(date(2013, 12, 31) - timedelta(days=n)) for n in reversed(range(arguments.days))]
+        with instance_in(root / "home") as instance:
+            made = fill(repository, declared, instance, Lake(lake.url), days=days, events=arguments.materializations)
+            print(f"{arguments.models} models, {made['events']:,} materializations, {made['artifacts']:,} artifacts")
+            print("seconds            steady state (slowest)    cursor lost, first tick")
+            for sensor in _sensors(repository, declared):
+                resources = {name: it for name, it in (defs.resources or {}).items() if name in {"lake", "alerts"}}
+                print(_timed(sensor, repository, instance, resources, ticks=arguments.ticks), flush=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--models", type=int, default=500, help="declared models (default: %(default)s)")
+    parser.add_argument("--materializations", type=int, default=100_000, help="in the instance (default: %(default)s)")
+    parser.add_argument("--days", type=int, default=35, help="days of each asset in the lake (default: %(default)s)")
+    parser.add_argument("--ticks", type=int, default=5, help="of each sensor in steady state (default: %(default)s)")
+    return parser.parse_args()
+
+
+def copies(declared: Declared, count: int) -> Declared:
+    """Return a project with the first model declared so many times under other names."""
+    models = tuple(declared.models[0].model_copy(update={"name": f"model_{n:03}"}) for n in range(count))
+    return Declared(models=models, raw=declared.raw, tables=declared.tables, automation=declared.automation)
+
+
+def instance_in(home: Path) -> dg.DagsterInstance:
+    """Return an instance as `ml-assets` sets it up."""
+    home.mkdir()
+    settings = (
+        "telemetry: {enabled: false}\n"
+        f"event_log_storage: {{module: {BatchingSqliteEventLogStorage.__module__}, "
+        f"class: {BatchingSqliteEventLogStorage.__name__}, config: {{base_dir: {home / 'history'}}}}}\n"
+    )
+    (home / "dagster.yaml").write_text(settings, encoding="utf-8")
+    return dg.DagsterInstance.from_config(str(home))
+
+
+def fill(
+    repository: RepositoryDefinition,
+    declared: Declared,
+    instance: dg.DagsterInstance,
+    lake: Lake,
+    *,
+    days: list[str],
+    events: int,
+) -> dict[str, int]:
+    """Write an artifact of each day of each asset, all up to date, and tell the instance of them."""
+    graph = repository.asset_graph
+    monitored = groups_of(graph, [model.name for model in declared.models])
+    keys = [
+        key
+        for key in graph.toposorted_asset_keys
+        if key in monitored or key.path[0] == "raw" or key.path[-1] == "champion"
+    ]
+    wanted = {key: days if graph.get(key).is_partitioned else [""] for key in keys}
+    look = Look(graph, lake, Wanted(wanted, {}))
+    there = {(key, day) for key, days_of_it in wanted.items() for day in days_of_it}
+    for key, day in sorted(there):
+        inputs = tuple(_ref(parent, name) for parent, name in _reads(look, key, day) if (parent, name) in there)
+        parameters = look.parameters(key) | ({"champion": VERSION} if key.path[-1] == "card" else {})
+        if key.path[-1] == "card":
+            inputs = tuple(_ref(dg.AssetKey([key.path[0], it]), d) for it in ("drift", "performance") for d in days)
+        write(lake, _ref(key, day), inputs=inputs, parameters=parameters, code_version=graph.get(key).code_version)
+    for model in declared.models:
+        training_set = _ref(dg.AssetKey([model.name, "training_set"]), "")
+        write(lake, training_set, parameters={"as_of": AS_OF})
+        write(lake, _ref(dg.AssetKey([model.name, "model"]), ""), inputs=(training_set,))
+        promotions(lake, model.name).append(_promotion(model.name), number=1)
+    told = [*sorted(there)]
+    told = (told * (events // len(told) + 1))[:events]
+    for start in range(0, len(told), 5_000):
+        instance.event_log_storage.store_event_batch([_event(key, day) for key, day in told[start : start + 5_000]])
+    return {"events": len(told), "artifacts": len(there) + 2 * len(declared.models)}
+
+
+def _reads(look: Look, key: AssetKey, day: str) -> Iterator[tuple[AssetKey, str]]:
+    return look.reads(key, day)
+
+
+def _ref(key: AssetKey, day: str) -> ArtifactRef:
+    return ArtifactRef(asset=key.to_user_string(), partition=day or None, version=VERSION)
+
+
+def write(lake: Lake, ref: ArtifactRef, **made: Any) -> None:  # noqa: ANN401 - as `Manifest` takes it
+    """Write a manifest."""
+    manifest = Manifest(
+        asset=ref.asset,
+        partition=ref.partition,
+        version=ref.version,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        files=(),
+        **made,
+    )
+    folder = Path(lake.directory(ref))
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_bytes(manifest.text())
+
+
+def _promotion(model: str) -> Promotion:
+    return Promotion(
+        number=1, model=model, action="promote", champion=VERSION, challenger=VERSION, reasons=("it is better",),
+        decided_at=datetime(2026, 1, 1, tzinfo=UTC), decided_by="gate",
+    )  # fmt: skip
+
+
+def _event(key: AssetKey, day: str) -> EventLogEntry:
+    made = dg.AssetMaterialization(key, partition=day or None)
+    event = DagsterEvent(
+        event_type_value=dg.DagsterEventType.ASSET_MATERIALIZATION.value,
+        job_name="run",
+        event_specific_data=StepMaterializationData(made),
+    )
+    return EventLogEntry(
+        error_info=None,
+        level=20,
+        user_message="",
+        run_id="0" * 8,
+        timestamp=time.time(),
+        job_name="run",
+        dagster_event=event,
+    )
+
+
+def _sensors(repository: RepositoryDefinition, declared: Declared) -> list[dg.SensorDefinition]:
+    there = {sensor.name: sensor for sensor in repository.sensor_defs}
+    there.setdefault("updates", updates_sensor(declared))
+    return [there[name] for name in SENSORS if name in there]
+
+
+def _timed(
+    sensor: dg.SensorDefinition,
+    repository: RepositoryDefinition,
+    instance: dg.DagsterInstance,
+    resources: Mapping[str, object],
+    *,
+    ticks: int,
+) -> str:
+    def tick(cursor: str | None) -> tuple[float, str | None, SensorExecutionData]:
+        with dg.build_sensor_context(
+            instance=instance, cursor=cursor, repository_def=repository, resources=resources, sensor_name=sensor.name
+        ) as context:
+            since = time.perf_counter()
+            found = sensor.evaluate_tick(context)
+            return time.perf_counter() - since, found.cursor, found
+
+    lost, cursor, found = tick(None)
+    for _ in range(60):  # a lost cursor may take several ticks to be made up for
+        if not _goes_on(found):
+            break
+        _, cursor, found = tick(cursor)
+    steady = []
+    for _ in range(ticks):
+        seconds, cursor, found = tick(cursor)
+        steady.append(seconds)
+    said = found.skip_message or len(found.run_requests or ())
+    return f"{sensor.name:16}{median(steady):12.2f} ({max(steady):.2f}){lost:20.2f}   {said}"
+
+
+def _goes_on(found: SensorExecutionData) -> bool:
+    return "in the next ticks" in (found.skip_message or "") or bool(found.run_requests)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,376 @@
+"""What to run so that what is out of date is made again: which assets over which days, and what waits for what.
+
+Where it is asked from, and what was asked before, stays out; see `sensors.updates`.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
+from pydantic import JsonValue
+
+from ml_assets.provenance.staleness import (
+    Look,
+    Reason,
+    Wanted,
+    first_to_make,
+    loaded_parents,
+    readers_of,
+    reads_of,
+)  # fmt: skip
+from ml_assets.stages.common.groups import Group
+from resources.lake import Lake
+
+Partitions = dict[dg.AssetKey, set[str]]
+Groups = Mapping[dg.AssetKey, Group]
+Busy = Mapping[dg.AssetKey, Mapping[str, str]]
+"""By asset and partition, the run that makes it or something that it is made from at this moment."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """One run to ask for.
+
+    Attributes:
+        group: what is made together.
+        assets: the assets, upstream first.
+        days: the days, in order; none where nothing of it has days.
+        reasons: why, each once.
+        facts: the digest of what is out of date and why: of the versions it is to be made from, and when each came.
+        code: the digest of the code and parameters of its whole group.
+        made_from_at: when the newest came of what it is made from and does not make itself.
+    """
+
+    group: Group
+    assets: tuple[dg.AssetKey, ...]
+    days: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+    facts: str
+    code: str
+    made_from_at: datetime
+
+    @property
+    def span(self) -> str:
+        """The days as they are spoken of; '' where there are none."""
+        return span_of(self.days)
+
+    @property
+    def run_key(self) -> str:
+        """The key that the same facts always have."""
+        group = f"{self.group.model}/{self.group.name}" if self.group.model else self.group.name
+        return f"updates/{group}/{self.span or 'whole'}/{self.facts}"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """An update that must not be asked for now, and why."""
+
+    group: Group
+    days: tuple[str, ...]
+    why: str
+
+    def __str__(self) -> str:
+        """Return it as a sentence."""
+        over = f" ({span_of(self.days)})" if self.days else ""
+        return f"{self.group}{over}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a look at the lake came to.
+
+    Attributes:
+        updates: what can run at once, upstream first.
+        waiting: what cannot.
+        still_open: what is to be looked at again: all that is out of date, unless something will tell of its turn.
+    """
+
+    updates: tuple[Update, ...]
+    waiting: tuple[Waiting, ...]
+    still_open: Partitions
+
+
+def span_of(days: Sequence[str]) -> str:
+    """Return days in a row as they are spoken of."""
+    return "" if not days else days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+
+
+def days_of(graph: AssetGraph, key: dg.AssetKey, *, yesterday: date, count: int) -> list[str]:
+    """Return the newest partitions that an asset can have, at most so many days; [''] where it has no days."""
+    definition = graph.get(key).partitions_def
+    if definition is None:
+        return [""]
+    if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
+        return []
+    end = yesterday if definition.end is None else min(yesterday, definition.end.date() - timedelta(days=1))
+    first = max(definition.start.date(), end - timedelta(days=count - 1))
+    return [str(first + timedelta(days=n)) for n in range((end - first).days + 1)]
+
+
+def readers(
+    graph: AssetGraph, groups: Groups, changed: Mapping[dg.AssetKey, set[str]], within: Mapping[dg.AssetKey, set[str]]
+) -> Partitions:
+    """Return what reads any of these partitions, as far as it is made again by itself."""
+    found: Partitions = {}
+    for key, partitions in changed.items():
+        for child in graph.get(key).child_keys & groups.keys():
+            for partition in partitions:
+                keys = readers_of(graph, child, key, partition)
+                found.setdefault(child, set()).update(
+                    within[child] if keys is None else within[child].intersection(keys)
+                )
+    return {key: partitions for key, partitions in found.items() if partitions}
+
+
+def with_the_rest_of_their_groups(
+    graph: AssetGraph, groups: Groups, opened: Partitions, within: Mapping[dg.AssetKey, set[str]]
+) -> Partitions:
+    """Return partitions with those of the same groups that are made from them, upstream first."""
+    found = {key: set(partitions) for key, partitions in opened.items()}
+    for key in graph.toposorted_asset_keys:
+        if key in found:
+            for child, partitions in readers(graph, groups, {key: found[key]}, within).items():
+                if groups[child] == groups[key]:
+                    found.setdefault(child, set()).update(partitions)
+    return {key: found[key] for key in graph.toposorted_asset_keys if key in found}
+
+
+def busy_with(
+    graph: AssetGraph,
+    groups: Groups,
+    running: Mapping[dg.AssetKey, Mapping[str, str]],
+    within: Mapping[dg.AssetKey, set[str]],
+) -> dict[dg.AssetKey, dict[str, str]]:
+    """Return what runs make at this moment with all that is made from it, each partition with its run."""
+    found = {key: dict(partitions) for key, partitions in running.items()}
+    for key in graph.toposorted_asset_keys if found else ():
+        for child in graph.get(key).child_keys & groups.keys() if key in found else ():
+            if key not in _waits_on(graph, groups, child):
+                continue
+            for partition, run in found[key].items():
+                keys = readers_of(graph, child, key, partition)
+                for name in within[child] if keys is None else within[child].intersection(keys):
+                    found.setdefault(child, {}).setdefault(name, run)
+    return found
+
+
+def late_elsewhere(
+    graph: AssetGraph,
+    groups: Groups,
+    late: Mapping[dg.AssetKey, Iterable[str]],
+    within: Mapping[dg.AssetKey, set[str]],
+) -> dict[dg.AssetKey, dict[str, str]]:
+    """Return what is made from anything of another group that is out of date, directly or not, each with from what."""
+    found: dict[dg.AssetKey, dict[str, str]] = {}
+    for key in graph.toposorted_asset_keys if late else ():
+        mine = {part: f"{key.to_user_string()}{f' of {part}' if part else ''}" for part in late.get(key, ())}
+        inherited = found.get(key, {})
+        if not mine and not inherited:
+            continue
+        for child in graph.get(key).child_keys & groups.keys():
+            if key not in _waits_on(graph, groups, child):
+                continue
+            handed = inherited if groups.get(key) == groups[child] else mine | inherited
+            for partition, origin in handed.items():
+                keys = readers_of(graph, child, key, partition)
+                for name in within[child] if keys is None else within[child].intersection(keys):
+                    found.setdefault(child, {}).setdefault(name, origin)
+    return found
+
+
+def _waits_on(graph: AssetGraph, groups: Groups, key: dg.AssetKey) -> list[dg.AssetKey]:
+    """Return the parents that must be up to date before an asset is made: what it reads or, as a card, shows.
+
+    Predictions come after the champion, but do not wait for a training.
+    """
+    return sorted({*loaded_parents(graph, key), *(graph.get(key).parent_keys & groups.keys())})
+
+
+class Planner:
+    """One look at what is open, and what follows from it."""
+
+    def __init__(
+        self,
+        graph: AssetGraph,
+        lake: Lake,
+        groups: Groups,
+        wanted: Wanted,
+        *,
+        busy: Busy,
+        within: Mapping[dg.AssetKey, set[str]],
+    ) -> None:
+        self.graph = graph
+        self.groups = groups
+        self.look = Look(graph, lake, wanted)
+        self.busy = busy
+        self.stale: dict[dg.AssetKey, dict[str, Reason]] = {}
+        self.lacking: dict[dg.AssetKey, dict[str, str]] = {}
+        for key, found in self.look.out_of_date().items():
+            self.stale[key] = {part: why for part, why in found.items() if why != "parent" or self._is_late(key, part)}
+            self.lacking[key] = {part: lack for part in self.stale[key] if (lack := self._lacks(key, part)) is not None}
+        late = {key: parts for key in self.stale if (parts := self._late(key))}
+        self.elsewhere = late_elsewhere(graph, groups, late, within)
+
+    def plan(self) -> Plan:
+        """Return what to ask for, what waits, and what to look at again."""
+        updates, waiting = [], [*self._without_sources()]
+        for group in dict.fromkeys(self.groups[key] for key in self.stale):
+            for assets, days in self._runs(group):
+                update = self._update(group, assets, days)
+                why = self._why_not(update)
+                if why is None:
+                    updates.append(update)
+                else:
+                    waiting.append(Waiting(group, days, why))
+        still_open = {
+            key: {part for part, why in found.items() if why != "missing" or part not in self.lacking.get(key, {})}
+            for key, found in self.stale.items()
+        }
+        return Plan(tuple(updates), tuple(waiting), {key: parts for key, parts in still_open.items() if parts})
+
+    def _late(self, parent: dg.AssetKey) -> set[str]:
+        """Return what of an asset is out of date and can be made.
+
+        What cannot be made is as good as not there: an earlier day that never came holds up no later one.
+        """
+        return self.stale.get(parent, {}).keys() - self.lacking.get(parent, {}).keys()
+
+    def _is_late(self, key: dg.AssetKey, partition: str) -> bool:
+        """Tell whether something that a partition reads is out of date and can be made."""
+        return any(name in self._late(parent) for parent, name in self.look.reads(key, partition))
+
+    def _lacks(self, key: dg.AssetKey, partition: str) -> str | None:
+        """Return an asset without which a partition cannot be made, and whose own day is not there; None if all is."""
+        lacks = (self._lack(key, partition, parent) for parent in _waits_on(self.graph, self.groups, key))
+        return next((lack for lack in lacks if lack is not None), None)
+
+    def _lack(self, key: dg.AssetKey, partition: str, parent: dg.AssetKey) -> str | None:
+        there = self.look.newest(parent)
+        keys = reads_of(self.graph, key, parent, partition)
+        if keys is None:
+            return None if there or self._late(parent) else parent.to_user_string()
+        own = partition if partition in keys else ""
+        if own in self.lacking.get(parent, {}):
+            return self.lacking[parent][own]
+        if own in there or own in self.stale.get(parent, {}) or own not in keys:
+            return None
+        definition = self.graph.get(parent).partitions_def
+        if definition is not None and not definition.has_partition_key(own):
+            return None
+        return parent.to_user_string()
+
+    def _without_sources(self) -> Iterator[Waiting]:
+        told: dict[tuple[Group, str], set[str]] = {}
+        for key, partitions in self.lacking.items():
+            for partition, lack in partitions.items():
+                told.setdefault((self.groups[key], lack), set()).update([partition] if partition else [])
+        for (group, lack), days in told.items():
+            for row in in_rows(sorted(days)) or [()]:
+                yield Waiting(group, row, f"waits for {lack}, which is not there")
+
+    def _runs(self, group: Group) -> Iterator[tuple[tuple[dg.AssetKey, ...], tuple[str, ...]]]:
+        """Yield the assets and days of each run: days in a row, and nothing among them that cannot be made."""
+        can = {
+            key: {part: why for part, why in found.items() if part not in self.lacking.get(key, {})}
+            for key, found in self.stale.items()
+            if self.groups[key] == group
+        }
+        chosen = {key: set(parts) for key, parts in first_to_make({k: v for k, v in can.items() if v}).items()}
+        whole = [key for key, parts in chosen.items() if "" in parts]
+        for row in in_rows(sorted(set().union(*chosen.values()) - {""})) or [()]:
+            start = 0
+            for n in range(1, len(row) + 1):
+                if n < len(row) and self._go_together(group, chosen, row[start : n + 1]):
+                    continue
+                days = row[start:n]
+                yield tuple(key for key, parts in chosen.items() if key in whole or parts.intersection(days)), days
+                start, whole = n, []
+            if not row and whole:
+                yield tuple(whole), ()
+
+    def _go_together(self, group: Group, chosen: Partitions, days: Sequence[str]) -> bool:
+        assets = [key for key, parts in chosen.items() if parts.intersection(days)]
+        if group.is_exact:
+            return all(chosen[key].issuperset(days) for key in assets)
+        return not any(self.lacking.get(key, {}).keys() & set(days) for key in assets)
+
+    def _update(self, group: Group, assets: tuple[dg.AssetKey, ...], days: tuple[str, ...]) -> Update:
+        facts: list[JsonValue] = []
+        times = []
+        reasons: dict[Reason, None] = {}
+        made = {"", *days}
+        for key in assets:
+            for partition, why in self.stale[key].items():
+                if partition not in made:
+                    continue
+                reasons[why] = None
+                if why == "parent":
+                    continue
+                inputs: list[JsonValue] = []
+                for parent, name in self.look.reads(key, partition):
+                    ref = self.look.newest(parent).get(name)
+                    if ref is None or (parent in assets and name in self.stale.get(parent, {}) and name in made):
+                        continue
+                    came = self.look.manifest(ref).created_at
+                    inputs.append([str(ref), came.isoformat()])
+                    times.append(came)
+                beside = [str(ref) for ref in self.look.wanted.beside.get(key, {}).get(partition, ())]
+                facts.append([key.to_user_string(), partition, why, inputs, *beside])
+        code = code_of(self.graph, [key for key in self.groups if self.groups[key] == group], self.look.parameters)
+        return Update(
+            group=group,
+            assets=assets,
+            days=days,
+            reasons=tuple(reasons),
+            facts=_digest([facts, code]),
+            code=code,
+            made_from_at=max(times, default=datetime.min.replace(tzinfo=UTC)),
+        )
+
+    def _why_not(self, update: Update) -> str | None:
+        """Return what an update waits for: a run, or something out of date that it reads and does not make itself."""
+        made = {"", *update.days}
+        parts = [(key, part) for key in update.assets for part in self.stale[key] if part in made]
+        for key, partition in parts:
+            if (run := self.busy.get(key, {}).get(partition)) is not None:
+                return f"waits for run {run[:8]}, which is queued or in progress"
+        for key, partition in parts:
+            if (origin := self.elsewhere.get(key, {}).get(partition)) is not None:
+                return f"waits for {origin}, out of date too"
+        for key, partition in parts:
+            for parent in _waits_on(self.graph, self.groups, key):
+                late = self._late(parent)
+                keys = reads_of(self.graph, key, parent, partition)
+                for name in sorted(late) if keys is None else [it for it in keys if it in late]:
+                    if parent not in update.assets or name not in made:
+                        return f"waits for {parent.to_user_string()}{f' of {name}' if name else ''}, out of date too"
+        return None
+
+
+def code_of(
+    graph: AssetGraph,
+    keys: Iterable[dg.AssetKey],
+    parameters: Callable[[dg.AssetKey], Mapping[str, JsonValue]] = lambda _: {},
+) -> str:
+    """Return the digest of what assets are made with: their code versions, and parameters where they are given."""
+    return _digest([[key.to_user_string(), graph.get(key).code_version, {**parameters(key)}] for key in keys])
+
+
+def in_rows(days: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return days cut where one is missing in between."""
+    rows: list[list[str]] = []
+    for day in days:
+        if rows and date.fromisoformat(day) - date.fromisoformat(rows[-1][-1]) == timedelta(days=1):
+            rows[-1].append(day)
+        else:
+            rows.append([day])
+    return [tuple(row) for row in rows]
+
+
+def _digest(facts: JsonValue) -> str:
+    text = json.dumps(facts, sort_keys=True, default=str).encode()
+    return hashlib.blake2b(text, digest_size=8, usedforsecurity=False).hexdigest()

@@ -1,0 +1,106 @@
+"""Schedules for what has no other cause: yesterday's raw days that have not come, and the clean-up of the lake.
+
+What follows from a new raw day stays out, see `sensors.updates`; so does the weekly reproduction, see
+`sensors.reproduction`.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+
+from ml_assets.declaration import Days, Declared
+from ml_assets.stages.common.groups import range_tags
+from ml_assets.stages.common.plan import quarantine_key
+from resources.lake_resource import LakeResource
+
+RAW = "raw"
+
+
+def daily_landing(declared: Declared) -> dg.ScheduleDefinition:
+    """Return the schedule that asks for yesterday's day of each raw table that has not come yet."""
+    tables = [
+        (key, raw.days, [key] if table.quarantine is None else [key, quarantine_key(key)])
+        for raw in declared.raw
+        for name, table in raw.tables.items()
+        if table.is_by_day and (key := dg.AssetKey([RAW, name]))
+    ]
+    times = declared.automation.schedules
+
+    @dg.schedule(
+        name="daily_landing",
+        target=dg.AssetSelection.groups(RAW),
+        cron_schedule=times.daily_landing,
+        execution_timezone=times.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Asks for yesterday's day of each raw table that has not come; what follows from it is made by the "
+        "sensor 'updates'. A run of a day whose files are not there fails, which alerts.",
+    )
+    def requests(context: dg.ScheduleEvaluationContext, lake: LakeResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        day = _yesterday(context.scheduled_execution_time)
+        late = [
+            (key, selection)
+            for key, days, selection in tables
+            if _has(days, day) and not lake.connect().newest(key.to_user_string(), [str(day)])
+        ]
+        for key, selection in late:
+            yield dg.RunRequest(
+                run_key=f"daily landing/{key.to_user_string()}/{day}",
+                asset_selection=selection,
+                tags={"cause": "daily landing", **range_tags([str(day)])},
+            )
+        if not late:
+            yield dg.SkipReason(
+                f"{day} is there for every raw table that has such a day ({len(tables)} tables by day)."
+            )
+
+    return requests
+
+
+def _yesterday(at: datetime) -> date:
+    return at.astimezone(UTC).date() - timedelta(days=1)
+
+
+def _has(days: Days, day: date) -> bool:
+    return days.first <= day and (days.last is None or day <= days.last)
+
+
+@dg.op(description="Remove the artifacts that no champion, log entry or recent run needs; their manifests stay.")
+def remove_what_nobody_needs(context: dg.OpExecutionContext, lake: LakeResource) -> None:
+    """Clean the lake up.
+
+    Raises:
+        dagster.Failure: the command failed.
+    """
+    command = [sys.executable, "-m", "ml_assets.cli.main", "gc", "--yes"]
+    environment = {**os.environ, "ML_ASSETS_LAKE": lake.connect().url}
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    for line in [*done.stderr.splitlines(), *done.stdout.splitlines()]:
+        context.log.info(line)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise dg.Failure(f"the lake was not cleaned up: {said[-1] if said else f'exit code {done.returncode}'}")
+
+
+@dg.job(name="clean_up", description="Remove the artifacts that no champion, log entry or recent run needs.")
+def clean_up_job() -> None:
+    """The lake, cleaned up."""
+    remove_what_nobody_needs()
+
+
+def clean_up(declared: Declared) -> dg.ScheduleDefinition:
+    """Return the schedule that cleans the lake up once a week."""
+    times = declared.automation.schedules
+    return dg.ScheduleDefinition(
+        name="clean_up_lake",
+        job=clean_up_job,
+        cron_schedule=times.clean_up,
+        execution_timezone=times.timezone,
+        tags={"cause": "weekly clean-up"},
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Removes the artifacts that no champion, log entry or recent run needs. Stopped at first, because "
+        "what it removes is gone: look at what 'ml-assets gc' would remove, then start it.",
+    )

@@ -1,0 +1,396 @@
+"""Asks for runs of what is out of date, upstream first and each once: one sensor for all tables and models.
+
+Landing raw tables stays out, and so does training: predictions of a new day are made by whoever serves. What a run
+failed on is asked for again when what it is made from, or its code, has changed; before, a person or Dagster's retries
+may. The cursor only saves work: without it everything is looked at again, and what was asked is known by its runs.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what a repository's `asset_graph` gives
+from dagster._core.definitions.freshness import FreshnessState
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ml_assets.declaration import Declared
+from ml_assets.provenance.staleness import Wanted
+from ml_assets.stages.common.data_age import CHECK, age_limits, as_of
+from ml_assets.stages.common.groups import (
+    CARD,
+    MONITORING,
+    artifacts_beside,
+    groups_of,
+    promotions,
+    range_tags,
+    serving,
+    with_quarantines,
+)
+from ml_assets.stages.common.updating import (
+    Partitions,
+    Planner,
+    Update,
+    Waiting,
+    busy_with,
+    code_of,
+    days_of,
+    in_rows,
+    readers,
+    span_of,
+    with_the_rest_of_their_groups,
+)
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
+from sensors.common.ages import look_at_ages
+from sensors.common.history import (
+    Seen,
+    asked_before,
+    failed_of,
+    in_progress,
+    made_by,
+    materialized_since,
+    newest_number,
+)
+
+NAME: Final = "updates"
+GROUP_TAG: Final = "ml_assets/group"
+CODE_TAG: Final = "ml_assets/code"
+MOST_REQUESTS: Final = 20
+MOST_LOOKS: Final = 3_000
+"""Partitions that one tick looks at; a millisecond each."""
+_TOLD: Final = 8
+_WHOLE: Final = "*"
+
+
+class Cursor(BaseModel):
+    """What was looked at, and what is to be looked at again.
+
+    Attributes:
+        last: the number of the newest materialization that was read.
+        recent: those shortly before it.
+        code: the digest of all code; another one means that everything is looked at.
+        open: by asset, the days to look at again, as ranges.
+        failing: assets whose freshness fails, and which were looked at because of it.
+        told: by group, what it waits for.
+        since: by model, its first predicted day; no day before it is predicted.
+        day: the newest day there could be at the last look.
+        ages: by asset whose data has a declared age, what was told of it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    last: int
+    recent: tuple[int, ...] = ()
+    code: str = ""
+    open: dict[str, str] = {}
+    failing: tuple[str, ...] = ()
+    told: dict[str, tuple[str, ...]] = {}
+    since: dict[str, str] = {}
+    day: str = ""
+    ages: dict[str, str] = {}
+
+
+def updates_sensor(declared: Declared) -> dg.SensorDefinition:
+    """Return the sensor over all declared tables and models."""
+
+    @dg.sensor(
+        name=NAME,
+        asset_selection=dg.AssetSelection.all(),
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Makes what is out of date again, upstream first: tables, features and labels, predictions with "
+        "their drift and performance, cards.",
+    )
+    def updates(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
+        yesterday = datetime.now(tz=UTC).date() - timedelta(days=1)
+        return tick(context, declared, lake.connect(), yesterday=yesterday)
+
+    return updates
+
+
+def tick(context: dg.SensorEvaluationContext, declared: Declared, lake: Lake, *, yesterday: date) -> dg.SensorResult:
+    """Look once."""
+    repository = context.repository_def
+    if repository is None:
+        raise dg.DagsterInvariantViolationError("the sensor 'updates' needs the repository whose assets it asks for.")
+    look = _Tick(context, repository.asset_graph, declared, lake, yesterday)
+    look.open_what_changed()
+    requests = look.requests()
+    said = look.sentences()
+    for line in said if requests else ():
+        context.log.info(line)
+    return dg.SensorResult(
+        run_requests=requests,
+        skip_reason=None if requests else "\n".join(said) or "nothing has changed.",
+        cursor=look.cursor().model_dump_json(),
+    )
+
+
+@dataclass
+class _Tick:
+    """One look: what changed, what is out of date because of it, and what to ask for."""
+
+    context: dg.SensorEvaluationContext
+    graph: AssetGraph
+    declared: Declared
+    lake: Lake
+    yesterday: date
+    lines: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.groups = groups_of(self.graph, [model.name for model in self.declared.models])
+        self.code = code_of(self.graph, self.groups)
+        self.opened: Partitions = {}
+        self.before = self._cursor()
+        self.told = dict(self.before.told)
+        self.since = dict(self.before.since)
+        self._within: dict[dg.AssetKey, set[str]] = {}
+
+    @property
+    def within(self) -> Mapping[dg.AssetKey, set[str]]:
+        """The days of each asset that this sensor may ask for."""
+        if not self._within:
+            known: dict[object, set[str]] = {}
+            for key in self.groups:
+                definition = self.graph.get(key).partitions_def
+                if definition not in known:
+                    count = self.declared.automation.updates.days
+                    known[definition] = set(days_of(self.graph, key, yesterday=self.yesterday, count=count))
+                self._within[key] = known[definition]
+        return self._within
+
+    # ------------------------------------------------------------ what changed
+
+    def open_what_changed(self) -> None:
+        """Open what reads anything that was materialized since the last look, and what is newly not fresh."""
+        changed, self.seen, has_more = materialized_since(
+            self.context.instance, Seen(self.before.last, self.before.recent)
+        )
+        if has_more:
+            self.lines.append("more was materialized than one tick reads; the next tick goes on.")
+        for key, days in self.before.open.items():
+            asset = dg.AssetKey.from_user_string(key)
+            if asset in self.groups:
+                self._open({asset: _days(days) & self.within[asset]})
+        if self.before.code != self.code:
+            self.lines.append("the code is another than at the last look, so everything is looked at.")
+            self._open(self.within)
+        known = {key: days for key, days in changed.items() if self.graph.has(key)}
+        self._open(readers(self.graph, self.groups, known, self.within) if known else {})
+        self._tell_of_late_changes(known)
+        self._open_what_is_not_fresh()
+        self._open_what_is_old(known)
+
+    def _open(self, partitions: Mapping[dg.AssetKey, Iterable[str]]) -> None:
+        for key, days in partitions.items():
+            self.opened.setdefault(key, set()).update(days)
+
+    def _tell_of_late_changes(self, changed: Mapping[dg.AssetKey, set[str]]) -> None:
+        """Tell of changed days that nothing within the look-back reads."""
+        for key, days in changed.items():
+            if key in self.groups or not (self.graph.get(key).child_keys & self.groups.keys()):
+                continue
+            left = sorted(
+                day for day in days if day and not readers(self.graph, self.groups, {key: {day}}, self.within)
+            )
+            for row in in_rows(left):
+                self.lines.append(
+                    f"{key.to_user_string()} changed for {span_of(row)}, further back than the newest "
+                    f"{self.declared.automation.updates.days} days; "
+                    "make what reads it again with: ml-assets run MODEL --from DAY."
+                )
+
+    def _open_what_is_not_fresh(self) -> None:
+        keys = [key for key in self.graph.toposorted_asset_keys if self.graph.get(key).freshness_policy is not None]
+        states = self.context.instance.get_freshness_state_records(keys) if keys else {}
+        self.failing = {key for key, state in states.items() if state.freshness_state == FreshnessState.FAIL}
+        known = {dg.AssetKey.from_user_string(key) for key in self.before.failing}
+        for key in self.failing - known:
+            self._open({key: self.within[key]} if key in self.groups else {})
+        for key in sorted(self.failing)[:_TOLD]:
+            self.lines.append(f"the freshness of {key.to_user_string()} fails.")
+
+    def _open_what_is_old(self, changed: Mapping[dg.AssetKey, set[str]]) -> None:
+        limits = {
+            key: limit
+            for key, limit in age_limits(self.declared, self._by_day()).items()
+            if self.graph.has(dg.AssetCheckKey(key, CHECK))
+        }
+        self.ages = look_at_ages(
+            self.context.instance, self.lake, limits, changed=changed, before=self.before.ages,
+            yesterday=self.yesterday, is_new_day=self.before.day != str(self.yesterday),
+        )  # fmt: skip
+        for key in self.ages.old & self.groups.keys():
+            if " " not in self.before.ages.get(key.to_user_string(), "").rstrip():
+                self._open({key: self.within[key]})
+        self.lines += self.ages.lines[:_TOLD]
+
+    def _by_day(self) -> list[dg.AssetKey]:
+        return [key for key in self.graph.toposorted_asset_keys if self.graph.get(key).is_partitioned]
+
+    # ------------------------------------------------------------ what follows
+
+    def requests(self) -> list[dg.RunRequest]:
+        """Return what to ask for; what is open after it stays so."""
+        self.left: Partitions = {}
+        opened = with_the_rest_of_their_groups(self.graph, self.groups, self.opened, self.within) if self.opened else {}
+        if not opened:
+            return []
+        for group in {self.groups[key] for key in opened}:
+            self.told.pop(str(group), None)
+        running = busy_with(
+            self.graph, self.groups, in_progress(self.context.instance, self.context.repository_def), self.within
+        )
+        looked = self._bounded(self._served(opened))
+        wanted = {key: sorted(days) for key, days in looked.items() if days}
+        parameters = {key: serving(self.lake, key.path[0]) for key in wanted if key.path[-1] in CARD}
+        beside = artifacts_beside(self.graph, self.lake, wanted)
+        given = Wanted(wanted, parameters, beside=beside)
+        plan = Planner(self.graph, self.lake, self.groups, given, busy=running, within=self.within).plan()
+        for key, days in plan.still_open.items():
+            self.left.setdefault(key, set()).update(days)
+        self._wait(plan.waiting)
+        return [self._request(update) for update in self._new(plan.updates)]
+
+    def _served(self, opened: Partitions) -> Partitions:
+        """Return what is open without what nobody serves for, and without days before the first that was predicted."""
+        found = dict(opened)
+        for model in {group.model for key, group in self.groups.items() if key in opened and group.model}:
+            mine = [dg.AssetKey([model, stage]) for stage in (*MONITORING, *CARD)]
+            if not any(key in opened for key in mine):
+                continue
+            last = promotions(self.lake, model).last()
+            if last is None or last.champion is None:
+                self._wait([Waiting(self.groups[key], (), "waits for a champion") for key in mine[:1]])
+                self.left |= {key: found.pop(key) for key in mine if key in found}
+                continue
+            if model not in self.since:
+                self.since[model] = self._first_predicted(model, last.champion)
+            for key in mine:
+                if key in found:
+                    found[key] = {day for day in found[key] if not day or day >= self.since[model]}
+        return found
+
+    def _first_predicted(self, model: str, champion: str) -> str:
+        days = self.lake.partitions(dg.AssetKey([model, "predictions"]).to_user_string())
+        if days:
+            return days[0]
+        return str(as_of(self.lake, model, champion) + timedelta(days=1))
+
+    def _bounded(self, opened: Partitions) -> Partitions:
+        """Return as much of what is open as one tick looks at, upstream first; the rest stays open."""
+        found: Partitions = {}
+        room = MOST_LOOKS
+        for key in [key for key in self.graph.toposorted_asset_keys if key in opened]:
+            if room > 0:
+                found[key] = opened[key]
+            else:
+                self.left.setdefault(key, set()).update(opened[key])
+            room -= len(opened[key])
+        if room < 0:
+            self.lines.append(f"{len(opened) - len(found)} assets are looked at in the next ticks.")
+        return found
+
+    def _new(self, updates: Sequence[Update]) -> list[Update]:
+        """Return the first of those that were not asked for on the same facts."""
+        asked = asked_before(self.context.instance, [update.run_key for update in updates])
+        failed = failed_of(self.context.instance, GROUP_TAG, sorted({str(update.group) for update in updates}))
+        new = []
+        for update in updates:
+            run = asked.get(update.run_key) or next((it.dagster_run for it in failed if _covers(it, update)), None)
+            if run is None:
+                new.append(update)
+            else:
+                why = (
+                    f"run {run.run_id[:8]} was asked for on the same facts and is {run.status.value}; it is asked for "
+                    "again when they or its code change, or run it again"
+                )
+                self._wait([Waiting(update.group, update.days, why)])
+        if len(new) > MOST_REQUESTS:
+            self.lines.append(f"{len(new) - MOST_REQUESTS} more runs wait for the next ticks, after {MOST_REQUESTS}.")
+        return new[:MOST_REQUESTS]
+
+    def _request(self, update: Update) -> dg.RunRequest:
+        over = f" over {update.span}" if update.days else ""
+        names = ", ".join(key.path[-1] for key in update.assets)
+        self.lines.append(f"{update.group}: asks for {names}{over} ({', '.join(update.reasons)}).")
+        return dg.RunRequest(
+            run_key=update.run_key,
+            asset_selection=with_quarantines(self.graph, update.assets),
+            tags={
+                "cause": "freshness" if (self.failing | self.ages.old).intersection(update.assets) else NAME,
+                GROUP_TAG: str(update.group),
+                CODE_TAG: update.code,
+                **({"model": update.group.model} if update.group.model else {}),
+                **range_tags(update.days),
+            },
+        )
+
+    def _wait(self, waiting: Iterable[Waiting]) -> None:
+        for one in waiting:
+            group = str(one.group)
+            self.told[group] = (*self.told.get(group, ()), str(one))[:_TOLD]
+
+    # ------------------------------------------------------------ what is told and kept
+
+    def sentences(self) -> list[str]:
+        """Return what this tick did and what waits, with the figures."""
+        told = [line for lines in self.told.values() for line in lines]
+        more = [f"{len(told) - _TOLD} more wait."] if len(told) > _TOLD else []
+        return [*self.lines, *told[:_TOLD], *more]
+
+    def cursor(self) -> Cursor:
+        """Return what the next tick must know."""
+        return Cursor(
+            last=self.seen.last,
+            recent=self.seen.recent,
+            code=self.code,
+            open={key.to_user_string(): _ranges(days) for key, days in sorted(self.left.items()) if days},
+            failing=tuple(sorted(key.to_user_string() for key in self.failing)),
+            told=self.told,
+            since=self.since,
+            day=str(self.yesterday),
+            ages=self.ages.known,
+        )
+
+    def _cursor(self) -> Cursor:
+        text = self.context.cursor
+        try:
+            if text:
+                return Cursor.model_validate_json(text)
+            self.lines.append("there is no cursor, so everything is looked at.")
+        except ValidationError:
+            self.lines.append("the cursor is none of this sensor's, so everything is looked at.")
+        # Its code is '', which is nobody's: that opens everything.
+        return Cursor(last=newest_number(self.context.instance))
+
+
+def _covers(record: dg.RunRecord, update: Update) -> bool:
+    """Tell whether a failed run was to make all of an update, with the same code and from nothing older."""
+    assets, days = made_by(record.dagster_run)
+    return (
+        record.dagster_run.tags.get(GROUP_TAG) == str(update.group)
+        and record.dagster_run.tags.get(CODE_TAG) == update.code
+        and assets.issuperset(update.assets)
+        and days.issuperset(update.days)
+        and (record.end_time or 0.0) > update.made_from_at.timestamp()
+    )
+
+
+def _ranges(days: Iterable[str]) -> str:
+    rows = in_rows(sorted(day for day in days if day))
+    return ",".join([*([_WHOLE] if "" in days else []), *(f"{row[0]}:{row[-1]}" for row in rows)])
+
+
+def _days(text: str) -> set[str]:
+    found: set[str] = set()
+    for part in text.split(","):
+        if part == _WHOLE:
+            found.add("")
+            continue
+        first, _, last = part.partition(":")
+        start, count = date.fromisoformat(first), (date.fromisoformat(last) - date.fromisoformat(first)).days
+        found.update(str(start + timedelta(days=n)) for n in range(count + 1))
+    return found
