@@ -162,7 +162,7 @@ class DriftSettings(_Part):
     """From where on a day counts as drifted."""
 
     weighted_psi: Annotated[float, Field(gt=0)] = 0.1
-    score_psi: Annotated[float, Field(gt=0)] = 0.2
+    score_psi: Annotated[float, Field(gt=0)] = 0.5
     feature_psi: Annotated[float, Field(gt=0)] = Field(
         default=2.0, description="of one feature's PSI, times its weight beside the average feature's"
     )

@@ -114,7 +114,12 @@ class Tuning:
 
 
 class ModelSpec(Record):
-    """All that is needed to score a row with the LightGBM text beside it."""
+    """All that is needed to score a row with the LightGBM text beside it.
+
+    Attributes:
+        trained_until: the last day that its parameters or rounds were chosen on, which lies after the days it was
+            trained on; a model from before this was kept has none.
+    """
 
     model: str
     task: Task
@@ -128,9 +133,15 @@ class ModelSpec(Record):
     as_of: date
     trained_first_day: date
     trained_last_day: date
+    trained_until: date | None = None
     training_rows: int
     lightgbm_version: str
     weights: dict[str, float] = {}
+
+    @property
+    def learned_until(self) -> date:
+        """The last day that the model has learned anything from."""
+        return max(self.trained_last_day, self.trained_until or self.trained_last_day)
 
 
 @dataclass(frozen=True)
@@ -165,10 +176,29 @@ class Baseline(Record):
     metrics: dict[str, float]
 
 
+class DeLong(Record):
+    """DeLong's test of two ROC AUCs on the same rows, which takes rows as independent.
+
+    Attributes:
+        difference: challenger minus other.
+        error: its standard error.
+        p_value: one-sided; how likely a difference this large is if the challenger is no better.
+    """
+
+    difference: float
+    error: float
+    p_value: float
+
+
 class Comparison(Record):
     """Challenger minus champion (or baseline) on the same frozen rows, by a paired bootstrap.
 
     `difference` is signed so that above zero means the challenger is better, whatever the metric's direction.
+
+    Attributes:
+        bound: what the difference exceeds with 95 % confidence (one-sided); a comparison from before it was kept has
+            none.
+        delong: for ROC AUC, a cross-check by other means.
     """
 
     against: str
@@ -177,10 +207,20 @@ class Comparison(Record):
     other: float
     difference: Interval
     rows: int
+    bound: float | None = None
+    delong: DeLong | None = None
 
 
 class EvaluationSummary(Record):
-    """The challenger's report on the frozen test rows."""
+    """The challenger's report on the frozen test rows.
+
+    Attributes:
+        learned_until: the last day that challenger or champion has learned from.
+        left_out: test rows up to that day, which are not measured on.
+        seen_rows: test rows up to that day that had to be measured on, since the others are too few; with any of them
+            nobody is compared with the champion.
+        daily_loss: how far its days fell behind what was promised, by which later days are judged.
+    """
 
     model: str
     model_version: str
@@ -195,7 +235,11 @@ class EvaluationSummary(Record):
     against_champion: Comparison | None = None
     champion_version: str | None = None
     champion_cannot_score: str | None = None
+    learned_until: date | None = None
+    left_out: int = 0
+    seen_rows: int = 0
     calibration_error: float | None = None
+    daily_loss: DailyLoss | None = None
 
 
 @dataclass(frozen=True)
@@ -208,10 +252,21 @@ class Evaluation:
     calibration: pl.DataFrame
 
 
+class RuleRecord(Record):
+    """One rule of the gate as it is kept: whether it held, in a sentence with its figures."""
+
+    name: str
+    holds: bool
+    sentence: str
+
+
 class Promotion(Record):
     """One entry of the promotion log: what was decided, about which version, and why.
 
     Attributes:
+        action: `wait` is a challenger that passed the gate and waits for a person to let it in.
+        rules: every rule that the gate tried; a person's entry, and one from before they were kept, has none.
+        cause: why the retraining that led to it was asked for, where it was.
         decided_at: with its time zone; UTC as it is written.
         id: drawn at random for a person's decision, so that two equal ones never look like one; the gate's, of which a
             run makes one, have none.
@@ -219,16 +274,57 @@ class Promotion(Record):
 
     number: int
     model: str
-    action: Literal["promote", "refuse", "rollback"]
+    action: Literal["promote", "refuse", "rollback", "wait"]
     champion: str | None
     challenger: str
     reasons: tuple[str, ...]
+    rules: tuple[RuleRecord, ...] = ()
     figures: dict[str, float] = {}
+    cause: str | None = None
     evaluation_version: str | None = None
     decided_at: datetime
     decided_by: str
     run_id: str | None = None
     id: str | None = None
+
+
+class DailyLoss(Record):
+    """How far the days of a test window fell behind what was promised of them, in units of the deciding metric.
+
+    Attributes:
+        mean: over days; above zero is worse than promised.
+        deviation: standard deviation between days.
+        days: how many were measured.
+        rows: labelled ones of a day, as a median.
+    """
+
+    mean: float
+    deviation: float
+    days: int
+    rows: float
+
+
+Cause = Literal["drift", "performance", "labels", "floor"]
+
+
+class Retraining(Record):
+    """A retraining that was asked for, and the facts that asked for it.
+
+    Attributes:
+        number: among those as of the same day, from 1.
+        champion: who served then.
+        asked_by: the sensor or schedule.
+    """
+
+    model: str
+    as_of: date
+    number: int
+    cause: Cause
+    sentence: str
+    figures: dict[str, float] = {}
+    champion: str
+    asked_at: datetime
+    asked_by: str
 
 
 class DriftSummary(Record):
@@ -256,10 +352,20 @@ class Drift:
     summary: DriftSummary
 
 
+class FormerPerformance(Record):
+    """Metrics of the champion that served before, on the same labelled rows."""
+
+    version: str
+    metrics: dict[str, float]
+
+
 class PerformanceSummary(Record):
     """Metrics of a day's predictions on the labels known so far, beside what was expected.
 
     A metric that these rows do not define is not in `metrics`; `unmeasured` says why.
+
+    Attributes:
+        former: what the champion before would have shown; kept in the first days of a new one.
     """
 
     model: str
@@ -273,6 +379,7 @@ class PerformanceSummary(Record):
     target_mean: float | None = None
     expected_target_mean: float | None = None
     unmeasured: dict[str, str] = {}
+    former: FormerPerformance | None = None
     sentence: str = ""
 
 
@@ -289,3 +396,71 @@ class Card:
     """The model card as one self-contained HTML page."""
 
     html: str = field(metadata={"file": "card.html"})
+
+
+class PolicyResult(Record):
+    """What one policy of retraining came to over a simulated span.
+
+    Attributes:
+        metric: the deciding metric over all labelled rows of the span; days are resampled.
+        gain: over never training again, on the same resamples; above zero is better.
+        share_of_weekly: its gain as a share of weekly retraining's; None where that gains nothing.
+        fits: models trained, the first one not counted.
+        seconds: of those fits.
+    """
+
+    policy: str
+    metric: Interval
+    gain: Interval | None = None
+    share_of_weekly: float | None = None
+    fits: int
+    promotions: int
+    refusals: int
+    rollbacks: int
+    seconds: float
+
+
+class SimulationSummary(Record):
+    """What a simulated life came to.
+
+    Attributes:
+        rows: labelled predictions that policies are compared on.
+        is_tuned: whether features and parameters were chosen anew at each retraining.
+        injections: what was put into the data, as it was asked for.
+        seconds: all of it took.
+    """
+
+    model: str
+    task: Task
+    metric: str
+    first_day: date
+    last_day: date
+    rows: int
+    features: tuple[str, ...]
+    parameters: dict[str, float | int | str | bool]
+    rounds: int
+    is_tuned: bool
+    rules: dict[str, float | None]
+    injections: tuple[str, ...] = ()
+    policies: tuple[PolicyResult, ...]
+    seconds: float
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A simulated life: its figures, and the page that shows them.
+
+    Attributes:
+        weeks: the metric of each policy, week by week.
+        events: retrainings and rollbacks, with cause, facts and verdict.
+        held: days on which something asked and was held back.
+        turns: where triggered retraining gained or lost against the others, the worst week first.
+    """
+
+    summary: SimulationSummary
+    weeks: pl.DataFrame
+    events: pl.DataFrame
+    held: pl.DataFrame
+    turns: pl.DataFrame
+    html: str = field(metadata={"file": "simulation.html"})

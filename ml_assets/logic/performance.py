@@ -13,15 +13,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Performance, PerformanceSummary, Task
+from ml_assets.contracts.artifacts import DailyLoss, FormerPerformance, Performance, PerformanceSummary, Task
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.bootstrap import bootstrap_interval
 from ml_assets.logic.features import repeated_keys
 from ml_assets.logic.labels import newest_known
-from ml_assets.logic.metrics import Metric, bootstrap_interval, find_metric, metrics_of
+from ml_assets.logic.metrics import Metric, find_metric, metrics_of
 
 Vector = NDArray[np.float64]
 
 REPLICATES: Final = 300
+_FORMER: Final = "former_"
 TABLE_SCHEMA: Final = pl.Schema(
     {
         "metric": pl.String,
@@ -47,6 +49,7 @@ def measure_performance(
     known_time: str,
     day: date | str,
     metrics: Sequence[str] | None = None,
+    former: tuple[str, pl.DataFrame] | None = None,
     seed: int = 0,
     replicates: int = REPLICATES,
 ) -> Performance:
@@ -63,6 +66,7 @@ def measure_performance(
         known_time: When a version of a label became known.
         day: The day of the predictions.
         metrics: What to measure; all of the task's metrics if none is named.
+        former: The champion before, if it is to be compared: its version and its scores, one row for each prediction.
         seed: Of the bootstrap.
         replicates: Of the bootstrap; rows are drawn, so the interval leaves out what all rows of the day share.
 
@@ -82,6 +86,8 @@ def measure_performance(
     known = labels.join(predictions.select(key), on=list(key), how="semi")
     _check_rows(predictions, known, key=key, known_time=known_time, model=model)
     newest = newest_known(known, key, known_time)
+    if former is not None:
+        predictions = _with_former(predictions, former[1], model=model)
     joined = predictions.join(
         newest.select(*key, pl.col(target).alias("__truth"), pl.lit(True).alias("__is_known")),
         on=list(key),
@@ -121,6 +127,11 @@ def measure_performance(
             expected=expected,
             target_mean=None if task == "multiclass" else _mean(truth),
             expected_target_mean=None if task == "multiclass" else _mean(scores),
+            former=None
+            if former is None
+            else FormerPerformance(
+                version=former[0], metrics=_defined(chosen, truth, _scores(labelled, task, classes, prefix=_FORMER))
+            ),
             unmeasured=dict(table.filter(pl.col("value").is_null()).select("metric", "reason").iter_rows()),
             sentence=_sentence(
                 day,
@@ -133,6 +144,37 @@ def measure_performance(
             ),
         ),
     )
+
+
+def daily_loss(
+    truth: Vector, scores: Vector, days: NDArray[np.datetime64], *, metric: Metric, promised: float
+) -> DailyLoss | None:
+    """Return how far days fell behind what was promised of them: what is usual, by which later days are judged.
+
+    Args:
+        truth: (n,) as the metric takes it.
+        scores: (n,) or (n, classes) calibrated probabilities, or values.
+        days: (n,) the day of each row.
+        metric: The deciding metric.
+        promised: Its value on all rows; taken where scores do not say what to expect of a day.
+
+    Returns:
+        None where fewer than two days define the metric.
+    """
+    losses, rows = [], []
+    for day in np.unique(days):
+        of_day = days == day
+        try:
+            value = metric.function(truth[of_day], scores[of_day])
+        except DataError:
+            continue  # a day without a row of one class says nothing of the metric
+        expected = expected_metric(metric, scores[of_day])
+        losses.append(metric.gain(promised if expected is None else expected, value))
+        rows.append(int(of_day.sum()))
+    if len(losses) < 2:
+        return None
+    deviation = float(np.std(losses, ddof=1))
+    return DailyLoss(mean=float(np.mean(losses)), deviation=deviation, days=len(losses), rows=float(np.median(rows)))
 
 
 def expected_metric(metric: Metric, scores: Vector) -> float | None:
@@ -179,6 +221,27 @@ def expected_metric(metric: Metric, scores: Vector) -> float | None:
         flagged = rows - np.searchsorted(np.sort(scores), scores, side="left")
         return float(value + (own / flagged).sum() / scores.sum())
     return value
+
+
+def _with_former(predictions: pl.DataFrame, scores: pl.DataFrame, *, model: str) -> pl.DataFrame:
+    if scores.height != predictions.height:
+        raise DataError(
+            f"the champion before of model '{model}' gave {scores.height} scores for {predictions.height} predictions; "
+            "expected one each. Score the same rows with both."
+        )
+    named = scores.select(pl.selectors.starts_with("score")).rename(lambda name: f"{_FORMER}{name}")
+    return predictions.hstack(named.get_columns())
+
+
+def _defined(metrics: Sequence[Metric], truth: Vector, scores: Vector) -> dict[str, float]:
+    """Return the metrics that these rows define."""
+    found = {}
+    for metric in metrics if len(truth) else ():
+        try:
+            found[metric.name] = metric.function(truth, scores)
+        except DataError:
+            continue  # the champion's own row of the table says why
+    return found
 
 
 def _measure(
@@ -276,8 +339,8 @@ def _truth(labelled: pl.DataFrame, *, task: Task, classes: Sequence[str], target
     return index.cast(pl.Float64).to_numpy()
 
 
-def _scores(frame: pl.DataFrame, task: Task, classes: Sequence[str]) -> Vector:
-    names = [f"score_{name}" for name in classes] if task == "multiclass" else ["score"]
+def _scores(frame: pl.DataFrame, task: Task, classes: Sequence[str], *, prefix: str = "") -> Vector:
+    names = [f"{prefix}score_{name}" for name in classes] if task == "multiclass" else [f"{prefix}score"]
     scores = frame.select(pl.col(names).cast(pl.Float64)).to_numpy()
     lost = int((~np.isfinite(scores)).any(axis=1).sum())
     if lost:

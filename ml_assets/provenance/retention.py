@@ -216,7 +216,7 @@ class _Log:
             if not _is_over(reign, policy):
                 yield from self._model(version, reign.said)
         for entry in self.entries:
-            if entry.action != "refuse" and entry.challenger not in self.reigns:
+            if not self._is_turned_down(entry) and entry.challenger not in self.reigns:
                 yield from self._model(entry.challenger, f"named by entry {entry.number} of {self.model}")
 
     def forgotten(self, policy: Policy) -> Iterator[_Root]:
@@ -228,7 +228,7 @@ class _Log:
     def refused(self, policy: Policy) -> Iterator[_Root]:
         """Yield those that were refused within the window, with their evaluations."""
         for entry in self.entries:
-            if entry.action == "refuse" and entry.decided_at > policy.since:
+            if self._is_turned_down(entry) and entry.decided_at > policy.since:
                 said = f"refused challenger of {self.model}, {_day(entry.decided_at)} (entry {entry.number})"
                 yield self._at("model", entry.challenger), said
                 yield self._at("evaluation", entry.evaluation_version), said
@@ -244,6 +244,11 @@ class _Log:
         for entry in self.entries:
             if entry.challenger == version and entry.action != "refuse":
                 yield self._at("evaluation", entry.evaluation_version), said
+
+    def _is_turned_down(self, entry: Promotion) -> bool:
+        """Tell whether a challenger was refused, or waited and gave way to the next one that does."""
+        waits = max((it.number for it in self.entries if it.action == "wait"), default=None)
+        return entry.action == "refuse" or (entry.action == "wait" and entry.number != waits)
 
     def _at(self, stage: str, version: str | None) -> Key:
         return f"{self.model}/{stage}", "", version or ""

@@ -294,6 +294,20 @@ def test_drift_of_an_important_feature_is_over_and_of_an_unimportant_one_is_not(
     assert light.summary.culprits == ()
 
 
+def test_one_broken_feature_of_many_is_over_though_the_sum_is_not() -> None:
+    def many(seed: int) -> pl.DataFrame:
+        random = np.random.default_rng(seed)
+        return pl.DataFrame({f"x{number}": random.normal(size=2_000) for number in range(90)})
+
+    drift = measure(many(1), many(2).with_columns(pl.col("x7") * 10))
+
+    assert drift.summary.weighted_psi is not None
+    assert drift.summary.weighted_psi < LIMITS.weighted_psi
+    assert drift.summary.culprits == ("x7",)
+    assert "x7: PSI 6." in drift.summary.sentence
+    assert "times 1.0, its weight beside the average feature's, is over 2" in drift.summary.sentence
+
+
 def test_drift_of_the_score_alone_makes_the_day_over() -> None:
     day = two_features(1_000, 2).with_columns(score=pl.col("score") ** 3)
     drift = measure(two_features(10_000, 1), day, wind=0.5, rain=0.5)
@@ -431,6 +445,14 @@ def test_days_that_differ_as_the_references_days_do_are_seldom_drift_where_these
 
     assert over(reference, days, is_told=False) == 100
     assert over(reference, days, is_told=True) <= 10
+
+
+def test_the_same_weather_is_no_stranger_on_a_day_of_more_rows() -> None:
+    reference, days = weather(60, seed=1), weather(30, seed=2).partition_by("day")
+    known = known_weather(reference, is_told=True)
+    psi = [row(measure_weather(known, pl.concat([day] * times)), "celsius")["psi"] for times in (1, 10) for day in days]
+
+    assert psi[30:] == pytest.approx(psi[:30], abs=0.1)
 
 
 def test_a_change_of_unit_is_drift_though_days_differ() -> None:

@@ -167,6 +167,16 @@ def test_of_a_challenger_that_was_refused_long_ago_the_evidence_stays(lake: Lake
     assert set() == gone(lake, days=300)
 
 
+def test_of_challengers_that_wait_for_a_person_only_the_newest_stays(lake: Lake) -> None:
+    served, before, newest = trained(lake, 1, 900), trained(lake, 2, 200), trained(lake, 3, 150)
+    champion = served["model"].version
+    decide(lake, 1, 899, served)
+    decide(lake, 2, 199, before, action="wait", champion=champion)
+    decide(lake, 3, 149, newest, action="wait", champion=champion)
+
+    assert keys(before["raw"], before["training_set"], before["model"]) == gone(lake)
+
+
 def test_a_version_that_a_person_rolled_back_to_stays(lake: Lake) -> None:
     served = [trained(lake, n, 900 - n) for n in (1, 2, 3)]
     for number, (n, action) in enumerate([(0, "promote"), (1, "promote"), (0, "rollback"), (2, "promote")], start=1):

@@ -1,0 +1,314 @@
+"""How far the rules that ask for a retraining can be trusted: false alarms on streams without drift, power on others.
+
+The rules stay out (see `ml_assets.logic.retraining`), and so does what is put in (`ml_assets.logic.injection`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from functools import cached_property
+from typing import Final, Literal, TypeVar
+
+import numpy as np
+import polars as pl
+
+from ml_assets.contracts.artifacts import DriftSummary, Feature, PerformanceSummary
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.drift import DriftLimits, measure_drift
+from ml_assets.logic.injection import Injection, Kind, inject, inject_prior
+from ml_assets.logic.metrics import Metric
+from ml_assets.logic.performance import daily_loss, expected_metric
+from ml_assets.logic.reference import SCORE, Reference, sketch_reference
+from ml_assets.logic.retraining import Rules, Serving, drift_finding, performance_finding
+
+How = Literal["days", "rows"]
+T = TypeVar("T")
+DAY: Final = "day"
+ROW: Final = "row"
+FIRST: Final = date(2000, 1, 1)
+QUIET: Final = 3
+"""Days of a trial before the drift: as many as the rules look back to."""
+WITHIN: Final = 3
+"""Days in which a drift has to be found."""
+_OF_NUMBERS: Final[Mapping[Kind, float]] = {"unit": 0.1, "stuck": 1.0, "missing": 0.5, "slope": 1.0}
+
+
+@dataclass(frozen=True)
+class Population:
+    """Rows that streams are drawn from, and the model that is watched.
+
+    Attributes:
+        rows: features, `day` and the target, which is null where there is none.
+        target: the label, of 0 and 1.
+        features: the model's.
+        weights: their importance.
+        score: gives the model's score of rows.
+        metric: the deciding one.
+        limits: of drift.
+        rules: when to ask.
+        reference: rows that drift is measured against, where they are not the same.
+    """
+
+    rows: pl.DataFrame
+    target: str
+    features: Sequence[Feature]
+    weights: Mapping[str, float]
+    score: Callable[[pl.DataFrame], pl.Series]
+    metric: Metric
+    limits: DriftLimits
+    rules: Rules
+    reference: pl.DataFrame | None = None
+
+    @cached_property
+    def scored(self) -> pl.DataFrame:
+        """The rows with their score."""
+        return self.rows.with_columns(self.score(self.rows).alias(SCORE))
+
+    @cached_property
+    def by_day(self) -> list[pl.DataFrame]:
+        """The rows with their score, a frame a day."""
+        return self.scored.partition_by(DAY)
+
+    @cached_property
+    def known(self) -> Reference:
+        """What days are measured against."""
+        rows = self.scored if self.reference is None else self.reference
+        score = self.score(rows)
+        return Reference.of(
+            sketch_reference(rows, features=self.features, score=score, days=rows[DAY]), model="watched"
+        )
+
+    @cached_property
+    def serving(self) -> Serving:
+        """The champion, with how much its days differ."""
+        labelled = self.scored.drop_nulls(self.target)
+        truth, scores = labelled[self.target].cast(pl.Float64).to_numpy(), labelled[SCORE].to_numpy()
+        promised = self.metric.function(truth, scores)
+        loss = daily_loss(truth, scores, labelled[DAY].to_numpy(), metric=self.metric, promised=promised)
+        return Serving("v", FIRST, labelled.height, loss, promised)
+
+
+@dataclass(frozen=True)
+class FalseAlarms:
+    """What a stream without drift showed: days, those over their drift limits, and those on which a rule asked."""
+
+    days: int
+    over: int
+    asked_by_drift: int
+    asked_by_performance: int
+
+
+@dataclass(frozen=True)
+class Power:
+    """How often a drift was found within three days.
+
+    Attributes:
+        injection: what was put in.
+        cost: how much of the metric it took on the days that count, on the mean of the trials.
+        trials: how many.
+        by_drift: found by the drift rule.
+        by_performance: found by the performance rule, days counting from when the labels are known.
+        by_either: found by one of them.
+    """
+
+    injection: Injection
+    cost: float
+    trials: int
+    by_drift: int
+    by_performance: int
+    by_either: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The short form, for a report: false alarms by how the stream was drawn, and power by drift."""
+
+    false_alarms: Mapping[How, FalseAlarms]
+    power: Sequence[Power]
+
+
+def short_figures(population: Population, *, days: int = 60, trials: int = 5, seed: int = 0) -> Figures:
+    """Return what can be told in some seconds: each kind of drift once, in the features that matter most.
+
+    Args:
+        population: what streams are drawn from.
+        days: of a stream without drift.
+        trials: of each drift.
+        seed: of the first.
+    """
+    hows: tuple[How, ...] = ("days", "rows")
+    return Figures(
+        {how: count_false_alarms(population, days=days, how=how, seed=seed) for how in hows},
+        [measure_power(population, each, trials=trials, seed=seed) for each in _in_what_matters(population)],
+    )
+
+
+def _in_what_matters(population: Population) -> Iterator[Injection]:
+    """Yield one drift of each kind, in the most important number and the most important category."""
+    names = sorted(population.weights, key=lambda name: -population.weights[name])
+    numbers = [name for name in names if population.rows.schema[name].is_numeric()]
+    categories = [name for name in names if population.rows.schema[name] == pl.String]
+    for name in numbers[:1]:
+        for kind, size in _OF_NUMBERS.items():
+            yield Injection(kind, name, FIRST, size)
+    for name in categories[:1]:
+        yield Injection("category", name, FIRST, 0.1)
+    yield Injection("flip", population.target, FIRST, 0.3)
+
+
+def draw_stream(population: Population, days: int, *, how: How, seed: int, rows: int | None = None) -> pl.DataFrame:
+    """Return rows of days from `FIRST` on, drawn with replacement.
+
+    Args:
+        population: what is drawn from.
+        days: how many.
+        how: `days` draws a day, and then as many of its rows; `rows` draws rows of all days.
+        seed: of the draw.
+        rows: of each day; a day's own if None.
+    """
+    random = np.random.default_rng(seed)
+    each = population.by_day
+    drawn = []
+    for number in range(days):
+        of_day = each[random.integers(len(each))]
+        source = of_day if how == "days" else population.scored
+        picked = source[random.integers(source.height, size=rows or of_day.height)]
+        drawn.append(picked.with_columns(pl.lit(FIRST + timedelta(days=number)).alias(DAY)))
+    return pl.concat(drawn).with_row_index(ROW)
+
+
+def count_false_alarms(
+    population: Population, *, days: int, how: How, seed: int, rows: int | None = None
+) -> FalseAlarms:
+    """Return how often a stream without drift asks, with no cool-down between two."""
+    stream = draw_stream(population, days, how=how, seed=seed, rows=rows)
+    drift, performance = watch(population, stream)
+    return FalseAlarms(
+        days,
+        sum(day.is_over for day in drift),
+        sum(asks_by_drift(population, drift)),
+        sum(asks_by_performance(population, performance)),
+    )
+
+
+def measure_power(
+    population: Population, injection: Injection, *, trials: int, seed: int = 0, how: How = "days", lead: int = 0
+) -> Power:
+    """Return how often a drift is found.
+
+    Args:
+        population: what streams are drawn from.
+        injection: what is put in; its first day and its seed are those of the trial.
+        trials: how many streams.
+        seed: of the first.
+        how: as `draw_stream` takes it.
+        lead: days that a slope may take before those in which it has to be found begin.
+    """
+    found = [_trial(population, injection, number, how=how, lead=lead) for number in range(seed, seed + trials)]
+    costs = [cost for cost, _, _ in found if cost is not None]
+    return Power(
+        injection,
+        float(np.mean(costs)) if costs else 0.0,
+        trials,
+        sum(by_drift for _, by_drift, _ in found),
+        sum(by_performance for _, _, by_performance in found),
+        sum(by_drift or by_performance for _, by_drift, by_performance in found),
+    )
+
+
+def _trial(
+    population: Population, injection: Injection, seed: int, *, how: How, lead: int
+) -> tuple[float | None, bool, bool]:
+    """Return what the metric lost, and whether each rule found it."""
+    stream = draw_stream(population, QUIET + lead + WITHIN, how=how, seed=seed)
+    hurt = put_in(population, stream, replace(injection, first_day=FIRST + timedelta(days=QUIET), seed=seed))
+    drift, performance = watch(population, hurt)
+    counted = FIRST + timedelta(days=QUIET + lead)
+    before, after = (_metric_since(population, frame, counted) for frame in (stream, hurt))
+    cost = None if before is None or after is None else population.metric.gain(before, after)
+    by_drift = asks_by_drift(population, drift)[QUIET:]
+    return cost, any(by_drift), any(asks_by_performance(population, performance)[QUIET:])
+
+
+def put_in(population: Population, stream: pl.DataFrame, injection: Injection) -> pl.DataFrame:
+    """Return a stream with a drift in it, scored again."""
+    if injection.kind == "flip":
+        return inject(stream, replace(injection, column=population.target), day=DAY)
+    if injection.kind == "prior":
+        labels = stream.select(ROW, population.target)
+        wanted = replace(injection, column=population.target)
+        return inject_prior(stream, labels, wanted, key=[ROW], day=DAY)[0]
+    features = stream.select(DAY, *_takes(population, stream, injection))
+    changed = stream.with_columns(inject(features, injection, day=DAY).drop(DAY).get_columns())
+    return changed.with_columns(population.score(changed).alias(SCORE))
+
+
+def _takes(population: Population, stream: pl.DataFrame, injection: Injection) -> list[str]:
+    """Return the model's features of a type that the injection knows; a pattern may name others."""
+    names = [feature.name for feature in population.features]
+    if injection.kind in {"unit", "slope"}:
+        return [name for name in names if stream.schema[name].is_numeric()]
+    return [name for name in names if injection.kind != "category" or stream.schema[name] == pl.String]
+
+
+def watch(population: Population, stream: pl.DataFrame) -> tuple[list[DriftSummary], list[PerformanceSummary]]:
+    """Return each day's drift, and its performance as if all its labels were known."""
+    drift, performance = [], []
+    for rows in stream.partition_by(DAY):
+        day = rows[DAY][0]
+        drift.append(
+            measure_drift(
+                rows, population.known, weights=population.weights, limits=population.limits, model="watched",
+                model_version=population.serving.version, day=day,
+            ).summary
+        )  # fmt: skip
+        performance.append(_performance(population, rows, day))
+    return drift, performance
+
+
+def _performance(population: Population, rows: pl.DataFrame, day: date) -> PerformanceSummary:
+    value = _metric(population, rows)
+    expected = expected_metric(population.metric, rows[SCORE].to_numpy())
+    labelled = rows[population.target].count()
+    name = population.metric.name
+    return PerformanceSummary(
+        model="watched", model_version=population.serving.version, day=day, predictions=rows.height,
+        labelled=labelled, without_label=rows.height - labelled, metrics={} if value is None else {name: value},
+        expected={} if expected is None else {name: expected},
+    )  # fmt: skip
+
+
+def _metric(population: Population, rows: pl.DataFrame) -> float | None:
+    labelled = rows.drop_nulls(population.target)
+    try:
+        return population.metric.function(
+            labelled[population.target].cast(pl.Float64).to_numpy(), labelled[SCORE].to_numpy()
+        )
+    except DataError:
+        return None  # a day without a row of one class says nothing of the metric
+
+
+def _metric_since(population: Population, stream: pl.DataFrame, day: date) -> float | None:
+    """Return the mean over days."""
+    values = [_metric(population, rows) for rows in stream.filter(pl.col(DAY) >= day).partition_by(DAY)]
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if there else None
+
+
+def asks_by_drift(population: Population, days: Sequence[DriftSummary]) -> list[bool]:
+    """Return by day whether drift asks for a retraining, with what is known by its end."""
+    return [drift_finding(seen, population.serving, population.rules).is_over for seen in _so_far(days)]
+
+
+def asks_by_performance(population: Population, days: Sequence[PerformanceSummary]) -> list[bool]:
+    """Return by day whether performance asks for a retraining, with what is known by its end."""
+    return [
+        performance_finding(seen, population.serving, population.rules, population.metric).is_over
+        for seen in _so_far(days)
+    ]
+
+
+def _so_far(days: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (days[: number + 1] for number in range(len(days)))
