@@ -9,11 +9,14 @@ import yaml
 from ml_assets.declaration import (
     KINDS,
     METRICS,
+    AutomationDeclaration,
     DeclarationError,
+    Freshness,
     ModelDeclaration,
     RawDeclaration,
     Stage,
     TablesDeclaration,
+    UpdatesSettings,
     check_against_columns,
     read_all,
     read_declaration,
@@ -108,7 +111,29 @@ def test_each_kind_of_declaration_has_its_type() -> None:
     assert isinstance(read_declaration(RAW, where="x"), RawDeclaration)
     tables = "type: ml_assets.component.DbtTables\nattributes: {days: {first: 2024-01-01}}\n"
     assert isinstance(read_declaration(tables, where="x"), TablesDeclaration)
-    assert {"ml_assets.component.Model", "ml_assets.component.RawTables", "ml_assets.component.DbtTables"} == {*KINDS}
+    automation = "type: ml_assets.component.Automation\nattributes: {updates: {days: 7}}\n"
+    assert AutomationDeclaration(updates=UpdatesSettings(days=7)) == read_declaration(automation, where="x")
+    assert {"Model", "RawTables", "DbtTables", "Automation"} == {
+        name.removeprefix("ml_assets.component.") for name in KINDS
+    }
+
+
+def test_a_cron_says_when_something_comes_and_the_deadline_is_so_much_later() -> None:
+    assert "0 8 * * 1-5" == Freshness(cron="30 6 * * 1-5", by_minutes=90).deadline
+    assert "45 * * * *" == Freshness(cron="15 * * * *", by_minutes=30).deadline
+    assert Freshness(data_days=2).deadline is None
+
+
+def test_automation_is_declared_once(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        text = "type: ml_assets.component.Automation\nattributes: {}\n"
+        (tmp_path / name / "defs.yaml").write_text(text, encoding="utf-8")
+
+    with pytest.raises(
+        DeclarationError, match=r"two/defs\.yaml: automation is declared in .*one/defs\.yaml too; keep one"
+    ):
+        read_all(tmp_path)
 
 
 def test_metrics_that_may_be_declared_are_those_that_can_be_measured() -> None:
@@ -171,6 +196,20 @@ def test_stages_that_may_be_declared_are_those_there_are() -> None:
          ["shop/defs.yaml:16: freshness.prediction", "did you mean 'predictions'?"]),
         (with_lines("freshness: {predictions: {fail_hours: 3, warn_hours: 4}}"),
          ["shop/defs.yaml:16: freshness.predictions: warn_hours 4.0 must be below fail_hours 3.0"]),
+        (with_lines("freshness: {labels: {}}"),
+         ["shop/defs.yaml:16: freshness.labels: give 'fail_hours', 'cron' or 'data_days'"]),
+        (with_lines("freshness: {labels: {cron: 0 6 * *, by_minutes: 5}}"),
+         ["shop/defs.yaml:16: freshness.labels.cron: expected a cron of five fields", "got '0 6 * *'"]),
+        (with_lines("freshness: {labels: {cron: 61 6 * * *, by_minutes: 5}}"),
+         ["freshness.labels.cron: 61 in the cron's field '61' lies outside 0 to 59, got '61 6 * * *'."]),
+        (with_lines("freshness: {labels: {cron: 0 23 * * *, by_minutes: 90}}"),
+         ["freshness.labels: 90 minutes after '0 23 * * *' is no cron; give a fixed minute and hour"]),
+        (with_lines("freshness: {labels: {cron: 0 6 * * *}}"),
+         ["shop/defs.yaml:16: freshness.labels: 'cron' and 'by_minutes' go together"]),
+        (with_lines("freshness: {labels: {cron: 0 6 * * *, by_minutes: 5, fail_hours: 3}}"),
+         ["shop/defs.yaml:16: freshness.labels: give either 'fail_hours' or 'cron'; Dagster knows one policy"]),
+        (with_lines("freshness: {labels: {cron: 0 6 * * *, by_minutes: 5, timezone: Mars}}"),
+         ["shop/defs.yaml:16: freshness.labels.timezone: expected a time zone such as Europe/Zurich, got 'Mars'"]),
         (with_lines("compute:", "  model: {cpu: two}"),
          ["shop/defs.yaml:17: compute.model.cpu: ", "got 'two'"]),
         (with_lines("compute:", "  model:", "    gpus: 1"),
@@ -179,6 +218,15 @@ def test_stages_that_may_be_declared_are_those_there_are() -> None:
         (with_lines("drift: {weighted_psi: 0}"), ["shop/defs.yaml:16: drift.weighted_psi: ", "got 0"]),
         (with_lines("gate: {max_calibration_error: 2}"),
          ["shop/defs.yaml:16: gate.max_calibration_error: ", "got 2"]),
+        (MODEL.replace("task: binary", "task: regression") + "  gate: {max_calibration_error: 0.05}\n",
+         ["shop/defs.yaml:16: gate.max_calibration_error: a regression model has no calibration error", "got 0.05"]),
+        (with_lines("gate: {rule: superior}"), ["shop/defs.yaml:16: gate.rule: ", "did you mean 'superiority'?"]),
+        (with_lines("gate: {approval: human}"), ["shop/defs.yaml:16: gate.approval: ", "'gate' or 'person'"]),
+        (with_lines("gate: {slice_margin: -0.1}"), ["shop/defs.yaml:16: gate.slice_margin: ", "got -0.1"]),
+        (with_lines("gate: {margin: .inf}"), ["shop/defs.yaml:16: gate.margin: ", "finite", "got inf"]),
+        (with_lines("gate: {max_latency_ms: 0}"), ["shop/defs.yaml:16: gate.max_latency_ms: ", "got 0"]),
+        (with_lines("gate: {max_size_mb: 5}"),
+         ["shop/defs.yaml:16: gate.max_size_mb: there is no such field", "did you mean 'max_size_mib'?"]),
         (with_lines("expectations: {days: 5}"),
          ["shop/defs.yaml:16: expectations: minimum_days 7 must not be above days 5"]),
         (with_lines("expectations: {margin: -1}"), ["shop/defs.yaml:16: expectations.margin: ", "got -1"]),
@@ -200,7 +248,15 @@ def test_stages_that_may_be_declared_are_those_there_are() -> None:
          ["shop/defs.yaml:7: tables.orders.by: 'year', 'month' and 'day' go together"]),
         (RAW.replace("file: data/orders.csv", "path: data/orders.csv"),
          [("shop/defs.yaml:6: tables.orders.path: there is no such field; expected one of by, description, file, "
-          "null_values, quarantine."), "shop/defs.yaml:5: tables.orders.file: is missing and has no default."]),
+           "files, null_values, quarantine, settle_seconds.")]),
+        (RAW.replace("      file: data/orders.csv\n", ""),
+         ["shop/defs.yaml:5: tables.orders: give either 'file', or 'files' with {day} in it"]),
+        (RAW.replace("file: data/orders.csv", "file: a.csv\n      files: 'in/{day}.csv'"),
+         ["shop/defs.yaml:5: tables.orders: give either 'file', or 'files' with {day} in it"]),
+        (RAW.replace("file: data/orders.csv", "files: in/orders.csv"),
+         ["shop/defs.yaml:6: tables.orders.files: 'in/orders.csv' has no day in it; expected {day}, as in landing/"]),
+        (RAW.replace("file: data/orders.csv", "files: 'in/{day}.csv'\n      settle_seconds: -1"),
+         ["shop/defs.yaml:7: tables.orders.settle_seconds: ", "got -1"]),
         (RAW.replace("shops:", "my shops:"), ["shop/defs.yaml:8: tables.my shops"]),
     ],
 )  # fmt: skip
@@ -226,6 +282,15 @@ def test_no_code_in_a_declaration_is_run(tmp_path: Path) -> None:
 
     assert "not YAML" in said(text)
     assert [] == [*tmp_path.iterdir()]
+
+
+def test_files_by_day_need_no_columns_that_say_the_day() -> None:
+    text = RAW.replace("file: data/orders.csv\n      by: {column: ordered_at}", "files: 's3://in/{day:%Y/%m/%d}/*.csv'")
+    found = read_declaration(text, where="shop/defs.yaml")
+
+    assert isinstance(found, RawDeclaration)
+    orders, shops = found.tables["orders"], found.tables["shops"]
+    assert ((True, None), (False, None)) == ((orders.is_by_day, orders.file), (shops.is_by_day, shops.files))
 
 
 # ---------------------------------------------------------------- a folder of declarations

@@ -14,7 +14,8 @@ import pytest
 from ml_assets.cli.flow import CARD, INPUTS, MONITORING, TRAINING, Span
 from ml_assets.contracts.artifacts import Card, Drift, Evaluation, Model, Performance, Promotion, TrainingSet
 from ml_assets.contracts.errors import DataError
-from ml_assets.provenance.staleness import out_of_date
+from ml_assets.declaration import Days
+from ml_assets.provenance.staleness import out_of_date, upstream_of
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef, Manifest
@@ -190,6 +191,7 @@ def test_a_second_pass_does_nothing(own_flown: Path, manifest: Mapping[str, Any]
     assert before == files_of(Lake(str(own_flown)))
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_the_same_training_set_gives_the_byte_identical_model_in_another_lake(
     own_flown: Path, manifest: Mapping[str, Any], lake: Lake
 ) -> None:
@@ -214,7 +216,7 @@ def stale_tables(lake: Lake, manifest: Mapping[str, Any]) -> dict[str, list[str]
         flow = whole.flow
         span = Span.of(whole.model, as_of=None, first=None, last=None)
         inputs = flow._inputs(span)
-        wanted = flow._upstream(inputs) | inputs
+        wanted = upstream_of(flow.graph, inputs) | inputs
         late = out_of_date(flow.graph, flow.lake, flow._wanted(wanted, span))
     return {key.to_user_string(): [*found] for key, found in late.items()}
 
@@ -269,6 +271,7 @@ def test_a_gate_with_other_settings_does_not_judge_the_champion_against_itself(
     assert before == log_of(Lake(str(own_flown)))
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_another_as_of_day_trains_again_on_the_same_tables(own_flown: Path, manifest: Mapping[str, Any]) -> None:
     with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
         said = whole.run(as_of="2013-02-08", first="2013-02-10", last="2013-02-10")
@@ -288,14 +291,20 @@ def test_another_as_of_day_trains_again_on_the_same_tables(own_flown: Path, mani
 # ---------------------------------------------------------------- other tasks
 
 
-@pytest.mark.parametrize(("task", "name"), [("regression", "flight_minutes"), ("multiclass", "flight_class")])
+@pytest.mark.parametrize(
+    ("task", "name", "metric"),
+    [("regression", "flight_minutes", "rmse"), ("multiclass", "flight_class", "multi_log_loss")],
+)
 def test_another_task_is_a_declaration_on_the_same_tables(
-    own_flown: Path, manifest: Mapping[str, Any], task: Literal["regression", "multiclass"], name: str
+    own_flown: Path, manifest: Mapping[str, Any], task: Literal["regression", "multiclass"], name: str, metric: str
 ) -> None:
     lake = Lake(str(own_flown))
     tables = files_of(lake, "artifacts/tables")
 
-    declared = flights_declared(task=task, days=FLOWN, gate={"margin": 0.0, "minimum_rows": 100})
+    declared = flights_declared(
+        task=task, days=Days(first=date(2013, 1, 20), last=FLOWN.last), gate={"margin": 0.0, "minimum_rows": 100},
+        tuning={"metric": metric, "trials": 1, "max_rounds": 10, "early_stopping_rounds": 5},
+    )  # fmt: skip
     with project(LakeResource(url=str(own_flown)), declared, manifest=manifest) as whole:
         said = whole.run(first=PREDICTED[-1])
 
@@ -304,7 +313,7 @@ def test_another_task_is_a_declaration_on_the_same_tables(
     evaluation: Evaluation = lake.get(lake.find(f"{name}/evaluation"), Evaluation)
     predictions: pl.DataFrame = lake.get(lake.find(f"{name}/predictions", PREDICTED[-1]), pl.DataFrame)
     assert task == evaluation.summary.task
-    assert {"regression": "rmse", "multiclass": "multi_log_loss"}[task] in evaluation.summary.metrics
+    assert metric in evaluation.summary.metrics
     assert [log_of(lake, name)[-1].champion] == predictions["model_version"].unique().to_list()
     assert predictions["score"].is_not_null().all()
     assert name in lake.get(lake.find(f"{name}/card"), Card).html

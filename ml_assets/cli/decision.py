@@ -16,12 +16,13 @@ from ml_assets.cli.author import author_of, one_line
 from ml_assets.cli.champion import lines_of
 from ml_assets.cli.project import prepare
 from ml_assets.component import DBT_PROJECT, read_contracts, read_manifest
-from ml_assets.contracts.artifacts import Model, Promotion
+from ml_assets.contracts.artifacts import Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration import ModelDeclaration
-from ml_assets.logic.promotion import cannot_answer, entry_of
+from ml_assets.logic.promotion import entry_of
+from ml_assets.stages.common.former import why_it_cannot_serve
 from ml_assets.stages.common.plan import ModelPlan
-from resources.errors import CorruptArtifactError, MissingArtifactError, PromotionConflictError
+from resources.errors import MissingArtifactError, PromotionConflictError
 from resources.lake import Lake
 from resources.manifest import ArtifactRef
 from resources.promotion_log import PromotionLog
@@ -119,12 +120,7 @@ class Decision:
         return ArtifactRef(asset=f"{self.model.name}/model", version=version)
 
     def _against(self, version: str) -> tuple[str, ...]:
-        """Return why a version cannot serve: it is not there, not whole, or answers another question."""
-        try:
-            model: Model = self.lake.get(self._ref(version), Model, noted=False)
-        except (MissingArtifactError, CorruptArtifactError) as error:
-            return (str(error),)
+        """Return why a version cannot serve."""
         prepare()
         plan = ModelPlan.of(self.model, read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT))
-        declared = self.model
-        return cannot_answer(model, task=declared.task, target=declared.labels.target, inputs=plan.inputs_contract)
+        return why_it_cannot_serve(self.lake, plan, version)

@@ -4,14 +4,16 @@ How it is asked for and told stays out; see `ml_assets.cli.reproduce`.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import dagster as dg
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetNode  # what an asset graph gives
+from pydantic import JsonValue
 
 from ml_assets.cli.flow import Flow, Span
 from ml_assets.cli.progress import Progress
@@ -41,6 +43,10 @@ def recorded_model(source: Lake, text: str, start: From) -> Recorded:
             raise DataError(f"model '{name}' has no champion to reproduce; name a version: {name}@VERSION.")
         version = last.champion
     return Recorded.of(source, name, source.find(f"{name}/model", None, version), start)
+
+
+GIVEN: Final = {"training_set": ("split",), "tuning": ("trials", "first")}
+"""By stage, what a run may have been given beside the day: a retraining that a sensor asked for was."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +80,26 @@ class Retraining:
             *code_differences(
                 self.recorded.code_versions(remade), {asset: node.code_version for asset, node in nodes.items()}
             ),
-            *parameter_differences(then, {asset: _declared(nodes[asset].metadata) for asset in then if asset in nodes}),
+            *parameter_differences(then, {asset: self._declared(nodes[asset]) for asset in then if asset in nodes}),
         ]
+
+    @cached_property
+    def given(self) -> dict[str, dict[str, JsonValue]]:
+        """What the runs of the stages were given, by their manifests."""
+        recorded = {stage: self.recorded.stage(stage).parameters for stage in GIVEN}
+        return {
+            stage: {name: value for name in names if (value := recorded[stage].get(name)) is not None}
+            for stage, names in GIVEN.items()
+        }
+
+    def _declared(self, node: BaseAssetNode) -> dict[str, JsonValue]:
+        """Return the parameters that an asset is declared with, but for what its run is given as recorded."""
+        declared = node.metadata.get("ml_assets/parameters")
+        parameters = declared.data if isinstance(declared, dg.JsonMetadataValue) else None
+        given = self.given.get(node.key.path[-1], {})
+        if not isinstance(parameters, dict):
+            return {}
+        return {name: value for name, value in parameters.items() if name not in given}
 
     def run(self, say: Callable[[str], None]) -> Verdict | None:
         """Train again and return the verdict; None if a step failed, which says nothing about the model."""
@@ -107,7 +131,7 @@ class Retraining:
         model = self.declared.model(self.recorded.model)
         as_of = self._as_of()
         with dg.DagsterInstance.ephemeral() as instance:
-            flow = Flow(self.defs, self.declared, model, lake, instance)
+            flow = Flow(self.defs, self.declared, model, lake, instance, given=self.given)
             if self.start == "raw":
                 first, _ = self.recorded.days
                 return flow.rebuild(Span.of(model, as_of=as_of, first=first, last=as_of), say)
@@ -117,9 +141,3 @@ class Retraining:
         """Return the day as of which it was trained; a run that was told none found it in the features."""
         given = self.recorded.stage("training_set").parameters.get("as_of")
         return str(given or self.source.get(self.recorded.ref, Model, noted=False).spec.as_of)
-
-
-def _declared(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters that an asset is declared with."""
-    declared = metadata.get("ml_assets/parameters")
-    return dict(declared.data) if isinstance(declared, dg.JsonMetadataValue) and isinstance(declared.data, dict) else {}

@@ -472,6 +472,7 @@ def fit(
             as_of=summary.as_of,
             trained_first_day=window.first_day,
             trained_last_day=window.last_day,
+            trained_until=max(window.last_day for window in summary.windows if window.split != "test"),
             training_rows=window.rows,
             lightgbm_version=lightgbm.__version__,
         ),

@@ -125,6 +125,7 @@ def tune(
     threads: int = 2,
     device: Device = "cpu",
     fixed: Mapping[str, float | int | str | bool] | None = None,
+    first: Mapping[str, float | int | str | bool] | None = None,
     previous: pl.DataFrame | None = None,
     rounds: int = 300,
     early_stopping: int = 20,
@@ -136,8 +137,9 @@ def tune(
     """Search parameters: fit on train, stop early and judge on validation, never look at test.
 
     Tree-structured Parzen estimator (Bergstra et al. 2011) with the median stopping rule (Golovin et al. 2017).
-    The first trial is the default parameters. Rows are binned once. Trial n draws from a generator of (seed, n),
-    so a study that goes on does not repeat itself, and equal arguments give equal trials.
+    The first trial is the default parameters, the second `first` where it is given. Rows are binned once. Trial n
+    draws from a generator of (seed, n), so a study that goes on does not repeat itself, and equal arguments give equal
+    trials.
 
     Args:
         training: The frozen rows.
@@ -148,6 +150,8 @@ def tune(
         threads: For LightGBM.
         device: Where histograms are built.
         fixed: Parameters the declaration sets; they are not searched.
+        first: Parameters to try at once, such as those of a champion; each is taken to the nearest end of its range
+            where it lies outside, and what is not searched is left out.
         previous: `Tuning.trials` of a study to go on with: same training set, features, metric and space.
         rounds: Boosting rounds, at most.
         early_stopping: Stop a trial after so many rounds without a better validation metric.
@@ -187,6 +191,10 @@ def tune(
 
     done = _read_previous(previous, searched, summary.model)
     study = _study(judged, done, searched)
+    starts: list[dict[str, float | int | str | bool]] = [
+        {name: DEFAULTS[name] for name in searched if name in DEFAULTS}
+    ]
+    starts += [{**_within(first, searched)}] if first else []
     problem: _Problem | None = None
     started = clock() if clock else 0.0
     # Without anything to search, every further trial would be the first again.
@@ -199,6 +207,8 @@ def tune(
             binned = bin_training_set(training, chosen, told(given), with_validation=True)
             problem = _problem(training, binned, judged, rounds=rounds, early_stopping=early_stopping, threads=threads)
         study.sampler = _sampler(seed, len(done))
+        if len(done) < len(starts):
+            study.enqueue_trial(starts[len(done)])
         trial = study.ask(_distributions(searched))
         value, used = _run(trial, problem, told({**trial.params, **given}))
         _tell(study, trial, value)
@@ -307,9 +317,14 @@ def _study(metric: Metric, done: Sequence[_Done], searched: Mapping[str, Range])
                 distributions=_distributions(searched),
             )
         )
-    if not done:
-        study.enqueue_trial({name: DEFAULTS[name] for name in searched if name in DEFAULTS})
     return study
+
+
+def _within(parameters: Mapping[str, float | int | str | bool], searched: Mapping[str, Range]) -> Parameters:
+    """Return the parameters that are searched, each within its range."""
+    given = {name: float(value) for name, value in parameters.items() if name in searched}
+    inside = {name: min(max(value, searched[name].low), searched[name].high) for name, value in given.items()}
+    return {name: round(value) if searched[name].is_whole else value for name, value in inside.items()}
 
 
 def _sampler(seed: int, number: int) -> BaseSampler:

@@ -6,11 +6,13 @@ Acting on it stays out; see `sensors`.
 import dagster as dg
 import polars as pl
 
-from ml_assets.contracts.artifacts import Performance
+from ml_assets.contracts.artifacts import Performance, PerformanceSummary
 from ml_assets.contracts.frames import check_frames, performance_table
 from ml_assets.logic.performance import measure_performance
 from ml_assets.stages.common.asset import image, stage
+from ml_assets.stages.common.former import former_champion
 from ml_assets.stages.common.plan import ModelPlan
+from resources.lake_resource import LakeResource
 
 
 def performance(plan: ModelPlan) -> dg.AssetsDefinition:
@@ -23,7 +25,7 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
     @stage(
         plan,
         "performance",
-        measure_performance,
+        [measure_performance, former_champion],
         kinds={"polars"},
         by_day=True,
         ins={
@@ -32,14 +34,19 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
         },
     )
     def performance(
-        context: dg.AssetExecutionContext, predictions: pl.DataFrame, labels: pl.DataFrame
+        context: dg.AssetExecutionContext, predictions: pl.DataFrame, labels: pl.DataFrame, lake: LakeResource
     ) -> dict[str, Performance]:
         """How good the predictions of a day turned out, on the labels known so far."""
         from ml_assets.logic.plots.monitoring import performance_plot
 
-        measured = {
-            day: measure_performance(
-                predictions.filter(pl.col("day").cast(pl.String) == day),
+        opened = lake.open()
+        former = former_champion(opened, plan)
+        measured = {}
+        for day in context.partition_keys:
+            of_day = predictions.filter(pl.col("day").cast(pl.String) == day)
+            others = None if former is None else former.scores(opened, plan, day, of_day)
+            measured[day] = measure_performance(
+                of_day,
                 labels,
                 model=plan.name,
                 task=declared.task,
@@ -47,9 +54,8 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
                 target=declared.labels.target,
                 known_time=declared.labels.known_time,
                 day=day,
+                former=None if former is None or others is None else (former.version, others),
             )
-            for day in context.partition_keys
-        }
         check_frames([one.table for one in measured.values()], performance_table())
         for day, one in measured.items():
             summary = one.summary
@@ -59,6 +65,7 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
                     **{f"expected {name}": value for name, value in summary.expected.items()},
                     "predictions": summary.predictions,
                     "labelled": summary.labelled,
+                    **_told_of_former(summary),
                     "verdict": summary.sentence,
                 },
                 partition_key=day,
@@ -69,3 +76,8 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
         return measured
 
     return performance
+
+
+def _told_of_former(summary: PerformanceSummary) -> dict[str, float]:
+    former = summary.former
+    return {} if former is None else {f"{name} of the champion before": it for name, it in former.metrics.items()}

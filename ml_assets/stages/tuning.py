@@ -6,10 +6,13 @@ Training with them stays out; see `ml_assets.stages.model`.
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 import polars as pl
+from pydantic import Field
 
 from ml_assets.contracts.artifacts import Importances, TrainingSet, Tuning
 from ml_assets.contracts.frames import check_frames, trials
@@ -23,6 +26,15 @@ LONGER = ("trials", "seconds")
 """Settings that only say how long to search; a study goes on when they grow."""
 
 
+class TuningConfig(dg.Config):
+    """How long to search this once, and where to begin."""
+
+    trials: int | None = Field(default=None, gt=0, description="Trials of the study; as declared if absent.")
+    first: dict[str, Any] | None = Field(
+        default=None, description="LightGBM parameters to try right after the defaults, such as the champion's."
+    )
+
+
 @dataclass(frozen=True)
 class Study:
     """The trials of a search while it goes on, kept in the lake after each, so that nothing is lost with a process."""
@@ -31,13 +43,13 @@ class Study:
     path: str
 
     @classmethod
-    def of(cls, lake: Lake, context: dg.AssetExecutionContext) -> "Study":
+    def of(cls, lake: Lake, context: dg.AssetExecutionContext, first: Mapping[str, Any] | None) -> "Study":
         """Return the study of these inputs, this code and these settings."""
         key = context.asset_key
         spec = context.assets_def.specs_by_key[key]
         declared = spec.metadata["ml_assets/parameters"].data
         settings = {name: value for name, value in declared["settings"].items() if name not in LONGER}
-        identity = [lake.versions_read(), {**declared, "settings": settings}, spec.code_version]
+        identity = [lake.versions_read(), {**declared, "settings": settings}, spec.code_version, first]
         text = json.dumps(identity, sort_keys=True)
         digest = hashlib.blake2b(text.encode(), digest_size=16, usedforsecurity=False).hexdigest()
         return cls(lake, lake.path("studies", key.path[0], f"{digest}.parquet"))
@@ -66,13 +78,17 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
         },
     )  # fmt: skip
     def tuning(
-        context: dg.AssetExecutionContext, training_set: TrainingSet, importances: Importances, lake: LakeResource
+        context: dg.AssetExecutionContext,
+        config: TuningConfig,
+        training_set: TrainingSet,
+        importances: Importances,
+        lake: LakeResource,
     ) -> Tuning:
         """Optuna's search on the validation window; a study on the same inputs goes on where it stopped."""
         from ml_assets.logic.plots.training import tuning_plot
 
         settings = declared.tuning
-        study = Study.of(lake.open(), context)
+        study = Study.of(lake.open(), context, config.first)
 
         def on_trial(trials: pl.DataFrame, total: int) -> None:
             study.keep(trials)
@@ -83,7 +99,8 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
             training_set,
             features=importances.summary.kept,
             metric=declared.tuning_metric,
-            trials=settings.trials,
+            trials=config.trials or settings.trials,
+            first=config.first,
             seed=declared.seed,
             threads=declared.training.threads,
             device=declared.training.device,

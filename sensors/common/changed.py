@@ -3,7 +3,7 @@
 What it looks for stays out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import dagster as dg
@@ -15,6 +15,8 @@ from sensors.common.history import Seen, materialized_since, newest_number
 MODEL: Final = "model"
 """The tag that says whose run it is."""
 TOLD: Final = 10
+MOST_LOOKS: Final = 100
+"""Models that one tick looks at; two months of reports are read of each, in a hundredth of a second."""
 
 
 class Cursor(BaseModel):
@@ -23,7 +25,8 @@ class Cursor(BaseModel):
     Attributes:
         last: the number of the newest materialization that was read.
         recent: those shortly before it.
-        waiting: models that ask for something and are held back, or whose run may not have come to be.
+        waiting: models to look at next whatever happens, in this order: those that a tick had no room for, and those
+            that ask for something and are held back, or whose run may not have come to be.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,7 +41,7 @@ def changed_models(
 ) -> tuple[Cursor, list[ModelDeclaration]]:
     """Return the models whose stage or champion was made since the last look, and those that wait.
 
-    Where the cursor is lost, or cannot be read, all of them: it only saves work.
+    Those that one tick has no room for wait in the cursor. Where that is lost, or cannot be read, all are looked at.
     """
     try:
         before = Cursor.model_validate_json(context.cursor) if context.cursor else None
@@ -46,7 +49,7 @@ def changed_models(
         context.log.warning("the cursor cannot be read; every model is looked at.")
         before = None
     if before is None:
-        return Cursor(last=newest_number(context.instance)), [*models]
+        return _bounded(Cursor(last=newest_number(context.instance)), models)
     made, seen, _ = materialized_since(context.instance, Seen(before.last, before.recent))
     changed = [
         it
@@ -54,12 +57,30 @@ def changed_models(
         if it.name in before.waiting
         or not made.keys().isdisjoint({dg.AssetKey([it.name, stage]), dg.AssetKey([it.name, "champion"])})
     ]
-    return Cursor(last=seen.last, recent=seen.recent), changed
+    order = {name: number for number, name in enumerate(before.waiting)}
+    changed.sort(key=lambda it: order.get(it.name, len(order)))
+    return _bounded(Cursor(last=seen.last, recent=seen.recent), changed)
 
 
-def said(lines: Sequence[str], models: Sequence[ModelDeclaration], changed: Sequence[ModelDeclaration]) -> str:
+def _bounded(cursor: Cursor, changed: Sequence[ModelDeclaration]) -> tuple[Cursor, list[ModelDeclaration]]:
+    left = tuple(it.name for it in changed[MOST_LOOKS:])
+    return cursor.model_copy(update={"waiting": left}), [*changed[:MOST_LOOKS]]
+
+
+def next_cursor(cursor: Cursor, waiting: Collection[str]) -> str:
+    """Return the cursor to keep: what was left first, so that nobody who waits keeps the others from their turn."""
+    return cursor.model_copy(update={"waiting": (*cursor.waiting, *sorted(waiting))}).model_dump_json()
+
+
+def said(
+    lines: Sequence[str],
+    models: Sequence[ModelDeclaration],
+    changed: Sequence[ModelDeclaration],
+    left: Collection[str] = (),
+) -> str:
     """Return what a tick that asks for nothing says: a line a model, as far as there is room."""
-    unchanged = len(models) - len(changed)
+    unchanged = len(models) - len(changed) - len(left)
     told = [*lines[:TOLD], *([f"and {len(lines) - TOLD} more models"] if len(lines) > TOLD else [])]
     quiet = [f"{unchanged} of {len(models)} models have nothing new"] if unchanged else []
-    return "\n".join([*told, *quiet]) or "no model is declared."
+    later = [f"{len(left)} models are looked at in the next ticks"] if left else []
+    return "\n".join([*told, *later, *quiet]) or "no model is declared."

@@ -22,6 +22,7 @@ from resources.origin import environment
 from tests.builders import files_of, flights_declared, frame, project, put
 
 MODEL = "flight_delay"
+pytestmark = pytest.mark.usefixtures("unrendered")
 Declare = Callable[[Declared], None]
 
 

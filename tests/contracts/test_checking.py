@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -223,6 +223,7 @@ def said(report: Report) -> list[tuple[str, int, int, dict[str, int], list[dict[
 # ---------------------------------------------------------------- laws
 
 
+@settings(max_examples=40)
 @given(st.data())
 def test_any_rows_made_from_a_contract_keep_it(data: st.DataObject) -> None:
     contract = data.draw(contracts())
@@ -231,6 +232,7 @@ def test_any_rows_made_from_a_contract_keep_it(data: st.DataObject) -> None:
     assert () == check_table(rows, contract, others=OTHERS).sentences
 
 
+@settings(max_examples=40)
 @given(st.data())
 def test_the_findings_are_those_of_a_count_by_hand(data: st.DataObject) -> None:
     contract = data.draw(contracts())
@@ -241,6 +243,7 @@ def test_the_findings_are_those_of_a_count_by_hand(data: st.DataObject) -> None:
     assert broken_by_hand(rows, contract) == {f.rule.name: f.broken for f in report.broken}
 
 
+@settings(max_examples=40)
 @given(st.data())
 def test_a_corrupted_cell_is_found_by_the_rule_it_breaks_and_by_none_of_other_columns(data: st.DataObject) -> None:
     contract = data.draw(contracts())
@@ -281,6 +284,7 @@ def breaking(rule: Rule, column: Column, rows: pl.DataFrame) -> st.SearchStrateg
             )
 
 
+@settings(max_examples=40)
 @given(st.data())
 def test_the_rules_named_for_each_row_are_those_that_are_counted(data: st.DataObject) -> None:
     contract = data.draw(contracts())

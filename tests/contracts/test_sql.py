@@ -1,6 +1,6 @@
 import duckdb
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_assets.contracts.checking import broken_row_rules
@@ -32,6 +32,7 @@ VALUES = {
 }
 
 
+@settings(max_examples=40)
 @given(
     rows=st.lists(
         st.fixed_dictionaries({name: st.none() | values for name, values in VALUES.items()}), min_size=1, max_size=8

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -129,6 +129,7 @@ def test_what_is_known_is_never_forgotten(rows: Sequence[Parcel], one: int, othe
     assert all(after[parcel] == weight for parcel, weight in before.items() if weight is not None)
 
 
+@settings(max_examples=40)
 @given(rows_of_parcels, rows_of_parcels, hours)
 def test_events_reveal_one_after_the_other_what_is_left_to_know(
     one: Sequence[Parcel], other: Sequence[Parcel], asked: int

@@ -4,7 +4,7 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_assets.contracts.errors import ContractError, DataError
@@ -62,6 +62,7 @@ def test_only_labels_known_within_the_days_are_selected() -> None:
     assert select(outcomes(known), (date(2013, 1, 2), date(2013, 1, 3)))["id"].to_list() == [1, 2]
 
 
+@settings(max_examples=40)
 @given(st.lists(st.datetimes(at(1), at(10)), max_size=20), st.integers(1, 8))
 def test_days_asked_for_one_by_one_or_together_give_the_same_labels(known: list[datetime], cut: int) -> None:
     first, last = date(2013, 1, 1), date(2013, 1, 10)
@@ -123,6 +124,7 @@ def labels_of(given: list[tuple[int, datetime, bool | None]]) -> pl.DataFrame:
     return outcomes(known, id=pl.Series(ids, dtype=pl.Int64), is_late=truth)
 
 
+@settings(max_examples=40)
 @given(versions, st.integers(1, 8))
 def test_a_day_of_corrected_labels_does_not_depend_on_the_days_asked_for_with_it(
     given_versions: list[tuple[int, datetime, bool | None]], cut: int

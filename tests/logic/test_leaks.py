@@ -4,7 +4,7 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_assets.contracts.errors import ContractError
@@ -74,6 +74,7 @@ def test_a_build_never_differs_from_itself_in_any_order(rows: pl.DataFrame) -> N
     assert [] == differing(rows, rows.reverse())
 
 
+@settings(max_examples=40)
 @given(frames, frames)
 def test_two_builds_differ_both_ways_in_as_many_rows(one: pl.DataFrame, other: pl.DataFrame) -> None:
     there, back = differing(one, other), differing(other, one)

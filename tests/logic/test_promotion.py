@@ -12,18 +12,19 @@ from hypothesis import strategies as st
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Promotion
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.table import Column, TableContract
-from ml_assets.logic.promotion import cannot_answer, entry_of, left, serving_since, standing
+from ml_assets.logic.promotion import cannot_answer, entry_of, left, serving_since, standing, waiting
 
 AT = datetime(2026, 1, 1, 3, tzinfo=UTC)
-Step = tuple[Literal["promote", "refuse", "rollback"], str | None]
+Step = tuple[Literal["promote", "refuse", "rollback", "wait"], str | None]
 
 
-def log(*steps: Step, by: str = "gate") -> list[Promotion]:
-    """Return a log whose entries leave these champions; a refusal is of `x`."""
+def log(*steps: Step, by: str = "gate", cause: str | None = None) -> list[Promotion]:
+    """Return a log whose entries leave these champions; a refusal is of `x`, and so is who waits."""
     return [
         Promotion(
             number=number, model="late", action=action, champion=champion,
-            challenger=champion if champion and action != "refuse" else "x", reasons=(f"reason {number}",),
+            challenger=champion if champion and action in ("promote", "rollback") else "x",
+            reasons=(f"reason {number}",), cause=cause,
             evaluation_version=f"evaluation {number}", decided_at=AT + timedelta(days=number), decided_by=by,
         )
         for number, (action, champion) in enumerate(steps, start=1)
@@ -51,6 +52,46 @@ def test_a_champion_serves_since_the_entry_that_made_it_one(steps: list[Step], s
     entry = serving_since(log(*steps))
 
     assert since == (None if entry is None else entry.number)
+
+
+# ---------------------------------------------------------------- who waits
+
+
+@pytest.mark.parametrize(
+    ("steps", "waits"),
+    [
+        ([], None),
+        ([("wait", None)], 1),
+        ([("promote", "a"), ("wait", "a")], 2),
+        ([("promote", "a"), ("wait", "a"), ("wait", "a")], 3),
+        ([("promote", "a"), ("wait", "a"), ("refuse", "a")], None),
+        ([("promote", "a"), ("wait", "a"), ("promote", "x")], None),
+        ([("promote", "a"), ("wait", "a"), ("promote", "b")], None),
+        ([*promotions("ab"), ("wait", "b"), ("rollback", "a")], None),
+        ([*promotions("ab"), ("rollback", "a"), ("wait", "a")], 4),
+    ],
+)
+def test_a_challenger_waits_until_it_is_let_in_judged_anew_or_somebody_else_serves(
+    steps: list[Step], waits: int | None
+) -> None:
+    entry = waiting(log(*steps))
+
+    assert waits == (None if entry is None else entry.number)
+
+
+def test_the_refusal_of_another_challenger_leaves_who_waits_waiting() -> None:
+    entries = log(("promote", "a"), ("wait", "a"), ("refuse", "a"))
+    other = [*entries[:2], entries[2].model_copy(update={"challenger": "y"})]
+
+    assert entries[1] == waiting(other)
+
+
+def test_who_waits_has_not_served() -> None:
+    entries = log(("promote", "a"), ("wait", "a"))
+
+    assert ("a",) == standing(entries)
+    assert frozenset() == left(entries)
+    assert entries[0] == serving_since(entries)
 
 
 # ---------------------------------------------------------------- where a rollback goes
@@ -169,6 +210,15 @@ def test_an_entry_repeats_what_the_gate_said_last_and_points_to_its_evidence() -
     assert "evaluation 3" == refused.evaluation_version
     assert ("it is needed", "The gate promoted it in entry 1: reason 1") == promoted.reasons
     assert "evaluation 1" == promoted.evaluation_version
+
+
+def test_letting_in_who_waits_says_that_the_gate_had_passed_it_and_what_asked_for_it() -> None:
+    entries = log(("promote", "a"), ("wait", "a"), cause="drift")
+    entry = person(entries, "x")
+
+    assert ("it is needed", "The gate passed it in entry 2: reason 2") == entry.reasons
+    assert ("drift", "evaluation 2") == (entry.cause, entry.evaluation_version)
+    assert None is person(entries, "a", action="rollback").cause
 
 
 def test_what_a_person_said_is_not_taken_for_the_gate() -> None:

@@ -14,7 +14,7 @@ from ml_assets.stages.evaluation import evaluation
 from ml_assets.stages.importances import importances
 from ml_assets.stages.model import model
 from ml_assets.stages.training_set import TrainingSetConfig, training_set
-from ml_assets.stages.tuning import tuning
+from ml_assets.stages.tuning import TuningConfig, tuning
 from resources.lake import Lake, Making
 from resources.lake_resource import LakeResource
 from tests.stages.shop import FEATURES, LABELS, OPEN, Trained, context_of, declaration, feature_rows, label_rows
@@ -47,7 +47,7 @@ def trained(plan: ModelPlan, tmp_path_factory: pytest.TempPathFactory) -> Traine
     told["training_set"] = frozen.metadata
     rows = frozen.value
     found = call(importances(plan), "importances", rows)
-    tuned = call(tuning(plan), "tuning", rows, found, lake=lake)
+    tuned = call(tuning(plan), "tuning", TuningConfig(), rows, found, lake=lake)
     made = call(model(plan), "model", rows, found, tuned)
     judged = call(evaluation(plan), "evaluation", rows, made, lake=lake)
     return Trained(rows, found, tuned, made, judged, told)  # type: ignore[arg-type]

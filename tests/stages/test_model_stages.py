@@ -1,5 +1,5 @@
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
@@ -10,13 +10,12 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from ml_assets.component import STAGES
-from ml_assets.contracts.artifacts import Model, Promotion
+from ml_assets.contracts.artifacts import Model
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import Column
 from ml_assets.logic.card import LeakTests
 from ml_assets.stages.card import card_input
-from ml_assets.stages.champion import champion
-from ml_assets.stages.common.champions import Champion, champion_model, serving_champion
+from ml_assets.stages.common.champions import serving_champion
 from ml_assets.stages.common.checks import check_name
 from ml_assets.stages.common.plan import ModelPlan
 from ml_assets.stages.drift import drift
@@ -437,69 +436,6 @@ def test_each_training_stage_tells_the_ui_figures_and_shows_plots(trained: Train
     assert {"features", "rounds", "training rows", "size (kB)"} <= {*trained.told["model"]}
 
 
-# ---------------------------------------------------------------- champion
-
-
-def judge_now(plan: ModelPlan, judged: Any, lake: LakeResource) -> tuple[Promotion, Mapping[str, Any]]:
-    context = context_of()
-    return champion(plan)(context, judged, lake=lake), context.get_output_metadata("result") or {}
-
-
-def test_the_first_good_challenger_is_promoted(plan: ModelPlan, trained: Trained, lake: LakeResource) -> None:
-    entry, told = judge_now(plan, trained.evaluation, lake)
-
-    assert ("promote", 1, "gate") == (entry.action, entry.number, entry.decided_by)
-    assert [entry] == plan.promotion_log(lake.open()).entries()
-    assert "promoted" == told["verdict"]
-    assert entry.reasons
-
-
-def test_a_challenger_below_the_gate_is_refused_with_reasons_and_nobody_serves(
-    trained: Trained, lake: LakeResource
-) -> None:
-    strict = ModelPlan.of(
-        declaration(gate={"minimum_rows": 10**6}), {"order_features": FEATURES, "order_outcomes": LABELS}
-    )
-    entry, told = judge_now(strict, trained.evaluation, lake)
-
-    assert ("refuse", None) == (entry.action, entry.champion)
-    assert entry.reasons
-    assert ("refused", "nobody") == (told["verdict"], told["champion"])
-    assert None is champion_model(lake.open(), strict)
-
-
-def test_a_refused_challenger_leaves_the_champion(
-    trained: Trained, with_model: tuple[Lake, str], lake: LakeResource
-) -> None:
-    strict = ModelPlan.of(
-        declaration(gate={"minimum_rows": 10**6}), {"order_features": FEATURES, "order_outcomes": LABELS}
-    )
-    there, version = with_model
-    promoted(there, strict, version)
-    compared = evaluation(strict)(context_of(), trained.training_set, trained.model, lake=lake)
-
-    entry, _ = judge_now(strict, compared, lake)
-
-    assert compared.summary.against_champion is not None
-    assert version == compared.summary.champion_version
-    assert (2, "refuse", version) == (entry.number, entry.action, entry.champion)
-    found = champion_model(there, strict)
-    assert isinstance(found, Champion)
-    assert version == found.version
-
-
-def test_a_challenger_that_was_compared_with_another_champion_is_not_judged(
-    plan: ModelPlan, trained: Trained, with_model: tuple[Lake, str], lake: LakeResource
-) -> None:
-    there, version = with_model
-    promoted(there, plan, version)
-
-    with pytest.raises(DataError, match=r"was compared with champion None, but .* serves now; materialize evaluation"):
-        judge_now(plan, trained.evaluation, lake)
-
-    assert 1 == len(plan.promotion_log(there).entries())
-
-
 # ---------------------------------------------------------------- predictions, drift, performance
 
 
@@ -555,7 +491,7 @@ def test_a_day_without_rows_is_predicted_drifts_and_performs_as_an_empty_day(
     scored = predicted(plan, lake, rows.clear(), LAST, LAST)[str(LAST)]
 
     measured = drift(plan)(context_of(LAST), scored, lake=lake)[str(LAST)]
-    performed = performance(plan)(context_of(LAST), scored, truths)[str(LAST)]
+    performed = performance(plan)(context_of(LAST), scored, truths, lake=lake)[str(LAST)]
 
     assert 0 == scored.height
     assert (0, False) == (measured.summary.rows, measured.summary.is_over)
@@ -589,7 +525,7 @@ def test_performance_counts_the_labels_known_so_far(
     scored = predicted(plan, lake, rows, day, day)[str(day)]
     half = truths.filter(pl.col("order_id").is_in(scored["order_id"].head(20).to_list()))
 
-    measured = performance(plan)(context_of(day), scored, half)[str(day)]
+    measured = performance(plan)(context_of(day), scored, half, lake=lake)[str(day)]
 
     assert (40, 20) == (measured.summary.predictions, measured.summary.labelled)
     assert "roc_auc" in measured.summary.metrics

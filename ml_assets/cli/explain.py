@@ -1,0 +1,128 @@
+"""`ml-assets explain MODEL`: what each sensor last saw of a model, what follows, and what would change that."""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from ml_assets.declaration import ModelDeclaration
+    from ml_assets.stages.common.loop import Loop
+
+TICKS = ("arrivals", "updates", "drift", "performance", "retraining_floor", "watch", "alerts")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one kind of facts makes of a model.
+
+    Attributes:
+        name: the kind.
+        sees: the facts, with figures.
+        decides: what follows from them now.
+        otherwise: what would have to change for another decision.
+    """
+
+    name: str
+    sees: str
+    decides: str
+    otherwise: str
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    command = commands.add_parser("explain", help="what each sensor saw, what it decided, and what would change that")
+    command.add_argument("model", metavar="MODEL")
+    command.add_argument("--json", action="store_true", help="the answers as JSON")
+    command.set_defaults(function=explain)
+
+
+def explain(arguments: argparse.Namespace) -> int:
+    """Print the answers; 1 if nobody serves yet."""
+    import json
+
+    from ml_assets.cli.project import instance
+    from ml_assets.declaration import read_all
+    from ml_assets.definitions import DEFS
+    from ml_assets.stages.common.loop import read_loop
+    from resources.lake_resource import LakeResource
+
+    model = read_all(DEFS).model(arguments.model)
+    loop = read_loop(LakeResource().open(), model)
+    with instance() as opened:
+        ticks = {name: line for name in TICKS if (line := last_tick(opened, name)) is not None}
+        answers = [] if loop is None else [*answers_of(opened, loop, model)]
+    if arguments.json:
+        found = [asdict(answer) for answer in answers]
+        print(json.dumps({"model": model.name, "answers": found, "ticks": ticks}, indent=1))
+    else:
+        print("\n".join(lines_of(model.name, loop, answers, ticks)))
+    return 1 if loop is None else 0
+
+
+def answers_of(instance: "dg.DagsterInstance", loop: "Loop", model: "ModelDeclaration") -> Iterator[Answer]:
+    """Yield what each kind of facts says, judged as the sensors judge."""
+    from datetime import UTC, datetime
+
+    from sensors.retraining import LOOKS, being_trained, decision_of, told_of_claims, without_run
+
+    claimed = without_run(instance, loop.history, now=datetime.now(tz=UTC))
+    busy = being_trained(instance, [model]).get(model.name) or told_of_claims(claimed)
+    for finding in (it for look in LOOKS for it in look.find(loop, model)):
+        decision = decision_of(loop, model, [finding], busy=busy)
+        if decision.is_held:
+            held = decision.sentence.removeprefix(f"{finding.sentence} ")
+            yield Answer(finding.cause, finding.sentence, f"would ask. {held}", "the end of what it waits for")
+        else:
+            decides = "asks for a retraining" if decision.asks else "does not ask"
+            yield Answer(finding.cause, finding.sentence, decides, finding.change)
+    yield _watched(loop, model)
+
+
+def _watched(loop: "Loop", model: "ModelDeclaration") -> Answer:
+    from sensors.watch import compared
+
+    found = compared(loop, model)
+    if found is None:
+        return Answer("watch", "No new champion stands beside one before it.", "does nothing", "a promotion")
+    surely = "surely worse by more than the margin"
+    if found.is_worse:
+        return Answer("watch", found.sentence, "takes it back", f"days on which it is not {surely}")
+    if found.is_settled:
+        return Answer("watch", found.sentence, "keeps it", "nothing: its first days are over")
+    return Answer("watch", found.sentence, "goes on watching", f"days on which it is {surely}")
+
+
+def last_tick(instance: "dg.DagsterInstance", name: str) -> str | None:
+    """Return when a sensor or schedule last looked and what it said; None where it never did."""
+    from datetime import UTC, datetime
+
+    state = next((it for it in instance.all_instigator_state() if it.instigator_name == name), None)
+    ticks = [] if state is None else instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
+    if not ticks:
+        return None
+    tick = ticks[0]
+    said = f"{len(tick.run_ids)} runs asked for" if tick.run_ids else tick.skip_reason or tick.status.value.lower()
+    return f"{datetime.fromtimestamp(tick.timestamp, tz=UTC):%Y-%m-%d %H:%M} UTC: {said}"
+
+
+def lines_of(name: str, loop: "Loop | None", answers: list[Answer], ticks: dict[str, str]) -> Iterator[str]:
+    """Yield the answers as a person reads them."""
+    if loop is None:
+        yield f"{name}: nobody serves yet, so no sensor asks for a retraining. Run: ml-assets run {name}"
+    else:
+        yield f"{name}: {loop.champion.version} serves, trained as of {loop.champion.as_of}"
+    for answer in answers:
+        yield ""
+        yield answer.name
+        yield f"  sees            {answer.sees}"
+        yield f"  decides         {answer.decides}"
+        yield f"  otherwise with  {answer.otherwise}"
+    yield ""
+    yield "last ticks of the daemon" if ticks else "the daemon has not looked yet; it runs with: ml-assets ui"
+    for sensor, line in ticks.items():
+        first, *more = line.splitlines()
+        yield f"  {sensor:16}{first}"
+        yield from (f"  {'':16}{it}" for it in more)

@@ -1,0 +1,147 @@
+"""The facts that the loop of one model acts on, read from the lake: who serves, what drift and performance say.
+
+What follows from them stays out; see `ml_assets.logic.retraining` and `ml_assets.logic.watch`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final, Literal, TypeVar
+
+from ml_assets.contracts.artifacts import (
+    DriftSummary,
+    EvaluationSummary,
+    ModelSpec,
+    PerformanceSummary,
+    Promotion,
+    Retraining,
+)
+from ml_assets.declaration import ModelDeclaration
+from ml_assets.logic.promotion import serving_since
+from ml_assets.logic.retraining import Rules, Serving
+from ml_assets.logic.watch import held_against
+from ml_assets.stages.common.groups import promotions
+from resources.lake import Lake
+from resources.manifest import ArtifactRef
+from resources.retraining_log import RetrainingLog
+
+Kind = Literal["drift", "performance"]
+LOOKED_BACK: Final = 64
+"""Days of performance that are read: more than any cool-down."""
+SMALL_DAYS: Final = 7
+"""Days of drift that are read beyond those that count: of too few rows to be judged, they do not."""
+ASKED_BEFORE: Final = 16
+"""Records of the retraining log that are read."""
+
+
+@dataclass(frozen=True)
+class _Spec:
+    spec: ModelSpec
+
+
+@dataclass(frozen=True)
+class _Drift:
+    summary: DriftSummary
+
+
+@dataclass(frozen=True)
+class _Performance:
+    summary: PerformanceSummary
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    summary: EvaluationSummary
+
+
+R = TypeVar("R", _Drift, _Performance)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What is known of one model's loop.
+
+    Attributes:
+        champion: who serves.
+        former: the version that the champion is held against; None where it is not.
+        since: the log's entry that made the champion serve.
+        drift: of the newest days, oldest first, if it was asked for.
+        performance: of the newest days, oldest first, if it was asked for.
+        history: the newest retrainings that were asked for.
+        newest_day: the newest day that was predicted; None where none was.
+    """
+
+    champion: Serving
+    former: str | None
+    since: Promotion
+    drift: tuple[DriftSummary, ...]
+    performance: tuple[PerformanceSummary, ...]
+    history: tuple[Retraining, ...]
+    newest_day: date | None
+
+
+def rules_of(declared: ModelDeclaration) -> Rules:
+    """Return when the model asks for a retraining."""
+    return Rules(**declared.retraining.model_dump(include=set(Rules.__dataclass_fields__)))
+
+
+def retraining_log(lake: Lake, model: str) -> RetrainingLog[Retraining]:
+    """Return a model's retraining log."""
+    return RetrainingLog(lake, model, Retraining)
+
+
+def read_loop(lake: Lake, declared: ModelDeclaration, kinds: Sequence[Kind] = ("drift", "performance")) -> Loop | None:
+    """Read what is known of a model's loop; None where nobody serves yet.
+
+    Args:
+        lake: where it is read.
+        declared: the model.
+        kinds: which reports are read.
+
+    Raises:
+        MissingArtifactError: the champion, or what it was judged by, is gone.
+        CorruptArtifactError: something of it is damaged.
+    """
+    entries = promotions(lake, declared.name).entries()
+    since = serving_since(entries)
+    if since is None or since.champion is None:
+        return None
+    days = {kind: sorted(lake.names(lake.path("artifacts", declared.name, kind))) for kind in ("drift", "performance")}
+    drift = days["drift"][-(declared.retraining.of_days + SMALL_DAYS) :] if "drift" in kinds else []
+    performance = days["performance"][-LOOKED_BACK:] if "performance" in kinds else []
+    newest = max((day for found in days.values() for day in found[-1:]), default=None)
+    return Loop(
+        champion=_serving(lake, declared, since, entries),
+        former=held_against(entries),
+        since=since,
+        drift=tuple(it.summary for it in _read(lake, f"{declared.name}/drift", drift, _Drift)),
+        performance=tuple(it.summary for it in _read(lake, f"{declared.name}/performance", performance, _Performance)),
+        history=tuple(retraining_log(lake, declared.name).newest(ASKED_BEFORE)),
+        newest_day=None if newest is None else date.fromisoformat(newest),
+    )
+
+
+def _read(lake: Lake, asset: str, days: Sequence[str], kind: type[R]) -> Iterator[R]:
+    """Yield the current artifact of each day that has one; what is only looked at is nobody's input."""
+    for ref in lake.newest(asset, days).values():
+        yield lake.get(ref, kind, noted=False)
+
+
+def _serving(lake: Lake, declared: ModelDeclaration, since: Promotion, entries: Sequence[Promotion]) -> Serving:
+    version = str(since.champion)
+    spec = lake.get(ArtifactRef(asset=f"{declared.name}/model", version=version), _Spec, noted=False).spec
+    judged = None
+    if since.evaluation_version is not None:
+        ref = ArtifactRef(asset=f"{declared.name}/evaluation", version=since.evaluation_version)
+        judged = lake.get(ref, _Evaluation, noted=False).summary
+    promised = None if judged is None else judged.metrics.get(declared.metric)
+    return Serving(
+        version=version,
+        as_of=spec.as_of,
+        rows=spec.training_rows,
+        daily_loss=None if judged is None else judged.daily_loss,
+        promised=None if promised is None else promised.value,
+        # A rollback counts too: what was taken back a moment ago is not trained again at once.
+        refusals=sum(it.action == "refuse" for it in entries if it.number > since.number)
+        + (since.action == "rollback"),
+    )

@@ -1,0 +1,104 @@
+"""The retraining log: what asked for each retraining; a record is created only if absent, so nothing asks twice.
+
+When to ask stays out; that is logic, and the sensors' work.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final, Generic, Protocol, Self, TypeVar
+
+from pydantic import ValidationError
+
+from resources.errors import CorruptArtifactError, LakeError
+from resources.lake import Lake
+
+MOST_BYTES: Final = 2**20
+"""A record holds a few sentences and figures."""
+_MODEL = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_NAME = re.compile(r"(\d{4}-\d{2}-\d{2})\.(\d{2})\.json")
+
+
+class Request(Protocol):
+    """What the log itself needs to know of a record: a frozen pydantic record with these fields."""
+
+    @property
+    def model(self) -> str:
+        """Whose log it is in."""
+
+    @property
+    def as_of(self) -> date:
+        """The day that is trained as of."""
+
+    @property
+    def number(self) -> int:
+        """Among those as of the same day, from 1."""
+
+    def model_dump_json(self, *, indent: int | None = None) -> str:
+        """Return it as JSON."""
+
+    @classmethod
+    def model_validate_json(cls, json_data: bytes, /) -> Self:
+        """Return the record of a JSON text."""
+
+
+R = TypeVar("R", bound=Request)
+
+
+@dataclass(frozen=True)
+class RetrainingLog(Generic[R]):
+    """The log of one model: `retrainings/<model>/2013-10-31.01.json` and so on.
+
+    Raises:
+        LakeError: the model's name is none.
+    """
+
+    lake: Lake
+    model: str
+    kind: type[R]
+
+    def __post_init__(self) -> None:
+        if not _MODEL.fullmatch(self.model):
+            raise LakeError(
+                f"'{self.model}' is not a model's name, so it has no retraining log; expected up to 63 of a-z, 0-9 and "
+                "_, from a letter. Name a declared model."
+            )
+
+    @property
+    def _folder(self) -> str:
+        return self.lake.path("retrainings", self.model)
+
+    def newest(self, count: int) -> list[R]:
+        """Return the newest records by their days, oldest first.
+
+        Raises:
+            CorruptArtifactError: one of them is none.
+        """
+        names = sorted(name for name in self.lake.names(self._folder) if _NAME.fullmatch(name))[-count:]
+        read: Callable[[str], R] = self._read
+        with self.lake.pool(len(names)) as each:
+            found: Sequence[R] = each(read, names)
+        return [*found]
+
+    def claim(self, record: R) -> bool:
+        """Keep a record; False where another of its day and number is there already, whoever wrote it."""
+        name = f"{record.as_of}.{record.number:02}.json"
+        try:
+            self.lake.create(f"{self._folder}/{name}", record.model_dump_json(indent=1).encode())
+        except FileExistsError:
+            return False
+        return True
+
+    def _read(self, name: str) -> R:
+        path = f"{self._folder}/{name}"
+        try:
+            record = self.kind.model_validate_json(self.lake.read(path, limit=MOST_BYTES))
+        except ValidationError as error:
+            raise CorruptArtifactError(f"{path} is no record of a retraining: {error}") from error
+        if (record.model, f"{record.as_of}.{record.number:02}.json") != (self.model, name):
+            raise CorruptArtifactError(
+                f"{path} tells of {record.model} as of {record.as_of}, number {record.number}; expected what its name "
+                "says. Move it away."
+            )
+        return record

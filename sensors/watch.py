@@ -1,0 +1,263 @@
+"""The watch over new champions: takes one back that turns out worse than the one before; and drills that it could.
+
+Measuring the two on the same rows stays out (see `ml_assets.stages.performance`), and so does what counts as worse: see
+`ml_assets.logic.watch`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import dagster as dg
+import polars as pl
+from pydantic import Field
+
+from ml_assets.contracts.artifacts import Model
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.declaration import Declared, ModelDeclaration
+from ml_assets.logic.metrics import find_metric
+from ml_assets.logic.promotion import entry_of, serving_since, standing
+from ml_assets.logic.watch import Comparison, compare_with_former, held_against
+from ml_assets.stages.common.former import why_it_cannot_serve
+from ml_assets.stages.common.groups import promotions
+from ml_assets.stages.common.loop import Loop, read_loop
+from ml_assets.stages.common.plan import ModelPlan
+from resources.errors import CorruptArtifactError, LakeError, MissingArtifactError
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
+from resources.manifest import ArtifactRef
+from sensors.common.asked import CAUSE
+from sensors.common.changed import MODEL, changed_models, next_cursor, said
+from sensors.common.history import asked_before
+
+WATCH: Final = "watch"
+TAKE_BACK: Final = "take_back"
+TRIES: Final = 3
+"""Runs that try to take one champion back; after that a person is asked to."""
+SUNDAYS_AT_FIVE: Final = "0 5 * * 0"
+_FAILED: Final = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+PlanOf = Callable[[str], ModelPlan]
+
+
+# ---------------------------------------------------------------- taking back
+
+
+class TakeBackConfig(dg.Config):
+    """Which champion to take back, and why."""
+
+    model: str = Field(description="The declared model.")
+    entry: int = Field(description="The entry that let the champion in; nothing is done where another counts by now.")
+    why: str = Field(description="What the watch saw.")
+    figures: dict[str, float] = Field(default={}, description="The figures of it.")
+
+
+def take_back_job(plan_of: PlanOf) -> dg.JobDefinition:
+    """Return the job that takes one champion back.
+
+    Args:
+        plan_of: gives a declared model's plan by its name, when a run asks for it.
+    """
+
+    @dg.op(description="Let the champion before serve again, as one more entry of the promotion log.")
+    def roll_back(context: dg.OpExecutionContext, config: TakeBackConfig, lake: LakeResource) -> None:
+        opened, plan = lake.connect(), plan_of(config.model)
+        log = promotions(opened, config.model)
+        entries = log.entries()
+        since, former = serving_since(entries), held_against(entries)
+        if since is None or former is None or since.number != config.entry:
+            context.log.info(f"entry {config.entry} of {config.model} does not count any more: nothing to take back.")
+            return
+        _check_that_it_can_serve(opened, plan, former)
+        entry = entry_of(
+            entries, former, model=config.model, action="rollback", why=config.why, by=WATCH, at=datetime.now(tz=UTC),
+            entry_id=context.run_id,
+        ).model_copy(update={"figures": config.figures, "run_id": context.run_id, "cause": WATCH})  # fmt: skip
+        log.append(entry, number=entry.number)
+        context.add_output_metadata({"champion": former, "taken back": str(since.champion), "why": config.why})
+
+    @dg.job(name=TAKE_BACK, description="Let the champion before serve again.")
+    def job() -> None:
+        roll_back()
+
+    return job
+
+
+def _check_that_it_can_serve(lake: Lake, plan: ModelPlan, version: str) -> None:
+    """Refuse to go back to what cannot serve.
+
+    Raises:
+        dagster.Failure: it cannot; the message says what to do.
+    """
+    if against := why_it_cannot_serve(lake, plan, version):
+        raise dg.Failure(
+            f"{plan.name}: {version} cannot serve: {' '.join(against)} Go back to another with: ml-assets rollback "
+            f"{plan.name} --to VERSION --why REASON; or train again with: ml-assets run {plan.name}"
+        )
+
+
+def compared(loop: Loop, declared: ModelDeclaration) -> Comparison | None:
+    """Return how a champion does beside the one before it; None where it is not watched."""
+    if loop.former is None or not declared.watch.days:
+        return None
+    return compare_with_former(
+        loop.performance,
+        champion=loop.champion.version,
+        metric=find_metric(declared.metric, declared.task),
+        watched=declared.watch.days,
+        minimum=declared.watch.minimum_days,
+        margin=declared.watch.margin,
+        coverage=declared.retraining.minimum_coverage,
+    )
+
+
+def watch_sensor(declared: Declared) -> dg.SensorDefinition:
+    """Return the sensor that takes back a new champion that is worse than the one before it."""
+
+    @dg.sensor(
+        name=WATCH,
+        job_name=TAKE_BACK,
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Takes a new champion back whose first days are worse than the one before would have been.",
+    )
+    def watch(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
+        cursor, changed = changed_models(context, declared.models, "performance")
+        requests: list[dg.RunRequest] = []
+        lines: list[str] = []
+        problems: list[str] = []
+        waiting: list[str] = []
+        for model in changed:
+            try:
+                loop = _read(lake.connect(), model)
+            except (MissingArtifactError, CorruptArtifactError) as error:
+                problems.append(f"{model.name}: {error}")
+                continue
+            found = None if loop is None else compared(loop, model)
+            if loop is None or found is None:
+                lines.append(f"{model.name}: no new champion to watch")
+                continue
+            asked, told = _take_back(context.instance, model.name, loop, found)
+            requests += asked
+            lines.append(f"{model.name}: {found.sentence}{told}")
+            waiting += [model.name] if found.is_worse else []
+        if problems and not requests:
+            raise LakeError("\n".join([*problems, *lines]))
+        for problem in problems:
+            context.log.error(problem)
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else said(lines, declared.models, changed, cursor.waiting),
+            cursor=next_cursor(cursor, waiting),
+        )
+
+    return watch
+
+
+def _read(lake: Lake, model: ModelDeclaration) -> Loop | None:
+    """Read a model's loop, with its reports where there is a champion to watch: that is what costs."""
+    loop = read_loop(lake, model, ())
+    return loop if loop is None or loop.former is None else read_loop(lake, model, ("performance",))
+
+
+def _take_back(
+    instance: dg.DagsterInstance, model: str, loop: Loop, found: Comparison
+) -> tuple[list[dg.RunRequest], str]:
+    """Return the run that takes a champion back, and what to say where there is none.
+
+    There is one for each entry that let a champion in, and another where that failed.
+    """
+    if not found.is_worse:
+        return [], ""
+    keys = [f"take_back/{model}/{loop.since.number}/{tried}" for tried in range(1, TRIES + 1)]
+    asked = asked_before(instance, keys)
+    for key in keys:
+        if key not in asked:
+            config = {"model": model, "entry": loop.since.number, "why": found.sentence, "figures": found.figures}
+            run_config = {"ops": {"roll_back": {"config": config}}}
+            return [dg.RunRequest(run_key=key, run_config=run_config, tags={CAUSE: WATCH, MODEL: model})], ""
+        if asked[key].status not in _FAILED:
+            return [], f" Run {asked[key].run_id[:8]} takes it back."
+    return [], f" {TRIES} runs failed to take it back; look at them, then: ml-assets rollback {model} --why REASON"
+
+
+# ---------------------------------------------------------------- the drill
+
+
+class DrillConfig(dg.Config):
+    """Whose rollback to drill."""
+
+    model: str = Field(description="The declared model.")
+
+
+def rollback_drill_job(plan_of: PlanOf) -> dg.JobDefinition:
+    """Return the job that does all of one model's rollback but the entry of the log.
+
+    Args:
+        plan_of: gives a declared model's plan by its name, when a run asks for it.
+    """
+
+    @dg.op(description="Load the version that a rollback would go back to, and score the newest day with it.")
+    def drill(context: dg.OpExecutionContext, config: DrillConfig, lake: LakeResource) -> None:
+        opened, plan = lake.connect(), plan_of(config.model)
+        before = standing(promotions(opened, config.model).entries())[:-1]
+        if not before:
+            context.log.info(f"nobody stands before who serves for {config.model}, so there is nothing to go back to.")
+            return
+        _check_that_it_can_serve(opened, plan, before[-1])
+        day, scores = _scored(opened, plan, before[-1])
+        told = {"would serve": before[-1], "day": day, "rows scored": scores.height}
+        context.add_output_metadata(told)
+
+    @dg.job(name="rollback_drill", description="Do all of a rollback but the entry of the promotion log.")
+    def job() -> None:
+        drill()
+
+    return job
+
+
+def _scored(lake: Lake, plan: ModelPlan, version: str) -> tuple[str, pl.DataFrame]:
+    """Score the newest day's features.
+
+    Raises:
+        dagster.Failure: there are none, or the version cannot score them.
+    """
+    from ml_assets.logic.model import predict
+
+    asset = plan.asset("features").to_user_string()
+    days = sorted(lake.names(lake.path("artifacts", asset)))
+    newest = lake.newest(asset, days[-1:])
+    if not newest:
+        raise dg.Failure(f"{plan.name} has no features to score; make some with: ml-assets run {plan.name}")
+    [(day, ref)] = newest.items()
+    model: Model = lake.get(ArtifactRef(asset=f"{plan.name}/model", version=version), Model, noted=False)
+    try:
+        rows: pl.DataFrame = lake.get(ref, pl.DataFrame, noted=False)
+        return day, predict(model.booster, model.spec, rows, threads=plan.declaration.training.threads)
+    except (ContractError, DataError, CorruptArtifactError) as error:
+        raise dg.Failure(
+            f"{plan.name}: {version} would serve after a rollback, and cannot score {day}: {error} Make the features "
+            f"of that day again, or see which version can: ml-assets champion {plan.name}"
+        ) from error
+
+
+def rollback_drill(models: Sequence[str], job: dg.JobDefinition) -> dg.ScheduleDefinition:
+    """Return the schedule that drills each model's rollback once a week."""
+
+    @dg.schedule(
+        name="drill_rollbacks",
+        job=job,
+        cron_schedule=SUNDAYS_AT_FIVE,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Does all of each model's rollback but the entry of the log; a run fails where it would not work.",
+    )
+    def requests(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        for model in models:
+            yield dg.RunRequest(
+                run_key=f"rollback_drill/{model}/{context.scheduled_execution_time:%Y-%m-%d}",
+                run_config={"ops": {"drill": {"config": {"model": model}}}},
+                tags={MODEL: model, CAUSE: "weekly rollback drill"},
+            )
+        if not models:
+            yield dg.SkipReason("no model is declared.")
+
+    return requests

@@ -1,0 +1,127 @@
+"""What `ml-assets explain` says of a model's loop: before a drift, when that asks, and what holds it back."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import (
+    GrpcServerCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    SensorInstigatorData,
+    TickData,
+    TickStatus,
+)
+from dagster._core.storage.schedules import SqliteScheduleStorage
+
+from ml_assets.cli.main import main
+from tests.sensors.looped import MODEL, World, declared, world
+
+GOLDEN = Path(__file__).parent / "golden" / "explained"
+PROJECT = declared({"label_growth": 0.8, "performance_limit": 5.0, "floor_days": 20, "cool_down_days": 4})
+
+
+@pytest.fixture
+def it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A small world that the command takes for its project."""
+    with world(tmp_path / "lake", PROJECT) as one:
+
+        @contextmanager
+        def instance() -> Iterator[dg.DagsterInstance]:
+            yield one.instance
+
+        for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
+            monkeypatch.setenv(name, "0")
+        ticks = SqliteScheduleStorage.from_local(str(tmp_path / "ticks"))  # an instance in memory keeps none
+        monkeypatch.setattr(one.instance, "_schedule_storage", ticks)
+        monkeypatch.setenv("ML_ASSETS_LAKE", one.lake.url)
+        monkeypatch.setattr("ml_assets.declaration.read_all", lambda _: PROJECT)
+        monkeypatch.setattr("ml_assets.cli.project.instance", instance)
+        yield one
+
+
+def said(capsys: pytest.CaptureFixture[str], *, code: int = 0) -> str:
+    """Run the command and return what it printed, each version and run by the order in which it is met."""
+    capsys.readouterr()
+    assert code == main(["explain", MODEL])
+    text = capsys.readouterr().out
+    for number, found in enumerate(dict.fromkeys(re.findall(r"\b[0-9a-f]{32}\b|(?<=run )[0-9a-f]{8}", text)), start=1):
+        text = text.replace(found, f"<{number}>")
+    return text
+
+
+def golden(name: str) -> str:
+    return (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def test_before_a_drift_nothing_asks_and_what_is_missing_is_told(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+    for day in range(6):
+        it.live(is_over=day == 5)
+
+    assert golden("quiet") == said(capsys)
+
+
+def test_a_drift_that_asks_is_told_and_then_what_holds_it_back(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+    for day in range(6):
+        it.live(is_over=day >= 4)
+    assert golden("asks") == said(capsys)
+
+    it.launch(it.look())
+    assert golden("under_way") == said(capsys)
+    it.end()
+    it.live(is_over=True)
+    assert golden("cool_down") == said(capsys)
+
+
+def test_a_new_champion_is_told_beside_the_one_before(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+    first = it.champion
+    it.serve(it.train(it.day, rounds=2))
+    for auc in (0.75, 0.748, 0.746):
+        it.live(auc=auc, former=(first, 0.8))
+
+    assert golden("watched") == said(capsys)
+
+
+def test_a_program_reads_the_same_as_json(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+    it.live()
+
+    assert 0 == main(["explain", MODEL, "--json"])
+
+    told = json.loads(capsys.readouterr().out)
+    assert (MODEL, {}) == (told["model"], told["ticks"])
+    assert ["drift", "performance", "labels", "floor", "watch"] == [answer["name"] for answer in told["answers"]]
+    assert {"name", "sees", "decides", "otherwise"} == told["answers"][0].keys()
+
+
+def test_where_nobody_serves_it_says_what_to_do_and_ends_with_1(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (Path(it.lake.url) / "promotions" / MODEL).iterdir():
+        path.unlink()
+
+    assert "m: nobody serves yet, so no sensor asks for a retraining. Run: ml-assets run m\n" in said(capsys, code=1)
+
+
+def test_the_last_ticks_of_the_daemon_are_told(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+    place = RemoteRepositoryOrigin(GrpcServerCodeLocationOrigin("localhost", 1), "flows")
+    state = InstigatorState(
+        RemoteInstigatorOrigin(place, "drift"), InstigatorType.SENSOR, InstigatorStatus.RUNNING, SensorInstigatorData()
+    )
+    it.instance.add_instigator_state(state)
+    it.instance.create_tick(
+        TickData(
+            state.instigator_origin_id, "drift", InstigatorType.SENSOR, TickStatus.SKIPPED, 1_763_700_000.0,
+            skip_reason="m: all is well\nn: too", selector_id=state.selector_id,
+        )
+    )  # fmt: skip
+
+    assert said(capsys).endswith(
+        "last ticks of the daemon\n  drift           2025-11-21 04:40 UTC: m: all is well\n                  n: too\n"
+    )
