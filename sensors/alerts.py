@@ -19,8 +19,9 @@ from dagster._core.storage.tags import RETRY_NUMBER_TAG, WILL_RETRY_TAG
 from dagster_shared.error import SerializableErrorInfo
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from ml_assets.contracts.artifacts import Promotion
+from ml_assets.contracts.artifacts import Promotion, Retraining
 from ml_assets.declaration import Declared
+from ml_assets.stages.common.loop import ASKED_BEFORE, retraining_log
 from resources.alerts import Alert, Alerts, Kind, Severity
 from resources.alerts_outbox import Delivery
 from resources.errors import CorruptArtifactError
@@ -55,6 +56,7 @@ class Cursor(BaseModel):
         runs_at: as `at`, for failed runs, of which only so many are looked at in one tick.
         runs: those after `runs_at`, or shortly before, that were looked at.
         entries: by model, the number of the last entry of its promotion log that was looked at.
+        asked: by model, the name of the newest record of its retraining log that was looked at.
         freshness: the id of the last change of freshness that was looked at, in Dagster's event log.
     """
 
@@ -64,6 +66,7 @@ class Cursor(BaseModel):
     runs_at: AwareDatetime
     runs: tuple[str, ...] = ()
     entries: dict[str, int] | None = None
+    asked: dict[str, str] = {}
     freshness: int | None = None
 
 
@@ -82,13 +85,14 @@ class _Seen:
     freshness: int | None = None
     entries: int = 0
     last_entries: dict[str, int] = field(default_factory=dict)
+    last_asked: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def next(self) -> Cursor:
         """Return how far this tick came."""
         return Cursor(
             at=self.now, runs_at=self.runs_at or self.now, runs=self.runs, entries=self.last_entries,
-            freshness=self.freshness,
+            asked=self.last_asked, freshness=self.freshness,
         )  # fmt: skip
 
     def sentence(self, delivery: Delivery) -> str:
@@ -125,7 +129,9 @@ def alerts_sensor(declared: Declared, *, clock: Callable[[], datetime] | None = 
         seen = _Seen(_cursor(context, now), now)
         _look_at_runs(seen, context.instance)
         _look_at_freshness(seen, context.instance)
-        _look_at_promotions(seen, context, lake.connect(), models)
+        opened = lake.connect()
+        _look_at_promotions(seen, context, opened, models)
+        _look_at_retrainings(seen, opened, models)
         delivery = alerts.send(*seen.alerts, log=context.log)
         context.update_cursor(seen.next().model_dump_json())
         return dg.SkipReason(seen.sentence(delivery))
@@ -332,6 +338,35 @@ def _look_at_promotions(seen: _Seen, context: dg.SensorEvaluationContext, lake: 
         seen.last_entries[model] = len(entries)
         seen.entries += len(new)
         seen.alerts += [alert_of_entry(entry) for entry in new]
+
+
+def _look_at_retrainings(seen: _Seen, lake: Lake, models: Iterable[str]) -> None:
+    """Look at what was asked for since the last tick: one listing says of which models there is anything new."""
+    newest: dict[str, str] = {}
+    for path in lake.tree(lake.path("retrainings")):
+        model, _, name = path.partition("/")
+        newest[model] = max(name, newest.get(model, ""))
+    seen.last_asked = {**seen.cursor.asked, **newest}
+    for model in sorted(set(newest) & set(models)):
+        before = seen.cursor.asked.get(model, "")
+        oldest = seen.cursor.at - LOOK_BACK
+        for record in retraining_log(lake, model).newest(ASKED_BEFORE) if newest[model] > before else ():
+            if f"{record.as_of}.{record.number:02}.json" > before and record.asked_at > oldest:
+                seen.alerts.append(alert_of_retraining(record))
+
+
+def alert_of_retraining(record: Retraining) -> Alert:
+    """Return the alert of a retraining that was asked for."""
+    return Alert(
+        kind="retraining_asked",
+        subject=record.model,
+        title=f"{record.model} is trained again as of {record.as_of}: {record.cause}",
+        body=record.sentence,
+        key=f"retraining/{record.model}/{record.as_of}/{record.number}",
+        at=record.asked_at,
+        facts=record.figures,
+        severity="info",
+    )
 
 
 def _known_entries(seen: _Seen, lake: Lake) -> tuple[dict[str, int], dict[str, int]]:

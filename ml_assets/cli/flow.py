@@ -3,7 +3,7 @@
 What is printed on the way stays out; see `ml_assets.cli.progress`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -72,7 +72,16 @@ def day_given(text: str, what: str) -> date:
 
 
 class Flow:
-    """Runs one model's graph, group by group, skipping what is up to date."""
+    """Runs one model's graph, group by group, skipping what is up to date.
+
+    Args:
+        defs: the code location.
+        declared: what it was built from.
+        model: whose graph it is.
+        lake: where all is kept.
+        instance: where runs are told.
+        given: by stage, run configuration beside the day that is trained as of.
+    """
 
     def __init__(
         self,
@@ -81,6 +90,8 @@ class Flow:
         model: ModelDeclaration,
         lake: Lake,
         instance: dg.DagsterInstance,
+        *,
+        given: Mapping[str, Mapping[str, JsonValue]] | None = None,
     ) -> None:
         self.graph = defs.resolve_asset_graph()
         self.job = defs.resolve_implicit_global_asset_job_def()
@@ -88,6 +99,7 @@ class Flow:
         self.model = model
         self.lake = lake
         self.instance = instance
+        self.given = given or {}
 
     def run(self, span: Span, say: Callable[[str], None]) -> bool:
         """Materialize what is out of date; False as soon as a run fails, or where there is nobody to predict with."""
@@ -129,11 +141,10 @@ class Flow:
     def train_again(self, as_of: str) -> bool:
         """Make the training set and the model, with the importances and parameters that stand; False if it fails."""
         training_set, trained = self._asset("training_set"), self._asset("model")
-        config = {"ops": {training_set.to_python_identifier(): {"config": {"as_of": as_of}}}}
         return self.job.execute_in_process(
             instance=self.instance,
             asset_selection=[training_set, trained],
-            run_config={**config, "loggers": {"console": {}}},
+            run_config=self._config([training_set, trained], as_of),
             raise_on_error=False,
         ).success
 
@@ -188,17 +199,23 @@ class Flow:
             instance=self.instance,
             asset_selection=with_quarantines(self.graph, stale),
             tags={"cause": "ml-assets run", "model": self.model.name, **range_tags(days)},
-            run_config=self._config(stale, span),
+            run_config=self._config(stale, str(span.as_of)),
             raise_on_error=False,
         )
         return result.success
 
-    def _config(self, stale: Mapping[dg.AssetKey, Sequence[str]], span: Span) -> dict[str, Any]:
-        training_set = self._asset("training_set")
-        config: dict[str, Any] = {"loggers": {"console": {}}}
-        if training_set not in stale:
-            return config
-        return config | {"ops": {training_set.to_python_identifier(): {"config": {"as_of": str(span.as_of)}}}}
+    def _config(self, assets: Collection[dg.AssetKey], as_of: str) -> dict[str, Any]:
+        ops = {
+            self._asset(stage).to_python_identifier(): {"config": config}
+            for stage, config in self._given(as_of).items()
+            if self._asset(stage) in assets
+        }
+        return {"loggers": {"console": {}}, "ops": ops}
+
+    def _given(self, as_of: str) -> dict[str, dict[str, JsonValue]]:
+        """Return the run configuration of each stage that has one."""
+        given = {stage: dict(config) for stage, config in self.given.items()}
+        return given | {"training_set": {**given.get("training_set", {}), "as_of": as_of}}
 
     def _wanted(self, partitions: Mapping[dg.AssetKey, Sequence[str]], span: Span) -> Wanted:
         parameters: dict[dg.AssetKey, dict[str, JsonValue]] = {
@@ -208,7 +225,7 @@ class Flow:
             if table.file and dg.AssetKey(["raw", name]) in partitions
         }
         as_of = str(span.as_of)
-        parameters[self._asset("training_set")] = {"as_of": as_of}
+        parameters |= {self._asset(stage): config for stage, config in self._given(as_of).items()}
         if any(self._asset(stage) in partitions for stage in (*MONITORING, *CARD)):
             for stage in ("predictions", "drift", "card"):
                 parameters[self._asset(stage)] = serving(self.lake, self.model.name)

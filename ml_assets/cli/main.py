@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ml_assets.cli import (
     champion,
+    explain,
     gc,
     leaktest,
     parse,
@@ -19,11 +20,14 @@ from ml_assets.cli import (
     reproduce,
     rollback,
     run,
+    simulate,
     trace,
     ui,
 )
 
-COMMANDS = (run, ui, champion, promote, rollback, quarantine, trace, reproduce, replay, gc, leaktest, parse)
+COMMANDS = (
+    run, ui, champion, promote, rollback, explain, quarantine, trace, reproduce, replay, gc, leaktest, simulate, parse,
+)  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:

@@ -48,7 +48,7 @@ class Serving:
     Attributes:
         version: who it is.
         as_of: the day by whose end the labels it was judged on were known.
-        rows: labelled rows of its training set, all windows.
+        rows: labelled rows that it was trained on.
         daily_loss: how far a day of its test window fell behind what was promised; None where nobody measured it.
         promised: the deciding metric on its test window.
         refusals: challengers that the gate has refused since it serves.

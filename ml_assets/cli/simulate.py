@@ -1,0 +1,180 @@
+"""`ml-assets simulate MODEL --from DAY --to DAY`: what would never, calendar and triggered retraining have come to?"""
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from ml_assets.contracts.artifacts import SimulationSummary
+    from ml_assets.logic.simulation import Policy
+    from ml_assets.stages.common.simulating import Asked, Lives
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    command = commands.add_parser("simulate", help="live through past days under several policies of retraining")
+    command.add_argument("model", metavar="MODEL")
+    command.add_argument("--from", dest="first", metavar="DAY", required=True, help="first day to predict")
+    command.add_argument("--to", dest="last", metavar="DAY", required=True, help="last day to predict")
+    command.add_argument(
+        "--policies", metavar="NAMES", default="never,monthly,weekly,triggered",
+        help="which to live through, separated by commas (default: %(default)s)",
+    )  # fmt: skip
+    command.add_argument(
+        "--inject", metavar="KIND:...", action="append", default=[],
+        help="put a drift into the data, such as unit:distance_miles:2013-06-01:1.609; may be repeated",
+    )  # fmt: skip
+    command.add_argument("--tune", action="store_true", help="choose features and parameters anew at each retraining")
+    command.add_argument("--json", action="store_true", help="the figures as JSON")
+    command.add_argument("--out", metavar="FILE", help="write the page there too")
+    command.set_defaults(function=simulate)
+
+
+def simulate(arguments: argparse.Namespace) -> int:
+    """Build what is missing, live through the days, print the table of policies; 1 if features cannot be built."""
+    import json
+    import sys
+    from pathlib import Path
+
+    from ml_assets.cli.flow import Span
+    from ml_assets.cli.inputs import InputsFlow
+    from ml_assets.cli.progress import Progress
+    from ml_assets.cli.project import instance, prepare
+    from ml_assets.component import DBT_PROJECT, read_contracts, read_manifest
+    from ml_assets.contracts.artifacts import Simulation
+    from ml_assets.declaration import read_all
+    from ml_assets.definitions import DEFS, build
+    from ml_assets.stages.common.plan import ModelPlan
+    from ml_assets.stages.common.simulating import PAGE, days_read
+    from ml_assets.stages.common.simulating import simulate as live_through
+    from resources.lake_resource import LakeResource
+
+    progress = Progress(sys.stderr, is_kept=True)
+    declared = read_all(DEFS)
+    model = declared.model(arguments.model)
+    asked = asked_for(arguments)
+    span = Span.of(model, as_of=None, first=str(asked.first), last=str(asked.last))
+    progress.say("preparing")
+    prepare()
+    lake = LakeResource().open()
+    with instance() as found:
+        flow = InputsFlow(build(declared=declared, loggers=progress.loggers()), declared, model, lake, found)
+        wanted = Span(span.last, days_read(model, span.first), span.last)
+        if not flow.make_inputs(wanted, progress.say):
+            progress.say("not done; what was made stays, and the next run goes on from there")
+            return 1
+    plan = ModelPlan.of(model, read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT))
+    ref = live_through(plan, lake, asked, on_day=Teller(sys.stderr, asked, progress))
+    made: Simulation = lake.get(ref, Simulation, noted=False)
+    page = f"{lake.directory(ref)}/{PAGE}"
+    if arguments.out:
+        Path(arguments.out).write_text(made.html, encoding="utf-8")
+        page = arguments.out
+    if arguments.json:
+        print(json.dumps({**made.summary.model_dump(mode="json"), "version": ref.version, "page": page}, indent=1))
+    else:
+        print("\n".join(lines_of(made.summary, page)))
+    return 0
+
+
+def asked_for(arguments: argparse.Namespace) -> "Asked":
+    """Return what the arguments ask for.
+
+    Raises:
+        DataError: a day is none, the days are in the wrong order, a policy is unknown, or an injection is none.
+    """
+    from ml_assets.cli.flow import day_given
+    from ml_assets.contracts.errors import DataError
+    from ml_assets.logic.injection import Injection
+    from ml_assets.stages.common.simulating import Asked
+
+    first, last = day_given(arguments.first, "--from"), day_given(arguments.last, "--to")
+    if last < first:
+        raise DataError(f"--to {last} lies before --from {first}; swap them.")
+    return Asked(
+        first=first, last=last, policies=_policies(arguments.policies), is_tuned=arguments.tune,
+injections=tuple(Injection.parse(text) for text in arguments.inject),
+    )  # fmt: skip
+
+
+def _policies(text: str) -> "tuple[Policy, ...]":
+    from ml_assets.contracts.errors import DataError, near
+    from ml_assets.logic.simulation import POLICIES
+
+    given = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in given if name not in POLICIES]
+    if unknown or not given:
+        got = f"'{unknown[0]}'{near(unknown[0], POLICIES)}" if unknown else "none"
+        raise DataError(f"--policies names {got}; expected some of {', '.join(POLICIES)}, separated by commas.")
+    return tuple(name for name in POLICIES if name in given)
+
+
+class Teller:
+    """Tells how far a simulation is: day by day on a terminal, else what triggered retraining does, and each month.
+
+    Args:
+        stream: where to.
+        asked: what is lived through.
+        progress: counts the seconds, and writes lines.
+    """
+
+    def __init__(self, stream: TextIO, asked: "Asked", progress: Any) -> None:  # noqa: ANN401 - heavy to import
+        self.stream = stream
+        self.asked = asked
+        self.progress = progress
+        self.begun = progress.seconds()
+        self.told = 0
+
+    def __call__(self, day: "date", lives: "Lives", fits: int) -> None:
+        """Tell of a day."""
+        from ml_assets.logic.simulation_report import outcome
+
+        done, days = (day - self.asked.first).days + 1, (self.asked.last - self.asked.first).days + 1
+        said = f"{day}  {done} of {days} days, {fits} fits"
+        if done == 1:
+            # The first day took choosing features and parameters too, which says nothing of the others.
+            self.begun = self.progress.seconds()
+        else:
+            left = (self.progress.seconds() - self.begun) * (days - done) / (done - 1)
+            said += f", {_minutes(left)} left"
+        if self.stream.isatty():
+            print(
+                f"\r{self.progress.seconds():7.1f} s  {said}\033[K",
+                end="\n" if done == days else "",
+                file=self.stream,
+                flush=True,
+            )
+            return
+        events = [it for life in lives for it in life.events if life.policy == "triggered"]
+        for event in events[self.told :]:
+            self.progress.say(f"{event.day}  {event.cause}: {event.version[:12]} {outcome(event)}")
+        self.told = len(events)
+        if day.day == 1 or done == days:
+            self.progress.say(said)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def lines_of(summary: "SimulationSummary", page: str) -> Iterator[str]:
+    """Yield what a simulation came to, as a person reads it."""
+    yield ""
+    yield f"{summary.model}, {summary.first_day} to {summary.last_day}: {summary.rows:,} labelled predictions"
+    if summary.injections:
+        yield f"put into the data: {'; '.join(summary.injections)}"
+    yield ""
+    yield (
+        f"  {'policy':<10} {summary.metric:<26} {'gain over never':<28} {'of weekly':>9} {'fits':>5} {'promoted':>9} "
+        f"{'s':>7}"
+    )
+    for it in summary.policies:
+        figure = f"{it.metric.value:.4f} [{it.metric.low:.4f}, {it.metric.high:.4f}]"
+        gain = "" if it.gain is None else f"{it.gain.value:+.4f} [{it.gain.low:+.4f}, {it.gain.high:+.4f}]"
+        part = "" if it.share_of_weekly is None else f"{it.share_of_weekly:.0%}"
+        yield f"  {it.policy:<10} {figure:<26} {gain:<28} {part:>9} {it.fits:>5} {it.promotions:>9} {it.seconds:>7.1f}"
+    yield ""
+    yield f"  page       {page}"
+    yield f"  took       {summary.seconds:.0f} s"

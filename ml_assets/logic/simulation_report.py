@@ -1,0 +1,226 @@
+"""What simulated lives came to: each policy's metric and cost, week by week, and where one did better than another.
+
+Living through the days stays out (see `simulation`), and so does the page (see `simulation_page`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ml_assets.contracts.artifacts import Interval, PolicyResult
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.bootstrap import interval_of, resample
+from ml_assets.logic.metrics import Metric, Vector
+from ml_assets.logic.simulation import WEEK, Event, Life
+
+REPLICATES: Final = 200
+NEVER: Final = "never"
+WEEKLY: Final = "weekly"
+TRIGGERED: Final = "triggered"
+WEEKS: Final = pl.Schema(
+    {
+        "policy": pl.String, "first_day": pl.Date, "last_day": pl.Date, "rows": pl.Int64, "value": pl.Float64,
+        "fits": pl.Int64, "promotions": pl.Int64,
+    }
+)  # fmt: skip
+EVENTS: Final = pl.Schema(
+    {
+        "day": pl.Date(), "policy": pl.String(), "cause": pl.String(), "outcome": pl.String(), "sentence": pl.String(),
+        "version": pl.String(), "reasons": pl.List(pl.String()), "seconds": pl.Float64(),
+    }
+)  # fmt: skip
+HELD: Final = pl.Schema({"day": pl.Date, "policy": pl.String, "sentence": pl.String})
+TURNS: Final = pl.Schema(
+    {
+        "against": pl.String, "first_day": pl.Date, "last_day": pl.Date, "rows": pl.Int64, "value": pl.Float64,
+        "other": pl.Float64, "gain": pl.Float64, "happened": pl.String,
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What each policy said of the same labelled rows.
+
+    Attributes:
+        days: (rows,) the day of each.
+        truth: (rows,) as metrics take it.
+        scores: by policy, (rows,) or (rows, classes).
+    """
+
+    days: NDArray[np.datetime64]
+    truth: Vector
+    scores: Mapping[str, Vector]
+
+    def of(self, first: date, last: date) -> Scored:
+        """Return the rows of some days, both ends included."""
+        index = (self.days >= np.datetime64(first)) & (self.days <= np.datetime64(last))
+        return Scored(self.days[index], self.truth[index], {who: them[index] for who, them in self.scores.items()})
+
+
+def results(lives: Sequence[Life[Any]], scored: Scored, metric: Metric, *, seed: int) -> tuple[PolicyResult, ...]:
+    """Return what each policy came to over the whole span.
+
+    Whole days are resampled, and all policies are measured on the same resamples: what makes days hard for all of them
+    cancels in the gains.
+
+    Args:
+        lives: as they stand at the end.
+        scored: what they said.
+        metric: the deciding metric.
+        seed: of the resamples.
+
+    Raises:
+        DataError: the metric is not defined on these rows.
+    """
+    measures = {life.policy: metric.prepare(scored.truth, scored.scores[life.policy]) for life in lives}
+    rows = len(scored.truth)
+    drawn = resample(measures, rows=rows, groups=scored.days, replicates=REPLICATES, seed=seed)
+    exact = {policy: measure(np.ones(rows)) for policy, measure in measures.items()}
+    base = exact.get(NEVER)
+    weekly = metric.gain(exact[WEEKLY], base) if base is not None and WEEKLY in exact else 0.0
+    found = []
+    for life in lives:
+        value, fits = exact[life.policy], [it for it in life.events if it.is_fit]
+        gain = None
+        if base is not None and life.policy != NEVER:
+            gain = _gain(metric, value, base, drawn[life.policy], drawn[NEVER])
+        found.append(
+            PolicyResult(
+                policy=life.policy,
+                metric=interval_of(metric, value, drawn[life.policy]),
+                gain=gain,
+                share_of_weekly=gain.value / weekly if gain is not None and weekly > 0 else None,
+                fits=len(fits),
+                promotions=sum(it.promoted for it in fits),
+                refusals=sum(not it.promoted for it in fits),
+                rollbacks=len(life.events) - len(fits),
+                seconds=round(sum(it.seconds for it in fits), 1),
+            )
+        )
+    return tuple(found)
+
+
+def _gain(metric: Metric, value: float, base: float, values: Vector, bases: Vector) -> Interval:
+    sign = 1.0 if metric.higher_is_better else -1.0
+    differences = sign * (values - bases)
+    low, high = (float(it) for it in np.nanquantile(differences, [0.025, 0.975]))
+    return Interval(value=metric.gain(value, base), low=low, high=high)
+
+
+def weeks(lives: Sequence[Life[Any]], scored: Scored, metric: Metric) -> pl.DataFrame:
+    """Return the metric of each policy in each seven days from the first on; null where the rows do not define it."""
+    records = []
+    for first, last in _weeks(lives[0]):
+        part = scored.of(first, last)
+        for life in lives:
+            fits = [it for it in life.events if first <= it.day <= last and it.is_fit]
+            value = _value(metric, part.truth, part.scores[life.policy])
+            promotions = sum(it.promoted for it in fits)
+            records.append((life.policy, first, last, len(part.truth), value, len(fits), promotions))
+    return pl.DataFrame(records, schema=WEEKS, orient="row")
+
+
+def _weeks(life: Life[Any]) -> Iterator[tuple[date, date]]:
+    first, last = min(life.served), max(life.served)
+    while first <= last:
+        yield first, min(first + timedelta(days=WEEK - 1), last)
+        first += timedelta(days=WEEK)
+
+
+def _value(metric: Metric, truth: Vector, scores: Vector) -> float | None:
+    """Return the metric, or None where the rows do not define it: the report then has a gap."""
+    try:
+        return metric.function(truth, scores)
+    except DataError:
+        return None
+
+
+def events(lives: Sequence[Life[Any]]) -> pl.DataFrame:
+    """Return every retraining and rollback, by day."""
+    records = [
+        (it.day, it.policy, it.cause, outcome(it), it.sentence, it.version, list(it.reasons), round(it.seconds, 2))
+        for life in lives
+        for it in life.events
+    ]
+    return pl.DataFrame(records, schema=EVENTS, orient="row").sort("day", maintain_order=True)
+
+
+def outcome(event: Event) -> str:
+    """Return what came of a retraining or a rollback, in a word or two."""
+    if not event.is_fit:
+        return "rolled back"
+    return "promoted" if event.promoted else "refused"
+
+
+def held(lives: Sequence[Life[Any]]) -> pl.DataFrame:
+    """Return the days on which something asked for a retraining and was held back."""
+    records = [(day, life.policy, sentence) for life in lives for day, sentence in life.held.items()]
+    return pl.DataFrame(records, schema=HELD, orient="row")
+
+
+def turns(lives: Sequence[Life[Any]], measured: pl.DataFrame, metric: Metric) -> pl.DataFrame:
+    """Return where triggered retraining gained or lost against each other policy, by week, the worst week first.
+
+    Args:
+        lives: as they stand at the end.
+        measured: as `weeks` gives it.
+        metric: what was measured; a gain above zero is better, whatever its direction.
+    """
+    triggered = next((life for life in lives if life.policy == TRIGGERED), None)
+    if triggered is None:
+        return pl.DataFrame(schema=TURNS)
+    records = []
+    own = measured.filter(policy=TRIGGERED).drop_nulls("value")
+    for life in lives:
+        if life is triggered:
+            continue
+        others = measured.filter(policy=life.policy).select("first_day", other="value").drop_nulls()
+        wanted = own.join(others, on="first_day").select("first_day", "last_day", "rows", "value", "other")
+        for first, last, rows, mine, theirs in wanted.iter_rows():
+            told = _happened(triggered, life, first, last)
+            records.append((life.policy, first, last, rows, mine, theirs, metric.gain(mine, theirs), told))
+    return pl.DataFrame(records, schema=TURNS, orient="row").sort("against", "gain", "first_day")
+
+
+def _happened(life: Life[Any], other: Life[Any], first: date, last: date) -> str:
+    """Return who served in a week, and what was asked for, held back, let in or refused."""
+    told = [
+        f"served the model as of {_served(life, first, last)}; {other.policy} that as of {_served(other, first, last)}"
+    ]
+    told += [
+        f"{it.day}: {it.cause} asked, {outcome(it)}" if it.is_fit else f"{it.day}: rolled back"
+        for it in life.events
+        if first <= it.day <= last
+    ]
+    waited = [day for day in life.held if first <= day <= last]
+    if waited:
+        told.append(f"held back on {len(waited)} day{'s' * (len(waited) > 1)}")
+    return "; ".join(told)
+
+
+def _served(life: Life[Any], first: date, last: date) -> str:
+    """Return as of when the models were trained that served within some days."""
+    days = [day for day in sorted(life.served) if first <= day <= last]
+    return ", then ".join(dict.fromkeys(str(life.served[day].serving.as_of) for day in days))
+
+
+def sentence_of(found: Sequence[PolicyResult], metric: Metric) -> str:
+    """Return what came of it in a sentence or two."""
+    by_policy = {it.policy: it for it in found}
+    best = max(found, key=lambda it: metric.gain(it.metric.value, 0.0))
+    said = f"{metric.title} over the span: " + ", ".join(f"{it.policy} {it.metric.value:.4f}" for it in found)
+    triggered, weekly = by_policy.get(TRIGGERED), by_policy.get(WEEKLY)
+    if triggered is None or weekly is None or triggered.share_of_weekly is None:
+        return f"{said}. Best is {best.policy}."
+    return (
+        f"{said}. Triggered retraining got {triggered.share_of_weekly:.0%} of weekly retraining's gain over never, "
+        f"with {triggered.fits} fits to its {weekly.fits}."
+    )

@@ -1,0 +1,265 @@
+"""The past of a model for a simulated life: its features and labels in memory, of which only what was known is told.
+
+What a policy makes of it stays out; see `ml_assets.logic.simulation`.
+"""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from datetime import time as moment
+from functools import cached_property
+from typing import Final
+
+import polars as pl
+
+from ml_assets.contracts.artifacts import (
+    DailyLoss,
+    DriftSummary,
+    Importances,
+    Model,
+    PerformanceSummary,
+    TrainingSet,
+    Tuning,
+)
+from ml_assets.logic.drift import DriftLimits, measure_drift
+from ml_assets.logic.evaluation import scores_of
+from ml_assets.logic.labels import newest_known
+from ml_assets.logic.metrics import Metric, Vector, find_metric
+from ml_assets.logic.model import predict, target_vector
+from ml_assets.logic.performance import daily_loss, measure_performance
+from ml_assets.logic.reference import Reference
+from ml_assets.logic.retraining import Serving
+from ml_assets.logic.simulation import Judgement, Life
+from ml_assets.logic.simulation_report import Scored
+from ml_assets.stages.common.judging import Versioned, measure_challenger, serving_costs, verdict_on
+from ml_assets.stages.common.plan import DAY, ModelPlan
+from ml_assets.stages.common.training import assemble, fitted, search, weigh, with_reference
+
+REPLICATES: Final = 50
+"""Of a day's performance: the rules look at its value, and 50 cost a hundredth of a second."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model of the past.
+
+    Attributes:
+        version: the hash of its text.
+        model: it, without a reference.
+        promised: the deciding metric on its test window.
+        daily_loss: how far the days of that window fell behind.
+        seconds: what training it took.
+    """
+
+    version: str
+    model: Model
+    promised: float
+    daily_loss: DailyLoss | None
+    seconds: float
+
+    @property
+    def serving(self) -> Serving:
+        """It as the rules see it, should it serve; as `ml_assets.stages.common.loop` tells them of a real one."""
+        spec = self.model.spec
+        return Serving(self.version, spec.as_of, spec.training_rows, self.daily_loss, self.promised)
+
+
+class Past:
+    """Trains, judges and measures as the stages do, with what was known by the end of a day.
+
+    Features and parameters are chosen at the first training and then stand, for all policies, so that these differ in
+    nothing but when they train; where they are tuned anew, each retraining chooses its own, beginning with those of who
+    serves. What is asked for twice is made once.
+
+    Args:
+        plan: the model.
+        features: all days that may be asked for, those to train on included.
+        labels: every version of every label, with the time it became known.
+        is_tuned: whether features and parameters are chosen anew at each retraining.
+    """
+
+    def __init__(
+        self, plan: ModelPlan, features: pl.DataFrame, labels: pl.DataFrame, *, is_tuned: bool = False
+    ) -> None:
+        self.plan = plan
+        self.features = features
+        self.labels = labels
+        self.is_tuned = is_tuned
+        self.fits = 0
+        self._days = {key[0]: rows for key, rows in features.partition_by(DAY, as_dict=True).items()}
+        # A label's own day is that on which it became known; here it is found by the day that was predicted.
+        wanted = (*plan.key, plan.declaration.labels.known_time, plan.declaration.labels.target)
+        labelled = labels.select(wanted).join(features.select(*plan.key, DAY), on=list(plan.key))
+        self._labels = {key[0]: rows for key, rows in labelled.partition_by(DAY, as_dict=True).items()}
+        self._no_labels = labelled.clear()
+        self._chosen: tuple[Importances, Tuning] | None = None
+        self._frozen: TrainingSet | None = None
+        self._trained: dict[tuple[date, str], Trained] = {}
+        self._judged: dict[tuple[str, str, bool], Judgement] = {}
+        self._scores: dict[tuple[str, date], pl.DataFrame] = {}
+        self._sketches: dict[str, Reference] = {}
+
+    @cached_property
+    def metric(self) -> Metric:
+        """The deciding metric."""
+        return find_metric(self.plan.declaration.metric, self.plan.declaration.task)
+
+    @property
+    def label_days(self) -> int:
+        """Days after its own by which the labels of a day are known."""
+        return self.plan.declaration.labels.wait_days
+
+    @property
+    def chosen(self) -> Tuning:
+        """The features and parameters that were chosen last."""
+        if self._chosen is None:
+            raise ValueError("nothing was trained yet")
+        return self._chosen[1]
+
+    def train(self, as_of: date, champion: Trained | None) -> Trained:
+        """Train on what was known by the end of a day."""
+        key = (as_of, champion.version if champion and self.is_tuned else "")
+        if key not in self._trained:
+            frozen = self._training_set(as_of)
+            begun = time.perf_counter()
+            importances, tuning = self._choose(frozen, champion)
+            model = fitted(self.plan, frozen, importances, tuning)
+            seconds = time.perf_counter() - begun
+            self._trained[key] = self._measured(model, frozen, seconds)
+            self.fits += 1
+        return self._trained[key]
+
+    def _choose(self, frozen: TrainingSet, champion: Trained | None) -> tuple[Importances, Tuning]:
+        if self._chosen is None or self.is_tuned:
+            importances = weigh(self.plan, frozen)
+            first = None if champion is None else champion.model.spec.parameters
+            trials = None if champion is None else self.plan.declaration.retraining.trials
+            self._chosen = importances, search(self.plan, frozen, importances, trials=trials, first=first)
+        return self._chosen
+
+    def _measured(self, model: Model, frozen: TrainingSet, seconds: float) -> Trained:
+        test, summary = frozen.part("test"), frozen.summary
+        threads = self.plan.declaration.training.threads
+        scores = scores_of(predict(model.booster, model.spec, test, threads=threads), test, summary)
+        truth = target_vector(test, target=summary.target, task=summary.task, classes=summary.classes)
+        promised = self.metric.function(truth, scores)
+        return Trained(
+            version=hashlib.blake2b(model.booster.encode(), digest_size=16, usedforsecurity=False).hexdigest(),
+            model=model,
+            promised=promised,
+            daily_loss=daily_loss(truth, scores, test[DAY].to_numpy(), metric=self.metric, promised=promised),
+            seconds=seconds,
+        )
+
+    def _training_set(self, as_of: date) -> TrainingSet:
+        """Return the training set as of a day; the one that was asked for last is kept."""
+        if self._frozen is None or self._frozen.summary.as_of != as_of:
+            split = self.plan.declaration.retraining.split
+            self._frozen = assemble(self.plan, self.features, self.labels, as_of=as_of, split=split)
+        return self._frozen
+
+    def judge(self, challenger: Trained, champion: Trained | None, *, left: frozenset[str]) -> Judgement:
+        """Let the gate judge on the challenger's test window; who would wait for a person is let in."""
+        was_left = challenger.version in left
+        key = (challenger.version, champion.version if champion else "", was_left)
+        if key not in self._judged:
+            model = challenger.model
+            evaluation = measure_challenger(
+                self.plan,
+                self._training_set(model.spec.as_of),
+                Versioned(challenger.version, model),
+                None if champion is None else Versioned(champion.version, champion.model),
+            )
+            costs = serving_costs(model, self.plan.declaration.gate)
+            verdict = verdict_on(self.plan, evaluation, model, costs, was_left=was_left)
+            self._judged[key] = Judgement(verdict.promote, verdict.reasons)
+        return self._judged[key]
+
+    def rows(self, day: date) -> pl.DataFrame:
+        """Return a day's features; none where it has none."""
+        return self._days.get(day, self.features.clear())
+
+    def scores(self, trained: Trained, day: date) -> pl.DataFrame:
+        """Return what a model says of a day, in the order of its rows."""
+        key = (trained.version, day)
+        if key not in self._scores:
+            threads = self.plan.declaration.training.threads
+            self._scores[key] = predict(trained.model.booster, trained.model.spec, self.rows(day), threads=threads)
+        return self._scores[key]
+
+    def drift(self, champion: Trained, day: date) -> DriftSummary:
+        """Measure a day's drift from the champion's reference."""
+        return measure_drift(
+            self.rows(day).with_columns(self.scores(champion, day)["score"]),
+            self._sketch(champion),
+            weights=champion.model.spec.weights,
+            limits=DriftLimits(**self.plan.declaration.drift.model_dump()),
+            model=self.plan.name,
+            model_version=champion.version,
+            day=day,
+        ).summary
+
+    def _sketch(self, champion: Trained) -> Reference:
+        """Return what a champion was trained on, as a reference; made when it is first asked for."""
+        if champion.version not in self._sketches:
+            spec = champion.model.spec
+            sketched = with_reference(self.plan, champion.model, self._training_set(spec.as_of))
+            self._sketches[champion.version] = Reference.of(sketched.reference, model=spec.model)
+        return self._sketches[champion.version]
+
+    def performance(
+        self, champion: Trained, day: date, *, known_by: date, former: Trained | None
+    ) -> PerformanceSummary:
+        """Measure a day that the champion predicted, with the labels known by the end of another."""
+        declared = self.plan.declaration
+        until = datetime.combine(known_by + timedelta(days=1), moment())
+        known_time = pl.col(declared.labels.known_time)
+        # A label without a known time is none by nature, on any day.
+        known = self._labels.get(day, self._no_labels).filter((known_time < until) | known_time.is_null())
+        return measure_performance(
+            self.rows(day)
+            .select(*self.plan.key)
+            .hstack(self.scores(champion, day))
+            .with_columns(model_version=pl.lit(champion.version)),
+            known,
+            model=self.plan.name,
+            task=declared.task,
+            key=self.plan.key,
+            target=declared.labels.target,
+            known_time=declared.labels.known_time,
+            day=day,
+            metrics=[self.metric.name],
+            former=None if former is None else (former.version, self.scores(former, day)),
+            replicates=REPLICATES,
+        ).summary
+
+    def scored(self, lives: Sequence[Life[Trained]]) -> Scored:
+        """Return what each policy said of the days it lived through, beside what came true by now."""
+        declared, key = self.plan.declaration, list(self.plan.key)
+        target, known_time = declared.labels.target, declared.labels.known_time
+        days = sorted(lives[0].served)
+        rows = pl.concat([self.rows(day).select(*key, DAY) for day in days])
+        truth = rows.join(
+            newest_known(self.labels, key, known_time).select(*key, target), on=key, how="left", maintain_order="left"
+        )
+        is_labelled = truth[target].is_not_null()
+        classes = tuple(
+            sorted({name for life in lives for it in life.served.values() for name in it.model.spec.classes})
+        )
+        kept = truth.filter(is_labelled)
+        return Scored(
+            days=kept[DAY].to_numpy(),
+            truth=target_vector(kept, target=target, task=declared.task, classes=classes),
+            scores={life.policy: self._said(life, days, classes)[is_labelled.to_numpy()] for life in lives},
+        )
+
+    def _said(self, life: Life[Trained], days: Sequence[date], classes: Sequence[str]) -> Vector:
+        """Return (rows,) scores, or (rows, classes); a class that a model does not know has none of its score."""
+        names = [f"score_{name}" for name in classes] or ["score"]
+        said = pl.concat([self.scores(life.served[day], day) for day in days], how="diagonal")
+        values = said.select(
+            pl.col(name).fill_null(0.0) if name in said.columns else pl.lit(0.0).alias(name) for name in names
+        ).to_numpy()
+        return values if classes else values[:, 0]

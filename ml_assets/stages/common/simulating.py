@@ -1,0 +1,173 @@
+"""A simulated life of a model: its past read from the lake, lived through under each policy, and kept as an artifact.
+
+How the days are lived through stays out (see `ml_assets.logic.simulation`), and so does building what the lake lacks.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from typing import Any, Final
+
+import polars as pl
+
+from ml_assets.contracts.artifacts import Simulation, SimulationSummary
+from ml_assets.contracts.errors import DataError
+from ml_assets.declaration import ModelDeclaration
+from ml_assets.logic import simulation_report as report
+from ml_assets.logic.injection import Injection, inject, inject_prior
+from ml_assets.logic.labels import EVENT_DAY
+from ml_assets.logic.simulation import POLICIES, Life, Policy, Watching, live
+from ml_assets.logic.simulation_page import page_of
+from ml_assets.provenance.code import code_version
+from ml_assets.stages.common.loop import rules_of
+from ml_assets.stages.common.past import Past, Trained
+from ml_assets.stages.common.plan import DAY, ModelPlan, days_between
+from resources.lake import Lake, Making
+from resources.manifest import ArtifactRef
+
+PAGE: Final = "simulation.html"
+Lives = Sequence[Life[Trained]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be lived through.
+
+    Attributes:
+        first: the first day that is predicted; the first model is trained as of the day before.
+        last: the last.
+        policies: which lives.
+        is_tuned: whether features and parameters are chosen anew at each retraining.
+        injections: what is put into the data.
+    """
+
+    first: date
+    last: date
+    policies: Sequence[Policy] = POLICIES
+    is_tuned: bool = False
+    injections: tuple[Injection, ...] = ()
+
+
+def days_read(declared: ModelDeclaration, first: date) -> date:
+    """Return the first day whose features are trained on, in a life that begins on a day."""
+    split = declared.retraining.split or declared.split
+    if split.train_days is None:
+        return declared.days.first
+    total = split.train_days + split.validation_days + split.test_days
+    return max(declared.days.first, first - timedelta(days=total))
+
+
+def simulate(
+    plan: ModelPlan, lake: Lake, asked: Asked, *, on_day: Callable[[date, Lives, int], None] = lambda *_: None
+) -> ArtifactRef:
+    """Live through the days and keep what came of it as an artifact of the lake.
+
+    Args:
+        plan: the model.
+        lake: has features and labels of the days.
+        asked: which days, and how.
+        on_day: is told of each day, the lives at its end, and how many models were trained.
+
+    Raises:
+        DataError: features or labels of a day are missing, or there are too few to train on.
+    """
+    begun = time.perf_counter()
+    reads, (features, labels) = _read(plan, lake, asked)
+    features, labels = injected(plan, features, labels, asked.injections)
+    past = Past(plan, features, labels, is_tuned=asked.is_tuned)
+    declared = plan.declaration
+    watch = declared.watch
+    lives: Lives = []
+    for day, lives in live(
+        past, first=asked.first, last=asked.last, rules=rules_of(declared), policies=asked.policies,
+        watching=Watching(watch.days, watch.minimum_days, watch.margin),
+    ):  # fmt: skip
+        on_day(day, lives, past.fits)
+    made = _report(plan, past, lives, asked, begun)
+    manifest = lake.put(
+        plan.asset("simulation").to_user_string(), None, made,
+        Making(inputs=reads, parameters=_parameters(asked), code_version=code_version([live, Past, report.results]),
+               seconds=made.summary.seconds),
+    )  # fmt: skip
+    return ArtifactRef(asset=manifest.asset, version=manifest.version)
+
+
+def _read(
+    plan: ModelPlan, lake: Lake, asked: Asked
+) -> tuple[tuple[ArtifactRef, ...], tuple[pl.DataFrame, pl.DataFrame]]:
+    """Return features and labels of all days that may be asked for, and which artifacts they are.
+
+    Raises:
+        DataError: a day is missing.
+    """
+    days = [str(day) for day in days_between(days_read(plan.declaration, asked.first), asked.last)]
+    reads: list[ArtifactRef] = []
+    frames = []
+    for stage in ("features", "labels"):
+        asset = plan.asset(stage).to_user_string()
+        refs = lake.newest(asset, days)
+        missing = [day for day in days if day not in refs]
+        if missing:
+            raise DataError(
+                f"{asset} has nothing for {len(missing)} of {len(days)} days, the first of them {missing[0]}; "
+                f"materialize it first: ml-assets run {plan.name}."
+            )
+        reads += [refs[day] for day in days]
+        frames.append(lake.scan([refs[day] for day in days], noted=False).collect())
+    return tuple(reads), (frames[0].sort(DAY, maintain_order=True), frames[1])
+
+
+def injected(
+    plan: ModelPlan, features: pl.DataFrame, labels: pl.DataFrame, injections: Sequence[Injection]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return features and labels with drifts put in, one after the other; those of labels by the day predicted."""
+    for injection in injections:
+        if injection.kind == "prior":
+            features, labels = inject_prior(features, labels, injection, key=plan.key, day=DAY)
+        elif injection.is_of_labels:
+            labels = inject(labels, injection, day=EVENT_DAY)
+        else:
+            features = inject(features, injection, day=DAY)
+    return features, labels
+
+
+def _parameters(asked: Asked) -> dict[str, Any]:
+    return {
+        "first_day": str(asked.first), "last_day": str(asked.last), "policies": list(asked.policies),
+        "is_tuned": asked.is_tuned, "injections": [str(it) for it in asked.injections],
+    }  # fmt: skip
+
+
+def _report(plan: ModelPlan, past: Past, lives: Lives, asked: Asked, begun: float) -> Simulation:
+    """Return the figures and the page of lives that began at a moment of the machine's clock."""
+    declared, metric, scored = plan.declaration, past.metric, past.scored(lives)
+    best = past.chosen.best
+    results = report.results(lives, scored, metric, seed=declared.seed)
+    weeks = report.weeks(lives, scored, metric)
+    summary = SimulationSummary(
+        model=plan.name,
+        task=declared.task,
+        metric=metric.name,
+        first_day=asked.first,
+        last_day=asked.last,
+        rows=len(scored.truth),
+        features=best.features,
+        parameters=best.parameters,
+        rounds=best.rounds,
+        is_tuned=asked.is_tuned,
+        rules=asdict(rules_of(declared)),
+        injections=tuple(str(it) for it in asked.injections),
+        policies=results,
+        seconds=round(time.perf_counter() - begun, 1),
+        sentence=report.sentence_of(results, metric),
+    )
+    made = Simulation(
+        summary=summary,
+        weeks=weeks,
+        events=report.events(lives),
+        held=report.held(lives),
+        turns=report.turns(lives, weeks, metric),
+        html="",
+    )
+    return page_of(made)

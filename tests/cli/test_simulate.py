@@ -1,0 +1,147 @@
+"""What `ml-assets simulate` prints and how it ends; what a life comes to is in tests/stages/test_past.py."""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ml_assets.cli.main import main
+from ml_assets.cli.progress import Progress
+from ml_assets.cli.simulate import Teller
+from ml_assets.contracts.artifacts import Simulation
+from ml_assets.declaration import Declared
+from ml_assets.stages.common.simulating import Asked
+from resources.lake import Lake
+from tests.builders import flights_declared
+from tests.logic.simulated import World, day, lived
+
+SPAN = ["--from", "2013-01-29", "--to", "2013-02-10"]
+
+
+class Terminal(io.StringIO):
+    """A stream that a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def environment(manifest: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Give the command a home and a lake of its own, and take back what it sets for its process."""
+    assert manifest
+    for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
+    return iter([None])
+
+
+def small() -> Declared:
+    """Return the example over six weeks, with windows of a retraining that fit in."""
+    return flights_declared(
+        tuning={"metric": "roc_auc", "trials": 1, "max_rounds": 10, "early_stopping_rounds": 5},
+        retraining={"split": {"validation_days": 2, "test_days": 4}, "floor_days": 5, "cool_down_days": 5},
+    )
+
+
+@pytest.fixture
+def flights(own_flown: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The lake of a whole flow over six weeks, and what it was declared by."""
+    monkeypatch.setenv("ML_ASSETS_LAKE", str(own_flown))
+    monkeypatch.setattr("ml_assets.declaration.read_all", lambda _folder: small())
+    return own_flown
+
+
+@pytest.mark.usefixtures("unrendered")
+def test_it_lives_through_the_days_and_ends_with_the_policies_and_the_page(
+    flights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+
+    assert 0 == main(["simulate", "flight_delay", *SPAN, "--out", str(page)])
+
+    said = capsys.readouterr()
+    assert "features and labels: up to date" in said.err
+    assert re.search(r"2013-02-01  4 of 13 days, \d fits, \d+ s left", said.err)
+    for policy in ("never", "monthly", "weekly", "triggered"):
+        assert re.search(rf"^  {policy} +0\.\d{{4}} \[0\.\d{{4}}, 0\.\d{{4}}\]", said.out, re.MULTILINE)
+    assert f"  page       {page}\n" in said.out
+    lake = Lake(str(flights))
+    kept: Simulation = lake.get(lake.find("flight_delay/simulation"), Simulation)
+    assert kept.html == page.read_text(encoding="utf-8")
+    assert ["monthly", "weekly"] == kept.events.filter(cause="calendar")["policy"].unique().sort().to_list()
+
+
+@pytest.mark.usefixtures("unrendered", "flights")
+def test_json_is_the_summary_and_says_what_was_put_into_the_data(capsys: pytest.CaptureFixture[str]) -> None:
+    injected = "unit:temperature_fahrenheit:2013-02-01:0.5"
+    given = ["--policies", "weekly,never", "--inject", injected, "--json"]
+
+    assert 0 == main(["simulate", "flight_delay", "--from", "2013-01-29", "--to", "2013-02-05", *given])
+
+    found = json.loads(capsys.readouterr().out)
+    assert [injected] == found["injections"]
+    assert [("never", 0), ("weekly", 1)] == [(it["policy"], it["fits"]) for it in found["policies"]]
+    assert Path(found["page"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--from", "2013-05-01", "--to", "2013-03-01"], "--to 2013-03-01 lies before --from 2013-05-01; swap them."),
+        (["--from", "May", "--to", "2013-03-01"], "--from is 'May'; expected a day such as 2013-12-31."),
+        (["--from", "2013-05-01", "--to", "2014-03-01"], "--to 2014-03-01 lies outside the days of flight_delay"),
+        (
+            [*SPAN, "--policies", "weakly"],
+            "--policies names 'weakly' (did you mean 'weekly'?); expected some of never,",
+        ),
+        ([*SPAN, "--policies", ","], "--policies names none; expected some of never, monthly, weekly, triggered"),
+        ([*SPAN, "--inject", "melt:dest"], "injection 'melt:dest' has 2 parts between colons"),
+    ],
+)
+def test_what_cannot_be_lived_through_ends_with_2_and_a_sentence(
+    given: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 2 == main(["simulate", "flight_delay", *given])
+
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("flights")
+def test_too_few_days_to_train_on_are_said_to_be_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 2 == main(["simulate", "flight_delay", "--from", "2013-01-05", "--to", "2013-01-06"])
+
+    assert "training set of model 'flight_delay'" in capsys.readouterr().err
+
+
+def teller(stream: io.StringIO) -> Teller:
+    return Teller(stream, Asked(day(0), day(60)), Progress(stream))
+
+
+def telling(stream: io.StringIO, **world: Any) -> str:
+    """Return what is told of the made-up lives, day by day."""
+    tell = teller(stream)
+    for number in range(61):
+        lives = lived(World(**world), last=day(number), policies=["triggered"])
+        tell(day(number), list(lives.values()), number // 7)
+    return stream.getvalue()
+
+
+def test_a_terminal_sees_one_line_that_changes_day_by_day() -> None:
+    said = telling(Terminal())
+
+    assert (1, 61) == (said.count("\n"), said.count("\r"))
+    assert "61 of 61 days, 8 fits, 0 s left" in said.splitlines()[-1]
+
+
+def test_a_pipe_sees_what_triggered_retraining_does_and_each_month() -> None:
+    said = telling(io.StringIO(), drifted=frozenset({day(10), day(11)}), bad=frozenset({day(11)}))
+
+    lines = [line.split(" s  ", 1)[1] for line in said.splitlines()]
+    assert "2024-03-12  drift: as of 2024-0 promoted" in lines
+    assert "2024-03-16  watch: as of 2024-0 rolled back" in lines
+    assert ["2024-03-01", "2024-03-12", "2024-03-16", "2024-04-01", "2024-04-30"] == [line[:10] for line in lines]

@@ -1,0 +1,99 @@
+"""A world that is made up: days that drift when told to, models that are as good as they are said to be.
+
+Expectations stay out; they stand in the tests.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any, Final
+
+from ml_assets.contracts.artifacts import DriftSummary, FormerPerformance, PerformanceSummary
+from ml_assets.logic.metrics import Metric, find_metric
+from ml_assets.logic.retraining import Rules, Serving
+from ml_assets.logic.simulation import Judgement, Life, Watching, live
+
+FIRST: Final = date(2024, 3, 1)
+LAST: Final = date(2024, 4, 30)
+RULES: Final = Rules(
+    drift_days=2, of_days=3, performance_limit=None, minimum_coverage=0.8, label_growth=None, floor_days=None,
+    cool_down_days=5, per_day=1,
+)  # fmt: skip
+
+
+def day(number: int) -> date:
+    """Return a day of the span, from 0."""
+    return FIRST + timedelta(days=number)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A model that is known by the day it was trained as of."""
+
+    as_of: date
+    seconds: float = 2.0
+
+    @property
+    def version(self) -> str:
+        return f"as of {self.as_of}"
+
+    @property
+    def serving(self) -> Serving:
+        return Serving(self.version, self.as_of, 1000, None, 0.7)
+
+
+@dataclass
+class World:
+    """What is made up.
+
+    Attributes:
+        drifted: the days that are over the limits.
+        refused: the days as of which a challenger is refused.
+        bad: the days as of which a model is trained that turns out worse.
+        trained: what was asked for, in order.
+    """
+
+    drifted: frozenset[date] = frozenset()
+    refused: frozenset[date] = frozenset()
+    bad: frozenset[date] = frozenset()
+    trained: list[date] = field(default_factory=list)
+    metric: Metric = field(default_factory=lambda: find_metric("roc_auc", "binary"))
+    label_days: int = 1
+
+    def train(self, as_of: date, champion: Fit | None) -> Fit:
+        del champion
+        self.trained.append(as_of)
+        return Fit(as_of)
+
+    def judge(self, challenger: Fit, champion: Fit | None, *, left: frozenset[str]) -> Judgement:
+        assert champion is not None
+        assert challenger.version not in left
+        return Judgement(challenger.as_of not in self.refused, ("because",))
+
+    def drift(self, champion: Fit, day: date) -> DriftSummary:
+        return DriftSummary(
+            model="parcels", model_version=champion.version, day=day, rows=1000, weighted_psi=0.3, score_psi=0.1,
+            is_over=day in self.drifted, culprits=(), sentence=f"weighted PSI 0.3 on {day}.",
+        )  # fmt: skip
+
+    def performance(self, champion: Fit, day: date, *, known_by: date, former: Fit | None) -> PerformanceSummary:
+        assert known_by == day + timedelta(days=self.label_days)
+        before = None
+        if former is not None:
+            before = FormerPerformance(version=former.version, metrics={"roc_auc": self.quality(former, day)})
+        return PerformanceSummary(
+            model="parcels", model_version=champion.version, day=day, predictions=100, labelled=100,
+            metrics={"roc_auc": self.quality(champion, day)}, expected={}, former=before,
+        )  # fmt: skip
+
+    def quality(self, fit: Fit, day: date) -> float:
+        """Return how good a model is on a day: days differ a little, bad models by much."""
+        return 0.8 + 0.001 * (day.day % 3) - 0.1 * (fit.as_of in self.bad)
+
+
+def lived(world: World, *, rules: Rules = RULES, last: date = LAST, **options: Any) -> Mapping[str, Life[Fit]]:
+    """Return the lives at the end of the last day."""
+    lives: list[Life[Fit]] = []
+    for _, now in live(world, first=FIRST, last=last, rules=rules, watching=Watching(7, 3, 0.01), **options):
+        lives = now
+    return {life.policy: life for life in lives}

@@ -1,0 +1,192 @@
+import re
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ml_assets.contracts.artifacts import Simulation, SimulationSummary
+from ml_assets.logic import simulation_report as report
+from ml_assets.logic.metrics import find_metric
+from ml_assets.logic.simulation import Life
+from ml_assets.logic.simulation_page import page_of
+from ml_assets.logic.simulation_report import Scored
+from tests.logic.simulated import FIRST, LAST, Fit, World, day, lived
+from tests.provenance.test_trace_page import Page
+
+AUC = find_metric("roc_auc", "binary")
+EVIL = '"><script>alert(1)</script>'
+A_DAY = 30
+GOLDEN = Path(__file__).parent / "golden" / "simulation_page.txt"
+
+
+@cache
+def lives() -> tuple[Life[Fit], ...]:
+    drifted = frozenset({day(10), day(11), day(30), day(31), day(32)})
+    return tuple(lived(World(drifted=drifted, refused=frozenset({day(31)}), bad=frozenset({day(11)}))).values())
+
+
+@cache
+def scored() -> Scored:
+    """Scores that know more the newer the model is."""
+    random = np.random.default_rng(1)
+    days = np.repeat(np.array([day(n) for n in range((LAST - FIRST).days + 1)], dtype="datetime64[D]"), A_DAY)
+    truth = (random.random(len(days)) < 0.4).astype(np.float64)
+    noise = random.normal(size=len(days))
+    scores = {}
+    for life in lives():
+        age = np.array([(it - life.served[it].as_of).days for it in days.astype(object)])
+        scores[life.policy] = 1 / (1 + np.exp(-(truth * 2 / (1 + age / 20) + noise)))
+    return Scored(days, truth, scores)
+
+
+class Drawn(Page):
+    """Reads a page with plots in it."""
+
+    VOID = (*Page.VOID, "use")
+
+
+@cache
+def made(**changes: Any) -> Simulation:
+    results = report.results(lives(), scored(), AUC, seed=1)
+    weeks = report.weeks(lives(), scored(), AUC)
+    given: dict[str, Any] = {
+        "model": "parcels", "task": "binary", "metric": "roc_auc", "first_day": FIRST, "last_day": LAST,
+        "rows": len(scored().truth), "features": ("distance_miles",), "parameters": {"num_leaves": 31}, "rounds": 80,
+        "is_tuned": False, "rules": {"cool_down_days": 5.0, "floor_days": None}, "policies": results, "seconds": 12.3,
+        "sentence": report.sentence_of(results, AUC),
+    }  # fmt: skip
+    return page_of(
+        Simulation(
+            summary=SimulationSummary(**given | changes),
+            weeks=weeks,
+            events=report.events(lives()),
+            held=report.held(lives()),
+            turns=report.turns(lives(), weeks, AUC),
+            html="",
+        )
+    )
+
+
+def test_the_pooled_metric_is_that_of_all_rows_and_lies_in_its_interval() -> None:
+    for found in report.results(lives(), scored(), AUC, seed=1):
+        assert AUC.function(scored().truth, scored().scores[found.policy]) == pytest.approx(found.metric.value)
+        assert found.metric.low < found.metric.value < found.metric.high
+
+
+def test_gains_are_over_never_and_weekly_gets_all_of_its_own() -> None:
+    found = {it.policy: it for it in report.results(lives(), scored(), AUC, seed=1)}
+
+    assert (None, None) == (found["never"].gain, found["never"].share_of_weekly)
+    assert 1 == found["weekly"].share_of_weekly
+    assert found["weekly"].gain is not None
+    assert found["weekly"].metric.value - found["never"].metric.value == pytest.approx(found["weekly"].gain.value)
+
+
+def test_equal_policies_gain_the_same_and_nothing_of_each_other() -> None:
+    same = Scored(scored().days, scored().truth, dict.fromkeys(scored().scores, scored().scores["weekly"]))
+
+    assert {0.0} == {it.gain.value for it in report.results(lives(), same, AUC, seed=1) if it.gain is not None}
+    assert [0.0] == report.turns(lives(), report.weeks(lives(), same, AUC), AUC)["gain"].unique().to_list()
+
+
+def test_what_was_trained_is_counted_once_by_what_came_of_it() -> None:
+    found = {it.policy: it for it in report.results(lives(), scored(), AUC, seed=1)}
+
+    assert (0, 0, 0, 0) == (found["never"].fits, found["never"].promotions, found["never"].refusals, 0)
+    assert (8, 8, 0, 16.0) == (
+        found["weekly"].fits, found["weekly"].promotions, found["weekly"].refusals, found["weekly"].seconds,
+    )  # fmt: skip
+    triggered = found["triggered"]
+    assert (triggered.fits, 1, 1) == (
+        triggered.promotions + triggered.refusals,
+        triggered.refusals,
+        triggered.rollbacks,
+    )
+
+
+def test_weeks_cover_the_span_without_a_gap_and_every_row_once() -> None:
+    weeks = report.weeks(lives(), scored(), AUC).filter(policy="weekly")
+
+    assert (FIRST, LAST) == (weeks["first_day"][0], weeks["last_day"][-1])
+    assert [it + timedelta(days=1) for it in weeks["last_day"]][:-1] == weeks["first_day"].to_list()[1:]
+    assert len(scored().truth) == weeks["rows"].sum()
+
+
+def test_a_week_with_a_single_class_is_a_gap_and_no_failure() -> None:
+    truth = np.where(scored().days <= np.datetime64(day(6)), 0.0, scored().truth)
+    weeks = report.weeks(lives(), Scored(scored().days, truth, scored().scores), AUC)
+
+    assert {day(0)} == set(weeks.filter(pl.col("value").is_null())["first_day"])
+    assert day(0) not in report.turns(lives(), weeks, AUC)["first_day"].to_list()
+
+
+def test_turns_begin_with_the_worst_week_and_say_what_happened_then() -> None:
+    weeks = report.weeks(lives(), scored(), AUC)
+    turns = report.turns(lives(), weeks, AUC).filter(against="weekly")
+    then = turns.filter(first_day=day(7)).row(0, named=True)
+
+    assert turns["gain"].to_list() == sorted(turns["gain"].to_list())
+    assert f"served the model as of {day(-1)}, then {day(11)}; weekly that as of {day(6)}" in then["happened"]
+    assert f"{day(11)}: drift asked, promoted" in then["happened"]
+
+
+def test_a_loss_counts_as_a_gain_where_lower_is_better() -> None:
+    weeks = pl.DataFrame(
+        [("weekly", day(0), day(6), 9, 0.5, 1, 1), ("triggered", day(0), day(6), 9, 0.4, 0, 0)],
+        schema=report.WEEKS, orient="row",
+    )  # fmt: skip
+
+    (gain,) = report.turns(lives(), weeks, find_metric("rmse", "regression"))["gain"]
+
+    assert gain == pytest.approx(0.1)
+
+
+def test_the_page_has_the_structure_that_is_written_down() -> None:
+    html = made().html
+    outline = [re.sub(r"<[^>]+>", "", it) for it in re.findall(r"<(?:h[123]|th)\b.*?</(?:h[123]|th)>", html, re.DOTALL)]
+
+    assert GOLDEN.read_text(encoding="utf-8") == "\n".join(outline) + "\n"
+
+
+def test_the_page_needs_neither_network_nor_script_and_closes_what_it_opens() -> None:
+    html = made(model=EVIL, injections=(EVIL,)).html
+    read = Drawn(html)
+
+    assert {"script", "link", "img", "iframe", "object"}.isdisjoint(read.tags)
+    assert all(link.startswith("#") for link in read.links)
+    assert not re.search(r"https?://(?!www\.w3\.org)|@import", html)
+    assert {"policies", "weeks", "turns", "retrainings", "held", "how"} <= set(read.ids)
+    assert EVIL in read.said
+
+
+def test_the_page_tells_each_retraining_with_cause_verdict_and_reasons() -> None:
+    html = made().html
+
+    for said in ("2 of the last 3 judged days", "promoted", "refused", "rolled back", "because", f"{day(11)}"):
+        assert said in html
+
+
+@pytest.mark.parametrize("policies", [("never",), ("weekly",), ("triggered",), ("never", "triggered")])
+@pytest.mark.usefixtures("unrendered")
+def test_a_page_can_be_made_of_any_policies(policies: tuple[str, ...]) -> None:
+    some = [life for life in lives() if life.policy in policies]
+    results, weeks = report.results(some, scored(), AUC, seed=1), report.weeks(some, scored(), AUC)
+    whole = made()
+    summary = whole.summary.model_copy(update={"policies": results, "sentence": report.sentence_of(results, AUC)})
+    html = page_of(
+        Simulation(
+            summary=summary,
+            weeks=weeks,
+            events=report.events(some),
+            held=report.held(some),
+            turns=report.turns(some, weeks, AUC),
+            html="",
+        )
+    ).html
+
+    assert all(policy in html for policy in policies)
+    assert policies == tuple(it.policy for it in results)
