@@ -406,7 +406,7 @@ class PolicyResult(Record):
         gain: over never training again, on the same resamples; above zero is better.
         share_of_weekly: its gain as a share of weekly retraining's; None where that gains nothing.
         fits: models trained, the first one not counted.
-        seconds: of those fits.
+        seconds: of a CPU, of those fits.
     """
 
     policy: str

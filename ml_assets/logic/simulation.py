@@ -70,6 +70,9 @@ class World(Protocol[M]):
     def train(self, as_of: date, champion: M | None) -> M:
         """Train on what was known by the end of a day; where parameters are searched anew, from the champion's on."""
 
+    def expect(self, days: Sequence[date]) -> None:
+        """Be told as of which days will be trained whatever comes."""
+
     def judge(self, challenger: M, champion: M | None, *, left: frozenset[str]) -> Judgement:
         """Let the gate judge; `left` are the versions that were rolled back from."""
 
@@ -172,9 +175,10 @@ def live(
         policies: which lives to live.
     """
     start = world.train(first - timedelta(days=1), None)
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    world.expect([day for day in days if any(_is_due(policy, day, first) for policy in policies)])
     lives: list[Life[M]] = [Life(policy, start) for policy in policies]
-    day = first
-    while day <= last:
+    for day in days:
         for life in lives:
             life.served[day] = life.champion
             if life.policy == "triggered":
@@ -182,7 +186,6 @@ def live(
             elif _is_due(life.policy, day, first):
                 _train(world, life, day, "calendar", f"It is {life.policy} retraining's day.")
         yield day, lives
-        day += timedelta(days=1)
 
 
 def _is_due(policy: Policy, day: date, first: date) -> bool:

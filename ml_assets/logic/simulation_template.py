@@ -131,7 +131,7 @@ figure stands its 95 % interval, from whole days drawn again, the same for all p
 <p>Each day is predicted by who serves. At its end the rules of the sensors look at its drift and at the labels known
 by then; a challenger is trained, in the windows of a retraining, on what was known by the end of the day, and judged by
 the gate; it serves from the next day on. The first days of a new champion are held against the one before. A fit's
-seconds are those of this machine; importances, parameters and the evaluation are not in them
+seconds are those of a CPU of this machine; importances, parameters and the evaluation are not in them
 {%- if summary.is_tuned %}, but for those that were chosen anew{% endif %}.</p>
 <dl class="facts">
 {%- for name, value in facts %}<dt>{{ name }}</dt><dd>{{ value }}</dd>{% endfor -%}

@@ -3,7 +3,7 @@
 Expectations stay out; they stand in the tests.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
@@ -64,6 +64,9 @@ class World:
         del champion
         self.trained.append(as_of)
         return Fit(as_of)
+
+    def expect(self, days: Sequence[date]) -> None:
+        """Nothing is made ahead here."""
 
     def judge(self, challenger: Fit, champion: Fit | None, *, left: frozenset[str]) -> Judgement:
         assert champion is not None

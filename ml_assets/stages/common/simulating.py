@@ -75,15 +75,15 @@ def simulate(
     begun = time.perf_counter()
     reads, (features, labels) = _read(plan, lake, asked)
     features, labels = injected(plan, features, labels, asked.injections)
-    past = Past(plan, features, labels, is_tuned=asked.is_tuned)
     declared = plan.declaration
     watch = declared.watch
     lives: Lives = []
-    for day, lives in live(
-        past, first=asked.first, last=asked.last, rules=rules_of(declared), policies=asked.policies,
-        watching=Watching(watch.days, watch.minimum_days, watch.margin),
-    ):  # fmt: skip
-        on_day(day, lives, past.fits)
+    with Past(plan, features, labels, is_tuned=asked.is_tuned) as past:
+        for day, lives in live(
+            past, first=asked.first, last=asked.last, rules=rules_of(declared), policies=asked.policies,
+            watching=Watching(watch.days, watch.minimum_days, watch.margin),
+        ):  # fmt: skip
+            on_day(day, lives, past.fits)
     made = _report(plan, past, lives, asked, begun)
     manifest = lake.put(
         plan.asset("simulation").to_user_string(), None, made,
