@@ -154,7 +154,7 @@ def psi_of_days(reference: Counts, days: Counts, usual_rows: float) -> Vector:
     """Return the PSI of days, corrected for sampling, as if none had more rows than the reference's own.
 
     What a day brings to all its rows (its temperature) leaves most bins empty. An empty bin counts as half a row, a
-    smaller share the more rows there are, so that the same weather would look stranger on a day of more flights. A
+    smaller share the more rows there are, so that the same weather would look stranger on a day of more rows. A
     bin's share is therefore never taken for smaller than half a row of a usual day.
 
     Args:

@@ -12,10 +12,11 @@ import polars as pl
 from pydantic import Field
 
 from ml_assets.contracts.artifacts import TrainingSet
+from ml_assets.declaration import Split
 from ml_assets.logic.leaks import lone_predictors
-from ml_assets.logic.training_set import assemble_training_set
 from ml_assets.stages.common.asset import stage
 from ml_assets.stages.common.plan import ModelPlan, newest_day
+from ml_assets.stages.common.training import assemble
 
 CHECK = "no_feature_predicts_the_target_alone"
 LOOKED_AT = 20_000  # train rows, evenly over time; all 245,000 of a year take 4 s and tell the same
@@ -49,7 +50,7 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
     )  # fmt: skip
 
     @stage(
-        plan, "training_set", assemble_training_set, kinds={"polars", "parquet"}, parameters={
+        plan, "training_set", assemble, kinds={"polars", "parquet"}, parameters={
             "split": declared.split, "target": declared.labels.target, "features": [f.name for f in plan.features],
         },
         ins={
@@ -60,20 +61,9 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
     )  # fmt: skip
     def training_set(config: TrainingSetConfig, features: pl.LazyFrame, labels: pl.LazyFrame) -> Iterator[Any]:
         """Features joined to the labels known by the as-of day; train, validation and test in time order."""
-        result = assemble_training_set(
-            features,
-            labels,
-            model=plan.name,
-            task=declared.task,
-            target=declared.labels.target,
-            key=plan.key,
-            event_time=declared.features.event_time,
-            prediction_time=declared.features.prediction_time,
-            known_time=declared.labels.known_time,
-            feature_list=plan.features,
-            as_of=date.fromisoformat(config.as_of) if config.as_of else newest_day(features),
-            **(config.split or declared.split).model_dump(),
-        )
+        as_of = date.fromisoformat(config.as_of) if config.as_of else newest_day(features)
+        split = None if config.split is None else Split(**config.split.model_dump())
+        result = assemble(plan, features, labels, as_of=as_of, split=split)
         summary = result.summary
         windows = [dg.TableRecord({k: str(v) for k, v in w.model_dump().items()}) for w in summary.windows]
         yield _suspicion(plan, result)
