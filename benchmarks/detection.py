@@ -27,7 +27,7 @@ import polars as pl
 from benchmarks.overhead import ROOT, _inputs
 from benchmarks.plain import chosen
 from ml_assets.contracts.from_dbt import contracts_from_dbt
-from ml_assets.declaration import read_all
+from ml_assets.declaration.reading import read_all
 from ml_assets.logic.detection import (
     DAY,
     FIRST,

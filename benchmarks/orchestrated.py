@@ -22,7 +22,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from ml_assets.cli.progress import Progress
 from ml_assets.cli.project import instance
 from ml_assets.contracts.artifacts import Model
-from ml_assets.declaration import read_all
+from ml_assets.declaration.reading import read_all
 from ml_assets.definitions import DEFS, build
 from resources.lake_resource import LakeResource
 
@@ -32,7 +32,7 @@ MONITORING = ("predictions", "drift", "performance")
 PRELOAD = (
     "benchmarks.orchestrated", "lightgbm", "matplotlib.figure", "ml_assets.logic.plots.evaluation",
     "optuna", "pandera.polars",
-    "pyarrow.parquet", "scipy.special",
+    "pyarrow.parquet",
 )  # fmt: skip
 PROCESSES = 2
 

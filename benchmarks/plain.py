@@ -18,7 +18,9 @@ import polars as pl
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import TableContract
-from ml_assets.declaration import FeaturesFrom, ModelDeclaration, read_all
+from ml_assets.declaration.data import FeaturesFrom
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.reading import read_all
 from ml_assets.logic.champion import judge
 from ml_assets.logic.drift import DriftLimits, importance_weights, measure_drift
 from ml_assets.logic.evaluation import evaluate

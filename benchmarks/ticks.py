@@ -24,7 +24,7 @@ from dagster._core.events import DagsterEvent, StepMaterializationData
 from dagster._core.events.log import EventLogEntry
 
 from ml_assets.contracts.artifacts import Promotion
-from ml_assets.declaration import Declared, read_all
+from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.definitions import DEFS, build
 from ml_assets.provenance.staleness import Look, Wanted
 from ml_assets.stages.common.groups import groups_of, promotions

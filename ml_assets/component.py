@@ -16,13 +16,10 @@ from pydantic import BaseModel
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import TableContract
-from ml_assets.declaration import (
-    AutomationDeclaration,
-    Declared,
-    ModelDeclaration,
-    RawDeclaration,
-    TablesDeclaration,
-)
+from ml_assets.declaration.automation import AutomationDeclaration
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.reading import Declared
+from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
 from ml_assets.stages.card import card
 from ml_assets.stages.champion import champion
 from ml_assets.stages.common.plan import ModelPlan

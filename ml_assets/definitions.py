@@ -14,7 +14,7 @@ import dagster as dg
 
 from ml_assets.component import DBT_PROJECT, assets_of, read_contracts, read_manifest
 from ml_assets.contracts.table import TableContract
-from ml_assets.declaration import Declared, read_all
+from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.stages.common.data_age import data_age_checks
 from ml_assets.stages.common.plan import ModelPlan
 from resources.environments import resources
@@ -98,7 +98,6 @@ def _automation(declared: Declared, contracts: Mapping[str, TableContract]) -> d
     def plan_of(name: str) -> ModelPlan:
         return ModelPlan.of(declared.model(name), contracts)
 
-    models = [model.name for model in declared.models]
     drill = rollback_drill_job(plan_of)
     return {
         "jobs": [reproduce_job, clean_up_job, take_back_job(plan_of), drill],
@@ -113,8 +112,8 @@ def _automation(declared: Declared, contracts: Mapping[str, TableContract]) -> d
         "schedules": [
             daily_landing(declared),
             retraining_floor(declared),
-            reproduction_schedule(models),
-            rollback_drill(models, drill),
+            reproduction_schedule(declared),
+            rollback_drill(declared, drill),
             clean_up(declared),
         ],
     }

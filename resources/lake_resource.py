@@ -10,18 +10,14 @@ from typing import Any, Final
 
 import dagster as dg
 from dagster._core.execution.context.system import StepExecutionContext  # an IO manager's `context.step_context`
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-    PARTITION_NAME_TAG,
-)
 
 from resources.lake import Lake, Step
 from resources.origin import git_state
+from resources.run_tags import CAUSE, MODEL, range_of
 from resources.settings import lake_url
 from resources.steps import StepRecord, keep_step
 
-_TAGS: Final = ("cause", "model", "dagster/backfill", "dagster/schedule_name", "dagster/sensor_name")
+_TAGS: Final = (CAUSE, MODEL, "dagster/backfill", "dagster/schedule_name", "dagster/sensor_name")
 
 
 class LakeResource(dg.ConfigurableResource):
@@ -117,7 +113,7 @@ def record_step(lake: Lake, context: StepExecutionContext) -> None:
             step=step.name,
             attempt=step.attempt,
             assets=tuple(key.to_user_string() for key in assets),
-            partitions=_partitions(run.tags) if any(layer.get(key).is_partitioned for key in assets) else None,
+            partitions=range_of(run.tags) if any(layer.get(key).is_partitioned for key in assets) else None,
             config=dict(context.op_config) if isinstance(context.op_config, Mapping) else {},
             inputs=lake.reads,
             code_versions={key.to_user_string(): layer.get(key).code_version for key in assets},
@@ -129,11 +125,3 @@ def record_step(lake: Lake, context: StepExecutionContext) -> None:
         ),
     )
     lake.recorded, lake.since = step, since
-
-
-def _partitions(tags: Mapping[str, str]) -> tuple[str, str] | None:
-    if PARTITION_NAME_TAG in tags:
-        return tags[PARTITION_NAME_TAG], tags[PARTITION_NAME_TAG]
-    if ASSET_PARTITION_RANGE_START_TAG in tags:
-        return tags[ASSET_PARTITION_RANGE_START_TAG], tags[ASSET_PARTITION_RANGE_END_TAG]
-    return None

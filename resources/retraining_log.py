@@ -46,6 +46,11 @@ class Request(Protocol):
 R = TypeVar("R", bound=Request)
 
 
+def name_of(record: Request) -> str:
+    """Return the name of a record in its model's folder; the later its day, the higher."""
+    return f"{record.as_of}.{record.number:02}.json"
+
+
 @dataclass(frozen=True)
 class RetrainingLog(Generic[R]):
     """The log of one model: `retrainings/<model>/2013-10-31.01.json` and so on.
@@ -83,9 +88,8 @@ class RetrainingLog(Generic[R]):
 
     def claim(self, record: R) -> bool:
         """Keep a record; False where another of its day and number is there already, whoever wrote it."""
-        name = f"{record.as_of}.{record.number:02}.json"
         try:
-            self.lake.create(f"{self._folder}/{name}", record.model_dump_json(indent=1).encode())
+            self.lake.create(f"{self._folder}/{name_of(record)}", record.model_dump_json(indent=1).encode())
         except FileExistsError:
             return False
         return True
@@ -96,7 +100,7 @@ class RetrainingLog(Generic[R]):
             record = self.kind.model_validate_json(self.lake.read(path, limit=MOST_BYTES))
         except ValidationError as error:
             raise CorruptArtifactError(f"{path} is no record of a retraining: {error}") from error
-        if (record.model, f"{record.as_of}.{record.number:02}.json") != (self.model, name):
+        if (record.model, name_of(record)) != (self.model, name):
             raise CorruptArtifactError(
                 f"{path} tells of {record.model} as of {record.as_of}, number {record.number}; expected what its name "
                 "says. Move it away."

@@ -5,22 +5,18 @@ work: without it the last day is looked at again, and what was sent is known by 
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 from dagster._core.events import DagsterEventType
-from dagster._core.events.log import EventLogEntry
-from dagster._core.storage.tags import RETRY_NUMBER_TAG, WILL_RETRY_TAG
-from dagster_shared.error import SerializableErrorInfo
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from ml_assets.contracts.artifacts import Promotion, Retraining
-from ml_assets.declaration import Declared
+from ml_assets.declaration.reading import Declared
 from ml_assets.stages.common.loop import ASKED_BEFORE, retraining_log
 from resources.alerts import Alert, Alerts, Kind, Severity
 from resources.alerts_outbox import Delivery
@@ -28,18 +24,18 @@ from resources.errors import CorruptArtifactError
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.promotion_log import PromotionLog
+from resources.retraining_log import name_of
+from sensors.common.failures import alerts_of_run
 
 LOOK_BACK: Final = timedelta(days=1)
 OVERLAP: Final = timedelta(minutes=5)
 """How far the clocks of pods, databases and stores may differ without an event between two ticks."""
 MOST_RUNS: Final = 100
-_MOST_EVENTS: Final = 1000
 _IDS_OUT_OF_ORDER: Final = 1000
 """Postgres hands out ids before it commits: a smaller one may turn up later."""
 _ENTRY = re.compile(r"([a-z0-9_]+)/(\d{6})\.json")
+_ASKED = re.compile(r"([a-z0-9_]+)/(\d{4}-\d{2}-\d{2}\.\d{2}\.json)")
 
-_TAGS: Final = ("model", "cause", "dagster/partition", "dagster/schedule_name", "dagster/sensor_name")
-_OVER = re.compile(r"[\d.]+% of the rows[^;\n]* break rules; [\d.]+% may be set aside\.")
 _DECIDED: Final[dict[str, tuple[Kind, Severity, str]]] = {
     "promote": ("challenger_promoted", "info", "{challenger} serves now"),
     "refuse": ("challenger_refused", "warning", "challenger {challenger} was refused"),
@@ -85,6 +81,7 @@ class _Seen:
     freshness: int | None = None
     entries: int = 0
     last_entries: dict[str, int] = field(default_factory=dict)
+    retrainings: int = 0
     last_asked: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -100,9 +97,9 @@ class _Seen:
         more = f" ({self.more_runs} more at the next tick)" if self.more_runs else ""
         told = (
             f"{_counted(delivery.sent, 'alert')} sent, {delivery.new} new, {delivery.waiting} held or to be tried "
-            f"again; {_counted(self.new_runs, 'failed run')}{more}, {_counted(self.changes, 'change')} of freshness "
-            f"and {_counted(self.entries, 'promotion entry', 'promotion entries')} looked at since "
-            f"{self.cursor.at:%Y-%m-%d %H:%M} UTC."
+            f"again; {_counted(self.new_runs, 'failed run')}{more}, {_counted(self.changes, 'change')} of freshness, "
+            f"{_counted(self.entries, 'promotion entry', 'promotion entries')} and "
+            f"{_counted(self.retrainings, 'retraining')} looked at since {self.cursor.at:%Y-%m-%d %H:%M} UTC."
         )
         failed = [f"Channel {channel} failed: {reason}." for channel, reason in delivery.failures.items()]
         return " ".join([told, *failed, *self.problems])
@@ -131,7 +128,7 @@ def alerts_sensor(declared: Declared, *, clock: Callable[[], datetime] | None = 
         _look_at_freshness(seen, context.instance)
         opened = lake.connect()
         _look_at_promotions(seen, context, opened, models)
-        _look_at_retrainings(seen, opened, models)
+        _look_at_retrainings(seen, context, opened, models)
         delivery = alerts.send(*seen.alerts, log=context.log)
         context.update_cursor(seen.next().model_dump_json())
         return dg.SkipReason(seen.sentence(delivery))
@@ -174,107 +171,6 @@ def _look_at_runs(seen: _Seen, instance: dg.DagsterInstance) -> None:
     )
 
 
-def alerts_of_run(instance: dg.DagsterInstance, record: dg.RunRecord) -> list[Alert]:
-    """Return an alert for each step of a run that failed, or one for the run where none did."""
-    run = record.dagster_run
-    found = instance.get_records_for_run(
-        run.run_id,
-        of_type={
-            DagsterEventType.STEP_FAILURE,
-            DagsterEventType.ASSET_CHECK_EVALUATION,
-            DagsterEventType.RUN_FAILURE,
-        },
-        limit=_MOST_EVENTS,
-        ascending=False,
-    )
-    events = [it.event_log_entry for it in reversed(found.records)]
-    failures = [it for it in events if it.dagster_event_type is DagsterEventType.STEP_FAILURE]
-    checks = [_evaluation(it) for it in events if it.dagster_event_type is DagsterEventType.ASSET_CHECK_EVALUATION]
-    ended = [it for it in events if it.dagster_event_type is DagsterEventType.RUN_FAILURE]
-    why: list[EventLogEntry | None] = [*(failures or ended[-1:])]
-    return [
-        _of_failure(
-            record,
-            event,
-            [] if event is None else [it for step, it in checks if step == event.step_key and _blocks(it)],
-        )
-        for event in why or [None]
-    ]
-
-
-def _of_failure(record: dg.RunRecord, event: EventLogEntry | None, checks: Sequence[AssetCheckEvaluation]) -> Alert:
-    run = record.dagster_run
-    step = None if event is None else event.step_key
-    subject = step.replace("__", "/") if step else run.tags.get("model", run.job_name)
-    said = _said(event)
-    kind: Kind = "check_failed" if checks else "run_failed"
-    title = f"{subject} failed: {_first_sentence(said)}"
-    if over := _OVER.search(said):
-        kind, title = "quarantine_over", f"{subject}: {over[0]}"
-    elif checks:
-        names = [check.check_name for check in checks]
-        title = f"{subject}: {_counted(len(names), 'blocking check')} failed ({', '.join(names[:3])})"
-    will_retry = run.tags.get(WILL_RETRY_TAG, "").lower() == "true"
-    told = [f"{it.asset_key.to_user_string()}: {it.check_name}. {it.description or ''}".strip() for it in checks]
-    retry = "Dagster will retry this run by itself." if will_retry else ""
-    facts = {"run": run.run_id, "job": run.job_name, "step": step or "none"}
-    facts |= {name.rpartition("/")[2]: run.tags[name] for name in _TAGS if name in run.tags}
-    facts |= {"retries so far": run.tags[RETRY_NUMBER_TAG]} if RETRY_NUMBER_TAG in run.tags else {}
-    return Alert(
-        kind=kind,
-        subject=subject,
-        title=f"{title}{' (will be retried)' if will_retry else ''}",
-        body="\n".join(part for part in (retry, *told[:20], said) if part),
-        key=f"run/{run.run_id}/{step or ''}",
-        at=_ended(record),
-        facts=facts,
-        severity="warning" if will_retry else "error",
-        link=f"/runs/{run.run_id}",
-    )
-
-
-def _evaluation(event: EventLogEntry) -> tuple[str | None, AssetCheckEvaluation]:
-    return event.step_key, event.get_dagster_event().asset_check_evaluation_data
-
-
-def _blocks(check: AssetCheckEvaluation) -> bool:
-    is_blocking = check.blocking is None or check.blocking
-    return not check.passed and is_blocking and check.severity is dg.AssetCheckSeverity.ERROR
-
-
-def _ended(record: dg.RunRecord) -> datetime:
-    """Return when a run ended; not when its record was last touched, which changes."""
-    if record.end_time is None:
-        return record.create_timestamp
-    return datetime.fromtimestamp(record.end_time, tz=UTC)
-
-
-def _said(event: EventLogEntry | None) -> str:
-    """Return the message of the error that the code raised, without what Dagster wraps it in."""
-    if event is None or event.dagster_event is None:
-        return "The run failed, and its event log does not say why."
-    told = event.dagster_event
-    if told.event_type is DagsterEventType.STEP_FAILURE:
-        error: SerializableErrorInfo | None = told.step_failure_data.error
-    else:  # a run that failed before its first step has no data with it
-        error = None if told.event_specific_data is None else told.job_failure_data.error
-    if error is None:
-        return told.message or "The run failed, and its event log does not say why."
-    while (error.cls_name or "").startswith("Dagster") and error.cause is not None:
-        error = error.cause
-    return _without_module(error.message.strip())
-
-
-def _without_module(message: str) -> str:
-    """Return `ContractError: why` for `ml_assets.contracts.errors.ContractError: why`."""
-    return re.sub(r"^(?:\w+\.)+(\w+)(?=:|$)", r"\1", message)
-
-
-def _first_sentence(text: str) -> str:
-    line = text.strip().partition("\n")[0]
-    return re.split(r"(?<=[.!?])\s", line, maxsplit=1)[0].rstrip(".:")
-
-
 # ---------------------------------------------------------------- freshness
 
 
@@ -314,7 +210,7 @@ def freshness_missed(key: dg.AssetKey, at: datetime) -> Alert:
     )
 
 
-# ---------------------------------------------------------------- promotions
+# ---------------------------------------------------------------- promotions and retrainings
 
 
 def _look_at_promotions(seen: _Seen, context: dg.SensorEvaluationContext, lake: Lake, models: Iterable[str]) -> None:
@@ -340,19 +236,30 @@ def _look_at_promotions(seen: _Seen, context: dg.SensorEvaluationContext, lake: 
         seen.alerts += [alert_of_entry(entry) for entry in new]
 
 
-def _look_at_retrainings(seen: _Seen, lake: Lake, models: Iterable[str]) -> None:
+def _look_at_retrainings(seen: _Seen, context: dg.SensorEvaluationContext, lake: Lake, models: Iterable[str]) -> None:
     """Look at what was asked for since the last tick: one listing says of which models there is anything new."""
+    known = seen.cursor.asked
     newest: dict[str, str] = {}
-    for path in lake.tree(lake.path("retrainings")):
-        model, _, name = path.partition("/")
-        newest[model] = max(name, newest.get(model, ""))
-    seen.last_asked = {**seen.cursor.asked, **newest}
+    for found in filter(None, map(_ASKED.fullmatch, lake.tree(lake.path("retrainings")))):
+        newest[found[1]] = max(found[2], newest.get(found[1], ""))
+    seen.last_asked = dict(known)
     for model in sorted(set(newest) & set(models)):
-        before = seen.cursor.asked.get(model, "")
-        oldest = seen.cursor.at - LOOK_BACK
-        for record in retraining_log(lake, model).newest(ASKED_BEFORE) if newest[model] > before else ():
-            if f"{record.as_of}.{record.number:02}.json" > before and record.asked_at > oldest:
-                seen.alerts.append(alert_of_retraining(record))
+        before = known.get(model, "")
+        if newest[model] <= before:
+            continue
+        try:
+            records = retraining_log(lake, model).newest(ASKED_BEFORE)
+        except CorruptArtifactError as error:
+            context.log.exception(f"the retraining log of {model} cannot be read")
+            seen.problems.append(f"The retraining log of {model} cannot be read: {error}")
+            seen.last_asked[model] = before
+            continue
+        # As with promotions: a lake that was copied tells nothing old.
+        oldest = seen.cursor.at - LOOK_BACK if model not in known else datetime.min.replace(tzinfo=UTC)
+        new = [it for it in records if name_of(it) > before and it.asked_at > oldest]
+        seen.last_asked[model] = newest[model]
+        seen.retrainings += len(new)
+        seen.alerts += [alert_of_retraining(it) for it in new]
 
 
 def alert_of_retraining(record: Retraining) -> Alert:

@@ -9,23 +9,26 @@ The days of a run that failed are asked for again once a file of one of them has
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Final
 
 import dagster as dg
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ml_assets.declaration import Days, Declared
+from ml_assets.declaration.parts import Days
+from ml_assets.declaration.reading import Declared
 from ml_assets.stages.common.plan import quarantine_key
+from ml_assets.stages.common.updating import in_rows
 from resources.day_pattern import DayPattern
 from resources.errors import CorruptArtifactError, SourceError
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.listing import Arrived, is_made_from, landed_files, list_files
 from resources.manifest import Manifest
-from sensors.common.asked import CAUSE, DAYS, TABLE, Asked, Mark, asked_before, range_tags, written
+from resources.run_tags import CAUSE, range_tags
+from sensors.common.asked import DAYS, TABLE, Asked, Mark, asked_before, written
 from sensors.common.history import in_progress
 
 NAME: Final = "arrivals"
@@ -187,7 +190,7 @@ def _look(
     wanted = [day for day in candidates if day not in done]
     for day in (*wanted, *waits):  # they are dealt with when they are landed
         look.dealt.pop(day, None)
-    ranges = [*_ranges(wanted)]
+    ranges = in_rows(wanted, most=MOST_DAYS)
     for days in ranges[:room]:
         corrected = sum(bool(landed_files(standing.get(day))) for day in days)
         look.requests.append(
@@ -273,19 +276,6 @@ def _stands(manifest: Manifest | None) -> str:
 def _digest(facts: object) -> str:
     text = json.dumps(facts, sort_keys=True).encode()
     return hashlib.blake2b(text, digest_size=6, usedforsecurity=False).hexdigest()
-
-
-def _ranges(days: Sequence[str]) -> Iterator[list[str]]:
-    """Yield days in a row, not too many at once."""
-    found: list[str] = []
-    for day in days:
-        is_next = found and date.fromisoformat(day) - date.fromisoformat(found[-1]) == timedelta(days=1)
-        if found and (not is_next or len(found) == MOST_DAYS):
-            yield found
-            found = []
-        found.append(day)
-    if found:
-        yield found
 
 
 def _request(table: _Table, marks: Mapping[str, Mark], corrected: int, failed: Iterable[str | None]) -> dg.RunRequest:

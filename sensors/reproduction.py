@@ -1,4 +1,4 @@
-"""Weekly: each model's champion trained again from its manifest; a run fails where another model comes out.
+"""Each model's champion trained again, weekly, from its manifest; a run fails where another model comes out.
 
 How a model is reproduced stays out: that is the command `ml-assets reproduce`, run in a process of its own.
 """
@@ -7,16 +7,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
+from ml_assets.declaration.reading import Declared
 from resources.lake_resource import LakeResource
-
-SUNDAY_AT_FOUR = "0 4 * * 0"
+from resources.run_tags import CAUSE, MODEL
 
 
 class ReproduceConfig(dg.Config):
@@ -64,24 +64,26 @@ def reproduce_job() -> None:
     train_again()
 
 
-def reproduction_schedule(models: Sequence[str]) -> dg.ScheduleDefinition:
-    """Return the schedule that reproduces each model's champion once a week."""
+def reproduction_schedule(declared: Declared) -> dg.ScheduleDefinition:
+    """Return the schedule that reproduces each model's champion, once a week unless it is declared otherwise."""
+    times = declared.automation.schedules
 
     def requests(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         at: datetime = context.scheduled_execution_time
-        for model in models:
+        for model in declared.models:
             yield dg.RunRequest(
-                run_key=f"reproduce/{model}/{at:%Y-%m-%d}",
-                run_config={"ops": {"train_again": {"config": {"model": model}}}},
-                tags={"model": model, "cause": "weekly reproduction"},
+                run_key=f"reproduce/{model.name}/{at:%Y-%m-%dT%H:%M}",
+                run_config={"ops": {"train_again": {"config": {"model": model.name}}}},
+                tags={MODEL: model.name, CAUSE: "weekly reproduction"},
             )
-        if not models:
+        if not declared.models:
             yield dg.SkipReason("no model is declared.")
 
     return dg.ScheduleDefinition(
         name="reproduce_champions",
         job=reproduce_job,
-        cron_schedule=SUNDAY_AT_FOUR,
+        cron_schedule=times.reproduce_champions,
+        execution_timezone=times.timezone,
         execution_fn=requests,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Trains each champion again from its manifest; the run fails where another model comes out.",

@@ -16,7 +16,8 @@ import dagster as dg
 from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME  # what the UI materializes with
 
 from ml_assets.contracts.artifacts import ModelSpec, Retraining
-from ml_assets.declaration import Declared, ModelDeclaration
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.reading import Declared
 from ml_assets.logic.metrics import find_metric
 from ml_assets.logic.retraining import (
     Decision,
@@ -33,8 +34,8 @@ from resources.errors import CorruptArtifactError, LakeError, MissingArtifactErr
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef
-from sensors.common.asked import CAUSE
-from sensors.common.changed import MODEL, changed_models, next_cursor, said
+from resources.run_tags import CAUSE, MODEL
+from sensors.common.changed import changed_models, next_cursor, said
 from sensors.common.history import asked_before, in_progress
 
 DRIFT: Final = "drift"
@@ -48,7 +49,6 @@ TAKEN_OVER: Final = timedelta(minutes=10)
 """After so long a record without a run was asked for by a daemon that died before Dagster knew of it."""
 FORGOTTEN: Final = timedelta(days=2)
 """A record older than this has had its run, even if Dagster's database has lost it."""
-MONDAYS_AT_THREE: Final = "0 3 * * 1"
 Clock = Callable[[], datetime]
 """Tells the time, in UTC."""
 
@@ -82,7 +82,8 @@ class Tick:
 
     Attributes:
         requests: runs to ask for.
-        waiting: models to look at again though nothing new is made of them: what holds them back may end.
+        waiting: models to look at again though nothing new is made of them: what holds them back may end, and what
+            cannot be read may be mended.
         lines: what to say of each model.
         problems: models that could not be looked at, and why.
     """
@@ -157,12 +158,13 @@ def _sensor(name: str, look: Look, declared: Declared, clock: Clock, *, descript
 
 def retraining_floor(declared: Declared, *, clock: Clock = _now) -> dg.ScheduleDefinition:
     """Return the schedule that trains again what was not trained for as long as is declared."""
+    times = declared.automation.schedules
 
     @dg.schedule(
         name=FLOOR,
         job_name=IMPLICIT_ASSET_JOB_NAME,
-        cron_schedule=MONDAYS_AT_THREE,
-        execution_timezone=declared.automation.schedules.timezone,
+        cron_schedule=times.retraining_floor,
+        execution_timezone=times.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Trains again what was not trained for as long as its declaration says, whatever the sensors see.",
     )
@@ -211,6 +213,7 @@ def ask(
             loop = read_loop(lake, declared, look.kinds)
         except (MissingArtifactError, CorruptArtifactError) as error:
             tick.problems.append(f"{declared.name}: {error}")
+            tick.waiting.add(declared.name)
             continue
         if loop is None:
             tick.lines.append(f"{declared.name}: nobody serves yet")

@@ -12,10 +12,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from ml_assets.declaration import Days, Declared
-from ml_assets.stages.common.groups import range_tags
+from ml_assets.declaration.parts import Days
+from ml_assets.declaration.reading import Declared
 from ml_assets.stages.common.plan import quarantine_key
 from resources.lake_resource import LakeResource
+from resources.run_tags import CAUSE, range_tags
 
 RAW = "raw"
 
@@ -50,7 +51,7 @@ def daily_landing(declared: Declared) -> dg.ScheduleDefinition:
             yield dg.RunRequest(
                 run_key=f"daily landing/{key.to_user_string()}/{day}",
                 asset_selection=selection,
-                tags={"cause": "daily landing", **range_tags([str(day)])},
+                tags={CAUSE: "daily landing", **range_tags([str(day)])},
             )
         if not late:
             yield dg.SkipReason(
@@ -99,7 +100,7 @@ def clean_up(declared: Declared) -> dg.ScheduleDefinition:
         job=clean_up_job,
         cron_schedule=times.clean_up,
         execution_timezone=times.timezone,
-        tags={"cause": "weekly clean-up"},
+        tags={CAUSE: "weekly clean-up"},
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description="Removes the artifacts that no champion, log entry or recent run needs. Stopped at first, because "
         "what it removes is gone: look at what 'ml-assets gc' would remove, then start it.",

@@ -15,7 +15,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # wha
 from dagster._core.definitions.freshness import FreshnessState
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ml_assets.declaration import Declared
+from ml_assets.declaration.reading import Declared
 from ml_assets.provenance.staleness import Wanted
 from ml_assets.stages.common.data_age import CHECK, age_limits, as_of
 from ml_assets.stages.common.groups import (
@@ -24,7 +24,6 @@ from ml_assets.stages.common.groups import (
     artifacts_beside,
     groups_of,
     promotions,
-    range_tags,
     serving,
     with_quarantines,
 )
@@ -43,6 +42,7 @@ from ml_assets.stages.common.updating import (
 )
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
+from resources.run_tags import CAUSE, MODEL, range_tags
 from sensors.common.ages import look_at_ages
 from sensors.common.history import (
     Seen,
@@ -320,10 +320,10 @@ class _Tick:
             run_key=update.run_key,
             asset_selection=with_quarantines(self.graph, update.assets),
             tags={
-                "cause": "freshness" if (self.failing | self.ages.old).intersection(update.assets) else NAME,
+                CAUSE: "freshness" if (self.failing | self.ages.old).intersection(update.assets) else NAME,
                 GROUP_TAG: str(update.group),
                 CODE_TAG: update.code,
-                **({"model": update.group.model} if update.group.model else {}),
+                **({MODEL: update.group.model} if update.group.model else {}),
                 **range_tags(update.days),
             },
         )

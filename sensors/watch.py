@@ -4,7 +4,7 @@ Measuring the two on the same rows stays out (see `ml_assets.stages.performance`
 `ml_assets.logic.watch`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -14,7 +14,8 @@ from pydantic import Field
 
 from ml_assets.contracts.artifacts import Model
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.declaration import Declared, ModelDeclaration
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.reading import Declared
 from ml_assets.logic.metrics import find_metric
 from ml_assets.logic.promotion import entry_of, serving_since, standing
 from ml_assets.logic.watch import Comparison, compare_with_former, held_against
@@ -26,16 +27,14 @@ from resources.errors import CorruptArtifactError, LakeError, MissingArtifactErr
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef
-from sensors.common.asked import CAUSE
-from sensors.common.changed import MODEL, changed_models, next_cursor, said
-from sensors.common.history import asked_before
+from resources.run_tags import CAUSE, MODEL
+from sensors.common.changed import changed_models, next_cursor, said
+from sensors.common.history import FAILED, asked_before
 
 WATCH: Final = "watch"
 TAKE_BACK: Final = "take_back"
 TRIES: Final = 3
 """Runs that try to take one champion back; after that a person is asked to."""
-SUNDAYS_AT_FIVE: Final = "0 5 * * 0"
-_FAILED: Final = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 PlanOf = Callable[[str], ModelPlan]
 
 
@@ -131,6 +130,7 @@ def watch_sensor(declared: Declared) -> dg.SensorDefinition:
                 loop = _read(lake.connect(), model)
             except (MissingArtifactError, CorruptArtifactError) as error:
                 problems.append(f"{model.name}: {error}")
+                waiting.append(model.name)
                 continue
             found = None if loop is None else compared(loop, model)
             if loop is None or found is None:
@@ -175,7 +175,7 @@ def _take_back(
             config = {"model": model, "entry": loop.since.number, "why": found.sentence, "figures": found.figures}
             run_config = {"ops": {"roll_back": {"config": config}}}
             return [dg.RunRequest(run_key=key, run_config=run_config, tags={CAUSE: WATCH, MODEL: model})], ""
-        if asked[key].status not in _FAILED:
+        if asked[key].status not in FAILED:
             return [], f" Run {asked[key].run_id[:8]} takes it back."
     return [], f" {TRIES} runs failed to take it back; look at them, then: ml-assets rollback {model} --why REASON"
 
@@ -240,24 +240,27 @@ def _scored(lake: Lake, plan: ModelPlan, version: str) -> tuple[str, pl.DataFram
         ) from error
 
 
-def rollback_drill(models: Sequence[str], job: dg.JobDefinition) -> dg.ScheduleDefinition:
-    """Return the schedule that drills each model's rollback once a week."""
+def rollback_drill(declared: Declared, job: dg.JobDefinition) -> dg.ScheduleDefinition:
+    """Return the schedule that drills each model's rollback, once a week unless it is declared otherwise."""
+    times = declared.automation.schedules
 
     @dg.schedule(
         name="drill_rollbacks",
         job=job,
-        cron_schedule=SUNDAYS_AT_FIVE,
+        cron_schedule=times.drill_rollbacks,
+        execution_timezone=times.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Does all of each model's rollback but the entry of the log; a run fails where it would not work.",
     )
     def requests(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        for model in models:
+        at = context.scheduled_execution_time
+        for model in declared.models:
             yield dg.RunRequest(
-                run_key=f"rollback_drill/{model}/{context.scheduled_execution_time:%Y-%m-%d}",
-                run_config={"ops": {"drill": {"config": {"model": model}}}},
-                tags={MODEL: model, CAUSE: "weekly rollback drill"},
+                run_key=f"rollback_drill/{model.name}/{at:%Y-%m-%dT%H:%M}",
+                run_config={"ops": {"drill": {"config": {"model": model.name}}}},
+                tags={MODEL: model.name, CAUSE: "weekly rollback drill"},
             )
-        if not models:
+        if not declared.models:
             yield dg.SkipReason("no model is declared.")
 
     return requests

@@ -19,14 +19,10 @@ from pydantic import BaseModel, ConfigDict
 from ml_assets.cli.flow import Flow, Span
 from ml_assets.cli.progress import Progress
 from ml_assets.contracts.artifacts import Promotion
-from ml_assets.declaration import (
-    Days,
-    Declared,
-    ModelDeclaration,
-    RawDeclaration,
-    TablesDeclaration,
-    read_all,
-)
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.parts import Days
+from ml_assets.declaration.reading import Declared, read_all
+from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
 from ml_assets.definitions import DEFS, build
 from resources.lake import Lake, Making
 from resources.lake_resource import LakeResource

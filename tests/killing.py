@@ -28,7 +28,8 @@ from typing import Any, Final, NamedTuple
 import polars as pl
 
 from ml_assets.contracts.artifacts import Card, Promotion
-from ml_assets.declaration import Days, Declared
+from ml_assets.declaration.parts import Days
+from ml_assets.declaration.reading import Declared
 from ml_assets.definitions import DBT_PROJECT, read_manifest
 from resources import lake_resource
 from resources.environments import ROOT

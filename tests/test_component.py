@@ -11,7 +11,7 @@ from dagster.components.core.component_tree import ComponentTree
 from ml_assets import component
 from ml_assets.component import DbtTables, Model, RawTables
 from ml_assets.contracts.errors import ContractError
-from ml_assets.declaration import KINDS, read_all
+from ml_assets.declaration.reading import KINDS, read_all
 from ml_assets.definitions import DEFS, build
 
 PROJECT = """\

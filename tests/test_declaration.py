@@ -6,21 +6,12 @@ from typing import Any
 import pytest
 import yaml
 
-from ml_assets.declaration import (
-    KINDS,
-    METRICS,
-    AutomationDeclaration,
-    DeclarationError,
-    Freshness,
-    ModelDeclaration,
-    RawDeclaration,
-    Stage,
-    TablesDeclaration,
-    UpdatesSettings,
-    check_against_columns,
-    read_all,
-    read_declaration,
-)
+from ml_assets.declaration.automation import AutomationDeclaration, UpdatesSettings
+from ml_assets.declaration.freshness import Freshness
+from ml_assets.declaration.model import METRICS, ModelDeclaration, check_against_columns
+from ml_assets.declaration.parts import Stage
+from ml_assets.declaration.reading import KINDS, DeclarationError, read_all, read_declaration
+from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
 from ml_assets.definitions import DEFS
 
 MODEL = """\

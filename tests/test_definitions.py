@@ -13,7 +13,7 @@ import pytest
 
 from ml_assets.component import STAGES
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.declaration import Declared, read_all
+from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.definitions import DEFS, build, read_manifest
 
 HEAVY = ("dbt", "dagster_dbt", "duckdb", "kubernetes", "lightgbm", "matplotlib", "optuna", "pandas", "pandera",

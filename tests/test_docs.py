@@ -16,7 +16,8 @@ from ml_assets.cli.main import parser
 from ml_assets.cli.summary import text_of
 from ml_assets.component import STAGES, read_manifest
 from ml_assets.contracts.from_dbt import contracts_from_dbt
-from ml_assets.declaration import ModelDeclaration, read_declaration
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.reading import read_declaration
 from ml_assets.stages.common.plan import ModelPlan
 from resources.dbt import prepare_manifest
 

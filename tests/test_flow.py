@@ -14,7 +14,7 @@ import pytest
 from ml_assets.cli.flow import CARD, INPUTS, MONITORING, TRAINING, Span
 from ml_assets.contracts.artifacts import Card, Drift, Evaluation, Model, Performance, Promotion, TrainingSet
 from ml_assets.contracts.errors import DataError
-from ml_assets.declaration import Days
+from ml_assets.declaration.parts import Days
 from ml_assets.provenance.staleness import out_of_date, upstream_of
 from resources.lake import Lake
 from resources.lake_resource import LakeResource

@@ -18,7 +18,7 @@ from ml_assets.component import DBT_PROJECT
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import RECEIVED_AT
-from ml_assets.declaration import LeakTestSettings
+from ml_assets.declaration.data import LeakTestSettings
 from ml_assets.logic.leaks import Leak
 from ml_assets.stages.common.leaktest import CHECK, LeakReport, leak_check_result, leak_check_spec, leak_test
 from ml_assets.stages.common.plan import ModelPlan

@@ -28,7 +28,7 @@ def champion(arguments: argparse.Namespace) -> int:
     import json
 
     from ml_assets.contracts.artifacts import Promotion
-    from ml_assets.declaration import read_all
+    from ml_assets.declaration.reading import read_all
     from ml_assets.definitions import DEFS
     from ml_assets.logic.promotion import serving_since, waiting
     from resources.lake_resource import LakeResource

@@ -18,7 +18,7 @@ from ml_assets.cli.project import prepare
 from ml_assets.component import DBT_PROJECT, read_contracts, read_manifest
 from ml_assets.contracts.artifacts import Promotion
 from ml_assets.contracts.errors import DataError
-from ml_assets.declaration import ModelDeclaration
+from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.logic.promotion import entry_of
 from ml_assets.stages.common.former import why_it_cannot_serve
 from ml_assets.stages.common.plan import ModelPlan

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import dagster as dg
 
-    from ml_assets.declaration import ModelDeclaration
+    from ml_assets.declaration.model import ModelDeclaration
     from ml_assets.stages.common.loop import Loop
 
 TICKS = ("arrivals", "updates", "drift", "performance", "retraining_floor", "watch", "alerts")
@@ -44,7 +44,7 @@ def explain(arguments: argparse.Namespace) -> int:
     import json
 
     from ml_assets.cli.project import instance
-    from ml_assets.declaration import read_all
+    from ml_assets.declaration.reading import read_all
     from ml_assets.definitions import DEFS
     from ml_assets.stages.common.loop import read_loop
     from resources.lake_resource import LakeResource

@@ -12,7 +12,8 @@ import dagster as dg
 from pydantic import JsonValue
 
 from ml_assets.contracts.errors import DataError
-from ml_assets.declaration import Declared, ModelDeclaration
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.reading import Declared
 from ml_assets.logic.promotion import serving_since
 from ml_assets.provenance.staleness import Reason, Wanted, first_to_make, out_of_date, upstream_of
 from ml_assets.stages.common.groups import (
@@ -22,12 +23,12 @@ from ml_assets.stages.common.groups import (
     TRAINING,
     artifacts_beside,
     promotions,
-    range_tags,
     serving,
     with_quarantines,
 )
 from ml_assets.stages.common.plan import days_between
 from resources.lake import Lake
+from resources.run_tags import CAUSE, MODEL, range_tags
 from resources.sources import Source
 
 
@@ -198,7 +199,7 @@ class Flow:
         result = self.job.execute_in_process(
             instance=self.instance,
             asset_selection=with_quarantines(self.graph, stale),
-            tags={"cause": "ml-assets run", "model": self.model.name, **range_tags(days)},
+            tags={CAUSE: "ml-assets run", MODEL: self.model.name, **range_tags(days)},
             run_config=self._config(stale, str(span.as_of)),
             raise_on_error=False,
         )

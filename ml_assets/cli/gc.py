@@ -21,7 +21,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     command = commands.add_parser("gc", help="what nobody needs any more, and removing it")
     command.add_argument(
         "--keep-days", type=int, default=90, metavar="N",
-        help="keep what was made or needed within N days (default 90); at least an hour, and a day for what runs use",
+        help="keep what was made or needed within N days (default 90); at least an hour, a day for what runs use, and "
+        "three for alerts that were sent",
     )  # fmt: skip
     command.add_argument(
         "--forget-champions", action="store_true",

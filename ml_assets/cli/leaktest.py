@@ -33,7 +33,7 @@ def leaktest(arguments: argparse.Namespace) -> int:
     from ml_assets.cli.project import prepare
     from ml_assets.component import DBT_PROJECT, read_contracts, read_manifest
     from ml_assets.contracts.errors import DataError
-    from ml_assets.declaration import read_all
+    from ml_assets.declaration.reading import read_all
     from ml_assets.definitions import DEFS
     from ml_assets.stages.common.leaktest import leak_test
     from ml_assets.stages.common.plan import ModelPlan

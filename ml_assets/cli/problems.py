@@ -5,5 +5,6 @@ Everything else is a defect and keeps its trace.
 
 from ml_assets.contracts.errors import ContractError, DataError
 from resources.errors import LakeError, SourceError, WarehouseError
+from resources.settings import SettingsError
 
-KNOWN = (ContractError, DataError, LakeError, WarehouseError, SourceError)
+KNOWN = (ContractError, DataError, LakeError, WarehouseError, SourceError, SettingsError)

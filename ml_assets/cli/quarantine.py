@@ -70,7 +70,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _declared() -> set[str]:
     """Return the tables whose declarations let rows be set aside."""
-    from ml_assets.declaration import read_all
+    from ml_assets.declaration.reading import read_all
     from ml_assets.definitions import DEFS
 
     declared = read_all(DEFS)

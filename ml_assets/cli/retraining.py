@@ -19,7 +19,7 @@ from ml_assets.cli.flow import Flow, Span
 from ml_assets.cli.progress import Progress
 from ml_assets.contracts.artifacts import Model, Promotion
 from ml_assets.contracts.errors import DataError
-from ml_assets.declaration import Declared, read_all
+from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.definitions import DEFS, build
 from ml_assets.provenance.reproduction import From, Recorded, Verdict, outcomes, parameter_differences
 from ml_assets.provenance.then import code_differences, environment_differences

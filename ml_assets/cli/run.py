@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ml_assets.cli.progress import Progress
     from ml_assets.cli.project import instance, prepare
     from ml_assets.cli.summary import summarize, text_of
-    from ml_assets.declaration import read_all
+    from ml_assets.declaration.reading import read_all
     from ml_assets.definitions import DEFS, build
     from resources.lake_resource import LakeResource
 

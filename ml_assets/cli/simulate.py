@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from datetime import date
 
-    from ml_assets.contracts.artifacts import SimulationSummary
+    from ml_assets.contracts.simulation import SimulationSummary
     from ml_assets.logic.simulation import Policy
     from ml_assets.stages.common.simulating import Asked, Lives
 
@@ -43,8 +43,8 @@ def simulate(arguments: argparse.Namespace) -> int:
     from ml_assets.cli.progress import Progress
     from ml_assets.cli.project import instance, prepare
     from ml_assets.component import DBT_PROJECT, read_contracts, read_manifest
-    from ml_assets.contracts.artifacts import Simulation
-    from ml_assets.declaration import read_all
+    from ml_assets.contracts.simulation import Simulation
+    from ml_assets.declaration.reading import read_all
     from ml_assets.definitions import DEFS, build
     from ml_assets.stages.common.plan import ModelPlan
     from ml_assets.stages.common.simulating import PAGE, days_read
@@ -66,7 +66,13 @@ def simulate(arguments: argparse.Namespace) -> int:
             progress.say("not done; what was made stays, and the next run goes on from there")
             return 1
     plan = ModelPlan.of(model, read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT))
-    ref = live_through(plan, lake, asked, on_day=Teller(sys.stderr, asked, progress))
+    ref = live_through(
+        plan,
+        lake,
+        asked,
+        on_day=Teller(sys.stderr, asked, progress),
+        on_rules=lambda done, total: progress.say(f"rules tried: {done} of {total}"),
+    )
     made: Simulation = lake.get(ref, Simulation, noted=False)
     page = f"{lake.directory(ref)}/{PAGE}"
     if arguments.out:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_assets.cli.flow import Span
 from ml_assets.contracts.artifacts import Drift, Evaluation, Performance, Promotion, TrainingSet
-from ml_assets.declaration import ModelDeclaration
+from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.stages.common.plan import days_between
 from resources.lake import Lake
 from resources.promotion_log import PromotionLog

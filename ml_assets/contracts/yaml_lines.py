@@ -1,6 +1,6 @@
 """Where in a YAML text something stands, so that a mistake can be told with its line.
 
-What the text may say stays out; see `ml_assets.declaration` and `ml_assets.contracts.from_dbt`.
+What the text may say stays out; see `ml_assets.declaration.reading` and `ml_assets.contracts.from_dbt`.
 """
 
 from __future__ import annotations

@@ -9,21 +9,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 import polars as pl
 
 from ml_assets.contracts.artifacts import DriftSummary, Feature, PerformanceSummary
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.simulation import FalseAlarms, How, Power
 from ml_assets.logic.drift import DriftLimits, measure_drift
-from ml_assets.logic.injection import Injection, Kind, inject, inject_prior
+from ml_assets.logic.injection import Injection, inject, inject_prior
 from ml_assets.logic.metrics import Metric
 from ml_assets.logic.performance import daily_loss, expected_metric
 from ml_assets.logic.reference import SCORE, Reference, sketch_reference
 from ml_assets.logic.retraining import Rules, Serving, drift_finding, performance_finding
 
-How = Literal["days", "rows"]
 T = TypeVar("T")
 DAY: Final = "day"
 ROW: Final = "row"
@@ -32,7 +32,6 @@ QUIET: Final = 3
 """Days of a trial before the drift: as many as the rules look back to."""
 WITHIN: Final = 3
 """Days in which a drift has to be found."""
-_OF_NUMBERS: Final[Mapping[Kind, float]] = {"unit": 0.1, "stuck": 1.0, "missing": 0.5, "slope": 1.0}
 
 
 @dataclass(frozen=True)
@@ -90,74 +89,6 @@ class Population:
         return Serving("v", FIRST, labelled.height, loss, promised)
 
 
-@dataclass(frozen=True)
-class FalseAlarms:
-    """What a stream without drift showed: days, those over their drift limits, and those on which a rule asked."""
-
-    days: int
-    over: int
-    asked_by_drift: int
-    asked_by_performance: int
-
-
-@dataclass(frozen=True)
-class Power:
-    """How often a drift was found within three days.
-
-    Attributes:
-        injection: what was put in.
-        cost: how much of the metric it took on the days that count, on the mean of the trials.
-        trials: how many.
-        by_drift: found by the drift rule.
-        by_performance: found by the performance rule, days counting from when the labels are known.
-        by_either: found by one of them.
-    """
-
-    injection: Injection
-    cost: float
-    trials: int
-    by_drift: int
-    by_performance: int
-    by_either: int
-
-
-@dataclass(frozen=True)
-class Figures:
-    """The short form, for a report: false alarms by how the stream was drawn, and power by drift."""
-
-    false_alarms: Mapping[How, FalseAlarms]
-    power: Sequence[Power]
-
-
-def short_figures(population: Population, *, days: int = 60, trials: int = 5, seed: int = 0) -> Figures:
-    """Return what can be told in some seconds: each kind of drift once, in the features that matter most.
-
-    Args:
-        population: what streams are drawn from.
-        days: of a stream without drift.
-        trials: of each drift.
-        seed: of the first.
-    """
-    hows: tuple[How, ...] = ("days", "rows")
-    return Figures(
-        {how: count_false_alarms(population, days=days, how=how, seed=seed) for how in hows},
-        [measure_power(population, each, trials=trials, seed=seed) for each in _in_what_matters(population)],
-    )
-
-
-def _in_what_matters(population: Population) -> Iterator[Injection]:
-    """Yield one drift of each kind, in the most important number and the most important category."""
-    names = sorted(population.weights, key=lambda name: -population.weights[name])
-    numbers = [name for name in names if population.rows.schema[name].is_numeric()]
-    categories = [name for name in names if population.rows.schema[name] == pl.String]
-    for name in numbers[:1]:
-        for kind, size in _OF_NUMBERS.items():
-            yield Injection(kind, name, FIRST, size)
-    for name in categories[:1]:
-        yield Injection("category", name, FIRST, 0.1)
-    yield Injection("flip", population.target, FIRST, 0.3)
-
-
 def draw_stream(population: Population, days: int, *, how: How, seed: int, rows: int | None = None) -> pl.DataFrame:
     """Return rows of days from `FIRST` on, drawn with replacement.
 
@@ -186,10 +117,10 @@ def count_false_alarms(
     stream = draw_stream(population, days, how=how, seed=seed, rows=rows)
     drift, performance = watch(population, stream)
     return FalseAlarms(
-        days,
-        sum(day.is_over for day in drift),
-        sum(asks_by_drift(population, drift)),
-        sum(asks_by_performance(population, performance)),
+        days=days,
+        over=sum(day.is_over for day in drift),
+        asked_by_drift=sum(asks_by_drift(population, drift)),
+        asked_by_performance=sum(asks_by_performance(population, performance)),
     )
 
 
@@ -209,12 +140,14 @@ def measure_power(
     found = [_trial(population, injection, number, how=how, lead=lead) for number in range(seed, seed + trials)]
     costs = [cost for cost, _, _ in found if cost is not None]
     return Power(
-        injection,
-        float(np.mean(costs)) if costs else 0.0,
-        trials,
-        sum(by_drift for _, by_drift, _ in found),
-        sum(by_performance for _, _, by_performance in found),
-        sum(by_drift or by_performance for _, by_drift, by_performance in found),
+        kind=injection.kind,
+        column=injection.column,
+        size=injection.size,
+        cost=float(np.mean(costs)) if costs else 0.0,
+        trials=trials,
+        by_drift=sum(by_drift for _, by_drift, _ in found),
+        by_performance=sum(by_performance for _, _, by_performance in found),
+        by_either=sum(by_drift or by_performance for _, by_drift, by_performance in found),
     )
 
 

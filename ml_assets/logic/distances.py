@@ -6,7 +6,7 @@ What is compared with what stays out; see `ml_assets.logic.drift` and `ml_assets
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -53,32 +53,55 @@ class Cells:
         """(edges,) how many are in each cell."""
         return self.up_to - np.concatenate((self.under[:1], self.up_to[:-1]))
 
-    @cached_property
-    def share_under(self) -> Vector:
-        """(edges,) the distribution function just under each edge."""
-        return self.under / self.values
 
-    @cached_property
-    def share_up_to(self) -> Vector:
-        """(edges,) the distribution function at each edge."""
-        return self.up_to / self.values
+@dataclass(frozen=True)
+class Profiles:
+    """The distribution functions of several columns, end to end, so that all are compared at once.
 
-    @cached_property
-    def lift(self) -> Vector:
-        """(edges,) the area that the values inside each cell add under the distribution function."""
-        return (self.rows * self.edges - self.total) / self.values
+    Attributes:
+        edges: (all edges,) of one column after the other, each with at least one.
+        starts: (columns,) the place of each column's first edge.
+        share_under: (all edges,) the distribution function just under each edge.
+        share_up_to: (all edges,) the distribution function at each edge.
+        lift: (all edges,) the area that the values inside each cell add under the distribution function.
+        beyond: (columns,) the area between the distribution function and 0 under all edges, and 1 over all of them.
+    """
 
-    def beyond(self) -> float:
-        """Return the area between the distribution function and 0 under all edges, and 1 over all of them."""
-        below = self.under[0] * self.edges[0] - self.total_below
-        above = self.total_above - (self.values - self.up_to[-1]) * self.edges[-1]
-        return float((below + above) / self.values)
+    edges: Vector
+    starts: Counts
+    share_under: Vector
+    share_up_to: Vector
+    lift: Vector
+    beyond: Vector
+
+    @classmethod
+    def of(cls, columns: Sequence[Cells]) -> Profiles:
+        """Return the profiles of columns; NaN of one without values."""
+        edges, under, up_to, total = (
+            np.concatenate([getattr(column, name) for column in columns])
+            for name in ("edges", "under", "up_to", "total")
+        )
+        lengths = np.array([len(column.edges) for column in columns])
+        ends = lengths.cumsum()
+        starts = ends - lengths
+        values = np.array([column.values for column in columns])
+        below, above = (np.array([getattr(it, f"total_{name}") for it in columns]) for name in ("below", "above"))
+        before = np.concatenate(([0], up_to[:-1]))
+        before[starts] = under[starts]
+        each = values.repeat(lengths)
+        with np.errstate(all="ignore"):
+            below = under[starts] * edges[starts] - below
+            above = above - (values - up_to[ends - 1]) * edges[ends - 1]
+            lift = ((up_to - before) * edges - total) / each
+            return cls(edges, starts, under / each, up_to / each, lift, (below + above) / values)
 
 
 def sorted_values(column: pl.Series) -> Vector:
     """Return the values that are there, sorted."""
     values = np.sort(column.cast(pl.Float64).to_numpy())
-    return values[: int(np.searchsorted(values, np.nan, side="left"))]
+    if len(values) == 0 or not math.isnan(values[-1]):
+        return values
+    return values[: int(values.searchsorted(np.nan, side="left"))]
 
 
 def count_cells(column: pl.Series, edges: Vector) -> Cells:
@@ -102,7 +125,10 @@ def count_sorted(values: Vector, edges: Vector) -> Cells:
     with np.errstate(all="ignore"):
         if last > first:
             total[filled] = np.add.reduceat(values[:last], starts[filled])
-        return Cells(edges, len(values), under, up_to, total, float(values[:first].sum()), float(values[last:].sum()))
+        # Most days lie within the reference: the sum of nothing costs as much as that of a hundred values.
+        below = float(values[:first].sum()) if first else 0.0
+        above = float(values[last:].sum()) if last < len(values) else 0.0
+        return Cells(edges, len(values), under, up_to, total, below, above)
 
 
 def count_unsorted(column: pl.Series, edges: Vector) -> Cells:
@@ -199,28 +225,28 @@ def raw_psi(reference: Counts, day: Counts) -> Vector:
     return psi
 
 
-def kolmogorov_smirnov(known: Cells, seen: Cells) -> float:
-    """Return the largest gap between the two distribution functions, at the edges and just under them."""
+def kolmogorov_smirnov(known: Profiles, seen: Profiles) -> Vector:
+    """Return (columns,) the largest gap between the distribution functions, at the edges and just under them."""
     under, up_to = known.share_under - seen.share_under, known.share_up_to - seen.share_up_to
-    return float(max(np.abs(under).max(), np.abs(up_to).max()))
+    gaps: Vector = np.maximum.reduceat(np.maximum(np.abs(under), np.abs(up_to)), known.starts)
+    return gaps
 
 
-def wasserstein(known: Cells, seen: Cells, spread: float | None) -> float | None:
-    """Return the area between the distribution functions in standard deviations, or None where there is no such.
+def wasserstein(known: Profiles, seen: Profiles, spreads: Vector) -> Vector:
+    """Return (columns,) the area between the distribution functions in standard deviations, NaN where there is no such.
 
     In a cell from a to b the area under a distribution function is F(a) (b - a) plus the mean of b - x over its rows.
 
     Args:
         known: The reference's values, none of them beyond the edges.
         seen: The day's values.
-        spread: The reference's standard deviation.
+        spreads: (columns,) the reference's standard deviations; NaN where there is none.
     """
-    edges = known.edges
     with np.errstate(all="ignore"):
-        gap = (known.share_up_to - seen.share_up_to)[:-1] * (edges[1:] - edges[:-1])
-        area = float(np.abs(gap + known.lift[1:] - seen.lift[1:]).sum()) + seen.beyond()
-    if area == 0:
-        return 0.0
-    if spread is None or spread == 0 or not math.isfinite(area):
-        return None
-    return area / spread
+        gap = (known.share_up_to - seen.share_up_to)[:-1] * (known.edges[1:] - known.edges[:-1])
+        inside = np.zeros(len(known.edges))
+        inside[1:] = np.abs(gap + known.lift[1:] - seen.lift[1:])
+        inside[known.starts] = 0.0
+        area = np.add.reduceat(inside, known.starts) + seen.beyond
+        found = np.where(np.isfinite(area) & (spreads > 0), area / spreads, np.nan)
+    return np.where(area == 0, 0.0, found)

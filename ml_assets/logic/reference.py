@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.logic.distances import Cells, Counts, Vector, corrected_psi, count_sorted, sorted_values
+from ml_assets.logic.distances import Cells, Counts, Profiles, Vector, corrected_psi, count_sorted, sorted_values
 from ml_assets.logic.model import check_columns
 
 Kind = Literal["numeric", "categorical", "score"]
@@ -130,9 +130,29 @@ class Reference:
         return cls({name: read[name](parts, name, sketch.clear()) for name in kinds}, kinds)
 
     @cached_property
+    def features(self) -> list[Feature]:
+        """The columns as `check_columns` takes them."""
+        return [Feature(name=name, dtype="", is_categorical=kind == "categorical") for name, kind in self.kinds.items()]
+
+    @cached_property
     def null_shares(self) -> Vector:
         """(columns,) the share of missing values."""
         return np.array([column.counts[-1] / column.counts.sum() for column in self.columns.values()])
+
+    @cached_property
+    def numbers(self) -> dict[int, Numbers]:
+        """Numeric columns with values, which a day's can be compared with, by their place."""
+        return {n: it for n, it in enumerate(self.columns.values()) if isinstance(it, Numbers) and it.cells.values}
+
+    @cached_property
+    def profiles(self) -> Profiles:
+        """The distribution functions of those, of which there must be one."""
+        return Profiles.of([it.cells for it in self.numbers.values()])
+
+    @cached_property
+    def spreads(self) -> Vector:
+        """(those,) their standard deviations; NaN where there is none."""
+        return np.array([it.spread or math.nan for it in self.numbers.values()])
 
     @cached_property
     def counts(self) -> Counts:

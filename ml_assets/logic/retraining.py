@@ -25,11 +25,13 @@ MOST: Final = 4.0
 """Standard deviations that one day counts at most, so that no single day asks for a retraining."""
 DOUBLINGS: Final = 3
 """Refused challengers after which the cool-down grows no longer."""
+LOOKED_BACK: Final = 366
+"""Days of performance since the champion's training that are looked at, the newest: bounds what a look costs."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """When to ask, and how much of it there may be; see `RetrainingSettings` in `ml_assets.declaration`."""
+    """When to ask, and how much of it there may be; see `RetrainingSettings` in `ml_assets.declaration.loop`."""
 
     drift_days: int
     of_days: int
@@ -52,6 +54,7 @@ class Serving:
         daily_loss: how far a day of its test window fell behind what was promised; None where nobody measured it.
         promised: the deciding metric on its test window.
         refusals: challengers that the gate has refused since it serves.
+        taken_back: the newest day that was predicted by whoever was taken back for it; None where nobody was.
     """
 
     version: str
@@ -60,6 +63,7 @@ class Serving:
     daily_loss: DailyLoss | None
     promised: float | None
     refusals: int = 0
+    taken_back: date | None = None
 
 
 @dataclass(frozen=True)
@@ -260,7 +264,8 @@ def decide(
 ) -> Decision:
     """Return whether to train again as of a day.
 
-    One retraining at a time; none within the cool-down, in days of data, since the last one; each challenger that the
+    One retraining at a time; none within the cool-down, in days of data, since the last one, or since a champion was
+    taken back, whoever had trained it; each challenger that the
     gate refused since the champion serves doubles the cool-down, at most `DOUBLINGS` times: where training again does
     not help, it is not done over and over.
 
@@ -279,17 +284,25 @@ def decide(
         return Decision(None, f"{asking.sentence} It waits: {busy}.", is_held=True)
     same_day = [it for it in history if it.as_of == day]
     last = last_training(champion, history)
+    since = max(last, champion.taken_back or last)
     wait = rules.cool_down_days * 2 ** min(champion.refusals, DOUBLINGS)
     if len(same_day) >= rules.per_day:
         held = f"{asking.sentence} It waits: {len(same_day)} as of {day} is the budget of a day."
         return Decision(None, held, is_held=True)
-    if (day - last).days < wait:
-        until = last + timedelta(days=wait)
-        refused = f", doubled for each of {champion.refusals} refused challengers" if champion.refusals else ""
+    if (day - since).days < wait:
+        until = since + timedelta(days=wait)
+        began = f"the last training is as of {last}" if since == last else f"a champion was taken back on {since}"
+        refused = f", {_doubled(champion.refusals)}" if champion.refusals else ""
         return Decision(
             None,
-            f"{asking.sentence} It waits until {until}: the last training is as of {last}, the cool-down is "
-            f"{wait} days{refused}.",
+            f"{asking.sentence} It waits until {until}: {began}, the cool-down is {wait} days{refused}.",
             is_held=True,
         )
     return Decision(asking, asking.sentence, number=len(same_day) + 1)
+
+
+def _doubled(refusals: int) -> str:
+    """Return how often the cool-down is doubled for challengers that were refused, at least one."""
+    times = min(refusals, DOUBLINGS)
+    told = {1: "once", 2: "twice"}.get(times, f"{times} times")
+    return f"doubled {told} for {refusals} refused challenger{'s' * (refusals > 1)}"

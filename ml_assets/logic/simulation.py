@@ -14,6 +14,7 @@ from typing import Final, Generic, Literal, Protocol, TypeVar
 from ml_assets.contracts.artifacts import Cause, DriftSummary, PerformanceSummary, Retraining
 from ml_assets.logic.metrics import Metric
 from ml_assets.logic.retraining import (
+    LOOKED_BACK,
     Decision,
     Rules,
     Serving,
@@ -29,8 +30,6 @@ Policy = Literal["never", "monthly", "weekly", "triggered"]
 POLICIES: Final[tuple[Policy, ...]] = ("never", "monthly", "weekly", "triggered")
 WEEK: Final = 7
 SIMULATED: Final = "simulation"
-LOOKED_BACK: Final = 64
-"""Days of performance that are looked at, as the sensors do; see `ml_assets.stages.common.loop`."""
 
 
 class Trained(Protocol):
@@ -202,11 +201,12 @@ def _watched(world: World[M], life: Life[M], day: date, rules: Rules, watching: 
         predicted_by = life.served[matured]
         former = life.former if predicted_by.serving.version == life.champion.serving.version else None
         life.performance.append(world.performance(predicted_by, matured, known_by=day, former=former))
-    if _is_taken_back(world, life, day, watching):
+    since = [it for it in life.performance if it.day > life.champion.serving.as_of][-LOOKED_BACK:]
+    if _is_taken_back(world, life, since, day=day, rules=rules, watching=watching):
         return
     decision = decision_of(
         life.drift[-rules.of_days :],
-        life.performance[-LOOKED_BACK:],
+        since,
         day,
         champion=replace(life.champion.serving, refusals=life.refusals),
         history=life.history,
@@ -248,12 +248,20 @@ def decision_of(
     return decide(findings, day=day, champion=champion, history=history, rules=rules)
 
 
-def _is_taken_back(world: World[M], life: Life[M], day: date, watching: Watching) -> bool:
+def _is_taken_back(
+    world: World[M],
+    life: Life[M],
+    performance: Sequence[PerformanceSummary],
+    *,
+    day: date,
+    rules: Rules,
+    watching: Watching,
+) -> bool:
     if life.former is None or not watching.days:
         return False
     compared = compare_with_former(
-        life.performance, champion=life.champion.serving.version, metric=world.metric, watched=watching.days,
-        minimum=watching.minimum_days, margin=watching.margin,
+        performance, champion=life.champion.serving.version, metric=world.metric, watched=watching.days,
+        minimum=watching.minimum_days, margin=watching.margin, coverage=rules.minimum_coverage,
     )  # fmt: skip
     if compared.is_worse:
         life.left |= {life.champion.serving.version}

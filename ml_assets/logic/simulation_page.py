@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import PolicyResult, Simulation, SimulationSummary
+from ml_assets.contracts.simulation import PolicyResult, Simulation, SimulationSummary
 from ml_assets.logic.card_template import STYLE
 from ml_assets.logic.metrics import find_metric
 from ml_assets.logic.plots.drawing import metric_name, number, share
@@ -33,6 +33,7 @@ SECTIONS: Final = (
     ("turns", "Where triggered gained or lost"),
     ("retrainings", "Each retraining"),
     ("held", "What was held back"),
+    ("rules", "How far the rules can be trusted"),
     ("how", "How it was simulated"),
 )
 _WORST: Final = 6
@@ -62,6 +63,7 @@ def page_of(made: Simulation) -> Simulation:
             own=_events(made.events, TRIGGERED),
             calendars=[(name, _events(made.events, name)) for name in policies if name not in (NEVER, TRIGGERED)],
             held=[*_spans(made.held)],
+            detection=made.detection,
             facts=[*_facts(summary)],
         )
     )

@@ -14,8 +14,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Interval, PolicyResult
+from ml_assets.contracts.artifacts import Interval
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.simulation import PolicyResult
 from ml_assets.logic.bootstrap import interval_of, resample
 from ml_assets.logic.metrics import Metric, Vector
 from ml_assets.logic.simulation import WEEK, Event, Life

@@ -127,6 +127,35 @@ figure stands its 95 % interval, from whole days drawn again, the same for all p
 {%- else %}<p>Nothing: whatever asked for a retraining got it.</p>{% endif %}
 </section>
 
+<section>{{ head("rules", "How far the rules can be trusted") }}
+{%- if detection.why_not %}
+<p>{{ detection.why_not }}</p>
+{%- else %}
+<p>The rules that asked above are tried on streams of their own, drawn with replacement from {{ detection.first_day }}
+to {{ detection.last_day }} as the first model scored them. Where nothing is put in, whatever asks is a false alarm;
+cool-downs do not count here.</p>
+<div class="scroll"><table><thead><tr><th>False alarms</th><th class="n">Days</th><th class="n">Over a drift limit</th>
+<th class="n">Drift asked</th><th class="n">Performance asked</th></tr></thead><tbody>
+{%- for how, it in detection.false_alarms.items() %}
+<tr><th scope="row">{{ "whole days drawn" if how == "days" else "rows drawn" }}</th><td class="n">{{ it.days }}</td>
+<td class="n">{{ it.over }}</td><td class="n">{{ it.asked_by_drift }}</td>
+<td class="n">{{ it.asked_by_performance }}</td></tr>
+{%- endfor %}
+</tbody></table></div>
+<p>Put in is one drift of each kind, in what matters most to the model; it is found if a rule asks within three days
+(performance: three days whose labels are known).</p>
+<div class="scroll"><table><thead><tr><th>Put in</th><th>Where</th><th class="n">Size</th>
+<th class="n">It costs of {{ summary.metric | metric }}</th><th class="n">Trials</th><th class="n">Found by drift</th>
+<th class="n">By performance</th><th class="n">By either</th></tr></thead><tbody>
+{%- for it in detection.power %}
+<tr><th scope="row">{{ it.kind }}</th><td>{{ it.column }}</td><td class="n">{{ "%g" % it.size }}</td>
+<td class="n">{{ it.cost | fixed }}</td><td class="n">{{ it.trials }}</td><td class="n">{{ it.by_drift }}</td>
+<td class="n">{{ it.by_performance }}</td><td class="n">{{ it.by_either }}</td></tr>
+{%- endfor %}
+</tbody></table></div>
+{%- endif %}
+</section>
+
 <section>{{ head("how", "How it was simulated") }}
 <p>Each day is predicted by who serves. At its end the rules of the sensors look at its drift and at the labels known
 by then; a challenger is trained, in the windows of a retraining, on what was known by the end of the day, and judged by

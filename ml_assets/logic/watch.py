@@ -12,6 +12,7 @@ from statistics import fmean, stdev
 from typing import Final
 
 from ml_assets.contracts.artifacts import PerformanceSummary, Promotion
+from ml_assets.logic.bootstrap import student_quantile
 from ml_assets.logic.metrics import Metric
 from ml_assets.logic.promotion import serving_since, standing
 
@@ -94,10 +95,8 @@ def compare_with_former(
         return Comparison(False, is_settled, pairs[-1][1] if pairs else None, said, {"days": float(len(pairs))})
     former = pairs[-1][1]
     differences = [difference for _, _, difference in pairs]
-    from scipy.special import stdtrit
-
     mean, error = fmean(differences), stdev(differences) / math.sqrt(len(differences))
-    bound = mean + float(stdtrit(len(differences) - 1, LEVEL)) * error
+    bound = mean + student_quantile(LEVEL, len(differences) - 1) * error
     is_worse = bound < -margin
     said = (
         f"Over {len(pairs)} days ({pairs[0][0]} to {pairs[-1][0]}) {metric.name} of champion {champion} differs by "

@@ -21,8 +21,12 @@ from resources.steps import RUNS, StepRecord, steps_of
 from resources.uploads import Upload, unfinished
 
 NAME: Final = re.compile(r"manifest(-[0-9A-Za-z.-]+)?\.json")
-TOPS: Final = ("artifacts", "runs", "studies", "environments", "promotions", REMOVED)
+TOPS: Final = ("artifacts", "runs", "studies", "environments", "promotions", "alerts", REMOVED)
 """The parts of a lake in which writers may leave unfinished files."""
+
+ALERT_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_ALERT = re.compile(rf"({ALERT_DAY.pattern}/([0-9a-f]{{32}}))(?:\.json|/[^/]+\.json)")
+"""An alert that was taken up, or a try to send it; its digest names it. See `resources.alerts_outbox`."""
 
 _SHOWN = 5
 
@@ -67,6 +71,7 @@ class Census:
         steps: the records of the steps of runs that may still be at work, or are recent.
         runs: when a run last wrote a record and the size of each of its records, by path.
         studies: by path.
+        alerts: of each that no channel waits for any more, the record and the tries, by path.
         unnamed: environments that nothing names, by path.
         parts: files that their writers left unfinished, by path.
         uploads: the same on S3; None where they may not be listed.
@@ -78,6 +83,7 @@ class Census:
     steps: Sequence[StepRecord]
     runs: Mapping[str, Mapping[str, Stat]]
     studies: Mapping[str, Stat]
+    alerts: Mapping[str, Mapping[str, Stat]]
     unnamed: Mapping[str, Stat]
     parts: Mapping[str, Stat]
     uploads: Sequence[Upload] | None
@@ -117,6 +123,7 @@ def take_census(lake: Lake, *, since: datetime) -> Census:
         steps=steps,
         runs=runs,
         studies=_under("studies", listed["studies"]),
+        alerts=_alerts(listed["alerts"]),
         unnamed=unnamed,
         parts=_parts(listed, folders),
         uploads=unfinished(lake),
@@ -217,6 +224,15 @@ def _environments_of_removed(lake: Lake, listed: Iterable[str]) -> set[str | Non
 def _without(environments: Mapping[str, Stat], named: Iterable[str | None]) -> dict[str, Stat]:
     known = {f"environments/{digest}.json" for digest in named}
     return {path: stat for path, stat in environments.items() if path not in known and path.endswith(".json")}
+
+
+def _alerts(listed: Mapping[str, Stat]) -> dict[str, dict[str, Stat]]:
+    found: dict[str, dict[str, Stat]] = {}
+    for relative, stat in listed.items():
+        told = _ALERT.fullmatch(relative)
+        if told is not None and f"open/{told[2]}.json" not in listed:
+            found.setdefault(told[1], {})[f"alerts/{relative}"] = stat
+    return found
 
 
 def _under(top: str, listed: Mapping[str, Stat]) -> dict[str, Stat]:

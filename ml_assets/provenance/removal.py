@@ -22,7 +22,7 @@ from typing import BinaryIO, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ml_assets.provenance.census import NAME, Census, Version, decisions, environments_since, take_census
+from ml_assets.provenance.census import ALERT_DAY, NAME, Census, Version, decisions, environments_since, take_census
 from ml_assets.provenance.lineage import ref_of, stamp
 from ml_assets.provenance.retention import DAY, HOUR, Judgement, Policy, judge
 from resources.errors import CorruptArtifactError, LakeError, MissingArtifactError
@@ -261,7 +261,8 @@ def _remove_one(lake: Lake, path: str) -> None:
 
 def _prune(lake: Lake, now: datetime) -> None:
     """Remove folders that have been empty for a day: a younger one somebody may be about to write to."""
-    for top in ("artifacts", "runs", "studies"):
+    days = [f"alerts/{name}" for name in lake.names(lake.path("alerts")) if ALERT_DAY.fullmatch(name)]
+    for top in ("artifacts", "runs", "studies", *days):
         _prune_under(lake, top, before=now - DAY)
 
 

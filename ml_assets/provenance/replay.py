@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import dagster as dg
 from dagster._core.errors import DagsterMaxRetriesExceededError  # not among those that `dagster` exports
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.provenance.comparison import differences
 from resources.lake import Lake
 from resources.manifest import ArtifactRef, Manifest
 from resources.quarantine import REJECTED
+from resources.run_tags import range_tags
 from resources.scratch import ScratchLake
 from resources.steps import StepRecord
 
@@ -126,10 +126,7 @@ def run_again(job: dg.JobDefinition, record: StepRecord) -> None:
     Raises:
         Exception: whatever the step raises, as it raises it, so that a debugger stops where it happened.
     """
-    tags = dict(record.tags)
-    if record.partitions is not None:
-        first, last = record.partitions
-        tags |= {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+    tags = record.tags | range_tags(record.partitions or ())
     with dg.DagsterInstance.ephemeral() as instance:
         try:
             job.execute_in_process(

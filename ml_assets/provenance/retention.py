@@ -25,6 +25,9 @@ HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
 """A run that began a step since then may still be at work, and an unfinished file may still be written."""
 
+TELLING: Final = timedelta(days=3)
+"""Without its cursor the sensor of the alerts looks two days back: what it finds must be known as told."""
+
 CURRENT: Final = "current"
 
 _Root = tuple[Key, str]
@@ -136,13 +139,17 @@ def _loose(census: Census, policy: Policy, *, runs: Collection[str | None]) -> d
         runs: those of which an artifact stays.
     """
     worn, old = policy.at_work_since, policy.now - DAY
-    records: dict[str, Stat] = {}
+    records, alerts = dict[str, Stat](), dict[str, Stat]()
     for run, found in census.runs.items():
         if run not in runs and all(stat.modified_at < worn for stat in found.values()):
             records |= found
+    for found in census.alerts.values():
+        if all(stat.modified_at < min(policy.since, policy.now - TELLING) for stat in found.values()):
+            alerts |= found
     kinds = {
         "studies": {path: stat for path, stat in census.studies.items() if stat.modified_at < worn},
         "records of steps": records,
+        "alerts": alerts,
         "environments": {path: stat for path, stat in census.unnamed.items() if stat.modified_at < old},
         "unfinished files": {path: stat for path, stat in census.parts.items() if stat.modified_at < old},
     }

@@ -20,8 +20,8 @@ from ml_assets.stages.common.plan import ModelPlan
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef
+from resources.run_tags import CAUSE
 
-CAUSE: Final = "cause"
 WORDS: Final = {"promote": "promoted", "refuse": "refused", "rollback": "rolled back to", "wait": "waits for a person"}
 
 Action = Literal["promote", "refuse", "rollback", "wait"]

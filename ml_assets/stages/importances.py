@@ -7,9 +7,9 @@ import dagster as dg
 
 from ml_assets.contracts.artifacts import Importances, TrainingSet
 from ml_assets.contracts.frames import check_frames, importances_table
-from ml_assets.logic.importances import measure_importances
 from ml_assets.stages.common.asset import image, stage
 from ml_assets.stages.common.plan import ModelPlan
+from ml_assets.stages.common.training import weigh
 
 
 def importances(plan: ModelPlan) -> dg.AssetsDefinition:
@@ -17,7 +17,7 @@ def importances(plan: ModelPlan) -> dg.AssetsDefinition:
     declared = plan.declaration
 
     @stage(
-        plan, "importances", measure_importances, kinds={"lightgbm", "polars"}, parameters={
+        plan, "importances", weigh, kinds={"lightgbm", "polars"}, parameters={
             "settings": declared.importances, "metric": declared.metric, "seed": declared.seed,
         },
         ins={"training_set": dg.AssetIn(plan.asset("training_set"))},
@@ -26,14 +26,8 @@ def importances(plan: ModelPlan) -> dg.AssetsDefinition:
         """Gain, permutation and mean |SHAP| of each feature, against noise and over time folds; which stay, and why."""
         from ml_assets.logic.plots.training import importance_plot
 
-        result = measure_importances(
-            training_set,
-            seed=declared.seed,
-            metric=declared.metric,
-            threads=declared.training.threads,
-            rows=declared.importances.rows,
-            folds=declared.importances.folds,
-            on_fold=lambda done, total: context.log.info(f"fold {done} of {total} measured"),
+        result = weigh(
+            plan, training_set, on_fold=lambda done, total: context.log.info(f"fold {done} of {total} measured")
         )
         check_frames([result.table], importances_table())
         context.add_output_metadata(

@@ -18,7 +18,7 @@ from pydantic import Field, JsonValue, field_validator
 from ml_assets.contracts.checking import BROKEN_RULES, Others
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import RECEIVED_AT, TableContract
-from ml_assets.declaration import RawDeclaration, RawTable
+from ml_assets.declaration.tables import RawDeclaration, RawTable
 from ml_assets.logic.quarantine import Audit, audit
 from ml_assets.logic.raw import (
     PARTITION,
@@ -34,6 +34,7 @@ from ml_assets.provenance.code import code_version
 from ml_assets.stages.common.asset import column_schema, freshness_policy, quarantine_spec
 from ml_assets.stages.common.checks import check_results, check_specs, reject
 from ml_assets.stages.common.plan import daily, day_range, days_between
+from ml_assets.stages.common.pod_tags import pod_tags
 from resources.day_pattern import DayPattern
 from resources.errors import SourceError
 from resources.lake import Lake
@@ -103,6 +104,7 @@ def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract:
         check_specs=check_specs(contract, key),
         partitions_def=daily(declaration.days) if table.is_by_day else None,
         backfill_policy=dg.BackfillPolicy.single_run() if table.is_by_day else None,
+        op_tags=pod_tags(declaration.compute),
     )
     def land(context: dg.AssetExecutionContext, config: LandingConfig, lake: LakeResource) -> Iterator[Any]:
         days = day_range(context) if table.is_by_day else None

@@ -12,11 +12,12 @@ from typing import Any
 import dagster as dg
 
 from ml_assets.contracts.table import TableContract
-from ml_assets.declaration import TablesDeclaration
+from ml_assets.declaration.tables import TablesDeclaration
 from ml_assets.provenance.staleness import LOOK_BACK
 from ml_assets.stages.common.asset import column_schema, freshness_policy, quarantine_spec
 from ml_assets.stages.common.dbt_checks import Node, Project, selected_results
 from ml_assets.stages.common.plan import daily, day_range, quarantine_key, table_key
+from ml_assets.stages.common.pod_tags import pod_tags
 from resources.artifact_io import data_version
 from resources.errors import WarehouseError
 from resources.event_log import VERSION
@@ -57,6 +58,7 @@ def _tables(name: str, declaration: TablesDeclaration, project: Project, *, by_d
         can_subset=True,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run() if by_day else None,
+        op_tags=pod_tags(declaration.compute),
     )
     def build_tables(
         context: dg.AssetExecutionContext, warehouse: Warehouse

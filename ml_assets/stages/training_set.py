@@ -12,7 +12,7 @@ import polars as pl
 from pydantic import Field
 
 from ml_assets.contracts.artifacts import TrainingSet
-from ml_assets.declaration import Split
+from ml_assets.declaration.training import Split
 from ml_assets.logic.leaks import lone_predictors
 from ml_assets.stages.common.asset import stage
 from ml_assets.stages.common.plan import ModelPlan, newest_day
@@ -23,7 +23,7 @@ LOOKED_AT = 20_000  # train rows, evenly over time; all 245,000 of a year take 4
 
 
 class Windows(dg.Config):
-    """Windows in days, counted back from the as-of day; see `Split` in `ml_assets.declaration`."""
+    """Windows in days, counted back from the as-of day; see `Split` in `ml_assets.declaration.training`."""
 
     train_days: int | None = Field(default=None, gt=0, description="days of the train window; absent: all there are")
     validation_days: int = Field(gt=0)

@@ -3,19 +3,16 @@
 What is under way, and what was asked by the key of a request, stays out; see `sensors.common.history`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,  # the tags that the UI and backfills set on a run over a range
-    ASSET_PARTITION_RANGE_START_TAG,
-)
 
-CAUSE = "cause"
+from resources.run_tags import CAUSE
+from sensors.common.history import FAILED
+
 TABLE = "table"
 DAYS = "arrived"
-_FAILED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
 @dataclass(frozen=True)
@@ -52,9 +49,4 @@ def _read(text: str) -> dict[str, Mark]:
 def asked_before(instance: dg.DagsterInstance, *, cause: str, table: str) -> list[Asked]:
     """Return all runs that were asked for one table, newest first."""
     runs = instance.get_runs(filters=dg.RunsFilter(tags={CAUSE: cause, TABLE: table}))
-    return [Asked(run.run_id, run.status in _FAILED, _read(run.tags.get(DAYS, ""))) for run in runs]
-
-
-def range_tags(days: Sequence[str]) -> dict[str, str]:
-    """Return the tags of a run over days in a row."""
-    return {ASSET_PARTITION_RANGE_START_TAG: days[0], ASSET_PARTITION_RANGE_END_TAG: days[-1]}
+    return [Asked(run.run_id, run.status in FAILED, _read(run.tags.get(DAYS, ""))) for run in runs]

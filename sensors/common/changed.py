@@ -9,11 +9,9 @@ from typing import Final
 import dagster as dg
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ml_assets.declaration import ModelDeclaration
+from ml_assets.declaration.model import ModelDeclaration
 from sensors.common.history import Seen, materialized_since, newest_number
 
-MODEL: Final = "model"
-"""The tag that says whose run it is."""
 TOLD: Final = 10
 MOST_LOOKS: Final = 100
 """Models that one tick looks at; two months of reports are read of each, in a hundredth of a second."""

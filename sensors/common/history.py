@@ -10,14 +10,10 @@ from typing import Final
 import dagster as dg
 from dagster._core.definitions.repository_definition import RepositoryDefinition
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-    PARTITION_NAME_TAG,
-    RUN_KEY_TAG,
-)
+from dagster._core.storage.tags import RUN_KEY_TAG
 
 from ml_assets.stages.common.plan import day_of, days_between
+from resources.run_tags import range_of
 
 # The instance's own methods ask for one asset at a time; a tick over 500 models wants what is new of all in one query.
 AT_ONCE: Final = 2_000
@@ -28,7 +24,8 @@ _UNFINISHED: Final = [
     dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.MANAGED,
     *IN_PROGRESS_RUN_STATUSES,
 ]  # fmt: skip
-_FAILED: Final = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+FAILED: Final = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+"""How a run ends that came to nothing."""
 _AT_MOST: Final = 1_000
 
 
@@ -89,12 +86,11 @@ def in_progress(
 
 
 def _partitions(tags: Mapping[str, str]) -> list[str]:
-    if PARTITION_NAME_TAG in tags:
-        return [tags[PARTITION_NAME_TAG]]
-    if ASSET_PARTITION_RANGE_START_TAG in tags:
-        first, last = tags[ASSET_PARTITION_RANGE_START_TAG], tags[ASSET_PARTITION_RANGE_END_TAG]
-        return [str(day) for day in days_between(day_of(first), day_of(last))]
-    return []
+    found = range_of(tags)
+    if found is None:
+        return []
+    first, last = found
+    return [first] if first == last else [str(day) for day in days_between(day_of(first), day_of(last))]
 
 
 def asked_before(instance: dg.DagsterInstance, run_keys: Sequence[str]) -> dict[str, dg.DagsterRun]:
@@ -109,7 +105,7 @@ def failed_of(instance: dg.DagsterInstance, tag: str, values: Sequence[str]) -> 
     """Return the newest failed or canceled runs with any of these values of a tag, newest first."""
     if not values:
         return []
-    return [*instance.get_run_records(dg.RunsFilter(tags={tag: [*values]}, statuses=_FAILED), limit=_AT_MOST)]
+    return [*instance.get_run_records(dg.RunsFilter(tags={tag: [*values]}, statuses=[*FAILED]), limit=_AT_MOST)]
 
 
 def made_by(run: dg.DagsterRun) -> tuple[set[dg.AssetKey], set[str]]:

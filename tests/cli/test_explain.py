@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -44,7 +45,7 @@ def it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         ticks = SqliteScheduleStorage.from_local(str(tmp_path / "ticks"))  # an instance in memory keeps none
         monkeypatch.setattr(one.instance, "_schedule_storage", ticks)
         monkeypatch.setenv("ML_ASSETS_LAKE", one.lake.url)
-        monkeypatch.setattr("ml_assets.declaration.read_all", lambda _: PROJECT)
+        monkeypatch.setattr("ml_assets.declaration.reading.read_all", lambda _: PROJECT)
         monkeypatch.setattr("ml_assets.cli.project.instance", instance)
         yield one
 
@@ -84,7 +85,7 @@ def test_a_drift_that_asks_is_told_and_then_what_holds_it_back(it: World, capsys
 
 def test_a_new_champion_is_told_beside_the_one_before(it: World, capsys: pytest.CaptureFixture[str]) -> None:
     first = it.champion
-    it.serve(it.train(it.day, rounds=2))
+    it.serve(it.train(it.day - timedelta(days=1), rounds=2))
     for auc in (0.75, 0.748, 0.746):
         it.live(auc=auc, former=(first, 0.8))
 

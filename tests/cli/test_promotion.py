@@ -19,7 +19,7 @@ from ml_assets.component import DBT_PROJECT, read_contracts
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Promotion
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.table import TableContract
-from ml_assets.declaration import read_all
+from ml_assets.declaration.reading import read_all
 from ml_assets.definitions import DEFS
 from ml_assets.stages.common.plan import ModelPlan
 from resources.lake import Lake

@@ -12,7 +12,7 @@ import pytest
 from ml_assets.cli import original
 from ml_assets.cli.flow import TRAINING, Flow
 from ml_assets.cli.main import main
-from ml_assets.declaration import Declared
+from ml_assets.declaration.reading import Declared
 from ml_assets.provenance import then
 from ml_assets.provenance.reproduction import Verdict
 from resources.lake import Lake

@@ -12,8 +12,8 @@ import pytest
 from ml_assets.cli.main import main
 from ml_assets.cli.progress import Progress
 from ml_assets.cli.simulate import Teller
-from ml_assets.contracts.artifacts import Simulation
-from ml_assets.declaration import Declared
+from ml_assets.contracts.simulation import Simulation
+from ml_assets.declaration.reading import Declared
 from ml_assets.stages.common.simulating import Asked
 from resources.lake import Lake
 from tests.builders import flights_declared
@@ -52,7 +52,7 @@ def small() -> Declared:
 def flights(own_flown: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The lake of a whole flow over six weeks, and what it was declared by."""
     monkeypatch.setenv("ML_ASSETS_LAKE", str(own_flown))
-    monkeypatch.setattr("ml_assets.declaration.read_all", lambda _folder: small())
+    monkeypatch.setattr("ml_assets.declaration.reading.read_all", lambda _folder: small())
     return own_flown
 
 

@@ -50,12 +50,14 @@ class World:
         drifted: the days that are over the limits.
         refused: the days as of which a challenger is refused.
         bad: the days as of which a model is trained that turns out worse.
+        labelled: of a day's 100 predictions.
         trained: what was asked for, in order.
     """
 
     drifted: frozenset[date] = frozenset()
     refused: frozenset[date] = frozenset()
     bad: frozenset[date] = frozenset()
+    labelled: int = 100
     trained: list[date] = field(default_factory=list)
     metric: Metric = field(default_factory=lambda: find_metric("roc_auc", "binary"))
     label_days: int = 1
@@ -85,7 +87,7 @@ class World:
         if former is not None:
             before = FormerPerformance(version=former.version, metrics={"roc_auc": self.quality(former, day)})
         return PerformanceSummary(
-            model="parcels", model_version=champion.version, day=day, predictions=100, labelled=100,
+            model="parcels", model_version=champion.version, day=day, predictions=100, labelled=self.labelled,
             metrics={"roc_auc": self.quality(champion, day)}, expected={}, former=before,
         )  # fmt: skip
 

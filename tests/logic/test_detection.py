@@ -15,8 +15,8 @@ from ml_assets.logic.detection import (
     draw_stream,
     measure_power,
     put_in,
-    short_figures,
 )
+from ml_assets.logic.detection_report import short_figures
 from ml_assets.logic.drift import DriftLimits
 from ml_assets.logic.injection import Injection
 from ml_assets.logic.metrics import find_metric
@@ -111,11 +111,14 @@ def test_a_prior_shift_lets_rows_leave_a_stream() -> None:
     assert put_in(population(), stream, Injection("prior", "is_late", FIRST, 3.0)).height < 0.9 * stream.height
 
 
-def test_the_short_form_has_both_kinds_of_streams_and_each_kind_of_drift_once() -> None:
-    found = short_figures(population(), days=4, trials=1)
+def test_the_short_form_has_both_kinds_of_streams_and_each_kind_of_drift_once_and_tells_how_far_it_is() -> None:
+    told: list[tuple[int, int]] = []
+    found = short_figures(population(), days=4, trials=1, on_done=lambda done, total: told.append((done, total)))
 
-    assert [alarms.days for alarms in found.false_alarms.values()] == [4, 4]
-    assert [(power.injection.kind, power.injection.column) for power in found.power] == [
+    assert (date(2013, 5, 1), date(2013, 6, 9)) == (found.first_day, found.last_day)
+    assert {"days": 4, "rows": 4} == {how: alarms.days for how, alarms in found.false_alarms.items()}
+    assert [(power.kind, power.column) for power in found.power] == [
         ("unit", "queue"), ("stuck", "queue"), ("missing", "queue"), ("slope", "queue"), ("category", "carrier"),
         ("flip", "is_late"),
     ]  # fmt: skip
+    assert [(n, 8) for n in range(1, 9)] == told

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ml_assets.logic.distances import (
     Cells,
+    Profiles,
     corrected_psi,
     count_sorted,
     count_unsorted,
@@ -94,8 +95,32 @@ def test_distances_of_values_in_any_order_are_those_of_sorted_ones() -> None:
     known = count_sorted(np.sort(random.lognormal(0, 2, 10_000).clip(edges[0], edges[-1])), edges)
     first, second = both(random.lognormal(0.2, 2, 20_000).tolist(), edges.tolist())
 
-    assert kolmogorov_smirnov(known, first) == kolmogorov_smirnov(known, second)
-    assert wasserstein(known, first, 1.0) == pytest.approx(wasserstein(known, second, 1.0), rel=1e-12)
+    profiles = Profiles.of([first, second])
+    twice, spreads = Profiles.of([known, known]), np.array([1.0, 1.0])
+
+    ks, areas = kolmogorov_smirnov(twice, profiles), wasserstein(twice, profiles, spreads)
+
+    assert ks[0] == ks[1] > 0
+    assert areas[0] == pytest.approx(areas[1], rel=1e-12)
+
+
+@given(
+    st.lists(
+        st.tuples(*[st.lists(st.integers(-4, 4) | st.floats(-5, 5), min_size=1, max_size=30)] * 2),
+        min_size=1, max_size=5,
+    )
+)  # fmt: skip
+def test_distances_of_many_columns_at_once_are_those_of_each(columns: list[tuple[list[float], list[float]]]) -> None:
+    known = [count_sorted(np.sort(np.array(side, float)), np.unique(np.array(side, float))) for side, _ in columns]
+    seen = [count_sorted(np.sort(np.array(day, float)), it.edges) for it, (_, day) in zip(known, columns, strict=True)]
+    spreads = np.arange(1.0, len(known) + 1)
+    ks = kolmogorov_smirnov(Profiles.of(known), Profiles.of(seen))
+    areas = wasserstein(Profiles.of(known), Profiles.of(seen), spreads)
+
+    for number, (one, other) in enumerate(zip(known, seen, strict=True)):
+        alone = Profiles.of([one]), Profiles.of([other])
+        assert ks[number] == kolmogorov_smirnov(*alone)[0]
+        assert areas[number] == wasserstein(*alone, spreads[[number]])[0]
 
 
 # PSI

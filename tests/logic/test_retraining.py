@@ -1,14 +1,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ml_assets.contracts.artifacts import DailyLoss, DriftSummary, PerformanceSummary
 from ml_assets.logic.metrics import find_metric
-from ml_assets.logic.retraining import MOST, SLACK, Finding, Rules, Serving, drift_finding, performance_finding
+from ml_assets.logic.retraining import (
+    MOST,
+    SLACK,
+    Finding,
+    Rules,
+    Serving,
+    decide,
+    drift_finding,
+    performance_finding,
+)
 
 FIRST = date(2013, 6, 1)
 LIMIT = 4.0
@@ -83,3 +94,23 @@ def test_three_days_that_fall_by_three_deviations_ask_and_by_two_do_not() -> Non
 def test_days_with_too_few_labels_and_those_of_another_champion_are_left_out() -> None:
     assert after_falls([4] * 5, labelled=600).sentence == "Performance is not judged: no day has enough labels yet."
     assert not after_falls([4] * 5, version="v0").is_over
+
+
+@pytest.mark.parametrize(
+    ("refusals", "said"),
+    [
+        (0, "the cool-down is 7 days."),
+        (1, "the cool-down is 14 days, doubled once for 1 refused challenger."),
+        (2, "the cool-down is 28 days, doubled twice for 2 refused challengers."),
+        (3, "the cool-down is 56 days, doubled 3 times for 3 refused challengers."),
+        (9, "the cool-down is 56 days, doubled 3 times for 9 refused challengers."),
+    ],
+)
+def test_what_waits_says_how_often_the_cool_down_was_doubled(refusals: int, said: str) -> None:
+    asking = Finding("drift", is_over=True, day=FIRST, sentence="It drifts.", change="")
+    champion = replace(CHAMPION, refusals=refusals)
+
+    found = decide([asking], day=FIRST + timedelta(days=1), champion=champion, history=[], rules=RULES)
+
+    assert found.is_held
+    assert found.sentence.endswith(said)

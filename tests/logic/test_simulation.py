@@ -68,6 +68,20 @@ def test_a_champion_that_turns_out_worse_is_taken_back_and_does_not_come_back() 
     assert 1 == triggered.refusals
 
 
+def test_a_champion_is_watched_on_days_with_enough_labels_alone_as_the_sensor_does() -> None:
+    world = World(drifted=frozenset({day(10), day(11)}), bad=frozenset({day(11)}), labelled=79)
+    triggered = lived(world)["triggered"]
+
+    assert ["drift"] == [it.cause for it in triggered.events]
+
+
+def test_labels_of_all_days_since_the_training_count_however_many_they_are() -> None:
+    rules = replace(RULES, label_growth=6.6)
+    triggered = lived(World(), rules=rules, last=day(70), policies=["triggered"])["triggered"]
+
+    assert [(day(66), "labels")] == [(it.day, it.cause) for it in triggered.events]
+
+
 def test_only_who_is_triggered_is_watched() -> None:
     lives = lived(World(bad=frozenset(day(n) for n in range(61))))
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Simulation, SimulationSummary
+from ml_assets.contracts.simulation import Detection, FalseAlarms, Power, Simulation, SimulationSummary
 from ml_assets.logic import simulation_report as report
 from ml_assets.logic.metrics import find_metric
 from ml_assets.logic.simulation import Life
@@ -43,6 +43,19 @@ def scored() -> Scored:
     return Scored(days, truth, scores)
 
 
+TRIED = Detection(
+    first_day=day(0),
+    last_day=day(27),
+    false_alarms={"days": FalseAlarms(days=200, over=7, asked_by_drift=1, asked_by_performance=2)},
+    power=(
+        Power(
+            kind="unit", column="distance_miles", size=0.1, cost=0.0312, trials=10, by_drift=9, by_performance=4,
+            by_either=10,
+        ),
+    ),
+)  # fmt: skip
+
+
 class Drawn(Page):
     """Reads a page with plots in it."""
 
@@ -50,7 +63,7 @@ class Drawn(Page):
 
 
 @cache
-def made(**changes: Any) -> Simulation:
+def made(why_not: str = "", **changes: Any) -> Simulation:
     results = report.results(lives(), scored(), AUC, seed=1)
     weeks = report.weeks(lives(), scored(), AUC)
     given: dict[str, Any] = {
@@ -67,6 +80,7 @@ def made(**changes: Any) -> Simulation:
             held=report.held(lives()),
             turns=report.turns(lives(), weeks, AUC),
             html="",
+            detection=Detection(why_not=why_not) if why_not else TRIED,
         )
     )
 
@@ -159,7 +173,7 @@ def test_the_page_needs_neither_network_nor_script_and_closes_what_it_opens() ->
     assert {"script", "link", "img", "iframe", "object"}.isdisjoint(read.tags)
     assert all(link.startswith("#") for link in read.links)
     assert not re.search(r"https?://(?!www\.w3\.org)|@import", html)
-    assert {"policies", "weeks", "turns", "retrainings", "held", "how"} <= set(read.ids)
+    assert {"policies", "weeks", "turns", "retrainings", "held", "rules", "how"} <= set(read.ids)
     assert EVIL in read.said
 
 
@@ -168,6 +182,20 @@ def test_the_page_tells_each_retraining_with_cause_verdict_and_reasons() -> None
 
     for said in ("2 of the last 3 judged days", "promoted", "refused", "rolled back", "because", f"{day(11)}"):
         assert said in html
+
+
+def test_the_page_has_a_table_of_false_alarms_and_one_of_power() -> None:
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in made().html.split("<tr>")]
+
+    assert ["whole days drawn", "200", "7", "1", "2"] in rows
+    assert ["unit", "distance_miles", "0.1", "0.0312", "10", "9", "4", "10"] in rows
+
+
+def test_where_the_rules_were_not_tried_the_page_says_why_and_has_no_table_of_it() -> None:
+    html = made("Not measured: 3 days are too few.").html
+
+    assert "<p>Not measured: 3 days are too few.</p>" in html
+    assert "False alarms" not in html
 
 
 @pytest.mark.parametrize("policies", [("never",), ("weekly",), ("triggered",), ("never", "triggered")])
@@ -185,6 +213,7 @@ def test_a_page_can_be_made_of_any_policies(policies: tuple[str, ...]) -> None:
             held=report.held(some),
             turns=report.turns(some, weeks, AUC),
             html="",
+            detection=TRIED,
         )
     ).html
 

@@ -14,7 +14,8 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.table import Column, TableContract
-from ml_assets.declaration import Declared, RawDeclaration
+from ml_assets.declaration.reading import Declared
+from ml_assets.declaration.tables import RawDeclaration
 from ml_assets.stages.raw import raw_tables
 from resources.artifact_io import LakeIOManager
 from resources.day_pattern import DayPattern

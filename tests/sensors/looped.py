@@ -27,7 +27,7 @@ from ml_assets.contracts.artifacts import (
     Promotion,
     Retraining,
 )
-from ml_assets.declaration import Declared
+from ml_assets.declaration.reading import Declared
 from ml_assets.logic.promotion import serving_since
 from ml_assets.stages.common.groups import MONITORING, TRAINING
 from ml_assets.stages.common.loop import retraining_log
@@ -95,11 +95,12 @@ def declared(retraining: Mapping[str, Any] | None = None, watch: Mapping[str, An
 class World:
     """A lake, an instance and the sensors; days and minutes pass between calls alone."""
 
-    def __init__(self, root: Path, instance: dg.DagsterInstance, project: Declared) -> None:
+    def __init__(self, root: Path, instance: dg.DagsterInstance, project: Declared, name: str = MODEL) -> None:
         self.resource = LakeResource(url=str(root))
         self.lake: Lake = self.resource.connect()
         self.instance = instance
-        self.model = project.models[0]
+        self.model = project.model(name)
+        self.name = name
         self.now = BEGIN
         self.day = FIRST
         self.cursors: dict[str, str | None] = {}
@@ -111,28 +112,30 @@ class World:
             "watch": watch_sensor(project),
         }
         self.floor = retraining_floor(project, clock=clock)
-        self.repository = dg.Definitions([_asset(stage) for stage in (*TRAINING, *MONITORING)]).get_repository_def()
+        stages = (*TRAINING, *MONITORING)
+        assets = [_asset(model.name, stage) for model in project.models for stage in stages]
+        self.repository = dg.Definitions(assets).get_repository_def()
         self.serve(self.train(FIRST - timedelta(days=1)))
 
     # ------------------------------------------------------------ facts
 
     def train(self, as_of: date, **fields: Any) -> str:
         """Keep a model and return its version."""
-        model = Model("tree", spec(as_of, **fields), pl.DataFrame({"n": [1]}))
-        return put(self.lake, model, asset=f"{MODEL}/model").version
+        model = Model("tree", spec(as_of, model=self.name, **fields), pl.DataFrame({"n": [1]}))
+        return put(self.lake, model, asset=f"{self.name}/model").version
 
     def log(self) -> PromotionLog[Promotion]:
         """Return the promotion log."""
-        return PromotionLog(self.lake, MODEL, Promotion)
+        return PromotionLog(self.lake, self.name, Promotion)
 
     def serve(self, version: str, action: Literal["promote", "refuse", "rollback"] = "promote") -> None:
         """Add an entry to the log: by it a version serves, or is refused."""
         entries = self.log().entries()
         serving = entries[-1].champion if entries else None
-        judged = put(self.lake, Evaluated(evaluation(version)), asset=f"{MODEL}/evaluation").version
+        judged = put(self.lake, Evaluated(evaluation(version, self.name)), asset=f"{self.name}/evaluation").version
         entry = Promotion(
-            number=len(entries) + 1, model=MODEL, action=action, champion=serving if action == "refuse" else version,
-            challenger=version, reasons=("it is so",), evaluation_version=judged, decided_at=self.now,
+            number=len(entries) + 1, model=self.name, action=action, challenger=version, reasons=("it is so",),
+            champion=serving if action == "refuse" else version, evaluation_version=judged, decided_at=self.now,
             decided_by="gate",
         )  # fmt: skip
         self.log().append(entry, number=entry.number)
@@ -149,10 +152,10 @@ class World:
         """Let a day come with its reports, and return it."""
         day, self.day = self.day, self.day + timedelta(days=1)
         drift = DriftSummary(
-            model=MODEL, model_version=self.champion, day=day, rows=900, weighted_psi=0.3 if is_over else 0.01,
+            model=self.name, model_version=self.champion, day=day, rows=900, weighted_psi=0.3 if is_over else 0.01,
             score_psi=0.0, is_over=is_over, culprits=(), sentence="PSI.",
         )  # fmt: skip
-        put(self.lake, Drifted(drift), asset=f"{MODEL}/drift", partition=str(day))
+        put(self.lake, Drifted(drift), asset=f"{self.name}/drift", partition=str(day))
         self.measure(day, auc=auc, former=former)
         self._told("drift", str(day))
         return day
@@ -161,14 +164,14 @@ class World:
         """Keep what the labels of a day show."""
         beside = None if former is None else FormerPerformance(version=former[0], metrics={"roc_auc": former[1]})
         performance = PerformanceSummary(
-            model=MODEL, model_version=self.champion, day=day, predictions=900, labelled=labelled,
+            model=self.name, model_version=self.champion, day=day, predictions=900, labelled=labelled,
             metrics={"roc_auc": auc}, expected={"roc_auc": 0.8}, former=beside,
         )  # fmt: skip
-        put(self.lake, Measured(performance), asset=f"{MODEL}/performance", partition=str(day))
+        put(self.lake, Measured(performance), asset=f"{self.name}/performance", partition=str(day))
         self._told("performance", str(day))
 
     def _told(self, stage: str, day: str | None = None) -> None:
-        self.instance.report_runless_asset_event(dg.AssetMaterialization([MODEL, stage], partition=day))
+        self.instance.report_runless_asset_event(dg.AssetMaterialization([self.name, stage], partition=day))
 
     # ------------------------------------------------------------ sensors and runs
 
@@ -224,24 +227,29 @@ class World:
 
     def records(self) -> list[Retraining]:
         """Return what the retraining log holds."""
-        return retraining_log(self.lake, MODEL).newest(100)
+        return retraining_log(self.lake, self.name).newest(100)
 
 
-def evaluation(version: str) -> EvaluationSummary:
+def evaluation(version: str, model: str = MODEL) -> EvaluationSummary:
     """Return a report on a model whose days differ by 0.02."""
     return EvaluationSummary(
-        model=MODEL, model_version=version, training_set_version="0" * 32, task="binary", metric="roc_auc", rows=900,
+        model=model, model_version=version, training_set_version="0" * 32, task="binary", metric="roc_auc", rows=900,
         metrics={"roc_auc": Interval(value=0.8, low=0.7, high=0.9)}, baselines=(), against_baselines=(),
         daily_loss=DailyLoss(mean=0.0, deviation=0.02, days=30, rows=100),
     )  # fmt: skip
 
 
-def _asset(stage: str) -> dg.AssetsDefinition:
-    @dg.asset(key=[MODEL, stage])
+def _asset(model: str, stage: str) -> dg.AssetsDefinition:
+    @dg.asset(key=[model, stage])
     def made() -> None:
         """Nothing is made."""
 
     return made
+
+
+def beside(it: World, project: Declared, name: str) -> World:
+    """Return another model's world in the same lake and instance; the sensors of both look at the whole project."""
+    return World(Path(it.lake.url), it.instance, project, name)
 
 
 @contextmanager

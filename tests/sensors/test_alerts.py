@@ -3,8 +3,8 @@
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from threading import Barrier
 from typing import Any, get_args
@@ -19,106 +19,13 @@ from hypothesis import strategies as st
 from ml_assets.contracts.artifacts import Promotion
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import Column, TableContract
-from ml_assets.declaration import Declared, ModelDeclaration
 from ml_assets.logic.quarantine import audit
 from resources.alert_channels import Log
-from resources.alerts import Alert, Alerts
 from resources.alerts_outbox import Delivery, Outbox
 from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.promotion_log import PromotionLog
-from sensors.alerts import _DECIDED, alerts_sensor
-from tests.builders import overwrite, promotion
-
-MODELS = ("flight_delay", "flight_minutes")
-DECLARED = Declared(models=tuple(ModelDeclaration.model_construct(name=name) for name in MODELS))
-
-
-@dataclass
-class Heard:
-    """What the log channel was told, alert by alert; two daemons share it."""
-
-    alerts: list[Alert] = field(default_factory=list)
-
-    def of(self, kind: str) -> list[Alert]:
-        return [it for it in self.alerts if it.kind == kind]
-
-
-@pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
-    """Note each alert that a channel got, as it stands in the lake: what is sent is tested with the channels."""
-    heard = Heard()
-    real = Outbox._note
-
-    def note(self: Outbox, claimed: Any, channel: Any, outcome: Any, *given: Any, **more: Any) -> None:
-        if outcome == "sent":
-            heard.alerts.extend(it.alert for it in claimed)
-        real(self, claimed, channel, outcome, *given, **more)
-
-    monkeypatch.setattr(Outbox, "_note", note)
-    return heard
-
-
-@dg.asset(retry_policy=None)
-def orders() -> None:
-    raise ValueError("the till is empty. Fill it.\nAt once.")
-
-
-@dg.asset(key=["shop", "sales"], check_specs=[dg.AssetCheckSpec("sold", asset=["shop", "sales"], blocking=True)])
-def sales() -> Iterator[Any]:
-    yield dg.AssetCheckResult(check_name="sold", passed=False, description="3 of 10 rows were not sold.")
-    yield dg.Output(None)
-
-
-@dg.asset(key=["shop", "stock"], freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=1)))
-def stock() -> None: ...
-
-
-DEFS = dg.Definitions(assets=[orders, sales, stock])
-NOTHING = dg.Definitions()
-
-
-@dataclass
-class Daemon:
-    """What ticks the sensor, with a cursor and an instance."""
-
-    instance: dg.DagsterInstance
-    lake: Lake
-    cursor: str | None = None
-    defs: dg.Definitions = field(default_factory=lambda: DEFS)
-    at: datetime | None = None
-
-    def tick(self) -> str:
-        resource = LakeResource(url=self.lake.url)
-        clock = None if self.at is None else lambda: self.at
-        with dg.build_sensor_context(
-            instance=self.instance, cursor=self.cursor, definitions=self.defs,
-            resources={"alerts": Alerts(lake=resource), "lake": resource},
-        ) as context:  # fmt: skip
-            result = alerts_sensor(DECLARED, clock=clock).evaluate_tick(context)
-        self.cursor = result.cursor
-        assert result.skip_message is not None
-        return result.skip_message
-
-    def run(self, *assets: dg.AssetsDefinition, **tags: str) -> str:
-        done = dg.materialize([*assets], instance=self.instance, raise_on_error=False, tags=tags)
-        return done.run_id
-
-
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield Daemon(instance, Lake(str(tmp_path / "lake")))
-
-
-def decide(lake: Lake, action: str, *, model: str = MODELS[0], at: datetime | None = None) -> Promotion:
-    log = PromotionLog(lake, model, Promotion)
-    number = len(log.entries()) + 1
-    entry = promotion(number, model=model).model_copy(
-        update={"action": action, "decided_at": at or datetime.now(tz=UTC), "challenger": "c" * 32}
-    )
-    return log.append(entry, number=number)
-
+from sensors.alerts import _DECIDED
+from tests.builders import overwrite
+from tests.sensors.alerted import DEFS, MODELS, NOTHING, Daemon, Heard, ask, decide, orders, sales, stock
 
 # ---------------------------------------------------------------- runs
 
@@ -274,7 +181,7 @@ def test_what_was_decided_is_told_once_with_the_reasons(daemon: Daemon, heard: H
     ] == [(it.kind, it.severity, it.title) for it in heard.alerts]
     assert "it is better\nDecided by gate. aaaaaaaaaaaa serves." == heard.alerts[0].body
     assert [entry.decided_at for entry in entries] == [it.at for it in heard.alerts]
-    assert "4 promotion entries looked at" in said
+    assert "4 promotion entries and 0 retrainings looked at since" in said
 
 
 def test_a_decision_whose_clock_was_behind_is_told_and_a_copied_lake_tells_no_old_ones(
@@ -376,7 +283,9 @@ def quiet() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-EVENTS = st.lists(st.sampled_from(["decide 0", "decide 1", "tick", "tick", "lose", "other daemon"]), max_size=6)
+EVENTS = st.lists(
+    st.sampled_from(["decide 0", "decide 1", "ask 0", "ask 1", "tick", "tick", "lose", "other daemon"]), max_size=7
+)
 
 
 @given(events=EVENTS)
@@ -389,7 +298,9 @@ def test_over_any_events_and_ticks_each_is_told_once(
         told: list[str] = []
         patch.setattr(Log, "send", lambda _, message: told.append(message.id))
         one, other = (Daemon(quiet, lake, defs=NOTHING) for _ in range(2))
+        days = count(1)
         acts: dict[str, Callable[[], Any]] = {
+            "ask 0": lambda: ask(lake, next(days)), "ask 1": lambda: ask(lake, next(days), model=MODELS[1]),
             "decide 0": lambda: decide(lake, "promote", model=MODELS[0]),
             "decide 1": lambda: decide(lake, "refuse", model=MODELS[1]),
             "tick": one.tick, "lose": lambda: setattr(one, "cursor", None), "other daemon": other.tick,
@@ -397,8 +308,8 @@ def test_over_any_events_and_ticks_each_is_told_once(
         for event in [*events, "tick"]:
             acts[event]()
 
-    decided = sum(event.startswith("decide") for event in events)
-    assert decided == len(told) == len(set(told))
+    happened = sum(event.startswith(("decide", "ask")) for event in events)
+    assert happened == len(told) == len(set(told))
 
 
 def test_every_action_of_the_promotion_log_has_an_alert() -> None:

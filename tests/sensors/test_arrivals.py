@@ -16,7 +16,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ml_assets.declaration import Declared, RawDeclaration
+from ml_assets.declaration.reading import Declared
+from ml_assets.declaration.tables import RawDeclaration
 from resources.artifact_io import LakeIOManager
 from resources.errors import SourceError
 from resources.lake import Lake, Making

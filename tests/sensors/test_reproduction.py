@@ -9,6 +9,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.reading import Declared
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.promotion_log import PromotionLog
@@ -18,8 +20,9 @@ from tests.builders import failure, promotion
 MODEL = "flight_delay"
 
 
-def asked(models: list[str]) -> dg.RunRequest | Any:
-    schedule = reproduction_schedule(models)
+def asked(*models: str) -> dg.RunRequest | Any:
+    declared = Declared(models=tuple(ModelDeclaration.model_construct(name=name) for name in models))
+    schedule = reproduction_schedule(declared)
     context = dg.build_schedule_context(scheduled_execution_time=datetime(2026, 11, 22, 4))  # noqa: DTZ001 - Dagster's
     return schedule.evaluate_tick(context)
 
@@ -52,14 +55,16 @@ def with_champion(folder: Path) -> Path:
 
 
 def test_each_week_asks_for_one_run_a_model_and_never_twice() -> None:
-    requests = asked([MODEL, "flight_minutes"]).run_requests
+    requests = asked(MODEL, "flight_minutes").run_requests
 
-    assert ["reproduce/flight_delay/2026-11-22", "reproduce/flight_minutes/2026-11-22"] == [r.run_key for r in requests]
+    assert ["reproduce/flight_delay/2026-11-22T04:00", "reproduce/flight_minutes/2026-11-22T04:00"] == [
+        it.run_key for it in requests
+    ]
     assert {"model": MODEL, "cause": "weekly reproduction"}.items() <= requests[0].tags.items()
 
 
 def test_without_models_it_says_why_it_does_nothing() -> None:
-    assert "no model is declared" in asked([]).skip_message
+    assert "no model is declared" in asked().skip_message
 
 
 def test_an_equal_model_ends_the_run_well(tmp_path: Path, said: dict[str, Any]) -> None:

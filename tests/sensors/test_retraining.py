@@ -11,13 +11,13 @@ import dagster as dg
 import pytest
 
 from ml_assets.contracts.artifacts import Retraining
-from ml_assets.declaration import Declared
+from ml_assets.declaration.reading import Declared
 from ml_assets.stages.common.groups import TRAINING
 from resources.errors import LakeError
 from resources.lake_resource import LakeResource
 from resources.retraining_log import RetrainingLog
 from sensors.retraining import AT_DRIFT, FORGOTTEN, TAKEN_OVER, ask, drift_sensor
-from tests.sensors.looped import BEGIN, MODEL, World, declared, world
+from tests.sensors.looped import BEGIN, MODEL, World, beside, declared, world
 
 KEY = f"retraining/{MODEL}/2013-03-09/1"
 Make = Callable[..., World]
@@ -107,6 +107,24 @@ def test_a_champion_that_is_damaged_fails_the_tick_and_is_named(make: Make) -> N
 
     with pytest.raises(LakeError, match=f"m: .*{it.champion}.* is damaged"):
         it.look()
+
+
+def test_a_model_that_is_damaged_is_looked_at_again_after_a_tick_in_which_another_asked(tmp_path: Path) -> None:
+    one = declared()
+    project = Declared(models=(*one.models, one.models[0].model_copy(update={"name": "n"})))
+    with world(tmp_path / "lake", project) as damaged:
+        other = beside(damaged, project, "n")
+        damaged.look()
+        for it in (damaged, other):
+            for day in range(9):
+                it.live(is_over=day >= 7)
+        [path] = (Path(it.lake.url) / "artifacts" / MODEL / "model" / damaged.champion).glob("spec*")
+        whole = path.read_bytes()
+        path.write_text("{}")
+        assert ["retraining/n/2013-03-09/1"] == [it.run_key for it in damaged.look()]
+        path.write_bytes(whole)
+
+        assert [KEY] == [it.run_key for it in damaged.look()]
 
 
 # ---------------------------------------------------------------- once

@@ -7,11 +7,18 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from pydantic import ValidationError
 
-from ml_assets.declaration import AutomationDeclaration, Days, Declared, RawDeclaration, SchedulesSettings
+from ml_assets.declaration.automation import AutomationDeclaration, SchedulesSettings
+from ml_assets.declaration.parts import Days
+from ml_assets.declaration.reading import Declared
+from ml_assets.declaration.tables import RawDeclaration
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
+from sensors.reproduction import reproduction_schedule
+from sensors.retraining import retraining_floor
 from sensors.schedules import clean_up, clean_up_job, daily_landing
+from sensors.watch import rollback_drill
 from tests.builders import failure, frame, put
 
 BY_DAY = {"file": "orders.csv", "by": {"column": "day"}}
@@ -53,13 +60,37 @@ def test_days_that_are_not_declared_are_not_asked_for(tmp_path: Path) -> None:
     assert "2026-03-04 is there for every raw table that has such a day (2 tables by day)." == found.skip_message
 
 
-def test_times_come_from_the_declaration() -> None:
-    times = SchedulesSettings(daily_landing="15 6 * * *", clean_up="0 1 * * 1", timezone="Europe/Zurich")
-    found = Declared(raw=declared().raw, automation=AutomationDeclaration(schedules=times))
+def schedules(found: Declared) -> list[dg.ScheduleDefinition]:
+    """Return all schedules."""
+    drill = rollback_drill(found, clean_up_job)
+    return [daily_landing(found), clean_up(found), retraining_floor(found), reproduction_schedule(found), drill]
 
-    assert [("15 6 * * *", "Europe/Zurich"), ("0 1 * * 1", "Europe/Zurich")] == [
-        (it.cron_schedule, it.execution_timezone) for it in (daily_landing(found), clean_up(found))
-    ]
+
+def test_times_come_from_the_declaration() -> None:
+    given = {
+        "daily_landing": "15 6 * * *", "clean_up_lake": "0 1 * * 1", "retraining_floor": "0 2 1 * *",
+        "reproduce_champions": "0 */6 * * *", "drill_rollbacks": "5 4 * * 3",
+    }  # fmt: skip
+    clean = {name.removesuffix("_lake"): cron for name, cron in given.items()}
+    times = SchedulesSettings.model_validate({"timezone": "Europe/Zurich", **clean})
+    found = schedules(Declared(raw=declared().raw, automation=AutomationDeclaration(schedules=times)))
+
+    assert {name: (cron, "Europe/Zurich") for name, cron in given.items()} == {
+        it.name: (it.cron_schedule, it.execution_timezone) for it in found
+    }
+
+
+def test_times_that_are_not_declared_are_as_they_always_were() -> None:
+    assert {
+        "daily_landing": "30 5 * * *", "clean_up_lake": "0 3 * * 6", "retraining_floor": "0 3 * * 1",
+        "reproduce_champions": "0 4 * * 0", "drill_rollbacks": "0 5 * * 0",
+    } == {it.name: it.cron_schedule for it in schedules(declared())}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(SchedulesSettings.model_fields.keys() - {"timezone"}))
+def test_a_time_that_is_no_cron_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"{name}\n.*99 in the cron's field '99' lies outside 0 to 59"):
+        SchedulesSettings.model_validate({name: "99 1 * * *"})
 
 
 def test_the_clean_up_removes_nothing_before_a_person_starts_it() -> None:

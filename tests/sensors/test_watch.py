@@ -12,13 +12,13 @@ import pytest
 
 from ml_assets.component import DBT_PROJECT, read_contracts
 from ml_assets.contracts.artifacts import Feature, Model, Promotion
-from ml_assets.declaration import Declared
+from ml_assets.declaration.reading import Declared
 from ml_assets.definitions import build
 from ml_assets.stages.common.plan import ModelPlan
 from resources.errors import LakeError
 from sensors.watch import TRIES, rollback_drill, rollback_drill_job, take_back_job
 from tests.builders import failure, flights_declared, put
-from tests.sensors.looped import BEGIN, MODEL, World, declared, spec, world
+from tests.sensors.looped import BEGIN, MODEL, World, beside, declared, spec, world
 
 PlanOf = Callable[[str], ModelPlan]
 
@@ -103,6 +103,23 @@ def test_after_a_champion_was_taken_back_the_cool_down_is_doubled(it: World) -> 
     assert [it.records()[0].as_of + timedelta(days=4)] == asked
 
 
+def test_after_a_model_that_a_person_trained_was_taken_back_the_cool_down_counts_from_then(it: World) -> None:
+    for _ in range(6):
+        it.live()
+    first, _ = promoted(it)
+    worse(it, first)
+    taken_back = it.day - timedelta(days=1)
+    it.serve(first, "rollback")
+    asked, said = [], []
+    for _ in range(5):
+        day = it.live(is_over=True)
+        asked += [day] * len(it.look())
+        said.append(it.said)
+
+    assert [taken_back + timedelta(days=4)] == asked
+    assert f"It waits until {asked[0]}: a champion was taken back on {taken_back}, the cool-down is 4 days" in said[0]
+
+
 def test_what_a_person_let_in_again_is_not_taken_back_on_the_same_figures(it: World) -> None:
     first, second = promoted(it)
     worse(it, first)
@@ -173,6 +190,27 @@ def test_a_damaged_report_fails_the_tick_and_is_named(it: World) -> None:
 
     with pytest.raises(LakeError, match=f"m: {path} is damaged"):
         it.look("watch")
+
+
+def test_a_model_with_a_damaged_report_is_looked_at_again_after_a_tick_in_which_another_was_taken_back(
+    tmp_path: Path,
+) -> None:
+    one = declared()
+    project = Declared(models=(*one.models, one.models[0].model_copy(update={"name": "n"})))
+    with world(tmp_path / "lake", project) as damaged:
+        damaged.look("watch")
+        for it in (damaged, beside(damaged, project, "n")):
+            first, _ = promoted(it)
+            worse(it, first)
+        [path] = (tmp_path / "lake" / "artifacts" / MODEL / "performance" / "2013-03-02").glob("*/summary.json")
+        whole = path.read_bytes()
+        path.write_text("{}")
+        asked = damaged.look("watch")
+        assert ["take_back/n/2/1"] == [it.run_key for it in asked]
+        damaged.launch(asked, "watch")
+        path.write_bytes(whole)
+
+        assert ["take_back/m/2/1"] == [it.run_key for it in damaged.look("watch")]
 
 
 # ---------------------------------------------------------------- the drill
@@ -265,12 +303,14 @@ def test_the_code_location_has_every_sensor_and_schedule_once_for_all_models(man
 
 
 def test_each_week_every_model_is_drilled_once(plan_of: PlanOf) -> None:
-    schedule = rollback_drill([MODEL, "n"], rollback_drill_job(plan_of))
+    one = declared().models[0]
+    both = Declared(models=(one, one.model_copy(update={"name": "n"})))
+    schedule = rollback_drill(both, rollback_drill_job(plan_of))
     with dg.build_schedule_context(scheduled_execution_time=BEGIN) as context:
         requests = schedule.evaluate_tick(context).run_requests or []
 
-    assert ["rollback_drill/m/2026-11-23", "rollback_drill/n/2026-11-23"] == [it.run_key for it in requests]
+    assert ["rollback_drill/m/2026-11-23T06:00", "rollback_drill/n/2026-11-23T06:00"] == [it.run_key for it in requests]
     assert {"ops": {"drill": {"config": {"model": "n"}}}} == requests[1].run_config
     with dg.build_schedule_context(scheduled_execution_time=BEGIN) as context:
-        nobody = rollback_drill([], rollback_drill_job(plan_of)).evaluate_tick(context)
+        nobody = rollback_drill(Declared(), rollback_drill_job(plan_of)).evaluate_tick(context)
     assert "no model is declared." == nobody.skip_message

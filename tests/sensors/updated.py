@@ -15,14 +15,11 @@ import dagster as dg
 from dagster._core.storage.tags import RUN_KEY_TAG
 
 from ml_assets.contracts.artifacts import Promotion
-from ml_assets.declaration import (
-    AutomationDeclaration,
-    Days,
-    Declared,
-    Freshness,
-    TablesDeclaration,
-    UpdatesSettings,
-)
+from ml_assets.declaration.automation import AutomationDeclaration, UpdatesSettings
+from ml_assets.declaration.freshness import Freshness
+from ml_assets.declaration.parts import Days
+from ml_assets.declaration.reading import Declared
+from ml_assets.declaration.tables import TablesDeclaration
 from ml_assets.provenance.staleness import LOOK_BACK, Wanted, loaded_parents, out_of_date, reads_of
 from ml_assets.stages.common.data_age import data_age_checks
 from ml_assets.stages.common.groups import artifacts_beside, groups_of, serving

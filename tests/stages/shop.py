@@ -15,7 +15,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Evaluation, Importances, Model, TrainingSet, Tuning
 from ml_assets.contracts.table import Column, TableContract
-from ml_assets.declaration import ModelDeclaration
+from ml_assets.declaration.model import ModelDeclaration
 
 FIRST = date(2024, 1, 1)
 DAYS = 50

@@ -14,7 +14,7 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.component import read_contracts, read_manifest
-from ml_assets.declaration import TablesDeclaration
+from ml_assets.declaration.tables import TablesDeclaration
 from ml_assets.definitions import DBT_PROJECT
 from ml_assets.stages.tables import tables
 from resources.dbt import prepare_manifest

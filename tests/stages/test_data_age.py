@@ -7,7 +7,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ml_assets.declaration import Days, Declared, Freshness, TablesDeclaration
+from ml_assets.declaration.freshness import Freshness
+from ml_assets.declaration.parts import Days
+from ml_assets.declaration.reading import Declared
+from ml_assets.declaration.tables import TablesDeclaration
 from ml_assets.stages.common.data_age import CHECK, AgeLimit, age_limits, data_age_checks, newest_day
 from resources.lake import Lake
 from resources.lake_resource import LakeResource

@@ -1,12 +1,14 @@
 """What is read of a model's loop: who serves and how it was judged, the newest reports, what was asked for."""
 
 from collections.abc import Iterator
-from datetime import date
+from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
-from ml_assets.stages.common.loop import SMALL_DAYS, Loop, read_loop
+from ml_assets.logic.retraining import labels_finding
+from ml_assets.stages.common.loop import SMALL_DAYS, Loop, read_loop, rules_of
 from resources.errors import MissingArtifactError
 from tests.sensors.looped import FIRST, World, world
 
@@ -70,6 +72,26 @@ def test_the_newest_reports_are_read_and_no_others_oldest_first_and_only_those_a
     assert (SMALL_DAYS + 3, 0, days[-1]) == (
         len(drift_only.drift), len(drift_only.performance), drift_only.newest_day,
     )  # fmt: skip
+
+
+def test_labels_count_since_the_training_however_long_ago_it_was(it: World) -> None:
+    days = [FIRST + timedelta(days=n) for n in range(66)]
+    for day in days:
+        it.measure(day, auc=0.8)
+
+    loop = read(it)
+    found = labels_finding(loop.performance, loop.champion, (), replace(rules_of(it.model), label_growth=5.94))
+
+    assert days == [one.day for one in loop.performance]
+    assert found.is_over
+    assert "59,400 labels since 2013-02-28 beside 10,000 rows of training" in found.sentence
+
+
+def test_days_that_the_champion_was_trained_on_say_nothing_of_it(it: World) -> None:
+    days = [it.live() for _ in range(6)]
+    it.serve(it.train(days[2]))
+
+    assert days[3:] == [one.day for one in read(it).performance]
 
 
 def test_an_evaluation_that_is_gone_is_told(it: World) -> None:

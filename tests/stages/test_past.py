@@ -11,14 +11,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Model, ModelSpec, Simulation
+from ml_assets.contracts.artifacts import Model, ModelSpec
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.simulation import Simulation
+from ml_assets.logic.detection import measure_power
 from ml_assets.logic.injection import Injection
 from ml_assets.logic.simulation import Life, Watching, live
 from ml_assets.stages.common.loop import rules_of
 from ml_assets.stages.common.past import Past, Trained
 from ml_assets.stages.common.plan import ModelPlan
-from ml_assets.stages.common.simulating import Asked, days_read, injected, simulate
+from ml_assets.stages.common.simulating import Asked, days_read, injected, simulate, tried
 from ml_assets.stages.common.training import assemble, search, train, weigh
 from resources.lake import Making
 from resources.lake_resource import LakeResource
@@ -235,6 +237,39 @@ def test_a_life_is_kept_as_an_artifact_with_its_inputs_and_a_page(tmp_path: Path
     assert ("returns/simulation", 1) == (ref.asset, kept.summary.policies[1].fits)
     assert 2 * ((until - days_read(planned().declaration, FIRST)).days + 1) == len(lake.manifest(ref).inputs)
     assert kept.html.startswith("<!doctype html>")
+    assert "10 days without anything put in are too few to draw from" in kept.detection.why_not
+
+
+def test_the_rules_are_tried_on_the_first_days_and_find_what_is_put_into_them() -> None:
+    past, lives = whole()
+    days = [FIRST + timedelta(days=n) for n in range(14)]
+    population = past.population(lives["never"].served[FIRST], days)
+
+    assert (14 * A_DAY, 0) == (population.rows.height, population.rows["is_returned"].null_count())
+    assert 2 == measure_power(population, Injection("unit", "weight_kg", FIRST, 0.1), trials=2).by_drift
+    assert 2 == measure_power(population, Injection("flip", "is_returned", FIRST, 1.0), trials=2).by_performance
+
+
+@pytest.mark.parametrize(
+    ("task", "days", "injected_on", "why"),
+    [
+        ("regression", 30, None, "this one is regression."),
+        ("binary", 13, None, "13 days without anything put in are too few"),
+        ("binary", 30, FIRST + timedelta(days=3), "3 days without anything put in are too few"),
+    ],
+)
+def test_where_the_rules_cannot_be_tried_it_is_said_why(
+    task: str, days: int, injected_on: date | None, why: str
+) -> None:
+    past = Past(planned(task), rows(), outcomes(task=task))
+    _, lives = whole()
+    life = replace(lives["never"], served={FIRST + timedelta(days=n): lives["never"].champion for n in range(days)})
+    injections = () if injected_on is None else (Injection("unit", "weight_kg", injected_on, 2.0),)
+
+    found = tried(past, life, Asked(FIRST, LAST, injections=injections))
+
+    assert why in found.why_not
+    assert () == found.power
 
 
 def test_a_day_without_features_is_named(tmp_path: Path) -> None:

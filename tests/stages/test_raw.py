@@ -10,7 +10,7 @@ import pytest
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.table import Column, Relationship, TableContract
-from ml_assets.declaration import RawDeclaration
+from ml_assets.declaration.tables import RawDeclaration
 from ml_assets.stages.raw import LandingConfig, raw_tables
 from resources.artifact_io import LakeIOManager
 from resources.lake import Lake

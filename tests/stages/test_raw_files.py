@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.table import Column, TableContract
-from ml_assets.declaration import RawDeclaration
+from ml_assets.declaration.tables import RawDeclaration
 from ml_assets.stages.raw import raw_tables
 from resources.artifact_io import LakeIOManager
 from resources.lake import Lake

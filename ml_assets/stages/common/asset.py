@@ -1,4 +1,4 @@
-"""How a stage of a declared model becomes an asset, and how contracts, freshness and compute are told to Dagster.
+"""How a stage of a declared model becomes an asset, and how contracts and freshness are told to Dagster.
 
 What a stage does stays out.
 """
@@ -15,9 +15,11 @@ from pydantic import BaseModel, JsonValue
 
 from ml_assets.contracts.checking import BROKEN_RULES
 from ml_assets.contracts.table import TableContract
-from ml_assets.declaration import Compute, Freshness, Stage
+from ml_assets.declaration.freshness import Freshness
+from ml_assets.declaration.parts import Stage
 from ml_assets.provenance.code import code_version
 from ml_assets.stages.common.plan import ModelPlan, quarantine_key
+from ml_assets.stages.common.pod_tags import pod_tags
 
 
 def stage(
@@ -148,25 +150,6 @@ def freshness_policy(freshness: Freshness | None) -> dg.FreshnessPolicy | None:
         fail_window=timedelta(hours=freshness.fail_hours),
         warn_window=None if freshness.warn_hours is None else timedelta(hours=freshness.warn_hours),
     )
-
-
-def pod_tags(compute: Compute | None) -> dict[str, Any]:
-    """Return the tags that give a step a pod of its own with these resources."""
-    if compute is None:
-        return {}
-    asked = {"cpu": compute.cpu, "memory": compute.memory}
-    resources: dict[str, str] = {name: amount for name, amount in asked.items() if amount is not None}
-    if compute.gpu:
-        resources["nvidia.com/gpu"] = str(compute.gpu)
-    pod: dict[str, Any] = {}
-    if compute.node_selector:
-        pod["node_selector"] = dict(compute.node_selector)
-    if compute.tolerations:
-        pod["tolerations"] = [dict(toleration) for toleration in compute.tolerations]
-    container: dict[str, Any] = {"resources": {"requests": resources, "limits": resources}} if resources else {}
-    if compute.image:
-        container["image"] = compute.image
-    return {"dagster-k8s/config": {"container_config": container, "pod_spec_config": pod}}
 
 
 def image(svg: str, alt: str) -> dg.MarkdownMetadataValue:

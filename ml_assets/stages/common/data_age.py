@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import dagster as dg
 
-from ml_assets.declaration import Days, Declared
+from ml_assets.declaration.parts import Days
+from ml_assets.declaration.reading import Declared
 from ml_assets.stages.common.groups import promotions
 from ml_assets.stages.common.plan import TABLES
 from resources.lake import Lake

@@ -17,7 +17,7 @@ from ml_assets.contracts.errors import ContractError, near
 from ml_assets.contracts.from_dbt import rules_by_test
 from ml_assets.contracts.sql import broken_predicates
 from ml_assets.contracts.table import TableContract
-from ml_assets.declaration import TablesDeclaration
+from ml_assets.declaration.tables import TablesDeclaration
 from ml_assets.logic.quarantine import audit, quarantine_findings, released_counts
 from ml_assets.logic.tables import Outcome, report_of_failure, report_of_tests
 from ml_assets.stages.common.checks import check_name, check_results, check_specs, reject

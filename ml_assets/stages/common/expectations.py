@@ -11,7 +11,7 @@ import polars as pl
 
 from ml_assets.contracts.checking import Report
 from ml_assets.contracts.table import TableContract
-from ml_assets.declaration import ExpectationsSettings
+from ml_assets.declaration.data import ExpectationsSettings
 from ml_assets.logic.expectations import report_of, rules_of, surprises
 from ml_assets.stages.common.checks import rule_specs
 from ml_assets.stages.common.plan import DAY, day_of, days_between

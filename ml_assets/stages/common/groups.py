@@ -8,10 +8,6 @@ from dataclasses import dataclass
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,  # the tags that the UI and backfills set on a run over a range
-    ASSET_PARTITION_RANGE_START_TAG,
-)
 from pydantic import JsonValue
 
 from ml_assets.contracts.artifacts import Promotion
@@ -68,11 +64,6 @@ def groups_of(graph: AssetGraph, models: Iterable[str]) -> dict[dg.AssetKey, Gro
 def with_quarantines(graph: AssetGraph, keys: Iterable[dg.AssetKey]) -> list[dg.AssetKey]:
     """Return assets with those that hold what they set aside: one step makes both."""
     return [it for key in keys for it in (key, quarantine_key(key)) if graph.has(it)]
-
-
-def range_tags(days: Sequence[str]) -> dict[str, str]:
-    """Return the tags of a run over the days from the first to the last of these; none where there are no days."""
-    return {ASSET_PARTITION_RANGE_START_TAG: days[0], ASSET_PARTITION_RANGE_END_TAG: days[-1]} if days else {}
 
 
 def promotions(lake: Lake, model: str) -> PromotionLog[Promotion]:

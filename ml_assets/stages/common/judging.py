@@ -12,7 +12,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Evaluation, Model, TrainingSet
 from ml_assets.contracts.table import TableContract
-from ml_assets.declaration import GateSettings
+from ml_assets.declaration.loop import GateSettings
 from ml_assets.logic.champion import Verdict, judge
 from ml_assets.logic.evaluation import evaluate
 from ml_assets.logic.model import predict

@@ -4,7 +4,7 @@ What follows from them stays out; see `ml_assets.logic.retraining` and `ml_asset
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final, Literal, TypeVar
 
@@ -16,9 +16,9 @@ from ml_assets.contracts.artifacts import (
     Promotion,
     Retraining,
 )
-from ml_assets.declaration import ModelDeclaration
+from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.logic.promotion import serving_since
-from ml_assets.logic.retraining import Rules, Serving
+from ml_assets.logic.retraining import DOUBLINGS, LOOKED_BACK, Rules, Serving
 from ml_assets.logic.watch import held_against
 from ml_assets.stages.common.groups import promotions
 from resources.lake import Lake
@@ -26,8 +26,6 @@ from resources.manifest import ArtifactRef
 from resources.retraining_log import RetrainingLog
 
 Kind = Literal["drift", "performance"]
-LOOKED_BACK: Final = 64
-"""Days of performance that are read: more than any cool-down."""
 SMALL_DAYS: Final = 7
 """Days of drift that are read beyond those that count: of too few rows to be judged, they do not."""
 ASKED_BEFORE: Final = 16
@@ -66,7 +64,7 @@ class Loop:
         former: the version that the champion is held against; None where it is not.
         since: the log's entry that made the champion serve.
         drift: of the newest days, oldest first, if it was asked for.
-        performance: of the newest days, oldest first, if it was asked for.
+        performance: of the newest days since the champion's training, oldest first, if it was asked for.
         history: the newest retrainings that were asked for.
         newest_day: the newest day that was predicted; None where none was.
     """
@@ -108,10 +106,15 @@ def read_loop(lake: Lake, declared: ModelDeclaration, kinds: Sequence[Kind] = ("
         return None
     days = {kind: sorted(lake.names(lake.path("artifacts", declared.name, kind))) for kind in ("drift", "performance")}
     drift = days["drift"][-(declared.retraining.of_days + SMALL_DAYS) :] if "drift" in kinds else []
-    performance = days["performance"][-LOOKED_BACK:] if "performance" in kinds else []
     newest = max((day for found in days.values() for day in found[-1:]), default=None)
+    champion = _serving(lake, declared, since, entries)
+    if since.action == "rollback":
+        champion = replace(champion, taken_back=_taken_back(lake, declared, champion.version, days["drift"]))
+    # Labels since the last training are summed: a day that is not read is a label that does not count.
+    later = [day for day in days["performance"] if day > str(champion.as_of)]
+    performance = later[-LOOKED_BACK:] if "performance" in kinds else []
     return Loop(
-        champion=_serving(lake, declared, since, entries),
+        champion=champion,
         former=held_against(entries),
         since=since,
         drift=tuple(it.summary for it in _read(lake, f"{declared.name}/drift", drift, _Drift)),
@@ -123,8 +126,19 @@ def read_loop(lake: Lake, declared: ModelDeclaration, kinds: Sequence[Kind] = ("
 
 def _read(lake: Lake, asset: str, days: Sequence[str], kind: type[R]) -> Iterator[R]:
     """Yield the current artifact of each day that has one; what is only looked at is nobody's input."""
-    for ref in lake.newest(asset, days).values():
-        yield lake.get(ref, kind, noted=False)
+    refs = lake.newest(asset, days)
+    # A year of days one after the other takes many seconds on an object store.
+    with lake.pool(len(refs)) as each:
+        yield from each(lambda ref: lake.get(ref, kind, noted=False), refs.values())
+
+
+def _taken_back(lake: Lake, declared: ModelDeclaration, champion: str, days: Sequence[str]) -> date | None:
+    """Return the newest day that another than the champion has predicted, unless no cool-down reaches back so far."""
+    longest = declared.retraining.cool_down_days * 2**DOUBLINGS
+    for day in reversed(days[max(0, len(days) - longest) :]):
+        if any(it.summary.model_version != champion for it in _read(lake, f"{declared.name}/drift", [day], _Drift)):
+            return date.fromisoformat(day)
+    return None
 
 
 def _serving(lake: Lake, declared: ModelDeclaration, since: Promotion, entries: Sequence[Promotion]) -> Serving:

@@ -25,6 +25,7 @@ from ml_assets.contracts.artifacts import (
     TrainingSet,
     Tuning,
 )
+from ml_assets.logic.detection import Population
 from ml_assets.logic.drift import DriftLimits, measure_drift
 from ml_assets.logic.evaluation import scores_of
 from ml_assets.logic.labels import newest_known
@@ -36,6 +37,7 @@ from ml_assets.logic.retraining import Serving
 from ml_assets.logic.simulation import Judgement, Life
 from ml_assets.logic.simulation_report import Scored
 from ml_assets.stages.common.judging import Versioned, measure_challenger, serving_costs, verdict_on
+from ml_assets.stages.common.loop import rules_of
 from ml_assets.stages.common.plan import DAY, ModelPlan
 from ml_assets.stages.common.training import assemble, fitted, search, weigh, with_reference
 
@@ -277,6 +279,23 @@ class Past:
             former=None if former is None else (former.version, self.scores(former, day)),
             replicates=REPLICATES,
         ).summary
+
+    def population(self, watched: Trained, days: Sequence[date]) -> Population:
+        """Return the rows of some days with what came true by now, to try on them the rules that watch a model."""
+        declared, key = self.plan.declaration, list(self.plan.key)
+        target, spec = declared.labels.target, watched.model.spec
+        truth = newest_known(self.labels, key, declared.labels.known_time).select(*key, pl.col(target).cast(pl.Int8))
+        rows = pl.concat([self.rows(day) for day in days]).join(truth, on=key, how="left", maintain_order="left")
+        return Population(
+            rows=rows.select(DAY, target, *(feature.name for feature in spec.features)),
+            target=target,
+            features=spec.features,
+            weights=spec.weights,
+            score=lambda frame: predict(watched.model.booster, spec, frame, threads=declared.training.threads)["score"],
+            metric=self.metric,
+            limits=DriftLimits(**declared.drift.model_dump()),
+            rules=rules_of(declared),
+        )
 
     def scored(self, lives: Sequence[Life[Trained]]) -> Scored:
         """Return what each policy said of the days it lived through, beside what came true by now."""

@@ -14,7 +14,8 @@ import polars as pl
 from ml_assets.contracts.artifacts import Feature, Promotion
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import TableContract
-from ml_assets.declaration import Days, ModelDeclaration, check_against_columns
+from ml_assets.declaration.model import ModelDeclaration, check_against_columns
+from ml_assets.declaration.parts import Days
 from resources.lake import Lake
 from resources.promotion_log import PromotionLog
 from resources.quarantine import QUARANTINE

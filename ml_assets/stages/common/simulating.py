@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Simulation, SimulationSummary
 from ml_assets.contracts.errors import DataError
-from ml_assets.declaration import ModelDeclaration
+from ml_assets.contracts.simulation import Detection, Simulation, SimulationSummary
+from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.logic import simulation_report as report
+from ml_assets.logic.detection_report import OnDone, short_figures
 from ml_assets.logic.injection import Injection, inject, inject_prior
 from ml_assets.logic.labels import EVENT_DAY
 from ml_assets.logic.simulation import POLICIES, Life, Policy, Watching, live
@@ -27,6 +28,10 @@ from resources.lake import Lake, Making
 from resources.manifest import ArtifactRef
 
 PAGE: Final = "simulation.html"
+WATCHED: Final = 28
+"""Days of the span that streams are drawn from to try the rules: few enough that a year's drift is not in them."""
+FEW: Final = 14
+"""Days under which a stream of them would be the same few over and over."""
 Lives = Sequence[Life[Trained]]
 
 
@@ -59,7 +64,12 @@ def days_read(declared: ModelDeclaration, first: date) -> date:
 
 
 def simulate(
-    plan: ModelPlan, lake: Lake, asked: Asked, *, on_day: Callable[[date, Lives, int], None] = lambda *_: None
+    plan: ModelPlan,
+    lake: Lake,
+    asked: Asked,
+    *,
+    on_day: Callable[[date, Lives, int], None] = lambda *_: None,
+    on_rules: OnDone = lambda *_: None,
 ) -> ArtifactRef:
     """Live through the days and keep what came of it as an artifact of the lake.
 
@@ -68,6 +78,7 @@ def simulate(
         lake: has features and labels of the days.
         asked: which days, and how.
         on_day: is told of each day, the lives at its end, and how many models were trained.
+        on_rules: is told, as the rules are tried on streams of their own, how many trials are done, and of how many.
 
     Raises:
         DataError: features or labels of a day are missing, or there are too few to train on.
@@ -84,11 +95,12 @@ def simulate(
             watching=Watching(watch.days, watch.minimum_days, watch.margin),
         ):  # fmt: skip
             on_day(day, lives, past.fits)
-    made = _report(plan, past, lives, asked, begun)
+    detection = tried(past, lives[0], asked, on_rules)
+    made = _report(plan, past, lives, detection, asked, begun=begun)
     manifest = lake.put(
         plan.asset("simulation").to_user_string(), None, made,
-        Making(inputs=reads, parameters=_parameters(asked), code_version=code_version([live, Past, report.results]),
-               seconds=made.summary.seconds),
+        Making(inputs=reads, parameters=_parameters(asked), seconds=made.summary.seconds,
+               code_version=code_version([live, Past, report.results, tried])),
     )  # fmt: skip
     return ArtifactRef(asset=manifest.asset, version=manifest.version)
 
@@ -139,7 +151,32 @@ def _parameters(asked: Asked) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _report(plan: ModelPlan, past: Past, lives: Lives, asked: Asked, begun: float) -> Simulation:
+def tried(past: Past, life: Life[Trained], asked: Asked, on_done: OnDone = lambda *_: None) -> Detection:
+    """Return how far the rules can be trusted that ask for a retraining, on streams drawn from the first days.
+
+    The model that serves on the first day is watched; what is put into the data is not in those days.
+    """
+    task = past.plan.declaration.task
+    until = min([asked.first + timedelta(days=WATCHED), *(it.first_day for it in asked.injections)])
+    days = [day for day in sorted(life.served) if day < until]
+    if task != "binary":
+        return Detection(why_not=f"Not measured: labels can be flipped in a binary task alone; this one is {task}.")
+    if len(days) < FEW:
+        return Detection(
+            why_not=f"Not measured: {len(days)} days without anything put in are too few to draw from; {FEW} are "
+            "wanted."
+        )
+    try:
+        return short_figures(
+            past.population(life.served[days[0]], days), seed=past.plan.declaration.seed, on_done=on_done
+        )
+    except DataError as error:
+        return Detection(why_not=f"Not measured: {error}")
+
+
+def _report(
+    plan: ModelPlan, past: Past, lives: Lives, detection: Detection, asked: Asked, *, begun: float
+) -> Simulation:
     """Return the figures and the page of lives that began at a moment of the machine's clock."""
     declared, metric, scored = plan.declaration, past.metric, past.scored(lives)
     best = past.chosen.best
@@ -169,5 +206,6 @@ def _report(plan: ModelPlan, past: Past, lives: Lives, asked: Asked, begun: floa
         held=report.held(lives),
         turns=report.turns(lives, weeks, metric),
         html="",
+        detection=detection,
     )
     return page_of(made)

@@ -13,13 +13,13 @@ import polars as pl
 from ml_assets.contracts.artifacts import Importances, Model, TrainingSet, Tuning
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.schema import request_schema
-from ml_assets.declaration import Split
+from ml_assets.declaration.training import Split
 from ml_assets.logic.drift import importance_weights
-from ml_assets.logic.importances import measure_importances
+from ml_assets.logic.importances import OnFold, measure_importances
 from ml_assets.logic.model import fit, predict
 from ml_assets.logic.reference import sketch_reference
 from ml_assets.logic.training_set import assemble_training_set
-from ml_assets.logic.tuning import tune
+from ml_assets.logic.tuning import Clock, OnTrial, tune
 from ml_assets.stages.common.plan import ModelPlan
 
 
@@ -49,8 +49,8 @@ def assemble(
     )
 
 
-def weigh(plan: ModelPlan, training_set: TrainingSet) -> Importances:
-    """Return the importances within the declared budget."""
+def weigh(plan: ModelPlan, training_set: TrainingSet, *, on_fold: OnFold | None = None) -> Importances:
+    """Return the importances within the declared budget; `on_fold` is told after each fold."""
     declared = plan.declaration
     return measure_importances(
         training_set,
@@ -59,6 +59,7 @@ def weigh(plan: ModelPlan, training_set: TrainingSet) -> Importances:
         threads=declared.training.threads,
         rows=declared.importances.rows,
         folds=declared.importances.folds,
+        on_fold=on_fold,
     )
 
 
@@ -69,10 +70,14 @@ def search(
     *,
     trials: int | None = None,
     first: Mapping[str, float | int | str | bool] | None = None,
+    previous: pl.DataFrame | None = None,
+    clock: Clock | None = None,
+    on_trial: OnTrial | None = None,
 ) -> Tuning:
     """Return the best parameters that so many trials find; as many as are declared if absent.
 
-    The declared limit in seconds does not count: how far a search comes in them differs from one time to the next.
+    Without a clock the declared limit in seconds does not count: how far a search comes in them differs from one time
+    to the next. The rest is as `tune` takes it.
     """
     declared = plan.declaration
     settings = declared.tuning
@@ -86,8 +91,12 @@ def search(
         threads=declared.training.threads,
         device=declared.training.device,
         fixed=settings.fixed,
+        previous=previous,
         rounds=settings.max_rounds,
         early_stopping=settings.early_stopping_rounds,
+        seconds=None if clock is None else settings.seconds,
+        clock=clock,
+        on_trial=on_trial,
     )
 
 

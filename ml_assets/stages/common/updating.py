@@ -360,11 +360,12 @@ def code_of(
     return _digest([[key.to_user_string(), graph.get(key).code_version, {**parameters(key)}] for key in keys])
 
 
-def in_rows(days: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return days cut where one is missing in between."""
+def in_rows(days: Sequence[str], *, most: int | None = None) -> list[tuple[str, ...]]:
+    """Return days cut where one is missing in between, and where a row would have more than so many."""
     rows: list[list[str]] = []
     for day in days:
-        if rows and date.fromisoformat(day) - date.fromisoformat(rows[-1][-1]) == timedelta(days=1):
+        is_next = rows and date.fromisoformat(day) - date.fromisoformat(rows[-1][-1]) == timedelta(days=1)
+        if is_next and len(rows[-1]) != most:
             rows[-1].append(day)
         else:
             rows.append([day])

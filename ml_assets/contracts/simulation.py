@@ -1,0 +1,138 @@
+"""What a simulated life came to, and how far the rules that it lived by can be trusted.
+
+How it is lived stays out; see `ml_assets.logic.simulation` and `ml_assets.logic.detection`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal
+
+import polars as pl
+from pydantic import Field
+
+from ml_assets.contracts.artifacts import Interval, Record, Task
+
+How = Literal["days", "rows"]
+
+
+class PolicyResult(Record):
+    """What one policy of retraining came to over a simulated span.
+
+    Attributes:
+        metric: the deciding metric over all labelled rows of the span; days are resampled.
+        gain: over never training again, on the same resamples; above zero is better.
+        share_of_weekly: its gain as a share of weekly retraining's; None where that gains nothing.
+        fits: models trained, the first one not counted.
+        seconds: of a CPU, of those fits.
+    """
+
+    policy: str
+    metric: Interval
+    gain: Interval | None = None
+    share_of_weekly: float | None = None
+    fits: int
+    promotions: int
+    refusals: int
+    rollbacks: int
+    seconds: float
+
+
+class SimulationSummary(Record):
+    """What a simulated life came to.
+
+    Attributes:
+        rows: labelled predictions that policies are compared on.
+        is_tuned: whether features and parameters were chosen anew at each retraining.
+        injections: what was put into the data, as it was asked for.
+        seconds: all of it took.
+    """
+
+    model: str
+    task: Task
+    metric: str
+    first_day: date
+    last_day: date
+    rows: int
+    features: tuple[str, ...]
+    parameters: dict[str, float | int | str | bool]
+    rounds: int
+    is_tuned: bool
+    rules: dict[str, float | None]
+    injections: tuple[str, ...] = ()
+    policies: tuple[PolicyResult, ...]
+    seconds: float
+    sentence: str
+
+
+class FalseAlarms(Record):
+    """What a stream without drift showed: days, those over their drift limits, and those on which a rule asked."""
+
+    days: int
+    over: int
+    asked_by_drift: int
+    asked_by_performance: int
+
+
+class Power(Record):
+    """How often a drift was found within three days.
+
+    Attributes:
+        kind: what was put in; see `Injection`.
+        column: where.
+        size: how much.
+        cost: how much of the metric it took on the days that count, on the mean of the trials.
+        trials: how many.
+        by_drift: found by the drift rule.
+        by_performance: found by the performance rule, days counting from when the labels are known.
+        by_either: found by one of them.
+    """
+
+    kind: str
+    column: str
+    size: float
+    cost: float
+    trials: int
+    by_drift: int
+    by_performance: int
+    by_either: int
+
+
+class Detection(Record):
+    """How far the rules can be trusted on the rows of some days, or why that was not measured.
+
+    Attributes:
+        first_day: of those that streams are drawn from; None where none are.
+        last_day: the last of them.
+        false_alarms: by how the stream was drawn.
+        power: by drift.
+        why_not: in a sentence; empty where it was measured.
+    """
+
+    first_day: date | None = None
+    last_day: date | None = None
+    false_alarms: dict[How, FalseAlarms] = Field(default_factory=dict)
+    power: tuple[Power, ...] = ()
+    why_not: str = ""
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A simulated life: its figures, and the page that shows them.
+
+    Attributes:
+        weeks: the metric of each policy, week by week.
+        events: retrainings and rollbacks, with cause, facts and verdict.
+        held: days on which something asked and was held back.
+        turns: where triggered retraining gained or lost against the others, the worst week first.
+        detection: how far the rules that it lived by can be trusted.
+    """
+
+    summary: SimulationSummary
+    weeks: pl.DataFrame
+    events: pl.DataFrame
+    held: pl.DataFrame
+    turns: pl.DataFrame
+    detection: Detection
+    html: str = field(metadata={"file": "simulation.html"})

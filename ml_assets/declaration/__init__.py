@@ -1,0 +1,1 @@
+"""What the YAML under `ml_assets/defs` may say, typed and validated."""

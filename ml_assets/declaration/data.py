@@ -1,0 +1,54 @@
+"""Where a model's features and labels come from, and what is asked of them beside their contracts."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from ml_assets.declaration.parts import Name, Part
+
+
+class FeaturesFrom(Part):
+    """The table with one row a prediction, and which of its columns say who and when."""
+
+    table: Name
+    key: Annotated[tuple[Name, ...], Field(min_length=1)]
+    event_time: Name
+    prediction_time: Name
+    columns: tuple[Name, ...] | None = Field(None, description="features to use; all of the table's features if absent")
+    exclude: tuple[Name, ...] = ()
+
+
+class LabelsFrom(Part):
+    """The table with the outcomes, and when each became known."""
+
+    table: Name
+    target: Name
+    known_time: Name
+    reason: Name | None = Field(None, description="column that says why a row has no label")
+    wait_days: Annotated[int, Field(ge=0, le=3660)] = Field(
+        2, description="days after its own day within which a label becomes known; a later correction does not count"
+    )
+
+
+class LeakTestSettings(Part):
+    """How often each run of the features asks whether a row holds what was not known at its prediction time yet."""
+
+    samples: Annotated[int, Field(ge=0, le=1_000, description="prediction times; 0 leaves the test out")] = 2
+    is_blocking: bool = Field(default=False, description="whether features with a leak are not published")
+
+
+class ExpectationsSettings(Part):
+    """What a day of the features is held against: the range of the days before it, beside the rules of its contract."""
+
+    days: Annotated[int, Field(ge=0, le=366)] = Field(default=28, description="days before that count; 0 leaves it out")
+    minimum_days: Annotated[int, Field(ge=2)] = Field(default=7, description="with fewer of them a day is not judged")
+    margin: Annotated[float, Field(ge=0)] = Field(
+        default=0.5, description="how far out of their range a figure may lie, in widths of it"
+    )
+    is_blocking: bool = Field(default=False, description="whether a day that surprises is not published")
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if 0 < self.days < self.minimum_days:
+            raise ValueError(f"minimum_days {self.minimum_days} must not be above days {self.days}")
+        return self

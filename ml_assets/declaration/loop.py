@@ -1,0 +1,97 @@
+"""What closes the loop: the gate, drift limits, when a retraining is asked for, and the watch over a new champion."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ml_assets.declaration.parts import Part, Share
+from ml_assets.declaration.training import Split
+
+
+class GateSettings(Part):
+    """What a challenger must show before it takes over; margins are in units of the deciding metric."""
+
+    rule: Literal["non_inferiority", "superiority"] = Field(
+        default="non_inferiority",
+        description="whether it must not be worse than the champion by more than the margin, or be better by it",
+    )
+    margin: Annotated[
+        float, Field(ge=0, allow_inf_nan=False, description="how much worse it may be, or how much better it must be")
+    ] = 0.005
+    slice_margin: Annotated[
+        float, Field(ge=0, allow_inf_nan=False, description="how much worse it may be on a declared slice")
+    ] = 0.01
+    minimum_rows: Annotated[int, Field(ge=1, description="with fewer test rows nobody is promoted")] = 500
+    minimum_slice_rows: Annotated[int, Field(ge=1, description="a smaller slice is shown and not judged")] = 200
+    max_calibration_error: Share | None = Field(
+        default=None, description="ceiling that the calibration error must not surely lie above; binary models only"
+    )
+    max_latency_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None, description="milliseconds that one row may take where the gate runs, as a median"
+    )
+    max_size_mib: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None, description="size of the booster as text, in MiB"
+    )
+    approval: Literal["gate", "person"] = Field(
+        default="gate", description="who lets in what passes every rule; for a person it waits (ml-assets promote)"
+    )
+
+
+class DriftSettings(Part):
+    """From where on a day counts as drifted."""
+
+    weighted_psi: Annotated[float, Field(gt=0)] = 0.1
+    score_psi: Annotated[float, Field(gt=0)] = 0.5
+    feature_psi: Annotated[float, Field(gt=0)] = Field(
+        default=2.0, description="of one feature's PSI, times its weight beside the average feature's"
+    )
+    new_category_share: Share = 0.05
+    null_share_change: Share = 0.2
+    minimum_rows: Annotated[int, Field(ge=1)] = 200
+
+
+class RetrainingSettings(Part):
+    """When the loop asks for a retraining by itself, and how much of it there may be."""
+
+    drift_days: Annotated[int, Field(ge=1, le=31, description="days over their drift limits that ask for one ...")] = 2
+    of_days: Annotated[int, Field(ge=1, le=31, description="... among so many days that were judged")] = 3
+    performance_limit: Annotated[float, Field(gt=0)] | None = Field(
+        default=4.0,
+        description="CUSUM of what performance lost against its promise, in deviations of a day; null: never asks",
+    )
+    minimum_coverage: Share = Field(
+        default=0.8, description="share of a day's predictions that must have their label before it counts as measured"
+    )
+    label_growth: Annotated[float, Field(gt=0)] | None = Field(
+        default=0.15,
+        description="share by which labelled rows must have grown since the last training; null: never asks",
+    )
+    floor_days: Annotated[int, Field(ge=1)] | None = Field(
+        default=7, description="days after which a training is repeated whatever the sensors see; null: never"
+    )
+    cool_down_days: Annotated[int, Field(ge=0, le=366)] = Field(
+        default=7,
+        description="days of data between two retrainings; doubled after each refused challenger, up to eight times",
+    )
+    per_day: Annotated[int, Field(ge=1, le=24, description="retrainings as of one day, at most")] = 1
+    trials: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        default=None,
+        description="tuning trials of a retraining, beside the champion's parameters; all of tuning's if absent",
+    )
+    split: Split | None = Field(default=None, description="windows of a retraining; those of the model if absent")
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if self.drift_days > self.of_days:
+            raise ValueError(f"drift_days {self.drift_days} must not be above of_days {self.of_days}")
+        return self
+
+
+class WatchSettings(Part):
+    """How a new champion is held against the one before it, on the same rows, in its first days."""
+
+    days: Annotated[int, Field(ge=0, le=366, description="days with labels that are compared; 0 leaves it out")] = 7
+    minimum_days: Annotated[int, Field(ge=2)] = Field(default=3, description="with fewer of them nothing is decided")
+    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=0.01, description="how much worse it may be, in units of the deciding metric"
+    )

@@ -1,0 +1,129 @@
+"""Everything particular to one model."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.errors import near
+from ml_assets.declaration.compute import Compute
+from ml_assets.declaration.data import ExpectationsSettings, FeaturesFrom, LabelsFrom, LeakTestSettings
+from ml_assets.declaration.freshness import Freshness
+from ml_assets.declaration.loop import DriftSettings, GateSettings, RetrainingSettings, WatchSettings
+from ml_assets.declaration.parts import Days, Name, Part, Stage
+from ml_assets.declaration.training import (
+    EvaluationSettings,
+    ImportancesSettings,
+    Split,
+    TrainingSettings,
+    TuningSettings,
+)
+
+METRICS: Mapping[Task, tuple[str, ...]] = {
+    "binary": ("roc_auc", "average_precision", "log_loss", "brier", "calibration_error", "accuracy"),
+    "regression": ("rmse", "mae", "r2"),
+    "multiclass": ("accuracy", "multi_log_loss", "macro_f1"),
+}
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+class ModelDeclaration(Part):
+    """Everything particular to one model."""
+
+    name: Name
+    description: Annotated[str, Field(min_length=1)]
+    owner: str | None = None
+    intended_use: str = ""
+    limits_of_use: tuple[str, ...] = ()
+    task: Task
+    days: Days
+    features: FeaturesFrom
+    labels: LabelsFrom
+    split: Split = Split()
+    importances: ImportancesSettings = ImportancesSettings()
+    tuning: TuningSettings = TuningSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    gate: GateSettings = GateSettings()
+    drift: DriftSettings = DriftSettings()
+    retraining: RetrainingSettings = RetrainingSettings()
+    watch: WatchSettings = WatchSettings()
+    leak_test: LeakTestSettings = LeakTestSettings()
+    expectations: ExpectationsSettings = ExpectationsSettings()
+    freshness: dict[Stage, Freshness] = Field(default={})
+    compute: dict[Stage, Compute] = Field(default={})
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+
+    @model_validator(mode="after")
+    def _known_metrics(self) -> Self:
+        known = METRICS[self.task]
+        wrong = [
+            InitErrorDetails(
+                type=PydanticCustomError(
+                    "metric", f"expected a metric of a {self.task} model, one of {_quoted(known)}"
+                ),
+                loc=(part, "metric"),
+                input=name,
+            )
+            for part, name in (("tuning", self.tuning.metric), ("evaluation", self.evaluation.metric))
+            if name is not None and name not in known
+        ]
+        if self.gate.max_calibration_error is not None and "calibration_error" not in known:
+            wrong.append(
+                InitErrorDetails(
+                    type=PydanticCustomError(
+                        "metric", f"a {self.task} model has no calibration error; leave the ceiling out"
+                    ),
+                    loc=("gate", "max_calibration_error"),
+                    input=self.gate.max_calibration_error,
+                )
+            )
+        if wrong:
+            raise ValidationError.from_exception_data("ModelDeclaration", wrong)
+        return self
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides: declared, or the task's usual one."""
+        return (
+            self.evaluation.metric
+            or {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss"}[self.task]
+        )
+
+    @property
+    def tuning_metric(self) -> str:
+        """The metric the study optimizes."""
+        return self.tuning.metric or self.metric
+
+
+def check_against_columns(
+    model: ModelDeclaration, *, features: Mapping[str, str], labels: Mapping[str, str]
+) -> list[str]:
+    """Return what a declaration asks of its tables that their contracts do not have, as sentences.
+
+    Args:
+        model: the declaration.
+        features: the feature table's columns and their roles.
+        labels: the label table's columns and their roles.
+    """
+    wanted = [
+        *((model.features.table, column, features) for column in (
+            *model.features.key, model.features.event_time, model.features.prediction_time,
+            *(model.features.columns or ()), *model.features.exclude, *model.evaluation.slices,
+            *(column for group in model.evaluation.baselines for column in group),
+        )),
+        *((model.labels.table, column, labels) for column in (
+            *model.features.key, model.labels.target, model.labels.known_time,
+            *([model.labels.reason] if model.labels.reason else []),
+        )),
+    ]  # fmt: skip
+    return [
+        f"column '{column}' is not in the contract of table '{table}'{near(column, list(columns))}"
+        for table, column, columns in wanted
+        if column not in columns
+    ]

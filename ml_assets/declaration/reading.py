@@ -1,0 +1,170 @@
+"""Declarations are read from YAML; a mistake is told with file, line and field.
+
+How a declaration becomes assets stays out; see `ml_assets.component`.
+"""
+
+import re
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from ml_assets.contracts.errors import ContractError, near
+from ml_assets.contracts.yaml_lines import LOADER, compose, line_of, twice
+from ml_assets.declaration.automation import AutomationDeclaration
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
+
+
+class DeclarationError(ContractError):
+    """A declaration cannot be used; the message lists every mistake with file, line and field."""
+
+
+Declaration = ModelDeclaration | RawDeclaration | TablesDeclaration | AutomationDeclaration
+KINDS: Mapping[str, type[Declaration]] = {
+    "ml_assets.component.Model": ModelDeclaration,
+    "ml_assets.component.RawTables": RawDeclaration,
+    "ml_assets.component.DbtTables": TablesDeclaration,
+    "ml_assets.component.Automation": AutomationDeclaration,
+}
+
+
+@dataclass(frozen=True)
+class Declared:
+    """All declarations of a project."""
+
+    models: tuple[ModelDeclaration, ...] = ()
+    raw: tuple[RawDeclaration, ...] = ()
+    tables: tuple[TablesDeclaration, ...] = ()
+    automation: AutomationDeclaration = field(default_factory=AutomationDeclaration)
+
+    def model(self, name: str) -> ModelDeclaration:
+        """Return one model's declaration.
+
+        Raises:
+            DeclarationError: there is none of that name.
+        """
+        for model in self.models:
+            if model.name == name:
+                return model
+        known = [model.name for model in self.models]
+        raise DeclarationError(f"there is no model '{name}'; declared are {', '.join(known)}{near(name, known)}.")
+
+
+def read_all(folder: Path) -> Declared:
+    """Return every declaration under a folder (`*/defs.yaml`), in the order of their paths.
+
+    Raises:
+        DeclarationError: one or more of them cannot be used; the message lists all mistakes.
+    """
+    mistakes: list[str] = []
+    found: list[Declaration] = []
+    names: dict[str, Path] = {}
+    automated: Path | None = None
+    for path in sorted(folder.glob("**/defs.yaml")):
+        try:
+            declaration = read_declaration(path.read_text(encoding="utf-8"), where=str(path))
+        except DeclarationError as error:
+            mistakes.append(str(error))
+            continue
+        found.append(declaration)
+        if isinstance(declaration, ModelDeclaration):
+            if declaration.name in names:
+                mistakes.append(f"{path}: model '{declaration.name}' is declared in {names[declaration.name]} too.")
+            names[declaration.name] = path
+        if isinstance(declaration, AutomationDeclaration):
+            if automated is not None:
+                mistakes.append(f"{path}: automation is declared in {automated} too; keep one.")
+            automated = path
+    if mistakes:
+        raise DeclarationError("\n".join(mistakes))
+    return Declared(
+        models=tuple(d for d in found if isinstance(d, ModelDeclaration)),
+        raw=tuple(d for d in found if isinstance(d, RawDeclaration)),
+        tables=tuple(d for d in found if isinstance(d, TablesDeclaration)),
+        automation=next((d for d in found if isinstance(d, AutomationDeclaration)), AutomationDeclaration()),
+    )
+
+
+def read_declaration(text: str, *, where: str) -> Declaration:
+    """Return the declaration in a YAML text.
+
+    Args:
+        text: the YAML.
+        where: the file's name, for messages.
+
+    Raises:
+        DeclarationError: it is not YAML, or breaks the declaration's rules; every mistake is listed.
+    """
+    try:
+        content = yaml.load(text, Loader=LOADER)  # noqa: S506 - a safe loader, the C one where there is one
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        raise DeclarationError(f"{where}:{line}: not YAML: {getattr(error, 'problem', error)}.") from error
+    if not isinstance(content, dict) or not isinstance(content.get("attributes"), dict):
+        raise DeclarationError(f"{where}:1: expected 'type:' and 'attributes:', got {type(content).__name__}.")
+    doubled = [f"{where}:{line}: {name}: is given twice; keep one." for line, name in twice(compose(text))]
+    if doubled:
+        raise DeclarationError("\n".join(doubled))
+    kind = KINDS.get(str(content.get("type")))
+    if kind is None:
+        got = str(content.get("type"))
+        line = line_of(compose(text), ("type",))
+        raise DeclarationError(
+            f"{where}:{line}: type: expected one of {', '.join(KINDS)}, got '{got}'{near(got, list(KINDS))}."
+        )
+    try:
+        return kind.model_validate(content["attributes"])
+    except ValidationError as error:
+        raise DeclarationError("\n".join(_mistakes(error, kind, text, where))) from error
+
+
+def _mistakes(error: ValidationError, kind: type[BaseModel], text: str, where: str) -> Iterator[str]:
+    root = compose(text)
+    for problem in error.errors():
+        loc = tuple(part for part in problem["loc"] if not _is_union_tag(part))
+        field = ".".join(str(part) for part in loc)
+        line = line_of(root, ("attributes", *loc))
+        names = _siblings(kind, loc)
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"there is no such field; expected one of {', '.join(names)}{near(str(loc[-1]), names)}"
+        elif problem["type"] == "missing":
+            message = "is missing and has no default"
+        else:
+            got = problem["input"]
+            message = f"{message}, got {got!r}{near(str(got), _choices(message))}"
+        yield f"{where}:{line}: {field}: {message}."
+
+
+def _is_union_tag(part: int | str) -> bool:
+    """Tell pydantic's own loc parts for union members from field names."""
+    return isinstance(part, str) and ("[" in part or part in {"bool", "int", "float", "str"})
+
+
+def _siblings(kind: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    """Return the fields that may stand where `loc` ends."""
+    for part in loc[:-1]:
+        field = kind.model_fields.get(str(part))
+        if field is None:
+            continue
+        inner = _models_in(field.annotation)
+        if inner is None:
+            return []
+        kind = inner
+    return sorted(kind.model_fields)
+
+
+def _models_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type):
+        return annotation if issubclass(annotation, BaseModel) else None
+    return next((m for m in map(_models_in, typing.get_args(annotation)) if m is not None), None)
+
+
+def _choices(message: str) -> list[str]:
+    """Return the literals that a message of pydantic's offers."""
+    return re.findall(r"'([^']+)'", message)

@@ -1,0 +1,86 @@
+"""Where raw tables come from and how they are cut into days, and which dbt project makes tables of them."""
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from ml_assets.declaration.compute import Compute
+from ml_assets.declaration.freshness import Freshness
+from ml_assets.declaration.parts import Days, Name, Part, Share
+from resources.day_pattern import DayPattern
+
+
+class DayColumns(Part):
+    """Which columns of a source say the day of a row: one date column, or year, month and day."""
+
+    column: str | None = None
+    year: str | None = None
+    month: str | None = None
+    day: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        parts = (self.year, self.month, self.day)
+        if (self.column is None) == all(part is None for part in parts):
+            raise ValueError("give either 'column', or 'year', 'month' and 'day'")
+        if self.column is None and any(part is None for part in parts):
+            raise ValueError("'year', 'month' and 'day' go together")
+        return self
+
+
+def _day_pattern(text: str) -> str:
+    DayPattern.of(text)
+    return text
+
+
+class RawTable(Part):
+    """Where a source's rows come from, one file or files day by day, and how they are cut into days."""
+
+    file: Annotated[str, Field(min_length=1, description="a path, a URL, or package://NAME/path")] | None = None
+    files: Annotated[str, AfterValidator(_day_pattern)] | None = Field(
+        None,
+        description="the files of each day, such as landing/orders/{day}.csv or s3://bucket/orders/{day}/*.parquet",
+    )
+    settle_seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = Field(
+        60, description="with 'files': how long a file in a folder must have stayed as it is; S3's appear whole"
+    )
+    by: DayColumns | None = Field(
+        None, description="absent: the table is landed whole; with 'files', rows are of the day in the name"
+    )
+    null_values: tuple[str, ...] = ("",)
+    description: str = ""
+    quarantine: Share | None = Field(
+        None, description="share of a day's rows that may break row rules and be set aside; absent: none"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.file is None) == (self.files is None):
+            raise ValueError("give either 'file', or 'files' with {day} in it")
+        return self
+
+    @property
+    def is_by_day(self) -> bool:
+        """Whether there is one artifact a day, and not one for the whole table."""
+        return self.by is not None or self.files is not None
+
+
+class RawDeclaration(Part):
+    """The sources that are landed as `raw/<table>`."""
+
+    owner: str | None = None
+    days: Days
+    freshness: Freshness | None = None
+    compute: Compute | None = Field(None, description="of each landing's pod; absent: it runs in the run's")
+    tables: dict[Name, RawTable]
+
+
+class TablesDeclaration(Part):
+    """The dbt project whose models become tables of the lake."""
+
+    days: Days
+    freshness: Freshness | None = None
+    compute: Compute | None = Field(None, description="of the pod that runs dbt; absent: it runs in the run's")
+    quarantine: dict[Name, Share] = Field(
+        {}, description="by table: share of a day's rows that may break row rules and be set aside"
+    )

@@ -1,0 +1,53 @@
+"""Times as a declaration says them: a cron, a time zone."""
+
+import re
+from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator
+
+_CRON_FIELD = re.compile(r"(\*|\w+(-\w+)?(,\w+(-\w+)?)*)(/[1-9]\d*)?")
+_CRON_BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+
+
+def _is_cron(text: str) -> str:
+    fields = text.split()
+    if len(fields) != len(_CRON_BOUNDS) or not all(_CRON_FIELD.fullmatch(one) for one in fields):
+        raise ValueError("expected a cron of five fields (minute, hour, day, month, day of week) such as '30 5 * * *'")
+    for one, (least, most) in zip(fields, _CRON_BOUNDS, strict=True):
+        wrong = [n for n in re.findall(r"(?<![/\w])\d+", one) if not least <= int(n) <= most]
+        if wrong:
+            raise ValueError(f"{wrong[0]} in the cron's field '{one}' lies outside {least} to {most}")
+    return " ".join(fields)
+
+
+Cron = Annotated[str, AfterValidator(_is_cron)]
+
+
+def _is_timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError("expected a time zone such as Europe/Zurich") from error
+    return name
+
+
+Timezone = Annotated[str, AfterValidator(_is_timezone)]
+
+
+def later(cron: str, minutes: int) -> str:
+    """Return a cron whose times come so many minutes later.
+
+    Raises:
+        ValueError: its fields cannot say that: it has no fixed minute and hour, or midnight comes in between.
+    """
+    minute, hour, *days = cron.split()
+    if minute.isdigit() and hour.isdigit():
+        at = int(hour) * 60 + int(minute) + minutes
+        if at < 24 * 60:
+            return " ".join([str(at % 60), str(at // 60), *days])
+    elif minute.isdigit() and hour == "*" and int(minute) + minutes < 60:
+        return " ".join([str(int(minute) + minutes), hour, *days])
+    raise ValueError(
+        f"{minutes} minutes after '{cron}' is no cron; give a fixed minute and hour, and a time before midnight"
+    )

@@ -1,0 +1,30 @@
+"""The tags of runs: what a run was asked for by, whose it is, which days it is over.
+
+What only one sensor reads back stays out, and stands with it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,  # the tags that the UI and backfills set on a run over a range
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
+
+CAUSE: Final = "cause"
+MODEL: Final = "model"
+
+
+def range_tags(days: Sequence[str]) -> dict[str, str]:
+    """Return the tags of a run over the days from the first to the last of these; none where there are no days."""
+    return {ASSET_PARTITION_RANGE_START_TAG: days[0], ASSET_PARTITION_RANGE_END_TAG: days[-1]} if days else {}
+
+
+def range_of(tags: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return the first and the last partition of a run; None where it has none."""
+    if PARTITION_NAME_TAG in tags:
+        return tags[PARTITION_NAME_TAG], tags[PARTITION_NAME_TAG]
+    if ASSET_PARTITION_RANGE_START_TAG in tags:
+        return tags[ASSET_PARTITION_RANGE_START_TAG], tags[ASSET_PARTITION_RANGE_END_TAG]
+    return None
