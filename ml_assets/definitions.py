@@ -19,6 +19,8 @@ from ml_assets.stages.common.data_age import data_age_checks
 from ml_assets.stages.common.plan import ModelPlan
 from resources.environments import resources
 from resources.lake_resource import LakeResource
+from resources.pods.executor import run_or_pod
+from resources.production import require_settings
 from sensors.alerts import alerts_sensor
 from sensors.arrivals import arrivals_sensor
 from sensors.reproduction import reproduce_job, reproduction_schedule
@@ -50,7 +52,7 @@ def build(
     project_dir: Path = DBT_PROJECT,
     overrides: Mapping[str, Any] | None = None,
     loggers: Mapping[str, dg.LoggerDefinition] | None = None,
-    executor: dg.ExecutorDefinition = dg.in_process_executor,
+    executor: dg.ExecutorDefinition = run_or_pod,
 ) -> dg.Definitions:
     """Return the code location.
 
@@ -61,7 +63,8 @@ def build(
         project_dir: the dbt project.
         overrides: resources to take instead of the usual ones, for tests.
         loggers: where runs report; Dagster's console if absent.
-        executor: how the steps of a run are executed; in one process if absent, which is the quickest on one machine.
+        executor: how the steps of a run are executed; if absent in one process, which is the quickest on one machine,
+            and in a cluster those with compute of their own in pods.
 
     Raises:
         DeclarationError: a declaration cannot be used.
@@ -122,6 +125,7 @@ def _automation(declared: Declared, contracts: Mapping[str, TableContract]) -> d
 @dg.definitions
 def defs() -> dg.Definitions:
     """The code location that Dagster loads."""
+    require_settings(instance=False)
     location = build()
     # What it holds stays, and so does what Dagster makes of it next (repository, jobs, snapshot): collections are made
     # rare and skip it. With 500 models that is a tenth of the load and half of the snapshot.

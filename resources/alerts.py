@@ -7,7 +7,7 @@ How each channel speaks stays out (see `resources.alert_channels`), and so does 
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Kind = Literal[
     "run_failed", "check_failed", "freshness_missed", "challenger_refused", "challenger_promoted", "challenger_waits",
-    "rolled_back", "quarantine_over", "retraining_asked",
+    "rolled_back", "quarantine_over", "retraining_asked", "over_budget",
 ]  # fmt: skip
 Severity = Literal["error", "warning", "info"]
 
@@ -209,6 +209,18 @@ class Alerts(dg.ConfigurableResource):
                 )
             )
         return found
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is not set up as it must be; of the channels the first."""
+        for look in (
+            lambda: self.channels(logging.getLogger(__name__)),
+            self._base_url,
+            lambda: self._number("PER_HOUR", self.per_hour),
+        ):
+            try:
+                look()
+            except AlertSettingsError as error:
+                yield str(error)
 
     def _secret(self, name: str) -> str:
         """Return the value of the environment variable that a field names."""

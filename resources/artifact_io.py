@@ -21,8 +21,9 @@ from resources.event_log import VERSION
 from resources.lake import Lake, Making
 from resources.lake_resource import LakeResource, begin_step, record_step
 from resources.listing import FILES
-from resources.manifest import ArtifactRef, Manifest
+from resources.manifest import ArtifactRef, Cost, Manifest
 from resources.quarantine import beside
+from resources.usage import asked_of
 
 DAY = "day"
 
@@ -65,6 +66,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
             ValueError: rows lie outside the days that were asked for.
         """
         lake = self.lake.connect()
+        cost = lake.meter.take(asked_of(context.step_context.step.tags))  # before a step that read nothing begins
         record_step(lake, context.step_context)
         asset = context.asset_key.to_user_string()
         making = Making(
@@ -73,6 +75,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
             code_version=_code_version(context),
             run_id=context.run_id,
             seconds=time.perf_counter() - self._since,
+            cost=cost,
         )
         if context.has_asset_partitions:
             keys = context.asset_partition_keys
@@ -87,6 +90,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
                             making,
                             inputs=reads_of_day(making.inputs, key, windows),
                             parameters=facts_of_day(making.parameters, key),
+                            cost=cost.share(len(artifacts)),
                         ),
                     )
                     for key, part in artifacts.items()
@@ -95,16 +99,17 @@ class LakeIOManager(dg.ConfigurableIOManager):
         else:
             keys = [""]
             manifests = {"": lake.put(asset, None, obj, making)}
-        self._report(context, asset, manifests)
+        self._report(context, asset, manifests, cost)
         self._since = time.perf_counter()
 
-    def _report(self, context: dg.OutputContext, asset: str, manifests: Mapping[str, Manifest]) -> None:
+    def _report(self, context: dg.OutputContext, asset: str, manifests: Mapping[str, Manifest], cost: Cost) -> None:
         step = context.step_context
         last = list(manifests.values())[-1]
         context.add_output_metadata(
             {
                 "path": dg.MetadataValue.path(f"{self.lake.connect().url}/artifacts/{asset}"),
                 "seconds": round(last.seconds or 0.0, 3),
+                "CPU seconds": round(cost.cpu_seconds or 0.0, 3),
                 "peak memory (MiB)": round((last.peak_memory_bytes or 0) / 2**20),
                 **({} if context.has_asset_partitions else _facts(last)),
             }

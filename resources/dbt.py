@@ -20,19 +20,20 @@ def prepare_manifest(project_dir: Path) -> bool:
     """
     target = project_dir / "target"
     stamp = target / "parsed_from"
-    digest = _digest(project_dir)
-    if (target / "manifest.json").exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == digest:
+    found = digest_of(project_dir)
+    if (target / "manifest.json").exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == found:
         return False
     said: list[str] = []
     with Dbt(project_dir) as dbt:
         code = dbt.parse(target, said.append)
     if code:
         raise WarehouseError(f"dbt cannot parse {project_dir}:\n" + "\n".join(said))
-    stamp.write_text(digest, encoding="utf-8")
+    stamp.write_text(found, encoding="utf-8")
     return True
 
 
-def _digest(project_dir: Path) -> str:
+def digest_of(project_dir: Path) -> str:
+    """Return the digest of the files that dbt parses."""
     digest = hashlib.blake2b(digest_size=16, usedforsecurity=False)
     for path in sorted(project_dir.rglob("*")):
         inside = path.relative_to(project_dir)

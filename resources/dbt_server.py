@@ -5,8 +5,9 @@ What dbt is asked, and what its answers mean, stays out; see `resources.warehous
 
 Importing dbt costs seconds, a fork of a process that has done so 20 ms. The first `Dbt` of a process starts the server,
 which ends when its stdin does: with its process, killed or not. A child works for one `Dbt`. It reads jobs from stdin,
-lines of JSON, writes what dbt says to stdout, and after each job NUL and dbt's exit code; when stdin ends it ends,
-whatever it does. It parses the project itself, from what was parsed before: what must be read again is dbt's decision.
+lines of JSON, writes what dbt says to stdout, and after each job NUL, dbt's exit code, and the CPU seconds and memory
+that it took, which nobody learns otherwise of a child that is not waited for; when stdin ends it ends, whatever it
+does. It parses the project itself, from what was parsed before: what must be read again is dbt's decision.
 Two of dbt's runners break each other in threads of one process, so each `Dbt` has a child of its own.
 
 Where there is no fork, the same child is a process that imports dbt itself.
@@ -31,6 +32,8 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from resources.errors import WarehouseError
+from resources.origin import peak_memory_bytes
+from resources.usage import cpu_seconds, note_child
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
@@ -148,10 +151,12 @@ class _Child:
         except BrokenPipeError:
             return None
         for line in self.stdout:
-            text, is_end, code = line.rstrip().partition("\0")
+            text, is_end, answer = line.rstrip().partition("\0")
             if text or not is_end:
                 say(text)
             if is_end:
+                code, cpu, peak = answer.split(" ")
+                note_child(cpu_seconds=float(cpu), peak_bytes=int(peak))
                 return int(code)
         return None
 
@@ -227,8 +232,11 @@ _SERVER: Final = _Server()
 atexit.register(_SERVER.close)
 
 
-def _serve(options: Sequence[str]) -> None:
-    """Import dbt and use it once, then fork a child at each message from stdin; return in the children."""
+def _serve(options: Sequence[str]) -> float:
+    """Import dbt and use it once, then fork a child at each message from stdin.
+
+    Returns in the children, with the CPU seconds that the server has used for each: for the first, its start.
+    """
     import multiprocessing
 
     import dbt.mp_context
@@ -251,12 +259,15 @@ def _serve(options: Sequence[str]) -> None:
     has_threads = threading.active_count() > 1 or (tasks.exists() and len([*tasks.iterdir()]) > 1)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for children here
     control = socket.socket(fileno=0)
+    told = 0.0
     while True:
         _, fds, _, _ = socket.recv_fds(control, 1, 2)
         if not fds:
             os._exit(0)
+        spent = cpu_seconds()
         if os.fork() == 0:
             break
+        told = spent
         for fd in fds:
             os.close(fd)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -267,10 +278,11 @@ def _serve(options: Sequence[str]) -> None:
         os.close(fd)
     if has_threads:  # they are lost in a fork, with the locks that they held: begin again, slower
         os.execv(sys.executable, [sys.executable, *_COMMAND])  # noqa: S606 - no shell is meant
+    return spent - told
 
 
-def _work() -> None:
-    """Do jobs from stdin, one after the other."""
+def _work(spent: float = 0.0) -> None:
+    """Do jobs from stdin, one after the other; `spent` was used for this process before it began."""
     jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
 
     def read() -> None:
@@ -279,10 +291,12 @@ def _work() -> None:
         os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
-    manifest = None
+    manifest, told = None, -spent
     while True:
         code, manifest = _do(jobs.get(), manifest)
-        print(f"\0{code}", flush=True)  # noqa: T201 - stdout is where answers go
+        cpu = cpu_seconds()
+        print(f"\0{code} {cpu - told:.6f} {peak_memory_bytes()}", flush=True)  # noqa: T201 - stdout is where answers go
+        told = cpu
 
 
 def _do(job: dict[str, Any], manifest: "Manifest | None") -> tuple[int, "Manifest | None"]:
@@ -310,6 +324,4 @@ def _do(job: dict[str, Any], manifest: "Manifest | None") -> tuple[int, "Manifes
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        _serve(sys.argv[1:])
-    _work()
+    _work(_serve(sys.argv[1:]) if sys.argv[1:] else 0.0)

@@ -1,14 +1,15 @@
-"""Dagster's SQLite event log, with a batch of events written in one transaction, and a data version for each day.
+"""Dagster's event log with a data version for each day, a check planned once, and batches written at once.
 
-Dagster's own class opens a fresh engine for each of the three or four statements an event takes (9 ms an event,
-measured with 1.13.27): a run over a year of days of one asset spends 6 s in it. And it gives all days of a run the same
-data version, so that a day which is made again by itself always looks changed. Which events are written, and how they
-are read, stays Dagster's.
+Dagster's own classes give all days of a run the same data version, so that a day which is made again by itself always
+looks changed; and they write most events one by one, each over connections of its own. On SQLite that takes 9 ms an
+event (measured with 1.13.27): a run over a year of days of one asset spends 6 s in it. Which events are written, and
+how they are read, stays Dagster's. The same on Postgres stands in `resources.event_log_postgres`.
 """
 
 import threading
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 import sqlalchemy as db
@@ -16,6 +17,7 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, DagsterEventType
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._serdes import ConfigurableClassData
 from dagster_shared.record import copy
@@ -25,10 +27,63 @@ from sqlalchemy.pool import NullPool
 _BUSY_TIMEOUT_SECONDS = 30
 VERSION: Final = "version"
 """The metadata of a materialization that holds the version of its content."""
-_BATCHED = ASSET_EVENTS | ASSET_CHECK_EVENTS
+# Which event says that an asset failed is Dagster's to decide: its storages differ.
+_BATCHED: Final = (ASSET_EVENTS | ASSET_CHECK_EVENTS) - {DagsterEventType.ASSET_FAILED_TO_MATERIALIZE}
 
 
-class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
+class EventLogByDay(SqlEventLogStorage):
+    """What is added to a storage of Dagster's; stands before it among the bases."""
+
+    @abstractmethod
+    def _inserted(
+        self, events: Sequence[EventLogEntry]
+    ) -> AbstractContextManager[tuple[Connection, Sequence[tuple[EventLogEntry, int]]]]:
+        """Insert events of one run; give them with their ids, and a transaction for all that is kept of them."""
+
+    @abstractmethod
+    def _over(self, connection: Connection) -> AbstractContextManager[None]:
+        """Let Dagster's own methods use a connection, which otherwise open one each."""
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store one event."""
+        super().store_event(with_own_version(event))
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events; those of assets and checks of one run at once, others one by one."""
+        events = [with_own_version(event) for event in events]
+        if not is_batch(events):
+            super().store_event_batch(events)
+            return
+        with self._inserted(events) as (connection, stored), self._over(connection):
+            of_assets = [(event, row) for event, row in stored if event.dagster_event_type in ASSET_EVENTS]
+            if of_assets:
+                entries, ids = zip(*of_assets, strict=True)
+                self._store_asset_event_tags(connection, entries, ids)
+            newest = {
+                (str(event.get_dagster_event().asset_key), str(event.dagster_event_type)): (event, row)
+                for event, row in of_assets
+            }
+            # In one order for all: two runs that lock the rows of the same assets must not wait for each other.
+            for key in sorted(newest):
+                self._store_asset_event(connection, *newest[key])
+            for event, row in stored:
+                if event.dagster_event_type in ASSET_CHECK_EVENTS:
+                    self.store_asset_check_event(event, row)
+
+    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
+        """Store that a check is planned once, as it is evaluated.
+
+        A check of an asset by day is evaluated once a run. Dagster plans it for each day of the run, and these rows
+        stay planned for ever: 31,000 of them after a year of the example, and 5 s of its run.
+        """
+        told = event.get_dagster_event()
+        once = copy(told.asset_check_planned_data, partitions_subset=None)
+        super()._store_asset_check_evaluation_planned(
+            event._replace(dagster_event=told._replace(event_specific_data=once)), event_id
+        )
+
+
+class BatchingSqliteEventLogStorage(EventLogByDay, SqliteEventLogStorage):
     """SQLite storage that writes many asset events of one run at once."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
@@ -69,59 +124,34 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
             with engine.connect() as connection, connection.begin():
                 yield connection
 
-    def store_event(self, event: EventLogEntry) -> None:
-        """Store one event."""
-        super().store_event(with_own_version(event))
-
-    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
-        """Store events; those of assets and checks of one run in two transactions, others one by one."""
-        events = [with_own_version(event) for event in events]
-        runs = {event.run_id for event in events}
-        if len(runs) != 1 or not all(e.is_dagster_event and e.dagster_event_type in _BATCHED for e in events):
-            super().store_event_batch(events)
-            return
+    @contextmanager
+    def _inserted(
+        self, events: Sequence[EventLogEntry]
+    ) -> Iterator[tuple[Connection, Sequence[tuple[EventLogEntry, int]]]]:
         rows = [self._event_to_row(event) for event in events]
         insert = SqlEventLogStorageTable.insert()
-        with self.run_connection(next(iter(runs))) as connection:
+        with self.run_connection(events[0].run_id) as connection:
             connection.execute(insert, rows)
         with self.index_transaction() as connection:
-            stored = [
-                (event, connection.execute(insert, row).lastrowid) for event, row in zip(events, rows, strict=True)
-            ]
-            of_assets = [(event, row) for event, row in stored if event.dagster_event_type in ASSET_EVENTS]
-            if of_assets:
-                entries, ids = zip(*of_assets, strict=True)
-                self._store_asset_event_tags(connection, entries, ids)
-            newest = {
-                (event.get_dagster_event().asset_key, event.dagster_event_type): (event, row)
-                for event, row in of_assets
-            }
-            for event, row in newest.values():
-                self._store_asset_event(connection, event, row)
-            self._store_checks(
-                connection, [pair for pair in stored if pair[0].dagster_event_type in ASSET_CHECK_EVENTS]
+            yield (
+                connection,
+                [(event, connection.execute(insert, row).lastrowid) for event, row in zip(events, rows, strict=True)],
             )
 
-    def _store_checks(self, connection: Connection, events: Sequence[tuple[EventLogEntry, int]]) -> None:
-        """Store what checks are planned or found over the connection of a batch; Dagster opens one for each."""
+    @contextmanager
+    def _over(self, connection: Connection) -> Iterator[None]:
         self._batch = connection
         try:
-            for event, row in events:
-                self.store_asset_check_event(event, row)
+            yield
         finally:
             self._batch = None
 
-    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
-        """Store that a check is planned once, as it is evaluated.
 
-        A check of an asset by day is evaluated once a run. Dagster plans it for each day of the run, and these rows
-        stay planned for ever: 31,000 of them after a year of the example, and 5 s of its run.
-        """
-        told = event.get_dagster_event()
-        once = copy(told.asset_check_planned_data, partitions_subset=None)
-        super()._store_asset_check_evaluation_planned(
-            event._replace(dagster_event=told._replace(event_specific_data=once)), event_id
-        )
+def is_batch(events: Sequence[EventLogEntry]) -> bool:
+    """Tell whether events can be written at once: all of assets and checks, and of one run."""
+    return len({event.run_id for event in events}) == 1 and all(
+        event.is_dagster_event and event.dagster_event_type in _BATCHED for event in events
+    )
 
 
 def with_own_version(event: EventLogEntry) -> EventLogEntry:

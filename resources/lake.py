@@ -20,9 +20,10 @@ from pydantic import JsonValue
 
 from resources import content
 from resources.errors import CorruptArtifactError, MissingArtifactError
-from resources.manifest import ArtifactRef, FileEntry, Manifest
+from resources.manifest import ArtifactRef, Cost, FileEntry, Manifest
 from resources.manifests import Manifests
 from resources.origin import environment, git_state, memory_bytes, peak_memory_bytes
+from resources.usage import Meter
 
 _MANIFEST = "manifest.json"
 
@@ -44,6 +45,7 @@ class Making:
     code_version: str | None = None
     run_id: str | None = None
     seconds: float | None = None
+    cost: Cost | None = None
 
 
 class Lake(Manifests):
@@ -57,6 +59,7 @@ class Lake(Manifests):
         self.recorded: Step | None = None
         self.runs: tuple[str, ...] = ()
         self.since: datetime | None = None
+        self.meter = Meter()
 
     def write_frame(self, path: str, frame: pl.DataFrame) -> None:
         """Write a frame that is not an artifact, replacing what stood there.
@@ -123,7 +126,8 @@ class Lake(Manifests):
             rows=None if table is None else table.height,
             columns=None if table is None else {name: str(dtype) for name, dtype in table.schema.items()},
             seconds=None if making.seconds is None else round(making.seconds, 3),
-            peak_memory_bytes=peak_memory_bytes(),
+            peak_memory_bytes=peak_memory_bytes() if making.cost is None else making.cost.peak_memory_bytes,
+            cost=making.cost,
             hash=hash_name,
             files=files,
         )

@@ -16,6 +16,7 @@ from resources.origin import git_state
 from resources.run_tags import CAUSE, MODEL, range_of
 from resources.settings import lake_url
 from resources.steps import StepRecord, keep_step
+from resources.usage import asked_of
 
 _TAGS: Final = (CAUSE, MODEL, "dagster/backfill", "dagster/schedule_name", "dagster/sensor_name")
 
@@ -82,9 +83,10 @@ def runs_of(context: StepExecutionContext) -> tuple[str, ...]:
 
 
 def begin_step(lake: Lake, context: StepExecutionContext) -> None:
-    """Begin to note what a step reads, unless it has begun already."""
+    """Begin to note what a step reads and uses, unless it has begun already."""
     step = step_of(context)
     if lake.step != step:
+        lake.meter.restart(asked_of(context.step.tags))
         lake.begin(step, runs=runs_of(context))
 
 

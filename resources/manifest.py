@@ -14,7 +14,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 
 from resources.errors import CorruptArtifactError
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
+COSTS_SINCE: Final = 3
+"""The first schema version whose manifests tell the cost."""
 MOST_BYTES: Final = 64 * 2**20
 """A manifest names each file and input in about 150 bytes: this is room for 400,000 of them."""
 
@@ -71,6 +73,54 @@ class FileEntry(_Record):
     rows: int | None = Field(default=None, ge=0)
 
 
+class Asked(_Record):
+    """What the pod of a step was given, whether it used it or not; None where nobody knows, as outside of a cluster.
+
+    Attributes:
+        cpu: cores.
+    """
+
+    cpu: float | None = Field(default=None, ge=0)
+    memory_bytes: int | None = Field(default=None, ge=0)
+    gpus: int | None = Field(default=None, ge=0)
+    gpu_type: str | None = None
+
+
+class Cost(_Record):
+    """What an artifact's share of its step took, and what the step was given.
+
+    A step that makes several artifacts spreads its seconds over them, so that their sum is the step's. Memory and what
+    was asked for are amounts at a time: they are whole in each share, and multiplied by its seconds. Attempts that fail
+    make no artifact, so what they took is in none.
+
+    Attributes:
+        seconds: from the loading of the first input on; writing the artifact itself is not in it.
+        cpu_seconds: user and system, of the step's process and of what it started and waited for.
+        peak_memory_bytes: most that was resident at once, at most; see `resources.usage`.
+        gpu_seconds: how long the GPUs that were asked for were busy; None where nobody could tell.
+        parts: how many artifacts the step's seconds, or those of its part, were spread over.
+    """
+
+    seconds: float = Field(ge=0)
+    cpu_seconds: float | None = Field(default=None, ge=0)
+    peak_memory_bytes: int | None = Field(default=None, ge=0)
+    gpu_seconds: float | None = Field(default=None, ge=0)
+    parts: int = Field(default=1, ge=1)
+    asked: Asked = Asked()
+
+    def share(self, parts: int, *, of: float = 1.0) -> "Cost":
+        """Return what each of several artifacts bears of it, or of a share of it."""
+        part = of / parts
+        return self.model_copy(
+            update={
+                "parts": parts,
+                "seconds": self.seconds * part,
+                "cpu_seconds": None if self.cpu_seconds is None else self.cpu_seconds * part,
+                "gpu_seconds": None if self.gpu_seconds is None else self.gpu_seconds * part,
+            }
+        )
+
+
 class Manifest(_Record):
     """Everything needed to say where an artifact came from, without any database.
 
@@ -78,9 +128,11 @@ class Manifest(_Record):
         hash: the function behind versions and digests; `blake2b` before schema version 2.
         attempt: how often the step had been tried before in this run.
         step: the step of the run that made it, whose record stands under `runs/`.
+        seconds: of the step's body, for whatever it made.
+        cost: this artifact's share of what its step took; None before schema version 3, and where no step made it.
     """
 
-    schema_version: Literal[1, 2] = SCHEMA_VERSION
+    schema_version: Literal[1, 2, 3] = SCHEMA_VERSION
     asset: SafePath
     partition: SafePath | None = None
     version: Version
@@ -98,6 +150,7 @@ class Manifest(_Record):
     columns: dict[str, str] | None = None
     seconds: float | None = None
     peak_memory_bytes: int | None = None
+    cost: Cost | None = None
     hash: Literal["blake2b", "blake3"] = "blake2b"
     files: tuple[FileEntry, ...]
 
@@ -108,7 +161,10 @@ class Manifest(_Record):
 
     def text(self) -> bytes:
         """Return the manifest as it is kept: JSON whose last member is the digest of what stands before it."""
-        body = self.model_dump_json(indent=1).removesuffix("\n}")
+        later = (
+            {"cost"} if self.schema_version < COSTS_SINCE else None
+        )  # its own readers take no field they do not know
+        body = self.model_dump_json(indent=1, exclude=later).removesuffix("\n}")
         return f'{body}{_SEAL}{_digest(body.encode())}"\n}}\n'.encode()
 
     @classmethod

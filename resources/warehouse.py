@@ -22,7 +22,7 @@ from resources.dbt_server import RESULTS, Dbt
 from resources.errors import WarehouseError
 from resources.lake import Lake, Making
 from resources.lake_resource import LakeResource
-from resources.manifest import ArtifactRef, Manifest
+from resources.manifest import ArtifactRef, Cost, Manifest
 from resources.quarantine import QUARANTINE, RELEASED
 
 PREFIX = "tables"
@@ -75,6 +75,7 @@ class Build:
         models: the models that were asked for.
         bound: what they read of the lake, by unique id and day.
         quarantines: what each may set aside, by unique id.
+        cost: what all of it took, from the step's begin on.
     """
 
     seconds: Mapping[str, float]
@@ -85,6 +86,17 @@ class Build:
     skipped: Sequence[str] = ()
     bound: Mapping[str, Mapping[str, ArtifactRef]] = field(default_factory=dict)
     quarantines: Mapping[str, Quarantine] = field(default_factory=dict)
+    cost: Cost | None = None
+
+    def cost_of(self, model: str, partitions: int) -> Cost | None:
+        """Return what a partition of a model bears: an equal part of the model's share, which is that of dbt's seconds.
+
+        What a quarantine beside the table took is in the table's.
+        """
+        if self.cost is None:
+            return None
+        total = sum(self.seconds.values())
+        return self.cost.share(partitions, of=self.seconds[model] / total if total else 1 / len(self.seconds))
 
     def files(self, table: str) -> dict[str, Path]:
         """Return what was written of a model, or beside it, by day ('' where it is whole)."""
@@ -159,7 +171,8 @@ class Warehouse(dg.ConfigurableResource):
             bindings["quarantine"] = quarantine_bindings(nodes, aside, folder)
             (folder / "bindings.json").write_text(json.dumps(bindings), encoding="utf-8")
             self._run(folder, [nodes[m]["name"] for m in models], say)
-            yield replace(_result(nodes, models, folder, scratch), bound=bound, quarantines=aside)
+            cost = lake.meter.take()
+            yield replace(_result(nodes, models, folder, scratch), bound=bound, quarantines=aside, cost=cost)
 
     def _run(self, folder: Path, names: Sequence[str], say: Callable[[str], None]) -> None:
         target = folder / "target"
@@ -216,7 +229,7 @@ class Warehouse(dg.ConfigurableResource):
 
         aside = build.quarantines.get(model)
 
-        def making(key: str) -> Making:
+        def making(key: str, cost: Cost | None) -> Making:
             day = date.fromisoformat(key) if key else None
             inputs = [
                 ref
@@ -225,19 +238,20 @@ class Warehouse(dg.ConfigurableResource):
             ]
             return Making(
                 inputs=(*inputs, *(aside.releases.get(key, ()) if aside else ())),
-                code_version=code_version, run_id=run_id, seconds=build.seconds.get(model),
+                code_version=code_version, run_id=run_id, seconds=build.seconds.get(model), cost=cost,
                 parameters={"dbt": model, "quarantine": aside.parameters if aside else None},
             )  # fmt: skip
 
-        def put(table: str, name: str) -> dict[str, Manifest]:
+        wanted = [""] if days is None else [str(day) for day in _range(*days)]
+
+        def put(table: str, name: str, cost: Cost | None) -> dict[str, Manifest]:
             files = build.files(table)
             if days is None:
-                return {"": lake.put(name, None, StoredFrame.read(files[""]), making(""))}
-            wanted = [str(day) for day in _range(*days)]
-            return lake.put_each(name, {key: (StoredFrame.read(files[key]), making(key)) for key in wanted})
+                return {"": lake.put(name, None, StoredFrame.read(files[""]), making("", cost))}
+            return lake.put_each(name, {key: (StoredFrame.read(files[key]), making(key, cost)) for key in wanted})
 
-        quarantined = put(f"{node['name']}{QUARANTINE}", f"{asset}{QUARANTINE}") if aside else {}
-        made = put(node["name"], asset)
+        quarantined = put(f"{node['name']}{QUARANTINE}", f"{asset}{QUARANTINE}", None) if aside else {}
+        made = put(node["name"], asset, build.cost_of(model, len(wanted)))
         published[model] = {key: m.ref for key, m in made.items()}
         return made, quarantined
 

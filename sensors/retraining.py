@@ -18,6 +18,7 @@ from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NA
 from ml_assets.contracts.artifacts import ModelSpec, Retraining
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
+from ml_assets.logic.budget import Spending, hold
 from ml_assets.logic.metrics import find_metric
 from ml_assets.logic.retraining import (
     Decision,
@@ -30,6 +31,8 @@ from ml_assets.logic.retraining import (
 )
 from ml_assets.stages.common.groups import TRAINING
 from ml_assets.stages.common.loop import Kind, Loop, read_loop, retraining_log, rules_of
+from ml_assets.stages.common.spending import read_spending
+from resources.alerts import Alert, Alerts
 from resources.errors import CorruptArtifactError, LakeError, MissingArtifactError
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
@@ -86,12 +89,14 @@ class Tick:
             cannot be read may be mended.
         lines: what to say of each model.
         problems: models that could not be looked at, and why.
+        alerts: budgets that are spent, or that nobody can check.
     """
 
     requests: list[dg.RunRequest] = field(default_factory=list)
     waiting: set[str] = field(default_factory=set)
     lines: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
 
 
 def _of_drift(loop: Loop, declared: ModelDeclaration) -> list[Finding]:
@@ -143,10 +148,10 @@ def _sensor(name: str, look: Look, declared: Declared, clock: Clock, *, descript
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=description,
     )
-    def sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
+    def sensor(context: dg.SensorEvaluationContext, lake: LakeResource, alerts: Alerts) -> dg.SensorResult:
         cursor, changed = changed_models(context, declared.models, name)
         tick = ask(context.instance, lake.connect(), changed, look, by=name, now=clock())
-        _report(context.log, tick)
+        _report(context.log, tick, alerts)
         return dg.SensorResult(
             run_requests=tick.requests,
             skip_reason=None if tick.requests else said(tick.lines, declared.models, changed, cursor.waiting),
@@ -168,9 +173,11 @@ def retraining_floor(declared: Declared, *, clock: Clock = _now) -> dg.ScheduleD
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Trains again what was not trained for as long as its declaration says, whatever the sensors see.",
     )
-    def requests(context: dg.ScheduleEvaluationContext, lake: LakeResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    def requests(
+        context: dg.ScheduleEvaluationContext, lake: LakeResource, alerts: Alerts
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         tick = ask(context.instance, lake.connect(), declared.models, AT_AGE, by=FLOOR, now=clock())
-        _report(context.log, tick)
+        _report(context.log, tick, alerts)
         yield from tick.requests
         if not tick.requests:
             yield dg.SkipReason(said(tick.lines, declared.models, declared.models))
@@ -178,12 +185,16 @@ def retraining_floor(declared: Declared, *, clock: Clock = _now) -> dg.ScheduleD
     return requests
 
 
-def _report(log: Logger, tick: Tick) -> None:
+def _report(log: Logger, tick: Tick, alerts: Alerts) -> None:
     """Say what could not be looked at, and, where runs are asked for, what a skip reason would say.
+
+    Budgets are told as alerts, whose keys say the month: who tells one again tells nobody.
 
     Raises:
         LakeError: models could not be looked at and no other asks for anything, which an error would keep from it.
     """
+    if tick.alerts:
+        alerts.send(*tick.alerts, log=log)
     if tick.problems and not tick.requests:
         raise LakeError("\n".join([*tick.problems, *tick.lines]))
     for problem in tick.problems:
@@ -236,6 +247,15 @@ def _ask_for(tick: Tick, lake: Lake, found: _Found, look: Look, *, by: str, now:
         return
     busy = busy or told_of_claims(claimed)
     decision = decision_of(loop, declared, look.find(loop, declared), busy=busy)
+    if decision.asks is not None:
+        try:
+            spending = read_spending(lake, declared, now=now)
+        except CorruptArtifactError as error:
+            tick.problems.append(f"{name}: {error}")
+            tick.waiting.add(name)
+            return
+        decision = hold(decision, spending)
+        tick.alerts += alerts_of_spending(name, spending)
     tick.lines.append(f"{name}: {decision.sentence}")
     if claimed or (decision.is_held and busy):
         tick.waiting.add(name)
@@ -257,6 +277,25 @@ def decision_of(
         findings, day=loop.newest_day, champion=loop.champion, history=loop.history, rules=rules_of(declared),
         busy=busy,
     )  # fmt: skip
+
+
+def alerts_of_spending(name: str, spending: Spending | None) -> Iterator[Alert]:
+    """Yield the alert of a budget that is spent, or that nobody can check: one a month, whatever is spent after it."""
+    if spending is None or not (spending.is_over or spending.spent is None):
+        return
+    is_over, month = spending.is_over, spending.month
+    does = "Retrainings wait until the next month" if spending.blocks and is_over else "Retrainings go on"
+    yield Alert(
+        kind="over_budget",
+        subject=name,
+        title=f"{name}: {spending.sentence}" if is_over else f"{name}: its budget is not checked in {month}",
+        body=f"{spending.sentence}. {does}; {spending.field} and budget.over stand in the declaration. What it was "
+        f"spent on: ml-assets cost {name} --month {month}",
+        key=f"budget/{name}/{month}{'' if is_over else '/unknown'}",
+        at=datetime.fromisoformat(f"{month}-01T00:00:00+00:00"),
+        facts={"spent": spending.spent, "budget": spending.budget},
+        severity="warning",
+    )
 
 
 def record_of(loop: Loop, declared: ModelDeclaration, decision: Decision, *, by: str, now: datetime) -> Retraining:

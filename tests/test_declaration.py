@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from ml_assets.declaration.automation import AutomationDeclaration, UpdatesSettings
+from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.freshness import Freshness
 from ml_assets.declaration.model import METRICS, ModelDeclaration, check_against_columns
 from ml_assets.declaration.parts import Stage
@@ -143,6 +145,13 @@ def test_stages_that_may_be_declared_are_those_there_are() -> None:
     assert [*get_args(Stage)] == [stage.__name__ for stage in STAGES]
 
 
+def test_numbers_of_cores_need_no_quotes_and_a_stage_may_ask_for_nothing_but_a_pod() -> None:
+    found = model(with_lines("compute: {model: {cpu: 1.5}, tuning: {cpu: 2}, card: {}}")).compute
+
+    assert ("1.5", "2", None) == (found["model"].cpu, found["tuning"].cpu, found["card"].cpu)
+    assert (10, 2) == (found["card"].start_minutes, found["card"].retries)
+
+
 # ---------------------------------------------------------------- what is wrong, with line, field and near name
 
 
@@ -205,6 +214,35 @@ def test_stages_that_may_be_declared_are_those_there_are() -> None:
          ["shop/defs.yaml:17: compute.model.cpu: ", "got 'two'"]),
         (with_lines("compute:", "  model:", "    gpus: 1"),
          ["shop/defs.yaml:18: compute.model.gpus: there is no such field", "did you mean 'gpu'?"]),
+        (with_lines("compute: {model: {cpu: 1Gi}}"),
+         ["shop/defs.yaml:16: compute.model.cpu: '1Gi' is no number of cores; expected one such as 500m or 1.5"]),
+        (with_lines("compute: {model: {cpu: 0}}"), ["compute.model.cpu: expected more than no core, such as 500m"]),
+        (with_lines("compute: {model: {memory: 4}}"),
+         ["compute.model.memory: 4 bytes are too few for anything; expected an amount such as 512Mi or 4Gi, got 4."]),
+        (with_lines("compute: {model: {memory: 4gb}}"), ["compute.model.memory: '4gb' is no number of bytes"]),
+        (with_lines("compute: {model: {memory: 4Gi, memory_ceiling: 2Gi}}"),
+         ["shop/defs.yaml:16: compute.model: memory_ceiling 2Gi must not be below memory 4Gi"]),
+        (with_lines("compute: {model: {memory_ceiling: 2Gi}}"),
+         ["compute.model: 'memory_ceiling' needs 'memory' to begin with"]),
+        (with_lines("compute: {model: {gpu_type: A100}}"), ["compute.model: 'gpu_type' needs 'gpu', how many of them"]),
+        (with_lines("compute: {model: {gpu: 17}}"), ["compute.model.gpu: ", "got 17"]),
+        (with_lines("compute: {model: {image: 'shop 1'}}"), ["compute.model.image: ", "got 'shop 1'"]),
+        (with_lines("compute: {model: {priority_class: High}}"), ["compute.model.priority_class: ", "got 'High'"]),
+        (with_lines("compute: {model: {node_selector: {pool: 'a b'}}}"),
+         ["compute.model.node_selector.pool: ", "got 'a b'"]),
+        (with_lines("compute:", "  model:", "    tolerations:", "      - {key: gpu, operator: Exists, value: x}"),
+         ["shop/defs.yaml:19: compute.model.tolerations.0: operator 'Exists' has no value; leave the value out"]),
+        (with_lines("compute: {model: {tolerations: [{value: x}]}}"), ["tolerations.0: operator 'Equal' needs a key"]),
+        (with_lines("compute: {model: {tolerations: [{key: a, toleration_seconds: 5}]}}"),
+         ["tolerations.0: 'toleration_seconds' goes with effect 'NoExecute' alone"]),
+        (with_lines("compute: {model: {tolerations: [{key: a, efect: NoExecute}]}}"),
+         ["tolerations.0.efect: there is no such field; expected one of effect, key, operator, ",
+          "did you mean 'effect'?"]),
+        (with_lines("compute: {model: {deadline_minutes: 0}}"), ["compute.model.deadline_minutes: ", "got 0"]),
+        (with_lines("compute: {model: {retries: -1}}"), ["compute.model.retries: ", "got -1"]),
+        (with_lines("compute: {modle: {cpu: 1}}"), ["compute.modle", "did you mean 'model'?"]),
+        (RAW.replace("  tables:", "  compute: {cpus: 1}\n  tables:"),
+         ["compute.cpus: there is no such field", "did you mean 'cpu'?"]),
         (with_lines("training: {device: tpu}"), ["shop/defs.yaml:16: training.device: ", "got 'tpu'"]),
         (with_lines("drift: {weighted_psi: 0}"), ["shop/defs.yaml:16: drift.weighted_psi: ", "got 0"]),
         (with_lines("gate: {max_calibration_error: 2}"),
@@ -361,3 +399,13 @@ def test_the_text_of_the_example_here_is_yaml_as_it_is_meant() -> None:
     content: Any = yaml.safe_load(MODEL)
 
     assert "ml_assets.component.Model" == content["type"]
+
+
+@pytest.mark.parametrize("given", [{}, {"per_month": 10, "cpu_hours_per_month": 1}, {"over": "block"}])
+def test_a_budget_is_money_or_cpu_hours_and_not_both(given: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="give one of them"):
+        BudgetSettings.model_validate(given)
+
+
+def test_a_budget_warns_unless_it_is_told_to_block() -> None:
+    assert "warn" == BudgetSettings.model_validate({"per_month": 10}).over

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from ml_assets.declaration.model import ModelDeclaration
+    from ml_assets.logic.budget import Spending
     from ml_assets.stages.common.loop import Loop
 
 TICKS = ("arrivals", "updates", "drift", "performance", "retraining_floor", "watch", "alerts")
@@ -42,18 +43,22 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def explain(arguments: argparse.Namespace) -> int:
     """Print the answers; 1 if nobody serves yet."""
     import json
+    from datetime import UTC, datetime
 
     from ml_assets.cli.project import instance
     from ml_assets.declaration.reading import read_all
     from ml_assets.definitions import DEFS
     from ml_assets.stages.common.loop import read_loop
+    from ml_assets.stages.common.spending import read_spending
     from resources.lake_resource import LakeResource
 
     model = read_all(DEFS).model(arguments.model)
-    loop = read_loop(LakeResource().open(), model)
+    lake = LakeResource().open()
+    loop = read_loop(lake, model)
+    spending = read_spending(lake, model, now=datetime.now(tz=UTC))
     with instance() as opened:
         ticks = {name: line for name in TICKS if (line := last_tick(opened, name)) is not None}
-        answers = [] if loop is None else [*answers_of(opened, loop, model)]
+        answers = [] if loop is None else [*answers_of(opened, loop, model, spending)]
     if arguments.json:
         found = [asdict(answer) for answer in answers]
         print(json.dumps({"model": model.name, "answers": found, "ticks": ticks}, indent=1))
@@ -62,23 +67,38 @@ def explain(arguments: argparse.Namespace) -> int:
     return 1 if loop is None else 0
 
 
-def answers_of(instance: "dg.DagsterInstance", loop: "Loop", model: "ModelDeclaration") -> Iterator[Answer]:
+def answers_of(
+    instance: "dg.DagsterInstance", loop: "Loop", model: "ModelDeclaration", spending: "Spending | None" = None
+) -> Iterator[Answer]:
     """Yield what each kind of facts says, judged as the sensors judge."""
     from datetime import UTC, datetime
 
+    from ml_assets.logic.budget import hold
     from sensors.retraining import LOOKS, being_trained, decision_of, told_of_claims, without_run
 
     claimed = without_run(instance, loop.history, now=datetime.now(tz=UTC))
     busy = being_trained(instance, [model]).get(model.name) or told_of_claims(claimed)
     for finding in (it for look in LOOKS for it in look.find(loop, model)):
-        decision = decision_of(loop, model, [finding], busy=busy)
+        decision = hold(decision_of(loop, model, [finding], busy=busy), spending)
         if decision.is_held:
             held = decision.sentence.removeprefix(f"{finding.sentence} ")
             yield Answer(finding.cause, finding.sentence, f"would ask. {held}", "the end of what it waits for")
         else:
             decides = "asks for a retraining" if decision.asks else "does not ask"
             yield Answer(finding.cause, finding.sentence, decides, finding.change)
+    if spending is not None:
+        yield _of_budget(spending)
     yield _watched(loop, model)
+
+
+def _of_budget(spending: "Spending") -> Answer:
+    more = f"next month, or a higher {spending.field}"
+    if spending.spent is None:
+        return Answer("budget", f"{spending.sentence}", "does nothing", "what is missing")
+    if not spending.is_over:
+        return Answer("budget", f"{spending.sentence}.", "does nothing", "more spent")
+    decides = "holds retrainings back" if spending.blocks else "warns, and lets retrainings be asked for"
+    return Answer("budget", f"{spending.sentence}.", decides, more)
 
 
 def _watched(loop: "Loop", model: "ModelDeclaration") -> Answer:

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 from pydantic import JsonValue
 
+from ml_assets.cli.runs import Runs
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
@@ -80,7 +81,7 @@ class Flow:
         declared: what it was built from.
         model: whose graph it is.
         lake: where all is kept.
-        instance: where runs are told.
+        runs: where runs are executed.
         given: by stage, run configuration beside the day that is trained as of.
     """
 
@@ -90,16 +91,15 @@ class Flow:
         declared: Declared,
         model: ModelDeclaration,
         lake: Lake,
-        instance: dg.DagsterInstance,
+        runs: Runs,
         *,
         given: Mapping[str, Mapping[str, JsonValue]] | None = None,
     ) -> None:
         self.graph = defs.resolve_asset_graph()
-        self.job = defs.resolve_implicit_global_asset_job_def()
         self.declared = declared
         self.model = model
         self.lake = lake
-        self.instance = instance
+        self.runs = runs
         self.given = given or {}
 
     def run(self, span: Span, say: Callable[[str], None]) -> bool:
@@ -142,12 +142,8 @@ class Flow:
     def train_again(self, as_of: str) -> bool:
         """Make the training set and the model, with the importances and parameters that stand; False if it fails."""
         training_set, trained = self._asset("training_set"), self._asset("model")
-        return self.job.execute_in_process(
-            instance=self.instance,
-            asset_selection=[training_set, trained],
-            run_config=self._config([training_set, trained], as_of),
-            raise_on_error=False,
-        ).success
+        assets = [training_set, trained]
+        return self.runs.make(assets, tags={}, run_config=self._config(assets, as_of))
 
     def _asset(self, stage: str) -> dg.AssetKey:
         return dg.AssetKey([self.model.name, stage])
@@ -196,14 +192,11 @@ class Flow:
         days = sorted({partition for keys in stale.values() for partition in keys if partition})
         over = f" over {days[0]} to {days[-1]}" if len(days) > 1 else f" for {days[0]}" if days else ""
         say(f"{name}: {', '.join(key.path[-1] for key in stale)}{over}")
-        result = self.job.execute_in_process(
-            instance=self.instance,
-            asset_selection=with_quarantines(self.graph, stale),
+        return self.runs.make(
+            with_quarantines(self.graph, stale),
             tags={CAUSE: "ml-assets run", MODEL: self.model.name, **range_tags(days)},
             run_config=self._config(stale, str(span.as_of)),
-            raise_on_error=False,
         )
-        return result.success
 
     def _config(self, assets: Collection[dg.AssetKey], as_of: str) -> dict[str, Any]:
         ops = {

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 from ml_assets.cli import (
     champion,
+    cost,
+    doctor,
     explain,
     gc,
     leaktest,
@@ -27,6 +29,7 @@ from ml_assets.cli import (
 
 COMMANDS = (
     run, ui, champion, promote, rollback, explain, quarantine, trace, reproduce, replay, gc, leaktest, simulate, parse,
+    doctor, cost,
 )  # fmt: skip
 
 
@@ -49,8 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "500")
     chosen = parser().parse_args(arguments)
     from ml_assets.cli.problems import KNOWN
+    from resources.production import require_settings
 
     try:
+        if chosen.function is not doctor.doctor:  # which tells what is missing beside all else
+            require_settings()
         code: int = chosen.function(chosen)
     except KNOWN as error:
         print(f"ml-assets: {error}", file=sys.stderr)

@@ -4,7 +4,8 @@ Everything else is a defect and keeps its trace.
 """
 
 from ml_assets.contracts.errors import ContractError, DataError
+from resources.dagster_server import ServerError
 from resources.errors import LakeError, SourceError, WarehouseError
 from resources.settings import SettingsError
 
-KNOWN = (ContractError, DataError, LakeError, WarehouseError, SourceError, SettingsError)
+KNOWN = (ContractError, DataError, LakeError, WarehouseError, SourceError, SettingsError, ServerError)

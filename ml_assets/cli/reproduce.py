@@ -67,9 +67,13 @@ def _tell(arguments: argparse.Namespace, source: "Lake", verdict: "Verdict") -> 
     path = keep(source, verdict)
     if arguments.json:
         print(verdict.model_dump_json(indent=1))
-        return 0 if verdict.is_equal else 1
+        return 0 if verdict.is_reproduced else 1
     word = "reproduced, byte for byte" if verdict.is_equal else "NOT reproduced"
+    if verdict.closeness is not None and verdict.is_reproduced:
+        word = "reproduced within a tolerance"
     print(f"{verdict.model}@{verdict.version[:12]} {word}, from {_STARTS[verdict.start]}")
+    if verdict.closeness is not None:
+        print(f"  {verdict.closeness.sentence}")
     for one in verdict.outcomes:
         hashes = f" {one.now[:12]}" if one.now else f" {one.equal:,} of {one.artifacts:,} days"
         hashes += f", then {one.then[:12]}" if one.then and one.then != one.now else ""
@@ -80,4 +84,4 @@ def _tell(arguments: argparse.Namespace, source: "Lake", verdict: "Verdict") -> 
         print(f"  changed  {sentence}")
     print(f"  verdict  {path}")
     print(f"{verdict.seconds} s")
-    return 0 if verdict.is_equal else 1
+    return 0 if verdict.is_reproduced else 1

@@ -17,16 +17,17 @@ from pydantic import JsonValue
 
 from ml_assets.cli.flow import Flow, Span
 from ml_assets.cli.progress import Progress
-from ml_assets.contracts.artifacts import Model, Promotion
+from ml_assets.cli.runs import Here
+from ml_assets.contracts.artifacts import Model, Promotion, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.definitions import DEFS, build
-from ml_assets.provenance.reproduction import From, Recorded, Verdict, outcomes, parameter_differences
+from ml_assets.provenance.reproduction import Closeness, From, Recorded, Verdict, outcomes, parameter_differences
 from ml_assets.provenance.then import code_differences, environment_differences
 from resources.lake import Lake
 from resources.origin import git_state
 from resources.promotion_log import PromotionLog
-from resources.scratch import ScratchLakeResource
+from resources.scratch import ScratchLake, ScratchLakeResource
 
 
 def recorded_model(source: Lake, text: str, start: From) -> Recorded:
@@ -112,12 +113,13 @@ class Retraining:
         if not self._train(lake, say):
             return None
         found = outcomes(self.recorded, self.source, lake)
+        is_equal = any(one.asset == self.recorded.ref.asset and one.equal == one.artifacts for one in found)
         git = git_state()
         return Verdict(
             model=self.recorded.model,
             version=self.recorded.ref.version,
             start=self.start,
-            is_equal=any(one.asset == self.recorded.ref.asset and one.equal == one.artifacts for one in found),
+            is_equal=is_equal,
             outcomes=found,
             changed=tuple(changed),
             environment=self.source.environment(),
@@ -125,13 +127,29 @@ class Retraining:
             git_is_dirty=git.is_dirty,
             seconds=round(time.perf_counter() - began, 1),
             decided_at=datetime.now(tz=UTC),
+            closeness=None if is_equal else self._closeness(lake),
+        )
+
+    def _closeness(self, lake: ScratchLake) -> Closeness | None:
+        """Return how near the model came, where it may be another."""
+        trained_on = self.recorded.inexact
+        if trained_on is None:
+            return None
+        from ml_assets.logic.closeness import metric_on_test_rows
+
+        metric = self.declared.model(self.recorded.model).metric
+        rows = self.source.get(self.recorded.stage("training_set").ref, TrainingSet, noted=False)
+        then = self.source.get(self.recorded.ref, Model, noted=False)
+        now = lake.get(lake.made[self.recorded.ref.asset, ""], Model, noted=False)
+        return Closeness.of(
+            trained_on, metric, then=metric_on_test_rows(then, rows, metric), now=metric_on_test_rows(now, rows, metric)
         )
 
     def _train(self, lake: Lake, say: Callable[[str], None]) -> bool:
         model = self.declared.model(self.recorded.model)
         as_of = self._as_of()
         with dg.DagsterInstance.ephemeral() as instance:
-            flow = Flow(self.defs, self.declared, model, lake, instance, given=self.given)
+            flow = Flow(self.defs, self.declared, model, lake, Here(self.defs, instance), given=self.given)
             if self.start == "raw":
                 first, _ = self.recorded.days
                 return flow.rebuild(Span.of(model, as_of=as_of, first=first, last=as_of), say)

@@ -10,6 +10,11 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     command.add_argument("--as-of", metavar="DAY", help="train on what was known by the end of this day")
     command.add_argument("--from", dest="first", metavar="DAY", help="first day to predict (default: the test window)")
     command.add_argument("--to", dest="last", metavar="DAY", help="last day to predict (default: the as-of day)")
+    command.add_argument(
+        "--server",
+        metavar="URL",
+        help="let a Dagster server launch the runs, on its cluster, and follow them (default: ML_ASSETS_SERVER)",
+    )
     command.add_argument("--json", action="store_true", help="the summary as JSON")
     command.set_defaults(function=run)
 
@@ -18,13 +23,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Materialize, print the summary; 1 if a step failed or the gate left nobody to predict with."""
     import json
     import sys
+    from datetime import UTC, datetime
 
     from ml_assets.cli.flow import Flow, Span
     from ml_assets.cli.progress import Progress
-    from ml_assets.cli.project import instance, prepare
+    from ml_assets.cli.project import prepare
+    from ml_assets.cli.runs import runs_of
     from ml_assets.cli.summary import summarize, text_of
     from ml_assets.declaration.reading import read_all
     from ml_assets.definitions import DEFS, build
+    from ml_assets.stages.common.spending import read_spending
     from resources.lake_resource import LakeResource
 
     progress = Progress(sys.stderr, is_kept=True)
@@ -33,9 +41,13 @@ def run(arguments: argparse.Namespace) -> int:
     declared = read_all(DEFS)
     model = declared.model(arguments.model)
     span = Span.of(model, as_of=arguments.as_of, first=arguments.first, last=arguments.last)
-    with instance() as found:
-        defs = build(declared=declared, loggers=progress.loggers())
-        flow = Flow(defs, declared, model, LakeResource().open(), found)
+    defs = build(declared=declared, loggers=progress.loggers())
+    lake = LakeResource().open()
+    spending = read_spending(lake, model, now=datetime.now(tz=UTC))
+    if spending is not None and (spending.is_over or spending.spent is None):
+        progress.say(f"{spending.sentence}; what a person runs is not held back")
+    with runs_of(arguments.server, defs, progress) as runs:
+        flow = Flow(defs, declared, model, lake, runs)
         if not flow.run(span, progress.say):
             progress.say("not done; what was made stays, and the next run goes on from there")
             return 1

@@ -42,6 +42,7 @@ def simulate(arguments: argparse.Namespace) -> int:
     from ml_assets.cli.inputs import InputsFlow
     from ml_assets.cli.progress import Progress
     from ml_assets.cli.project import instance, prepare
+    from ml_assets.cli.runs import Here
     from ml_assets.component import DBT_PROJECT, read_contracts, read_manifest
     from ml_assets.contracts.simulation import Simulation
     from ml_assets.declaration.reading import read_all
@@ -60,7 +61,8 @@ def simulate(arguments: argparse.Namespace) -> int:
     prepare()
     lake = LakeResource().open()
     with instance() as found:
-        flow = InputsFlow(build(declared=declared, loggers=progress.loggers()), declared, model, lake, found)
+        defs = build(declared=declared, loggers=progress.loggers())
+        flow = InputsFlow(defs, declared, model, lake, Here(defs, found))
         wanted = Span(span.last, days_read(model, span.first), span.last)
         if not flow.make_inputs(wanted, progress.say):
             progress.say("not done; what was made stays, and the next run goes on from there")

@@ -8,6 +8,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ml_assets.contracts.artifacts import Task
 from ml_assets.contracts.errors import near
+from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.compute import Compute
 from ml_assets.declaration.data import ExpectationsSettings, FeaturesFrom, LabelsFrom, LeakTestSettings
 from ml_assets.declaration.freshness import Freshness
@@ -57,6 +58,7 @@ class ModelDeclaration(Part):
     expectations: ExpectationsSettings = ExpectationsSettings()
     freshness: dict[Stage, Freshness] = Field(default={})
     compute: dict[Stage, Compute] = Field(default={})
+    budget: BudgetSettings | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
 
     @model_validator(mode="after")

@@ -1,11 +1,27 @@
 """How a model is trained and measured: windows, importances, tuning, training, evaluation."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ml_assets.contracts.artifacts import Unseen
 from ml_assets.declaration.parts import Name, Part
+
+
+class _Grown(Part):
+    """A part that has got fields since manifests were written with it.
+
+    At their defaults they are not written: an artifact from before then was made with the same parameters.
+    """
+
+    LATER: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        written: dict[str, Any] = whole(self)
+        usual = {name for name in self.LATER if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in written.items() if name not in usual}
 
 
 class Split(Part):
@@ -23,8 +39,10 @@ class ImportancesSettings(Part):
     folds: Annotated[int, Field(ge=2, le=20)] = 3
 
 
-class TuningSettings(Part):
+class TuningSettings(_Grown):
     """The study's budget and what stays fixed."""
+
+    LATER = ("workers",)
 
     metric: str | None = Field(default=None, description="metric to tune for; the evaluation's metric if absent")
     trials: Annotated[int, Field(ge=1, le=10_000)] = 20
@@ -32,14 +50,38 @@ class TuningSettings(Part):
     max_rounds: Annotated[int, Field(ge=10)] = 500
     early_stopping_rounds: Annotated[int, Field(ge=5)] = 30
     fixed: dict[str, float | int | str | bool] = Field(default={})
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=1,
+        description="trials at once, each in a process or pod of its own; with several, the order is that of arrival",
+    )
 
 
-class TrainingSettings(Part):
+class TrainingSettings(_Grown):
     """How the model is trained."""
+
+    LATER = ("device_fallback", "workers")
 
     unseen: Unseen = "missing"
     threads: Annotated[int, Field(ge=1, le=256)] = 2
     device: Literal["cpu", "gpu", "cuda"] = "cpu"
+    device_fallback: Literal["cpu"] | None = Field(
+        default=None,
+        description="what to train on where LightGBM cannot use the device; absent: the step fails and says why",
+    )
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=1, description="of Dask, over which the rows are spread"
+    )
+
+    @model_validator(mode="after")
+    def _falls_back_from_something(self) -> Self:
+        if self.device_fallback is not None and self.device == "cpu":
+            raise ValueError("'device_fallback' goes with device 'gpu' or 'cuda'; leave it out")
+        return self
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether equal inputs give the same model byte for byte; on a GPU or over Dask they give a similar one."""
+        return self.device == "cpu" and self.workers == 1
 
 
 class EvaluationSettings(Part):

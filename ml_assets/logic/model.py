@@ -27,6 +27,8 @@ Device = Literal["cpu", "gpu", "cuda"]
 OnRound = Callable[[int, float], None]
 Matrix = NDArray[np.float32]
 Vector = NDArray[np.float64]
+Trainer = Callable[[Matrix, Vector, Sequence[Feature], Parameters, int], "Booster"]
+"""Trains on rows with these features, as `full_parameters` says, so many rounds."""
 
 DEFAULTS: Final[Mapping[str, float | int | str | bool]] = {
     "learning_rate": 0.1,
@@ -337,9 +339,7 @@ def bin_training_set(
     vocabularies = fit_vocabularies(train, features)
 
     def binned(rows: pl.DataFrame, reference: Dataset | None) -> Dataset:
-        summary = training.summary
-        matrix = to_matrix(encode(rows, features, vocabularies, "missing", model=summary.model))
-        target = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
+        matrix, target = _numbers(training, rows, features, vocabularies)
         return bin_rows(matrix, target, features=features, parameters=parameters, reference=reference)
 
     train_set = binned(train, None)
@@ -349,6 +349,17 @@ def bin_training_set(
         train=train_set,
         validation=binned(training.part("validation"), train_set) if with_validation else None,
     )
+
+
+def _numbers(
+    training: TrainingSet,
+    rows: pl.DataFrame,
+    features: Sequence[Feature],
+    vocabularies: Mapping[str, Sequence[str]],
+) -> tuple[Matrix, Vector]:
+    summary = training.summary
+    matrix = to_matrix(encode(rows, features, vocabularies, "missing", model=summary.model))
+    return matrix, target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
 
 
 def bin_rows(
@@ -423,6 +434,7 @@ def fit(
     device: Device = "cpu",
     unseen: Unseen = "missing",
     on_round: OnRound | None = None,
+    trainer: Trainer | None = None,
 ) -> Model:
     """Train the model on the train rows alone; validation and test rows are not looked at.
 
@@ -439,6 +451,7 @@ def fit(
         device: Where histograms are built; only "cpu" is deterministic.
         unseen: What `predict` does with a category outside the vocabulary.
         on_round: Told after each round its number, from 1, and the share of the rounds done.
+        trainer: Trains instead of this process, which tells no rounds then; see `distributed`.
 
     Raises:
         DataError: Unknown features, no rounds, missing targets.
@@ -453,9 +466,14 @@ def fit(
         )
     chosen = chosen_features(summary, features)
     told = full_parameters(summary.task, parameters, classes=summary.classes, seed=seed, threads=threads, device=device)
-    binned = bin_training_set(training, chosen, told, with_validation=False)
-    callbacks = [] if on_round is None else [_progress(on_round)]
-    booster = boost(binned, told, rounds=rounds, callbacks=callbacks)
+    if trainer is None:
+        binned = bin_training_set(training, chosen, told, with_validation=False)
+        vocabularies = binned.vocabularies
+        booster = boost(binned, told, rounds=rounds, callbacks=[] if on_round is None else [_progress(on_round)])
+    else:
+        train = training.part("train")
+        vocabularies = fit_vocabularies(train, chosen)
+        booster = trainer(*_numbers(training, train, chosen, vocabularies), chosen, told, rounds)
     window = next(window for window in summary.windows if window.split == "train")
     return Model(
         booster=booster.model_to_string(num_iteration=-1),
@@ -465,7 +483,7 @@ def fit(
             target=summary.target,
             classes=summary.classes,
             features=chosen,
-            vocabularies=binned.vocabularies,
+            vocabularies=vocabularies,
             unseen=unseen,
             parameters={name: value for name, value in told.items() if name not in _OWN},
             rounds=rounds,

@@ -25,6 +25,9 @@ REPRODUCTIONS: Final = "reproductions"
 GIVEN: Final = ("importances", "tuning")
 """What is taken as recorded when the training set alone is rebuilt."""
 
+TOLERANCE: Final = 0.01
+"""Of the deciding metric, for a model whose training is not exact."""
+
 _SHOWN = 3
 
 
@@ -41,12 +44,46 @@ class Outcome(BaseModel):
     differences: tuple[str, ...] = ()
 
 
+class Closeness(BaseModel):
+    """How near a model came that cannot come out byte for byte, as those of a GPU or of several workers cannot.
+
+    Attributes:
+        trained_on: why that is.
+        metric: what is compared, on the test rows of its training set.
+        tolerance: how far it may be off, as a share of what it was.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trained_on: str
+    metric: str
+    then: float
+    now: float
+    tolerance: float
+    holds: bool
+
+    @classmethod
+    def of(cls, trained_on: str, metric: str, *, then: float, now: float) -> "Closeness":
+        """Compare."""
+        holds = abs(now - then) <= TOLERANCE * abs(then)
+        return cls(trained_on=trained_on, metric=metric, then=then, now=now, tolerance=TOLERANCE, holds=holds)
+
+    @property
+    def sentence(self) -> str:
+        """What is claimed, and the figures."""
+        return (
+            f"trained on {self.trained_on}, where no two models are alike byte for byte: {self.metric} is "
+            f"{self.now:.5f}, was {self.then:.5f}; expected within {self.tolerance:.0%}"
+        )
+
+
 class Verdict(BaseModel):
     """Whether a model could be reproduced.
 
     Attributes:
         start: what it was made from again: the inputs of its training set, or the raw tables.
         is_equal: whether the same model came out, byte for byte.
+        closeness: how near it came, of a model that may be another and was.
         changed: what is otherwise than when it was made: packages, code, parameters.
     """
 
@@ -64,6 +101,12 @@ class Verdict(BaseModel):
     git_is_dirty: bool | None = None
     seconds: float
     decided_at: datetime
+    closeness: Closeness | None = None
+
+    @property
+    def is_reproduced(self) -> bool:
+        """Whether what was claimed of the model holds: equal bytes, or a tolerance."""
+        return self.is_equal or (self.closeness is not None and self.closeness.holds)
 
 
 @dataclass(frozen=True)
@@ -121,6 +164,18 @@ class Recorded:
         if len(found) != 1:
             raise DataError(f"{self.ref} was made from {len(found)} versions of {self.model}/{name}; expected one.")
         return self._last(found[0])
+
+    @property
+    def inexact(self) -> str | None:
+        """On what it was trained, where that gives another model each time; None where bytes must be equal."""
+        made = self.manifest.parameters
+        training = made.get("training")
+        if not isinstance(training, Mapping):
+            return None
+        device, workers = made.get("trained_on", training.get("device", "cpu")), training.get("workers", 1)
+        told = [] if device == "cpu" else [f"device '{device}'"]
+        told += [] if workers == 1 else [f"{workers} workers"]
+        return " and ".join(told) or None
 
     def _last(self, ref: ArtifactRef) -> Manifest:
         node = self.lineage.nodes[key_of(ref)]

@@ -8,7 +8,8 @@ import dagster as dg
 from ml_assets.contracts.artifacts import Importances, Model, TrainingSet, Tuning
 from ml_assets.stages.common.asset import stage
 from ml_assets.stages.common.plan import ModelPlan
-from ml_assets.stages.common.training import train
+from ml_assets.stages.common.training import device_of, train
+from resources.lake_resource import LakeResource
 
 
 def model(plan: ModelPlan) -> dg.AssetsDefinition:
@@ -22,11 +23,16 @@ def model(plan: ModelPlan) -> dg.AssetsDefinition:
         ins={name: dg.AssetIn(plan.asset(name)) for name in ("training_set", "importances", "tuning")},
     )  # fmt: skip
     def model(
-        context: dg.AssetExecutionContext, training_set: TrainingSet, importances: Importances, tuning: Tuning
+        context: dg.AssetExecutionContext,
+        training_set: TrainingSet,
+        importances: Importances,
+        tuning: Tuning,
+        lake: LakeResource,
     ) -> Model:
         """The challenger: LightGBM text, its contract, vocabularies and a reference sketch of its training data."""
         result = train(plan, training_set, importances, tuning)
-        spec = result.spec
+        spec, fell_back = result.spec, device_of(plan).facts()
+        lake.open().note(**fell_back)
         context.add_output_metadata(
             {
                 "features": len(spec.features),
@@ -34,6 +40,7 @@ def model(plan: ModelPlan) -> dg.AssetsDefinition:
                 "training rows": spec.training_rows,
                 "trained on": f"{spec.trained_first_day} to {spec.trained_last_day}",
                 "size (kB)": round(len(result.booster) / 1000),
+                **fell_back,
             }
         )
         return result

@@ -16,14 +16,16 @@ from pydantic import Field
 
 from ml_assets.contracts.artifacts import Importances, TrainingSet, Tuning
 from ml_assets.contracts.frames import check_frames, trials
-from ml_assets.logic.tuning import SPACE, tune
+from ml_assets.logic.trials import SPACE
 from ml_assets.stages.common.asset import image, stage
 from ml_assets.stages.common.plan import ModelPlan
+from ml_assets.stages.common.searching import SharedSearch, in_the_runs_pod
+from ml_assets.stages.common.training import asked_of, device_of, search
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 
-LONGER = ("trials", "seconds")
-"""Settings that only say how long to search; a study goes on when they grow."""
+LONGER = ("trials", "seconds", "workers")
+"""Settings that only say how long to search, and how many at once; a study goes on when they change."""
 
 
 class TuningConfig(dg.Config):
@@ -41,6 +43,7 @@ class Study:
 
     lake: Lake
     path: str
+    identity: str
 
     @classmethod
     def of(cls, lake: Lake, context: dg.AssetExecutionContext, first: Mapping[str, Any] | None) -> "Study":
@@ -52,7 +55,7 @@ class Study:
         identity = [lake.versions_read(), {**declared, "settings": settings}, spec.code_version, first]
         text = json.dumps(identity, sort_keys=True)
         digest = hashlib.blake2b(text.encode(), digest_size=16, usedforsecurity=False).hexdigest()
-        return cls(lake, lake.path("studies", key.path[0], f"{digest}.parquet"))
+        return cls(lake, lake.path("studies", key.path[0], f"{digest}.parquet"), digest)
 
     def trials(self) -> pl.DataFrame | None:
         """Return the trials so far; None where none was finished."""
@@ -68,7 +71,7 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
     declared = plan.declaration
 
     @stage(
-        plan, "tuning", tune, kinds={"optuna", "lightgbm"}, parameters={
+        in_the_runs_pod(plan), "tuning", search, kinds={"optuna", "lightgbm"}, parameters={
             "settings": declared.tuning, "metric": declared.tuning_metric, "seed": declared.seed,
             "device": declared.training.device,
         },
@@ -84,10 +87,12 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
         importances: Importances,
         lake: LakeResource,
     ) -> Tuning:
-        """Optuna's search on the validation window; a study on the same inputs goes on where it stopped."""
+        """Optuna's search on the validation window; a study on the same inputs goes on where it stopped.
+
+        With several workers declared, trials run in as many processes or pods at once, and in another order each time.
+        """
         from ml_assets.logic.plots.training import tuning_plot
 
-        settings = declared.tuning
         study = Study.of(lake.open(), context, config.first)
 
         def on_trial(trials: pl.DataFrame, total: int) -> None:
@@ -95,23 +100,18 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
             best = trials.filter("is_best").item(0, "value")
             context.log.info(f"trial {trials.height} of {total}, best {declared.tuning_metric} so far {best:.4f}")
 
-        result = tune(
-            training_set,
-            features=importances.summary.kept,
-            metric=declared.tuning_metric,
-            trials=config.trials or settings.trials,
-            first=config.first,
-            seed=declared.seed,
-            threads=declared.training.threads,
-            device=declared.training.device,
-            fixed=settings.fixed,
-            previous=study.trials(),
-            rounds=settings.max_rounds,
-            early_stopping=settings.early_stopping_rounds,
-            seconds=settings.seconds,
-            clock=time.perf_counter,
-            on_trial=on_trial,
-        )
+        previous = study.trials()
+        if declared.tuning.workers > 1:
+            asked = asked_of(plan, importances, trials=config.trials, first=config.first)
+            together = SharedSearch(plan, context, study.lake, study.identity)
+            result, facts = together.run(training_set, asked, previous=previous, on_trial=on_trial)
+        else:
+            result = search(
+                plan, training_set, importances, trials=config.trials, first=config.first, previous=previous,
+                clock=time.perf_counter, on_trial=on_trial,
+            )  # fmt: skip
+            facts = {**device_of(plan).facts()}
+        study.lake.note(**facts)
         check_frames([result.trials], trials([name for name in SPACE if name in result.trials.columns]))
         context.add_output_metadata(
             {
@@ -121,6 +121,7 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
                 "trials": result.best.trials,
                 "pruned": result.best.pruned,
                 "parameters": dg.MetadataValue.json(dict(result.best.parameters)),
+                **facts,
             }
         )
         return result

@@ -25,6 +25,10 @@ from dagster._core.scheduler.instigation import (
 from dagster._core.storage.schedules import SqliteScheduleStorage
 
 from ml_assets.cli.main import main
+from ml_assets.declaration.budget import BudgetSettings
+from ml_assets.declaration.reading import Declared
+from resources.manifest import Cost
+from tests.builders import frame, put
 from tests.sensors.looped import MODEL, World, declared, world
 
 GOLDEN = Path(__file__).parent / "golden" / "explained"
@@ -126,3 +130,20 @@ def test_the_last_ticks_of_the_daemon_are_told(it: World, capsys: pytest.Capture
     assert said(capsys).endswith(
         "last ticks of the daemon\n  drift           2025-11-21 04:40 UTC: m: all is well\n                  n: too\n"
     )
+
+
+def test_a_budget_that_is_spent_is_told_and_what_it_holds_back(
+    it: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    budget = BudgetSettings(cpu_hours_per_month=1, over="block")
+    model = PROJECT.models[0].model_copy(update={"budget": budget})
+    monkeypatch.setattr("ml_assets.declaration.reading.read_all", lambda _: Declared(models=(model,)))
+    put(it.lake, frame(1), asset=f"{MODEL}/training_set", cost=Cost(seconds=1.0, cpu_seconds=7200.0))
+    for day in range(6):
+        it.live(is_over=day >= 4)
+
+    text = said(capsys)
+
+    assert "decides         would ask. It waits: spent 2.00 of 1.00 CPU hours in " in text
+    assert "decides         holds retrainings back" in text
+    assert "next month, or a higher budget.cpu_hours_per_month" in text

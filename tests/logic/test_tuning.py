@@ -11,7 +11,8 @@ from ml_assets.contracts.artifacts import Feature, Task, TrainingSet, TrainingSe
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.metrics import METRICS, metrics_of
 from ml_assets.logic.model import DEFAULTS, fit, predict, target_vector
-from ml_assets.logic.tuning import _STOPPING, SPACE, tune
+from ml_assets.logic.trials import _STOPPING, SPACE
+from ml_assets.logic.tuning import tune
 
 NAMES = ["wind", "hour", "carrier"]
 

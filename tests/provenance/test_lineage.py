@@ -203,7 +203,7 @@ def test_an_input_outside_of_the_lake_makes_its_manifest_corrupt(tmp_path: Path)
     model = the(chronicle, "shop/model")
     manifest = chronicle.folder(model) / "manifest.json"
     version_1 = (
-        manifest.read_text().replace('"schema_version": 2', '"schema_version": 1').replace("shop/train", "../tr")
+        manifest.read_text().replace('"schema_version": 3', '"schema_version": 1').replace("shop/train", "../tr")
     )
     manifest.write_text(version_1.rpartition(',\n "digest": ')[0] + "\n}\n")
 

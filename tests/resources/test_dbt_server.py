@@ -182,3 +182,22 @@ def test_where_there_is_no_fork_a_process_of_its_own_does_the_same(
 
     assert 2 == code
     assert "No dbt_project.yml found" in "\n".join(said)
+
+
+def test_what_dbt_took_is_counted_here_with_the_start_of_its_server_for_the_first_and_for_no_other(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _SERVER.close()
+    told: list[float] = []
+
+    def note(*, cpu_seconds: float, peak_bytes: int) -> None:
+        assert peak_bytes > 2**20
+        told.append(cpu_seconds)
+
+    monkeypatch.setattr("resources.dbt_server.note_child", note)
+    with Dbt(shop.folder) as one, Dbt(shop.folder) as other:
+        assert 0 == shop.build(by=one) == shop.build(by=other)
+
+    first, _, second, _ = told  # each parses the project, then builds
+    assert min(told) > 0
+    assert first > second + 0.5  # importing dbt takes seconds

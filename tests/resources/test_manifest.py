@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from resources.errors import CorruptArtifactError
-from resources.manifest import ArtifactRef, FileEntry, Manifest
+from resources.manifest import ArtifactRef, Asked, Cost, FileEntry, Manifest
 
 MADE = Manifest(
     asset="shop/orders",
@@ -56,6 +56,24 @@ def test_a_truncated_manifest_is_named(length: int) -> None:
 
 def test_a_manifest_of_a_later_release_says_so() -> None:
     with pytest.raises(
-        CorruptArtifactError, match="schema version 3, and this code knows up to 2; use a later release"
+        CorruptArtifactError, match="schema version 4, and this code knows up to 3; use a later release"
     ):
-        Manifest.read(b'{"schema_version": 3, "asset": "shop/orders"}', "here")
+        Manifest.read(b'{"schema_version": 4, "asset": "shop/orders"}', "here")
+
+
+def test_a_manifest_of_the_second_schema_version_knows_no_cost_and_keeps_its_text() -> None:
+    second = MADE.model_copy(update={"schema_version": 2})
+
+    assert b"cost" not in second.text()
+    assert second == Manifest.read(second.text(), "here")
+
+
+def test_a_step_that_makes_several_artifacts_spreads_its_seconds_and_not_its_memory() -> None:
+    step = Cost(
+        seconds=9.0, cpu_seconds=18.0, peak_memory_bytes=100, gpu_seconds=3.0, asked=Asked(cpu=2.0, memory_bytes=200)
+    )
+
+    assert Cost(
+        seconds=1.5, cpu_seconds=3.0, peak_memory_bytes=100, gpu_seconds=0.5, parts=3, asked=step.asked
+    ) == step.share(3, of=0.5)
+    assert (None, None) == (Cost(seconds=1.0).share(2).cpu_seconds, Cost(seconds=1.0).share(2).gpu_seconds)

@@ -1,5 +1,6 @@
 """What the warehouse decides before and after dbt; runs of dbt itself are in the tests of the flow and of bad input."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from resources import warehouse
 from resources.errors import WarehouseError
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
+from resources.manifest import Cost
 from resources.warehouse import (
+    Build,
     Quarantine,
     Warehouse,
     is_by_day,
@@ -162,3 +165,14 @@ def test_a_dbt_that_cannot_start_is_told_with_what_it_said(tmp_path: Path, lake:
         house.build(manifest, ["model.shop.orders"], (FIRST, FIRST), say=lambda _: None),
     ):
         pytest.fail("nothing was built")
+
+
+def test_tables_share_what_dbt_took_by_its_seconds_and_their_days_equally(tmp_path: Path) -> None:
+    whole = Cost(seconds=12.0, cpu_seconds=8.0, peak_memory_bytes=100)
+    build = Build({"a": 3.0, "b": 1.0}, (), {}, tmp_path, ("a", "b"), cost=whole)
+
+    of_a, of_b = build.cost_of("a", 3), build.cost_of("b", 1)
+
+    assert Cost(seconds=3.0, cpu_seconds=2.0, peak_memory_bytes=100, parts=3) == of_a
+    assert Cost(seconds=3.0, cpu_seconds=2.0, peak_memory_bytes=100, parts=1) == of_b
+    assert whole == replace(build, seconds={"a": 0.0}).cost_of("a", 1)

@@ -31,6 +31,7 @@ from ml_assets.declaration.reading import Declared
 from ml_assets.logic.promotion import serving_since
 from ml_assets.stages.common.groups import MONITORING, TRAINING
 from ml_assets.stages.common.loop import retraining_log
+from resources.alerts import KINDS, Alerts
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.promotion_log import PromotionLog
@@ -97,6 +98,7 @@ class World:
 
     def __init__(self, root: Path, instance: dg.DagsterInstance, project: Declared, name: str = MODEL) -> None:
         self.resource = LakeResource(url=str(root))
+        self.resources = {"lake": self.resource, "alerts": Alerts(lake=self.resource, log_kinds=[*KINDS])}
         self.lake: Lake = self.resource.connect()
         self.instance = instance
         self.model = project.model(name)
@@ -179,7 +181,7 @@ class World:
         """Evaluate a sensor; the runs that it asks for are not launched. One that dies forgets its cursor too."""
         cursor = None if is_lost else self.cursors.get(name)
         with dg.build_sensor_context(
-            instance=self.instance, repository_def=self.repository, cursor=cursor, resources={"lake": self.resource}
+            instance=self.instance, repository_def=self.repository, cursor=cursor, resources=self.resources
         ) as context:
             found = self.sensors[name].evaluate_tick(context)
         if not dies:
@@ -193,7 +195,7 @@ class World:
             # A schedule's context takes instances that other processes can open alone.
             mock.patch.object(dg.ScheduleEvaluationContext, "instance", self.instance),
             dg.build_schedule_context(
-                repository_def=self.repository, resources={"lake": self.resource}, scheduled_execution_time=self.now
+                repository_def=self.repository, resources=self.resources, scheduled_execution_time=self.now
             ) as context,
         ):
             found = self.floor.evaluate_tick(context)

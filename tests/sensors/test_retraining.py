@@ -13,6 +13,7 @@ import pytest
 from ml_assets.contracts.artifacts import Retraining
 from ml_assets.declaration.reading import Declared
 from ml_assets.stages.common.groups import TRAINING
+from resources.alerts import Alerts
 from resources.errors import LakeError
 from resources.lake_resource import LakeResource
 from resources.retraining_log import RetrainingLog
@@ -158,13 +159,13 @@ def test_a_tick_looks_at_so_many_models_and_the_next_ones_at_the_others_first(
 ) -> None:
     monkeypatch.setattr("sensors.common.changed.MOST_LOOKS", 2)
     models = tuple(declared().models[0].model_copy(update={"name": name}) for name in "abc")
-    sensor = drift_sensor(Declared(models=models))
+    sensor, lake = drift_sensor(Declared(models=models)), LakeResource(url=str(tmp_path))
     repository, cursor, told = dg.Definitions().get_repository_def(), None, []
     with dg.DagsterInstance.ephemeral() as instance:
         for _ in range(3):
             with dg.build_sensor_context(
                 instance=instance, repository_def=repository, cursor=cursor,
-                resources={"lake": LakeResource(url=str(tmp_path))},
+                resources={"lake": lake, "alerts": Alerts(lake=lake)},
             ) as context:  # fmt: skip
                 found = sensor.evaluate_tick(context)
             cursor = found.cursor

@@ -28,6 +28,7 @@ from ml_assets.stages.predictions import predictions
 from ml_assets.stages.training_set import TrainingSetConfig, training_set
 from resources.lake import Lake, Making
 from resources.lake_resource import LakeResource
+from resources.pods.policy import POD, PodPolicy
 from resources.warehouse import Warehouse
 from tests.builders import promotion
 from tests.stages.shop import (
@@ -93,18 +94,23 @@ def test_by_day_stages_run_over_a_range_at_once(plan: ModelPlan) -> None:
         assert (asset.backfill_policy == dg.BackfillPolicy.single_run()) == (factory.__name__ in by_day)
 
 
-def test_declared_compute_and_freshness_reach_their_stage(plan: ModelPlan) -> None:
-    by_name = {factory.__name__: factory(plan) for factory in STAGES}
-    wanted = {"cpu": "2", "memory": "4Gi", "nvidia.com/gpu": "1"}
+def test_only_the_stages_that_declare_compute_get_a_pod_of_their_own(plan: ModelPlan) -> None:
+    tags = {factory.__name__: factory(plan).op.tags for factory in STAGES}
+    config = json.loads(tags["tuning"][POD])
 
-    tags = by_name["tuning"].op.tags
-    assert "nvidia.com/gpu" in str(tags)
-    assert by_name["model"].op.tags == {} or "dagster-k8s/config" not in by_name["model"].op.tags
+    assert {"tuning"} == {name for name, given in tags.items() if POD in given}
+    assert {"memory": "4Gi", "nvidia.com/gpu": "1"} == config["container_config"]["resources"]["limits"]
+    assert "2" == config["container_config"]["resources"]["requests"]["cpu"]
+    assert "4Gi" == PodPolicy.of(tags["tuning"]).memory
+
+
+def test_declared_freshness_reaches_its_stage(plan: ModelPlan) -> None:
+    by_name = {factory.__name__: factory(plan) for factory in STAGES}
+
     spec = by_name["predictions"].specs_by_key[plan.asset("predictions")]
     assert spec.freshness_policy == dg.FreshnessPolicy.time_window(
         fail_window=timedelta(hours=36), warn_window=timedelta(hours=26)
     )
-    assert all(amount in str(tags) for amount in wanted.values())
 
 
 def test_a_plan_names_every_table_and_column_that_is_not_there() -> None:

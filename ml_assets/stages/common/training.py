@@ -14,13 +14,17 @@ from ml_assets.contracts.artifacts import Importances, Model, TrainingSet, Tunin
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.schema import request_schema
 from ml_assets.declaration.training import Split
+from ml_assets.logic.distributed import boost_on
 from ml_assets.logic.drift import importance_weights
 from ml_assets.logic.importances import OnFold, measure_importances
-from ml_assets.logic.model import fit, predict
+from ml_assets.logic.model import Trainer, fit, predict
 from ml_assets.logic.reference import sketch_reference
 from ml_assets.logic.training_set import assemble_training_set
+from ml_assets.logic.trials import Search
 from ml_assets.logic.tuning import Clock, OnTrial, tune
 from ml_assets.stages.common.plan import ModelPlan
+from resources.devices import Used, used_device
+from resources.workers.dask import dask_client
 
 
 def assemble(
@@ -79,34 +83,76 @@ def search(
     Without a clock the declared limit in seconds does not count: how far a search comes in them differs from one time
     to the next. The rest is as `tune` takes it.
     """
-    declared = plan.declaration
-    settings = declared.tuning
+    asked = asked_of(plan, importances, trials=trials, first=first)
     return tune(
         training_set,
-        features=importances.summary.kept,
-        metric=declared.tuning_metric,
-        trials=trials or settings.trials,
-        first=first,
-        seed=declared.seed,
-        threads=declared.training.threads,
-        device=declared.training.device,
-        fixed=settings.fixed,
+        **asked.model_copy(update={"device": device_of(plan).device}).model_dump(),
         previous=previous,
-        rounds=settings.max_rounds,
-        early_stopping=settings.early_stopping_rounds,
-        seconds=None if clock is None else settings.seconds,
+        seconds=None if clock is None else plan.declaration.tuning.seconds,
         clock=clock,
         on_trial=on_trial,
     )
 
 
+def asked_of(
+    plan: ModelPlan,
+    importances: Importances,
+    *,
+    trials: int | None = None,
+    first: Mapping[str, float | int | str | bool] | None = None,
+) -> Search:
+    """Return what a model's declaration asks a search for, on the declared device."""
+    declared = plan.declaration
+    settings = declared.tuning
+    return Search(
+        features=importances.summary.kept,
+        metric=declared.tuning_metric,
+        trials=trials or settings.trials,
+        seed=declared.seed,
+        threads=declared.training.threads,
+        device=declared.training.device,
+        fixed=settings.fixed,
+        first=None if first is None else dict(first),
+        rounds=settings.max_rounds,
+        early_stopping=settings.early_stopping_rounds,
+    )
+
+
+def device_of(plan: ModelPlan) -> Used:
+    """Return the device that this process trains a model on.
+
+    Raises:
+        DeviceError: LightGBM cannot train on the declared one here, and no fall-back is declared.
+    """
+    training = plan.declaration.training
+    return used_device(training.device, fallback=training.device_fallback, model=plan.name)
+
+
 def train(plan: ModelPlan, training_set: TrainingSet, importances: Importances, tuning: Tuning) -> Model:
-    """Return the trained model with its contract, its features' weights and the sketch of what it was trained on."""
-    return with_reference(plan, fitted(plan, training_set, importances, tuning), training_set)
+    """Return the trained model with its contract, its features' weights and the sketch of what it was trained on.
+
+    Over Dask where several workers are declared.
+    """
+    training = plan.declaration.training
+    if training.workers == 1:
+        return with_reference(plan, fitted(plan, training_set, importances, tuning), training_set)
+    with dask_client(training.workers, threads=training.threads) as client:
+        model = fitted(plan, training_set, importances, tuning, trainer=boost_on(client, training.workers))
+    return with_reference(plan, model, training_set)
 
 
-def fitted(plan: ModelPlan, training_set: TrainingSet, importances: Importances, tuning: Tuning) -> Model:
-    """Return the model that `train` makes, without the sketch: nobody needs it of a challenger that never serves."""
+def fitted(
+    plan: ModelPlan,
+    training_set: TrainingSet,
+    importances: Importances,
+    tuning: Tuning,
+    *,
+    trainer: Trainer | None = None,
+) -> Model:
+    """Return the model that `train` makes, without the sketch: nobody needs it of a challenger that never serves.
+
+    Without a trainer it is trained by this process.
+    """
     declared = plan.declaration
     trained = fit(
         training_set,
@@ -115,9 +161,10 @@ def fitted(plan: ModelPlan, training_set: TrainingSet, importances: Importances,
         rounds=tuning.best.rounds,
         seed=declared.seed,
         threads=declared.training.threads,
-        device=declared.training.device,
+        device=device_of(plan).device,
         unseen=declared.training.unseen,
         reference=training_set.rows.clear(),
+        trainer=trainer,
     )
     read = [feature.name for feature in trained.spec.features]
     weights = importance_weights(importances.table, read)

@@ -1,0 +1,112 @@
+"""`ml-assets cost [MODEL]`: what models and tables have cost, by month and stage."""
+
+import argparse
+import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ml_assets.provenance.cost import Row
+
+_MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    command = commands.add_parser("cost", help="what models and tables have cost, by month and stage")
+    command.add_argument(
+        "model", metavar="MODEL", nargs="?", help="of this model alone (default: all models, and the tables)"
+    )
+    command.add_argument("--month", metavar="MONTH", help="such as 2013-04 (default: all)")
+    command.add_argument("--json", action="store_true", help="the answer as JSON")
+    command.set_defaults(function=cost)
+
+
+def cost(arguments: argparse.Namespace) -> int:
+    """Print what was spent; 1 if nothing was made.
+
+    Raises:
+        DataError: the month is none.
+    """
+    import json
+
+    from ml_assets.contracts.errors import DataError
+    from ml_assets.declaration.reading import read_all
+    from ml_assets.definitions import DEFS
+    from ml_assets.provenance.cost import rows_of, spending
+    from resources.lake_resource import LakeResource
+    from resources.prices import read_prices
+
+    if arguments.month and not _MONTH.fullmatch(arguments.month):
+        raise DataError(f"--month is '{arguments.month}'; expected a month such as 2013-04.")
+    owner = read_all(DEFS).model(arguments.model).name if arguments.model else None
+    prices = read_prices()
+    lake = LakeResource().connect()
+    rows = rows_of(spending(lake, owner=owner, month=arguments.month), prices)
+    currency = prices.currency if prices else None
+    if arguments.json:
+        print(json.dumps({"lake": lake.url, "currency": currency, **_told(rows)}, indent=1))
+    else:
+        print("\n".join(lines_of(rows, currency)))
+    return 0 if rows else 1
+
+
+def _told(rows: "Sequence[Row]") -> dict[str, Any]:
+    from ml_assets.provenance.cost import total_of
+
+    def one(row: "Row") -> dict[str, Any]:
+        hours = {"used": row.used._asdict(), "asked": row.asked._asdict(), "charged": row.charged._asdict()}
+        return {
+            "runs": len(row.runs), "artifacts": row.artifacts, "seconds": row.seconds, "hours": hours,
+            "money": row.money, "unmeasured": row.unmeasured,
+        }  # fmt: skip
+
+    stages = [{"owner": row.owner, "month": row.month, "stage": row.stage, **one(row)} for row in rows]
+    return {"stages": stages, "total": one(total_of(rows))}
+
+
+def lines_of(rows: "Sequence[Row]", currency: str | None) -> Iterator[str]:
+    """Yield the answer as a person reads it: a table for each model, or kind of tables, and month."""
+    from ml_assets.provenance.cost import total_of
+
+    if not rows:
+        yield "nothing was made, so nothing was spent"
+        return
+    groups = [(key, [*group]) for key, group in groupby(rows, key=lambda row: (row.owner, row.month))]
+    total = total_of(rows)
+    width = max(len(row.stage) for row in (*rows, total)) + 2
+    for (owner, month), group in groups:
+        yield f"{owner}  {month}"
+        yield _line("", ("runs", "seconds", "CPU h", "memory GiB h", "GPU h", currency or "money"), width)
+        lines = group if len(group) == 1 else [*group, total_of(group)]
+        yield from (_line(row.stage, _cells(row), width) for row in lines)
+        yield ""
+    if len(groups) > 1:
+        yield "all"
+        yield _line("total", _cells(total), width)
+        yield ""
+    if currency is None:
+        yield "money is not known: no prices are set (ML_ASSETS_PRICES)"
+    elif total.money is None:
+        yield "money is not known where a GPU was used that the price table has no price of (gpu_hour)"
+    if total.unmeasured:
+        yield f"{total.unmeasured:,} artifacts do not tell what they cost, as older ones; they are not in it"
+
+
+def _cells(row: "Row") -> tuple[str, ...]:
+    hours = (_amount(it, 3) for it in row.charged)
+    return f"{len(row.runs):,}", f"{row.seconds:,.1f}", *hours, _amount(row.money, 2)
+
+
+def _amount(value: float | None, digits: int) -> str:
+    """Return an amount as text; little is not nothing, and what nobody knows is neither."""
+    if value is None:
+        return "?"
+    least = 10.0**-digits
+    return f"<{least:.{digits}f}" if 0 < value < least else f"{value:,.{digits}f}"
+
+
+def _line(name: str, cells: Sequence[str], width: int) -> str:
+    widths = (5, 11, 9, 12, 9, 11)
+    return f"  {name:<{width}}" + " ".join(f"{cell:>{size}}" for cell, size in zip(cells, widths, strict=True))

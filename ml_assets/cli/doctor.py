@@ -1,0 +1,109 @@
+"""`ml-assets doctor`: whether all that this stands on is well, and how to mend what is not."""
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from resources.doctor.checks import Check, Finding
+    from resources.doctor.cluster import GpuNeed
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    command = commands.add_parser("doctor", help="whether all that this stands on is well, and how to mend it")
+    command.add_argument("--json", action="store_true", help="the answer as JSON")
+    command.set_defaults(function=doctor)
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Look at all places and say what was found; 1 if something is wrong."""
+    import os
+    import sys
+
+    from ml_assets.cli.progress import Progress
+    from resources.alerts import Redactor
+    from resources.doctor.checks import SECONDS, examine
+
+    looked_at = checks()
+    names = ", ".join(check.name for check in looked_at)
+    Progress(sys.stderr).say(f"looking at {names}; it takes {SECONDS:g} seconds at most")
+    clean = Redactor((), os.environ)
+    found = []
+    for finding in examine(looked_at):
+        found.append(finding.rewritten(clean))
+        if not arguments.json:
+            _print(found[-1])
+    if arguments.json:
+        _print_json(found)
+    else:
+        count = {state: sum(one.state == state for one in found) for state in ("ok", "warning", "wrong")}
+        print(f"{count['ok']} ok, {count['warning']} warnings, {count['wrong']} wrong")
+    return 1 if any(one.state == "wrong" for one in found) else 0
+
+
+def checks() -> "list[Check]":
+    """Return the places to look at; what is heavy to import is imported here, before their time runs."""
+    import os
+    from functools import partial
+
+    import duckdb  # noqa: F401 - see above
+
+    from ml_assets.component import DBT_PROJECT
+    from resources.doctor import cluster, instance, lake, machine
+    from resources.doctor.checks import Check
+    from resources.environments import ROOT
+    from resources.lake_resource import LakeResource
+    from resources.settings import SettingsError, lake_url
+
+    try:
+        url = lake_url()
+    except SettingsError:  # which the check of the settings tells
+        url = ""
+    home = os.environ.get("DAGSTER_HOME") or str(ROOT / ".dagster")
+    if url.startswith("s3://"):
+        import s3fs  # noqa: F401 - see above
+    return [
+        Check("settings", machine.settings),
+        Check("python", machine.installed),
+        Check("dbt manifest", partial(machine.manifest, DBT_PROJECT)),
+        Check("room", partial(machine.room, url)),
+        *([Check("lake", partial(lake.lake, LakeResource(url=url)))] if url else []),
+        Check("warehouse", lake.warehouse),
+        Check("dagster", partial(instance.instance, home)),
+        Check("cluster", partial(cluster.cluster, home, gpus())),
+    ]
+
+
+def gpus() -> "list[GpuNeed]":
+    """Return what the declared stages ask for of GPUs, each thing once."""
+    from ml_assets.declaration.reading import read_all
+    from ml_assets.definitions import DEFS
+    from resources.doctor.cluster import GpuNeed
+
+    declared = read_all(DEFS)
+    asked = [
+        *((f"{model.name}/{stage}", compute) for model in declared.models for stage, compute in model.compute.items()),
+        *(("raw", one.compute) for one in declared.raw),
+        *(("tables", one.compute) for one in declared.tables),
+    ]
+    return [
+        GpuNeed(stage, compute.gpu, compute.gpu_resource, compute.gpu_type)
+        for stage, compute in asked
+        if compute is not None and compute.gpu
+    ]
+
+
+def _print(finding: "Finding") -> None:
+    """Print what was found as a person reads it."""
+    print(f"{finding.state:<8} {finding.check}: {finding.text}", flush=True)
+    if finding.mend:
+        print(f"{'':<8} mend: {finding.mend}", flush=True)
+
+
+def _print_json(found: "Sequence[Finding]") -> None:
+    import json
+    from dataclasses import asdict
+
+    well = all(one.state != "wrong" for one in found)
+    print(json.dumps({"is_well": well, "findings": [asdict(one) for one in found]}, indent=1))

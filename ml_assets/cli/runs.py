@@ -1,0 +1,112 @@
+"""Where the runs of a command are executed: in this process, or by a Dagster server, as its UI launches them.
+
+What is run stays out; see `ml_assets.cli.flow`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import dagster as dg
+
+from ml_assets.cli.progress import Progress, name_of
+from ml_assets.cli.project import instance
+from resources.dagster_server import QUEUED, DagsterServer, Told
+from resources.settings import server_url
+
+
+class Runs(Protocol):
+    """What executes runs."""
+
+    def make(self, assets: Sequence[dg.AssetKey], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> bool:
+        """Materialize assets in one run, and return whether it ended well."""
+        ...
+
+
+@dataclass(frozen=True)
+class Here:
+    """Runs in this process.
+
+    Attributes:
+        instance: where they are told.
+    """
+
+    defs: dg.Definitions
+    instance: dg.DagsterInstance
+
+    @cached_property
+    def _job(self) -> dg.JobDefinition:
+        return self.defs.resolve_implicit_global_asset_job_def()
+
+    def make(self, assets: Sequence[dg.AssetKey], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> bool:
+        """Materialize assets in one run, and return whether it ended well."""
+        return self._job.execute_in_process(
+            instance=self.instance,
+            asset_selection=[*assets],
+            tags=dict(tags),
+            run_config=dict(run_config),
+            raise_on_error=False,
+        ).success
+
+
+@dataclass(frozen=True)
+class OnServer:
+    """Runs that a Dagster server launches where it launches its own: on a cluster, in pods.
+
+    Attributes:
+        progress: where it is told how they go.
+    """
+
+    server: DagsterServer
+    progress: Progress
+
+    def make(self, assets: Sequence[dg.AssetKey], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> bool:
+        """Materialize assets in one run, follow it, and return whether it ended well.
+
+        Raises:
+            ServerError: the server refuses the run, or is away for too long; the run goes on without who follows it.
+        """
+        run_id = self.server.launch([key.path for key in assets], tags=tags, run_config=run_config)
+        self.progress.say(f"run {run_id[:8]}: {self.server.page(run_id)}")
+        is_done = False
+        try:
+            for it in self.server.follow(run_id):
+                if isinstance(it, Told):
+                    self._tell(it, run_id)
+                else:
+                    is_done = True
+                    return it
+        finally:
+            if not is_done:
+                self.progress.say(f"the run goes on: {self.server.page(run_id)}")
+        return False
+
+    def _tell(self, it: Told, run_id: str) -> None:
+        step = name_of(it.step)
+        if it.kind == "ExecutionStepStartEvent":
+            self.progress.say(f"{step} …")
+        elif it.kind == "ExecutionStepFailureEvent":
+            self.progress.say(f"{step} failed: {it.error}")
+            self.progress.say(f"to look into it: ml-assets replay {run_id[:8]} {step} --pdb")
+        elif it.kind == "ExecutionStepUpForRetryEvent":
+            self.progress.say(f"{step} is tried again: {it.error}")
+        elif it.kind == "RunFailureEvent" and (it.error or not it.step):
+            self.progress.say(it.error or it.message)
+        elif it.kind == QUEUED or (it.kind == "LogMessageEvent" and it.level not in {"DEBUG", ""}):
+            self.progress.say(f"{step}: {it.message}" if step else it.message)
+
+
+@contextmanager
+def runs_of(url: str | None, defs: dg.Definitions, progress: Progress) -> Iterator[Runs]:
+    """Give what executes a command's runs: the server that was given or set, else this process.
+
+    Raises:
+        ServerError: the server's address is none.
+    """
+    if url := server_url(url or ""):
+        yield OnServer(DagsterServer(url), progress)
+        return
+    with instance() as found:
+        yield Here(defs, found)

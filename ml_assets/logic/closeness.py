@@ -1,0 +1,25 @@
+"""One figure of a model on its test rows, to lay two models side by side that cannot be equal byte for byte.
+
+Whether a model is any good stays out; see `evaluation`.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from ml_assets.contracts.artifacts import Model, TrainingSet
+from ml_assets.logic.metrics import find_metric
+from ml_assets.logic.model import predict, target_vector
+
+
+def metric_on_test_rows(model: Model, training: TrainingSet, metric: str) -> float:
+    """Return a metric of a model on the test rows.
+
+    Raises:
+        DataError: a metric of another task.
+    """
+    summary, rows = training.summary, training.part("test")
+    scores = predict(model.booster, model.spec, rows)
+    given = scores.select(pl.col("^score_.*$")) if summary.task == "multiclass" else scores["score"]
+    truth = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
+    return find_metric(metric, summary.task).function(truth, given.to_numpy())

@@ -1,0 +1,245 @@
+"""What models and tables have cost, by month and stage, from manifests alone: hours, and by a price table money.
+
+Measuring stays out; see `resources.usage`. What a budget makes of it: `ml_assets.logic.budget`.
+
+What is charged, of one artifact: of each resource the larger of what was asked for and what was used, times the share
+of its step's seconds that the artifact bears, times the price of an hour.
+
+    CPU hours         max(cores asked x seconds, CPU seconds) / 3600
+    memory GiB hours  max(bytes asked, peak bytes) x seconds / 3600 / 2**30
+    GPU hours         max(GPUs asked x seconds, seconds that they were busy) / 3600
+
+Attempts that failed, pods that start or wait, storage and requests are in none of it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from ml_assets.provenance.census import NAME
+from resources.errors import CorruptArtifactError, MissingArtifactError
+from resources.manifest import COSTS_SINCE, MOST_BYTES, Cost, is_sealed
+from resources.manifests import REMOVED, Manifests
+from resources.prices import Prices
+
+CLOCKS: Final = timedelta(days=1)
+"""How far the clocks of pods and of the lake's store may differ."""
+
+
+class Hours(NamedTuple):
+    """Hours of each resource; None where nobody knows."""
+
+    cpu: float | None = None
+    memory_gib: float | None = None
+    gpu: float | None = None
+
+    def plus(self, other: "Hours") -> "Hours":
+        """Return the sum of what is known."""
+        return Hours(*(_sum(mine, its) for mine, its in zip(self, other, strict=True)))
+
+    def most(self, other: "Hours") -> "Hours":
+        """Return of each resource the larger one that is known."""
+        pairs = zip(self, other, strict=True)
+        return Hours(*(max((it for it in pair if it is not None), default=None) for pair in pairs))
+
+
+_NONE: Final = Hours()
+
+
+class Spent(NamedTuple):
+    """One making of one artifact, and what it took; None where its manifest does not tell."""
+
+    asset: str
+    at: datetime
+    run_id: str | None
+    cost: Cost | None
+
+    @property
+    def month(self) -> str:
+        """Its month in UTC, such as `2013-04`."""
+        return month_of(self.at)
+
+
+class _Costing(BaseModel):
+    """The part of a manifest that says when it was written and what the artifact took; quicker to read than all."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: int
+    asset: str
+    created_at: AwareDatetime
+    run_id: str | None = None
+    cost: Cost | None = None
+
+
+@dataclass
+class Row:
+    """What one stage of a model, or one table, took in a month.
+
+    Attributes:
+        owner: the model; of tables the first part of their names, such as `raw`.
+        stage: the rest of the name.
+        runs: that made it.
+        artifacts: that they made, each as often as it was made.
+        money: None where there are no prices, or none of a resource that was used.
+        unmeasured: artifacts without a cost, in no sum here.
+    """
+
+    owner: str
+    month: str
+    stage: str
+    runs: set[str] = field(default_factory=set)
+    artifacts: int = 0
+    seconds: float = 0.0
+    used: Hours = _NONE
+    asked: Hours = _NONE
+    charged: Hours = _NONE
+    money: float | None = 0.0
+    unmeasured: int = 0
+
+    def add(self, spent: Spent, prices: Prices | None) -> None:
+        """Count one making."""
+        self.runs |= {spent.run_id} if spent.run_id else set()
+        self.artifacts += 1
+        if spent.cost is None:
+            self.unmeasured += 1
+            return
+        self.seconds += spent.cost.seconds
+        self.used = self.used.plus(used(spent.cost))
+        self.asked = self.asked.plus(asked(spent.cost))
+        self.charged = self.charged.plus(charged(spent.cost))
+        amount = None if prices is None else money(spent.cost, prices)
+        self.money = None if amount is None or self.money is None else self.money + amount
+
+
+def month_of(moment: datetime) -> str:
+    """Return a moment's month in UTC, such as `2013-04`."""
+    return f"{moment.astimezone(UTC):%Y-%m}"
+
+
+def used(cost: Cost) -> Hours:
+    """Return the hours that were used."""
+    memory = None if cost.peak_memory_bytes is None else cost.peak_memory_bytes * cost.seconds
+    return _hours(cost.cpu_seconds, memory, cost.gpu_seconds)
+
+
+def asked(cost: Cost) -> Hours:
+    """Return the hours that were asked for."""
+    given = cost.asked
+    return _hours(
+        *(None if amount is None else amount * cost.seconds for amount in (given.cpu, given.memory_bytes, given.gpus))
+    )
+
+
+def charged(cost: Cost) -> Hours:
+    """Return the hours that are charged."""
+    return asked(cost).most(used(cost))
+
+
+def money(cost: Cost, prices: Prices) -> float | None:
+    """Return what the hours that are charged cost; None where they hold hours of a GPU that has no price."""
+    hours = charged(cost)
+    of_gpu = prices.of_gpu(cost.asked.gpu_type) if hours.gpu else 0.0
+    if of_gpu is None:
+        return None
+    return (
+        (hours.cpu or 0.0) * prices.cpu_hour
+        + (hours.memory_gib or 0.0) * prices.memory_gib_hour
+        + (hours.gpu or 0.0) * of_gpu
+    )
+
+
+def spending(lake: Manifests, *, owner: str | None = None, month: str | None = None) -> Iterator[Spent]:
+    """Yield what every artifact took that was made, those removed since too.
+
+    It lists the lake, or one owner's part of it, and reads the manifests that were written since the month began (and
+    the day before, as clocks differ): 100,000 of them on a disk in some ten seconds. What is older is left by its time
+    in the listing alone.
+
+    Args:
+        lake: where the manifests are.
+        owner: the model, or the first part of the tables' names; all if absent.
+        month: such as `2013-04`; all if absent.
+
+    Raises:
+        CorruptArtifactError: a manifest is none, or was edited.
+    """
+    since = None if month is None else datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC) - CLOCKS
+    paths = [*_written(lake, owner, since)]
+    with lake.pool(len(paths)) as each:
+        found: Sequence[Spent | None] = each(lambda path: _read(lake, path), paths)
+    for one in found:
+        if one is not None and (month is None or one.month == month):
+            yield one
+
+
+def _written(lake: Manifests, owner: str | None, since: datetime | None) -> Iterator[str]:
+    for top in ("artifacts", f"{REMOVED}/artifacts"):
+        root = lake.path(top, *([owner] if owner else []))
+        for relative, stat in lake.tree_with_sizes(root).items():
+            if NAME.fullmatch(relative.rsplit("/", 1)[-1]) and (since is None or stat.modified_at >= since):
+                yield f"{root}/{relative}"
+
+
+def _read(lake: Manifests, path: str) -> Spent | None:
+    """Return what a manifest tells; None where garbage collection took it since it was listed.
+
+    Raises:
+        CorruptArtifactError: it is none, or was edited.
+    """
+    try:
+        text = lake.read(path, limit=MOST_BYTES)
+    except MissingArtifactError:
+        return None
+    try:
+        said = _Costing.model_validate_json(text)
+    except ValidationError as error:
+        raise CorruptArtifactError(
+            f"{path} does not say what it cost: it is not a manifest. Put back what was written there."
+        ) from error
+    if said.schema_version >= COSTS_SINCE and not is_sealed(text):
+        raise CorruptArtifactError(f"{path} was edited: its text does not have the digest that it ends with.")
+    return Spent(said.asset, said.created_at, said.run_id, said.cost)
+
+
+def rows_of(found: Iterable[Spent], prices: Prices | None) -> list[Row]:
+    """Return what was spent by owner, month and stage, in this order."""
+    rows: dict[tuple[str, str, str], Row] = {}
+    for spent in found:
+        owner, _, stage = spent.asset.partition("/")
+        key = (owner, spent.month, stage or owner)
+        rows.setdefault(key, Row(*key)).add(spent, prices)
+    if prices is None:
+        for row in rows.values():
+            row.money = None
+    return [rows[key] for key in sorted(rows)]
+
+
+def total_of(rows: Sequence[Row], owner: str = "", month: str = "") -> Row:
+    """Return the sum of rows."""
+    total = Row(owner, month, "total")
+    for row in rows:
+        total.runs |= row.runs
+        total.artifacts += row.artifacts
+        total.seconds += row.seconds
+        total.used = total.used.plus(row.used)
+        total.asked = total.asked.plus(row.asked)
+        total.charged = total.charged.plus(row.charged)
+        total.money = None if row.money is None or total.money is None else total.money + row.money
+        total.unmeasured += row.unmeasured
+    return total
+
+
+def _hours(cpu: float | None, memory: float | None, gpu: float | None) -> Hours:
+    return Hours(
+        None if cpu is None else cpu / 3600,
+        None if memory is None else memory / 3600 / 2**30,
+        None if gpu is None else gpu / 3600,
+    )
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else one + other

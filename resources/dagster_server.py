@@ -1,0 +1,224 @@
+"""A Dagster webserver, asked to launch runs as its own UI does, and to tell how they go.
+
+What is to be run stays out.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import requests
+
+_TOKEN: Final = "ML_ASSETS_SERVER_TOKEN"  # noqa: S105 - the name of a setting
+_JOB: Final = "__ASSET_JOB"  # what Dagster calls the job of all assets
+_TIMEOUT: Final = (5, 60)
+_LOST_SECONDS: Final = 120
+"""How long a server may be away while a run is followed: a webserver that is rolled out again takes a minute."""
+_QUEUED_SECONDS: Final = 15
+_AT_ONCE: Final = 1000
+QUEUED: Final = "Queued"
+"""The kind of what is told of a run that has not been taken from the queue for a while."""
+
+_HOME = """
+query Home($keys: [AssetKeyInput!]) {
+  assetNodes(assetKeys: $keys) { repository { name location { name } } }
+}
+"""
+_LAUNCH = """
+mutation Launch($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on RunConfigValidationInvalid { errors { message } }
+    ... on Error { message }
+  }
+}
+"""
+_FOLLOW = """
+query Follow($run: ID!, $cursor: String, $limit: Int) {
+  runOrError(runId: $run) { __typename ... on Run { status } ... on Error { message } }
+  logsForRun(runId: $run, afterCursor: $cursor, limit: $limit) {
+    __typename
+    ... on Error { message }
+    ... on EventConnection {
+      cursor
+      hasMore
+      events {
+        __typename
+        ... on MessageEvent { message level stepKey }
+        ... on ExecutionStepFailureEvent { error { className message cause { className message } } }
+        ... on ExecutionStepUpForRetryEvent { error { message } }
+        ... on RunFailureEvent { error { message } }
+      }
+    }
+  }
+}
+"""
+
+
+class ServerError(RuntimeError):
+    """The server cannot be reached, or refuses what it was asked."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """One event of a run.
+
+    Attributes:
+        kind: the GraphQL type of the event, such as `ExecutionStepStartEvent`, or `QUEUED`.
+        step: of which it is told; '' where it is of the run.
+        level: of what an asset says, such as `INFO`.
+        message: what was said.
+        error: why a step failed or is tried again; '' where it did neither.
+    """
+
+    kind: str
+    step: str
+    level: str
+    message: str
+    error: str = ""
+
+
+class DagsterServer:
+    """A webserver by its address, such as `http://localhost:3000`.
+
+    Args:
+        url: where it listens, with the path prefix it may have.
+        poll_seconds: between two looks at a run.
+
+    Raises:
+        ServerError: the address is none.
+    """
+
+    def __init__(self, url: str, *, poll_seconds: float = 1.0) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+            raise ServerError("the server's address is none; expected http(s)://host:port, without a user or password.")
+        self.url = url.rstrip("/")
+        self._poll_seconds = poll_seconds
+        self._session = requests.Session()
+        if token := os.environ.get(_TOKEN):
+            self._session.headers["Authorization"] = f"Bearer {token}"
+
+    def launch(self, assets: Sequence[Sequence[str]], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> str:
+        """Launch a run over some assets and return its id.
+
+        Args:
+            assets: paths of asset keys.
+            tags: of the run; those of a range of partitions among them.
+            run_config: as Dagster takes it.
+
+        Raises:
+            ServerError: the server cannot be reached, does not know the assets, or refuses the run.
+        """
+        keys = [{"path": [*path]} for path in assets]
+        nodes = self._ask(_HOME, {"keys": keys})["assetNodes"]
+        if len(nodes) < len(keys):
+            raise ServerError(
+                f"{self.url} knows {len(nodes)} of the {len(keys)} assets asked for, such as {'/'.join(assets[0])}; "
+                "expected all. Deploy the code that stands here, or reload the code location in the UI."
+            )
+        home = nodes[0]["repository"]
+        params = {
+            "selector": {
+                "repositoryLocationName": home["location"]["name"],
+                "repositoryName": home["name"],
+                "jobName": _JOB,
+                "assetSelection": keys,
+            },
+            "runConfigData": run_config,
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+        }
+        answer = self._ask(_LAUNCH, {"params": params})["launchRun"]
+        if answer["__typename"] != "LaunchRunSuccess":
+            said = answer.get("message") or "; ".join(error["message"] for error in answer.get("errors", ()))
+            raise ServerError(f"{self.url} refuses the run ({answer['__typename']}): {said}")
+        return str(answer["run"]["runId"])
+
+    def follow(self, run_id: str) -> Iterator[Told | bool]:
+        """Yield what is told of a run until it has ended, and then whether it ended well.
+
+        Raises:
+            ServerError: the server is away for too long, or does not know the run.
+        """
+        cursor, lost = None, None
+        began, is_queued_told = time.monotonic(), False
+        while True:
+            try:
+                answer = self._ask(_FOLLOW, {"run": run_id, "cursor": cursor, "limit": _AT_ONCE})
+            except _UnreachableError:
+                lost = lost or time.monotonic()
+                if time.monotonic() - lost > _LOST_SECONDS:
+                    raise
+                time.sleep(self._poll_seconds)
+                continue
+            lost = None
+            run, logs = answer["runOrError"], answer["logsForRun"]
+            for part in (run, logs):
+                if part["__typename"] not in {"Run", "EventConnection"}:
+                    raise ServerError(f"{self.url} cannot tell of run {run_id}: {part.get('message')}")
+            yield from (_told(event) for event in logs["events"])
+            cursor = logs["cursor"]
+            if logs["hasMore"]:
+                continue
+            if run["status"] in {"SUCCESS", "FAILURE", "CANCELED"}:
+                yield run["status"] == "SUCCESS"
+                return
+            if run["status"] == "QUEUED" and not is_queued_told and time.monotonic() - began > _QUEUED_SECONDS:
+                yield Told(QUEUED, "", "INFO", "still queued: a daemon takes it when the limits on concurrency allow")
+                is_queued_told = True
+            time.sleep(self._poll_seconds)
+
+    def page(self, run_id: str) -> str:
+        """Return the address of a run in the UI."""
+        return f"{self.url}/runs/{run_id}"
+
+    def _ask(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            answer = self._session.post(
+                f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=_TIMEOUT,
+                allow_redirects=False,
+            )  # fmt: skip
+        except requests.RequestException as error:
+            raise _UnreachableError(
+                f"no Dagster server answers at {self.url} ({type(error).__name__}). Start one with `ml-assets ui`, "
+                "forward its port (kubectl port-forward), or mend the address."
+            ) from error
+        if answer.status_code in {401, 403} or answer.is_redirect:
+            raise ServerError(
+                f"{self.url} wants a login (HTTP {answer.status_code}). Set {_TOKEN}, or go past the proxy with "
+                "kubectl port-forward."
+            )
+        if answer.status_code >= 500:
+            raise _UnreachableError(f"{self.url} cannot answer now (HTTP {answer.status_code}).")
+        try:
+            said = answer.json()
+        except requests.JSONDecodeError as error:
+            raise ServerError(
+                f"{self.url}/graphql answers with something else than JSON (HTTP {answer.status_code}); expected "
+                "Dagster's webserver there."
+            ) from error
+        if said.get("errors"):
+            raise ServerError(f"{self.url} cannot answer: {said['errors'][0].get('message', said['errors'][0])}")
+        data: dict[str, Any] = said["data"]
+        return data
+
+
+class _UnreachableError(ServerError):
+    """The server does not answer now; it may later."""
+
+
+def _told(event: Mapping[str, Any]) -> Told:
+    error = event.get("error")
+    while error and str(error.get("className", "")).startswith("Dagster") and error.get("cause"):
+        error = error["cause"]
+    return Told(
+        kind=event["__typename"],
+        step=event.get("stepKey") or "",
+        level=event.get("level") or "",
+        message=event.get("message") or "",
+        error=str(error["message"]).strip() if error else "",
+    )

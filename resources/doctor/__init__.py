@@ -1,0 +1,1 @@
+"""What `ml-assets doctor` looks at: one file a place."""

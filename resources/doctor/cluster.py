@@ -1,0 +1,239 @@
+"""The cluster: may the launcher do its work there, and is all there that its pods need.
+
+How the API is asked stays out; see `resources.doctor.kubernetes_api`.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dagster._core.instance.ref import InstanceRef
+
+from resources.doctor.checks import Finding
+from resources.doctor.instance import SettingsOfInstanceError, class_and_config, read_instance
+from resources.doctor.kubernetes_api import Api, RefusedError, UnreachableError, is_at_hand, unreachable
+
+NEEDED: Final = (
+    ("batch", "jobs", ("create", "get", "list", "delete")),
+    ("", "pods", ("get", "list", "delete")),
+    ("", "pods/log", ("get",)),
+    ("", "events", ("list",)),
+)
+"""What the launcher and its runs do in their namespace."""
+_PRODUCT: Final = "nvidia.com/gpu.product"
+_NOT_PULLED: Final = ("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull")
+
+
+@dataclass(frozen=True)
+class GpuNeed:
+    """What a stage asks of a node."""
+
+    stage: str
+    count: int
+    resource: str = "nvidia.com/gpu"
+    product: str | None = None
+
+
+def cluster(home: str, gpus: Sequence[GpuNeed]) -> Iterator[Finding]:
+    """Yield whether a cluster that is configured can run this; nothing where none is.
+
+    Args:
+        home: Dagster's home.
+        gpus: what the declared stages ask for.
+    """
+    try:
+        launcher = _launcher(read_instance(home))
+    except SettingsOfInstanceError as error:
+        yield Finding("cluster", "wrong", str(error), "Mend dagster.yaml, or set what it reads from the environment.")
+        return
+    if not is_at_hand(launcher):
+        return
+    try:
+        api = Api(launcher or {})
+        version = api.get("/version").get("gitVersion", "unknown")
+        yield Finding("cluster", "ok", f"{api.host} answers; version {version}, namespace {api.namespace}.")
+        yield from _permissions(api)
+        yield from _named(api, launcher or {})
+        nodes = _nodes(api)
+        yield from _image(api, launcher or {}, nodes)
+        yield from _gpus(gpus, nodes)
+    except UnreachableError as error:
+        yield unreachable(error)
+    except RefusedError as error:
+        yield Finding(
+            "cluster", "wrong", f"the Kubernetes API says no: {error}.",
+            "401: the credentials are wrong or have run out. 403: this account may not even ask what it may.",
+        )  # fmt: skip
+
+
+def _launcher(ref: InstanceRef | None) -> Mapping[str, Any] | None:
+    """Return the settings of the launcher, where it is Kubernetes'."""
+    data = None if ref is None else ref.run_launcher_data
+    if data is None or data.module_name == "dagster":
+        return None
+    found, config = class_and_config(data)
+    return config if any(one.__module__.startswith("dagster_k8s") for one in found.__mro__) else None
+
+
+def _permissions(api: Api) -> Iterator[Finding]:
+    missing = []
+    for group, resource, verbs in NEEDED:
+        name, _, sub = resource.partition("/")
+        for verb in verbs:
+            asked = {
+                "namespace": api.namespace, "verb": verb, "group": group, "resource": name, "subresource": sub,
+            }  # fmt: skip
+            review = {
+                "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+                "spec": {"resourceAttributes": asked},
+            }  # fmt: skip
+            answer = api.ask("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
+            if not answer["status"].get("allowed"):
+                missing.append(f"{verb} {resource}")
+    if missing:
+        yield Finding(
+            "permissions", "wrong", f"this account may not {', '.join(missing)} in namespace {api.namespace}.",
+            "Give the service account a Role with these, and a RoleBinding.",
+        )  # fmt: skip
+    else:
+        yield Finding("permissions", "ok", f"this account may do in {api.namespace} what the launcher does.")
+
+
+def _named(api: Api, launcher: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield whether what the launcher's settings name is there."""
+    named = {
+        "secrets": [
+            *_texts(launcher.get("env_secrets")), *_texts([launcher.get("postgres_password_secret")]),
+            *_texts(one.get("name") for one in launcher.get("image_pull_secrets") or ()),
+            *_of_volumes(launcher, "secret", "secretName", "secret_name"),
+        ],
+        "configmaps": [
+            *_texts(launcher.get("env_config_maps")), *_texts([launcher.get("instance_config_map")]),
+            *_of_volumes(launcher, "configMap", "name"), *_of_volumes(launcher, "config_map", "name"),
+        ],
+        "serviceaccounts": _texts([launcher.get("service_account_name")]),
+    }  # fmt: skip
+    for kind, names in named.items():
+        if names:
+            yield _of_kind(api, kind, sorted({*names}))
+
+
+def _of_kind(api: Api, kind: str, names: Sequence[str]) -> Finding:
+    words = {"secrets": "secrets", "configmaps": "config maps", "serviceaccounts": "service accounts"}[kind]
+    try:
+        missing = [name for name in names if not api.exists(kind, name)]
+    except RefusedError as error:
+        if error.status != 403:
+            raise
+        return Finding(
+            words, "warning", f"whether {', '.join(names)} exist cannot be told: this account may not look.",
+            f"That may well stay so. To see for yourself: kubectl -n {api.namespace} get {kind}",
+        )  # fmt: skip
+    if missing:
+        return Finding(
+            words, "wrong", f"dagster.yaml's launcher names {', '.join(missing)}, and {api.namespace} has none.",
+            f"Make them in {api.namespace}, or name those that are there.",
+        )  # fmt: skip
+    return Finding(words, "ok", f"{', '.join(names)}: there.")
+
+
+def _texts(values: Iterable[Any] | None) -> list[str]:
+    return [str(value) for value in values or () if value]
+
+
+def _of_volumes(launcher: Mapping[str, Any], kind: str, *names: str) -> list[str]:
+    found = [volume[kind] for volume in launcher.get("volumes") or () if isinstance(volume.get(kind), Mapping)]
+    return _texts(one.get(name) for one in found if not one.get("optional") for name in names)
+
+
+def _nodes(api: Api) -> list[Mapping[str, Any]] | None:
+    """Return the nodes; None where this account may not see them, as is usual."""
+    try:
+        return list(api.get("/api/v1/nodes")["items"])
+    except RefusedError as error:
+        if error.status != 403:
+            raise
+        return None
+
+
+def _image(api: Api, launcher: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]] | None) -> Iterator[Finding]:
+    image = os.environ.get("DAGSTER_CURRENT_IMAGE") or launcher.get("job_image")
+    if not image:
+        yield Finding(
+            "image", "warning", "nothing names the code location's image here.",
+            "Where it runs, DAGSTER_CURRENT_IMAGE does; else set the launcher's job_image.",
+        )  # fmt: skip
+        return
+    pods = api.get(f"/api/v1/namespaces/{api.namespace}/pods")["items"]
+    waiting = [reason for pod in pods for reason in _why_not_pulled(pod, image)]
+    known = [one for node in nodes or () for it in node["status"].get("images", ()) for one in it.get("names") or ()]
+    is_known = _plain(image) in {_plain(one) for one in known}
+    if waiting:
+        yield Finding(
+            "image", "wrong", f"{image} cannot be pulled: {waiting[0]}.",
+            "Check its name and tag, that the registry can be reached from the nodes, and image_pull_secrets.",
+        )  # fmt: skip
+    elif is_known or any(_runs(pod, image) for pod in pods):
+        yield Finding("image", "ok", f"{image} is on a node.")
+    elif nodes is not None and launcher.get("image_pull_policy") == "Never":
+        yield Finding(
+            "image", "wrong", f"{image} is seen on no node, and image_pull_policy is Never.",
+            "Import it on the nodes, or let it be pulled (IfNotPresent).",
+        )  # fmt: skip
+    else:
+        yield Finding(
+            "image", "warning", f"{image} is seen on no node yet; whether it can be pulled shows when a pod asks.",
+            f"To try: kubectl -n {api.namespace} run try --rm -it --restart=Never --image={image} --command -- true",
+        )  # fmt: skip
+
+
+def _containers(pod: Mapping[str, Any], image: str) -> Iterator[Mapping[str, Any]]:
+    for status in pod.get("status", {}).get("containerStatuses") or ():
+        if _plain(status.get("image", "")) == _plain(image):
+            yield status
+
+
+def _why_not_pulled(pod: Mapping[str, Any], image: str) -> Iterator[str]:
+    for status in _containers(pod, image):
+        waiting = status.get("state", {}).get("waiting") or {}
+        if waiting.get("reason") in _NOT_PULLED:
+            yield f"{waiting['reason']} {waiting.get('message', '')}".strip()
+
+
+def _runs(pod: Mapping[str, Any], image: str) -> bool:
+    return any(set(status.get("state", {})) & {"running", "terminated"} for status in _containers(pod, image))
+
+
+def _plain(image: str) -> str:
+    """Return an image's name as Docker's hub would shorten it."""
+    return re.sub(r"^(docker\.io/)?(library/)?", "", image)
+
+
+def _gpus(needs: Sequence[GpuNeed], nodes: Sequence[Mapping[str, Any]] | None) -> Iterator[Finding]:
+    if not needs:
+        return
+    if nodes is None:
+        yield Finding(
+            "gpu", "warning", f"{len(needs)} stages ask for a GPU; this account may not see the nodes.",
+            "To see for yourself: kubectl get nodes -o custom-columns=NAME:.metadata.name,GPU:.status.allocatable",
+        )  # fmt: skip
+        return
+    for need in needs:
+        fit = [node["metadata"]["name"] for node in nodes if _fits(node, need)]
+        what = f"{need.count} {need.resource}" + (f" ({need.product})" if need.product else "")
+        if fit:
+            yield Finding("gpu", "ok", f"{need.stage} asks for {what}; {len(fit)} nodes have that many.")
+        else:
+            yield Finding(
+                "gpu", "wrong", f"{need.stage} asks for {what}, and no node has that many to give.",
+                "Add such a node with the vendor's device plugin, uncordon one, or declare less.",
+            )  # fmt: skip
+
+
+def _fits(node: Mapping[str, Any], need: GpuNeed) -> bool:
+    given = node["status"].get("allocatable", {}).get(need.resource, "0")
+    product = node["metadata"].get("labels", {}).get(_PRODUCT)
+    is_open = not node.get("spec", {}).get("unschedulable", False)
+    return is_open and int(given) >= need.count and need.product in {None, product}

@@ -1,0 +1,98 @@
+"""The lake: writes, creates only if absent, reads, lists and removes a probe, and looks at its clock; and DuckDB."""
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from resources.doctor.checks import Finding
+from resources.errors import LakeError
+from resources.lake_resource import LakeResource
+from resources.objects import Objects
+
+IMPATIENT: Final = {"attempts": 2, "seconds": 3.0, "connect_timeout": 2.0, "read_timeout": 3.0}
+"""How long a person at a terminal waits for each request; see `resources.access.Patience`."""
+_MEND: Final = (
+    "ML_ASSETS_LAKE says where it is; access comes from the usual AWS chain and needs ListBucket, GetObject, PutObject "
+    "and DeleteObject there."
+)
+_FOLDER: Final = "doctor"
+_OFF, _FAR_OFF = timedelta(seconds=5), timedelta(minutes=5)
+
+
+def lake(resource: LakeResource) -> Iterator[Finding]:
+    """Yield what the lake does with a probe, which is removed again."""
+    try:
+        opened: Objects = resource.model_copy(update={"options": {**resource.options, **IMPATIENT}}).connect()
+        yield from _probe(opened)
+    except LakeError as error:
+        yield Finding("lake", "wrong", str(error), _MEND)
+
+
+def _probe(lake: Objects) -> Iterator[Finding]:
+    path, data = lake.path(_FOLDER, f"{uuid.uuid4().hex}.txt"), b"ml-assets doctor was here\n"
+    before = datetime.now(tz=UTC)
+    lake.create(path, data)
+    after = datetime.now(tz=UTC)
+    try:
+        yield _exclusive(lake, path, data)
+        is_same = lake.read(path) == data and path.rsplit("/", 1)[1] in lake.names(lake.path(_FOLDER))
+        written = lake.stat(path).modified_at
+    finally:
+        lake.remove(path)
+    if is_same:
+        yield Finding("lake", "ok", f"{lake.url} takes, gives back, lists and removes what is written.")
+    else:
+        yield Finding(
+            "lake", "wrong", f"{lake.url} does not give back or list what was just written.",
+            "Turn off caches between here and there; the store must show a write to every later read.",
+        )  # fmt: skip
+    yield _clock(before, written, after)
+
+
+def _exclusive(lake: Objects, path: str, data: bytes) -> Finding:
+    try:
+        lake.create(path, data)
+    except FileExistsError:
+        return Finding("lake create", "ok", "what exists is not created again, so no two promotions can both win.")
+    how = "If-None-Match" if lake.protocol == "s3" else "exclusive create"
+    return Finding(
+        "lake create", "wrong", f"the store does not honour {how}: it created again what existed.",
+        "Take a store or a newer version of it that does; two promotions at once could both win here.",
+    )  # fmt: skip
+
+
+def _clock(before: datetime, written: datetime, after: datetime) -> Finding:
+    """Return how far the lake's clock is off this machine's; stores tell whole seconds."""
+    early, late = before - written - timedelta(seconds=1), written - after
+    off = max(early, late, timedelta())
+    ahead = "ahead of" if late > early else "behind"
+    if off < _OFF:
+        return Finding("clock", "ok", "the lake's clock agrees with this machine's.")
+    return Finding(
+        "clock", "wrong" if off >= _FAR_OFF else "warning",
+        f"the lake's clock is {off.total_seconds():,.0f} seconds {ahead} this machine's; locks and known times lean on "
+        "it, and S3 refuses requests that are 15 minutes off.",
+        "Let both follow a time server (chrony, systemd-timesyncd).",
+    )  # fmt: skip
+
+
+def warehouse() -> Iterator[Finding]:
+    """Yield whether DuckDB opens, with the memory that it is given, and can spill."""
+    import duckdb
+
+    memory = os.environ.get("ML_ASSETS_DBT_MEMORY", "1GB")
+    try:
+        with tempfile.TemporaryDirectory() as scratch, duckdb.connect(":memory:") as connection:
+            connection.execute("SET temp_directory = ?", [scratch])
+            connection.execute("SET memory_limit = ?", [memory])
+            connection.execute("SELECT sum(n) FROM range(1000) numbers(n)").fetchall()
+    except (duckdb.Error, OSError) as error:
+        yield Finding(
+            "warehouse", "wrong", f"DuckDB does not open: {str(error).splitlines()[0]}",
+            "Check ML_ASSETS_DBT_MEMORY, and that the scratch folder (TMPDIR) may be written.",
+        )  # fmt: skip
+    else:
+        yield Finding("warehouse", "ok", f"DuckDB {duckdb.__version__} opens; it may take {memory}.")

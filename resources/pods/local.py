@@ -1,0 +1,70 @@
+"""Steps that run in the run's own process, one after the other, on a thread beside the executor's.
+
+Which steps these are, and what their events mean, stays out.
+"""
+
+import ctypes
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Final
+
+from dagster._core.errors import DagsterExecutionInterruptedError
+
+_GRACE_SECONDS: Final = 15
+"""How long an interrupted step has to say so; the kubelet kills the pod after 30 s."""
+
+
+class LocalSteps:
+    """Steps on one thread of this process."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="step")
+        self._steps: dict[str, Future[None]] = {}
+        self._thread: int | None = None
+
+    def start(self, key: str, work: Callable[[], None]) -> None:
+        """Let a step run when those before it are done."""
+
+        def run() -> None:
+            self._thread = threading.get_ident()
+            try:
+                work()
+            finally:
+                self._thread = None
+
+        self._steps[key] = self._pool.submit(run)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until a step that runs is done, or so long."""
+        running = [step for step in self._steps.values() if not step.done()]
+        if running:
+            wait(running, timeout=seconds, return_when=FIRST_COMPLETED)
+        else:
+            time.sleep(seconds)
+
+    def problem(self, key: str) -> str | None:
+        """Return why a step does not run and never ended in order; nothing while it waits, runs or has ended."""
+        step = self._steps.get(key)
+        if step is None:
+            return "it is not running in this process."
+        error = step.exception() if step.done() and not step.cancelled() else None
+        if error is None:
+            return None
+        return "it ended without a word:\n" + "".join(traceback.format_exception(error))
+
+    def interrupt(self) -> None:
+        """End what runs and what waits, as a signal ends a step on the main thread: between two lines of Python."""
+        for step in self._steps.values():
+            step.cancel()
+        running = [step for step in self._steps.values() if not step.done()]
+        if running and self._thread is not None:
+            interruption = ctypes.py_object(DagsterExecutionInterruptedError)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), interruption)
+            wait(running, timeout=_GRACE_SECONDS)
+
+    def close(self) -> None:
+        """Take no more steps."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,55 @@
+"""Kubernetes' quantities: `500m` cores, `4Gi` bytes.
+
+Which of them a stage may ask for stays out; see `ml_assets.declaration.compute`.
+"""
+
+import re
+from decimal import Decimal
+from typing import Final
+
+_NUMBER: Final = re.compile(r"(\d+(?:\.\d+)?)(.*)")
+_BINARY: Final = {unit: 1024**power for power, unit in enumerate(("", "Ki", "Mi", "Gi", "Ti", "Pi"))}
+_DECIMAL: Final = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
+
+
+def cores_of(text: str) -> Decimal:
+    """Return how many cores a quantity is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number, unit = _parts(text)
+    if unit not in {"", "m"}:
+        raise ValueError(f"'{text}' is no number of cores; expected one such as 500m or 1.5")
+    return number / 1000 if unit == "m" else number
+
+
+def bytes_of(text: str) -> int:
+    """Return how many bytes a quantity is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number, unit = _parts(text)
+    factor = {**_BINARY, **_DECIMAL}.get(unit)
+    if factor is None:
+        raise ValueError(f"'{text}' is no number of bytes; expected one such as 512Mi or 4Gi")
+    return int(number * factor)
+
+
+def bytes_text(count: int) -> str:
+    """Return a number of bytes as the shortest quantity that is exactly that many."""
+    unit = next(unit for unit in reversed(_BINARY) if count % _BINARY[unit] == 0)
+    return f"{count // _BINARY[unit]}{unit}"
+
+
+def doubled(memory: str, *, times: int, ceiling: str) -> str:
+    """Return an amount of memory doubled so many times, but at most the ceiling."""
+    return bytes_text(min(bytes_of(memory) * 2**times, bytes_of(ceiling)))
+
+
+def _parts(text: str) -> tuple[Decimal, str]:
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        raise ValueError(f"'{text}' is no quantity; expected one such as 500m, 1.5 or 4Gi")
+    return Decimal(found[1]), found[2]

@@ -1,0 +1,1 @@
+"""Several processes or pods that work at one step together."""

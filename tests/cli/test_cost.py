@@ -1,0 +1,99 @@
+"""`ml-assets cost`: tables by model and month, money and what nobody knows, and what `run` says of a spent budget."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ml_assets.cli.main import main
+from ml_assets.declaration.budget import BudgetSettings
+from ml_assets.declaration.reading import Declared
+from resources.lake import Lake, Making
+from resources.manifest import Asked, Cost
+from resources.prices import PRICES
+from tests.builders import flights_declared, frame
+from tests.provenance.test_cost import MAY, spend
+
+GOLDEN = Path(__file__).parent / "golden" / "costs.out"
+COST = Cost(seconds=360.0, cpu_seconds=540.0, peak_memory_bytes=2**31)
+
+
+@pytest.fixture(autouse=True)
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """A lake with a model's stages and a table, of two months."""
+    for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
+        monkeypatch.setenv(name, "0")
+    table = tmp_path / "prices.yaml"
+    table.write_text("{currency: CHF, cpu_hour: 10, memory_gib_hour: 0.01, gpu_hour: 2.5}")
+    monkeypatch.setenv(PRICES, str(table))
+    lake = Lake(str(tmp_path / "lake"))
+    monkeypatch.setenv("ML_ASSETS_LAKE", lake.url)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    spend(lake, "flight_delay/features", partition="2013-04-01", cost=COST.share(500), run_id="run-1")
+    spend(lake, "flight_delay/model", cost=COST.model_copy(update={"asked": Asked(cpu=4, gpus=1)}), run_id="run-1")
+    spend(lake, "flight_delay/model", MAY, cost=COST, run_id="run-2")
+    spend(lake, "tables/stg_flights", cost=COST, run_id="run-3")
+    spend(lake, "tables/stg_flights__quarantine", cost=None, run_id="run-3")
+    return lake
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    capsys.readouterr()
+    assert code == main(["cost", *arguments])
+    return capsys.readouterr().out
+
+
+def test_a_person_reads_a_table_for_each_model_and_month(capsys: pytest.CaptureFixture[str]) -> None:
+    assert GOLDEN.read_text(encoding="utf-8") == said(capsys)
+
+
+def test_a_program_reads_what_was_used_asked_for_and_charged(capsys: pytest.CaptureFixture[str]) -> None:
+    told = json.loads(said(capsys, "flight_delay", "--month", "2013-04", "--json"))
+
+    features, model = told["stages"]
+    assert ("CHF", "features", "model") == (told["currency"], features["stage"], model["stage"])
+    assert {"cpu": 0.15, "memory_gib": 0.2, "gpu": None} == model["hours"]["used"]
+    assert {"cpu": 0.4, "memory_gib": None, "gpu": 0.1} == model["hours"]["asked"]
+    assert {"cpu": 0.4, "memory_gib": 0.2, "gpu": 0.1} == model["hours"]["charged"]
+    assert 4.252 == pytest.approx(model["money"])
+    assert (1, 2) == (told["total"]["runs"], told["total"]["artifacts"])
+
+
+def test_without_prices_money_is_not_known_and_not_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(PRICES)
+
+    text = said(capsys, "flight_delay")
+
+    assert "money is not known: no prices are set (ML_ASSETS_PRICES)" in text
+    assert None is json.loads(said(capsys, "--json"))["total"]["money"]
+
+
+def test_a_month_in_which_nothing_was_made_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "nothing was made, so nothing was spent\n" == said(capsys, "--month", "2012-01", code=1)
+
+
+def test_a_month_that_is_none_and_a_model_that_is_none_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    said(capsys, "--month", "2013-13", code=2)
+    assert 2 == main(["cost", "flight_dely"])
+
+    assert "did you mean 'flight_delay'?" in capsys.readouterr().err
+
+
+def test_a_run_over_the_budget_says_so_and_goes_on(
+    manifest: object, lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert manifest
+    whole = flights_declared()
+    budget = BudgetSettings(cpu_hours_per_month=0.1, over="block")
+    model = whole.models[0].model_copy(update={"budget": budget})
+    lake.put("flight_delay/labels", "2013-01-01", frame(1), Making(cost=COST))
+    ran: list[bool] = []
+    monkeypatch.setattr("ml_assets.declaration.reading.read_all", lambda _: Declared((model,), whole.raw, whole.tables))
+    monkeypatch.setattr("ml_assets.cli.flow.Flow.run", lambda *_: bool(ran.append(True)))
+
+    assert 1 == main(["run", "flight_delay"])
+
+    assert "spent 0.15 of 0.10 CPU hours in" in capsys.readouterr().err
+    assert [True] == ran

@@ -1,0 +1,65 @@
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from ml_assets.cli import doctor
+from ml_assets.cli.main import main
+from resources.doctor.checks import Check, Finding
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "500")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    for name in ("ML_ASSETS_PROFILE", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_every_place_is_looked_at(manifest: Mapping[str, object], capsys: pytest.CaptureFixture[str]) -> None:
+    assert manifest
+
+    code = main(["doctor", "--json"])
+
+    said = capsys.readouterr()
+    answer = json.loads(said.out)
+    states = {one["check"]: one["state"] for one in answer["findings"]}
+    assert {"settings", "python", "dbt manifest", "lake create", "lake", "clock", "warehouse", "dagster"} <= {
+        check for check, state in states.items() if state == "ok"
+    }
+    assert {"distributions", "libgomp", "disk", "memory"} <= set(states)
+    assert (code == 0) == answer["is_well"]
+    assert "looking at settings, python, " in said.err
+
+
+@pytest.mark.parametrize(("state", "code"), [("ok", 0), ("warning", 0), ("wrong", 1)])
+def test_the_exit_code_says_whether_something_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: str, code: int
+) -> None:
+    monkeypatch.setenv("A_PASSWORD", "open-sesame")
+    finding = Finding("lake", state, "it said open-sesame.", "" if state == "ok" else "Ask.")  # type: ignore[arg-type]
+    monkeypatch.setattr(doctor, "checks", lambda: [Check("lake", lambda: [finding])])
+
+    assert code == main(["doctor"])
+
+    said = capsys.readouterr().out
+    assert said.startswith(f"{state:<8} lake: it said ***.\n")
+    assert ("mend: Ask." in said) == (state != "ok")
+
+
+def test_the_doctor_comes_also_where_production_misses_settings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ML_ASSETS_PROFILE", "production")
+    monkeypatch.delenv("ML_ASSETS_LAKE")
+    monkeypatch.setattr(doctor, "gpus", list)
+
+    assert 1 == main(["doctor"])
+
+    said = capsys.readouterr().out
+    assert "wrong    settings: ML_ASSETS_LAKE is not set" in said
+    assert " lake: " not in said

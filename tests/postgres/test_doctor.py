@@ -1,0 +1,84 @@
+"""What the doctor says of a real PostgreSQL."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+import yaml
+
+from resources.doctor.checks import Finding
+from resources.doctor.instance import instance
+from tests.postgres.instances import instance_over, settings_of
+from tests.postgres.server import Server
+
+
+def found(folder: Path, database: Mapping[str, Any]) -> dict[str, Finding]:
+    """Return what is found of an instance over a database."""
+    (folder / "dagster.yaml").write_text(yaml.safe_dump(settings_of(database)))
+    return {one.check: one for one in instance(str(folder))}
+
+
+def run(database: Mapping[str, Any], statement: str) -> None:
+    connection = psycopg2.connect(
+        host=database["hostname"], port=database["port"], user=database["username"], password=database["password"],
+        dbname=database["db_name"],
+    )  # fmt: skip
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+    connection.close()
+
+
+@pytest.fixture(scope="module")
+def used(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A database with Dagster's tables."""
+    database = postgres.database()
+    with instance_over(database, tmp_path_factory.mktemp("used")):
+        return database
+
+
+def test_an_empty_database_is_well_and_stays_empty(postgres: Server, tmp_path: Path) -> None:
+    database = postgres.database()
+
+    for _ in range(2):
+        told = found(tmp_path, database)
+        assert {"dagster": "ok", "postgres": "ok", "migrations": "ok"} == {
+            name: one.state for name, one in told.items()
+        }
+        assert "the database is empty" in told["migrations"].text
+
+
+def test_a_database_in_use_is_told_with_its_version(used: Mapping[str, Any], tmp_path: Path) -> None:
+    told = found(tmp_path, used)
+
+    assert {"ok"} == {one.state for one in told.values()}
+    assert f"127.0.0.1:{used['port']}, database {used['db_name']} answers; version 1" in told["postgres"].text
+    assert told["migrations"].text.startswith("the tables are at ")
+
+
+def test_tables_that_this_dagster_did_not_make_are_told(postgres: Server, tmp_path: Path) -> None:
+    database = postgres.database()
+    with instance_over(database, tmp_path / "used"):
+        run(database, "UPDATE alembic_version SET version_num = '567bc23fd1ac'")
+
+    told = found(tmp_path, database)["migrations"]
+
+    assert "wrong" == told.state
+    assert "dagster instance migrate" in told.mend
+
+
+def test_a_database_that_takes_no_writes_is_told(postgres: Server, tmp_path: Path) -> None:
+    database = postgres.database()
+    run(database, f"ALTER DATABASE {database['db_name']} SET default_transaction_read_only = on")
+
+    assert "it takes no writes." == found(tmp_path, database)["postgres"].text
+
+
+def test_a_wrong_password_is_told_and_not_told(used: Mapping[str, Any], tmp_path: Path) -> None:
+    told = found(tmp_path, {**used, "password": "open-sesame"})["postgres"]
+
+    assert "wrong" == told.state
+    assert "password authentication failed" in told.text
+    assert "open-sesame" not in f"{told}"

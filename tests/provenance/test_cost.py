@@ -1,0 +1,123 @@
+"""What was spent, from manifests: by month, owner and stage, asked for or used, with and without prices."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from ml_assets.provenance.cost import Hours, charged, money, rows_of, spending, total_of
+from resources.errors import CorruptArtifactError
+from resources.lake import Lake
+from resources.manifest import Asked, Cost, Manifest
+from resources.prices import Prices
+from tests.builders import frame, put
+
+PRICES = Prices(currency="CHF", cpu_hour=2.0, memory_gib_hour=1.0, gpu_hour={"NVIDIA-L4": 10.0})
+HOUR = Cost(seconds=3600, cpu_seconds=1800, peak_memory_bytes=2**30)
+APRIL, MAY = datetime(2013, 4, 30, 23, 59, tzinfo=UTC), datetime(2013, 5, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(str(tmp_path / "lake"))
+
+
+def spend(lake: Lake, asset: str, at: datetime = APRIL, cost: Cost | None = HOUR, **making: Any) -> Manifest:
+    """Keep an artifact that was made at a moment, whatever the clock says."""
+    with mock.patch("resources.lake.datetime", mock.Mock(now=mock.Mock(return_value=at))):
+        return put(lake, frame(1), asset=asset, cost=cost, **making)
+
+
+def test_of_each_resource_the_larger_of_what_was_asked_for_and_used_is_charged() -> None:
+    asked = HOUR.model_copy(update={"asked": Asked(cpu=2.0, memory_bytes=2**29, gpus=1)})
+
+    assert Hours(0.5, 1.0, None) == charged(HOUR)
+    assert Hours(2.0, 1.0, 1.0) == charged(asked)
+    assert Hours(2.0, 1.0, 1.5) == charged(asked.model_copy(update={"gpu_seconds": 5400.0}))
+    assert Hours() == charged(Cost(seconds=3600))
+
+
+def test_money_is_hours_times_prices_and_unknown_where_a_gpu_has_none() -> None:
+    on_gpu = HOUR.model_copy(update={"asked": Asked(gpus=2, gpu_type="NVIDIA-L4")})
+    on_other = HOUR.model_copy(update={"asked": Asked(gpus=1, gpu_type="NVIDIA-T4")})
+    on_none = HOUR.model_copy(update={"asked": Asked(gpus=0)})
+
+    assert [2.0, 22.0, None, 2.0] == [money(it, PRICES) for it in (HOUR, on_gpu, on_other, on_none)]
+
+
+def test_rows_are_by_owner_month_and_stage_and_count_runs_once(lake: Lake) -> None:
+    for day in ("2013-04-01", "2013-04-02"):
+        spend(lake, "shop/features", partition=day, run_id="run-1")
+    spend(lake, "shop/features", MAY, partition="2013-04-01", run_id="run-2")
+    spend(lake, "raw/orders", run_id="run-1")
+
+    rows = rows_of(spending(lake), PRICES)
+
+    assert [
+        ("raw", "2013-04", "orders", 1, 1, 3600.0, 2.0),
+        ("shop", "2013-04", "features", 1, 2, 7200.0, 4.0),
+        ("shop", "2013-05", "features", 1, 1, 3600.0, 2.0),
+    ] == [(it.owner, it.month, it.stage, len(it.runs), it.artifacts, it.seconds, it.money) for it in rows]
+    total = total_of(rows)
+    assert (2, 4, 8.0, Hours(2.0, 4.0, None)) == (len(total.runs), total.artifacts, total.money, total.charged)
+
+
+def test_an_owner_and_a_month_leave_the_rest_out(lake: Lake) -> None:
+    for asset in ("shop/model", "shopping/model"):
+        for at in (APRIL, MAY):
+            spend(lake, asset, at)
+
+    found = [*spending(lake, owner="shop", month="2013-05")]
+
+    assert [("shop/model", MAY)] == [(it.asset, it.at) for it in found]
+
+
+def test_what_was_written_before_the_month_is_not_even_read(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    spend(lake, "shop/model", datetime.now(tz=UTC))
+    monkeypatch.setattr(Lake, "read", mock.Mock(side_effect=AssertionError("read")))
+
+    assert [] == [*spending(lake, month="2999-01")]
+
+
+def test_what_was_removed_since_was_spent_all_the_same(lake: Lake) -> None:
+    made = spend(lake, "shop/model")
+    lake.move(f"{lake.directory(made.ref)}/manifest.json", f"{lake.folder_left(made.ref)}/manifest.json")
+
+    assert ["shop/model"] == [it.asset for it in spending(lake, owner="shop")]
+
+
+def test_what_does_not_tell_its_cost_is_counted_and_in_no_sum(lake: Lake) -> None:
+    spend(lake, "shop/model", cost=None)
+    spend(lake, "shop/model")
+
+    [row] = rows_of(spending(lake), PRICES)
+
+    assert (2, 1, 3600.0, 2.0) == (row.artifacts, row.unmeasured, row.seconds, row.money)
+
+
+def test_without_prices_money_is_not_known(lake: Lake) -> None:
+    spend(lake, "shop/model")
+
+    rows = rows_of(spending(lake), None)
+
+    assert [None] == [it.money for it in rows]
+    assert total_of(rows).money is None
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda text: text.replace('"seconds": 3600.0', '"seconds": 1.0'), "was edited"),
+        (lambda text: text[:40], "is not a manifest"),
+    ],
+)
+def test_a_manifest_that_is_damaged_is_named(lake: Lake, edit: Any, told: str) -> None:
+    path = Path(lake.directory(spend(lake, "shop/model").ref)) / "manifest.json"
+    text = edit(path.read_text())
+    assert text != path.read_text()
+    path.write_text(text)
+
+    with pytest.raises(CorruptArtifactError, match=told):
+        [*spending(lake)]

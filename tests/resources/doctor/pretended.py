@@ -1,0 +1,108 @@
+"""A small HTTP server that plays the Kubernetes API as far as the doctor asks it: a double, no cluster."""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Pretended:
+    """What the pretended cluster holds and allows.
+
+    Attributes:
+        denied: what the account may not do, as `verb resource`.
+        forbidden: paths whose beginning is answered with 403.
+        named: what is there, as `kind/name`.
+        asked: every request, with the form that its answer was wanted in.
+    """
+
+    denied: set[str] = field(default_factory=set)
+    forbidden: tuple[str, ...] = ()
+    named: set[str] = field(default_factory=set)
+    nodes: list[Mapping[str, Any]] = field(default_factory=list)
+    pods: list[Mapping[str, Any]] = field(default_factory=list)
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def answer(self, path: str, body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
+        place = path.removeprefix("/api/v1/namespaces/ml/")
+        if path.startswith(self.forbidden):
+            return 403, {}
+        if path == "/version":
+            return 200, {"gitVersion": "v1.36.2"}
+        if path.endswith("selfsubjectaccessreviews"):
+            asked = body["spec"]["resourceAttributes"]
+            name = "/".join(part for part in (asked["resource"], asked["subresource"]) if part)
+            return 201, {"status": {"allowed": f"{asked['verb']} {name}" not in self.denied}}
+        if path == "/api/v1/nodes":
+            return 200, {"items": self.nodes}
+        if place == "pods":
+            return 200, {"items": self.pods}
+        return (200, {"metadata": {}}) if place in self.named else (404, {})
+
+
+@contextmanager
+def serving(cluster: Pretended, kubeconfig: Path) -> Iterator[None]:
+    """Serve a pretended cluster, and write the file that leads there."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer({})
+
+        def do_POST(self) -> None:
+            self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+        def _answer(self, body: Mapping[str, Any]) -> None:
+            cluster.asked.append((self.command, self.path, self.headers["Accept"]))
+            status, said = cluster.answer(self.path, body)
+            data = json.dumps(said).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    write_kubeconfig(kubeconfig, server.server_port)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def write_kubeconfig(path: Path, port: int) -> None:
+    path.write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1", "kind": "Config", "current-context": "c",
+                "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+                "users": [{"name": "u", "user": {"token": "open-sesame"}}],
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "ml"}}],
+            }
+        )
+    )  # fmt: skip
+
+
+def node(
+    name: str = "n1", *, gpus: int = 0, images: tuple[str, ...] = (), product: str = "", closed: bool = False
+) -> Any:
+    return {
+        "metadata": {"name": "n1", "labels": {"nvidia.com/gpu.product": product} if product else {}},
+        "spec": {"unschedulable": True} if closed else {},
+        "status": {
+            "allocatable": {"cpu": "4", **({"nvidia.com/gpu": str(gpus)} if gpus else {})},
+            "images": [{"names": list(images)}],
+        },
+    }  # fmt: skip
+
+
+def pod(image: str, **state: Any) -> Any:
+    return {"status": {"containerStatuses": [{"image": image, "state": state}]}}

@@ -1,0 +1,238 @@
+"""A test double of the Kubernetes API, as far as jobs, their pods, logs and events go, over real HTTP.
+
+It runs what a pod would run as a process of this machine, or lets the pod end as it is told. Scheduling, images and
+limits stay out: a pod that is to be out of memory is told so.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import yaml
+
+ROOT = Path(__file__).parents[3]
+RECORDED = Path(__file__).parent / "recorded"
+Fate = Callable[["PretendedCluster", dict[str, Any], dict[str, Any]], None]
+"""What becomes of a job and its pod."""
+
+
+def recorded(name: str) -> dict[str, Any]:
+    """Return API objects as a cluster gave them: a job, its pods and their events."""
+    found: dict[str, Any] = json.loads((RECORDED / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def status(phase: str, state: dict[str, Any]) -> dict[str, Any]:
+    container = {"name": "dagster", "image": "", "imageID": "", "ready": False, "restartCount": 0, "state": state}
+    return {"phase": phase, "containerStatuses": [container]}
+
+
+def runs(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any]) -> None:
+    """Run the pod's command; the pod and its job end as that does."""
+    (container,) = pod["spec"]["containers"]
+    command = [*container.get("command", ()), *container["args"]]
+    command[0:1] = [sys.executable]
+    at = command.index("dagster")
+    command[at : at + 1] = [sys.executable, "-m", "dagster"]
+    env = {it["name"]: it["value"] for it in container["env"] if "value" in it}
+    pod["status"] = status("Running", {"running": {}})
+    process = subprocess.Popen(
+        command, env={**os.environ, **env}, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    name = pod["metadata"]["name"]
+    cluster.processes[name] = process
+
+    def follow() -> None:
+        out, _ = process.communicate()
+        cluster.logs[name] = out.decode()
+        ends(cluster, job, pod, exit_code=process.returncode)
+
+    cluster.follow(follow)
+
+
+def ends(
+    cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any], *, exit_code: int, reason: str = ""
+) -> None:
+    state = {"terminated": {"exitCode": exit_code, "reason": reason or ("Error" if exit_code else "Completed")}}
+    pod["status"] = status("Failed" if exit_code else "Succeeded", state)
+    condition = {"type": "Failed", "reason": "BackoffLimitExceeded"} if exit_code else {"type": "Complete"}
+    job["status"] = {
+        "conditions": [{**condition, "status": "True"}],
+        "failed" if exit_code else "succeeded": 1,
+    }
+
+
+def out_of_memory(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any]) -> None:
+    ends(cluster, job, pod, exit_code=137, reason="OOMKilled")
+
+
+def deleted(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any]) -> None:
+    ends(cluster, job, pod, exit_code=143)
+    del cluster.pods[pod["metadata"]["name"]]
+
+
+def dies(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any]) -> None:
+    """End by a fault of its own before its step said anything."""
+    cluster.logs[pod["metadata"]["name"]] = "Traceback: no module named shop\n"
+    ends(cluster, job, pod, exit_code=1)
+
+
+def stays(which: str) -> Fate:
+    """Let the pod stay as a recorded one is."""
+
+    def stay(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any]) -> None:
+        seen = recorded(which)
+        (container,) = seen["pods"][0]["status"].pop("containerStatuses")
+        pod["status"] = {**seen["pods"][0]["status"], **status(seen["pods"][0]["status"]["phase"], container["state"])}
+        job["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+        cluster.events += [{**it, "involvedObject": {"name": pod["metadata"]["name"]}} for it in seen["events"]]
+
+    return stay
+
+
+@dataclass
+class PretendedCluster:
+    """The jobs, pods, events and logs of one namespace, and what becomes of the next pods of each step."""
+
+    fates: dict[str, list[Fate]] = field(default_factory=dict)
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    logs: dict[str, str] = field(default_factory=dict)
+    created: list[dict[str, Any]] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    refusals: dict[str, tuple[int, str]] = field(default_factory=dict)
+    url: str = ""
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    @property
+    def steps(self) -> list[str]:
+        """The step of each pod that was started, in their order; the run's own pod is 'run'."""
+        return [job["metadata"]["labels"].get("dagster/op", "run") for job in self.created]
+
+    def follow(self, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work)
+        self._threads.append(thread)
+        thread.start()
+
+    def answer(self, method: str, path: str, query: Mapping[str, str], body: Any) -> tuple[int, Any]:
+        """Return what the API answers: a status and an object, or text."""
+        for part, (status, message) in self.refusals.items():
+            if f"{method} {path}".endswith(part):
+                return status, {"kind": "Status", "message": message}
+        kind, name, sub, *_ = [*re.sub(r".*/namespaces/[^/]+/", "", path).split("/"), "", ""]
+        if (method, kind) == ("POST", "jobs"):
+            return self._create(body)
+        things: dict[str, dict[str, Any]] = {"jobs": self.jobs, "pods": self.pods}.get(kind, {})
+        if name and name not in things:
+            return 404, {"kind": "Status", "message": f'{kind} "{name}" not found'}
+        if method == "DELETE":
+            return self._delete(kind, name)
+        if name:
+            return 200, self.logs.get(name, "") if sub == "log" else things[name]
+        return 200, {"items": self._listed(kind, things, query)}
+
+    def _listed(
+        self, kind: str, things: Mapping[str, dict[str, Any]], query: Mapping[str, str]
+    ) -> list[dict[str, Any]]:
+        if kind == "events":
+            wanted = query["fieldSelector"].removeprefix("involvedObject.name=")
+            return [it for it in self.events if it["involvedObject"]["name"] == wanted]
+        selector = dict(part.split("=") for part in query["labelSelector"].split(","))
+        return [it for it in things.values() if selector.items() <= it["metadata"]["labels"].items()]
+
+    def _create(self, job: dict[str, Any]) -> tuple[int, Any]:
+        name = job["metadata"]["name"]
+        if name in self.jobs:
+            return 409, {"kind": "Status", "message": f'jobs.batch "{name}" already exists'}
+        job["metadata"]["creationTimestamp"] = now()
+        job["status"] = {"active": 1}
+        template = job["spec"]["template"]
+        pod = {
+            "metadata": {
+                "name": f"{name}-x",
+                "labels": {**template["metadata"]["labels"], "job-name": name},
+                "creationTimestamp": now(),
+            },
+            "spec": template["spec"],
+            "status": {"phase": "Pending"},
+        }
+        self.jobs[name], self.pods[f"{name}-x"] = job, pod
+        self.created.append(json.loads(json.dumps(job)))
+        fates = self.fates.get(self.steps[-1], [])
+        (fates.pop(0) if fates else runs)(self, job, pod)
+        return 201, job
+
+    def _delete(self, kind: str, name: str) -> tuple[int, Any]:
+        self.deleted.append(f"{kind}/{name}")
+        pod = f"{name}-x" if kind == "jobs" else name
+        if pod in self.processes:
+            self.processes[pod].terminate()
+        {"jobs": self.jobs, "pods": self.pods}[kind].pop(name)
+        return 200, {"kind": "Status"}
+
+    def close(self) -> None:
+        for process in self.processes.values():
+            process.terminate()
+        for thread in self._threads:
+            thread.join()
+
+
+@contextmanager
+def pretended_cluster(folder: Path) -> Iterator[PretendedCluster]:
+    """Serve a pretended cluster, with a `kubeconfig` for it in a folder."""
+    cluster = PretendedCluster()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            url = urlsplit(self.path)
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else None
+            query = {name: values[0] for name, values in parse_qs(url.query).items()}
+            status, found = cluster.answer(self.command, url.path, query, body)
+            data = (found if isinstance(found, str) else json.dumps(found)).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/plain" if isinstance(found, str) else "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_POST = do_DELETE = _answer  # noqa: N815 - the server's names
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    cluster.url = f"http://127.0.0.1:{server.server_address[1]}"
+    named = {"name": "pretended", "cluster": {"server": cluster.url}}
+    context = {"name": "pretended", "context": {"cluster": "pretended", "user": "nobody", "namespace": "shop"}}
+    config = {
+        "apiVersion": "v1", "kind": "Config", "current-context": "pretended", "clusters": [named],
+        "contexts": [context], "users": [{"name": "nobody", "user": {}}],
+    }  # fmt: skip
+    (folder / "kubeconfig").write_text(yaml.safe_dump(config), encoding="utf-8")
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+        server.shutdown()
+        server.server_close()
+        thread.join()
