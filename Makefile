@@ -4,7 +4,7 @@ DEMO_ARGS ?= --as-of 2013-12-31
 VENV      := .venv
 BIN       := $(VENV)/bin
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test lint lock image clean
 
 # A short form: make demo DEMO_ARGS="--as-of 2013-04-30 --from 2013-04-24"
 demo: $(VENV)/.runtime
@@ -45,6 +45,14 @@ lock:
 	uv pip compile pyproject.toml --group install --group dev --constraint requirements.lock --universal \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  --no-emit-package pandas -o requirements-dev.lock
+	{ echo '# What compiles the LightGBM of the gpu image; `make lock` writes it.'; \
+	  printf 'scikit-build-core\ncmake\nninja\n' | uv pip compile - --universal --python-version 3.10 \
+	    --generate-hashes --no-emit-index-url --no-header --no-annotate; } > deploy/lightgbm-build.lock
+
+# What runs in the cluster: make image IMAGE=registry/ml-assets, and with TARGET=gpu the one with CUDA.
+TARGET ?= base
+image:
+	@IMAGE='$(IMAGE)' TAG='$(TAG)' BUILDER='$(BUILDER)' BUILD_ARGS='$(BUILD_ARGS)' deploy/build-image $(TARGET)
 
 clean:
 	rm -rf $(VENV) .lake .dagster dbt_project/target

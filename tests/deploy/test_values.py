@@ -1,0 +1,327 @@
+"""The values for Dagster's chart: what they make of pods, of Dagster's instance, and of who gets in."""
+
+import importlib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from dagster import Shape
+from dagster._config import process_config
+from dagster._core.instance.config import dagster_instance_config
+from dagster._core.test_utils import create_run_for_test, instance_for_test
+from dagster_k8s.job import construct_dagster_k8s_job
+from kubernetes.client import ApiClient
+
+from tests.deploy.kube import as_kubernetes_reads_it
+
+ROOT = Path(__file__).parents[2]
+VALUES: dict[str, Any] = yaml.safe_load((ROOT / "deploy/values.yaml").read_text(encoding="utf-8"))
+CODE = VALUES["dagster-user-deployments"]["deployments"][0]
+LAUNCHER = VALUES["runLauncher"]["config"]["customRunLauncher"]
+WORKLOADS = {"webserver": VALUES["dagsterWebserver"], "daemon": VALUES["dagsterDaemon"], "code": CODE}
+NAMED_BY_LAUNCHER = ".runLauncher.config.customRunLauncher.config.postgres_password_secret"
+
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+clusters: [{name: none, cluster: {server: "http://127.0.0.1:9"}}]
+contexts: [{name: none, context: {cluster: none, user: none}}]
+users: [{name: none, user: {}}]
+current-context: none
+"""
+
+
+@pytest.fixture(scope="module")
+def run_pod(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    """Return the job that the launcher of the values would create for a run, with no cluster asked."""
+    folder = tmp_path_factory.mktemp("launcher")
+    (folder / "kubeconfig").write_text(KUBECONFIG, encoding="utf-8")
+    found = getattr(importlib.import_module(LAUNCHER["module"]), LAUNCHER["class"])
+    given = {**LAUNCHER["config"], "load_incluster_config": False, "kubeconfig_file": str(folder / "kubeconfig")}
+    config = process_config(Shape(found.config_type()), given)
+    assert config.success, [error.message for error in config.errors or ()]
+    launcher = found.from_config_value(None, config.value)
+    with instance_for_test(temp_dir=str(folder)) as instance:
+        context = launcher.get_container_context_for_run(create_run_for_test(instance))
+    job = construct_dagster_k8s_job(
+        job_config=context.get_k8s_job_config("ml-assets:0", launcher),
+        args=["dagster", "api", "execute_run"],
+        job_name="run",
+        user_defined_k8s_config=context.run_k8s_config,
+        component="run_worker",
+    )
+    return dict(ApiClient().sanitize_for_serialization(job))
+
+
+def assert_is_confined(pod: Mapping[str, Any], container: Mapping[str, Any]) -> None:
+    assert pod["runAsNonRoot"] is True
+    assert pod["runAsUser"] > 0
+    assert pod["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["allowPrivilegeEscalation"] is False
+    assert container["readOnlyRootFilesystem"] is True
+    assert container["capabilities"] == {"drop": ["ALL"]}
+    assert not container.get("privileged")
+
+
+def pairs(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Return every leaf of a tree, with where it stands."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from pairs(inner, f"{path}.{key}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from pairs(inner, f"{path}[{number}]")
+    else:
+        yield path, value
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_no_workload_is_root_writes_to_its_root_or_has_a_privilege(name: str) -> None:
+    assert_is_confined(WORKLOADS[name]["podSecurityContext"], WORKLOADS[name]["securityContext"])
+
+
+def test_no_run_is_root_writes_to_its_root_or_has_a_privilege(run_pod: Mapping[str, Any]) -> None:
+    spec = run_pod["spec"]["template"]["spec"]
+
+    assert_is_confined(spec["securityContext"], spec["containers"][0]["securityContext"])
+
+
+def test_every_container_of_a_run_has_requests_and_a_limit_of_memory(run_pod: Mapping[str, Any]) -> None:
+    resources = run_pod["spec"]["template"]["spec"]["containers"][0]["resources"]
+
+    assert {"cpu", "memory", "ephemeral-storage"} == {*resources["requests"]}
+    assert {"memory", "ephemeral-storage"} == {*resources["limits"]}
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_every_workload_has_requests_and_a_limit_of_memory(name: str) -> None:
+    resources = WORKLOADS[name]["resources"]
+
+    assert {"cpu", "memory", "ephemeral-storage"} == {*resources["requests"]}
+    assert {"memory", "ephemeral-storage"} == {*resources["limits"]}
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_what_a_workload_writes_goes_to_volumes(name: str) -> None:
+    mounts = {mount["mountPath"]: mount["name"] for mount in WORKLOADS[name]["volumeMounts"]}
+
+    assert {"/tmp", VALUES["global"]["dagsterHome"]} == {*mounts}  # noqa: S108 - the path inside a pod
+    assert {*mounts.values()} == {volume["name"] for volume in WORKLOADS[name]["volumes"]}
+
+
+def test_what_a_run_writes_goes_to_volumes(run_pod: Mapping[str, Any]) -> None:
+    spec = run_pod["spec"]["template"]["spec"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in spec["containers"][0]["volumeMounts"]}
+
+    assert {"/tmp", LAUNCHER["config"]["dagster_home"]} <= {*mounts}  # noqa: S108 - the path inside a pod
+    assert {*mounts.values()} == {volume["name"] for volume in spec["volumes"]}
+
+
+def test_a_run_has_a_token_for_the_jobs_of_its_steps(run_pod: Mapping[str, Any]) -> None:
+    spec = run_pod["spec"]["template"]["spec"]
+
+    assert (VALUES["serviceAccount"]["name"], True) == (
+        spec["serviceAccountName"],
+        spec["automountServiceAccountToken"],
+    )
+
+
+def test_runs_do_not_take_the_account_of_the_code_location() -> None:
+    assert CODE["includeConfigInLaunchedRuns"] == {"enabled": False}
+    assert VALUES["dagster-user-deployments"]["serviceAccount"] == {"create": False, "name": "ml-assets-code"}
+
+
+def test_a_runs_environment_takes_secrets_from_secrets_only(run_pod: Mapping[str, Any]) -> None:
+    container = run_pod["spec"]["template"]["spec"]["containers"][0]
+    plain = {one["name"] for one in container["env"] if "value" in one}
+    referred = {one["name"]: one["valueFrom"]["secretKeyRef"]["name"] for one in container["env"] if "valueFrom" in one}
+
+    assert {"DAGSTER_HOME"} == plain
+    assert {"DAGSTER_PG_PASSWORD": VALUES["global"]["postgresqlSecretName"]} == referred
+    assert ["ml-assets-secrets"] == [one["secretRef"]["name"] for one in container["envFrom"] if "secretRef" in one]
+
+
+def test_no_value_is_a_secret() -> None:
+    kinds = ("password", "token", "secret", "key")
+    said = {path: it for path, it in pairs(VALUES) if path.lower().endswith(kinds) and isinstance(it, str)}
+
+    assert {".postgresql.postgresqlPassword": "", NAMED_BY_LAUNCHER: VALUES["global"]["postgresqlSecretName"]} == said
+
+
+def test_the_code_location_and_its_runs_have_the_same_settings(run_pod: Mapping[str, Any]) -> None:
+    sources = run_pod["spec"]["template"]["spec"]["containers"][0]["envFrom"]
+
+    assert [one["name"] for one in CODE["envConfigMaps"]] == [
+        one["configMapRef"]["name"] for one in sources if "configMapRef" in one
+    ]
+    assert [one["name"] for one in CODE["envSecrets"]] == [
+        one["secretRef"]["name"] for one in sources if "secretRef" in one
+    ]
+
+
+def test_all_run_the_image_of_this_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+
+    assert [{"repository": "ml-assets", "tag": version, "pullPolicy": "IfNotPresent"}] * 3 == [
+        workload["image"] for workload in WORKLOADS.values()
+    ]
+
+
+KINDS = {
+    "podSecurityContext": "V1PodSecurityContext", "securityContext": "V1SecurityContext",
+    "resources": "V1ResourceRequirements", "initContainerResources": "V1ResourceRequirements",
+    "volumes": "list[V1Volume]", "volumeMounts": "list[V1VolumeMount]", "envSecrets": "list[V1SecretEnvSource]",
+    "envConfigMaps": "list[V1ConfigMapEnvSource]", "livenessProbe": "V1Probe", "readinessProbe": "V1Probe",
+    "startupProbe": "V1Probe",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "field"), [(n, f) for n, w in WORKLOADS.items() for f in KINDS if f in w])
+def test_what_goes_to_kubernetes_as_it_stands_has_only_fields_that_kubernetes_knows(name: str, field: str) -> None:
+    value = WORKLOADS[name][field]
+    if field.endswith("Probe"):
+        value = {key: inner for key, inner in value.items() if key != "enabled"}  # the chart's own
+
+    assert as_kubernetes_reads_it(value, KINDS[field]) == value
+
+
+def instance_config(folder: Path) -> Mapping[str, Any]:
+    """Return what Dagster reads of the file that the chart writes: its own keys first, the additional ones last."""
+    postgres = {
+        "hostname": VALUES["postgresql"]["postgresqlHost"], "username": VALUES["postgresql"]["postgresqlUsername"],
+        "password": {"env": "DAGSTER_PG_PASSWORD"}, "db_name": VALUES["postgresql"]["postgresqlDatabase"],
+        "port": VALUES["postgresql"]["service"]["port"], "params": VALUES["postgresql"]["postgresqlParams"],
+    }  # fmt: skip
+    chart = {
+        "event_log_storage": {
+            "module": "dagster_postgres.event_log", "class": "PostgresEventLogStorage",
+            "config": {"postgres_db": postgres},
+        },
+        "run_launcher": LAUNCHER,
+        "run_coordinator": {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator"},
+        "concurrency": {
+            "pools": {"default_limit": VALUES["concurrency"]["pools"]["defaultLimit"],
+                      "granularity": VALUES["concurrency"]["pools"]["granularity"]},
+            "runs": {"max_concurrent_runs": VALUES["concurrency"]["runs"]["maxConcurrentRuns"]},
+        },
+    }  # fmt: skip
+    text = yaml.safe_dump(chart) + yaml.safe_dump(VALUES["additionalInstanceConfig"])
+    (folder / "dagster.yaml").write_text(text, encoding="utf-8")
+    config, _ = dagster_instance_config(str(folder))
+    return config
+
+
+def test_our_event_log_stands_last_and_so_takes_the_place_of_the_charts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_PG_PASSWORD", "not-a-secret")
+    config = instance_config(tmp_path)["event_log_storage"]
+    found = getattr(importlib.import_module(config["module"]), config["class"])
+
+    assert "BatchingPostgresEventLogStorage" == config["class"]
+    assert process_config(Shape(found.config_type()), config["config"]).success
+
+
+def test_our_event_log_is_in_the_database_of_the_rest() -> None:
+    ours, postgres = VALUES["additionalInstanceConfig"]["event_log_storage"]["config"], VALUES["postgresql"]
+
+    assert ours["postgres_db"] == {
+        "hostname": postgres["postgresqlHost"],
+        "username": postgres["postgresqlUsername"],
+        "password": {"env": "DAGSTER_PG_PASSWORD"},
+        "db_name": postgres["postgresqlDatabase"],
+        "port": postgres["service"]["port"],
+        "params": postgres["postgresqlParams"],
+    }
+
+
+def test_the_queue_has_no_value_of_its_own_beside_the_pools() -> None:
+    queue = VALUES["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
+
+    # What the chart's defaults set must be emptied here, or it writes max_concurrent_runs and Dagster does not start.
+    assert {"dequeueUseThreads": False, "dequeueNumWorkers": 0} == queue
+
+
+def test_lost_runs_go_on_and_failures_of_the_code_are_not_tried_again() -> None:
+    daemon = VALUES["dagsterDaemon"]
+
+    assert daemon["runMonitoring"]["enabled"]
+    assert daemon["runMonitoring"]["maxResumeRunAttempts"] > 0
+    assert {"enabled": True, "maxRetries": 3, "retryOnAssetOrOpFailure": False} == daemon["runRetries"]
+
+
+def test_the_ui_asks_a_proxy_for_a_login_and_speaks_tls() -> None:
+    ingress = VALUES["ingress"]
+
+    assert {"auth-url", "auth-signin"} <= {name.rpartition("/")[2] for name in ingress["annotations"]}
+    assert all(ingress["annotations"].values())
+    assert ingress["dagsterWebserver"]["tls"]["enabled"]
+
+
+def test_the_chart_grants_nothing_and_dagster_tells_nobody() -> None:
+    assert (False, False) == (VALUES["rbacEnabled"], VALUES["dagster-user-deployments"]["rbacEnabled"])
+    assert (False, False) == (
+        VALUES["telemetry"]["enabled"],
+        VALUES["additionalInstanceConfig"]["nux"]["enabled"],
+    )
+
+
+README = (ROOT / "deploy/README.md").read_text(encoding="utf-8")
+
+
+def test_the_page_installs_the_chart_of_the_locks_dagster() -> None:
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    dagster = re.search(r"^dagster==(\S+)", lock, re.MULTILINE)
+
+    assert dagster is not None
+    assert {dagster[1]} == {*re.findall(r"--version (\S+)", README)}
+    assert f"release {dagster[1]} of it" in (ROOT / "deploy/values.yaml").read_text(encoding="utf-8")
+
+
+def test_the_page_makes_each_secret_and_setting_that_the_values_name() -> None:
+    made = {*re.findall(r"create (?:secret \w+|configmap) (\S+)", README)}
+
+    assert made == {
+        VALUES["global"]["postgresqlSecretName"],
+        VALUES["ingress"]["dagsterWebserver"]["tls"]["secretName"],
+        *LAUNCHER["config"]["env_secrets"],
+        *LAUNCHER["config"]["env_config_maps"],
+    }
+
+
+CHART = os.environ.get("DAGSTER_CHART")
+
+
+def merged(under: Any, over: Any) -> Any:
+    """Return values over the chart's, as Helm lays them: maps by key, anything else whole, null takes away."""
+    if not (isinstance(under, dict) and isinstance(over, dict)):
+        return over
+    both = {**under, **{key: merged(under.get(key), value) for key, value in over.items()}}
+    return {key: value for key, value in both.items() if value is not None or key not in over}
+
+
+def without_remote(schema: Any) -> Any:
+    """Return a schema without what it refers to elsewhere: those are Kubernetes' own types, tested above."""
+    if isinstance(schema, list):
+        return [without_remote(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {k: without_remote(v) for k, v in schema.items() if not (k == "$ref" and str(v).startswith("http"))}
+
+
+@pytest.mark.skipif(CHART is None, reason="DAGSTER_CHART names no folder with the official chart, unpacked")
+def test_the_values_follow_the_charts_schema() -> None:
+    folder = Path(str(CHART))
+    schema = without_remote(json.loads((folder / "values.schema.json").read_text(encoding="utf-8")))
+    defaults = yaml.safe_load((folder / "values.yaml").read_text(encoding="utf-8"))
+
+    problems = jsonschema.Draft202012Validator(schema).iter_errors(merged(defaults, VALUES))
+
+    assert [] == [f"{error.json_path}: {error.message}" for error in problems]
