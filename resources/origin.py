@@ -18,7 +18,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class GitState:
-    """The commit this code was run from; None where there is no repository, for instance in an image."""
+    """The commit this code was run from; None where neither a repository nor `ML_ASSETS_COMMIT` says it."""
 
     commit: str | None
     is_dirty: bool | None
@@ -26,7 +26,9 @@ class GitState:
 
 @functools.cache
 def git_state() -> GitState:
-    """Return the commit and whether tracked files differ from it."""
+    """Return the commit and whether tracked files differ from it; of an image, what it was built from."""
+    if built_from := os.environ.get("ML_ASSETS_COMMIT"):
+        return GitState(built_from.removesuffix("-dirty"), built_from.endswith("-dirty"))
     root = Path(__file__).parent.parent
     try:
         commit = _git(root, "rev-parse", "HEAD")

@@ -46,6 +46,7 @@ def production_problems(*, instance: bool = True) -> Iterator[str]:
     yield from _dagster(os.environ, instance=instance)
     yield from _numbers(os.environ)
     yield from _alerts()
+    yield from _prices()
 
 
 def _lake(given: Mapping[str, str]) -> Iterator[str]:
@@ -164,3 +165,13 @@ def _alerts() -> Iterator[str]:
     from resources.lake_resource import LakeResource
 
     yield from Alerts(lake=LakeResource()).problems()
+
+
+def _prices() -> Iterator[str]:
+    """Yield what is malformed of the prices; none need be set."""
+    from resources.prices import read_prices
+
+    try:
+        read_prices()
+    except SettingsError as error:
+        yield str(error)

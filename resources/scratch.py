@@ -205,7 +205,7 @@ def _decided_at(entry: bytes, path: str) -> datetime:
 
 def _old(manifest: Manifest) -> bytes:
     """Return a manifest as the first schema version had it."""
-    return manifest.model_dump_json(exclude={"step", "attempt", "hash"}).encode()
+    return manifest.model_dump_json(exclude={"step", "attempt", "hash", "cost"}).encode()
 
 
 class ScratchLakeResource(LakeResource):

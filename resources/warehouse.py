@@ -89,10 +89,7 @@ class Build:
     cost: Cost | None = None
 
     def cost_of(self, model: str, partitions: int) -> Cost | None:
-        """Return what a partition of a model bears: an equal part of the model's share, which is that of dbt's seconds.
-
-        What a quarantine beside the table took is in the table's.
-        """
+        """Return what a partition of a model bears, its quarantine with it: by dbt's seconds, and an equal part."""
         if self.cost is None:
             return None
         total = sum(self.seconds.values())
@@ -226,7 +223,6 @@ class Warehouse(dg.ConfigurableResource):
             for parent in node["depends_on"]["nodes"]
             if parent in nodes
         }
-
         aside = build.quarantines.get(model)
 
         def making(key: str, cost: Cost | None) -> Making:
@@ -250,8 +246,10 @@ class Warehouse(dg.ConfigurableResource):
                 return {"": lake.put(name, None, StoredFrame.read(files[""]), making("", cost))}
             return lake.put_each(name, {key: (StoredFrame.read(files[key]), making(key, cost)) for key in wanted})
 
-        quarantined = put(f"{node['name']}{QUARANTINE}", f"{asset}{QUARANTINE}", None) if aside else {}
-        made = put(node["name"], asset, build.cost_of(model, len(wanted)))
+        cost = build.cost_of(model, len(wanted))
+        nothing = None if cost is None else cost.share(1, of=0)
+        quarantined = put(f"{node['name']}{QUARANTINE}", f"{asset}{QUARANTINE}", nothing) if aside else {}
+        made = put(node["name"], asset, cost)
         published[model] = {key: m.ref for key, m in made.items()}
         return made, quarantined
 

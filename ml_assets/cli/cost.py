@@ -88,7 +88,7 @@ def lines_of(rows: "Sequence[Row]", currency: str | None) -> Iterator[str]:
         yield ""
     if currency is None:
         yield "money is not known: no prices are set (ML_ASSETS_PRICES)"
-    elif total.money is None:
+    elif total.money is None and total.is_measured:
         yield "money is not known where a GPU was used that the price table has no price of (gpu_hour)"
     if total.unmeasured:
         yield f"{total.unmeasured:,} artifacts do not tell what they cost, as older ones; they are not in it"

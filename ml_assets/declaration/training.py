@@ -78,11 +78,6 @@ class TrainingSettings(_Grown):
             raise ValueError("'device_fallback' goes with device 'gpu' or 'cuda'; leave it out")
         return self
 
-    @property
-    def is_exact(self) -> bool:
-        """Whether equal inputs give the same model byte for byte; on a GPU or over Dask they give a similar one."""
-        return self.device == "cpu" and self.workers == 1
-
 
 class EvaluationSettings(Part):
     """What is measured on the frozen test rows."""

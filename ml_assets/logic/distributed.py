@@ -8,6 +8,7 @@ than one process would train, and its metrics differ by a little.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,7 +35,6 @@ _NAMES: Final = {
     "min_gain_to_split": "min_split_gain",
     "boosting": "boosting_type",
     "seed": "random_state",
-    "num_threads": "n_jobs",
 }
 
 
@@ -51,14 +51,19 @@ def boost_on(client: Any, workers: int) -> Trainer:  # noqa: ANN401 - Dask is no
 
         chosen = sorted(client.scheduler_info(n_workers=-1)["workers"])[:workers]
         # Its classifier would number the classes anew by those that the rows have; the objective says what is trained.
-        named: dict[str, Any] = {_NAMES.get(name, name): value for name, value in told.items()}
+        # How many threads there are is each worker's own affair.
+        named: dict[str, Any] = {_NAMES.get(name, name): told[name] for name in told if name != "num_threads"}
         model = lightgbm.DaskLGBMRegressor(client=client, n_estimators=rounds, **named)
-        model.fit(
-            _spread(client, matrix, chosen),
-            _spread(client, target, chosen),
-            feature_name=[feature.name for feature in features],
-            categorical_feature=[index for index, feature in enumerate(features) if feature.is_categorical],
-        )
+        rows, truth = _spread(client, matrix, chosen), _spread(client, target, chosen)
+        with warnings.catch_warnings():
+            # Told of every fit, whether or not somebody has set it.
+            warnings.filterwarnings("ignore", message="Parameter n_jobs will be ignored", category=UserWarning)
+            model.fit(
+                rows,
+                truth,
+                feature_name=[feature.name for feature in features],
+                categorical_feature=[index for index, feature in enumerate(features) if feature.is_categorical],
+            )
         # What the workers' addresses were says nothing of the model.
         text = _ADDRESSES.sub("", model.booster_.model_to_string(num_iteration=-1))
         return lightgbm.Booster(model_str=text)

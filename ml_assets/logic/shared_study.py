@@ -148,7 +148,7 @@ class _Worker:
         if number is None:
             # Another worker was quicker, and Optuna gave a trial that nobody handed out.
             raise _NothingWaitsError
-        trial.set_user_attr(BEGUN, True)
+        self._give_a_sign(trial)
         self.ran += 1
         self._study.sampler = sampler(self._trials.search.seed, number)
         for name, where in distributions(self._trials.searched).items():
@@ -158,6 +158,16 @@ class _Worker:
         if value is None:
             raise TrialPruned
         return value
+
+    def _give_a_sign(self, trial: Trial) -> None:
+        """Say that the trial has begun, but not before there is a sign of life of it.
+
+        Optuna gives the first on a thread, in its own time; it never misses a trial that died before.
+        """
+        record = getattr(self._study._storage, "record_heartbeat", None)  # noqa: SLF001 - Optuna has no other way
+        if record is not None:
+            record(trial._trial_id)  # noqa: SLF001 - as above
+        trial.set_user_attr(BEGUN, True)
 
 
 class _NothingWaitsError(Exception):

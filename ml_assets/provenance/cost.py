@@ -84,7 +84,7 @@ class Row:
         stage: the rest of the name.
         runs: that made it.
         artifacts: that they made, each as often as it was made.
-        money: None where there are no prices, or none of a resource that was used.
+        money: None where there are no prices, none of a GPU that was used, or no artifact that tells its cost.
         unmeasured: artifacts without a cost, in no sum here.
     """
 
@@ -99,6 +99,11 @@ class Row:
     charged: Hours = _NONE
     money: float | None = 0.0
     unmeasured: int = 0
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether any of its artifacts tells its cost."""
+        return self.unmeasured < self.artifacts
 
     def add(self, spent: Spent, prices: Prices | None) -> None:
         """Count one making."""
@@ -212,9 +217,8 @@ def rows_of(found: Iterable[Spent], prices: Prices | None) -> list[Row]:
         owner, _, stage = spent.asset.partition("/")
         key = (owner, spent.month, stage or owner)
         rows.setdefault(key, Row(*key)).add(spent, prices)
-    if prices is None:
-        for row in rows.values():
-            row.money = None
+    for row in rows.values():
+        row.money = row.money if prices is not None and row.is_measured else None
     return [rows[key] for key in sorted(rows)]
 
 
@@ -228,8 +232,10 @@ def total_of(rows: Sequence[Row], owner: str = "", month: str = "") -> Row:
         total.used = total.used.plus(row.used)
         total.asked = total.asked.plus(row.asked)
         total.charged = total.charged.plus(row.charged)
-        total.money = None if row.money is None or total.money is None else total.money + row.money
         total.unmeasured += row.unmeasured
+    amounts = [row.money for row in rows if row.is_measured]
+    known = [amount for amount in amounts if amount is not None]
+    total.money = sum(known) if known and len(known) == len(amounts) else None
     return total
 
 

@@ -6,7 +6,8 @@ Configured in `dagster.yaml` in place of `K8sRunLauncher`, with the same fields 
 import threading
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, Final, Self
 
 from dagster import DagsterRun, Field, Noneable, StringSource
 from dagster._core.events import EngineEventData
@@ -16,10 +17,13 @@ from dagster._serdes import ConfigurableClassData
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_job_name_from_run_id
 from dagster_k8s.launcher import K8sRunLauncher
+from kubernetes.config.incluster_config import SERVICE_TOKEN_FILENAME
 
 from resources.pods.cluster import Cluster
 from resources.pods.diagnosis import Diagnosis
 from resources.pods.quantity import bytes_of, doubled
+
+_NO_CLUSTER: Final = Path(__file__).with_name("no_cluster.yaml")
 
 
 class PodLauncher(K8sRunLauncher):
@@ -34,6 +38,10 @@ class PodLauncher(K8sRunLauncher):
     ) -> None:
         if run_memory_ceiling is not None:
             bytes_of(run_memory_ceiling)
+        # Whoever opens Dagster's instance makes the launcher, those too that launch nothing and may ask for nothing:
+        # the code location and the pods of steps.
+        if config.get("load_incluster_config", True) and not Path(SERVICE_TOKEN_FILENAME).is_file():
+            config |= {"load_incluster_config": False, "kubeconfig_file": str(_NO_CLUSTER)}
         super().__init__(inst_data=inst_data, **config)
         self._ceiling = run_memory_ceiling
         self._memory: dict[str, str] = {}

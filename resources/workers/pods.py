@@ -91,6 +91,7 @@ class Pods:
             user_defined_k8s_config=context.run_k8s_config,
             labels={
                 "dagster/job": self._run.job_name,
+                "dagster/op": self._step_key,
                 "dagster/run-id": self._run.run_id,
                 WORKS_AT: self._step_key,
             },
@@ -118,9 +119,9 @@ class Pods:
         return found
 
     def close(self) -> None:
-        """End them all."""
+        """End all that still run; what is over stays a day, as steps' jobs do, for somebody to read its log."""
         for worker, name in self._jobs.items():
-            if worker not in self._refused:
+            if worker not in self._refused and not self._cluster.look(name, start=self._policy.start).is_over:
                 self._cluster.delete(name)
 
     def _end_left_behind(self) -> None:

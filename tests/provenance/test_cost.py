@@ -97,6 +97,16 @@ def test_what_does_not_tell_its_cost_is_counted_and_in_no_sum(lake: Lake) -> Non
     assert (2, 1, 3600.0, 2.0) == (row.artifacts, row.unmeasured, row.seconds, row.money)
 
 
+def test_a_stage_none_of_whose_artifacts_tells_its_cost_has_cost_nobody_knows_what(lake: Lake) -> None:
+    spend(lake, "shop/model", cost=None)
+    spend(lake, "shop/features")
+
+    rows = rows_of(spending(lake), PRICES)
+
+    assert [2.0, None] == [it.money for it in rows]
+    assert (2.0, 1) == (total_of(rows).money, total_of(rows).unmeasured)
+
+
 def test_without_prices_money_is_not_known(lake: Lake) -> None:
     spend(lake, "shop/model")
 

@@ -1,14 +1,20 @@
 """The batching storage beside Dagster's own: the same events in, the same answers out."""
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
+from resources.artifact_io import LakeIOManager
 from resources.event_log import BatchingSqliteEventLogStorage
+from resources.lake_resource import LakeResource
+from resources.run_tags import range_tags
+from tests.builders import dated
 from tests.event_logs import KEY, run_all, told
 
 
@@ -67,3 +73,33 @@ def test_no_check_of_a_range_of_days_stays_planned(tmp_path: Path) -> None:
         )
 
     assert ["SUCCEEDED", "SUCCEEDED"] == [record.status.value for record in found]
+
+
+def test_a_step_that_makes_tables_from_each_other_finds_the_version_of_their_last_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "500")
+    by_day = dg.DailyPartitionsDefinition("2013-01-01", end_date="2013-01-04")
+
+    @dg.multi_asset(
+        outs={"orders": dg.AssetOut(), "totals": dg.AssetOut()},
+        internal_asset_deps={"orders": set(), "totals": {dg.AssetKey("orders")}},
+        partitions_def=by_day,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def tables(context: dg.AssetExecutionContext) -> tuple[pl.DataFrame, pl.DataFrame]:
+        rows = dated(*(date.fromisoformat(key) for key in context.partition_keys))
+        return rows, rows.unique("day")
+
+    lake = LakeResource(url=str(tmp_path / "lake"))
+    with instance_with(BatchingSqliteEventLogStorage, tmp_path / "home") as instance:
+        result = dg.materialize(
+            [tables],
+            instance=instance,
+            resources={"io_manager": LakeIOManager(lake=lake)},
+            tags=range_tags(["2013-01-01", "2013-01-03"]),
+        )
+        said = [entry.user_message for entry in instance.all_logs(result.run_id)]
+
+    assert result.success
+    assert not [text for text in said if "mismatch" in text]

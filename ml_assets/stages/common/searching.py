@@ -115,7 +115,8 @@ class SharedSearch:
             )
         file = None if shared is not None else file_url(folder / "study.db")
         storage = open_storage(shared or file or "", beat=self.beat, silent=self.silent)
-        prefix = f"{self.plan.name}/{self.identity}/{self.context.run_id}/"
+        run_id = "" if self.lake.step is None else self.lake.step.run_id
+        prefix = f"{self.plan.name}/{self.identity}/{run_id}/"
         delete_studies(storage, prefix)
         try:
             yield file, storage, f"{prefix}{uuid.uuid4().hex[:8]}"

@@ -32,8 +32,9 @@ def read_spending(lake: Manifests, declared: ModelDeclaration, *, now: datetime)
     total = total_of(rows_of(spending(lake, owner=declared.name, month=month), prices))
     if prices is None:
         return _beside(budget, month, total.charged.cpu or 0.0, "CPU hours", "")
-    why = "" if total.money is not None else "the price table has no price of a GPU that it used. Add it to gpu_hour."
-    return _beside(budget, month, total.money, prices.currency, why)
+    spent = total.money if total.is_measured else 0.0
+    why = "" if spent is not None else "the price table has no price of a GPU that it used. Add it to gpu_hour."
+    return _beside(budget, month, spent, prices.currency, why)
 
 
 def _prices() -> tuple[Prices | None, str]:

@@ -6,6 +6,7 @@ from dagster._core.launcher import LaunchRunContext, ResumeRunContext
 from dagster._core.launcher.base import WorkerStatus
 from dagster._core.storage.tags import PARENT_RUN_ID_TAG, ROOT_RUN_ID_TAG
 from dagster_k8s.launcher import K8sRunLauncher
+from urllib3.exceptions import MaxRetryError
 
 from resources.pods.launcher import PodLauncher
 from tests.resources.pods.conftest import LAUNCHER, Shop
@@ -35,6 +36,13 @@ def test_the_launcher_takes_what_dagsters_takes_and_a_ceiling() -> None:
 def test_a_ceiling_that_is_no_amount_of_memory_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="'lots' is no quantity"):
         PodLauncher(run_memory_ceiling="lots", **{k: v for k, v in LAUNCHER.items() if k != "run_memory_ceiling"})
+
+
+def test_where_a_pod_has_no_token_the_launcher_is_made_and_says_so_when_it_is_asked_for_something() -> None:
+    launcher = PodLauncher(dagster_home="/dagster", service_account_name="ml-assets", instance_config_map="dagster")
+
+    with pytest.raises(MaxRetryError, match=r"this-pod-has-no-service-account-token\.invalid"):
+        launcher._api_client.core_api.list_namespaced_pod("default", _request_timeout=5)
 
 
 def test_a_run_whose_pod_was_killed_for_memory_is_retried_with_twice_as_much_up_to_the_ceiling(shop: Shop) -> None:

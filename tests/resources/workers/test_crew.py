@@ -71,9 +71,9 @@ def test_one_that_ran_out_of_memory_gets_more_up_to_the_ceiling() -> None:
 def test_a_fault_of_the_code_ends_the_step_at_once() -> None:
     place = Pretended()
 
-    with pytest.raises(WorkersError, match="worker 1: It ended as PodFailed"):
-        with Crew(place, 2, policy=MORE, say=pytest.fail) as crew:
-            place.ends(1, "PodFailed")
+    with Crew(place, 2, policy=MORE, say=pytest.fail) as crew:
+        place.ends(1, "PodFailed")
+        with pytest.raises(WorkersError, match="worker 1: It ended as PodFailed"):
             crew.check()
 
     assert 1 == place.closed

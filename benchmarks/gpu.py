@@ -1,0 +1,198 @@
+"""Training and tuning on the CPU and on a device: seconds, energy where it can be read, and the metric's difference.
+
+    python -m benchmarks.gpu --device cuda                      # 10 million synthetic rows, 50 features
+    python -m benchmarks.gpu --device cuda --lake .lake         # the flights of a lake in which the flow has run
+    python -m benchmarks.gpu --device gpu --rows 20000          # OpenCL; PoCL takes the CPU for one, for the code path
+
+Every measurement is a process of its own, in turn. Seconds count from encoded rows: binning, training and, on the test
+rows, scoring. A device's first fit, which compiles kernels or wakes the driver, is not counted. Energy is the power
+that `nvidia-smi` tells, times time, and that of the GPU alone; a CPU's is not read.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from datetime import date
+from statistics import median
+from typing import Self
+
+# LightGBM's threads otherwise spin while they wait, and two of them on busy cores cost up to 500 times as much.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import polars as pl
+
+from ml_assets.contracts.artifacts import Feature, TrainingSet, TrainingSetSummary, Window
+from ml_assets.logic.closeness import metric_on_test_rows
+from ml_assets.logic.model import DEFAULTS, Device, bin_training_set, fit, full_parameters
+from ml_assets.logic.tuning import tune
+from resources.devices import device_problem
+from resources.lake import Lake
+
+SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
+METRIC = "roc_auc"
+Figures = dict[str, float]
+
+
+def main() -> None:
+    """Measure each side in turn, print medians, the speed-up and the metric's difference."""
+    arguments = _arguments()
+    if arguments.side:
+        print(json.dumps(measured(arguments)))
+        return
+    problem = device_problem(arguments.device)
+    if problem is not None:
+        sys.exit(f"LightGBM cannot train on '{arguments.device}' here: {problem}.")
+    sides: dict[str, list[Figures]] = {"cpu": [], arguments.device: []}
+    for _ in range(arguments.repeat):
+        for side, figures in sides.items():
+            figures.append(_process(side))
+            print(f"{side}: {_line(figures[-1])}", file=sys.stderr, flush=True)
+    cpu, device = ({name: median(one[name] for one in side) for name in side[0]} for side in sides.values())
+    print(f"medians of {arguments.repeat}; {os.cpu_count()} cores, {arguments.threads} threads")
+    for side, figures in (("cpu", cpu), (arguments.device, device)):
+        print(f"{side:<5}{_line(figures)}")
+    for what in ("train", "tune"):
+        print(f"{what}: {arguments.device} takes {device[what] / cpu[what]:.2f} times the CPU's time")
+    print(f"{METRIC} on the test rows: {cpu['metric']:.5f} and {device['metric']:.5f}, "
+          f"{abs(device['metric'] - cpu['metric']) / cpu['metric']:.3%} apart")  # fmt: skip
+
+
+def _line(figures: Figures) -> str:
+    energy = f"{figures['joules']:,.0f} J" if figures["joules"] else "energy not readable"
+    return (
+        f"{figures['rows']:,.0f} rows x {figures['features']:.0f}: bin {figures['bin']:.1f} s, train "
+        f"{figures['train']:.1f} s, tune {figures['tune']:.1f} s, {METRIC} {figures['metric']:.5f}, {energy}"
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--device", choices=("gpu", "cuda"), default="cuda")
+    parser.add_argument("--lake", help="take the flights' newest training set of this lake instead of synthetic rows")
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--features", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--side", choices=("cpu", "gpu", "cuda"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _process(side: str) -> Figures:
+    """Measure one side in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.gpu", *sys.argv[1:], "--side", side]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    figures: Figures = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def measured(arguments: argparse.Namespace) -> Figures:
+    """Bin, train and tune on one device."""
+    device: Device = arguments.side
+    data = flights(arguments.lake) if arguments.lake else synthetic(arguments.rows, arguments.features)
+    names = [feature.name for feature in data.summary.features]
+    if device != "cpu":  # what a first fit costs once a process
+        _fit(synthetic(2_000, 4), ["f0", "f1", "f2", "f3"], device, rounds=1, threads=arguments.threads)
+    began = time.perf_counter()
+    told = full_parameters("binary", {}, seed=1, threads=arguments.threads)
+    bin_training_set(data, data.summary.features, told, with_validation=False)
+    binned = time.perf_counter()
+    with Power(is_on=device != "cpu") as power:
+        model = _fit(data, names, device, rounds=arguments.rounds, threads=arguments.threads)
+        trained = time.perf_counter()
+        tune(
+            data, features=names, metric=METRIC, trials=arguments.trials, seed=1, threads=arguments.threads,
+            device=device, rounds=arguments.rounds,
+        )  # fmt: skip
+        tuned = time.perf_counter()
+    return {
+        "rows": data.rows.height, "features": len(names), "bin": binned - began, "train": trained - binned,
+        "tune": tuned - trained, "metric": metric_on_test_rows(model, data, METRIC), "joules": power.joules,
+    }  # fmt: skip
+
+
+def _fit(data: TrainingSet, names: list[str], device: Device, *, rounds: int, threads: int):  # noqa: ANN202 - a Model
+    return fit(
+        data, features=names, parameters=DEFAULTS, rounds=rounds, seed=1, threads=threads, device=device,
+        reference=pl.DataFrame(),
+    )  # fmt: skip
+
+
+def flights(lake: str) -> TrainingSet:
+    """Return the flights' newest training set."""
+    opened = Lake(lake)
+    found: TrainingSet = opened.get(opened.find("flight_delay/training_set"), TrainingSet, noted=False)
+    return found
+
+
+def synthetic(rows: int, features: int) -> TrainingSet:
+    """Return rows whose target depends on a third of their features, in steps, products and noise."""
+    draw = np.random.default_rng(1)
+    columns = {f"f{n}": draw.standard_normal(rows, dtype=np.float32) for n in range(features)}
+    told = max(2, features // 3)
+    strength = draw.standard_normal(rows, dtype=np.float32)
+    for n in range(told):
+        weight = np.float32(1.0 / (1 + n))
+        strength += weight * np.where(columns[f"f{n}"] > 0.3, columns[f"f{n}"] * columns[f"f{(n + 1) % told}"], -0.2)
+    split = np.repeat([*SHARES], [rows - 2 * (rows // 10), rows // 10, rows // 10])
+    window = {name: int(share * rows) for name, share in SHARES.items()}
+    day = date(2026, 1, 1)
+    return TrainingSet(
+        rows=pl.DataFrame({**columns, "target": strength > 0, "split": split}),
+        summary=TrainingSetSummary(
+            model="synthetic", task="binary", target="target", key=("id",), event_time="at", prediction_time="at",
+            known_time="at", as_of=day, excluded={},
+            features=tuple(Feature(name=name, dtype="Float32") for name in columns),
+            windows=tuple(Window(split=it, first_day=day, last_day=day, rows=window[it]) for it in ("train", "test")),
+        ),
+    )  # fmt: skip
+
+
+@dataclass
+class Power:
+    """What the machine's first GPU draws while the context lasts, by `nvidia-smi`; 0 where there is none to ask."""
+
+    is_on: bool
+    joules: float = 0.0
+
+    def __enter__(self) -> Self:
+        """Begin to ask, five times a second."""
+        self._process = None
+        program = shutil.which("nvidia-smi")
+        if self.is_on and program is not None:
+            command = [program, "--query-gpu=power.draw", "--format=csv,noheader,nounits", "-lms", "200", "-i", "0"]
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            self._thread = threading.Thread(target=self._add)
+            self._thread.start()
+        return self
+
+    def _add(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        before = time.perf_counter()
+        for line in self._process.stdout:
+            now = time.perf_counter()
+            try:
+                self.joules += float(line) * (now - before)
+            except ValueError:  # "[N/A]" from a GPU that does not tell
+                return
+            before = now
+
+    def __exit__(self, *_: object) -> None:
+        """End the asking."""
+        if self._process is not None:
+            self._process.terminate()
+            self._thread.join()
+            self._process.wait()
+
+
+if __name__ == "__main__":
+    main()
