@@ -117,20 +117,17 @@ class LakeIOManager(dg.ConfigurableIOManager):
         if context.has_asset_partitions:
             for partition, manifest in manifests.items():
                 step.add_asset_metadata(_facts(manifest), context.asset_key, partition)
-        is_by_day = isinstance(step.instance.event_log_storage, EventLogByDay)
-        step.set_data_version(context.asset_key, data_version(manifests, is_by_day=is_by_day))
+        step.set_data_version(context.asset_key, data_version(manifests, step.instance))
 
 
-def data_version(manifests: Mapping[str, Manifest], *, is_by_day: bool) -> dg.DataVersion:
+def data_version(manifests: Mapping[str, Manifest], instance: dg.DagsterInstance) -> dg.DataVersion:
     """Return the version of what a step made, of several days a hash of all.
 
-    Args:
-        manifests: of each partition.
-        is_by_day: whether the event log keeps a version of each day. Then the last day's stands for all: Dagster
-            compares it with the newest event, and would warn within a step that makes several tables.
+    Where the event log keeps a version of each day, the last day's stands for all: Dagster compares it with the newest
+    event, and would warn within a step that makes several tables.
     """
     versions = {key: manifest.version for key, manifest in manifests.items()}
-    if len(versions) == 1 or is_by_day:
+    if len(versions) == 1 or isinstance(instance.event_log_storage, EventLogByDay):
         return dg.DataVersion([*versions.values()][-1])
     text = json.dumps(versions, sort_keys=True).encode()
     return dg.DataVersion(hashlib.blake2b(text, digest_size=16, usedforsecurity=False).hexdigest())

@@ -47,6 +47,7 @@ def production_problems(*, instance: bool = True) -> Iterator[str]:
     yield from _numbers(os.environ)
     yield from _alerts()
     yield from _prices()
+    yield from _studies()
 
 
 def _lake(given: Mapping[str, str]) -> Iterator[str]:
@@ -173,5 +174,15 @@ def _prices() -> Iterator[str]:
 
     try:
         read_prices()
+    except SettingsError as error:
+        yield str(error)
+
+
+def _studies() -> Iterator[str]:
+    """Yield what is malformed of where tuning workers meet; only they need it."""
+    from resources.workers.studies import studies_url
+
+    try:
+        studies_url()
     except SettingsError as error:
         yield str(error)

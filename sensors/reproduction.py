@@ -53,7 +53,7 @@ def train_again(context: dg.OpExecutionContext, config: ReproduceConfig, lake: L
         "changed": dg.MetadataValue.json(verdict["changed"]),
         "outcomes": dg.MetadataValue.json(verdict["outcomes"]),
     }
-    if not verdict["is_equal"]:
+    if not (verdict["is_equal"] or (verdict.get("closeness") or {}).get("holds")):
         raise dg.Failure(f"{config.model} was not reproduced; another model came out.", metadata=facts)
     context.add_output_metadata(facts)
 

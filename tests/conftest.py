@@ -24,7 +24,7 @@ settings.load_profile("ml-assets")
 TOGETHER: Final = (
     ("tests/test_flow.py", "tests/stages/test_bad_input.py", "tests/cli/test_reproduce.py", "tests/cli/test_replay.py",
      "tests/provenance/test_replay.py", "tests/cli/test_promotion.py", "tests/cli/test_gc.py", "tests/test_resume.py",
-     "tests/sensors/test_retraining_flow.py", "tests/cli/test_simulate.py"),
+     "tests/sensors/test_retraining_flow.py", "tests/cli/test_simulate.py", "tests/cli/test_reproduce_inexact.py"),
     ("tests/dbt_project/", "tests/test_leaks.py", "tests/resources/test_rebuild.py",
      "tests/resources/test_dbt_server.py"),
     ("tests/test_killed.py", "tests/test_s3_down.py", "tests/sensors/test_updates_flow.py"),

@@ -150,7 +150,7 @@ def _result(
         facts = {"dagster/row_count": manifest.rows, VERSION: manifest.version}
         context.add_asset_metadata(facts, asset_key=asset, partition_key=day or None)
     return dg.MaterializeResult(
-        asset_key=asset, metadata={"seconds": round(seconds, 3)}, data_version=data_version(made)
+        asset_key=asset, metadata={"seconds": round(seconds, 3)}, data_version=data_version(made, context.instance)
     )
 
 

@@ -141,9 +141,11 @@ def test_runs_do_not_take_the_account_of_the_code_location() -> None:
 def test_a_runs_environment_takes_secrets_from_secrets_only(run_pod: Mapping[str, Any]) -> None:
     container = run_pod["spec"]["template"]["spec"]["containers"][0]
     plain = {one["name"] for one in container["env"] if "value" in one}
-    referred = {one["name"]: one["valueFrom"]["secretKeyRef"]["name"] for one in container["env"] if "valueFrom" in one}
+    sources = {one["name"]: one["valueFrom"] for one in container["env"] if "valueFrom" in one}
+    referred = {name: it["secretKeyRef"]["name"] for name, it in sources.items() if "secretKeyRef" in it}
 
     assert {"DAGSTER_HOME"} == plain
+    assert {"ML_ASSETS_POD_MILLICORES", "ML_ASSETS_POD_MEMORY_BYTES"} == {*sources} - {*referred}
     assert {"DAGSTER_PG_PASSWORD": VALUES["global"]["postgresqlSecretName"]} == referred
     assert ["ml-assets-secrets"] == [one["secretRef"]["name"] for one in container["envFrom"] if "secretRef" in one]
 
