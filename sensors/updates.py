@@ -40,6 +40,7 @@ from ml_assets.stages.common.updating import (
     span_of,
     with_the_rest_of_their_groups,
 )
+from resources.alerts import Alerts
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.run_tags import CAUSE, MODEL, range_tags
@@ -53,6 +54,7 @@ from sensors.common.history import (
     materialized_since,
     newest_number,
 )
+from sensors.common.waits import Told, Waits, as_ranges, days_in
 
 NAME: Final = "updates"
 GROUP_TAG: Final = "ml_assets/group"
@@ -61,7 +63,6 @@ MOST_REQUESTS: Final = 20
 MOST_LOOKS: Final = 3_000
 """Partitions that one tick looks at; a millisecond each."""
 _TOLD: Final = 8
-_WHOLE: Final = "*"
 
 
 class Cursor(BaseModel):
@@ -86,7 +87,7 @@ class Cursor(BaseModel):
     code: str = ""
     open: dict[str, str] = {}
     failing: tuple[str, ...] = ()
-    told: dict[str, tuple[str, ...]] = {}
+    told: dict[str, tuple[Told, ...]] = {}
     since: dict[str, str] = {}
     day: str = ""
     ages: dict[str, str] = {}
@@ -103,21 +104,25 @@ def updates_sensor(declared: Declared) -> dg.SensorDefinition:
         description="Makes what is out of date again, upstream first: tables, features and labels, predictions with "
         "their drift and performance, cards.",
     )
-    def updates(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
+    def updates(context: dg.SensorEvaluationContext, lake: LakeResource, alerts: Alerts) -> dg.SensorResult:
         yesterday = datetime.now(tz=UTC).date() - timedelta(days=1)
-        return tick(context, declared, lake.connect(), yesterday=yesterday)
+        return tick(context, declared, lake.connect(), alerts, yesterday=yesterday)
 
     return updates
 
 
-def tick(context: dg.SensorEvaluationContext, declared: Declared, lake: Lake, *, yesterday: date) -> dg.SensorResult:
-    """Look once."""
+def tick(
+    context: dg.SensorEvaluationContext, declared: Declared, lake: Lake, alerts: Alerts, *, yesterday: date
+) -> dg.SensorResult:
+    """Look once, and tell of data that has become too old; Dagster's own states are told of by `sensors.alerts`."""
     repository = context.repository_def
     if repository is None:
         raise dg.DagsterInvariantViolationError("the sensor 'updates' needs the repository whose assets it asks for.")
     look = _Tick(context, repository.asset_graph, declared, lake, yesterday)
     look.open_what_changed()
     requests = look.requests()
+    if look.ages.alerts:
+        alerts.send(*look.ages.alerts, log=context.log)
     said = look.sentences()
     for line in said if requests else ():
         context.log.info(line)
@@ -144,7 +149,7 @@ class _Tick:
         self.code = code_of(self.graph, self.groups)
         self.opened: Partitions = {}
         self.before = self._cursor()
-        self.told = dict(self.before.told)
+        self.waits = Waits(self.before.told)
         self.since = dict(self.before.since)
         self._within: dict[dg.AssetKey, set[str]] = {}
 
@@ -173,11 +178,12 @@ class _Tick:
         for key, days in self.before.open.items():
             asset = dg.AssetKey.from_user_string(key)
             if asset in self.groups:
-                self._open({asset: _days(days) & self.within[asset]})
+                self._open({asset: days_in(days) & self.within[asset]})
         if self.before.code != self.code:
             self.lines.append("the code is another than at the last look, so everything is looked at.")
             self._open(self.within)
         known = {key: days for key, days in changed.items() if self.graph.has(key)}
+        self.waits.came(known)
         self._open(readers(self.graph, self.groups, known, self.within) if known else {})
         self._tell_of_late_changes(known)
         self._open_what_is_not_fresh()
@@ -239,7 +245,9 @@ class _Tick:
         if not opened:
             return []
         for group in {self.groups[key] for key in opened}:
-            self.told.pop(str(group), None)
+            mine = [key for key, its in self.groups.items() if its == group]
+            looked_at = set().union(*(opened.get(key, ()) for key in mine))
+            self.waits.keep(group, set().union(*(self.within[key] for key in mine)) - looked_at)
         running = busy_with(
             self.graph, self.groups, in_progress(self.context.instance, self.context.repository_def), self.within
         )
@@ -251,7 +259,7 @@ class _Tick:
         plan = Planner(self.graph, self.lake, self.groups, given, busy=running, within=self.within).plan()
         for key, days in plan.still_open.items():
             self.left.setdefault(key, set()).update(days)
-        self._wait(plan.waiting)
+        self.waits.add(plan.waiting)
         return [self._request(update) for update in self._new(plan.updates)]
 
     def _served(self, opened: Partitions) -> Partitions:
@@ -263,7 +271,7 @@ class _Tick:
                 continue
             last = promotions(self.lake, model).last()
             if last is None or last.champion is None:
-                self._wait([Waiting(self.groups[key], (), "waits for a champion") for key in mine[:1]])
+                self.waits.add([Waiting(self.groups[key], (), "waits for a champion") for key in mine[:1]])
                 self.left |= {key: found.pop(key) for key in mine if key in found}
                 continue
             if model not in self.since:
@@ -307,7 +315,7 @@ class _Tick:
                     f"run {run.run_id[:8]} was asked for on the same facts and is {run.status.value}; it is asked for "
                     "again when they or its code change, or run it again"
                 )
-                self._wait([Waiting(update.group, update.days, why)])
+                self.waits.add([Waiting(update.group, update.days, why)])
         if len(new) > MOST_REQUESTS:
             self.lines.append(f"{len(new) - MOST_REQUESTS} more runs wait for the next ticks, after {MOST_REQUESTS}.")
         return new[:MOST_REQUESTS]
@@ -328,16 +336,11 @@ class _Tick:
             },
         )
 
-    def _wait(self, waiting: Iterable[Waiting]) -> None:
-        for one in waiting:
-            group = str(one.group)
-            self.told[group] = (*self.told.get(group, ()), str(one))[:_TOLD]
-
     # ------------------------------------------------------------ what is told and kept
 
     def sentences(self) -> list[str]:
         """Return what this tick did and what waits, with the figures."""
-        told = [line for lines in self.told.values() for line in lines]
+        told = self.waits.lines()
         more = [f"{len(told) - _TOLD} more wait."] if len(told) > _TOLD else []
         return [*self.lines, *told[:_TOLD], *more]
 
@@ -347,9 +350,9 @@ class _Tick:
             last=self.seen.last,
             recent=self.seen.recent,
             code=self.code,
-            open={key.to_user_string(): _ranges(days) for key, days in sorted(self.left.items()) if days},
+            open={key.to_user_string(): as_ranges(days) for key, days in sorted(self.left.items()) if days},
             failing=tuple(sorted(key.to_user_string() for key in self.failing)),
-            told=self.told,
+            told=self.waits.kept(),
             since=self.since,
             day=str(self.yesterday),
             ages=self.ages.known,
@@ -377,20 +380,3 @@ def _covers(record: dg.RunRecord, update: Update) -> bool:
         and days.issuperset(update.days)
         and (record.end_time or 0.0) > update.made_from_at.timestamp()
     )
-
-
-def _ranges(days: Iterable[str]) -> str:
-    rows = in_rows(sorted(day for day in days if day))
-    return ",".join([*([_WHOLE] if "" in days else []), *(f"{row[0]}:{row[-1]}" for row in rows)])
-
-
-def _days(text: str) -> set[str]:
-    found: set[str] = set()
-    for part in text.split(","):
-        if part == _WHOLE:
-            found.add("")
-            continue
-        first, _, last = part.partition(":")
-        start, count = date.fromisoformat(first), (date.fromisoformat(last) - date.fromisoformat(first)).days
-        found.update(str(start + timedelta(days=n)) for n in range(count + 1))
-    return found

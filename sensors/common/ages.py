@@ -6,11 +6,12 @@ What counts as old stays out; see `ml_assets.stages.common.data_age`.
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 
 import dagster as dg
 
 from ml_assets.stages.common.data_age import AgeLimit, age_result, newest_day
+from resources.alerts import Alert
 from resources.lake import Lake
 
 
@@ -22,11 +23,13 @@ class Ages:
         known: by asset, its newest day, then how many days it lies behind where that is too many.
         old: the assets whose data is too old.
         lines: what to say of them.
+        alerts: those of assets whose data has become too old since the last look.
     """
 
     known: dict[str, str]
     old: frozenset[dg.AssetKey]
     lines: tuple[str, ...]
+    alerts: tuple[Alert, ...]
 
 
 def look_at_ages(
@@ -52,6 +55,7 @@ def look_at_ages(
     """
     known: dict[str, str] = {}
     old = {}
+    alerts = []
     for key, limit in limits.items():
         name = key.to_user_string()
         newest, _, behind = before.get(name, "").partition(" ")
@@ -67,4 +71,26 @@ def look_at_ages(
         known[name] = f"{newest} {now}"
         if now:
             old[key] = f"the data of {name} is old: {found['description']}."
-    return Ages(known, frozenset(old), tuple(old.values()))
+            if not behind:
+                alerts.append(data_is_old(key, limit, newest, old[key]))
+    return Ages(known, frozenset(old), tuple(old.values()), tuple(alerts))
+
+
+def data_is_old(key: dg.AssetKey, limit: AgeLimit, newest: str, said: str) -> Alert:
+    """Return the alert of an asset whose data has become too old: one for each newest day that it stopped at."""
+    name = key.to_user_string()
+    since = date.fromisoformat(newest) if newest else limit.days.first - timedelta(days=1)
+    # A day can be there when it is over: the newest that is allowed to lack counts from the midnight after it.
+    at = datetime.combine(since + timedelta(days=limit.most + 2), time(), tzinfo=UTC)
+    said = f"{said[0].upper()}{said[1:]}"
+    wait = "What asks for a retraining and what holds it back" if limit.model else "What it waits for"
+    return Alert(
+        kind="freshness_missed",
+        subject=name,
+        title=said.removesuffix("."),
+        body=f"{said} {wait}: ml-assets explain {limit.model or 'MODEL'}",
+        key=f"age/{name}/{newest or 'none'}",
+        at=at,
+        facts={"newest day": newest or "none", "days allowed": limit.most},
+        link=f"/assets/{'/'.join(key.path)}",
+    )

@@ -1,6 +1,5 @@
 """The sensor that makes what is out of date again: what it asks for and waits for, and that it never asks twice."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from sensors import updates
 from sensors.common.history import made_by
 from sensors.updates import updates_sensor
 from tests.builders import Note, put
+from tests.sensors.alerted import Heard
 from tests.sensors.updated import DAYS, FIRST_PREDICTED, MODEL, World, world
 
 FIRST = tuple(DAYS[:4])
@@ -168,9 +168,28 @@ def test_what_changed_further_back_than_the_look_back_is_told_and_not_made(tmp_p
 def test_a_day_waits_for_all_of_its_sources_and_says_for_which(flown_world: World) -> None:
     flown_world.land("a", DAYS[4], "one")
 
-    assert [(["tables/x"], DAYS[4], DAYS[4])] == names(flown_world.look())
-    told = json.loads(flown_world.cursor or "{}")["told"]["tables"]
-    assert f"tables ({DAYS[4]}): waits for tables/y, which is not there" in told
+    requests = flown_world.look()
+    assert [(["tables/x"], DAYS[4], DAYS[4])] == names(requests)
+    flown_world.launch(requests)
+    flown_world.settle()
+    assert f"tables ({DAYS[4]}, {DAYS[6]} to {DAYS[7]}): waits for raw/b, which is not there" in flown_world.said
+
+
+def test_what_waits_is_told_by_the_source_that_has_not_come_and_only_for_days_that_have_not(
+    begun: Path, tmp_path: Path
+) -> None:
+    with world_over(begun, tmp_path) as found:
+        found.look(lost=True)
+        assert f"tables ({DAYS[4]} to {DAYS[7]}): waits for raw/a, which is not there" in found.said
+        assert f"monitoring of m ({DAYS[4]} to {DAYS[7]}): waits for raw/a, which is not there" in found.said
+
+        found.land("a", DAYS[5], "one")
+        found.land("b", DAYS[5], "one")
+        found.settle()
+
+        left = f"({DAYS[4]}, {DAYS[6]} to {DAYS[7]}): waits for raw/a, which is not there"
+        assert f"tables {left}" in found.said
+        assert f"monitoring of m {left}" in found.said
 
 
 def test_a_day_that_never_came_holds_up_no_later_one(flown_world: World) -> None:
@@ -322,6 +341,21 @@ def test_old_data_is_told_until_a_new_day_comes_which_is_asked_for_with_its_caus
         assert "the data of tables/x is old" not in found.said
 
 
+def test_data_that_has_become_too_old_alerts_once_with_a_lost_cursor_too(
+    begun: Path, tmp_path: Path, heard: Heard
+) -> None:
+    with world_over(begun, tmp_path, data_days=3) as found:
+        found.look()
+        found.look()
+        found.look(lost=True)
+        titles = sorted(alert.title for alert in heard.alerts)
+        assert [
+            f"The data of tables/{name} is old: newest day {DAYS[3]}, 4 days behind; 3 are allowed" for name in "xyz"
+        ] == titles
+        assert {"freshness_missed"} == {alert.kind for alert in heard.alerts}
+        assert {datetime(2013, 1, 9, tzinfo=UTC)} == {alert.at for alert in heard.alerts}
+
+
 def remove(found: World, ref: ArtifactRef) -> None:
     for path in Path(found.lake.directory(ref)).iterdir():
         path.unlink()
@@ -424,14 +458,13 @@ def settle_after_all(found: World) -> None:
 def test_dagster_takes_its_requests_for_runs_over_a_range_of_days(flown_world: World) -> None:
     flown_world.land("a", DAYS[3], "other")
     sensor = updates_sensor(flown_world.declared)
-    context = dg.build_sensor_context(
+    with dg.build_sensor_context(
         instance=flown_world.instance,
         repository_def=flown_world.repository,
         cursor=flown_world.cursor,
-        resources={"lake": updates.LakeResource(url=flown_world.lake.url)},
-    )
-
-    [request] = sensor.evaluate_tick(context).run_requests or ()
+        resources={"lake": updates.LakeResource(url=flown_world.lake.url), "alerts": flown_world.alerts},
+    ) as context:
+        [request] = sensor.evaluate_tick(context).run_requests or ()
 
     assert {
         "cause": "updates",

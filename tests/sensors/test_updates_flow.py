@@ -11,6 +11,7 @@ import pytest
 from dagster._core.storage.tags import RUN_KEY_TAG
 
 from ml_assets.cli.flow import Span
+from resources.alerts import Alerts
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from sensors.updates import tick
@@ -50,7 +51,7 @@ def kept_up(whole: Project) -> list[tuple[list[str], str]]:
     repository, job = whole.defs.get_repository_def(), whole.defs.resolve_implicit_global_asset_job_def()
     for _ in range(12):
         context = dg.build_sensor_context(instance=whole.instance, repository_def=repository, cursor=cursor)
-        found = tick(context, whole.declared, whole.lake.open(), yesterday=date(2026, 1, 1))
+        found = tick(context, whole.declared, whole.lake.open(), Alerts(lake=whole.lake), yesterday=date(2026, 1, 1))
         cursor = found.cursor
         for request in found.run_requests or ():
             done = job.execute_in_process(

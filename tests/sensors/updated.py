@@ -23,6 +23,7 @@ from ml_assets.declaration.tables import TablesDeclaration
 from ml_assets.provenance.staleness import LOOK_BACK, Wanted, loaded_parents, out_of_date, reads_of
 from ml_assets.stages.common.data_age import data_age_checks
 from ml_assets.stages.common.groups import artifacts_beside, groups_of, serving
+from resources.alerts import KINDS, Alerts
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef
@@ -92,6 +93,7 @@ class World:
     def __init__(self, root: Path, instance: dg.DagsterInstance, *, days: int = 35, data_days: int = 9) -> None:
         self.lake = Lake(str(root))
         self.instance = instance
+        self.alerts = Alerts(lake=LakeResource(url=self.lake.url), log_kinds=[*KINDS])
         whole = flights_declared()
         model = whole.models[0].model_copy(update={"name": MODEL})
         automation = AutomationDeclaration(updates=UpdatesSettings(days=days))
@@ -130,7 +132,7 @@ class World:
         context = dg.build_sensor_context(
             instance=self.instance, repository_def=self.repository, cursor=None if lost else self.cursor
         )
-        found = tick(context, self.declared, self.lake, yesterday=YESTERDAY)
+        found = tick(context, self.declared, self.lake, self.alerts, yesterday=YESTERDAY)
         self.cursor = found.cursor
         self.said = found.skip_reason.skip_message if found.skip_reason else ""
         return [*(found.run_requests or ())]

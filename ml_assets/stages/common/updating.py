@@ -67,16 +67,19 @@ class Update:
 
 @dataclass(frozen=True)
 class Waiting:
-    """An update that must not be asked for now, and why."""
+    """An update that must not be asked for now, and why.
+
+    Attributes:
+        group: what would be made.
+        days: the days of it; none where it has none.
+        why: what it waits for, in words.
+        lack: the asset that is not there; '' where it waits for something else.
+    """
 
     group: Group
     days: tuple[str, ...]
     why: str
-
-    def __str__(self) -> str:
-        """Return it as a sentence."""
-        over = f" ({span_of(self.days)})" if self.days else ""
-        return f"{self.group}{over}: {self.why}"
+    lack: str = ""
 
 
 @dataclass(frozen=True)
@@ -209,6 +212,7 @@ class Planner:
         self.busy = busy
         self.stale: dict[dg.AssetKey, dict[str, Reason]] = {}
         self.lacking: dict[dg.AssetKey, dict[str, str]] = {}
+        self._there: Partitions = {}
         for key, found in self.look.out_of_date().items():
             self.stale[key] = {part: why for part, why in found.items() if why != "parent" or self._is_late(key, part)}
             self.lacking[key] = {part: lack for part in self.stale[key] if (lack := self._lacks(key, part)) is not None}
@@ -252,7 +256,7 @@ class Planner:
         there = self.look.newest(parent)
         keys = reads_of(self.graph, key, parent, partition)
         if keys is None:
-            return None if there or self._late(parent) else parent.to_user_string()
+            return None if there or self._late(parent) else self._first_lack(parent, "")
         own = partition if partition in keys else ""
         if own in self.lacking.get(parent, {}):
             return self.lacking[parent][own]
@@ -261,7 +265,19 @@ class Planner:
         definition = self.graph.get(parent).partitions_def
         if definition is not None and not definition.has_partition_key(own):
             return None
-        return parent.to_user_string()
+        return self._first_lack(parent, own)
+
+    def _first_lack(self, key: dg.AssetKey, partition: str) -> str:
+        """Return what has to come first, of what is not there: an asset, or the source that it is made from."""
+        for parent in _waits_on(self.graph, self.groups, key):
+            keys = reads_of(self.graph, key, parent, partition)
+            if keys is None or partition not in keys:
+                continue
+            if parent not in self._there:
+                self._there[parent] = {*self.look.lake.partitions(parent.to_user_string())}
+            if partition not in self._there[parent]:
+                return self._first_lack(parent, partition)
+        return key.to_user_string()
 
     def _without_sources(self) -> Iterator[Waiting]:
         told: dict[tuple[Group, str], set[str]] = {}
@@ -270,7 +286,7 @@ class Planner:
                 told.setdefault((self.groups[key], lack), set()).update([partition] if partition else [])
         for (group, lack), days in told.items():
             for row in in_rows(sorted(days)) or [()]:
-                yield Waiting(group, row, f"waits for {lack}, which is not there")
+                yield Waiting(group, row, f"waits for {lack}, which is not there", lack)
 
     def _runs(self, group: Group) -> Iterator[tuple[tuple[dg.AssetKey, ...], tuple[str, ...]]]:
         """Yield the assets and days of each run: days in a row, and nothing among them that cannot be made."""
