@@ -73,7 +73,7 @@ class Message:
     @property
     def text(self) -> str:
         """The body and the figures, as plain text."""
-        facts = "\n".join(f"{name}: {value}" for name, value in self.facts.items())
+        facts = "\n".join(f"{name}: {_shown(value)}" for name, value in self.facts.items())
         return "\n\n".join(part for part in (_cut(self.body, _MOST_BODY), _cut(facts, _MOST_BODY), self.link) if part)
 
 
@@ -121,7 +121,7 @@ class Log:
 
     def send(self, message: Message) -> None:
         """Write a message."""
-        told = ", ".join(f"{name}={value}" for name, value in message.facts.items())
+        told = ", ".join(f"{name}={_shown(value)}" for name, value in message.facts.items())
         parts = [message.line, _cut(message.body, _MOST_BODY), told, message.link]
         self.log.log(_LEVELS[message.severity], " | ".join(" ".join(part.split()) for part in parts if part))
 
@@ -220,7 +220,7 @@ class Slack(Webhook):
 
     def document(self, message: Message) -> dict[str, Any]:
         """Return what is sent: a line for the notification, and blocks for the window."""
-        facts = " · ".join(f"{_escaped(name)}: {_escaped(str(value))}" for name, value in message.facts.items())
+        facts = " · ".join(f"{_escaped(name)}: {_escaped(_shown(value))}" for name, value in message.facts.items())
         link = f"\n<{message.link}|Open in the web UI>" if message.link else ""
         body = f"*{_escaped(message.line)}*\n{_cut(_escaped(message.body), _MOST_BODY - len(link))}{link}"
         blocks: list[dict[str, Any]] = [{"type": "section", "text": {"type": "mrkdwn", "text": body}}]
@@ -368,6 +368,11 @@ def _smtp_said(error: smtplib.SMTPException) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _shown(value: object) -> str:
+    """Return a figure as a person reads it; a program gets all digits by the webhook."""
+    return f"{value:.6g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
 
 
 def _cut(text: str, most: int) -> str:

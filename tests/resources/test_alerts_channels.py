@@ -40,6 +40,15 @@ def message(**changes: Any) -> Message:
     return Message(**{**given, **changes})
 
 
+def test_people_read_six_digits_of_a_figure_and_programs_all() -> None:
+    told = message(facts={"roc_auc": 0.7436676777628306, "rows": 1_055_138, "share": 0.5, "is_late": True})
+
+    assert "roc_auc: 0.743668\nrows: 1055138\nshare: 0.5\nis_late: True" in told.text
+    document = Slack(ALL, "https://hooks.example/x", "X").document(told)
+    assert "roc_auc: 0.743668 · rows: 1055138" in document["blocks"][1]["elements"][0]["text"]
+    assert 0.7436676777628306 == Webhook(ALL, "https://hooks.example/x", "X").document(told)["facts"]["roc_auc"]
+
+
 # ---------------------------------------------------------------- servers
 
 
