@@ -119,13 +119,30 @@ def last_tick(instance: "dg.DagsterInstance", name: str) -> str | None:
     """Return when a sensor or schedule last looked and what it said; None where it never did."""
     from datetime import UTC, datetime
 
+    import dagster as dg
+
     state = next((it for it in instance.all_instigator_state() if it.instigator_name == name), None)
     ticks = [] if state is None else instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
     if not ticks:
         return None
     tick = ticks[0]
-    said = f"{len(tick.run_ids)} runs asked for" if tick.run_ids else tick.skip_reason or tick.status.value.lower()
+    said = tick.skip_reason or tick.status.value.lower()
+    if tick.run_ids:
+        runs = instance.get_runs(dg.RunsFilter(run_ids=[*tick.run_ids]))
+        said = "\n".join(["asked for", *(_told(run) for run in reversed(runs))])
+    elif tick.error is not None:
+        said = f"failed. {tick.error.message.strip()}"
     return f"{datetime.fromtimestamp(tick.timestamp, tz=UTC):%Y-%m-%d %H:%M} UTC: {said}"
+
+
+def _told(run: "dg.DagsterRun") -> str:
+    from ml_assets.stages.common.updating import span_of
+    from resources.run_tags import range_of
+
+    names = sorted(key.to_user_string() for key in run.asset_selection or ()) or [run.job_name]
+    days = range_of(run.tags)
+    over = f" over {span_of(days)}" if days else ""
+    return f"run {run.run_id[:8]}, {run.status.value.lower()}: {', '.join(names)}{over}"
 
 
 def lines_of(name: str, loop: "Loop | None", answers: list[Answer], ticks: dict[str, str]) -> Iterator[str]:

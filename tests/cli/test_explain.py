@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -23,6 +24,7 @@ from dagster._core.scheduler.instigation import (
     TickStatus,
 )
 from dagster._core.storage.schedules import SqliteScheduleStorage
+from dagster_shared.error import SerializableErrorInfo
 
 from ml_assets.cli.main import main
 from ml_assets.declaration.budget import BudgetSettings
@@ -114,7 +116,8 @@ def test_where_nobody_serves_it_says_what_to_do_and_ends_with_1(it: World, capsy
     assert "m: nobody serves yet, so no sensor asks for a retraining. Run: ml-assets run m\n" in said(capsys, code=1)
 
 
-def test_the_last_ticks_of_the_daemon_are_told(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+def ticked(it: World, status: TickStatus, **more: Any) -> None:
+    """Let the drift sensor have ticked once."""
     place = RemoteRepositoryOrigin(GrpcServerCodeLocationOrigin("localhost", 1), "flows")
     state = InstigatorState(
         RemoteInstigatorOrigin(place, "drift"), InstigatorType.SENSOR, InstigatorStatus.RUNNING, SensorInstigatorData()
@@ -122,14 +125,39 @@ def test_the_last_ticks_of_the_daemon_are_told(it: World, capsys: pytest.Capture
     it.instance.add_instigator_state(state)
     it.instance.create_tick(
         TickData(
-            state.instigator_origin_id, "drift", InstigatorType.SENSOR, TickStatus.SKIPPED, 1_763_700_000.0,
-            skip_reason="m: all is well\nn: too", selector_id=state.selector_id,
+            state.instigator_origin_id, "drift", InstigatorType.SENSOR, status, 1_763_700_000.0,
+            selector_id=state.selector_id, **more,
         )
     )  # fmt: skip
+
+
+def test_the_last_ticks_of_the_daemon_are_told(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+    ticked(it, TickStatus.SKIPPED, skip_reason="m: all is well\nn: too")
 
     assert said(capsys).endswith(
         "last ticks of the daemon\n  drift           2025-11-21 04:40 UTC: m: all is well\n                  n: too\n"
     )
+
+
+def test_what_the_last_tick_asked_for_is_told_with_its_days_and_what_became_of_it(
+    it: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    days = {"dagster/asset_partition_range_start": "2013-05-01", "dagster/asset_partition_range_end": "2013-05-03"}
+    keys = frozenset({dg.AssetKey(["raw", "weather"]), dg.AssetKey(["raw", "flights"])})
+    run = dg.DagsterRun("__ASSET_JOB", status=dg.DagsterRunStatus.FAILURE, asset_selection=keys, tags=days)
+    it.instance.add_run(run)
+    ticked(it, TickStatus.SUCCESS, run_ids=[run.run_id])
+
+    *_, asked, what = said(capsys).splitlines()
+    assert "  drift           2025-11-21 04:40 UTC: asked for" == asked
+    assert "failure: raw/flights, raw/weather over 2013-05-01 to 2013-05-03" == what.partition(", ")[2]
+
+
+def test_why_the_last_tick_failed_is_told(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+    error = SerializableErrorInfo("LakeError: the lake is gone\n", [], "LakeError")
+    ticked(it, TickStatus.FAILURE, error=error)
+
+    assert said(capsys).endswith("  drift           2025-11-21 04:40 UTC: failed. LakeError: the lake is gone\n")
 
 
 def test_a_budget_that_is_spent_is_told_and_what_it_holds_back(
