@@ -63,11 +63,17 @@ class _Table:
 
 
 class Cursor(BaseModel):
-    """By table and day, the mark of the files that were dealt with: landed, or asked for in vain."""
+    """What was dealt with.
+
+    Attributes:
+        tables: by table and day, the mark of the files that were landed, or asked for in vain.
+        failed: by table and day, the run that was asked for in vain.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tables: dict[str, dict[str, str]] = {}
+    failed: dict[str, dict[str, str]] = {}
 
 
 @dataclass
@@ -75,6 +81,7 @@ class _Look:
     """What one look at a table came to: what to ask for, what to say, and what is dealt with from now on."""
 
     dealt: dict[str, str]
+    failed: dict[str, str]
     requests: list[dg.RunRequest] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
@@ -113,19 +120,20 @@ def _tick(
             from them.
     """
     lines: list[str] = []
-    known = _read(context.cursor, lines)
+    before = _read(context.cursor, lines)
+    known, failed = dict(before.tables), dict(before.failed)
     requests: list[dg.RunRequest] = []
     problems: list[str] = []
     for table in tables:
-        dealt = known.get(table.name, {})
+        room = MOST_REQUESTS - len(requests)
         try:
-            look = _look(table, lake, context.instance, dealt, room=MOST_REQUESTS - len(requests), now=now)
+            look = _look(table, lake, context.instance, before, room=room, now=now)
         except (SourceError, CorruptArtifactError) as error:
             problems.append(f"raw/{table.name}: {error}")
             continue
-        known[table.name] = look.dealt
+        known[table.name], failed[table.name] = look.dealt, look.failed
         requests += look.requests
-        lines += [f"raw/{table.name}: {line}" for line in look.lines]
+        lines += [f"raw/{table.name}: {line}" for line in (*look.lines, *_told_of(look.failed))]
     if problems and not requests:
         raise SourceError("\n".join([*problems, *lines]))
     for problem in problems:
@@ -135,30 +143,34 @@ def _tick(
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else "\n".join(lines) or f"nothing new for {len(tables)} raw tables.",
-        cursor=Cursor(tables=known).model_dump_json(),
+        cursor=Cursor(tables=known, failed=failed).model_dump_json(),
     )
 
 
-def _read(text: str | None, lines: list[str]) -> dict[str, dict[str, str]]:
+def _read(text: str | None, lines: list[str]) -> Cursor:
     try:
-        return dict(Cursor.model_validate_json(text).tables) if text else {}
+        return Cursor.model_validate_json(text) if text else Cursor()
     except ValidationError:
         lines.append("the cursor is none of this sensor's; every day is compared with what was landed.")
-        return {}
+        return Cursor()
 
 
 def _look(
-    table: _Table, lake: Lake, instance: dg.DagsterInstance, dealt: Mapping[str, str], *, room: int, now: datetime
+    table: _Table, lake: Lake, instance: dg.DagsterInstance, before: Cursor, *, room: int, now: datetime
 ) -> _Look:
     """Compare what there is of a table with what was landed.
 
     The order counts: what is listed, then which runs are under way, then what stands. A run that ended before has
     written what it landed; one that begins later reads what is there then, and the next look compares that.
     """
-    here = _here(table, lake, now)
+    here, dealt = _here(table, lake, now), before.tables.get(table.name, {})
     changed = [day for day, mark in here.marks.items() if dealt.get(day) != mark]
     gone = sorted(dealt.keys() - here.listed)
-    look = _Look({day: mark for day, mark in dealt.items() if here.marks.get(day) == mark}, lines=[*here.lines])
+    look = _Look(
+        {day: mark for day, mark in dealt.items() if here.marks.get(day) == mark},
+        failed=_still_failed(table, lake, here, {*changed, *gone}, before.failed.get(table.name, {})),
+        lines=[*here.lines],
+    )
     if gone:
         look.lines.append(f"the files of {_some(gone)} are gone; what was landed of them stays.")
     if not changed and not gone:
@@ -179,17 +191,16 @@ def _look(
     candidates = sorted({*changed, *again} - waits.keys())
     standing = _standing(table, lake, candidates)
     marks = {day: Mark(here.marks[day], _stands(standing.get(day))) for day in candidates}
-    before = {(day, mark) for one in asked for day, mark in one.marks.items()}
+    tried = {(day, mark): one.run_id for one in reversed(asked) for day, mark in one.marks.items()}
     landed = {day for day in candidates if is_made_from(standing.get(day), here.files[day])}
-    in_vain = {day for day in candidates if (day, marks[day]) in before} - landed - again.keys()
-    if in_vain:
-        told = _some(sorted(in_vain))
-        look.lines.append(f"{told}: asked for and not landed; look at the run and materialize again, or mend the file.")
+    in_vain = {day for day in candidates if (day, marks[day]) in tried} - landed - again.keys()
+    look.failed |= {day: tried[day, marks[day]] for day in sorted(in_vain)}
     done = landed | in_vain
     look.dealt |= {day: here.marks[day] for day in done}
     wanted = [day for day in candidates if day not in done]
     for day in (*wanted, *waits):  # they are dealt with when they are landed
         look.dealt.pop(day, None)
+        look.failed.pop(day, None)
     ranges = in_rows(wanted, most=MOST_DAYS)
     for days in ranges[:room]:
         corrected = sum(bool(landed_files(standing.get(day))) for day in days)
@@ -200,6 +211,25 @@ def _look(
     if ranges[room:]:
         look.lines.append(f"{len(ranges[room:])} more ranges of days wait for the next tick.")
     return look
+
+
+def _still_failed(
+    table: _Table, lake: Lake, here: "_Here", changed: set[str], failed: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the days that were asked for in vain and that nobody has landed, or given another file, since."""
+    left = [day for day in failed if day in here.files and day not in changed]
+    standing = _standing(table, lake, left)
+    return {day: failed[day] for day in left if not is_made_from(standing.get(day), here.files[day])}
+
+
+def _told_of(failed: Mapping[str, str]) -> list[str]:
+    days: dict[str, list[str]] = {}
+    for day, run in sorted(failed.items()):
+        days.setdefault(run, []).append(day)
+    return [
+        f"{_some(its)}: not landed by run {run[:8]}; mend the file, or look at the run and materialize again."
+        for run, its in days.items()
+    ]
 
 
 @dataclass(frozen=True)

@@ -119,8 +119,9 @@ def drift_finding(days: Sequence[DriftSummary], champion: Serving, rules: Rules)
     )[-rules.of_days :]
     over = [it for it in judged if it.is_over]
     is_over = len(over) >= rules.drift_days
-    said = f"{len(over)} of the last {len(judged)} judged days are over their drift limits"
+    said = "No day of this champion is judged yet"
     if judged:
+        said = f"{len(over)} of the last {len(judged)} judged days are over their drift limits"
         said += f"; {judged[-1].day}: {judged[-1].sentence.rstrip('.')}"
     missing = rules.drift_days - len(over)
     change = (

@@ -66,6 +66,7 @@ def test_drift_asks_where_two_of_the_last_three_judged_days_are_over() -> None:
     assert not asks(True, False, False, True)
     assert not asks(True)
     assert not asks()
+    assert "No day of this champion is judged yet." == drift_finding([], CHAMPION, RULES).sentence
 
 
 @given(st.floats(-5, 1e6), st.lists(st.floats(-5, SLACK), max_size=10))

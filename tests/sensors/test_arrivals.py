@@ -210,8 +210,10 @@ def test_a_failed_run_is_asked_for_again_only_when_one_of_its_files_has_changed(
     [run] = landing.tick()
     assert not landing.land(run)
 
-    assert "2024-01-01, 2024-01-02, 2024-01-03: asked for and not landed;" in said(landing.look())
+    failed = f"2024-01-01, 2024-01-02, 2024-01-03: not landed by run {run.run_id[:8]};"
+    assert failed in said(landing.look())
     assert [] == landing.tick()
+    assert failed in said(landing.look(landing.cursor))
     assert [] == landing.tick(is_lost=True)
     bad.unlink()
     before, after = sorted(landing.tick(), key=lambda it: days_of(it.tags))
@@ -222,6 +224,19 @@ def test_a_failed_run_is_asked_for_again_only_when_one_of_its_files_has_changed(
     assert landing.land(last)
     assert {"2024-01-01": [0], "2024-01-02": [1], "2024-01-03": [2]} == landing.landed()
     assert [] == landing.tick(is_lost=True)
+
+
+def test_a_failed_day_is_told_until_it_is_landed_by_a_person_too(landing: Landing) -> None:
+    landing.write(0, 1)
+    [run] = landing.tick()
+    landing.end(run, has_failed=True)
+
+    for _ in range(3):
+        assert [] == landing.tick()
+        assert f"2024-01-01: not landed by run {run.run_id[:8]};" in said(landing.look(landing.cursor))
+
+    assert landing.land(run)
+    assert "nothing new for 1 raw tables." == said(landing.look(landing.cursor))
 
 
 def test_a_thousand_days_are_asked_for_in_few_runs_and_then_cost_little(
