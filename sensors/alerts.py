@@ -203,7 +203,8 @@ def freshness_missed(key: dg.AssetKey, at: datetime) -> Alert:
         kind="freshness_missed",
         subject=name,
         title=f"{name} is older than its freshness policy allows",
-        body=f"{name} became stale at {at:%Y-%m-%d %H:%M} UTC. See what it waits for on its page, or materialize it.",
+        body=f"{name} became stale at {at:%Y-%m-%d %H:%M} UTC. What it waits for is told by the sensor 'updates', "
+        "on the Automation page, and by ml-assets explain MODEL.",
         key=f"freshness/{name}/{at.isoformat()}",
         at=at,
         link=f"/assets/{'/'.join(key.path)}",
