@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.message import EmailMessage
-from email.utils import format_datetime, parseaddr
+from email.utils import formatdate, parseaddr
 from typing import Any, Final, Literal, Protocol
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
@@ -283,7 +283,7 @@ class Email:
         made["Subject"] = f"[{message.severity}] {message.line}"
         made["From"] = self.sender
         made["To"] = ", ".join(self.receivers)
-        made["Date"] = format_datetime(message.at)
+        made["Date"] = formatdate()  # when it is sent: what it tells of may be of another year
         made["Message-ID"] = f"<{message.id}@{parseaddr(self.sender)[1].rpartition('@')[2]}>"
         made["Auto-Submitted"] = "auto-generated"  # an out-of-office note answers no machine
         made.set_content(message.text or message.line)

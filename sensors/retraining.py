@@ -40,6 +40,7 @@ from resources.manifest import ArtifactRef
 from resources.run_tags import CAUSE, MODEL
 from sensors.common.changed import changed_models, next_cursor, said
 from sensors.common.history import asked_before, in_progress
+from sensors.watch import taken_back
 
 DRIFT: Final = "drift"
 PERFORMANCE: Final = "performance"
@@ -246,10 +247,13 @@ def _ask_for(tick: Tick, lake: Lake, found: _Found, look: Look, *, by: str, now:
         tick.lines.append(f"{name}: asked for as of {died[0].as_of} by {died[0].asked_by}, which did not come to a run")
         return
     busy = busy or told_of_claims(claimed)
-    decision = decision_of(loop, declared, look.find(loop, declared), busy=busy)
+    findings = look.find(loop, declared)
+    decision = decision_of(loop, declared, findings, busy=busy)
     if decision.asks is not None:
         try:
-            spending = read_spending(lake, declared, now=now)
+            busy = taken_back(_with_performance(lake, declared, loop), declared)
+            decision = decision_of(loop, declared, findings, busy=busy)
+            spending = None if decision.asks is None else read_spending(lake, declared, now=now)
         except CorruptArtifactError as error:
             tick.problems.append(f"{name}: {error}")
             tick.waiting.add(name)
@@ -265,6 +269,13 @@ def _ask_for(tick: Tick, lake: Lake, found: _Found, look: Look, *, by: str, now:
     if retraining_log(lake, name).claim(record):
         tick.requests.append(request(lake, declared, record))
     tick.waiting.add(name)
+
+
+def _with_performance(lake: Lake, declared: ModelDeclaration, loop: Loop) -> Loop:
+    """Return the loop with the reports that a new champion is held against the one before by."""
+    if loop.former is None or loop.performance:
+        return loop
+    return read_loop(lake, declared, ("performance",)) or loop
 
 
 def decision_of(

@@ -109,6 +109,15 @@ def compared(loop: Loop, declared: ModelDeclaration) -> Comparison | None:
     )
 
 
+def taken_back(loop: Loop, declared: ModelDeclaration) -> str | None:
+    """Return what a retraining waits for where the champion is worse than the one before it; None where it is not.
+
+    A challenger would be measured against a champion that is gone when it is ready.
+    """
+    found = compared(loop, declared)
+    return "the champion is worse than the one before it, and is taken back first" if found and found.is_worse else None
+
+
 def watch_sensor(declared: Declared) -> dg.SensorDefinition:
     """Return the sensor that takes back a new champion that is worse than the one before it."""
 

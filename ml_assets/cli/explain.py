@@ -75,9 +75,10 @@ def answers_of(
 
     from ml_assets.logic.budget import hold
     from sensors.retraining import LOOKS, being_trained, decision_of, told_of_claims, without_run
+    from sensors.watch import taken_back
 
     claimed = without_run(instance, loop.history, now=datetime.now(tz=UTC))
-    busy = being_trained(instance, [model]).get(model.name) or told_of_claims(claimed)
+    busy = being_trained(instance, [model]).get(model.name) or told_of_claims(claimed) or taken_back(loop, model)
     for finding in (it for look in LOOKS for it in look.find(loop, model)):
         decision = hold(decision_of(loop, model, [finding], busy=busy), spending)
         if decision.is_held:

@@ -18,6 +18,8 @@ _SETTINGS = """\
 # Written by ml-assets on first use; yours to change.
 telemetry: {{enabled: false}}
 nux: {{enabled: false}}
+concurrency:
+  runs: {{max_concurrent_runs: {runs}}}  # each may use every core
 event_log_storage:
   module: resources.event_log
   class: BatchingSqliteEventLogStorage
@@ -31,7 +33,8 @@ def dagster_home() -> Path:
     home.mkdir(parents=True, exist_ok=True)
     settings = home / "dagster.yaml"
     if not settings.exists():
-        settings.write_text(_SETTINGS.format(history=home / "history" / "runs"), encoding="utf-8")
+        text = _SETTINGS.format(history=home / "history" / "runs", runs=os.cpu_count() or 1)
+        settings.write_text(text, encoding="utf-8")
     return home
 
 

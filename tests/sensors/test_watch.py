@@ -58,6 +58,21 @@ def run(job: dg.JobDefinition, it: World, config: Mapping[str, Any]) -> dg.Execu
 # ---------------------------------------------------------------- taking back
 
 
+def test_nobody_is_trained_against_a_champion_that_is_about_to_be_taken_back(it: World) -> None:
+    first, _ = promoted(it)
+    for number in range(4):
+        it.live(is_over=True, auc=0.75 - 0.002 * number, former=(first, 0.8))
+
+    assert [] == it.look("drift")
+    assert "It waits: the champion is worse than the one before it, and is taken back first." in it.said
+    assert [] == it.records()
+
+    it.measure(it.day - timedelta(days=1), auc=0.85, former=(first, 0.8))
+    it.measure(it.day - timedelta(days=2), auc=0.85, former=(first, 0.8))
+
+    assert ["drift"] == [request.tags["cause"] for request in it.look("drift")]
+
+
 def test_a_worse_champion_is_taken_back_within_the_declared_days_with_a_record_and_no_ping_pong_follows(
     it: World, plan_of: PlanOf
 ) -> None:
