@@ -58,6 +58,9 @@ class ModelDeclaration(Part):
     expectations: ExpectationsSettings = ExpectationsSettings()
     freshness: dict[Stage, Freshness] = Field(default={})
     compute: dict[Stage, Compute] = Field(default={})
+    days_a_run: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="a backfill of its days is cut into runs of so many, which go at once; absent: one run"
+    )
     budget: BudgetSettings | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
 

@@ -19,7 +19,7 @@ def _create(init_context: dg.InitExecutorContext) -> dg.Executor:
     retries = RetryMode(next(iter(config["retries"])))
     dependency = StepDependencyConfig.from_config(config.get("step_dependency_config"))
     launcher: Any = init_context.instance.run_launcher
-    if not _is_kubernetes(launcher):
+    if not is_kubernetes(launcher):
         return InProcessExecutor(retries=retries, step_dependency_config=dependency)
     from resources.pods.fused import FusedExecutor
     from resources.pods.handler import PodStepHandler
@@ -27,7 +27,7 @@ def _create(init_context: dg.InitExecutorContext) -> dg.Executor:
     return FusedExecutor(PodStepHandler(launcher), retries=retries, step_dependency_config=dependency)
 
 
-def _is_kubernetes(launcher: object) -> bool:
+def is_kubernetes(launcher: object) -> bool:
     """Whether a launcher is dagster-k8s's; if it is, the module is there already, whose import costs 0.7 s."""
     module = sys.modules.get("dagster_k8s.launcher")
     return module is not None and isinstance(launcher, module.K8sRunLauncher)

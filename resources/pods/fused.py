@@ -50,7 +50,7 @@ class FusedExecutor(StepDelegatingExecutor):
         self._handler = handler
 
     def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
-        """Run the plan; whatever ends it, a cancelled run leaves no pod behind."""
+        """Run the plan; whatever ends it, a cancelled run leaves no pod behind, and no other a step half told."""
         self._handler.open(plan_context)
         try:
             yield from super().execute(plan_context, execution_plan)
@@ -58,6 +58,8 @@ class FusedExecutor(StepDelegatingExecutor):
             run = plan_context.instance.get_run_by_id(plan_context.run_id)
             if run is not None and run.status in {DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED}:
                 self._handler.end_cancelled()
+            else:
+                self._handler.local.finish()
             self._handler.local.close()
 
     def _pop_events(self, instance: DagsterInstance, run_id: str, seen_storage_ids: set[int]) -> Sequence[DagsterEvent]:

@@ -15,10 +15,11 @@ from dagster._core.executor.step_delegating import CheckStepHealthResult, StepHa
 from dagster_k8s.client import DagsterK8sUnrecoverableAPIError
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.executor import K8sStepHandler
-from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_user_defined_k8s_config
+from dagster_k8s.job import UserDefinedDagsterK8sConfig
 from dagster_k8s.launcher import K8sRunLauncher
 from dagster_shared.error import SerializableErrorInfo
 
+from resources.pods.amounts import with_declared_resources
 from resources.pods.cluster import Cluster, is_conflict, reason_of
 from resources.pods.diagnosis import Diagnosis
 from resources.pods.local import LocalSteps
@@ -158,29 +159,16 @@ class PodStepHandler(K8sStepHandler):
         return diagnosis.sentence
 
     def _get_container_context(self, step_handler_context: StepHandlerContext) -> K8sContainerContext:
-        """Return the step's pod: each resource is what the stage declares, else what the run's pod has.
-
-        dagster-k8s merges requests and limits one by one, so that a request would come to lie above a limit.
-        """
+        """Return the step's pod, with more memory after it ran out of it."""
         context = super()._get_container_context(step_handler_context)
         key = self._get_step_key(step_handler_context)
         tags = step_handler_context.step_tags[key]
-        own = get_user_defined_k8s_config(tags).container_config.get("resources", {})
-        names = {name for amounts in own.values() for name in amounts}
-        container = dict(context.run_k8s_config.container_config)
-        resources = {
-            which: {**{n: a for n, a in amounts.items() if n not in names}, **own.get(which, {})}
-            for which, amounts in (container.get("resources") or {}).items()
-        }
-        policy = PodPolicy.of(tags)
         attempts = step_handler_context.execute_step_args.known_state
+        memory = None
         if attempts and attempts.get_retry_state().get_attempt_count(key):
             before = _retries(step_handler_context.instance, step_handler_context.execute_step_args.run_id, key)
-            memory = policy.memory_after(before)
-            for amounts in resources.values() if memory else ():
-                amounts["memory"] = memory
-        container["resources"] = resources
-        return context._replace(run_k8s_config=context.run_k8s_config._replace(container_config=container))
+            memory = PodPolicy.of(tags).memory_after(before)
+        return with_declared_resources(context, tags, memory=memory)
 
     def _run_here(self, context: StepHandlerContext) -> None:
         """Run a step on this thread, as `dagster api execute_step` runs it in its own process."""

@@ -97,8 +97,11 @@ class PodLauncher(K8sRunLauncher):
         if health.status in {WorkerStatus.RUNNING, WorkerStatus.SUCCESS}:
             return health
         # A cluster that does not answer raises here, and the monitor asks again later: its silence is no dead run.
-        found = self._diagnosis(run, self._present_job(run))
-        return health if found is None else CheckRunHealthResult(health.status, found.sentence)
+        seen = self._cluster(run).look(self._present_job(run), start=timedelta())
+        if seen.diagnosis is None and not seen.is_over:
+            # Its pod was told to end and still lets a step come to its end: another one now would do that step twice.
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return health if seen.diagnosis is None else CheckRunHealthResult(health.status, seen.diagnosis.sentence)
 
     def get_run_worker_debug_info(self, run: DagsterRun, include_container_logs: bool | None = True) -> str | None:  # noqa: FBT001, FBT002 - Dagster's signature
         """Return what became of a run's pod in a sentence, and what Kubernetes tells of it at length."""

@@ -65,6 +65,16 @@ class LocalSteps:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), interruption)
             wait(running, timeout=_GRACE_SECONDS)
 
+    def finish(self) -> None:
+        """Let what runs come to its end, and nothing that waits begin.
+
+        A process that ended over a step that runs would have it fail of just that: Python gives it no more threads, and
+        the failure would stand in the run's log, which goes on in another pod. The kubelet says how long this may take.
+        """
+        for step in self._steps.values():
+            step.cancel()
+        wait(self._steps.values())
+
     def close(self) -> None:
         """Take no more steps."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -4,7 +4,6 @@ What workers do stays out.
 """
 
 import importlib
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from dagster import AssetExecutionContext
 
+from resources.pods.executor import is_kubernetes
 from resources.workers.crew import Place
 from resources.workers.processes import Processes
 
@@ -39,10 +39,8 @@ class Work:
 
 
 def are_pods(context: AssetExecutionContext) -> bool:
-    """Whether a step's workers are pods: whether dagster-k8s launched its run, whose module then is imported."""
-    module = sys.modules.get("dagster_k8s.launcher")
-    launcher: Any = context.instance.run_launcher
-    return module is not None and isinstance(launcher, module.K8sRunLauncher)
+    """Whether a step's workers are pods: whether dagster-k8s launched its run."""
+    return is_kubernetes(context.instance.run_launcher)
 
 
 def place_of(context: AssetExecutionContext, work: Work, *, folder: Path) -> Place:

@@ -19,6 +19,7 @@ from dagster_k8s.job import (
 from dagster_k8s.launcher import K8sRunLauncher
 from dagster_k8s.utils import sanitize_k8s_label
 
+from resources.pods.amounts import with_declared_resources
 from resources.pods.cluster import Cluster, reason_of
 from resources.pods.diagnosis import Diagnosis, is_over
 from resources.pods.policy import PodPolicy
@@ -138,17 +139,7 @@ class Pods:
         context = context.merge(K8sContainerContext(run_k8s_config=_POD))
         own = get_user_defined_k8s_config(self._tags)
         context = context.merge(K8sContainerContext(run_k8s_config=own))
-        container = dict(context.run_k8s_config.container_config)
-        asked = own.container_config.get("resources", {})
-        names = {name for amounts in asked.values() for name in amounts}
-        resources = {
-            which: {**{n: a for n, a in amounts.items() if n not in names}, **asked.get(which, {})}
-            for which, amounts in (container.get("resources") or {}).items()
-        }
-        for amounts in resources.values() if memory else ():
-            amounts["memory"] = memory
-        container["resources"] = resources
-        return context._replace(run_k8s_config=context.run_k8s_config._replace(container_config=container))
+        return with_declared_resources(context, self._tags, memory=memory)
 
 
 def _client(launcher: K8sRunLauncher) -> DagsterKubernetesClient:

@@ -56,7 +56,7 @@ def open_storage(url: str, *, beat: int = BEAT_SECONDS, silent: int = SILENT_SEC
         silent: seconds without one after which a trial is handed out again.
 
     Raises:
-        SettingsError: it cannot be reached.
+        SettingsError: it cannot be reached, or is another program's.
     """
     import optuna
     from sqlalchemy.exc import OperationalError
@@ -65,6 +65,7 @@ def open_storage(url: str, *, beat: int = BEAT_SECONDS, silent: int = SILENT_SEC
         {"connect_args": {"timeout": _BUSY_SECONDS}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     )
     try:
+        _refuse_anothers(url, arguments)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats have been since 2.6
             return optuna.storages.RDBStorage(
@@ -77,6 +78,26 @@ def open_storage(url: str, *, beat: int = BEAT_SECONDS, silent: int = SILENT_SEC
     except OperationalError as error:
         # What the driver says names host and user, never the password; SQLAlchemy's own text is left out.
         raise SettingsError(f"the database of {STUDIES} cannot be reached: {str(error.orig).strip()}.") from None
+
+
+def _refuse_anothers(url: str, arguments: dict[str, Any]) -> None:
+    """Make sure that a database is not another program's, before tables are made in it.
+
+    Optuna and Dagster both keep their schema's revision in a table `alembic_version`: in Dagster's database Optuna
+    takes the one that it finds for its own, and a migration of Dagster would one day find Optuna's.
+
+    Raises:
+        SettingsError: it is.
+    """
+    import sqlalchemy as db
+
+    engine = db.create_engine(url, poolclass=db.NullPool, **arguments)
+    found = db.inspect(engine)
+    if found.has_table("alembic_version") and not found.has_table("version_info"):
+        raise SettingsError(
+            f"the database of {STUDIES} is another program's: it has tables with revisions, and none of Optuna's. "
+            "Expected one of its own, not Dagster's. Make it with CREATE DATABASE, and name that."
+        )
 
 
 def delete_studies(storage: "RDBStorage", prefix: str) -> None:

@@ -251,6 +251,22 @@ def test_the_queue_has_no_value_of_its_own_beside_the_pools() -> None:
     assert {"dequeueUseThreads": False, "dequeueNumWorkers": 0} == queue
 
 
+def test_the_queue_is_looked_at_each_second_and_its_limits_are_those_of_the_pools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_PG_PASSWORD", "not-a-secret")
+    config = instance_config(tmp_path)  # which raises where the queue's own limits stand beside the pools
+
+    assert {"dequeue_interval_seconds": 1} == config["run_coordinator"]["config"]
+    assert {"default_limit": 4, "granularity": "run"} == config["concurrency"]["pools"]
+
+
+def test_the_daemon_has_what_the_doctor_looks_for_there() -> None:
+    daemon = VALUES["dagsterDaemon"]
+
+    assert (CODE["envConfigMaps"], CODE["envSecrets"]) == (daemon["envConfigMaps"], daemon["envSecrets"])
+
+
 def test_lost_runs_go_on_and_failures_of_the_code_are_not_tried_again() -> None:
     daemon = VALUES["dagsterDaemon"]
 

@@ -13,6 +13,7 @@ from ml_assets.cli.flow import Span
 from ml_assets.cli.main import main
 from ml_assets.contracts.artifacts import Drift, Model, Promotion, TrainingSet, Tuning
 from ml_assets.stages.common.groups import TRAINING
+from resources.alerts import Alerts
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.promotion_log import PromotionLog
@@ -38,8 +39,9 @@ def test_a_retraining_runs_as_asked_for_and_is_reproduced_and_a_run_by_hand_take
 
     with project(LakeResource(url=str(own_flown)), declared, manifest=manifest) as whole:
         repository = whole.defs.get_repository_def()
+        resources = {"lake": whole.lake, "alerts": Alerts(lake=whole.lake)}
         with dg.build_sensor_context(
-            instance=whole.instance, repository_def=repository, resources={"lake": whole.lake}
+            instance=whole.instance, repository_def=repository, resources=resources
         ) as context:
             [request] = repository.get_sensor_def("drift").evaluate_tick(context).run_requests
         result = whole.defs.resolve_implicit_global_asset_job_def().execute_in_process(

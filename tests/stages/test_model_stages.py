@@ -94,6 +94,23 @@ def test_by_day_stages_run_over_a_range_at_once(plan: ModelPlan) -> None:
         assert (asset.backfill_policy == dg.BackfillPolicy.single_run()) == (factory.__name__ in by_day)
 
 
+def test_a_backfill_is_cut_into_runs_of_the_declared_days(plan: ModelPlan) -> None:
+    cut = replace(plan, declaration=plan.declaration.model_copy(update={"days_a_run": 10}))
+    policies = {factory.__name__: factory(cut).backfill_policy for factory in STAGES}
+
+    assert {"features", "labels", "predictions", "drift", "performance"} == {
+        name for name, policy in policies.items() if policy == dg.BackfillPolicy.multi_run(10)
+    }
+    assert {None} == {policies[name] for name in ("training_set", "tuning", "model", "champion")}
+
+
+def test_runs_of_days_share_the_pool_of_their_model_and_trainings_have_none(plan: ModelPlan) -> None:
+    pools = {factory.__name__: {*factory(plan).op.pools} for factory in STAGES}
+    by_day = {factory.__name__ for factory in STAGES if factory(plan).partitions_def is not None}
+
+    assert {name: {plan.name} if name in by_day else set() for name in pools} == pools
+
+
 def test_only_the_stages_that_declare_compute_get_a_pod_of_their_own(plan: ModelPlan) -> None:
     tags = {factory.__name__: factory(plan).op.tags for factory in STAGES}
     config = json.loads(tags["tuning"][POD])

@@ -40,7 +40,8 @@ def stage(
         name: the stage, which is the asset's name too.
         body: the pure function or functions that do the work; their code and that of the asset are its code version.
         kinds: what it is made with, for the UI.
-        by_day: whether there is one artifact a day.
+        by_day: whether there is one artifact a day; runs of days share the model's pool, so that a backfill cut into
+            many leaves room, and its trainings do not wait for them.
         columns: the contract of what it holds, for the catalog.
         parameters: declared values that change the result, for the manifest.
         **options: what else `dg.asset` takes: `ins`, `deps`, `check_specs`.
@@ -61,7 +62,8 @@ def stage(
             owners=[declaration.owner] if declaration.owner else None,
             code_version=code_version([*(body if isinstance(body, Sequence) else [body]), function]),
             partitions_def=plan.partitions if by_day else None,
-            backfill_policy=dg.BackfillPolicy.single_run() if by_day else None,
+            backfill_policy=_backfill_policy(declaration.days_a_run) if by_day else None,
+            pool=plan.name if by_day else None,
             metadata=metadata,
             op_tags=pod_tags(declaration.compute.get(name)),
             freshness_policy=freshness_policy(declaration.freshness.get(name)),
@@ -70,6 +72,11 @@ def stage(
         )(function)
 
     return decorate
+
+
+def _backfill_policy(days_a_run: int | None) -> dg.BackfillPolicy:
+    """Return how a backfill over days becomes runs."""
+    return dg.BackfillPolicy.single_run() if days_a_run is None else dg.BackfillPolicy.multi_run(days_a_run)
 
 
 _SIGNATURES: dict[CodeType, inspect.Signature] = {}

@@ -150,7 +150,7 @@ def test_what_is_installed_is_held_against_the_lock(tmp_path: Path, lock: str, s
 def test_a_manifest_that_is_missing_or_old_is_told(tmp_path: Path) -> None:
     states = [one.state for one in machine.manifest(tmp_path)]
     (tmp_path / "target").mkdir()
-    for name, text in {"manifest.json": "{}", "parsed_from": machine._digest(tmp_path)}.items():
+    for name, text in {"manifest.json": "{}", "parsed_from": machine.digest_of(tmp_path)}.items():
         (tmp_path / "target" / name).write_text(text)
     states += [one.state for one in machine.manifest(tmp_path)]
     (tmp_path / "model.sql").write_text("select 1")

@@ -86,6 +86,13 @@ def deleted(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any
     del cluster.pods[pod["metadata"]["name"]]
 
 
+def taken_away(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any]) -> None:
+    """Be told to end, as an evicted pod is, and be at it still; the cluster counts it as failed already."""
+    pod["status"] = status("Running", {"running": {}})
+    pod["metadata"]["deletionTimestamp"] = now()
+    job["status"] = {"conditions": [{"type": "FailureTarget", "status": "True"}], "failed": 1}
+
+
 def dies(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any]) -> None:
     """End by a fault of its own before its step said anything."""
     cluster.logs[pod["metadata"]["name"]] = "Traceback: no module named shop\n"

@@ -177,6 +177,30 @@ def test_a_resumed_run_finds_its_pod_at_work_and_waits_for_it(shop: Shop, monkey
     assert 1 == len(shop.cluster.created)
 
 
+def test_a_run_whose_pod_is_taken_away_lets_its_own_step_end_and_goes_on_after_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shop.instance.__class__, "run_will_resume", lambda *_: True)
+    (shop.folder / "features").write_text("wait")
+    run = shop.create("features", "tuning")
+
+    def taken_away() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        until = time.monotonic() + 30
+        while not any("will be resumed" in it for it in shop.told(run, "ENGINE_EVENT")) and time.monotonic() < until:
+            time.sleep(0.02)
+        (shop.folder / "features").unlink()
+
+    with when(lambda: noted(shop, "features"), taken_away):
+        shop.work(run)
+    ended = shop.told(run, "STEP_SUCCESS", "STEP_FAILURE")
+    resumed = shop.work(shop.now(run), resumes=True)
+
+    assert ['features: Finished execution of step "features"'] == [it.partition(" in ")[0] for it in ended]
+    assert SUCCESS == resumed.status, shop.told(run, "STEP_FAILURE", "RUN_FAILURE")
+    assert [("features", True), ("tuning", False)] == shop.done
+
+
 @pytest.mark.parametrize("step", ["features", "tuning"])
 def test_a_step_that_was_lost_with_the_runs_pod_is_tried_again_when_the_run_resumes(shop: Shop, step: str) -> None:
     run = shop.create(step)

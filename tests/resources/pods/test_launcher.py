@@ -10,7 +10,7 @@ from urllib3.exceptions import MaxRetryError
 
 from resources.pods.launcher import PodLauncher
 from tests.resources.pods.conftest import LAUNCHER, Shop
-from tests.resources.pods.pretended import deleted, out_of_memory, stays
+from tests.resources.pods.pretended import deleted, out_of_memory, stays, taken_away
 
 
 def launched(shop: Shop, run: dg.DagsterRun) -> dict[str, Any]:
@@ -82,6 +82,18 @@ def test_a_lost_run_pod_is_told_and_its_retry_is_as_it_was(shop: Shop) -> None:
 
     assert "was deleted" in str(health(shop, run)[1])
     assert first == memory(launched(shop, shop.create("features", parent_run_id=run.run_id, root_run_id=run.run_id)))
+
+
+def test_a_run_whose_pod_was_told_to_end_goes_on_elsewhere_only_when_that_has_ended(shop: Shop) -> None:
+    shop.cluster.fates["run"] = [taken_away]
+    run = shop.create("features")
+    launched(shop, run)
+    while_it_ends = health(shop, run)
+    (job,), (pod,) = shop.cluster.jobs.values(), shop.cluster.pods.values()
+    deleted(shop.cluster, job, pod)
+
+    assert (WorkerStatus.RUNNING, None) == while_it_ends
+    assert WorkerStatus.FAILED == health(shop, run)[0]
 
 
 def test_what_keeps_a_run_pod_from_starting_leads_what_is_told_of_it(shop: Shop) -> None:

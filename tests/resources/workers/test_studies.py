@@ -1,5 +1,7 @@
 """Where a study lies, and that no message shows the password of its database."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -40,6 +42,25 @@ def test_a_database_that_does_not_answer_is_told_without_its_password() -> None:
 
     assert "pw-1234" not in str(caught.value)
     assert "pw-1234" not in repr(caught.value.__cause__)
+
+
+def test_dagsters_own_database_is_refused_before_a_table_is_made_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "dagster.db"
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("CREATE TABLE alembic_version (version_num VARCHAR(32))")
+    with pytest.raises(SettingsError, match=r"another program's.*Make it with CREATE DATABASE"):
+        open_storage(file_url(file))
+
+    with closing(sqlite3.connect(file)) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master")]
+    assert ["alembic_version"] == tables
+
+
+def test_a_database_of_studies_is_opened_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        storage = open_storage(file_url(tmp_path / "study.db"))
+        assert [] == optuna.get_all_study_names(storage)
+        storage.engine.dispose()
 
 
 def test_the_studies_of_earlier_attempts_are_deleted_and_no_others(tmp_path: Path) -> None:
