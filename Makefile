@@ -4,7 +4,7 @@ DEMO_ARGS ?= --as-of 2013-12-31
 VENV      := .venv
 BIN       := $(VENV)/bin
 
-.PHONY: demo test lint lock image clean
+.PHONY: demo test test-cluster lint lock image clean
 
 # A short form: make demo DEMO_ARGS="--as-of 2013-04-30 --from 2013-04-24"
 demo: $(VENV)/.runtime
@@ -18,6 +18,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# A deployment in a cluster; deploy/README.md says what must be set, and without it each test says what is missing.
+test-cluster: $(VENV)/.dev
+	$(BIN)/pytest -n 0 -v -rs tests/cluster
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

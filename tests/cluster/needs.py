@@ -1,0 +1,11 @@
+"""What tests on a cluster need from outside."""
+
+import os
+from typing import Final
+
+NEEDED: Final = ("KUBECONFIG", "TEST_CLUSTER_SERVER", "TEST_CLUSTER_LAKE", "TEST_CLUSTER_NAMESPACE")
+
+
+def given() -> bool:
+    """Whether all of it is set."""
+    return all(os.environ.get(name) for name in NEEDED)
