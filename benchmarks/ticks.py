@@ -4,7 +4,8 @@ What follows from a tick stays out: nothing has changed, or the cursor is lost a
 
     python -m benchmarks.ticks
 
-The instance keeps its history in SQLite in a temporary folder; the lake holds manifests as runs write them, no data.
+The instance keeps its history in SQLite in a temporary folder; the lake holds manifests as runs write them, and of the
+data what sensors read: who serves, and what drift and performance say of each day.
 """
 
 import argparse
@@ -22,16 +23,18 @@ from dagster._core.definitions.repository_definition import RepositoryDefinition
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.events import DagsterEvent, StepMaterializationData
 from dagster._core.events.log import EventLogEntry
+from pydantic import BaseModel
 
-from ml_assets.contracts.artifacts import Promotion
+from ml_assets.contracts.artifacts import DriftSummary, ModelSpec, PerformanceSummary, Promotion
 from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.definitions import DEFS, build
 from ml_assets.provenance.staleness import Look, Wanted
 from ml_assets.stages.common.groups import groups_of, promotions
+from resources.content import digest_of
 from resources.event_log import BatchingSqliteEventLogStorage
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
-from resources.manifest import ArtifactRef, Manifest
+from resources.manifest import ArtifactRef, FileEntry, Manifest
 from sensors.updates import updates_sensor
 
 SENSORS: Final = ("updates", "arrivals", "alerts", "drift", "performance", "watch")
@@ -110,11 +113,19 @@ def fill(
         parameters = look.parameters(key) | ({"champion": VERSION} if key.path[-1] == "card" else {})
         if key.path[-1] == "card":
             inputs = tuple(_ref(dg.AssetKey([key.path[0], it]), d) for it in ("drift", "performance") for d in days)
-        write(lake, _ref(key, day), inputs=inputs, parameters=parameters, code_version=graph.get(key).code_version)
+        write(
+            lake,
+            _ref(key, day),
+            records=_records(key, day),
+            inputs=inputs,
+            parameters=parameters,
+            code_version=graph.get(key).code_version,
+        )
     for model in declared.models:
         training_set = _ref(dg.AssetKey([model.name, "training_set"]), "")
         write(lake, training_set, parameters={"as_of": AS_OF})
-        write(lake, _ref(dg.AssetKey([model.name, "model"]), ""), inputs=(training_set,))
+        champion = _ref(dg.AssetKey([model.name, "model"]), "")
+        write(lake, champion, records={"spec.json": _spec(model.name)}, inputs=(training_set,))
         promotions(lake, model.name).append(_promotion(model.name), number=1)
     told = [*sorted(there)]
     told = (told * (events // len(told) + 1))[:events]
@@ -131,18 +142,45 @@ def _ref(key: AssetKey, day: str) -> ArtifactRef:
     return ArtifactRef(asset=key.to_user_string(), partition=day or None, version=VERSION)
 
 
-def write(lake: Lake, ref: ArtifactRef, **made: Any) -> None:  # noqa: ANN401 - as `Manifest` takes it
-    """Write a manifest."""
+def _records(key: AssetKey, day: str) -> dict[str, BaseModel]:
+    """Return what a report says of a day on which nothing happened; nothing for other assets."""
+    of = {"model": key.path[0], "model_version": VERSION, "day": day, "sentence": "as ever"}
+    if key.path[-1] == "drift":
+        quiet = {"rows": 900, "weighted_psi": 0.02, "score_psi": 0.01, "is_over": False, "culprits": ()}
+        return {"summary.json": DriftSummary.model_validate({**of, **quiet})}
+    if key.path[-1] == "performance":
+        as_promised = {"roc_auc": 0.75}
+        measured = {"predictions": 900, "labelled": 880, "metrics": as_promised, "expected": as_promised}
+        return {"summary.json": PerformanceSummary.model_validate({**of, **measured})}
+    return {}
+
+
+def _spec(model: str) -> ModelSpec:
+    as_of = date.fromisoformat(AS_OF)
+    return ModelSpec(
+        model=model, task="binary", target="is_late", features=(), vocabularies={}, parameters={}, rounds=100,
+        as_of=as_of, trained_first_day=date(2013, 1, 1), trained_last_day=as_of, training_rows=200_000,
+        lightgbm_version="4.7.0",
+    )  # fmt: skip
+
+
+def write(lake: Lake, ref: ArtifactRef, *, records: Mapping[str, BaseModel] | None = None, **made: Any) -> None:  # noqa: ANN401 - as `Manifest` takes it
+    """Write a manifest, and records beside it."""
+    texts = {name: record.model_dump_json().encode() for name, record in (records or {}).items()}
     manifest = Manifest(
         asset=ref.asset,
         partition=ref.partition,
         version=ref.version,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        files=(),
+        files=tuple(
+            FileEntry(name=it, bytes=len(text), digest=digest_of(text, "blake2b")) for it, text in texts.items()
+        ),
         **made,
     )
     folder = Path(lake.directory(ref))
     folder.mkdir(parents=True)
+    for name, text in texts.items():
+        (folder / name).write_bytes(text)
     (folder / "manifest.json").write_bytes(manifest.text())
 
 

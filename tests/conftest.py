@@ -33,7 +33,7 @@ TOGETHER: Final = (
      "tests/resources/test_dbt_server.py"),
     ("tests/test_killed.py", "tests/test_s3_down.py", "tests/sensors/test_updates_flow.py"),
     ("tests/stages/test_table_checks.py",),
-    ("tests/postgres/",),
+    ("tests/postgres/", "tests/resources/test_dagster_server.py"),
 )  # fmt: skip
 """Files that share what is dear to make, and so a worker; the longest begin first.
 
