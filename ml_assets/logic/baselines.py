@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.artifacts import TrainingSetSummary
+from ml_assets.logic.lightgbm_threads import THREADS
 from ml_assets.logic.metrics import Vector
 from ml_assets.logic.model import encode, fit_vocabularies, target_vector, to_matrix
 
@@ -138,7 +139,9 @@ def _shallow_tree(
             predicted[:, output] = prior[output]
             continue
         dataset.set_label(labels[:, output])
-        predicted[:, output] = lgb.train(parameters, dataset, num_boost_round=1).predict(asked, num_threads=threads)
+        with THREADS.exactly(threads):
+            tree = lgb.train(parameters, dataset, num_boost_round=1)
+            predicted[:, output] = tree.predict(asked, num_threads=threads)
     if summary.task == "regression":
         return predicted
     # A leaf without a hit does not prove that there is none: half a row's worth is left to chance.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task, TrainingSet, TrainingSetSummary, Unseen
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.lightgbm_threads import THREADS
 
 if TYPE_CHECKING:
     from lightgbm import Booster, Dataset
@@ -381,7 +382,7 @@ def bin_rows(
     """
     import lightgbm
 
-    return lightgbm.Dataset(
+    data = lightgbm.Dataset(
         matrix,
         label=target,
         reference=reference,
@@ -389,7 +390,9 @@ def bin_rows(
         categorical_feature=[index for index, feature in enumerate(features) if feature.is_categorical],
         params=dict(parameters),
         free_raw_data=True,
-    ).construct()
+    )
+    with THREADS.exactly(_threads(parameters)):
+        return data.construct()
 
 
 def boost(
@@ -412,14 +415,19 @@ def boost(
     import lightgbm
 
     stops = [] if early_stopping is None else [lightgbm.early_stopping(early_stopping, verbose=False)]
-    return lightgbm.train(
-        dict(parameters),
-        binned.train,
-        num_boost_round=rounds,
-        valid_sets=None if binned.validation is None else [binned.validation],
-        valid_names=None if binned.validation is None else ["validation"],
-        callbacks=[*callbacks, *stops],
-    )
+    with THREADS.exactly(_threads(parameters)):
+        return lightgbm.train(
+            dict(parameters),
+            binned.train,
+            num_boost_round=rounds,
+            valid_sets=None if binned.validation is None else [binned.validation],
+            valid_names=None if binned.validation is None else ["validation"],
+            callbacks=[*callbacks, *stops],
+        )
+
+
+def _threads(parameters: Parameters) -> int:
+    return int(parameters["num_threads"])
 
 
 def fit(
@@ -558,8 +566,8 @@ def raw_scores(booster: Booster, matrix: Matrix, *, classes: int, threads: int) 
     """Return (rows,) scores, or (rows, classes) for multiclass."""
     if matrix.shape[0] == 0:
         return np.empty((0, classes) if classes else (0,))
-    scores = booster.predict(matrix, num_threads=1 if matrix.shape[0] <= FEW_ROWS else threads)
-    return np.asarray(scores, dtype=np.float64)
+    with THREADS.about(1 if matrix.shape[0] <= FEW_ROWS else threads) as agreed:
+        return np.asarray(booster.predict(matrix, num_threads=agreed), dtype=np.float64)
 
 
 def mean_contributions(booster: Booster, matrix: Matrix, *, threads: int) -> Vector:
@@ -571,7 +579,8 @@ def mean_contributions(booster: Booster, matrix: Matrix, *, threads: int) -> Vec
     rows, width = matrix.shape
     if rows == 0:
         raise DataError("there are no rows to explain; expected at least one. Widen the window.")
-    values = np.asarray(booster.predict(matrix, pred_contrib=True, num_threads=threads), dtype=np.float64)
+    with THREADS.about(threads) as agreed:
+        values = np.asarray(booster.predict(matrix, pred_contrib=True, num_threads=agreed), dtype=np.float64)
     # One block of (features + expected value) a class.
     blocks = np.abs(values.reshape(rows, -1, width + 1)[:, :, :width])
     return np.asarray(blocks.sum(axis=1).mean(axis=0), dtype=np.float64)

@@ -91,6 +91,8 @@ class Past:
         self, plan: ModelPlan, features: pl.DataFrame, labels: pl.DataFrame, *, is_tuned: bool = False
     ) -> None:
         self.plan = plan
+        self._on_one_thread = _on_one_thread(plan)
+        self._working = plan  # LightGBM takes one number of threads at a time; beside models trained ahead it is theirs
         self.features = features
         self.labels = labels
         self.is_tuned = is_tuned
@@ -119,6 +121,7 @@ class Past:
     ) -> None:
         """Leave what was expected and not asked for."""
         self._ahead.shutdown(wait=True, cancel_futures=True)
+        self._working = self.plan
 
     @cached_property
     def metric(self) -> Metric:
@@ -158,6 +161,7 @@ class Past:
         """Begin to train as of days that will be asked for whatever comes, as far as they do not depend on it."""
         if not self.is_tuned:
             chosen = self._chosen
+            self._working = self._on_one_thread
             self._expected = {day: self._ahead.submit(self._fit_ahead, day, chosen) for day in days}
 
     def _fit_ahead(self, as_of: date, chosen: tuple[Importances, Tuning] | None) -> tuple[Model, float]:
@@ -167,10 +171,8 @@ class Past:
 
     def _fitted(self, frozen: TrainingSet, chosen: tuple[Importances, Tuning]) -> tuple[Model, float]:
         """Return a model and the CPU seconds that it took; on one thread, since others are trained beside it."""
-        training = self.plan.declaration.training.model_copy(update={"threads": 1})
-        plan = replace(self.plan, declaration=self.plan.declaration.model_copy(update={"training": training}))
         begun = time.thread_time()
-        model = fitted(plan, frozen, *chosen)
+        model = fitted(self._on_one_thread, frozen, *chosen)
         return model, time.thread_time() - begun
 
     def _choose(self, frozen: TrainingSet, champion: Trained | None) -> tuple[Importances, Tuning]:
@@ -183,7 +185,7 @@ class Past:
 
     def _measured(self, model: Model, frozen: TrainingSet, seconds: float) -> Trained:
         test, summary = frozen.part("test"), frozen.summary
-        threads = self.plan.declaration.training.threads
+        threads = self._working.declaration.training.threads
         scores = scores_of(predict(model.booster, model.spec, test, threads=threads), test, summary)
         truth = target_vector(test, target=summary.target, task=summary.task, classes=summary.classes)
         promised = self.metric.function(truth, scores)
@@ -212,7 +214,7 @@ class Past:
         if key not in self._judged:
             model = challenger.model
             evaluation = measure_challenger(
-                self.plan,
+                self._working,
                 self._training_set(model.spec.as_of),
                 Versioned(challenger.version, model),
                 None if champion is None else Versioned(champion.version, champion.model),
@@ -230,7 +232,7 @@ class Past:
         """Return what a model says of a day, in the order of its rows."""
         key = (trained.version, day)
         if key not in self._scores:
-            threads = self.plan.declaration.training.threads
+            threads = self._working.declaration.training.threads
             self._scores[key] = predict(trained.model.booster, trained.model.spec, self.rows(day), threads=threads)
         return self._scores[key]
 
@@ -250,7 +252,7 @@ class Past:
         """Return what a champion was trained on, as a reference; made when it is first asked for."""
         if champion.version not in self._sketches:
             spec = champion.model.spec
-            sketched = with_reference(self.plan, champion.model, self._training_set(spec.as_of))
+            sketched = with_reference(self._working, champion.model, self._training_set(spec.as_of))
             self._sketches[champion.version] = Reference.of(sketched.reference, model=spec.model)
         return self._sketches[champion.version]
 
@@ -325,3 +327,8 @@ class Past:
             pl.col(name).fill_null(0.0) if name in said.columns else pl.lit(0.0).alias(name) for name in names
         ).to_numpy()
         return values if classes else values[:, 0]
+
+
+def _on_one_thread(plan: ModelPlan) -> ModelPlan:
+    training = plan.declaration.training.model_copy(update={"threads": 1})
+    return replace(plan, declaration=plan.declaration.model_copy(update={"training": training}))
