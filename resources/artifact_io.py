@@ -284,7 +284,7 @@ def _read(lake: Lake, refs: list[ArtifactRef], kind: type | None) -> object:
         return lake.scan(refs).collect()
     if typing.get_origin(kind) in {dict, Mapping}:
         _, item = typing.get_args(kind)
-        return {ref.partition: lake.get(ref, item) for ref in refs}
+        return {ref.partition: artifact for ref, artifact in zip(refs, lake.get_each(refs, item), strict=True)}
     return lake.get(refs[0], kind)
 
 

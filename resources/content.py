@@ -26,6 +26,9 @@ from blake3 import blake3
 from polars.datatypes import DataTypeClass
 from pydantic import BaseModel
 
+Part = pl.DataFrame | BaseModel | str
+"""What an artifact is made of; each part becomes a file."""
+
 HashName = Literal["blake2b", "blake3"]
 HASH: Final = "blake3"
 """The hash behind versions and digests; manifests of schema version 1 were written with BLAKE2b."""
@@ -271,7 +274,7 @@ def _fields(kind: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
-def parts_of(artifact: object) -> dict[str, pl.DataFrame | BaseModel | str]:
+def parts_of(artifact: object) -> dict[str, Part]:
     """Return an artifact's parts by name.
 
     Raises:
@@ -289,7 +292,7 @@ def parts_of(artifact: object) -> dict[str, pl.DataFrame | BaseModel | str]:
         kind = type(artifact)
         values = {name: getattr(artifact, name) for name in _fields(kind)}
         parts = {name: part for name, part in values.items() if part is not None or not may_lack(kind, name)}
-        wrong = {n: type(p).__name__ for n, p in parts.items() if not isinstance(p, pl.DataFrame | BaseModel | str)}
+        wrong = {n: type(p).__name__ for n, p in parts.items() if not isinstance(p, Part)}
         if not wrong:
             return parts
         msg = f"{type(artifact).__name__} has fields that cannot be kept: {wrong}; use frames, records or text."
@@ -298,7 +301,7 @@ def parts_of(artifact: object) -> dict[str, pl.DataFrame | BaseModel | str]:
     raise TypeError(msg)
 
 
-def version_of(parts: Mapping[str, pl.DataFrame | BaseModel | str]) -> str:
+def version_of(parts: Mapping[str, Part]) -> str:
     """Return the version of an artifact: the hash of all its parts' content."""
     digest = new_hash()
     for name in sorted(parts):
@@ -313,7 +316,7 @@ def version_of(parts: Mapping[str, pl.DataFrame | BaseModel | str]) -> str:
     return digest.hexdigest()
 
 
-def file_names(artifact: object, parts: Mapping[str, pl.DataFrame | BaseModel | str]) -> dict[str, str]:
+def file_names(artifact: object, parts: Mapping[str, Part]) -> dict[str, str]:
     """Return the file that keeps each part of an artifact."""
     kinds = {name: pl.DataFrame if isinstance(p, pl.DataFrame) else type(p) for name, p in parts.items()}
     kind: type = type(artifact)
@@ -334,7 +337,7 @@ def _file_name(name: str, kind: type) -> str:
     return f"{name}.txt" if kind is str else f"{name}.json"
 
 
-def write_part(artifact: object, part: pl.DataFrame | BaseModel | str, file: BinaryIO) -> None:
+def write_part(artifact: object, part: Part, file: BinaryIO) -> None:
     """Write one part of an artifact to an open binary file."""
     if isinstance(artifact, StoredFrame):
         with artifact.path.open("rb") as stored:
@@ -374,7 +377,7 @@ def _without_none(hint: Any) -> type:
     return found
 
 
-def read_part(kind: type, source: bytes | BinaryIO, *, rows: int | None = None) -> pl.DataFrame | BaseModel | str:
+def read_part(kind: type, source: bytes | BinaryIO, *, rows: int | None = None) -> Part:
     """Return one part from its file or its file's bytes; polars maps an open file, and copies bytes.
 
     Args:

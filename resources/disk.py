@@ -9,7 +9,7 @@ import functools
 import os
 import stat as modes
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -180,6 +180,17 @@ class Disk:
             with contextlib.suppress(FileNotFoundError):  # it went since it was listed
                 found[name] = _stat(entry.stat(follow_symlinks=False))
         return dict(sorted(found.items()))
+
+    def trees(self, relatives: Sequence[str]) -> dict[str, dict[str, Stat]]:
+        """Return all files under each of some folders by path from there, those half written left out."""
+        whole = {relative: self.tree_with_sizes(relative) for relative in relatives}
+        return {
+            relative: {name: stat for name, stat in tree.items() if not name.endswith(_PART)}
+            for relative, tree in whole.items()
+        }
+
+    def near(self, relative: str, known: Stat) -> None:
+        """Keep no copies: a file is near as it is."""
 
     def stat(self, relative: str) -> Stat:
         """Return a file's size and age."""

@@ -9,7 +9,7 @@ import functools
 import json
 import os
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +22,15 @@ from resources import content
 from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.manifest import ArtifactRef, Cost, FileEntry, Manifest
 from resources.manifests import Manifests
+from resources.objects import Stat
 from resources.origin import environment, git_state, memory_bytes, peak_memory_bytes
 from resources.usage import Meter
 
 _MANIFEST = "manifest.json"
+_FRAME = "data.parquet"
+
+_FETCHED_WHOLE = 64 * 2**20
+"""Bytes of the files of one lazy frame up to which they are fetched whole from an object store."""
 
 
 class Step(NamedTuple):
@@ -46,6 +51,21 @@ class Making:
     run_id: str | None = None
     seconds: float | None = None
     cost: Cost | None = None
+
+
+class _Draft(NamedTuple):
+    """An artifact that is about to be kept: what it is called, and its parts."""
+
+    ref: ArtifactRef
+    artifact: object
+    parts: Mapping[str, content.Part]
+    making: Making
+
+    @classmethod
+    def of(cls, asset: str, partition: str, artifact: object, making: Making) -> "_Draft":
+        parts = content.parts_of(artifact)
+        ref = ArtifactRef(asset=asset, partition=partition or None, version=content.version_of(parts))
+        return cls(ref, artifact, parts, making)
 
 
 class Lake(Manifests):
@@ -87,22 +107,46 @@ class Lake(Manifests):
         """Keep an artifact: its files, then its manifest. The same content again adds a manifest only.
 
         Raises:
-            LakeError: the lake cannot be written; nothing that stood before is touched.
-            TypeError: the artifact is of a kind that cannot be kept.
+            As `put_each`.
         """
-        parts = content.parts_of(artifact)
-        version = content.version_of(parts)
-        ref = ArtifactRef(asset=asset, partition=partition, version=version)
+        return self.put_each(asset, {partition or "": (artifact, making)})[partition or ""]
+
+    def put_each(self, asset: str, artifacts: Mapping[str, tuple[object, Making]]) -> dict[str, Manifest]:
+        """Keep one artifact for each partition ('' where the asset has none), in parallel, each with its own origin.
+
+        Raises:
+            LakeError: the lake cannot be written; nothing that stood before is touched.
+            TypeError: an artifact is of a kind that cannot be kept.
+        """
+        made: dict[str, Manifest] = {}
+        with self.pool(len(artifacts), writes=True) as each:
+            waiting = each(lambda item: _Draft.of(asset, item[0], *item[1]), artifacts.items())
+            while waiting:
+                there = self.look_into([self.directory(draft.ref) for draft in waiting])
+                written = each(lambda draft, there=there: self._keep(draft, there[self.directory(draft.ref)]), waiting)
+                made |= {manifest.partition or "": manifest for manifest in written}
+                there = self.look_into([self.directory(draft.ref) for draft in waiting])
+                # Garbage collection may have taken files before it could see their manifest; it does so once.
+                waiting = [
+                    draft
+                    for draft, manifest in zip(waiting, written, strict=True)
+                    if not {entry.name for entry in manifest.files} <= there[self.directory(draft.ref)].keys()
+                ]
+        return {partition: made[partition] for partition in artifacts}
+
+    def _keep(self, draft: "_Draft", there: Mapping[str, Stat]) -> Manifest:
+        """Write an artifact's files, as far as they do not stand, and its manifest; `there` is what its folder has."""
+        ref, parts, making = draft.ref, draft.parts, draft.making
         folder = self.directory(ref)
-        standing = self._files_that_stand(ref)
+        standing = self._files_that_stand(ref, there)
         hash_name = content.HASH if standing is None else standing.hash
         files = () if standing is None else standing.files
         if standing is None:
             entries = []
-            names = content.file_names(artifact, parts)
+            names = content.file_names(draft.artifact, parts)
             for name, part in parts.items():
                 target = names[name]
-                put = self.put_object(f"{folder}/{target}", functools.partial(content.write_part, artifact, part))
+                put = self.put_object(f"{folder}/{target}", functools.partial(content.write_part, draft.artifact, part))
                 rows = part.height if isinstance(part, pl.DataFrame) else None
                 entries.append(FileEntry(name=target, bytes=put.bytes, digest=put.digest, etag=put.etag, rows=rows))
             files = tuple(entries)
@@ -110,9 +154,9 @@ class Lake(Manifests):
         git = git_state()
         step = self.step if self.step and self.step.run_id == making.run_id else None
         manifest = Manifest(
-            asset=asset,
-            partition=partition,
-            version=version,
+            asset=ref.asset,
+            partition=ref.partition,
+            version=ref.version,
             created_at=datetime.now(tz=UTC),
             inputs=making.inputs,
             parameters=dict(making.parameters),
@@ -137,34 +181,25 @@ class Lake(Manifests):
         except FileExistsError:
             stamp = manifest.created_at.strftime("%Y%m%dT%H%M%S.%fZ")
             self.create(f"{folder}/manifest-{stamp}-{uuid.uuid4().hex[:8]}.json", text)
-        if not {entry.name for entry in files} <= set(self.names(folder)):
-            # Garbage collection took the files before it could see this manifest; it does so once.
-            return self.put(asset, partition, artifact, making)
         return manifest
 
-    def _files_that_stand(self, ref: ArtifactRef) -> Manifest | None:
+    def _files_that_stand(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> Manifest | None:
         """Return an artifact's manifest if its files are as they were written; None where they must be written (again).
 
         Reading them is what lets an artifact be mended by materializing it again.
         """
         folder = self.directory(ref)
-        if not any(name.startswith("manifest") for name in self.names(folder)):
+        if not any(name.startswith("manifest") for name in there):
             return None
         try:
-            made = self.manifest(ref)
+            made = self.manifests(ref, there=there)[-1]
             for entry in made.files:
-                with self.opened(f"{folder}/{entry.name}") as file:
+                with self.opened(f"{folder}/{entry.name}", known=there.get(entry.name)) as file:
                     if content.file_digest(file, made.hash) != entry.digest:
                         return None
         except MissingArtifactError:
             return None
         return made
-
-    def put_each(self, asset: str, artifacts: Mapping[str, tuple[object, Making]]) -> dict[str, Manifest]:
-        """Keep one artifact for each partition, in parallel, each with its own origin."""
-        with self.pool(len(artifacts), writes=True) as each:
-            manifests = each(lambda item: self.put(asset, item[0], *item[1]), artifacts.items())
-        return dict(zip(artifacts, manifests, strict=True))
 
     def get(self, ref: ArtifactRef, kind: type, *, noted: bool = True) -> Any:
         """Return an artifact whole, after checking every file against its manifest.
@@ -178,9 +213,30 @@ class Lake(Manifests):
             MissingArtifactError: it does not exist.
             CorruptArtifactError: a file is missing, damaged, or not of the expected shape.
         """
-        made = self.manifest(ref)
-        entries = {entry.name: entry for entry in made.files}
+        return self.get_each([ref], kind, noted=noted)[0]
+
+    def get_each(self, refs: Sequence[ArtifactRef], kind: type, *, noted: bool = True) -> list[Any]:
+        """Return several artifacts of one kind in their order; their folders are listed together.
+
+        Args:
+            refs: the artifacts.
+            kind: what they are.
+            noted: as for `get`.
+
+        Raises:
+            As `get`.
+        """
+        there = self.look_into([self.directory(ref) for ref in refs])
+        with self.pool(len(refs)) as each:
+            found = each(lambda ref: self._get(ref, kind, there[self.directory(ref)]), refs)
+        if noted:
+            self._reads.extend(refs)
+        return found
+
+    def _get(self, ref: ArtifactRef, kind: type, there: Mapping[str, Stat]) -> Any:
         folder = self.directory(ref)
+        made = self.manifests(ref, there=there)[-1]
+        entries = {entry.name: entry for entry in made.files}
         parts: dict[str, object] = {}
         for name, file, hint in content.expected_files(kind):
             entry = entries.get(file)
@@ -188,14 +244,12 @@ class Lake(Manifests):
                 continue
             if entry is None:
                 raise CorruptArtifactError(f"{ref} has no file '{file}' in its manifest; {kind.__name__} wants it.")
-            with self.opened(f"{folder}/{file}") as opened:
+            with self.opened(f"{folder}/{file}", known=there.get(file)) as opened:
                 _check(ref, f"{folder}/{file}", entry, opened, made.hash)
                 try:
                     parts[name] = content.read_part(hint, opened, rows=_rows(ref, entry))
                 except (ValueError, pl.exceptions.PolarsError) as error:
                     raise CorruptArtifactError(f"{folder}/{file} is not a {hint.__name__}: {error}") from error
-        if noted:
-            self._reads.append(ref)
         return content.assemble(kind, parts)
 
     def scan(self, refs: Sequence[ArtifactRef], *, noted: bool = True) -> pl.LazyFrame:
@@ -203,7 +257,8 @@ class Lake(Manifests):
 
         Polars names no file when one is damaged, so each is checked first: on a disk by its digest, which costs a
         tenth of decoding it; on an object store, which watches its bytes itself, by size and ETag, and by its digest
-        only where they have changed, as after a copy of the lake.
+        only where they have changed, as after a copy of the lake. Of an object store, many small files are fetched
+        whole, which are fewer requests than for their parts; of few or large ones what is asked for of the frame.
 
         Args:
             refs: the artifacts.
@@ -213,11 +268,22 @@ class Lake(Manifests):
             MissingArtifactError: an artifact does not exist.
             CorruptArtifactError: a file is missing or damaged.
         """
+        there = self.look_into([self.directory(ref) for ref in refs])
         with self.pool(len(refs)) as each:
-            paths = each(self._whole_frame, refs)
+            paths = each(lambda ref: self._whole_frame(ref, there[self.directory(ref)]), refs)
+            near = self._all_near({path: there[path.removesuffix(f"/{_FRAME}")][_FRAME] for path in paths}, each)
         if noted:
             self._reads.extend(refs)
+        if near is not None:
+            return pl.scan_parquet(near, glob=False)
         return pl.scan_parquet(paths, storage_options=self.polars_options(), glob=False)
+
+    def _all_near(self, listed: Mapping[str, Stat], each: Callable[..., list[Path | None]]) -> list[Path] | None:
+        """Return copies on this machine of all of some objects; None where there is none of one of them."""
+        if self.protocol == "file" or sum(it.bytes for it in listed.values()) > _FETCHED_WHOLE:
+            return None
+        near = [it for it in each(lambda path: self.near(path, listed[path]), listed) if it is not None]
+        return near if len(near) == len(listed) else None
 
     def frames_here(self, refs: Sequence[ArtifactRef], folder: Path) -> list[Path]:
         """Return the Parquet files of several artifacts on this machine, each as it was written.
@@ -230,13 +296,17 @@ class Lake(Manifests):
             MissingArtifactError: an artifact does not exist.
             CorruptArtifactError: a file is missing or damaged.
         """
+        there = self.look_into([self.directory(ref) for ref in refs])
 
         def here(ref: ArtifactRef) -> Path:
             if self.protocol == "file":
-                return Path(self._whole_frame(ref))
-            path, made, entry = self._frame_of(ref)
-            target = folder / ref.asset / (ref.partition or "whole") / "data.parquet"
-            self.download(path, target)
+                return Path(self._whole_frame(ref, there[self.directory(ref)]))
+            path, made, entry = self._frame_of(ref, there[self.directory(ref)])
+            known = there[self.directory(ref)].get(_FRAME)
+            target = None if known is None else self.near(path, known)
+            if target is None:
+                target = folder / ref.asset / (ref.partition or "whole") / _FRAME
+                self.download(path, target)
             with target.open("rb") as file:
                 _check(ref, path, entry, file, made.hash)
             return target
@@ -244,28 +314,23 @@ class Lake(Manifests):
         with self.pool(len(refs)) as each:
             return each(here, refs)
 
-    def _frame_of(self, ref: ArtifactRef) -> tuple[str, Manifest, FileEntry]:
+    def _frame_of(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> tuple[str, Manifest, FileEntry]:
         """Return the path of an artifact's one Parquet file, its manifest, and what that says of the file."""
-        made = self.manifest(ref)
-        entry = next((entry for entry in made.files if entry.name == "data.parquet"), None)
+        made = self.manifests(ref, there=there)[-1]
+        entry = next((entry for entry in made.files if entry.name == _FRAME), None)
         if entry is None:
-            raise CorruptArtifactError(f"{ref} has no file 'data.parquet' in its manifest; a frame wants it.")
-        return f"{self.directory(ref)}/data.parquet", made, entry
+            raise CorruptArtifactError(f"{ref} has no file '{_FRAME}' in its manifest; a frame wants it.")
+        return f"{self.directory(ref)}/{_FRAME}", made, entry
 
-    def _whole_frame(self, ref: ArtifactRef) -> str:
+    def _whole_frame(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> str:
         """Return the path of an artifact's one Parquet file, which is as it was written."""
-        path, made, entry = self._frame_of(ref)
-        if not self._is_as_written(path, entry):
-            with self.opened(path) as file:
+        path, made, entry = self._frame_of(ref, there)
+        # An object store says whether an object is the one that was written; a disk cannot tell.
+        found = None if entry.etag is None else there.get(entry.name)
+        if found is None or (found.bytes, found.etag) != (entry.bytes, entry.etag):
+            with self.opened(path, known=there.get(entry.name)) as file:
                 _check(ref, path, entry, file, made.hash)
         return path
-
-    def _is_as_written(self, path: str, entry: FileEntry) -> bool:
-        """Tell whether an object store says that an object is the one that was written; a disk cannot tell."""
-        if entry.etag is None:
-            return False
-        found = self.stat(path)
-        return (found.bytes, found.etag) == (entry.bytes, entry.etag)
 
     def begin(self, step: Step, *, runs: Sequence[str] = ()) -> None:
         """Begin to note what a step reads.

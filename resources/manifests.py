@@ -4,9 +4,9 @@ Only reading, and light to import: neither Dagster nor polars. Writing artifacts
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -19,7 +19,6 @@ REMOVED: Final = "removed"
 
 NOTE: Final = "removed.json"
 
-_FEW = 64
 _VERSION = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"manifest(-[0-9A-Za-z.-]+)?\.json")
 
@@ -35,6 +34,15 @@ class Removal(BaseModel):
     bytes: int
 
 
+class _Found(NamedTuple):
+    """A manifest as it was listed: its partition or '', version and file name, and what the listing said of it."""
+
+    partition: str
+    version: str
+    name: str
+    stat: Stat | None
+
+
 class Manifests(Objects):
     """The manifests of the artifacts under a root."""
 
@@ -44,26 +52,23 @@ class Manifests(Objects):
 
     def partitions(self, asset: str) -> list[str]:
         """Return the partitions of an asset that have at least one whole artifact, sorted."""
-        return sorted({key for key, _, _ in self._manifests(asset, None) if key})
+        return sorted({found.partition for found in self._manifests(asset, None) if found.partition})
 
-    def _manifests(self, asset: str, partitions: Sequence[str] | None) -> Iterator[tuple[str, str, str]]:
-        """Yield (partition or '', version, manifest file name) of whole artifacts."""
+    def _manifests(self, asset: str, partitions: Sequence[str] | None) -> Iterator[_Found]:
+        """Yield the manifests of whole artifacts, as they are listed."""
         root = self.path("artifacts", asset)
-        if partitions is None or len(partitions) > _FEW:
-            wanted = None if partitions is None else set(partitions)
+        if partitions is None:
             for parts in (relative.split("/") for relative in self.tree(root)):
-                if len(parts) not in {2, 3} or not _is_manifest(parts):
-                    continue
-                partition = parts[0] if len(parts) == 3 else ""
-                if wanted is None or partition in wanted:
-                    yield partition, parts[-2], parts[-1]
+                if len(parts) in {2, 3} and _is_manifest(parts):
+                    yield _Found(parts[0] if len(parts) == 3 else "", parts[-2], parts[-1], None)
             return
-        with self.pool(len(partitions)) as each:
-            trees = each(lambda key: self.tree(f"{root}/{key}" if key else root), partitions)
-        for partition, tree in zip(partitions, trees, strict=True):
-            for parts in (relative.split("/") for relative in tree):
+        folders = {key: f"{root}/{key}" if key else root for key in partitions}
+        there = self.look_into([*folders.values()])
+        for key, folder in folders.items():
+            for relative, stat in there[folder].items():
+                parts = relative.split("/")
                 if len(parts) == 2 and _is_manifest(parts):
-                    yield partition, parts[0], parts[1]
+                    yield _Found(key, parts[0], parts[1], stat)
 
     def newest(
         self, asset: str, partitions: Sequence[str] | None = None, *, runs: Sequence[str] = ()
@@ -73,19 +78,20 @@ class Manifests(Objects):
         What the first of `runs` that made any produced wins: a run itself, then the one that it goes on with; else the
         newest materialization. Only partitions with more than one version cost a read of their manifests.
         """
-        found: dict[str, list[tuple[str, str]]] = {}
-        for partition, version, name in self._manifests(asset, partitions):
-            found.setdefault(partition, []).append((version, name))
+        found: dict[str, list[_Found]] = {}
+        for it in self._manifests(asset, partitions):
+            found.setdefault(it.partition, []).append(it)
         current = {}
         for partition, entries in found.items():
-            versions = {version for version, _ in entries}
+            versions = {it.version for it in entries}
             version = next(iter(versions)) if len(versions) == 1 else self._latest(asset, partition, entries, runs)
             current[partition] = ArtifactRef(asset=asset, partition=partition or None, version=version)
         return current
 
-    def _latest(self, asset: str, partition: str, entries: list[tuple[str, str]], runs: Sequence[str]) -> str:
+    def _latest(self, asset: str, partition: str, entries: Sequence[_Found], runs: Sequence[str]) -> str:
         folder = self.path("artifacts", asset, *([partition] if partition else []))
-        manifests = [*self._read_those_there([f"{folder}/{version}/{name}" for version, name in entries])]
+        listed = {f"{folder}/{it.version}/{it.name}": it.stat for it in entries}
+        manifests = [*self._read_those_there(listed)]
         if not manifests:
             raise MissingArtifactError(f"all of {folder} was removed while it was read; materialize {asset} again.")
         return current_of(manifests, runs).version
@@ -102,7 +108,8 @@ class Manifests(Objects):
             if not current:
                 raise MissingArtifactError(f"{what} has not been made yet; materialize it first.")
             return current[partition or ""]
-        versions = sorted({v for _, v, _ in self._manifests(asset, [partition or ""]) if v.startswith(version)})
+        found = {it.version for it in self._manifests(asset, [partition or ""])}
+        versions = sorted(it for it in found if it.startswith(version))
         if len(versions) != 1:
             raise MissingArtifactError(f"{what} has {len(versions) or 'no'} versions starting with '{version}'.")
         return ArtifactRef(asset=asset, partition=partition, version=versions[0])
@@ -110,8 +117,8 @@ class Manifests(Objects):
     def versions(self, asset: str, partitions: Sequence[str] | None = None) -> dict[str, list[ArtifactRef]]:
         """Return every version there is of each partition ('' where the asset has none), current or not."""
         found: dict[str, set[str]] = {}
-        for partition, version, _ in self._manifests(asset, partitions):
-            found.setdefault(partition, set()).add(version)
+        for it in self._manifests(asset, partitions):
+            found.setdefault(it.partition, set()).add(it.version)
         return {
             partition: [ArtifactRef(asset=asset, partition=partition or None, version=v) for v in sorted(versions)]
             for partition, versions in found.items()
@@ -126,16 +133,31 @@ class Manifests(Objects):
         """
         return self.manifests(ref)[-1]
 
-    def manifests(self, ref: ArtifactRef) -> list[Manifest]:
+    def manifest_of_each(self, refs: Sequence[ArtifactRef]) -> dict[ArtifactRef, Manifest]:
+        """Return the newest manifests of several artifacts; their folders are listed together.
+
+        Raises:
+            As `manifest`.
+        """
+        there = self.look_into([self.directory(ref) for ref in refs])
+        with self.pool(len(refs)) as each:
+            found = each(lambda ref: self.manifests(ref, there=there[self.directory(ref)])[-1], refs)
+        return dict(zip(refs, found, strict=True))
+
+    def manifests(self, ref: ArtifactRef, *, there: Mapping[str, Stat] | None = None) -> list[Manifest]:
         """Return all of an artifact's manifests, one for each time it was made, oldest first.
+
+        Args:
+            ref: the artifact.
+            there: what its folder has, where that was listed a moment ago.
 
         Raises:
             MissingArtifactError: the artifact does not exist.
             CorruptArtifactError: a manifest is not one, or speaks of another artifact.
         """
         folder = self.directory(ref)
-        names = [name for name in self.names(folder) if _NAME.fullmatch(name)]
-        found = [*self._read_those_there([f"{folder}/{name}" for name in names])]
+        there = self.look_into([folder])[folder] if there is None else there
+        found = [*self._read_those_there({f"{folder}/{it}": there[it] for it in sorted(there) if _NAME.fullmatch(it)})]
         if not found:
             raise MissingArtifactError(self._why_missing(ref))
         strange = [str(m.ref) for m in found if m.ref != ref]
@@ -143,11 +165,11 @@ class Manifests(Objects):
             raise CorruptArtifactError(f"a manifest in {folder} speaks of {strange[0]}, not of {ref}; do not use it.")
         return sorted(found, key=lambda m: m.created_at)
 
-    def _read_those_there(self, paths: Sequence[str]) -> Iterator[Manifest]:
+    def _read_those_there(self, listed: Mapping[str, Stat | None]) -> Iterator[Manifest]:
         """Yield manifests that were just listed; garbage collection may have taken some since, which nobody needs."""
-        for path in paths:
+        for path, known in listed.items():
             try:
-                text = self.read(path, limit=MOST_BYTES)
+                text = self.read(path, limit=MOST_BYTES, known=known)
             except MissingArtifactError:
                 continue
             yield Manifest.read(text, path)
@@ -165,7 +187,7 @@ class Manifests(Objects):
         """
         folder = self.folder_left(ref)
         names = [name for name in self.names(folder) if _NAME.fullmatch(name)]
-        found = [*self._read_those_there([f"{folder}/{name}" for name in names])]
+        found = [*self._read_those_there(dict.fromkeys(f"{folder}/{name}" for name in names))]
         if not found:
             raise MissingArtifactError(f"{ref} has no manifest under {folder}, so it was never removed.")
         return max(found, key=lambda m: m.created_at)

@@ -9,7 +9,7 @@ import functools
 import io
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -61,6 +61,8 @@ class Store(Protocol):
     def names(self, relative: str) -> list[str]: ...  # noqa: D102
     def tree(self, relative: str) -> list[str]: ...  # noqa: D102
     def tree_with_sizes(self, relative: str) -> dict[str, Stat]: ...  # noqa: D102
+    def trees(self, relatives: Sequence[str]) -> dict[str, dict[str, Stat]]: ...  # noqa: D102
+    def near(self, relative: str, known: Stat) -> Path | None: ...  # noqa: D102
     def stat(self, relative: str) -> Stat: ...  # noqa: D102
     def move(self, source: str, target: str) -> None: ...  # noqa: D102
     def remove(self, relative: str) -> None: ...  # noqa: D102
@@ -219,12 +221,13 @@ class Objects:
                 found = error
         raise found
 
-    def read(self, path: str, *, limit: int | None = None) -> bytes:
+    def read(self, path: str, *, limit: int | None = None, known: Stat | None = None) -> bytes:
         """Return one object's bytes.
 
         Args:
             path: the object.
             limit: the most bytes that it may have; it is not read if it has more.
+            known: what a listing said of it a moment ago; a copy of that on this machine will do.
 
         Raises:
             MissingArtifactError: there is no such object.
@@ -232,19 +235,38 @@ class Objects:
             LakeError: the lake cannot be read.
         """
         relative = self.relative(path)
+        check = functools.partial(_check_size, path, limit)
         with self._told("read", path):
-            return self.store.read(relative, functools.partial(_check_size, path, limit))
+            near = None if known is None else self.store.near(relative, known)
+            return self.store.read(relative, check) if near is None else _read_copy(near, check)
 
-    @contextlib.contextmanager
-    def opened(self, path: str, *, limit: int | None = None) -> Iterator[BinaryIO]:
-        """Give one object to read, the same bytes however often: the open file on a disk, or what was fetched once.
+    def near(self, path: str, known: Stat) -> Path | None:
+        """Return a copy on this machine of an object that was listed, fetched if need be; None where none is kept.
 
         Raises:
             As `read`.
         """
         relative = self.relative(path)
         with self._told("read", path):
-            file = self.store.open(relative, functools.partial(_check_size, path, limit))
+            return self.store.near(relative, known)
+
+    @contextlib.contextmanager
+    def opened(self, path: str, *, limit: int | None = None, known: Stat | None = None) -> Iterator[BinaryIO]:
+        """Give one object to read, the same bytes however often: the open file on a disk, or what was fetched once.
+
+        Args:
+            path: the object.
+            limit: as for `read`.
+            known: as for `read`.
+
+        Raises:
+            As `read`.
+        """
+        relative = self.relative(path)
+        check = functools.partial(_check_size, path, limit)
+        with self._told("read", path):
+            near = None if known is None else self.store.near(relative, known)
+            file = self.store.open(relative, check) if near is None else io.BytesIO(_read_copy(near, check))
         with file:
             yield file
 
@@ -289,6 +311,23 @@ class Objects:
         relative = self.relative(path)
         with self._told("list", path):
             return self.store.tree_with_sizes(relative)
+
+    def look_into(self, paths: Sequence[str]) -> dict[str, dict[str, Stat]]:
+        """Return all objects under each of some folders, by path from there; nothing of one that does not exist.
+
+        They are found together: an object store is asked for what lies between the first and the last, a thousand at a
+        time, and not once for each.
+
+        Args:
+            paths: the folders, none of which lies in another.
+
+        Raises:
+            LakeError: the lake cannot be read.
+        """
+        relatives = {self.relative(path): path for path in paths}
+        with self._told("list", f"{len(paths)} folders of {self.url}" if len(paths) > 1 else "".join(paths)):
+            found = self.store.trees([*relatives])
+        return {relatives[relative]: them for relative, them in found.items()}
 
     def stat(self, path: str) -> Stat:
         """Return an object's size, age and ETag without reading it.
@@ -377,6 +416,12 @@ def _map(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Any) -
     if failures:
         raise failures[0]
     return [it.result() for it in done]
+
+
+def _read_copy(copy: Path, check: Callable[[int], None]) -> bytes:
+    data = copy.read_bytes()
+    check(len(data))
+    return data
 
 
 def _check_size(path: str, limit: int | None, size: int) -> None:

@@ -57,7 +57,7 @@ def releases(lake: Lake, table: str, partitions: Sequence[str] | None = None) ->
 
 def released_rows(lake: Lake, refs: Iterable[ArtifactRef], *, noted: bool = True) -> pl.DataFrame | None:
     """Return released rows; None where there are none."""
-    frames = [lake.get(ref, pl.DataFrame, noted=noted) for ref in refs]
+    frames = lake.get_each([*refs], pl.DataFrame, noted=noted)
     return pl.concat(frames, how="diagonal_relaxed").unique(maintain_order=True) if frames else None
 
 

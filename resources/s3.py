@@ -9,9 +9,11 @@ import itertools
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
+from os.path import commonpath
+from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,6 +22,7 @@ from botocore.exceptions import NoCredentialsError  # type: ignore[import-untype
 from fsspec.asyn import sync, sync_wrapper
 
 from resources.access import Access, Patience
+from resources.copies import COPIES
 from resources.objects import HashingWriter, Stat, Written
 from resources.s3_errors import FAILURES, code_of, is_silence, is_transient, is_unmet, told
 
@@ -226,6 +229,9 @@ class Bucket:
             endpoint_url=client.meta.endpoint_url,
         )
 
+    def _url(self, relative: str) -> str:
+        return f"{self.fs.host}/{self.bucket}/{self.prefix}{relative}"
+
     def _key(self, relative: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self.prefix + relative}
 
@@ -235,9 +241,21 @@ class Bucket:
 
     def read(self, relative: str, check: Callable[[int], None]) -> bytes:
         """Return an object's bytes; `check` is told their number first."""
-        return bytes(sync(self.fs.loop, self._read, self._key(relative), check))
+        return bytes(sync(self.fs.loop, self._read, self._key(relative), check)[0])
 
-    async def _read(self, where: dict[str, str], check: Callable[[int], None]) -> bytes:
+    def near(self, relative: str, known: Stat) -> Path | None:
+        """Return a copy of an object that was listed, fetched if need be; None where none is kept."""
+        if known.etag is None:
+            return None
+        url = self._url(relative)
+        found = COPIES.find(url, known.etag)
+        if found is None and COPIES.takes(known.bytes):
+            data, etag = sync(self.fs.loop, self._read, self._key(relative), lambda _: None)
+            COPIES.keep(url, _plain(etag), bytes(data))
+            found = COPIES.find(url, known.etag)
+        return found
+
+    async def _read(self, where: dict[str, str], check: Callable[[int], None]) -> tuple[bytes, str]:
         async def whole() -> tuple[int, str, bytes | None]:
             answer = await self.fs.once("get_object", **where)
             size = int(answer["ContentLength"])
@@ -247,7 +265,7 @@ class Bucket:
 
         size, etag, data = await self.fs.patiently(whole)
         if data is not None:
-            return data
+            return data, etag
         turn = asyncio.Semaphore(_AT_ONCE)
 
         async def piece(start: int) -> bytes:
@@ -260,7 +278,7 @@ class Bucket:
             async with turn:
                 return await self.fs.patiently(lambda: piece(start))
 
-        return b"".join(await asyncio.gather(*map(in_turn, range(0, size, BLOCK))))
+        return b"".join(await asyncio.gather(*map(in_turn, range(0, size, BLOCK)))), etag
 
     def write(self, relative: str, write: Callable[[BinaryIO], None]) -> Written:
         """Write an object as a whole, whatever stood there."""
@@ -272,6 +290,8 @@ class Bucket:
         except BaseException as error:
             sender.give_up(error)
             raise
+        if sender.upload is None:
+            COPIES.keep(self._url(relative), _plain(etag), bytes(sender.buffer))
         return Written(writer.size, writer.digest.hexdigest(), _plain(etag))
 
     def create(self, relative: str, data: bytes) -> str:
@@ -280,7 +300,9 @@ class Bucket:
         Raises:
             FileExistsError: one stands there.
         """
-        return _plain(sync(self.fs.loop, self._create, self._key(relative), data))
+        etag = _plain(sync(self.fs.loop, self._create, self._key(relative), data))
+        COPIES.keep(self._url(relative), etag, data)
+        return etag
 
     async def _create(self, where: dict[str, str], data: bytes) -> str:
         """Create an object, and know it again where an earlier attempt was carried out and its answer lost.
@@ -318,6 +340,33 @@ class Bucket:
         prefix = self._folder(relative)
         files, _ = sync(self.fs.loop, self._list, prefix, "")
         return {key.removeprefix(prefix): files[key] for key in sorted(files)}
+
+    def trees(self, relatives: Sequence[str]) -> dict[str, dict[str, Stat]]:
+        """Return all objects under each of some folders by path from there."""
+        prefixes = {self._folder(relative): relative for relative in relatives}
+        found = sync(self.fs.loop, self._list_each, sorted(prefixes, key=str.encode)) if prefixes else {}
+        return {relative: found[prefix] for prefix, relative in prefixes.items()}
+
+    async def _list_each(self, prefixes: list[str]) -> dict[str, dict[str, Stat]]:
+        """List what begins with some prefixes, in the order of S3: page after page, or on from the next prefix."""
+        found: dict[str, dict[str, Stat]] = {prefix: {} for prefix in prefixes}
+        number, after = 0, prefixes[0]
+        while True:
+            is_last = number == len(prefixes) - 1
+            common = prefixes[-1] if is_last else commonpath([prefixes[number], prefixes[-1]])
+            wanted = {"Bucket": self.bucket, "Prefix": common, "StartAfter": after}
+            page = await self.fs._call_s3("list_objects_v2", **wanted)  # noqa: SLF001 - as above
+            for it in page.get("Contents", []):
+                key = it["Key"]
+                while number < len(prefixes) and _is_past(key, prefixes[number]):
+                    number += 1
+                if number == len(prefixes):
+                    return found
+                if key.startswith(prefixes[number]) and key[-1] != "/":
+                    found[prefixes[number]][key.removeprefix(prefixes[number])] = _stat(it["Size"], it)
+            if not page.get("IsTruncated"):
+                return found
+            after = max(key, prefixes[number], key=str.encode)
 
     def _folder(self, relative: str) -> str:
         return f"{self.prefix}{relative}/" if relative else self.prefix
@@ -363,6 +412,11 @@ class Bucket:
         """Remove an object."""
         self.stat(relative)  # S3 itself does not tell whether one was there
         self.fs.call_s3("delete_object", **self._key(relative))
+
+
+def _is_past(key: str, prefix: str) -> bool:
+    """Tell whether a key comes after all that begin with a prefix."""
+    return key.encode() > prefix.encode() and not key.startswith(prefix)
 
 
 def _plain(etag: str) -> str:

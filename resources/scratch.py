@@ -6,7 +6,7 @@ What is run in it stays out; see `ml_assets.provenance.replay` and `ml_assets.pr
 import contextlib
 import json
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from resources.lake import Lake, Making, Step
 from resources.lake_resource import LakeResource
 from resources.manifest import MOST_BYTES, ArtifactRef, FileEntry, Manifest
 from resources.manifests import current_of
+from resources.objects import Stat
 
 _OPEN: dict[str, "ScratchLake"] = {}
 
@@ -66,11 +67,11 @@ class ScratchLake(Lake):
         """Begin to note what a step reads; see `Lake.begin`. No instance here knows what its run went on with."""
         super().begin(step, runs=(*runs, *self.continues))
 
-    def put(self, asset: str, partition: str | None, artifact: object, making: Making) -> Manifest:
-        """Keep an artifact here; see `Lake.put`."""
-        manifest = super().put(asset, partition, artifact, making)
-        self.made[asset, partition or ""] = manifest.ref
-        return manifest
+    def put_each(self, asset: str, artifacts: Mapping[str, tuple[object, Making]]) -> dict[str, Manifest]:
+        """Keep artifacts here; see `Lake.put_each`."""
+        manifests = super().put_each(asset, artifacts)
+        self.made |= {(asset, partition): manifest.ref for partition, manifest in manifests.items()}
+        return manifests
 
     def newest(
         self, asset: str, partitions: Sequence[str] | None = None, *, runs: Sequence[str] = ()
@@ -125,17 +126,17 @@ class ScratchLake(Lake):
             self.fetch([ref])
             return ref
 
-    def manifests(self, ref: ArtifactRef) -> list[Manifest]:
+    def manifests(self, ref: ArtifactRef, *, there: Mapping[str, Stat] | None = None) -> list[Manifest]:
         """Return all of an artifact's manifests, of here or of the other lake."""
         try:
-            return super().manifests(ref)
+            return super().manifests(ref, there=there)
         except MissingArtifactError:
             return self.source.manifests(ref)
 
-    def get(self, ref: ArtifactRef, kind: type, *, noted: bool = True) -> Any:
-        """Return an artifact whole; see `Lake.get`."""
-        self.fetch([ref])
-        return super().get(ref, kind, noted=noted)
+    def get_each(self, refs: Sequence[ArtifactRef], kind: type, *, noted: bool = True) -> list[Any]:
+        """Return artifacts whole; see `Lake.get_each`."""
+        self.fetch(refs)
+        return super().get_each(refs, kind, noted=noted)
 
     def fetch(self, refs: Iterable[ArtifactRef]) -> None:
         """Bring artifacts here, files first, manifest last, as everywhere.

@@ -245,7 +245,7 @@ def test_changed_code_makes_what_comes_after_it_again_only_if_it_gives_something
         flow, span = whole.flow, Span.of(whole.model, as_of=None, first=None, last=None)
         said: list[str] = []
         wanted = {flow._asset("labels"): flow._inputs(span)[flow._asset("labels")], flow._asset("training_set"): [""]}
-        assert flow._group("a few", wanted, span, said.append)
+        assert flow._groups({"a few": wanted}, span, said.append)
 
     days = f" over {FLOWN.first} to {FLOWN.last}"
     assert [f"a few: labels{days}", *(f"a few: {name}" for name in then)] == said

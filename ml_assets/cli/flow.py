@@ -32,6 +32,9 @@ from resources.lake import Lake
 from resources.run_tags import CAUSE, MODEL, range_tags
 from resources.sources import Source
 
+_Wanted = Mapping[dg.AssetKey, Sequence[str]]
+"""Partitions of assets, '' where one has none."""
+
 
 @dataclass(frozen=True)
 class Span:
@@ -106,20 +109,7 @@ class Flow:
         """Materialize what is out of date; False as soon as a run fails, or where there is nobody to predict with."""
         training = {self._asset(stage): [""] for stage in TRAINING}
         monitored = {self._asset(stage): _keys(span.first, span.last) for stage in MONITORING}
-        inputs = self._inputs(span)
-        upstream = upstream_of(self.graph, inputs)
-        raw = {key: keys for key, keys in upstream.items() if not self.graph.get(key).parent_keys}
-        tables = {key: keys for key, keys in upstream.items() if key not in raw}
-        made = all(
-            self._group(name, wanted, span, say)
-            for name, wanted in (
-                ("raw", raw),
-                ("tables", tables),
-                ("features and labels", inputs),
-                ("training", training),
-            )
-        )
-        if not made:
+        if not self._groups({**self._made_from(span), "training": training}, span, say):
             return False
         last = promotions(self.lake, self.model.name).last()
         if last is None or last.champion is None:
@@ -128,7 +118,11 @@ class Flow:
                 say(f"  {reason}")
             return False
         card = {self._asset(stage): [""] for stage in CARD}
-        return all(self._group(name, wanted, span, say) for name, wanted in (("monitoring", monitored), ("card", card)))
+        return self._groups({"monitoring": monitored, "card": card}, span, say)
+
+    def make_inputs(self, span: Span, say: Callable[[str], None]) -> bool:
+        """Materialize what a model learns from, as far as it is out of date; False as soon as a run fails."""
+        return self._groups(self._made_from(span), span, say)
 
     def rebuild(self, span: Span, say: Callable[[str], None]) -> bool:
         """Materialize a model and what it is made of from the raw tables that stand; False as soon as a run fails."""
@@ -136,8 +130,7 @@ class Flow:
         upstream = upstream_of(self.graph, inputs)
         tables = {key: keys for key, keys in upstream.items() if self.graph.get(key).parent_keys}
         training = {self._asset(stage): [""] for stage in TRAINING[: TRAINING.index("model") + 1]}
-        groups = (("tables", tables), ("features and labels", inputs), ("training", training))
-        return all(self._group(name, wanted, span, say) for name, wanted in groups)
+        return self._groups({"tables": tables, "features and labels": inputs, "training": training}, span, say)
 
     def train_again(self, as_of: str) -> bool:
         """Make the training set and the model, with the importances and parameters that stand; False if it fails."""
@@ -148,6 +141,14 @@ class Flow:
     def _asset(self, stage: str) -> dg.AssetKey:
         return dg.AssetKey([self.model.name, stage])
 
+    def _made_from(self, span: Span) -> dict[str, _Wanted]:
+        """Return features and labels with all that they are made of, by group."""
+        inputs = self._inputs(span)
+        upstream = upstream_of(self.graph, inputs)
+        raw = {key: keys for key, keys in upstream.items() if not self.graph.get(key).parent_keys}
+        tables = {key: keys for key, keys in upstream.items() if key not in raw}
+        return {"raw": raw, "tables": tables, "features and labels": inputs}
+
     def _inputs(self, span: Span) -> dict[dg.AssetKey, list[str]]:
         split = self.model.split
         first = self.model.days.first
@@ -157,19 +158,43 @@ class Flow:
         days = _keys(min(first, span.first), max(span.as_of, span.last))
         return {self._asset(stage): days for stage in INPUTS}
 
-    def _group(
-        self, name: str, wanted: Mapping[dg.AssetKey, Sequence[str]], span: Span, say: Callable[[str], None]
-    ) -> bool:
+    def _groups(self, groups: Mapping[str, _Wanted], span: Span, say: Callable[[str], None]) -> bool:
+        """Make groups in order; False as soon as a run fails."""
+        waiting = dict(groups)
+        while waiting:
+            together = {name: waiting.pop(name) for name in self._together(waiting)}
+            if not self._make(together, span, say):
+                return False
+        return True
+
+    def _together(self, waiting: Mapping[str, _Wanted]) -> list[str]:
+        """Return the first group, with those after it that the same run makes: of none of them was anything ever made.
+
+        A run costs a pod on a cluster. What was made before waits for what it is made from: it may be up to date then.
+        A run has one range of days, so that groups by day go together where they want the same.
+        """
+        found: list[str] = []
+        days: set[tuple[str, str]] = set()
+        for name, wanted in waiting.items():
+            days |= {(keys[0], keys[-1]) for keys in wanted.values() if [*keys] != [""]}
+            if len(days) > 1 or any(self.lake.newest(key.to_user_string(), keys) for key, keys in wanted.items()):
+                break
+            found.append(name)
+        return found or [next(iter(waiting))]
+
+    def _make(self, groups: Mapping[str, _Wanted], span: Span, say: Callable[[str], None]) -> bool:
+        wanted = {key: keys for group in groups.values() for key, keys in group.items()}
         stale = self._out_of_date(wanted, span)
-        if not stale:
+        for name in (name for name, group in groups.items() if not group.keys() & stale.keys()):
             say(f"{name}: up to date")
+        if not stale:
             return True
         first = first_to_make(stale)
-        if not self._materialize(name, first, span, say):
+        if not self._materialize(groups, first, span, say):
             return False
         is_all = first == {key: [*found] for key, found in stale.items()}
         rest = {} if is_all else self._out_of_date(wanted, span)
-        return not rest or self._materialize(name, {key: [*found] for key, found in rest.items()}, span, say)
+        return not rest or self._materialize(groups, {key: [*found] for key, found in rest.items()}, span, say)
 
     def _out_of_date(
         self, wanted: Mapping[dg.AssetKey, Sequence[str]], span: Span
@@ -187,11 +212,12 @@ class Flow:
         return {evaluation: {"": "parameters"}, **stale}
 
     def _materialize(
-        self, name: str, stale: Mapping[dg.AssetKey, Sequence[str]], span: Span, say: Callable[[str], None]
+        self, groups: Mapping[str, _Wanted], stale: _Wanted, span: Span, say: Callable[[str], None]
     ) -> bool:
-        days = sorted({partition for keys in stale.values() for partition in keys if partition})
-        over = f" over {days[0]} to {days[-1]}" if len(days) > 1 else f" for {days[0]}" if days else ""
-        say(f"{name}: {', '.join(key.path[-1] for key in stale)}{over}")
+        for name, group in groups.items():
+            if mine := {key: keys for key, keys in stale.items() if key in group}:
+                say(f"{name}: {', '.join(key.path[-1] for key in mine)}{_over(_days_of(mine))}")
+        days = _days_of(stale)
         return self.runs.make(
             with_quarantines(self.graph, stale),
             tags={CAUSE: "ml-assets run", MODEL: self.model.name, **range_tags(days)},
@@ -225,6 +251,14 @@ class Flow:
                 parameters[self._asset(stage)] = serving(self.lake, self.model.name)
         beside = artifacts_beside(self.graph, self.lake, partitions)
         return Wanted(partitions, parameters, up_to={self._asset("training_set"): as_of}, beside=beside)
+
+
+def _days_of(stale: _Wanted) -> list[str]:
+    return sorted({partition for keys in stale.values() for partition in keys if partition})
+
+
+def _over(days: Sequence[str]) -> str:
+    return f" over {days[0]} to {days[-1]}" if len(days) > 1 else f" for {days[0]}" if days else ""
 
 
 def _keys(first: date, last: date) -> list[str]:

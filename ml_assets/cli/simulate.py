@@ -38,8 +38,7 @@ def simulate(arguments: argparse.Namespace) -> int:
     import sys
     from pathlib import Path
 
-    from ml_assets.cli.flow import Span
-    from ml_assets.cli.inputs import InputsFlow
+    from ml_assets.cli.flow import Flow, Span
     from ml_assets.cli.progress import Progress
     from ml_assets.cli.project import instance, prepare
     from ml_assets.cli.runs import Here
@@ -62,7 +61,7 @@ def simulate(arguments: argparse.Namespace) -> int:
     lake = LakeResource().open()
     with instance() as found:
         defs = build(declared=declared, loggers=progress.loggers())
-        flow = InputsFlow(defs, declared, model, lake, Here(defs, found))
+        flow = Flow(defs, declared, model, lake, Here(defs, found))
         wanted = Span(span.last, days_read(model, span.first), span.last)
         if not flow.make_inputs(wanted, progress.say):
             progress.say("not done; what was made stays, and the next run goes on from there")

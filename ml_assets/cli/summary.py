@@ -22,10 +22,8 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
     evaluation: Evaluation = lake.get(lake.find(f"{name}/evaluation"), Evaluation)
     last = PromotionLog(lake, name, Promotion).last()
     days = [str(day) for day in days_between(span.first, span.last)]
-    drift: list[Drift] = [lake.get(ref, Drift) for ref in lake.newest(f"{name}/drift", days).values()]
-    performance: list[Performance] = [
-        lake.get(ref, Performance) for ref in lake.newest(f"{name}/performance", days).values()
-    ]
+    drift: list[Drift] = lake.get_each([*lake.newest(f"{name}/drift", days).values()], Drift)
+    performance: list[Performance] = lake.get_each([*lake.newest(f"{name}/performance", days).values()], Performance)
     card = lake.find(f"{name}/card")
     over = [one.summary for one in drift if one.summary.is_over]
     return {

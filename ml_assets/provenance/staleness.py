@@ -62,10 +62,11 @@ class Look:
     def out_of_date(self) -> dict[dg.AssetKey, dict[str, Reason]]:
         """Return the wanted partitions that are out of date and why, by asset, upstream first."""
         stale: dict[dg.AssetKey, dict[str, Reason]] = {}
-        for key in self.graph.toposorted_asset_keys:
+        for key in (it for it in self.graph.toposorted_asset_keys if it in self.wanted.partitions):
+            self._read_wanted(key)
             found = {
                 partition: why
-                for partition in self.wanted.partitions.get(key, ())
+                for partition in self.wanted.partitions[key]
                 if (why := self._why_stale(key, partition, stale=stale))
             }
             if found:
@@ -84,6 +85,12 @@ class Look:
         if ref not in self._manifests:
             self._manifests[ref] = self.lake.manifest(ref)
         return self._manifests[ref]
+
+    def _read_wanted(self, key: dg.AssetKey) -> None:
+        """Read the manifests of what is wanted of an asset, together."""
+        newest = self.newest(key)
+        refs = [newest[partition] for partition in self.wanted.partitions[key] if partition in newest]
+        self._manifests |= self.lake.manifest_of_each([ref for ref in refs if ref not in self._manifests])
 
     def parameters(self, key: dg.AssetKey) -> dict[str, JsonValue]:
         """Return what the manifests of an asset must say: what is declared, and what was given as wanted."""

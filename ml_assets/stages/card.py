@@ -103,7 +103,7 @@ def card_input(lake: Lake, plan: ModelPlan, champion: Champion) -> CardInput:
 
 def _made_from(lake: Lake, ref: ArtifactRef | None) -> dict[ArtifactRef, Manifest]:
     """Return what an artifact was made from, with their manifests."""
-    return {} if ref is None else {read: lake.manifest(read) for read in lake.manifest(ref).inputs}
+    return {} if ref is None else lake.manifest_of_each(lake.manifest(ref).inputs)
 
 
 def _leak_tests(features: Iterable[Manifest]) -> LeakTests | None:
@@ -140,7 +140,7 @@ def _get(lake: Lake, plan: ModelPlan, sources: dict[str, ArtifactRef], name: str
 
 def _days(lake: Lake, plan: ModelPlan, name: str, kind: type[Kept]) -> list[Kept]:
     refs = lake.newest(f"{plan.name}/{name}")
-    return [lake.get(refs[day], kind) for day in sorted(refs) if day]
+    return lake.get_each([refs[day] for day in sorted(refs) if day], kind)
 
 
 def _promotion(lake: Lake, plan: ModelPlan, version: str) -> Promotion | None:

@@ -337,8 +337,11 @@ def _read_standing(lake: Lake, asset: str, partitions: Sequence[str]) -> _Standi
     """Return what was landed before, by partition: the table's rows first, then those that were set aside."""
     found: dict[str, list[tuple[ArtifactRef, pl.DataFrame]]] = {}
     for name in (asset, f"{asset}{QUARANTINE}"):
-        for part, ref in lake.newest(name, partitions).items():
-            found.setdefault(part, []).append((ref, lake.get(ref, pl.DataFrame, noted=False)))
+        refs = lake.newest(name, partitions)
+        for (part, ref), rows in zip(
+            refs.items(), lake.get_each([*refs.values()], pl.DataFrame, noted=False), strict=True
+        ):
+            found.setdefault(part, []).append((ref, rows))
     return found
 
 

@@ -18,7 +18,7 @@ from dagster._core.execution.step_dependency_config import StepDependencyConfig
 from dagster._core.executor.step_delegating import StepDelegatingExecutor
 from dagster_shared.error import SerializableErrorInfo
 
-from resources.pods.handler import PodStepHandler, error_of
+from resources.pods.handler import ENDS, PodStepHandler, error_of
 
 POLL_SECONDS = 0.5
 HEALTH_SECONDS = 5
@@ -69,15 +69,17 @@ class FusedExecutor(StepDelegatingExecutor):
         run; a year of days has tens of thousands. Skipped steps it finds out again by itself, and fails over being
         told.
         """
-        self._handler.local.wait(POLL_SECONDS)
+        # Nobody but a pod tells of its steps; of those here it is known when they are done.
+        self._handler.local.wait(POLL_SECONDS if self._handler.in_pods else HEALTH_SECONDS)
         connection = instance.get_records_for_run(run_id, self._event_cursor, of_type=_READ)
         fresh = [record for record in connection.records if record.storage_id not in seen_storage_ids]
         if fresh:
             seen_storage_ids.update(record.storage_id for record in fresh)
             last = max(0, fresh[-1].storage_id - _OVERLAP)
             self._event_cursor = EventLogCursor.from_storage_id(last).to_string()
-        events = [record.event_log_entry.dagster_event for record in fresh]
-        return [event for event in events if event is not None]
+        events = [it for record in fresh if (it := record.event_log_entry.dagster_event) is not None]
+        self._handler.in_pods -= {str(event.step_key) for event in events if event.event_type in ENDS}
+        return events
 
     def log_failure_or_retry_event_after_error(
         self, step_context: IStepContext, err_info: SerializableErrorInfo, known_state: KnownExecutionState

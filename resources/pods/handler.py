@@ -25,7 +25,7 @@ from resources.pods.diagnosis import Diagnosis
 from resources.pods.local import LocalSteps
 from resources.pods.policy import POD, PodPolicy
 
-_ENDS: Final = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_UP_FOR_RETRY}
+ENDS: Final = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_UP_FOR_RETRY}
 _BEGINS: Final = {DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED}
 _STEP_POD: Final = UserDefinedDagsterK8sConfig(
     container_config={"command": ["python", "-m", "resources.pods.step"]},
@@ -49,6 +49,7 @@ class PodStepHandler(K8sStepHandler):
         )
         self.local = LocalSteps()
         self._launcher = launcher
+        self.in_pods: set[str] = set()
         self._launched: set[str] = set()
         self._diagnoses: dict[str, Diagnosis] = {}
 
@@ -79,6 +80,7 @@ class PodStepHandler(K8sStepHandler):
         if POD not in step_handler_context.step_tags[key]:
             self.local.start(key, lambda: self._run_here(step_handler_context))
             return
+        self.in_pods.add(key)
         try:
             yield from super().launch_step(step_handler_context)
         except DagsterK8sUnrecoverableAPIError as error:
@@ -93,6 +95,7 @@ class PodStepHandler(K8sStepHandler):
         if POD not in step_handler_context.step_tags[key]:
             problem = self.local.problem(key)
         else:
+            self.in_pods.add(key)  # of a run that is resumed, others launched it
             problem = self._problem_of_pod(step_handler_context, key)
         if problem is None or (key in self._launched and self._has_ended(step_handler_context)):
             self._diagnoses.pop(key, None)
@@ -197,7 +200,7 @@ class PodStepHandler(K8sStepHandler):
         state = context.execute_step_args.known_state
         key = self._get_step_key(context)
         attempts = state.get_retry_state().get_attempt_count(key) if state else 0
-        ended = [event.event_type for event in self._events(context, _ENDS)]
+        ended = [event.event_type for event in self._events(context, ENDS)]
         retries = ended.count(DagsterEventType.STEP_UP_FOR_RETRY)
         return retries > attempts or len(ended) > retries
 

@@ -5,10 +5,9 @@ Which steps these are, and what their events mean, stays out.
 
 import ctypes
 import threading
-import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Final
 
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -23,6 +22,7 @@ class LocalSteps:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="step")
         self._steps: dict[str, Future[None]] = {}
+        self._ended = threading.Event()
         self._thread: int | None = None
 
     def start(self, key: str, work: Callable[[], None]) -> None:
@@ -36,14 +36,12 @@ class LocalSteps:
                 self._thread = None
 
         self._steps[key] = self._pool.submit(run)
+        self._steps[key].add_done_callback(lambda _: self._ended.set())
 
     def wait(self, seconds: float) -> None:
-        """Wait until a step that runs is done, or so long."""
-        running = [step for step in self._steps.values() if not step.done()]
-        if running:
-            wait(running, timeout=seconds, return_when=FIRST_COMPLETED)
-        else:
-            time.sleep(seconds)
+        """Wait until a step is done, or so long; not at all where one was done since the last time."""
+        self._ended.wait(seconds)
+        self._ended.clear()
 
     def problem(self, key: str) -> str | None:
         """Return why a step does not run and never ended in order; nothing while it waits, runs or has ended."""

@@ -410,7 +410,7 @@ def test_after_a_rollback_predictions_are_out_of_date_and_made_by_the_version_th
         def monitored() -> tuple[list[str], list[str]]:
             told: list[str] = []
             span = Span.of(whole.model, as_of=None, first=day, last=None)
-            assert whole.flow._group("monitoring", wanted, span, told.append), whole.said.getvalue()
+            assert whole.flow._groups({"monitoring": wanted}, span, told.append), whole.said.getvalue()
             scored: pl.DataFrame = there.get(there.find(f"{MODEL}/predictions", day), pl.DataFrame)
             return told, scored["model_version"].unique().to_list()
 

@@ -203,16 +203,15 @@ def test_a_model_is_reproduced_from_its_raw_tables_on(
         put(lake, frame(1), asset=asset, partition="2013-01-02")
     materialize, built = Flow._materialize, dict[str, list[str]]()
 
-    def without_dbt(flow: Flow, name: str, stale: Mapping[dg.AssetKey, Sequence[str]], *given: Any) -> bool:
-        if name != "tables":
-            return materialize(flow, name, stale, *given)
-        for key, days in stale.items():
+    def without_dbt(flow: Flow, groups: Any, stale: Mapping[dg.AssetKey, Sequence[str]], *given: Any) -> bool:
+        tables = {key: days for key, days in stale.items() if key.path[0] == "tables"}
+        for key, days in tables.items():
             built[key.to_user_string()] = [*days]
             for day in days:
                 it = lake.manifest(lake.find(key.to_user_string(), day or None))
                 put(flow.lake, lake.get(it.ref, pl.DataFrame), asset=it.asset, partition=it.partition, inputs=it.inputs,
                     code_version=it.code_version, parameters=it.parameters)  # fmt: skip
-        return True
+        return materialize(flow, groups, {key: days for key, days in stale.items() if key not in tables}, *given)
 
     monkeypatch.setattr(Flow, "_materialize", without_dbt)
     capsys.readouterr()

@@ -14,6 +14,7 @@ from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_shared.check import CheckError
 
 from resources.event_log_postgres import BatchingPostgresEventLogStorage
+from resources.idle_connections import SECONDS
 from tests.event_logs import KEY, run_all, told
 from tests.postgres.instances import instance_over
 from tests.postgres.server import Server
@@ -67,21 +68,47 @@ def planned(run_id: str, days: int) -> list[EventLogEntry]:
 
 
 @pytest.mark.parametrize("days", [1, 30])
-def test_a_batch_takes_two_connections_however_many_events_it_has(postgres: Server, tmp_path: Path, days: int) -> None:
+def test_events_that_follow_each_other_share_a_connection_which_is_closed_when_no_more_come(
+    postgres: Server, tmp_path: Path, days: int
+) -> None:
     with instance_over(postgres.database(), tmp_path / "home") as instance:
         storage = instance.event_log_storage
         assert isinstance(storage, BatchingPostgresEventLogStorage)
-        storage.store_event_batch(planned("before", 1))  # what is looked up once a process
-        opened: list[object] = []
+        opened, closed = list[object](), list[object]()
+        storage.store_event_batch(planned("before", 1))
         db.event.listen(storage._engine, "connect", lambda *it: opened.append(it))
+        db.event.listen(storage._engine, "close", lambda *it: closed.append(it))
 
         storage.store_event_batch(planned("run", days))
 
-        assert 2 == len(opened)
+        assert not opened
         assert [*(f"2013-01-{day:02d}" for day in range(1, days + 1)), None] == [
             record.event_log_entry.get_dagster_event().partition
             for record in storage.get_records_for_run("run").records
         ]
+        until = time.monotonic() + 10 * SECONDS
+        while not closed and time.monotonic() < until:
+            time.sleep(0.05)
+        assert closed
+
+        storage.store_event_batch(planned("again", 1))
+
+        assert 1 == len(opened)
+
+
+def test_a_connection_that_the_server_has_closed_meanwhile_is_replaced(postgres: Server, tmp_path: Path) -> None:
+    with instance_over(postgres.database(), tmp_path / "home") as instance:
+        storage = instance.event_log_storage
+        assert isinstance(storage, BatchingPostgresEventLogStorage)
+        storage.store_event_batch(planned("before", 1))
+        with db.create_engine(storage.postgres_url).connect() as other:
+            ended = db.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                            " AND datname = current_database()")  # fmt: skip
+            assert other.execute(ended).all()
+
+        storage.store_event_batch(planned("run", 2))
+
+        assert 3 == len(storage.get_records_for_run("run").records)
 
 
 def test_a_batch_that_fails_leaves_nothing_half_told_of_its_assets(postgres: Server, tmp_path: Path) -> None:

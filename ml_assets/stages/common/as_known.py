@@ -70,8 +70,7 @@ class Sources:
         if not refs:
             raise DataError(f"the lake holds nothing of {asset}{f' from {keys[0]} to {keys[-1]}' if span else ''}.")
         missing = [ref for ref in refs.values() if ref not in self._frames]
-        with self.lake.pool(len(missing)) as each:
-            read = each(lambda ref: self.lake.get(ref, pl.DataFrame, noted=False), missing)
+        read = self.lake.get_each(missing, pl.DataFrame, noted=False)
         self._frames |= {
             ref: frame.with_columns(pl.lit(ref.partition or "").alias(PARTITION))
             for ref, frame in zip(missing, read, strict=True)

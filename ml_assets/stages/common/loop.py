@@ -3,7 +3,7 @@
 What follows from them stays out; see `ml_assets.logic.retraining` and `ml_assets.logic.watch`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final, Literal, TypeVar
@@ -124,12 +124,9 @@ def read_loop(lake: Lake, declared: ModelDeclaration, kinds: Sequence[Kind] = ("
     )
 
 
-def _read(lake: Lake, asset: str, days: Sequence[str], kind: type[R]) -> Iterator[R]:
-    """Yield the current artifact of each day that has one; what is only looked at is nobody's input."""
-    refs = lake.newest(asset, days)
-    # A year of days one after the other takes many seconds on an object store.
-    with lake.pool(len(refs)) as each:
-        yield from each(lambda ref: lake.get(ref, kind, noted=False), refs.values())
+def _read(lake: Lake, asset: str, days: Sequence[str], kind: type[R]) -> list[R]:
+    """Return the current artifact of each day that has one; what is only looked at is nobody's input."""
+    return lake.get_each([*lake.newest(asset, days).values()], kind, noted=False)
 
 
 def _taken_back(lake: Lake, declared: ModelDeclaration, champion: str, days: Sequence[str]) -> date | None:

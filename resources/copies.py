@@ -1,0 +1,84 @@
+"""Copies, on this machine, of small objects of an object store: what is read again is not fetched again.
+
+An object is known by its ETag: one that was written anew since has another. How objects are fetched stays out; see
+`resources.s3`.
+"""
+
+import contextlib
+import functools
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+import threading
+import uuid
+import weakref
+from pathlib import Path
+from typing import Final
+
+LARGEST: Final = 8 * 2**20
+"""Bytes of an object up to which it is copied; of a larger one a reader may want a part."""
+
+MOST: Final = 256 * 2**20
+"""Bytes of all copies of a process. Nothing makes room: a lazy frame may be about to read any of them."""
+
+_log = logging.getLogger(__name__)
+
+
+class Copies:
+    """Copies in a folder of this process, which goes when it ends."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self.most = most
+        self._bytes = 0
+        self._turn = threading.Lock()
+
+    @functools.cached_property
+    def folder(self) -> Path:
+        """Where they lie."""
+        folder = Path(tempfile.mkdtemp(prefix="ml-assets-copies-"))
+        weakref.finalize(self, _remove, folder, os.getpid())
+        return folder
+
+    def takes(self, size: int) -> bool:
+        """Tell whether there is room for an object."""
+        return size <= LARGEST and self._bytes + size <= self.most
+
+    def find(self, url: str, etag: str) -> Path | None:
+        """Return the copy of an object."""
+        path = self._path(url, etag)
+        return path if path.exists() else None
+
+    def keep(self, url: str, etag: str, data: bytes) -> None:
+        """Keep a copy of an object, where there is room for it."""
+        path = self._path(url, etag)
+        if not self.takes(len(data)) or path.exists():
+            return
+        unfinished = path.with_name(uuid.uuid4().hex)
+        try:
+            unfinished.write_bytes(data)
+            unfinished.replace(path)
+        except OSError as error:
+            self.most = 0
+            _log.warning(
+                "no copies are kept in %s from now on, so objects are fetched each time: %s", path.parent, error
+            )
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            return
+        with self._turn:
+            self._bytes += len(data)
+
+    def _path(self, url: str, etag: str) -> Path:
+        return (
+            self.folder / hashlib.blake2b(f"{url}\0{etag}".encode(), digest_size=16, usedforsecurity=False).hexdigest()
+        )
+
+
+def _remove(folder: Path, process: int) -> None:
+    if os.getpid() == process:  # not in a child that was forked from it
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+COPIES: Final = Copies()
