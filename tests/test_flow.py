@@ -171,6 +171,19 @@ def test_no_file_of_the_lake_is_a_pickle(lake: Lake) -> None:
     assert [] == [name for name, data in files_of(lake).items() if data[:1] == b"\x80"]
 
 
+# ---------------------------------------------------------------- how many runs
+
+
+def test_what_was_never_made_goes_in_one_run_up_to_the_champion_and_in_one_after_it(lake: Lake) -> None:
+    stages = {stage: lake.manifest(lake.find(f"{MODEL}/{stage}")).run_id for stage in (*TRAINING, *CARD)}
+    by_day = {stage: lake.manifest(lake.find(f"{MODEL}/{stage}", PREDICTED[0])).run_id for stage in MONITORING}
+    made_from = {ref.asset: made.run_id for ref, made in lineage(lake, lake.find(f"{MODEL}/training_set")).items()}
+
+    assert {stages["champion"]} == {*made_from.values(), *(stages[stage] for stage in TRAINING)}
+    assert {stages["card"]} == {*by_day.values()}
+    assert stages["champion"] != stages["card"]
+
+
 # ---------------------------------------------------------------- a second pass
 
 

@@ -132,7 +132,7 @@ class Retraining:
 
     def _closeness(self, lake: ScratchLake) -> Closeness | None:
         """Return how near the model came, where it may be another."""
-        trained_on = self.recorded.inexact
+        trained_on = self.recorded.inexact(self.start)
         if trained_on is None:
             return None
         from ml_assets.logic.closeness import metric_on_test_rows

@@ -165,9 +165,17 @@ class Recorded:
             raise DataError(f"{self.ref} was made from {len(found)} versions of {self.model}/{name}; expected one.")
         return self._last(found[0])
 
-    @property
-    def inexact(self) -> str | None:
-        """On what it was trained, where that gives another model each time; None where bytes must be equal."""
+    def inexact(self, start: From) -> str | None:
+        """Return on what it was trained, where that gives another model each time; None where bytes must be equal."""
+        told = [self._inexact_training(), self._inexact_search() if start == "raw" else None]
+        return " and ".join(one for one in told if one) or None
+
+    def _inexact_search(self) -> str | None:
+        """Tell of several workers on one search: which of them ends a trial first decides what is tried next."""
+        workers = self.stage("tuning").parameters.get("workers", 1)
+        return None if workers == 1 else f"a search by {workers} workers"
+
+    def _inexact_training(self) -> str | None:
         made = self.manifest.parameters
         training = made.get("training")
         if not isinstance(training, Mapping):

@@ -11,12 +11,13 @@ from resources.lake import Lake
 from tests.provenance.lakes import shop
 
 
-def recorded(root: Path, **parameters: Any) -> Recorded:
+def recorded(root: Path, *, workers: int = 1, **parameters: Any) -> Recorded:
     chronicle = shop(root)
     training = next(ref for ref in chronicle.made if ref.asset == "shop/training_set")
     made = [training]
     for stage in ("importances", "tuning"):
-        made.append(chronicle.make(f"shop/{stage}", None, [*made]))
+        searched = {"workers": workers} if stage == "tuning" else {}
+        made.append(chronicle.make(f"shop/{stage}", None, [*made], parameters=searched))
     model = chronicle.make("shop/model", None, made, parameters=parameters, rows=None)
     return Recorded.of(Lake(str(chronicle.root)), "shop", model, "training_set")
 
@@ -44,7 +45,15 @@ def verdict(*, is_equal: bool, now: float | None = None) -> Verdict:
 def test_bytes_are_claimed_of_what_was_trained_by_one_process_on_a_cpu(
     parameters: dict[str, Any], expected: str | None, tmp_path: Path
 ) -> None:
-    assert expected == recorded(tmp_path, **parameters).inexact
+    assert expected == recorded(tmp_path, **parameters).inexact("training_set")
+
+
+def test_a_search_by_several_workers_is_not_exact_where_it_is_made_again(tmp_path: Path) -> None:
+    model = recorded(tmp_path, workers=3, training={"device": "cuda"})
+
+    assert "device 'cuda'" == model.inexact("training_set")
+    assert "device 'cuda' and a search by 3 workers" == model.inexact("raw")
+    assert recorded(tmp_path / "other").inexact("raw") is None
 
 
 def test_within_the_tolerance_a_model_counts_as_reproduced_and_beyond_it_does_not() -> None:

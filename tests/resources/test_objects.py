@@ -3,6 +3,8 @@
 import errno
 import itertools
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -12,8 +14,9 @@ from typing import Any, BinaryIO
 import pytest
 
 from resources import disk
+from resources.copies import LARGEST, Copies
 from resources.errors import CorruptArtifactError, LakeError, MissingArtifactError
-from resources.objects import Objects
+from resources.objects import Objects, Stat
 from tests.faults import FaultyDisk, Stopped
 
 _numbers = itertools.count()
@@ -116,6 +119,151 @@ def test_a_listing_of_more_than_a_page_is_whole(lake: Objects, monkeypatch: pyte
 
     assert names == lake.names(lake.url) == lake.tree(lake.url)
 
+
+def test_folders_are_looked_into_together_however_far_apart_they_lie(
+    lake: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "3")
+    days = [f"2013-01-{day:02d}" for day in range(1, 21)]
+    for day in days:
+        for name in ("a", "b/c"):
+            put(lake, f"table/{day}/{name}", day.encode())
+    put(lake, "table/2013-01-05 and more/a")
+    put(lake, "tables/2013-01-01/a")
+    wanted = [lake.path("table", day) for day in (*days[18:], "2013-01-04a", *days[2:6], "2014-01-01")]
+
+    found = lake.look_into(wanted)
+
+    assert wanted == [*found]
+    assert not found[lake.path("table", "2013-01-04a")]
+    assert not found[lake.path("table", "2014-01-01")]
+    whole = {day: lake.tree_with_sizes(lake.path("table", day)) for day in (*days[18:], *days[2:6])}
+    assert whole == {path.rpartition("/")[2]: them for path, them in found.items() if them}
+    assert {} == lake.look_into([])
+
+
+def test_looking_into_many_folders_takes_few_requests(
+    s3: Callable[[str], Mapping[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = f"objects-{os.getpid()}-{next(_numbers)}"
+    lake = Objects(f"s3://{bucket}/lake", s3(bucket))
+    days = [f"day-{number:03d}" for number in range(40)]
+    for day in days:
+        put(lake, f"table/{day}/data")
+    asked = requests_of(lake, monkeypatch)
+
+    found = lake.look_into([lake.path("table", day) for day in days])
+
+    assert [["data"]] * 40 == [[*them] for them in found.values()]
+    assert ["list_objects_v2"] == asked
+
+
+# ---------------------------------------------------------------- copies on this machine
+
+
+def requests_of(lake: Objects, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that fills with the names of the requests that a lake makes."""
+    asked: list[str] = []
+    once = type(lake.fs).once
+
+    async def noted(fs: Any, method: str, **request: Any) -> Any:
+        asked.append(method)
+        return await once(fs, method, **request)
+
+    listed = type(lake.fs)._call_s3
+
+    async def listing(fs: Any, method: str, *more: Any, **request: Any) -> Any:
+        asked.append(method)
+        return await listed(fs, method, *more, **request)
+
+    monkeypatch.setattr(type(lake.fs), "once", noted)
+    monkeypatch.setattr(type(lake.fs), "_call_s3", listing)
+    return asked
+
+
+def known(lake: Objects, path: str) -> Stat:
+    folder, _, name = path.rpartition("/")
+    return lake.look_into([folder])[folder][name]
+
+
+def test_what_was_written_or_read_here_is_not_fetched_again(
+    s3: Callable[[str], Mapping[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = f"objects-{os.getpid()}-{next(_numbers)}"
+    lake = Objects(f"s3://{bucket}", s3(bucket))
+    written, created = put(lake, "a/data", b"written"), lake.path("a", "manifest")
+    lake.create(created, b"created")
+    listed = lake.look_into([lake.path("a")])[lake.path("a")]
+    asked = requests_of(lake, monkeypatch)
+
+    assert b"written" == lake.read(written, known=listed["data"])
+    with lake.opened(created, known=listed["manifest"]) as file:
+        assert b"created" == file.read()
+    assert not asked
+
+    monkeypatch.setattr("resources.s3.COPIES", Copies())
+    assert [b"written"] * 2 == [lake.read(written, known=listed["data"]) for _ in range(2)]
+    assert ["get_object"] == asked
+
+
+def test_an_object_that_has_changed_is_fetched_anew(s3: Callable[[str], Mapping[str, Any]]) -> None:
+    bucket = f"objects-{os.getpid()}-{next(_numbers)}"
+    lake, other = Objects(f"s3://{bucket}", s3(bucket)), Objects(f"s3://{bucket}", s3(bucket))
+    path = put(lake, "a/data", b"first")
+    listed = known(lake, path)
+    put(other, "a/data", b"other")
+
+    assert b"other" == lake.read(path, known=known(lake, path))
+    assert b"first" == lake.read(path, known=listed)  # as it was when it was listed
+
+
+@pytest.mark.parametrize(("most", "data"), [(3, b"data"), (LARGEST * 2, b"0" * (LARGEST + 1))])
+def test_what_there_is_no_room_for_is_read_where_it_is(
+    s3: Callable[[str], Mapping[str, Any]], monkeypatch: pytest.MonkeyPatch, most: int, data: bytes
+) -> None:
+    copies = Copies(most)
+    monkeypatch.setattr("resources.s3.COPIES", copies)
+    bucket = f"objects-{os.getpid()}-{next(_numbers)}"
+    lake = Objects(f"s3://{bucket}", s3(bucket))
+    path = put(lake, "a/data", data)
+
+    assert lake.near(path, known(lake, path)) is None
+    assert data == lake.read(path, known=known(lake, path))
+    assert [] == [*copies.folder.iterdir()]
+
+
+def test_copies_that_cannot_be_kept_are_told_of_once_and_done_without(
+    s3: Callable[[str], Mapping[str, Any]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    copies = Copies()
+    monkeypatch.setattr("resources.s3.COPIES", copies)
+    copies.folder.rmdir()
+    bucket = f"objects-{os.getpid()}-{next(_numbers)}"
+    lake = Objects(f"s3://{bucket}", s3(bucket))
+
+    paths = [put(lake, f"a/{name}", name.encode()) for name in ("x", "y")]
+
+    assert [b"x", b"y"] == [lake.read(path, known=known(lake, path)) for path in paths]
+    assert 1 == sum("no copies are kept" in record.message for record in caplog.records)
+
+
+def test_copies_go_with_the_process_and_not_with_a_child_of_it(tmp_path: Path) -> None:
+    said = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=True).stdout.split()
+
+    assert ["True", "True"] == said[1:]
+    assert not Path(said[0]).exists()
+
+
+FORKING = """
+import os
+from resources.copies import COPIES
+COPIES.keep("a", "b", b"data")
+print(COPIES.folder, flush=True)
+if os.fork() == 0:
+    raise SystemExit
+os.wait()
+print(COPIES.folder.exists(), COPIES.find("a", "b").read_bytes() == b"data")
+"""
 
 # ---------------------------------------------------------------- bounds
 
