@@ -61,6 +61,11 @@ class PodStepHandler(K8sStepHandler):
     def open(self, plan_context: PlanOrchestrationContext) -> None:
         """Take the run whose steps come next."""
         self._opened = plan_context
+        # Dagster configures Python's logging anew for each step, and takes all locks of it for that. A step on a thread
+        # would wait for a handler that this thread holds, which waits for the step: seen, and both for ever.
+        instance = plan_context.instance
+        handlers = instance.get_yaml_python_handlers()
+        instance.get_yaml_python_handlers = lambda: handlers  # type: ignore[method-assign]
 
     def launch_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
         """Start a step; one that began before the run's pod was lost gets another attempt, which comes back here.

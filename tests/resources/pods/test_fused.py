@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -59,6 +60,24 @@ def test_steps_share_the_runs_process_and_a_pod_gets_more_memory_or_another_try_
     )
     assert "was deleted. It is tried again as it was, 1 of 1 times." in lost
     assert 3 == len({job["metadata"]["name"] for job in shop.cluster.created})
+
+
+def test_no_step_on_a_thread_configures_logging_which_would_lock_the_whole_process(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by: list[str] = []
+    configured = type(shop.instance).get_yaml_python_handlers
+
+    def noting(instance: dg.DagsterInstance) -> Any:
+        by.append(threading.current_thread().name)
+        return configured(instance)
+
+    monkeypatch.setattr(type(shop.instance), "get_yaml_python_handlers", noting)
+
+    assert SUCCESS == shop.work(shop.create("features", "model")).status
+
+    assert by
+    assert not [name for name in by if name.startswith("step")]
 
 
 def test_memory_grows_up_to_its_ceiling_and_then_the_failure_says_what_to_raise(shop: Shop) -> None:
