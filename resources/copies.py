@@ -4,7 +4,6 @@ An object is known by its ETag: one that was written anew since has another. How
 `resources.s3`.
 """
 
-import contextlib
 import functools
 import hashlib
 import logging
@@ -47,25 +46,25 @@ class Copies:
 
     def find(self, url: str, etag: str) -> Path | None:
         """Return the copy of an object."""
+        if not self._bytes:
+            return None
         path = self._path(url, etag)
         return path if path.exists() else None
 
-    def keep(self, url: str, etag: str, data: bytes) -> None:
-        """Keep a copy of an object, where there is room for it."""
-        path = self._path(url, etag)
-        if not self.takes(len(data)) or path.exists():
+    def keep(self, url: str, etag: str, data: bytes | bytearray) -> None:
+        """Keep a copy of an object, where there is room for it; a machine without a place for it does without."""
+        if not self.takes(len(data)):
             return
-        unfinished = path.with_name(uuid.uuid4().hex)
         try:
+            path = self._path(url, etag)
+            if path.exists():
+                return
+            unfinished = path.with_name(uuid.uuid4().hex)
             unfinished.write_bytes(data)
             unfinished.replace(path)
         except OSError as error:
             self.most = 0
-            _log.warning(
-                "no copies are kept in %s from now on, so objects are fetched each time: %s", path.parent, error
-            )
-            with contextlib.suppress(OSError):
-                unfinished.unlink(missing_ok=True)
+            _log.warning("no copies are kept on this machine from now on, so objects are fetched each time: %s", error)
             return
         with self._turn:
             self._bytes += len(data)

@@ -251,7 +251,7 @@ class Bucket:
         found = COPIES.find(url, known.etag)
         if found is None and COPIES.takes(known.bytes):
             data, etag = sync(self.fs.loop, self._read, self._key(relative), lambda _: None)
-            COPIES.keep(url, _plain(etag), bytes(data))
+            COPIES.keep(url, _plain(etag), data)
             found = COPIES.find(url, known.etag)
         return found
 
@@ -291,7 +291,7 @@ class Bucket:
             sender.give_up(error)
             raise
         if sender.upload is None:
-            COPIES.keep(self._url(relative), _plain(etag), bytes(sender.buffer))
+            COPIES.keep(self._url(relative), _plain(etag), sender.buffer)
         return Written(writer.size, writer.digest.hexdigest(), _plain(etag))
 
     def create(self, relative: str, data: bytes) -> str:

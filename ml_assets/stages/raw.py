@@ -338,9 +338,8 @@ def _read_standing(lake: Lake, asset: str, partitions: Sequence[str]) -> _Standi
     found: dict[str, list[tuple[ArtifactRef, pl.DataFrame]]] = {}
     for name in (asset, f"{asset}{QUARANTINE}"):
         refs = lake.newest(name, partitions)
-        for (part, ref), rows in zip(
-            refs.items(), lake.get_each([*refs.values()], pl.DataFrame, noted=False), strict=True
-        ):
+        frames = lake.get_each([*refs.values()], pl.DataFrame, noted=False)
+        for (part, ref), rows in zip(refs.items(), frames, strict=True):
             found.setdefault(part, []).append((ref, rows))
     return found
 

@@ -232,12 +232,20 @@ def test_what_there_is_no_room_for_is_read_where_it_is(
     assert [] == [*copies.folder.iterdir()]
 
 
+@pytest.mark.parametrize("is_folder_there", [True, False])
 def test_copies_that_cannot_be_kept_are_told_of_once_and_done_without(
-    s3: Callable[[str], Mapping[str, Any]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    s3: Callable[[str], Mapping[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    is_folder_there: bool,
 ) -> None:
     copies = Copies()
     monkeypatch.setattr("resources.s3.COPIES", copies)
-    copies.folder.rmdir()
+    if is_folder_there:
+        copies.folder.rmdir()
+    else:
+        monkeypatch.setattr("tempfile.tempdir", "/nowhere")
     bucket = f"objects-{os.getpid()}-{next(_numbers)}"
     lake = Objects(f"s3://{bucket}", s3(bucket))
 
