@@ -32,6 +32,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from resources.errors import WarehouseError
+from resources.memory_kills import end_pod, kills
 from resources.origin import peak_memory_bytes
 from resources.usage import cpu_seconds, note_child
 
@@ -120,6 +121,7 @@ class Dbt:
             "environment": {**os.environ},
         }
         child = self._child = self._child or _SERVER.child(self._options)
+        killed_before = kills()
         try:
             code = child.ask(job, hear)
         except BaseException:
@@ -127,6 +129,8 @@ class Dbt:
             raise
         if code is None:
             self.close()
+            if kills() > killed_before:
+                end_pod("dbt")
             tail = "\n".join((said or _SERVER.said())[-20:])
             raise WarehouseError(
                 f"the process of dbt for {self.project_dir} ended before dbt did, as when it is killed for memory. "

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
+from resources.memory_kills import KILLED
+
 Kind = Literal[
     "PodOutOfMemory", "PodLost", "RunPodLost", "PodNotStarted", "PodDiskFull", "PodPastDeadline", "PodFailed"
 ]
@@ -164,7 +166,7 @@ def _ended(pod: Object) -> Diagnosis:
     name, status = _name(pod), pod["status"]
     where = f"The pod {name} on node {pod['spec'].get('nodeName', '(none)')}"
     ended = [(container, state) for container, state in _states(pod, "terminated") if state.get("exitCode")]
-    if any(state.get("reason") == "OOMKilled" for _, state in ended):
+    if any(state.get("reason") == "OOMKilled" or state.get("message", "").startswith(KILLED) for _, state in ended):
         limit = pod["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("memory")
         had = f"its limit of {limit}" if limit else "the node's memory, for it declares no limit"
         return Diagnosis("PodOutOfMemory", f"{where} was killed for memory: it used up {had}.", name)

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -157,6 +159,44 @@ def test_a_killed_dbt_is_told_with_what_it_said_and_the_next_one_works(shop: Sho
         with pytest.raises(WarehouseError, match=r"ended before dbt did(.|\n)*It said:(.|\n)*Running with dbt"):
             shop.build("endless", by=dbt, say=kill)
         assert 0 == shop.build(by=dbt)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("pod", ["flight_delay", None])
+def test_a_dbt_that_the_kernel_killed_for_memory_takes_a_runs_pod_with_it_and_no_other_process(
+    shop: Shop, tmp_path: Path, pod: str | None
+) -> None:
+    counter, message = tmp_path / "memory.oom_control", tmp_path / "termination-log"
+    counter.write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", encoding="ascii")
+    message.touch()
+    script = f"""
+import os, signal, sys
+from pathlib import Path
+from resources import dbt_server, memory_kills
+memory_kills._COUNTERS, memory_kills._LAST_MESSAGE = [Path({str(counter)!r})], Path({str(message)!r})
+
+def as_the_kernel_does(line):
+    if "START sql table model main.endless" in line:
+        Path({str(counter)!r}).write_text("oom_kill_disable 0\\nunder_oom 0\\noom_kill 4\\n")
+        server = dbt_server._SERVER._process.pid
+        os.kill(int(Path(f"/proc/{{server}}/task/{{server}}/children").read_text()), signal.SIGKILL)
+
+with dbt_server.Dbt(Path({str(shop.folder)!r})) as dbt:
+    dbt.build(["run", "--select", "endless"], bindings=Path({str(shop.folder)!r}), target=Path({str(shop.target)!r}),
+              say=as_the_kernel_does)
+"""
+    environment = {**os.environ, **({} if pod is None else {"DAGSTER_RUN_JOB_NAME": pod})}
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+
+    if pod is None:
+        assert (1, "") == (ended.returncode, message.read_text())
+        assert "WarehouseError: the process of dbt" in ended.stderr
+    else:
+        assert (137, "A process of this pod was killed for memory, so the pod was ended: dbt.") == (
+            ended.returncode,
+            message.read_text(),
+        )
+        assert "WarehouseError" not in ended.stderr
 
 
 def test_the_server_ends_with_its_stdin_and_the_next_command_starts_another(shop: Shop) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from resources.memory_kills import KILLED
 from resources.pods.diagnosis import Diagnosis, diagnose
 from tests.resources.pods.pretended import recorded
 
@@ -46,6 +47,12 @@ def killed(seen: dict[str, Any]) -> None:
     seen["pods"][0]["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] = 143
 
 
+def one_process_killed(seen: dict[str, Any]) -> None:
+    """A container that ended itself, on a runtime that tells nothing of what the kernel killed in it."""
+    state = seen["pods"][0]["status"]["containerStatuses"][0]["state"]["terminated"]
+    state |= {"exitCode": 137, "reason": "Error", "message": f"{KILLED}: dbt."}
+
+
 def gone(seen: dict[str, Any]) -> None:
     seen["job"] = None
 
@@ -54,6 +61,7 @@ def gone(seen: dict[str, Any]) -> None:
     ("which", "change", "kind", "said"),
     [
         ("out-of-memory", None, "PodOutOfMemory", ["killed for memory: it used up its limit of 32Mi"]),
+        ("out-of-memory", one_process_killed, "PodOutOfMemory", ["killed for memory: it used up its limit of 32Mi"]),
         ("evicted-by-api", None, "PodLost", ["was taken away: EvictionByEvictionAPI"]),
         ("evicted-by-api", taken("PreemptionByScheduler"), "PodLost", ["was taken away: PreemptionByScheduler"]),
         ("disk-full", low_on_memory, "PodLost", ["was lost: Evicted: The node was low on resource: memory."]),
