@@ -30,7 +30,8 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Feature, TrainingSet, TrainingSetSummary, Window
 from ml_assets.logic.closeness import metric_on_test_rows
-from ml_assets.logic.model import DEFAULTS, Device, bin_training_set, fit, full_parameters
+from ml_assets.logic.model import bin_training_set, fit
+from ml_assets.logic.parameters import DEFAULTS, Device, full_parameters
 from ml_assets.logic.tuning import tune
 from resources.devices import device_problem
 from resources.lake import Lake

@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.artifacts import TrainingSetSummary
+from ml_assets.logic.encoding import encode, fit_vocabularies, target_vector, to_matrix
 from ml_assets.logic.lightgbm_threads import THREADS
 from ml_assets.logic.metrics import Vector
-from ml_assets.logic.model import encode, fit_vocabularies, target_vector, to_matrix
 
 RATE_SMOOTHING: Final = 20
 TREE_LEAVES: Final = 8

@@ -8,8 +8,9 @@ from __future__ import annotations
 import polars as pl
 
 from ml_assets.contracts.artifacts import Model, TrainingSet
+from ml_assets.logic.encoding import target_vector
 from ml_assets.logic.metrics import find_metric
-from ml_assets.logic.model import predict, target_vector
+from ml_assets.logic.model import predict
 
 
 def metric_on_test_rows(model: Model, training: TrainingSet, metric: str) -> float:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ml_assets.contracts.artifacts import Feature
-from ml_assets.logic.model import Matrix, Parameters, Trainer, Vector
+from ml_assets.logic.encoding import Matrix, Vector
+from ml_assets.logic.model import Trainer
+from ml_assets.logic.parameters import Parameters
 
 if TYPE_CHECKING:
     from lightgbm import Booster

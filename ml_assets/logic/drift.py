@@ -27,7 +27,7 @@ from ml_assets.logic.distances import (
     kolmogorov_smirnov,
     wasserstein,
 )
-from ml_assets.logic.model import check_columns
+from ml_assets.logic.encoding import check_columns
 from ml_assets.logic.reference import (
     Categories,
     Numbers,

@@ -18,9 +18,9 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.logic.baselines import baselines
 from ml_assets.logic.bootstrap import REPLICATES, interval_of, resample
 from ml_assets.logic.curves import CALIBRATION_SCHEMA, calibration_bins, curves
+from ml_assets.logic.encoding import target_vector
 from ml_assets.logic.measuring import CHALLENGER, CHAMPION, Frozen, Key, exactly
 from ml_assets.logic.metrics import METRICS, Measure, Metric, Vector, find_metric, metrics_of
-from ml_assets.logic.model import target_vector
 from ml_assets.logic.performance import daily_loss
 from ml_assets.logic.slices import MINIMUM_SLICE_ROWS, measure_slices
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.errors import ContractError
-from ml_assets.logic.model import type_problem
+from ml_assets.logic.encoding import type_problem
 
 DAY: Final = "day"
 

@@ -15,21 +15,10 @@ from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import Feature, Importances, ImportancesSummary, TrainingSet
 from ml_assets.contracts.errors import DataError
+from ml_assets.logic.encoding import Matrix, Vector, encode, fit_vocabularies, target_vector, to_matrix
 from ml_assets.logic.metrics import Metric, find_metric
-from ml_assets.logic.model import (
-    Binned,
-    Matrix,
-    Vector,
-    bin_rows,
-    boost,
-    encode,
-    fit_vocabularies,
-    full_parameters,
-    mean_contributions,
-    raw_scores,
-    target_vector,
-    to_matrix,
-)
+from ml_assets.logic.model import Binned, bin_rows, boost, mean_contributions, raw_scores
+from ml_assets.logic.parameters import full_parameters
 
 if TYPE_CHECKING:
     from lightgbm import Booster

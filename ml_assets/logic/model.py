@@ -1,77 +1,35 @@
-"""A LightGBM model as text: the one place where rows become numbers, for training and for prediction alike.
+"""A LightGBM model as text: trained on encoded rows, read back, asked for scores and contributions.
 
-Choosing features and parameters, and sketching the drift reference, stay out: see `importances`, `tuning`, `drift`.
+Rows become numbers in `encoding`. Choosing features and parameters, and sketching the drift reference, stay out too:
+see `importances`, `tuning`, `reference`.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task, TrainingSet, TrainingSetSummary, Unseen
+from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, TrainingSet, Unseen
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.encoding import Matrix, Vector, chosen_features, encode, fit_vocabularies, target_vector, to_matrix
 from ml_assets.logic.lightgbm_threads import THREADS
+from ml_assets.logic.parameters import DERIVED, Device, Parameters, full_parameters
 
 if TYPE_CHECKING:
     from lightgbm import Booster, Dataset
     from lightgbm.callback import CallbackEnv
 
-Parameters = dict[str, float | int | str | bool]
-Device = Literal["cpu", "gpu", "cuda"]
 OnRound = Callable[[int, float], None]
-Matrix = NDArray[np.float32]
-Vector = NDArray[np.float64]
 Trainer = Callable[[Matrix, Vector, Sequence[Feature], Parameters, int], "Booster"]
 """Trains on rows with these features, as `full_parameters` says, so many rounds."""
 
-DEFAULTS: Final[Mapping[str, float | int | str | bool]] = {
-    "learning_rate": 0.1,
-    "num_leaves": 31,
-    "min_data_in_leaf": 100,
-    "feature_fraction": 0.7,
-    "bagging_fraction": 0.8,
-    "bagging_freq": 1,
-    "lambda_l2": 1.0,
-    "cat_smooth": 20.0,
-}
-"""Sensible for 10^5 to 10^6 rows; the first trial of every study."""
-
-BINNING: Final[Mapping[str, float | int | str | bool]] = {
-    "max_bin": 255,
-    "min_data_in_bin": 3,
-    "bin_construct_sample_cnt": 200_000,
-    # True would drop features by the first trial's min_data_in_leaf and refuse a later trial's smaller one.
-    "feature_pre_filter": False,
-}
-"""Fixed when rows are binned; one binned data set then serves every trial."""
-
 FEW_ROWS: Final = 512
 """Up to here a second thread costs more than it brings."""
-
-_OBJECTIVES: Final[Mapping[Task, str]] = {"binary": "binary", "regression": "regression", "multiclass": "multiclass"}
-_OWN: Final = frozenset(
-    {
-        "objective",
-        "num_class",
-        "metric",
-        "num_iterations",
-        "early_stopping_round",
-        "categorical_feature",
-        "deterministic",
-        "force_row_wise",
-        "force_col_wise",
-        "verbosity",
-        "feature_pre_filter",
-    }
-)
-"""Parameters that follow from the declaration's other fields."""
 
 
 @dataclass(frozen=True)
@@ -82,243 +40,6 @@ class Binned:
     vocabularies: dict[str, tuple[str, ...]]
     train: Dataset
     validation: Dataset | None
-
-
-def type_problem(feature: Feature, dtype: pl.DataType) -> str | None:
-    """Return why a column cannot be this feature, or None.
-
-    LightGBM's Arrow reader aborts the whole process on text, dates and decimals; this is the check before it.
-    """
-    if dtype == pl.Null:
-        return None
-    if feature.is_categorical:
-        if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean) or dtype.is_integer():
-            return None
-        return (
-            f"feature '{feature.name}' is {dtype}; a categorical one is text, whole numbers or Boolean. "
-            "Cast it in its table."
-        )
-    if dtype == pl.Boolean or dtype.is_numeric():
-        return None
-    hint = (
-        "Mark it categorical in its table's contract"
-        if dtype in (pl.String, pl.Categorical, pl.Enum)
-        else "Cast it in its table"
-    )
-    return f"feature '{feature.name}' is {dtype}; expected a number or Boolean. {hint}, or drop it."
-
-
-def check_columns(frame: pl.DataFrame | pl.LazyFrame, features: Sequence[Feature], *, model: str) -> None:
-    """Check that a frame has every feature of a model in a type it can take.
-
-    Raises:
-        ContractError: Missing or mistyped columns, all of them listed.
-    """
-    schema = frame.collect_schema()
-    problems = [
-        f"column '{feature.name}' is missing; the contract of model '{model}' wants it. "
-        "Rebuild the feature table, or train a model without it."
-        for feature in features
-        if feature.name not in schema
-    ]
-    mistyped = (type_problem(feature, schema[feature.name]) for feature in features if feature.name in schema)
-    problems += [problem for problem in mistyped if problem]
-    if len(problems) == 1:
-        raise ContractError(problems[0])
-    if problems:
-        listed = "\n".join(f"- {problem}" for problem in problems)
-        raise ContractError(f"the rows break the contract of model '{model}' in {len(problems)} columns:\n{listed}")
-
-
-def fit_vocabularies(train: pl.DataFrame, features: Sequence[Feature]) -> dict[str, tuple[str, ...]]:
-    """Return the sorted categories of each categorical feature, as seen in these rows."""
-    names = [feature.name for feature in features if feature.is_categorical]
-    if not names:
-        return {}
-    seen = train.select(pl.col(name).cast(pl.String).drop_nulls().unique().sort().implode() for name in names)
-    return {name: tuple(seen.get_column(name)[0]) for name in names}
-
-
-def encode(
-    frame: pl.DataFrame,
-    features: Sequence[Feature],
-    vocabularies: Mapping[str, Sequence[str]],
-    unseen: Unseen,
-    *,
-    model: str = "",
-) -> pl.DataFrame:
-    """Turn rows into numbers: the same function for training, batch and online.
-
-    Args:
-        frame: Rows with at least the features' columns.
-        features: What to encode, in this order.
-        vocabularies: The categories of each categorical feature; a category's code is its place therein.
-        unseen: What to do with a category outside the vocabulary: make it missing, or refuse the rows.
-        model: Name of the model, for messages.
-
-    Returns:
-        Float32 (numbers, Booleans) and Int32 (category codes) columns; missing stays null.
-
-    Raises:
-        ContractError: Missing or mistyped columns.
-        DataError: Unseen categories, where they are declared an error.
-    """
-    check_columns(frame, features, model=model)
-    encoded = frame.select(
-        pl.col(feature.name)
-        .cast(pl.String)
-        .cast(pl.Enum(vocabularies[feature.name]), strict=False)
-        .to_physical()
-        .cast(pl.Int32)
-        if feature.is_categorical
-        else pl.col(feature.name).cast(pl.Float32)
-        for feature in features
-    )
-    if unseen == "error":
-        _raise_unseen(frame, encoded, features, model)
-    return encoded
-
-
-def _raise_unseen(frame: pl.DataFrame, encoded: pl.DataFrame, features: Sequence[Feature], model: str) -> None:
-    problems = []
-    for name in (feature.name for feature in features if feature.is_categorical):
-        lost = frame.get_column(name).filter(encoded.get_column(name).is_null() & frame.get_column(name).is_not_null())
-        if lost.len():
-            sample = ", ".join(f"'{value}'" for value in lost.cast(pl.String).unique().sort().head(5))
-            problems.append(f"'{name}' has {lost.len()} rows with {sample}")
-    if problems:
-        raise DataError(
-            f"categories that model '{model}' has not seen in training: {'; '.join(problems)}. "
-            "Train again on rows that hold them, or declare unseen: missing."
-        )
-
-
-def to_matrix(encoded: pl.DataFrame) -> Matrix:
-    """Return encoded columns as a row-major float32 matrix; null becomes NaN, LightGBM's missing.
-
-    Category codes are exact in float32 up to 2^24.
-    """
-    if encoded.width == 0:
-        return np.empty((encoded.height, 0), dtype=np.float32)
-    return encoded.select(pl.all().cast(pl.Float32)).to_numpy(order="c")
-
-
-def target_vector(frame: pl.DataFrame, *, target: str, task: Task, classes: Sequence[str]) -> Vector:
-    """Return the target as numbers: 0/1, the value, or the index of the class in `classes`.
-
-    Raises:
-        DataError: A missing target; LightGBM would take it without a word.
-    """
-    column = frame.get_column(target)
-    if task == "multiclass":
-        numbers = column.cast(pl.String).cast(pl.Enum(classes), strict=False).to_physical().cast(pl.Float64)
-    else:
-        numbers = column.cast(pl.Float64)
-    lost = numbers.null_count() + int(numbers.is_nan().sum())
-    if lost:
-        expected = f"one of {', '.join(classes)}" if task == "multiclass" else "a number"
-        raise DataError(
-            f"target '{target}' is not {expected} in {lost} of {frame.height} rows. Assemble the training set again."
-        )
-    return numbers.to_numpy()
-
-
-def chosen_features(summary: TrainingSetSummary, names: Sequence[str]) -> tuple[Feature, ...]:
-    """Return the named features in the training set's order, so that a model does not depend on how they are listed.
-
-    Raises:
-        DataError: A name the training set does not have, or no name at all.
-    """
-    known = [feature.name for feature in summary.features]
-    unknown = sorted(set(names) - set(known))
-    if unknown or not names:
-        got = ", ".join(f"'{name}'" for name in unknown) or "none"
-        raise DataError(
-            f"features asked for of model '{summary.model}': {got}; its training set has {', '.join(known)}. "
-            "Materialize importances again on this training set."
-        )
-    return tuple(feature for feature in summary.features if feature.name in set(names))
-
-
-def canonical_parameters(parameters: Mapping[str, float | int | str | bool]) -> Parameters:
-    """Return parameters under LightGBM's main names, so that an alias replaces a default instead of joining it.
-
-    LightGBM itself ignores what it does not know when it is told to be quiet.
-
-    Raises:
-        ContractError: A parameter that LightGBM does not know, one given twice, or one the project sets itself.
-    """
-    main = _main_names()
-    problems: list[str] = []
-    canonical: Parameters = {}
-    for name, value in parameters.items():
-        known = main.get(name)
-        if known is None:
-            near = difflib.get_close_matches(name, sorted(set(main.values())), n=1)
-            problems.append(f"'{name}' is not known to LightGBM{f' (did you mean {near[0]!r}?)' if near else ''}")
-        elif known in _OWN:
-            problems.append(f"'{name}' follows from the declaration's task, metric and budget and cannot be set")
-        elif known in canonical:
-            problems.append(f"'{name}' is another name of '{known}', which is given too")
-        else:
-            canonical[known] = value
-    if problems:
-        raise ContractError(f"LightGBM parameters: {'; '.join(problems)}. Correct them in the model's declaration.")
-    return canonical
-
-
-@lru_cache(maxsize=1)
-def _main_names() -> dict[str, str]:
-    # The C library's own list; the Python package offers no public way to it (4.7.0).
-    from lightgbm.basic import _ConfigAliases
-
-    aliases = _ConfigAliases._get_all_param_aliases()  # noqa: SLF001
-    return {name: main for main, others in aliases.items() for name in (main, *others)}
-
-
-def full_parameters(
-    task: Task,
-    parameters: Mapping[str, float | int | str | bool],
-    *,
-    classes: Sequence[str] = (),
-    seed: int,
-    threads: int,
-    device: Device = "cpu",
-    metric: str = "None",
-) -> Parameters:
-    """Return all that LightGBM is told: what was chosen, over the defaults, under what makes it deterministic.
-
-    Args:
-        task: Sets the objective.
-        parameters: What was chosen; seed, threads and device in it must agree with the arguments.
-        classes: The classes of a multiclass target.
-        seed: Of rows and columns drawn.
-        threads: The trees do not depend on it.
-        device: Where histograms are built; only "cpu" is deterministic.
-        metric: LightGBM's name of the validation metric, or "None".
-
-    Raises:
-        ContractError: Unknown, reserved or contradicting parameters.
-    """
-    run: Parameters = {"seed": seed, "num_threads": threads, "device_type": device}
-    chosen = canonical_parameters(parameters)
-    clash = {name: chosen[name] for name in run if name in chosen and chosen[name] != run[name]}
-    if clash:
-        got = ", ".join(f"{name}={value} (run with {run[name]})" for name, value in clash.items())
-        raise ContractError(
-            f"LightGBM parameters: {got}. Set seed, threads and device in the model's declaration only."
-        )
-    fixed: Parameters = {
-        "objective": _OBJECTIVES[task],
-        "metric": metric,
-        "deterministic": True,
-        "force_row_wise": True,
-        "verbosity": -1,
-        **run,
-    }
-    if task == "multiclass":
-        fixed["num_class"] = len(classes)
-    return {**DEFAULTS, **BINNING, **chosen, **fixed}
 
 
 def bin_training_set(
@@ -493,7 +214,7 @@ def fit(
             features=chosen,
             vocabularies=vocabularies,
             unseen=unseen,
-            parameters={name: value for name, value in told.items() if name not in _OWN},
+            parameters={name: value for name, value in told.items() if name not in DERIVED},
             rounds=rounds,
             as_of=summary.as_of,
             trained_first_day=window.first_day,

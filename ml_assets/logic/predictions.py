@@ -14,7 +14,7 @@ from ml_assets.contracts.artifacts import Model, ModelSpec
 from ml_assets.contracts.changes import Change, compare
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import TableContract
-from ml_assets.logic.model import check_columns
+from ml_assets.logic.encoding import check_columns
 
 DAY: Final = "day"
 FEATURES: Final = "features"

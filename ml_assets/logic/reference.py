@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.distances import Cells, Counts, Profiles, Vector, corrected_psi, count_sorted, sorted_values
-from ml_assets.logic.model import check_columns
+from ml_assets.logic.encoding import check_columns
 
 Kind = Literal["numeric", "categorical", "score"]
 

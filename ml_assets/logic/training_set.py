@@ -1,6 +1,6 @@
 """The training set of a model: features joined to the labels known as of a day, split by time, purged, frozen.
 
-Turning rows into numbers stays out: see `model`.
+Turning rows into numbers stays out: see `encoding`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Feature, Split, Task, TrainingSet, TrainingSetSummary, Window
 from ml_assets.contracts.errors import DataError
+from ml_assets.logic.encoding import type_problem
 from ml_assets.logic.labels import newest_known
-from ml_assets.logic.model import type_problem
 
 DAY: Final = "day"
 SPLIT: Final = "split"

@@ -16,24 +16,10 @@ from pydantic import Field
 
 from ml_assets.contracts.artifacts import Feature, Record, Task, TrainingSet, TunedParameters, Tuning
 from ml_assets.contracts.errors import DataError
+from ml_assets.logic.encoding import Matrix, Vector, chosen_features, encode, target_vector, to_matrix
 from ml_assets.logic.metrics import Metric, find_metric
-from ml_assets.logic.model import (
-    DEFAULTS,
-    Binned,
-    Device,
-    Matrix,
-    Parameters,
-    Vector,
-    bin_training_set,
-    boost,
-    canonical_parameters,
-    chosen_features,
-    encode,
-    full_parameters,
-    raw_scores,
-    target_vector,
-    to_matrix,
-)
+from ml_assets.logic.model import Binned, bin_training_set, boost, raw_scores
+from ml_assets.logic.parameters import DEFAULTS, Device, Parameters, canonical_parameters, full_parameters
 
 if TYPE_CHECKING:
     from lightgbm.callback import CallbackEnv

@@ -14,7 +14,7 @@ import polars as pl
 from ml_assets.contracts.artifacts import TrainingSet, Tuning
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.metrics import Metric
-from ml_assets.logic.model import Device
+from ml_assets.logic.parameters import Device
 from ml_assets.logic.trials import SPACE, Done, Range, Search, Trials, distributions, frame, read_previous
 
 if TYPE_CHECKING:

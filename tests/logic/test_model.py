@@ -1,4 +1,4 @@
-"""Tests of the model: one encoding, deterministic text, scores of all three tasks, and its errors."""
+"""Tests of the model: deterministic text, scores of all three tasks, and its errors."""
 
 from datetime import date
 
@@ -10,18 +10,9 @@ from hypothesis import strategies as st
 
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task, TrainingSet, TrainingSetSummary, Window
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.encoding import target_vector
 from ml_assets.logic.metrics import METRICS
-from ml_assets.logic.model import (
-    DEFAULTS,
-    canonical_parameters,
-    contributions,
-    encode,
-    fit,
-    fit_vocabularies,
-    full_parameters,
-    predict,
-    target_vector,
-)
+from ml_assets.logic.model import contributions, fit, predict
 
 FEATURES = (
     Feature(name="wind", dtype="Float64"),
@@ -178,21 +169,6 @@ def test_a_row_scores_the_same_alone_in_any_order_and_beside_other_columns(order
     assert predict(model.booster, model.spec, rows[order[0]]).item() == scores["score"][order[0]]
 
 
-def test_a_category_keeps_its_code_whatever_else_is_in_the_rows() -> None:
-    vocabularies = fit_vocabularies(frame(), FEATURES)
-    rows = frame(3).with_columns(carrier=pl.Series(["UA", None, "ZZ"]))
-
-    assert vocabularies == {"carrier": ("AA", "B6", "UA")}
-    assert encode(rows, FEATURES, vocabularies, "missing")["carrier"].to_list() == [2, None, None]
-
-
-def test_missing_stays_missing_and_numbers_become_float32() -> None:
-    encoded = encode(frame(3), FEATURES, {"carrier": ("AA",)}, "missing")
-
-    assert encoded.schema == {"wind": pl.Float32, "hour": pl.Float32, "is_holiday": pl.Float32, "carrier": pl.Int32}
-    assert encoded["wind"].null_count() == 1
-
-
 def test_an_unseen_category_scores_as_a_missing_one() -> None:
     model = trained()
     unseen, missing = (
@@ -218,14 +194,6 @@ def test_a_column_of_nothing_but_nulls_is_missing() -> None:
     model = trained()
 
     assert predict(model.booster, model.spec, frame(2).with_columns(wind=None, carrier=None)).height == 2
-
-
-def test_whole_numbers_may_be_categories() -> None:
-    hours = (Feature(name="hour", dtype="Int64", is_categorical=True),)
-
-    encoded = encode(pl.DataFrame({"hour": [9, 10, 9]}), hours, {"hour": ("10", "9")}, "missing")
-
-    assert encoded["hour"].to_list() == [1, 0, 1]
 
 
 @pytest.mark.parametrize("values", [["text"], [date(2013, 1, 1)], [[1.0]]], ids=["text", "date", "list"])
@@ -285,27 +253,6 @@ def test_a_text_beside_another_models_spec_is_refused() -> None:
         ContractError, match="has the features wind, hour; its spec has wind, hour, is_holiday, carrier"
     ):
         predict(other.booster, model.spec, frame(2))
-
-
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({"learning_ratee": 0.1}, "'learning_ratee' is not known to LightGBM .did you mean 'learning_rate'"),
-        ({"eta": 0.1, "learning_rate": 0.2}, "'learning_rate' is another name of 'learning_rate', which is given too"),
-        ({"objective": "poisson"}, "'objective' follows from the declaration"),
-        ({"n_estimators": 10}, "'n_estimators' follows from the declaration"),
-        ({"random_state": 3}, r"seed=3 \(run with 7\)"),
-    ],
-)
-def test_parameters_that_would_be_ignored_or_contradict_are_refused(parameters: dict[str, float], message: str) -> None:
-    with pytest.raises(ContractError, match=message):
-        full_parameters("binary", parameters, seed=7, threads=1)
-
-
-def test_an_alias_replaces_the_default_it_names() -> None:
-    assert canonical_parameters({"eta": 0.3}) == {"learning_rate": 0.3}
-    assert full_parameters("binary", {"eta": 0.3}, seed=1, threads=1)["learning_rate"] == 0.3
-    assert canonical_parameters(DEFAULTS) == dict(DEFAULTS)
 
 
 def test_missing_targets_are_refused() -> None:

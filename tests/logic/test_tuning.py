@@ -9,8 +9,10 @@ import pytest
 
 from ml_assets.contracts.artifacts import Feature, Task, TrainingSet, TrainingSetSummary, Tuning, Window
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.encoding import target_vector
 from ml_assets.logic.metrics import METRICS, metrics_of
-from ml_assets.logic.model import DEFAULTS, fit, predict, target_vector
+from ml_assets.logic.model import fit, predict
+from ml_assets.logic.parameters import DEFAULTS
 from ml_assets.logic.trials import _STOPPING, SPACE
 from ml_assets.logic.tuning import tune
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from ml_assets.declaration.compute import Compute
-from ml_assets.logic.model import DEFAULTS
+from ml_assets.logic.parameters import DEFAULTS
 from ml_assets.logic.trials import SPACE
 from ml_assets.stages.common.plan import ModelPlan
 from ml_assets.stages.common.searching import in_the_runs_pod

@@ -27,10 +27,11 @@ from ml_assets.contracts.artifacts import (
 )
 from ml_assets.logic.detection import Population
 from ml_assets.logic.drift import DriftLimits, measure_drift
+from ml_assets.logic.encoding import target_vector
 from ml_assets.logic.evaluation import scores_of
 from ml_assets.logic.labels import newest_known
 from ml_assets.logic.metrics import Metric, Vector, find_metric
-from ml_assets.logic.model import predict, target_vector
+from ml_assets.logic.model import predict
 from ml_assets.logic.performance import daily_loss, measure_performance
 from ml_assets.logic.reference import Reference
 from ml_assets.logic.retraining import Serving

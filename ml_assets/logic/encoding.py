@@ -1,0 +1,174 @@
+"""Rows as numbers: the one encoding of features and targets, for training and for prediction alike.
+
+What is trained on the numbers stays out: see `model`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ml_assets.contracts.artifacts import Feature, Task, TrainingSetSummary, Unseen
+from ml_assets.contracts.errors import ContractError, DataError
+
+Matrix = NDArray[np.float32]
+Vector = NDArray[np.float64]
+
+
+def type_problem(feature: Feature, dtype: pl.DataType) -> str | None:
+    """Return why a column cannot be this feature, or None.
+
+    LightGBM's Arrow reader aborts the whole process on text, dates and decimals; this is the check before it.
+    """
+    if dtype == pl.Null:
+        return None
+    if feature.is_categorical:
+        if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean) or dtype.is_integer():
+            return None
+        return (
+            f"feature '{feature.name}' is {dtype}; a categorical one is text, whole numbers or Boolean. "
+            "Cast it in its table."
+        )
+    if dtype == pl.Boolean or dtype.is_numeric():
+        return None
+    hint = (
+        "Mark it categorical in its table's contract"
+        if dtype in (pl.String, pl.Categorical, pl.Enum)
+        else "Cast it in its table"
+    )
+    return f"feature '{feature.name}' is {dtype}; expected a number or Boolean. {hint}, or drop it."
+
+
+def check_columns(frame: pl.DataFrame | pl.LazyFrame, features: Sequence[Feature], *, model: str) -> None:
+    """Check that a frame has every feature of a model in a type it can take.
+
+    Raises:
+        ContractError: Missing or mistyped columns, all of them listed.
+    """
+    schema = frame.collect_schema()
+    problems = [
+        f"column '{feature.name}' is missing; the contract of model '{model}' wants it. "
+        "Rebuild the feature table, or train a model without it."
+        for feature in features
+        if feature.name not in schema
+    ]
+    mistyped = (type_problem(feature, schema[feature.name]) for feature in features if feature.name in schema)
+    problems += [problem for problem in mistyped if problem]
+    if len(problems) == 1:
+        raise ContractError(problems[0])
+    if problems:
+        listed = "\n".join(f"- {problem}" for problem in problems)
+        raise ContractError(f"the rows break the contract of model '{model}' in {len(problems)} columns:\n{listed}")
+
+
+def fit_vocabularies(train: pl.DataFrame, features: Sequence[Feature]) -> dict[str, tuple[str, ...]]:
+    """Return the sorted categories of each categorical feature, as seen in these rows."""
+    names = [feature.name for feature in features if feature.is_categorical]
+    if not names:
+        return {}
+    seen = train.select(pl.col(name).cast(pl.String).drop_nulls().unique().sort().implode() for name in names)
+    return {name: tuple(seen.get_column(name)[0]) for name in names}
+
+
+def encode(
+    frame: pl.DataFrame,
+    features: Sequence[Feature],
+    vocabularies: Mapping[str, Sequence[str]],
+    unseen: Unseen,
+    *,
+    model: str = "",
+) -> pl.DataFrame:
+    """Turn rows into numbers: the same function for training, batch and online.
+
+    Args:
+        frame: Rows with at least the features' columns.
+        features: What to encode, in this order.
+        vocabularies: The categories of each categorical feature; a category's code is its place therein.
+        unseen: What to do with a category outside the vocabulary: make it missing, or refuse the rows.
+        model: Name of the model, for messages.
+
+    Returns:
+        Float32 (numbers, Booleans) and Int32 (category codes) columns; missing stays null.
+
+    Raises:
+        ContractError: Missing or mistyped columns.
+        DataError: Unseen categories, where they are declared an error.
+    """
+    check_columns(frame, features, model=model)
+    encoded = frame.select(
+        pl.col(feature.name)
+        .cast(pl.String)
+        .cast(pl.Enum(vocabularies[feature.name]), strict=False)
+        .to_physical()
+        .cast(pl.Int32)
+        if feature.is_categorical
+        else pl.col(feature.name).cast(pl.Float32)
+        for feature in features
+    )
+    if unseen == "error":
+        _raise_unseen(frame, encoded, features, model)
+    return encoded
+
+
+def _raise_unseen(frame: pl.DataFrame, encoded: pl.DataFrame, features: Sequence[Feature], model: str) -> None:
+    problems = []
+    for name in (feature.name for feature in features if feature.is_categorical):
+        lost = frame.get_column(name).filter(encoded.get_column(name).is_null() & frame.get_column(name).is_not_null())
+        if lost.len():
+            sample = ", ".join(f"'{value}'" for value in lost.cast(pl.String).unique().sort().head(5))
+            problems.append(f"'{name}' has {lost.len()} rows with {sample}")
+    if problems:
+        raise DataError(
+            f"categories that model '{model}' has not seen in training: {'; '.join(problems)}. "
+            "Train again on rows that hold them, or declare unseen: missing."
+        )
+
+
+def to_matrix(encoded: pl.DataFrame) -> Matrix:
+    """Return encoded columns as a row-major float32 matrix; null becomes NaN, LightGBM's missing.
+
+    Category codes are exact in float32 up to 2^24.
+    """
+    if encoded.width == 0:
+        return np.empty((encoded.height, 0), dtype=np.float32)
+    return encoded.select(pl.all().cast(pl.Float32)).to_numpy(order="c")
+
+
+def target_vector(frame: pl.DataFrame, *, target: str, task: Task, classes: Sequence[str]) -> Vector:
+    """Return the target as numbers: 0/1, the value, or the index of the class in `classes`.
+
+    Raises:
+        DataError: A missing target; LightGBM would take it without a word.
+    """
+    column = frame.get_column(target)
+    if task == "multiclass":
+        numbers = column.cast(pl.String).cast(pl.Enum(classes), strict=False).to_physical().cast(pl.Float64)
+    else:
+        numbers = column.cast(pl.Float64)
+    lost = numbers.null_count() + int(numbers.is_nan().sum())
+    if lost:
+        expected = f"one of {', '.join(classes)}" if task == "multiclass" else "a number"
+        raise DataError(
+            f"target '{target}' is not {expected} in {lost} of {frame.height} rows. Assemble the training set again."
+        )
+    return numbers.to_numpy()
+
+
+def chosen_features(summary: TrainingSetSummary, names: Sequence[str]) -> tuple[Feature, ...]:
+    """Return the named features in the training set's order, so that a model does not depend on how they are listed.
+
+    Raises:
+        DataError: A name the training set does not have, or no name at all.
+    """
+    known = [feature.name for feature in summary.features]
+    unknown = sorted(set(names) - set(known))
+    if unknown or not names:
+        got = ", ".join(f"'{name}'" for name in unknown) or "none"
+        raise DataError(
+            f"features asked for of model '{summary.model}': {got}; its training set has {', '.join(known)}. "
+            "Materialize importances again on this training set."
+        )
+    return tuple(feature for feature in summary.features if feature.name in set(names))

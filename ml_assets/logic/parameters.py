@@ -1,0 +1,138 @@
+"""What LightGBM is told: defaults, the fixed parameters, and the names that it knows.
+
+Which values are best for a model stays out: see `tuning`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Final, Literal
+
+from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.errors import ContractError
+
+Parameters = dict[str, float | int | str | bool]
+Device = Literal["cpu", "gpu", "cuda"]
+
+DEFAULTS: Final[Mapping[str, float | int | str | bool]] = {
+    "learning_rate": 0.1,
+    "num_leaves": 31,
+    "min_data_in_leaf": 100,
+    "feature_fraction": 0.7,
+    "bagging_fraction": 0.8,
+    "bagging_freq": 1,
+    "lambda_l2": 1.0,
+    "cat_smooth": 20.0,
+}
+"""Sensible for 10^5 to 10^6 rows; the first trial of every study."""
+
+BINNING: Final[Mapping[str, float | int | str | bool]] = {
+    "max_bin": 255,
+    "min_data_in_bin": 3,
+    "bin_construct_sample_cnt": 200_000,
+    # True would drop features by the first trial's min_data_in_leaf and refuse a later trial's smaller one.
+    "feature_pre_filter": False,
+}
+"""Fixed when rows are binned; one binned data set then serves every trial."""
+
+DERIVED: Final = frozenset(
+    {
+        "objective",
+        "num_class",
+        "metric",
+        "num_iterations",
+        "early_stopping_round",
+        "categorical_feature",
+        "deterministic",
+        "force_row_wise",
+        "force_col_wise",
+        "verbosity",
+        "feature_pre_filter",
+    }
+)
+"""Parameters that follow from the declaration's other fields."""
+
+_OBJECTIVES: Final[Mapping[Task, str]] = {"binary": "binary", "regression": "regression", "multiclass": "multiclass"}
+
+
+def canonical_parameters(parameters: Mapping[str, float | int | str | bool]) -> Parameters:
+    """Return parameters under LightGBM's main names, so that an alias replaces a default instead of joining it.
+
+    LightGBM itself ignores what it does not know when it is told to be quiet.
+
+    Raises:
+        ContractError: A parameter that LightGBM does not know, one given twice, or one the project sets itself.
+    """
+    main = _main_names()
+    problems: list[str] = []
+    canonical: Parameters = {}
+    for name, value in parameters.items():
+        known = main.get(name)
+        if known is None:
+            near = difflib.get_close_matches(name, sorted(set(main.values())), n=1)
+            problems.append(f"'{name}' is not known to LightGBM{f' (did you mean {near[0]!r}?)' if near else ''}")
+        elif known in DERIVED:
+            problems.append(f"'{name}' follows from the declaration's task, metric and budget and cannot be set")
+        elif known in canonical:
+            problems.append(f"'{name}' is another name of '{known}', which is given too")
+        else:
+            canonical[known] = value
+    if problems:
+        raise ContractError(f"LightGBM parameters: {'; '.join(problems)}. Correct them in the model's declaration.")
+    return canonical
+
+
+@lru_cache(maxsize=1)
+def _main_names() -> dict[str, str]:
+    # The C library's own list; the Python package offers no public way to it (4.7.0).
+    from lightgbm.basic import _ConfigAliases
+
+    aliases = _ConfigAliases._get_all_param_aliases()  # noqa: SLF001
+    return {name: main for main, others in aliases.items() for name in (main, *others)}
+
+
+def full_parameters(
+    task: Task,
+    parameters: Mapping[str, float | int | str | bool],
+    *,
+    classes: Sequence[str] = (),
+    seed: int,
+    threads: int,
+    device: Device = "cpu",
+    metric: str = "None",
+) -> Parameters:
+    """Return all that LightGBM is told: what was chosen, over the defaults, under what makes it deterministic.
+
+    Args:
+        task: Sets the objective.
+        parameters: What was chosen; seed, threads and device in it must agree with the arguments.
+        classes: The classes of a multiclass target.
+        seed: Of rows and columns drawn.
+        threads: The trees do not depend on it.
+        device: Where histograms are built; only "cpu" is deterministic.
+        metric: LightGBM's name of the validation metric, or "None".
+
+    Raises:
+        ContractError: Unknown, reserved or contradicting parameters.
+    """
+    run: Parameters = {"seed": seed, "num_threads": threads, "device_type": device}
+    chosen = canonical_parameters(parameters)
+    clash = {name: chosen[name] for name in run if name in chosen and chosen[name] != run[name]}
+    if clash:
+        got = ", ".join(f"{name}={value} (run with {run[name]})" for name, value in clash.items())
+        raise ContractError(
+            f"LightGBM parameters: {got}. Set seed, threads and device in the model's declaration only."
+        )
+    fixed: Parameters = {
+        "objective": _OBJECTIVES[task],
+        "metric": metric,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+        **run,
+    }
+    if task == "multiclass":
+        fixed["num_class"] = len(classes)
+    return {**DEFAULTS, **BINNING, **chosen, **fixed}
