@@ -18,7 +18,8 @@ from ml_assets.contracts.artifacts import (
     TrainingSet,
     Tuning,
 )  # fmt: skip
-from ml_assets.logic.card import CardInput, CardTable, LeakTests, Making, render_card
+from ml_assets.logic.card import render_card
+from ml_assets.logic.card_input import CardInput, CardTable, LeakTests, Making
 from ml_assets.stages.common.asset import stage
 from ml_assets.stages.common.champions import Champion, serving_champion
 from ml_assets.stages.common.plan import ModelPlan, day_of

@@ -27,7 +27,8 @@ from ml_assets.contracts.artifacts import (
     Window,
 )
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.logic.card import SECTIONS, CardInput, CardTable, LeakTests, Making, ScoreLine, render_card
+from ml_assets.logic.card import SECTIONS, render_card
+from ml_assets.logic.card_input import CardInput, CardTable, LeakTests, Making, ScoreLine
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 EVIL = '<script>alert("x")</script>&'

@@ -13,7 +13,7 @@ from ml_assets.component import STAGES
 from ml_assets.contracts.artifacts import Model
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import Column
-from ml_assets.logic.card import LeakTests
+from ml_assets.logic.card_input import LeakTests
 from ml_assets.stages.card import card_input
 from ml_assets.stages.common.champions import serving_champion
 from ml_assets.stages.common.checks import check_name
