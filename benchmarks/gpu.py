@@ -32,6 +32,7 @@ from ml_assets.contracts.artifacts import Feature, TrainingSet, TrainingSetSumma
 from ml_assets.logic.closeness import metric_on_test_rows
 from ml_assets.logic.model import bin_training_set, fit
 from ml_assets.logic.parameters import DEFAULTS, Device, full_parameters
+from ml_assets.logic.trials import Search
 from ml_assets.logic.tuning import tune
 from resources.devices import device_problem
 from resources.lake import Lake
@@ -109,10 +110,11 @@ def measured(arguments: argparse.Namespace) -> Figures:
     with Power(is_on=device != "cpu") as power:
         model = _fit(data, names, device, rounds=arguments.rounds, threads=arguments.threads)
         trained = time.perf_counter()
-        tune(
-            data, features=names, metric=METRIC, trials=arguments.trials, seed=1, threads=arguments.threads,
+        search = Search(
+            features=tuple(names), metric=METRIC, trials=arguments.trials, seed=1, threads=arguments.threads,
             device=device, rounds=arguments.rounds,
         )  # fmt: skip
+        tune(data, search)
         tuned = time.perf_counter()
     return {
         "rows": data.rows.height, "features": len(names), "bin": binned - began, "train": trained - binned,

@@ -33,6 +33,7 @@ from ml_assets.logic.plots.training import importance_plot, tuning_plot
 from ml_assets.logic.predictions import score_rows
 from ml_assets.logic.reference import Reference, sketch_reference
 from ml_assets.logic.training_set import assemble_training_set
+from ml_assets.logic.trials import Search
 from ml_assets.logic.tuning import tune
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,15 +105,17 @@ def work(
 
     tuning = tune(
         data,
-        features=importances.summary.kept,
-        metric=declared.tuning_metric,
-        trials=declared.tuning.trials,
-        seed=declared.seed,
-        threads=threads,
-        device=declared.training.device,
-        fixed=declared.tuning.fixed,
-        rounds=declared.tuning.max_rounds,
-        early_stopping=declared.tuning.early_stopping_rounds,
+        Search(
+            features=importances.summary.kept,
+            metric=declared.tuning_metric,
+            trials=declared.tuning.trials,
+            seed=declared.seed,
+            threads=threads,
+            device=declared.training.device,
+            fixed=declared.tuning.fixed,
+            rounds=declared.tuning.max_rounds,
+            early_stopping=declared.tuning.early_stopping_rounds,
+        ),
         seconds=declared.tuning.seconds,
     )
     tuning_plot(tuning)

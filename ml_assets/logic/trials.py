@@ -91,7 +91,7 @@ class Search(Record):
     Attributes:
         features: Names of the features to use.
         metric: What is judged, on validation.
-        trials: How many there should be in the end.
+        trials: How many there should be in the end, those of a study that goes on included.
         seed: Of the search and of every fit.
         threads: For LightGBM.
         device: Where histograms are built.

@@ -5,7 +5,7 @@ Trials in several processes at once stay out, see `shared_study`; so does traini
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -14,7 +14,6 @@ import polars as pl
 from ml_assets.contracts.artifacts import TrainingSet, Tuning
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.metrics import Metric
-from ml_assets.logic.parameters import Device
 from ml_assets.logic.trials import SPACE, Done, Range, Search, Trials, distributions, frame, read_previous
 
 if TYPE_CHECKING:
@@ -44,18 +43,9 @@ ROUNDS: Final = "rounds"
 
 def tune(
     training: TrainingSet,
+    search: Search,
     *,
-    features: Sequence[str],
-    metric: str,
-    trials: int,
-    seed: int,
-    threads: int = 2,
-    device: Device = "cpu",
-    fixed: Mapping[str, float | int | str | bool] | None = None,
-    first: Mapping[str, float | int | str | bool] | None = None,
     previous: pl.DataFrame | None = None,
-    rounds: int = 300,
-    early_stopping: int = 20,
     seconds: float | None = None,
     clock: Clock | None = None,
     space: Mapping[str, Range] = SPACE,
@@ -64,24 +54,14 @@ def tune(
     """Search parameters: fit on train, stop early and judge on validation, never look at test.
 
     Tree-structured Parzen estimator (Bergstra et al. 2011) with the median stopping rule (Golovin et al. 2017).
-    The first trial is the default parameters, the second `first` where it is given. Rows are binned once. Trial n
-    draws from a generator of (seed, n), so a study that goes on does not repeat itself, and equal arguments give equal
-    trials.
+    The first trial is the default parameters, the second `search.first` where it is given. Rows are binned once. Trial
+    n draws from a generator of (seed, n), so a study that goes on does not repeat itself, and equal arguments give
+    equal trials.
 
     Args:
         training: The frozen rows.
-        features: Names of the features to use.
-        metric: What is judged, on validation.
-        trials: How many there should be in the end, those of `previous` included.
-        seed: Of the search and of every fit.
-        threads: For LightGBM.
-        device: Where histograms are built.
-        fixed: Parameters the declaration sets; they are not searched.
-        first: Parameters to try at once, such as those of a champion; each is taken to the nearest end of its range
-            where it lies outside, and what is not searched is left out.
+        search: What is searched for, with what.
         previous: `Tuning.trials` of a study to go on with: same training set, features, metric and space.
-        rounds: Boosting rounds, at most.
-        early_stopping: Stop a trial after so many rounds without a better validation metric.
         seconds: No new trial after so long; needs a clock.
         clock: Seconds on a monotonic clock.
         space: Where to search.
@@ -91,19 +71,12 @@ def tune(
         DataError: A budget under one trial, previous trials of another space, a metric that validation cannot give.
         ContractError: Mistyped columns or parameters.
     """
-    summary = training.summary
-    if trials < 1 or (seconds is not None and clock is None):
-        got = f"{trials} trials" if trials < 1 else "a limit of seconds without a clock"
-        raise DataError(
-            f"tuning of model '{summary.model}' got {got}; expected at least 1 trial, and a clock to time by."
-        )
-    search = Search(
-        features=tuple(features), metric=metric, trials=trials, seed=seed, threads=threads, device=device,
-        fixed=dict(fixed or {}), first=None if first is None else dict(first), rounds=rounds,
-        early_stopping=early_stopping,
-    )  # fmt: skip
+    model = training.summary.model
+    if search.trials < 1 or (seconds is not None and clock is None):
+        got = f"{search.trials} trials" if search.trials < 1 else "a limit of seconds without a clock"
+        raise DataError(f"tuning of model '{model}' got {got}; expected at least 1 trial, and a clock to time by.")
     shared = Trials.of(training, search, space)
-    done = read_previous(previous, shared.searched, summary.model)
+    done = read_previous(previous, shared.searched, model)
     study = new_study(shared.metric)
     for number, each in enumerate(done):
         add_done(study, each, number, shared.searched)
@@ -113,7 +86,7 @@ def tune(
         began = clock() if clock else 0.0
         if done and seconds is not None and began - started >= seconds:
             break
-        study.sampler = sampler(seed, len(done))
+        study.sampler = sampler(search.seed, len(done))
         if len(done) < len(starts):
             study.enqueue_trial(starts[len(done)])
         trial = study.ask(distributions(shared.searched))

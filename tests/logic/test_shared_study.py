@@ -48,7 +48,7 @@ def shared(
 
 
 def test_workers_that_come_one_after_the_other_search_as_one_process_does() -> None:
-    alone = tune(training(), **SEARCH.model_copy(update={"trials": 9}).model_dump())
+    alone = tune(training(), SEARCH.model_copy(update={"trials": 9}))
 
     together = shared(trials_of(trials=9))
 

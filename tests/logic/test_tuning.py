@@ -13,7 +13,7 @@ from ml_assets.logic.encoding import target_vector
 from ml_assets.logic.metrics import METRICS, metrics_of
 from ml_assets.logic.model import fit, predict
 from ml_assets.logic.parameters import DEFAULTS
-from ml_assets.logic.trials import _STOPPING, SPACE
+from ml_assets.logic.trials import _STOPPING, SPACE, Search
 from ml_assets.logic.tuning import tune
 
 NAMES = ["wind", "hour", "carrier"]
@@ -57,7 +57,7 @@ def training(task: Task = "binary", rows: int = 1500) -> TrainingSet:
 
 
 def tuned(task: Task = "binary", data: TrainingSet | None = None, **changes: object) -> Tuning:
-    arguments: dict[str, object] = {
+    asked: dict[str, object] = {
         "features": NAMES,
         "metric": {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss"}[task],
         "trials": 4,
@@ -65,9 +65,9 @@ def tuned(task: Task = "binary", data: TrainingSet | None = None, **changes: obj
         "threads": 1,
         "rounds": 40,
         "early_stopping": 8,
-        **changes,
+        **{name: changes.pop(name) for name in [*changes] if name in Search.model_fields},
     }
-    return tune(data or training(task), **arguments)  # type: ignore[arg-type]
+    return tune(data or training(task), Search.model_validate(asked), **changes)  # type: ignore[arg-type]
 
 
 def test_the_first_trial_is_the_default_parameters() -> None:

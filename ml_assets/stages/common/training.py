@@ -86,7 +86,7 @@ def search(
     asked = asked_of(plan, importances, trials=trials, first=first)
     return tune(
         training_set,
-        **asked.model_copy(update={"device": device_of(plan).device}).model_dump(),
+        asked.model_copy(update={"device": device_of(plan).device}),
         previous=previous,
         seconds=None if clock is None else plan.declaration.tuning.seconds,
         clock=clock,
