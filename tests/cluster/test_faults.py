@@ -155,6 +155,11 @@ def test_a_cancelled_run_leaves_no_pod_behind(it: Deployment, run: str) -> None:
     assert [] == [pod.metadata.name for pod in it.pods(run)]
 
 
+def has_token(pod: Any) -> bool:
+    """Whether a pod could ask the cluster's API for something, from where Kubernetes mounts tokens."""
+    return any(volume.name.startswith("kube-api-access-") for volume in pod.spec.volumes)
+
+
 def test_no_pod_runs_as_root_or_with_more_than_it_needs(it: Deployment, run: str) -> None:
     it.step_pod(run, "tuning")
     pods = it.core.list_namespaced_pod(it.namespace).items
@@ -167,4 +172,6 @@ def test_no_pod_runs_as_root_or_with_more_than_it_needs(it: Deployment, run: str
         assert (True, False, ["ALL"]) == (
             security.read_only_root_filesystem, security.allow_privilege_escalation, security.capabilities.drop,
         )  # fmt: skip
-    assert [] == [pod.metadata.name for pod in steps if pod.spec.automount_service_account_token is not False]
+    assert [] == [pod.metadata.name for pod in steps if has_token(pod)]
+    code = [pod for pod in pods if (pod.metadata.labels or {}).get("ml-assets/role") == "code"]
+    assert [False] * max(1, len(code)) == [has_token(pod) for pod in code]

@@ -1,5 +1,6 @@
 """The values for Dagster's chart: what they make of pods, of Dagster's instance, and of who gets in."""
 
+import copy
 import importlib
 import json
 import os
@@ -18,6 +19,7 @@ from dagster._core.instance.config import dagster_instance_config
 from dagster._core.test_utils import create_run_for_test, instance_for_test
 from dagster_k8s.job import construct_dagster_k8s_job
 from kubernetes.client import ApiClient
+from kubernetes.config.incluster_config import SERVICE_TOKEN_FILENAME
 
 from tests.deploy.kube import as_kubernetes_reads_it
 
@@ -26,6 +28,7 @@ VALUES: dict[str, Any] = yaml.safe_load((ROOT / "deploy/values.yaml").read_text(
 CODE = VALUES["dagster-user-deployments"]["deployments"][0]
 LAUNCHER = VALUES["runLauncher"]["config"]["customRunLauncher"]
 WORKLOADS = {"webserver": VALUES["dagsterWebserver"], "daemon": VALUES["dagsterDaemon"], "code": CODE}
+ACCOUNT = str(Path(SERVICE_TOKEN_FILENAME).parent)
 NAMED_BY_LAUNCHER = ".runLauncher.config.customRunLauncher.config.postgres_password_secret"
 
 KUBECONFIG = """\
@@ -112,8 +115,15 @@ def test_every_workload_has_requests_and_a_limit_of_memory(name: str) -> None:
 def test_what_a_workload_writes_goes_to_volumes(name: str) -> None:
     mounts = {mount["mountPath"]: mount["name"] for mount in WORKLOADS[name]["volumeMounts"]}
 
-    assert {"/tmp", VALUES["global"]["dagsterHome"]} == {*mounts}  # noqa: S108 - the path inside a pod
+    assert {"/tmp", VALUES["global"]["dagsterHome"]} == {*mounts} - {ACCOUNT}  # noqa: S108 - the path inside a pod
     assert {*mounts.values()} == {volume["name"] for volume in WORKLOADS[name]["volumes"]}
+
+
+def test_the_code_location_has_an_empty_folder_where_the_chart_asks_for_a_token() -> None:
+    mounted = {mount["mountPath"]: mount["name"] for mount in CODE["volumeMounts"]}
+    volumes = {volume.pop("name"): volume for volume in copy.deepcopy(CODE["volumes"])}
+
+    assert {"emptyDir": {"sizeLimit": "1Mi"}} == volumes[mounted[ACCOUNT]]
 
 
 def test_what_a_run_writes_goes_to_volumes(run_pod: Mapping[str, Any]) -> None:
