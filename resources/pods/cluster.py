@@ -12,7 +12,7 @@ from typing import Any, Final
 import kubernetes
 from dagster_k8s.client import DagsterKubernetesClient
 
-from resources.pods.diagnosis import Diagnosis, Object, diagnose, is_complete, is_over
+from resources.pods.diagnosis import DELETED, Diagnosis, Object, diagnose, is_complete, is_over
 
 _TIMEOUT: Final = (5, 30)
 """Seconds to connect and to answer; the client's own default waits for ever."""
@@ -52,6 +52,8 @@ class Cluster:
         is_quiet = any(pod["status"].get("phase") == "Running" for pod in pods) and not is_over(job)
         names = [job_name, *(pod["metadata"]["name"] for pod in pods)]
         events = [] if job is None or is_quiet else [event for name in names for event in self._events(name)]
+        if job is not None and is_over(job) and not pods:
+            events += self._last_of_deleted(job_name)
         found = diagnose(job_name, job, pods, events, now=datetime.now(UTC), start=start)
         return Seen(job is not None, is_complete=False, is_over=is_over(job), diagnosis=found)
 
@@ -110,12 +112,23 @@ class Cluster:
         )
         return [*_json(answer)["items"]]
 
+    def _last_of_deleted(self, job_name: str) -> list[Object]:
+        """Return what was said of why a job's pods were deleted, whose names nobody knows any more."""
+        said = [
+            it for reason in sorted(DELETED) for it in self._events_where(f"involvedObject.kind=Pod,reason={reason}")
+        ]
+        return [it for it in said if it["involvedObject"]["name"].rpartition("-")[0] == job_name]
+
     def _events(self, name: str) -> list[Object]:
-        """Return what was said of an object; nothing where this account may not read it, for the rest says enough."""
+        """Return what was said of an object."""
+        return self._events_where(f"involvedObject.name={name}")
+
+    def _events_where(self, selector: str) -> list[Object]:
+        """Return some events; none where this account may not read them, for the rest says enough."""
         try:
             answer = self._client.core_api.list_namespaced_event(
                 self._namespace,
-                field_selector=f"involvedObject.name={name}",
+                field_selector=selector,
                 _preload_content=False,
                 _request_timeout=_TIMEOUT,
             )

@@ -4,7 +4,7 @@ Reading them stays out, see `resources.pods.cluster`; so does what is done about
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -30,6 +30,8 @@ _MAY_START: Final = {
 _SOON: Final = timedelta(minutes=1)
 """What will not mend itself ends after this; the rest after the declared wait."""
 _OWN_DISK: Final = re.compile(r"ephemeral.*(limit|exceed)|(limit|exceed).*ephemeral|emptyDir.*exceed", re.IGNORECASE)
+DELETED: Final = frozenset({"Preempted", "Evicted", "TaintManagerEviction", "NodeNotReady"})
+"""Reasons of events that say why a pod was deleted."""
 _KILLED: Final = {137: "SIGKILL", 143: "SIGTERM"}
 
 
@@ -110,8 +112,8 @@ def _without_pod(
             "Mend what it names: a quota, a service account, a priority class or the pod security of the namespace.",
         )
     if has_failed:
-        why = _messages(events, {"Preempted", "Evicted", "TaintManagerEviction", "NodeNotReady", "Killing"})
-        return Diagnosis("PodLost", f"The pod of job {name} was deleted{': ' + why[-1] if why else '.'}")
+        why = _messages(events, DELETED)
+        return Diagnosis("PodLost", f"The pod of job {name} was deleted{': ' + _end(why[-1]) if why else '.'}")
     if waited > start:
         return Diagnosis(
             "PodNotStarted",
@@ -222,7 +224,7 @@ def _states(pod: Object, which: str) -> Iterator[tuple[str, Object]]:
                 yield status["name"], status["state"][which]
 
 
-def _messages(events: Sequence[Object], reasons: set[str] | None) -> list[str]:
+def _messages(events: Sequence[Object], reasons: Container[str] | None) -> list[str]:
     """Return what the cluster said for some reasons, oldest first; warnings of any reason if none are given."""
     chosen = [it for it in events if (it.get("type") == "Warning" if reasons is None else it.get("reason") in reasons)]
     when = sorted(chosen, key=lambda it: str(it.get("lastTimestamp") or it.get("eventTime") or ""))

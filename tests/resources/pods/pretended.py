@@ -86,6 +86,15 @@ def deleted(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any
     del cluster.pods[pod["metadata"]["name"]]
 
 
+def preempted(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any]) -> None:
+    """Make room for a pod of higher priority: the pod is gone, and what is left of it is an event."""
+    deleted(cluster, job, pod)
+    what = {"kind": "Pod", "name": pod["metadata"]["name"]}
+    for name in (what["name"], "other-step-x"):
+        said = {"reason": "Preempted", "message": f"Preempted by pod 50339a87 on node node1, {name}"}
+        cluster.events.append({**said, "involvedObject": {**what, "name": name}, "lastTimestamp": now()})
+
+
 def taken_away(cluster: "PretendedCluster", job: dict[str, Any], pod: dict[str, Any]) -> None:
     """Be told to end, as an evicted pod is, and be at it still; the cluster counts it as failed already."""
     pod["status"] = status("Running", {"running": {}})
@@ -110,6 +119,13 @@ def stays(which: str) -> Fate:
         cluster.events += [{**it, "involvedObject": {"name": pod["metadata"]["name"]}} for it in seen["events"]]
 
     return stay
+
+
+def has(event: Any, path: str, value: str) -> bool:
+    """Whether an event has a value where a field selector names one."""
+    for key in path.split("."):
+        event = event.get(key, "")
+    return bool(event == value)
 
 
 @dataclass
@@ -159,8 +175,8 @@ class PretendedCluster:
         self, kind: str, things: Mapping[str, dict[str, Any]], query: Mapping[str, str]
     ) -> list[dict[str, Any]]:
         if kind == "events":
-            wanted = query["fieldSelector"].removeprefix("involvedObject.name=")
-            return [it for it in self.events if it["involvedObject"]["name"] == wanted]
+            wanted = [part.split("=") for part in query["fieldSelector"].split(",")]
+            return [it for it in self.events if all(has(it, path, value) for path, value in wanted)]
         selector = dict(part.split("=") for part in query["labelSelector"].split(","))
         return [it for it in things.values() if selector.items() <= it["metadata"]["labels"].items()]
 

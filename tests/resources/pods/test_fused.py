@@ -12,7 +12,7 @@ from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._utils.interrupts import capture_interrupts
 
 from tests.resources.pods.conftest import Shop
-from tests.resources.pods.pretended import deleted, dies, out_of_memory, runs, stays
+from tests.resources.pods.pretended import deleted, dies, out_of_memory, preempted, runs, stays
 
 SUCCESS, FAILURE, CANCELED = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED
 
@@ -99,6 +99,18 @@ def test_a_pod_lost_more_often_than_declared_fails_its_step_and_what_comes_after
     assert (FAILURE, 2) == (run.status, len(shop.cluster.created))
     assert "Its 1 retries are used up; raise 'retries'" in shop.told(run, "STEP_FAILURE")[0]
     assert not noted(shop, "model")
+
+
+def test_a_pod_that_made_room_for_another_is_told_so_though_nothing_is_left_of_it(shop: Shop) -> None:
+    shop.cluster.fates["tuning"] = [preempted, runs]
+
+    run = shop.work(shop.create("tuning"))
+
+    assert SUCCESS == run.status
+    (lost,) = shop.told(run, "STEP_UP_FOR_RETRY")
+    name = shop.cluster.created[0]["metadata"]["name"]
+    why = f"The pod of job {name} was deleted: Preempted by pod 50339a87 on node node1, {name}-x. It is tried again"
+    assert why in lost
 
 
 def test_a_pod_that_cannot_start_fails_its_step_with_the_cause_and_is_taken_away(shop: Shop) -> None:
