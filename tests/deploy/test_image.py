@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,20 @@ def test_the_lightgbm_of_the_gpu_image_is_the_locks_from_source() -> None:
     assert found[0].startswith("lightgbm==")
     assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in found[1:])
     assert len(found) > 2
+
+
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="there is no readelf")
+def test_a_lightgbm_without_code_for_gpus_ends_the_build(tmp_path: Path) -> None:
+    guard = next(command for command in commands(STAGES["lightgbm-cuda"]) if "readelf" in command)
+    built = tmp_path / "unpacked/lightgbm/lib"
+    built.mkdir(parents=True)
+    (installed,) = Path(str(find_spec("lightgbm").submodule_search_locations[0])).glob("lib/lib_lightgbm.*")
+    shutil.copy(installed, built / "lib_lightgbm.so")
+
+    done = subprocess.run(["/bin/sh", "-c", guard], cwd=tmp_path, check=False, capture_output=True, text=True)
+
+    assert (1, "the LightGBM that was built has no code for GPUs\n") == (done.returncode, done.stderr)
+    assert any('CMAKE_ARGS="-DUSE_CUDA=ON' in command for command in commands(STAGES["lightgbm-cuda"]))
 
 
 def test_the_build_lock_pins_every_distribution_by_hash_and_names_no_address() -> None:
