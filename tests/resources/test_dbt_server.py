@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import pytest
 
+from resources import memory_kills
 from resources.dbt_server import _SERVER, RESULTS, Dbt
 from resources.errors import WarehouseError
 
@@ -162,10 +163,7 @@ def test_a_killed_dbt_is_told_with_what_it_said_and_the_next_one_works(shop: Sho
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("pod", ["flight_delay", None])
-def test_a_dbt_that_the_kernel_killed_for_memory_takes_a_runs_pod_with_it_and_no_other_process(
-    shop: Shop, tmp_path: Path, pod: str | None
-) -> None:
+def test_a_dbt_that_the_kernel_killed_for_memory_takes_a_runs_pod_with_it(shop: Shop, tmp_path: Path) -> None:
     counter, message = tmp_path / "memory.oom_control", tmp_path / "termination-log"
     counter.write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", encoding="ascii")
     message.touch()
@@ -185,18 +183,23 @@ with dbt_server.Dbt(Path({str(shop.folder)!r})) as dbt:
     dbt.build(["run", "--select", "endless"], bindings=Path({str(shop.folder)!r}), target=Path({str(shop.target)!r}),
               say=as_the_kernel_does)
 """
-    environment = {**os.environ, **({} if pod is None else {"DAGSTER_RUN_JOB_NAME": pod})}
+    environment = {**os.environ, "DAGSTER_RUN_JOB_NAME": "flight_delay"}
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
 
-    if pod is None:
-        assert (1, "") == (ended.returncode, message.read_text())
-        assert "WarehouseError: the process of dbt" in ended.stderr
-    else:
-        assert (137, "A process of this pod was killed for memory, so the pod was ended: dbt.") == (
-            ended.returncode,
-            message.read_text(),
-        )
-        assert "WarehouseError" not in ended.stderr
+    assert 137 == ended.returncode
+    assert "A process of this pod was killed for memory, so the pod was ended: dbt." == message.read_text()
+    assert "WarehouseError" not in ended.stderr
+
+
+def test_what_is_no_pod_goes_on_after_a_process_was_killed_for_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_RUN_JOB_NAME", raising=False)
+    monkeypatch.setattr(memory_kills, "_LAST_MESSAGE", tmp_path)
+
+    memory_kills.end_pod("dbt")
+
+    assert [] == [*tmp_path.iterdir()]
 
 
 def test_the_server_ends_with_its_stdin_and_the_next_command_starts_another(shop: Shop) -> None:
