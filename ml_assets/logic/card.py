@@ -235,7 +235,3 @@ def _footer(card: CardInput) -> str:
     version = f", version {card.version}" if card.version else ""
     when = f" Made {time(card.written_at)}." if card.written_at else ""
     return f"Model card of {card.name}{version}.{when} Every figure comes from an artifact named under Versions."
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Filters: from a value to its words

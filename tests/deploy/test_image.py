@@ -107,6 +107,13 @@ def test_the_lightgbm_of_the_gpu_image_is_the_locks_from_source() -> None:
     assert len(found) > 2
 
 
+def test_cmake_is_told_of_cuda_by_its_environment_which_every_pip_leaves_alone() -> None:
+    (wheel,) = (command for command in commands(STAGES["lightgbm-cuda"]) if "pip wheel" in command)
+
+    assert wheel.startswith('CMAKE_ARGS="-DUSE_CUDA=ON ')
+    assert "--config-settings" not in wheel
+
+
 @pytest.mark.skipif(shutil.which("readelf") is None, reason="there is no readelf")
 def test_a_lightgbm_without_code_for_gpus_ends_the_build(tmp_path: Path) -> None:
     guard = next(command for command in commands(STAGES["lightgbm-cuda"]) if "readelf" in command)
@@ -118,7 +125,6 @@ def test_a_lightgbm_without_code_for_gpus_ends_the_build(tmp_path: Path) -> None
     done = subprocess.run(["/bin/sh", "-c", guard], cwd=tmp_path, check=False, capture_output=True, text=True)
 
     assert (1, "the LightGBM that was built has no code for GPUs\n") == (done.returncode, done.stderr)
-    assert any('CMAKE_ARGS="-DUSE_CUDA=ON' in command for command in commands(STAGES["lightgbm-cuda"]))
 
 
 def test_the_build_lock_pins_every_distribution_by_hash_and_names_no_address() -> None:

@@ -13,7 +13,6 @@ from typing import NoReturn
 
 import pytest
 
-from resources import memory_kills
 from resources.dbt_server import _SERVER, RESULTS, Dbt
 from resources.errors import WarehouseError
 
@@ -189,17 +188,6 @@ with dbt_server.Dbt(Path({str(shop.folder)!r})) as dbt:
     assert 137 == ended.returncode
     assert "A process of this pod was killed for memory, so the pod was ended: dbt." == message.read_text()
     assert "WarehouseError" not in ended.stderr
-
-
-def test_what_is_no_pod_goes_on_after_a_process_was_killed_for_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("DAGSTER_RUN_JOB_NAME", raising=False)
-    monkeypatch.setattr(memory_kills, "_LAST_MESSAGE", tmp_path)
-
-    memory_kills.end_pod("dbt")
-
-    assert [] == [*tmp_path.iterdir()]
 
 
 def test_the_server_ends_with_its_stdin_and_the_next_command_starts_another(shop: Shop) -> None:
