@@ -1,7 +1,9 @@
 """The batching storage beside Dagster's own, on Postgres: the same events in, the same answers out."""
 
 import json
+import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_shared.check import CheckError
 
 from resources.event_log_postgres import BatchingPostgresEventLogStorage
-from resources.idle_connections import SECONDS
+from resources.idle_connections import IdleConnections
 from tests.event_logs import KEY, run_all, told
 from tests.postgres.instances import instance_over
 from tests.postgres.server import Server
@@ -68,32 +70,41 @@ def planned(run_id: str, days: int) -> list[EventLogEntry]:
 
 
 @pytest.mark.parametrize("days", [1, 30])
-def test_events_that_follow_each_other_share_a_connection_which_is_closed_when_no_more_come(
-    postgres: Server, tmp_path: Path, days: int
+def test_events_that_follow_each_other_share_a_connection(
+    postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
 ) -> None:
+    monkeypatch.setattr("resources.event_log_postgres.IdleConnections", partial(IdleConnections, seconds=3600))
     with instance_over(postgres.database(), tmp_path / "home") as instance:
         storage = instance.event_log_storage
         assert isinstance(storage, BatchingPostgresEventLogStorage)
-        opened, closed = list[object](), list[object]()
         storage.store_event_batch(planned("before", 1))
+        opened = list[object]()
         db.event.listen(storage._engine, "connect", lambda *it: opened.append(it))
-        db.event.listen(storage._engine, "close", lambda *it: closed.append(it))
 
         storage.store_event_batch(planned("run", days))
 
-        assert not opened
         assert [*(f"2013-01-{day:02d}" for day in range(1, days + 1)), None] == [
             record.event_log_entry.get_dagster_event().partition
             for record in storage.get_records_for_run("run").records
         ]
-        until = time.monotonic() + 10 * SECONDS
-        while not closed and time.monotonic() < until:
-            time.sleep(0.05)
-        assert closed
+        assert not opened
 
+
+def test_the_connection_is_closed_when_no_more_events_come_and_opened_again_when_some_do(
+    postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resources.event_log_postgres.IdleConnections", partial(IdleConnections, seconds=0.1))
+    with instance_over(postgres.database(), tmp_path / "home") as instance:
+        storage = instance.event_log_storage
+        assert isinstance(storage, BatchingPostgresEventLogStorage)
+        closed = threading.Event()
+        db.event.listen(storage._engine, "close", lambda *_: closed.set())
+
+        storage.store_event_batch(planned("before", 1))
+
+        assert closed.wait(60)
         storage.store_event_batch(planned("again", 1))
-
-        assert 1 == len(opened)
+        assert 2 == len(storage.get_records_for_run("again").records)
 
 
 def test_a_connection_that_the_server_has_closed_meanwhile_is_replaced(postgres: Server, tmp_path: Path) -> None:
