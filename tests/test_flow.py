@@ -284,6 +284,19 @@ def test_a_gate_with_other_settings_does_not_judge_the_champion_against_itself(
     assert before == log_of(Lake(str(own_flown)))
 
 
+def test_what_the_declaration_says_in_words_makes_only_the_card_anew(
+    own_flown: Path, manifest: Mapping[str, Any]
+) -> None:
+    said_otherwise = flights_declared(limits_of_use=["Not for flights over water."])
+
+    with project(LakeResource(url=str(own_flown)), said_otherwise, manifest=manifest) as whole:
+        said = whole.run()
+
+    lake = Lake(str(own_flown))
+    assert ["training: up to date", "monitoring: up to date", "card: card"] == said[3:]
+    assert "Not for flights over water." in lake.get(lake.find(f"{MODEL}/card"), Card).html
+
+
 @pytest.mark.usefixtures("unrendered")
 def test_another_as_of_day_trains_again_on_the_same_tables(own_flown: Path, manifest: Mapping[str, Any]) -> None:
     with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:

@@ -4,7 +4,7 @@ Layout and wording stay out; see `ml_assets.logic.card`.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import dagster as dg
 
@@ -38,6 +38,7 @@ def card(plan: ModelPlan) -> dg.AssetsDefinition:
         "card",
         [render_card, card_input],
         kinds={"html"},
+        parameters=_sentences(plan),
         deps=[plan.asset(name) for name in ("champion", "drift", "performance")],
     )
     def card(context: dg.AssetExecutionContext, lake: LakeResource) -> Card:
@@ -48,6 +49,13 @@ def card(plan: ModelPlan) -> dg.AssetsDefinition:
         return Card(page)
 
     return card
+
+
+def _sentences(plan: ModelPlan) -> dict[str, Any]:
+    """Return what the page says in the words of the declaration and of the tables' contracts."""
+    declared = plan.declaration
+    said = declared.model_dump(include={"description", "owner", "intended_use", "limits_of_use", "metric"})
+    return said | {"tables": {it.name: it.description for it in (plan.features_table, plan.labels_table)}}
 
 
 def card_input(lake: Lake, plan: ModelPlan, champion: Champion) -> CardInput:
