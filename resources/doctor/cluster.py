@@ -4,8 +4,7 @@ How the API is asked stays out; see `resources.doctor.kubernetes_api`.
 """
 
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +13,8 @@ from dagster._core.instance.ref import InstanceRef
 from resources.doctor.checks import Finding
 from resources.doctor.instance import SettingsOfInstanceError, class_and_config, read_instance
 from resources.doctor.kubernetes_api import Api, RefusedError, UnreachableError, is_at_hand, unreachable
+from resources.doctor.network import network_policies
+from resources.doctor.pods import Pod, image_of_code, in_use, plain, runs, why_not_pulled
 
 NEEDED: Final = (
     ("batch", "jobs", ("create", "get", "list", "delete")),
@@ -23,7 +24,6 @@ NEEDED: Final = (
 )
 """What the launcher and its runs do in their namespace."""
 _PRODUCT: Final = "nvidia.com/gpu.product"
-_NOT_PULLED: Final = ("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull")
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,12 @@ def cluster(home: str, gpus: Sequence[GpuNeed]) -> Iterator[Finding]:
         version = api.get("/version").get("gitVersion", "unknown")
         yield Finding("cluster", "ok", f"{api.host} answers; version {version}, namespace {api.namespace}.")
         yield from _permissions(api)
-        yield from _named(api, launcher or {})
         nodes = _nodes(api)
-        yield from _image(api, launcher or {}, nodes)
+        pods = api.get(f"/api/v1/namespaces/{api.namespace}/pods")["items"]
+        yield from _named(api, launcher or {}, pods)
+        yield from _image(api, launcher or {}, nodes, pods)
         yield from _gpus(gpus, nodes)
+        yield from network_policies(pods)
     except UnreachableError as error:
         yield unreachable(error)
     except RefusedError as error:
@@ -101,7 +103,7 @@ def _permissions(api: Api) -> Iterator[Finding]:
         yield Finding("permissions", "ok", f"this account may do in {api.namespace} what the launcher does.")
 
 
-def _named(api: Api, launcher: Mapping[str, Any]) -> Iterator[Finding]:
+def _named(api: Api, launcher: Mapping[str, Any], pods: Sequence[Pod]) -> Iterator[Finding]:
     """Yield whether what the launcher's settings name is there."""
     named = {
         "secrets": [
@@ -117,18 +119,21 @@ def _named(api: Api, launcher: Mapping[str, Any]) -> Iterator[Finding]:
     }  # fmt: skip
     for kind, names in named.items():
         if names:
-            yield _of_kind(api, kind, sorted({*names}))
+            yield _of_kind(api, kind, sorted({*names}), in_use(pods)[kind])
 
 
-def _of_kind(api: Api, kind: str, names: Sequence[str]) -> Finding:
+def _of_kind(api: Api, kind: str, names: Sequence[str], used: Collection[str]) -> Finding:
     words = {"secrets": "secrets", "configmaps": "config maps", "serviceaccounts": "service accounts"}[kind]
     try:
         missing = [name for name in names if not api.exists(kind, name)]
     except RefusedError as error:
         if error.status != 403:
             raise
+        untold = [name for name in names if name not in used]
+        if not untold:
+            return Finding(words, "ok", f"{', '.join(names)}: there, for pods that name them run.")
         return Finding(
-            words, "warning", f"whether {', '.join(names)} exist cannot be told: this account may not look.",
+            words, "warning", f"whether {', '.join(untold)} exist cannot be told: this account may not look.",
             f"That may well stay so. To see for yourself: kubectl -n {api.namespace} get {kind}",
         )  # fmt: skip
     if missing:
@@ -158,24 +163,24 @@ def _nodes(api: Api) -> list[Mapping[str, Any]] | None:
         return None
 
 
-def _image(api: Api, launcher: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]] | None) -> Iterator[Finding]:
-    image = os.environ.get("DAGSTER_CURRENT_IMAGE") or launcher.get("job_image")
+def _image(
+    api: Api, launcher: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]] | None, pods: Sequence[Pod]
+) -> Iterator[Finding]:
+    image = os.environ.get("DAGSTER_CURRENT_IMAGE") or launcher.get("job_image") or image_of_code(pods)
     if not image:
         yield Finding(
-            "image", "warning", "nothing names the code location's image here.",
+            "image", "warning", "nothing names the code location's image here, and no pod of it is there.",
             "Where it runs, DAGSTER_CURRENT_IMAGE does; else set the launcher's job_image.",
         )  # fmt: skip
         return
-    pods = api.get(f"/api/v1/namespaces/{api.namespace}/pods")["items"]
-    waiting = [reason for pod in pods for reason in _why_not_pulled(pod, image)]
+    why = why_not_pulled(pods, image)
     known = [one for node in nodes or () for it in node["status"].get("images", ()) for one in it.get("names") or ()]
-    is_known = _plain(image) in {_plain(one) for one in known}
-    if waiting:
+    if why:
         yield Finding(
-            "image", "wrong", f"{image} cannot be pulled: {waiting[0]}.",
+            "image", "wrong", f"{image} cannot be pulled: {why}.",
             "Check its name and tag, that the registry can be reached from the nodes, and image_pull_secrets.",
         )  # fmt: skip
-    elif is_known or any(_runs(pod, image) for pod in pods):
+    elif runs(pods, image) or plain(image) in {plain(one) for one in known}:
         yield Finding("image", "ok", f"{image} is on a node.")
     elif nodes is not None and launcher.get("image_pull_policy") == "Never":
         yield Finding(
@@ -187,28 +192,6 @@ def _image(api: Api, launcher: Mapping[str, Any], nodes: Sequence[Mapping[str, A
             "image", "warning", f"{image} is seen on no node yet; whether it can be pulled shows when a pod asks.",
             f"To try: kubectl -n {api.namespace} run try --rm -it --restart=Never --image={image} --command -- true",
         )  # fmt: skip
-
-
-def _containers(pod: Mapping[str, Any], image: str) -> Iterator[Mapping[str, Any]]:
-    for status in pod.get("status", {}).get("containerStatuses") or ():
-        if _plain(status.get("image", "")) == _plain(image):
-            yield status
-
-
-def _why_not_pulled(pod: Mapping[str, Any], image: str) -> Iterator[str]:
-    for status in _containers(pod, image):
-        waiting = status.get("state", {}).get("waiting") or {}
-        if waiting.get("reason") in _NOT_PULLED:
-            yield f"{waiting['reason']} {waiting.get('message', '')}".strip()
-
-
-def _runs(pod: Mapping[str, Any], image: str) -> bool:
-    return any(set(status.get("state", {})) & {"running", "terminated"} for status in _containers(pod, image))
-
-
-def _plain(image: str) -> str:
-    """Return an image's name as Docker's hub would shorten it."""
-    return re.sub(r"^(docker\.io/)?(library/)?", "", image)
 
 
 def _gpus(needs: Sequence[GpuNeed], nodes: Sequence[Mapping[str, Any]] | None) -> Iterator[Finding]:

@@ -4,12 +4,14 @@ It needs what deploy/README.md says, and is skipped without. The model trains ov
 must have features and labels up to that day.
 """
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import kubernetes
+import kubernetes.stream
 import pytest
 
 from resources.dagster_server import DagsterServer, Told
@@ -175,3 +177,19 @@ def test_no_pod_runs_as_root_or_with_more_than_it_needs(it: Deployment, run: str
             security.read_only_root_filesystem, security.allow_privilege_escalation, security.capabilities.drop,
         )  # fmt: skip
     assert [] == [pod.metadata.name for pod in (*steps, *code) if has_token(pod)]
+
+
+def test_the_doctor_finds_nothing_wrong_in_the_daemons_pod(it: Deployment) -> None:
+    daemons = it.core.list_namespaced_pod(it.namespace, label_selector="ml-assets/role=daemon").items
+    (daemon,) = [pod.metadata.name for pod in daemons if pod.metadata.deletion_timestamp is None]
+
+    command = kubernetes.stream.stream(
+        it.core.connect_get_namespaced_pod_exec, daemon, it.namespace, command=["ml-assets", "doctor", "--json"],
+        stdout=True, stderr=False, stdin=False, tty=False, _preload_content=False,
+    )  # fmt: skip
+    command.run_forever(timeout=SECONDS)
+    findings = json.loads(command.read_all())["findings"]
+    command.sock.shutdown()  # its own `close` leaves the socket where the other side has closed first
+
+    assert {"lake", "postgres", "permissions", "image"} <= {one["check"] for one in findings}
+    assert [] == [one for one in findings if one["state"] == "wrong"]

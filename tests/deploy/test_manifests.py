@@ -81,7 +81,7 @@ ROLES = {
     [
         ("ml-assets-dns", {"webserver", "daemon", "code", "run"}),
         ("ml-assets-postgres", {"webserver", "daemon", "code", "run"}),
-        ("ml-assets-outside", {"code", "run"}),
+        ("ml-assets-outside", {"code", "daemon", "run"}),
         ("ml-assets-cluster", {"webserver", "daemon"}),
         ("ml-assets-webserver", {"webserver"}),
         ("ml-assets-code", {"code"}),

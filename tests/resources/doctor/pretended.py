@@ -104,5 +104,13 @@ def node(
     }  # fmt: skip
 
 
-def pod(image: str, **state: Any) -> Any:
-    return {"status": {"containerStatuses": [{"image": image, "state": state}]}}
+def pod(image: str = "ml:1", name: str = "p1", **state: Any) -> Any:
+    return {"metadata": {"name": name}, "status": {"containerStatuses": [{"image": image, "state": state}]}}
+
+
+def webserver(port: int, *, name: str = "ui", is_ready: bool = True) -> Any:
+    return {
+        "metadata": {"name": name, "labels": {"ml-assets/role": "webserver"}},
+        "spec": {"containers": [{"ports": [{"containerPort": port}]}]},
+        "status": {"podIP": "127.0.0.1", "conditions": [{"type": "Ready", "status": str(is_ready)}]},
+    }

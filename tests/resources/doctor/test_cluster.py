@@ -1,3 +1,5 @@
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -6,7 +8,7 @@ import yaml
 
 from resources.doctor.checks import Finding
 from resources.doctor.cluster import NEEDED, GpuNeed, cluster
-from tests.resources.doctor.pretended import Pretended, node, pod, serving, write_kubeconfig
+from tests.resources.doctor.pretended import Pretended, node, pod, serving, webserver, write_kubeconfig
 
 LAUNCHER: Final = {
     "service_account_name": "dagster", "instance_config_map": "instance", "dagster_home": "/home",
@@ -81,6 +83,29 @@ def test_what_this_account_may_not_look_at_is_no_failure(home: Path) -> None:
     assert ("warning", "ok", "warning") == tuple(told[kind].state for kind in ("secrets", "config maps", "gpu"))
 
 
+def test_what_this_account_may_not_look_at_is_there_if_pods_that_name_it_run(home: Path) -> None:
+    spec = {
+        "serviceAccountName": "dagster",
+        "volumes": [{"configMap": {"name": "instance"}}, {"secret": {"secretName": "certificates"}}, {"emptyDir": {}}],
+        "initContainers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "pg", "key": "password"}}}]}],
+        "containers": [
+            {"envFrom": [{"secretRef": {"name": "s3"}}, {"configMapRef": {"name": "settings", "optional": True}}]},
+            {"env": [{"name": "TZ", "value": "UTC"}]},
+        ],
+    }  # fmt: skip
+    pods = [{**pod(), "spec": spec}, {**pod(), "spec": {"serviceAccountName": "other"}}]
+    pods[0]["status"]["phase"], pods[1]["status"]["phase"] = "Running", "Pending"
+    places = tuple(f"/api/v1/namespaces/ml/{kind}/" for kind in ("secrets", "configmaps", "serviceaccounts"))
+
+    told = found(home, Pretended(pods=pods, forbidden=places))
+
+    assert "whether registry exist cannot be told" in told["secrets"].text
+    assert "whether settings exist cannot be told" in told["config maps"].text
+    assert ("ok", "dagster: there, for pods that name them run.") == (
+        told["service accounts"].state, told["service accounts"].text,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("missing", [f"{verb} {resource}" for _, resource, verbs in NEEDED for verb in verbs])
 def test_each_permission_that_is_missing_is_told(home: Path, missing: str) -> None:
     told = found(home, Pretended(named=ALL, denied={missing}))["permissions"]
@@ -104,6 +129,17 @@ def test_the_image_is_looked_for_on_nodes_and_in_pods(home: Path, double: Preten
     assert says in told.text
 
 
+def test_the_image_is_the_code_locations_where_nothing_else_names_one(home: Path) -> None:
+    settings = yaml.safe_load((home / "dagster.yaml").read_text())
+    del settings["run_launcher"]["config"]["job_image"]
+    (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
+    code = {**pod("ml:3", running={}), "spec": {"containers": [{"image": "docker.io/library/ml:3"}]}}
+    code["metadata"]["labels"] = {"ml-assets/role": "code"}
+
+    assert "warning" == found(home, Pretended())["image"].state
+    assert "docker.io/library/ml:3 is on a node." == found(home, Pretended(pods=[code]))["image"].text
+
+
 @pytest.mark.parametrize(
     "nodes",
     [[], [node(gpus=1)], [node(gpus=4, closed=True)], [node(gpus=4, product="T4")]],
@@ -114,6 +150,40 @@ def test_a_gpu_that_no_node_can_give_is_told_with_the_stage(home: Path, nodes: l
 
     assert "wrong" == told.state
     assert "m/tuning asks for 2 nvidia.com/gpu (H100), and no node has that many" in told.text
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """The port of a server, as a web server's pod has one."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_web_server_that_answers_another_pod_is_told_because_nothing_keeps_others_from_the_ui(
+    home: Path, port: int
+) -> None:
+    own = pod(name=socket.gethostname())
+
+    told = found(home, Pretended(pods=[own, webserver(port)]))["network policies"]
+
+    assert "warning" == told.state
+    assert f"127.0.0.1:{port} answers" in told.text
+    assert "deploy/network-policies.yaml" in told.mend
+
+
+def test_a_web_server_that_does_not_answer_another_pod_is_kept_by_policies(home: Path, port: int) -> None:
+    own = pod(name=socket.gethostname())
+
+    told = found(home, Pretended(pods=[own, webserver(1), webserver(port, name="next", is_ready=False)]))
+
+    assert "ok" == told["network policies"].state
+
+
+def test_of_policies_nothing_is_said_outside_the_cluster_or_without_another_web_server(home: Path, port: int) -> None:
+    own, not_ready = pod(name=socket.gethostname()), webserver(port, is_ready=False)
+
+    for pods in ([webserver(port)], [own], [own, not_ready], [webserver(port, name=socket.gethostname())]):
+        assert "network policies" not in found(home, Pretended(pods=pods))
 
 
 def test_a_cluster_that_cannot_be_reached_is_told_once_with_its_mend(home: Path) -> None:
