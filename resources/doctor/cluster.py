@@ -55,8 +55,8 @@ def cluster(home: str, gpus: Sequence[GpuNeed]) -> Iterator[Finding]:
         version = api.get("/version").get("gitVersion", "unknown")
         yield Finding("cluster", "ok", f"{api.host} answers; version {version}, namespace {api.namespace}.")
         yield from _permissions(api)
-        nodes = _nodes(api)
-        pods = api.get(f"/api/v1/namespaces/{api.namespace}/pods")["items"]
+        nodes = _listed(api, "/api/v1/nodes")
+        pods = _listed(api, f"/api/v1/namespaces/{api.namespace}/pods") or []
         yield from _named(api, launcher or {}, pods)
         yield from _image(api, launcher or {}, nodes, pods)
         yield from _gpus(gpus, nodes)
@@ -153,10 +153,10 @@ def _of_volumes(launcher: Mapping[str, Any], kind: str, *names: str) -> list[str
     return _texts(one.get(name) for one in found if not one.get("optional") for name in names)
 
 
-def _nodes(api: Api) -> list[Mapping[str, Any]] | None:
-    """Return the nodes; None where this account may not see them, as is usual."""
+def _listed(api: Api, path: str) -> list[Mapping[str, Any]] | None:
+    """Return what there is of a kind; None where this account may not see it, as is usual of nodes."""
     try:
-        return list(api.get("/api/v1/nodes")["items"])
+        return list(api.get(path)["items"])
     except RefusedError as error:
         if error.status != 403:
             raise

@@ -114,6 +114,15 @@ def test_each_permission_that_is_missing_is_told(home: Path, missing: str) -> No
     assert "Role" in told.mend
 
 
+def test_an_account_that_may_not_list_pods_is_told_and_all_else_is_still_looked_at(home: Path) -> None:
+    double = Pretended(named=ALL, denied={"list pods"}, forbidden=("/api/v1/namespaces/ml/pods",))
+
+    told = found(home, double)
+
+    assert {"cluster", "permissions", "secrets", "config maps", "service accounts", "image"} == set(told)
+    assert "may not list pods" in told["permissions"].text
+
+
 @pytest.mark.parametrize(
     ("double", "state", "says"),
     [
