@@ -71,7 +71,7 @@ def wait_until_up(url: str, process: "subprocess.Popen[bytes]") -> None:
     until = time.monotonic() + 120
     while time.monotonic() < until and process.poll() is None:
         try:
-            if requests.get(url, timeout=5).ok:
+            if requests.get(url, timeout=60).ok:
                 return
         except requests.ConnectionError:
             time.sleep(0.2)
@@ -122,7 +122,7 @@ def test_a_run_is_launched_over_the_assets_with_its_tags_and_followed_to_its_end
         (it.step, it.message) for it in told if it.kind == "LogMessageEvent" and it.level == "INFO"
     ]
     assert ["m__rows"] == [it.step for it in told if it.kind == "ExecutionStepSuccessEvent"]
-    assert requests.get(server.page(run_id), timeout=5).ok
+    assert requests.get(server.page(run_id), timeout=60).ok
 
 
 def test_a_step_that_fails_is_told_with_its_own_error_and_the_run_did_not_end_well(url: str) -> None:

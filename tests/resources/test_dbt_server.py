@@ -73,7 +73,7 @@ def children() -> Sequence[int]:
 
 def none_left() -> bool:
     """Tell whether the server's children have ended; one that has closed its files is listed for a moment."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while children() and time.monotonic() < deadline:
         time.sleep(0.005)
     return not children()
@@ -197,7 +197,7 @@ def test_the_server_ends_with_its_stdin_and_the_next_command_starts_another(shop
 
     _SERVER._control.close()  # as the kernel does when the process is killed
 
-    assert 0 == process.wait(timeout=5)
+    assert 0 == process.wait(timeout=60)
     assert 0 == shop.build()
     assert first != server()
 

@@ -185,7 +185,7 @@ def test_daemons_that_look_at_once_and_all_decide_before_one_has_claimed_ask_for
     together, asked, claim = threading.Barrier(4), [], RetrainingLog.claim
 
     def claimed(log: RetrainingLog[Retraining], record: Retraining) -> bool:
-        together.wait(10)
+        together.wait(60)
         return claim(log, record)
 
     monkeypatch.setattr(RetrainingLog, "claim", claimed)

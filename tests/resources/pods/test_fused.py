@@ -28,7 +28,7 @@ def when(happens: Callable[[], bool], then: Callable[[], None]) -> Iterator[None
     """Do something beside the test as soon as something else has happened."""
 
     def watch() -> None:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while not happens() and time.monotonic() < until:
             time.sleep(0.02)
         then()
@@ -217,7 +217,7 @@ def test_a_run_whose_pod_is_taken_away_lets_its_own_step_end_and_goes_on_after_i
 
     def taken_away() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while not any("will be resumed" in it for it in shop.told(run, "ENGINE_EVENT")) and time.monotonic() < until:
             time.sleep(0.02)
         (shop.folder / "features").unlink()

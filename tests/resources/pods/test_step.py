@@ -29,5 +29,5 @@ def test_a_pod_told_to_end_kills_its_step_and_its_children_before_they_can_call_
 
     pod.send_signal(signal.SIGTERM)
 
-    assert 143 == pod.wait(timeout=10)
+    assert 143 == pod.wait(timeout=30)
     assert "" == said.read_text()
