@@ -38,7 +38,7 @@ def card(plan: ModelPlan) -> dg.AssetsDefinition:
         "card",
         [render_card, card_input],
         kinds={"html"},
-        parameters=_sentences(plan),
+        parameters=_shown(plan),
         deps=[plan.asset(name) for name in ("champion", "drift", "performance")],
     )
     def card(context: dg.AssetExecutionContext, lake: LakeResource) -> Card:
@@ -51,8 +51,8 @@ def card(plan: ModelPlan) -> dg.AssetsDefinition:
     return card
 
 
-def _sentences(plan: ModelPlan) -> dict[str, Any]:
-    """Return what the page says in the words of the declaration and of the tables' contracts."""
+def _shown(plan: ModelPlan) -> dict[str, Any]:
+    """Return what the page shows of the declaration and the tables' contracts as they are, and not as they were."""
     declared = plan.declaration
     said = declared.model_dump(include={"description", "owner", "intended_use", "limits_of_use", "metric"})
     return said | {"tables": {it.name: it.description for it in (plan.features_table, plan.labels_table)}}

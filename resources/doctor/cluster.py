@@ -117,9 +117,10 @@ def _named(api: Api, launcher: Mapping[str, Any], pods: Sequence[Pod]) -> Iterat
         ],
         "serviceaccounts": _texts([launcher.get("service_account_name")]),
     }  # fmt: skip
+    used = in_use(pods)
     for kind, names in named.items():
         if names:
-            yield _of_kind(api, kind, sorted({*names}), in_use(pods)[kind])
+            yield _of_kind(api, kind, sorted({*names}), used[kind])
 
 
 def _of_kind(api: Api, kind: str, names: Sequence[str], used: Collection[str]) -> Finding:

@@ -29,10 +29,10 @@ def is_ready(pod: Pod) -> bool:
 
 
 def in_use(pods: Sequence[Pod]) -> dict[str, set[str]]:
-    """Return the secrets, config maps and service accounts that pods have begun with, by kind: those were there."""
+    """Return the secrets, config maps and service accounts of the pods that run, by kind: without, none would."""
     used: dict[str, set[str]] = {"secrets": set(), "configmaps": set(), "serviceaccounts": set()}
     for pod in pods:
-        if pod.get("status", {}).get("phase") in {"Running", "Succeeded"}:
+        if pod.get("status", {}).get("phase") == "Running":
             for kind, name in _named_by(pod.get("spec", {})):
                 used[kind].add(name)
     return used

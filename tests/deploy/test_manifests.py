@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from resources.doctor.cluster import NEEDED
+from resources.doctor.network import LISTENS
 from tests.deploy.kube import as_kubernetes_reads_it, kind_of
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -107,3 +108,10 @@ def test_nobody_in_the_namespace_reaches_the_webserver() -> None:
 
     assert sources
     assert all("namespaceSelector" in source for source in sources)
+
+
+@pytest.mark.parametrize("role", LISTENS)
+def test_a_roles_pods_are_let_in_where_doctor_takes_them_to_listen(role: str) -> None:
+    (policy,) = [one for one in POLICIES if one["metadata"]["name"] == f"ml-assets-{role}"]
+
+    assert [LISTENS[role]] == [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]]

@@ -108,9 +108,10 @@ def pod(image: str = "ml:1", name: str = "p1", **state: Any) -> Any:
     return {"metadata": {"name": name}, "status": {"containerStatuses": [{"image": image, "state": state}]}}
 
 
-def webserver(port: int, *, name: str = "ui", is_ready: bool = True) -> Any:
+def listening(role: str, port: int | None, *, name: str = "other", is_ready: bool = True) -> Any:
+    """Return a pod of a role that listens on this machine, and says at which port if there is one."""
     return {
-        "metadata": {"name": name, "labels": {"ml-assets/role": "webserver"}},
-        "spec": {"containers": [{"ports": [{"containerPort": port}]}]},
+        "metadata": {"name": name, "labels": {"ml-assets/role": role}},
+        "spec": {"containers": [{"image": "ml:1", "ports": [{"containerPort": port}] if port else None}]},
         "status": {"podIP": "127.0.0.1", "conditions": [{"type": "Ready", "status": str(is_ready)}]},
     }

@@ -8,7 +8,8 @@ import yaml
 
 from resources.doctor.checks import Finding
 from resources.doctor.cluster import NEEDED, GpuNeed, cluster
-from tests.resources.doctor.pretended import Pretended, node, pod, serving, webserver, write_kubeconfig
+from resources.doctor.network import LISTENS
+from tests.resources.doctor.pretended import Pretended, listening, node, pod, serving, write_kubeconfig
 
 LAUNCHER: Final = {
     "service_account_name": "dagster", "instance_config_map": "instance", "dagster_home": "/home",
@@ -93,8 +94,11 @@ def test_what_this_account_may_not_look_at_is_there_if_pods_that_name_it_run(hom
             {"env": [{"name": "TZ", "value": "UTC"}]},
         ],
     }  # fmt: skip
-    pods = [{**pod(), "spec": spec}, {**pod(), "spec": {"serviceAccountName": "other"}}]
-    pods[0]["status"]["phase"], pods[1]["status"]["phase"] = "Running", "Pending"
+    pods = [
+        {**pod(), "spec": spec},
+        {**pod(), "spec": {"containers": [{"envFrom": [{"configMapRef": {"name": "settings"}}]}]}},
+    ]
+    pods[0]["status"]["phase"], pods[1]["status"]["phase"] = "Running", "Succeeded"
     places = tuple(f"/api/v1/namespaces/ml/{kind}/" for kind in ("secrets", "configmaps", "serviceaccounts"))
 
     told = found(home, Pretended(pods=pods, forbidden=places))
@@ -161,9 +165,14 @@ def test_a_gpu_that_no_node_can_give_is_told_with_the_stage(home: Path, nodes: l
     assert "m/tuning asks for 2 nvidia.com/gpu (H100), and no node has that many" in told.text
 
 
+OWN: Final = pod(name=socket.gethostname())
+CLOSED: Final = 1
+"""A port where nobody listens."""
+
+
 @pytest.fixture
 def port() -> Iterator[int]:
-    """The port of a server, as a web server's pod has one."""
+    """The port of a server, as a pod has one."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -171,27 +180,43 @@ def port() -> Iterator[int]:
 def test_a_web_server_that_answers_another_pod_is_told_because_nothing_keeps_others_from_the_ui(
     home: Path, port: int
 ) -> None:
-    own = pod(name=socket.gethostname())
-
-    told = found(home, Pretended(pods=[own, webserver(port)]))["network policies"]
+    told = found(home, Pretended(pods=[OWN, listening("webserver", port)]))["network policies"]
 
     assert "warning" == told.state
     assert f"127.0.0.1:{port} answers" in told.text
     assert "deploy/network-policies.yaml" in told.mend
 
 
-def test_a_web_server_that_does_not_answer_another_pod_is_kept_by_policies(home: Path, port: int) -> None:
-    own = pod(name=socket.gethostname())
+def test_a_web_server_that_does_not_answer_where_the_code_location_does_is_kept_by_policies(
+    home: Path, port: int
+) -> None:
+    pods = [OWN, listening("webserver", CLOSED), listening("webserver", port, is_ready=False), listening("code", port)]
 
-    told = found(home, Pretended(pods=[own, webserver(1), webserver(port, name="next", is_ready=False)]))
+    assert "ok" == found(home, Pretended(pods=pods))["network policies"].state
 
-    assert "ok" == told["network policies"].state
+
+def test_a_code_location_that_says_no_port_is_asked_where_the_policies_let_the_daemon_in(
+    home: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LISTENS, "code", port)
+    pods = [OWN, listening("webserver", CLOSED), listening("code", None)]
+
+    assert "ok" == found(home, Pretended(pods=pods))["network policies"].state
+
+
+@pytest.mark.parametrize("code", [[], [listening("code", CLOSED)]], ids=["is not there", "is silent too"])
+def test_a_silent_web_server_shows_nothing_of_policies_where_the_code_location(home: Path, code: list[object]) -> None:
+    told = found(home, Pretended(pods=[OWN, listening("webserver", CLOSED), *code]))["network policies"]
+
+    assert ("warning", "Ask from the daemon's pod") == (told.state, told.mend[:25])
+    assert "cannot be told" in told.text
 
 
 def test_of_policies_nothing_is_said_outside_the_cluster_or_without_another_web_server(home: Path, port: int) -> None:
-    own, not_ready = pod(name=socket.gethostname()), webserver(port, is_ready=False)
+    other, not_ready = listening("webserver", port), listening("webserver", port, is_ready=False)
+    mine = listening("webserver", port, name=socket.gethostname())
 
-    for pods in ([webserver(port)], [own], [own, not_ready], [webserver(port, name=socket.gethostname())]):
+    for pods in ([other], [OWN], [OWN, not_ready], [mine]):
         assert "network policies" not in found(home, Pretended(pods=pods))
 
 
