@@ -6,10 +6,12 @@ event (measured with 1.13.27): a run over a year of days of one asset spends 6 s
 how they are read, stays Dagster's. The same on Postgres stands in `resources.event_log_postgres`.
 """
 
+import os
 import threading
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as db
@@ -97,8 +99,9 @@ class BatchingSqliteEventLogStorage(EventLogByDay, SqliteEventLogStorage):
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> "BatchingSqliteEventLogStorage":
-        """Return the storage that `dagster.yaml` asks for."""
-        return cls(inst_data=inst_data, **config_value)
+        """Return the storage that `dagster.yaml` asks for; a relative `base_dir` counts from Dagster's home."""
+        folder = Path(os.environ.get("DAGSTER_HOME", "")) / config_value["base_dir"]
+        return cls(str(folder), inst_data)
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:

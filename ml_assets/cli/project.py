@@ -23,7 +23,7 @@ concurrency:
 event_log_storage:
   module: resources.event_log
   class: BatchingSqliteEventLogStorage
-  config: {{base_dir: {history}}}
+  config: {{base_dir: history/runs}}  # in this folder, so that a copy of it has a history of its own
 """
 
 
@@ -33,8 +33,7 @@ def dagster_home() -> Path:
     home.mkdir(parents=True, exist_ok=True)
     settings = home / "dagster.yaml"
     if not settings.exists():
-        text = _SETTINGS.format(history=home / "history" / "runs", runs=os.cpu_count() or 1)
-        settings.write_text(text, encoding="utf-8")
+        settings.write_text(_SETTINGS.format(runs=os.cpu_count() or 1), encoding="utf-8")
     return home
 
 
