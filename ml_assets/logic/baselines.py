@@ -15,6 +15,7 @@ from ml_assets.contracts.artifacts import TrainingSetSummary
 from ml_assets.logic.encoding import encode, fit_vocabularies, target_vector, to_matrix
 from ml_assets.logic.lightgbm_threads import THREADS
 from ml_assets.logic.metrics import Vector
+from ml_assets.logic.samples import random_rows
 
 RATE_SMOOTHING: Final = 20
 TREE_LEAVES: Final = 8
@@ -103,12 +104,12 @@ def _shallow_tree(
 
     The objective is squared error for probabilities too: its leaves are plain rates (a tree by Gini
     impurity), where one step of a logistic objective overshoots them. Eight leaves need no more than
-    `TREE_ROWS` rows, evenly taken from train.
+    `TREE_ROWS` rows; they are drawn at random, because every n-th row of ordered data can miss a class.
     """
     import lightgbm as lgb
 
-    step = -(-train.height // TREE_ROWS)
-    sample, labels = train.gather_every(step), outcomes[::step]
+    index = random_rows(train.height, TREE_ROWS, np.random.default_rng(seed))
+    sample, labels = train[index], outcomes[index]
     features = summary.features
     vocabularies = fit_vocabularies(sample, features)
     smallest_leaf = max(1, min(100, sample.height // 20))

@@ -19,6 +19,7 @@ from ml_assets.logic.encoding import Matrix, Vector, encode, fit_vocabularies, t
 from ml_assets.logic.metrics import Metric, find_metric
 from ml_assets.logic.model import Binned, bin_rows, boost, mean_contributions, raw_scores
 from ml_assets.logic.parameters import full_parameters
+from ml_assets.logic.samples import random_rows
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -145,8 +146,8 @@ def measure_importances(
         )
     draw = np.random.default_rng(seed)
     # Each fold needs rows to fit on and rows to measure on; more than that need not be encoded.
-    train = train[_sample(np.arange(train.height), 2 * fit_rows, draw)]
-    validation = validation[_sample(np.arange(validation.height), rows, draw)]
+    train = train[random_rows(train.height, 2 * fit_rows, draw)]
+    validation = validation[random_rows(validation.height, rows, draw)]
     vocabularies = fit_vocabularies(train, summary.features)
     columns = _with_noise(summary.features)
     past, held = (
@@ -158,8 +159,9 @@ def measure_importances(
     edges = np.linspace(0, len(past.target), folds + 1).astype(np.int64)
     measured: list[_Fold] = []
     for fold in range(1, folds + 1):
-        fitted = past.take(_sample(np.arange(edges[fold]), fit_rows, draw))
-        later = held if fold == folds else past.take(_sample(np.arange(edges[fold], edges[fold + 1]), rows // 2, draw))
+        fitted = past.take(random_rows(int(edges[fold]), fit_rows, draw))
+        block = np.arange(edges[fold], edges[min(fold + 1, folds)])
+        later = held if fold == folds else past.take(random_rows(block, rows // 2, draw))
         data = bin_rows(fitted.matrix, fitted.target, features=columns.features, parameters=told)
         booster = boost(Binned(columns.features, vocabularies, data, None), told, rounds=ROUNDS)
         score = judged.function(later.target, raw_scores(booster, later.matrix, classes=classes, threads=threads))
@@ -179,7 +181,7 @@ def measure_importances(
         if on_fold is not None:
             on_fold(fold, folds)
 
-    explained = held.matrix[_sample(np.arange(len(held.target)), explained_rows, draw)]
+    explained = held.matrix[random_rows(len(held.target), explained_rows, draw)]
     shap = mean_contributions(booster, explained, threads=threads)
     is_constant = train.select(pl.col(feature.name).n_unique() < 2 for feature in summary.features).row(0)
     table = _table(columns, measured, shap, is_constant=is_constant)
@@ -196,13 +198,6 @@ def measure_importances(
             rows_explained=len(explained),
         ),
     )
-
-
-def _sample(index: NDArray[np.int64], size: int, draw: np.random.Generator) -> NDArray[np.int64]:
-    """Return at most so many of the rows, in their order."""
-    if len(index) <= size:
-        return index
-    return np.sort(draw.choice(index, size, replace=False))
 
 
 def _with_noise(features: Sequence[Feature]) -> _Columns:

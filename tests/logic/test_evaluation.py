@@ -7,6 +7,7 @@ import pytest
 
 from ml_assets.contracts.artifacts import Evaluation, Interval, Task
 from ml_assets.contracts.errors import DataError
+from ml_assets.logic.baselines import baselines
 from ml_assets.logic.bootstrap import bootstrap_interval
 from ml_assets.logic.curves import CALIBRATION_SCHEMA, CURVES_SCHEMA
 from ml_assets.logic.delong import delong
@@ -60,6 +61,24 @@ def test_a_constant_knows_nothing_but_the_share_in_train() -> None:
 
     assert constant["roc_auc"] == 0.5
     assert pytest.approx(METRICS["brier"].function(test["target"], np.full(1_500, share))) == constant["brier"]
+
+
+def test_the_shallow_tree_of_a_copied_target_is_perfect_whatever_the_order_of_the_rows() -> None:
+    def paired(rows: int) -> pl.DataFrame:
+        truth = [False, True] * (rows // 2)
+        return pl.DataFrame(
+            {
+                "parcel": range(rows),
+                "day": [FIRST_DAY] * rows,
+                "target": truth,
+                "depot": ["north"] * rows,
+                "distance_miles": [float(it) for it in truth],
+            }
+        )
+
+    scores = baselines(paired(1_000), paired(60_000), summary(), [], seed=1, threads=1)["shallow tree"][1]
+
+    assert 1.0 == METRICS["roc_auc"].function(np.array([0.0, 1.0] * 500), scores)
 
 
 def test_a_historical_rate_is_drawn_towards_the_overall_share_and_learns_from_train_only() -> None:
