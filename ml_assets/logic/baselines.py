@@ -139,10 +139,10 @@ def _shallow_tree(
         if labels[:, output].min() == labels[:, output].max():
             predicted[:, output] = prior[output]
             continue
-        dataset.set_label(labels[:, output])
+        dataset.set_label(labels[:, output] - prior[output])  # LightGBM holds labels as float32
         with THREADS.exactly(threads):
             tree = lgb.train(parameters, dataset, num_boost_round=1)
-            predicted[:, output] = tree.predict(asked, num_threads=threads)
+            predicted[:, output] = tree.predict(asked, num_threads=threads) + prior[output]
     if summary.task == "regression":
         return predicted
     # A leaf without a hit does not prove that there is none: half a row's worth is left to chance.

@@ -16,7 +16,7 @@ import numpy as np
 
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.logic.encoding import Matrix, Vector
-from ml_assets.logic.model import Trainer
+from ml_assets.logic.model import Trainer, text_names
 from ml_assets.logic.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def boost_on(client: Any, workers: int) -> Trainer:  # noqa: ANN401 - Dask is no
             model.fit(
                 rows,
                 truth,
-                feature_name=[feature.name for feature in features],
+                feature_name=text_names(features),
                 categorical_feature=[index for index, feature in enumerate(features) if feature.is_categorical],
             )
         # What the workers' addresses were says nothing of the model.

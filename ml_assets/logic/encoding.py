@@ -6,6 +6,7 @@ What is trained on the numbers stays out: see `model`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -14,8 +15,14 @@ from numpy.typing import NDArray
 from ml_assets.contracts.artifacts import Feature, Task, TrainingSetSummary, Unseen
 from ml_assets.contracts.errors import ContractError, DataError
 
-Matrix = NDArray[np.float32]
+Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
+
+EXACT: Final = 2**53
+"""Whole numbers up to here are exact as doubles, and doubles are what LightGBM reads."""
+
+
+_WIDE: Final = frozenset({pl.Int64, pl.UInt64, pl.Int128})
 
 
 def type_problem(feature: Feature, dtype: pl.DataType) -> str | None:
@@ -91,13 +98,20 @@ def encode(
         model: Name of the model, for messages.
 
     Returns:
-        Float32 (numbers, Booleans) and Int32 (category codes) columns; missing stays null.
+        Float64 (numbers, Booleans) and Int32 (category codes) columns; missing stays null.
 
     Raises:
         ContractError: Missing or mistyped columns.
-        DataError: Unseen categories, where they are declared an error.
+        DataError: NaN, infinity or whole numbers that no double holds; unseen categories, where declared an error.
     """
     check_columns(frame, features, model=model)
+    problems = [
+        f"feature '{feature.name}' {problem}"
+        for feature in features
+        if not feature.is_categorical and (problem := number_problem(frame.get_column(feature.name)))
+    ]
+    if problems:
+        raise DataError(f"rows of model '{model}' cannot be encoded: {'; '.join(problems)}.")
     encoded = frame.select(
         pl.col(feature.name)
         .cast(pl.String)
@@ -105,12 +119,29 @@ def encode(
         .to_physical()
         .cast(pl.Int32)
         if feature.is_categorical
-        else pl.col(feature.name).cast(pl.Float32)
+        else pl.col(feature.name).cast(pl.Float64)
         for feature in features
     )
     if unseen == "error":
         _raise_unseen(frame, encoded, features, model)
     return encoded
+
+
+def number_problem(column: pl.Series) -> str | None:
+    """Return why numbers cannot become doubles without loss, or None; missing values can."""
+    if column.dtype.is_float():
+        # By numpy: one row of sixty columns takes 0.1 ms, and polars expressions take 0.4 ms.
+        lost = column.len() - int(np.isfinite(column.to_numpy()).sum()) - column.null_count()
+        if lost:
+            return f"is NaN or infinite in {lost} of {column.len()} rows; make them null or numbers in its table"
+    elif column.dtype in _WIDE:
+        lost = int((~column.cast(pl.Int128).is_between(-EXACT, EXACT)).sum())
+        if lost:
+            return (
+                f"has whole numbers beyond 2^53 in {lost} of {column.len()} rows, which LightGBM's doubles cannot tell "
+                "apart; mark it categorical, or subtract a constant in its table"
+            )
+    return None
 
 
 def _raise_unseen(frame: pl.DataFrame, encoded: pl.DataFrame, features: Sequence[Feature], model: str) -> None:
@@ -128,27 +159,26 @@ def _raise_unseen(frame: pl.DataFrame, encoded: pl.DataFrame, features: Sequence
 
 
 def to_matrix(encoded: pl.DataFrame) -> Matrix:
-    """Return encoded columns as a row-major float32 matrix; null becomes NaN, LightGBM's missing.
-
-    Category codes are exact in float32 up to 2^24.
-    """
+    """Return encoded columns as a row-major matrix of doubles; null becomes NaN, LightGBM's missing."""
     if encoded.width == 0:
-        return np.empty((encoded.height, 0), dtype=np.float32)
-    return encoded.select(pl.all().cast(pl.Float32)).to_numpy(order="c")
+        return np.empty((encoded.height, 0), dtype=np.float64)
+    return encoded.select(pl.all().cast(pl.Float64)).to_numpy(order="c")
 
 
 def target_vector(frame: pl.DataFrame, *, target: str, task: Task, classes: Sequence[str]) -> Vector:
     """Return the target as numbers: 0/1, the value, or the index of the class in `classes`.
 
     Raises:
-        DataError: A missing target; LightGBM would take it without a word.
+        DataError: A target that is missing, NaN, infinite or beyond 2^53; LightGBM takes them silently.
     """
     column = frame.get_column(target)
+    if task != "multiclass" and (problem := number_problem(column)):
+        raise DataError(f"target '{target}' {problem}.")
     if task == "multiclass":
         numbers = column.cast(pl.String).cast(pl.Enum(classes), strict=False).to_physical().cast(pl.Float64)
     else:
         numbers = column.cast(pl.Float64)
-    lost = numbers.null_count() + int(numbers.is_nan().sum())
+    lost = numbers.null_count()
     if lost:
         expected = f"one of {', '.join(classes)}" if task == "multiclass" else "a number"
         raise DataError(

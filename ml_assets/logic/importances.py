@@ -17,7 +17,7 @@ from ml_assets.contracts.artifacts import Feature, Importances, ImportancesSumma
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.encoding import Matrix, Vector, encode, fit_vocabularies, target_vector, to_matrix
 from ml_assets.logic.metrics import Metric, find_metric
-from ml_assets.logic.model import Binned, bin_rows, boost, mean_contributions, raw_scores
+from ml_assets.logic.model import Binned, bin_rows, boost, mean_contributions, raw_scores, target_offset
 from ml_assets.logic.parameters import full_parameters
 from ml_assets.logic.samples import random_rows
 
@@ -162,8 +162,9 @@ def measure_importances(
         fitted = past.take(random_rows(int(edges[fold]), fit_rows, draw))
         block = np.arange(edges[fold], edges[min(fold + 1, folds)])
         later = held if fold == folds else past.take(random_rows(block, rows // 2, draw))
-        data = bin_rows(fitted.matrix, fitted.target, features=columns.features, parameters=told)
-        booster = boost(Binned(columns.features, vocabularies, data, None), told, rounds=ROUNDS)
+        offset = target_offset(fitted.target, told)
+        data = bin_rows(fitted.matrix, fitted.target - offset, features=columns.features, parameters=told)
+        booster = boost(Binned(columns.features, vocabularies, data, None, offset), told, rounds=ROUNDS)
         score = judged.function(later.target, raw_scores(booster, later.matrix, classes=classes, threads=threads))
         gain = np.asarray(booster.feature_importance("gain"), dtype=np.float64)
         drops = _drops(
@@ -245,7 +246,7 @@ def _numbers(
             values = encoded.get_column(by_size[len(by_size) // 2])[draw.permutation(rows.height)]
         else:
             normal = np.where(draw.random(rows.height) < missing, np.nan, draw.normal(size=rows.height))
-            values = pl.Series(normal, dtype=pl.Float32)
+            values = pl.Series(normal)
         added.append(values.alias(feature.name))
     return _Rows(
         matrix=to_matrix(encoded.with_columns(added)),

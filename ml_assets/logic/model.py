@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 import numpy as np
 import polars as pl
@@ -31,15 +32,23 @@ Trainer = Callable[[Matrix, Vector, Sequence[Feature], Parameters, int], "Booste
 FEW_ROWS: Final = 512
 """Up to here a second thread costs more than it brings."""
 
+_ROUNDING: Final = 1e-4
+"""The share of a target's standard deviation that rounding it may cost."""
+
 
 @dataclass(frozen=True)
 class Binned:
-    """Train rows, and validation rows where asked, as LightGBM data sets that any number of fits may share."""
+    """Train rows, and validation rows where asked, as LightGBM data sets that any number of fits may share.
+
+    Attributes:
+        offset: As `target_offset` gives it: what was subtracted from the targets, and `boost` adds to the model.
+    """
 
     features: tuple[Feature, ...]
     vocabularies: dict[str, tuple[str, ...]]
     train: Dataset
     validation: Dataset | None
+    offset: float = 0.0
 
 
 def bin_training_set(
@@ -59,18 +68,17 @@ def bin_training_set(
     """
     train = training.part("train")
     vocabularies = fit_vocabularies(train, features)
-
-    def binned(rows: pl.DataFrame, reference: Dataset | None) -> Dataset:
-        matrix, target = _numbers(training, rows, features, vocabularies)
-        return bin_rows(matrix, target, features=features, parameters=parameters, reference=reference)
-
-    train_set = binned(train, None)
-    return Binned(
-        features=tuple(features),
-        vocabularies=vocabularies,
-        train=train_set,
-        validation=binned(training.part("validation"), train_set) if with_validation else None,
-    )
+    matrix, target = _numbers(training, train, features, vocabularies)
+    offset = target_offset(target, parameters)
+    train_set = bin_rows(matrix, target - offset, features=features, parameters=parameters)
+    validation_set = None
+    if with_validation:
+        del matrix  # the train rows' numbers and the validation rows' are never in memory together
+        matrix, target = _numbers(training, training.part("validation"), features, vocabularies)
+        validation_set = bin_rows(
+            matrix, target - offset, features=features, parameters=parameters, reference=train_set
+        )
+    return Binned(tuple(features), vocabularies, train_set, validation_set, offset)
 
 
 def _numbers(
@@ -82,6 +90,45 @@ def _numbers(
     summary = training.summary
     matrix = to_matrix(encode(rows, features, vocabularies, "missing", model=summary.model))
     return matrix, target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
+
+
+def target_offset(target: Vector, parameters: Parameters) -> float:
+    """Return what to subtract from a regression target before LightGBM holds it as float32; 0 where that is exact.
+
+    A target of 1,000,000,000 and a few units would lose the units. The value in the middle is subtracted, and squared
+    error does not notice; `add_offset` puts it back into the trees.
+
+    Raises:
+        DataError: The model is of a kind that cannot be shifted.
+    """
+    if parameters["objective"] != "regression" or np.array_equal(target, target.astype(np.float32)):
+        return 0.0
+    unshifted = [name for name in ("linear_tree", "reg_sqrt") if parameters.get(name)]
+    if not unshifted:
+        return float(np.quantile(target, 0.5, method="lower"))
+    if np.abs(target - target.astype(np.float32)).max() > _ROUNDING * np.std(target):
+        raise DataError(
+            f"LightGBM rounds the target to float32, which loses more than {_ROUNDING:.0e} of its standard deviation, "
+            f"and {' and '.join(unshifted)} keeps it from being shifted first. Subtract a constant in the label table."
+        )
+    return 0.0
+
+
+def add_offset(booster: Booster, offset: float) -> None:
+    """Add a constant to all that a regression model answers."""
+    if not offset:
+        return
+    trees = booster.dump_model()["tree_info"]
+    averaged = booster.params.get("boosting") == "rf"  # the mean of its trees, not their sum
+    for tree in trees if averaged else trees[:1]:
+        for leaf in range(tree["num_leaves"]):
+            value = booster.get_leaf_output(tree["tree_index"], leaf)
+            booster.set_leaf_output(tree["tree_index"], leaf, value + offset)
+
+
+def text_names(features: Sequence[Feature]) -> list[str]:
+    """Return the features' names as LightGBM's text has them: percent-encoded, for it changes or refuses some."""
+    return [quote(feature.name, safe="") for feature in features]
 
 
 def bin_rows(
@@ -107,7 +154,7 @@ def bin_rows(
         matrix,
         label=target,
         reference=reference,
-        feature_name=[feature.name for feature in features],
+        feature_name=text_names(features),
         categorical_feature=[index for index, feature in enumerate(features) if feature.is_categorical],
         params=dict(parameters),
         free_raw_data=True,
@@ -137,7 +184,7 @@ def boost(
 
     stops = [] if early_stopping is None else [lightgbm.early_stopping(early_stopping, verbose=False)]
     with THREADS.exactly(_threads(parameters)):
-        return lightgbm.train(
+        booster = lightgbm.train(
             dict(parameters),
             binned.train,
             num_boost_round=rounds,
@@ -145,6 +192,8 @@ def boost(
             valid_names=None if binned.validation is None else ["validation"],
             callbacks=[*callbacks, *stops],
         )
+    add_offset(booster, binned.offset)
+    return booster
 
 
 def _threads(parameters: Parameters) -> int:
@@ -202,7 +251,10 @@ def fit(
     else:
         train = training.part("train")
         vocabularies = fit_vocabularies(train, chosen)
-        booster = trainer(*_numbers(training, train, chosen, vocabularies), chosen, told, rounds)
+        matrix, target = _numbers(training, train, chosen, vocabularies)
+        offset = target_offset(target, told)
+        booster = trainer(matrix, target - offset, chosen, told, rounds)
+        add_offset(booster, offset)
     window = next(window for window in summary.windows if window.split == "train")
     return Model(
         booster=booster.model_to_string(num_iteration=-1),
@@ -244,7 +296,7 @@ def predict(model_text: str, spec: ModelSpec, frame: pl.DataFrame, *, threads: i
         ContractError: Missing or mistyped columns, or a text that is not this spec's model.
         DataError: Unseen categories, where they are declared an error.
     """
-    booster = load_booster(model_text, tuple(feature.name for feature in spec.features), spec.model)
+    booster = load_booster(model_text, tuple(text_names(spec.features)), spec.model)
     matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen, model=spec.model))
     scores = raw_scores(booster, matrix, classes=len(spec.classes), threads=threads)
     if spec.task != "multiclass":
@@ -273,7 +325,7 @@ def contributions(model_text: str, spec: ModelSpec, frame: pl.DataFrame, *, thre
         ContractError: Missing or mistyped columns, or a text that is not this spec's model.
         DataError: No rows.
     """
-    booster = load_booster(model_text, tuple(feature.name for feature in spec.features), spec.model)
+    booster = load_booster(model_text, tuple(text_names(spec.features)), spec.model)
     matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen, model=spec.model))
     return pl.DataFrame(
         {

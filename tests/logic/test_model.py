@@ -226,6 +226,80 @@ def test_the_features_that_decide_contribute_most() -> None:
     assert contributions(*_multiclass(), frame(50))["mean_abs_shap"].min() >= 0
 
 
+def _of(rows: pl.DataFrame, task: Task, features: tuple[Feature, ...]) -> TrainingSet:
+    """Return rows with a target `late`, all of them train rows."""
+    given = training(task)
+    summary = given.summary.model_copy(update={"features": features})
+    return TrainingSet(rows=rows.with_columns(split=pl.lit("train")), summary=summary)
+
+
+def _scores(rows: pl.DataFrame, task: Task, features: tuple[Feature, ...], **parameters: object) -> pl.Series:
+    told = {"min_data_in_leaf": 20, **parameters}
+    model = fit(
+        _of(rows, task, features), features=[feature.name for feature in features],
+        parameters=told, rounds=20, seed=7, threads=1, reference=REFERENCE,  # type: ignore[arg-type]
+    )  # fmt: skip
+    return predict(model.booster, model.spec, rows)["score"]
+
+
+ITEMS = (Feature(name="items", dtype="Int64"), Feature(name="noise", dtype="Float64"))
+
+
+def items(rows: int = 4000) -> pl.DataFrame:
+    """Return `items` from 0 to 9 that carries the signal, beside noise."""
+    draw = np.random.default_rng(3)
+    count = draw.integers(0, 10, rows)
+    return pl.DataFrame(
+        {"items": count, "noise": draw.normal(size=rows), "late": draw.random(rows) < 1 / (1 + np.exp(6 - 1.5 * count))}
+    )
+
+
+def test_a_billion_added_to_a_feature_changes_no_score() -> None:
+    plain = items()
+
+    small, large = (_scores(rows, "binary", ITEMS) for rows in (plain, plain.with_columns(pl.col("items") + 10**9)))
+
+    assert large.to_list() == small.to_list()
+    truth = plain["late"].cast(pl.Float64).to_numpy()
+    assert METRICS["roc_auc"].function(truth, large.to_numpy()) > 0.9
+
+
+@pytest.mark.parametrize("parameters", [{}, {"boosting": "rf", "bagging_fraction": 0.5}, {"min_data_in_leaf": 4000}])
+def test_a_billion_added_to_a_regression_target_adds_a_billion_to_every_score(parameters: dict[str, object]) -> None:
+    plain = items().with_columns(late=pl.col("items") * 0.25 + pl.col("noise"))
+
+    small, large = (
+        _scores(rows, "regression", ITEMS, **parameters) for rows in (plain, plain.with_columns(pl.col("late") + 1e9))
+    )
+
+    assert (large - 1e9 - small).abs().max() < 1e-4  # type: ignore[operator]
+
+
+def test_a_target_that_lightgbm_would_round_away_is_refused_where_it_cannot_be_shifted() -> None:
+    rows = items().with_columns(late=pl.col("noise") + 1e9)
+
+    with pytest.raises(DataError, match="reg_sqrt keeps it from being shifted"):
+        _scores(rows, "regression", ITEMS, reg_sqrt=True)
+
+
+def test_any_column_name_is_a_feature_name_to_the_end() -> None:
+    odd = ["weight kg", "weight:kg", "weight [kg]", "a b", "a_b", "größe", 'the "best", {x}', "50%", "a=b\\c'd"]
+    features = tuple(Feature(name=name, dtype="Float64") for name in odd)
+    draw = np.random.default_rng(1)
+    rows = pl.DataFrame({name: draw.normal(size=800) for name in odd}).with_columns(late=pl.col("weight kg") > 0)
+    model = fit(
+        _of(rows, "binary", features), features=odd, parameters={"min_data_in_leaf": 20}, rounds=5, seed=7, threads=1,
+        reference=REFERENCE,
+    )  # fmt: skip
+
+    scores = predict(model.booster, model.spec, rows.select(reversed(rows.columns)))["score"]
+    shares = contributions(model.booster, model.spec, rows)
+
+    assert (scores > 0.5).to_list() == rows["late"].to_list()
+    assert shares.sort("mean_abs_shap", descending=True)["feature"][0] == "weight kg"
+    assert shares["feature"].to_list() == odd
+
+
 def _multiclass() -> tuple[str, ModelSpec]:
     model = trained("multiclass")
     return model.booster, model.spec
