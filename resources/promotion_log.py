@@ -6,7 +6,7 @@ What makes a challenger good enough stays out; that is the gate's work.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import datetime
 from typing import Final, Generic, Protocol, Self, TypeVar
 
 from pydantic import ValidationError
@@ -103,8 +103,8 @@ class PromotionLog(Generic[Entry]):
         with self.lake.pool(count) as each:
             return each(self._read, range(1, count + 1))
 
-    def on(self, day: date) -> list[Entry]:
-        """Return the log as it stood at the end of a day, in UTC; its last entry says who served then.
+    def before(self, moment: datetime) -> list[Entry]:
+        """Return the log as it stood just before a moment; its last entry names the champion of that time.
 
         The numbers say what came after what. A clock that was wrong does not: an entry counts as soon as it or any
         later one had been decided.
@@ -113,7 +113,7 @@ class PromotionLog(Generic[Entry]):
             CorruptArtifactError: as `entries`.
         """
         entries = self.entries()
-        decided = [entry.number for entry in entries if entry.decided_at.astimezone(UTC).date() <= day]
+        decided = [entry.number for entry in entries if entry.decided_at < moment]
         return entries[: max(decided, default=0)]
 
     def last(self) -> Entry | None:

@@ -59,7 +59,7 @@ class _Table:
 
     def has(self, day: date, now: datetime) -> bool:
         """Tell whether there is a partition of a day; there is none before the day is over."""
-        return self.days.first <= day <= (self.days.last or date.max) and day < now.date()
+        return self.days.first <= day <= self.days.newest(now)
 
 
 class Cursor(BaseModel):

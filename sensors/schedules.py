@@ -8,10 +8,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 
 import dagster as dg
 
+from ml_assets.contracts.days import yesterday
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
 from ml_assets.stages.common.plan import quarantine_key
@@ -41,7 +42,7 @@ def daily_landing(declared: Declared) -> dg.ScheduleDefinition:
         "sensor 'updates'. A run of a day whose files are not there fails, which alerts.",
     )
     def requests(context: dg.ScheduleEvaluationContext, lake: LakeResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        day = _yesterday(context.scheduled_execution_time)
+        day = yesterday(context.scheduled_execution_time, declared.timezone)
         late = [
             (key, selection)
             for key, days, selection in tables
@@ -59,10 +60,6 @@ def daily_landing(declared: Declared) -> dg.ScheduleDefinition:
             )
 
     return requests
-
-
-def _yesterday(at: datetime) -> date:
-    return at.astimezone(UTC).date() - timedelta(days=1)
 
 
 def _has(days: Days, day: date) -> bool:

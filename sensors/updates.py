@@ -15,6 +15,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # wha
 from dagster._core.definitions.freshness import FreshnessState
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ml_assets.contracts.days import yesterday
 from ml_assets.declaration.reading import Declared
 from ml_assets.provenance.staleness import Wanted
 from ml_assets.stages.common.data_age import CHECK, age_limits, as_of
@@ -105,8 +106,8 @@ def updates_sensor(declared: Declared) -> dg.SensorDefinition:
         "their drift and performance, cards.",
     )
     def updates(context: dg.SensorEvaluationContext, lake: LakeResource, alerts: Alerts) -> dg.SensorResult:
-        yesterday = datetime.now(tz=UTC).date() - timedelta(days=1)
-        return tick(context, declared, lake.connect(), alerts, yesterday=yesterday)
+        over = yesterday(datetime.now(tz=UTC), declared.timezone)
+        return tick(context, declared, lake.connect(), alerts, yesterday=over)
 
     return updates
 

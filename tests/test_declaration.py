@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from ml_assets.declaration.automation import AutomationDeclaration, UpdatesSetti
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.freshness import Freshness
 from ml_assets.declaration.model import METRICS, ModelDeclaration, check_against_columns
-from ml_assets.declaration.parts import Stage
+from ml_assets.declaration.parts import Days, Stage
 from ml_assets.declaration.reading import KINDS, DeclarationError, read_all, read_declaration
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
 from ml_assets.definitions import DEFS
@@ -409,3 +409,25 @@ def test_a_budget_is_money_or_cpu_hours_and_not_both(given: dict[str, object]) -
 
 def test_a_budget_warns_unless_it_is_told_to_block() -> None:
     assert "warn" == BudgetSettings.model_validate({"per_month": 10}).over
+
+
+def test_days_end_in_their_zone_and_with_the_last_declared_one() -> None:
+    def newest(hour: int, **changes: str) -> date:
+        days = {"first": "2024-01-01", "timezone": "America/New_York", **changes}
+        return Days.model_validate(days).newest(datetime(2024, 3, 11, hour, tzinfo=UTC))
+
+    assert [date(2024, 3, 9), date(2024, 3, 10)] == [newest(3), newest(4)]  # 10 March has 23 hours in New York
+    assert date(2024, 2, 1) == newest(4, last="2024-02-01")
+    assert date(2024, 3, 10) == newest(4, last="2025-01-31")
+
+
+def test_declarations_with_days_of_different_zones_are_rejected(tmp_path: Path) -> None:
+    for name, text in (
+        ("returns", MODEL),
+        ("raw", RAW.replace("first: 2024-01-01", "first: 2024-01-01, timezone: Asia/Tokyo")),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "defs.yaml").write_text(text, encoding="utf-8")
+
+    with pytest.raises(DeclarationError, match=r"'days' have several time zones: Asia/Tokyo .*, UTC .*; expected one"):
+        read_all(tmp_path)

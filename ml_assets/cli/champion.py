@@ -14,7 +14,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the command."""
     command = commands.add_parser("champion", help="who serves, since when, why and by whom")
     command.add_argument("model", metavar="MODEL")
-    command.add_argument("--on", metavar="DAY", help="who served at the end of this day, in UTC (default: now)")
+    command.add_argument("--on", metavar="DAY", help="who was champion at the end of this day (default: now)")
     command.add_argument("--json", action="store_true", help="the answer and the promotion log as JSON")
     command.set_defaults(function=champion)
 
@@ -26,8 +26,10 @@ def champion(arguments: argparse.Namespace) -> int:
         DataError: the day is none, or is still to come.
     """
     import json
+    from datetime import UTC
 
     from ml_assets.contracts.artifacts import Promotion
+    from ml_assets.contracts.days import end_of
     from ml_assets.declaration.reading import read_all
     from ml_assets.definitions import DEFS
     from ml_assets.logic.promotion import serving_since, waiting
@@ -35,9 +37,10 @@ def champion(arguments: argparse.Namespace) -> int:
     from resources.promotion_log import PromotionLog
 
     model = read_all(DEFS).model(arguments.model)
-    day = None if arguments.on is None else _past_day(arguments.on)
+    zone = model.days.timezone
+    day = None if arguments.on is None else _past_day(arguments.on, zone)
     log = PromotionLog(LakeResource().open(), model.name, Promotion)
-    entries = log.entries() if day is None else log.on(day)
+    entries = log.entries() if day is None else log.before(end_of(day, zone).replace(tzinfo=UTC))
     since, waits = serving_since(entries), waiting(entries)
     if arguments.json:
         answer = {
@@ -81,15 +84,16 @@ def _told_waiting(name: str, waits: "Promotion", day: "date | None") -> str:
     return f"{name}: {waits.challenger} waits {said}; let it in with: {mend}"
 
 
-def _past_day(text: str) -> "date":
-    from datetime import UTC, datetime
+def _past_day(text: str, zone: str) -> "date":
+    from datetime import UTC, datetime, timedelta
 
     from ml_assets.cli.flow import day_given
+    from ml_assets.contracts.days import yesterday
     from ml_assets.contracts.errors import DataError
 
-    day, today = day_given(text, "--on"), datetime.now(tz=UTC).date()
+    day, today = day_given(text, "--on"), yesterday(datetime.now(tz=UTC), zone) + timedelta(days=1)
     if day > today:
-        raise DataError(f"--on {day} is still to come; expected a day up to {today} (UTC). Leave it out for now.")
+        raise DataError(f"--on {day} is still to come; expected a day up to {today} ({zone}). Leave it out for now.")
     return day
 
 

@@ -5,7 +5,7 @@ What is printed on the way stays out; see `ml_assets.cli.progress`.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -51,7 +51,7 @@ class Span:
         Raises:
             DataError: a day is not one, or lies outside the declared days.
         """
-        newest = model.days.last or date.today() - timedelta(days=1)  # noqa: DTZ011 - a person's calendar day
+        newest = model.days.newest(datetime.now(tz=UTC))
         until = day_given(as_of, "--as-of") if as_of else newest
         start = day_given(first, "--from") if first else until - timedelta(days=model.split.test_days - 1)
         end = day_given(last, "--to") if last else until

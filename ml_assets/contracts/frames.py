@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
+from ml_assets.contracts.days import day_of_moment
 from ml_assets.contracts.errors import ContractError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _sentence(column: str, check: str, rows: int, examples: list[str | None]) ->
 
 
 def labels(
-    *, key: Sequence[str], known_time: str, target: str, task: Task, has_reason: bool = False
+    *, key: Sequence[str], known_time: str, target: str, task: Task, has_reason: bool = False, timezone: str = "UTC"
 ) -> pa.DataFrameSchema:
     """Return what labels look like: who, of which day, known when, what came true; a null target has no label."""
     import pandera.polars as pa
@@ -69,7 +70,8 @@ def labels(
     truth = [_rule(f"'{target}' is 0 or 1", lambda it: it.cast(pl.Float64).is_in([0.0, 1.0]))]
     columns: dict[str, Any] = {
         "day": pa.Column(
-            pl.Date, _rule("'day' is that of the known time", lambda it: it == pl.col(known_time).dt.date())
+            pl.Date,
+            _rule("'day' is that of the known time", lambda it: it == day_of_moment(pl.col(known_time), timezone)),
         ),
         **{name: pa.Column() for name in key},
         "event_day": pa.Column(pl.Date),

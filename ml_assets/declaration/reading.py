@@ -3,6 +3,7 @@
 How a declaration becomes assets stays out; see `ml_assets.component`.
 """
 
+import itertools
 import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,6 +42,13 @@ class Declared:
     tables: tuple[TablesDeclaration, ...] = ()
     automation: AutomationDeclaration = field(default_factory=AutomationDeclaration)
 
+    @property
+    def timezone(self) -> str:
+        """Where the days of all declarations begin and end."""
+        declared: Iterator[ModelDeclaration | RawDeclaration | TablesDeclaration]
+        declared = itertools.chain(self.models, self.raw, self.tables)
+        return next((it.days.timezone for it in declared), "UTC")
+
     def model(self, name: str) -> ModelDeclaration:
         """Return one model's declaration.
 
@@ -63,6 +71,7 @@ def read_all(folder: Path) -> Declared:
     mistakes: list[str] = []
     found: list[Declaration] = []
     names: dict[str, Path] = {}
+    zones: dict[str, Path] = {}
     automated: Path | None = None
     for path in sorted(folder.glob("**/defs.yaml")):
         try:
@@ -71,6 +80,8 @@ def read_all(folder: Path) -> Declared:
             mistakes.append(str(error))
             continue
         found.append(declaration)
+        if not isinstance(declaration, AutomationDeclaration):
+            zones.setdefault(declaration.days.timezone, path)
         if isinstance(declaration, ModelDeclaration):
             if declaration.name in names:
                 mistakes.append(f"{path}: model '{declaration.name}' is declared in {names[declaration.name]} too.")
@@ -79,6 +90,12 @@ def read_all(folder: Path) -> Declared:
             if automated is not None:
                 mistakes.append(f"{path}: automation is declared in {automated} too; keep one.")
             automated = path
+    if len(zones) > 1:
+        listed = ", ".join(f"{zone} ({path})" for zone, path in zones.items())
+        mistakes.append(
+            f"'days' have several time zones: {listed}; expected one, because a model's day is built from the same day "
+            "of its tables. Give all declarations the same 'timezone' under 'days'."
+        )
     if mistakes:
         raise DeclarationError("\n".join(mistakes))
     return Declared(

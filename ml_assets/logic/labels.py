@@ -11,6 +11,7 @@ from typing import Final
 
 import polars as pl
 
+from ml_assets.contracts.days import day_of_moment
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.features import is_naive, repeated_keys
 
@@ -26,8 +27,9 @@ def select_labels(
     target: str,
     days: tuple[date, date],
     reason: str | None = None,
+    timezone: str = "UTC",
 ) -> pl.DataFrame:
-    """Return the outcomes that became known within some days, each under the day of its known time (UTC).
+    """Return the outcomes that became known within some days, each under the day of its known time.
 
     An outcome without a label by nature (a null target with a known time) is kept, so that it can be counted. One
     without a known time is not known on any day and is left out. Of an outcome that was corrected, each day has the
@@ -41,6 +43,7 @@ def select_labels(
         target: The label; null where there is none.
         days: First and last day of becoming known, both included.
         reason: The column that says why there is no label.
+        timezone: Where a day begins and ends.
 
     Returns:
         `day`, key, `event_day`, known time, target, `reason` (where one is declared), sorted by known time and key.
@@ -55,7 +58,7 @@ def select_labels(
         raise DataError(f"labels were asked for from {first} to {last}; expected the first day first. Swap them.")
     lazy = outcomes.lazy()
     _check_columns(lazy.collect_schema(), [*key, DAY, known_time, target, *([reason] if reason else [])], known_time)
-    known_on = pl.col(known_time).dt.date()
+    known_on = day_of_moment(pl.col(known_time), timezone)
     selected, timeless = pl.collect_all(
         [
             lazy.filter(known_on.is_between(first, last)).select(

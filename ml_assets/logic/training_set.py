@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Final
 
 import polars as pl
 
 from ml_assets.contracts.artifacts import Feature, Split, Task, TrainingSet, TrainingSetSummary, Window
+from ml_assets.contracts.days import end_of
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.encoding import type_problem
 from ml_assets.logic.labels import newest_known
@@ -86,8 +87,9 @@ def assemble_training_set(
     train_days: int | None,
     validation_days: int,
     test_days: int,
+    timezone: str = "UTC",
 ) -> TrainingSet:
-    """Join features to the labels known by the end of a day (UTC), split by time, and count what is left out.
+    """Join features to the labels known by the end of a day, split by time, and count what is left out.
 
     A row whose label became known at or after the first prediction of a later window is purged: at that
     prediction nobody could have trained on it. (López de Prado 2018, Advances in Financial Machine Learning, 7.4.)
@@ -111,6 +113,7 @@ def assemble_training_set(
         train_days: Days of the train window; None takes all days there are.
         validation_days: Days of the validation window.
         test_days: Days of the test window.
+        timezone: Where a day ends.
 
     Returns:
         The rows sorted by event time and key: key, day, times, features, target, `split`.
@@ -137,7 +140,7 @@ def assemble_training_set(
     if windows.train is not None:
         inside &= pl.col(DAY) >= windows.train
     # A null known time stays only where the target is null too: such an outcome has no label by nature, on any day.
-    known = (pl.col(known_time) < datetime.combine(as_of + timedelta(days=1), time())) | pl.col(known_time).is_null()
+    known = (pl.col(known_time) < end_of(as_of, timezone)) | pl.col(known_time).is_null()
     why = pl.col(REASON).cast(pl.String) if REASON in label_schema else pl.lit(None, pl.String)
     known_columns = [*key, pl.col(known_time), pl.col(target), why.alias(_WHY_NONE), pl.lit(True).alias(_IS_LABELLED)]
     frame, outcomes, total = pl.collect_all(

@@ -18,7 +18,7 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
     A day reads the outcomes of the declared days of waiting before it: what is corrected later still does not reach
     the labels.
     """
-    wanted = plan.declaration.labels
+    wanted, timezone = plan.declaration.labels, plan.declaration.days.timezone
     mapping = dg.TimeWindowPartitionMapping(start_offset=-wanted.wait_days, allow_nonexistent_upstream_partitions=True)
 
     @stage(
@@ -27,6 +27,13 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
         select_labels,
         kinds={"polars", "parquet"},
         by_day=True,
+        parameters={
+            "key": plan.key,
+            "known_time": wanted.known_time,
+            "target": wanted.target,
+            "reason": wanted.reason,
+            "timezone": timezone,
+        },
         ins={"table": dg.AssetIn(table_key(wanted.table), partition_mapping=mapping)},
     )
     def labels(context: dg.AssetExecutionContext, table: pl.DataFrame) -> pl.DataFrame:
@@ -38,10 +45,11 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
             target=wanted.target,
             days=day_range(context),
             reason=wanted.reason,
+            timezone=timezone,
         )
         schema = frames.labels(
             key=plan.key, known_time=wanted.known_time, target=wanted.target, task=plan.declaration.task,
-            has_reason=wanted.reason is not None,
+            has_reason=wanted.reason is not None, timezone=timezone,
         )  # fmt: skip
         frames.check_frames([rows], schema)
         context.add_output_metadata({"rows": rows.height, "without a label": rows[wanted.target].null_count()})

@@ -52,6 +52,7 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
     @stage(
         plan, "training_set", assemble, kinds={"polars", "parquet"}, parameters={
             "split": declared.split, "target": declared.labels.target, "features": [f.name for f in plan.features],
+            "task": declared.task, "timezone": declared.days.timezone,
         },
         ins={
             "features": dg.AssetIn(plan.asset("features"), metadata={"up_to": "as_of"}),

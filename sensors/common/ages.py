@@ -6,10 +6,11 @@ What counts as old stays out; see `ml_assets.stages.common.data_age`.
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, timedelta
 
 import dagster as dg
 
+from ml_assets.contracts.days import end_of
 from ml_assets.stages.common.data_age import AgeLimit, age_result, newest_day
 from resources.alerts import Alert
 from resources.lake import Lake
@@ -80,8 +81,8 @@ def data_is_old(key: dg.AssetKey, limit: AgeLimit, newest: str, said: str) -> Al
     """Return the alert of an asset whose data has become too old: one for each newest day that it stopped at."""
     name = key.to_user_string()
     since = date.fromisoformat(newest) if newest else limit.days.first - timedelta(days=1)
-    # A day can be there when it is over: the newest that is allowed to lack counts from the midnight after it.
-    at = datetime.combine(since + timedelta(days=limit.most + 2), time(), tzinfo=UTC)
+    # A day can be there when it is over: the newest that is allowed to lack counts from its end.
+    at = end_of(since + timedelta(days=limit.most + 1), limit.days.timezone).replace(tzinfo=UTC)
     said = f"{said[0].upper()}{said[1:]}"
     wait = "What asks for a retraining and what holds it back" if limit.model else "What it waits for"
     return Alert(

@@ -173,3 +173,11 @@ def test_missing_and_mistyped_columns_are_listed_at_once() -> None:
 def test_days_in_the_wrong_order_are_refused() -> None:
     with pytest.raises(DataError, match="from 2013-01-31 to 2013-01-01; expected the first day first"):
         select(outcomes([]), JANUARY[::-1])
+
+
+def test_the_day_of_a_label_begins_and_ends_in_the_declared_zone() -> None:
+    known = [at(9, 22, 59, 59), at(9, 23), at(10, 22, 59, 59), at(10, 23)]  # Zurich is one hour ahead in January
+    on_the_tenth = (date(2013, 1, 10), date(2013, 1, 10))
+
+    assert select(outcomes(known), on_the_tenth, timezone="Europe/Zurich")["id"].to_list() == [1, 2]
+    assert select(outcomes(known), on_the_tenth)["id"].to_list() == [2, 3]

@@ -346,3 +346,13 @@ def test_every_row_is_kept_or_counted_and_no_window_knows_the_next(delays: list[
     assert training.rows.height + sum(training.summary.excluded.values()) == 40
     assert training.part("train").get_column("known_at").max() < first["validation"]
     assert training.part("validation").get_column("known_at").max() < first["test"]
+
+
+def test_the_as_of_day_ends_in_the_declared_zone() -> None:
+    outcomes = labels().with_columns(pl.lit(datetime(2013, 1, 10, 23)).alias("known_at"))  # noqa: DTZ001
+
+    def known(zone: str) -> int:
+        found = assemble(outcomes=outcomes.tail(4).vstack(labels().head(36)), timezone=zone).summary.excluded
+        return 4 - found[NOT_KNOWN]
+
+    assert [4, 0, 4] == [known(zone) for zone in ("UTC", "Europe/Zurich", "America/New_York")]

@@ -1,7 +1,7 @@
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -212,7 +212,7 @@ def test_a_log_that_cannot_be_written_says_where() -> None:
 # ---------------------------------------------------------------- who served when
 
 
-def test_the_log_of_a_day_ends_with_what_was_decided_on_it_in_utc(lake: Lake) -> None:
+def test_the_log_before_a_moment_ends_with_what_was_decided_before_it(lake: Lake) -> None:
     east = timezone(timedelta(hours=2))
     moments = [
         datetime(2026, 1, 1, 23, 59, 59, tzinfo=UTC),
@@ -222,9 +222,9 @@ def test_the_log_of_a_day_ends_with_what_was_decided_on_it_in_utc(lake: Lake) ->
     for number, at in enumerate(moments, start=1):
         log(lake).append(entry(number, decided_at=at), number=number)
 
-    counts = {day: len(log(lake).on(date(2026, 1, day))) for day in range(1, 7)}
+    counts = {day: len(log(lake).before(datetime(2026, 1, day + 1, tzinfo=UTC))) for day in range(1, 7)}
     assert {1: 1, 2: 2, 3: 2, 4: 2, 5: 3, 6: 3} == counts
-    assert [] == log(lake).on(date(2025, 12, 31))
+    assert [] == log(lake).before(datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def test_a_clock_that_was_wrong_does_not_reorder_the_log(tmp_path: Path) -> None:
@@ -232,4 +232,4 @@ def test_a_clock_that_was_wrong_does_not_reorder_the_log(tmp_path: Path) -> None
     for number, day in ((1, 1), (2, 9), (3, 2)):
         log(lake).append(entry(number, decided_at=datetime(2026, 1, day, tzinfo=UTC)), number=number)
 
-    assert [1, 3, 3] == [len(log(lake).on(date(2026, 1, day))) for day in (1, 2, 9)]
+    assert [1, 3, 3] == [len(log(lake).before(datetime(2026, 1, day, 12, tzinfo=UTC))) for day in (1, 2, 9)]

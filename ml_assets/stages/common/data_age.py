@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import dagster as dg
 
+from ml_assets.contracts.days import yesterday
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
 from ml_assets.stages.common.groups import promotions
@@ -37,9 +38,9 @@ class AgeLimit:
     most: int
     model: str = ""
 
-    def behind(self, newest: str, yesterday: date) -> int:
-        """Return how many days the newest day lies behind; of '' all days there can be, and one more."""
-        last = yesterday if self.days.last is None else min(yesterday, self.days.last)
+    def behind(self, newest: str, over: date) -> int:
+        """Return how many days the newest day lies behind the last that is over; of '' all days, and one more."""
+        last = over if self.days.last is None else min(over, self.days.last)
         since = date.fromisoformat(newest) if newest else self.days.first - timedelta(days=1)
         return (last - since).days
 
@@ -86,9 +87,9 @@ def as_of(lake: Lake, model: str, version: str) -> date:
     return date.fromisoformat(str(lake.manifest(trained_on).parameters["as_of"]))
 
 
-def age_result(key: dg.AssetKey, limit: AgeLimit, newest: str, yesterday: date) -> dict[str, Any]:
+def age_result(key: dg.AssetKey, limit: AgeLimit, newest: str, over: date) -> dict[str, Any]:
     """Return what the check says, as the fields that its results in a run and outside of one share."""
-    behind = limit.behind(newest, yesterday)
+    behind = limit.behind(newest, over)
     told: Mapping[str, Any] = {"newest day": newest or "none", "days behind": behind, "days allowed": limit.most}
     what = f"as of {newest}" if limit.model and newest else f"newest day {newest}" if newest else "nothing is there"
     return {
@@ -112,7 +113,9 @@ def _check(key: dg.AssetKey, limit: AgeLimit) -> dg.AssetChecksDefinition:
         asset=key, name=CHECK, description=f"Its data lies at most {limit.most} days behind the newest there can be."
     )
     def data_is_fresh(lake: LakeResource) -> dg.AssetCheckResult:
-        yesterday = datetime.now(tz=UTC).date() - timedelta(days=1)
-        return dg.AssetCheckResult(**age_result(key, limit, newest_day(lake.connect(), key, limit), yesterday))
+        newest = newest_day(lake.connect(), key, limit)
+        return dg.AssetCheckResult(
+            **age_result(key, limit, newest, yesterday(datetime.now(tz=UTC), limit.days.timezone))
+        )
 
     return data_is_fresh

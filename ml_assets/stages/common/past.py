@@ -8,8 +8,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
-from datetime import time as moment
+from datetime import date
 from functools import cached_property
 from types import TracebackType
 from typing import Final, Self
@@ -25,6 +24,7 @@ from ml_assets.contracts.artifacts import (
     TrainingSet,
     Tuning,
 )
+from ml_assets.contracts.days import end_of
 from ml_assets.logic.detection import Population
 from ml_assets.logic.drift import DriftLimits, measure_drift
 from ml_assets.logic.encoding import target_vector
@@ -262,7 +262,7 @@ class Past:
     ) -> PerformanceSummary:
         """Measure a day that the champion predicted, with the labels known by the end of another."""
         declared = self.plan.declaration
-        until = datetime.combine(known_by + timedelta(days=1), moment())
+        until = end_of(known_by, declared.days.timezone)
         known_time = pl.col(declared.labels.known_time)
         # A label without a known time is none by nature, on any day.
         known = self._labels.get(day, self._no_labels).filter((known_time < until) | known_time.is_null())

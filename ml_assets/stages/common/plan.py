@@ -119,7 +119,7 @@ class ModelPlan:
 def daily(days: Days) -> dg.DailyPartitionsDefinition:
     """Return the partitions of declared days; one object for all that share them, so that its keys are made once."""
     end = None if days.last is None else str(days.last + timedelta(days=1))
-    return dg.DailyPartitionsDefinition(start_date=str(days.first), end_date=end)
+    return dg.DailyPartitionsDefinition(start_date=str(days.first), end_date=end, timezone=days.timezone)
 
 
 def table_key(name: str) -> dg.AssetKey:

@@ -49,6 +49,7 @@ def assemble(
         known_time=declared.labels.known_time,
         feature_list=plan.features,
         as_of=as_of,
+        timezone=declared.days.timezone,
         **(split or declared.split).model_dump(),
     )
 

@@ -1,0 +1,24 @@
+"""Where a day begins and ends in a time zone. Moments in the lake are UTC without a zone."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def yesterday(now: datetime, timezone: str) -> date:
+    """Return the newest day that is over at a moment, which must have a zone of its own."""
+    return now.astimezone(ZoneInfo(timezone)).date() - timedelta(days=1)
+
+
+def end_of(day: date, timezone: str) -> datetime:
+    """Return the first moment after a day. Days on which clocks change have 23 or 25 hours."""
+    midnight = datetime.combine(day + timedelta(days=1), time(), ZoneInfo(timezone))
+    return midnight.astimezone(UTC).replace(tzinfo=None)
+
+
+def day_of_moment(moment: "pl.Expr", timezone: str) -> "pl.Expr":
+    """Return the day that a moment lies in."""
+    return moment.dt.replace_time_zone("UTC").dt.convert_time_zone(timezone).dt.date()
