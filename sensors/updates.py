@@ -24,8 +24,8 @@ from ml_assets.stages.common.groups import (
     MONITORING,
     artifacts_beside,
     groups_of,
+    on_card,
     promotions,
-    serving,
     with_quarantines,
 )
 from ml_assets.stages.common.updating import (
@@ -254,7 +254,7 @@ class _Tick:
         )
         looked = self._bounded(self._served(opened))
         wanted = {key: sorted(days) for key, days in looked.items() if days}
-        parameters = {key: serving(self.lake, key.path[0]) for key in wanted if key.path[-1] in CARD}
+        parameters = {key: on_card(self.lake, key.path[0]) for key in wanted if key.path[-1] in CARD}
         beside = artifacts_beside(self.graph, self.lake, wanted)
         given = Wanted(wanted, parameters, beside=beside)
         plan = Planner(self.graph, self.lake, self.groups, given, busy=running, within=self.within).plan()

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from ml_assets.cli.flow import CARD, INPUTS, MONITORING, TRAINING, Span
+from ml_assets.cli.summary import summarize, text_of
 from ml_assets.contracts.artifacts import Card, Drift, Evaluation, Model, Performance, Promotion, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.parts import Days
@@ -282,6 +283,29 @@ def test_a_gate_with_other_settings_does_not_judge_the_champion_against_itself(
 
     assert "training: champion" in said
     assert before == log_of(Lake(str(own_flown)))
+
+
+def test_a_first_model_that_the_gate_rejects_gets_its_summary_and_its_card(
+    own_flown: Path, manifest: Mapping[str, Any]
+) -> None:
+    shutil.rmtree(own_flown / "promotions")
+    declared = flights_declared(gate={"minimum_rows": 10_000_000})
+
+    with project(LakeResource(url=str(own_flown)), declared, manifest=manifest) as whole:
+        said = whole.run()
+
+    lake = Lake(str(own_flown))
+    rejected = log_of(lake)[-1]
+    page = lake.get(lake.find(f"{MODEL}/card"), Card).html
+    span = Span(date(2013, 2, 10), date(2013, 2, 4), date(2013, 2, 10))
+    summary = text_of(summarize(declared.model(MODEL), lake, span, seconds=1.0))
+    assert ("refuse", None) == (rejected.action, rejected.champion)
+    assert ["there is no champion yet, so nothing is predicted", "card: card"] == said[-2:]
+    assert rejected.challenger in page
+    assert "Rejected" in page
+    for line in ("  rows         train ", "  features     ", "               roc_auc  ", "  predictions  none: "):
+        assert line in summary
+    assert f"{rejected.challenger[:12]} rejected (entry 1)" in summary
 
 
 def test_what_the_declaration_says_in_words_makes_only_the_card_anew(

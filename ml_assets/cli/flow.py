@@ -23,6 +23,7 @@ from ml_assets.stages.common.groups import (
     MONITORING,
     TRAINING,
     artifacts_beside,
+    on_card,
     promotions,
     serving,
     with_quarantines,
@@ -106,18 +107,19 @@ class Flow:
         self.given = given or {}
 
     def run(self, span: Span, say: Callable[[str], None]) -> bool:
-        """Materialize what is out of date; False as soon as a run fails, or where there is nobody to predict with."""
+        """Materialize what is out of date; False as soon as a run fails.
+
+        Where the gate rejected the first challenger there is nothing to predict with; its card is made all the same.
+        """
         training = {self._asset(stage): [""] for stage in TRAINING}
         monitored = {self._asset(stage): _keys(span.first, span.last) for stage in MONITORING}
         if not self._groups({**self._made_from(span), "training": training}, span, say):
             return False
+        card = {self._asset(stage): [""] for stage in CARD}
         last = promotions(self.lake, self.model.name).last()
         if last is None or last.champion is None:
-            say("the gate refused the challenger, and there is no champion yet: nothing is predicted")
-            for reason in last.reasons if last else ():
-                say(f"  {reason}")
-            return False
-        card = {self._asset(stage): [""] for stage in CARD}
+            say("there is no champion yet, so nothing is predicted")
+            return self._groups({"card": card}, span, say)
         return self._groups({"monitoring": monitored, "card": card}, span, say)
 
     def make_inputs(self, span: Span, say: Callable[[str], None]) -> bool:
@@ -247,8 +249,9 @@ class Flow:
         as_of = str(span.as_of)
         parameters |= {self._asset(stage): config for stage, config in self._given(as_of).items()}
         if any(self._asset(stage) in partitions for stage in (*MONITORING, *CARD)):
-            for stage in ("predictions", "drift", "card"):
+            for stage in ("predictions", "drift"):
                 parameters[self._asset(stage)] = serving(self.lake, self.model.name)
+            parameters[self._asset("card")] = on_card(self.lake, self.model.name)
         beside = artifacts_beside(self.graph, self.lake, partitions)
         return Wanted(partitions, parameters, up_to={self._asset("training_set"): as_of}, beside=beside)
 

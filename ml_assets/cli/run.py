@@ -20,7 +20,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Materialize, print the summary; 1 if a step failed or the gate left nobody to predict with."""
+    """Materialize, print the summary; 1 if a step failed or there is still no champion."""
     import json
     import sys
     from datetime import UTC, datetime
@@ -53,4 +53,4 @@ def run(arguments: argparse.Namespace) -> int:
             return 1
         summary = summarize(model, flow.lake, span, seconds=progress.seconds())
     print(json.dumps(summary, indent=1) if arguments.json else text_of(summary))
-    return 0
+    return 0 if summary["champion"] else 1

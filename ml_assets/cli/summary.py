@@ -4,11 +4,19 @@ Everything is read from the lake; nothing is measured here.
 """
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_assets.cli.flow import Span
-from ml_assets.contracts.artifacts import Drift, Evaluation, Performance, Promotion, TrainingSet
+from ml_assets.contracts.artifacts import (
+    Drift,
+    Evaluation,
+    Importances,
+    Model,
+    Performance,
+    Promotion,
+    TrainingSet,
+)  # fmt: skip
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.stages.common.plan import days_between
 from resources.lake import Lake
@@ -20,6 +28,8 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
     name = model.name
     training_set: TrainingSet = lake.get(lake.find(f"{name}/training_set"), TrainingSet)
     evaluation: Evaluation = lake.get(lake.find(f"{name}/evaluation"), Evaluation)
+    importances: Importances = lake.get(lake.find(f"{name}/importances"), Importances)
+    trained: Model = lake.get(lake.find(f"{name}/model"), Model)
     last = PromotionLog(lake, name, Promotion).last()
     days = [str(day) for day in days_between(span.first, span.last)]
     drift: list[Drift] = lake.get_each([*lake.newest(f"{name}/drift", days).values()], Drift)
@@ -31,9 +41,14 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
         "as_of": str(span.as_of),
         "rows": {window.split: window.rows for window in training_set.summary.windows},
         "left_out": dict(training_set.summary.excluded),
+        "features": {
+            "selected": len(importances.summary.kept), "dropped": list(importances.summary.dropped),
+            "shap_share": dict(sorted(trained.spec.weights.items(), key=lambda it: -it[1])),
+        },
         "metrics": {k: v.model_dump() for k, v in evaluation.summary.metrics.items()},
         "baselines": {b.name: dict(b.metrics) for b in evaluation.summary.baselines},
         "verdict": last.model_dump(mode="json") if last else None,
+        "champion": last.champion if last else None,
         "predicted": {
             "first": days[0], "last": days[-1], "rows": sum(one.summary.predictions for one in performance),
             "labelled": sum(one.summary.labelled for one in performance),
@@ -57,6 +72,7 @@ def text_of(summary: Mapping[str, Any]) -> str:
         "",
         f"  rows         {rows}",
         *(f"               left out: {count:,} {reason}" for reason, count in summary["left_out"].items() if count),
+        *_features(summary["features"]),
         "  metrics      on the test rows, with 95 % intervals",
         *(
             f"               {name:<20} {m['value']:.4f}  [{m['low']:.4f}, {m['high']:.4f}]"
@@ -67,26 +83,38 @@ def text_of(summary: Mapping[str, Any]) -> str:
     if verdict is None:
         lines.append("  gate         no verdict yet")
     else:
-        word = {"promote": "promoted", "refuse": "refused", "rollback": "rolled back to", "wait": "waits"}[
+        word = {"promote": "promoted", "refuse": "rejected", "rollback": "rolled back to", "wait": "waits"}[
             verdict["action"]
         ]
         lines.append(f"  gate         {verdict['challenger'][:12]} {word} (entry {verdict['number']})")
         lines += [line for reason in verdict["reasons"] for line in _wrapped(reason)]
     predicted, drift = summary["predicted"], summary["drift"]
+    if summary["champion"] is None:
+        lines.append("  predictions  none: there is no champion yet, so drift and performance are not measured")
+    else:
+        lines += [
+            (
+                f"  predictions  {predicted['rows']:,} for {predicted['first']} to {predicted['last']}, "
+                f"{predicted['labelled']:,} with a label by now"
+            ),
+            f"  drift        over the limit on {drift['over']} of {drift['days']} days"
+            + (f" (first {drift['days_over'][0]})" if drift["days_over"] else ""),
+            *_wrapped(drift["last"] or ""),
+        ]
     lines += [
-        (
-            f"  predictions  {predicted['rows']:,} for {predicted['first']} to {predicted['last']}, "
-            f"{predicted['labelled']:,} with a label by now"
-        ),
-        f"  drift        over the limit on {drift['over']} of {drift['days']} days"
-        + (f" (first {drift['days_over'][0]})" if drift["days_over"] else ""),
-        *_wrapped(drift["last"] or ""),
         f"  card         {summary['card']}",
         f"  lake         {summary['lake']}",
         "",
         f"{summary['seconds']} s. The web UI: .venv/bin/ml-assets ui, then http://127.0.0.1:3000",
     ]
     return "\n".join(lines)
+
+
+def _features(features: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how many features were selected, and those that move the model most."""
+    yield f"  features     {features['selected']} selected, {len(features['dropped'])} dropped"
+    first = ", ".join(f"{name} {share:.0%}" for name, share in [*features["shap_share"].items()][:5])
+    yield from _wrapped(f"largest shares of mean |SHAP|: {first}")
 
 
 def _wrapped(sentence: str) -> list[str]:

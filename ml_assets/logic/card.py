@@ -164,7 +164,7 @@ def _plots(card: CardInput, performance_metric: str | None) -> dict[str, str]:
 
 
 def _status(card: CardInput) -> _Status:
-    """Say in a few words whether this version serves."""
+    """Return in a few words whether this version is the champion."""
     entry = card.promotion
     if entry is None:
         return _Status("Not judged yet", "")
@@ -176,14 +176,14 @@ def _status(card: CardInput) -> _Status:
         if entry.action != "refuse":
             return _Status("A former champion", "")
     if entry.action == "refuse":
-        return _Status("Refused: the champion stays", "bad")
+        return _Status("Rejected" if entry.champion is None else "Rejected: the champion stays", "bad")
     return _Status(f"Champion since entry {entry.number}, {entry.decided_at:%Y-%m-%d}", "good")
 
 
 def _verdict(entry: Promotion | None) -> str:
     if entry is None:
         return ""
-    return {"promote": "Promoted", "refuse": "Refused", "rollback": "Rolled back to", "wait": "Waits"}[entry.action]
+    return {"promote": "Promoted", "refuse": "Rejected", "rollback": "Rolled back to", "wait": "Waits"}[entry.action]
 
 
 def _encoding(model: ModelSpec | None) -> str:

@@ -21,7 +21,7 @@ from ml_assets.contracts.artifacts import (
 from ml_assets.logic.card import render_card
 from ml_assets.logic.card_input import CardInput, CardTable, LeakTests, Making
 from ml_assets.stages.common.asset import stage
-from ml_assets.stages.common.champions import Champion, serving_champion
+from ml_assets.stages.common.champions import Shown, model_on_card
 from ml_assets.stages.common.plan import ModelPlan, day_of
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
@@ -42,10 +42,13 @@ def card(plan: ModelPlan) -> dg.AssetsDefinition:
         deps=[plan.asset(name) for name in ("champion", "drift", "performance")],
     )
     def card(context: dg.AssetExecutionContext, lake: LakeResource) -> Card:
-        """Data, features, metrics, slices, calibration, drift, limits of use and versions of who serves."""
-        champion = serving_champion(lake.open(), plan)
-        page = render_card(card_input(lake.open(), plan, champion))
-        context.add_output_metadata({"model version": champion.version, "size (kB)": round(len(page) / 1000)})
+        """Data, features, metrics, slices, calibration, drift, limits of use and versions of the champion.
+
+        Before the first promotion it is about the challenger that was judged last.
+        """
+        shown = model_on_card(lake.open(), plan)
+        page = render_card(card_input(lake.open(), plan, shown))
+        context.add_output_metadata({"model version": shown.version, "size (kB)": round(len(page) / 1000)})
         return Card(page)
 
     return card
@@ -58,14 +61,14 @@ def _shown(plan: ModelPlan) -> dict[str, Any]:
     return said | {"tables": {it.name: it.description for it in (plan.features_table, plan.labels_table)}}
 
 
-def card_input(lake: Lake, plan: ModelPlan, champion: Champion) -> CardInput:
-    """Gather what the lake has about the champion, following its lineage and not what is newest."""
+def card_input(lake: Lake, plan: ModelPlan, shown: Shown) -> CardInput:
+    """Gather what the lake has about a version, following its lineage and not what is newest."""
     declared = plan.declaration
-    made = lake.manifest(ArtifactRef(asset=plan.asset("model").to_user_string(), version=champion.version))
+    made = lake.manifest(ArtifactRef(asset=plan.asset("model").to_user_string(), version=shown.version))
     sources = {ref.asset: ref for ref in made.inputs}
     training_set = _get(lake, plan, sources, "training_set", TrainingSet)
     tuning = _get(lake, plan, sources, "tuning", Tuning)
-    promotion = _promotion(lake, plan, champion.version)
+    promotion = _promotion(lake, plan, shown.version)
     if f"{plan.name}/tuning" in sources:
         sources |= {ref.asset: ref for ref in lake.manifest(sources[f"{plan.name}/tuning"]).inputs}
     importances = _get(lake, plan, sources, "importances", Importances)
@@ -74,37 +77,37 @@ def card_input(lake: Lake, plan: ModelPlan, champion: Champion) -> CardInput:
         ref = ArtifactRef(asset=f"{plan.name}/evaluation", version=promotion.evaluation_version)
         sources[ref.asset] = ref
         evaluation = lake.get(ref, Evaluation)
-    drift = [one for one in _days(lake, plan, "drift", Drift) if one.summary.model_version == champion.version]
+    drift = [one for one in _days(lake, plan, "drift", Drift) if one.summary.model_version == shown.version]
     performance = [
         one.summary
         for one in _days(lake, plan, "performance", Performance)
-        if one.summary.model_version == champion.version
+        if one.summary.model_version == shown.version
     ]
     behind = _made_from(lake, sources.get(f"{plan.name}/training_set"))
     return CardInput(
         name=plan.name,
         task=declared.task,
         target=declared.labels.target,
-        version=champion.version,
+        version=shown.version,
         description=declared.description,
         owner=declared.owner or "",
         intended_use=declared.intended_use,
         limits=declared.limits_of_use,
-        as_of=champion.model.spec.as_of,
+        as_of=shown.model.spec.as_of,
         tables=_tables(plan, behind),
         leak_tests=_leak_tests(made for ref, made in behind.items() if ref.asset == f"{plan.name}/features"),
         training_set=None if training_set is None else training_set.summary,
-        model=champion.model.spec,
+        model=shown.model.spec,
         importances=importances,
         tuning=tuning,
         evaluation=evaluation,
         promotion=promotion,
-        serving=champion.version,
+        serving=shown.version if shown.is_champion else None,
         drift=drift[-1] if drift else None,
         drift_history=[one.summary for one in drift],
         performance=performance,
         performance_metric=declared.metric,
-        versions={f"{plan.name}/model": champion.version} | {name: ref.version for name, ref in sources.items()},
+        versions={f"{plan.name}/model": shown.version} | {name: ref.version for name, ref in sources.items()},
         making=_making(made),
         written_at=promotion.decided_at.replace(tzinfo=None) if promotion else None,
     )
@@ -153,7 +156,7 @@ def _days(lake: Lake, plan: ModelPlan, name: str, kind: type[Kept]) -> list[Kept
 
 
 def _promotion(lake: Lake, plan: ModelPlan, version: str) -> Promotion | None:
-    entries = [entry for entry in plan.promotion_log(lake).entries() if entry.champion == version]
+    entries = [it for it in plan.promotion_log(lake).entries() if version in (it.champion, it.challenger)]
     decisive = [entry for entry in entries if entry.challenger == version] or entries
     return decisive[-1] if decisive else None
 

@@ -15,7 +15,7 @@ from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import Column
 from ml_assets.logic.card_input import LeakTests
 from ml_assets.stages.card import card_input
-from ml_assets.stages.common.champions import serving_champion
+from ml_assets.stages.common.champions import model_on_card
 from ml_assets.stages.common.checks import check_name
 from ml_assets.stages.common.plan import ModelPlan
 from ml_assets.stages.drift import drift
@@ -703,4 +703,4 @@ def test_the_card_adds_up_the_leak_tests_of_the_runs_that_made_its_features(
     frozen = there.put("returns/training_set", None, trained.training_set, Making(inputs=tuple(days))).ref
     promoted(there, plan, there.put("returns/model", None, trained.model, Making(inputs=(frozen,))).version)
 
-    assert LeakTests(samples=5, rows=170, leaks=1) == card_input(there, plan, serving_champion(there, plan)).leak_tests
+    assert LeakTests(samples=5, rows=170, leaks=1) == card_input(there, plan, model_on_card(there, plan)).leak_tests

@@ -1,6 +1,6 @@
-"""Who serves, by a model's promotion log.
+"""The current champion of a model, and the version that its card is about, by the promotion log.
 
-Who should stays out; see `ml_assets.logic.champion`.
+Not here: which version should be champion (see `ml_assets.logic.champion`).
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from resources.manifest import ArtifactRef
 
 @dataclass(frozen=True)
 class Champion:
-    """Who serves: the version, the model itself, and the log's entry that says why."""
+    """The current champion: its version, the model itself, and the newest entry of the log."""
 
     version: str
     model: Model
@@ -31,6 +31,33 @@ def champion_model(lake: Lake, plan: ModelPlan) -> Champion | None:
     return Champion(entry.champion, lake.get(ref, Model), entry)
 
 
+@dataclass(frozen=True)
+class Shown:
+    """The version that a card is about, its model, and whether it is the current champion."""
+
+    version: str
+    model: Model
+    is_champion: bool
+
+
+def model_on_card(lake: Lake, plan: ModelPlan) -> Shown:
+    """Return what the card is about: the champion or, before the first promotion, the challenger judged last.
+
+    Raises:
+        DataError: the gate has judged no challenger yet.
+    """
+    entry = plan.promotion_log(lake).last()
+    if entry is None:
+        raise DataError(
+            f"the gate has judged no challenger of model '{plan.name}' yet, so there is nothing to show on a card. "
+            f"Materialize {plan.name}/champion first."
+        )
+    version = entry.champion or entry.challenger
+    lake.note(champion=entry.champion, shown=version)
+    model = lake.get(ArtifactRef(asset=plan.asset("model").to_user_string(), version=version), Model)
+    return Shown(version, model, is_champion=version == entry.champion)
+
+
 def serving_champion(lake: Lake, plan: ModelPlan) -> Champion:
     """Return the model that serves.
 
@@ -41,6 +68,6 @@ def serving_champion(lake: Lake, plan: ModelPlan) -> Champion:
     if champion is None:
         raise DataError(
             f"model '{plan.name}' has no champion, so there is nothing to predict with. Materialize "
-            f"{plan.name}/champion; if the gate refused the challenger, its reasons stand there."
+            f"{plan.name}/champion; if the gate rejected the challenger, its card says why."
         )
     return champion

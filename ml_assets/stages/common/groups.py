@@ -77,6 +77,14 @@ def serving(lake: Lake, model: str) -> dict[str, JsonValue]:
     return {"champion": last.champion if last else None}
 
 
+def on_card(lake: Lake, model: str) -> dict[str, JsonValue]:
+    """Return what a card's manifest must record of the version that it shows."""
+    last = promotions(lake, model).last()
+    return {"champion": None, "shown": None} if last is None else {
+        "champion": last.champion, "shown": last.champion or last.challenger,
+    }  # fmt: skip
+
+
 def artifacts_beside(
     graph: AssetGraph, lake: Lake, partitions: Mapping[dg.AssetKey, Sequence[str]]
 ) -> dict[dg.AssetKey, Mapping[str, Sequence[ArtifactRef]]]:
