@@ -22,7 +22,7 @@ from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import TablesDeclaration
 from ml_assets.provenance.staleness import LOOK_BACK, Wanted, loaded_parents, out_of_date, reads_of
 from ml_assets.stages.common.data_age import data_age_checks
-from ml_assets.stages.common.groups import artifacts_beside, groups_of, serving
+from ml_assets.stages.common.groups import artifacts_beside, groups_of, on_card
 from resources.alerts import KINDS, Alerts
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
@@ -180,7 +180,7 @@ class World:
         wanted = {key: [*DAYS] if self.graph.get(key).is_partitioned else [""] for key in groups}
         for stage in ("predictions", "drift", "performance"):
             wanted[dg.AssetKey([MODEL, stage])] = [day for day in DAYS if day >= FIRST_PREDICTED]
-        parameters = {dg.AssetKey([MODEL, "card"]): serving(self.lake, MODEL)}
+        parameters = {dg.AssetKey([MODEL, "card"]): on_card(self.lake, MODEL)}
         beside = artifacts_beside(self.graph, self.lake, wanted)
         return {**out_of_date(self.graph, self.lake, Wanted(wanted, parameters, beside=beside))}
 
@@ -195,7 +195,7 @@ class World:
         if name == "m/card":
             refs += [ref for stage in ("drift", "performance") for ref in self.lake.newest(f"m/{stage}").values()]
         text = hashlib.sha256("".join(ref.version for ref in refs).encode()).hexdigest()[:1]
-        parameters = serving(self.lake, MODEL) if name == "m/card" else {}
+        parameters = on_card(self.lake, MODEL) if name == "m/card" else {}
         code = self.graph.get(key).code_version
         put(
             self.lake, Note(text=f"{name} {text}"), asset=name, partition=day or None, inputs=tuple(refs),
