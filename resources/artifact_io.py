@@ -16,6 +16,7 @@ import polars as pl
 from dagster._core.execution.context.system import StepExecutionContext  # an input context's `step_context`
 from pydantic import JsonValue
 
+from resources.days import days_by_asset, gaps_of, merged, span_of
 from resources.errors import MissingArtifactError
 from resources.event_log import VERSION, EventLogByDay
 from resources.lake import Lake, Making
@@ -23,6 +24,7 @@ from resources.lake_resource import LakeResource, begin_step, record_step
 from resources.listing import FILES
 from resources.manifest import ArtifactRef, Cost, Manifest
 from resources.quarantine import beside
+from resources.run_tags import range_of
 from resources.usage import asked_of
 
 DAY = "day"
@@ -76,26 +78,15 @@ class LakeIOManager(dg.ConfigurableIOManager):
             run_id=context.run_id,
             seconds=time.perf_counter() - self._since,
             cost=cost,
+            missing_days=lake.take_missing(),
         )
         if context.has_asset_partitions:
             keys = context.asset_partition_keys
             artifacts = by_partition(obj, keys, asset)
             windows = _windows(context)
-            manifests = lake.put_each(
-                asset,
-                {
-                    key: (
-                        part,
-                        dataclasses.replace(
-                            making,
-                            inputs=reads_of_day(making.inputs, key, windows),
-                            parameters=facts_of_day(making.parameters, key),
-                            cost=cost.share(len(artifacts)),
-                        ),
-                    )
-                    for key, part in artifacts.items()
-                },
-            )
+            share = cost.share(len(artifacts))
+            makings = {key: _of_day(making, key, windows, lake, share) for key in artifacts}
+            manifests = lake.put_each(asset, {key: (part, makings[key]) for key, part in artifacts.items()})
         else:
             keys = [""]
             manifests = {"": lake.put(asset, None, obj, making)}
@@ -182,6 +173,27 @@ def _check_days(frame: pl.DataFrame, keys: typing.Sequence[str], asset: str) -> 
         )
 
 
+def _of_day(making: Making, key: str, windows: Mapping[str, tuple[int, int]], lake: Lake, share: Cost) -> Making:
+    """Return what is known of the origin of one day, of what is known of the whole run's."""
+    inputs = reads_of_day(making.inputs, key, windows)
+    own = {asset: days_read(days, key, windows.get(asset)) for asset, days in making.missing_days.items()}
+    return dataclasses.replace(
+        making,
+        inputs=inputs,
+        parameters=facts_of_day(making.parameters, key),
+        cost=share,
+        missing_days=merged([own, *lake.missing_days_of(inputs)]),
+    )
+
+
+def days_read(days: typing.Iterable[str], key: str, window: tuple[int, int] | None) -> tuple[str, ...]:
+    """Return which of some days are read for a day; all where no window says less."""
+    if window is None:
+        return tuple(days)
+    own = date.fromisoformat(key)
+    return tuple(it for it in days if window[0] <= (date.fromisoformat(it) - own).days <= window[1])
+
+
 def reads_of_day(
     reads: typing.Sequence[ArtifactRef], key: str, windows: Mapping[str, tuple[int, int]]
 ) -> tuple[ArtifactRef, ...]:
@@ -193,15 +205,9 @@ def reads_of_day(
         windows: by upstream asset, the first and last day it is read for, counted from the day; what is not named
             here, and what has no partition, counts for every day.
     """
-
-    def reaches(ref: ArtifactRef) -> bool:
-        if ref.partition is None or ref.asset not in windows:
-            return True
-        start, end = windows[ref.asset]
-        return start <= (date.fromisoformat(ref.partition) - day).days <= end
-
-    day = date.fromisoformat(key)
-    return tuple(ref for ref in reads if reaches(ref))
+    return tuple(
+        ref for ref in reads if ref.partition is None or days_read([ref.partition], key, windows.get(ref.asset))
+    )
 
 
 def _windows(context: dg.OutputContext) -> dict[str, tuple[int, int]]:
@@ -250,9 +256,42 @@ def _current(lake: Lake, context: dg.InputContext, step: StepExecutionContext | 
     refs = lake.newest(asset, keys, runs=runs)
     found = [refs[key] for key in keys if key in refs]
     if not found:
-        span = keys[0] if len(keys) == 1 else f"{keys[0]} to {keys[-1]}"
-        raise MissingArtifactError(f"{asset} has nothing for {span}; materialize those partitions first.")
+        raise MissingArtifactError(f"{asset} has nothing for {span_of(keys)}; materialize those partitions first.")
+    if step is not None and (own := _days_of_step(step)) is not None:
+        _refuse_gaps(lake, context, own, keys, refs)
     return found
+
+
+def _days_of_step(step: StepExecutionContext) -> tuple[str, str] | None:
+    """Return the first and the last day that a step makes; None where what it makes has no days."""
+    layer = step.job_def.asset_layer
+    keys = layer.get_selected_entity_keys_for_node(step.node_handle)
+    has_days = any(isinstance(key, dg.AssetKey) and layer.get(key).is_partitioned for key in keys)
+    return range_of(step.dagster_run.tags) if has_days else None
+
+
+def _refuse_gaps(
+    lake: Lake,
+    context: dg.InputContext,
+    own: tuple[str, str],
+    keys: typing.Sequence[str],
+    there: typing.Container[str],
+) -> None:
+    """Refuse to read a missing day as one without rows; note those that the input's `allow_gaps` allows.
+
+    Raises:
+        MissingArtifactError: days are missing that are not allowed to be.
+    """
+    asset, (first, last) = context.asset_key.to_user_string(), own
+    allow_gaps = bool((context.definition_metadata or {}).get("allow_gaps"))
+    before = gaps_of(first, {asset: [it for it in keys if it < first]}, {asset: there}, allow_gaps=allow_gaps)
+    within = gaps_of(last, {asset: [it for it in keys if it >= first]}, {asset: there}, allow_gaps=False)
+    lake.note_missing(before.allowed)
+    if missing := merged([before.blocking, within.blocking]):
+        raise MissingArtifactError(
+            f"{days_by_asset(missing)} is missing, so what reads it cannot be made for "
+            f"{span_of(own)}. Materialize it first: a missing day is not read as a day without rows."
+        )
 
 
 def facts_of_day(facts: Mapping[str, JsonValue], key: str) -> Mapping[str, JsonValue]:

@@ -19,6 +19,7 @@ import polars as pl
 from pydantic import JsonValue
 
 from resources import content
+from resources.days import Days, merged
 from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.manifest import ArtifactRef, Cost, FileEntry, Manifest
 from resources.manifests import Manifests
@@ -51,6 +52,7 @@ class Making:
     run_id: str | None = None
     seconds: float | None = None
     cost: Cost | None = None
+    missing_days: Days = field(default_factory=dict)
 
 
 class _Draft(NamedTuple):
@@ -75,6 +77,8 @@ class Lake(Manifests):
         super().__init__(url, options)
         self._reads: list[ArtifactRef] = []
         self._notes: dict[str, JsonValue] = {}
+        self._missing_days: dict[ArtifactRef, Days] = {}
+        self._missing_noted: list[Days] = []
         self.step: Step | None = None
         self.recorded: Step | None = None
         self.runs: tuple[str, ...] = ()
@@ -172,6 +176,7 @@ class Lake(Manifests):
             seconds=None if making.seconds is None else round(making.seconds, 3),
             peak_memory_bytes=peak_memory_bytes() if making.cost is None else making.cost.peak_memory_bytes,
             cost=making.cost,
+            missing_days=dict(making.missing_days),
             hash=hash_name,
             files=files,
         )
@@ -181,7 +186,7 @@ class Lake(Manifests):
         except FileExistsError:
             stamp = manifest.created_at.strftime("%Y%m%dT%H%M%S.%fZ")
             self.create(f"{folder}/manifest-{stamp}-{uuid.uuid4().hex[:8]}.json", text)
-        return manifest
+        return self._remembered(manifest)
 
     def _files_that_stand(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> Manifest | None:
         """Return an artifact's manifest if its files are as they were written; None where they must be written (again).
@@ -235,7 +240,7 @@ class Lake(Manifests):
 
     def _get(self, ref: ArtifactRef, kind: type, there: Mapping[str, Stat]) -> Any:
         folder = self.directory(ref)
-        made = self.manifests(ref, there=there)[-1]
+        made = self._newest_manifest(ref, there)
         entries = {entry.name: entry for entry in made.files}
         parts: dict[str, object] = {}
         for name, file, hint in content.expected_files(kind):
@@ -316,7 +321,7 @@ class Lake(Manifests):
 
     def _frame_of(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> tuple[str, Manifest, FileEntry]:
         """Return the path of an artifact's one Parquet file, its manifest, and what that says of the file."""
-        made = self.manifests(ref, there=there)[-1]
+        made = self._newest_manifest(ref, there)
         entry = next((entry for entry in made.files if entry.name == _FRAME), None)
         if entry is None:
             raise CorruptArtifactError(f"{ref} has no file '{_FRAME}' in its manifest; a frame wants it.")
@@ -332,6 +337,20 @@ class Lake(Manifests):
                 _check(ref, path, entry, file, made.hash)
         return path
 
+    def _newest_manifest(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> Manifest:
+        """Return an artifact's newest manifest, and remember which days were missing of what it was made from."""
+        return self._remembered(self.manifests(ref, there=there)[-1])
+
+    def _remembered(self, made: Manifest) -> Manifest:
+        self._missing_days.pop(made.ref, None)
+        if made.missing_days:
+            self._missing_days[made.ref] = made.missing_days
+        return made
+
+    def missing_days_of(self, refs: Iterable[ArtifactRef]) -> list[Days]:
+        """Return the days that were missing of what some artifacts are made from; of those read or written before."""
+        return [self._missing_days[ref] for ref in refs if ref in self._missing_days]
+
     def begin(self, step: Step, *, runs: Sequence[str] = ()) -> None:
         """Begin to note what a step reads.
 
@@ -343,6 +362,7 @@ class Lake(Manifests):
         """
         self.take_reads()
         self.take_notes()
+        self.take_missing()
         self.step, self.runs, self.since = step, tuple(runs), None
 
     def now(self) -> datetime:
@@ -373,6 +393,15 @@ class Lake(Manifests):
         """Return the facts noted since the last call."""
         notes, self._notes = self._notes, {}
         return notes
+
+    def note_missing(self, days: Days) -> None:
+        """Note days, by asset, that this step reads and that are not there."""
+        self._missing_noted.append(days)
+
+    def take_missing(self) -> Days:
+        """Return the days noted as missing since the last call."""
+        noted, self._missing_noted = self._missing_noted, []
+        return merged(noted)
 
     def take_reads(self) -> tuple[ArtifactRef, ...]:
         """Return what was read since the last call, and forget it."""

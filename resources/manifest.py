@@ -130,6 +130,8 @@ class Manifest(_Record):
         step: the step of the run that made it, whose record stands under `runs/`.
         seconds: of the step's body, for whatever it made.
         cost: this artifact's share of what its step took; None before schema version 3, and where no step made it.
+        missing_days: by asset, the days that were missing of what it is made from, directly or not; only where a
+            declaration allows gaps.
     """
 
     schema_version: Literal[1, 2, 3] = SCHEMA_VERSION
@@ -151,6 +153,7 @@ class Manifest(_Record):
     seconds: float | None = None
     peak_memory_bytes: int | None = None
     cost: Cost | None = None
+    missing_days: dict[str, tuple[str, ...]] = {}
     hash: Literal["blake2b", "blake3"] = "blake2b"
     files: tuple[FileEntry, ...]
 
@@ -161,10 +164,10 @@ class Manifest(_Record):
 
     def text(self) -> bytes:
         """Return the manifest as it is kept: JSON whose last member is the digest of what stands before it."""
-        later = (
-            {"cost"} if self.schema_version < COSTS_SINCE else None
-        )  # its own readers take no field they do not know
-        body = self.model_dump_json(indent=1, exclude=later).removesuffix("\n}")
+        # The readers of an earlier version take no field that they do not know.
+        left_out = {"cost"} if self.schema_version < COSTS_SINCE else set()
+        left_out |= set() if self.missing_days else {"missing_days"}
+        body = self.model_dump_json(indent=1, exclude=left_out).removesuffix("\n}")
         return f'{body}{_SEAL}{_digest(body.encode())}"\n}}\n'.encode()
 
     @classmethod

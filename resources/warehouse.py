@@ -18,6 +18,7 @@ import polars as pl
 from pydantic import JsonValue
 
 from resources.content import StoredFrame
+from resources.days import Days, days_by_asset, gaps_of, merged, span_of
 from resources.dbt_server import RESULTS, Dbt
 from resources.errors import WarehouseError
 from resources.lake import Lake, Making
@@ -74,6 +75,7 @@ class Build:
         scratch: where the files are.
         models: the models that were asked for.
         bound: what they read of the lake, by unique id and day.
+        missing: the days that were missing of what they read, by unique id and day, where that is allowed.
         quarantines: what each may set aside, by unique id.
         cost: what all of it took, from the step's begin on.
     """
@@ -85,6 +87,7 @@ class Build:
     models: Sequence[str]
     skipped: Sequence[str] = ()
     bound: Mapping[str, Mapping[str, ArtifactRef]] = field(default_factory=dict)
+    missing: Mapping[str, Mapping[str, Days]] = field(default_factory=dict)
     quarantines: Mapping[str, Quarantine] = field(default_factory=dict)
     cost: Cost | None = None
 
@@ -126,6 +129,11 @@ def look_back_days(node: Node, parent: Node) -> int:
     return int(declared.get(parent["name"], 0))
 
 
+def allows_gaps(node: Node) -> bool:
+    """Tell whether a model may be built though days that it looks back to are missing."""
+    return bool(meta_of(node).get("allow_gaps", False))
+
+
 class Warehouse(dg.ConfigurableResource):
     """dbt on DuckDB, in memory, over the lake's files."""
 
@@ -143,6 +151,7 @@ class Warehouse(dg.ConfigurableResource):
         *,
         say: Callable[[str], None],
         quarantines: Mapping[str, Quarantine] | None = None,
+        first_days: Mapping[str, date] | None = None,
     ) -> Iterator[Build]:
         """Build models (dbt's unique ids) for a range of days, and test them, in a scratch folder.
 
@@ -152,13 +161,16 @@ class Warehouse(dg.ConfigurableResource):
             days: the range; None for whole tables.
             say: takes dbt's lines.
             quarantines: which of the models may set rows aside, and how many.
+            first_days: by unique id, the first declared day of a table by day; no day before it is missing.
 
         Raises:
-            WarehouseError: dbt itself failed; failed models and tests are in the result instead.
+            WarehouseError: days of what they read are missing, or dbt itself failed; failed models and tests are in
+                the result instead.
         """
         lake = self.lake.open()
         nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
         bound = _bind(lake, nodes, models, days)
+        missing = _missing(nodes, models, days, bound, first_days or {})
         with tempfile.TemporaryDirectory(prefix="dbt-") as name:
             folder = Path(name)
             scratch = folder / "out"
@@ -169,7 +181,8 @@ class Warehouse(dg.ConfigurableResource):
             (folder / "bindings.json").write_text(json.dumps(bindings), encoding="utf-8")
             self._run(folder, [nodes[m]["name"] for m in models], say)
             cost = lake.meter.take()
-            yield replace(_result(nodes, models, folder, scratch), bound=bound, quarantines=aside, cost=cost)
+            result = _result(nodes, models, folder, scratch)
+            yield replace(result, bound=bound, missing=missing, quarantines=aside, cost=cost)
 
     def _run(self, folder: Path, names: Sequence[str], say: Callable[[str], None]) -> None:
         target = folder / "target"
@@ -232,10 +245,15 @@ class Warehouse(dg.ConfigurableResource):
                 for parent, refs in stood.items()
                 for ref in _used(refs, day, look_back_days(node, nodes[parent]), is_by_day=is_by_day(nodes[parent]))
             ]
+            missing = merged([build.missing.get(model, {}).get(key, {}), *lake.missing_days_of(inputs)])
             return Making(
                 inputs=(*inputs, *(aside.releases.get(key, ()) if aside else ())),
                 code_version=code_version, run_id=run_id, seconds=build.seconds.get(model), cost=cost,
-                parameters={"dbt": model, "quarantine": aside.parameters if aside else None},
+                parameters={
+                    "dbt": model, "quarantine": aside.parameters if aside else None,
+                    "allow_gaps": allows_gaps(node) or None,
+                },
+                missing_days=missing,
             )  # fmt: skip
 
         wanted = [""] if days is None else [str(day) for day in _range(*days)]
@@ -315,6 +333,58 @@ def _bind(
         refs = lake.newest(table_name(nodes[parent]), keys, runs=lake.runs) if keys else {}
         bound[parent] = refs
     return bound
+
+
+def _missing(
+    nodes: Mapping[str, Node],
+    models: Sequence[str],
+    days: tuple[date, date] | None,
+    bound: Mapping[str, Mapping[str, ArtifactRef]],
+    first_days: Mapping[str, date],
+) -> dict[str, dict[str, Days]]:
+    """Return the days that are missing of what models read, by unique id and day, where that is allowed.
+
+    Raises:
+        WarehouseError: days are missing where that is not allowed; dbt would read them as days without rows.
+    """
+    made = {""} if days is None else {str(day) for day in _range(*days)}
+    there = {table_name(nodes[uid]): {*refs, *(made if uid in models else ())} for uid, refs in bound.items()}
+    allowed: dict[str, dict[str, Days]] = {}
+    refused: dict[str, Days] = {}
+    for model in models:
+        node = nodes[model]
+        parents = [uid for uid in node["depends_on"]["nodes"] if uid in nodes]
+        found = {
+            day: gaps_of(day, _reads(nodes, node, parents, day, first_days), there, allow_gaps=allows_gaps(node))
+            for day in sorted(made)
+        }
+        allowed[model] = {day: gaps.allowed for day, gaps in found.items() if gaps.allowed}
+        if blocking := merged(gaps.blocking for gaps in found.values()):
+            refused[str(node["name"])] = blocking
+    if refused:
+        span = span_of(sorted(made))
+        listed = "\n".join(f"- {name} reads {days_by_asset(missing)}" for name, missing in refused.items())
+        raise WarehouseError(
+            f"what these tables read is missing{f', so {span} cannot be built' if span else ''}:\n{listed}\n"
+            "Materialize it first. A table that may be built without days that it looks back to declares "
+            "`allow_gaps: true` beside `look_back_days`."
+        )
+    return allowed
+
+
+def _reads(
+    nodes: Mapping[str, Node], node: Node, parents: Sequence[str], day: str, first_days: Mapping[str, date]
+) -> dict[str, list[str]]:
+    """Return the partitions that one partition of a model reads, by table, from each table's first declared day on."""
+    found = {}
+    for uid in parents:
+        if not is_by_day(nodes[uid]):
+            found[table_name(nodes[uid])] = [""]
+        elif day:
+            last = date.fromisoformat(day)
+            first = last - timedelta(days=look_back_days(node, nodes[uid]))
+            found[table_name(nodes[uid])] = [str(it) for it in _range(max(first, first_days.get(uid, first)), last)]
+    return found
 
 
 def with_ancestors(nodes: Mapping[str, Node], models: Iterable[str]) -> list[str]:

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
 from ml_assets.stages.common.plan import quarantine_key
-from ml_assets.stages.common.updating import in_rows
 from resources.day_pattern import DayPattern
+from resources.days import in_rows
 from resources.errors import CorruptArtifactError, SourceError
 from resources.lake import Lake
 from resources.lake_resource import LakeResource

@@ -36,12 +36,11 @@ from ml_assets.stages.common.updating import (
     busy_with,
     code_of,
     days_of,
-    in_rows,
     readers,
-    span_of,
     with_the_rest_of_their_groups,
 )
 from resources.alerts import Alerts
+from resources.days import in_rows, span_of
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.run_tags import CAUSE, MODEL, range_tags

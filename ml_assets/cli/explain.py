@@ -137,7 +137,7 @@ def last_tick(instance: "dg.DagsterInstance", name: str) -> str | None:
 
 
 def _told(run: "dg.DagsterRun") -> str:
-    from ml_assets.stages.common.updating import span_of
+    from resources.days import span_of
     from resources.run_tags import range_of
 
     names = sorted(key.to_user_string() for key in run.asset_selection or ()) or [run.job_name]

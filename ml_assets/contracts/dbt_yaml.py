@@ -34,6 +34,7 @@ class TableMeta(_Meta):
     owner: StrictStr | None = None
     partitioned: Literal["day"] | None = None
     look_back_days: dict[StrictStr, Annotated[StrictInt, Field(ge=0)]] = {}
+    allow_gaps: StrictBool = False
     known_time: StrictStr | None = None
 
 

@@ -3,7 +3,7 @@
 How artifacts are stored stays out; see `resources.lake`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Literal
@@ -12,10 +12,13 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
 from pydantic import JsonValue
 
+from resources.days import Gaps, gaps_of
 from resources.lake import Lake
 from resources.manifest import ArtifactRef, Manifest
 
 LOOK_BACK = "ml_assets/look_back_days"
+ALLOW_GAPS = "ml_assets/allow_gaps"
+"""Metadata of an asset that may be made though days before its own are missing of what it reads."""
 
 Reason = Literal["missing", "code", "parameters", "inputs", "parent"]
 """Why an artifact is out of date; `parent`: nothing but that something it reads is."""
@@ -161,6 +164,57 @@ def reads_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey, partiti
         return None
     first, last = _window(graph, child, parent)
     return _days(partition, first, last)
+
+
+def required_reads(graph: AssetGraph, key: dg.AssetKey, partition: str) -> dict[dg.AssetKey, list[str]]:
+    """Return the partitions without which one partition of an asset is incomplete, by what it reads.
+
+    What has no days of its own reads all days that there are, and requires none.
+    """
+    found = {}
+    for parent in loaded_parents(graph, key):
+        keys = reads_of(graph, key, parent, partition) or []
+        days = declared_days(graph, parent)
+        first, last = ("", partition) if days is None else (str(days[0]), min(partition, str(days[1])))
+        found[parent] = [it for it in keys if first <= it <= last]
+    return found
+
+
+def gaps_in(
+    graph: AssetGraph,
+    key: dg.AssetKey,
+    partition: str,
+    there: Callable[[dg.AssetKey], Container[str]],
+) -> Gaps:
+    """Return what is missing of what one partition of an asset reads; `there` returns the partitions of an asset."""
+    reads = required_reads(graph, key, partition)
+    return gaps_of(
+        partition,
+        {parent.to_user_string(): names for parent, names in reads.items()},
+        {parent.to_user_string(): there(parent) for parent in reads},
+        allow_gaps=allows_gaps(graph, key),
+    )
+
+
+def allows_gaps(graph: AssetGraph, key: dg.AssetKey) -> bool:
+    """Tell whether an asset may be made though days before its own are missing of what it reads."""
+    declared = graph.get(key).metadata.get(ALLOW_GAPS, False)
+    return bool(getattr(declared, "value", declared))
+
+
+def first_day(graph: AssetGraph, key: dg.AssetKey) -> date | None:
+    """Return the first declared day of an asset; None where it has no days."""
+    days = declared_days(graph, key)
+    return None if days is None else days[0]
+
+
+def declared_days(graph: AssetGraph, key: dg.AssetKey) -> tuple[date, date] | None:
+    """Return the first and the last declared day of an asset; None where it has no days."""
+    definition = graph.get(key).partitions_def
+    if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
+        return None
+    end = definition.end
+    return definition.start.date(), date.max if end is None else end.date() - timedelta(days=1)
 
 
 def readers_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey, partition: str) -> list[str] | None:

@@ -13,7 +13,7 @@ import dagster as dg
 
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.tables import TablesDeclaration
-from ml_assets.provenance.staleness import LOOK_BACK
+from ml_assets.provenance.staleness import ALLOW_GAPS, LOOK_BACK, first_day
 from ml_assets.stages.common.asset import column_schema, freshness_policy, quarantine_spec
 from ml_assets.stages.common.dbt_checks import Node, Project, selected_results
 from ml_assets.stages.common.plan import daily, day_range, quarantine_key, table_key
@@ -22,7 +22,7 @@ from resources.artifact_io import data_version
 from resources.errors import WarehouseError
 from resources.event_log import VERSION
 from resources.manifest import ArtifactRef, Manifest
-from resources.warehouse import Build, Warehouse, is_by_day, look_back_days, table_name, with_ancestors
+from resources.warehouse import Build, Warehouse, allows_gaps, is_by_day, look_back_days, table_name, with_ancestors
 
 PARAMETERS = "ml_assets/parameters"
 
@@ -66,13 +66,26 @@ def _tables(name: str, declaration: TablesDeclaration, project: Project, *, by_d
         chosen = [*dict.fromkeys(unique_ids[key] for key in context.selected_asset_keys)]
         days = day_range(context) if by_day else None
         aside = project.quarantines(warehouse.lake.open(), chosen)
+        first_days = _first_days(context, declaration, project)
         with (
             _listening(context) as say,
-            warehouse.build(project.manifest, chosen, days, say=say, quarantines=aside) as built,
+            warehouse.build(project.manifest, chosen, days, say=say, quarantines=aside, first_days=first_days) as built,
         ):
             yield from _publish(context, warehouse, built, project, days=days)
 
     return build_tables
+
+
+def _first_days(context: dg.AssetExecutionContext, declaration: TablesDeclaration, project: Project) -> dict[str, date]:
+    """Return the first declared day of each table by day, by dbt's unique id."""
+    graph = context.op_execution_context.job_def.asset_layer.asset_graph
+    found = {}
+    for uid, node in project.nodes.items():
+        if node["resource_type"] in {"model", "source"} and is_by_day(node):
+            key = dg.AssetKey(table_name(node).split("/"))
+            first = first_day(graph, key) if graph.has(key) else None
+            found[uid] = first or declaration.days.first
+    return found
 
 
 _NEWS = re.compile(r"\d+ of \d+ (OK created|ERROR|FAIL|WARN)")
@@ -186,7 +199,10 @@ def _specs(
         metadata={
             "dagster/column_schema": column_schema(contract),
             LOOK_BACK: dg.MetadataValue.json({table_name(parent): look_back_days(node, parent) for parent in parents}),
-            PARAMETERS: dg.MetadataValue.json({"quarantine": project.aside.get(model)}),
+            ALLOW_GAPS: allows_gaps(node),
+            PARAMETERS: dg.MetadataValue.json(
+                {"quarantine": project.aside.get(model), "allow_gaps": allows_gaps(node) or None}
+            ),
         },
         freshness_policy=freshness_policy(declaration.freshness),
         **common,

@@ -11,7 +11,8 @@ from typing import Final
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from ml_assets.stages.common.updating import Waiting, in_rows, span_of
+from ml_assets.stages.common.updating import Waiting
+from resources.days import in_rows, span_of
 
 _WHOLE: Final = "*"
 _MOST: Final = 8

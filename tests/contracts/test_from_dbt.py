@@ -396,7 +396,7 @@ def test_a_mistake_in_a_column_is_told(columns: list[dict[str, Any]], told: str)
     [
         ({"key": ["order"]}, "table 'orders' has key 'order', which is no column of it; expected some of order_id ("),
         ({"key": "order_id"}, "table 'orders' has meta 'key': Input should be a valid tuple, got 'order_id'"),
-        ({"keys": []}, "has meta 'keys': there is no such meta; expected one of key, known_time, look_back_days"),
+        ({"keys": []}, "has meta 'keys': there is no such meta; expected one of allow_gaps, key, known_time"),
         ({"partitioned": "hour"}, "has meta 'partitioned': Input should be 'day', got 'hour'"),
         ({"look_back_days": {"raw": -1}}, "has meta 'look_back_days': Input should be greater than or equal to 0"),
         ({"known_time": "x"}, "table 'orders' has meta 'known_time', which is for sources"),

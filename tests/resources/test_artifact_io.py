@@ -272,6 +272,54 @@ def test_days_that_were_asked_for_and_not_returned_are_told() -> None:
         by_partition({"2013-01-01": dated(FIRST)}, ["2013-01-01", "2013-01-02"], "eager")
 
 
+def rolling(*, allow_gaps: bool) -> dg.AssetsDefinition:
+    """Return an asset that reads two days before its own."""
+    back = dg.TimeWindowPartitionMapping(start_offset=-2, allow_nonexistent_upstream_partitions=True)
+    read = dg.AssetIn("daily", partition_mapping=back, metadata={"allow_gaps": allow_gaps})
+
+    @dg.asset(ins={"daily": read}, **BY_DAY)
+    def rolled(context: dg.AssetExecutionContext, daily: pl.DataFrame) -> dict[str, Note]:
+        return {key: Note(text=key, amount=daily.height) for key in context.partition_keys}
+
+    return rolled
+
+
+def test_a_missing_day_is_not_read_as_one_without_rows(tmp_path: Path) -> None:
+    materialize(tmp_path, daily, over=("2013-01-01", "2013-01-02"))
+    materialize(tmp_path, daily, over=("2013-01-04", "2013-01-05"))
+    rolled = rolling(allow_gaps=False)
+
+    told = message_of(refused(tmp_path, daily, noted, only=["noted"], over=("2013-01-02", "2013-01-05")))
+    assert "daily of 2013-01-03 is missing, so what reads it cannot be made for 2013-01-02 to 2013-01-05" in told
+    told = message_of(refused(tmp_path, daily, rolled, only=["rolled"], over=("2013-01-04", "2013-01-05")))
+    assert "daily of 2013-01-03 is missing" in told
+    assert [] == [*Lake(str(tmp_path)).partitions("noted"), *Lake(str(tmp_path)).partitions("rolled")]
+
+    assert materialize(tmp_path, daily, rolled, only=["rolled"], over=("2013-01-01", "2013-01-02")).success
+
+
+def test_what_is_made_over_allowed_gaps_and_what_is_made_from_it_lists_the_missing_days(tmp_path: Path) -> None:
+    @dg.asset(**BY_DAY)
+    def read_on(context: dg.AssetExecutionContext, rolled: dict[str, Note]) -> dict[str, Note]:
+        return {key: rolled[key] for key in context.partition_keys}
+
+    for day in ("2013-01-01", "2013-01-03", "2013-01-04", "2013-01-05"):
+        materialize(tmp_path, daily, over=(day, day))
+    parts = (daily, rolling(allow_gaps=True), read_on)
+
+    assert materialize(tmp_path, *parts, only=["rolled", "read_on"], over=("2013-01-03", "2013-01-05")).success
+
+    lake = Lake(str(tmp_path))
+    for name in ("rolled", "read_on"):
+        marks = {day: lake.manifest(ref).missing_days for day, ref in lake.newest(name).items()}
+        over_gap = {"daily": ("2013-01-02",)}
+        assert {"2013-01-03": over_gap, "2013-01-04": over_gap, "2013-01-05": {}} == marks
+
+    materialize(tmp_path, daily, over=("2013-01-02", "2013-01-02"))
+    assert materialize(tmp_path, *parts, only=["rolled", "read_on"], over=("2013-01-03", "2013-01-04")).success
+    assert [{}, {}] == [lake.manifest(lake.find("read_on", f"2013-01-0{n}")).missing_days for n in (3, 4)]
+
+
 def test_an_input_that_was_never_made_is_named(tmp_path: Path) -> None:
     whole = refused(tmp_path, numbers, doubled, only=["doubled"])
     by_day = refused(tmp_path, daily, noted, only=["noted"], over=("2013-01-01", "2013-01-03"))

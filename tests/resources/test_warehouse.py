@@ -1,5 +1,6 @@
 """What the warehouse decides before and after dbt; runs of dbt itself are in the tests of the flow and of bad input."""
 
+import shutil
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -103,6 +104,49 @@ def test_days_that_the_run_builds_itself_are_not_read_from_the_lake(lake: Lake) 
 
 def test_days_before_the_first_are_not_missed(lake: Lake) -> None:
     assert {"orders": ["2013-01-01"], "raw.shops": [""]} == bound(lake, "recent", over=(1, 1))
+
+
+def missing(lake: Lake, *models: str, over: tuple[int, int] | None, first: date = FIRST) -> Any:
+    """Return what `models` lack over a range of days where gaps are allowed."""
+    uids = [f"model.shop.{name}" for name in models]
+    span = None if over is None else (date(2013, 1, over[0]), date(2013, 1, over[1]))
+    refs = warehouse._bind(lake, NODES, uids, span)
+    return warehouse._missing(NODES, uids, span, refs, dict.fromkeys(NODES, first))
+
+
+def test_a_missing_day_in_a_look_back_stops_the_build_and_is_named(lake: Lake) -> None:
+    for name in ("raw/orders", "tables/orders"):
+        shutil.rmtree(Path(lake.url) / "artifacts" / name / "2013-01-03")
+
+    with pytest.raises(WarehouseError, match=r"2013-01-04 to 2013-01-05 cannot be built") as told:
+        missing(lake, "recent", over=(4, 5))
+    assert "- recent reads tables/orders of 2013-01-03" in str(told.value)
+    with pytest.raises(WarehouseError, match=r"- orders reads raw/orders of 2013-01-03\n"):
+        missing(lake, "orders", "recent", over=(3, 4))  # the hole is among the days of the run
+
+    assert {"model.shop.recent": {}} == missing(lake, "recent", over=(6, 6))
+    assert {"model.shop.orders": {}, "model.shop.recent": {}} == missing(lake, "orders", "recent", over=(1, 2))
+    assert {"model.shop.recent": {}} == missing(lake, "recent", over=(4, 4), first=date(2013, 1, 4))
+
+
+def test_a_table_that_was_never_made_is_missing_too(lake: Lake) -> None:
+    shutil.rmtree(Path(lake.url) / "artifacts" / "raw" / "shops")
+
+    with pytest.raises(WarehouseError, match=r"- recent reads raw/shops\n"):
+        missing(lake, "recent", over=(4, 4))
+
+
+def test_a_table_that_allows_gaps_is_built_over_them_and_each_day_lists_its_own(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(Path(lake.url) / "artifacts" / "tables" / "orders" / "2013-01-03")
+    monkeypatch.setitem(NODES["model.shop.recent"]["config"]["meta"], "allow_gaps", True)
+
+    found = missing(lake, "recent", over=(5, 6))
+
+    assert {"model.shop.recent": {"2013-01-05": {"tables/orders": ("2013-01-03",)}}} == found
+    with pytest.raises(WarehouseError, match=r"- recent reads tables/orders of 2013-01-03\n"):
+        missing(lake, "recent", over=(3, 4))  # its own day is no gap
 
 
 def test_a_whole_table_cannot_read_one_by_day(lake: Lake) -> None:

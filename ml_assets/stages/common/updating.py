@@ -23,6 +23,7 @@ from ml_assets.provenance.staleness import (
     reads_of,
 )  # fmt: skip
 from ml_assets.stages.common.groups import Group
+from resources.days import in_rows, span_of
 from resources.lake import Lake
 
 Partitions = dict[dg.AssetKey, set[str]]
@@ -95,11 +96,6 @@ class Plan:
     updates: tuple[Update, ...]
     waiting: tuple[Waiting, ...]
     still_open: Partitions
-
-
-def span_of(days: Sequence[str]) -> str:
-    """Return days in a row as they are spoken of."""
-    return "" if not days else days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
 
 
 def days_of(graph: AssetGraph, key: dg.AssetKey, *, yesterday: date, count: int) -> list[str]:
@@ -374,18 +370,6 @@ def code_of(
 ) -> str:
     """Return the digest of what assets are made with: their code versions, and parameters where they are given."""
     return _digest([[key.to_user_string(), graph.get(key).code_version, {**parameters(key)}] for key in keys])
-
-
-def in_rows(days: Sequence[str], *, most: int | None = None) -> list[tuple[str, ...]]:
-    """Return days cut where one is missing in between, and where a row would have more than so many."""
-    rows: list[list[str]] = []
-    for day in days:
-        is_next = rows and date.fromisoformat(day) - date.fromisoformat(rows[-1][-1]) == timedelta(days=1)
-        if is_next and len(rows[-1]) != most:
-            rows[-1].append(day)
-        else:
-            rows.append([day])
-    return [tuple(row) for row in rows]
 
 
 def _digest(facts: JsonValue) -> str:
