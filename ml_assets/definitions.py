@@ -16,6 +16,7 @@ from ml_assets.component import DBT_PROJECT, assets_of, read_contracts, read_man
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.stages.common.data_age import data_age_checks
+from ml_assets.stages.common.gaps import gap_checks
 from ml_assets.stages.common.plan import ModelPlan
 from resources.environments import resources
 from resources.lake_resource import LakeResource
@@ -78,7 +79,7 @@ def build(
         contracts = read_contracts(manifest, project_dir)
         assets = assets_of(declared, manifest, contracts)
         automation = _automation(declared, contracts)
-        checks = data_age_checks(declared, assets)
+        checks = [*data_age_checks(declared, assets), *gap_checks(declared, manifest)]
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,

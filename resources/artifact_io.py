@@ -13,10 +13,11 @@ from datetime import date
 
 import dagster as dg
 import polars as pl
+from dagster._core.definitions.assets.graph.asset_graph import AssetNode  # what a job's `asset_layer` returns
 from dagster._core.execution.context.system import StepExecutionContext  # an input context's `step_context`
 from pydantic import JsonValue
 
-from resources.days import days_by_asset, gaps_of, merged, span_of
+from resources.days import ALLOW_GAPS, days_by_asset, gaps_of, merged, span_of
 from resources.errors import MissingArtifactError
 from resources.event_log import VERSION, EventLogByDay
 from resources.lake import Lake, Making
@@ -257,17 +258,18 @@ def _current(lake: Lake, context: dg.InputContext, step: StepExecutionContext | 
     found = [refs[key] for key in keys if key in refs]
     if not found:
         raise MissingArtifactError(f"{asset} has nothing for {span_of(keys)}; materialize those partitions first.")
-    if step is not None and (own := _days_of_step(step)) is not None:
-        _refuse_gaps(lake, context, own, keys, refs)
+    made = [] if step is None else [node for node in _made_by(step) if node.is_partitioned]
+    own = range_of(step.dagster_run.tags) if step is not None and made else None
+    if own is not None:
+        allow_gaps = all(node.metadata.get(ALLOW_GAPS) for node in made)
+        _refuse_gaps(lake, context, own, keys, refs, allow_gaps=allow_gaps)
     return found
 
 
-def _days_of_step(step: StepExecutionContext) -> tuple[str, str] | None:
-    """Return the first and the last day that a step makes; None where what it makes has no days."""
+def _made_by(step: StepExecutionContext) -> list[AssetNode]:
     layer = step.job_def.asset_layer
     keys = layer.get_selected_entity_keys_for_node(step.node_handle)
-    has_days = any(isinstance(key, dg.AssetKey) and layer.get(key).is_partitioned for key in keys)
-    return range_of(step.dagster_run.tags) if has_days else None
+    return [layer.get(key) for key in keys if isinstance(key, dg.AssetKey)]
 
 
 def _refuse_gaps(
@@ -276,14 +278,15 @@ def _refuse_gaps(
     own: tuple[str, str],
     keys: typing.Sequence[str],
     there: typing.Container[str],
+    *,
+    allow_gaps: bool,
 ) -> None:
-    """Refuse to read a missing day as one without rows; note those that the input's `allow_gaps` allows.
+    """Refuse to read a missing day as one without rows; note those that may be missing.
 
     Raises:
         MissingArtifactError: days are missing that are not allowed to be.
     """
     asset, (first, last) = context.asset_key.to_user_string(), own
-    allow_gaps = bool((context.definition_metadata or {}).get("allow_gaps"))
     before = gaps_of(first, {asset: [it for it in keys if it < first]}, {asset: there}, allow_gaps=allow_gaps)
     within = gaps_of(last, {asset: [it for it in keys if it >= first]}, {asset: there}, allow_gaps=False)
     lake.note_missing(before.allowed)

@@ -6,6 +6,10 @@ Pure: which days an asset reads is told by the asset graph and by dbt's metadata
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Final
+
+ALLOW_GAPS: Final = "ml_assets/allow_gaps"
+"""Metadata of an asset that may be made though days before its own are missing of what it reads."""
 
 Days = Mapping[str, tuple[str, ...]]
 """Days by asset, in order; '' stands for an asset without days."""

@@ -381,6 +381,10 @@ class Lake(Manifests):
         """Return the version last read of each asset in this step, as `asset` or `asset/partition`."""
         return {f"{ref.asset}/{ref.partition}" if ref.partition else ref.asset: ref.version for ref in self._reads}
 
+    def days_read(self, asset: str) -> list[str]:
+        """Return the partitions of an asset that were read in this step."""
+        return [ref.partition for ref in self._reads if ref.asset == asset and ref.partition]
+
     def note_reads(self, refs: Iterable[ArtifactRef]) -> None:
         """Count artifacts among what this step has read."""
         self._reads.extend(refs)

@@ -29,6 +29,7 @@ from ml_assets.stages.common.groups import (
     with_quarantines,
 )
 from ml_assets.stages.common.plan import days_between
+from ml_assets.stages.common.training import first_training_day
 from resources.lake import Lake
 from resources.run_tags import CAUSE, MODEL, range_tags
 from resources.sources import Source
@@ -152,11 +153,7 @@ class Flow:
         return {"raw": raw, "tables": tables, "features and labels": inputs}
 
     def _inputs(self, span: Span) -> dict[dg.AssetKey, list[str]]:
-        split = self.model.split
-        first = self.model.days.first
-        if split.train_days is not None:
-            total = split.train_days + split.validation_days + split.test_days
-            first = max(first, span.as_of - timedelta(days=total - 1))
+        first = first_training_day(self.model, span.as_of, self.model.split)
         days = _keys(min(first, span.first), max(span.as_of, span.last))
         return {self._asset(stage): days for stage in INPUTS}
 

@@ -61,6 +61,10 @@ class ModelDeclaration(Part):
     days_a_run: Annotated[int, Field(ge=1)] | None = Field(
         None, description="a backfill of its days is cut into runs of so many, which go at once; absent: one run"
     )
+    allow_gaps: bool = Field(
+        default=False,
+        description="whether labels and training sets may be made though days before are missing; they are marked",
+    )
     budget: BudgetSettings | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
 

@@ -12,13 +12,11 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
 from pydantic import JsonValue
 
-from resources.days import Gaps, gaps_of
+from resources.days import ALLOW_GAPS, Gaps, gaps_of
 from resources.lake import Lake
 from resources.manifest import ArtifactRef, Manifest
 
 LOOK_BACK = "ml_assets/look_back_days"
-ALLOW_GAPS = "ml_assets/allow_gaps"
-"""Metadata of an asset that may be made though days before its own are missing of what it reads."""
 
 Reason = Literal["missing", "code", "parameters", "inputs", "parent"]
 """Why an artifact is out of date; `parent`: nothing but that something it reads is."""

@@ -36,6 +36,7 @@ from ml_assets.stages.common.checks import check_results, check_specs, reject
 from ml_assets.stages.common.plan import daily, day_range, days_between
 from ml_assets.stages.common.pod_tags import pod_tags
 from resources.day_pattern import DayPattern
+from resources.days import in_rows, span_of
 from resources.errors import SourceError
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
@@ -232,24 +233,25 @@ def _from_files(lake: Lake, key: dg.AssetKey, table: RawTable, contract: TableCo
     """Read the files of some days.
 
     Raises:
-        SourceError: there is none of any of these days, or one cannot be read.
+        SourceError: a day has no file and was not landed before, or a file cannot be read.
         DataError: a file has rows of another day.
     """
-    pattern = DayPattern.of(str(table.files))
+    pattern, asset = DayPattern.of(str(table.files)), key.to_user_string()
     found = files_of_days(pattern, days, lake.access)
-    span = str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    if not found:
+    absent = [str(day) for day in days if day not in found]
+    standing = lake.newest(asset, absent) if absent else {}
+    lacking = [day for day in absent if day not in standing or not found]
+    if lacking:
         raise SourceError(
-            f"there is no file of {span} for {key.to_user_string()}; expected {pattern.text}. Wait for it, or correct "
-            "'files' in the declaration."
+            f"there is no file of {' and '.join(span_of(row) for row in in_rows(lacking))} for {asset}; expected "
+            f"{pattern.text}. Wait for it and land the other days without it, or correct 'files' in the declaration."
         )
     rows: dict[str, pl.DataFrame] = {}
     facts: dict[str, list[JsonValue]] = {}
     for day, files in found.items():
         rows[str(day)], facts[str(day)] = _read_day(lake, pattern, table, contract, day=day, files=files)
     source = hashlib.blake2b(json.dumps(facts).encode(), digest_size=16, usedforsecurity=False).hexdigest()
-    absent = [str(day) for day in days if day not in found]
-    for part, ref in lake.newest(key.to_user_string(), absent).items() if absent else ():
+    for part, ref in standing.items():
         facts[part] = [dict(it) for it in landed_files(lake.manifest(ref))]  # the same file may come back
     empty = next(iter(rows.values())).clear()
     return Came(

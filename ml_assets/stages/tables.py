@@ -13,12 +13,13 @@ import dagster as dg
 
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.tables import TablesDeclaration
-from ml_assets.provenance.staleness import ALLOW_GAPS, LOOK_BACK, first_day
+from ml_assets.provenance.staleness import LOOK_BACK, first_day
 from ml_assets.stages.common.asset import column_schema, freshness_policy, quarantine_spec
 from ml_assets.stages.common.dbt_checks import Node, Project, selected_results
 from ml_assets.stages.common.plan import daily, day_range, quarantine_key, table_key
 from ml_assets.stages.common.pod_tags import pod_tags
 from resources.artifact_io import data_version
+from resources.days import ALLOW_GAPS
 from resources.errors import WarehouseError
 from resources.event_log import VERSION
 from resources.manifest import ArtifactRef, Manifest

@@ -12,11 +12,15 @@ import polars as pl
 from pydantic import Field
 
 from ml_assets.contracts.artifacts import TrainingSet
+from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.training import Split
 from ml_assets.logic.leaks import lone_predictors
 from ml_assets.stages.common.asset import stage
-from ml_assets.stages.common.plan import ModelPlan, newest_day
-from ml_assets.stages.common.training import assemble
+from ml_assets.stages.common.plan import ModelPlan, days_between, newest_day
+from ml_assets.stages.common.training import assemble, first_training_day
+from resources.days import days_by_asset, gaps_of
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
 
 CHECK = "no_feature_predicts_the_target_alone"
 LOOKED_AT = 20_000  # train rows, evenly over time; all 245,000 of a year take 4 s and tell the same
@@ -60,10 +64,13 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
         },
         check_specs=[suspicion],
     )  # fmt: skip
-    def training_set(config: TrainingSetConfig, features: pl.LazyFrame, labels: pl.LazyFrame) -> Iterator[Any]:
+    def training_set(
+        config: TrainingSetConfig, features: pl.LazyFrame, labels: pl.LazyFrame, lake: LakeResource
+    ) -> Iterator[Any]:
         """Features joined to the labels known by the as-of day; train, validation and test in time order."""
         as_of = date.fromisoformat(config.as_of) if config.as_of else newest_day(features)
         split = None if config.split is None else Split(**config.split.model_dump())
+        _refuse_gaps(plan, lake.open(), as_of, split or declared.split)
         result = assemble(plan, features, labels, as_of=as_of, split=split)
         summary = result.summary
         windows = [dg.TableRecord({k: str(v) for k, v in w.model_dump().items()}) for w in summary.windows]
@@ -79,6 +86,27 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
         )
 
     return training_set
+
+
+def _refuse_gaps(plan: ModelPlan, lake: Lake, as_of: date, split: Split) -> None:
+    """Refuse to train over missing days; note them where the model allows gaps.
+
+    Raises:
+        DataError: days of the features or labels are missing in the training windows.
+    """
+    first = first_training_day(plan.declaration, as_of, split)
+    found = [plan.asset(name).to_user_string() for name in ("features", "labels")]
+    there = {asset: set(lake.days_read(asset)) for asset in found}
+    if not any(there.values()):
+        return  # the frames were not read from a lake: called directly, as in a test or a notebook
+    missing = gaps_of(str(as_of), {asset: map(str, days_between(first, as_of)) for asset in found}, there,
+                      allow_gaps=plan.declaration.allow_gaps)  # fmt: skip
+    lake.note_missing(missing.allowed)
+    if missing.blocking:
+        raise DataError(
+            f"{days_by_asset(missing.blocking)} is missing, so {plan.name} cannot be trained on {first} to {as_of}. "
+            f"Materialize it first: ml-assets run {plan.name}; or declare `allow_gaps: true` for the model."
+        )
 
 
 def _suspicion(plan: ModelPlan, frozen: TrainingSet) -> dg.AssetCheckResult:

@@ -10,6 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from resources.artifact_io import LakeIOManager, by_partition, reads_of_day
+from resources.days import ALLOW_GAPS
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef
@@ -275,9 +276,8 @@ def test_days_that_were_asked_for_and_not_returned_are_told() -> None:
 def rolling(*, allow_gaps: bool) -> dg.AssetsDefinition:
     """Return an asset that reads two days before its own."""
     back = dg.TimeWindowPartitionMapping(start_offset=-2, allow_nonexistent_upstream_partitions=True)
-    read = dg.AssetIn("daily", partition_mapping=back, metadata={"allow_gaps": allow_gaps})
 
-    @dg.asset(ins={"daily": read}, **BY_DAY)
+    @dg.asset(ins={"daily": dg.AssetIn("daily", partition_mapping=back)}, metadata={ALLOW_GAPS: allow_gaps}, **BY_DAY)
     def rolled(context: dg.AssetExecutionContext, daily: pl.DataFrame) -> dict[str, Note]:
         return {key: Note(text=key, amount=daily.height) for key in context.partition_keys}
 

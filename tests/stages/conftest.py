@@ -43,7 +43,7 @@ def trained(plan: ModelPlan, tmp_path_factory: pytest.TempPathFactory) -> Traine
         told[name] = dict(context.get_output_metadata("result") or {})
         return result
 
-    *_, frozen = training_set(plan)(TrainingSetConfig(), feature_rows().lazy(), label_rows().lazy())
+    *_, frozen = training_set(plan)(TrainingSetConfig(), feature_rows().lazy(), label_rows().lazy(), lake=lake)
     told["training_set"] = frozen.metadata
     rows = frozen.value
     found = call(importances(plan), "importances", rows)

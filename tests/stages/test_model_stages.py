@@ -17,7 +17,7 @@ from ml_assets.logic.card_input import LeakTests
 from ml_assets.stages.card import card_input
 from ml_assets.stages.common.champions import model_on_card
 from ml_assets.stages.common.checks import check_name
-from ml_assets.stages.common.plan import ModelPlan
+from ml_assets.stages.common.plan import ModelPlan, days_between
 from ml_assets.stages.drift import drift
 from ml_assets.stages.evaluation import evaluation
 from ml_assets.stages.features import features
@@ -28,6 +28,7 @@ from ml_assets.stages.predictions import predictions
 from ml_assets.stages.training_set import TrainingSetConfig, training_set
 from resources.lake import Lake, Making
 from resources.lake_resource import LakeResource
+from resources.manifest import ArtifactRef
 from resources.pods.policy import POD, PodPolicy
 from resources.warehouse import Warehouse
 from tests.builders import promotion
@@ -386,7 +387,7 @@ def test_a_training_set_as_of_a_day_knows_nothing_later(
 ) -> None:
     asked = TrainingSetConfig(as_of="2024-02-10")
     features_of_all = kept_features(plan, rows, lake).lazy()
-    *_, output = training_set(plan)(asked, features_of_all, truths.lazy())
+    *_, output = training_set(plan)(asked, features_of_all, truths.lazy(), lake=lake)
     kept = output.value
 
     assert date(2024, 2, 10) == kept.summary.as_of
@@ -400,17 +401,43 @@ def test_a_training_set_of_no_features_is_refused(
     empty = kept_features(plan, rows.clear(), lake).lazy()
 
     with pytest.raises(DataError, match="there are no feature rows to train on; materialize features first"):
-        [*training_set(plan)(TrainingSetConfig(), empty, truths.lazy())]
+        [*training_set(plan)(TrainingSetConfig(), empty, truths.lazy(), lake=lake)]
+
+
+def test_a_training_set_is_refused_where_days_of_its_windows_are_missing(
+    plan: ModelPlan, rows: pl.DataFrame, truths: pl.DataFrame, lake: LakeResource
+) -> None:
+    opened, config = lake.open(), TrainingSetConfig(as_of=str(LAST))
+    for asset in ("returns/features", "returns/labels"):
+        keys = [str(day) for day in days_between(FIRST, LAST) if asset != "returns/features" or day.day not in {11, 12}]
+        opened.note_reads([ArtifactRef(asset=asset, partition=key, version="0" * 32) for key in keys])
+
+    missing = "returns/features of 2024-01-11 to 2024-01-12 and 2024-02-11 to 2024-02-12"
+    with pytest.raises(DataError, match=f"{missing} is missing, so returns cannot be trained on 2024-01-01"):
+        [*training_set(plan)(config, rows.lazy(), truths.lazy(), lake=lake)]
+
+    allowed = replace(plan, declaration=plan.declaration.model_copy(update={"allow_gaps": True}))
+    assert [*training_set(allowed)(config, rows.lazy(), truths.lazy(), lake=lake)]
+    assert {"returns/features": ("2024-01-11", "2024-01-12", "2024-02-11", "2024-02-12")} == opened.take_missing()
+    opened.take_reads()
+    config = TrainingSetConfig(as_of="2024-02-10", split={"train_days": 10, "validation_days": 4, "test_days": 4})
+    opened.note_reads(
+        ArtifactRef(asset=asset, partition=str(day), version="0" * 32)
+        for asset in ("returns/features", "returns/labels")
+        for day in days_between(date(2024, 1, 24), date(2024, 2, 10))
+    )
+    assert [*training_set(plan)(config, rows.lazy(), truths.lazy(), lake=lake)]  # no day before the windows is missing
+    opened.take_reads()
 
 
 def test_a_feature_that_knows_the_label_is_told_and_the_training_set_is_kept(
-    plan: ModelPlan, rows: pl.DataFrame, truths: pl.DataFrame
+    plan: ModelPlan, rows: pl.DataFrame, truths: pl.DataFrame, lake: LakeResource
 ) -> None:
     config, known = TrainingSetConfig(), truths.select("order_id", copy=pl.col("is_returned").cast(pl.Float64))
     leaky = rows.join(known, on="order_id").with_columns(weight_kg="copy").drop("copy")
 
-    before, _ = training_set(plan)(config, rows.lazy(), truths.lazy())
-    suspected, output = training_set(plan)(config, leaky.lazy(), truths.lazy())
+    before, _ = training_set(plan)(config, rows.lazy(), truths.lazy(), lake=lake)
+    suspected, output = training_set(plan)(config, leaky.lazy(), truths.lazy(), lake=lake)
 
     assert "weight_kg" not in str(before.metadata)
     assert (False, dg.AssetCheckSeverity.WARN) == (suspected.passed, suspected.severity)

@@ -185,16 +185,25 @@ def test_days_of_a_range_without_a_file_are_told_and_stay_as_they_are(inbox: Inb
     gone.unlink()
     inbox.write(f"{FIRST}.csv", day_of(FIRST, 1))
 
-    result = inbox.land(FIRST, THIRD)
+    result = inbox.land(FIRST, SECOND)
 
     said = [event.message for event in inbox.instance.all_logs(result.run_id) if event.level == 30]
     assert (
-        f"orders: no file of 2 of 3 days, the first is {SECOND}; expected {inbox.folder}/{{day}}*. What was landed of "
+        f"orders: no file of 1 of 2 days, the first is {SECOND}; expected {inbox.folder}/{{day}}*. What was landed of "
         "them stays."
     ) in said
-    assert ([1], [2], []) == (inbox.rows(FIRST), inbox.rows(SECOND), inbox.rows(THIRD))
+    assert ([1], [2]) == (inbox.rows(FIRST), inbox.rows(SECOND))
     assert (stood, facts) == (inbox.lake.find("raw/orders", SECOND), inbox.facts(SECOND)[SECOND])
-    assert [] == inbox.facts(THIRD)[THIRD]
+
+
+def test_a_day_of_a_range_that_never_came_is_not_landed_as_one_without_rows(inbox: Inbox) -> None:
+    for day in (FIRST, THIRD):
+        inbox.write(f"{day}.csv", day_of(day, 1))
+
+    _, message = failure(inbox.land(FIRST, THIRD))
+
+    assert f"there is no file of {SECOND} for raw/orders; expected {inbox.folder}/{{day}}*. Wait for it" in message
+    assert [] == inbox.lake.partitions("raw/orders")
 
 
 def test_rows_that_are_set_aside_stay_so_where_the_file_is_gone(tmp_path: Path, instance: dg.DagsterInstance) -> None:

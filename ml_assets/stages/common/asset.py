@@ -20,6 +20,7 @@ from ml_assets.declaration.parts import Stage
 from ml_assets.provenance.code import code_version
 from ml_assets.stages.common.plan import ModelPlan, quarantine_key
 from ml_assets.stages.common.pod_tags import pod_tags
+from resources.days import ALLOW_GAPS
 
 
 def stage(
@@ -49,6 +50,8 @@ def stage(
     declaration = plan.declaration
     given = {key: _plain(value) for key, value in (parameters or {}).items()}
     metadata: dict[str, Any] = {"ml_assets/parameters": dg.MetadataValue.json(given)}
+    if by_day:
+        metadata[ALLOW_GAPS] = declaration.allow_gaps
     if columns is not None:
         metadata["dagster/column_schema"] = column_schema(columns)
 

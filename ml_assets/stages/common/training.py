@@ -6,13 +6,14 @@ Whether the model is any good stays out; see `ml_assets.stages.common.judging`.
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
 from ml_assets.contracts.artifacts import Importances, Model, TrainingSet, Tuning
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.schema import request_schema
+from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.training import Split
 from ml_assets.logic.distributed import boost_on
 from ml_assets.logic.drift import importance_weights
@@ -52,6 +53,14 @@ def assemble(
         timezone=declared.days.timezone,
         **(split or declared.split).model_dump(),
     )
+
+
+def first_training_day(declared: ModelDeclaration, as_of: date, split: Split) -> date:
+    """Return the first day of the train window as of a day."""
+    if split.train_days is None:
+        return declared.days.first
+    total = split.train_days + split.validation_days + split.test_days
+    return max(declared.days.first, as_of - timedelta(days=total - 1))
 
 
 def weigh(plan: ModelPlan, training_set: TrainingSet, *, on_fold: OnFold | None = None) -> Importances:
