@@ -23,7 +23,7 @@ from resources.event_log import VERSION, EventLogByDay
 from resources.lake import Lake, Making
 from resources.lake_resource import LakeResource, begin_step, record_step
 from resources.listing import FILES
-from resources.manifest import ArtifactRef, Cost, Manifest
+from resources.manifest import CHANGED_ROWS, ArtifactRef, Cost, Manifest
 from resources.quarantine import beside
 from resources.run_tags import range_of
 from resources.usage import asked_of
@@ -298,9 +298,13 @@ def _refuse_gaps(
 
 
 def facts_of_day(facts: Mapping[str, JsonValue], key: str) -> Mapping[str, JsonValue]:
-    """Return facts, of those that are told by day only the day's own."""
-    by_day = facts.get(FILES)
-    return {**facts, FILES: {key: by_day.get(key, [])}} if isinstance(by_day, Mapping) else facts
+    """Return facts; of those by day only the day's own."""
+    own: dict[str, JsonValue] = {}
+    for name in (FILES, CHANGED_ROWS):
+        by_day = facts.get(name)
+        if isinstance(by_day, Mapping):
+            own[name] = {day: it for day, it in by_day.items() if day == key}
+    return {**facts, **own}
 
 
 def _wanted(context: dg.InputContext, step: StepExecutionContext | None) -> list[str]:

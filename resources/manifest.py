@@ -17,6 +17,10 @@ from resources.errors import CorruptArtifactError
 SCHEMA_VERSION: Final = 3
 COSTS_SINCE: Final = 3
 """The first schema version whose manifests tell the cost."""
+LEFT_OUT: Final = "left_out"
+"""The parameter that counts, by reason, the rows that a step read and that are not in what it makes."""
+CHANGED_ROWS: Final = "changed_rows"
+"""The parameter of a raw table that counts the rows which differ from the landing before, by partition."""
 MOST_BYTES: Final = 64 * 2**20
 """A manifest names each file and input in about 150 bytes: this is room for 400,000 of them."""
 

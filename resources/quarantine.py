@@ -113,11 +113,17 @@ def _of_table(lake: Lake, table: str) -> Iterator[SetAside]:
         stands = lake.manifest(published[partition]) if partition in published else None
         for kind, refs in kinds.items():
             manifest = lake.manifest(refs[partition]) if partition in refs else None
-            if manifest is None or not manifest.rows:
+            if manifest is None or (kind == "quarantined" and not manifest.rows):
                 continue
             if kind == "rejected" and stands is not None and stands.created_at > manifest.created_at:
                 continue
             beside_them = (stands.rows or 0) if kind == "quarantined" and stands is not None else 0
             yield SetAside(
-                table, partition, kind, manifest.ref, manifest, manifest.rows + beside_them, manifest.ref in released
+                table,
+                partition,
+                kind,
+                manifest.ref,
+                manifest,
+                (manifest.rows or 0) + beside_them,
+                manifest.ref in released,
             )

@@ -277,7 +277,7 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_ask_for_nothing_but_a_p
          ["shop/defs.yaml:7: tables.orders.by: 'year', 'month' and 'day' go together"]),
         (RAW.replace("file: data/orders.csv", "path: data/orders.csv"),
          [("shop/defs.yaml:6: tables.orders.path: there is no such field; expected one of by, description, file, "
-           "files, null_values, quarantine, settle_seconds.")]),
+           "files, may_shrink, null_values, quarantine, settle_seconds.")]),
         (RAW.replace("      file: data/orders.csv\n", ""),
          ["shop/defs.yaml:5: tables.orders: give either 'file', or 'files' with {day} in it"]),
         (RAW.replace("file: data/orders.csv", "file: a.csv\n      files: 'in/{day}.csv'"),

@@ -37,7 +37,7 @@
     exists (
       select 1 from lake."{{ name }}__released" as released
       where true
-      {%- for column in columns if column != 'received_at' %}
+      {%- for column in columns if column not in ['received_at', 'gone_at'] %}
         and released.{{ adapter.quote(column) }} is not distinct from {{ row }}.{{ adapter.quote(column) }}
       {%- endfor %}
     )

@@ -115,7 +115,7 @@ def _show(lake: "Lake", found: "Sequence[SetAside]", *, rows: int, as_json: bool
         print(json.dumps(shown, indent=1, default=str))
         return
     for record, (_, broken) in zip(records, entries, strict=True):
-        rules = ", ".join(f"{rule} ({count})" for rule, count in record["rules"].items())
+        rules = ", ".join(f"{rule} ({count})" for rule, count in record["rules"].items()) or record["reason"]
         print(
             f"{record['table']:<28} {record['day'] or 'whole':<10}  {record['kind']:<11} {record['rows']:>7} rows "
             f"{record['share']:>8.2%}  {rules}{'; released' if record['is_released'] else ''}"
@@ -127,13 +127,15 @@ def _show(lake: "Lake", found: "Sequence[SetAside]", *, rows: int, as_json: bool
 def _record(aside: "SetAside", broken: "pl.DataFrame") -> dict[str, Any]:
     from ml_assets.logic.quarantine import broken_counts
 
+    reasons = aside.manifest.parameters.get("refused")
     return {
         "table": aside.table,
         "day": aside.partition or None,
         "kind": aside.kind,
         "rows": broken.height,
-        "share": round(broken.height / aside.total, 6),
+        "share": round(broken.height / aside.total, 6) if aside.total else 1.0,
         "rules": dict(sorted(broken_counts(broken).items())),
+        "reason": "; ".join(map(str, reasons)) if isinstance(reasons, list) else "",
         "is_released": aside.is_released,
         "made_at": aside.manifest.created_at.isoformat(timespec="seconds"),
         "version": aside.ref.version,

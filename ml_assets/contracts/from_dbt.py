@@ -14,12 +14,16 @@ import polars as pl
 from ml_assets.contracts.dbt_rules import DTYPES, Asked, asked_by_constraints, asked_by_test, names_of, tested_table
 from ml_assets.contracts.dbt_yaml import ColumnMeta, Mistakes, Table, TableMeta, meta_of, quoted
 from ml_assets.contracts.errors import ContractError, near
-from ml_assets.contracts.table import RECEIVED_AT, Column, Role, Rule, TableContract
+from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Column, Role, Rule, TableContract
 
 if TYPE_CHECKING:
     from ml_assets.contracts.dbt_yaml import Node, Place, Read
 
 TIMES: tuple[Role, ...] = ("event_time", "prediction_time", "known_time")
+_MOMENTS = {
+    RECEIVED_AT: ("when a later version was landed", "what was landed first has none"),
+    GONE_AT: ("when the source no longer had the row", "what the source still has has none"),
+}
 
 
 def contracts_from_dbt(
@@ -159,7 +163,8 @@ def _column(table: Table, node: Node, rules: Mapping[_Subject, Asked], mistakes:
         minimum=bounds.minimum if bounds else None,
         maximum=bounds.maximum if bounds else None,
         relationship=points.relationship if points else None,
-        known_time=meta.known_time,
+        # before that moment nobody could know that the row would be gone
+        known_time=GONE_AT if name == GONE_AT and table.is_source else meta.known_time,
         expression=meta.expression,
     )
     for sentence, place in _column_mistakes(table, column, its, is_typed=dtype is not None):
@@ -185,11 +190,12 @@ def _column_mistakes(
     for name, given in (("known_time", column.known_time), ("expression", column.expression)):
         if given is not None and not table.is_source:
             yield f"has meta '{name}', which is for columns of sources; leave it out", at("meta", name)
-    if column.name == RECEIVED_AT and table.is_source and table.is_by_day:
+    if column.name in _MOMENTS and table.is_source and table.is_by_day:
+        what, none = _MOMENTS[column.name]
         if is_typed and column.dtype != pl.Datetime("us"):
-            yield f"is {column.dtype}; expected a timestamp: when a later version was landed", at("data_type")
+            yield f"is {column.dtype}; expected a timestamp: {what}", at("data_type")
         if "not_null" in asked:
-            yield "is never missing; expected it nullable: what was landed first has none", asked["not_null"].place
+            yield f"is never missing; expected it nullable: {none}", asked["not_null"].place
 
 
 def _check_columns_are_there(table: Table, key: tuple[str, ...], asked: list[Asked], mistakes: Mistakes) -> None:
@@ -236,6 +242,13 @@ def _check_times(table: Table, contract: TableContract, mistakes: Mistakes) -> N
             table.place("meta", "key"),
             f"table '{table.name}' keeps later versions of a row (it has column '{RECEIVED_AT}'), but its key is "
             f"{quoted(contract.key)}; add '{RECEIVED_AT}' to it.",
+        )
+    if table.is_source and table.is_by_day and (RECEIVED_AT in contract.names) != (GONE_AT in contract.names):
+        there, lacking = (RECEIVED_AT, GONE_AT) if RECEIVED_AT in contract.names else (GONE_AT, RECEIVED_AT)
+        mistakes.add(
+            table.place("columns", there),
+            f"table '{table.name}' has column '{there}', but no '{lacking}'; a table that keeps later versions of a "
+            f"row has both, so that readers can tell what the source no longer has. Add {lacking} (timestamp).",
         )
 
 

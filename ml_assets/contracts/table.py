@@ -23,6 +23,7 @@ Kind = Literal["columns", "not_null", "accepted_values", "range", "relationship"
 
 SHAPE = "columns are as in the contract"
 RECEIVED_AT = "received_at"
+GONE_AT = "gone_at"
 _ROW_KINDS = frozenset({"not_null", "accepted_values", "range", "relationship"})
 
 

@@ -27,6 +27,11 @@ class DayColumns(Part):
             raise ValueError("'year', 'month' and 'day' go together")
         return self
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """The field that names each column, by the column."""
+        return {column: field for field, column in self.model_dump().items() if column is not None}
+
 
 def _day_pattern(text: str) -> str:
     DayPattern.of(text)
@@ -51,6 +56,12 @@ class RawTable(Part):
     description: str = ""
     quarantine: Share | None = Field(
         None, description="share of a day's rows that may break row rules and be set aside; absent: none"
+    )
+
+    may_shrink: Share = Field(
+        0.5,
+        description="share of a day's rows, or of a whole table's, that a new landing may lack; more is rejected. "
+        "1 accepts even an empty file",
     )
 
     @model_validator(mode="after")

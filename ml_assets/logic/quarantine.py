@@ -18,7 +18,7 @@ from ml_assets.contracts.checking import (
     broken_row_rules,
     check_table,
 )
-from ml_assets.contracts.table import RECEIVED_AT
+from ml_assets.contracts.table import GONE_AT, RECEIVED_AT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -134,7 +134,7 @@ def audit(
 
 def _marked(rows: pl.DataFrame, contract: TableContract, released: pl.DataFrame | None) -> pl.DataFrame:
     """Return the rows with a column that says whether each equals one that was released; when it came plays no part."""
-    names = [name for name in contract.names if name in rows.columns and name != RECEIVED_AT]
+    names = [name for name in contract.names if name in rows.columns and name not in {RECEIVED_AT, GONE_AT}]
     if released is None or any(released.schema.get(name) != rows.schema[name] for name in names):
         return rows.with_columns(pl.lit(value=False).alias(_RELEASED))
     known = released.select(names).unique().with_columns(pl.lit(value=True).alias(_RELEASED))

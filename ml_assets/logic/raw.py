@@ -1,18 +1,19 @@
-"""Cutting source rows into days, and keeping every version of a row that comes again with other values.
+"""Cutting source rows into days, storing every version of a row, and what a landing says about rows that are missing.
 
-Reading the source stays out; see `resources.sources`.
+Not here: reading the source (see `resources.sources`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from ml_assets.contracts.checking import Finding
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.table import RECEIVED_AT
+from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 PARTITION = "__day"
 _MOMENT = pl.Datetime("us")
+_ROW = "__row"
+KEEPS_ROWS: Final = Rule("no more rows are lost than declared", "expectation")
+ALL_DAYS: Final = Rule("every row of the source is of a declared day", "expectation", is_blocking=False)
 
 
 def day_expression(
@@ -33,8 +37,28 @@ def day_expression(
     return pl.date(pl.col(year), pl.col(month), pl.col(day))
 
 
-def by_day(frame: pl.DataFrame, day: pl.Expr, *, first: date, last: date) -> dict[str, pl.DataFrame]:
-    """Return the rows of each day of a range, both ends included, in the order of the source; empty days are empty.
+@dataclass(frozen=True)
+class Cut:
+    """Source rows by day.
+
+    Attributes:
+        parts: the rows of each day of the run, in the order of the source; days without rows are empty.
+        outside: rows that no run lands because their day is not declared, by reason.
+    """
+
+    parts: Mapping[str, pl.DataFrame]
+    outside: Mapping[str, int]
+
+
+def by_day(frame: pl.DataFrame, day: pl.Expr, *, first: date, last: date, declared: tuple[date, date | None]) -> Cut:
+    """Return the rows of each day of a range, both ends included, and how many rows are of no declared day.
+
+    Args:
+        frame: the source's rows.
+        day: the day of a row.
+        first: the first day of the run.
+        last: its last day.
+        declared: the first and the last day there are partitions for; None where the end is open.
 
     Raises:
         DataError: rows whose day cannot be told.
@@ -42,7 +66,12 @@ def by_day(frame: pl.DataFrame, day: pl.Expr, *, first: date, last: date) -> dic
     marked = _with_day(frame, day)
     inside = marked.filter(pl.col(PARTITION).is_between(first, last)).with_columns(pl.col(PARTITION).cast(pl.String))
     wanted = pl.date_range(first, last, eager=True).cast(pl.String)
-    return apart(inside, wanted.to_list())
+    earliest, latest = declared
+    days = marked[PARTITION]
+    outside = {f"before the first declared day {earliest}": int((days < earliest).sum())}
+    if latest is not None:
+        outside[f"after the last declared day {latest}"] = int((days > latest).sum())
+    return Cut(apart(inside, wanted.to_list()), {reason: rows for reason, rows in outside.items() if rows})
 
 
 def check_of_day(frame: pl.DataFrame, day: pl.Expr, wanted: date, *, where: str) -> None:
@@ -87,15 +116,31 @@ class Landing:
 
     Attributes:
         rows: what stood, then what came now.
+        before: how many rows of the source stood; None where the partition had never been landed.
+        now: how many rows the source has now.
         late: how many rows came now whose key had not come before.
-        corrected: how many came now with other values than before.
-        gone: how many keys stand that the source no longer has; they stay.
+        corrected: how many came now with other values than before, or after they had been gone.
+        gone: how many rows the source no longer has since this landing; they stay, marked by `gone_at`.
+        repeated: how many rows the source has more than once, beside the first.
     """
 
     rows: pl.DataFrame
+    before: int | None = None
+    now: int = 0
     late: int = 0
     corrected: int = 0
     gone: int = 0
+    repeated: int = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What differs from the landing before, in words."""
+        return {
+            "late rows": self.late,
+            "corrected rows": self.corrected,
+            "rows no longer in the source": self.gone,
+            "rows repeated in the source": self.repeated,
+        }
 
 
 def keep_versions(
@@ -104,7 +149,9 @@ def keep_versions(
     """Return what stood, and after it what the source now says that did not stand.
 
     What was landed first has no `received_at`; what comes later has the moment at which it came, unless the source has
-    a column of that name. A column that did not stand is filled in: that the contract asks for more is no correction.
+    a column of that name. The newest version of a row that the source no longer has gets that moment as `gone_at`; a
+    row that comes back is a new version. A column that did not stand is filled in: that the contract asks for more is
+    no correction.
 
     Args:
         source: the source's rows of one partition.
@@ -113,39 +160,113 @@ def keep_versions(
         received_at: the moment of landing, UTC.
 
     Raises:
-        DataError: rows came, and others that stand were received at that moment or after it.
+        DataError: something changed, and rows stand that were received, or marked as gone, at that moment or later; or
+            the source has a column `gone_at` itself.
     """
+    if GONE_AT in source.columns:
+        raise DataError(f"the source has a column '{GONE_AT}', which landing adds; rename it in the source.")
     is_told = RECEIVED_AT in source.columns
-    rows = source if is_told else source.with_columns(pl.lit(None, _MOMENT).alias(RECEIVED_AT))
+    rows = _with_moments(source)
     if standing is None:
-        return Landing(rows)
-    if RECEIVED_AT not in standing.columns:
-        standing = standing.with_columns(pl.lit(None, _MOMENT).alias(RECEIVED_AT))
+        return Landing(rows, now=rows.height)
+    standing = _with_moments(standing).with_row_index(_ROW)
     shared = [name for name, dtype in source.schema.items() if standing.schema.get(name) == dtype]
     identity = [name for name in shared if name in key or name == RECEIVED_AT] or shared
     newest = standing.sort(RECEIVED_AT, maintain_order=True).unique(identity, keep="last", maintain_order=True)
-    fresh = rows.join(newest, on=shared, how="anti", nulls_equal=True, maintain_order="left")
+    current = newest.filter(pl.col(GONE_AT).is_null())
+    fresh = rows.join(current, on=shared, how="anti", nulls_equal=True, maintain_order="left")
+    gone = current.join(rows, on=identity, how="anti", nulls_equal=True)
+    _check_moment(gone.height if is_told else gone.height + fresh.height, standing, received_at)
     if not is_told:
-        _check_moment(fresh, standing, received_at)
         fresh = fresh.with_columns(pl.lit(received_at, _MOMENT).alias(RECEIVED_AT))
-    ours = [name for name in rows.columns if name not in shared and name != RECEIVED_AT]
+    ours = [name for name in rows.columns if name not in (*shared, RECEIVED_AT, GONE_AT)]
     seen = source.select(*shared, *ours).unique(shared, keep="first", maintain_order=True)
-    stood = standing.select(dict.fromkeys([*shared, RECEIVED_AT]).keys()).join(
-        seen, on=shared, how="left", nulls_equal=True, maintain_order="left"
+    is_gone = pl.col(_ROW).is_in(gone[_ROW].implode())
+    stood = (
+        standing.with_columns(pl.when(is_gone).then(pl.lit(received_at, _MOMENT)).otherwise(GONE_AT).alias(GONE_AT))
+        .select(dict.fromkeys([*shared, RECEIVED_AT, GONE_AT]).keys())
+        .join(seen, on=shared, how="left", nulls_equal=True, maintain_order="left")
     )
     corrected = fresh.join(newest, on=identity, how="semi", nulls_equal=True).height
     return Landing(
         rows=pl.concat([stood.select(rows.columns), fresh]),
+        before=current.height,
+        now=rows.height,
         late=fresh.height - corrected,
         corrected=corrected,
-        gone=newest.join(rows, on=identity, how="anti", nulls_equal=True).height,
+        gone=gone.height,
+        repeated=rows.height - rows.select(pl.struct(identity).n_unique()).item() if rows.height else 0,
     )
 
 
-def _check_moment(fresh: pl.DataFrame, standing: pl.DataFrame, received_at: datetime) -> None:
-    last = standing[RECEIVED_AT].max()
-    if not fresh.is_empty() and isinstance(last, datetime) and last >= received_at:
+def _with_moments(rows: pl.DataFrame) -> pl.DataFrame:
+    lacking = [name for name in (RECEIVED_AT, GONE_AT) if name not in rows.columns]
+    return rows.with_columns(pl.lit(None, _MOMENT).alias(name) for name in lacking)
+
+
+def _check_moment(changed: int, standing: pl.DataFrame, received_at: datetime) -> None:
+    last = standing.select(pl.max_horizontal(pl.col(RECEIVED_AT).max(), pl.col(GONE_AT).max())).item()
+    if changed and isinstance(last, datetime) and last >= received_at:
         raise DataError(
-            f"{fresh.height} new rows are landed as received at {received_at}, but rows received at {last} stand "
+            f"{changed} rows are landed as new or gone at {received_at}, but rows landed at {last} stand "
             "already; land in the order of time: give a later 'received_at', or none for now."
         )
+
+
+def moved_rows(rows: pl.DataFrame, *, key: Sequence[str], at: datetime) -> int:
+    """Return how many rows are gone from one partition since a landing and came to another one in it.
+
+    Args:
+        rows: all partitions of the landing, with the partition of each row.
+        key: what identifies a row.
+        at: the moment of the landing.
+    """
+    identity = [name for name in key if name != RECEIVED_AT]
+    if not identity:
+        return 0
+    gone, came = (rows.filter(pl.col(name) == at).select(identity) for name in (GONE_AT, RECEIVED_AT))
+    return gone.join(came, on=identity, how="semi", nulls_equal=True).height
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How many rows of each partition a landing may lose, and how many it does."""
+
+    table: str
+    may_shrink: float
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def finding(self) -> Finding:
+        """What the rule about lost rows found; a broken one names the partitions and the field that allows it."""
+        over = {
+            part: (before, now) for part, (before, now) in self.sizes.items() if before - now > self.may_shrink * before
+        }
+        shown = [
+            f"{f'{part} has' if part else 'the source has'} {now:,} rows, {before:,} were landed before"
+            for part, (before, now) in over.items()
+        ]
+        more = f"; and {len(shown) - 3} more" if len(shown) > 3 else ""
+        name = self.table.rpartition("/")[2]
+        detail = (
+            f"rule '{KEEPS_ROWS.name}' of table '{self.table}' is broken: {'; '.join(shown[:3])}{more}. At most "
+            f"{self.may_shrink:.0%} of a partition's rows may be lost. Correct the source; or, if it is right, run the "
+            f"landing with 'may_shrink: 1' in its run configuration, or declare another 'may_shrink' for '{name}'."
+        )
+        return Finding(
+            KEEPS_ROWS,
+            rows=sum(before for before, _ in self.sizes.values()),
+            broken=sum(before - now for before, now in over.values()),
+            partitions={part: before - now for part, (before, now) in over.items() if part},
+            detail=detail if over else "",
+        )
+
+
+def outside_finding(table: str, outside: Mapping[str, int], *, rows: int) -> Finding:
+    """Return what the rule about declared days found in a source's rows."""
+    counts = ", ".join(f"{count:,} {reason}" for reason, count in outside.items())
+    detail = (
+        f"{sum(outside.values()):,} of {rows:,} rows of the source of '{table}' are of no declared day and are not "
+        f"landed: {counts}. If they should be, widen 'days' in the declaration."
+    )
+    return Finding(ALL_DAYS, rows, sum(outside.values()), detail=detail if outside else "")

@@ -1,13 +1,11 @@
-"""Raw tables: source rows as they came, by day or as a whole table, with every version of a row.
+"""Raw tables: source rows as received, by day or as a whole table, with every version of a row.
 
-Renaming and cleaning stay out; that is dbt's staging. So does noticing that the files of a day are new or others; see
-`sensors.arrivals`.
+Not here: renaming and cleaning (dbt's staging), and noticing that the files of a day have changed (`sensors.arrivals`).
 """
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -15,24 +13,31 @@ import dagster as dg
 import polars as pl
 from pydantic import Field, JsonValue, field_validator
 
-from ml_assets.contracts.checking import BROKEN_RULES, Others
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.contracts.table import RECEIVED_AT, TableContract
+from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, TableContract
+from ml_assets.declaration.parts import Days
 from ml_assets.declaration.tables import RawDeclaration, RawTable
-from ml_assets.logic.quarantine import Audit, audit
+from ml_assets.logic.quarantine import audit
 from ml_assets.logic.raw import (
-    PARTITION,
-    Landing,
-    apart,
     by_day,
     check_of_day,
     day_expression,
     keep_versions,
-    together,
 )
 from ml_assets.provenance.code import code_version
 from ml_assets.stages.common.asset import column_schema, freshness_policy, quarantine_spec
-from ml_assets.stages.common.checks import check_results, check_specs, reject
+from ml_assets.stages.common.checks import check_results, check_specs, reject, rule_specs
+from ml_assets.stages.common.landing import (
+    ASIDE,
+    ROWS,
+    Came,
+    Landed,
+    expressions,
+    land_rows,
+    landing_rules,
+    other_tables,
+    with_day_columns,
+)
 from ml_assets.stages.common.plan import daily, day_range, days_between
 from ml_assets.stages.common.pod_tags import pod_tags
 from resources.day_pattern import DayPattern
@@ -41,13 +46,10 @@ from resources.errors import SourceError
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.listing import FILES, Arrived, file_facts, files_of_days, landed_files, read_file
-from resources.manifest import ArtifactRef
-from resources.quarantine import QUARANTINE, released_rows, releases
 from resources.row_sql import with_columns
 from resources.sources import Source
 
 GROUP = "raw"
-_ROWS, _ASIDE = "rows", "quarantined"
 
 
 class LandingConfig(dg.Config):
@@ -55,6 +57,9 @@ class LandingConfig(dg.Config):
 
     received_at: str | None = Field(
         None, description="UTC moment at which the rows count as received, for simulations; now if absent"
+    )
+    may_shrink: float | None = Field(
+        None, ge=0, le=1, description="share of a partition's rows that may be lost; as declared if absent"
     )
 
     @field_validator("received_at")
@@ -89,7 +94,7 @@ def raw_tables(declaration: RawDeclaration, contracts: Mapping[str, TableContrac
 
 def source_of(table: RawTable, contract: TableContract, file: str) -> Source:
     """Return a file that a raw table is landed from: what landing itself adds is not looked for in it."""
-    optional = (RECEIVED_AT, *_expressions(contract))
+    optional = (RECEIVED_AT, GONE_AT, *expressions(contract))
     return Source(file, contract.schema, table.null_values, optional)
 
 
@@ -101,8 +106,8 @@ def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract:
     @dg.multi_asset(
         name=key.to_python_identifier(),
         outs=outs,
-        internal_asset_deps={_ASIDE: {key}} if _ASIDE in outs else {},
-        check_specs=check_specs(contract, key),
+        internal_asset_deps={ASIDE: {key}} if ASIDE in outs else {},
+        check_specs=[*check_specs(contract, key), *rule_specs(landing_rules(table), key)],
         partitions_def=daily(declaration.days) if table.is_by_day else None,
         backfill_policy=dg.BackfillPolicy.single_run() if table.is_by_day else None,
         op_tags=pod_tags(declaration.compute),
@@ -110,8 +115,11 @@ def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract:
     def land(context: dg.AssetExecutionContext, config: LandingConfig, lake: LakeResource) -> Iterator[Any]:
         days = day_range(context) if table.is_by_day else None
         opened = lake.open()
-        came = _came(opened, key, table, contract, days)
-        landed = _land(opened, key, table, contract, came=came, at=config.moment(opened.now()))
+        came = _came(opened, key, table, contract, days, declared=declaration.days)
+        landed = land_rows(
+            opened, key, table, contract, came=came, at=config.moment(opened.now()),
+            may_shrink=table.may_shrink if config.may_shrink is None else config.may_shrink,
+        )  # fmt: skip
         yield from check_results(
             landed.audit.report, key, landed.audit.counts, partitions=context.partition_keys if days else ()
         )
@@ -119,9 +127,9 @@ def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract:
         for line in (*came.warnings, *landed.warnings):
             context.log.warning(f"{name}: {line}")
         for out, parts in landed.parts.items():
-            opened.note(**came.facts)
+            opened.note(**came.facts, **landed.notes)
             opened.note_reads(landed.inputs)
-            yield dg.Output(parts if days else parts[""], out, metadata=landed.facts if out == _ROWS else {})
+            yield dg.Output(parts if days else parts[""], out, metadata=landed.facts if out == ROWS else {})
 
     return land
 
@@ -137,7 +145,8 @@ def _outs(
     }
     parameters = {
         "file": table.file or table.files,
-        "expressions": _expressions(contract),
+        "by": None if table.by is None else table.by.model_dump(),
+        "expressions": expressions(contract),
         "quarantine": None
         if table.quarantine is None
         else {"share": table.quarantine, "rules": [rule.name for rule in contract.rules if rule.is_row_rule]},
@@ -152,81 +161,36 @@ def _outs(
         freshness_policy=freshness_policy(declaration.freshness),
         **common,
     )
-    specs = (
-        {_ROWS: rows} if table.quarantine is None else {_ROWS: rows, _ASIDE: quarantine_spec(key, contract, **common)}
-    )
+    specs = {ROWS: rows} if table.quarantine is None else {ROWS: rows, ASIDE: quarantine_spec(key, contract, **common)}
     return {name: dg.AssetOut.from_spec(spec, io_manager_key="io_manager") for name, spec in specs.items()}
 
 
-def _expressions(contract: TableContract) -> dict[str, str]:
-    """Return the columns that landing computes where the source does not bring them, by name."""
-    return {column.name: column.expression for column in contract.columns if column.expression is not None}
-
-
-@dataclass(frozen=True)
-class _Landed:
-    """What one run makes of a source: what goes on and what is set aside, by partition, and what it was made from."""
-
-    audit: Audit
-    parts: Mapping[str, Mapping[str, pl.DataFrame]]
-    landings: Mapping[str, Landing]
-    inputs: Sequence[ArtifactRef]
-
-    @property
-    def facts(self) -> dict[str, int]:
-        """Counts for the asset's page."""
-        found = {"days": len(self.landings), "empty days": sum(it.is_empty() for it in self.parts[_ROWS].values())}
-        if RECEIVED_AT not in self.audit.rows.columns:
-            return found
-        landings = self.landings.values()
-        return found | {
-            "late rows": sum(it.late for it in landings),
-            "corrected rows": sum(it.corrected for it in landings),
-            "rows no longer in the source": sum(it.gone for it in landings),
-        }
-
-    @property
-    def warnings(self) -> Iterator[str]:
-        """What a person should know of a landing that went well."""
-        empty = [day for day, rows in self.parts[_ROWS].items() if rows.is_empty()]
-        if empty:
-            yield f"no rows on {len(empty)} of {len(self.landings)} days, the first is {empty[0]}."
-        gone = {day: it.gone for day, it in self.landings.items() if it.gone}
-        if gone:
-            yield (
-                f"{sum(gone.values())} rows on {len(gone)} days are no longer in the source, the first on "
-                f"{next(iter(gone))}; they stay in the lake."
-            )
-
-
-@dataclass(frozen=True)
-class Came:
-    """What a source says now.
-
-    Attributes:
-        rows: by partition; none where a day has no file.
-        facts: what it was, for the manifests.
-        absent: days of a longer run without a file: what stands of them stays.
-        warnings: what a person should know of it.
-    """
-
-    rows: Mapping[str, pl.DataFrame]
-    facts: Mapping[str, JsonValue]
-    absent: Sequence[str] = ()
-    warnings: Sequence[str] = ()
-
-
 def _came(
-    lake: Lake, key: dg.AssetKey, table: RawTable, contract: TableContract, days: tuple[date, date] | None
+    lake: Lake,
+    key: dg.AssetKey,
+    table: RawTable,
+    contract: TableContract,
+    days: tuple[date, date] | None,
+    *,
+    declared: Days,
 ) -> Came:
     """Read a source: one file, cut into days where it has any, or the files of the days that are asked for."""
     if table.files is not None and days is not None:
         return _from_files(lake, key, table, contract, days_between(*days))
     source = source_of(table, contract, str(table.file))
     facts: dict[str, JsonValue] = {"source": source.digest()}
+    rows = source.read()
     if table.by is None or days is None:
-        return Came({"": source.read()}, facts)
-    return Came(by_day(source.read(), day_expression(**table.by.model_dump()), first=days[0], last=days[1]), facts)
+        return Came({"": rows}, facts)
+    cut = by_day(
+        with_day_columns(rows, table.by, contract),
+        day_expression(**table.by.model_dump()),
+        first=days[0],
+        last=days[1],
+        declared=(declared.first, declared.last),
+    )
+    parts = {day: part.select(rows.columns) for day, part in cut.parts.items()}
+    return Came(parts, facts, cut.outside, rows.height)
 
 
 def _from_files(lake: Lake, key: dg.AssetKey, table: RawTable, contract: TableContract, days: Sequence[date]) -> Came:
@@ -277,7 +241,8 @@ def _read_day(
         data = read_file(pattern, arrived, lake.access)
         frame = source_of(table, contract, where).frame(data)
         if table.by is not None:
-            check_of_day(frame, day_expression(**table.by.model_dump()), day, where=where)
+            dated = with_day_columns(frame, table.by, contract)
+            check_of_day(dated, day_expression(**table.by.model_dump()), day, where=where)
         if frames and {*frame.columns} != {*frames[0].columns}:
             raise SourceError(
                 f"source file {where} has the columns {frame.columns}, but {files[0].name} of the same day has "
@@ -288,89 +253,7 @@ def _read_day(
     return pl.concat(frames), facts
 
 
-def _land(
-    lake: Lake, key: dg.AssetKey, table: RawTable, contract: TableContract, *, came: Came, at: datetime
-) -> _Landed:
-    """Join a source's rows with the versions that stand, compute what it lacks, and hold all against the contract."""
-    asset, rows = key.to_user_string(), came.rows
-    is_versioned = RECEIVED_AT in contract.names
-    standing: _Standing = _read_standing(lake, asset, [*rows] if is_versioned else came.absent)
-    landings = {
-        part: keep_versions(source, _all_versions(standing.get(part)), key=contract.key, received_at=at)
-        if is_versioned or part in standing else Landing(source)
-        for part, source in rows.items()
-    }  # fmt: skip
-    made = _whole({part: landing.rows for part, landing in landings.items()}, contract)
-    by = [PARTITION] if table.is_by_day else []
-    let_pass = (
-        [] if table.quarantine is None else [it for refs in releases(lake, asset, [*rows]).values() for it in refs]
-    )
-    seen = audit(
-        made.select(*contract.names, *by),
-        contract,
-        partition=PARTITION if by else None,
-        others=_others(lake, contract),
-        share=table.quarantine,
-        released=released_rows(lake, let_pass, noted=False),
-    )
-    parts = {_ROWS: _parts(seen.rows, [*rows])}
-    if table.quarantine is not None:
-        parts[_ASIDE] = _parts(seen.quarantined, [*rows])
-    return _Landed(seen, parts, landings, [*_made_from(lake, standing, parts[_ROWS]), *let_pass])
-
-
-def _whole(parts: Mapping[str, pl.DataFrame], contract: TableContract) -> pl.DataFrame:
-    """Return the rows of all partitions with all columns; files of different days may lack different ones."""
-    alike: dict[tuple[str, ...], dict[str, pl.DataFrame]] = {}
-    for part, rows in parts.items():
-        alike.setdefault(tuple(rows.columns), {})[part] = rows
-    made = []
-    for columns, same in alike.items():
-        lacking = {name: sql for name, sql in _expressions(contract).items() if name not in columns}
-        rows = with_columns(together(same), lacking, where=f"{contract.where}: table '{contract.name}'")
-        made.append(rows.select(*contract.names, PARTITION))
-    return pl.concat(made)
-
-
-_Standing = Mapping[str, Sequence[tuple[ArtifactRef, pl.DataFrame]]]
-
-
-def _read_standing(lake: Lake, asset: str, partitions: Sequence[str]) -> _Standing:
-    """Return what was landed before, by partition: the table's rows first, then those that were set aside."""
-    found: dict[str, list[tuple[ArtifactRef, pl.DataFrame]]] = {}
-    for name in (asset, f"{asset}{QUARANTINE}"):
-        refs = lake.newest(name, partitions)
-        frames = lake.get_each([*refs.values()], pl.DataFrame, noted=False)
-        for (part, ref), rows in zip(refs.items(), frames, strict=True):
-            found.setdefault(part, []).append((ref, rows))
-    return found
-
-
-def _all_versions(standing: Sequence[tuple[ArtifactRef, pl.DataFrame]] | None) -> pl.DataFrame | None:
-    if not standing:
-        return None
-    return pl.concat([rows.drop(BROKEN_RULES, strict=False) for _, rows in standing])
-
-
-def _made_from(lake: Lake, standing: _Standing, parts: Mapping[str, pl.DataFrame]) -> Iterator[ArtifactRef]:
-    """Yield what stood and went into the new rows; a day that stays as it was keeps the lineage that it has."""
-    for part, stood in standing.items():
-        ref, rows = stood[0]
-        yield from lake.manifest(ref).inputs if rows.equals(parts[part]) else [it for it, _ in stood]
-
-
-def _parts(rows: pl.DataFrame, partitions: Sequence[str]) -> dict[str, pl.DataFrame]:
-    return apart(rows, partitions) if PARTITION in rows.columns else {"": rows}
-
-
-def _others(lake: Lake, contract: TableContract) -> Others:
-    """Return the tables that relationships point to, as far as the lake has them."""
-    wanted = {rule.relationship.table for rule in contract.rules if rule.relationship is not None}
-    found = {name: [*lake.newest(name).values()] for name in sorted(wanted)}
-    return {name: lake.scan(refs, noted=False) for name, refs in found.items() if refs}
-
-
-def _refuse(lake: Lake, key: dg.AssetKey, table: RawTable, landed: _Landed, *, run_id: str) -> None:
+def _refuse(lake: Lake, key: dg.AssetKey, table: RawTable, landed: Landed, *, run_id: str) -> None:
     """Keep the days that a blocking rule refuses where they can be looked at, and fail.
 
     Raises:
@@ -379,7 +262,7 @@ def _refuse(lake: Lake, key: dg.AssetKey, table: RawTable, landed: _Landed, *, r
     seen = landed.audit
     if not seen.report.blocking:
         return
-    days = {part: rows for part, rows in landed.parts[_ROWS].items() if not seen.refused or part in seen.refused}
-    others = _others(lake, seen.report.contract)
+    days = {part: rows for part, rows in landed.parts[ROWS].items() if not seen.refused or part in seen.refused}
+    others = other_tables(lake, seen.report.contract)
     reject(lake, key, days, seen.report, run_id=run_id, inputs=tuple(landed.inputs), others=others)
     raise ContractError(seen.refusal(key.to_user_string(), share=table.quarantine))

@@ -409,24 +409,37 @@ def test_a_mistake_in_a_tables_meta_is_told(meta: dict[str, Any], told: str) -> 
     assert told in found[0]
 
 
+GONE = column("gone_at", "timestamp")
+
+
 @pytest.mark.parametrize(
     ("table", "told"),
     [
         (source(column("a")) | {"config": {}}, "table 'raw/orders' does not say when its rows could first be known"),
-        (source(column("a"), column("received_at", "timestamp"), partitioned="day", key=["a"]),
+        (source(column("a"), column("received_at", "timestamp"), GONE, partitioned="day", key=["a"]),
          "table 'raw/orders' keeps later versions of a row (it has column 'received_at'), but its key is 'a'; add"),
-        (source(column("received_at", "date"), partitioned="day", key=["received_at"]),
+        (source(column("received_at", "date"), GONE, partitioned="day", key=["received_at"]),
          "column 'received_at' of table 'raw/orders' is Date; expected a timestamp"),
-        (source(column("received_at", "timestamp", constraints=[{"type": "not_null"}]), partitioned="day",
+        (source(column("received_at", "timestamp", constraints=[{"type": "not_null"}]), GONE, partitioned="day",
                 key=["received_at"]),
          "column 'received_at' of table 'raw/orders' is never missing; expected it nullable"),
+        (source(column("received_at", "timestamp"), partitioned="day", key=["received_at"]),
+         "table 'raw/orders' has column 'received_at', but no 'gone_at'; a table that keeps later versions of a row"),
+        (source(column("a"), GONE, partitioned="day", key=["a"]),
+         "table 'raw/orders' has column 'gone_at', but no 'received_at'"),
     ],
 )  # fmt: skip
-def test_a_source_that_does_not_say_when_it_was_known_is_told(table: dict[str, Any], told: str) -> None:
+def test_a_source_that_does_not_say_when_it_was_known_is_refused(table: dict[str, Any], told: str) -> None:
     found = mistakes(sources=(table,))
 
     assert 1 == len(found)
     assert told in found[0]
+
+
+def test_nobody_knows_that_a_row_will_be_gone_before_it_is() -> None:
+    table = source(column("received_at", "timestamp"), GONE, partitioned="day", key=["received_at"])
+
+    assert "gone_at" == contracts_from_dbt(project(sources=(table,)))["raw/orders"].column("gone_at").known_time
 
 
 def test_every_role_is_known_to_the_yaml() -> None:

@@ -74,6 +74,8 @@ def csv(name: str) -> pl.DataFrame:
 def computed(rows: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
     """Rows of the source with the columns that landing computes, of the contract's types."""
     made = {column.name: column.expression for column in contract.columns if column.expression}
+    moments = [name for name in ("received_at", "gone_at") if name not in rows.columns]
+    rows = rows.with_columns(pl.lit(None, contract.schema[name]).alias(name) for name in moments)
     return with_columns(rows.drop(made, strict=False), made, where=contract.name).select(
         pl.col(name).cast(dtype) for name, dtype in contract.schema.items()
     )
@@ -81,7 +83,7 @@ def computed(rows: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
 
 def land(folder: Path, rows: pl.DataFrame, contract: TableContract) -> None:
     folder.mkdir(parents=True)
-    rows = computed(rows.with_columns(received_at=None), contract)
+    rows = computed(rows, contract)
     for day in days(FIRST, LAST):
         rows.filter(pl.date("year", "month", "day") == day).write_parquet(folder / f"{day}.parquet")
 
@@ -370,7 +372,7 @@ def test_when_a_flight_was_known_to_leave_and_arrive(contracts: Mapping[str, Tab
     rows = [flown, flown | {"arr_delay": None, "air_time": None}, dict.fromkeys(flown)]
     flights = csv("flights.csv.zip").head(3).drop(*flown).with_columns(
         pl.DataFrame(rows, schema=dict.fromkeys(flown, pl.Int64)),
-        day=pl.lit(1), minute=pl.lit(59), time_hour=pl.lit("2013-01-02T04:00:00Z"), received_at=None,
+        day=pl.lit(1), minute=pl.lit(59), time_hour=pl.lit("2013-01-02T04:00:00Z"),
     )  # fmt: skip
 
     known = computed(flights, contracts["raw/flights"])

@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.raw import Landing, apart, by_day, day_expression, keep_versions, together
+from ml_assets.logic.raw import (
+    PARTITION,
+    Landing,
+    Loss,
+    apart,
+    by_day,
+    day_expression,
+    keep_versions,
+    moved_rows,
+    together,
+)
 
 FIRST, SECOND, THIRD = (datetime(2024, 1, day) for day in (1, 2, 3))  # noqa: DTZ001 - naive UTC is the house's form
 KEY = ("order",)
@@ -37,6 +47,7 @@ def as_known_at(rows: pl.DataFrame, moment: datetime) -> Orders:
     """Return each order's amount as it was known at a moment."""
     known = rows.filter(pl.col("received_at").is_null() | (pl.col("received_at") <= moment))
     newest = known.sort("received_at", maintain_order=True).unique("order", keep="last")
+    newest = newest.filter(pl.col("gone_at").is_null() | (pl.col("gone_at") > moment))
     return dict(newest.select("order", "amount").iter_rows())
 
 
@@ -47,10 +58,8 @@ SOURCES = st.dictionaries(st.integers(0, 5), st.none() | st.integers(0, 2), max_
 def test_the_past_as_it_was_known_is_what_the_sources_said_then(sources: list[Orders]) -> None:
     rows = landed(*sources)[-1].rows
 
-    seen: dict[int, int | None] = {}
     for n, source in enumerate(sources):
-        seen |= source  # a row that is gone from the source stays
-        assert seen == as_known_at(rows, datetime(2024, 1, 1 + n)), n  # noqa: DTZ001
+        assert source == as_known_at(rows, datetime(2024, 1, 1 + n)), n  # noqa: DTZ001
 
 
 @given(sources=st.lists(SOURCES, min_size=1, max_size=3))
@@ -58,7 +67,7 @@ def test_landing_the_same_source_again_adds_nothing(sources: list[Orders]) -> No
     *_, once, again = landed(*sources, sources[-1])
 
     assert_frame_equal(once.rows, again.rows)
-    assert (0, 0) == (again.late, again.corrected)
+    assert (0, 0, 0) == (again.late, again.corrected, again.gone)
 
 
 @given(first=SOURCES, second=SOURCES, data=st.data())
@@ -72,21 +81,62 @@ def test_late_corrected_and_gone_rows_are_counted() -> None:
     landing = landed({1: 10, 2: 20, 3: 30}, {1: 10, 2: 21, 4: 40})[-1]
 
     assert (1, 1, 1) == (landing.late, landing.corrected, landing.gone)
-    assert [(1, 10, None), (2, 20, None), (3, 30, None), (2, 21, SECOND), (4, 40, SECOND)] == landing.rows.rows()
+    assert [
+        (1, 10, None, None), (2, 20, None, None), (3, 30, None, SECOND), (2, 21, SECOND, None), (4, 40, SECOND, None)
+    ] == landing.rows.select("order", "amount", "received_at", "gone_at").rows()  # fmt: skip
+    assert (3, 3) == (landing.before, landing.now)
+
+
+def test_a_row_that_comes_back_after_it_was_gone_is_a_new_version() -> None:
+    landing = landed({1: 5, 2: 6}, {2: 6}, {1: 5, 2: 6})[-1]
+
+    assert [(1, 5, None, SECOND), (2, 6, None, None), (1, 5, THIRD, None)] == landing.rows.select(
+        "order", "amount", "received_at", "gone_at"
+    ).rows()
+    assert (0, 1, 0) == (landing.late, landing.corrected, landing.gone)
+
+
+def test_rows_that_the_source_repeats_are_counted() -> None:
+    first = keep_versions(orders({1: 5, 2: 6}), None, key=KEY, received_at=FIRST)
+    twice = pl.concat([orders({1: 5, 2: 6}), orders({1: 5})])
+
+    assert 1 == keep_versions(twice, first.rows, key=KEY, received_at=SECOND).repeated
+
+
+def test_a_row_that_moved_to_another_day_is_gone_there_and_counted_once() -> None:
+    monday, tuesday = orders({1: 5, 2: 6}), orders({3: 7})
+    before = {day: keep_versions(it, None, key=KEY, received_at=FIRST).rows
+              for day, it in {"mon": monday, "tue": tuesday}.items()}  # fmt: skip
+    after = {
+        "mon": keep_versions(orders({1: 5}), before["mon"], key=KEY, received_at=SECOND).rows,
+        "tue": keep_versions(orders({3: 7, 2: 6}), before["tue"], key=KEY, received_at=SECOND).rows,
+    }
+    rows = together(after)
+
+    assert 1 == moved_rows(rows, key=("order", "received_at"), at=SECOND)
+    assert [("mon", 1), ("tue", 2), ("tue", 3)] == sorted(
+        rows.filter(pl.col("gone_at").is_null()).select(PARTITION, "order").rows()
+    )
+
+
+def test_a_source_with_a_column_gone_at_of_its_own_is_refused() -> None:
+    with pytest.raises(DataError, match="the source has a column 'gone_at', which landing adds; rename it"):
+        keep_versions(orders({1: 5}).with_columns(gone_at=FIRST), None, key=KEY, received_at=FIRST)
 
 
 def test_a_value_that_comes_back_is_a_correction_of_the_correction() -> None:
-    assert [(1, 5, None), (1, 6, SECOND), (1, 5, THIRD)] == landed({1: 5}, {1: 6}, {1: 5})[-1].rows.rows()
+    rows = landed({1: 5}, {1: 6}, {1: 5})[-1].rows
+    assert [(1, 5, None), (1, 6, SECOND), (1, 5, THIRD)] == rows.drop("gone_at").rows()
 
 
 def test_a_day_that_was_empty_gets_its_rows_late() -> None:
-    assert [(1, 5, SECOND)] == landed({}, {1: 5})[-1].rows.rows()
+    assert [(1, 5, SECOND)] == landed({}, {1: 5})[-1].rows.drop("gone_at").rows()
 
 
 def test_rows_cannot_be_received_before_those_that_stand() -> None:
     standing = landed({1: 5}, {1: 6})[-1].rows
 
-    with pytest.raises(DataError, match=r"1 new rows are landed as received at 2024-01-02 00:00:00, but rows received"):
+    with pytest.raises(DataError, match=r"1 rows are landed as new or gone at 2024-01-02 00:00:00, but rows landed at"):
         keep_versions(orders({1: 7}), standing, key=KEY, received_at=SECOND)
     assert 2 == keep_versions(orders({1: 6}), standing, key=KEY, received_at=SECOND).rows.height
 
@@ -96,7 +146,8 @@ def test_a_source_that_says_when_its_rows_came_is_believed() -> None:
     later = pl.concat([told, orders({1: 6}).with_columns(received_at=pl.lit(THIRD, pl.Datetime("us")))])
     standing = keep_versions(told, None, key=KEY, received_at=THIRD).rows
 
-    assert [(1, 5, FIRST), (1, 6, THIRD)] == keep_versions(later, standing, key=KEY, received_at=SECOND).rows.rows()
+    landing = keep_versions(later, standing, key=KEY, received_at=SECOND)
+    assert [(1, 5, FIRST), (1, 6, THIRD)] == landing.rows.drop("gone_at").rows()
 
 
 def test_a_column_that_the_contract_asks_for_since_then_is_filled_in_and_no_correction() -> None:
@@ -111,20 +162,49 @@ def test_a_column_that_the_contract_asks_for_since_then_is_filled_in_and_no_corr
     assert 1 == landing.corrected
 
 
-def test_rows_are_cut_into_days_and_joined_again() -> None:
-    rows = pl.DataFrame({"on": ["2024-01-02 10:00", "2024-01-01", "2024-01-02", "2024-01-05"], "n": [1, 2, 3, 4]})
+DECLARED = (date(2024, 1, 1), date(2024, 1, 4))
 
-    parts = by_day(rows, day_expression(column="on"), first=date(2024, 1, 1), last=date(2024, 1, 3))
+
+def test_rows_are_cut_into_days_and_joined_again() -> None:
+    rows = pl.DataFrame({"on": ["2024-01-02 10:00", "2024-01-01", "2024-01-02", "2024-01-04"], "n": [1, 2, 3, 4]})
+
+    cut = by_day(rows, day_expression(column="on"), first=date(2024, 1, 1), last=date(2024, 1, 3), declared=DECLARED)
 
     assert {"2024-01-01": [2], "2024-01-02": [1, 3], "2024-01-03": []} == {
-        day: part["n"].to_list() for day, part in parts.items()
+        day: part["n"].to_list() for day, part in cut.parts.items()
     }
-    assert all(parts[day].equals(part) for day, part in apart(together(parts), [*parts]).items())
+    assert {} == cut.outside  # another run lands 4 January
+    assert all(cut.parts[day].equals(part) for day, part in apart(together(cut.parts), [*cut.parts]).items())
+
+
+def test_rows_of_no_declared_day_are_counted_by_reason() -> None:
+    rows = pl.DataFrame({"on": ["2023-12-30", "2023-12-31", "2024-01-01", "2024-01-05"]})
+
+    cut = by_day(rows, day_expression(column="on"), first=date(2024, 1, 1), last=date(2024, 1, 3), declared=DECLARED)
+    is_open = by_day(
+        rows, day_expression(column="on"), first=date(2024, 1, 1), last=date(2024, 1, 3), declared=(DECLARED[0], None)
+    )
+
+    before = {"before the first declared day 2024-01-01": 2}
+    assert before | {"after the last declared day 2024-01-04": 1} == cut.outside
+    assert before == is_open.outside  # the rest are days that are not over yet
+
+
+@pytest.mark.parametrize(
+    ("may_shrink", "before", "now", "is_lost"),
+    [(0.5, 4, 2, False), (0.5, 4, 1, True), (0.5, 1, 0, True), (1, 4, 0, False), (0, 4, 3, True), (0.5, 0, 0, False)],
+)
+def test_a_partition_may_lose_the_declared_share_of_its_rows(
+    may_shrink: float, before: int, now: int, *, is_lost: bool
+) -> None:
+    finding = Loss("raw/orders", may_shrink, {"2024-01-01": (before, now)}).finding
+
+    assert is_lost is not finding.passed
 
 
 def test_a_row_without_a_day_is_refused_with_an_example() -> None:
     with pytest.raises(DataError, match=r"1 of 2 rows have no day, for instance \('never',\)"):
         by_day(
             pl.DataFrame({"on": ["2024-01-02", "never"]}), day_expression(column="on"),
-            first=date(2024, 1, 1), last=date(2024, 1, 3),
+            first=date(2024, 1, 1), last=date(2024, 1, 3), declared=DECLARED,
         )  # fmt: skip

@@ -32,6 +32,7 @@ VERSIONED = TableContract(
         Column("n", pl.Int64(), minimum=0),
         Column("ready_at", pl.Datetime("us"), expression="cast(day as timestamp) + n * interval '1 hour'"),
         Column("received_at", pl.Datetime("us")),
+        Column("gone_at", pl.Datetime("us")),
     ),
     key=("order", "received_at"),
     where="_sources.yml",
@@ -58,23 +59,28 @@ class Landings:
         self.lake = Lake(str(folder / "lake"))
         self.instance = instance
 
-    def land(self, text: str, *, at: str | None = None, last: str = LAST) -> dg.ExecuteInProcessResult:
-        """Land a source file for a range of days, as received at a moment."""
+    def land(
+        self, text: str, *, at: str | None = None, last: str = LAST, may_shrink: float | None = None
+    ) -> dg.ExecuteInProcessResult:
+        """Land a source file for a range of days, as received at a moment; without days where `last` is empty."""
         self.file.write_text(text)
         lake = LakeResource(url=self.lake.url)
-        config = {} if at is None else {"ops": {"raw__orders": {"config": {"received_at": at}}}}
+        given = {"received_at": at, "may_shrink": may_shrink}
+        config = {"ops": {"raw__orders": {"config": {name: it for name, it in given.items() if it is not None}}}}
         return dg.materialize(
             self.assets,
             instance=self.instance,
             resources={"lake": lake, "io_manager": LakeIOManager(lake=lake)},
-            tags={"dagster/asset_partition_range_start": FIRST, "dagster/asset_partition_range_end": last},
+            tags={"dagster/asset_partition_range_start": FIRST, "dagster/asset_partition_range_end": last}
+            if last
+            else {},
             run_config={**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )
 
     def rows(self, day: str, asset: str = "raw/orders") -> pl.DataFrame:
         """Return what a reader of the lake sees of a day."""
-        found: pl.DataFrame = self.lake.get(self.lake.find(asset, day), pl.DataFrame, noted=False)
+        found: pl.DataFrame = self.lake.get(self.lake.find(asset, day or None), pl.DataFrame, noted=False)
         return found
 
 
@@ -112,7 +118,7 @@ def test_a_source_is_landed_day_by_day_in_the_order_of_the_file(tmp_path: Path, 
 def test_landing_without_versions_replaces_the_day(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     shop = Landings(tmp_path, ORDERS, instance)
     shop.land(ROWS)
-    assert shop.land("day,n\n2024-01-01,7\n").success
+    assert shop.land("day,n\n2024-01-01,7\n2024-01-02,1\n").success
 
     assert [7] == shop.rows(FIRST)["n"].to_list()
     assert () == shop.lake.manifest(shop.lake.find("raw/orders", FIRST)).inputs
@@ -121,17 +127,101 @@ def test_landing_without_versions_replaces_the_day(tmp_path: Path, instance: dg.
 def test_a_source_without_days_is_landed_whole(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     shop = Landings(tmp_path, ORDERS, instance, by=None)
     [asset] = shop.assets
-    result = dg.materialize(
-        shop.assets, instance=instance,
-        resources={"lake": LakeResource(url=shop.lake.url),
-                   "io_manager": LakeIOManager(lake=LakeResource(url=shop.lake.url))},
-    ) if shop.file.write_text(ROWS) else None  # fmt: skip
 
-    assert result is not None
-    assert result.success
+    assert shop.land(ROWS, last="").success
     assert None is asset.partitions_def
-    found: pl.DataFrame = shop.lake.get(shop.lake.find("raw/orders"), pl.DataFrame)
-    assert [1, 2, 3, 4] == found["n"].to_list()
+    assert [1, 2, 3, 4] == shop.rows("")["n"].to_list()
+
+
+def test_rows_of_no_declared_day_are_counted_in_check_manifest_and_log(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    shop = Landings(tmp_path, ORDERS, instance)
+    result = shop.land(ROWS + "2024-02-01,5\n2024-02-03,6\n")
+
+    check = checks(result)["every_row_of_the_source_is_of_a_declared_day"]
+    told = (
+        "3 of 6 rows of the source of 'raw/orders' are of no declared day and are not landed: 1 before the first "
+        "declared day 2024-01-01, 2 after the last declared day 2024-01-31. If they should be, widen 'days' in the "
+        "declaration."
+    )
+    assert (False, dg.AssetCheckSeverity.WARN, told) == (check.passed, check.severity, check.metadata["finding"].value)
+    left_out = shop.lake.manifest(shop.lake.find("raw/orders", FIRST)).parameters["left_out"]
+    assert {"before the first declared day 2024-01-01": 1, "after the last declared day 2024-01-31": 2} == left_out
+    assert f"orders: {told}" in [event.message for event in instance.all_logs(result.run_id)]
+
+
+def test_a_day_that_loses_more_rows_than_declared_is_rejected(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    shop = Landings(tmp_path, ORDERS, instance)
+    shop.land(ROWS)
+    with unchanged(shop, "raw/orders"):
+        result = shop.land("day,n\n2024-01-01,2\n")
+
+    _, message = failure(result)
+    assert (
+        "- rule 'no more rows are lost than declared' of table 'raw/orders' is broken: 2024-01-02 has 0 rows, 2 were "
+        "landed before. At most 50% of a partition's rows may be lost. Correct the source; or, if it is right, run the "
+        "landing with 'may_shrink: 1' in its run configuration, or declare another 'may_shrink' for 'orders'."
+    ) in message
+    assert ["2024-01-02"] == shop.lake.partitions("raw/orders__rejected")
+    assert [("2024-01-02", "rejected", 0)] == [
+        (it.partition, it.kind, it.total) for it in set_aside(shop.lake, "raw/orders")
+    ]
+
+
+@pytest.mark.parametrize("by", [{"column": "day"}, None])
+@pytest.mark.parametrize("contract", [ORDERS, VERSIONED])
+def test_an_empty_file_replaces_nothing(
+    tmp_path: Path, instance: dg.DagsterInstance, contract: TableContract, by: dict[str, str] | None
+) -> None:
+    shop = Landings(tmp_path, contract, instance, by=by)
+    rows = "day,n\n2024-01-01,2\n" if contract is ORDERS else "day,order,n\n2024-01-01,1,2\n"
+    shop.land(rows, last=LAST if by else "")
+    with unchanged(shop, "raw/orders"):
+        _, message = failure(shop.land(rows.partition("\n")[0] + "\n", last=LAST if by else ""))
+
+    assert "has 0 rows, 1 were landed before" in message
+
+
+@pytest.mark.parametrize(("declared", "config"), [({"may_shrink": 1}, {}), ({}, {"may_shrink": 1})])
+def test_a_loss_that_the_declaration_or_the_run_allows_is_landed(
+    tmp_path: Path, instance: dg.DagsterInstance, declared: dict[str, Any], config: dict[str, Any]
+) -> None:
+    shop = Landings(tmp_path, ORDERS, instance, **declared)
+    shop.land(ROWS)
+
+    assert shop.land("day,n\n2024-01-01,2\n", **config).success
+    assert 0 == shop.rows("2024-01-02").height
+
+
+def test_rows_that_were_set_aside_count_as_landed_before(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    shop = Landings(tmp_path, ORDERS, instance, quarantine=0.5)
+    shop.land("day,n\n2024-01-01,2\n2024-01-01,-1\n2024-01-01,-2\n2024-01-01,3\n")
+
+    assert shop.land("day,n\n2024-01-01,2\n2024-01-01,3\n").success
+    _, message = failure(shop.land("day,n\n"))
+    assert "has 0 rows, 2 were landed before" in message
+
+
+DATED = TableContract(
+    "raw/orders",
+    (
+        Column("seen", pl.Int64()),
+        Column("n", pl.Int64()),
+        Column("event_day", pl.Date(), expression="cast(make_timestamp(seen * 1000000) as date)"),
+    ),
+    where="_sources.yml",
+)
+
+
+def test_days_may_be_computed_at_landing(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    shop = Landings(tmp_path, DATED, instance, by={"column": "event_day"})
+
+    assert shop.land("seen,n\n1704067200,1\n1704153599,2\n1704153600,3\n").success  # 1 January 2024, 0:00 UTC on
+    assert {FIRST: [1, 2], "2024-01-02": [3], LAST: []} == {
+        day: shop.rows(day)["n"].to_list() for day in (FIRST, "2024-01-02", LAST)
+    }
+    assert [datetime(2024, 1, 2).date()] == shop.rows("2024-01-02")["event_day"].to_list()  # noqa: DTZ001
 
 
 def test_the_digest_of_the_source_is_in_the_manifest(tmp_path: Path, instance: dg.DagsterInstance) -> None:
@@ -206,17 +296,25 @@ def test_landing_the_same_source_again_changes_nothing(tmp_path: Path, instance:
     assert inputs == shop.lake.manifest(stood).inputs
 
 
-def test_a_row_that_is_gone_from_the_source_stays_and_is_told(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+def test_a_row_that_is_gone_from_the_source_stays_and_says_since_when(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
     shop = Landings(tmp_path, VERSIONED, instance)
     shop.land(ONE)
-    with unchanged(shop, "raw/orders"):
-        result = shop.land("day,order,n\n2024-01-01,1,5\n")
+    result = shop.land("day,order,n\n2024-01-01,1,5\n2024-01-02,2,6\n", at="2024-01-09T03:00:00")
+    at = datetime(2024, 1, 9, 3)  # noqa: DTZ001 - naive UTC is the house's form
 
-    assert result.success
+    assert [(1, None, None), (2, None, at)] == shop.rows(FIRST).select("order", "received_at", "gone_at").rows()
+    assert [(2, at, None)] == shop.rows("2024-01-02").select("order", "received_at", "gone_at").rows()
     said = [event.message for event in instance.all_logs(result.run_id) if event.level == 30]
-    assert [
-        "orders: 1 rows on 1 days are no longer in the source, the first on 2024-01-01; they stay in the lake."
-    ] == [line for line in said if "no longer" in line]
+    told = (
+        "orders: 1 rows on 1 days are no longer in the source, the first on 2024-01-01, 1 of them moved to another "
+        "day; they stay in the lake with gone_at."
+    )
+    assert [told] == [line for line in said if "no longer" in line]
+    parameters = {day: shop.lake.manifest(shop.lake.find("raw/orders", day)).parameters for day in (FIRST, LAST)}
+    assert {FIRST: {"rows no longer in the source": 1}} == parameters[FIRST]["changed_rows"]
+    assert {LAST: {}} == parameters[LAST]["changed_rows"]
 
 
 def test_columns_that_the_source_lacks_are_computed(tmp_path: Path, instance: dg.DagsterInstance) -> None:
@@ -269,9 +367,10 @@ def test_each_rule_is_a_check_and_all_are_told_also_where_they_are_kept(
 
     found = checks(shop.land(ROWS))
 
-    assert {"columns_are_as_in_the_contract": True, "n_is_at_least_0": True} == {
-        name: check.passed for name, check in found.items()
-    }
+    assert {
+        "columns_are_as_in_the_contract": True, "n_is_at_least_0": True, "no_more_rows_are_lost_than_declared": True,
+        "every_row_of_the_source_is_of_a_declared_day": False,  # the last one is of the year before
+    } == {name: check.passed for name, check in found.items()}  # fmt: skip
     assert 3 == found["n_is_at_least_0"].metadata["rows"].value
 
 

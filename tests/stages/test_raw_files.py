@@ -30,6 +30,7 @@ VERSIONED = TableContract(
         Column("n", pl.Int64()),
         Column("twice", pl.Int64(), expression="n * 2"),
         Column("received_at", pl.Datetime("us")),
+        Column("gone_at", pl.Datetime("us")),
     ),
     key=("order", "received_at"),
     where="_sources.yml",
@@ -244,3 +245,32 @@ def test_files_of_one_day_with_other_columns_are_refused(tmp_path: Path, instanc
     _, message = failure(inbox.land(FIRST))
 
     assert f"{FIRST}-b.csv has the columns ['order', 'n', 'twice'], but {FIRST}-a.csv of the same day has" in message
+
+
+def test_rows_of_a_day_without_a_file_are_not_taken_for_gone(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    inbox = Inbox(tmp_path, instance, VERSIONED)
+    inbox.write(f"{FIRST}.csv", "order,n\n1,1\n")
+    inbox.write(f"{SECOND}.csv", "order,n\n2,2\n")
+    inbox.land(FIRST, SECOND)
+    (inbox.folder / f"{FIRST}.csv").unlink()
+
+    assert inbox.land(FIRST, SECOND).success
+    found: pl.DataFrame = inbox.lake.get(inbox.lake.find("raw/orders", FIRST), pl.DataFrame)
+    assert [(1, None, None)] == found.select("order", "received_at", "gone_at").rows()
+
+
+def test_the_day_of_a_file_is_compared_with_days_computed_at_landing(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    contract = TableContract(
+        "raw/orders",
+        (Column("n", pl.Int64()), Column("event_day", pl.Date(), expression="date '2024-01-01' + cast(n as integer)")),
+        where="_sources.yml",
+    )
+    inbox = Inbox(tmp_path, instance, contract, by={"column": "event_day"})
+    inbox.write(f"{FIRST}.csv", "n\n0\n0\n")
+    inbox.write(f"{SECOND}.csv", "n\n1\n2\n")
+
+    assert inbox.land(FIRST).success
+    _, message = failure(inbox.land(SECOND))
+    assert "are of 1 other days (1 of 2024-01-03); expected only 2024-01-02" in message

@@ -14,7 +14,7 @@ import polars as pl
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
-from ml_assets.contracts.table import RECEIVED_AT, TableContract
+from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, TableContract
 from ml_assets.logic.knowledge import (
     EVERYTHING,
     PARTITION,
@@ -89,8 +89,8 @@ def _whole(frame: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
     expressions = {column.name: column.expression for column in contract.columns if column.expression}
     late = {name: sql for name, sql in expressions.items() if name not in frame.columns}
     rows = with_columns(frame, late, where=contract.name)
-    if RECEIVED_AT in contract.names and RECEIVED_AT not in rows.columns:
-        rows = rows.with_columns(pl.lit(None, contract.column(RECEIVED_AT).dtype).alias(RECEIVED_AT))
+    moments = [name for name in (RECEIVED_AT, GONE_AT) if name in contract.names and name not in rows.columns]
+    rows = rows.with_columns(pl.lit(None, contract.column(name).dtype).alias(name) for name in moments)
     missing = [name for name in contract.names if name not in rows.columns]
     if missing:
         raise DataError(f"{contract.name} was landed without {', '.join(missing)}; land it again.")
