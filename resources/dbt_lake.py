@@ -8,6 +8,7 @@ may read and where it writes stands in one JSON file, whose path is in the envir
     {"first_day": "2013-01-01", "last_day": "2013-01-31",   # both null where only whole tables are built
      "days": {"stg_orders": ["2012-12-31", "2013-01-31"]},   # models with days of their own; may be absent
      "one_file": true,                                       # <model>.parquet for tables by day too; may be absent
+     "threads": 1,                                           # cores for each model; may be absent
      "scratch": "...",                                       # a local folder: <model>/<day>.parquet, <model>.parquet
      "sources": {"raw.orders": {"2013-01-01": "..."}, "raw.shops": {"": "..."}},   # files on this machine
      "models": {"stg_orders": {"2012-12-31": "..."}},
@@ -29,8 +30,11 @@ from typing import TYPE_CHECKING, Any
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
 
+from resources.duckdb_session import pin, set_elsewhere
+
 if TYPE_CHECKING:
     import pyarrow as pa
+    from dbt.adapters.duckdb.credentials import DuckDBCredentials
     from dbt.adapters.duckdb.utils import TargetConfig
     from duckdb import DuckDBPyConnection
 
@@ -51,6 +55,7 @@ class Bindings:
     model_days: Mapping[str, tuple[date, date]] = field(default_factory=dict)
     quarantine: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     one_file: bool = False
+    threads: int = 1
 
     @property
     def days(self) -> list[date]:
@@ -91,6 +96,7 @@ def read_bindings(path: str | None) -> Bindings:
             },
             quarantine=said.get("quarantine", {}),
             one_file=bool(said.get("one_file", False)),
+            threads=int(said.get("threads", 1)),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DbtRuntimeError(
@@ -114,6 +120,18 @@ class Plugin(BasePlugin):
         """Read nothing yet: `dbt parse` needs no lake."""
         self.config = plugin_config
 
+    def update_connection_config(self, creds: "DuckDBCredentials", config: dict[str, Any]) -> None:
+        """Reject a profile that sets what `resources.duckdb_session` sets for every connection.
+
+        Raises:
+            DbtRuntimeError: it does.
+        """
+        if names := set_elsewhere([*config, *(creds.settings or {})]):
+            raise DbtRuntimeError(
+                f"the dbt profile sets {', '.join(names)}, which results depend on; resources/duckdb_session.py sets "
+                "the same for every connection. Remove them from 'config_options' and 'settings' in profiles.yml."
+            )
+
     def configure_connection(self, conn: "DuckDBPyConnection") -> None:
         """Show the bindings to the macros as tables of the schema `lake`.
 
@@ -124,6 +142,7 @@ class Plugin(BasePlugin):
         """
         self.conn = conn
         self.bindings = read_bindings(os.environ.get(VARIABLE))
+        pin(conn, threads=self.bindings.threads)
         spill = self.bindings.scratch / ".spill"
         conn.execute(f"set temp_directory = {_literal(spill)}")
         conn.execute("create schema if not exists lake")

@@ -23,10 +23,12 @@ def with_columns(frame: pl.DataFrame, expressions: Mapping[str, str], *, where: 
     """
     import duckdb
 
+    from resources.duckdb_session import connect
+
     if not expressions:
         return frame
     made = ", ".join(f'({sql}) as "{name}"' for name, sql in expressions.items())
-    with duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}) as engine:
+    with connect() as engine:
         engine.register("rows", frame.with_row_index("__row").to_arrow())
         try:
             found: pl.DataFrame = engine.sql(f'select "__row", {made} from rows order by "__row"').pl()  # noqa: S608 - declared SQL

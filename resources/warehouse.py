@@ -152,6 +152,7 @@ class Warehouse(dg.ConfigurableResource):
         say: Callable[[str], None],
         quarantines: Mapping[str, Quarantine] | None = None,
         first_days: Mapping[str, date] | None = None,
+        threads: int = 1,
     ) -> Iterator[Build]:
         """Build models (dbt's unique ids) for a range of days, and test them, in a scratch folder.
 
@@ -162,6 +163,7 @@ class Warehouse(dg.ConfigurableResource):
             say: takes dbt's lines.
             quarantines: which of the models may set rows aside, and how many.
             first_days: by unique id, the first declared day of a table by day; no day before it is missing.
+            threads: cores that DuckDB uses for one model.
 
         Raises:
             WarehouseError: days of what they read are missing, or dbt itself failed; failed models and tests are in
@@ -177,7 +179,7 @@ class Warehouse(dg.ConfigurableResource):
             scratch.mkdir()
             aside = {model: it for model, it in (quarantines or {}).items() if model in models}
             bindings = _bindings(lake, nodes, bound, days, folder)
-            bindings["quarantine"] = quarantine_bindings(nodes, aside, folder)
+            bindings |= {"quarantine": quarantine_bindings(nodes, aside, folder), "threads": threads}
             (folder / "bindings.json").write_text(json.dumps(bindings), encoding="utf-8")
             self._run(folder, [nodes[m]["name"] for m in models], say)
             cost = lake.meter.take()

@@ -92,6 +92,11 @@ class TablesDeclaration(Part):
     days: Days
     freshness: Freshness | None = None
     compute: Compute | None = Field(None, description="of the pod that runs dbt; absent: it runs in the run's")
+    threads: Annotated[int, Field(ge=1, le=256)] = Field(
+        1,
+        description="cores that DuckDB uses for one table; with more than one, sums and means of floating-point "
+        "columns differ in their last digits from run to run, those of whole numbers and decimals do not",
+    )
     quarantine: dict[Name, Share] = Field(
         {}, description="by table: share of a day's rows that may break row rules and be set aside"
     )

@@ -70,7 +70,15 @@ def _tables(name: str, declaration: TablesDeclaration, project: Project, *, by_d
         first_days = _first_days(context, declaration, project)
         with (
             _listening(context) as say,
-            warehouse.build(project.manifest, chosen, days, say=say, quarantines=aside, first_days=first_days) as built,
+            warehouse.build(
+                project.manifest,
+                chosen,
+                days,
+                say=say,
+                quarantines=aside,
+                first_days=first_days,
+                threads=declaration.threads,
+            ) as built,  # fmt: skip
         ):
             yield from _publish(context, warehouse, built, project, days=days)
 

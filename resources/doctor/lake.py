@@ -83,9 +83,11 @@ def warehouse() -> Iterator[Finding]:
     """Yield whether DuckDB opens, with the memory that it is given, and can spill."""
     import duckdb
 
+    from resources.duckdb_session import connect
+
     memory = os.environ.get("ML_ASSETS_DBT_MEMORY", "1GB")
     try:
-        with tempfile.TemporaryDirectory() as scratch, duckdb.connect(":memory:") as connection:
+        with tempfile.TemporaryDirectory() as scratch, connect() as connection:
             connection.execute("SET temp_directory = ?", [scratch])
             connection.execute("SET memory_limit = ?", [memory])
             connection.execute("SELECT sum(n) FROM range(1000) numbers(n)").fetchall()

@@ -1,4 +1,3 @@
-import duckdb
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -6,6 +5,7 @@ from hypothesis import strategies as st
 from ml_assets.contracts.checking import broken_row_rules
 from ml_assets.contracts.sql import broken_predicates
 from ml_assets.contracts.table import Column, Relationship, TableContract
+from resources.duckdb_session import connect
 
 SHOPS = pl.DataFrame({"shop": ["a", "it's", None]})
 CONTRACT = TableContract(
@@ -43,7 +43,7 @@ def test_the_warehouse_and_polars_agree_on_the_rules_that_each_row_breaks(rows: 
     expected = frame.select(broken_row_rules(CONTRACT, others={"shops": SHOPS}).alias("rules"))["rules"].to_list()
 
     predicates = broken_predicates(CONTRACT, relations={"shops": "shops"})
-    with duckdb.connect() as engine:
+    with connect() as engine:
         engine.register("orders", frame.with_row_index("row").to_arrow())
         engine.register("shops", SHOPS.to_arrow())
         asked = ", ".join(predicates.values())

@@ -9,10 +9,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
+from dbt.adapters.duckdb.credentials import DuckDBCredentials
 from dbt_common.exceptions import DbtRuntimeError
 
-from resources.dbt_lake import VARIABLE, read_bindings
+from resources.dbt_lake import VARIABLE, Plugin, read_bindings
+from resources.duckdb_session import SETTINGS
 
 
 def bindings(folder: Path, **said: Any) -> str:
@@ -59,3 +62,24 @@ def test_bindings_without_a_scratch_folder_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DbtRuntimeError, match="KeyError: 'scratch'"):
         read_bindings(str(path))
+
+
+def test_a_connection_of_dbt_has_the_settings_of_every_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, bindings(tmp_path))
+    with duckdb.connect() as connection:  # noqa: TID251 - dbt-duckdb connects by itself
+        connection.execute("set global TimeZone = 'Asia/Kolkata'")
+        Plugin("lake", {}).configure_connection(connection)
+        cursor = connection.cursor()  # dbt works with cursors
+        found = {name: cursor.execute(f"select current_setting('{name}')").fetchall()[0][0] for name in SETTINGS}
+
+    assert {**SETTINGS, "default_order": "ASC"} == found
+
+
+@pytest.mark.parametrize("where", ["config_options", "settings"])
+def test_a_profile_that_sets_what_results_depend_on_is_rejected(where: str) -> None:
+    credentials = DuckDBCredentials(**{where: {"timezone": "Asia/Kolkata", "memory_limit": "1GB"}})
+
+    with pytest.raises(DbtRuntimeError, match=r"the dbt profile sets timezone, .* Remove them from 'config_options'"):
+        Plugin("lake", {}).update_connection_config(credentials, dict(credentials.config_options or {}))
