@@ -255,7 +255,7 @@ def test_a_changed_day_of_raw_rows_makes_only_what_reads_that_day_out_of_date(
     assert [str(day) for day in days(date(2013, 2, 5), 1 + min(reach, 5))] == late["tables/flight_features"]
     assert late["tables/flight_features"] == late[f"{MODEL}/features"]
     assert changed == late[f"{MODEL}/labels"][0]
-    assert {"raw/flights", "raw/weather", "tables/stg_weather", "tables/stg_planes"}.isdisjoint(late)
+    assert {"raw/flights", "raw/weather", "tables/stg_weather", "tables/stg_airports"}.isdisjoint(late)
 
 
 def test_a_changed_last_day_makes_only_that_day_out_of_date(own_flown: Path, manifest: Mapping[str, Any]) -> None:

@@ -47,8 +47,8 @@ PLANTED = {
         "avg(case when flights.arrival_delay_minutes > 15 then 1.0 else 0.0 end) over () as carrier_late_share_28d,",
     ),
     "a label column": (
-        "marts/flight_features.sql", "planes.seats as aircraft_seats,",
-        "flights.arrival_delay_minutes as aircraft_seats,",
+        "marts/flight_features.sql", "airports.longitude_degrees as destination_longitude_degrees,",
+        "cast(flights.arrival_delay_minutes as double) as destination_longitude_degrees,",
     ),
     "a correction applied to the past": (
         "intermediate/int_flights.sql", "over by_departure as departure_delay_minutes",
@@ -175,7 +175,7 @@ def test_a_statistic_over_the_whole_table_is_caught_with_the_last_row_it_counts(
 
 
 def test_a_label_is_caught_and_the_cause_is_the_row_s_own_outcome(leaks: Mapping[str, Leak]) -> None:
-    leak = leaks["aircraft_seats"]
+    leak = leaks["destination_longitude_degrees"]
 
     assert leak.cause is not None
     assert leak.known is None
@@ -193,7 +193,7 @@ def test_a_correction_applied_to_the_past_is_caught_with_the_day_it_was_received
 
 
 def test_columns_that_hold_only_what_was_known_are_not_blamed(leaks: Mapping[str, Leak]) -> None:
-    innocent = {"carrier", "distance_miles", "prediction_at", "previous_leg_hours", "flight_number_arrivals_28d"}
+    innocent = {"carrier", "distance_miles", "prediction_at", "origin_overdue_24h", "flight_number_arrivals_28d"}
 
     assert None not in leaks
     assert not innocent & leaks.keys()

@@ -73,6 +73,50 @@
     ) as known
 {% endmacro %}
 
+{# How many flights that share `columns` wait at each moment of asking: a CTE body over `waits`, whose rows began to wait
+   at one time and ended at another. This is a stock: everything that began less everything that ended. The difference
+   of two totals, as above, would be what came less what went. #}
+{% macro waiting(prefix, columns) %}
+    {%- set keys = columns | join(', ') %}
+    select
+        {{ keys }},
+        asked_at as prediction_at,
+        cast(waiting as bigint) as {{ prefix }}_overdue_24h
+    from (
+        select
+            {{ keys }},
+            asked_at,
+            sum(change) over (
+                partition by {{ keys }} order by moment range between unbounded preceding and current row
+            ) as waiting
+        from (
+            select
+                {{ keys }},
+                began_at as moment,
+                cast(null as timestamp) as asked_at,
+                cast(1 as double) as change
+            from waits
+            where began_at < ended_at
+            union all
+            select
+                {{ keys }},
+                ended_at,
+                cast(null as timestamp),
+                cast(-1 as double)
+            from waits
+            where began_at < ended_at
+            union all
+            select distinct
+                {{ keys }},
+                prediction_at,
+                prediction_at,
+                cast(0 as double)
+            from flights
+        ) as moments
+    ) as running
+    where asked_at is not null
+{% endmacro %}
+
 {% macro recent_intervals() %}
   {%- do return({'3h': '3 hours', '24h': '24 hours', '28d': '28 days'}) -%}
 {% endmacro %}
@@ -86,7 +130,6 @@
     'arrival_delay': "coalesce(sum(arrival_delay_minutes), 0)",
     'late': "count(case when arrival_delay_minutes > 15 then 1 end)",
     'cancelled': "count(case when event = 'cancelled' then 1 end)",
-    'overdue': "sum(overdue_change)",
   } -%}
   {%- set needs = {
     'departures': ['departures'],
@@ -95,7 +138,6 @@
     'arrival_delay_minutes': ['arrivals', 'arrival_delay'],
     'late_share': ['arrivals', 'late'],
     'cancelled_share': ['departures', 'cancelled'],
-    'overdue': ['overdue'],
   } -%}
   {%- set needed = {} -%}
   {%- for measures in windows.values() -%}

@@ -36,7 +36,7 @@ class Injection:
             empties a share of the rows. `slope` adds the size, in standard deviations of the days before, once more
             with each day. `flip` gives a share of the labels the other answer. `prior` keeps positives and negatives
             so that the odds of a positive are multiplied by the size: rows of the others leave.
-        column: A column or a shell pattern of columns (`previous_leg_*`); for `flip` and `prior` the target.
+        column: A column or a shell pattern of columns (`temperature_*`); for `flip` and `prior` the target.
         first_day: From which on.
         size: A factor for `unit` and `prior`, where 1 is nothing; a share of the rows, or a share of the standard
             deviation a day, where 0 is nothing.
@@ -227,7 +227,7 @@ def _columns(frame: pl.DataFrame, injection: Injection, day: str) -> list[str]:
     if not found:
         raise ContractError(
             f"column '{injection.column}' of injection '{injection}' is missing; there are {', '.join(frame.columns)}. "
-            "Name one of them, or a pattern like 'previous_leg_*'."
+            "Name one of them, or a pattern like 'temperature_*'."
         )
     return found
 

@@ -224,6 +224,6 @@ def test_a_model_is_reproduced_from_its_raw_tables_on(
     assert ("raw", True, version) == (answer["start"], answer["is_equal"], answer["version"])
     assert {(1, 1), (4, 4)} == {*found.values()}
     assert (4, 4) == found["tables/flight_features"] == found[f"{MODEL}/features"]
-    assert (four, [""]) == (built["tables/flight_features"], built["tables/stg_planes"])
-    assert {*made, "tables/stg_planes", "tables/flight_outcomes", f"{MODEL}/labels"} <= found.keys()
+    assert (four, [""]) == (built["tables/flight_features"], built["tables/stg_airports"])
+    assert {*made, "tables/stg_airports", "tables/flight_outcomes", f"{MODEL}/labels"} <= found.keys()
     assert not any(asset.startswith("raw/") for asset in {*found, *built})

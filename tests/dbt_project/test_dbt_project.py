@@ -7,15 +7,17 @@ import importlib.util
 import io
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
@@ -27,14 +29,15 @@ from ml_assets.contracts.table import TableContract
 from resources.dbt_lake import VARIABLE
 from resources.dbt_server import Dbt
 from resources.row_sql import with_columns
+from tests.dbt_project.plain_features import times_of, windowed_features
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"
 FIRST, LAST = date(2013, 2, 1), date(2013, 3, 10)
 REBUILT = date(2013, 3, 8)  # a day of snow, with the longest look-back inside the range
 WITHOUT_FLIGHTS = date(2013, 2, 15)
 BY_DAY = (
-    "stg_flights", "stg_weather", "int_flights", "int_flight_events", "int_recent_delays", "int_previous_legs",
-    "flight_features", "flight_outcomes",
+    "stg_flights", "stg_weather", "int_flights", "int_flight_events", "int_recent_delays", "flight_features",
+    "flight_outcomes",
 )  # fmt: skip
 WHOLE = ("stg_planes", "stg_airports", "stg_airlines")
 
@@ -241,6 +244,36 @@ def test_every_scheduled_flight_has_one_row_of_features_and_one_outcome(range_bu
         assert late.null_count() == outcomes.filter(pl.col("outcome") != "arrived").height
 
 
+def test_every_windowed_feature_is_what_its_definition_gives_from_the_raw_files(range_build: Run) -> None:
+    """500 flights, 28 features each, against a loop over the raw rows that shares no code with the project."""
+    flights = csv("flights.csv.zip").filter(
+        pl.date("year", "month", "day").is_between(FIRST, LAST), pl.date("year", "month", "day") != WITHOUT_FLIGHTS
+    )
+    times = times_of(flights)
+    built = pl.concat(range_build.table("flight_features", day) for day in days(FIRST, LAST))
+    found = built.rows_by_key("flight_id", named=True, unique=True)
+    sample = random.Random(15).sample(range(flights.height), 500)  # noqa: S311 - no secret
+
+    compared = 0
+    for row in sample:
+        flight = times["flight_id"][row]
+        for name, expected in windowed_features(times, row).items():
+            if name in built.columns:
+                assert pytest.approx(expected) == found[flight][name], (flight, name)
+                compared += 1
+    assert 500 * 28 == compared
+
+
+def test_flights_wait_in_the_snow_and_no_count_is_negative(range_build: Run) -> None:
+    built = pl.concat(range_build.table("flight_features", day) for day in days(FIRST, LAST))
+    counts = built.select("^.*_(overdue_24h|departures_3h|arrivals_28d)$", "^.*_scheduled_departures_.*$")
+
+    assert 9 == counts.width
+    assert 0 == counts.null_count().sum_horizontal().item()
+    assert 0 <= counts.min().min_horizontal().item()
+    assert 50 < range_build.table("flight_features", REBUILT)["origin_overdue_24h"].max()  # type: ignore[operator] - whole numbers
+
+
 def test_a_day_rebuilt_alone_equals_the_day_of_the_range(one_day: Run, range_build: Run) -> None:
     assert one_day.code == 0, one_day.said
     for model in BY_DAY:
@@ -277,9 +310,10 @@ def as_known(rows: pl.DataFrame, contract: TableContract, now: datetime) -> pl.D
     """Raw rows as they were known at a time; the known times of their columns are columns themselves."""
     assert contract.known_time is not None
     received = pl.col("received_at").is_null() | (pl.col("received_at") <= now)
-    seen = with_columns(rows, {"__known_at": contract.known_time}, where=contract.name)
+    of_columns = {f"__{column.name}_known_at": column.known_time for column in contract.columns if column.known_time}
+    seen = with_columns(rows, {"__known_at": contract.known_time} | of_columns, where=contract.name)
     return seen.filter(received, pl.col("__known_at") <= now).select(
-        pl.when(pl.col(column.known_time) <= now).then(column.name).alias(column.name)
+        pl.when(pl.col(f"__{column.name}_known_at") <= now).then(column.name).alias(column.name)
         if column.known_time
         else column.name
         for column in contract.columns
@@ -320,8 +354,8 @@ def test_corrections_reach_labels_and_leave_the_features_of_the_past_as_they_wer
         flights=pl.concat([computed(pl.concat([told_again, added]), contracts["raw/flights"]), flights]),
     )  # fmt: skip
 
-    for model in ("flight_features", "int_previous_legs"):
-        assert_frame_equal(range_build.table(model, REBUILT), done.table(model, REBUILT), check_exact=True)
+    before, after = (built.table("flight_features", REBUILT) for built in (range_build, done))
+    assert_frame_equal(before, after, check_exact=True)
     first, now = range_build.table("flight_outcomes", REBUILT), done.table("flight_outcomes", REBUILT)
     assert_frame_equal(first, now.filter(pl.col("known_at") < received_at))
     late = now.filter(pl.col("known_at") == received_at)
@@ -384,6 +418,42 @@ def test_when_a_flight_was_known_to_leave_and_arrive(contracts: Mapping[str, Tab
     assert known["outcome_known_at"].to_list() == [
         left + timedelta(minutes=190 + 90), left + timedelta(hours=24), scheduled + timedelta(hours=3),
     ]  # fmt: skip
+
+
+def test_an_arrival_is_known_no_earlier_than_it_happened(contracts: Mapping[str, TableContract]) -> None:
+    """By the local clock of the arrival and the time zone of the airport, which the declared rule does not use."""
+    zones = csv("airports.csv").select(dest="faa", zone="tzone")
+    arrived = csv("flights.csv.zip").filter(pl.col("arr_delay").is_not_null()).sample(20_000, seed=3)
+    known = computed(arrived.with_columns(received_at=None), contracts["raw/flights"])
+    flights = known.join(zones.drop_nulls(), on="dest")
+
+    early = 0
+    for row in flights.iter_rows(named=True):
+        clock = timedelta(minutes=row["arr_time"] // 100 * 60 + row["arr_time"] % 100)
+        earliest = row["departure_known_at"] + timedelta(minutes=row["air_time"])
+        local = [
+            datetime(row["year"], row["month"], row["day"], tzinfo=ZoneInfo(row["zone"])) + timedelta(days=past) + clock
+            for past in range(-1, 4)
+        ]
+        landed = min(at for at in (each.astimezone(UTC).replace(tzinfo=None) for each in local) if at >= earliest)
+        early += row["outcome_known_at"] < landed
+    assert flights.height > 19_000
+    assert early <= 1
+
+
+def test_the_aircraft_of_a_flight_is_not_known_before_it_departs_or_is_cancelled(
+    raw: Path, contracts: Mapping[str, TableContract]
+) -> None:
+    """The source records the aircraft that flew, so two hours ahead nobody can know it."""
+    flights, now = day_of(raw, "flights"), datetime(2013, 3, 8, 17, 0)  # noqa: DTZ001 - as above
+
+    seen = as_known(flights, contracts["raw/flights"], now)
+
+    still_to_leave = flights["departure_known_at"].fill_null(datetime.max) > now
+    is_open = still_to_leave & (flights["outcome_known_at"] > now)
+    assert is_open.sum() > 100
+    assert seen.filter(is_open)["tailnum"].null_count() == is_open.sum()
+    assert_frame_equal(flights.filter(~is_open).select("tailnum"), seen.filter(~is_open).select("tailnum"))
 
 
 def test_a_row_outside_the_days_of_the_run_is_refused_and_nothing_of_its_model_is_written(

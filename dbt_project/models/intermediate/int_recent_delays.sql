@@ -1,4 +1,11 @@
-with flights as (
+with schedule as (
+
+    select * from {{ ref('int_flights') }}
+    where day between {{ look_back_first_day(2) }} and {{ last_day() }}
+
+),
+
+flights as (
 
     select
         flight_id,
@@ -8,8 +15,19 @@ with flights as (
         origin,
         dest,
         scheduled_departure_at - interval '2 hours' as prediction_at
-    from {{ ref('int_flights') }}
+    from schedule
     where day between {{ first_day() }} and {{ last_day() }}
+
+),
+
+waits as (
+
+    select
+        *,
+        greatest(scheduled_departure_at, schedule_known_at) as began_at,
+        -- least() skips a null: what is not known does not end the wait
+        least(departure_known_at, cancellation_known_at, scheduled_departure_at + interval '24 hours') as ended_at
+    from schedule
 
 ),
 
@@ -23,8 +41,12 @@ events as (
 at_origin as (
 {{ recent('origin', ['origin'], {
     '3h': ['departures', 'departure_delay_minutes', 'arrival_delay_minutes'],
-    '24h': ['departure_delay_minutes', 'late_share', 'cancelled_share', 'overdue'],
+    '24h': ['departure_delay_minutes', 'late_share', 'cancelled_share'],
 }) }}
+),
+
+waiting_at_origin as (
+{{ waiting('origin', ['origin']) }}
 ),
 
 of_carrier as (
@@ -38,9 +60,13 @@ of_carrier as (
 of_carrier_at_origin as (
 {{ recent('carrier_origin', ['carrier', 'origin'], {
     '3h': ['departure_delay_minutes'],
-    '24h': ['late_share', 'overdue'],
+    '24h': ['late_share'],
     '28d': ['late_share'],
 }) }}
+),
+
+waiting_of_carrier_at_origin as (
+{{ waiting('carrier_origin', ['carrier', 'origin']) }}
 ),
 
 to_destination as (
@@ -66,8 +92,10 @@ of_flight_number as (
 select *
 from flights
 left join at_origin using (origin, prediction_at)
+left join waiting_at_origin using (origin, prediction_at)
 left join of_carrier using (carrier, prediction_at)
 left join of_carrier_at_origin using (carrier, origin, prediction_at)
+left join waiting_of_carrier_at_origin using (carrier, origin, prediction_at)
 left join to_destination using (dest, prediction_at)
 left join on_route using (origin, dest, prediction_at)
 left join of_flight_number using (carrier, flight_number, origin, dest, prediction_at)

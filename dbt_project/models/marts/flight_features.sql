@@ -98,11 +98,6 @@ select
     airports.latitude_degrees as destination_latitude_degrees,
     airports.longitude_degrees as destination_longitude_degrees,
 
-    cast(extract(year from flights.day) as bigint) - planes.built_year as aircraft_age_years,
-    planes.seats as aircraft_seats,
-    planes.manufacturer as aircraft_manufacturer,
-    planes.engine_type as aircraft_engine_type,
-
     traffic.origin_scheduled_departures_1h,
     traffic.origin_scheduled_departures_before_3h,
     traffic.origin_scheduled_departures_day,
@@ -118,13 +113,6 @@ select
     weather_as_known.pressure_millibars,
     weather_as_known.visibility_miles,
     weather_as_known.weather_age_minutes,
-
-    legs.previous_leg_hours,
-    legs.previous_leg_distance_miles,
-    legs.previous_leg_departure_delay_minutes,
-    legs.previous_leg_arrival_delay_minutes,
-    legs.previous_leg_minutes_behind,
-    legs.previous_leg_is_departed,
 
     recent.origin_departures_3h,
     recent.origin_departure_delay_minutes_3h,
@@ -156,13 +144,11 @@ select
     recent.flight_number_arrival_delay_minutes_28d,
     recent.flight_number_late_share_28d
 from flights
-left join {{ ref('stg_planes') }} as planes on flights.tail_number = planes.tail_number
 left join {{ ref('stg_airlines') }} as airlines on flights.carrier = airlines.carrier
 left join {{ ref('stg_airports') }} as airports on flights.dest = airports.airport
 inner join traffic on flights.flight_id = traffic.flight_id
 left join weather_as_known
     on flights.origin = weather_as_known.origin and flights.prediction_at = weather_as_known.prediction_at
-left join {{ ref('int_previous_legs') }} as legs on flights.flight_id = legs.flight_id and flights.day = legs.day
 left join {{ ref('int_recent_delays') }} as recent on flights.flight_id = recent.flight_id and flights.day = recent.day
 -- nobody could ask about a flight before knowing of it
 where flights.schedule_known_at <= flights.prediction_at
