@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ml_assets.contracts.days import yesterday
+from ml_assets.contracts.yaml_lines import compose, line_of
 from ml_assets.declaration.times import Timezone
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lower case, digits and _, from a letter")]
@@ -20,6 +21,17 @@ class Part(BaseModel):
     """Base of every part of a declaration: closed and frozen, so that a stray field is told."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def read_from(self, path: str, text: str) -> Self:
+        """Remember the file that this was read from, and return itself."""
+        self.__dict__["_origin"] = path, text  # not a private attribute, which would take part in comparisons
+        return self
+
+    def place(self, *loc: str) -> str:
+        """Return a field with the file and line it stands in, as errors name it; without them where it was not read."""
+        path, text = self.__dict__.get("_origin", ("", ""))
+        where = f"{path}:{line_of(compose(text), ('attributes', *loc))}: " if path else ""
+        return where + ".".join(loc)
 
 
 class Days(Part):

@@ -135,7 +135,7 @@ def read_declaration(text: str, *, where: str) -> Declaration:
             f"{where}:{line}: type: expected one of {', '.join(KINDS)}, got '{got}'{near(got, list(KINDS))}."
         )
     try:
-        return kind.model_validate(content["attributes"])
+        return kind.model_validate(content["attributes"]).read_from(where, text)
     except ValidationError as error:
         raise DeclarationError("\n".join(_mistakes(error, kind, text, where))) from error
 

@@ -29,8 +29,8 @@ class DayColumns(Part):
 
     @property
     def columns(self) -> dict[str, str]:
-        """The field that names each column, by the column."""
-        return {column: field for field, column in self.model_dump().items() if column is not None}
+        """The columns, by the field that names each."""
+        return {field: column for field, column in self.model_dump().items() if column is not None}
 
 
 def _day_pattern(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from ml_assets.contracts.checking import Finding
+from ml_assets.contracts.days import day_of_moment
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule
 
@@ -27,14 +28,30 @@ ALL_DAYS: Final = Rule("every row of the source is of a declared day", "expectat
 
 
 def day_expression(
-    *, column: str | None = None, year: str | None = None, month: str | None = None, day: str | None = None
+    *,
+    column: str | None = None,
+    year: str | None = None,
+    month: str | None = None,
+    day: str | None = None,
+    timezone: str | None = None,
 ) -> pl.Expr:
-    """Return the day of a row: a date or timestamp column (or ISO text), or year, month and day."""
+    """Return the day of a row, null where there is no such day (30 February).
+
+    Args:
+        column: a date, ISO text whose date counts as it is written, or a timestamp in UTC.
+        year: with `month` and `day`, in place of `column`.
+        month: as `year`.
+        day: as `year`.
+        timezone: where the day of a timestamp begins and ends; None where the column is not a timestamp.
+    """
+    if column is not None and timezone is not None:
+        return day_of_moment(pl.col(column), timezone)
     if column is not None:
         return pl.col(column).cast(pl.String).str.head(10).str.to_date("%Y-%m-%d", strict=False)
     if year is None or month is None or day is None:
         raise DataError("the day of a row is either one column, or year, month and day; correct the declaration.")
-    return pl.date(pl.col(year), pl.col(month), pl.col(day))
+    parts = (pl.col(name).cast(pl.String).str.zfill(width) for name, width in ((year, 4), (month, 2), (day, 2)))
+    return pl.format("{}-{}-{}", *parts).str.to_date("%Y-%m-%d", strict=False)
 
 
 @dataclass(frozen=True)
@@ -93,8 +110,9 @@ def _with_day(frame: pl.DataFrame, day: pl.Expr) -> pl.DataFrame:
     marked = frame.with_columns(day.alias(PARTITION))
     lost = marked[PARTITION].null_count()
     if lost:
-        row = marked.filter(pl.col(PARTITION).is_null()).drop(PARTITION).row(0)
-        raise DataError(f"{lost} of {frame.height} rows have no day, for instance {row}; correct the source or 'by'.")
+        row = marked.filter(pl.col(PARTITION).is_null()).select(day.meta.root_names()).row(0, named=True)
+        shown = ", ".join(f"{name}={value}" for name, value in row.items())
+        raise DataError(f"{lost} of {frame.height} rows have no day, for instance {shown}; correct the source or 'by'.")
     return marked
 
 

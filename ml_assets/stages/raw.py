@@ -13,7 +13,7 @@ import dagster as dg
 import polars as pl
 from pydantic import Field, JsonValue, field_validator
 
-from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.errors import ContractError, DataError, near
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, TableContract
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.tables import RawDeclaration, RawTable
@@ -21,7 +21,6 @@ from ml_assets.logic.quarantine import audit
 from ml_assets.logic.raw import (
     by_day,
     check_of_day,
-    day_expression,
     keep_versions,
 )
 from ml_assets.provenance.code import code_version
@@ -32,6 +31,7 @@ from ml_assets.stages.common.landing import (
     ROWS,
     Came,
     Landed,
+    day_of_row,
     expressions,
     land_rows,
     landing_rules,
@@ -80,6 +80,8 @@ def raw_tables(declaration: RawDeclaration, contracts: Mapping[str, TableContrac
 
     Raises:
         DataError: a source has no contract in dbt's sources.
+        ContractError: a column that says the day of a row is not in the contract, or not of a fitting type; all such
+            columns are listed.
     """
     missing = [name for name in declaration.tables if f"{GROUP}/{name}" not in contracts]
     if missing:
@@ -87,9 +89,38 @@ def raw_tables(declaration: RawDeclaration, contracts: Mapping[str, TableContrac
             f"raw tables {missing} are declared, but dbt knows no source '{GROUP}' with them. "
             "Add them with columns and types to dbt_project/models/staging/_sources.yml."
         )
+    wrong = [
+        f"{declaration.place('tables', name, 'by', field)}: {problem}."
+        for name, table in declaration.tables.items()
+        for field, problem in _day_problems(table, contracts[f"{GROUP}/{name}"])
+    ]
+    if wrong:
+        raise ContractError("\n".join(wrong))
     return [
         raw_table(declaration, name, table, contracts[f"{GROUP}/{name}"]) for name, table in declaration.tables.items()
     ]
+
+
+def _day_problems(table: RawTable, contract: TableContract) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with the columns that say the day of a row, each with the field that names it."""
+    for field, column in table.by.columns.items() if table.by is not None else ():
+        if column not in contract.names:
+            yield (
+                field,
+                (
+                    f"table '{contract.name}' has no column '{column}'; expected one of {', '.join(contract.names)}"
+                    f"{near(column, contract.names)}; see {contract.where}"
+                ),
+            )
+            continue
+        dtype = contract.column(column).dtype
+        is_fit = isinstance(dtype, pl.Date | pl.Datetime | pl.String) if field == "column" else dtype.is_integer()
+        if not is_fit:
+            wanted = "a date, a timestamp or text such as 2024-01-31" if field == "column" else "a whole number"
+            yield (
+                field,
+                f"column '{column}' of table '{contract.name}' is {dtype}; expected {wanted}; see {contract.where}",
+            )
 
 
 def source_of(table: RawTable, contract: TableContract, file: str) -> Source:
@@ -176,7 +207,7 @@ def _came(
 ) -> Came:
     """Read a source: one file, cut into days where it has any, or the files of the days that are asked for."""
     if table.files is not None and days is not None:
-        return _from_files(lake, key, table, contract, days_between(*days))
+        return _from_files(lake, key, table, contract, days_between(*days), timezone=declared.timezone)
     source = source_of(table, contract, str(table.file))
     facts: dict[str, JsonValue] = {"source": source.digest()}
     rows = source.read()
@@ -184,7 +215,7 @@ def _came(
         return Came({"": rows}, facts)
     cut = by_day(
         with_day_columns(rows, table.by, contract),
-        day_expression(**table.by.model_dump()),
+        day_of_row(table.by, contract, declared.timezone),
         first=days[0],
         last=days[1],
         declared=(declared.first, declared.last),
@@ -193,7 +224,9 @@ def _came(
     return Came(parts, facts, cut.outside, rows.height)
 
 
-def _from_files(lake: Lake, key: dg.AssetKey, table: RawTable, contract: TableContract, days: Sequence[date]) -> Came:
+def _from_files(
+    lake: Lake, key: dg.AssetKey, table: RawTable, contract: TableContract, days: Sequence[date], *, timezone: str
+) -> Came:
     """Read the files of some days.
 
     Raises:
@@ -213,7 +246,9 @@ def _from_files(lake: Lake, key: dg.AssetKey, table: RawTable, contract: TableCo
     rows: dict[str, pl.DataFrame] = {}
     facts: dict[str, list[JsonValue]] = {}
     for day, files in found.items():
-        rows[str(day)], facts[str(day)] = _read_day(lake, pattern, table, contract, day=day, files=files)
+        rows[str(day)], facts[str(day)] = _read_day(
+            lake, pattern, table, contract, day=day, files=files, timezone=timezone
+        )
     source = hashlib.blake2b(json.dumps(facts).encode(), digest_size=16, usedforsecurity=False).hexdigest()
     for part, ref in standing.items():
         facts[part] = [dict(it) for it in landed_files(lake.manifest(ref))]  # the same file may come back
@@ -231,7 +266,14 @@ def _from_files(lake: Lake, key: dg.AssetKey, table: RawTable, contract: TableCo
 
 
 def _read_day(
-    lake: Lake, pattern: DayPattern, table: RawTable, contract: TableContract, *, day: date, files: Sequence[Arrived]
+    lake: Lake,
+    pattern: DayPattern,
+    table: RawTable,
+    contract: TableContract,
+    *,
+    day: date,
+    files: Sequence[Arrived],
+    timezone: str,
 ) -> tuple[pl.DataFrame, list[JsonValue]]:
     """Return the rows of a day's files in the order of their names, and what the manifest says of each file."""
     frames: list[pl.DataFrame] = []
@@ -242,7 +284,7 @@ def _read_day(
         frame = source_of(table, contract, where).frame(data)
         if table.by is not None:
             dated = with_day_columns(frame, table.by, contract)
-            check_of_day(dated, day_expression(**table.by.model_dump()), day, where=where)
+            check_of_day(dated, day_of_row(table.by, contract, timezone), day, where=where)
         if frames and {*frame.columns} != {*frames[0].columns}:
             raise SourceError(
                 f"source file {where} has the columns {frame.columns}, but {files[0].name} of the same day has "

@@ -1,5 +1,6 @@
 from collections.abc import Mapping
 from datetime import date, datetime
+from typing import Any
 
 import polars as pl
 import pytest
@@ -202,9 +203,19 @@ def test_a_partition_may_lose_the_declared_share_of_its_rows(
     assert is_lost is not finding.passed
 
 
-def test_a_row_without_a_day_is_refused_with_an_example() -> None:
-    with pytest.raises(DataError, match=r"1 of 2 rows have no day, for instance \('never',\)"):
+@pytest.mark.parametrize(
+    ("rows", "day", "shown"),
+    [
+        ({"on": ["2024-01-02", "never"], "card": ["1234", "5678"]}, {"column": "on"}, "on=never"),
+        ({"y": [2024, 2023], "m": [1, 2], "d": [2, 29], "card": ["1234", "5678"]},
+         {"year": "y", "month": "m", "day": "d"}, "y=2023, m=2, d=29"),
+    ],
+)  # fmt: skip
+def test_a_row_without_a_day_is_refused_with_what_should_say_it(
+    rows: dict[str, list[Any]], day: dict[str, str], shown: str
+) -> None:
+    with pytest.raises(DataError, match=rf"1 of 2 rows have no day, for instance {shown}; correct the source"):
         by_day(
-            pl.DataFrame({"on": ["2024-01-02", "never"]}), day_expression(column="on"),
+            pl.DataFrame(rows), day_expression(**day),
             first=date(2024, 1, 1), last=date(2024, 1, 3), declared=DECLARED,
         )  # fmt: skip

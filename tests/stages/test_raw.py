@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import Column, Relationship, TableContract
+from ml_assets.declaration.reading import read_declaration
 from ml_assets.declaration.tables import RawDeclaration
 from ml_assets.stages.raw import LandingConfig, raw_tables
 from resources.artifact_io import LakeIOManager
@@ -37,7 +39,7 @@ VERSIONED = TableContract(
     key=("order", "received_at"),
     where="_sources.yml",
 )
-SHOPS = TableContract("raw/shops", (Column("shop", pl.String()),), "Shops.")
+SHOPS = TableContract("raw/shops", (Column("shop", pl.String()),), "Shops.", where="shops.yml")
 ROWS = "day,n\n2024-01-02,1\n2024-01-01,2\n2024-01-02,3\n2023-12-31,4\n"
 FIRST, LAST = "2024-01-01", "2024-01-03"
 RAW = dg.AssetKey(["raw", "orders"])
@@ -47,11 +49,19 @@ ASIDE = dg.AssetKey(["raw", "orders__quarantine"])
 class Landings:
     """The raw table `orders` of a shop, landed again and again into one lake."""
 
-    def __init__(self, folder: Path, contract: TableContract, instance: dg.DagsterInstance, **table: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        contract: TableContract,
+        instance: dg.DagsterInstance,
+        *,
+        timezone: str = "UTC",
+        **table: Any,
+    ) -> None:
         self.file = folder / "orders.csv"
         declared = {
             "owner": "team:shop",
-            "days": {"first": FIRST, "last": "2024-01-31"},
+            "days": {"first": FIRST, "last": "2024-01-31", "timezone": timezone},
             "tables": {"orders": {"file": str(self.file), "by": {"column": "day"}, **table}},
         }
         contracts = {"raw/orders": contract, "raw/shops": SHOPS}
@@ -250,6 +260,55 @@ def test_a_source_that_dbt_does_not_know_is_refused(tmp_path: Path) -> None:
         DataError, match=r"raw tables \['shops'\] are declared, but dbt knows no source 'raw' with them"
     ):
         raw_tables(declared, {"raw/orders": ORDERS})
+
+
+BAD_DAYS = """
+type: ml_assets.component.RawTables
+attributes:
+  days: {first: 2024-01-01}
+  tables:
+    orders:
+      file: orders.csv
+      by:
+        column: dey
+    shops:
+      files: "shops/{day}.csv"
+      by: {year: shop, month: shop, day: shop}
+    visits: {file: visits.csv, by: {column: n}}
+"""
+
+
+def test_columns_that_say_the_day_are_compared_with_the_contract_at_load() -> None:
+    declared = read_declaration(BAD_DAYS.lstrip(), where="raw/defs.yaml")
+    assert isinstance(declared, RawDeclaration)
+    visits = replace(ORDERS, name="raw/visits")
+
+    with pytest.raises(ContractError) as error:
+        raw_tables(declared, {"raw/orders": ORDERS, "raw/shops": SHOPS, "raw/visits": visits})
+
+    text = "column 'shop' of table 'raw/shops' is String; expected a whole number; see shops.yml."
+    assert str(error.value).splitlines() == [
+        (
+            "raw/defs.yaml:8: tables.orders.by.column: table 'raw/orders' has no column 'dey'; expected one of day, n "
+            "(did you mean 'day'?); see _sources.yml."
+        ),
+        *(f"raw/defs.yaml:11: tables.shops.by.{field}: {text}" for field in ("year", "month", "day")),
+        (
+            "raw/defs.yaml:12: tables.visits.by.column: column 'n' of table 'raw/visits' is Int64; expected a date, a "
+            "timestamp or text such as 2024-01-31; see _sources.yml."
+        ),
+    ]
+
+
+@pytest.mark.parametrize(("timezone", "day"), [("UTC", "2024-01-02"), ("America/New_York", "2024-01-01")])
+def test_the_day_of_a_timestamp_is_that_of_the_declared_time_zone(
+    tmp_path: Path, instance: dg.DagsterInstance, timezone: str, day: str
+) -> None:
+    contract = TableContract("raw/orders", (Column("n", pl.Int64()), Column("seen_at", pl.Datetime("us"))))
+    shop = Landings(tmp_path, contract, instance, by={"column": "seen_at"}, timezone=timezone)
+    assert shop.land("n,seen_at\n1,2024-01-02 03:00:00\n").success
+
+    assert [1] == shop.rows(day)["n"].to_list()
 
 
 def test_a_file_with_other_columns_lands_nothing(tmp_path: Path, instance: dg.DagsterInstance) -> None:

@@ -23,6 +23,7 @@ from ml_assets.logic.raw import (
     Landing,
     Loss,
     apart,
+    day_expression,
     keep_versions,
     moved_rows,
     outside_finding,
@@ -132,8 +133,14 @@ class Landed:
 def with_day_columns(rows: pl.DataFrame, by: DayColumns, contract: TableContract) -> pl.DataFrame:
     """Return rows with the columns that say their day, computed where the source does not bring them."""
     computed = expressions(contract).items()
-    lacking = {name: sql for name, sql in computed if name in by.columns and name not in rows.columns}
+    lacking = {name: sql for name, sql in computed if name in by.columns.values() and name not in rows.columns}
     return with_columns(rows, lacking, where=f"{contract.where}: table '{contract.name}'")
+
+
+def day_of_row(by: DayColumns, contract: TableContract, timezone: str) -> pl.Expr:
+    """Return the day of a source's row; a timestamp is in UTC, and its day that of a time zone."""
+    is_moment = by.column is not None and isinstance(contract.column(by.column).dtype, pl.Datetime)
+    return day_expression(**by.model_dump(), timezone=timezone if is_moment else None)
 
 
 def land_rows(
