@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import json
 import os
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -22,14 +23,15 @@ from ml_assets.declaration.data import FeaturesFrom
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_all
 from ml_assets.logic.champion import judge
-from ml_assets.logic.drift import DriftLimits, importance_weights, measure_drift
+from ml_assets.logic.drift import DriftLimits, measure_drift
 from ml_assets.logic.evaluation import evaluate
+from ml_assets.logic.explanation import explain, permuted
 from ml_assets.logic.importances import measure_importances
 from ml_assets.logic.model import fit, predict
 from ml_assets.logic.performance import measure_performance
 from ml_assets.logic.plots.evaluation import evaluation_plots
 from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, performance_plot
-from ml_assets.logic.plots.training import importance_plot, tuning_plot
+from ml_assets.logic.plots.training import importance_plot, selection_plot, tuning_plot
 from ml_assets.logic.predictions import score_rows
 from ml_assets.logic.reference import Reference, sketch_reference
 from ml_assets.logic.training_set import assemble_training_set
@@ -100,7 +102,7 @@ def work(
         rows=declared.importances.rows,
         folds=declared.importances.folds,
     )
-    importance_plot(importances)
+    selection_plot(importances)
     importances.table.write_parquet(out / "importances.parquet")
 
     tuning = tune(
@@ -134,7 +136,11 @@ def work(
     )
     train = data.part("train")
     scores = predict(model.booster, model.spec, train, threads=threads)
-    weights = importance_weights(importances.table, [feature.name for feature in model.spec.features])
+    model = replace(model, importances=explain(model, data, seed=declared.seed, threads=threads))
+    own = permuted(model, data, metric=declared.metric, seed=declared.seed, threads=threads)
+    importance_plot(own, declared.metric)
+    own.write_parquet(out / "model_importances.parquet")
+    weights = dict(own.select("feature", "shap_share").iter_rows())
     reference = sketch_reference(train, features=model.spec.features, score=scores["score"], days=train["day"])
     (out / "model.txt").write_text(model.booster, encoding="utf-8")
     (out / "model.json").write_text(model.spec.model_dump_json(), encoding="utf-8")

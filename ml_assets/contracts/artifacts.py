@@ -75,21 +75,29 @@ class TrainingSet:
 
 
 class ImportancesSummary(Record):
-    """Which features stay and which go, measured with what."""
+    """Which features are selected, and the validation metric of the quick model that selected them."""
 
     metric: str
     score: float
     kept: tuple[str, ...]
     dropped: tuple[str, ...]
     folds: int
+    rounds: int
     rows_explained: int
 
 
 @dataclass(frozen=True)
 class Importances:
-    """One row a feature (the injected noise included), most important first."""
+    """How the features were selected: figures of a quick model, not of the challenger (those are in `Model`).
+
+    Attributes:
+        table: a row for each feature and the strongest injected noise of each kind, as measured in the last time fold.
+        folds: a row for each fold and feature: its gain and permutation importance, those of the noise that it must
+            beat, and whether it does.
+    """
 
     table: pl.DataFrame
+    folds: pl.DataFrame
     summary: ImportancesSummary
 
 
@@ -151,6 +159,8 @@ class Model:
     Attributes:
         contract: what the features it was offered had to be; a model from before there were contracts has none.
         request: the JSON Schema of one row to score: the features that it reads.
+        importances: gain, mean |SHAP| and permutation importance of each of its features, on validation rows; empty for
+            a model that was not explained.
     """
 
     booster: str
@@ -158,6 +168,7 @@ class Model:
     reference: pl.DataFrame
     contract: ContractRecord | None = None
     request: str | None = field(default=None, metadata={"file": "request.schema.json"})
+    importances: pl.DataFrame = field(default_factory=pl.DataFrame)
 
 
 class Interval(Record):

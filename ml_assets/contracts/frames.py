@@ -161,10 +161,32 @@ def performance_table() -> pa.DataFrameSchema:
 
 @functools.cache
 def importances_table() -> pa.DataFrameSchema:
-    """Return what the importances look like: a row a feature, the injected noise among them, ranked from 1."""
+    """Return what the figures of the selection look like: a row a feature, the injected noise among them."""
     import pandera.polars as pa
 
-    columns: dict[str, Any] = {
+    return _schema(
+        "importances",
+        {
+            **_importances(),
+            "stability": pa.Column(pl.Float64, _between("stability", 0, 1)),
+            "beats_noise": pa.Column(pl.Boolean),
+            "kept": pa.Column(pl.Boolean),
+            "reason": pa.Column(pl.String, _rule("'reason' is given", lambda it: it != "")),
+            "rank": _rank(),
+        },
+    )
+
+
+@functools.cache
+def model_importances() -> pa.DataFrameSchema:
+    """Return what the importances of a trained model look like: a row for each of its features."""
+    return _schema("importances of the model", {**_importances(), "rank": _rank()})
+
+
+def _importances() -> dict[str, Any]:
+    import pandera.polars as pa
+
+    return {
         "feature": pa.Column(pl.String, _rule("'feature' is that of one row", lambda it: it.is_unique())),
         "gain": pa.Column(pl.Float64, _between("gain", 0)),
         "gain_share": pa.Column(pl.Float64, _between("gain_share", 0, 1)),
@@ -172,15 +194,15 @@ def importances_table() -> pa.DataFrameSchema:
         "permutation_std": pa.Column(pl.Float64, _between("permutation_std", 0)),
         "shap": pa.Column(pl.Float64, _between("shap", 0)),
         "shap_share": pa.Column(pl.Float64, _between("shap_share", 0, 1)),
-        "stability": pa.Column(pl.Float64, _between("stability", 0, 1)),
-        "beats_noise": pa.Column(pl.Boolean),
-        "kept": pa.Column(pl.Boolean),
-        "reason": pa.Column(pl.String, _rule("'reason' is given", lambda it: it != "")),
-        "rank": pa.Column(
-            pl.Int64, _rule("'rank' counts from 1 in the order of rows", lambda it: it == pl.int_range(1, pl.len() + 1))
-        ),
     }
-    return _schema("importances", columns)
+
+
+def _rank() -> pa.Column:
+    import pandera.polars as pa
+
+    return pa.Column(
+        pl.Int64, _rule("'rank' counts from 1 in the order of rows", lambda it: it == pl.int_range(1, pl.len() + 1))
+    )
 
 
 def trials(searched: Sequence[str]) -> pa.DataFrameSchema:

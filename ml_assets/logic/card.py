@@ -25,7 +25,7 @@ from ml_assets.logic.card_words import days, environment, signed_interval, targe
 from ml_assets.logic.plots.drawing import metric_name
 from ml_assets.logic.plots.evaluation import evaluation_plots
 from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, performance_plot
-from ml_assets.logic.plots.training import importance_plot, tuning_plot
+from ml_assets.logic.plots.training import importance_plot, selection_plot, tuning_plot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,8 +150,10 @@ def _plots(card: CardInput, performance_metric: str | None) -> dict[str, str]:
     if card.evaluation:
         classes = card.model.classes if card.model else (card.training_set.classes if card.training_set else ())
         plots |= evaluation_plots(card.evaluation, classes=classes)
+    if (metric := _deciding_metric(card)) and not card.model_importances.is_empty():
+        plots["importances"] = importance_plot(card.model_importances, metric)
     if card.importances:
-        plots["importances"] = importance_plot(card.importances)
+        plots["selection"] = selection_plot(card.importances)
     if card.tuning:
         plots["tuning"] = tuning_plot(card.tuning)
     if card.drift:
@@ -225,6 +227,10 @@ def _champion_sentence(evaluation: EvaluationSummary | None) -> str:
 def _newest_drift(card: CardInput) -> DriftSummary | None:
     known = [*card.drift_history, *([card.drift.summary] if card.drift else [])]
     return max(known, key=lambda summary: summary.day, default=None)
+
+
+def _deciding_metric(card: CardInput) -> str | None:
+    return card.performance_metric or (card.evaluation.summary.metric if card.evaluation else None)
 
 
 def _first_metric(performance: Sequence[PerformanceSummary]) -> str | None:

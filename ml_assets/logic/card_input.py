@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date, datetime
@@ -79,6 +81,8 @@ class CardInput:
         leak_tests: None where none was run on these features.
         promotion: The entry of the promotion log that decided about this version.
         serving: The version that serves when the card is made, if it is known.
+        importances: How the features were selected.
+        model_importances: What each feature is worth to this model, as `Model.importances`; empty if not measured.
         drift_history: Days since promotion, in any order.
         performance: Days since promotion, in any order.
         performance_metric: The metric to plot over days; the evaluation's metric where None.
@@ -100,6 +104,7 @@ class CardInput:
     training_set: TrainingSetSummary | None = None
     model: ModelSpec | None = None
     importances: Importances | None = None
+    model_importances: pl.DataFrame = field(default_factory=pl.DataFrame)
     tuning: Tuning | None = None
     evaluation: Evaluation | None = None
     promotion: Promotion | None = None

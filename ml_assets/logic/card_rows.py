@@ -134,14 +134,14 @@ def feature_rows(card: CardInput) -> list[FeatureRow]:
     if card.model:
         known = {feature.name for feature in declared}
         declared += tuple(feature for feature in card.model.features if feature.name not in known)
-    measured = {str(row["feature"]): row for row in _importance_rows(card.importances)}
-    shares = {name: _number(row["shap_share"]) for name, row in measured.items()}
-    most = max((part or 0.0 for part in shares.values()), default=0.0)
+    own = {str(row["feature"]): row for row in card.model_importances.to_dicts()}
+    selection = {str(row["feature"]): row for row in _importance_rows(card.importances)}
+    most = max((float(row["shap_share"]) for row in own.values()), default=0.0)
     trained = {feature.name for feature in card.model.features} if card.model else None
 
     def line(feature: Feature) -> FeatureRow:
-        row = measured.get(feature.name, {})
-        part = shares.get(feature.name)
+        row, selected = own.get(feature.name, {}), selection.get(feature.name, {})
+        part = _number(row.get("shap_share"))
         in_model = None if trained is None else feature.name in trained
         return FeatureRow(
             name=feature.name,
@@ -150,27 +150,23 @@ def feature_rows(card: CardInput) -> list[FeatureRow]:
             is_categorical=feature.is_categorical,
             shap_share=part,
             permutation=_number(row.get("permutation")),
-            kept=bool(row["kept"]) if row else in_model,
-            reason=str(row.get("reason") or ""),
+            kept=bool(selected["kept"]) if selected else in_model,
+            reason=str(selected.get("reason") or ""),
             width=round(100 * part / most) if part and most else 0,
         )
 
-    place = {name: index for index, name in enumerate(measured)}
+    place = {name: index for index, name in enumerate([*own, *(name for name in selection if name not in own)])}
     return sorted((line(feature) for feature in declared), key=lambda row: place.get(row.name, len(place)))
 
 
 def features_sentence(card: CardInput) -> str:
-    """Say how many features were kept, and what the injected noise came to."""
+    """Return how many features were selected, and what the two columns of figures are."""
     if card.importances is None:
-        return "Importances are not measured yet."
+        return "The features' selection is not recorded."
     summary = card.importances.summary
-    noise = [
-        row for row in _importance_rows(card.importances) if row["feature"] not in (*summary.kept, *summary.dropped)
-    ]
-    sentence = f"Kept: {len(summary.kept)}; dropped: {len(summary.dropped)}."
-    if noise:
-        figures = ", ".join(f"{row['feature']} {number(_number(row['permutation']))}" for row in noise)
-        sentence += f" Permutation importance of the injected noise, for comparison: {figures}."
+    sentence = f"Selected: {len(summary.kept)}; dropped: {len(summary.dropped)}."
+    if not card.model_importances.is_empty():
+        sentence += " Shares of mean |SHAP| and permutation importance are those of this model, on validation rows."
     return sentence
 
 

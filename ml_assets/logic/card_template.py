@@ -246,7 +246,7 @@ not known then: {{ card.leak_tests.leaks | number }}.</p>
 <td class="n">{{ feature.shap_share | share }}
 {%- if feature.width %}<span class="bar" style="width:{{ feature.width }}%"></span>{% endif %}</td>
 <td class="n">{{ feature.permutation | fixed }}</td>
-<td>{% if feature.kept is none %}not measured yet{% else %}{{ "kept" if feature.kept else "dropped" }}
+<td>{% if feature.kept is none %}not measured yet{% else %}{{ "selected" if feature.kept else "dropped" }}
 {%- if feature.reason %}: {{ feature.reason }}{% endif %}{% endif %}</td></tr>
 {%- endfor %}
 </tbody></table></div>
@@ -358,12 +358,20 @@ endif %}
 
 <section>{{ head("importances", "Importances") }}
 {%- if card.importances %}
-<p>Measured on {{ card.importances.summary.rows_explained | number }} rows over
-{{ card.importances.summary.folds }} time
-folds, with a validation {{ card.importances.summary.metric | metric }} of
-{{ card.importances.summary.score | number }}.
-A feature stays if it beats injected noise.</p>
+{%- if "importances" in plots %}
+<p>Of this model, on validation rows: each feature's share of mean |SHAP|, and what the metric loses when its values
+are shuffled.</p>
 {{ plot("importances") }}
+{%- endif %}
+<h3>How the features were selected</h3>
+<p>In each of {{ card.importances.summary.folds }} time folds a quick model of
+{{ card.importances.summary.rounds }} rounds was fitted on the days before, with columns of noise beside the features.
+In the last fold it reached a validation {{ card.importances.summary.metric | metric }} of
+{{ card.importances.summary.score | number }}. A feature beats noise in a fold if its gain is above that of every noise
+column of its kind, or if shuffling it costs more metric than shuffling any of them, by two standard errors. It does not
+if the model does better without it, by more than for any noise and two standard errors. It is selected if it beats
+noise in at least half of the folds; if no feature does, all are selected.</p>
+{{ plot("selection") }}
 {%- else %}{{ missing("importances") }}{% endif %}
 </section>
 

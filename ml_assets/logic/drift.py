@@ -101,23 +101,6 @@ class _Measured:
     new_category_share: float | None = None
 
 
-def importance_weights(importances: pl.DataFrame, features: Sequence[str]) -> dict[str, float]:
-    """Return each feature's share of the mean |SHAP| of these features; they sum to 1.
-
-    Args:
-        importances: `Importances.table`.
-        features: The model's features.
-
-    Raises:
-        DataError: A feature without a share.
-    """
-    shares = dict(importances.select("feature", "shap_share").iter_rows())
-    lost = [name for name in features if shares.get(name) is None]
-    if lost:
-        raise DataError(f"the importances have no SHAP share of {', '.join(lost)}. Materialize importances again.")
-    return _normalised({name: shares[name] for name in features}, features)
-
-
 def measure_drift(
     frame: pl.DataFrame | pl.LazyFrame,
     reference: pl.DataFrame | Reference,

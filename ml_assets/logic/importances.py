@@ -1,13 +1,13 @@
-"""Which features carry a model: gain, permutation, SHAP, stability over time folds, all against injected noise.
+"""Which features a model is trained on: those that beat injected noise in a quick model over several time folds.
 
-Plots, and the final model, stay out: see `plots`, `model`.
+Not here: what each feature is worth to the trained model (see `explanation`), and plots.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import Feature, Importances, ImportancesSummary, TrainingSet
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.encoding import Matrix, Vector, encode, fit_vocabularies, target_vector, to_matrix
-from ml_assets.logic.metrics import Metric, find_metric
-from ml_assets.logic.model import Binned, bin_rows, boost, mean_contributions, raw_scores, target_offset
+from ml_assets.logic.encoding import Vector, encode, fit_vocabularies, target_vector, to_matrix
+from ml_assets.logic.explanation import Numbers, Scoring, gains, permutation_losses, share_of_total
+from ml_assets.logic.metrics import find_metric
+from ml_assets.logic.model import Binned, bin_rows, boost, mean_contributions, target_offset
 from ml_assets.logic.parameters import full_parameters
 from ml_assets.logic.samples import random_rows
-
-if TYPE_CHECKING:
-    from lightgbm import Booster
 
 OnFold = Callable[[int, int], None]
 
@@ -34,7 +32,7 @@ EXPLAINER: Final[Mapping[str, float | int | str | bool]] = {
     "feature_fraction": 0.5,
     "max_bin": 63,
 }
-"""A quick model: importances rank features, they do not predict."""
+"""Parameters of the quick model that selects features; the challenger is trained with tuned ones."""
 
 ROUNDS: Final = 60
 NOISE_NUMERIC: Final = "noise_numeric"
@@ -60,6 +58,22 @@ _SCHEMA: Final = pl.Schema(
 )
 
 
+FOLDS_SCHEMA: Final = pl.Schema(
+    {
+        "fold": pl.Int64,
+        "feature": pl.String,
+        "gain": pl.Float64,
+        "noise_gain": pl.Float64,
+        "permutation": pl.Float64,
+        "noise_permutation": pl.Float64,
+        "noise_harm": pl.Float64,
+        "standard_error": pl.Float64,
+        "harms": pl.Boolean,
+        "beats_noise": pl.Boolean,
+    }
+)
+
+
 @dataclass(frozen=True)
 class _Columns:
     """The features and, after them, the injected noise; an entry a column."""
@@ -67,26 +81,6 @@ class _Columns:
     features: tuple[Feature, ...]
     is_noise: NDArray[np.bool_]
     is_categorical: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class _Rows:
-    matrix: Matrix
-    target: Vector
-
-    def take(self, index: NDArray[np.int64]) -> _Rows:
-        return _Rows(self.matrix[index], self.target[index])
-
-
-@dataclass(frozen=True)
-class _Fold:
-    """What one time fold measured, an entry a column."""
-
-    gain: Vector
-    permutation: Vector
-    permutation_std: Vector
-    beats: NDArray[np.bool_]
-    harms: NDArray[np.bool_]
 
 
 def measure_importances(
@@ -102,19 +96,18 @@ def measure_importances(
     explained_rows: int = 2_000,
     on_fold: OnFold | None = None,
 ) -> Importances:
-    """Measure each feature in several ways and say which stay, and why.
+    """Select features by a quick model of `ROUNDS` rounds, and return what it measured.
 
     The train rows are cut by time into `folds` blocks. Fold k fits on the blocks before and measures on the block
-    after; the last fits on all train rows and measures on validation, and its figures are the ones reported. Test is
-    never looked at.
+    after; the last fits on all train rows and measures on validation. Test is never looked at.
 
     A feature beats noise in a fold if its gain is above that of every injected noise of its kind (normal variables,
     missing as often as the features; shuffled copies of the median categorical by number of categories), or if
     shuffling it costs more metric than shuffling any of that noise, by two standard errors. (Permutation importance:
     Breiman 2001; features against the strongest noise: Kursa and Rudnicki 2010, Boruta.) Gain alone overrates what
     splits finely; permutation alone underrates what has a twin. A feature that the fold's model would do better
-    without, by more than any noise and two standard errors, does not beat noise there. It stays if it beats noise in
-    at least half of the folds.
+    without, by more than any noise and two standard errors, does not beat noise there. It is selected if it beats
+    noise in at least half of the folds; if none does, all are.
 
     Args:
         training: The frozen rows.
@@ -129,15 +122,14 @@ def measure_importances(
         on_fold: Told after each fold how many are done, and of how many.
 
     Returns:
-        A row a feature and, of each kind, the strongest injected noise, ranked by mean |SHAP|; `kept` in the summary is
-        in the training set's order.
+        The figures of the last fold, a row for each feature and, of each kind, the injected noise of the largest gain,
+        ranked by mean |SHAP|; what each fold compared; `kept` in the summary is in the training set's order.
 
     Raises:
         DataError: Fewer than 1 fold or 2 repeats, a train window too short to cut, a metric that a fold cannot give.
         ContractError: Mistyped columns.
     """
     summary = training.summary
-    judged = find_metric(metric, summary.task)
     train, validation = training.part("train"), training.part("validation")
     if folds < 1 or repeats < 2 or train.height < 2 * folds:
         raise DataError(
@@ -154,10 +146,10 @@ def measure_importances(
         _numbers(part, training, vocabularies=vocabularies, columns=columns, draw=draw) for part in (train, validation)
     )
     told = full_parameters(summary.task, EXPLAINER, classes=summary.classes, seed=seed, threads=threads)
-    classes = len(summary.classes)
+    scoring = Scoring(find_metric(metric, summary.task), len(summary.classes), threads)
 
     edges = np.linspace(0, len(past.target), folds + 1).astype(np.int64)
-    measured: list[_Fold] = []
+    measured: list[pl.DataFrame] = []
     for fold in range(1, folds + 1):
         fitted = past.take(random_rows(int(edges[fold]), fit_rows, draw))
         block = np.arange(edges[fold], edges[min(fold + 1, folds)])
@@ -165,37 +157,29 @@ def measure_importances(
         offset = target_offset(fitted.target, told)
         data = bin_rows(fitted.matrix, fitted.target - offset, features=columns.features, parameters=told)
         booster = boost(Binned(columns.features, vocabularies, data, None, offset), told, rounds=ROUNDS)
-        score = judged.function(later.target, raw_scores(booster, later.matrix, classes=classes, threads=threads))
-        gain = np.asarray(booster.feature_importance("gain"), dtype=np.float64)
-        drops = _drops(
-            booster,
-            later,
-            gain,
-            metric=judged,
-            score=score,
-            classes=classes,
-            threads=threads,
-            draw=draw,
-            repeats=repeats,
-        )
-        measured.append(_judge_fold(gain, drops, columns))
+        losses = permutation_losses(booster, later, scoring, draw=draw, repeats=repeats)
+        measured.append(_judge_fold(fold, gains(booster), losses, columns))
         if on_fold is not None:
             on_fold(fold, folds)
 
     explained = held.matrix[random_rows(len(held.target), explained_rows, draw)]
     shap = mean_contributions(booster, explained, threads=threads)
+    score = scoring.score(booster, held)
     is_constant = train.select(pl.col(feature.name).n_unique() < 2 for feature in summary.features).row(0)
-    table = _table(columns, measured, shap, is_constant=is_constant)
+    compared = pl.concat(measured)
+    table = _table(compared, shap, is_constant=is_constant)
     kept = set(table.filter("kept").get_column("feature"))
     names = [feature.name for feature in summary.features]
     return Importances(
         table=table,
+        folds=compared.filter(~pl.col("is_noise")).select(FOLDS_SCHEMA.names()),
         summary=ImportancesSummary(
             metric=metric,
             score=score,
             kept=tuple(name for name in names if name in kept),
             dropped=tuple(name for name in names if name not in kept),
             folds=folds,
+            rounds=ROUNDS,
             rows_explained=len(explained),
         ),
     )
@@ -232,7 +216,7 @@ def _numbers(
     vocabularies: Mapping[str, Sequence[str]],
     columns: _Columns,
     draw: np.random.Generator,
-) -> _Rows:
+) -> Numbers:
     summary = training.summary
     encoded = encode(rows, summary.features, vocabularies, "missing", model=summary.model)
     numeric = [feature.name for feature in summary.features if not feature.is_categorical]
@@ -248,70 +232,64 @@ def _numbers(
             normal = np.where(draw.random(rows.height) < missing, np.nan, draw.normal(size=rows.height))
             values = pl.Series(normal)
         added.append(values.alias(feature.name))
-    return _Rows(
+    return Numbers(
         matrix=to_matrix(encoded.with_columns(added)),
         target=target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes),
     )
 
 
-def _drops(
-    booster: Booster,
-    rows: _Rows,
-    gain: Vector,
-    *,
-    metric: Metric,
-    score: float,
-    classes: int,
-    threads: int,
-    draw: np.random.Generator,
-    repeats: int,
-) -> Vector:
-    """Return (repeats, columns): what each shuffle of each column costs; 0 for columns the model does not use."""
-    drops = np.zeros((repeats, len(gain)))
-    shuffles = [draw.permutation(len(rows.target)) for _ in range(repeats)]
-    matrix = rows.matrix.copy()
-    for column in np.flatnonzero(gain > 0):
-        for repeat, shuffle in enumerate(shuffles):
-            matrix[:, column] = rows.matrix[shuffle, column]
-            scores = raw_scores(booster, matrix, classes=classes, threads=threads)
-            drops[repeat, column] = metric.gain(score, metric.function(rows.target, scores))
-        matrix[:, column] = rows.matrix[:, column]
-    return drops
+def _judge_fold(fold: int, gain: Vector, losses: Vector, columns: _Columns) -> pl.DataFrame:
+    """Return a row for each column, noise too: its figures in a fold, those of the noise of its kind, and the result.
 
-
-def _judge_fold(gain: Vector, drops: Vector, columns: _Columns) -> _Fold:
-    mean, spread = drops.mean(axis=0), drops.std(axis=0, ddof=1)
-    used = gain > 0
-    # A few repeats say little about one feature's spread; pooled over features they say enough.
-    error = float(np.sqrt(np.mean(spread[used] ** 2) / len(drops))) if used.any() else 0.0
-    beats, harms = np.zeros_like(used), np.zeros_like(used)
-    for is_kind in (columns.is_categorical, ~columns.is_categorical):
-        noise, own = is_kind & columns.is_noise, is_kind & ~columns.is_noise
-        if not own.any():
-            continue
-        harms |= own & used & (mean < mean[noise].min(initial=0.0) - 2 * error)
-        is_above = (gain > gain[noise].max()) | (mean > mean[noise].max(initial=0.0) + 2 * error)
-        beats |= own & used & is_above
-    return _Fold(gain=gain, permutation=mean, permutation_std=spread, beats=beats & ~harms, harms=harms)
-
-
-def _table(columns: _Columns, measured: Sequence[_Fold], shap: Vector, *, is_constant: Sequence[bool]) -> pl.DataFrame:
-    folds = len(measured)
-    last = measured[-1]
-    figures = pl.DataFrame(
+    Args:
+        fold: Its number, from 1.
+        gain: (columns,) total gain.
+        losses: (repeats, columns) as `permutation_losses` gives them.
+        columns: The features and the noise.
+    """
+    measured = pl.DataFrame(
         {
             "feature": [feature.name for feature in columns.features],
-            "gain": last.gain,
-            "permutation": last.permutation,
-            "permutation_std": last.permutation_std,
-            "shap": shap,
-            "beats": np.sum([fold.beats for fold in measured], axis=0),
-            "harms": np.sum([fold.harms for fold in measured], axis=0),
-            "is_used": np.any([fold.gain > 0 for fold in measured], axis=0),
             "is_noise": columns.is_noise,
             "is_categorical": columns.is_categorical,
-            "is_constant": [*is_constant, *[False] * int(columns.is_noise.sum())],
+            "gain": gain,
+            "permutation": losses.mean(axis=0),
+            "permutation_std": losses.std(axis=0, ddof=1),
         }
+    )
+    is_used, noise = pl.col("gain") > 0, pl.col("is_noise")
+    # A few repeats say little about one feature's spread; pooled over features they say enough.
+    variance = (pl.col("permutation_std") ** 2).filter(is_used).mean().fill_null(0.0)
+
+    def of_noise(name: str) -> pl.Expr:
+        return pl.col(name).filter(noise)
+
+    compared = measured.with_columns(
+        pl.lit(fold, pl.Int64).alias("fold"),
+        (variance / losses.shape[0]).sqrt().alias("standard_error"),
+        of_noise("gain").max().over("is_categorical").alias("noise_gain"),
+        pl.max_horizontal(of_noise("permutation").max().over("is_categorical"), 0.0).alias("noise_permutation"),
+        pl.min_horizontal(of_noise("permutation").min().over("is_categorical"), 0.0).alias("noise_harm"),
+    )
+    two_errors = 2 * pl.col("standard_error")
+    harms = ~noise & is_used & (pl.col("permutation") < pl.col("noise_harm") - two_errors)
+    is_above = (pl.col("gain") > pl.col("noise_gain")) | (
+        pl.col("permutation") > pl.col("noise_permutation") + two_errors
+    )
+    return compared.with_columns(harms.alias("harms"), (~noise & is_used & is_above & ~harms).alias("beats_noise"))
+
+
+def _table(compared: pl.DataFrame, shap: Vector, *, is_constant: Sequence[bool]) -> pl.DataFrame:
+    folds = int(compared["fold"].n_unique())
+    counts = compared.group_by("feature", maintain_order=True).agg(
+        pl.col("beats_noise").sum().alias("beats"),
+        pl.col("harms").sum(),
+        (pl.col("gain") > 0).any().alias("is_used"),
+    )
+    last = compared.filter(pl.col("fold") == folds).drop("harms", "beats_noise")
+    figures = last.join(counts, on="feature", how="left", maintain_order="left").with_columns(
+        shap=pl.Series(shap),
+        is_constant=pl.Series([*is_constant, *[False] * int(last["is_noise"].sum())]),
     )
     is_noise, beats, harms = pl.col("is_noise"), pl.col("beats"), pl.col("harms")
     # Of each kind of noise the strongest copy is the one that features had to beat; it stands for all.
@@ -322,8 +300,8 @@ def _table(columns: _Columns, measured: Sequence[_Fold], shap: Vector, *, is_con
         figures.filter(~is_noise | is_strongest)
         .with_columns(
             feature=pl.when(is_noise).then(kind).otherwise("feature"),
-            gain_share=_share("gain"),
-            shap_share=_share("shap"),
+            gain_share=share_of_total("gain"),
+            shap_share=share_of_total("shap"),
             stability=beats / folds,
             beats_noise=stays,
             # Nothing above noise is no reason to train on nothing: the gate refuses a model without signal.
@@ -347,8 +325,3 @@ def _table(columns: _Columns, measured: Sequence[_Fold], shap: Vector, *, is_con
         .select(list(_SCHEMA))
         .cast(_SCHEMA)
     )
-
-
-def _share(name: str) -> pl.Expr:
-    total = pl.col(name).sum()
-    return pl.when(total > 0).then(pl.col(name) / total).otherwise(0.0)

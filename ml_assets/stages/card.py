@@ -99,6 +99,7 @@ def card_input(lake: Lake, plan: ModelPlan, shown: Shown) -> CardInput:
         training_set=None if training_set is None else training_set.summary,
         model=shown.model.spec,
         importances=importances,
+        model_importances=shown.model.importances,
         tuning=tuning,
         evaluation=evaluation,
         promotion=promotion,

@@ -1,6 +1,6 @@
-"""Importances: which features carry the model, which do not beat noise, and how stable that is.
+"""Importances: which features are selected, because they beat injected noise over several time folds.
 
-What is done with the answer stays out; see `ml_assets.stages.tuning`.
+Not here: the importances of the trained challenger; see `ml_assets.stages.model`.
 """
 
 import dagster as dg
@@ -13,7 +13,7 @@ from ml_assets.stages.common.training import weigh
 
 
 def importances(plan: ModelPlan) -> dg.AssetsDefinition:
-    """Return the asset of a model's importances."""
+    """Return the asset that selects a model's features."""
     declared = plan.declaration
 
     @stage(
@@ -23,8 +23,8 @@ def importances(plan: ModelPlan) -> dg.AssetsDefinition:
         ins={"training_set": dg.AssetIn(plan.asset("training_set"))},
     )  # fmt: skip
     def importances(context: dg.AssetExecutionContext, training_set: TrainingSet) -> Importances:
-        """Gain, permutation and mean |SHAP| of each feature, against noise and over time folds; which stay, and why."""
-        from ml_assets.logic.plots.training import importance_plot
+        """Gain and permutation importance of each feature against noise; which are selected, and why."""
+        from ml_assets.logic.plots.training import selection_plot
 
         result = weigh(
             plan, training_set, on_fold=lambda done, total: context.log.info(f"fold {done} of {total} measured")
@@ -32,7 +32,8 @@ def importances(plan: ModelPlan) -> dg.AssetsDefinition:
         check_frames([result.table], importances_table())
         context.add_output_metadata(
             {
-                "plot": image(importance_plot(result), "importance of each feature"),
+                "plot": image(selection_plot(result), "each feature against noise"),
+                "folds": dg.MetadataValue.table([dg.TableRecord(row) for row in result.folds.to_dicts()]),
                 "kept": len(result.summary.kept),
                 "dropped": ", ".join(result.summary.dropped) or "none",
                 result.summary.metric: result.summary.score,

@@ -1,12 +1,13 @@
 """The model: the challenger, trained with the best parameters on the train window alone.
 
-Whether it is any good stays out; see `ml_assets.stages.evaluation`.
+Not here: how good it is; see `ml_assets.stages.evaluation`.
 """
 
 import dagster as dg
 
-from ml_assets.contracts.artifacts import Importances, Model, TrainingSet, Tuning
-from ml_assets.stages.common.asset import stage
+from ml_assets.contracts.artifacts import Model, TrainingSet, Tuning
+from ml_assets.contracts.frames import check_frames, model_importances
+from ml_assets.stages.common.asset import image, stage
 from ml_assets.stages.common.plan import ModelPlan
 from ml_assets.stages.common.training import device_of, train
 from resources.lake_resource import LakeResource
@@ -18,23 +19,25 @@ def model(plan: ModelPlan) -> dg.AssetsDefinition:
 
     @stage(
         plan, "model", train, kinds={"lightgbm"}, parameters={
-            "training": declared.training, "seed": declared.seed,
+            "training": declared.training, "seed": declared.seed, "metric": declared.metric,
         },
-        ins={name: dg.AssetIn(plan.asset(name)) for name in ("training_set", "importances", "tuning")},
+        ins={name: dg.AssetIn(plan.asset(name)) for name in ("training_set", "tuning")},
     )  # fmt: skip
     def model(
-        context: dg.AssetExecutionContext,
-        training_set: TrainingSet,
-        importances: Importances,
-        tuning: Tuning,
-        lake: LakeResource,
+        context: dg.AssetExecutionContext, training_set: TrainingSet, tuning: Tuning, lake: LakeResource
     ) -> Model:
-        """The challenger: LightGBM text, its contract, vocabularies and a reference sketch of its training data."""
-        result = train(plan, training_set, importances, tuning)
+        """The challenger: LightGBM text, contract, vocabularies, importances and a sketch of its training data."""
+        from ml_assets.logic.plots.training import importance_plot
+
+        result = train(plan, training_set, tuning)
+        check_frames([result.importances], model_importances())
         spec, fell_back = result.spec, device_of(plan).facts()
         lake.open().note(**fell_back)
         context.add_output_metadata(
             {
+                "importances": image(
+                    importance_plot(result.importances, declared.metric), "importance of each feature"
+                ),
                 "features": len(spec.features),
                 "rounds": spec.rounds,
                 "training rows": spec.training_rows,

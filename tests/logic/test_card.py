@@ -129,9 +129,9 @@ def importances(feature: str = "wind_gust") -> Importances:
         }
     )
     summary = ImportancesSummary(
-        metric="roc_auc", score=0.7412, kept=(feature,), dropped=("humid",), folds=3, rows_explained=20000
+        metric="roc_auc", score=0.7412, kept=(feature,), dropped=("humid",), folds=3, rounds=60, rows_explained=20000
     )
-    return Importances(table, summary)
+    return Importances(table, pl.DataFrame(), summary)
 
 
 def tuning() -> Tuning:
@@ -291,6 +291,7 @@ def card(**changes: object) -> CardInput:
         "training_set": training_set(),
         "model": model(),
         "importances": importances(),
+        "model_importances": importances().table,
         "tuning": tuning(),
         "evaluation": evaluation(),
         "promotion": promotion(),
@@ -441,7 +442,7 @@ def test_one_missing_part_leaves_the_others_standing(part: str, section: str) ->
         ("features", "dropped: beats noise in 1 of 3 folds"),
         (
             "features",
-            "Kept: 1; dropped: 1. Permutation importance of the injected noise, for comparison: noise_numeric 0.0004",
+            "Selected: 1; dropped: 1. Shares of mean |SHAP| and permutation importance are those of this model",
         ),
         ("features", "carrier (2); an unseen one is treated as missing"),
         ("metrics", "0.731 [0.725, 0.738]"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ml_assets.contracts.artifacts import Drift, Feature
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.distances import MANY
-from ml_assets.logic.drift import TABLE_SCHEMA, DriftLimits, importance_weights, measure_drift
+from ml_assets.logic.drift import TABLE_SCHEMA, DriftLimits, measure_drift
 from ml_assets.logic.reference import Reference, sketch_reference
 
 LIMITS = DriftLimits(weighted_psi=0.1, score_psi=0.2, new_category_share=0.05, null_share_change=0.2, minimum_rows=1)
@@ -400,14 +400,6 @@ def test_weights_are_made_to_sum_to_one_and_none_means_equal() -> None:
     assert row(measure(reference, reference, wind=3.0, rain=1.0), "wind")["weight"] == 0.75
     assert row(measure(reference, reference), "wind")["weight"] == 0.5
     assert row(measure(reference, reference, rain=1.0), "wind")["weight"] == 0.0
-
-
-def test_importance_weights_are_the_shares_among_the_models_features() -> None:
-    table = pl.DataFrame({"feature": ["wind", "rain", "noise"], "shap_share": [0.6, 0.2, 0.2]})
-
-    assert importance_weights(table, ["wind", "rain"]) == {"wind": pytest.approx(0.75), "rain": pytest.approx(0.25)}
-    with pytest.raises(DataError, match=r"no SHAP share of snow\. Materialize importances again"):
-        importance_weights(table, ["wind", "snow"])
 
 
 # What a day brings to all its rows

@@ -195,3 +195,16 @@ def test_each_fold_is_told() -> None:
 def test_what_cannot_be_cut_is_refused(changes: dict[str, int]) -> None:
     with pytest.raises(DataError, match="importances of model 'flight_delay' got"):
         measured(**changes)
+
+
+def test_the_selection_follows_from_the_figures_that_are_stored_of_each_fold() -> None:
+    result = measure_importances(training(), seed=1, metric="roc_auc", threads=1, folds=3)
+    beaten = dict.fromkeys((*result.summary.kept, *result.summary.dropped), 0)
+    for row in result.folds.iter_rows(named=True):
+        margin = 2 * row["standard_error"]
+        is_above = row["gain"] > row["noise_gain"] or row["permutation"] > row["noise_permutation"] + margin
+        is_harmful = row["permutation"] < row["noise_harm"] - margin
+        beaten[row["feature"]] += row["gain"] > 0 and is_above and not is_harmful
+
+    assert {"strong", "weak", "useful"} <= {*result.summary.kept}
+    assert [name for name, times in beaten.items() if 2 * times >= 3] == [*result.summary.kept]

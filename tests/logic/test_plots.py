@@ -39,7 +39,7 @@ from ml_assets.logic.plots.evaluation import (
     slice_plot,
 )
 from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, performance_plot
-from ml_assets.logic.plots.training import importance_plot, tuning_plot
+from ml_assets.logic.plots.training import importance_plot, selection_plot, tuning_plot
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -67,9 +67,9 @@ def importances(features: int = 3, name: str = "wind_gust") -> Importances:
         }
     )
     summary = ImportancesSummary(
-        metric="roc_auc", score=0.7, kept=tuple(names), dropped=("gone",), folds=3, rows_explained=100
+        metric="roc_auc", score=0.7, kept=tuple(names), dropped=("gone",), folds=3, rounds=60, rows_explained=100
     )
-    return Importances(table, summary)
+    return Importances(table, pl.DataFrame(), summary)
 
 
 def tuning(values: list[float | None], best: int, *, metric: str = "roc_auc") -> Tuning:
@@ -218,7 +218,8 @@ def performance_day(at: int, **metrics: float) -> PerformanceSummary:
 
 
 PLOTS: dict[str, Callable[[], str]] = {
-    "importances": lambda: importance_plot(importances()),
+    "importances": lambda: importance_plot(importances().table, "roc_auc"),
+    "selection": lambda: selection_plot(importances()),
     "tuning": lambda: tuning_plot(tuning([0.70, None, 0.74, 0.72], best=2)),
     "roc": lambda: roc_plot(evaluation()),
     "precision_recall": lambda: precision_recall_plot(evaluation()),
@@ -304,15 +305,19 @@ def test_baselines_stand_beside_the_model_with_their_figures() -> None:
     assert "constant  0.500" in shown
 
 
-def test_importances_name_what_stays_and_mark_the_noise() -> None:
-    svg = importance_plot(importances())
+def test_the_selection_names_what_is_selected_and_marks_the_noise() -> None:
+    svg = selection_plot(importances())
 
-    assert title(svg) == "3 of 4 features stay; wind_gust_0 carries 60.0 % of |SHAP|"
+    assert title(svg) == "3 of 4 features are selected"
     assert {"noise_numeric", "injected noise"} <= set(texts(svg))
 
 
+def test_the_importances_of_a_model_name_the_feature_that_carries_it() -> None:
+    assert title(importance_plot(importances().table, "roc_auc")) == "wind_gust_0 carries 60.0 % of mean |SHAP|"
+
+
 def test_only_the_first_features_are_drawn_and_the_plot_says_how_many_are_not() -> None:
-    svg = importance_plot(importances(features=400))
+    svg = selection_plot(importances(features=400))
 
     assert "lines: ± 1 sd; 375 less important features are not shown" in texts(svg)
     assert "noise_numeric" in texts(svg)
@@ -320,7 +325,7 @@ def test_only_the_first_features_are_drawn_and_the_plot_says_how_many_are_not() 
 
 
 def test_names_with_markup_and_dollars_are_escaped_and_shown_as_they_are() -> None:
-    svg = importance_plot(importances(name="<script>$a_b$&"))
+    svg = selection_plot(importances(name="<script>$a_b$&"))
 
     assert "<script>$a_b$&_0" in texts(svg)
     assert "<script>" not in svg
@@ -472,10 +477,10 @@ def test_days_on_the_axis_stay_few_and_in_order(days: int) -> None:
 
 def test_missing_columns_are_all_named() -> None:
     broken = importances()
-    broken = Importances(broken.table.drop("kept", "rank"), broken.summary)
+    broken = Importances(broken.table.drop("kept", "rank"), broken.folds, broken.summary)
 
-    with pytest.raises(ContractError, match=r"columns 'kept', 'rank' of artifact 'importances' are missing"):
-        importance_plot(broken)
+    with pytest.raises(ContractError, match=r"columns 'rank', 'kept' of artifact 'importances' are missing"):
+        selection_plot(broken)
 
 
 @pytest.mark.parametrize("plot", [lambda: drift_history_plot([]), lambda: performance_plot([], "roc_auc")])

@@ -48,7 +48,7 @@ def trained(plan: ModelPlan, tmp_path_factory: pytest.TempPathFactory) -> Traine
     rows = frozen.value
     found = call(importances(plan), "importances", rows)
     tuned = call(tuning(plan), "tuning", TuningConfig(), rows, found, lake=lake)
-    made = call(model(plan), "model", rows, found, tuned, lake=lake)
+    made = call(model(plan), "model", rows, tuned, lake=lake)
     judged = call(evaluation(plan), "evaluation", rows, made, lake=lake)
     return Trained(rows, found, tuned, made, judged, told)  # type: ignore[arg-type]
 

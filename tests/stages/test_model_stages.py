@@ -461,8 +461,17 @@ def test_the_model_learns_what_there_is_to_learn(trained: Trained) -> None:
     assert {"shop"} == {*trained.evaluation.slices["column"]}
 
 
+def test_drift_is_weighted_by_the_importances_of_the_challenger_itself(trained: Trained) -> None:
+    own = trained.model.importances
+
+    assert dict(own.select("feature", "shap_share").iter_rows()) == trained.model.spec.weights
+    assert [*trained.tuning.best.features] == [feature.name for feature in trained.model.spec.features]
+    assert sorted(trained.tuning.best.features) == sorted(own["feature"])
+    assert 0 < own["permutation"].max()
+
+
 def test_training_again_on_the_same_inputs_gives_the_same_model(plan: ModelPlan, trained: Trained) -> None:
-    again = train(plan, trained.training_set, trained.importances, trained.tuning)
+    again = train(plan, trained.training_set, trained.tuning)
 
     assert trained.model.booster == again.booster
     assert trained.model.spec == again.spec
@@ -480,6 +489,7 @@ def test_each_training_stage_tells_the_ui_figures_and_shows_plots(trained: Train
     }
 
     assert ["plot"] == plots["importances"] == plots["tuning"]
+    assert ["importances"] == plots["model"]
     assert len(plots["evaluation"]) >= 2
     assert {"as of", "train rows", "test rows"} <= {*trained.told["training_set"]}
     assert {"roc_auc", "roc_auc interval", "test rows"} <= {*trained.told["evaluation"]}

@@ -32,6 +32,8 @@ from ml_assets.logic.plots.drawing import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.figure import Figure
 
     from ml_assets.contracts.artifacts import (
@@ -40,36 +42,66 @@ if TYPE_CHECKING:
     )
 
 
-def importance_plot(importances: Importances) -> str:
-    """Draw each feature's share of mean |SHAP| and its permutation importance, beside the injected noise.
+_BARS = ("feature", "shap_share", "gain_share", "permutation", "permutation_std", "rank")
 
-    The 25 first by rank are shown. Noise is what the table holds and the summary neither keeps nor drops.
+
+def importance_plot(importances: pl.DataFrame, metric: str) -> str:
+    """Draw each feature's share of a model's mean |SHAP| and its permutation importance; the 25 first by rank.
+
+    Args:
+        importances: `Model.importances`.
+        metric: What permutation importance is measured in.
+    """
+    table = rows_with(importances, _BARS, "importances").sort("rank", "feature")
+    first = table.head(1)
+    title = f"{first['feature'][0]} carries {share(first['shap_share'][0])} of mean |SHAP|" if first.height else ""
+    shown = table.head(FEATURES)
+    return _bars("importances", title, shown, [BLUE] * shown.height, metric, more=table.height - shown.height)
+
+
+def selection_plot(importances: Importances) -> str:
+    """Draw the figures by which features were selected, beside the injected noise; the 25 first by rank.
+
+    Noise is what the table holds and the summary neither keeps nor drops.
     """
     summary = importances.summary
-    wanted = ("feature", "shap_share", "gain_share", "permutation", "permutation_std", "kept", "rank")
-    table = rows_with(importances.table, wanted, "importances").sort("rank", "feature")
+    table = rows_with(importances.table, (*_BARS, "kept"), "importances").sort("rank", "feature")
     decided = (*summary.kept, *summary.dropped)
     is_noise = ~pl.col("feature").is_in(decided)
     noise = table.filter(is_noise)
     shown = pl.concat([table.filter(~is_noise).head(FEATURES), noise])
-    left_out = table.height - shown.height
-    first = table.filter(~is_noise).sort("shap_share", descending=True, nulls_last=True).head(1)
-    title = f"{len(summary.kept)} of {len(decided)} features stay"
-    if first.height:
-        title += f"; {first['feature'][0]} carries {share(first['shap_share'][0])} of |SHAP|"
-    note = "lines: ± 1 sd" + (f"; {left_out} less important features are not shown" if left_out else "")
+    colours = [
+        FAINT if name not in decided else BLUE if kept else ORANGE
+        for name, kept in shown.select("feature", "kept").iter_rows()
+    ]
+    keys = [("selected", BLUE), ("dropped", ORANGE)] + ([("injected noise", FAINT)] if noise.height else [])
+    return _bars(
+        "selection", f"{len(summary.kept)} of {len(decided)} features are selected", shown, colours, summary.metric,
+        more=table.height - shown.height, keys=keys, lines=noise["permutation"].drop_nulls().to_list(),
+    )  # fmt: skip
+
+
+def _bars(
+    name: str,
+    title: str,
+    shown: pl.DataFrame,
+    colours: Sequence[str],
+    metric: str,
+    *,
+    more: int,
+    keys: Sequence[tuple[str, str]] = (),
+    lines: Sequence[float] = (),
+) -> str:
+    """Draw two panels of bars: shares of mean |SHAP| and gain, and permutation importance with dashed `lines`."""
+    note = "lines: ± 1 sd" + (f"; {more} less important features are not shown" if more else "")
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2, sharey=True)
         at = list(range(shown.height))
-        noisy = shown.select(is_noise).to_series().to_list()
-        colours = [
-            FAINT if is_it else (BLUE if kept else ORANGE) for is_it, kept in zip(noisy, shown["kept"], strict=True)
-        ]
         left.barh(at, _percent(shown["shap_share"]), color=colours, height=0.66)
         left.plot(_percent(shown["gain_share"]), at, "|", color=INK, markersize=7, markeredgewidth=1.2)
         left.set_xlabel("share of mean |SHAP|, % (tick: of gain)")
-        left.set_yticks(at, [shorten(name) for name in shown["feature"]])
+        left.set_yticks(at, [shorten(feature) for feature in shown["feature"]])
         left.set_ylim(shown.height - 0.4, -0.6)
         left.set_xlim(left=0)
         right.barh(
@@ -81,16 +113,15 @@ def importance_plot(importances: Importances) -> str:
             error_kw={"ecolor": MUTED, "elinewidth": 0.8},
         )
         right.axvline(0, color=FAINT, linewidth=0.8)
-        for value in noise["permutation"].drop_nulls():
+        for value in lines:
             right.axvline(value, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
-        right.set_xlabel(f"harm to {metric_name(summary.metric)} when permuted")
+        right.set_xlabel(f"harm to {metric_name(metric)} when permuted")
         right.tick_params(axis="y", length=0)
         for axes in (left, right):
             light_grid(axes, "x")
-        keys = [("kept", BLUE), ("dropped", ORANGE)] + ([("injected noise", FAINT)] if noise.height else [])
         legend(figure, keys, note)
 
-    return draw_svg("importances", title, draw, height=1.35 + 0.2 * shown.height)
+    return draw_svg(name, title, draw, height=1.35 + 0.2 * shown.height)
 
 
 def tuning_plot(tuning: Tuning) -> str:

@@ -18,7 +18,6 @@ import polars as pl
 from ml_assets.contracts.artifacts import (
     DailyLoss,
     DriftSummary,
-    Importances,
     Model,
     PerformanceSummary,
     TrainingSet,
@@ -104,7 +103,7 @@ class Past:
         labelled = labels.select(wanted).join(features.select(*plan.key, DAY), on=list(plan.key))
         self._labels = {key[0]: rows for key, rows in labelled.partition_by(DAY, as_dict=True).items()}
         self._no_labels = labelled.clear()
-        self._chosen: tuple[Importances, Tuning] | None = None
+        self._chosen: Tuning | None = None
         self._frozen: TrainingSet | None = None
         self._trained: dict[tuple[date, str], Trained] = {}
         self._judged: dict[tuple[str, str, bool], Judgement] = {}
@@ -139,7 +138,7 @@ class Past:
         """The features and parameters that were chosen last."""
         if self._chosen is None:
             raise ValueError("nothing was trained yet")
-        return self._chosen[1]
+        return self._chosen
 
     def train(self, as_of: date, champion: Trained | None) -> Trained:
         """Train on what was known by the end of a day."""
@@ -165,23 +164,23 @@ class Past:
             self._working = self._on_one_thread
             self._expected = {day: self._ahead.submit(self._fit_ahead, day, chosen) for day in days}
 
-    def _fit_ahead(self, as_of: date, chosen: tuple[Importances, Tuning] | None) -> tuple[Model, float]:
+    def _fit_ahead(self, as_of: date, chosen: Tuning | None) -> tuple[Model, float]:
         if chosen is None:
             raise ValueError("nothing was trained yet")
         return self._fitted(self._assembled(as_of), chosen)
 
-    def _fitted(self, frozen: TrainingSet, chosen: tuple[Importances, Tuning]) -> tuple[Model, float]:
+    def _fitted(self, frozen: TrainingSet, chosen: Tuning) -> tuple[Model, float]:
         """Return a model and the CPU seconds that it took; on one thread, since others are trained beside it."""
         begun = time.thread_time()
-        model = fitted(self._on_one_thread, frozen, *chosen)
+        model = fitted(self._on_one_thread, frozen, chosen)
         return model, time.thread_time() - begun
 
-    def _choose(self, frozen: TrainingSet, champion: Trained | None) -> tuple[Importances, Tuning]:
+    def _choose(self, frozen: TrainingSet, champion: Trained | None) -> Tuning:
         if self._chosen is None or self.is_tuned:
             importances = weigh(self.plan, frozen)
             first = None if champion is None else champion.model.spec.parameters
             trials = None if champion is None else self.plan.declaration.retraining.trials
-            self._chosen = importances, search(self.plan, frozen, importances, trials=trials, first=first)
+            self._chosen = search(self.plan, frozen, importances, trials=trials, first=first)
         return self._chosen
 
     def _measured(self, model: Model, frozen: TrainingSet, seconds: float) -> Trained:

@@ -16,7 +16,7 @@ from ml_assets.contracts.schema import request_schema
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.training import Split
 from ml_assets.logic.distributed import boost_on
-from ml_assets.logic.drift import importance_weights
+from ml_assets.logic.explanation import explain, permuted
 from ml_assets.logic.importances import OnFold, measure_importances
 from ml_assets.logic.model import Trainer, fit, predict
 from ml_assets.logic.reference import sketch_reference
@@ -138,30 +138,30 @@ def device_of(plan: ModelPlan) -> Used:
     return used_device(training.device, fallback=training.device_fallback, model=plan.name)
 
 
-def train(plan: ModelPlan, training_set: TrainingSet, importances: Importances, tuning: Tuning) -> Model:
-    """Return the trained model with its contract, its features' weights and the sketch of what it was trained on.
+def train(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning) -> Model:
+    """Return the trained model with its contract, its importances and the sketch of what it was trained on.
 
     Over Dask where several workers are declared.
     """
     training = plan.declaration.training
     if training.workers == 1:
-        return with_reference(plan, fitted(plan, training_set, importances, tuning), training_set)
-    with dask_client(training.workers, threads=training.threads) as client:
-        model = fitted(plan, training_set, importances, tuning, trainer=boost_on(client, training.workers))
-    return with_reference(plan, model, training_set)
+        model = fitted(plan, training_set, tuning)
+    else:
+        with dask_client(training.workers, threads=training.threads) as client:
+            model = fitted(plan, training_set, tuning, trainer=boost_on(client, training.workers))
+    return with_reference(plan, with_permutation_importance(plan, model, training_set), training_set)
 
 
-def fitted(
-    plan: ModelPlan,
-    training_set: TrainingSet,
-    importances: Importances,
-    tuning: Tuning,
-    *,
-    trainer: Trainer | None = None,
-) -> Model:
-    """Return the model that `train` makes, without the sketch: nobody needs it of a challenger that never serves.
+def fitted(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning, *, trainer: Trainer | None = None) -> Model:
+    """Return the model that `train` returns, without permutation importance and without the sketch.
 
-    Without a trainer it is trained by this process.
+    A simulation does without both: they cost more than a challenger that is never promoted is worth.
+
+    Args:
+        plan: the model's plan.
+        training_set: the frozen rows.
+        tuning: the features and the best parameters.
+        trainer: trains instead of this process.
     """
     declared = plan.declaration
     trained = fit(
@@ -176,14 +176,22 @@ def fitted(
         reference=training_set.rows.clear(),
         trainer=trainer,
     )
+    own = explain(trained, training_set, seed=declared.seed, threads=declared.training.threads)
     read = [feature.name for feature in trained.spec.features]
-    weights = importance_weights(importances.table, read)
     return replace(
         trained,
-        spec=trained.spec.model_copy(update={"weights": weights}),
+        spec=trained.spec.model_copy(update={"weights": dict(own.select("feature", "shap_share").iter_rows())}),
         contract=ContractRecord.of(plan.inputs_contract),
         request=json.dumps(request_schema(plan.inputs_contract, read), indent=1, ensure_ascii=False) + "\n",
+        importances=own,
     )
+
+
+def with_permutation_importance(plan: ModelPlan, model: Model, training_set: TrainingSet) -> Model:
+    """Return the model with the permutation importance of its features, by the deciding metric."""
+    declared = plan.declaration
+    own = permuted(model, training_set, metric=declared.metric, seed=declared.seed, threads=declared.training.threads)
+    return replace(model, importances=own)
 
 
 def with_reference(plan: ModelPlan, model: Model, training_set: TrainingSet) -> Model:
