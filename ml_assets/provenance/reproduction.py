@@ -22,9 +22,6 @@ from resources.scratch import ScratchLake
 From = Literal["training_set", "raw"]
 
 REPRODUCTIONS: Final = "reproductions"
-GIVEN: Final = ("importances", "tuning")
-"""What is taken as recorded when the training set alone is rebuilt."""
-
 TOLERANCE: Final = 0.01
 """Of the deciding metric, for a model whose training is not exact."""
 
@@ -228,8 +225,7 @@ class Recorded:
 
     def _pins(self, start: From) -> list[ArtifactRef]:
         if start == "training_set":
-            given = [self.stage(name).ref for name in GIVEN]
-            return [*self.stage("training_set").inputs, *given]
+            return [*self.stage("training_set").inputs, self.stage("tuning").ref]
         nodes = sorted((node for node in self.lineage.nodes.values() if _is_given(node.asset)), key=_made_at)
         return [ref_of(node.key) for node in nodes]  # the newest of raw rows wins, of released rows each counts
 

@@ -20,12 +20,12 @@ DAYS = ("2026-10-01", "2026-10-02")
 
 
 def whole(root: Path) -> tuple[Chronicle, ArtifactRef]:
-    """Return the shop's lake with a model that has importances and tuning, as a declared one has."""
+    """Return the shop's lake with a model that has a tuning made from importances, as a declared one has."""
     chronicle = shop(root)
     training = the(chronicle, "shop/training_set")
     importances = chronicle.make("shop/importances", None, [training])
     tuning = chronicle.make("shop/tuning", None, [training, importances])
-    model = chronicle.make("shop/model", None, [training, importances, tuning], parameters={"seed": 1}, rows=None)
+    model = chronicle.make("shop/model", None, [training, tuning], parameters={"seed": 1}, rows=None)
     return chronicle, model
 
 
@@ -66,7 +66,7 @@ def test_what_was_made_and_over_which_days_stands_in_the_manifests(tmp_path: Pat
         (
             "training_set",
             ["shop/training_set", "shop/model"],
-            {("shop/features", day) for day in DAYS} | {("shop/importances", ""), ("shop/tuning", "")},
+            {("shop/features", day) for day in DAYS} | {("shop/tuning", "")},
         ),
         (
             "raw",
@@ -108,12 +108,11 @@ def test_of_raw_rows_the_newest_and_of_released_rows_all_that_were_used_are_take
 
 
 def test_the_training_set_is_the_one_that_the_model_was_made_from(tmp_path: Path) -> None:
-    """Importances of an older training set stand when only the training set and the model were made anew."""
+    """The tuning of an older training set stays when only the training set and the model are materialized again."""
     chronicle, _ = whole(tmp_path)
     features = [the(chronicle, "shop/features", day) for day in DAYS]
     newer = chronicle.make("shop/training_set", None, features)
-    given = [the(chronicle, f"shop/{name}") for name in ("importances", "tuning")]
-    model = chronicle.make("shop/model", None, [newer, *given])
+    model = chronicle.make("shop/model", None, [newer, the(chronicle, "shop/tuning")])
 
     assert newer == recorded(chronicle, model).stage("training_set").ref
 

@@ -129,7 +129,7 @@ def test_a_model_is_trained_as_the_asset_is() -> None:
         past.plan, rows(), outcomes(), as_of=first.serving.as_of, split=past.plan.declaration.retraining.split
     )
     importances = weigh(past.plan, frozen)
-    model = train(past.plan, frozen, importances, search(past.plan, frozen, importances))
+    model = train(past.plan, frozen, search(past.plan, frozen, importances))
 
     assert without_threads(model) == without_threads(first.model)
 
