@@ -5,9 +5,11 @@ What follows from it (prediction stops, or a note is taken) stays out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+import polars as pl
 
 from ml_assets.contracts.table import Column, TableContract, bounds
 
@@ -41,7 +43,8 @@ def compare(trained_with: TableContract, now: TableContract) -> tuple[Change, ..
     Compatible is what the model has an answer for: it does not read a new column, and values that it never met it
     treats as declared. Incompatible is what makes its inputs mean or hold something else:
 
-    - a dropped column, another type, unit, role or key, another reading as categories or as numbers;
+    - a dropped column, another unit, role or key, another reading as categories or as numbers;
+    - another type, unless it holds every value of the first exactly, as Int64 holds those of Int32;
     - fewer accepted values or a narrower range: rows like those it learned from are no longer let in;
     - a value that may now be missing and never was: LightGBM takes it for 0, without a word.
 
@@ -74,7 +77,8 @@ def compare(trained_with: TableContract, now: TableContract) -> tuple[Change, ..
 
 def _differences(then: Column, now: Column) -> Iterator[_Difference]:
     if then.dtype != now.dtype:
-        yield "type", False, f"was {then.dtype} and is now {now.dtype}"
+        is_wider = is_widening(then.dtype, now.dtype, is_categorical=then.is_categorical)
+        yield "type", is_wider, f"was {then.dtype} and is now {now.dtype}"
     if then.role != now.role:
         yield "role", now.role == "feature", f"had {_role(then)} and has now {_role(now)}"
     if then.is_categorical != now.is_categorical:
@@ -94,6 +98,29 @@ def _differences(then: Column, now: Column) -> Iterator[_Difference]:
         yield _range(then, now)
     if then.relationship != now.relationship:
         yield "relationship", True, f"had to be {_points(then)} and has now to be {_points(now)}"
+
+
+_EXACT_BITS: Mapping[pl.DataType, int] = {pl.Float32(): 24, pl.Float64(): 53}
+
+
+def is_widening(then: pl.DataType, now: pl.DataType, *, is_categorical: bool = False) -> bool:
+    """Return whether a type holds every value of another exactly; of categories, in the same text too."""
+    if then.is_integer() and now.is_integer():
+        narrow, wide = (pl.select(low=it.min(), high=it.max()).row(0) for it in (then, now))  # type: ignore[attr-defined]
+        return bool(wide[0] <= narrow[0] and narrow[1] <= wide[1])
+    if then.is_integer() and now.is_float():
+        most = pl.select(then.max()).item()  # type: ignore[attr-defined]
+        return not is_categorical and int(most).bit_length() <= _EXACT_BITS[now]
+    return then == pl.Float32 and now == pl.Float64
+
+
+def widened(rows: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Return rows with the types of a schema where these hold every value of the rows' own types exactly."""
+    return rows.with_columns(
+        pl.col(name).cast(schema[name])
+        for name, dtype in rows.schema.items()
+        if name in schema and dtype != schema[name] and is_widening(dtype, schema[name])
+    )
 
 
 def _accepted(then: Column, now: Column) -> Iterator[_Difference]:

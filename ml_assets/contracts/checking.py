@@ -133,7 +133,7 @@ def check_table(
         and not mistyped.intersection(rule.columns)
         and (rule.relationship is None or rule.relationship.table in (others or {}))
     ]
-    row_rules = {rule.name: (rule, _is_broken(rule, others or {})) for rule in testable if rule.is_row_rule}
+    row_rules = {rule.name: (rule, breaks(rule, others or {})) for rule in testable if rule.is_row_rule}
     at_once = isinstance(rows, pl.DataFrame)
     passes = _few_columns_each(row_rules, schema, most=math.inf if at_once else _PASS_BYTES)
     total = int(lazy.select(pl.len()).collect(engine="streaming").item())
@@ -153,6 +153,21 @@ def check_table(
     return Report(contract, tuple(found.get(rule.name, Finding(rule, total, 0)) for rule in contract.rules))
 
 
+def has_broken_numbers(rows: pl.LazyFrame, contract: TableContract) -> bool:
+    """Return whether NaN or infinity stands anywhere: the rules that every floating column has without declaring them.
+
+    Args:
+        rows: a scan of the table; its types are the contract's.
+        contract: what it must look like.
+    """
+    rules = {rule.name: (rule, breaks(rule, {})) for rule in contract.rules if rule.kind == "finite"}
+    passes = _few_columns_each(rules, contract.schema, most=_PASS_BYTES)
+    return any(
+        any(_counted(rows.select(is_broken.any().alias(name) for name, (_, is_broken) in one.items())).values())
+        for one in passes
+    )
+
+
 def broken_row_rules(contract: TableContract, *, others: Others | None = None) -> pl.Expr:
     """Return, for each row, the names of the blocking row rules that it breaks, as a list of text."""
     rules = [
@@ -164,7 +179,7 @@ def broken_row_rules(contract: TableContract, *, others: Others | None = None) -
     ]
     if not rules:
         return pl.lit([], dtype=pl.List(pl.String))
-    named = [pl.when(_is_broken(rule, others or {})).then(pl.lit(rule.name)) for rule in rules]
+    named = [pl.when(breaks(rule, others or {})).then(pl.lit(rule.name)) for rule in rules]
     return pl.concat_list(named).list.drop_nulls()
 
 
@@ -197,10 +212,15 @@ def shape_mistakes(
     return mistakes
 
 
-def _is_broken(rule: Rule, others: Others) -> pl.Expr:
-    """Return whether a row breaks a row rule; as in dbt, a missing value breaks `not_null` alone."""
+def breaks(rule: Rule, others: Others) -> pl.Expr:
+    """Return whether a row breaks a row rule; as in dbt, a missing value breaks `not_null` alone.
+
+    NaN breaks `finite`, and a maximum too: it is above all numbers, in polars as in the warehouses.
+    """
     column = pl.col(rule.columns[0])
     match rule.kind:
+        case "finite":
+            return (~column.is_finite()).fill_null(value=False)
         case "not_null":
             return column.is_null()
         case "accepted_values":

@@ -47,6 +47,7 @@ class ColumnMeta(_Meta):
     pii: StrictBool = False
     known_time: StrictStr | None = None
     expression: StrictStr | None = None
+    nan: Literal["missing"] | None = None
 
 
 class TestMeta(_Meta):

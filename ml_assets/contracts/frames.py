@@ -67,7 +67,11 @@ def labels(
     """Return what labels look like: who, of which day, known when, what came true; a null target has no label."""
     import pandera.polars as pa
 
-    truth = [_rule(f"'{target}' is 0 or 1", lambda it: it.cast(pl.Float64).is_in([0.0, 1.0]))]
+    truth = {
+        "binary": [_rule(f"'{target}' is 0 or 1", lambda it: it.cast(pl.Float64).is_in([0.0, 1.0]))],
+        "regression": [_rule(f"'{target}' is a finite number", lambda it: it.cast(pl.Float64).is_finite())],
+        "multiclass": [],
+    }
     columns: dict[str, Any] = {
         "day": pa.Column(
             pl.Date,
@@ -76,7 +80,7 @@ def labels(
         **{name: pa.Column() for name in key},
         "event_day": pa.Column(pl.Date),
         known_time: pa.Column(TIME),
-        target: pa.Column(nullable=True, checks=truth if task == "binary" else []),
+        target: pa.Column(nullable=True, checks=truth[task]),
         **({"reason": pa.Column(pl.String, nullable=True)} if has_reason else {}),
     }
     return _schema("labels", columns)

@@ -166,6 +166,7 @@ def _column(table: Table, node: Node, rules: Mapping[_Subject, Asked], mistakes:
         # before that moment nobody could know that the row would be gone
         known_time=GONE_AT if name == GONE_AT and table.is_source else meta.known_time,
         expression=meta.expression,
+        is_nan_missing=meta.nan == "missing",
     )
     for sentence, place in _column_mistakes(table, column, its, is_typed=dtype is not None):
         mistakes.add(place, f"{what} {sentence}.")
@@ -187,9 +188,15 @@ def _column_mistakes(
 
     if column.role in TIMES and is_typed and not column.dtype.is_temporal():
         yield f"has role '{column.role}', but is {column.dtype}; expected a timestamp or date", at("meta", "role")
-    for name, given in (("known_time", column.known_time), ("expression", column.expression)):
-        if given is not None and not table.is_source:
-            yield f"has meta '{name}', which is for columns of sources; leave it out", at("meta", name)
+    given = {
+        "known_time": column.known_time is not None,
+        "expression": column.expression is not None,
+        "nan": column.is_nan_missing,
+    }
+    for name in (name for name, is_given in given.items() if is_given and not table.is_source):
+        yield f"has meta '{name}', which is for columns of sources; leave it out", at("meta", name)
+    if column.is_nan_missing and is_typed and not column.dtype.is_float():
+        yield f"has meta 'nan', but is {column.dtype}, which has no NaN; leave it out", at("meta", "nan")
     if column.name in _MOMENTS and table.is_source and table.is_by_day:
         what, none = _MOMENTS[column.name]
         if is_typed and column.dtype != pl.Datetime("us"):

@@ -52,6 +52,7 @@ class ColumnRecord(_Part):
     relationship: RelationshipRecord | None = None
     known_time: str | None = None
     expression: str | None = None
+    is_nan_missing: bool = False
 
     @classmethod
     def of(cls, column: Column) -> Self:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ml_assets.contracts.checking import breaks
 from ml_assets.contracts.table import Column, Rule, TableContract
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ def _pandera_check(rule: Rule, others: Others) -> pa.Check:
 
     name, raise_warning = rule.name, not rule.is_blocking
     match rule.kind:
-        case "not_null":
+        case "finite" | "not_null":
             return pa.Check(
-                lambda data: data.lazyframe.select(pl.col(data.key).is_not_null()),
+                lambda data: data.lazyframe.select(~breaks(rule, others)),
                 name=name, raise_warning=raise_warning, ignore_na=False,
             )  # fmt: skip
         case "accepted_values":
@@ -87,6 +88,7 @@ def request_schema(contract: TableContract, features: Sequence[str]) -> dict[str
     """Return the JSON Schema (draft 2020-12) of one row that a model is asked about.
 
     Every feature must be given, one that may be missing as null: a forgotten field is not taken for a missing value.
+    JSON has no NaN and no infinity; where a parser lets them in, `ml_assets.logic.encoding.encode` refuses them.
     Units and personal data stand as `x-unit` and `x-pii`.
 
     Args:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from ml_assets.contracts.table import Rule, TableContract, Value
 
 
+_NOT_FINITE = [f"cast('{value}' as double precision)" for value in ("NaN", "Infinity", "-Infinity")]
+
+
 def broken_predicates(contract: TableContract, *, relations: Mapping[str, str]) -> dict[str, str]:
     """Return, by the name of each blocking row rule, SQL that is true where a row breaks it, and never null.
 
@@ -31,6 +34,8 @@ def broken_predicates(contract: TableContract, *, relations: Mapping[str, str]) 
 def _predicate(rule: Rule, relations: Mapping[str, str]) -> str:
     """Return when a row breaks a rule; as in dbt, a missing value breaks `not_null` alone."""
     column = identifier(rule.columns[0])
+    if rule.kind == "finite":
+        return f"coalesce({column} in ({', '.join(_NOT_FINITE)}), false)"
     if rule.kind == "not_null":
         return f"{column} is null"
     if rule.kind == "accepted_values":

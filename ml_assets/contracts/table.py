@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 Role = Literal["entity", "event_time", "prediction_time", "known_time", "feature", "label", "context"]
 Value = str | int | float | bool
-Kind = Literal["columns", "not_null", "accepted_values", "range", "relationship", "unique", "expectation"]
+Kind = Literal["columns", "finite", "not_null", "accepted_values", "range", "relationship", "unique", "expectation"]
 
 SHAPE = "columns are as in the contract"
 RECEIVED_AT = "received_at"
 GONE_AT = "gone_at"
-_ROW_KINDS = frozenset({"not_null", "accepted_values", "range", "relationship"})
+_ROW_KINDS = frozenset({"finite", "not_null", "accepted_values", "range", "relationship"})
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Column:
     """One column as the contract wants it.
 
     `known_time` and `expression` are SQL over the row, for raw tables: when the value could first be known, and how
-    landing computes a column that the source does not have.
+    landing computes a column that the source does not have. `is_nan_missing`, for raw tables too: landing turns NaN
+    into null.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Column:
     relationship: Relationship | None = None
     known_time: str | None = None
     expression: str | None = None
+    is_nan_missing: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,8 @@ def _number(value: float | None) -> str:
 def _column_rules(column: Column) -> list[Rule]:
     name, one = column.name, (column.name,)
     rules = []
+    if column.dtype.is_float():
+        rules.append(Rule(f"{name} is finite", "finite", one))
     if not column.is_nullable:
         rules.append(Rule(f"{name} is never missing", "not_null", one))
     if column.accepted_values is not None:

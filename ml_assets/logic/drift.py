@@ -27,7 +27,7 @@ from ml_assets.logic.distances import (
     kolmogorov_smirnov,
     wasserstein,
 )
-from ml_assets.logic.encoding import check_columns
+from ml_assets.logic.encoding import check_columns, number_problem
 from ml_assets.logic.reference import (
     Categories,
     Numbers,
@@ -124,7 +124,7 @@ def measure_drift(
 
     Kolmogorov-Smirnov is the largest gap between the two distributions of the values that are there, at the
     reference's cell edges. Wasserstein is the area between them in the reference's standard deviations; it is
-    exact but for cells inside which the distributions cross, and null where a value is infinite.
+    exact but for cells inside which the distributions cross, and null where it is too large for a double.
 
     A day of fewer rows than the limit is not judged: its statistics are null.
 
@@ -146,7 +146,7 @@ def measure_drift(
 
     Raises:
         ContractError: Missing or mistyped columns, a frame that is no reference, weights of unknown features.
-        DataError: Weights that are not finite numbers from 0.
+        DataError: Weights that are not finite numbers from 0; a column with NaN or infinity.
     """
     day = day if isinstance(day, date) else date.fromisoformat(day)
     known = reference if isinstance(reference, Reference) else Reference.of(reference, model=model)
@@ -233,6 +233,8 @@ def _columns(frame: pl.DataFrame | pl.LazyFrame, rows: int, names: Sequence[str]
 
 
 def _measure_numbers(column: pl.Series, known: Numbers) -> _Measured:
+    if problem := number_problem(column):
+        raise DataError(f"column '{column.name}' {problem}.")
     seen = count_cells(column, known.cells.edges)
     return _Measured(by_bin(seen, known.last_of_bin, column.len() - seen.values), cells=seen)
 

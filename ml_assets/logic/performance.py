@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ml_assets.contracts.artifacts import DailyLoss, FormerPerformance, Performance, PerformanceSummary, Task
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.bootstrap import bootstrap_interval
+from ml_assets.logic.encoding import number_problem
 from ml_assets.logic.features import repeated_keys
 from ml_assets.logic.labels import newest_known
 from ml_assets.logic.metrics import Metric, find_metric, metrics_of
@@ -321,6 +322,8 @@ def _truth(labelled: pl.DataFrame, *, task: Task, classes: Sequence[str], target
     if task != "multiclass":
         if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
             raise ContractError(f"target '{target}' is {column.dtype}; task '{task}' expects numbers. Cast it.")
+        if problem := number_problem(column):
+            raise DataError(f"target '{target}' {problem}.")
         values = column.cast(pl.Float64)
         wrong = values.filter(~values.is_in([0.0, 1.0])).unique().sort().head(5).to_list() if task == "binary" else []
         if wrong:

@@ -159,5 +159,5 @@ def _problems(features: pl.DataFrame, spec: ModelSpec, scores: pl.DataFrame, ide
 
 
 def _missing_scores(scores: pl.DataFrame) -> int:
-    score = pl.col("score").cast(pl.Float64)
-    return int(scores.select((score.is_null() | score.is_nan()).sum()).item())
+    is_number = pl.col("score").cast(pl.Float64).is_finite()
+    return int(scores.select((~is_number.fill_null(value=False)).sum()).item())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from ml_assets.contracts.changes import widened
 from ml_assets.contracts.checking import Finding
 from ml_assets.contracts.days import day_of_moment
 from ml_assets.contracts.errors import DataError
@@ -19,6 +20,8 @@ from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date
+
+    from ml_assets.contracts.table import TableContract
 
 PARTITION = "__day"
 _MOMENT = pl.Datetime("us")
@@ -187,7 +190,7 @@ def keep_versions(
     rows = _with_moments(source)
     if standing is None:
         return Landing(rows, now=rows.height)
-    standing = _with_moments(standing).with_row_index(_ROW)
+    standing = _with_moments(widened(standing, source.schema)).with_row_index(_ROW)
     shared = [name for name, dtype in source.schema.items() if standing.schema.get(name) == dtype]
     identity = [name for name in shared if name in key or name == RECEIVED_AT] or shared
     newest = standing.sort(RECEIVED_AT, maintain_order=True).unique(identity, keep="last", maintain_order=True)
@@ -214,6 +217,15 @@ def keep_versions(
         corrected=corrected,
         gone=gone.height,
         repeated=rows.height - rows.select(pl.struct(identity).n_unique()).item() if rows.height else 0,
+    )
+
+
+def nan_as_missing(rows: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
+    """Return rows with null for NaN in the columns that declare it: `nan: missing`."""
+    return rows.with_columns(
+        pl.col(column.name).fill_nan(None)
+        for column in contract.columns
+        if column.is_nan_missing and column.name in rows.columns
     )
 
 

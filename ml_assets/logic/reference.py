@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.distances import Cells, Counts, Profiles, Vector, corrected_psi, count_sorted, sorted_values
-from ml_assets.logic.encoding import check_columns
+from ml_assets.logic.encoding import check_columns, number_problem
 
 Kind = Literal["numeric", "categorical", "score"]
 
@@ -300,6 +300,8 @@ def sketch_reference(
 
 
 def _sketch_numbers(column: pl.Series, name: str, kind: Kind, bins: int, day_of: Counts) -> pl.DataFrame:
+    if problem := number_problem(column):
+        raise DataError(f"column '{name}' of the training rows {problem}.")
     values = sorted_values(column)
     rows = len(values)
     cells = bins * CELLS_PER_BIN

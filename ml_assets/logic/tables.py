@@ -62,9 +62,9 @@ def report_of_tests(
         contract: the table's contract.
         outcomes: the tests that ran.
         rows: how many rows the table has.
-        tested: the rules that have a test; one that did not run says nothing. Rules without are constraints: they
-            held, or there would be no table.
-        found: what holding the rows themselves against the contract found; wanted where a test failed.
+        tested: the rules that have a test; one that did not run says nothing. Rules without are constraints, which
+            hold, or there would be no table; and that numbers are finite, which `found` tells.
+        found: what checking the rows themselves found; given where a test failed or a number is not finite.
         aside: what rows that were set aside say, by rule.
     """
     by_rule: dict[str | None, list[Outcome]] = {}
@@ -81,7 +81,7 @@ def report_of_tests(
         elif rule.name in (aside or {}):
             findings.append((aside or {})[rule.name])
         elif ours or rule.name not in tested:
-            findings.append(Finding(rule, rows, 0))
+            findings.append(seen.get(rule.name, Finding(rule, rows, 0)))
     return Report(contract, (*findings, *(_own(outcome, rows) for outcome in by_rule.get(None, []))))
 
 

@@ -1,5 +1,6 @@
 """What hypothesis makes: contracts of all kinds of rules, and rows that keep them, or may break them."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -17,12 +18,14 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
 def any_value(dtype: pl.DataType, *, is_finite: bool = False) -> st.SearchStrategy[Any]:
-    """Any value of a type but NaN, which Python does not find equal to itself."""
+    """Any value of a type, NaN and infinity among them unless it must be finite."""
     if dtype in WHOLE:
         return st.integers(-(2 ** WHOLE[dtype]), 2 ** WHOLE[dtype] - 1) | st.integers(-9, 9)
     if dtype in {pl.Float32(), pl.Float64()}:
         width = 32 if dtype == pl.Float32 else 64
-        return st.floats(width=width, allow_nan=False, allow_infinity=not is_finite) | st.integers(-9, 9).map(float)
+        return st.floats(width=width, allow_nan=not is_finite, allow_infinity=not is_finite) | st.integers(-9, 9).map(
+            float
+        )
     return {
         pl.String(): st.text(max_size=3),
         pl.Boolean(): st.booleans(),
@@ -34,7 +37,7 @@ def any_value(dtype: pl.DataType, *, is_finite: bool = False) -> st.SearchStrate
 def good_value(column: Column) -> st.SearchStrategy[Any]:
     """Any value that keeps a column's rules; null among them where it may be."""
     dtype = column.dtype
-    values = any_value(dtype)
+    values = any_value(dtype, is_finite=True)
     if column.relationship is not None:
         values = st.sampled_from(SHOPS["shop"].to_list())
     elif column.accepted_values is not None:
@@ -45,7 +48,8 @@ def good_value(column: Column) -> st.SearchStrategy[Any]:
             least, most = -(2 ** WHOLE[dtype]), 2 ** WHOLE[dtype] - 1
             values = st.integers(int(least if low is None else low), int(most if high is None else high))
         else:
-            values = st.floats(low, high, width=32 if dtype == pl.Float32 else 64, allow_nan=False)
+            width = 32 if dtype == pl.Float32 else 64
+            values = st.floats(low, high, width=width, allow_nan=False, allow_infinity=False)
     return values | st.none() if column.is_nullable else values
 
 
@@ -114,24 +118,36 @@ def _values_at(places: Sequence[int]) -> Callable[[Sequence[object]], object]:
     return values
 
 
+NAN = "NaN"
+
+
+def _comparable(value: object) -> Any:
+    """Return a value, or NaN as what is equal to itself."""
+    return NAN if isinstance(value, float) and math.isnan(value) else value
+
+
 def broken_by_hand(frame: pl.DataFrame, contract: TableContract) -> Mapping[str, int]:
     """Return how many rows break each rule, worked out row by row in plain Python."""
     rows = frame.to_dicts()
     shops = set(SHOPS["shop"])
     found = {}
     for rule in contract.rules[1:]:  # the first is about columns and types, which these rows have
-        values = [tuple(row[name] for name in rule.columns) for row in rows]
+        values = [tuple(_comparable(row[name]) for name in rule.columns) for row in rows]
         there = [value for value in values if len(value) > 1 or value[0] is not None]
         match rule.kind:
             case "not_null":
                 broken = len(values) - len(there)
+            case "finite":
+                broken = sum(value == NAN or math.isinf(value) for (value,) in there)
             case "accepted_values":
                 broken = sum(value not in rule.accepted_values for (value,) in there)
             case "relationship":
                 broken = sum(value not in shops for (value,) in there)
             case "range":
                 broken = sum(
-                    (rule.minimum is not None and value < rule.minimum)
+                    (rule.maximum is not None)  # NaN is above all numbers
+                    if value == NAN
+                    else (rule.minimum is not None and value < rule.minimum)
                     or (rule.maximum is not None and value > rule.maximum)
                     for (value,) in there
                 )

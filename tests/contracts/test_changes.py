@@ -62,6 +62,32 @@ def test_a_change_is_told_with_what_it_means(
     assert [(what, is_compatible, sentence)] == told(ORDERS, now)
 
 
+NUMBERS = [pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64(), pl.UInt8(), pl.UInt32(), pl.Float32(), pl.Float64()]
+
+
+@pytest.mark.parametrize("then", NUMBERS)
+@pytest.mark.parametrize("now", NUMBERS)
+def test_a_type_that_holds_every_value_exactly_is_compatible(then: pl.DataType, now: pl.DataType) -> None:
+    """Expected is worked out from the extreme values themselves, and from a fraction for floating types."""
+    extremes = [0.1] if then.is_float() else [pl.select(end).item() for end in (then.min(), then.max() - 1)]  # type: ignore[attr-defined]
+    column = pl.Series(extremes, dtype=then)
+    there = column.cast(now, strict=False)
+    expected = bool(there.cast(then, strict=False).eq_missing(column).all())
+
+    found = compare(*(TableContract("t", (Column("x", dtype),)) for dtype in (then, now)))
+
+    assert [(change.what, change.is_compatible) for change in found] == ([("type", expected)] if then != now else [])
+
+
+def test_whole_numbers_that_are_categories_keep_their_text_as_wider_ones_and_not_as_fractions() -> None:
+    def change_to(dtype: pl.DataType) -> bool:
+        then, now = (TableContract("t", (Column("x", it, is_categorical=True),)) for it in (pl.Int32(), dtype))
+        return compare(then, now)[0].is_compatible
+
+    assert change_to(pl.Int64())
+    assert not change_to(pl.Float64())
+
+
 @pytest.mark.parametrize(
     ("then", "what", "is_compatible"),
     [
@@ -100,6 +126,7 @@ WITHOUT_MEANING = {
         "name": "columns are compared by it", "description": "only people read it", "is_pii": "only people heed it",
         "is_unique": "the key is compared as a whole; else it is about the table",
         "known_time": "of raw tables, which no model reads", "expression": "of raw tables, which no model reads",
+        "is_nan_missing": "of raw tables, which no model reads",
     },
     TableContract: {
         "name": "the table is the one declared", "description": "only people read it", "owner": "only people heed it",

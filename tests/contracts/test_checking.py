@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -117,7 +118,7 @@ def test_all_broken_rules_are_told_at_once() -> None:
 
     found = broken(rows)
 
-    assert {rule.name for rule in ORDERS.rules} - {SHAPE} == {*found}
+    assert {rule.name for rule in ORDERS.rules} - {SHAPE, "weight_kg is finite"} == {*found}
     with pytest.raises(ContractError) as caught:
         check_table(rows, ORDERS, others=CUSTOMERS).raise_if_blocking()
     assert [*found.values()] == str(caught.value).split("\n")
@@ -193,11 +194,20 @@ def test_missing_values_are_not_doubled_but_two_rows_that_miss_a_part_of_their_k
     assert {} == broken(rows.select("x"), replace(contract, columns=contract.columns[:1], key=("x",)))
 
 
-def test_not_a_number_lies_above_every_range_as_it_does_in_the_warehouse() -> None:
-    contract = TableContract("t", (Column("x", pl.Float64(), minimum=0), Column("y", pl.Float64(), maximum=1)))
-    rows = pl.DataFrame({"x": [float("nan")], "y": [float("nan")]})
+def test_nan_and_infinity_are_neither_missing_nor_numbers() -> None:
+    columns = (Column("x", pl.Float64(), minimum=0), Column("y", pl.Float32(), is_nullable=False, maximum=1))
+    contract = TableContract("t", columns)
+    rows = pl.DataFrame({"x": [math.nan, math.inf, None], "y": [-math.inf, math.nan, math.nan]}, schema=contract.schema)
 
-    assert ["y is at most 1"] == [*broken(rows, contract)]
+    found = {finding.rule.name: finding.broken for finding in check_table(rows, contract).broken}
+
+    assert {"x is finite": 2, "y is finite": 3, "y is at most 1": 2} == found  # NaN is above all numbers
+
+
+def test_a_broken_number_is_told_with_what_it_is() -> None:
+    found = broken(with_first("weight_kg", math.nan))
+
+    assert "broken in 1 of 4 rows (25.00%), for instance by nan; see models/orders.yml" in found["weight_kg is finite"]
 
 
 def test_a_scan_of_many_columns_is_checked_like_the_frame_it_holds(tmp_path: Path) -> None:

@@ -372,7 +372,7 @@ def test_a_constraint_that_cannot_become_a_rule_is_told(constraint: dict[str, An
          "'known_time', 'feature', 'label' or 'context', got 'feeture' (did you mean 'feature'?).")),
         ([column("a", meta={"untis": "kg"})],
          ("column 'a' of table 'orders' has meta 'untis': there is no such meta; expected one of categorical, "
-         "expression, known_time, pii, role, unit (did you mean 'unit'?).")),
+         "expression, known_time, nan, pii, role, unit (did you mean 'unit'?).")),
         ([column("a", meta={"pii": "yes"})], "has meta 'pii': Input should be a valid boolean, got 'yes'"),
         ([column("a", "date", meta={"role": "event_time"}), column("b", "date", meta={"role": "event_time"})],
          "column 'b' of table 'orders' has role 'event_time', which column 'a' has already"),
@@ -382,6 +382,10 @@ def test_a_constraint_that_cannot_become_a_rule_is_told(constraint: dict[str, An
          "column 'a' of table 'orders' has meta 'known_time', which is for columns of sources"),
         ([column("a", meta={"expression": "b"})],
          "column 'a' of table 'orders' has meta 'expression', which is for columns of sources"),
+        ([column("a", "double", meta={"nan": "missing"})],
+         "column 'a' of table 'orders' has meta 'nan', which is for columns of sources"),
+        ([column("a", "double", meta={"nan": "zero"})],
+         "column 'a' of table 'orders' has meta 'nan': Input should be 'missing', got 'zero'"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_column_is_told(columns: list[dict[str, Any]], told: str) -> None:

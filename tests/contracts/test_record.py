@@ -16,7 +16,7 @@ ORDERS = TableContract(
         Column("items", pl.Int64(), "How many.", "feature", is_nullable=False, minimum=1, maximum=2**63 - 1),
         Column("shop", pl.String(), is_categorical=True, is_unique=True, accepted_values=("a", "1")),
         Column("size", pl.Int8(), accepted_values=(1, 2)),
-        Column("weight", pl.Float32(), unit="kg", accepted_values=(1.0, 2.0)),
+        Column("weight", pl.Float32(), unit="kg", accepted_values=(1.0, 2.0), is_nan_missing=True),
         Column("is_gift", pl.Boolean(), accepted_values=(True,)),
         Column("customer", pl.String(), is_pii=True, relationship=Relationship("customers", "id")),
         Column("sent_on", pl.Date(), known_time="sent_at", expression="sent_at::date"),

@@ -1,3 +1,5 @@
+import math
+
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +15,8 @@ CONTRACT = TableContract(
     (
         Column("n", pl.Int64(), is_nullable=False, minimum=0, maximum=2.5),
         Column("x", pl.Float64(), minimum=-0.5),
+        Column("y", pl.Float32(), is_nullable=False, maximum=2.5),
+        Column("z", pl.Float64(), accepted_values=(1.0, 2.5)),
         Column("word", pl.String(), accepted_values=("a", "it's")),
         Column("digit", pl.Int64(), accepted_values=(1, 2)),
         Column("flag", pl.Boolean(), accepted_values=(True,)),
@@ -23,7 +27,9 @@ CONTRACT = TableContract(
 )
 VALUES = {
     "n": st.integers(-(2**63), 2**63 - 1) | st.integers(-1, 3),
-    "x": st.floats(width=64) | st.sampled_from([-0.5, -0.0]),
+    "x": st.floats(width=64) | st.sampled_from([-0.5, -0.0, math.nan, math.inf, -math.inf]),
+    "y": st.floats(width=32) | st.sampled_from([2.5, math.nan, math.inf, -math.inf]),
+    "z": st.sampled_from([1.0, 2.5, math.nan, math.inf]),
     "word": st.sampled_from(["a", "it's", "b"]),
     "digit": st.integers(0, 3),
     "flag": st.booleans(),
@@ -57,5 +63,5 @@ def test_the_warehouse_and_polars_agree_on_the_rules_that_each_row_breaks(rows: 
 def test_relationships_to_tables_that_are_not_there_and_warnings_are_left_out() -> None:
     names = [*broken_predicates(CONTRACT, relations={})]
 
-    assert 6 == len(names)
+    assert len([rule for rule in CONTRACT.rules if rule.is_row_rule]) - 2 == len(names)
     assert not any("shop" in name or "warned" in name for name in names)

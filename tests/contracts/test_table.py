@@ -35,6 +35,7 @@ def test_rules_are_sentences_in_the_order_of_the_contract() -> None:
         "shop is one of a, b",
         "items is never missing",
         "items is between 1 and 9",
+        "weight_kg is finite",
         "weight_kg is at least 0.5",
         "receipt is unique",
         "customer is the id of a row of customers",

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.table import Column, TableContract
 from ml_assets.logic.raw import (
     PARTITION,
     Landing,
@@ -18,6 +20,7 @@ from ml_assets.logic.raw import (
     day_expression,
     keep_versions,
     moved_rows,
+    nan_as_missing,
     together,
 )
 
@@ -219,3 +222,27 @@ def test_a_row_without_a_day_is_refused_with_what_should_say_it(
             pl.DataFrame(rows), day_expression(**day),
             first=date(2024, 1, 1), last=date(2024, 1, 3), declared=DECLARED,
         )  # fmt: skip
+
+
+def test_a_row_that_stands_in_a_narrower_type_is_widened_and_not_corrected() -> None:
+    standing = pl.DataFrame(
+        {"id": [1, 2], "n": [10, 20], "x": [0.5, 1.5]}, schema={"id": pl.Int32, "n": pl.Int16, "x": pl.Float32}
+    )
+    source = pl.DataFrame({"id": [1, 2, 3], "n": [10, 21, 30], "x": [0.5, 1.5, 2.5]})
+
+    landing = keep_versions(source, standing, key=["id", "received_at"], received_at=THIRD)
+
+    assert (landing.late, landing.corrected, landing.gone) == (1, 1, 0)
+    assert landing.rows.select("id", "n").rows() == [(1, 10), (2, 20), (2, 21), (3, 30)]
+    assert landing.rows.select("id", "n", "x").schema == {"id": pl.Int64, "n": pl.Int64, "x": pl.Float64}
+
+
+def test_nan_is_missing_where_that_is_declared_and_nowhere_else() -> None:
+    contract = TableContract("t", (Column("x", pl.Float64(), is_nan_missing=True), Column("y", pl.Float64())))
+    rows = pl.DataFrame({"x": [1.0, math.nan, math.inf], "y": [math.nan, 2.0, None]})
+
+    found = nan_as_missing(rows, contract)
+
+    assert found["x"].to_list() == [1.0, None, math.inf]
+    assert found["y"].null_count() == 1
+    assert found["y"].is_nan().sum() == 1

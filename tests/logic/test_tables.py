@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import polars as pl
@@ -14,6 +15,7 @@ CONTRACT = TableContract(
     where="_models.yml",
 )
 UNIQUE, MISSING, RANGE = "order is unique", "order is never missing", "amount is at least 0"
+FINITE = "amount is finite"
 
 
 def outcome(rule: str | None, *, failures: int = 0, is_blocking: bool = True, message: str = "") -> Outcome:
@@ -28,12 +30,22 @@ def told(report: Report) -> dict[str, bool]:
 def test_rules_without_a_test_held_or_there_would_be_no_table() -> None:
     report = report_of_tests(CONTRACT, [outcome(RANGE)], rows=3, tested={RANGE})
 
-    assert {"columns are as in the contract": True, UNIQUE: True, MISSING: True, RANGE: True} == told(report)
+    assert {"columns are as in the contract": True, UNIQUE: True, MISSING: True, FINITE: True, RANGE: True} == told(
+        report
+    )
     assert {3} == {finding.rows for finding in report.findings}
 
 
 def test_a_rule_whose_test_did_not_run_says_nothing() -> None:
     assert RANGE not in told(report_of_tests(CONTRACT, [], rows=3, tested={RANGE}))
+
+
+def test_numbers_that_are_not_finite_break_their_rule_though_no_test_failed() -> None:
+    rows = pl.DataFrame({"order": [1, 2], "amount": [1.0, math.nan]})
+
+    report = report_of_tests(CONTRACT, [outcome(RANGE)], rows=2, tested={RANGE}, found=check_table(rows, CONTRACT))
+
+    assert [FINITE] == [finding.rule.name for finding in report.blocking]
 
 
 def test_a_failed_test_is_told_with_the_rows_that_broke_its_rule() -> None:

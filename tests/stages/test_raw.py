@@ -234,6 +234,24 @@ def test_days_may_be_computed_at_landing(tmp_path: Path, instance: dg.DagsterIns
     assert [datetime(2024, 1, 2).date()] == shop.rows("2024-01-02")["event_day"].to_list()  # noqa: DTZ001
 
 
+NOT_FINITE = "case n when 1 then cast('nan' as double) when 2 then 1e308 * 10 else n end"
+
+
+@pytest.mark.parametrize(("is_nan_missing", "broken"), [(False, [2, 1]), (True, [2])])
+def test_what_an_expression_makes_is_finite_or_refused_and_nan_is_missing_only_where_declared(
+    tmp_path: Path, instance: dg.DagsterInstance, *, is_nan_missing: bool, broken: list[int]
+) -> None:
+    ratio = Column("ratio", pl.Float64(), expression=NOT_FINITE, is_nan_missing=is_nan_missing)
+    contract = replace(ORDERS, columns=(*ORDERS.columns, ratio))
+    shop = Landings(tmp_path, contract, instance, quarantine=1.0)
+
+    assert shop.land(ROWS).success
+
+    aside = pl.concat([shop.rows(day, "raw/orders__quarantine") for day in shop.lake.partitions("raw/orders")])
+    assert [(n, ["ratio is finite"]) for n in broken] == aside.select("n", "broken_rules").rows()
+    assert shop.rows("2024-01-02")["ratio"].to_list() == ([None, 3.0] if is_nan_missing else [3.0])
+
+
 def test_the_digest_of_the_source_is_in_the_manifest(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     shop = Landings(tmp_path, ORDERS, instance)
     shop.land(ROWS)

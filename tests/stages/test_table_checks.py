@@ -1,5 +1,6 @@
 """dbt's tables before their readers: what is checked, refused, set aside and released, in runs of dbt itself."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def test_a_day_that_breaks_a_rule_is_not_visible_and_what_stood_stays(shop: Shop
     assert clean.success
     assert {
         "columns_are_as_in_the_contract", "order_id_is_unique", "order_id_is_at_most_100", "day_is_never_missing",
-        "shop_is_the_shop_of_a_row_of_shops", "amount_is_never_missing", "amount_is_at_least_0",
+        "shop_is_the_shop_of_a_row_of_shops", "amount_is_never_missing", "amount_is_finite", "amount_is_at_least_0",
         "no_order_is_number_thirteen",
     } == {*checks(clean)}  # fmt: skip
     assert all(check.passed for check in checks(clean).values())
@@ -66,6 +67,33 @@ def test_a_day_that_breaks_a_rule_is_not_visible_and_what_stood_stays(shop: Shop
     check = checks(result)["amount_is_at_least_0"]
     assert (False, dg.AssetCheckSeverity.ERROR) == (check.passed, check.severity)
     assert [1, 3, {SECOND: 1}] == facts(check, "broken", "rows", "days")
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_a_day_with_a_number_that_is_not_finite_is_not_visible(shop: Shop, number: float) -> None:
+    """The range has no maximum, so that dbt's own tests all pass."""
+    shop.land(first=orders(*GOOD), second=orders((3, "a", number), (4, "b", 2.0), day=SECOND))
+
+    result = shop.build()
+
+    assert (
+        "rule 'amount is finite' of table 'orders' is broken in 1 of 4 rows (25.00%), on 2024-01-02"
+        in failure(result)[1]
+    )
+    assert shop.lake.newest("tables/orders") == {}
+    assert [(3, number, ["amount is finite"])] == [
+        (order, pytest.approx(amount, nan_ok=True), rules)
+        for order, _, amount, rules in shop.rows("orders__rejected", SECOND) if rules
+    ]  # fmt: skip
+
+
+def test_a_number_that_is_not_finite_is_set_aside_where_the_table_has_a_quarantine(shop: Shop) -> None:
+    shop.land(first=orders(*GOOD, (3, "a", math.nan)), second=orders(day=SECOND))
+
+    assert shop.build(quarantine={"orders": 0.5}).success
+
+    assert [1, 2] == [order for order, *_ in shop.rows("orders")]
+    assert [(3, ["amount is finite"])] == [(row[0], row[-1]) for row in shop.rows("orders__quarantine")]
 
 
 def test_every_kind_of_test_is_told_in_one_run_and_a_warning_does_not_block(shop: Shop) -> None:

@@ -12,6 +12,7 @@ import dagster as dg
 import polars as pl
 from pydantic import JsonValue
 
+from ml_assets.contracts.changes import widened
 from ml_assets.contracts.checking import BROKEN_RULES, Finding, Others
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract
 from ml_assets.declaration.tables import DayColumns, RawTable
@@ -26,6 +27,7 @@ from ml_assets.logic.raw import (
     day_expression,
     keep_versions,
     moved_rows,
+    nan_as_missing,
     outside_finding,
     together,
 )
@@ -154,7 +156,7 @@ def land_rows(
     may_shrink: float,
 ) -> Landed:
     """Join a source's rows with the versions that stand, compute what it lacks, and validate all of it."""
-    asset, rows = key.to_user_string(), came.rows
+    asset, rows = key.to_user_string(), {part: nan_as_missing(it, contract) for part, it in came.rows.items()}
     is_versioned = {RECEIVED_AT, GONE_AT} <= {*contract.names}
     standing: _Standing = _read_standing(lake, asset, [*rows] if is_versioned else came.absent)
     before = {} if is_versioned else _rows_before(lake, asset, rows.keys() - {*came.absent})
@@ -213,7 +215,7 @@ def _rows_before(lake: Lake, asset: str, partitions: Collection[str]) -> dict[st
 
 def _with_columns_of(stood: pl.DataFrame, source: pl.DataFrame) -> pl.DataFrame:
     """Return rows that stay as they are, with the columns that a source has since then."""
-    return stood.with_columns(
+    return widened(stood, source.schema).with_columns(
         pl.lit(None, dtype).alias(name) for name, dtype in source.schema.items() if name not in stood.columns
     )
 
@@ -227,7 +229,7 @@ def _whole(parts: Mapping[str, pl.DataFrame], contract: TableContract) -> pl.Dat
     for columns, same in alike.items():
         lacking = {name: sql for name, sql in expressions(contract).items() if name not in columns}
         rows = with_columns(together(same), lacking, where=f"{contract.where}: table '{contract.name}'")
-        made.append(rows.select(*contract.names, PARTITION))
+        made.append(nan_as_missing(rows, contract).select(*contract.names, PARTITION))
     return pl.concat(made)
 
 
