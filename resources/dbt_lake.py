@@ -10,6 +10,7 @@ may read and where it writes stands in one JSON file, whose path is in the envir
      "one_file": true,                                       # <model>.parquet for tables by day too; may be absent
      "threads": 1,                                           # cores for each model; may be absent
      "scratch": "...",                                       # a local folder: <model>/<day>.parquet, <model>.parquet
+     "statements": "...",                                    # file for the SQL that built the tables; may be absent
      "sources": {"raw.orders": {"2013-01-01": "..."}, "raw.shops": {"": "..."}},   # files on this machine
      "models": {"stg_orders": {"2012-12-31": "..."}},
      "quarantine": {"stg_orders": {"share": 0.01,            # tables that may set rows aside; may be absent
@@ -56,6 +57,7 @@ class Bindings:
     quarantine: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     one_file: bool = False
     threads: int = 1
+    statements: Path | None = None
 
     @property
     def days(self) -> list[date]:
@@ -97,6 +99,7 @@ def read_bindings(path: str | None) -> Bindings:
             quarantine=said.get("quarantine", {}),
             one_file=bool(said.get("one_file", False)),
             threads=int(said.get("threads", 1)),
+            statements=Path(said["statements"]) if said.get("statements") else None,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DbtRuntimeError(
@@ -141,6 +144,7 @@ class Plugin(BasePlugin):
             DbtRuntimeError: the bindings cannot be used.
         """
         self.conn = conn
+        self.executed: list[str] = []
         self.bindings = read_bindings(os.environ.get(VARIABLE))
         pin(conn, threads=self.bindings.threads)
         spill = self.bindings.scratch / ".spill"
@@ -177,12 +181,18 @@ class Plugin(BasePlugin):
         built, unsplit = str(target_config.relation), config["unsplit"]
         cursor = self.conn.cursor()
         try:
+            if self.bindings.statements is not None and not self.executed:
+                self.executed += _views(cursor)
             days = self._days_of(cursor, unsplit or built, model) if config["is_by_day"] else None
             if unsplit:
                 self._set_aside(cursor, unsplit, model, days, key)
                 # With the rows that were released: the constraints that they break held for the rest.
                 kept = "select * exclude (broken_rules, __is_aside)"
                 built = f"({kept} from {unsplit} where not __is_aside)"
+            if self.bindings.statements is not None:
+                view = f"create or replace view {config['view']} as select * from {built}"  # noqa: S608 - dbt's own relation
+                self.executed += [*filter(None, config["statements"]), view]
+                self.bindings.statements.write_text(json.dumps(self.executed), encoding="utf-8")
             written = self._store(cursor, built, model, days, key)
             files = {**self.bindings.models.get(model, {}), **written} if days else written
             cursor.execute(f"create or replace view {config['view']} as {_read(files)}")
@@ -261,6 +271,15 @@ class Plugin(BasePlugin):
                 f"Expected every row's 'day' within them. Filter on first_day() and last_day() in the model, or mend "
                 f"the file of the day that holds the row; nothing of '{model}' was written."
             )
+
+
+def _views(cursor: "DuckDBPyConnection") -> list[str]:
+    """Return the SQL of what `bind_lake` has put over the files: schemas and views, without the views on files."""
+    found = cursor.execute(
+        "select schema_name, sql from duckdb_views() where not internal and schema_name <> 'lake' order by view_oid"
+    ).fetchall()
+    schemas = dict.fromkeys(schema for schema, _ in found)
+    return [*(f"create schema if not exists {_identifier(schema)}" for schema in schemas), *(sql for _, sql in found)]
 
 
 def _between(first: date, last: date) -> list[date]:

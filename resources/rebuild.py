@@ -1,27 +1,44 @@
 """Rebuilds: one table of the dbt project, built again and again in a scratch folder, each time from other source rows.
 
-Which rows those are, and what the results are compared with, stays out. Nothing here reads or writes the lake.
+dbt builds each range of days once. After that the SQL that it executed runs again on DuckDB alone, over other files,
+which takes a quarter of the time. Nothing here reads or writes the lake.
 """
 
 import json
+import os
 import queue
 import shutil
+import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
+import duckdb
 import polars as pl
 
 from resources.dbt_server import RESULTS, Dbt
 from resources.errors import WarehouseError
-from resources.warehouse import Node, Quarantine, is_by_day, look_back_days, quarantine_bindings, with_ancestors
+from resources.warehouse import (
+    Node,
+    Quarantine,
+    is_by_day,
+    look_back_days,
+    meta_of,
+    quarantine_bindings,
+    with_ancestors,
+)
 
 Span = tuple[date, date]
+_HOOKS: Final = ("pre-hook", "post-hook")
+_SETTINGS: Final[dict[str, str | bool | int | float | list[str]]] = {
+    "autoinstall_known_extensions": False, "autoload_known_extensions": False
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,6 +120,8 @@ class Rebuilds:
         self.nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
         self.folder = folder
         self.quarantines = quarantine_bindings(self.nodes, quarantines or {}, folder)
+        self._statements: dict[str, list[str]] = {}
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._free: queue.LifoQueue[Dbt] = queue.LifoQueue()
         for _ in range(workers):  # the last in is the first out: one process suffices for single jobs
             self._free.put(Dbt(project_dir, target))
@@ -131,19 +150,54 @@ class Rebuilds:
         scratch = self.folder / uuid.uuid4().hex
         (scratch / "out").mkdir(parents=True)
         try:
-            bindings = scratch / "bindings.json"
-            bindings.write_text(json.dumps(self._bindings(reach, sources, scratch)), encoding="utf-8")
-            table, names = self.nodes[reach.table]["name"], [self.nodes[uid]["name"] for uid in reach.models]
-            target, said = scratch / "target", list[str]()
-            with self._dbt() as dbt:
-                command = ["run", "--threads", "1", "--select", *names]
-                code = dbt.build(command, bindings=bindings, target=target, say=said.append)
-            if code:
-                why = "\n".join(_broken(target / RESULTS) or said[-20:])
-                raise WarehouseError(f"{table} cannot be rebuilt in a scratch folder; dbt says:\n{why}")
-            return pl.read_parquet(scratch / "out" / f"{table}.parquet", glob=False)
+            bindings = self._bindings(reach, sources, scratch)
+            days = json.dumps([reach.table, bindings["days"]])
+            with self._locks[days]:
+                if days not in self._statements:
+                    return self._built(reach, bindings, scratch, days)
+            try:
+                return self._built_again(reach, bindings, scratch, self._statements[days])
+            except duckdb.Error:  # a statement that only dbt's own session can run; dbt says what is wrong
+                return self._built(reach, bindings, scratch, days)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+    def _built(self, reach: Reach, bindings: Mapping[str, Any], scratch: Path, days: str) -> pl.DataFrame:
+        """Return the table as dbt builds it, and remember the SQL."""
+        path = scratch / "bindings.json"
+        path.write_text(json.dumps(bindings), encoding="utf-8")
+        table, names = self.nodes[reach.table]["name"], [self.nodes[uid]["name"] for uid in reach.models]
+        target, said = scratch / "target", list[str]()
+        with self._dbt() as dbt:
+            command = ["run", "--threads", "1", "--select", *names]
+            code = dbt.build(command, bindings=path, target=target, say=said.append)
+        if code:
+            why = "\n".join(_broken(target / RESULTS) or said[-20:])
+            raise WarehouseError(f"{table} cannot be rebuilt in a scratch folder; dbt says:\n{why}")
+        if not any(self.nodes[uid]["config"].get(hook) for uid in reach.models for hook in _HOOKS):
+            self._statements[days] = json.loads(Path(bindings["statements"]).read_text(encoding="utf-8"))
+        return pl.read_parquet(scratch / "out" / f"{table}.parquet", glob=False)
+
+    def _built_again(
+        self, reach: Reach, bindings: Mapping[str, Any], scratch: Path, statements: Sequence[str]
+    ) -> pl.DataFrame:
+        """Return the table as the SQL that dbt executed builds it from these rows."""
+        table = self.nodes[reach.table]
+        order = ["day", *meta_of(table).get("key", [])]
+        files = {name: paths[""] for name, paths in bindings["sources"].items()}
+        files |= {f"{name}__released": it["released"] for name, it in self.quarantines.items() if it["released"]}
+        with duckdb.connect(config=_SETTINGS) as engine:
+            engine.execute(f"set memory_limit = {_literal(os.environ.get('ML_ASSETS_DBT_MEMORY', '1GB'))}")
+            engine.execute(f"set temp_directory = {_literal(scratch / '.spill')}")
+            engine.execute("create schema lake")
+            for name, path in files.items():
+                engine.execute(f"create view lake.{_identifier(name)} as from read_parquet({_literal(path)})")
+            for statement in statements:
+                engine.execute(statement)
+            relation = f"{_identifier(table['schema'])}.{_identifier(table.get('alias') or table['name'])}"
+            by = ", ".join(_identifier(column) for column in order)
+            built: pl.DataFrame = engine.sql(f"from {relation} order by {by}").pl()
+            return built
 
     def _bindings(self, reach: Reach, sources: Mapping[str, pl.DataFrame], scratch: Path) -> dict[str, Any]:
         bound = {}
@@ -157,6 +211,7 @@ class Rebuilds:
         return {
             "first_day": first, "last_day": last, "days": days, "scratch": str(scratch / "out"), "sources": bound,
             "models": {}, "quarantine": self.quarantines, "one_file": True,
+            "statements": str(scratch / "statements.json"),
         }  # fmt: skip
 
     @contextmanager
@@ -178,3 +233,11 @@ def _broken(results: Path) -> list[str]:
         for it in found
         if it["status"] not in {"success", "skipped"}
     ]
+
+
+def _literal(value: object) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -7,7 +7,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the command."""
     command = commands.add_parser("leaktest", help="rebuild features from what was known when they were asked for")
     command.add_argument("model", metavar="MODEL")
-    command.add_argument("--samples", type=_count, default=20, metavar="K", help="prediction times (default: 20)")
+    command.add_argument("--samples", type=_count, default=50, metavar="K", help="prediction times (default: 50)")
     command.add_argument("--seed", type=int, metavar="N", help="chooses them (default: the model's seed)")
     command.add_argument("--from", dest="first", metavar="DAY", help="first day to choose from (default: all)")
     command.add_argument("--to", dest="last", metavar="DAY", help="last day to choose from")
@@ -23,7 +23,7 @@ def _count(text: str) -> int:
 
 
 def leaktest(arguments: argparse.Namespace) -> int:
-    """Print what was found; 1 if there is a leak."""
+    """Print what was found, and keep it in the lake, where a leak stops training; 1 if there is a leak."""
     import json
     import sys
     from datetime import date
@@ -35,7 +35,7 @@ def leaktest(arguments: argparse.Namespace) -> int:
     from ml_assets.contracts.errors import DataError
     from ml_assets.declaration.reading import read_all
     from ml_assets.definitions import DEFS
-    from ml_assets.stages.common.leaktest import leak_test
+    from ml_assets.stages.common.leaktest import keep, leak_test
     from ml_assets.stages.common.plan import ModelPlan
     from resources.lake_resource import LakeResource
 
@@ -47,9 +47,11 @@ def leaktest(arguments: argparse.Namespace) -> int:
         raise DataError(f"--to {last} lies before --from {first}; swap them.")
     prepare()
     plan = ModelPlan.of(model, read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT))
+    lake = LakeResource().open()
     report = leak_test(
-        plan, LakeResource().open(), DBT_PROJECT, samples=arguments.samples, seed=arguments.seed,
+        plan, lake, DBT_PROJECT, samples=arguments.samples, seed=arguments.seed,
         days=(first, last) if arguments.first or arguments.last else None, say=progress.say,
     )  # fmt: skip
+    keep(lake, plan, report, lambda day: first <= day <= last)
     print(json.dumps(report.record, indent=1, default=str) if arguments.json else report.text)
     return 1 if report.leaks else 0

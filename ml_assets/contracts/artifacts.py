@@ -299,6 +299,32 @@ class Promotion(Record):
     id: str | None = None
 
 
+class FoundLeak(Record):
+    """A leak that the leak test proved: the column (None where it is the row), and a moment at which it shows."""
+
+    column: str | None
+    day: date
+    at: datetime
+    sentence: str
+
+
+class LeakTestRecord(Record):
+    """What the newest leak test of a model's features found; while it has a leak, nothing is trained or promoted.
+
+    Attributes:
+        samples: prediction times that were tested.
+        leaks: those found, and those found before on days that were not tested since.
+        history: columns made of other source rows than the prediction's own, of which a rebuild can say whether they
+            hold what came later; None where that was not measured.
+    """
+
+    model: str
+    samples: int
+    rows: int
+    leaks: tuple[FoundLeak, ...]
+    history: tuple[str, ...] | None = None
+
+
 class DailyLoss(Record):
     """How far the days of a test window fell behind what was promised of them, in units of the deciding metric.
 

@@ -31,10 +31,18 @@ class LabelsFrom(Part):
 
 
 class LeakTestSettings(Part):
-    """How often each run of the features asks whether a row holds what was not known at its prediction time yet."""
+    """How often each run of the features tests whether rows hold what was not known at their prediction time.
 
-    samples: Annotated[int, Field(ge=0, le=1_000, description="prediction times; 0 leaves the test out")] = 2
-    is_blocking: bool = Field(default=False, description="whether features with a leak are not published")
+    Features with a leak are not published, and nobody is promoted on them.
+    """
+
+    samples: Annotated[
+        int, Field(ge=0, le=10_000, description="prediction times a run, at most 5 of one day; 0: not tested")
+    ] = 50
+    acknowledged: tuple[Name, ...] = Field(
+        default=(),
+        description="features that a person has looked at and that may predict the target almost alone",
+    )
 
 
 class ExpectationsSettings(Part):

@@ -1,15 +1,18 @@
 """What was known at a moment: source rows cut at a time, and the order in which the rest became known.
 
-Where rows come from and how SQL is worked out over them stays out: the times come in as columns.
+Known times come in as columns; this module evaluates no SQL.
 """
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from ml_assets.contracts.errors import ContractError
@@ -18,6 +21,7 @@ from ml_assets.logic.features import is_naive
 
 ALWAYS: Final = "always"
 PARTITION: Final = "__partition"
+_HALF: Final = 0.5
 _ROW: Final = "__row"
 _KNOWN: Final = "__known"
 _NEVER: Final = datetime(9999, 12, 31)  # noqa: DTZ001 - every time of these tables is naive UTC
@@ -36,6 +40,45 @@ def time_expressions(contract: TableContract) -> dict[str, str]:
         )
     row = "timestamp '0001-01-01 00:00:00'" if contract.known_time == ALWAYS else contract.known_time
     return {_KNOWN: row, **{name: sql for sql, name in _names(contract).items()}}
+
+
+@dataclass(frozen=True)
+class KnownTime:
+    """The declared known time of a table's rows, or of some of its columns.
+
+    Attributes:
+        columns: the columns it is declared for; empty where it is that of the row.
+        sql: as declared.
+        is_observed: whether it is a column that the source records. An expression over other columns, or a constant, is
+            an assumption: no rebuild can find out that it is wrong.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    sql: str
+    is_observed: bool
+
+    @property
+    def sentence(self) -> str:
+        """The known time in words."""
+        what = f"{', '.join(self.columns)} of {self.table}" if self.columns else f"rows of {self.table}"
+        return f"{what}: {' '.join(self.sql.split())}"
+
+
+def known_times(contract: TableContract) -> tuple[KnownTime, ...]:
+    """Return the known times that a source table declares: of its rows, then of columns known later than their row.
+
+    A known time that names a column which landing computes is shown with the column's expression.
+    """
+    expressions = {column.name: column.expression for column in contract.columns}
+    found = []
+    for sql, columns in [
+        (contract.known_time or ALWAYS, ()),
+        *((sql, tuple(c.name for c in contract.columns if c.known_time == sql)) for sql in _names(contract)),
+    ]:
+        is_observed = sql in expressions and expressions[sql] is None
+        found.append(KnownTime(contract.name, columns, expressions.get(sql) or sql, is_observed))
+    return tuple(found)
 
 
 def _names(contract: TableContract) -> dict[str, str]:
@@ -137,6 +180,56 @@ class Known:
             pl.col(name) if gate is None else pl.when(self._is_known(gate, moment, number)).then(name).alias(name)
             for name, gate in ((name, self._gate(name)) for name in self.contract.names)
         )
+
+    def with_other_future(self, at: datetime, random: np.random.Generator) -> pl.DataFrame:
+        """Return the table with everything that became known after a time taken away or replaced, at random.
+
+        Of the rows that came later half are missing. Of the values that came later half are null; the rest are drawn
+        from the values of their column, so that rare values become frequent. Keys, and columns from which known times
+        are computed, keep their values in rows that came later and are null in rows known before: every known time
+        stays as it is, so what was known by then is the same.
+        """
+        kept = self.rows.filter((pl.col(_KNOWN) <= at) | pl.Series(random.random(self.rows.height) < _HALF))
+        return kept.select(self._other(name, kept, at, random) for name in self.contract.names)
+
+    def _other(self, name: str, rows: pl.DataFrame, at: datetime, random: np.random.Generator) -> pl.Expr:
+        gate = self._gate(name)
+        if gate is None and name in self._fixed:
+            return pl.col(name)
+        value = pl.lit(None, rows.schema[name])
+        values = self._values.get(name)
+        if values is not None and values.len():
+            drawn = values.gather(random.integers(0, values.len(), rows.height))
+            is_drawn = pl.Series(random.random(rows.height) < _HALF)
+            value = pl.when(is_drawn if gate else True).then(drawn)
+        return pl.when(pl.col(gate or _KNOWN) <= at).then(name).otherwise(value).alias(name)
+
+    @functools.cached_property
+    def _values(self) -> dict[str, pl.Series]:
+        """The distinct values of each column that is replaced."""
+        replaced = [name for name in self.contract.names if name not in self._fixed]
+        return {name: self.rows[name].drop_nulls().unique().sort() for name in replaced}
+
+    @functools.cached_property
+    def _fixed(self) -> frozenset[str]:
+        """The columns that are not replaced: the key, unique ones, and those from which known times are computed."""
+        contract = self.contract
+        sql = [contract.known_time or "", *(text for c in contract.columns for text in (c.known_time, c.expression))]
+        words = {word.lower() for text in sql if text for word in re.findall(r"\w+", text)}
+        unique = {name for group in contract.unique_together for name in group}
+        return frozenset(
+            column.name
+            for column in contract.columns
+            if column.expression or column.is_unique or column.name in {*contract.key, *unique, RECEIVED_AT}
+            or column.name.lower() in words
+        )  # fmt: skip
+
+    def without_half(self, random: np.random.Generator) -> pl.DataFrame:
+        """Return the table without a random half of its rows; reference data, which is always known, stays whole."""
+        rows = self.rows.select(self.contract.names)
+        if self.contract.known_time == ALWAYS:
+            return rows
+        return rows.filter(pl.Series(random.random(rows.height) < _HALF))
 
     def _gate(self, column: str) -> str | None:
         return next((gate for gate, columns in self.gates.items() if column in columns), None)

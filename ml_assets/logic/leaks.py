@@ -1,21 +1,23 @@
-"""Leaks: features that hold what was not known at their prediction time, and how they show.
+"""Leaks: features that hold what was not known at their prediction time, how they show, and how surely.
 
-Building tables again stays out, see `resources.rebuild`; so does what was known when, see `ml_assets.logic.knowledge`.
+Building tables again: see `resources.rebuild`. What was known when: see `ml_assets.logic.knowledge`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import polars as pl
 
 from ml_assets.contracts.errors import ContractError
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import date, datetime
 
     from ml_assets.contracts.artifacts import Task
     from ml_assets.logic.knowledge import Event
@@ -26,6 +28,8 @@ MINIMUM_POWER: Final = 0.35
 # ... and this many times what the median of the other columns does: where all are strong, the question is easy.
 TIMES_THE_REST: Final = 3.0
 
+DISTANCES: Final = (timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6), timedelta(days=1))
+SHARES: Final = (0.1, 0.05, 0.01)
 _ROWS: Final = "__rows"
 _OTHER: Final = "__other"
 
@@ -107,12 +111,50 @@ def _comparable(one: pl.DataFrame, other: pl.DataFrame, *, key: Sequence[str], c
         raise ContractError(f"two builds cannot be compared: {'; '.join(wrong)}. Materialize the table again.")
 
 
+def chosen_times(times: pl.Series, later: pl.Series, count: int, random: np.random.Generator) -> list[datetime]:
+    """Return prediction times to test, rather those shortly after which much became known.
+
+    "Shortly" is 10 minutes for the first, then an hour, six hours and a day, in turn: a leak of minutes shows only
+    where something became known within minutes. One in ten is chosen regardless.
+
+    Args:
+        times: the distinct prediction times, in order.
+        later: when something became known, in order, as often as something did.
+        count: how many to choose, at most.
+        random: chooses them.
+    """
+    moments, known = times.to_numpy(), later.to_numpy()
+    before = np.searchsorted(known, moments, side="right")
+    left = np.ones(len(moments))
+    chosen = []
+    for number in range(min(count, len(moments))):
+        span = DISTANCES[number % len(DISTANCES)]
+        soon = np.searchsorted(known, moments + np.timedelta64(span), side="right") - before
+        weights = left * (soon + max(1.0, soon.mean()) / 10)
+        place = int(random.choice(len(moments), p=weights / weights.sum()))
+        left[place] = 0
+        chosen.append(times[place])
+    return chosen
+
+
+def chance_missed(cuts: int, share: float) -> float:
+    """Return how likely a leak stays unseen that shows at a share of the prediction times."""
+    return float((1 - share) ** cuts)
+
+
+def power(cuts: int) -> str:
+    """Return in a sentence what so many prediction times can miss."""
+    shares = ", ".join(f"{share:.0%} with probability {chance_missed(cuts, share):.2g}" for share in SHARES)
+    return f"{cuts} prediction times miss a leak that shows at a share of them: {shares}"
+
+
 @dataclass(frozen=True)
 class Leak:
     """A column that holds what was not known, one row that shows it, and what gave it away.
 
     Attributes:
         column: the column; None where the row itself is the leak.
+        day: the row's day.
         at: the row's prediction time.
         key: the row.
         built: its value in the features; for a row, whether it is there.
@@ -124,6 +166,7 @@ class Leak:
     """
 
     column: str | None
+    day: date
     at: datetime
     key: Mapping[str, object]
     built: object

@@ -1,6 +1,6 @@
 """Features: one row a prediction, by day, checked against the contract; the one source for training, batch and online.
 
-Computing them stays out; that is dbt's mart.
+dbt's mart computes them.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from ml_assets.logic.quarantine import refusal
 from ml_assets.stages.common.asset import stage
 from ml_assets.stages.common.checks import check_results, check_specs, reject
 from ml_assets.stages.common.expectations import expectation_specs, held_against_the_past
-from ml_assets.stages.common.leaktest import leak_check_result, leak_check_spec, leak_test
+from ml_assets.stages.common.leaktest import keep, leak_check_result, leak_check_spec, leak_test
 from ml_assets.stages.common.plan import DAY, ModelPlan, table_key
 from ml_assets.stages.common.unchanged import unchanged_check_result, unchanged_check_spec
 from resources.artifact_io import by_partition
@@ -37,7 +37,7 @@ def features(plan: ModelPlan) -> dg.AssetsDefinition:
     @stage(
         plan, "features", [select_features, check_table], kinds={"polars", "parquet"}, by_day=True,
         columns=contract,
-        parameters={"contract": _digest(contract)},
+        parameters={"contract": _digest(contract), "leak_samples": plan.declaration.leak_test.samples},
         ins={"table": dg.AssetIn(table_key(wanted.table))},
         check_specs=[
             *check_specs(contract, asset),
@@ -109,16 +109,20 @@ def _short(sentence: str) -> str:
 def _leak_tested(
     context: dg.AssetExecutionContext, plan: ModelPlan, lake: Lake, rows: pl.DataFrame, warehouse: Warehouse
 ) -> Iterator[dg.AssetCheckResult]:
-    """Yield what the leak test found, where one is declared.
+    """Yield what the leak test found, where one is declared, and keep it in the lake.
 
     Raises:
-        ContractError: there are leaks, and they block.
+        ContractError: there are leaks: nothing is published.
     """
-    declared = plan.declaration.leak_test
-    if not declared.samples:
+    if not plan.declaration.leak_test.samples:
         return
     report = leak_test(plan, lake, warehouse.project_dir, rows=rows, say=context.log.info)
+    days = set(context.partition_keys)
+    keep(lake, plan, report, lambda day: str(day) in days, run_id=context.op_execution_context.run_id)
     lake.note(leak_test=report.note)
     yield leak_check_result(plan, report)
-    if declared.is_blocking:
-        report.raise_if_leaking()
+    if report.leaks:
+        raise ContractError(
+            f"{report.text}\nNothing was published. Build these columns from what is known by the prediction time, or "
+            "correct the known_time of the sources."
+        )

@@ -10,12 +10,16 @@ import polars as pl
 import pytest
 
 from ml_assets.cli.main import main
+from ml_assets.contracts.artifacts import LeakTestRecord
 from ml_assets.logic.leaks import Leak
 from ml_assets.stages.common.leaktest import LeakReport, Sample
+from resources.lake_resource import LakeResource
 
 AT = datetime(2013, 1, 5, 12)  # noqa: DTZ001 - every time of these tables is naive UTC
 SAMPLE = Sample(AT.date(), AT, pl.DataFrame({"flight_id": ["a", "b"]}))
-LEAK = Leak("dest", AT, {"flight_id": "a"}, built="LAX", known=None, rows=1, samples=1, unexplained="nobody knows")
+LEAK = Leak(
+    "dest", AT.date(), AT, {"flight_id": "a"}, built="LAX", known=None, rows=1, samples=1, unexplained="nobody knows"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +46,14 @@ def finding(monkeypatch: pytest.MonkeyPatch, *leaks: Leak) -> dict[str, Any]:
     return asked
 
 
-def test_no_leak_ends_with_0_and_says_what_was_compared(
+def record() -> LeakTestRecord:
+    """Return what the lake keeps of the newest leak test."""
+    lake = LakeResource().open()
+    found: LeakTestRecord = lake.get(lake.find("flight_delay/features__leak_test"), LeakTestRecord)
+    return found
+
+
+def test_no_leak_ends_with_0_and_says_what_was_compared_and_what_can_be_missed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = finding(monkeypatch)
@@ -50,7 +61,13 @@ def test_no_leak_ends_with_0_and_says_what_was_compared(
     assert 0 == main(["leaktest", "flight_delay", "--samples", "3", "--seed", "7", "--from", "2013-01-02"])
 
     said = capsys.readouterr()
-    assert "flight_delay: no leak in 2 rows of 1 prediction times\n" == said.out
+    assert [
+        "flight_delay: no leak in 2 rows of 1 prediction times",
+        (
+            "1 prediction times miss a leak that shows at a share of them: 10% with probability 0.9, 5% with probability "
+            "0.95, 1% with probability 0.99."
+        ),
+    ] == said.out.splitlines()
     assert said.err.endswith(" s  sample 1 of 1\n")
     assert (3, 7, (date(2013, 1, 2), date.max)) == (asked["samples"], asked["seed"], asked["days"])
 
@@ -63,6 +80,19 @@ def test_a_leak_ends_with_1_and_is_told_in_a_sentence(
     assert 1 == main(["leaktest", "flight_delay"])
 
     assert f"- {LEAK.sentence}\n" in capsys.readouterr().out
+    assert [("dest", AT, LEAK.sentence)] == [(it.column, it.at, it.sentence) for it in record().leaks]
+
+
+def test_a_leak_is_kept_until_its_day_is_tested_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    finding(monkeypatch, LEAK)
+    main(["leaktest", "flight_delay"])
+
+    finding(monkeypatch)
+    assert 0 == main(["leaktest", "flight_delay", "--from", "2013-01-06"])
+    assert ["dest"] == [it.column for it in record().leaks]
+
+    assert 0 == main(["leaktest", "flight_delay", "--from", "2013-01-05"])
+    assert () == record().leaks
 
 
 def test_json_has_samples_and_leaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

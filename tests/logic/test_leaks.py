@@ -86,7 +86,9 @@ def test_two_builds_differ_both_ways_in_as_many_rows(one: pl.DataFrame, other: p
 
 
 def leak(column: str | None, *, built: object, known: object, cause: Event | None = None) -> Leak:
-    return Leak(column, AT, {"order": "o1"}, built, known, rows=3, samples=2, cause=cause, unexplained="nobody knows")
+    return Leak(
+        column, AT.date(), AT, {"order": "o1"}, built, known, rows=3, samples=2, cause=cause, unexplained="nobody knows"
+    )
 
 
 def test_a_leak_names_column_row_both_values_and_the_cause() -> None:

@@ -22,14 +22,17 @@
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
   {#- The contract's constraints hold for what goes on, not for what is set aside, so rows are split before them. -#}
+  {%- set split = "create or replace table " ~ unsplit ~ " as "
+    ~ with_broken_rules(model.name, model.columns, compiled_code, rules) if rules else "" -%}
   {% if rules %}
     {% call statement('unsplit') -%}
-      create or replace table {{ unsplit }} as {{ with_broken_rules(model.name, model.columns, compiled_code, rules) }}
+      {{ split }}
     {%- endcall %}
   {% endif %}
   {%- set kept = "select * exclude (broken_rules, __is_aside) from " ~ unsplit ~ " where " -%}
+  {%- set create = create_table_as(False, built, kept ~ "len(broken_rules) = 0" if rules else compiled_code) -%}
   {% call statement('main') -%}
-    {{ create_table_as(False, built, kept ~ "len(broken_rules) = 0" if rules else compiled_code) }}
+    {{ create }}
   {%- endcall %}
 
   {{ run_hooks(post_hooks, inside_transaction=True) }}
@@ -37,7 +40,7 @@
   {% do adapter.commit() %}
   {% do adapter.store_relation('lake', built, adapter.get_columns_in_relation(built), '', 'parquet', {
     'model': model.name, 'is_by_day': is_by_day, 'key': config.get('meta', {}).get('key', []), 'view': target | string,
-    'unsplit': unsplit | string if rules else none
+    'unsplit': unsplit | string if rules else none, 'statements': [split, create]
   }) %}
   {% call statement('drop_built', auto_begin=False) -%}
     drop table {{ built }};

@@ -1,6 +1,6 @@
 """Features rebuilt from what was known at a moment, compared with the full build, and the search for what differs.
 
-Which moments are looked at and what a leak leads to stays out; see `ml_assets.stages.common.leaktest`.
+Which moments are looked at, and what a leak leads to: see `ml_assets.stages.common.leaktest`.
 """
 
 import threading
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from ml_assets.contracts.changes import widened
@@ -25,7 +26,7 @@ from ml_assets.logic.knowledge import (
     moments_after,
     time_expressions,
 )
-from ml_assets.logic.leaks import Difference, Leak, differences
+from ml_assets.logic.leaks import Difference, Leak, chosen_times, differences
 from ml_assets.stages.common.plan import DAY, ModelPlan, days_between
 from resources.lake import Lake
 from resources.manifest import ArtifactRef
@@ -34,6 +35,8 @@ from resources.row_sql import with_columns
 from resources.warehouse import Node, table_name
 
 MAX_REBUILDS = 60  # for causes; one column takes a dozen, and columns of one cause share them
+_TRIED = 3
+"""Samples at which the cause of one leak is searched for: at some, a value is the same by chance."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,26 @@ class Sample:
     day: date
     at: datetime
     rows: pl.DataFrame = field(repr=False)
+
+
+@dataclass(frozen=True)
+class DayCuts:
+    """The prediction times of one day that are tested.
+
+    Attributes:
+        rows: the full build of the day.
+        times: the prediction times of its rows, in order.
+        count: how many of them to choose.
+        again: moments at which a leak was found before.
+        seed: chooses them, and what replaces what became known later.
+    """
+
+    day: date
+    rows: pl.DataFrame = field(repr=False)
+    times: pl.Series = field(repr=False)
+    count: int
+    again: tuple[datetime, ...]
+    seed: int
 
 
 class Sources:
@@ -113,51 +136,88 @@ class Rebuilding:
         """What is compared: everything but the key and the day, by which rows are found."""
         return [name for name in self.plan.features_columns if name not in {*self.plan.key, DAY}]
 
-    def compare(self, sample: Sample) -> tuple[Difference, ...]:
-        """Return how the rows of a sample differ from those built from what was known at its time."""
-        known = self.sources.known(self.reach(sample))
-        return self.differences(sample, self.build(sample, known, Moment(sample.at)))
+    def compare(self, cuts: DayCuts) -> list[tuple[Sample, tuple[Difference, ...]]]:
+        """Return how the rows of each of a day's samples differ from those built in another future.
 
-    def reach(self, sample: Sample) -> Reach:
-        """Return what the sample's day is made of."""
-        return reach_of(self.sources.manifest, self.plan.declaration.features.table, sample.day, sample.day)
+        That is from what was known at the sample's time, with all that became known later taken away or replaced.
+        """
+        random = np.random.default_rng(cuts.seed)
+        known = self.sources.known(self.reach(cuts.day))
+        later = moments_after([*known.values()], cuts.times[0])["at"]
+        found = []
+        for at in dict.fromkeys([*cuts.again, *chosen_times(cuts.times, later, cuts.count, random)]):
+            sample = Sample(cuts.day, at, cuts.rows.filter(pl.col(self._asked) <= at))
+            future = {uid: table.with_other_future(at, random) for uid, table in known.items()}
+            found.append((sample, self.differences(sample, self._rebuilt(sample, future))))
+        return found
+
+    def made_of_other_rows(self, cuts: DayCuts) -> tuple[str, ...]:
+        """Return the columns that change in some row when a random half of all source rows is missing.
+
+        Such a column is made of rows beside the prediction's own. Of the others a rebuild can say little: what stands
+        in the prediction's own row, or in reference data, is known by declaration.
+        """
+        random = np.random.default_rng(cuts.seed)
+        known = self.sources.known(self.reach(cuts.day))
+        half = {uid: table.without_half(random) for uid, table in known.items()}
+        sample = Sample(cuts.day, cuts.times[-1], cuts.rows)
+        found = self.differences(sample, self._rebuilt(sample, half))
+        return tuple(difference.column for difference in found if difference.column is not None)
+
+    @property
+    def _asked(self) -> str:
+        return self.plan.declaration.features.prediction_time
+
+    def reach(self, day: date) -> Reach:
+        """Return what a day is made of."""
+        return reach_of(self.sources.manifest, self.plan.declaration.features.table, day, day)
 
     def build(self, sample: Sample, known: Mapping[str, Known], moment: Moment) -> pl.DataFrame:
         """Return the rows that could be asked for by a sample's time, built from what was known at a moment."""
-        cut = {uid: table.by(moment, number) for number, (uid, table) in enumerate(known.items())}
-        built = self.rebuilds.build(self.reach(sample), cut)
-        return built.filter(pl.col(self.plan.declaration.features.prediction_time) <= sample.at)
+        return self._rebuilt(sample, {uid: table.by(moment, n) for n, (uid, table) in enumerate(known.items())})
+
+    def _rebuilt(self, sample: Sample, rows: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        return self.rebuilds.build(self.reach(sample.day), rows).filter(pl.col(self._asked) <= sample.at)
 
     def differences(self, sample: Sample, built: pl.DataFrame) -> tuple[Difference, ...]:
         """Return how the full build's rows of a sample differ from others."""
-        return differences(sample.rows, built, key=[*self.plan.key, DAY], columns=self.columns)
+        # The last asked for stand first: theirs is the prediction time, and a difference shows the first row.
+        rows = sample.rows.sort(self._asked, descending=True, maintain_order=True)
+        return differences(rows, built, key=[*self.plan.key, DAY], columns=self.columns)
 
     def leaks(
         self, found: Sequence[tuple[Sample, tuple[Difference, ...]]], say: Callable[[str], None]
     ) -> tuple[Leak, ...]:
-        """Return a leak for each column that differs in any sample, with its cause."""
-        first: dict[tuple[str | None, object], tuple[Sample, Difference]] = {}
-        rows: dict[tuple[str | None, object], list[int]] = {}
+        """Return a leak for each column that differs in any sample, with its cause where one is found."""
+        shown: dict[tuple[str | None, object], list[tuple[Sample, Difference]]] = {}
         for sample, differing in found:
-            for difference in differing:
-                what = (difference.column, difference.one if difference.column is None else None)
-                first.setdefault(what, (sample, difference))
-                rows.setdefault(what, []).append(difference.rows)
-        searches: dict[datetime, _Search] = {}
+            for it in differing:
+                shown.setdefault((it.column, it.one if it.column is None else None), []).append((sample, it))
+        searches: dict[tuple[date, datetime], _Search] = {}
+
+        def search_at(sample: Sample) -> _Search:
+            place = (sample.day, sample.at)
+            if place not in searches:
+                say(f"leak test: searching for the cause of what differs at {sample.at}")
+                searches[place] = _Search(self, sample, self.sources.known(self.reach(sample.day)))
+            return searches[place]
+
         leaks = []
-        for what, (sample, difference) in first.items():
-            if sample.at not in searches:
-                say(f"what gave {difference.column or 'rows'} away at {sample.at}?")
-                searches[sample.at] = _Search(self, sample, self.sources.known(self.reach(sample)))
-            spent = sum(len(search.built) for search in searches.values())
-            cause, unexplained = searches[sample.at].cause(difference, MAX_REBUILDS - spent)
-            leaks.append(
-                Leak(
-                    column=difference.column, at=sample.at, key=difference.key, built=difference.one,
-                    known=difference.other, rows=sum(rows[what]), samples=len(rows[what]), cause=cause,
-                    unexplained=unexplained,
-                )
-            )  # fmt: skip
+        for differing_rows in shown.values():
+            tried = []
+            for sample, it in differing_rows[:_TRIED]:
+                left = MAX_REBUILDS - sum(len(search.built) for search in searches.values())
+                cause, why = search_at(sample).cause(it, left)
+                tried.append(
+                    Leak(
+                        column=it.column, day=sample.day, at=sample.at, key=it.key, built=it.one,
+                        known=search_at(sample).known_value(it), rows=sum(each.rows for _, each in differing_rows),
+                        samples=len(differing_rows), cause=cause, unexplained=why,
+                    )
+                )  # fmt: skip
+                if cause is not None:
+                    break
+            leaks.append(next((leak for leak in tried if leak.cause is not None), tried[0]))
         return tuple(leaks)
 
 
@@ -179,13 +239,17 @@ class _Search:
             rebuilds: how many rebuilds it may cost.
         """
         low, high = 0, self.later.height
-        if self._build([high], rebuilds) and not self._holds(high, difference):
-            row = _row(self.built[high], difference)
-            value = "no row" if row.is_empty() else row[difference.column][0] if difference.column else "a row"
+        if self._build([*dict.fromkeys([low, high])], rebuilds) and not self._holds(high, difference):
             return None, (
-                f"even with all that the sources hold of its look-back it comes out as {value}: it depends on days "
-                "outside the look-back that is declared or on the range it is built in, or the features were built "
-                "from other rows or other code"
+                "even with all that the sources hold of its look-back it comes out as "
+                f"{self._value(high, difference)}: it depends on days outside the look-back that is declared or on the "
+                "range it is built in, or the "
+                "features were built from other rows or other code"
+            )
+        if low in self.built and self._holds(low, difference):
+            return None, (
+                "it is the same while what became known later is missing, and another when it is replaced: a condition "
+                "on a value that became known later decides it"
             )
         while high in self.built and high - low > 1:
             tried = [n for n in sorted(self.built) if low < n < high]
@@ -211,7 +275,19 @@ class _Search:
         self.built |= dict(zip(missing, built, strict=True))
         return True
 
+    def known_value(self, difference: Difference) -> object:
+        """Return what the difference's row holds when what became known later is missing, else in the other build."""
+        if 0 not in self.built or self._holds(0, difference) or difference.column is None:
+            return difference.other
+        return self._value(0, difference)
+
+    def _value(self, count: int, difference: Difference) -> object:
+        row = _row(self.built[count], difference)
+        return "no row" if row.is_empty() else row[difference.column][0] if difference.column else "a row"
+
     def _moment(self, count: int) -> Moment:
+        if count == 0:
+            return Moment(self.sample.at)
         if count == self.later.height:
             return EVERYTHING
         at, table, row = self.later.row(count - 1)

@@ -1,7 +1,7 @@
-"""The leak test: features built from what was known at sampled prediction times, held against those in the lake.
+"""The leak test: features built in another future than the one that came, compared with those in the lake.
 
-What was known when and what counts as a difference stays out, see `ml_assets.logic`; so does running dbt, see
-`resources.rebuild`. The check of the features stage and the command share it.
+What was known when, and what counts as a difference: see `ml_assets.logic`. Running dbt: see `resources.rebuild`. The
+check of the features stage and the command share it.
 """
 
 import json
@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +19,40 @@ import numpy as np
 import polars as pl
 from pydantic import JsonValue
 
-from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.logic.leaks import Difference, Leak
-from ml_assets.stages.common.as_known import Rebuilding, Sample, Sources
+from ml_assets.contracts.artifacts import FoundLeak, LeakTestRecord
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.knowledge import KnownTime, known_times
+from ml_assets.logic.leaks import SHARES, Leak, chance_missed, power
+from ml_assets.stages.common.as_known import DayCuts, Rebuilding, Sample, Sources
 from ml_assets.stages.common.dbt_checks import Project
 from ml_assets.stages.common.plan import DAY, ModelPlan
-from resources.lake import Lake
-from resources.rebuild import Rebuilds
+from resources.errors import WarehouseError
+from resources.lake import Lake, Making
+from resources.rebuild import Rebuilds, reach_of
 from resources.warehouse import Quarantine, is_by_day, table_name
 
 CHECK = "features_are_as_known_at_their_prediction_time"
+A_DAY = 5
+"""Prediction times of one day, where there are enough days: dbt builds each day once, and leaks differ between days."""
 _WORKERS = 2
-_LISTED = 10
 
 
 @dataclass(frozen=True)
 class LeakReport:
-    """What the leak test found."""
+    """What the leak test found.
+
+    Attributes:
+        history: columns that are made of other source rows than the prediction's own; None where nobody measured it.
+        assumed: known times that no rebuild can refute.
+        observed: known times that the sources record.
+    """
 
     model: str
     samples: tuple[Sample, ...]
     leaks: tuple[Leak, ...]
+    history: tuple[str, ...] | None = None
+    assumed: tuple[KnownTime, ...] = ()
+    observed: tuple[KnownTime, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -48,12 +61,27 @@ class LeakReport:
 
     @property
     def text(self) -> str:
-        """The verdict and every leak, as a person reads them."""
+        """The verdict, every leak, what the test can miss and what it cannot see, as a person reads them."""
         over = f"{self.rows} rows of {len(self.samples)} prediction times"
-        if not self.leaks:
-            return f"{self.model}: no leak in {over}"
-        listed = "\n".join(f"- {leak.sentence}" for leak in self.leaks)
-        return f"{self.model}: features hold what was not known at their prediction time, in {over}:\n{listed}"
+        verdict = f"features hold what was not known at their prediction time, in {over}:" if self.leaks else (
+            f"no leak in {over}"
+        )  # fmt: skip
+        times = {
+            "Assumed known times, which no rebuild can refute:": self.assumed, "Observed known times:": self.observed
+        }  # fmt: skip
+        return "\n".join(
+            [
+                f"{self.model}: {verdict}",
+                *(f"- {leak.sentence}" for leak in self.leaks),
+                f"{power(len(self.samples))}.",
+                *(
+                    line
+                    for title, found in times.items()
+                    if found
+                    for line in (title, *(f"- {time.sentence}" for time in found))
+                ),
+            ]
+        )
 
     @property
     def note(self) -> dict[str, JsonValue]:
@@ -67,20 +95,32 @@ class LeakReport:
             "model": self.model,
             "rows": self.rows,
             "samples": [{"day": str(s.day), "at": str(s.at), "rows": s.rows.height} for s in self.samples],
+            "chance_missed": {f"{share:g}": chance_missed(len(self.samples), share) for share in SHARES},
             "leaks": [asdict(leak) | {"sentence": leak.sentence} for leak in self.leaks],
+            "assumed_known_times": [asdict(time) for time in self.assumed],
+            "observed_known_times": [asdict(time) for time in self.observed],
         }
 
-    def raise_if_leaking(self) -> None:
-        """Raise where there is a leak.
+    def kept(
+        self, earlier: LeakTestRecord | None, tested: Callable[[date], bool], columns: Sequence[str]
+    ) -> LeakTestRecord:
+        """Return what the lake keeps: what was found, and earlier leaks of days that were not tested again.
 
-        Raises:
-            ContractError: lists every leak.
+        Args:
+            earlier: what the lake keeps of the test before.
+            tested: whether the test covered a day.
+            columns: those that the features have now.
         """
-        if self.leaks:
-            raise ContractError(
-                f"{self.text}\nBuild these columns from what is known by the prediction time, or mend the known_time "
-                "of the sources."
-            )
+        left = [
+            leak
+            for leak in (earlier.leaks if earlier else ())
+            if not tested(leak.day) and (leak.column is None or leak.column in columns)
+        ]
+        found = [FoundLeak(column=it.column, day=it.day, at=it.at, sentence=it.sentence) for it in self.leaks]
+        history = self.history if self.history is not None or earlier is None else earlier.history
+        return LeakTestRecord(
+            model=self.model, samples=len(self.samples), rows=self.rows, leaks=(*found, *left), history=history
+        )
 
 
 def leak_check_spec(plan: ModelPlan) -> list[dg.AssetCheckSpec]:
@@ -93,27 +133,55 @@ def leak_check_spec(plan: ModelPlan) -> list[dg.AssetCheckSpec]:
             CHECK,
             asset=plan.asset("features"),
             description="Rebuilt from what was known at sampled prediction times, the features are the same.",
-            blocking=declared.is_blocking,
+            blocking=True,
         )
     ]
 
 
 def leak_check_result(plan: ModelPlan, report: LeakReport) -> dg.AssetCheckResult:
     """Return what the leak test found, as the check of a model's features."""
-    blocks = plan.declaration.leak_test.is_blocking
-    found = "\n".join(f"- {leak.sentence}" for leak in report.leaks[:_LISTED])
+    leaks = [{"column": leak.column or "(row)", "at": str(leak.at), "finding": leak.sentence} for leak in report.leaks]
+    times = [
+        {"table": time.table, "columns": ", ".join(time.columns) or "(row)", "known time": time.sql, "is": kind}
+        for kind, found in (("assumed", report.assumed), ("observed", report.observed))
+        for time in found
+    ]
     return dg.AssetCheckResult(
         asset_key=plan.asset("features"),
         check_name=CHECK,
         passed=not report.leaks,
-        severity=dg.AssetCheckSeverity.ERROR if blocks else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR,
         metadata={
             "samples": len(report.samples),
             "rows": report.rows,
+            "power": power(len(report.samples)),
             "times": dg.MetadataValue.json([str(sample.at) for sample in report.samples]),
-            **({"leaks": len(report.leaks), "finding": dg.MetadataValue.md(found)} if report.leaks else {}),
+            "known times": _table(times),
+            **({"leaks": len(leaks), "findings": _table(leaks)} if leaks else {}),
         },
     )
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table([dg.TableRecord({**row}) for row in rows])
+
+
+def record_asset(plan: ModelPlan) -> str:
+    """Return the name under which the lake keeps what the newest leak test found."""
+    return f"{plan.asset('features').to_user_string()}__leak_test"
+
+
+def newest_record(lake: Lake, plan: ModelPlan) -> LeakTestRecord | None:
+    """Return what the lake keeps of the newest leak test; None where none was ever run."""
+    found = lake.newest(record_asset(plan), [""], runs=lake.runs)
+    record: LeakTestRecord | None = lake.get(found[""], LeakTestRecord, noted=False) if found else None
+    return record
+
+
+def keep(lake: Lake, plan: ModelPlan, report: LeakReport, tested: Callable[[date], bool], *, run_id: str = "") -> None:
+    """Keep what a leak test found: while it holds a leak, nothing is trained or promoted."""
+    record = report.kept(newest_record(lake, plan), tested, plan.features_columns)
+    lake.put(record_asset(plan), None, record, Making(run_id=run_id or None))
 
 
 def leak_test(
@@ -127,20 +195,21 @@ def leak_test(
     days: tuple[date, date] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> LeakReport:
-    """Rebuild features from what was known at sampled prediction times, and compare them with the full build.
+    """Rebuild features without what became known after sampled prediction times, and compare them with the full build.
 
     Rows of a sample's day that had been asked for before are compared too: what is known later may not change them
-    either. The lake is only read, and none of it is noted as the input of a step.
+    either. Moments at which the newest test in the lake found a leak are looked at again. The lake is only read, and
+    none of it is noted as the input of a step.
 
     Args:
         plan: the model.
         lake: where the source rows are, and the features if they are not given.
         project_dir: the dbt project.
-        samples: how many prediction times; as declared if absent.
+        samples: how many prediction times; without it as declared, and at most 5 a day.
         seed: chooses them; the model's if absent.
         rows: the full build; the features in the lake if absent.
         days: the days to choose from; all that there are if absent.
-        say: is told of each sample.
+        say: is told how far the test is.
 
     Raises:
         DataError: there are no features, or source rows that they were made from are missing.
@@ -149,32 +218,65 @@ def leak_test(
     """
     project = Path(project_dir)
     manifest = _manifest(project)
-    count = plan.declaration.leak_test.samples if samples is None else samples
     random = np.random.default_rng(plan.declaration.seed if seed is None else seed)
-    full = _FullBuild(plan, lake, rows)
-    chosen = sorted(full.choose(count, days, random), key=lambda sample: sample.at)
+    earlier = newest_record(lake, plan)
+    chosen = [*_FullBuild(plan, lake, rows, earlier).choose(samples, days, random)]
     workers = max(1, min(_WORKERS, os.cpu_count() or 1, len(chosen)))
     sources = Sources(lake, manifest)
-    aside = _set_aside(sources, chosen)
+    aside = _set_aside(sources, [cuts.day for cuts in chosen])
+    times = _known_times(sources, plan, chosen)
     with (
         tempfile.TemporaryDirectory(prefix="leaktest-") as folder,
         Rebuilds(project, manifest, Path(folder), workers=workers, quarantines=aside) as rebuilds,
         ThreadPoolExecutor(workers) as pool,
     ):
         test = Rebuilding(plan, sources, rebuilds, pool, workers)
-        found = [*_told(chosen, pool.map(test.compare, chosen), say)]
-        return LeakReport(plan.name, tuple(chosen), test.leaks([*zip(chosen, found, strict=True)], say))
+        found = []
+        for cuts, of_day in zip(chosen, pool.map(test.compare, chosen), strict=True):
+            found += of_day
+            columns = len({it.column for _, differing in of_day for it in differing})
+            verdict = f"{columns} columns differ" if columns else "no difference"
+            say(f"leak test: {cuts.day}, {len(of_day)} prediction times, {verdict}")
+        return LeakReport(
+            plan.name, tuple(sample for sample, _ in found), test.leaks(found, say), _history(test, chosen, say),
+            assumed=tuple(it for it in times if not it.is_observed),
+            observed=tuple(it for it in times if it.is_observed),
+        )  # fmt: skip
 
 
-def _set_aside(sources: Sources, samples: Sequence[Sample]) -> dict[str, Quarantine]:
+def _history(test: Rebuilding, chosen: Sequence[DayCuts], say: Callable[[str], None]) -> tuple[str, ...] | None:
+    """Return the columns made of other rows than the prediction's own; None where that cannot be measured."""
+    if not chosen:
+        return None
+    try:
+        return test.made_of_other_rows(chosen[-1])
+    except WarehouseError as error:  # a model may refuse half of its rows; then no column counts as cleared
+        say(f"which columns are made of earlier rows was not measured: {error}")
+        return None
+
+
+def _known_times(sources: Sources, plan: ModelPlan, chosen: Sequence[DayCuts]) -> tuple[KnownTime, ...]:
+    """Return the known times of all source tables that the features are made of."""
+    if not chosen:
+        return ()
+    reach = reach_of(sources.manifest, plan.declaration.features.table, chosen[0].day, chosen[0].day)
+    nodes = [sources.nodes[uid] for uid in sorted(reach.sources)]
+    return tuple(
+        time
+        for node in nodes
+        for time in known_times(sources.contracts[f"{node['source_name']}/{node['name']}"])
+    )  # fmt: skip
+
+
+def _set_aside(sources: Sources, days: Sequence[date]) -> dict[str, Quarantine]:
     """Return what the tables in the lake set aside when they were built: a rebuild must do without the same rows.
 
     How many that are is no question here, so any share goes.
     """
     shares = {}
-    for model in (uid for uid, node in sources.nodes.items() if samples and node["resource_type"] == "model"):
+    for model in (uid for uid, node in sources.nodes.items() if days and node["resource_type"] == "model"):
         node = sources.nodes[model]
-        day = str(samples[0].day) if is_by_day(node) else ""
+        day = str(days[0]) if is_by_day(node) else ""
         for ref in sources.lake.newest(table_name(node), [day], runs=sources.lake.runs).values():
             if sources.lake.manifest(ref).parameters.get("quarantine"):
                 shares[node["name"]] = 1.0
@@ -197,54 +299,51 @@ class _FullBuild:
     plan: ModelPlan
     lake: Lake
     rows: pl.DataFrame | None
+    earlier: LeakTestRecord | None
 
-    def choose(self, count: int, days: tuple[date, date] | None, random: np.random.Generator) -> Iterator[Sample]:
-        """Yield samples: as many days as there are, each with one of its prediction times, before any has a second.
+    def choose(
+        self, count: int | None, days: tuple[date, date] | None, random: np.random.Generator
+    ) -> Iterator[DayCuts]:
+        """Yield the days to test, in random order, until they have so many prediction times to test together.
+
+        Days at which a leak was found before come first.
 
         Raises:
             DataError: the lake holds no features of these days.
         """
         asset = self.plan.asset("features").to_user_string()
         there = self.lake.partitions(asset) if self.rows is None else [str(day) for day in self.rows[DAY].unique()]
-        inside = [day for day in sorted(there) if days is None or days[0] <= date.fromisoformat(day) <= days[1]]
+        inside = [
+            day for day in map(date.fromisoformat, sorted(there)) if days is None or days[0] <= day <= days[1]
+        ]  # fmt: skip
         if not inside and self.rows is None:
             raise DataError(
                 f"there are no features of '{self.plan.name}'{f' from {days[0]} to {days[1]}' if days else ''} to "
                 f"test; materialize them first: ml-assets run {self.plan.name}."
             )
-        waiting = [inside[place] for place in random.permutation(len(inside))]
-        left: dict[str, list[Sample]] = {}
-        while count and waiting:
-            day = waiting.pop(0)
-            if day not in left:
-                left[day] = self._samples(day, random)
-            if left[day]:
-                count -= 1
-                yield left[day].pop()
-                waiting.append(day)
+        if count is None:
+            count = min(self.plan.declaration.leak_test.samples, A_DAY * len(inside))
+        again: dict[date, list[datetime]] = {}
+        for leak in self.earlier.leaks if self.earlier else ():
+            again.setdefault(leak.day, []).append(leak.at)
+        a_day = max(A_DAY, -(-count // max(1, len(inside))))
+        order = [inside[place] for place in random.permutation(len(inside))]
+        for day in sorted(order, key=lambda day: day not in again):
+            if count <= 0 and day not in again:
+                return
+            if (cuts := self._cuts(day, min(a_day, max(0, count)), again.get(day, []), random)) is not None:
+                count -= len(cuts.again) + min(cuts.count, cuts.times.len())
+                yield cuts
 
-    def _samples(self, day: str, random: np.random.Generator) -> list[Sample]:
-        """Return a sample for each prediction time of a day, in random order."""
+    def _cuts(self, day: date, count: int, again: Sequence[datetime], random: np.random.Generator) -> DayCuts | None:
+        """Return what to test of a day; None where it has no rows."""
         if self.rows is None:
             asset = self.plan.asset("features").to_user_string()
-            ref = self.lake.newest(asset, [day], runs=self.lake.runs)[day]
+            ref = self.lake.newest(asset, [str(day)], runs=self.lake.runs)[str(day)]
             built = self.lake.get(ref, pl.DataFrame, noted=False)
         else:
-            built = self.rows.filter(pl.col(DAY) == date.fromisoformat(day))
-        asked = self.plan.declaration.features.prediction_time
-        # The last asked for stand first: theirs is the prediction time, and a difference shows the first row.
-        rows = built.select(self.plan.features_columns).sort(asked, descending=True, maintain_order=True)
-        times = rows[asked].unique().sort()
-        return [
-            Sample(date.fromisoformat(day), at, rows.filter(pl.col(asked) <= at))
-            for at in (times[int(place)] for place in random.permutation(times.len()))
-        ]
-
-
-def _told(
-    samples: Sequence[Sample], found: Iterator[tuple[Difference, ...]], say: Callable[[str], None]
-) -> Iterator[tuple[Difference, ...]]:
-    for number, (sample, differing) in enumerate(zip(samples, found, strict=True), 1):
-        verdict = f"{len(differing)} columns differ" if differing else "no difference"
-        say(f"sample {number} of {len(samples)}: {sample.at}, {sample.rows.height} rows, {verdict}")
-        yield differing
+            built = self.rows.filter(pl.col(DAY) == day)
+        times = built[self.plan.declaration.features.prediction_time].unique().sort()
+        seed = int(random.integers(2**32))
+        rows = built.select(self.plan.features_columns)
+        return DayCuts(day, rows, times, count, tuple(again), seed) if times.len() else None
