@@ -23,6 +23,7 @@ import duckdb
 import polars as pl
 
 from resources.dbt_server import RESULTS, Dbt
+from resources.duckdb_session import connect
 from resources.errors import WarehouseError
 from resources.warehouse import (
     Node,
@@ -36,9 +37,6 @@ from resources.warehouse import (
 
 Span = tuple[date, date]
 _HOOKS: Final = ("pre-hook", "post-hook")
-_SETTINGS: Final[dict[str, str | bool | int | float | list[str]]] = {
-    "autoinstall_known_extensions": False, "autoload_known_extensions": False
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -186,7 +184,7 @@ class Rebuilds:
         order = ["day", *meta_of(table).get("key", [])]
         files = {name: paths[""] for name, paths in bindings["sources"].items()}
         files |= {f"{name}__released": it["released"] for name, it in self.quarantines.items() if it["released"]}
-        with duckdb.connect(config=_SETTINGS) as engine:
+        with connect() as engine:
             engine.execute(f"set memory_limit = {_literal(os.environ.get('ML_ASSETS_DBT_MEMORY', '1GB'))}")
             engine.execute(f"set temp_directory = {_literal(scratch / '.spill')}")
             engine.execute("create schema lake")

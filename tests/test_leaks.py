@@ -17,7 +17,7 @@ import pytest
 from ml_assets.component import DBT_PROJECT
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
-from ml_assets.contracts.table import RECEIVED_AT
+from ml_assets.contracts.table import GONE_AT, RECEIVED_AT
 from ml_assets.logic.leaks import Leak
 from ml_assets.stages.common.leaktest import CHECK, LeakReport, leak_check_result, leak_check_spec, leak_test
 from ml_assets.stages.common.plan import ModelPlan
@@ -30,6 +30,7 @@ from tests.builders import days, flights_declared, put
 
 DAY = date(2013, 1, 12)
 BEFORE = 2
+ADDED = (RECEIVED_AT, GONE_AT)
 CORRECTED_AT = datetime(2013, 1, 13, 9)  # noqa: DTZ001 - every time of these tables is naive UTC
 
 # Each is SQL of the project, what a careless hand makes of it, and the file.
@@ -64,14 +65,13 @@ def lake(manifest: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) 
     tables = flights_declared().raw[0].tables
     for name, table in tables.items():
         contract = contracts[f"raw/{name}"]
-        asked = {c.name: c.dtype for c in contract.columns if not c.expression and c.name != RECEIVED_AT}
+        asked = {c.name: c.dtype for c in contract.columns if not c.expression and c.name not in ADDED}
         rows = Source(str(table.file), asked, table.null_values).read()
         if table.by is None:
             put(lake, rows, asset=f"raw/{name}")
             continue
-        local = rows.filter(pl.col("origin") == "JFK").with_columns(
-            pl.lit(None, contract.column(RECEIVED_AT).dtype).alias(RECEIVED_AT)
-        )
+        added = [pl.lit(None, contract.column(column).dtype).alias(column) for column in ADDED]
+        local = rows.filter(pl.col("origin") == "JFK").with_columns(added)
         if name == "flights":
             local = local.filter(pl.col("carrier").is_in(["AA", "DL"]))
             first_of_eleventh = local.filter(
@@ -211,7 +211,7 @@ def test_the_check_blocks_and_lists_findings_and_known_times(leaky: Path, report
     assert [leak.sentence for leak in report.leaks] == [it.data["finding"] for it in records(found, "findings")]
     assert [(CHECK, True)] == [(spec.name, spec.blocking) for spec in leak_check_spec(plan)]
     assert [] == leak_check_spec(plan_of(leaky, leak_test={"samples": 0}))
-    assert {("raw/flights", "assumed"), ("raw/planes", "assumed")} <= {
+    assert {("raw/flights", "assumed"), ("raw/airlines", "assumed"), ("raw/flights", "observed")} <= {
         (it.data["table"], it.data["is"]) for it in records(found, "known times")
     }
 
