@@ -40,7 +40,7 @@ from ml_assets.logic.detection import (
     measure_power,
     put_in,
 )
-from ml_assets.logic.drift import DriftLimits
+from ml_assets.logic.drift_verdict import DriftLimits
 from ml_assets.logic.injection import Injection
 from ml_assets.logic.metrics import find_metric
 from ml_assets.logic.model import contributions, fit, predict
@@ -83,21 +83,20 @@ def main() -> None:
     arguments = _arguments()
     begun = time.monotonic()
     people = dict(_populations(arguments.lake, arguments.model, arguments.spans))
-    print(
-        f"{'false alarms in 200 days':<26}{'drawn':<7}{'rows a day':<12}{'days over':<11}{'drift asks':<12}labels ask"
-    )
+    print(f"{'false alarms in 200 days':<26}{'drawn':<7}{'rows a day':<12}{'days over':<11}{'judged':<8}"
+          f"{'drift asks':<12}labels ask")  # fmt: skip
     for name, population in people.items():
         for how, rows in DRAWS:
             found = count_false_alarms(population, days=200, how=how, seed=1, rows=rows)
-            print(f"{name:<26}{how:<7}{rows or 'its own':<12}{found.over:<11}{found.asked_by_drift:<12}"
-                  f"{found.asked_by_performance}", flush=True)  # fmt: skip
+            print(f"{name:<26}{how:<7}{rows or 'its own':<12}{found.over:<11}{found.judged:<8}"
+                  f"{found.asked_by_drift:<12}{found.asked_by_performance}", flush=True)  # fmt: skip
     print(
         f"\n{'power of ' + str(arguments.trials) + ' trials':<34}{'span':<13}{'cost':<8}{'drift':<8}{'labels':<8}either"
     )
     for text, lead in DRIFTS:
         for name, population in people.items():
             power = measure_power(population, injection(text), trials=arguments.trials, lead=lead)
-            print(f"{text:<34}{name:<13}{power.cost:<8.3f}{power.by_drift:<8}{power.by_performance:<8}"
+            print(f"{text:<34}{name:<13}{_figure(power.cost):<8}{power.by_drift:<8}{power.by_performance:<8}"
                   f"{power.by_either}", flush=True)  # fmt: skip
     if arguments.others:
         print(f"\n{'theirs, same streams':<34}{'span':<13}{'library':<28}{'days over':<11}asks")
@@ -105,6 +104,10 @@ def main() -> None:
             for line in beside_others(population, name, arguments):
                 print(line, flush=True)
     print(f"{time.monotonic() - begun:.0f} s")
+
+
+def _figure(cost: float | None) -> str:
+    return "-" if cost is None else f"{cost:.3f}"
 
 
 def _arguments() -> argparse.Namespace:

@@ -23,7 +23,8 @@ from ml_assets.declaration.data import FeaturesFrom
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_all
 from ml_assets.logic.champion import judge
-from ml_assets.logic.drift import DriftLimits, measure_drift
+from ml_assets.logic.drift import measure_drift
+from ml_assets.logic.drift_verdict import DriftLimits
 from ml_assets.logic.evaluation import evaluate
 from ml_assets.logic.explanation import explain, permuted
 from ml_assets.logic.importances import measure_importances

@@ -25,7 +25,14 @@ from dagster._core.events import DagsterEvent, StepMaterializationData
 from dagster._core.events.log import EventLogEntry
 from pydantic import BaseModel
 
-from ml_assets.contracts.artifacts import DriftSummary, ModelSpec, PerformanceSummary, Promotion
+from ml_assets.contracts.artifacts import (
+    DriftSummaries,
+    DriftSummary,
+    ModelSpec,
+    PerformanceSummaries,
+    PerformanceSummary,
+    Promotion,
+)
 from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.definitions import DEFS, build
 from ml_assets.provenance.staleness import Look, Wanted
@@ -146,12 +153,14 @@ def _records(key: AssetKey, day: str) -> dict[str, BaseModel]:
     """Return what a report says of a day on which nothing happened; nothing for other assets."""
     of = {"model": key.path[0], "model_version": VERSION, "day": day, "sentence": "as ever"}
     if key.path[-1] == "drift":
-        quiet = {"rows": 900, "weighted_psi": 0.02, "score_psi": 0.01, "is_over": False, "culprits": ()}
-        return {"summary.json": DriftSummary.model_validate({**of, **quiet})}
+        quiet = {"rows": 900, "weighted_excess_psi": 0.02, "score_excess_psi": 0.01, "is_over": False, "culprits": ()}
+        summary = DriftSummary.model_validate({**of, **quiet, "first_day": day})
+        return {"summaries.json": DriftSummaries(day=summary.day, versions=(summary,))}
     if key.path[-1] == "performance":
         as_promised = {"roc_auc": 0.75}
         measured = {"predictions": 900, "labelled": 880, "metrics": as_promised, "expected": as_promised}
-        return {"summary.json": PerformanceSummary.model_validate({**of, **measured})}
+        found = PerformanceSummary.model_validate({**of, **measured})
+        return {"summaries.json": PerformanceSummaries(day=found.day, versions=(found,))}
     return {}
 
 

@@ -17,7 +17,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetNode  # what
 from dagster._core.execution.context.system import StepExecutionContext  # an input context's `step_context`
 from pydantic import JsonValue
 
-from resources.days import ALLOW_GAPS, days_by_asset, gaps_of, merged, span_of
+from resources.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, merged, span_of
 from resources.errors import MissingArtifactError
 from resources.event_log import VERSION, EventLogByDay
 from resources.lake import Lake, Making
@@ -72,6 +72,9 @@ class LakeIOManager(dg.ConfigurableIOManager):
         cost = lake.meter.take(asked_of(context.step_context.step.tags))  # before a step that read nothing begins
         record_step(lake, context.step_context)
         asset = context.asset_key.to_user_string()
+        of_day = (
+            {key: lake.reads_of(key) for key in context.asset_partition_keys} if context.has_asset_partitions else {}
+        )
         making = Making(
             inputs=lake.take_reads(),
             parameters={**_parameters(context), **lake.take_notes()},
@@ -86,7 +89,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
             artifacts = by_partition(obj, keys, asset)
             windows = _windows(context)
             share = cost.share(len(artifacts))
-            makings = {key: _of_day(making, key, windows, lake, share) for key in artifacts}
+            makings = {key: _of_day(making, key, windows, lake, share, own=of_day[key]) for key in artifacts}
             manifests = lake.put_each(asset, {key: (part, makings[key]) for key, part in artifacts.items()})
         else:
             keys = [""]
@@ -174,16 +177,24 @@ def _check_days(frame: pl.DataFrame, keys: typing.Sequence[str], asset: str) -> 
         )
 
 
-def _of_day(making: Making, key: str, windows: Mapping[str, tuple[int, int]], lake: Lake, share: Cost) -> Making:
-    """Return what is known of the origin of one day, of what is known of the whole run's."""
-    inputs = reads_of_day(making.inputs, key, windows)
-    own = {asset: days_read(days, key, windows.get(asset)) for asset, days in making.missing_days.items()}
+def _of_day(
+    making: Making,
+    key: str,
+    windows: Mapping[str, tuple[int, int]],
+    lake: Lake,
+    share: Cost,
+    *,
+    own: tuple[ArtifactRef, ...],
+) -> Making:
+    """Return what is known of the origin of one day, of what is known of the whole run's and what it alone has read."""
+    inputs = (*reads_of_day(making.inputs, key, windows), *own)
+    missing = {asset: days_read(days, key, windows.get(asset)) for asset, days in making.missing_days.items()}
     return dataclasses.replace(
         making,
         inputs=inputs,
         parameters=facts_of_day(making.parameters, key),
         cost=share,
-        missing_days=merged([own, *lake.missing_days_of(inputs)]),
+        missing_days=merged([missing, *lake.missing_days_of(inputs)]),
     )
 
 
@@ -262,7 +273,8 @@ def _current(lake: Lake, context: dg.InputContext, step: StepExecutionContext | 
     own = range_of(step.dagster_run.tags) if step is not None and made else None
     if own is not None:
         allow_gaps = all(node.metadata.get(ALLOW_GAPS) for node in made)
-        _refuse_gaps(lake, context, own, keys, refs, allow_gaps=allow_gaps)
+        needed = [it for it in keys if it >= own[0] or not any(OPTIONAL_LOOK_BACK in node.metadata for node in made)]
+        _refuse_gaps(lake, context, own, needed, refs, allow_gaps=allow_gaps)
     return found
 
 

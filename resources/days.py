@@ -11,6 +11,9 @@ from typing import Final
 ALLOW_GAPS: Final = "ml_assets/allow_gaps"
 """Metadata of an asset that may be made though days before its own are missing of what it reads."""
 
+OPTIONAL_LOOK_BACK: Final = "ml_assets/optional_look_back"
+"""Metadata of an asset that reads those of the days before its own that there are, and needs none of them."""
+
 Days = Mapping[str, tuple[str, ...]]
 """Days by asset, in order; '' stands for an asset without days."""
 

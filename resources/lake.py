@@ -76,6 +76,7 @@ class Lake(Manifests):
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
         super().__init__(url, options)
         self._reads: list[ArtifactRef] = []
+        self._reads_of: dict[str, list[ArtifactRef]] = {}
         self._notes: dict[str, JsonValue] = {}
         self._missing_days: dict[ArtifactRef, Days] = {}
         self._missing_noted: list[Days] = []
@@ -385,9 +386,12 @@ class Lake(Manifests):
         """Return the partitions of an asset that were read in this step."""
         return [ref.partition for ref in self._reads if ref.asset == asset and ref.partition]
 
-    def note_reads(self, refs: Iterable[ArtifactRef]) -> None:
-        """Count artifacts among what this step has read."""
-        self._reads.extend(refs)
+    def note_reads(self, refs: Iterable[ArtifactRef], *, partition: str | None = None) -> None:
+        """Count artifacts among what this step has read; for one partition alone, where it is named."""
+        if partition is None:
+            self._reads.extend(refs)
+        else:
+            self._reads_of.setdefault(partition, []).extend(refs)
 
     def note(self, **facts: JsonValue) -> None:
         """Add facts to the parameters in the manifest of what this step makes."""
@@ -409,8 +413,12 @@ class Lake(Manifests):
 
     def take_reads(self) -> tuple[ArtifactRef, ...]:
         """Return what was read since the last call, and forget it."""
-        reads, self._reads = self.reads, []
+        reads, self._reads, self._reads_of = self.reads, [], {}
         return reads
+
+    def reads_of(self, partition: str) -> tuple[ArtifactRef, ...]:
+        """Return what was read for one partition alone since the last call of `take_reads`."""
+        return tuple(dict.fromkeys(self._reads_of.get(partition, ())))
 
     @functools.cache  # noqa: B019 - lakes live as long as the process
     def environment(self) -> str:

@@ -244,7 +244,7 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_ask_for_nothing_but_a_p
         (RAW.replace("  tables:", "  compute: {cpus: 1}\n  tables:"),
          ["compute.cpus: there is no such field", "did you mean 'cpu'?"]),
         (with_lines("training: {device: tpu}"), ["shop/defs.yaml:16: training.device: ", "got 'tpu'"]),
-        (with_lines("drift: {weighted_psi: 0}"), ["shop/defs.yaml:16: drift.weighted_psi: ", "got 0"]),
+        (with_lines("drift: {weighted_excess_psi: 0}"), ["shop/defs.yaml:16: drift.weighted_excess_psi: ", "got 0"]),
         (with_lines("gate: {max_calibration_error: 2}"),
          ["shop/defs.yaml:16: gate.max_calibration_error: ", "got 2"]),
         (MODEL.replace("task: binary", "task: regression") + "  gate: {max_calibration_error: 0.05}\n",

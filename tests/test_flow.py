@@ -13,7 +13,7 @@ import pytest
 
 from ml_assets.cli.flow import CARD, INPUTS, MONITORING, TRAINING, Span
 from ml_assets.cli.summary import summarize, text_of
-from ml_assets.contracts.artifacts import Card, Drift, Evaluation, Model, Performance, Promotion, TrainingSet
+from ml_assets.contracts.artifacts import Card, DailyDrift, DailyPerformance, Evaluation, Model, Promotion, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.parts import Days
 from ml_assets.provenance.staleness import out_of_date, upstream_of
@@ -147,12 +147,13 @@ def test_every_feature_row_of_a_predicted_day_has_one_prediction_of_the_champion
 def test_drift_and_performance_of_a_day_are_of_its_predictions(lake: Lake) -> None:
     for day in PREDICTED:
         rows = lake.get(lake.find(f"{MODEL}/predictions", day), pl.DataFrame).height
-        drift: Drift = lake.get(lake.find(f"{MODEL}/drift", day), Drift)
-        performance: Performance = lake.get(lake.find(f"{MODEL}/performance", day), Performance)
+        drift: DailyDrift = lake.get(lake.find(f"{MODEL}/drift", day), DailyDrift)
+        performance: DailyPerformance = lake.get(lake.find(f"{MODEL}/performance", day), DailyPerformance)
+        [drifted], [performed] = drift.summaries.versions, performance.summaries.versions
 
-        assert (rows, day) == (drift.summary.rows, str(drift.summary.day))
-        assert rows == performance.summary.predictions
-        assert 0 < performance.summary.labelled <= rows
+        assert (rows, day) == (drifted.rows, str(drifted.day))
+        assert rows == performed.predictions
+        assert 0 < performed.labelled <= rows
 
 
 def test_the_card_is_one_file_about_the_champion(lake: Lake) -> None:

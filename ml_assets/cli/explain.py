@@ -86,6 +86,7 @@ def answers_of(
             yield Answer(finding.cause, finding.sentence, f"would ask. {held}", "the end of what it waits for")
         else:
             decides = "asks for a retraining" if decision.asks else "does not ask"
+            decides = decides if finding.is_judged else "cannot tell, so it does not ask"
             yield Answer(finding.cause, finding.sentence, decides, finding.change)
     if spending is not None:
         yield _of_budget(spending)

@@ -246,8 +246,7 @@ class Flow:
         as_of = str(span.as_of)
         parameters |= {self._asset(stage): config for stage, config in self._given(as_of).items()}
         if any(self._asset(stage) in partitions for stage in (*MONITORING, *CARD)):
-            for stage in ("predictions", "drift"):
-                parameters[self._asset(stage)] = serving(self.lake, self.model.name)
+            parameters[self._asset("predictions")] = serving(self.lake, self.model.name)
             parameters[self._asset("card")] = on_card(self.lake, self.model.name)
         beside = artifacts_beside(self.graph, self.lake, partitions)
         return Wanted(partitions, parameters, up_to={self._asset("training_set"): as_of}, beside=beside)

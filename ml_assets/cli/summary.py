@@ -4,20 +4,22 @@ Everything is read from the lake; nothing is measured here.
 """
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_assets.cli.flow import Span
 from ml_assets.contracts.artifacts import (
-    Drift,
+    DailyDrift,
+    DailyPerformance,
     Evaluation,
     Importances,
     Model,
-    Performance,
     Promotion,
     TrainingSet,
 )  # fmt: skip
+from ml_assets.contracts.states import describe_states
 from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.logic.card_words import test_days
 from ml_assets.stages.common.plan import days_between
 from resources.lake import Lake
 from resources.promotion_log import PromotionLog
@@ -32,10 +34,12 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
     trained: Model = lake.get(lake.find(f"{name}/model"), Model)
     last = PromotionLog(lake, name, Promotion).last()
     days = [str(day) for day in days_between(span.first, span.last)]
-    drift: list[Drift] = lake.get_each([*lake.newest(f"{name}/drift", days).values()], Drift)
-    performance: list[Performance] = lake.get_each([*lake.newest(f"{name}/performance", days).values()], Performance)
+    drift: list[DailyDrift] = lake.get_each([*lake.newest(f"{name}/drift", days).values()], DailyDrift)
+    performance: list[DailyPerformance] = lake.get_each(
+        [*lake.newest(f"{name}/performance", days).values()], DailyPerformance
+    )
+    measured = [summary for one in performance for summary in one.summaries.versions]
     card = lake.find(f"{name}/card")
-    over = [one.summary for one in drift if one.summary.is_over]
     return {
         "model": name,
         "as_of": str(span.as_of),
@@ -45,22 +49,60 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
             "selected": len(importances.summary.kept), "dropped": list(importances.summary.dropped),
             "shap_share": dict(sorted(trained.spec.weights.items(), key=lambda it: -it[1])),
         },
+        "tested": f"{evaluation.summary.rows:,} test rows{test_days(training_set.summary)}",
         "metrics": {k: v.model_dump() for k, v in evaluation.summary.metrics.items()},
         "baselines": {b.name: dict(b.metrics) for b in evaluation.summary.baselines},
         "verdict": last.model_dump(mode="json") if last else None,
         "champion": last.champion if last else None,
         "predicted": {
-            "first": days[0], "last": days[-1], "rows": sum(one.summary.predictions for one in performance),
-            "labelled": sum(one.summary.labelled for one in performance),
+            "first": days[0], "last": days[-1], "rows": sum(one.predictions for one in measured),
+            "labelled": sum(one.labelled for one in measured),
         },
-        "drift": {
-            "days": len(drift), "over": len(over), "days_over": [str(one.day) for one in over],
-            "last": drift[-1].summary.sentence if drift else None,
+        "performance": {
+            "metric": model.metric, "days": len(performance),
+            "days_measured": len({one.day for one in measured if model.metric in one.metrics}),
+            "labelled": sum(one.labelled for one in measured if model.metric in one.metrics),
+            "last": next((one.sentence for one in reversed(measured) if model.metric in one.metrics), None),
         },
+        "drift": {"days": len(days), **_drift(drift, days)},
         "card": f"{lake.directory(card)}/card.html",
         "lake": lake.url,
         "seconds": round(seconds, 1),
     }  # fmt: skip
+
+
+def _drift(drift: Sequence[DailyDrift], days: Sequence[str]) -> dict[str, Any]:
+    """Return what the drift of some days came to; a day without a report is not judged."""
+    states = {str(one.summaries.day): one.summaries.state for one in drift}
+    every = [states.get(day, "not judged") for day in days]
+    summaries = [summary for one in drift for summary in one.summaries.versions]
+    return {
+        "over": every.count("over the limits"),
+        "within": every.count("within the limits"),
+        "not_judged": every.count("not judged"),
+        "verdict": describe_states(every),
+        "days_over": [day for day, state in zip(days, every, strict=True) if state == "over the limits"],
+        "last": summaries[-1].sentence if summaries else None,
+    }
+
+
+def _monitored(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what was predicted, and how that turned out."""
+    predicted, drift, performance = summary["predicted"], summary["drift"], summary["performance"]
+    if summary["champion"] is None:
+        yield "  predictions  none: there is no champion yet, so drift and performance are not measured"
+        return
+    yield (
+        f"  predictions  {predicted['rows']:,} for {predicted['first']} to {predicted['last']}, "
+        f"{predicted['labelled']:,} with a label by now"
+    )
+    yield (
+        f"  performance  {performance['metric']} measured on {performance['days_measured']} of "
+        f"{performance['days']} days, {performance['labelled']:,} labels"
+    )
+    yield from _wrapped(performance["last"] or "")
+    yield f"  drift        {drift['verdict']}" + (f" (first {drift['days_over'][0]})" if drift["days_over"] else "")
+    yield from _wrapped(drift["last"] or "")
 
 
 def text_of(summary: Mapping[str, Any]) -> str:
@@ -73,7 +115,7 @@ def text_of(summary: Mapping[str, Any]) -> str:
         f"  rows         {rows}",
         *(f"               left out: {count:,} {reason}" for reason, count in summary["left_out"].items() if count),
         *_features(summary["features"]),
-        "  metrics      on the test rows, with 95 % intervals",
+        f"  metrics      on {summary['tested']}, with 95 % intervals",
         *(
             f"               {name:<20} {m['value']:.4f}  [{m['low']:.4f}, {m['high']:.4f}]"
             for name, m in summary["metrics"].items()
@@ -88,19 +130,7 @@ def text_of(summary: Mapping[str, Any]) -> str:
         ]
         lines.append(f"  gate         {verdict['challenger'][:12]} {word} (entry {verdict['number']})")
         lines += [line for reason in verdict["reasons"] for line in _wrapped(reason)]
-    predicted, drift = summary["predicted"], summary["drift"]
-    if summary["champion"] is None:
-        lines.append("  predictions  none: there is no champion yet, so drift and performance are not measured")
-    else:
-        lines += [
-            (
-                f"  predictions  {predicted['rows']:,} for {predicted['first']} to {predicted['last']}, "
-                f"{predicted['labelled']:,} with a label by now"
-            ),
-            f"  drift        over the limit on {drift['over']} of {drift['days']} days"
-            + (f" (first {drift['days_over'][0]})" if drift["days_over"] else ""),
-            *_wrapped(drift["last"] or ""),
-        ]
+    lines += [*_monitored(summary)]
     lines += [
         f"  card         {summary['card']}",
         f"  lake         {summary['lake']}",

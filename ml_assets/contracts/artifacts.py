@@ -13,6 +13,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from ml_assets.contracts.record import ContractRecord
+from ml_assets.contracts.states import State, state_of_all
 
 Task = Literal["binary", "regression", "multiclass"]
 Split = Literal["train", "validation", "test"]
@@ -364,29 +365,92 @@ class Retraining(Record):
     asked_by: str
 
 
-class DriftSummary(Record):
-    """The day's drift in one line: is it over the declared limits, and by which features.
+class BrokenLimit(Record):
+    """One limit that a feature or the score is over.
 
-    Without a weighted PSI the day has too few rows to be judged.
+    Attributes:
+        figure: what was compared with the limit.
+        is_own: whether it is a limit of the feature alone, and not of what all features add up to.
+    """
+
+    rule: str
+    feature: str
+    figure: float
+    limit: float
+    sentence: str
+    is_own: bool = True
+
+
+class DriftSummary(Record):
+    """The drift of one model version's predictions of a day: is it over the declared limits, and by which features.
+
+    Attributes:
+        model_version: the version that made the predictions, whose reference they are measured against.
+        day: the last day whose rows were measured.
+        first_day: the first, where a day alone has too few rows.
+        rows: of all these days.
+        weighted_excess_psi: sum of each feature's excess PSI times its importance; None where there are too few rows to
+            judge.
+        score_excess_psi: the score's excess PSI; see `ml_assets.logic.drift.measure_drift`.
+        broken: every limit that something is over.
     """
 
     model: str
     model_version: str
     day: date
+    first_day: date
     rows: int
-    weighted_psi: float | None
-    score_psi: float | None
+    weighted_excess_psi: float | None
+    score_excess_psi: float | None
     is_over: bool
     culprits: tuple[str, ...]
+    broken: tuple[BrokenLimit, ...] = ()
     sentence: str
+
+    @property
+    def state(self) -> State:
+        """What the day came to."""
+        if self.weighted_excess_psi is None:
+            return "not judged"
+        return "over the limits" if self.is_over else "within the limits"
 
 
 @dataclass(frozen=True)
 class Drift:
-    """One row a feature, and one for the score, against the champion's reference."""
+    """One row a feature, and one for the score, against the reference of the version that made the predictions."""
 
     table: pl.DataFrame
     summary: DriftSummary
+
+
+class DriftSummaries(Record):
+    """The drift of a day, of each model version that made predictions of it; none of a day without predictions."""
+
+    day: date
+    versions: tuple[DriftSummary, ...]
+
+    def of(self, version: str) -> DriftSummary | None:
+        """Return what is known of one version's predictions; None where it made none."""
+        return next((it for it in self.versions if it.model_version == version), None)
+
+    @property
+    def state(self) -> State:
+        """What the day came to: over where any version is, within where all are."""
+        return state_of_all(it.state for it in self.versions)
+
+
+@dataclass(frozen=True)
+class DailyDrift:
+    """The drift of a day: the tables of all model versions that made predictions of it, and their summaries."""
+
+    table: pl.DataFrame
+    summaries: DriftSummaries
+
+    def of(self, version: str) -> Drift | None:
+        """Return the drift of one version's predictions; None where it made none."""
+        summary = self.summaries.of(version)
+        own = self.table.filter(pl.col("model_version") == version).drop("model_version")
+        return None if summary is None else Drift(own, summary)
 
 
 class FormerPerformance(Record):
@@ -426,6 +490,25 @@ class Performance:
 
     table: pl.DataFrame
     summary: PerformanceSummary
+
+
+class PerformanceSummaries(Record):
+    """Performance of a day, of each model version that made predictions of it; none of a day without predictions."""
+
+    day: date
+    versions: tuple[PerformanceSummary, ...]
+
+    def of(self, version: str) -> PerformanceSummary | None:
+        """Return what is known of one version's predictions; None where it made none."""
+        return next((it for it in self.versions if it.model_version == version), None)
+
+
+@dataclass(frozen=True)
+class DailyPerformance:
+    """Performance of a day: the tables of all model versions that made predictions of it, and their summaries."""
+
+    table: pl.DataFrame
+    summaries: PerformanceSummaries
 
 
 @dataclass(frozen=True)

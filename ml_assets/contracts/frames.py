@@ -121,20 +121,25 @@ def predictions(
 
 @functools.cache
 def drift_table() -> pa.DataFrameSchema:
-    """Return what drift tables look like: a row a feature and one for the score; null where a day is not judged."""
+    """Return what drift tables look like: for each model version a row a feature and one for the score.
+
+    Figures are null where a day is not judged.
+    """
     import pandera.polars as pa
 
     share = {name: _figure(name, 0, 1) for name in ("null_share", "null_share_reference", "new_category_share")}
     columns: dict[str, Any] = {
+        "model_version": pa.Column(pl.String),
         "feature": pa.Column(pl.String),
         "kind": pa.Column(pl.String, _one_of("kind", ("numeric", "categorical", "score"))),
         "rows": pa.Column(pl.Int64, _between("rows", 0)),
         "psi": _figure("psi", 0),
+        "excess_psi": _figure("excess_psi", 0),
         "ks": _figure("ks", 0, 1),
-        "wasserstein": _figure("wasserstein", 0),
+        "normed_wasserstein": _figure("normed_wasserstein", 0),
         **share,
         "weight": _figure("weight", 0, 1),
-        "weighted_psi": _figure("weighted_psi", 0),
+        "weighted_excess_psi": _figure("weighted_excess_psi", 0),
         "is_over": pa.Column(pl.Boolean),
         "reason": pa.Column(
             pl.String, _rule("'reason' says why a row is over", lambda it: (it != "") == pl.col("is_over"))
@@ -145,12 +150,16 @@ def drift_table() -> pa.DataFrameSchema:
 
 @functools.cache
 def performance_table() -> pa.DataFrameSchema:
-    """Return what performance tables look like: a row a metric, with its interval, or the reason why there is none."""
+    """Return what performance tables look like: for each model version a row a metric.
+
+    It has its interval, or the reason why there is none.
+    """
     import pandera.polars as pa
 
     within = _rule("'low' is not above 'high'", lambda it: it <= pl.col("high"))
     told = _rule("'reason' says why a metric has no value", lambda it: (it != "") | pl.col("value").is_not_null())
     columns: dict[str, Any] = {
+        "model_version": pa.Column(pl.String),
         "metric": pa.Column(pl.String),
         "value": _figure("value"),
         "low": pa.Column(pl.Float64, within, nullable=True),

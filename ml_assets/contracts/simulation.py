@@ -67,9 +67,14 @@ class SimulationSummary(Record):
 
 
 class FalseAlarms(Record):
-    """What a stream without drift showed: days, those over their drift limits, and those on which a rule asked."""
+    """What a stream without drift showed: days, those over their drift limits, and those on which a rule asked.
+
+    Attributes:
+        judged: days with enough rows for drift to be judged; only these can be over.
+    """
 
     days: int
+    judged: int
     over: int
     asked_by_drift: int
     asked_by_performance: int
@@ -82,7 +87,8 @@ class Power(Record):
         kind: what was put in; see `Injection`.
         column: where.
         size: how much.
-        cost: how much of the metric it took on the days that count, on the mean of the trials.
+        cost: how much of the metric it took on the days that count, on the mean of the trials; None where no trial
+            defines the metric.
         trials: how many.
         by_drift: found by the drift rule.
         by_performance: found by the performance rule, days counting from when the labels are known.
@@ -92,7 +98,7 @@ class Power(Record):
     kind: str
     column: str
     size: float
-    cost: float
+    cost: float | None
     trials: int
     by_drift: int
     by_performance: int

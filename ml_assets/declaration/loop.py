@@ -38,16 +38,26 @@ class GateSettings(Part):
 
 
 class DriftSettings(Part):
-    """From where on a day counts as drifted."""
+    """From where on a day counts as drifted, and how many rows it takes to judge one.
 
-    weighted_psi: Annotated[float, Field(gt=0)] = 0.1
-    score_psi: Annotated[float, Field(gt=0)] = 0.5
-    feature_psi: Annotated[float, Field(gt=0)] = Field(
-        default=2.0, description="of one feature's PSI, times its weight beside the average feature's"
+    Excess PSI is PSI less what sampling makes of so few rows, less the most that 99 of 100 days of training show.
+    """
+
+    weighted_excess_psi: Annotated[
+        float, Field(gt=0, description="limit of the sum of every feature's excess PSI times its importance")
+    ] = 0.1
+    score_excess_psi: Annotated[float, Field(gt=0, description="limit of the score's excess PSI")] = 0.5
+    feature_excess_psi: Annotated[float, Field(gt=0)] = Field(
+        default=2.0,
+        description="limit of one feature's excess PSI, times its importance beside the average feature's",
     )
     new_category_share: Share = 0.05
     null_share_change: Share = 0.2
-    minimum_rows: Annotated[int, Field(ge=1)] = 200
+    minimum_rows: Annotated[int, Field(ge=1, description="with fewer rows nothing is judged")] = 200
+    pool_days: Annotated[int, Field(ge=1, le=92)] = Field(
+        default=1,
+        description="days that are judged together at most, until they have minimum_rows; of the reference too",
+    )
 
 
 class RetrainingSettings(Part):
@@ -88,10 +98,18 @@ class RetrainingSettings(Part):
 
 
 class WatchSettings(Part):
-    """How a new champion is held against the one before it, on the same rows, in its first days."""
+    """How a new champion is compared with the one before it, on the same rows, in its first days."""
 
     days: Annotated[int, Field(ge=0, le=366, description="days with labels that are compared; 0 leaves it out")] = 7
     minimum_days: Annotated[int, Field(ge=2)] = Field(default=3, description="with fewer of them nothing is decided")
     margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=0.01, description="how much worse it may be, in units of the deciding metric"
     )
+
+    @model_validator(mode="after")
+    def _can_be_judged(self) -> Self:
+        if 0 < self.days < self.minimum_days:
+            raise ValueError(
+                f"days {self.days} must not be below minimum_days {self.minimum_days}: nothing would ever be judged"
+            )
+        return self

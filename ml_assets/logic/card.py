@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.states import describe_states
 from ml_assets.logic.card_rows import (
     about_rows,
     calibration_rows,
@@ -21,7 +22,7 @@ from ml_assets.logic.card_rows import (
     tiles,
 )
 from ml_assets.logic.card_template import STYLE, TEMPLATE
-from ml_assets.logic.card_words import days, environment, signed_interval, target_words, time, tone
+from ml_assets.logic.card_words import environment, signed_interval, target_words, test_days, time, tone
 from ml_assets.logic.plots.drawing import metric_name
 from ml_assets.logic.plots.evaluation import evaluation_plots
 from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, performance_plot
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
         ModelSpec,
         PerformanceSummary,
         Promotion,
-        TrainingSetSummary,
     )
     from ml_assets.logic.card_input import CardInput
 
@@ -105,13 +105,16 @@ def render_card(card: CardInput) -> str:
             features_sentence=features_sentence(card),
             encoding=_encoding(card.model),
             evaluation=evaluation,
-            test_days=_test_days(card.training_set),
+            test_days=test_days(card.training_set),
             metric_rows=metric_rows(evaluation),
             champion_sentence=_champion_sentence(evaluation),
             slices=slices,
             slices_have_champion=any(row["champion_score"] is not None for _, rows in slices for row in rows),
             calibration=calibration_rows(card.evaluation),
             drift_summary=drift_summary,
+            drift_states=describe_states(
+                it.state for it in card.drift_history or ([drift_summary] if drift_summary else [])
+            ),
             performance=performance[-_PERFORMANCE_DAYS:],
             performance_metric=performance_metric,
             score_groups=(groups := score_groups(card.test_score)),
@@ -198,13 +201,6 @@ def _encoding(model: ModelSpec | None) -> str:
         handled = "is treated as missing" if model.unseen == "missing" else "is an error"
         words += f" Categories known from training: {sizes}; an unseen one {handled}."
     return words
-
-
-def _test_days(training_set: TrainingSetSummary | None) -> str:
-    for window in training_set.windows if training_set else ():
-        if window.split == "test":
-            return f" of {days((window.first_day, window.last_day))}"
-    return ""
 
 
 def _champion_sentence(evaluation: EvaluationSummary | None) -> str:

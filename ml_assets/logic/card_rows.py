@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ml_assets.logic.card_words import days, signed, span
+from ml_assets.logic.card_words import days, signed, span, test_days
 from ml_assets.logic.metrics import METRICS
 from ml_assets.logic.plots.drawing import metric_name, number
 
@@ -76,7 +76,8 @@ def tiles(
     if card.evaluation:
         summary = card.evaluation.summary
         if (own := summary.metrics.get(summary.metric)) is not None:
-            shown.append(Tile(metric_name(summary.metric), number(own.value), f"95 %: {span(own)}"))
+            aside = f"95 %: {span(own)}, {summary.rows:,} rows{test_days(card.training_set)}"
+            shown.append(Tile(metric_name(summary.metric), number(own.value), aside))
         ahead = [item for item in summary.against_baselines if item.metric == summary.metric]
         if ahead:
             nearest = min(ahead, key=lambda item: item.difference.value)
@@ -87,21 +88,15 @@ def tiles(
         if error is not None:
             shown.append(Tile("Calibration error", number(error.value), f"95 %: {span(error)}"))
     if drift is not None:
-        said = (
-            "not measured"
-            if drift.weighted_psi is None
-            else "over its limits"
-            if drift.is_over
-            else "within its limits"
-        )
+        period = days((drift.first_day, drift.day))
+        aside = f"{drift.state}, {drift.rows:,} rows of {period}"
         tone = "bad-text" if drift.is_over else ""
-        shown.append(Tile("Weighted PSI", number(drift.weighted_psi), f"{drift.day}, {said}", tone))
+        shown.append(Tile("Weighted excess PSI", number(drift.weighted_excess_psi), aside, tone))
     measured = [day for day in performance if performance_metric in day.metrics]
     if measured and performance_metric:
         last = measured[-1]
-        shown.append(
-            Tile(f"{metric_name(performance_metric)} since", number(last.metrics[performance_metric]), f"on {last.day}")
-        )
+        aside = f"{last.labelled:,} labels of {last.day}"
+        shown.append(Tile(f"{metric_name(performance_metric)} since", number(last.metrics[performance_metric]), aside))
     return shown or [Tile("Measured so far", "nothing yet", "not measured yet")]
 
 

@@ -395,10 +395,15 @@ on {{ card.tuning.best.features | length }} features.</p>
 
 <section>{{ head("drift", "Drift since") }}
 {%- if drift_summary %}
+<p>{{ drift_states[:1] | upper }}{{ drift_states[1:] }}.</p>
 {% if "drift" not in plots %}<p>{{ drift_summary.sentence[:1] | upper }}{{ drift_summary.sentence[1:] }}</p>{% endif %}
 {%- if drift_summary.culprits %}
 <p>Over their limits on {{ drift_summary.day }}: {{ drift_summary.culprits | codes }}.</p>{% endif %}
 {{ plot("drift_history") }}{{ plot("drift") }}
+<p class="about">PSI is the sum of (q − p) ln(q / p) over the tenths or categories of the training data, p and q being
+the shares of training rows and of the day's rows in each. Excess PSI is PSI less (bins − 1)(1/n + 1/m), which sampling
+alone makes of n and m rows, less the most that 99 of 100 days of training show beyond that; no less than 0. Weighted
+excess PSI is the sum of each feature's excess PSI times its share of the mean |SHAP|.</p>
 {%- else %}{{ missing("drift") }}{% endif %}
 </section>
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-    from ml_assets.contracts.artifacts import Comparison, Task
+    from ml_assets.contracts.artifacts import Comparison, Task, TrainingSetSummary
 
 
 def environment(task: Task) -> Environment:
@@ -54,6 +54,14 @@ def days(ends: tuple[date | None, date | None]) -> str:
     if first is None or last is None:
         return "–"
     return str(first) if first == last else f"{first} to {last}"
+
+
+def test_days(training_set: TrainingSetSummary | None) -> str:
+    """Write which days the test rows are of; nothing where that is not known."""
+    for window in training_set.windows if training_set else ():
+        if window.split == "test":
+            return f" of {days((window.first_day, window.last_day))}"
+    return ""
 
 
 def time(moment: datetime) -> str:

@@ -17,10 +17,12 @@ import polars as pl
 from ml_assets.contracts.artifacts import DriftSummary, Feature, PerformanceSummary
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.simulation import FalseAlarms, How, Power
-from ml_assets.logic.drift import DriftLimits, measure_drift
+from ml_assets.logic.drift import measure_drift
+from ml_assets.logic.drift_verdict import DriftLimits
 from ml_assets.logic.injection import Injection, inject, inject_prior
 from ml_assets.logic.metrics import Metric
 from ml_assets.logic.performance import daily_loss, expected_metric
+from ml_assets.logic.periods import number_periods, rows_of_period
 from ml_assets.logic.reference import SCORE, Reference, sketch_reference
 from ml_assets.logic.retraining import Rules, Serving, drift_finding, performance_finding
 
@@ -75,9 +77,8 @@ class Population:
         """What days are measured against."""
         rows = self.scored if self.reference is None else self.reference
         score = self.score(rows)
-        return Reference.of(
-            sketch_reference(rows, features=self.features, score=score, days=rows[DAY]), model="watched"
-        )
+        days = number_periods(rows[DAY], minimum_rows=self.limits.minimum_rows, most_days=self.limits.pool_days)
+        return Reference.of(sketch_reference(rows, features=self.features, score=score, days=days), model="watched")
 
     @cached_property
     def serving(self) -> Serving:
@@ -118,6 +119,7 @@ def count_false_alarms(
     drift, performance = watch(population, stream)
     return FalseAlarms(
         days=days,
+        judged=sum(day.state != "not judged" for day in drift),
         over=sum(day.is_over for day in drift),
         asked_by_drift=sum(asks_by_drift(population, drift)),
         asked_by_performance=sum(asks_by_performance(population, performance)),
@@ -143,7 +145,7 @@ def measure_power(
         kind=injection.kind,
         column=injection.column,
         size=injection.size,
-        cost=float(np.mean(costs)) if costs else 0.0,
+        cost=float(np.mean(costs)) if costs else None,
         trials=trials,
         by_drift=sum(by_drift for _, by_drift, _ in found),
         by_performance=sum(by_performance for _, _, by_performance in found),
@@ -188,13 +190,19 @@ def _takes(population: Population, stream: pl.DataFrame, injection: Injection) -
 
 def watch(population: Population, stream: pl.DataFrame) -> tuple[list[DriftSummary], list[PerformanceSummary]]:
     """Return each day's drift, and its performance as if all its labels were known."""
+    limits, version = population.limits, population.serving.version
     drift, performance = [], []
-    for rows in stream.partition_by(DAY):
+    days = stream.with_columns(model_version=pl.lit(version)).partition_by(DAY)
+    for number, rows in enumerate(days):
         day = rows[DAY][0]
+        together = pl.concat(days[max(0, number + 1 - limits.pool_days) : number + 1])
+        first_day, judged = rows_of_period(
+            together, day, version, minimum_rows=limits.minimum_rows, most_days=limits.pool_days
+        )
         drift.append(
             measure_drift(
-                rows, population.known, weights=population.weights, limits=population.limits, model="watched",
-                model_version=population.serving.version, day=day,
+                judged, population.known, weights=population.weights, limits=limits, model="watched",
+                model_version=version, day=day, first_day=first_day,
             ).summary
         )  # fmt: skip
         performance.append(_performance(population, rows, day))

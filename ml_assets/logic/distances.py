@@ -198,31 +198,37 @@ def _look_up(edges: Vector) -> Callable[[Vector], Counts]:
     return cell_of
 
 
-def corrected_psi(reference: Counts, day: Counts) -> Vector:
-    """Return the PSI of counts over the same bins less what sampling alone makes, no less than 0.
+def psi(reference: Counts, day: Counts, *, most_rows: float = math.inf) -> Vector:
+    """Return the Population Stability Index: the sum over bins of (q - p) ln(q / p) of shares p and q.
+
+    The formula is that of Siddiqi 2006, Credit Risk Scorecards. It is infinite where a bin is empty on one side only:
+    such a bin counts as half a row.
 
     Args:
-        reference: (..., bins) counts; not all 0. A bin in which neither has any may as well not be.
+        reference: (..., bins) counts; not all 0.
         day: (..., bins) counts; not all 0.
+        most_rows: No share of the day is taken for less than half a row of so many.
     """
-    sampling = 1 / reference.sum(axis=-1) + 1 / day.sum(axis=-1)
-    expected: Vector = (np.count_nonzero(reference, axis=-1) - 1) * sampling
-    return np.maximum(raw_psi(reference, day) - expected, 0.0)
+    is_filled = reference + day > 0
+    rows = day.sum(axis=-1, keepdims=True)
+    p = np.maximum(reference, 0.5) / reference.sum(axis=-1, keepdims=True)
+    q = np.maximum(day / rows, 0.5 / np.minimum(rows, most_rows))
+    parts = np.multiply(q - p, np.log(q / p), out=np.zeros_like(q), where=is_filled)
+    total: Vector = parts.sum(axis=-1)
+    return total
 
 
-def raw_psi(reference: Counts, day: Counts) -> Vector:
-    """Return the PSI of counts over the same bins, half a count added where either has one.
+def sampling_psi(reference: Counts, day: Counts) -> Vector:
+    """Return the PSI to expect of two samples of one distribution, about (bins - 1) (1/n + 1/m) of n and m rows.
+
+    Yurdakul 2018, Statistical Properties of Population Stability Index. Bins are those that the reference has rows in.
 
     Args:
         reference: (..., bins) counts; not all 0.
         day: (..., bins) counts; not all 0.
     """
-    is_filled = reference + day > 0
-    p, q = (np.where(is_filled, counts + 0.5, 0.0) for counts in (reference, day))
-    p, q = (counts / counts.sum(axis=-1, keepdims=True) for counts in (p, q))
-    ratio = np.divide(q, p, out=np.ones_like(q), where=is_filled)
-    psi: Vector = ((q - p) * np.log(ratio)).sum(axis=-1)
-    return psi
+    expected: Vector = (np.count_nonzero(reference, axis=-1) - 1) * (1 / reference.sum(axis=-1) + 1 / day.sum(axis=-1))
+    return expected
 
 
 def kolmogorov_smirnov(known: Profiles, seen: Profiles) -> Vector:

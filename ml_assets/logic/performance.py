@@ -13,7 +13,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import DailyLoss, FormerPerformance, Performance, PerformanceSummary, Task
+from ml_assets.contracts.artifacts import (
+    DailyLoss,
+    DailyPerformance,
+    FormerPerformance,
+    Performance,
+    PerformanceSummaries,
+    PerformanceSummary,
+    Task,
+)
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.bootstrap import bootstrap_interval
 from ml_assets.logic.encoding import number_problem
@@ -37,6 +45,22 @@ TABLE_SCHEMA: Final = pl.Schema(
         "reason": pl.String,
     }
 )
+
+DAILY_SCHEMA: Final = pl.Schema([("model_version", pl.String()), *TABLE_SCHEMA.items()])
+
+
+def daily_performance(day: date | str, versions: Sequence[Performance]) -> DailyPerformance:
+    """Return the performance of a day from that of each model version that made predictions of it."""
+    tables = [
+        it.table.select(pl.lit(it.summary.model_version).alias("model_version"), *TABLE_SCHEMA) for it in versions
+    ]
+    return DailyPerformance(
+        table=pl.concat([DAILY_SCHEMA.to_frame(), *tables]),
+        summaries=PerformanceSummaries(
+            day=day if isinstance(day, date) else date.fromisoformat(day),
+            versions=tuple(it.summary for it in versions),
+        ),
+    )
 
 
 def measure_performance(

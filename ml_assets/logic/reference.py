@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.logic.distances import Cells, Counts, Profiles, Vector, corrected_psi, count_sorted, sorted_values
+from ml_assets.logic.distances import Cells, Counts, Profiles, Vector, count_sorted, psi, sampling_psi, sorted_values
 from ml_assets.logic.encoding import check_columns, number_problem
 
 Kind = Literal["numeric", "categorical", "score"]
@@ -57,7 +57,14 @@ _USUAL: Final = ("psi", "null_low", "null_high", "rows")
 
 @dataclass(frozen=True)
 class Usual:
-    """What the reference's own days show against the whole of it, 99 of 100 of them; and how many rows they have."""
+    """What the reference's own days show against the whole of it, 99 of 100 of them; and how many rows they have.
+
+    Attributes:
+        psi: PSI beyond what sampling alone makes; see `psi_beyond_sampling`.
+        null_low: lowest share of missing values.
+        null_high: highest share of missing values.
+        rows: of a day, as a median.
+    """
 
     psi: float
     null_low: float
@@ -161,7 +168,7 @@ class Reference:
 
     @cached_property
     def usual_psi(self) -> Vector:
-        """(columns,) the PSI that the reference's own days show."""
+        """(columns,) the PSI beyond sampling that the reference's own days show."""
         return np.array([column.usual.psi for column in self.columns.values()])
 
     @cached_property
@@ -170,8 +177,8 @@ class Reference:
         return next(iter(self.columns.values())).usual.rows
 
 
-def psi_of_days(reference: Counts, days: Counts, usual_rows: float) -> Vector:
-    """Return the PSI of days, corrected for sampling, as if none had more rows than the reference's own.
+def psi_beyond_sampling(reference: Counts, days: Counts, usual_rows: float) -> Vector:
+    """Return the PSI of days less what sampling alone makes, no less than 0.
 
     What a day brings to all its rows (its temperature) leaves most bins empty. An empty bin counts as half a row, a
     smaller share the more rows there are, so that the same weather would look stranger on a day of more rows. A
@@ -182,8 +189,8 @@ def psi_of_days(reference: Counts, days: Counts, usual_rows: float) -> Vector:
         days: (..., bins) counts; not all 0.
         usual_rows: How many rows the reference's own days have.
     """
-    more = np.maximum(days.sum(axis=-1, keepdims=True) / usual_rows - 1, 0.0) / 2
-    return corrected_psi(reference, days + np.where(reference + days > 0, more, 0.0))
+    beyond: Vector = np.maximum(psi(reference, days, most_rows=usual_rows) - sampling_psi(reference, days), 0.0)
+    return beyond
 
 
 def by_bin(cells: Cells, last_of_bin: Counts, missing: int) -> Counts:
@@ -261,7 +268,7 @@ def sketch_reference(
         frame: The rows that the model was trained on.
         features: The model's features.
         score: (rows,) the model's scores of these rows, kept under the name `score`.
-        days: (rows,) the day of each row.
+        days: (rows,) the day of each row, or the number of its period where days are judged together.
         bins: PSI bins of a numeric column.
 
     Returns:
@@ -382,9 +389,9 @@ def _usual(bin_of: Counts, is_missing: NDArray[np.bool_], day_of: Counts) -> pl.
     whole = counts.sum(axis=0)
     rows = counts.sum(axis=1)
     usual_rows = float(np.median(rows))
-    psi = np.quantile(psi_of_days(whole, counts, usual_rows), USUAL)
+    beyond = np.quantile(psi_beyond_sampling(whole, counts, usual_rows), USUAL)
     low, high = np.quantile(np.bincount(day_of, weights=is_missing) / rows, [(1 - USUAL) / 2, (1 + USUAL) / 2])
-    return pl.DataFrame({"part": [f"usual_{what}" for what in _USUAL], "value": [psi, low, high, usual_rows]})
+    return pl.DataFrame({"part": [f"usual_{what}" for what in _USUAL], "value": [beyond, low, high, usual_rows]})
 
 
 def _reference_rows(frame: pl.DataFrame, name: str, kind: Kind) -> pl.DataFrame:

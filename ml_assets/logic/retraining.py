@@ -76,6 +76,7 @@ class Finding:
         day: the newest day that was looked at; None where there is none.
         sentence: what was seen, with figures.
         change: what would have to change for the answer to be another one.
+        is_judged: whether there was anything to judge by; nothing is over where there was not, and nothing within.
     """
 
     cause: Cause
@@ -84,6 +85,7 @@ class Finding:
     sentence: str
     change: str
     figures: dict[str, float] = field(default_factory=dict)
+    is_judged: bool = True
 
 
 @dataclass(frozen=True)
@@ -106,36 +108,51 @@ class Decision:
 def drift_finding(days: Sequence[DriftSummary], champion: Serving, rules: Rules) -> Finding:
     """Ask where enough of the newest judged days are over their drift limits.
 
-    A day with too few rows is not judged, and does not count among the days looked at.
+    A day with too few rows is not judged, and does not count among the days looked at. Of days that were judged
+    together with days before them, each row counts once: the next one back is the newest that ends before these begin.
 
     Args:
         days: drift reports, in any order; those of other champions are left out.
         champion: who serves.
         rules: when to ask.
     """
-    judged = sorted(
-        (it for it in days if it.model_version == champion.version and it.weighted_psi is not None),
-        key=lambda it: it.day,
-    )[-rules.of_days :]
+    own = sorted((it for it in days if it.model_version == champion.version), key=lambda it: it.day)
+    judged = _apart([it for it in own if it.state != "not judged"])[-rules.of_days :]
     over = [it for it in judged if it.is_over]
     is_over = len(over) >= rules.drift_days
-    said = "No day of this champion is judged yet"
-    if judged:
-        said = f"{len(over)} of the last {len(judged)} judged days are over their drift limits"
-        said += f"; {judged[-1].day}: {judged[-1].sentence.rstrip('.')}"
+    skipped = [it for it in own if it.state == "not judged" and (not judged or it.day > judged[0].day)]
+    if not judged:
+        said = f"Drift is not judged on any of {len(own)} days of this champion"
+        said += f"; {own[-1].day}: {own[-1].sentence.rstrip('.')}" if own else ""
+        return Finding(
+            "drift", is_over=False, day=None, sentence=f"{said}.", change="days with enough rows",
+            figures={"days over": 0.0, "days judged": 0.0, "days not judged": float(len(own))}, is_judged=False,
+        )  # fmt: skip
+    said = f"{len(over)} of the last {len(judged)} judged days are over their drift limits"
+    said += f"; {len(skipped)} days among them are not judged" if skipped else ""
+    said += f"; {judged[-1].day}: {judged[-1].sentence.rstrip('.')}"
     missing = rules.drift_days - len(over)
     change = (
         f"at most {rules.drift_days - 1} of the last {rules.of_days} days over"
         if is_over
         else f"{missing} more day{'s' * (missing > 1)} over within {rules.of_days} days"
     )
-    figures = {"days over": float(len(over)), "days judged": float(len(judged))}
-    if judged and judged[-1].weighted_psi is not None:
-        figures["weighted PSI"] = judged[-1].weighted_psi
-    return Finding(
-        "drift", is_over=is_over, day=judged[-1].day if judged else None, sentence=f"{said}.", change=change,
-        figures=figures,
-    )  # fmt: skip
+    figures = {
+        "days over": float(len(over)),
+        "days judged": float(len(judged)),
+        "days not judged": float(len(skipped)),
+        "weighted excess PSI": judged[-1].weighted_excess_psi or 0.0,
+    }
+    return Finding("drift", is_over=is_over, day=judged[-1].day, sentence=f"{said}.", change=change, figures=figures)
+
+
+def _apart(days: Sequence[DriftSummary]) -> list[DriftSummary]:
+    """Return days, oldest first, that have no rows in common, the newest among them."""
+    found: list[DriftSummary] = []
+    for it in reversed(days):
+        if not found or it.day < found[-1].first_day:
+            found.append(it)
+    return found[::-1]
 
 
 def performance_finding(days: Sequence[PerformanceSummary], champion: Serving, rules: Rules, metric: Metric) -> Finding:
@@ -156,25 +173,21 @@ def performance_finding(days: Sequence[PerformanceSummary], champion: Serving, r
     if rules.performance_limit is None:
         return Finding("performance", is_over=False, day=None, sentence="Performance never asks.", change="a limit")
     own = sorted((it for it in days if it.model_version == champion.version), key=lambda it: it.day)
-    matured = [
-        it
-        for it in own
-        if it.predictions and metric.name in it.metrics
-        and it.labelled >= rules.minimum_coverage * (it.predictions - it.without_label)
-    ]  # fmt: skip
+    matured = [it for it in own if is_matured(it, metric, rules.minimum_coverage)]
     waiting = len(own) - len(matured)
     usual = champion.daily_loss
-    if not matured or usual is None or usual.deviation <= 0:
-        why = "no day has enough labels yet" if not matured else "nobody measured how much days differ"
+    expected = [(it, it.expected.get(metric.name, champion.promised)) for it in matured]
+    promises = [(it, promised) for it, promised in expected if promised is not None]
+    if not promises or usual is None or usual.deviation <= 0:
+        why, change = f"none of {len(own)} days has enough labels", "days with labels"
+        if matured:
+            why, change = "the evaluation of this model has not measured how much days differ", "an evaluation"
         return Finding(
-            "performance", is_over=False, day=None, sentence=f"Performance is not judged: {why}.",
-            change="days with labels" if not matured else "an evaluation of the champion", figures={"days": 0.0},
+            "performance", is_over=False, day=None, sentence=f"Performance is not judged: {why}.", change=change,
+            figures={"days": 0.0, "days without labels": float(waiting)}, is_judged=False,
         )  # fmt: skip
     total, losses = 0.0, []
-    for it in matured:
-        promised = it.expected.get(metric.name, champion.promised)
-        if promised is None:
-            continue
+    for it, promised in promises:
         losses.append(metric.gain(promised, it.metrics[metric.name]))
         # A day of far fewer rows than those of the test window strays further by chance alone.
         deviation = usual.deviation * math.sqrt(max(1.0, usual.rows / it.labelled))
@@ -192,6 +205,18 @@ def performance_finding(days: Sequence[PerformanceSummary], champion: Serving, r
         "performance", is_over=is_over, day=newest.day, sentence=f"{said}.", change=change,
         figures={"cusum": total, "days": float(len(losses)), "days without labels": float(waiting)},
     )  # fmt: skip
+
+
+def is_matured(day: PerformanceSummary, metric: Metric, coverage: float) -> bool:
+    """Return whether a metric of a day is measured on enough labels to be compared.
+
+    Args:
+        day: performance of the day.
+        metric: the metric.
+        coverage: share of the predictions that must have their label, those left out that never get one.
+    """
+    wanted = coverage * (day.predictions - day.without_label)
+    return day.predictions > 0 and metric.name in day.metrics and day.labelled >= wanted
 
 
 def labels_finding(

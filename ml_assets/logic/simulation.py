@@ -75,8 +75,8 @@ class World(Protocol[M]):
     def judge(self, challenger: M, champion: M | None, *, left: frozenset[str]) -> Judgement:
         """Let the gate judge; `left` are the versions that were rolled back from."""
 
-    def drift(self, champion: M, day: date) -> DriftSummary:
-        """Measure a day's drift from the champion's reference."""
+    def drift(self, champion: M, day: date, *, since: date) -> DriftSummary:
+        """Measure a day's drift from the champion's reference, which has predicted the days since another."""
 
     def performance(self, champion: M, day: date, *, known_by: date, former: M | None) -> PerformanceSummary:
         """Measure a day that the champion predicted, with the labels known by the end of another."""
@@ -195,7 +195,7 @@ def _is_due(policy: Policy, day: date, first: date) -> bool:
 
 def _watched(world: World[M], life: Life[M], day: date, rules: Rules, watching: Watching) -> None:
     """Look at a day as the sensors do: first whether the champion is to be taken back, then whether to train."""
-    life.drift.append(world.drift(life.champion, day))
+    life.drift.append(world.drift(life.champion, day, since=_since(life, day)))
     matured = day - timedelta(days=world.label_days)
     if matured in life.served:
         predicted_by = life.served[matured]
@@ -205,7 +205,7 @@ def _watched(world: World[M], life: Life[M], day: date, rules: Rules, watching: 
     if _is_taken_back(world, life, since, day=day, rules=rules, watching=watching):
         return
     decision = decision_of(
-        life.drift[-rules.of_days :],
+        life.drift,
         since,
         day,
         champion=replace(life.champion.serving, refusals=life.refusals),
@@ -226,6 +226,15 @@ def _watched(world: World[M], life: Life[M], day: date, rules: Rules, watching: 
         )
     )  # fmt: skip
     _train(world, life, day, asked.cause, asked.sentence)
+
+
+def _since(life: Life[M], day: date) -> date:
+    """Return the first of the days up to one that the current champion has predicted without a break."""
+    while (before := life.served.get(day - timedelta(days=1))) is not None and (
+        before.serving.version == life.champion.serving.version
+    ):
+        day -= timedelta(days=1)
+    return day
 
 
 def decision_of(

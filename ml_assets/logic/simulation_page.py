@@ -136,9 +136,9 @@ def _plain(value: object) -> str:
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _fixed(value: float) -> str:
+def _fixed(value: float | None) -> str:
     """Write a metric with four digits: policies differ in the third."""
-    return f"{value:.4f}".replace("-", "−")
+    return "not measured" if value is None else f"{value:.4f}".replace("-", "−")
 
 
 def _signed(value: float) -> str:

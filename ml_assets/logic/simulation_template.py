@@ -134,11 +134,12 @@ figure stands its 95 % interval, from whole days drawn again, the same for all p
 <p>The rules that asked above are tried on streams of their own, drawn with replacement from {{ detection.first_day }}
 to {{ detection.last_day }} as the first model scored them. Where nothing is put in, whatever asks is a false alarm;
 cool-downs do not count here.</p>
-<div class="scroll"><table><thead><tr><th>False alarms</th><th class="n">Days</th><th class="n">Over a drift limit</th>
+<div class="scroll"><table><thead><tr><th>False alarms</th><th class="n">Days</th><th class="n">Judged</th>
+<th class="n">Over a drift limit</th>
 <th class="n">Drift asked</th><th class="n">Performance asked</th></tr></thead><tbody>
 {%- for how, it in detection.false_alarms.items() %}
 <tr><th scope="row">{{ "whole days drawn" if how == "days" else "rows drawn" }}</th><td class="n">{{ it.days }}</td>
-<td class="n">{{ it.over }}</td><td class="n">{{ it.asked_by_drift }}</td>
+<td class="n">{{ it.judged }}</td><td class="n">{{ it.over }}</td><td class="n">{{ it.asked_by_drift }}</td>
 <td class="n">{{ it.asked_by_performance }}</td></tr>
 {%- endfor %}
 </tbody></table></div>

@@ -15,6 +15,7 @@ from ml_assets.contracts.artifacts import PerformanceSummary, Promotion
 from ml_assets.logic.bootstrap import student_quantile
 from ml_assets.logic.metrics import Metric
 from ml_assets.logic.promotion import serving_since, standing
+from ml_assets.logic.retraining import is_matured
 
 LEVEL: Final = 0.98
 """One-sided, each time it is looked: with a look a day from the third to the seventh, a champion that is worse by just
@@ -85,13 +86,15 @@ def compare_with_former(
         for it in sorted(days, key=lambda it: it.day)
         if it.model_version == champion
         and it.former is not None
-        and metric.name in it.metrics
         and metric.name in it.former.metrics
-        and it.labelled >= coverage * (it.predictions - it.without_label)
+        and is_matured(it, metric, coverage)
     ][:watched]
     is_settled = len(pairs) >= watched
     if len(pairs) < max(minimum, 2):
-        said = f"{len(pairs)} days of champion {champion} are measured beside the one before; {minimum} are wanted."
+        said = (
+            f"Not judged: {len(pairs)} days of champion {champion} are measured beside the one before; at least "
+            f"{minimum} are needed."
+        )
         return Comparison(False, is_settled, pairs[-1][1] if pairs else None, said, {"days": float(len(pairs))})
     former = pairs[-1][1]
     differences = [difference for _, _, difference in pairs]

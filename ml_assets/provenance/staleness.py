@@ -12,7 +12,7 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
 from pydantic import JsonValue
 
-from resources.days import ALLOW_GAPS, Gaps, gaps_of
+from resources.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, Gaps, gaps_of
 from resources.lake import Lake
 from resources.manifest import ArtifactRef, Manifest
 
@@ -174,6 +174,7 @@ def required_reads(graph: AssetGraph, key: dg.AssetKey, partition: str) -> dict[
         keys = reads_of(graph, key, parent, partition) or []
         days = declared_days(graph, parent)
         first, last = ("", partition) if days is None else (str(days[0]), min(partition, str(days[1])))
+        first = partition if OPTIONAL_LOOK_BACK in graph.get(key).metadata else first
         found[parent] = [it for it in keys if first <= it <= last]
     return found
 

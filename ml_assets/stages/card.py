@@ -10,10 +10,10 @@ import dagster as dg
 
 from ml_assets.contracts.artifacts import (
     Card,
-    Drift,
+    DailyDrift,
+    DailyPerformance,
     Evaluation,
     Importances,
-    Performance,
     Promotion,
     TrainingSet,
     Tuning,
@@ -77,11 +77,11 @@ def card_input(lake: Lake, plan: ModelPlan, shown: Shown) -> CardInput:
         ref = ArtifactRef(asset=f"{plan.name}/evaluation", version=promotion.evaluation_version)
         sources[ref.asset] = ref
         evaluation = lake.get(ref, Evaluation)
-    drift = [one for one in _days(lake, plan, "drift", Drift) if one.summary.model_version == shown.version]
+    drift = [own for one in _days(lake, plan, "drift", DailyDrift) if (own := one.of(shown.version))]
     performance = [
-        one.summary
-        for one in _days(lake, plan, "performance", Performance)
-        if one.summary.model_version == shown.version
+        summary
+        for one in _days(lake, plan, "performance", DailyPerformance)
+        if (summary := one.summaries.of(shown.version))
     ]
     behind = _made_from(lake, sources.get(f"{plan.name}/training_set"))
     return CardInput(

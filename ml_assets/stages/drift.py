@@ -1,72 +1,98 @@
-"""Drift: each feature and the score of a day against the champion's reference, weighted by importance.
+"""Drift: each feature and the score of a day against the reference of the model that made the predictions.
 
-Acting on it stays out; see `sensors`.
+The sensors that act on it are in `sensors`.
 """
+
+from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from ml_assets.contracts.artifacts import Drift
+from ml_assets.contracts.artifacts import DailyDrift
 from ml_assets.contracts.frames import check_frames, drift_table
-from ml_assets.logic.drift import DriftLimits, measure_drift
+from ml_assets.logic.drift import Watched, measure_day
+from ml_assets.logic.drift_verdict import DriftLimits
+from ml_assets.logic.periods import rows_of_period
 from ml_assets.logic.reference import Reference
 from ml_assets.stages.common.asset import image, stage
-from ml_assets.stages.common.champions import serving_champion
-from ml_assets.stages.common.plan import ModelPlan
+from ml_assets.stages.common.champions import model_of, model_ref
+from ml_assets.stages.common.plan import ModelPlan, day_of
+from ml_assets.stages.common.verdicts import drift_result, drift_spec
+from resources.lake import Lake
 from resources.lake_resource import LakeResource
 
 
 def drift(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's drift."""
     limits = DriftLimits(**plan.declaration.drift.model_dump())
+    asset = plan.asset("drift")
+    mapping = dg.TimeWindowPartitionMapping(
+        start_offset=1 - limits.pool_days, end_offset=0, allow_nonexistent_upstream_partitions=True
+    )
 
     @stage(
         plan,
         "drift",
-        measure_drift,
+        [measure_day, rows_of_period],
         kinds={"polars"},
         by_day=True,
+        optional_look_back=True,
         parameters={"limits": vars(limits)},
-        ins={"predictions": dg.AssetIn(plan.asset("predictions"))},
+        ins={"predictions": dg.AssetIn(plan.asset("predictions"), partition_mapping=mapping)},
+        check_specs=[drift_spec(asset)],
     )
-    def drift(context: dg.AssetExecutionContext, predictions: pl.DataFrame, lake: LakeResource) -> dict[str, Drift]:
+    def drift(context: dg.AssetExecutionContext, predictions: pl.DataFrame, lake: LakeResource) -> Iterator[Any]:
         """PSI, Kolmogorov-Smirnov, Wasserstein, missing values and new categories, in one pass over each day."""
-        from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot
-
-        champion = serving_champion(lake.open(), plan)
-        reference = Reference.of(champion.model.reference, model=plan.name)
-        measured = {
-            day: measure_drift(
-                predictions.filter(pl.col("day").cast(pl.String) == day).unnest("features"),
-                reference,
-                weights=champion.model.spec.weights,
-                limits=limits,
-                model=plan.name,
-                model_version=champion.version,
-                day=day,
+        opened = lake.open()
+        watched: dict[str, Watched] = {}
+        measured = {}
+        for day in context.partition_keys:
+            watched |= _watched(opened, plan, predictions, day, known=watched)
+            measured[day] = measure_day(
+                predictions, watched=watched.__getitem__, limits=limits, model=plan.name, day=day_of(day)
             )
-            for day in context.partition_keys
-        }
         check_frames([one.table for one in measured.values()], drift_table())
-        summaries = [one.summary for one in measured.values()]
-        for day, one in measured.items():
-            figures = {"weighted PSI": one.summary.weighted_psi, "score PSI": one.summary.score_psi}
-            context.add_asset_metadata(
-                {
-                    **{name: figure for name, figure in figures.items() if figure is not None},
-                    "is over the limits": one.summary.is_over,
-                    "verdict": one.summary.sentence,
-                },
-                partition_key=day,
-            )
-        last_day, last = list(measured.items())[-1]
-        context.add_asset_metadata(
-            {
-                "per feature": image(drift_plot(last), f"drift on {last_day}"),
-                **({"history": image(drift_history_plot(summaries), "drift by day")} if len(summaries) > 1 else {}),
-            },
-            partition_key=last_day,
-        )
-        return measured
+        _tell(context, measured)
+        yield drift_result(asset, [one.summaries for one in measured.values()], limits)
+        yield dg.Output(measured)
 
     return drift
+
+
+def _watched(
+    lake: Lake, plan: ModelPlan, predictions: pl.DataFrame, day: str, *, known: dict[str, Watched]
+) -> dict[str, Watched]:
+    """Return what the versions that predicted a day are measured by, and note them as inputs of that day alone."""
+    versions = predictions.filter(pl.col("day") == day_of(day))["model_version"].unique().to_list()
+    lake.note_reads([model_ref(plan, version) for version in versions], partition=day)
+    models = {version: model_of(lake, plan, version, noted=False) for version in versions if version not in known}
+    return {
+        version: Watched(Reference.of(model.reference, model=plan.name), model.spec.weights)
+        for version, model in models.items()
+    }
+
+
+def _tell(context: dg.AssetExecutionContext, measured: dict[str, DailyDrift]) -> None:
+    """Add each day's figures and the newest day's plots to the metadata."""
+    from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot
+
+    summaries = [summary for one in measured.values() for summary in one.summaries.versions]
+    for day, one in measured.items():
+        told: dict[str, Any] = {"state": one.summaries.state}
+        for summary in one.summaries.versions:
+            figures = {
+                "weighted excess PSI": summary.weighted_excess_psi,
+                "excess PSI of the score": summary.score_excess_psi,
+            }
+            told |= {name: figure for name, figure in figures.items() if figure is not None}
+            told |= {"rows": summary.rows, "verdict": summary.sentence, "model version": summary.model_version}
+        context.add_asset_metadata(told, partition_key=day)
+    if not summaries:
+        return
+    newest = summaries[-1]
+    last_day, last = str(newest.day), measured[str(newest.day)].of(newest.model_version)
+    plots = {} if last is None else {"per feature": image(drift_plot(last), f"drift on {last_day}")}
+    if len(summaries) > 1:
+        plots["history"] = image(drift_history_plot(summaries), "drift by day")
+    context.add_asset_metadata(plots, partition_key=last_day)

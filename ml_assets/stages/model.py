@@ -16,10 +16,12 @@ from resources.lake_resource import LakeResource
 def model(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's challenger."""
     declared = plan.declaration
+    drift = declared.drift
 
     @stage(
         plan, "model", train, kinds={"lightgbm"}, parameters={
             "training": declared.training, "seed": declared.seed, "metric": declared.metric,
+            "pool_days": drift.pool_days, "pooled_rows": drift.minimum_rows if drift.pool_days > 1 else None,
         },
         ins={name: dg.AssetIn(plan.asset(name)) for name in ("training_set", "tuning")},
     )  # fmt: skip

@@ -1,23 +1,32 @@
 """Performance: metrics on matured labels, beside what was expected before the labels came.
 
-Acting on it stays out; see `sensors`.
+The sensors that act on it are in `sensors`.
 """
+
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from ml_assets.contracts.artifacts import Performance, PerformanceSummary
+from ml_assets.contracts.artifacts import DailyPerformance, Performance, PerformanceSummary
 from ml_assets.contracts.frames import check_frames, performance_table
-from ml_assets.logic.performance import measure_performance
+from ml_assets.logic.metrics import find_metric
+from ml_assets.logic.performance import daily_performance, measure_performance
+from ml_assets.logic.retraining import LOOKED_BACK, performance_finding
 from ml_assets.stages.common.asset import image, stage
-from ml_assets.stages.common.former import former_champion
+from ml_assets.stages.common.former import Former, former_champion
+from ml_assets.stages.common.loop import read_performance, rules_of, serving_of
 from ml_assets.stages.common.plan import ModelPlan
+from ml_assets.stages.common.verdicts import Judged, performance_result, performance_spec
+from resources.lake import Lake
 from resources.lake_resource import LakeResource
 
 
 def performance(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's performance."""
     declared = plan.declaration
+    asset, is_judged = plan.asset("performance"), declared.retraining.performance_limit is not None
     mapping = dg.TimeWindowPartitionMapping(
         start_offset=0, end_offset=declared.labels.wait_days, allow_nonexistent_upstream_partitions=True
     )
@@ -25,28 +34,43 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
     @stage(
         plan,
         "performance",
-        [measure_performance, former_champion],
+        [measure_performance, daily_performance, former_champion],
         kinds={"polars"},
         by_day=True,
         ins={
             "predictions": dg.AssetIn(plan.asset("predictions")),
             "labels": dg.AssetIn(plan.asset("labels"), partition_mapping=mapping),
         },
+        check_specs=[performance_spec(asset)] if is_judged else [],
     )
     def performance(
         context: dg.AssetExecutionContext, predictions: pl.DataFrame, labels: pl.DataFrame, lake: LakeResource
-    ) -> dict[str, Performance]:
+    ) -> Iterator[Any]:
         """How good the predictions of a day turned out, on the labels known so far."""
-        from ml_assets.logic.plots.monitoring import performance_plot
-
-        opened = lake.open()
+        opened, days = lake.open(), context.partition_keys
         former = former_champion(opened, plan)
-        measured = {}
-        for day in context.partition_keys:
-            of_day = predictions.filter(pl.col("day").cast(pl.String) == day)
-            others = None if former is None else former.scores(opened, plan, day, of_day)
-            measured[day] = measure_performance(
-                of_day,
+        measured = {day: _measured(opened, plan, predictions, labels, day, former=former) for day in days}
+        check_frames([one.table for one in measured.values()], performance_table())
+        _tell(context, measured, declared.metric)
+        if is_judged:
+            yield performance_result(asset, days, judged(opened, plan, measured), rules_of(declared))
+        yield dg.Output(measured)
+
+    return performance
+
+
+def _measured(
+    lake: Lake, plan: ModelPlan, predictions: pl.DataFrame, labels: pl.DataFrame, day: str, *, former: Former | None
+) -> DailyPerformance:
+    """Return the performance of a day, of each model version that made predictions of it."""
+    declared = plan.declaration
+    found: list[Performance] = []
+    of_day = predictions.filter(pl.col("day").cast(pl.String) == day)
+    for rows in of_day.sort("model_version", maintain_order=True).partition_by("model_version", maintain_order=True):
+        others = None if former is None else former.scores(lake, plan, day, rows)
+        found.append(
+            measure_performance(
+                rows,
                 labels,
                 model=plan.name,
                 task=declared.task,
@@ -56,28 +80,54 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
                 day=day,
                 former=None if former is None or others is None else (former.version, others),
             )
-        check_frames([one.table for one in measured.values()], performance_table())
-        for day, one in measured.items():
-            summary = one.summary
-            context.add_asset_metadata(
-                {
-                    **dict(summary.metrics),
-                    **{f"expected {name}": value for name, value in summary.expected.items()},
-                    "predictions": summary.predictions,
-                    "labelled": summary.labelled,
-                    **_told_of_former(summary),
-                    "verdict": summary.sentence,
-                },
-                partition_key=day,
-            )
-        summaries = [one.summary for one in measured.values()]
-        history = image(performance_plot(summaries, declared.metric), f"{declared.metric} by day")
-        context.add_asset_metadata({"history": history}, partition_key=list(measured)[-1])
-        return measured
-
-    return performance
+        )
+    return daily_performance(day, found)
 
 
-def _told_of_former(summary: PerformanceSummary) -> dict[str, float]:
+def judged(lake: Lake, plan: ModelPlan, measured: Mapping[str, DailyPerformance]) -> list[Judged]:
+    """Return what the rule that asks for a retraining makes of each day, with the days before it that the lake has."""
+    declared = plan.declaration
+    rules, metric = rules_of(declared), find_metric(declared.metric, declared.task)
+    asset, newest = plan.asset("performance").to_user_string(), max(measured)
+    known = [day for day in lake.partitions(asset) if day < newest and day not in measured][-LOOKED_BACK:]
+    own = [summary for one in measured.values() for summary in one.summaries.versions]
+    every = [*read_performance(lake, plan.name, known), *own]
+    serving = {version: serving_of(lake, declared, version) for version in {it.model_version for it in own}}
+    return [
+        Judged(
+            str(it.day),
+            it,
+            performance_finding(
+                [other for other in every if other.day <= it.day and other.day > serving[it.model_version].as_of],
+                serving[it.model_version], rules, metric,
+            ),
+        )
+        for it in own
+    ]  # fmt: skip
+
+
+def _tell(context: dg.AssetExecutionContext, measured: Mapping[str, DailyPerformance], metric: str) -> None:
+    """Add each day's figures and the plot of all days to the metadata."""
+    from ml_assets.logic.plots.monitoring import performance_plot
+
+    for day, one in measured.items():
+        for summary in one.summaries.versions:
+            told = {
+                **dict(summary.metrics),
+                **{f"expected {name}": value for name, value in summary.expected.items()},
+                "predictions": summary.predictions,
+                "labelled": summary.labelled,
+                **_former(summary),
+                "model version": summary.model_version,
+                "verdict": summary.sentence,
+            }
+            context.add_asset_metadata(told, partition_key=day)
+    summaries = [summary for one in measured.values() for summary in one.summaries.versions]
+    if summaries:
+        history = image(performance_plot(summaries, metric), f"{metric} by day")
+        context.add_asset_metadata({"history": history}, partition_key=str(summaries[-1].day))
+
+
+def _former(summary: PerformanceSummary) -> dict[str, float]:
     former = summary.former
     return {} if former is None else {f"{name} of the champion before": it for name, it in former.metrics.items()}

@@ -46,10 +46,11 @@ def of_classes() -> pl.DataFrame:
 def drift() -> pl.DataFrame:
     return pl.DataFrame(
         {
-            "feature": ["score", "x"], "kind": ["score", "numeric"], "rows": [9, 9], "psi": [0.0, 0.5],
-            "ks": [0.0, 1.0], "wasserstein": [0.0, None], "null_share": [0.0, 0.5],
+            "model_version": ["v", "v"], "feature": ["score", "x"], "kind": ["score", "numeric"], "rows": [9, 9],
+            "psi": [0.0, 0.5], "excess_psi": [0.0, 0.5], "ks": [0.0, 1.0], "normed_wasserstein": [0.0, None],
+            "null_share": [0.0, 0.5],
             "null_share_reference": [0.0, 0.5], "new_category_share": [None, 0.0], "weight": [None, 1.0],
-            "weighted_psi": [None, 0.5], "is_over": [False, True], "reason": ["", "PSI"],
+            "weighted_excess_psi": [None, 0.5], "is_over": [False, True], "reason": ["", "PSI"],
         }
     )  # fmt: skip
 
@@ -57,7 +58,8 @@ def drift() -> pl.DataFrame:
 def performance() -> pl.DataFrame:
     return pl.DataFrame(
         {
-            "metric": ["roc_auc", "brier"], "value": [0.75, None], "low": [0.5, None], "high": [1.0, None],
+            "model_version": ["v", "v"], "metric": ["roc_auc", "brier"], "value": [0.75, None],
+            "low": [0.5, None], "high": [1.0, None],
             "expected": [0.75, 0.25], "expected_labelled": [0.75, 0.25], "rows": [9, 9], "reason": ["", "one class"],
         }
     )  # fmt: skip

@@ -75,10 +75,12 @@ class World:
         assert challenger.version not in left
         return Judgement(challenger.as_of not in self.refused, ("because",))
 
-    def drift(self, champion: Fit, day: date) -> DriftSummary:
+    def drift(self, champion: Fit, day: date, *, since: date) -> DriftSummary:
+        assert since <= day
         return DriftSummary(
-            model="parcels", model_version=champion.version, day=day, rows=1000, weighted_psi=0.3, score_psi=0.1,
-            is_over=day in self.drifted, culprits=(), sentence=f"weighted PSI 0.3 on {day}.",
+            model="parcels", model_version=champion.version, day=day, first_day=day, rows=1000,
+            weighted_excess_psi=0.3, score_excess_psi=0.1, is_over=day in self.drifted, culprits=(),
+            sentence=f"weighted excess PSI 0.3 of {day}.",
         )  # fmt: skip
 
     def performance(self, champion: Fit, day: date, *, known_by: date, former: Fit | None) -> PerformanceSummary:

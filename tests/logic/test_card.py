@@ -240,12 +240,13 @@ def drift_day(day: int = 31, psi: float = 0.092) -> DriftSummary:
         model="late",
         model_version="v2",
         day=date(2013, 12, day),
+        first_day=date(2013, 12, day),
         rows=930,
-        weighted_psi=psi,
-        score_psi=0.05,
+        weighted_excess_psi=psi,
+        score_excess_psi=0.05,
         is_over=True,
         culprits=("wind_gust",),
-        sentence=f"Weighted PSI {psi} on 2013-12-{day} is over 0.09.",
+        sentence=f"Weighted excess PSI {psi} on 2013-12-{day} is over 0.09.",
     )
 
 
@@ -254,9 +255,9 @@ def drift() -> Drift:
         {
             "feature": ["score", "wind_gust"],
             "kind": ["score", "numeric"],
-            "psi": [0.05, 0.41],
+            "excess_psi": [0.05, 0.41],
             "weight": [None, 1.0],
-            "weighted_psi": [None, 0.092],
+            "weighted_excess_psi": [None, 0.092],
             "is_over": [False, True],
         }
     )
@@ -457,7 +458,7 @@ def test_one_missing_part_leaves_the_others_standing(part: str, section: str) ->
         ("importances", "validation ROC AUC of 0.741"),
         ("tuning", "0.744"),
         ("tuning", "0.08312"),
-        ("drift", "Weighted PSI 0.092 on 2013-12-31 is over 0.09."),
+        ("drift", "Weighted excess PSI 0.092 on 2013-12-31 is over 0.09."),
         ("performance", "2013-12-24 912 887 0.724 0.735"),
         ("test-score", "27 rules"),
         ("versions", "3f1c0de, with uncommitted changes"),

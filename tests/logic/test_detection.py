@@ -17,7 +17,7 @@ from ml_assets.logic.detection import (
     put_in,
 )
 from ml_assets.logic.detection_report import short_figures
-from ml_assets.logic.drift import DriftLimits
+from ml_assets.logic.drift_verdict import DriftLimits
 from ml_assets.logic.injection import Injection
 from ml_assets.logic.metrics import find_metric
 from ml_assets.logic.retraining import Rules
@@ -26,7 +26,9 @@ RULES = Rules(
     drift_days=2, of_days=3, performance_limit=4.0, minimum_coverage=0.8, label_growth=None, floor_days=None,
     cool_down_days=0, per_day=1,
 )  # fmt: skip
-LIMITS = DriftLimits(weighted_psi=0.1, score_psi=0.2, new_category_share=0.05, null_share_change=0.2, minimum_rows=1)
+LIMITS = DriftLimits(
+    weighted_excess_psi=0.1, score_excess_psi=0.2, new_category_share=0.05, null_share_change=0.2, minimum_rows=1
+)
 
 
 def score(rows: pl.DataFrame) -> pl.Series:

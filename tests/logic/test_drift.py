@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from ml_assets.contracts.artifacts import Drift, Feature
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.distances import MANY
-from ml_assets.logic.drift import TABLE_SCHEMA, DriftLimits, measure_drift
+from ml_assets.logic.drift import TABLE_SCHEMA, measure_drift
+from ml_assets.logic.drift_verdict import DriftLimits
 from ml_assets.logic.reference import Reference, sketch_reference
 
-LIMITS = DriftLimits(weighted_psi=0.1, score_psi=0.2, new_category_share=0.05, null_share_change=0.2, minimum_rows=1)
+LIMITS = DriftLimits(
+    weighted_excess_psi=0.1, score_excess_psi=0.2, new_category_share=0.05, null_share_change=0.2, minimum_rows=1
+)
 DAY = date(2013, 11, 5)
 
 numbers = st.lists(st.floats(-1e6, 1e6) | st.integers(-3, 3).map(float), min_size=1, max_size=60)
@@ -70,7 +73,7 @@ def test_numbers_against_themselves_have_no_drift(values: list[float | None]) ->
 
     assert measured["psi"] == 0
     assert measured["ks"] in (0, None)
-    assert measured["wasserstein"] in (0, None)
+    assert measured["normed_wasserstein"] in (0, None)
     assert measured["null_share"] == measured["null_share_reference"]
     assert measured["is_over"] is False
 
@@ -114,8 +117,8 @@ def test_kolmogorov_smirnov_and_wasserstein_never_exceed_the_exact_ones(
     spread = float(np.std(reference))
 
     assert measured["ks"] <= ks + 1e-12  # type: ignore[operator]
-    if measured["wasserstein"] is not None:
-        assert measured["wasserstein"] * spread <= area * (1 + 1e-9) + 1e-9 * (1 + np.abs(reference).max())  # type: ignore[operator]
+    if measured["normed_wasserstein"] is not None:
+        assert measured["normed_wasserstein"] * spread <= area * (1 + 1e-9) + 1e-9 * (1 + np.abs(reference).max())  # type: ignore[operator]
 
 
 @given(st.lists(st.floats(-100, 100), min_size=5, max_size=60), st.floats(1, 1000), st.floats(1, 10))
@@ -133,7 +136,7 @@ def test_a_shift_of_all_rows_is_its_size_in_standard_deviations(spread: float, s
     values = normal(2_000, seed=1)["x"].to_numpy() * spread
     measured = row(measure(column(values), column(values + shift)), "x")
 
-    assert measured["wasserstein"] == pytest.approx(abs(shift) / values.std(), rel=1e-6, abs=1e-6)
+    assert measured["normed_wasserstein"] == pytest.approx(abs(shift) / values.std(), rel=1e-6, abs=1e-6)
 
 
 # Against known figures
@@ -145,7 +148,7 @@ def test_a_large_sample_is_measured_as_its_exact_distances_say() -> None:
     measured = row(measure(reference, day), "x")
 
     assert measured["ks"] == pytest.approx(ks, abs=1 / 200)
-    assert measured["wasserstein"] == pytest.approx(area / float(reference["x"].std(ddof=0)), abs=1e-4)
+    assert measured["normed_wasserstein"] == pytest.approx(area / float(reference["x"].std(ddof=0)), abs=1e-4)
 
 
 def test_psi_of_a_shifted_normal_is_close_to_the_divergence_of_the_two() -> None:
@@ -163,7 +166,7 @@ def test_values_beyond_the_ends_of_a_constant_reference_are_drift() -> None:
 
     assert measured["psi"] > 1  # type: ignore[operator]
     assert measured["ks"] == 1
-    assert measured["wasserstein"] is None, "a constant has no standard deviation to measure in"
+    assert measured["normed_wasserstein"] is None, "a constant has no standard deviation to measure in"
 
 
 def test_values_between_those_of_a_reference_are_seen() -> None:
@@ -171,7 +174,7 @@ def test_values_between_those_of_a_reference_are_seen() -> None:
     measured = row(measure(reference, column([0.0] * 100 + [0.5] * 60 + [1.0] * 40)), "x")
 
     assert measured["ks"] == pytest.approx(0.3)
-    assert measured["wasserstein"] == pytest.approx(0.3 * 0.5 / 0.5)
+    assert measured["normed_wasserstein"] == pytest.approx(0.3 * 0.5 / 0.5)
 
 
 def test_a_flag_is_measured_as_zero_and_one() -> None:
@@ -195,7 +198,7 @@ def test_numbers_that_are_not_finite_are_refused_in_a_day_and_in_the_reference(n
 def test_a_column_that_is_missing_all_day_is_over_and_has_no_distances() -> None:
     measured = row(measure(column(range(100)), column([None] * 100)), "x")
 
-    assert (measured["ks"], measured["wasserstein"], measured["null_share"]) == (None, None, 1.0)
+    assert (measured["ks"], measured["normed_wasserstein"], measured["null_share"]) == (None, None, 1.0)
     assert measured["psi"] > 1  # type: ignore[operator]
     assert "share of missing values 1.0 against 0.0: the change is over 0.2" in str(measured["reason"])
 
@@ -224,7 +227,7 @@ def test_categories_the_reference_has_not_are_counted() -> None:
     measured = row(measure(reference, pl.DataFrame({"x": ["a"] * 60 + ["b"] * 30 + ["z"] * 10})), "x")
 
     assert measured["new_category_share"] == pytest.approx(0.1)
-    assert (measured["ks"], measured["wasserstein"]) == (None, None)
+    assert (measured["ks"], measured["normed_wasserstein"]) == (None, None)
     assert "share of new categories 0.1 is over 0.05" in str(measured["reason"])
 
 
@@ -258,15 +261,15 @@ def test_a_quiet_day_is_under_every_limit_and_says_so_with_figures() -> None:
 
     assert not drift.summary.is_over
     assert drift.summary.culprits == ()
-    assert drift.summary.sentence.startswith("weighted PSI 0.00")
-    assert f"on {DAY} is under 0.1; the score's PSI 0.0" in drift.summary.sentence
+    assert drift.summary.sentence.startswith("weighted excess PSI 0.00")
+    assert f"of {DAY} is not over 0.1; the score's excess PSI 0.0" in drift.summary.sentence
 
 
-def test_weighted_psi_is_the_sum_of_weight_times_psi() -> None:
+def test_weighted_excess_psi_is_the_sum_of_weight_times_excess_psi() -> None:
     drift = measure(two_features(10_000, 1), two_features(1_000, 2, shift=0.5), wind=0.7, rain=0.3)
-    psi = {name: row(drift, name)["psi"] for name in ("wind", "rain")}
+    excess = {name: row(drift, name)["excess_psi"] for name in ("wind", "rain")}
 
-    assert drift.summary.weighted_psi == pytest.approx(0.7 * psi["wind"] + 0.3 * psi["rain"])  # type: ignore[operator]
+    assert drift.summary.weighted_excess_psi == pytest.approx(0.7 * excess["wind"] + 0.3 * excess["rain"])  # type: ignore[operator]
 
 
 def test_drift_of_an_important_feature_is_over_and_of_an_unimportant_one_is_not() -> None:
@@ -275,9 +278,9 @@ def test_drift_of_an_important_feature_is_over_and_of_an_unimportant_one_is_not(
     heavy, light = measure(reference, day, wind=0.9, rain=0.1), measure(reference, day, wind=0.1, rain=0.9)
 
     assert heavy.summary.culprits == ("wind",)
-    assert "of the weighted PSI" in str(row(heavy, "wind")["reason"])
+    assert "of the weighted excess PSI" in str(row(heavy, "wind")["reason"])
     assert "is over 0.1" in heavy.summary.sentence
-    assert "highest: wind (PSI 0." in heavy.summary.sentence
+    assert "highest: wind (excess PSI 0." in heavy.summary.sentence
     assert light.summary.culprits == ()
 
 
@@ -288,10 +291,10 @@ def test_one_broken_feature_of_many_is_over_though_the_sum_is_not() -> None:
 
     drift = measure(many(1), many(2).with_columns(pl.col("x7") * 10))
 
-    assert drift.summary.weighted_psi is not None
-    assert drift.summary.weighted_psi < LIMITS.weighted_psi
+    assert drift.summary.weighted_excess_psi is not None
+    assert drift.summary.weighted_excess_psi < LIMITS.weighted_excess_psi
     assert drift.summary.culprits == ("x7",)
-    assert "x7: PSI 6." in drift.summary.sentence
+    assert "x7: excess PSI 6." in drift.summary.sentence
     assert "times 1.0, its weight beside the average feature's, is over 2" in drift.summary.sentence
 
 
@@ -300,7 +303,7 @@ def test_drift_of_the_score_alone_makes_the_day_over() -> None:
     drift = measure(two_features(10_000, 1), day, wind=0.5, rain=0.5)
 
     assert drift.summary.culprits == ("score",)
-    assert drift.summary.score_psi == row(drift, "score")["psi"]
+    assert drift.summary.score_excess_psi == row(drift, "score")["excess_psi"]
     assert row(drift, "score")["weight"] is None
 
 
@@ -318,17 +321,20 @@ def test_too_few_rows_are_not_judged_and_have_no_figures() -> None:
     limits = DriftLimits(**{**vars(LIMITS), "minimum_rows": 200})
     drift = measure(two_features(5_000, 1), two_features(199, 2, shift=9.0), limits=limits, wind=1.0)
 
-    assert not drift.summary.is_over
-    assert (drift.summary.weighted_psi, drift.summary.score_psi) == (None, None)
-    assert drift.summary.sentence == "199 rows on 2013-11-05 are too few to judge drift; at least 200 are wanted."
-    assert drift.table.select("psi", "ks", "wasserstein", "null_share", "weighted_psi").null_count().row(0) == (3,) * 5
+    assert drift.summary.state == "not judged"
+    assert (drift.summary.weighted_excess_psi, drift.summary.score_excess_psi) == (None, None)
+    assert drift.summary.sentence.startswith(
+        "drift of 2013-11-05 is not judged: 199 rows are too few, at least 200 are needed"
+    )
+    figures = ("psi", "excess_psi", "ks", "normed_wasserstein", "null_share", "weighted_excess_psi")
+    assert drift.table.select(figures).null_count().row(0) == (3,) * len(figures)
     assert drift.table["rows"].to_list() == [199] * 3
 
 
 def test_an_empty_day_is_not_judged() -> None:
     drift = measure(two_features(500, 1), two_features(0, 2))
 
-    assert (drift.summary.rows, drift.summary.is_over, drift.summary.weighted_psi) == (0, False, None)
+    assert (drift.summary.rows, drift.summary.state) == (0, "not judged")
 
 
 def test_the_table_has_the_agreed_columns_with_the_score_first() -> None:
@@ -362,7 +368,7 @@ def test_many_rows_are_measured_as_their_sorted_values_say() -> None:
     measured = row(measure(reference, day), "x")
 
     assert measured["ks"] == pytest.approx(ks, abs=1 / 200)
-    assert measured["wasserstein"] == pytest.approx(area / float(reference["x"].std(ddof=0)), abs=1e-3)
+    assert measured["normed_wasserstein"] == pytest.approx(area / float(reference["x"].std(ddof=0)), abs=1e-3)
 
 
 def test_a_reference_read_once_measures_like_the_sketch_it_was_read_from() -> None:
@@ -431,7 +437,11 @@ def test_days_that_differ_as_the_references_days_do_are_seldom_drift_where_these
 def test_the_same_weather_is_no_stranger_on_a_day_of_more_rows() -> None:
     reference, days = weather(60, seed=1), weather(30, seed=2).partition_by("day")
     known = known_weather(reference, is_told=True)
-    psi = [row(measure_weather(known, pl.concat([day] * times)), "celsius")["psi"] for times in (1, 10) for day in days]
+    psi = [
+        row(measure_weather(known, pl.concat([day] * times)), "celsius")["excess_psi"]
+        for times in (1, 10)
+        for day in days
+    ]
 
     assert psi[30:] == pytest.approx(psi[:30], abs=0.1)
 

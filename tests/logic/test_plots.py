@@ -181,12 +181,12 @@ def drift(psi: list[float | None], *, over: tuple[int, ...] = ()) -> Drift:
         {
             "feature": ["score", *[f"feature_{at}" for at in range(1, len(psi))]],
             "kind": ["score", *["numeric"] * (len(psi) - 1)],
-            "psi": psi,
+            "excess_psi": psi,
             "weight": [None, *[0.1] * (len(psi) - 1)],
-            "weighted_psi": [None if value is None else 0.1 * value for value in psi],
+            "weighted_excess_psi": [None if value is None else 0.1 * value for value in psi],
             "is_over": [at in over for at in range(len(psi))],
         },
-        schema_overrides={"psi": pl.Float64, "weight": pl.Float64, "weighted_psi": pl.Float64},
+        schema_overrides=dict.fromkeys(["excess_psi", "weight", "weighted_excess_psi"], pl.Float64),
     )
     return Drift(table, drift_day(0))
 
@@ -196,12 +196,13 @@ def drift_day(at: int, *, is_over: bool = False) -> DriftSummary:
         model="late",
         model_version="v1",
         day=date(2013, 12, 1) + timedelta(at),
+        first_day=date(2013, 12, 1) + timedelta(at),
         rows=900,
-        weighted_psi=0.01 * (at + 1),
-        score_psi=0.02,
+        weighted_excess_psi=0.01 * (at + 1),
+        score_excess_psi=0.02,
         is_over=is_over,
         culprits=(),
-        sentence="Weighted PSI 0.010 on 2013-12-01 is under 0.1.",
+        sentence="Weighted excess PSI 0.010 of 2013-12-01 is not over 0.1.",
     )
 
 
@@ -424,8 +425,8 @@ def test_a_slice_that_differs_from_the_champion_has_its_colour(low: float, high:
 def test_drift_says_its_sentence_and_never_a_figure_for_what_was_not_measured() -> None:
     svg = drift_plot(drift([0.01, 0.2, None], over=(1,)))
 
-    assert title(svg) == "Weighted PSI 0.010 on 2013-12-01 is under 0.1."
-    assert "not measured  (weight 10.0 %)" in texts(svg)
+    assert title(svg) == "Weighted excess PSI 0.010 of 2013-12-01 is not over 0.1."
+    assert "not judged  (weight 10.0 %)" in texts(svg)
     assert "0.200  (weight 10.0 %)" in texts(svg)
 
 
@@ -438,18 +439,18 @@ def test_every_feature_over_its_limit_is_drawn_however_many() -> None:
 def test_drift_over_days_counts_the_days_over_in_any_order() -> None:
     days = [drift_day(2, is_over=True), drift_day(0), drift_day(1)]
 
-    assert title(drift_history_plot(days)) == "1 of 3 days are over the limits; weighted PSI 0.030 on 2013-12-03"
+    assert title(drift_history_plot(days)) == (
+        "Over the limits on 1 of 3 days; within the limits on 2 of 3 days; weighted excess PSI of 2013-12-03: 0.030"
+    )
 
 
 def test_a_day_with_too_few_rows_for_drift_is_a_gap_and_not_a_number() -> None:
-    unmeasured = drift_day(1).model_copy(update={"weighted_psi": None, "score_psi": None})
+    unmeasured = drift_day(1).model_copy(update={"weighted_excess_psi": None, "score_excess_psi": None})
 
     assert title(drift_history_plot([drift_day(0), unmeasured])) == (
-        "0 of 2 days are over the limits; weighted PSI 0.010 on 2013-12-01; 1 not measured, for too few rows"
+        "Not judged on 1 of 2 days; within the limits on 1 of 2 days; weighted excess PSI of 2013-12-01: 0.010"
     )
-    assert title(drift_history_plot([unmeasured])) == (
-        "0 of 1 days are over the limits; 1 not measured, for too few rows"
-    )
+    assert title(drift_history_plot([unmeasured])) == "Not judged on 1 of 1 days"
 
 
 def test_a_day_whose_metric_is_unknown_is_a_gap_and_not_a_number() -> None:

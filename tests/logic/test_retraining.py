@@ -34,9 +34,9 @@ def drifted(*days: bool | None) -> list[DriftSummary]:
     """Return days that are over, under, or not judged."""
     return [
         DriftSummary(
-            model="late", model_version="v1", day=FIRST + timedelta(days=number), rows=900,
-            weighted_psi=None if is_over is None else 0.3 * is_over, score_psi=None, is_over=bool(is_over), culprits=(),
-            sentence="",
+            model="late", model_version="v1", day=FIRST + timedelta(days=number),
+            first_day=FIRST + timedelta(days=number), rows=900, score_excess_psi=None, is_over=bool(is_over),
+            weighted_excess_psi=None if is_over is None else 0.3 * is_over, culprits=(), sentence="",
         )
         for number, is_over in enumerate(days)
     ]  # fmt: skip
@@ -66,7 +66,39 @@ def test_drift_asks_where_two_of_the_last_three_judged_days_are_over() -> None:
     assert not asks(True, False, False, True)
     assert not asks(True)
     assert not asks()
-    assert "No day of this champion is judged yet." == drift_finding([], CHAMPION, RULES).sentence
+
+
+def test_days_that_are_not_judged_are_neither_over_nor_within() -> None:
+    nothing, gaps = (
+        drift_finding(drifted(None, None), CHAMPION, RULES),
+        drift_finding(drifted(True, None, False), CHAMPION, RULES),
+    )
+
+    assert (False, False) == (nothing.is_judged, nothing.is_over)
+    assert nothing.sentence.startswith("Drift is not judged on any of 2 days of this champion")
+    assert gaps.is_judged
+    assert "1 of the last 2 judged days are over their drift limits; 1 days among them are not judged" in gaps.sentence
+
+
+def test_days_that_were_judged_together_count_once() -> None:
+    def together(*days: bool) -> bool:
+        pooled = [it.model_copy(update={"first_day": it.day - timedelta(days=2)}) for it in drifted(*days)]
+        return drift_finding(pooled, CHAMPION, RULES).is_over
+
+    assert not together(True, True, True), "the same rows three times"
+    assert together(True, False, False, True), "the first period ends before the second begins"
+
+
+def test_performance_without_a_promise_to_compare_with_is_not_judged() -> None:
+    silent = PerformanceSummary(
+        model="late", model_version="v1", day=FIRST, predictions=9, labelled=9, metrics={"roc_auc": 0.2}, expected={}
+    )
+    champion = replace(CHAMPION, promised=None)
+
+    found = performance_finding([silent], champion, RULES, find_metric("roc_auc", "binary"))
+
+    assert (False, False) == (found.is_judged, found.is_over)
+    assert found.sentence.startswith("Performance is not judged: ")
 
 
 @given(st.floats(-5, 1e6), st.lists(st.floats(-5, SLACK), max_size=10))
@@ -93,7 +125,7 @@ def test_three_days_that_fall_by_three_deviations_ask_and_by_two_do_not() -> Non
 
 
 def test_days_with_too_few_labels_and_those_of_another_champion_are_left_out() -> None:
-    assert after_falls([4] * 5, labelled=600).sentence == "Performance is not judged: no day has enough labels yet."
+    assert after_falls([4] * 5, labelled=600).sentence == "Performance is not judged: none of 5 days has enough labels."
     assert not after_falls([4] * 5, version="v0").is_over
 
 

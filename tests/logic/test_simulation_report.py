@@ -46,7 +46,7 @@ def scored() -> Scored:
 TRIED = Detection(
     first_day=day(0),
     last_day=day(27),
-    false_alarms={"days": FalseAlarms(days=200, over=7, asked_by_drift=1, asked_by_performance=2)},
+    false_alarms={"days": FalseAlarms(days=200, judged=200, over=7, asked_by_drift=1, asked_by_performance=2)},
     power=(
         Power(
             kind="unit", column="distance_miles", size=0.1, cost=0.0312, trials=10, by_drift=9, by_performance=4,
@@ -187,7 +187,7 @@ def test_the_page_tells_each_retraining_with_cause_verdict_and_reasons() -> None
 def test_the_page_has_a_table_of_false_alarms_and_one_of_power() -> None:
     rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in made().html.split("<tr>")]
 
-    assert ["whole days drawn", "200", "7", "1", "2"] in rows
+    assert ["whole days drawn", "200", "200", "7", "1", "2"] in rows
     assert ["unit", "distance_miles", "0.1", "0.0312", "10", "9", "4", "10"] in rows
 
 

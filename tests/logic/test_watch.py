@@ -48,7 +48,10 @@ def test_before_the_third_day_nothing_is_decided() -> None:
     found = compared([day(n, 0.5, 0.9 + 0.01 * n) for n in range(2)])
 
     assert (False, False) == (found.is_worse, found.is_settled)
-    assert "2 days of champion new are measured beside the one before; 3 are wanted." == found.sentence
+    assert (
+        "Not judged: 2 days of champion new are measured beside the one before; at least 3 are needed."
+        == found.sentence
+    )
 
 
 def test_only_the_first_days_with_enough_labels_count_and_of_this_champion_alone() -> None:

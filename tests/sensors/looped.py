@@ -17,12 +17,14 @@ from dagster._core.storage.tags import RUN_KEY_TAG
 
 from ml_assets.contracts.artifacts import (
     DailyLoss,
+    DriftSummaries,
     DriftSummary,
     EvaluationSummary,
     FormerPerformance,
     Interval,
     Model,
     ModelSpec,
+    PerformanceSummaries,
     PerformanceSummary,
     Promotion,
     Retraining,
@@ -55,17 +57,17 @@ class Summed:
 
 
 @dataclass(frozen=True)
-class Drifted(Summed):
-    """As the lake keeps it."""
+class Drifted:
+    """As the lake stores it."""
 
-    summary: DriftSummary
+    summaries: DriftSummaries
 
 
 @dataclass(frozen=True)
-class Measured(Summed):
-    """As the lake keeps it."""
+class Measured:
+    """As the lake stores it."""
 
-    summary: PerformanceSummary
+    summaries: PerformanceSummaries
 
 
 @dataclass(frozen=True)
@@ -154,10 +156,15 @@ class World:
         """Let a day come with its reports, and return it."""
         day, self.day = self.day, self.day + timedelta(days=1)
         drift = DriftSummary(
-            model=self.name, model_version=self.champion, day=day, rows=900, weighted_psi=0.3 if is_over else 0.01,
-            score_psi=0.0, is_over=is_over, culprits=(), sentence="PSI.",
+            model=self.name, model_version=self.champion, day=day, first_day=day, rows=900, score_excess_psi=0.0,
+            weighted_excess_psi=0.3 if is_over else 0.01, is_over=is_over, culprits=(), sentence="PSI.",
         )  # fmt: skip
-        put(self.lake, Drifted(drift), asset=f"{self.name}/drift", partition=str(day))
+        put(
+            self.lake,
+            Drifted(DriftSummaries(day=day, versions=(drift,))),
+            asset=f"{self.name}/drift",
+            partition=str(day),
+        )
         self.measure(day, auc=auc, former=former)
         self._told("drift", str(day))
         return day
@@ -169,7 +176,12 @@ class World:
             model=self.name, model_version=self.champion, day=day, predictions=900, labelled=labelled,
             metrics={"roc_auc": auc}, expected={"roc_auc": 0.8}, former=beside,
         )  # fmt: skip
-        put(self.lake, Measured(performance), asset=f"{self.name}/performance", partition=str(day))
+        put(
+            self.lake,
+            Measured(PerformanceSummaries(day=day, versions=(performance,))),
+            asset=f"{self.name}/performance",
+            partition=str(day),
+        )
         self._told("performance", str(day))
 
     def _told(self, stage: str, day: str | None = None) -> None:

@@ -11,7 +11,7 @@ import pytest
 from ml_assets.cli import original
 from ml_assets.cli.flow import Span
 from ml_assets.cli.main import main
-from ml_assets.contracts.artifacts import Drift, Model, Promotion, TrainingSet, Tuning
+from ml_assets.contracts.artifacts import DailyDrift, Model, Promotion, TrainingSet, Tuning
 from ml_assets.stages.common.groups import TRAINING
 from resources.alerts import Alerts
 from resources.lake import Lake
@@ -33,8 +33,9 @@ def test_a_retraining_runs_as_asked_for_and_is_reproduced_and_a_run_by_hand_take
     lake = Lake(str(own_flown))
     champion: Model = lake.get(lake.find(f"{MODEL}/model"), Model)
     day = str(champion.spec.as_of)
-    drift: Drift = lake.get(lake.find(f"{MODEL}/drift", day), Drift)
-    over = replace(drift, summary=drift.summary.model_copy(update={"is_over": True}))
+    drift: DailyDrift = lake.get(lake.find(f"{MODEL}/drift", day), DailyDrift)
+    versions = tuple(it.model_copy(update={"is_over": True}) for it in drift.summaries.versions)
+    over = replace(drift, summaries=drift.summaries.model_copy(update={"versions": versions}))
     put(lake, over, asset=f"{MODEL}/drift", partition=day)
 
     with project(LakeResource(url=str(own_flown)), declared, manifest=manifest) as whole:

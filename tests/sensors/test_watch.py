@@ -80,7 +80,7 @@ def test_a_worse_champion_is_taken_back_within_the_declared_days_with_a_record_a
     first, second = promoted(it)
     worse(it, first, days=2)
     assert [] == it.look("watch")
-    assert "m: 2 days of champion" in it.said
+    assert "m: Not judged: 2 days of champion" in it.said
     worse(it, first, days=1)
     [request] = it.look("watch")
 
@@ -200,7 +200,7 @@ def test_a_version_that_is_gone_is_not_gone_back_to(it: World, plan_of: PlanOf) 
 def test_a_damaged_report_fails_the_tick_and_is_named(it: World) -> None:
     first, _ = promoted(it)
     worse(it, first)
-    [path] = (Path(it.lake.url) / "artifacts" / MODEL / "performance" / "2013-03-02").glob("*/summary.json")
+    [path] = (Path(it.lake.url) / "artifacts" / MODEL / "performance" / "2013-03-02").glob("*/summaries.json")
     path.write_text("{}")
 
     with pytest.raises(LakeError, match=f"m: {path} is damaged"):
@@ -217,7 +217,7 @@ def test_a_model_with_a_damaged_report_is_looked_at_again_after_a_tick_in_which_
         for it in (damaged, beside(damaged, project, "n")):
             first, _ = promoted(it)
             worse(it, first)
-        [path] = (tmp_path / "lake" / "artifacts" / MODEL / "performance" / "2013-03-02").glob("*/summary.json")
+        [path] = (tmp_path / "lake" / "artifacts" / MODEL / "performance" / "2013-03-02").glob("*/summaries.json")
         whole = path.read_bytes()
         path.write_text("{}")
         asked = damaged.look("watch")

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import Drift, Performance, Promotion
+from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance, Promotion
 from ml_assets.definitions import DBT_PROJECT
 from resources.dbt import prepare_manifest
 from resources.errors import WarehouseError
@@ -178,10 +178,10 @@ def test_an_empty_day_and_a_day_without_a_carrier_flow_through_to_the_card(
     without = lake.get(lake.find("flight_delay/predictions", "2013-02-09"), pl.DataFrame)
     assert without.height > 300
     assert "UA" not in without["features"].struct.field("carrier").to_list()
-    drift: Drift = lake.get(lake.find("flight_delay/drift", LAST), Drift)
-    assert (0, False, None) == (drift.summary.rows, drift.summary.is_over, drift.summary.weighted_psi)
-    performance: Performance = lake.get(lake.find("flight_delay/performance", LAST), Performance)
-    assert (0, {}) == (performance.summary.predictions, performance.summary.metrics)
+    drift: DailyDrift = lake.get(lake.find("flight_delay/drift", LAST), DailyDrift)
+    assert ((), "not judged") == (drift.summaries.versions, drift.summaries.state)
+    performance: DailyPerformance = lake.get(lake.find("flight_delay/performance", LAST), DailyPerformance)
+    assert () == performance.summaries.versions
 
 
 # ---------------------------------------------------------------- damaged lakes

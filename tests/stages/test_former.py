@@ -65,7 +65,7 @@ def test_on_the_first_days_the_champion_before_scores_the_same_rows_in_their_ord
     spec = trained.model.spec
     assert predict(trained.model.booster, spec, rows.reverse())["score"].equals(scores["score"])
     assert {made.ref, f"returns/model {older}", f"returns/model {newer}"} == {
-        ref if ref.partition else f"{ref.asset} {ref.version}" for ref in lake.take_reads()
+        ref if ref.partition else f"{ref.asset} {ref.version}" for ref in lake.reads_of("2024-02-02")
     }
 
 

@@ -18,12 +18,10 @@ from ml_assets.stages.card import card_input
 from ml_assets.stages.common.champions import model_on_card
 from ml_assets.stages.common.checks import check_name
 from ml_assets.stages.common.plan import ModelPlan, days_between
-from ml_assets.stages.drift import drift
 from ml_assets.stages.evaluation import evaluation
 from ml_assets.stages.features import features
 from ml_assets.stages.labels import labels
 from ml_assets.stages.model import train
-from ml_assets.stages.performance import performance
 from ml_assets.stages.predictions import predictions
 from ml_assets.stages.training_set import TrainingSetConfig, training_set
 from resources.lake import Lake, Making
@@ -496,7 +494,7 @@ def test_each_training_stage_tells_the_ui_figures_and_shows_plots(trained: Train
     assert {"features", "rounds", "training rows", "size (kB)"} <= {*trained.told["model"]}
 
 
-# ---------------------------------------------------------------- predictions, drift, performance
+# ---------------------------------------------------------------- predictions
 
 
 def predicted(
@@ -541,54 +539,6 @@ def test_each_day_gets_its_own_scores_with_version_and_features(
         assert scored["score"].is_between(0, 1).all()
     alone = predicted(plan, lake, rows, LAST, LAST)
     assert_frame_equal(found[str(LAST)], alone[str(LAST)])
-
-
-def test_a_day_without_rows_is_predicted_drifts_and_performs_as_an_empty_day(
-    plan: ModelPlan, rows: pl.DataFrame, truths: pl.DataFrame, lake: LakeResource, with_model: tuple[Lake, str]
-) -> None:
-    there, version = with_model
-    promoted(there, plan, version)
-    scored = predicted(plan, lake, rows.clear(), LAST, LAST)[str(LAST)]
-
-    measured = drift(plan)(context_of(LAST), scored, lake=lake)[str(LAST)]
-    performed = performance(plan)(context_of(LAST), scored, truths, lake=lake)[str(LAST)]
-
-    assert 0 == scored.height
-    assert (0, False) == (measured.summary.rows, measured.summary.is_over)
-    assert (0, 0) == (performed.summary.predictions, performed.summary.labelled)
-
-
-def test_days_like_those_trained_on_do_not_drift_and_other_days_do(
-    plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource, with_model: tuple[Lake, str]
-) -> None:
-    there, version = with_model
-    promoted(there, plan, version)
-    other = rows.with_columns(
-        items=pl.when(pl.col("day") == LAST).then(pl.col("items") + 50).otherwise("items"),
-    )
-    yesterday = LAST - timedelta(days=1)
-    scored = pl.concat([*predicted(plan, lake, other, yesterday, LAST).values()])
-
-    measured = drift(plan)(context_of(yesterday, LAST), scored, lake=lake)
-
-    assert measured[str(LAST)].summary.is_over
-    assert "items" in measured[str(LAST)].summary.culprits
-    assert measured[str(yesterday)].summary.weighted_psi < measured[str(LAST)].summary.weighted_psi
-
-
-def test_performance_counts_the_labels_known_so_far(
-    plan: ModelPlan, rows: pl.DataFrame, truths: pl.DataFrame, lake: LakeResource, with_model: tuple[Lake, str]
-) -> None:
-    there, version = with_model
-    promoted(there, plan, version)
-    day = date(2024, 2, 12)
-    scored = predicted(plan, lake, rows, day, day)[str(day)]
-    half = truths.filter(pl.col("order_id").is_in(scored["order_id"].head(20).to_list()))
-
-    measured = performance(plan)(context_of(day), scored, half, lake=lake)[str(day)]
-
-    assert (40, 20) == (measured.summary.predictions, measured.summary.labelled)
-    assert "roc_auc" in measured.summary.metrics
 
 
 def test_a_champion_that_cannot_score_the_new_rows_does_not_stop_its_successor(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.states import describe_states
 from ml_assets.logic.plots.drawing import (
     BLUE,
     FAINT,
@@ -47,17 +48,18 @@ if TYPE_CHECKING:
 
 
 def drift_plot(drift: Drift) -> str:
-    """Draw the day's PSI of each feature and of the score; what is over its limit is marked.
+    """Draw the day's excess PSI of each feature and of the score; what is over its limit is marked.
 
-    The 25 with the most weighted PSI are shown, and all that are over.
+    The 25 with the most weighted excess PSI are shown, and all that are over.
     """
-    wanted = ("feature", "kind", "psi", "weight", "weighted_psi", "is_over")
+    wanted = ("feature", "kind", "excess_psi", "weight", "weighted_excess_psi", "is_over")
+    weighted = pl.col("weighted_excess_psi").fill_null(-1.0)
     table = rows_with(drift.table, wanted, "drift").sort(
-        pl.col("kind") != "score", -pl.col("is_over").cast(pl.Int8), -pl.col("weighted_psi").fill_null(-1.0), "feature"
+        pl.col("kind") != "score", -pl.col("is_over").cast(pl.Int8), -weighted, "feature"
     )
     shown = table.head(max(FEATURES, table.filter("is_over").height + 1))
     left_out = table.height - shown.height
-    note = f"{left_out} features with less weighted PSI are not shown" if left_out else ""
+    note = f"{left_out} features with less weighted excess PSI are not shown" if left_out else ""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -66,9 +68,9 @@ def drift_plot(drift: Drift) -> str:
             VERMILLION if over else (PURPLE if kind == "score" else BLUE)
             for over, kind in zip(shown["is_over"], shown["kind"], strict=True)
         ]
-        axes.barh(at, as_floats(shown["psi"].fill_null(0)), color=colours, height=0.66)
-        for place, psi, weight in zip(at, shown["psi"], shown["weight"], strict=True):
-            words = "not measured" if psi is None else number(psi)
+        axes.barh(at, as_floats(shown["excess_psi"].fill_null(0)), color=colours, height=0.66)
+        for place, psi, weight in zip(at, shown["excess_psi"], shown["weight"], strict=True):
+            words = "not judged" if psi is None else number(psi)
             if weight is not None:
                 words += f"  (weight {share(weight)})"
             axes.annotate(
@@ -82,8 +84,11 @@ def drift_plot(drift: Drift) -> str:
             )
         axes.set_yticks(at, [shorten(name) for name in shown["feature"]])
         axes.set_ylim(shown.height - 0.4, -0.6)
-        axes.set_xlim(min(0.0, edge(shown["psi"], "min")), 1.35 * max(edge(shown["psi"], "max"), 0.05))
-        axes.set_xlabel(f"PSI against the champion's reference ({drift.summary.rows:,} rows of {drift.summary.day})")
+        least, most = edge(shown["excess_psi"], "min"), edge(shown["excess_psi"], "max")
+        axes.set_xlim(min(0.0, least), 1.35 * max(most, 0.05))
+        of = drift.summary
+        period = str(of.day) if of.first_day == of.day else f"{of.first_day} to {of.day}"
+        axes.set_xlabel(f"excess PSI against the training data of the model ({of.rows:,} rows of {period})")
         light_grid(axes, "x")
         score = [("score", PURPLE)] if "score" in shown["kind"] else []
         legend(figure, [("feature", BLUE), *score, ("over its limit", VERMILLION)], note)
@@ -93,15 +98,16 @@ def drift_plot(drift: Drift) -> str:
 
 
 def drift_history_plot(summaries: Sequence[DriftSummary]) -> str:
-    """Draw weighted PSI and the score's PSI day by day; days over the limits are marked, unmeasured ones are gaps."""
+    """Draw weighted excess PSI and the score's day by day; days over the limits are marked, not judged ones are gaps.
+
+    A dashed line is where another model version begins to predict.
+    """
     days = sorted(_some(summaries, "drift"), key=lambda summary: summary.day)
-    over = sum(summary.is_over for summary in days)
-    measured = [summary for summary in days if summary.weighted_psi is not None]
-    title = f"{over} of {len(days)} days are over the limits"
+    measured = [summary for summary in days if summary.state != "not judged"]
+    title = describe_states(summary.state for summary in days)
+    title = title[:1].upper() + title[1:]
     if measured:
-        title += f"; weighted PSI {number(measured[-1].weighted_psi)} on {measured[-1].day}"
-    if len(measured) < len(days):
-        title += f"; {len(days) - len(measured)} not measured, for too few rows"
+        title += f"; weighted excess PSI of {measured[-1].day}: {number(measured[-1].weighted_excess_psi)}"
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -109,13 +115,14 @@ def drift_history_plot(summaries: Sequence[DriftSummary]) -> str:
         marker = "o" if len(days) == 1 else ""
         score, weighted = (
             [math.nan if psi is None else psi for psi in series]
-            for series in ([day.score_psi for day in days], [day.weighted_psi for day in days])
+            for series in ([day.score_excess_psi for day in days], [day.weighted_excess_psi for day in days])
         )
         axes.plot(x, score, marker=marker, color=PURPLE, linewidth=1.2, markersize=4)
         axes.plot(x, weighted, marker=marker, color=BLUE, linewidth=1.6, markersize=4)
         marked = [(at, psi) for at, psi, day in zip(x, weighted, days, strict=True) if day.is_over]
         axes.plot([at for at, _ in marked], [psi for _, psi in marked], "o", color=VERMILLION, markersize=4.5)
-        axes.set_ylabel("PSI")
+        _mark_versions(axes, x, [day.model_version for day in days])
+        axes.set_ylabel("excess PSI")
         light_grid(axes, "both")
         legend(figure, [("weighted by importance", BLUE), ("score", PURPLE), ("over the limits", VERMILLION)])
 
@@ -125,7 +132,7 @@ def drift_history_plot(summaries: Sequence[DriftSummary]) -> str:
 def performance_plot(summaries: Sequence[PerformanceSummary], metric: str) -> str:
     """Draw a metric on matured labels day by day beside what was expected, over the share of labels known.
 
-    A day without the figure is a gap.
+    A day without the figure is a gap; a dashed line is where another model version begins to predict.
     """
     days = sorted(_some(summaries, "performance"), key=lambda summary: summary.day)
     name = metric_name(metric)
@@ -146,6 +153,7 @@ def performance_plot(summaries: Sequence[PerformanceSummary], metric: str) -> st
         actual = [summary.metrics.get(metric, math.nan) for summary in days]
         top.plot(x, expected, color=ORANGE, linewidth=1.3, linestyle=(0, (4, 2)))
         top.plot(x, actual, "o-", color=BLUE, linewidth=1.4, markersize=3)
+        _mark_versions(top, x, [summary.model_version for summary in days])
         top.set_ylabel(name)
         light_grid(top, "both")
         known = [100 * summary.labelled / summary.predictions if summary.predictions else 0.0 for summary in days]
@@ -155,6 +163,13 @@ def performance_plot(summaries: Sequence[PerformanceSummary], metric: str) -> st
         legend(figure, [("measured on labels", BLUE), ("expected before labels", ORANGE)])
 
     return draw_svg(f"performance_{metric}", title, draw, height=3.6)
+
+
+def _mark_versions(axes: Axes, places: Sequence[int], versions: Sequence[str]) -> None:
+    """Draw a line before each day that another version predicted than the day before it."""
+    for place, version, before in zip(places[1:], versions[1:], versions[:-1], strict=True):
+        if version != before:
+            axes.axvline(place - 0.5, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
 
 
 def _dates(axes: Axes, days: Sequence[date]) -> list[int]:

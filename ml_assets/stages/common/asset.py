@@ -20,7 +20,7 @@ from ml_assets.declaration.parts import Stage
 from ml_assets.provenance.code import code_version
 from ml_assets.stages.common.plan import ModelPlan, quarantine_key
 from ml_assets.stages.common.pod_tags import pod_tags
-from resources.days import ALLOW_GAPS
+from resources.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK
 
 
 def stage(
@@ -30,6 +30,7 @@ def stage(
     *,
     kinds: set[str],
     by_day: bool = False,
+    optional_look_back: bool = False,
     columns: TableContract | None = None,
     parameters: Mapping[str, Any] | None = None,
     **options: Any,  # noqa: ANN401 - passed on to `dg.asset` as they are
@@ -43,6 +44,7 @@ def stage(
         kinds: what it is made with, for the UI.
         by_day: whether there is one artifact a day; runs of days share the model's pool, so that a backfill cut into
             many leaves room, and its trainings do not wait for them.
+        optional_look_back: whether it reads those of the days before its own that there are, and needs none of them.
         columns: the contract of what it holds, for the catalog.
         parameters: declared values that change the result, for the manifest.
         **options: what else `dg.asset` takes: `ins`, `deps`, `check_specs`.
@@ -52,6 +54,8 @@ def stage(
     metadata: dict[str, Any] = {"ml_assets/parameters": dg.MetadataValue.json(given)}
     if by_day:
         metadata[ALLOW_GAPS] = declaration.allow_gaps
+    if optional_look_back:
+        metadata[OPTIONAL_LOOK_BACK] = True
     if columns is not None:
         metadata["dagster/column_schema"] = column_schema(columns)
 

@@ -1,4 +1,4 @@
-"""The current champion of a model, and the version that its card is about, by the promotion log.
+"""The current champion of a model, the version that its card is about, and models by version.
 
 Not here: which version should be champion (see `ml_assets.logic.champion`).
 """
@@ -26,9 +26,30 @@ def champion_model(lake: Lake, plan: ModelPlan) -> Champion | None:
     entry = plan.promotion_log(lake).last()
     if entry is None or entry.champion is None:
         return None
-    ref = ArtifactRef(asset=plan.asset("model").to_user_string(), version=entry.champion)
     lake.note(champion=entry.champion)
-    return Champion(entry.champion, lake.get(ref, Model), entry)
+    return Champion(entry.champion, model_of(lake, plan, entry.champion), entry)
+
+
+def model_ref(plan: ModelPlan, version: str) -> ArtifactRef:
+    """Return the artifact of a version of a model."""
+    return ArtifactRef(asset=plan.asset("model").to_user_string(), version=version)
+
+
+def model_of(lake: Lake, plan: ModelPlan, version: str, *, noted: bool = True) -> Model:
+    """Return a version of a model.
+
+    Args:
+        lake: where it is.
+        plan: the model.
+        version: the version.
+        noted: whether it is an input of all that the running step makes.
+
+    Raises:
+        MissingArtifactError: it is not in the lake.
+        CorruptArtifactError: it is damaged.
+    """
+    model: Model = lake.get(model_ref(plan, version), Model, noted=noted)
+    return model
 
 
 @dataclass(frozen=True)
@@ -54,8 +75,7 @@ def model_on_card(lake: Lake, plan: ModelPlan) -> Shown:
         )
     version = entry.champion or entry.challenger
     lake.note(champion=entry.champion, shown=version)
-    model = lake.get(ArtifactRef(asset=plan.asset("model").to_user_string(), version=version), Model)
-    return Shown(version, model, is_champion=version == entry.champion)
+    return Shown(version, model_of(lake, plan, version), is_champion=version == entry.champion)
 
 
 def serving_champion(lake: Lake, plan: ModelPlan) -> Champion:

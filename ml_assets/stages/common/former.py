@@ -12,6 +12,7 @@ from ml_assets.contracts.artifacts import Model
 from ml_assets.logic.model import predict
 from ml_assets.logic.promotion import cannot_answer
 from ml_assets.logic.watch import held_against
+from ml_assets.stages.common.champions import model_of, model_ref
 from ml_assets.stages.common.plan import ModelPlan
 from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.lake import Lake
@@ -37,15 +38,15 @@ class Former:
     last_day: date
 
     def scores(self, lake: Lake, plan: ModelPlan, day: str, predictions: pl.DataFrame) -> pl.DataFrame | None:
-        """Return its scores of a day's predictions, in their order; None where the two are not compared on them."""
+        """Return its scores of one version's predictions of a day; None where the two are not compared on them."""
         versions = predictions["model_version"].unique().to_list()
         if versions != [self.champion] or not self.trained < date.fromisoformat(day) <= self.last_day:
             return None
         asset = plan.asset("features").to_user_string()
         ref = ArtifactRef(asset=asset, partition=day, version=predictions["features_version"][0])
-        rows = predictions.select(plan.key).join(
-            lake.get(ref, pl.DataFrame), on=list(plan.key), how="left", maintain_order="left"
-        )
+        features = lake.get(ref, pl.DataFrame, noted=False)
+        lake.note_reads([ref, model_ref(plan, self.version), model_ref(plan, self.champion)], partition=day)
+        rows = predictions.select(plan.key).join(features, on=list(plan.key), how="left", maintain_order="left")
         return predict(self.model.booster, self.model.spec, rows, threads=plan.declaration.training.threads)
 
 
@@ -57,10 +58,9 @@ def former_champion(lake: Lake, plan: ModelPlan) -> Former | None:
     serving = entries[-1].champion if entries else None
     if version is None or serving is None or not declared.watch.days or why_it_cannot_serve(lake, plan, version):
         return None
-    champion, former = (_model(lake, plan, one) for one in (serving, version))
+    champion, former = (model_of(lake, plan, one, noted=False) for one in (serving, version))
     if champion.spec.classes != former.spec.classes:
         return None
-    lake.note(former=version)
     trained = champion.spec.as_of
     # Who serves may come some days after the day that it was trained as of: a person lets it in, or labels were late.
     last_day = trained + timedelta(days=declared.labels.wait_days + declared.watch.days)
@@ -70,14 +70,8 @@ def former_champion(lake: Lake, plan: ModelPlan) -> Former | None:
 def why_it_cannot_serve(lake: Lake, plan: ModelPlan, version: str) -> tuple[str, ...]:
     """Return why a version cannot serve, in sentences: it is not there, not whole, or answers another question."""
     try:
-        model = _model(lake, plan, version, noted=False)
+        model = model_of(lake, plan, version, noted=False)
     except (MissingArtifactError, CorruptArtifactError) as error:
         return (str(error),)
     declared = plan.declaration
     return cannot_answer(model, task=declared.task, target=declared.labels.target, inputs=plan.inputs_contract)
-
-
-def _model(lake: Lake, plan: ModelPlan, version: str, *, noted: bool = True) -> Model:
-    ref = ArtifactRef(asset=plan.asset("model").to_user_string(), version=version)
-    model: Model = lake.get(ref, Model, noted=noted)
-    return model

@@ -1,6 +1,6 @@
-"""The facts that the loop of one model acts on, read from the lake: who serves, what drift and performance say.
+"""The facts that the loop of one model acts on, read from the lake: the champion, drift and performance.
 
-What follows from them stays out; see `ml_assets.logic.retraining` and `ml_assets.logic.watch`.
+The rules that judge them are in `ml_assets.logic.retraining` and `ml_assets.logic.watch`.
 """
 
 from collections.abc import Sequence
@@ -9,9 +9,11 @@ from datetime import date
 from typing import Final, Literal, TypeVar
 
 from ml_assets.contracts.artifacts import (
+    DriftSummaries,
     DriftSummary,
     EvaluationSummary,
     ModelSpec,
+    PerformanceSummaries,
     PerformanceSummary,
     Promotion,
     Retraining,
@@ -39,12 +41,12 @@ class _Spec:
 
 @dataclass(frozen=True)
 class _Drift:
-    summary: DriftSummary
+    summaries: DriftSummaries
 
 
 @dataclass(frozen=True)
 class _Performance:
-    summary: PerformanceSummary
+    summaries: PerformanceSummaries
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,11 @@ def read_loop(lake: Lake, declared: ModelDeclaration, kinds: Sequence[Kind] = ("
     if since is None or since.champion is None:
         return None
     days = {kind: sorted(lake.names(lake.path("artifacts", declared.name, kind))) for kind in ("drift", "performance")}
-    drift = days["drift"][-(declared.retraining.of_days + SMALL_DAYS) :] if "drift" in kinds else []
+    # Each of the periods that count may be as long as days are judged together.
+    looked_at = declared.retraining.of_days * declared.drift.pool_days + SMALL_DAYS
+    drift = days["drift"][-looked_at:] if "drift" in kinds else []
     newest = max((day for found in days.values() for day in found[-1:]), default=None)
-    champion = _serving(lake, declared, since, entries)
+    champion = _serving(lake, declared, since, entries, version=since.champion)
     if since.action == "rollback":
         champion = replace(champion, taken_back=_taken_back(lake, declared, champion.version, days["drift"]))
     # Labels since the last training are summed: a day that is not read is a label that does not count.
@@ -117,11 +121,19 @@ def read_loop(lake: Lake, declared: ModelDeclaration, kinds: Sequence[Kind] = ("
         champion=champion,
         former=held_against(entries),
         since=since,
-        drift=tuple(it.summary for it in _read(lake, f"{declared.name}/drift", drift, _Drift)),
-        performance=tuple(it.summary for it in _read(lake, f"{declared.name}/performance", performance, _Performance)),
+        drift=tuple(
+            summary for it in _read(lake, f"{declared.name}/drift", drift, _Drift) for summary in it.summaries.versions
+        ),
+        performance=read_performance(lake, declared.name, performance),
         history=tuple(retraining_log(lake, declared.name).newest(ASKED_BEFORE)),
         newest_day=None if newest is None else date.fromisoformat(newest),
     )
+
+
+def read_performance(lake: Lake, model: str, days: Sequence[str]) -> tuple[PerformanceSummary, ...]:
+    """Return performance of days, of all versions that predicted them, oldest first; that it is read is no lineage."""
+    found = _read(lake, f"{model}/performance", days, _Performance)
+    return tuple(summary for it in found for summary in it.summaries.versions)
 
 
 def _read(lake: Lake, asset: str, days: Sequence[str], kind: type[R]) -> list[R]:
@@ -133,16 +145,35 @@ def _taken_back(lake: Lake, declared: ModelDeclaration, champion: str, days: Seq
     """Return the newest day that another than the champion has predicted, unless no cool-down reaches back so far."""
     longest = declared.retraining.cool_down_days * 2**DOUBLINGS
     for day in reversed(days[max(0, len(days) - longest) :]):
-        if any(it.summary.model_version != champion for it in _read(lake, f"{declared.name}/drift", [day], _Drift)):
+        found = _read(lake, f"{declared.name}/drift", [day], _Drift)
+        if any(summary.model_version != champion for it in found for summary in it.summaries.versions):
             return date.fromisoformat(day)
     return None
 
 
-def _serving(lake: Lake, declared: ModelDeclaration, since: Promotion, entries: Sequence[Promotion]) -> Serving:
-    version = str(since.champion)
+def serving_of(lake: Lake, declared: ModelDeclaration, version: str) -> Serving:
+    """Return a version as the rules see it, by the newest entry of the promotion log that made it the champion.
+
+    Raises:
+        MissingArtifactError: the version, or what it was judged by, is gone.
+        CorruptArtifactError: something of it is damaged.
+    """
+    entries = promotions(lake, declared.name).entries()
+    began = [it for it in entries if it.champion == version and it.action in {"promote", "rollback"}]
+    return _serving(lake, declared, began[-1] if began else None, entries, version=version)
+
+
+def _serving(
+    lake: Lake,
+    declared: ModelDeclaration,
+    since: Promotion | None,
+    entries: Sequence[Promotion],
+    *,
+    version: str,
+) -> Serving:
     spec = lake.get(ArtifactRef(asset=f"{declared.name}/model", version=version), _Spec, noted=False).spec
     judged = None
-    if since.evaluation_version is not None:
+    if since is not None and since.evaluation_version is not None:
         ref = ArtifactRef(asset=f"{declared.name}/evaluation", version=since.evaluation_version)
         judged = lake.get(ref, _Evaluation, noted=False).summary
     promised = None if judged is None else judged.metrics.get(declared.metric)
@@ -153,6 +184,7 @@ def _serving(lake: Lake, declared: ModelDeclaration, since: Promotion, entries: 
         daily_loss=None if judged is None else judged.daily_loss,
         promised=None if promised is None else promised.value,
         # A rollback counts too: what was taken back a moment ago is not trained again at once.
-        refusals=sum(it.action == "refuse" for it in entries if it.number > since.number)
-        + (since.action == "rollback"),
+        refusals=0
+        if since is None
+        else sum(it.action == "refuse" for it in entries if it.number > since.number) + (since.action == "rollback"),
     )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 from types import TracebackType
 from typing import Final, Self
@@ -25,20 +25,22 @@ from ml_assets.contracts.artifacts import (
 )
 from ml_assets.contracts.days import end_of
 from ml_assets.logic.detection import Population
-from ml_assets.logic.drift import DriftLimits, measure_drift
+from ml_assets.logic.drift import measure_drift
+from ml_assets.logic.drift_verdict import DriftLimits
 from ml_assets.logic.encoding import target_vector
 from ml_assets.logic.evaluation import scores_of
 from ml_assets.logic.labels import newest_known
 from ml_assets.logic.metrics import Metric, Vector, find_metric
 from ml_assets.logic.model import predict
 from ml_assets.logic.performance import daily_loss, measure_performance
+from ml_assets.logic.periods import rows_of_period
 from ml_assets.logic.reference import Reference
 from ml_assets.logic.retraining import Serving
 from ml_assets.logic.simulation import Judgement, Life
 from ml_assets.logic.simulation_report import Scored
 from ml_assets.stages.common.judging import Versioned, measure_challenger, serving_costs, verdict_on
 from ml_assets.stages.common.loop import rules_of
-from ml_assets.stages.common.plan import DAY, ModelPlan
+from ml_assets.stages.common.plan import DAY, ModelPlan, days_between
 from ml_assets.stages.common.training import assemble, fitted, search, weigh, with_reference
 
 REPLICATES: Final = 50
@@ -236,16 +238,26 @@ class Past:
             self._scores[key] = predict(trained.model.booster, trained.model.spec, self.rows(day), threads=threads)
         return self._scores[key]
 
-    def drift(self, champion: Trained, day: date) -> DriftSummary:
-        """Measure a day's drift from the champion's reference."""
+    def drift(self, champion: Trained, day: date, *, since: date) -> DriftSummary:
+        """Measure a day's drift from the champion's reference, which has predicted the days since another."""
+        limits = DriftLimits(**self.plan.declaration.drift.model_dump())
+        days = days_between(max(since, day - timedelta(days=limits.pool_days - 1)), day)
+        predicted = pl.concat(
+            self.rows(one).with_columns(self.scores(champion, one)["score"], model_version=pl.lit(champion.version))
+            for one in days
+        )
+        first_day, rows = rows_of_period(
+            predicted, day, champion.version, minimum_rows=limits.minimum_rows, most_days=limits.pool_days
+        )
         return measure_drift(
-            self.rows(day).with_columns(self.scores(champion, day)["score"]),
+            rows,
             self._sketch(champion),
             weights=champion.model.spec.weights,
-            limits=DriftLimits(**self.plan.declaration.drift.model_dump()),
+            limits=limits,
             model=self.plan.name,
             model_version=champion.version,
             day=day,
+            first_day=first_day,
         ).summary
 
     def _sketch(self, champion: Trained) -> Reference:

@@ -19,6 +19,7 @@ from ml_assets.logic.distributed import boost_on
 from ml_assets.logic.explanation import explain, permuted
 from ml_assets.logic.importances import OnFold, measure_importances
 from ml_assets.logic.model import Trainer, fit, predict
+from ml_assets.logic.periods import number_periods
 from ml_assets.logic.reference import sketch_reference
 from ml_assets.logic.training_set import assemble_training_set
 from ml_assets.logic.trials import Search
@@ -198,5 +199,7 @@ def with_reference(plan: ModelPlan, model: Model, training_set: TrainingSet) -> 
     """Return the model with the sketch of the rows that it was trained on."""
     rows = training_set.part("train")
     scores = predict(model.booster, model.spec, rows, threads=plan.declaration.training.threads)
-    sketch = sketch_reference(rows, features=model.spec.features, score=scores["score"], days=rows["day"])
+    drift = plan.declaration.drift
+    days = number_periods(rows["day"], minimum_rows=drift.minimum_rows, most_days=drift.pool_days)
+    sketch = sketch_reference(rows, features=model.spec.features, score=scores["score"], days=days)
     return replace(model, reference=sketch)

@@ -1,0 +1,54 @@
+"""Days that are judged together because one has too few rows: up to a day, and over the days of a reference."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import polars as pl
+
+
+def rows_of_period(
+    predictions: pl.DataFrame, day: date, version: str, *, minimum_rows: int, most_days: int
+) -> tuple[date, pl.DataFrame]:
+    """Return the rows that a model version predicted for a day, with those of days before it until there are enough.
+
+    Days that only another version predicted end the period; days without predictions do not.
+
+    Args:
+        predictions: With `day` and `model_version`; days after the day are left out.
+        day: The last day.
+        version: The version.
+        minimum_rows: How many rows are enough.
+        most_days: Days of the period at most, the day included.
+
+    Returns:
+        The first day with rows, and the rows.
+    """
+    earliest = day - timedelta(days=most_days - 1)
+    near = predictions.filter(pl.col("day").is_between(earliest, day))
+    is_own = pl.col("model_version") == version
+    by_day = near.group_by("day").agg(is_own.sum().alias("own")).sort("day", descending=True)
+    first, rows = day, 0
+    for at, own in by_day.iter_rows():
+        if not own or (rows >= minimum_rows and at < day):
+            break
+        first, rows = at, rows + own
+    return first, near.filter(is_own & (pl.col("day") >= first))
+
+
+def number_periods(days: pl.Series, *, minimum_rows: int, most_days: int) -> pl.Series:
+    """Return the number of the period that each row's day belongs to, from 0 on.
+
+    A period is as many days in order as have enough rows together, or `most_days`; what is left at the end belongs to
+    the period before it.
+    """
+    counts = days.alias("day").value_counts(name="rows").sort("day")
+    numbers, number, rows, length = [], 0, 0, 0
+    for count in counts["rows"]:
+        if length and (rows >= minimum_rows or length == most_days):
+            number, rows, length = number + 1, 0, 0
+        numbers.append(number)
+        rows, length = rows + count, length + 1
+    if number and rows < minimum_rows and length < most_days:
+        numbers = [min(it, number - 1) for it in numbers]
+    return days.replace_strict(counts["day"], pl.Series(numbers, dtype=pl.Int64))

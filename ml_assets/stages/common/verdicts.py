@@ -1,0 +1,134 @@
+"""What drift and performance of days came to, as asset checks: over the limits, within them, or not judged.
+
+A check passes only where every day was judged and none is over. One that was not judged is shown as a warning that says
+so: neither a green mark nor the silence of a missing evaluation tells an operator that nobody looked.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import dagster as dg
+
+from ml_assets.contracts.artifacts import DriftSummaries, PerformanceSummary
+from ml_assets.contracts.states import State, describe_states, state_of_all
+from ml_assets.logic.drift_verdict import DriftLimits
+from ml_assets.logic.retraining import Finding, Rules
+
+DRIFT: Final = "drift_is_within_the_limits"
+PERFORMANCE: Final = "performance_is_as_promised"
+_LISTED: Final = 100
+"""Findings that a check lists; it counts them all."""
+_COLUMNS: Final = {
+    "partition": "string", "state": "string", "rule": "string", "figure": "float", "limit": "float", "rows": "int",
+    "example": "string", "model_version": "string",
+}  # fmt: skip
+_Record = dict[str, str | float]
+
+
+class Judged(NamedTuple):
+    """What the performance of one model version's predictions of a day came to.
+
+    Attributes:
+        day: the partition.
+        summary: what was measured.
+        finding: what the rule that asks for a retraining makes of the days up to this one.
+    """
+
+    day: str
+    summary: PerformanceSummary
+    finding: Finding
+
+    @property
+    def state(self) -> State:
+        """What it came to; the day itself must have enough labels."""
+        if not self.finding.is_judged or str(self.finding.day) != self.day:
+            return "not judged"
+        return "over the limits" if self.finding.is_over else "within the limits"
+
+
+def drift_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
+    """Return the check of a model's drift."""
+    return dg.AssetCheckSpec(
+        DRIFT, asset=asset, description="Features and scores are within the declared drift limits; each day is judged."
+    )
+
+
+def drift_result(asset: dg.AssetKey, days: Sequence[DriftSummaries], limits: DriftLimits) -> dg.AssetCheckResult:
+    """Return what the drift of days came to."""
+    records: list[_Record] = []
+    for day in days:
+        told: _Record = {"partition": str(day.day)}
+        for it in day.versions:
+            of: _Record = told | {"state": it.state, "rows": it.rows, "model_version": it.model_version}
+            records += [
+                of | {"rule": broken.rule, "figure": broken.figure, "limit": broken.limit,
+                      "example": f"{broken.feature}: {broken.sentence}"}
+                for broken in it.broken
+            ]  # fmt: skip
+            if it.state == "not judged":
+                records.append(of | _too_few(it.rows, it.sentence, limits))
+        if not day.versions:
+            records.append(told | {"state": "not judged", "rows": 0} | _too_few(0, "nothing was predicted", limits))
+    return _result(DRIFT, asset, {str(day.day): day.state for day in days}, records)
+
+
+def _too_few(rows: int, example: str, limits: DriftLimits) -> _Record:
+    return {"rule": "minimum_rows", "figure": float(rows), "limit": float(limits.minimum_rows), "example": example}
+
+
+def performance_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
+    """Return the check of a model's performance."""
+    return dg.AssetCheckSpec(
+        PERFORMANCE, asset=asset,
+        description="What the metric lost against its promise, summed up to the day, is within the declared limit.",
+    )  # fmt: skip
+
+
+def performance_result(
+    asset: dg.AssetKey, days: Sequence[str], judged: Sequence[Judged], rules: Rules
+) -> dg.AssetCheckResult:
+    """Return what the performance of days came to."""
+    by_day: dict[str, list[Judged]] = {day: [] for day in days}
+    for it in judged:
+        by_day[it.day].append(it)
+    records: list[_Record] = []
+    for day, versions in by_day.items():
+        for it in versions:
+            of: _Record = {"partition": day, "state": it.state, "rows": it.summary.labelled,
+                  "model_version": it.summary.model_version, "example": it.finding.sentence}  # fmt: skip
+            if it.state == "over the limits":
+                limit = rules.performance_limit or 0.0
+                records.append(
+                    of | {"rule": "CUSUM of lost performance", "figure": it.finding.figures["cusum"], "limit": limit}
+                )
+            elif it.state == "not judged":
+                wanted = rules.minimum_coverage * (it.summary.predictions - it.summary.without_label)
+                records.append(
+                    of | {"rule": "minimum_coverage", "figure": float(it.summary.labelled), "limit": wanted,
+                          "example": f"{it.summary.sentence} {it.finding.sentence}"}
+                )  # fmt: skip
+        if not versions:
+            records.append({"partition": day, "state": "not judged", "rows": 0, "example": "nothing was predicted"})
+    states = {day: state_of_all(it.state for it in versions) for day, versions in by_day.items()}
+    return _result(PERFORMANCE, asset, states, records)
+
+
+def _result(
+    name: str, asset: dg.AssetKey, states: Mapping[str, State], records: Sequence[_Record]
+) -> dg.AssetCheckResult:
+    listed = [dg.TableRecord({column: it.get(column) for column in _COLUMNS}) for it in records[:_LISTED]]
+    schema = dg.TableSchema(columns=[dg.TableColumn(column, kind) for column, kind in _COLUMNS.items()])
+    return dg.AssetCheckResult(
+        check_name=name,
+        asset_key=asset,
+        passed=set(states.values()) == {"within the limits"},
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{describe_states(states.values())}.",
+        metadata={
+            "days": len(states),
+            **{f"days {state}": list(states.values()).count(state) for state in dict.fromkeys(states.values())},
+            **({"partitions": f"{min(states)} to {max(states)}"} if states else {}),
+            **({"findings": dg.MetadataValue.table(listed, schema)} if listed else {}),
+            **({"findings not listed": len(records) - len(listed)} if len(records) > len(listed) else {}),
+        },
+    )

@@ -1,0 +1,227 @@
+"""Drift and performance of days: against the model that predicted them, and judged only where there is enough."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any, NamedTuple
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance, DriftSummary
+from ml_assets.logic.model import predict
+from ml_assets.logic.predictions import score_rows
+from ml_assets.logic.reference import sketch_reference
+from ml_assets.stages.common.plan import ModelPlan
+from ml_assets.stages.drift import drift
+from ml_assets.stages.performance import performance
+from resources.lake_resource import LakeResource
+from tests.builders import promotion, put
+from tests.stages.shop import FEATURES, LABELS, Trained, context_of, declaration, feature_rows, label_rows
+
+LAST = date(2024, 2, 19)
+EVE = LAST - timedelta(days=1)
+
+
+class Shop(NamedTuple):
+    """A lake with model A, and B, which learned from orders of 50 items more."""
+
+    lake: LakeResource
+    trained: Trained
+    a: str
+    b: str
+
+    def serve(self, *versions: str) -> None:
+        """Promote versions, one after the other."""
+        log = plan_of().promotion_log(self.lake.open())
+        for number, version in enumerate(versions, len(log.entries()) + 1):
+            log.append(promotion(number, champion=version, model="returns"), number=number)
+
+    def predicted(self, *days: date, by: str, more_items: int = 0, rows: int | None = None) -> pl.DataFrame:
+        """Return a version's predictions of some days, with more items in each order, at most so many rows a day."""
+        orders = feature_rows().filter(pl.col("day").is_in(days)).with_columns(pl.col("items") + more_items)
+        orders = orders if rows is None else orders.group_by("day", maintain_order=True).head(rows)
+        return score_rows(
+            orders, self.trained.model.spec, model_version=by,
+            scores=predict(self.trained.model.booster, self.trained.model.spec, orders), key=["order_id"],
+            prediction_time="prediction_at", features_version="f",
+        )  # fmt: skip
+
+
+@pytest.fixture
+def shop(lake: LakeResource, trained: Trained) -> Shop:
+    spec = trained.model.spec
+    other = feature_rows().with_columns(pl.col("items") + 50)
+    scores = predict(trained.model.booster, spec, other)["score"]
+    reference = sketch_reference(other, features=spec.features, score=scores, days=other["day"])
+    opened = lake.open()
+    a = put(opened, trained.model, asset="returns/model").version
+    b = put(opened, replace(trained.model, reference=reference), asset="returns/model").version
+    return Shop(lake, trained, a, b)
+
+
+def plan_of(**changes: Any) -> ModelPlan:
+    return ModelPlan.of(declaration(**changes), {"order_features": FEATURES, "order_outcomes": LABELS})
+
+
+def measured(
+    shop: Shop, predictions: pl.DataFrame, *days: date, plan: ModelPlan | None = None
+) -> tuple[Mapping[str, DailyDrift], dg.AssetCheckResult]:
+    """Return what the drift stage makes of days."""
+    check, output = drift(plan or plan_of())(context_of(days[0], days[-1]), predictions, lake=shop.lake)
+    return output.value, check
+
+
+def summary_of(found: Mapping[str, DailyDrift], day: date = LAST) -> DriftSummary:
+    [summary] = found[str(day)].summaries.versions
+    return summary
+
+
+def findings(check: dg.AssetCheckResult) -> Sequence[Mapping[str, Any]]:
+    table = check.metadata["findings"]
+    assert isinstance(table, dg.TableMetadataValue)
+    return [record.data for record in table.records]
+
+
+# ---------------------------------------------------------------- which model a day is measured against
+
+
+def test_a_day_is_measured_against_the_model_that_predicted_it_after_another_was_promoted(shop: Shop) -> None:
+    predictions = shop.predicted(LAST, by=shop.a)
+    shop.serve(shop.a)
+    before, _ = measured(shop, predictions, LAST)
+    shop.lake.open().take_reads()
+    shop.serve(shop.b)
+
+    after, check = measured(shop, predictions, LAST)
+
+    assert before[str(LAST)].summaries == after[str(LAST)].summaries
+    assert before[str(LAST)].table.equals(after[str(LAST)].table)
+    assert (shop.a, "within the limits") == (summary_of(after).model_version, summary_of(after).state)
+    assert check.passed
+    assert [shop.a] == [ref.version for ref in shop.lake.open().reads_of(str(LAST))]
+
+
+def test_each_day_of_a_run_is_measured_against_its_own_model_and_names_only_that_as_its_input(shop: Shop) -> None:
+    predictions = pl.concat([shop.predicted(EVE, by=shop.a), shop.predicted(LAST, by=shop.b)])
+
+    found, check = measured(shop, predictions, EVE, LAST)
+
+    assert [shop.a, shop.b] == [summary_of(found, day).model_version for day in (EVE, LAST)]
+    assert ["within the limits", "over the limits"] == [summary_of(found, day).state for day in (EVE, LAST)]
+    assert [[shop.a], [shop.b]] == [[ref.version for ref in shop.lake.open().reads_of(str(day))] for day in (EVE, LAST)]
+    assert not check.passed
+    assert {str(LAST)} == {finding["partition"] for finding in findings(check)}
+
+
+def test_two_models_that_predicted_parts_of_one_day_are_measured_apart(shop: Shop) -> None:
+    whole = shop.predicted(LAST, by=shop.a)
+    predictions = pl.concat([whole.head(20), whole.tail(20).with_columns(model_version=pl.lit(shop.b))])
+
+    found, _ = measured(shop, predictions, LAST)
+    _, output = performance(plan_of())(context_of(LAST), predictions, label_rows(), lake=shop.lake)
+    performed: DailyPerformance = output.value[str(LAST)]
+
+    by_version = {it.model_version: (it.rows, it.state) for it in found[str(LAST)].summaries.versions}
+    assert {shop.a: (20, "within the limits"), shop.b: (20, "over the limits")} == by_version
+    assert "over the limits" == found[str(LAST)].summaries.state
+    assert {shop.a: 20, shop.b: 20} == {it.model_version: it.predictions for it in performed.summaries.versions}
+    assert {shop.a, shop.b} == {*performed.table["model_version"]} == {*found[str(LAST)].table["model_version"]}
+
+
+# ---------------------------------------------------------------- three states
+
+
+def test_days_like_those_trained_on_do_not_drift_and_other_days_do_with_each_broken_limit_listed(shop: Shop) -> None:
+    predictions = pl.concat([shop.predicted(EVE, by=shop.a), shop.predicted(LAST, by=shop.a, more_items=50)])
+
+    found, check = measured(shop, predictions, EVE, LAST)
+
+    assert ["within the limits", "over the limits"] == [summary_of(found, day).state for day in (EVE, LAST)]
+    assert "items" in summary_of(found).culprits
+    assert "over the limits on 1 of 2 days; within the limits on 1 of 2 days." == check.description
+    assert (False, dg.AssetCheckSeverity.WARN) == (check.passed, check.severity)
+    [listed] = [it for it in findings(check) if it["rule"] == "weighted excess PSI of all features"]
+    assert (str(LAST), 0.1, 40) == (listed["partition"], listed["limit"], listed["rows"])
+    assert listed["figure"] == pytest.approx(summary_of(found).weighted_excess_psi)
+    assert listed["example"].startswith("items: carries ")
+
+
+def test_days_of_too_few_rows_are_not_judged_and_their_check_does_not_pass(shop: Shop) -> None:
+    predictions = shop.predicted(EVE, LAST, by=shop.a, more_items=50, rows=19)
+
+    found, check = measured(shop, predictions, EVE, LAST)
+
+    assert ["not judged", "not judged"] == [summary_of(found, day).state for day in (EVE, LAST)]
+    assert "not judged on 2 of 2 days." == check.description
+    assert (False, dg.AssetCheckSeverity.WARN) == (check.passed, check.severity)
+    assert [("minimum_rows", 19.0, 20.0)] * 2 == [(it["rule"], it["figure"], it["limit"]) for it in findings(check)]
+
+
+def test_days_of_too_few_rows_are_judged_together_where_that_is_declared(shop: Shop) -> None:
+    pooled = plan_of(drift={"minimum_rows": 20, "pool_days": 3})
+    days = [LAST - timedelta(days=number) for number in (3, 2, 1, 0)]
+    predictions = shop.predicted(*days, by=shop.a, more_items=50, rows=8)
+
+    found, check = measured(shop, predictions, *days, plan=pooled)
+
+    assert ["not judged", "not judged", "over the limits", "over the limits"] == [
+        summary_of(found, day).state for day in days
+    ]
+    assert (days[1], 24) == (summary_of(found).first_day, summary_of(found).rows)
+    assert f"of {days[1]} to {LAST} is over" in summary_of(found).sentence
+    assert "over the limits on 2 of 4 days; not judged on 2 of 4 days." == check.description
+
+
+def test_days_that_another_model_predicted_are_never_judged_together_with_a_day(shop: Shop) -> None:
+    pooled = plan_of(drift={"minimum_rows": 20, "pool_days": 9})
+    others = [LAST - timedelta(days=number) for number in (3, 2)]
+    predictions = pl.concat(
+        [
+            shop.predicted(LAST - timedelta(days=4), by=shop.a),
+            shop.predicted(*others, by=shop.b, rows=8),
+            shop.predicted(EVE, LAST, by=shop.a, rows=8),
+        ]
+    )
+
+    found, _ = measured(shop, predictions, LAST, plan=pooled)
+
+    assert (EVE, 16, "not judged") == (summary_of(found).first_day, summary_of(found).rows, summary_of(found).state)
+
+
+def test_a_day_without_predictions_is_not_judged(shop: Shop) -> None:
+    nothing = shop.predicted(LAST, by=shop.a).clear()
+
+    found, check = measured(shop, nothing, LAST)
+    performed_check, output = performance(plan_of())(context_of(LAST), nothing, label_rows(), lake=shop.lake)
+
+    assert ((), "not judged") == (found[str(LAST)].summaries.versions, found[str(LAST)].summaries.state)
+    assert () == output.value[str(LAST)].summaries.versions
+    assert [False, False] == [check.passed, performed_check.passed]
+    assert "not judged on 1 of 1 days." == check.description == performed_check.description
+
+
+# ---------------------------------------------------------------- performance
+
+
+def performed(shop: Shop, labels: pl.DataFrame, day: date) -> tuple[DailyPerformance, dg.AssetCheckResult]:
+    shop.serve(shop.a)
+    check, output = performance(plan_of())(context_of(day), shop.predicted(day, by=shop.a), labels, lake=shop.lake)
+    return output.value[str(day)], check
+
+
+def test_performance_counts_the_labels_known_so_far_and_is_not_judged_on_half_of_them(shop: Shop) -> None:
+    day = date(2024, 2, 12)
+    half = shop.predicted(day, by=shop.a)["order_id"].head(20).to_list()
+
+    found, check = performed(shop, label_rows().filter(pl.col("order_id").is_in(half)), day)
+
+    [summary] = found.summaries.versions
+    assert (40, 20) == (summary.predictions, summary.labelled)
+    assert "roc_auc" in summary.metrics
+    assert not check.passed
+    [listed] = findings(check)
+    assert ("not judged", "minimum_coverage", 20.0, 32.0) == (
+        listed["state"], listed["rule"], listed["figure"], listed["limit"]
+    )  # fmt: skip
