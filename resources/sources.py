@@ -1,6 +1,7 @@
-"""Source files as frames: CSV (also zipped) or Parquet, from a path, a URL or an installed package's data.
+"""Source files as frames: CSV or Parquet, plain, gzipped or zipped, from a path, a URL or an installed package's data.
 
-What the columns mean stays out; their names and types are given.
+A file is read exactly as its contract and its declared dialect say, or refused with the reason. What the columns mean
+is not known here; their names and types are given.
 """
 
 import dataclasses
@@ -10,142 +11,233 @@ import importlib.util
 import io
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Final
 
 import fsspec
 import polars as pl
 
+from resources import parquet_files
+from resources.csv_dialect import CsvDialect
+from resources.csv_files import read_text
+from resources.csv_records import CsvError, Records
 from resources.errors import SourceError
+from resources.origin import memory_bytes
+from resources.secrets import redacted
+from resources.sql_types import sql_type
+from resources.text_values import hint, values
 
-_DAMAGED = (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError)
+_GZIP, _ZIP, _PARQUET = b"\x1f\x8b", (b"PK\x03\x04", b"PK\x05\x06"), (b"PAR1", b"PARE")
+_OTHERS: Final = {
+    b"BZh91AY&SY": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc\xaf\x27\x1c": "7-Zip",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook", b"ORC": "ORC", b"Obj\x01": "Avro", b"ARROW1": "Arrow IPC",
+    b"SQLite format 3": "SQLite", b"%PDF": "PDF", b"<!DOCTYPE": "a web page", b"<!doctype": "a web page",
+    b"<html": "a web page", b"<?xml": "XML",
+}  # fmt: skip
+_MOST_LETTERS: Final = 60
+_CHECK: Final = "Check 'file' in its declaration, and that this machine reaches the place."
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A file, its columns with types, what stands for a missing value in it, and which columns it may lack."""
+    """A file, and how it is read.
+
+    Attributes:
+        file: a path, a URL or package://NAME/path.
+        schema: its columns with their types.
+        null_values: what stands for a missing value in text; NaN and infinity in Parquet too, where they are named.
+        optional: columns that it may lack.
+        csv: how it is written, if it is CSV.
+        formats: by column, how its dates or times are written.
+        personal: columns whose values no message shows.
+    """
 
     file: str
     schema: Mapping[str, pl.DataType]
     null_values: Sequence[str] = ("",)
     optional: Sequence[str] = ()
+    csv: CsvDialect = dataclasses.field(default_factory=CsvDialect)
+    formats: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    personal: Collection[str] = ()
 
-    def digest(self) -> str:
-        """Return the hash of the file's bytes.
-
-        Raises:
-            SourceError: the file is missing or cannot be read.
-        """
-        return hashlib.blake2b(self._bytes(), digest_size=16, usedforsecurity=False).hexdigest()
-
-    def read(self) -> pl.DataFrame:
-        """Return all rows, with the columns in the file's own order.
+    def content(self) -> bytes:
+        """Return the file's bytes, unpacked.
 
         Raises:
-            SourceError: the file is missing or damaged, has other columns, or values that are not of their type.
+            SourceError: the file is missing, cannot be read or cannot be unpacked.
         """
-        return self._frame(self._bytes())
-
-    def frame(self, data: bytes) -> pl.DataFrame:
-        """Return the rows of bytes that were fetched already, as `read` does.
-
-        Raises:
-            SourceError: as `read`.
-        """
-        try:
-            return self._frame(self._unpacked(data))
-        except _DAMAGED as error:
-            raise SourceError(f"source file {self.file} cannot be read: {error}. Fetch it again.") from error
-
-    def _frame(self, data: bytes) -> pl.DataFrame:
-        is_parquet = self.file.removesuffix(".zip").removesuffix(".gz").endswith(".parquet")
-        return self._parquet(data) if is_parquet else self._csv(data)
-
-    def _bytes(self) -> bytes:
-        try:
-            is_packaged = self.file.startswith("package://")
-            return self._unpacked(_in_package(self.file).read_bytes() if is_packaged else self._fetched())
-        except FileNotFoundError as error:
-            raise SourceError(f"source file {self.file} does not exist; correct 'file' in its declaration.") from error
-        except (OSError, *_DAMAGED) as error:
-            raise SourceError(f"source file {self.file} cannot be read: {error}. Fetch it again.") from error
-
-    def _unpacked(self, data: bytes) -> bytes:
-        if self.file.endswith(".gz"):
-            return gzip.decompress(data)
-        if not self.file.endswith(".zip"):
-            return data
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = [name for name in archive.namelist() if not name.startswith(("__MACOSX", "."))]
-            if len(names) != 1:
-                raise SourceError(f"{self.file} holds {len(names)} files ({names[:5]}); expected exactly one.")
-            return archive.read(names[0])
-
-    def _fetched(self) -> bytes:
+        if self.file.startswith("package://"):
+            return self._unpacked(self._packaged())
         try:
             with fsspec.open(self.file, "rb") as file:
-                return bytes(file.read())
-        except (ValueError, ImportError) as error:  # a protocol that fsspec does not know or has no driver for
-            raise SourceError(f"source file {self.file} cannot be read: {error}. Correct 'file'.") from error
+                data = bytes(file.read())
+        except FileNotFoundError as error:
+            if error.__cause__ is not None:  # of HTTP: it is what fsspec makes of a server that does not answer, too
+                raise self._error(f"cannot be read: {redacted(str(error.__cause__))}. {_CHECK}") from error
+            raise self._error("does not exist. Correct 'file' in its declaration.") from error
+        except IsADirectoryError as error:
+            raise self._error("is a folder. Name a file in it as 'file', or declare 'files' with {day}.") from error
+        except PermissionError as error:
+            raise self._error("may not be read by this user. Give it the right to read the file.") from error
+        except Exception as error:  # behind fsspec each protocol has a library with errors of its own
+            reason = redacted(str(error) or type(error).__name__)
+            raise self._error(f"cannot be read: {reason}. {_CHECK}") from error
+        return self._unpacked(data)
+
+    def frame(self, data: bytes) -> pl.DataFrame:
+        """Return all rows, with the columns in the file's own order.
+
+        Args:
+            data: the file's bytes, packed or not.
+
+        Raises:
+            SourceError: the file is damaged, has other columns, other values than of their types, or is written in
+                another way than declared; all columns with wrong values are listed.
+        """
+        content = self._unpacked(data)
+        is_parquet = any(_begins_with(content, mark) for mark in _PARQUET)
+        return self._parquet(content) if is_parquet else self._csv(content)
+
+    def _packaged(self) -> bytes:
+        try:
+            return _in_package(self.file).read_bytes()
+        except FileNotFoundError as error:
+            raise self._error("does not exist. Correct 'file' in its declaration.") from error
+        except OSError as error:
+            raise self._error(f"cannot be read: {error.strerror}. Correct 'file' in its declaration.") from error
+
+    def _unpacked(self, data: bytes) -> bytes:
+        if data.startswith(_GZIP):
+            content = self._gunzipped(data)
+        elif data.startswith(_ZIP):
+            content = self._unzipped(data)
+        else:
+            content = data
+        if content is not data and content.startswith((_GZIP, *_ZIP)):
+            raise self._error("is an archive in an archive; expected a CSV or Parquet file in it. Pack it once.")
+        other = next((name for mark, name in _OTHERS.items() if _begins_with(content, mark)), None)
+        if other is not None:
+            raise self._error(f"is {other}; expected CSV or Parquet, plain, gzipped or zipped. Convert it.")
+        return content
+
+    def _gunzipped(self, data: bytes) -> bytes:
+        try:
+            return gzip.decompress(data)
+        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+            raise self._error(f"is damaged: {error}. Fetch it again.") from error
+
+    def _unzipped(self, data: bytes) -> bytes:
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                member = self._only_member(archive)
+                return archive.read(member)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise self._error(f"is damaged: {error}. Fetch it again.") from error
+        except NotImplementedError as error:
+            raise self._error(
+                f"is packed in a way that cannot be read ({error}). Pack it with the method 'deflate', or as gzip."
+            ) from error
+
+    def _only_member(self, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+        files = [it for it in archive.infolist() if not it.is_dir() and not _is_beside(it.filename)]
+        if any(it.filename == "[Content_Types].xml" for it in files):
+            raise self._error("is an Excel workbook or another office document. Save the sheet as CSV in UTF-8.")
+        if len(files) != 1:
+            names = [it.filename for it in files[:5]]
+            raise self._error(f"holds {len(files)} files ({names}); expected exactly one. Pack one file alone.")
+        [member] = files
+        if member.flag_bits & 0x1:
+            raise self._error("is packed with a password. Pack it without one.")
+        if member.file_size > memory_bytes():
+            raise self._error(f"unpacks to {member.file_size:,} bytes, for which this machine has no memory. Split it.")
+        return member
 
     def _parquet(self, data: bytes) -> pl.DataFrame:
         try:
-            frame = pl.read_parquet(data)
-        except pl.exceptions.PolarsError as error:
-            raise SourceError(f"source file {self.file} is not Parquet: {error}. Fetch it again.") from error
-        self._check_names(frame.columns)
-        wrong = [f"'{c}' is {t}, expected {self.schema[c]}" for c, t in frame.schema.items() if self.schema[c] != t]
-        if wrong:
-            raise SourceError(f"source file {self.file}: {'; '.join(wrong)}. Correct the file, or the source's YAML.")
+            table = parquet_files.read_table(data)
+        except parquet_files.ParquetError as error:
+            raise self._error(str(error)) from error
+        self._check_names(table.column_names)
+        frame, problems = parquet_files.columns_of(table, self.schema, self.formats, self.null_values)
+        if problems:
+            raise self._error(
+                f"has other types than its contract: {'; '.join(problems)}. Write it with the contract's types, or "
+                "change data_type in the source's YAML."
+            )
         return frame
 
     def _csv(self, data: bytes) -> pl.DataFrame:
         try:
-            text = pl.read_csv(io.BytesIO(data), infer_schema=False, null_values=list(self.null_values))
-        except pl.exceptions.PolarsError as error:
-            raise SourceError(f"source file {self.file} is not CSV: {error}. Fetch it again.") from error
+            text, records = read_text(data, self.csv, self.null_values)
+        except CsvError as error:
+            raise self._error(str(error)) from error
         self._check_names(text.columns)
-        typed = text.with_columns(
-            _typed(name, self.schema[name]).alias(name) for name in text.columns if self.schema[name] != pl.String()
+        columns, problems = [], []
+        for name in text.columns:
+            said, dtype = text[name], self.schema[name]
+            column = values(said, dtype, self.csv, self.formats.get(name))
+            lost = said.is_not_null() & column.is_null()
+            if dtype != pl.String and lost.any():  # spaces around a missing value
+                lost &= ~said.str.strip_chars(" ").is_in([*self.null_values])
+            if lost.any():
+                problems.append(self._wrong_values(said, lost, records))
+            columns.append(column.alias(name))
+        if problems:
+            raise self._error(f"has values of other types: {'; '.join(problems)}. Correct the file or the declaration.")
+        return pl.DataFrame(columns)
+
+    def _wrong_values(self, said: pl.Series, lost: pl.Series, records: Records) -> str:
+        """Return how many texts of a column are no values of its type, where the first stands, and what would help."""
+        name, first = said.name, int(lost.arg_true()[0])
+        dtype = self.schema[name]
+        shown = "" if name in self.personal else f" ({said[first][:_MOST_LETTERS]!r})"
+        is_one = lost.sum() == 1
+        return (
+            f"'{name}' has {lost.sum()} {'value that is' if is_one else 'values that are'} not {sql_type(dtype)}, "
+            f"{'' if is_one else 'the first '}on line {records.line(first + 1)}{shown}{hint(said[first], dtype, name)}"
         )
-        lost = [
-            f"'{name}' has {count} values that are not {self.schema[name]}, for instance "
-            f"'{text.filter(text[name].is_not_null() & typed[name].is_null())[name][0]}'"
-            for name in text.columns
-            if (count := typed[name].null_count() - text[name].null_count())
-        ]
-        if lost:
-            raise SourceError(f"source file {self.file}: {'; '.join(lost)}. Correct the file, or the source's YAML.")
-        return typed
 
     def _check_names(self, got: Sequence[str]) -> None:
         missing = [name for name in self.schema if name not in got and name not in self.optional]
         strange = [name for name in got if name not in self.schema]
-        if missing or strange:
-            raise SourceError(
-                f"source file {self.file} has other columns than its contract: missing {missing}, unknown {strange}. "
-                "Correct the file, or the source's YAML in the dbt project."
-            )
+        if not missing and not strange:
+            return
+        marks = [mark for mark in ";\t|,:" if len(got) == 1 and {*got[0].split(mark)} & {*self.schema}]
+        mend = (
+            f"Its header looks delimited by {marks[0]!r}: declare 'csv: {{delimiter: {marks[0]!r}}}'."
+            if missing and marks and marks[0] != self.csv.delimiter
+            else "Correct the file, or the source's YAML in the dbt project."
+        )
+        raise self._error(f"has other columns than its contract: missing {missing}, unknown {strange}. {mend}")
+
+    def _error(self, sentence: str) -> SourceError:
+        return SourceError(f"source file {redacted(self.file)} {sentence}")
 
 
-def _typed(name: str, dtype: pl.DataType) -> pl.Expr:
-    column = pl.col(name)
-    if dtype == pl.Date:
-        return column.str.to_date(strict=False)
-    if dtype == pl.Datetime:
-        return column.str.to_datetime(time_unit="us", strict=False)
-    if dtype == pl.Boolean:
-        return column.str.to_lowercase().replace_strict(
-            {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}, default=None,
-            return_dtype=pl.Boolean,
-        )  # fmt: skip
-    return column.str.strip_chars().cast(dtype, strict=False)
+def digest(data: bytes) -> str:
+    """Return the hash of a file's bytes."""
+    return hashlib.blake2b(data, digest_size=16, usedforsecurity=False).hexdigest()
+
+
+def _begins_with(content: bytes, mark: bytes) -> bool:
+    """Tell whether a file is of a kind; a column's name may begin with the letters of a mark, but no text has NUL."""
+    return content.startswith(mark) and (not mark.isalnum() or b"\0" in content[:1024] or content[4:].endswith(mark))
+
+
+def _is_beside(name: str) -> bool:
+    """Tell whether an archive's file is one that a packer adds by itself."""
+    path = PurePosixPath(name)
+    return path.name.startswith(".") or path.parts[0] == "__MACOSX"
 
 
 def _in_package(file: str) -> Path:
     """Return the path of a file inside an installed package, without importing the package."""
     package, _, inside = file.removeprefix("package://").partition("/")
-    spec = importlib.util.find_spec(package)
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # of a name that no package can have
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise SourceError(f"package '{package}' of source {file} is not installed; add it to the environment.")
     root = Path(next(iter(spec.submodule_search_locations))).resolve()

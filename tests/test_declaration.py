@@ -62,6 +62,50 @@ def with_lines(*lines: str) -> str:
     return MODEL + "".join(f"  {line}\n" for line in lines)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "file: 'https://joe:hunter2@host/t.csv'",
+        "file: 'https://hunter2@host/t.csv'",
+        "file: 'simplecache::s3://key:hunter2@bucket/t.csv'",
+        "file: 'https://host/t.csv?X-Amz-Date=20240101&X-Amz-Signature=hunter2'",
+        "file: 'https://host/t.csv?sv=2024&sig=hunter2'",
+        "file: 'https://host/t.csv?access_token=hunter2'",
+        "file: 'https://host/t.csv?api-key=hunter2#top'",
+        "files: 's3://key:hunter2@bucket/{day}.csv'",
+        "files: 'https://joe:hunter2@host/{day}.csv'",
+        "file: 'https://joe:hunter2@host/t.csv'\n      files: 'in/{day}.csv'",
+        "fiel: 'https://joe:hunter2@host/t.csv'",
+        "file: [ 'https://joe:hunter2@host/t.csv' ]",
+    ],
+)
+def test_a_secret_in_an_address_is_refused_without_repeating_it(given: str) -> None:
+    message = said(RAW.replace("file: data/orders.csv", given))
+
+    assert "shop/defs.yaml:" in message
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/a@b.csv", "https://host/t.csv?page=2&keyword=x&country_code=US"])
+def test_an_address_without_a_secret_is_accepted(address: str) -> None:
+    found = read_declaration(RAW.replace("data/orders.csv", f"'{address}'"), where="shop/defs.yaml")
+
+    assert isinstance(found, RawDeclaration)
+    assert address == found.tables["orders"].file
+
+
+def test_files_that_are_not_utf_8_are_named_with_the_line_and_all_others_are_still_checked(tmp_path: Path) -> None:
+    for name, data in (("a", RAW.replace("orders:", "b\u00e9b\u00e9:").encode("latin-1")), ("b", b"just text")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "defs.yaml").write_bytes(data)
+
+    with pytest.raises(DeclarationError) as caught:
+        read_all(tmp_path)
+
+    assert f"{tmp_path}/a/defs.yaml:5: it has bytes that are not UTF-8; save the file in UTF-8." in str(caught.value)
+    assert f"{tmp_path}/b/defs.yaml:1: expected 'type:'" in str(caught.value)
+
+
 # ---------------------------------------------------------------- what is right
 
 
@@ -276,8 +320,8 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_ask_for_nothing_but_a_p
         (RAW.replace("by: {column: ordered_at}", "by: {year: y, month: m}"),
          ["shop/defs.yaml:7: tables.orders.by: 'year', 'month' and 'day' go together"]),
         (RAW.replace("file: data/orders.csv", "path: data/orders.csv"),
-         [("shop/defs.yaml:6: tables.orders.path: there is no such field; expected one of by, description, file, "
-           "files, may_shrink, null_values, quarantine, settle_seconds.")]),
+         [("shop/defs.yaml:6: tables.orders.path: there is no such field; expected one of by, csv, description, file, "
+           "files, formats, may_shrink, null_values, quarantine, settle_seconds.")]),
         (RAW.replace("      file: data/orders.csv\n", ""),
          ["shop/defs.yaml:5: tables.orders: give either 'file', or 'files' with {day} in it"]),
         (RAW.replace("file: data/orders.csv", "file: a.csv\n      files: 'in/{day}.csv'"),
@@ -286,6 +330,16 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_ask_for_nothing_but_a_p
          ["shop/defs.yaml:6: tables.orders.files: 'in/orders.csv' has no day in it; expected {day}, as in landing/"]),
         (RAW.replace("file: data/orders.csv", "files: 'in/{day}.csv'\n      settle_seconds: -1"),
          ["shop/defs.yaml:7: tables.orders.settle_seconds: ", "got -1"]),
+        (RAW.replace("file: data/orders.csv", "file: a.csv\n      csv: {delimitr: ';'}"),
+         ["shop/defs.yaml:7: tables.orders.csv.delimitr: there is no such field", "did you mean 'delimiter'?"]),
+        (RAW.replace("file: data/orders.csv", "file: a.csv\n      csv: {delimiter: '\\t'}"),
+         ["shop/defs.yaml:7: tables.orders.csv.delimiter: expected one ASCII character"]),
+        (RAW.replace("file: data/orders.csv", "file: a.csv\n      formats: {due: '%m/%d/%y'}"),
+         ["shop/defs.yaml:7: tables.orders.formats.due", "%y is a year of two digits"]),
+        (RAW.replace("first: 2024-01-01", "first: 2023-02-30"),
+         ["shop/defs.yaml:3: not YAML: there is no date '2023-02-30': day is out of range for month."]),
+        (RAW + "  \x07: 1\n", ["shop/defs.yaml:9: not YAML: control characters are not allowed: "]),
+        (RAW.replace("first: 2024-01-01", "first: '2023-02-30'"), ["shop/defs.yaml:3: days.first: ", "'2023-02-30'"]),
         (RAW.replace("shops:", "my shops:"), ["shop/defs.yaml:8: tables.my shops"]),
     ],
 )  # fmt: skip

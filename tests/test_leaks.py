@@ -66,7 +66,8 @@ def lake(manifest: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) 
     for name, table in tables.items():
         contract = contracts[f"raw/{name}"]
         asked = {c.name: c.dtype for c in contract.columns if not c.expression and c.name not in ADDED}
-        rows = Source(str(table.file), asked, table.null_values).read()
+        source = Source(str(table.file), asked, table.null_values)
+        rows = source.frame(source.content())
         if table.by is None:
             put(lake, rows, asset=f"raw/{name}")
             continue

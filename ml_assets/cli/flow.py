@@ -32,7 +32,7 @@ from ml_assets.stages.common.plan import days_between
 from ml_assets.stages.common.training import first_training_day
 from resources.lake import Lake
 from resources.run_tags import CAUSE, MODEL, range_tags
-from resources.sources import Source
+from resources.sources import Source, digest
 
 _Wanted = Mapping[dg.AssetKey, Sequence[str]]
 """Partitions of assets, '' where one has none."""
@@ -238,7 +238,7 @@ class Flow:
 
     def _wanted(self, partitions: Mapping[dg.AssetKey, Sequence[str]], span: Span) -> Wanted:
         parameters: dict[dg.AssetKey, dict[str, JsonValue]] = {
-            dg.AssetKey(["raw", name]): {"source": Source(table.file, {}).digest()}
+            dg.AssetKey(["raw", name]): {"source": digest(Source(table.file, {}).content())}
             for raw in self.declared.raw
             for name, table in raw.tables.items()
             if table.file and dg.AssetKey(["raw", name]) in partitions

@@ -12,13 +12,68 @@ import yaml
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NAMES = ("name", "type", "test_name")
+
+
+class YamlError(ValueError):
+    """A file is not YAML.
+
+    Attributes:
+        line: where it breaks off, from 1.
+        problem: why, as a clause.
+    """
+
+    def __init__(self, line: int, problem: str) -> None:
+        super().__init__(f"line {line}: {problem}")
+        self.line, self.problem = line, problem
+
+
+class _Dates(_Loader):  # type: ignore[valid-type,misc]  # the C loader where there is one
+    """A safe loader that reports an impossible date where it stands."""
+
+
+def _date(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> object:
+    try:
+        return loader.construct_yaml_timestamp(node)
+    except ValueError as error:
+        raise YamlError(node.start_mark.line + 1, f"there is no date '{node.value}': {error}") from error
+
+
+_Dates.add_constructor("tag:yaml.org,2002:timestamp", _date)
+
+
+def text_of(data: bytes) -> str:
+    """Return a file's text.
+
+    Raises:
+        YamlError: it is not UTF-8.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise YamlError(line, "it has bytes that are not UTF-8; save the file in UTF-8") from error
+
+
+def load(text: str) -> object:
+    """Return what a YAML text says.
+
+    Raises:
+        YamlError: it is not YAML, or has a date that does not exist.
+    """
+    try:
+        return yaml.load(text, Loader=_Dates)  # noqa: S506 - a safe loader, the C one where there is one
+    except yaml.reader.ReaderError as error:
+        raise YamlError(text.count("\n", 0, error.position) + 1, f"{error.reason}: {error.character!r}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise YamlError(mark.line + 1 if mark else 1, str(getattr(error, "problem", error))) from error
 
 
 def compose(text: str) -> yaml.Node | None:
     """Return a YAML text as nodes that know their lines."""
-    node: yaml.Node | None = yaml.compose(text, LOADER)
+    node: yaml.Node | None = yaml.compose(text, _Loader)
     return node
 
 

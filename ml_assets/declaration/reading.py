@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from ml_assets.contracts.errors import ContractError, near
-from ml_assets.contracts.yaml_lines import LOADER, compose, line_of, twice
+from ml_assets.contracts.yaml_lines import YamlError, compose, line_of, load, text_of, twice
 from ml_assets.declaration.automation import AutomationDeclaration
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
+from resources.secrets import redacted
 
 
 class DeclarationError(ContractError):
@@ -75,7 +75,7 @@ def read_all(folder: Path) -> Declared:
     automated: Path | None = None
     for path in sorted(folder.glob("**/defs.yaml")):
         try:
-            declaration = read_declaration(path.read_text(encoding="utf-8"), where=str(path))
+            declaration = _read_file(path)
         except DeclarationError as error:
             mistakes.append(str(error))
             continue
@@ -106,6 +106,15 @@ def read_all(folder: Path) -> Declared:
     )
 
 
+def _read_file(path: Path) -> Declaration:
+    try:
+        return read_declaration(text_of(path.read_bytes()), where=str(path))
+    except YamlError as error:
+        raise DeclarationError(f"{path}:{error.line}: {error.problem}.") from error
+    except OSError as error:
+        raise DeclarationError(f"{path} cannot be read: {error.strerror}. Correct the file, or delete it.") from error
+
+
 def read_declaration(text: str, *, where: str) -> Declaration:
     """Return the declaration in a YAML text.
 
@@ -117,11 +126,9 @@ def read_declaration(text: str, *, where: str) -> Declaration:
         DeclarationError: it is not YAML, or breaks the declaration's rules; every mistake is listed.
     """
     try:
-        content = yaml.load(text, Loader=LOADER)  # noqa: S506 - a safe loader, the C one where there is one
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        raise DeclarationError(f"{where}:{line}: not YAML: {getattr(error, 'problem', error)}.") from error
+        content = load(text)
+    except YamlError as error:
+        raise DeclarationError(f"{where}:{error.line}: not YAML: {error.problem}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("attributes"), dict):
         raise DeclarationError(f"{where}:1: expected 'type:' and 'attributes:', got {type(content).__name__}.")
     doubled = [f"{where}:{line}: {name}: is given twice; keep one." for line, name in twice(compose(text))]
@@ -154,7 +161,7 @@ def _mistakes(error: ValidationError, kind: type[BaseModel], text: str, where: s
             message = "is missing and has no default"
         else:
             got = problem["input"]
-            message = f"{message}, got {got!r}{near(str(got), _choices(message))}"
+            message = f"{message}, got {redacted(repr(got))}{near(str(got), _choices(message))}"
         yield f"{where}:{line}: {field}: {message}."
 
 

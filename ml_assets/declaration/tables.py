@@ -7,7 +7,10 @@ from pydantic import AfterValidator, Field, model_validator
 from ml_assets.declaration.compute import Compute
 from ml_assets.declaration.freshness import Freshness
 from ml_assets.declaration.parts import Days, Name, Part, Share
+from resources.csv_dialect import CsvDialect
 from resources.day_pattern import DayPattern
+from resources.secrets import without_secret
+from resources.time_formats import Format, UnixTime
 
 
 class DayColumns(Part):
@@ -34,14 +37,16 @@ class DayColumns(Part):
 
 
 def _day_pattern(text: str) -> str:
-    DayPattern.of(text)
+    DayPattern.of(without_secret(text))
     return text
 
 
 class RawTable(Part):
     """Where a source's rows come from, one file or files day by day, and how they are cut into days."""
 
-    file: Annotated[str, Field(min_length=1, description="a path, a URL, or package://NAME/path")] | None = None
+    file: Annotated[str, AfterValidator(without_secret), Field(min_length=1)] | None = Field(
+        None, description="a path, a URL, or package://NAME/path"
+    )
     files: Annotated[str, AfterValidator(_day_pattern)] | None = Field(
         None,
         description="the files of each day, such as landing/orders/{day}.csv or s3://bucket/orders/{day}/*.parquet",
@@ -52,7 +57,15 @@ class RawTable(Part):
     by: DayColumns | None = Field(
         None, description="absent: the table is landed whole; with 'files', rows are of the day in the name"
     )
-    null_values: tuple[str, ...] = ("",)
+    null_values: tuple[str, ...] = Field(
+        ("",), description="texts that stand for a missing value; NaN, inf and -inf in Parquet too, where named"
+    )
+    csv: CsvDialect = Field(CsvDialect(), description="how CSV files are written; absent: RFC 4180, UTF-8, ISO 8601")
+    formats: dict[str, UnixTime | Format] = Field(
+        {},
+        description="by date or timestamp column: a format such as %m/%d/%Y that this column alone has, or "
+        "unix_seconds, unix_milliseconds, … of whole numbers, in Parquet too",
+    )
     description: str = ""
     quarantine: Share | None = Field(
         None, description="share of a day's rows that may break row rules and be set aside; absent: none"

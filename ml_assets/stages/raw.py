@@ -47,7 +47,9 @@ from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.listing import FILES, Arrived, file_facts, files_of_days, landed_files, read_file
 from resources.row_sql import with_columns
-from resources.sources import Source
+from resources.sources import Source, digest
+from resources.sql_types import sql_type
+from resources.time_formats import UNIX_TIMES
 
 GROUP = "raw"
 
@@ -80,8 +82,8 @@ def raw_tables(declaration: RawDeclaration, contracts: Mapping[str, TableContrac
 
     Raises:
         DataError: a source has no contract in dbt's sources.
-        ContractError: a column that says the day of a row is not in the contract, or not of a fitting type; all such
-            columns are listed.
+        ContractError: a column that says the day of a row, or has a format, is not in the contract, or not of a fitting
+            type; all such columns are listed.
     """
     missing = [name for name in declaration.tables if f"{GROUP}/{name}" not in contracts]
     if missing:
@@ -90,9 +92,9 @@ def raw_tables(declaration: RawDeclaration, contracts: Mapping[str, TableContrac
             "Add them with columns and types to dbt_project/models/staging/_sources.yml."
         )
     wrong = [
-        f"{declaration.place('tables', name, 'by', field)}: {problem}."
+        f"{declaration.place('tables', name, *field)}: {problem}; see {contracts[f'{GROUP}/{name}'].where}."
         for name, table in declaration.tables.items()
-        for field, problem in _day_problems(table, contracts[f"{GROUP}/{name}"])
+        for field, problem in _column_problems(table, contracts[f"{GROUP}/{name}"])
     ]
     if wrong:
         raise ContractError("\n".join(wrong))
@@ -101,32 +103,41 @@ def raw_tables(declaration: RawDeclaration, contracts: Mapping[str, TableContrac
     ]
 
 
-def _day_problems(table: RawTable, contract: TableContract) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with the columns that say the day of a row, each with the field that names it."""
-    for field, column in table.by.columns.items() if table.by is not None else ():
-        if column not in contract.names:
+def _column_problems(table: RawTable, contract: TableContract) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield what is wrong with the columns that a declaration names, each with the field that names it."""
+    days = () if table.by is None else table.by.columns.items()
+    named = [(("by", field), column) for field, column in days]
+    named += [(("formats", column), column) for column in table.formats]
+    for field, name in named:
+        if name not in contract.names:
             yield (
                 field,
                 (
-                    f"table '{contract.name}' has no column '{column}'; expected one of {', '.join(contract.names)}"
-                    f"{near(column, contract.names)}; see {contract.where}"
+                    f"table '{contract.name}' has no column '{name}'; expected one of {', '.join(contract.names)}"
+                    f"{near(name, contract.names)}"
                 ),
             )
             continue
-        dtype = contract.column(column).dtype
-        is_fit = isinstance(dtype, pl.Date | pl.Datetime | pl.String) if field == "column" else dtype.is_integer()
+        dtype = contract.column(name).dtype
+        is_unix = table.formats.get(name) in UNIX_TIMES
+        match field:
+            case ("formats", _):
+                is_fit = dtype == pl.Datetime or (dtype == pl.Date and not is_unix)
+                wanted = "a timestamp" if is_unix else "a date or a timestamp"
+            case ("by", "column"):
+                is_fit = isinstance(dtype, pl.Date | pl.Datetime | pl.String)
+                wanted = "a date, a timestamp or text such as 2024-01-31"
+            case _:
+                is_fit, wanted = dtype.is_integer(), "a whole number"
         if not is_fit:
-            wanted = "a date, a timestamp or text such as 2024-01-31" if field == "column" else "a whole number"
-            yield (
-                field,
-                f"column '{column}' of table '{contract.name}' is {dtype}; expected {wanted}; see {contract.where}",
-            )
+            yield field, f"column '{name}' of table '{contract.name}' is {sql_type(dtype)}; expected {wanted}"
 
 
 def source_of(table: RawTable, contract: TableContract, file: str) -> Source:
     """Return a file that a raw table is landed from: what landing itself adds is not looked for in it."""
     optional = (RECEIVED_AT, GONE_AT, *expressions(contract))
-    return Source(file, contract.schema, table.null_values, optional)
+    personal = frozenset(column.name for column in contract.columns if column.is_pii)
+    return Source(file, contract.schema, table.null_values, optional, table.csv, table.formats, personal)
 
 
 def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract: TableContract) -> dg.AssetsDefinition:
@@ -172,11 +183,12 @@ def _outs(
         "group_name": GROUP,
         "owners": [declaration.owner] if declaration.owner else None,
         "kinds": {"parquet", "polars"},
-        "code_version": code_version([Source.read, by_day, keep_versions, with_columns, audit]),
+        "code_version": code_version([Source.frame, by_day, keep_versions, with_columns, audit]),
     }
     parameters = {
         "file": table.file or table.files,
         "by": None if table.by is None else table.by.model_dump(),
+        "reading": table.model_dump(mode="json", include={"null_values", "csv", "formats"}, exclude_defaults=True),
         "expressions": expressions(contract),
         "quarantine": None
         if table.quarantine is None
@@ -209,8 +221,9 @@ def _came(
     if table.files is not None and days is not None:
         return _from_files(lake, key, table, contract, days_between(*days), timezone=declared.timezone)
     source = source_of(table, contract, str(table.file))
-    facts: dict[str, JsonValue] = {"source": source.digest()}
-    rows = source.read()
+    content = source.content()
+    facts: dict[str, JsonValue] = {"source": digest(content)}
+    rows = source.frame(content)
     if table.by is None or days is None:
         return Came({"": rows}, facts)
     cut = by_day(

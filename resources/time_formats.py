@@ -1,0 +1,134 @@
+"""Formats of dates and times, such as %m/%d/%Y, as regular expressions; and the moments that texts of a format name.
+
+A text has the format exactly or is no moment: nothing is guessed, no year has two digits.
+"""
+
+import functools
+import re
+from typing import Annotated, Final, Literal, get_args
+
+import polars as pl
+from pydantic import AfterValidator
+
+UnixTime = Literal["unix_seconds", "unix_milliseconds", "unix_microseconds", "unix_nanoseconds"]
+UNIX_TIMES: Final[tuple[str, ...]] = get_args(UnixTime)
+_PER_SECOND: Final = dict(zip(UNIX_TIMES, (1, 1_000, 1_000_000, 1_000_000_000), strict=True))
+_MICROSECONDS: Final = 1_000_000
+_MONTHS: Final = (
+    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+    "december",
+)  # fmt: skip
+_SHORT_MONTHS: Final = tuple(name[:3] for name in _MONTHS)
+_ZONE: Final = "(?P<z>Z|[+-](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?)"
+_FRACTION: Final = "(?P<f>[0-9]{1,6})0*"  # a moment has microseconds; what is finer must be zero
+_DIRECTIVES: Final = {
+    "%Y": "(?P<Y>[0-9]{4})", "%m": "(?P<m>[0-9]{1,2})", "%d": "(?P<d>[0-9]{1,2})", "%H": "(?P<H>[0-9]{1,2})",
+    "%I": "(?P<I>0?[1-9]|1[0-2])", "%M": "(?P<M>[0-9]{1,2})", "%S": "(?P<S>[0-5][0-9])", "%f": _FRACTION,
+    "%b": f"(?P<b>(?i:{'|'.join(_SHORT_MONTHS)}))", "%B": f"(?P<B>(?i:{'|'.join(_MONTHS)}))",
+    "%p": "(?P<p>(?i:am|pm))", "%z": _ZONE, "%%": "%",
+}  # fmt: skip
+_ISO_DAY: Final = "(?P<Y>[0-9]{4})-(?P<m>[0-9]{2})-(?P<d>[0-9]{2})"
+_ISO_TIME: Final = f"[T ](?P<H>[0-9]{{2}}):(?P<M>[0-9]{{2}})(?::(?P<S>[0-5][0-9])(?:\\.{_FRACTION})?)?{_ZONE}?"
+ISO_TIMESTAMP: Final = f"^{_ISO_DAY}{_ISO_TIME}$"
+ISO_DATE: Final = f"^{_ISO_DAY}(?:{_ISO_TIME})?$"
+
+
+@functools.cache
+def format_regex(text: str) -> str:
+    """Return what a text of a format looks like, with a group for each directive.
+
+    Raises:
+        ValueError: it is no format; the message says what it should be.
+    """
+    pieces = re.findall(r"%.?|[^%]+", text, flags=re.DOTALL)
+    if "%y" in pieces:
+        raise ValueError("%y is a year of two digits, whose century would be a guess; expected %Y")
+    if unknown := [it for it in pieces if it.startswith("%") and it not in _DIRECTIVES]:
+        raise ValueError(f"there is no '{unknown[0]}'; expected some of {', '.join(_DIRECTIVES)}")
+    directives = [it for it in pieces if it.startswith("%") and it != "%%"]
+    if len({*directives}) < len(directives):
+        raise ValueError("a directive stands in it twice; expected each at most once")
+    given = {*directives}
+    if not ("%Y" in given and "%d" in given and len(given & {"%m", "%b", "%B"}) == 1):
+        raise ValueError("expected a year (%Y), a month (%m, %b or %B) and a day (%d), such as %m/%d/%Y")
+    if len(given & {"%H", "%I"}) > 1 or ("%I" in given) != ("%p" in given):
+        raise ValueError("expected %H, or %I with %p")
+    for finer, coarser in (("%M", {"%H", "%I"}), ("%S", {"%M"}), ("%f", {"%S"})):
+        if finer in given and not given & coarser:
+            raise ValueError(f"it has {finer} without {' or '.join(sorted(coarser))}")
+    parts = []
+    for before, piece, after in zip(["", *pieces], pieces, [*pieces[1:], ""], strict=False):
+        is_packed = before in _DIRECTIVES or after in _DIRECTIVES  # as in %Y%m%d, where 1 or 2 digits would be a guess
+        found = _DIRECTIVES.get(piece) or re.escape(piece)
+        parts.append(found.replace("{1,2}", "{2}") if is_packed else found)
+    return f"^{''.join(parts)}$"
+
+
+def _format(text: str) -> str:
+    format_regex(text)
+    return text
+
+
+Format = Annotated[str, AfterValidator(_format)]
+
+
+def moments(text: pl.Series, regex: str) -> pl.Series:
+    """Return the moments (UTC, microseconds) that texts name; null where a text has another form or no such moment is.
+
+    Args:
+        text: the texts; a moment without a zone is in UTC.
+        regex: the form, with groups named as the directives of `strptime`.
+    """
+    groups = re.compile(regex).groupindex
+    column = pl.col("text")
+    parts = column.str.extract_groups(regex)
+    looks_right = column.str.contains(regex)
+
+    def part(name: str, default: str) -> pl.Expr:
+        found = parts.struct.field(name) if name in groups else pl.lit(None, pl.String)
+        return found.fill_null(default)
+
+    month = part("m", "01")
+    for name, known in (("b", _SHORT_MONTHS), ("B", _MONTHS)):
+        if name in groups:
+            numbers = {it: str(n) for n, it in enumerate(known, start=1)}
+            month = part(name, known[0]).str.to_lowercase().replace_strict(numbers, default=None)
+    hour = part("H", "00")
+    if "I" in groups:
+        is_afternoon = part("p", "am").str.to_lowercase() == "pm"
+        hour = (part("I", "12").cast(pl.Int32) % 12 + pl.when(is_afternoon).then(12).otherwise(0)).cast(pl.String)
+    whole = pl.format(
+        "{}-{}-{} {}:{}:{}",
+        part("Y", "0001"),
+        *(it.str.zfill(2) for it in (month, part("d", "01"), hour, part("M", "00"), part("S", "00"))),
+    )
+    zone = part("z", "Z").str.replace("Z", "+00", literal=True).str.replace(":", "", literal=True).str.pad_end(5, "0")
+    sign = pl.when(zone.str.starts_with("-")).then(-1).otherwise(1)
+    minutes = sign * (zone.str.slice(1, 2).cast(pl.Int64) * 60 + zone.str.slice(3, 2).cast(pl.Int64))
+    at = (
+        whole.str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
+        + pl.duration(microseconds=part("f", "0").str.pad_end(6, "0").cast(pl.Int64))
+        - pl.duration(minutes=minutes)
+    )
+    return text.alias("text").to_frame().select(pl.when(looks_right).then(_in_range(at))).to_series()
+
+
+def days(at: pl.Series) -> pl.Series:
+    """Return the days of moments; null where a moment is not at midnight, which a day would not say."""
+    day = pl.col("at").dt.date()
+    return at.alias("at").to_frame().select(pl.when(day.cast(pl.Datetime("us")) == pl.col("at")).then(day)).to_series()
+
+
+def unix_moments(whole: pl.Series, unit: str) -> pl.Series:
+    """Return the moments (UTC, microseconds) of whole numbers of Unix time; null where microseconds cannot say them."""
+    per_second = _PER_SECOND[unit]
+    number = pl.col("whole").cast(pl.Int128)
+    scaled = number * _MICROSECONDS
+    at = (scaled // per_second).cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
+    is_exact = scaled % per_second == 0
+    return whole.alias("whole").to_frame().select(pl.when(is_exact).then(_in_range(at))).to_series()
+
+
+def _in_range(at: pl.Expr) -> pl.Expr:
+    """Return moments of the years 1 to 9999, which all readers of a lake can hold."""
+    return pl.when(at.dt.year().is_between(1, 9999)).then(at)
