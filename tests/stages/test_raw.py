@@ -304,7 +304,7 @@ def test_columns_that_say_the_day_are_compared_with_the_contract_at_load() -> No
     with pytest.raises(ContractError) as error:
         raw_tables(declared, {"raw/orders": ORDERS, "raw/shops": SHOPS, "raw/visits": visits})
 
-    text = "column 'shop' of table 'raw/shops' is String; expected a whole number; see shops.yml."
+    text = "column 'shop' of table 'raw/shops' is varchar; expected a whole number; see shops.yml."
     assert str(error.value).splitlines() == [
         (
             "raw/defs.yaml:8: tables.orders.by.column: table 'raw/orders' has no column 'dey'; expected one of day, n "
@@ -312,7 +312,7 @@ def test_columns_that_say_the_day_are_compared_with_the_contract_at_load() -> No
         ),
         *(f"raw/defs.yaml:11: tables.shops.by.{field}: {text}" for field in ("year", "month", "day")),
         (
-            "raw/defs.yaml:12: tables.visits.by.column: column 'n' of table 'raw/visits' is Int64; expected a date, a "
+            "raw/defs.yaml:12: tables.visits.by.column: column 'n' of table 'raw/visits' is bigint; expected a date, a "
             "timestamp or text such as 2024-01-31; see _sources.yml."
         ),
     ]
