@@ -15,6 +15,7 @@ import dagster as dg
 from pydantic import Field
 
 from ml_assets.declaration.reading import Declared
+from ml_assets.stages.common.reproduced import reproduction_result
 from resources.lake_resource import LakeResource
 from resources.run_tags import CAUSE, MODEL
 
@@ -36,7 +37,7 @@ def train_again(context: dg.OpExecutionContext, config: ReproduceConfig, lake: L
     opened = lake.connect()
     name, at, _ = config.model.partition("@")
     if not at and not opened.names(opened.path("promotions", name)):
-        context.log.info(f"nobody serves for {name} yet, so there is nothing to reproduce")
+        context.log.info(f"{name} has no champion yet, so there is nothing to reproduce")
         return
     command = [sys.executable, "-m", "ml_assets.cli.main", "reproduce", config.model, "--from", config.start, "--json"]
     environment = {**os.environ, "ML_ASSETS_LAKE": opened.url}
@@ -46,6 +47,8 @@ def train_again(context: dg.OpExecutionContext, config: ReproduceConfig, lake: L
     if not done.stdout.strip():
         said = done.stderr.strip().splitlines()
         raise dg.Failure(f"{config.model} could not be trained again: {said[-1] if said else done.returncode}")
+    evaluation = dg.AssetCheckEvaluation(**reproduction_result(opened, name))
+    context.instance.report_runless_asset_event(evaluation)
     verdict: dict[str, Any] = json.loads(done.stdout)
     facts = {
         "version": verdict["version"],

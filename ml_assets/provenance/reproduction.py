@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.provenance.comparison import differences
@@ -285,6 +285,22 @@ def outcomes(recorded: Recorded, source: Lake, lake: ScratchLake) -> tuple[Outco
             )
         )
     return tuple(found)
+
+
+def last_verdict(lake: Lake, model: str, version: str) -> Verdict | None:
+    """Return the newest verdict on a version of a model; None if nobody has reproduced it yet.
+
+    Raises:
+        DataError: the verdict cannot be read.
+    """
+    folder = lake.path(REPRODUCTIONS, model, version)
+    names = sorted(name for name in lake.names(folder) if name.endswith(".json"))
+    if not names:
+        return None
+    try:
+        return Verdict.model_validate_json(lake.read(f"{folder}/{names[-1]}"))
+    except ValidationError as error:
+        raise DataError(f"{folder}/{names[-1]} is not a verdict of `ml-assets reproduce`: {error}") from error
 
 
 def keep(lake: Lake, verdict: Verdict) -> str:

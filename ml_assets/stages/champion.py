@@ -4,8 +4,8 @@ Measuring the challenger on rows stays out; see `ml_assets.stages.evaluation`. W
 an evaluation says the same whenever it is made again, and milliseconds do not.
 """
 
-from collections.abc import Sequence
-from typing import Final, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Literal
 
 import dagster as dg
 
@@ -22,7 +22,8 @@ from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef
 from resources.run_tags import CAUSE
 
-WORDS: Final = {"promote": "promoted", "refuse": "refused", "rollback": "rolled back to", "wait": "waits for a person"}
+CHECK: Final = "gate_accepts_the_challenger"
+WORDS: Final = {"promote": "promoted", "refuse": "rejected", "rollback": "rolled back to", "wait": "waits for a person"}
 
 Action = Literal["promote", "refuse", "rollback", "wait"]
 
@@ -38,9 +39,15 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
         kinds={"json"},
         parameters={"gate": declared.gate},
         ins={"evaluation": dg.AssetIn(plan.asset("evaluation"))},
-    )
-    def champion(context: dg.AssetExecutionContext, evaluation: Evaluation, lake: LakeResource) -> Promotion:
-        """Who serves from now on, and why; or why the challenger was refused or waits, and the champion stays."""
+        check_specs=[
+            dg.AssetCheckSpec(
+                CHECK, asset=plan.asset("champion"),
+                description="Every rule of the gate holds for the challenger, and nobody has to approve it first.",
+            )
+        ],
+    )  # fmt: skip
+    def champion(context: dg.AssetExecutionContext, evaluation: Evaluation, lake: LakeResource) -> Iterator[Any]:
+        """The new champion and why, or why the challenger was rejected or waits and the champion stays."""
         opened, run = lake.open(), context.op_execution_context
         entries = plan.promotion_log(opened).entries()
         ref = ArtifactRef(asset=plan.asset("model").to_user_string(), version=evaluation.summary.model_version)
@@ -51,8 +58,8 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
         entry = _entry(opened, plan, evaluation, verdict, entries)
         entry = entry.model_copy(update={"run_id": run.run_id, "cause": run.get_tag(CAUSE)})
         entry = _settled(opened, plan, entry, entries, compared_with=evaluation.summary.champion_version)
-        context.add_output_metadata(_told(plan, entry, verdict, costs))
-        return entry
+        yield _check(plan, entry, verdict)
+        yield dg.Output(entry, metadata=_metadata(plan, entry, verdict, costs))
 
     return champion
 
@@ -104,15 +111,34 @@ def _serving(entries: Sequence[Promotion]) -> str | None:
     return entries[-1].champion if entries else None
 
 
-def _told(plan: ModelPlan, entry: Promotion, verdict: Verdict, costs: Sequence[Cost]) -> dict[str, object]:
-    """Return what the web UI shows: the verdict, every rule as a row of a table, and the figures."""
-    word = WORDS[entry.action] if verdict.promote else WORDS["refuse"]
+def _check(plan: ModelPlan, entry: Promotion, verdict: Verdict) -> dg.AssetCheckResult:
+    """Return the gate's verdict as a check, which passes if the challenger is promoted without a person's approval."""
+    return dg.AssetCheckResult(
+        check_name=CHECK,
+        asset_key=plan.asset("champion"),
+        passed=verdict.promote and entry.action != "wait",
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{entry.challenger[:12]} {_word(entry, verdict)}",
+        metadata={"rules": _rules(verdict)},
+    )
+
+
+def _word(entry: Promotion, verdict: Verdict) -> str:
+    return WORDS[entry.action] if verdict.promote else WORDS["refuse"]
+
+
+def _rules(verdict: Verdict) -> dg.TableMetadataValue:
     rules = [dg.TableRecord({"rule": it.name, "holds": it.holds, "sentence": it.sentence}) for it in verdict.rules]
-    told: dict[str, object] = {
-        "verdict": word,
+    return dg.MetadataValue.table(rules)
+
+
+def _metadata(plan: ModelPlan, entry: Promotion, verdict: Verdict, costs: Sequence[Cost]) -> dict[str, Any]:
+    """Return what the web UI shows: the verdict, every rule as a row of a table, and the figures."""
+    told: dict[str, Any] = {
+        "verdict": _word(entry, verdict),
         "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in verdict.reasons)),
-        "rules": dg.MetadataValue.table(rules),
-        "champion": entry.champion or "nobody",
+        "rules": _rules(verdict),
+        "champion": entry.champion or "none",
         **{f"{cost.name}, {cost.unit}": cost.value for cost in costs},
         **verdict.figures,
     }

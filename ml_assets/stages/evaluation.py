@@ -1,16 +1,22 @@
 """Evaluation: the challenger on the frozen test rows, beside baselines and the champion.
 
-What follows from it stays out; see `ml_assets.stages.champion`.
+Not here: what follows from it; see `ml_assets.stages.champion`.
 """
+
+from collections.abc import Iterator
+from typing import Any, Final
 
 import dagster as dg
 
-from ml_assets.contracts.artifacts import Evaluation, Model, TrainingSet
+from ml_assets.contracts.artifacts import EvaluationSummary, Model, TrainingSet
 from ml_assets.stages.common.asset import image, stage
 from ml_assets.stages.common.champions import champion_model
 from ml_assets.stages.common.judging import Versioned, measure_challenger
 from ml_assets.stages.common.plan import ModelPlan
 from resources.lake_resource import LakeResource
+
+BEATS_BASELINES: Final = "challenger_beats_every_baseline"
+UNSEEN: Final = "test_rows_are_new_to_the_models"
 
 
 def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
@@ -23,10 +29,18 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
             "minimum_slice_rows": declared.gate.minimum_slice_rows,
         },
         ins={"training_set": dg.AssetIn(plan.asset("training_set")), "model": dg.AssetIn(plan.asset("model"))},
+        check_specs=[
+            dg.AssetCheckSpec(
+                BEATS_BASELINES, asset=plan.asset("evaluation"),
+                description="By the deciding metric the whole 95 % interval of each difference is above zero.",
+            ),
+            dg.AssetCheckSpec(
+                UNSEEN, asset=plan.asset("evaluation"),
+                description="No test row is of a day from which challenger or champion learned.",
+            ),
+        ],
     )  # fmt: skip
-    def evaluation(
-        context: dg.AssetExecutionContext, training_set: TrainingSet, model: Model, lake: LakeResource
-    ) -> Evaluation:
+    def evaluation(training_set: TrainingSet, model: Model, lake: LakeResource) -> Iterator[Any]:
         """Metrics with intervals, slices, calibration and curves on rows that the model has not seen."""
         from ml_assets.logic.plots.evaluation import evaluation_plots
 
@@ -40,8 +54,10 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
             training_set_version=versions.get(f"{plan.name}/training_set", ""),
         )
         plots = evaluation_plots(result, classes=training_set.summary.classes)
-        context.add_output_metadata(
-            {
+        yield from _checks(plan, result.summary)
+        yield dg.Output(
+            result,
+            metadata={
                 **{name: figure.value for name, figure in result.summary.metrics.items()},
                 **{
                     f"{name} interval": f"{figure.low:.4f} to {figure.high:.4f}"
@@ -49,8 +65,45 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
                 },
                 **{name: image(svg, name) for name, svg in plots.items()},
                 "test rows": result.summary.rows,
-            }
+            },
         )
-        return result
 
     return evaluation
+
+
+def _checks(plan: ModelPlan, summary: EvaluationSummary) -> Iterator[dg.AssetCheckResult]:
+    """Yield whether the challenger beats the baselines, and on rows that are new to it and to the champion."""
+    compared = [
+        dg.TableRecord(
+            {
+                "baseline": it.against,
+                "metric": it.metric,
+                "challenger": it.challenger,
+                "of the baseline": it.other,
+                "difference": it.difference.value,
+                "low": it.difference.low,
+                "high": it.difference.high,
+                "rows": it.rows,
+            }
+        )
+        for it in summary.against_baselines
+    ]
+    common: dict[str, Any] = {"asset_key": plan.asset("evaluation"), "severity": dg.AssetCheckSeverity.WARN}
+    yield dg.AssetCheckResult(
+        check_name=BEATS_BASELINES,
+        passed=bool(compared) and all(it.difference.low > 0 for it in summary.against_baselines),
+        description=None if compared else "Not measured: there is no baseline to compare with.",
+        metadata={"differences": dg.MetadataValue.table(compared)} if compared else {},
+        **common,
+    )
+    yield dg.AssetCheckResult(
+        check_name=UNSEEN,
+        passed=summary.seen_rows == 0,
+        metadata={
+            "test rows": summary.rows,
+            "learned until": str(summary.learned_until),
+            "rows seen before": summary.seen_rows,
+            "rows left out": summary.left_out,
+        },
+        **common,
+    )

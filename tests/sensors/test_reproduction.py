@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import pytest
 
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
+from ml_assets.provenance.reproduction import Outcome, Verdict, keep
+from ml_assets.stages.common.reproduced import CHECK, reproduction_result
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.promotion_log import PromotionLog
@@ -27,8 +29,9 @@ def asked(*models: str) -> dg.RunRequest | Any:
     return schedule.evaluate_tick(context)
 
 
-def reproduced(lake: Path) -> dg.ExecuteInProcessResult:
+def reproduced(lake: Path, instance: dg.DagsterInstance | None = None) -> dg.ExecuteInProcessResult:
     return reproduce_job.execute_in_process(
+        instance=instance,
         resources={"lake": LakeResource(url=str(lake))},
         run_config={"ops": {"train_again": {"config": {"model": MODEL}}}},
         raise_on_error=False,
@@ -73,6 +76,30 @@ def test_an_equal_model_ends_the_run_well(tmp_path: Path, said: dict[str, Any]) 
     assert str(tmp_path) == said["lake"]
 
 
+@pytest.mark.parametrize("equal", [1, 0])
+def test_the_verdict_is_a_check_of_the_champion(tmp_path: Path, said: dict[str, Any], equal: int) -> None:
+    champion = promotion(1).champion
+    verdict = Verdict(
+        model=MODEL, version=champion, start="training_set", is_equal=bool(equal), environment="e" * 32, seconds=1.0,
+        outcomes=(Outcome(asset=f"{MODEL}/model", artifacts=1, equal=equal),),
+        decided_at=datetime(2026, 11, 22, tzinfo=UTC),
+    )  # fmt: skip
+    keep(Lake(str(with_champion(tmp_path))), verdict)
+    with dg.DagsterInstance.ephemeral() as instance:
+        reproduced(tmp_path, instance)
+        key = dg.AssetCheckKey(dg.AssetKey([MODEL, "champion"]), CHECK)
+        records = instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
+
+    assert [bool(equal)] == [it.event.dagster_event.asset_check_evaluation_data.passed for it in records]
+
+
+def test_a_champion_that_was_never_reproduced_is_reported_as_not_measured(tmp_path: Path) -> None:
+    result = reproduction_result(Lake(str(with_champion(tmp_path))), MODEL)
+
+    assert (False, dg.AssetCheckSeverity.WARN) == (result["passed"], result["severity"])
+    assert result["description"].startswith("Not measured: champion")
+
+
 def test_another_model_fails_the_run(tmp_path: Path, said: dict[str, Any]) -> None:
     said["verdict"]["is_equal"] = False
 
@@ -81,6 +108,6 @@ def test_another_model_fails_the_run(tmp_path: Path, said: dict[str, Any]) -> No
     assert f"{MODEL} was not reproduced; another model came out." in message
 
 
-def test_where_nobody_serves_there_is_nothing_to_do(tmp_path: Path, said: dict[str, Any]) -> None:
+def test_without_a_champion_there_is_nothing_to_reproduce(tmp_path: Path, said: dict[str, Any]) -> None:
     assert reproduced(tmp_path).success
     assert "command" not in said

@@ -49,8 +49,9 @@ def trained(plan: ModelPlan, tmp_path_factory: pytest.TempPathFactory) -> Traine
     found = call(importances(plan), "importances", rows)
     tuned = call(tuning(plan), "tuning", TuningConfig(), rows, found, lake=lake)
     made = call(model(plan), "model", rows, tuned, lake=lake)
-    judged = call(evaluation(plan), "evaluation", rows, made, lake=lake)
-    return Trained(rows, found, tuned, made, judged, told)  # type: ignore[arg-type]
+    *_, judged = evaluation(plan)(rows, made, lake=lake)
+    told["evaluation"] = judged.metadata
+    return Trained(rows, found, tuned, made, judged.value, told)  # type: ignore[arg-type]
 
 
 @pytest.fixture

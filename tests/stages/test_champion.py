@@ -20,7 +20,7 @@ from ml_assets.stages.evaluation import evaluation
 from resources.lake import Making
 from resources.lake_resource import LakeResource
 from tests.builders import promotion
-from tests.stages.shop import FEATURES, LABELS, OPEN, Trained, context_of, declaration
+from tests.stages.shop import FEATURES, LABELS, OPEN, Trained, declaration
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,10 @@ class Gate:
         instance = OPEN.enter_context(dg.DagsterInstance.ephemeral())
         context = OPEN.enter_context(dg.build_asset_context(run_tags=tags, instance=instance))
         read: Evaluation = opened.get(kept.ref, Evaluation)
-        entry: Promotion = champion(plan)(context, read, lake=self.lake)
-        return entry, context.get_output_metadata("result") or {}
+        check, output = champion(plan)(context, read, lake=self.lake)
+        plain = (dg.TextMetadataValue, dg.IntMetadataValue, dg.FloatMetadataValue)
+        told = {name: it.value if isinstance(it, plain) else it for name, it in output.metadata.items()}
+        return output.value, {**told, "check": check}
 
     def entries(self, plan: ModelPlan) -> list[Promotion]:
         return plan.promotion_log(self.lake.open()).entries()
@@ -72,6 +74,7 @@ def test_the_first_good_challenger_is_promoted(plan: ModelPlan, gate: Gate) -> N
     assert ("promote", 1, "gate", gate.version) == (entry.action, entry.number, entry.decided_by, entry.champion)
     assert [entry] == gate.entries(plan)
     assert "promoted" == told["verdict"]
+    assert told["check"].passed
     assert entry.reasons
 
 
@@ -81,7 +84,9 @@ def test_a_challenger_below_the_gate_is_refused_with_reasons_and_nobody_serves(g
 
     assert ("refuse", None) == (entry.action, entry.champion)
     assert entry.reasons
-    assert ("refused", "nobody") == (told["verdict"], told["champion"])
+    assert ("rejected", "none") == (told["verdict"], told["champion"])
+    assert (False, dg.AssetCheckSeverity.WARN) == (told["check"].passed, told["check"].severity)
+    assert {"rows"} == {it.data["rule"] for it in told["check"].metadata["rules"].records if not it.data["holds"]}
     assert None is champion_model(gate.lake.open(), strict)
 
 
@@ -89,7 +94,8 @@ def test_a_refused_challenger_leaves_the_champion(trained: Trained, gate: Gate) 
     strict = plan_with(**STRICT)
     there = gate.lake.open()
     strict.promotion_log(there).append(promotion(1, champion=gate.version, model="returns"), number=1)
-    compared = evaluation(strict)(context_of(), trained.training_set, trained.model, lake=gate.lake).summary
+    *_, output = evaluation(strict)(trained.training_set, trained.model, lake=gate.lake)
+    compared = output.value.summary
 
     entry, _ = gate.judge(
         strict, against_champion=compared.against_champion, champion_version=compared.champion_version
@@ -185,7 +191,8 @@ def test_a_champion_that_has_learned_from_the_test_rows_is_not_compared_on_them(
     version = there.put("returns/model", None, greedy, Making()).version
     plan.promotion_log(there).append(promotion(1, champion=version, model="returns"), number=1)
 
-    summary = evaluation(plan)(context_of(), trained.training_set, trained.model, lake=gate.lake).summary
+    *_, judged = evaluation(plan)(trained.training_set, trained.model, lake=gate.lake)
+    summary = judged.value.summary
     entry, _ = gate.judge(plan, **{**dict(summary), "model_version": gate.version})
 
     assert None is summary.against_champion
@@ -204,8 +211,22 @@ def test_a_trained_model_keeps_the_last_day_that_it_learned_from(trained: Traine
     assert days["train"][1] == before_it_was_kept.learned_until
 
 
+def test_the_evaluation_has_checks_for_the_baselines_and_for_rows_that_are_new(
+    plan: ModelPlan, trained: Trained, lake: LakeResource
+) -> None:
+    baselines, unseen, output = evaluation(plan)(trained.training_set, trained.model, lake=lake)
+    listed = [it.data for it in baselines.metadata["differences"].records]
+
+    assert baselines.passed
+    assert [it.against for it in output.value.summary.against_baselines] == [it["baseline"] for it in listed]
+    assert all(it["low"] > 0 for it in listed)
+    assert (True, 0) == (unseen.passed, unseen.metadata["rows seen before"].value)
+
+
 def test_a_slice_is_judged_from_the_declared_number_of_rows_on(trained: Trained, lake: LakeResource) -> None:
-    wide = evaluation(plan_with(minimum_slice_rows=50))(context_of(), trained.training_set, trained.model, lake=lake)
+    stage = evaluation(plan_with(minimum_slice_rows=50))
+    *_, judged = stage(trained.training_set, trained.model, lake=lake)
+    wide = judged.value
 
     assert wide.slices["is_judged"].all()
     assert not trained.evaluation.slices["is_judged"].any()
@@ -237,6 +258,7 @@ def test_where_a_person_approves_a_challenger_that_passes_waits_and_the_champion
     assert ("wait", None, gate.version) == (entry.action, entry.champion, entry.challenger)
     assert entry == waiting(gate.entries(plan))
     assert "waits for a person" == told["verdict"]
+    assert not told["check"].passed
     assert f"ml-assets promote returns {gate.version[:12]} --why REASON" == told["let it in"]
     assert None is champion_model(gate.lake.open(), plan)
 

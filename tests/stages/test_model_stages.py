@@ -555,7 +555,8 @@ def test_a_champion_that_cannot_score_the_new_rows_does_not_stop_its_successor(
     version = there.put("returns/model", None, older, Making()).version
     promoted(there, plan, version)
 
-    judged = evaluation(plan)(context_of(), trained.training_set, trained.model, lake=lake)
+    *_, output = evaluation(plan)(trained.training_set, trained.model, lake=lake)
+    judged = output.value
 
     assert version == judged.summary.champion_version
     assert None is judged.summary.against_champion
@@ -627,7 +628,8 @@ def test_a_changed_contract_stops_prediction_with_a_message_and_the_challenger_n
 
     with pytest.raises(ContractError) as caught:
         found.extend(predictions(changed)(context_of(LAST), rows_of(rows, LAST), lake=lake))
-    judged = evaluation(changed)(context_of(), trained.training_set, trained.model, lake=lake)
+    *_, output = evaluation(changed)(trained.training_set, trained.model, lake=lake)
+    judged = output.value
 
     assert f"model 'returns' ({version[:12]}) was trained under another contract" in str(caught.value)
     assert f"- {sentence}" in str(caught.value)
