@@ -180,6 +180,46 @@ class Interval(Record):
     high: float
 
 
+class OperatingPoint(Record):
+    """Which rows are acted on: the share with the highest scores, or all from a threshold on.
+
+    Attributes:
+        within: the column of the groups of which it is the share; None for a share of all rows.
+    """
+
+    top_share: float | None = None
+    threshold: float | None = None
+    within: str | None = None
+
+    @property
+    def words(self) -> str:
+        """The point as an operator reads it."""
+        if self.threshold is not None:
+            return f"scores of {self.threshold:g} or more"
+        of = f"of each {self.within} " if self.within else ""
+        return f"the {100 * (self.top_share or 0):g} % {of}with the highest scores"
+
+
+class GroupCount(Record):
+    """Inside how many groups a metric was measured.
+
+    Attributes:
+        column: a group is the rows that share its value.
+        measured: groups on which the metric is defined; each counts once, however many rows it has.
+        left_out: groups on which it is not, because one class is absent.
+    """
+
+    column: str
+    measured: int
+    left_out: int
+
+    @property
+    def words(self) -> str:
+        """The count as an operator reads it."""
+        left = f"; {self.left_out:,} with a single class left out" if self.left_out else ""
+        return f"mean over {self.measured:,} values of {self.column}, each of which counts once{left}"
+
+
 class Baseline(Record):
     """A simple predictor's metrics on the same test rows."""
 
@@ -232,6 +272,8 @@ class EvaluationSummary(Record):
         seen_rows: test rows up to that day that had to be measured on, since the others are too few; with any of them
             nobody is compared with the champion.
         daily_loss: how far its days fell behind what was promised, by which later days are judged.
+        groups: inside how many groups the declared metric was measured; None if it is one over all rows.
+        operating_point: where precision, recall and lift were measured.
     """
 
     model: str
@@ -252,6 +294,8 @@ class EvaluationSummary(Record):
     seen_rows: int = 0
     calibration_error: float | None = None
     daily_loss: DailyLoss | None = None
+    groups: GroupCount | None = None
+    operating_point: OperatingPoint | None = None
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,25 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Baseline, Evaluation, EvaluationSummary, Interval, TrainingSetSummary
+from ml_assets.contracts.artifacts import (
+    Baseline,
+    Evaluation,
+    EvaluationSummary,
+    Interval,
+    OperatingPoint,
+    TrainingSetSummary,
+)
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.baselines import baselines
 from ml_assets.logic.bootstrap import REPLICATES, interval_of, resample
 from ml_assets.logic.curves import CALIBRATION_SCHEMA, calibration_bins, curves
 from ml_assets.logic.encoding import target_vector
 from ml_assets.logic.measuring import CHALLENGER, CHAMPION, Frozen, Key, exactly
-from ml_assets.logic.metrics import METRICS, Measure, Metric, Vector, find_metric, metrics_of
+from ml_assets.logic.metrics import Measure, Metric, Vector, find_metric
+from ml_assets.logic.operating_point import operating_metrics
 from ml_assets.logic.performance import daily_loss
 from ml_assets.logic.slices import MINIMUM_SLICE_ROWS, measure_slices
+from ml_assets.logic.within import groups_of
 
 MINIMUM_UNSEEN_ROWS: Final = 200
 
@@ -44,6 +53,7 @@ def evaluate(
     champion_version: str | None = None,
     champion_cannot_score: str | None = None,
     learned_until: date | None = None,
+    operating_point: OperatingPoint | None = None,
     replicates: int = REPLICATES,
     minimum_slice_rows: int = MINIMUM_SLICE_ROWS,
     threads: int = 2,
@@ -68,7 +78,7 @@ def evaluate(
         model_name: The declared model.
         model_version: The challenger's version.
         training_set_version: The version of the rows.
-        metric: The declared metric, which comparisons and slices are judged by.
+        metric: The declared metric, which comparisons and slices are judged by; over all rows or within groups.
         slices: Columns of `rows`; every value becomes a slice.
         baseline_rates: Sets of columns; each makes a baseline of the target's smoothed mean in train.
         seed: Of the resamples and of the tree baseline.
@@ -76,6 +86,7 @@ def evaluate(
         champion_version: Its version.
         champion_cannot_score: Why there are no scores of a champion that serves, in a sentence.
         learned_until: The last day that challenger or champion has learned from.
+        operating_point: Where precision, recall and lift are measured as well.
         replicates: How many resamples.
         minimum_slice_rows: A smaller slice is shown but not judged.
         threads: For the tree baseline.
@@ -104,17 +115,16 @@ def evaluate(
         champion = None if champion is None else champion[kept]
     simple = baselines(rows, train, summary, baseline_rates, seed=seed, threads=threads)
 
-    measures: dict[Key, Measure] = {
-        (CHALLENGER, each.name): each.prepare(frozen.truth, challenger) for each in metrics_of(summary.task)
-    }
+    shown = (*frozen.metrics, *operating_metrics(operating_point))
+    measures: dict[Key, Measure] = {(CHALLENGER, each.name): frozen.measure(each, challenger) for each in shown}
     for who, (_, values) in simple.items():
-        measures[who, metric] = declared.prepare(frozen.truth, values)
+        measures[who, metric] = frozen.measure(declared, values)
     if champion is not None:
-        measures[CHAMPION, metric] = declared.prepare(frozen.truth, champion)
+        measures[CHAMPION, metric] = frozen.measure(declared, champion)
     drawn = resample(measures, rows=rows.height, groups=frozen.days, replicates=replicates, seed=seed)
     exact = exactly(measures, rows.height, needed=[key for key in measures if key[1] == metric])
 
-    metrics = _intervals(exact, drawn, declared=metric)
+    metrics = _intervals(shown, exact, drawn, declared=metric)
     calibration_error = metrics.get("calibration_error")
     report = EvaluationSummary(
         model=model_name,
@@ -126,7 +136,7 @@ def evaluate(
         target_mean=frozen.target_mean,
         metrics=metrics,
         baselines=tuple(
-            Baseline(name=who, description=description, metrics=_point_metrics(frozen.truth, values, summary))
+            Baseline(name=who, description=description, metrics=_point_metrics(frozen, values, shown))
             for who, (description, values) in simple.items()
         ),
         against_baselines=tuple(frozen.compared(who, exact, drawn) for who in simple),
@@ -137,7 +147,11 @@ def evaluate(
         left_out=left_out,
         seen_rows=seen_rows,
         calibration_error=None if calibration_error is None else calibration_error.value,
-        daily_loss=daily_loss(frozen.truth, challenger, frozen.days, metric=declared, promised=metrics[metric].value),
+        daily_loss=daily_loss(
+            frozen.truth, challenger, frozen.days, metric=declared, promised=metrics[metric].value, groups=frozen.groups
+        ),
+        groups=frozen.count_groups(challenger),
+        operating_point=operating_point,
     )
     return Evaluation(
         summary=report,
@@ -184,7 +198,7 @@ def _no_calibration() -> pl.DataFrame:
 
 def _frozen(rows: pl.DataFrame, summary: TrainingSetSummary, metric: Metric, seed: int, replicates: int) -> Frozen:
     truth = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
-    return Frozen(truth, rows["day"].to_numpy(), summary, metric, seed, replicates)
+    return Frozen(truth, rows["day"].to_numpy(), summary, metric, seed, replicates, groups_of(metric, rows))
 
 
 def _is_seen(frozen: Frozen, learned_until: date | None) -> NDArray[np.bool_]:
@@ -235,9 +249,11 @@ def _is_sliceable(dtype: pl.DataType) -> bool:
     return dtype.is_integer() or dtype in (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Date)
 
 
-def _intervals(exact: Mapping[Key, float], drawn: Mapping[Key, Vector], *, declared: str) -> dict[str, Interval]:
+def _intervals(
+    shown: Sequence[Metric], exact: Mapping[Key, float], drawn: Mapping[Key, Vector], *, declared: str
+) -> dict[str, Interval]:
     intervals: dict[str, Interval] = {}
-    for metric in METRICS.values():
+    for metric in shown:
         key = (CHALLENGER, metric.name)
         if key not in exact:
             continue
@@ -249,6 +265,6 @@ def _intervals(exact: Mapping[Key, float], drawn: Mapping[Key, Vector], *, decla
     return intervals
 
 
-def _point_metrics(truth: Vector, scores: Vector, summary: TrainingSetSummary) -> dict[str, float]:
-    measures: dict[Key, Measure] = {("", each.name): each.prepare(truth, scores) for each in metrics_of(summary.task)}
-    return {name: value for (_, name), value in exactly(measures, len(truth)).items()}
+def _point_metrics(frozen: Frozen, scores: Vector, shown: Sequence[Metric]) -> dict[str, float]:
+    measures: dict[Key, Measure] = {("", each.name): frozen.measure(each, scores) for each in shown}
+    return {name: value for (_, name), value in exactly(measures, len(frozen.truth)).items()}

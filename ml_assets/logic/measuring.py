@@ -6,17 +6,18 @@ What is reported of it stays out: see `evaluation` for all rows and `slices` for
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Comparison, TrainingSetSummary
+from ml_assets.contracts.artifacts import Comparison, GroupCount, TrainingSetSummary
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.bootstrap import compare, units_of
 from ml_assets.logic.delong import delong
-from ml_assets.logic.metrics import Measure, Metric, Vector
+from ml_assets.logic.metrics import Measure, Metric, Vector, metrics_of
+from ml_assets.logic.within import Groups
 
 MINIMUM_CLASS_ROWS: Final = 10
 
@@ -28,7 +29,11 @@ CHAMPION: Final = "champion"
 
 @dataclass(frozen=True)
 class Frozen:
-    """The frozen rows as arrays, and how they are resampled."""
+    """The frozen rows as arrays, and how they are resampled.
+
+    Attributes:
+        groups: (rows,) the group of each row, where the metric is one within groups.
+    """
 
     truth: Vector
     days: NDArray[np.datetime64]
@@ -36,10 +41,30 @@ class Frozen:
     metric: Metric
     seed: int
     replicates: int
+    groups: NDArray[np.int64] | None = None
 
     def of(self, index: NDArray[np.int64]) -> Frozen:
         """Return some of the rows."""
-        return Frozen(self.truth[index], self.days[index], self.summary, self.metric, self.seed, self.replicates)
+        groups = None if self.groups is None else self.groups[index]
+        return replace(self, truth=self.truth[index], days=self.days[index], groups=groups)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics of the task, and the declared one where it is one within groups."""
+        return (*metrics_of(self.summary.task), *([self.metric] if self.metric.within else []))
+
+    def count_groups(self, scores: Vector) -> GroupCount | None:
+        """Return inside how many groups the declared metric is defined; None if it is one over all rows."""
+        column = self.metric.within
+        if column is None or self.groups is None:
+            return None
+        alone = Groups(self.metric.prepare, self.truth, scores, self.groups).alone
+        measured = int(np.isfinite(alone).sum())
+        return GroupCount(column=column, measured=measured, left_out=len(alone) - measured)
+
+    def measure(self, metric: Metric, scores: Vector) -> Measure:
+        """Return a metric of somebody's scores as a function of row weights."""
+        return metric.measure(self.truth, scores, self.groups)
 
     @property
     def target_mean(self) -> float | None:

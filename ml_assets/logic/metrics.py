@@ -1,19 +1,20 @@
 """Metrics of the three tasks, on numpy arrays.
 
-Intervals stay out (see `bootstrap`), and so do frames, slices and baselines (see `evaluation`).
+Not here: intervals (see `bootstrap`), and frames, slices and baselines (see `evaluation`).
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ml_assets.contracts.errors import DataError
+from ml_assets.logic.within import Groups
 
 if TYPE_CHECKING:
     from ml_assets.contracts.artifacts import Task
@@ -23,6 +24,8 @@ Measure = Callable[[Vector], float]
 """From one weight a row to the metric; the sorting and the losses are done once, before."""
 
 CALIBRATION_BINS: Final = 10
+WITHIN: Final = " within "
+"""Between the name of a metric and the column of its groups: `roc_auc within day`."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,9 @@ class Metric:
         higher_is_better: Whether a larger value is a better model.
         prepare: From truth and scores to a function of row weights.
         is_biased: Whether resampling shifts it away from its value (see `bootstrap.interval_of`).
+        within: The column of its groups, where it is the mean over groups of the metric inside each; None for a metric
+            over all rows. Groups count equally, and those on which the metric is not defined are left out.
+        overall: The same metric over all rows, where this is one within groups.
     """
 
     name: str
@@ -44,19 +50,59 @@ class Metric:
     higher_is_better: bool
     prepare: Callable[[ArrayLike, ArrayLike], Measure]
     is_biased: bool = False
+    within: str | None = None
+    overall: Metric | None = None
 
-    def function(self, truth: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
+    def inside(self, column: str) -> Metric:
+        """Return the mean over the groups that share a value of a column."""
+        return replace(
+            self, name=f"{self.name}{WITHIN}{column}", title=f"{self.title}{WITHIN}{column}", within=column, overall=self
+        )
+
+    def measure(self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> Measure:
+        """Return the metric as a function of row weights.
+
+        Args:
+            truth: As `function` takes it.
+            scores: As `function` takes it.
+            groups: (n,) the group of each row, for a metric within groups.
+
+        Raises:
+            DataError: Truth, scores or groups are not what the metric wants.
+        """
+        if self.within is None:
+            return self.prepare(truth, scores)
+        if groups is None:
+            raise DataError(f"metric '{self.name}' got no groups; expected column '{self.within}' beside the scores.")
+        within = Groups(self.prepare, truth, scores, groups)
+
+        def mean(weights: Vector) -> float:
+            value = within.mean(weights)
+            if np.isnan(value):
+                raise _absent(self.name, f"a class of every '{self.within}'")
+            return value
+
+        return mean
+
+    def function(
+        self,
+        truth: ArrayLike,
+        scores: ArrayLike,
+        weights: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> float:
         """Compute the metric.
 
         Args:
             truth: (n,) 0/1 or Boolean for binary, numbers for regression, class indices for multiclass.
             scores: (n,) probabilities of the positive class or values; (n, classes) probabilities for multiclass.
             weights: (n,) not negative; a whole number w counts its row w times.
+            groups: (n,) the group of each row, for a metric within groups.
 
         Raises:
             DataError: The metric is not defined on these rows (none, a class absent, a missing score).
         """
-        measure = self.prepare(truth, scores)
+        measure = self.measure(truth, scores, groups)
         rows = int(np.asarray(truth).shape[0])
         if weights is None:
             return measure(np.ones(rows))
@@ -80,7 +126,7 @@ def find_metric(name: str, task: Task) -> Metric:
     Raises:
         DataError: No such metric, or not one of this task.
     """
-    metric = METRICS.get(name)
+    metric = named(name)
     if metric is not None and task in metric.tasks:
         return metric
     known = [each.name for each in metrics_of(task)]
@@ -88,6 +134,13 @@ def find_metric(name: str, task: Task) -> Metric:
     hint = f" Did you mean '{near[0]}'?" if near else ""
     message = f"metric '{name}' is not one of task '{task}'; expected one of {', '.join(known)}.{hint}"
     raise DataError(message)
+
+
+def named(name: str) -> Metric | None:
+    """Return a metric of any task by name, within groups or not; None if there is no such metric."""
+    overall, _, column = name.partition(WITHIN)
+    metric = METRICS.get(overall) or OPERATING.get(overall)
+    return metric.inside(column) if metric is not None and column else metric
 
 
 def metrics_of(task: Task) -> tuple[Metric, ...]:
@@ -270,6 +323,43 @@ def _prepare_calibration_error(truth: ArrayLike, scores: ArrayLike) -> Measure:
     return measure
 
 
+def _prepare_precision(truth: ArrayLike, acted_on: ArrayLike) -> Measure:
+    """Return the share of positives among the rows that are acted on."""
+    actual, acted = _binary("precision", truth, acted_on, probabilities=True)
+    return _ratio("precision", acted * actual, acted, "a row that is acted on")
+
+
+def _prepare_recall(truth: ArrayLike, acted_on: ArrayLike) -> Measure:
+    """Return the share of the positives that are acted on."""
+    actual, acted = _binary("recall", truth, acted_on, probabilities=True)
+    return _ratio("recall", acted * actual, actual, "the positive class")
+
+
+def _prepare_lift(truth: ArrayLike, acted_on: ArrayLike) -> Measure:
+    """Return how many times as frequent positives are among the rows that are acted on as among all rows."""
+    precision, share = _prepare_precision(truth, acted_on), _ratio("lift", truth, np.ones_like(truth), "any row")
+
+    def measure(weights: Vector) -> float:
+        positives = share(weights)
+        if positives <= 0:
+            raise _absent("lift", "the positive class")
+        return precision(weights) / positives
+
+    return measure
+
+
+def _ratio(name: str, some: ArrayLike, among: ArrayLike, needed: str) -> Measure:
+    above, below = np.asarray(some, dtype=np.float64), np.asarray(among, dtype=np.float64)
+
+    def measure(weights: Vector) -> float:
+        total = float((weights * below).sum())
+        if total <= 0:
+            raise _absent(name, needed)
+        return float((weights * above).sum()) / total
+
+    return measure
+
+
 def _prepare_rmse(truth: ArrayLike, scores: ArrayLike) -> Measure:
     """Return the root of the mean squared error, in the target's unit."""
     actual, given = _checked("rmse", truth, scores, 1)
@@ -349,3 +439,11 @@ _ALL: tuple[Metric, ...] = (
     Metric("macro_f1", "Macro F1", ("multiclass",), True, _prepare_macro_f1),
 )
 METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _ALL}
+
+_OPERATING: tuple[Metric, ...] = (
+    Metric("precision", "Precision", (), True, _prepare_precision),
+    Metric("recall", "Recall", (), True, _prepare_recall),
+    Metric("lift", "Lift", (), True, _prepare_lift),
+)
+OPERATING: Final[dict[str, Metric]] = {metric.name: metric for metric in _OPERATING}
+"""Of which rows are acted on, not of scores: they need an operating point and can be declared for no task."""

@@ -172,7 +172,13 @@ def measure_performance(
 
 
 def daily_loss(
-    truth: Vector, scores: Vector, days: NDArray[np.datetime64], *, metric: Metric, promised: float
+    truth: Vector,
+    scores: Vector,
+    days: NDArray[np.datetime64],
+    *,
+    metric: Metric,
+    promised: float,
+    groups: NDArray[np.int64] | None = None,
 ) -> DailyLoss | None:
     """Return how far days fell behind what was promised of them: what is usual, by which later days are judged.
 
@@ -182,6 +188,7 @@ def daily_loss(
         days: (n,) the day of each row.
         metric: The deciding metric.
         promised: Its value on all rows; taken where scores do not say what to expect of a day.
+        groups: (n,) the group of each row, for a metric within groups.
 
     Returns:
         None where fewer than two days define the metric.
@@ -190,10 +197,11 @@ def daily_loss(
     for day in np.unique(days):
         of_day = days == day
         try:
-            value = metric.function(truth[of_day], scores[of_day])
+            inside = None if groups is None else groups[of_day]
+            value = metric.function(truth[of_day], scores[of_day], groups=inside)
         except DataError:
             continue  # a day without a row of one class says nothing of the metric
-        expected = expected_metric(metric, scores[of_day])
+        expected = expected_metric(metric, scores[of_day], inside)
         losses.append(metric.gain(promised if expected is None else expected, value))
         rows.append(int(of_day.sum()))
     if len(losses) < 2:
@@ -202,7 +210,7 @@ def daily_loss(
     return DailyLoss(mean=float(np.mean(losses)), deviation=deviation, days=len(losses), rows=float(np.median(rows)))
 
 
-def expected_metric(metric: Metric, scores: Vector) -> float | None:
+def expected_metric(metric: Metric, scores: Vector, groups: NDArray[np.int64] | None = None) -> float | None:
     """Return what a metric will be once labels come, if the scores are calibrated probabilities.
 
     Every row counts as each class with that class's probability: confidence-based performance estimation, as
@@ -213,6 +221,7 @@ def expected_metric(metric: Metric, scores: Vector) -> float | None:
     Args:
         metric: What to expect.
         scores: (n,) probabilities of the positive class, or (n, classes).
+        groups: (n,) the group of each row, for a metric within groups.
 
     Returns:
         None where scores do not say: no rows, values of a regression, a single row's ranking, and the calibration
@@ -221,6 +230,10 @@ def expected_metric(metric: Metric, scores: Vector) -> float | None:
     Raises:
         DataError: Scores that are no probabilities.
     """
+    if metric.overall is not None and groups is not None:
+        inside = [expected_metric(metric.overall, scores[groups == group]) for group in np.unique(groups)]
+        there = [value for value in inside if value is not None]
+        return float(np.mean(there)) if there else None
     if len(scores) == 0 or "regression" in metric.tasks or metric.name == "calibration_error":
         return None
     wrong = ~((scores >= 0) & (scores <= 1)) if scores.ndim == 1 else ~(np.abs(scores.sum(axis=1) - 1) <= 1e-3)

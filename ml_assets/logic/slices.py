@@ -16,7 +16,7 @@ from ml_assets.contracts.artifacts import Interval
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.bootstrap import LEVEL, interval_of, resample
 from ml_assets.logic.measuring import CHALLENGER, CHAMPION, Frozen, Key, exactly
-from ml_assets.logic.metrics import Measure, Vector, metrics_of
+from ml_assets.logic.metrics import Measure, Vector
 
 MINIMUM_SLICE_ROWS: Final = 200
 SLICE_ERROR_RATE: Final = 0.05
@@ -82,10 +82,10 @@ def _slice(
 ) -> list[dict[str, float | str | bool | None]]:
     declared, rows = part.metric, len(part.truth)
     measures: dict[Key, Measure] = {}
-    for metric in metrics_of(part.summary.task):
-        measures[CHALLENGER, metric.name] = metric.prepare(part.truth, challenger)
+    for metric in part.metrics:
+        measures[CHALLENGER, metric.name] = part.measure(metric, challenger)
         if champion is not None:
-            measures[CHAMPION, metric.name] = metric.prepare(part.truth, champion)
+            measures[CHAMPION, metric.name] = part.measure(metric, champion)
     exact = exactly(measures, rows)
     reason = part.why_too_few(minimum_rows)
     interval: Interval | None = None
@@ -101,7 +101,7 @@ def _slice(
         except DataError as error:
             reason, interval = str(error), None
     records: list[dict[str, float | str | bool | None]] = []
-    for metric in metrics_of(part.summary.task):
+    for metric in part.metrics:
         mine, theirs = exact.get((CHALLENGER, metric.name)), exact.get((CHAMPION, metric.name))
         is_declared = metric.name == declared.name
         records.append(
