@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.artifacts import OperatingPoint, Task
 from ml_assets.contracts.errors import near
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.compute import Compute
@@ -22,11 +22,16 @@ from ml_assets.declaration.training import (
     TuningSettings,
 )
 
+GROUP_DAY = "day"
 METRICS: Mapping[Task, tuple[str, ...]] = {
     "binary": ("roc_auc", "average_precision", "log_loss", "brier", "calibration_error", "accuracy"),
     "regression": ("rmse", "mae", "r2"),
     "multiclass": ("accuracy", "multi_log_loss", "macro_f1"),
 }
+
+
+def _within(metric: str, column: str | None) -> str:
+    return metric if column is None else f"{metric} within {column}"
 
 
 def _quoted(names: Sequence[str]) -> str:
@@ -92,22 +97,63 @@ class ModelDeclaration(Part):
                     input=self.gate.max_calibration_error,
                 )
             )
+        wrong += self._wrong_groups()
         if wrong:
             raise ValidationError.from_exception_data("ModelDeclaration", wrong)
         return self
 
+    def _wrong_groups(self) -> list[InitErrorDetails]:
+        groups = (GROUP_DAY, *self.features.key)
+        wrong = [
+            InitErrorDetails(
+                type=PydanticCustomError("within", f"expected one of {_quoted(groups)}, which every prediction has"),
+                loc=(part, "within"),
+                input=column,
+            )
+            for part, column in (("tuning", self.tuning.within), ("evaluation", self.evaluation.within))
+            if column is not None and column not in groups
+        ]
+        if self.evaluation.operating_point is not None and self.task != "binary":
+            wrong.append(
+                InitErrorDetails(
+                    type=PydanticCustomError("operating_point", f"a {self.task} model has none; leave it out"),
+                    loc=("evaluation", "operating_point"),
+                    input=self.evaluation.operating_point,
+                )
+            )
+        return wrong
+
     @property
-    def metric(self) -> str:
-        """The metric that decides: declared, or the task's usual one."""
+    def overall_metric(self) -> str:
+        """The declared metric over all rows, or the task's usual one."""
         return (
             self.evaluation.metric
             or {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss"}[self.task]
         )
 
     @property
+    def metric(self) -> str:
+        """The metric that decides, within groups where that is declared."""
+        return _within(self.overall_metric, self.evaluation.within)
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The metrics of a day's performance, the one that decides first."""
+        return tuple(dict.fromkeys([self.metric, *METRICS[self.task]]))
+
+    @property
     def tuning_metric(self) -> str:
         """The metric the study optimizes."""
-        return self.tuning.metric or self.metric
+        return _within(self.tuning.metric or self.overall_metric, self.tuning.within)
+
+    @property
+    def operating_point(self) -> OperatingPoint | None:
+        """Where precision, recall and lift are measured."""
+        point = self.evaluation.operating_point
+        if point is None:
+            return None
+        within = self.evaluation.within if point.top_share is not None else None
+        return OperatingPoint(top_share=point.top_share, threshold=point.threshold, within=within)
 
 
 def check_against_columns(

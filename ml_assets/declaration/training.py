@@ -45,6 +45,7 @@ class TuningSettings(_Grown):
     LATER = ("workers",)
 
     metric: str | None = Field(default=None, description="metric to tune for; the evaluation's metric if absent")
+    within: Name | None = Field(default=None, description="tune for the mean of the metric inside each value of it")
     trials: Annotated[int, Field(ge=1, le=10_000)] = 20
     seconds: Annotated[float, Field(gt=0)] | None = None
     max_rounds: Annotated[int, Field(ge=10)] = 500
@@ -79,10 +80,32 @@ class TrainingSettings(_Grown):
         return self
 
 
+class OperatingPointSettings(Part):
+    """Where a binary model is used: on the rows with the highest scores, or on all from a score on."""
+
+    top_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None, description="share of the rows with the highest scores, of each group if `within` is declared"
+    )
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(default=None, description="score from which on")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.top_share is None) == (self.threshold is None):
+            raise ValueError("an operating point is either a 'top_share' or a 'threshold'; declare one of them")
+        return self
+
+
 class EvaluationSettings(Part):
     """What is measured on the frozen test rows."""
 
     metric: str | None = Field(default=None, description="the deciding metric; the task's usual one if absent")
+    within: Name | None = Field(
+        default=None,
+        description="decide by the mean of the metric inside each value of it: `day`, or a column of the key",
+    )
+    operating_point: OperatingPointSettings | None = Field(
+        default=None, description="where precision, recall and lift are measured; binary models only"
+    )
     slices: tuple[Name, ...] = ()
     baselines: tuple[tuple[Name, ...], ...] = Field(
         default=(), description="column groups for historical-rate baselines"

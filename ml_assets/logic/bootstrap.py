@@ -34,6 +34,7 @@ def bootstrap_interval(
     *,
     seed: int,
     groups: ArrayLike | None = None,
+    inside: ArrayLike | None = None,
     replicates: int = REPLICATES,
     level: float = LEVEL,
 ) -> Interval:
@@ -45,13 +46,14 @@ def bootstrap_interval(
         scores: As `Metric.function` takes it.
         seed: Equal seeds give equal intervals.
         groups: (n,) what to resample together, for instance the day; see `resample`.
+        inside: (n,) the group of each row, for a metric within groups.
         replicates: How many resamples.
         level: Coverage of the interval.
 
     Raises:
         DataError: The metric is not defined on these rows, or on too many resamples of them.
     """
-    measure = metric.prepare(truth, scores)
+    measure = metric.measure(truth, scores, inside)
     rows = len(np.asarray(truth))
     values = resample({metric.name: measure}, rows=rows, groups=groups, replicates=replicates, seed=seed)
     return interval_of(metric, measure(np.ones(rows)), values[metric.name], level=level)
@@ -66,6 +68,7 @@ def paired_bootstrap(
     against: str,
     seed: int,
     groups: ArrayLike | None = None,
+    inside: ArrayLike | None = None,
     replicates: int = REPLICATES,
     level: float = LEVEL,
 ) -> Comparison:
@@ -82,13 +85,14 @@ def paired_bootstrap(
         against: What `other` is called in the record.
         seed: Equal seeds give equal intervals.
         groups: (n,) what to resample together; see `resample`.
+        inside: (n,) the group of each row, for a metric within groups.
         replicates: How many resamples.
         level: Coverage of the interval.
 
     Raises:
         DataError: The metric is not defined on these rows, or on too many resamples of them.
     """
-    measures = {"challenger": metric.prepare(truth, challenger), "other": metric.prepare(truth, other)}
+    measures = {who: metric.measure(truth, it, inside) for who, it in (("challenger", challenger), ("other", other))}
     rows = len(np.asarray(truth))
     values = resample(measures, rows=rows, groups=groups, replicates=replicates, seed=seed)
     everything = np.ones(rows)

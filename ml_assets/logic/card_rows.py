@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ml_assets.logic.card_words import days, signed, span, test_days
-from ml_assets.logic.metrics import METRICS
+from ml_assets.logic.metrics import named
 from ml_assets.logic.plots.drawing import metric_name, number
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def metric_rows(evaluation: EvaluationSummary | None) -> list[MetricRow]:
     return [
         MetricRow(
             title=metric_name(name),
-            direction="" if name not in METRICS else ("↑" if METRICS[name].higher_is_better else "↓"),
+            direction="" if (metric := named(name)) is None else "↑" if metric.higher_is_better else "↓",
             own=own,
             baselines=tuple(baseline.metrics.get(name) for baseline in evaluation.baselines),
         )

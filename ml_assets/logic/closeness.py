@@ -11,6 +11,7 @@ from ml_assets.contracts.artifacts import Model, TrainingSet
 from ml_assets.logic.encoding import target_vector
 from ml_assets.logic.metrics import find_metric
 from ml_assets.logic.model import predict
+from ml_assets.logic.within import groups_of
 
 
 def metric_on_test_rows(model: Model, training: TrainingSet, metric: str) -> float:
@@ -23,4 +24,5 @@ def metric_on_test_rows(model: Model, training: TrainingSet, metric: str) -> flo
     scores = predict(model.booster, model.spec, rows)
     given = scores.select(pl.col("^score_.*$")) if summary.task == "multiclass" else scores["score"]
     truth = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
-    return find_metric(metric, summary.task).function(truth, given.to_numpy())
+    found = find_metric(metric, summary.task)
+    return found.function(truth, given.to_numpy(), groups=groups_of(found, rows))

@@ -25,6 +25,7 @@ from ml_assets.logic.performance import daily_loss, expected_metric
 from ml_assets.logic.periods import number_periods, rows_of_period
 from ml_assets.logic.reference import SCORE, Reference, sketch_reference
 from ml_assets.logic.retraining import Rules, Serving, drift_finding, performance_finding
+from ml_assets.logic.within import groups_of
 
 T = TypeVar("T")
 DAY: Final = "day"
@@ -41,7 +42,7 @@ class Population:
     """Rows that streams are drawn from, and the model that is watched.
 
     Attributes:
-        rows: features, `day` and the target, which is null where there is none.
+        rows: features, `day`, the column of the metric's groups and the target, which is null where there is none.
         target: the label, of 0 and 1.
         features: the model's.
         weights: their importance.
@@ -85,8 +86,10 @@ class Population:
         """The champion, with how much its days differ."""
         labelled = self.scored.drop_nulls(self.target)
         truth, scores = labelled[self.target].cast(pl.Float64).to_numpy(), labelled[SCORE].to_numpy()
-        promised = self.metric.function(truth, scores)
-        loss = daily_loss(truth, scores, labelled[DAY].to_numpy(), metric=self.metric, promised=promised)
+        groups = groups_of(self.metric, labelled)
+        promised = self.metric.function(truth, scores, groups=groups)
+        days = labelled[DAY].to_numpy()
+        loss = daily_loss(truth, scores, days, metric=self.metric, promised=promised, groups=groups)
         return Serving("v", FIRST, labelled.height, loss, promised)
 
 
@@ -211,7 +214,7 @@ def watch(population: Population, stream: pl.DataFrame) -> tuple[list[DriftSumma
 
 def _performance(population: Population, rows: pl.DataFrame, day: date) -> PerformanceSummary:
     value = _metric(population, rows)
-    expected = expected_metric(population.metric, rows[SCORE].to_numpy())
+    expected = expected_metric(population.metric, rows[SCORE].to_numpy(), groups_of(population.metric, rows))
     labelled = rows[population.target].count()
     name = population.metric.name
     return PerformanceSummary(
@@ -225,7 +228,9 @@ def _metric(population: Population, rows: pl.DataFrame) -> float | None:
     labelled = rows.drop_nulls(population.target)
     try:
         return population.metric.function(
-            labelled[population.target].cast(pl.Float64).to_numpy(), labelled[SCORE].to_numpy()
+            labelled[population.target].cast(pl.Float64).to_numpy(),
+            labelled[SCORE].to_numpy(),
+            groups=groups_of(population.metric, labelled),
         )
     except DataError:
         return None  # a day without a row of one class says nothing of the metric

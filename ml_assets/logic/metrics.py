@@ -56,7 +56,11 @@ class Metric:
     def inside(self, column: str) -> Metric:
         """Return the mean over the groups that share a value of a column."""
         return replace(
-            self, name=f"{self.name}{WITHIN}{column}", title=f"{self.title}{WITHIN}{column}", within=column, overall=self
+            self,
+            name=f"{self.name}{WITHIN}{column}",
+            title=f"{self.title}{WITHIN}{column}",
+            within=column,
+            overall=self,
         )
 
     def measure(self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> Measure:

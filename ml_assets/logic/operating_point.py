@@ -1,6 +1,6 @@
-"""Precision, recall and lift where a binary model is used: on the share of rows with the highest scores, or from a threshold.
+"""Precision, recall and lift where a binary model is used: on the rows with the highest scores, or from a threshold on.
 
-Rankings and probabilities as a whole stay out: see `metrics`.
+Not here: metrics of all rows (see `metrics`).
 """
 
 from __future__ import annotations

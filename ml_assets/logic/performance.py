@@ -28,6 +28,7 @@ from ml_assets.logic.encoding import number_problem
 from ml_assets.logic.features import repeated_keys
 from ml_assets.logic.labels import newest_known
 from ml_assets.logic.metrics import Metric, find_metric, metrics_of
+from ml_assets.logic.within import groups_of
 
 Vector = NDArray[np.float64]
 
@@ -128,9 +129,9 @@ def measure_performance(
         {
             "metric": metric.name,
             "rows": labelled.height,
-            "expected": expected_metric(metric, scores),
-            "expected_labelled": expected_metric(metric, labelled_scores),
-            **_measure(metric, truth, labelled_scores, seed=seed, replicates=replicates),
+            "expected": expected_metric(metric, scores, groups_of(metric, predictions)),
+            "expected_labelled": expected_metric(metric, labelled_scores, groups_of(metric, labelled)),
+            **_measure(metric, labelled, truth, labelled_scores, seed=seed, replicates=replicates),
         }
         for metric in chosen
     ]
@@ -155,7 +156,8 @@ def measure_performance(
             former=None
             if former is None
             else FormerPerformance(
-                version=former[0], metrics=_defined(chosen, truth, _scores(labelled, task, classes, prefix=_FORMER))
+                version=former[0],
+                metrics=_defined(chosen, labelled, truth, _scores(labelled, task, classes, prefix=_FORMER)),
             ),
             unmeasured=dict(table.filter(pl.col("value").is_null()).select("metric", "reason").iter_rows()),
             sentence=_sentence(
@@ -271,29 +273,30 @@ def _with_former(predictions: pl.DataFrame, scores: pl.DataFrame, *, model: str)
     return predictions.hstack(named.get_columns())
 
 
-def _defined(metrics: Sequence[Metric], truth: Vector, scores: Vector) -> dict[str, float]:
+def _defined(metrics: Sequence[Metric], labelled: pl.DataFrame, truth: Vector, scores: Vector) -> dict[str, float]:
     """Return the metrics that these rows define."""
     found = {}
     for metric in metrics if len(truth) else ():
         try:
-            found[metric.name] = metric.function(truth, scores)
+            found[metric.name] = metric.function(truth, scores, groups=groups_of(metric, labelled))
         except DataError:
             continue  # the champion's own row of the table says why
     return found
 
 
 def _measure(
-    metric: Metric, truth: Vector, scores: Vector, *, seed: int, replicates: int
+    metric: Metric, labelled: pl.DataFrame, truth: Vector, scores: Vector, *, seed: int, replicates: int
 ) -> dict[str, float | str | None]:
     """Return the metric with its interval; where the rows do not define one of them, the reason instead."""
     if len(truth) == 0:
         return {"reason": "no label is known yet"}
     try:
-        value = metric.function(truth, scores)
+        groups = groups_of(metric, labelled)
+        value = metric.function(truth, scores, groups=groups)
     except DataError as error:
         return {"reason": str(error)}
     try:
-        interval = bootstrap_interval(metric, truth, scores, seed=seed, replicates=replicates)
+        interval = bootstrap_interval(metric, truth, scores, seed=seed, inside=groups, replicates=replicates)
     except DataError as error:
         return {"value": value, "reason": f"no interval: {error}"}
     return {"value": value, "low": interval.low, "high": interval.high, "reason": ""}

@@ -18,7 +18,7 @@ from ml_assets.contracts.artifacts import Interval
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.simulation import PolicyResult
 from ml_assets.logic.bootstrap import interval_of, resample
-from ml_assets.logic.metrics import Metric, Vector
+from ml_assets.logic.metrics import Measure, Metric, Vector
 from ml_assets.logic.simulation import WEEK, Event, Life
 
 REPLICATES: Final = 200
@@ -54,16 +54,24 @@ class Scored:
         days: (rows,) the day of each.
         truth: (rows,) as metrics take it.
         scores: by policy, (rows,) or (rows, classes).
+        groups: (rows,) the group of each, for a metric within groups.
     """
 
     days: NDArray[np.datetime64]
     truth: Vector
     scores: Mapping[str, Vector]
+    groups: NDArray[np.int64] | None = None
 
     def of(self, first: date, last: date) -> Scored:
         """Return the rows of some days, both ends included."""
         index = (self.days >= np.datetime64(first)) & (self.days <= np.datetime64(last))
-        return Scored(self.days[index], self.truth[index], {who: them[index] for who, them in self.scores.items()})
+        groups = None if self.groups is None else self.groups[index]
+        scores = {who: them[index] for who, them in self.scores.items()}
+        return Scored(self.days[index], self.truth[index], scores, groups)
+
+    def measure(self, metric: Metric, policy: str) -> Measure:
+        """Return a metric of a policy's scores as a function of row weights."""
+        return metric.measure(self.truth, self.scores[policy], self.groups)
 
 
 def results(lives: Sequence[Life[Any]], scored: Scored, metric: Metric, *, seed: int) -> tuple[PolicyResult, ...]:
@@ -81,7 +89,7 @@ def results(lives: Sequence[Life[Any]], scored: Scored, metric: Metric, *, seed:
     Raises:
         DataError: the metric is not defined on these rows.
     """
-    measures = {life.policy: metric.prepare(scored.truth, scored.scores[life.policy]) for life in lives}
+    measures = {life.policy: scored.measure(metric, life.policy) for life in lives}
     rows = len(scored.truth)
     drawn = resample(measures, rows=rows, groups=scored.days, replicates=REPLICATES, seed=seed)
     exact = {policy: measure(np.ones(rows)) for policy, measure in measures.items()}
@@ -123,7 +131,7 @@ def weeks(lives: Sequence[Life[Any]], scored: Scored, metric: Metric) -> pl.Data
         part = scored.of(first, last)
         for life in lives:
             fits = [it for it in life.events if first <= it.day <= last and it.is_fit]
-            value = _value(metric, part.truth, part.scores[life.policy])
+            value = _value(metric, part, life.policy)
             promotions = sum(it.promoted for it in fits)
             records.append((life.policy, first, last, len(part.truth), value, len(fits), promotions))
     return pl.DataFrame(records, schema=WEEKS, orient="row")
@@ -136,10 +144,10 @@ def _weeks(life: Life[Any]) -> Iterator[tuple[date, date]]:
         first += timedelta(days=WEEK)
 
 
-def _value(metric: Metric, truth: Vector, scores: Vector) -> float | None:
+def _value(metric: Metric, scored: Scored, policy: str) -> float | None:
     """Return the metric, or None where the rows do not define it: the report then has a gap."""
     try:
-        return metric.function(truth, scores)
+        return scored.measure(metric, policy)(np.ones(len(scored.truth)))
     except DataError:
         return None
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import Field
 
 from ml_assets.contracts.artifacts import Feature, Record, Task, TrainingSet, TunedParameters, Tuning
@@ -20,6 +21,7 @@ from ml_assets.logic.encoding import Matrix, Vector, chosen_features, encode, ta
 from ml_assets.logic.metrics import Metric, find_metric
 from ml_assets.logic.model import Binned, bin_training_set, boost, raw_scores
 from ml_assets.logic.parameters import DEFAULTS, Device, Parameters, canonical_parameters, full_parameters
+from ml_assets.logic.within import groups_of
 
 if TYPE_CHECKING:
     from lightgbm.callback import CallbackEnv
@@ -83,6 +85,7 @@ class _Problem:
     binned: Binned
     matrix: Matrix
     truth: Vector
+    groups: NDArray[np.int64] | None
 
 
 class Search(Record):
@@ -173,7 +176,9 @@ class Trials:
                 "validation window; expected both. Lengthen the validation window in the model's declaration."
             )
         encoded = encode(validation, binned.features, binned.vocabularies, "missing", model=summary.model)
-        return _Problem(binned=binned, matrix=to_matrix(encoded), truth=truth)
+        return _Problem(
+            binned=binned, matrix=to_matrix(encoded), truth=truth, groups=groups_of(self.metric, validation)
+        )
 
     def _told(self, parameters: Parameters) -> Parameters:
         summary, search = self.training.summary, self.search
@@ -184,7 +189,7 @@ class Trials:
             seed=search.seed,
             threads=search.threads,
             device=search.device,
-            metric=_STOPPING[summary.task, search.metric],
+            metric=_STOPPING[summary.task, (self.metric.overall or self.metric).name],
         )
 
     def run(self, trial: Trial) -> tuple[float | None, int]:
@@ -211,7 +216,7 @@ class Trials:
             return None, reached[-1]
         classes = len(self.training.summary.classes)
         scores = raw_scores(booster, problem.matrix, classes=classes, threads=search.threads)
-        return self.metric.function(problem.truth, scores), booster.best_iteration
+        return self.metric.function(problem.truth, scores, groups=problem.groups), booster.best_iteration
 
     def tuning(self, done: Sequence[Done], best: int) -> Tuning:
         """Return the finished search, whose best trial has this number."""

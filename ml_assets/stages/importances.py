@@ -18,7 +18,7 @@ def importances(plan: ModelPlan) -> dg.AssetsDefinition:
 
     @stage(
         plan, "importances", weigh, kinds={"lightgbm", "polars"}, parameters={
-            "settings": declared.importances, "metric": declared.metric, "seed": declared.seed,
+            "settings": declared.importances, "metric": declared.overall_metric, "seed": declared.seed,
         },
         ins={"training_set": dg.AssetIn(plan.asset("training_set"))},
     )  # fmt: skip

@@ -20,7 +20,7 @@ def model(plan: ModelPlan) -> dg.AssetsDefinition:
 
     @stage(
         plan, "model", train, kinds={"lightgbm"}, parameters={
-            "training": declared.training, "seed": declared.seed, "metric": declared.metric,
+            "training": declared.training, "seed": declared.seed, "metric": declared.overall_metric,
             "pool_days": drift.pool_days, "pooled_rows": drift.minimum_rows if drift.pool_days > 1 else None,
         },
         ins={name: dg.AssetIn(plan.asset(name)) for name in ("training_set", "tuning")},
@@ -38,7 +38,7 @@ def model(plan: ModelPlan) -> dg.AssetsDefinition:
         context.add_output_metadata(
             {
                 "importances": image(
-                    importance_plot(result.importances, declared.metric), "importance of each feature"
+                    importance_plot(result.importances, declared.overall_metric), "importance of each feature"
                 ),
                 "features": len(spec.features),
                 "rounds": spec.rounds,

@@ -78,6 +78,7 @@ def _measured(
                 target=declared.labels.target,
                 known_time=declared.labels.known_time,
                 day=day,
+                metrics=declared.measured,
                 former=None if former is None or others is None else (former.version, others),
             )
         )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import polars as pl
 
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.logic.metrics import METRICS
+from ml_assets.logic.metrics import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -96,7 +96,7 @@ def _decimals(value: float) -> int:
 
 def metric_name(metric: str) -> str:
     """Return a metric's name for people; an unknown one keeps its own."""
-    known = METRICS.get(metric)
+    known = named(metric)
     return known.title if known is not None else metric
 
 

@@ -53,6 +53,7 @@ def measure_challenger(
         model_version=version,
         training_set_version=training_set_version,
         metric=declared.metric,
+        operating_point=declared.operating_point,
         slices=declared.evaluation.slices,
         baseline_rates=declared.evaluation.baselines,
         seed=declared.seed,

@@ -38,6 +38,7 @@ from ml_assets.logic.reference import Reference
 from ml_assets.logic.retraining import Serving
 from ml_assets.logic.simulation import Judgement, Life
 from ml_assets.logic.simulation_report import Scored
+from ml_assets.logic.within import groups_of
 from ml_assets.stages.common.judging import Versioned, measure_challenger, serving_costs, verdict_on
 from ml_assets.stages.common.loop import rules_of
 from ml_assets.stages.common.plan import DAY, ModelPlan, days_between
@@ -190,12 +191,15 @@ class Past:
         threads = self._working.declaration.training.threads
         scores = scores_of(predict(model.booster, model.spec, test, threads=threads), test, summary)
         truth = target_vector(test, target=summary.target, task=summary.task, classes=summary.classes)
-        promised = self.metric.function(truth, scores)
+        groups = groups_of(self.metric, test)
+        promised = self.metric.function(truth, scores, groups=groups)
         return Trained(
             version=hashlib.blake2b(model.booster.encode(), digest_size=16, usedforsecurity=False).hexdigest(),
             model=model,
             promised=promised,
-            daily_loss=daily_loss(truth, scores, test[DAY].to_numpy(), metric=self.metric, promised=promised),
+            daily_loss=daily_loss(
+                truth, scores, test[DAY].to_numpy(), metric=self.metric, promised=promised, groups=groups
+            ),
             seconds=seconds,
         )
 
@@ -279,7 +283,7 @@ class Past:
         known = self._labels.get(day, self._no_labels).filter((known_time < until) | known_time.is_null())
         return measure_performance(
             self.rows(day)
-            .select(*self.plan.key)
+            .select(*dict.fromkeys([*self.plan.key, DAY]))
             .hstack(self.scores(champion, day))
             .with_columns(model_version=pl.lit(champion.version)),
             known,
@@ -301,7 +305,9 @@ class Past:
         truth = newest_known(self.labels, key, declared.labels.known_time).select(*key, pl.col(target).cast(pl.Int8))
         rows = pl.concat([self.rows(day) for day in days]).join(truth, on=key, how="left", maintain_order="left")
         return Population(
-            rows=rows.select(DAY, target, *(feature.name for feature in spec.features)),
+            rows=rows.select(
+                dict.fromkeys([DAY, self.metric.within or DAY, target, *(feature.name for feature in spec.features)])
+            ),
             target=target,
             features=spec.features,
             weights=spec.weights,
@@ -329,6 +335,7 @@ class Past:
             days=kept[DAY].to_numpy(),
             truth=target_vector(kept, target=target, task=declared.task, classes=classes),
             scores={life.policy: self._said(life, days, classes)[is_labelled.to_numpy()] for life in lives},
+            groups=groups_of(self.metric, kept),
         )
 
     def _said(self, life: Life[Trained], days: Sequence[date], classes: Sequence[str]) -> Vector:

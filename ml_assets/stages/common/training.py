@@ -70,7 +70,7 @@ def weigh(plan: ModelPlan, training_set: TrainingSet, *, on_fold: OnFold | None 
     return measure_importances(
         training_set,
         seed=declared.seed,
-        metric=declared.metric,
+        metric=declared.overall_metric,
         threads=declared.training.threads,
         rows=declared.importances.rows,
         folds=declared.importances.folds,
@@ -191,7 +191,9 @@ def fitted(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning, *, traine
 def with_permutation_importance(plan: ModelPlan, model: Model, training_set: TrainingSet) -> Model:
     """Return the model with the permutation importance of its features, by the deciding metric."""
     declared = plan.declaration
-    own = permuted(model, training_set, metric=declared.metric, seed=declared.seed, threads=declared.training.threads)
+    own = permuted(
+        model, training_set, metric=declared.overall_metric, seed=declared.seed, threads=declared.training.threads
+    )
     return replace(model, importances=own)
 
 
