@@ -98,7 +98,7 @@ def work(
     importances = measure_importances(
         data,
         seed=declared.seed,
-        metric=declared.metric,
+        metric=declared.overall_metric,
         threads=threads,
         rows=declared.importances.rows,
         folds=declared.importances.folds,
@@ -138,8 +138,8 @@ def work(
     train = data.part("train")
     scores = predict(model.booster, model.spec, train, threads=threads)
     model = replace(model, importances=explain(model, data, seed=declared.seed, threads=threads))
-    own = permuted(model, data, metric=declared.metric, seed=declared.seed, threads=threads)
-    importance_plot(own, declared.metric)
+    own = permuted(model, data, metric=declared.overall_metric, seed=declared.seed, threads=threads)
+    importance_plot(own, declared.overall_metric)
     own.write_parquet(out / "model_importances.parquet")
     weights = dict(own.select("feature", "shap_share").iter_rows())
     reference = sketch_reference(train, features=model.spec.features, score=scores["score"], days=train["day"])
@@ -157,6 +157,7 @@ def work(
         model_version="",
         training_set_version="",
         metric=declared.metric,
+        operating_point=declared.operating_point,
         slices=declared.evaluation.slices,
         baseline_rates=declared.evaluation.baselines,
         seed=declared.seed,
@@ -217,6 +218,7 @@ def work(
                 target=declared.labels.target,
                 known_time=declared.labels.known_time,
                 day=day,
+                metrics=declared.measured,
             )
         )
         (out / f"performance-{day}.json").write_text(performance[-1].summary.model_dump_json(), encoding="utf-8")

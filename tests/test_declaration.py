@@ -7,6 +7,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from ml_assets.contracts.artifacts import OperatingPoint
 from ml_assets.declaration.automation import AutomationDeclaration, UpdatesSettings
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.freshness import Freshness
@@ -144,6 +145,18 @@ def test_the_example_is_read_as_it_stands() -> None:
     assert 1 == len(declared.tables)
 
 
+def test_the_deciding_metric_may_be_the_mean_within_days() -> None:
+    declared = "evaluation: {metric: average_precision, within: day, operating_point: {top_share: 0.2}}"
+    found = model(with_lines(declared))
+    tuned = model(with_lines(declared, "tuning: {within: order_id}"))
+
+    assert ("average_precision within day", "average_precision") == (found.metric, found.overall_metric)
+    assert "average_precision" == found.tuning_metric
+    assert "average_precision within order_id" == tuned.tuning_metric
+    assert ("average_precision within day", "roc_auc") == found.measured[:2]
+    assert OperatingPoint(top_share=0.2, within="day") == found.operating_point
+
+
 def test_each_kind_of_declaration_has_its_type() -> None:
     assert isinstance(read_declaration(RAW, where="x"), RawDeclaration)
     tables = "type: ml_assets.component.DbtTables\nattributes: {days: {first: 2024-01-01}}\n"
@@ -233,6 +246,13 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_ask_for_nothing_but_a_p
           "got 'roc_acu' (did you mean 'roc_auc'?)."]),
         (with_lines("evaluation: {metric: rmse}"),
          ["shop/defs.yaml:16: evaluation.metric: expected a metric of a binary model", "got 'rmse'"]),
+        (with_lines("evaluation: {within: origin}", "tuning: {within: week}"),
+         ["shop/defs.yaml:16: evaluation.within: expected one of 'day', 'order_id', which every prediction has",
+          "shop/defs.yaml:17: tuning.within: "]),
+        (with_lines("evaluation: {operating_point: {}}"),
+         ["shop/defs.yaml:16: evaluation.operating_point: an operating point is either a 'top_share' or a "]),
+        (with_lines("evaluation: {operating_point: {top_share: 0.1}}").replace("task: binary", "task: regression"),
+         ["shop/defs.yaml:16: evaluation.operating_point: a regression model has none; leave it out"]),
         (with_lines("evaluation: {replicates: 10}"), ["shop/defs.yaml:16: evaluation.replicates: ", "got 10"]),
         (with_lines("evaluation:", "  baselines:", "    - [shop]", "    - shop"),
          ["shop/defs.yaml:19: evaluation.baselines.1: ", "got 'shop'"]),

@@ -51,6 +51,11 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
         },
         "tested": f"{evaluation.summary.rows:,} test rows{test_days(training_set.summary)}",
         "metrics": {k: v.model_dump() for k, v in evaluation.summary.metrics.items()},
+        "decides": {
+            "metric": evaluation.summary.metric,
+            "groups": None if evaluation.summary.groups is None else evaluation.summary.groups.words,
+        },
+        "operating_point": None if (point := evaluation.summary.operating_point) is None else point.words,
         "baselines": {b.name: dict(b.metrics) for b in evaluation.summary.baselines},
         "verdict": last.model_dump(mode="json") if last else None,
         "champion": last.champion if last else None,
@@ -120,6 +125,7 @@ def text_of(summary: Mapping[str, Any]) -> str:
             f"               {name:<20} {m['value']:.4f}  [{m['low']:.4f}, {m['high']:.4f}]"
             for name, m in summary["metrics"].items()
         ),
+        *_meaning(summary),
     ]
     verdict = summary["verdict"]
     if verdict is None:
@@ -138,6 +144,15 @@ def text_of(summary: Mapping[str, Any]) -> str:
         f"{summary['seconds']} s. The web UI: .venv/bin/ml-assets ui, then http://127.0.0.1:3000",
     ]
     return "\n".join(lines)
+
+
+def _meaning(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which metric decides, and which rows precision, recall and lift are about."""
+    decides, point = summary["decides"], summary["operating_point"]
+    groups = f", {decides['groups']}" if decides["groups"] else ""
+    yield from _wrapped(f"{decides['metric']} decides{groups}")
+    if point:
+        yield from _wrapped(f"precision, recall and lift: of {point}")
 
 
 def _features(features: Mapping[str, Any]) -> Iterator[str]:

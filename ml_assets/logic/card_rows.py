@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ml_assets.logic.card_words import days, signed, span, test_days
-from ml_assets.logic.metrics import named
+from ml_assets.logic.metrics import WITHIN, named
 from ml_assets.logic.plots.drawing import metric_name, number
 
 if TYPE_CHECKING:
@@ -75,9 +75,15 @@ def tiles(
     shown: list[Tile] = []
     if card.evaluation:
         summary = card.evaluation.summary
-        if (own := summary.metrics.get(summary.metric)) is not None:
-            aside = f"95 %: {span(own)}, {summary.rows:,} rows{test_days(card.training_set)}"
-            shown.append(Tile(metric_name(summary.metric), number(own.value), aside))
+        where = f"{summary.rows:,} rows{test_days(card.training_set)}"
+        shown += [
+            Tile(metric_name(name), number(own.value), f"95 %: {span(own)}, {where}")
+            for name in dict.fromkeys([summary.metric, summary.metric.partition(WITHIN)[0]])
+            if (own := summary.metrics.get(name)) is not None
+        ]
+        if summary.operating_point is not None and (lift := summary.metrics.get("lift")) is not None:
+            aside = f"95 %: {span(lift)}, of {summary.operating_point.words}, {where}"
+            shown.append(Tile("Lift", number(lift.value), aside))
         ahead = [item for item in summary.against_baselines if item.metric == summary.metric]
         if ahead:
             nearest = min(ahead, key=lambda item: item.difference.value)

@@ -257,7 +257,10 @@ not known then: {{ card.leak_tests.leaks | number }}.</p>
 <section>{{ head("metrics", "Metrics beside baselines") }}
 {%- if evaluation %}
 <p>On {{ evaluation.rows | number }} frozen test rows{{ test_days }}, which neither training nor tuning saw.
-Brackets are bootstrap intervals, 95 %. The declared metric is {{ evaluation.metric | metric }}.</p>
+Brackets are bootstrap intervals, 95 %. The declared metric is {{ evaluation.metric | metric }}
+{%- if evaluation.groups %}: the {{ evaluation.groups.words }}{% endif %}.
+{%- if evaluation.operating_point %} Precision, recall and lift are those of {{ evaluation.operating_point.words }}.
+{%- endif %}</p>
 <div class="scroll"><table>
 <thead><tr><th>Metric</th><th class="n">This model</th>
 {%- for baseline in evaluation.baselines %}<th class="n">{{ baseline.name }}</th>{% endfor %}</tr></thead><tbody>

@@ -65,6 +65,14 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
                 },
                 **{name: image(svg, name) for name, svg in plots.items()},
                 "test rows": result.summary.rows,
+                **{
+                    name: it.words
+                    for name, it in (
+                        (f"{result.summary.metric} is", result.summary.groups),
+                        ("operating point", result.summary.operating_point),
+                    )
+                    if it is not None
+                },
             },
         )
 
