@@ -306,7 +306,7 @@ class Past:
         rows = pl.concat([self.rows(day) for day in days]).join(truth, on=key, how="left", maintain_order="left")
         return Population(
             rows=rows.select(
-                dict.fromkeys([DAY, self.metric.within or DAY, target, *(feature.name for feature in spec.features)])
+                *dict.fromkeys([DAY, self.metric.within or DAY, target, *(feature.name for feature in spec.features)])
             ),
             target=target,
             features=spec.features,
