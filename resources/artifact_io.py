@@ -100,18 +100,19 @@ class LakeIOManager(dg.ConfigurableIOManager):
     def _report(self, context: dg.OutputContext, asset: str, manifests: Mapping[str, Manifest], cost: Cost) -> None:
         step = context.step_context
         last = list(manifests.values())[-1]
+        # Dagster copies what is added here to each partition of the run.
         context.add_output_metadata(
             {
                 "path": dg.MetadataValue.path(f"{self.lake.connect().url}/artifacts/{asset}"),
-                "seconds": round(last.seconds or 0.0, 3),
-                "CPU seconds": round(cost.cpu_seconds or 0.0, 3),
-                "peak memory (MiB)": round((last.peak_memory_bytes or 0) / 2**20),
-                **({} if context.has_asset_partitions else _facts(last)),
+                "seconds of the step": round(sum(it.seconds or 0.0 for it in manifests.values()), 3),
+                "CPU seconds of the step": round(cost.cpu_seconds or 0.0, 3),
+                "peak memory of the step (MiB)": round((last.peak_memory_bytes or 0) / 2**20),
+                **({} if context.has_asset_partitions else facts_of(last)),
             }
         )
         if context.has_asset_partitions:
             for partition, manifest in manifests.items():
-                step.add_asset_metadata(_facts(manifest), context.asset_key, partition)
+                step.add_asset_metadata(facts_of(manifest), context.asset_key, partition)
         step.set_data_version(context.asset_key, data_version(manifests, step.instance))
 
 
@@ -128,9 +129,10 @@ def data_version(manifests: Mapping[str, Manifest], instance: dg.DagsterInstance
     return dg.DataVersion(hashlib.blake2b(text, digest_size=16, usedforsecurity=False).hexdigest())
 
 
-def _facts(manifest: Manifest) -> dict[str, JsonValue]:
+def facts_of(manifest: Manifest) -> dict[str, JsonValue]:
+    """Return what Dagster's page of an artifact shows of its manifest."""
     rows: dict[str, JsonValue] = {} if manifest.rows is None else {"dagster/row_count": manifest.rows}
-    return {VERSION: manifest.version, **rows}
+    return {VERSION: manifest.version, "seconds": round(manifest.seconds or 0.0, 3), **rows}
 
 
 def by_partition(obj: object, keys: typing.Sequence[str], asset: str) -> dict[str, object]:
@@ -193,6 +195,7 @@ def _of_day(
         making,
         inputs=inputs,
         parameters=facts_of_day(making.parameters, key),
+        seconds=None if making.seconds is None else making.seconds / share.parts,
         cost=share,
         missing_days=merged([missing, *lake.missing_days_of(inputs)]),
     )

@@ -132,7 +132,8 @@ class Manifest(_Record):
         hash: the function behind versions and digests; `blake2b` before schema version 2.
         attempt: how often the step had been tried before in this run.
         step: the step of the run that made it, whose record stands under `runs/`.
-        seconds: of the step's body, for whatever it made.
+        seconds: this artifact's share of what its step's body took.
+        peak_memory_bytes: most that its step held at once, whatever else it made.
         cost: this artifact's share of what its step took; None before schema version 3, and where no step made it.
         missing_days: by asset, the days that were missing of what it is made from, directly or not; only where a
             declaration allows gaps.

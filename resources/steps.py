@@ -4,20 +4,22 @@ It is written before the step's body runs, so that a step that failed or was kil
 neither Dagster nor polars; who writes it stays out, see `resources.lake_resource`.
 
     runs/<run id>/<step>/<attempt>.json
+    runs/<run id>/<step>/<attempt>.failed    what a failed attempt took, where its process could still write it
 """
 
 import uuid
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from resources.errors import CorruptArtifactError, MissingArtifactError
-from resources.manifest import MOST_BYTES, ArtifactRef, SafePath
+from resources.manifest import MOST_BYTES, ArtifactRef, Cost, SafePath
 from resources.manifests import Manifests
 
 RUNS: Final = "runs"
+FAILED: Final = ".failed"
 
 
 class StepRecord(BaseModel):
@@ -60,11 +62,52 @@ def keep_step(lake: Manifests, record: StepRecord) -> None:
         LakeError: the lake cannot be written.
     """
     folder = lake.path(RUNS, record.run_id, record.step)
-    text = record.model_dump_json(indent=1).encode()
+    _create(lake, folder, record.attempt, ".json", record.model_dump_json(indent=1).encode())
+
+
+def _create(lake: Manifests, folder: str, attempt: int, suffix: str, text: bytes) -> None:
     try:
-        lake.create(f"{folder}/{record.attempt}.json", text)
+        lake.create(f"{folder}/{attempt}{suffix}", text)
     except FileExistsError:  # a pod that was lost and started again counts as the same attempt
-        lake.create(f"{folder}/{record.attempt}-{uuid.uuid4().hex[:8]}.json", text)
+        lake.create(f"{folder}/{attempt}-{uuid.uuid4().hex[:8]}{suffix}", text)
+
+
+class Failure(BaseModel):
+    """What a failed attempt at a step took."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    failed_at: AwareDatetime
+    cost: Cost
+
+
+def keep_failure(lake: Manifests, run_id: str, step: str, attempt: int, cost: Cost) -> None:
+    """Write what a failed attempt took.
+
+    Raises:
+        LakeError: the lake cannot be written.
+    """
+    text = Failure(failed_at=datetime.now(tz=UTC), cost=cost).model_dump_json(indent=1).encode()
+    _create(lake, lake.path(RUNS, run_id, step), attempt, FAILED, text)
+
+
+def failures_of(lake: Manifests, run_id: str) -> Iterator[tuple[str, int, Failure]]:
+    """Yield step, attempt and cost of a run's failed attempts.
+
+    Raises:
+        CorruptArtifactError: what was written is not such a cost.
+    """
+    root = lake.path(RUNS, run_id)
+    for name in lake.tree(root):
+        if not name.endswith(FAILED):
+            continue
+        step, _, file = name.rpartition("/")
+        try:
+            failure = Failure.model_validate_json(lake.read(f"{root}/{name}", limit=MOST_BYTES))
+        except ValidationError as error:
+            raise CorruptArtifactError(f"{root}/{name} does not say what a failed attempt took; remove it.") from error
+        yield step, int(file.removesuffix(FAILED).partition("-")[0]), failure
 
 
 def runs(lake: Manifests) -> list[str]:

@@ -250,7 +250,7 @@ class Warehouse(dg.ConfigurableResource):
             missing = merged([build.missing.get(model, {}).get(key, {}), *lake.missing_days_of(inputs)])
             return Making(
                 inputs=(*inputs, *(aside.releases.get(key, ()) if aside else ())),
-                code_version=code_version, run_id=run_id, seconds=build.seconds.get(model), cost=cost,
+                code_version=code_version, run_id=run_id, seconds=build.seconds[model] / len(wanted), cost=cost,
                 parameters={
                     "dbt": model, "quarantine": aside.parameters if aside else None,
                     "allow_gaps": allows_gaps(node) or None,

@@ -59,7 +59,8 @@ def _told(rows: "Sequence[Row]") -> dict[str, Any]:
         hours = {"used": row.used._asdict(), "asked": row.asked._asdict(), "charged": row.charged._asdict()}
         return {
             "runs": len(row.runs), "artifacts": row.artifacts, "seconds": row.seconds, "hours": hours,
-            "money": row.money, "unmeasured": row.unmeasured,
+            "money": row.money, "unmeasured": row.unmeasured, "failed_attempts": row.failed,
+            "failed_seconds": row.failed_seconds,
         }  # fmt: skip
 
     stages = [{"owner": row.owner, "month": row.month, "stage": row.stage, **one(row)} for row in rows]
@@ -90,8 +91,13 @@ def lines_of(rows: "Sequence[Row]", currency: str | None) -> Iterator[str]:
         yield "money is not known: no prices are set (ML_ASSETS_PRICES)"
     elif total.money is None and total.is_measured:
         yield "money is not known where a GPU was used that the price table has no price of (gpu_hour)"
+    if total.failed:
+        yield f"{total.failed:,} attempts at an artifact failed; {total.failed_seconds:,.1f} of the seconds are theirs"
     if total.unmeasured:
-        yield f"{total.unmeasured:,} artifacts do not tell what they cost, as older ones; they are not in it"
+        yield (
+            f"{total.unmeasured:,} artifacts and attempts are not measured and not in it: older artifacts, and "
+            "attempts that were killed or still run"
+        )
 
 
 def _cells(row: "Row") -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""What models and tables have cost, by month and stage, from manifests alone: hours, and by a price table money.
+"""What models and tables have cost, by month and stage, from manifests and records of steps: hours, and money.
 
-Measuring stays out; see `resources.usage`. What a budget makes of it: `ml_assets.logic.budget`.
+Not here: measuring (see `resources.usage`), and what a budget makes of it (see `ml_assets.logic.budget`).
 
 What is charged, of one artifact: of each resource the larger of what was asked for and what was used, times the share
 of its step's seconds that the artifact bears, times the price of an hour.
@@ -9,10 +9,12 @@ of its step's seconds that the artifact bears, times the price of an hour.
     memory GiB hours  max(bytes asked, peak bytes) x seconds / 3600 / 2**30
     GPU hours         max(GPUs asked x seconds, seconds that they were busy) / 3600
 
-Attempts that failed, pods that start or wait, storage and requests are in none of it.
+A failed attempt counts in the month in which it failed, and its cost is spread over the assets that it should have
+made. An attempt whose process was killed, or that still runs, is counted, but not measured. Not in it: pods that start
+or wait, storage and requests.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
@@ -24,6 +26,7 @@ from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.manifest import COSTS_SINCE, MOST_BYTES, Cost, is_sealed
 from resources.manifests import REMOVED, Manifests
 from resources.prices import Prices
+from resources.steps import RUNS, failures_of, steps_of
 
 CLOCKS: Final = timedelta(days=1)
 """How far the clocks of pods and of the lake's store may differ."""
@@ -50,12 +53,17 @@ _NONE: Final = Hours()
 
 
 class Spent(NamedTuple):
-    """One making of one artifact, and what it took; None where its manifest does not tell."""
+    """One artifact, or a failed attempt at one, and what it took.
+
+    Attributes:
+        cost: None where it was not measured.
+    """
 
     asset: str
     at: datetime
     run_id: str | None
     cost: Cost | None
+    is_failed: bool = False
 
     @property
     def month(self) -> str:
@@ -72,6 +80,8 @@ class _Costing(BaseModel):
     asset: str
     created_at: AwareDatetime
     run_id: str | None = None
+    step: str | None = None
+    attempt: int | None = None
     cost: Cost | None = None
 
 
@@ -84,8 +94,10 @@ class Row:
         stage: the rest of the name.
         runs: that made it.
         artifacts: that they made, each as often as it was made.
+        failed: failed attempts at one of them, also those that were not measured.
+        failed_seconds: of `seconds`, those of failed attempts.
         money: None where there are no prices, none of a GPU that was used, or no artifact that tells its cost.
-        unmeasured: artifacts without a cost, in no sum here.
+        unmeasured: artifacts and failed attempts without a cost, in no sum here.
     """
 
     owner: str
@@ -93,7 +105,9 @@ class Row:
     stage: str
     runs: set[str] = field(default_factory=set)
     artifacts: int = 0
+    failed: int = 0
     seconds: float = 0.0
+    failed_seconds: float = 0.0
     used: Hours = _NONE
     asked: Hours = _NONE
     charged: Hours = _NONE
@@ -102,17 +116,19 @@ class Row:
 
     @property
     def is_measured(self) -> bool:
-        """Whether any of its artifacts tells its cost."""
-        return self.unmeasured < self.artifacts
+        """Whether any cost is known."""
+        return self.unmeasured < self.artifacts + self.failed
 
     def add(self, spent: Spent, prices: Prices | None) -> None:
-        """Count one making."""
+        """Count one artifact or failed attempt."""
         self.runs |= {spent.run_id} if spent.run_id else set()
-        self.artifacts += 1
+        self.artifacts += not spent.is_failed
+        self.failed += spent.is_failed
         if spent.cost is None:
             self.unmeasured += 1
             return
         self.seconds += spent.cost.seconds
+        self.failed_seconds += spent.cost.seconds if spent.is_failed else 0.0
         self.used = self.used.plus(used(spent.cost))
         self.asked = self.asked.plus(asked(spent.cost))
         self.charged = self.charged.plus(charged(spent.cost))
@@ -158,11 +174,10 @@ def money(cost: Cost, prices: Prices) -> float | None:
 
 
 def spending(lake: Manifests, *, owner: str | None = None, month: str | None = None) -> Iterator[Spent]:
-    """Yield what every artifact took that was made, those removed since too.
+    """Yield what every artifact took, removed ones included, and every failed attempt.
 
-    It lists the lake, or one owner's part of it, and reads the manifests that were written since the month began (and
-    the day before, as clocks differ): 100,000 of them on a disk in some ten seconds. What is older is left by its time
-    in the listing alone.
+    It lists the lake, or one owner's part of it, and reads the manifests and records of steps that were written since
+    the month began (and the day before, as clocks differ): 100,000 of them on a disk in some ten seconds.
 
     Args:
         lake: where the manifests are.
@@ -175,10 +190,50 @@ def spending(lake: Manifests, *, owner: str | None = None, month: str | None = N
     since = None if month is None else datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC) - CLOCKS
     paths = [*_written(lake, owner, since)]
     with lake.pool(len(paths)) as each:
-        found: Sequence[Spent | None] = each(lambda path: _read(lake, path), paths)
-    for one in found:
-        if one is not None and (month is None or one.month == month):
+        found: Sequence[_Costing | None] = each(lambda path: _read(lake, path), paths)
+    made = [it for it in found if it is not None]
+    done = {(it.run_id, it.step, it.attempt) for it in made}
+    spent = [Spent(it.asset, it.created_at, it.run_id, it.cost) for it in made]
+    for one in (*spent, *_failed(lake, owner, since, done)):
+        if month is None or one.month == month:
             yield one
+
+
+def _failed(
+    lake: Manifests,
+    owner: str | None,
+    since: datetime | None,
+    done: Collection[tuple[str | None, str | None, int | None]],
+) -> Iterator[Spent]:
+    """Yield the failed attempts at an owner's assets; one that made nothing and left no cost was killed, or still runs.
+
+    Args:
+        lake: where the records are.
+        owner: as for `spending`.
+        since: runs whose files are all older are not read.
+        done: run, step and attempt of each artifact.
+
+    Raises:
+        CorruptArtifactError: a record of a step or of a failure cannot be read.
+    """
+    listed = lake.tree_with_sizes(lake.path(RUNS)).items()
+    runs = sorted({name.split("/")[0] for name, stat in listed if since is None or stat.modified_at >= since})
+    with lake.pool(len(runs)) as each:
+        read = each(lambda run: ([*steps_of(lake, run)], [*failures_of(lake, run)]), runs)
+    for run, (records, failures) in zip(runs, read, strict=True):
+        told = {(step, attempt) for step, attempt, _ in failures}
+        attempts = [(step, attempt, it.failed_at, it.cost) for step, attempt, it in failures]
+        attempts += [
+            (it.step, it.attempt, it.started_at, None)
+            for it in records
+            if (it.step, it.attempt) not in told and (run, it.step, it.attempt) not in done
+        ]
+        assets = {(it.step, it.attempt): it.assets for it in records}
+        for step, attempt, at, cost in attempts:
+            its = assets.get((step, attempt), ())
+            for asset in its:
+                if owner is None or asset.partition("/")[0] == owner:
+                    yield Spent(asset, at, run, None if cost is None else cost.share(len(its)), is_failed=True)
 
 
 def _written(lake: Manifests, owner: str | None, since: datetime | None) -> Iterator[str]:
@@ -189,8 +244,8 @@ def _written(lake: Manifests, owner: str | None, since: datetime | None) -> Iter
                 yield f"{root}/{relative}"
 
 
-def _read(lake: Manifests, path: str) -> Spent | None:
-    """Return what a manifest tells; None where garbage collection took it since it was listed.
+def _read(lake: Manifests, path: str) -> _Costing | None:
+    """Return what a manifest says; None where garbage collection took it since it was listed.
 
     Raises:
         CorruptArtifactError: it is none, or was edited.
@@ -207,7 +262,7 @@ def _read(lake: Manifests, path: str) -> Spent | None:
         ) from error
     if said.schema_version >= COSTS_SINCE and not is_sealed(text):
         raise CorruptArtifactError(f"{path} was edited: its text does not have the digest that it ends with.")
-    return Spent(said.asset, said.created_at, said.run_id, said.cost)
+    return said
 
 
 def rows_of(found: Iterable[Spent], prices: Prices | None) -> list[Row]:
@@ -229,6 +284,8 @@ def total_of(rows: Sequence[Row], owner: str = "", month: str = "") -> Row:
         total.runs |= row.runs
         total.artifacts += row.artifacts
         total.seconds += row.seconds
+        total.failed += row.failed
+        total.failed_seconds += row.failed_seconds
         total.used = total.used.plus(row.used)
         total.asked = total.asked.plus(row.asked)
         total.charged = total.charged.plus(row.charged)

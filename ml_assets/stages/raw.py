@@ -43,6 +43,7 @@ from ml_assets.stages.common.pod_tags import pod_tags
 from resources.day_pattern import DayPattern
 from resources.days import in_rows, span_of
 from resources.errors import SourceError
+from resources.failed_attempts import RECORD
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.listing import FILES, Arrived, file_facts, files_of_days, landed_files, read_file
@@ -153,6 +154,7 @@ def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract:
         partitions_def=daily(declaration.days) if table.is_by_day else None,
         backfill_policy=dg.BackfillPolicy.single_run() if table.is_by_day else None,
         op_tags=pod_tags(declaration.compute),
+        hooks={RECORD},
     )
     def land(context: dg.AssetExecutionContext, config: LandingConfig, lake: LakeResource) -> Iterator[Any]:
         days = day_range(context) if table.is_by_day else None

@@ -18,10 +18,10 @@ from ml_assets.stages.common.asset import column_schema, freshness_policy, quara
 from ml_assets.stages.common.dbt_checks import Node, Project, selected_results
 from ml_assets.stages.common.plan import daily, day_range, quarantine_key, table_key
 from ml_assets.stages.common.pod_tags import pod_tags
-from resources.artifact_io import data_version
+from resources.artifact_io import data_version, facts_of
 from resources.days import ALLOW_GAPS
 from resources.errors import WarehouseError
-from resources.event_log import VERSION
+from resources.failed_attempts import RECORD
 from resources.manifest import ArtifactRef, Manifest
 from resources.warehouse import Build, Warehouse, allows_gaps, is_by_day, look_back_days, table_name, with_ancestors
 
@@ -60,6 +60,7 @@ def _tables(name: str, declaration: TablesDeclaration, project: Project, *, by_d
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run() if by_day else None,
         op_tags=pod_tags(declaration.compute),
+        hooks={RECORD},
     )
     def build_tables(
         context: dg.AssetExecutionContext, warehouse: Warehouse
@@ -156,7 +157,7 @@ def _publish(
             )
             for asset, artifacts in ((key, made), (quarantine_key(key), aside)):  # Dagster wants the table first
                 if artifacts and asset in context.selected_asset_keys:
-                    yield _result(context, asset, artifacts, built.seconds[model])
+                    yield _result(context, asset, artifacts)
     if refused:
         listed = "\n".join(f"- {project.nodes[m]['name']}: {line}" for m, lines in refused.items() for line in lines)
         raise WarehouseError(
@@ -166,14 +167,11 @@ def _publish(
 
 
 def _result(
-    context: dg.AssetExecutionContext, asset: dg.AssetKey, made: Mapping[str, Manifest], seconds: float
+    context: dg.AssetExecutionContext, asset: dg.AssetKey, made: Mapping[str, Manifest]
 ) -> dg.MaterializeResult[Any]:
     for day, manifest in made.items():
-        facts = {"dagster/row_count": manifest.rows, VERSION: manifest.version}
-        context.add_asset_metadata(facts, asset_key=asset, partition_key=day or None)
-    return dg.MaterializeResult(
-        asset_key=asset, metadata={"seconds": round(seconds, 3)}, data_version=data_version(made, context.instance)
-    )
+        context.add_asset_metadata(facts_of(manifest), asset_key=asset, partition_key=day or None)
+    return dg.MaterializeResult(asset_key=asset, data_version=data_version(made, context.instance))
 
 
 def _specs(

@@ -1,18 +1,23 @@
 """What was spent, from manifests: by month, owner and stage, asked for or used, with and without prices."""
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import dagster as dg
 import pytest
 
 from ml_assets.provenance.cost import Hours, charged, money, rows_of, spending, total_of
 from resources.errors import CorruptArtifactError
-from resources.lake import Lake
+from resources.failed_attempts import RECORD
+from resources.lake import Lake, Step
+from resources.lake_resource import LakeResource
 from resources.manifest import Asked, Cost, Manifest
 from resources.prices import Prices
-from tests.builders import frame, put
+from resources.steps import Failure, StepRecord, keep_step
+from tests.builders import frame, overwrite, put
 
 PRICES = Prices(currency="CHF", cpu_hour=2.0, memory_gib_hour=1.0, gpu_hour={"NVIDIA-L4": 10.0})
 HOUR = Cost(seconds=3600, cpu_seconds=1800, peak_memory_bytes=2**30)
@@ -105,6 +110,50 @@ def test_a_stage_none_of_whose_artifacts_tells_its_cost_has_cost_nobody_knows_wh
 
     assert [2.0, None] == [it.money for it in rows]
     assert (2.0, 1) == (total_of(rows).money, total_of(rows).unmeasured)
+
+
+def attempt(lake: Lake, number: int, at: datetime = APRIL, *, assets: tuple[str, ...] = ("shop/model",)) -> None:
+    record = StepRecord(run_id="run-1", step="shop__model", attempt=number, assets=assets, started_at=at)
+    keep_step(lake, record)
+
+
+def test_failed_attempts_count_in_the_month_in_which_they_failed(lake: Lake) -> None:
+    for number in range(3):
+        attempt(lake, number, assets=("shop/model", "shop/card"))
+    failed = Failure(failed_at=MAY, cost=HOUR)
+    overwrite(lake, lake.path("runs/run-1/shop__model/1.failed"), failed.model_dump_json().encode())
+    lake.begin(Step("run-1", "shop__model", 2))
+    spend(lake, "shop/model", MAY, run_id="run-1")
+    lake.begin(Step("", "", 0))
+
+    rows = {(it.month, it.stage): it for it in rows_of(spending(lake), PRICES)}
+
+    # The first attempt left nothing: it was killed. The second left its cost, the third an artifact.
+    assert {
+        ("2013-04", "model"): (0, 1, 1, 0.0, None), ("2013-04", "card"): (0, 1, 1, 0.0, None),
+        ("2013-05", "model"): (1, 1, 0, 5400.0, 3.0), ("2013-05", "card"): (0, 1, 0, 1800.0, 1.0),
+    } == {key: (it.artifacts, it.failed, it.unmeasured, it.seconds, it.money) for key, it in rows.items()}  # fmt: skip
+    total = total_of([*rows.values()])
+    assert (4, 3600.0, 7200.0) == (total.failed, total.failed_seconds, total.seconds)
+    assert 2 == len([*spending(lake, owner="shop", month="2013-04")])
+
+
+def test_a_failed_attempt_of_a_step_leaves_what_it_took(tmp_path: Path) -> None:
+    place = LakeResource(url=str(tmp_path / "lake"))
+
+    @dg.asset(hooks={RECORD}, retry_policy=dg.RetryPolicy(max_retries=1), key=["shop", "model"])
+    def fails(lake: LakeResource) -> None:
+        lake.open()
+        time.sleep(0.05)
+        raise ValueError("never works")
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        dg.materialize([fails], resources={"lake": place}, instance=instance, raise_on_error=False)
+
+    [row] = rows_of(spending(Lake(place.url)), PRICES)
+    assert ("shop", "model", 0, 2, 0) == (row.owner, row.stage, row.artifacts, row.failed, row.unmeasured)
+    assert 0.1 <= row.failed_seconds < 5
+    assert row.money
 
 
 def test_without_prices_money_is_not_known(lake: Lake) -> None:

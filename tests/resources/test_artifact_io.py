@@ -1,3 +1,4 @@
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -128,6 +129,23 @@ def test_a_range_of_days_is_kept_day_by_day_in_one_run(tmp_path: Path) -> None:
     assert ["2013-01-02", "2013-01-03", "2013-01-04"] == sorted(str(day) for day in found)
     assert {2} == {metadata["dagster/row_count"].value for metadata in found.values()}
     assert lake.find("daily", "2013-01-03").version == found["2013-01-03"]["version"].value
+
+
+def test_each_day_of_a_run_bears_its_share_of_the_seconds_and_the_rest_is_called_the_steps(tmp_path: Path) -> None:
+    @dg.asset(**BY_DAY)
+    def slow() -> pl.DataFrame:
+        time.sleep(0.3)
+        return dated(date(2013, 1, 1), date(2013, 1, 2), date(2013, 1, 3))
+
+    result = materialize(tmp_path, slow, over=("2013-01-01", "2013-01-03"))
+
+    lake = Lake(str(tmp_path))
+    made = lake.manifest(lake.find("slow", "2013-01-02"))
+    assert made.seconds == pytest.approx(0.1, abs=0.09)
+    shown = result.get_asset_materialization_events()[1].materialization.metadata
+    assert made.seconds == shown["seconds"].value
+    assert shown["seconds of the step"].value == pytest.approx(3 * made.seconds, abs=0.01)
+    assert {"CPU seconds of the step", "peak memory of the step (MiB)"} <= shown.keys()
 
 
 def test_a_day_without_rows_is_an_empty_artifact_with_the_schema(tmp_path: Path) -> None:

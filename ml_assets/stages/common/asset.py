@@ -21,6 +21,7 @@ from ml_assets.provenance.code import code_version
 from ml_assets.stages.common.plan import ModelPlan, quarantine_key
 from ml_assets.stages.common.pod_tags import pod_tags
 from resources.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK
+from resources.failed_attempts import RECORD
 
 
 def stage(
@@ -71,6 +72,7 @@ def stage(
             partitions_def=plan.partitions if by_day else None,
             backfill_policy=_backfill_policy(declaration.days_a_run) if by_day else None,
             pool=plan.name if by_day else None,
+            hooks={RECORD},
             metadata=metadata,
             op_tags=pod_tags(declaration.compute.get(name)),
             freshness_policy=freshness_policy(declaration.freshness.get(name)),
