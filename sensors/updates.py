@@ -1,11 +1,16 @@
 """Asks for runs of what is out of date, upstream first and each once: one sensor for all tables and models.
 
-Landing raw tables stays out, and so does training: predictions of a new day are made by whoever serves. What a run
-failed on is asked for again when what it is made from, or its code, has changed; before, a person or Dagster's retries
-may. The cursor only saves work: without it everything is looked at again, and what was asked is known by its runs.
+Not here: landing raw tables, and training; a new day is predicted by the current champion. What a run failed on is
+requested again when what it is made from, or its code, has changed; before that, a person or Dagster's retries may.
+
+What is out of date is read from the lake, and what was requested from the runs; the cursor only saves work. What waits
+for a missing day is looked at once the lake has that day, whatever became of the event. At every tick some assets are
+looked at in turn. Without a cursor everything is looked at.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -17,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ml_assets.contracts.days import yesterday
 from ml_assets.declaration.reading import Declared
-from ml_assets.provenance.staleness import Wanted
+from ml_assets.provenance.staleness import Look, Wanted, declared_days
 from ml_assets.stages.common.data_age import CHECK, age_limits, as_of
 from ml_assets.stages.common.groups import (
     CARD,
@@ -35,8 +40,9 @@ from ml_assets.stages.common.updating import (
     Waiting,
     busy_with,
     code_of,
-    days_of,
+    horizon,
     readers,
+    sources_of,
     with_the_rest_of_their_groups,
 )
 from resources.alerts import Alerts
@@ -62,7 +68,10 @@ CODE_TAG: Final = "ml_assets/code"
 MOST_REQUESTS: Final = 20
 MOST_LOOKS: Final = 3_000
 """Partitions that one tick looks at; a millisecond each."""
+IN_TURN: Final = 100
+"""Partitions that one tick looks at in turn, whatever happened."""
 _TOLD: Final = 8
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class Cursor(BaseModel):
@@ -77,6 +86,9 @@ class Cursor(BaseModel):
         told: by group, what it waits for.
         since: by model, its first predicted day; no day before it is predicted.
         day: the newest day there could be at the last look.
+        days: how many of the newest days were kept up to date at the last look.
+        newest: by source, its newest day at the last look.
+        turn: the asset at which the next look in turn begins.
         ages: by asset whose data has a declared age, what was told of it.
     """
 
@@ -90,6 +102,9 @@ class Cursor(BaseModel):
     told: dict[str, tuple[Told, ...]] = {}
     since: dict[str, str] = {}
     day: str = ""
+    days: int = 0
+    newest: dict[str, str] = {}
+    turn: str = ""
     ages: dict[str, str] = {}
 
 
@@ -151,20 +166,15 @@ class _Tick:
         self.before = self._cursor()
         self.waits = Waits(self.before.told)
         self.since = dict(self.before.since)
-        self._within: dict[dg.AssetKey, set[str]] = {}
+        self.turn = self.before.turn
+        self.left: Partitions = {}
+        self.count = self.declared.automation.updates.days
+        self.newest = {key: day for key in sources_of(self.graph) if (day := _newest_day(self.lake, key))}
 
-    @property
+    @functools.cached_property
     def within(self) -> Mapping[dg.AssetKey, set[str]]:
         """The days of each asset that this sensor may ask for."""
-        if not self._within:
-            known: dict[object, set[str]] = {}
-            for key in self.groups:
-                definition = self.graph.get(key).partitions_def
-                if definition not in known:
-                    count = self.declared.automation.updates.days
-                    known[definition] = set(days_of(self.graph, key, yesterday=self.yesterday, count=count))
-                self._within[key] = known[definition]
-        return self._within
+        return horizon(self.graph, self.groups, self.newest, yesterday=self.yesterday, count=self.count)
 
     # ------------------------------------------------------------ what changed
 
@@ -183,15 +193,47 @@ class _Tick:
             self.lines.append("the code is another than at the last look, so everything is looked at.")
             self._open(self.within)
         known = {key: days for key, days in changed.items() if self.graph.has(key)}
-        self.waits.came(known)
         self._open(readers(self.graph, self.groups, known, self.within) if known else {})
         self._tell_of_late_changes(known)
+        self._open_what_is_new_within()
+        self._open_what_waited_for_what_is_there()
+        self._open_in_turn()
         self._open_what_is_not_fresh()
         self._open_what_is_old(known)
 
     def _open(self, partitions: Mapping[dg.AssetKey, Iterable[str]]) -> None:
         for key, days in partitions.items():
             self.opened.setdefault(key, set()).update(days)
+
+    def _open_what_is_new_within(self) -> None:
+        """Open the days that are kept up to date since the last look: there is newer data, or a day is over."""
+        newest = {key.to_user_string(): day for key, day in self.newest.items()}
+        before = self.before
+        if not before.day or (newest, str(self.yesterday), self.count) == (before.newest, before.day, before.days):
+            return
+        there = {dg.AssetKey.from_user_string(key): day for key, day in before.newest.items()}
+        known = horizon(
+            self.graph, self.groups, {key: day for key, day in there.items() if self.graph.has(key)},
+            yesterday=date.fromisoformat(before.day), count=before.days,
+        )  # fmt: skip
+        self._open({key: days - known[key] for key, days in self.within.items()})
+
+    def _open_what_waited_for_what_is_there(self) -> None:
+        for group, days in self.waits.over(self.lake).items():
+            self._open({key: days & self.within[key] for key, its in self.groups.items() if str(its) == group})
+
+    def _open_in_turn(self) -> None:
+        """Open what is out of date of some assets, in turn: an artifact may change without an event."""
+        keys = [key for key in self.graph.toposorted_asset_keys if key in self.groups]
+        start = next((n for n, key in enumerate(keys) if key.to_user_string() == self.turn), 0)
+        chosen: Partitions = {}
+        for key in [*keys[start:], *keys[:start]]:
+            self.turn = key.to_user_string()
+            if sum(map(len, chosen.values())) >= IN_TURN:
+                break
+            chosen[key] = self.within[key]
+        found = Look(self.graph, self.lake, self._wanted(self._served(chosen))).out_of_date()
+        self._open(found)
 
     def _tell_of_late_changes(self, changed: Mapping[dg.AssetKey, set[str]]) -> None:
         """Tell of changed days that nothing within the look-back reads."""
@@ -240,7 +282,6 @@ class _Tick:
 
     def requests(self) -> list[dg.RunRequest]:
         """Return what to ask for; what is open after it stays so."""
-        self.left: Partitions = {}
         opened = with_the_rest_of_their_groups(self.graph, self.groups, self.opened, self.within) if self.opened else {}
         if not opened:
             return []
@@ -251,16 +292,18 @@ class _Tick:
         running = busy_with(
             self.graph, self.groups, in_progress(self.context.instance, self.context.repository_def), self.within
         )
-        looked = self._bounded(self._served(opened))
-        wanted = {key: sorted(days) for key, days in looked.items() if days}
-        parameters = {key: on_card(self.lake, key.path[0]) for key in wanted if key.path[-1] in CARD}
-        beside = artifacts_beside(self.graph, self.lake, wanted)
-        given = Wanted(wanted, parameters, beside=beside)
+        given = self._wanted(self._bounded(self._served(opened)))
         plan = Planner(self.graph, self.lake, self.groups, given, busy=running, within=self.within).plan()
         for key, days in plan.still_open.items():
             self.left.setdefault(key, set()).update(days)
         self.waits.add(plan.waiting)
         return [self._request(update) for update in self._new(plan.updates)]
+
+    def _wanted(self, partitions: Partitions) -> Wanted:
+        """Return what should be up to date of some partitions, and what their manifests must say."""
+        wanted = {key: sorted(days) for key, days in partitions.items() if days}
+        parameters = {key: on_card(self.lake, key.path[0]) for key in wanted if key.path[-1] in CARD}
+        return Wanted(wanted, parameters, beside=artifacts_beside(self.graph, self.lake, wanted))
 
     def _served(self, opened: Partitions) -> Partitions:
         """Return what is open without what nobody serves for, and without days before the first that was predicted."""
@@ -340,9 +383,19 @@ class _Tick:
 
     def sentences(self) -> list[str]:
         """Return what this tick did and what waits, with the figures."""
-        told = self.waits.lines()
+        told = [*self.waits.lines(), *self._what_has_not_come()]
         more = [f"{len(told) - _TOLD} more wait."] if len(told) > _TOLD else []
         return [*self.lines, *told[:_TOLD], *more]
+
+    def _what_has_not_come(self) -> Iterator[str]:
+        """Yield which sources have no newer day though one is over."""
+        ended: dict[str, list[str]] = {}
+        for key in sources_of(self.graph):
+            days, newest = declared_days(self.graph, key), self.newest.get(key, "")
+            if days is not None and newest < str(min(self.yesterday, days[1])):
+                ended.setdefault(newest, []).append(key.to_user_string())
+        for newest, names in sorted(ended.items()):
+            yield f"{', '.join(names)}: {f'no day after {newest}' if newest else 'no day'} has come."
 
     def cursor(self) -> Cursor:
         """Return what the next tick must know."""
@@ -355,6 +408,9 @@ class _Tick:
             told=self.waits.kept(),
             since=self.since,
             day=str(self.yesterday),
+            days=self.count,
+            newest={key.to_user_string(): day for key, day in self.newest.items()},
+            turn=self.turn,
             ages=self.ages.known,
         )
 
@@ -368,6 +424,11 @@ class _Tick:
             self.lines.append("the cursor is none of this sensor's, so everything is looked at.")
         # Its code is '', which is nobody's: that opens everything.
         return Cursor(last=newest_number(self.context.instance))
+
+
+def _newest_day(lake: Lake, key: dg.AssetKey) -> str | None:
+    """Return the newest day of a source; None where nothing has come. One listing of names."""
+    return max(filter(_DAY.fullmatch, lake.names(lake.path("artifacts", *key.path))), default=None)
 
 
 def _covers(record: dg.RunRecord, update: Update) -> bool:

@@ -12,7 +12,8 @@ class UpdatesSettings(Part):
     """What the sensor that makes what is out of date again may do by itself."""
 
     days: Annotated[int, Field(ge=1, le=3660)] = Field(
-        default=35, description="newest days that it looks at; what changes further back is told, and left to a person"
+        default=35,
+        description="newest days of the data that are kept up to date; older changes are reported and left to a person",
     )
 
 

@@ -3,7 +3,7 @@
 How artifacts are stored stays out; see `resources.lake`.
 """
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Literal
@@ -12,7 +12,7 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
 from pydantic import JsonValue
 
-from resources.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, Gaps, gaps_of
+from resources.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK
 from resources.lake import Lake
 from resources.manifest import ArtifactRef, Manifest
 
@@ -160,39 +160,20 @@ def reads_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey, partiti
         return [""]
     if not partition:
         return None
-    first, last = _window(graph, child, parent)
+    first, last = window_of(graph, child, parent)
     return _days(partition, first, last)
 
 
-def required_reads(graph: AssetGraph, key: dg.AssetKey, partition: str) -> dict[dg.AssetKey, list[str]]:
-    """Return the partitions without which one partition of an asset is incomplete, by what it reads.
+def required_of(graph: AssetGraph, key: dg.AssetKey, parent: dg.AssetKey, partition: str) -> list[str]:
+    """Return the partitions of a parent without which one partition of an asset is incomplete.
 
-    What has no days of its own reads all days that there are, and requires none.
+    A later day than its own may still come, and no day that is not declared is missing.
     """
-    found = {}
-    for parent in loaded_parents(graph, key):
-        keys = reads_of(graph, key, parent, partition) or []
-        days = declared_days(graph, parent)
-        first, last = ("", partition) if days is None else (str(days[0]), min(partition, str(days[1])))
-        first = partition if OPTIONAL_LOOK_BACK in graph.get(key).metadata else first
-        found[parent] = [it for it in keys if first <= it <= last]
-    return found
-
-
-def gaps_in(
-    graph: AssetGraph,
-    key: dg.AssetKey,
-    partition: str,
-    there: Callable[[dg.AssetKey], Container[str]],
-) -> Gaps:
-    """Return what is missing of what one partition of an asset reads; `there` returns the partitions of an asset."""
-    reads = required_reads(graph, key, partition)
-    return gaps_of(
-        partition,
-        {parent.to_user_string(): names for parent, names in reads.items()},
-        {parent.to_user_string(): there(parent) for parent in reads},
-        allow_gaps=allows_gaps(graph, key),
-    )
+    keys = reads_of(graph, key, parent, partition) or []
+    days = declared_days(graph, parent)
+    first, last = ("", partition) if days is None else (str(days[0]), min(partition, str(days[1])))
+    first = partition if OPTIONAL_LOOK_BACK in graph.get(key).metadata else first
+    return [it for it in keys if first <= it <= last]
 
 
 def allows_gaps(graph: AssetGraph, key: dg.AssetKey) -> bool:
@@ -222,11 +203,11 @@ def readers_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey, parti
         return [""]
     if not partition:
         return None
-    first, last = _window(graph, child, parent)
+    first, last = window_of(graph, child, parent)
     return _days(partition, -last, -first)
 
 
-def _window(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey) -> tuple[int, int]:
+def window_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey) -> tuple[int, int]:
     """Return the first and last day that a child by day reads of a parent, counted from its own."""
     node = graph.get(child)
     mapping = node.partition_mappings.get(parent)

@@ -8,15 +8,15 @@ from collections.abc import Set as AbstractSet
 from datetime import date, timedelta
 from typing import Final
 
-import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
 from ml_assets.stages.common.updating import Waiting
 from resources.days import in_rows, span_of
+from resources.lake import Lake
 
 _WHOLE: Final = "*"
 _MOST: Final = 8
-"""Reasons that are kept of one group."""
+"""Reasons that are kept of one group, beside missing days."""
 
 
 class Told(BaseModel):
@@ -25,7 +25,8 @@ class Told(BaseModel):
     Attributes:
         days: the days, as ranges; '' where the group has none.
         why: what they wait for, in words.
-        lack: the asset that is waited for; '' where it is not one that never came.
+        lack: the asset that is missing; '' where they wait for something else.
+        missing: the days of that asset that are missing, as ranges.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +34,7 @@ class Told(BaseModel):
     days: str
     why: str
     lack: str = ""
+    missing: str = ""
 
 
 class Waits:
@@ -46,12 +48,18 @@ class Waits:
         found = [_of(one, days) for one in self.told.get(str(group), ()) if one.days]
         self.told[str(group)] = [one for one in found if one.days]
 
-    def came(self, changed: Mapping[dg.AssetKey, AbstractSet[str]]) -> None:
-        """Take off what has come."""
-        names = {key.to_user_string(): days for key, days in changed.items()}
-        for group, found in self.told.items():
-            left = [_of(one, days_in(one.days) - names.get(one.lack, set())) for one in found]
-            self.told[group] = [one for one in left if one.days or one.lack not in names]
+    def over(self, lake: Lake) -> dict[str, set[str]]:
+        """Return the days of each group that waited for something which is in the lake now; '' for what has no days."""
+        missing: dict[str, set[str]] = {}
+        for one in (it for found in self.told.values() for it in found if it.lack):
+            missing.setdefault(one.lack, set()).update(days_in(one.missing))
+        there = {asset: lake.newest(asset, sorted(days)).keys() for asset, days in missing.items()}
+        found: dict[str, set[str]] = {}
+        for group, reasons in self.told.items():
+            for one in reasons:
+                if not there.get(one.lack, set()).isdisjoint(days_in(one.missing)):
+                    found.setdefault(group, set()).update(days_in(one.days) or {""})
+        return found
 
     def add(self, waiting: Iterable[Waiting]) -> None:
         """Add what waits; days that wait for the same are told together."""
@@ -62,11 +70,16 @@ class Waits:
                     found[n] = other.model_copy(update={"days": as_ranges({*days_in(other.days), *one.days})})
                     break
             else:
-                found.append(Told(days=as_ranges(one.days), why=one.why, lack=one.lack))
+                missing = as_ranges(one.missing)
+                found.append(Told(days=as_ranges(one.days), why=one.why, lack=one.lack, missing=missing))
 
     def kept(self) -> dict[str, tuple[Told, ...]]:
-        """Return what a cursor keeps."""
-        return {group: tuple(found[:_MOST]) for group, found in self.told.items() if found}
+        """Return what a cursor keeps: whatever waits for missing days, and so many others."""
+        kept = {
+            group: (*(it for it in found if it.lack), *[it for it in found if not it.lack][:_MOST])
+            for group, found in self.told.items()
+        }
+        return {group: found for group, found in kept.items() if found}
 
     def lines(self) -> list[str]:
         """Return a sentence for each reason."""

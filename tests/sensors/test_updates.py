@@ -155,7 +155,8 @@ def test_changed_code_makes_what_reads_it_again_only_if_it_gives_something_else(
 def test_what_changed_further_back_than_the_look_back_is_told_and_not_made(tmp_path: Path) -> None:
     with world(tmp_path, days=2) as found:
         found.serve()
-        found.look()
+        found.land("b", DAYS[4], "one")
+        found.settle()
         found.land("b", DAYS[1], "one")
 
         assert [] == found.look()
@@ -172,7 +173,8 @@ def test_a_day_waits_for_all_of_its_sources_and_says_for_which(flown_world: Worl
     assert [(["tables/x"], DAYS[4], DAYS[4])] == names(requests)
     flown_world.launch(requests)
     flown_world.settle()
-    assert f"tables ({DAYS[4]}, {DAYS[6]} to {DAYS[7]}): waits for raw/b, which is not there" in flown_world.said
+    assert f"tables ({DAYS[4]}): waits for raw/b of {DAYS[4]}, which is missing" in flown_world.said
+    assert f"raw/b: no day after {DAYS[3]} has come." in flown_world.said
 
 
 def test_what_waits_is_told_by_the_source_that_has_not_come_and_only_for_days_that_have_not(
@@ -180,23 +182,73 @@ def test_what_waits_is_told_by_the_source_that_has_not_come_and_only_for_days_th
 ) -> None:
     with world_over(begun, tmp_path) as found:
         found.look(lost=True)
-        assert f"tables ({DAYS[4]} to {DAYS[7]}): waits for raw/a, which is not there" in found.said
-        assert f"monitoring of m ({DAYS[4]} to {DAYS[7]}): waits for raw/a, which is not there" in found.said
+        assert f"raw/a, raw/b: no day after {DAYS[3]} has come." in found.said
+
+        found.land("a", DAYS[6], "one")
+        found.land("b", DAYS[6], "one")
+        found.settle()
+        assert (
+            f"tables ({DAYS[4]} to {DAYS[6]}): waits for raw/a of {DAYS[4]} to {DAYS[5]}, which is missing"
+            in found.said
+        )
 
         found.land("a", DAYS[5], "one")
         found.land("b", DAYS[5], "one")
         found.settle()
-
-        left = f"({DAYS[4]}, {DAYS[6]} to {DAYS[7]}): waits for raw/a, which is not there"
+        left = f"({DAYS[4]} to {DAYS[5]}): waits for raw/a of {DAYS[4]}, which is missing"
         assert f"tables {left}" in found.said
         assert f"monitoring of m {left}" in found.said
 
 
-def test_a_day_that_never_came_holds_up_no_later_one(flown_world: World) -> None:
-    flown_world.land("a", DAYS[5], "one")
-    flown_world.land("b", DAYS[5], "one")
+def test_a_day_waits_for_the_missing_days_that_it_looks_back_to_and_is_made_when_they_come(flown_world: World) -> None:
+    """Case 12: `tables/z` reads a day back of `tables/x`, which is made from `raw/a`."""
+    for name in "ab":
+        flown_world.land(name, DAYS[5], "one")
 
-    assert f"updates/m/monitoring/{DAYS[5]}" in flown_world.settle()
+    asked = flown_world.settle()
+    assert [f"updates/tables/{DAYS[5]}", f"updates/m/features and labels/{DAYS[5]}"] == asked  # x, y and labels
+    assert [] == [*flown_world.lake.newest("tables/z", [DAYS[5]]), *flown_world.lake.newest("m/features", [DAYS[5]])]
+    assert (
+        f"monitoring of m ({DAYS[4]} to {DAYS[5]}): waits for raw/a of {DAYS[4]}, which is missing" in flown_world.said
+    )
+
+    for name in "ab":
+        flown_world.land(name, DAYS[4], "one")
+    flown_world.settle()
+    assert [DAYS[4], DAYS[5]] == [*flown_world.lake.newest("m/predictions", [DAYS[4], DAYS[5]])]
+    assert {} == left_over(flown_world)
+
+
+@pytest.mark.parametrize("event", ["lost", "unread"])
+def test_late_days_are_made_from_what_is_in_the_lake_whatever_became_of_their_events(
+    flown_world: World, event: str
+) -> None:
+    for name in "ab":
+        flown_world.land(name, DAYS[5], "one")
+    flown_world.settle()
+
+    for name in "ab":
+        put(flown_world.lake, Note(text="one"), asset=f"raw/{name}", partition=DAYS[4], code_version="1")  # no event
+    if event == "lost":
+        flown_world.look(lost=True)
+    flown_world.settle()
+
+    assert [DAYS[4], DAYS[5]] == [*flown_world.lake.newest("m/predictions", [DAYS[4], DAYS[5]])]
+
+
+def test_the_days_that_are_kept_up_to_date_are_the_newest_that_have_data(tmp_path: Path) -> None:
+    """Case 13: the declared days go on for months after the newest that has come."""
+    with world(tmp_path, days=2) as found:
+        found.serve()
+        for day in FIRST:
+            for name in "ab":
+                found.land(name, day, "one")
+
+        asked = found.settle()
+
+    assert f"updates/tables/{DAYS[1]}" == asked[0]  # what the two days look back to
+    assert f"updates/m/monitoring/{DAYS[2]} to {DAYS[3]}" in asked
+    assert "a source: no day after" not in found.said
 
 
 def test_nothing_is_asked_while_a_run_makes_what_it_is_made_from(flown_world: World) -> None:
@@ -307,7 +359,10 @@ def fail_freshness(found: World, key: dg.AssetKey) -> None:
     found.instance.report_runless_asset_event(change)
 
 
-def test_what_is_not_fresh_is_looked_at_once_and_asked_for_with_its_cause(flown_world: World) -> None:
+def test_what_is_not_fresh_is_looked_at_once_and_asked_for_with_its_cause(
+    flown_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(updates, "IN_TURN", 0)
     labels = dg.AssetKey([MODEL, "labels"])
     [ref] = flown_world.lake.newest("m/labels", [DAYS[2]]).values()
     remove(flown_world, ref)

@@ -6,6 +6,7 @@ Where it is asked from, and what was asked before, stays out; see `sensors.updat
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -17,17 +18,24 @@ from ml_assets.provenance.staleness import (
     Look,
     Reason,
     Wanted,
+    allows_gaps,
+    declared_days,
     first_to_make,
     loaded_parents,
     readers_of,
     reads_of,
+    required_of,
+    window_of,
 )  # fmt: skip
 from ml_assets.stages.common.groups import Group
-from resources.days import in_rows, span_of
+from ml_assets.stages.common.plan import days_between
+from resources.days import days_by_asset, gaps_of, in_rows, span_of
 from resources.lake import Lake
 
 Partitions = dict[dg.AssetKey, set[str]]
 Groups = Mapping[dg.AssetKey, Group]
+Roots = frozenset[tuple[str, str]]
+"""Partitions that are not there, each with its asset, and without which something cannot be made."""
 Busy = Mapping[dg.AssetKey, Mapping[str, str]]
 """By asset and partition, the run that makes it or something that it is made from at this moment."""
 
@@ -75,12 +83,14 @@ class Waiting:
         days: the days of it; none where it has none.
         why: what it waits for, in words.
         lack: the asset that is not there; '' where it waits for something else.
+        missing: the days of that asset that are not there; '' stands for an asset without days.
     """
 
     group: Group
     days: tuple[str, ...]
     why: str
     lack: str = ""
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,7 @@ class Plan:
     Attributes:
         updates: what can run at once, upstream first.
         waiting: what cannot.
-        still_open: what is to be looked at again: all that is out of date, unless something will tell of its turn.
+        still_open: what is to be looked at again: all that is out of date, unless it waits for what is not there.
     """
 
     updates: tuple[Update, ...]
@@ -98,16 +108,50 @@ class Plan:
     still_open: Partitions
 
 
-def days_of(graph: AssetGraph, key: dg.AssetKey, *, yesterday: date, count: int) -> list[str]:
-    """Return the newest partitions that an asset can have, at most so many days; [''] where it has no days."""
-    definition = graph.get(key).partitions_def
-    if definition is None:
-        return [""]
-    if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
-        return []
-    end = yesterday if definition.end is None else min(yesterday, definition.end.date() - timedelta(days=1))
-    first = max(definition.start.date(), end - timedelta(days=count - 1))
-    return [str(first + timedelta(days=n)) for n in range((end - first).days + 1)]
+def sources_of(graph: AssetGraph) -> list[dg.AssetKey]:
+    """Return the assets by day that are made from no other asset: the raw tables whose days arrive."""
+    return [
+        key for key in graph.toposorted_asset_keys if graph.get(key).is_partitioned and not graph.get(key).parent_keys
+    ]
+
+
+def horizon(
+    graph: AssetGraph, groups: Groups, newest: Mapping[dg.AssetKey, str], *, yesterday: date, count: int
+) -> dict[dg.AssetKey, set[str]]:
+    """Return the partitions of each asset that are kept up to date: the newest days for which there is data.
+
+    Of each asset these are `count` days up to the newest that all of its sources have, and all later days that any of
+    them has; and the days that other assets read of it for theirs, as far back as they look. A source that has its last
+    declared day limits nothing.
+
+    Args:
+        graph: the assets.
+        groups: those that are kept up to date.
+        newest: by source, the newest day in the lake; absent where there is none.
+        yesterday: the newest day that is over.
+        count: how many days.
+    """
+    spans: dict[dg.AssetKey, tuple[date, date]] = {}
+    sources: dict[dg.AssetKey, frozenset[dg.AssetKey]] = {}
+    declared = {key: days for key in graph.toposorted_asset_keys if (days := declared_days(graph, key))}
+    for key in graph.toposorted_asset_keys:
+        parents = graph.get(key).parent_keys
+        own = frozenset([key] if key in declared and not parents else [])
+        sources[key] = own.union(*(sources[it] for it in parents))
+        there = {it: date.fromisoformat(newest[it]) for it in sources[key] if it in newest}
+        if key in groups and key in declared and there:
+            last = min(declared[key][1], yesterday, max(there.values()))
+            waited_for = [day for it, day in there.items() if day < declared[it][1]]
+            first = max(declared[key][0], min([last, *waited_for]) - timedelta(days=count - 1))
+            spans |= {key: (first, last)} if first <= last else {}
+    for key in reversed(graph.toposorted_asset_keys):
+        for parent in loaded_parents(graph, key) if key in spans else ():
+            if parent in groups and parent in declared:
+                first = max(declared[parent][0], spans[key][0] + timedelta(days=window_of(graph, key, parent)[0]))
+                before = spans.get(parent, spans[key])
+                spans[parent] = (min(before[0], first), before[1])
+    days_of = {span: set(map(str, days_between(*span))) for span in set(spans.values())}
+    return {key: (days_of[spans[key]] if key in spans else set()) if key in declared else {""} for key in groups}
 
 
 def readers(
@@ -207,17 +251,18 @@ class Planner:
         self.look = Look(graph, lake, wanted)
         self.busy = busy
         self.stale: dict[dg.AssetKey, dict[str, Reason]] = {}
-        self.lacking: dict[dg.AssetKey, dict[str, str]] = {}
+        self.lacking: dict[dg.AssetKey, dict[str, Roots]] = {}
         self._there: Partitions = {}
+        self._made: Partitions = {}
         for key, found in self.look.out_of_date().items():
             self.stale[key] = {part: why for part, why in found.items() if why != "parent" or self._is_late(key, part)}
-            self.lacking[key] = {part: lack for part in self.stale[key] if (lack := self._lacks(key, part)) is not None}
+            self.lacking[key] = {part: roots for part in self.stale[key] if (roots := self._roots(key, part))}
         late = {key: parts for key in self.stale if (parts := self._late(key))}
         self.elsewhere = late_elsewhere(graph, groups, late, within)
 
     def plan(self) -> Plan:
         """Return what to ask for, what waits, and what to look at again."""
-        updates, waiting = [], [*self._without_sources()]
+        updates, waiting = [], [*self._blocked()]
         for group in dict.fromkeys(self.groups[key] for key in self.stale):
             for assets, days in self._runs(group):
                 update = self._update(group, assets, days)
@@ -227,43 +272,44 @@ class Planner:
                 else:
                     waiting.append(Waiting(group, days, why))
         still_open = {
-            key: {part for part, why in found.items() if why != "missing" or part not in self.lacking.get(key, {})}
-            for key, found in self.stale.items()
+            key: {part for part in found if part not in self.lacking.get(key, {})} for key, found in self.stale.items()
         }
         return Plan(tuple(updates), tuple(waiting), {key: parts for key, parts in still_open.items() if parts})
 
     def _late(self, parent: dg.AssetKey) -> set[str]:
-        """Return what of an asset is out of date and can be made.
-
-        What cannot be made is as good as not there: an earlier day that never came holds up no later one.
-        """
+        """Return what of an asset is out of date and can be made."""
         return self.stale.get(parent, {}).keys() - self.lacking.get(parent, {}).keys()
 
     def _is_late(self, key: dg.AssetKey, partition: str) -> bool:
         """Tell whether something that a partition reads is out of date and can be made."""
         return any(name in self._late(parent) for parent, name in self.look.reads(key, partition))
 
-    def _lacks(self, key: dg.AssetKey, partition: str) -> str | None:
-        """Return an asset without which a partition cannot be made, and whose own day is not there; None if all is."""
-        lacks = (self._lack(key, partition, parent) for parent in _waits_on(self.graph, self.groups, key))
-        return next((lack for lack in lacks if lack is not None), None)
+    def _roots(self, key: dg.AssetKey, partition: str) -> Roots:
+        """Return what is not there and has to come before a partition can be made; nothing where it can."""
+        found: set[tuple[str, str]] = set()
+        reads: dict[str, list[str]] = {}
+        parents = {it.to_user_string(): it for it in _waits_on(self.graph, self.groups, key)}
+        for name, parent in parents.items():
+            if reads_of(self.graph, key, parent, partition) is not None:
+                reads[name] = required_of(self.graph, key, parent, partition)
+            elif not self._available(parent):
+                found.add(self._first_lack(parent, ""))
+        there = {name: self._available(parents[name]) for name in reads}
+        gaps = gaps_of(partition, reads, there, allow_gaps=allows_gaps(self.graph, key))
+        for name, days in gaps.blocking.items():
+            lacking = self.lacking.get(parents[name], {})
+            for day in days:
+                found |= lacking[day] if day in lacking else {self._first_lack(parents[name], day)}
+        return frozenset(found)
 
-    def _lack(self, key: dg.AssetKey, partition: str, parent: dg.AssetKey) -> str | None:
-        there = self.look.newest(parent)
-        keys = reads_of(self.graph, key, parent, partition)
-        if keys is None:
-            return None if there or self._late(parent) else self._first_lack(parent, "")
-        own = partition if partition in keys else ""
-        if own in self.lacking.get(parent, {}):
-            return self.lacking[parent][own]
-        if own in there or own in self.stale.get(parent, {}) or own not in keys:
-            return None
-        definition = self.graph.get(parent).partitions_def
-        if definition is not None and not definition.has_partition_key(own):
-            return None
-        return self._first_lack(parent, own)
+    def _available(self, key: dg.AssetKey) -> AbstractSet[str]:
+        """Return the partitions of an asset that are there, or can be made, and do not wait themselves."""
+        if key not in self._made:
+            lacking = self.lacking.get(key, {}).keys()
+            self._made[key] = (self.look.newest(key).keys() | self.stale.get(key, {}).keys()) - lacking
+        return self._made[key]
 
-    def _first_lack(self, key: dg.AssetKey, partition: str) -> str:
+    def _first_lack(self, key: dg.AssetKey, partition: str) -> tuple[str, str]:
         """Return what has to come first, of what is not there: an asset, or the source that it is made from."""
         for parent in _waits_on(self.graph, self.groups, key):
             keys = reads_of(self.graph, key, parent, partition)
@@ -273,16 +319,21 @@ class Planner:
                 self._there[parent] = {*self.look.lake.partitions(parent.to_user_string())}
             if partition not in self._there[parent]:
                 return self._first_lack(parent, partition)
-        return key.to_user_string()
+        return key.to_user_string(), partition
 
-    def _without_sources(self) -> Iterator[Waiting]:
-        told: dict[tuple[Group, str], set[str]] = {}
+    def _blocked(self) -> Iterator[Waiting]:
+        """Yield what cannot be made before something is there that has not come: by group, and by what has not come."""
+        days: dict[tuple[Group, str], set[str]] = {}
+        missing: dict[tuple[Group, str], set[str]] = {}
         for key, partitions in self.lacking.items():
-            for partition, lack in partitions.items():
-                told.setdefault((self.groups[key], lack), set()).update([partition] if partition else [])
-        for (group, lack), days in told.items():
-            for row in in_rows(sorted(days)) or [()]:
-                yield Waiting(group, row, f"waits for {lack}, which is not there", lack)
+            for partition, roots in partitions.items():
+                for asset, day in roots:
+                    days.setdefault((self.groups[key], asset), set()).add(partition)
+                    missing.setdefault((self.groups[key], asset), set()).add(day)
+        for (group, asset), its in days.items():
+            names = tuple(sorted(missing[group, asset]))
+            why = f"waits for {days_by_asset({asset: names})}, which is missing"
+            yield Waiting(group, tuple(sorted(its - {""})), why, asset, names)
 
     def _runs(self, group: Group) -> Iterator[tuple[tuple[dg.AssetKey, ...], tuple[str, ...]]]:
         """Yield the assets and days of each run: days in a row, and nothing among them that cannot be made."""
@@ -308,7 +359,11 @@ class Planner:
         assets = [key for key, parts in chosen.items() if parts.intersection(days)]
         if group.is_exact:
             return all(chosen[key].issuperset(days) for key in assets)
-        return not any(self.lacking.get(key, {}).keys() & set(days) for key in assets)
+        # A run makes all of its assets for all of its days: none may be among them that has never been made and is not
+        # to be made now, since what it looks back to may be missing.
+        return all(day in chosen[key] or day in self.look.newest(key) for key in assets for day in days) and not any(
+            self.lacking.get(key, {}).keys() & set(days) for key in assets
+        )
 
     def _update(self, group: Group, assets: tuple[dg.AssetKey, ...], days: tuple[str, ...]) -> Update:
         facts: list[JsonValue] = []
