@@ -47,6 +47,7 @@ from ml_assets.stages.common.updating import (
 )
 from resources.alerts import Alerts
 from resources.days import in_rows, span_of
+from resources.errors import MissingArtifactError
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.run_tags import CAUSE, MODEL, range_tags
@@ -84,7 +85,7 @@ class Cursor(BaseModel):
         open: by asset, the days to look at again, as ranges.
         failing: assets whose freshness fails, and which were looked at because of it.
         told: by group, what it waits for.
-        since: by model, its first predicted day; no day before it is predicted.
+        since: by model, the day after that its first champion was trained as of.
         day: the newest day there could be at the last look.
         days: how many of the newest days were kept up to date at the last look.
         newest: by source, its newest day at the last look.
@@ -317,18 +318,18 @@ class _Tick:
                 self.waits.add([Waiting(self.groups[key], (), "waits for a champion") for key in mine[:1]])
                 self.left |= {key: found.pop(key) for key in mine if key in found}
                 continue
-            if model not in self.since:
-                self.since[model] = self._first_predicted(model, last.champion)
+            first = self._first_day(model)
             for key in mine:
                 if key in found:
-                    found[key] = {day for day in found[key] if not day or day >= self.since[model]}
+                    found[key] = {day for day in found[key] if not day or day >= first}
         return found
 
-    def _first_predicted(self, model: str, champion: str) -> str:
-        days = self.lake.partitions(dg.AssetKey([model, "predictions"]).to_user_string())
-        if days:
-            return days[0]
-        return str(as_of(self.lake, model, champion) + timedelta(days=1))
+    def _first_day(self, model: str) -> str:
+        """Return the first day that is predicted: that after the first champion's training, or one predicted before."""
+        if model not in self.since:
+            self.since[model] = str(_first_as_of(self.lake, model) + timedelta(days=1))
+        predicted = self.lake.names(self.lake.path("artifacts", model, "predictions"))
+        return min([self.since[model], *filter(_DAY.fullmatch, predicted)])
 
     def _bounded(self, opened: Partitions) -> Partitions:
         """Return as much of what is open as one tick looks at, upstream first; the rest stays open."""
@@ -424,6 +425,21 @@ class _Tick:
             self.lines.append("the cursor is none of this sensor's, so everything is looked at.")
         # Its code is '', which is nobody's: that opens everything.
         return Cursor(last=newest_number(self.context.instance))
+
+
+def _first_as_of(lake: Lake, model: str) -> date:
+    """Return the day that a model's first champion was trained as of; of the first that garbage collection has left.
+
+    Raises:
+        MissingArtifactError: the current champion is not there.
+    """
+    versions = [*dict.fromkeys(entry.champion for entry in promotions(lake, model).entries() if entry.champion)]
+    for version in versions[:-1]:
+        try:
+            return as_of(lake, model, version)
+        except MissingArtifactError:
+            continue
+    return as_of(lake, model, versions[-1])
 
 
 def _newest_day(lake: Lake, key: dg.AssetKey) -> str | None:

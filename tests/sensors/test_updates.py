@@ -228,7 +228,7 @@ def test_late_days_are_made_from_what_is_in_the_lake_whatever_became_of_their_ev
     flown_world.settle()
 
     for name in "ab":
-        put(flown_world.lake, Note(text="one"), asset=f"raw/{name}", partition=DAYS[4], code_version="1")  # no event
+        flown_world.land(name, DAYS[4], "one", is_told=False)
     if event == "lost":
         flown_world.look(lost=True)
     flown_world.settle()
@@ -483,6 +483,54 @@ def left_over(found: World) -> dict[dg.AssetKey, set[str]]:
 def reads_any(found: World, key: dg.AssetKey, day: str, late: dict[dg.AssetKey, set[str]]) -> bool:
     parents = loaded_parents(found.graph, key)
     return any(late[it].intersection(reads_of(found.graph, key, it, day) or late[it]) for it in parents if it in late)
+
+
+LANDED = tuple((name, day) for day in DAYS[:6] for name in "ab")
+
+
+@pytest.fixture(scope="module")
+def in_order(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """What there is in the end where each day is landed and built before the next comes."""
+    with world(tmp_path_factory.mktemp("in_order"), digits=12) as found:
+        found.serve()
+        for name, day in LANDED:
+            found.land(name, day, day)
+            if name == "b":
+                found.settle()
+        return found.versions()
+
+
+@settings(max_examples=8, phases=[Phase.explicit, Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+@given(
+    order=st.permutations(LANDED),
+    between=st.lists(
+        st.sampled_from(["", "", "settle", "launch", "lost", "killed", "fail", "untold"]),
+        min_size=len(LANDED), max_size=len(LANDED),
+    ),
+)  # fmt: skip
+def test_days_that_are_landed_in_any_order_with_restarts_between_end_as_if_they_had_come_in_order(
+    in_order: dict[str, dict[str, str]], order: list[tuple[str, str]], between: list[str]
+) -> None:
+    with TemporaryDirectory() as folder, world(Path(folder), digits=12) as found:
+        found.serve()
+        for (name, day), then in zip(order, between, strict=True):
+            found.land(name, day, day, is_told=then != "untold")
+            restart(found, then)
+        settle_after_all(found)
+
+        assert in_order == found.versions(), found.said
+
+
+def restart(found: World, then: str) -> None:
+    """Let the daemon do something between two landings, or die at it."""
+    if then == "settle":
+        found.settle()
+    elif then in {"launch", "lost", "fail"}:
+        found.launch(found.look(lost=then == "lost"))
+        if then == "fail" and found.queue:
+            found.end(found.queue[0], made=1)
+    elif then == "killed":
+        found.look()  # its cursor is stored, and none of the runs that it requested
 
 
 def settle_after_all(found: World) -> None:

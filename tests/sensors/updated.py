@@ -90,7 +90,9 @@ def assets(*, code: str = "1") -> list[dg.AssetsDefinition]:
 class World:
     """A lake and an instance; time passes between calls alone."""
 
-    def __init__(self, root: Path, instance: dg.DagsterInstance, *, days: int = 35, data_days: int = 9) -> None:
+    def __init__(
+        self, root: Path, instance: dg.DagsterInstance, *, days: int = 35, data_days: int = 9, digits: int = 1
+    ) -> None:
         self.lake = Lake(str(root))
         self.instance = instance
         self.alerts = Alerts(lake=LakeResource(url=self.lake.url), log_kinds=[*KINDS])
@@ -101,6 +103,7 @@ class World:
             days=Days(first=date(2013, 1, 1), last=YESTERDAY), freshness=Freshness(data_days=data_days)
         )
         self.declared = Declared(models=(model,), tables=(tables,), automation=automation)
+        self.digits = digits
         self.cursor: str | None = None
         self.said = ""
         self.queue: list[dg.DagsterRun] = []
@@ -122,10 +125,16 @@ class World:
         PromotionLog(self.lake, MODEL, Promotion).append(entry, number=1)
         self._told("m/champion", "")
 
-    def land(self, name: str, day: str, text: str) -> None:
-        """Land a day of a source."""
+    def land(self, name: str, day: str, text: str, *, is_told: bool = True) -> None:
+        """Land a day of a source, with the event that tells of it or without."""
         put(self.lake, Note(text=text), asset=f"raw/{name}", partition=day, code_version="1")
-        self._told(f"raw/{name}", day)
+        if is_told:
+            self._told(f"raw/{name}", day)
+
+    def versions(self) -> dict[str, dict[str, str]]:
+        """Return the current version of each partition of all that is kept up to date."""
+        names = [key.to_user_string() for key in groups_of(self.graph, [MODEL])]
+        return {name: {day: ref.version for day, ref in self.lake.newest(name).items()} for name in names}
 
     def look(self, *, lost: bool = False) -> list[dg.RunRequest]:
         """Evaluate the sensor, and keep its cursor; the runs that it asks for are not launched."""
@@ -194,7 +203,7 @@ class World:
         name = key.to_user_string()
         if name == "m/card":
             refs += [ref for stage in ("drift", "performance") for ref in self.lake.newest(f"m/{stage}").values()]
-        text = hashlib.sha256("".join(ref.version for ref in refs).encode()).hexdigest()[:1]
+        text = hashlib.sha256("".join(ref.version for ref in refs).encode()).hexdigest()[: self.digits]
         parameters = on_card(self.lake, MODEL) if name == "m/card" else {}
         code = self.graph.get(key).code_version
         put(
