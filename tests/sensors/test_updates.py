@@ -500,7 +500,7 @@ def in_order(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, st
         return found.versions()
 
 
-@settings(max_examples=8, phases=[Phase.explicit, Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5, phases=[Phase.explicit, Phase.generate], suppress_health_check=[HealthCheck.too_slow])
 @given(
     order=st.permutations(LANDED),
     between=st.lists(
