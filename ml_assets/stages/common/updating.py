@@ -29,7 +29,7 @@ from ml_assets.provenance.staleness import (
 )  # fmt: skip
 from ml_assets.stages.common.groups import Group
 from ml_assets.stages.common.plan import days_between
-from resources.days import days_by_asset, gaps_of, in_rows, span_of
+from resources.days import OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, in_rows, span_of
 from resources.lake import Lake
 
 Partitions = dict[dg.AssetKey, set[str]]
@@ -147,7 +147,8 @@ def horizon(
     for key in reversed(graph.toposorted_asset_keys):
         for parent in loaded_parents(graph, key) if key in spans else ():
             if parent in groups and parent in declared:
-                first = max(declared[parent][0], spans[key][0] + timedelta(days=window_of(graph, key, parent)[0]))
+                back = 0 if OPTIONAL_LOOK_BACK in graph.get(key).metadata else window_of(graph, key, parent)[0]
+                first = max(declared[parent][0], spans[key][0] + timedelta(days=back))
                 before = spans.get(parent, spans[key])
                 spans[parent] = (min(before[0], first), before[1])
     days_of = {span: set(map(str, days_between(*span))) for span in set(spans.values())}
