@@ -119,6 +119,7 @@ def flights_declared(
     whole = read_all(DEFS)
     target = {"binary": "is_late", "regression": "arrival_delay_minutes", "multiclass": "delay_class"}[task]
     metric = {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss"}[task]
+    of_task = {} if task == "binary" else {"within": None, "operating_point": None}
     given = whole.model("flight_delay").model_dump(mode="json")
     small: dict[str, Any] = {
         "name": {"binary": "flight_delay", "regression": "flight_minutes", "multiclass": "flight_class"}[task],
@@ -128,7 +129,7 @@ def flights_declared(
         "split": {"validation_days": 7, "test_days": 7},
         "importances": {"rows": 1000, "folds": 2},
         "tuning": {"metric": metric, "trials": 2, "max_rounds": 40, "early_stopping_rounds": 5},
-        "evaluation": {**given["evaluation"], "metric": metric, "replicates": 50},
+        "evaluation": {**given["evaluation"], **of_task, "metric": metric, "replicates": 50},
         "gate": {"margin": 0.005, "minimum_rows": 500},
         "leak_test": {"samples": 0},
     }

@@ -304,7 +304,11 @@ def test_a_first_model_that_the_gate_rejects_gets_its_summary_and_its_card(
     assert ["there is no champion yet, so nothing is predicted", "card: card"] == said[-2:]
     assert rejected.challenger in page
     assert "Rejected" in page
-    for line in ("  rows         train ", "  features     ", "               roc_auc  ", "  predictions  none: "):
+    for line in (
+        "  rows         train ", "  features     ", "               roc_auc  ", "  predictions  none: ",
+        "roc_auc within day decides, mean over 7 values of day, each of which counts once",
+        "precision, recall and lift: of the 10 % of each day with the highest scores",
+    ):  # fmt: skip
         assert line in summary
     assert f"{rejected.challenger[:12]} rejected (entry 1)" in summary
 
