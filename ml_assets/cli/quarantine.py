@@ -1,12 +1,13 @@
 """`ml-assets quarantine`: rows that were set aside, days that were refused, and letting rows pass as they are."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from ml_assets.contracts.table import TableContract
     from resources.lake import Lake
     from resources.quarantine import SetAside
 
@@ -107,21 +108,22 @@ def _show(lake: "Lake", found: "Sequence[SetAside]", *, rows: int, as_json: bool
 
     entries = [(it, it.broken(lake)) for it in found]
     records = [_record(it, broken) for it, broken in entries]
+    contracts = _contracts() if rows else {}
     if as_json:
         shown = [
-            {**record, "rows_shown": broken.head(rows).to_dicts()} if rows else record
-            for record, (_, broken) in zip(records, entries, strict=True)
+            {**record, "rows_shown": [*_examples(broken.head(rows), contracts.get(it.table))]} if rows else record
+            for record, (it, broken) in zip(records, entries, strict=True)
         ]
         print(json.dumps(shown, indent=1, default=str))
         return
-    for record, (_, broken) in zip(records, entries, strict=True):
+    for record, (it, broken) in zip(records, entries, strict=True):
         rules = ", ".join(f"{rule} ({count})" for rule, count in record["rules"].items()) or record["reason"]
         print(
             f"{record['table']:<28} {record['day'] or 'whole':<10}  {record['kind']:<11} {record['rows']:>7} rows "
             f"{record['share']:>8.2%}  {rules}{'; released' if record['is_released'] else ''}"
         )
         if rows:
-            _print_rows(broken, rows)
+            _print_rows(broken, contracts.get(it.table), rows)
 
 
 def _record(aside: "SetAside", broken: "pl.DataFrame") -> dict[str, Any]:
@@ -142,12 +144,36 @@ def _record(aside: "SetAside", broken: "pl.DataFrame") -> dict[str, Any]:
     }
 
 
-def _print_rows(broken: "pl.DataFrame", count: int) -> None:
-    """Print rows a value a line: raw tables have too many columns for one."""
-    for row in broken.head(count).iter_rows(named=True):
-        print(f"\n    {' and '.join(row['broken_rules'])}")
+def _contracts() -> "dict[str, TableContract]":
+    """Return the contracts of all tables that set rows aside or may be refused, by their names in the lake."""
+    from ml_assets.component import DBT_PROJECT, read_contracts, read_manifest
+    from ml_assets.declaration.reading import read_all
+    from ml_assets.definitions import DEFS
+
+    by_name = read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT)
+    of_dbt = {name if "/" in name else f"tables/{name}": contract for name, contract in by_name.items()}
+    models = {f"{it.name}/features": by_name.get(it.features.table) for it in read_all(DEFS).models}
+    return of_dbt | {name: contract for name, contract in models.items() if contract is not None}
+
+
+def _examples(broken: "pl.DataFrame", contract: "TableContract | None") -> "Iterator[dict[str, Any]]":
+    """Yield of each row the rules that it breaks, its key and the columns of these rules; no personal value."""
+    from ml_assets.contracts.checking import BROKEN_RULES, example_values
+
+    rules = {} if contract is None else {rule.name: rule.columns for rule in contract.rules}
+    for n, names in enumerate(broken[BROKEN_RULES].to_list()):
+        columns = [column for name in names for column in rules.get(name, ())]
+        row = {} if contract is None else example_values(broken[n], contract, columns).row(0, named=True)
+        yield {BROKEN_RULES: names, **row}
+
+
+def _print_rows(broken: "pl.DataFrame", contract: "TableContract | None", count: int) -> None:
+    """Print rows a value a line."""
+    if contract is None:
+        print("    no contract says which of their values are personal, so none is shown")
+    for row in _examples(broken.head(count), contract):
+        print(f"\n    {' and '.join(row.pop('broken_rules'))}")
         for name, value in row.items():
-            if name != "broken_rules":
-                print(f"      {name:<30} {'-' if value is None else value}")
+            print(f"      {name:<30} {'-' if value is None else value}")
     if broken.height > count:
         print(f"\n    and {broken.height - count} more; --rows shows more of them")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SAMPLE_ROWS = 10
 BROKEN_RULES = "broken_rules"
+PERSONAL = "(personal)"
+"""Stands in the place of a personal value wherever rows are shown."""
 Others = Mapping[str, pl.LazyFrame | pl.DataFrame]
 
 
@@ -181,6 +183,17 @@ def broken_row_rules(contract: TableContract, *, others: Others | None = None) -
         return pl.lit([], dtype=pl.List(pl.String))
     named = [pl.when(breaks(rule, others or {})).then(pl.lit(rule.name)) for rule in rules]
     return pl.concat_list(named).list.drop_nulls()
+
+
+def example_values(rows: pl.DataFrame, contract: TableContract, columns: Sequence[str]) -> pl.DataFrame:
+    """Return what may be shown of rows: their key and some columns, without the values of personal ones."""
+    shown = [name for name in dict.fromkeys([*contract.key, *columns]) if name in rows.columns]
+    return rows.select(
+        pl.when(pl.col(name).is_not_null()).then(pl.lit(PERSONAL)).alias(name)
+        if contract.column(name).is_pii
+        else pl.col(name)
+        for name in shown
+    )
 
 
 def shape_mistakes(

@@ -9,8 +9,10 @@ import polars as pl
 import pytest
 
 from ml_assets import definitions
+from ml_assets.cli import quarantine
 from ml_assets.cli.flow import Span
 from ml_assets.cli.main import main
+from ml_assets.contracts.table import Column, TableContract
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.quarantine import release, releases, set_aside
@@ -88,14 +90,34 @@ def test_a_refused_day_is_listed_until_it_is_published(lake: Lake, capsys: pytes
     assert "nothing of raw/shops is set aside or refused\n" == capsys.readouterr().out
 
 
-def test_the_rows_of_a_day_are_shown_with_their_rules(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("is_pii", [False, True])
+def test_of_the_rows_of_a_day_key_and_offending_columns_are_shown_and_no_personal_value(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, is_pii: bool
+) -> None:
+    shown = "(personal)" if is_pii else "-3"
+    number = Column("n", pl.Int64(), minimum=0, is_pii=is_pii)
+    contract = TableContract(
+        "raw/orders", (Column("day", pl.Date()), number, Column("name", pl.String())), key=("day",)
+    )
+    monkeypatch.setattr(quarantine, "_contracts", lambda: {"raw/orders": contract})
+    aside = rows((-3, ["n is at least 0"])).with_columns(name=pl.lit("Jane Roe"))
+    put(lake, aside, asset="raw/orders__quarantine", partition=DAY)
+
+    assert 0 == main(["quarantine", "raw/orders", DAY])
+    assert ["n", "is", "at", "least", "0", "day", DAY, "n", shown] == capsys.readouterr().out.split()[-9:]
+    assert 0 == main(["quarantine", "raw/orders", DAY, "--json"])
+    [entry] = json.loads(capsys.readouterr().out)
+    assert [{"broken_rules": ["n is at least 0"], "day": DAY, "n": shown if is_pii else -3}] == entry["rows_shown"]
+
+
+def test_no_value_of_a_table_without_a_contract_is_shown(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     with_orders(lake)
 
     assert 0 == main(["quarantine", "raw/orders", DAY])
-
     shown = capsys.readouterr().out
+    assert "no contract says which of their values are personal, so none is shown" in shown
     assert "\n    n is at least 0\n" in shown
-    assert "      n                              -3\n" in shown
+    assert "-3" not in shown
 
 
 def test_a_release_keeps_the_rows_with_the_reason_and_is_made_once(

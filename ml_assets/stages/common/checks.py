@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from ml_assets.contracts.checking import Finding, Others, Report
+from ml_assets.contracts.checking import Finding, Others, Report, example_values
 from ml_assets.contracts.table import Rule, TableContract
 from ml_assets.logic.rejected import rejected_rows
 from resources.lake import Lake, Making
@@ -72,28 +72,26 @@ def _broken(report: Report, finding: Finding) -> dict[str, Any]:
     if finding.passed:
         return {}
     days = {"days": dg.MetadataValue.json(dict(finding.partitions))} if finding.partitions else {}
-    samples = {} if finding.samples.is_empty() else {"samples": rows_shown(finding.samples, report.contract)}
+    examples = pl.DataFrame()
+    if not finding.samples.is_empty():
+        examples = example_values(finding.samples, report.contract, finding.rule.columns)
+    samples = {} if examples.is_empty() else {"samples": as_table(examples)}
     return {
         "broken": finding.broken, "share": finding.share, **days, **samples, "finding": report.sentence(finding),
     }  # fmt: skip
 
 
-def rows_shown(rows: pl.DataFrame, contract: TableContract) -> dg.TableMetadataValue:
-    """Return rows as a table of the UI; what is personal stays in the lake."""
-    personal = {column.name for column in contract.columns if column.is_pii}
+def as_table(rows: pl.DataFrame) -> dg.TableMetadataValue:
+    """Return rows as a table of the UI."""
     return dg.MetadataValue.table(
         [
-            dg.TableRecord({name: _shown(value, is_pii=name in personal) for name, value in row.items()})
+            dg.TableRecord(
+                {name: it if it is None or isinstance(it, int | float) else str(it) for name, it in row.items()}
+            )
             for row in rows.iter_rows(named=True)
         ],
         dg.TableSchema(columns=[dg.TableColumn(name, str(dtype)) for name, dtype in rows.schema.items()]),
     )
-
-
-def _shown(value: object, *, is_pii: bool) -> str | int | float | None:
-    if value is None or (isinstance(value, int | float) and not is_pii):
-        return value
-    return "(personal)" if is_pii else str(value)
 
 
 def reject(
