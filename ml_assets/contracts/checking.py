@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from ml_assets.contracts.errors import ContractError
-from ml_assets.contracts.table import SHAPE, Rule, TableContract
+from ml_assets.contracts.table import PERSONAL, SHAPE, Rule, TableContract
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 SAMPLE_ROWS = 10
 BROKEN_RULES = "broken_rules"
-PERSONAL = "(personal)"
-"""Stands in the place of a personal value wherever rows are shown."""
 Others = Mapping[str, pl.LazyFrame | pl.DataFrame]
 
 
@@ -77,7 +75,7 @@ class Report:
         if finding.detail:
             return finding.detail
         where = f"; see {self.contract.where}" if self.contract.where else ""
-        personal = any(self.contract.column(name).is_pii for name in finding.rule.columns)
+        personal = not self.contract.personal.isdisjoint(finding.rule.columns)
         values = [finding.samples[name] for name in finding.rule.columns if name in finding.samples.columns]
         shown = [", ".join(map(str, row)) for row in zip(*values, strict=True)] if values and not personal else []
         examples = "" if finding.rule.kind == "not_null" else " | ".join([*dict.fromkeys(shown)][:5])
@@ -190,7 +188,7 @@ def example_values(rows: pl.DataFrame, contract: TableContract, columns: Sequenc
     shown = [name for name in dict.fromkeys([*contract.key, *columns]) if name in rows.columns]
     return rows.select(
         pl.when(pl.col(name).is_not_null()).then(pl.lit(PERSONAL)).alias(name)
-        if contract.column(name).is_pii
+        if name in contract.personal
         else pl.col(name)
         for name in shown
     )

@@ -22,6 +22,8 @@ Value = str | int | float | bool
 Kind = Literal["columns", "finite", "not_null", "accepted_values", "range", "relationship", "unique", "expectation"]
 
 SHAPE = "columns are as in the contract"
+PERSONAL = "(personal)"
+"""Stands in the place of a personal value wherever rows are shown."""
 RECEIVED_AT = "received_at"
 GONE_AT = "gone_at"
 _ROW_KINDS = frozenset({"finite", "not_null", "accepted_values", "range", "relationship"})
@@ -114,6 +116,15 @@ class TableContract:
             if column.name == name:
                 return column
         raise ContractError(f"the contract of table '{self.name}' ({self.where}) has no column '{name}'.")
+
+    @functools.cached_property
+    def personal(self) -> frozenset[str]:
+        """The columns whose values no message shows."""
+        return frozenset(column.name for column in self.columns if column.is_pii)
+
+    def shown(self, name: str | None, value: object) -> object:
+        """Return a column's value as messages may show it."""
+        return PERSONAL if name in self.personal and value is not None else value
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -260,7 +260,7 @@ class Known:
         return Event(
             table=self.contract.name,
             partition=str(found.get(PARTITION) or ""),
-            key={name: found[name] for name in self.contract.key},
+            key={name: self.contract.shown(name, found[name]) for name in self.contract.key},
             columns=() if found[_KNOWN] == at else late,
             known_at=at,
         )

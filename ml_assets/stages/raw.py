@@ -137,8 +137,7 @@ def _column_problems(table: RawTable, contract: TableContract) -> Iterator[tuple
 def source_of(table: RawTable, contract: TableContract, file: str) -> Source:
     """Return a file that a raw table is landed from: what landing itself adds is not looked for in it."""
     optional = (RECEIVED_AT, GONE_AT, *expressions(contract))
-    personal = frozenset(column.name for column in contract.columns if column.is_pii)
-    return Source(file, contract.schema, table.null_values, optional, table.csv, table.formats, personal)
+    return Source(file, contract.schema, table.null_values, optional, table.csv, table.formats, contract.personal)
 
 
 def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract: TableContract) -> dg.AssetsDefinition:

@@ -104,3 +104,11 @@ def test_a_rule_that_the_contract_does_not_have_is_named() -> None:
 
 def test_columns_are_found_by_their_role() -> None:
     assert ["shop", "items", "weight_kg"] == [column.name for column in ORDERS.with_role("feature")]
+
+
+def test_messages_show_no_value_of_a_personal_column() -> None:
+    contract = TableContract("people", (Column("name", pl.String(), is_pii=True), Column("n", pl.Int64())))
+
+    assert ("(personal)", None, 1, 2) == tuple(
+        contract.shown(name, value) for name, value in (("name", "Jane"), ("name", None), ("n", 1), ("day", 2))
+    )

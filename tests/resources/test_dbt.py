@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from resources import dbt
+from resources.errors import WarehouseError
 
 
 def project(folder: Path) -> Path:
@@ -44,3 +45,18 @@ def test_a_project_parsed_before_is_not_parsed_again(tmp_path: Path, monkeypatch
     monkeypatch.setattr(dbt.Dbt, "parse", lambda *_: pytest.fail("dbt was started"))
 
     assert not dbt.prepare_manifest(tmp_path)
+
+
+def test_files_that_are_not_utf_8_are_named_with_the_line_before_dbt_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(tmp_path)
+    for name in ("_shop.yml", "shop.sql"):
+        (tmp_path / "models" / name).write_bytes("a\n# café\n".encode("latin-1"))
+    monkeypatch.setattr(dbt.Dbt, "parse", lambda *_: pytest.fail("dbt was started"))
+
+    with pytest.raises(WarehouseError) as caught:
+        dbt.prepare_manifest(tmp_path)
+
+    told = [f"{tmp_path}/models/{name}:2: it has bytes that are not UTF-8" for name in ("_shop.yml", "shop.sql")]
+    assert told == [line.partition(";")[0] for line in str(caught.value).splitlines()]

@@ -105,14 +105,16 @@ class Sources:
         node = self.nodes[uid]
         contract = self.contracts[f"{node['source_name']}/{node['name']}"]
         rows = pl.concat([_whole(frame, contract) for frame in frames])
-        return Known.of(contract, with_columns(rows, time_expressions(contract), where=contract.name))
+        return Known.of(
+            contract, with_columns(rows, time_expressions(contract), where=contract.name, personal=contract.personal)
+        )
 
 
 def _whole(frame: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
     """Return rows with all columns of their contract, also where an older landing did not compute them yet."""
     expressions = {column.name: column.expression for column in contract.columns if column.expression}
     late = {name: sql for name, sql in expressions.items() if name not in frame.columns}
-    rows = with_columns(frame, late, where=contract.name)
+    rows = with_columns(frame, late, where=contract.name, personal=contract.personal)
     moments = [name for name in (RECEIVED_AT, GONE_AT) if name in contract.names and name not in rows.columns]
     rows = rows.with_columns(pl.lit(None, contract.column(name).dtype).alias(name) for name in moments)
     missing = [name for name in contract.names if name not in rows.columns]
@@ -202,7 +204,7 @@ class Rebuilding:
                 searches[place] = _Search(self, sample, self.sources.known(self.reach(sample.day)))
             return searches[place]
 
-        leaks = []
+        leaks, contract = [], self.plan.features_contract
         for differing_rows in shown.values():
             tried = []
             for sample, it in differing_rows[:_TRIED]:
@@ -210,9 +212,12 @@ class Rebuilding:
                 cause, why = search_at(sample).cause(it, left)
                 tried.append(
                     Leak(
-                        column=it.column, day=sample.day, at=sample.at, key=it.key, built=it.one,
-                        known=search_at(sample).known_value(it), rows=sum(each.rows for _, each in differing_rows),
-                        samples=len(differing_rows), cause=cause, unexplained=why,
+                        column=it.column, day=sample.day, at=sample.at,
+                        key={name: contract.shown(name, value) for name, value in it.key.items()},
+                        built=contract.shown(it.column, it.one),
+                        known=contract.shown(it.column, search_at(sample).known_value(it)),
+                        rows=sum(each.rows for _, each in differing_rows), samples=len(differing_rows),
+                        cause=cause, unexplained=why,
                     )
                 )  # fmt: skip
                 if cause is not None:

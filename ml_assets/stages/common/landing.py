@@ -136,7 +136,7 @@ def with_day_columns(rows: pl.DataFrame, by: DayColumns, contract: TableContract
     """Return rows with the columns that say their day, computed where the source does not bring them."""
     computed = expressions(contract).items()
     lacking = {name: sql for name, sql in computed if name in by.columns.values() and name not in rows.columns}
-    return with_columns(rows, lacking, where=f"{contract.where}: table '{contract.name}'")
+    return with_columns(rows, lacking, where=f"{contract.where}: table '{contract.name}'", personal=contract.personal)
 
 
 def day_of_row(by: DayColumns, contract: TableContract, timezone: str) -> pl.Expr:
@@ -228,7 +228,9 @@ def _whole(parts: Mapping[str, pl.DataFrame], contract: TableContract) -> pl.Dat
     made = []
     for columns, same in alike.items():
         lacking = {name: sql for name, sql in expressions(contract).items() if name not in columns}
-        rows = with_columns(together(same), lacking, where=f"{contract.where}: table '{contract.name}'")
+        rows = with_columns(
+            together(same), lacking, where=f"{contract.where}: table '{contract.name}'", personal=contract.personal
+        )
         made.append(nan_as_missing(rows, contract).select(*contract.names, PARTITION))
     return pl.concat(made)
 

@@ -4,11 +4,13 @@ What counts as a change stays out; see `ml_assets.logic.leaks`.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import dagster as dg
 import polars as pl
 
-from ml_assets.logic.leaks import changed_after_known
+from ml_assets.contracts.table import TableContract
+from ml_assets.logic.leaks import Change, changed_after_known
 from ml_assets.provenance.lineage import code_behind
 from ml_assets.stages.common.expectations import alike
 from ml_assets.stages.common.plan import DAY, ModelPlan, table_key
@@ -38,6 +40,7 @@ def unchanged_check_result(
     before = alike(lake, _of_the_same_code(plan, lake, rows, days, code_version), rows)
     again = rows.filter(pl.col(DAY).cast(pl.String).is_in([ref.partition for ref in before]))
     changes = changed_after_known(again, lake.scan(before, noted=False).collect(), [*plan.key, DAY]) if before else ()
+    changes = tuple(_shown(change, plan.features_contract) for change in changes)
     told = {
         "days": dg.MetadataValue.json([ref.partition for ref in before]),
         "finding": dg.MetadataValue.md("\n".join(f"- {change.sentence}" for change in changes)),
@@ -48,6 +51,16 @@ def unchanged_check_result(
         passed=not changes,
         severity=dg.AssetCheckSeverity.WARN,
         metadata=told if changes else {},
+    )
+
+
+def _shown(change: Change, contract: TableContract) -> Change:
+    """Return a change without personal values."""
+    return replace(
+        change,
+        row={name: contract.shown(name, value) for name, value in change.row.items()},
+        before=contract.shown(change.column, change.before),
+        now=contract.shown(change.column, change.now),
     )
 
 
