@@ -19,6 +19,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     command.add_argument("--from", dest="first", metavar="DAY", required=True, help="first day to predict")
     command.add_argument("--to", dest="last", metavar="DAY", required=True, help="last day to predict")
     command.add_argument(
+        "--choose-until", metavar="DAY",
+        help="last day of those that the best policy is chosen on; the days after it are reported (default: half)",
+    )  # fmt: skip
+    command.add_argument(
         "--policies", metavar="NAMES", default="never,monthly,weekly,triggered",
         help="which to live through, separated by commas (default: %(default)s)",
     )  # fmt: skip
@@ -100,8 +104,17 @@ def asked_for(arguments: argparse.Namespace) -> "Asked":
     first, last = day_given(arguments.first, "--from"), day_given(arguments.last, "--to")
     if last < first:
         raise DataError(f"--to {last} lies before --from {first}; swap them.")
+    if last == first:
+        raise DataError(
+            f"--from and --to are both {first}; expected two days at least: one to choose a policy on, one to report."
+        )
+    until = day_given(arguments.choose_until, "--choose-until") if arguments.choose_until else None
+    if until is not None and not first <= until < last:
+        raise DataError(
+            f"--choose-until {until} must lie from {first} to the day before {last}: days after it are reported."
+        )
     return Asked(
-        first=first, last=last, policies=_policies(arguments.policies), is_tuned=arguments.tune,
+        first=first, last=last, choose_until=until, policies=_policies(arguments.policies), is_tuned=arguments.tune,
 injections=tuple(Injection.parse(text) for text in arguments.inject),
     )  # fmt: skip
 
@@ -168,8 +181,13 @@ def _minutes(seconds: float) -> str:
 
 def lines_of(summary: "SimulationSummary", page: str) -> Iterator[str]:
     """Yield what a simulation came to, as a person reads it."""
+    from datetime import timedelta
+
     yield ""
-    yield f"{summary.model}, {summary.first_day} to {summary.last_day}: {summary.rows:,} labelled predictions"
+    reported = summary.chosen_until + timedelta(days=1)
+    yield f"{summary.model}, {reported} to {summary.last_day}: {summary.rows:,} labelled predictions"
+    chosen = f"best was {summary.chosen}" if summary.chosen else "not judged: the metric is not defined on them"
+    yield f"chosen on {summary.first_day} to {summary.chosen_until}, which are not in the figures below: {chosen}"
     if summary.injections:
         yield f"put into the data: {'; '.join(summary.injections)}"
     yield ""

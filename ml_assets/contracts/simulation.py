@@ -18,13 +18,13 @@ How = Literal["days", "rows"]
 
 
 class PolicyResult(Record):
-    """What one policy of retraining came to over a simulated span.
+    """What one policy of retraining came to over some days.
 
     Attributes:
-        metric: the deciding metric over all labelled rows of the span; days are resampled.
+        metric: the deciding metric over all labelled rows of these days; days are resampled.
         gain: over never training again, on the same resamples; above zero is better.
         share_of_weekly: its gain as a share of weekly retraining's; None where that gains nothing.
-        fits: models trained, the first one not counted.
+        fits: models trained on these days, the first one not counted.
         seconds: of a CPU, of those fits.
     """
 
@@ -40,10 +40,16 @@ class PolicyResult(Record):
 
 
 class SimulationSummary(Record):
-    """What a simulated life came to.
+    """What a simulation came to: a policy is chosen on its first days, and all are reported on the others.
+
+    The best of several policies looks better than it is on the days that it was chosen by.
 
     Attributes:
-        rows: labelled predictions that policies are compared on.
+        chosen_until: the last day of those that the policy is chosen on; the next is the first that is reported.
+        chosen: the policy with the best metric on those days; None where they do not define it.
+        choice: the figures that it was chosen by.
+        policies: the figures of the reported days.
+        rows: labelled predictions of the reported days.
         is_tuned: whether features and parameters were chosen anew at each retraining.
         injections: what was put into the data, as it was asked for.
         seconds: all of it took.
@@ -53,6 +59,7 @@ class SimulationSummary(Record):
     task: Task
     metric: str
     first_day: date
+    chosen_until: date
     last_day: date
     rows: int
     features: tuple[str, ...]
@@ -61,6 +68,8 @@ class SimulationSummary(Record):
     is_tuned: bool
     rules: dict[str, float | None]
     injections: tuple[str, ...] = ()
+    chosen: str | None
+    choice: tuple[PolicyResult, ...]
     policies: tuple[PolicyResult, ...]
     seconds: float
     sentence: str

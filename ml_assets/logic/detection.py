@@ -50,7 +50,7 @@ class Population:
         metric: the deciding one.
         limits: of drift.
         rules: when to ask.
-        reference: rows that drift is measured against, where they are not the same.
+        reference: rows that what is usual is learned from, labelled too, where they are not the same.
     """
 
     rows: pl.DataFrame
@@ -62,6 +62,13 @@ class Population:
     limits: DriftLimits
     rules: Rules
     reference: pl.DataFrame | None = None
+
+    @cached_property
+    def usual(self) -> pl.DataFrame:
+        """The rows that what is usual is learned from, with their score."""
+        if self.reference is None:
+            return self.scored
+        return self.reference.with_columns(self.score(self.reference).alias(SCORE))
 
     @cached_property
     def scored(self) -> pl.DataFrame:
@@ -76,15 +83,15 @@ class Population:
     @cached_property
     def known(self) -> Reference:
         """What days are measured against."""
-        rows = self.scored if self.reference is None else self.reference
-        score = self.score(rows)
+        rows = self.usual
         days = number_periods(rows[DAY], minimum_rows=self.limits.minimum_rows, most_days=self.limits.pool_days)
-        return Reference.of(sketch_reference(rows, features=self.features, score=score, days=days), model="watched")
+        sketch = sketch_reference(rows, features=self.features, score=rows[SCORE], days=days)
+        return Reference.of(sketch, model="watched")
 
     @cached_property
     def serving(self) -> Serving:
         """The champion, with how much its days differ."""
-        labelled = self.scored.drop_nulls(self.target)
+        labelled = self.usual.drop_nulls(self.target)
         truth, scores = labelled[self.target].cast(pl.Float64).to_numpy(), labelled[SCORE].to_numpy()
         groups = groups_of(self.metric, labelled)
         promised = self.metric.function(truth, scores, groups=groups)

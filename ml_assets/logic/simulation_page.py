@@ -65,6 +65,7 @@ def page_of(made: Simulation) -> Simulation:
             held=[*_spans(made.held)],
             detection=made.detection,
             facts=[*_facts(summary)],
+            reported_from=summary.chosen_until + timedelta(days=1),
         )
     )
     return replace(made, html=f"{page.strip()}\n")
@@ -74,6 +75,8 @@ def _tiles(summary: SimulationSummary) -> Iterator[dict[str, str]]:
     """Yield the figures at the top: the policy that is looked at, and what it costs."""
     by_policy = {it.policy: it for it in summary.policies}
     shown = by_policy.get(TRIGGERED, summary.policies[-1])
+    on = f"best on {summary.first_day} to {summary.chosen_until}, which are not reported"
+    yield {"name": "chosen policy", "figure": summary.chosen or "not judged", "aside": on}
     yield {
         "name": f"{metric_name(summary.metric)}, {shown.policy}",
         "figure": _fixed(shown.metric.value),
@@ -83,7 +86,11 @@ def _tiles(summary: SimulationSummary) -> Iterator[dict[str, str]]:
         aside = f"95 % interval {_signed(shown.gain.low)} to {_signed(shown.gain.high)}"
         yield {"name": "gain over never", "figure": _signed(shown.gain.value), "aside": aside}
     if shown.share_of_weekly is not None and shown.policy != "weekly":
-        yield {"name": "of weekly's gain", "figure": f"{shown.share_of_weekly:.0%}", "aside": "over the whole span"}
+        yield {
+            "name": "of weekly's gain",
+            "figure": f"{shown.share_of_weekly:.0%}",
+            "aside": f"of {summary.chosen_until + timedelta(days=1)} to {summary.last_day}",
+        }
     weekly = by_policy.get("weekly")
     aside = f"weekly retraining: {weekly.fits}" if weekly is not None and weekly is not shown else "after the first"
     yield {"name": "models trained", "figure": str(shown.fits), "aside": aside}
@@ -121,7 +128,9 @@ def _spans(held: pl.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def _facts(summary: SimulationSummary) -> Iterator[tuple[str, str]]:
-    yield "days", f"{summary.first_day} to {summary.last_day}, {summary.rows:,} labelled predictions"
+    yield "days to choose on", f"{summary.first_day} to {summary.chosen_until}"
+    reported = f"{summary.chosen_until + timedelta(days=1)} to {summary.last_day}"
+    yield "days reported", f"{reported}, {summary.rows:,} labelled predictions"
     yield "put into the data", "; ".join(summary.injections) or "nothing: the days as they were"
     when = "anew at each retraining" if summary.is_tuned else f"once, as of {summary.first_day - timedelta(days=1)}"
     yield "features and parameters", f"chosen {when}, within the declared budget"

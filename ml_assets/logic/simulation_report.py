@@ -74,8 +74,10 @@ class Scored:
         return metric.measure(self.truth, self.scores[policy], self.groups)
 
 
-def results(lives: Sequence[Life[Any]], scored: Scored, metric: Metric, *, seed: int) -> tuple[PolicyResult, ...]:
-    """Return what each policy came to over the whole span.
+def results(
+    lives: Sequence[Life[Any]], scored: Scored, metric: Metric, *, seed: int, first: date, last: date
+) -> tuple[PolicyResult, ...]:
+    """Return what each policy came to over some days.
 
     Whole days are resampled, and all policies are measured on the same resamples: what makes days hard for all of them
     cancels in the gains.
@@ -85,10 +87,13 @@ def results(lives: Sequence[Life[Any]], scored: Scored, metric: Metric, *, seed:
         scored: what they said.
         metric: the deciding metric.
         seed: of the resamples.
+        first: the first day.
+        last: the last.
 
     Raises:
-        DataError: the metric is not defined on these rows.
+        DataError: the metric is not defined on the rows of these days.
     """
+    scored = scored.of(first, last)
     measures = {life.policy: scored.measure(metric, life.policy) for life in lives}
     rows = len(scored.truth)
     drawn = resample(measures, rows=rows, groups=scored.days, replicates=REPLICATES, seed=seed)
@@ -97,7 +102,8 @@ def results(lives: Sequence[Life[Any]], scored: Scored, metric: Metric, *, seed:
     weekly = metric.gain(exact[WEEKLY], base) if base is not None and WEEKLY in exact else 0.0
     found = []
     for life in lives:
-        value, fits = exact[life.policy], [it for it in life.events if it.is_fit]
+        value, happened = exact[life.policy], [it for it in life.events if first <= it.day <= last]
+        fits = [it for it in happened if it.is_fit]
         gain = None
         if base is not None and life.policy != NEVER:
             gain = _gain(metric, value, base, drawn[life.policy], drawn[NEVER])
@@ -110,11 +116,17 @@ def results(lives: Sequence[Life[Any]], scored: Scored, metric: Metric, *, seed:
                 fits=len(fits),
                 promotions=sum(it.promoted for it in fits),
                 refusals=sum(not it.promoted for it in fits),
-                rollbacks=len(life.events) - len(fits),
+                rollbacks=len(happened) - len(fits),
                 seconds=round(sum(it.seconds for it in fits), 1),
             )
         )
     return tuple(found)
+
+
+def choose(found: Sequence[PolicyResult], metric: Metric) -> str | None:
+    """Return the policy with the best metric, of equal ones that with the fewest fits; None where there is none."""
+    best = min(found, key=lambda it: (-metric.gain(it.metric.value, 0.0), it.fits), default=None)
+    return None if best is None else best.policy
 
 
 def _gain(metric: Metric, value: float, base: float, values: Vector, bases: Vector) -> Interval:
@@ -221,15 +233,29 @@ def _served(life: Life[Any], first: date, last: date) -> str:
     return ", then ".join(dict.fromkeys(str(life.served[day].serving.as_of) for day in days))
 
 
-def sentence_of(found: Sequence[PolicyResult], metric: Metric) -> str:
-    """Return what came of it in a sentence or two."""
+def sentence_of(
+    found: Sequence[PolicyResult], metric: Metric, *, chosen: str | None, chosen_on: str, reported: str
+) -> str:
+    """Return what came of it in some sentences.
+
+    Args:
+        found: the figures of the reported days.
+        metric: the deciding metric.
+        chosen: the policy that was chosen; None where none could be.
+        chosen_on: the days that it was chosen on, in words.
+        reported: the reported days, in words.
+    """
     by_policy = {it.policy: it for it in found}
-    best = max(found, key=lambda it: metric.gain(it.metric.value, 0.0))
-    said = f"{metric.title} over the span: " + ", ".join(f"{it.policy} {it.metric.value:.4f}" for it in found)
+    figures = ", ".join(f"{it.policy} {it.metric.value:.4f}" for it in found)
+    said = f"{metric.title} of {reported}: {figures}."
     triggered, weekly = by_policy.get(TRIGGERED), by_policy.get(WEEKLY)
-    if triggered is None or weekly is None or triggered.share_of_weekly is None:
-        return f"{said}. Best is {best.policy}."
-    return (
-        f"{said}. Triggered retraining got {triggered.share_of_weekly:.0%} of weekly retraining's gain over never, "
-        f"with {triggered.fits} fits to its {weekly.fits}."
-    )
+    if triggered is not None and weekly is not None and triggered.share_of_weekly is not None:
+        said += (
+            f" Triggered retraining got {triggered.share_of_weekly:.0%} of weekly retraining's gain over never, with "
+            f"{triggered.fits} fits to its {weekly.fits}."
+        )
+    if chosen is None:
+        return f"{said} No policy was chosen: {chosen_on} do not define the metric."
+    gain = by_policy[chosen].gain
+    over = "" if gain is None else f" It gains {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] over never."
+    return f"{said} On {chosen_on}, which are not reported, {chosen} was best.{over}"

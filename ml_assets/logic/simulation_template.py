@@ -28,6 +28,21 @@ TEMPLATE = """
 {%- endfor %}
 </tbody></table></div>
 {%- endmacro -%}
+{%- macro table_of(results) -%}
+<div class="scroll"><table><thead><tr><th>Policy</th><th class="n">{{ summary.metric | metric }}</th>
+<th class="n">Gain over never</th><th class="n">Of weekly's gain</th><th class="n">Fits</th><th class="n">They took</th>
+<th>Verdicts</th></tr></thead><tbody>
+{%- for it in results %}
+<tr{% if it.policy == "triggered" %} class="looked-at"{% endif %}><th scope="row">{{ it.policy }}</th>
+<td class="n">{{ it.metric.value | fixed }}<span class="about">{{ it.metric.low | fixed }} to
+{{ it.metric.high | fixed }}</span></td>
+<td class="n">{% if it.gain %}{{ it.gain.value | signed }}<span class="about">{{ it.gain.low | signed }} to
+{{ it.gain.high | signed }}</span>{% else %}–{% endif %}</td>
+<td class="n">{{ it.share_of_weekly | share }}</td><td class="n">{{ it.fits }}</td>
+<td class="n">{{ "%.1f s" % it.seconds if it.fits else "–" }}</td><td>{{ it | verdicts }}</td></tr>
+{%- endfor %}
+</tbody></table></div>
+{%- endmacro -%}
 {%- macro head(id, title) -%}
 <h2 id="{{ id }}">{{ title }}</h2>
 {%- endmacro -%}
@@ -61,21 +76,16 @@ TEMPLATE = """
 
 <section>{{ head("policies", "What each policy came to") }}
 <p>All policies begin with the same model, and differ in nothing but when they train; the same gate judges every
-challenger. Measured on {{ summary.rows | number }} labelled predictions, each made by who served on its day. Below each
-figure stands its 95 % interval, from whole days drawn again, the same for all policies.</p>
-<div class="scroll"><table><thead><tr><th>Policy</th><th class="n">{{ summary.metric | metric }}</th>
-<th class="n">Gain over never</th><th class="n">Of weekly's gain</th><th class="n">Fits</th><th class="n">They took</th>
-<th>Verdicts</th></tr></thead><tbody>
-{%- for it in summary.policies %}
-<tr{% if it.policy == "triggered" %} class="looked-at"{% endif %}><th scope="row">{{ it.policy }}</th>
-<td class="n">{{ it.metric.value | fixed }}<span class="about">{{ it.metric.low | fixed }} to
-{{ it.metric.high | fixed }}</span></td>
-<td class="n">{% if it.gain %}{{ it.gain.value | signed }}<span class="about">{{ it.gain.low | signed }} to
-{{ it.gain.high | signed }}</span>{% else %}–{% endif %}</td>
-<td class="n">{{ it.share_of_weekly | share }}</td><td class="n">{{ it.fits }}</td>
-<td class="n">{{ "%.1f s" % it.seconds if it.fits else "–" }}</td><td>{{ it | verdicts }}</td></tr>
-{%- endfor %}
-</tbody></table></div>
+challenger. Measured on {{ summary.rows | number }} labelled predictions of {{ reported_from }} to
+{{ summary.last_day }}, each made by the champion of its day. Below each figure stands its 95 % interval, from whole
+days drawn again, the same for all policies.</p>
+{{ table_of(summary.policies) }}
+{%- if summary.choice %}
+<h3>On the days that the policy was chosen on</h3>
+<p>{{ summary.first_day }} to {{ summary.chosen_until }}. The best of several looks better than it is on the days that
+it was chosen by, so these figures are no estimate; nor are those above, if the rules were tuned by looking at them.</p>
+{{ table_of(summary.choice) }}
+{%- endif %}
 <figure>{{ plots.fits }}</figure>
 </section>
 
@@ -131,8 +141,9 @@ figure stands its 95 % interval, from whole days drawn again, the same for all p
 {%- if detection.why_not %}
 <p>{{ detection.why_not }}</p>
 {%- else %}
-<p>The rules that asked above are tried on streams of their own, drawn with replacement from {{ detection.first_day }}
-to {{ detection.last_day }} as the first model scored them. Where nothing is put in, whatever asks is a false alarm;
+<p>The rules that asked above are tried on streams of their own, drawn with replacement from every other day of
+{{ detection.first_day }} to {{ detection.last_day }} as the first model scored them; what is usual was learned from the
+days between. Where nothing is put in, whatever asks is a false alarm;
 cool-downs do not count here.</p>
 <div class="scroll"><table><thead><tr><th>False alarms</th><th class="n">Days</th><th class="n">Judged</th>
 <th class="n">Over a drift limit</th>
@@ -169,7 +180,7 @@ seconds are those of a CPU of this machine; importances, parameters and the eval
 </section>
 </main>
 <footer>Made by <code>ml-assets simulate {{ summary.model }} --from {{ summary.first_day }} --to
-{{ summary.last_day }}</code></footer>
+{{ summary.last_day }} --choose-until {{ summary.chosen_until }}</code></footer>
 </div>
 </body>
 </html>

@@ -93,6 +93,11 @@ def test_json_is_the_summary_and_says_what_was_put_into_the_data(capsys: pytest.
     ("given", "said"),
     [
         (["--from", "2013-05-01", "--to", "2013-03-01"], "--to 2013-03-01 lies before --from 2013-05-01; swap them."),
+        (["--from", "2013-03-01", "--to", "2013-03-01"], "--from and --to are both 2013-03-01; expected two days"),
+        (
+            [*SPAN, "--choose-until", "2013-02-10"],
+            "--choose-until 2013-02-10 must lie from 2013-01-29 to the day before",
+        ),
         (["--from", "May", "--to", "2013-03-01"], "--from is 'May'; expected a day such as 2013-12-31."),
         (["--from", "2013-05-01", "--to", "2014-03-01"], "--to 2014-03-01 lies outside the days of flight_delay"),
         (

@@ -1,5 +1,5 @@
 import re
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.contracts.simulation import Detection, FalseAlarms, Power, Simulation, SimulationSummary
+from ml_assets.contracts.simulation import Detection, FalseAlarms, PolicyResult, Power, Simulation, SimulationSummary
 from ml_assets.logic import simulation_report as report
 from ml_assets.logic.metrics import find_metric
 from ml_assets.logic.simulation import Life
@@ -20,6 +20,7 @@ from tests.provenance.test_trace_page import Page
 AUC = find_metric("roc_auc", "binary")
 EVIL = '"><script>alert(1)</script>'
 A_DAY = 30
+UNTIL = day(29)
 GOLDEN = Path(__file__).parent / "golden" / "simulation_page.txt"
 
 
@@ -62,15 +63,28 @@ class Drawn(Page):
     VOID = (*Page.VOID, "use")
 
 
+def found(
+    some: tuple[Life[Fit], ...] | None = None, scores: Scored | None = None, *, from_day: date = FIRST,
+    to_day: date = LAST,
+) -> tuple[PolicyResult, ...]:  # fmt: skip
+    return report.results(some or lives(), scores or scored(), AUC, seed=1, first=from_day, last=to_day)
+
+
+def said(results: tuple[PolicyResult, ...], chosen: str | None) -> str:
+    return report.sentence_of(results, AUC, chosen=chosen, chosen_on="the first days", reported="the last days")
+
+
 @cache
 def made(why_not: str = "", **changes: Any) -> Simulation:
-    results = report.results(lives(), scored(), AUC, seed=1)
+    results, choice = found(from_day=UNTIL + timedelta(days=1)), found(to_day=UNTIL)
+    chosen = report.choose(choice, AUC)
     weeks = report.weeks(lives(), scored(), AUC)
     given: dict[str, Any] = {
         "model": "parcels", "task": "binary", "metric": "roc_auc", "first_day": FIRST, "last_day": LAST,
+        "chosen_until": UNTIL, "chosen": chosen, "choice": choice,
         "rows": len(scored().truth), "features": ("distance_miles",), "parameters": {"num_leaves": 31}, "rounds": 80,
         "is_tuned": False, "rules": {"cool_down_days": 5.0, "floor_days": None}, "policies": results, "seconds": 12.3,
-        "sentence": report.sentence_of(results, AUC),
+        "sentence": said(results, chosen),
     }  # fmt: skip
     return page_of(
         Simulation(
@@ -86,35 +100,57 @@ def made(why_not: str = "", **changes: Any) -> Simulation:
 
 
 def test_the_pooled_metric_is_that_of_all_rows_and_lies_in_its_interval() -> None:
-    for found in report.results(lives(), scored(), AUC, seed=1):
-        assert AUC.function(scored().truth, scored().scores[found.policy]) == pytest.approx(found.metric.value)
-        assert found.metric.low < found.metric.value < found.metric.high
+    for it in found():
+        assert AUC.function(scored().truth, scored().scores[it.policy]) == pytest.approx(it.metric.value)
+        assert it.metric.low < it.metric.value < it.metric.high
+
+
+def test_a_policy_is_chosen_on_its_days_and_reported_on_others() -> None:
+    early, late = found(to_day=UNTIL), found(from_day=UNTIL + timedelta(days=1))
+    is_late = scored().days > np.datetime64(UNTIL)
+
+    for it in late:
+        value = AUC.function(scored().truth[is_late], scored().scores[it.policy][is_late])
+        assert value == pytest.approx(it.metric.value)
+    assert [it.fits for it in found()] == [one.fits + other.fits for one, other in zip(early, late, strict=True)]
+    assert max(early, key=lambda it: it.metric.value).policy == report.choose(early, AUC)
+    assert None is report.choose((), AUC)
+
+
+def test_what_is_said_of_the_choice_comes_from_the_reported_days() -> None:
+    late = found(from_day=UNTIL + timedelta(days=1))
+    [weekly] = [it for it in late if it.policy == "weekly"]
+    assert weekly.gain is not None
+
+    assert f"On the first days, which are not reported, weekly was best. It gains {weekly.gain.value:+.4f}" in said(
+        late, "weekly"
+    )
+    assert said(late, None).endswith("No policy was chosen: the first days do not define the metric.")
 
 
 def test_gains_are_over_never_and_weekly_gets_all_of_its_own() -> None:
-    found = {it.policy: it for it in report.results(lives(), scored(), AUC, seed=1)}
+    by_policy = {it.policy: it for it in found()}
+    never, weekly = by_policy["never"], by_policy["weekly"]
 
-    assert (None, None) == (found["never"].gain, found["never"].share_of_weekly)
-    assert 1 == found["weekly"].share_of_weekly
-    assert found["weekly"].gain is not None
-    assert found["weekly"].metric.value - found["never"].metric.value == pytest.approx(found["weekly"].gain.value)
+    assert (None, None) == (never.gain, never.share_of_weekly)
+    assert 1 == weekly.share_of_weekly
+    assert weekly.gain is not None
+    assert weekly.metric.value - never.metric.value == pytest.approx(weekly.gain.value)
 
 
 def test_equal_policies_gain_the_same_and_nothing_of_each_other() -> None:
     same = Scored(scored().days, scored().truth, dict.fromkeys(scored().scores, scored().scores["weekly"]))
 
-    assert {0.0} == {it.gain.value for it in report.results(lives(), same, AUC, seed=1) if it.gain is not None}
+    assert {0.0} == {it.gain.value for it in found(scores=same) if it.gain is not None}
     assert [0.0] == report.turns(lives(), report.weeks(lives(), same, AUC), AUC)["gain"].unique().to_list()
 
 
 def test_what_was_trained_is_counted_once_by_what_came_of_it() -> None:
-    found = {it.policy: it for it in report.results(lives(), scored(), AUC, seed=1)}
+    by_policy = {it.policy: it for it in found()}
+    never, weekly, triggered = by_policy["never"], by_policy["weekly"], by_policy["triggered"]
 
-    assert (0, 0, 0, 0) == (found["never"].fits, found["never"].promotions, found["never"].refusals, 0)
-    assert (8, 8, 0, 16.0) == (
-        found["weekly"].fits, found["weekly"].promotions, found["weekly"].refusals, found["weekly"].seconds,
-    )  # fmt: skip
-    triggered = found["triggered"]
+    assert (0, 0, 0, 0) == (never.fits, never.promotions, never.refusals, 0)
+    assert (8, 8, 0, 16.0) == (weekly.fits, weekly.promotions, weekly.refusals, weekly.seconds)
     assert (triggered.fits, 1, 1) == (
         triggered.promotions + triggered.refusals,
         triggered.refusals,
@@ -202,9 +238,10 @@ def test_where_the_rules_were_not_tried_the_page_says_why_and_has_no_table_of_it
 @pytest.mark.usefixtures("unrendered")
 def test_a_page_can_be_made_of_any_policies(policies: tuple[str, ...]) -> None:
     some = [life for life in lives() if life.policy in policies]
-    results, weeks = report.results(some, scored(), AUC, seed=1), report.weeks(some, scored(), AUC)
+    results, weeks = found(tuple(some)), report.weeks(some, scored(), AUC)
     whole = made()
-    summary = whole.summary.model_copy(update={"policies": results, "sentence": report.sentence_of(results, AUC)})
+    changes = {"policies": results, "choice": results, "chosen": policies[0], "sentence": said(results, policies[0])}
+    summary = whole.summary.model_copy(update=changes)
     html = page_of(
         Simulation(
             summary=summary,

@@ -238,7 +238,11 @@ def test_a_life_is_kept_as_an_artifact_with_its_inputs_and_a_page(tmp_path: Path
     assert ("returns/simulation", 1) == (ref.asset, kept.summary.policies[1].fits)
     assert 2 * ((until - days_read(planned().declaration, FIRST)).days + 1) == len(lake.manifest(ref).inputs)
     assert kept.html.startswith("<!doctype html>")
-    assert "10 days without anything put in are too few to draw from" in kept.detection.why_not
+    assert "5 days without anything put in are too few to draw from" in kept.detection.why_not
+    assert FIRST + timedelta(days=4) == kept.summary.chosen_until
+    reported = rows().filter(pl.col("day").is_between(FIRST + timedelta(days=5), until))
+    known = outcomes().filter(pl.col("day") <= until)
+    assert reported.join(known, on="order_id").height == kept.summary.rows == 4 * A_DAY
 
 
 def test_the_rules_are_tried_on_the_first_days_and_find_what_is_put_into_them() -> None:
@@ -246,7 +250,10 @@ def test_the_rules_are_tried_on_the_first_days_and_find_what_is_put_into_them() 
     days = [FIRST + timedelta(days=n) for n in range(14)]
     population = past.population(lives["never"].served[FIRST], days)
 
-    assert (14 * A_DAY, 0) == (population.rows.height, population.rows["is_returned"].null_count())
+    assert (7 * A_DAY, 0) == (population.rows.height, population.rows["is_returned"].null_count())
+    assert population.reference is not None
+    assert days[::2] == population.reference["day"].unique().sort().to_list(), "what is usual is learned from these"
+    assert days[1::2] == population.rows["day"].unique().sort().to_list(), "streams are drawn from the others"
     assert 2 == measure_power(population, Injection("unit", "weight_kg", FIRST, 0.1), trials=2).by_drift
     assert 2 == measure_power(population, Injection("flip", "is_returned", FIRST, 1.0), trials=2).by_performance
 

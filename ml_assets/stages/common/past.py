@@ -299,15 +299,23 @@ class Past:
         ).summary
 
     def population(self, watched: Trained, days: Sequence[date]) -> Population:
-        """Return the rows of some days with what came true by now, to try on them the rules that watch a model."""
+        """Return the rows of some days with what came true by now, to try on them the rules that watch a model.
+
+        What is usual is learned from every other day, the first among them; streams are drawn from the others.
+        """
         declared, key = self.plan.declaration, list(self.plan.key)
         target, spec = declared.labels.target, watched.model.spec
         truth = newest_known(self.labels, key, declared.labels.known_time).select(*key, pl.col(target).cast(pl.Int8))
-        rows = pl.concat([self.rows(day) for day in days]).join(truth, on=key, how="left", maintain_order="left")
+        read = dict.fromkeys([DAY, self.metric.within or DAY, target, *(feature.name for feature in spec.features)])
+        known, drawn = (
+            pl.concat([self.rows(day) for day in part])
+            .join(truth, on=key, how="left", maintain_order="left")
+            .select(*read)
+            for part in (sorted(days)[::2], sorted(days)[1::2])
+        )
         return Population(
-            rows=rows.select(
-                *dict.fromkeys([DAY, self.metric.within or DAY, target, *(feature.name for feature in spec.features)])
-            ),
+            rows=drawn,
+            reference=known,
             target=target,
             features=spec.features,
             weights=spec.weights,

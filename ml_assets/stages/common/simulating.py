@@ -12,12 +12,13 @@ from typing import Any, Final
 import polars as pl
 
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.simulation import Detection, Simulation, SimulationSummary
+from ml_assets.contracts.simulation import Detection, PolicyResult, Simulation, SimulationSummary
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.logic import simulation_report as report
 from ml_assets.logic.detection_report import OnDone, short_figures
 from ml_assets.logic.injection import Injection, inject, inject_prior
 from ml_assets.logic.labels import EVENT_DAY
+from ml_assets.logic.metrics import Metric
 from ml_assets.logic.simulation import POLICIES, Life, Policy, Watching, live
 from ml_assets.logic.simulation_page import page_of
 from ml_assets.provenance.code import code_version
@@ -28,10 +29,10 @@ from resources.lake import Lake, Making
 from resources.manifest import ArtifactRef
 
 PAGE: Final = "simulation.html"
-WATCHED: Final = 28
-"""Days of the span that streams are drawn from to try the rules: few enough that a year's drift is not in them."""
-FEW: Final = 14
-"""Days under which a stream of them would be the same few over and over."""
+WATCHED: Final = 56
+"""Days of the span that the rules are tried on: few enough that a year's drift is not in them."""
+FEW: Final = 28
+"""Days under which a stream of every other one would be the same few over and over."""
 Lives = Sequence[Life[Trained]]
 
 
@@ -42,6 +43,8 @@ class Asked:
     Attributes:
         first: the first day that is predicted; the first model is trained as of the day before.
         last: the last.
+        choose_until: the last day of those that a policy is chosen on; the days after it are reported. The first half
+            of the days if None.
         policies: which lives.
         is_tuned: whether features and parameters are chosen anew at each retraining.
         injections: what is put into the data.
@@ -52,6 +55,12 @@ class Asked:
     policies: Sequence[Policy] = POLICIES
     is_tuned: bool = False
     injections: tuple[Injection, ...] = ()
+    choose_until: date | None = None
+
+    @property
+    def chosen_until(self) -> date:
+        """The last day of those that a policy is chosen on."""
+        return self.choose_until or self.first + timedelta(days=((self.last - self.first).days + 1) // 2 - 1)
 
 
 def days_read(declared: ModelDeclaration, first: date) -> date:
@@ -148,16 +157,22 @@ def _parameters(asked: Asked) -> dict[str, Any]:
     return {
         "first_day": str(asked.first), "last_day": str(asked.last), "policies": list(asked.policies),
         "is_tuned": asked.is_tuned, "injections": [str(it) for it in asked.injections],
+        "chosen_until": str(asked.chosen_until),
     }  # fmt: skip
 
 
 def tried(past: Past, life: Life[Trained], asked: Asked, on_done: OnDone = lambda *_: None) -> Detection:
     """Return how far the rules can be trusted that ask for a retraining, on streams drawn from the first days.
 
-    The model that serves on the first day is watched; what is put into the data is not in those days.
+    The model that serves on the first day is watched; what is put into the data is not in those days, and none of them
+    is reported. What is usual is learned from every other day, and streams are drawn from the days between: on its own
+    days a reference finds nothing unusual.
     """
     task = past.plan.declaration.task
-    until = min([asked.first + timedelta(days=WATCHED), *(it.first_day for it in asked.injections)])
+    until = min(
+        [asked.first + timedelta(days=WATCHED), asked.chosen_until + timedelta(days=1)]
+        + [it.first_day for it in asked.injections]
+    )
     days = [day for day in sorted(life.served) if day < until]
     if task != "binary":
         return Detection(why_not=f"Not measured: labels can be flipped in a binary task alone; this one is {task}.")
@@ -174,30 +189,52 @@ def tried(past: Past, life: Life[Trained], asked: Asked, on_done: OnDone = lambd
         return Detection(why_not=f"Not measured: {error}")
 
 
+def _choice(
+    lives: Lives, scored: report.Scored, metric: Metric, asked: Asked, *, seed: int
+) -> tuple[PolicyResult, ...]:
+    """Return what the policies came to on the days that one is chosen on; nothing where these do not define it."""
+    try:
+        return report.results(lives, scored, metric, seed=seed, first=asked.first, last=asked.chosen_until)
+    except DataError:
+        return ()
+
+
 def _report(
     plan: ModelPlan, past: Past, lives: Lives, detection: Detection, asked: Asked, *, begun: float
 ) -> Simulation:
     """Return the figures and the page of lives that began at a moment of the machine's clock."""
     declared, metric, scored = plan.declaration, past.metric, past.scored(lives)
     best = past.chosen.best
-    results = report.results(lives, scored, metric, seed=declared.seed)
+    reported_from = asked.chosen_until + timedelta(days=1)
+    results = report.results(lives, scored, metric, seed=declared.seed, first=reported_from, last=asked.last)
+    choice = _choice(lives, scored, metric, asked, seed=declared.seed)
+    chosen = report.choose(choice, metric)
     weeks = report.weeks(lives, scored, metric)
     summary = SimulationSummary(
         model=plan.name,
         task=declared.task,
         metric=metric.name,
         first_day=asked.first,
+        chosen_until=asked.chosen_until,
         last_day=asked.last,
-        rows=len(scored.truth),
+        rows=len(scored.of(reported_from, asked.last).truth),
         features=best.features,
         parameters=best.parameters,
         rounds=best.rounds,
         is_tuned=asked.is_tuned,
         rules=asdict(rules_of(declared)),
         injections=tuple(str(it) for it in asked.injections),
+        chosen=chosen,
+        choice=choice,
         policies=results,
         seconds=round(time.perf_counter() - begun, 1),
-        sentence=report.sentence_of(results, metric),
+        sentence=report.sentence_of(
+            results,
+            metric,
+            chosen=chosen,
+            chosen_on=f"{asked.first} to {asked.chosen_until}",
+            reported=f"{reported_from} to {asked.last}",
+        ),
     )
     made = Simulation(
         summary=summary,
