@@ -12,7 +12,7 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
 from pydantic import JsonValue
 
-from resources.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK
+from resources.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, Days, merged
 from resources.lake import Lake
 from resources.manifest import ArtifactRef, Manifest
 
@@ -139,7 +139,20 @@ class Look:
             if current is not None and current not in used:
                 return "inputs"
             is_late = is_late or name in stale.get(parent, {})
+        if manifest.missing_days and partition and manifest.missing_days != self._missing_days(key, partition):
+            return "inputs"  # a missing day came, and changed no content between it and this artifact
         return "parent" if is_late else None
+
+    def _missing_days(self, key: dg.AssetKey, partition: str) -> dict[str, tuple[str, ...]]:
+        """Return the days that are missing now of what a partition is made from, directly or not."""
+        found: list[Days] = []
+        for parent, names in (
+            (it, required_of(self.graph, key, it, partition)) for it in loaded_parents(self.graph, key)
+        ):
+            there = self.newest(parent)
+            found.append({parent.to_user_string(): tuple(name for name in names if name not in there)})
+            found += [self.manifest(there[name]).missing_days for name in names if name in there]
+        return merged(found)
 
 
 def first_to_make(stale: Mapping[dg.AssetKey, Mapping[str, Reason]]) -> dict[dg.AssetKey, Sequence[str]]:

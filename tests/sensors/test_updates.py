@@ -219,6 +219,30 @@ def test_a_day_waits_for_the_missing_days_that_it_looks_back_to_and_is_made_when
     assert {} == left_over(flown_world)
 
 
+@pytest.mark.parametrize("digits", [0, 12])
+def test_a_table_that_allows_gaps_is_made_over_them_and_again_when_the_days_come(tmp_path: Path, digits: int) -> None:
+    """With 0 digits every day has the same content, so that only the marks tell that a missing day came."""
+    with world(tmp_path, digits=digits, allow_gaps=True) as found:
+        found.serve()
+        for day in (*FIRST, DAYS[5]):
+            for name in "ab":
+                found.land(name, day, "one")
+        found.settle()
+
+        def marks(day: str) -> list[dict[str, tuple[str, ...]]]:
+            names = ("tables/z", "m/features", "m/predictions", "m/drift")
+            return [found.lake.manifest(found.lake.find(name, day)).missing_days for name in names]
+
+        assert [{"tables/x": (DAYS[4],)}] * 4 == marks(DAYS[5])
+        assert [{}] * 4 == marks(DAYS[3])
+
+        for name in "ab":
+            found.land(name, DAYS[4], "one")
+        found.settle()
+        assert [{}] * 4 == marks(DAYS[5]) == marks(DAYS[4])
+        assert {} == left_over(found)
+
+
 @pytest.mark.parametrize("event", ["lost", "unread"])
 def test_late_days_are_made_from_what_is_in_the_lake_whatever_became_of_their_events(
     flown_world: World, event: str

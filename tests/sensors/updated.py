@@ -5,7 +5,7 @@ Expectations stay out; they stand in `tests.sensors.test_updates`.
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
@@ -20,10 +20,11 @@ from ml_assets.declaration.freshness import Freshness
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import TablesDeclaration
-from ml_assets.provenance.staleness import LOOK_BACK, Wanted, loaded_parents, out_of_date, reads_of
+from ml_assets.provenance.staleness import LOOK_BACK, Wanted, loaded_parents, out_of_date, reads_of, required_of
 from ml_assets.stages.common.data_age import data_age_checks
 from ml_assets.stages.common.groups import artifacts_beside, groups_of, on_card
 from resources.alerts import KINDS, Alerts
+from resources.days import ALLOW_GAPS, merged
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef
@@ -44,7 +45,8 @@ def asset(
 ) -> dg.AssetsDefinition:
     """Return an asset of a name that reads others and does nothing by itself."""
     ins = {it.split("/")[-1]: dg.AssetIn(it.split("/"), **options.get(it, {})) for it in reads}
-    metadata = {LOOK_BACK: dg.MetadataValue.json(options["look_back"])} if "look_back" in options else {}
+    metadata: dict[str, Any] = {ALLOW_GAPS: options.get("allow_gaps", False)}
+    metadata |= {LOOK_BACK: dg.MetadataValue.json(options["look_back"])} if "look_back" in options else {}
     return dg.asset(
         key=name.split("/"),
         ins=ins,
@@ -67,7 +69,7 @@ def _taking(names: Sequence[str]) -> Callable[..., None]:
     return made
 
 
-def assets(*, code: str = "1") -> list[dg.AssetsDefinition]:
+def assets(*, code: str = "1", allow_gaps: bool = False) -> list[dg.AssetsDefinition]:
     """Return a graph like a project's: two sources, three tables one of which looks back, and a model's stages."""
     wait = dg.TimeWindowPartitionMapping(start_offset=0, end_offset=1, allow_nonexistent_upstream_partitions=True)
     return [
@@ -75,7 +77,7 @@ def assets(*, code: str = "1") -> list[dg.AssetsDefinition]:
         asset("raw/b"),
         asset("tables/x", "raw/a"),
         asset("tables/y", "raw/b", code=code),
-        asset("tables/z", "tables/x", "tables/y", look_back={"tables/x": 1, "tables/y": 0}),
+        asset("tables/z", "tables/x", "tables/y", look_back={"tables/x": 1, "tables/y": 0}, allow_gaps=allow_gaps),
         asset("m/features", "tables/z"),
         asset("m/labels", "tables/x", freshness=dg.FreshnessPolicy.time_window(fail_window=timedelta(days=1))),
         asset("m/training_set", "m/features", by_day=False),
@@ -91,8 +93,9 @@ class World:
     """A lake and an instance; time passes between calls alone."""
 
     def __init__(
-        self, root: Path, instance: dg.DagsterInstance, *, days: int = 35, data_days: int = 9, digits: int = 1
-    ) -> None:
+        self, root: Path, instance: dg.DagsterInstance, *, days: int = 35, data_days: int = 9, digits: int = 1,
+        allow_gaps: bool = False,
+    ) -> None:  # fmt: skip
         self.lake = Lake(str(root))
         self.instance = instance
         self.alerts = Alerts(lake=LakeResource(url=self.lake.url), log_kinds=[*KINDS])
@@ -104,6 +107,7 @@ class World:
         )
         self.declared = Declared(models=(model,), tables=(tables,), automation=automation)
         self.digits = digits
+        self.allow_gaps = allow_gaps
         self.cursor: str | None = None
         self.said = ""
         self.queue: list[dg.DagsterRun] = []
@@ -111,7 +115,7 @@ class World:
 
     def deploy(self, *, code: str = "1") -> None:
         """Load a code location."""
-        made = assets(code=code)
+        made = assets(code=code, allow_gaps=self.allow_gaps)
         self.repository = dg.Definitions(
             made, asset_checks=data_age_checks(self.declared, made), resources={"lake": LakeResource(url=self.lake.url)}
         ).get_repository_def()
@@ -196,10 +200,14 @@ class World:
     def _make(self, key: dg.AssetKey, day: str) -> None:
         """Make an artifact whose content depends on all that it reads, and often is what it was."""
         refs: list[ArtifactRef] = []
+        missing: list[Mapping[str, Sequence[str]]] = []
         for parent in loaded_parents(self.graph, key):
             keys = reads_of(self.graph, key, parent, day)
             newest = self.lake.newest(parent.to_user_string(), keys)
             refs += [newest[name] for name in newest if keys is None or name in keys]
+            required = required_of(self.graph, key, parent, day)
+            missing.append({parent.to_user_string(): [name for name in required if name not in newest]})
+        missing += [self.lake.manifest(ref).missing_days for ref in refs if day]
         name = key.to_user_string()
         if name == "m/card":
             refs += [ref for stage in ("drift", "performance") for ref in self.lake.newest(f"m/{stage}").values()]
@@ -208,7 +216,7 @@ class World:
         code = self.graph.get(key).code_version
         put(
             self.lake, Note(text=f"{name} {text}"), asset=name, partition=day or None, inputs=tuple(refs),
-            parameters=parameters, code_version=code,
+            parameters=parameters, code_version=code, missing_days=merged(missing),
         )  # fmt: skip
         self._told(name, day)
 
