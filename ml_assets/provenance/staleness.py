@@ -131,7 +131,10 @@ class Look:
         if any(manifest.parameters.get(name) != value for name, value in self.parameters(key).items()):
             return "parameters"
         used = set(manifest.inputs)
-        if not used.issuperset(self.wanted.beside.get(key, {}).get(partition, ())):
+        # A missing day may have come without a change of content between it and this artifact.
+        missed = manifest.missing_days if partition else {}
+        is_marked_right = not missed or missed == self._missing_days(key, partition)
+        if not (is_marked_right and used.issuperset(self.wanted.beside.get(key, {}).get(partition, ()))):
             return "inputs"
         is_late = False
         for parent, name in self.reads(key, partition):
@@ -139,17 +142,13 @@ class Look:
             if current is not None and current not in used:
                 return "inputs"
             is_late = is_late or name in stale.get(parent, {})
-        if manifest.missing_days and partition and manifest.missing_days != self._missing_days(key, partition):
-            return "inputs"  # a missing day came, and changed no content between it and this artifact
         return "parent" if is_late else None
 
     def _missing_days(self, key: dg.AssetKey, partition: str) -> dict[str, tuple[str, ...]]:
         """Return the days that are missing now of what a partition is made from, directly or not."""
         found: list[Days] = []
-        for parent, names in (
-            (it, required_of(self.graph, key, it, partition)) for it in loaded_parents(self.graph, key)
-        ):
-            there = self.newest(parent)
+        for parent in loaded_parents(self.graph, key):
+            names, there = required_of(self.graph, key, parent, partition), self.newest(parent)
             found.append({parent.to_user_string(): tuple(name for name in names if name not in there)})
             found += [self.manifest(there[name]).missing_days for name in names if name in there]
         return merged(found)
