@@ -15,6 +15,7 @@ import polars as pl
 from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, RuleRecord
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.bootstrap import LEVEL
+from ml_assets.logic.leaks import LeakFindings
 from ml_assets.logic.metrics import find_metric
 from ml_assets.logic.serving_cost import Cost
 from ml_assets.logic.slices import comparable, failing_slices
@@ -33,6 +34,7 @@ class Rule:
     holds: bool
     sentence: str
     figures: Mapping[str, float]
+    waits: bool = False
 
     @property
     def record(self) -> RuleRecord:
@@ -45,7 +47,7 @@ class Verdict:
     """Whether the challenger takes over, and why.
 
     Attributes:
-        promote: The answer.
+        promote: Whether every rule holds, but for those that wait for a person.
         reasons: The rules that failed, or when none did, all that held.
         figures: What the rules looked at, whichever way they went.
         rules: Every rule, in the order they were tried.
@@ -55,6 +57,11 @@ class Verdict:
     reasons: tuple[str, ...]
     figures: dict[str, float]
     rules: tuple[Rule, ...] = ()
+
+    @property
+    def waits(self) -> bool:
+        """Whether a person must decide what the gate cannot."""
+        return self.promote and any(rule.waits and not rule.holds for rule in self.rules)
 
 
 def judge(
@@ -69,6 +76,7 @@ def judge(
     costs: Sequence[Cost] = (),
     cannot_answer: Sequence[str] | None = None,
     was_left: bool = False,
+    leaks: LeakFindings | None = None,
 ) -> Verdict:
     """Judge a challenger by its evaluation; every rule is tried, so that all failures are told at once.
 
@@ -90,6 +98,7 @@ def judge(
         costs: What serving costs; those without a limit are no rules.
         cannot_answer: Why the challenger cannot answer what is declared now; empty if it can, None if nobody looked.
         was_left: Whether this very version has served, and was rolled back from.
+        leaks: What is known of leaks in its features; None in a simulation.
 
     Raises:
         DataError: A margin is negative, or a bound names a metric that the evaluation does not have.
@@ -101,6 +110,7 @@ def judge(
         )
         raise DataError(message)
     rules = [
+        *_leak_rules(leaks),
         _enough_rows(evaluation, minimum_rows),
         *_unseen(evaluation),
         *_answers(cannot_answer),
@@ -113,12 +123,30 @@ def judge(
     rules += [_affordable(cost, cost.limit) for cost in costs if cost.limit is not None]
     if was_left:
         rules.append(Rule("rollback", holds=False, sentence=_LEFT, figures={}))
-    failed = [rule for rule in rules if not rule.holds]
+    failed = [rule for rule in rules if not rule.holds and not rule.waits]
+    open_questions = [rule for rule in rules if not rule.holds and rule.waits]
     return Verdict(
         promote=not failed,
-        reasons=tuple(rule.sentence for rule in failed or rules),
+        reasons=tuple(rule.sentence for rule in failed or open_questions or rules),
         figures={name: value for rule in rules for name, value in rule.figures.items()},
         rules=tuple(rules),
+    )
+
+
+def _leak_rules(leaks: LeakFindings | None) -> tuple[Rule, ...]:
+    """Return whether the features are free of leaks as far as is known; a suspect waits for a person."""
+    if leaks is None:
+        return ()
+    is_proven = bool(leaks.proven) or (leaks.is_tested and leaks.untested > 0)
+    suspicion = (
+        f"A person must decide on features that predict the target almost alone: "
+        f"{' '.join(it.sentence for it in leaks.suspects)}"
+        if leaks.suspects
+        else "No feature predicts the target almost alone, but for those that the leak test cleared."
+    )
+    return (
+        Rule("leaks", holds=not is_proven, sentence=leaks.sentence, figures={"leak test cuts": float(leaks.cuts)}),
+        Rule("suspects", holds=not leaks.suspects, sentence=suspicion, figures={}, waits=True),
     )
 
 

@@ -27,6 +27,13 @@ BINS: Final = 50
 MINIMUM_POWER: Final = 0.35
 # ... and this many times what the median of the other columns does: where all are strong, the question is easy.
 TIMES_THE_REST: Final = 3.0
+# It all but repeats the target if it leaves less than this share of the variance unexplained...
+UNEXPLAINED: Final = 0.01
+# ... and this many times less than the strongest column that leaves more.
+TIMES_THE_NEXT: Final = 10.0
+# A rebuild clears a column if it would have missed a leak at this share of the prediction times this rarely at most.
+CLEARED_SHARE: Final = 0.1
+CLEARED_CHANCE: Final = 0.05
 
 DISTANCES: Final = (timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6), timedelta(days=1))
 SHARES: Final = (0.1, 0.05, 0.01)
@@ -197,11 +204,13 @@ class LonePredictor:
     Attributes:
         power: the share of the target's variance that it explains on rows it has not seen.
         rest: the median of the other columns' shares.
+        is_copy: whether it all but repeats the target, as no other column does.
     """
 
     column: str
     power: float
     rest: float
+    is_copy: bool = False
 
     @property
     def sentence(self) -> str:
@@ -231,13 +240,67 @@ def lone_predictors(rows: pl.DataFrame, features: Sequence[str], target: str, ta
     if not spread:
         return ()
     powers = {name: _power(labelled[name], outcomes, half, spread) for name in features}
+    next_best = max((it for it in powers.values() if 1 - it > UNEXPLAINED), default=0.0)
     found = []
     for name, power in powers.items():
         others = [other for known, other in powers.items() if known != name]
         rest = median(others) if others else 0.0
-        if power >= MINIMUM_POWER and power >= TIMES_THE_REST * rest:
-            found.append(LonePredictor(name, power, rest))
+        is_copy = 1 - power <= min(UNEXPLAINED, (1 - next_best) / TIMES_THE_NEXT)
+        if is_copy or (power >= MINIMUM_POWER and power >= TIMES_THE_REST * rest):
+            found.append(LonePredictor(name, power, rest, is_copy))
     return tuple(sorted(found, key=lambda suspect: -suspect.power))
+
+
+@dataclass(frozen=True)
+class LeakFindings:
+    """What is known of leaks in the features behind a model.
+
+    Attributes:
+        is_tested: whether the model declares a leak test.
+        cuts: prediction times that the runs which made the features have tested.
+        days: days of features behind the model.
+        untested: those of them that no leak test covered.
+        proven: leaks that a rebuild showed, in sentences; they are those of the newest test.
+        suspects: features that predict the target almost alone, that no rebuild cleared, and no person acknowledged.
+    """
+
+    is_tested: bool
+    cuts: int
+    days: int
+    untested: int
+    proven: tuple[str, ...] = ()
+    suspects: tuple[LonePredictor, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """The leak test's verdict in a sentence."""
+        if self.proven:
+            return f"Features hold what was not known at their prediction time: {' '.join(self.proven)}"
+        if not self.is_tested:
+            return "The features are not tested for leaks: the declaration turns the test off (leak_test.samples: 0)."
+        if self.untested:
+            return f"Not tested for leaks: {self.untested} of {self.days} days of features. Materialize them again."
+        return f"No leak was found; {power(self.cuts)}."
+
+
+def suspects(
+    lone: Sequence[LonePredictor], *, cuts: int, history: Sequence[str] | None, acknowledged: Sequence[str]
+) -> tuple[LonePredictor, ...]:
+    """Return which lone predictors a person should look at.
+
+    A rebuild that found no difference clears a column which is made of other rows than the prediction's own, such as a
+    lag of the target: what such a column holds depends on when those rows were known, and that was tested. It clears no
+    column of the prediction's own row, which is known by declaration, and none that all but repeats the target.
+
+    Args:
+        lone: what `lone_predictors` found.
+        cuts: prediction times at which no difference was found.
+        history: columns made of other rows; None where that was not measured.
+        acknowledged: columns that a person has looked at.
+    """
+    has_power = chance_missed(cuts, CLEARED_SHARE) <= CLEARED_CHANCE
+    cleared = {it.column for it in lone if has_power and it.column in (history or ()) and not it.is_copy}
+    return tuple(it for it in lone if it.column not in {*cleared, *acknowledged})
 
 
 def _outcomes(target: pl.Series, task: Task) -> list[pl.Series]:

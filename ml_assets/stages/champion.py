@@ -16,10 +16,11 @@ from ml_assets.logic.promotion import GATE, left, serving_since, waiting
 from ml_assets.logic.serving_cost import Cost
 from ml_assets.stages.common.asset import stage
 from ml_assets.stages.common.judging import serving_costs, verdict_on
+from ml_assets.stages.common.leak_findings import findings_behind
 from ml_assets.stages.common.plan import ModelPlan
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
-from resources.manifest import ArtifactRef
+from resources.manifest import ArtifactRef, Manifest
 from resources.run_tags import CAUSE
 
 CHECK: Final = "gate_accepts_the_challenger"
@@ -53,8 +54,10 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
         ref = ArtifactRef(asset=plan.asset("model").to_user_string(), version=evaluation.summary.model_version)
         model = opened.get(ref, Model)
         costs = serving_costs(model, declared.gate)
+        training_set = _training_set(opened, plan, evaluation)
         was_left = evaluation.summary.model_version in left(entries)
-        verdict = verdict_on(plan, evaluation, model, costs, was_left=was_left)
+        leaks = findings_behind(opened, plan, training_set) if training_set else None
+        verdict = verdict_on(plan, evaluation, model, costs, was_left=was_left, leaks=leaks)
         entry = _entry(opened, plan, evaluation, verdict, entries)
         entry = entry.model_copy(update={"run_id": run.run_id, "cause": run.get_tag(CAUSE)})
         entry = _settled(opened, plan, entry, entries, compared_with=evaluation.summary.champion_version)
@@ -64,12 +67,20 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
     return champion
 
 
+def _training_set(lake: Lake, plan: ModelPlan, evaluation: Evaluation) -> Manifest | None:
+    """Return the manifest of what the challenger was trained on; None where the evaluation does not name it."""
+    version = evaluation.summary.training_set_version
+    asset = plan.asset("training_set").to_user_string()
+    return lake.manifest(ArtifactRef(asset=asset, version=version)) if version else None
+
+
 def _entry(
     lake: Lake, plan: ModelPlan, evaluation: Evaluation, verdict: Verdict, entries: Sequence[Promotion]
 ) -> Promotion:
     """Return what the verdict would be as the next entry of the log."""
     challenger = evaluation.summary.model_version
-    let_in: Action = "promote" if plan.declaration.gate.approval == "gate" else "wait"
+    is_by_person = verdict.waits or plan.declaration.gate.approval == "person"
+    let_in: Action = "wait" if is_by_person else "promote"
     action: Action = let_in if verdict.promote else "refuse"
     return Promotion(
         number=len(entries) + 1,

@@ -15,6 +15,7 @@ from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.loop import GateSettings
 from ml_assets.logic.champion import Verdict, judge
 from ml_assets.logic.evaluation import evaluate
+from ml_assets.logic.leaks import LeakFindings
 from ml_assets.logic.model import predict
 from ml_assets.logic.predictions import input_changes
 from ml_assets.logic.promotion import cannot_answer
@@ -105,7 +106,13 @@ def _milliseconds(model: Model, row: pl.DataFrame) -> float:
 
 
 def verdict_on(
-    plan: ModelPlan, evaluation: Evaluation, model: Model, costs: Sequence[Cost], *, was_left: bool
+    plan: ModelPlan,
+    evaluation: Evaluation,
+    model: Model,
+    costs: Sequence[Cost],
+    *,
+    was_left: bool,
+    leaks: LeakFindings | None = None,
 ) -> Verdict:
     """Return what the declared gate says of a challenger.
 
@@ -115,6 +122,7 @@ def verdict_on(
         model: the challenger.
         costs: what serving it costs.
         was_left: whether this very version has served, and was rolled back from.
+        leaks: what is known of leaks in its features; None in a simulation.
     """
     declared = plan.declaration
     gate, ceiling = declared.gate, declared.gate.max_calibration_error
@@ -131,4 +139,5 @@ def verdict_on(
             model, task=declared.task, target=declared.labels.target, inputs=plan.inputs_contract
         ),
         was_left=was_left,
+        leaks=leaks,
     )

@@ -25,6 +25,7 @@ from ml_assets.logic.knowledge import KnownTime, known_times
 from ml_assets.logic.leaks import SHARES, Leak, chance_missed, power
 from ml_assets.stages.common.as_known import DayCuts, Rebuilding, Sample, Sources
 from ml_assets.stages.common.dbt_checks import Project
+from ml_assets.stages.common.leak_findings import newest_record, record_asset
 from ml_assets.stages.common.plan import DAY, ModelPlan
 from resources.errors import WarehouseError
 from resources.lake import Lake, Making
@@ -166,22 +167,10 @@ def _table(rows: Sequence[Mapping[str, str]]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table([dg.TableRecord({**row}) for row in rows])
 
 
-def record_asset(plan: ModelPlan) -> str:
-    """Return the name under which the lake keeps what the newest leak test found."""
-    return f"{plan.asset('features').to_user_string()}__leak_test"
-
-
-def newest_record(lake: Lake, plan: ModelPlan) -> LeakTestRecord | None:
-    """Return what the lake keeps of the newest leak test; None where none was ever run."""
-    found = lake.newest(record_asset(plan), [""], runs=lake.runs)
-    record: LeakTestRecord | None = lake.get(found[""], LeakTestRecord, noted=False) if found else None
-    return record
-
-
 def keep(lake: Lake, plan: ModelPlan, report: LeakReport, tested: Callable[[date], bool], *, run_id: str = "") -> None:
     """Keep what a leak test found: while it holds a leak, nothing is trained or promoted."""
-    record = report.kept(newest_record(lake, plan), tested, plan.features_columns)
-    lake.put(record_asset(plan), None, record, Making(run_id=run_id or None))
+    record = report.kept(newest_record(lake, plan.name), tested, plan.features_columns)
+    lake.put(record_asset(plan.name), None, record, Making(run_id=run_id or None))
 
 
 def leak_test(
@@ -219,7 +208,7 @@ def leak_test(
     project = Path(project_dir)
     manifest = _manifest(project)
     random = np.random.default_rng(plan.declaration.seed if seed is None else seed)
-    earlier = newest_record(lake, plan)
+    earlier = newest_record(lake, plan.name)
     chosen = [*_FullBuild(plan, lake, rows, earlier).choose(samples, days, random)]
     workers = max(1, min(_WORKERS, os.cpu_count() or 1, len(chosen)))
     sources = Sources(lake, manifest)
