@@ -15,17 +15,21 @@ import polars as pl
 import pytest
 
 from ml_assets.component import DBT_PROJECT
-from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT
 from ml_assets.logic.leaks import Leak
+from ml_assets.stages.common.leak_findings import proven_leaks
 from ml_assets.stages.common.leaktest import CHECK, LeakReport, leak_check_result, leak_check_spec, leak_test
 from ml_assets.stages.common.plan import ModelPlan
+from ml_assets.stages.features import features
 from resources.dbt import prepare_manifest
 from resources.lake import Lake
+from resources.lake_resource import LakeResource
 from resources.rebuild import Rebuilds, reach_of
 from resources.row_sql import with_columns
 from resources.sources import Source
+from resources.warehouse import Warehouse
 from tests.builders import days, flights_declared, put
 
 DAY = date(2013, 1, 12)
@@ -136,9 +140,13 @@ def leaky(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(lake: Lake, leaky: Path, tmp_path_factory: pytest.TempPathFactory) -> LeakReport:
-    full = full_build(leaky, lake, tmp_path_factory.mktemp("full"))
-    return leak_test(plan_of(leaky), lake, leaky, samples=3, seed=8, rows=full)
+def leaky_rows(lake: Lake, leaky: Path, tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
+    return full_build(leaky, lake, tmp_path_factory.mktemp("full"))
+
+
+@pytest.fixture(scope="module")
+def report(lake: Lake, leaky: Path, leaky_rows: pl.DataFrame) -> LeakReport:
+    return leak_test(plan_of(leaky), lake, leaky, samples=3, seed=8, rows=leaky_rows)
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +223,25 @@ def test_the_check_blocks_and_lists_findings_and_known_times(leaky: Path, report
     assert {("raw/flights", "assumed"), ("raw/airlines", "assumed"), ("raw/flights", "observed")} <= {
         (it.data["table"], it.data["is"]) for it in records(found, "known times")
     }
+
+
+def test_features_with_a_leak_are_not_published_and_the_lake_keeps_the_finding(
+    lake: Lake, leaky: Path, leaky_rows: pl.DataFrame, tmp_path: Path
+) -> None:
+    copy = LakeResource(url=str(shutil.copytree(lake.url, tmp_path / "lake")))
+    plan = plan_of(leaky, leak_test={"samples": 1}, expectations={"days": 0})
+    warehouse = Warehouse(lake=copy, project_dir=str(leaky))
+    rows = leaky_rows.with_columns(pl.col("weather_age_minutes").clip(60))  # weather of the future breaks its range
+
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        dg.build_asset_context(partition_key=str(DAY), instance=instance) as context,
+        pytest.raises(ContractError, match=r"Nothing was published\. Build these columns from what is known"),
+    ):
+        [*features(plan)(context, rows, lake=copy, warehouse=warehouse)]
+
+    assert {} == copy.open().newest("flight_delay/features")
+    assert any("raw/flights" in leak for leak in proven_leaks(copy.open(), "flight_delay"))
 
 
 def records(found: dg.AssetCheckResult, name: str) -> Sequence[dg.TableRecord]:

@@ -21,6 +21,7 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.logic.promotion import entry_of
 from ml_assets.stages.common.former import why_it_cannot_serve
+from ml_assets.stages.common.leak_findings import proven_leaks
 from ml_assets.stages.common.plan import ModelPlan
 from resources.errors import MissingArtifactError, PromotionConflictError
 from resources.lake import Lake
@@ -89,7 +90,7 @@ class Decision:
         """
         if version == self.serving:
             return self.refuse(f"{version} serves already.")
-        if against := self._against(version):
+        if against := self._against(version, action):
             listed = "\n".join(f"- {sentence}" for sentence in against)
             return self.refuse(f"{version[:12]} cannot serve, so nothing was changed:\n{listed}\n{otherwise}".rstrip())
         entry = entry_of(
@@ -119,8 +120,9 @@ class Decision:
     def _ref(self, version: str) -> ArtifactRef:
         return ArtifactRef(asset=f"{self.model.name}/model", version=version)
 
-    def _against(self, version: str) -> tuple[str, ...]:
-        """Return why a version cannot serve."""
+    def _against(self, version: str, action: str) -> tuple[str, ...]:
+        """Return why a version cannot serve; a proven leak keeps a person from promoting, not from rolling back."""
         prepare()
         plan = ModelPlan.of(self.model, read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT))
-        return why_it_cannot_serve(self.lake, plan, version)
+        leaks = proven_leaks(self.lake, self.model.name) if action == "promote" else ()
+        return (*leaks, *why_it_cannot_serve(self.lake, plan, version))

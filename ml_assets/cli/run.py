@@ -20,7 +20,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Materialize, print the summary; 1 if a step failed or there is still no champion."""
+    """Materialize, print the summary; 1 if a step failed, a leak is proven or there is no champion."""
     import json
     import sys
     from datetime import UTC, datetime
@@ -29,9 +29,10 @@ def run(arguments: argparse.Namespace) -> int:
     from ml_assets.cli.progress import Progress
     from ml_assets.cli.project import prepare
     from ml_assets.cli.runs import runs_of
-    from ml_assets.cli.summary import summarize, text_of
+    from ml_assets.cli.summary import leak_lines, summarize, text_of
     from ml_assets.declaration.reading import read_all
     from ml_assets.definitions import DEFS, build
+    from ml_assets.stages.common.leak_findings import proven_leaks
     from ml_assets.stages.common.spending import read_spending
     from resources.lake_resource import LakeResource
 
@@ -50,7 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
         flow = Flow(defs, declared, model, lake, runs)
         if not flow.run(span, progress.say):
             progress.say("not done; what was made stays, and the next run goes on from there")
+            if leaks := proven_leaks(flow.lake, model.name):
+                found = {"model": model.name, "leaks": {"proven": list(leaks)}}
+                print(json.dumps(found, indent=1) if arguments.json else "\n".join(leak_lines(model.name, leaks)))
             return 1
         summary = summarize(model, flow.lake, span, seconds=progress.seconds())
     print(json.dumps(summary, indent=1) if arguments.json else text_of(summary))
-    return 0 if summary["champion"] else 1
+    return 0 if summary["champion"] and not summary["leaks"]["proven"] else 1

@@ -20,6 +20,7 @@ from ml_assets.contracts.artifacts import (
 from ml_assets.contracts.states import describe_states
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.logic.card_words import test_days
+from ml_assets.stages.common.leak_findings import findings_behind
 from ml_assets.stages.common.plan import days_between
 from resources.lake import Lake
 from resources.promotion_log import PromotionLog
@@ -40,10 +41,16 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
     )
     measured = [summary for one in performance for summary in one.summaries.versions]
     card = lake.find(f"{name}/card")
+    leaks = findings_behind(lake, model, lake.manifest(lake.find(f"{name}/training_set")))
     return {
         "model": name,
         "as_of": str(span.as_of),
         "rows": {window.split: window.rows for window in training_set.summary.windows},
+        "leaks": {
+            "proven": list(leaks.proven), "suspects": [it.sentence for it in leaks.suspects],
+            "sentence": leaks.sentence,
+            "assumed_known_times": [it.sentence for it in leaks.known_times if not it.is_observed],
+        },
         "left_out": dict(training_set.summary.excluded),
         "features": {
             "selected": len(importances.summary.kept), "dropped": list(importances.summary.dropped),
@@ -114,11 +121,13 @@ def text_of(summary: Mapping[str, Any]) -> str:
     """Return the summary as a person reads it."""
     rows = ", ".join(f"{part} {count:,}" for part, count in summary["rows"].items())
     lines = [
+        *leak_lines(summary["model"], summary["leaks"]["proven"]),
         "",
         f"{summary['model']} as of {summary['as_of']}",
         "",
         f"  rows         {rows}",
         *(f"               left out: {count:,} {reason}" for reason, count in summary["left_out"].items() if count),
+        *_leaks(summary["leaks"]),
         *_features(summary["features"]),
         f"  metrics      on {summary['tested']}, with 95 % intervals",
         *(
@@ -155,6 +164,24 @@ def _meaning(summary: Mapping[str, Any]) -> Iterator[str]:
         yield from _wrapped(f"precision, recall and lift: of {point}")
 
 
+def leak_lines(model: str, proven: Sequence[str]) -> list[str]:
+    """Return what a run reports first: the proven leaks, none of which may be trained or promoted on."""
+    if not proven:
+        return []
+    count = f"{len(proven)} proven leak{'s' if len(proven) > 1 else ''}"
+    return [f"LEAK: {model} has {count}; nothing is published or promoted.", *(f"- {it}" for it in proven)]
+
+
+def _leaks(leaks: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the leak test's verdict, what is suspected, and how many known times nobody can test."""
+    if not leaks["proven"]:
+        yield from _wrapped(leaks["sentence"], "  leaks        ")
+    for suspect in leaks["suspects"]:
+        yield from _wrapped(f"Suspect, a person must decide: {suspect}")
+    if count := len(leaks["assumed_known_times"]):
+        yield from _wrapped(f"{count} known times are assumed and cannot be tested; the card lists them.")
+
+
 def _features(features: Mapping[str, Any]) -> Iterator[str]:
     """Yield how many features were selected, and those that move the model most."""
     yield f"  features     {features['selected']} selected, {len(features['dropped'])} dropped"
@@ -162,7 +189,7 @@ def _features(features: Mapping[str, Any]) -> Iterator[str]:
     yield from _wrapped(f"largest shares of mean |SHAP|: {first}")
 
 
-def _wrapped(sentence: str) -> list[str]:
+def _wrapped(sentence: str, first: str = " " * 15) -> list[str]:
     """Return a sentence in lines of at most 120 characters under the second column."""
     indent = " " * 15
-    return textwrap.wrap(sentence, 120, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    return textwrap.wrap(sentence, 120, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False)

@@ -353,6 +353,28 @@ class FoundLeak(Record):
     sentence: str
 
 
+class KnownTime(Record):
+    """The declared known time of a source table's rows, or of some of its columns.
+
+    Attributes:
+        columns: the columns it is declared for; empty where it is that of the row.
+        sql: as declared; where landing computes the column it names, that column's expression.
+        is_observed: whether it is a column that the source records. An expression over other columns, or a constant, is
+            an assumption: no rebuild can find out that it is wrong.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    sql: str
+    is_observed: bool
+
+    @property
+    def sentence(self) -> str:
+        """The known time in words."""
+        what = f"{', '.join(self.columns)} of {self.table}" if self.columns else f"rows of {self.table}"
+        return f"{what}: {self.sql}"
+
+
 class LeakTestRecord(Record):
     """What the newest leak test of a model's features found; while it has a leak, nothing is trained or promoted.
 
@@ -361,6 +383,7 @@ class LeakTestRecord(Record):
         leaks: those found, and those found before on days that were not tested since.
         history: columns made of other source rows than the prediction's own, of which a rebuild can say whether they
             hold what came later; None where that was not measured.
+        known_times: what the source tables behind the features declare.
     """
 
     model: str
@@ -368,6 +391,7 @@ class LeakTestRecord(Record):
     rows: int
     leaks: tuple[FoundLeak, ...]
     history: tuple[str, ...] | None = None
+    known_times: tuple[KnownTime, ...] = ()
 
 
 class DailyLoss(Record):

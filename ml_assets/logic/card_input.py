@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         TrainingSetSummary,
         Tuning,
     )
+    from ml_assets.logic.leaks import LeakFindings
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,6 @@ class CardTable:
     rows: int | None = None
     first_day: date | None = None
     last_day: date | None = None
-
-
-@dataclass(frozen=True)
-class LeakTests:
-    """What the leak tests of the features behind the training set came to, over all runs that made them."""
-
-    samples: int
-    rows: int
-    leaks: int
 
 
 @dataclass(frozen=True)
@@ -78,7 +70,7 @@ class CardInput:
 
     Attributes:
         version: The model artifact's version that the card is about.
-        leak_tests: None where none was run on these features.
+        leaks: What is known of leaks in the features behind the training set; None where there is no training set.
         promotion: The entry of the promotion log that decided about this version.
         serving: The version that serves when the card is made, if it is known.
         importances: How the features were selected.
@@ -100,7 +92,7 @@ class CardInput:
     limits: Sequence[str] = ()
     as_of: date | None = None
     tables: Sequence[CardTable] = ()
-    leak_tests: LeakTests | None = None
+    leaks: LeakFindings | None = None
     training_set: TrainingSetSummary | None = None
     model: ModelSpec | None = None
     importances: Importances | None = None

@@ -203,11 +203,27 @@ TEMPLATE = """
 {%- endfor %}
 </tbody></table></div>
 {%- endif %}
-{%- if card.leak_tests %}
-<p>{{ card.leak_tests.rows | number }} feature rows were rebuilt from what was known at
-{{ card.leak_tests.samples | number }} sampled prediction times. Columns that came out differently, and so hold what was
-not known then: {{ card.leak_tests.leaks | number }}.</p>
+<h3>Leaks</h3>
+{%- if card.leaks and card.leaks.cuts %}
+<p>{{ card.leaks.sentence }}</p>
 {%- else %}<p class="missing">These features were not tested for leaks.</p>{% endif %}
+{%- if card.leaks and card.leaks.suspects %}
+<p>Suspected of holding the target, and neither cleared by the leak test nor acknowledged:</p>
+<ul>{% for suspect in card.leaks.suspects %}<li>{{ suspect.sentence }}</li>{% endfor %}</ul>
+{%- endif %}
+{%- for title, is_observed in (("Assumed known times, which no rebuild can refute", false),
+                              ("Observed known times, which the sources record", true)) %}
+{%- set times = card.leaks.known_times | selectattr("is_observed", "eq", is_observed) | list if card.leaks else [] %}
+{%- if times %}
+<div class="scroll"><table><caption>{{ title }}</caption>
+<thead><tr><th>Table</th><th>Columns</th><th>Known time</th></tr></thead><tbody>
+{%- for time in times %}
+<tr><th scope="row"><code>{{ time.table }}</code></th><td>{{ time.columns | join(", ") or "the row" }}</td>
+<td><code>{{ time.sql }}</code></td></tr>
+{%- endfor %}
+</tbody></table></div>
+{%- endif %}
+{%- endfor %}
 {%- if card.training_set %}
 <div class="scroll"><table><caption>Windows of the training set, as of {{ card.training_set.as_of }}</caption>
 <thead><tr><th>Window</th><th>Days</th><th class="n">Rows</th><th class="n">{{ target_words }}</th></tr>

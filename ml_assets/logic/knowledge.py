@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from ml_assets.contracts.artifacts import KnownTime
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import RECEIVED_AT, TableContract
 from ml_assets.logic.features import is_naive
@@ -42,29 +43,6 @@ def time_expressions(contract: TableContract) -> dict[str, str]:
     return {_KNOWN: row, **{name: sql for sql, name in _names(contract).items()}}
 
 
-@dataclass(frozen=True)
-class KnownTime:
-    """The declared known time of a table's rows, or of some of its columns.
-
-    Attributes:
-        columns: the columns it is declared for; empty where it is that of the row.
-        sql: as declared.
-        is_observed: whether it is a column that the source records. An expression over other columns, or a constant, is
-            an assumption: no rebuild can find out that it is wrong.
-    """
-
-    table: str
-    columns: tuple[str, ...]
-    sql: str
-    is_observed: bool
-
-    @property
-    def sentence(self) -> str:
-        """The known time in words."""
-        what = f"{', '.join(self.columns)} of {self.table}" if self.columns else f"rows of {self.table}"
-        return f"{what}: {' '.join(self.sql.split())}"
-
-
 def known_times(contract: TableContract) -> tuple[KnownTime, ...]:
     """Return the known times that a source table declares: of its rows, then of columns known later than their row.
 
@@ -77,7 +55,8 @@ def known_times(contract: TableContract) -> tuple[KnownTime, ...]:
         *((sql, tuple(c.name for c in contract.columns if c.known_time == sql)) for sql in _names(contract)),
     ]:
         is_observed = sql in expressions and expressions[sql] is None
-        found.append(KnownTime(contract.name, columns, expressions.get(sql) or sql, is_observed))
+        shown = " ".join((expressions.get(sql) or sql).split())
+        found.append(KnownTime(table=contract.name, columns=columns, sql=shown, is_observed=is_observed))
     return tuple(found)
 
 

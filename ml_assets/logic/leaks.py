@@ -19,7 +19,7 @@ from ml_assets.contracts.errors import ContractError
 if TYPE_CHECKING:
     from datetime import date, datetime
 
-    from ml_assets.contracts.artifacts import Task
+    from ml_assets.contracts.artifacts import KnownTime, Task
     from ml_assets.logic.knowledge import Event
 
 BINS: Final = 50
@@ -258,18 +258,22 @@ class LeakFindings:
     Attributes:
         is_tested: whether the model declares a leak test.
         cuts: prediction times that the runs which made the features have tested.
+        rows: feature rows that were compared there.
         days: days of features behind the model.
         untested: those of them that no leak test covered.
         proven: leaks that a rebuild showed, in sentences; they are those of the newest test.
         suspects: features that predict the target almost alone, that no rebuild cleared, and no person acknowledged.
+        known_times: what the source tables declare.
     """
 
     is_tested: bool
     cuts: int
+    rows: int
     days: int
     untested: int
     proven: tuple[str, ...] = ()
     suspects: tuple[LonePredictor, ...] = ()
+    known_times: tuple[KnownTime, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -280,7 +284,7 @@ class LeakFindings:
             return "The features are not tested for leaks: the declaration turns the test off (leak_test.samples: 0)."
         if self.untested:
             return f"Not tested for leaks: {self.untested} of {self.days} days of features. Materialize them again."
-        return f"No leak was found; {power(self.cuts)}."
+        return f"No leak was found in {self.rows:,} rows; {power(self.cuts)}."
 
 
 def suspects(

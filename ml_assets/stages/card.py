@@ -3,7 +3,7 @@
 Layout and wording stay out; see `ml_assets.logic.card`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -19,9 +19,11 @@ from ml_assets.contracts.artifacts import (
     Tuning,
 )  # fmt: skip
 from ml_assets.logic.card import render_card
-from ml_assets.logic.card_input import CardInput, CardTable, LeakTests, Making
+from ml_assets.logic.card_input import CardInput, CardTable, Making
+from ml_assets.logic.leaks import LeakFindings
 from ml_assets.stages.common.asset import stage
 from ml_assets.stages.common.champions import Shown, model_on_card
+from ml_assets.stages.common.leak_findings import findings_behind
 from ml_assets.stages.common.plan import ModelPlan, day_of
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
@@ -95,7 +97,7 @@ def card_input(lake: Lake, plan: ModelPlan, shown: Shown) -> CardInput:
         limits=declared.limits_of_use,
         as_of=shown.model.spec.as_of,
         tables=_tables(plan, behind),
-        leak_tests=_leak_tests(made for ref, made in behind.items() if ref.asset == f"{plan.name}/features"),
+        leaks=_leaks(lake, plan, sources.get(f"{plan.name}/training_set")),
         training_set=None if training_set is None else training_set.summary,
         model=shown.model.spec,
         importances=importances,
@@ -119,12 +121,8 @@ def _made_from(lake: Lake, ref: ArtifactRef | None) -> dict[ArtifactRef, Manifes
     return {} if ref is None else lake.manifest_of_each(lake.manifest(ref).inputs)
 
 
-def _leak_tests(features: Iterable[Manifest]) -> LeakTests | None:
-    """Return what the leak tests of all runs that made these features came to; a run notes it with each of its days."""
-    noted = {made.run_id: made.parameters.get("leak_test") for made in features}
-    told = [one for one in noted.values() if isinstance(one, Mapping)]
-    total = {name: sum(int(str(one.get(name, 0))) for one in told) for name in ("samples", "rows", "leaks")}
-    return LeakTests(**total) if total["samples"] else None
+def _leaks(lake: Lake, plan: ModelPlan, training_set: ArtifactRef | None) -> LeakFindings | None:
+    return None if training_set is None else findings_behind(lake, plan.declaration, lake.manifest(training_set))
 
 
 def _tables(plan: ModelPlan, behind: Mapping[ArtifactRef, Manifest]) -> list[CardTable]:

@@ -56,7 +56,7 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
         costs = serving_costs(model, declared.gate)
         training_set = _training_set(opened, plan, evaluation)
         was_left = evaluation.summary.model_version in left(entries)
-        leaks = findings_behind(opened, plan, training_set) if training_set else None
+        leaks = findings_behind(opened, declared, training_set) if training_set else None
         verdict = verdict_on(plan, evaluation, model, costs, was_left=was_left, leaks=leaks)
         entry = _entry(opened, plan, evaluation, verdict, entries)
         entry = entry.model_copy(update={"run_id": run.run_id, "cause": run.get_tag(CAUSE)})

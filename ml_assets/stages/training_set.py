@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import polars as pl
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from ml_assets.contracts.artifacts import TrainingSet
 from ml_assets.contracts.errors import DataError
@@ -76,13 +76,14 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
         opened = lake.open()
         _refuse_gaps(plan, opened, as_of, split or declared.split)
         days = [ref for ref in opened.reads if ref.asset == plan.asset("features").to_user_string()]
-        refuse_leaks(plan.name, findings_on(opened, plan, days, ()))
+        refuse_leaks(plan.name, findings_on(opened, declared, days, ()))
         result = assemble(plan, features, labels, as_of=as_of, split=split)
         summary = result.summary
         windows = [dg.TableRecord({k: str(v) for k, v in w.model_dump().items()}) for w in summary.windows]
         lone, rows = _lone(plan, result)
-        opened.note(**{LONE: [asdict(it) for it in lone]})
-        yield _suspicion(plan, findings_on(opened, plan, days, lone).suspects, lone, rows)
+        noted: list[JsonValue] = [asdict(it) for it in lone]
+        opened.note(**{LONE: noted})
+        yield _suspicion(plan, findings_on(opened, declared, days, lone).suspects, lone, rows)
         yield dg.Output(
             result,
             metadata={
@@ -131,7 +132,10 @@ def _suspicion(
 ) -> dg.AssetCheckResult:
     """Return which features know too much by themselves, as the result of its check."""
     cleared = [it.column for it in lone if it not in suspects]
-    found = [{"column": it.column, "power": it.power, "rest": it.rest, "finding": it.sentence} for it in suspects]
+    found = [
+        dg.TableRecord({"column": it.column, "power": it.power, "rest": it.rest, "finding": it.sentence})
+        for it in suspects
+    ]
     return dg.AssetCheckResult(
         check_name=CHECK,
         asset_key=plan.asset("training_set"),
@@ -140,6 +144,6 @@ def _suspicion(
         metadata={
             "rows": rows,
             **({"cleared by the leak test, or acknowledged": ", ".join(cleared)} if cleared else {}),
-            **({"findings": dg.MetadataValue.table([dg.TableRecord(it) for it in found])} if found else {}),
+            **({"findings": dg.MetadataValue.table(found)} if found else {}),
         },
     )

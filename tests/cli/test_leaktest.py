@@ -95,6 +95,32 @@ def test_a_leak_is_kept_until_its_day_is_tested_again(monkeypatch: pytest.Monkey
     assert () == record().leaks
 
 
+def test_a_run_that_stops_at_a_proven_leak_reports_it_first_and_ends_with_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finding(monkeypatch, LEAK)
+    main(["leaktest", "flight_delay"])
+    capsys.readouterr()
+    monkeypatch.setattr("ml_assets.cli.flow.Flow.run", lambda *_: False)
+
+    assert 1 == main(["run", "flight_delay"])
+
+    first, *others = capsys.readouterr().out.splitlines()
+    assert "LEAK: flight_delay has 1 proven leak; nothing is published or promoted." == first
+    assert [f"- {LEAK.sentence}"] == others
+
+
+def test_a_person_cannot_promote_on_a_proven_leak(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finding(monkeypatch, LEAK)
+    main(["leaktest", "flight_delay"])
+
+    assert 1 == main(["promote", "flight_delay", "a" * 32, "--why", "it looks good"])
+
+    assert LEAK.sentence in capsys.readouterr().err
+
+
 def test_json_has_samples_and_leaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     finding(monkeypatch, LEAK)
 

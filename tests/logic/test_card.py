@@ -1,7 +1,9 @@
 import html
 import re
+from dataclasses import replace
 from datetime import date, datetime
 from html.parser import HTMLParser
+from typing import Any
 
 import polars as pl
 import pytest
@@ -17,6 +19,7 @@ from ml_assets.contracts.artifacts import (
     Importances,
     ImportancesSummary,
     Interval,
+    KnownTime,
     ModelSpec,
     PerformanceSummary,
     Promotion,
@@ -28,7 +31,8 @@ from ml_assets.contracts.artifacts import (
 )
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.card import SECTIONS, render_card
-from ml_assets.logic.card_input import CardInput, CardTable, LeakTests, Making, ScoreLine
+from ml_assets.logic.card_input import CardInput, CardTable, Making, ScoreLine
+from ml_assets.logic.leaks import LeakFindings, LonePredictor
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 EVIL = '<script>alert("x")</script>&'
@@ -70,6 +74,11 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.sections[self.section] = " ".join(f"{self.sections.get(self.section, '')} {data}".split())
+
+
+def findings(**changes: Any) -> LeakFindings:
+    """Return what is known of leaks where nothing was found."""
+    return replace(LeakFindings(is_tested=True, cuts=2, rows=1234, days=9, untested=0), **changes)
 
 
 def training_set(feature: str = "wind_gust", excluded: dict[str, int] | None = None) -> TrainingSetSummary:
@@ -288,7 +297,7 @@ def card(**changes: object) -> CardInput:
         "limits": ("Three airports only.",),
         "as_of": date(2013, 12, 31),
         "tables": (CardTable("features", "features", rows=336776),),
-        "leak_tests": LeakTests(samples=2, rows=1234, leaks=0),
+        "leaks": findings(),
         "training_set": training_set(),
         "model": model(),
         "importances": importances(),
@@ -538,13 +547,28 @@ def test_only_the_last_fortnight_of_performance_is_listed(page: str) -> None:
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (LeakTests(2, 1234, 0), "1,234 feature rows were rebuilt from what was known at 2 sampled prediction times."),
-        (LeakTests(2, 1234, 3), "Columns that came out differently, and so hold what was not known then: 3."),
+        (findings(), "No leak was found in 1,234 rows; 2 prediction times miss a leak that shows at a share of them"),
+        (findings(proven=("column 'kg' knows.",)), "not known at their prediction time: column 'kg' knows."),
+        (findings(suspects=(LonePredictor("kg", 0.9, 0.1),)), "column 'kg' alone explains 90.0%"),
+        (findings(cuts=0), "These features were not tested for leaks."),
         (None, "These features were not tested for leaks."),
     ],
 )
-def test_the_data_say_what_the_leak_tests_found(found: LeakTests | None, words: str) -> None:
-    assert words in Page(render_card(lean(leak_tests=found))).sections["data"]
+def test_the_data_say_what_is_known_of_leaks(found: LeakFindings | None, words: str) -> None:
+    assert words in Page(render_card(lean(leaks=found))).sections["data"]
+
+
+def test_known_times_that_are_assumed_stand_apart_from_those_that_the_source_records() -> None:
+    times = (
+        KnownTime(table="raw/parcels", columns=(), sql="ordered_on + interval '1 day'", is_observed=False),
+        KnownTime(table="raw/parcels", columns=("kg",), sql="weighed_at", is_observed=True),
+    )
+
+    section = Page(render_card(lean(leaks=findings(known_times=times)))).sections["data"]
+
+    assumed, observed = section.split("Observed known times")
+    assert "ordered_on + interval '1 day'" in assumed.partition("Assumed known times")[2]
+    assert "weighed_at" in observed
 
 
 def test_the_ml_test_score_is_the_least_of_its_groups(page: str) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import date
 from typing import get_args
 
@@ -10,6 +11,7 @@ from ml_assets.contracts.artifacts import DeLong, EvaluationSummary
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.bootstrap import paired_bootstrap
 from ml_assets.logic.champion import ChampionRule, judge
+from ml_assets.logic.leaks import LeakFindings, LonePredictor
 from ml_assets.logic.metrics import METRICS
 from ml_assets.logic.serving_cost import Cost
 from tests.logic.gate import comparison, report, slices
@@ -28,6 +30,29 @@ def duel(challenger: np.ndarray, champion: np.ndarray) -> EvaluationSummary:
         METRICS["roc_auc"], truth, challenger, champion, against="champion", seed=1, replicates=100
     )
     return report(champion=against)
+
+
+LEAKS = LeakFindings(is_tested=True, cuts=50, rows=900, days=9, untested=0)
+SUSPECT = LonePredictor("late_hours", power=0.9, rest=0.01)
+
+
+@pytest.mark.parametrize(
+    ("leaks", "expected", "reason"),
+    [
+        (LEAKS, "promoted", "No leak was found in 900 rows; 50 prediction times miss a leak that shows at a share"),
+        (replace(LEAKS, proven=("column 'kg' knows.",)), "rejected", "column 'kg' knows."),
+        (replace(LEAKS, untested=3), "rejected", "Not tested for leaks: 3 of 9 days of features."),
+        (replace(LEAKS, is_tested=False, cuts=0, untested=9), "promoted", "the declaration turns the test off"),
+        (replace(LEAKS, suspects=(SUSPECT,)), "waits", "column 'late_hours' alone explains 90.0%"),
+        (replace(LEAKS, suspects=(SUSPECT,), proven=("column 'kg' knows.",)), "rejected", "column 'kg' knows."),
+    ],
+    ids=["none", "proven", "not tested", "test turned off", "suspect", "suspect and proven"],
+)
+def test_a_proven_leak_is_rejected_and_a_suspected_one_waits(leaks: LeakFindings, expected: str, reason: str) -> None:
+    verdict = judge(report(), margin=0.0, leaks=leaks)
+
+    assert expected == ("waits" if verdict.waits else "promoted" if verdict.promote else "rejected")
+    assert reason in verdict.reasons[0]
 
 
 def test_a_first_challenger_needs_only_to_beat_the_baselines() -> None:

@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,16 @@ from polars.testing import assert_frame_equal
 
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import Column, TableContract
-from ml_assets.logic.knowledge import ALWAYS, EVERYTHING, PARTITION, Known, Moment, moments_after, time_expressions
+from ml_assets.logic.knowledge import (
+    ALWAYS,
+    EVERYTHING,
+    PARTITION,
+    Known,
+    Moment,
+    known_times,
+    moments_after,
+    time_expressions,
+)
 
 START = datetime(2024, 1, 1)  # noqa: DTZ001 - every time of these tables is naive UTC
 PARCELS = TableContract(
@@ -146,3 +156,57 @@ def test_events_reveal_one_after_the_other_what_is_left_to_know(
         assert [told] == changed
     for number, table in enumerate(tables):
         assert_frame_equal(table.by(EVERYTHING, number), seen[-1][number])
+
+
+# ---------------------------------------------------------------- another future
+
+
+@given(rows_of_parcels, hours, st.integers(0, 99))
+def test_another_future_leaves_all_that_was_known_and_its_times_as_they_are(
+    rows: Sequence[Parcel], moment: int, seed: int
+) -> None:
+    table = parcels(*rows)
+    future = table.with_other_future(at(moment), np.random.default_rng(seed))
+    known = table.by(Moment(at(moment)), 0)
+
+    again = future.join(known, on="parcel", how="semi").with_columns(
+        pl.when(pl.col("weighed_at") <= at(moment)).then("weight").alias("weight"),
+        pl.when(pl.col("weighed_at") <= at(moment)).then("weighed_at").alias("weighed_at"),
+    )
+
+    assert_frame_equal(known.sort("parcel"), again.sort("parcel"))
+    later = future.join(known, on="parcel", how="anti")
+    assert {*later["ordered_at"]} <= {hour(ordered) for ordered, _, _ in rows}
+
+
+def test_another_future_takes_half_away_and_draws_the_rest_from_the_column() -> None:
+    table = parcels(*([(1, 5, None)] * 200), *([(6, 7, None)] * 200))
+    future = table.with_other_future(at(2), np.random.default_rng(1))
+    waiting, unborn = future.filter(pl.col("parcel") < 200), future.filter(pl.col("parcel") >= 200)
+
+    assert 200 == waiting.height  # rows that are known stay; their later values are null or drawn
+    assert 70 < waiting["weight"].null_count() < 130
+    assert 200 == waiting["weighed_at"].null_count()  # a known time is null, and is not drawn
+    assert 70 < unborn.height < 130
+    assert {*waiting["weight"].drop_nulls()} <= {float(n) for n in range(400)}
+    assert (waiting.drop_nulls("weight")["weight"] != waiting.drop_nulls("weight")["parcel"]).mean() > 0.9
+
+
+def test_a_known_time_is_observed_where_the_source_records_it_and_assumed_where_it_is_computed() -> None:
+    columns = (
+        Column("id", pl.Int64()),
+        Column("ordered_at", pl.Datetime("us")),
+        Column("due_at", pl.Datetime("us"), expression="ordered_at + interval '1 day'"),
+        Column("state", pl.String(), known_time="due_at"),
+        Column("kg", pl.Float64(), known_time="ordered_at"),
+        Column("fee", pl.Float64(), known_time="ordered_at + interval '2 hours'"),
+    )
+
+    found = known_times(TableContract("raw/parcels", columns, key=("id",), known_time=ALWAYS))
+
+    assert [
+        ((), "always", False),
+        (("state",), "ordered_at + interval '1 day'", False),
+        (("kg",), "ordered_at", True),
+        (("fee",), "ordered_at + interval '2 hours'", False),
+    ] == [(it.columns, it.sql, it.is_observed) for it in found]

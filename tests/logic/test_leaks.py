@@ -1,5 +1,6 @@
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -9,7 +10,17 @@ from hypothesis import strategies as st
 
 from ml_assets.contracts.errors import ContractError
 from ml_assets.logic.knowledge import Event
-from ml_assets.logic.leaks import Leak, changed_after_known, differences, lone_predictors
+from ml_assets.logic.leaks import (
+    Leak,
+    LonePredictor,
+    chance_missed,
+    changed_after_known,
+    chosen_times,
+    differences,
+    lone_predictors,
+    power,
+    suspects,
+)
 
 AT = datetime(2024, 1, 1, 12)  # noqa: DTZ001 - every time of these tables is naive UTC
 values = st.none() | st.floats(allow_nan=True)
@@ -157,6 +168,58 @@ def test_the_number_behind_the_label_is_suspected() -> None:
     found = lone_predictors(orders(), [*HONEST, "late_hours"], "is_late", "binary")
 
     assert ["late_hours"] == [suspect.column for suspect in found]
+
+
+def test_a_column_that_repeats_the_target_is_a_copy_though_most_columns_are_strong() -> None:
+    random = np.random.default_rng(5)
+    demand = pl.Series(np.sin(np.arange(6000) / 3.82) * 10)  # a day of 24 hours
+    lags = {f"lag_{n}": demand + pl.Series(random.normal(0, 2 + n / 10, 6000)) for n in range(8)}
+    rows = pl.DataFrame({**lags, "copy": demand, "demand": demand})
+
+    found = lone_predictors(rows, [*lags, "copy"], "demand", "regression")
+
+    assert [("copy", True)] == [(it.column, it.is_copy) for it in found]
+
+
+LONE = (
+    LonePredictor("lag_25", 0.8, 0.1),
+    LonePredictor("shop", 0.7, 0.1),
+    LonePredictor("copy", 1.0, 0.1, is_copy=True),
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"cuts": 29, "history": ("lag_25", "copy")}, ["shop", "copy"]),
+        ({"cuts": 28, "history": ("lag_25", "copy")}, ["lag_25", "shop", "copy"]),  # 0.9 ** 28 = 0.052
+        ({"cuts": 50, "history": None}, ["lag_25", "shop", "copy"]),
+        ({"cuts": 50, "history": ("lag_25",), "acknowledged": ("copy",)}, ["shop"]),
+    ],
+    ids=["cleared", "too few cuts", "not measured", "acknowledged"],
+)
+def test_a_rebuild_clears_columns_of_other_rows_but_no_copy(given: Any, expected: list[str]) -> None:
+    assert expected == [it.column for it in suspects(LONE, **{"acknowledged": (), **given})]
+
+
+# ---------------------------------------------------------------- how surely
+
+
+def test_the_chance_to_miss_a_leak_is_that_of_missing_it_at_every_prediction_time() -> None:
+    assert 0.95**50 == pytest.approx(chance_missed(50, 0.05))
+    assert "50 prediction times miss a leak that shows at a share of them: 10% with probability 0.0052" in power(50)
+
+
+def test_prediction_times_are_chosen_shortly_before_much_becomes_known() -> None:
+    times = pl.Series([AT + timedelta(hours=n) for n in range(24)], dtype=pl.Datetime("us"))
+    busy = {AT + timedelta(hours=n) for n in (3, 15)}
+    later = pl.Series(sorted(at + timedelta(seconds=n) for at in busy for n in range(200)), dtype=pl.Datetime("us"))
+
+    first = [chosen_times(times, later, 1, np.random.default_rng(seed))[0] for seed in range(50)]
+    every = chosen_times(times, later, 99, np.random.default_rng(1))
+
+    assert sum(at in busy for at in first) > 25
+    assert sorted(every) == times.to_list()
 
 
 def test_a_name_of_its_own_for_every_row_explains_nothing() -> None:

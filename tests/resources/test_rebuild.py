@@ -131,6 +131,26 @@ def orders(*amounts: int, last: date = DAY) -> pl.DataFrame:
     )
 
 
+def test_a_range_built_again_executes_the_same_sql_over_other_rows_without_dbt(
+    shop: tuple[Path, Mapping[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, manifest = shop
+    reach = reach_of(manifest, "order_sums", DAY, DAY)
+    aside = {
+        "model.shop.stg_orders": Quarantine(1.0, {"amount is at most 99": "amount > 99"}, released=orders(500)),
+    }
+
+    with Rebuilds(project, manifest, tmp_path, workers=1, quarantines=aside) as found:
+        first = found.build(reach, {ORDERS: orders(1, 10, 100)})
+        monkeypatch.setattr(Rebuilds, "_built", None)  # dbt is not needed any more
+        second = found.build(reach, {ORDERS: orders(2, 20, 100, 1000)})
+        released = found.build(reach, {ORDERS: orders(500, 20, 100, 1000)})
+
+    assert_frame_equal(pl.DataFrame({"day": [DAY], "amount": [11]}), first)
+    assert_frame_equal(pl.DataFrame({"day": [DAY], "amount": [22]}), second)
+    assert_frame_equal(pl.DataFrame({"day": [DAY], "amount": [520]}), released)
+
+
 def test_rows_that_the_full_build_set_aside_do_not_come_back(
     shop: tuple[Path, Mapping[str, Any]], tmp_path: Path
 ) -> None:

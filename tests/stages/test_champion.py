@@ -15,6 +15,7 @@ from ml_assets.logic.promotion import entry_of, waiting
 from ml_assets.logic.serving_cost import example_row
 from ml_assets.stages.champion import champion, serving_costs
 from ml_assets.stages.common.champions import Champion, champion_model
+from ml_assets.stages.common.leak_findings import LONE
 from ml_assets.stages.common.plan import ModelPlan
 from ml_assets.stages.evaluation import evaluation
 from resources.lake import Making
@@ -261,6 +262,25 @@ def test_where_a_person_approves_a_challenger_that_passes_waits_and_the_champion
     assert not told["check"].passed
     assert f"ml-assets promote returns {gate.version[:12]} --why REASON" == told["let it in"]
     assert None is champion_model(gate.lake.open(), plan)
+
+
+@pytest.mark.parametrize(("acknowledged", "action"), [((), "wait"), (("items",), "promote")])
+def test_a_suspected_leak_waits_for_a_person_unless_the_declaration_acknowledges_it(
+    gate: Gate, acknowledged: tuple[str, ...], action: str
+) -> None:
+    lone = {"column": "items", "power": 0.8, "rest": 0.1, "is_copy": False}
+    training = gate.lake.open().put(
+        "returns/training_set", None, gate.trained.training_set, Making(parameters={LONE: [lone]})
+    )
+    declared = declaration(leak_test={"samples": 0, "acknowledged": acknowledged}, gate={"minimum_rows": 50})
+
+    entry, _ = gate.judge(
+        ModelPlan.of(declared, {"order_features": FEATURES, "order_outcomes": LABELS}),
+        training_set_version=training.version,
+    )
+
+    assert action == entry.action
+    assert ("column 'items' alone explains 80.0%" in " ".join(entry.reasons)) == (action == "wait")
 
 
 def test_what_fails_does_not_wait(gate: Gate) -> None:

@@ -1,19 +1,20 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from pydantic import JsonValue
 
 from ml_assets.component import STAGES
-from ml_assets.contracts.artifacts import Model
+from ml_assets.contracts.artifacts import FoundLeak, LeakTestRecord, Model
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import Column
-from ml_assets.logic.card_input import LeakTests
+from ml_assets.declaration.data import LeakTestSettings
 from ml_assets.stages.card import card_input
 from ml_assets.stages.common.champions import model_on_card
 from ml_assets.stages.common.checks import check_name
@@ -439,8 +440,72 @@ def test_a_feature_that_knows_the_label_is_told_and_the_training_set_is_kept(
 
     assert "weight_kg" not in str(before.metadata)
     assert (False, dg.AssetCheckSeverity.WARN) == (suspected.passed, suspected.severity)
-    assert suspected.metadata["finding"].value.startswith("- column 'weight_kg' alone explains 100.0% of the target")
+    (finding,) = suspected.metadata["findings"].records
+    assert finding.data["finding"].startswith("column 'weight_kg' alone explains 100.0% of the target")
     assert output.value.rows.height
+
+
+def test_a_copy_of_the_target_is_noticed_in_rows_that_alternate(lake: LakeResource) -> None:
+    day, count = date(2024, 1, 1), 60_000
+    alternating = pl.DataFrame({"order_id": [f"o{n:05d}" for n in range(count)]}).with_columns(
+        day=pl.lit(day) + pl.duration(days=pl.int_range(pl.len()) * 10 // count),
+        is_returned=pl.int_range(pl.len()) % 2 == 1,
+        shop=pl.lit("a"),
+        items=pl.int_range(pl.len()) % 10 // 2,
+    )
+    at = pl.col("day").cast(pl.Datetime("us")) + pl.duration(seconds=pl.int_range(pl.len()))
+    rows = alternating.with_columns(ordered_at=at, prediction_at=at, weight_kg=pl.col("is_returned").cast(pl.Float64))
+    truths = alternating.select("order_id", "day", "is_returned", known_at=at)
+    short = ModelPlan.of(
+        declaration(split={"validation_days": 1, "test_days": 1}),
+        {"order_features": FEATURES, "order_outcomes": LABELS},
+    )
+
+    suspected, _ = training_set(short)(TrainingSetConfig(), rows.lazy(), truths.lazy(), lake=lake)
+
+    assert ["weight_kg"] == [it.data["column"] for it in suspected.metadata["findings"].records]
+
+
+LEAK = FoundLeak(column="items", day=date(2024, 1, 3), at=datetime(2024, 1, 3, 12), sentence="column 'items' knows.")  # noqa: DTZ001
+
+
+TESTED = {"leak_test": {"samples": 5, "rows": 80, "leaks": 0}}
+UNTESTED = r"Not tested for leaks: 50 of 50 days of features\. Materialize them again\."
+
+
+@pytest.mark.parametrize(
+    ("noted", "leaks", "message"),
+    [(TESTED, (), None), (TESTED, (LEAK,), r"column 'items' knows\. Correct what makes"), ({}, (), UNTESTED)],
+    ids=["tested", "a proven leak", "published while the test was off"],
+)
+def test_nothing_is_trained_on_features_with_a_leak_or_without_the_declared_test(
+    lake: LakeResource, noted: dict[str, JsonValue], leaks: tuple[FoundLeak, ...], message: str | None
+) -> None:
+    rows, truths = feature_rows(), label_rows()
+    strict = ModelPlan.of(declaration(leak_test={"samples": 5}), {"order_features": FEATURES, "order_outcomes": LABELS})
+    there = lake.open()
+    record = LeakTestRecord(model="returns", samples=5, rows=80, leaks=leaks)
+    there.put("returns/features__leak_test", None, record, Making())
+    days = {str(day): rows.filter(pl.col("day") == day) for day in rows["day"].unique().sort()}
+    kept = there.put_each(
+        "returns/features", {day: (part, Making(run_id="one", parameters=noted)) for day, part in days.items()}
+    )
+    outcomes = there.put_each(
+        "returns/labels", {day: (truths.filter(pl.col("day") == date.fromisoformat(day)), Making()) for day in days}
+    )
+
+    def trained() -> list[Any]:
+        there.note_reads([it.ref for it in (*kept.values(), *outcomes.values())])
+        return [*training_set(strict)(TrainingSetConfig(), rows.lazy(), truths.lazy(), lake=lake)]
+
+    try:
+        if message is None:
+            assert trained()
+        else:
+            with pytest.raises(ContractError, match=message):
+                trained()
+    finally:
+        there.take_reads()
 
 
 def test_what_carries_the_label_is_kept_and_what_does_not_ranks_below(trained: Trained) -> None:
@@ -680,7 +745,7 @@ def test_the_card_adds_up_the_leak_tests_of_the_runs_that_made_its_features(
     plan: ModelPlan, trained: Trained, lake: LakeResource
 ) -> None:
     there = lake.open()
-    runs = {"one": {"samples": 2, "rows": 80, "leaks": 1}, "two": {"samples": 3, "rows": 90, "leaks": 0}, "none": None}
+    runs = {"one": {"samples": 2, "rows": 80, "leaks": 0}, "two": {"samples": 3, "rows": 90, "leaks": 0}, "none": None}
     made_by = ["one", "one", "two", "none"]  # a run notes its test with each of its days
     days = [
         there.put(
@@ -692,4 +757,8 @@ def test_the_card_adds_up_the_leak_tests_of_the_runs_that_made_its_features(
     frozen = there.put("returns/training_set", None, trained.training_set, Making(inputs=tuple(days))).ref
     promoted(there, plan, there.put("returns/model", None, trained.model, Making(inputs=(frozen,))).version)
 
-    assert LeakTests(samples=5, rows=170, leaks=1) == card_input(there, plan, model_on_card(there, plan)).leak_tests
+    tested = replace(plan, declaration=plan.declaration.model_copy(update={"leak_test": LeakTestSettings(samples=5)}))
+    leaks = card_input(there, tested, model_on_card(there, tested)).leaks
+
+    assert leaks is not None
+    assert (5, 170, 4, 1) == (leaks.cuts, leaks.rows, leaks.days, leaks.untested)

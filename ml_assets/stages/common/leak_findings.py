@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from ml_assets.contracts.artifacts import LeakTestRecord
 from ml_assets.contracts.errors import ContractError
+from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.logic.leaks import LeakFindings, LonePredictor, suspects
-from ml_assets.stages.common.plan import ModelPlan
 from resources.lake import Lake
 from resources.manifest import ArtifactRef, Manifest
 
@@ -38,39 +38,41 @@ def proven_leaks(lake: Lake, model: str) -> tuple[str, ...]:
 
 
 def findings_on(
-    lake: Lake, plan: ModelPlan, features: Sequence[ArtifactRef], lone: Sequence[LonePredictor]
+    lake: Lake, model: ModelDeclaration, features: Sequence[ArtifactRef], lone: Sequence[LonePredictor]
 ) -> LeakFindings:
     """Return what is known of leaks in some days of features.
 
     Args:
         lake: where they are.
-        plan: the model.
+        model: its declaration.
         features: the days.
         lone: features that predict the target almost alone.
     """
-    settings = plan.declaration.leak_test
-    made = lake.manifest_of_each(features).values()
+    settings = model.leak_test
+    made = lake.manifest_of_each(features).values() if settings.samples else ()
     figures = {it.run_id: note for it in made if isinstance(note := it.parameters.get(LEAK_TEST), Mapping)}
     cuts = sum(int(str(note.get("samples", 0))) for note in figures.values())
-    record = newest_record(lake, plan.name)
+    record = newest_record(lake, model.name)
     return LeakFindings(
         is_tested=settings.samples > 0,
         cuts=cuts,
-        days=len(made),
+        rows=sum(int(str(note.get("rows", 0))) for note in figures.values()),
+        days=len(features),
         untested=sum(LEAK_TEST not in it.parameters for it in made),
         proven=tuple(leak.sentence for leak in record.leaks) if record else (),
         suspects=suspects(
             lone, cuts=cuts, history=record.history if record else None, acknowledged=settings.acknowledged
         ),
+        known_times=record.known_times if record else (),
     )
 
 
-def findings_behind(lake: Lake, plan: ModelPlan, training_set: Manifest) -> LeakFindings:
+def findings_behind(lake: Lake, model: ModelDeclaration, training_set: Manifest) -> LeakFindings:
     """Return what is known of leaks in the features that a training set was made from."""
-    asset = plan.asset("features").to_user_string()
+    asset = f"{model.name}/features"
     noted = training_set.parameters.get(LONE)
     lone = [LonePredictor(**it) for it in noted] if isinstance(noted, list) else []  # type: ignore[arg-type] # as written
-    return findings_on(lake, plan, [ref for ref in training_set.inputs if ref.asset == asset], lone)
+    return findings_on(lake, model, [ref for ref in training_set.inputs if ref.asset == asset], lone)
 
 
 def refuse_leaks(model: str, findings: LeakFindings) -> None:

@@ -19,9 +19,9 @@ import numpy as np
 import polars as pl
 from pydantic import JsonValue
 
-from ml_assets.contracts.artifacts import FoundLeak, LeakTestRecord
+from ml_assets.contracts.artifacts import FoundLeak, KnownTime, LeakTestRecord
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.knowledge import KnownTime, known_times
+from ml_assets.logic.knowledge import known_times
 from ml_assets.logic.leaks import SHARES, Leak, chance_missed, power
 from ml_assets.stages.common.as_known import DayCuts, Rebuilding, Sample, Sources
 from ml_assets.stages.common.dbt_checks import Project
@@ -98,8 +98,8 @@ class LeakReport:
             "samples": [{"day": str(s.day), "at": str(s.at), "rows": s.rows.height} for s in self.samples],
             "chance_missed": {f"{share:g}": chance_missed(len(self.samples), share) for share in SHARES},
             "leaks": [asdict(leak) | {"sentence": leak.sentence} for leak in self.leaks],
-            "assumed_known_times": [asdict(time) for time in self.assumed],
-            "observed_known_times": [asdict(time) for time in self.observed],
+            "assumed_known_times": [time.model_dump() for time in self.assumed],
+            "observed_known_times": [time.model_dump() for time in self.observed],
         }
 
     def kept(
@@ -120,7 +120,12 @@ class LeakReport:
         found = [FoundLeak(column=it.column, day=it.day, at=it.at, sentence=it.sentence) for it in self.leaks]
         history = self.history if self.history is not None or earlier is None else earlier.history
         return LeakTestRecord(
-            model=self.model, samples=len(self.samples), rows=self.rows, leaks=(*found, *left), history=history
+            model=self.model,
+            samples=len(self.samples),
+            rows=self.rows,
+            leaks=(*found, *left),
+            history=history,
+            known_times=(*self.assumed, *self.observed),
         )
 
 
