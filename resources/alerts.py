@@ -16,6 +16,7 @@ import dagster as dg
 from pydantic import Field
 
 from resources.lake_resource import LakeResource
+from resources.secrets import redacted
 from resources.settings import alert_setting
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ PER_HOUR: Final = 20
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _SECRET_NAME = re.compile(r"SECRET|PASSWORD|PASSWD|API_?KEY|PRIVATE_KEY|CREDENTIAL|(^|_)TOKEN(_|$)")
-_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
 
 
 class AlertSettingsError(ValueError):
@@ -78,7 +78,7 @@ class Alert:
 
 
 class Redactor:
-    """Takes secrets out of a text: those of the channels, of the environment, and credentials in any URL."""
+    """Takes secrets out of a text: those of the channels, of the environment, and those in any address."""
 
     def __init__(self, own: Iterable[str], environment: Mapping[str, str]) -> None:
         """Note the secrets.
@@ -95,7 +95,7 @@ class Redactor:
         """Return the text without secrets, and without what no channel can carry."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        text = _IN_URL.sub("***@", text.encode(errors="replace").decode())  # a file's name may hold half a letter
+        text = redacted(text.encode(errors="replace").decode())  # a file's name may hold half a letter
         return "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")
 
 

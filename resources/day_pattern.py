@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, Literal
 
+from resources.secrets import without_secret
+
 _ISO: Final = "%Y-%m-%d"
 _DIGITS: Final = {"%Y": 4, "%m": 2, "%d": 2, "%j": 3}
 _S3: Final = "s3://"
@@ -147,12 +149,11 @@ class DayPattern:
 
 
 def _check_place(path: str, *, is_s3: bool, text: str) -> None:
+    without_secret(text)
     if not is_s3 and re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", path):
         raise ValueError(f"'{text}' is no folder and no s3://bucket/prefix, which 'files' must be; 'file' takes a URL")
     if not path.isprintable() or "\\" in path:
         raise ValueError(f"{text!r} has characters that no path should have")
-    if is_s3 and "@" in path.partition("/")[0]:
-        raise ValueError("'files' carries credentials, which would be told in logs; give s3://bucket/prefix alone")
     inner = path.removeprefix("/").split("/")
     if ".." in inner or (is_s3 and not {"", "."}.isdisjoint(inner)):
         raise ValueError(f"'{text}' has an empty part, or '..'; give the folder that is meant")

@@ -3,6 +3,7 @@
 What is in them stays out; see `resources.sources`. Which names stand for which day: `resources.day_pattern`.
 """
 
+import errno
 import hashlib
 import os
 import stat as modes
@@ -104,7 +105,7 @@ def read_file(pattern: DayPattern, arrived: Arrived, access: Access) -> bytes:
     except FileNotFoundError as error:
         raise SourceError(f"source file {where} is gone since it was listed; materialize the day again.") from error
     except OSError as error:
-        raise SourceError(f"source file {where} cannot be read: {error.strerror or error}. Fetch it again.") from error
+        raise SourceError(f"source file {where} cannot be read: {_reason(error)}") from error
 
 
 def file_facts(arrived: Arrived, data: bytes) -> dict[str, JsonValue]:
@@ -125,13 +126,22 @@ def is_made_from(manifest: Manifest | None, files: Iterable[Arrived]) -> bool:
     return manifest is not None and facts == [it.facts for it in files]
 
 
+def _reason(error: OSError) -> str:
+    """Return why a file or folder cannot be read, and what would help; the store's own sentences say both."""
+    if error.errno == errno.ELOOP:
+        return "it is a link, which is not followed. Put the file itself there."
+    if isinstance(error, PermissionError):
+        return "this user may not read it. Give it the right to."
+    return f"{(error.strerror or str(error)).rstrip('.')}."
+
+
 def _listed(pattern: DayPattern, access: Access) -> Iterator[Arrived]:
     try:
         yield from _objects(pattern, access) if pattern.is_s3 else _folder(pattern)
     except OSError as error:
         where = f"{pattern.root}/{pattern.prefix}" if pattern.is_s3 else pattern.root
         raise SourceError(
-            f"{where} cannot be listed for 'files' {pattern.text}: {error.strerror or error}. Make it, let this user "
+            f"{where} cannot be listed for 'files' {pattern.text}: {_reason(error)} Make it, let this user "
             "read it, or correct 'files' in the declaration."
         ) from error
 

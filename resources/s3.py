@@ -58,7 +58,7 @@ class PatientS3(s3fs.S3FileSystem):  # type: ignore[misc]  # s3fs has no types
     def host(self) -> str:
         """Who answers."""
         endpoint = self._s3.meta.endpoint_url if self._s3 else self.endpoint_url
-        return urlsplit(endpoint or "").netloc or "S3"
+        return urlsplit(endpoint or "").netloc.rpartition("@")[2] or "S3"
 
     @property
     def is_given_up(self) -> bool:

@@ -131,9 +131,15 @@ def test_secrets_of_channels_and_environment_and_credentials_in_addresses_are_ta
     environment = {"PGPASSWORD": "hunter22", "HOME": "/home/me", "A_TOKEN_FILE": "/var/x"}
     redact = Redactor([URL, "a-long-secret-part"], environment)
 
-    said = redact(f"{URL}, a-long-secret-part; hunter22 at postgres://me:pw@db/x in /home/me and /var/x\x00\udcff")
+    said = redact(
+        f"{URL}, a-long-secret-part; hunter22 at postgres://me:p@w@db/x in /home/me and /var/x\x00\udcff "
+        "from https://host/t.csv?sv=2024&sig=abc%2F 'https://host/t.csv?X-Amz-Credential=a&X-Amz-Date=2024'"
+    )
 
-    assert "***, ***; *** at postgres://***@db/x in /home/me and /var/x?" == said
+    assert (
+        "***, ***; *** at postgres://***@db/x in /home/me and /var/x? "
+        "from https://host/t.csv?sv=2024&sig=*** 'https://host/t.csv?X-Amz-Credential=***&X-Amz-Date=2024'"
+    ) == said
 
 
 def test_a_secret_shows_nowhere_not_in_the_alert_the_lake_the_log_or_an_error(
