@@ -6,7 +6,7 @@ with reports as (
         *,
         case when outcome = 'arrived' then outcome_known_at end as arrival_known_at,
         case when outcome = 'diverted' then outcome_known_at end as diversion_known_at,
-        case when outcome = 'cancelled' then outcome_known_at end as cancellation_known_at
+        case when outcome in ('cancelled', 'withdrawn') then outcome_known_at end as cancellation_known_at
     from {{ ref('stg_flights') }}
     where day between {{ first_day() }} and {{ last_day() }}
 

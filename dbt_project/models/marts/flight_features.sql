@@ -8,7 +8,10 @@ with flights as (
         *,
         scheduled_departure_at - interval '2 hours' as prediction_at,
         -- the schedule as the day began: two flights of a day count the same flights, whichever asks first
-        case when schedule_known_at <= cast(day as timestamp) then 1 end as on_schedule
+        case
+            when schedule_known_at > cast(day as timestamp) or cancellation_known_at <= cast(day as timestamp) then null
+            else 1
+        end as on_schedule
     from {{ ref('int_flights') }}
     where day between {{ first_day() }} and {{ last_day() }}
 
@@ -59,7 +62,9 @@ weather_as_known as (
         on questions.origin = weather.origin
         and questions.prediction_at >= weather.known_at
         and (questions.prediction_at < weather.next_known_at or weather.next_known_at is null)
-    where weather.observed_at >= questions.prediction_at - interval '{{ weather_hours }} hours'
+    where
+        weather.observed_at >= questions.prediction_at - interval '{{ weather_hours }} hours'
+        and (weather.gone_at is null or weather.gone_at > questions.prediction_at)
 
 ),
 
@@ -150,5 +155,7 @@ inner join traffic on flights.flight_id = traffic.flight_id
 left join weather_as_known
     on flights.origin = weather_as_known.origin and flights.prediction_at = weather_as_known.prediction_at
 left join {{ ref('int_recent_delays') }} as recent on flights.flight_id = recent.flight_id and flights.day = recent.day
--- nobody could ask about a flight before knowing of it
-where flights.schedule_known_at <= flights.prediction_at
+-- nobody could ask about a flight before knowing of it, or after it was withdrawn
+where
+    flights.schedule_known_at <= flights.prediction_at
+    and (flights.cancellation_known_at is null or flights.cancellation_known_at > flights.prediction_at)

@@ -23,8 +23,27 @@ renamed as (
         schedule_known_at,
         departure_known_at,
         outcome_known_at,
-        received_at
+        received_at,
+        gone_at
     from source
+
+),
+
+reports as (
+
+    select
+        *,
+        received_at as reported_at,
+        false as is_withdrawn
+    from renamed
+    union all
+    -- the source no longer has the flight: it was deleted, or moved to another day
+    select
+        *,
+        gone_at as reported_at,
+        true as is_withdrawn
+    from renamed
+    where gone_at is not null
 
 ),
 
@@ -35,20 +54,21 @@ told as (
         concat_ws('_', cast(day as varchar), carrier, cast(flight_number as varchar), origin, dest) as flight_id,
         scheduled_departure_at + departure_delay_minutes * interval '1 minute' as departed_at,
         case
+            when is_withdrawn then 'withdrawn'
             when outcome_known_at is null and departure_known_at is null then 'scheduled'
             when outcome_known_at is null then 'departed'
             when departure_delay_minutes is null then 'cancelled'
             when arrival_delay_minutes is null then 'diverted'
             else 'arrived'
         end as outcome
-    from renamed
+    from reports
 
 )
 
 select
     flight_id,
     day,
-    row_number() over (partition by flight_id order by received_at nulls first) as report_number,
+    row_number() over (partition by flight_id order by reported_at nulls first) as report_number,
     carrier,
     flight_number,
     tail_number,
@@ -61,10 +81,13 @@ select
     departed_at,
     case when outcome = 'arrived' then outcome_known_at end as landed_at,
     departure_delay_minutes,
-    arrival_delay_minutes,
+    case when not is_withdrawn then arrival_delay_minutes end as arrival_delay_minutes,
     outcome,
     -- greatest() skips a null: what is not known does not become known by being received
-    greatest(schedule_known_at, received_at) as schedule_known_at,
-    case when departure_known_at is not null then greatest(departure_known_at, received_at) end as departure_known_at,
-    case when outcome_known_at is not null then greatest(outcome_known_at, received_at) end as outcome_known_at
+    greatest(schedule_known_at, reported_at) as schedule_known_at,
+    case when departure_known_at is not null then greatest(departure_known_at, reported_at) end as departure_known_at,
+    case
+        when is_withdrawn then gone_at
+        when outcome_known_at is not null then greatest(outcome_known_at, reported_at)
+    end as outcome_known_at
 from told

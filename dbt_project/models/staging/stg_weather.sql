@@ -11,6 +11,7 @@ renamed as (
         make_date(cast(year as integer), cast(month as integer), cast(day as integer)) as day,
         cast(time_hour as timestamp) as observed_at,
         received_at,
+        gone_at,
         temp as temperature_fahrenheit,
         dewp as dew_point_fahrenheit,
         humid as humidity_percent,
@@ -32,6 +33,7 @@ select
     row_number() over (partition by origin, observed_at order by received_at nulls first) as report_number,
     -- greatest() skips a null: most observations are received on time
     greatest(observed_at + interval '1 hour', received_at) as known_at,
+    gone_at,
     temperature_fahrenheit,
     dew_point_fahrenheit,
     humidity_percent,
