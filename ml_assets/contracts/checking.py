@@ -33,6 +33,7 @@ class Finding:
         partitions: of the broken rows, how many in each partition; empty where the table has none.
         samples: up to ten of the broken rows.
         detail: the sentence for a finding that rows cannot show: missing columns, wrong types.
+        not_judged: partitions that the rule could not be applied to, and why.
     """
 
     rule: Rule
@@ -41,10 +42,11 @@ class Finding:
     partitions: Mapping[str, int] = field(default_factory=dict)
     samples: pl.DataFrame = field(default_factory=pl.DataFrame)
     detail: str = ""
+    not_judged: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
-        """Whether the rule is kept."""
+        """Whether the rule is kept, as far as it was judged."""
         return not self.broken and not self.detail
 
     @property

@@ -78,7 +78,7 @@ def surprises(
         margin: how far out of the range a figure may lie, as a share of the range's width.
         day: the column with the day of a row.
     """
-    known = pl.DataFrame({"day": sorted({*days, *before})}, schema={"day": pl.Date})
+    known = _days({*days, *before})
     windows = _windows(days, known, past_days=past_days, minimum_days=minimum_days)
     if windows.is_empty():
         return ()
@@ -98,23 +98,42 @@ def surprises(
     return tuple(sorted(odd, key=lambda it: it.day))
 
 
+def days_not_judged(
+    days: Sequence[date], *, before: Sequence[date], past_days: int = 28, minimum_days: int = 7
+) -> tuple[date, ...]:
+    """Return the days that are not judged, for too few days to compare them with; arguments as of `surprises`."""
+    windows = _windows(days, _days({*days, *before}), past_days=past_days, minimum_days=minimum_days)
+    return tuple(sorted(set(days) - set(windows["judged"])))
+
+
+def _days(days: set[date]) -> pl.DataFrame:
+    return pl.DataFrame({"day": sorted(days)}, schema={"day": pl.Date})
+
+
 def rules_of(*, is_blocking: bool) -> tuple[Rule, ...]:
     """Return what is expected of a day, as rules."""
     return tuple(replace(rule, is_blocking=is_blocking) for rule in RULES.values())
 
 
 def report_of(
-    found: Sequence[Surprise], rows_by_day: Mapping[date, int], contract: TableContract, *, is_blocking: bool
+    found: Sequence[Surprise],
+    rows_by_day: Mapping[date, int],
+    contract: TableContract,
+    *,
+    is_blocking: bool,
+    not_judged: Sequence[date] = (),
 ) -> Report:
     """Return surprises as the findings of their rules; all rows of a day that surprises count as breaking the rule.
 
     Args:
         found: as `surprises` gives them.
-        rows_by_day: how many rows each judged day has.
+        rows_by_day: how many rows each day has.
         contract: the table's.
         is_blocking: whether a day that surprises must not be published.
+        not_judged: as `days_not_judged` gives them.
     """
     findings = []
+    unjudged = {str(day): "too few days before it to compare with" for day in not_judged}
     for measure, rule in RULES.items():
         odd = [it for it in found if it.measure == measure]
         days = {str(day): rows_by_day.get(day, 0) for day in sorted({it.day for it in odd})}
@@ -123,7 +142,8 @@ def report_of(
             told.append(f"{len(odd) - TOLD} more like these on {len(days)} days in all.")
         total = sum(rows_by_day.values())
         judged = replace(rule, is_blocking=is_blocking)
-        findings.append(Finding(judged, total, sum(days.values()), days, detail="\n".join(told)))
+        broken = sum(days.values())
+        findings.append(Finding(judged, total, broken, days, detail="\n".join(told), not_judged=unjudged))
     return Report(contract, tuple(findings))
 
 

@@ -81,8 +81,9 @@ def _compared(changes: Sequence[Change], asset: dg.AssetKey, *, is_known: bool) 
     return dg.AssetCheckResult(
         check_name=CHECK,
         asset_key=asset,
-        passed=not broken,
-        description=None if is_known else "The champion was trained before models kept their contract.",
+        passed=is_known and not broken,
+        severity=dg.AssetCheckSeverity.ERROR if broken else dg.AssetCheckSeverity.WARN,
+        description=None if is_known else "not judged: the champion has no contract to compare the features with.",
         metadata={
             name: dg.MetadataValue.md("\n".join(f"- {sentence}" for sentence in sentences))
             for name, sentences in told.items()

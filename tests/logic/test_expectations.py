@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_assets.contracts.table import TableContract
-from ml_assets.logic.expectations import Measure, Surprise, report_of, rules_of, surprises
+from ml_assets.logic.expectations import Measure, Surprise, days_not_judged, report_of, rules_of, surprises
 
 FIRST = date(2024, 1, 1)
 TODAY = FIRST + timedelta(days=28)
@@ -113,6 +113,8 @@ def test_too_few_days_before_it_and_a_day_is_not_judged() -> None:
 
     assert () == judge(odd, four_weeks().filter(pl.col("day") >= TODAY - timedelta(days=6)))
     assert judge(odd, four_weeks().filter(pl.col("day") >= TODAY - timedelta(days=7)))
+    assert (TODAY,) == days_not_judged([TODAY], before=[TODAY - timedelta(days=n) for n in range(1, 7)])
+    assert () == days_not_judged([TODAY], before=[TODAY - timedelta(days=n) for n in range(1, 8)])
 
 
 def test_days_further_back_do_not_count() -> None:

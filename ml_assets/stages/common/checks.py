@@ -56,16 +56,31 @@ def check_results(
         yield dg.AssetCheckResult(
             check_name=check_name(finding.rule.name),
             asset_key=asset,
-            passed=finding.passed,
-            severity=dg.AssetCheckSeverity.ERROR if finding.rule.is_blocking else dg.AssetCheckSeverity.WARN,
+            passed=finding.passed and not finding.not_judged,
+            severity=_severity(finding),
+            description=_not_judged(finding, partitions),
             metadata={
                 "rule": finding.rule.name,
                 "rows": finding.rows,
                 **({"partitions": span} if span else {}),
+                **({"not judged": dg.MetadataValue.json(dict(finding.not_judged))} if finding.not_judged else {}),
                 **_broken(report, finding),
                 **(also or {}).get(finding.rule.name, {}),
             },
         )
+
+
+def _severity(finding: Finding) -> dg.AssetCheckSeverity:
+    """Return that of a finding: a rule that blocks does not block where it only could not be judged."""
+    blocks = finding.rule.is_blocking and not (finding.passed and finding.not_judged)
+    return dg.AssetCheckSeverity.ERROR if blocks else dg.AssetCheckSeverity.WARN
+
+
+def _not_judged(finding: Finding, partitions: Sequence[str]) -> str | None:
+    if not finding.not_judged:
+        return None
+    why = ", ".join(dict.fromkeys(finding.not_judged.values()))
+    return f"not judged on {len(finding.not_judged)} of {len(partitions)} days: {why}."
 
 
 def _broken(report: Report, finding: Finding) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import polars as pl
 from ml_assets.contracts.checking import Report
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.data import ExpectationsSettings
-from ml_assets.logic.expectations import report_of, rules_of, surprises
+from ml_assets.logic.expectations import days_not_judged, report_of, rules_of, surprises
 from ml_assets.stages.common.checks import rule_specs
 from ml_assets.stages.common.plan import DAY, day_of, days_between
 from resources.lake import Lake
@@ -52,10 +52,11 @@ def held_against_the_past(
     keys = [str(day) for day in days_between(first - timedelta(days=settings.days), first - timedelta(days=1))]
     past = alike(lake, lake.newest(asset.to_user_string(), keys).values(), rows)
     counted = [column for column in contract.columns if column.name != DAY and column.role in _COUNTED]
+    before = [day_of(ref.partition or "") for ref in past]
     found = surprises(
         pl.concat([lake.scan(past, noted=False), rows.lazy()]) if past else rows,
         judged,
-        before=[day_of(ref.partition or "") for ref in past],
+        before=before,
         columns=[column.name for column in counted],
         categorical=[column.name for column in counted if column.is_categorical],
         past_days=settings.days,
@@ -63,7 +64,8 @@ def held_against_the_past(
         margin=settings.margin,
     )
     by_day = dict(rows.group_by(DAY).len().iter_rows())
-    return report_of(found, by_day, contract, is_blocking=settings.is_blocking)
+    skipped = days_not_judged(judged, before=before, past_days=settings.days, minimum_days=settings.minimum_days)
+    return report_of(found, by_day, contract, is_blocking=settings.is_blocking, not_judged=skipped)
 
 
 _COUNTED = frozenset({"feature", "label", "context", None})

@@ -155,8 +155,9 @@ def leak_check_result(plan: ModelPlan, report: LeakReport) -> dg.AssetCheckResul
     return dg.AssetCheckResult(
         asset_key=plan.asset("features"),
         check_name=CHECK,
-        passed=not report.leaks,
-        severity=dg.AssetCheckSeverity.ERROR,
+        passed=bool(report.samples) and not report.leaks,
+        severity=dg.AssetCheckSeverity.ERROR if report.leaks else dg.AssetCheckSeverity.WARN,
+        description=None if report.samples else "not judged: there is no prediction time to rebuild features for.",
         metadata={
             "samples": len(report.samples),
             "rows": report.rows,
