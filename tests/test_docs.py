@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ml_assets.cli.flow import CARD, INPUTS, MONITORING, TRAINING
 from ml_assets.cli.main import parser
@@ -18,6 +19,7 @@ from ml_assets.component import STAGES, read_manifest
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_declaration
+from ml_assets.declaration.tables import RawTable
 from ml_assets.stages.common.plan import ModelPlan
 from resources.dbt import prepare_manifest
 
@@ -116,8 +118,14 @@ def test_the_readmes_declaration_fits_the_projects_own_tables(manifest: Mapping[
     assert plan.labels_table.column(declaration.labels.target).role == "label"
 
 
+def test_the_readmes_raw_table_is_one() -> None:
+    declared = {name: RawTable.model_validate(it) for name, it in yaml.safe_load(blocks(README, "yaml")[1]).items()}
+
+    assert "windows-1252" == declared["orders"].csv.encoding
+
+
 def test_the_readmes_contracts_are_what_dbt_and_the_project_read(tmp_path: Path) -> None:
-    _, sources, models = blocks(README, "yaml")
+    _, _, sources, models = blocks(README, "yaml")
     dbt = ROOT / "dbt_project"
     shutil.copytree(dbt / "tests", tmp_path / "tests")
     shutil.copytree(dbt / "macros", tmp_path / "macros")
