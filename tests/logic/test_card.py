@@ -16,11 +16,13 @@ from ml_assets.contracts.artifacts import (
     Evaluation,
     EvaluationSummary,
     Feature,
+    GroupCount,
     Importances,
     ImportancesSummary,
     Interval,
     KnownTime,
     ModelSpec,
+    OperatingPoint,
     PerformanceSummary,
     Promotion,
     RuleRecord,
@@ -479,6 +481,35 @@ def test_one_missing_part_leaves_the_others_standing(part: str, section: str) ->
 )
 def test_figures_are_those_of_the_inputs(page: str, section: str, figure: str) -> None:
     assert figure in Page(page).sections[section]
+
+
+@unrendered
+def test_a_metric_within_days_is_shown_beside_the_one_over_all_rows_and_with_the_operating_point() -> None:
+    whole = evaluation()
+    name = "roc_auc within day"
+    summary = whole.summary.model_copy(
+        update={
+            "metric": name,
+            "metrics": {
+                **whole.summary.metrics,
+                name: Interval(value=0.6741, low=0.667, high=0.6812),
+                "lift": Interval(value=2.151, low=2.09, high=2.21),
+            },
+            "groups": GroupCount(column="day", measured=60, left_out=1),
+            "operating_point": OperatingPoint(top_share=0.1, within="day"),
+        }
+    )
+
+    within = replace(whole, summary=summary, slices=whole.slices.with_columns(metric=pl.lit(name)))
+
+    shown = Page(render_card(card(evaluation=within))).sections
+
+    for text in (
+        "The declared metric is ROC AUC within day: the mean over 60 values of day, each of which counts once; 1 with",
+        "Precision, recall and lift are those of the 10 % of each day with the highest scores.",
+        "ROC AUC within day ↑ 0.674 [0.667, 0.681]", "ROC AUC ↑ 0.731 [0.725, 0.738]", "Lift ↑ 2.151 [2.090, 2.210]",
+    ):  # fmt: skip
+        assert text in shown["metrics"]
 
 
 @unrendered
