@@ -19,7 +19,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-import duckdb
 import polars as pl
 
 from resources.dbt_server import RESULTS, Dbt
@@ -145,6 +144,8 @@ class Rebuilds:
         Raises:
             WarehouseError: dbt cannot build it.
         """
+        import duckdb
+
         scratch = self.folder / uuid.uuid4().hex
         (scratch / "out").mkdir(parents=True)
         try:

@@ -4,6 +4,7 @@ Frames and records stay out; see `tests.builders`.
 """
 
 import gc
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -141,13 +142,18 @@ def flown(shared: Path, manifest: Mapping[str, Any]) -> Path:
     """
     from resources.lake_resource import LakeResource
     from tests.builders import flights_declared, project
+    from tests.entered import entered_by, functions_of
 
     lake, said = shared / "flown", shared / "flown.txt"
     with FileLock(shared / "flown.lock"):
         if not said.exists():
             shutil.rmtree(lake, ignore_errors=True)
             with project(LakeResource(url=str(lake)), flights_declared(), manifest=manifest) as whole:
-                said.write_text("\n".join(whole.run()), encoding="utf-8")
+                with entered_by(functions_of(whole.defs)) as entered:
+                    lines = whole.run()
+                found = {name: sorted(its) for name, its in entered.items()}
+                (shared / "entered.json").write_text(json.dumps(found), encoding="utf-8")
+                said.write_text("\n".join(lines), encoding="utf-8")
     return lake
 
 

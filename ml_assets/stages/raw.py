@@ -13,15 +13,13 @@ import dagster as dg
 import polars as pl
 from pydantic import Field, JsonValue, field_validator
 
-from ml_assets.contracts.errors import ContractError, near
+from ml_assets.contracts.errors import ContractError, DataError, near
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, TableContract
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.tables import RawDeclaration, RawTable
-from ml_assets.logic.quarantine import audit
 from ml_assets.logic.raw import (
     by_day,
     check_of_day,
-    keep_versions,
 )
 from ml_assets.provenance.code import code_version
 from ml_assets.stages.common.asset import column_schema, freshness_policy, quarantine_spec
@@ -47,7 +45,6 @@ from resources.failed_attempts import RECORD
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.listing import FILES, Arrived, file_facts, files_of_days, landed_files, read_file
-from resources.row_sql import with_columns
 from resources.sources import Source, digest
 from resources.sql_types import sql_type
 from resources.time_formats import UNIX_TIMES
@@ -82,20 +79,19 @@ def raw_tables(declaration: RawDeclaration, contracts: Mapping[str, TableContrac
     """Return one asset for each declared source, and one for its quarantine where a share is declared.
 
     Raises:
-        ContractError: a source has no contract in dbt's sources, or a column that says the day of a row, or has a
-            format, is not in it or not of a fitting type; all are listed.
+        DataError: a source has no contract in dbt's sources.
+        ContractError: a column that says the day of a row, or has a format, is not in the contract, or not of a fitting
+            type; all such columns are listed.
     """
-    known = [name.removeprefix(f"{GROUP}/") for name in contracts if name.startswith(f"{GROUP}/")]
+    missing = [name for name in declaration.tables if f"{GROUP}/{name}" not in contracts]
+    if missing:
+        raise DataError(
+            f"raw tables {missing} are declared, but dbt knows no source '{GROUP}' with them. "
+            "Add them with columns and types to dbt_project/models/staging/_sources.yml."
+        )
     wrong = [
-        f"{declaration.place('tables', name)}: source '{name}' has no contract{near(name, known)}. Add it with columns "
-        f"and types to the source '{GROUP}' in dbt_project/models/staging/_sources.yml."
-        for name in declaration.tables
-        if name not in known
-    ]
-    wrong += [
         f"{declaration.place('tables', name, *field)}: {problem}; see {contracts[f'{GROUP}/{name}'].where}."
         for name, table in declaration.tables.items()
-        if name in known
         for field, problem in _column_problems(table, contracts[f"{GROUP}/{name}"])
     ]
     if wrong:
@@ -144,18 +140,7 @@ def source_of(table: RawTable, contract: TableContract, file: str) -> Source:
 def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract: TableContract) -> dg.AssetsDefinition:
     """Return the asset that lands one source, with its quarantine where a share is declared."""
     key = dg.AssetKey([GROUP, name])
-    outs = _outs(declaration, key, table, contract)
 
-    @dg.multi_asset(
-        name=key.to_python_identifier(),
-        outs=outs,
-        internal_asset_deps={ASIDE: {key}} if ASIDE in outs else {},
-        check_specs=[*check_specs(contract, key), *rule_specs(landing_rules(table), key)],
-        partitions_def=daily(declaration.days) if table.is_by_day else None,
-        backfill_policy=dg.BackfillPolicy.single_run() if table.is_by_day else None,
-        op_tags=pod_tags(declaration.compute),
-        hooks={RECORD},
-    )
     def land(context: dg.AssetExecutionContext, config: LandingConfig, lake: LakeResource) -> Iterator[Any]:
         days = day_range(context) if table.is_by_day else None
         opened = lake.open()
@@ -175,17 +160,27 @@ def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract:
             opened.note_reads(landed.inputs)
             yield dg.Output(parts if days else parts[""], out, metadata=landed.facts if out == ROWS else {})
 
-    return land
+    outs = _outs(declaration, key, table, contract, code=code_version([land]))
+    return dg.multi_asset(
+        name=key.to_python_identifier(),
+        outs=outs,
+        internal_asset_deps={ASIDE: {key}} if ASIDE in outs else {},
+        check_specs=[*check_specs(contract, key), *rule_specs(landing_rules(table), key)],
+        partitions_def=daily(declaration.days) if table.is_by_day else None,
+        backfill_policy=dg.BackfillPolicy.single_run() if table.is_by_day else None,
+        op_tags=pod_tags(declaration.compute),
+        hooks={RECORD},
+    )(land)
 
 
 def _outs(
-    declaration: RawDeclaration, key: dg.AssetKey, table: RawTable, contract: TableContract
+    declaration: RawDeclaration, key: dg.AssetKey, table: RawTable, contract: TableContract, *, code: str
 ) -> dict[str, dg.AssetOut]:
     common: dict[str, Any] = {
         "group_name": GROUP,
         "owners": [declaration.owner] if declaration.owner else None,
         "kinds": {"parquet", "polars"},
-        "code_version": code_version([Source.frame, by_day, keep_versions, with_columns, audit]),
+        "code_version": code,
     }
     parameters = {
         "file": table.file or table.files,

@@ -13,6 +13,8 @@ import dagster as dg
 
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.tables import TablesDeclaration
+from ml_assets.provenance.code import code_version
+from ml_assets.provenance.sql import model_version
 from ml_assets.provenance.staleness import LOOK_BACK, first_day
 from ml_assets.stages.common.asset import column_schema, freshness_policy, quarantine_spec
 from ml_assets.stages.common.dbt_checks import Node, Project, selected_results
@@ -50,18 +52,6 @@ def _tables(name: str, declaration: TablesDeclaration, project: Project, *, by_d
     unique_ids = {table_key(node["name"]): uid for uid, node in models.items()}
     unique_ids |= {quarantine_key(table_key(project.nodes[uid]["name"])): uid for uid in models if uid in project.aside}
 
-    @dg.multi_asset(
-        specs=[
-            spec for model in models for spec in _specs(model, declaration, project, partitions=partitions, reach=reach)
-        ],
-        check_specs=[spec for model in models for spec in project.check_specs(model)],
-        name=name,
-        can_subset=True,
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run() if by_day else None,
-        op_tags=pod_tags(declaration.compute),
-        hooks={RECORD},
-    )
     def build_tables(
         context: dg.AssetExecutionContext, warehouse: Warehouse
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
@@ -83,7 +73,21 @@ def _tables(name: str, declaration: TablesDeclaration, project: Project, *, by_d
         ):
             yield from _publish(context, warehouse, built, project, days=days)
 
-    return build_tables
+    code = code_version([build_tables])
+    return dg.multi_asset(
+        specs=[
+            spec
+            for model in models
+            for spec in _specs(model, declaration, project, code=code, partitions=partitions, reach=reach)
+        ],
+        check_specs=[spec for model in models for spec in project.check_specs(model)],
+        name=name,
+        can_subset=True,
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run() if by_day else None,
+        op_tags=pod_tags(declaration.compute),
+        hooks={RECORD},
+    )(build_tables)
 
 
 def _first_days(context: dg.AssetExecutionContext, declaration: TablesDeclaration, project: Project) -> dict[str, date]:
@@ -151,7 +155,7 @@ def _publish(
         elif parents:
             refused[model] = [f"it is made from {', '.join(parents)}."]
         elif model in built.seconds:
-            code = node["checksum"]["checksum"][:16]
+            code = context.assets_def.specs_by_key[key].code_version
             made, aside = warehouse.publish(
                 built, project.manifest, model, days, run_id=run_id, code_version=code, published=published
             )
@@ -179,6 +183,7 @@ def _specs(
     declaration: TablesDeclaration,
     project: Project,
     *,
+    code: str,
     partitions: dg.PartitionsDefinition[str] | None,
     reach: Mapping[str, int],
 ) -> Iterator[dg.AssetSpec]:
@@ -196,7 +201,7 @@ def _specs(
         "group_name": node["fqn"][1] if len(node["fqn"]) > 2 else "tables",
         "kinds": {"dbt", "duckdb"},
         "owners": [contract.owner] if contract.owner else None,
-        "code_version": node["checksum"]["checksum"][:16],
+        "code_version": model_version(project.manifest, model, engine=code),
         "partitions_def": partitions,
     }
     yield dg.AssetSpec(

@@ -1,31 +1,45 @@
 """Which code made an artifact: what changes its version and what does not."""
 
+import ast
+import functools
 import importlib.util
+import json
+import os
+import shutil
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from ml_assets.provenance.code import code_version
+from ml_assets.component import read_manifest
+from ml_assets.definitions import DBT_PROJECT, build
+from ml_assets.provenance import syntax
+from ml_assets.provenance.code import code_version, covered
+from ml_assets.provenance.sql import canonical, model_version
+from tests.builders import flights_declared
+from tests.entered import functions_of
 
 Versioned = Callable[..., str]
+ROOT = Path(__file__).parent.parent.parent
 
-CODE = '''
+WORK = '''
 import dataclasses
 import functools
 import re
+from typing import TYPE_CHECKING
 
-LIMIT = 3
+from helping import shrink, LIMIT
+import helping
+
+if TYPE_CHECKING:
+    from helping import Given
+
 WORDS = frozenset({"b", "a"})
 PATTERN = re.compile("a+")
 _cache = {}
-
-
-def shrink(x):
-    return x - 1
 
 
 def grow(x):
@@ -53,40 +67,88 @@ def remembered(x):
     return shrink(x)
 
 
-def work(x):
+def work(x, given: "Given | None" = None):
     """What it does."""
+    from helping import lazily
+
     _cache[x] = x
     inner = [remembered(y) for y in range(x)]
-    return Shape().area + TABLE["grow"](x) + LIMIT + len(inner) + len(WORDS) + len(PATTERN.pattern)
+    found = given.part("train") if given else lazily(x)
+    match found:
+        case {"key": str(key)}:
+            print(f"{key!r:>{LIMIT}} is {x:.3f}" " here")
+    return Shape().area + TABLE["grow"](x) + helping.last(x) + len(inner) + len(WORDS) + len(PATTERN.pattern)
+
+
+def factory(step):
+    scale = 3
+
+    def inside(x):
+        return step(x) * scale
+
+    return inside
 
 
 def unused(x):
     return x
 '''
+HELPING = """
+LIMIT = 3
+
+
+class Base:
+    def first(self):
+        return 5
+
+
+class Given(Base):
+    def part(self, name):
+        return self.first() if name == "train" else None
+
+    def never_asked_for(self):
+        return 7
+
+
+def shrink(x):
+    return x - 1
+
+
+def lazily(x):
+    return {"key": x}
+
+
+def last(x):
+    return -x
+"""
+
+
+def forget() -> None:
+    """Let modules be read again."""
+    for one in (syntax.definition, syntax._module, syntax._path_of, syntax._templates, syntax.is_ours):
+        one.cache_clear()
+    importlib.import_module("ml_assets.provenance.code")._version.cache_clear()
 
 
 @pytest.fixture
-def version(tmp_path: Path) -> Iterator[Versioned]:
-    """Give the code version of `work` in a module of this project with one piece of its text replaced."""
-    made: list[str] = []
+def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Versioned]:
+    """Give the code version of a function of two small modules of a user, with one piece of their text replaced."""
 
-    def of(old: str = "", new: str = "", *, after: Callable[[types.ModuleType], None] = lambda _: None) -> str:
-        assert old in CODE
-        path = tmp_path / f"version_{len(made)}.py"
-        path.write_text(CODE.replace(old, new, 1) if old else CODE, encoding="utf-8")
-        spec = importlib.util.spec_from_file_location("ml_assets.made_for_a_test", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        made.append(spec.name)
-        spec.loader.exec_module(module)
-        after(module)
-        return code_version([module.work])
+    def of(
+        old: str = "", new: str = "", *, helper: str = "helping",
+        root: Callable[[types.ModuleType], object] = lambda module: module.work,
+    ) -> str:  # fmt: skip
+        assert old in WORK + HELPING
+        for name, text in (("working", WORK.replace("helping", helper)), (helper, HELPING)):
+            (tmp_path / f"{name}.py").write_text(text.replace(old, new, 1) if old else text, encoding="utf-8")
+            sys.modules.pop(name, None)
+        forget()
+        return code_version([root(importlib.import_module("working"))])  # type: ignore[list-item] # functions, mostly
 
+    monkeypatch.syspath_prepend(tmp_path)
     yield of
-    for name in set(made):
-        del sys.modules[name]
+    for name in ("working", "helping", "moved"):
+        sys.modules.pop(name, None)
+    forget()
 
 
 @pytest.mark.parametrize(
@@ -95,13 +157,19 @@ def version(tmp_path: Path) -> Iterator[Versioned]:
         ("x - 1", "x - 2"),
         ("x + 1", "x + 2"),
         ("self.size * self.size", "self.size"),
-        ("4 * self.size", "3 * self.size"),
         ("LIMIT = 3", "LIMIT = 4"),
         ('"b", "a"', '"b", "c"'),
         ('"a+"', '"a*"'),
         ("size: int = 2", "size: int = 3"),
-        ('TABLE["grow"](x) + LIMIT', 'TABLE["grow"](x) - LIMIT'),
+        ('TABLE["grow"](x) + helping', 'TABLE["grow"](x) - helping'),
         ("remembered(y) for y", "remembered(-y) for y"),
+        ('name == "train"', 'name != "train"'),
+        ("return 5", "return 6"),
+        ('{"key": x}', '{"key": -x}'),
+        ("return -x\n", "return x\n"),
+        ("@functools.cache\n", ""),
+        ("case {", "case {'other': 1, "),
+        ("import re\n", "import regex as re\n"),
     ],
 )
 def test_code_that_the_work_reaches_changes_its_version(version: Versioned, old: str, new: str) -> None:
@@ -112,29 +180,216 @@ def test_code_that_the_work_reaches_changes_its_version(version: Versioned, old:
     ("old", "new"),
     [
         ('"""What it does."""', '"""Other words."""'),
-        ("def work(x):", "# A comment.\n\n\ndef work(x):"),
+        ("def work(x,", "# A comment.\n\n\ndef work(x,"),
         ("def unused(x):\n    return x", "def unused(x):\n    return -x"),
+        ("return 7", "return 8"),
+        ("4 * self.size", "3 * self.size"),
         ('"b", "a"', '"a", "b"'),
+        ("def shrink(x):", "def shrink(x: int) -> int:"),
+        ("import re\n", "import os\nimport re\n"),
+        ("return x - 1", "return (\n        x - 1  # less\n    )"),
+        ("_cache = {}", "_cache: dict[int, int] = {}"),
+        ("import helping\n", "import helping\nimport this\n"),
     ],
 )
-def test_words_order_of_sets_and_code_elsewhere_do_not(version: Versioned, old: str, new: str) -> None:
+def test_words_formatting_annotations_and_code_elsewhere_do_not(version: Versioned, old: str, new: str) -> None:
     assert version() == version(old, new)
 
 
-def test_what_a_module_remembers_while_it_runs_plays_no_part(version: Versioned) -> None:
-    assert version() == version(after=lambda module: module._cache.update({1: 2}))
+def test_a_moved_module_keeps_the_version(version: Versioned) -> None:
+    assert version() == version(helper="moved")
 
 
-def test_the_version_is_the_same_in_every_process() -> None:
-    code = (
-        "from ml_assets.provenance.code import code_version; from ml_assets.logic.evaluation import evaluate;"
-        "print(code_version([evaluate]))"
+@pytest.mark.parametrize(("old", "new"), [("x - 1", "x - 2"), ("scale = 3", "scale = 4"), ("step(x) *", "step(x) +")])
+def test_what_a_factory_gave_its_function_counts(version: Versioned, old: str, new: str) -> None:
+    def made(module: types.ModuleType) -> object:
+        return functools.partial(module.factory(module.remembered))
+
+    assert version(root=made) != version(old, new, root=made)
+
+
+def test_a_template_that_code_names_counts_with_what_it_includes(tmp_path: Path, version: Versioned) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "page.html").write_text('{% include "part.html" %}')
+    part = tmp_path / "templates" / "part.html"
+    part.write_text("<p>one</p>")
+    before = version('"train"', '"page.html"')
+    part.write_text("<p>two</p>")
+
+    assert before != version('"train"', '"page.html"')
+
+
+OF_EVERY_VERSION = "e8c4eb023df436ab"
+
+
+def test_the_version_does_not_depend_on_the_version_of_python(version: Versioned) -> None:
+    assert OF_EVERY_VERSION == version()
+
+
+@functools.cache
+def other_pythons() -> list[str]:
+    """Return the interpreters of other minor versions on this machine."""
+    places = [shutil.which(f"python3.{minor}") for minor in (12, 13, 14)]
+    places += [str(path) for path in (Path.home() / ".pyenv" / "versions").glob("3.1[234].*/bin/python3")]
+    found: dict[str, str] = {}
+    for place in places:
+        ask = [str(place), "-c", "import sys; print(sys.version_info[1])"]
+        done = subprocess.run(ask, capture_output=True, text=True, check=False) if place else None
+        if done is not None and done.returncode == 0 and done.stdout.strip() in {"12", "13", "14"}:
+            found[done.stdout] = str(place)
+    return [*found.values()]
+
+
+@functools.cache
+def stages() -> Mapping[str, Callable[..., object]]:
+    """Return the function of every asset of the example, by its qualified name."""
+    return functions_of(build(declared=flights_declared(), manifest=read_manifest(DBT_PROJECT)))
+
+
+def versions(**edited: tuple[str, str]) -> dict[str, str]:
+    """Return the version of each asset's code, with text of some modules replaced."""
+    read = syntax._module.__wrapped__
+
+    def module(name: str) -> object:
+        found = read(name)
+        old, new = edited.get(name.replace(".", "__"), ("", ""))
+        if not old:
+            return found
+        text = found.path.read_text(encoding="utf-8")
+        assert old in text
+        return syntax._Module(name, found.path, ast.parse(text.replace(old, new)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        forget()
+        patch.setattr(syntax, "_module", functools.cache(module))
+        found = {name: code_version([function]) for name, function in stages().items()}
+    forget()
+    return found
+
+
+def changed(**edited: tuple[str, str]) -> set[str]:
+    before, after = versions(), versions(**edited)
+    return {name.rpartition(".")[2] for name in before if before[name] != after[name]}
+
+
+@pytest.mark.usefixtures("manifest")
+def test_a_method_of_an_argument_counts_in_each_stage_that_calls_it() -> None:
+    found = changed(ml_assets__contracts__artifacts=('pl.col("split") == split', 'pl.col("split") != split'))
+
+    assert {"training_set", "importances", "tuning", "model", "evaluation"} == found
+
+
+@pytest.mark.usefixtures("manifest")
+def test_the_colour_of_a_plot_counts_in_the_card_and_where_the_plot_is_drawn() -> None:
+    found = changed(ml_assets__logic__plots__drawing=("#0072b2", "#0072b3"))
+
+    assert "card" in found
+    assert found.isdisjoint({"features", "labels", "training_set", "champion", "predictions"})
+
+
+@pytest.mark.usefixtures("manifest")
+def test_no_stage_counts_storage_sensors_or_commands() -> None:
+    found = {module for function in stages().values() for module, _ in covered([function])}
+
+    assert not [
+        it for it in found if it.startswith(("sensors", "ml_assets.cli", "resources.lake", "resources.objects"))
+    ]
+
+
+_ROOTS = """
+import json, sys
+from ml_assets.provenance.code import _version
+print(json.dumps({name: _version(((tuple(key), line),)) for name, (key, line) in json.load(sys.stdin).items()}))
+"""
+
+
+@pytest.mark.usefixtures("manifest")
+@pytest.mark.skipif(not other_pythons(), reason="there is no other version of Python on this machine")
+def test_other_versions_of_python_give_the_stages_the_same_versions() -> None:
+    roots = {
+        name: ((it.__module__, it.__qualname__), it.__code__.co_firstlineno)  # type: ignore[attr-defined] # functions
+        for name, it in stages().items()
+    }
+    forget()
+    expected = {name: code_version([it]) for name, it in stages().items()}
+    for python in other_pythons():
+        done = subprocess.run(
+            [python, "-c", _ROOTS], input=json.dumps(roots), env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert expected == json.loads(done.stdout)
+
+
+@pytest.mark.usefixtures("manifest")
+def test_every_file_written_anew_by_python_itself_keeps_all_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget()
+    before = {name: code_version([it]) for name, it in stages().items()}
+    forget()
+    parse = ast.parse
+    monkeypatch.setattr(
+        syntax.ast, "parse", lambda text, *more, **given: parse(ast.unparse(parse(text, *more, **given)), **given)
     )
-    said = {
-        subprocess.run(
-            [sys.executable, "-c", code], check=True, capture_output=True, text=True, env={"PYTHONHASHSEED": seed}
-        ).stdout
-        for seed in ("1", "2")
+
+    assert before == {name: code_version([it]) for name, it in stages().items()}
+
+
+def test_the_version_covers_every_function_that_a_stage_enters(flown: Path) -> None:
+    entered: dict[str, list[list[str]]] = json.loads((flown.parent / "entered.json").read_text(encoding="utf-8"))
+    missed = {
+        name: [it for it in entered[name] if not _is_covered(function, *it)] for name, function in stages().items()
     }
 
-    assert len(said) == 1
+    assert {} == {name: found for name, found in missed.items() if found}
+    assert min(len(it) for it in entered.values()) > 10
+
+
+def _is_covered(function: Callable[..., object], module: str, name: str) -> bool:
+    found = covered([function])
+    outer = name.split(".<locals>", maxsplit=1)[0]
+    owner, _, method = outer.rpartition(".")
+    if (module, outer) in found or (module == function.__module__ and name.startswith(function.__qualname__)):
+        return True
+    of_class = syntax.definition((module, owner)) if (module, owner) in found else None
+    return of_class is not None and method not in of_class.methods  # what runs unasked is part of the class
+
+
+# ---------------------------------------------------------------- dbt
+
+
+MACROS = {
+    "macro.shop.recent": {
+        "package_name": "shop", "macro_sql": "{% macro recent(n) %} x > {{ n }} {% endmacro %}",
+        "depends_on": {"macros": ["macro.shop.inner", "macro.dbt.is_incremental"]},
+    },
+    "macro.shop.inner": {"package_name": "shop", "macro_sql": "1", "depends_on": {"macros": []}},
+    "macro.shop.other": {"package_name": "shop", "macro_sql": "2", "depends_on": {"macros": []}},
+    "macro.dbt.is_incremental": {"package_name": "dbt", "macro_sql": "3", "depends_on": {"macros": []}},
+}  # fmt: skip
+
+
+def of_model(sql: str = "select a, 'x  -- y' as b from t where {{ recent(3) }}", **macros: str) -> str:
+    node = {
+        "raw_code": sql, "depends_on": {"macros": ["macro.shop.recent"]}, "config": {"materialized": "by_day"},
+        "columns": {"a": {"data_type": "bigint"}, "b": {"data_type": "varchar"}},
+    }  # fmt: skip
+    changed = {
+        name: {**macro, "macro_sql": macros.get(name.rpartition(".")[2], macro["macro_sql"])}
+        for name, macro in MACROS.items()
+    }
+    return model_version({"nodes": {"model": node}, "macros": changed}, "model", engine="1")
+
+
+def test_a_macro_that_a_model_calls_changes_its_version() -> None:
+    assert (
+        len({of_model(), of_model(inner="5"), of_model(recent="{% macro recent(n) %} x >= {{ n }} {% endmacro %}")})
+        == 3
+    )
+    assert of_model() == of_model(other="5") == of_model(is_incremental="5")
+
+
+def test_comments_and_spaces_of_sql_do_not_change_a_version_and_text_does() -> None:
+    spaced = "select\n  a, -- why\n 'x  -- y' as b /* so */ from t {# a note #} where {{recent(3)}}"
+
+    assert of_model() == of_model(spaced)
+    assert of_model() != of_model(spaced.replace("x  -- y", "x -- y"))
+    assert "select 'it''s --' , \"a b\" from t" == canonical("select 'it''s --',\"a b\"--x\nfrom t")

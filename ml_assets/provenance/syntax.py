@@ -1,0 +1,577 @@
+"""The canonical form of a definition: formatting, comments, docstrings and the version of Python do not change it.
+
+Nothing is imported or run: modules are found and parsed. Which definitions count is `ml_assets.provenance.code`.
+"""
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+ALL: Final = "*"
+"""The name that stands for everything in a module."""
+ON_IMPORT: Final = "<import>"
+"""The name that stands for what a module does when it is imported, other than giving names a value."""
+
+_STORAGE: Final = ("resources", "sensors", "ml_assets.cli")
+_LANDING: Final = frozenset(
+    f"resources.{name}"
+    for name in (
+        "csv_dialect", "csv_files", "csv_records", "duckdb_session", "parquet_files", "row_sql", "sources", "sql_types",
+        "text_values",
+    )
+)  # fmt: skip
+"""What reads source files and computes columns; the rest of `resources` stores and runs, and decides no result."""
+
+_FOREIGN: Final = {"site-packages", "dist-packages"}
+_ENGINE: Final = "ml_assets"
+_TEMPLATE: Final = re.compile(r"[\w-][\w./-]*\.(?:css|html|j2|jinja|js|sql|svg)")
+_IN_TEMPLATE: Final = re.compile(r"""["']([^"'\n]+)["']""")
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+_Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+_FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
+_SKIPPED: Final = {"ctx", "kind", "type_comment", "type_params", "returns", "annotation"}
+_CALLED_BY_NAME: Final = {
+    "abstractmethod", "asynccontextmanager", "cache", "cached_property", "classmethod", "contextmanager", "final",
+    "lru_cache", "overload", "override", "property", "setter", "staticmethod",
+}  # fmt: skip
+"""Decorators that leave it to the callers of a method when it runs; others, as pydantic's validators, may run it."""
+_QUIET_BASES: Final = {"ABC", "BaseModel", "Config", "Enum", "Generic", "IntEnum", "NamedTuple", "Protocol", "StrEnum",
+                       "TypedDict", "object"}  # fmt: skip
+"""Foreign bases that call no method of a subclass by themselves, special methods and validators apart."""
+
+Key = tuple[str, str]
+"""A module, and the qualified name of a definition in it."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A function, class or module-level name.
+
+    Attributes:
+        digest: of its canonical form.
+        uses: the definitions that its code refers to.
+        types: what its annotations refer to.
+        attributes: all attributes that its code reads, whose methods may be meant.
+        methods: of a class, those that run only where somebody asks for them by name.
+        is_class: whether it is one.
+    """
+
+    digest: bytes
+    uses: frozenset[Key]
+    types: frozenset[Key]
+    attributes: frozenset[str]
+    methods: frozenset[str] = frozenset()
+    is_class: bool = False
+
+
+@dataclass
+class _Module:
+    name: str
+    path: Path
+    tree: ast.Module
+    bindings: dict[str, list[ast.stmt]] = field(default_factory=dict)
+    imports: dict[str, Key] = field(default_factory=dict)
+    stars: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for statement in _flat(self.tree.body):
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                names = _imports(statement, self.package)
+                self.stars += [module for module, name in names.values() if name == ALL]
+                self.imports |= names
+            for name in _bound_by(statement):
+                self.bindings.setdefault(name, []).append(statement)
+            if isinstance(statement, ast.Expr) and not _is_silent(statement):
+                self.bindings.setdefault(ON_IMPORT, []).append(statement)
+
+    @property
+    def package(self) -> str:
+        return self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
+
+
+def _flat(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield statements, those within conditions and loops too."""
+    for statement in body:
+        blocks = [getattr(statement, name, ()) for name in ("body", "orelse", "finalbody")]
+        if isinstance(statement, (*_FUNCTIONS, ast.ClassDef)) or not any(blocks):
+            yield statement
+            continue
+        for block in (*blocks, *(it.body for it in getattr(statement, "handlers", ()))):
+            yield from _flat(block)
+
+
+def _bound_by(statement: ast.stmt) -> Iterator[str]:
+    """Yield the names that a simple statement, a function or a class gives a value to, or changes in place."""
+    if isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
+        yield statement.name
+        return
+    targets: Sequence[ast.AST] = ()
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign | ast.AugAssign):
+        targets = [statement.target]
+    elif type(statement).__name__ == "TypeAlias":  # of Python 3.12
+        targets = [statement.name]  # type: ignore[attr-defined]
+    for target in targets:
+        yield from {it.id for it in ast.walk(target) if isinstance(it, ast.Name)}
+
+
+def _imports(statement: ast.Import | ast.ImportFrom, package: str) -> dict[str, Key]:
+    """Return what an import binds; the name in a module is '' where it is a module itself."""
+    if isinstance(statement, ast.Import):
+        return {
+            it.asname or it.name.partition(".")[0]: (it.name if it.asname else it.name.partition(".")[0], "")
+            for it in statement.names
+        }
+    parents = package.split(".")[: len(package.split(".")) + 1 - statement.level] if statement.level else []
+    module = ".".join([*parents, *([statement.module] if statement.module else [])])
+    return {it.asname or it.name: (module, it.name) for it in statement.names}
+
+
+@functools.cache
+def is_ours(module: str) -> bool:
+    """Whether a module's code decides results: that of the engine, and of projects that use it."""
+    top = module.partition(".")[0]
+    if any(f"{module}.".startswith(f"{name}.") for name in _STORAGE):
+        return module in _LANDING
+    if top == _ENGINE:
+        return True
+    path = _path_of(top)
+    return path is not None and top not in sys.stdlib_module_names and _FOREIGN.isdisjoint(path.parts)
+
+
+@functools.cache
+def _path_of(name: str) -> Path | None:
+    """Return the source file of a module; None where it has none."""
+    loaded = getattr(sys.modules.get(name), "__file__", None)
+    if loaded is None and "." in name:
+        parent, _, last = name.rpartition(".")
+        above = _path_of(parent)
+        if above is None or above.name != "__init__.py":
+            return None
+        candidates = (above.parent / f"{last}.py", above.parent / last / "__init__.py")
+        return next((path for path in candidates if path.is_file()), None)
+    if loaded is None:
+        try:
+            found = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            return None
+        loaded = found.origin if found else None
+    path = Path(loaded) if loaded else None
+    return path if path and path.suffix == ".py" and path.is_file() else None
+
+
+@functools.cache
+def _module(name: str) -> _Module | None:
+    path = _path_of(name)
+    return None if path is None else _Module(name, path, ast.parse(path.read_bytes(), str(path)))
+
+
+def resolve(key: Key) -> Key | None:
+    """Return where a name of a module is defined, through imports; None where that is not ours."""
+    for _ in range(20):
+        module_name, name = key
+        if not is_ours(module_name) or (module := _module(module_name)) is None:
+            return None
+        if not name or name == ALL or name.partition(".")[0] in module.bindings:
+            return key
+        if name in module.imports:
+            key = module.imports[name]
+        elif _path_of(f"{module_name}.{name}"):
+            return f"{module_name}.{name}", ""
+        else:
+            return next((it for star in module.stars if (it := resolve((star, name)))), None)
+    return None
+
+
+@functools.cache
+def definition(key: Key, line: int = 0) -> Definition | None:
+    """Return what is defined under a name.
+
+    Args:
+        key: as `resolve` returns it, or the qualified name of a method or of a function within a function.
+        line: the first line, for functions of one name.
+    """
+    module = _module(key[0])
+    if module is None:
+        return None
+    if key[1] in {"", ALL}:
+        return Definition(b"", frozenset((key[0], name) for name in module.bindings), frozenset(), frozenset())
+    reader = _Reader(module)
+    if "." in key[1]:
+        chain = _find(module, key[1], line)
+        if chain is None:
+            return None
+        return reader.inner(key[1], chain)
+    nodes = module.bindings.get(key[1])
+    return None if nodes is None else reader.outer(key[1], nodes)
+
+
+def _find(module: _Module, name: str, line: int) -> list[ast.AST] | None:
+    """Return a function or class with all that it stands in, outermost first."""
+
+    def search(nodes: Iterable[ast.AST], parts: Sequence[str]) -> Iterator[list[ast.AST]]:
+        for node in nodes:
+            is_named = getattr(node, "name", "<lambda>" if isinstance(node, ast.Lambda) else "") == parts[0]
+            if isinstance(node, (*_FUNCTIONS, ast.ClassDef, ast.Lambda)):
+                if not is_named:
+                    continue
+                if len(parts) == 1:
+                    yield [node]
+                else:
+                    yield from ([node, *rest] for rest in search(ast.iter_child_nodes(node), parts[1:]))
+            else:
+                yield from search(ast.iter_child_nodes(node), parts)
+
+    found = [*search(module.tree.body, [part for part in name.split(".") if part != "<locals>"])]
+
+    def first_line(node: Any) -> int:  # noqa: ANN401 - whatever has a line
+        return min(int(it.lineno) for it in (node, *getattr(node, "decorator_list", ())))
+
+    exact = [chain for chain in found if first_line(chain[-1]) == line]
+    return (exact or found or [None])[0]  # type: ignore[list-item]
+
+
+_Names = Mapping[str, Key | None]
+"""What the names of a scope are: imported from somewhere, or the scope's own."""
+
+
+class _Reader:
+    """Writes the canonical form of a definition, and takes down what it refers to."""
+
+    def __init__(self, module: _Module) -> None:
+        self.module = module
+        self.parts: list[str] = []
+        self.uses: set[Key] = set()
+        self.types: set[Key] = set()
+        self.attributes: set[str] = set()
+        self.methods: set[str] = set()
+        self.scopes: list[_Names] = []
+
+    def outer(self, name: str, nodes: Sequence[ast.stmt]) -> Definition:
+        """Read all that a module defines under one name."""
+        for node in nodes:
+            if isinstance(node, ast.ClassDef):
+                self._class(node)
+            else:
+                self.read(node)
+        is_class = any(isinstance(node, ast.ClassDef) for node in nodes)
+        if not is_class and not any(isinstance(node, _FUNCTIONS) for node in nodes):
+            for node in nodes:  # an alias in an annotation stands for the types in it
+                self._type(getattr(node, "value", None))
+        return self._definition(name, is_class=is_class)
+
+    def inner(self, name: str, chain: Sequence[ast.AST]) -> Definition:
+        """Read a method, or a function within functions with what it takes from those around it."""
+        node, around = chain[-1], [it for it in chain[:-1] if isinstance(it, _FUNCTIONS)]
+        self.scopes = [_names_of(it, self.module.package) for it in around]
+        free: set[str] = set()
+        with self._free(free):
+            self._function(node, is_decorated=not around)  # type: ignore[arg-type]
+        done: set[str] = set()
+        while names := free - done:
+            done |= names
+            with self._free(free):
+                for function in around:
+                    self._bindings(function, names)
+        if around and isinstance(chain[0], ast.ClassDef):
+            self.uses.add((self.module.name, chain[0].name))
+        return self._definition(name)
+
+    def _bindings(self, function: ast.FunctionDef | ast.AsyncFunctionDef, names: set[str]) -> None:
+        """Read what gives names of a function around their values."""
+        for argument in _arguments(function):
+            if argument.arg in names:
+                self._type(argument.annotation)
+        for statement in _flat(function.body):
+            if names & {*_bound_by(statement)}:
+                self.read(statement)
+
+    def _definition(self, name: str, *, is_class: bool = False) -> Definition:
+        text = f"{name} {''.join(self.parts)}"
+        return Definition(
+            hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, usedforsecurity=False).digest(),
+            frozenset(self.uses), frozenset(self.types), frozenset(self.attributes), frozenset(self.methods), is_class,
+        )  # fmt: skip
+
+    # ------------------------------------------------------------ names
+
+    @contextmanager
+    def _within(self, names: _Names) -> Iterator[None]:
+        self.scopes.append(names)
+        yield
+        self.scopes.pop()
+
+    @contextmanager
+    def _free(self, found: set[str]) -> Iterator[None]:
+        """Take down which names of the scopes that are open now are asked for."""
+        self._outside: tuple[int, set[str]] = len(self.scopes), found
+        yield
+        del self._outside
+
+    def _lookup(self, name: str) -> tuple[str, Key | None]:
+        """Return how a name is written, and where it is defined if that is ours and not local."""
+        depth = next((n for n in reversed(range(len(self.scopes))) if name in self.scopes[n]), None)
+        if depth is not None:
+            own = self.scopes[depth][name]
+            if own is None:
+                if depth < getattr(self, "_outside", (0,))[0]:
+                    self._outside[1].add(name)
+                return name, None
+            target = own
+        elif name in self.module.bindings:
+            target = self.module.name, name
+        else:
+            target = self.module.imports.get(name, (self.module.name, name))
+        found = resolve(target)
+        if found is not None:
+            return found[1] or found[0].rpartition(".")[2], found
+        module, inner = target
+        if module == self.module.name or any(f"{module}.".startswith(f"{it}.") for it in _STORAGE):
+            return inner or name, None  # of Python itself, or stored elsewhere
+        return f"{module}.{inner}" if inner else module, None
+
+    def _target(self, node: ast.AST | None) -> Key | None:
+        """Return the definition or module of ours that an expression such as `frames.labels` names."""
+        if isinstance(node, ast.Name):
+            return self._lookup(node.id)[1]
+        if isinstance(node, ast.Attribute):
+            owner = self._target(node.value)
+            if owner is not None and not owner[1]:
+                return resolve((owner[0], node.attr))
+        return None
+
+    def _type(self, node: ast.AST | None) -> None:
+        """Take down what an annotation refers to; its text decides nothing."""
+        for it in ast.walk(node) if node is not None else ():
+            if isinstance(it, ast.Name | ast.Attribute) and (found := self._target(it)) and found[1]:
+                self.types.add(found)
+            elif (
+                isinstance(it, ast.Constant) and isinstance(it.value, str) and re.fullmatch(r"[\w.\[\], |]+", it.value)
+            ):
+                try:
+                    self._type(ast.parse(it.value, mode="eval"))
+                except SyntaxError:
+                    continue  # a literal, and no name of a type
+
+    # ------------------------------------------------------------ text
+
+    def read(self, node: ast.AST) -> None:
+        """Write one node."""
+        special = getattr(self, f"_on_{type(node).__name__}", None)
+        if special is not None:
+            special(node)
+            return
+        if isinstance(node, ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp):
+            self._comprehension(node)
+            return
+        if isinstance(node, (*_FUNCTIONS, ast.Lambda)):
+            self._function(node)
+            return
+        self.parts.append(f"{type(node).__name__}(")
+        for name, value in ast.iter_fields(node):
+            if name not in _SKIPPED and value is not None and value != []:
+                self.parts.append(f"{name}=")
+                self._value(value)
+        self.parts.append(")")
+
+    def _value(self, value: object) -> None:
+        if isinstance(value, ast.AST):
+            self.read(value)
+        elif isinstance(value, list):
+            self.parts.append("[")
+            for it in value:
+                if not _is_silent(it):
+                    self._value(it)
+                    self.parts.append(",")
+            self.parts.append("]")
+        else:
+            self.parts.append(repr(value))
+
+    def _on_Name(self, node: ast.Name) -> None:  # noqa: N802 - named for the node
+        text, found = self._lookup(node.id)
+        if found is not None:
+            self.uses.add(found if found[1] else (found[0], ALL))
+        self.parts.append(f"{text} ")
+
+    def _on_Attribute(self, node: ast.Attribute) -> None:  # noqa: N802 - as above
+        found = self._target(node)
+        if found is not None:
+            self.uses.add(found if found[1] else (found[0], ALL))
+            self.parts.append(f"{found[1] or node.attr} ")
+            return
+        self.attributes.add(node.attr)
+        self.read(node.value)
+        self.parts.append(f".{node.attr} ")
+
+    def _on_Constant(self, node: ast.Constant) -> None:  # noqa: N802 - as above
+        self.parts.append(f"{node.value!r} ")
+        if isinstance(node.value, str):
+            if _TEMPLATE.fullmatch(node.value):
+                self.parts += [f"<{digest}>" for digest in _templates(self.module.path, node.value)]
+            elif node.value.isidentifier():
+                self.attributes.add(node.value)  # as in `getattr`
+
+    def _on_JoinedStr(self, node: ast.JoinedStr) -> None:  # noqa: N802 - as above
+        self.parts.append("f(")
+        text = ""
+        for value in node.values:  # Python versions differ in how they cut the text between the braces
+            if isinstance(value, ast.Constant):
+                text += str(value.value)
+                continue
+            self.parts.append(repr(text))
+            self.read(value)
+            text = ""
+        self.parts.append(f"{text!r})")
+
+    def _on_Set(self, node: ast.Set) -> None:  # noqa: N802 - as above
+        before, self.parts = self.parts, []
+        written = []
+        for it in node.elts:
+            self.read(it)
+            written.append("".join(self.parts))
+            self.parts = []
+        self.parts = [*before, "{", *sorted(written), "}"]
+
+    def _on_AnnAssign(self, node: ast.AnnAssign) -> None:  # noqa: N802 - as above
+        self._type(node.annotation)
+        if node.value is not None:
+            self.read(ast.Assign(targets=[node.target], value=node.value))
+
+    def _on_ClassDef(self, node: ast.ClassDef) -> None:  # noqa: N802 - as above
+        self._class(node, is_whole=True)
+
+    def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:
+        names = {
+            it.id for generator in node.generators for it in ast.walk(generator.target) if isinstance(it, ast.Name)
+        }
+        self.parts.append(f"{type(node).__name__}(")
+        self.read(node.generators[0].iter)
+        with self._within(dict.fromkeys(names)):
+            for n, generator in enumerate(node.generators):
+                self._value([generator.target, *([generator.iter] if n else []), *generator.ifs])
+            self._value([node.key, node.value] if isinstance(node, ast.DictComp) else node.elt)
+        self.parts.append(")")
+
+    def _function(self, node: _Scope, *, is_decorated: bool = True) -> None:
+        if isinstance(node, _FUNCTIONS):
+            self.parts.append(f"{type(node).__name__} {node.name} ")
+            self._value(node.decorator_list if is_decorated else [])
+            self._type(node.returns)
+        for argument in _arguments(node):
+            self._type(argument.annotation)
+        self.read(node.args)
+        with self._within(_names_of(node, self.module.package)):
+            self._value(node.body)
+
+    def _class(self, node: ast.ClassDef, *, is_whole: bool = False) -> None:
+        """Write a class; methods that nobody but their callers runs are left to those who call them."""
+        self.parts.append(f"class {node.name} ")
+        self._value([*node.decorator_list, *node.bases, *node.keywords])
+        own = dict.fromkeys(name for statement in _flat(node.body) for name in _bound_by(statement))
+        is_whole = is_whole or not all(self._is_quiet(base) for base in node.bases)
+        for statement in node.body:
+            if isinstance(statement, _FUNCTIONS):
+                if is_whole or _runs_unasked(statement):
+                    self.read(statement)
+                else:
+                    self.methods.add(statement.name)
+            elif not _is_silent(statement):
+                with self._within(own):
+                    if isinstance(statement, ast.AnnAssign):
+                        self._value([statement.target, statement.annotation, statement.value])
+                        self._type(statement.annotation)
+                    else:
+                        self.read(statement)
+
+    def _is_quiet(self, base: ast.expr) -> bool:
+        """Whether a base class is ours, or calls no methods of its subclasses."""
+        inner = base.value if isinstance(base, ast.Subscript) else base
+        name = inner.attr if isinstance(inner, ast.Attribute) else getattr(inner, "id", "")
+        return self._target(inner) is not None or name in _QUIET_BASES or name.endswith(("Error", "Exception"))
+
+
+def _is_silent(node: object) -> bool:
+    """Whether a statement does nothing: a docstring, `pass`, or an import, whose names count where they are used."""
+    return isinstance(node, ast.Pass | ast.Import | ast.ImportFrom | ast.Global | ast.Nonlocal) or (
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    )
+
+
+def _runs_unasked(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether Python or a library may run a method that no code asks for by name."""
+    if method.name.startswith("__") and method.name.endswith("__"):
+        return True
+    inner = [it.func if isinstance(it, ast.Call) else it for it in method.decorator_list]
+    names = [it.attr if isinstance(it, ast.Attribute) else getattr(it, "id", "") for it in inner]
+    return not _CALLED_BY_NAME.issuperset(names)
+
+
+def _arguments(node: _Scope) -> list[ast.arg]:
+    given = node.args
+    return [
+        *given.posonlyargs, *given.args, *([given.vararg] if given.vararg else []), *given.kwonlyargs,
+        *([given.kwarg] if given.kwarg else []),
+    ]  # fmt: skip
+
+
+def _names_of(node: _Scope, package: str) -> dict[str, Key | None]:
+    """Return the names of a function's own scope, and what is imported under them."""
+    names: dict[str, Key | None] = dict.fromkeys(it.arg for it in _arguments(node))
+    names |= dict.fromkeys(it.name for it in getattr(node, "type_params", ()))
+    outside: set[str] = set()
+    waiting: list[ast.AST] = [*node.body] if isinstance(node.body, list) else [node.body]
+    while waiting:
+        it = waiting.pop()
+        match it:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                names.setdefault(it.name, None)
+                continue
+            case ast.Lambda():
+                continue
+            case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
+                walrus = (one.target.id for one in ast.walk(it) if isinstance(one, ast.NamedExpr))
+                names |= dict.fromkeys(walrus)
+                continue
+            case ast.Import() | ast.ImportFrom():
+                names |= _imports(it, package)
+                continue
+            case ast.Name(ctx=ast.Store() | ast.Del()):
+                names.setdefault(it.id, None)
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                names.setdefault(name, None)
+            case ast.MatchMapping(rest=str(name)):
+                names.setdefault(name, None)
+            case ast.Global():
+                outside.update(it.names)
+        waiting.extend(ast.iter_child_nodes(it))
+    return {name: target for name, target in names.items() if name not in outside}
+
+
+@functools.cache
+def _templates(source: Path, name: str) -> tuple[str, ...]:
+    """Return the digest of a text file that code names, and of those that it includes; none where there is no such."""
+    places = [folder for above in source.parents[:3] for folder in (above, above / "templates")]
+    found: dict[Path, str] = {}
+
+    def take(wanted: str) -> None:
+        path = next((folder / wanted for folder in places if (folder / wanted).is_file()), None)
+        if path is None or path in found:
+            return
+        text = path.read_text(encoding="utf-8")
+        found[path] = hashlib.blake2b(text.encode(), digest_size=8, usedforsecurity=False).hexdigest()
+        for inner in _IN_TEMPLATE.findall(text):
+            if _TEMPLATE.fullmatch(inner):
+                take(inner)
+
+    take(name)
+    return tuple(found.values())
