@@ -5,7 +5,7 @@ Where declarations are read and what resources they run on stays out; see `ml_as
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -22,6 +22,7 @@ from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
 from ml_assets.stages.card import card
 from ml_assets.stages.champion import champion
+from ml_assets.stages.common.agreement import contradictions
 from ml_assets.stages.common.plan import ModelPlan
 from ml_assets.stages.drift import drift
 from ml_assets.stages.evaluation import evaluation
@@ -56,24 +57,27 @@ def assets_of(
     """Return the assets of all declarations, with their checks.
 
     Raises:
-        ContractError: declarations ask of tables what their contracts do not have; all are listed.
+        ContractError: declarations contradict the tables' contracts, or each other; all contradictions are listed.
     """
+    factories: list[Callable[[], list[dg.AssetsDefinition]]] = [
+        *(functools.partial(raw_tables, raw, contracts) for raw in declared.raw),
+        *(functools.partial(tables, project, manifest, contracts) for project in declared.tables),
+        *(functools.partial(_planned_assets, model, contracts) for model in declared.models),
+    ]
+    problems = contradictions(declared, contracts)
     assets: list[dg.AssetsDefinition] = []
-    for raw in declared.raw:
-        assets += raw_tables(raw, contracts)
-    for project in declared.tables:
-        assets += tables(project, manifest, contracts)
-    mistakes = []
-    for declaration in declared.models:
+    for factory in factories:
         try:
-            plan = ModelPlan.of(declaration, contracts)
-        except ContractError as error:
-            mistakes.append(str(error))
-            continue
-        assets += model_assets(plan)
-    if mistakes:
-        raise ContractError("\n".join(mistakes))
+            assets += factory()
+        except (ContractError, DataError) as error:
+            problems.append(str(error))
+    if problems:
+        raise ContractError("\n".join(problems))
     return assets
+
+
+def _planned_assets(declaration: ModelDeclaration, contracts: Mapping[str, TableContract]) -> list[dg.AssetsDefinition]:
+    return model_assets(ModelPlan.of(declaration, contracts))
 
 
 def read_manifest(project_dir: Path) -> Mapping[str, Any]:

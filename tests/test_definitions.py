@@ -76,7 +76,7 @@ def test_building_leaves_the_garbage_collector_as_it_was(manifest: Mapping[str, 
 
 
 def test_a_build_that_fails_turns_the_garbage_collector_on_again() -> None:
-    with pytest.raises(DataError):
+    with pytest.raises(ContractError):
         build(declared=read_all(DEFS), manifest={"nodes": {}, "sources": {}})
 
     assert gc.isenabled()
@@ -89,7 +89,8 @@ def test_all_models_whose_tables_have_no_contract_are_named_at_once(manifest: Ma
     ]
 
     with pytest.raises(
-        ContractError, match=r"(?s)'one' wants table nothing_for_one.*'two' wants table nothing_for_two"
+        ContractError,
+        match=r"(?s)table 'nothing_for_one' of model 'one' has.*table 'nothing_for_two' of model 'two' has",
     ):
         build(declared=Declared(models=tuple(wrong)), manifest=manifest)
 

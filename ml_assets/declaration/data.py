@@ -4,27 +4,29 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from ml_assets.declaration.parts import Name, Part
+from ml_assets.declaration.parts import Column, Name, Part
 
 
 class FeaturesFrom(Part):
     """The table with one row a prediction, and which of its columns say who and when."""
 
     table: Name
-    key: Annotated[tuple[Name, ...], Field(min_length=1)]
-    event_time: Name
-    prediction_time: Name
-    columns: tuple[Name, ...] | None = Field(None, description="features to use; all of the table's features if absent")
-    exclude: tuple[Name, ...] = ()
+    key: Annotated[tuple[Column, ...], Field(min_length=1)]
+    event_time: Column
+    prediction_time: Column
+    columns: tuple[Column, ...] | None = Field(
+        None, description="features to use; all of the table's features if absent"
+    )
+    exclude: tuple[Column, ...] = ()
 
 
 class LabelsFrom(Part):
     """The table with the outcomes, and when each became known."""
 
     table: Name
-    target: Name
-    known_time: Name
-    reason: Name | None = Field(None, description="column that says why a row has no label")
+    target: Column
+    known_time: Column
+    reason: Column | None = Field(None, description="column that says why a row has no label")
     wait_days: Annotated[int, Field(ge=0, le=3660)] = Field(
         2, description="days after its own day within which a label becomes known; a later correction does not count"
     )

@@ -15,21 +15,17 @@ class GateSettings(Part):
         default="non_inferiority",
         description="whether it must not be worse than the champion by more than the margin, or be better by it",
     )
-    margin: Annotated[
-        float, Field(ge=0, allow_inf_nan=False, description="how much worse it may be, or how much better it must be")
-    ] = 0.005
-    slice_margin: Annotated[
-        float, Field(ge=0, allow_inf_nan=False, description="how much worse it may be on a declared slice")
-    ] = 0.01
+    margin: Annotated[float, Field(ge=0, description="how much worse it may be, or how much better it must be")] = 0.005
+    slice_margin: Annotated[float, Field(ge=0, description="how much worse it may be on a declared slice")] = 0.01
     minimum_rows: Annotated[int, Field(ge=1, description="with fewer test rows nobody is promoted")] = 500
     minimum_slice_rows: Annotated[int, Field(ge=1, description="a smaller slice is shown and not judged")] = 200
     max_calibration_error: Share | None = Field(
         default=None, description="ceiling that the calibration error must not surely lie above; binary models only"
     )
-    max_latency_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+    max_latency_ms: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="milliseconds that one row may take where the gate runs, as a median"
     )
-    max_size_mib: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+    max_size_mib: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="size of the booster as text, in MiB"
     )
     approval: Literal["gate", "person"] = Field(
@@ -102,7 +98,7 @@ class WatchSettings(Part):
 
     days: Annotated[int, Field(ge=0, le=366, description="days with labels that are compared; 0 leaves it out")] = 7
     minimum_days: Annotated[int, Field(ge=2)] = Field(default=3, description="with fewer of them nothing is decided")
-    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+    margin: Annotated[float, Field(ge=0)] = Field(
         default=0.01, description="how much worse it may be, in units of the deciding metric"
     )
 

@@ -7,7 +7,6 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ml_assets.contracts.artifacts import OperatingPoint, Task
-from ml_assets.contracts.errors import near
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.compute import Compute
 from ml_assets.declaration.data import ExpectationsSettings, FeaturesFrom, LabelsFrom, LeakTestSettings
@@ -154,31 +153,3 @@ class ModelDeclaration(Part):
             return None
         within = self.evaluation.within if point.top_share is not None else None
         return OperatingPoint(top_share=point.top_share, threshold=point.threshold, within=within)
-
-
-def check_against_columns(
-    model: ModelDeclaration, *, features: Mapping[str, str], labels: Mapping[str, str]
-) -> list[str]:
-    """Return what a declaration asks of its tables that their contracts do not have, as sentences.
-
-    Args:
-        model: the declaration.
-        features: the feature table's columns and their roles.
-        labels: the label table's columns and their roles.
-    """
-    wanted = [
-        *((model.features.table, column, features) for column in (
-            *model.features.key, model.features.event_time, model.features.prediction_time,
-            *(model.features.columns or ()), *model.features.exclude, *model.evaluation.slices,
-            *(column for group in model.evaluation.baselines for column in group),
-        )),
-        *((model.labels.table, column, labels) for column in (
-            *model.features.key, model.labels.target, model.labels.known_time,
-            *([model.labels.reason] if model.labels.reason else []),
-        )),
-    ]  # fmt: skip
-    return [
-        f"column '{column}' is not in the contract of table '{table}'{near(column, list(columns))}"
-        for table, column, columns in wanted
-        if column not in columns
-    ]

@@ -10,6 +10,7 @@ from ml_assets.contracts.yaml_lines import compose, line_of
 from ml_assets.declaration.times import Timezone
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lower case, digits and _, from a letter")]
+Column = Annotated[str, Field(min_length=1, description="a column of a table, as its contract calls it")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Stage = Literal[
     "features", "labels", "training_set", "importances", "tuning", "model", "evaluation", "champion",
@@ -20,7 +21,7 @@ Stage = Literal[
 class Part(BaseModel):
     """Base of every part of a declaration: closed and frozen, so that a stray field is told."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def read_from(self, path: str, text: str) -> Self:
         """Remember the file that this was read from, and return itself."""

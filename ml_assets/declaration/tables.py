@@ -51,7 +51,7 @@ class RawTable(Part):
         None,
         description="the files of each day, such as landing/orders/{day}.csv or s3://bucket/orders/{day}/*.parquet",
     )
-    settle_seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = Field(
+    settle_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
         60, description="with 'files': how long a file in a folder must have stayed as it is; S3's appear whole"
     )
     by: DayColumns | None = Field(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import numpy as np
 import polars as pl
@@ -296,7 +296,7 @@ def predict(model_text: str, spec: ModelSpec, frame: pl.DataFrame, *, threads: i
         ContractError: Missing or mistyped columns, or a text that is not this spec's model.
         DataError: Unseen categories, where they are declared an error.
     """
-    booster = load_booster(model_text, tuple(text_names(spec.features)), spec.model)
+    booster = load_booster(model_text, tuple(feature.name for feature in spec.features), spec.model)
     matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen, model=spec.model))
     scores = raw_scores(booster, matrix, classes=len(spec.classes), threads=threads)
     if spec.task != "multiclass":
@@ -325,7 +325,7 @@ def contributions(model_text: str, spec: ModelSpec, frame: pl.DataFrame, *, thre
         ContractError: Missing or mistyped columns, or a text that is not this spec's model.
         DataError: No rows.
     """
-    booster = load_booster(model_text, tuple(text_names(spec.features)), spec.model)
+    booster = load_booster(model_text, tuple(feature.name for feature in spec.features), spec.model)
     matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen, model=spec.model))
     return pl.DataFrame(
         {
@@ -376,7 +376,7 @@ def load_booster(model_text: str, names: tuple[str, ...], model: str) -> Booster
         booster = lightgbm.Booster(model_str=model_text)
     except lightgbm.basic.LightGBMError as error:
         raise ContractError(f"the text of model '{model}' cannot be read by LightGBM: {error}. {mend}") from error
-    got = tuple(booster.feature_name())
+    got = tuple(unquote(name) for name in booster.feature_name())
     if got != names:
         raise ContractError(
             f"the text of model '{model}' has the features {', '.join(got)}; its spec has {', '.join(names)}. {mend}"

@@ -19,6 +19,8 @@ from ml_assets.logic.encoding import check_columns
 DAY: Final = "day"
 FEATURES: Final = "features"
 PREDICTION_ID: Final = "prediction_id"
+OWN_COLUMNS: Final = frozenset({PREDICTION_ID, "model_version", "features_version", FEATURES, "score", "predicted"})
+"""What predictions need for themselves; one of several classes has `score_<class>` too."""
 
 
 def score_rows(
@@ -143,7 +145,7 @@ def _problems(features: pl.DataFrame, spec: ModelSpec, scores: pl.DataFrame, ide
         for name in dict.fromkeys(identified)
         if name not in features.columns
     ]
-    own = {PREDICTION_ID, "model_version", "features_version", FEATURES, *scores.columns}
+    own = OWN_COLUMNS | {*scores.columns}
     problems += [
         f"column '{name}' has a name that predictions need for themselves. Rename it in its table."
         for name in dict.fromkeys(identified)

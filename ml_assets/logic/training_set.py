@@ -243,7 +243,7 @@ def _label_problems(
         for name in key
         if name in schema and name in features and schema[name] != features[name]
     ]
-    if target in schema and not _suits(schema[target], task):
+    if target in schema and not suits(schema[target], task):
         expected = {"binary": "Boolean or 0/1 integers", "regression": "numbers", "multiclass": "text or integers"}[
             task
         ]
@@ -261,7 +261,8 @@ def _time_problem(schema: pl.Schema, name: str, where: str) -> str | None:
     return f"time '{name}' of the {where} is {dtype}; expected a Datetime in UTC without a zone. Cast it in its table."
 
 
-def _suits(dtype: pl.DataType, task: Task) -> bool:
+def suits(dtype: pl.DataType, task: Task) -> bool:
+    """Return whether a column of this type can be the target of a task."""
     if task == "binary":
         return dtype == pl.Boolean or dtype.is_integer()
     if task == "regression":

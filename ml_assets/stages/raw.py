@@ -13,7 +13,7 @@ import dagster as dg
 import polars as pl
 from pydantic import Field, JsonValue, field_validator
 
-from ml_assets.contracts.errors import ContractError, DataError, near
+from ml_assets.contracts.errors import ContractError, near
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, TableContract
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.tables import RawDeclaration, RawTable
@@ -79,19 +79,20 @@ def raw_tables(declaration: RawDeclaration, contracts: Mapping[str, TableContrac
     """Return one asset for each declared source, and one for its quarantine where a share is declared.
 
     Raises:
-        DataError: a source has no contract in dbt's sources.
-        ContractError: a column that says the day of a row, or has a format, is not in the contract, or not of a fitting
-            type; all such columns are listed.
+        ContractError: a source has no contract in dbt's sources, or a column that says the day of a row, or has a
+            format, is not in it or not of a fitting type; all are listed.
     """
-    missing = [name for name in declaration.tables if f"{GROUP}/{name}" not in contracts]
-    if missing:
-        raise DataError(
-            f"raw tables {missing} are declared, but dbt knows no source '{GROUP}' with them. "
-            "Add them with columns and types to dbt_project/models/staging/_sources.yml."
-        )
+    known = [name.removeprefix(f"{GROUP}/") for name in contracts if name.startswith(f"{GROUP}/")]
     wrong = [
+        f"{declaration.place('tables', name)}: source '{name}' has no contract{near(name, known)}. Add it with columns "
+        f"and types to the source '{GROUP}' in dbt_project/models/staging/_sources.yml."
+        for name in declaration.tables
+        if name not in known
+    ]
+    wrong += [
         f"{declaration.place('tables', name, *field)}: {problem}; see {contracts[f'{GROUP}/{name}'].where}."
         for name, table in declaration.tables.items()
+        if name in known
         for field, problem in _column_problems(table, contracts[f"{GROUP}/{name}"])
     ]
     if wrong:

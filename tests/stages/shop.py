@@ -29,7 +29,7 @@ FEATURES = TableContract(
         Column("prediction_at", pl.Datetime("us"), role="prediction_time", is_nullable=False),
         Column("shop", pl.String(), "Where.", "feature", is_categorical=True, accepted_values=("a", "b", "c")),
         Column("items", pl.Int64(), "How many.", "feature", minimum=0),
-        Column("weight_kg", pl.Float64(), "How heavy.", "feature", unit="kg"),
+        Column("weight kg", pl.Float64(), "How heavy.", "feature", unit="kg"),
         Column("note", pl.String(), role="context"),
     ),
     description="Orders.",
@@ -86,7 +86,7 @@ def feature_rows() -> pl.DataFrame:
             "prediction_at": [one - timedelta(hours=1) for one in at],
             "shop": random.choice(["a", "b", "c"], count),
             "items": random.integers(0, 10, count),
-            "weight_kg": random.normal(5, 2, count),
+            "weight kg": random.normal(5, 2, count),
         },
         schema_overrides={"ordered_at": pl.Datetime("us"), "prediction_at": pl.Datetime("us"), "items": pl.Int64},
     )
@@ -95,7 +95,7 @@ def feature_rows() -> pl.DataFrame:
 def label_rows() -> pl.DataFrame:
     rows = feature_rows()
     random = np.random.default_rng(8)
-    chance = 1 / (1 + np.exp(-(rows["items"].to_numpy() - 5) - (rows["weight_kg"].to_numpy() - 5) / 2))
+    chance = 1 / (1 + np.exp(-(rows["items"].to_numpy() - 5) - (rows["weight kg"].to_numpy() - 5) / 2))
     return rows.select(
         "order_id",
         day=pl.col("day") + pl.duration(days=1),

@@ -174,12 +174,12 @@ def test_costs_are_measured_on_a_row_of_every_feature(trained: Trained, plan: Mo
 
 
 def test_a_challenger_that_cannot_answer_what_is_declared_by_now_is_refused(gate: Gate) -> None:
-    other = tuple(replace(it, unit="lb") if it.name == "weight_kg" else it for it in FEATURES.columns)
+    other = tuple(replace(it, unit="lb") if it.name == "weight kg" else it for it in FEATURES.columns)
     entry, _ = gate.judge(plan_with(replace(FEATURES, columns=other)))
 
     assert "refuse" == entry.action
     assert ["contract"] == [rule.name for rule in entry.rules if not rule.holds]
-    assert "'weight_kg'" in entry.reasons[0]
+    assert "'weight kg'" in entry.reasons[0]
 
 
 def test_a_champion_that_has_learned_from_the_test_rows_is_not_compared_on_them(

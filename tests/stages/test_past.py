@@ -54,7 +54,7 @@ def rows() -> pl.DataFrame:
             "prediction_at": [one - timedelta(hours=1) for one in at],
             "shop": random.choice(["a", "b", "c"], count),
             "items": random.integers(0, 10, count),
-            "weight_kg": random.normal(5, 2, count),
+            "weight kg": random.normal(5, 2, count),
         },
         schema_overrides={"ordered_at": pl.Datetime("us"), "prediction_at": pl.Datetime("us"), "items": pl.Int64},
     )
@@ -65,7 +65,7 @@ def outcomes(turned: date | None = TURNED, task: str = "binary") -> pl.DataFrame
     """Which come back: heavy ones, of many items; and from a day on the opposite."""
     random = np.random.default_rng(8)
     found = rows()
-    pull = found["weight_kg"].to_numpy() / 2 + found["items"].to_numpy() / 3 - 4
+    pull = found["weight kg"].to_numpy() / 2 + found["items"].to_numpy() / 3 - 4
     if turned is not None:
         pull = np.where((found["day"] < turned).to_numpy(), pull, -pull)
     late = random.random(found.height) < 1 / (1 + np.exp(-1.5 * pull))
@@ -212,13 +212,13 @@ def test_tuned_anew_each_retraining_begins_with_the_champions_parameters() -> No
 
 
 def test_injections_are_put_into_features_and_labels_by_the_day_that_is_predicted() -> None:
-    given = ("unit:weight_kg:2024-02-01:2.5", "flip:is_returned:2024-02-01:1.0")
+    given = ("unit:weight kg:2024-02-01:2.5", "flip:is_returned:2024-02-01:1.0")
     features, labels = injected(planned(), rows(), outcomes(), [Injection.parse(it) for it in given])
     before = pl.col("event_day") < date(2024, 2, 1)
 
     assert outcomes().filter(before).equals(labels.filter(before))
     assert (outcomes().filter(~before)["is_returned"] != labels.filter(~before)["is_returned"]).all()
-    assert (2.5 * rows().filter(day=LAST)["weight_kg"]).to_list() == features.filter(day=LAST)["weight_kg"].to_list()
+    assert (2.5 * rows().filter(day=LAST)["weight kg"]).to_list() == features.filter(day=LAST)["weight kg"].to_list()
 
 
 def test_a_life_is_kept_as_an_artifact_with_its_inputs_and_a_page(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_the_rules_are_tried_on_the_first_days_and_find_what_is_put_into_them() 
     assert population.reference is not None
     assert days[::2] == population.reference["day"].unique().sort().to_list(), "what is usual is learned from these"
     assert days[1::2] == population.rows["day"].unique().sort().to_list(), "streams are drawn from the others"
-    assert 2 == measure_power(population, Injection("unit", "weight_kg", FIRST, 0.1), trials=2).by_drift
+    assert 2 == measure_power(population, Injection("unit", "weight kg", FIRST, 0.1), trials=2).by_drift
     assert 2 == measure_power(population, Injection("flip", "is_returned", FIRST, 1.0), trials=2).by_performance
 
 
@@ -272,7 +272,7 @@ def test_where_the_rules_cannot_be_tried_it_is_said_why(
     past = Past(planned(task), rows(), outcomes(task=task))
     _, lives = whole()
     life = replace(lives["never"], served={FIRST + timedelta(days=n): lives["never"].champion for n in range(days)})
-    injections = () if injected_on is None else (Injection("unit", "weight_kg", injected_on, 2.0),)
+    injections = () if injected_on is None else (Injection("unit", "weight kg", injected_on, 2.0),)
 
     found = tried(past, life, Asked(FIRST, LAST, injections=injections))
 

@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import Column, Relationship, TableContract
 from ml_assets.declaration.reading import read_declaration
 from ml_assets.declaration.tables import RawDeclaration
@@ -274,9 +274,7 @@ def test_a_source_that_dbt_does_not_know_is_refused(tmp_path: Path) -> None:
         {"days": {"first": FIRST}, "tables": {"orders": {"file": "a"}, "shops": {"file": "b"}}}
     )
 
-    with pytest.raises(
-        DataError, match=r"raw tables \['shops'\] are declared, but dbt knows no source 'raw' with them"
-    ):
+    with pytest.raises(ContractError, match=r"tables\.shops: source 'shops' has no contract\. Add it with columns"):
         raw_tables(declared, {"raw/orders": ORDERS})
 
 

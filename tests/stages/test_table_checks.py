@@ -188,5 +188,7 @@ def test_more_broken_rows_than_declared_refuse_the_table(shop: Shop) -> None:
 
 
 def test_a_quarantine_for_a_table_that_dbt_does_not_know_is_refused_with_a_near_name(shop: Shop) -> None:
-    with pytest.raises(ContractError, match=r"a quarantine for 'order', unknown to dbt .*did you mean 'orders'"):
+    with pytest.raises(
+        ContractError, match=r"quarantine\.order: there is no table 'order' in dbt .*did you mean 'orders'"
+    ):
         shop.build(quarantine={"order": 0.1})

@@ -52,7 +52,7 @@ class Project:
         if strange:
             raise ContractError(
                 "\n".join(
-                    f"the tables' declaration has a quarantine for '{name}', unknown to dbt{near(name, names)}."
+                    f"{declaration.place('quarantine', name)}: there is no table '{name}' in dbt{near(name, names)}."
                     for name in strange
                 )
             )

@@ -12,10 +12,11 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.artifacts import Feature, Promotion
-from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.errors import ContractError, DataError, near
 from ml_assets.contracts.table import TableContract
-from ml_assets.declaration.model import ModelDeclaration, check_against_columns
+from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.parts import Days
+from ml_assets.stages.common.agreement import chosen_columns, feature_of, model_problems
 from resources.lake import Lake
 from resources.promotion_log import PromotionLog
 from resources.quarantine import QUARANTINE
@@ -37,23 +38,23 @@ class ModelPlan:
         """Join a declaration with its tables' contracts.
 
         Raises:
-            ContractError: a table or a column that the declaration names has no contract; all are listed.
+            ContractError: the declaration contradicts the tables' contracts; all contradictions are listed, with file
+                and line.
         """
-        wanted = (declaration.features.table, declaration.labels.table)
-        missing = [name for name in wanted if name not in contracts]
+        wanted = {"features": declaration.features.table, "labels": declaration.labels.table}
+        missing = [
+            f"{declaration.place(field, 'table')}: table '{name}' of model '{declaration.name}' has no "
+            f"contract{near(name, [*contracts])}. Add a model of that name with columns and types under "
+            "dbt_project/models."
+            for field, name in wanted.items()
+            if name not in contracts
+        ]
         if missing:
-            raise ContractError(
-                f"model '{declaration.name}' wants table{'s' if len(missing) > 1 else ''} {', '.join(missing)}, which "
-                f"dbt does not know. Add a model of that name with columns and types under dbt_project/models."
-            )
-        plan = cls(declaration, contracts[wanted[0]], contracts[wanted[1]])
-        mistakes = check_against_columns(
-            declaration,
-            features={c.name: c.role or "" for c in plan.features_table.columns},
-            labels={c.name: c.role or "" for c in plan.labels_table.columns},
-        )
-        if mistakes:
-            raise ContractError("\n".join(f"model '{declaration.name}': {mistake}." for mistake in mistakes))
+            raise ContractError("\n".join(missing))
+        plan = cls(declaration, *(contracts[name] for name in wanted.values()))
+        problems = model_problems(declaration, plan.features_table, plan.labels_table)
+        if problems:
+            raise ContractError("\n".join(problems))
         return plan
 
     @property
@@ -69,19 +70,7 @@ class ModelPlan:
     @functools.cached_property
     def features(self) -> tuple[Feature, ...]:
         """The input columns of the model, in the order of its table's contract."""
-        chosen = self.declaration.features
-        return tuple(
-            Feature(
-                name=column.name,
-                dtype=str(column.dtype),
-                is_categorical=column.is_categorical,
-                unit=column.unit,
-                description=column.description,
-            )
-            for column in self.features_table.columns
-            if (column.name in chosen.columns if chosen.columns is not None else column.role == "feature")
-            and column.name not in chosen.exclude
-        )
+        return tuple(map(feature_of, chosen_columns(self.declaration.features, self.features_table)))
 
     @property
     def features_columns(self) -> tuple[str, ...]:
