@@ -16,6 +16,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import DailyDrift, Drift, DriftSummaries
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.table import Column, TableContract
 from ml_assets.logic.distances import (
     MANY,
     Cells,
@@ -40,27 +41,46 @@ from ml_assets.logic.reference import (
     side_by_side,
 )
 
-TABLE_SCHEMA: Final = pl.Schema(
-    {
-        "feature": pl.String,
-        "kind": pl.String,
-        "rows": pl.Int64,
-        "psi": pl.Float64,
-        "excess_psi": pl.Float64,
-        "ks": pl.Float64,
-        "normed_wasserstein": pl.Float64,
-        "null_share": pl.Float64,
-        "null_share_reference": pl.Float64,
-        "new_category_share": pl.Float64,
-        "weight": pl.Float64,
-        "weighted_excess_psi": pl.Float64,
-        "is_over": pl.Boolean,
-        "reason": pl.String,
-    }
-)
+DRIFT_TABLE: Final = TableContract(
+    "drift",
+    (
+        Column("model_version", pl.String(), "The version that made the predictions."),
+        Column("feature", pl.String(), "The feature, or 'score'."),
+        Column("kind", pl.String(), "'numeric', 'categorical' or 'score'."),
+        Column("rows", pl.Int64(), "Rows of the day, or of the days that were judged together."),
+        Column(
+            "psi", pl.Float64(),
+            "Population Stability Index: the sum of (q - p) ln(q / p) over bins, p and q being the shares of training "
+            "rows and of these rows; an empty bin counts as half a row.",
+        ),
+        Column(
+            "excess_psi", pl.Float64(),
+            "PSI less (bins - 1)(1/n + 1/m), which sampling alone makes of n and m rows, less the most that 99 of 100 "
+            "days of training show beyond that; no less than 0.",
+        ),
+        Column(
+            "ks", pl.Float64(),
+            "Kolmogorov-Smirnov statistic: the largest gap between the distribution functions, at 200 quantiles of the "
+            "training rows.",
+        ),
+        Column(
+            "normed_wasserstein", pl.Float64(),
+            "Wasserstein distance divided by the standard deviation of the training rows.",
+        ),
+        Column("null_share", pl.Float64(), "Share of missing values."),
+        Column("null_share_reference", pl.Float64(), "Share of missing values in the training rows."),
+        Column("new_category_share", pl.Float64(), "Share of rows whose category the training rows do not have."),
+        Column("weight", pl.Float64(), "The feature's share of the model's mean |SHAP|."),
+        Column("weighted_excess_psi", pl.Float64(), "excess_psi times weight."),
+        Column("is_over", pl.Boolean(), "Whether it is over a declared limit."),
+        Column("reason", pl.String(), "Which limit, with figures."),
+    ),
+)  # fmt: skip
+"""The table of a day; figures are missing where there were too few rows to judge."""
+DAILY_SCHEMA: Final = pl.Schema({column.name: column.dtype for column in DRIFT_TABLE.columns})
+TABLE_SCHEMA: Final = pl.Schema([(name, dtype) for name, dtype in DAILY_SCHEMA.items() if name != "model_version"])
 
 
-DAILY_SCHEMA: Final = pl.Schema([("model_version", pl.String()), *TABLE_SCHEMA.items()])
 _BAND: Final = ("null_low", "null_high")
 _STATISTICS: Final = ("psi", "excess_psi", "ks", "normed_wasserstein", "null_share", "new_category_share")
 _MEASURED: Final = pl.Schema(

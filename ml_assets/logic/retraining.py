@@ -55,6 +55,7 @@ class Serving:
         promised: the deciding metric on its test window.
         refusals: challengers that the gate has refused since it serves.
         taken_back: the newest day that was predicted by whoever was taken back for it; None where nobody was.
+        learned_until: the last day that it has learned anything from; None where only `as_of` is known.
     """
 
     version: str
@@ -64,6 +65,7 @@ class Serving:
     promised: float | None
     refusals: int = 0
     taken_back: date | None = None
+    learned_until: date | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import DailyDrift
 from ml_assets.contracts.frames import check_frames, drift_table
-from ml_assets.logic.drift import Watched, measure_day
+from ml_assets.logic.drift import DRIFT_TABLE, Watched, measure_day
 from ml_assets.logic.drift_verdict import DriftLimits
 from ml_assets.logic.periods import rows_of_period
 from ml_assets.logic.reference import Reference
@@ -38,6 +38,7 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
         kinds={"polars"},
         by_day=True,
         optional_look_back=True,
+        columns=DRIFT_TABLE,
         parameters={"limits": vars(limits)},
         ins={"predictions": dg.AssetIn(plan.asset("predictions"), partition_mapping=mapping)},
         check_specs=[drift_spec(asset)],

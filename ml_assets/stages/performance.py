@@ -13,7 +13,7 @@ from ml_assets.contracts.artifacts import DailyPerformance, Performance, Perform
 from ml_assets.contracts.frames import check_frames, performance_table
 from ml_assets.logic.metrics import find_metric
 from ml_assets.logic.performance import daily_performance, measure_performance
-from ml_assets.logic.retraining import LOOKED_BACK, performance_finding
+from ml_assets.logic.retraining import LOOKED_BACK, Finding, performance_finding
 from ml_assets.stages.common.asset import image, stage
 from ml_assets.stages.common.former import Former, former_champion
 from ml_assets.stages.common.loop import read_performance, rules_of, serving_of
@@ -86,7 +86,10 @@ def _measured(
 
 
 def judged(lake: Lake, plan: ModelPlan, measured: Mapping[str, DailyPerformance]) -> list[Judged]:
-    """Return what the rule that asks for a retraining makes of each day, with the days before it that the lake has."""
+    """Return what the rule that asks for a retraining makes of each day, with the days before it that the lake has.
+
+    Days that a model has learned from say nothing of it.
+    """
     declared = plan.declaration
     rules, metric = rules_of(declared), find_metric(declared.metric, declared.task)
     asset, newest = plan.asset("performance").to_user_string(), max(measured)
@@ -94,17 +97,16 @@ def judged(lake: Lake, plan: ModelPlan, measured: Mapping[str, DailyPerformance]
     own = [summary for one in measured.values() for summary in one.summaries.versions]
     every = [*read_performance(lake, plan.name, known), *own]
     serving = {version: serving_of(lake, declared, version) for version in {it.model_version for it in own}}
-    return [
-        Judged(
-            str(it.day),
-            it,
-            performance_finding(
-                [other for other in every if other.day <= it.day and other.day > serving[it.model_version].as_of],
-                serving[it.model_version], rules, metric,
-            ),
-        )
-        for it in own
-    ]  # fmt: skip
+    found = []
+    for it in own:
+        model = serving[it.model_version]
+        learned = model.learned_until or model.as_of
+        finding = performance_finding([other for other in every if learned < other.day <= it.day], model, rules, metric)
+        if it.day <= learned:
+            sentence = f"Performance is not judged: the model has learned from days up to {learned}."
+            finding = Finding("performance", False, None, sentence, "later days", is_judged=False)
+        found.append(Judged(str(it.day), it, finding))
+    return found
 
 
 def _tell(context: dg.AssetExecutionContext, measured: Mapping[str, DailyPerformance], metric: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from datetime import date
 from pathlib import Path
 
@@ -156,6 +157,85 @@ def test_psi_of_a_shifted_normal_is_close_to_the_divergence_of_the_two() -> None
     measured = row(measure(normal(100_000, seed=1), normal(100_000, seed=2, mean=0.5)), "x")
 
     assert measured["psi"] == pytest.approx(0.24, abs=0.015)
+
+
+def deciles(values: list[float]) -> list[float]:
+    """The smallest value with at least a tenth, two tenths, ... of the values at or under it."""
+    ordered = sorted(values)
+    return [ordered[-(-len(ordered) * tenth // 10) - 1] for tenth in range(1, 10)]
+
+
+def counted(values: list[float], reference: list[float]) -> list[int]:
+    """Rows under the reference's range, in each tenth of it, and over its range."""
+    inner, counts = deciles(reference), [0] * 12
+    for value in values:
+        tenth = 1 + sum(value > edge for edge in inner)
+        counts[0 if value < min(reference) else 11 if value > max(reference) else tenth] += 1
+    return counts
+
+
+def psi_of(reference: list[int], day: list[int]) -> float:
+    """PSI by its definition in plain Python; an empty bin counts as half a row."""
+    total = 0.0
+    for known, seen in zip(reference, day, strict=True):
+        if known or seen:
+            p, q = max(known, 0.5) / sum(reference), max(seen, 0.5) / sum(day)
+            total += (q - p) * math.log(q / p)
+    return total
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_psi_is_that_of_the_textbook_on_the_tenths_of_the_reference(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    reference, day = random.normal(0, 1, 2_000).tolist(), random.normal(0.3, 1.2, 400).tolist()
+    expected = psi_of(counted(reference, reference), counted(day, reference))
+
+    measured = row(measure(column(reference), column(day)), "x")
+
+    assert measured["psi"] == pytest.approx(expected, rel=1e-9)
+    # Without days to tell what is usual, only what sampling makes is taken off: ten tenths have rows in.
+    assert measured["excess_psi"] == pytest.approx(expected - 9 * (1 / 2_000 + 1 / 400), rel=1e-9)
+
+
+def test_excess_psi_is_psi_less_sampling_less_the_most_that_99_of_100_days_of_training_show() -> None:
+    random = np.random.default_rng(5)
+    by_day = [random.normal(random.normal(0, 0.5), 1, 100).tolist() for _ in range(30)]
+    whole, day = [value for values in by_day for value in values], random.normal(1.5, 1, 100).tolist()
+    sampling = 9 * (1 / 3_000 + 1 / 100)
+    reference = counted(whole, whole)
+    beyond = sorted(max(psi_of(reference, counted(values, whole)) - sampling, 0.0) for values in by_day)
+    usual = beyond[28] + 0.71 * (beyond[29] - beyond[28])  # the 99th percentile lies at 0.99 * 29 = 28.71
+    days = pl.Series([number for number in range(30) for _ in range(100)])
+
+    sketch = sketch_reference(column(whole), features=[feature("x")], score=None, days=days)
+    drift = measure_drift(column(day), sketch, weights={}, limits=LIMITS, model="late", model_version="v1", day=DAY)
+
+    excess = psi_of(reference, counted(day, whole)) - sampling - usual
+    assert row(drift, "x")["excess_psi"] == pytest.approx(excess, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kolmogorov_smirnov_and_wasserstein_are_those_of_plain_python(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    reference, day = random.gamma(2, 1, 1_000).tolist(), random.gamma(2.5, 1.1, 300).tolist()
+    at = sorted({*reference, *day})
+    known, seen = ([sum(value <= edge for value in side) / len(side) for edge in at] for side in (reference, day))
+    gaps = [abs(a - b) for a, b in zip(known, seen, strict=True)]
+    area = sum(gap * (after - before) for gap, before, after in zip(gaps, at, at[1:], strict=False))
+    mean = sum(reference) / len(reference)
+    spread = math.sqrt(sum((value - mean) ** 2 for value in reference) / len(reference))
+
+    measured = row(measure(column(reference), column(day)), "x")
+
+    assert max(gaps) - 1 / 200 <= measured["ks"] <= max(gaps) + 1e-12  # type: ignore[operator]
+    assert measured["normed_wasserstein"] == pytest.approx(area / spread, rel=1e-3)
+
+
+def test_psi_of_categories_counts_missing_and_new_ones_as_bins() -> None:
+    reference = pl.DataFrame({"x": ["a"] * 60 + ["b"] * 30 + [None] * 10})
+    day = pl.DataFrame({"x": ["a"] * 20 + ["b"] * 20 + ["z"] * 5 + [None] * 5})
+
+    assert row(measure(reference, day), "x")["psi"] == pytest.approx(psi_of([60, 30, 0, 10], [20, 20, 5, 5]))
 
 
 # What each kind of drift shows as

@@ -9,13 +9,16 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance, DriftSummary
+from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance, DriftSummary, Performance, PerformanceSummary
 from ml_assets.logic.model import predict
+from ml_assets.logic.performance import TABLE_SCHEMA, daily_performance
 from ml_assets.logic.predictions import score_rows
 from ml_assets.logic.reference import sketch_reference
+from ml_assets.stages.common.loop import rules_of
 from ml_assets.stages.common.plan import ModelPlan
+from ml_assets.stages.common.verdicts import performance_result
 from ml_assets.stages.drift import drift
-from ml_assets.stages.performance import performance
+from ml_assets.stages.performance import judged, performance
 from resources.lake_resource import LakeResource
 from tests.builders import promotion, put
 from tests.stages.shop import FEATURES, LABELS, Trained, context_of, declaration, feature_rows, label_rows
@@ -206,7 +209,9 @@ def test_a_day_without_predictions_is_not_judged(shop: Shop) -> None:
 
 
 def performed(shop: Shop, labels: pl.DataFrame, day: date) -> tuple[DailyPerformance, dg.AssetCheckResult]:
-    shop.serve(shop.a)
+    judged = put(shop.lake.open(), shop.trained.evaluation, asset="returns/evaluation").version
+    entry = promotion(1, champion=shop.a, model="returns").model_copy(update={"evaluation_version": judged})
+    plan_of().promotion_log(shop.lake.open()).append(entry, number=1)
     check, output = performance(plan_of())(context_of(day), shop.predicted(day, by=shop.a), labels, lake=shop.lake)
     return output.value[str(day)], check
 
@@ -224,4 +229,66 @@ def test_performance_counts_the_labels_known_so_far_and_is_not_judged_on_half_of
     [listed] = findings(check)
     assert ("not judged", "minimum_coverage", 20.0, 32.0) == (
         listed["state"], listed["rule"], listed["figure"], listed["limit"]
+    )  # fmt: skip
+
+
+def test_performance_that_keeps_falling_behind_its_promise_is_over_and_that_of_the_model_alone_counts(
+    shop: Shop,
+) -> None:
+    usual, learned = shop.trained.evaluation.summary.daily_loss, shop.trained.model.spec.learned_until
+    assert usual is not None
+    days = [learned + timedelta(days=number) for number in (1, 2, 3)]
+    calm, worse, other = (
+        daily_performance(day, [Performance(pl.DataFrame(schema=TABLE_SCHEMA), summary)])
+        for day, summary in zip(
+            days,
+            [
+                promised(shop.a, days[0], lost=usual.mean),
+                promised(shop.a, days[1], lost=0.9),
+                promised(shop.b, days[2], lost=0.9),
+            ],
+            strict=True,
+        )
+    )
+    performed(shop, label_rows(), LAST)
+    for day, one in zip(days[:2], (calm, worse), strict=True):
+        put(shop.lake.open(), one, asset="returns/performance", partition=str(day))
+    last = daily_performance(days[2], [Performance(other.table, promised(shop.a, days[2], lost=0.9))])
+
+    found = judged(shop.lake.open(), plan_of(), {str(days[2]): last})
+    alone = judged(shop.lake.open(), plan_of(), {str(days[2]): other})
+    check = performance_result(plan_of().asset("performance"), [str(days[2])], found, rules_of(declaration()))
+
+    assert ["over the limits"] == [it.state for it in found]
+    assert 6.0 == found[0].finding.figures["cusum"], "two days of 4 deviations each, less 1 each"
+    assert ["not judged"] == [it.state for it in alone], "of the other model there is one day, and no evaluation"
+    assert (False, dg.AssetCheckSeverity.WARN) == (check.passed, check.severity)
+    [listed] = findings(check)
+    assert ("CUSUM of lost performance", 6.0, 4.0) == (listed["rule"], listed["figure"], listed["limit"])
+
+
+def test_performance_as_promised_passes(shop: Shop) -> None:
+    found, check = performed(shop, label_rows(), LAST)
+
+    [summary] = found.summaries.versions
+    assert (40, 40) == (summary.predictions, summary.labelled)
+    assert check.passed, check.description
+    assert "within the limits on 1 of 1 days." == check.description
+
+
+def test_days_that_a_model_has_learned_from_do_not_judge_it(shop: Shop) -> None:
+    learned = shop.trained.model.spec.learned_until
+
+    _, check = performed(shop, label_rows(), learned)
+
+    assert not check.passed
+    [listed] = findings(check)
+    assert f"the model has learned from days up to {learned}" in listed["example"]
+
+
+def promised(version: str, day: date, *, lost: float = 0.0) -> PerformanceSummary:
+    """Return a day of 40 labels on which a model fell behind what its scores promised."""
+    return PerformanceSummary(
+        model="returns", model_version=version, day=day, predictions=40, labelled=40,
+        metrics={"roc_auc": 0.95 - lost}, expected={"roc_auc": 0.95},
     )  # fmt: skip

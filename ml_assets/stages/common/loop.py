@@ -180,6 +180,7 @@ def _serving(
     return Serving(
         version=version,
         as_of=spec.as_of,
+        learned_until=spec.learned_until,
         rows=spec.training_rows,
         daily_loss=None if judged is None else judged.daily_loss,
         promised=None if promised is None else promised.value,
