@@ -4,27 +4,40 @@ Running dbt's models stays out; see `resources.warehouse`.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from resources.dbt_server import Dbt
 from resources.errors import WarehouseError
 
-_SUFFIXES = {".sql", ".yml", ".yaml", ".md", ".csv"}
+_YAML = {".yml", ".yaml"}
+_SUFFIXES = {*_YAML, ".sql", ".md", ".csv"}
 
 
-def prepare_manifest(project_dir: Path) -> bool:
+class YamlProblem(Protocol):
+    """What is wrong with a YAML text, and on which line."""
+
+    line: int
+    problem: str
+
+
+def prepare_manifest(project_dir: Path, problems: Callable[[str], Iterable[YamlProblem]] = lambda _: ()) -> bool:
     """Parse the project if its files differ from those last parsed; tell whether that was so.
 
+    Args:
+        project_dir: the project.
+        problems: what is wrong with a YAML text, which dbt would not find, or report without its place.
+
     Raises:
-        WarehouseError: dbt cannot parse it, which says why; or a file is not UTF-8.
+        WarehouseError: dbt cannot parse it, which says why; or a file is not UTF-8, or has a problem.
     """
     target = project_dir / "target"
     stamp = target / "parsed_from"
     found = digest_of(project_dir)
     if (target / "manifest.json").exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == found:
         return False
-    if wrong := [*_not_utf8(project_dir)]:
+    if wrong := [*_wrong(project_dir, problems)]:
         raise WarehouseError("\n".join(wrong))
     said: list[str] = []
     with Dbt(project_dir) as dbt:
@@ -51,12 +64,14 @@ def _files(project_dir: Path) -> Iterator[Path]:
             yield path
 
 
-def _not_utf8(project_dir: Path) -> Iterator[str]:
-    """Yield the files that dbt would fail on without saying where."""
+def _wrong(project_dir: Path, problems: Callable[[str], Iterable[YamlProblem]]) -> Iterator[str]:
     for path in _files(project_dir):
         data = path.read_bytes()
         try:
-            data.decode()
+            text = data.decode()
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             yield f"{path}:{line}: it has bytes that are not UTF-8; save the file in UTF-8."
+            continue
+        if path.suffix in _YAML:
+            yield from (f"{path}:{it.line}: {it.problem}." for it in problems(text))

@@ -12,7 +12,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def parse(_: argparse.Namespace) -> int:
     """Prepare the manifest."""
     from ml_assets.component import DBT_PROJECT
+    from ml_assets.contracts.yaml_lines import problems
     from resources.dbt import prepare_manifest
 
-    print("dbt's manifest prepared" if prepare_manifest(DBT_PROJECT) else "dbt's manifest is up to date")
+    print("dbt's manifest prepared" if prepare_manifest(DBT_PROJECT, problems) else "dbt's manifest is up to date")
     return 0

@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 
 from ml_assets.component import DBT_PROJECT
+from ml_assets.contracts.yaml_lines import problems
 from resources.dbt import prepare_manifest
 from resources.environments import ROOT
 
@@ -40,7 +41,7 @@ def dagster_home() -> Path:
 def prepare() -> None:
     """Make Dagster's home, and dbt's manifest where the project has changed since it was parsed."""
     dagster_home()
-    prepare_manifest(DBT_PROJECT)
+    prepare_manifest(DBT_PROJECT, problems)
 
 
 @contextmanager

@@ -13,34 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DATE = "tag:yaml.org,2002:timestamp"
 _NAMES = ("name", "type", "test_name")
 
 
 class YamlError(ValueError):
-    """A file is not YAML.
+    """A file is not YAML, or says something that YAML would silently read as something else.
 
     Attributes:
-        line: where it breaks off, from 1.
+        line: where, from 1.
         problem: why, as a clause.
     """
 
     def __init__(self, line: int, problem: str) -> None:
         super().__init__(f"line {line}: {problem}")
         self.line, self.problem = line, problem
-
-
-class _Dates(_Loader):  # type: ignore[valid-type,misc]  # the C loader where there is one
-    """A safe loader that reports an impossible date where it stands."""
-
-
-def _date(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> object:
-    try:
-        return loader.construct_yaml_timestamp(node)
-    except ValueError as error:
-        raise YamlError(node.start_mark.line + 1, f"there is no date '{node.value}': {error}") from error
-
-
-_Dates.add_constructor("tag:yaml.org,2002:timestamp", _date)
 
 
 def text_of(data: bytes) -> str:
@@ -56,25 +43,47 @@ def text_of(data: bytes) -> str:
         raise YamlError(line, "it has bytes that are not UTF-8; save the file in UTF-8") from error
 
 
-def load(text: str) -> object:
-    """Return what a YAML text says.
+def compose(text: str) -> yaml.Node | None:
+    """Return a YAML text as nodes that know their lines.
 
     Raises:
-        YamlError: it is not YAML, or has a date that does not exist.
+        YamlError: it is not YAML.
     """
     try:
-        return yaml.load(text, Loader=_Dates)  # noqa: S506 - a safe loader, the C one where there is one
+        node: yaml.Node | None = yaml.compose(text, _Loader)
     except yaml.reader.ReaderError as error:
-        raise YamlError(text.count("\n", 0, error.position) + 1, f"{error.reason}: {error.character!r}") from error
+        raise YamlError(text.count("\n", 0, error.position) + 1, f"not YAML: {error.reason}") from error
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise YamlError(mark.line + 1 if mark else 1, str(getattr(error, "problem", error))) from error
-
-
-def compose(text: str) -> yaml.Node | None:
-    """Return a YAML text as nodes that know their lines."""
-    node: yaml.Node | None = yaml.compose(text, _Loader)
+        raise _error(error) from error
     return node
+
+
+def _error(error: yaml.YAMLError) -> YamlError:
+    mark = getattr(error, "problem_mark", None)
+    return YamlError(mark.line + 1 if mark else 1, f"not YAML: {getattr(error, 'problem', error)}")
+
+
+def load(text: str) -> object:
+    """Return what a YAML text says, in which there are no `problems`.
+
+    Raises:
+        YamlError: it has a tag or a key that no declaration has.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader, the C one where there is one
+    except yaml.constructor.ConstructorError as error:
+        raise _error(error) from error
+
+
+def problems(text: str) -> Iterator[YamlError]:
+    """Yield why a text is not YAML, and the places where it does not mean what it says, in the order of its lines."""
+    try:
+        root = compose(text)
+    except YamlError as error:
+        yield error
+        return
+    found = [*_problems(root, set())]
+    yield from sorted(found, key=lambda it: it.line)
 
 
 def line_of(root: yaml.Node | None, loc: Sequence[int | str]) -> int:
@@ -87,18 +96,25 @@ def line_of_first(root: yaml.Node | None, locs: Sequence[Sequence[str]]) -> int:
     return max((_deepest(root, loc) for loc in locs), key=lambda found: found[0])[1]
 
 
-def twice(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
-    """Yield the line and name of each field that stands in one place more than once; YAML would take the last."""
+def _problems(node: yaml.Node | None, seen: set[int]) -> Iterator[YamlError]:
+    """Yield fields that are given more than once, of which YAML takes the last, and dates that do not exist."""
+    if id(node) in seen:  # an alias
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.ScalarNode) and node.tag == _DATE:
+        try:
+            _Loader("").construct_yaml_timestamp(node)
+        except ValueError as error:
+            yield YamlError(node.start_mark.line + 1, f"there is no date '{node.value}': {error}")
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            yield from twice(item)
+            yield from _problems(item, seen)
     if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if key.value in seen:
-                yield key.start_mark.line + 1, key.value
-            seen.add(key.value)
-            yield from twice(value)
+        names = [str(key.value) for key, _ in node.value]
+        for n, (key, value) in enumerate(node.value):
+            if names[n] in names[:n]:
+                yield YamlError(key.start_mark.line + 1, f"{names[n]}: is given twice; keep one")
+            yield from _problems(value, seen)
 
 
 def _deepest(root: yaml.Node | None, loc: Sequence[int | str]) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from ml_assets.contracts.errors import ContractError, near
-from ml_assets.contracts.yaml_lines import YamlError, compose, line_of, load, text_of, twice
+from ml_assets.contracts.yaml_lines import YamlError, compose, line_of, load, problems, text_of
 from ml_assets.declaration.automation import AutomationDeclaration
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
@@ -125,15 +125,15 @@ def read_declaration(text: str, *, where: str) -> Declaration:
     Raises:
         DeclarationError: it is not YAML, or breaks the declaration's rules; every mistake is listed.
     """
+    wrong = [f"{where}:{it.line}: {it.problem}." for it in problems(text)]
+    if wrong:
+        raise DeclarationError("\n".join(wrong))
     try:
         content = load(text)
     except YamlError as error:
-        raise DeclarationError(f"{where}:{error.line}: not YAML: {error.problem}.") from error
+        raise DeclarationError(f"{where}:{error.line}: {error.problem}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("attributes"), dict):
         raise DeclarationError(f"{where}:1: expected 'type:' and 'attributes:', got {type(content).__name__}.")
-    doubled = [f"{where}:{line}: {name}: is given twice; keep one." for line, name in twice(compose(text))]
-    if doubled:
-        raise DeclarationError("\n".join(doubled))
     kind = KINDS.get(str(content.get("type")))
     if kind is None:
         got = str(content.get("type"))

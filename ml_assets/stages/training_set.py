@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import polars as pl
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
 from ml_assets.contracts.artifacts import TrainingSet
 from ml_assets.contracts.errors import DataError
@@ -45,6 +45,13 @@ class TrainingSetConfig(dg.Config):
         description="Day (YYYY-MM-DD) by whose end a label must be known; the newest day of the features if absent.",
     )
     split: Windows | None = Field(default=None, description="The windows; those that the model declares if absent.")
+
+    @field_validator("as_of")
+    @classmethod
+    def _is_day(cls, text: str | None) -> str | None:
+        if text is not None:
+            date.fromisoformat(text)
+        return text
 
 
 def training_set(plan: ModelPlan) -> dg.AssetsDefinition:

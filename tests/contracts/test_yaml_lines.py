@@ -1,6 +1,6 @@
 import pytest
 
-from ml_assets.contracts.yaml_lines import compose, line_of, line_of_first, twice
+from ml_assets.contracts.yaml_lines import YamlError, compose, line_of, line_of_first, load, problems
 
 TEXT = """\
 models:
@@ -45,5 +45,30 @@ def test_an_empty_text_has_one_line() -> None:
     assert 1 == line_of(compose(""), ("models",))
 
 
-def test_fields_given_twice_are_found_at_every_depth() -> None:
-    assert [(2, "b"), (3, "a")] == [*twice(compose("x: [{a: 1,\n b: 2, b: 3,\n a: 2}]"))]
+def told(text: str) -> list[tuple[int, str]]:
+    return [(it.line, it.problem) for it in problems(text)]
+
+
+def test_fields_given_twice_are_found_at_every_depth_once() -> None:
+    assert [(2, "b: is given twice; keep one"), (3, "a: is given twice; keep one")] == told(
+        "x: &x [{a: 1,\n b: 2, b: 3,\n a: 2}]\ny: *x"
+    )
+
+
+def test_dates_that_do_not_exist_are_found() -> None:
+    assert [(2, "there is no date '2023-02-30': day is out of range for month")] == told(
+        "first: 2023-02-28\nlast: 2023-02-30\nas_text: '2023-02-30'"
+    )
+
+
+@pytest.mark.parametrize(("text", "line"), [("a: 1\n\tb: 2", 2), ("a: 1\nb: [1, 2\n", 3), ("a: 1\nb: \x07", 2)])
+def test_what_is_not_yaml_is_reported_with_its_line(text: str, line: int) -> None:
+    [(at, why)] = told(text)
+
+    assert line == at
+    assert why.startswith("not YAML: ")
+
+
+def test_a_tag_that_no_declaration_has_is_reported_with_its_line() -> None:
+    with pytest.raises(YamlError, match=r"line 2: not YAML: could not determine a constructor for the tag"):
+        load("a: 1\nb: !!python/name:os.system x")

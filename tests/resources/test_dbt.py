@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from ml_assets.contracts.yaml_lines import problems
 from resources import dbt
 from resources.errors import WarehouseError
 
@@ -60,3 +61,20 @@ def test_files_that_are_not_utf_8_are_named_with_the_line_before_dbt_is_started(
 
     told = [f"{tmp_path}/models/{name}:2: it has bytes that are not UTF-8" for name in ("_shop.yml", "shop.sql")]
     assert told == [line.partition(";")[0] for line in str(caught.value).splitlines()]
+
+
+def test_problems_of_yaml_files_are_named_with_their_lines_before_dbt_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(tmp_path)
+    (tmp_path / "models" / "_shop.yml").write_text("a: 2023-02-30\nb: 1\nb: 2\n")
+    (tmp_path / "models" / "shop.sql").write_text("b: 1\nb: 2")
+    monkeypatch.setattr(dbt.Dbt, "parse", lambda *_: pytest.fail("dbt was started"))
+
+    with pytest.raises(WarehouseError) as caught:
+        dbt.prepare_manifest(tmp_path, problems)
+
+    assert (
+        f"{tmp_path}/models/_shop.yml:1: there is no date '2023-02-30': day is out of range for month.\n"
+        f"{tmp_path}/models/_shop.yml:3: b: is given twice; keep one."
+    ) == str(caught.value)
