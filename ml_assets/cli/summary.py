@@ -76,14 +76,14 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
             "labelled": sum(one.labelled for one in measured if model.metric in one.metrics),
             "last": next((one.sentence for one in reversed(measured) if model.metric in one.metrics), None),
         },
-        "drift": {"days": len(days), **_drift(drift, days)},
+        "drift": {"days": len(days), **drift_of(drift, days)},
         "card": f"{lake.directory(card)}/card.html",
         "lake": lake.url,
         "seconds": round(seconds, 1),
     }  # fmt: skip
 
 
-def _drift(drift: Sequence[DailyDrift], days: Sequence[str]) -> dict[str, Any]:
+def drift_of(drift: Sequence[DailyDrift], days: Sequence[str]) -> dict[str, Any]:
     """Return what the drift of some days came to; a day without a report is not judged."""
     states = {str(one.summaries.day): one.summaries.state for one in drift}
     every = [states.get(day, "not judged") for day in days]
@@ -98,7 +98,7 @@ def _drift(drift: Sequence[DailyDrift], days: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _monitored(summary: Mapping[str, Any]) -> Iterator[str]:
+def monitored(summary: Mapping[str, Any]) -> Iterator[str]:
     """Yield what was predicted, and how that turned out."""
     predicted, drift, performance = summary["predicted"], summary["drift"], summary["performance"]
     if summary["champion"] is None:
@@ -145,7 +145,7 @@ def text_of(summary: Mapping[str, Any]) -> str:
         ]
         lines.append(f"  gate         {verdict['challenger'][:12]} {word} (entry {verdict['number']})")
         lines += [line for reason in verdict["reasons"] for line in _wrapped(reason)]
-    lines += [*_monitored(summary)]
+    lines += [*monitored(summary)]
     lines += [
         f"  card         {summary['card']}",
         f"  lake         {summary['lake']}",
