@@ -110,6 +110,8 @@ def _names(records: Records, dialect: CsvDialect) -> list[str]:
     )
     if empty := [n for n, name in enumerate(names, start=1) if not name.strip()]:
         raise CsvError(f"line 1 has no name for column {', '.join(map(str, empty))}; name every column in the header.")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise CsvError(f"line 1 names columns more than once: {', '.join(twice)}; give each a name of its own.")
+    if twice := [n for n, name in enumerate(names, start=1) if names.count(name) > 1]:
+        raise CsvError(
+            f"line 1 gives columns {', '.join(map(str, twice))} a name that another has; name each by its own."
+        )
     return names

@@ -204,12 +204,20 @@ class Source:
         if not missing and not strange:
             return
         marks = [mark for mark in ";\t|,:" if len(got) == 1 and {*got[0].split(mark)} & {*self.schema}]
-        mend = (
-            f"Its header looks delimited by {marks[0]!r}: declare 'csv: {{delimiter: {marks[0]!r}}}'."
-            if missing and marks and marks[0] != self.csv.delimiter
-            else "Correct the file, or the source's YAML in the dbt project."
+        if marks and marks[0] != self.csv.delimiter:
+            mark = f"{marks[0]!r}"
+            raise self._error(
+                f"has a header delimited by {mark}. Declare 'csv: {{delimiter: {mark}}}' of the raw table."
+            )
+        if {*strange} == {*got}:  # what stands there may be values, and personal ones
+            raise self._error(
+                f"names none of its contract's columns in its first line; expected {', '.join(missing)}. Write their "
+                "names there, or correct the source's YAML in the dbt project."
+            )
+        raise self._error(
+            f"has other columns than its contract: missing {missing}, unknown {strange}. Correct the file, or the "
+            "source's YAML in the dbt project."
         )
-        raise self._error(f"has other columns than its contract: missing {missing}, unknown {strange}. {mend}")
 
     def _error(self, sentence: str) -> SourceError:
         return SourceError(f"source file {redacted(self.file)} {sentence}")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,7 +87,7 @@ def test_what_stands_for_a_missing_value_is_one_quoted_or_not() -> None:
         ("a,b\n1,2\r\r\n", "line 2 has a carriage return without a line feed"),
         ("a,b\r1,2\r", "line 1 has a carriage return without a line feed"),
         ("a,b\n1,x\0\n", "line 2 has a NUL byte"),
-        ("a,a,b,b\n1,2,3,4\n", "line 1 names columns more than once: a, b"),
+        ("a,a,b,b\n1,2,3,4\n", "line 1 gives columns 1, 2, 3, 4 a name that another has"),
         ("a,,b, \n1,2,3,4\n", "line 1 has no name for column 2, 4"),
         ("", "is empty; expected a line with the names"),
         ("\ufeff\n\n", "is empty"),
@@ -219,3 +220,11 @@ def test_a_value_longer_than_a_block_is_read() -> None:
 
     assert [(long, "1"), ("y", f"{long}\n")] == rows(f'a,b\n{long},1\ny,"{long}\n"\n')
     assert 3 == records_of(f"a,b\n{long},1\ny,2\n".encode(), CsvDialect()).starts.size
+
+
+def test_a_reader_that_finds_other_records_than_the_file_has_lands_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = records_of(b"a,b\n1,2\n3,4\n5,6", CsvDialect())
+    monkeypatch.setattr("resources.csv_files.records_of", lambda *_: replace(found, starts=found.starts[:-1]))
+
+    with pytest.raises(CsvError, match="has 3 records, but 4 were read; nothing of it is landed"):
+        rows("a,b\n1,2\n3,4\n5,6")

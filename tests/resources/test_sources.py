@@ -143,6 +143,14 @@ def test_a_file_that_breaks_its_contract_is_refused_with_column_line_example_and
         read(csv(tmp_path, text))
 
 
+def test_a_file_without_a_header_is_refused_without_its_values(tmp_path: Path) -> None:
+    with pytest.raises(
+        SourceError, match="names none of its contract's columns in its first line; expected n, x"
+    ) as it:
+        read(csv(tmp_path, "7,1.5,Jane Roe,true,2013-01-01,2013-01-01 05:00:00\n"))
+    assert "Jane" not in str(it.value)
+
+
 def test_all_wrong_columns_are_reported_at_once(tmp_path: Path) -> None:
     text = TEXT.replace("\n1,0.5", "\none,half").replace(" 3 ", "three")
 
@@ -162,7 +170,7 @@ def test_no_message_shows_a_value_of_a_personal_column(tmp_path: Path) -> None:
 def test_a_file_with_another_delimiter_is_refused_with_the_declaration_that_it_needs(tmp_path: Path, mark: str) -> None:
     text = TEXT.replace(",", mark)
 
-    with pytest.raises(SourceError, match=r"Its header looks delimited by .*: declare 'csv: \{delimiter: ") as caught:
+    with pytest.raises(SourceError, match=r"has a header delimited by .*Declare 'csv: \{delimiter: ") as caught:
         read(csv(tmp_path, text))
     assert repr(mark) in str(caught.value)
     assert_frame_equal(ROWS, read(csv(tmp_path, text, csv=CsvDialect(delimiter=mark))))
