@@ -1,4 +1,4 @@
-"""Planted leaks: which of them the leak test proves, which are suspected, which nothing sees, and what is accused wrongly.
+"""Planted leaks: which the leak test proves, which are suspected, which nothing sees, and what is accused wrongly.
 
     python -m benchmarks.leaks [--cuts 50] [--seed 1] [demand orders flights]
 
@@ -31,7 +31,7 @@ from ml_assets.declaration.reading import read_all
 from ml_assets.definitions import DBT_PROJECT, DEFS
 from ml_assets.logic.leaks import lone_predictors, suspects
 from ml_assets.stages.common.leaktest import leak_test
-from ml_assets.stages.common.plan import DAY, ModelPlan, days_between
+from ml_assets.stages.common.plan import ModelPlan, days_between
 from resources.dbt import prepare_manifest
 from resources.lake import Lake, Making
 from resources.rebuild import Rebuilds, reach_of
@@ -76,6 +76,29 @@ class Outcome:
         return order.index(self.found) >= order.index(self.expected)
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """A dbt project over a lake of raw tables."""
+
+    project: Path
+    manifest: Mapping[str, Any]
+    lake: Lake
+    folder: Path
+
+    def built(self, name: str, table: Table) -> pl.DataFrame:
+        """Return a model's rows of all days, built at once from all that there is."""
+        reach = reach_of(self.manifest, name, table.first, table.last)
+        rows = {}
+        for uid, span in reach.sources.items():
+            keys = [""] if span is None else [str(day) for day in days_between(*span)]
+            found = self.lake.newest(f"raw/{self.manifest['sources'][uid]['name']}", keys)
+            rows[uid] = pl.concat(self.lake.get_each([*found.values()], pl.DataFrame, noted=False))
+        scratch = self.folder / name
+        scratch.mkdir()
+        with Rebuilds(self.project, self.manifest, scratch, workers=1) as rebuilds:
+            return rebuilds.build(reach, rows)
+
+
 def main() -> int:
     """Test the tables, print what was found, and return 1 if something is missed or accused wrongly."""
     arguments = _arguments()
@@ -107,17 +130,18 @@ def examine(name: str, folder: Path, cuts: int, seed: int) -> tuple[list[Outcome
     lake = Lake(str(folder / "lake"))
     for source, rows in raw.items():
         _land(lake, source, rows.select(*contracts[f"raw/{source}"].names, *([_DAY] if _DAY in rows.columns else [])))
-    built = {
-        kind: _built(project, manifest, lake, kind, table, folder)
-        for kind in (table.model.features.table, table.model.labels.table)
-    }
-    rows, labels = built[table.model.features.table], built[table.model.labels.table]
-    report = leak_test(plan, lake, project, samples=cuts, seed=seed, rows=rows, say=lambda it: print(it, file=sys.stderr))
+    corpus = Corpus(project, manifest, lake, folder)
+    rows, labels = (corpus.built(it, table) for it in (table.model.features.table, table.model.labels.table))
+    report = leak_test(
+        plan, lake, project, samples=cuts, seed=seed, rows=rows, say=lambda it: print(it, file=sys.stderr)
+    )
     proven = {leak.column or "(row)" for leak in report.leaks}
 
     target = table.model.labels.target
     known = labels.unique(list(plan.key), keep="last").select(*plan.key, pl.col(target).alias("__target"))
-    frame = rows.join(known, on=list(plan.key), how="left", maintain_order="left").sort(plan.declaration.features.event_time)
+    frame = rows.join(known, on=list(plan.key), how="left", maintain_order="left").sort(
+        plan.declaration.features.event_time
+    )
     honest = [feature.name for feature in plan.features if feature.name not in planted["columns"]]
 
     def suspected(columns: list[str]) -> set[str]:
@@ -152,7 +176,8 @@ def _project(name: str, planted: Mapping[str, Any], folder: Path) -> Path:
     told = yaml.safe_load(schema.read_text(encoding="utf-8"))
     (model,) = (it for it in told["models"] if it["name"] == planted["model"])
     model["columns"] += [
-        {"name": column, "data_type": "double", "config": {"meta": {"role": "feature"}}} for column in planted["columns"]
+        {"name": column, "data_type": "double", "config": {"meta": {"role": "feature"}}}
+        for column in planted["columns"]
     ]
     model["config"]["meta"].setdefault("look_back_days", {}).update(planted.get("look_back_days", {}))
     schema.write_text(yaml.safe_dump(told, sort_keys=False), encoding="utf-8")
@@ -171,35 +196,24 @@ def _land(lake: Lake, source: str, rows: pl.DataFrame) -> None:
     lake.put_each(f"raw/{source}", {str(day): (part, Making()) for (day,), part in parts.items()})
 
 
-def _built(project: Path, manifest: Mapping[str, Any], lake: Lake, name: str, table: Table, folder: Path) -> pl.DataFrame:
-    """Return a model's rows of all days, built at once from all that there is."""
-    reach = reach_of(manifest, name, table.first, table.last)
-    rows = {}
-    for uid, span in reach.sources.items():
-        keys = [""] if span is None else [str(day) for day in days_between(*span)]
-        found = lake.newest(f"raw/{manifest['sources'][uid]['name']}", keys)
-        rows[uid] = pl.concat(lake.get_each([*found.values()], pl.DataFrame, noted=False))
-    scratch = folder / name
-    scratch.mkdir()
-    with Rebuilds(project, manifest, scratch, workers=1) as rebuilds:
-        return rebuilds.build(reach, rows)
-
-
 # ---------------------------------------------------------------- the tables
 
 
-def _declared(name: str, table: str, key: str, asked: str, task: Task, target: str, last: date) -> ModelDeclaration:
+def _declared(name: str, task: Task, last: date, **table: str) -> ModelDeclaration:
+    key, asked = table["key"], table["asked"]
     return ModelDeclaration.model_validate({
         "name": name, "description": "A table of the corpus.", "task": task, "days": {"first": FIRST, "last": last},
-        "features": {"table": f"{table}_features", "key": [key], "event_time": asked, "prediction_time": asked},
-        "labels": {"table": f"{table}_outcomes", "target": target, "known_time": "known_at"},
+        "features": {"table": f"{name}_features", "key": [key], "event_time": asked, "prediction_time": asked},
+        "labels": {"table": f"{name}_outcomes", "target": table["target"], "known_time": "known_at"},
     })  # fmt: skip
 
 
 def demand() -> Table:
     """Return hourly demand: a strong daily and weekly course, and noise that lasts for hours."""
     first, last = FIRST + timedelta(days=20), FIRST + timedelta(days=69)
-    return Table(_declared("demand", "demand", "hour", "asked_at", "regression", "megawatts", last), _demand, first, last)
+    return Table(
+        _declared("demand", "demand", "hour", "asked_at", "regression", "megawatts", last), _demand, first, last
+    )
 
 
 def _demand(random: np.random.Generator) -> Frames:
@@ -219,7 +233,10 @@ def _demand(random: np.random.Generator) -> Frames:
         "corrected_at": measured + pl.Series([timedelta(hours=int(h)) for h in random.integers(24, 96, count)]),
         "plan_megawatts": np.round(megawatts + random.normal(0, 5, count), 2),
         "reading_number": np.argsort(np.argsort(megawatts)) + 10_000,
-    }).with_columns(pl.when(is_corrected).then(name).alias(name) for name in ("corrected_megawatts", "corrected_at"))  # fmt: skip
+    })  # fmt: skip
+    rows = rows.with_columns(
+        pl.when(is_corrected).then(name).alias(name) for name in ("corrected_megawatts", "corrected_at")
+    )
     usual = rows.group_by(weekday=at.dt.weekday().cast(pl.Int64), hour_of_day=at.dt.hour().cast(pl.Int64)).agg(
         usual_megawatts=pl.col("megawatts").mean().round(2)
     )
@@ -229,7 +246,9 @@ def _demand(random: np.random.Generator) -> Frames:
 def orders() -> Table:
     """Return orders of a shop, of which one in five is returned, more often by some customers."""
     first, last = FIRST + timedelta(days=16), FIRST + timedelta(days=59)
-    return Table(_declared("returns", "order", "order_id", "ordered_at", "binary", "is_returned", last), _orders, first, last)
+    return Table(
+        _declared("returns", "order", "order_id", "ordered_at", "binary", "is_returned", last), _orders, first, last
+    )
 
 
 def _orders(random: np.random.Generator) -> Frames:
@@ -268,7 +287,8 @@ def _flights(random: np.random.Generator) -> Frames:
         contract = contracts[f"raw/{name}"]
         added = [column for column in (RECEIVED_AT, GONE_AT) if column in contract.names]
         asked = {c.name: c.dtype for c in contract.columns if not c.expression and c.name not in added}
-        rows = Source(str(table.file), asked, table.null_values).read()
+        source = Source(str(table.file), asked, table.null_values)
+        rows = source.frame(source.content())
         if table.by is None:
             found[name] = rows
             continue

@@ -163,31 +163,49 @@ class Known:
     def with_other_future(self, at: datetime, random: np.random.Generator) -> pl.DataFrame:
         """Return the table with everything that became known after a time taken away or replaced, at random.
 
-        Of the rows that came later half are missing. Of the values that came later half are null; the rest are drawn
-        from the values of their column, so that rare values become frequent. Keys, and columns from which known times
-        are computed, keep their values in rows that came later and are null in rows known before: every known time
-        stays as it is, so what was known by then is the same.
+        Of the rows that came later half are missing. Of the values that came later half are null. The rest are those of
+        another row, so that values of one row go together; rows with rare values are taken as often as others. Keys,
+        and columns from which known times are computed, keep their values in rows that came later and are null in rows
+        known before: every known time stays as it is, so what was known by then is the same.
         """
         kept = self.rows.filter((pl.col(_KNOWN) <= at) | pl.Series(random.random(self.rows.height) < _HALF))
-        return kept.select(self._other(name, kept, at, random) for name in self.contract.names)
+        others = {gate: self._others(gate, kept.height, random) for gate in (None, *self.gates)}
+        return kept.select(
+            pl.col(name)
+            if gate is None and name in self._fixed
+            else pl.when(pl.col(gate or _KNOWN) <= at).then(name).otherwise(self._value(name, others[gate])).alias(name)
+            for name, gate in ((name, self._gate(name)) for name in self.contract.names)
+        )
 
-    def _other(self, name: str, rows: pl.DataFrame, at: datetime, random: np.random.Generator) -> pl.Expr:
-        gate = self._gate(name)
-        if gate is None and name in self._fixed:
-            return pl.col(name)
-        value = pl.lit(None, rows.schema[name])
-        values = self._values.get(name)
-        if values is not None and values.len():
-            drawn = values.gather(random.integers(0, values.len(), rows.height))
-            is_drawn = pl.Series(random.random(rows.height) < _HALF)
-            value = pl.when(is_drawn if gate else True).then(drawn)
-        return pl.when(pl.col(gate or _KNOWN) <= at).then(name).otherwise(value).alias(name)
+    def _value(self, name: str, others: pl.Series) -> pl.Series:
+        """Return a column's values in other rows; null where there is none, or the column is not replaced."""
+        values = self.rows[name]
+        if name in self._fixed:
+            return pl.repeat(None, others.len(), dtype=values.dtype, eager=True)
+        return values.gather(others)
+
+    def _others(self, gate: str | None, count: int, random: np.random.Generator) -> pl.Series:
+        """Return for each of so many rows another one from which its later values come; null where they are null."""
+        firsts = self._firsts[gate]
+        if not firsts:
+            return pl.repeat(None, count, dtype=pl.UInt32, eager=True)
+        taken = np.empty(count, dtype=np.int64)
+        column = random.integers(0, len(firsts), count)
+        for number, rows in enumerate(firsts):
+            hit = column == number
+            taken[hit] = rows[random.integers(0, len(rows), int(hit.sum()))]
+        others = pl.Series(taken)
+        return others if gate is None else others.set(pl.Series(random.random(count) < _HALF), None)
 
     @functools.cached_property
-    def _values(self) -> dict[str, pl.Series]:
-        """The distinct values of each column that is replaced."""
-        replaced = [name for name in self.contract.names if name not in self._fixed]
-        return {name: self.rows[name].drop_nulls().unique().sort() for name in replaced}
+    def _firsts(self) -> dict[str | None, list[np.ndarray]]:
+        """By gate, for each of its columns that is replaced, the first row with each value."""
+        found: dict[str | None, list[np.ndarray]] = {gate: [] for gate in (None, *self.gates)}
+        for name in (name for name in self.contract.names if name not in self._fixed):
+            is_first = pl.col(name).is_not_null() & pl.col(name).is_first_distinct()
+            rows = self.rows.filter(is_first)[_ROW].to_numpy()
+            found[self._gate(name)] += [rows] if len(rows) else []
+        return found
 
     @functools.cached_property
     def _fixed(self) -> frozenset[str]:

@@ -225,7 +225,7 @@ def leak_test(
         Rebuilds(project, manifest, Path(folder), workers=workers, quarantines=aside) as rebuilds,
         ThreadPoolExecutor(workers) as pool,
     ):
-        test = Rebuilding(plan, sources, rebuilds, pool, workers)
+        test = Rebuilding(plan, sources, rebuilds, pool, workers, say)
         found = []
         for cuts, of_day in zip(chosen, pool.map(test.compare, chosen), strict=True):
             found += of_day
@@ -233,20 +233,20 @@ def leak_test(
             verdict = f"{columns} columns differ" if columns else "no difference"
             say(f"leak test: {cuts.day}, {len(of_day)} prediction times, {verdict}")
         return LeakReport(
-            plan.name, tuple(sample for sample, _ in found), test.leaks(found, say), _history(test, chosen, say),
+            plan.name, tuple(sample for sample, _ in found), test.leaks(found), _history(test, chosen),
             assumed=tuple(it for it in times if not it.is_observed),
             observed=tuple(it for it in times if it.is_observed),
         )  # fmt: skip
 
 
-def _history(test: Rebuilding, chosen: Sequence[DayCuts], say: Callable[[str], None]) -> tuple[str, ...] | None:
+def _history(test: Rebuilding, chosen: Sequence[DayCuts]) -> tuple[str, ...] | None:
     """Return the columns made of other rows than the prediction's own; None where that cannot be measured."""
     if not chosen:
         return None
     try:
         return test.made_of_other_rows(chosen[-1])
     except WarehouseError as error:  # a model may refuse half of its rows; then no column counts as cleared
-        say(f"which columns are made of earlier rows was not measured: {error}")
+        test.say(f"leak test: which columns are made of earlier rows was not measured: {error}")
         return None
 
 
