@@ -61,6 +61,23 @@ def test_metrics_are_those_of_the_labelled_rows() -> None:
     assert measured.summary.expected_target_mean == pytest.approx(0.55)
 
 
+def test_a_metric_within_groups_is_followed_by_its_name_and_comes_first_in_the_sentence() -> None:
+    given = predictions([0.9, 0.05, 0.2, 0.1, 0.5], shop=["a", "a", "b", "b", "b"])
+    known = labels({0: True, 1: False, 2: False, 3: True, 4: None})
+
+    measured = measure(given, known, metrics=["roc_auc within shop", "roc_auc"], former=("v0", given.select("score")))
+
+    # The pair of shop a is in the right order, that of shop b is not; of all four pairs three are.
+    assert {"roc_auc within shop": 0.5, "roc_auc": 0.75} == {
+        name: round(value, 12) for name, value in measured.summary.metrics.items()
+    }
+    assert measured.summary.former is not None
+    assert measured.summary.metrics == measured.summary.former.metrics
+    each = [expected_metric(METRICS["roc_auc"], np.array(it)) for it in ([0.9, 0.05], [0.2, 0.1, 0.5])]
+    assert sum(it for it in each if it) / 2 == pytest.approx(measured.summary.expected["roc_auc within shop"])
+    assert "; roc_auc within shop 0.500, " in measured.summary.sentence
+
+
 def test_rows_without_a_label_by_nature_are_counted_apart() -> None:
     measured = measure(predictions([0.1, 0.4, 0.8]), labels({0: None, 1: True}))
 
