@@ -3,16 +3,19 @@
 Pure: which days an asset reads is told by the asset graph and by dbt's metadata, which days there are by the lake.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 ALLOW_GAPS: Final = "ml_assets/allow_gaps"
 """Metadata of an asset that may be made though days before its own are missing of what it reads."""
 
 OPTIONAL_LOOK_BACK: Final = "ml_assets/optional_look_back"
 """Metadata of an asset that reads those of the days before its own that there are, and needs none of them."""
+
+K = TypeVar("K", bound=Hashable)
 
 Days = Mapping[str, tuple[str, ...]]
 """Days by asset, in order; '' stands for an asset without days."""
@@ -74,6 +77,37 @@ def days_by_asset(days: Mapping[str, Iterable[str]]) -> str:
         for asset, names in days.items()
         if (dated := sorted({*names} - {""})) or "" in names
     )
+
+
+def runs_of(
+    days: Iterable[str], due: Mapping[K, AbstractSet[str]], may: Callable[[K, str], bool]
+) -> Iterator[tuple[tuple[K, ...], tuple[str, ...]]]:
+    """Yield the assets and days of each run: a run makes all of its assets for all days from its first to its last.
+
+    Args:
+        days: consecutive days, in order.
+        due: by asset, the days to make.
+        may: tells whether an asset may be made again for a day that is not due, so that a run goes on over it.
+    """
+    run: list[str] = []
+    assets: set[K] = set()
+    length = 0  # of the run up to the last day on which anything is due
+
+    def fits(day: str, added: Iterable[K]) -> bool:
+        more = [(key, it) for key in added for it in run]
+        return all(it in due[key] or may(key, it) for key, it in (*((key, day) for key in assets), *more))
+
+    for day in days:
+        wanted = {key for key, its in due.items() if day in its}
+        if run and not fits(day, wanted - assets):
+            yield tuple(key for key in due if key in assets), tuple(run[:length])
+            run, assets = [], set()
+        if run or wanted:
+            run.append(day)
+            assets |= wanted
+            length = len(run) if wanted else length
+    if run:
+        yield tuple(key for key in due if key in assets), tuple(run[:length])
 
 
 def span_of(days: Sequence[str]) -> str:

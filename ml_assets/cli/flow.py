@@ -4,6 +4,7 @@ What is printed on the way stays out; see `ml_assets.cli.progress`.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import dagster as dg
 from pydantic import JsonValue
 
+from ml_assets.cli.missing import landable, without_missing
 from ml_assets.cli.runs import Runs
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.model import ModelDeclaration
@@ -28,8 +30,9 @@ from ml_assets.stages.common.groups import (
     serving,
     with_quarantines,
 )
-from ml_assets.stages.common.plan import days_between
+from ml_assets.stages.common.plan import day_of, days_between
 from ml_assets.stages.common.training import first_training_day
+from resources.days import runs_of
 from resources.lake import Lake
 from resources.run_tags import CAUSE, MODEL, range_tags
 from resources.sources import Source, digest
@@ -106,6 +109,7 @@ class Flow:
         self.lake = lake
         self.runs = runs
         self.given = given or {}
+        self.landable: Mapping[dg.AssetKey, set[str]] = {}
 
     def run(self, span: Span, say: Callable[[str], None]) -> bool:
         """Materialize what is out of date; False as soon as a run fails.
@@ -113,8 +117,11 @@ class Flow:
         Where the gate rejected the first challenger there is nothing to predict with; its card is made all the same.
         """
         training = {self._asset(stage): [""] for stage in TRAINING}
-        monitored = {self._asset(stage): _keys(span.first, span.last) for stage in MONITORING}
-        if not self._groups({**self._made_from(span), "training": training}, span, say):
+        made_from = self._made_from(span)
+        made = [{*keys} for keys in made_from["features and labels"].values()]
+        days = [day for day in _keys(span.first, span.last) if all(day in keys for keys in made)]
+        monitored = {self._asset(stage): days for stage in MONITORING}
+        if not self._groups({**made_from, "training": training}, span, say):
             return False
         card = {self._asset(stage): [""] for stage in CARD}
         last = promotions(self.lake, self.model.name).last()
@@ -145,12 +152,18 @@ class Flow:
         return dg.AssetKey([self.model.name, stage])
 
     def _made_from(self, span: Span) -> dict[str, _Wanted]:
-        """Return features and labels with all that they are made of, by group."""
+        """Return features and labels with all that they are made of, by group.
+
+        Raises:
+            DataError: raw days have not come, and what is made from them may not be made over gaps.
+        """
         inputs = self._inputs(span)
         upstream = upstream_of(self.graph, inputs)
-        raw = {key: keys for key, keys in upstream.items() if not self.graph.get(key).parent_keys}
-        tables = {key: keys for key, keys in upstream.items() if key not in raw}
-        return {"raw": raw, "tables": tables, "features and labels": inputs}
+        self.landable = landable(self.lake, self.declared, upstream)
+        found = without_missing(self.graph, self.lake, self.model, {**upstream, **inputs}, self.landable)
+        raw = {key: found[key] for key in upstream if not self.graph.get(key).parent_keys}
+        tables = {key: found[key] for key in upstream if key not in raw}
+        return {"raw": raw, "tables": tables, "features and labels": {key: found[key] for key in inputs}}
 
     def _inputs(self, span: Span) -> dict[dg.AssetKey, list[str]]:
         first = first_training_day(self.model, span.as_of, self.model.split)
@@ -216,12 +229,33 @@ class Flow:
         for name, group in groups.items():
             if mine := {key: keys for key, keys in stale.items() if key in group}:
                 say(f"{name}: {', '.join(key.path[-1] for key in mine)}{_over(_days_of(mine))}")
-        days = _days_of(stale)
-        return self.runs.make(
-            with_quarantines(self.graph, stale),
-            tags={CAUSE: "ml-assets run", MODEL: self.model.name, **range_tags(days)},
-            run_config=self._config(stale, str(span.as_of)),
+        return all(
+            self.runs.make(
+                with_quarantines(self.graph, assets),
+                tags={CAUSE: "ml-assets run", MODEL: self.model.name, **range_tags(days)},
+                run_config=self._config(assets, str(span.as_of)),
+            )
+            for assets, days in self._runs(stale)
         )
+
+    def _runs(self, stale: _Wanted) -> list[tuple[list[dg.AssetKey], tuple[str, ...]]]:
+        """Return the assets and days of each run: few runs, and none goes over a day whose look-back may be missing."""
+        by_day = {key: set(keys) for key, keys in stale.items() if [*keys] != [""]}
+        due = _days_of(stale)
+        days = _keys(day_of(due[0]), day_of(due[-1])) if due else []
+        there = {key: self._may_be_made(key, days) for key in by_day}
+        runs = [([*assets], its) for assets, its in runs_of(days, by_day, lambda key, day: day in there[key])]
+        runs = runs or [([], ())]
+        last = {self._asset(stage) for stage in (*TRAINING, *CARD)}
+        for key in (key for key in stale if key not in by_day):
+            runs[-1 if key in last else 0][0].append(key)
+        return runs
+
+    def _may_be_made(self, key: dg.AssetKey, days: Sequence[str]) -> AbstractSet[str]:
+        """Return which of some days a run may make again of an asset though they are up to date."""
+        if self.graph.get(key).parent_keys:
+            return set(self.lake.partitions(key.to_user_string()))
+        return self.landable.get(key, set(days))
 
     def _config(self, assets: Collection[dg.AssetKey], as_of: str) -> dict[str, Any]:
         ops = {

@@ -3,9 +3,10 @@
 Where it is asked from, and what was asked before, stays out; see `sensors.updates`.
 """
 
+import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -29,7 +30,7 @@ from ml_assets.provenance.staleness import (
 )  # fmt: skip
 from ml_assets.stages.common.groups import Group
 from ml_assets.stages.common.plan import days_between
-from resources.days import OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, in_rows, span_of
+from resources.days import OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, in_rows, runs_of, span_of
 from resources.lake import Lake
 
 Partitions = dict[dg.AssetKey, set[str]]
@@ -344,27 +345,18 @@ class Planner:
             if self.groups[key] == group
         }
         chosen = {key: set(parts) for key, parts in first_to_make({k: v for k, v in can.items() if v}).items()}
-        whole = [key for key, parts in chosen.items() if "" in parts]
-        for row in in_rows(sorted(set().union(*chosen.values()) - {""})) or [()]:
-            start = 0
-            for n in range(1, len(row) + 1):
-                if n < len(row) and self._go_together(group, chosen, row[start : n + 1]):
-                    continue
-                days = row[start:n]
-                yield tuple(key for key, parts in chosen.items() if key in whole or parts.intersection(days)), days
-                start, whole = n, []
-            if not row and whole:
-                yield tuple(whole), ()
+        whole = tuple(key for key, parts in chosen.items() if "" in parts)
+        rows = in_rows(sorted(set().union(*chosen.values()) - {""}))
+        runs = [run for row in rows for run in runs_of(row, chosen, functools.partial(self._may, group))]
+        for assets, days in runs or [((), ())]:
+            together = tuple(key for key in chosen if key in assets or key in whole)
+            whole = ()
+            if together:
+                yield together, days
 
-    def _go_together(self, group: Group, chosen: Partitions, days: Sequence[str]) -> bool:
-        assets = [key for key, parts in chosen.items() if parts.intersection(days)]
-        if group.is_exact:
-            return all(chosen[key].issuperset(days) for key in assets)
-        # A run makes all of its assets for all of its days: none may be among them that has never been made and is not
-        # to be made now, since what it looks back to may be missing.
-        return all(day in chosen[key] or day in self.look.newest(key) for key in assets for day in days) and not any(
-            self.lacking.get(key, {}).keys() & set(days) for key in assets
-        )
+    def _may(self, group: Group, key: dg.AssetKey, day: str) -> bool:
+        """Tell whether an asset may be made for a day that is not to be made: it was made before, and can be again."""
+        return not group.is_exact and day in self.look.newest(key) and day not in self.lacking.get(key, {})
 
     def _update(self, group: Group, assets: tuple[dg.AssetKey, ...], days: tuple[str, ...]) -> Update:
         facts: list[JsonValue] = []

@@ -1,0 +1,91 @@
+"""Which days a run of a model's graph cannot make because files of raw days have not come, before anything is run.
+
+What waits in the lake for the sensors is planned in `ml_assets.stages.common.updating`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
+
+from ml_assets.contracts.errors import DataError
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.reading import Declared
+from ml_assets.provenance.staleness import allows_gaps, loaded_parents, required_of
+from resources.day_pattern import DayPattern
+from resources.days import days_by_asset, gaps_of, merged
+from resources.lake import Lake
+from resources.listing import list_files
+
+Partitions = dict[dg.AssetKey, set[str]]
+
+
+def landable(lake: Lake, declared: Declared, keys: Iterable[dg.AssetKey]) -> Partitions:
+    """Return the days of raw tables with a file a day that were landed or have a file.
+
+    Raises:
+        SourceError: a folder cannot be listed.
+    """
+    asked = {*keys}
+    found: Partitions = {}
+    for name, table in ((name, table) for raw in declared.raw for name, table in raw.tables.items()):
+        key = dg.AssetKey(["raw", name])
+        if table.files is not None and key in asked:
+            listed = list_files(DayPattern.of(table.files), lake.access).days
+            found[key] = {*map(str, listed), *lake.partitions(key.to_user_string())}
+    return found
+
+
+def without_missing(
+    graph: AssetGraph,
+    lake: Lake,
+    model: ModelDeclaration,
+    wanted: Mapping[dg.AssetKey, Sequence[str]],
+    there: Mapping[dg.AssetKey, set[str]],
+) -> dict[dg.AssetKey, list[str]]:
+    """Return what is wanted without the days that cannot be made, where the declarations allow to go on without them.
+
+    Args:
+        graph: the assets.
+        lake: what was made before.
+        model: whose graph it is.
+        wanted: partitions of features and labels, and of all that they are made from.
+        there: the days of raw tables that have come; absent for those that are landed from one file.
+
+    Raises:
+        DataError: days have not come, and what is made from them may not be made over gaps.
+    """
+    absent = {key.to_user_string(): sorted({*wanted[key]} - days) for key, days in there.items() if key in wanted}
+    if not any(absent.values()):
+        return {key: [*keys] for key, keys in wanted.items()}
+    made: Partitions = {}
+    looks_back: set[str] = set()
+    blocked: dict[str, set[str]] = {}
+    for key in (it for it in graph.toposorted_asset_keys if it in wanted):
+        name, lacking = key.to_user_string(), {*wanted[key]} - there.get(key, {*wanted[key]})
+        for partition in wanted[key]:
+            reads = {it: required_of(graph, key, it, partition) for it in loaded_parents(graph, key)}
+            gaps = gaps_of(
+                partition,
+                {it.to_user_string(): names for it, names in reads.items()},
+                {
+                    it.to_user_string(): made[it] if it in made else lake.newest(it.to_user_string(), names)
+                    for it, names in reads.items()
+                },
+                allow_gaps=allows_gaps(graph, key),
+            )
+            if gaps.blocking:
+                lacking.add(partition)
+                if any(day != partition for days in gaps.blocking.values() for day in days):
+                    looks_back.add(name)
+        made[key] = {*wanted[key]} - lacking
+        blocked |= {name: lacking} if lacking else {}
+    if looks_back or not model.allow_gaps:
+        own = merged([{name: days for name, days in blocked.items() if name.startswith(f"{model.name}/")}])
+        declared = ", ".join([*sorted(looks_back - own.keys()), f"model {model.name}"])
+        raise DataError(
+            f"{days_by_asset(absent)} has no file, so {days_by_asset(own)} cannot be made. Wait for the files, or "
+            "begin the declared days after them. If they never come, land files without rows in their place, or "
+            f"declare `allow_gaps: true` for {declared}."
+        )
+    return {key: sorted(days) for key, days in made.items()}
