@@ -9,7 +9,6 @@ looked at in turn. Without a cursor everything is looked at.
 """
 
 import functools
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -40,7 +39,9 @@ from ml_assets.stages.common.updating import (
     Waiting,
     busy_with,
     code_of,
+    day_names,
     horizon,
+    newest_days,
     readers,
     sources_of,
     with_the_rest_of_their_groups,
@@ -72,7 +73,6 @@ MOST_LOOKS: Final = 3_000
 IN_TURN: Final = 100
 """Partitions that one tick looks at in turn, whatever happened."""
 _TOLD: Final = 8
-_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class Cursor(BaseModel):
@@ -170,7 +170,7 @@ class _Tick:
         self.turn = self.before.turn
         self.left: Partitions = {}
         self.count = self.declared.automation.updates.days
-        self.newest = {key: day for key in sources_of(self.graph) if (day := _newest_day(self.lake, key))}
+        self.newest = newest_days(self.graph, self.lake)
 
     @functools.cached_property
     def within(self) -> Mapping[dg.AssetKey, set[str]]:
@@ -328,8 +328,7 @@ class _Tick:
         """Return the first day that is predicted: that after the first champion's training, or one predicted before."""
         if model not in self.since:
             self.since[model] = str(_first_as_of(self.lake, model) + timedelta(days=1))
-        predicted = self.lake.names(self.lake.path("artifacts", model, "predictions"))
-        return min([self.since[model], *filter(_DAY.fullmatch, predicted)])
+        return min([self.since[model], *day_names(self.lake, dg.AssetKey([model, "predictions"]))])
 
     def _bounded(self, opened: Partitions) -> Partitions:
         """Return as much of what is open as one tick looks at, upstream first; the rest stays open."""
@@ -440,11 +439,6 @@ def _first_as_of(lake: Lake, model: str) -> date:
         except MissingArtifactError:
             continue
     return as_of(lake, model, versions[-1])
-
-
-def _newest_day(lake: Lake, key: dg.AssetKey) -> str | None:
-    """Return the newest day of a source; None where nothing has come. One listing of names."""
-    return max(filter(_DAY.fullmatch, lake.names(lake.path("artifacts", *key.path))), default=None)
 
 
 def _covers(record: dg.RunRecord, update: Update) -> bool:

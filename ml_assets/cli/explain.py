@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     import dagster as dg
 
     from ml_assets.declaration.model import ModelDeclaration
+    from ml_assets.declaration.reading import Declared
     from ml_assets.logic.budget import Spending
     from ml_assets.stages.common.loop import Loop
+    from resources.lake import Lake
 
 TICKS = ("arrivals", "updates", "drift", "performance", "retraining_floor", "watch", "alerts")
 
@@ -52,19 +54,39 @@ def explain(arguments: argparse.Namespace) -> int:
     from ml_assets.stages.common.spending import read_spending
     from resources.lake_resource import LakeResource
 
-    model = read_all(DEFS).model(arguments.model)
+    declared = read_all(DEFS)
+    model = declared.model(arguments.model)
     lake = LakeResource().open()
     loop = read_loop(lake, model)
     spending = read_spending(lake, model, now=datetime.now(tz=UTC))
     with instance() as opened:
         ticks = {name: line for name in TICKS if (line := last_tick(opened, name)) is not None}
         answers = [] if loop is None else [*answers_of(opened, loop, model, spending)]
+    waiting = waits_of(declared, model, lake)
     if arguments.json:
         found = [asdict(answer) for answer in answers]
-        print(json.dumps({"model": model.name, "answers": found, "ticks": ticks}, indent=1))
+        print(json.dumps({"model": model.name, "answers": found, "waiting": waiting, "ticks": ticks}, indent=1))
     else:
-        print("\n".join(lines_of(model.name, loop, answers, ticks)))
+        print("\n".join(lines_of(model.name, loop, answers, waiting, ticks)))
     return 1 if loop is None else 0
+
+
+def waits_of(declared: "Declared", model: "ModelDeclaration", lake: "Lake") -> list[str]:
+    """Return what of a model's features, labels and tables waits for days that have not come, as sentences."""
+    from datetime import UTC, datetime
+
+    from ml_assets.cli.project import prepare
+    from ml_assets.contracts.days import yesterday
+    from ml_assets.definitions import build
+    from ml_assets.stages.common.updating import blocked
+    from sensors.common.waits import Waits
+
+    prepare()
+    graph = build(declared=declared).resolve_asset_graph()
+    over, count = yesterday(datetime.now(tz=UTC), declared.timezone), declared.automation.updates.days
+    waits = Waits({})
+    waits.add(blocked(graph, lake, model.name, yesterday=over, count=count))
+    return waits.lines()
 
 
 def answers_of(
@@ -147,7 +169,9 @@ def _told(run: "dg.DagsterRun") -> str:
     return f"run {run.run_id[:8]}, {run.status.value.lower()}: {', '.join(names)}{over}"
 
 
-def lines_of(name: str, loop: "Loop | None", answers: list[Answer], ticks: dict[str, str]) -> Iterator[str]:
+def lines_of(
+    name: str, loop: "Loop | None", answers: list[Answer], waiting: list[str], ticks: dict[str, str]
+) -> Iterator[str]:
     """Yield the answers as a person reads them."""
     if loop is None:
         yield f"{name}: nobody serves yet, so no sensor asks for a retraining. Run: ml-assets run {name}"
@@ -159,6 +183,10 @@ def lines_of(name: str, loop: "Loop | None", answers: list[Answer], ticks: dict[
         yield f"  sees            {answer.sees}"
         yield f"  decides         {answer.decides}"
         yield f"  otherwise with  {answer.otherwise}"
+    if waiting:
+        yield ""
+        yield "data that has not come"
+        yield from (f"  {sentence}" for sentence in waiting)
     yield ""
     yield "last ticks of the daemon" if ticks else "the daemon has not looked yet; it runs with: ml-assets ui"
     for sensor, line in ticks.items():

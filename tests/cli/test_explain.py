@@ -53,6 +53,7 @@ def it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         monkeypatch.setenv("ML_ASSETS_LAKE", one.lake.url)
         monkeypatch.setattr("ml_assets.declaration.reading.read_all", lambda _: PROJECT)
         monkeypatch.setattr("ml_assets.cli.project.instance", instance)
+        monkeypatch.setattr("ml_assets.cli.explain.waits_of", lambda *_: [])
         yield one
 
 
@@ -114,6 +115,16 @@ def test_where_nobody_serves_it_says_what_to_do_and_ends_with_1(it: World, capsy
         path.unlink()
 
     assert "m: nobody serves yet, so no sensor asks for a retraining. Run: ml-assets run m\n" in said(capsys, code=1)
+
+
+def test_data_that_has_not_come_is_told_with_what_waits_for_it(
+    it: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it.live()
+    sentence = "tables (2013-01-05): waits for raw/a of 2013-01-05, which is missing"
+    monkeypatch.setattr("ml_assets.cli.explain.waits_of", lambda *_: [sentence])
+
+    assert f"\ndata that has not come\n  {sentence}\n" in said(capsys)
 
 
 def ticked(it: World, status: TickStatus, **more: Any) -> None:

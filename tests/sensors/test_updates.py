@@ -15,13 +15,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ml_assets.provenance.staleness import loaded_parents, reads_of
+from ml_assets.stages.common.updating import blocked
 from resources.manifest import ArtifactRef
 from sensors import updates
 from sensors.common.history import made_by
 from sensors.updates import updates_sensor
 from tests.builders import Note, put
 from tests.sensors.alerted import Heard
-from tests.sensors.updated import DAYS, FIRST_PREDICTED, MODEL, World, world
+from tests.sensors.updated import DAYS, FIRST_PREDICTED, MODEL, YESTERDAY, World, world
 
 FIRST = tuple(DAYS[:4])
 
@@ -212,9 +213,15 @@ def test_a_day_waits_for_the_missing_days_that_it_looks_back_to_and_is_made_when
         f"monitoring of m ({DAYS[4]} to {DAYS[5]}): waits for raw/a of {DAYS[4]}, which is missing" in flown_world.said
     )
 
+    graph, lake = flown_world.graph, flown_world.lake
+    told = {(str(it.group), it.days, it.why) for it in blocked(graph, lake, MODEL, yesterday=YESTERDAY, count=35)}
+    assert ("tables", (DAYS[4], DAYS[5]), f"waits for raw/a of {DAYS[4]}, which is missing") in told
+    assert ("features and labels of m", (DAYS[4],), f"waits for raw/b of {DAYS[4]}, which is missing") in told
+
     for name in "ab":
         flown_world.land(name, DAYS[4], "one")
     flown_world.settle()
+    assert [] == blocked(graph, lake, MODEL, yesterday=YESTERDAY, count=35)
     assert [DAYS[4], DAYS[5]] == [*flown_world.lake.newest("m/predictions", [DAYS[4], DAYS[5]])]
     assert {} == left_over(flown_world)
 

@@ -6,10 +6,12 @@ Where it is asked from, and what was asked before, stays out; see `sensors.updat
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Final
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
@@ -28,11 +30,12 @@ from ml_assets.provenance.staleness import (
     required_of,
     window_of,
 )  # fmt: skip
-from ml_assets.stages.common.groups import Group
+from ml_assets.stages.common.groups import INPUTS, Group, artifacts_beside, groups_of
 from ml_assets.stages.common.plan import days_between
 from resources.days import OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, in_rows, runs_of, span_of
 from resources.lake import Lake
 
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 Partitions = dict[dg.AssetKey, set[str]]
 Groups = Mapping[dg.AssetKey, Group]
 Roots = frozenset[tuple[str, str]]
@@ -114,6 +117,16 @@ def sources_of(graph: AssetGraph) -> list[dg.AssetKey]:
     return [
         key for key in graph.toposorted_asset_keys if graph.get(key).is_partitioned and not graph.get(key).parent_keys
     ]
+
+
+def day_names(lake: Lake, key: dg.AssetKey) -> list[str]:
+    """Return the days of an asset that the lake has a folder of: one listing of names."""
+    return [name for name in lake.names(lake.path("artifacts", *key.path)) if _DAY.fullmatch(name)]
+
+
+def newest_days(graph: AssetGraph, lake: Lake) -> dict[dg.AssetKey, str]:
+    """Return the newest day of each source that has any in the lake."""
+    return {key: max(names) for key in sources_of(graph) if (names := day_names(lake, key))}
 
 
 def horizon(
@@ -409,6 +422,18 @@ class Planner:
                     if parent not in update.assets or name not in made:
                         return f"waits for {parent.to_user_string()}{f' of {name}' if name else ''}, out of date too"
         return None
+
+
+def blocked(graph: AssetGraph, lake: Lake, model: str, *, yesterday: date, count: int) -> list[Waiting]:
+    """Return what waits for missing days, of a model's features and labels and of the tables they are made from."""
+    wanted = {dg.AssetKey([model, stage]) for stage in INPUTS}
+    for key in reversed(graph.toposorted_asset_keys):
+        wanted |= graph.get(key).parent_keys if key in wanted else set()
+    groups = {key: group for key, group in groups_of(graph, [model]).items() if key in wanted}
+    within = horizon(graph, groups, newest_days(graph, lake), yesterday=yesterday, count=count)
+    partitions = {key: sorted(days) for key, days in within.items()}
+    given = Wanted(partitions, {}, beside=artifacts_beside(graph, lake, partitions))
+    return [it for it in Planner(graph, lake, groups, given, busy={}, within=within).plan().waiting if it.lack]
 
 
 def code_of(
