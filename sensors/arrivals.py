@@ -10,6 +10,7 @@ The days of a run that failed are asked for again once a file of one of them has
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Final
@@ -164,11 +165,13 @@ def _look(
     written what it landed; one that begins later reads what is there then, and the next look compares that.
     """
     here, dealt = _here(table, lake, now), before.tables.get(table.name, {})
-    changed = [day for day, mark in here.marks.items() if dealt.get(day) != mark]
+    failed_before = before.failed.get(table.name, {})
+    there = {*lake.names(lake.path("artifacts", *table.key.path)), *failed_before} if dealt else set()
+    changed = [day for day, mark in here.marks.items() if dealt.get(day) != mark or day not in there]
     gone = sorted(dealt.keys() - here.listed)
     look = _Look(
         {day: mark for day, mark in dealt.items() if here.marks.get(day) == mark},
-        failed=_still_failed(table, lake, here, {*changed, *gone}, before.failed.get(table.name, {})),
+        failed=_still_failed(table, lake, here, {*changed, *gone}, failed_before),
         lines=[*here.lines],
     )
     if gone:
@@ -190,6 +193,7 @@ def _look(
         )
     candidates = sorted({*changed, *again} - waits.keys())
     standing = _standing(table, lake, candidates)
+    again |= _removed(asked, {*candidates} - standing.keys())
     marks = {day: Mark(here.marks[day], _stands(standing.get(day))) for day in candidates}
     tried = {(day, mark): one.run_id for one in reversed(asked) for day, mark in one.marks.items()}
     landed = {day for day in candidates if is_made_from(standing.get(day), here.files[day])}
@@ -288,6 +292,15 @@ def _reopened(asked: Sequence[Asked], now: Mapping[str, str], touched: set[str])
     failed = [one for one in asked if one.has_failed and not touched.isdisjoint(one.marks)]
     mended = [one for one in failed if any(now.get(day) != mark.listed for day, mark in one.marks.items())]
     return {day: one.run_id for one in mended for day in one.marks if last[day] is one and day in now}
+
+
+def _removed(asked: Sequence[Asked], absent: AbstractSet[str]) -> dict[str, str]:
+    """Return days that were landed and are no longer in the lake, each with the run that it was requested in last."""
+    last: dict[str, Asked] = {}
+    for one in asked:
+        for day in absent & one.marks.keys():
+            last.setdefault(day, one)
+    return {day: one.run_id for day, one in last.items() if not one.has_failed}
 
 
 def _standing(table: _Table, lake: Lake, days: Sequence[str]) -> dict[str, Manifest]:

@@ -125,6 +125,23 @@ def test_a_vanished_file_is_told_once_and_what_was_landed_stays(landing: Landing
     assert [] == (landing.look(found.cursor).run_requests or [])
 
 
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_a_day_that_was_landed_and_is_no_longer_in_the_lake_is_landed_again(landing: Landing, is_lost: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    for day in (0, 1):
+        landing.write(day, day)
+    [run] = landing.tick()
+    landing.land(run)
+    assert [] == landing.tick()
+    shutil.rmtree(Path(landing.lake.connect().url) / "artifacts" / "raw" / "orders" / "2024-01-02")
+
+    [run] = landing.tick(is_lost=is_lost)
+
+    assert "1 new of 2024-01-02" == run.tags["what"]
+    assert landing.land(run)
+    assert {"2024-01-01": [0], "2024-01-02": [1]} == landing.landed()
+    assert [] == landing.tick()
+
+
 def test_what_cannot_be_landed_is_told_and_stops_nothing(landing: Landing) -> None:
     landing.write("2024-02-31", 1)
     landing.write("latest", 1)

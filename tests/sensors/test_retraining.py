@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import dagster as dg
 import pytest
@@ -144,7 +145,10 @@ def test_the_same_state_asks_once_after_a_restart_and_with_a_lost_cursor_too(mak
     assert 1 == len(it.records())
 
 
-def test_without_anything_new_no_model_is_looked_at(make: Make) -> None:
+def test_without_anything_new_no_model_is_looked_at_but_those_whose_turn_it_is(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sensors.common.changed.IN_TURN", 0)
     it = drifted(make)
     it.launch(it.look())
     it.end()
@@ -153,11 +157,29 @@ def test_without_anything_new_no_model_is_looked_at(make: Make) -> None:
     assert [] == it.look()
     assert "1 of 1 models have nothing new" == it.said
 
+    monkeypatch.setattr("sensors.common.changed.IN_TURN", 1)
+    assert [] == it.look()
+    assert it.said.startswith("m: ")
+
+
+def test_drift_is_acted_on_though_the_event_that_tells_of_it_was_lost(make: Make) -> None:
+    it = make()
+    for _ in range(7):
+        it.live()
+    assert [] == it.look()
+    with mock.patch.object(it, "_told"):
+        for _ in range(2):
+            it.live(is_over=True)
+
+    [request] = it.look()
+    assert "drift" == request.tags["cause"]
+
 
 def test_a_tick_looks_at_so_many_models_and_the_next_ones_at_the_others_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sensors.common.changed.MOST_LOOKS", 2)
+    monkeypatch.setattr("sensors.common.changed.IN_TURN", 0)
     models = tuple(declared().models[0].model_copy(update={"name": name}) for name in "abc")
     sensor, lake = drift_sensor(Declared(models=models)), LakeResource(url=str(tmp_path))
     repository, cursor, told = dg.Definitions().get_repository_def(), None, []
