@@ -16,6 +16,7 @@ from ml_assets.logic.model import predict
 from ml_assets.logic.predictions import check_inputs, input_changes, score_rows
 from ml_assets.stages.common.asset import stage
 from ml_assets.stages.common.champions import serving_champion
+from ml_assets.stages.common.checks import as_table
 from ml_assets.stages.common.plan import DAY, ModelPlan
 from resources.lake_resource import LakeResource
 
@@ -75,20 +76,18 @@ def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
 
 def _compared(changes: Sequence[Change], asset: dg.AssetKey, *, is_known: bool) -> dg.AssetCheckResult:
     """Return what has changed since the champion was trained as the result of its check."""
-    broken = [change.sentence for change in changes if not change.is_compatible]
-    compatible = [change.sentence for change in changes if change.is_compatible]
-    told = {"incompatible": broken, "compatible": compatible}
+    is_broken = any(not change.is_compatible for change in changes)
+    found = [
+        {"column": it.column, "rule": it.what, "is_compatible": it.is_compatible, "example": it.sentence}
+        for it in changes
+    ]
     return dg.AssetCheckResult(
         check_name=CHECK,
         asset_key=asset,
-        passed=is_known and not broken,
-        severity=dg.AssetCheckSeverity.ERROR if broken else dg.AssetCheckSeverity.WARN,
+        passed=is_known and not is_broken,
+        severity=dg.AssetCheckSeverity.ERROR if is_broken else dg.AssetCheckSeverity.WARN,
         description=None if is_known else "not judged: the champion has no contract to compare the features with.",
-        metadata={
-            name: dg.MetadataValue.md("\n".join(f"- {sentence}" for sentence in sentences))
-            for name, sentences in told.items()
-            if sentences
-        },
+        metadata={"findings": as_table(pl.DataFrame(found))} if found else {},
     )
 
 

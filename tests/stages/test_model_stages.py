@@ -358,8 +358,9 @@ def test_features_that_differ_from_what_the_same_code_published_are_told(
     (told,) = failed([*results(plan, changed, lake)]).values()
     assert "features_stay_as_they_were_published" == told.check_name
     assert dg.AssetCheckSeverity.WARN == told.severity
-    assert ["2024-01-01"] == told.metadata["days"].value
-    assert "- column 'weight kg' of row order_id=o00000, day=2024-01-01 was" in told.metadata["finding"].value
+    [found] = [record.data for record in told.metadata["findings"].records]
+    assert ("2024-01-01", "weight kg", 1) == (found["partition"], found["column"], found["rows"])
+    assert "column 'weight kg' of row order_id=o00000, day=2024-01-01 was" in found["example"]
 
 
 def test_features_that_other_code_published_may_differ(plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource) -> None:
@@ -747,9 +748,9 @@ def test_a_compatible_change_is_told_and_does_not_stop_prediction(
 
     assert checked.passed
     assert [
-        "- column 'weight kg' of table 'order_features' could be missing and is now never.",
-        "- column 'colour' of table 'order_features' is new; the model does not read it.",
-    ] == checked.metadata["compatible"].value.splitlines()
+        "column 'weight kg' of table 'order_features' could be missing and is now never.",
+        "column 'colour' of table 'order_features' is new; the model does not read it.",
+    ] == [record.data["example"] for record in checked.metadata["findings"].records]
     assert [str(LAST)] == [*output.value]
 
 

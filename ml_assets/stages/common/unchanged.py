@@ -12,6 +12,7 @@ import polars as pl
 from ml_assets.contracts.table import TableContract
 from ml_assets.logic.leaks import Change, changed_after_known
 from ml_assets.provenance.lineage import code_behind
+from ml_assets.stages.common.checks import as_table
 from ml_assets.stages.common.expectations import alike
 from ml_assets.stages.common.plan import DAY, ModelPlan, table_key
 from resources.artifact_io import by_partition
@@ -41,16 +42,19 @@ def unchanged_check_result(
     again = rows.filter(pl.col(DAY).cast(pl.String).is_in([ref.partition for ref in before]))
     changes = changed_after_known(again, lake.scan(before, noted=False).collect(), [*plan.key, DAY]) if before else ()
     changes = tuple(_shown(change, plan.features_contract) for change in changes)
-    told = {
-        "days": dg.MetadataValue.json([ref.partition for ref in before]),
-        "finding": dg.MetadataValue.md("\n".join(f"- {change.sentence}" for change in changes)),
-    }
+    found = [
+        {"partition": str(it.row[DAY]), "column": it.column or "(row)", "rows": it.rows, "example": it.sentence}
+        for it in changes
+    ]
     return dg.AssetCheckResult(
         check_name=UNCHANGED,
         asset_key=plan.asset("features"),
         passed=not changes,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata=told if changes else {},
+        metadata={
+            "days compared": len(before),
+            **({"findings": as_table(pl.DataFrame(found))} if found else {}),
+        },
     )
 
 

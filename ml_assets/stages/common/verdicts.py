@@ -8,20 +8,24 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import dagster as dg
+import polars as pl
 
 from ml_assets.contracts.artifacts import DriftSummaries, PerformanceSummary
 from ml_assets.contracts.states import State, describe_states, state_of_all
 from ml_assets.logic.drift_verdict import DriftLimits
 from ml_assets.logic.retraining import Finding, Rules
+from ml_assets.stages.common.checks import as_table
 
 DRIFT: Final = "drift_is_within_the_limits"
 PERFORMANCE: Final = "performance_is_as_promised"
 _LISTED: Final = 100
 """Findings that a check lists; it counts them all."""
-_COLUMNS: Final = {
-    "partition": "string", "state": "string", "rule": "string", "figure": "float", "limit": "float", "rows": "int",
-    "example": "string", "model_version": "string",
-}  # fmt: skip
+_COLUMNS: Final = pl.Schema(
+    {
+        "partition": pl.String, "state": pl.String, "rule": pl.String, "figure": pl.Float64, "limit": pl.Float64,
+        "rows": pl.Int64, "example": pl.String, "model_version": pl.String,
+    }
+)  # fmt: skip
 _Record = dict[str, str | float]
 
 
@@ -116,8 +120,7 @@ def performance_result(
 def _result(
     name: str, asset: dg.AssetKey, states: Mapping[str, State], records: Sequence[_Record]
 ) -> dg.AssetCheckResult:
-    listed = [dg.TableRecord({column: it.get(column) for column in _COLUMNS}) for it in records[:_LISTED]]
-    schema = dg.TableSchema(columns=[dg.TableColumn(column, kind) for column, kind in _COLUMNS.items()])
+    listed = pl.DataFrame(records[:_LISTED], schema=_COLUMNS)
     return dg.AssetCheckResult(
         check_name=name,
         asset_key=asset,
@@ -128,7 +131,7 @@ def _result(
             "days": len(states),
             **{f"days {state}": list(states.values()).count(state) for state in dict.fromkeys(states.values())},
             **({"partitions": f"{min(states)} to {max(states)}"} if states else {}),
-            **({"findings": dg.MetadataValue.table(listed, schema)} if listed else {}),
-            **({"findings not listed": len(records) - len(listed)} if len(records) > len(listed) else {}),
+            **({"findings": as_table(listed)} if records else {}),
+            **({"findings not listed": len(records) - listed.height} if len(records) > listed.height else {}),
         },
     )
