@@ -33,6 +33,8 @@ from ml_assets.logic.within import groups_of
 Vector = NDArray[np.float64]
 
 REPLICATES: Final = 300
+LEAST_EXPECTED: Final = 1e-300
+"""Fewer expected rows of a class are none: their products would underflow, and no ranking will be defined."""
 _FORMER: Final = "former_"
 TABLE_SCHEMA: Final = pl.Schema(
     {
@@ -247,6 +249,8 @@ def expected_metric(metric: Metric, scores: Vector, groups: NDArray[np.int64] | 
         )
     shares = np.column_stack([1 - scores, scores]) if scores.ndim == 1 else scores / scores.sum(axis=1, keepdims=True)
     rows, classes = shares.shape
+    if metric.name in ("roc_auc", "average_precision") and shares.sum(axis=0).min() < LEAST_EXPECTED:
+        return None
     truth = np.repeat(np.arange(classes, dtype=np.float64), rows)
     try:
         value = metric.function(truth, np.tile(scores, (classes, *[1] * (scores.ndim - 1))), shares.T.ravel())

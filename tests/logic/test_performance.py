@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ml_assets.contracts.artifacts import Performance
@@ -192,6 +192,7 @@ def test_the_expected_auc_is_the_share_of_expected_pairs_in_the_right_order(give
 
 
 @given(st.lists(st.floats(0, 1), max_size=30), st.sampled_from(metrics_of("binary")))
+@example([0.0, 5e-324], METRICS["roc_auc"])
 def test_an_expectation_is_a_figure_its_metric_can_take_or_none(given: list[float], metric: Metric) -> None:
     value = expected_metric(metric, np.array(given))
     most = np.log(2) if metric.name == "log_loss" else 1
