@@ -234,10 +234,14 @@ def expected_metric(metric: Metric, scores: Vector, groups: NDArray[np.int64] | 
     Raises:
         DataError: Scores that are no probabilities.
     """
-    if metric.overall is not None and groups is not None:
-        inside = [expected_metric(metric.overall, scores[groups == group]) for group in np.unique(groups)]
-        there = [value for value in inside if value is not None]
-        return float(np.mean(there)) if there else None
+    if metric.overall is None or groups is None:
+        return _expected(metric, scores)
+    inside = [_expected(metric.overall, scores[groups == group]) for group in np.unique(groups)]
+    there = [value for value in inside if value is not None]
+    return float(np.mean(there)) if there else None
+
+
+def _expected(metric: Metric, scores: Vector) -> float | None:
     if len(scores) == 0 or "regression" in metric.tasks or metric.name == "calibration_error":
         return None
     wrong = ~((scores >= 0) & (scores <= 1)) if scores.ndim == 1 else ~(np.abs(scores.sum(axis=1) - 1) <= 1e-3)
