@@ -4,6 +4,7 @@ What is looked at, and from where on it is a surprise, stays out; see `ml_assets
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import dagster as dg
@@ -12,7 +13,7 @@ import polars as pl
 from ml_assets.contracts.checking import Report
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.data import ExpectationsSettings
-from ml_assets.logic.expectations import days_not_judged, report_of, rules_of, surprises
+from ml_assets.logic.expectations import Surprise, days_not_judged, report_of, rules_of, surprises
 from ml_assets.stages.common.checks import rule_specs
 from ml_assets.stages.common.plan import DAY, day_of, days_between
 from resources.lake import Lake
@@ -63,9 +64,19 @@ def held_against_the_past(
         minimum_days=settings.minimum_days,
         margin=settings.margin,
     )
+    found = tuple(_shown(it, contract) for it in found)
     by_day = dict(rows.group_by(DAY).len().iter_rows())
     skipped = days_not_judged(judged, before=before, past_days=settings.days, minimum_days=settings.minimum_days)
     return report_of(found, by_day, contract, is_blocking=settings.is_blocking, not_judged=skipped)
+
+
+def _shown(surprise: Surprise, contract: TableContract) -> Surprise:
+    """Return a surprise without a personal value."""
+    category = contract.shown(surprise.column, surprise.category)
+    if category == surprise.category:
+        return surprise
+    sentence = surprise.sentence.replace(f"'{surprise.category}'", str(category), 1)
+    return replace(surprise, category=str(category), sentence=sentence)
 
 
 _COUNTED = frozenset({"feature", "label", "context", None})
