@@ -17,6 +17,10 @@ def _mark(text: str) -> str:
     return text
 
 
+def _mark_or_none(text: str) -> str:
+    return _mark(text) if text else text
+
+
 def _encoding(name: str) -> str:
     try:
         codecs.lookup(name)
@@ -37,7 +41,7 @@ class CsvDialect(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     delimiter: Mark = Field(default=",", description='what stands between two values; a tab is "\\t"')
-    quote: Mark | Literal[""] = Field(
+    quote: Annotated[str, AfterValidator(_mark_or_none)] = Field(
         default='"', description="what surrounds a value; '' where quotes have no meaning"
     )
     escape: Mark | None = Field(

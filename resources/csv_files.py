@@ -19,6 +19,7 @@ from resources.csv_records import CsvError, Records, records_of
 _BLOCK: Final = 1 << 22
 _WIDE_MARKS: Final = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"),
                       (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
+_ONE_BYTE: Final = ("iso8859", "cp125", "koi8", "mac-")
 _CONTROLS: Final = re.compile("[\x80-\x9f]")
 
 
@@ -88,12 +89,23 @@ def _as_utf8(data: bytes, dialect: CsvDialect) -> bytes:
         ) from error
     if named == "utf-8":
         return text
+    if named.startswith(_ONE_BYTE) and not data.isascii() and _is_utf8(data):
+        raise CsvError(f"is UTF-8, not {dialect.encoding}. Leave 'encoding' out of 'csv' of the raw table.")
     if named == "iso8859-1" and (found := _CONTROLS.search(decoded)):
         raise CsvError(
             f"line {decoded.count(chr(10), 0, found.start()) + 1} has a control character, which no text in latin-1 "
             "has; it is probably windows-1252: declare 'csv: {encoding: windows-1252}'."
         )
     return decoded.removeprefix("\ufeff").encode()
+
+
+def _is_utf8(data: bytes) -> bool:
+    """Tell whether bytes are UTF-8; a text with accents in an encoding of one byte a letter practically never is."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _names(records: Records, dialect: CsvDialect) -> list[str]:

@@ -5,14 +5,17 @@ A text has the format exactly or is no moment: nothing is guessed, no year has t
 
 import functools
 import re
-from typing import Annotated, Final, Literal, get_args
+from collections.abc import Mapping
+from typing import Annotated, Final
 
 import polars as pl
 from pydantic import AfterValidator
 
-UnixTime = Literal["unix_seconds", "unix_milliseconds", "unix_microseconds", "unix_nanoseconds"]
-UNIX_TIMES: Final[tuple[str, ...]] = get_args(UnixTime)
-_PER_SECOND: Final = dict(zip(UNIX_TIMES, (1, 1_000, 1_000_000, 1_000_000_000), strict=True))
+UNIX_TIMES: Final[Mapping[str, int]] = {
+    "unix_seconds": 1, "unix_milliseconds": 1_000, "unix_microseconds": 1_000_000, "unix_nanoseconds": 1_000_000_000,
+}  # fmt: skip
+"""How whole numbers may say times, each with how many of its units make a second."""
+
 _MICROSECONDS: Final = 1_000_000
 _MONTHS: Final = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
@@ -69,7 +72,17 @@ def _format(text: str) -> str:
     return text
 
 
+def _column_format(text: str) -> str:
+    if text not in UNIX_TIMES:
+        try:
+            format_regex(text)
+        except ValueError as error:
+            raise ValueError(f"{error}; or one of {', '.join(UNIX_TIMES)}") from error
+    return text
+
+
 Format = Annotated[str, AfterValidator(_format)]
+ColumnFormat = Annotated[str, AfterValidator(_column_format)]
 
 
 def moments(text: pl.Series, regex: str) -> pl.Series:
@@ -121,7 +134,7 @@ def days(at: pl.Series) -> pl.Series:
 
 def unix_moments(whole: pl.Series, unit: str) -> pl.Series:
     """Return the moments (UTC, microseconds) of whole numbers of Unix time; null where microseconds cannot say them."""
-    per_second = _PER_SECOND[unit]
+    per_second = UNIX_TIMES[unit]
     number = pl.col("whole").cast(pl.Int128)
     scaled = number * _MICROSECONDS
     at = (scaled // per_second).cast(pl.Int64, strict=False).cast(pl.Datetime("us"))

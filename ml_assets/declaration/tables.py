@@ -10,7 +10,7 @@ from ml_assets.declaration.parts import Days, Name, Part, Share
 from resources.csv_dialect import CsvDialect
 from resources.day_pattern import DayPattern
 from resources.secrets import without_secret
-from resources.time_formats import Format, UnixTime
+from resources.time_formats import ColumnFormat
 
 
 class DayColumns(Part):
@@ -61,7 +61,7 @@ class RawTable(Part):
         ("",), description="texts that stand for a missing value; NaN, inf and -inf in Parquet too, where named"
     )
     csv: CsvDialect = Field(CsvDialect(), description="how CSV files are written; absent: RFC 4180, UTF-8, ISO 8601")
-    formats: dict[str, UnixTime | Format] = Field(
+    formats: dict[str, ColumnFormat] = Field(
         {},
         description="by date or timestamp column: a format such as %m/%d/%Y that this column alone has, or "
         "unix_seconds, unix_milliseconds, … of whole numbers, in Parquet too",

@@ -116,6 +116,12 @@ def test_windows_1252_declared_as_latin_1_is_refused() -> None:
         rows("a,b\n1,5 €\n".encode("windows-1252"), encoding="latin-1")
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "windows-1252", "windows-1251"])
+def test_utf_8_declared_as_another_encoding_is_refused(encoding: str) -> None:
+    with pytest.raises(CsvError, match=f"is UTF-8, not {encoding}. Leave 'encoding' out"):
+        rows("a,b\né,ü\n", encoding=encoding)
+
+
 @pytest.mark.parametrize(
     ("dialect", "message"),
     [
