@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
 
-from resources.duckdb_session import pin, set_elsewhere
+from resources.duckdb_session import identifier, literal, pin, set_elsewhere
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -148,7 +148,7 @@ class Plugin(BasePlugin):
         self.bindings = read_bindings(os.environ.get(VARIABLE))
         pin(conn, threads=self.bindings.threads)
         spill = self.bindings.scratch / ".spill"
-        conn.execute(f"set temp_directory = {_literal(spill)}")
+        conn.execute(f"set temp_directory = {literal(spill)}")
         conn.execute("create schema if not exists lake")
         # The row without a model is the run's; see macros/days.sql.
         conn.execute("create table lake.run (model varchar, first_day date, last_day date)")
@@ -158,7 +158,7 @@ class Plugin(BasePlugin):
         conn.execute("create table lake.tables (name varchar)")
         for name, files in {**self.bindings.sources, **self.bindings.models}.items():
             if files:
-                conn.execute(f"create view lake.{_identifier(name)} as {_read(files)}")
+                conn.execute(f"create view lake.{identifier(name)} as {_read(files)}")
                 conn.execute("insert into lake.tables values (?)", [name])
         conn.execute("create table lake.rules (model varchar, position integer, rule varchar, predicate varchar)")
         for model, quarantine in self.bindings.quarantine.items():
@@ -166,7 +166,7 @@ class Plugin(BasePlugin):
                 conn.execute("insert into lake.rules values (?, ?, ?, ?)", [model, place, rule, predicate])
             if quarantine["released"]:
                 name = f"{model}__released"
-                conn.execute(f"create view lake.{_identifier(name)} as {_read({'': quarantine['released']})}")
+                conn.execute(f"create view lake.{identifier(name)} as {_read({'': quarantine['released']})}")
                 conn.execute("insert into lake.tables values (?)", [name])
 
     def store(self, target_config: "TargetConfig") -> None:
@@ -279,7 +279,7 @@ def _views(cursor: "DuckDBPyConnection") -> list[str]:
         "select schema_name, sql from duckdb_views() where not internal and schema_name <> 'lake' order by view_oid"
     ).fetchall()
     schemas = dict.fromkeys(schema for schema, _ in found)
-    return [*(f"create schema if not exists {_identifier(schema)}" for schema in schemas), *(sql for _, sql in found)]
+    return [*(f"create schema if not exists {identifier(schema)}" for schema in schemas), *(sql for _, sql in found)]
 
 
 def _between(first: date, last: date) -> list[date]:
@@ -288,7 +288,7 @@ def _between(first: date, last: date) -> list[date]:
 
 def _ordered(cursor: "DuckDBPyConnection", table: str, order: list[str], where: str) -> "pa.Table":
     """Return rows in the order of their key, so that equal rows give equal files."""
-    by = f" order by {', '.join(_identifier(column) for column in order)}" if order else ""
+    by = f" order by {', '.join(identifier(column) for column in order)}" if order else ""
     return cursor.sql(f"select * from {table} where {where}{by}").to_arrow_table()  # noqa: S608 - as above
 
 
@@ -315,16 +315,8 @@ def _write(rows: "pa.Table", path: Path) -> None:
 
 
 def _read(files: Mapping[str, str]) -> str:
-    paths = ", ".join(_literal(files[day]) for day in sorted(files))
+    paths = ", ".join(literal(files[day]) for day in sorted(files))
     return f"select * from read_parquet([{paths}], hive_partitioning = false)"  # noqa: S608 - paths are quoted
-
-
-def _literal(value: object) -> str:
-    return "'" + str(value).replace("'", "''") + "'"
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _day(day: date) -> str:

@@ -41,6 +41,16 @@ def pin(connection: "DuckDBPyConnection", *, threads: int = 1) -> None:
         connection.execute(f"set global {name} = '{value}'")
 
 
+def identifier(name: str) -> str:
+    """Return a name as SQL quotes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: object) -> str:
+    """Return a value as text that SQL quotes."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
 def set_elsewhere(names: Iterable[str]) -> list[str]:
     """Return which of some settings are pinned here."""
     pinned = {name.lower() for name in SETTINGS}

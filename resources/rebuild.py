@@ -22,7 +22,7 @@ from typing import Any, Final, Self
 import polars as pl
 
 from resources.dbt_server import RESULTS, Dbt
-from resources.duckdb_session import connect
+from resources.duckdb_session import connect, identifier, literal
 from resources.errors import WarehouseError
 from resources.warehouse import (
     Node,
@@ -186,15 +186,15 @@ class Rebuilds:
         files = {name: paths[""] for name, paths in bindings["sources"].items()}
         files |= {f"{name}__released": it["released"] for name, it in self.quarantines.items() if it["released"]}
         with connect() as engine:
-            engine.execute(f"set memory_limit = {_literal(os.environ.get('ML_ASSETS_DBT_MEMORY', '1GB'))}")
-            engine.execute(f"set temp_directory = {_literal(scratch / '.spill')}")
+            engine.execute(f"set memory_limit = {literal(os.environ.get('ML_ASSETS_DBT_MEMORY', '1GB'))}")
+            engine.execute(f"set temp_directory = {literal(scratch / '.spill')}")
             engine.execute("create schema lake")
             for name, path in files.items():
-                engine.execute(f"create view lake.{_identifier(name)} as from read_parquet({_literal(path)})")
+                engine.execute(f"create view lake.{identifier(name)} as from read_parquet({literal(path)})")
             for statement in statements:
                 engine.execute(statement)
-            relation = f"{_identifier(table['schema'])}.{_identifier(table.get('alias') or table['name'])}"
-            by = ", ".join(_identifier(column) for column in order)
+            relation = f"{identifier(table['schema'])}.{identifier(table.get('alias') or table['name'])}"
+            by = ", ".join(identifier(column) for column in order)
             built: pl.DataFrame = engine.sql(f"from {relation} order by {by}").pl()
             return built
 
@@ -232,11 +232,3 @@ def _broken(results: Path) -> list[str]:
         for it in found
         if it["status"] not in {"success", "skipped"}
     ]
-
-
-def _literal(value: object) -> str:
-    return "'" + str(value).replace("'", "''") + "'"
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

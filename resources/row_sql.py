@@ -26,11 +26,11 @@ def with_columns(
     """
     import duckdb
 
-    from resources.duckdb_session import connect
+    from resources.duckdb_session import connect, identifier
 
     if not expressions:
         return frame
-    made = ", ".join(f'({sql}) as "{name}"' for name, sql in expressions.items())
+    made = ", ".join(f"({sql}) as {identifier(name)}" for name, sql in expressions.items())
     with connect() as engine:
         engine.register("rows", frame.with_row_index("__row").to_arrow())
         try:

@@ -88,12 +88,17 @@ class _UntranslatableError(ValueError):
     """What a test or constraint asks for is no rule; the message goes on after its name."""
 
 
+def _unquoted(column: str | None) -> str | None:
+    """Return a column's name as its YAML has it: dbt puts that of a column with `quote: true` in quotes."""
+    return column[1:-1] if column is not None and column.startswith('"') and column.endswith('"') else column
+
+
 def asked_by_test(test: Node, table: Table, mistakes: Mistakes) -> Asked | None:
     """Return the rule that a generic test asks for; none where dbt alone enforces it, or it is a mistake."""
     name: str = test["test_metadata"]["name"]
     given: Mapping[str, Any] = test["test_metadata"]["kwargs"]
     config: Mapping[str, Any] = test.get("config") or {}
-    on = test.get("column_name")
+    on = _unquoted(test.get("column_name"))
     loc = ("columns", on, "data_tests", name) if on else ("data_tests", name)
     subject = f"column '{on}' of table '{table.name}'" if on else f"table '{table.name}'"
     culprit = f"test '{name}' of {subject}"
@@ -154,7 +159,7 @@ def _check_is_plain(name: str, given: Mapping[str, Any], config: Mapping[str, An
 
 
 def _rule_of_test(name: str, given: Mapping[str, Any], on: str | None, table: Table) -> Rule:
-    column = (str(on or given.get("column_name") or ""),)
+    column = (on or _unquoted(given.get("column_name")) or "",)
     match name:
         case "not_null":
             return Rule(name, "not_null", column)

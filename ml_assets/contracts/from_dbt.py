@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ml_assets.contracts.dbt_names import check_names
 from ml_assets.contracts.dbt_rules import DTYPES, Asked, asked_by_constraints, asked_by_test, names_of, tested_table
 from ml_assets.contracts.dbt_yaml import ColumnMeta, Mistakes, Table, TableMeta, meta_of, quoted
 from ml_assets.contracts.errors import ContractError, near
@@ -43,6 +44,7 @@ def contracts_from_dbt(
     mistakes = Mistakes()
     tables = _tables(manifest, folder)
     asked = _asked(manifest, tables, mistakes)
+    check_names(tables, mistakes)
     contracts = {table.name: _contract(table, asked[table.name], mistakes) for table in tables}
     for table in tables:
         _check_relationships(table, asked[table.name], contracts, mistakes)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Measure = Literal["row_count", "null_share", "category_share"]
 
+_ROWS: Final = "__rows"  # stands beside the table's own columns, none of which is called so
 TOP_SHARE: Final = 0.01  # a category with a smaller share of the days before counts among the others
 RULES: Final[Mapping[Measure, Rule]] = {
     "row_count": Rule("rows are as many as on the days before", "expectation"),
@@ -86,14 +87,14 @@ def surprises(
     counted = list(dict.fromkeys([*columns, *categorical]))
     found, *categories = pl.collect_all(
         [
-            lazy.group_by("day").agg(pl.len().alias("rows"), *(pl.col(name).null_count() for name in counted)),
+            lazy.group_by("day").agg(pl.len().alias(_ROWS), *(pl.col(name).null_count() for name in counted)),
             *(_category_counts(lazy, name) for name in categorical),
         ]
     )
     counts = known.join(found, on="day", how="left").with_columns(pl.exclude("day").fill_null(0))
     odd = [*_odd_row_counts(windows, counts, margin), *_odd_null_shares(windows, counts, columns, margin)]
     for name, rows_of in zip(categorical, categories, strict=True):
-        sizes = counts.select("day", of=pl.col("rows") - pl.col(name)).filter(pl.col("of") > 0)
+        sizes = counts.select("day", of=pl.col(_ROWS) - pl.col(name)).filter(pl.col("of") > 0)
         odd += _odd_category_shares(windows.join(sizes, on="day"), rows_of, name, margin)
     return tuple(sorted(odd, key=lambda it: it.day))
 
@@ -164,7 +165,7 @@ def _category_counts(lazy: pl.LazyFrame, name: str) -> pl.LazyFrame:
 
 
 def _odd_row_counts(windows: pl.DataFrame, counts: pl.DataFrame, margin: float) -> Iterator[Surprise]:
-    past = _beside_the_past(windows.join(counts.select("day", "rows", figure="rows"), on="day"))
+    past = _beside_the_past(windows.join(counts.select("day", rows=_ROWS, figure=_ROWS), on="day"))
     width = margin * (pl.col("highest") - pl.col("lowest"))
     judged = past.with_columns(
         low=(pl.col("lowest") - width - NOISE * pl.col("lowest").sqrt()).clip(0),
@@ -182,9 +183,9 @@ def _odd_null_shares(
     windows: pl.DataFrame, counts: pl.DataFrame, columns: Sequence[str], margin: float
 ) -> Iterator[Surprise]:
     shares = (
-        counts.filter(pl.col("rows") > 0)  # a day without rows has no shares
-        .unpivot(columns, index=["day", "rows"], variable_name="column", value_name="nulls")
-        .select("day", "column", "rows", figure=pl.col("nulls") / pl.col("rows"))
+        counts.filter(pl.col(_ROWS) > 0)  # a day without rows has no shares
+        .unpivot(columns, index=["day", _ROWS], variable_name="__column", value_name="__nulls")
+        .select("day", column="__column", rows=_ROWS, figure=pl.col("__nulls") / pl.col(_ROWS))
     )
     judged = _with_limits(_beside_the_past(windows.join(shares, on="day"), "column"), margin)
     for row in _outside(judged):

@@ -82,9 +82,9 @@ def is_naive(dtype: pl.DataType) -> bool:
 
 def repeated_keys(frame: pl.DataFrame, key: Sequence[str], *, mend: str) -> list[str]:
     """Return what is wrong where rows share a key, with examples; empty where none do."""
-    twice = frame.group_by(list(key)).len("rows").filter(pl.col("rows") > 1).sort(["rows", *key], nulls_last=True)
+    twice = frame.group_by(list(key)).len("__rows").filter(pl.col("__rows") > 1).sort(["__rows", *key], nulls_last=True)
     if twice.height == 0:
         return []
     sample = "; ".join(", ".join(f"{name}={row[name]}" for name in key) for row in twice.head(3).to_dicts())
-    extra = int(twice["rows"].sum()) - twice.height
+    extra = int(twice["__rows"].sum()) - twice.height
     return [f"the key ({', '.join(key)}) repeats: {twice.height} keys, {extra} rows too many, such as {sample}. {mend}"]

@@ -285,9 +285,9 @@ def _key_problems(
     if repeated:
         worst = (
             frame.group_by(list(key))
-            .len("rows")
-            .filter(pl.col("rows") > 1)
-            .sort(["rows", *key], descending=[True] + [False] * len(key))
+            .len("__rows")
+            .filter(pl.col("__rows") > 1)
+            .sort(["__rows", *key], descending=[True] + [False] * len(key))
         )
         sample = "; ".join(", ".join(f"{name}={row[name]}" for name in key) for row in worst.head(3).to_dicts())
         problems.append(

@@ -65,6 +65,7 @@ def mistakes(*nodes: dict[str, Any], sources: tuple[dict[str, Any], ...] = ()) -
 def test_a_model_becomes_a_contract_with_everything_its_yaml_says() -> None:
     contract = orders(
         model(
+            column("day", "date"),
             column("order_id", description="Which\n order.", config={"meta": {"role": "entity"}}),
             column("items", "bigint", meta={"role": "feature", "unit": "pieces"}, constraints=[{"type": "not_null"}]),
             column("shop", config={"meta": {"role": "feature", "categorical": True}}),
@@ -83,6 +84,7 @@ def test_a_model_becomes_a_contract_with_everything_its_yaml_says() -> None:
     assert contract == TableContract(
         name="orders",
         columns=(
+            Column("day", pl.Date()),
             Column("order_id", pl.String(), "Which order.", "entity", is_nullable=False, is_unique=True),
             Column("items", pl.Int64(), "", "feature", unit="pieces", is_nullable=False, minimum=0, maximum=9),
             Column("shop", pl.String(), "", "feature", is_categorical=True, accepted_values=("a", "1")),
@@ -359,6 +361,55 @@ def test_a_constraint_that_cannot_become_a_rule_is_told(constraint: dict[str, An
 
     assert 1 == len(found)
     assert f"constraint '{constraint['type']}' of 'a' of table 'orders' is none that becomes a rule" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ([column("Shop"), column("shop")],
+         "column 'shop' of table 'orders' differs from column 'Shop' only in case, which DuckDB ignores; rename one."),
+        ([column("__day")], "column '__day' of table 'orders' has a name that is kept for columns added on the way"),
+        ([column("broken_rules")], "column 'broken_rules' of table 'orders' has a name that is kept for columns added"),
+        ([column("*", quote=True)], "column '*' of table 'orders' has a name that polars takes for a pattern"),
+        ([column("^a.*$", quote=True)], "column '^a.*$' of table 'orders' has a name that polars takes for a pattern"),
+        ([column("a ", quote=True)], "column 'a ' of table 'orders' has a name with a double quote, a blank at an end"),
+        ([column('size "XL"', quote=True)], "of table 'orders' has a name with a double quote, a blank at an end"),
+        ([column("weight kg")], "column 'weight kg' of table 'orders' has a name that SQL must quote; add 'quote:"),
+    ],
+)  # fmt: skip
+def test_a_name_that_cannot_be_used_is_told(columns: list[dict[str, Any]], told: str) -> None:
+    [found] = mistakes(model(*columns))
+
+    assert told in found.replace("models/_shop.yml", "")
+
+
+def test_names_that_sql_quotes_are_fine_where_dbt_quotes_them() -> None:
+    names = ["weight kg", "size 'XL'", "größe", "a-b"]
+
+    assert tuple(names) == orders(model(*(column(name, quote=True) for name in names))).names
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("../orders", "table '../orders' has a name with more than letters, digits and _; rename it."),
+        ("ORDERS", "table 'ORDERS' and table 'orders' differ only in case, which DuckDB ignores; rename one."),
+        ("o__quarantine", "table 'o__quarantine' ends in __quarantine, as what is stored beside a table does"),
+    ],
+)
+def test_a_table_with_a_name_that_cannot_be_used_is_told(name: str, told: str) -> None:
+    other = model(column("a")) | {"name": name, "unique_id": f"model.shop.{name}"}
+
+    assert told in mistakes(model(column("a")), other)[0]
+
+
+def test_a_table_by_day_has_a_day() -> None:
+    by_day = {"config": {"materialized": "by_day"}}
+
+    assert (
+        "column 'day' of table 'orders' is missing or no date, but the table is built by day"
+        in mistakes(model(column("a"), column("day", "timestamp"), **by_day))[0]
+    )
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,22 @@ def test_a_day_like_those_before_it_surprises_nobody() -> None:
     assert () == judge(a_day(TODAY))
 
 
+@pytest.mark.parametrize("name", ["rows", "of", "figure", "judged", "column", "nulls", "category", "weight kg"])
+def test_columns_may_be_called_as_the_figures_are(name: str) -> None:
+    def named(rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.rename({"weight_kg": name, "shop": f"{name} of shop"})
+
+    today = a_day(TODAY, missing=100, shops="abbbb")
+    found, plain = (
+        judge(named(today), named(four_weeks()), columns=[name], categorical=[f"{name} of shop"]),
+        judge(today),
+    )
+
+    assert [it.got for it in found] == [it.got for it in plain]
+    assert {"null_share", "category_share"} == {it.measure for it in found}
+    assert f"column '{name}' is missing in 50.0% of 200 rows" in found[0].sentence
+
+
 @pytest.mark.parametrize(
     ("today", "measure", "sentence"),
     [

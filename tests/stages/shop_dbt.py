@@ -87,13 +87,13 @@ where day between {{ first_day() }} and {{ last_day() }} group by day
 }
 
 
-def dbt_project(folder: Path) -> Path:
+def dbt_project(folder: Path, files: Mapping[str, str] = FILES) -> Path:
     """Write the shop's dbt project with the macros of ours, and parse it."""
     shutil.copytree(DBT_PROJECT / "macros", folder / "macros")
     shutil.copytree(DBT_PROJECT / "tests" / "generic", folder / "tests" / "generic")
     for name in ("dbt_project.yml", "profiles.yml"):
         shutil.copy(DBT_PROJECT / name, folder)
-    for name, text in FILES.items():
+    for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     prepare_manifest(folder)
@@ -140,7 +140,7 @@ class Shop:
             tables(declared, manifest, read_contracts(manifest, self.project)),
             selection=[dg.AssetKey(["tables", name]) for name in assets or ("orders", "totals", *aside)],
             instance=self.instance,
-            resources={"warehouse": Warehouse(lake=lake, project_dir=str(self.project))},
+            resources={"lake": lake, "warehouse": Warehouse(lake=lake, project_dir=str(self.project))},
             tags={"dagster/asset_partition_range_start": FIRST, "dagster/asset_partition_range_end": last},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,

@@ -17,7 +17,7 @@ from ml_assets.contracts.table import Column
 from ml_assets.declaration.data import LeakTestSettings
 from ml_assets.stages.card import card_input
 from ml_assets.stages.common.champions import model_on_card
-from ml_assets.stages.common.checks import check_name
+from ml_assets.stages.common.checks import rule_check_name
 from ml_assets.stages.common.plan import ModelPlan, days_between
 from ml_assets.stages.evaluation import evaluation
 from ml_assets.stages.features import features
@@ -204,7 +204,7 @@ def test_features_answer_one_check_for_each_rule_of_the_contract_and_each_expect
         check.description for check in waiting.values()
     }
     assert {dg.AssetCheckSeverity.WARN} == {check.severity for check in waiting.values()}
-    assert {check_name(rule.name) for rule in plan.features_contract.rules} == {
+    assert {rule_check_name(rule) for rule in plan.features_contract.rules} == {
         name for name, spec in specs.items() if spec.blocking
     }
     assert {*_EXPECTATIONS, "features_stay_as_they_were_published"} == {

@@ -3,6 +3,7 @@
 Finding it stays out; see `ml_assets.contracts.checking`.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -23,6 +24,15 @@ def check_name(rule: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "_", rule).strip("_")[:120]
 
 
+def rule_check_name(rule: Rule) -> str:
+    """Return the name of a rule's check; columns whose names differ only in other characters do not share one."""
+    name = check_name(rule.name)
+    if len(name) < 120 and all(re.fullmatch(r"[A-Za-z0-9_]+", column) for column in rule.columns):
+        return name
+    digest = hashlib.blake2b(rule.name.encode(), digest_size=4, usedforsecurity=False).hexdigest()
+    return f"{name[:111]}_{digest}"
+
+
 def check_specs(contract: TableContract, asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     """Return one asset check for each rule of a contract."""
     return rule_specs(contract.rules, asset)
@@ -31,7 +41,7 @@ def check_specs(contract: TableContract, asset: dg.AssetKey) -> list[dg.AssetChe
 def rule_specs(rules: Iterable[Rule], asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     """Return one asset check for each rule."""
     return [
-        dg.AssetCheckSpec(check_name(rule.name), asset=asset, description=rule.name, blocking=rule.is_blocking)
+        dg.AssetCheckSpec(rule_check_name(rule), asset=asset, description=rule.name, blocking=rule.is_blocking)
         for rule in rules
     ]
 
@@ -54,7 +64,7 @@ def check_results(
     span = " to ".join(dict.fromkeys([partitions[0], partitions[-1]])) if partitions else ""
     for finding in report.findings:
         yield dg.AssetCheckResult(
-            check_name=check_name(finding.rule.name),
+            check_name=rule_check_name(finding.rule),
             asset_key=asset,
             passed=finding.passed and not finding.not_judged,
             severity=_severity(finding),

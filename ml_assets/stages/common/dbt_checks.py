@@ -20,7 +20,7 @@ from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.tables import TablesDeclaration
 from ml_assets.logic.quarantine import audit, quarantine_findings, released_counts
 from ml_assets.logic.tables import Outcome, report_of_failure, report_of_tests
-from ml_assets.stages.common.checks import check_name, check_results, check_specs, reject
+from ml_assets.stages.common.checks import check_name, check_results, check_specs, reject, rule_check_name
 from ml_assets.stages.common.plan import DAY, table_key
 from resources.lake import Lake, Making
 from resources.quarantine import QUARANTINE, REJECTED, released_rows, releases
@@ -229,6 +229,6 @@ def selected_results(
     partitions: Sequence[str],
 ) -> Iterator[dg.AssetCheckResult]:
     """Yield the results of those checks that the run asked for."""
-    wanted = [it for it in report.findings if dg.AssetCheckKey(key, check_name(it.rule.name)) in
+    wanted = [it for it in report.findings if dg.AssetCheckKey(key, rule_check_name(it.rule)) in
               context.selected_asset_check_keys]  # fmt: skip
     yield from check_results(replace(report, findings=tuple(wanted)), key, counts, partitions=partitions)

@@ -1,0 +1,59 @@
+"""Names of tables and columns that a library below would change, confuse or refuse; each is told with file and line."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from ml_assets.contracts.checking import BROKEN_RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ml_assets.contracts.dbt_yaml import Mistakes, Node, Table
+
+DAY: Final = "day"
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ADDED = ("__quarantine", "__rejected", "__released", "__built", "__unsplit")
+"""What is stored or built beside a table has its name and one of these."""
+
+
+def check_names(tables: Sequence[Table], mistakes: Mistakes) -> None:
+    """Note names that cannot be used."""
+    seen: dict[str, str] = {}
+    for table in tables:
+        what = f"table '{table.name}'"
+        if not _PLAIN.fullmatch(str(table.node["name"])):
+            mistakes.add(table.place(), f"{what} has a name with more than letters, digits and _; rename it.")
+        for ending in (one for one in _ADDED if table.name.endswith(one)):
+            mistakes.add(table.place(), f"{what} ends in {ending}, as what is stored beside a table does; rename it.")
+        other = seen.setdefault(table.name.lower(), table.name)
+        if other != table.name:
+            mistakes.add(
+                table.place(), f"{what} and table '{other}' differ only in case, which DuckDB ignores; rename one."
+            )
+        for name, sentence in _wrong_columns(table):
+            mistakes.add(table.place("columns", name), f"column '{name}' of {what} {sentence}.")
+
+
+def _wrong_columns(table: Table) -> Iterator[tuple[str, str]]:
+    """Yield names of columns, and what is wrong with each."""
+    seen: dict[str, str] = {}
+    for name, node in table.columns.items():
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            yield name, f"differs from column '{other}' only in case, which DuckDB ignores; rename one"
+        if name.startswith("__") or name.lower() == BROKEN_RULES:
+            yield name, f"has a name that is kept for columns added on the way (__..., {BROKEN_RULES}); rename it"
+        if name == "*" or (name.startswith("^") and name.endswith("$")):
+            yield name, "has a name that polars takes for a pattern; rename it"
+        if name != name.strip() or not name.isprintable() or '"' in name:
+            yield name, "has a name with a double quote, a blank at an end, or what cannot be printed; rename it"
+        elif not table.is_source and not _PLAIN.fullmatch(name) and not node.get("quote"):
+            yield name, "has a name that SQL must quote; add 'quote: true' to it"
+    if not table.is_source and table.is_by_day and not _is_date(table.columns.get(DAY)):
+        yield DAY, "is missing or no date, but the table is built by day; add it with data_type date"
+
+
+def _is_date(column: Node | None) -> bool:
+    return column is not None and str(column.get("data_type") or "").lower() == "date"
