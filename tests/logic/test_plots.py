@@ -444,6 +444,15 @@ def test_drift_over_days_counts_the_days_over_in_any_order() -> None:
     )
 
 
+def test_the_day_from_which_another_model_predicts_is_marked() -> None:
+    days = [drift_day(at) for at in range(3)]
+    other = [*days[:2], days[2].model_copy(update={"model_version": "v2"})]
+
+    lines = [drift_history_plot(shown).count("stroke-dasharray") for shown in (days, other)]
+
+    assert 1 == lines[1] - lines[0]
+
+
 def test_a_day_with_too_few_rows_for_drift_is_a_gap_and_not_a_number() -> None:
     unmeasured = drift_day(1).model_copy(update={"weighted_excess_psi": None, "score_excess_psi": None})
 

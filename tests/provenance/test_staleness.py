@@ -5,7 +5,8 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.provenance.staleness import LOOK_BACK, Wanted, out_of_date, readers_of, reads_of
+from ml_assets.provenance.staleness import LOOK_BACK, Wanted, out_of_date, readers_of, reads_of, required_of
+from resources.days import OPTIONAL_LOOK_BACK
 from resources.lake import Lake
 from tests.builders import frame, put
 
@@ -82,3 +83,29 @@ def test_a_day_is_out_of_date_until_rows_released_for_it_are_among_its_inputs(tm
 
     put(lake, frame(1), asset="parent", partition="2013-01-06", code_version=code, inputs=(released,))
     assert {} == out_of_date(graph, lake, wanted)
+
+
+def test_an_optional_look_back_requires_no_day_but_its_own() -> None:
+    day, days = "2013-01-04", dg.DailyPartitionsDefinition("2013-01-01", end_date="2013-01-09")
+    back = dg.TimeWindowPartitionMapping(start_offset=-2, allow_nonexistent_upstream_partitions=True)
+
+    @dg.asset(partitions_def=days)
+    def predictions() -> None: ...
+
+    def drift(**metadata: Any) -> dg.AssetsDefinition:
+        @dg.asset(
+            name="drift", partitions_def=days, metadata=metadata,
+            ins={"predictions": dg.AssetIn(partition_mapping=back)},
+        )  # fmt: skip
+        def made(predictions: int) -> None: ...
+
+        return made
+
+    keys = dg.AssetKey("drift"), dg.AssetKey("predictions")
+    required, optional = (
+        required_of(dg.Definitions([predictions, asset]).resolve_asset_graph(), *keys, day)
+        for asset in (drift(), drift(**{OPTIONAL_LOOK_BACK: True}))
+    )
+
+    assert ["2013-01-02", "2013-01-03", day] == required
+    assert [day] == optional

@@ -11,7 +11,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from resources.artifact_io import LakeIOManager, by_partition, reads_of_day
-from resources.days import ALLOW_GAPS
+from resources.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef
@@ -291,11 +291,16 @@ def test_days_that_were_asked_for_and_not_returned_are_told() -> None:
         by_partition({"2013-01-01": dated(FIRST)}, ["2013-01-01", "2013-01-02"], "eager")
 
 
-def rolling(*, allow_gaps: bool) -> dg.AssetsDefinition:
+def rolling(*, allow_gaps: bool = False, is_optional: bool = False) -> dg.AssetsDefinition:
     """Return an asset that reads two days before its own."""
     back = dg.TimeWindowPartitionMapping(start_offset=-2, allow_nonexistent_upstream_partitions=True)
 
-    @dg.asset(ins={"daily": dg.AssetIn("daily", partition_mapping=back)}, metadata={ALLOW_GAPS: allow_gaps}, **BY_DAY)
+    optional = {OPTIONAL_LOOK_BACK: True} if is_optional else {}
+
+    @dg.asset(
+        ins={"daily": dg.AssetIn("daily", partition_mapping=back)}, metadata={ALLOW_GAPS: allow_gaps, **optional},
+        **BY_DAY,
+    )  # fmt: skip
     def rolled(context: dg.AssetExecutionContext, daily: pl.DataFrame) -> dict[str, Note]:
         return {key: Note(text=key, amount=daily.height) for key in context.partition_keys}
 
@@ -305,7 +310,7 @@ def rolling(*, allow_gaps: bool) -> dg.AssetsDefinition:
 def test_a_missing_day_is_not_read_as_one_without_rows(tmp_path: Path) -> None:
     materialize(tmp_path, daily, over=("2013-01-01", "2013-01-02"))
     materialize(tmp_path, daily, over=("2013-01-04", "2013-01-05"))
-    rolled = rolling(allow_gaps=False)
+    rolled = rolling()
 
     told = message_of(refused(tmp_path, daily, noted, only=["noted"], over=("2013-01-02", "2013-01-05")))
     assert "daily of 2013-01-03 is missing, so what reads it cannot be made for 2013-01-02 to 2013-01-05" in told
@@ -336,6 +341,36 @@ def test_what_is_made_over_allowed_gaps_and_what_is_made_from_it_lists_the_missi
     materialize(tmp_path, daily, over=("2013-01-02", "2013-01-02"))
     assert materialize(tmp_path, *parts, only=["rolled", "read_on"], over=("2013-01-03", "2013-01-04")).success
     assert [{}, {}] == [lake.manifest(lake.find("read_on", f"2013-01-0{n}")).missing_days for n in (3, 4)]
+
+
+def test_days_that_may_be_read_are_not_missing_where_they_are_not_there_but_the_own_day_is(tmp_path: Path) -> None:
+    for day in ("2013-01-02", "2013-01-04"):
+        materialize(tmp_path, daily, over=(day, day))
+    parts = (daily, rolling(is_optional=True))
+
+    failed = refused(tmp_path, *parts, only=["rolled"], over=("2013-01-03", "2013-01-03"))
+    assert materialize(tmp_path, *parts, only=["rolled"], over=("2013-01-04", "2013-01-04")).success
+
+    lake = Lake(str(tmp_path))
+    made = lake.manifest(lake.find("rolled", "2013-01-04"))
+    assert (["2013-01-02", "2013-01-04"], {}) == ([ref.partition for ref in made.inputs], made.missing_days)
+    assert "daily of 2013-01-03 is missing" in message_of(failed)
+
+
+def test_what_was_read_for_one_day_of_a_run_is_an_input_of_that_day_alone(tmp_path: Path) -> None:
+    @dg.asset(**BY_DAY)
+    def scored(context: dg.AssetExecutionContext, daily: pl.DataFrame, lake: LakeResource) -> dict[str, Note]:
+        for day in context.partition_keys:
+            lake.open().note_reads([ArtifactRef(asset="model", version=day[-1] * 32)], partition=day)
+        return {day: Note(text=day, amount=daily.height) for day in context.partition_keys}
+
+    assert materialize(tmp_path, daily, scored, over=("2013-01-01", "2013-01-02")).success
+
+    lake = Lake(str(tmp_path))
+    read = {day: lake.manifest(ref).inputs for day, ref in lake.newest("scored").items()}
+    assert {day: [day[-1] * 32] for day in ("2013-01-01", "2013-01-02")} == {
+        day: [ref.version for ref in refs if ref.asset == "model"] for day, refs in read.items()
+    }
 
 
 def test_an_input_that_was_never_made_is_named(tmp_path: Path) -> None:
