@@ -145,7 +145,9 @@ def examine(name: str, folder: Path, cuts: int, seed: int) -> tuple[list[Outcome
     honest = [feature.name for feature in plan.features if feature.name not in planted["columns"]]
 
     def suspected(columns: list[str]) -> set[str]:
-        lone = lone_predictors(frame, columns, "__target", table.model.task)
+        lone = lone_predictors(
+            frame, columns, "__target", table.model.task, event_time=plan.declaration.features.event_time
+        )
         return {it.column for it in suspects(lone, cuts=cuts, history=report.history, acknowledged=())}
 
     outcomes = [
@@ -211,9 +213,8 @@ def _declared(name: str, task: Task, last: date, **table: str) -> ModelDeclarati
 def demand() -> Table:
     """Return hourly demand: a strong daily and weekly course, and noise that lasts for hours."""
     first, last = FIRST + timedelta(days=20), FIRST + timedelta(days=69)
-    return Table(
-        _declared("demand", "demand", "hour", "asked_at", "regression", "megawatts", last), _demand, first, last
-    )
+    model = _declared("demand", "regression", last, key="hour", asked="asked_at", target="megawatts")
+    return Table(model, _demand, first, last)
 
 
 def _demand(random: np.random.Generator) -> Frames:
@@ -246,9 +247,8 @@ def _demand(random: np.random.Generator) -> Frames:
 def orders() -> Table:
     """Return orders of a shop, of which one in five is returned, more often by some customers."""
     first, last = FIRST + timedelta(days=16), FIRST + timedelta(days=59)
-    return Table(
-        _declared("returns", "order", "order_id", "ordered_at", "binary", "is_returned", last), _orders, first, last
-    )
+    model = _declared("order", "binary", last, key="order_id", asked="ordered_at", target="is_returned")
+    return Table(model, _orders, first, last)
 
 
 def _orders(random: np.random.Generator) -> Frames:

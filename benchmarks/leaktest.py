@@ -1,8 +1,8 @@
 """How long the leak test takes on a lake that holds features: the whole command, each time in a fresh process.
 
-Making the lake stays out: `ml-assets run flight_delay --as-of 2013-12-31` leaves a year of features in it.
+The lake must be there: `ml-assets run flight_delay --as-of 2013-12-31` leaves a year of features in it.
 
-    python -m benchmarks.leaktest flight_delay --samples 20
+    python -m benchmarks.leaktest flight_delay --samples 50
 """
 
 import argparse
@@ -46,7 +46,7 @@ def measure(model: str, samples: int, seed: int) -> tuple[float, dict[str, list[
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("model", nargs="?", default="flight_delay", help="whose features (default: %(default)s)")
-    parser.add_argument("--samples", type=int, default=20, help="prediction times (default: %(default)s)")
+    parser.add_argument("--samples", type=int, default=50, help="prediction times (default: %(default)s)")
     parser.add_argument("--repeat", type=int, default=3, help="tests, each with its own seed (default: %(default)s)")
     return parser.parse_args()
 

@@ -221,7 +221,9 @@ class LonePredictor:
         )
 
 
-def lone_predictors(rows: pl.DataFrame, features: Sequence[str], target: str, task: Task) -> tuple[LonePredictor, ...]:
+def lone_predictors(
+    rows: pl.DataFrame, features: Sequence[str], target: str, task: Task, *, event_time: str | None = None
+) -> tuple[LonePredictor, ...]:
     """Return the features that predict the target alone, far better than the rest; a copy of the label does.
 
     The target's mean in each group of a feature's values (numbers in up to 50 quantiles, missing ones by themselves) is
@@ -232,6 +234,8 @@ def lone_predictors(rows: pl.DataFrame, features: Sequence[str], target: str, ta
         features: the columns to look at.
         target: the column that is predicted.
         task: what kind of target it is; of several classes each is a target of its own.
+        event_time: the column that says when it happens. A feature that this decides, such as the hour of the day, is
+            known to anybody and not returned.
     """
     labelled = rows.filter(pl.col(target).is_not_null())
     outcomes = _outcomes(labelled[target], task)
@@ -246,7 +250,8 @@ def lone_predictors(rows: pl.DataFrame, features: Sequence[str], target: str, ta
         others = [other for known, other in powers.items() if known != name]
         rest = median(others) if others else 0.0
         is_copy = 1 - power <= min(UNEXPLAINED, (1 - next_best) / TIMES_THE_NEXT)
-        if is_copy or (power >= MINIMUM_POWER and power >= TIMES_THE_REST * rest):
+        is_lone = is_copy or (power >= MINIMUM_POWER and power >= TIMES_THE_REST * rest)
+        if is_lone and not (event_time and _is_of_calendar(labelled[name], labelled[event_time])):
             found.append(LonePredictor(name, power, rest, is_copy))
     return tuple(sorted(found, key=lambda suspect: -suspect.power))
 
@@ -305,6 +310,26 @@ def suspects(
     has_power = chance_missed(cuts, CLEARED_SHARE) <= CLEARED_CHANCE
     cleared = {it.column for it in lone if has_power and it.column in (history or ()) and not it.is_copy}
     return tuple(it for it in lone if it.column not in {*cleared, *acknowledged})
+
+
+def _is_of_calendar(feature: pl.Series, at: pl.Series) -> bool:
+    """Tell whether a feature is the same whenever the time of the day, the weekday or the date in the year is."""
+    minute = at.dt.hour().cast(pl.Int32) * 60 + at.dt.minute()
+    parts = (
+        minute,
+        at.dt.weekday(),
+        at.dt.day(),
+        at.dt.week(),
+        at.dt.month(),
+        at.dt.weekday().cast(pl.Int32) * 1440 + minute,
+    )
+    for part in parts:
+        values = (
+            pl.DataFrame({"part": part, "value": feature}).group_by("part").agg(pl.len(), pl.col("value").n_unique())
+        )
+        if values["value"].max() == 1 and 2 * values.height <= feature.len():
+            return True
+    return False
 
 
 def _outcomes(target: pl.Series, task: Task) -> list[pl.Series]:

@@ -59,7 +59,7 @@ def card(plan: ModelPlan) -> dg.AssetsDefinition:
 def _shown(plan: ModelPlan) -> dict[str, Any]:
     """Return what the page shows of the declaration and the tables' contracts as they are, and not as they were."""
     declared = plan.declaration
-    said = declared.model_dump(include={"description", "owner", "intended_use", "limits_of_use", "metric"})
+    said = declared.model_dump(include={"description", "owner", "intended_use", "limits_of_use", "metric", "leak_test"})
     return said | {"tables": {it.name: it.description for it in (plan.features_table, plan.labels_table)}}
 
 

@@ -38,7 +38,7 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
         "champion",
         [verdict_on, serving_costs],
         kinds={"json"},
-        parameters={"gate": declared.gate},
+        parameters={"gate": declared.gate, "acknowledged": declared.leak_test.acknowledged},
         ins={"evaluation": dg.AssetIn(plan.asset("evaluation"))},
         check_specs=[
             dg.AssetCheckSpec(

@@ -130,7 +130,13 @@ def _lone(plan: ModelPlan, frozen: TrainingSet) -> tuple[tuple[LonePredictor, ..
     rows = frozen.part("train")
     places = np.random.default_rng(plan.declaration.seed).permutation(rows.height)[:LOOKED_AT]
     names = [feature.name for feature in frozen.summary.features]
-    found = lone_predictors(rows[np.sort(places)], names, frozen.summary.target, frozen.summary.task)
+    found = lone_predictors(
+        rows[np.sort(places)],
+        names,
+        frozen.summary.target,
+        frozen.summary.task,
+        event_time=frozen.summary.event_time,
+    )
     return found, len(places)
 
 

@@ -181,6 +181,18 @@ def test_a_column_that_repeats_the_target_is_a_copy_though_most_columns_are_stro
     assert [("copy", True)] == [(it.column, it.is_copy) for it in found]
 
 
+def test_a_column_that_the_time_of_day_decides_is_no_suspect() -> None:
+    random = np.random.default_rng(5)
+    at = pl.Series([AT + timedelta(hours=n) for n in range(2400)], dtype=pl.Datetime("us"))
+    clock = at.dt.hour().cast(pl.Float64)
+    weak = {f"weak_{n}": random.normal(0, 1, 2400) for n in range(5)}
+    rows = pl.DataFrame({"at": at, "clock": clock, **weak, "target": clock + pl.Series(random.normal(0, 2, 2400))})
+
+    found = [lone_predictors(rows, ["clock", *weak], "target", "regression", event_time=it) for it in (None, "at")]
+
+    assert [["clock"], []] == [[it.column for it in some] for some in found]
+
+
 LONE = (
     LonePredictor("lag_25", 0.8, 0.1),
     LonePredictor("shop", 0.7, 0.1),

@@ -1,4 +1,4 @@
-{% set lags = [25, 26, 27, 30, 36, 42, 48, 49, 60, 72, 96, 120, 144, 167, 168, 169, 336] %}
+{% set lags = [25, 48, 72, 96, 120, 144, 168, 336] %}
 
 with hours as (
 
@@ -14,8 +14,14 @@ select
     asked.asked_at,
     cast(extract(hour from asked.hour) as bigint) as hour_of_day,
     cast(extract(isodow from asked.hour) as bigint) as weekday,
+    cast(extract(day from asked.hour) as bigint) as day_of_month,
+    cast(extract(week from asked.hour) as bigint) as week_of_year,
+    cast(extract(doy from asked.hour) as bigint) as day_of_year,
     {%- for lag in lags %}
     lag_{{ lag }}.megawatts as lag_{{ lag }},
+    {%- endfor %}
+    {%- for lag in lags[1:-1] %}
+    lag_{{ lag }}.megawatts - lag_{{ lags[loop.index + 1] }}.megawatts as change_{{ lag }},
     {%- endfor %}
     (
         select avg(cast(earlier.megawatts as decimal(18, 3))) from hours as earlier
