@@ -23,7 +23,7 @@ from resources.event_log import VERSION, EventLogByDay
 from resources.lake import Lake, Making
 from resources.lake_resource import LakeResource, begin_step, record_step
 from resources.listing import FILES
-from resources.manifest import CHANGED_ROWS, ArtifactRef, Cost, Manifest
+from resources.manifest import CHANGED_ROWS, LEFT_OUT, ROWS_READ, ArtifactRef, Cost, Manifest
 from resources.quarantine import beside
 from resources.run_tags import range_of
 from resources.usage import asked_of
@@ -77,7 +77,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
         )
         making = Making(
             inputs=lake.take_reads(),
-            parameters={**_parameters(context), **lake.take_notes()},
+            parameters={**_parameters(context), **lake.take_notes(), **_left_out(context)},
             code_version=_code_version(context),
             run_id=context.run_id,
             seconds=time.perf_counter() - self._since,
@@ -132,7 +132,9 @@ def data_version(manifests: Mapping[str, Manifest], instance: dg.DagsterInstance
 def facts_of(manifest: Manifest) -> dict[str, JsonValue]:
     """Return what Dagster's page of an artifact shows of its manifest."""
     rows: dict[str, JsonValue] = {} if manifest.rows is None else {"dagster/row_count": manifest.rows}
-    return {VERSION: manifest.version, "seconds": round(manifest.seconds or 0.0, 3), **rows}
+    read = manifest.parameters.get(ROWS_READ)
+    told: dict[str, JsonValue] = {"rows read": dict(read)} if isinstance(read, Mapping) else {}
+    return {VERSION: manifest.version, "seconds": round(manifest.seconds or 0.0, 3), **rows, **told}
 
 
 def by_partition(obj: object, keys: typing.Sequence[str], asset: str) -> dict[str, object]:
@@ -312,6 +314,14 @@ def _refuse_gaps(
         )
 
 
+def _left_out(context: dg.OutputContext) -> dict[str, JsonValue]:
+    """Return the rows that a step has left out, as its metadata shows them."""
+    told = context.output_metadata.get(LEFT_OUT)
+    return (
+        {LEFT_OUT: dict(told.data)} if isinstance(told, dg.JsonMetadataValue) and isinstance(told.data, Mapping) else {}
+    )
+
+
 def facts_of_day(facts: Mapping[str, JsonValue], key: str) -> Mapping[str, JsonValue]:
     """Return facts; of those by day only the day's own."""
     own: dict[str, JsonValue] = {}
@@ -319,6 +329,9 @@ def facts_of_day(facts: Mapping[str, JsonValue], key: str) -> Mapping[str, JsonV
         by_day = facts.get(name)
         if isinstance(by_day, Mapping):
             own[name] = {day: it for day, it in by_day.items() if day == key}
+    left_out = facts.get(LEFT_OUT)
+    if isinstance(left_out, Mapping) and isinstance(left_out.get(key), Mapping):
+        own[LEFT_OUT] = left_out[key]
     return {**facts, **own}
 
 

@@ -79,6 +79,7 @@ class Lake(Manifests):
         self._reads_of: dict[str, list[ArtifactRef]] = {}
         self._notes: dict[str, JsonValue] = {}
         self._missing_days: dict[ArtifactRef, Days] = {}
+        self._rows: dict[ArtifactRef, int] = {}
         self._missing_noted: list[Days] = []
         self.step: Step | None = None
         self.recorded: Step | None = None
@@ -339,11 +340,13 @@ class Lake(Manifests):
         return path
 
     def _newest_manifest(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> Manifest:
-        """Return an artifact's newest manifest, and remember which days were missing of what it was made from."""
+        """Return an artifact's newest manifest; remember its rows, and the days missing of what it was made from."""
         return self._remembered(self.manifests(ref, there=there)[-1])
 
     def _remembered(self, made: Manifest) -> Manifest:
         self._missing_days.pop(made.ref, None)
+        if made.rows is not None:
+            self._rows[made.ref] = made.rows
         if made.missing_days:
             self._missing_days[made.ref] = made.missing_days
         return made
@@ -351,6 +354,14 @@ class Lake(Manifests):
     def missing_days_of(self, refs: Iterable[ArtifactRef]) -> list[Days]:
         """Return the days that were missing of what some artifacts are made from; of those read or written before."""
         return [self._missing_days[ref] for ref in refs if ref in self._missing_days]
+
+    def rows_of(self, refs: Iterable[ArtifactRef]) -> dict[str, int]:
+        """Return the rows of some tables, by asset; of those read or written before."""
+        found: dict[str, int] = {}
+        for ref in refs:
+            if ref in self._rows:
+                found[ref.asset] = found.get(ref.asset, 0) + self._rows[ref]
+        return found
 
     def begin(self, step: Step, *, runs: Sequence[str] = ()) -> None:
         """Begin to note what a step reads.

@@ -23,7 +23,7 @@ from resources.dbt_server import RESULTS, Dbt
 from resources.errors import WarehouseError
 from resources.lake import Lake, Making
 from resources.lake_resource import LakeResource
-from resources.manifest import ArtifactRef, Cost, Manifest
+from resources.manifest import ROWS_READ, ArtifactRef, Cost, Manifest
 from resources.quarantine import QUARANTINE, RELEASED
 
 PREFIX = "tables"
@@ -254,6 +254,7 @@ class Warehouse(dg.ConfigurableResource):
                 parameters={
                     "dbt": model, "quarantine": aside.parameters if aside else None,
                     "allow_gaps": allows_gaps(node) or None,
+                    ROWS_READ: dict(lake.rows_of(ref for ref in inputs if (ref.partition or key) == key)),
                 },
                 missing_days=missing,
             )  # fmt: skip

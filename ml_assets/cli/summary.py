@@ -20,6 +20,7 @@ from ml_assets.contracts.artifacts import (
 from ml_assets.contracts.states import describe_states
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.logic.card_words import test_days
+from ml_assets.provenance.rows import rows_behind
 from ml_assets.stages.common.leak_findings import findings_behind
 from ml_assets.stages.common.plan import days_between
 from resources.lake import Lake
@@ -42,6 +43,9 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
     measured = [summary for one in performance for summary in one.summaries.versions]
     card = lake.find(f"{name}/card")
     leaks = findings_behind(lake, model, lake.manifest(lake.find(f"{name}/training_set")))
+    first = min(window.first_day for window in training_set.summary.windows)
+    read = [str(day) for day in days_between(first, max(span.as_of, span.last))]
+    behind = rows_behind(lake, [f"{name}/features", f"{name}/labels"], read)
     return {
         "model": name,
         "as_of": str(span.as_of),
@@ -52,6 +56,8 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
             "assumed_known_times": [it.sentence for it in leaks.known_times if not it.is_observed],
         },
         "left_out": dict(training_set.summary.excluded),
+        "labels_without_features": training_set.summary.labels_without_features,
+        "sources": {"rows": [dict(chain) for chain in behind.chains], "left_out": behind.left_out},
         "features": {
             "selected": len(importances.summary.kept), "dropped": list(importances.summary.dropped),
             "shap_share": dict(sorted(trained.spec.weights.items(), key=lambda it: -it[1])),
@@ -127,6 +133,7 @@ def text_of(summary: Mapping[str, Any]) -> str:
         "",
         f"  rows         {rows}",
         *(f"               left out: {count:,} {reason}" for reason, count in summary["left_out"].items() if count),
+        *_sources(summary),
         *_leaks(summary["leaks"]),
         *_features(summary["features"]),
         f"  metrics      on {summary['tested']}, with 95 % intervals",
@@ -153,6 +160,19 @@ def text_of(summary: Mapping[str, Any]) -> str:
         f"{summary['seconds']} s. The web UI: .venv/bin/ml-assets ui, then http://127.0.0.1:3000",
     ]
     return "\n".join(lines)
+
+
+def _sources(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how many rows each table had on the way from the sources, and which rows were left out of them."""
+    if rows := summary["labels_without_features"]:
+        yield f"               left out: {rows:,} labels without features"
+    first = "  sources      "
+    for chain in summary["sources"]["rows"]:
+        yield from _wrapped(" → ".join(f"{asset} {rows:,}" for asset, rows in chain.items()), first)
+        first = " " * 15
+    for asset, reasons in summary["sources"]["left_out"].items():
+        counts = ", ".join(f"{rows:,} {reason}" for reason, rows in reasons.items() if rows)
+        yield from _wrapped(f"left out of {asset}: {counts}")
 
 
 def _meaning(summary: Mapping[str, Any]) -> Iterator[str]:

@@ -47,7 +47,12 @@ class Window(Record):
 
 
 class TrainingSetSummary(Record):
-    """What was frozen, as of when, and which rows were left out for what reason."""
+    """What was frozen, as of when, and which rows were left out for what reason.
+
+    Attributes:
+        excluded: rows of the features, by reason.
+        labels_without_features: outcomes of days of the windows that no row of the features is about.
+    """
 
     model: str
     task: Task
@@ -61,6 +66,7 @@ class TrainingSetSummary(Record):
     features: tuple[Feature, ...]
     windows: tuple[Window, ...]
     excluded: dict[str, int]
+    labels_without_features: int = 0
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,47 @@ def select_labels(
     return newest.rename({"__known_on": DAY}).sort([known_time, *key])
 
 
+def labels_left_out(
+    outcomes: pl.DataFrame,
+    *,
+    key: Sequence[str],
+    known_time: str,
+    days: tuple[date, date],
+    wait_days: int,
+    timezone: str = "UTC",
+) -> dict[str, dict[str, int]]:
+    """Return how many outcomes are not among the labels, by day and reason; days without such outcomes are absent.
+
+    An outcome that is known never, or too late, counts on its own day; one that was corrected within the day on which
+    it became known counts on that day.
+
+    Args:
+        outcomes: As for `select_labels`.
+        key: What identifies a prediction.
+        known_time: When the outcome could first be known, UTC without a zone.
+        days: First and last day.
+        wait_days: Days before its own that a day of labels reads; what becomes known later is never a label.
+        timezone: Where a day begins and ends.
+    """
+    marked = outcomes.with_columns(day_of_moment(pl.col(known_time), timezone).alias("__known_on"))
+    never = pl.col("__known_on").is_null()
+    late = pl.col("__known_on") > pl.col(DAY) + pl.duration(days=wait_days)
+    own = marked.filter(pl.col(DAY).is_between(*days)).group_by(DAY).agg(never.sum().alias("never"), late.sum())
+    known = marked.filter(pl.col("__known_on").is_between(*days)).group_by("__known_on")
+    again = known.agg((pl.len() - pl.struct(list(key)).n_unique()).alias("again"))
+    reasons = {
+        "known at no time yet": own.select(DAY, "never"),
+        f"known more than {wait_days} days later": own.select(DAY, "__known_on"),
+        "corrected on the same day": again,
+    }
+    found: dict[str, dict[str, int]] = {}
+    for reason, counts in reasons.items():
+        for day, rows in counts.iter_rows():
+            if rows:
+                found.setdefault(str(day), {})[reason] = rows
+    return found
+
+
 def newest_known(labels: pl.DataFrame, key: Sequence[str], known_time: str) -> pl.DataFrame:
     """Return one row a key: the version that became known last; one without a known time counts as the oldest."""
     ordered = labels.sort(known_time, nulls_last=False, maintain_order=True)

@@ -16,7 +16,7 @@ from ml_assets.contracts.artifacts import Feature, Split, Task, TrainingSet, Tra
 from ml_assets.contracts.days import end_of
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.encoding import type_problem
-from ml_assets.logic.labels import newest_known
+from ml_assets.logic.labels import EVENT_DAY, newest_known
 
 DAY: Final = "day"
 SPLIT: Final = "split"
@@ -24,6 +24,7 @@ REASON: Final = "reason"
 NOT_KNOWN: Final = "no label known yet"
 PURGED: Final = "label known after the next window began"
 OUTSIDE: Final = "outside the windows"
+_EVENT_DAY: Final = "__event_day"
 
 _IS_LABELLED: Final = "__is_labelled"
 _WHY_NONE: Final = "__why_none"
@@ -142,7 +143,11 @@ def assemble_training_set(
     # A null known time stays only where the target is null too: such an outcome has no label by nature, on any day.
     known = (pl.col(known_time) < end_of(as_of, timezone)) | pl.col(known_time).is_null()
     why = pl.col(REASON).cast(pl.String) if REASON in label_schema else pl.lit(None, pl.String)
-    known_columns = [*key, pl.col(known_time), pl.col(target), why.alias(_WHY_NONE), pl.lit(True).alias(_IS_LABELLED)]
+    event_day = pl.col(EVENT_DAY) if EVENT_DAY in label_schema else pl.lit(None, pl.Date)
+    known_columns = [
+        *key, pl.col(known_time), pl.col(target), why.alias(_WHY_NONE), pl.lit(True).alias(_IS_LABELLED),
+        event_day.alias(_EVENT_DAY),
+    ]  # fmt: skip
     frame, outcomes, total = pl.collect_all(
         [
             lazy_features.filter(inside).select(columns),
@@ -159,6 +164,9 @@ def assemble_training_set(
         ],
     )
     outcomes = newest_known(outcomes, key, known_time)
+    in_windows = outcomes.filter(pl.col(_EVENT_DAY).is_between(windows.train or frame[DAY].min(), windows.last))
+    without_features = in_windows.join(frame, on=list(key), how="anti").height
+    outcomes = outcomes.drop(_EVENT_DAY)
 
     joined = (
         frame.join(outcomes, on=list(key), how="left")
@@ -186,6 +194,7 @@ def assemble_training_set(
             features=tuple(feature_list),
             windows=_describe_windows(rows, windows, target=target, task=task),
             excluded=_count_excluded(joined, outside=int(total.item()) - frame.height),
+            labels_without_features=without_features,
         ),
     )
 

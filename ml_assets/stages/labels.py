@@ -7,9 +7,10 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts import frames
-from ml_assets.logic.labels import select_labels
+from ml_assets.logic.labels import labels_left_out, select_labels
 from ml_assets.stages.common.asset import stage
 from ml_assets.stages.common.plan import ModelPlan, day_range, table_key
+from resources.manifest import LEFT_OUT
 
 
 def labels(plan: ModelPlan) -> dg.AssetsDefinition:
@@ -24,7 +25,7 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
     @stage(
         plan,
         "labels",
-        select_labels,
+        [select_labels, labels_left_out],
         kinds={"polars", "parquet"},
         by_day=True,
         parameters={
@@ -52,7 +53,17 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
             has_reason=wanted.reason is not None, timezone=timezone,
         )  # fmt: skip
         frames.check_frames([rows], schema)
-        context.add_output_metadata({"rows": rows.height, "without a label": rows[wanted.target].null_count()})
+        left_out = labels_left_out(
+            table, key=plan.key, known_time=wanted.known_time, days=day_range(context), wait_days=wanted.wait_days,
+            timezone=timezone,
+        )  # fmt: skip
+        context.add_output_metadata(
+            {
+                "rows": rows.height,
+                "without a label": rows[wanted.target].null_count(),
+                LEFT_OUT: dg.MetadataValue.json({day: left_out.get(day, {}) for day in context.partition_keys}),
+            }
+        )
         return rows
 
     return labels

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.logic.labels import newest_known, select_labels
+from ml_assets.logic.labels import labels_left_out, newest_known, select_labels
 
 JANUARY = (date(2013, 1, 1), date(2013, 1, 31))
 
@@ -82,6 +82,23 @@ def test_an_outcome_without_a_label_by_nature_stays_with_its_reason() -> None:
 
 def test_an_outcome_that_is_not_known_yet_is_left_out() -> None:
     assert select(outcomes([None], is_late=[None])).height == 0
+
+
+def test_outcomes_that_are_no_labels_are_counted_by_reason_and_day() -> None:
+    rows = outcomes(
+        [at(1, 20), at(2, 10), at(2, 11), None, at(5), at(4, 23)],
+        id=[0, 1, 1, 2, 3, 4],
+        day=[date(2013, 1, 1)] * 4 + [date(2013, 1, 2)] * 2,
+    )
+
+    def left_out(last: int) -> dict[str, dict[str, int]]:
+        days = (date(2013, 1, 1), date(2013, 1, last))
+        return labels_left_out(rows, key=("id",), known_time="known_at", days=days, wait_days=2)
+
+    first = {"known at no time yet": 1}
+    second = {"known more than 2 days later": 1, "corrected on the same day": 1}
+    assert {"2013-01-01": first} == left_out(1)
+    assert {"2013-01-01": first, "2013-01-02": second} == left_out(5)
 
 
 def test_a_lazy_frame_gives_the_same_labels() -> None:

@@ -87,6 +87,18 @@ def test_rows_hold_keys_times_features_target_and_split_and_nothing_else() -> No
     assert assemble().rows.columns == expected
 
 
+def test_labels_of_the_windows_that_no_features_are_about_are_counted() -> None:
+    known = labels().with_columns(event_day=pl.col("known_at").dt.date())
+    strangers = known.head(3).with_columns(pl.col("id") + 1000)
+    earlier = strangers.with_columns(pl.col("id") + 1000, event_day=date(2012, 12, 31))
+
+    training = assemble(outcomes=pl.concat([known, strangers, earlier]))
+
+    assert 3 == training.summary.labels_without_features
+    assert 0 == assemble(outcomes=known).summary.labels_without_features
+    assert assemble().rows.equals(training.rows)
+
+
 def test_a_label_known_after_the_as_of_day_does_not_exist() -> None:
     training = assemble(outcomes=labels(after=timedelta(hours=12)))
 

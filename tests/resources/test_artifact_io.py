@@ -14,7 +14,7 @@ from resources.artifact_io import LakeIOManager, by_partition, reads_of_day
 from resources.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
-from resources.manifest import ArtifactRef
+from resources.manifest import LEFT_OUT, ArtifactRef
 from tests.builders import Note, Study, dated, days, failure, frame, study
 
 DAYS = dg.DailyPartitionsDefinition(start_date="2013-01-01", end_date="2013-01-06")
@@ -129,6 +129,21 @@ def test_a_range_of_days_is_kept_day_by_day_in_one_run(tmp_path: Path) -> None:
     assert ["2013-01-02", "2013-01-03", "2013-01-04"] == sorted(str(day) for day in found)
     assert {2} == {metadata["dagster/row_count"].value for metadata in found.values()}
     assert lake.find("daily", "2013-01-03").version == found["2013-01-03"]["version"].value
+
+
+def test_rows_that_a_step_reports_as_left_out_are_in_the_manifest_of_their_day(tmp_path: Path) -> None:
+    @dg.asset(**BY_DAY)
+    def filtered(context: dg.AssetExecutionContext) -> pl.DataFrame:
+        told = {"2013-01-01": {"too late": 2}, "2013-01-02": {}}
+        context.add_output_metadata({LEFT_OUT: dg.MetadataValue.json(told)})
+        return dated(date(2013, 1, 1), date(2013, 1, 2))
+
+    materialize(tmp_path, filtered, over=("2013-01-01", "2013-01-02"))
+
+    lake = Lake(str(tmp_path))
+    assert [{"too late": 2}, {}] == [
+        lake.manifest(lake.find("filtered", day)).parameters[LEFT_OUT] for day in ("2013-01-01", "2013-01-02")
+    ]
 
 
 def test_each_day_of_a_run_bears_its_share_of_the_seconds_and_the_rest_is_called_the_steps(tmp_path: Path) -> None:

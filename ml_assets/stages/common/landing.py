@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -101,15 +102,17 @@ class Landed:
 
     @property
     def notes(self) -> dict[str, JsonValue]:
-        """What the manifests say about rows that differ from the landing before, or were not landed."""
-        by_part: JsonValue = {part: {**counts} for part, counts in self.counts.items()}
-        return {LEFT_OUT: {**self.outside}, CHANGED_ROWS: by_part}
+        """What the manifests say about rows that differ from the landing before."""
+        return {CHANGED_ROWS: {part: {**counts} for part, counts in self.counts.items()}}
 
     @property
-    def facts(self) -> dict[str, int]:
-        """Counts for the asset's page."""
-        found = {"days": len(self.landings), "empty days": sum(it.is_empty() for it in self.parts[ROWS].values())}
-        found |= {f"left out: {reason}": rows for reason, rows in self.outside.items()}
+    def facts(self) -> dict[str, Any]:
+        """Counts for the asset's page, and for the manifest what was left out."""
+        found = {
+            "days": len(self.landings),
+            "empty days": sum(it.is_empty() for it in self.parts[ROWS].values()),
+            LEFT_OUT: dg.MetadataValue.json({**self.outside}),
+        }
         if self.moved is None:
             return found
         sums = Counter[str]()

@@ -1,0 +1,91 @@
+"""How many rows there are on the way from the sources to a model's features and labels, and why rows were left out.
+
+Not here: which rows a training set leaves out (`ml_assets.logic.training_set`).
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from resources.lake import Lake
+from resources.manifest import LEFT_OUT, ROWS_READ, Manifest
+from resources.quarantine import QUARANTINE
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What became of rows over some days.
+
+    Attributes:
+        chains: for each artifact that was asked about, the tables it is made of row by row, the source first, and it
+            itself, with their rows.
+        left_out: by asset and reason, rows that were read and not passed on; of a source those of the whole source, as
+            counted when it was last landed.
+    """
+
+    chains: Sequence[Mapping[str, int]]
+    left_out: Mapping[str, Mapping[str, int]]
+
+
+def rows_behind(lake: Lake, assets: Sequence[str], days: Sequence[str]) -> Rows:
+    """Return the rows behind artifacts by day, from manifests alone.
+
+    A table is followed to the table that its SQL names first, of which it has a row for each row.
+    """
+    chains, left_out, seen = [], dict[str, Counter[str]](), dict[str, None]()
+    for asset in assets:
+        chain = [*_chain(lake, asset, days)]
+        chains.append({name: sum(it.rows or 0 for it in made) for name, made in reversed(chain)})
+        for name, made in chain:
+            left_out[name] = Counter()
+            for manifest in made[-1:] if name.startswith("raw/") else made:
+                left_out[name].update(_reasons(manifest))
+        for name in _ancestors(lake, asset, days):
+            seen.setdefault(name)
+    for name in seen:
+        if name not in left_out and (made := _made(lake, name, days)) and name.startswith("raw/"):
+            left_out[name] = _reasons(made[-1])
+        if quarantined := sum(it.rows or 0 for it in _made(lake, f"{name}{QUARANTINE}", days)):
+            left_out.setdefault(name, Counter())["quarantined"] = quarantined
+    return Rows(chains, {name: dict(counts) for name, counts in sorted(left_out.items()) if +counts})
+
+
+def _made(lake: Lake, asset: str, days: Sequence[str]) -> list[Manifest]:
+    """Return the manifests of an asset's days, or that of the whole asset."""
+    refs = lake.newest(asset, days) or lake.newest(asset, [""])
+    return [*lake.manifest_of_each([*refs.values()]).values()]
+
+
+def _reasons(manifest: Manifest) -> Counter[str]:
+    told = manifest.parameters.get(LEFT_OUT)
+    counts = told.items() if isinstance(told, Mapping) else ()
+    return Counter({reason: rows for reason, rows in counts if isinstance(rows, int)})
+
+
+def _chain(lake: Lake, asset: str, days: Sequence[str]) -> Iterator[tuple[str, list[Manifest]]]:
+    seen = set[str]()
+    while asset not in seen and (made := _made(lake, asset, days)):
+        yield asset, made
+        seen.add(asset)
+        read = made[-1].parameters.get(ROWS_READ)
+        asset = next(iter(read if isinstance(read, Mapping) else _inputs(made[-1])), asset)
+
+
+def _inputs(manifest: Manifest) -> list[str]:
+    """Return what an artifact was made from, without what stands beside it."""
+    own = manifest.asset
+    names = dict.fromkeys(it.asset for it in manifest.inputs)
+    return [name for name in names if name != own and not name.startswith(f"{own}__")]
+
+
+def _ancestors(lake: Lake, asset: str, days: Sequence[str]) -> Iterator[str]:
+    """Yield an asset and all that its last day was made from."""
+    waiting, seen = [asset], set[str]()
+    while waiting:
+        name = waiting.pop(0)
+        if name in seen:
+            continue
+        seen.add(name)
+        yield name
+        if made := _made(lake, name, days[-1:]):
+            waiting += _inputs(made[-1])

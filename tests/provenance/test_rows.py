@@ -1,0 +1,34 @@
+"""Rows on the way from the sources to features and labels, from manifests alone."""
+
+from pathlib import Path
+
+from ml_assets.provenance.rows import rows_behind
+from resources.lake import Lake
+from resources.manifest import LEFT_OUT, ROWS_READ
+from tests.builders import frame, put
+
+FIRST, SECOND = "2013-01-01", "2013-01-02"
+
+
+def test_tables_are_followed_to_their_sources_with_rows_and_reasons(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    planes = put(lake, frame(1, 2), asset="raw/planes").ref
+    for day, rows in ((FIRST, 3), (SECOND, 2)):
+        outside = {"before the first declared day 2013-01-01": 7}
+        raw = put(lake, frame(*range(rows)), asset="raw/flights", partition=day, parameters={LEFT_OUT: outside}).ref
+        put(lake, frame(9), asset="raw/flights__quarantine", partition=day)
+        table = put(
+            lake, frame(*range(rows - 1)), asset="tables/flights", partition=day, inputs=(planes, raw),
+            parameters={ROWS_READ: {"raw/flights": rows, "raw/planes": 2}},
+        ).ref  # fmt: skip
+        put(lake, frame(*range(rows - 1)), asset="shop/features", partition=day, inputs=(table,))
+        put(lake, frame(0), asset="shop/labels", partition=day, inputs=(table,), parameters={LEFT_OUT: {"late": 1}})
+
+    behind = rows_behind(lake, ["shop/features", "shop/labels"], [FIRST, SECOND])
+
+    tables = {"raw/flights": 5, "tables/flights": 3}
+    assert [tables | {"shop/features": 3}, tables | {"shop/labels": 2}] == behind.chains
+    assert {
+        "raw/flights": {"before the first declared day 2013-01-01": 7, "quarantined": 2}, "shop/labels": {"late": 2}
+    } == behind.left_out  # fmt: skip
+    assert ["raw/flights", "tables/flights", "shop/features"] == [*behind.chains[0]]
