@@ -305,7 +305,8 @@ def test_a_first_model_that_the_gate_rejects_gets_its_summary_and_its_card(
     assert rejected.challenger in page
     assert "Rejected" in page
     for line in (
-        "  rows         train ", "  sources      raw/flights ", "  features     ", "               roc_auc  ", "  predictions  none: ",
+        "  rows         train ", "  sources      raw/flights ", "  features     ",
+        "               roc_auc  ", "  predictions  none: ",
         "roc_auc within day decides, mean over 7 values of day, each of which counts once",
         "precision, recall and lift: of the 10 % of each day with the highest scores",
     ):  # fmt: skip
