@@ -20,7 +20,7 @@ class Threads:
 
     @contextmanager
     def exactly(self, number: int) -> Iterator[None]:
-        """Wait until nobody uses another number; for training, whose text records it. Not from within another call."""
+        """Wait until nobody uses another number; for training. Not from within another call."""
         with self._changed:
             self._changed.wait_for(lambda: not self._calls or self._number == number)
             self._begin(number)

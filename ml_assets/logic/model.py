@@ -6,6 +6,7 @@ see `importances`, `tuning`, `reference`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,6 +30,7 @@ OnRound = Callable[[int, float], None]
 Trainer = Callable[[Matrix, Vector, Sequence[Feature], Parameters, int], "Booster"]
 """Trains on rows with these features, as `full_parameters` says, so many rounds."""
 
+_THREADS_LINE: Final = re.compile(r"^\[num_threads: \d+\]\n", re.MULTILINE)
 FEW_ROWS: Final = 512
 """Up to here a second thread costs more than it brings."""
 
@@ -225,7 +227,7 @@ def fit(
         rounds: Boosting rounds.
         seed: Equal seeds give equal trees.
         reference: The sketch that drift is measured against, kept with the model.
-        threads: Recorded in the text's last section; the trees do not depend on it.
+        threads: The model does not depend on it, and does not record it.
         device: Where histograms are built; only "cpu" is deterministic.
         unseen: What `predict` does with a category outside the vocabulary.
         on_round: Told after each round its number, from 1, and the share of the rounds done.
@@ -257,7 +259,7 @@ def fit(
         add_offset(booster, offset)
     window = next(window for window in summary.windows if window.split == "train")
     return Model(
-        booster=booster.model_to_string(num_iteration=-1),
+        booster=_THREADS_LINE.sub("", booster.model_to_string(num_iteration=-1)),
         spec=ModelSpec(
             model=summary.model,
             task=summary.task,
@@ -266,7 +268,7 @@ def fit(
             features=chosen,
             vocabularies=vocabularies,
             unseen=unseen,
-            parameters={name: value for name, value in told.items() if name not in DERIVED},
+            parameters={name: value for name, value in told.items() if name not in {*DERIVED, "num_threads"}},
             rounds=rounds,
             as_of=summary.as_of,
             trained_first_day=window.first_day,
