@@ -42,6 +42,7 @@ from sensors.watch import watch_sensor
 from tests.builders import flights_declared, put
 
 MODEL: Final = "m"
+METRIC: Final = "roc_auc within day"  # what the example declares
 FIRST: Final = date(2013, 3, 1)
 BEGIN: Final = datetime(2026, 11, 23, 6, tzinfo=UTC)
 Name = Literal["drift", "performance", "watch"]
@@ -171,10 +172,10 @@ class World:
 
     def measure(self, day: date, *, auc: float, former: tuple[str, float] | None = None, labelled: int = 900) -> None:
         """Keep what the labels of a day show."""
-        beside = None if former is None else FormerPerformance(version=former[0], metrics={"roc_auc": former[1]})
+        beside = None if former is None else FormerPerformance(version=former[0], metrics={METRIC: former[1]})
         performance = PerformanceSummary(
             model=self.name, model_version=self.champion, day=day, predictions=900, labelled=labelled,
-            metrics={"roc_auc": auc}, expected={"roc_auc": 0.8}, former=beside,
+            metrics={METRIC: auc}, expected={METRIC: 0.8}, former=beside,
         )  # fmt: skip
         put(
             self.lake,
@@ -247,8 +248,8 @@ class World:
 def evaluation(version: str, model: str = MODEL) -> EvaluationSummary:
     """Return a report on a model whose days differ by 0.02."""
     return EvaluationSummary(
-        model=model, model_version=version, training_set_version="0" * 32, task="binary", metric="roc_auc", rows=900,
-        metrics={"roc_auc": Interval(value=0.8, low=0.7, high=0.9)}, baselines=(), against_baselines=(),
+        model=model, model_version=version, training_set_version="0" * 32, task="binary", metric=METRIC, rows=900,
+        metrics={METRIC: Interval(value=0.8, low=0.7, high=0.9)}, baselines=(), against_baselines=(),
         daily_loss=DailyLoss(mean=0.0, deviation=0.02, days=30, rows=100),
     )  # fmt: skip
 

@@ -94,7 +94,10 @@ def test_a_worse_champion_is_taken_back_within_the_declared_days_with_a_record_a
         entry.number, entry.action, entry.champion, entry.decided_by, entry.cause,
     )  # fmt: skip
     assert result.run_id == entry.run_id
-    assert f"Over 3 days (2013-03-02 to 2013-03-04) roc_auc of champion {second} differs by -0.05" in entry.reasons[0]
+    assert (
+        f"Over 3 days (2013-03-02 to 2013-03-04) roc_auc within day of champion {second} differs by -0.05"
+        in entry.reasons[0]
+    )
     assert entry.figures["difference, at most"] < -0.01
 
     it.serve(second, "refuse")
