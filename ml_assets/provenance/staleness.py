@@ -252,7 +252,7 @@ def upstream_of(graph: AssetGraph, wanted: Mapping[dg.AssetKey, Sequence[str]]) 
 def loaded_parents(graph: AssetGraph, key: dg.AssetKey) -> list[dg.AssetKey]:
     """Return the parents whose content an asset reads; the others only say what comes first."""
     node = graph.get(key)
-    if "dbt" in node.kinds:
+    if "dbt" in node.kinds or not node.is_executable:  # an asset from elsewhere has no inputs to tell apart
         return sorted(node.parent_keys)
     inputs = node.assets_def.keys_by_input_name
     types = node.assets_def.node_def.input_dict
