@@ -174,7 +174,7 @@ def _status(card: CardInput) -> _Status:
     if entry is None:
         return _Status("Not judged yet", "")
     if entry.action == "wait" and card.serving != entry.challenger:
-        return _Status("Passed the gate, waits for a person", "")
+        return _Status("Waits for a person", "")
     if card.serving is not None and card.version is not None:
         if card.serving == card.version:
             return _Status(f"Champion since entry {entry.number}, {entry.decided_at:%Y-%m-%d}", "good")

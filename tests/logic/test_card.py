@@ -540,7 +540,7 @@ def test_without_a_champion_the_card_says_there_was_none() -> None:
         ({"promotion": promotion("refuse"), "serving": "v1"}, "Rejected: the champion stays"),
         ({"promotion": promotion("refuse"), "serving": None}, "Rejected: the champion stays"),
         ({"serving": "v3"}, "A former champion"),
-        ({"promotion": promotion("wait"), "serving": "v1"}, "Passed the gate, waits for a person"),
+        ({"promotion": promotion("wait"), "serving": "v1"}, "Waits for a person"),
         ({"serving": None}, "Champion since entry 7, 2014-01-01"),
     ],
 )

@@ -757,6 +757,15 @@ def test_a_compatible_change_is_told_and_does_not_stop_prediction(
 # ---------------------------------------------------------------- card
 
 
+def test_another_number_of_leak_test_samples_makes_features_out_of_date() -> None:
+    def parameters(samples: int) -> Any:
+        given = declaration(leak_test={"samples": samples})
+        asset = features(ModelPlan.of(given, {"order_features": FEATURES, "order_outcomes": LABELS}))
+        return asset.metadata_by_key[asset.key]["ml_assets/parameters"].data
+
+    assert parameters(0) != parameters(50)  # features that were published untested are made, and tested, again
+
+
 def test_the_card_adds_up_the_leak_tests_of_the_runs_that_made_its_features(
     plan: ModelPlan, trained: Trained, lake: LakeResource
 ) -> None:
