@@ -387,8 +387,8 @@ def test_a_span_is_the_newest_day_and_its_test_window_unless_asked_for_otherwise
     assert Span(date(2013, 2, 1), date(2013, 1, 26), date(2013, 2, 1)) == Span.of(
         model, as_of="2013-02-01", first=None, last=None
     )
-    assert Span(date(2013, 1, 3), date(2013, 1, 1), date(2013, 1, 3)) == Span.of(
-        model, as_of="2013-01-03", first=None, last=None
+    assert Span(date(2013, 1, 15), date(2013, 1, 9), date(2013, 1, 15)) == Span.of(
+        model, as_of="2013-01-15", first=None, last=None
     )
 
 
@@ -399,6 +399,13 @@ def test_a_span_is_the_newest_day_and_its_test_window_unless_asked_for_otherwise
         (
             {"as_of": "2014-01-01"},
             r"--as-of 2014-01-01 lies outside the days of flight_delay: 2013-01-01 to 2013-02-10",
+        ),
+        (
+            {"as_of": "2013-01-14"},
+            (
+                r"--as-of 2013-01-14 leaves flight_delay no day to train on: 7 days of validation and 7 of test come after "
+                r"the first one, 2013-01-01\. The earliest is 2013-01-15"
+            ),
         ),
         ({"first": "2012-12-31"}, r"--from 2012-12-31 lies outside the days"),
         ({"last": "2013-02-11"}, r"--to 2013-02-11 lies outside the days"),

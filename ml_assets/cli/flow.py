@@ -54,7 +54,7 @@ class Span:
         """Fill in what was not asked for: the newest day there can be, and its test window.
 
         Raises:
-            DataError: a day is not one, or lies outside the declared days.
+            DataError: a day is not one, lies outside the declared days, or leaves nothing to train on.
         """
         newest = model.days.newest(datetime.now(tz=UTC))
         until = day_given(as_of, "--as-of") if as_of else newest
@@ -66,6 +66,13 @@ class Span:
                 raise DataError(f"{name} {day} lies outside the days of {model.name}: {model.days.first} to {newest}.")
         if end < start:
             raise DataError(f"--to {end} lies before --from {start}; swap them.")
+        earliest = model.days.first + timedelta(days=model.split.held_back)
+        if until < earliest:
+            raise DataError(
+                f"--as-of {until} leaves {model.name} no day to train on: {model.split.validation_days} days of "
+                f"validation and {model.split.test_days} of test come after the first one, {model.days.first}. The "
+                f"earliest is {earliest}; or shorten the windows ({model.place('split')})."
+            )
         return cls(until, start, end)
 
 

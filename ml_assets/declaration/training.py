@@ -31,6 +31,11 @@ class Split(Part):
     validation_days: Annotated[int, Field(gt=0)] = 30
     test_days: Annotated[int, Field(gt=0)] = 30
 
+    @property
+    def held_back(self) -> int:
+        """Days that are not trained on: validation and test."""
+        return self.validation_days + self.test_days
+
 
 class ImportancesSettings(Part):
     """How much work the importances may cost."""

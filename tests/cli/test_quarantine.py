@@ -181,7 +181,7 @@ def test_the_next_run_lands_the_day_whose_rows_were_released_and_no_other(
 
         def landed() -> list[str]:
             said: list[str] = []
-            span = Span.of(whole.model, as_of=days[1], first=days[0], last=days[1])
+            span = Span(date(2013, 1, 2), date(2013, 1, 1), date(2013, 1, 2))
             assert whole.flow._groups({"raw": {key: days}}, span, said.append), whole.said.getvalue()
             return said
 

@@ -314,4 +314,4 @@ def _windows_too_long(model: ModelDeclaration) -> Iterator[str]:
 
 
 def _needed(split: Split) -> int:
-    return (split.train_days or 1) + split.validation_days + split.test_days
+    return (split.train_days or 1) + split.held_back
