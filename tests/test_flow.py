@@ -403,8 +403,8 @@ def test_a_span_is_the_newest_day_and_its_test_window_unless_asked_for_otherwise
         (
             {"as_of": "2013-01-14"},
             (
-                r"--as-of 2013-01-14 leaves flight_delay no day to train on: 7 days of validation and 7 of test come after "
-                r"the first one, 2013-01-01\. The earliest is 2013-01-15"
+                r"--as-of 2013-01-14 leaves flight_delay no day to train on: 7 days of validation and 7 of test come "
+                r"after the first one, 2013-01-01\. The earliest is 2013-01-15"
             ),
         ),
         ({"first": "2012-12-31"}, r"--from 2012-12-31 lies outside the days"),

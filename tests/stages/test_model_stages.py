@@ -15,6 +15,8 @@ from ml_assets.contracts.artifacts import FoundLeak, LeakTestRecord, Model
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import Column
 from ml_assets.declaration.data import LeakTestSettings
+from ml_assets.logic.card import render_card
+from ml_assets.logic.drift import DriftLimits, measure_drift
 from ml_assets.stages.card import card_input
 from ml_assets.stages.common.champions import model_on_card
 from ml_assets.stages.common.checks import rule_check_name
@@ -787,3 +789,33 @@ def test_the_card_adds_up_the_leak_tests_of_the_runs_that_made_its_features(
 
     assert leaks is not None
     assert (5, 170, 4, 1) == (leaks.cuts, leaks.rows, leaks.days, leaks.untested)
+
+
+def test_a_feature_called_weight_kg_with_a_blank_is_named_so_from_training_to_the_card(
+    plan: ModelPlan, trained: Trained, rows: pl.DataFrame, lake: LakeResource
+) -> None:
+    there = lake.open()
+    frozen = there.put("returns/training_set", None, trained.training_set, Making()).ref
+    selected = there.put("returns/importances", None, trained.importances, Making(inputs=(frozen,))).ref
+    tuned = there.put("returns/tuning", None, trained.tuning, Making(inputs=(frozen, selected))).ref
+    version = there.put("returns/model", None, trained.model, Making(inputs=(frozen, tuned))).version
+    promoted(there, plan, version)
+    spec = trained.model.spec
+
+    [scored] = predicted(plan, lake, rows, LAST, LAST).values()
+    limits = DriftLimits(
+        weighted_excess_psi=0.1, score_excess_psi=0.5, new_category_share=0.1, null_share_change=0.2, minimum_rows=20
+    )
+    drifted = measure_drift(
+        rows_of(rows, LAST).with_columns(score=scored["score"], **{"weight kg": pl.lit(99.0)}),
+        trained.model.reference, weights=spec.weights, limits=limits, model="returns", model_version=version, day=LAST,
+    )  # fmt: skip
+    page = render_card(card_input(there, plan, model_on_card(there, plan)))
+
+    assert "weight kg" in {feature.name for feature in spec.features}
+    assert "weight kg" in trained.importances.table["feature"].to_list()
+    assert "weight kg" in trained.model.importances["feature"].to_list()
+    assert "weight kg" in scored["features"].struct.fields
+    assert "weight kg" in drifted.summary.culprits
+    assert "weight kg" in page
+    assert "weight%20kg" not in page
