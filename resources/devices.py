@@ -78,7 +78,8 @@ def device_problem(device: Device) -> str | None:
     environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _TRY, device], check=False, capture_output=True, text=True, timeout=_SECONDS,
+            [sys.executable, "-c", _TRY, device], check=False, capture_output=True, text=True,
+            encoding="utf-8", errors="replace", timeout=_SECONDS,
             env=environment, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

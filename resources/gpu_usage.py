@@ -19,7 +19,13 @@ class GpuSampler:
         self._samples: list[float] = []
         self._is_readable = True
         self._process = subprocess.Popen(
-            [program, *_COMMAND], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, text=True
+            [program, *_COMMAND],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
         )
         # It reads on while the step works, so that the pipe never fills; killed with its process, the pipe breaks and
         # nvidia-smi ends too.

@@ -39,7 +39,9 @@ def git_state() -> GitState:
 
 def _git(root: Path, *arguments: str) -> str:
     command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, encoding="utf-8", errors="replace"
+    ).stdout.strip()
 
 
 @functools.cache

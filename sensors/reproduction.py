@@ -41,7 +41,9 @@ def train_again(context: dg.OpExecutionContext, config: ReproduceConfig, lake: L
         return
     command = [sys.executable, "-m", "ml_assets.cli.main", "reproduce", config.model, "--from", config.start, "--json"]
     environment = {**os.environ, "ML_ASSETS_LAKE": opened.url}
-    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        command, check=False, env=environment, capture_output=True, text=True, encoding="utf-8", errors="replace"
+    )
     for line in done.stderr.splitlines():
         context.log.info(line)
     if not done.stdout.strip():

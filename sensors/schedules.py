@@ -75,7 +75,9 @@ def remove_what_nobody_needs(context: dg.OpExecutionContext, lake: LakeResource)
     """
     command = [sys.executable, "-m", "ml_assets.cli.main", "gc", "--yes"]
     environment = {**os.environ, "ML_ASSETS_LAKE": lake.connect().url}
-    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        command, check=False, env=environment, capture_output=True, text=True, encoding="utf-8", errors="replace"
+    )
     for line in [*done.stderr.splitlines(), *done.stdout.splitlines()]:
         context.log.info(line)
     if done.returncode:

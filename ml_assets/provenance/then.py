@@ -91,7 +91,7 @@ def worktree(root: Path, commit: str | None) -> Iterator[Path]:
 def _git(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = ["git", "-C", str(root), *arguments]
     try:
-        return subprocess.run(command, check=False, capture_output=True, text=True)
+        return subprocess.run(command, check=False, capture_output=True, text=True, encoding="utf-8", errors="replace")
     except FileNotFoundError as error:
         raise DataError(
             "git is not installed here, so the code of then cannot be had; take the current code: --code current."
