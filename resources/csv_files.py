@@ -73,30 +73,25 @@ def read_text(data: bytes, dialect: CsvDialect, null_values: Sequence[str]) -> t
 def _as_utf8(data: bytes, dialect: CsvDialect) -> bytes:
     """Return a file's text in UTF-8, without a byte order mark."""
     named = codecs.lookup(dialect.encoding).name
-    if named == "utf-8":
-        wide = next((name for mark, name in _WIDE_MARKS if data.startswith(mark)), None)
-        if wide is not None:
-            raise CsvError(f"begins with the byte order mark of {wide}; declare 'csv: {{encoding: {wide}}}'.")
-        text = data.removeprefix(codecs.BOM_UTF8)
+    wide = next((name for mark, name in _WIDE_MARKS if data.startswith(mark)), None)
+    if wide is not None and named == "utf-8":
+        raise CsvError(f"begins with the byte order mark of {wide}; declare 'csv: {{encoding: {wide}}}'.")
     try:
-        decoded = text.decode() if named == "utf-8" else data.decode(named)
+        text = data.decode(named)
     except UnicodeDecodeError as error:
-        at = error.start
-        line = text.count(b"\n", 0, at) + 1 if named == "utf-8" else error.object[:at].count(b"\n") + 1
         raise CsvError(
-            f"line {line} has bytes that are not {dialect.encoding}; declare the encoding of the file, such as "
-            "'csv: {encoding: windows-1252}'."
+            f"line {error.object.count(10, 0, error.start) + 1} has bytes that are not {dialect.encoding}; declare the "
+            "encoding of the file, such as 'csv: {encoding: windows-1252}'."
         ) from error
-    if named == "utf-8":
-        return text
-    if named.startswith(_ONE_BYTE) and not data.isascii() and _is_utf8(data):
+    if named.startswith(_ONE_BYTE) and not text.isascii() and _is_utf8(data):
         raise CsvError(f"is UTF-8, not {dialect.encoding}. Leave 'encoding' out of 'csv' of the raw table.")
-    if named == "iso8859-1" and (found := _CONTROLS.search(decoded)):
+    if named == "iso8859-1" and (found := _CONTROLS.search(text)):
+        line = text.count("\n", 0, found.start()) + 1
         raise CsvError(
-            f"line {decoded.count(chr(10), 0, found.start()) + 1} has a control character, which no text in latin-1 "
-            "has; it is probably windows-1252: declare 'csv: {encoding: windows-1252}'."
+            f"line {line} has a control character, which no text in latin-1 has; it is probably windows-1252: declare "
+            "'csv: {encoding: windows-1252}'."
         )
-    return decoded.removeprefix("\ufeff").encode()
+    return text.removeprefix("\ufeff").encode()
 
 
 def _is_utf8(data: bytes) -> bool:
