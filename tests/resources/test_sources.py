@@ -213,10 +213,10 @@ def _encrypted() -> bytes:
 
 
 def _of_method(method: int) -> bytes:
+    """Return an archive that says of its only file that it is compressed by another method."""
     data = bytearray(zipped(rows=TEXT))
-    data[8:10] = data[data.index(b"PK\x01\x02") + 10 :][:2] = method.to_bytes(2, "little")
-    at = data.index(b"PK\x01\x02") + 10
-    data[at : at + 2] = method.to_bytes(2, "little")
+    for at in (8, data.index(b"PK\x01\x02") + 10):
+        data[at : at + 2] = method.to_bytes(2, "little")
     return bytes(data)
 
 

@@ -109,7 +109,7 @@ def test_a_value_of_the_wrong_type_fails_the_raw_table_with_column_count_and_exa
 
     step, message = failure(result)
     assert "raw__weather" == step
-    assert "'temp' has 3 values that are not Float64, for instance 'warm'" in message
+    assert "'temp' has 3 values that are not double, the first on line 2 ('warm'); expected a number" in message
 
 
 def test_a_source_that_is_not_there_fails_the_raw_table(tmp_path: Path, manifest: Mapping[str, Any]) -> None:
@@ -118,7 +118,7 @@ def test_a_source_that_is_not_there_fails_the_raw_table(tmp_path: Path, manifest
         step, message = failure(whole.materialize("raw/airlines"))
 
     assert "raw__airlines" == step
-    assert f"source file {tmp_path}/gone.csv does not exist; correct 'file' in its declaration" in message
+    assert f"source file {tmp_path}/gone.csv does not exist. Correct 'file' in its declaration" in message
 
 
 def test_rows_without_a_day_fail_the_raw_table_with_an_example(
@@ -131,7 +131,7 @@ def test_rows_without_a_day_fail_the_raw_table_with_an_example(
 
     assert "raw__flights" == step
     assert "1 of" in message
-    assert "rows have no day, for instance (2013, 2, None" in message
+    assert "rows have no day, for instance year=2013, month=2, day=None; correct the source or 'by'" in message
 
 
 def test_a_duplicated_key_fails_the_raw_table_and_the_day_is_kept_beside(
