@@ -29,7 +29,7 @@ from ml_assets.contracts.table import GONE_AT, RECEIVED_AT
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_all
 from ml_assets.definitions import DBT_PROJECT, DEFS
-from ml_assets.logic.leaks import lone_predictors, suspects
+from ml_assets.logic.suspects import lone_predictors, suspects
 from ml_assets.stages.common.leaktest import leak_test
 from ml_assets.stages.common.plan import ModelPlan, days_between
 from resources.dbt import prepare_manifest

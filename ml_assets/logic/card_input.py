@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         TrainingSetSummary,
         Tuning,
     )
-    from ml_assets.logic.leaks import LeakFindings
+    from ml_assets.logic.suspects import LeakFindings
 
 
 @dataclass(frozen=True)

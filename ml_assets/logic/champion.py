@@ -15,10 +15,10 @@ import polars as pl
 from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, RuleRecord
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.bootstrap import LEVEL
-from ml_assets.logic.leaks import LeakFindings
 from ml_assets.logic.metrics import find_metric
 from ml_assets.logic.serving_cost import Cost
 from ml_assets.logic.slices import comparable, failing_slices
+from ml_assets.logic.suspects import LeakFindings
 
 ChampionRule = Literal["non_inferiority", "superiority"]
 NAMED_SLICES: Final = 10

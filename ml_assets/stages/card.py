@@ -20,7 +20,7 @@ from ml_assets.contracts.artifacts import (
 )  # fmt: skip
 from ml_assets.logic.card import render_card
 from ml_assets.logic.card_input import CardInput, CardTable, Making
-from ml_assets.logic.leaks import LeakFindings
+from ml_assets.logic.suspects import LeakFindings
 from ml_assets.stages.common.asset import stage
 from ml_assets.stages.common.champions import Shown, model_on_card
 from ml_assets.stages.common.leak_findings import findings_behind

@@ -16,7 +16,7 @@ from pydantic import Field, JsonValue, field_validator
 from ml_assets.contracts.artifacts import TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.training import Split
-from ml_assets.logic.leaks import LonePredictor, lone_predictors
+from ml_assets.logic.suspects import LonePredictor, lone_predictors
 from ml_assets.stages.common.asset import stage
 from ml_assets.stages.common.leak_findings import LONE, findings_on, refuse_leaks
 from ml_assets.stages.common.plan import ModelPlan, days_between, newest_day

@@ -34,7 +34,7 @@ from ml_assets.contracts.artifacts import (
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.card import SECTIONS, render_card
 from ml_assets.logic.card_input import CardInput, CardTable, Making, ScoreLine
-from ml_assets.logic.leaks import LeakFindings, LonePredictor
+from ml_assets.logic.suspects import LeakFindings, LonePredictor
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 EVIL = '<script>alert("x")</script>&'

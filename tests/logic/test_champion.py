@@ -11,9 +11,9 @@ from ml_assets.contracts.artifacts import DeLong, EvaluationSummary
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.bootstrap import paired_bootstrap
 from ml_assets.logic.champion import ChampionRule, judge
-from ml_assets.logic.leaks import LeakFindings, LonePredictor
 from ml_assets.logic.metrics import METRICS
 from ml_assets.logic.serving_cost import Cost
+from ml_assets.logic.suspects import LeakFindings, LonePredictor
 from tests.logic.gate import comparison, report, slices
 
 figures = st.floats(-0.2, 0.2).map(lambda value: round(value, 4))

@@ -15,11 +15,11 @@ from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.loop import GateSettings
 from ml_assets.logic.champion import Verdict, judge
 from ml_assets.logic.evaluation import evaluate
-from ml_assets.logic.leaks import LeakFindings
 from ml_assets.logic.model import predict
 from ml_assets.logic.predictions import input_changes
 from ml_assets.logic.promotion import cannot_answer
 from ml_assets.logic.serving_cost import Cost, example_row, size_mib
+from ml_assets.logic.suspects import LeakFindings
 from ml_assets.stages.common.plan import ModelPlan
 
 CALLS: Final = 25

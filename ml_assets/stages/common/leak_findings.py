@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ml_assets.contracts.artifacts import LeakTestRecord
 from ml_assets.contracts.errors import ContractError
 from ml_assets.declaration.model import ModelDeclaration
-from ml_assets.logic.leaks import LeakFindings, LonePredictor, suspects
+from ml_assets.logic.suspects import LeakFindings, LonePredictor, suspects
 from resources.lake import Lake
 from resources.manifest import ArtifactRef, Manifest
 
