@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from ml_assets.contracts.artifacts import BrokenLimit, DriftSummary
 from ml_assets.logic.distances import Vector
 
+MOST_DAYS: Final = 92
+"""Days that can be judged together at most."""
 _LISTED: Final = 2
 """Features over a limit of their own that the sentence names; the table has them all."""
 _HIGHEST: Final = 3
@@ -173,8 +175,8 @@ def summarise(
         sentence = "; ".join(_sentences(features, broken, limits, period, weighted=weighted, score=score))
     else:
         sentence = (
-            f"drift of {period} is not judged: {rows:,} rows are too few, at least {limits.minimum_rows:,} are needed; "
-            f"drift.pool_days is {limits.pool_days}: so many days are judged together at most"
+            f"drift of {period} is not judged: {rows:,} rows are too few, at least {limits.minimum_rows:,} are needed"
+            f"{_advice(rows, period, limits)}"
         )
     return DriftSummary(
         model=model,
@@ -189,6 +191,13 @@ def summarise(
         broken=broken,
         sentence=f"{sentence}.",
     )
+
+
+def _advice(rows: int, period: Period, limits: DriftLimits) -> str:
+    """Return how many days like these would be enough together; nothing where it would take too many."""
+    days = (period.day - period.first_day).days + 1
+    wanted = math.ceil(limits.minimum_rows * days / rows) if rows else math.inf
+    return f"; drift.pool_days: {wanted} would judge so many days together" if wanted <= MOST_DAYS else ""
 
 
 def _sentences(

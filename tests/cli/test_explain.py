@@ -78,6 +78,21 @@ def test_before_a_drift_nothing_asks_and_what_is_missing_is_told(it: World, caps
     assert golden("quiet") == said(capsys)
 
 
+def test_what_cannot_be_judged_is_told_as_such_and_asks_for_nothing(
+    it: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(6):
+        it.live(is_over=True, rows=24)
+
+    text = said(capsys)
+
+    assert "  sees            Drift is not judged on any of 6 days of this champion; 2013-03-06: " in text
+    assert "  sees            Performance is not judged: none of 6 days has enough labels." in text
+    assert 2 == text.count("  decides         cannot tell, so it does not ask")
+    assert [] == it.look("drift") == it.look("performance")
+    assert "Drift is not judged" in it.said or "Performance is not judged" in it.said
+
+
 def test_a_drift_that_asks_is_told_and_then_what_holds_it_back(it: World, capsys: pytest.CaptureFixture[str]) -> None:
     for day in range(6):
         it.live(is_over=day >= 4)

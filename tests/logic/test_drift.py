@@ -404,7 +404,7 @@ def test_too_few_rows_are_not_judged_and_have_no_figures() -> None:
     assert drift.summary.state == "not judged"
     assert (drift.summary.weighted_excess_psi, drift.summary.score_excess_psi) == (None, None)
     assert drift.summary.sentence.startswith(
-        "drift of 2013-11-05 is not judged: 199 rows are too few, at least 200 are needed"
+        "drift of 2013-11-05 is not judged: 199 rows are too few, at least 200 are needed; drift.pool_days: 2 would "
     )
     figures = ("psi", "excess_psi", "ks", "normed_wasserstein", "null_share", "weighted_excess_psi")
     assert drift.table.select(figures).null_count().row(0) == (3,) * len(figures)

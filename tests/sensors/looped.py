@@ -153,12 +153,15 @@ class World:
         assert since is not None
         return str(since.champion)
 
-    def live(self, *, is_over: bool = False, auc: float = 0.8, former: tuple[str, float] | None = None) -> date:
-        """Let a day come with its reports, and return it."""
+    def live(
+        self, *, is_over: bool = False, auc: float = 0.8, former: tuple[str, float] | None = None, rows: int = 900
+    ) -> date:
+        """Let a day come with its reports, and return it; of fewer than 200 rows neither report is judged."""
         day, self.day = self.day, self.day + timedelta(days=1)
         drift = DriftSummary(
-            model=self.name, model_version=self.champion, day=day, first_day=day, rows=900, score_excess_psi=0.0,
-            weighted_excess_psi=0.3 if is_over else 0.01, is_over=is_over, culprits=(), sentence="PSI.",
+            model=self.name, model_version=self.champion, day=day, first_day=day, rows=rows, score_excess_psi=0.0,
+            weighted_excess_psi=None if rows < 200 else 0.3 if is_over else 0.01, is_over=is_over, culprits=(),
+            sentence="PSI.",
         )  # fmt: skip
         put(
             self.lake,
@@ -166,7 +169,7 @@ class World:
             asset=f"{self.name}/drift",
             partition=str(day),
         )
-        self.measure(day, auc=auc, former=former)
+        self.measure(day, auc=auc, former=former, labelled=900 if rows >= 200 else 0)
         self._told("drift", str(day))
         return day
 
