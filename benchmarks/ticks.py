@@ -37,6 +37,7 @@ from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.definitions import DEFS, build
 from ml_assets.provenance.staleness import Look, Wanted
 from ml_assets.stages.common.groups import groups_of, promotions
+from ml_assets.stages.common.plan import TABLES
 from resources.content import digest_of
 from resources.event_log import BatchingSqliteEventLogStorage
 from resources.lake import Lake
@@ -47,6 +48,8 @@ from sensors.updates import updates_sensor
 SENSORS: Final = ("updates", "arrivals", "alerts", "drift", "performance", "watch")
 VERSION: Final = "a" * 32
 AS_OF: Final = "2013-10-31"
+LOOK_BACK: Final = 40
+"""Days of raw tables and tables before those of the models: further than any table looks back."""
 
 
 def main() -> None:
@@ -112,7 +115,10 @@ def fill(
         for key in graph.toposorted_asset_keys
         if key in monitored or key.path[0] == "raw" or key.path[-1] == "champion"
     ]
-    wanted = {key: days if graph.get(key).is_partitioned else [""] for key in keys}
+    first = date.fromisoformat(days[0])
+    before = [str(first - timedelta(days=n)) for n in reversed(range(1, LOOK_BACK + 1))]
+    in_days = {key: [*before, *days] if key.path[0] in {"raw", TABLES} else days for key in keys}
+    wanted = {key: in_days[key] if graph.get(key).is_partitioned else [""] for key in keys}
     look = Look(graph, lake, Wanted(wanted, {}))
     there = {(key, day) for key, days_of_it in wanted.items() for day in days_of_it}
     for key, day in sorted(there):

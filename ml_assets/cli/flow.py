@@ -50,14 +50,22 @@ class Span:
     last: date
 
     @classmethod
-    def of(cls, model: ModelDeclaration, *, as_of: str | None, first: str | None, last: str | None) -> "Span":
-        """Fill in what was not asked for: the newest day there can be, and its test window.
+    def of(
+        cls,
+        model: ModelDeclaration,
+        *,
+        as_of: str | None,
+        first: str | None,
+        last: str | None,
+        newest_data: date | None = None,
+    ) -> "Span":
+        """Fill in what was not asked for: the newest day of the data, else that there can be, and its test window.
 
         Raises:
             DataError: a day is not one, lies outside the declared days, or leaves nothing to train on.
         """
         newest = model.days.newest(datetime.now(tz=UTC))
-        until = day_given(as_of, "--as-of") if as_of else newest
+        until = day_given(as_of, "--as-of") if as_of else min(newest, newest_data or newest)
         start = day_given(first, "--from") if first else until - timedelta(days=model.split.test_days - 1)
         end = day_given(last, "--to") if last else until
         start = max(start, model.days.first) if first is None else start

@@ -4,14 +4,18 @@ What waits in the lake for the sensors is planned in `ml_assets.stages.common.up
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
 
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.provenance.staleness import allows_gaps, loaded_parents, required_of
+from ml_assets.stages.common.groups import INPUTS
+from ml_assets.stages.raw import newest_day_in
 from resources.day_pattern import DayPattern
 from resources.days import days_by_asset, gaps_of, merged
 from resources.lake import Lake
@@ -34,6 +38,37 @@ def landable(lake: Lake, declared: Declared, keys: Iterable[dg.AssetKey]) -> Par
             listed = list_files(DayPattern.of(table.files), lake.access).days
             found[key] = {*map(str, listed), *lake.partitions(key.to_user_string())}
     return found
+
+
+def newest_day_of_data(
+    graph: AssetGraph, lake: Lake, declared: Declared, model: ModelDeclaration, contracts: Mapping[str, TableContract]
+) -> date | None:
+    """Return the newest day that the raw tables of a model have data for; None where nothing limits it.
+
+    Each table with a file a day must have the day's file, or have landed it. Where a table is one file for all days, a
+    day without rows may be right, so the newest day with rows in any of these counts.
+
+    Raises:
+        SourceError: a source cannot be listed or read.
+    """
+    needed = {dg.AssetKey([model.name, stage]) for stage in INPUTS}
+    for key in reversed(graph.toposorted_asset_keys):
+        needed |= graph.get(key).parent_keys if key in needed else set()
+    newest = str(model.days.newest(datetime.now(tz=UTC)))
+    listed = [max(days, default=str(model.days.first)) for days in landable(lake, declared, needed).values()]
+    whole = {
+        dg.AssetKey(["raw", name]): table
+        for raw in declared.raw
+        for name, table in raw.tables.items()
+        if table.file is not None and table.by is not None and dg.AssetKey(["raw", name]) in needed
+    }
+    landed = [ref for key in whole for ref in lake.newest(key.to_user_string(), [newest]).values()]
+    if whole and not any(lake.manifest(ref).rows for ref in landed):
+        read = (
+            newest_day_in(table, contracts[key.to_user_string()], model.days.timezone) for key, table in whole.items()
+        )
+        listed.append(max([str(day) for day in read if day], default=str(model.days.first)))
+    return date.fromisoformat(min(listed)) if listed else None
 
 
 def without_missing(

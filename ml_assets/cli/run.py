@@ -26,10 +26,12 @@ def run(arguments: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
     from ml_assets.cli.flow import Flow, Span
+    from ml_assets.cli.missing import newest_day_of_data
     from ml_assets.cli.progress import Progress
     from ml_assets.cli.project import prepare
     from ml_assets.cli.runs import runs_of
     from ml_assets.cli.summary import leak_lines, summarize, text_of
+    from ml_assets.component import DBT_PROJECT, read_contracts, read_manifest
     from ml_assets.declaration.reading import read_all
     from ml_assets.definitions import DEFS, build
     from ml_assets.stages.common.leak_findings import proven_leaks
@@ -41,9 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
     prepare()
     declared = read_all(DEFS)
     model = declared.model(arguments.model)
-    span = Span.of(model, as_of=arguments.as_of, first=arguments.first, last=arguments.last)
     defs = build(declared=declared, loggers=progress.loggers())
     lake = LakeResource().open()
+    newest = None
+    if arguments.as_of is None:
+        contracts = read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT)
+        newest = newest_day_of_data(defs.resolve_asset_graph(), lake, declared, model, contracts)
+    span = Span.of(model, as_of=arguments.as_of, first=arguments.first, last=arguments.last, newest_data=newest)
     spending = read_spending(lake, model, now=datetime.now(tz=UTC))
     if spending is not None and (spending.is_over or spending.spent is None):
         progress.say(f"{spending.sentence}; what a person runs is not held back")

@@ -138,6 +138,16 @@ def source_of(table: RawTable, contract: TableContract, file: str) -> Source:
     return Source(file, contract.schema, table.null_values, optional, table.csv, table.formats, contract.personal)
 
 
+def newest_day_in(table: RawTable, contract: TableContract, timezone: str) -> date | None:
+    """Return the newest day with rows in the one file of a raw table by day; None where there is none."""
+    if table.by is None:
+        return None
+    source = source_of(table, contract, str(table.file))
+    rows = with_day_columns(source.frame(source.content()), table.by, contract)
+    newest: date | None = rows.select(day_of_row(table.by, contract, timezone).max()).item()
+    return newest
+
+
 def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract: TableContract) -> dg.AssetsDefinition:
     """Return the asset that lands one source, with its quarantine where a share is declared."""
     key = dg.AssetKey([GROUP, name])
