@@ -186,6 +186,8 @@ def lines_of(summary: "SimulationSummary", page: str) -> Iterator[str]:
     yield ""
     reported = summary.chosen_until + timedelta(days=1)
     yield f"{summary.model}, {reported} to {summary.last_day}: {summary.rows:,} labelled predictions"
+    if summary.unlabelled:
+        yield f"left out: {summary.unlabelled:,} predictions without a label"
     chosen = f"best was {summary.chosen}" if summary.chosen else "not judged: the metric is not defined on them"
     yield f"chosen on {summary.first_day} to {summary.chosen_until}, which are not in the figures below: {chosen}"
     if summary.injections:

@@ -50,6 +50,7 @@ class SimulationSummary(Record):
         choice: the figures that it was chosen by.
         policies: the figures of the reported days.
         rows: labelled predictions of the reported days.
+        unlabelled: predictions of these days that have no label, in no figure.
         is_tuned: whether features and parameters were chosen anew at each retraining.
         injections: what was put into the data, as it was asked for.
         seconds: all of it took.
@@ -62,6 +63,7 @@ class SimulationSummary(Record):
     chosen_until: date
     last_day: date
     rows: int
+    unlabelled: int = 0
     features: tuple[str, ...]
     parameters: dict[str, float | int | str | bool]
     rounds: int

@@ -130,7 +130,7 @@ def _spans(held: pl.DataFrame) -> Iterator[dict[str, Any]]:
 def _facts(summary: SimulationSummary) -> Iterator[tuple[str, str]]:
     yield "days to choose on", f"{summary.first_day} to {summary.chosen_until}"
     reported = f"{summary.chosen_until + timedelta(days=1)} to {summary.last_day}"
-    yield "days reported", f"{reported}, {summary.rows:,} labelled predictions"
+    yield "days reported", f"{reported}, {summary.rows:,} labelled predictions, {summary.unlabelled:,} without a label"
     yield "put into the data", "; ".join(summary.injections) or "nothing: the days as they were"
     when = "anew at each retraining" if summary.is_tuned else f"once, as of {summary.first_day - timedelta(days=1)}"
     yield "features and parameters", f"chosen {when}, within the declared budget"

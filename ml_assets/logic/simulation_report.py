@@ -6,7 +6,7 @@ Living through the days stays out (see `simulation`), and so does the page (see 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -55,19 +55,23 @@ class Scored:
         truth: (rows,) as metrics take it.
         scores: by policy, (rows,) or (rows, classes).
         groups: (rows,) the group of each, for a metric within groups.
+        unlabelled: the day of each prediction that has no label.
     """
 
     days: NDArray[np.datetime64]
     truth: Vector
     scores: Mapping[str, Vector]
     groups: NDArray[np.int64] | None = None
+    unlabelled: NDArray[np.datetime64] = field(default_factory=lambda: np.array([], dtype="datetime64[D]"))
 
     def of(self, first: date, last: date) -> Scored:
         """Return the rows of some days, both ends included."""
-        index = (self.days >= np.datetime64(first)) & (self.days <= np.datetime64(last))
+        index, left_out = (
+            (days >= np.datetime64(first)) & (days <= np.datetime64(last)) for days in (self.days, self.unlabelled)
+        )
         groups = None if self.groups is None else self.groups[index]
         scores = {who: them[index] for who, them in self.scores.items()}
-        return Scored(self.days[index], self.truth[index], scores, groups)
+        return Scored(self.days[index], self.truth[index], scores, groups, self.unlabelled[left_out])
 
     def measure(self, metric: Metric, policy: str) -> Measure:
         """Return a metric of a policy's scores as a function of row weights."""

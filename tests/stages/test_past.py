@@ -148,6 +148,17 @@ def test_a_turned_concept_is_noticed_and_triggered_does_better_than_never() -> N
     assert after[0].day <= TURNED + timedelta(days=8)
 
 
+def test_predictions_without_a_label_are_counted_by_day() -> None:
+    last = FIRST + timedelta(days=2)
+    lost = rows().filter(pl.col("day") == FIRST).head(5)
+    with Past(planned(), rows(), outcomes().join(lost, on="order_id", how="anti")) as past:
+        scored = past.scored([*lived(past, last=last, policies=("never",)).values()])
+
+    assert (3 * A_DAY - 5, 5) == (len(scored.truth), len(scored.unlabelled))
+    assert 0 == len(scored.of(FIRST + timedelta(days=1), last).unlabelled)
+    assert 5 == len(scored.of(FIRST, FIRST).unlabelled)
+
+
 def test_nothing_known_after_a_day_is_used_on_it() -> None:
     cut = TURNED + timedelta(days=12)
     known = pl.col("known_at") < datetime.combine(cut + timedelta(days=1), datetime.min.time())

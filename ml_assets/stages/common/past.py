@@ -344,6 +344,7 @@ class Past:
             truth=target_vector(kept, target=target, task=declared.task, classes=classes),
             scores={life.policy: self._said(life, days, classes)[is_labelled.to_numpy()] for life in lives},
             groups=groups_of(self.metric, kept),
+            unlabelled=truth.filter(~is_labelled)[DAY].to_numpy(),
         )
 
     def _said(self, life: Life[Trained], days: Sequence[date], classes: Sequence[str]) -> Vector:

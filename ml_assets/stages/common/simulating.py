@@ -218,6 +218,7 @@ def _report(
         chosen_until=asked.chosen_until,
         last_day=asked.last,
         rows=len(scored.of(reported_from, asked.last).truth),
+        unlabelled=len(scored.of(reported_from, asked.last).unlabelled),
         features=best.features,
         parameters=best.parameters,
         rounds=best.rounds,
