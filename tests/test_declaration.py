@@ -86,6 +86,16 @@ def test_a_secret_in_an_address_is_refused_without_repeating_it(given: str) -> N
     assert "hunter2" not in message
 
 
+def test_dagsters_own_loader_shows_no_secret_of_an_address_either() -> None:
+    with pytest.raises(ValidationError) as caught:
+        RawDeclaration.model_validate(
+            {"days": {"first": "2024-01-01"}, "tables": {"orders": {"file": "https://joe:hunter2@host/t.csv"}}}
+        )
+
+    assert "https://***@host/t.csv" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("address", ["s3://bucket/a@b.csv", "https://host/t.csv?page=2&keyword=x&country_code=US"])
 def test_an_address_without_a_secret_is_accepted(address: str) -> None:
     found = read_declaration(RAW.replace("data/orders.csv", f"'{address}'"), where="shop/defs.yaml")

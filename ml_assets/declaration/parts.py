@@ -21,7 +21,8 @@ Stage = Literal[
 class Part(BaseModel):
     """Base of every part of a declaration: closed and frozen, so that a stray field is told."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # Dagster's own loader prints pydantic's errors as they are, and what was given may carry a secret.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
     def read_from(self, path: str, text: str) -> Self:
         """Remember the file that this was read from, and return itself."""
