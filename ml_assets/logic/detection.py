@@ -202,12 +202,10 @@ def watch(population: Population, stream: pl.DataFrame) -> tuple[list[DriftSumma
     """Return each day's drift, and its performance as if all its labels were known."""
     limits, version = population.limits, population.serving.version
     drift, performance = [], []
-    days = stream.with_columns(model_version=pl.lit(version)).partition_by(DAY)
-    for number, rows in enumerate(days):
-        day = rows[DAY][0]
-        together = pl.concat(days[max(0, number + 1 - limits.pool_days) : number + 1])
+    days = {rows[DAY][0]: rows for rows in stream.with_columns(model_version=pl.lit(version)).partition_by(DAY)}
+    for day, rows in days.items():
         first_day, judged = rows_of_period(
-            together, day, version, minimum_rows=limits.minimum_rows, most_days=limits.pool_days
+            days, day, version, minimum_rows=limits.minimum_rows, most_days=limits.pool_days
         )
         drift.append(
             measure_drift(

@@ -168,7 +168,7 @@ def measure_drift(
 
 
 def measure_day(
-    predictions: pl.DataFrame,
+    predictions: Mapping[date, pl.DataFrame],
     *,
     watched: Callable[[str], Watched],
     limits: DriftLimits,
@@ -178,8 +178,8 @@ def measure_day(
     """Measure a day's predictions, those of each model version against the reference of that version.
 
     Args:
-        predictions: As `predictions.score_rows` gives them: of the day, and of the days before it that may be judged
-            together with it.
+        predictions: By day, as `predictions.score_rows` gives them: of the day, and of the days before it that may be
+            judged together with it.
         watched: Gives what a version's rows are measured by.
         limits: From where on it is drift.
         model: The model's name.
@@ -189,9 +189,8 @@ def measure_day(
         ContractError: As `measure_drift`.
         DataError: As `measure_drift`.
     """
-    versions = predictions.filter(pl.col("day") == day)["model_version"].unique().sort().to_list()
     found = []
-    for version in versions:
+    for version in versions_of(predictions, day):
         first_day, rows = rows_of_period(
             predictions, day, version, minimum_rows=limits.minimum_rows, most_days=limits.pool_days
         )
@@ -207,6 +206,13 @@ def measure_day(
         table=pl.concat([DAILY_SCHEMA.to_frame(), *tables]),
         summaries=DriftSummaries(day=day, versions=tuple(it.summary for it in found)),
     )
+
+
+def versions_of(predictions: Mapping[date, pl.DataFrame], day: date) -> list[str]:
+    """Return the model versions that predicted a day."""
+    predicted = predictions.get(day)
+    versions: list[str] = [] if predicted is None else predicted["model_version"].unique().sort().to_list()
+    return versions
 
 
 def _measure(

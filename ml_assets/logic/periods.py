@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 
 import polars as pl
 
 
 def rows_of_period(
-    predictions: pl.DataFrame, day: date, version: str, *, minimum_rows: int, most_days: int
+    days: Mapping[date, pl.DataFrame], day: date, version: str, *, minimum_rows: int, most_days: int
 ) -> tuple[date, pl.DataFrame]:
     """Return the rows that a model version predicted for a day, with those of days before it until there are enough.
 
     Days that only another version predicted end the period; days without predictions do not.
 
     Args:
-        predictions: With `day` and `model_version`; days after the day are left out.
-        day: The last day.
+        days: By day, its predictions with their `model_version`; models differ in their columns.
+        day: The last day, which has predictions of the version.
         version: The version.
         minimum_rows: How many rows are enough.
         most_days: Days of the period at most, the day included.
@@ -24,16 +25,19 @@ def rows_of_period(
     Returns:
         The first day with rows, and the rows.
     """
-    earliest = day - timedelta(days=most_days - 1)
-    near = predictions.filter(pl.col("day").is_between(earliest, day))
-    is_own = pl.col("model_version") == version
-    by_day = near.group_by("day").agg(is_own.sum().alias("own")).sort("day", descending=True)
+    found: list[pl.DataFrame] = []
     first, rows = day, 0
-    for at, own in by_day.iter_rows():
-        if not own or (rows >= minimum_rows and at < day):
+    for back in range(most_days):
+        at = day - timedelta(days=back)
+        predicted = days.get(at)
+        if predicted is None or predicted.is_empty():
+            continue
+        own = predicted.filter(pl.col("model_version") == version)
+        if own.is_empty() or (found and rows >= minimum_rows):
             break
-        first, rows = at, rows + own
-    return first, near.filter(is_own & (pl.col("day") >= first))
+        first, rows = at, rows + own.height
+        found.append(own)
+    return first, pl.concat(reversed(found))
 
 
 def number_periods(days: pl.Series, *, minimum_rows: int, most_days: int) -> pl.Series:

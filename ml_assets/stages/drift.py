@@ -3,7 +3,7 @@
 The sensors that act on it are in `sensors`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -11,9 +11,8 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import DailyDrift
 from ml_assets.contracts.frames import check_frames, drift_table
-from ml_assets.logic.drift import DRIFT_TABLE, Watched, measure_day
+from ml_assets.logic.drift import DRIFT_TABLE, Watched, measure_day, versions_of
 from ml_assets.logic.drift_verdict import DriftLimits
-from ml_assets.logic.periods import rows_of_period
 from ml_assets.logic.reference import Reference
 from ml_assets.stages.common.asset import image, stage
 from ml_assets.stages.common.champions import model_of, model_ref
@@ -34,7 +33,7 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
     @stage(
         plan,
         "drift",
-        [measure_day, rows_of_period],
+        measure_day,
         kinds={"polars"},
         by_day=True,
         optional_look_back=True,
@@ -43,15 +42,18 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
         ins={"predictions": dg.AssetIn(plan.asset("predictions"), partition_mapping=mapping)},
         check_specs=[drift_spec(asset)],
     )
-    def drift(context: dg.AssetExecutionContext, predictions: pl.DataFrame, lake: LakeResource) -> Iterator[Any]:
+    def drift(
+        context: dg.AssetExecutionContext, predictions: dict[str, pl.DataFrame], lake: LakeResource
+    ) -> Iterator[Any]:
         """PSI, Kolmogorov-Smirnov, Wasserstein, missing values and new categories, in one pass over each day."""
         opened = lake.open()
+        by_day = {day_of(day): rows for day, rows in predictions.items()}
         watched: dict[str, Watched] = {}
         measured = {}
         for day in context.partition_keys:
-            watched |= _watched(opened, plan, predictions, day, known=watched)
+            watched |= _watched(opened, plan, versions_of(by_day, day_of(day)), day, known=watched)
             measured[day] = measure_day(
-                predictions, watched=watched.__getitem__, limits=limits, model=plan.name, day=day_of(day)
+                by_day, watched=watched.__getitem__, limits=limits, model=plan.name, day=day_of(day)
             )
         check_frames([one.table for one in measured.values()], drift_table())
         _tell(context, measured)
@@ -62,10 +64,9 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
 
 
 def _watched(
-    lake: Lake, plan: ModelPlan, predictions: pl.DataFrame, day: str, *, known: dict[str, Watched]
+    lake: Lake, plan: ModelPlan, versions: Sequence[str], day: str, *, known: Mapping[str, Watched]
 ) -> dict[str, Watched]:
     """Return what the versions that predicted a day are measured by, and note them as inputs of that day alone."""
-    versions = predictions.filter(pl.col("day") == day_of(day))["model_version"].unique().to_list()
     lake.note_reads([model_ref(plan, version) for version in versions], partition=day)
     models = {version: model_of(lake, plan, version, noted=False) for version in versions if version not in known}
     return {

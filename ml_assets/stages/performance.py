@@ -44,12 +44,15 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
         check_specs=[performance_spec(asset)] if is_judged else [],
     )
     def performance(
-        context: dg.AssetExecutionContext, predictions: pl.DataFrame, labels: pl.DataFrame, lake: LakeResource
+        context: dg.AssetExecutionContext,
+        predictions: dict[str, pl.DataFrame],
+        labels: pl.DataFrame,
+        lake: LakeResource,
     ) -> Iterator[Any]:
         """How good the predictions of a day turned out, on the labels known so far."""
         opened, days = lake.open(), context.partition_keys
         former = former_champion(opened, plan)
-        measured = {day: _measured(opened, plan, predictions, labels, day, former=former) for day in days}
+        measured = {day: _measured(opened, plan, predictions[day], labels, day, former=former) for day in days}
         check_frames([one.table for one in measured.values()], performance_table())
         _tell(context, measured, declared.metric)
         if is_judged:
@@ -65,8 +68,9 @@ def _measured(
     """Return the performance of a day, of each model version that made predictions of it."""
     declared = plan.declaration
     found: list[Performance] = []
-    of_day = predictions.filter(pl.col("day").cast(pl.String) == day)
-    for rows in of_day.sort("model_version", maintain_order=True).partition_by("model_version", maintain_order=True):
+    for rows in predictions.sort("model_version", maintain_order=True).partition_by(
+        "model_version", maintain_order=True
+    ):
         others = None if former is None else former.scores(lake, plan, day, rows)
         found.append(
             measure_performance(

@@ -12,13 +12,13 @@ def day(number: int) -> date:
     return FIRST + timedelta(days=number)
 
 
-def predicted(*rows: tuple[int, str, int]) -> pl.DataFrame:
-    """Return so many predictions of a day by a version."""
-    return pl.DataFrame(
-        [(day(at), version) for at, version, count in rows for _ in range(count)],
-        schema=["day", "model_version"],
-        orient="row",
-    )
+def predicted(*rows: tuple[int, str, int]) -> dict[date, pl.DataFrame]:
+    """Return so many predictions of days by versions, which differ in their features."""
+    found: dict[date, list[pl.DataFrame]] = {}
+    for at, version, count in rows:
+        part = pl.DataFrame({"model_version": [version] * count, "day": [day(at)] * count})
+        found.setdefault(day(at), []).append(part)
+    return {at: pl.concat(parts) for at, parts in found.items()}
 
 
 @pytest.mark.parametrize(

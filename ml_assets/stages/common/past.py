@@ -246,10 +246,10 @@ class Past:
         """Measure a day's drift from the champion's reference, which has predicted the days since another."""
         limits = DriftLimits(**self.plan.declaration.drift.model_dump())
         days = days_between(max(since, day - timedelta(days=limits.pool_days - 1)), day)
-        predicted = pl.concat(
-            self.rows(one).with_columns(self.scores(champion, one)["score"], model_version=pl.lit(champion.version))
-            for one in days
-        )
+        version = pl.lit(champion.version)
+        predicted = {
+            one: self.rows(one).with_columns(self.scores(champion, one)["score"], model_version=version) for one in days
+        }
         first_day, rows = rows_of_period(
             predicted, day, champion.version, minimum_rows=limits.minimum_rows, most_days=limits.pool_days
         )
