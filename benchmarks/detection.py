@@ -49,15 +49,15 @@ from ml_assets.logic.training_set import assemble_training_set
 
 SPANS = {"February": (2, 2), "May": (5, 5), "September": (9, 9), "May to July": (5, 7)}
 DRIFTS: tuple[tuple[str, int], ...] = (  # and the days that a slope may take first
-    ("unit:departure_minute_of_day:0.1", 0),
-    ("unit:*_minute_of_day:0.1", 0),
+    ("unit:origin_overdue_24h:0.1", 0),
+    ("unit:*_overdue_24h:0.1", 0),
     ("unit:*delay_minutes*:0.0166667", 0),
     ("stuck:*delay_minutes*:1", 0),
     ("stuck:*delay_minutes*:0.5", 0),
     ("missing:*delay_minutes*:0.5", 0),
     ("missing:*_28d:1", 0),
     ("slope:*delay_minutes*:-0.25", 3),
-    ("slope:*_minute_of_day:-0.25", 3),
+    ("slope:*_overdue_24h:-0.25", 3),
     ("category:dest:0.1", 0),
     ("category:carrier:1", 0),
     ("flip:is_late:0.05", 0),
@@ -67,7 +67,7 @@ DRIFTS: tuple[tuple[str, int], ...] = (  # and the days that a slope may take fi
     ("flip:is_late:0.4", 0),
     ("prior:is_late:2", 0),
 )
-THEIRS = ("unit:departure_minute_of_day:0.1", "unit:*_minute_of_day:0.1", "stuck:*delay_minutes*:0.5",
+THEIRS = ("unit:origin_overdue_24h:0.1", "unit:*_overdue_24h:0.1", "stuck:*delay_minutes*:0.5",
           "missing:*delay_minutes*:0.5", "slope:*delay_minutes*:-0.25")  # fmt: skip
 DRAWS: tuple[tuple[How, int | None], ...] = (("rows", None), ("days", None), ("days", 300), ("days", 3_000))
 OTHERS = ("nannyml", "evidently")
