@@ -95,8 +95,8 @@ def lines_of(rows: "Sequence[Row]", currency: str | None) -> Iterator[str]:
         yield f"{total.failed:,} attempts at an artifact failed; {total.failed_seconds:,.1f} of the seconds are theirs"
     if total.unmeasured:
         yield (
-            f"{total.unmeasured:,} artifacts and attempts are not measured and not in it: older artifacts, and "
-            "attempts that were killed or still run"
+            f"{total.unmeasured:,} artifacts and attempts are not measured and not in it: artifacts written beside a "
+            "step's own, and attempts that were killed or still run"
         )
 
 
