@@ -163,17 +163,17 @@ class Known:
     def with_other_future(self, at: datetime, random: np.random.Generator) -> pl.DataFrame:
         """Return the table with everything that became known after a time taken away or replaced, at random.
 
-        Of the rows that came later half are missing. Of the values that came later half are null. The rest are those of
-        another row, so that values of one row go together; rows with rare values are taken as often as others. Keys,
-        and columns from which known times are computed, keep their values in rows that came later and are null in rows
-        known before: every known time stays as it is, so what was known by then is the same.
+        Of the rows that came later half are missing, and the others are as they are: their columns may say when they
+        came. Of the values that came later half are null. The rest are those of another row, so that values of one row
+        go together; rows with rare values are taken as often as others. Times, and columns from which known times are
+        computed, are null instead: every known time stays as it is, so what was known by then is the same.
         """
         kept = self.rows.filter((pl.col(_KNOWN) <= at) | pl.Series(random.random(self.rows.height) < _HALF))
-        others = {gate: self._others(gate, kept.height, random) for gate in (None, *self.gates)}
+        others = {gate: self._others(gate, kept.height, random) for gate in self.gates}
         return kept.select(
             pl.col(name)
-            if gate is None and name in self._fixed
-            else pl.when(pl.col(gate or _KNOWN) <= at).then(name).otherwise(self._value(name, others[gate])).alias(name)
+            if gate is None
+            else pl.when(pl.col(gate) <= at).then(name).otherwise(self._value(name, others[gate])).alias(name)
             for name, gate in ((name, self._gate(name)) for name in self.contract.names)
         )
 
@@ -184,7 +184,7 @@ class Known:
             return pl.repeat(None, others.len(), dtype=values.dtype, eager=True)
         return values.gather(others)
 
-    def _others(self, gate: str | None, count: int, random: np.random.Generator) -> pl.Series:
+    def _others(self, gate: str, count: int, random: np.random.Generator) -> pl.Series:
         """Return for each of so many rows another one from which its later values come; null where they are null."""
         firsts = self._firsts[gate]
         if not firsts:
@@ -194,22 +194,22 @@ class Known:
         for number, rows in enumerate(firsts):
             hit = column == number
             taken[hit] = rows[random.integers(0, len(rows), int(hit.sum()))]
-        others = pl.Series(taken)
-        return others if gate is None else others.set(pl.Series(random.random(count) < _HALF), None)
+        return pl.Series(taken).set(pl.Series(random.random(count) < _HALF), None)
 
     @functools.cached_property
-    def _firsts(self) -> dict[str | None, list[np.ndarray]]:
+    def _firsts(self) -> dict[str, list[np.ndarray]]:
         """By gate, for each of its columns that is replaced, the first row with each value."""
-        found: dict[str | None, list[np.ndarray]] = {gate: [] for gate in (None, *self.gates)}
-        for name in (name for name in self.contract.names if name not in self._fixed):
-            is_first = pl.col(name).is_not_null() & pl.col(name).is_first_distinct()
-            rows = self.rows.filter(is_first)[_ROW].to_numpy()
-            found[self._gate(name)] += [rows] if len(rows) else []
+        found: dict[str, list[np.ndarray]] = {}
+        for gate, columns in self.gates.items():
+            firsts = (pl.col(name).is_not_null() & pl.col(name).is_first_distinct() for name in columns
+                      if name not in self._fixed)  # fmt: skip
+            rows = (self.rows.filter(is_first)[_ROW].to_numpy() for is_first in firsts)
+            found[gate] = [it for it in rows if len(it)]
         return found
 
     @functools.cached_property
     def _fixed(self) -> frozenset[str]:
-        """The columns that are not replaced: the key, unique ones, and those from which known times are computed."""
+        """The columns that are not replaced: keys, unique ones, times, and what known times are computed from."""
         contract = self.contract
         sql = [contract.known_time or "", *(text for c in contract.columns for text in (c.known_time, c.expression))]
         words = {word.lower() for text in sql if text for word in re.findall(r"\w+", text)}
@@ -217,8 +217,8 @@ class Known:
         return frozenset(
             column.name
             for column in contract.columns
-            if column.expression or column.is_unique or column.name in {*contract.key, *unique, RECEIVED_AT}
-            or column.name.lower() in words
+            if column.expression or column.is_unique or column.dtype.is_temporal()
+            or column.name in {*contract.key, *unique} or column.name.lower() in words
         )  # fmt: skip
 
     def without_half(self, random: np.random.Generator) -> pl.DataFrame:

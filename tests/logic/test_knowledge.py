@@ -192,6 +192,22 @@ def test_another_future_takes_half_away_and_draws_the_rest_from_the_column() -> 
     assert (waiting.drop_nulls("weight")["weight"] != waiting.drop_nulls("weight")["parcel"]).mean() > 0.9
 
 
+def test_rows_that_came_later_are_removed_or_left_as_they_are_since_their_columns_may_say_when_they_came() -> None:
+    contract = TableContract(
+        "raw/orders",
+        (Column("order", pl.Int64()), Column("ordered_at", pl.Datetime("us")), Column("landed_at", pl.Datetime("us"))),
+        key=("order",),
+        known_time="landed_at",
+    )
+    rows = pl.DataFrame({"order": [*range(40)], "ordered_at": [at(n) for n in range(40)], "landed_at": at(50)})
+    table = Known.of(contract, rows.with_columns(pl.lit("").alias(PARTITION), __known=pl.col("landed_at")))
+
+    future = table.with_other_future(at(45), np.random.default_rng(1))
+
+    assert 5 < future.height < 35
+    assert_frame_equal(future, rows.join(future.select("order"), on="order", how="semi"), check_dtypes=False)
+
+
 def test_a_known_time_is_observed_where_the_source_records_it_and_assumed_where_it_is_computed() -> None:
     columns = (
         Column("id", pl.Int64()),
