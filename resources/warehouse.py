@@ -123,6 +123,11 @@ def is_by_day(node: Node) -> bool:
     return meta_of(node).get("partitioned") == "day"
 
 
+def column_types(node: Node) -> dict[str, JsonValue]:
+    """Return the declared type of each column; with other types, what was built is out of date."""
+    return {name: column.get("data_type") for name, column in node["columns"].items()}
+
+
 def look_back_days(node: Node, parent: Node) -> int:
     """Return how many days before its own a model reads of a parent."""
     declared = meta_of(node).get("look_back_days") or {}
@@ -252,7 +257,7 @@ class Warehouse(dg.ConfigurableResource):
                 inputs=(*inputs, *(aside.releases.get(key, ()) if aside else ())),
                 code_version=code_version, run_id=run_id, seconds=build.seconds[model] / len(wanted), cost=cost,
                 parameters={
-                    "dbt": model, "quarantine": aside.parameters if aside else None,
+                    "dbt": model, "types": column_types(node), "quarantine": aside.parameters if aside else None,
                     "allow_gaps": allows_gaps(node) or None,
                     ROWS_READ: dict(lake.rows_of(ref for ref in inputs if (ref.partition or key) == key)),
                 },

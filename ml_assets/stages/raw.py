@@ -198,6 +198,8 @@ def _outs(
         "by": None if table.by is None else table.by.model_dump(),
         "reading": table.model_dump(mode="json", include={"null_values", "csv", "formats"}, exclude_defaults=True),
         "expressions": expressions(contract),
+        "types": {column.name: str(column.dtype) for column in contract.columns},
+        "nan_is_missing": [column.name for column in contract.columns if column.is_nan_missing] or None,
         "quarantine": None
         if table.quarantine is None
         else {"share": table.quarantine, "rules": [rule.name for rule in contract.rules if rule.is_row_rule]},

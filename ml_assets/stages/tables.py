@@ -25,7 +25,16 @@ from resources.days import ALLOW_GAPS
 from resources.errors import WarehouseError
 from resources.failed_attempts import RECORD
 from resources.manifest import ArtifactRef, Manifest
-from resources.warehouse import Build, Warehouse, allows_gaps, is_by_day, look_back_days, table_name, with_ancestors
+from resources.warehouse import (
+    Build,
+    Warehouse,
+    allows_gaps,
+    column_types,
+    is_by_day,
+    look_back_days,
+    table_name,
+    with_ancestors,
+)
 
 PARAMETERS = "ml_assets/parameters"
 
@@ -213,7 +222,11 @@ def _specs(
             LOOK_BACK: dg.MetadataValue.json({table_name(parent): look_back_days(node, parent) for parent in parents}),
             ALLOW_GAPS: allows_gaps(node),
             PARAMETERS: dg.MetadataValue.json(
-                {"quarantine": project.aside.get(model), "allow_gaps": allows_gaps(node) or None}
+                {
+                    "quarantine": project.aside.get(model),
+                    "allow_gaps": allows_gaps(node) or None,
+                    "types": column_types(node),
+                }
             ),
         },
         freshness_policy=freshness_policy(declaration.freshness),

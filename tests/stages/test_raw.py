@@ -8,11 +8,13 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import Column, Relationship, TableContract
 from ml_assets.declaration.reading import read_declaration
 from ml_assets.declaration.tables import RawDeclaration
+from ml_assets.provenance.staleness import Wanted, out_of_date
 from ml_assets.stages.raw import LandingConfig, raw_tables
 from resources.artifact_io import LakeIOManager
 from resources.lake import Lake
@@ -553,3 +555,27 @@ def test_relationships_are_held_against_what_the_lake_has(tmp_path: Path, instan
     _, message = failure(shop.land(rows))
 
     assert f"rule '{contract.rules[-1].name}' of table 'raw/orders' is broken in 1 of 2 rows" in message
+
+
+# ---------------------------------------------------------------- another type in the contract
+
+
+def test_rows_are_landed_again_under_a_wider_type_and_none_is_corrected(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    wide = Landings(tmp_path, VERSIONED, instance)
+    columns = [replace(column, dtype=pl.Int32()) if column.name == "n" else column for column in VERSIONED.columns]
+    narrow = Landings(tmp_path, replace(VERSIONED, columns=tuple(columns)), instance)
+    narrow.land(ONE)
+    stood = narrow.rows(FIRST)
+
+    def stale() -> dict[dg.AssetKey, dict[str, str]]:
+        lake = LakeResource(url=wide.lake.url)
+        graph = dg.Definitions(assets=wide.assets, resources={"lake": lake}).resolve_asset_graph()
+        return {**out_of_date(graph, wide.lake, Wanted({RAW: [FIRST]}, {}))}  # type: ignore[dict-item]
+
+    assert {RAW: {FIRST: "parameters"}} == stale()
+    assert wide.land(ONE, at="2024-01-09T03:00:00").success
+    assert {} == stale()
+    assert (pl.Int32, pl.Int64) == (stood.schema["n"], wide.rows(FIRST).schema["n"])
+    assert_frame_equal(stood.cast({"n": pl.Int64}), wide.rows(FIRST))
