@@ -277,13 +277,16 @@ class Lake(Manifests):
         """
         there = self.look_into([self.directory(ref) for ref in refs])
         with self.pool(len(refs)) as each:
-            paths = each(lambda ref: self._whole_frame(ref, there[self.directory(ref)]), refs)
-            near = self._all_near({path: there[path.removesuffix(f"/{_FRAME}")][_FRAME] for path in paths}, each)
+            frames = each(lambda ref: self._whole_frame(ref, there[self.directory(ref)]), refs)
+            near = self._all_near({path: there[path.removesuffix(f"/{_FRAME}")][_FRAME] for path, _ in frames}, each)
         if noted:
             self._reads.extend(refs)
-        if near is not None:
-            return pl.scan_parquet(near, glob=False)
-        return pl.scan_parquet(paths, storage_options=self.polars_options(), glob=False)
+        paths, options = ([path for path, _ in frames], self.polars_options()) if near is None else (near, None)
+        types = [columns for _, columns in frames]
+        if not _differ_in_width(types):
+            return pl.scan_parquet(paths, storage_options=options, glob=False)
+        parts = [pl.scan_parquet(path, storage_options=options, glob=False) for path in paths]
+        return pl.concat(parts, how="vertical_relaxed")
 
     def _all_near(self, listed: Mapping[str, Stat], each: Callable[..., list[Path | None]]) -> list[Path] | None:
         """Return copies on this machine of all of some objects; None where there is none of one of them."""
@@ -307,7 +310,7 @@ class Lake(Manifests):
 
         def here(ref: ArtifactRef) -> Path:
             if self.protocol == "file":
-                return Path(self._whole_frame(ref, there[self.directory(ref)]))
+                return Path(self._whole_frame(ref, there[self.directory(ref)])[0])
             path, made, entry = self._frame_of(ref, there[self.directory(ref)])
             known = there[self.directory(ref)].get(_FRAME)
             target = None if known is None else self.near(path, known)
@@ -329,15 +332,15 @@ class Lake(Manifests):
             raise CorruptArtifactError(f"{ref} has no file '{_FRAME}' in its manifest; a frame wants it.")
         return f"{self.directory(ref)}/{_FRAME}", made, entry
 
-    def _whole_frame(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> str:
-        """Return the path of an artifact's one Parquet file, which is as it was written."""
+    def _whole_frame(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> tuple[str, dict[str, str] | None]:
+        """Return the path of an artifact's one Parquet file, which is as it was written, and its columns' types."""
         path, made, entry = self._frame_of(ref, there)
         # An object store says whether an object is the one that was written; a disk cannot tell.
         found = None if entry.etag is None else there.get(entry.name)
         if found is None or (found.bytes, found.etag) != (entry.bytes, entry.etag):
             with self.opened(path, known=there.get(entry.name)) as file:
                 _check(ref, path, entry, file, made.hash)
-        return path
+        return path, made.columns
 
     def _newest_manifest(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> Manifest:
         """Return an artifact's newest manifest; remember its rows, and the days missing of what it was made from."""
@@ -466,3 +469,11 @@ def _rows(ref: ArtifactRef, entry: FileEntry) -> int | None:
             "read. Look at who wrote it."
         )
     return entry.rows
+
+
+def _differ_in_width(schemas: Sequence[Mapping[str, str] | None]) -> bool:
+    """Return whether columns differ, and only in how wide their whole or their floating-point numbers are."""
+    there = [schema for schema in schemas if schema is not None]
+    families = [{name: dtype.rstrip("0123456789") for name, dtype in schema.items()} for schema in there]
+    differ = any(schema != there[0] for schema in there)
+    return differ and len(there) == len(schemas) and all(family == families[0] for family in families)

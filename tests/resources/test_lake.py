@@ -107,6 +107,29 @@ def test_an_artifact_comes_back_as_it_was_kept(lake: Lake, partition: str | None
     assert ref == lake.find(ASSET, partition)
 
 
+def test_days_of_different_width_are_scanned_in_the_widest_and_in_the_order_asked_for(lake: Lake) -> None:
+    types: list[tuple[pl.DataType, pl.DataType]]
+    types = [(pl.Int32(), pl.Float64()), (pl.Int64(), pl.Float32()), (pl.Int32(), pl.Float64())]
+    refs = [
+        put(lake, pl.DataFrame({"n": [day], "x": [day / 2]}, schema={"n": n, "x": x}), partition=f"2024-01-0{day}").ref
+        for day, (n, x) in enumerate(types, 1)
+    ]
+
+    found = lake.scan([refs[2], refs[0], refs[1]]).collect()
+
+    assert_frame_equal(pl.DataFrame({"n": [3, 1, 2], "x": [1.5, 0.5, 1.0]}), found)
+
+
+def test_days_of_different_types_are_not_mixed(lake: Lake) -> None:
+    refs = [
+        put(lake, pl.DataFrame({"n": values}), partition=f"2024-01-0{day}").ref
+        for day, values in ((1, [1]), (2, [0.5]))
+    ]
+
+    with pytest.raises(pl.exceptions.SchemaError):
+        lake.scan(refs).collect()
+
+
 def test_a_lazy_frame_is_kept_as_the_frame_it_describes(lake: Lake) -> None:
     ref = put(lake, frame(1, 2, 3).lazy().filter(pl.col("n") > 1)).ref
 
