@@ -25,7 +25,7 @@ _LANDING: Final = frozenset(
     f"resources.{name}"
     for name in (
         "csv_dialect", "csv_files", "csv_records", "duckdb_session", "parquet_files", "row_sql", "sources", "sql_types",
-        "text_values",
+        "text_values", "time_formats",
     )
 )  # fmt: skip
 """What reads source files and computes columns; the rest of `resources` stores and runs, and decides no result."""
@@ -180,6 +180,8 @@ def resolve(key: Key) -> Key | None:
     """Return where a name of a module is defined, through imports; None where that is not ours."""
     for _ in range(20):
         module_name, name = key
+        if f"{module_name}.{name}" in _LANDING:
+            return f"{module_name}.{name}", ""
         if not is_ours(module_name) or (module := _module(module_name)) is None:
             return None
         if not name or name == ALL or name.partition(".")[0] in module.bindings:

@@ -296,6 +296,22 @@ def test_no_stage_counts_storage_sensors_or_commands() -> None:
     ]
 
 
+def test_all_that_reads_source_files_counts() -> None:
+    waiting, found = ["resources.sources", "resources.row_sql"], set()
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        module = syntax._module(name)
+        assert module is not None
+        names = {it for pair in module.imports.values() for it in (pair[0], ".".join(pair))}
+        waiting += [it for it in names if it.startswith("resources.") and syntax._path_of(it) and it not in found]
+
+    assert found - syntax._LANDING == {f"resources.{name}" for name in NOT_READING}
+
+
+NOT_READING = ("errors", "origin", "secrets")
+"""What the modules that read source files use without reading anything by it: messages, and memory."""
+
 _ROOTS = """
 import json, sys
 from ml_assets.provenance.code import _version
