@@ -123,7 +123,7 @@ def fill(
     there = {(key, day) for key, days_of_it in wanted.items() for day in days_of_it}
     for key, day in sorted(there):
         inputs = tuple(_ref(parent, name) for parent, name in _reads(look, key, day) if (parent, name) in there)
-        parameters = look.parameters(key) | ({"champion": VERSION} if key.path[-1] == "card" else {})
+        parameters = look.parameters(key) | ({"champion": VERSION, "shown": VERSION} if key.path[-1] == "card" else {})
         if key.path[-1] == "card":
             inputs = tuple(_ref(dg.AssetKey([key.path[0], it]), d) for it in ("drift", "performance") for d in days)
         write(
