@@ -29,10 +29,13 @@ from ml_assets.logic.retraining import (
     labels_finding,
     performance_finding,
 )
-from ml_assets.stages.common.groups import TRAINING
+from ml_assets.stages.common.groups import INPUTS, TRAINING
 from ml_assets.stages.common.loop import Kind, Loop, read_loop, retraining_log, rules_of
 from ml_assets.stages.common.spending import read_spending
+from ml_assets.stages.common.training import training_gaps
+from ml_assets.stages.common.updating import day_names
 from resources.alerts import Alert, Alerts
+from resources.days import days_by_asset
 from resources.errors import CorruptArtifactError, LakeError, MissingArtifactError
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
@@ -251,7 +254,7 @@ def _ask_for(tick: Tick, lake: Lake, found: _Found, look: Look, *, by: str, now:
     decision = decision_of(loop, declared, findings, busy=busy)
     if decision.asks is not None:
         try:
-            busy = taken_back(_with_performance(lake, declared, loop), declared)
+            busy = taken_back(_with_performance(lake, declared, loop), declared) or _missing(lake, declared, loop)
             decision = decision_of(loop, declared, findings, busy=busy)
             spending = None if decision.asks is None else read_spending(lake, declared, now=now)
         except CorruptArtifactError as error:
@@ -269,6 +272,17 @@ def _ask_for(tick: Tick, lake: Lake, found: _Found, look: Look, *, by: str, now:
     if retraining_log(lake, name).claim(record):
         tick.requests.append(request(lake, declared, record))
     tick.waiting.add(name)
+
+
+def _missing(lake: Lake, declared: ModelDeclaration, loop: Loop) -> str | None:
+    """Return which days a training would lack; None where it lacks none."""
+    if loop.newest_day is None:
+        return None
+    assets = [f"{declared.name}/{stage}" for stage in INPUTS]
+    there = {asset: day_names(lake, dg.AssetKey(asset.split("/"))) for asset in assets}
+    split = declared.retraining.split or declared.split
+    missing = training_gaps(declared, there, loop.newest_day, split).blocking
+    return f"{days_by_asset(missing)} is missing" if missing else None
 
 
 def _with_performance(lake: Lake, declared: ModelDeclaration, loop: Loop) -> Loop:

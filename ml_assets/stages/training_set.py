@@ -18,10 +18,11 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.training import Split
 from ml_assets.logic.suspects import LonePredictor, lone_predictors
 from ml_assets.stages.common.asset import stage
+from ml_assets.stages.common.groups import INPUTS
 from ml_assets.stages.common.leak_findings import LONE, findings_on, refuse_leaks
-from ml_assets.stages.common.plan import ModelPlan, days_between, newest_day
-from ml_assets.stages.common.training import assemble, first_training_day
-from resources.days import days_by_asset, gaps_of
+from ml_assets.stages.common.plan import ModelPlan, newest_day
+from ml_assets.stages.common.training import assemble, first_training_day, training_gaps
+from resources.days import days_by_asset
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.manifest import LEFT_OUT
@@ -112,15 +113,11 @@ def _refuse_gaps(plan: ModelPlan, lake: Lake, as_of: date, split: Split) -> None
     Raises:
         DataError: days of the features or labels are missing in the training windows.
     """
-    first = first_training_day(plan.declaration, as_of, split)
-    found = [plan.asset(name).to_user_string() for name in ("features", "labels")]
-    there = {asset: set(lake.days_read(asset)) for asset in found}
-    if not any(there.values()):
-        return  # the frames were not read from a lake: called directly, as in a test or a notebook
-    missing = gaps_of(str(as_of), {asset: map(str, days_between(first, as_of)) for asset in found}, there,
-                      allow_gaps=plan.declaration.allow_gaps)  # fmt: skip
+    there = {name: lake.days_read(name) for name in (plan.asset(stage).to_user_string() for stage in INPUTS)}
+    missing = training_gaps(plan.declaration, there, as_of, split)
     lake.note_missing(missing.allowed)
     if missing.blocking:
+        first = first_training_day(plan.declaration, as_of, split)
         raise DataError(
             f"{days_by_asset(missing.blocking)} is missing, so {plan.name} cannot be trained on {first} to {as_of}. "
             f"Materialize it first: ml-assets run {plan.name}; or declare `allow_gaps: true` for the model."

@@ -19,6 +19,7 @@ from resources.errors import LakeError
 from resources.lake_resource import LakeResource
 from resources.retraining_log import RetrainingLog
 from sensors.retraining import AT_DRIFT, FORGOTTEN, TAKEN_OVER, ask, drift_sensor
+from tests.builders import frame, put
 from tests.sensors.looped import BEGIN, MODEL, World, beside, declared, world
 
 KEY = f"retraining/{MODEL}/2013-03-09/1"
@@ -160,6 +161,22 @@ def test_without_anything_new_no_model_is_looked_at_but_those_whose_turn_it_is(
     monkeypatch.setattr("sensors.common.changed.IN_TURN", 1)
     assert [] == it.look()
     assert it.said.startswith("m: ")
+
+
+def test_a_retraining_waits_while_days_that_it_would_learn_from_are_missing(make: Make) -> None:
+    it = drifted(make)
+    days = [date(2013, 1, 1) + timedelta(days=n) for n in range((it.day - date(2013, 1, 1)).days)]
+    for day in days:
+        for stage in ("features", "labels"):
+            if (stage, day) != ("features", date(2013, 3, 3)):
+                put(it.lake, frame(1), asset=f"{MODEL}/{stage}", partition=str(day))
+
+    assert [] == it.look()
+    assert "It waits: m/features of 2013-03-03 is missing" in it.said
+
+    put(it.lake, frame(1), asset=f"{MODEL}/features", partition="2013-03-03")
+    [request] = it.look()
+    assert "drift" == request.tags["cause"]
 
 
 def test_drift_is_acted_on_though_the_event_that_tells_of_it_was_lost(make: Make) -> None:

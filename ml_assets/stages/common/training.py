@@ -4,7 +4,7 @@ Whether the model is any good stays out; see `ml_assets.stages.common.judging`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -24,7 +24,8 @@ from ml_assets.logic.reference import sketch_reference
 from ml_assets.logic.training_set import assemble_training_set
 from ml_assets.logic.trials import Search
 from ml_assets.logic.tuning import Clock, OnTrial, tune
-from ml_assets.stages.common.plan import ModelPlan
+from ml_assets.stages.common.plan import ModelPlan, days_between
+from resources.days import Gaps, gaps_of
 from resources.devices import Used, used_device
 from resources.workers.dask import dask_client
 
@@ -62,6 +63,22 @@ def first_training_day(declared: ModelDeclaration, as_of: date, split: Split) ->
         return declared.days.first
     total = split.train_days + split.validation_days + split.test_days
     return max(declared.days.first, as_of - timedelta(days=total - 1))
+
+
+def training_gaps(declared: ModelDeclaration, there: Mapping[str, Collection[str]], as_of: date, split: Split) -> Gaps:
+    """Return the days that are missing in the training windows; none where there are no days at all.
+
+    Args:
+        declared: the model.
+        there: the days of its features and labels, by asset. Frames that were not read from a lake have none.
+        as_of: the day to train as of.
+        split: the windows.
+    """
+    if not any(there.values()):
+        return Gaps({}, {})
+    days = [str(day) for day in days_between(first_training_day(declared, as_of, split), as_of)]
+    known = {asset: set(its) for asset, its in there.items()}
+    return gaps_of(str(as_of), dict.fromkeys(there, days), known, allow_gaps=declared.allow_gaps)
 
 
 def weigh(plan: ModelPlan, training_set: TrainingSet, *, on_fold: OnFold | None = None) -> Importances:
