@@ -69,6 +69,15 @@ def test_a_day_that_breaks_a_rule_is_not_visible_and_what_stood_stays(shop: Shop
     assert [1, 3, {SECOND: 1}] == facts(check, "broken", "rows", "days")
 
 
+def test_a_day_that_was_landed_with_narrower_numbers_is_read_beside_wider_ones(shop: Shop) -> None:
+    narrow = orders((1, "a", 5.0)).cast({"order_id": pl.Int32, "amount": pl.Float32})
+    shop.land(first=narrow, second=orders((2**40, "b", 1e300), day=SECOND))
+
+    assert shop.build().success
+
+    assert [(1, "a", 5.0), (2**40, "b", 1e300)] == [row for day in (FIRST, SECOND) for row in shop.rows("orders", day)]
+
+
 @pytest.mark.parametrize("number", [math.nan, math.inf])
 def test_a_day_with_a_number_that_is_not_finite_is_not_visible(shop: Shop, number: float) -> None:
     """The range has no maximum, so that dbt's own tests all pass."""
