@@ -21,12 +21,14 @@ from typing import Any, Final, Self
 
 import polars as pl
 
+from resources.dbt_messages import without_values
 from resources.dbt_server import RESULTS, Dbt
 from resources.duckdb_session import connect, identifier, literal
 from resources.errors import WarehouseError
 from resources.warehouse import (
     Node,
     Quarantine,
+    has_personal,
     is_by_day,
     look_back_days,
     meta_of,
@@ -172,6 +174,7 @@ class Rebuilds:
             code = dbt.build(command, bindings=path, target=target, say=said.append)
         if code:
             why = "\n".join(_broken(target / RESULTS) or said[-20:])
+            why = without_values(why) if has_personal(self.nodes) else why
             raise WarehouseError(f"{table} cannot be rebuilt in a scratch folder; dbt says:\n{why}")
         if not any(self.nodes[uid]["config"].get(hook) for uid in reach.models for hook in _HOOKS):
             self._statements[days] = json.loads(Path(bindings["statements"]).read_text(encoding="utf-8"))

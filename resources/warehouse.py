@@ -19,6 +19,7 @@ from pydantic import JsonValue
 
 from resources.content import StoredFrame
 from resources.days import Days, days_by_asset, gaps_of, merged, span_of
+from resources.dbt_messages import Heard, without_values
 from resources.dbt_server import RESULTS, Dbt
 from resources.errors import WarehouseError
 from resources.lake import Lake, Making
@@ -116,6 +117,11 @@ def meta_of(node: Node) -> dict[str, Any]:
     return {**(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
 
 
+def has_personal(nodes: Mapping[str, Node]) -> bool:
+    """Tell whether a column of some nodes is personal."""
+    return any(meta_of(column).get("pii") for node in nodes.values() for column in node.get("columns", {}).values())
+
+
 def is_by_day(node: Node) -> bool:
     """Tell whether a table has one file a day."""
     if node["resource_type"] == "model":
@@ -186,28 +192,27 @@ class Warehouse(dg.ConfigurableResource):
             bindings = _bindings(lake, nodes, bound, days, folder)
             bindings |= {"quarantine": quarantine_bindings(nodes, aside, folder), "threads": threads}
             (folder / "bindings.json").write_text(json.dumps(bindings), encoding="utf-8")
-            self._run(folder, [nodes[m]["name"] for m in models], say)
+            hides = has_personal(nodes)
+            self._run(folder, [nodes[m]["name"] for m in models], Heard(say, hides=hides))
             cost = lake.meter.take()
             result = _result(nodes, models, folder, scratch)
+            if hides:
+                failed = {model: without_values(message) for model, message in result.failed.items()}
+                tests = [replace(test, message=without_values(test.message)) for test in result.tests]
+                result = replace(result, failed=failed, tests=tests)
             yield replace(result, bound=bound, missing=missing, quarantines=aside, cost=cost)
 
-    def _run(self, folder: Path, names: Sequence[str], say: Callable[[str], None]) -> None:
+    def _run(self, folder: Path, names: Sequence[str], heard: Heard) -> None:
         target = folder / "target"
         target.mkdir()
-        lines: list[str] = []
-
-        def hear(line: str) -> None:
-            lines.append(line)
-            say(line)
-
         command = [
             "build", "--select", *names, "--exclude-resource-type", "unit_test", "--indirect-selection", "buildable",
             "--threads", str(self.threads),
         ]  # fmt: skip
         with Dbt(Path(self.project_dir), self.target) as dbt:
-            code = dbt.build(command, bindings=folder / "bindings.json", target=target, say=hear)
+            code = dbt.build(command, bindings=folder / "bindings.json", target=target, say=heard)
         if not (target / RESULTS).exists():
-            tail = "\n".join(lines[-20:])
+            tail = "\n".join(heard.lines[-20:])
             raise WarehouseError(f"dbt ended with exit code {code} before it ran anything; it said:\n{tail}")
 
     def publish(
