@@ -264,6 +264,9 @@ def test_the_project_as_it_is_has_no_leak(lake: Lake, honest: pl.DataFrame) -> N
     assert [f"leak test: {DAY}, 2 prediction times, no difference"] == said
     assert all((sample.rows["prediction_at"] <= sample.at).all() for sample in report.samples)
     assert leak_check_result(plan_of(DBT_PROJECT), report).passed
+    assert report.history is not None
+    assert "origin_departures_3h" in report.history
+    assert not {"carrier", "distance_miles", "departure_minute_of_day"} & {*report.history}
     assert () == lake.take_reads(), "what is only compared is no input"
 
 
