@@ -10,7 +10,8 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from ml_assets.provenance.syntax import ON_IMPORT, Definition, Key, definition
+from ml_assets.provenance.modules import ON_IMPORT, Key
+from ml_assets.provenance.syntax import Definition, definition
 
 _Root = tuple[Key, int]
 """Where a function is defined, and on which line."""

@@ -1,43 +1,34 @@
 """The canonical form of a definition: formatting, comments, docstrings and the version of Python do not change it.
 
-Nothing is imported or run: modules are found and parsed. Which definitions count is `ml_assets.provenance.code`.
+Which definitions count is `ml_assets.provenance.code`.
 """
 
 import ast
 import functools
 import hashlib
-import importlib.util
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Final
 
-ALL: Final = "*"
-"""The name that stands for everything in a module."""
-ON_IMPORT: Final = "<import>"
-"""The name that stands for what a module does when it is imported, other than giving names a value."""
-
-_STORAGE: Final = ("resources", "sensors", "ml_assets.cli")
-_LANDING: Final = frozenset(
-    f"resources.{name}"
-    for name in (
-        "csv_dialect", "csv_files", "csv_records", "duckdb_session", "parquet_files", "row_sql", "sources", "sql_types",
-        "text_values", "time_formats",
-    )
-)  # fmt: skip
-"""What reads source files and computes columns; the rest of `resources` stores and runs, and decides no result."""
-
-_FOREIGN: Final = {"site-packages", "dist-packages"}
-_ENGINE: Final = "ml_assets"
-_TEMPLATE: Final = re.compile(r"[\w-][\w./-]*\.(?:css|html|j2|jinja|js|sql|svg)")
-_IN_TEMPLATE: Final = re.compile(r"""["']([^"'\n]+)["']""")
+from ml_assets.provenance import modules
+from ml_assets.provenance.modules import (
+    ALL,
+    FUNCTIONS,
+    STORAGE,
+    TEMPLATE,
+    Key,
+    Module,
+    bound_by,
+    flat,
+    imports_of,
+    is_silent,
+    resolve,
+)
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-_FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 _SKIPPED: Final = {"ctx", "kind", "type_comment", "type_params", "returns", "annotation"}
 _CALLED_BY_NAME: Final = {
     "abstractmethod", "asynccontextmanager", "cache", "cached_property", "classmethod", "contextmanager", "final",
@@ -47,9 +38,6 @@ _CALLED_BY_NAME: Final = {
 _QUIET_BASES: Final = {"ABC", "BaseModel", "Config", "Enum", "Generic", "IntEnum", "NamedTuple", "Protocol", "StrEnum",
                        "TypedDict", "object"}  # fmt: skip
 """Foreign bases that call no method of a subclass by themselves, special methods and validators apart."""
-
-Key = tuple[str, str]
-"""A module, and the qualified name of a definition in it."""
 
 
 @dataclass(frozen=True)
@@ -73,128 +61,6 @@ class Definition:
     is_class: bool = False
 
 
-@dataclass
-class _Module:
-    name: str
-    path: Path
-    tree: ast.Module
-    bindings: dict[str, list[ast.stmt]] = field(default_factory=dict)
-    imports: dict[str, Key] = field(default_factory=dict)
-    stars: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        for statement in _flat(self.tree.body):
-            if isinstance(statement, ast.Import | ast.ImportFrom):
-                names = _imports(statement, self.package)
-                self.stars += [module for module, name in names.values() if name == ALL]
-                self.imports |= names
-            for name in _bound_by(statement):
-                self.bindings.setdefault(name, []).append(statement)
-            if isinstance(statement, ast.Expr) and not _is_silent(statement):
-                self.bindings.setdefault(ON_IMPORT, []).append(statement)
-
-    @property
-    def package(self) -> str:
-        return self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
-
-
-def _flat(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield statements, those within conditions and loops too."""
-    for statement in body:
-        blocks = [getattr(statement, name, ()) for name in ("body", "orelse", "finalbody")]
-        if isinstance(statement, (*_FUNCTIONS, ast.ClassDef)) or not any(blocks):
-            yield statement
-            continue
-        for block in (*blocks, *(it.body for it in getattr(statement, "handlers", ()))):
-            yield from _flat(block)
-
-
-def _bound_by(statement: ast.stmt) -> Iterator[str]:
-    """Yield the names that a simple statement, a function or a class gives a value to, or changes in place."""
-    if isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
-        yield statement.name
-        return
-    targets: Sequence[ast.AST] = ()
-    if isinstance(statement, ast.Assign):
-        targets = statement.targets
-    elif isinstance(statement, ast.AnnAssign | ast.AugAssign):
-        targets = [statement.target]
-    elif type(statement).__name__ == "TypeAlias":  # of Python 3.12
-        targets = [statement.name]  # type: ignore[attr-defined]
-    for target in targets:
-        yield from {it.id for it in ast.walk(target) if isinstance(it, ast.Name)}
-
-
-def _imports(statement: ast.Import | ast.ImportFrom, package: str) -> dict[str, Key]:
-    """Return what an import binds; the name in a module is '' where it is a module itself."""
-    if isinstance(statement, ast.Import):
-        return {
-            it.asname or it.name.partition(".")[0]: (it.name if it.asname else it.name.partition(".")[0], "")
-            for it in statement.names
-        }
-    parents = package.split(".")[: len(package.split(".")) + 1 - statement.level] if statement.level else []
-    module = ".".join([*parents, *([statement.module] if statement.module else [])])
-    return {it.asname or it.name: (module, it.name) for it in statement.names}
-
-
-@functools.cache
-def is_ours(module: str) -> bool:
-    """Whether a module's code decides results: that of the engine, and of projects that use it."""
-    top = module.partition(".")[0]
-    if any(f"{module}.".startswith(f"{name}.") for name in _STORAGE):
-        return module in _LANDING
-    if top == _ENGINE:
-        return True
-    path = _path_of(top)
-    return path is not None and top not in sys.stdlib_module_names and _FOREIGN.isdisjoint(path.parts)
-
-
-@functools.cache
-def _path_of(name: str) -> Path | None:
-    """Return the source file of a module; None where it has none."""
-    loaded = getattr(sys.modules.get(name), "__file__", None)
-    if loaded is None and "." in name:
-        parent, _, last = name.rpartition(".")
-        above = _path_of(parent)
-        if above is None or above.name != "__init__.py":
-            return None
-        candidates = (above.parent / f"{last}.py", above.parent / last / "__init__.py")
-        return next((path for path in candidates if path.is_file()), None)
-    if loaded is None:
-        try:
-            found = importlib.util.find_spec(name)
-        except (ImportError, ValueError):
-            return None
-        loaded = found.origin if found else None
-    path = Path(loaded) if loaded else None
-    return path if path and path.suffix == ".py" and path.is_file() else None
-
-
-@functools.cache
-def _module(name: str) -> _Module | None:
-    path = _path_of(name)
-    return None if path is None else _Module(name, path, ast.parse(path.read_bytes(), str(path)))
-
-
-def resolve(key: Key) -> Key | None:
-    """Return where a name of a module is defined, through imports; None where that is not ours."""
-    for _ in range(20):
-        module_name, name = key
-        if f"{module_name}.{name}" in _LANDING:
-            return f"{module_name}.{name}", ""
-        if not is_ours(module_name) or (module := _module(module_name)) is None:
-            return None
-        if not name or name == ALL or name.partition(".")[0] in module.bindings:
-            return key
-        if name in module.imports:
-            key = module.imports[name]
-        elif _path_of(f"{module_name}.{name}"):
-            return f"{module_name}.{name}", ""
-        else:
-            return next((it for star in module.stars if (it := resolve((star, name)))), None)
-    return None
-
-
 @functools.cache
 def definition(key: Key, line: int = 0) -> Definition | None:
     """Return what is defined under a name.
@@ -203,7 +69,7 @@ def definition(key: Key, line: int = 0) -> Definition | None:
         key: as `resolve` returns it, or the qualified name of a method or of a function within a function.
         line: the first line, for functions of one name.
     """
-    module = _module(key[0])
+    module = modules.module_of(key[0])
     if module is None:
         return None
     if key[1] in {"", ALL}:
@@ -218,13 +84,13 @@ def definition(key: Key, line: int = 0) -> Definition | None:
     return None if nodes is None else reader.outer(key[1], nodes)
 
 
-def _find(module: _Module, name: str, line: int) -> list[ast.AST] | None:
+def _find(module: Module, name: str, line: int) -> list[ast.AST] | None:
     """Return a function or class with all that it stands in, outermost first."""
 
     def search(nodes: Iterable[ast.AST], parts: Sequence[str]) -> Iterator[list[ast.AST]]:
         for node in nodes:
             is_named = getattr(node, "name", "<lambda>" if isinstance(node, ast.Lambda) else "") == parts[0]
-            if isinstance(node, (*_FUNCTIONS, ast.ClassDef, ast.Lambda)):
+            if isinstance(node, (*FUNCTIONS, ast.ClassDef, ast.Lambda)):
                 if not is_named:
                     continue
                 if len(parts) == 1:
@@ -250,7 +116,7 @@ _Names = Mapping[str, Key | None]
 class _Reader:
     """Writes the canonical form of a definition, and takes down what it refers to."""
 
-    def __init__(self, module: _Module) -> None:
+    def __init__(self, module: Module) -> None:
         self.module = module
         self.parts: list[str] = []
         self.uses: set[Key] = set()
@@ -267,14 +133,14 @@ class _Reader:
             else:
                 self.read(node)
         is_class = any(isinstance(node, ast.ClassDef) for node in nodes)
-        if not is_class and not any(isinstance(node, _FUNCTIONS) for node in nodes):
+        if not is_class and not any(isinstance(node, FUNCTIONS) for node in nodes):
             for node in nodes:  # an alias in an annotation stands for the types in it
                 self._type(getattr(node, "value", None))
         return self._definition(name, is_class=is_class)
 
     def inner(self, name: str, chain: Sequence[ast.AST]) -> Definition:
         """Read a method, or a function within functions with what it takes from those around it."""
-        node, around = chain[-1], [it for it in chain[:-1] if isinstance(it, _FUNCTIONS)]
+        node, around = chain[-1], [it for it in chain[:-1] if isinstance(it, FUNCTIONS)]
         self.scopes = [_names_of(it, self.module.package) for it in around]
         free: set[str] = set()
         with self._free(free):
@@ -294,8 +160,8 @@ class _Reader:
         for argument in _arguments(function):
             if argument.arg in names:
                 self._type(argument.annotation)
-        for statement in _flat(function.body):
-            if names & {*_bound_by(statement)}:
+        for statement in flat(function.body):
+            if names & {*bound_by(statement)}:
                 self.read(statement)
 
     def _definition(self, name: str, *, is_class: bool = False) -> Definition:
@@ -338,7 +204,7 @@ class _Reader:
         if found is not None:
             return found[1] or found[0].rpartition(".")[2], found
         module, inner = target
-        if module == self.module.name or any(f"{module}.".startswith(f"{it}.") for it in _STORAGE):
+        if module == self.module.name or any(f"{module}.".startswith(f"{it}.") for it in STORAGE):
             return inner or name, None  # of Python itself, or stored elsewhere
         return f"{module}.{inner}" if inner else module, None
 
@@ -376,7 +242,7 @@ class _Reader:
         if isinstance(node, ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp):
             self._comprehension(node)
             return
-        if isinstance(node, (*_FUNCTIONS, ast.Lambda)):
+        if isinstance(node, (*FUNCTIONS, ast.Lambda)):
             self._function(node)
             return
         self.parts.append(f"{type(node).__name__}(")
@@ -392,7 +258,7 @@ class _Reader:
         elif isinstance(value, list):
             self.parts.append("[")
             for it in value:
-                if not _is_silent(it):
+                if not is_silent(it):
                     self._value(it)
                     self.parts.append(",")
             self.parts.append("]")
@@ -418,8 +284,8 @@ class _Reader:
     def _on_Constant(self, node: ast.Constant) -> None:  # noqa: N802 - as above
         self.parts.append(f"{node.value!r} ")
         if isinstance(node.value, str):
-            if _TEMPLATE.fullmatch(node.value):
-                self.parts += [f"<{digest}>" for digest in _templates(self.module.path, node.value)]
+            if TEMPLATE.fullmatch(node.value):
+                self.parts += [f"<{digest}>" for digest in modules.template_digests(self.module.path, node.value)]
             elif node.value.isidentifier():
                 self.attributes.add(node.value)  # as in `getattr`
 
@@ -465,7 +331,7 @@ class _Reader:
         self.parts.append(")")
 
     def _function(self, node: _Scope, *, is_decorated: bool = True) -> None:
-        if isinstance(node, _FUNCTIONS):
+        if isinstance(node, FUNCTIONS):
             self.parts.append(f"{type(node).__name__} {node.name} ")
             self._value(node.decorator_list if is_decorated else [])
             self._type(node.returns)
@@ -479,15 +345,15 @@ class _Reader:
         """Write a class; methods that nobody but their callers runs are left to those who call them."""
         self.parts.append(f"class {node.name} ")
         self._value([*node.decorator_list, *node.bases, *node.keywords])
-        own = dict.fromkeys(name for statement in _flat(node.body) for name in _bound_by(statement))
+        own = dict.fromkeys(name for statement in flat(node.body) for name in bound_by(statement))
         is_whole = is_whole or not all(self._is_quiet(base) for base in node.bases)
         for statement in node.body:
-            if isinstance(statement, _FUNCTIONS):
+            if isinstance(statement, FUNCTIONS):
                 if is_whole or _runs_unasked(statement):
                     self.read(statement)
                 else:
                     self.methods.add(statement.name)
-            elif not _is_silent(statement):
+            elif not is_silent(statement):
                 with self._within(own):
                     if isinstance(statement, ast.AnnAssign):
                         self._value([statement.target, statement.annotation, statement.value])
@@ -500,13 +366,6 @@ class _Reader:
         inner = base.value if isinstance(base, ast.Subscript) else base
         name = inner.attr if isinstance(inner, ast.Attribute) else getattr(inner, "id", "")
         return self._target(inner) is not None or name in _QUIET_BASES or name.endswith(("Error", "Exception"))
-
-
-def _is_silent(node: object) -> bool:
-    """Whether a statement does nothing: a docstring, `pass`, or an import, whose names count where they are used."""
-    return isinstance(node, ast.Pass | ast.Import | ast.ImportFrom | ast.Global | ast.Nonlocal) or (
-        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    )
 
 
 def _runs_unasked(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
@@ -545,7 +404,7 @@ def _names_of(node: _Scope, package: str) -> dict[str, Key | None]:
                 names |= dict.fromkeys(walrus)
                 continue
             case ast.Import() | ast.ImportFrom():
-                names |= _imports(it, package)
+                names |= imports_of(it, package)
                 continue
             case ast.Name(ctx=ast.Store() | ast.Del()):
                 names.setdefault(it.id, None)
@@ -557,23 +416,3 @@ def _names_of(node: _Scope, package: str) -> dict[str, Key | None]:
                 outside.update(it.names)
         waiting.extend(ast.iter_child_nodes(it))
     return {name: target for name, target in names.items() if name not in outside}
-
-
-@functools.cache
-def _templates(source: Path, name: str) -> tuple[str, ...]:
-    """Return the digest of a text file that code names, and of those that it includes; none where there is no such."""
-    places = [folder for above in source.parents[:3] for folder in (above, above / "templates")]
-    found: dict[Path, str] = {}
-
-    def take(wanted: str) -> None:
-        path = next((folder / wanted for folder in places if (folder / wanted).is_file()), None)
-        if path is None or path in found:
-            return
-        text = path.read_text(encoding="utf-8")
-        found[path] = hashlib.blake2b(text.encode(), digest_size=8, usedforsecurity=False).hexdigest()
-        for inner in _IN_TEMPLATE.findall(text):
-            if _TEMPLATE.fullmatch(inner):
-                take(inner)
-
-    take(name)
-    return tuple(found.values())

@@ -16,7 +16,7 @@ import pytest
 
 from ml_assets.component import read_manifest
 from ml_assets.definitions import DBT_PROJECT, build
-from ml_assets.provenance import syntax
+from ml_assets.provenance import modules, syntax
 from ml_assets.provenance.code import code_version, covered
 from ml_assets.provenance.sql import canonical, model_version
 from tests.builders import flights_declared
@@ -124,7 +124,7 @@ def last(x):
 
 def forget() -> None:
     """Let modules be read again."""
-    for one in (syntax.definition, syntax._module, syntax._path_of, syntax._templates, syntax.is_ours):
+    for one in (syntax.definition, modules.module_of, modules.path_of, modules.template_digests, modules.is_ours):
         one.cache_clear()
     importlib.import_module("ml_assets.provenance.code")._version.cache_clear()
 
@@ -248,7 +248,7 @@ def stages() -> Mapping[str, Callable[..., object]]:
 
 def versions(**edited: tuple[str, str]) -> dict[str, str]:
     """Return the version of each asset's code, with text of some modules replaced."""
-    read = syntax._module.__wrapped__
+    read = modules.module_of.__wrapped__
 
     def module(name: str) -> object:
         found = read(name)
@@ -257,11 +257,11 @@ def versions(**edited: tuple[str, str]) -> dict[str, str]:
             return found
         text = found.path.read_text(encoding="utf-8")
         assert old in text
-        return syntax._Module(name, found.path, ast.parse(text.replace(old, new)))
+        return modules.Module(name, found.path, ast.parse(text.replace(old, new)))
 
     with pytest.MonkeyPatch.context() as patch:
         forget()
-        patch.setattr(syntax, "_module", functools.cache(module))
+        patch.setattr(modules, "module_of", functools.cache(module))
         found = {name: code_version([function]) for name, function in stages().items()}
     forget()
     return found
@@ -301,12 +301,12 @@ def test_all_that_reads_source_files_counts() -> None:
     while waiting:
         name = waiting.pop()
         found.add(name)
-        module = syntax._module(name)
+        module = modules.module_of(name)
         assert module is not None
         names = {it for pair in module.imports.values() for it in (pair[0], ".".join(pair))}
-        waiting += [it for it in names if it.startswith("resources.") and syntax._path_of(it) and it not in found]
+        waiting += [it for it in names if it.startswith("resources.") and modules.path_of(it) and it not in found]
 
-    assert found - syntax._LANDING == {f"resources.{name}" for name in NOT_READING}
+    assert found - modules.LANDING == {f"resources.{name}" for name in NOT_READING}
 
 
 NOT_READING = ("errors", "origin", "secrets")
@@ -343,7 +343,7 @@ def test_every_file_written_anew_by_python_itself_keeps_all_versions(monkeypatch
     forget()
     parse = ast.parse
     monkeypatch.setattr(
-        syntax.ast, "parse", lambda text, *more, **given: parse(ast.unparse(parse(text, *more, **given)), **given)
+        modules.ast, "parse", lambda text, *more, **given: parse(ast.unparse(parse(text, *more, **given)), **given)
     )
 
     assert before == {name: code_version([it]) for name, it in stages().items()}

@@ -1,0 +1,186 @@
+"""Modules of the engine and of projects, found and parsed without importing them, and where their names are defined."""
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+ALL: Final = "*"
+"""The name that stands for everything in a module."""
+ON_IMPORT: Final = "<import>"
+"""The name that stands for what a module does when it is imported, other than giving names a value."""
+STORAGE: Final = ("resources", "sensors", "ml_assets.cli")
+LANDING: Final = frozenset(
+    f"resources.{name}"
+    for name in (
+        "csv_dialect", "csv_files", "csv_records", "duckdb_session", "parquet_files", "row_sql", "sources", "sql_types",
+        "text_values", "time_formats",
+    )
+)  # fmt: skip
+"""What reads source files and computes columns; the rest of `resources` stores and runs, and decides no result."""
+_FOREIGN: Final = {"site-packages", "dist-packages"}
+_ENGINE: Final = "ml_assets"
+TEMPLATE: Final = re.compile(r"[\w-][\w./-]*\.(?:css|html|j2|jinja|js|sql|svg)")
+_IN_TEMPLATE: Final = re.compile(r"""["']([^"'\n]+)["']""")
+FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
+Key = tuple[str, str]
+"""A module, and the qualified name of a definition in it."""
+
+
+@dataclass
+class Module:
+    """A parsed module: what its names are bound to, and what it imports."""
+
+    name: str
+    path: Path
+    tree: ast.Module
+    bindings: dict[str, list[ast.stmt]] = field(default_factory=dict)
+    imports: dict[str, Key] = field(default_factory=dict)
+    stars: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for statement in flat(self.tree.body):
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                names = imports_of(statement, self.package)
+                self.stars += [module for module, name in names.values() if name == ALL]
+                self.imports |= names
+            for name in bound_by(statement):
+                self.bindings.setdefault(name, []).append(statement)
+            if isinstance(statement, ast.Expr) and not is_silent(statement):
+                self.bindings.setdefault(ON_IMPORT, []).append(statement)
+
+    @property
+    def package(self) -> str:
+        """The package that relative imports start from."""
+        return self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
+
+
+def flat(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield statements, those within conditions and loops too."""
+    for statement in body:
+        blocks = [getattr(statement, name, ()) for name in ("body", "orelse", "finalbody")]
+        if isinstance(statement, (*FUNCTIONS, ast.ClassDef)) or not any(blocks):
+            yield statement
+            continue
+        for block in (*blocks, *(it.body for it in getattr(statement, "handlers", ()))):
+            yield from flat(block)
+
+
+def bound_by(statement: ast.stmt) -> Iterator[str]:
+    """Yield the names that a simple statement, a function or a class gives a value to, or changes in place."""
+    if isinstance(statement, (*FUNCTIONS, ast.ClassDef)):
+        yield statement.name
+        return
+    targets: Sequence[ast.AST] = ()
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign | ast.AugAssign):
+        targets = [statement.target]
+    elif type(statement).__name__ == "TypeAlias":  # of Python 3.12
+        targets = [statement.name]  # type: ignore[attr-defined]
+    for target in targets:
+        yield from {it.id for it in ast.walk(target) if isinstance(it, ast.Name)}
+
+
+def imports_of(statement: ast.Import | ast.ImportFrom, package: str) -> dict[str, Key]:
+    """Return what an import binds; the name in a module is '' where it is a module itself."""
+    if isinstance(statement, ast.Import):
+        return {
+            it.asname or it.name.partition(".")[0]: (it.name if it.asname else it.name.partition(".")[0], "")
+            for it in statement.names
+        }
+    parents = package.split(".")[: len(package.split(".")) + 1 - statement.level] if statement.level else []
+    module = ".".join([*parents, *([statement.module] if statement.module else [])])
+    return {it.asname or it.name: (module, it.name) for it in statement.names}
+
+
+@functools.cache
+def is_ours(module: str) -> bool:
+    """Whether a module's code decides results: that of the engine, and of projects that use it."""
+    top = module.partition(".")[0]
+    if any(f"{module}.".startswith(f"{name}.") for name in STORAGE):
+        return module in LANDING
+    if top == _ENGINE:
+        return True
+    path = path_of(top)
+    return path is not None and top not in sys.stdlib_module_names and _FOREIGN.isdisjoint(path.parts)
+
+
+@functools.cache
+def path_of(name: str) -> Path | None:
+    """Return the source file of a module; None where it has none."""
+    loaded = getattr(sys.modules.get(name), "__file__", None)
+    if loaded is None and "." in name:
+        parent, _, last = name.rpartition(".")
+        above = path_of(parent)
+        if above is None or above.name != "__init__.py":
+            return None
+        candidates = (above.parent / f"{last}.py", above.parent / last / "__init__.py")
+        return next((path for path in candidates if path.is_file()), None)
+    if loaded is None:
+        try:
+            found = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            return None
+        loaded = found.origin if found else None
+    path = Path(loaded) if loaded else None
+    return path if path and path.suffix == ".py" and path.is_file() else None
+
+
+@functools.cache
+def module_of(name: str) -> Module | None:
+    """Return a parsed module; None where it has no source file."""
+    path = path_of(name)
+    return None if path is None else Module(name, path, ast.parse(path.read_bytes(), str(path)))
+
+
+def resolve(key: Key) -> Key | None:
+    """Return where a name of a module is defined, through imports; None where that is not ours."""
+    for _ in range(20):
+        module_name, name = key
+        if f"{module_name}.{name}" in LANDING:
+            return f"{module_name}.{name}", ""
+        if not is_ours(module_name) or (module := module_of(module_name)) is None:
+            return None
+        if not name or name == ALL or name.partition(".")[0] in module.bindings:
+            return key
+        if name in module.imports:
+            key = module.imports[name]
+        elif path_of(f"{module_name}.{name}"):
+            return f"{module_name}.{name}", ""
+        else:
+            return next((it for star in module.stars if (it := resolve((star, name)))), None)
+    return None
+
+
+def is_silent(node: object) -> bool:
+    """Whether a statement does nothing: a docstring, `pass`, or an import, whose names count where they are used."""
+    return isinstance(node, ast.Pass | ast.Import | ast.ImportFrom | ast.Global | ast.Nonlocal) or (
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    )
+
+
+@functools.cache
+def template_digests(source: Path, name: str) -> tuple[str, ...]:
+    """Return the digest of a text file that code names, and of those that it includes; none where there is no such."""
+    places = [folder for above in source.parents[:3] for folder in (above, above / "templates")]
+    found: dict[Path, str] = {}
+
+    def take(wanted: str) -> None:
+        path = next((folder / wanted for folder in places if (folder / wanted).is_file()), None)
+        if path is None or path in found:
+            return
+        text = path.read_text(encoding="utf-8")
+        found[path] = hashlib.blake2b(text.encode(), digest_size=8, usedforsecurity=False).hexdigest()
+        for inner in _IN_TEMPLATE.findall(text):
+            if TEMPLATE.fullmatch(inner):
+                take(inner)
+
+    take(name)
+    return tuple(found.values())
