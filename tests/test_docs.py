@@ -159,6 +159,7 @@ def test_the_summary_shown_has_the_parts_of_the_real_one() -> None:
             "model": "m", "as_of": "2013-12-31", "rows": {"train": 1}, "left_out": {"no label yet": 1},
             "labels_without_features": 0, "sources": {"rows": [{"raw/flights": 2, "m/features": 2}], "left_out": {}},
             "leaks": {"proven": [], "suspects": [], "sentence": "No leak was found.", "assumed_known_times": []},
+            "missing_days": {},
             "features": {"selected": 1, "dropped": [], "shap_share": {"carrier": 1.0}}, "tested": "2 test rows",
             "metrics": {"roc_auc": {"value": 0.7, "low": 0.6, "high": 0.8}}, "baselines": {},
             "decides": {"metric": "roc_auc", "groups": None}, "operating_point": None,

@@ -23,6 +23,7 @@ from ml_assets.logic.card_words import test_days
 from ml_assets.provenance.rows import rows_behind
 from ml_assets.stages.common.leak_findings import findings_behind
 from ml_assets.stages.common.plan import days_between
+from resources.days import days_by_asset, merged
 from resources.lake import Lake
 from resources.promotion_log import PromotionLog
 
@@ -58,6 +59,7 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
         "left_out": dict(training_set.summary.excluded),
         "labels_without_features": training_set.summary.labels_without_features,
         "sources": {"rows": [dict(chain) for chain in behind.chains], "left_out": behind.left_out},
+        "missing_days": missing_days_of(lake, name, days),
         "features": {
             "selected": len(importances.summary.kept), "dropped": list(importances.summary.dropped),
             "shap_share": dict(sorted(trained.spec.weights.items(), key=lambda it: -it[1])),
@@ -87,6 +89,16 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
         "lake": lake.url,
         "seconds": round(seconds, 1),
     }  # fmt: skip
+
+
+def missing_days_of(lake: Lake, model: str, days: Sequence[str]) -> dict[str, str]:
+    """Return the days that were missing of what the training set and the predictions of some days are made from."""
+    found: dict[str, str] = {}
+    for stage, keys in (("training set", [""]), ("predictions", days)):
+        refs = lake.newest(f"{model}/{stage.replace(' ', '_')}", keys).values()
+        missing = merged(made.missing_days for made in lake.manifest_of_each([*refs]).values())
+        found |= {stage: days_by_asset(missing)} if missing else {}
+    return found
 
 
 def drift_of(drift: Sequence[DailyDrift], days: Sequence[str]) -> dict[str, Any]:
@@ -134,6 +146,7 @@ def text_of(summary: Mapping[str, Any]) -> str:
         f"  rows         {rows}",
         *(f"               left out: {count:,} {reason}" for reason, count in summary["left_out"].items() if count),
         *_sources(summary),
+        *(f"  missing      {stage} made without {missing}" for stage, missing in summary["missing_days"].items()),
         *_leaks(summary["leaks"]),
         *_features(summary["features"]),
         f"  metrics      on {summary['tested']}, with 95 % intervals",

@@ -1,13 +1,16 @@
 """What the end of a run says of drift and performance, where days could not be judged."""
 
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from ml_assets.cli.summary import drift_of, monitored
+from ml_assets.cli.summary import drift_of, missing_days_of, monitored
 from ml_assets.contracts.artifacts import DailyDrift, DriftSummaries, DriftSummary
+from resources.lake import Lake
+from tests.builders import Note, put
 
 FIRST = date(2024, 1, 1)
 DAYS = [str(FIRST + timedelta(days=number)) for number in range(62)]
@@ -52,3 +55,15 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
         "predicted": {"rows": 0, "first": DAYS[0], "last": DAYS[-1], "labelled": 0},
         "performance": {"metric": "rmse", "days": 62, "days_measured": 0, "labelled": 0, "last": None},
     }  # fmt: skip
+
+
+def test_the_summary_lists_the_days_that_were_missing_of_what_was_made(tmp_path: Path) -> None:
+    lake, days = Lake(str(tmp_path)), ["2013-01-04", "2013-01-05", "2013-01-06"]
+    put(lake, Note(text="frozen"), asset="m/training_set", missing_days={"m/labels": ("2013-01-02",)})
+    for day, missing in zip(days, (("2013-01-02", "2013-01-03"), ("2013-01-03",), ()), strict=True):
+        marks = {"raw/a": missing} if missing else {}
+        put(lake, Note(text=day), asset="m/predictions", partition=day, missing_days=marks)
+
+    expected = {"training set": "m/labels of 2013-01-02", "predictions": "raw/a of 2013-01-02 to 2013-01-03"}
+    assert expected == missing_days_of(lake, "m", days)
+    assert "predictions" not in missing_days_of(lake, "m", days[2:])
