@@ -8,14 +8,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 
 import dagster as dg
 
 from ml_assets.contracts.days import yesterday
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
-from ml_assets.stages.common.plan import quarantine_key
+from ml_assets.stages.common.plan import day_of, days_between, quarantine_key
+from ml_assets.stages.common.updating import day_names
+from resources.days import in_rows, span_of
+from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.run_tags import CAUSE, range_tags
 
@@ -23,9 +26,13 @@ RAW = "raw"
 
 
 def daily_landing(declared: Declared) -> dg.ScheduleDefinition:
-    """Return the schedule that asks for yesterday's day of each raw table that has not come yet."""
+    """Return the schedule that requests yesterday's day of each raw table that is not in the lake.
+
+    Of a table that is one file for all days it requests the days since the first that are not there either: a tick may
+    have been missed. Late files of single days are landed by the sensor `arrivals`.
+    """
     tables = [
-        (key, raw.days, [key] if table.quarantine is None else [key, quarantine_key(key)])
+        (key, raw.days, table.file is not None, [key] if table.quarantine is None else [key, quarantine_key(key)])
         for raw in declared.raw
         for name, table in raw.tables.items()
         if table.is_by_day and (key := dg.AssetKey([RAW, name]))
@@ -38,21 +45,24 @@ def daily_landing(declared: Declared) -> dg.ScheduleDefinition:
         cron_schedule=times.daily_landing,
         execution_timezone=times.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Asks for yesterday's day of each raw table that has not come; what follows from it is made by the "
-        "sensor 'updates'. A run of a day whose files are not there fails, which alerts.",
+        description="Requests the days up to yesterday that are not there of each raw table; what follows from them is "
+        "made by the sensor 'updates'. A run of a day whose files are not there fails, which alerts.",
     )
     def requests(context: dg.ScheduleEvaluationContext, lake: LakeResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
         day = yesterday(context.scheduled_execution_time, declared.timezone)
+        count = declared.automation.updates.days
         late = [
-            (key, selection)
-            for key, days, selection in tables
-            if _has(days, day) and not lake.connect().newest(key.to_user_string(), [str(day)])
+            (key, selection, row)
+            for key, days, is_one_file, selection in tables
+            if _has(days, day)
+            for row in in_rows(_not_there(lake.connect(), key, day, count=count if is_one_file else 1))
         ]
-        for key, selection in late:
+        for key, selection, row in late:
+            again = "" if row[-1] == str(day) else f"/{day}"
             yield dg.RunRequest(
-                run_key=f"daily landing/{key.to_user_string()}/{day}",
+                run_key=f"daily landing/{key.to_user_string()}/{span_of(row)}{again}",
                 asset_selection=selection,
-                tags={CAUSE: "daily landing", **range_tags([str(day)])},
+                tags={CAUSE: "daily landing", **range_tags(row)},
             )
         if not late:
             yield dg.SkipReason(
@@ -60,6 +70,13 @@ def daily_landing(declared: Declared) -> dg.ScheduleDefinition:
             )
 
     return requests
+
+
+def _not_there(lake: Lake, key: dg.AssetKey, last: date, *, count: int) -> list[str]:
+    """Return which of so many days are not in the lake: the last, and those after the first that is there."""
+    there = day_names(lake, key)
+    first = max(last - timedelta(days=count - 1), day_of(min(there, default=str(last))))
+    return [day for day in map(str, days_between(min(first, last), last)) if day not in there]
 
 
 def _has(days: Days, day: date) -> bool:

@@ -53,6 +53,20 @@ def test_each_morning_asks_for_yesterday_of_each_table_that_has_not_come(tmp_pat
     )
 
 
+def test_days_that_no_tick_has_landed_of_a_table_in_one_file_are_asked_for_too(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    for day in ("2026-02-27", "2026-02-28", "2026-03-02"):
+        put(lake, frame(1), asset="raw/orders", partition=day)
+    put(lake, frame(1), asset="raw/returns", partition="2026-03-04")
+
+    requests = asked(tmp_path, declared()).run_requests
+
+    assert [
+        "daily landing/raw/orders/2026-03-01/2026-03-04", "daily landing/raw/orders/2026-03-03 to 2026-03-04",
+    ] == [request.run_key for request in requests]  # fmt: skip
+    assert "2026-03-04" == requests[1].tags["dagster/asset_partition_range_end"]
+
+
 def test_days_that_are_not_declared_are_not_asked_for(tmp_path: Path) -> None:
     found = asked(tmp_path, declared(last=date(2026, 3, 3)))
 
