@@ -5,7 +5,7 @@ Where declarations are read and what resources they run on stays out; see `ml_as
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -23,7 +23,10 @@ from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
 from ml_assets.stages.card import card
 from ml_assets.stages.champion import champion
 from ml_assets.stages.common.agreement import contradictions
+from ml_assets.stages.common.data_age import data_age_checks
+from ml_assets.stages.common.gaps import gap_checks
 from ml_assets.stages.common.plan import ModelPlan
+from ml_assets.stages.common.reproduced import reproduction_check
 from ml_assets.stages.drift import drift
 from ml_assets.stages.evaluation import evaluation
 from ml_assets.stages.features import features
@@ -76,6 +79,17 @@ def assets_of(
     return assets
 
 
+def checks_of(
+    declared: Declared, assets: Iterable[dg.AssetsDefinition], manifest: Mapping[str, Any]
+) -> list[dg.AssetChecksDefinition]:
+    """Return the checks of all declarations that no stage evaluates by itself."""
+    return [
+        *data_age_checks(declared, assets),
+        *gap_checks(declared, manifest),
+        *(reproduction_check(model.name) for model in declared.models),
+    ]
+
+
 def _planned_assets(declaration: ModelDeclaration, contracts: Mapping[str, TableContract]) -> list[dg.AssetsDefinition]:
     return model_assets(ModelPlan.of(declaration, contracts))
 
@@ -115,7 +129,7 @@ class _Declared(dg.Component, Generic[D]):
     """A component around one declaration.
 
     Dagster's own loader of components takes ten times as long as `ml_assets.definitions.build` over the same files, so
-    the code location is built by the latter; both call `assets_of`.
+    the code location is built by the latter; both call `assets_of` and `checks_of`.
     """
 
     kind: type[D]
@@ -147,8 +161,10 @@ class _Declared(dg.Component, Generic[D]):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - dagster's signature
         """Return the assets and checks of the declaration, and the resources they run on."""
         project = _project(DBT_PROJECT)
-        assets = assets_of(self.declared(), project.manifest, project.contracts)
-        return dg.Definitions(assets=assets, resources=project.resources)
+        declared = self.declared()
+        assets = assets_of(declared, project.manifest, project.contracts)
+        checks = checks_of(declared, assets, project.manifest)
+        return dg.Definitions(assets=assets, asset_checks=checks, resources=project.resources)
 
 
 class Model(_Declared[ModelDeclaration]):

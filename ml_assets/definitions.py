@@ -12,13 +12,10 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.component import DBT_PROJECT, assets_of, read_contracts, read_manifest
+from ml_assets.component import DBT_PROJECT, assets_of, checks_of, read_contracts, read_manifest
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.reading import Declared, read_all
-from ml_assets.stages.common.data_age import data_age_checks
-from ml_assets.stages.common.gaps import gap_checks
 from ml_assets.stages.common.plan import ModelPlan
-from ml_assets.stages.common.reproduced import reproduction_checks
 from resources.environments import resources
 from resources.lake_resource import LakeResource
 from resources.pods.executor import run_or_pod
@@ -80,11 +77,7 @@ def build(
         contracts = read_contracts(manifest, project_dir)
         assets = assets_of(declared, manifest, contracts)
         automation = _automation(declared, contracts)
-        checks = [
-            *data_age_checks(declared, assets),
-            *gap_checks(declared, manifest),
-            *reproduction_checks([model.name for model in declared.models]),
-        ]
+        checks = checks_of(declared, assets, manifest)
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,

@@ -3,7 +3,6 @@
 Not here: training it again; see `ml_assets.provenance.reproduction` and `sensors.reproduction`.
 """
 
-from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import dagster as dg
@@ -16,25 +15,18 @@ from resources.lake_resource import LakeResource
 CHECK: Final = "champion_is_reproduced"
 
 
-def reproduction_checks(models: Sequence[str]) -> list[dg.AssetChecksDefinition]:
-    """Return the checks of all models' champions, as one definition: one a model would make loading slow."""
-    specs = [
-        dg.AssetCheckSpec(
-            CHECK, asset=dg.AssetKey([model, "champion"]),
-            description="Trained again from its manifest, the champion comes out with the same hash.",
-        )
-        for model in models
-    ]  # fmt: skip
+def reproduction_check(model: str) -> dg.AssetChecksDefinition:
+    """Return the check of a model's champion."""
 
-    @dg.multi_asset_check(name="reproduction_verdicts", specs=specs, can_subset=True)
-    def reproduction_verdicts(
-        context: dg.AssetCheckExecutionContext, lake: LakeResource
-    ) -> Iterator[dg.AssetCheckResult]:
-        opened = lake.connect()
-        for key in context.selected_asset_check_keys:
-            yield dg.AssetCheckResult(**reproduction_result(opened, key.asset_key.path[0]))
+    @dg.asset_check(
+        asset=dg.AssetKey([model, "champion"]),
+        name=CHECK,
+        description="Trained again from its manifest, the champion comes out with the same hash.",
+    )
+    def champion_is_reproduced(lake: LakeResource) -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(**reproduction_result(lake.connect(), model))
 
-    return [reproduction_verdicts] if specs else []
+    return champion_is_reproduced
 
 
 def reproduction_result(lake: Lake, model: str) -> dict[str, Any]:
