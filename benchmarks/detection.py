@@ -1,6 +1,6 @@
 """Whether what asks for a retraining can be trusted: false alarms on streams without drift, power on injected drift.
 
-    python -m benchmarks.detection [--trials 100] [--others PYTHON]
+    python -m benchmarks.detection [--trials 100] [--apart] [--others PYTHON]
 
 Raw data and dbt stay out: features and labels come from a lake with a finished run of the model for the whole year. For
 each month a model is trained on what was known at its start; the month is the reference, and streams are drawn from it.
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -83,6 +84,8 @@ def main() -> None:
     arguments = _arguments()
     begun = time.monotonic()
     people = dict(_populations(arguments.lake, arguments.model, arguments.spans))
+    if arguments.apart:
+        people = {name: apart(population) for name, population in people.items()}
     print(f"{'false alarms in 200 days':<26}{'drawn':<7}{'rows a day':<12}{'days over':<11}{'judged':<8}"
           f"{'drift asks':<12}labels ask")  # fmt: skip
     for name, population in people.items():
@@ -116,6 +119,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--lake", type=Path, default=ROOT / ".lake", help="a lake with a finished run of the model")
     parser.add_argument("--trials", type=int, default=20, help="of each drift and span (default: %(default)s)")
     parser.add_argument("--spans", nargs="+", choices=list(SPANS), default=list(SPANS), help="(default: all)")
+    parser.add_argument(
+        "--apart", action="store_true", help="learn what is usual from every other day, and draw from the days between"
+    )
     parser.add_argument("--others", metavar="PYTHON", help="an interpreter that has evidently, nannyml and pyarrow")
     parser.add_argument("--days", type=int, default=60, help="of the others' streams (default: %(default)s)")
     parser.add_argument("--their-trials", type=int, default=10, help="of each drift (default: %(default)s)")
@@ -184,6 +190,13 @@ def _populations(lake: Path, model: str, spans: Sequence[str]) -> Iterator[tuple
                 rules=Rules(**settings),
             ),
         )
+
+
+def apart(population: Population) -> Population:
+    """Return a population whose reference are its odd days, and whose streams are drawn from the even ones."""
+    place = pl.col(DAY).rank("dense") % 2
+    known, drawn = (population.rows.filter(place == part) for part in (1, 0))
+    return replace(population, rows=drawn, reference=known)
 
 
 def beside_others(population: Population, name: str, arguments: argparse.Namespace) -> Iterator[str]:
