@@ -4,29 +4,29 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from ml_assets.declaration.parts import Column, Name, Part
+from ml_assets.declaration.parts import ColumnName, Name, Part
 
 
 class FeaturesFrom(Part):
     """The table with one row a prediction, and which of its columns say who and when."""
 
     table: Name
-    key: Annotated[tuple[Column, ...], Field(min_length=1)]
-    event_time: Column
-    prediction_time: Column
-    columns: tuple[Column, ...] | None = Field(
+    key: Annotated[tuple[ColumnName, ...], Field(min_length=1)]
+    event_time: ColumnName
+    prediction_time: ColumnName
+    columns: tuple[ColumnName, ...] | None = Field(
         None, description="features to use; all of the table's features if absent"
     )
-    exclude: tuple[Column, ...] = ()
+    exclude: tuple[ColumnName, ...] = ()
 
 
 class LabelsFrom(Part):
     """The table with the outcomes, and when each became known."""
 
     table: Name
-    target: Column
-    known_time: Column
-    reason: Column | None = Field(None, description="column that says why a row has no label")
+    target: ColumnName
+    known_time: ColumnName
+    reason: ColumnName | None = Field(None, description="column that says why a row has no label")
     wait_days: Annotated[int, Field(ge=0, le=3660)] = Field(
         2, description="days after its own day within which a label becomes known; a later correction does not count"
     )

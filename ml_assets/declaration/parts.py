@@ -10,7 +10,7 @@ from ml_assets.contracts.yaml_lines import compose, line_of
 from ml_assets.declaration.times import Timezone
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lower case, digits and _, from a letter")]
-Column = Annotated[str, Field(min_length=1, description="a column of a table, as its contract calls it")]
+ColumnName = Annotated[str, Field(min_length=1, description="a column of a table, as its contract calls it")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Stage = Literal[
     "features", "labels", "training_set", "importances", "tuning", "model", "evaluation", "champion",

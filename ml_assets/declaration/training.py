@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ml_assets.contracts.artifacts import Unseen
-from ml_assets.declaration.parts import Column, Part
+from ml_assets.declaration.parts import ColumnName, Part
 
 
 class _Grown(Part):
@@ -50,7 +50,9 @@ class TuningSettings(_Grown):
     LATER = ("workers",)
 
     metric: str | None = Field(default=None, description="metric to tune for; the evaluation's metric if absent")
-    within: Column | None = Field(default=None, description="tune for the mean of the metric inside each value of it")
+    within: ColumnName | None = Field(
+        default=None, description="tune for the mean of the metric inside each value of it"
+    )
     trials: Annotated[int, Field(ge=1, le=10_000)] = 20
     seconds: Annotated[float, Field(gt=0)] | None = None
     max_rounds: Annotated[int, Field(ge=10)] = 500
@@ -104,15 +106,15 @@ class EvaluationSettings(Part):
     """What is measured on the frozen test rows."""
 
     metric: str | None = Field(default=None, description="the deciding metric; the task's usual one if absent")
-    within: Column | None = Field(
+    within: ColumnName | None = Field(
         default=None,
         description="decide by the mean of the metric inside each value of it: `day`, or a column of the key",
     )
     operating_point: OperatingPointSettings | None = Field(
         default=None, description="where precision, recall and lift are measured; binary models only"
     )
-    slices: tuple[Column, ...] = ()
-    baselines: tuple[tuple[Column, ...], ...] = Field(
+    slices: tuple[ColumnName, ...] = ()
+    baselines: tuple[tuple[ColumnName, ...], ...] = Field(
         default=(), description="column groups for historical-rate baselines"
     )
     replicates: Annotated[int, Field(ge=50, le=100_000)] = 500
