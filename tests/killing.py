@@ -206,6 +206,7 @@ def declared(sources: Path) -> Declared:
         days=DAYS,
         raw={table: {"file": str(sources / f"{table}.csv")} for table in ("flights", "weather")},
         split={"validation_days": 2, "test_days": 2},
+        retraining={"split": {"validation_days": 2, "test_days": 2}},
         tuning={"metric": "roc_auc", "trials": 2, "max_rounds": 40, "early_stopping_rounds": 5},
     )
 

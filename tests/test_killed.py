@@ -161,7 +161,7 @@ def test_a_flow_that_is_killed_again_and_again_ends_as_one_that_is_not(
     ):
         killed(undisturbed, lake, when, number)
     really_killed(undisturbed, lake, "fill artifacts/*/champion/*/data.json.*")
-    for when in ("replace artifacts/*/drift/*/summary.json", "link artifacts/*/card/*/manifest.json"):
+    for when in ("replace artifacts/*/drift/*/summaries.json", "link artifacts/*/card/*/manifest.json"):
         killed(undisturbed, lake, when)
 
     undisturbed.run(lake)
