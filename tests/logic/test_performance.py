@@ -297,6 +297,12 @@ def test_a_binary_target_of_other_numbers_is_an_error_and_no_metric() -> None:
         measure(predictions([0.5]), labels({0: 2}, pl.Int64))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_target_that_is_not_finite_is_an_error_and_no_metric(value: float) -> None:
+    with pytest.raises(DataError, match="target 'is_late' is NaN or infinite in 1 of 1 rows"):
+        measure(predictions([0.5]), labels({0: value}, pl.Float64), task="regression")
+
+
 def test_a_target_of_text_is_refused_where_numbers_are_expected() -> None:
     with pytest.raises(ContractError, match="target 'is_late' is String; task 'regression' expects numbers"):
         measure(predictions([0.5]), labels({0: "late"}, pl.String), task="regression")

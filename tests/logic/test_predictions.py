@@ -142,7 +142,7 @@ def test_scores_of_other_rows_are_refused() -> None:
         score(rows(), pl.DataFrame({"value": [0.5, 0.5]}))
 
 
-@pytest.mark.parametrize("lost", [None, float("nan")])
+@pytest.mark.parametrize("lost", [None, float("nan"), float("inf")])
 def test_a_missing_score_is_an_error_not_a_number(lost: float | None) -> None:
     with pytest.raises(DataError, match="gave no score for 1 of 2 rows"):
         score(rows(), [0.5, lost])
