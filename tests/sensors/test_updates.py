@@ -500,12 +500,16 @@ def hold(found: World, requests: list[dg.RunRequest]) -> None:
 
 
 def left_over(found: World) -> dict[dg.AssetKey, set[str]]:
-    """Return what is out of date though its sources are there, and not just because a day never came."""
-    there = {"", *(set(found.lake.partitions("raw/a")) & set(found.lake.partitions("raw/b")))}
+    """Return what is out of date though its sources are there, those that it looks back to included."""
+    landed = set(found.lake.partitions("raw/a"))
+    there = {"", *(landed & set(found.lake.partitions("raw/b")))}
+    before = dict(zip(DAYS[1:], DAYS, strict=False))
+    whole = {day for day in there if day not in before or before[day] in landed}  # `tables/z` reads a day back of x
     left: dict[dg.AssetKey, set[str]] = {}
     for key, days in found.stale().items():
+        can = there if key.path[-1] in {"x", "y", "labels"} else whole
         late = {
-            day for day, why in days.items() if day in there and (why != "parent" or reads_any(found, key, day, left))
+            day for day, why in days.items() if day in can and (why != "parent" or reads_any(found, key, day, left))
         }
         left |= {key: late} if late else {}
     return left
