@@ -378,8 +378,8 @@ endif %}
 <section>{{ head("importances", "Importances") }}
 {%- if card.importances %}
 {%- if "importances" in plots %}
-<p>Of this model, on validation rows: each feature's share of mean |SHAP|, and what the metric loses when its values
-are shuffled.</p>
+<p>Of this model, on validation rows: each feature's share of mean |SHAP|, and what the metric over all rows loses when
+its values are shuffled.</p>
 {{ plot("importances") }}
 {%- endif %}
 <h3>How the features were selected</h3>

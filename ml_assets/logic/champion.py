@@ -142,7 +142,8 @@ def _leak_rules(leaks: LeakFindings | None) -> tuple[Rule, ...]:
         f"A person must decide on features that predict the target almost alone: "
         f"{' '.join(it.sentence for it in leaks.suspects)}"
         if leaks.suspects
-        else "No feature predicts the target almost alone, but for those that the leak test cleared."
+        else "No feature predicts the target almost alone, except those that the leak test cleared or the declaration "
+        "acknowledges."
     )
     return (
         Rule("leaks", holds=not is_proven, sentence=leaks.sentence, figures={"leak test cuts": float(leaks.cuts)}),

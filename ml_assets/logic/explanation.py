@@ -124,7 +124,7 @@ def explain(model: Model, training: TrainingSet, *, seed: int, threads: int) -> 
 def permuted(
     model: Model, training: TrainingSet, *, metric: str, seed: int, threads: int, rows: int = 5_000, repeats: int = 2
 ) -> pl.DataFrame:
-    """Return the model's importances with the permutation importance of each feature, by the deciding metric.
+    """Return the model's importances with the permutation importance of each feature, by a metric over all rows.
 
     It is measured on a random sample of at most `rows` validation rows; its standard deviation is over the repeats.
 

@@ -206,7 +206,7 @@ def fitted(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning, *, traine
 
 
 def with_permutation_importance(plan: ModelPlan, model: Model, training_set: TrainingSet) -> Model:
-    """Return the model with the permutation importance of its features, by the deciding metric."""
+    """Return the model with the permutation importance of its features, by the declared metric over all rows."""
     declared = plan.declaration
     own = permuted(
         model, training_set, metric=declared.overall_metric, seed=declared.seed, threads=declared.training.threads
