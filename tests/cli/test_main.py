@@ -126,7 +126,7 @@ def test_a_step_that_fails_ends_the_run_with_1_and_says_which(
     assert manifest
     monkeypatch.setenv("ML_ASSETS_LAKE", "/proc/lake")
 
-    assert 1 == main(["run", "flight_delay", "--as-of", "2013-01-03"])
+    assert 1 == main(["run", "flight_delay", "--as-of", "2013-04-10"])
 
     said = capsys.readouterr()
     assert "" == said.out

@@ -39,9 +39,13 @@ def test_another_model_within_the_tolerance_counts_as_reproduced_and_is_told_as_
     [verdict] = verdicts(lake)
     text = capsys.readouterr().out
     assert f"{MODEL}@{champion(lake).version[:12]} reproduced within a tolerance, from the inputs" in text
-    assert "trained on device 'cuda', where no two models are alike byte for byte: roc_auc is 0." in text
+    assert "trained on device 'cuda', where no two models are alike byte for byte: roc_auc within day is 0." in text
     assert verdict.closeness is not None
-    assert (False, True, "roc_auc") == (verdict.is_equal, verdict.is_reproduced, verdict.closeness.metric)
+    assert (False, True, "roc_auc within day") == (
+        verdict.is_equal,
+        verdict.is_reproduced,
+        verdict.closeness.metric,
+    )
     assert verdict.closeness.then != verdict.closeness.now
 
     monkeypatch.setattr("ml_assets.provenance.reproduction.TOLERANCE", 0.0)

@@ -36,7 +36,7 @@ def test_rules_of_a_column_stand_with_it_and_those_of_the_table_with_the_table()
     assert {
         "order_id": [],
         "shop": ["shop is one of a, b"],
-        "weight": ["weight is at least 0"],
+        "weight": ["weight is finite", "weight is at least 0"],
         "customer": ["customer is the id of a row of customers"],
         "paid_at": [],
     } == {column.name: column.constraints.other for column in schema.columns}
