@@ -49,8 +49,8 @@ def train_again(context: dg.OpExecutionContext, config: ReproduceConfig, lake: L
     if not done.stdout.strip():
         said = done.stderr.strip().splitlines()
         raise dg.Failure(f"{config.model} could not be trained again: {said[-1] if said else done.returncode}")
-    evaluation = dg.AssetCheckEvaluation(**reproduction_result(opened, name))
-    context.instance.report_runless_asset_event(evaluation)
+    if (result := reproduction_result(opened, name)) is not None:
+        context.instance.report_runless_asset_event(dg.AssetCheckEvaluation(**result))
     verdict: dict[str, Any] = json.loads(done.stdout)
     facts = {
         "version": verdict["version"],

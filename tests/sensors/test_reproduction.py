@@ -12,7 +12,7 @@ import pytest
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.provenance.reproduction import Outcome, Verdict, keep
-from ml_assets.stages.common.reproduced import CHECK, reproduction_result
+from ml_assets.stages.common.reproduced import CHECK, reproduction_check
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.promotion_log import PromotionLog
@@ -93,11 +93,15 @@ def test_the_verdict_is_a_check_of_the_champion(tmp_path: Path, said: dict[str, 
     assert [bool(equal)] == [it.event.dagster_event.asset_check_evaluation_data.passed for it in records]
 
 
-def test_a_champion_that_was_never_reproduced_is_reported_as_not_measured(tmp_path: Path) -> None:
-    result = reproduction_result(Lake(str(with_champion(tmp_path))), MODEL)
+def test_a_champion_that_was_never_reproduced_has_no_result_and_does_not_pass(tmp_path: Path) -> None:
+    checks = reproduction_check(MODEL)
+    lake = LakeResource(url=str(with_champion(tmp_path)))
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = dg.Definitions(asset_checks=[checks], resources={"lake": lake}).resolve_implicit_global_asset_job_def()
+        done = job.execute_in_process(instance=instance)
 
-    assert (False, dg.AssetCheckSeverity.WARN) == (result["passed"], result["severity"])
-    assert result["description"].startswith("Not measured: champion")
+    assert done.success
+    assert [] == done.get_asset_check_evaluations()
 
 
 def test_another_model_fails_the_run(tmp_path: Path, said: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 Not here: training it again; see `ml_assets.provenance.reproduction` and `sensors.reproduction`.
 """
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import dagster as dg
@@ -16,36 +17,33 @@ CHECK: Final = "champion_is_reproduced"
 
 
 def reproduction_check(model: str) -> dg.AssetChecksDefinition:
-    """Return the check of a model's champion."""
-
-    @dg.asset_check(
+    """Return the check of a model's champion; it has no result until the champion was reproduced once."""
+    spec = dg.AssetCheckSpec(
+        CHECK,
         asset=dg.AssetKey([model, "champion"]),
-        name=CHECK,
-        description="Trained again from its manifest, the champion comes out with the same hash.",
+        description="Trained again from its manifest, the champion comes out with the same hash. Not evaluated until "
+        "`ml-assets reproduce` or its schedule has done that.",
     )
-    def champion_is_reproduced(lake: LakeResource) -> dg.AssetCheckResult:
-        return dg.AssetCheckResult(**reproduction_result(lake.connect(), model))
+
+    @dg.multi_asset_check(name=f"{model}__{CHECK}", specs=[spec], can_subset=True)  # else a result would be required
+    def champion_is_reproduced(lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
+        result = reproduction_result(lake.connect(), model)
+        if result is not None:
+            yield dg.AssetCheckResult(**result)
 
     return champion_is_reproduced
 
 
-def reproduction_result(lake: Lake, model: str) -> dict[str, Any]:
+def reproduction_result(lake: Lake, model: str) -> dict[str, Any] | None:
     """Return the verdict on the current champion, as the fields that a check's result and evaluation share.
 
-    What was never reproduced does not pass: it is reported as not measured, as a warning.
+    Returns:
+        None where there is no champion, or it was not reproduced yet: that is neither passed nor failed.
     """
     last = promotions(lake, model).last()
-    champion = None if last is None else last.champion
-    verdict = None if champion is None else last_verdict(lake, model, champion)
-    shared = {"asset_key": dg.AssetKey([model, "champion"]), "check_name": CHECK}
+    verdict = None if last is None or last.champion is None else last_verdict(lake, model, last.champion)
     if verdict is None:
-        what = "there is no champion" if champion is None else f"champion {champion[:12]} was not reproduced yet"
-        return {
-            **shared,
-            "passed": False,
-            "severity": dg.AssetCheckSeverity.WARN,
-            "description": f"Not measured: {what}. Run: ml-assets reproduce {model}",
-        }
+        return None
     rows = [
         dg.TableRecord(
             {"asset": it.asset, "artifacts": it.artifacts, "equal": it.equal, "differs": "; ".join(it.differences)}
@@ -53,7 +51,8 @@ def reproduction_result(lake: Lake, model: str) -> dict[str, Any]:
         for it in verdict.outcomes
     ]
     return {
-        **shared,
+        "asset_key": dg.AssetKey([model, "champion"]),
+        "check_name": CHECK,
         "passed": verdict.is_reproduced,
         "severity": dg.AssetCheckSeverity.ERROR,
         "metadata": {
