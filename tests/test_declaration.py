@@ -72,6 +72,8 @@ def with_lines(*lines: str) -> str:
         "file: 'https://host/t.csv?sv=2024&sig=hunter2'",
         "file: 'https://host/t.csv?access_token=hunter2'",
         "file: 'https://host/t.csv?api-key=hunter2#top'",
+        'file: "https://joe:pa\'hunter2@host/t.csv"',
+        "file: 'https://joe:my hunter2@host/t.csv'",
         "files: 's3://key:hunter2@bucket/{day}.csv'",
         "files: 'https://joe:hunter2@host/{day}.csv'",
         "file: 'https://joe:hunter2@host/t.csv'\n      files: 'in/{day}.csv'",
@@ -84,6 +86,7 @@ def test_a_secret_in_an_address_is_refused_without_repeating_it(given: str) -> N
 
     assert "shop/defs.yaml:" in message
     assert "hunter2" not in message
+    assert "did you mean" not in message or "fiel:" in given
 
 
 def test_dagsters_own_loader_shows_no_secret_of_an_address_either() -> None:

@@ -17,7 +17,7 @@ from ml_assets.contracts.yaml_lines import YamlError, compose, line_of, load, pr
 from ml_assets.declaration.automation import AutomationDeclaration
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
-from resources.secrets import redacted
+from resources.secrets import has_secret, redacted
 
 
 class DeclarationError(ContractError):
@@ -161,7 +161,8 @@ def _mistakes(error: ValidationError, kind: type[BaseModel], text: str, where: s
             message = "is missing and has no default"
         else:
             got = problem["input"]
-            message = f"{message}, got {redacted(repr(got))}{near(str(got), _choices(message))}"
+            if not has_secret(repr(got)):
+                message = f"{message}, got {redacted(repr(got))}{near(str(got), _choices(message))}"
         yield f"{where}:{line}: {field}: {message}."
 
 

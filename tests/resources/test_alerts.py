@@ -138,7 +138,7 @@ def test_secrets_of_channels_and_environment_and_credentials_in_addresses_are_ta
 
     assert (
         "***, ***; *** at postgres://***@db/x in /home/me and /var/x? "
-        "from https://host/t.csv?sv=2024&sig=*** 'https://host/t.csv?X-Amz-Credential=***&X-Amz-Date=2024'"
+        "from https://host/t.csv?sv=***&sig=*** 'https://host/t.csv?X-Amz-Credential=***&X-Amz-Date=***'"
     ) == said
 
 
