@@ -73,7 +73,11 @@ class Span:
             if not model.days.first <= day <= newest:
                 raise DataError(f"{name} {day} lies outside the days of {model.name}: {model.days.first} to {newest}.")
         if end < start:
-            raise DataError(f"--to {end} lies before --from {start}; swap them.")
+            raise DataError(
+                f"--to {end} lies before --from {start}; swap them."
+                if last
+                else f"--from {start} lies after the last day to predict, {end}; give a later --to."
+            )
         earliest = model.days.first + timedelta(days=model.split.held_back)
         if until < earliest:
             raise DataError(
@@ -182,8 +186,13 @@ class Flow:
 
     def _inputs(self, span: Span) -> dict[dg.AssetKey, list[str]]:
         first = first_training_day(self.model, span.as_of, self.model.split)
-        days = _keys(min(first, span.first), max(span.as_of, span.last))
-        return {self._asset(stage): days for stage in INPUTS}
+        newest = max(span.as_of, span.last)
+        days = _keys(min(first, span.first), newest)
+        # Performance reads the labels of the next days as far as they are there, and they must be up to date too.
+        later = _keys(newest + timedelta(days=1), span.last + timedelta(days=self.model.labels.wait_days))
+        labels = self._asset("labels")
+        there = self.lake.newest(labels.to_user_string(), later) if later else {}
+        return {self._asset(stage): days for stage in INPUTS} | {labels: [*days, *sorted(there)]}
 
     def _groups(self, groups: Mapping[str, _Wanted], span: Span, say: Callable[[str], None]) -> bool:
         """Make groups in order; False as soon as a run fails."""

@@ -19,7 +19,7 @@ from ml_assets.contracts.artifacts import (
 )  # fmt: skip
 from ml_assets.contracts.states import describe_states
 from ml_assets.declaration.model import ModelDeclaration
-from ml_assets.logic.card_words import test_days
+from ml_assets.logic.card_words import left_out, test_days
 from ml_assets.provenance.rows import rows_behind
 from ml_assets.stages.common.leak_findings import findings_behind
 from ml_assets.stages.common.plan import days_between
@@ -64,7 +64,8 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
             "selected": len(importances.summary.kept), "dropped": list(importances.summary.dropped),
             "shap_share": dict(sorted(trained.spec.weights.items(), key=lambda it: -it[1])),
         },
-        "tested": f"{evaluation.summary.rows:,} test rows{test_days(training_set.summary)}",
+        "tested": f"{evaluation.summary.rows:,} test rows{test_days(training_set.summary, evaluation.summary)}"
+        f"{left_out(evaluation.summary)}",
         "metrics": {k: v.model_dump() for k, v in evaluation.summary.metrics.items()},
         "decides": {
             "metric": evaluation.summary.metric,
@@ -131,7 +132,8 @@ def monitored(summary: Mapping[str, Any]) -> Iterator[str]:
         f"{performance['days']} days, {performance['labelled']:,} labels"
     )
     yield from _wrapped(performance["last"] or "")
-    yield f"  drift        {drift['verdict']}" + (f" (first {drift['days_over'][0]})" if drift["days_over"] else "")
+    first = f"; the first over them is {drift['days_over'][0]}" if drift["days_over"] else ""
+    yield f"  drift        {drift['verdict']}{first}"
     yield from _wrapped(drift["last"] or "")
 
 

@@ -22,7 +22,7 @@ from ml_assets.logic.card_rows import (
     tiles,
 )
 from ml_assets.logic.card_template import STYLE, TEMPLATE
-from ml_assets.logic.card_words import environment, signed_interval, target_words, test_days, time, tone
+from ml_assets.logic.card_words import environment, left_out, signed_interval, target_words, test_days, time, tone
 from ml_assets.logic.plots.drawing import metric_name
 from ml_assets.logic.plots.evaluation import evaluation_plots
 from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, performance_plot
@@ -105,7 +105,8 @@ def render_card(card: CardInput) -> str:
             features_sentence=features_sentence(card),
             encoding=_encoding(card.model),
             evaluation=evaluation,
-            test_days=test_days(card.training_set),
+            test_days=test_days(card.training_set, evaluation),
+            left_out=left_out(evaluation),
             metric_rows=metric_rows(evaluation),
             champion_sentence=_champion_sentence(evaluation),
             slices=slices,

@@ -75,7 +75,7 @@ def tiles(
     shown: list[Tile] = []
     if card.evaluation:
         summary = card.evaluation.summary
-        where = f"{summary.rows:,} rows{test_days(card.training_set)}"
+        where = f"{summary.rows:,} rows{test_days(card.training_set, summary)}"
         shown += [
             Tile(metric_name(name), number(own.value), f"95 %: {span(own)}, {where}")
             for name in dict.fromkeys([summary.metric, summary.metric.partition(WITHIN)[0]])

@@ -272,7 +272,8 @@ TEMPLATE = """
 
 <section>{{ head("metrics", "Metrics beside baselines") }}
 {%- if evaluation %}
-<p>On {{ evaluation.rows | number }} frozen test rows{{ test_days }}, which neither training nor tuning saw.
+<p>On {{ evaluation.rows | number }} frozen test rows{{ test_days }}, which neither training nor tuning
+saw{{ left_out }}.
 Brackets are bootstrap intervals, 95 %. The declared metric is {{ evaluation.metric | metric }}
 {%- if evaluation.groups %}: the {{ evaluation.groups.words }}{% endif %}.
 {%- if evaluation.operating_point %} Precision, recall and lift are those of {{ evaluation.operating_point.words }}.
@@ -420,9 +421,10 @@ on {{ card.tuning.best.features | length }} features.</p>
 <p>Over their limits on {{ drift_summary.day }}: {{ drift_summary.culprits | codes }}.</p>{% endif %}
 {{ plot("drift_history") }}{{ plot("drift") }}
 <p class="about">PSI is the sum of (q − p) ln(q / p) over the tenths or categories of the training data, p and q being
-the shares of training rows and of the day's rows in each. Excess PSI is PSI less (bins − 1)(1/n + 1/m), which sampling
-alone makes of n and m rows, less the most that 99 of 100 days of training show beyond that; no less than 0. Weighted
-excess PSI is the sum of each feature's excess PSI times its share of the mean |SHAP|.</p>
+the shares of training rows and of the day's rows in each. Excess PSI is this sum with no share
+taken as less than half a row of a usual day of training (one of median size), less (bins − 1)(1/n + 1/m), which
+sampling alone makes of n and m rows, less the most that 99 of 100 days of training show beyond that; no less than 0.
+Weighted excess PSI is the sum of each feature's excess PSI times its share of the mean |SHAP|.</p>
 {%- else %}{{ missing("drift") }}{% endif %}
 </section>
 

@@ -5,6 +5,7 @@ Figures that plots write too stay out: see `plots.drawing`.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 from ml_assets.contracts.artifacts import Interval
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-    from ml_assets.contracts.artifacts import Comparison, Task, TrainingSetSummary
+    from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Task, TrainingSetSummary
 
 
 def environment(task: Task) -> Environment:
@@ -56,12 +57,20 @@ def days(ends: tuple[date | None, date | None]) -> str:
     return str(first) if first == last else f"{first} to {last}"
 
 
-def test_days(training_set: TrainingSetSummary | None) -> str:
-    """Write which days the test rows are of; nothing where that is not known."""
+def test_days(training_set: TrainingSetSummary | None, evaluation: EvaluationSummary | None) -> str:
+    """Write which days the measured test rows are of; nothing where that is not known."""
     for window in training_set.windows if training_set else ():
         if window.split == "test":
-            return f" of {days((window.first_day, window.last_day))}"
+            until = evaluation.learned_until if evaluation is not None and evaluation.left_out else None
+            return f" of {days((window.first_day if until is None else until + timedelta(days=1), window.last_day))}"
     return ""
+
+
+def left_out(evaluation: EvaluationSummary | None) -> str:
+    """Write how many test rows are not measured on, and why; nothing where there are none."""
+    if evaluation is None or not evaluation.left_out:
+        return ""
+    return f"; {evaluation.left_out:,} of earlier days are left out, since challenger or champion learned from them"
 
 
 def time(moment: datetime) -> str:

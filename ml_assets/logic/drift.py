@@ -55,8 +55,9 @@ DRIFT_TABLE: Final = TableContract(
         ),
         Column(
             "excess_psi", pl.Float64(),
-            "PSI less (bins - 1)(1/n + 1/m), which sampling alone makes of n and m rows, less the most that 99 of 100 "
-            "days of training show beyond that; no less than 0.",
+            "PSI with no share taken as less than half a row of a usual day of training (one of median size), less "
+            "(bins - 1)(1/n + 1/m), which sampling alone makes of n and m rows, less the most that 99 of 100 days of "
+            "training show beyond that; no less than 0.",
         ),
         Column(
             "ks", pl.Float64(),

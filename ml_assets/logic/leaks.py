@@ -134,10 +134,19 @@ def chance_missed(cuts: int, share: float) -> float:
     return float((1 - share) ** cuts)
 
 
-def power(cuts: int) -> str:
-    """Return in a sentence what so many prediction times can miss."""
-    shares = ", ".join(f"{share:.0%} with probability {chance_missed(cuts, share):.2g}" for share in SHARES)
-    return f"{cuts} prediction times miss a leak that shows at a share of them: {shares}"
+def power(cuts: int, days: int) -> str:
+    """Return in a sentence what so many prediction times can miss.
+
+    A leak may show at any time, or on certain days only, at whatever time: prediction times of one day are then one.
+    """
+
+    def missed(count: int) -> str:
+        return ", ".join(f"{share:.0%} with probability {chance_missed(count, share):.2g}" for share in SHARES)
+
+    return (
+        f"{cuts} prediction times on {days} days miss a leak that shows at a share of times: {missed(cuts)}; "
+        f"on a share of days only: {missed(days)}"
+    )
 
 
 @dataclass(frozen=True)

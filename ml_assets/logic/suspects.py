@@ -97,6 +97,7 @@ class LeakFindings:
     Attributes:
         is_tested: whether the model declares a leak test.
         cuts: prediction times that the runs which made the features have tested.
+        cut_days: how many days they are of, counted run by run.
         rows: feature rows that were compared there.
         days: days of features behind the model.
         untested: those of them that no leak test covered.
@@ -107,6 +108,7 @@ class LeakFindings:
 
     is_tested: bool
     cuts: int
+    cut_days: int
     rows: int
     days: int
     untested: int
@@ -123,7 +125,7 @@ class LeakFindings:
             return "The features are not tested for leaks: the declaration turns the test off (leak_test.samples: 0)."
         if self.untested:
             return f"Not tested for leaks: {self.untested} of {self.days} days of features. Materialize them again."
-        return f"No leak was found in {self.rows:,} rows; {power(self.cuts)}."
+        return f"No leak was found in {self.rows:,} rows; {power(self.cuts, self.cut_days)}."
 
 
 def suspects(

@@ -64,8 +64,9 @@ def test_no_leak_ends_with_0_and_says_what_was_compared_and_what_can_be_missed(
     assert [
         "flight_delay: no leak in 2 rows of 1 prediction times",
         (
-            "1 prediction times miss a leak that shows at a share of them: 10% with probability 0.9, 5% with "
-            "probability 0.95, 1% with probability 0.99."
+            "1 prediction times on 1 days miss a leak that shows at a share of times: 10% with probability 0.9, 5% "
+            "with probability 0.95, 1% with probability 0.99; on a share of days only: 10% with probability 0.9, 5% "
+            "with probability 0.95, 1% with probability 0.99."
         ),
     ] == said.out.splitlines()
     assert said.err.endswith(" s  sample 1 of 1\n")

@@ -45,7 +45,7 @@ def test_a_day_that_was_not_judged_is_counted_as_neither_over_nor_within(
     assert verdict == found["verdict"]
     assert 62 == found["over"] + found["within"] + found["not_judged"]
     lines = [*monitored(summary(found))]
-    assert f"  drift        {verdict}" == lines[2].partition(" (first ")[0]
+    assert f"  drift        {verdict}" == lines[2].partition("; the first ")[0]
     assert "  performance  rmse measured on 0 of 62 days, 0 labels" == lines[1]
 
 

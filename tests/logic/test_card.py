@@ -34,6 +34,8 @@ from ml_assets.contracts.artifacts import (
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.card import SECTIONS, render_card
 from ml_assets.logic.card_input import CardInput, CardTable, Making, ScoreLine
+from ml_assets.logic.card_words import left_out
+from ml_assets.logic.card_words import test_days as measured_days
 from ml_assets.logic.suspects import LeakFindings, LonePredictor
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -80,7 +82,7 @@ class Page(HTMLParser):
 
 def findings(**changes: Any) -> LeakFindings:
     """Return what is known of leaks where nothing was found."""
-    return replace(LeakFindings(is_tested=True, cuts=2, rows=1234, days=9, untested=0), **changes)
+    return replace(LeakFindings(is_tested=True, cuts=2, cut_days=2, rows=1234, days=9, untested=0), **changes)
 
 
 def training_set(feature: str = "wind_gust", excluded: dict[str, int] | None = None) -> TrainingSetSummary:
@@ -578,7 +580,10 @@ def test_only_the_last_fortnight_of_performance_is_listed(page: str) -> None:
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (findings(), "No leak was found in 1,234 rows; 2 prediction times miss a leak that shows at a share of them"),
+        (
+            findings(),
+            "No leak was found in 1,234 rows; 2 prediction times on 2 days miss a leak that shows at a share of times",
+        ),
         (findings(proven=("column 'kg' knows.",)), "not known at their prediction time: column 'kg' knows."),
         (findings(suspects=(LonePredictor("kg", 0.9, 0.1),)), "column 'kg' alone explains 90.0%"),
         (findings(cuts=0), "These features were not tested for leaks."),
@@ -618,3 +623,12 @@ def test_a_frame_without_its_columns_is_refused_by_name() -> None:
 
     with pytest.raises(ContractError, match=r"columns 'difference_low' of artifact 'evaluation \(slices\)'"):
         render_card(card(evaluation=broken))
+
+
+def test_the_days_and_rows_that_a_metric_is_measured_on_leave_out_what_was_learned_from() -> None:
+    report = evaluation().summary.model_copy(update={"learned_until": date(2013, 11, 10), "left_out": 9_035})
+
+    assert " of 2013-11-11 to 2013-12-31" == measured_days(training_set(), report)
+    assert " of 2013-11-01 to 2013-12-31" == measured_days(training_set(), evaluation().summary)
+    assert "; 9,035 of earlier days are left out, since challenger or champion learned from them" == left_out(report)
+    assert "" == left_out(evaluation().summary)

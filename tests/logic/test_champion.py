@@ -32,14 +32,14 @@ def duel(challenger: np.ndarray, champion: np.ndarray) -> EvaluationSummary:
     return report(champion=against)
 
 
-LEAKS = LeakFindings(is_tested=True, cuts=50, rows=900, days=9, untested=0)
+LEAKS = LeakFindings(is_tested=True, cuts=50, cut_days=10, rows=900, days=9, untested=0)
 SUSPECT = LonePredictor("late_hours", power=0.9, rest=0.01)
 
 
 @pytest.mark.parametrize(
     ("leaks", "expected", "reason"),
     [
-        (LEAKS, "promoted", "No leak was found in 900 rows; 50 prediction times miss a leak that shows at a share"),
+        (LEAKS, "promoted", "No leak was found in 900 rows; 50 prediction times on 10 days miss a leak that"),
         (replace(LEAKS, proven=("column 'kg' knows.",)), "rejected", "column 'kg' knows."),
         (replace(LEAKS, untested=3), "rejected", "Not tested for leaks: 3 of 9 days of features."),
         (replace(LEAKS, is_tested=False, cuts=0, untested=9), "promoted", "the declaration turns the test off"),

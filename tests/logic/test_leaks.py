@@ -120,7 +120,11 @@ def test_a_row_can_be_the_leak() -> None:
 
 def test_the_chance_to_miss_a_leak_is_that_of_missing_it_at_every_prediction_time() -> None:
     assert 0.95**50 == pytest.approx(chance_missed(50, 0.05))
-    assert "50 prediction times miss a leak that shows at a share of them: 10% with probability 0.0052" in power(50)
+    assert power(50, 10) == (
+        "50 prediction times on 10 days miss a leak that shows at a share of times: 10% with probability 0.0052, 5% "
+        "with probability 0.077, 1% with probability 0.61; on a share of days only: 10% with probability 0.35, 5% with "
+        "probability 0.6, 1% with probability 0.9"
+    )
 
 
 def test_prediction_times_are_chosen_shortly_before_much_becomes_known() -> None:

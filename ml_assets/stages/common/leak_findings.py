@@ -56,6 +56,7 @@ def findings_on(
     return LeakFindings(
         is_tested=settings.samples > 0,
         cuts=cuts,
+        cut_days=sum(int(str(note.get("sampled_days", 0))) for note in figures.values()),
         rows=sum(int(str(note.get("rows", 0))) for note in figures.values()),
         days=len(features),
         untested=sum(LEAK_TEST not in it.parameters for it in made),

@@ -61,6 +61,11 @@ class LeakReport:
         return sum(sample.rows.height for sample in self.samples)
 
     @property
+    def sampled_days(self) -> int:
+        """How many days the prediction times are of."""
+        return len({sample.day for sample in self.samples})
+
+    @property
     def text(self) -> str:
         """The verdict, every leak, what the test can miss and what it cannot see, as a person reads them."""
         over = f"{self.rows} rows of {len(self.samples)} prediction times"
@@ -74,7 +79,7 @@ class LeakReport:
             [
                 f"{self.model}: {verdict}",
                 *(f"- {leak.sentence}" for leak in self.leaks),
-                f"{power(len(self.samples))}.",
+                f"{power(len(self.samples), self.sampled_days)}.",
                 *(
                     line
                     for title, found in times.items()
@@ -87,7 +92,12 @@ class LeakReport:
     @property
     def note(self) -> dict[str, JsonValue]:
         """The verdict as figures."""
-        return {"samples": len(self.samples), "rows": self.rows, "leaks": len(self.leaks)}
+        return {
+            "samples": len(self.samples),
+            "sampled_days": self.sampled_days,
+            "rows": self.rows,
+            "leaks": len(self.leaks),
+        }
 
     @property
     def record(self) -> dict[str, object]:
@@ -161,7 +171,7 @@ def leak_check_result(plan: ModelPlan, report: LeakReport) -> dg.AssetCheckResul
         metadata={
             "samples": len(report.samples),
             "rows": report.rows,
-            "power": power(len(report.samples)),
+            "power": power(len(report.samples), report.sampled_days),
             "times": dg.MetadataValue.json([str(sample.at) for sample in report.samples]),
             "known times": _table(times),
             **({"leaks": len(leaks), "findings": _table(leaks)} if leaks else {}),
