@@ -344,6 +344,16 @@ def test_another_as_of_day_trains_again_on_the_same_tables(own_flown: Path, mani
     assert judged.summary.against_champion is not None
 
 
+def test_labels_of_later_days_that_performance_reads_are_brought_up_to_date_too(
+    flown: Path, manifest: Mapping[str, Any]
+) -> None:
+    with project(LakeResource(url=str(flown)), flights_declared(), manifest=manifest) as whole:
+        wanted = whole.flow._inputs(Span(date(2013, 2, 5), date(2013, 2, 4), date(2013, 2, 5)))
+
+    newest = {key.path[-1]: days[-1] for key, days in wanted.items()}
+    assert {"features": "2013-02-05", "labels": "2013-02-09"} == newest
+
+
 # ---------------------------------------------------------------- other tasks
 
 

@@ -50,6 +50,7 @@ def explain(arguments: argparse.Namespace) -> int:
     from ml_assets.cli.project import instance
     from ml_assets.declaration.reading import read_all
     from ml_assets.definitions import DEFS
+    from ml_assets.stages.common.leak_findings import proven_leaks
     from ml_assets.stages.common.loop import read_loop
     from ml_assets.stages.common.spending import read_spending
     from resources.lake_resource import LakeResource
@@ -62,12 +63,13 @@ def explain(arguments: argparse.Namespace) -> int:
     with instance() as opened:
         ticks = {name: line for name in TICKS if (line := last_tick(opened, name)) is not None}
         answers = [] if loop is None else [*answers_of(opened, loop, model, spending)]
-    waiting = waits_of(declared, model, lake)
+    leaks = [f"training and promotion, by a proven leak: {it}" for it in proven_leaks(lake, model.name)]
+    blocked = [*leaks, *waits_of(declared, model, lake)]
     if arguments.json:
         found = [asdict(answer) for answer in answers]
-        print(json.dumps({"model": model.name, "answers": found, "waiting": waiting, "ticks": ticks}, indent=1))
+        print(json.dumps({"model": model.name, "answers": found, "blocked": blocked, "ticks": ticks}, indent=1))
     else:
-        print("\n".join(lines_of(model.name, loop, answers, waiting, ticks)))
+        print("\n".join(lines_of(model.name, loop, answers, blocked, ticks)))
     return 1 if loop is None else 0
 
 
@@ -170,7 +172,7 @@ def _told(run: "dg.DagsterRun") -> str:
 
 
 def lines_of(
-    name: str, loop: "Loop | None", answers: list[Answer], waiting: list[str], ticks: dict[str, str]
+    name: str, loop: "Loop | None", answers: list[Answer], blocked: list[str], ticks: dict[str, str]
 ) -> Iterator[str]:
     """Yield the answers as a person reads them."""
     if loop is None:
@@ -183,10 +185,10 @@ def lines_of(
         yield f"  sees            {answer.sees}"
         yield f"  decides         {answer.decides}"
         yield f"  otherwise with  {answer.otherwise}"
-    if waiting:
+    if blocked:
         yield ""
-        yield "data that has not come"
-        yield from (f"  {sentence}" for sentence in waiting)
+        yield "blocked"
+        yield from (f"  {sentence}" for sentence in blocked)
     yield ""
     yield "last ticks of the daemon" if ticks else "the daemon has not looked yet; it runs with: ml-assets ui"
     for sensor, line in ticks.items():

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ from dagster._core.storage.schedules import SqliteScheduleStorage
 from dagster_shared.error import SerializableErrorInfo
 
 from ml_assets.cli.main import main
+from ml_assets.contracts.artifacts import FoundLeak, LeakTestRecord
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.reading import Declared
+from ml_assets.stages.common.leak_findings import record_asset
 from resources.manifest import Cost
 from tests.builders import frame, put
 from tests.sensors.looped import MODEL, World, declared, world
@@ -139,7 +141,15 @@ def test_data_that_has_not_come_is_told_with_what_waits_for_it(
     sentence = "tables (2013-01-05): waits for raw/a of 2013-01-05, which is missing"
     monkeypatch.setattr("ml_assets.cli.explain.waits_of", lambda *_: [sentence])
 
-    assert f"\ndata that has not come\n  {sentence}\n" in said(capsys)
+    assert f"\nblocked\n  {sentence}\n" in said(capsys)
+
+
+def test_a_proven_leak_is_what_blocks_training(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+    it.live()
+    found = FoundLeak(column="rain", day=date(2013, 1, 5), at=datetime(2013, 1, 5), sentence="'rain' is a leak.")  # noqa: DTZ001
+    put(it.lake, LeakTestRecord(model=MODEL, samples=1, rows=1, leaks=(found,)), asset=record_asset(MODEL))
+
+    assert "\nblocked\n  training and promotion, by a proven leak: 'rain' is a leak.\n" in said(capsys)
 
 
 def ticked(it: World, status: TickStatus, **more: Any) -> None:
