@@ -11,6 +11,8 @@ from typing import Literal
 
 import polars as pl
 
+from ml_assets.contracts.dbt_rules import sql_name
+from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.table import Column, TableContract, bounds
 
 What = Literal[
@@ -114,13 +116,29 @@ def is_widening(then: pl.DataType, now: pl.DataType, *, is_categorical: bool = F
     return then == pl.Float32 and now == pl.Float64
 
 
-def widened(rows: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Return rows with the types of a schema where these hold every value of the rows' own types exactly."""
-    return rows.with_columns(
-        pl.col(name).cast(schema[name])
-        for name, dtype in rows.schema.items()
-        if name in schema and dtype != schema[name] and is_widening(dtype, schema[name])
-    )
+def retyped(rows: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Return stored rows with the types of a schema.
+
+    Raises:
+        DataError: a column has another type, and its values are no numbers that the new type holds exactly.
+    """
+    made: list[pl.Series] = []
+    for values in rows.select(name for name, dtype in rows.schema.items() if schema.get(name, dtype) != dtype):
+        then, now = values.dtype, schema[values.name]
+        if values.null_count() == values.len():
+            made.append(pl.Series(values.name, [None] * values.len(), now))
+            continue
+        lost = values.len()
+        if then.is_numeric() and now.is_numeric():
+            made.append(values.cast(now, strict=False))
+            lost = int(values.ne_missing(made[-1].cast(then, strict=False)).sum())
+        if lost:
+            raise DataError(
+                f"column '{values.name}' is stored as {sql_name(then)} and is now {sql_name(now)}; {lost} of "
+                f"{values.len()} stored values cannot be converted without loss. Declare {sql_name(then)} again, or "
+                "land the source in a new raw table."
+            )
+    return rows.with_columns(made)
 
 
 def _accepted(then: Column, now: Column) -> Iterator[_Difference]:

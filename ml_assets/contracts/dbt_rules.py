@@ -271,6 +271,11 @@ DTYPES: Mapping[str, pl.DataType] = {
 """The warehouse's types and what they are in polars."""
 
 
+def sql_name(dtype: pl.DataType) -> str:
+    """Return how a contract names a type, for messages."""
+    return next((name for name, known in DTYPES.items() if known == dtype), str(dtype))
+
+
 def names_of(tables: Sequence[Table]) -> dict[str, str]:
     """Return tables' names by their unique id."""
     return {str(table.node["unique_id"]): table.name for table in tables}

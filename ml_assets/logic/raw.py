@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from ml_assets.contracts.changes import widened
+from ml_assets.contracts.changes import retyped
 from ml_assets.contracts.checking import Finding
 from ml_assets.contracts.days import day_of_moment
 from ml_assets.contracts.errors import DataError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PARTITION = "__day"
 _MOMENT = pl.Datetime("us")
-_ROW = "__row"
+_ROW, _COPY = "__row", "__copy"
 KEEPS_ROWS: Final = Rule("no more rows are lost than declared", "expectation")
 ALL_DAYS: Final = Rule("every row of the source is of a declared day", "expectation", is_blocking=False)
 
@@ -169,6 +169,10 @@ def keep_versions(
 ) -> Landing:
     """Return what stood, and after it what the source now says that did not stand.
 
+    What stands of a key is all rows of its newest `received_at`; where the source has others, or another number of
+    them, all that it has of the key are a new version. So a source that repeats or contradicts itself breaks the
+    contract's unique rule, in a first landing and in later ones, and landing the same source again changes nothing.
+
     What was landed first has no `received_at`; what comes later has the moment at which it came, unless the source has
     a column of that name. The newest version of a row that the source no longer has gets that moment as `gone_at`; a
     row that comes back is a new version. A column that did not stand is filled in: that the contract asks for more is
@@ -181,8 +185,9 @@ def keep_versions(
         received_at: the moment of landing, UTC.
 
     Raises:
-        DataError: something changed, and rows stand that were received, or marked as gone, at that moment or later; or
-            the source has a column `gone_at` itself.
+        DataError: something changed, and rows stand that were received, or marked as gone, at that moment or later;
+            the source has a column `gone_at` itself; or a column has another type, to which what stands cannot be
+            converted without loss.
     """
     if GONE_AT in source.columns:
         raise DataError(f"the source has a column '{GONE_AT}', which landing adds; rename it in the source.")
@@ -190,12 +195,18 @@ def keep_versions(
     rows = _with_moments(source)
     if standing is None:
         return Landing(rows, now=rows.height)
-    standing = _with_moments(widened(standing, source.schema)).with_row_index(_ROW)
-    shared = [name for name, dtype in source.schema.items() if standing.schema.get(name) == dtype]
+    standing = _with_moments(retyped(standing, source.schema)).with_row_index(_ROW)
+    shared = [name for name in source.columns if name in standing.columns]
+    if not shared:
+        raise DataError("no column of the source is stored of its earlier landings; land it in a new raw table.")
     identity = [name for name in shared if name in key or name == RECEIVED_AT] or shared
-    newest = standing.sort(RECEIVED_AT, maintain_order=True).unique(identity, keep="last", maintain_order=True)
+    received = pl.col(RECEIVED_AT)
+    newest = standing.filter(received.eq_missing(received.max().over(identity)))
     current = newest.filter(pl.col(GONE_AT).is_null())
-    fresh = rows.join(current, on=shared, how="anti", nulls_equal=True, maintain_order="left")
+    fresh = _beyond(rows, current, shared)
+    if not is_told:  # a row that is repeated or contradicted in the source meets the contract's rule beside the others
+        changed = pl.concat([it.select(identity) for it in (fresh, _beyond(current, rows, shared))])
+        fresh = rows.join(changed, on=identity, how="semi", nulls_equal=True, maintain_order="left")
     gone = current.join(rows, on=identity, how="anti", nulls_equal=True)
     _check_moment(gone.height if is_told else gone.height + fresh.height, standing, received_at)
     if not is_told:
@@ -232,6 +243,13 @@ def nan_as_missing(rows: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
 def _with_moments(rows: pl.DataFrame) -> pl.DataFrame:
     lacking = [name for name in (RECEIVED_AT, GONE_AT) if name not in rows.columns]
     return rows.with_columns(pl.lit(None, _MOMENT).alias(name) for name in lacking)
+
+
+def _beyond(rows: pl.DataFrame, others: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Return the rows that others lack, counted: of a row that is there twice and in the others once, the second."""
+    counted, known = (it.with_columns(pl.int_range(pl.len()).over(columns).alias(_COPY)) for it in (rows, others))
+    on = [*columns, _COPY]
+    return counted.join(known, on=on, how="anti", nulls_equal=True, maintain_order="left").drop(_COPY)
 
 
 def _check_moment(changed: int, standing: pl.DataFrame, received_at: datetime) -> None:

@@ -107,6 +107,43 @@ def test_rows_that_the_source_repeats_are_counted() -> None:
     assert 1 == keep_versions(twice, first.rows, key=KEY, received_at=SECOND).repeated
 
 
+ANY_ROW = st.tuples(
+    st.none() | st.integers(0, 2), st.sampled_from([None, 0.5, math.nan]), st.sampled_from([None, FIRST, THIRD])
+)
+ANY_FRAME = st.lists(ANY_ROW, max_size=5).map(
+    lambda rows: pl.DataFrame(
+        rows, orient="row", schema={"order": pl.Int64, "amount": pl.Float64, "received_at": pl.Datetime("us")}
+    )
+)
+
+
+@given(before=ANY_FRAME, source=ANY_FRAME, is_told=st.booleans(), key=st.sampled_from([KEY, ()]))
+def test_landing_any_frame_twice_equals_landing_it_once(
+    before: pl.DataFrame, source: pl.DataFrame, *, is_told: bool, key: tuple[str, ...]
+) -> None:
+    rows: pl.DataFrame | None = None
+    results = []
+    for day, frame in enumerate([before, source, source], start=4):
+        came = frame if is_told else frame.drop("received_at")
+        rows = keep_versions(came, rows, key=key, received_at=datetime(2024, 1, day)).rows  # noqa: DTZ001
+        results.append(rows)
+
+    assert_frame_equal(results[1], results[2])
+
+
+@pytest.mark.parametrize("again", [[(1, 1), (2, None), (2, 5)], [(1, 1), (2, None), (2, None)]])
+def test_a_source_that_contradicts_or_repeats_a_stored_row_shows_the_key_twice_for_the_contract_to_refuse(
+    again: list[tuple[int, int | None]],
+) -> None:
+    first = landed({1: 1, 2: None})[-1]
+    source = pl.DataFrame(again, orient="row", schema={"order": pl.Int64, "amount": pl.Int64})
+
+    once = keep_versions(source, first.rows, key=KEY, received_at=SECOND)
+
+    assert [(1, 1, None), (2, None, None), *[(*row, SECOND) for row in again[1:]]] == once.rows.drop("gone_at").rows()
+    assert (0, 2, 0, 1) == (once.late, once.corrected, once.gone, once.repeated)
+
+
 def test_a_row_that_moved_to_another_day_is_gone_there_and_counted_once() -> None:
     monday, tuesday = orders({1: 5, 2: 6}), orders({3: 7})
     before = {day: keep_versions(it, None, key=KEY, received_at=FIRST).rows
@@ -235,6 +272,55 @@ def test_a_row_that_stands_in_a_narrower_type_is_widened_and_not_corrected() -> 
     assert (landing.late, landing.corrected, landing.gone) == (1, 1, 0)
     assert landing.rows.select("id", "n").rows() == [(1, 10), (2, 20), (2, 21), (3, 30)]
     assert landing.rows.select("id", "n", "x").schema == {"id": pl.Int64, "n": pl.Int64, "x": pl.Float64}
+
+
+def test_stored_numbers_are_converted_to_another_type_that_holds_each_of_them() -> None:
+    standing = pl.DataFrame({"id": [1, 2, 3], "x": [10.0, 20.0, None]})
+    source = pl.DataFrame({"id": [1, 2, 3], "x": [10, 99, None]}, schema={"id": pl.Int32, "x": pl.Int64})
+
+    landing = keep_versions(source, standing, key=["id", "received_at"], received_at=THIRD)
+
+    assert [(1, 10, None), (2, 20, None), (3, None, None), (2, 99, THIRD)] == landing.rows.drop("gone_at").rows()
+    assert {"id": pl.Int32, "x": pl.Int64} == landing.rows.select("id", "x").schema
+
+
+@pytest.mark.parametrize(
+    ("stored", "now", "told"),
+    [
+        (pl.Series([10.5, 20.0]), pl.Int64(), "double and is now bigint; 1 of 2"),
+        (pl.Series([math.nan, 20.0]), pl.Int64(), "double and is now bigint; 1 of 2"),
+        (pl.Series([2**53 + 1, None]), pl.Float64(), "bigint and is now double; 1 of 2"),
+        (pl.Series([2**31, 1]), pl.Int32(), "bigint and is now integer; 1 of 2"),
+        (pl.Series([10.0, 20.0]), pl.String(), "double and is now varchar; 2 of 2"),
+        (pl.Series([date(2024, 1, 1), None]), pl.Datetime("us"), "date and is now timestamp; 2 of 2"),
+    ],
+)
+@pytest.mark.parametrize("key", [["x", "received_at"], ["id", "received_at"]])
+def test_another_type_that_does_not_hold_every_stored_value_is_refused(
+    stored: pl.Series, now: pl.DataType, told: str, key: list[str]
+) -> None:
+    standing = pl.DataFrame({"id": [1, 2], "x": stored})
+    source = pl.DataFrame({"id": [1, 2], "x": [None, None]}, schema={"id": pl.Int64(), "x": now})
+
+    with pytest.raises(DataError) as error:
+        keep_versions(source, standing, key=key, received_at=THIRD)
+
+    assert str(error.value).startswith(f"column 'x' is stored as {told} stored values cannot be converted without loss")
+    assert "again, or land the source in a new raw table." in str(error.value)
+
+
+def test_a_column_without_stored_values_takes_any_type() -> None:
+    standing = pl.DataFrame({"id": [1], "x": [None]}, schema={"id": pl.Int64, "x": pl.Float64})
+    source = pl.DataFrame({"id": [1], "x": ["a"]})
+
+    rows = keep_versions(source, standing, key=["id"], received_at=THIRD).rows
+
+    assert [(1, None, None), (1, "a", THIRD)] == rows.drop("gone_at").rows()
+
+
+def test_a_source_that_shares_no_column_with_what_is_stored_is_refused() -> None:
+    with pytest.raises(DataError, match=r"no column of the source is stored .*; land it in a new raw table"):
+        keep_versions(pl.DataFrame({"shop": [1]}), orders({1: 5}), key=["shop"], received_at=THIRD)
 
 
 def test_nan_is_missing_where_that_is_declared_and_nowhere_else() -> None:

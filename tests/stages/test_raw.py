@@ -373,6 +373,24 @@ def test_landing_the_same_source_again_changes_nothing(tmp_path: Path, instance:
     assert inputs == shop.lake.manifest(stood).inputs
 
 
+@pytest.mark.parametrize("other", ["2024-01-01,2,8\n", "2024-01-01,2,6\n"])
+def test_a_key_that_the_source_has_twice_is_refused_in_a_first_landing_and_in_later_ones(
+    tmp_path: Path, instance: dg.DagsterInstance, other: str
+) -> None:
+    shop = Landings(tmp_path, VERSIONED, instance)
+    _, message = failure(shop.land(ONE + other))
+    assert "rule 'order and received_at are unique together' of table 'raw/orders' is broken in 2 of 3 rows" in message
+
+    shop.land(ONE)
+    with unchanged(shop, "raw/orders"):
+        _, message = failure(shop.land(ONE + other, at="2024-01-09T03:00:00"))
+
+    assert (
+        "rule 'order and received_at are unique together' of table 'raw/orders' is broken in 2 of 4 rows (50.00%), on "
+        "2024-01-01, for instance by 2, 2024-01-09 03:00:00"
+    ) in message
+
+
 def test_a_row_that_is_gone_from_the_source_stays_and_says_since_when(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.changes import widened
+from ml_assets.contracts.changes import retyped
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, TableContract
@@ -121,7 +121,7 @@ def _whole(frame: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
     missing = [name for name in contract.names if name not in rows.columns]
     if missing:
         raise DataError(f"{contract.name} was landed without {', '.join(missing)}; land it again.")
-    return widened(rows, contract.schema).select(*contract.names, PARTITION)
+    return retyped(rows, contract.schema).select(*contract.names, PARTITION)
 
 
 @dataclass(frozen=True)

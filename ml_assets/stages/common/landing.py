@@ -13,7 +13,7 @@ import dagster as dg
 import polars as pl
 from pydantic import JsonValue
 
-from ml_assets.contracts.changes import widened
+from ml_assets.contracts.changes import retyped
 from ml_assets.contracts.checking import BROKEN_RULES, Finding, Others
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract
 from ml_assets.declaration.tables import DayColumns, RawTable
@@ -218,7 +218,7 @@ def _rows_before(lake: Lake, asset: str, partitions: Collection[str]) -> dict[st
 
 def _with_columns_of(stood: pl.DataFrame, source: pl.DataFrame) -> pl.DataFrame:
     """Return rows that stay as they are, with the columns that a source has since then."""
-    return widened(stood, source.schema).with_columns(
+    return retyped(stood, source.schema).with_columns(
         pl.lit(None, dtype).alias(name) for name, dtype in source.schema.items() if name not in stood.columns
     )
 
