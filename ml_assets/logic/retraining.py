@@ -224,7 +224,9 @@ def is_matured(day: PerformanceSummary, metric: Metric, coverage: float) -> bool
 def labels_finding(
     days: Sequence[PerformanceSummary], champion: Serving, history: Sequence[Retraining], rules: Rules
 ) -> Finding:
-    """Ask where the labels known since the last training have grown its rows by enough.
+    """Ask where labels of predicted days after the last training would grow its rows by enough.
+
+    Days without predictions have no report of performance, so that their labels are not counted.
 
     Args:
         days: performance reports, in any order, by whichever champion.
@@ -245,7 +247,7 @@ def labels_finding(
         "labels",
         is_over=is_over,
         day=max((it.day for it in later), default=None),
-        sentence=f"{new:,} labels since {last} beside {rows:,} rows of training: {growth:.1%} more, "
+        sentence=f"{new:,} labels of predicted days since {last} beside {rows:,} rows of training: {growth:.1%} more, "
         f"{'at least' if is_over else 'under'} {rules.label_growth:.0%}.",
         change="a training on them" if is_over else f"{wanted - new:,} more labels",
         figures={"new labels": float(new), "growth": growth},
