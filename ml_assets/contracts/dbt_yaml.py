@@ -131,6 +131,11 @@ class Table:
         return (self.node.get("config") or {}).get("materialized") == "by_day"
 
     @property
+    def parents(self) -> list[str]:
+        """The unique ids of what it reads directly."""
+        return [*(self.node.get("depends_on") or {}).get("nodes", ())]
+
+    @property
     def columns(self) -> Mapping[str, Node]:
         """The columns as they are declared, by name."""
         columns: Mapping[str, Node] = self.node["columns"]

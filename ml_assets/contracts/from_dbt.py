@@ -15,6 +15,7 @@ from ml_assets.contracts.dbt_names import check_names
 from ml_assets.contracts.dbt_rules import DTYPES, Asked, asked_by_constraints, asked_by_test, names_of, tested_table
 from ml_assets.contracts.dbt_yaml import ColumnMeta, Mistakes, Table, TableMeta, meta_of, quoted
 from ml_assets.contracts.errors import ContractError, near
+from ml_assets.contracts.look_back import check_look_back
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Column, Role, Rule, TableContract
 
 if TYPE_CHECKING:
@@ -45,8 +46,15 @@ def contracts_from_dbt(
     tables = _tables(manifest, folder)
     asked = _asked(manifest, tables, mistakes)
     check_names(tables, mistakes)
-    contracts = {table.name: _contract(table, asked[table.name], mistakes) for table in tables}
+    by_id = {str(table.node["unique_id"]): table for table in tables}
+    sources = _sources(by_id)
+    contracts = {
+        table.name: replace(_contract(table, asked[table.name], mistakes), sources=sources[uid])
+        for uid, table in by_id.items()
+    }
+    nodes = {**manifest["nodes"], **manifest["sources"]}
     for table in tables:
+        check_look_back(table, [str(nodes[uid]["name"]) for uid in table.parents if uid in nodes], mistakes)
         _check_relationships(table, asked[table.name], contracts, mistakes)
     if mistakes.found:
         raise ContractError("\n".join(mistakes.sentences(read)))
@@ -69,6 +77,21 @@ def rules_by_test(manifest: Mapping[str, Any], contracts: Mapping[str, TableCont
 def _tables(manifest: Mapping[str, Any], folder: str) -> list[Table]:
     nodes = [*manifest["nodes"].values(), *manifest["sources"].values()]
     return [Table(node, folder) for node in nodes if node["resource_type"] in {"model", "source"}]
+
+
+def _sources(by_id: Mapping[str, Table]) -> dict[str, tuple[str, ...]]:
+    """Return the names of the sources that each table is made of, directly or not, by unique id."""
+    found: dict[str, tuple[str, ...]] = {}
+
+    def visit(uid: str) -> tuple[str, ...]:
+        if uid not in found:
+            names: set[str] = set()
+            for parent in (it for it in by_id[uid].parents if it in by_id):
+                names.update([by_id[parent].name] if by_id[parent].is_source else visit(parent))
+            found[uid] = tuple(sorted(names))
+        return found[uid]
+
+    return {uid: visit(uid) for uid in by_id}
 
 
 def _asked(manifest: Mapping[str, Any], tables: list[Table], mistakes: Mistakes) -> dict[str, list[Asked]]:

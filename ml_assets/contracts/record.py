@@ -109,7 +109,7 @@ class ContractRecord(_Part):
         Raises:
             ContractError: a column's type is none that contracts know.
         """
-        given = {field.name: getattr(contract, field.name) for field in fields(contract)}
+        given = {field.name: getattr(contract, field.name) for field in fields(contract) if field.compare}
         columns = tuple(ColumnRecord.of(column) for column in contract.columns)
         return cls(**{**given, "columns": columns, "warnings": sorted(contract.warnings)})
 

@@ -7,7 +7,8 @@ see `ml_assets.contracts.checking`.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from ml_assets.contracts.errors import ContractError
@@ -93,6 +94,8 @@ class TableContract:
         warnings: names of rules that warn instead of blocking.
         known_time: SQL over the row, for raw tables: when the row could first be known; `always` for reference data.
         is_by_day: whether the table has one file a day.
+        sources: names of the sources that a model is made of, directly or not. They promise nothing to a reader, so
+            records of contracts leave them out.
     """
 
     name: str
@@ -105,6 +108,7 @@ class TableContract:
     is_by_day: bool = False
     owner: str | None = None
     where: str = ""
+    sources: tuple[str, ...] = field(default=(), compare=False)
 
     def column(self, name: str) -> Column:
         """Return one column.
@@ -163,6 +167,12 @@ class TableContract:
             if (column.name,) in single:
                 rules.append(Rule(_unique_name((column.name,)), "unique", (column.name,)))
         return tuple(replace(rule, is_blocking=rule.name not in self.warnings) for rule in rules)
+
+    @functools.cached_property
+    def rules_digest(self) -> str:
+        """A digest of all rules and column types; when it changes, stored rows are checked again."""
+        text = str((self.rules, [*self.schema.items()]))
+        return hashlib.blake2b(text.encode(), digest_size=8, usedforsecurity=False).hexdigest()
 
     def rule(self, name: str) -> Rule:
         """Return one rule by its sentence.

@@ -1,4 +1,4 @@
-"""The version of a dbt model's code: its SQL, the macros that it calls and the types of its columns.
+"""The version of a dbt model's code: its SQL, the macros that it calls, the types of its columns and its rules.
 
 Comments, line breaks and spaces do not count, nor do dbt's own macros: those belong to the environment.
 """
@@ -16,13 +16,14 @@ _TOKEN: Final = re.compile(
 _OF_DBT: Final = frozenset({"dbt", "dbt_duckdb", "dbt_postgres", "dbt_spark"})
 
 
-def model_version(manifest: Mapping[str, Any], model: str, *, engine: str) -> str:
+def model_version(manifest: Mapping[str, Any], model: str, *, engine: str, rules: str) -> str:
     """Return the version of a model's code.
 
     Args:
         manifest: dbt's manifest.
         model: the model's unique id.
         engine: the version of the code that runs dbt and holds its tables against their contracts.
+        rules: a digest of the rules of the model's contract; with other rules its rows are checked again.
     """
     node = manifest["nodes"][model]
     macros: dict[str, str] = {}
@@ -35,8 +36,8 @@ def model_version(manifest: Mapping[str, Any], model: str, *, engine: str) -> st
         macros[name] = canonical(macro["macro_sql"])
         waiting += macro["depends_on"].get("macros", ())
     columns = [(name, column.get("data_type")) for name, column in node["columns"].items()]
-    said = [engine, canonical(node["raw_code"]), sorted(macros.values()), columns, node["config"]["materialized"]]
-    text = json.dumps(said)
+    sql = canonical(node["raw_code"])
+    text = json.dumps([engine, rules, sql, sorted(macros.values()), columns, node["config"]["materialized"]])
     return hashlib.blake2b(text.encode(), digest_size=8, usedforsecurity=False).hexdigest()
 
 

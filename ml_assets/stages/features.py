@@ -3,7 +3,6 @@
 dbt's mart computes them.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,7 +11,6 @@ import polars as pl
 
 from ml_assets.contracts.checking import Report, check_table
 from ml_assets.contracts.errors import ContractError
-from ml_assets.contracts.table import TableContract
 from ml_assets.logic.features import select_features
 from ml_assets.logic.quarantine import refusal
 from ml_assets.stages.common.asset import stage
@@ -37,7 +35,11 @@ def features(plan: ModelPlan) -> dg.AssetsDefinition:
     @stage(
         plan, "features", [select_features, check_table], kinds={"polars", "parquet"}, by_day=True,
         columns=contract,
-        parameters={"contract": _digest(contract), "leak_samples": plan.declaration.leak_test.samples},
+        parameters={
+            "contract": contract.rules_digest,
+            "leak_samples": plan.declaration.leak_test.samples,
+            "known_times": plan.known_times_digest if plan.declaration.leak_test.samples else None,
+        },
         ins={"table": dg.AssetIn(table_key(wanted.table))},
         check_specs=[
             *check_specs(contract, asset),
@@ -59,12 +61,6 @@ def features(plan: ModelPlan) -> dg.AssetsDefinition:
         yield dg.Output(selected)
 
     return features
-
-
-def _digest(contract: TableContract) -> str:
-    """Return what tells one set of rules from another; with other rules, days that were kept are checked again."""
-    told = [(rule.name, rule.is_blocking) for rule in contract.rules], [*contract.schema.items()]
-    return hashlib.blake2b(str(told).encode(), digest_size=8, usedforsecurity=False).hexdigest()
 
 
 def _audited(

@@ -199,6 +199,7 @@ def _outs(
         "reading": table.model_dump(mode="json", include={"null_values", "csv", "formats"}, exclude_defaults=True),
         "expressions": expressions(contract),
         "types": {column.name: str(column.dtype) for column in contract.columns},
+        "contract": contract.rules_digest,
         "nan_is_missing": [column.name for column in contract.columns if column.is_nan_missing] or None,
         "quarantine": None
         if table.quarantine is None

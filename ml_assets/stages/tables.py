@@ -210,7 +210,7 @@ def _specs(
         "group_name": node["fqn"][1] if len(node["fqn"]) > 2 else "tables",
         "kinds": {"dbt", "duckdb"},
         "owners": [contract.owner] if contract.owner else None,
-        "code_version": model_version(project.manifest, model, engine=code),
+        "code_version": model_version(project.manifest, model, engine=code, rules=contract.rules_digest),
         "partitions_def": partitions,
     }
     yield dg.AssetSpec(

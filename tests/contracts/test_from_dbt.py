@@ -464,6 +464,74 @@ def test_a_mistake_in_a_tables_meta_is_told(meta: dict[str, Any], told: str) -> 
     assert told in found[0]
 
 
+LOOKS_BACK = "where day between {{ look_back_first_day(3) }} and {{ last_day() }} or day > {{ look_back_first_day(1) }}"
+
+
+def looking_back(sql: str, **days: int) -> dict[str, Any]:
+    """Return a model that reads the source `raw/bikes`, and looks back in it."""
+    return model(
+        column("a"), raw_code=sql, depends_on={"nodes": ["source.shop.raw.bikes"]},
+        config={"meta": {"look_back_days": days}},
+    )  # fmt: skip
+
+
+BIKES = source(column("a")) | {"unique_id": "source.shop.raw.bikes", "name": "bikes"}
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        (looking_back(LOOKS_BACK, bike=3),
+         [("table 'orders' has look_back_days for 'bike', which it does not read; expected one of bikes "
+          "(did you mean 'bikes'?).")]),
+        (looking_back(LOOKS_BACK, bikes=2),
+         [("the SQL of table 'orders' uses look_back_first_day(3), but its look_back_days declare 2 at most; declare "
+          "3 for the table that it reads so, or look back less far.")]),
+        (looking_back("{{ look_back_first_day( days = 3 ) }}"),
+         [("the SQL of table 'orders' uses look_back_first_day(3), but its look_back_days declare 0 at most; declare "
+          "3 for the table that it reads so, or look back less far.")]),
+        (looking_back(LOOKS_BACK, bikes=-1),
+         ["table 'orders' has meta 'look_back_days': Input should be greater than or equal to 0, got -1."]),
+    ],
+    ids=["of no parent", "too short", "none", "negative"],
+)  # fmt: skip
+def test_a_look_back_that_does_not_fit_what_the_model_reads_is_refused(table: dict[str, Any], told: list[str]) -> None:
+    assert told == mistakes(table, sources=(BIKES,))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        looking_back(LOOKS_BACK, bikes=3),
+        looking_back(LOOKS_BACK, bikes=4),
+        looking_back("{# look_back_first_day(9) #} -- look_back_first_day(9)\n /* look_back_first_day(9)\n */ x"),
+        looking_back("{{ look_back_first_day(window) }}", bikes=1),
+    ],
+    ids=["as far", "further", "in comments", "a variable"],
+)
+def test_a_look_back_that_reaches_far_enough_is_accepted(table: dict[str, Any]) -> None:
+    assert "orders" in contracts_from_dbt(project(table, sources=(BIKES,)))
+
+
+def test_the_line_of_a_wrong_look_back_is_given() -> None:
+    text = "models:\n  - name: orders\n    config:\n      meta:\n        look_back_days:\n          bike: 3\n"
+
+    with pytest.raises(ContractError, match=r"^models/_shop\.yml:6: table 'orders' has look_back_days for 'bike'"):
+        contracts_from_dbt(project(looking_back(LOOKS_BACK, bike=3), sources=(BIKES,)), read=lambda _: text)
+
+
+def test_a_contract_names_the_sources_that_its_table_is_made_of() -> None:
+    shops = source(column("a")) | {"unique_id": "source.shop.raw.shops", "name": "shops"}
+    middle = model(column("a"), depends_on={"nodes": ["source.shop.raw.shops", "source.shop.raw.bikes"]})
+    middle |= {"unique_id": "model.shop.middle", "name": "middle"}
+    last = model(column("a"), depends_on={"nodes": ["model.shop.middle", "source.shop.raw.bikes"]})
+
+    found = contracts_from_dbt(project(last, middle, sources=(BIKES, shops, source(column("a")))))
+
+    assert ("raw/bikes", "raw/shops") == found["orders"].sources == found["middle"].sources
+    assert () == found["raw/bikes"].sources
+
+
 GONE = column("gone_at", "timestamp")
 
 

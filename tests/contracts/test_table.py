@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import polars as pl
 import pytest
@@ -112,3 +113,17 @@ def test_messages_show_no_value_of_a_personal_column() -> None:
     assert ("(personal)", None, 1, 2) == tuple(
         contract.shown(name, value) for name, value in (("name", "Jane"), ("name", None), ("n", 1), ("day", 2))
     )
+
+
+def test_the_digest_of_the_rules_changes_with_every_rule_and_with_nothing_else() -> None:
+    def digest(**changes: Any) -> str:
+        values = tuple(range(30))
+        one = Column("n", pl.Int64(), **{"accepted_values": values, **changes})
+        return TableContract("orders", (one,)).rules_digest
+
+    same = digest()
+
+    assert same == digest(description="How many.")
+    assert same != digest(accepted_values=(*range(29), 99))  # the rule's name does not list the last of many values
+    assert same != digest(maximum=5)
+    assert same != digest(is_nullable=False)

@@ -383,7 +383,7 @@ MACROS = {
 }  # fmt: skip
 
 
-def of_model(sql: str = "select a, 'x  -- y' as b from t where {{ recent(3) }}", **macros: str) -> str:
+def of_model(sql: str = "select a, 'x  -- y' as b from t where {{ recent(3) }}", rules: str = "", **macros: str) -> str:
     node = {
         "raw_code": sql, "depends_on": {"macros": ["macro.shop.recent"]}, "config": {"materialized": "by_day"},
         "columns": {"a": {"data_type": "bigint"}, "b": {"data_type": "varchar"}},
@@ -392,7 +392,11 @@ def of_model(sql: str = "select a, 'x  -- y' as b from t where {{ recent(3) }}",
         name: {**macro, "macro_sql": macros.get(name.rpartition(".")[2], macro["macro_sql"])}
         for name, macro in MACROS.items()
     }
-    return model_version({"nodes": {"model": node}, "macros": changed}, "model", engine="1")
+    return model_version({"nodes": {"model": node}, "macros": changed}, "model", engine="1", rules=rules)
+
+
+def test_other_rules_in_the_contract_of_a_model_change_its_version() -> None:
+    assert of_model(rules="a is at most 9") != of_model(rules="a is at most 5")
 
 
 def test_a_macro_that_a_model_calls_changes_its_version() -> None:

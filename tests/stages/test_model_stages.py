@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from ml_assets.component import STAGES
 from ml_assets.contracts.artifacts import FoundLeak, LeakTestRecord, Model
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.contracts.table import Column
+from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.data import LeakTestSettings
 from ml_assets.logic.card import render_card
 from ml_assets.logic.drift import DriftLimits, measure_drift
@@ -766,6 +766,20 @@ def test_another_number_of_leak_test_samples_makes_features_out_of_date() -> Non
         return asset.metadata_by_key[asset.key]["ml_assets/parameters"].data
 
     assert parameters(0) != parameters(50)  # features that were published untested are made, and tested, again
+
+
+def test_another_known_time_of_a_source_makes_leak_tested_features_out_of_date() -> None:
+    def parameters(*, samples: int = 5, row: str = "day", value: str | None = None) -> Any:
+        source = TableContract("raw/orders", (Column("n", pl.Int64(), known_time=value),), known_time=row)
+        made_of = replace(FEATURES, sources=("raw/orders",))
+        contracts = {"order_features": made_of, "order_outcomes": LABELS, "raw/orders": source}
+        asset = features(ModelPlan.of(declaration(leak_test={"samples": samples}), contracts))
+        return asset.metadata_by_key[asset.key]["ml_assets/parameters"].data
+
+    assert parameters() == parameters()
+    assert parameters() != parameters(row="day + interval '1 day'")
+    assert parameters() != parameters(value="closed_at")
+    assert parameters(samples=0) == parameters(samples=0, row="closed_at")  # nothing is tested with it
 
 
 def test_the_card_adds_up_the_leak_tests_of_the_runs_that_made_its_features(

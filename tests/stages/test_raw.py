@@ -95,6 +95,12 @@ class Landings:
         found: pl.DataFrame = self.lake.get(self.lake.find(asset, day or None), pl.DataFrame, noted=False)
         return found
 
+    def stale(self) -> dict[dg.AssetKey, dict[str, str]]:
+        """Return why the first day is out of date; nothing where it is not."""
+        resources = {"lake": LakeResource(url=self.lake.url)}
+        graph = dg.Definitions(assets=self.assets, resources=resources).resolve_asset_graph()
+        return {**out_of_date(graph, self.lake, Wanted({RAW: [FIRST]}, {}))}  # type: ignore[dict-item]
+
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
@@ -587,13 +593,22 @@ def test_rows_are_landed_again_under_a_wider_type_and_none_is_corrected(
     narrow.land(ONE)
     stood = narrow.rows(FIRST)
 
-    def stale() -> dict[dg.AssetKey, dict[str, str]]:
-        lake = LakeResource(url=wide.lake.url)
-        graph = dg.Definitions(assets=wide.assets, resources={"lake": lake}).resolve_asset_graph()
-        return {**out_of_date(graph, wide.lake, Wanted({RAW: [FIRST]}, {}))}  # type: ignore[dict-item]
-
-    assert {RAW: {FIRST: "parameters"}} == stale()
+    assert {RAW: {FIRST: "parameters"}} == wide.stale()
     assert wide.land(ONE, at="2024-01-09T03:00:00").success
-    assert {} == stale()
+    assert {} == wide.stale()
     assert (pl.Int32, pl.Int64) == (stood.schema["n"], wide.rows(FIRST).schema["n"])
     assert_frame_equal(stood.cast({"n": pl.Int64}), wide.rows(FIRST))
+
+
+# ---------------------------------------------------------------- other rules in the contract
+
+
+def test_landed_rows_are_checked_again_under_a_stricter_rule(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    columns = [replace(column, maximum=1) if column.name == "n" else column for column in ORDERS.columns]
+    loose = Landings(tmp_path, ORDERS, instance)
+    strict = Landings(tmp_path, replace(ORDERS, columns=tuple(columns)), instance)
+    assert loose.land(ROWS).success
+    assert {} == loose.stale()
+
+    assert {RAW: {FIRST: "parameters"}} == strict.stale()
+    assert not strict.land(ROWS).success  # n is 2 on the first day

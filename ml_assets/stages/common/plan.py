@@ -4,6 +4,7 @@ What is done with it stays out.
 """
 
 import functools
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -16,6 +17,7 @@ from ml_assets.contracts.errors import ContractError, DataError, near
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.parts import Days
+from ml_assets.logic.knowledge import known_times
 from ml_assets.stages.common.agreement import chosen_columns, feature_of, model_problems
 from resources.lake import Lake
 from resources.promotion_log import PromotionLog
@@ -27,11 +29,12 @@ DAY = "day"
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """A model's declaration beside the contracts of the tables it names."""
+    """A model's declaration beside the contracts of the tables it names, and of the sources of its features."""
 
     declaration: ModelDeclaration
     features_table: TableContract
     labels_table: TableContract
+    sources: tuple[TableContract, ...] = ()
 
     @classmethod
     def of(cls, declaration: ModelDeclaration, contracts: Mapping[str, TableContract]) -> "ModelPlan":
@@ -51,7 +54,8 @@ class ModelPlan:
         ]
         if missing:
             raise ContractError("\n".join(missing))
-        plan = cls(declaration, *(contracts[name] for name in wanted.values()))
+        features, labels = (contracts[name] for name in wanted.values())
+        plan = cls(declaration, features, labels, tuple(contracts[name] for name in features.sources))
         problems = model_problems(declaration, plan.features_table, plan.labels_table)
         if problems:
             raise ContractError("\n".join(problems))
@@ -89,6 +93,12 @@ class ModelPlan:
     def inputs_contract(self) -> TableContract:
         """What the features that the model is offered must look like."""
         return self.features_contract.only([feature.name for feature in self.features])
+
+    @functools.cached_property
+    def known_times_digest(self) -> str:
+        """A digest of the known times of the features' sources; when it changes, the leak test runs again."""
+        text = "\n".join(time.model_dump_json() for source in self.sources for time in known_times(source))
+        return hashlib.blake2b(text.encode(), digest_size=8, usedforsecurity=False).hexdigest()
 
     @property
     def partitions(self) -> dg.DailyPartitionsDefinition:
