@@ -1,10 +1,11 @@
-{# Rows whose value lies below `minimum` or above `maximum`; either may be left out. #}
+{# Rows whose value lies below `minimum` or above `maximum`, either of which may be left out, or is NaN or infinite: these
+   alone do not give 0 when subtracted from themselves. #}
 {% test in_range(model, column_name, minimum=none, maximum=none) %}
 
 select {{ column_name }}
 from {{ model }}
 where
-    false
+    {{ column_name }} - {{ column_name }} <> 0
     {%- if minimum is not none %}
     or {{ column_name }} < {{ minimum }}
     {%- endif %}
