@@ -55,7 +55,9 @@ class RawTable(Part):
         60, description="with 'files': how long a file in a folder must have stayed as it is; S3's appear whole"
     )
     by: DayColumns | None = Field(
-        None, description="absent: the table is landed whole; with 'files', rows are of the day in the name"
+        None,
+        description="absent: the table is landed whole; with 'files', rows are of the day in the name, and a date "
+        "column 'day' must agree with it",
     )
     null_values: tuple[str, ...] = Field(
         ("",), description="texts that stand for a missing value; NaN, inf and -inf in Parquet too, where named"

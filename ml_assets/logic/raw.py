@@ -105,7 +105,7 @@ def check_of_day(frame: pl.DataFrame, day: pl.Expr, wanted: date, *, where: str)
         told = ", ".join(f"{rows} of {other}" for other, rows in found.head(3).iter_rows())
         raise DataError(
             f"{found['rows'].sum()} of {frame.height} rows in {where} are of {found.height} other days ({told}); "
-            f"expected only {wanted}. Correct the file, its name, or 'by'."
+            f"expected only {wanted}. Correct the file, its name, or 'by' (if absent, a column 'day')."
         )
 
 

@@ -29,6 +29,7 @@ from ml_assets.stages.common.landing import (
     ROWS,
     Came,
     Landed,
+    day_columns,
     day_of_row,
     expressions,
     land_rows,
@@ -302,13 +303,14 @@ def _read_day(
     """Return the rows of a day's files in the order of their names, and what the manifest says of each file."""
     frames: list[pl.DataFrame] = []
     facts: list[JsonValue] = []
+    by = day_columns(table, contract)
     for arrived in files:
         where = f"{pattern.root}/{arrived.name}"
         data = read_file(pattern, arrived, lake.access)
         frame = source_of(table, contract, where).frame(data)
-        if table.by is not None:
-            dated = with_day_columns(frame, table.by, contract)
-            check_of_day(dated, day_of_row(table.by, contract, timezone), day, where=where)
+        if by is not None:
+            dated = with_day_columns(frame, by, contract)
+            check_of_day(dated, day_of_row(by, contract, timezone), day, where=where)
         if frames and {*frame.columns} != {*frames[0].columns}:
             raise SourceError(
                 f"source file {where} has the columns {frame.columns}, but {files[0].name} of the same day has "

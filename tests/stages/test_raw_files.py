@@ -215,7 +215,7 @@ def test_rows_of_another_day_than_the_name_says_are_refused_with_counts(
 
     assert (
         f"3 of 4 rows in {inbox.folder}/{FIRST}.csv are of 2 other days (2 of {SECOND}, 1 of {THIRD}); expected only "
-        f"{FIRST}. Correct the file, its name, or 'by'."
+        f"{FIRST}. Correct the file, its name, or 'by' (if absent, a column 'day')."
     ) in message
     assert [] == inbox.lake.partitions("raw/orders")
 
@@ -322,3 +322,33 @@ def test_the_day_of_a_file_is_compared_with_days_computed_at_landing(
     assert inbox.land(FIRST).success
     _, message = failure(inbox.land(SECOND))
     assert "are of 1 other days (1 of 2024-01-03); expected only 2024-01-02" in message
+
+
+@pytest.mark.parametrize("expression", [None, "cast(seen_at as date)"])
+def test_a_column_day_is_compared_with_the_day_in_the_name_where_no_other_is_declared(
+    tmp_path: Path, instance: dg.DagsterInstance, expression: str | None
+) -> None:
+    columns = (Column("seen_at", pl.Datetime("us")), Column("day", pl.Date(), expression=expression))
+    contract = TableContract("raw/orders", columns, is_by_day=True, where="_sources.yml")
+    inbox = Inbox(tmp_path, instance, contract)
+    late = datetime(2024, 11, 3, 7)  # noqa: DTZ001 - naive UTC is the house's form
+    rows = pl.DataFrame({"seen_at": [datetime(2024, 1, 1, 7), late, late]})  # noqa: DTZ001
+    if expression is None:
+        rows = rows.with_columns(day=pl.col("seen_at").dt.date())
+    rows.write_parquet(inbox.folder / f"{FIRST}.parquet")
+
+    _, message = failure(inbox.land(FIRST))
+
+    assert f"2 of 3 rows in {inbox.folder}/{FIRST}.parquet are of 1 other days (2 of 2024-11-03); expected" in message
+    rows.head(1).write_parquet(inbox.folder / f"{FIRST}.parquet")
+    assert inbox.land(FIRST).success
+
+
+def test_a_column_day_that_is_no_date_does_not_contradict_the_name(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    contract = TableContract("raw/orders", (Column("day", pl.Int64()), Column("n", pl.Int64())), is_by_day=True)
+    inbox = Inbox(tmp_path, instance, contract)
+    inbox.write(f"{FIRST}.csv", "day,n\n31,1\n")
+
+    assert inbox.land(FIRST).success

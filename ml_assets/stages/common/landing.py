@@ -15,6 +15,7 @@ from pydantic import JsonValue
 
 from ml_assets.contracts.changes import retyped
 from ml_assets.contracts.checking import BROKEN_RULES, Finding, Others
+from ml_assets.contracts.dbt_names import DAY
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract
 from ml_assets.declaration.tables import DayColumns, RawTable
 from ml_assets.logic.quarantine import Audit, audit
@@ -133,6 +134,13 @@ class Landed:
                 f"{sum(gone.values())} rows on {len(gone)} days are no longer in the source, the first on "
                 f"{next(iter(gone))}, {self.moved} of them moved to another day; they stay in the lake with {GONE_AT}."
             )
+
+
+def day_columns(table: RawTable, contract: TableContract) -> DayColumns | None:
+    """Return the columns that contain the day of a row: the declared ones, else a date column `day`."""
+    if table.by is None and contract.is_by_day and contract.schema.get(DAY) == pl.Date:
+        return DayColumns(column=DAY)
+    return table.by
 
 
 def with_day_columns(rows: pl.DataFrame, by: DayColumns, contract: TableContract) -> pl.DataFrame:
