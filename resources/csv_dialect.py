@@ -4,14 +4,18 @@ How dates and times are written: `resources.time_formats`.
 """
 
 import codecs
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from resources.time_formats import Format
 
+_NOT_OF_FILES: Final = frozenset({"punycode", "idna", "utf-7", "unicode-escape", "raw-unicode-escape", "undefined"})
+
 
 def _mark(text: str) -> str:
+    if text == "\\t":  # YAML's single quotes leave it as it is
+        return "\t"
     if len(text) != 1 or not text.isascii() or text.isalnum() or text in "\r\n\0":
         raise ValueError('expected one ASCII character that is no letter, digit or line break (a tab is "\\t")')
     return text
@@ -23,12 +27,15 @@ def _mark_or_none(text: str) -> str:
 
 def _encoding(name: str) -> str:
     try:
-        codecs.lookup(name)
-        "".encode(name)
-    except LookupError as error:
+        is_of_files = codecs.lookup(name).name.replace("_", "-") not in _NOT_OF_FILES
+        if is_of_files:
+            "".encode(name)  # of rot13 and base64: a LookupError
+    except LookupError:
+        is_of_files = False
+    if not is_of_files:
         raise ValueError(
-            "there is no such text encoding; expected for example utf-8, latin-1, windows-1252 or utf-16"
-        ) from error
+            "is not the encoding of a text file; expected for example utf-8, latin-1, windows-1252, utf-16"
+        )
     return name
 
 

@@ -64,7 +64,7 @@ def records_of(text: bytes, dialect: CsvDialect) -> Records:
         raise CsvError("is empty; expected a line with the names of the columns.")
     if (at := text.find(b"\0")) >= 0:
         raise CsvError(
-            f"line {_line(text, at)} has a NUL byte, which text has not; correct the file, or declare its encoding "
+            f"line {_line(text, at)} has a NUL byte, which no text contains; correct the file, or declare its encoding "
             "('csv: {encoding: utf-16}')."
         )
     scan = _Scan(text, dialect)
@@ -87,15 +87,16 @@ def _check_fields(text: bytes, starts: _Positions, stops: _Positions, fields: _P
     blank = np.flatnonzero((stops == starts) | ((stops - starts == 1) & is_return))
     if blank.size:
         raise CsvError(
-            f"{_lines(text, starts[blank])} blank; expected a record of {fields[0]} values on every line. Delete blank "
-            'lines from the file; in a file of one column a missing value is written "".'
+            f"{_lines(text, starts[blank], 'is', 'are')} blank; expected {_values(fields[0])} on every line. Delete "
+            'blank lines from the file; in a file of one column a missing value is written "".'
         )
     if wrong.size:
-        found = ", ".join(str(it) for it in np.unique(fields[wrong])[:_SHOWN])
+        found = np.unique(fields[wrong])[:_SHOWN]
+        counts = " or ".join([*map(str, found[:-1]), _values(found[-1])])
         raise CsvError(
-            f"{_lines(text, starts[wrong])} of {found} values, but the header has {fields[0]}. Correct the file; where "
-            "the delimiter or a line break is part of a value, the value is quoted. If the file is written in another "
-            "way, declare 'csv: {delimiter: …, quote: …, escape: …}' of the raw table."
+            f"{_lines(text, starts[wrong], 'has', 'have')} {counts}, but the header has {fields[0]}. Correct the file; "
+            "where the delimiter or a line break is part of a value, the value is quoted. If the file is written in "
+            "another way, declare 'csv: {delimiter: …, quote: …, escape: …}' of the raw table."
         )
 
 
@@ -237,8 +238,12 @@ def _line(text: bytes, at: int) -> int:
     return text.count(b"\n", 0, at) + 1
 
 
-def _lines(text: bytes, starts: _Positions) -> str:
+def _values(count: int) -> str:
+    return f"{count} value{'' if count == 1 else 's'}"
+
+
+def _lines(text: bytes, starts: _Positions, one: str, several: str) -> str:
     """Return the lines on which records begin, and their verb, as the start of a sentence."""
     shown = ", ".join(str(_line(text, int(it))) for it in starts[:_SHOWN])
     more = f" and {starts.size - _SHOWN} more" if starts.size > _SHOWN else ""
-    return f"line {shown} is" if starts.size == 1 else f"lines {shown}{more} are"
+    return f"line {shown} {one}" if starts.size == 1 else f"lines {shown}{more} {several}"

@@ -3,12 +3,15 @@
 pyarrow reads: a damaged file ends as an error there, while polars ends the whole process.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from resources.csv_dialect import CsvDialect
 from resources.sql_types import most_exact, sql_type
+from resources.text_values import values
 from resources.time_formats import UNIX_TIMES, days, unix_moments
 
 if TYPE_CHECKING:
@@ -50,8 +53,8 @@ def columns_of(
     Args:
         table: the file's columns.
         schema: the declared type of each.
-        formats: by column, how it writes its times, such as `unix_seconds`.
-        missing: texts that stand for a missing value; of numbers, NaN and infinity may be declared as such.
+        formats: by column, how it writes its dates or times, as texts or such as `unix_seconds`; ISO 8601 if not there.
+        missing: texts that stand for a missing value where dates or times are texts; NaN and infinity, where named.
     """
     from pyarrow import types
 
@@ -65,18 +68,30 @@ def columns_of(
         if made is None or lost is None:
             problems.append(f"'{name}' is {_sql(its.type)}, expected {sql_type(dtype)}")
         elif lost.any():
-            is_odd = column.dtype.is_float() and not column.filter(lost).is_finite().all()
-            problems.append(
-                f"'{name}' is {_sql(its.type)}, and {lost.sum()} of its values are not exactly {sql_type(dtype)}, the "
-                f"first in row {lost.arg_true()[0] + 1}"
-                f"{_NOT_FINITE if is_odd else ''}"
-            )
+            problems.append(f"'{name}' is {_sql(its.type)}, and {_lost(column, lost, sql_type(dtype))}")
         else:
             found.append(made.alias(name))
     return pl.DataFrame(found), problems
 
 
-_NOT_FINITE: Final = "; if NaN and infinity stand for missing values, add NaN, inf and -inf to 'null_values'"
+def _lost(column: pl.Series, lost: pl.Series, expected: str) -> str:
+    """Return how many values are lost, where the first stands, and what would help."""
+    is_odd = lost & ~column.is_finite() if column.dtype.is_float() else None
+    if is_odd is not None and is_odd.any():
+        return (
+            f"{_count(is_odd)} NaN or infinite{_first(is_odd)}; if NaN and infinity stand for missing values, add NaN, "
+            "inf and -inf to 'null_values'"
+        )
+    about = "; expected texts in ISO 8601, or as 'formats' declares" if column.dtype == pl.String else ""
+    return f"{_count(lost)} not exactly {expected}{_first(lost)}{about}"
+
+
+def _count(found: pl.Series) -> str:
+    return f"{found.sum()} of its values {'is' if found.sum() == 1 else 'are'}"
+
+
+def _first(found: pl.Series) -> str:
+    return f", the first in row {found.arg_true()[0] + 1}"
 
 
 def _is_known(arrow: "pa.DataType") -> bool:
@@ -84,7 +99,8 @@ def _is_known(arrow: "pa.DataType") -> bool:
 
     kinds = (
         types.is_null, types.is_boolean, types.is_integer, types.is_float32, types.is_float64, types.is_string,
-        types.is_large_string, types.is_string_view, types.is_date32, types.is_decimal128,
+        types.is_large_string, types.is_string_view, types.is_date32, types.is_decimal32, types.is_decimal64,
+        types.is_decimal128,
     )  # fmt: skip
     return any(is_kind(arrow) for is_kind in kinds)
 
@@ -113,16 +129,33 @@ def _converted(
         ticks = pl.Series(its.cast(pa.int64()).combine_chunks())
         at = unix_moments(ticks, f"unix_{_UNITS[its.type.unit]}")
         return ticks, at if dtype == pl.Datetime else days(at) if dtype == pl.Date else None
+    its = _widened(its)
     column = pl.Series(its.combine_chunks() if _is_known(its.type) else [])
-    if dtype == pl.Datetime and form in UNIX_TIMES and column.dtype.is_integer():
-        return column, unix_moments(column, str(form))
+    if column.dtype == pl.String and dtype.is_temporal():
+        column = column.set(column.is_in([*missing]), None)
+        return column, values(column, dtype, CsvDialect(), form)
     if column.dtype.is_float():
         column = _without_missing(column, missing)
-    if dtype.is_numeric() and column.dtype.is_numeric():
-        return column, _as_number(column, dtype)
-    if dtype == pl.Date and column.dtype == pl.Date:
-        return column, _where(column.dt.year().is_between(1, 9999), column)
-    return column, column if column.dtype == dtype else None
+    found = column if column.dtype == dtype else None
+    if dtype == pl.Datetime and form in UNIX_TIMES and column.dtype.is_numeric():
+        found = unix_moments(_as_number(column, pl.Int64()), str(form))
+    elif dtype.is_numeric() and column.dtype.is_numeric():
+        found = _as_number(column, dtype)
+    elif dtype.is_temporal() and column.dtype == pl.Date:
+        found = _where(column.dt.year().is_between(1, 9999), column.cast(dtype))
+    return column, found
+
+
+def _widened(its: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    """Return numbers of a type that polars does not know as one that holds all their values."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    if types.is_float16(its.type):
+        return its.cast(pa.float32())
+    if types.is_decimal32(its.type) or types.is_decimal64(its.type):
+        return its.cast(pa.decimal128(its.type.precision, its.type.scale))
+    return its
 
 
 def _as_number(column: pl.Series, dtype: pl.DataType) -> pl.Series:
@@ -140,11 +173,10 @@ def _as_number(column: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 def _without_missing(column: pl.Series, missing: Collection[str]) -> pl.Series:
     """Return numbers without the NaN and infinity that are declared as missing."""
-    texts = {text.lower() for text in missing}
     gone = pl.lit(value=False)
-    for text, number in (("nan", None), ("inf", float("inf")), ("-inf", float("-inf"))):
-        if text in texts:
-            gone |= pl.col("it").is_nan() if number is None else pl.col("it") == number
+    for text in missing:
+        if re.fullmatch(r"(?i)\s*([+-]?inf(inity)?|nan)\s*", text):
+            gone |= pl.col("it") == float(text)  # to polars NaN is equal to itself
     return column.alias("it").to_frame().select(pl.when(~gone).then(pl.col("it"))).to_series()
 
 

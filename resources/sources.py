@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import importlib.util
 import io
+import json
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping, Sequence
@@ -26,7 +27,7 @@ from resources.errors import SourceError
 from resources.origin import memory_bytes
 from resources.secrets import redacted
 from resources.sql_types import sql_type
-from resources.text_values import hint, values
+from resources.text_values import declared_format, hint, values
 
 _GZIP, _ZIP, _PARQUET = b"\x1f\x8b", (b"PK\x03\x04", b"PK\x05\x06"), (b"PAR1", b"PARE")
 _OTHERS: Final = {
@@ -193,9 +194,10 @@ class Source:
         dtype = self.schema[name]
         shown = "" if name in self.personal else f" ({said[first][:_MOST_LETTERS]!r})"
         is_one = lost.sum() == 1
+        about = hint(said[first], dtype, name, declared_format(dtype, self.csv, self.formats.get(name)))
         return (
             f"'{name}' has {lost.sum()} {'value that is' if is_one else 'values that are'} not {sql_type(dtype)}, "
-            f"{'' if is_one else 'the first '}on line {records.line(first + 1)}{shown}{hint(said[first], dtype, name)}"
+            f"{'' if is_one else 'the first '}on line {records.line(first + 1)}{shown}{about}"
         )
 
     def _check_names(self, got: Sequence[str]) -> None:
@@ -205,7 +207,7 @@ class Source:
             return
         marks = [mark for mark in ";\t|,:" if len(got) == 1 and {*got[0].split(mark)} & {*self.schema}]
         if marks and marks[0] != self.csv.delimiter:
-            mark = f"{marks[0]!r}"
+            mark = json.dumps(marks[0])  # in YAML too a tab is "\\t"
             raise self._error(
                 f"has a header delimited by {mark}. Declare 'csv: {{delimiter: {mark}}}' of the raw table."
             )

@@ -383,7 +383,7 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_ask_for_nothing_but_a_p
          ["shop/defs.yaml:7: tables.orders.settle_seconds: ", "got -1"]),
         (RAW.replace("file: data/orders.csv", "file: a.csv\n      csv: {delimitr: ';'}"),
          ["shop/defs.yaml:7: tables.orders.csv.delimitr: there is no such field", "did you mean 'delimiter'?"]),
-        (RAW.replace("file: data/orders.csv", "file: a.csv\n      csv: {delimiter: '\\t'}"),
+        (RAW.replace("file: data/orders.csv", "file: a.csv\n      csv: {delimiter: '\\n'}"),
          ["shop/defs.yaml:7: tables.orders.csv.delimiter: expected one ASCII character"]),
         (RAW.replace("file: data/orders.csv", "file: a.csv\n      formats: {due: '%m/%d/%y'}"),
          ["shop/defs.yaml:7: tables.orders.formats.due", "%y is a year of two digits"]),

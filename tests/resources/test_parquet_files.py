@@ -47,6 +47,10 @@ def read(column: pa.Array, dtype: pl.DataType, **how: Any) -> list[Any]:
         (pa.array([2**53, 2**60, -3]), DOUBLE, [2.0**53, 2.0**60, -3.0]),
         (pa.array([Decimal("1.10"), Decimal("-3.00")]), DOUBLE, [1.1, -3.0]),
         (pa.array([Decimal("1.00")]), BIGINT, [1]),
+        (pa.array([Decimal("1.50")], pa.decimal32(5, 2)), DOUBLE, [1.5]),
+        (pa.array([Decimal("2.00"), None], pa.decimal64(12, 2)), BIGINT, [2, None]),
+        (pa.array([0.5, None], pa.float16()), DOUBLE, [0.5, None]),
+        (pa.array([date(2024, 1, 2), None]), TIMESTAMP, [at(2024, 1, 2), None]),
         (pa.array(["a", None, "a"]).dictionary_encode(), VARCHAR, ["a", None, "a"]),
         (pa.array(["a"], pa.large_string()), VARCHAR, ["a"]),
         (pa.array([1_000], pa.timestamp("ms")), TIMESTAMP, [at(1970, 1, 1, 0, 0, 1)]),
@@ -85,14 +89,24 @@ def test_a_type_from_which_the_declared_one_follows_is_accepted(
             VARCHAR,
             "'x' is timestamp in microseconds with time zone, expected v",
         ),
-        (pa.array([date(2024, 1, 2)]), TIMESTAMP, "'x' is date, expected timestamp"),
+        (pa.array(["2024-01-02"]), TIMESTAMP, "'x' is varchar, and 1 of its values is not exactly timestamp"),
+        (
+            pa.array(["02.01.2024", "2024-01-02"]),
+            DATE,
+            "not exactly date, the first in row 1; expected texts in ISO 8601, or as",
+        ),
         (pa.array(["1"]), BIGINT, "'x' is varchar, expected bigint"),
         (pa.array([1]), VARCHAR, "'x' is bigint, expected varchar"),
         (pa.array([True]), BIGINT, "'x' is boolean, expected bigint"),
         (pa.array([1]), TIMESTAMP, "'x' is bigint, expected timestamp"),
         (pa.array([[1]]), BIGINT, "'x' is list<.*>, expected bigint"),
         (pa.array([b"a"]), VARCHAR, "'x' is binary, expected varchar"),
-        (pa.array([NAN, 1.0]), DOUBLE, "'x' is double, and 1 .* in row 1; .*add NaN, inf and -inf to 'null_values'"),
+        (
+            pa.array([1.0, NAN, NAN]),
+            DOUBLE,
+            "'x' is double, and 2 of its values are NaN or infinite, the first in row 2; .*add NaN, inf and -inf to 'n",
+        ),
+        (pa.array([0.5], pa.float16()), BIGINT, "'x' is halffloat, and 1 of its values is not exactly bigint"),
     ],
 )
 def test_a_type_that_would_lose_something_is_refused_in_sql_names(
@@ -105,15 +119,36 @@ def test_a_type_that_would_lose_something_is_refused_in_sql_names(
 def test_nan_and_infinity_are_missing_where_that_is_declared() -> None:
     column = pa.array([NAN, float("inf"), 1.0])
 
-    with pytest.raises(SourceError, match="1 of its values are not exactly double, the first in row 2"):
+    with pytest.raises(SourceError, match="1 of its values is NaN or infinite, the first in row 2"):
         read(column, DOUBLE, null_values=("", "NaN"))
-    assert [None, None, 1.0] == read(column, DOUBLE, null_values=("NaN", "inf"))
+    for infinity in ("inf", "Infinity", "INF", "+inf"):
+        assert [None, None, 1.0] == read(column, DOUBLE, null_values=("NaN", infinity))
+    with pytest.raises(SourceError, match="1 of its values is NaN or infinite, the first in row 2"):
+        read(column, DOUBLE, null_values=("nan", "-Infinity"))
 
 
 def test_unix_time_is_read_where_that_is_declared() -> None:
     assert [at(2024, 1, 1, 8), None] == read(pa.array([1704096000, None]), TIMESTAMP, formats={"x": "unix_seconds"})
-    with pytest.raises(SourceError, match="1 of its values are not exactly timestamp"):
+    with pytest.raises(SourceError, match="1 of its values is not exactly timestamp"):
         read(pa.array([1704096000_000]), TIMESTAMP, formats={"x": "unix_seconds"})
+
+
+def test_unix_time_in_doubles_is_read_where_all_are_whole() -> None:
+    seconds = {"x": "unix_seconds"}
+    column = pa.array([1704096000.0, None])
+
+    assert [at(2024, 1, 1, 8), None] == read(column, TIMESTAMP, formats=seconds)
+    with pytest.raises(SourceError, match="1 of its values is not exactly timestamp, the first in row 2"):
+        read(pa.array([0.0, 1704096000.5]), TIMESTAMP, formats=seconds)
+    with pytest.raises(SourceError, match="1 of its values is NaN or infinite, the first in row 1"):
+        read(pa.array([NAN]), TIMESTAMP, formats=seconds)
+
+
+def test_texts_are_dates_and_times_as_in_csv() -> None:
+    assert [date(2024, 1, 2), None] == read(pa.array(["2024-01-02", "NA"]), DATE, null_values=("NA",))
+    assert [at(2024, 1, 2, 3)] == read(pa.array(["2024-01-02T04:00:00+01:00"]), TIMESTAMP)
+    assert [date(2024, 1, 2)] == read(pa.array(["02.01.2024"]), DATE, formats={"x": "%d.%m.%Y"})
+    assert [at(2024, 1, 1, 8)] == read(pa.array(["1704096000"]), TIMESTAMP, formats={"x": "unix_seconds"})
 
 
 def test_damaged_parquet_ends_as_an_error_and_not_the_process() -> None:

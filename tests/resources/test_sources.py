@@ -129,11 +129,20 @@ def test_a_column_may_begin_with_the_letters_that_mark_other_kinds_of_files(name
         (TEXT.replace("0.5", "-Infinity"), r"'x' has 1 .* on line 2 \('-Infinity'\).* add it to 'null_values'"),
         (TEXT.replace("0.5", '"1,5"'), r"'x' has .* \('1,5'\); declare 'csv: \{decimal: …, thousands: …\}'"),
         (TEXT.replace("TRUE", "yes"), r"'flag' has 1 .* not boolean, on line 2 \('yes'\); expected true, t, 1"),
-        (TEXT.replace("2013-12-31", "31.12.2013"), r"'day' .* not date, on line 4 .*unless 'csv: \{date_format: …\}'"),
+        (
+            TEXT.replace("2013-12-31", "31.12.2013"),
+            r"'day' .* not date, on line 4 .*otherwise declare 'csv: \{date_format: …\}'",
+        ),
         (TEXT.replace("2013-12-31", "2013-02-30"), r"'day' .* on line 4 \('2013-02-30'\); expected an existing one"),
         (TEXT.replace("2013-12-31", "13-12-31"), r"'day' has 1 value that is not date, on line 4 \('13-12-31'\)"),
-        (TEXT.replace("06:30:00", "6:30"), r"'at' .* not timestamp, on line 4 .*unless 'csv: \{timestamp_format: …\}'"),
-        (TEXT.replace("2013-01-01 06:30:00", "1357021800"), r"or 'formats: \{at: unix_seconds\}' is declared"),
+        (
+            TEXT.replace("06:30:00", "6:30"),
+            r"'at' .* not timestamp, on line 4 .*otherwise declare 'csv: \{timestamp_format: …\}'",
+        ),
+        (
+            TEXT.replace("2013-01-01 06:30:00", "1357021800"),
+            r"if it is Unix time, declare 'formats: \{at: unix_seconds\}'",
+        ),
     ],
 )
 def test_a_file_that_breaks_its_contract_is_refused_with_column_line_example_and_what_to_declare(
@@ -172,7 +181,7 @@ def test_a_file_with_another_delimiter_is_refused_with_the_declaration_that_it_n
 
     with pytest.raises(SourceError, match=r"has a header delimited by .*Declare 'csv: \{delimiter: ") as caught:
         read(csv(tmp_path, text))
-    assert repr(mark) in str(caught.value)
+    assert {";": '";"', "\t": r'"\t"', "|": '"|"'}[mark] in str(caught.value)
     assert_frame_equal(ROWS, read(csv(tmp_path, text, csv=CsvDialect(delimiter=mark))))
 
 

@@ -1,6 +1,7 @@
 """Texts of CSV files as numbers, dates and times: exactly what they say, or refused."""
 
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -52,7 +53,21 @@ def at(*parts: int) -> datetime:
         ("1,5", DOUBLE, {"thousands": ","}, None),
         ("9007199254740992", DOUBLE, {}, 2.0**53),
         ("9007199254740993", DOUBLE, {}, None),
+        ("9007199254740993.0", DOUBLE, {}, None),
+        ("9.007199254740993e15", DOUBLE, {}, None),
+        ("-9007199254740993", DOUBLE, {}, None),
+        ("9007199254740993,00", DOUBLE, {"decimal": ","}, None),
+        ("1152921504606846976", DOUBLE, {}, 2.0**60),
+        ("6.02214076e23", DOUBLE, {}, 6.02214076e23),
+        ("1.2345678901234567e+20", DOUBLE, {}, 1.2345678901234567e20),
+        ("100000000000000000000000", DOUBLE, {}, 1e23),
+        ("1e-400", DOUBLE, {}, None),
+        ("-0.00e-400", DOUBLE, {}, 0.0),
+        ("5e-324", DOUBLE, {}, 5e-324),
+        ("1e-50", pl.Float32(), {}, None),
         ("16777217", pl.Float32(), {}, None),
+        ("16777217.0", pl.Float32(), {}, None),
+        ("1e30", pl.Float32(), {}, 1.0000000150474662e30),
         ("NaN", DOUBLE, {}, None),
         ("inf", DOUBLE, {}, None),
         ("1e400", DOUBLE, {}, None),
@@ -161,7 +176,10 @@ def test_a_double_is_what_python_reads_and_whole_numbers_are_exact(text: str) ->
 
     if found is not None:
         assert float(text) == found
-        assert "." in text or "e" in text.lower() or int(text) == int(found)
+        written = Decimal(text)
+        is_whole = written == written.to_integral_value()
+        assert abs(found) < 2**53 or not is_whole or written in {Decimal(found), Decimal(repr(found))}
+        assert found or not any(digit in text.lower().split("e")[0] for digit in "123456789")
 
 
 @pytest.mark.parametrize(
@@ -172,9 +190,42 @@ def test_a_double_is_what_python_reads_and_whole_numbers_are_exact(text: str) ->
         ("1,5", DOUBLE, "decimal"),
         ("03/04/2024", DATE, "date_format"),
         ("1704096000", TIMESTAMP, "formats: {x: unix_seconds}"),
+        ("1704096000.5", TIMESTAMP, "formats: {x: unix_seconds}"),
+        ("-5", TIMESTAMP, "formats: {x: unix_seconds}"),
+        ("1704096000000", TIMESTAMP, "formats: {x: unix_milliseconds}"),
+        ("1704096000000000", TIMESTAMP, "formats: {x: unix_microseconds}"),
+        ("1704096000000000000", TIMESTAMP, "formats: {x: unix_nanoseconds}"),
         ("9" * 30, BIGINT, "another data_type"),
+        ("1e-400", DOUBLE, "it does not fit double exactly"),
+        ("9.007199254740993e15", DOUBLE, "it does not fit double exactly"),
         ("abc", DOUBLE, "expected a number"),
     ],
 )
 def test_a_hint_names_what_to_declare(text: str, dtype: pl.DataType, expected: str) -> None:
     assert expected in hint(text, dtype, "x")
+
+
+OTHER_UNIX = "; expected a time of the years 1 to 9999 as unix_seconds, as declared, without more than microseconds"
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "expected"),
+    [
+        ("2024-03-04 10:00", "%d.%m.%Y %H:%M", "; expected an existing one written as '%d.%m.%Y %H:%M', as declared"),
+        (
+            "1704096000000",
+            "unix_seconds",
+            f"{OTHER_UNIX}; if it is Unix time, declare 'formats: {{x: unix_milliseconds}}'",
+        ),
+        ("1704096000.1234567", "unix_seconds", OTHER_UNIX),
+        (
+            "1704096000123.5",
+            None,
+            "; expected an existing one in ISO 8601; otherwise declare 'csv: {timestamp_format: …}'",
+        ),
+    ],
+)
+def test_a_hint_names_the_declared_format_and_only_a_unit_of_unix_time_that_would_work(
+    text: str, given: str | None, expected: str
+) -> None:
+    assert expected == hint(text, TIMESTAMP, "x", given)
