@@ -7,7 +7,8 @@ from urllib.parse import unquote
 # Up to the last '@': a password may hold any character, even '/' or '#'. Without a ':' or '@' before the first '/', an
 # '@' is part of a path.
 _USER: Final = re.compile(r"(?<=://)[^/?#\s@:]*(?:[:@]\S*@|@)")
-_PARAMETERS: Final = re.compile(r"([?#&])(?=[^\s=]*=)(\S*?)(?=[\"'),.:;>\]}]*(?:\s|$))")
+_PARAMETERS: Final = re.compile(r"([?#&])(?=[^\s=]*=)(\S*)")
+_ENDS: Final = "\"'),.:;>]}"
 _NAME: Final = re.compile(
     r".*(token|secret|signature|pass(?!enger)|pwd|cred(?!it)|sessi|policy|hmac|ticket|bearer|jwt|hash"
     r"|auth(?!ors?$)|key(?!word)).*|sig(?!nif).*|.*sig|pw.*|.*pw|sas|sess|sid|code|accesscode|otp|pin"
@@ -47,8 +48,9 @@ def _is_secret(name: str) -> bool:
 def _without_values(parameters: re.Match[str]) -> str:
     """Return parameters with their names alone; a value may hold any character but '&'."""
     mark, text = parameters.groups()
-    pieces = [piece.partition("=") for piece in text.split("&")]
-    return mark + "&".join(f"{name}=***" if equals else "***" for name, equals, _ in pieces)
+    address = text.rstrip(_ENDS)
+    pieces = [piece.partition("=") for piece in address.split("&")]
+    return mark + "&".join(f"{name}=***" if equals else "***" for name, equals, _ in pieces) + text[len(address) :]
 
 
 def _without_blanks(address: str) -> str:
