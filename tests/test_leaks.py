@@ -209,7 +209,7 @@ def test_columns_that_hold_only_what_was_known_are_not_blamed(leaks: Mapping[str
 
 def test_the_report_says_every_leak_in_a_sentence(report: LeakReport) -> None:
     assert all(leak.sentence in report.text for leak in report.leaks)
-    assert {"samples": 3, "rows": report.rows, "leaks": len(report.leaks)} == report.note
+    assert {"samples": 3, "sampled_days": 1, "rows": report.rows, "leaks": len(report.leaks)} == report.note
 
 
 def test_the_check_blocks_and_lists_findings_and_known_times(leaky: Path, report: LeakReport) -> None:
