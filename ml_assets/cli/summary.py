@@ -204,7 +204,11 @@ def leak_lines(model: str, proven: Sequence[str]) -> list[str]:
     if not proven:
         return []
     count = f"{len(proven)} proven leak{'s' if len(proven) > 1 else ''}"
-    return [f"LEAK: {model} has {count}; nothing is published or promoted.", *(f"- {it}" for it in proven)]
+    return [
+        f"LEAK: {model} has {count}; nothing is published or promoted.",
+        *(f"- {it}" for it in proven),
+        f"Correct the tables or the known times, then run again; `ml-assets leaktest {model}` tests what stands.",
+    ]
 
 
 def _leaks(leaks: Mapping[str, Any]) -> Iterator[str]:

@@ -108,7 +108,8 @@ def test_a_run_that_stops_at_a_proven_leak_reports_it_first_and_ends_with_1(
 
     first, *others = capsys.readouterr().out.splitlines()
     assert "LEAK: flight_delay has 1 proven leak; nothing is published or promoted." == first
-    assert [f"- {LEAK.sentence}"] == others
+    assert f"- {LEAK.sentence}" == others[0]
+    assert "`ml-assets leaktest flight_delay` tests what stands." in others[1]
 
 
 def test_a_person_cannot_promote_on_a_proven_leak(
