@@ -62,7 +62,7 @@ from sensors.common.history import (
     materialized_since,
     newest_number,
 )
-from sensors.common.waits import Told, Waits, as_ranges, days_in
+from sensors.common.waits import FAILED_RUN, Told, Waits, as_ranges, days_in
 
 NAME: Final = "updates"
 GROUP_TAG: Final = "ml_assets/group"
@@ -355,8 +355,8 @@ class _Tick:
                 new.append(update)
             else:
                 why = (
-                    f"run {run.run_id[:8]} was asked for on the same facts and is {run.status.value}; it is asked for "
-                    "again when they or its code change, or run it again"
+                    f"{FAILED_RUN}{run.run_id[:8]} was asked for on the same facts and is {run.status.value}; it is "
+                    "asked for again when they or its code change, or run it again"
                 )
                 self.waits.add([Waiting(update.group, update.days, why)])
         if len(new) > MOST_REQUESTS:

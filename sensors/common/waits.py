@@ -19,6 +19,10 @@ _MOST: Final = 8
 """Reasons that are kept of one group, beside missing days."""
 
 
+FAILED_RUN: Final = "run "
+"""How the reason begins where what is waited for is that a person looks at a run."""
+
+
 class Told(BaseModel):
     """One reason why days of a group wait.
 
@@ -82,8 +86,10 @@ class Waits:
         return {group: found for group, found in kept.items() if found}
 
     def lines(self) -> list[str]:
-        """Return a sentence for each reason."""
-        return [f"{group}{_over(one.days)}: {one.why}" for group, found in self.told.items() for one in found]
+        """Return a sentence for each reason; first those of runs that failed, on which a person must act."""
+        every = [(group, one) for group, found in self.told.items() for one in found]
+        every.sort(key=lambda it: not it[1].why.startswith(FAILED_RUN))
+        return [f"{group}{_over(one.days)}: {one.why}" for group, one in every]
 
 
 def _of(told: Told, days: AbstractSet[str]) -> Told:

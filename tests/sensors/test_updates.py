@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from ml_assets.provenance.staleness import loaded_parents, reads_of
@@ -455,6 +455,22 @@ others = st.sampled_from(
 )
 
 
+@example(
+    events=[
+        ("land", "b", "2013-01-05", "one"),
+        ("land", "b", "2013-01-02", "two"),
+        ("land", "a", "2013-01-04", "two"),
+        ("twice",),
+        ("fail", 0),
+        ("land", "a", "2013-01-03", "two"),
+        ("twice",),
+        ("land", "a", "2013-01-03", "one"),
+        ("land", "a", "2013-01-04", "two"),
+        ("fail", 1),
+        ("end",),
+        ("land", "a", "2013-01-06", "one"),
+    ]
+)
 @settings(max_examples=10, phases=[Phase.explicit, Phase.generate], suppress_health_check=[HealthCheck.too_slow])
 @given(events=st.lists(land | others, max_size=14))
 def test_whatever_happens_all_is_made_again_upstream_first_and_nothing_is_asked_twice(
