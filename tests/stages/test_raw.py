@@ -10,15 +10,18 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from ml_assets.contracts.errors import ContractError
+from ml_assets.contracts.checking import BROKEN_RULES
+from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import Column, Relationship, TableContract
 from ml_assets.declaration.reading import read_declaration
 from ml_assets.declaration.tables import RawDeclaration
 from ml_assets.provenance.staleness import Wanted, out_of_date
+from ml_assets.stages.common.landing import _all_versions
 from ml_assets.stages.raw import LandingConfig, raw_tables
 from resources.artifact_io import LakeIOManager
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
+from resources.manifest import ArtifactRef
 from resources.quarantine import release, set_aside
 from tests.builders import failure, put
 
@@ -612,3 +615,12 @@ def test_landed_rows_are_checked_again_under_a_stricter_rule(tmp_path: Path, ins
 
     assert {RAW: {FIRST: "parameters"}} == strict.stale()
     assert not strict.land(ROWS).success  # n is 2 on the first day
+
+
+def test_rows_set_aside_before_a_type_was_changed_are_read_beside_those_landed_after_it() -> None:
+    ref = ArtifactRef(asset="raw/orders", version="a" * 32)
+    landed, aside = pl.DataFrame({"n": [1]}), pl.DataFrame({"n": [2.0], BROKEN_RULES: [["n is odd"]]})
+
+    assert_frame_equal(pl.DataFrame({"n": [1, 2]}), _all_versions([(ref, landed), (ref, aside)]))
+    with pytest.raises(DataError, match="column 'n' is stored as double and is now bigint"):
+        _all_versions([(ref, landed), (ref, aside.with_columns(n=2.5))])

@@ -263,7 +263,8 @@ def _read_standing(lake: Lake, asset: str, partitions: Sequence[str]) -> _Standi
 def _all_versions(standing: Sequence[tuple[ArtifactRef, pl.DataFrame]] | None) -> pl.DataFrame | None:
     if not standing:
         return None
-    return pl.concat([rows.drop(BROKEN_RULES, strict=False) for _, rows in standing])
+    schema = standing[0][1].schema  # rows set aside before a type was changed still have the old one
+    return pl.concat([retyped(rows.drop(BROKEN_RULES, strict=False), schema) for _, rows in standing])
 
 
 def _made_from(lake: Lake, standing: _Standing, parts: Mapping[str, pl.DataFrame]) -> Iterator[ArtifactRef]:
