@@ -6,7 +6,8 @@ with reports as (
         *,
         case when outcome = 'arrived' then outcome_known_at end as arrival_known_at,
         case when outcome = 'diverted' then outcome_known_at end as diversion_known_at,
-        case when outcome in ('cancelled', 'withdrawn') then outcome_known_at end as cancellation_known_at
+        case when outcome = 'cancelled' then outcome_known_at end as cancellation_known_at,
+        case when outcome = 'withdrawn' then outcome_known_at end as withdrawal_known_at
     from {{ ref('stg_flights') }}
     where day between {{ first_day() }} and {{ last_day() }}
 
@@ -32,7 +33,8 @@ first_told as (
         first_value(arrival_delay_minutes) over by_arrival as arrival_delay_minutes,
         first_value(arrival_known_at) over by_arrival as arrival_known_at,
         min(diversion_known_at) over by_flight as diversion_known_at,
-        min(cancellation_known_at) over by_flight as cancellation_known_at
+        min(cancellation_known_at) over by_flight as cancellation_known_at,
+        min(withdrawal_known_at) over by_flight as withdrawal_known_at
     from reports
     window
         by_flight as (partition by flight_id),
@@ -58,6 +60,7 @@ select
     arrival_delay_minutes,
     arrival_known_at,
     diversion_known_at,
-    cancellation_known_at
+    cancellation_known_at,
+    withdrawal_known_at
 from first_told
 where report_number = 1

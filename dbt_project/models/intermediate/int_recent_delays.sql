@@ -26,7 +26,12 @@ waits as (
         *,
         greatest(scheduled_departure_at, schedule_known_at) as began_at,
         -- least() skips a null: what is not known does not end the wait
-        least(departure_known_at, cancellation_known_at, scheduled_departure_at + interval '24 hours') as ended_at
+        least(
+            departure_known_at,
+            cancellation_known_at,
+            withdrawal_known_at,
+            scheduled_departure_at + interval '24 hours'
+        ) as ended_at
     from schedule
 
 ),

@@ -9,7 +9,8 @@ with flights as (
         scheduled_departure_at - interval '2 hours' as prediction_at,
         -- the schedule as the day began: two flights of a day count the same flights, whichever asks first
         case
-            when schedule_known_at > cast(day as timestamp) or cancellation_known_at <= cast(day as timestamp) then null
+            when schedule_known_at > cast(day as timestamp) then null
+            when least(cancellation_known_at, withdrawal_known_at) <= cast(day as timestamp) then null
             else 1
         end as on_schedule
     from {{ ref('int_flights') }}
@@ -155,7 +156,8 @@ inner join traffic on flights.flight_id = traffic.flight_id
 left join weather_as_known
     on flights.origin = weather_as_known.origin and flights.prediction_at = weather_as_known.prediction_at
 left join {{ ref('int_recent_delays') }} as recent on flights.flight_id = recent.flight_id and flights.day = recent.day
--- nobody could ask about a flight before knowing of it, or after it was withdrawn
+-- nobody could ask about a flight before knowing of it, or after it was cancelled or withdrawn
 where
     flights.schedule_known_at <= flights.prediction_at
-    and (flights.cancellation_known_at is null or flights.cancellation_known_at > flights.prediction_at)
+    -- least() skips a null
+    and coalesce(least(flights.cancellation_known_at, flights.withdrawal_known_at) > flights.prediction_at, true)
