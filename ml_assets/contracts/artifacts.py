@@ -273,10 +273,12 @@ class EvaluationSummary(Record):
     """The challenger's report on the frozen test rows.
 
     Attributes:
-        learned_until: the last day that challenger or champion has learned from.
+        against_anchor: None where the champion is the anchor, and where the anchor cannot score.
+        test_days: the first and the last day of the rows that were measured.
+        learned_until: the last day that challenger, champion or anchor has learned from.
         left_out: test rows up to that day, which are not measured on.
         seen_rows: test rows up to that day that had to be measured on, since the others are too few; with any of them
-            nobody is compared with the champion.
+            the challenger is not compared with champion and anchor.
         daily_loss: how far its days fell behind what was promised, by which later days are judged.
         groups: inside how many groups the declared metric was measured; None if it is one over all rows.
         operating_point: where precision, recall and lift were measured.
@@ -295,6 +297,10 @@ class EvaluationSummary(Record):
     against_champion: Comparison | None = None
     champion_version: str | None = None
     champion_cannot_score: str | None = None
+    against_anchor: Comparison | None = None
+    anchor_version: str | None = None
+    anchor_cannot_score: str | None = None
+    test_days: tuple[date, date] | None = None
     learned_until: date | None = None
     left_out: int = 0
     seen_rows: int = 0
@@ -328,6 +334,10 @@ class Promotion(Record):
     Attributes:
         action: `wait` is a challenger that passed the gate and waits for a person to let it in.
         rules: every rule that the gate tried; a person's entry, and one from before they were kept, has none.
+        is_anchor: whether the challenger becomes the anchor once it is champion; see `logic.promotion.anchor`.
+        anchor: the version that was the anchor when the gate judged.
+        attempt: which one it was on these test days since the last promotion, from 1; None where nothing was tested.
+        test_days: the first and the last day of the rows that the gate judged by.
         cause: why the retraining that led to it was asked for, where it was.
         decided_at: with its time zone; UTC as it is written.
         id: drawn at random for a person's decision, so that two equal ones never look like one; the gate's, of which a
@@ -342,6 +352,10 @@ class Promotion(Record):
     reasons: tuple[str, ...]
     rules: tuple[RuleRecord, ...] = ()
     figures: dict[str, float] = {}
+    is_anchor: bool = False
+    anchor: str | None = None
+    attempt: int | None = None
+    test_days: tuple[date, date] | None = None
     cause: str | None = None
     evaluation_version: str | None = None
     decided_at: datetime

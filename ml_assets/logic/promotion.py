@@ -1,12 +1,12 @@
-"""A person's entry of the promotion log: who served before, what a version must answer, what the entry says.
+"""What the promotion log says: the current champion, the anchor, attempts, rollbacks; and a person's next entry of it.
 
-The gate's own judgement stays out (see `champion`), and so does writing the log.
+Not here: the gate's own judgement (see `champion`), and writing the log.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final, Literal
 
 from ml_assets.contracts.artifacts import Model, Promotion, Task
@@ -50,6 +50,63 @@ def standing(entries: Sequence[Promotion]) -> tuple[str, ...]:
         else:
             stack.append(version)
     return tuple(stack)
+
+
+def anchor(entries: Sequence[Promotion]) -> str | None:
+    """Return the version that no later champion may be worse than by more than the margin; None without a champion.
+
+    A champion that may be slightly worse than the one before it, may be followed by one that is slightly worse again
+    (bio-creep; D'Agostino, Massaro and Sullivan 2003, Statistics in Medicine 22:169-186). Challengers are therefore
+    compared with the anchor too:
+
+    - the first champion is the anchor;
+    - a promoted challenger becomes the anchor if its entry says so: it was better than the champion and the anchor, or
+      neither could score; see `champion.Verdict.is_anchor`. Better than the champion alone is not enough: the champion
+      may already be worse than the anchor, and a loss could add up in such steps;
+    - a person who approves a waiting challenger leaves that finding as it is; a person who promotes another version
+      sets the anchor to it, as the gate's comparisons do not bind them;
+    - a rollback brings back the anchor of the time when that version was promoted.
+
+    Args:
+        entries: The log, oldest first.
+    """
+    current, champion = None, None
+    anchors: dict[str, str] = {}
+    for entry in entries:
+        if entry.champion is None or entry.champion == champion:
+            continue
+        champion = entry.champion
+        if entry.action == "rollback":
+            current = anchors.get(champion, champion)
+        elif current is None or entry.is_anchor:
+            current = champion
+        anchors[champion] = current
+    return current
+
+
+def attempt_number(entries: Sequence[Promotion], challenger: str, test_days: tuple[date, date]) -> int:
+    """Return which attempt on overlapping test rows a challenger is since the last promotion, from 1.
+
+    What counts is a challenger on some test days that the gate compared by a test. The same challenger judged again on
+    the same days is the same attempt; a rollback does not start anew.
+
+    Args:
+        entries: The log, oldest first.
+        challenger: The version that is judged.
+        test_days: The first and the last day of the rows that it is judged by.
+    """
+    last = max((it.number for it in entries if it.action == "promote"), default=0)
+    first_day, last_day = test_days
+    tried = dict.fromkeys(
+        (it.challenger, it.test_days)
+        for it in entries
+        if it.number > last
+        and it.attempt is not None
+        and it.test_days is not None
+        and it.test_days[0] <= last_day
+        and first_day <= it.test_days[1]
+    )
+    return [*tried, (challenger, test_days)].index((challenger, test_days)) + 1
 
 
 def left(entries: Sequence[Promotion]) -> frozenset[str]:
@@ -123,6 +180,8 @@ def entry_of(
         entry_id: Tells this decision from an equal one.
     """
     judged = next((it for it in reversed(entries) if (it.challenger, it.decided_by) == (version, GATE)), None)
+    waits = waiting(entries)
+    approved = waits if waits is not None and waits.challenger == version else None
     return Promotion(
         number=len(entries) + 1,
         model=model,
@@ -130,6 +189,7 @@ def entry_of(
         champion=version,
         challenger=version,
         reasons=(why, _said(judged)),
+        is_anchor=action == "promote" and (approved is None or approved.is_anchor),
         cause=judged.cause if judged is not None and action == "promote" else None,
         evaluation_version=None if judged is None else judged.evaluation_version,
         decided_at=at,

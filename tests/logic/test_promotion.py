@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Promotion
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.table import Column, TableContract
-from ml_assets.logic.promotion import cannot_answer, entry_of, left, serving_since, standing, waiting
+from ml_assets.logic.promotion import (
+    anchor,
+    attempt_number,
+    cannot_answer,
+    entry_of,
+    left,
+    serving_since,
+    standing,
+    waiting,
+)
 
 AT = datetime(2026, 1, 1, 3, tzinfo=UTC)
 Step = tuple[Literal["promote", "refuse", "rollback", "wait"], str | None]
@@ -133,6 +142,104 @@ def test_rollbacks_in_a_row_go_ever_further_back_until_there_is_nothing(steps: l
         assert len(after) < len(before)
         assert before[: len(after)] == after
         before = after
+
+
+# ---------------------------------------------------------------- the anchor
+
+
+def anchored(steps: str) -> list[Promotion]:
+    """Return a log of promotions and rollbacks (`<`); an upper case letter is a version that becomes the anchor."""
+    found: list[Promotion] = []
+    for step in steps.split():
+        action: Literal["promote", "rollback"] = "rollback" if step.startswith("<") else "promote"
+        version = step.lstrip("<")
+        [entry] = log((action, version.lower()))
+        found.append(entry.model_copy(update={"number": len(found) + 1, "is_anchor": version.isupper()}))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ("", None),
+        ("a", "a"),
+        ("a b c", "a"),
+        ("a b C", "c"),
+        ("a b C d", "c"),
+        ("a b C <b", "a"),
+        ("a b C <b d", "a"),
+        ("a B c <a", "a"),
+        ("a B c <a <c", "b"),
+        ("a B c <a D <b", "b"),
+    ],
+)
+def test_the_anchor_is_the_last_champion_that_was_better_and_a_rollback_brings_back_the_one_of_that_time(
+    steps: str, expected: str | None
+) -> None:
+    assert expected == anchor(anchored(steps))
+
+
+def test_neither_a_rejection_nor_a_challenger_that_waits_moves_the_anchor() -> None:
+    better = log(("promote", "a"), ("wait", "a"), ("refuse", "a"))[1:]
+
+    assert "a" == anchor([*log(("promote", "a")), *(it.model_copy(update={"is_anchor": True}) for it in better)])
+    assert None is anchor(log(("refuse", None), ("wait", None)))
+
+
+@pytest.mark.parametrize(("is_better", "expected"), [(True, "x"), (False, "a")])
+def test_a_person_who_approves_a_challenger_leaves_what_the_gate_found_of_it(*, is_better: bool, expected: str) -> None:
+    first, waits = log(("promote", "a"), ("wait", "a"))
+    entries = [first, waits.model_copy(update={"is_anchor": is_better})]
+
+    assert expected == anchor([*entries, person(entries, "x")])
+
+
+def test_a_person_who_promotes_what_the_gate_rejected_sets_the_anchor_to_it() -> None:
+    entries = log(("promote", "a"), ("refuse", "a"))
+
+    assert "x" == anchor([*entries, person(entries, "x")])
+
+
+# ---------------------------------------------------------------- attempts
+
+APRIL = (date(2013, 4, 1), date(2013, 4, 14))
+LATE_APRIL = (date(2013, 4, 14), date(2013, 4, 28))
+MAY = (date(2013, 5, 1), date(2013, 5, 14))
+
+
+def tried(entry: Promotion, challenger: str, days: tuple[date, date], *, attempt: int | None = 1) -> Promotion:
+    return entry.model_copy(update={"challenger": challenger, "test_days": days, "attempt": attempt})
+
+
+def test_attempts_are_the_challengers_since_the_last_promotion_whose_test_days_overlap() -> None:
+    first, *refused = log(("promote", "a"), *[("refuse", "a")] * 4)
+    entries = [
+        tried(first, "a", APRIL),
+        tried(refused[0], "x", APRIL),
+        tried(refused[1], "y", MAY),
+        tried(refused[2], "z", LATE_APRIL),
+        tried(refused[3], "untested", APRIL, attempt=None),
+    ]
+
+    assert 3 == attempt_number(entries, "new", APRIL)
+    assert 2 == attempt_number(entries, "new", MAY)
+    assert 1 == attempt_number(entries[:1], "new", APRIL)
+    assert 1 == attempt_number([], "new", APRIL)
+
+
+def test_a_challenger_judged_again_is_the_same_attempt_on_the_same_days_and_another_one_on_others() -> None:
+    entries = [tried(it, who, APRIL) for it, who in zip(log(*[("refuse", None)] * 3), "xyx", strict=True)]
+
+    assert [1, 2, 3] == [attempt_number(entries, who, APRIL) for who in "xyz"]
+    assert 3 == attempt_number(entries, "x", LATE_APRIL)
+
+
+def test_a_rollback_does_not_start_the_count_anew_and_a_promotion_does() -> None:
+    first, refused, back, again = log(("promote", "a"), ("refuse", "a"), ("rollback", "b"), ("promote", "c"))
+    entries = [first, tried(refused, "x", APRIL), back, again]
+
+    assert 2 == attempt_number(entries[:3], "new", APRIL)
+    assert 1 == attempt_number(entries, "new", APRIL)
 
 
 # ---------------------------------------------------------------- whether a version can serve
