@@ -41,6 +41,7 @@ from ml_assets.stages.training_set import training_set
 from ml_assets.stages.tuning import tuning
 from resources.environments import ROOT, resources
 from resources.lake_resource import LakeResource
+from resources.row_sql import sql_problems_once
 
 DBT_PROJECT = ROOT / "dbt_project"
 STAGES = (
@@ -119,7 +120,10 @@ def read_contracts(manifest: Mapping[str, Any], project_dir: Path) -> dict[str, 
         file = project_dir.parent / path
         return file.read_text(encoding="utf-8") if file.is_file() else None
 
-    return contracts_from_dbt(manifest, read=read, folder=project_dir.name)
+    checked = project_dir / "target" / "row_sql_checked"
+    return contracts_from_dbt(
+        manifest, read=read, sql_problems=lambda asked: sql_problems_once(asked, checked), folder=project_dir.name
+    )
 
 
 D = TypeVar("D", ModelDeclaration, RawDeclaration, TablesDeclaration, AutomationDeclaration)

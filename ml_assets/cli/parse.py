@@ -1,4 +1,4 @@
-"""`ml-assets parse`: prepares dbt's manifest, which the code location loads."""
+"""`ml-assets parse`: prepares dbt's manifest, which the code location loads, and reads the contracts in it."""
 
 import argparse
 
@@ -11,9 +11,11 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def parse(_: argparse.Namespace) -> int:
     """Prepare the manifest."""
-    from ml_assets.component import DBT_PROJECT
+    from ml_assets.component import DBT_PROJECT, read_contracts, read_manifest
     from ml_assets.contracts.yaml_lines import problems
     from resources.dbt import prepare_manifest
 
-    print("dbt's manifest prepared" if prepare_manifest(DBT_PROJECT, problems) else "dbt's manifest is up to date")
+    is_new = prepare_manifest(DBT_PROJECT, problems)
+    read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT)
+    print("dbt's manifest prepared" if is_new else "dbt's manifest is up to date")
     return 0

@@ -16,6 +16,7 @@ from ml_assets.contracts.dbt_rules import DTYPES, Asked, asked_by_constraints, a
 from ml_assets.contracts.dbt_yaml import ColumnMeta, Mistakes, Table, TableMeta, meta_of, quoted
 from ml_assets.contracts.errors import ContractError, near
 from ml_assets.contracts.look_back import check_look_back
+from ml_assets.contracts.row_sql import SqlProblems, check_row_sql
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Column, Role, Rule, TableContract
 
 if TYPE_CHECKING:
@@ -29,13 +30,18 @@ _MOMENTS = {
 
 
 def contracts_from_dbt(
-    manifest: Mapping[str, Any], *, read: Read = lambda _: None, folder: str = ""
+    manifest: Mapping[str, Any],
+    *,
+    read: Read = lambda _: None,
+    sql_problems: SqlProblems = lambda asked: [None] * len(asked),
+    folder: str = "",
 ) -> dict[str, TableContract]:
     """Return the contracts of all models (by name) and sources (as `source/table`).
 
     Args:
         manifest: dbt's manifest.
         read: gives the text of a YAML file by its path, for the lines in messages; asked only where there are mistakes.
+        sql_problems: returns what is wrong with each expression over the rows of a source; not asked if absent.
         folder: where the dbt project lies; it leads the paths of files.
 
     Raises:
@@ -56,6 +62,7 @@ def contracts_from_dbt(
     for table in tables:
         check_look_back(table, [str(nodes[uid]["name"]) for uid in table.parents if uid in nodes], mistakes)
         _check_relationships(table, asked[table.name], contracts, mistakes)
+    check_row_sql(tables, contracts, sql_problems, mistakes)
     if mistakes.found:
         raise ContractError("\n".join(mistakes.sentences(read)))
     return contracts

@@ -25,6 +25,8 @@ Kind = Literal["columns", "finite", "not_null", "accepted_values", "range", "rel
 SHAPE = "columns are as in the contract"
 PERSONAL = "(personal)"
 """Stands in the place of a personal value wherever rows are shown."""
+ALWAYS = "always"
+"""The known time of reference data."""
 RECEIVED_AT = "received_at"
 GONE_AT = "gone_at"
 _ROW_KINDS = frozenset({"finite", "not_null", "accepted_values", "range", "relationship"})

@@ -41,7 +41,7 @@ class LeakTestSettings(Part):
     samples: Annotated[
         int, Field(ge=0, le=10_000, description="prediction times a run, at most 5 of one day; 0: not tested")
     ] = 50
-    acknowledged: tuple[Name, ...] = Field(
+    acknowledged: tuple[ColumnName, ...] = Field(
         default=(),
         description="features that a person has looked at and that may predict the target almost alone",
     )

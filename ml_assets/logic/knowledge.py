@@ -17,10 +17,9 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import KnownTime
 from ml_assets.contracts.errors import ContractError
-from ml_assets.contracts.table import RECEIVED_AT, TableContract
+from ml_assets.contracts.table import ALWAYS, RECEIVED_AT, TableContract
 from ml_assets.logic.features import is_naive
 
-ALWAYS: Final = "always"
 PARTITION: Final = "__partition"
 _HALF: Final = 0.5
 _ROW: Final = "__row"

@@ -72,6 +72,25 @@ sources:
         config: {meta: {key: [order_id], partitioned: day}}
         columns:
           - {name: order_id, data_type: varchar}
+      - name: payments
+        config:
+          meta:
+            key: [id]
+            known_time: cast(paid_att as timestamp)
+        columns:
+          - {name: id, data_type: bigint}
+          - name: paid_at
+            data_type: varchar
+          - name: amount
+            data_type: double
+            config: {meta: {known_time: settled_at +}}
+          - name: settled_at
+            data_type: timestamp
+            config:
+              meta:
+                expression: >-
+                  cast(settled_on as timestamp)
+                  + interval '1 hour'
 """,
     "tests/generic/looks_nice.sql": "{% test looks_nice(model, column_name) %} select 1 where false {% endtest %}",
 }

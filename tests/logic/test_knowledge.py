@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from ml_assets.contracts.errors import ContractError
-from ml_assets.contracts.table import Column, TableContract
+from ml_assets.contracts.table import ALWAYS, Column, TableContract
 from ml_assets.logic.knowledge import (
-    ALWAYS,
     EVERYTHING,
     PARTITION,
     Known,

@@ -23,3 +23,8 @@ def test_no_message_repeats_a_value_where_a_column_is_personal(sql: str) -> None
 
     assert "Jane" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+def test_an_expression_that_gives_more_or_fewer_values_than_rows_is_refused() -> None:
+    with pytest.raises(WarehouseError, match=r"shops: an expression gives 2 values for 1 rows"):
+        with_columns(ROWS, {"id": "unnest([1, 2])"}, where="shops")

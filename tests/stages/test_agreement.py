@@ -139,6 +139,9 @@ def test_declarations_that_fit_each_other_have_no_problems(tmp_path: Path) -> No
          "categorical in its table's contract, or drop it; see models/orders.yml.")),
         ("prediction_time: prediction_at", "prediction_time: prediction_at\n    exclude: [note]",
          "model/defs.yaml:12: features.exclude: column 'note' is no feature, so that excluding it does nothing."),
+        ("name: returns", "name: returns\n  leak_test: {acknowledged: [weight]}",
+         ("model/defs.yaml:4: leak_test.acknowledged: column 'weight' is no feature of the model (did you mean "
+          "'weight kg'?); leave it out.")),
         ("prediction_time: prediction_at", "prediction_time: prediction_at\n    columns: [items]\n    exclude: [items]",
          ("model/defs.yaml:12: features.columns: no column of table 'order_features' is left as a feature; "
           "give columns "

@@ -170,6 +170,10 @@ def _feature_problems(model: ModelDeclaration, table: TableContract) -> _Problem
             yield loc, f"{problem.removesuffix('.')}{_see(table)}"
         if column.role in ("label", "known_time"):
             yield loc, f"column '{column.name}' has the role {column.role}, which no prediction can know; leave it out"
+    for name in model.leak_test.acknowledged:
+        if name not in {column.name for column in chosen}:
+            hint = near(name, [column.name for column in chosen])
+            yield ("leak_test", "acknowledged"), f"column '{name}' is no feature of the model{hint}; leave it out"
     possible = wanted.columns or [column.name for column in table.with_role("feature")]
     for name in wanted.exclude:
         if name not in possible:

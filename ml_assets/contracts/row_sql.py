@@ -1,0 +1,88 @@
+"""SQL over the rows of a source: known times, and columns that landing computes; what it names must be there.
+
+Not here: what SQL means. `resources.row_sql` asks the warehouse's engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import polars as pl
+
+from ml_assets.contracts.errors import near
+from ml_assets.contracts.table import ALWAYS, TableContract
+
+if TYPE_CHECKING:
+    from ml_assets.contracts.dbt_yaml import Mistakes, Place, Table
+
+
+@dataclass(frozen=True)
+class RowSql:
+    """An expression of a contract.
+
+    Attributes:
+        what: the field that holds it, for messages.
+        sql: the expression.
+        columns: what it may name.
+        dtype: what it must give.
+    """
+
+    what: str
+    place: Place
+    table: str
+    sql: str
+    columns: Mapping[str, pl.DataType]
+    dtype: pl.DataType
+
+
+class SqlProblem(Protocol):
+    """Why an expression works for no row: a clause about it, and the column that is not there, where that is why."""
+
+    @property
+    def reason(self) -> str: ...  # noqa: D102 - see the class
+    @property
+    def column(self) -> str | None: ...  # noqa: D102 - see the class
+
+
+SqlProblems = Callable[[Sequence[RowSql]], Sequence[SqlProblem | None]]
+
+
+def check_row_sql(
+    tables: Sequence[Table], contracts: Mapping[str, TableContract], sql_problems: SqlProblems, mistakes: Mistakes
+) -> None:
+    """Note which expressions of the sources work for no row."""
+    asked = [one for table in tables if table.is_source for one in _asked(table, contracts[table.name])]
+    for one, problem in zip(asked, sql_problems(asked), strict=True):
+        if problem is not None:
+            mistakes.add(one.place, f"{one.what} {_clause(one, problem, contracts[one.table])}.")
+
+
+def _asked(table: Table, contract: TableContract) -> Iterator[RowSql]:
+    names = {name.lower() for name in contract.names}
+    if pl.Null() in contract.schema.values() or len(names) < len(contract.names):  # refused by itself
+        return
+    of_source = {column.name: column.dtype for column in contract.columns if column.expression is None}
+    time = pl.Datetime("us")
+    if contract.known_time not in (None, ALWAYS):
+        what, place = f"known_time of table '{contract.name}'", table.place("meta", "known_time")
+        yield RowSql(what, place, contract.name, str(contract.known_time), contract.schema, time)
+    for column in contract.columns:
+        what, loc = f"of column '{column.name}' of table '{contract.name}'", ("columns", column.name, "meta")
+        if column.known_time is not None:
+            place = table.place(*loc, "known_time")
+            yield RowSql(f"known_time {what}", place, contract.name, column.known_time, contract.schema, time)
+        if column.expression is not None:
+            place = table.place(*loc, "expression")
+            yield RowSql(f"expression {what}", place, contract.name, column.expression, of_source, column.dtype)
+
+
+def _clause(one: RowSql, problem: SqlProblem, contract: TableContract) -> str:
+    sql, name = " ".join(one.sql.split()), problem.column
+    if name is None:
+        return f"{problem.reason}; got: {sql}"
+    if name.lower() in map(str.lower, contract.names):
+        return f"{problem.reason}, which landing computes itself; write its expression in its place; got: {sql}"
+    expected = f"expected some of {', '.join(one.columns)}{near(name, [*one.columns])}"
+    return f"{problem.reason}, which is no column of it; {expected}; got: {sql}"
