@@ -161,9 +161,6 @@ def work(
         slices=declared.evaluation.slices,
         baseline_rates=declared.evaluation.baselines,
         seed=declared.seed,
-        champion_scores=None,
-        champion_version=None,
-        champion_cannot_score=None,
         replicates=declared.evaluation.replicates,
         threads=threads,
     )

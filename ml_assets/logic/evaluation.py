@@ -6,6 +6,7 @@ Training and scoring stay out (scores come in as frames), and so does the verdic
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
@@ -26,7 +27,7 @@ from ml_assets.logic.baselines import baselines
 from ml_assets.logic.bootstrap import REPLICATES, interval_of, resample
 from ml_assets.logic.curves import CALIBRATION_SCHEMA, calibration_bins, curves
 from ml_assets.logic.encoding import target_vector
-from ml_assets.logic.measuring import CHALLENGER, CHAMPION, Frozen, Key, exactly
+from ml_assets.logic.measuring import ANCHOR, CHALLENGER, CHAMPION, Frozen, Key, exactly
 from ml_assets.logic.metrics import Measure, Metric, Vector, find_metric
 from ml_assets.logic.operating_point import operating_metrics
 from ml_assets.logic.performance import daily_loss
@@ -34,6 +35,21 @@ from ml_assets.logic.slices import MINIMUM_SLICE_ROWS, measure_slices
 from ml_assets.logic.within import groups_of
 
 MINIMUM_UNSEEN_ROWS: Final = 200
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """A model that the challenger is compared with: the champion or the anchor.
+
+    Attributes:
+        version: its version.
+        scores: its scores of the test rows, in their order; None where it cannot score them.
+        cannot_score: why not, in a sentence.
+    """
+
+    version: str
+    scores: pl.DataFrame | None = None
+    cannot_score: str | None = None
 
 
 def evaluate(
@@ -49,9 +65,8 @@ def evaluate(
     slices: Sequence[str],
     baseline_rates: Sequence[Sequence[str]],
     seed: int,
-    champion_scores: pl.DataFrame | None = None,
-    champion_version: str | None = None,
-    champion_cannot_score: str | None = None,
+    champion: Opponent | None = None,
+    anchor: Opponent | None = None,
     learned_until: date | None = None,
     operating_point: OperatingPoint | None = None,
     replicates: int = REPLICATES,
@@ -64,8 +79,8 @@ def evaluate(
     rows: the rows of a day share weather and congestion, and treating them as independent makes intervals
     too narrow (with fewer than ten days, rows are drawn after all).
 
-    Rows of days that challenger or champion has learned from are left out. Where too few others remain, all rows are
-    measured on and nobody is compared with the champion, which the gate refuses.
+    Rows of days that challenger, champion or anchor has learned from are left out. Where too few others remain, all
+    rows are measured and the challenger is compared with neither, so that the gate rejects it.
 
     A metric other than the declared one that is not defined on the rows (a class absent) is left out of
     the report; for the declared one this is an error.
@@ -82,10 +97,9 @@ def evaluate(
         slices: Columns of `rows`; every value becomes a slice.
         baseline_rates: Sets of columns; each makes a baseline of the target's smoothed mean in train.
         seed: Of the resamples and of the tree baseline.
-        champion_scores: The champion's scores of the same rows, if there is a champion.
-        champion_version: Its version.
-        champion_cannot_score: Why there are no scores of a champion that serves, in a sentence.
-        learned_until: The last day that challenger or champion has learned from.
+        champion: The current champion, if there is one.
+        anchor: The anchor (see `promotion.anchor`); it is not measured twice where it is the champion.
+        learned_until: The last day that challenger, champion or anchor has learned from.
         operating_point: Where precision, recall and lift are measured as well.
         replicates: How many resamples.
         minimum_slice_rows: A smaller slice is shown but not judged.
@@ -96,31 +110,22 @@ def evaluate(
             not defined on the rows.
     """
     declared = find_metric(metric, summary.task)
-    _check(
-        rows,
-        train,
-        summary,
-        slices=slices,
-        baseline_rates=baseline_rates,
-        champion=(champion_scores if champion_cannot_score is None else scores, champion_version),
-    )
+    _check(rows, train, summary, slices=slices, baseline_rates=baseline_rates)
     frozen, challenger = _frozen(rows, summary, declared, seed, replicates), scores_of(scores, rows, summary)
-    champion = None if champion_scores is None else scores_of(champion_scores, rows, summary)
+    opponents = _scores_of_opponents(champion, anchor, rows, summary)
     is_seen = _is_seen(frozen, learned_until)
     left_out, seen_rows, kept = int(is_seen.sum()), 0, np.flatnonzero(~is_seen)
     if left_out and frozen.of(kept).why_too_few(MINIMUM_UNSEEN_ROWS):
-        left_out, seen_rows, champion = 0, left_out, None
+        left_out, seen_rows, opponents = 0, left_out, {}
     elif left_out:
         rows, frozen, challenger = rows[kept], frozen.of(kept), challenger[kept]
-        champion = None if champion is None else champion[kept]
+        opponents = {who: values[kept] for who, values in opponents.items()}
     simple = baselines(rows, train, summary, baseline_rates, seed=seed, threads=threads)
 
     shown = (*frozen.metrics, *operating_metrics(operating_point))
     measures: dict[Key, Measure] = {(CHALLENGER, each.name): frozen.measure(each, challenger) for each in shown}
-    for who, (_, values) in simple.items():
+    for who, values in ({who: values for who, (_, values) in simple.items()} | opponents).items():
         measures[who, metric] = frozen.measure(declared, values)
-    if champion is not None:
-        measures[CHAMPION, metric] = frozen.measure(declared, champion)
     drawn = resample(measures, rows=rows.height, groups=frozen.days, replicates=replicates, seed=seed)
     exact = exactly(measures, rows.height, needed=[key for key in measures if key[1] == metric])
 
@@ -140,9 +145,15 @@ def evaluate(
             for who, (description, values) in simple.items()
         ),
         against_baselines=tuple(frozen.compared(who, exact, drawn) for who in simple),
-        against_champion=None if champion is None else frozen.with_champion(exact, drawn, challenger, champion),
-        champion_version=champion_version,
-        champion_cannot_score=champion_cannot_score,
+        against_champion=(
+            frozen.with_champion(exact, drawn, challenger, opponents[CHAMPION]) if CHAMPION in opponents else None
+        ),
+        champion_version=None if champion is None else champion.version,
+        champion_cannot_score=None if champion is None else champion.cannot_score,
+        against_anchor=frozen.compared(ANCHOR, exact, drawn) if ANCHOR in opponents else None,
+        anchor_version=None if anchor is None else anchor.version,
+        anchor_cannot_score=None if anchor is None else anchor.cannot_score,
+        test_days=(frozen.days.min().item(), frozen.days.max().item()),
         learned_until=learned_until,
         left_out=left_out,
         seen_rows=seen_rows,
@@ -155,7 +166,9 @@ def evaluate(
     )
     return Evaluation(
         summary=report,
-        slices=measure_slices(frozen, rows, slices, challenger, champion, minimum_rows=minimum_slice_rows),
+        slices=measure_slices(
+            frozen, rows, slices, challenger, opponents.get(CHAMPION), minimum_rows=minimum_slice_rows
+        ),
         curves=curves(frozen.truth, challenger, summary),
         calibration=calibration_bins(frozen.truth, challenger) if summary.task == "binary" else _no_calibration(),
     )
@@ -192,6 +205,15 @@ def scores_of(scores: pl.DataFrame, rows: pl.DataFrame, summary: TrainingSetSumm
     return values if summary.task == "multiclass" else values[:, 0]
 
 
+def _scores_of_opponents(
+    champion: Opponent | None, anchor: Opponent | None, rows: pl.DataFrame, summary: TrainingSetSummary
+) -> dict[str, Vector]:
+    """Return the scores of champion and anchor, where they have any; of one version only once."""
+    is_same = champion is not None and anchor is not None and champion.version == anchor.version
+    asked = ((CHAMPION, champion), (ANCHOR, None if is_same else anchor))
+    return {who: scores_of(it.scores, rows, summary) for who, it in asked if it is not None and it.scores is not None}
+
+
 def _no_calibration() -> pl.DataFrame:
     return pl.DataFrame(schema=CALIBRATION_SCHEMA)
 
@@ -215,7 +237,6 @@ def _check(
     *,
     slices: Sequence[str],
     baseline_rates: Sequence[Sequence[str]],
-    champion: tuple[pl.DataFrame | None, str | None],
 ) -> None:
     broken: list[str] = []
     if rows.is_empty() or train.is_empty():
@@ -238,8 +259,6 @@ def _check(
     if summary.task != "multiclass" and target is not None and not (target.is_numeric() or target == pl.Boolean):
         broken.append(f"target '{summary.target}' is {target}; task '{summary.task}' wants numbers")
     broken += ["a baseline of historical rates names no column" for columns in baseline_rates if not columns]
-    if (champion[0] is None) != (champion[1] is None):
-        broken.append("the champion's scores and version come together; got one without the other")
     if broken:
         message = f"model '{summary.model}' cannot be evaluated: {'; '.join(broken)}. Mend the declaration or the rows."
         raise DataError(message)

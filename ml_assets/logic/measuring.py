@@ -25,6 +25,7 @@ Key = tuple[str, str]
 """Who was measured (challenger, champion or a baseline's name), and by which metric."""
 CHALLENGER: Final = "challenger"
 CHAMPION: Final = "champion"
+ANCHOR: Final = "anchor"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Evaluation: the challenger on the frozen test rows, beside baselines and the champion.
+"""Evaluation: the challenger on the frozen test rows, beside baselines, the champion and the anchor.
 
 Not here: what follows from it; see `ml_assets.stages.champion`.
 """
@@ -10,7 +10,7 @@ import dagster as dg
 
 from ml_assets.contracts.artifacts import EvaluationSummary, Model, TrainingSet
 from ml_assets.stages.common.asset import image, stage
-from ml_assets.stages.common.champions import champion_model
+from ml_assets.stages.common.champions import anchor_model, champion_model
 from ml_assets.stages.common.judging import Versioned, measure_challenger
 from ml_assets.stages.common.plan import ModelPlan
 from resources.lake_resource import LakeResource
@@ -36,7 +36,7 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
             ),
             dg.AssetCheckSpec(
                 UNSEEN, asset=plan.asset("evaluation"),
-                description="No test row is of a day from which challenger or champion learned.",
+                description="No test row is of a day from which challenger, champion or anchor learned.",
             ),
         ],
     )  # fmt: skip
@@ -45,12 +45,13 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
         from ml_assets.logic.plots.evaluation import evaluation_plots
 
         versions = lake.open().versions_read()
-        champion = champion_model(lake.open(), plan)
+        champion, anchor = champion_model(lake.open(), plan), anchor_model(lake.open(), plan)
         result = measure_challenger(
             plan,
             training_set,
             Versioned(versions.get(f"{plan.name}/model", ""), model),
-            None if champion is None else Versioned(champion.version, champion.model),
+            champion=None if champion is None else Versioned(champion.version, champion.model),
+            anchor=anchor,
             training_set_version=versions.get(f"{plan.name}/training_set", ""),
         )
         plots = evaluation_plots(result, classes=training_set.summary.classes)
@@ -80,7 +81,7 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
 
 
 def _checks(plan: ModelPlan, summary: EvaluationSummary) -> Iterator[dg.AssetCheckResult]:
-    """Yield whether the challenger beats the baselines, and on rows that are new to it and to the champion."""
+    """Yield whether the challenger beats the baselines, and on rows that are new to it, the champion and the anchor."""
     compared = [
         dg.TableRecord(
             {

@@ -11,7 +11,7 @@ from ml_assets.logic.baselines import baselines
 from ml_assets.logic.bootstrap import bootstrap_interval
 from ml_assets.logic.curves import CALIBRATION_SCHEMA, CURVES_SCHEMA
 from ml_assets.logic.delong import delong
-from ml_assets.logic.evaluation import scores_of
+from ml_assets.logic.evaluation import Opponent, scores_of
 from ml_assets.logic.metrics import METRICS, metrics_of
 from ml_assets.logic.slices import SLICES_SCHEMA
 from tests.logic.parcels import DECLARED, FIRST_DAY, evaluation, parcels, scores, summary
@@ -159,7 +159,7 @@ def test_the_frames_have_the_columns_that_pages_and_plots_read(task: Task) -> No
 @pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
 def test_a_better_challenger_is_told_so_whatever_the_direction_of_the_metric(task: Task) -> None:
     champion = scores(parcels(1_500, seed=2, task=task), task, skill=0.4)
-    report = evaluation(task, champion_scores=champion, champion_version="old").summary
+    report = evaluation(task, champion=Opponent("old", champion)).summary
 
     assert report.against_champion is not None
     assert report.champion_version == "old"
@@ -176,7 +176,36 @@ def test_a_first_challenger_is_compared_with_nobody() -> None:
 
 def against_champion(**changes: Any) -> Evaluation:
     champion = scores(parcels(1_500, seed=2), skill=0.6)
-    return evaluation(**({"champion_scores": champion, "champion_version": "old"} | changes))
+    return evaluation(**({"champion": Opponent("old", champion)} | changes))
+
+
+def auc(rows: pl.DataFrame, given: pl.DataFrame) -> float:
+    """The share of pairs of a positive and a negative that are ordered rightly."""
+    is_positive = rows["target"].to_numpy().astype(bool)
+    high, low = given["score"].to_numpy()[is_positive], given["score"].to_numpy()[~is_positive]
+    return float(((high[:, None] > low).mean() + (high[:, None] >= low).mean()) / 2)
+
+
+def test_the_anchor_is_compared_with_on_the_same_rows_and_not_twice_where_it_is_the_champion() -> None:
+    test = parcels(1_500, seed=2)
+    given = {skill: scores(test, skill=skill) for skill in (1.0, 0.8, 0.6)}
+    report = evaluation(champion=Opponent("old", given[0.6]), anchor=Opponent("first", given[0.8])).summary
+    same = evaluation(champion=Opponent("old", given[0.6]), anchor=Opponent("old", given[0.6])).summary
+
+    assert report.against_anchor is not None
+    of_anchor = auc(test, given[0.8])
+    assert ("first", pytest.approx(of_anchor)) == (report.anchor_version, report.against_anchor.other)
+    assert pytest.approx(auc(test, given[1.0]) - of_anchor) == report.against_anchor.difference.value
+    assert ("old", None) == (same.anchor_version, same.against_anchor)
+
+
+def test_an_anchor_that_cannot_score_is_named_with_the_reason() -> None:
+    report = against_champion(anchor=Opponent("first", cannot_score="column 'wind' is gone.")).summary
+
+    assert ("first", None, "column 'wind' is gone.") == (
+        report.anchor_version, report.against_anchor, report.anchor_cannot_score
+    )  # fmt: skip
+    assert report.against_champion is not None
 
 
 def test_roc_auc_is_cross_checked_by_delongs_test_against_the_champion() -> None:
@@ -203,9 +232,10 @@ def test_rows_that_a_model_has_learned_from_are_left_out_of_all_figures() -> Non
     alone = against_champion(
         rows=test.filter(later),
         scores=scores(test).filter(later),
-        champion_scores=scores(test, skill=0.6).filter(later),
+        champion=Opponent("old", scores(test, skill=0.6).filter(later)),
     )
 
+    assert (until + dt.timedelta(days=1), test["day"].max()) == cut.summary.test_days
     assert (375, 0, until) == (cut.summary.left_out, cut.summary.seen_rows, cut.summary.learned_until)
     assert alone.summary == cut.summary.model_copy(update={"left_out": 0, "learned_until": None})
     assert alone.slices.equals(cut.slices)
@@ -253,10 +283,9 @@ def test_all_that_is_missing_is_told_at_once() -> None:
     with pytest.raises(
         DataError, match=r"model 'parcels' cannot be evaluated: the test rows lack carrier, depot"
     ) as told:
-        evaluation(rows=test, scores=pl.DataFrame(), slices=["distance_miles", "carrier"], champion_version="old")
+        evaluation(rows=test, scores=pl.DataFrame(), slices=["distance_miles", "carrier"])
 
     assert "slice column 'distance_miles' is Float64" in str(told.value)
-    assert "scores and version come together" in str(told.value)
 
 
 @pytest.mark.parametrize(

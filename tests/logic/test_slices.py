@@ -2,6 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ml_assets.logic.evaluation import Opponent
 from ml_assets.logic.metrics import METRICS
 from ml_assets.logic.slices import failing_slices
 from tests.logic.gate import slices
@@ -70,9 +71,9 @@ def test_a_slice_where_the_champion_is_better_has_a_difference_below_zero() -> N
     test = parcels(1_500, seed=2)
     north = (test["depot"] == "north").to_numpy()
     worse_in_north = pl.DataFrame({"score": np.where(north, 0.3, scores(test)["score"].to_numpy())})
-    slices = evaluation(
-        scores=worse_in_north, champion_scores=scores(test), champion_version="old", slices=["depot"]
-    ).slices.filter(pl.col("metric") == "roc_auc")
+    slices = evaluation(scores=worse_in_north, champion=Opponent("old", scores(test)), slices=["depot"]).slices.filter(
+        pl.col("metric") == "roc_auc"
+    )
 
     found = {row["value"]: row for row in slices.iter_rows(named=True)}
     assert found["north"]["difference_high"] < 0

@@ -10,6 +10,7 @@ import pytest
 from ml_assets.contracts.artifacts import GroupCount
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.bootstrap import bootstrap_interval, resample
+from ml_assets.logic.evaluation import Opponent
 from ml_assets.logic.metrics import METRICS, find_metric
 from ml_assets.logic.performance import daily_loss, expected_metric
 from ml_assets.logic.within import groups_of
@@ -121,7 +122,7 @@ def test_champion_and_challenger_are_compared_within_the_same_days() -> None:
     better, worse = scores(rows), scores(rows, skill=0.3)
 
     compared = evaluation(
-        rows=rows, scores=better, champion_scores=worse, champion_version="old", metric="roc_auc within day"
+        rows=rows, scores=better, champion=Opponent("old", worse), metric="roc_auc within day"
     ).summary.against_champion
 
     assert compared is not None

@@ -233,6 +233,43 @@ def test_a_slice_is_judged_from_the_declared_number_of_rows_on(trained: Trained,
     assert not trained.evaluation.slices["is_judged"].any()
 
 
+# ---------------------------------------------------------------- the anchor
+
+
+def with_a_champion_after_the_anchor(gate: Gate, plan: ModelPlan, *, anchor: str) -> str:
+    """Return a champion that follows an anchor and is not one itself."""
+    there = gate.lake.open()
+    other = replace(gate.trained.model, spec=gate.trained.model.spec.model_copy(update={"lightgbm_version": "4.6.0"}))
+    champion = there.put("returns/model", None, other, Making()).version
+    for number, version in enumerate((anchor, champion), start=1):
+        plan.promotion_log(there).append(promotion(number, champion=version, model="returns"), number=number)
+    return champion
+
+
+def test_the_evaluation_compares_with_the_anchor_too(gate: Gate, plan: ModelPlan, trained: Trained) -> None:
+    anchor = gate.version
+    champion = with_a_champion_after_the_anchor(gate, plan, anchor=anchor)
+
+    *_, output = evaluation(plan)(trained.training_set, trained.model, lake=gate.lake)
+    summary = output.value.summary
+
+    assert (champion, anchor) == (summary.champion_version, summary.anchor_version)
+    assert 0 == summary.against_anchor.difference.value
+    assert {"champion": champion, "anchor": anchor} == gate.lake.open().take_notes()
+
+
+def test_an_anchor_that_is_gone_from_the_lake_is_named_with_the_reason(
+    gate: Gate, plan: ModelPlan, trained: Trained
+) -> None:
+    with_a_champion_after_the_anchor(gate, plan, anchor="f" * 32)
+
+    *_, output = evaluation(plan)(trained.training_set, trained.model, lake=gate.lake)
+    summary = output.value.summary
+
+    assert ("f" * 32, None) == (summary.anchor_version, summary.against_anchor)
+    assert f"returns/model@{'f' * 12}" in summary.anchor_cannot_score
+
+
 # ---------------------------------------------------------------- what asked for it
 
 

@@ -1,4 +1,4 @@
-"""The current champion of a model, the version that its card is about, and models by version.
+"""The current champion of a model, the anchor, the version that its card is about, and models by version.
 
 Not here: which version should be champion (see `ml_assets.logic.champion`).
 """
@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from ml_assets.contracts.artifacts import Model, Promotion
 from ml_assets.contracts.errors import DataError
+from ml_assets.logic.evaluation import Opponent
+from ml_assets.logic.promotion import anchor
+from ml_assets.stages.common.judging import Versioned
 from ml_assets.stages.common.plan import ModelPlan
+from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.lake import Lake
 from resources.manifest import ArtifactRef
 
@@ -28,6 +32,18 @@ def champion_model(lake: Lake, plan: ModelPlan) -> Champion | None:
         return None
     lake.note(champion=entry.champion)
     return Champion(entry.champion, model_of(lake, plan, entry.champion), entry)
+
+
+def anchor_model(lake: Lake, plan: ModelPlan) -> Versioned | Opponent | None:
+    """Return the anchor (see `logic.promotion.anchor`), or why it cannot be read; None before the first promotion."""
+    version = anchor(plan.promotion_log(lake).entries())
+    if version is None:
+        return None
+    lake.note(anchor=version)
+    try:
+        return Versioned(version, model_of(lake, plan, version))
+    except (MissingArtifactError, CorruptArtifactError) as error:
+        return Opponent(version, cannot_score=str(error))
 
 
 def model_ref(plan: ModelPlan, version: str) -> ArtifactRef:

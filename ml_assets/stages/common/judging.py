@@ -1,6 +1,6 @@
-"""Judging a challenger as the stages do it and as a simulated life does: its evaluation, its costs, the gate's verdict.
+"""Judging a challenger, for the stages and for backtests: its evaluation, what serving it costs, the gate's verdict.
 
-What follows from the verdict stays out; see `ml_assets.stages.champion`.
+Not here: what follows from the verdict (see `ml_assets.stages.champion`).
 """
 
 import time
@@ -14,7 +14,7 @@ from ml_assets.contracts.artifacts import Evaluation, Model, TrainingSet
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.loop import GateSettings
 from ml_assets.logic.champion import Verdict, judge
-from ml_assets.logic.evaluation import evaluate
+from ml_assets.logic.evaluation import Opponent, evaluate
 from ml_assets.logic.model import predict
 from ml_assets.logic.predictions import input_changes
 from ml_assets.logic.promotion import cannot_answer
@@ -36,15 +36,27 @@ def measure_challenger(
     plan: ModelPlan,
     training_set: TrainingSet,
     challenger: Versioned,
-    champion: Versioned | None,
     *,
+    champion: Versioned | None,
+    anchor: Versioned | Opponent | None,
     training_set_version: str = "",
 ) -> Evaluation:
-    """Measure a challenger on the test rows of a training set, beside the champion where somebody serves."""
+    """Measure a challenger on the test rows of a training set, beside the champion and the anchor.
+
+    Args:
+        plan: the model's plan.
+        training_set: the rows.
+        challenger: the model that is evaluated.
+        champion: the current champion; None where there is none yet.
+        anchor: the anchor (see `promotion.anchor`); an opponent without scores where its model cannot be read.
+        training_set_version: the version of the rows.
+    """
     declared, rows = plan.declaration, training_set.part("test")
-    champion_scores, cannot = _scores_of(plan, champion, rows)
     version, model = challenger
+    opponents = [_opponent(plan, it, rows) for it in (champion, anchor)]
     learned = [model.spec.learned_until] + ([] if champion is None else [champion.model.spec.learned_until])
+    if isinstance(anchor, Versioned) and opponents[1] is not None and opponents[1].scores is not None:
+        learned.append(anchor.model.spec.learned_until)
     return evaluate(
         rows=rows,
         scores=predict(model.booster, model.spec, rows, threads=declared.training.threads),
@@ -58,9 +70,8 @@ def measure_challenger(
         slices=declared.evaluation.slices,
         baseline_rates=declared.evaluation.baselines,
         seed=declared.seed,
-        champion_scores=champion_scores,
-        champion_version=None if champion is None else champion.version,
-        champion_cannot_score=cannot,
+        champion=opponents[0],
+        anchor=opponents[1],
         learned_until=max(learned),
         replicates=declared.evaluation.replicates,
         minimum_slice_rows=declared.gate.minimum_slice_rows,
@@ -68,21 +79,19 @@ def measure_challenger(
     )
 
 
-def _scores_of(
-    plan: ModelPlan, champion: Versioned | None, rows: pl.DataFrame
-) -> tuple[pl.DataFrame | None, str | None]:
-    """Return the champion's scores, or why it cannot score rows whose contract has changed since it was trained."""
-    if champion is None:
-        return None, None
+def _opponent(plan: ModelPlan, model: Versioned | Opponent | None, rows: pl.DataFrame) -> Opponent | None:
+    """Return a model with its scores, or why it cannot score rows whose contract has changed since it was trained."""
+    if model is None or isinstance(model, Opponent):
+        return model
+    version, found = model
     inputs: TableContract = plan.inputs_contract
-    changes = [change.sentence for change in input_changes(champion.model, inputs) if not change.is_compatible]
+    changes = [change.sentence for change in input_changes(found, inputs) if not change.is_compatible]
     if changes:
-        return None, " ".join(changes)
-    spec = champion.model.spec
-    gone = [feature.name for feature in spec.features if feature.name not in rows.columns]
+        return Opponent(version, cannot_score=" ".join(changes))
+    gone = [feature.name for feature in found.spec.features if feature.name not in rows.columns]
     if gone:
-        return None, f"it wants {', '.join(gone)}, which the training set does not have."
-    return predict(champion.model.booster, spec, rows, threads=plan.declaration.training.threads), None
+        return Opponent(version, cannot_score=f"it wants {', '.join(gone)}, which the training set does not have.")
+    return Opponent(version, predict(found.booster, found.spec, rows, threads=plan.declaration.training.threads))
 
 
 def serving_costs(model: Model, gate: GateSettings) -> tuple[Cost, ...]:

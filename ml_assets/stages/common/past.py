@@ -223,7 +223,8 @@ class Past:
                 self._working,
                 self._training_set(model.spec.as_of),
                 Versioned(challenger.version, model),
-                None if champion is None else Versioned(champion.version, champion.model),
+                champion=None if champion is None else Versioned(champion.version, champion.model),
+                anchor=None,
             )
             costs = serving_costs(model, self.plan.declaration.gate)
             verdict = verdict_on(self.plan, evaluation, model, costs, was_left=was_left)
