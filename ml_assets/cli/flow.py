@@ -30,6 +30,7 @@ from ml_assets.stages.common.groups import (
     serving,
     with_quarantines,
 )
+from ml_assets.stages.common.leak_findings import newest_record
 from ml_assets.stages.common.plan import day_of, days_between
 from ml_assets.stages.common.training import first_training_day
 from resources.days import runs_of
@@ -235,8 +236,12 @@ class Flow:
     def _out_of_date(
         self, wanted: Mapping[dg.AssetKey, Sequence[str]], span: Span
     ) -> dict[dg.AssetKey, dict[str, Reason]]:
-        """Return what is out of date; where the gate is to judge against another champion, its evaluation is too."""
-        stale = out_of_date(self.graph, self.lake, self._wanted(wanted, span))
+        """Return what is out of date.
+
+        Where the gate is to judge against another champion, its evaluation is too; and so are days of features in which
+        the newest leak test proved a leak, so that they are tested again.
+        """
+        stale = self._with_leaks(out_of_date(self.graph, self.lake, self._wanted(wanted, span)), wanted)
         evaluation, champion = self._asset("evaluation"), self._asset("champion")
         if champion not in stale or evaluation in stale:
             return stale
@@ -246,6 +251,16 @@ class Flow:
         if compared.parameters.get("champion") == serving or (since and since.evaluation_version == compared.version):
             return stale
         return {evaluation: {"": "parameters"}, **stale}
+
+    def _with_leaks(
+        self, stale: dict[dg.AssetKey, dict[str, Reason]], wanted: Mapping[dg.AssetKey, Sequence[str]]
+    ) -> dict[dg.AssetKey, dict[str, Reason]]:
+        features, record = self._asset("features"), newest_record(self.lake, self.model.name)
+        if features not in wanted or record is None or not self.model.leak_test.samples:
+            return stale
+        leaky = {str(leak.day) for leak in record.leaks}.intersection(wanted[features])
+        again: dict[str, Reason] = dict.fromkeys(sorted(leaky), "parameters")
+        return {**stale, features: again | stale.get(features, {})} if again else stale
 
     def _materialize(
         self, groups: Mapping[str, _Wanted], stale: _Wanted, span: Span, say: Callable[[str], None]

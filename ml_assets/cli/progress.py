@@ -23,6 +23,7 @@ class Progress:
         self.stream = stream
         self.is_kept = is_kept
         self.start = time.perf_counter()
+        self.errors: list[str] = []
 
     def seconds(self) -> float:
         """Return the seconds since the start."""
@@ -31,6 +32,13 @@ class Progress:
     def say(self, text: str) -> None:
         """Write one line."""
         print(f"{self.seconds():7.1f} s  {text}", file=self.stream, flush=True)
+
+    def say_failed(self, step: str, error: str, run_id: str) -> None:
+        """Write that a step failed, and how to look into it; the errors are listed in `errors`."""
+        self.errors.append(error)
+        self.say(f"{name_of(step)} failed: {error}")
+        if self.is_kept:
+            self.say(f"to look into it: ml-assets replay {run_id[:8]} {name_of(step)} --pdb")
 
     def loggers(self) -> Mapping[str, dg.LoggerDefinition]:
         """Return Dagster's loggers for a run that reports here."""
@@ -65,17 +73,20 @@ class _Handler(logging.Handler):
                 error = event.step_failure_data.error
                 while error.cls_name and error.cls_name.startswith("Dagster") and error.cause is not None:
                     error = error.cause
-                self.progress.say(f"{name_of(step)} failed: {error.message.strip()}")
-                if self.progress.is_kept:
-                    run = str(meta.get("run_id", ""))[:8]
-                    self.progress.say(f"to look into it: ml-assets replay {run} {name_of(step)} --pdb")
+                self.progress.say_failed(step, error.message.strip(), str(meta.get("run_id", "")))
         elif record.levelno >= logging.INFO:
-            message = (
+            message = str(
                 meta.get("orig_message", record.getMessage()) if isinstance(meta, Mapping) else record.getMessage()
             )
-            self.progress.say(f"{name_of(step)}: {message}")
+            if not is_of_skipped_step(message):
+                self.progress.say(f"{name_of(step)}: {message}")
 
 
 def name_of(step: str) -> str:
     """Return a step's name as the asset's."""
     return step.replace("__", "/")
+
+
+def is_of_skipped_step(message: str) -> bool:
+    """Return whether a line is Dagster's about a step behind a failed one (1.13.27, `ActiveExecution`)."""
+    return message.startswith("Dependencies for step ") and message.endswith(" Not executing.")

@@ -57,9 +57,11 @@ def run(arguments: argparse.Namespace) -> int:
         flow = Flow(defs, declared, model, lake, runs)
         if not flow.run(span, progress.say):
             progress.say("not done; what was made stays, and the next run goes on from there")
-            if leaks := proven_leaks(flow.lake, model.name):
+            leaks = proven_leaks(flow.lake, model.name)
+            if any(leak in error for leak in leaks for error in progress.errors):
                 found = {"model": model.name, "leaks": {"proven": list(leaks)}}
-                print(json.dumps(found, indent=1) if arguments.json else "\n".join(leak_lines(model.name, leaks)))
+                lines = leak_lines(model.name, leaks, told=progress.errors)
+                print(json.dumps(found, indent=1) if arguments.json else "\n".join(lines))
             return 1
         summary = summarize(model, flow.lake, span, seconds=progress.seconds())
     print(json.dumps(summary, indent=1) if arguments.json else text_of(summary))

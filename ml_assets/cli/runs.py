@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import dagster as dg
 
-from ml_assets.cli.progress import Progress, name_of
+from ml_assets.cli.progress import Progress, is_of_skipped_step, name_of
 from ml_assets.cli.project import instance
 from resources.dagster_server import QUEUED, DagsterServer, Told
 from resources.settings import server_url
@@ -88,14 +88,17 @@ class OnServer:
         if it.kind == "ExecutionStepStartEvent":
             self.progress.say(f"{step} …")
         elif it.kind == "ExecutionStepFailureEvent":
-            self.progress.say(f"{step} failed: {it.error}")
-            self.progress.say(f"to look into it: ml-assets replay {run_id[:8]} {step} --pdb")
+            self.progress.say_failed(it.step, it.error, run_id)
         elif it.kind == "ExecutionStepUpForRetryEvent":
             self.progress.say(f"{step} is tried again: {it.error}")
         elif it.kind == "RunFailureEvent" and (it.error or not it.step):
             self.progress.say(it.error or it.message)
-        elif it.kind == QUEUED or (it.kind == "LogMessageEvent" and it.level not in {"DEBUG", ""}):
+        elif it.kind == QUEUED or _is_for_people(it):
             self.progress.say(f"{step}: {it.message}" if step else it.message)
+
+
+def _is_for_people(it: Told) -> bool:
+    return it.kind == "LogMessageEvent" and it.level not in {"DEBUG", ""} and not is_of_skipped_step(it.message)
 
 
 @contextmanager

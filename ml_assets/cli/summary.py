@@ -199,15 +199,22 @@ def _meaning(summary: Mapping[str, Any]) -> Iterator[str]:
         yield from _wrapped(f"precision, recall and lift: of {point}")
 
 
-def leak_lines(model: str, proven: Sequence[str]) -> list[str]:
-    """Return what a run reports first: the proven leaks, none of which may be trained or promoted on."""
+def leak_lines(model: str, proven: Sequence[str], told: Sequence[str] = ()) -> list[str]:
+    """Return what a run reports first: the proven leaks, none of which may be trained or promoted on.
+
+    Args:
+        model: whose features they are in.
+        proven: the leaks, in sentences.
+        told: errors that the run has printed: leaks in them are not printed again.
+    """
     if not proven:
         return []
+    otherwise = f"If it does not cover them: `ml-assets leaktest {model}`."
     count = f"{len(proven)} proven leak{'s' if len(proven) > 1 else ''}"
     return [
         f"LEAK: {model} has {count}; nothing is published or promoted.",
-        *(f"- {it}" for it in proven),
-        f"Correct the tables or the known times, then run again; `ml-assets leaktest {model}` tests what stands.",
+        *(f"- {it}" for it in proven if not any(it in error for error in told)),
+        f"Correct the tables or the known times and run again, which tests these days again. {otherwise}",
     ]
 
 

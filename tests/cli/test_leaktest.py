@@ -1,19 +1,24 @@
 """What `ml-assets leaktest` prints and how it ends; what the test finds is in tests/test_leaks.py."""
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import polars as pl
 import pytest
 
+from ml_assets.cli.flow import Span
 from ml_assets.cli.main import main
+from ml_assets.cli.progress import Progress
 from ml_assets.contracts.artifacts import LeakTestRecord
 from ml_assets.logic.leaks import Leak
 from ml_assets.stages.common.leaktest import LeakReport, Sample
 from resources.lake_resource import LakeResource
+from tests.builders import flights_declared, project
 
 AT = datetime(2013, 1, 5, 12)  # noqa: DTZ001 - every time of these tables is naive UTC
 SAMPLE = Sample(AT.date(), AT, pl.DataFrame({"flight_id": ["a", "b"]}))
@@ -44,6 +49,18 @@ def finding(monkeypatch: pytest.MonkeyPatch, *leaks: Leak) -> dict[str, Any]:
 
     monkeypatch.setattr("ml_assets.stages.common.leaktest.leak_test", leak_test)
     return asked
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: str) -> None:
+    """Let a run fail with an error."""
+
+    def run(*_: object) -> bool:
+        told[0].say_failed("flight_delay__training_set", error, "0123456789")
+        return False
+
+    told: list[Progress] = []
+    monkeypatch.setattr("ml_assets.cli.progress.Progress.loggers", lambda progress: told.append(progress) or {})
+    monkeypatch.setattr("ml_assets.cli.flow.Flow.run", run)
 
 
 def record() -> LeakTestRecord:
@@ -102,14 +119,53 @@ def test_a_run_that_stops_at_a_proven_leak_reports_it_first_and_ends_with_1(
     finding(monkeypatch, LEAK)
     main(["leaktest", "flight_delay"])
     capsys.readouterr()
-    monkeypatch.setattr("ml_assets.cli.flow.Flow.run", lambda *_: False)
+    failing(monkeypatch, f"flight_delay is not trained. {LEAK.sentence}")
 
     assert 1 == main(["run", "flight_delay"])
 
-    first, *others = capsys.readouterr().out.splitlines()
-    assert "LEAK: flight_delay has 1 proven leak; nothing is published or promoted." == first
-    assert f"- {LEAK.sentence}" == others[0]
-    assert "`ml-assets leaktest flight_delay` tests what stands." in others[1]
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [
+        "LEAK: flight_delay has 1 proven leak; nothing is published or promoted.",
+        (
+            "Correct the tables or the known times and run again, which tests these days again. If it does not cover "
+            "them: `ml-assets leaktest flight_delay`."
+        ),
+    ]
+    assert (said.out + said.err).count(LEAK.sentence) == 1
+
+
+def test_a_run_tests_days_with_a_proven_leak_again_though_nothing_they_are_made_of_has_changed(
+    monkeypatch: pytest.MonkeyPatch, manifest: Mapping[str, Any]
+) -> None:
+    features, days = dg.AssetKey(["flight_delay", "features"]), ["2013-01-04", "2013-01-05", "2013-01-06"]
+    monkeypatch.setattr("ml_assets.cli.flow.out_of_date", lambda *_: {})
+
+    def late(samples: int = 5) -> object:
+        declared = flights_declared(leak_test={"samples": samples})
+        with project(LakeResource(url=os.environ["ML_ASSETS_LAKE"]), declared, manifest=manifest) as whole:
+            return whole.flow._out_of_date({features: days}, Span(AT.date(), AT.date(), AT.date()))
+
+    assert {} == late()
+    finding(monkeypatch, LEAK)
+    main(["leaktest", "flight_delay"])
+    assert {features: {"2013-01-05": "parameters"}} == late()
+    assert {} == late(samples=0)  # nothing would be tested
+    finding(monkeypatch)
+    main(["leaktest", "flight_delay"])
+    assert {} == late()
+
+
+def test_a_run_that_fails_for_another_reason_reports_no_leak(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finding(monkeypatch, LEAK)
+    main(["leaktest", "flight_delay"])
+    capsys.readouterr()
+    failing(monkeypatch, "there is no file of 2013-01-07 for raw/flights.")
+
+    assert 1 == main(["run", "flight_delay"])
+
+    assert "" == capsys.readouterr().out
 
 
 def test_a_person_cannot_promote_on_a_proven_leak(

@@ -37,7 +37,7 @@ class Scripted(DagsterServer):
 def made(*told: Told | bool | ServerError) -> tuple[bool, str, Scripted]:
     said = io.StringIO()
     server = Scripted(told)
-    is_made = OnServer(server, Progress(said)).make([MODEL], tags={"model": "m"}, run_config={"ops": {}})
+    is_made = OnServer(server, Progress(said, is_kept=True)).make([MODEL], tags={"model": "m"}, run_config={"ops": {}})
     return is_made, said.getvalue(), server
 
 
@@ -58,6 +58,7 @@ def test_steps_are_told_as_they_begin_speak_are_tried_again_and_fail() -> None:
         Told("LogMessageEvent", "m__model", "DEBUG", "not for people"),
         Told("ExecutionStepUpForRetryEvent", "m__model", "DEBUG", "", "It was killed for memory; 2Gi next."),
         Told("ExecutionStepFailureEvent", "m__model", "ERROR", "", "ValueError: no rows"),
+        Told("LogMessageEvent", "m__card", "ERROR", "Dependencies for step m__card failed: ['m']. Not executing."),
         False,
     )
 
