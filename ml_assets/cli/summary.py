@@ -153,7 +153,7 @@ def text_of(summary: Mapping[str, Any]) -> str:
         *_features(summary["features"]),
         f"  metrics      on {summary['tested']}, with 95 % intervals",
         *(
-            f"               {name:<20} {m['value']:.4f}  [{m['low']:.4f}, {m['high']:.4f}]"
+            f"               {name:<20} {m['value']:z.4f}  [{m['low']:z.4f}, {m['high']:z.4f}]"
             for name, m in summary["metrics"].items()
         ),
         *_meaning(summary),

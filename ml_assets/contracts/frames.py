@@ -13,9 +13,10 @@ import polars as pl
 
 from ml_assets.contracts.days import day_of_moment
 from ml_assets.contracts.errors import ContractError
+from ml_assets.contracts.table import PERSONAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     import pandera.polars as pa
 
@@ -25,8 +26,13 @@ TIME: Final = pl.Datetime("us")
 CLASS_SUM: Final = 1e-3  # scores of all classes are rounded on their way through LightGBM
 
 
-def check_frames(frames: Sequence[pl.DataFrame], schema: pa.DataFrameSchema) -> None:
+def check_frames(frames: Sequence[pl.DataFrame], schema: pa.DataFrameSchema, *, personal: Collection[str] = ()) -> None:
     """Hold frames of one kind, such as the days of a range, against their schema, all at once.
+
+    Args:
+        frames: the rows.
+        schema: what they must look like.
+        personal: columns whose values no message shows.
 
     Raises:
         ContractError: they break it; the message lists every broken rule with the number of rows and examples.
@@ -41,14 +47,16 @@ def check_frames(frames: Sequence[pl.DataFrame], schema: pa.DataFrameSchema) -> 
         broken = error.failure_cases.group_by("column", "check", maintain_order=True).agg(
             pl.len().alias("rows"), pl.col("failure_case").unique(maintain_order=True).head(3).alias("examples")
         )
-        listed = "\n".join(f"- {_sentence(**row)}" for row in broken.iter_rows(named=True))
+        listed = "\n".join(f"- {_sentence(**row, personal=personal)}" for row in broken.iter_rows(named=True))
         raise ContractError(
             f"{schema.name} break their contract, so nothing is kept:\n{listed}\n"
             "Mend the stage that made them, or what it read; see ml_assets/contracts/frames.py."
         ) from error
 
 
-def _sentence(column: str, check: str, rows: int, examples: list[str | None]) -> str:
+def _sentence(column: str, check: str, rows: int, examples: list[str | None], personal: Collection[str]) -> str:
+    if column in personal and not check.startswith("dtype("):
+        examples = [PERSONAL]
     shown = ", ".join(str(example) for example in examples)
     if check.startswith("dtype("):
         return f"column '{column}' is {shown}; expected {check.removeprefix('dtype(').strip(chr(39) + ')')}."

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from ml_assets.contracts.errors import ContractError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import polars as pl
 
@@ -130,7 +130,7 @@ class TableContract:
 
     def shown(self, name: str | None, value: object) -> object:
         """Return a column's value as messages may show it."""
-        return PERSONAL if name in self.personal and value is not None else value
+        return redacted(name, value, self.personal)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -186,6 +186,11 @@ class TableContract:
             if rule.name == name:
                 return rule
         raise ContractError(f"the contract of table '{self.name}' ({self.where}) has no rule '{name}'.")
+
+
+def redacted(name: str | None, value: object, personal: Collection[str]) -> object:
+    """Return a column's value as messages may show it, where some columns are personal."""
+    return PERSONAL if name in personal and value is not None else value
 
 
 def _unique_name(columns: Sequence[str]) -> str:

@@ -91,7 +91,7 @@ def _plain(value: float | str | bool | None) -> str:  # noqa: FBT001 - a paramet
 
 def _fixed(value: float | None) -> str:
     """Write small figures of one column with the same four decimals, so that they can be compared by eye."""
-    return "–" if value is None else f"{value:.4f}".replace("-", "−")
+    return "–" if value is None else f"{value:z.4f}".replace("-", "−")
 
 
 def span(figure: Interval) -> str:

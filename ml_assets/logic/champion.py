@@ -214,8 +214,8 @@ def _figures(comparison: Comparison, against: str) -> dict[str, float]:
 def _told(comparison: Comparison) -> str:
     difference = comparison.difference
     return (
-        f"{comparison.metric} {comparison.challenger:.4f} against {comparison.other:.4f}, difference "
-        f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}] (above zero is better)"
+        f"{comparison.metric} {comparison.challenger:z.4f} against {comparison.other:z.4f}, difference "
+        f"{difference.value:+z.4f} [{difference.low:+z.4f}, {difference.high:+z.4f}] (above zero is better)"
     )
 
 
@@ -253,7 +253,7 @@ def _within_bound(evaluation: EvaluationSummary, name: str, limit: float) -> Rul
         name=f"bound {name}",
         holds=holds,
         sentence=(
-            f"{name} {found.value:.4f} [{found.low:.4f}, {found.high:.4f}] is "
+            f"{name} {found.value:z.4f} [{found.low:z.4f}, {found.high:z.4f}] is "
             f"{place if holds else f'surely {outside}'} the declared {side} of {limit:g}."
         ),
         figures={name: found.value, f"best {name}": best, f"{side} of {name}": limit},
@@ -308,7 +308,7 @@ def _against_champion(comparison: Comparison, version: str, rule: ChampionRule, 
         verdict = "Is not worse" if holds else "Is worse" if difference.high < -margin else "May be worse"
         verdict += f" than champion {version} by more than the margin of {margin:g}"
     beside = _cross_check(comparison, rule, margin, holds=holds)
-    sentence = f"{verdict}: {_told(comparison)}, surely above {bound:+.4f}.{beside}"
+    sentence = f"{verdict}: {_told(comparison)}, surely above {bound:+z.4f}.{beside}"
     return Rule("champion", holds=holds, sentence=sentence, figures=figures)
 
 
@@ -367,8 +367,8 @@ def _name(row: Mapping[str, object]) -> str:
 
 def _told_slice(row: Mapping[str, Any], metric: str) -> str:
     return (
-        f"{_name(row)} ({row['rows']:,} rows: {metric} {row['score']:.4f} against {row['champion_score']:.4f}, "
-        f"{row['difference']:+.4f} [{row['difference_low']:+.4f}, {row['difference_high']:+.4f}])"
+        f"{_name(row)} ({row['rows']:,} rows: {metric} {row['score']:z.4f} against {row['champion_score']:z.4f}, "
+        f"{row['difference']:+z.4f} [{row['difference_low']:+z.4f}, {row['difference_high']:+z.4f}])"
     )
 
 

@@ -135,13 +135,25 @@ def number_problem(column: pl.Series) -> str | None:
         if lost:
             return f"is NaN or infinite in {lost} of {column.len()} rows; make them null or numbers in its table"
     elif column.dtype in _WIDE:
-        lost = int((~column.cast(pl.Int128).is_between(-EXACT, EXACT)).sum())
+        lost = int((~is_exact(column)).sum())
         if lost:
             return (
-                f"has whole numbers beyond 2^53 in {lost} of {column.len()} rows, which LightGBM's doubles cannot tell "
-                "apart; mark it categorical, or subtract a constant in its table"
+                f"{inexact_words(lost, column.len())}; make wrong values null in its table, mark it categorical where "
+                "it names something, or subtract a constant"
             )
     return None
+
+
+def is_exact(column: pl.Series) -> pl.Series:
+    """Return of each value whether a double holds it; missing ones count as held."""
+    if column.dtype not in _WIDE:
+        return pl.repeat(value=True, n=column.len(), dtype=pl.Boolean, eager=True)
+    return column.cast(pl.Int128).is_between(-EXACT, EXACT).fill_null(value=True)
+
+
+def inexact_words(lost: int, rows: int) -> str:
+    """Return what is wrong with a column in which some values are not exact, as a clause."""
+    return f"has whole numbers beyond 2^53 in {lost} of {rows} rows, which LightGBM's doubles cannot tell apart"
 
 
 def _raise_unseen(frame: pl.DataFrame, encoded: pl.DataFrame, features: Sequence[Feature], model: str) -> None:

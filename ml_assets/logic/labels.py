@@ -5,7 +5,7 @@ What a label means stays out; that is the outcome table's dbt model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Final
 
@@ -28,6 +28,7 @@ def select_labels(
     days: tuple[date, date],
     reason: str | None = None,
     timezone: str = "UTC",
+    personal: Collection[str] = (),
 ) -> pl.DataFrame:
     """Return the outcomes that became known within some days, each under the day of its known time.
 
@@ -44,6 +45,7 @@ def select_labels(
         days: First and last day of becoming known, both included.
         reason: The column that says why there is no label.
         timezone: Where a day begins and ends.
+        personal: Columns whose values no message shows.
 
     Returns:
         `day`, key, `event_day`, known time, target, `reason` (where one is declared), sorted by known time and key.
@@ -83,7 +85,7 @@ def select_labels(
             "future. Fill it in the outcome table, or make the label null."
         )
     mend = "Keep one outcome a key and known time in the outcome table."
-    problems += repeated_keys(selected, list(dict.fromkeys([*key, known_time])), mend=mend)
+    problems += repeated_keys(selected, list(dict.fromkeys([*key, known_time])), mend=mend, personal=personal)
     if problems:
         raise DataError(f"the labels known from {first} to {last}: " + " ".join(problems))
     newest = newest_known(selected, ["__known_on", *key], known_time)

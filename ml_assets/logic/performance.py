@@ -5,7 +5,7 @@ Acting on it stays out; see `sensors`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Final
 
@@ -80,6 +80,7 @@ def measure_performance(
     former: tuple[str, pl.DataFrame] | None = None,
     seed: int = 0,
     replicates: int = REPLICATES,
+    personal: Collection[str] = (),
 ) -> Performance:
     """Join a day's predictions with the labels known so far, and measure.
 
@@ -97,6 +98,7 @@ def measure_performance(
         former: The champion before, if it is to be compared: its version and its scores, one row for each prediction.
         seed: Of the bootstrap.
         replicates: Of the bootstrap; rows are drawn, so the interval leaves out what all rows of the day share.
+        personal: Columns whose values no message shows.
 
     Returns:
         One row a metric: `value` with its 95 % interval on the labelled rows (null where these rows do not define
@@ -112,7 +114,7 @@ def measure_performance(
     chosen = tuple(find_metric(name, task) for name in metrics) if metrics else metrics_of(task)
     _check_columns(predictions, labels, key=key, target=target, known_time=known_time, task=task, model=model)
     known = labels.join(predictions.select(key), on=list(key), how="semi")
-    _check_rows(predictions, known, key=key, known_time=known_time, model=model)
+    _check_rows(predictions, known, key=key, known_time=known_time, model=model, personal=personal)
     newest = newest_known(known, key, known_time)
     if former is not None:
         predictions = _with_former(predictions, former[1], model=model)
@@ -345,7 +347,13 @@ def _check_columns(
 
 
 def _check_rows(
-    predictions: pl.DataFrame, labels: pl.DataFrame, *, key: Sequence[str], known_time: str, model: str
+    predictions: pl.DataFrame,
+    labels: pl.DataFrame,
+    *,
+    key: Sequence[str],
+    known_time: str,
+    model: str,
+    personal: Collection[str],
 ) -> None:
     versions = predictions["model_version"].unique().sort().to_list()
     if len(versions) > 1:
@@ -359,7 +367,7 @@ def _check_rows(
             ("predictions", predictions, list(key), "Keep one a key."),
             ("labels", labels, list(dict.fromkeys([*key, known_time])), "Keep one a key and known time."),
         )
-        for problem in repeated_keys(frame, names, mend=mend)
+        for problem in repeated_keys(frame, names, mend=mend, personal=personal)
     ]
     if repeated:
         raise DataError("\n".join(repeated))
@@ -420,8 +428,8 @@ def _sentence(
     if without_label:
         said += f", {without_label} never will"
     if metric in measured:
-        said += f"; {metric} {measured[metric]:.3f}"
-        said += f", {expected[metric]:.3f} was expected" if metric in expected else ""
+        said += f"; {metric} {measured[metric]:z.3f}"
+        said += f", {expected[metric]:z.3f} was expected" if metric in expected else ""
     elif metric in expected:
-        said += f"; {metric} {expected[metric]:.3f} is expected"
+        said += f"; {metric} {expected[metric]:z.3f} is expected"
     return f"{said}."

@@ -15,10 +15,10 @@ from ml_assets.contracts.changes import retyped
 from ml_assets.contracts.checking import Finding
 from ml_assets.contracts.days import day_of_moment
 from ml_assets.contracts.errors import DataError
-from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule
+from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import date
 
     from ml_assets.contracts.table import TableContract
@@ -70,7 +70,15 @@ class Cut:
     outside: Mapping[str, int]
 
 
-def by_day(frame: pl.DataFrame, day: pl.Expr, *, first: date, last: date, declared: tuple[date, date | None]) -> Cut:
+def by_day(
+    frame: pl.DataFrame,
+    day: pl.Expr,
+    *,
+    first: date,
+    last: date,
+    declared: tuple[date, date | None],
+    personal: Collection[str] = (),
+) -> Cut:
     """Return the rows of each day of a range, both ends included, and how many rows are of no declared day.
 
     Args:
@@ -79,11 +87,12 @@ def by_day(frame: pl.DataFrame, day: pl.Expr, *, first: date, last: date, declar
         first: the first day of the run.
         last: its last day.
         declared: the first and the last day there are partitions for; None where the end is open.
+        personal: columns whose values no message shows.
 
     Raises:
         DataError: rows whose day cannot be told.
     """
-    marked = _with_day(frame, day)
+    marked = _with_day(frame, day, personal)
     inside = marked.filter(pl.col(PARTITION).is_between(first, last)).with_columns(pl.col(PARTITION).cast(pl.String))
     wanted = pl.date_range(first, last, eager=True).cast(pl.String)
     earliest, latest = declared
@@ -94,13 +103,19 @@ def by_day(frame: pl.DataFrame, day: pl.Expr, *, first: date, last: date, declar
     return Cut(apart(inside, wanted.to_list()), {reason: rows for reason, rows in outside.items() if rows})
 
 
-def check_of_day(frame: pl.DataFrame, day: pl.Expr, wanted: date, *, where: str) -> None:
+def check_of_day(
+    frame: pl.DataFrame, day: pl.Expr, wanted: date, *, where: str, personal: Collection[str] = ()
+) -> None:
     """Refuse rows of another day than that of the file they came in.
 
     Raises:
         DataError: there are such rows, or rows whose day cannot be told; with counts.
     """
-    found = _with_day(frame, day).filter(pl.col(PARTITION) != wanted)[PARTITION].value_counts(sort=True, name="rows")
+    found = (
+        _with_day(frame, day, personal)
+        .filter(pl.col(PARTITION) != wanted)[PARTITION]
+        .value_counts(sort=True, name="rows")
+    )
     if not found.is_empty():
         told = ", ".join(f"{rows} of {other}" for other, rows in found.head(3).iter_rows())
         raise DataError(
@@ -109,12 +124,12 @@ def check_of_day(frame: pl.DataFrame, day: pl.Expr, wanted: date, *, where: str)
         )
 
 
-def _with_day(frame: pl.DataFrame, day: pl.Expr) -> pl.DataFrame:
+def _with_day(frame: pl.DataFrame, day: pl.Expr, personal: Collection[str]) -> pl.DataFrame:
     marked = frame.with_columns(day.alias(PARTITION))
     lost = marked[PARTITION].null_count()
     if lost:
         row = marked.filter(pl.col(PARTITION).is_null()).select(day.meta.root_names()).row(0, named=True)
-        shown = ", ".join(f"{name}={value}" for name, value in row.items())
+        shown = ", ".join(f"{name}={redacted(name, value, personal)}" for name, value in row.items())
         raise DataError(f"{lost} of {frame.height} rows have no day, for instance {shown}; correct the source or 'by'.")
     return marked
 

@@ -147,11 +147,11 @@ def _plain(value: object) -> str:
 
 def _fixed(value: float | None) -> str:
     """Write a metric with four digits: policies differ in the third."""
-    return "not measured" if value is None else f"{value:.4f}".replace("-", "−")
+    return "not measured" if value is None else f"{value:z.4f}".replace("-", "−")
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")
+    return f"{value:+z.4f}".replace("-", "−")
 
 
 def _verdicts(result: PolicyResult) -> str:

@@ -250,7 +250,7 @@ def sentence_of(
         reported: the reported days, in words.
     """
     by_policy = {it.policy: it for it in found}
-    figures = ", ".join(f"{it.policy} {it.metric.value:.4f}" for it in found)
+    figures = ", ".join(f"{it.policy} {it.metric.value:z.4f}" for it in found)
     said = f"{metric.title} of {reported}: {figures}."
     triggered, weekly = by_policy.get(TRIGGERED), by_policy.get(WEEKLY)
     if triggered is not None and weekly is not None and triggered.share_of_weekly is not None:
@@ -261,5 +261,5 @@ def sentence_of(
     if chosen is None:
         return f"{said} No policy was chosen: {chosen_on} do not define the metric."
     gain = by_policy[chosen].gain
-    over = "" if gain is None else f" It gains {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] over never."
+    over = "" if gain is None else f" It gains {gain.value:+z.4f} [{gain.low:+z.4f}, {gain.high:+z.4f}] over never."
     return f"{said} On {chosen_on}, which are not reported, {chosen} was best.{over}"

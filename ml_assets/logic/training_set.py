@@ -5,7 +5,7 @@ Turning rows into numbers stays out: see `encoding`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
@@ -15,7 +15,10 @@ import polars as pl
 from ml_assets.contracts.artifacts import Feature, Split, Task, TrainingSet, TrainingSetSummary, Window
 from ml_assets.contracts.days import end_of
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.encoding import type_problem
+from ml_assets.contracts.table import redacted
+from ml_assets.contracts.words import counted
+from ml_assets.logic.encoding import is_exact, type_problem
+from ml_assets.logic.features import repeated_keys
 from ml_assets.logic.labels import EVENT_DAY, newest_known
 
 DAY: Final = "day"
@@ -89,6 +92,7 @@ def assemble_training_set(
     validation_days: int,
     test_days: int,
     timezone: str = "UTC",
+    personal: Collection[str] = (),
 ) -> TrainingSet:
     """Join features to the labels known by the end of a day, split by time, and count what is left out.
 
@@ -115,13 +119,14 @@ def assemble_training_set(
         validation_days: Days of the validation window.
         test_days: Days of the test window.
         timezone: Where a day ends.
+        personal: Columns whose values no message shows.
 
     Returns:
         The rows sorted by event time and key: key, day, times, features, target, `split`.
 
     Raises:
         DataError: Missing or mistyped columns, null or repeated keys, an empty window, a target that does not
-            suit the task, a single class in train. All problems found at one stage are listed together.
+            suit the task or is constant in train. All problems found at one stage are listed together.
     """
     windows = windows_as_of(as_of, train_days=train_days, validation_days=validation_days, test_days=test_days)
     names = [feature.name for feature in feature_list]
@@ -158,9 +163,9 @@ def assemble_training_set(
     _raise_all(
         model,
         [
-            *_key_problems(frame, "features", key, filled=(DAY, event_time, prediction_time)),
-            *_key_problems(outcomes, "labels", key, filled=(), version=known_time),
-            *_target_problems(outcomes, known_time=known_time, target=target, task=task),
+            *_key_problems(frame, "features", key, filled=(DAY, event_time, prediction_time), personal=personal),
+            *_key_problems(outcomes, "labels", key, filled=(), personal=personal, version=known_time),
+            *_target_problems(outcomes, known_time=known_time, target=target, task=task, personal=personal),
         ],
     )
     outcomes = newest_known(outcomes, key, known_time)
@@ -178,7 +183,7 @@ def assemble_training_set(
         .select(list(dict.fromkeys([*key, DAY, event_time, prediction_time, known_time, *names, target, SPLIT])))
         .sort(list(dict.fromkeys([event_time, *key])))
     )
-    _raise_all(model, _window_problems(rows, joined, windows, target=target, task=task))
+    _raise_all(model, _window_problems(rows, joined, windows, target=target, task=task, personal=personal))
     return TrainingSet(
         rows=rows,
         summary=TrainingSetSummary(
@@ -280,7 +285,13 @@ def suits(dtype: pl.DataType, task: Task) -> bool:
 
 
 def _key_problems(
-    frame: pl.DataFrame, where: str, key: Sequence[str], *, filled: Sequence[str], version: str | None = None
+    frame: pl.DataFrame,
+    where: str,
+    key: Sequence[str],
+    *,
+    filled: Sequence[str],
+    personal: Collection[str],
+    version: str | None = None,
 ) -> list[str]:
     """Return what is wrong with keys; rows may share one where their `version` differs."""
     nulls = frame.select(pl.col(dict.fromkeys([*key, *filled])).null_count()).row(0, named=True)
@@ -289,30 +300,22 @@ def _key_problems(
         for name, count in nulls.items()
         if count
     ]
-    key = list(dict.fromkeys([*key, *([version] if version else [])]))
-    repeated = frame.height - frame.select(pl.struct(key).n_unique()).item() if frame.height else 0
-    if repeated:
-        worst = (
-            frame.group_by(list(key))
-            .len("__rows")
-            .filter(pl.col("__rows") > 1)
-            .sort(["__rows", *key], descending=[True] + [False] * len(key))
-        )
-        sample = "; ".join(", ".join(f"{name}={row[name]}" for name in key) for row in worst.head(3).to_dicts())
-        problems.append(
-            f"the key ({', '.join(key)}) of the {where} repeats: {worst.height} keys, {repeated} rows too many, "
-            f"for instance {sample}. Remove the duplicates in its table, or declare a finer key."
-        )
-    return problems
+    names = list(dict.fromkeys([*key, *([version] if version else [])]))
+    mend = "Remove the duplicates in its table, or declare a finer key."
+    return problems + repeated_keys(frame, names, where=where, mend=mend, personal=personal)
 
 
-def _target_problems(outcomes: pl.DataFrame, *, known_time: str, target: str, task: Task) -> list[str]:
+def _target_problems(
+    outcomes: pl.DataFrame, *, known_time: str, target: str, task: Task, personal: Collection[str]
+) -> list[str]:
     value, labelled = pl.col(target), pl.col(target).is_not_null()
     wrong: pl.Expr = pl.lit(False)
     if task == "binary" and outcomes.schema[target] != pl.Boolean:
         wrong = ~value.is_in([0, 1])
     elif task == "regression" and outcomes.schema[target].is_float():
         wrong = ~value.is_finite()
+    elif task == "regression":
+        wrong = ~pl.lit(is_exact(outcomes[target]))
     counts = outcomes.select(
         unknown=(labelled & pl.col(known_time).is_null()).sum(), wrong=(labelled & wrong).sum()
     ).row(0, named=True)
@@ -323,11 +326,12 @@ def _target_problems(outcomes: pl.DataFrame, *, known_time: str, target: str, ta
             "future. Fill it in the label table, or make the label null."
         )
     if counts["wrong"]:
-        expected = "0 or 1" if task == "binary" else "finite numbers"
-        sample = outcomes.filter(labelled & wrong).get_column(target).unique().sort().head(3).to_list()
+        expected = "0 or 1" if task == "binary" else "a finite number, whole ones up to 2^53"
+        found = outcomes.filter(labelled & wrong).get_column(target).unique().sort().head(3).to_list()
+        sample = dict.fromkeys(str(redacted(target, it, personal)) for it in found)
         problems.append(
-            f"target '{target}' of task '{task}' is not {expected} in {counts['wrong']} rows, for instance "
-            f"{', '.join(map(str, sample))}. Mend the label table, or declare another task."
+            f"target '{target}' of task '{task}' is not {expected} in {counted(counts['wrong'], 'row')}, for instance "
+            f"{', '.join(sample)}. Mend the label table, or declare another task."
         )
     return problems
 
@@ -359,7 +363,13 @@ def _mark_excluded(joined: pl.DataFrame, *, prediction_time: str, known_time: st
 
 
 def _window_problems(
-    rows: pl.DataFrame, joined: pl.DataFrame, windows: Windows, *, target: str, task: Task
+    rows: pl.DataFrame,
+    joined: pl.DataFrame,
+    windows: Windows,
+    *,
+    target: str,
+    task: Task,
+    personal: Collection[str],
 ) -> list[str]:
     counts = dict(rows.group_by(SPLIT).len().iter_rows())
     problems = []
@@ -376,13 +386,16 @@ def _window_problems(
             f"the {split} window ({first or 'the beginning'} to {last}) has no rows with a label (rows left out: "
             f"{seen}); {covers}. Choose another as-of day, build the missing days, or change the split windows."
         )
-    if counts.get("train") and task != "regression":
-        seen_classes = rows.filter(pl.col(SPLIT) == "train").get_column(target).unique()
-        if seen_classes.len() < 2:
-            problems.append(
-                f"target '{target}' has the single class {seen_classes[0]} in the train window; expected at least two. "
-                "Lengthen the train window, or mend the label table."
-            )
+    values = rows.filter(pl.col(SPLIT) == "train").get_column(target)
+    if values.n_unique() == 1:
+        wanted = {"binary": "both classes", "multiclass": "at least two classes", "regression": "several values"}[task]
+        first, last = windows.days("train")
+        value = redacted(target, values[0], personal)
+        problems.append(
+            f"target '{target}' is constant: it is {value} in all {values.len():,} rows of the train window "
+            f"({first or 'the beginning'} to {last}); expected {wanted}. Lengthen the train window, or mend the label "
+            "table."
+        )
     return problems
 
 

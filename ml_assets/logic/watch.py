@@ -103,7 +103,7 @@ def compare_with_former(
     is_worse = bound < -margin
     said = (
         f"Over {len(pairs)} days ({pairs[0][0]} to {pairs[-1][0]}) {metric.name} of champion {champion} differs by "
-        f"{mean:+.4f} a day from {former} on the same rows, at most {bound:+.4f}: "
+        f"{mean:+z.4f} a day from {former} on the same rows, at most {bound:+z.4f}: "
         f"{'worse' if is_worse else 'not surely worse'} by more than the margin of {margin:g}."
     )
     figures = {"days": float(len(pairs)), "difference": mean, "difference, at most": bound, "margin": margin}

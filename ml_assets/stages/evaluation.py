@@ -61,7 +61,7 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
             metadata={
                 **{name: figure.value for name, figure in result.summary.metrics.items()},
                 **{
-                    f"{name} interval": f"{figure.low:.4f} to {figure.high:.4f}"
+                    f"{name} interval": f"{figure.low:z.4f} to {figure.high:z.4f}"
                     for name, figure in result.summary.metrics.items()
                 },
                 **{name: image(svg, name) for name, svg in plots.items()},

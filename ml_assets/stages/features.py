@@ -55,7 +55,9 @@ def features(plan: ModelPlan) -> dg.AssetsDefinition:
         there = lake.open()
         rows = table.select(name for name in contract.names if name in table.columns)
         yield from _audited(context, plan, there, rows)
-        selected = select_features(rows, key=plan.key, times=times, feature_list=plan.features, day=DAY)
+        selected = select_features(
+            rows, key=plan.key, times=times, feature_list=plan.features, day=DAY, personal=plan.personal
+        )
         yield unchanged_check_result(context, plan, there, selected)
         yield from _leak_tested(context, plan, there, selected, warehouse)
         yield dg.Output(selected)

@@ -47,12 +47,13 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
             days=day_range(context),
             reason=wanted.reason,
             timezone=timezone,
+            personal=plan.personal,
         )
         schema = frames.labels(
             key=plan.key, known_time=wanted.known_time, target=wanted.target, task=plan.declaration.task,
             has_reason=wanted.reason is not None, timezone=timezone,
         )  # fmt: skip
-        frames.check_frames([rows], schema)
+        frames.check_frames([rows], schema, personal=plan.personal)
         left_out = labels_left_out(
             table, key=plan.key, known_time=wanted.known_time, days=day_range(context), wait_days=wanted.wait_days,
             timezone=timezone,

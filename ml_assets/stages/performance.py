@@ -83,6 +83,7 @@ def _measured(
                 known_time=declared.labels.known_time,
                 day=day,
                 metrics=declared.measured,
+                personal=plan.personal,
                 former=None if former is None or others is None else (former.version, others),
             )
         )

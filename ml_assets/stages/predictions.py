@@ -68,6 +68,7 @@ def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
             schema_of_predictions(
                 key=plan.key, prediction_time=wanted.prediction_time, task=model.spec.task, classes=model.spec.classes
             ),
+            personal=plan.personal | ({"prediction_id"} if plan.personal.intersection(plan.key) else set()),
         )
         yield dg.Output(scored)
 

@@ -244,6 +244,7 @@ def _came(
         first=days[0],
         last=days[1],
         declared=(declared.first, declared.last),
+        personal=contract.personal,
     )
     parts = {day: part.select(rows.columns) for day, part in cut.parts.items()}
     return Came(parts, facts, cut.outside, rows.height)
@@ -310,7 +311,7 @@ def _read_day(
         frame = source_of(table, contract, where).frame(data)
         if by is not None:
             dated = with_day_columns(frame, by, contract)
-            check_of_day(dated, day_of_row(by, contract, timezone), day, where=where)
+            check_of_day(dated, day_of_row(by, contract, timezone), day, where=where, personal=contract.personal)
         if frames and {*frame.columns} != {*frames[0].columns}:
             raise SourceError(
                 f"source file {where} has the columns {frame.columns}, but {files[0].name} of the same day has "

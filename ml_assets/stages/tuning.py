@@ -98,7 +98,7 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
         def on_trial(trials: pl.DataFrame, total: int) -> None:
             study.keep(trials)
             best = trials.filter("is_best").item(0, "value")
-            context.log.info(f"trial {trials.height} of {total}, best {declared.tuning_metric} so far {best:.4f}")
+            context.log.info(f"trial {trials.height} of {total}, best {declared.tuning_metric} so far {best:z.4f}")
 
         previous = study.trials()
         if declared.tuning.workers > 1:

@@ -182,6 +182,13 @@ def test_a_planted_break_is_told_by_its_rule_alone(what: str, change: dict[str, 
     assert told[0].startswith(f"- {sentence}")
 
 
+def test_no_message_shows_a_value_of_a_personal_column() -> None:
+    broken = SOUND["labels"]().with_columns(is_late=pl.lit(2))
+
+    with pytest.raises(ContractError, match=r"'is_late' is 0 or 1: broken in 2 rows, for instance by \(personal\)\."):
+        frames.check_frames([broken], schema_of("labels"), personal=["is_late"])
+
+
 def value_type(value: pl.Expr) -> pl.DataType:
     return pl.select(value).to_series().dtype
 

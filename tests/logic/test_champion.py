@@ -75,6 +75,13 @@ def test_a_challenger_that_may_not_beat_a_baseline_is_refused() -> None:
     )
 
 
+def test_a_difference_that_rounds_to_zero_is_written_without_a_minus() -> None:
+    equal = comparison(-0.00001, 0.00001, value=-0.00002, against="constant")
+    verdict = judge(report(baselines=(equal,)), margin=0.0)
+
+    assert "difference +0.0000 [+0.0000, +0.0000] (above" in verdict.reasons[0]
+
+
 @pytest.mark.parametrize(
     ("low", "high", "margin", "promote"),
     [

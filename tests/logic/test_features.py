@@ -35,8 +35,9 @@ def table(**columns: object) -> pl.DataFrame:
     )
 
 
-def select(frame: pl.DataFrame, *, key: tuple[str, ...] = ("id",)) -> pl.DataFrame:
-    return select_features(frame, key=key, times=("due_at", "predicted_at"), feature_list=FEATURES)
+def select(frame: pl.DataFrame, *, key: tuple[str, ...] = ("id",), personal: tuple[str, ...] = ()) -> pl.DataFrame:
+    times = ("due_at", "predicted_at")
+    return select_features(frame, key=key, times=times, feature_list=FEATURES, personal=personal)
 
 
 def test_only_declared_columns_stay_in_a_fixed_order() -> None:
@@ -84,7 +85,7 @@ def test_all_that_is_wrong_with_the_columns_and_rows_is_told_at_once() -> None:
         ),
         "- column 'predicted_at' is null in 1 of 2 rows; expected none. Mend the feature table.",
         (
-            "- the key (id) repeats: 1 keys, 1 rows too many, such as id=1. "
+            "- the key (id) repeats: 1 key, 1 row too many, such as id=1. "
             "Remove the duplicates in the feature table, or declare a finer key."
         ),
     ]
@@ -106,3 +107,20 @@ def test_a_null_key_is_refused() -> None:
 
 def test_a_key_of_several_columns_may_repeat_in_each_of_them() -> None:
     assert select(table(id=[1, 1]), key=("id", "day")).height == 2
+
+
+def test_a_whole_number_that_no_double_holds_is_refused_with_its_row_and_what_helps() -> None:
+    frame = table(wind=[9 * 10**18, 3])
+
+    with pytest.raises(ContractError) as error:
+        select(frame)
+
+    assert str(error.value) == (
+        "the feature rows: feature 'wind' has whole numbers beyond 2^53 in 1 of 2 rows, which LightGBM's doubles "
+        "cannot tell apart, such as 9000000000000000000 where id=2. Where such a value is wrong, give the source's "
+        "column a range in its contract (in_range), name the value in null_values, or make it null in the table's SQL; "
+        "where it names something, mark the column categorical; where all values are large, subtract a constant in the "
+        "SQL."
+    )
+    with pytest.raises(ContractError, match=r"such as \(personal\) where id=\(personal\)\. Where"):
+        select(frame, personal=("wind", "id"))

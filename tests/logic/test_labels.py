@@ -115,7 +115,7 @@ def test_a_label_without_a_known_time_is_refused() -> None:
 
 def test_a_key_known_twice_at_the_same_time_is_refused_with_an_example() -> None:
     with pytest.raises(
-        DataError, match=r"the key \(id, known_at\) repeats: 1 keys, 1 rows too many, such as id=7, known_at=2013-01-01"
+        DataError, match=r"the key \(id, known_at\) repeats: 1 key, 1 row too many, such as id=7, known_at=2013-01-01"
     ):
         select(outcomes([at(1), at(1)], id=[7, 7], is_late=[True, False]))
 

@@ -259,6 +259,11 @@ def test_a_row_without_a_day_is_refused_with_what_should_say_it(
             pl.DataFrame(rows), day_expression(**day),
             first=date(2024, 1, 1), last=date(2024, 1, 3), declared=DECLARED,
         )  # fmt: skip
+    with pytest.raises(DataError, match=r"for instance (\w=)?.*\(personal\)"):
+        by_day(
+            pl.DataFrame(rows), day_expression(**day), personal=[*day.values()],
+            first=date(2024, 1, 1), last=date(2024, 1, 3), declared=DECLARED,
+        )  # fmt: skip
 
 
 def test_a_row_that_stands_in_a_narrower_type_is_widened_and_not_corrected() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_assets.contracts.artifacts import Feature, TrainingSet
+from ml_assets.contracts.artifacts import Feature, Task, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.training_set import NOT_KNOWN, OUTSIDE, PURGED, assemble_training_set, windows_as_of
 
@@ -192,7 +192,7 @@ def test_a_repeated_key_of_the_features_is_refused_with_a_sample() -> None:
     rows = pl.concat([features(), features().head(2)])
 
     with pytest.raises(
-        DataError, match=r"key \(id\) of the features repeats: 2 keys, 2 rows too many.*id=0.*finer key"
+        DataError, match=r"key \(id\) of the features repeats: 2 keys, 2 rows too many, such as id=0; id=1.*finer key"
     ):
         assemble(rows)
 
@@ -260,9 +260,39 @@ def test_an_empty_window_says_what_was_left_out_and_what_there_is() -> None:
         assemble(as_of=date(2013, 2, 10), validation_days=33)
 
 
-def test_a_single_class_in_train_is_refused() -> None:
-    with pytest.raises(DataError, match="target 'late' has the single class True in the train window"):
-        assemble(outcomes=labels().with_columns(late=pl.lit(value=True) | (pl.col("id") < 0)))
+@pytest.mark.parametrize(
+    ("task", "value", "words"),
+    [
+        ("binary", pl.lit(value=True), r"it is True in all 20 rows .* expected both classes"),
+        ("regression", pl.lit(2.5), r"it is 2\.5 in all 20 rows .* expected several values"),
+        ("multiclass", pl.lit("a"), r"it is a in all 20 rows .* expected at least two classes"),
+    ],
+)
+def test_a_target_that_is_constant_in_train_is_refused_with_the_value_and_the_rows(
+    task: Task, value: pl.Expr, words: str
+) -> None:
+    with pytest.raises(DataError, match=rf"target 'late' is constant: {words}"):
+        assemble(outcomes=labels().with_columns(late=value), task=task)
+
+
+def test_no_message_shows_a_personal_value() -> None:
+    twice = pl.concat([features(), features().head(1)])
+    several = labels().with_columns(late=pl.col("id"))
+    constant = labels().with_columns(late=pl.lit(2.5))
+
+    with pytest.raises(DataError, match=r"repeats: 1 key, 1 row too many, such as id=\(personal\)\."):
+        assemble(twice, personal=["id"])
+    with pytest.raises(DataError, match=r"in 38 rows, for instance \(personal\)\."):
+        assemble(outcomes=several, personal=["late"])
+    with pytest.raises(DataError, match=r"is constant: it is \(personal\) in all"):
+        assemble(outcomes=constant, task="regression", personal=["late"])
+
+
+def test_a_regression_target_that_no_double_holds_is_refused_with_the_value() -> None:
+    huge = labels().with_columns(late=pl.when(pl.col("id") == 3).then(9 * 10**18).otherwise("id"))
+
+    with pytest.raises(DataError, match=r"whole ones up to 2\^53 in 1 row, for instance 9000000000000000000\."):
+        assemble(outcomes=huge, task="regression")
 
 
 def test_a_binary_target_other_than_zero_and_one_is_refused_with_a_sample() -> None:
@@ -273,7 +303,7 @@ def test_a_binary_target_other_than_zero_and_one_is_refused_with_a_sample() -> N
 def test_a_regression_target_that_is_not_finite_is_refused() -> None:
     outcomes = labels().with_columns(late=pl.when(pl.col("id") == 1).then(float("nan")).otherwise(1.0))
 
-    with pytest.raises(DataError, match="is not finite numbers in 1 rows"):
+    with pytest.raises(DataError, match="is not a finite number, whole ones up to 2\\^53 in 1 row, for instance nan"):
         assemble(outcomes=outcomes, task="regression")
 
 

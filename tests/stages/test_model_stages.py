@@ -21,6 +21,7 @@ from ml_assets.stages.card import card_input
 from ml_assets.stages.common.champions import model_on_card
 from ml_assets.stages.common.checks import rule_check_name
 from ml_assets.stages.common.plan import ModelPlan, days_between
+from ml_assets.stages.common.training import assemble
 from ml_assets.stages.evaluation import evaluation
 from ml_assets.stages.features import features
 from ml_assets.stages.labels import labels
@@ -268,6 +269,23 @@ def test_personal_values_are_not_shown(rows: pl.DataFrame, lake: LakeResource) -
 
     assert {"(personal)"} == {record.data["order_id"] for record in shown}
     assert {"x"} == {record.data["shop"] for record in shown}
+
+
+def test_no_message_shows_a_personal_key_that_repeats(rows: pl.DataFrame, lake: LakeResource) -> None:
+    def personal(contract: TableContract) -> TableContract:
+        columns = (replace(it, is_pii=it.name == "order_id", is_unique=False) for it in contract.columns)
+        return replace(contract, columns=tuple(columns), key=())
+
+    contracts = {"order_features": personal(FEATURES), "order_outcomes": personal(LABELS)}
+    plan = ModelPlan.of(declaration(), contracts)
+    outcomes = label_rows()
+
+    with pytest.raises(ContractError, match=r"repeats: 1 key, 1 row too many, such as order_id=\(personal\)\."):
+        [*results(plan, pl.concat([rows, rows.head(1)]), lake)]
+    with pytest.raises(DataError, match=r"repeats: 1 key, 1 row too many, such as order_id=\(personal\), known_at="):
+        labels(plan)(context_of(FIRST, LAST), pl.concat([outcomes, outcomes.head(1)]))
+    with pytest.raises(DataError, match=r"of the features repeats: 1 key, .* such as order_id=\(personal\)\."):
+        assemble(plan, pl.concat([rows, rows.head(1)]), outcomes, as_of=LAST)
 
 
 def test_refused_days_are_kept_beside_with_the_rules_they_break_and_what_stood_before_stays(

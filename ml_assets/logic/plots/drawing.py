@@ -69,7 +69,7 @@ def number(value: float | None) -> str:
     elif 0 < abs(value) < 0.01:
         text = f"{value:.2g}"
     else:
-        text = f"{value:,.{_decimals(value)}f}"
+        text = f"{value:z,.{_decimals(value)}f}"
     return text.replace("-", "−")
 
 
@@ -80,7 +80,7 @@ def interval(figure: Interval) -> str:
     while decimals < 6 and 0 < figure.high - figure.low < 3 * 10**-decimals:
         decimals += 1
     value, low, high = (
-        "–" if math.isnan(part) else f"{part:,.{decimals}f}".replace("-", "−")
+        "–" if math.isnan(part) else f"{part:z,.{decimals}f}".replace("-", "−")
         for part in (figure.value, figure.low, figure.high)
     )
     return f"{value} [{low}, {high}]"
@@ -104,7 +104,7 @@ def share(value: float | None) -> str:
     """Write a share as a percentage: `17.3 %`; a missing one is `–`."""
     if value is None or math.isnan(value):
         return "–"
-    return f"{100 * value:.1f} %".replace("-", "−")
+    return f"{100 * value:z.1f} %".replace("-", "−")
 
 
 def as_markdown_image(svg: str, alt: str) -> str:

@@ -297,6 +297,7 @@ class Past:
             metrics=[self.metric.name],
             former=None if former is None else (former.version, self.scores(former, day)),
             replicates=REPLICATES,
+            personal=self.plan.personal,
         ).summary
 
     def population(self, watched: Trained, days: Sequence[date]) -> Population:

@@ -66,6 +66,11 @@ class ModelPlan:
         """The model's name."""
         return self.declaration.name
 
+    @functools.cached_property
+    def personal(self) -> frozenset[str]:
+        """The columns of features and labels whose values no message shows."""
+        return self.features_table.personal | self.labels_table.personal
+
     @property
     def key(self) -> tuple[str, ...]:
         """The columns that identify a prediction."""

@@ -53,6 +53,7 @@ def assemble(
         feature_list=plan.features,
         as_of=as_of,
         timezone=declared.days.timezone,
+        personal=plan.personal,
         **(split or declared.split).model_dump(),
     )
 
