@@ -4,7 +4,8 @@ What makes a challenger good enough stays out; that is the gate's work.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Generic, Protocol, Self, TypeVar
@@ -15,6 +16,8 @@ from resources.errors import CorruptArtifactError, LakeError, PromotionConflictE
 from resources.lake import Lake
 
 LAST_NUMBER: Final = 999_999
+TRIES: Final = 10
+"""Times that one decision is made; each time but the last, another process has added an entry first."""
 MOST_BYTES: Final = 2**20
 """An entry holds sentences and figures in a few kB; a hundred times that is no entry."""
 
@@ -65,6 +68,7 @@ class LogEntry(Protocol):
 
 
 Entry = TypeVar("Entry", bound=LogEntry)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,18 @@ class PromotionLog(Generic[Entry]):
             f"({won.action} {won.challenger[:12]}: {' '.join(won.reasons[:1])}){since}; {last.champion or 'nobody'} "
             "serves now. Nothing was changed: look at it and decide again."
         )
+
+
+def retry_on_conflict(decide: Callable[[], T]) -> T:
+    """Return what `decide` returns, which reads a log, decides, and appends; it decides anew if another was first.
+
+    Raises:
+        PromotionConflictError: other processes keep adding entries.
+    """
+    for _ in range(TRIES - 1):
+        with suppress(PromotionConflictError):
+            return decide()
+    return decide()
 
 
 def _name(number: int) -> str:

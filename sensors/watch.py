@@ -12,7 +12,7 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from ml_assets.contracts.artifacts import Model
+from ml_assets.contracts.artifacts import Model, Promotion
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
@@ -27,6 +27,7 @@ from resources.errors import CorruptArtifactError, LakeError, MissingArtifactErr
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef
+from resources.promotion_log import retry_on_conflict
 from resources.run_tags import CAUSE, MODEL
 from sensors.common.changed import changed_models, next_cursor, said
 from sensors.common.history import FAILED, asked_before
@@ -60,25 +61,32 @@ def take_back_job(plan_of: PlanOf) -> dg.JobDefinition:
     @dg.op(description="Let the champion before serve again, as one more entry of the promotion log.")
     def roll_back(context: dg.OpExecutionContext, config: TakeBackConfig, lake: LakeResource) -> None:
         opened, plan = lake.connect(), plan_of(config.model)
-        log = promotions(opened, config.model)
-        entries = log.entries()
-        since, former = serving_since(entries), held_against(entries)
-        if since is None or former is None or since.number != config.entry:
+        entry = retry_on_conflict(lambda: _roll_back(opened, plan, config, context.run_id))
+        if entry is None:
             context.log.info(f"entry {config.entry} of {config.model} does not count any more: nothing to take back.")
             return
-        _check_that_it_can_serve(opened, plan, former)
-        entry = entry_of(
-            entries, former, model=config.model, action="rollback", why=config.why, by=WATCH, at=datetime.now(tz=UTC),
-            entry_id=context.run_id,
-        ).model_copy(update={"figures": config.figures, "run_id": context.run_id, "cause": WATCH})  # fmt: skip
-        log.append(entry, number=entry.number)
-        context.add_output_metadata({"champion": former, "taken back": str(since.champion), "why": config.why})
+        context.add_output_metadata({"champion": entry.challenger, "entry taken back": config.entry, "why": config.why})
 
     @dg.job(name=TAKE_BACK, description="Let the champion before serve again.")
     def job() -> None:
         roll_back()
 
     return job
+
+
+def _roll_back(lake: Lake, plan: ModelPlan, config: TakeBackConfig, run_id: str) -> Promotion | None:
+    """Append the rollback; None where the champion is another by now, or was let in by another entry."""
+    log = promotions(lake, config.model)
+    entries = log.entries()
+    since, former = serving_since(entries), held_against(entries)
+    if since is None or former is None or since.number != config.entry:
+        return None
+    _check_that_it_can_serve(lake, plan, former)
+    entry = entry_of(
+        entries, former, model=config.model, action="rollback", why=config.why, by=WATCH, at=datetime.now(tz=UTC),
+        entry_id=run_id,
+    ).model_copy(update={"figures": config.figures, "run_id": run_id, "cause": WATCH})  # fmt: skip
+    return log.append(entry, number=entry.number)
 
 
 def _check_that_it_can_serve(lake: Lake, plan: ModelPlan, version: str) -> None:

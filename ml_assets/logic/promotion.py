@@ -109,6 +109,21 @@ def attempt_number(entries: Sequence[Promotion], challenger: str, test_days: tup
     return [*tried, (challenger, test_days)].index((challenger, test_days)) + 1
 
 
+def refusals(entries: Sequence[Promotion], since: Promotion | None) -> int:
+    """Return how many challengers the gate has rejected since an entry; a rollback counts as one too.
+
+    A challenger counts once, however often it was judged: two flows at once must not double a cool-down.
+
+    Args:
+        entries: The log, oldest first.
+        since: The entry by which the champion serves; None without a champion.
+    """
+    if since is None:
+        return 0
+    rejected = {it.challenger for it in entries if it.number > since.number and it.action == "refuse"}
+    return len(rejected) + (since.action == "rollback")
+
+
 def left(entries: Sequence[Promotion]) -> frozenset[str]:
     """Return the versions that have served and were rolled back from.
 

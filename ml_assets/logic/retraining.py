@@ -53,7 +53,7 @@ class Serving:
         rows: labelled rows that it was trained on.
         daily_loss: how far a day of its test window fell behind what was promised; None where nobody measured it.
         promised: the deciding metric on its test window.
-        refusals: challengers that the gate has refused since it serves.
+        refusals: challengers that the gate has rejected since it serves, and a rollback; see `promotion.refusals`.
         taken_back: the newest day that was predicted by whoever was taken back for it; None where nobody was.
         learned_until: the last day that it has learned anything from; None where only `as_of` is known.
     """

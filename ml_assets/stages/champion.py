@@ -1,26 +1,32 @@
 """The champion: the gate's verdict on a challenger, as one more entry of the promotion log.
 
-Measuring the challenger on rows stays out; see `ml_assets.stages.evaluation`. What serving it costs is measured here:
-an evaluation says the same whenever it is made again, and milliseconds do not.
+Not here: measuring the challenger on rows (see `ml_assets.stages.evaluation`). What serving it costs is measured here:
+an evaluation is the same whenever it is materialized again, and milliseconds are not.
+
+Several flows may judge at once. Only one can add the next entry; the others read the log again and decide anew.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self
 
 import dagster as dg
 
 from ml_assets.contracts.artifacts import Evaluation, Model, Promotion
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.champion import Verdict
+from ml_assets.logic.champion import Rule, Verdict
 from ml_assets.logic.promotion import GATE, left, serving_since, waiting
 from ml_assets.logic.serving_cost import Cost
+from ml_assets.logic.suspects import LeakFindings
 from ml_assets.stages.common.asset import stage
+from ml_assets.stages.common.champions import model_of
 from ml_assets.stages.common.judging import serving_costs, verdict_on
 from ml_assets.stages.common.leak_findings import findings_behind
 from ml_assets.stages.common.plan import ModelPlan
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
-from resources.manifest import ArtifactRef, Manifest
+from resources.manifest import ArtifactRef
+from resources.promotion_log import retry_on_conflict
 from resources.run_tags import CAUSE
 
 CHECK: Final = "gate_accepts_the_challenger"
@@ -49,73 +55,89 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
     )  # fmt: skip
     def champion(context: dg.AssetExecutionContext, evaluation: Evaluation, lake: LakeResource) -> Iterator[Any]:
         """The new champion and why, or why the challenger was rejected or waits and the champion stays."""
-        opened, run = lake.open(), context.op_execution_context
-        entries = plan.promotion_log(opened).entries()
-        ref = ArtifactRef(asset=plan.asset("model").to_user_string(), version=evaluation.summary.model_version)
-        model = opened.get(ref, Model)
-        costs = serving_costs(model, declared.gate)
-        training_set = _training_set(opened, plan, evaluation)
-        was_left = evaluation.summary.model_version in left(entries)
-        leaks = findings_behind(opened, declared, training_set) if training_set else None
-        verdict = verdict_on(plan, evaluation, model, costs, was_left=was_left, leaks=leaks)
-        entry = _entry(opened, plan, evaluation, verdict, entries)
-        entry = entry.model_copy(update={"run_id": run.run_id, "cause": run.get_tag(CAUSE)})
-        entry = _settled(opened, plan, entry, entries, compared_with=evaluation.summary.champion_version)
+        case = _Case.of(lake.open(), plan, evaluation)
+        run = context.op_execution_context
+        entry, verdict = case.decide(run_id=run.run_id, cause=run.get_tag(CAUSE))
         yield _check(plan, entry, verdict)
-        yield dg.Output(entry, metadata=_metadata(plan, entry, verdict, costs))
+        yield dg.Output(entry, metadata=_metadata(plan, entry, verdict, case.costs))
 
     return champion
 
 
-def _training_set(lake: Lake, plan: ModelPlan, evaluation: Evaluation) -> Manifest | None:
-    """Return the manifest of what the challenger was trained on; None where the evaluation does not name it."""
-    version = evaluation.summary.training_set_version
-    asset = plan.asset("training_set").to_user_string()
-    return lake.manifest(ArtifactRef(asset=asset, version=version)) if version else None
+@dataclass(frozen=True)
+class _Case:
+    """A challenger before the gate, and what it is judged by beside the promotion log."""
 
+    lake: Lake
+    plan: ModelPlan
+    evaluation: Evaluation
+    model: Model
+    costs: Sequence[Cost]
+    leaks: LeakFindings | None
 
-def _entry(
-    lake: Lake, plan: ModelPlan, evaluation: Evaluation, verdict: Verdict, entries: Sequence[Promotion]
-) -> Promotion:
-    """Return what the verdict would be as the next entry of the log."""
-    challenger = evaluation.summary.model_version
-    is_by_person = verdict.waits or plan.declaration.gate.approval == "person"
-    let_in: Action = "wait" if is_by_person else "promote"
-    action: Action = let_in if verdict.promote else "refuse"
-    return Promotion(
-        number=len(entries) + 1,
-        model=plan.name,
-        action=action,
-        champion=challenger if action == "promote" else _serving(entries),
-        challenger=challenger,
-        reasons=verdict.reasons,
-        rules=tuple(rule.record for rule in verdict.rules),
-        figures=verdict.figures,
-        evaluation_version=_evaluation_read(lake, plan),
-        decided_at=lake.now(),
-        decided_by=GATE,
-    )
+    @classmethod
+    def of(cls, lake: Lake, plan: ModelPlan, evaluation: Evaluation) -> Self:
+        """Read the challenger, measure what serving it costs, and look up what is known of leaks."""
+        summary = evaluation.summary
+        model = model_of(lake, plan, summary.model_version)
+        leaks = None
+        if summary.training_set_version:
+            asset = plan.asset("training_set").to_user_string()
+            training_set = lake.manifest(ArtifactRef(asset=asset, version=summary.training_set_version))
+            leaks = findings_behind(lake, plan.declaration, training_set)
+        return cls(lake, plan, evaluation, model, serving_costs(model, plan.declaration.gate), leaks)
 
+    def decide(self, *, run_id: str, cause: str | None) -> tuple[Promotion, Verdict]:
+        """Return the entry that the challenger has in the log, added here or by another flow, and the verdict.
 
-def _settled(
-    lake: Lake, plan: ModelPlan, entry: Promotion, entries: Sequence[Promotion], *, compared_with: str | None
-) -> Promotion:
-    """Append the entry, or return the one by which this very evaluation has been decided on before.
+        Raises:
+            DataError: the challenger was compared with another champion than the current one.
+            PromotionConflictError: other processes keep adding entries.
+        """
+        return retry_on_conflict(lambda: self._decide(run_id, cause))
 
-    Raises:
-        DataError: The challenger was compared with another champion than the one that serves.
-    """
-    last = entries[-1] if entries else None
-    if (standing := _standing(entries, entry)) is not None:
-        return standing
-    if last is not None and _is_unkept(lake, plan, last) and _says(last) == _says(entry):
-        return last
-    if _serving(entries) != compared_with:
-        raise DataError(
-            f"the challenger of {plan.name} was compared with champion {compared_with}, but {_serving(entries)} "
-            "serves now; materialize evaluation again."
+    def _decide(self, run_id: str, cause: str | None) -> tuple[Promotion, Verdict]:
+        log, summary = self.plan.promotion_log(self.lake), self.evaluation.summary
+        entries = log.entries()
+        serving, since = _serving(entries), serving_since(entries)
+        if since is not None and summary.model_version == serving:
+            # The champion never competes with itself: that would only log a rejection.
+            rule = Rule("champion", True, f"The challenger is the champion already, since entry {since.number}.", {})
+            return since, Verdict(promote=True, reasons=(rule.sentence,), figures={}, rules=(rule,))
+        verdict = self._judge(entries)
+        entry = self._entry(verdict, entries).model_copy(update={"run_id": run_id, "cause": cause})
+        if (standing := _standing(entries, entry)) is not None:
+            return standing, verdict
+        if serving != summary.champion_version:
+            raise DataError(
+                f"the challenger of {self.plan.name} was compared with champion {summary.champion_version}, but "
+                f"{serving} serves now; materialize evaluation again."
+            )
+        return log.append(entry, number=entry.number), verdict
+
+    def _judge(self, entries: Sequence[Promotion]) -> Verdict:
+        was_left = self.evaluation.summary.model_version in left(entries)
+        return verdict_on(self.plan, self.evaluation, self.model, self.costs, was_left=was_left, leaks=self.leaks)
+
+    def _entry(self, verdict: Verdict, entries: Sequence[Promotion]) -> Promotion:
+        """Return what the verdict would be as the next entry of the log."""
+        challenger = self.evaluation.summary.model_version
+        is_by_person = verdict.waits or self.plan.declaration.gate.approval == "person"
+        let_in: Action = "wait" if is_by_person else "promote"
+        action: Action = let_in if verdict.promote else "refuse"
+        return Promotion(
+            number=len(entries) + 1,
+            model=self.plan.name,
+            action=action,
+            champion=challenger if action == "promote" else _serving(entries),
+            challenger=challenger,
+            reasons=verdict.reasons,
+            rules=tuple(rule.record for rule in verdict.rules),
+            figures=verdict.figures,
+            evaluation_version=self.lake.versions_read().get(self.plan.asset("evaluation").to_user_string()),
+            decided_at=self.lake.now(),
+            decided_by=GATE,
         )
-    return plan.promotion_log(lake).append(entry, number=entry.number)
 
 
 def _serving(entries: Sequence[Promotion]) -> str | None:
@@ -160,37 +182,28 @@ def _metadata(plan: ModelPlan, entry: Promotion, verdict: Verdict, costs: Sequen
     return told
 
 
-def _evaluation_read(lake: Lake, plan: ModelPlan) -> str | None:
-    return lake.versions_read().get(plan.asset("evaluation").to_user_string())
-
-
 def _standing(entries: Sequence[Promotion], entry: Promotion) -> Promotion | None:
-    """Return the entry by which this very evaluation's challenger serves, or waits and would do so again.
+    """Return the entry that this very evaluation has since the current champion serves, if it would be the same again.
 
-    Changed settings of the gate do not take back what it has decided: judged once more, the champion would meet itself.
+    Another flow may have judged it at the same time, or this step may have been killed before it stored its artifact.
+    Judged once more, the challenger would be rejected twice, which would double a cool-down.
     """
-    since, waits = serving_since(entries), waiting(entries)
-    on_it = [it for it in (since, waits) if it is not None and it.evaluation_version == entry.evaluation_version]
-    for standing in on_it if entry.evaluation_version is not None else ():
-        if standing.action in ("promote", entry.action):
-            return standing
-    return None
-
-
-def _is_unkept(lake: Lake, plan: ModelPlan, last: Promotion) -> bool:
-    """Tell whether the log ends with the gate's word on this very evaluation, which no artifact holds.
-
-    Who wrote it was killed before it could keep the artifact. Judged once more, the challenger would be refused twice.
-    """
-    version = _evaluation_read(lake, plan)
-    if version is None or (last.decided_by, last.evaluation_version) != (GATE, version):
-        return False
-    kept = lake.newest(plan.asset("champion").to_user_string(), [""])
-    return not kept or lake.get(kept[""], Promotion, noted=False).number < last.number
+    since = serving_since(entries)
+    judged = [
+        it
+        for it in entries[since.number if since else 0 :]
+        if (it.challenger, it.decided_by, it.evaluation_version) == (entry.challenger, GATE, entry.evaluation_version)
+    ]
+    waits = waiting(entries)
+    if entry.evaluation_version is None or not judged:
+        return None
+    if judged[-1] == waits and entry.action == "wait":
+        return waits
+    return judged[-1] if entry.action == "refuse" and _says(judged[-1]) == _says(entry) else None
 
 
 def _says(entry: Promotion) -> tuple[object, ...]:
-    """Return what an entry comes to; its sentences follow from the figures, and milliseconds are never the same."""
+    """Return what an entry decides; its sentences follow from the figures, and milliseconds are never the same."""
     figures = {name: value for name, value in entry.figures.items() if not name.startswith("latency")}
     rules = [(rule.name, rule.holds) for rule in entry.rules]
     return entry.action, entry.challenger, rules, figures

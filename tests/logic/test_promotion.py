@@ -18,6 +18,7 @@ from ml_assets.logic.promotion import (
     cannot_answer,
     entry_of,
     left,
+    refusals,
     serving_since,
     standing,
     waiting,
@@ -198,6 +199,20 @@ def test_a_person_who_promotes_what_the_gate_rejected_sets_the_anchor_to_it() ->
     entries = log(("promote", "a"), ("refuse", "a"))
 
     assert "x" == anchor([*entries, person(entries, "x")])
+
+
+# ---------------------------------------------------------------- rejections
+
+
+def test_a_challenger_that_was_rejected_twice_counts_once_and_a_rollback_counts_too() -> None:
+    refused = log(("promote", "a"), ("refuse", "a"), ("refuse", "a"))
+    other = refused[2].model_copy(update={"number": 4, "challenger": "y"})
+    back = log(*promotions("ab"), ("rollback", "a"), ("refuse", "a"))
+
+    assert [0, 1, 2, 2] == [
+        refusals(entries, serving_since(entries)) for entries in (refused[:1], refused, [*refused, other], back)
+    ]
+    assert 0 == refusals([], None)
 
 
 # ---------------------------------------------------------------- attempts

@@ -11,7 +11,7 @@ import pytest
 from ml_assets.contracts.artifacts import Promotion
 from resources.errors import CorruptArtifactError, LakeError, PromotionConflictError
 from resources.lake import Lake
-from resources.promotion_log import LAST_NUMBER, PromotionLog
+from resources.promotion_log import LAST_NUMBER, PromotionLog, retry_on_conflict
 from tests.builders import promotion
 
 PROMOTERS = 50
@@ -233,3 +233,22 @@ def test_a_clock_that_was_wrong_does_not_reorder_the_log(tmp_path: Path) -> None
         log(lake).append(entry(number, decided_at=datetime(2026, 1, day, tzinfo=UTC)), number=number)
 
     assert [1, 3, 3] == [len(log(lake).before(datetime(2026, 1, day, 12, tzinfo=UTC))) for day in (1, 2, 9)]
+
+
+def test_of_decisions_at_once_each_is_made_anew_until_it_has_a_number_of_its_own(lake: Lake) -> None:
+    start = Barrier(6, timeout=60)
+
+    def decide(name: int) -> None:
+        own = log(Lake(lake.url, lake.options))
+        start.wait()
+
+        def add() -> Promotion:
+            number = len(own.entries()) + 1
+            return own.append(entry(number, decided_by=f"<{name}>"), number=number)
+
+        retry_on_conflict(add)
+
+    with ThreadPoolExecutor(6) as pool:
+        assert [None] * 6 == [*pool.map(decide, range(6))]
+
+    assert [f"<{name}>" for name in range(6)] == sorted(it.decided_by for it in log(lake).entries())

@@ -1,6 +1,7 @@
 """The gate where it sits: what becomes of a challenger, in the log, for a person and in the web UI."""
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -8,18 +9,20 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ml_assets.contracts.artifacts import Evaluation, Promotion
+from ml_assets.contracts.artifacts import Evaluation, EvaluationSummary, Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.table import TableContract
-from ml_assets.logic.promotion import entry_of, waiting
+from ml_assets.logic.promotion import entry_of, refusals, serving_since, waiting
 from ml_assets.logic.serving_cost import example_row
 from ml_assets.stages.champion import champion, serving_costs
 from ml_assets.stages.common.champions import Champion, champion_model
 from ml_assets.stages.common.leak_findings import LONE
 from ml_assets.stages.common.plan import ModelPlan
 from ml_assets.stages.evaluation import evaluation
+from resources.errors import PromotionConflictError
 from resources.lake import Making
 from resources.lake_resource import LakeResource
+from resources.promotion_log import TRIES, PromotionLog
 from tests.builders import promotion
 from tests.stages.shop import FEATURES, LABELS, OPEN, Trained, declaration
 
@@ -62,6 +65,21 @@ def plan_with(features: TableContract = FEATURES, **rules: object) -> ModelPlan:
     return ModelPlan.of(given, {"order_features": features, "order_outcomes": LABELS})
 
 
+def another_champion(gate: Gate, plan: ModelPlan, *, number: int = 1) -> str:
+    """Return the version of a champion that gives the challenger's scores and is another model."""
+    there = gate.lake.open()
+    other = replace(gate.trained.model, spec=gate.trained.model.spec.model_copy(update={"lightgbm_version": "4.6.0"}))
+    version = there.put("returns/model", None, other, Making()).version
+    plan.promotion_log(there).append(promotion(number, champion=version, model="returns"), number=number)
+    return version
+
+
+def as_compared(summary: EvaluationSummary) -> dict[str, Any]:
+    """Return what an evaluation says of champion and anchor."""
+    names = ("against_champion", "champion_version", "against_anchor", "anchor_version", "test_days")
+    return {name: getattr(summary, name) for name in names}
+
+
 STRICT = {"minimum_rows": 10**6}
 BY_A_PERSON = {"approval": "person"}
 
@@ -91,23 +109,17 @@ def test_a_challenger_below_the_gate_is_refused_with_reasons_and_nobody_serves(g
     assert None is champion_model(gate.lake.open(), strict)
 
 
-def test_a_refused_challenger_leaves_the_champion(trained: Trained, gate: Gate) -> None:
+def test_a_refused_challenger_leaves_the_champion(gate: Gate) -> None:
     strict = plan_with(**STRICT)
-    there = gate.lake.open()
-    strict.promotion_log(there).append(promotion(1, champion=gate.version, model="returns"), number=1)
-    *_, output = evaluation(strict)(trained.training_set, trained.model, lake=gate.lake)
-    compared = output.value.summary
+    champion = another_champion(gate, strict)
+    *_, output = evaluation(strict)(gate.trained.training_set, gate.trained.model, lake=gate.lake)
 
-    entry, _ = gate.judge(
-        strict, against_champion=compared.against_champion, champion_version=compared.champion_version
-    )
+    entry, _ = gate.judge(strict, **as_compared(output.value.summary))
 
-    assert compared.against_champion is not None
-    assert gate.version == compared.champion_version
-    assert (2, "refuse", gate.version) == (entry.number, entry.action, entry.champion)
-    found = champion_model(there, strict)
+    assert (2, "refuse", champion) == (entry.number, entry.action, entry.champion)
+    found = champion_model(gate.lake.open(), strict)
     assert isinstance(found, Champion)
-    assert gate.version == found.version
+    assert champion == found.version
 
 
 def test_a_challenger_that_was_compared_with_another_champion_is_not_judged(plan: ModelPlan, gate: Gate) -> None:
@@ -127,6 +139,71 @@ def test_judged_again_on_the_same_evaluation_the_champion_stays_and_nothing_is_w
 
     assert first == again
     assert [first] == gate.entries(plan)
+
+
+# ---------------------------------------------------------------- two flows at once
+
+
+def test_a_flow_whose_model_another_flow_has_just_promoted_logs_nothing(plan: ModelPlan, gate: Gate) -> None:
+    first, _ = gate.judge(plan)
+    *_, output = evaluation(plan)(gate.trained.training_set, gate.trained.model, lake=gate.lake)
+
+    again, told = gate.judge(plan, **as_compared(output.value.summary))
+
+    assert gate.version == output.value.summary.champion_version
+    assert first == again
+    assert [first] == gate.entries(plan)
+    assert told["check"].passed
+    assert "The challenger is the champion already, since entry 1." in str(told["reasons"])
+
+
+def test_flows_that_reject_the_same_challenger_at_once_add_one_entry_and_one_refusal(gate: Gate) -> None:
+    strict = plan_with(**STRICT, max_latency_ms=10_000)
+    another_champion(gate, strict)
+    *_, output = evaluation(strict)(gate.trained.training_set, gate.trained.model, lake=gate.lake)
+    compared = as_compared(output.value.summary)
+
+    with ThreadPoolExecutor(4) as pool:
+        judged = [it.result()[0] for it in [pool.submit(gate.judge, strict, **compared) for _ in range(4)]]
+
+    assert [2] * 4 == [entry.number for entry in judged]
+    entries = gate.entries(strict)
+    assert ["promote", "refuse"] == [it.action for it in entries]
+    assert 1 == refusals(entries, serving_since(entries))
+
+
+def test_a_flow_that_loses_the_race_for_an_entry_decides_anew_on_the_new_log(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_with(**STRICT)
+    raced = PromotionLog.append
+
+    def lose_twice(log: PromotionLog[Promotion], entry: Promotion, *, number: int) -> Promotion:
+        if number < 3:
+            raced(log, promotion(number, champion=None, model="returns"), number=number)
+        return raced(log, entry, number=number)
+
+    monkeypatch.setattr(PromotionLog, "append", lose_twice)
+    entry, _ = gate.judge(plan)
+
+    assert (3, "refuse", gate.version) == (entry.number, entry.action, entry.challenger)
+
+
+def test_a_flow_that_always_loses_the_race_gives_up_with_the_reason(
+    gate: Gate, plan: ModelPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+
+    def lose(log: PromotionLog[Promotion], entry: Promotion, *, number: int) -> Promotion:
+        del log, entry
+        tries.append(number)
+        raise PromotionConflictError("somebody else was first")
+
+    monkeypatch.setattr(PromotionLog, "append", lose)
+    with pytest.raises(PromotionConflictError, match="somebody else was first"):
+        gate.judge(plan)
+
+    assert TRIES == len(tries)
 
 
 # ---------------------------------------------------------------- the rules that only the stage can try
@@ -238,12 +315,8 @@ def test_a_slice_is_judged_from_the_declared_number_of_rows_on(trained: Trained,
 
 def with_a_champion_after_the_anchor(gate: Gate, plan: ModelPlan, *, anchor: str) -> str:
     """Return a champion that follows an anchor and is not one itself."""
-    there = gate.lake.open()
-    other = replace(gate.trained.model, spec=gate.trained.model.spec.model_copy(update={"lightgbm_version": "4.6.0"}))
-    champion = there.put("returns/model", None, other, Making()).version
-    for number, version in enumerate((anchor, champion), start=1):
-        plan.promotion_log(there).append(promotion(number, champion=version, model="returns"), number=number)
-    return champion
+    plan.promotion_log(gate.lake.open()).append(promotion(1, champion=anchor, model="returns"), number=1)
+    return another_champion(gate, plan, number=2)
 
 
 def test_the_evaluation_compares_with_the_anchor_too(gate: Gate, plan: ModelPlan, trained: Trained) -> None:

@@ -19,7 +19,7 @@ from ml_assets.contracts.artifacts import (
     Retraining,
 )
 from ml_assets.declaration.model import ModelDeclaration
-from ml_assets.logic.promotion import serving_since
+from ml_assets.logic.promotion import refusals, serving_since
 from ml_assets.logic.retraining import DOUBLINGS, LOOKED_BACK, Rules, Serving
 from ml_assets.logic.watch import held_against
 from ml_assets.stages.common.groups import promotions
@@ -184,8 +184,5 @@ def _serving(
         rows=spec.training_rows,
         daily_loss=None if judged is None else judged.daily_loss,
         promised=None if promised is None else promised.value,
-        # A rollback counts too: what was taken back a moment ago is not trained again at once.
-        refusals=0
-        if since is None
-        else sum(it.action == "refuse" for it in entries if it.number > since.number) + (since.action == "rollback"),
+        refusals=refusals(entries, since),
     )
