@@ -1,4 +1,4 @@
-"""`ml-assets cost [MODEL]`: what models and tables have cost, by month and stage."""
+"""`ml-assets cost [MODEL]`: what the runs of models and tables cost, by stage and by the month in which they ran."""
 
 import argparse
 import re
@@ -14,17 +14,17 @@ _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    command = commands.add_parser("cost", help="what models and tables have cost, by month and stage")
+    command = commands.add_parser("cost", help="what the runs of models and tables cost, by month and stage")
     command.add_argument(
         "model", metavar="MODEL", nargs="?", help="of this model alone (default: all models, and the tables)"
     )
-    command.add_argument("--month", metavar="MONTH", help="such as 2013-04 (default: all)")
+    command.add_argument("--month", metavar="MONTH", help="month of the runs (UTC), such as 2026-11; default: all")
     command.add_argument("--json", action="store_true", help="the answer as JSON")
     command.set_defaults(function=cost)
 
 
 def cost(arguments: argparse.Namespace) -> int:
-    """Print what was spent; 1 if nothing was made.
+    """Print what was spent; 1 if nothing ran.
 
     Raises:
         DataError: the month is none.
@@ -39,7 +39,7 @@ def cost(arguments: argparse.Namespace) -> int:
     from resources.prices import read_prices
 
     if arguments.month and not _MONTH.fullmatch(arguments.month):
-        raise DataError(f"--month is '{arguments.month}'; expected a month such as 2013-04.")
+        raise DataError(f"--month is '{arguments.month}'; expected a month such as 2026-11.")
     owner = read_all(DEFS).model(arguments.model).name if arguments.model else None
     prices = read_prices()
     lake = LakeResource().connect()
@@ -72,7 +72,7 @@ def lines_of(rows: "Sequence[Row]", currency: str | None) -> Iterator[str]:
     from ml_assets.provenance.cost import total_of
 
     if not rows:
-        yield "nothing was made, so nothing was spent"
+        yield "nothing ran, so nothing was spent"
         return
     groups = [(key, [*group]) for key, group in groupby(rows, key=lambda row: (row.owner, row.month))]
     total = total_of(rows)

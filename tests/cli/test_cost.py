@@ -71,7 +71,7 @@ def test_without_prices_money_is_not_known_and_not_nothing(
 
 
 def test_a_month_in_which_nothing_was_made_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "nothing was made, so nothing was spent\n" == said(capsys, "--month", "2012-01", code=1)
+    assert "nothing ran, so nothing was spent\n" == said(capsys, "--month", "2012-01", code=1)
 
 
 def test_a_month_that_is_none_and_a_model_that_is_none_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:
