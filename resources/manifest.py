@@ -5,7 +5,6 @@ Its text ends with a digest of itself, so that an edited one is noticed. Finding
 """
 
 import functools
-import hashlib
 import json
 from datetime import datetime
 from typing import Annotated, Final, Literal
@@ -13,6 +12,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from resources.errors import CorruptArtifactError
+from resources.sealing import seal, seal_problem, unsealed
 
 SCHEMA_VERSION: Final = 3
 COSTS_SINCE: Final = 3
@@ -25,8 +25,6 @@ CHANGED_ROWS: Final = "changed_rows"
 """The parameter of a raw table that counts the rows which differ from the landing before, by partition."""
 MOST_BYTES: Final = 64 * 2**20
 """A manifest names each file and input in about 150 bytes: this is room for 400,000 of them."""
-
-_SEAL = ',\n "digest": "'
 
 
 @functools.lru_cache(maxsize=65_536)
@@ -174,8 +172,7 @@ class Manifest(_Record):
         # The readers of an earlier version take no field that they do not know.
         left_out = {"cost"} if self.schema_version < COSTS_SINCE else set()
         left_out |= set() if self.missing_days else {"missing_days"}
-        body = self.model_dump_json(indent=1, exclude=left_out).removesuffix("\n}")
-        return f'{body}{_SEAL}{_digest(body.encode())}"\n}}\n'.encode()
+        return seal(self, exclude=left_out)
 
     @classmethod
     def read(cls, text: bytes, where: str) -> "Manifest":
@@ -184,30 +181,18 @@ class Manifest(_Record):
         Raises:
             CorruptArtifactError: it is none, was edited, or is of a later schema version than this code knows.
         """
-        body, seal, rest = text.rpartition(_SEAL.encode())
-        if seal:
-            if rest != f'{_digest(body)}"\n}}\n'.encode():
-                raise CorruptArtifactError(f"{where} was edited: its text does not have the digest that it ends with.")
-            text = body + b"\n}"
+        body = unsealed(text)
+        if body is not None and (problem := seal_problem(text)) is not None:
+            raise CorruptArtifactError(f"{where} is not the manifest that was written: {problem}.")
         try:
-            manifest = cls.model_validate_json(text)
+            manifest = cls.model_validate_json(text if body is None else body)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
             raise CorruptArtifactError(f"{where} is not a manifest ({place}: {_said(first['msg'], text)}).") from error
-        if not seal and manifest.schema_version > 1:
-            raise CorruptArtifactError(f"{where} was edited: it lacks the digest that such a manifest ends with.")
+        if body is None and manifest.schema_version > 1:
+            raise CorruptArtifactError(f"{where} is not the manifest that was written: {seal_problem(text)}.")
         return manifest
-
-
-def is_sealed(text: bytes) -> bool:
-    """Tell whether a manifest's text ends with the digest of what stands before it."""
-    body, _, rest = text.rpartition(_SEAL.encode())
-    return rest == f'{_digest(body)}"\n}}\n'.encode()
-
-
-def _digest(body: bytes) -> str:
-    return hashlib.blake2b(body, digest_size=16, usedforsecurity=False).hexdigest()
 
 
 def _said(message: str, text: bytes) -> str:

@@ -77,7 +77,7 @@ def take_back_job(plan_of: PlanOf) -> dg.JobDefinition:
 def _roll_back(lake: Lake, plan: ModelPlan, config: TakeBackConfig, run_id: str) -> Promotion | None:
     """Append the rollback; None where the champion is another by now, or was let in by another entry."""
     log = promotions(lake, config.model)
-    entries = log.entries()
+    entries = log.verified().entries
     since, former = serving_since(entries), held_against(entries)
     if since is None or former is None or since.number != config.entry:
         return None

@@ -4,6 +4,7 @@ Expectations stay out; they stand in the tests.
 """
 
 import io
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,6 +95,13 @@ def files_of(lake: Lake, under: str = "") -> dict[str, bytes]:
     """Return every object of a lake on disk with its bytes."""
     root = Path(lake.url) / under
     return {str(path.relative_to(lake.url)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def forget_promotions(root: Path) -> None:
+    """Remove a model's promotion log from a lake on disk, with what names its entries: as if nothing was decided."""
+    shutil.rmtree(root / "promotions")
+    for asset in ("predictions", "champion"):
+        shutil.rmtree(root / "artifacts" / "flight_delay" / asset, ignore_errors=True)
 
 
 def overwrite(lake: Lake, path: str, data: bytes) -> None:

@@ -22,7 +22,7 @@ from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef, Manifest
 from resources.promotion_log import PromotionLog
 from resources.warehouse import look_back_days
-from tests.builders import FLOWN, days, files_of, flights_declared, project, put
+from tests.builders import FLOWN, days, files_of, flights_declared, forget_promotions, project, put
 
 MODEL = "flight_delay"
 PREDICTED = [str(day) for day in days(date(2013, 2, 4), 7)]
@@ -212,7 +212,7 @@ def test_the_same_training_set_gives_the_byte_identical_model_in_another_lake(
 ) -> None:
     for stage in ("importances", "tuning", "model", "evaluation", "champion"):
         shutil.rmtree(own_flown / "artifacts" / MODEL / stage)
-    shutil.rmtree(own_flown / "promotions")
+    forget_promotions(own_flown)
 
     with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
         assert whole.materialize(*(f"{MODEL}/{stage}" for stage in ("importances", "tuning", "model"))).success
@@ -289,7 +289,7 @@ def test_a_gate_with_other_settings_does_not_judge_the_champion_against_itself(
 def test_a_first_model_that_the_gate_rejects_gets_its_summary_and_its_card(
     own_flown: Path, manifest: Mapping[str, Any]
 ) -> None:
-    shutil.rmtree(own_flown / "promotions")
+    forget_promotions(own_flown)
     declared = flights_declared(gate={"minimum_rows": 10_000_000})
 
     with project(LakeResource(url=str(own_flown)), declared, manifest=manifest) as whole:

@@ -18,7 +18,7 @@ from resources.event_log import BatchingSqliteEventLogStorage
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.steps import last_attempt, steps_of
-from tests.builders import FLOWN, flights_declared, frame, project
+from tests.builders import FLOWN, flights_declared, forget_promotions, frame, project
 from tests.resources.test_event_log import instance_with
 from tests.resources.test_steps import BY_DAY
 
@@ -189,7 +189,7 @@ def test_the_command_goes_on_from_a_failed_step(
     before = lake.find(f"{MODEL}/model"), lake.find(f"{MODEL}/evaluation")
     for stage in ("model", "evaluation", "champion"):
         shutil.rmtree(own_flown / "artifacts" / MODEL / stage)
-    shutil.rmtree(own_flown / "promotions")
+    forget_promotions(own_flown)
 
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("the node went away")
@@ -208,7 +208,10 @@ def test_the_command_goes_on_from_a_failed_step(
     done, said = run()
 
     assert done
-    assert ["training: evaluation, champion", "monitoring: up to date"] == said[3:5]
+    assert [
+        "training: evaluation, champion",
+        "monitoring: predictions, drift, performance over 2013-02-04 to 2013-02-10",
+    ] == said[3:5]
     assert before == (lake.find(f"{MODEL}/model"), lake.find(f"{MODEL}/evaluation"))
     assert 1 == len(lake.manifests(before[0]))
 

@@ -40,7 +40,7 @@ def champion(arguments: argparse.Namespace) -> int:
     zone = model.days.timezone
     day = None if arguments.on is None else _past_day(arguments.on, zone)
     log = PromotionLog(LakeResource().open(), model.name, Promotion)
-    entries = log.entries() if day is None else log.before(end_of(day, zone).replace(tzinfo=UTC))
+    entries = [*log.verified().entries] if day is None else log.before(end_of(day, zone).replace(tzinfo=UTC))
     since, waits = serving_since(entries), waiting(entries)
     if arguments.json:
         answer = {

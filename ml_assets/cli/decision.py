@@ -56,7 +56,7 @@ class Decision:
         """
         why, by = one_line(arguments.why, "--why"), author_of(arguments.by)
         log = PromotionLog(lake, model.name, Promotion)
-        return cls(model, lake, log, tuple(log.entries()), why, by, arguments.json)
+        return cls(model, lake, log, tuple(log.verified().entries), why, by, arguments.json)
 
     @property
     def serving(self) -> str | None:

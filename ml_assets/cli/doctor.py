@@ -50,6 +50,7 @@ def checks() -> "list[Check]":
     import duckdb  # noqa: F401 - see above
 
     from ml_assets.component import DBT_PROJECT
+    from ml_assets.contracts.artifacts import Promotion
     from resources.doctor import cluster, instance, lake, machine
     from resources.doctor.checks import Check
     from resources.environments import ROOT
@@ -69,6 +70,7 @@ def checks() -> "list[Check]":
         Check("dbt manifest", partial(machine.manifest, DBT_PROJECT)),
         Check("room", partial(machine.room, url)),
         *([Check("lake", partial(lake.lake, LakeResource(url=url)))] if url else []),
+        *([Check("promotion log", partial(lake.promotion_logs, LakeResource(url=url), Promotion))] if url else []),
         Check("warehouse", lake.warehouse),
         Check("dagster", partial(instance.instance, home)),
         Check("cluster", partial(cluster.cluster, home, gpus())),

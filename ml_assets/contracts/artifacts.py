@@ -342,6 +342,7 @@ class Promotion(Record):
         decided_at: with its time zone; UTC as it is written.
         id: drawn at random for a person's decision, so that two equal ones never look like one; the gate's, of which a
             run makes one, have none.
+        previous: the digest of the entry before it, which the log sets.
     """
 
     number: int
@@ -362,6 +363,7 @@ class Promotion(Record):
     decided_by: str
     run_id: str | None = None
     id: str | None = None
+    previous: str | None = None
 
 
 class FoundLeak(Record):

@@ -16,7 +16,7 @@ from resources.lake import Lake
 from resources.manifest import MOST_BYTES, Manifest
 from resources.manifests import REMOVED
 from resources.objects import Stat
-from resources.promotion_log import PromotionLog
+from resources.promotion_log import PromotionLog, models_with_log
 from resources.steps import RUNS, StepRecord, steps_of
 from resources.uploads import Upload, unfinished
 
@@ -146,8 +146,7 @@ def decisions(lake: Lake) -> dict[str, Sequence[Promotion]]:
     Raises:
         CorruptArtifactError: a log cannot be read.
     """
-    models = [name for name in lake.names(lake.path("promotions")) if not name.endswith(".part")]
-    return {model: PromotionLog(lake, model, Promotion).entries() for model in models}
+    return {model: [*PromotionLog(lake, model, Promotion).verified().entries] for model in models_with_log(lake)}
 
 
 def _versions(lake: Lake, folders: Mapping[str, Mapping[str, Stat]]) -> dict[Key, Version]:

@@ -23,9 +23,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from ml_assets.provenance.census import NAME
 from resources.errors import CorruptArtifactError, MissingArtifactError
-from resources.manifest import COSTS_SINCE, MOST_BYTES, Cost, is_sealed
+from resources.manifest import COSTS_SINCE, MOST_BYTES, Cost
 from resources.manifests import REMOVED, Manifests
 from resources.prices import Prices
+from resources.sealing import seal_problem
 from resources.steps import RUNS, failures_of, steps_of
 
 CLOCKS: Final = timedelta(days=1)
@@ -260,8 +261,8 @@ def _read(lake: Manifests, path: str) -> _Costing | None:
         raise CorruptArtifactError(
             f"{path} does not say what it cost: it is not a manifest. Put back what was written there."
         ) from error
-    if said.schema_version >= COSTS_SINCE and not is_sealed(text):
-        raise CorruptArtifactError(f"{path} was edited: its text does not have the digest that it ends with.")
+    if said.schema_version >= COSTS_SINCE and (problem := seal_problem(text)) is not None:
+        raise CorruptArtifactError(f"{path} is not the manifest that was written: {problem}.")
     return said
 
 

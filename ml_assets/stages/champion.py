@@ -19,7 +19,7 @@ from ml_assets.logic.promotion import GATE, left, serving_since, waiting
 from ml_assets.logic.serving_cost import Cost
 from ml_assets.logic.suspects import LeakFindings
 from ml_assets.stages.common.asset import stage
-from ml_assets.stages.common.champions import model_of
+from ml_assets.stages.common.champions import model_of, note_head
 from ml_assets.stages.common.judging import serving_costs, verdict_on
 from ml_assets.stages.common.leak_findings import findings_behind
 from ml_assets.stages.common.plan import ModelPlan
@@ -58,6 +58,7 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
         case = _Case.of(lake.open(), plan, evaluation)
         run = context.op_execution_context
         entry, verdict = case.decide(run_id=run.run_id, cause=run.get_tag(CAUSE))
+        note_head(case.lake, plan)
         yield _check(plan, entry, verdict)
         yield dg.Output(entry, metadata=_metadata(plan, entry, verdict, case.costs))
 
@@ -98,7 +99,7 @@ class _Case:
 
     def _decide(self, run_id: str, cause: str | None) -> tuple[Promotion, Verdict]:
         log, summary = self.plan.promotion_log(self.lake), self.evaluation.summary
-        entries = log.entries()
+        entries = log.verified().entries
         serving, since = _serving(entries), serving_since(entries)
         if since is not None and summary.model_version == serving:
             # The champion never competes with itself: that would only log a rejection.

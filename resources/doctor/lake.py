@@ -1,4 +1,4 @@
-"""The lake: writes, creates only if absent, reads, lists and removes a probe, and looks at its clock; and DuckDB."""
+"""What the lake does with a probe, whether its clock is right and its promotion logs are whole; and DuckDB."""
 
 import os
 import tempfile
@@ -11,6 +11,7 @@ from resources.doctor.checks import Finding
 from resources.errors import LakeError
 from resources.lake_resource import LakeResource
 from resources.objects import Objects
+from resources.promotion_log import Entry, PromotionLog, models_with_log
 
 IMPATIENT: Final = {"attempts": 2, "seconds": 3.0, "connect_timeout": 2.0, "read_timeout": 3.0}
 """How long a person at a terminal waits for each request; see `resources.access.Patience`."""
@@ -25,10 +26,37 @@ _OFF, _FAR_OFF = timedelta(seconds=5), timedelta(minutes=5)
 def lake(resource: LakeResource) -> Iterator[Finding]:
     """Yield what the lake does with a probe, which is removed again."""
     try:
-        opened: Objects = resource.model_copy(update={"options": {**resource.options, **IMPATIENT}}).connect()
-        yield from _probe(opened)
+        yield from _probe(_opened(resource))
     except LakeError as error:
         yield Finding("lake", "wrong", str(error), _MEND)
+
+
+def _opened(resource: LakeResource) -> Objects:
+    return resource.model_copy(update={"options": {**resource.options, **IMPATIENT}}).connect()
+
+
+def promotion_logs(resource: LakeResource, kind: type[Entry]) -> Iterator[Finding]:
+    """Yield what is damaged in the promotion logs, each compared with all manifests that name its entries.
+
+    Args:
+        resource: the lake.
+        kind: the type of an entry.
+    """
+    lake, whole = _opened(resource), 0
+    try:
+        for model in models_with_log(lake):
+            log = PromotionLog(lake, model, kind)
+            if problems := log.look(manifests=None).problems:
+                yield Finding(
+                    "promotion log", "wrong", f"that of {model} is damaged: {'; '.join(problems)}.", log.repair
+                )
+            else:
+                whole += 1
+    except LakeError as error:
+        yield Finding("promotion log", "wrong", str(error), _MEND)
+        return
+    if whole:
+        yield Finding("promotion log", "ok", f"{whole} are whole, with every entry that manifests name.")
 
 
 def _probe(lake: Objects) -> Iterator[Finding]:

@@ -117,7 +117,7 @@ def test_a_damaged_log_ends_with_2_and_names_the_entry(tmp_path: Path, capsys: p
 
     assert 2 == main(["champion", "flight_delay"])
 
-    assert f"ml-assets: {entry} is not an entry of the promotion log" in capsys.readouterr().err
+    assert f"{entry} is not an entry of the promotion log" in capsys.readouterr().err
 
 
 def test_a_step_that_fails_ends_the_run_with_1_and_says_which(

@@ -15,6 +15,7 @@ from ml_assets.cli.main import main
 from ml_assets.contracts.artifacts import Promotion
 from resources.lake import Lake
 from resources.manifest import ArtifactRef
+from resources.promotion_log import PromotionLog
 from tests.builders import promotion, put
 from tests.provenance.lakes import ENVIRONMENT, START, Chronicle, shop
 
@@ -73,9 +74,7 @@ def environment(chronicle: Chronicle, digest: str, **distributions: str) -> None
 
 def promoted(chronicle: Chronicle, *entries: Promotion) -> None:
     for entry in entries:
-        path = chronicle.root / "promotions" / entry.model / f"{entry.number:06d}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(entry.model_dump_json())
+        PromotionLog(chronicle.lake, entry.model, Promotion).append(entry, number=entry.number)
 
 
 def the(chronicle: Chronicle, asset: str) -> ArtifactRef:

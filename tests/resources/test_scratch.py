@@ -12,10 +12,12 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from ml_assets.contracts.artifacts import Promotion
 from resources.content import digest_of
 from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.lake import Lake, Making, Step
 from resources.manifest import ArtifactRef, Manifest
+from resources.promotion_log import PromotionLog
 from resources.quarantine import releases
 from resources.scratch import ScratchLake, ScratchLakeResource
 from tests.builders import Study, frame, promotion, put, study
@@ -186,7 +188,7 @@ def test_a_version_that_is_asked_for_by_name_is_fetched(source: Lake, tmp_path: 
 
 def test_the_other_lake_is_never_written(source: Lake, tmp_path: Path) -> None:
     standing = put(source, frame(1)).ref
-    source.create(source.path("promotions", "flight_delay", "000001.json"), promotion(1).model_dump_json().encode())
+    PromotionLog(source, "flight_delay", Promotion).append(promotion(1), number=1)
     before = objects(source)
 
     lake = scratch(source, tmp_path)
@@ -255,8 +257,7 @@ def decided(source: Lake, *hours: int) -> None:
     """Keep entries that were decided at these hours of a day."""
     for number, hour in enumerate(hours, start=1):
         entry = promotion(number).model_copy(update={"decided_at": datetime(2026, 1, 1, hour, tzinfo=UTC)})
-        path = source.path("promotions", "flight_delay", f"{number:06d}.json")
-        source.create(path, entry.model_dump_json().encode())
+        PromotionLog(source, "flight_delay", Promotion).append(entry, number=number)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from resources.errors import WarehouseError
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.promotion_log import PromotionLog
-from tests.builders import Project, failure, files_of, flights_declared, project, promotion
+from tests.builders import Project, failure, files_of, flights_declared, forget_promotions, project, promotion
 
 LAST = "2013-02-10"
 ONE = (LAST, LAST)
@@ -279,7 +279,7 @@ def test_a_lake_on_a_read_only_place_fails_the_first_raw_table(manifest: Mapping
 
 
 def test_without_a_champion_there_are_no_predictions(own_flown: Path, manifest: Mapping[str, Any]) -> None:
-    shutil.rmtree(own_flown / "promotions")
+    forget_promotions(own_flown)
 
     with project(LakeResource(url=str(own_flown)), flights_declared(), manifest=manifest) as whole:
         with nothing_changes(own_flown):

@@ -1,21 +1,18 @@
-"""Who served, by the promotion logs, told so that a trace can stand beside it.
+"""Which versions were champion, by the promotion logs, for a trace.
 
-A damaged entry does not end a trace: it is told beside the others. Deciding who serves stays out; see
-`resources.promotion_log`, whose entries hold more than is read here.
+A damaged log does not end a trace: what is wrong with it is reported beside the entries that can be read. Not here:
+deciding (see `resources.promotion_log`, whose entries hold more than is read here).
 """
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from resources.errors import LakeError
 from resources.manifests import Manifests
-
-MOST_BYTES: Final = 2**20
+from resources.promotion_log import PromotionLog
 
 
 class Decision(BaseModel):
@@ -24,11 +21,14 @@ class Decision(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     number: int
+    model: str
     action: str
     champion: str | None
     challenger: str
+    reasons: tuple[str, ...] = ()
     decided_at: AwareDatetime
     decided_by: str
+    previous: str | None = None
 
     @property
     def told(self) -> str:
@@ -81,24 +81,5 @@ class Log:
 
 def read_log(lake: Manifests, model: str) -> Log:
     """Return a model's log as far as it can be read."""
-    folder = lake.path("promotions", model)
-    entries: list[Decision] = []
-    problems: list[str] = []
-    names = [name for name in lake.names(folder) if name.endswith(".json")]
-    with lake.pool(len(names)) as each:
-        for read in each(lambda name: _entry(lake, f"{folder}/{name}"), names):
-            if isinstance(read, Decision):
-                entries.append(read)
-            else:
-                problems.append(read)
-    return Log(model, sorted(entries, key=lambda entry: entry.number), problems)
-
-
-def _entry(lake: Manifests, path: str) -> Decision | str:
-    try:
-        return Decision.model_validate_json(lake.read(path, limit=MOST_BYTES))
-    except ValidationError as error:
-        first = error.errors()[0]
-        return f"{path} is not an entry of the promotion log ({first['loc'] and first['loc'][0]}: {first['msg']})."
-    except LakeError as error:
-        return str(error)
+    look = PromotionLog(lake, model, Decision).look()
+    return Log(model, look.entries, look.problems)

@@ -24,8 +24,9 @@ from ml_assets.provenance.lineage import (
     stamp,
 )
 from resources.errors import LakeError
-from resources.manifest import MOST_BYTES, ArtifactRef, Manifest, is_sealed
+from resources.manifest import MOST_BYTES, ArtifactRef, Manifest
 from resources.manifests import REMOVED, Manifests
+from resources.sealing import seal_problem
 
 _HEAD = re.compile(rb'\n "asset": "([^"]+)",\n "partition": (?:null|"([^"]+)"),\n "version": "([0-9a-f]{32})",\n')
 _HEAD_BYTES = 4096
@@ -133,7 +134,8 @@ def _said(lake: Manifests, top: str, path: str) -> tuple[Key, list[bytes]] | str
     try:
         text = lake.read(path, limit=MOST_BYTES)
         head = _HEAD.search(text, 0, _HEAD_BYTES)
-        if head is None or not is_sealed(text) or b"\\" in text:  # an old one, a damaged one, or letters escaped
+        # An old one, a damaged one, or letters escaped.
+        if head is None or seal_problem(text) is not None or b"\\" in text:
             whole = Manifest.read(text, path)
             key, versions = key_of(whole.ref), [ref.version.encode() for ref in whole.inputs]
         else:

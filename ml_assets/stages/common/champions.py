@@ -14,6 +14,7 @@ from ml_assets.stages.common.plan import ModelPlan
 from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.lake import Lake
 from resources.manifest import ArtifactRef
+from resources.promotion_log import HEAD
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,16 @@ class Champion:
 
 
 def champion_model(lake: Lake, plan: ModelPlan) -> Champion | None:
-    """Return the model that serves; None where nobody does yet."""
-    entry = plan.promotion_log(lake).last()
-    if entry is None or entry.champion is None:
+    """Return the current champion, and name the newest entry of the log in what the step makes; None without one.
+
+    Raises:
+        CorruptArtifactError: the promotion log or the model is damaged.
+    """
+    log = plan.promotion_log(lake).verified()
+    entry = log.entries[-1] if log.entries else None
+    if log.head is None or entry is None or entry.champion is None:
         return None
-    lake.note(champion=entry.champion)
+    lake.note(champion=entry.champion, **{HEAD: log.head.model_dump()})
     return Champion(entry.champion, model_of(lake, plan, entry.champion), entry)
 
 
@@ -44,6 +50,13 @@ def anchor_model(lake: Lake, plan: ModelPlan) -> Versioned | Opponent | None:
         return Versioned(version, model_of(lake, plan, version))
     except (MissingArtifactError, CorruptArtifactError) as error:
         return Opponent(version, cannot_score=str(error))
+
+
+def note_head(lake: Lake, plan: ModelPlan) -> None:
+    """Name the newest entry of the promotion log in the manifest of what the running step makes."""
+    head = plan.promotion_log(lake).look(manifests=0).head
+    if head is not None:
+        lake.note(**{HEAD: head.model_dump()})
 
 
 def model_ref(plan: ModelPlan, version: str) -> ArtifactRef:
