@@ -328,7 +328,8 @@ def test_the_evaluation_compares_with_the_anchor_too(gate: Gate, plan: ModelPlan
 
     assert (champion, anchor) == (summary.champion_version, summary.anchor_version)
     assert 0 == summary.against_anchor.difference.value
-    assert {"champion": champion, "anchor": anchor} == gate.lake.open().take_notes()
+    head = plan.promotion_log(gate.lake.open()).verified().head
+    assert {"champion": champion, "anchor": anchor, "promotion": head.model_dump()} == gate.lake.open().take_notes()
 
 
 def test_an_anchor_that_is_gone_from_the_lake_is_named_with_the_reason(
@@ -432,7 +433,7 @@ def test_whom_a_person_let_in_serves_on_when_its_evaluation_is_judged_again(
         [entry], gate.version, model="returns", action="promote", why="looked at it", by="sam",
         at=entry.decided_at, entry_id="1f3a",
     )  # fmt: skip
-    plan.promotion_log(gate.lake.open()).append(let_in, number=2)
+    let_in = plan.promotion_log(gate.lake.open()).append(let_in, number=2)
 
     again, _ = gate.judge(plan_with(**rules))
 
