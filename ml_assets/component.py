@@ -6,7 +6,7 @@ Where declarations are read and what resources they run on stays out; see `ml_as
 import functools
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
@@ -39,20 +39,32 @@ from ml_assets.stages.raw import raw_tables
 from ml_assets.stages.tables import tables
 from ml_assets.stages.training_set import training_set
 from ml_assets.stages.tuning import tuning
+from resources.code_versions import code_digest
 from resources.environments import ROOT, resources
 from resources.lake_resource import LakeResource
 from resources.row_sql import sql_problems_once
 
 DBT_PROJECT = ROOT / "dbt_project"
-STAGES = (
-    features, labels, training_set, importances, tuning, model, evaluation, champion, predictions, drift, performance,
-    card,
-)  # fmt: skip
+TRAINED = (training_set, importances, tuning, model, evaluation)
+MADE_BY_CHAMPION = (predictions, drift, performance, card)
+STAGES = (features, labels, *TRAINED, champion, *MADE_BY_CHAMPION)
 
 
 def model_assets(plan: ModelPlan) -> list[dg.AssetsDefinition]:
-    """Return every stage of one model."""
-    return [factory(plan) for factory in STAGES]
+    """Return every stage of one model.
+
+    A change of the code that trains or judges changes the code versions of the champion and of all that it makes, so
+    that Dagster shows them as stale, too: by itself it does not pass a new code version on.
+    """
+    trained = [factory(plan) for factory in TRAINED]
+    judged = champion(_after(plan, trained))
+    made = [factory(_after(plan, [judged])) for factory in MADE_BY_CHAMPION]
+    return [features(plan), labels(plan), *trained, judged, *made]
+
+
+def _after(plan: ModelPlan, assets: Iterable[dg.AssetsDefinition]) -> ModelPlan:
+    """Return the plan of stages that use what some assets make, whose code is behind them."""
+    return replace(plan, code_behind=code_digest(it.code_versions_by_key[it.key] for it in assets))
 
 
 def assets_of(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as db
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
+from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, DagsterEventType
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
@@ -25,6 +25,8 @@ from dagster._serdes import ConfigurableClassData
 from dagster_shared.record import copy
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
+
+from resources.code_versions import CODE
 
 _BUSY_TIMEOUT_SECONDS = 30
 VERSION: Final = "version"
@@ -158,14 +160,19 @@ def is_batch(events: Sequence[EventLogEntry]) -> bool:
 
 
 def with_own_version(event: EventLogEntry) -> EventLogEntry:
-    """Return a materialization with the version of its own day's content as its data version; others as they are."""
+    """Return a materialization with the data version of its own day, and the code version that it was made with."""
     told = event.dagster_event
     if told is None or told.event_type is not DagsterEventType.ASSET_MATERIALIZATION:
         return event
     made = told.step_materialization_data.materialization
-    version = made.metadata.get(VERSION)
-    if made.partition is None or version is None or not made.tags or DATA_VERSION_TAG not in made.tags:
+    told_of = {CODE_VERSION_TAG: CODE} | ({} if made.partition is None else {DATA_VERSION_TAG: VERSION})
+    tags = {
+        tag: str(made.metadata[name].value)
+        for tag, name in told_of.items()
+        if name in made.metadata and tag in (made.tags or {})
+    }
+    if not tags:
         return event
-    own = made._replace(tags={**made.tags, DATA_VERSION_TAG: str(version.value)})
+    own = made._replace(tags={**(made.tags or {}), **tags})
     data = told.step_materialization_data._replace(materialization=own)
     return event._replace(dagster_event=told._replace(event_specific_data=data))

@@ -19,6 +19,7 @@ import polars as pl
 from pydantic import JsonValue
 
 from resources import content
+from resources.code_versions import code_parts
 from resources.days import Days, merged
 from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.manifest import ArtifactRef, Cost, FileEntry, Manifest
@@ -79,6 +80,7 @@ class Lake(Manifests):
         self._reads_of: dict[str, list[ArtifactRef]] = {}
         self._notes: dict[str, JsonValue] = {}
         self._missing_days: dict[ArtifactRef, Days] = {}
+        self._code_behind: dict[ArtifactRef, str] = {}
         self._rows: dict[ArtifactRef, int] = {}
         self._missing_noted: list[Days] = []
         self.step: Step | None = None
@@ -348,6 +350,9 @@ class Lake(Manifests):
 
     def _remembered(self, made: Manifest) -> Manifest:
         self._missing_days.pop(made.ref, None)
+        self._code_behind.pop(made.ref, None)
+        if behind := code_parts(made.code_version)[1]:
+            self._code_behind[made.ref] = behind
         if made.rows is not None:
             self._rows[made.ref] = made.rows
         if made.missing_days:
@@ -357,6 +362,10 @@ class Lake(Manifests):
     def missing_days_of(self, refs: Iterable[ArtifactRef]) -> list[Days]:
         """Return the days that were missing of what some artifacts are made from; of those read or written before."""
         return [self._missing_days[ref] for ref in refs if ref in self._missing_days]
+
+    def code_behind(self, refs: Iterable[ArtifactRef]) -> str:
+        """Return the code behind the first of some artifacts that has any; of those read or written before."""
+        return next((self._code_behind[ref] for ref in refs if ref in self._code_behind), "")
 
     def rows_of(self, refs: Iterable[ArtifactRef]) -> dict[str, int]:
         """Return the rows of some tables, by asset; of those read or written before."""

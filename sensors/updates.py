@@ -304,7 +304,8 @@ class _Tick:
         """Return what should be up to date of some partitions, and what their manifests must say."""
         wanted = {key: sorted(days) for key, days in partitions.items() if days}
         parameters = {key: on_card(self.lake, key.path[0]) for key in wanted if key.path[-1] in CARD}
-        return Wanted(wanted, parameters, beside=artifacts_beside(self.graph, self.lake, wanted))
+        beside = artifacts_beside(self.graph, self.lake, wanted)
+        return Wanted(wanted, parameters, beside=beside, keeps_champion=True)
 
     def _served(self, opened: Partitions) -> Partitions:
         """Return what is open without what nobody serves for, and without days before the first that was predicted."""

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +17,14 @@ from ml_assets.contracts.artifacts import Card, DailyDrift, DailyPerformance, Ev
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.parts import Days
 from ml_assets.provenance.staleness import out_of_date, upstream_of
+from ml_assets.stages.common.stale import stale_of
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef, Manifest
 from resources.promotion_log import PromotionLog
 from resources.warehouse import look_back_days
 from tests.builders import FLOWN, days, files_of, flights_declared, forget_promotions, project, put
+from tests.edited import PART_INVERTED, edited
 
 MODEL = "flight_delay"
 PREDICTED = [str(day) for day in days(date(2013, 2, 4), 7)]
@@ -47,6 +49,13 @@ def lineage(lake: Lake, ref: ArtifactRef) -> dict[ArtifactRef, Manifest]:
             found[one] = lake.manifest(one)
             waiting += found[one].inputs
     return found
+
+
+def lines_of_stale(lake: Lake, manifest: Mapping[str, Any]) -> list[str]:
+    """Return what `explain` says is out of date by the code there is."""
+    with project(LakeResource(url=lake.url), flights_declared(), manifest=manifest) as whole:
+        found = stale_of(whole.flow.graph, lake, MODEL, yesterday=FLOWN.newest(datetime.now(tz=UTC)), count=35)
+    return [it.line for it in found]
 
 
 # ---------------------------------------------------------------- what one run leaves behind
@@ -223,6 +232,24 @@ def test_the_same_training_set_gives_the_byte_identical_model_in_another_lake(
         lake.get(lake.find(f"{MODEL}/model"), Model).booster == again.get(again.find(f"{MODEL}/model"), Model).booster
     )
     assert lake.find(f"{MODEL}/model") == again.find(f"{MODEL}/model")
+
+
+def test_explain_names_every_asset_that_other_code_of_training_makes_stale_and_why(
+    lake: Lake, manifest: Mapping[str, Any]
+) -> None:
+    assert [] == lines_of_stale(lake, manifest)
+
+    with edited(**PART_INVERTED):
+        found = lines_of_stale(lake, manifest)
+
+    other = "was trained or judged by other code than now: training_set, importances, tuning, model, evaluation"
+    assert [
+        *(f"{MODEL}/{stage}: made by other code than now" for stage in TRAINING if stage != "champion"),
+        f"{MODEL}/champion: the champion {other}",
+        *(f"{MODEL}/{stage} ({PREDICTED[0]} to {PREDICTED[-1]}): the champion that it is made with {other}"
+          for stage in MONITORING),
+        f"{MODEL}/card: the champion that it is made with {other}",
+    ] == found  # fmt: skip
 
 
 def stale_tables(lake: Lake, manifest: Mapping[str, Any]) -> dict[str, list[str]]:

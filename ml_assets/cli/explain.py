@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ml_assets.declaration.reading import Declared
     from ml_assets.logic.budget import Spending
     from ml_assets.stages.common.loop import Loop
+    from ml_assets.stages.common.stale import Stale
     from resources.lake import Lake
 
 TICKS = ("arrivals", "updates", "drift", "performance", "retraining_floor", "watch", "alerts")
@@ -64,22 +65,26 @@ def explain(arguments: argparse.Namespace) -> int:
         ticks = {name: line for name in TICKS if (line := last_tick(opened, name)) is not None}
         answers = [] if loop is None else [*answers_of(opened, loop, model, spending)]
     leaks = [f"training and promotion, by a proven leak: {it}" for it in proven_leaks(lake, model.name)]
-    blocked = [*leaks, *waits_of(declared, model, lake)]
+    waits, stale = state_of(declared, model, lake)
+    blocked = [*leaks, *waits]
     if arguments.json:
         found = [asdict(answer) for answer in answers]
-        print(json.dumps({"model": model.name, "answers": found, "blocked": blocked, "ticks": ticks}, indent=1))
+        late = [asdict(it) for it in stale]
+        told = {"model": model.name, "answers": found, "blocked": blocked, "stale": late, "ticks": ticks}
+        print(json.dumps(told, indent=1))
     else:
-        print("\n".join(lines_of(model.name, loop, answers, blocked, ticks)))
+        print("\n".join(lines_of(model.name, loop, answers, ticks, blocked=blocked, stale=stale)))
     return 1 if loop is None else 0
 
 
-def waits_of(declared: "Declared", model: "ModelDeclaration", lake: "Lake") -> list[str]:
-    """Return what of a model's features, labels and tables waits for days that have not come, as sentences."""
+def state_of(declared: "Declared", model: "ModelDeclaration", lake: "Lake") -> tuple[list[str], "list[Stale]"]:
+    """Return what of a model's features, labels and tables waits for missing days, and what is out of date."""
     from datetime import UTC, datetime
 
     from ml_assets.cli.project import prepare
     from ml_assets.contracts.days import yesterday
     from ml_assets.definitions import build
+    from ml_assets.stages.common.stale import stale_of
     from ml_assets.stages.common.updating import blocked
     from sensors.common.waits import Waits
 
@@ -88,7 +93,7 @@ def waits_of(declared: "Declared", model: "ModelDeclaration", lake: "Lake") -> l
     over, count = yesterday(datetime.now(tz=UTC), declared.timezone), declared.automation.updates.days
     waits = Waits({})
     waits.add(blocked(graph, lake, model.name, yesterday=over, count=count))
-    return waits.lines()
+    return waits.lines(), stale_of(graph, lake, model.name, yesterday=over, count=count)
 
 
 def answers_of(
@@ -172,8 +177,9 @@ def _told(run: "dg.DagsterRun") -> str:
 
 
 def lines_of(
-    name: str, loop: "Loop | None", answers: list[Answer], blocked: list[str], ticks: dict[str, str]
-) -> Iterator[str]:
+    name: str, loop: "Loop | None", answers: list[Answer], ticks: dict[str, str], *, blocked: list[str],
+    stale: "list[Stale]",
+) -> Iterator[str]:  # fmt: skip
     """Yield the answers as a person reads them."""
     if loop is None:
         yield f"{name}: nobody serves yet, so no sensor asks for a retraining. Run: ml-assets run {name}"
@@ -189,6 +195,10 @@ def lines_of(
         yield ""
         yield "blocked"
         yield from (f"  {sentence}" for sentence in blocked)
+    if stale:
+        yield ""
+        yield f"out of date; made again with: ml-assets run {name}"
+        yield from (f"  {it.line}" for it in stale)
     yield ""
     yield "last ticks of the daemon" if ticks else "the daemon has not looked yet; it runs with: ml-assets ui"
     for sensor, line in ticks.items():

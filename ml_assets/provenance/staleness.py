@@ -12,14 +12,16 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
 from pydantic import JsonValue
 
+from resources.code_versions import code_parts
 from resources.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, Days, merged
 from resources.lake import Lake
 from resources.manifest import ArtifactRef, Manifest
 
 LOOK_BACK = "ml_assets/look_back_days"
 
-Reason = Literal["missing", "code", "parameters", "inputs", "parent"]
-"""Why an artifact is out of date; `parent`: nothing but that something it reads is."""
+Reason = Literal["missing", "code", "parameters", "inputs", "training", "parent"]
+"""Why an artifact is out of date; nothing but that the champion behind it was trained or judged by other code
+(`training`), or that something it reads is out of date (`parent`)."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,15 @@ class Wanted:
         up_to: by asset, the last partition that counts of what it reads; absent means all.
         beside: by asset and partition, artifacts that are no assets of their own and must be among its inputs: rows
             that a person released.
+        keeps_champion: whether what the current champion made counts as up to date though other code trained it: only a
+            training can change that.
     """
 
     partitions: Mapping[dg.AssetKey, Sequence[str]]
     parameters: Mapping[dg.AssetKey, Mapping[str, JsonValue]]
     up_to: Mapping[dg.AssetKey, str] = field(default_factory=dict)
     beside: Mapping[dg.AssetKey, Mapping[str, Sequence[ArtifactRef]]] = field(default_factory=dict)
+    keeps_champion: bool = False
 
 
 def out_of_date(graph: AssetGraph, lake: Lake, wanted: Wanted) -> dict[dg.AssetKey, dict[str, Reason]]:
@@ -126,7 +131,10 @@ class Look:
         if ref is None:
             return "missing"
         manifest = self.manifest(ref)
-        if manifest.code_version != self.graph.get(key).code_version:
+        (own, behind), (wanted_own, wanted_behind) = (
+            code_parts(it) for it in (manifest.code_version, self.graph.get(key).code_version)
+        )
+        if own != wanted_own:
             return "code"
         if any(manifest.parameters.get(name) != value for name, value in self.parameters(key).items()):
             return "parameters"
@@ -142,7 +150,8 @@ class Look:
             if current is not None and current not in used:
                 return "inputs"
             is_late = is_late or name in stale.get(parent, {})
-        return "parent" if is_late else None
+        is_trained_otherwise = behind != wanted_behind and not self.wanted.keeps_champion
+        return "training" if is_trained_otherwise else "parent" if is_late else None
 
     def _missing_days(self, key: dg.AssetKey, partition: str) -> dict[str, tuple[str, ...]]:
         """Return the days that are missing now of what a partition is made from, directly or not."""
@@ -160,8 +169,10 @@ def first_to_make(stale: Mapping[dg.AssetKey, Mapping[str, Reason]]) -> dict[dg.
     Where nothing but code has changed, the same content often comes out, and then what is made from it stays as it is:
     so the rest waits. Anything else that has changed will make its readers out of date, so all goes at once.
     """
-    own = {key: [partition for partition, why in found.items() if why != "parent"] for key, found in stale.items()}
-    if {why for found in stale.values() for why in found.values()} == {"code", "parent"}:
+    later = {"training", "parent"}
+    own = {key: [partition for partition, why in found.items() if why not in later] for key, found in stale.items()}
+    reasons = {why for found in stale.values() for why in found.values()}
+    if reasons - later == {"code"} and reasons != {"code"}:
         return {key: partitions for key, partitions in own.items() if partitions}
     return {key: [*found] for key, found in stale.items()}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_assets.contracts.errors import DataError
+from resources.code_versions import code_parts
 from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.manifests import Manifests
 from resources.origin import environment
@@ -53,11 +54,11 @@ def code_differences(then: Mapping[str, str | None], now: Mapping[str, str | Non
         now: as above.
     """
     return [
-        f"the code of {asset} was {version or 'unknown'}, is {now[asset] or 'unknown'}"
+        f"the code of {asset} was {code_parts(version)[0] or 'unknown'}, is {code_parts(now[asset])[0] or 'unknown'}"
         if asset in now
         else f"{asset} is not declared any more"
         for asset, version in sorted(then.items())
-        if now.get(asset, "") != version
+        if asset not in now or code_parts(now[asset])[0] != code_parts(version)[0]
     ]
 
 

@@ -19,7 +19,7 @@ from ml_assets.logic.promotion import GATE, left, serving_since, waiting
 from ml_assets.logic.serving_cost import Cost
 from ml_assets.logic.suspects import LeakFindings
 from ml_assets.stages.common.asset import stage
-from ml_assets.stages.common.champions import model_of, note_head
+from ml_assets.stages.common.champions import model_of, note_code_of_challenger, note_head
 from ml_assets.stages.common.judging import serving_costs, verdict_on
 from ml_assets.stages.common.leak_findings import findings_behind
 from ml_assets.stages.common.plan import ModelPlan
@@ -60,7 +60,10 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
         entry, verdict = case.decide(run_id=run.run_id, cause=run.get_tag(CAUSE))
         note_head(case.lake, plan)
         yield _check(plan, entry, verdict)
-        yield dg.Output(entry, metadata=_metadata(plan, entry, verdict, case.costs))
+        note_code_of_challenger(case.lake, plan, evaluation.summary.model_version)
+        # What follows reads who serves: a verdict that leaves the champion changes nothing for it.
+        serving = dg.DataVersion(entry.champion or "none")
+        yield dg.Output(entry, metadata=_metadata(plan, entry, verdict, case.costs), data_version=serving)
 
     return champion
 

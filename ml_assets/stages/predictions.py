@@ -15,7 +15,7 @@ from ml_assets.contracts.frames import predictions as schema_of_predictions
 from ml_assets.logic.model import predict
 from ml_assets.logic.predictions import check_inputs, input_changes, score_rows
 from ml_assets.stages.common.asset import stage
-from ml_assets.stages.common.champions import serving_champion
+from ml_assets.stages.common.champions import note_code_of_verdict, serving_champion
 from ml_assets.stages.common.checks import as_table
 from ml_assets.stages.common.plan import DAY, ModelPlan
 from resources.lake_resource import LakeResource
@@ -45,6 +45,7 @@ def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
         versions = lake.open().versions_read()
         champion = serving_champion(lake.open(), plan)
         model = champion.model
+        note_code_of_verdict(lake.open(), plan)
         changes = input_changes(model, plan.inputs_contract)
         yield _compared(changes, asset, is_known=model.contract is not None)
         check_inputs(changes, model.spec, version=champion.version, where=plan.features_table.where)

@@ -55,7 +55,7 @@ def it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         monkeypatch.setenv("ML_ASSETS_LAKE", one.lake.url)
         monkeypatch.setattr("ml_assets.declaration.reading.read_all", lambda _: PROJECT)
         monkeypatch.setattr("ml_assets.cli.project.instance", instance)
-        monkeypatch.setattr("ml_assets.cli.explain.waits_of", lambda *_: [])
+        monkeypatch.setattr("ml_assets.cli.explain.state_of", lambda *_: ([], []))
         yield one
 
 
@@ -139,7 +139,7 @@ def test_data_that_has_not_come_is_told_with_what_waits_for_it(
 ) -> None:
     it.live()
     sentence = "tables (2013-01-05): waits for raw/a of 2013-01-05, which is missing"
-    monkeypatch.setattr("ml_assets.cli.explain.waits_of", lambda *_: [sentence])
+    monkeypatch.setattr("ml_assets.cli.explain.state_of", lambda *_: ([sentence], []))
 
     assert f"\nblocked\n  {sentence}\n" in said(capsys)
 

@@ -20,6 +20,7 @@ from ml_assets.provenance import modules, syntax
 from ml_assets.provenance.code import code_version, covered
 from ml_assets.provenance.sql import canonical, model_version
 from tests.builders import flights_declared
+from tests.edited import PART_INVERTED, edited, forget
 from tests.entered import functions_of
 
 Versioned = Callable[..., str]
@@ -120,13 +121,6 @@ def lazily(x):
 def last(x):
     return -x
 """
-
-
-def forget() -> None:
-    """Let modules be read again."""
-    for one in (syntax.definition, modules.module_of, modules.path_of, modules.template_digests, modules.is_ours):
-        one.cache_clear()
-    importlib.import_module("ml_assets.provenance.code")._version.cache_clear()
 
 
 @pytest.fixture
@@ -246,35 +240,20 @@ def stages() -> Mapping[str, Callable[..., object]]:
     return functions_of(build(declared=flights_declared(), manifest=read_manifest(DBT_PROJECT)))
 
 
-def versions(**edited: tuple[str, str]) -> dict[str, str]:
+def versions(**changes: tuple[str, str]) -> dict[str, str]:
     """Return the version of each asset's code, with text of some modules replaced."""
-    read = modules.module_of.__wrapped__
-
-    def module(name: str) -> object:
-        found = read(name)
-        old, new = edited.get(name.replace(".", "__"), ("", ""))
-        if not old:
-            return found
-        text = found.path.read_text(encoding="utf-8")
-        assert old in text
-        return modules.Module(name, found.path, ast.parse(text.replace(old, new)))
-
-    with pytest.MonkeyPatch.context() as patch:
-        forget()
-        patch.setattr(modules, "module_of", functools.cache(module))
-        found = {name: code_version([function]) for name, function in stages().items()}
-    forget()
-    return found
+    with edited(**changes):
+        return {name: code_version([function]) for name, function in stages().items()}
 
 
-def changed(**edited: tuple[str, str]) -> set[str]:
-    before, after = versions(), versions(**edited)
+def changed(**changes: tuple[str, str]) -> set[str]:
+    before, after = versions(), versions(**changes)
     return {name.rpartition(".")[2] for name in before if before[name] != after[name]}
 
 
 @pytest.mark.usefixtures("manifest")
 def test_a_method_of_an_argument_counts_in_each_stage_that_calls_it() -> None:
-    found = changed(ml_assets__contracts__artifacts=('pl.col("split") == split', 'pl.col("split") != split'))
+    found = changed(**PART_INVERTED)
 
     assert {"training_set", "importances", "tuning", "model", "evaluation"} == found
 

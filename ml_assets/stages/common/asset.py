@@ -20,6 +20,7 @@ from ml_assets.declaration.parts import Stage
 from ml_assets.provenance.code import code_version
 from ml_assets.stages.common.plan import ModelPlan, quarantine_key
 from ml_assets.stages.common.pod_tags import pod_tags
+from resources.code_versions import joined_code
 from resources.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK
 from resources.failed_attempts import RECORD
 
@@ -41,7 +42,8 @@ def stage(
     Args:
         plan: the model.
         name: the stage, which is the asset's name too.
-        body: the pure function or functions that do the work; their code and that of the asset are its code version.
+        body: the pure function or functions that do the work; their code and that of the asset are its code version,
+            with a digest of the training code after a dot where it uses a champion.
         kinds: what it is made with, for the UI.
         by_day: whether there is one artifact a day; runs of days share the model's pool, so that a backfill cut into
             many leaves room, and its trainings do not wait for them.
@@ -68,7 +70,9 @@ def stage(
             description=description,
             kinds=kinds,
             owners=[declaration.owner] if declaration.owner else None,
-            code_version=code_version([*(body if isinstance(body, Sequence) else [body]), function]),
+            code_version=joined_code(
+                code_version([*(body if isinstance(body, Sequence) else [body]), function]), plan.code_behind
+            ),
             partitions_def=plan.partitions if by_day else None,
             backfill_policy=_backfill_policy(declaration.days_a_run) if by_day else None,
             pool=plan.name if by_day else None,

@@ -9,8 +9,11 @@ from ml_assets.contracts.artifacts import Model, Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation import Opponent
 from ml_assets.logic.promotion import anchor
+from ml_assets.provenance.lineage import code_behind
+from ml_assets.stages.common.groups import TRAINING
 from ml_assets.stages.common.judging import Versioned
 from ml_assets.stages.common.plan import ModelPlan
+from resources.code_versions import CODE_BEHIND, code_digest
 from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.lake import Lake
 from resources.manifest import ArtifactRef
@@ -59,6 +62,24 @@ def note_head(lake: Lake, plan: ModelPlan) -> None:
         lake.note(**{HEAD: head.model_dump()})
 
 
+def note_code_of_challenger(lake: Lake, plan: ModelPlan, version: str) -> None:
+    """Note the code that trained a challenger and made the evaluation of it that was read: it is behind the verdict."""
+    evaluation = plan.asset("evaluation").to_user_string()
+    if evaluation not in lake.versions_read():
+        return
+    made = lake.manifest(ArtifactRef(asset=evaluation, version=lake.versions_read()[evaluation]))
+    codes = {**code_behind(lake, model_ref(plan, version)), evaluation: made.code_version}
+    stages = [plan.asset(stage).to_user_string() for stage in TRAINING if stage != "champion"]
+    lake.note(**{CODE_BEHIND: code_digest(codes.get(asset) for asset in stages)})
+
+
+def note_code_of_verdict(lake: Lake, plan: ModelPlan) -> None:
+    """Note the code behind the newest verdict of the gate, by which the champion serves."""
+    verdict = lake.newest(plan.asset("champion").to_user_string(), [""]).get("")
+    if verdict is not None:
+        lake.note(**{CODE_BEHIND: code_digest([lake.manifest(verdict).code_version])})
+
+
 def model_ref(plan: ModelPlan, version: str) -> ArtifactRef:
     """Return the artifact of a version of a model."""
     return ArtifactRef(asset=plan.asset("model").to_user_string(), version=version)
@@ -104,6 +125,7 @@ def model_on_card(lake: Lake, plan: ModelPlan) -> Shown:
         )
     version = entry.champion or entry.challenger
     lake.note(champion=entry.champion, shown=version)
+    note_code_of_verdict(lake, plan)
     return Shown(version, model_of(lake, plan, version), is_champion=version == entry.champion)
 
 

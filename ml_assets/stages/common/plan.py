@@ -29,12 +29,21 @@ DAY = "day"
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """A model's declaration beside the contracts of the tables it names, and of the sources of its features."""
+    """A model's declaration beside the contracts of the tables it names, and of the sources of its features.
+
+    Attributes:
+        declaration: what the YAML declares.
+        features_table: the contract of the features' table.
+        labels_table: the contract of the labels' table.
+        sources: the contracts of the tables that the features are made from.
+        code_behind: a digest of the code that trains and judges, for stages that use a champion; '' for others.
+    """
 
     declaration: ModelDeclaration
     features_table: TableContract
     labels_table: TableContract
     sources: tuple[TableContract, ...] = ()
+    code_behind: str = ""
 
     @classmethod
     def of(cls, declaration: ModelDeclaration, contracts: Mapping[str, TableContract]) -> "ModelPlan":

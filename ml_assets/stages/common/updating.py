@@ -32,6 +32,7 @@ from ml_assets.provenance.staleness import (
 )  # fmt: skip
 from ml_assets.stages.common.groups import INPUTS, Group, artifacts_beside, groups_of
 from ml_assets.stages.common.plan import days_between
+from resources.code_versions import code_parts
 from resources.days import OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, in_rows, runs_of, span_of
 from resources.lake import Lake
 
@@ -442,7 +443,9 @@ def code_of(
     parameters: Callable[[dg.AssetKey], Mapping[str, JsonValue]] = lambda _: {},
 ) -> str:
     """Return the digest of what assets are made with: their code versions, and parameters where they are given."""
-    return _digest([[key.to_user_string(), graph.get(key).code_version, {**parameters(key)}] for key in keys])
+    return _digest(
+        [[key.to_user_string(), code_parts(graph.get(key).code_version)[0], {**parameters(key)}] for key in keys]
+    )
 
 
 def _digest(facts: JsonValue) -> str:
