@@ -169,7 +169,7 @@ def first_to_make(stale: Mapping[dg.AssetKey, Mapping[str, Reason]]) -> dict[dg.
     Where nothing but code has changed, the same content often comes out, and then what is made from it stays as it is:
     so the rest waits. Anything else that has changed will make its readers out of date, so all goes at once.
     """
-    later = {"training", "parent"}
+    later: set[Reason] = {"training", "parent"}
     own = {key: [partition for partition, why in found.items() if why not in later] for key, found in stale.items()}
     reasons = {why for found in stale.values() for why in found.values()}
     if reasons - later == {"code"} and reasons != {"code"}:
