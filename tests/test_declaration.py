@@ -501,3 +501,16 @@ def test_declarations_with_days_of_different_zones_are_rejected(tmp_path: Path) 
 
     with pytest.raises(DeclarationError, match=r"'days' have several time zones: Asia/Tokyo .*, UTC .*; expected one"):
         read_all(tmp_path)
+
+
+def test_a_lightgbm_parameter_that_cannot_be_set_is_refused_with_its_line() -> None:
+    told = "tuning:\n    fixed:\n      eta: 0.1\n      machines: 10.0.0.1:80\n      num_leafs: 7\n"
+
+    with pytest.raises(DeclarationError) as error:
+        read_declaration(f"{MODEL}  {told}", where="defs.yaml")
+
+    machines, leaves = str(error.value).splitlines()
+    line, reason = MODEL.count("\n") + 4, "is not a LightGBM parameter that can be set"
+    assert machines.startswith(f"defs.yaml:{line}: tuning.fixed.machines: 'machines' {reason}")
+    assert leaves.startswith(f"defs.yaml:{line + 1}: tuning.fixed.num_leafs: 'num_leafs' {reason}")
+    assert "(did you mean 'num_leaves'?)" in leaves

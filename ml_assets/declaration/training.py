@@ -2,9 +2,18 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ml_assets.contracts.artifacts import Unseen
+from ml_assets.contracts.boosting_parameters import parameter_problems
 from ml_assets.declaration.parts import ColumnName, Part
 
 
@@ -57,11 +66,21 @@ class TuningSettings(_Grown):
     seconds: Annotated[float, Field(gt=0)] | None = None
     max_rounds: Annotated[int, Field(ge=10)] = 500
     early_stopping_rounds: Annotated[int, Field(ge=5)] = 30
-    fixed: dict[str, float | int | str | bool] = Field(default={})
+    fixed: dict[str, float | int | str | bool] = Field(default={}, description="LightGBM parameters that are not tuned")
     workers: Annotated[int, Field(ge=1, le=256)] = Field(
         default=1,
         description="trials at once, each in a process or pod of its own; with several, the order is that of arrival",
     )
+
+    @field_validator("fixed")
+    @classmethod
+    def _can_be_set(cls, fixed: dict[str, float | int | str | bool]) -> dict[str, float | int | str | bool]:
+        if wrong := [
+            InitErrorDetails(type=PydanticCustomError("parameter", problem), loc=(name,), input=fixed[name])
+            for name, problem in parameter_problems(fixed)
+        ]:
+            raise ValidationError.from_exception_data("TuningSettings", wrong)
+        return fixed
 
 
 class TrainingSettings(_Grown):

@@ -170,7 +170,7 @@ def share_of_total(name: str) -> pl.Expr:
 
 
 def _booster(model: Model) -> Booster:
-    return load_booster(model.booster, tuple(feature.name for feature in model.spec.features), model.spec.model)
+    return load_booster(model.booster, model.spec)
 
 
 def _matrix(model: Model, rows: pl.DataFrame) -> Matrix:

@@ -11,16 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, TrainingSet, Unseen
+from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task, TrainingSet, Unseen
+from ml_assets.contracts.boosting_parameters import DERIVED
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.logic.encoding import Matrix, Vector, chosen_features, encode, fit_vocabularies, target_vector, to_matrix
 from ml_assets.logic.lightgbm_threads import THREADS
-from ml_assets.logic.parameters import DERIVED, Device, Parameters, full_parameters
+from ml_assets.logic.model_text import MalformedModelError, checked_trees
+from ml_assets.logic.parameters import Device, Parameters, full_parameters
 
 if TYPE_CHECKING:
     from lightgbm import Booster, Dataset
@@ -298,7 +300,7 @@ def predict(model_text: str, spec: ModelSpec, frame: pl.DataFrame, *, threads: i
         ContractError: Missing or mistyped columns, or a text that is not this spec's model.
         DataError: Unseen categories, where they are declared an error.
     """
-    booster = load_booster(model_text, tuple(feature.name for feature in spec.features), spec.model)
+    booster = load_booster(model_text, spec)
     matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen, model=spec.model))
     scores = raw_scores(booster, matrix, classes=len(spec.classes), threads=threads)
     if spec.task != "multiclass":
@@ -327,7 +329,7 @@ def contributions(model_text: str, spec: ModelSpec, frame: pl.DataFrame, *, thre
         ContractError: Missing or mistyped columns, or a text that is not this spec's model.
         DataError: No rows.
     """
-    booster = load_booster(model_text, tuple(feature.name for feature in spec.features), spec.model)
+    booster = load_booster(model_text, spec)
     matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen, model=spec.model))
     return pl.DataFrame(
         {
@@ -361,29 +363,26 @@ def mean_contributions(booster: Booster, matrix: Matrix, *, threads: int) -> Vec
     return np.asarray(blocks.sum(axis=1).mean(axis=0), dtype=np.float64)
 
 
-@lru_cache(maxsize=8)
-def load_booster(model_text: str, names: tuple[str, ...], model: str) -> Booster:
-    """Return the booster of a text, parsed once.
+def load_booster(model_text: str, spec: ModelSpec) -> Booster:
+    """Return the booster of a text, checked and parsed once; it has the trees without the training's parameters.
 
     Raises:
-        ContractError: The text is cut off, is no LightGBM model, or has other features than its spec.
+        ContractError: The text is cut off, is not one that LightGBM wrote, or is another model's than its spec.
     """
+    return _load_booster(model_text, tuple(text_names(spec.features)), spec.task, len(spec.classes), spec.model)
+
+
+@lru_cache(maxsize=8)
+def _load_booster(model_text: str, names: tuple[str, ...], task: Task, classes: int, model: str) -> Booster:
     import lightgbm
 
-    mend = "Restore the artifact, or train the model again."
-    # LightGBM reads a text cut inside a tree as garbage or dies of it; its closing line is looked for first.
-    if not model_text.startswith("tree\n") or "\nend of trees\n" not in model_text:
-        raise ContractError(f"the text of model '{model}' is not a whole LightGBM model. {mend}")
+    hint = "Restore the artifact, or train the model again."
     try:
-        booster = lightgbm.Booster(model_str=model_text)
+        return lightgbm.Booster(model_str=checked_trees(model_text, names=names, task=task, classes=classes))
+    except MalformedModelError as error:
+        raise ContractError(f"the text of model '{model}' is not what LightGBM wrote: {error}. {hint}") from error
     except lightgbm.basic.LightGBMError as error:
-        raise ContractError(f"the text of model '{model}' cannot be read by LightGBM: {error}. {mend}") from error
-    got = tuple(unquote(name) for name in booster.feature_name())
-    if got != names:
-        raise ContractError(
-            f"the text of model '{model}' has the features {', '.join(got)}; its spec has {', '.join(names)}. {mend}"
-        )
-    return booster
+        raise ContractError(f"the text of model '{model}' cannot be read by LightGBM: {error}. {hint}") from error
 
 
 def _progress(on_round: OnRound) -> Callable[[CallbackEnv], None]:

@@ -1,16 +1,15 @@
-"""What LightGBM is told: defaults, the fixed parameters, and the names that it knows.
+"""What LightGBM is told: defaults and the fixed parameters.
 
 Which values are best for a model stays out: see `tuning`.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Final, Literal
 
 from ml_assets.contracts.artifacts import Task
+from ml_assets.contracts.boosting_parameters import main_name, parameter_problems
 from ml_assets.contracts.errors import ContractError
 
 Parameters = dict[str, float | int | str | bool]
@@ -37,23 +36,6 @@ BINNING: Final[Mapping[str, float | int | str | bool]] = {
 }
 """Fixed when rows are binned; one binned data set then serves every trial."""
 
-DERIVED: Final = frozenset(
-    {
-        "objective",
-        "num_class",
-        "metric",
-        "num_iterations",
-        "early_stopping_round",
-        "categorical_feature",
-        "deterministic",
-        "force_row_wise",
-        "force_col_wise",
-        "verbosity",
-        "feature_pre_filter",
-    }
-)
-"""Parameters that follow from the declaration's other fields."""
-
 _OBJECTIVES: Final[Mapping[Task, str]] = {"binary": "binary", "regression": "regression", "multiclass": "multiclass"}
 
 
@@ -63,34 +45,11 @@ def canonical_parameters(parameters: Mapping[str, float | int | str | bool]) -> 
     LightGBM itself ignores what it does not know when it is told to be quiet.
 
     Raises:
-        ContractError: A parameter that LightGBM does not know, one given twice, or one the project sets itself.
+        ContractError: A parameter that cannot be set, or one given twice.
     """
-    main = _main_names()
-    problems: list[str] = []
-    canonical: Parameters = {}
-    for name, value in parameters.items():
-        known = main.get(name)
-        if known is None:
-            near = difflib.get_close_matches(name, sorted(set(main.values())), n=1)
-            problems.append(f"'{name}' is not known to LightGBM{f' (did you mean {near[0]!r}?)' if near else ''}")
-        elif known in DERIVED:
-            problems.append(f"'{name}' follows from the declaration's task, metric and budget and cannot be set")
-        elif known in canonical:
-            problems.append(f"'{name}' is another name of '{known}', which is given too")
-        else:
-            canonical[known] = value
-    if problems:
+    if problems := [problem for _, problem in parameter_problems(parameters)]:
         raise ContractError(f"LightGBM parameters: {'; '.join(problems)}. Correct them in the model's declaration.")
-    return canonical
-
-
-@lru_cache(maxsize=1)
-def _main_names() -> dict[str, str]:
-    # The C library's own list; the Python package offers no public way to it (4.7.0).
-    from lightgbm.basic import _ConfigAliases
-
-    aliases = _ConfigAliases._get_all_param_aliases()  # noqa: SLF001
-    return {name: main for main, others in aliases.items() for name in (main, *others)}
+    return {main_name(name): value for name, value in parameters.items()}
 
 
 def full_parameters(

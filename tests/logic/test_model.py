@@ -316,7 +316,7 @@ def test_contributions_of_no_rows_are_an_error() -> None:
 def test_a_damaged_text_is_refused(damage: object) -> None:
     model = trained()
 
-    with pytest.raises(ContractError, match="the text of model 'flight_delay' is not a whole LightGBM model"):
+    with pytest.raises(ContractError, match="the text of model 'flight_delay' is not what LightGBM wrote"):
         predict(damage(model.booster), model.spec, frame(2))  # type: ignore[operator]
 
 

@@ -1,0 +1,132 @@
+"""Which of LightGBM's parameters a declaration may set, and by which names.
+
+Whatever opens files or sockets (`forcedsplits_filename`, `machines`, ...) or belongs to LightGBM's own command is not
+among them. A test compares the names with LightGBM's table.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from ml_assets.contracts.errors import near
+
+SETTABLE: Final[Mapping[str, tuple[str, ...]]] = {
+    "bagging_fraction": ("bagging", "sub_row", "subsample"),
+    "bagging_freq": ("subsample_freq",),
+    "bagging_seed": ("bagging_fraction_seed",),
+    "bin_construct_sample_cnt": ("subsample_for_bin",),
+    "boost_from_average": (),
+    "boosting": ("boost", "boosting_type"),
+    "cat_l2": (),
+    "cat_smooth": (),
+    "cegb_penalty_feature_coupled": (),
+    "cegb_penalty_feature_lazy": (),
+    "cegb_penalty_split": (),
+    "cegb_tradeoff": (),
+    "data_random_seed": ("data_seed",),
+    "data_sample_strategy": (),
+    "device_type": ("device",),
+    "drop_rate": ("rate_drop",),
+    "drop_seed": (),
+    "enable_bundle": ("bundle", "is_enable_bundle"),
+    "extra_seed": (),
+    "extra_trees": ("extra_tree",),
+    "feature_contri": ("fc", "feature_contrib", "feature_penalty", "fp"),
+    "feature_fraction": ("colsample_bytree", "sub_feature"),
+    "feature_fraction_bynode": ("colsample_bynode", "sub_feature_bynode"),
+    "feature_fraction_seed": (),
+    "gpu_device_id": (),
+    "gpu_device_id_list": (),
+    "gpu_platform_id": (),
+    "gpu_use_dp": (),
+    "histogram_pool_size": ("hist_pool_size",),
+    "interaction_constraints": (),
+    "is_enable_sparse": ("enable_sparse", "is_sparse", "sparse"),
+    "is_unbalance": ("unbalance", "unbalanced_sets"),
+    "lambda_l1": ("l1_regularization", "reg_alpha"),
+    "lambda_l2": ("l2_regularization", "lambda", "reg_lambda"),
+    "learning_rate": ("eta", "shrinkage_rate"),
+    "linear_lambda": (),
+    "linear_tree": ("linear_trees",),
+    "max_bin": ("max_bins",),
+    "max_bin_by_feature": (),
+    "max_cat_threshold": (),
+    "max_cat_to_onehot": (),
+    "max_delta_step": ("max_leaf_output", "max_tree_output"),
+    "max_depth": (),
+    "max_drop": (),
+    "min_data_in_bin": (),
+    "min_data_in_leaf": ("min_child_samples", "min_data", "min_data_per_leaf", "min_samples_leaf"),
+    "min_data_per_group": (),
+    "min_gain_to_split": ("min_split_gain",),
+    "min_sum_hessian_in_leaf": ("min_child_weight", "min_hessian", "min_sum_hessian", "min_sum_hessian_per_leaf"),
+    "monotone_constraints": ("mc", "monotone_constraint", "monotonic_cst"),
+    "monotone_constraints_method": ("mc_method", "monotone_constraining_method"),
+    "monotone_penalty": ("mc_penalty", "monotone_splits_penalty", "ms_penalty"),
+    "neg_bagging_fraction": ("neg_bagging", "neg_sub_row", "neg_subsample"),
+    "num_gpu": (),
+    "num_grad_quant_bins": (),
+    "num_leaves": ("max_leaf", "max_leaf_nodes", "max_leaves", "num_leaf"),
+    "num_threads": ("n_jobs", "nthread", "nthreads", "num_thread"),
+    "other_rate": (),
+    "path_smooth": (),
+    "pos_bagging_fraction": ("pos_bagging", "pos_sub_row", "pos_subsample"),
+    "quant_train_renew_leaf": (),
+    "reg_sqrt": (),
+    "scale_pos_weight": (),
+    "seed": ("random_seed", "random_state"),
+    "sigmoid": (),
+    "skip_drop": (),
+    "stochastic_rounding": (),
+    "top_rate": (),
+    "uniform_drop": (),
+    "use_missing": (),
+    "use_quantized_grad": (),
+    "xgboost_dart_mode": (),
+    "zero_as_missing": (),
+}
+"""By name, LightGBM's other names of the same."""
+
+DERIVED: Final[Mapping[str, tuple[str, ...]]] = {
+    "categorical_feature": ("cat_column", "cat_feature", "categorical_column", "categorical_features"),
+    "deterministic": (),
+    "early_stopping_round": ("early_stopping", "early_stopping_rounds", "n_iter_no_change"),
+    "feature_pre_filter": (),
+    "force_col_wise": (),
+    "force_row_wise": (),
+    "metric": ("metric_types", "metrics"),
+    "num_class": ("num_classes",),
+    "num_iterations": (
+        "max_iter", "n_estimators", "n_iter", "nrounds", "num_boost_round", "num_iteration", "num_round", "num_rounds",
+        "num_tree", "num_trees",
+    ),
+    "objective": ("app", "application", "loss", "objective_type"),
+    "verbosity": ("verbose",),
+}  # fmt: skip
+"""What follows from the declaration's other fields."""
+
+_MAIN: Final = {name: main for table in (SETTABLE, DERIVED) for main in table for name in (main, *table[main])}
+# LightGBM reads its parameters as words name=value, so that a blank in a value would begin another parameter.
+_TEXT: Final = re.compile(r"[\w.,:\[\]+-]*", re.ASCII)
+
+
+def main_name(name: str) -> str:
+    """Return LightGBM's main name of a parameter that has no problem."""
+    return _MAIN[name]
+
+
+def parameter_problems(parameters: Mapping[str, float | int | str | bool]) -> Iterator[tuple[str, str]]:
+    """Yield each parameter that cannot be set, with the reason as a sentence without its end."""
+    seen: dict[str, str] = {}
+    for name, value in parameters.items():
+        main = _MAIN.get(name)
+        if main is None:
+            yield name, f"'{name}' is not a LightGBM parameter that can be set{near(name, list(SETTABLE))}"
+        elif main in DERIVED:
+            yield name, f"'{name}' follows from the declaration's task, metric and budget and cannot be set"
+        elif main in seen:
+            yield name, f"'{name}' is another name of '{seen[main]}', which is given too"
+        elif isinstance(value, str) and not _TEXT.fullmatch(value):
+            yield name, f"'{name}': expected letters, digits and .,:[]+-_ without blanks, got {value!r}"
+        else:
+            seen[main] = name

@@ -1,0 +1,374 @@
+"""Checks a LightGBM text before LightGBM parses it: its parser crashes, aborts or loops on malformed trees (4.7.0).
+
+All that LightGBM 4 writes for the tasks of this project passes, linear trees included. Digests are no substitute:
+whoever can write to the lake can write a digest too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+import numpy as np
+import numpy.typing as npt
+
+from ml_assets.contracts.artifacts import Task
+
+Integers = npt.NDArray[np.int64]
+
+MAX_DEPTH: Final = 2_000
+"""Of a tree. SHAP values take memory with its square, and LightGBM walks a tree by recursion."""
+
+_NUMBER: Final = r"-?\d+(?:\.\d+)?(?:e[-+]\d+)?"
+_END: Final = "end of trees\n"
+_HEADER: Final = (
+    r"tree\n",
+    r"version=v4\n",
+    r"num_class=(?P<num_class>\d{1,9})\n",
+    r"num_tree_per_iteration=(?P<num_tree_per_iteration>\d{1,9})\n",
+    r"label_index=0\n",
+    r"max_feature_idx=(?P<max_feature_idx>\d{1,9})\n",
+    r"objective=(?P<objective>[^\n]*)\n",
+    r"(?:average_output\n)?",
+    r"feature_names=(?P<feature_names>[^\n=]*)\n",
+    r"(?:monotone_constraints=(?P<monotone_constraints>[^\n]*)\n)?",
+    r"feature_infos=(?P<feature_infos>[^\n=]*)\n",
+    r"tree_sizes=(?P<tree_sizes>[\d ]*)\n",
+    r"\n",
+)
+_TREE: Final = (
+    r"Tree=(?P<number>\d{1,9})\n",
+    r"num_leaves=(?P<num_leaves>\d{1,9})\n",
+    r"num_cat=(?P<num_cat>\d{1,9})\n",
+    r"split_feature=(?P<split_feature>.*)\n",
+    r"split_gain=(?P<split_gain>.*)\n",
+    r"threshold=(?P<threshold>.*)\n",
+    r"decision_type=(?P<decision_type>.*)\n",
+    r"left_child=(?P<left_child>.*)\n",
+    r"right_child=(?P<right_child>.*)\n",
+    r"leaf_value=(?P<leaf_value>.*)\n",
+    r"leaf_weight=(?P<leaf_weight>.*)\n",
+    r"leaf_count=(?P<leaf_count>.*)\n",
+    r"internal_value=(?P<internal_value>.*)\n",
+    r"internal_weight=(?P<internal_weight>.*)\n",
+    r"internal_count=(?P<internal_count>.*)\n",
+    r"(?:cat_boundaries=(?P<cat_boundaries>.*)\ncat_threshold=(?P<cat_threshold>.*)\n)?",
+    r"is_linear=(?P<is_linear>[01])\n",
+    (
+        r"(?:leaf_const=(?P<leaf_const>.*)\nnum_features=(?P<num_features>.*)\n"
+        r"leaf_features=(?P<leaf_features>.*)\nleaf_coeff=(?P<leaf_coeff>.*)\n)?"
+    ),
+    r"shrinkage=(?P<shrinkage>.*)\n",
+    r"\n\n",
+)
+_HEADER_PATTERN: Final = re.compile("".join(_HEADER), re.ASCII)
+_TREE_PATTERN: Final = re.compile("".join(_TREE), re.ASCII)
+_MAY_BE_INFINITE: Final = ("split_gain", "threshold")
+"""LightGBM splits missing from present values at infinity, and gains overflow its float32."""
+
+_RAGGED: Final = ("leaf_features", "leaf_coeff")
+"""Where a leaf without numbers leaves a blank."""
+
+_VALUES: Final = {
+    "monotone_constraints": re.compile("-1|0|1"),
+    "feature_infos": re.compile(rf"none|\[{_NUMBER}:{_NUMBER}\]|-?\d+(?::-?\d+)*", re.ASCII),
+}
+_OBJECTIVES: Final[Mapping[Task, str]] = {
+    "binary": rf"binary sigmoid:{_NUMBER}",
+    "regression": "regression( sqrt)?",
+    "multiclass": "multiclass num_class:{outputs}",
+}
+_LARGEST: Final = 2**31 - 1
+
+
+def _pairs(*allowed: str) -> npt.NDArray[np.bool_]:
+    """Return which characters may follow which, `9` standing for any digit: enough to see that all are numbers."""
+    table = np.zeros(2**16, dtype=bool)
+    for pair in allowed:
+        for one, other in itertools.product(*("0123456789" if it == "9" else it for it in pair)):
+            table[ord(one) << 8 | ord(other)] = True
+    return table
+
+
+_WHOLE: Final = _pairs(" 9", " -", "-9", "99", "9 ")
+_REAL: Final = _WHOLE | _pairs("9.", ".9", "9e", "e-", "e+", "e9", "+9", " ~", "-~", "~ ")
+_LONGEST: Final = 40
+"""Characters of a number; LightGBM writes 25 at most."""
+
+_EXTREME: Final = re.compile(rb"e(?:\+?\d|-[3-9]|-\d\d)\d\d")
+"""From 1e100 on, and below 1e-299, which ends LightGBM's process in linear trees."""
+
+_QUOTED: Final = 60
+"""Characters of the text that a message quotes."""
+
+
+class MalformedModelError(ValueError):
+    """LightGBM did not write this text, or for another model; the message is a clause that names tree and field."""
+
+
+def checked_trees(text: str, *, names: Sequence[str], task: Task, classes: int) -> str:
+    """Return what predictions need of a model's text, its header and trees, if LightGBM can parse them safely.
+
+    Args:
+        text: The whole text.
+        names: Of the features, as the text has them, in order.
+        task: What the model predicts.
+        classes: How many, of a multiclass model.
+
+    Raises:
+        MalformedModelError: LightGBM did not write this, or for another model.
+    """
+    if not text.isascii():
+        raise MalformedModelError("it has characters outside ASCII")
+    header = _HEADER_PATTERN.match(text)
+    if header is None:
+        raise MalformedModelError(_first_difference(_HEADER, text))
+    outputs = classes if task == "multiclass" else 1
+    _check_header(header, names, task, outputs)
+    trees = _trees(text, header)
+    if len(trees) % outputs:
+        raise MalformedModelError(f"it has {len(trees)} trees for {outputs} classes")
+    if trees:
+        _check_trees(_Trees.of(trees), features=len(names))
+    return text[: (trees[-1] if trees else header).end()] + _END
+
+
+def _first_difference(parts: Sequence[str], text: str, place: int = 0) -> str:
+    """Return the first line that is not as a pattern wants it."""
+    for part in parts:
+        found = re.compile(part, re.ASCII).match(text, place)
+        if found is None:
+            got = text[place : place + _QUOTED].partition("\n")[0]
+            expected = part.partition("=")[0].replace(r"\n", "") or "an empty line"
+            return f"expected {expected}, got {got!r}"
+        place = found.end()
+    return "it differs from what LightGBM writes"
+
+
+def _check_header(header: re.Match[str], names: Sequence[str], task: Task, outputs: int) -> None:
+    if (got := header["feature_names"].split(" ")) != [*names]:
+        had, wanted = (", ".join(map(unquote, some)) for some in (got, names))
+        raise MalformedModelError(f"it has the features {had}; its spec has {wanted}")
+    expected = {"num_class": outputs, "num_tree_per_iteration": outputs, "max_feature_idx": len(names) - 1}
+    for field, value in expected.items():
+        if int(header[field]) != value:
+            raise MalformedModelError(f"{field}: expected {value}, got {header[field]}")
+    if not re.fullmatch(_OBJECTIVES[task].replace("{outputs}", str(outputs)), header["objective"], re.ASCII):
+        raise MalformedModelError(
+            f"objective: {header['objective'][:_QUOTED]!r} is not that of a {task} model with {outputs} output(s)"
+        )
+    for field, pattern in _VALUES.items():
+        if header[field] is not None:
+            values = header[field].split(" ")
+            odd = [value for value in values if not pattern.fullmatch(value)]
+            if odd or len(values) != len(names):
+                raise MalformedModelError(
+                    f"{field}: {odd[0][:_QUOTED]!r} is not a value that LightGBM writes"
+                    if odd
+                    else f"{field}: expected {len(names)} values, got {len(values)}"
+                )
+
+
+def _trees(text: str, header: re.Match[str]) -> list[re.Match[str]]:
+    """Return the trees, which follow each other without a gap, each as long as the header says."""
+    trees: list[re.Match[str]] = []
+    place = header.end()
+    for number, size in enumerate(header["tree_sizes"].split()):
+        tree = _TREE_PATTERN.match(text, place)
+        if tree is None:
+            raise MalformedModelError(f"tree {number}: {_first_difference(_TREE, text, place)}")
+        if (tree["number"], size) != (str(number), str(tree.end() - place)):
+            raise MalformedModelError(
+                f"tree {number}: it has the number {tree['number']} and {tree.end() - place} characters; "
+                f"tree_sizes has {size[:_QUOTED]}"
+            )
+        trees.append(tree)
+        place = tree.end()
+    if not text.startswith(_END, place):
+        got = text[place : place + _QUOTED].partition("\n")[0]
+        raise MalformedModelError(f"expected 'end of trees' after {len(trees)} trees, got {got!r}")
+    return trees
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """The whole numbers of one field of several trees, and the place of the tree that each belongs to."""
+
+    name: str
+    values: Integers
+    tree: Integers
+
+    def within(self, least: npt.ArrayLike, most: npt.ArrayLike) -> Integers:
+        """Return the numbers.
+
+        Raises:
+            MalformedModelError: one lies outside its range, both ends included.
+        """
+        low, high = np.broadcast_to(least, self.values.shape), np.broadcast_to(most, self.values.shape)
+        if (wrong := np.flatnonzero((self.values < low) | (self.values > high))).size:
+            n = wrong[0]
+            raise MalformedModelError(
+                f"tree {self.tree[n]}: {self.name}: expected {low[n]} to {high[n]}, got {self.values[n]}"
+            )
+        return self.values
+
+
+@dataclass(frozen=True)
+class _Trees:
+    """Some of the trees, and the place of each among all."""
+
+    trees: Sequence[re.Match[str]]
+    places: Integers
+
+    @classmethod
+    def of(cls, trees: Sequence[re.Match[str]]) -> _Trees:
+        """Return all trees."""
+        return cls(trees, np.arange(len(trees)))
+
+    def having(self, field: str) -> _Trees:
+        """Return those that have a field."""
+        has = [tree[field] is not None for tree in self.trees]
+        return _Trees([tree for tree in self.trees if tree[field] is not None], self.places[has])
+
+    def number(self, name: str) -> Integers:
+        """Return a field that is one whole number a tree."""
+        return np.array([int(tree[name]) for tree in self.trees], dtype=np.int64)
+
+    def numbers(self, name: str, counts: npt.ArrayLike) -> _Numbers:
+        """Return a field's whole numbers.
+
+        Raises:
+            MalformedModelError: a tree has another count of them, or something else.
+        """
+        joined = self._joined(name, counts, _WHOLE).strip()
+        values = np.fromstring(joined.decode(), dtype=np.int64, sep=" ") if joined else np.array([], dtype=np.int64)
+        return _Numbers(name, values, np.repeat(self.places, np.broadcast_to(counts, len(self.trees))))
+
+    def check_reals(self, name: str, counts: npt.ArrayLike) -> None:
+        """Look at a field's real numbers, which are not converted: that is what costs LightGBM most.
+
+        Raises:
+            MalformedModelError: a tree has another count of them, something else, or one that may not be finite.
+        """
+        joined = self._joined(name, counts, _REAL)
+        if b"~" in joined and name not in _MAY_BE_INFINITE:
+            raise MalformedModelError(f"{name}: it has a number that is not finite")
+        blanks = np.flatnonzero(np.frombuffer(joined, dtype=np.uint8) == ord(" "))
+        if np.diff(blanks).max(initial=0) > _LONGEST or (name not in _MAY_BE_INFINITE and _EXTREME.search(joined)):
+            raise MalformedModelError(
+                f"{name}: it has a number of more than {_LONGEST} characters, or beyond 1e-299 to 1e99"
+            )
+
+    def _joined(self, name: str, counts: npt.ArrayLike, allowed: npt.NDArray[np.bool_]) -> bytes:
+        """Return the numbers of all trees, one blank before and after each, infinity as `~`."""
+        texts = [tree[name] for tree in self.trees]
+        if name in _RAGGED:
+            texts = [" ".join(text.split()) for text in texts]
+        wanted = np.broadcast_to(counts, len(texts))
+        found = np.array([text.count(" ") + 1 if text else 0 for text in texts], dtype=np.int64)
+        if (wrong := np.flatnonzero(found != wanted)).size:
+            n = wrong[0]
+            raise MalformedModelError(f"tree {self.places[n]}: {name}: expected {wanted[n]} numbers, got {found[n]}")
+        joined = b" %b " % " ".join(text for text in texts if text).encode().replace(b"inf", b"~")
+        data = np.frombuffer(joined, dtype=np.uint8).astype(np.uint16)
+        if len(joined) > len("  ") and not (fits := allowed[data[:-1] << 8 | data[1:]]).all():
+            place = int(fits.argmin())
+            got = joined[max(0, place - 10) : place + 20].decode().strip().replace("~", "inf")
+            raise MalformedModelError(f"{name}: '{got}' is no list of numbers")
+        return joined
+
+
+def _check_trees(trees: _Trees, *, features: int) -> None:
+    leaves = trees.number("num_leaves")
+    if (empty := np.flatnonzero(leaves < 1)).size:
+        raise MalformedModelError(f"tree {empty[0]}: num_leaves: expected at least 1, got 0")
+    splits = leaves - 1
+    trees.numbers("leaf_count", leaves).within(0, _LARGEST)
+    trees.numbers("internal_count", splits).within(0, _LARGEST)
+    trees.numbers("split_feature", splits).within(0, features - 1)
+    trees.check_reals("leaf_value", leaves)
+    for name in ("split_gain", "threshold", "internal_value", "internal_weight"):
+        trees.check_reals(name, splits)
+    trees.check_reals("shrinkage", 1)
+    is_weighed = np.array([bool(tree["leaf_weight"]) for tree in trees.trees])  # a lone leaf need not be
+    trees.check_reals("leaf_weight", np.where(is_weighed | (leaves > 1), leaves, 0))
+    _check_children(trees, splits)
+    _check_categories(trees, splits)
+    _check_linear(trees, leaves, features=features)
+
+
+def _check_children(trees: _Trees, splits: Integers) -> None:
+    """Raise unless the splits of each tree form one: LightGBM numbers a split after the one above it."""
+    of_tree = np.repeat(trees.places, splits)
+    first_split = np.repeat(np.cumsum(splits) - splits, splits)
+    first_leaf = first_split + of_tree  # a tree has one leaf more than splits
+    own = np.arange(len(of_tree))
+    below = []
+    seen_splits, seen_leaves = np.zeros(len(of_tree), np.int64), np.zeros((splits + 1).sum(), np.int64)
+    for name in ("left_child", "right_child"):
+        child = trees.numbers(name, splits).within(-splits[of_tree] - 1, splits[of_tree] - 1)
+        is_split = child >= 0
+        split = np.where(is_split, first_split + child, -1)
+        if (wrong := np.flatnonzero(is_split & (split <= own))).size:
+            raise MalformedModelError(f"tree {of_tree[wrong[0]]}: {name}: a split lies below one with a higher number")
+        seen_splits += np.bincount(split[is_split], minlength=len(seen_splits))
+        seen_leaves += np.bincount((first_leaf + ~child)[~is_split], minlength=len(seen_leaves))
+        below.append(split)
+    is_root = first_split == own
+    leaf_tree, is_lone = np.repeat(trees.places, splits + 1), np.repeat(splits == 0, splits + 1)
+    wrong = np.concatenate([of_tree[seen_splits != ~is_root], leaf_tree[seen_leaves != ~is_lone]])
+    if wrong.size:
+        raise MalformedModelError(f"tree {wrong.min()}: left_child, right_child: a node has no place, or more than one")
+    level = own[is_root]
+    for _ in range(MAX_DEPTH):
+        level = np.concatenate([side[level] for side in below])
+        level = level[level >= 0]
+    if level.size:
+        raise MalformedModelError(f"tree {of_tree[level[0]]}: it is deeper than {MAX_DEPTH} splits")
+
+
+def _check_categories(trees: _Trees, splits: Integers) -> None:
+    """Raise unless each split by category names its own part of the bit set, in order."""
+    decision = trees.numbers("decision_type", splits)
+    by_category = (decision.within(0, 11) & 1) == 1  # 2: missing values go left; 4, 8: what counts as missing
+    expected = np.bincount(decision.tree[by_category], minlength=len(splits))
+    some = trees.having("cat_boundaries")
+    named = np.bincount(some.places, minlength=len(splits))
+    if (wrong := np.flatnonzero((trees.number("num_cat") != expected) | (named != (expected > 0)))).size:
+        raise MalformedModelError(
+            f"tree {wrong[0]}: num_cat and cat_boundaries do not fit decision_type, which has "
+            f"{expected[wrong[0]]} splits by category"
+        )
+    starts = np.cumsum(splits) - splits
+    for place, tree in zip(some.places, some.trees, strict=True):
+        thresholds = tree["threshold"].split()
+        own = np.flatnonzero(by_category[starts[place] : starts[place] + splits[place]])
+        if [thresholds[n] for n in own] != [str(n) for n in range(len(own))]:
+            raise MalformedModelError(f"tree {place}: threshold: the splits by category are not numbered in order")
+    counts = expected[some.places]
+    boundaries = some.numbers("cat_boundaries", counts + 1)
+    bounds = boundaries.within(0, _LARGEST)
+    last = np.cumsum(counts + 1) - 1
+    steps = np.diff(bounds, prepend=0)
+    steps[last - counts] = 1 - bounds[last - counts]  # a tree's first is 0
+    if (wrong := np.flatnonzero(steps < 1)).size:
+        raise MalformedModelError(f"tree {boundaries.tree[wrong[0]]}: cat_boundaries do not rise from 0")
+    some.numbers("cat_threshold", bounds[last]).within(0, 2**32 - 1)
+
+
+def _check_linear(trees: _Trees, leaves: Integers, *, features: int) -> None:
+    """Raise unless the leaves of linear trees have as many features as coefficients."""
+    for place, tree in enumerate(trees.trees):
+        if (tree["leaf_const"] is not None) != (tree["is_linear"] == "1"):
+            raise MalformedModelError(f"tree {place}: leaf_const: expected with is_linear=1, and with that only")
+    some = trees.having("leaf_const")
+    counts = leaves[some.places]
+    some.check_reals("leaf_const", counts)
+    used = some.numbers("num_features", counts)
+    totals = np.bincount(used.tree, weights=used.within(0, features), minlength=len(leaves)).astype(np.int64)
+    some.numbers("leaf_features", totals[some.places]).within(0, features - 1)
+    some.check_reals("leaf_coeff", totals[some.places])
