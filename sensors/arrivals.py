@@ -18,6 +18,7 @@ from typing import Final
 import dagster as dg
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ml_assets.contracts.words import counted
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
 from ml_assets.stages.common.plan import quarantine_key
@@ -143,7 +144,7 @@ def _tick(
         context.log.info(line)
     return dg.SensorResult(
         run_requests=requests,
-        skip_reason=None if requests else "\n".join(lines) or f"nothing new for {len(tables)} raw tables.",
+        skip_reason=None if requests else "\n".join(lines) or f"nothing new for {counted(len(tables), 'raw table')}.",
         cursor=Cursor(tables=known, failed=failed).model_dump_json(),
     )
 

@@ -65,10 +65,12 @@ def lines_of(entry: "Promotion") -> Iterator[str]:
     """Yield an entry of the log as a person reads it."""
     from datetime import UTC
 
+    from ml_assets.logic.promotion import GATE
+
     at = entry.decided_at.astimezone(UTC)
     yield f"{entry.number:>4}  {at:%Y-%m-%d %H:%M}  {entry.action:<8}  {entry.challenger[:12]}  by {entry.decided_by}"
-    if entry.cause is not None:
-        yield f"      asked for by {entry.cause}"
+    if entry.cause is not None and entry.decided_by == GATE:
+        yield f"      its training was asked for by {entry.cause}"
     for reason in entry.reasons:
         yield f"      {reason}"
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.contracts.words import counted
+
 if TYPE_CHECKING:
     from ml_assets.provenance.cost import Row
 
@@ -39,7 +41,7 @@ def cost(arguments: argparse.Namespace) -> int:
     from resources.prices import read_prices
 
     if arguments.month and not _MONTH.fullmatch(arguments.month):
-        raise DataError(f"--month is '{arguments.month}'; expected a month such as 2026-11.")
+        raise DataError(f"--month is '{arguments.month}'; expected the month of the runs, such as 2026-11.")
     owner = read_all(DEFS).model(arguments.model).name if arguments.model else None
     prices = read_prices()
     lake = LakeResource().connect()
@@ -78,7 +80,7 @@ def lines_of(rows: "Sequence[Row]", currency: str | None) -> Iterator[str]:
     total = total_of(rows)
     width = max(len(row.stage) for row in (*rows, total)) + 2
     for (owner, month), group in groups:
-        yield f"{owner}  {month}"
+        yield f"{owner}  ran in {month}"
         yield _line("", ("runs", "seconds", "CPU h", "memory GiB h", "GPU h", currency or "money"), width)
         lines = group if len(group) == 1 else [*group, total_of(group)]
         yield from (_line(row.stage, _cells(row), width) for row in lines)
@@ -92,11 +94,13 @@ def lines_of(rows: "Sequence[Row]", currency: str | None) -> Iterator[str]:
     elif total.money is None and total.is_measured:
         yield "money is not known where a GPU was used that the price table has no price of (gpu_hour)"
     if total.failed:
-        yield f"{total.failed:,} attempts at an artifact failed; {total.failed_seconds:,.1f} of the seconds are theirs"
+        failed = counted(total.failed, "attempt")
+        yield f"{failed} at making an artifact failed, which took {total.failed_seconds:,.1f} of the seconds"
     if total.unmeasured:
+        what = counted(total.unmeasured, "artifact or attempt", "artifacts and attempts")
         yield (
-            f"{total.unmeasured:,} artifacts and attempts are not measured and not in it: artifacts written beside a "
-            "step's own, and attempts that were killed or still run"
+            f"not measured and not in it: {what}, written beside a step's own, or attempted by a step that was killed "
+            "or still runs"
         )
 
 

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ml_assets.contracts.words import counted
+
 if TYPE_CHECKING:
     from resources.doctor.checks import Check, Finding
     from resources.doctor.cluster import GpuNeed
@@ -38,7 +40,7 @@ def doctor(arguments: argparse.Namespace) -> int:
         _print_json(found)
     else:
         count = {state: sum(one.state == state for one in found) for state in ("ok", "warning", "wrong")}
-        print(f"{count['ok']} ok, {count['warning']} warnings, {count['wrong']} wrong")
+        print(f"{count['ok']} ok, {counted(count['warning'], 'warning')}, {count['wrong']} wrong")
     return 1 if any(one.state == "wrong" for one in found) else 0
 
 

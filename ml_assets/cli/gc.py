@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.contracts.words import counted
+
 if TYPE_CHECKING:
     from ml_assets.provenance.lineage import Key
     from ml_assets.provenance.removal import Removed
@@ -127,8 +129,8 @@ def _lines(judgement: "Judgement", removed: "Removed | None", assets: Sequence[M
         return
     for folder in removed.returned:
         yield f"{folder} stays: a run made it again meanwhile"
-    count = len(removed.folders)
-    yield f"{_size(removed.bytes)} freed, {count} folders removed; the manifests of what is gone are under removed/"
+    folders = counted(len(removed.folders), "folder")
+    yield f"{_size(removed.bytes)} freed, {folders} removed; the manifests of what is gone are under removed/"
 
 
 def _assets(judgement: "Judgement") -> list[dict[str, Any]]:

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ml_assets.contracts.words import counted
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -92,7 +94,8 @@ def _release(lake: "Lake", found: "Sequence[SetAside]", arguments: argparse.Name
         print(json.dumps([_released(it, manifest.rows or 0, why) for it, manifest in made], indent=1))
         return 0 if made else 1
     for it, manifest in made:
-        print(f"{it.table}{f' {it.partition}' if it.partition else ''}: {manifest.rows} rows pass from the next run on")
+        which, rows = f"{it.table}{f' {it.partition}' if it.partition else ''}", manifest.rows or 0
+        print(f"{which}: {counted(rows, 'row')} {'passes' if rows == 1 else 'pass'} from the next run on")
     if not made:
         print("these rows were released before; they pass from the next run on")
     return 0 if made else 1

@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from ml_assets.contracts.words import counted
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -83,7 +85,7 @@ def _list_steps(source: "Lake", run_id: str) -> int:
         days = f" {' to '.join(dict.fromkeys(one.partitions))}" if one.partitions else ""
         print(
             f"{one.started_at:%H:%M:%S}  attempt {one.attempt}  {', '.join(one.assets)}{days}: "
-            + (f"made {made} artifacts" if made else "did not finish")
+            + (f"made {counted(made, 'artifact')}" if made else "did not finish")
         )
     return 0
 

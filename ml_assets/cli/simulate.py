@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ml_assets.contracts.words import counted
+
 if TYPE_CHECKING:
     from datetime import date
 
@@ -152,7 +154,7 @@ class Teller:
         from ml_assets.logic.simulation_report import outcome
 
         done, days = (day - self.asked.first).days + 1, (self.asked.last - self.asked.first).days + 1
-        said = f"{day}  {done} of {days} days, {fits} fits"
+        said = f"{day}  {done} of {days} days, {counted(fits, 'fit')}"
         if done == 1:
             # The first day took choosing features and parameters too, which says nothing of the others.
             self.begun = self.progress.seconds()
@@ -185,9 +187,9 @@ def lines_of(summary: "SimulationSummary", page: str) -> Iterator[str]:
 
     yield ""
     reported = summary.chosen_until + timedelta(days=1)
-    yield f"{summary.model}, {reported} to {summary.last_day}: {summary.rows:,} labelled predictions"
+    yield f"{summary.model}, {reported} to {summary.last_day}: {counted(summary.rows, 'labelled prediction')}"
     if summary.unlabelled:
-        yield f"left out: {summary.unlabelled:,} predictions without a label"
+        yield f"left out: {counted(summary.unlabelled, 'prediction')} without a label"
     chosen = f"best was {summary.chosen}" if summary.chosen else "not judged: the metric is not defined on them"
     yield f"chosen on {summary.first_day} to {summary.chosen_until}, which are not in the figures below: {chosen}"
     if summary.injections:

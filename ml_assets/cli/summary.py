@@ -18,12 +18,13 @@ from ml_assets.contracts.artifacts import (
     TrainingSet,
 )  # fmt: skip
 from ml_assets.contracts.states import describe_states
+from ml_assets.contracts.words import counted
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.logic.card_words import left_out, test_days
 from ml_assets.provenance.rows import rows_behind
 from ml_assets.stages.common.leak_findings import findings_behind
 from ml_assets.stages.common.plan import days_between
-from resources.days import days_by_asset, merged
+from resources.days import days_by_asset, in_rows, merged, span_of
 from resources.lake import Lake
 from resources.promotion_log import PromotionLog
 
@@ -58,7 +59,9 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
         },
         "left_out": dict(training_set.summary.excluded),
         "labels_without_features": training_set.summary.labels_without_features,
-        "sources": {"rows": [dict(chain) for chain in behind.chains], "left_out": behind.left_out},
+        "sources": {
+            "rows": [dict(chain) for chain in behind.chains], "left_out": behind.left_out, "empty_days": behind.empty,
+        },
         "missing_days": missing_days_of(lake, name, days),
         "features": {
             "selected": len(importances.summary.kept), "dropped": list(importances.summary.dropped),
@@ -180,7 +183,7 @@ def text_of(summary: Mapping[str, Any]) -> str:
 def _sources(summary: Mapping[str, Any]) -> Iterator[str]:
     """Yield how many rows each table had on the way from the sources, and which rows were left out of them."""
     if rows := summary["labels_without_features"]:
-        yield f"               left out: {rows:,} labels without features"
+        yield f"               left out: {counted(rows, 'label')} without features"
     first = "  sources      "
     for chain in summary["sources"]["rows"]:
         yield from _wrapped(" → ".join(f"{asset} {rows:,}" for asset, rows in chain.items()), first)
@@ -188,6 +191,9 @@ def _sources(summary: Mapping[str, Any]) -> Iterator[str]:
     for asset, reasons in summary["sources"]["left_out"].items():
         counts = ", ".join(f"{rows:,} {reason}" for reason, rows in reasons.items() if rows)
         yield from _wrapped(f"left out of {asset}: {counts}")
+    for asset, days in summary["sources"]["empty_days"].items():
+        spans = ", ".join(span_of(row) for row in in_rows(days))
+        yield from _wrapped(f"{asset} has no rows on {counted(len(days), 'day')}: {spans}")
 
 
 def _meaning(summary: Mapping[str, Any]) -> Iterator[str]:
@@ -210,7 +216,7 @@ def leak_lines(model: str, proven: Sequence[str], told: Sequence[str] = ()) -> l
     if not proven:
         return []
     otherwise = f"If it does not cover them: `ml-assets leaktest {model}`."
-    count = f"{len(proven)} proven leak{'s' if len(proven) > 1 else ''}"
+    count = counted(len(proven), "proven leak")
     return [
         f"LEAK: {model} has {count}; nothing is published or promoted.",
         *(f"- {it}" for it in proven if not any(it in error for error in told)),
@@ -225,7 +231,10 @@ def _leaks(leaks: Mapping[str, Any]) -> Iterator[str]:
     for suspect in leaks["suspects"]:
         yield from _wrapped(f"Suspect, a person must decide: {suspect}")
     if count := len(leaks["assumed_known_times"]):
-        yield from _wrapped(f"{count} known times are assumed and cannot be tested; the card lists them.")
+        is_assumed = "is assumed and cannot be tested; the card shows it" if count == 1 else (
+            "are assumed and cannot be tested; the card lists them"
+        )  # fmt: skip
+        yield from _wrapped(f"{counted(count, 'known time')} {is_assumed}.")
 
 
 def _features(features: Mapping[str, Any]) -> Iterator[str]:

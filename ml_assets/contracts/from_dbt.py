@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from ml_assets.contracts.dbt_yaml import Node, Place, Read
 
 TIMES: tuple[Role, ...] = ("event_time", "prediction_time", "known_time")
+_NO_DECIMAL = (
+    "decimals are not supported. Write double; where amounts must be exact, let the staging model count in the "
+    "smallest unit, cast(round(price * 100) as bigint), and declare bigint there"
+)
 _MOMENTS = {
     RECEIVED_AT: ("when a later version was landed", "what was landed first has none"),
     GONE_AT: ("when the source no longer had the row", "what the source still has has none"),
@@ -175,7 +179,8 @@ def _column(table: Table, node: Node, rules: Mapping[_Subject, Asked], mistakes:
     dtype = DTYPES.get(str(given or "").lower())
     if dtype is None:
         has = "no data_type" if given is None else f"data_type {given!r}"
-        hint = near(str(given or ""), [*DTYPES])
+        is_decimal = str(given or "").lower().startswith(("decimal", "numeric"))
+        hint = f"; {_NO_DECIMAL}" if is_decimal else near(str(given or ""), [*DTYPES])
         mistakes.add(table.place(*loc, "data_type"), f"{what} has {has}; expected one of {', '.join(DTYPES)}{hint}.")
     its = {kind: one for (kind, columns), one in rules.items() if columns == {name}}
     values, bounds, points = (

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.errors import ContractError
+from ml_assets.contracts.words import counted
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -144,7 +145,8 @@ def power(cuts: int, days: int) -> str:
         return ", ".join(f"{share:.0%} with probability {chance_missed(count, share):.2g}" for share in SHARES)
 
     return (
-        f"{cuts} prediction times on {days} days miss a leak that shows at a share of times: {missed(cuts)}; "
+        f"{counted(cuts, 'prediction time')} on {counted(days, 'day')} {'misses' if cuts == 1 else 'miss'} a leak that "
+        f"shows at a share of times: {missed(cuts)}; "
         f"on a share of days only: {missed(days)}"
     )
 

@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from typing import Final
 
 from ml_assets.contracts.artifacts import Cause, DailyLoss, DriftSummary, PerformanceSummary, Retraining
+from ml_assets.contracts.words import counted
 from ml_assets.logic.metrics import Metric
 
 SLACK: Final = 1.0
@@ -272,7 +273,8 @@ def floor_finding(today: date, champion: Serving, history: Sequence[Retraining],
         "floor",
         is_over=is_over,
         day=today,
-        sentence=f"The last training is as of {last}, {age} days before {today}; the floor is {rules.floor_days} days.",
+        sentence=f"The last training is as of {last}, {counted(age, 'day')} before {today}; the floor is "
+        f"{counted(rules.floor_days, 'day')}.",
         change="a training" if is_over else f"{rules.floor_days - age} more days",
         figures={"days since training": float(age)},
     )

@@ -21,10 +21,12 @@ class Rows:
             itself, with their rows.
         left_out: by asset and reason, rows that were read and not passed on; of a source those of the whole source, as
             counted when it was last landed.
+        empty: by source, days that were landed without a row.
     """
 
     chains: Sequence[Mapping[str, int]]
     left_out: Mapping[str, Mapping[str, int]]
+    empty: Mapping[str, Sequence[str]]
 
 
 def rows_behind(lake: Lake, assets: Sequence[str], days: Sequence[str]) -> Rows:
@@ -33,6 +35,7 @@ def rows_behind(lake: Lake, assets: Sequence[str], days: Sequence[str]) -> Rows:
     A table is followed to the table that its SQL names first, of which it has a row for each row.
     """
     chains, left_out, seen = [], dict[str, Counter[str]](), dict[str, None]()
+    empty = {}
     for asset in assets:
         chain = [*_chain(lake, asset, days)]
         chains.append({name: sum(it.rows or 0 for it in made) for name, made in reversed(chain)})
@@ -43,11 +46,14 @@ def rows_behind(lake: Lake, assets: Sequence[str], days: Sequence[str]) -> Rows:
         for name in _ancestors(lake, asset, days):
             seen.setdefault(name)
     for name in seen:
-        if name not in left_out and (made := _made(lake, name, days)) and name.startswith("raw/"):
-            left_out[name] = _reasons(made[-1])
+        if name.startswith("raw/") and (made := _made(lake, name, days)):
+            left_out.setdefault(name, _reasons(made[-1]))
+            if none := sorted(it.partition for it in made if it.partition and not it.rows):
+                empty[name] = none
         if quarantined := sum(it.rows or 0 for it in _made(lake, f"{name}{QUARANTINE}", days)):
             left_out.setdefault(name, Counter())["quarantined"] = quarantined
-    return Rows(chains, {name: dict(counts) for name, counts in sorted(left_out.items()) if +counts})
+    counts = {name: dict(its) for name, its in sorted(left_out.items()) if +its}
+    return Rows(chains, counts, dict(sorted(empty.items())))
 
 
 def _made(lake: Lake, asset: str, days: Sequence[str]) -> list[Manifest]:

@@ -20,8 +20,11 @@ from resources.manifest import ArtifactRef, Manifest
 LOOK_BACK = "ml_assets/look_back_days"
 
 Reason = Literal["missing", "code", "parameters", "inputs", "training", "parent"]
-"""Why an artifact is out of date; nothing but that the champion behind it was trained or judged by other code
-(`training`), or that something it reads is out of date (`parent`)."""
+"""Why an artifact is out of date: `code` is the code that made it or the rules that it was checked by; nothing but that
+the champion behind it was trained or judged by other code (`training`), or that something it reads is out of date
+(`parent`)."""
+_RULES = "contract"
+"""The parameter that holds the digest of the rules: other rules reject rows or set them aside, and change none."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,9 @@ class Look:
         )
         if own != wanted_own:
             return "code"
-        if any(manifest.parameters.get(name) != value for name, value in self.parameters(key).items()):
-            return "parameters"
+        differing = {name for name, value in self.parameters(key).items() if manifest.parameters.get(name) != value}
+        if differing:
+            return "code" if differing == {_RULES} else "parameters"
         used = set(manifest.inputs)
         # A missing day may have come without a change of content between it and this artifact.
         missed = manifest.missing_days if partition else {}
@@ -166,8 +170,8 @@ class Look:
 def first_to_make(stale: Mapping[dg.AssetKey, Mapping[str, Reason]]) -> dict[dg.AssetKey, Sequence[str]]:
     """Return what to materialize before looking again at what else is out of date.
 
-    Where nothing but code has changed, the same content often comes out, and then what is made from it stays as it is:
-    so the rest waits. Anything else that has changed will make its readers out of date, so all goes at once.
+    Where nothing but code or rules have changed, the same content often comes out, and then what is made from it stays
+    as it is: so the rest waits. Anything else that has changed will make its readers out of date, so all goes at once.
     """
     later: set[Reason] = {"training", "parent"}
     own = {key: [partition for partition, why in found.items() if why not in later] for key, found in stale.items()}

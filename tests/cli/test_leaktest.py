@@ -79,9 +79,9 @@ def test_no_leak_ends_with_0_and_says_what_was_compared_and_what_can_be_missed(
 
     said = capsys.readouterr()
     assert [
-        "flight_delay: no leak in 2 rows of 1 prediction times",
+        "flight_delay: no leak in 2 rows of 1 prediction time",
         (
-            "1 prediction times on 1 days miss a leak that shows at a share of times: 10% with probability 0.9, 5% "
+            "1 prediction time on 1 day misses a leak that shows at a share of times: 10% with probability 0.9, 5% "
             "with probability 0.95, 1% with probability 0.99; on a share of days only: 10% with probability 0.9, 5% "
             "with probability 0.95, 1% with probability 0.99."
         ),

@@ -161,7 +161,9 @@ def test_who_waits_for_a_person_is_shown_with_what_asked_for_it_and_let_in_by_pr
     log(lake).append(waits, number=2)
 
     printed = said(capsys, "champion", MODEL, code=0)
-    assert f"   2  2026-01-01 00:00  wait      {two[:12]}  by gate\n      asked for by drift\n" in printed
+    assert (
+        f"   2  2026-01-01 00:00  wait      {two[:12]}  by gate\n      its training was asked for by drift\n" in printed
+    )
     assert printed.endswith(
         f"flight_delay: {two} waits since 2026-01-01 00:00 UTC (entry 2); let it in with: "
         f"ml-assets promote flight_delay {two[:12]} --why REASON\n"
@@ -172,6 +174,8 @@ def test_who_waits_for_a_person_is_shown_with_what_asked_for_it_and_let_in_by_pr
 
     said(capsys, "promote", MODEL, two[:12], "--why", "looked at it", code=0)
     entry = log(lake).entries()[-1]
+    [own] = said(capsys, "champion", MODEL, code=0).split("   3  ")[1:]
+    assert "asked for" not in own  # what asked for the training is no reason of the person's
     assert ("promote", two, "drift", "sam") == (entry.action, entry.champion, entry.cause, entry.decided_by)
     assert ("looked at it", "The gate passed it in entry 2: it is better") == entry.reasons
     assert None is told(capsys, "champion", MODEL, code=0)["waits"]

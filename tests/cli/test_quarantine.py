@@ -127,7 +127,7 @@ def test_a_release_keeps_the_rows_with_the_reason_and_is_made_once(
     with_orders(lake)
 
     assert 0 == main(["quarantine", "raw/orders", DAY, "--release", "--why", "they were returns"])
-    assert f"raw/orders {DAY}: 1 rows pass from the next run on\n" == capsys.readouterr().out
+    assert f"raw/orders {DAY}: 1 row passes from the next run on\n" == capsys.readouterr().out
     [ref] = releases(lake, "raw/orders")[DAY]
     assert [(-3,)] == lake.get(ref, pl.DataFrame).select("n").rows()
     assert "they were returns" == lake.manifest(ref).parameters["why"]

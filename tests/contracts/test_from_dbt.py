@@ -417,6 +417,7 @@ def test_a_table_by_day_has_a_day() -> None:
     [
         ([column("a", "hugeint")], "column 'a' of table 'orders' has data_type 'hugeint'; expected one of bigint, "),
         ([column("a", "timestmp")], "(did you mean 'timestamp'?)"),
+        ([column("a", "decimal(10, 2)")], "decimals are not supported. Write double; where amounts must be exact, "),
         ([column("a", None)], "column 'a' of table 'orders' has no data_type; expected one of bigint, "),
         ([column("a", meta={"role": "feeture"})],
          ("column 'a' of table 'orders' has meta 'role': Input should be 'entity', 'event_time', 'prediction_time', "

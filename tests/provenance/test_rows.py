@@ -31,4 +31,16 @@ def test_tables_are_followed_to_their_sources_with_rows_and_reasons(tmp_path: Pa
     assert {
         "raw/flights": {"before the first declared day 2013-01-01": 7, "quarantined": 2}, "shop/labels": {"late": 2}
     } == behind.left_out  # fmt: skip
+    assert {} == behind.empty
     assert ["raw/flights", "tables/flights", "shop/features"] == [*behind.chains[0]]
+
+
+def test_days_of_a_source_without_rows_are_listed(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    for day, rows in ((FIRST, 3), (SECOND, 0)):
+        raw = put(lake, frame(*range(rows)), asset="raw/orders", partition=day).ref
+        table = put(lake, frame(*range(rows)), asset="tables/orders", partition=day, inputs=(raw,)).ref
+        put(lake, frame(*range(rows)), asset="shop/features", partition=day, inputs=(table,))
+
+    assert {"raw/orders": [SECOND]} == rows_behind(lake, ["shop/features"], [FIRST, SECOND]).empty
+    assert {} == rows_behind(lake, ["shop/features"], [FIRST]).empty

@@ -5,7 +5,15 @@ from typing import Any
 
 import dagster as dg
 
-from ml_assets.provenance.staleness import LOOK_BACK, Wanted, out_of_date, readers_of, reads_of, required_of
+from ml_assets.provenance.staleness import (
+    LOOK_BACK,
+    Wanted,
+    first_to_make,
+    out_of_date,
+    readers_of,
+    reads_of,
+    required_of,
+)
 from resources.days import OPTIONAL_LOOK_BACK
 from resources.lake import Lake
 from tests.builders import frame, put
@@ -109,3 +117,34 @@ def test_an_optional_look_back_requires_no_day_but_its_own() -> None:
 
     assert ["2013-01-02", "2013-01-03", day] == required
     assert [day] == optional
+
+
+def test_what_is_made_from_a_table_with_other_rules_waits_until_its_content_is_known_to_differ(tmp_path: Path) -> None:
+    lake, day = Lake(str(tmp_path)), "2013-01-05"
+    days = dg.DailyPartitionsDefinition("2013-01-01", end_date="2013-02-01")
+
+    def graph(**parameters: str) -> Any:
+        metadata = {"ml_assets/parameters": dg.MetadataValue.json(parameters)}
+
+        @dg.asset(partitions_def=days, metadata=metadata, code_version="1")
+        def parent() -> int:
+            return 1
+
+        @dg.asset(partitions_def=days, code_version="1")
+        def child(parent: int) -> int:
+            return parent
+
+        return dg.Definitions(assets=[parent, child]).resolve_asset_graph()
+
+    def late(**parameters: str) -> dict[str, list[str]]:
+        stale = out_of_date(graph(**parameters), lake, Wanted({parent: [day], child: [day]}, {}))
+        return {key.to_user_string(): [*keys] for key, keys in first_to_make(stale).items()}
+
+    parent, child = dg.AssetKey("parent"), dg.AssetKey("child")
+    made_by = {"contract": "loose", "file": "a.csv"}
+    raw = put(lake, frame(1), asset="parent", partition=day, code_version="1", parameters=made_by).ref
+    put(lake, frame(1), asset="child", partition=day, code_version="1", inputs=(raw,))
+
+    assert {} == late(**made_by)
+    assert {"parent": [day]} == late(contract="strict", file="a.csv")
+    assert {"parent": [day], "child": [day]} == late(contract="strict", file="b.csv")

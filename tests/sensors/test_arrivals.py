@@ -118,7 +118,7 @@ def test_a_vanished_file_is_told_once_and_what_was_landed_stays(landing: Landing
     found = landing.look(landing.cursor)
 
     assert "raw/orders: the files of 2024-01-01 are gone; what was landed of them stays." == said(found)
-    assert "nothing new for 1 raw tables." == said(landing.look(found.cursor))
+    assert "nothing new for 1 raw table." == said(landing.look(found.cursor))
     assert {"2024-01-01": [1]} == landing.landed()
     path.write_text("n\n1\n")
     os.utime(path, (landing.clock,) * 2)
@@ -253,7 +253,7 @@ def test_a_failed_day_is_told_until_it_is_landed_by_a_person_too(landing: Landin
         assert f"2024-01-01: not landed by run {run.run_id[:8]};" in said(landing.look(landing.cursor))
 
     assert landing.land(run)
-    assert "nothing new for 1 raw tables." == said(landing.look(landing.cursor))
+    assert "nothing new for 1 raw table." == said(landing.look(landing.cursor))
 
 
 def test_a_thousand_days_are_asked_for_in_few_runs_and_then_cost_little(

@@ -412,8 +412,8 @@ def test_a_row_that_is_gone_from_the_source_stays_and_says_since_when(
     assert [(2, at, None)] == shop.rows("2024-01-02").select("order", "received_at", "gone_at").rows()
     said = [event.message for event in instance.all_logs(result.run_id) if event.level == 30]
     told = (
-        "orders: 1 rows on 1 days are no longer in the source, the first on 2024-01-01, 1 of them moved to another "
-        "day; they stay in the lake with gone_at."
+        "orders: the source no longer has 1 row on 1 day, the first on 2024-01-01; moved to another day: 1. The lake "
+        "keeps them, with gone_at."
     )
     assert [told] == [line for line in said if "no longer" in line]
     parameters = {day: shop.lake.manifest(shop.lake.find("raw/orders", day)).parameters for day in (FIRST, LAST)}

@@ -17,6 +17,7 @@ from ml_assets.contracts.changes import retyped
 from ml_assets.contracts.checking import BROKEN_RULES, Finding, Others
 from ml_assets.contracts.dbt_names import DAY
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract
+from ml_assets.contracts.words import counted
 from ml_assets.declaration.tables import DayColumns, RawTable
 from ml_assets.logic.quarantine import Audit, audit
 from ml_assets.logic.raw import (
@@ -126,13 +127,14 @@ class Landed:
         """What a person should know of a landing that went well."""
         empty = [day for day, rows in self.parts[ROWS].items() if rows.is_empty()]
         if empty:
-            yield f"no rows on {len(empty)} of {len(self.landings)} days, the first is {empty[0]}."
+            days = f"{len(empty)} of {counted(len(self.landings), 'day')}"
+            yield f"no rows on {days}, the first is {empty[0]}."
         yield from (finding.detail for finding in self.audit.report.broken if finding.rule == ALL_DAYS)
         gone = {day: it.gone for day, it in self.landings.items() if it.gone} if self.moved is not None else {}
         if gone:
             yield (
-                f"{sum(gone.values())} rows on {len(gone)} days are no longer in the source, the first on "
-                f"{next(iter(gone))}, {self.moved} of them moved to another day; they stay in the lake with {GONE_AT}."
+                f"the source no longer has {counted(sum(gone.values()), 'row')} on {counted(len(gone), 'day')}, the "
+                f"first on {next(iter(gone))}; moved to another day: {self.moved}. The lake keeps them, with {GONE_AT}."
             )
 
 

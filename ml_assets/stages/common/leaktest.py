@@ -21,6 +21,7 @@ from pydantic import JsonValue
 
 from ml_assets.contracts.artifacts import FoundLeak, KnownTime, LeakTestRecord
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.words import counted
 from ml_assets.logic.knowledge import known_times
 from ml_assets.logic.leaks import SHARES, Leak, chance_missed, power
 from ml_assets.stages.common.as_known import DayCuts, Rebuilding, Sample, Sources
@@ -68,7 +69,7 @@ class LeakReport:
     @property
     def text(self) -> str:
         """The verdict, every leak, what the test can miss and what it cannot see, as a person reads them."""
-        over = f"{self.rows} rows of {len(self.samples)} prediction times"
+        over = f"{counted(self.rows, 'row')} of {counted(len(self.samples), 'prediction time')}"
         verdict = f"features hold what was not known at their prediction time, in {over}:" if self.leaks else (
             f"no leak in {over}"
         )  # fmt: skip
@@ -240,8 +241,8 @@ def leak_test(
         for cuts, of_day in zip(chosen, pool.map(test.compare, chosen), strict=True):
             found += of_day
             columns = len({it.column for _, differing in of_day for it in differing})
-            verdict = f"{columns} columns differ" if columns else "no difference"
-            say(f"leak test: {cuts.day}, {len(of_day)} prediction times, {verdict}")
+            verdict = f"differences in {counted(columns, 'column')}" if columns else "no difference"
+            say(f"leak test: {cuts.day}, {counted(len(of_day), 'prediction time')}, {verdict}")
         return LeakReport(
             plan.name, tuple(sample for sample, _ in found), test.leaks(found), _history(test, chosen),
             assumed=tuple(it for it in times if not it.is_observed),
