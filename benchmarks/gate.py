@@ -1,6 +1,6 @@
 """How often the gate errs: simulated challengers of known quality, compared and judged as the real ones are.
 
-Training stays out: scores are drawn, so that the truth is known.
+Not here: training. Scores are drawn, so that the truth is known.
 
     python -m benchmarks.gate
 
@@ -16,21 +16,19 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from statistics import NormalDist, mean, stdev
+from statistics import stdev
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Interval
-from ml_assets.logic.bootstrap import paired_bootstrap
+from ml_assets.contracts.artifacts import Comparison, EvaluationSummary
 from ml_assets.logic.champion import ChampionRule, judge
-from ml_assets.logic.delong import delong
+from ml_assets.logic.jackknife import Clusters, compare, leave_one_out
 from ml_assets.logic.metrics import METRICS
 
 AUC = METRICS["roc_auc"]
 DAYS, ROWS_A_DAY = 40, 50
 NOISE, DAY_NOISE, DAY_EFFECT, BASE = 1.0, 0.8, 0.5, -1.5
-Z = NormalDist().inv_cdf(0.95)
 
 
 @dataclass(frozen=True)
@@ -73,14 +71,19 @@ def noise_for(difference: float) -> float:
     return low
 
 
-def trial(seed: int, *, noise: float, replicates: int) -> Comparison:
+def trial(seed: int, *, noise: float) -> Comparison:
     """Return a challenger of so much noise beside a champion of the usual one, as an evaluation keeps it."""
     rows = Population.draw(seed)
-    challenger, champion = rows.scores(0, noise), rows.scores(1)
-    compared = paired_bootstrap(
-        AUC, rows.truth, challenger, champion, against="champion", seed=1, groups=rows.days, replicates=replicates
+    measures = {0: AUC.measure(rows.truth, rows.scores(0, noise)), 1: AUC.measure(rows.truth, rows.scores(1))}
+    clusters, everything = Clusters.of_days(rows.days), np.ones(len(rows.truth))
+    left_out = leave_one_out(measures, clusters)
+    return compare(
+        AUC,
+        against="champion",
+        values=(measures[0](everything), measures[1](everything)),
+        left_out=(left_out[0], left_out[1]),
+        clusters=clusters,
     )
-    return compared.model_copy(update={"delong": delong(rows.truth, challenger, champion)})
 
 
 def promoted(comparison: Comparison, rule: ChampionRule, margin: float) -> bool:
@@ -91,15 +94,6 @@ def promoted(comparison: Comparison, rule: ChampionRule, margin: float) -> bool:
         champion_version="champion",
     )  # fmt: skip
     return judge(summary, rule=rule, margin=margin).promote
-
-
-def by_delong(comparison: Comparison) -> Comparison:
-    """Return the comparison as DeLong's test alone would have it."""
-    found = comparison.delong
-    assert found is not None
-    low, high = (found.difference + sign * 1.96 * found.error for sign in (-1, 1))
-    interval = Interval(value=found.difference, low=low, high=high)
-    return comparison.model_copy(update={"difference": interval, "bound": found.difference - Z * found.error})
 
 
 def share(promotions: Sequence[bool]) -> str:
@@ -118,17 +112,16 @@ def main() -> None:
     with ProcessPoolExecutor(arguments.processes) as pool:
 
         def simulated(difference: float, first: int) -> list[Comparison]:
-            one = partial(trial, noise=noise_for(difference) if difference else NOISE, replicates=arguments.replicates)
+            one = partial(trial, noise=noise_for(difference) if difference else NOISE)
             return list(pool.map(one, range(first, first + arguments.trials), chunksize=20))
 
         equal = simulated(0.0, 10_000)
         error = stdev(found.difference.value for found in equal)
         better_by_half, better = simulated(2.5 * error, 20_000), simulated(3.0 * error, 30_000)
         worse = simulated(-error, 40_000)
-    said = mean(found.delong.error for found in equal if found.delong is not None)
-    print(f"{arguments.trials} trials each of {DAYS} days of {ROWS_A_DAY} rows, {arguments.replicates} resamples.")
-    print(f"The difference of equal models has a standard error of {error:.4f}; DeLong's is {said:.4f}.")
-    print(f"{'rule':<17}{'challenger':<26}{'margin':<9}{'gate lets in':<25}{'DeLong alone would':<25}bar")
+    print(f"{arguments.trials} trials each of {DAYS} days of {ROWS_A_DAY} rows.")
+    print(f"The difference of equal models has a standard error of {error:.4f}.")
+    print(f"{'rule':<17}{'challenger':<26}{'margin':<9}{'gate lets in':<25}bar")
     _print(equal, "equal", "superiority", margin=0.5 * error, error=error, bar="at most 5 %")
     _print(equal, "equal", "superiority", margin=error, error=error, bar="at most 5 %")
     _print(
@@ -144,7 +137,6 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--trials", type=int, default=1_000, help="of each kind (default: %(default)s)")
-    parser.add_argument("--replicates", type=int, default=500, help="resamples of a trial (default: %(default)s)")
     parser.add_argument("--processes", type=int, default=2, help="at once (default: %(default)s)")
     return parser.parse_args()
 
@@ -153,8 +145,7 @@ def _print(
     trials: Sequence[Comparison], name: str, rule: ChampionRule, *, margin: float, error: float, bar: str = ""
 ) -> None:
     gate = share([promoted(each, rule, margin) for each in trials])
-    alone = share([promoted(by_delong(each), rule, margin) for each in trials])
-    print(f"{rule:<17}{name:<26}{f'{margin / error:g} SE':<9}{gate:<25}{alone:<25}{bar}")
+    print(f"{rule:<17}{name:<26}{f'{margin / error:g} SE':<9}{gate:<25}{bar}")
 
 
 if __name__ == "__main__":

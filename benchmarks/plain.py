@@ -161,7 +161,6 @@ def work(
         slices=declared.evaluation.slices,
         baseline_rates=declared.evaluation.baselines,
         seed=declared.seed,
-        replicates=declared.evaluation.replicates,
         threads=threads,
     )
     evaluation_plots(evaluation, classes=data.summary.classes)

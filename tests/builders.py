@@ -137,7 +137,7 @@ def flights_declared(
         "split": {"validation_days": 7, "test_days": 7},
         "importances": {"rows": 1000, "folds": 2},
         "tuning": {"metric": metric, "trials": 2, "max_rounds": 40, "early_stopping_rounds": 5},
-        "evaluation": {**given["evaluation"], **of_task, "metric": metric, "replicates": 50},
+        "evaluation": {**given["evaluation"], **of_task, "metric": metric},
         "gate": {"margin": 0.005, "minimum_rows": 500},
         "leak_test": {"samples": 0},
     }

@@ -119,7 +119,6 @@ def declared(file: Path, threads: int) -> Declared:
         "importances": {"rows": 1000, "folds": 2},
         "tuning": {"trials": 2, "max_rounds": 100, "early_stopping_rounds": 5},
         "training": {"threads": threads},
-        "evaluation": {"replicates": 50},
         "gate": {"minimum_rows": 50},
         "drift": {"minimum_rows": 20},
         "leak_test": {"samples": 0},

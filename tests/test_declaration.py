@@ -128,7 +128,7 @@ def test_a_short_declaration_is_filled_with_defaults() -> None:
     assert ("returns", "binary", "roc_auc", "roc_auc") == (found.name, found.task, found.metric, found.tuning_metric)
     assert (date(2024, 1, 1), date(2024, 6, 30)) == (found.days.first, found.days.last)
     assert ("order_id",) == found.features.key
-    assert (20, 500, 1) == (found.tuning.trials, found.evaluation.replicates, found.seed)
+    assert (20, 1) == (found.tuning.trials, found.seed)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,6 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_ask_for_nothing_but_a_p
          ["shop/defs.yaml:16: evaluation.operating_point: an operating point is either a 'top_share' or a "]),
         (with_lines("evaluation: {operating_point: {top_share: 0.1}}").replace("task: binary", "task: regression"),
          ["shop/defs.yaml:16: evaluation.operating_point: a regression model has none; leave it out"]),
-        (with_lines("evaluation: {replicates: 10}"), ["shop/defs.yaml:16: evaluation.replicates: ", "got 10"]),
         (with_lines("evaluation:", "  baselines:", "    - [shop]", "    - shop"),
          ["shop/defs.yaml:19: evaluation.baselines.1: ", "got 'shop'"]),
         (with_lines("freshness: {prediction: {fail_hours: 3}}"),

@@ -200,8 +200,8 @@ def lines_of(summary: "SimulationSummary", page: str) -> Iterator[str]:
         f"{'s':>7}"
     )
     for it in summary.policies:
-        figure = f"{it.metric.value:z.4f} [{it.metric.low:z.4f}, {it.metric.high:z.4f}]"
-        gain = "" if it.gain is None else f"{it.gain.value:+z.4f} [{it.gain.low:+z.4f}, {it.gain.high:+z.4f}]"
+        figure = f"{it.metric.value:z.4f} {it.metric.ends('z.4f')}"
+        gain = "" if it.gain is None else f"{it.gain.value:+z.4f} {it.gain.ends('+z.4f')}"
         part = "" if it.share_of_weekly is None else f"{it.share_of_weekly:.0%}"
         yield f"  {it.policy:<10} {figure:<26} {gain:<28} {part:>9} {it.fits:>5} {it.promotions:>9} {it.seconds:>7.1f}"
     yield ""

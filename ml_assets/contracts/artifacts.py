@@ -179,11 +179,28 @@ class Model:
 
 
 class Interval(Record):
-    """A figure with its bootstrap interval (percentile, 95 % unless said otherwise)."""
+    """A figure with its 95 % interval, from leaving out one day or fold of rows at a time (see `logic.jackknife`).
+
+    Attributes:
+        low: The lower end; None where there is no interval.
+        high: The upper end; None where there is no interval.
+        reason: Why there is no interval, as a clause; empty where there is one.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+    reason: str = ""
+
+    def ends(self, spec: str) -> str:
+        """The ends in brackets, or that there is no interval, and why.
+
+        Args:
+            spec: How a number is formatted, as for `format`.
+        """
+        if self.low is None or self.high is None:
+            return f"(no interval: {self.reason})"
+        return f"[{self.low:{spec}}, {self.high:{spec}}]"
 
 
 class OperatingPoint(Record):
@@ -234,29 +251,16 @@ class Baseline(Record):
     metrics: dict[str, float]
 
 
-class DeLong(Record):
-    """DeLong's test of two ROC AUCs on the same rows, which takes rows as independent.
-
-    Attributes:
-        difference: challenger minus other.
-        error: its standard error.
-        p_value: one-sided; how likely a difference this large is if the challenger is no better.
-    """
-
-    difference: float
-    error: float
-    p_value: float
-
-
 class Comparison(Record):
-    """Challenger minus champion (or baseline) on the same frozen rows, by a paired bootstrap.
+    """Challenger minus champion (or baseline) on the same frozen rows.
 
     `difference` is signed so that above zero means the challenger is better, whatever the metric's direction.
 
     Attributes:
-        bound: what the difference exceeds with 95 % confidence (one-sided); a comparison from before it was kept has
-            none.
-        delong: for ROC AUC, a cross-check by other means.
+        clusters: How many days (or folds of rows) were left out in turn.
+        unit: What was left out in turn, in the plural.
+        error: Standard error of the difference; None where `difference` has no interval.
+        degrees: Degrees of freedom of Student's t, by which a bound of any confidence follows from the error.
     """
 
     against: str
@@ -265,8 +269,10 @@ class Comparison(Record):
     other: float
     difference: Interval
     rows: int
-    bound: float | None = None
-    delong: DeLong | None = None
+    clusters: int
+    unit: str = "days"
+    error: float | None = None
+    degrees: int | None = None
 
 
 class EvaluationSummary(Record):

@@ -21,8 +21,8 @@ class PolicyResult(Record):
     """What one policy of retraining came to over some days.
 
     Attributes:
-        metric: the deciding metric over all labelled rows of these days; days are resampled.
-        gain: over never training again, on the same resamples; above zero is better.
+        metric: the deciding metric over all labelled rows of these days.
+        gain: over never training again, on the same rows; above zero is better.
         share_of_weekly: its gain as a share of weekly retraining's; None where that gains nothing.
         fits: models trained on these days, the first one not counted.
         seconds: of a CPU, of those fits.

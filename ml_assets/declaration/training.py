@@ -136,4 +136,3 @@ class EvaluationSettings(Part):
     baselines: tuple[tuple[ColumnName, ...], ...] = Field(
         default=(), description="column groups for historical-rate baselines"
     )
-    replicates: Annotated[int, Field(ge=50, le=100_000)] = 500

@@ -205,7 +205,7 @@ def _encoding(model: ModelSpec | None) -> str:
 
 
 def _champion_sentence(evaluation: EvaluationSummary | None) -> str:
-    """Say what the paired bootstrap shows, and no more."""
+    """Return what the comparison with the champion shows, and no more."""
     if evaluation is None or evaluation.against_champion is None:
         return ""
     item = evaluation.against_champion

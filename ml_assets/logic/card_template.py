@@ -274,7 +274,9 @@ TEMPLATE = """
 {%- if evaluation %}
 <p>On {{ evaluation.rows | number }} frozen test rows{{ test_days }}, which neither training nor tuning
 saw{{ left_out }}.
-Brackets are bootstrap intervals, 95 %. The declared metric is {{ evaluation.metric | metric }}
+Brackets are 95 % intervals, from leaving out one day at a time
+{%- if evaluation.metrics[evaluation.metric].reason %} ({{ evaluation.metrics[evaluation.metric].reason }}){% endif %}.
+The declared metric is {{ evaluation.metric | metric }}
 {%- if evaluation.groups %}: the {{ evaluation.groups.words }}{% endif %}.
 {%- if evaluation.operating_point %} Precision, recall and lift are those of {{ evaluation.operating_point.words }}.
 {%- endif %}</p>
@@ -292,7 +294,7 @@ Brackets are bootstrap intervals, 95 %. The declared metric is {{ evaluation.met
 {%- endfor %}</ul>
 {%- endif %}
 {%- if evaluation.against_baselines %}
-{{ comparisons(evaluation.against_baselines, "Against each baseline, by a paired bootstrap on the same rows") }}
+{{ comparisons(evaluation.against_baselines, "Against each baseline on the same rows") }}
 {%- endif %}
 {{ plot("roc") }}{{ plot("precision_recall") }}{{ plot("predicted_actual") }}{{ plot("residuals") }}
 {{ plot("confusion") }}

@@ -95,7 +95,7 @@ def _fixed(value: float | None) -> str:
 
 
 def span(figure: Interval) -> str:
-    """Write only the interval of a figure."""
+    """Write only the interval of a figure, or that there is none."""
     return interval(figure).split(" ", 1)[1]
 
 
@@ -123,8 +123,9 @@ def _signed_bounds(parts: tuple[float | None, float | None, float | None]) -> st
 
 def tone(item: Comparison) -> Literal["good-text", "bad-text", ""]:
     """Return the class of a difference's text: good or bad only where its interval leaves 0 out."""
-    if item.difference.low > 0:
+    low, high = item.difference.low, item.difference.high
+    if low is not None and low > 0:
         return "good-text"
-    if item.difference.high < 0:
+    if high is not None and high < 0:
         return "bad-text"
     return ""

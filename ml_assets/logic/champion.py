@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any, Final, Literal
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, RuleRecord
+from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Interval, RuleRecord
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.bootstrap import LEVEL
+from ml_assets.logic.jackknife import lower_bound
 from ml_assets.logic.metrics import find_metric
 from ml_assets.logic.serving_cost import Cost
 from ml_assets.logic.slices import comparable, failing_slices
@@ -206,21 +205,27 @@ def _figures(comparison: Comparison, against: str) -> dict[str, float]:
         f"{comparison.metric}": comparison.challenger,
         f"{comparison.metric} of {against}": comparison.other,
         f"difference to {against}": comparison.difference.value,
-        f"difference to {against}, low": comparison.difference.low,
-        f"difference to {against}, high": comparison.difference.high,
+        **_ends(comparison.difference, against),
     }
+
+
+def _ends(difference: Interval, against: str) -> dict[str, float]:
+    if difference.low is None or difference.high is None:
+        return {}
+    return {f"difference to {against}, low": difference.low, f"difference to {against}, high": difference.high}
 
 
 def _told(comparison: Comparison) -> str:
     difference = comparison.difference
     return (
         f"{comparison.metric} {comparison.challenger:z.4f} against {comparison.other:z.4f}, difference "
-        f"{difference.value:+z.4f} [{difference.low:+z.4f}, {difference.high:+z.4f}] (above zero is better)"
+        f"{difference.value:+z.4f} {difference.ends('+z.4f')} (above zero is better)"
     )
 
 
 def _beats_baseline(comparison: Comparison) -> Rule:
-    beats = comparison.difference.low > 0
+    difference = comparison.difference
+    beats = difference.low is not None and difference.low > 0
     verb = "Beats" if beats else "Does not surely beat"
     return Rule(
         name=f"baseline {comparison.against}",
@@ -245,15 +250,23 @@ def _within_bound(evaluation: EvaluationSummary, name: str, limit: float) -> Rul
         )
         raise DataError(message)
     found = evaluation.metrics[name]
-    best = found.high if metric.higher_is_better else found.low
-    holds = metric.gain(best, limit) >= 0
     side, outside = ("floor", "below") if metric.higher_is_better else ("ceiling", "above")
+    best = found.high if metric.higher_is_better else found.low
+    if best is None:
+        return Rule(
+            name=f"bound {name}",
+            holds=False,
+            sentence=f"{name} {found.value:z.4f} {found.ends('z.4f')} cannot be compared with the declared {side} of "
+            f"{limit:g}.",
+            figures={name: found.value, f"{side} of {name}": limit},
+        )
+    holds = metric.gain(best, limit) >= 0
     place = "within" if metric.gain(found.value, limit) >= 0 else f"not surely {outside}"
     return Rule(
         name=f"bound {name}",
         holds=holds,
         sentence=(
-            f"{name} {found.value:z.4f} [{found.low:z.4f}, {found.high:z.4f}] is "
+            f"{name} {found.value:z.4f} {found.ends('z.4f')} is "
             f"{place if holds else f'surely {outside}'} the declared {side} of {limit:g}."
         ),
         figures={name: found.value, f"best {name}": best, f"{side} of {name}": limit},
@@ -283,19 +296,16 @@ def _champion_rules(evaluation: EvaluationSummary, rule: ChampionRule, margin: f
 
 
 def _against_champion(comparison: Comparison, version: str, rule: ChampionRule, margin: float) -> Rule:
-    difference = comparison.difference
-    # A comparison from before there was a bound has the end of the two-sided interval, which is more cautious.
-    bound = difference.low if comparison.bound is None else comparison.bound
-    figures = {
-        **_figures(comparison, "the champion"),
-        "difference to the champion, bound": bound,
-        "margin": margin,
-        **_figures_of_delong(comparison),
-    }
-    if difference.low == difference.value == difference.high == 0:
+    difference, bound = comparison.difference, lower_bound(comparison)
+    figures = {**_figures(comparison, "the champion"), "margin": margin}
+    if bound is None:
+        sentence = f"May be worse than champion {version}: {_told(comparison)}."
+        return Rule("champion", holds=False, sentence=sentence, figures=figures)
+    figures["difference to the champion, bound"] = bound
+    if difference.value == comparison.error == 0:
         sentence = (
-            f"The challenger does not differ from champion {version}: {comparison.metric} is equal on every resample "
-            f"of the {comparison.rows:,} rows, so there is nothing to gain."
+            f"The challenger does not differ from champion {version}: {comparison.metric} is equal without any of the "
+            f"{comparison.clusters} {comparison.unit}, so there is nothing to gain."
         )
         return Rule("champion", holds=False, sentence=sentence, figures=figures)
     holds = _is_enough(rule, difference.value, bound, margin)
@@ -305,10 +315,10 @@ def _against_champion(comparison: Comparison, version: str, rule: ChampionRule, 
             sure = f"Is better than champion {version}, but not by the margin of {margin:g}"
             verdict = sure if bound > 0 else f"Is not surely better than champion {version}"
     else:
-        verdict = "Is not worse" if holds else "Is worse" if difference.high < -margin else "May be worse"
+        is_worse = difference.high is not None and difference.high < -margin
+        verdict = "Is not worse" if holds else "Is worse" if is_worse else "May be worse"
         verdict += f" than champion {version} by more than the margin of {margin:g}"
-    beside = _cross_check(comparison, rule, margin, holds=holds)
-    sentence = f"{verdict}: {_told(comparison)}, surely above {bound:+z.4f}.{beside}"
+    sentence = f"{verdict}: {_told(comparison)}, surely above {bound:+z.4f}."
     return Rule("champion", holds=holds, sentence=sentence, figures=figures)
 
 
@@ -316,29 +326,6 @@ def _is_enough(rule: ChampionRule, difference: float, bound: float, margin: floa
     if rule == "superiority":
         return bound > 0 and difference >= margin
     return bound >= -margin
-
-
-def _figures_of_delong(comparison: Comparison) -> dict[str, float]:
-    found = comparison.delong
-    if found is None:
-        return {}
-    return {"DeLong's standard error": found.error, "DeLong's p-value": found.p_value}
-
-
-def _cross_check(comparison: Comparison, rule: ChampionRule, margin: float, *, holds: bool) -> str:
-    """Return what DeLong's test would have decided by the same rule, as a sentence after the verdict's."""
-    found = comparison.delong
-    if found is None:
-        return ""
-    bound = found.difference - NormalDist().inv_cdf(LEVEL) * found.error
-    agrees = _is_enough(rule, found.difference, bound, margin) == holds
-    figures = f"(standard error {found.error:.4f}, one-sided p {found.p_value:.2g})"
-    if agrees:
-        return f" DeLong's test agrees {figures}."
-    return (
-        f" DeLong's test would have {'refused it' if holds else 'let it in'} {figures}; it takes rows for independent, "
-        "and rows of a day are not, so the bootstrap decides."
-    )
 
 
 def _slices_hold(slices: pl.DataFrame, metric: str, margin: float) -> Rule:

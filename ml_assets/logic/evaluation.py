@@ -18,15 +18,14 @@ from ml_assets.contracts.artifacts import (
     Baseline,
     Evaluation,
     EvaluationSummary,
-    Interval,
     OperatingPoint,
     TrainingSetSummary,
 )
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.baselines import baselines
-from ml_assets.logic.bootstrap import REPLICATES, interval_of, resample
 from ml_assets.logic.curves import CALIBRATION_SCHEMA, calibration_bins, curves
 from ml_assets.logic.encoding import target_vector
+from ml_assets.logic.jackknife import leave_one_out
 from ml_assets.logic.measuring import ANCHOR, CHALLENGER, CHAMPION, Frozen, Key, exactly
 from ml_assets.logic.metrics import Measure, Metric, Vector, find_metric
 from ml_assets.logic.operating_point import operating_metrics
@@ -69,15 +68,13 @@ def evaluate(
     anchor: Opponent | None = None,
     learned_until: date | None = None,
     operating_point: OperatingPoint | None = None,
-    replicates: int = REPLICATES,
     minimum_slice_rows: int = MINIMUM_SLICE_ROWS,
     threads: int = 2,
 ) -> Evaluation:
     """Measure a challenger on frozen rows, beside simple predictors and the champion on the same rows.
 
-    All intervals come from one set of resamples, so every difference is paired. Whole days are drawn, not
-    rows: the rows of a day share weather and congestion, and treating them as independent makes intervals
-    too narrow (with fewer than ten days, rows are drawn after all).
+    Intervals come from leaving out one day at a time, for all models the same: differences are paired, and the rows of
+    a day, which share weather and congestion, are not taken for independent (see `jackknife`).
 
     Rows of days that challenger, champion or anchor has learned from are left out. Where too few others remain, all
     rows are measured and the challenger is compared with neither, so that the gate rejects it.
@@ -96,12 +93,11 @@ def evaluate(
         metric: The declared metric, which comparisons and slices are judged by; over all rows or within groups.
         slices: Columns of `rows`; every value becomes a slice.
         baseline_rates: Sets of columns; each makes a baseline of the target's smoothed mean in train.
-        seed: Of the resamples and of the tree baseline.
+        seed: Of the tree baseline.
         champion: The current champion, if there is one.
         anchor: The anchor (see `promotion.anchor`); it is not measured twice where it is the champion.
         learned_until: The last day that challenger, champion or anchor has learned from.
         operating_point: Where precision, recall and lift are measured as well.
-        replicates: How many resamples.
         minimum_slice_rows: A smaller slice is shown but not judged.
         threads: For the tree baseline.
 
@@ -111,13 +107,13 @@ def evaluate(
     """
     declared = find_metric(metric, summary.task)
     _check(rows, train, summary, slices=slices, baseline_rates=baseline_rates)
-    frozen, challenger = _frozen(rows, summary, declared, seed, replicates), scores_of(scores, rows, summary)
+    frozen, challenger = _frozen(rows, summary, declared), scores_of(scores, rows, summary)
     opponents = _scores_of_opponents(champion, anchor, rows, summary)
     is_seen = _is_seen(frozen, learned_until)
-    left_out, seen_rows, kept = int(is_seen.sum()), 0, np.flatnonzero(~is_seen)
-    if left_out and frozen.of(kept).why_too_few(MINIMUM_UNSEEN_ROWS):
-        left_out, seen_rows, opponents = 0, left_out, {}
-    elif left_out:
+    seen, seen_rows, kept = int(is_seen.sum()), 0, np.flatnonzero(~is_seen)
+    if seen and frozen.of(kept).why_too_few(MINIMUM_UNSEEN_ROWS):
+        seen, seen_rows, opponents = 0, seen, {}
+    elif seen:
         rows, frozen, challenger = rows[kept], frozen.of(kept), challenger[kept]
         opponents = {who: values[kept] for who, values in opponents.items()}
     simple = baselines(rows, train, summary, baseline_rates, seed=seed, threads=threads)
@@ -126,10 +122,14 @@ def evaluate(
     measures: dict[Key, Measure] = {(CHALLENGER, each.name): frozen.measure(each, challenger) for each in shown}
     for who, values in ({who: values for who, (_, values) in simple.items()} | opponents).items():
         measures[who, metric] = frozen.measure(declared, values)
-    drawn = resample(measures, rows=rows.height, groups=frozen.days, replicates=replicates, seed=seed)
+    left_out = leave_one_out(measures, frozen.clusters)
     exact = exactly(measures, rows.height, needed=[key for key in measures if key[1] == metric])
 
-    metrics = _intervals(shown, exact, drawn, declared=metric)
+    metrics = {
+        name: frozen.interval(each, challenger, exact[CHALLENGER, name], left_out[CHALLENGER, name])
+        for each in shown
+        if (CHALLENGER, name := each.name) in exact
+    }
     calibration_error = metrics.get("calibration_error")
     report = EvaluationSummary(
         model=model_name,
@@ -144,18 +144,16 @@ def evaluate(
             Baseline(name=who, description=description, metrics=_point_metrics(frozen, values, shown))
             for who, (description, values) in simple.items()
         ),
-        against_baselines=tuple(frozen.compared(who, exact, drawn) for who in simple),
-        against_champion=(
-            frozen.with_champion(exact, drawn, challenger, opponents[CHAMPION]) if CHAMPION in opponents else None
-        ),
+        against_baselines=tuple(frozen.compared(who, exact, left_out) for who in simple),
+        against_champion=frozen.compared(CHAMPION, exact, left_out) if CHAMPION in opponents else None,
         champion_version=None if champion is None else champion.version,
         champion_cannot_score=None if champion is None else champion.cannot_score,
-        against_anchor=frozen.compared(ANCHOR, exact, drawn) if ANCHOR in opponents else None,
+        against_anchor=frozen.compared(ANCHOR, exact, left_out) if ANCHOR in opponents else None,
         anchor_version=None if anchor is None else anchor.version,
         anchor_cannot_score=None if anchor is None else anchor.cannot_score,
         test_days=(frozen.days.min().item(), frozen.days.max().item()),
         learned_until=learned_until,
-        left_out=left_out,
+        left_out=seen,
         seen_rows=seen_rows,
         calibration_error=None if calibration_error is None else calibration_error.value,
         daily_loss=daily_loss(
@@ -218,9 +216,9 @@ def _no_calibration() -> pl.DataFrame:
     return pl.DataFrame(schema=CALIBRATION_SCHEMA)
 
 
-def _frozen(rows: pl.DataFrame, summary: TrainingSetSummary, metric: Metric, seed: int, replicates: int) -> Frozen:
+def _frozen(rows: pl.DataFrame, summary: TrainingSetSummary, metric: Metric) -> Frozen:
     truth = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
-    return Frozen(truth, rows["day"].to_numpy(), summary, metric, seed, replicates, groups_of(metric, rows))
+    return Frozen(truth, rows["day"].to_numpy(), summary, metric, groups_of(metric, rows))
 
 
 def _is_seen(frozen: Frozen, learned_until: date | None) -> NDArray[np.bool_]:
@@ -266,22 +264,6 @@ def _check(
 
 def _is_sliceable(dtype: pl.DataType) -> bool:
     return dtype.is_integer() or dtype in (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Date)
-
-
-def _intervals(
-    shown: Sequence[Metric], exact: Mapping[Key, float], drawn: Mapping[Key, Vector], *, declared: str
-) -> dict[str, Interval]:
-    intervals: dict[str, Interval] = {}
-    for metric in shown:
-        key = (CHALLENGER, metric.name)
-        if key not in exact:
-            continue
-        try:
-            intervals[metric.name] = interval_of(metric, exact[key], drawn[key])
-        except DataError:
-            if metric.name == declared:
-                raise
-    return intervals
 
 
 def _point_metrics(frozen: Frozen, scores: Vector, shown: Sequence[Metric]) -> dict[str, float]:

@@ -1,21 +1,21 @@
-"""Frozen rows with the scores of several models, measured on the rows themselves and on resamples.
+"""Frozen rows with the scores of several models, measured on all rows and without each day.
 
-What is reported of it stays out: see `evaluation` for all rows and `slices` for parts of them.
+Not here: what is reported (see `evaluation` for all rows and `slices` for parts of them).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Comparison, GroupCount, TrainingSetSummary
+from ml_assets.contracts.artifacts import Comparison, GroupCount, Interval, TrainingSetSummary
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.bootstrap import compare, units_of
-from ml_assets.logic.delong import delong
+from ml_assets.logic.jackknife import Clusters, compare, interval_of
 from ml_assets.logic.metrics import Measure, Metric, Vector, metrics_of
 from ml_assets.logic.within import Groups
 
@@ -30,7 +30,7 @@ ANCHOR: Final = "anchor"
 
 @dataclass(frozen=True)
 class Frozen:
-    """The frozen rows as arrays, and how they are resampled.
+    """The frozen rows as arrays.
 
     Attributes:
         groups: (rows,) the group of each row, where the metric is one within groups.
@@ -40,14 +40,17 @@ class Frozen:
     days: NDArray[np.datetime64]
     summary: TrainingSetSummary
     metric: Metric
-    seed: int
-    replicates: int
     groups: NDArray[np.int64] | None = None
 
     def of(self, index: NDArray[np.int64]) -> Frozen:
         """Return some of the rows."""
         groups = None if self.groups is None else self.groups[index]
         return replace(self, truth=self.truth[index], days=self.days[index], groups=groups)
+
+    @cached_property
+    def clusters(self) -> Clusters:
+        """What is left out in turn: the days."""
+        return Clusters.of_days(self.days)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -72,35 +75,20 @@ class Frozen:
         """The mean of the target; None where it is a class."""
         return None if self.summary.task == "multiclass" else float(self.truth.mean())
 
-    def compared(self, against: str, exact: Mapping[Key, float], drawn: Mapping[Key, Vector]) -> Comparison:
-        """Return the challenger beside somebody by the declared metric, from what was measured of both.
+    def interval(self, metric: Metric, scores: Vector, exact: float, left_out: Vector) -> Interval:
+        """Return a metric of somebody's scores with its interval."""
+        return interval_of(metric, self.truth, scores, value=exact, left_out=left_out, clusters=self.clusters)
 
-        Raises:
-            DataError: The metric is not defined on more than a tenth of the resamples.
-        """
+    def compared(self, against: str, exact: Mapping[Key, float], left_out: Mapping[Key, Vector]) -> Comparison:
+        """Return the challenger beside another model by the declared metric, from what was measured of both."""
+        challenger, other = (CHALLENGER, self.metric.name), (against, self.metric.name)
         return compare(
             self.metric,
             against=against,
-            challenger=exact[CHALLENGER, self.metric.name],
-            other=exact[against, self.metric.name],
-            challenger_values=drawn[CHALLENGER, self.metric.name],
-            other_values=drawn[against, self.metric.name],
-            rows=len(self.truth),
-            units=units_of(len(self.truth), self.days),
+            values=(exact[challenger], exact[other]),
+            left_out=(left_out[challenger], left_out[other]),
+            clusters=self.clusters,
         )
-
-    def with_champion(
-        self, exact: Mapping[Key, float], drawn: Mapping[Key, Vector], challenger: Vector, champion: Vector
-    ) -> Comparison:
-        """Return the challenger beside the champion, for ROC AUC with DeLong's test.
-
-        Raises:
-            DataError: As `compared`.
-        """
-        comparison = self.compared(CHAMPION, exact, drawn)
-        if self.metric.name != "roc_auc":
-            return comparison
-        return comparison.model_copy(update={"delong": delong(self.truth, challenger, champion)})
 
     def why_too_few(self, minimum_rows: int) -> str:
         """Return why the rows are too few to judge by; empty if they are not."""
@@ -115,7 +103,7 @@ class Frozen:
 
 
 def exactly(measures: Mapping[Key, Measure], rows: int, *, needed: Sequence[Key] = ()) -> dict[Key, float]:
-    """Return what is measured on the rows themselves; what is not defined there is left out.
+    """Return what is measured on all rows; what is not defined there is left out.
 
     Raises:
         DataError: Something needed is not defined.

@@ -1,11 +1,12 @@
 """Metrics of the three tasks, on numpy arrays.
 
-Not here: intervals (see `bootstrap`), and frames, slices and baselines (see `evaluation`).
+Not here: intervals (see `jackknife`), and frames, slices and baselines (see `evaluation`).
 """
 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -38,7 +39,10 @@ class Metric:
         tasks: The tasks it is defined for.
         higher_is_better: Whether a larger value is a better model.
         prepare: From truth and scores to a function of row weights.
-        is_biased: Whether resampling shifts it away from its value (see `bootstrap.interval_of`).
+        lowest: What no model is below.
+        highest: What no model is above.
+        bias: From truth, scores and the cluster of each row to how much sampling alone adds to it at most; None where
+            it adds nothing on average.
         within: The column of its groups, where it is the mean over groups of the metric inside each; None for a metric
             over all rows. Groups count equally, and those on which the metric is not defined are left out.
         overall: The same metric over all rows, where this is one within groups.
@@ -49,7 +53,9 @@ class Metric:
     tasks: tuple[Task, ...]
     higher_is_better: bool
     prepare: Callable[[ArrayLike, ArrayLike], Measure]
-    is_biased: bool = False
+    lowest: float = 0.0
+    highest: float = math.inf
+    bias: Callable[[Vector, Vector, NDArray[np.int64]], float] | None = None
     within: str | None = None
     overall: Metric | None = None
 
@@ -61,6 +67,7 @@ class Metric:
             title=f"{self.title}{WITHIN}{column}",
             within=column,
             overall=self,
+            bias=None,
         )
 
     def measure(self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> Measure:
@@ -314,7 +321,7 @@ def _prepare_calibration_error(truth: ArrayLike, scores: ArrayLike) -> Measure:
 
     Expected calibration error (Naeini, Cooper and Hauskrecht 2015) with bins that each hold as many rows
     (Nguyen and O'Connor 2015; Roelofs and others 2022 show that they bias it less than bins of equal width).
-    The bins are those of the rows as given, whatever the weights, so that a resample moves no edge.
+    The bins are those of the rows as given, whatever the weights, so that leaving rows out moves no edge.
     """
     actual, given = _binary("calibration_error", truth, scores, probabilities=True)
     bins = equal_mass_bins(given)
@@ -325,6 +332,18 @@ def _prepare_calibration_error(truth: ArrayLike, scores: ArrayLike) -> Measure:
         return float(np.abs(by_bin).sum() / weights.sum())
 
     return measure
+
+
+def _calibration_bias(truth: Vector, scores: Vector, clusters: NDArray[np.int64]) -> float:
+    """Return how much the sampling of clusters adds to the calibration error at most: all of it if no gap is real.
+
+    The gap of a bin counts by its size, and the size of pure noise is on average its standard error times the root of
+    2 / pi (the half-normal distribution); around a real gap, noise adds less.
+    """
+    bins, count = equal_mass_bins(scores), int(clusters.max()) + 1
+    cells = np.bincount(bins * count + clusters, weights=truth - scores, minlength=(int(bins.max()) + 1) * count)
+    errors = cells.reshape(-1, count).std(axis=1, ddof=1) * count**0.5
+    return float(errors.sum()) * math.sqrt(2 / math.pi) / len(truth)
 
 
 def _prepare_precision(truth: ArrayLike, acted_on: ArrayLike) -> Measure:
@@ -430,23 +449,31 @@ def _prepare_macro_f1(truth: ArrayLike, scores: ArrayLike) -> Measure:
 
 
 _ALL: tuple[Metric, ...] = (
-    Metric("roc_auc", "ROC AUC", ("binary",), True, _prepare_roc_auc),
-    Metric("average_precision", "Average precision", ("binary",), True, _prepare_average_precision),
+    Metric("roc_auc", "ROC AUC", ("binary",), True, _prepare_roc_auc, highest=1.0),
+    Metric("average_precision", "Average precision", ("binary",), True, _prepare_average_precision, highest=1.0),
     Metric("log_loss", "Log loss", ("binary",), False, _prepare_log_loss),
-    Metric("brier", "Brier score", ("binary",), False, _prepare_brier),
-    Metric("calibration_error", "Calibration error", ("binary",), False, _prepare_calibration_error, is_biased=True),
+    Metric("brier", "Brier score", ("binary",), False, _prepare_brier, highest=1.0),
+    Metric(
+        "calibration_error",
+        "Calibration error",
+        ("binary",),
+        False,
+        _prepare_calibration_error,
+        highest=1.0,
+        bias=_calibration_bias,
+    ),
     Metric("rmse", "RMSE", ("regression",), False, _prepare_rmse),
     Metric("mae", "MAE", ("regression",), False, _prepare_mae),
-    Metric("r2", "R²", ("regression",), True, _prepare_r2),
-    Metric("accuracy", "Accuracy", ("binary", "multiclass"), True, _prepare_accuracy),
+    Metric("r2", "R²", ("regression",), True, _prepare_r2, lowest=-math.inf, highest=1.0),
+    Metric("accuracy", "Accuracy", ("binary", "multiclass"), True, _prepare_accuracy, highest=1.0),
     Metric("multi_log_loss", "Log loss", ("multiclass",), False, _prepare_multi_log_loss),
-    Metric("macro_f1", "Macro F1", ("multiclass",), True, _prepare_macro_f1),
+    Metric("macro_f1", "Macro F1", ("multiclass",), True, _prepare_macro_f1, highest=1.0),
 )
 METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _ALL}
 
 _OPERATING: tuple[Metric, ...] = (
-    Metric("precision", "Precision", (), True, _prepare_precision),
-    Metric("recall", "Recall", (), True, _prepare_recall),
+    Metric("precision", "Precision", (), True, _prepare_precision, highest=1.0),
+    Metric("recall", "Recall", (), True, _prepare_recall, highest=1.0),
     Metric("lift", "Lift", (), True, _prepare_lift),
 )
 OPERATING: Final[dict[str, Metric]] = {metric.name: metric for metric in _OPERATING}

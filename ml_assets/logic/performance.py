@@ -23,16 +23,15 @@ from ml_assets.contracts.artifacts import (
     Task,
 )
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.logic.bootstrap import bootstrap_interval
 from ml_assets.logic.encoding import number_problem
 from ml_assets.logic.features import repeated_keys
+from ml_assets.logic.jackknife import Clusters, interval_of, leave_one_out
 from ml_assets.logic.labels import newest_known
 from ml_assets.logic.metrics import Metric, find_metric, metrics_of
 from ml_assets.logic.within import groups_of
 
 Vector = NDArray[np.float64]
 
-REPLICATES: Final = 300
 LEAST_EXPECTED: Final = 1e-300
 """Fewer expected rows of a class are none: their products would underflow, and no ranking will be defined."""
 _FORMER: Final = "former_"
@@ -79,7 +78,6 @@ def measure_performance(
     metrics: Sequence[str] | None = None,
     former: tuple[str, pl.DataFrame] | None = None,
     seed: int = 0,
-    replicates: int = REPLICATES,
     personal: Collection[str] = (),
 ) -> Performance:
     """Join a day's predictions with the labels known so far, and measure.
@@ -96,8 +94,8 @@ def measure_performance(
         day: The day of the predictions.
         metrics: What to measure; all of the task's metrics if none is named.
         former: The champion before, if it is to be compared: its version and its scores, one row for each prediction.
-        seed: Of the bootstrap.
-        replicates: Of the bootstrap; rows are drawn, so the interval leaves out what all rows of the day share.
+        seed: Of the folds that are left out in turn for the intervals, which therefore do not know what all rows of the
+            day share.
         personal: Columns whose values no message shows.
 
     Returns:
@@ -135,7 +133,7 @@ def measure_performance(
             "rows": labelled.height,
             "expected": expected_metric(metric, scores, groups_of(metric, predictions)),
             "expected_labelled": expected_metric(metric, labelled_scores, groups_of(metric, labelled)),
-            **_measure(metric, labelled, truth, labelled_scores, seed=seed, replicates=replicates),
+            **_measure(metric, labelled, truth, labelled_scores, seed=seed),
         }
         for metric in chosen
     ]
@@ -295,21 +293,20 @@ def _defined(metrics: Sequence[Metric], labelled: pl.DataFrame, truth: Vector, s
 
 
 def _measure(
-    metric: Metric, labelled: pl.DataFrame, truth: Vector, scores: Vector, *, seed: int, replicates: int
+    metric: Metric, labelled: pl.DataFrame, truth: Vector, scores: Vector, *, seed: int
 ) -> dict[str, float | str | None]:
     """Return the metric with its interval; where the rows do not define one of them, the reason instead."""
     if len(truth) == 0:
         return {"reason": "no label is known yet"}
     try:
-        groups = groups_of(metric, labelled)
-        value = metric.function(truth, scores, groups=groups)
+        measure = metric.measure(truth, scores, groups_of(metric, labelled))
+        value = measure(np.ones(len(truth)))
     except DataError as error:
         return {"reason": str(error)}
-    try:
-        interval = bootstrap_interval(metric, truth, scores, seed=seed, inside=groups, replicates=replicates)
-    except DataError as error:
-        return {"value": value, "reason": f"no interval: {error}"}
-    return {"value": value, "low": interval.low, "high": interval.high, "reason": ""}
+    folds = Clusters.of_rows(len(truth), seed=seed)
+    left_out = leave_one_out({metric.name: measure}, folds)[metric.name]
+    found = interval_of(metric, truth, scores, value=value, left_out=left_out, clusters=folds)
+    return {"value": value, "low": found.low, "high": found.high, "reason": found.reason}
 
 
 def _check_columns(

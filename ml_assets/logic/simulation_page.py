@@ -80,10 +80,10 @@ def _tiles(summary: SimulationSummary) -> Iterator[dict[str, str]]:
     yield {
         "name": f"{metric_name(summary.metric)}, {shown.policy}",
         "figure": _fixed(shown.metric.value),
-        "aside": f"95 % interval {_fixed(shown.metric.low)} to {_fixed(shown.metric.high)}",
+        "aside": f"95 % interval {shown.metric.ends('z.4f')}",
     }
     if shown.gain is not None:
-        aside = f"95 % interval {_signed(shown.gain.low)} to {_signed(shown.gain.high)}"
+        aside = f"95 % interval {shown.gain.ends('+z.4f')}"
         yield {"name": "gain over never", "figure": _signed(shown.gain.value), "aside": aside}
     if shown.share_of_weekly is not None and shown.policy != "weekly":
         yield {

@@ -14,14 +14,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ml_assets.contracts.artifacts import Interval
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.simulation import PolicyResult
-from ml_assets.logic.bootstrap import interval_of, resample
+from ml_assets.logic.jackknife import Clusters, compare, interval_of, leave_one_out
 from ml_assets.logic.metrics import Measure, Metric, Vector
 from ml_assets.logic.simulation import WEEK, Event, Life
 
-REPLICATES: Final = 200
 NEVER: Final = "never"
 WEEKLY: Final = "weekly"
 TRIGGERED: Final = "triggered"
@@ -79,18 +77,17 @@ class Scored:
 
 
 def results(
-    lives: Sequence[Life[Any]], scored: Scored, metric: Metric, *, seed: int, first: date, last: date
+    lives: Sequence[Life[Any]], scored: Scored, metric: Metric, *, first: date, last: date
 ) -> tuple[PolicyResult, ...]:
     """Return what each policy came to over some days.
 
-    Whole days are resampled, and all policies are measured on the same resamples: what makes days hard for all of them
+    Intervals come from leaving out one day at a time, for all policies the same: what makes days hard for all of them
     cancels in the gains.
 
     Args:
         lives: as they stand at the end.
         scored: what they said.
         metric: the deciding metric.
-        seed: of the resamples.
         first: the first day.
         last: the last.
 
@@ -100,7 +97,8 @@ def results(
     scored = scored.of(first, last)
     measures = {life.policy: scored.measure(metric, life.policy) for life in lives}
     rows = len(scored.truth)
-    drawn = resample(measures, rows=rows, groups=scored.days, replicates=REPLICATES, seed=seed)
+    clusters = Clusters.of_days(scored.days)
+    left_out = leave_one_out(measures, clusters)
     exact = {policy: measure(np.ones(rows)) for policy, measure in measures.items()}
     base = exact.get(NEVER)
     weekly = metric.gain(exact[WEEKLY], base) if base is not None and WEEKLY in exact else 0.0
@@ -110,11 +108,24 @@ def results(
         fits = [it for it in happened if it.is_fit]
         gain = None
         if base is not None and life.policy != NEVER:
-            gain = _gain(metric, value, base, drawn[life.policy], drawn[NEVER])
+            gain = compare(
+                metric,
+                against=NEVER,
+                values=(value, base),
+                left_out=(left_out[life.policy], left_out[NEVER]),
+                clusters=clusters,
+            ).difference
         found.append(
             PolicyResult(
                 policy=life.policy,
-                metric=interval_of(metric, value, drawn[life.policy]),
+                metric=interval_of(
+                    metric,
+                    scored.truth,
+                    scored.scores[life.policy],
+                    value=value,
+                    left_out=left_out[life.policy],
+                    clusters=clusters,
+                ),
                 gain=gain,
                 share_of_weekly=gain.value / weekly if gain is not None and weekly > 0 else None,
                 fits=len(fits),
@@ -131,13 +142,6 @@ def choose(found: Sequence[PolicyResult], metric: Metric) -> str | None:
     """Return the policy with the best metric, of equal ones that with the fewest fits; None where there is none."""
     best = min(found, key=lambda it: (-metric.gain(it.metric.value, 0.0), it.fits), default=None)
     return None if best is None else best.policy
-
-
-def _gain(metric: Metric, value: float, base: float, values: Vector, bases: Vector) -> Interval:
-    sign = 1.0 if metric.higher_is_better else -1.0
-    differences = sign * (values - bases)
-    low, high = (float(it) for it in np.nanquantile(differences, [0.025, 0.975]))
-    return Interval(value=metric.gain(value, base), low=low, high=high)
 
 
 def weeks(lives: Sequence[Life[Any]], scored: Scored, metric: Metric) -> pl.DataFrame:
@@ -261,5 +265,5 @@ def sentence_of(
     if chosen is None:
         return f"{said} No policy was chosen: {chosen_on} do not define the metric."
     gain = by_policy[chosen].gain
-    over = "" if gain is None else f" It gains {gain.value:+z.4f} [{gain.low:+z.4f}, {gain.high:+z.4f}] over never."
+    over = "" if gain is None else f" It gains {gain.value:+z.4f} {gain.ends('+z.4f')} over never."
     return f"{said} On {chosen_on}, which are not reported, {chosen} was best.{over}"

@@ -34,10 +34,9 @@ TEMPLATE = """
 <th>Verdicts</th></tr></thead><tbody>
 {%- for it in results %}
 <tr{% if it.policy == "triggered" %} class="looked-at"{% endif %}><th scope="row">{{ it.policy }}</th>
-<td class="n">{{ it.metric.value | fixed }}<span class="about">{{ it.metric.low | fixed }} to
-{{ it.metric.high | fixed }}</span></td>
-<td class="n">{% if it.gain %}{{ it.gain.value | signed }}<span class="about">{{ it.gain.low | signed }} to
-{{ it.gain.high | signed }}</span>{% else %}–{% endif %}</td>
+<td class="n">{{ it.metric.value | fixed }}<span class="about">{{ it.metric.ends("z.4f") }}</span></td>
+<td class="n">{% if it.gain %}{{ it.gain.value | signed }}
+<span class="about">{{ it.gain.ends("+z.4f") }}</span>{% else %}–{% endif %}</td>
 <td class="n">{{ it.share_of_weekly | share }}</td><td class="n">{{ it.fits }}</td>
 <td class="n">{{ "%.1f s" % it.seconds if it.fits else "–" }}</td><td>{{ it | verdicts }}</td></tr>
 {%- endfor %}

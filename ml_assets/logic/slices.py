@@ -1,20 +1,19 @@
 """Parts of the frozen rows: how the challenger does on each, and where it is surely worse than the champion.
 
-All rows at once stay out (see `evaluation`), and so does what a lost slice means (see `champion`).
+Not here: all rows at once (see `evaluation`), and what a lost slice means (see `champion`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import Interval
+from ml_assets.contracts.artifacts import Comparison, Interval
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.bootstrap import LEVEL, interval_of, resample
+from ml_assets.logic.jackknife import leave_one_out, p_value
 from ml_assets.logic.measuring import CHALLENGER, CHAMPION, Frozen, Key, exactly
 from ml_assets.logic.metrics import Measure, Vector
 
@@ -33,6 +32,8 @@ SLICES_SCHEMA: Final[dict[str, pl.DataType]] = {
     "difference": pl.Float64(),
     "difference_low": pl.Float64(),
     "difference_high": pl.Float64(),
+    "difference_error": pl.Float64(),
+    "degrees": pl.Int64(),
     "is_judged": pl.Boolean(),
     "reason": pl.String(),
 }
@@ -87,19 +88,16 @@ def _slice(
         if champion is not None:
             measures[CHAMPION, metric.name] = part.measure(metric, champion)
     exact = exactly(measures, rows)
-    reason = part.why_too_few(minimum_rows)
     interval: Interval | None = None
-    difference: Interval | None = None
+    compared: Comparison | None = None
+    own = (CHALLENGER, declared.name)
+    reason = part.why_too_few(minimum_rows) or _why_undefined(measures[own], rows)
     if not reason:
         judged = {key: measure for key, measure in measures.items() if key[1] == declared.name}
-        drawn = resample(judged, rows=rows, groups=part.days, replicates=part.replicates, seed=part.seed)
-        try:
-            judged[CHALLENGER, declared.name](np.ones(rows))
-            interval = interval_of(declared, exact[CHALLENGER, declared.name], drawn[CHALLENGER, declared.name])
-            if champion is not None:
-                difference = part.compared(CHAMPION, exact, drawn).difference
-        except DataError as error:
-            reason, interval = str(error), None
+        left_out = leave_one_out(judged, part.clusters)
+        interval = part.interval(declared, challenger, exact[own], left_out[own])
+        compared = None if champion is None else part.compared(CHAMPION, exact, left_out)
+        reason = interval.reason or ("" if compared is None else compared.difference.reason)
     records: list[dict[str, float | str | bool | None]] = []
     for metric in part.metrics:
         mine, theirs = exact.get((CHALLENGER, metric.name)), exact.get((CHAMPION, metric.name))
@@ -112,8 +110,10 @@ def _slice(
                 "high": interval.high if interval and is_declared else None,
                 "champion_score": theirs,
                 "difference": None if mine is None or theirs is None else metric.gain(mine, theirs),
-                "difference_low": difference.low if difference and is_declared else None,
-                "difference_high": difference.high if difference and is_declared else None,
+                "difference_low": compared.difference.low if compared and is_declared else None,
+                "difference_high": compared.difference.high if compared and is_declared else None,
+                "difference_error": compared.error if compared and is_declared else None,
+                "degrees": compared.degrees if compared and is_declared else None,
                 "is_judged": not reason,
                 "reason": reason,
             }
@@ -121,12 +121,19 @@ def _slice(
     return records
 
 
+def _why_undefined(measure: Measure, rows: int) -> str:
+    try:
+        measure(np.ones(rows))
+    except DataError as error:
+        return str(error)
+    return ""
+
+
 def failing_slices(slices: pl.DataFrame, *, metric: str, margin: float) -> pl.DataFrame:
     """Return the judged slices on which the challenger is surely worse than the champion beyond the margin.
 
-    With twenty slices one would look worse at 95 % by chance alone. The p-values (one-sided, from the
-    difference and the width of its 95 % interval as a normal's) are therefore held against Holm's
-    corrected levels (1979), so that an equal challenger is refused on any slice at most 5 % of the time.
+    With twenty slices one would look worse at 95 % by chance alone. The one-sided p-values are therefore compared with
+    Holm's corrected levels (1979), so that an equal challenger is rejected on any slice at most 5 % of the time.
 
     Args:
         slices: `Evaluation.slices`.
@@ -136,16 +143,12 @@ def failing_slices(slices: pl.DataFrame, *, metric: str, margin: float) -> pl.Da
     Returns:
         Rows of `slices`, worst first, with `p_value` beside them.
     """
-    width = 2 * NormalDist().inv_cdf((1 + LEVEL) / 2)
-    error = (pl.col("difference_high") - pl.col("difference_low")) / width
-    judged = comparable(slices, metric).with_columns(error.alias("error"))
-    p_values = [
-        _p_value(difference + margin, error) for difference, error in judged.select("difference", "error").iter_rows()
-    ]
+    judged = comparable(slices, metric)
+    figures = judged.select("difference", "difference_error", "degrees").iter_rows()
+    p_values = [p_value(difference + margin, error, degrees) for difference, error, degrees in figures]
     is_rejected = pl.col("p_value") <= SLICE_ERROR_RATE / (pl.len() - pl.int_range(pl.len()))
     return (
-        judged.drop("error")
-        .with_columns(pl.Series("p_value", p_values, dtype=pl.Float64))
+        judged.with_columns(pl.Series("p_value", p_values, dtype=pl.Float64))
         .sort("p_value", "column", "value")
         .filter(is_rejected.cast(pl.Int8).cum_min() == 1)
     )
@@ -153,10 +156,4 @@ def failing_slices(slices: pl.DataFrame, *, metric: str, margin: float) -> pl.Da
 
 def comparable(slices: pl.DataFrame, metric: str) -> pl.DataFrame:
     """Return the slices that can be judged against the champion, one row each."""
-    return slices.filter(pl.col("is_judged"), pl.col("metric") == metric, pl.col("difference_low").is_not_null())
-
-
-def _p_value(difference: float, error: float) -> float:
-    if error > 0:
-        return NormalDist().cdf(difference / error)
-    return 0.0 if difference < 0 else 1.0
+    return slices.filter(pl.col("is_judged"), pl.col("metric") == metric, pl.col("difference_error").is_not_null())

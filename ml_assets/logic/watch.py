@@ -12,10 +12,10 @@ from statistics import fmean, stdev
 from typing import Final
 
 from ml_assets.contracts.artifacts import PerformanceSummary, Promotion
-from ml_assets.logic.bootstrap import student_quantile
 from ml_assets.logic.metrics import Metric
 from ml_assets.logic.promotion import serving_since, standing
 from ml_assets.logic.retraining import is_matured
+from ml_assets.logic.student import student_quantile
 
 LEVEL: Final = 0.98
 """One-sided, each time it is looked: with a look a day from the third to the seventh, a champion that is worse by just

@@ -60,16 +60,16 @@ class Groups:
     def mean(self, weights: Vector) -> float:
         """Return the mean over the groups on which the metric is defined; NaN if there are none.
 
-        Each group counts once, however many rows it has. In a resample it counts as often as its rows were drawn, on
-        average; where all were drawn equally often, as those of a day are, its metric need not be measured again.
+        Each group counts once, however many rows it has, or by the mean weight of its rows. Where these weigh the same,
+        as those of a day that is left out do, its metric need not be measured again.
         """
         ordered, starts = weights[self._order], self._ends - self._sizes
-        drawn = np.add.reduceat(ordered, starts) / self._sizes
+        shares = np.add.reduceat(ordered, starts) / self._sizes
         values = self.alone.copy()
         is_mixed = np.minimum.reduceat(ordered, starts) < np.maximum.reduceat(ordered, starts)
         for group in np.flatnonzero(is_mixed):
             values[group] = _defined(self._parts[group], ordered[starts[group] : self._ends[group]])
-        counts = drawn * np.isfinite(values)
+        counts = shares * np.isfinite(values)
         total = float(counts.sum())
         return float((counts * np.nan_to_num(values)).sum()) / total if total > 0 else float("nan")
 

@@ -60,10 +60,7 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
             result,
             metadata={
                 **{name: figure.value for name, figure in result.summary.metrics.items()},
-                **{
-                    f"{name} interval": f"{figure.low:z.4f} to {figure.high:z.4f}"
-                    for name, figure in result.summary.metrics.items()
-                },
+                **{f"{name} interval": figure.ends("z.4f") for name, figure in result.summary.metrics.items()},
                 **{name: image(svg, name) for name, svg in plots.items()},
                 "test rows": result.summary.rows,
                 **{
@@ -97,11 +94,13 @@ def _checks(plan: ModelPlan, summary: EvaluationSummary) -> Iterator[dg.AssetChe
         )
         for it in summary.against_baselines
     ]
+    undecided = next((it.difference.reason for it in summary.against_baselines if it.difference.reason), "")
+    undecided = undecided if compared else "there is no baseline to compare with"
     common: dict[str, Any] = {"asset_key": plan.asset("evaluation"), "severity": dg.AssetCheckSeverity.WARN}
     yield dg.AssetCheckResult(
         check_name=BEATS_BASELINES,
-        passed=bool(compared) and all(it.difference.low > 0 for it in summary.against_baselines),
-        description=None if compared else "Not measured: there is no baseline to compare with.",
+        passed=bool(compared) and all((it.difference.low or 0) > 0 for it in summary.against_baselines),
+        description=f"Not judged: {undecided}." if undecided else None,
         metadata={"differences": dg.MetadataValue.table(compared)} if compared else {},
         **common,
     )

@@ -5,16 +5,32 @@ Expectations stay out; they stand in the tests.
 
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import ArrayLike
 
 from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Interval
+from ml_assets.logic.jackknife import Clusters, compare, leave_one_out
+from ml_assets.logic.metrics import Metric
 from ml_assets.logic.slices import SLICES_SCHEMA
+from ml_assets.logic.student import student_quantile
+
+DAYS = 20
 
 
 def comparison(
-    low: float, high: float, *, value: float | None = None, against: str = "champion", rows: int = 1_000, **more: Any
+    low: float,
+    high: float,
+    *,
+    value: float | None = None,
+    against: str = "champion",
+    rows: int = 1_000,
+    bound: float | None = None,
+    **more: Any,
 ) -> Comparison:
+    """A comparison whose one-sided bound is `bound`, or `low` where none is given."""
     middle = (low + high) / 2 if value is None else value
+    reach = middle - (low if bound is None else bound)
     return Comparison(
         against=against,
         metric="roc_auc",
@@ -22,7 +38,24 @@ def comparison(
         other=0.7 - middle,
         difference=Interval(value=middle, low=low, high=high),
         rows=rows,
-        **more,
+        clusters=DAYS,
+        **({"error": reach / student_quantile(0.95, DAYS - 1), "degrees": DAYS - 1} | more),
+    )
+
+
+def compared(
+    metric: Metric, truth: ArrayLike, challenger: ArrayLike, other: ArrayLike, clusters: Clusters
+) -> Comparison:
+    """What a challenger and another model come to on the same rows."""
+    rows = np.ones(len(clusters.index))
+    measures = {0: metric.measure(truth, challenger), 1: metric.measure(truth, other)}
+    left_out = leave_one_out(measures, clusters)
+    return compare(
+        metric,
+        against="champion",
+        values=(measures[0](rows), measures[1](rows)),
+        left_out=(left_out[0], left_out[1]),
+        clusters=clusters,
     )
 
 
@@ -68,6 +101,8 @@ def slices(*rows: tuple[str, float, float], is_judged: bool = True) -> pl.DataFr
                 "difference": (low + high) / 2,
                 "difference_low": low,
                 "difference_high": high,
+                "difference_error": (high - low) / 2 / student_quantile(0.975, DAYS - 1),
+                "degrees": DAYS - 1,
                 "is_judged": is_judged,
                 "reason": "" if is_judged else "500 rows, fewer than 1000",
             }

@@ -98,7 +98,6 @@ def evaluation(task: Task = "binary", *, size: int = 1_500, **changes: Any) -> E
         "slices": ["depot"],
         "baseline_rates": [["depot"], ["depot", "is_express"]],
         "seed": 3,
-        "replicates": 100,
         "threads": 1,
     }
     if arguments["scores"] is None:

@@ -8,7 +8,7 @@ from tests.logic.parcels import evaluation, parcels, scores
 
 
 def test_the_roc_curve_is_thin_rises_from_corner_to_corner_and_holds_the_area() -> None:
-    result = evaluation(size=20_000, replicates=20)
+    result = evaluation(size=20_000)
     curve = result.curves.filter(pl.col("curve") == "roc")
     x, y = curve["x"].to_numpy(), curve["y"].to_numpy()
 
@@ -22,7 +22,7 @@ def test_the_roc_curve_is_thin_rises_from_corner_to_corner_and_holds_the_area() 
 
 
 def test_the_precision_recall_curve_ends_at_full_recall_and_the_share_of_positives() -> None:
-    result = evaluation(size=5_000, replicates=20)
+    result = evaluation(size=5_000)
     curve = result.curves.filter(pl.col("curve") == "precision_recall")
 
     assert curve.height <= 200

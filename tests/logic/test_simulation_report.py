@@ -67,7 +67,7 @@ def found(
     some: tuple[Life[Fit], ...] | None = None, scores: Scored | None = None, *, from_day: date = FIRST,
     to_day: date = LAST,
 ) -> tuple[PolicyResult, ...]:  # fmt: skip
-    return report.results(some or lives(), scores or scored(), AUC, seed=1, first=from_day, last=to_day)
+    return report.results(some or lives(), scores or scored(), AUC, first=from_day, last=to_day)
 
 
 def said(results: tuple[PolicyResult, ...], chosen: str | None) -> str:

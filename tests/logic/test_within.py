@@ -1,7 +1,7 @@
 """Metrics within groups, against plain Python that shares no code with the project."""
 
 import datetime as dt
-from statistics import fmean
+from statistics import fmean, stdev
 
 import numpy as np
 import polars as pl
@@ -9,8 +9,8 @@ import pytest
 
 from ml_assets.contracts.artifacts import GroupCount
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.bootstrap import bootstrap_interval, resample
 from ml_assets.logic.evaluation import Opponent
+from ml_assets.logic.jackknife import Clusters, interval_of, leave_one_out
 from ml_assets.logic.metrics import METRICS, find_metric
 from ml_assets.logic.performance import daily_loss, expected_metric
 from ml_assets.logic.within import groups_of
@@ -52,7 +52,7 @@ def test_a_model_that_knows_only_good_days_from_bad_ones_ranks_no_day() -> None:
     assert AUC.function(truth, days / 20) > 0.75
 
 
-def test_a_resample_of_days_is_measured_as_if_its_rows_were_written_down_again() -> None:
+def test_a_weight_by_day_counts_its_value_so_often() -> None:
     rows = parcels(600, seed=5, days=12)
     truth, given = rows["target"].to_list(), scores(rows)["score"]
     days = rows["day"].rank("dense").to_numpy()
@@ -64,25 +64,29 @@ def test_a_resample_of_days_is_measured_as_if_its_rows_were_written_down_again()
     assert pytest.approx(np.average(alone, weights=counts)) == measured
 
 
-def test_where_rows_of_a_group_are_drawn_unequally_it_is_measured_again() -> None:
+def test_where_rows_of_a_group_weigh_differently_it_is_measured_again() -> None:
     truth, given, groups = [1, 0, 0, 1, 0], [0.6, 0.7, 0.1, 0.9, 0.2], [1, 1, 1, 2, 2]
     weights = np.array([1.0, 2.0, 0.0, 1.0, 1.0])
 
-    # Group 1: one positive below two copies of a negative, 0; drawn once a row on average. Group 2: 1.
+    # Group 1: one positive below two copies of a negative, 0; a weight of 1 a row on average. Group 2: 1.
     assert pytest.approx((1 * 0.0 + 1 * 1.0) / 2) == WITHIN_DAY.measure(truth, given, groups)(weights)
 
 
-def test_an_interval_within_days_is_the_bootstrap_over_the_days_own_values() -> None:
+def test_an_interval_within_days_is_that_of_a_t_test_on_the_days_own_values() -> None:
     rows = parcels(2_000, seed=5, days=40)
     given, days = scores(rows)["score"], rows["day"].rank("dense").to_numpy()
-    alone = np.array(by_day(rows, given))
-    drawn = np.random.default_rng(3)
-    means = [alone[drawn.integers(0, 40, 40)].mean() for _ in range(500)]
+    alone, clusters = by_day(rows, given), Clusters.of_days(days)
+    measure = WITHIN_DAY.measure(rows["target"], given, days)
 
-    found = bootstrap_interval(WITHIN_DAY, rows["target"], given, seed=3, groups=days, inside=days)
+    left_out = leave_one_out({"": measure}, clusters)[""]
+    found = interval_of(
+        WITHIN_DAY, rows["target"].to_numpy(), given.to_numpy(), value=measure(np.ones(2_000)), left_out=left_out,
+        clusters=clusters,
+    )  # fmt: skip
 
-    assert pytest.approx(alone.mean()) == found.value
-    assert pytest.approx(np.quantile(means, [0.025, 0.975])) == [found.low, found.high]
+    reach = 2.022691 * stdev(alone) / 40**0.5  # Student's 97.5 % of 39 degrees of freedom
+    assert pytest.approx(fmean(alone)) == found.value
+    assert pytest.approx([fmean(alone) - reach, fmean(alone) + reach]) == [found.low, found.high]
 
 
 def test_a_metric_within_groups_wants_groups_and_one_with_both_classes() -> None:
@@ -126,13 +130,13 @@ def test_champion_and_challenger_are_compared_within_the_same_days() -> None:
     ).summary.against_champion
 
     assert compared is not None
-    assert compared.delong is None  # it is a test of the ROC AUC over all rows
     differences = np.array(by_day(rows, better["score"])) - np.array(by_day(rows, worse["score"]))
     assert pytest.approx(differences.mean()) == compared.difference.value
-    drawn = np.random.default_rng(3)  # the seed of the evaluation: whole days are drawn, for both models the same
-    means = [differences[drawn.integers(0, 20, 20)].mean() for _ in range(100)]
-    low, high = np.quantile(means, [0.025, 0.975])
+    reach = 2.093024 * differences.std(ddof=1) / 20**0.5  # Student's 97.5 % of 19 degrees of freedom
+    low, high = differences.mean() - reach, differences.mean() + reach
     assert pytest.approx((low, high)) == (compared.difference.low, compared.difference.high)
+    assert pytest.approx(differences.std(ddof=1) / 20**0.5) == compared.error
+    assert (19, 20, "days") == (compared.degrees, compared.clusters, compared.unit)
 
 
 def test_what_a_day_is_promised_and_lost_within_groups_is_that_of_its_rows() -> None:
@@ -148,10 +152,9 @@ def test_what_a_day_is_promised_and_lost_within_groups_is_that_of_its_rows() -> 
     assert pytest.approx(np.mean([it for it in each if it])) == expected_metric(WITHIN_DAY, given, number)
 
 
-def test_resamples_without_any_group_of_both_classes_are_not_defined() -> None:
+def test_rows_without_any_group_of_both_classes_do_not_define_it() -> None:
     measure = WITHIN_DAY.measure([0, 1, 1, 1], [0.1, 0.2, 0.3, 0.4], [1, 1, 2, 2])
 
-    drawn = resample({"it": measure}, rows=4, groups=None, replicates=50, seed=1)["it"]
-
-    assert 0 < np.isnan(drawn).sum() < 50
-    assert {1.0} == {*drawn[~np.isnan(drawn)]}
+    assert 1.0 == measure(np.array([1.0, 1, 0, 0]))
+    with pytest.raises(DataError, match="is not defined"):
+        measure(np.array([0.0, 0, 1, 1]))

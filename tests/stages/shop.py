@@ -62,7 +62,7 @@ def declaration(**changes: object) -> ModelDeclaration:
         "split": {"validation_days": 8, "test_days": 10},
         "importances": {"rows": 1000, "folds": 2},
         "tuning": {"trials": 2, "max_rounds": 30, "early_stopping_rounds": 5},
-        "evaluation": {"slices": ["shop"], "baselines": [["shop"]], "replicates": 50},
+        "evaluation": {"slices": ["shop"], "baselines": [["shop"]]},
         "gate": {"minimum_rows": 50},
         "drift": {"minimum_rows": 20},
         "leak_test": {"samples": 0},

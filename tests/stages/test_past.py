@@ -86,7 +86,6 @@ def planned(task: str = "binary", **changes: Any) -> ModelPlan:
     given = {
         "task": task, "days": {"first": BEGIN, "last": LAST}, "retraining": RETRAINING,
         "tuning": {"trials": 1, "max_rounds": 40, "early_stopping_rounds": 10},
-        "evaluation": {"replicates": 50},
         "drift": {"minimum_rows": 20, "weighted_excess_psi": 0.5, "score_excess_psi": 0.5},
     }  # fmt: skip
     dtype = {"binary": pl.Boolean(), "regression": pl.Float64(), "multiclass": pl.String()}[task]

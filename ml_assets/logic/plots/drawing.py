@@ -75,6 +75,8 @@ def number(value: float | None) -> str:
 
 def interval(figure: Interval) -> str:
     """Write a figure with its interval, all with the same digits: `0.731 [0.724, 0.738]`."""
+    if figure.low is None or figure.high is None:
+        return f"{number(figure.value)} (no interval)"
     decimals = _decimals(figure.value)
     # An interval narrower than the last digit would look like a point.
     while decimals < 6 and 0 < figure.high - figure.low < 3 * 10**-decimals:

@@ -310,7 +310,8 @@ def slice_plot(evaluation: Evaluation) -> str:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         if whole is not None:
-            axes.axvspan(whole.low, whole.high, color=SKY, alpha=0.25, linewidth=0)
+            if whole.low is not None and whole.high is not None:
+                axes.axvspan(whole.low, whole.high, color=SKY, alpha=0.25, linewidth=0)
             axes.axvline(whole.value, color=BLUE, linewidth=0.9)
         at = 0.0
         ticks: list[float] = []
@@ -370,7 +371,7 @@ def _beside_baselines(axes: Axes, own: Interval | None, others: Sequence[tuple[s
     lines.sort(key=lambda line: -line[1])
     for at, (name, value, bounds) in enumerate(lines):
         colour = BLUE if bounds else MUTED
-        if bounds:
+        if bounds and bounds.low is not None and bounds.high is not None:
             axes.plot([bounds.low, bounds.high], [at, at], color=SKY, linewidth=4, solid_capstyle="butt")
         axes.plot([value], [at], "o", color=colour, markersize=6)
         axes.annotate(

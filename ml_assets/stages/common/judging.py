@@ -73,7 +73,6 @@ def measure_challenger(
         champion=opponents[0],
         anchor=opponents[1],
         learned_until=max(learned),
-        replicates=declared.evaluation.replicates,
         minimum_slice_rows=declared.gate.minimum_slice_rows,
         threads=declared.training.threads,
     )

@@ -44,7 +44,6 @@ from ml_assets.stages.common.loop import rules_of
 from ml_assets.stages.common.plan import DAY, ModelPlan, days_between
 from ml_assets.stages.common.training import assemble, fitted, search, weigh, with_reference
 
-REPLICATES: Final = 50
 """Of a day's performance: the rules look at its value, and 50 cost a hundredth of a second."""
 
 AHEAD: Final = 2
@@ -296,7 +295,6 @@ class Past:
             day=day,
             metrics=[self.metric.name],
             former=None if former is None else (former.version, self.scores(former, day)),
-            replicates=REPLICATES,
             personal=self.plan.personal,
         ).summary
 

@@ -189,12 +189,10 @@ def tried(past: Past, life: Life[Trained], asked: Asked, on_done: OnDone = lambd
         return Detection(why_not=f"Not measured: {error}")
 
 
-def _choice(
-    lives: Lives, scored: report.Scored, metric: Metric, asked: Asked, *, seed: int
-) -> tuple[PolicyResult, ...]:
+def _choice(lives: Lives, scored: report.Scored, metric: Metric, asked: Asked) -> tuple[PolicyResult, ...]:
     """Return what the policies came to on the days that one is chosen on; nothing where these do not define it."""
     try:
-        return report.results(lives, scored, metric, seed=seed, first=asked.first, last=asked.chosen_until)
+        return report.results(lives, scored, metric, first=asked.first, last=asked.chosen_until)
     except DataError:
         return ()
 
@@ -206,8 +204,8 @@ def _report(
     declared, metric, scored = plan.declaration, past.metric, past.scored(lives)
     best = past.chosen.best
     reported_from = asked.chosen_until + timedelta(days=1)
-    results = report.results(lives, scored, metric, seed=declared.seed, first=reported_from, last=asked.last)
-    choice = _choice(lives, scored, metric, asked, seed=declared.seed)
+    results = report.results(lives, scored, metric, first=reported_from, last=asked.last)
+    choice = _choice(lives, scored, metric, asked)
     chosen = report.choose(choice, metric)
     weeks = report.weeks(lives, scored, metric)
     summary = SimulationSummary(

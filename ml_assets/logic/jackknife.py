@@ -1,0 +1,217 @@
+"""Intervals of metrics, and of the difference of two models on the same rows, from leaving out one day at a time.
+
+Not here: the metrics (see `metrics`), and what follows from an interval (see `champion`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Self, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ml_assets.contracts.artifacts import Comparison, Interval
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.metrics import Measure, Metric, Vector
+from ml_assets.logic.student import student_probability, student_quantile
+
+Name = TypeVar("Name")
+
+LEVEL: Final = 0.95
+FOLDS: Final = 40
+MINIMUM_CLUSTERS: Final = 5
+MAXIMUM_CLUSTERS: Final = 200
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Which rows belong together and are left out together.
+
+    Attributes:
+        index: (rows,) the cluster of each row, from 0; days are in their order.
+        count: How many clusters there are.
+        unit: What a cluster is, in the plural.
+    """
+
+    index: NDArray[np.int64]
+    count: int
+    unit: str
+
+    @classmethod
+    def of_days(cls, days: ArrayLike) -> Self:
+        """Return the days of rows, in their order.
+
+        Rows of one day share its weather and its queues, so a day counts as one observation, however many rows it has.
+        More than `MAXIMUM_CLUSTERS` days are pooled with their neighbours, which bounds the cost.
+
+        Args:
+            days: (rows,) the day of each row; rows may come in any order.
+        """
+        names, index = np.unique(np.asarray(days), return_inverse=True)
+        if len(names) <= MAXIMUM_CLUSTERS:
+            return cls(index.astype(np.int64), len(names), "days")
+        return cls(index.astype(np.int64) * MAXIMUM_CLUSTERS // len(names), MAXIMUM_CLUSTERS, "blocks of days")
+
+    @classmethod
+    def of_rows(cls, rows: int, *, seed: int) -> Self:
+        """Return folds of rows drawn at random, where there is no day or a single one: rows count as independent."""
+        count = min(FOLDS, rows)
+        return cls(np.random.default_rng(seed).permutation(rows) % max(count, 1), count, "folds of rows")
+
+
+def leave_one_out(measures: Mapping[Name, Measure], clusters: Clusters) -> dict[Name, Vector]:
+    """Measure everything without each cluster in turn.
+
+    A row that is left out has a weight of 0: nothing is copied or sorted again.
+
+    Returns:
+        (clusters,) values for each name; NaN where the metric is not defined without that cluster. There are no values
+        where there are fewer than `MINIMUM_CLUSTERS` clusters: nothing can be told from them.
+    """
+    count = clusters.count if clusters.count >= MINIMUM_CLUSTERS else 0
+    values: dict[Name, Vector] = {name: np.full(count, np.nan) for name in measures}
+    for cluster in range(count):
+        weights = (clusters.index != cluster).astype(np.float64)
+        for name, measure in measures.items():
+            try:
+                values[name][cluster] = measure(weights)
+            except DataError:
+                continue  # NaN, which `_spread` reports
+    return values
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """How far a figure may be from its true value: its standard error and degrees of freedom, or why they are unknown.
+
+    Attributes:
+        error: The standard error; None where it is unknown.
+        degrees: Of Student's t.
+        reason: Why it is unknown, as a clause; empty where it is known.
+    """
+
+    error: float | None = None
+    degrees: int | None = None
+    reason: str = ""
+
+    def interval(self, value: float, *, level: float) -> Interval:
+        """Return a figure with its two-sided interval."""
+        if self.error is None or self.degrees is None:
+            return Interval(value=value, low=None, high=None, reason=self.reason)
+        reach = student_quantile((1 + level) / 2, self.degrees) * self.error
+        return Interval(value=value, low=value - reach, high=value + reach)
+
+
+def _spread(metric: Metric, value: float, left_out: Vector, clusters: Clusters) -> _Spread:
+    """Return the jackknife's standard error of a figure, with Student's t of one degree fewer than there are clusters.
+
+    The squared error is (G - 1) / G times the sum of squared differences between the figure without a cluster and the
+    figure itself, with G - 1 degrees of freedom: CV3 of MacKinnon, Nielsen and Webb (2023, «Cluster-robust inference: A
+    guide to empirical practice»). For a mean over equally large days, or over days' own values, it is the t test on the
+    daily values (Ibragimov and Müller 2010): each difference is then (mean - day) / (G - 1). For days of different
+    size it keeps the metric that is reported, where the t test would take another: the mean of the daily values.
+    """
+    count, unit = clusters.count, clusters.unit
+    if count < MINIMUM_CLUSTERS:
+        return _Spread(reason=f"cannot decide with {count} {unit}; at least {MINIMUM_CLUSTERS} are needed")
+    undefined = int(np.isnan(left_out).sum())
+    if undefined:
+        return _Spread(
+            reason=f"cannot decide: {metric.name} is not defined without one of the {unit}, for {undefined} of {count}"
+        )
+    error = math.sqrt((count - 1) / count * float(((left_out - value) ** 2).sum()))
+    return _Spread(error, count - 1)
+
+
+def interval_of(
+    metric: Metric,
+    truth: Vector,
+    scores: Vector,
+    *,
+    value: float,
+    left_out: Vector,
+    clusters: Clusters,
+    level: float = LEVEL,
+) -> Interval:
+    """Return a metric with its interval, or with the reason why there is none.
+
+    The lower end makes room for what sampling alone may have added to the metric. Neither end goes beyond what the
+    metric can be.
+
+    Args:
+        metric: What was measured.
+        truth: As `Metric.function` takes it.
+        scores: As `Metric.function` takes it.
+        value: The metric of all rows.
+        left_out: (clusters,) without each cluster, as `leave_one_out` gives it.
+        clusters: What was left out.
+        level: Coverage of the interval.
+    """
+    found = _spread(metric, value, left_out, clusters).interval(value, level=level)
+    if found.low is None or found.high is None:
+        return found
+    bias = 0.0 if metric.bias is None else metric.bias(truth, scores, clusters.index)
+    ends = {"low": max(found.low - bias, metric.lowest), "high": min(found.high, metric.highest)}
+    return found.model_copy(update=ends)
+
+
+def compare(
+    metric: Metric,
+    *,
+    against: str,
+    values: tuple[float, float],
+    left_out: tuple[Vector, Vector],
+    clusters: Clusters,
+    level: float = LEVEL,
+) -> Comparison:
+    """Compare the challenger with another model on the same rows.
+
+    What makes rows hard for both models cancels in the difference, so its interval is far narrower than the two models'
+    own intervals suggest.
+
+    Args:
+        metric: What was measured.
+        against: What the other is called in the record.
+        values: The challenger's figure on all rows, and the other's.
+        left_out: (clusters,) the challenger's without each cluster, and the other's; see `leave_one_out`.
+        clusters: What was left out.
+        level: Coverage of the interval.
+    """
+    sign = 1.0 if metric.higher_is_better else -1.0
+    difference = metric.gain(*values)
+    spread = _spread(metric, difference, sign * (left_out[0] - left_out[1]), clusters)
+    return Comparison(
+        against=against,
+        metric=metric.name,
+        challenger=values[0],
+        other=values[1],
+        difference=spread.interval(difference, level=level),
+        rows=len(clusters.index),
+        clusters=clusters.count,
+        unit=clusters.unit,
+        error=spread.error,
+        degrees=spread.degrees,
+    )
+
+
+def lower_bound(comparison: Comparison, level: float = LEVEL) -> float | None:
+    """Return what the true difference exceeds with this confidence (one-sided); None where that cannot be told."""
+    if comparison.error is None or comparison.degrees is None:
+        return None
+    return comparison.difference.value - student_quantile(level, comparison.degrees) * comparison.error
+
+
+def p_value(difference: float, error: float, degrees: int) -> float:
+    """Return how likely a difference this low is (one-sided) if the true one is 0.
+
+    Args:
+        difference: What was measured.
+        error: Its standard error; without any, the difference is what it is.
+        degrees: Degrees of freedom of Student's t.
+    """
+    if error > 0:
+        return student_probability(difference / error, degrees)
+    return 0.0 if difference < 0 else 1.0
