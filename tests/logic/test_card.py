@@ -177,6 +177,7 @@ def comparison(against: str, low: float, high: float) -> Comparison:
         other=0.7312 - middle,
         difference=Interval(value=middle, low=low, high=high),
         rows=52431,
+        clusters=61,
     )
 
 
