@@ -23,7 +23,7 @@ from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef, Manifest
 from resources.promotion_log import PromotionLog
 from resources.warehouse import look_back_days
-from tests.builders import FLOWN, days, files_of, flights_declared, forget_promotions, project, put
+from tests.builders import FLOWN, days, files_of, flights_declared, forget_promotions, project, promotion, put
 from tests.edited import PART_INVERTED, edited
 
 MODEL = "flight_delay"
@@ -400,6 +400,11 @@ def test_another_task_is_a_declaration_on_the_same_tables(
     )  # fmt: skip
     with project(LakeResource(url=str(own_flown)), declared, manifest=manifest) as whole:
         said = whole.run(first=PREDICTED[-1])
+        # A week with a blizzard is too short for the gate to promote these: a person does.
+        log, trained = PromotionLog(lake, name, Promotion), lake.find(f"{name}/model").version
+        number = len(log.entries()) + 1
+        log.append(promotion(number, champion=trained, model=name), number=number)
+        whole.run(first=PREDICTED[-1])
 
     assert ["raw: up to date", "tables: up to date"] == said[:2]
     assert tables == files_of(lake, "artifacts/tables")

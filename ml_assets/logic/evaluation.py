@@ -5,7 +5,7 @@ Training and scoring stay out (scores come in as frames), and so does the verdic
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final

@@ -142,7 +142,7 @@ def test_days_are_left_out_in_turn_for_all_rows_and_for_slices() -> None:
 
 def test_on_fewer_than_five_days_every_figure_is_shown_and_none_has_an_interval() -> None:
     test = parcels(1_500, seed=2, days=4)
-    result = evaluation(rows=test, champion_scores=scores(test, skill=0.4), champion_version="old")
+    result = evaluation(rows=test, champion=Opponent("old", scores(test, skill=0.4)))
     report = result.summary
     reason = "cannot decide with 4 days; at least 5 are needed"
 

@@ -32,7 +32,7 @@ FIRST = BEGIN + timedelta(days=28)
 LAST = BEGIN + timedelta(days=DAYS - 1)
 TURNED = BEGIN + timedelta(days=42)
 RETRAINING = {
-    "split": {"train_days": 6, "validation_days": 2, "test_days": 4}, "cool_down_days": 3, "floor_days": None,
+    "split": {"train_days": 6, "validation_days": 2, "test_days": 6}, "cool_down_days": 3, "floor_days": None,
     "label_growth": None, "performance_limit": 6,
 }  # fmt: skip
 WATCHING = Watching(4, 3, 0.01)
@@ -285,7 +285,7 @@ def test_where_the_rules_cannot_be_tried_it_is_said_why(
 
 def test_a_day_without_features_is_named(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"returns/features has nothing for 13 of 13 days, the first of them 2024-01-17"
+        DataError, match=r"returns/features has nothing for 15 of 15 days, the first of them 2024-01-15"
     ):
         simulate(planned(), LakeResource(url=str(tmp_path)).open(), Asked(FIRST, FIRST))
 
@@ -294,5 +294,5 @@ def test_only_the_days_of_a_bounded_training_window_are_read() -> None:
     bounded = planned(retraining={**RETRAINING, "split": {"train_days": 10, "validation_days": 3, "test_days": 6}})
 
     assert FIRST - timedelta(days=19) == days_read(bounded.declaration, FIRST)
-    assert FIRST - timedelta(days=12) == days_read(planned().declaration, FIRST)
+    assert FIRST - timedelta(days=14) == days_read(planned().declaration, FIRST)
     assert BEGIN == days_read(planned(retraining={}).declaration, FIRST)
