@@ -1,0 +1,1 @@
+"""Faults of many kinds, injected into real work; see `__main__`."""

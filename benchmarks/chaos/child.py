@@ -1,0 +1,39 @@
+"""The command over the small flow, in a process that a trial kills, interrupts or starves.
+
+    python -m benchmarks.chaos.child SOURCES MEMORY COMMAND...
+
+SOURCES are the files of `tests.killing.small_sources`, MEMORY what dbt answered before. All else is as ever: the lake
+is that of ML_ASSETS_LAKE, and the exit code is the command's.
+"""
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command."""
+    sources, memory, *command = arguments
+    with contextlib.ExitStack() as patched:
+        try:
+            _prepare(patched, Path(sources), Path(memory))
+        except KeyboardInterrupt:  # before the command itself began
+            return 130
+        from ml_assets.cli.main import main as ml_assets
+
+        return ml_assets(command)
+
+
+def _prepare(patched: contextlib.ExitStack, sources: Path, memory: Path) -> None:
+    """Let the command find the declarations of the small flow, and dbt's answers."""
+    from ml_assets.declaration import reading
+    from tests.killing import declared, remembered_dbt
+
+    small = declared(sources)
+    reading.read_all = lambda _: small
+    patched.enter_context(remembered_dbt(memory))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,146 @@
+"""Every kind of file that the lake of a small flow holds, damaged in five ways: read by its readers, and run again."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import polars as pl
+
+from benchmarks.chaos.flows import ended_as_undisturbed
+from benchmarks.chaos.trials import Scene, Trial
+from ml_assets.contracts import artifacts
+from ml_assets.stages.common.groups import promotions
+from resources.errors import LakeError
+from resources.lake import Lake
+from resources.manifest import ArtifactRef
+from resources.steps import steps_of
+
+WAYS: Final = ("cut off", "emptied", "one bit flipped", "deleted", "replaced")
+_OF_A_KIND: Final = re.compile(r"[0-9a-f]{32}|[0-9a-f-]{36}|\d{4}-\d\d-\d\d")
+_KINDS: Final[Mapping[str, type]] = {
+    "training_set": artifacts.TrainingSet, "importances": artifacts.Importances, "tuning": artifacts.Tuning,
+    "model": artifacts.Model, "evaluation": artifacts.Evaluation, "champion": artifacts.Promotion,
+    "drift": artifacts.DailyDrift, "performance": artifacts.DailyPerformance, "card": artifacts.Card,
+}  # fmt: skip
+
+
+def reads(scene: Scene) -> Iterator[Trial]:
+    """Each kind of file in each way: whoever reads it gets what was written, or a message that names it."""
+    root = scene.lake(0)
+    shutil.copytree(scene.flow.lake, root)
+    for kind, paths in _kinds(root).items():
+        for way in WAYS:
+            path = scene.random.choice(paths)
+            yield _read_damaged(root, kind, path, way, scene.random)
+
+
+def _read_damaged(root: Path, kind: str, path: str, way: str, random: Random) -> Trial:
+    file, fault = root / path, f"{kind} {way}"
+    before, data = _value(Lake(str(root)), path), file.read_bytes()
+    _damage(file, way, random)
+    try:
+        found = _value(Lake(str(root)), path)
+    except LakeError as error:
+        is_named = file.name in str(error) or file.parent.name in str(error) or _asset(path) in str(error)
+        return Trial(fault, "noticed" if is_named else "lost", f"the message names nothing: {error}")
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the trial's outcome
+        return Trial(fault, "lost", f"{type(error).__name__}: {error}")
+    finally:
+        file.write_bytes(data)
+    return Trial(fault, "survived") if found == before else Trial(fault, "lost", "read as something else, silently")
+
+
+def runs(scene: Scene) -> Iterator[Trial]:
+    """Some of them, and the flow run again: it mends what it can make again, or stops and names it."""
+    for trial in range(scene.trials):
+        root = scene.lake(trial)
+        shutil.copytree(scene.flow.lake, root)
+        kind, paths = scene.random.choice([*_kinds(root).items()])
+        path, way = scene.random.choice(paths), scene.random.choice(WAYS)
+        _damage(root / path, way, scene.random)
+        yield ended_as_undisturbed(scene, root, f"{kind} {way}", may_refuse=True)
+
+
+def _kinds(root: Path) -> dict[str, list[str]]:
+    """Return the files of a lake by their kind: the same path but for versions, days and runs."""
+    found: dict[str, list[str]] = {}
+    for file in sorted(it for it in root.rglob("*") if it.is_file()):
+        path = str(file.relative_to(root))
+        parts = path.split("/")
+        of_table = parts[0] == "artifacts" and parts[1] in {"raw", "tables"}
+        kind = f"artifacts/{parts[1]}/…/{parts[-1]}" if of_table else _OF_A_KIND.sub("…", path)
+        kind = "runs/…" if parts[0] == "runs" else kind
+        found.setdefault(kind, []).append(path)
+    return found
+
+
+def _damage(file: Path, way: str, random: Random) -> None:
+    data = bytearray(file.read_bytes())
+    if way == "deleted":
+        file.unlink()
+        return
+    if way == "cut off":
+        del data[random.randrange(1, len(data)) :]
+    elif way == "emptied":
+        data.clear()
+    elif way == "one bit flipped":
+        data[random.randrange(len(data))] ^= 1 << random.randrange(8)
+    else:
+        _replace(file, data)
+    file.write_bytes(data)
+
+
+def _replace(file: Path, data: bytearray) -> None:
+    """Put another valid file of its kind in its place, or change a digit where there is no other."""
+    if file.suffix == ".parquet":
+        frame = pl.read_parquet(file)
+        frame.head(max(0, frame.height - 1)).write_parquet(file)
+        data[:] = file.read_bytes()
+        return
+    digits = [place for place, byte in enumerate(data) if 0x30 <= byte <= 0x38]
+    data[digits[len(digits) // 2]] += 1
+
+
+def _asset(path: str) -> str:
+    ref = _ref(path)
+    return path if ref is None else ref.asset
+
+
+def _ref(path: str) -> ArtifactRef | None:
+    """Return the artifact that a file is of."""
+    top, *parts = path.split("/")
+    if top != "artifacts":
+        return None
+    version = next(n for n, part in enumerate(parts) if re.fullmatch(r"[0-9a-f]{32}", part))
+    is_day = re.fullmatch(r"\d{4}-\d\d-\d\d", parts[version - 1]) is not None
+    asset = "/".join(parts[: version - is_day])
+    return ArtifactRef(asset=asset, partition=parts[version - 1] if is_day else None, version=parts[version])
+
+
+def _value(lake: Lake, path: str) -> object:
+    """Return what a file is part of, as its readers get it, in a form that can be compared."""
+    ref = _ref(path)
+    if ref is None:
+        top, *parts = path.split("/")
+        return _READERS[top](lake, parts)
+    value = lake.get(ref, _KINDS.get(ref.asset.split("/")[-1], pl.DataFrame), noted=False)
+    return lake.manifest(ref), {name: _plain(it) for name, it in getattr(value, "__dict__", {"": value}).items()}
+
+
+def _plain(value: object) -> object:
+    return value.to_dict(as_series=False) if isinstance(value, pl.DataFrame) else value
+
+
+def _study(lake: Lake, parts: list[str]) -> object:
+    return _plain(lake.read_frame(lake.path("studies", *parts)))
+
+
+_READERS: Final[Mapping[str, Callable[[Lake, list[str]], object]]] = {
+    "promotions": lambda lake, parts: promotions(lake, parts[0]).entries(),
+    "runs": lambda lake, parts: [*steps_of(lake, parts[0])],
+    "studies": _study,
+    "environments": lambda lake, parts: lake.read(lake.path("environments", *parts)),
+}
