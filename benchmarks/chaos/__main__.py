@@ -1,6 +1,6 @@
 """Faults at random moments of real work: how many there were, and what became of them.
 
-    python -m benchmarks.chaos [--seed 1] [--trials 20] [--keep] [kills disk ...]
+    python -m benchmarks.chaos [--seed 1] [--trials 10] [--keep] [kills disk ...]
 
 Survived: the end is as without the fault, after a plain second run where the process died. Noticed: refused with a
 message that names the thing. Lost: all else. Ends with 1 if anything is lost.
@@ -89,7 +89,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join(KINDS)} (default: all)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--trials", type=int, default=20, help="of each kind (default: %(default)s)")
+    parser.add_argument("--trials", type=int, default=10, help="of each kind (default: %(default)s)")
     parser.add_argument("--keep", action="store_true", help="keep the folder of the lakes, to look at what was lost")
     arguments = parser.parse_args()
     if unknown := [kind for kind in arguments.kinds if kind not in KINDS]:

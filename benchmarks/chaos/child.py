@@ -2,7 +2,7 @@
 
     python -m benchmarks.chaos.child SOURCES MEMORY COMMAND...
 
-SOURCES are the files of `tests.killing.small_sources`, MEMORY what dbt answered before. All else is as ever: the lake
+SOURCES are the files of `tests.killing.small_sources`, MEMORY what dbt answered before. Plots are not drawn. All else is as ever: the lake
 is that of ML_ASSETS_LAKE, and the exit code is the command's.
 """
 
@@ -28,11 +28,13 @@ def main(arguments: Sequence[str]) -> int:
 def _prepare(patched: contextlib.ExitStack, sources: Path, memory: Path) -> None:
     """Let the command find the declarations of the small flow, and dbt's answers."""
     from ml_assets.declaration import reading
+    from tests.builders import nothing_rendered
     from tests.killing import declared, remembered_dbt
 
     small = declared(sources)
     reading.read_all = lambda _: small
     patched.enter_context(remembered_dbt(memory))
+    patched.enter_context(nothing_rendered())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Every kind of file that the lake of a small flow holds, damaged in five ways: read by its readers, and run again."""
 
+import io
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from random import Random
 from typing import Final
 
 import polars as pl
@@ -17,9 +17,8 @@ from resources.errors import LakeError
 from resources.lake import Lake
 from resources.manifest import ArtifactRef
 from resources.steps import steps_of
+from tests.damage import WAYS, by_kind
 
-WAYS: Final = ("cut off", "emptied", "one bit flipped", "deleted", "replaced")
-_OF_A_KIND: Final = re.compile(r"[0-9a-f]{32}|[0-9a-f-]{36}|\d{4}-\d\d-\d\d")
 _KINDS: Final[Mapping[str, type]] = {
     "training_set": artifacts.TrainingSet, "importances": artifacts.Importances, "tuning": artifacts.Tuning,
     "model": artifacts.Model, "evaluation": artifacts.Evaluation, "champion": artifacts.Promotion,
@@ -34,13 +33,13 @@ def reads(scene: Scene) -> Iterator[Trial]:
     for kind, paths in _kinds(root).items():
         for way in WAYS:
             path = scene.random.choice(paths)
-            yield _read_damaged(root, kind, path, way, scene.random)
+            yield _read_damaged(root, kind, path, way)
 
 
-def _read_damaged(root: Path, kind: str, path: str, way: str, random: Random) -> Trial:
+def _read_damaged(root: Path, kind: str, path: str, way: str) -> Trial:
     file, fault = root / path, f"{kind} {way}"
     before, data = _value(Lake(str(root)), path), file.read_bytes()
-    _damage(file, way, random)
+    _damage(file, way)
     try:
         found = _value(Lake(str(root)), path)
     except LakeError as error:
@@ -59,49 +58,35 @@ def runs(scene: Scene) -> Iterator[Trial]:
         root = scene.lake(trial)
         shutil.copytree(scene.flow.lake, root)
         kind, paths = scene.random.choice([*_kinds(root).items()])
-        path, way = scene.random.choice(paths), scene.random.choice(WAYS)
-        _damage(root / path, way, scene.random)
+        path, way = scene.random.choice(paths), scene.random.choice([*WAYS])
+        _damage(root / path, way)
         yield ended_as_undisturbed(scene, root, f"{kind} {way}", may_refuse=True)
 
 
 def _kinds(root: Path) -> dict[str, list[str]]:
-    """Return the files of a lake by their kind: the same path but for versions, days and runs."""
-    found: dict[str, list[str]] = {}
-    for file in sorted(it for it in root.rglob("*") if it.is_file()):
-        path = str(file.relative_to(root))
-        parts = path.split("/")
-        of_table = parts[0] == "artifacts" and parts[1] in {"raw", "tables"}
-        kind = f"artifacts/{parts[1]}/…/{parts[-1]}" if of_table else _OF_A_KIND.sub("…", path)
-        kind = "runs/…" if parts[0] == "runs" else kind
-        found.setdefault(kind, []).append(path)
-    return found
+    return by_kind(str(it.relative_to(root)) for it in root.rglob("*") if it.is_file())
 
 
-def _damage(file: Path, way: str, random: Random) -> None:
-    data = bytearray(file.read_bytes())
-    if way == "deleted":
+def _damage(file: Path, way: str) -> None:
+    """Damage a file in one of the ways of `tests.damage`."""
+    damaged = WAYS[way](file.read_bytes(), _another(file))
+    if damaged is None:
         file.unlink()
-        return
-    if way == "cut off":
-        del data[random.randrange(1, len(data)) :]
-    elif way == "emptied":
-        data.clear()
-    elif way == "one bit flipped":
-        data[random.randrange(len(data))] ^= 1 << random.randrange(8)
     else:
-        _replace(file, data)
-    file.write_bytes(data)
+        file.write_bytes(damaged)
 
 
-def _replace(file: Path, data: bytearray) -> None:
-    """Put another valid file of its kind in its place, or change a digit where there is no other."""
+def _another(file: Path) -> bytes:
+    """Return another valid file of the same kind: with a row less, or another digit."""
     if file.suffix == ".parquet":
         frame = pl.read_parquet(file)
-        frame.head(max(0, frame.height - 1)).write_parquet(file)
-        data[:] = file.read_bytes()
-        return
-    digits = [place for place, byte in enumerate(data) if 0x30 <= byte <= 0x38]
+        other = io.BytesIO()
+        frame.head(max(0, frame.height - 1)).write_parquet(other)
+        return other.getvalue()
+    data = bytearray(file.read_bytes())
+    digits = [place for place, byte in enumerate(data) if byte in b"012345678"]
     data[digits[len(digits) // 2]] += 1
+    return bytes(data)
 
 
 def _asset(path: str) -> str:

@@ -141,10 +141,10 @@ def limits(scene: Scene) -> Iterator[Trial]:
         "no TMPDIR": ("", {"TMPDIR": str(scene.folder / "nowhere")}),
         "a lake below a file": ("", {"ML_ASSETS_LAKE": str(not_a_folder / "lake")}),
     }
-    for trial, (what, (limit, environment)) in enumerate(lacks.items()):
+    for trial, (what, (limit, given)) in enumerate(lacks.items()):
         lake = scene.lake(trial)
-        given = {**environment(lake), **environment, "CHAOS_LIMIT": limit}
-        ended = run("benchmarks.chaos.starved", [CHILD, *command(scene)], given)
+        starved = {**environment(lake), **given, "CHAOS_LIMIT": limit}
+        ended = run("benchmarks.chaos.starved", [CHILD, *command(scene)], starved)
         if ended.code == 0 or ended.is_refusal(1, 2, 3):
             found = ended_as_undisturbed(scene, lake, what)
             yield found._replace(verdict="noticed") if found.verdict == "survived" and ended.code else found
