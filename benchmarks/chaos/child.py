@@ -2,8 +2,8 @@
 
     python -m benchmarks.chaos.child SOURCES MEMORY COMMAND...
 
-SOURCES are the files of `tests.killing.small_sources`, MEMORY what dbt answered before. Plots are not drawn. All else is as ever: the lake
-is that of ML_ASSETS_LAKE, and the exit code is the command's.
+SOURCES are the files of `tests.killing.small_sources`, MEMORY what dbt answered before; plots are not drawn. All
+else is as ever: the lake is that of ML_ASSETS_LAKE, and the exit code is the command's.
 """
 
 import contextlib

@@ -16,7 +16,7 @@ from ml_assets.stages.common.groups import promotions
 from resources.errors import LakeError
 from resources.lake import Lake
 from resources.manifest import ArtifactRef
-from resources.steps import steps_of
+from resources.steps import last_attempt
 from tests.damage import WAYS, by_kind
 
 _KINDS: Final[Mapping[str, type]] = {
@@ -124,8 +124,8 @@ def _study(lake: Lake, parts: list[str]) -> object:
 
 
 _READERS: Final[Mapping[str, Callable[[Lake, list[str]], object]]] = {
-    "promotions": lambda lake, parts: promotions(lake, parts[0]).entries(),
-    "runs": lambda lake, parts: [*steps_of(lake, parts[0])],
+    "promotions": lambda lake, parts: promotions(lake, parts[0]).verified().entries,
+    "runs": lambda lake, parts: last_attempt(lake, parts[0], parts[1].replace("__", "/")),
     "studies": _study,
     "environments": lambda lake, parts: lake.read(lake.path("environments", *parts)),
 }
