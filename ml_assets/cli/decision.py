@@ -99,7 +99,7 @@ class Decision:
         )  # fmt: skip
         try:
             self.lake.manifest(self._ref(version))  # garbage collection may have come by while dbt's project was read
-            self.log.append(entry, number=entry.number)
+            entry = self.log.append(entry, number=entry.number)
         except (MissingArtifactError, PromotionConflictError) as error:
             return self.refuse(str(error))
         if self.as_json:

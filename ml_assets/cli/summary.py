@@ -150,7 +150,7 @@ def text_of(summary: Mapping[str, Any]) -> str:
         "",
         f"  rows         {rows}",
         *(f"               left out: {count:,} {reason}" for reason, count in summary["left_out"].items() if count),
-        *_sources(summary),
+        *sources_lines(summary),
         *(f"  missing      {stage} made without {missing}" for stage, missing in summary["missing_days"].items()),
         *_leaks(summary["leaks"]),
         *_features(summary["features"]),
@@ -180,8 +180,8 @@ def text_of(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _sources(summary: Mapping[str, Any]) -> Iterator[str]:
-    """Yield how many rows each table had on the way from the sources, and which rows were left out of them."""
+def sources_lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the rows of each table on the way from the sources, which were left out, and days without any."""
     if rows := summary["labels_without_features"]:
         yield f"               left out: {counted(rows, 'label')} without features"
     first = "  sources      "

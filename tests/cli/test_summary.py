@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ml_assets.cli.summary import drift_of, missing_days_of, monitored
+from ml_assets.cli.summary import drift_of, missing_days_of, monitored, sources_lines
 from ml_assets.contracts.artifacts import DailyDrift, DriftSummaries, DriftSummary
 from resources.lake import Lake
 from tests.builders import Note, put
@@ -67,3 +67,12 @@ def test_the_summary_lists_the_days_that_were_missing_of_what_was_made(tmp_path:
     expected = {"training set": "m/labels of 2013-01-02", "predictions": "raw/a of 2013-01-02 to 2013-01-03"}
     assert expected == missing_days_of(lake, "m", days)
     assert "predictions" not in missing_days_of(lake, "m", days[2:])
+
+
+def test_the_summary_lists_days_of_a_source_without_rows() -> None:
+    empty = {"raw/orders": ["2024-01-02", "2024-01-05", "2024-01-06"]}
+    sources = {"rows": [], "left_out": {}, "empty_days": empty}
+
+    assert ["raw/orders has no rows on 3 days: 2024-01-02, 2024-01-05 to 2024-01-06"] == [
+        line.strip() for line in sources_lines({"labels_without_features": 0, "sources": sources})
+    ]
