@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import BinaryIO, Final, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from resources.alert_channels import Channel, ChannelError, Message
 from resources.alerts import Alert, Redactor
 from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.objects import Objects
+from resources.sealing import RESTORE, seal, unseal
 
 MOST_TRIES: Final = 24
 """With the waits below a channel may be down for 19 hours before an alert is given up."""
@@ -56,8 +57,14 @@ class Taken(_Kept):
 
 
 class Try(_Kept):
-    """One try at a channel; without an outcome while it lasts, or if whoever made it died over it."""
+    """One try at a channel; without an outcome while it lasts, or if the process died over it.
 
+    Attributes:
+        alert: the alert's digest.
+    """
+
+    alert: str
+    channel: str
     number: int
     at: AwareDatetime
     outcome: Literal["sent", "failed"] | None = None
@@ -176,20 +183,27 @@ class Outbox:
         None if it was closed meanwhile, or cannot be read: that one is told of at each tick and stops no other.
         """
         try:
-            taken = self._read(self._path(_OPEN, f"{digest}.json"), Taken)
+            taken = self._read(self._path(_OPEN, f"{digest}.json"), Taken, lambda it: digest_of(it.alert.key) == digest)
+            with contextlib.suppress(FileExistsError):
+                self.lake.create(self._record(digest, taken), seal(taken))
+            return _Waiting(digest, taken, self._tries(digest, taken))
         except MissingArtifactError:
             return None
         except CorruptArtifactError:
             self.log.exception("an alert that waits cannot be sent")
             return None
-        with contextlib.suppress(FileExistsError):
-            self.lake.create(self._record(digest, taken), taken.model_dump_json(indent=1).encode())
+
+    def _tries(self, digest: str, taken: Taken) -> dict[str, Try]:
+        """Return the last try at each channel."""
         folder = self._path(_day(taken.alert), digest)
         last: dict[str, str] = {}
         for name in sorted(name for name in self.lake.names(folder) if name.endswith(".json")):
             last[name.rpartition("-")[0]] = name
-        tries = {channel: self._read(f"{folder}/{name}", Try) for channel, name in last.items()}
-        return _Waiting(digest, taken, tries)
+
+        def read(name: str) -> Try:
+            return self._read(f"{folder}/{name}", Try, lambda it: (it.alert, _name_of_try(it)) == (digest, name))
+
+        return {channel: read(name) for channel, name in last.items()}
 
     def _bring(self, channel: Channel, wanted: Sequence[_Waiting], failures: dict[str, str]) -> set[str]:
         """Send a channel what is due, and return what it got."""
@@ -231,9 +245,12 @@ class Outbox:
     def _claim(self, waiting: _Waiting, channel: Channel) -> bool:
         """Take the next try at a channel; of two at once one gets it."""
         last = waiting.tries.get(channel.name)
-        mine = Try(number=1 if last is None else last.number + 1, at=self.clock(), may_have_arrived=_is_repeat(last))
+        mine = Try(
+            alert=waiting.digest, channel=channel.name, number=1 if last is None else last.number + 1, at=self.clock(),
+            may_have_arrived=_is_repeat(last),
+        )  # fmt: skip
         try:
-            self.lake.create(self._try(waiting, channel, mine.number), mine.model_dump_json(indent=1).encode())
+            self.lake.create(self._try(waiting, mine), seal(mine))
         except FileExistsError:
             return False
         waiting.tries[channel.name] = mine
@@ -252,11 +269,13 @@ class Outbox:
 
         def note(waiting: _Waiting) -> None:
             mine = waiting.tries[channel.name]
-            done = Try(
-                number=mine.number, at=self.clock(), outcome=outcome, reason=reason,
-                may_have_arrived=may_have_arrived or mine.may_have_arrived,
+            done = mine.model_copy(
+                update={
+                    "at": self.clock(), "outcome": outcome, "reason": reason,
+                    "may_have_arrived": may_have_arrived or mine.may_have_arrived,
+                }
             )  # fmt: skip
-            self._write(self._try(waiting, channel, done.number), done)
+            self._write(self._try(waiting, done), done)
             waiting.tries[channel.name] = done
 
         with self.lake.pool(len(claimed), writes=True) as each:
@@ -354,23 +373,26 @@ class Outbox:
     def _record(self, digest: str, taken: Taken) -> str:
         return self._path(_day(taken.alert), f"{digest}.json")
 
-    def _try(self, waiting: _Waiting, channel: Channel, number: int) -> str:
-        return self._path(_day(waiting.alert), waiting.digest, f"{channel.name}-{number:02d}.json")
+    def _try(self, waiting: _Waiting, it: Try) -> str:
+        return self._path(_day(waiting.alert), waiting.digest, _name_of_try(it))
 
     def _write(self, path: str, record: _Kept) -> None:
-        data = record.model_dump_json(indent=1).encode()
-        self.lake.put_object(path, lambda file: _fill(file, data))
+        self.lake.put_object(path, lambda file: _fill(file, seal(record)))
 
-    def _read(self, path: str, kind: type[Kept]) -> Kept:
+    def _read(self, path: str, kind: type[Kept], is_of_path: Callable[[Kept], bool]) -> Kept:
         data = self.lake.read(path, limit=_MOST_BYTES)
-        try:
-            return kind.model_validate_json(data)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise CorruptArtifactError(
-                f"{path} is no {kind.__name__} of an alert ({'.'.join(map(str, first['loc']))}: {first['msg']}). Look "
-                "at who wrote it, and remove it."
-            ) from error
+        what = "the record of an alert" if kind is Taken else "the record of a try to send an alert"
+        record = unseal(data, kind, where=path, what=what, fix=_FIX)
+        if not is_of_path(record):
+            raise CorruptArtifactError(f"{path} is {what}, but of another one than its name says. {_FIX}")
+        return record
+
+
+_FIX: Final = RESTORE.replace("object.", "object, or remove it.")
+
+
+def _name_of_try(it: Try) -> str:
+    return f"{it.channel}-{it.number:02d}.json"
 
 
 def digest_of(key: str) -> str:

@@ -4,9 +4,7 @@ Nothing is edited: data first, manifest last, and what has no manifest does not 
 disk and on S3, and how artifacts are found stays out; see `resources.objects` and `resources.manifests`.
 """
 
-import contextlib
 import functools
-import json
 import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +23,7 @@ from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.manifest import ArtifactRef, Cost, FileEntry, Manifest
 from resources.manifests import Manifests
 from resources.objects import Stat
-from resources.origin import environment, git_state, memory_bytes, peak_memory_bytes
+from resources.origin import git_state, memory_bytes, peak_memory_bytes, store_environment
 from resources.usage import Meter
 
 _MANIFEST = "manifest.json"
@@ -88,28 +86,6 @@ class Lake(Manifests):
         self.runs: tuple[str, ...] = ()
         self.since: datetime | None = None
         self.meter = Meter()
-
-    def write_frame(self, path: str, frame: pl.DataFrame) -> None:
-        """Write a frame that is not an artifact, replacing what stood there.
-
-        Raises:
-            LakeError: the lake cannot be written.
-        """
-        self.write(path, functools.partial(content.write_part, frame, frame))
-
-    def read_frame(self, path: str) -> pl.DataFrame | None:
-        """Return a frame that is not an artifact; None where there is none.
-
-        Raises:
-            CorruptArtifactError: it is not Parquet.
-        """
-        try:
-            with self.opened(path) as file:
-                return pl.read_parquet(file)
-        except MissingArtifactError:
-            return None
-        except pl.exceptions.PolarsError as error:
-            raise CorruptArtifactError(f"{path} is not Parquet: {error}. Remove it; it will be made anew.") from error
 
     def put(self, asset: str, partition: str | None, artifact: object, making: Making) -> Manifest:
         """Keep an artifact: its files, then its manifest. The same content again adds a manifest only.
@@ -446,11 +422,7 @@ class Lake(Manifests):
     @functools.cache  # noqa: B019 - lakes live as long as the process
     def environment(self) -> str:
         """Return the digest of the environment, kept whole once under `environments/`."""
-        digest, details = environment()
-        path = self.path("environments", f"{digest}.json")
-        with contextlib.suppress(FileExistsError):
-            self.create(path, json.dumps(details, indent=1, sort_keys=True).encode())
-        return digest
+        return store_environment(self)
 
 
 def _check(ref: ArtifactRef, path: str, entry: FileEntry, file: BinaryIO, hash_name: content.HashName) -> None:

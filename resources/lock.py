@@ -12,12 +12,15 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Final, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from resources.errors import LakeError, MissingArtifactError
 from resources.objects import Objects
+from resources.sealing import seal, unseal
 
 STALE: Final = timedelta(days=1)
+_MOST_BYTES: Final = 2**16
+_FIX: Final = "Make sure that no garbage collection runs, then remove it."
 
 
 class LockedError(LakeError):
@@ -59,7 +62,7 @@ class Lock:
         number = 1 + max((int(path.rsplit("/", 1)[1].removesuffix(".json")) for path in stale), default=0)
         path = f"{self.folder}/{number:06d}.json"
         try:
-            self.lake.create(path, self.holder.model_dump_json(indent=1).encode())
+            self.lake.create(path, seal(self.holder))
         except FileExistsError as error:
             raise LockedError(f"somebody else took {path} at the same moment; try again when they are done.") from error
         self.path = path
@@ -111,14 +114,13 @@ class Lock:
         """Return who holds a lock; None where it was let go meanwhile.
 
         Raises:
-            LockedError: it does not say.
+            CorruptArtifactError: it is damaged.
         """
         try:
-            return Holder.model_validate_json(self.lake.read(path))
+            text = self.lake.read(path, limit=_MOST_BYTES)
         except MissingArtifactError:
             return None
-        except ValidationError as error:
-            raise LockedError(f"{path} does not say who holds it; look at it, and remove it: {error}") from error
+        return unseal(text, Holder, where=path, what="the record of who holds a lock", fix=_FIX)
 
     def _release(self) -> None:
         self._remove(self.path)

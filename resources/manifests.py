@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.manifest import MOST_BYTES, ArtifactRef, Manifest
 from resources.objects import Objects, Stat
+from resources.sealing import RESTORE, unseal
 
 REMOVED: Final = "removed"
 """Where the manifests of removed artifacts go, at the path that they had."""
@@ -28,6 +29,7 @@ class Removal(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    artifact: ArtifactRef
     removed_at: datetime
     by: str
     why: str
@@ -196,15 +198,17 @@ class Manifests(Objects):
         """Return when and why an artifact was removed; None where it was not.
 
         Raises:
-            CorruptArtifactError: the note about it is none.
+            CorruptArtifactError: the note about it is damaged, or another artifact's.
         """
         path = f"{self.folder_left(ref)}/{NOTE}"
         try:
-            return Removal.model_validate_json(self.read(path, limit=MOST_BYTES))
+            text = self.read(path, limit=MOST_BYTES)
         except MissingArtifactError:
             return None
-        except ValidationError as error:
-            raise CorruptArtifactError(f"{path} does not say when and why {ref} was removed: {error}") from error
+        note = unseal(text, Removal, where=path, what=f"the note that says when and why {ref} was removed")
+        if note.artifact != ref:
+            raise CorruptArtifactError(f"{path} is the note about {note.artifact}, not about {ref}. {RESTORE}")
+        return note
 
     def _why_missing(self, ref: ArtifactRef) -> str:
         removal = self.removal(ref)

@@ -1,8 +1,11 @@
 """Where a process comes from: git commit, installed distributions, peak memory.
 
 Each is found once a process, and only when first asked for.
+
+    environments/<digest>.json    what was installed, once for all manifests that name it
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -14,6 +17,16 @@ import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+from resources.errors import CorruptArtifactError
+from resources.objects import Objects
+from resources.sealing import RESTORE, seal, unseal
+
+ENVIRONMENTS: Final = "environments"
+_MOST_BYTES: Final = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -44,17 +57,56 @@ def _git(root: Path, *arguments: str) -> str:
     ).stdout.strip()
 
 
+class Environment(BaseModel):
+    """What is installed where something is made, under the digest that manifests name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    digest: str
+    python: str
+    implementation: str
+    platform: str
+    distributions: dict[str, str]
+
+
 @functools.cache
-def environment() -> tuple[str, dict[str, object]]:
-    """Return the digest of what is installed here, and what it was made of."""
-    details: dict[str, object] = {
+def environment() -> Environment:
+    """Return what is installed here."""
+    details = {
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
         "platform": f"{platform.system()}-{platform.machine()}",
         "distributions": dict(sorted((d.metadata["Name"].lower(), d.version) for d in metadata.distributions())),
     }
     text = json.dumps(details, sort_keys=True).encode()
-    return hashlib.blake2b(text, digest_size=16, usedforsecurity=False).hexdigest(), details
+    digest = hashlib.blake2b(text, digest_size=16, usedforsecurity=False).hexdigest()
+    return Environment.model_validate({"digest": digest, **details})
+
+
+def store_environment(lake: Objects) -> str:
+    """Write what is installed here to a lake, if it is not there, and return its digest.
+
+    Raises:
+        LakeError: the lake cannot be written.
+    """
+    here = environment()
+    with contextlib.suppress(FileExistsError):
+        lake.create(lake.path(ENVIRONMENTS, f"{here.digest}.json"), seal(here))
+    return here.digest
+
+
+def read_environment(lake: Objects, digest: str | None) -> Environment:
+    """Return what was installed somewhere.
+
+    Raises:
+        MissingArtifactError: it is not in the lake.
+        CorruptArtifactError: it is damaged, or another environment's.
+    """
+    path = lake.path(ENVIRONMENTS, f"{digest}.json")
+    found = unseal(lake.read(path, limit=_MOST_BYTES), Environment, where=path, what="the record of an environment")
+    if found.digest != digest:
+        raise CorruptArtifactError(f"{path} is the record of environment {found.digest}; expected {digest}. {RESTORE}")
+    return found
 
 
 def memory_bytes() -> int:

@@ -7,12 +7,11 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Final, Generic, Protocol, Self, TypeVar
-
-from pydantic import ValidationError
+from typing import Final, Generic, Protocol, TypeVar
 
 from resources.errors import CorruptArtifactError, LakeError
 from resources.lake import Lake
+from resources.sealing import RESTORE, Sealable, seal, unseal
 
 MOST_BYTES: Final = 2**20
 """A record holds a few sentences and figures."""
@@ -20,7 +19,7 @@ _MODEL = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _NAME = re.compile(r"(\d{4}-\d{2}-\d{2})\.(\d{2})\.json")
 
 
-class Request(Protocol):
+class Request(Sealable, Protocol):
     """What the log itself needs to know of a record: a frozen pydantic record with these fields."""
 
     @property
@@ -34,13 +33,6 @@ class Request(Protocol):
     @property
     def number(self) -> int:
         """Among those as of the same day, from 1."""
-
-    def model_dump_json(self, *, indent: int | None = None) -> str:
-        """Return it as JSON."""
-
-    @classmethod
-    def model_validate_json(cls, json_data: bytes, /) -> Self:
-        """Return the record of a JSON text."""
 
 
 R = TypeVar("R", bound=Request)
@@ -89,20 +81,19 @@ class RetrainingLog(Generic[R]):
     def claim(self, record: R) -> bool:
         """Keep a record; False where another of its day and number is there already, whoever wrote it."""
         try:
-            self.lake.create(f"{self._folder}/{name_of(record)}", record.model_dump_json(indent=1).encode())
+            self.lake.create(f"{self._folder}/{name_of(record)}", seal(record))
         except FileExistsError:
             return False
         return True
 
     def _read(self, name: str) -> R:
         path = f"{self._folder}/{name}"
-        try:
-            record = self.kind.model_validate_json(self.lake.read(path, limit=MOST_BYTES))
-        except ValidationError as error:
-            raise CorruptArtifactError(f"{path} is no record of a retraining: {error}") from error
+        record = unseal(
+            self.lake.read(path, limit=MOST_BYTES), self.kind, where=path, what="the record of a retraining"
+        )
         if (record.model, name_of(record)) != (self.model, name):
             raise CorruptArtifactError(
-                f"{path} tells of {record.model} as of {record.as_of}, number {record.number}; expected what its name "
-                "says. Move it away."
+                f"{path} is the record of a retraining of {record.model} as of {record.as_of}, number {record.number}; "
+                f"expected what its name says. {RESTORE}"
             )
         return record

@@ -10,13 +10,14 @@ neither Dagster nor polars; who writes it stays out, see `resources.lake_resourc
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.manifest import MOST_BYTES, ArtifactRef, Cost, SafePath
 from resources.manifests import Manifests
+from resources.sealing import RESTORE, seal, unseal
 
 RUNS: Final = "runs"
 FAILED: Final = ".failed"
@@ -62,7 +63,7 @@ def keep_step(lake: Manifests, record: StepRecord) -> None:
         LakeError: the lake cannot be written.
     """
     folder = lake.path(RUNS, record.run_id, record.step)
-    _create(lake, folder, record.attempt, ".json", record.model_dump_json(indent=1).encode())
+    _create(lake, folder, record.attempt, ".json", seal(record))
 
 
 def _create(lake: Manifests, folder: str, attempt: int, suffix: str, text: bytes) -> None:
@@ -78,6 +79,9 @@ class Failure(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
+    run_id: SafePath
+    step: SafePath
+    attempt: int = Field(ge=0)
     failed_at: AwareDatetime
     cost: Cost
 
@@ -88,26 +92,20 @@ def keep_failure(lake: Manifests, run_id: str, step: str, attempt: int, cost: Co
     Raises:
         LakeError: the lake cannot be written.
     """
-    text = Failure(failed_at=datetime.now(tz=UTC), cost=cost).model_dump_json(indent=1).encode()
-    _create(lake, lake.path(RUNS, run_id, step), attempt, FAILED, text)
+    failure = Failure(run_id=run_id, step=step, attempt=attempt, failed_at=datetime.now(tz=UTC), cost=cost)
+    _create(lake, lake.path(RUNS, run_id, step), attempt, FAILED, seal(failure))
 
 
-def failures_of(lake: Manifests, run_id: str) -> Iterator[tuple[str, int, Failure]]:
-    """Yield step, attempt and cost of a run's failed attempts.
+_Record = TypeVar("_Record", StepRecord, Failure)
+
+
+def failures_of(lake: Manifests, run_id: str) -> Iterator[Failure]:
+    """Yield a run's failed attempts, by step and attempt.
 
     Raises:
-        CorruptArtifactError: what was written is not such a cost.
+        CorruptArtifactError: a record is damaged, or of another attempt.
     """
-    root = lake.path(RUNS, run_id)
-    for name in lake.tree(root):
-        if not name.endswith(FAILED):
-            continue
-        step, _, file = name.rpartition("/")
-        try:
-            failure = Failure.model_validate_json(lake.read(f"{root}/{name}", limit=MOST_BYTES))
-        except ValidationError as error:
-            raise CorruptArtifactError(f"{root}/{name} does not say what a failed attempt took; remove it.") from error
-        yield step, int(file.removesuffix(FAILED).partition("-")[0]), failure
+    yield from _records(lake, run_id, FAILED, Failure, "the record of a failed attempt")
 
 
 def runs(lake: Manifests) -> list[str]:
@@ -119,21 +117,22 @@ def steps_of(lake: Manifests, run_id: str) -> Iterator[StepRecord]:
     """Yield the records of a run's steps, by step and attempt.
 
     Raises:
-        CorruptArtifactError: a record is none, or speaks of another step.
+        CorruptArtifactError: a record is damaged, or of another attempt.
     """
+    yield from _records(lake, run_id, ".json", StepRecord, "the record of a step")
+
+
+def _records(lake: Manifests, run_id: str, suffix: str, kind: type[_Record], what: str) -> Iterator[_Record]:
     root = lake.path(RUNS, run_id)
     for name in lake.tree(root):
-        if not name.endswith(".json"):
+        if not name.endswith(suffix):
             continue
-        try:
-            record = StepRecord.model_validate_json(lake.read(f"{root}/{name}", limit=MOST_BYTES))
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise CorruptArtifactError(f"{root}/{name} is no record of a step ({place}: {first['msg']}).") from error
-        if name.rpartition("/")[0] != record.step or record.run_id != run_id:
+        path, (step, _, file) = f"{root}/{name}", name.rpartition("/")
+        record = unseal(lake.read(path, limit=MOST_BYTES), kind, where=path, what=what)
+        if (record.run_id, record.step, str(record.attempt)) != (run_id, step, file.removesuffix(suffix).split("-")[0]):
             raise CorruptArtifactError(
-                f"{root}/{name} speaks of step {record.step} of run {record.run_id}, not of its own; do not use it."
+                f"{path} is {what} {record.step}, attempt {record.attempt} of run {record.run_id}; expected what its "
+                f"name says. {RESTORE}"
             )
         yield record
 

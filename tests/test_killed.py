@@ -21,6 +21,7 @@ from resources.content import file_digest
 from resources.lake import Lake
 from resources.manifest import ArtifactRef
 from resources.promotion_log import PromotionLog
+from resources.sealed_frame import read_frame
 from resources.steps import steps_of
 from tests.builders import files_of
 from tests.faults import Stopped
@@ -94,7 +95,7 @@ def check_steps(lake: Lake, parts: Sequence[str]) -> None:
 
 def check_studies(lake: Lake, parts: Sequence[str]) -> None:
     for name in lake.names(lake.path("studies", parts[0])):
-        trials = lake.read_frame(lake.path("studies", parts[0], name))
+        trials = read_frame(lake, lake.path("studies", parts[0], name))
         assert trials is not None
         assert trials.height > 0
 

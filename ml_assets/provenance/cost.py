@@ -222,8 +222,8 @@ def _failed(
     with lake.pool(len(runs)) as each:
         read = each(lambda run: ([*steps_of(lake, run)], [*failures_of(lake, run)]), runs)
     for run, (records, failures) in zip(runs, read, strict=True):
-        told = {(step, attempt) for step, attempt, _ in failures}
-        attempts = [(step, attempt, it.failed_at, it.cost) for step, attempt, it in failures]
+        told = {(it.step, it.attempt) for it in failures}
+        attempts = [(it.step, it.attempt, it.failed_at, it.cost) for it in failures]
         attempts += [
             (it.step, it.attempt, it.started_at, None)
             for it in records

@@ -20,16 +20,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from ml_assets.provenance.census import ALERT_DAY, NAME, Census, Version, decisions, environments_since, take_census
 from ml_assets.provenance.lineage import ref_of, stamp
 from ml_assets.provenance.retention import DAY, HOUR, Judgement, Policy, judge
-from resources.errors import CorruptArtifactError, LakeError, MissingArtifactError
+from resources.errors import LakeError, MissingArtifactError
 from resources.lake import Lake
 from resources.lock import Lock
-from resources.manifest import SafePath
+from resources.manifest import MOST_BYTES, SafePath
 from resources.manifests import NOTE, REMOVED, Removal
+from resources.sealing import seal, unseal
 from resources.uploads import abort
 
 WHY: Final = "nothing needed it any more"
@@ -112,14 +113,11 @@ def recover(lake: Lake, say: Callable[[str], None]) -> None:
     """
     path = lake.path(TRASH, _JOURNAL)
     try:
-        journal = _Journal.model_validate_json(lake.read(path))
+        text = lake.read(path, limit=MOST_BYTES)
     except MissingArtifactError:
         return
-    except ValidationError as error:
-        raise CorruptArtifactError(
-            f"{path} does not say what was being removed: {error}. Look at {lake.path(TRASH)}, put back what is "
-            "needed, and take the rest away."
-        ) from error
+    fix = f"Restore it; where that cannot be done, put back what is needed of {lake.path(TRASH)}, then remove the rest."
+    journal = unseal(text, _Journal, where=path, what="the journal of a removal", fix=fix)
     say(f"a removal of {len(journal.folders)} folders was killed; it is {'completed' if journal.is_sure else 'undone'}")
     _end(lake, journal)
 
@@ -176,7 +174,7 @@ def _retire(lake: Lake, version: Version, now: datetime) -> str | None:
         return None
     left = lake.folder_left(ref)
     taken = set(lake.names(left))
-    note = Removal(removed_at=now, by="gc", why=WHY, bytes=version.bytes)
+    note = Removal(artifact=ref, removed_at=now, by="gc", why=WHY, bytes=version.bytes)
     _put(lake, f"{left}/{NOTE}", note)
     for made in version.made:
         # It was removed once before: both tell how it was made.
@@ -295,7 +293,7 @@ def _write(lake: Lake, journal: _Journal) -> None:
 
 def _put(lake: Lake, path: str, record: BaseModel) -> None:
     def write(file: BinaryIO) -> None:
-        file.write(record.model_dump_json(indent=1).encode())
+        file.write(seal(record))
 
     lake.write(path, write)
 

@@ -10,14 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.provenance.comparison import differences
 from ml_assets.provenance.lineage import Key, Lineage, Node, backward, key_of, ref_of
+from resources.errors import CorruptArtifactError
 from resources.lake import Lake
-from resources.manifest import ArtifactRef, Manifest, SafePath, Version
+from resources.manifest import MOST_BYTES, ArtifactRef, Manifest, SafePath, Version
 from resources.scratch import ScratchLake
+from resources.sealing import RESTORE, seal, unseal
 
 From = Literal["training_set", "raw"]
 
@@ -291,16 +293,17 @@ def last_verdict(lake: Lake, model: str, version: str) -> Verdict | None:
     """Return the newest verdict on a version of a model; None if nobody has reproduced it yet.
 
     Raises:
-        DataError: the verdict cannot be read.
+        CorruptArtifactError: the verdict is damaged, or another model's.
     """
     folder = lake.path(REPRODUCTIONS, model, version)
     names = sorted(name for name in lake.names(folder) if name.endswith(".json"))
     if not names:
         return None
-    try:
-        return Verdict.model_validate_json(lake.read(f"{folder}/{names[-1]}"))
-    except ValidationError as error:
-        raise DataError(f"{folder}/{names[-1]} is not a verdict of `ml-assets reproduce`: {error}") from error
+    path = f"{folder}/{names[-1]}"
+    verdict = unseal(lake.read(path, limit=MOST_BYTES), Verdict, where=path, what="a verdict of `ml-assets reproduce`")
+    if (verdict.model, verdict.version) != (model, version):
+        raise CorruptArtifactError(f"{path} is the verdict on {verdict.model}@{verdict.version}. {RESTORE}")
+    return verdict
 
 
 def keep(lake: Lake, verdict: Verdict) -> str:
@@ -311,5 +314,5 @@ def keep(lake: Lake, verdict: Verdict) -> str:
     """
     name = f"{verdict.decided_at:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}.json"
     path = lake.path(REPRODUCTIONS, verdict.model, verdict.version, name)
-    lake.create(path, verdict.model_dump_json(indent=1).encode())
+    lake.create(path, seal(verdict))
     return path

@@ -3,7 +3,6 @@
 What is done with it stays out; see `ml_assets.provenance.replay`.
 """
 
-import json
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,31 +12,29 @@ from typing import Any
 
 from ml_assets.contracts.errors import DataError
 from resources.code_versions import code_parts
-from resources.errors import CorruptArtifactError, MissingArtifactError
+from resources.errors import MissingArtifactError
 from resources.manifests import Manifests
-from resources.origin import environment
+from resources.origin import environment, read_environment
 
 
 def environment_differences(lake: Manifests, digest: str | None) -> list[str]:
     """Return what is installed otherwise than it was then, a sentence each; none where all is the same.
 
     Raises:
-        CorruptArtifactError: the record of the environment is none.
+        CorruptArtifactError: the record of the environment is damaged.
     """
-    now_digest, now = environment()
-    if digest == now_digest:
+    now = environment()
+    if digest == now.digest:
         return []
     try:
-        then = json.loads(lake.read(lake.path("environments", f"{digest}.json"), limit=2**20))
+        then = read_environment(lake, digest)
     except MissingArtifactError:
-        return [f"the environment of then ({digest}) is not in the lake, so what has changed cannot be told"]
-    except ValueError as error:
-        raise CorruptArtifactError(f"environments/{digest}.json is not JSON: {error}.") from error
-    return [*_changes(then, now)]
+        return [f"the original environment ({digest}) is not in the lake, so what has changed is unknown"]
+    return [*_changes(then.model_dump(), now.model_dump())]
 
 
 def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    for name in sorted({*then, *now} - {"distributions"}):
+    for name in sorted({*then, *now} - {"distributions", "digest"}):
         if then.get(name) != now.get(name):
             yield f"{name} was {then.get(name)}, is {now.get(name)}"
     was, is_now = then.get("distributions", {}), now.get("distributions", {})

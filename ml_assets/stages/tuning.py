@@ -23,6 +23,7 @@ from ml_assets.stages.common.searching import SharedSearch, in_the_runs_pod
 from ml_assets.stages.common.training import asked_of, device_of, search
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
+from resources.sealed_frame import read_frame, write_frame
 
 LONGER = ("trials", "seconds", "workers")
 """Settings that only say how long to search, and how many at once; a study goes on when they change."""
@@ -55,15 +56,15 @@ class Study:
         identity = [lake.versions_read(), {**declared, "settings": settings}, spec.code_version, first]
         text = json.dumps(identity, sort_keys=True)
         digest = hashlib.blake2b(text.encode(), digest_size=16, usedforsecurity=False).hexdigest()
-        return cls(lake, lake.path("studies", key.path[0], f"{digest}.parquet"), digest)
+        return cls(lake, lake.path("studies", key.path[0], f"{digest}.json"), digest)
 
     def trials(self) -> pl.DataFrame | None:
         """Return the trials so far; None where none was finished."""
-        return self.lake.read_frame(self.path)
+        return read_frame(self.lake, self.path)
 
     def keep(self, trials: pl.DataFrame) -> None:
         """Keep the trials so far."""
-        self.lake.write_frame(self.path, trials)
+        write_frame(self.lake, self.path, trials)
 
 
 def tuning(plan: ModelPlan) -> dg.AssetsDefinition:

@@ -19,6 +19,7 @@ from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef
 from resources.origin import environment
+from resources.sealing import unseal
 from tests.builders import files_of, flights_declared, frame, project, put
 
 MODEL = "flight_delay"
@@ -61,7 +62,7 @@ def rewritten(lake: Lake, ref: ArtifactRef, **fields: Any) -> None:
 def verdicts(lake: Lake) -> list[Verdict]:
     """Return the verdicts about the champion, oldest first."""
     folder = lake.path("reproductions", MODEL, champion(lake).version)
-    return [Verdict.model_validate_json(lake.read(f"{folder}/{name}")) for name in lake.names(folder)]
+    return [unseal(lake.read(f"{folder}/{name}"), Verdict, where=name, what="a verdict") for name in lake.names(folder)]
 
 
 def test_the_champion_is_reproduced_byte_for_byte_and_the_verdict_kept(
@@ -88,17 +89,17 @@ def test_the_champion_is_reproduced_byte_for_byte_and_the_verdict_kept(
 def test_changed_packages_and_code_are_named_beside_the_verdict(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    digest, details = environment()
-    now = {**details, "distributions": {**details["distributions"], "lightgbm": "9.9"}}  # type: ignore[dict-item]
-    monkeypatch.setattr(then, "environment", lambda: ("f" * 32, now))
+    here = environment()
+    changed = {"digest": "f" * 32, "distributions": {**here.distributions, "lightgbm": "9.9"}}
+    monkeypatch.setattr(then, "environment", lambda: here.model_copy(update=changed))
     ref, code = champion(lake), lake.manifest(champion(lake)).code_version
     rewritten(lake, ref, code_version="0" * 16)
-    assert digest == lake.manifest(ref).environment
+    assert here.digest == lake.manifest(ref).environment
 
     assert 0 == main(["reproduce", f"{MODEL}@{ref.version[:6]}", "--code", "current", "--json"])
 
     verdict = Verdict.model_validate_json(capsys.readouterr().out)
-    was = details["distributions"]["lightgbm"]  # type: ignore[index]
+    was = here.distributions["lightgbm"]
     assert (f"package lightgbm was {was}, is 9.9", f"the code of {MODEL}/model was {'0' * 16}, is {code}") == (
         verdict.changed
     )

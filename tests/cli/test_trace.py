@@ -15,7 +15,9 @@ from ml_assets.cli.main import main
 from ml_assets.contracts.artifacts import Promotion
 from resources.lake import Lake
 from resources.manifest import ArtifactRef
+from resources.origin import Environment
 from resources.promotion_log import PromotionLog
+from resources.sealing import seal
 from tests.builders import promotion, put
 from tests.provenance.lakes import ENVIRONMENT, START, Chronicle, shop
 
@@ -69,7 +71,10 @@ def chronicle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chronicle:
 def environment(chronicle: Chronicle, digest: str, **distributions: str) -> None:
     path = chronicle.root / "environments" / f"{digest}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"python": "3.11.7", "platform": "Linux", "distributions": distributions}))
+    record = Environment(
+        digest=digest, python="3.11.7", implementation="CPython", platform="Linux", distributions=distributions
+    )
+    path.write_bytes(seal(record))
 
 
 def promoted(chronicle: Chronicle, *entries: Promotion) -> None:

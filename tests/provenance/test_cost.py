@@ -16,6 +16,7 @@ from resources.lake import Lake, Step
 from resources.lake_resource import LakeResource
 from resources.manifest import Asked, Cost, Manifest
 from resources.prices import Prices
+from resources.sealing import seal
 from resources.steps import Failure, StepRecord, keep_step
 from tests.builders import frame, overwrite, put
 
@@ -120,8 +121,8 @@ def attempt(lake: Lake, number: int, at: datetime = APRIL, *, assets: tuple[str,
 def test_failed_attempts_count_in_the_month_in_which_they_failed(lake: Lake) -> None:
     for number in range(3):
         attempt(lake, number, assets=("shop/model", "shop/card"))
-    failed = Failure(failed_at=MAY, cost=HOUR)
-    overwrite(lake, lake.path("runs/run-1/shop__model/1.failed"), failed.model_dump_json().encode())
+    failed = Failure(run_id="run-1", step="shop__model", attempt=1, failed_at=MAY, cost=HOUR)
+    overwrite(lake, lake.path("runs/run-1/shop__model/1.failed"), seal(failed))
     lake.begin(Step("run-1", "shop__model", 2))
     spend(lake, "shop/model", MAY, run_id="run-1")
     lake.begin(Step("", "", 0))

@@ -22,6 +22,7 @@ from resources.lake import Lake
 from resources.lock import Lock, LockedError
 from resources.manifest import ArtifactRef, Manifest
 from resources.promotion_log import PromotionLog
+from resources.sealed_frame import write_frame
 from resources.steps import StepRecord, keep_step
 from tests.builders import files_of, frame, put
 from tests.provenance.test_retention import NOW, ago, collected, decide, made, trained
@@ -171,7 +172,7 @@ def test_a_note_that_is_none_is_named(lake: Lake) -> None:
     collected(lake)
     (Path(lake.folder_left(ref)) / "removed.json").write_text("{}")
 
-    with pytest.raises(CorruptArtifactError, match="does not say when and why"):
+    with pytest.raises(CorruptArtifactError, match="is not the note that says when and why"):
         lake.manifest(ref)
 
 
@@ -200,8 +201,8 @@ def test_studies_records_and_environments_that_nobody_needs_go(lake: Lake) -> No
 
     made(lake, "raw/a", 1, 300, run_id="kept")
     for study, days in (("old", 100), ("young", 80)):
-        lake.write_frame(lake.path("studies", "m", f"{study}.parquet"), frame(1))
-        age(Path(lake.path("studies", "m", f"{study}.parquet")), days)
+        write_frame(lake, lake.path("studies", "m", f"{study}.json"), frame(1))
+        age(Path(lake.path("studies", "m", f"{study}.json")), days)
     for run, days in (("kept", 300), ("lost", 300), ("new", 20)):
         environment = {"environment": f"of-{run}"}
         record = StepRecord(run_id=run, step="x", attempt=0, assets=("y",), started_at=ago(days), **environment)
@@ -213,7 +214,7 @@ def test_studies_records_and_environments_that_nobody_needs_go(lake: Lake) -> No
 
     collected(lake)
 
-    assert ["studies/m/young.parquet"] == [*files_of(lake, "studies")]
+    assert ["studies/m/young.json"] == [*files_of(lake, "studies")]
     assert ["runs/kept/x/0.json", "runs/new/x/0.json"] == [*files_of(lake, "runs")]
     environments = {Path(path).stem for path in files_of(lake, "environments")}
     assert {lake.environment(), "of-kept", "of-lost", "of-new"} == environments
@@ -392,7 +393,7 @@ def test_a_lock_that_was_taken_over_is_noticed(lake: Lake) -> None:
 def test_a_journal_that_is_none_ends_it(lake: Lake) -> None:
     lake.create(lake.path("trash", "journal.json"), b"{}")
 
-    with pytest.raises(CorruptArtifactError, match="does not say what was being removed"):
+    with pytest.raises(CorruptArtifactError, match="is not the journal of a removal as it was written"):
         collected(lake)
 
 

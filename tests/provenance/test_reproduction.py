@@ -13,6 +13,7 @@ from ml_assets.provenance.reproduction import parameter_differences as differenc
 from resources.lake import Lake
 from resources.manifest import ArtifactRef, Manifest
 from resources.scratch import ScratchLake
+from resources.sealing import unseal
 from tests.builders import frame, put
 from tests.provenance.lakes import START, Chronicle, shop
 
@@ -228,6 +229,8 @@ def test_verdicts_are_kept_one_beside_the_other(tmp_path: Path) -> None:
 
     assert 3 == len({*paths})
     assert max(paths) == paths[2]
-    assert [verdict, verdict, later] == [Verdict.model_validate_json(lake.read(path)) for path in paths]
+    assert [verdict, verdict, later] == [
+        unseal(lake.read(path), Verdict, where=path, what="a verdict") for path in paths
+    ]
     assert 3 == len(lake.names(lake.path(REPRODUCTIONS, "shop", "a" * 32)))
     assert paths[0].rsplit("/", 1)[1].startswith("20261101T030000Z-")

@@ -14,6 +14,8 @@ from ml_assets.provenance import then
 from ml_assets.provenance.then import code_differences, environment_differences, worktree
 from resources.errors import CorruptArtifactError
 from resources.lake import Lake
+from resources.origin import Environment, read_environment
+from resources.sealing import seal
 
 SHOWS = """\
 import json, os, sys
@@ -44,13 +46,13 @@ def repository(tmp_path: Path) -> Path:
     return root
 
 
-def recorded(tmp_path: Path, **changes: Any) -> tuple[Lake, str, dict[str, Any]]:
-    """Keep the record of this environment, changed, and return the lake, its digest and it."""
+def recorded(tmp_path: Path, **changes: Any) -> tuple[Lake, str, Environment]:
+    """Write the record of this environment, changed, and return the lake, its digest and what is installed here."""
     lake = Lake(str(tmp_path))
-    path = tmp_path / "environments" / f"{lake.environment()}.json"
-    said = json.loads(path.read_bytes())
-    path.with_name("then.json").write_text(json.dumps({**said, **changes}))
-    return lake, "then", said
+    here = read_environment(lake, lake.environment())
+    changed = here.model_copy(update={"digest": "then", **changes})
+    (tmp_path / "environments" / "then.json").write_bytes(seal(changed))
+    return lake, "then", here
 
 
 # ---------------------------------------------------------------- environment and code
@@ -63,16 +65,16 @@ def test_the_same_environment_differs_in_nothing(tmp_path: Path) -> None:
 
 
 def test_a_package_that_was_changed_added_or_removed_is_named(tmp_path: Path) -> None:
-    _, _, said = recorded(tmp_path)
-    packages = {**said["distributions"], "polars": "0.1", "gone": "1.0"}
+    _, _, here = recorded(tmp_path)
+    packages = {**here.distributions, "polars": "0.1", "gone": "1.0"}
     numpy = packages.pop("numpy")
     lake, digest, _ = recorded(tmp_path, distributions=packages, python="3.9.1")
 
     assert [
-        f"python was 3.9.1, is {said['python']}",
+        f"python was 3.9.1, is {here.python}",
         "package gone was 1.0, is not installed",
         f"package numpy was not installed, is {numpy}",
-        f"package polars was 0.1, is {said['distributions']['polars']}",
+        f"package polars was 0.1, is {here.distributions['polars']}",
     ] == environment_differences(lake, digest)
 
 
@@ -80,14 +82,19 @@ def test_a_package_that_was_changed_added_or_removed_is_named(tmp_path: Path) ->
 def test_an_environment_that_was_not_kept_is_said_to_be_unknown(tmp_path: Path, digest: str | None) -> None:
     [sentence] = environment_differences(Lake(str(tmp_path)), digest)
 
-    assert f"the environment of then ({digest}) is not in the lake" in sentence
+    assert f"the original environment ({digest}) is not in the lake" in sentence
 
 
-def test_a_record_of_an_environment_that_is_none_is_named(tmp_path: Path) -> None:
-    lake, digest, _ = recorded(tmp_path)
-    (tmp_path / "environments" / "then.json").write_text("{")
+def test_a_damaged_record_of_an_environment_and_that_of_another_are_named(tmp_path: Path) -> None:
+    lake, digest, here = recorded(tmp_path)
+    path = tmp_path / "environments" / "then.json"
 
-    with pytest.raises(CorruptArtifactError, match=r"environments/then\.json is not JSON"):
+    path.write_text("{")
+    with pytest.raises(CorruptArtifactError, match=r"environments/then\.json is not the record of an environment"):
+        environment_differences(lake, digest)
+
+    path.write_bytes(seal(here))
+    with pytest.raises(CorruptArtifactError, match=rf"then\.json is the record of environment {here.digest}; expected"):
         environment_differences(lake, digest)
 
 

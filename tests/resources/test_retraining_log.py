@@ -10,6 +10,7 @@ from ml_assets.contracts.artifacts import Retraining
 from resources.errors import CorruptArtifactError, LakeError
 from resources.lake import Lake
 from resources.retraining_log import RetrainingLog
+from resources.sealing import seal
 from tests.builders import overwrite
 
 DAY = date(2013, 10, 31)
@@ -66,8 +67,11 @@ def test_of_many_that_claim_at_once_one_wins(log: RetrainingLog[Retraining]) -> 
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"{", "is no record of a retraining"),
-        (record(number=2).model_dump_json().encode(), "tells of m as of 2013-10-31, number 2; expected what its name"),
+        (b"{", "is not the record of a retraining as it was written: it was cut off or edited"),
+        (
+            seal(record(number=2)),
+            "is the record of a retraining of m as of 2013-10-31, number 2; expected what",
+        ),
     ],
 )
 def test_what_is_no_record_is_named(log: RetrainingLog[Retraining], data: bytes, said: str) -> None:

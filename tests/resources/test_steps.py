@@ -20,7 +20,7 @@ from resources.errors import CorruptArtifactError, LakeError, MissingArtifactErr
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.steps import StepRecord, find_run, keep_step, last_attempt, runs, steps_of
-from tests.builders import dated, frame
+from tests.builders import dated, frame, sealed
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BY_DAY: dict[str, Any] = {
@@ -246,20 +246,34 @@ def test_an_asset_that_no_step_made_is_told_with_those_that_were(tmp_path: Path)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda said: json.dumps(said)[:-1], r"runs/run-1/orders/0\.json is no record of a step \(.*: Invalid JSON"),
-        (lambda said: json.dumps(said | {"step": "../up"}), r"is no record of a step \(step: .*is not a name inside"),
-        (lambda said: json.dumps(said | {"partitions": ["/etc", "x"]}), r"partitions\.0: .*is not a name inside"),
-        (lambda said: json.dumps(said | {"schema_version": 9}), r"schema_version: Input should be 1"),
-        (lambda said: json.dumps(said | {"more": 1}), r"more: Extra inputs are not permitted"),
-        (lambda said: json.dumps(said | {"run_id": "run-2"}), r"speaks of step orders of run run-2, not of its own"),
-        (lambda said: json.dumps(said | {"step": "shops"}), r"speaks of step shops of run run-1, not of its own"),
+        (
+            lambda said: sealed(said)[:-9],
+            r"runs/run-1/orders/0\.json is not the record of a step as it was",
+        ),
+        (
+            lambda said: json.dumps(said).encode(),
+            r"is not the record of a step as it was written: it was cut off",
+        ),
+        (lambda said: sealed(said | {"step": "../up"}), r"is not the record of a step \(step: .*is not a name inside"),
+        (lambda said: sealed(said | {"partitions": ["/etc", "x"]}), r"partitions\.0: .*is not a name inside"),
+        (lambda said: sealed(said | {"schema_version": 9}), r"schema_version: Input should be 1"),
+        (lambda said: sealed(said | {"more": 1}), r"more: Extra inputs are not permitted"),
+        (
+            lambda said: sealed(said | {"run_id": "run-2"}),
+            r"is the record of a step orders, attempt 0 of run run-2;",
+        ),
+        (lambda said: sealed(said | {"step": "shops"}), r"is the record of a step shops, attempt 0 of run run-1; exp"),
+        (
+            lambda said: sealed(said | {"attempt": 3}),
+            r"is the record of a step orders, attempt 3 of run run-1;",
+        ),
     ],
 )
-def test_what_is_no_record_is_named(tmp_path: Path, change: Callable[[Any], str], message: str) -> None:
+def test_what_is_no_record_is_named(tmp_path: Path, change: Callable[[Any], bytes], message: str) -> None:
     lake = Lake(str(tmp_path))
     keep_step(lake, record())
     path = tmp_path / "runs" / "run-1" / "orders" / "0.json"
-    path.write_text(change(json.loads(path.read_bytes())))
+    path.write_bytes(change(json.loads(path.read_bytes())))
 
     with pytest.raises(CorruptArtifactError, match=message):
         last_attempt(lake, "run-1", "orders")

@@ -3,19 +3,18 @@
 Following manifests stays out, see `lineage` and `touched`; so does showing it, see `trace_text` and `trace_page`.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from ml_assets.provenance.lineage import Key, Lineage, Node
 from ml_assets.provenance.tracing.groups import commit_of
 from ml_assets.provenance.tracing.served import Log, read_log
+from resources import origin
 from resources.errors import LakeError, MissingArtifactError
 from resources.manifests import Manifests
 
-MOST_BYTES: Final = 4 * 2**20
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _MODEL = "/model"
 
@@ -176,15 +175,12 @@ def read_environment(lake: Manifests, digest: str) -> Environment:
     if not _DIGEST.fullmatch(digest):  # it becomes a path, and a manifest may say anything
         return Environment(digest, problem="not recorded" if not digest else "not a digest")
     try:
-        details = json.loads(lake.read(lake.path("environments", f"{digest}.json"), limit=MOST_BYTES))
-        named = {str(name): str(version) for name, version in details["distributions"].items()}
-        return Environment(digest, str(details["python"]), str(details["platform"]), named)
+        found = origin.read_environment(lake, digest)
     except MissingArtifactError:
         return Environment(digest, problem=f"environments/{digest}.json is not in the lake")
     except LakeError as error:
         return Environment(digest, problem=str(error))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return Environment(digest, problem=f"environments/{digest}.json cannot be read: {type(error).__name__}")
+    return Environment(digest, found.python, found.platform, found.distributions)
 
 
 def as_json(trace: Trace) -> dict[str, Any]:
