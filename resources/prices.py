@@ -22,7 +22,7 @@ PRICES: Final = "ML_ASSETS_PRICES"
 DEFAULT: Final = "default"
 _MOST_BYTES: Final = 2**20
 
-Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Price = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
 def _by_type(given: Any) -> Any:

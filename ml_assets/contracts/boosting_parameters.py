@@ -108,6 +108,7 @@ DERIVED: Final[Mapping[str, tuple[str, ...]]] = {
 _MAIN: Final = {name: main for table in (SETTABLE, DERIVED) for main in table for name in (main, *table[main])}
 # LightGBM reads its parameters as words name=value, so that a blank in a value would begin another parameter.
 _TEXT: Final = re.compile(r"[\w.,:\[\]+-]*", re.ASCII)
+_NOT_FINITE: Final = frozenset({"nan", "na", "null", "inf", "infinity"})
 
 
 def main_name(name: str) -> str:
@@ -126,6 +127,8 @@ def parameter_problems(parameters: Mapping[str, float | int | str | bool]) -> It
             yield name, f"'{name}' follows from the declaration's task, metric and budget and cannot be set"
         elif main in seen:
             yield name, f"'{name}' is another name of '{seen[main]}', which is given too"
+        elif str(value).lower().strip("+-") in _NOT_FINITE:
+            yield name, f"'{name}': expected a finite number, got {value}"
         elif isinstance(value, str) and not _TEXT.fullmatch(value):
             yield name, f"'{name}': expected letters, digits and .,:[]+-_ without blanks, got {value!r}"
         else:

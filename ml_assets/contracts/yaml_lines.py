@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DATE = "tag:yaml.org,2002:timestamp"
+_INT = "tag:yaml.org,2002:int"
 _NAMES = ("name", "type", "test_name")
+MOST_CHARACTERS = 2**20
+MOST_DEPTH = 50
+"""Of nesting. Composing text that is nested some ten thousand deep ends the process."""
+
+MOST_VALUES = 100_000
+"""With every alias written out."""
+
+MOST_DIGITS = 300
 
 
 class YamlError(ValueError):
@@ -47,15 +56,47 @@ def compose(text: str) -> yaml.Node | None:
     """Return a YAML text as nodes that know their lines.
 
     Raises:
-        YamlError: it is not YAML.
+        YamlError: it is not YAML, or is larger or nested deeper than any declaration.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise YamlError(1, f"it has {len(text):,} characters; expected at most {MOST_CHARACTERS:,}. Split the file")
     try:
+        _check_depth(text)
         node: yaml.Node | None = yaml.compose(text, _Loader)
+        if node is not None:
+            _size(node, {})
     except yaml.reader.ReaderError as error:
         raise YamlError(text.count("\n", 0, error.position) + 1, f"not YAML: {error.reason}") from error
     except yaml.YAMLError as error:
         raise _error(error) from error
     return node
+
+
+def _check_depth(text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_DEPTH:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise YamlError(line, f"it is nested deeper than {MOST_DEPTH} levels; write it flatter")
+
+
+def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Return how many values a node has with every alias written out; raise where they are too many, or endless."""
+    if id(node) in sizes:
+        if sizes[id(node)]:
+            return sizes[id(node)]
+        raise YamlError(node.start_mark.line + 1, "an alias stands inside what it stands for; write the value out")
+    sizes[id(node)] = 0  # not known yet
+    inside = [] if isinstance(node, yaml.ScalarNode) else [*node.value]
+    if isinstance(node, yaml.MappingNode):
+        inside = [one for pair in inside for one in pair]
+    size = 1 + sum(_size(one, sizes) for one in inside)
+    if size > MOST_VALUES:
+        line = node.start_mark.line + 1
+        raise YamlError(line, f"it has more than {MOST_VALUES:,} values, aliases written out; write less, or split it")
+    sizes[id(node)] = size
+    return size
 
 
 def _error(error: yaml.YAMLError) -> YamlError:
@@ -106,14 +147,18 @@ def _problems(node: yaml.Node | None, seen: set[int]) -> Iterator[YamlError]:
             _Loader("").construct_yaml_timestamp(node)
         except ValueError as error:
             yield YamlError(node.start_mark.line + 1, f"there is no date '{node.value}': {error}")
+    if isinstance(node, yaml.ScalarNode) and node.tag == _INT and len(node.value) > MOST_DIGITS:
+        yield YamlError(node.start_mark.line + 1, f"a number of {len(node.value):,} digits; expected a smaller one")
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
             yield from _problems(item, seen)
     if isinstance(node, yaml.MappingNode):
-        names = [str(key.value) for key, _ in node.value]
-        for n, (key, value) in enumerate(node.value):
-            if names[n] in names[:n]:
-                yield YamlError(key.start_mark.line + 1, f"{names[n]}: is given twice; keep one")
+        names: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value)
+            if name in names:
+                yield YamlError(key.start_mark.line + 1, f"{name}: is given twice; keep one")
+            names.add(name)
             yield from _problems(value, seen)
 
 

@@ -16,10 +16,10 @@ class BudgetSettings(Part):
     It is looked at before the loop asks for a retraining. What a person runs, and what runs by the day, is never held.
     """
 
-    per_month: Annotated[float, Field(gt=0)] | None = Field(
+    per_month: Annotated[float, Field(gt=0, le=1e12)] | None = Field(
         default=None, description="money, in the currency of the price table that ML_ASSETS_PRICES names"
     )
-    cpu_hours_per_month: Annotated[float, Field(gt=0)] | None = Field(
+    cpu_hours_per_month: Annotated[float, Field(gt=0, le=1e12)] | None = Field(
         default=None, description="CPU hours as they are charged, which need no prices"
     )
     over: Literal["warn", "block"] = Field(

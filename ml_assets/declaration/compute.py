@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from ml_assets.declaration.parts import Part
 from resources.pods.quantity import bytes_of, cores_of
 
-_LEAST_BYTES = 4 * 1024**2
+_MOST_CORES = 1024
+_LEAST_BYTES, _MOST_BYTES = 4 * 1024**2, 1024**5
 
 
 def _as_text(value: Any) -> Any:  # noqa: ANN401 - what YAML makes of 2 and 1.5
@@ -27,13 +28,13 @@ def _checked(measure: Callable[[str], object]) -> AfterValidator:
 
 
 def _some_cores(text: str) -> None:
-    if cores_of(text) <= 0:
-        raise ValueError("expected more than no core, such as 500m or 1.5")
+    if not 0 < cores_of(text) <= _MOST_CORES:
+        raise ValueError(f"expected more than 0 and at most {_MOST_CORES} cores, such as 500m or 1.5")
 
 
 def _some_bytes(text: str) -> None:
-    if bytes_of(text) < _LEAST_BYTES:
-        raise ValueError(f"{bytes_of(text)} bytes are too few for anything; expected an amount such as 512Mi or 4Gi")
+    if not _LEAST_BYTES <= bytes_of(text) <= _MOST_BYTES:
+        raise ValueError("expected between 4Mi and 1Pi of bytes, such as 512Mi or 4Gi")
 
 
 Cores = Annotated[str, BeforeValidator(_as_text), _checked(_some_cores)]
@@ -52,7 +53,7 @@ class Toleration(Part):
     operator: Literal["Equal", "Exists"] = "Equal"
     value: LabelValue | None = None
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(None, description="absent: all")
-    toleration_seconds: Annotated[int, Field(ge=0)] | None = Field(
+    toleration_seconds: Annotated[int, Field(ge=0, le=366 * 24 * 3600)] | None = Field(
         None, description="with effect NoExecute: how long it stays on a node that gets the taint; absent: for ever"
     )
 

@@ -51,8 +51,10 @@ class ExpectationsSettings(Part):
     """What a day of the features is held against: the range of the days before it, beside the rules of its contract."""
 
     days: Annotated[int, Field(ge=0, le=366)] = Field(default=28, description="days before that count; 0 leaves it out")
-    minimum_days: Annotated[int, Field(ge=2)] = Field(default=7, description="with fewer of them a day is not judged")
-    margin: Annotated[float, Field(ge=0)] = Field(
+    minimum_days: Annotated[int, Field(ge=2, le=366)] = Field(
+        default=7, description="with fewer of them a day is not judged"
+    )
+    margin: Annotated[float, Field(ge=0, le=100)] = Field(
         default=0.5, description="how far out of their range a figure may lie, in widths of it"
     )
     is_blocking: bool = Field(default=False, description="whether a day that surprises is not published")

@@ -11,10 +11,10 @@ from ml_assets.declaration.times import Cron, Timezone, later
 class Freshness(Part):
     """How old something may be: the last run of it, by a window or by a cron, and the data in it."""
 
-    fail_hours: Annotated[float, Field(ge=0.05)] | None = Field(
+    fail_hours: Annotated[float, Field(ge=0.05, le=3660 * 24)] | None = Field(
         None, description="hours without a materialization after which it fails"
     )
-    warn_hours: Annotated[float, Field(ge=0.05)] | None = None
+    warn_hours: Annotated[float, Field(ge=0.05, le=3660 * 24)] | None = None
     cron: Cron | None = Field(None, description="when what it is made from comes, for instance '0 6 * * *'")
     by_minutes: Annotated[int, Field(gt=0, lt=24 * 60)] | None = Field(
         None, description="minutes after each time of the cron by which it must have been materialized"

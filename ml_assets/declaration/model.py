@@ -27,6 +27,8 @@ METRICS: Mapping[Task, tuple[str, ...]] = {
     "regression": ("rmse", "mae", "r2"),
     "multiclass": ("accuracy", "multi_log_loss", "macro_f1"),
 }
+SHARES = frozenset({"roc_auc", "average_precision", "brier", "calibration_error", "accuracy", "macro_f1"})
+"""Metrics between 0 and 1."""
 
 
 def _within(metric: str, column: str | None) -> str:
@@ -62,7 +64,7 @@ class ModelDeclaration(Part):
     expectations: ExpectationsSettings = ExpectationsSettings()
     freshness: dict[Stage, Freshness] = Field(default={})
     compute: dict[Stage, Compute] = Field(default={})
-    days_a_run: Annotated[int, Field(ge=1)] | None = Field(
+    days_a_run: Annotated[int, Field(ge=1, le=3660)] | None = Field(
         None, description="a backfill of its days is cut into runs of so many, which go at once; absent: one run"
     )
     allow_gaps: bool = Field(
@@ -96,10 +98,28 @@ class ModelDeclaration(Part):
                     input=self.gate.max_calibration_error,
                 )
             )
-        wrong += self._wrong_groups()
+        wrong += [*self._wrong_groups(), *self._wrong_margins()]
         if wrong:
             raise ValidationError.from_exception_data("ModelDeclaration", wrong)
         return self
+
+    def _wrong_margins(self) -> list[InitErrorDetails]:
+        margins = {
+            ("gate", "margin"): self.gate.margin,
+            ("gate", "slice_margin"): self.gate.slice_margin,
+            ("watch", "margin"): self.watch.margin,
+        }
+        return [
+            InitErrorDetails(
+                type=PydanticCustomError(
+                    "margin", f"{self.metric} lies between 0 and 1; expected a margin of at most 1"
+                ),
+                loc=loc,
+                input=margin,
+            )
+            for loc, margin in margins.items()
+            if self.overall_metric in SHARES and margin > 1
+        ]
 
     def _wrong_groups(self) -> list[InitErrorDetails]:
         groups = (GROUP_DAY, *self.features.key)

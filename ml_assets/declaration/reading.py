@@ -31,6 +31,8 @@ KINDS: Mapping[str, type[Declaration]] = {
     "ml_assets.component.DbtTables": TablesDeclaration,
     "ml_assets.component.Automation": AutomationDeclaration,
 }
+_SHOWN = 200
+"""Characters of a wrong value in a message."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def _mistakes(error: ValidationError, kind: type[BaseModel], text: str, where: s
         else:
             got = problem["input"]
             if not has_secret(repr(got)):
-                message = f"{message}, got {redacted(repr(got))}{near(str(got), _choices(message))}"
+                message = f"{message}, got {redacted(repr(got))[:_SHOWN]}{near(str(got), _choices(message))}"
         yield f"{where}:{line}: {field}: {message}."
 
 

@@ -36,9 +36,9 @@ class _Grown(Part):
 class Split(Part):
     """Windows in days, counted back from the as-of day: test last, validation before it, train before that."""
 
-    train_days: Annotated[int, Field(gt=0)] | None = None
-    validation_days: Annotated[int, Field(gt=0)] = 30
-    test_days: Annotated[int, Field(gt=0)] = 30
+    train_days: Annotated[int, Field(gt=0, le=36_600)] | None = None
+    validation_days: Annotated[int, Field(gt=0, le=3660)] = 30
+    test_days: Annotated[int, Field(gt=0, le=3660)] = 30
 
     @property
     def held_back(self) -> int:
@@ -49,7 +49,7 @@ class Split(Part):
 class ImportancesSettings(Part):
     """How much work the importances may cost."""
 
-    rows: Annotated[int, Field(ge=1_000)] = 20_000
+    rows: Annotated[int, Field(ge=1_000, le=10_000_000)] = 20_000
     folds: Annotated[int, Field(ge=2, le=20)] = 3
 
 
@@ -63,9 +63,9 @@ class TuningSettings(_Grown):
         default=None, description="tune for the mean of the metric inside each value of it"
     )
     trials: Annotated[int, Field(ge=1, le=10_000)] = 20
-    seconds: Annotated[float, Field(gt=0)] | None = None
-    max_rounds: Annotated[int, Field(ge=10)] = 500
-    early_stopping_rounds: Annotated[int, Field(ge=5)] = 30
+    seconds: Annotated[float, Field(gt=0, le=30 * 24 * 3600)] | None = None
+    max_rounds: Annotated[int, Field(ge=10, le=100_000)] = 500
+    early_stopping_rounds: Annotated[int, Field(ge=5, le=100_000)] = 30
     fixed: dict[str, float | int | str | bool] = Field(default={}, description="LightGBM parameters that are not tuned")
     workers: Annotated[int, Field(ge=1, le=256)] = Field(
         default=1,

@@ -267,7 +267,7 @@ class _Trees:
         """Return the numbers of all trees, one blank before and after each, infinity as `~`."""
         texts = [tree[name] for tree in self.trees]
         if name in _RAGGED:
-            texts = [" ".join(text.split()) for text in texts]
+            texts = [" ".join(filter(None, text.split(" "))) for text in texts]
         wanted = np.broadcast_to(counts, len(texts))
         found = np.array([text.count(" ") + 1 if text else 0 for text in texts], dtype=np.int64)
         if (wrong := np.flatnonzero(found != wanted)).size:

@@ -72,3 +72,33 @@ def test_what_is_not_yaml_is_reported_with_its_line(text: str, line: int) -> Non
 def test_a_tag_that_no_declaration_has_is_reported_with_its_line() -> None:
     with pytest.raises(YamlError, match=r"line 2: not YAML: could not determine a constructor for the tag"):
         load("a: 1\nb: !!python/name:os.system x")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        ("[" * 100_000, 1, "it is nested deeper than 50 levels; write it flatter"),
+        ("".join(" " * n + "a:\n" for n in range(60)), 51, "it is nested deeper than 50 levels; write it flatter"),
+        ("a: " + "x" * 2**20, 1, "it has 1,048,579 characters; expected at most 1,048,576. Split the file"),
+        ("b: 1\na: &a [*a]\n", 2, "an alias stands inside what it stands for; write the value out"),
+        ("a: 1\nb: " + "9" * 5000, 2, "a number of 5,000 digits; expected a smaller one"),
+    ],
+)
+def test_a_text_beyond_any_declaration_is_refused(text: str, line: int, problem: str) -> None:
+    assert [(line, problem)] == told(text)
+
+
+@pytest.mark.parametrize("item", ["[{}]", "{{<<: [{}]}}"], ids=["lists", "merged maps"])
+def test_aliases_that_multiply_are_refused_and_others_are_read(item: str) -> None:
+    """A billion laughs: nine levels of nine aliases each."""
+    laughs = ["a: &a {x: 1}"]
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True):
+        laughs.append(f"{name}: &{name} " + item.format(", ".join([f"*{before}"] * 9)))
+
+    [(line, problem)] = told("\n".join(laughs))
+
+    assert (line > 1, problem) == (
+        True,
+        "it has more than 100,000 values, aliases written out; write less, or split it",
+    )
+    assert [] == told("a: &a {x: 1}\nb: [*a, *a]\n")
