@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 
 from resources.manifest import ArtifactRef, FileEntry, Manifest
+from resources.order import OrderRecord, manifest_name
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSETS = ("raw/orders", "tables/stg_orders", "tables/int_orders", "tables/orders", "shop/features", "shop/labels")
@@ -80,33 +81,40 @@ def _make(root: Path, days: int, versions: int) -> tuple[int, int]:
     """Write the lake's manifests, and return how many there are and how many the model was made from, with itself."""
     made = 0
     newest: dict[tuple[str, int], ArtifactRef] = {}
-    for _ in range(versions):
+    for version in range(1, versions + 1):
         for place, asset in enumerate(ASSETS):
             for day in range(days):
                 inputs = []
                 if place:
                     window = WINDOW if asset == "tables/orders" else 1
                     inputs = [newest[ASSETS[place - 1], it] for it in range(max(0, day - window + 1), day + 1)]
-                newest[asset, day] = _write(root, asset, day, made, inputs)
+                newest[asset, day] = _write(root, asset, day, (made, version), inputs)
                 made += 1
     frames = [newest[asset, day] for asset in ASSETS[-2:] for day in range(days)]
-    training = _write(root, "shop/training_set", None, made, frames)
-    _write(root, "shop/model", None, made + 1, [training])
+    training = _write(root, "shop/training_set", None, (made, 1), frames)
+    _write(root, "shop/model", None, (made + 1, 1), [training])
     return made + 2, len(newest) + 2
 
 
-def _write(root: Path, asset: str, day: int | None, number: int, inputs: list[ArtifactRef]) -> ArtifactRef:
+def _write(root: Path, asset: str, day: int | None, which: tuple[int, int], inputs: list[ArtifactRef]) -> ArtifactRef:
+    """Write a manifest and its record; `which` counts all manifests, and those of its partition."""
+    number, publication = which
     partition = None if day is None else str((FIRST + timedelta(days=day)).date())
     ref = ArtifactRef(asset=asset, partition=partition, version=f"{number:032x}")
     manifest = Manifest(
-        **ref.model_dump(), created_at=FIRST + timedelta(seconds=number), inputs=tuple(inputs), code_version="c" * 16,
+        **ref.model_dump(), number=publication, created_at=FIRST + timedelta(seconds=number), inputs=tuple(inputs),
+        input_numbers=(publication,) * len(inputs), code_version="c" * 16,
         parameters={"file": "orders.csv", "source": "a" * 32} if asset == ASSETS[0] else {}, git_commit="d" * 40,
         git_is_dirty=False, environment="e" * 32, run_id=f"run-{number // 1000}", rows=1000, columns=COLUMNS,
         seconds=0.1, files=(FileEntry(name="data.parquet", bytes=1, digest="f" * 32),),
     )  # fmt: skip
-    folder = root / "artifacts" / asset / (partition or "") / ref.version
+    name = manifest_name(manifest, f"{number:08x}")
+    record = OrderRecord.of(manifest, name)
+    folder, path = root / "artifacts" / asset / (partition or "") / ref.version, root / record.path
     folder.mkdir(parents=True)
-    (folder / "manifest.json").write_bytes(manifest.text())
+    (folder / name).write_bytes(manifest.text())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(record.text())
     return ref
 
 

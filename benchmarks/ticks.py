@@ -43,6 +43,7 @@ from resources.event_log import BatchingSqliteEventLogStorage
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.manifest import ArtifactRef, FileEntry, Manifest
+from resources.order import OrderRecord, manifest_name
 from sensors.updates import updates_sensor
 
 SENSORS: Final = ("updates", "arrivals", "alerts", "drift", "performance", "watch")
@@ -196,7 +197,10 @@ def write(lake: Lake, ref: ArtifactRef, *, records: Mapping[str, BaseModel] | No
     folder.mkdir(parents=True)
     for name, text in texts.items():
         (folder / name).write_bytes(text)
-    (folder / "manifest.json").write_bytes(manifest.text())
+    name = manifest_name(manifest)
+    (folder / name).write_bytes(manifest.text())
+    record = OrderRecord.of(manifest, name)
+    lake.write(lake.path(record.path), lambda file: file.write(record.text()) and None)
 
 
 def _promotion(model: str) -> Promotion:

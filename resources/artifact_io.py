@@ -10,6 +10,7 @@ import time
 import typing
 from collections.abc import Mapping
 from datetime import date
+from typing import Final
 
 import dagster as dg
 import polars as pl
@@ -19,7 +20,7 @@ from pydantic import JsonValue
 
 from resources.code_versions import CODE, CODE_BEHIND, code_parts, joined_code
 from resources.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, merged, span_of
-from resources.errors import MissingArtifactError
+from resources.errors import MissingArtifactError, PublicationConflictError
 from resources.event_log import VERSION, EventLogByDay
 from resources.lake import Lake, Making
 from resources.lake_resource import LakeResource, begin_step, record_step
@@ -30,6 +31,9 @@ from resources.run_tags import range_of
 from resources.usage import asked_of
 
 DAY = "day"
+
+_MOST_CONFLICTS: Final = 20
+"""How often a step starts again because somebody else published what it had begun from. One of those at work wins."""
 
 
 class LakeIOManager(dg.ConfigurableIOManager):
@@ -63,9 +67,10 @@ class LakeIOManager(dg.ConfigurableIOManager):
         return value
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
-        """Keep what a step returned, with its manifest.
+        """Publish what a step returned, with its manifest.
 
         Raises:
+            RetryRequested: somebody else published what the step had begun from; it begins again from theirs.
             LakeError: the lake cannot be written.
             ValueError: rows lie outside the days that were asked for.
         """
@@ -87,16 +92,22 @@ class LakeIOManager(dg.ConfigurableIOManager):
             cost=cost,
             missing_days=lake.take_missing(),
         )
+        after = lake.take_after()
         if context.has_asset_partitions:
-            keys = context.asset_partition_keys
-            artifacts = by_partition(obj, keys, asset)
+            artifacts = by_partition(obj, context.asset_partition_keys, asset)
             windows = _windows(context)
             share = cost.share(len(artifacts))
             makings = {key: _of_day(making, key, windows, lake, share, own=of_day[key]) for key in artifacts}
-            manifests = lake.put_each(asset, {key: (part, makings[key]) for key, part in artifacts.items()})
         else:
-            keys = [""]
-            manifests = {"": lake.put(asset, None, obj, making)}
+            artifacts, makings = {"": obj}, {"": making}
+        published = {
+            key: (part, dataclasses.replace(makings[key], after=after.get(key))) for key, part in artifacts.items()
+        }
+        try:
+            manifests = lake.put_each(asset, published)
+        except PublicationConflictError as error:
+            context.log.warning(f"{error} The step starts again.")
+            raise dg.RetryRequested(max_retries=_MOST_CONFLICTS) from error
         self._report(context, asset, manifests, cost)
         self._since = time.perf_counter()
 

@@ -24,6 +24,10 @@ class PromotionConflictError(LakeError):
     """Somebody else wrote the next entry of the promotion log first."""
 
 
+class PublicationConflictError(LakeError):
+    """Somebody else published a partition since it was read; what was made from it must be made again."""
+
+
 class SourceError(ValueError):
     """A source file cannot be read as its contract says."""
 

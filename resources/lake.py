@@ -1,12 +1,12 @@
 """The lake: versioned, immutable artifacts with manifests, under one root.
 
-Nothing is edited: data first, manifest last, and what has no manifest does not exist. How objects are written whole, on
-disk and on S3, and how artifacts are found stays out; see `resources.objects` and `resources.manifests`.
+Nothing is edited: data first, then the manifest, last the record of the order that publishes it (`resources.order`).
+What has no manifest does not exist. How objects are written whole and how artifacts are found: `resources.objects` and
+`resources.manifests`.
 """
 
 import functools
 import os
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,15 +18,15 @@ from pydantic import JsonValue
 
 from resources import content
 from resources.code_versions import code_parts
-from resources.days import Days, merged
-from resources.errors import CorruptArtifactError, MissingArtifactError
+from resources.days import Days, merged, span_of
+from resources.errors import CorruptArtifactError, MissingArtifactError, PublicationConflictError
 from resources.manifest import ArtifactRef, Cost, FileEntry, Manifest
 from resources.manifests import Manifests
 from resources.objects import Stat
+from resources.order import MANIFEST_NAME, OrderRecord, manifest_name
 from resources.origin import git_state, memory_bytes, peak_memory_bytes, store_environment
 from resources.usage import Meter
 
-_MANIFEST = "manifest.json"
 _FRAME = "data.parquet"
 
 _FETCHED_WHOLE = 64 * 2**20
@@ -43,7 +43,12 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Making:
-    """What is known of an artifact's origin while it is written."""
+    """What is known of an artifact's origin while it is written.
+
+    Attributes:
+        after: the number of the publication that it was made from, 0 for none: it is published as the next one or not
+            at all. None where whatever was published meanwhile may be replaced.
+    """
 
     inputs: tuple[ArtifactRef, ...] = ()
     parameters: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -52,6 +57,7 @@ class Making:
     seconds: float | None = None
     cost: Cost | None = None
     missing_days: Days = field(default_factory=dict)
+    after: int | None = None
 
 
 class _Draft(NamedTuple):
@@ -68,6 +74,18 @@ class _Draft(NamedTuple):
         ref = ArtifactRef(asset=asset, partition=partition or None, version=content.version_of(parts))
         return cls(ref, artifact, parts, making)
 
+    @property
+    def partition(self) -> str:
+        """The key of its partition, '' where the asset has none."""
+        return self.ref.partition or ""
+
+
+class _Stored(NamedTuple):
+    """A manifest as it is stored, and its file's name."""
+
+    manifest: Manifest
+    name: str
+
 
 class Lake(Manifests):
     """Artifacts under a root, each a folder of files with a manifest."""
@@ -80,7 +98,9 @@ class Lake(Manifests):
         self._missing_days: dict[ArtifactRef, Days] = {}
         self._code_behind: dict[ArtifactRef, str] = {}
         self._rows: dict[ArtifactRef, int] = {}
+        self._numbers: dict[ArtifactRef, int] = {}
         self._missing_noted: list[Days] = []
+        self._after: dict[str, int] = {}
         self.step: Step | None = None
         self.recorded: Step | None = None
         self.runs: tuple[str, ...] = ()
@@ -88,7 +108,7 @@ class Lake(Manifests):
         self.meter = Meter()
 
     def put(self, asset: str, partition: str | None, artifact: object, making: Making) -> Manifest:
-        """Keep an artifact: its files, then its manifest. The same content again adds a manifest only.
+        """Store and publish an artifact. The same content again adds a manifest and a record only.
 
         Raises:
             As `put_each`.
@@ -96,30 +116,65 @@ class Lake(Manifests):
         return self.put_each(asset, {partition or "": (artifact, making)})[partition or ""]
 
     def put_each(self, asset: str, artifacts: Mapping[str, tuple[object, Making]]) -> dict[str, Manifest]:
-        """Keep one artifact for each partition ('' where the asset has none), in parallel, each with its own origin.
+        """Store one artifact for each partition ('' where the asset has none), each with its own origin; publish them.
 
         Raises:
             LakeError: the lake cannot be written; nothing that stood before is touched.
+            PublicationConflictError: somebody published a partition after the publication that an artifact must follow.
             TypeError: an artifact is of a kind that cannot be kept.
         """
-        made: dict[str, Manifest] = {}
+        after = {key: making.after for key, (_, making) in artifacts.items()}
+        made: dict[str, _Stored] = {}
         with self.pool(len(artifacts), writes=True) as each:
             waiting = each(lambda item: _Draft.of(asset, item[0], *item[1]), artifacts.items())
+            last = self.last_numbers(asset, [*artifacts])
+            _refuse_overtaken(asset, [key for key in artifacts if after[key] not in {None, last[key]}])
             while waiting:
                 there = self.look_into([self.directory(draft.ref) for draft in waiting])
-                written = each(lambda draft, there=there: self._keep(draft, there[self.directory(draft.ref)]), waiting)
-                made |= {manifest.partition or "": manifest for manifest in written}
+                stored = each(
+                    lambda it, there=there: self._store(it, there[self.directory(it.ref)], last[it.partition] + 1),
+                    waiting,
+                )
+                made |= {draft.partition: it for draft, it in zip(waiting, stored, strict=True)}
                 there = self.look_into([self.directory(draft.ref) for draft in waiting])
                 # Garbage collection may have taken files before it could see their manifest; it does so once.
                 waiting = [
                     draft
-                    for draft, manifest in zip(waiting, written, strict=True)
-                    if not {entry.name for entry in manifest.files} <= there[self.directory(draft.ref)].keys()
+                    for draft, it in zip(waiting, stored, strict=True)
+                    if not {entry.name for entry in it.manifest.files} <= there[self.directory(draft.ref)].keys()
                 ]
-        return {partition: made[partition] for partition in artifacts}
+            published = each(lambda key: self._publish(made[key], after=after[key]), artifacts)
+        _refuse_overtaken(asset, [key for key, it in zip(artifacts, published, strict=True) if it is None])
+        return {key: self._remembered(it) for key, it in zip(artifacts, published, strict=True)}
 
-    def _keep(self, draft: "_Draft", there: Mapping[str, Stat]) -> Manifest:
-        """Write an artifact's files, as far as they do not stand, and its manifest; `there` is what its folder has."""
+    def _publish(self, stored: "_Stored", *, after: int | None) -> Manifest | None:
+        """Add the record that makes an artifact current, under the next number if somebody else took its own.
+
+        Returns:
+            Its manifest; None where it may only follow `after` and does not.
+        """
+        while True:
+            record = OrderRecord.of(stored.manifest, stored.name)
+            try:
+                self.create(self.path(record.path), record.text())
+            except FileExistsError:
+                old = f"{self.directory(record.ref)}/{stored.name}"
+                if after is None:
+                    taken = self.numbers(record.asset, [record.partition or ""])[record.partition or ""]
+                    stored = self._add_manifest(stored.manifest.model_copy(update={"number": taken[-1] + 1}))
+                self.remove(old)
+                if after is not None:
+                    return None
+            else:
+                return stored.manifest
+
+    def _add_manifest(self, manifest: Manifest) -> "_Stored":
+        name = manifest_name(manifest)
+        self.create(f"{self.directory(manifest.ref)}/{name}", manifest.text())
+        return _Stored(manifest, name)
+
+    def _store(self, draft: "_Draft", there: Mapping[str, Stat], number: int) -> "_Stored":
+        """Write an artifact's files, as far as they do not exist, and its manifest; `there` is what its folder has."""
         ref, parts, making = draft.ref, draft.parts, draft.making
         folder = self.directory(ref)
         standing = self._files_that_stand(ref, there)
@@ -141,8 +196,10 @@ class Lake(Manifests):
             asset=ref.asset,
             partition=ref.partition,
             version=ref.version,
+            number=number,
             created_at=datetime.now(tz=UTC),
             inputs=making.inputs,
+            input_numbers=tuple(self._numbers.get(it, 0) for it in making.inputs),
             parameters=dict(making.parameters),
             code_version=making.code_version,
             git_commit=git.commit,
@@ -160,13 +217,7 @@ class Lake(Manifests):
             hash=hash_name,
             files=files,
         )
-        text = manifest.text()
-        try:
-            self.create(f"{folder}/{_MANIFEST}", text)
-        except FileExistsError:
-            stamp = manifest.created_at.strftime("%Y%m%dT%H%M%S.%fZ")
-            self.create(f"{folder}/manifest-{stamp}-{uuid.uuid4().hex[:8]}.json", text)
-        return self._remembered(manifest)
+        return self._add_manifest(manifest)
 
     def _files_that_stand(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> Manifest | None:
         """Return an artifact's manifest if its files are as they were written; None where they must be written (again).
@@ -174,10 +225,10 @@ class Lake(Manifests):
         Reading them is what lets an artifact be mended by materializing it again.
         """
         folder = self.directory(ref)
-        if not any(name.startswith("manifest") for name in there):
+        if not any(map(MANIFEST_NAME.fullmatch, there)):
             return None
         try:
-            made = self.manifests(ref, there=there)[-1]
+            made = self.manifest(ref, there=there)
             for entry in made.files:
                 with self.opened(f"{folder}/{entry.name}", known=there.get(entry.name)) as file:
                     if content.file_digest(file, made.hash) != entry.digest:
@@ -322,13 +373,14 @@ class Lake(Manifests):
 
     def _newest_manifest(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> Manifest:
         """Return an artifact's newest manifest; remember its rows, and the days missing of what it was made from."""
-        return self._remembered(self.manifests(ref, there=there)[-1])
+        return self._remembered(self.manifest(ref, there=there))
 
     def _remembered(self, made: Manifest) -> Manifest:
         self._missing_days.pop(made.ref, None)
         self._code_behind.pop(made.ref, None)
         if behind := code_parts(made.code_version)[1]:
             self._code_behind[made.ref] = behind
+        self._numbers[made.ref] = made.number
         if made.rows is not None:
             self._rows[made.ref] = made.rows
         if made.missing_days:
@@ -363,6 +415,7 @@ class Lake(Manifests):
         self.take_reads()
         self.take_notes()
         self.take_missing()
+        self.take_after()
         self.step, self.runs, self.since = step, tuple(runs), None
 
     def now(self) -> datetime:
@@ -410,6 +463,15 @@ class Lake(Manifests):
         noted, self._missing_noted = self._missing_noted, []
         return merged(noted)
 
+    def note_after(self, numbers: Mapping[str, int]) -> None:
+        """Note, by partition, the number of the publication that the next output of this step is made from."""
+        self._after |= numbers
+
+    def take_after(self) -> dict[str, int]:
+        """Return the numbers noted since the last call."""
+        after, self._after = self._after, {}
+        return after
+
     def take_reads(self) -> tuple[ArtifactRef, ...]:
         """Return what was read since the last call, and forget it."""
         reads, self._reads, self._reads_of = self.reads, [], {}
@@ -423,6 +485,20 @@ class Lake(Manifests):
     def environment(self) -> str:
         """Return the digest of the environment, kept whole once under `environments/`."""
         return store_environment(self)
+
+
+def _refuse_overtaken(asset: str, partitions: Sequence[str]) -> None:
+    """Refuse to hide what others published meanwhile.
+
+    Raises:
+        PublicationConflictError: there are such partitions.
+    """
+    if partitions:
+        what = asset if partitions[0] == "" else f"{asset} of {span_of(partitions)}"
+        raise PublicationConflictError(
+            f"somebody else published {what} while it was made here from what had been published before, so it was not "
+            "published: it would hide theirs. Materialize it again."
+        )
 
 
 def _check(ref: ArtifactRef, path: str, entry: FileEntry, file: BinaryIO, hash_name: content.HashName) -> None:

@@ -5,6 +5,7 @@ Its text ends with a digest of itself, so that an edited one is noticed. Finding
 """
 
 import functools
+import itertools
 import json
 from datetime import datetime
 from typing import Annotated, Final, Literal
@@ -129,6 +130,9 @@ class Manifest(_Record):
     """Everything needed to say where an artifact came from, without any database.
 
     Attributes:
+        number: which publication of its partition it is, counted from 1; see `resources.order`.
+        created_at: for people; it orders nothing, as clocks differ.
+        input_numbers: which publication each input was, in the order of the inputs; 0 where nobody knows.
         hash: the function behind versions and digests; `blake2b` before schema version 2.
         attempt: how often the step had been tried before in this run.
         step: the step of the run that made it, whose record stands under `runs/`.
@@ -143,8 +147,10 @@ class Manifest(_Record):
     asset: SafePath
     partition: SafePath | None = None
     version: Version
+    number: int = Field(default=1, ge=1)
     created_at: datetime
     inputs: tuple[ArtifactRef, ...] = ()
+    input_numbers: tuple[int, ...] = ()
     parameters: dict[str, JsonValue] = {}
     code_version: str | None = None
     git_commit: str | None = None
@@ -167,10 +173,16 @@ class Manifest(_Record):
         """The artifact this manifest stands beside."""
         return ArtifactRef(asset=self.asset, partition=self.partition, version=self.version)
 
+    @property
+    def numbered_inputs(self) -> list[tuple[ArtifactRef, int]]:
+        """What it was made from, each with the number of its publication; 0 where nobody knows."""
+        numbers = itertools.chain(self.input_numbers, itertools.repeat(0))
+        return [*zip(self.inputs, numbers, strict=False)]
+
     def text(self) -> bytes:
         """Return the manifest as it is kept: JSON whose last member is the digest of what stands before it."""
         # The readers of an earlier version take no field that they do not know.
-        left_out = {"cost"} if self.schema_version < COSTS_SINCE else set()
+        left_out = {"cost", "number", "input_numbers"} if self.schema_version < COSTS_SINCE else set()
         left_out |= set() if self.missing_days else {"missing_days"}
         return seal(self, exclude=left_out)
 

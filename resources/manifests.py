@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.manifest import MOST_BYTES, ArtifactRef, Manifest
 from resources.objects import Objects, Stat
+from resources.order import MANIFEST_NAME, OrderRecord, number_in, order_folder, record_numbers, run_digest
 from resources.sealing import RESTORE, unseal
 
 REMOVED: Final = "removed"
@@ -21,7 +22,6 @@ REMOVED: Final = "removed"
 NOTE: Final = "removed.json"
 
 _VERSION = re.compile(r"[0-9a-f]{32}")
-_NAME = re.compile(r"manifest(-[0-9A-Za-z.-]+)?\.json")
 
 
 class Removal(BaseModel):
@@ -43,6 +43,15 @@ class _Found(NamedTuple):
     version: str
     name: str
     stat: Stat | None
+
+    @property
+    def number(self) -> int:
+        """The number of the publication that its name says."""
+        return number_in(self.name)
+
+    def is_of(self, run: str) -> bool:
+        """Tell whether its name stands for a run."""
+        return self.name.split("-")[2].startswith(run_digest(run))
 
 
 class Manifests(Objects):
@@ -77,26 +86,118 @@ class Manifests(Objects):
     ) -> dict[str, ArtifactRef]:
         """Return the current artifact of each partition ('' where the asset has none).
 
-        What the first of `runs` that made any produced wins: a run itself, then the one that it goes on with; else the
-        newest materialization. Only partitions with more than one version cost a read of their manifests.
+        What the first of `runs` that published any produced wins: a run itself, then the one that it goes on with; else
+        the publication with the highest number. Only partitions with more than one version cost a look at their order.
+
+        Raises:
+            CorruptArtifactError: records of the order are missing, or name what does not exist.
         """
+        found = self._by_partition(asset, partitions)
+        several = [key for key, them in found.items() if len({it.version for it in them}) > 1]
+        records = self.numbers(asset, several)
+        current = {}
+        for partition, entries in found.items():
+            is_only = partition not in records
+            chosen = entries[0] if is_only else self._latest(asset, partition, entries, records[partition], runs)
+            if chosen is not None:
+                current[partition] = _ref(asset, chosen)
+        return current
+
+    def numbers(self, asset: str, partitions: Sequence[str]) -> dict[str, list[int]]:
+        """Return the numbers of the publications of some partitions ('' where the asset has none), ascending."""
+        folders = {key: self.path(order_folder(asset, key)) for key in partitions}
+        there = self.look_into([*folders.values()]) if folders else {}
+        return {key: record_numbers(there[folder]) for key, folder in folders.items()}
+
+    def last_numbers(self, asset: str, partitions: Sequence[str]) -> dict[str, int]:
+        """Return the number of the last publication of some partitions; 0 where there is none."""
+        return {key: max(numbers, default=0) for key, numbers in self.numbers(asset, partitions).items()}
+
+    def publications(self, asset: str, partitions: Sequence[str] | None = None) -> dict[str, list[Manifest]]:
+        """Return the manifests that were published of each partition, in their order; those that are left of them.
+
+        Raises:
+            CorruptArtifactError: a manifest or a record is damaged.
+        """
+        found = self._by_partition(asset, partitions)
+        several = [key for key, them in found.items() if len({it.version for it in them}) > 1]
+        records = self.numbers(asset, several)
+        chosen: list[_Found] = []
+        for key, them in found.items():
+            numbers = {it.number for it in them}.intersection(records[key]) if key in records else set()
+            chosen += [it for number in sorted(numbers) for it in self._published(asset, _numbered(them, number))]
+            chosen += [] if key in records else sorted(them, key=lambda it: it.number)
+        with self.pool(len(chosen)) as each:
+            read = each(lambda it: self._read_found(asset, it), chosen)
+        made: dict[str, list[Manifest]] = {}
+        for manifest in read:
+            if manifest is not None:
+                made.setdefault(manifest.partition or "", []).append(manifest)
+        return made
+
+    def _by_partition(self, asset: str, partitions: Sequence[str] | None) -> dict[str, list[_Found]]:
         found: dict[str, list[_Found]] = {}
         for it in self._manifests(asset, partitions):
             found.setdefault(it.partition, []).append(it)
-        current = {}
-        for partition, entries in found.items():
-            versions = {it.version for it in entries}
-            version = next(iter(versions)) if len(versions) == 1 else self._latest(asset, partition, entries, runs)
-            current[partition] = ArtifactRef(asset=asset, partition=partition or None, version=version)
-        return current
+        return found
 
-    def _latest(self, asset: str, partition: str, entries: Sequence[_Found], runs: Sequence[str]) -> str:
-        folder = self.path("artifacts", asset, *([partition] if partition else []))
-        listed = {f"{folder}/{it.version}/{it.name}": it.stat for it in entries}
-        manifests = [*self._read_those_there(listed)]
-        if not manifests:
-            raise MissingArtifactError(f"all of {folder} was removed while it was read; materialize {asset} again.")
-        return current_of(manifests, runs).version
+    def _latest(
+        self, asset: str, partition: str, entries: Sequence[_Found], records: Sequence[int], runs: Sequence[str]
+    ) -> _Found | None:
+        """Return the current one of a partition's manifests, of several versions; None where none was published.
+
+        Raises:
+            CorruptArtifactError: records are missing, or name what does not exist.
+        """
+        folder, top = self.path(order_folder(asset, partition)), max(records, default=0)
+        what = f"{asset}[{partition}]" if partition else asset
+        if (beyond := max(it.number for it in entries)) > top + 1:
+            raise CorruptArtifactError(
+                f"{what} has a manifest of publication {beyond}, and {folder} has records up to {top} "
+                "only, so nobody can tell what is current. Put back the records that are missing."
+            )
+        if not records:
+            return None  # two writers ended before they could publish anything
+        if all(it.number != top for it in entries):  # published since the listing, or lost
+            entries = self._by_partition(asset, [partition]).get(partition, [])
+        for run in runs:
+            own = [it for it in entries if it.number in records and it.is_of(run)]
+            for it in sorted(own, key=lambda it: it.number, reverse=True):
+                made = self._read_found(asset, it)
+                is_own = made is not None and made.run_id == run
+                if is_own and it in self._published(asset, _numbered(entries, it.number)):
+                    return it
+        current = self._published(asset, _numbered(entries, top))
+        if not current:
+            raise CorruptArtifactError(
+                f"{folder}/{top:06d}.json names what is current of {what}, and that does not exist. Put "
+                "it back; or remove that record, and what was published before becomes current."
+            )
+        return current[0]
+
+    def _published(self, asset: str, same: Sequence[_Found]) -> Sequence[_Found]:
+        """Return which of the manifests with one number was published; a record is read where there are several."""
+        if len(same) <= 1:
+            return same
+        record = self.order_record(asset, same[0].partition, same[0].number)
+        return [it for it in same if (it.version, it.name) == (record.version, record.manifest)]
+
+    def order_record(self, asset: str, partition: str | None, number: int) -> OrderRecord:
+        """Return the record of a publication.
+
+        Raises:
+            MissingArtifactError: there is none.
+            CorruptArtifactError: it is damaged.
+        """
+        path = self.path(order_folder(asset, partition), f"{number:06d}.json")
+        return OrderRecord.read(self.read(path, limit=MOST_BYTES), path)
+
+    def _read_found(self, asset: str, found: _Found) -> Manifest | None:
+        """Return a manifest that was listed; None where garbage collection has taken it since."""
+        ref = _ref(asset, found)
+        path = f"{self.directory(ref)}/{found.name}"
+        made = next(self._read_those_there({path: found.stat}), None)
+        return None if made is None else _of(ref, made, path)
 
     def find(self, asset: str, partition: str | None = None, version: str | None = None) -> ArtifactRef:
         """Return one artifact: the current one, or the one whose version starts with `version`.
@@ -126,14 +227,21 @@ class Manifests(Objects):
             for partition, versions in found.items()
         }
 
-    def manifest(self, ref: ArtifactRef) -> Manifest:
+    def manifest(self, ref: ArtifactRef, *, there: Mapping[str, Stat] | None = None) -> Manifest:
         """Return an artifact's newest manifest.
+
+        Args:
+            ref: the artifact.
+            there: what its folder has, where that was listed a moment ago.
 
         Raises:
             MissingArtifactError: the artifact does not exist.
             CorruptArtifactError: the manifest is not one, or speaks of another artifact.
         """
-        return self.manifests(ref)[-1]
+        for path, known in reversed(self._manifests_in(ref, there).items()):
+            for made in self._read_those_there({path: known}):
+                return _of(ref, made, path)
+        raise MissingArtifactError(self._why_missing(ref))
 
     def manifest_of_each(self, refs: Sequence[ArtifactRef]) -> dict[ArtifactRef, Manifest]:
         """Return the newest manifests of several artifacts; their folders are listed together.
@@ -143,29 +251,31 @@ class Manifests(Objects):
         """
         there = self.look_into([self.directory(ref) for ref in refs])
         with self.pool(len(refs)) as each:
-            found = each(lambda ref: self.manifests(ref, there=there[self.directory(ref)])[-1], refs)
+            found = each(lambda ref: self.manifest(ref, there=there[self.directory(ref)]), refs)
         return dict(zip(refs, found, strict=True))
 
     def manifests(self, ref: ArtifactRef, *, there: Mapping[str, Stat] | None = None) -> list[Manifest]:
-        """Return all of an artifact's manifests, one for each time it was made, oldest first.
+        """Return all of an artifact's manifests, one for each time it was made, in the order of their numbers.
 
         Args:
             ref: the artifact.
-            there: what its folder has, where that was listed a moment ago.
+            there: as for `manifest`.
 
         Raises:
-            MissingArtifactError: the artifact does not exist.
-            CorruptArtifactError: a manifest is not one, or speaks of another artifact.
+            As `manifest`.
         """
+        listed = self._manifests_in(ref, there)
+        made = [(path, it) for path, known in listed.items() for it in self._read_those_there({path: known})]
+        if not made:
+            raise MissingArtifactError(self._why_missing(ref))
+        return [_of(ref, it, path) for path, it in made]
+
+    def _manifests_in(self, ref: ArtifactRef, there: Mapping[str, Stat] | None) -> dict[str, Stat]:
+        """Return an artifact's manifests by path, as they are listed, in the order of their numbers."""
         folder = self.directory(ref)
         there = self.look_into([folder])[folder] if there is None else there
-        found = [*self._read_those_there({f"{folder}/{it}": there[it] for it in sorted(there) if _NAME.fullmatch(it)})]
-        if not found:
-            raise MissingArtifactError(self._why_missing(ref))
-        strange = [str(m.ref) for m in found if m.ref != ref]
-        if strange:
-            raise CorruptArtifactError(f"a manifest in {folder} speaks of {strange[0]}, not of {ref}; do not use it.")
-        return sorted(found, key=lambda m: m.created_at)
+        names = sorted(filter(MANIFEST_NAME.fullmatch, there), key=number_in)
+        return {f"{folder}/{name}": there[name] for name in names}
 
     def _read_those_there(self, listed: Mapping[str, Stat | None]) -> Iterator[Manifest]:
         """Yield manifests that were just listed; garbage collection may have taken some since, which nobody needs."""
@@ -188,11 +298,11 @@ class Manifests(Objects):
             CorruptArtifactError: the manifest is not one.
         """
         folder = self.folder_left(ref)
-        names = [name for name in self.names(folder) if _NAME.fullmatch(name)]
-        found = [*self._read_those_there(dict.fromkeys(f"{folder}/{name}" for name in names))]
+        names = sorted(filter(MANIFEST_NAME.fullmatch, self.names(folder)), key=number_in)
+        found = [*self._read_those_there(dict.fromkeys(f"{folder}/{name}" for name in names[-1:]))]
         if not found:
             raise MissingArtifactError(f"{ref} has no manifest under {folder}, so it was never removed.")
-        return max(found, key=lambda m: m.created_at)
+        return found[0]
 
     def removal(self, ref: ArtifactRef) -> Removal | None:
         """Return when and why an artifact was removed; None where it was not.
@@ -231,11 +341,32 @@ class Manifests(Objects):
 
 
 def current_of(manifests: Sequence[Manifest], runs: Sequence[str]) -> Manifest:
-    """Return which of a partition's makings, at least one, is the current one; see `Manifests.newest`."""
+    """Return which of a partition's publications, at least one, is the current one; see `Manifests.newest`."""
     own = next((made for run in runs if (made := [m for m in manifests if m.run_id == run])), manifests)
-    return max(own, key=lambda m: m.created_at)
+    return max(own, key=lambda m: m.number)
 
 
 def _is_manifest(parts: Sequence[str]) -> bool:
     """Tell whether a path's last two parts are a version and its manifest; what else lies there is no artifact."""
-    return _VERSION.fullmatch(parts[-2]) is not None and _NAME.fullmatch(parts[-1]) is not None
+    return _VERSION.fullmatch(parts[-2]) is not None and MANIFEST_NAME.fullmatch(parts[-1]) is not None
+
+
+def _numbered(found: Sequence[_Found], number: int) -> list[_Found]:
+    return [it for it in found if it.number == number]
+
+
+def _ref(asset: str, found: _Found) -> ArtifactRef:
+    return ArtifactRef(asset=asset, partition=found.partition or None, version=found.version)
+
+
+def _of(ref: ArtifactRef, made: Manifest, path: str) -> Manifest:
+    """Return a manifest.
+
+    Raises:
+        CorruptArtifactError: it is another's, by what it says or by its number.
+    """
+    if made.ref != ref:
+        raise CorruptArtifactError(f"{path} speaks of {made.ref}, not of {ref}; do not use it.")
+    if made.number != number_in(path):
+        raise CorruptArtifactError(f"{path} is the manifest of publication {made.number}; do not use it.")
+    return made

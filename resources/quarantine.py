@@ -3,12 +3,13 @@
 Which rows are set aside stays out; see `ml_assets.logic.quarantine` and `resources.dbt_lake`.
 
     <table>__quarantine   rows that broke row rules while the rest went on; as current as the table itself
-    <table>__rejected     whole days that a blocking rule refused; they count until the day is published after all
+    <table>__rejected     whole days that a blocking rule refused; they count until the day is published after all:
+                          under a higher number than `NUMBER_BEFORE` in the manifest's parameters
     <table>__released     rows that may pass as they are; every version counts, none is ever taken back
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import polars as pl
@@ -19,6 +20,7 @@ from resources.manifest import ArtifactRef, Manifest
 
 QUARANTINE, REJECTED, RELEASED = "__quarantine", "__rejected", "__released"
 BROKEN_RULES = "broken_rules"
+NUMBER_BEFORE = "number_before"
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,23 @@ def release(lake: Lake, aside: SetAside, *, why: str, by: str) -> Manifest:
     return lake.put(f"{aside.table}{RELEASED}", aside.partition or None, rows, making)
 
 
+def store_rejected(lake: Lake, table: str, days: Mapping[str, pl.DataFrame], making: Making) -> None:
+    """Store whole days ('' where the table has none) that a blocking rule refused.
+
+    Raises:
+        LakeError: the lake cannot be written.
+    """
+    before = lake.last_numbers(table, [*days])
+    makings = {day: replace(making, parameters={**making.parameters, NUMBER_BEFORE: before[day]}) for day in days}
+    lake.put_each(f"{table}{REJECTED}", {day: (rows, makings[day]) for day, rows in days.items()})
+
+
+def number_before(rejected: Manifest) -> int:
+    """Return the number of the table's last publication before a day was refused."""
+    number = rejected.parameters.get(NUMBER_BEFORE)
+    return number if isinstance(number, int) else 0
+
+
 def set_aside(lake: Lake, table: str | None = None) -> Iterator[SetAside]:
     """Yield what is set aside of one table or of all, and not empty, by table and partition.
 
@@ -115,7 +134,7 @@ def _of_table(lake: Lake, table: str) -> Iterator[SetAside]:
             manifest = lake.manifest(refs[partition]) if partition in refs else None
             if manifest is None or (kind == "quarantined" and not manifest.rows):
                 continue
-            if kind == "rejected" and stands is not None and stands.created_at > manifest.created_at:
+            if kind == "rejected" and stands is not None and stands.number > number_before(manifest):
                 continue
             beside_them = (stands.rows or 0) if kind == "quarantined" and stands is not None else 0
             yield SetAside(

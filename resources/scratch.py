@@ -18,6 +18,7 @@ from resources.lake_resource import LakeResource
 from resources.manifest import MOST_BYTES, ArtifactRef, FileEntry, Manifest
 from resources.manifests import current_of
 from resources.objects import Stat
+from resources.order import MANIFEST_NAME, manifest_name
 
 _OPEN: dict[str, "ScratchLake"] = {}
 
@@ -86,16 +87,26 @@ class ScratchLake(Lake):
 
     def _stood(self, asset: str, partitions: Sequence[str] | None, runs: Sequence[str]) -> dict[str, ArtifactRef]:
         """Return what was current in the other lake at the moment."""
-        versions = self.source.versions(asset, partitions)
-        refs = [ref for found in versions.values() for ref in found]
-        with self.source.pool(len(refs)) as each:
-            made = each(self.source.manifests, refs)
-        by_partition: dict[str, list[Manifest]] = {}
-        for manifests in made:
-            for manifest in manifests:
-                if manifest.created_at <= self.at:
-                    by_partition.setdefault(manifest.partition or "", []).append(manifest)
-        return {partition: current_of(manifests, runs).ref for partition, manifests in by_partition.items()}
+        stood = self._publications(asset, partitions)
+        return {partition: current_of(manifests, runs).ref for partition, manifests in stood.items()}
+
+    def _publications(self, asset: str, partitions: Sequence[str] | None) -> dict[str, list[Manifest]]:
+        """Return what was published in the other lake until the moment.
+
+        The numbers say what came after what. A clock that was wrong does not: a publication counts as soon as it or any
+        later one had been made.
+        """
+        found = {}
+        for partition, manifests in self.source.publications(asset, partitions).items():
+            before = [place for place, made in enumerate(manifests, 1) if made.created_at <= self.at]
+            if before:
+                found[partition] = manifests[: before[-1]]
+        return found
+
+    def numbers(self, asset: str, partitions: Sequence[str]) -> dict[str, list[int]]:
+        """Return the numbers of publications here, which go on after those of the other lake."""
+        there = self.source.numbers(asset, partitions)
+        return {key: sorted({*there[key], *own}) for key, own in super().numbers(asset, partitions).items()}
 
     def versions(self, asset: str, partitions: Sequence[str] | None = None) -> dict[str, list[ArtifactRef]]:
         """Return every version that there was at the moment, and those pinned or made here."""
@@ -104,9 +115,8 @@ class ScratchLake(Lake):
             if ref.asset == asset:
                 found.setdefault(ref.partition or "", set()).add(ref)
         if asset not in self.hidden:
-            for key, refs in self.source.versions(asset, partitions).items():
-                stood = {ref for ref in refs if self.source.manifests(ref)[0].created_at <= self.at}
-                found[key] = found.get(key, set()) | stood
+            for key, manifests in self._publications(asset, partitions).items():
+                found[key] = found.get(key, set()) | {made.ref for made in manifests}
         kept = {key: refs for key, refs in found.items() if refs and (partitions is None or key in partitions)}
         self.fetch(ref for refs in kept.values() for ref in refs)
         return {key: sorted(refs, key=lambda ref: ref.version) for key, refs in kept.items()}
@@ -125,6 +135,13 @@ class ScratchLake(Lake):
             ref = self.source.find(asset, partition, version)
             self.fetch([ref])
             return ref
+
+    def manifest(self, ref: ArtifactRef, *, there: Mapping[str, Stat] | None = None) -> Manifest:
+        """Return an artifact's newest manifest, of here or of the other lake."""
+        try:
+            return super().manifest(ref, there=there)
+        except MissingArtifactError:
+            return self.source.manifest(ref)
 
     def manifests(self, ref: ArtifactRef, *, there: Mapping[str, Stat] | None = None) -> list[Manifest]:
         """Return all of an artifact's manifests, of here or of the other lake."""
@@ -145,17 +162,20 @@ class ScratchLake(Lake):
             MissingArtifactError: one does not exist in the other lake.
             CorruptArtifactError: one is damaged there.
         """
-        missing = [ref for ref in dict.fromkeys(refs) if not (Path(self.directory(ref)) / "manifest.json").exists()]
+        missing = [ref for ref in dict.fromkeys(refs) if not self._is_here(ref)]
         with self.source.pool(len(missing)) as each:
             each(self._fetch, missing)
+
+    def _is_here(self, ref: ArtifactRef) -> bool:
+        return any(map(MANIFEST_NAME.fullmatch, self.names(self.directory(ref))))
 
     def _fetch(self, ref: ArtifactRef) -> None:
         known = self.source.manifests(ref)
         manifest = ([one for one in known if one.created_at <= self.at] or known)[-1]
         for entry in manifest.files:
             self._copy(ref, entry, manifest)
-        here = self.directory(ref)
-        self.create(f"{here}/manifest.json", manifest.text() if manifest.schema_version > 1 else _old(manifest))
+        path = f"{self.directory(ref)}/{manifest_name(manifest)}"
+        self.create(path, manifest.text() if manifest.schema_version > 1 else _old(manifest))
 
     def _copy(self, ref: ArtifactRef, entry: FileEntry, manifest: Manifest) -> None:
         """Copy a file of an artifact; on one disk a second name does, as nothing ever edits a file in place.
@@ -206,7 +226,7 @@ def _decided_at(entry: bytes, path: str) -> datetime:
 
 def _old(manifest: Manifest) -> bytes:
     """Return a manifest as the first schema version had it."""
-    return manifest.model_dump_json(exclude={"step", "attempt", "hash", "cost"}).encode()
+    return manifest.model_dump_json(exclude={"step", "attempt", "hash", "cost", "number", "input_numbers"}).encode()
 
 
 class ScratchLakeResource(LakeResource):

@@ -314,7 +314,7 @@ def _standing(table: _Table, lake: Lake, days: Sequence[str]) -> dict[str, Manif
 
 
 def _stands(manifest: Manifest | None) -> str:
-    return _digest(None if manifest is None else [manifest.version, manifest.created_at.isoformat()])
+    return _digest(None if manifest is None else [manifest.version, manifest.number])
 
 
 def _digest(facts: object) -> str:

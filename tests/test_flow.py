@@ -25,6 +25,7 @@ from resources.promotion_log import PromotionLog
 from resources.warehouse import look_back_days
 from tests.builders import FLOWN, days, files_of, flights_declared, forget_promotions, project, promotion, put
 from tests.edited import PART_INVERTED, edited
+from tests.publications import newest_name
 
 MODEL = "flight_delay"
 PREDICTED = [str(day) for day in days(date(2013, 2, 4), 7)]
@@ -169,7 +170,7 @@ def test_the_card_is_one_file_about_the_champion(lake: Lake) -> None:
     ref = lake.find(f"{MODEL}/card")
     page = lake.get(ref, Card).html
 
-    assert ["card.html", "manifest.json"] == lake.names(lake.directory(ref))
+    assert ["card.html", newest_name(lake, ref)] == lake.names(lake.directory(ref))
     assert log_of(lake)[-1].champion in page
     assert "<script src" not in page
     assert 'href="http' not in page

@@ -152,9 +152,9 @@ def test_a_flow_that_is_killed_again_and_again_ends_as_one_that_is_not(
     for when, number in (
         ("link environments/*", 1),
         ("fill artifacts/raw/flights/*/data.parquet.*", 5),
-        ("link artifacts/raw/weather/*/manifest.json", 3),
-        ("link artifacts/tables/stg_flights/*/manifest.json", 4),
-        ("unlink artifacts/*/features/*/manifest.json.*", 2),
+        ("link artifacts/raw/weather/*/manifest-*.json", 3),
+        ("link artifacts/tables/stg_flights/*/manifest-*.json", 4),
+        ("unlink artifacts/*/features/*/manifest-*.json.*", 2),
         ("replace artifacts/*/training_set/*/summary.json", 1),
         ("link runs/*/*__importances/0.json", 1),
         ("replace studies/*", 2),
@@ -162,7 +162,7 @@ def test_a_flow_that_is_killed_again_and_again_ends_as_one_that_is_not(
     ):
         killed(undisturbed, lake, when, number)
     really_killed(undisturbed, lake, "fill artifacts/*/champion/*/data.json.*")
-    for when in ("replace artifacts/*/drift/*/summaries.json", "link artifacts/*/card/*/manifest.json"):
+    for when in ("replace artifacts/*/drift/*/summaries.json", "link artifacts/*/card/*/manifest-*.json"):
         killed(undisturbed, lake, when)
 
     undisturbed.run(lake)

@@ -16,12 +16,13 @@ from resources.lake import Lake
 from resources.manifest import MOST_BYTES, Manifest
 from resources.manifests import REMOVED
 from resources.objects import Stat
+from resources.order import MANIFEST_NAME, ORDER, record_numbers
 from resources.promotion_log import PromotionLog, models_with_log
+from resources.quarantine import number_before
 from resources.steps import RUNS, StepRecord, steps_of
 from resources.uploads import Upload, unfinished
 
-NAME: Final = re.compile(r"manifest(-[0-9A-Za-z.-]+)?\.json")
-TOPS: Final = ("artifacts", "runs", "studies", "environments", "promotions", "alerts", REMOVED)
+TOPS: Final = ("artifacts", ORDER, "runs", "studies", "environments", "promotions", "alerts", REMOVED)
 """The parts of a lake in which writers may leave unfinished files."""
 
 ALERT_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -32,17 +33,24 @@ _SHOWN = 5
 
 
 class Made(NamedTuple):
-    """One time that an artifact was made."""
+    """One time that an artifact was made.
 
+    Attributes:
+        number: of its publication.
+        number_before: of a refused day, the number of the table's last publication then.
+    """
+
+    number: int
     at: datetime
     name: str
     run_id: str | None
     environment: str | None
     inputs: tuple[Key, ...]
+    number_before: int = 0
 
 
 class Version(NamedTuple):
-    """One version of one artifact: each time it was made, oldest first, and the bytes of its data."""
+    """One version of one artifact: each time it was made, in the order of publications, and the bytes of its data."""
 
     key: Key
     made: tuple[Made, ...]
@@ -67,6 +75,7 @@ class Census:
     """What there is in a lake.
 
     Attributes:
+        published: the highest number of a publication, by asset and partition ('' where the asset has none).
         decisions: the promotion log of each model, oldest first.
         steps: the records of the steps of runs that may still be at work, or are recent.
         runs: when a run last wrote a record and the size of each of its records, by path.
@@ -79,6 +88,7 @@ class Census:
 
     versions: Mapping[Key, Version]
     leftovers: Sequence[Leftover]
+    published: Mapping[tuple[str, str], int]
     decisions: Mapping[str, Sequence[Promotion]]
     steps: Sequence[StepRecord]
     runs: Mapping[str, Mapping[str, Stat]]
@@ -119,6 +129,7 @@ def take_census(lake: Lake, *, since: datetime) -> Census:
     return Census(
         versions=versions,
         leftovers=[*_leftovers(folders)],
+        published=_published(listed[ORDER], {version.key[:2] for version in versions.values()}),
         decisions=decisions(lake),
         steps=steps,
         runs=runs,
@@ -163,7 +174,7 @@ def _versions(lake: Lake, folders: Mapping[str, Mapping[str, Stat]]) -> dict[Key
         except CorruptArtifactError as error:
             return str(error)
 
-    whole = [folder for folder, files in folders.items() if any(map(NAME.fullmatch, files))]
+    whole = [folder for folder, files in folders.items() if any(map(MANIFEST_NAME.fullmatch, files))]
     with lake.pool(len(whole)) as each:
         found = each(read, whole)
     corrupt = [one for one in found if isinstance(one, str)]
@@ -183,7 +194,7 @@ def _version(lake: Lake, folder: str, files: Mapping[str, Stat], keys: dict[Key,
         CorruptArtifactError: a manifest is none, or speaks of another artifact.
     """
     found: dict[Key, list[Made]] = {}
-    for name in filter(NAME.fullmatch, files):
+    for name in filter(MANIFEST_NAME.fullmatch, files):
         path = lake.path("artifacts", folder, name)
         manifest = Manifest.read(lake.read(path, limit=MOST_BYTES), path)
         key = key_of(manifest.ref)
@@ -192,17 +203,32 @@ def _version(lake: Lake, folder: str, files: Mapping[str, Stat], keys: dict[Key,
         if manifest.created_at.tzinfo is None:
             raise CorruptArtifactError(f"{path} was made at {manifest.created_at}, without a time zone; expected UTC.")
         inputs = tuple(keys.setdefault(one, one) for one in map(key_of, manifest.inputs))
-        one = Made(manifest.created_at, name, manifest.run_id, manifest.environment, inputs)
+        one = Made(
+            manifest.number, manifest.created_at, name, manifest.run_id, manifest.environment, inputs,
+            number_before(manifest),
+        )  # fmt: skip
         found.setdefault(keys.setdefault(key, key), []).append(one)
     ((key, made),) = found.items()
-    data = sum(stat.bytes for name, stat in files.items() if not NAME.fullmatch(name) and not _is_part(name))
-    return Version(key, tuple(sorted(made, key=lambda one: one.at)), data)
+    data = sum(stat.bytes for name, stat in files.items() if not MANIFEST_NAME.fullmatch(name) and not _is_part(name))
+    return Version(key, tuple(sorted(made, key=lambda one: one.number)), data)
+
+
+def _published(listed: Iterable[str], places: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """Return the highest number of each partition's records."""
+    names: dict[str, list[str]] = {}
+    for relative in listed:
+        folder, _, name = relative.rpartition("/")
+        names.setdefault(folder, []).append(name)
+    folders = {place: "/".join(filter(None, place)) for place in places}
+    return {
+        place: numbers[-1] for place, folder in folders.items() if (numbers := record_numbers(names.get(folder, ())))
+    }
 
 
 def _leftovers(folders: Mapping[str, Mapping[str, Stat]]) -> Iterator[Leftover]:
     for folder, files in folders.items():
         data = [stat for name, stat in files.items() if not _is_part(name)]
-        if data and not any(map(NAME.fullmatch, files)):
+        if data and not any(map(MANIFEST_NAME.fullmatch, files)):
             size, touched = sum(stat.bytes for stat in data), max(stat.modified_at for stat in data)
             yield Leftover(f"artifacts/{folder}", size, touched)
 
@@ -215,7 +241,9 @@ def _steps(lake: Lake, runs: Iterable[str]) -> list[StepRecord]:
 
 def _environments_of_removed(lake: Lake, listed: Iterable[str]) -> set[str | None]:
     """Return the environments that the manifests of removed artifacts name."""
-    paths = [lake.path(REMOVED, relative) for relative in listed if NAME.fullmatch(relative.rsplit("/", 1)[-1])]
+    paths = [
+        lake.path(REMOVED, relative) for relative in listed if MANIFEST_NAME.fullmatch(relative.rsplit("/", 1)[-1])
+    ]
     with lake.pool(len(paths)) as each:
         return {*each(lambda path: Manifest.read(lake.read(path, limit=MOST_BYTES), path).environment, paths)}
 

@@ -21,10 +21,10 @@ from typing import Final, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from ml_assets.provenance.census import NAME
 from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.manifest import COSTS_SINCE, MOST_BYTES, Cost
 from resources.manifests import REMOVED, Manifests
+from resources.order import MANIFEST_NAME
 from resources.prices import Prices
 from resources.sealing import seal_problem
 from resources.steps import RUNS, failures_of, steps_of
@@ -241,7 +241,7 @@ def _written(lake: Manifests, owner: str | None, since: datetime | None) -> Iter
     for top in ("artifacts", f"{REMOVED}/artifacts"):
         root = lake.path(top, *([owner] if owner else []))
         for relative, stat in lake.tree_with_sizes(root).items():
-            if NAME.fullmatch(relative.rsplit("/", 1)[-1]) and (since is None or stat.modified_at >= since):
+            if MANIFEST_NAME.fullmatch(relative.rsplit("/", 1)[-1]) and (since is None or stat.modified_at >= since):
                 yield f"{root}/{relative}"
 
 

@@ -4,23 +4,22 @@ Forward from what went wrong stays out, see `ml_assets.provenance.tracing.touche
 too, see `resources.manifests`.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final, Literal
 
 from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.manifest import MOST_BYTES, ArtifactRef, Manifest
 from resources.manifests import REMOVED, Manifests
+from resources.order import MANIFEST_NAME, number_in
 
 Key = tuple[str, str, str]
 """Asset, partition ('' where it has none), version: compared ten times as fast as an `ArtifactRef`."""
 
 State = Literal["kept", "removed", "missing", "corrupt"]
 
-NAME: Final = re.compile(r"manifest(?:-([0-9A-Za-z.-]+))?\.json")
-LATEST: Final = "99999999T999999.999999Z"
+LATEST: Final = 0
+"""The number that stands for an artifact's newest manifest."""
 _MANY = 64
 
 
@@ -134,10 +133,10 @@ def backward(lake: Manifests, roots: Iterable[ArtifactRef]) -> Lineage:
     asked = [key_of(ref) for ref in roots]
     found: dict[Key, dict[str, Node]] = {}
     names: dict[Key, tuple[str, list[str]]] = {}
-    wave: set[tuple[Key, str]] = {(key, LATEST) for key in asked}
+    wave: set[tuple[Key, int]] = {(key, LATEST) for key in asked}
     while wave:
         _list(lake, {key for key, _ in wave} - names.keys(), names)
-        wanted = {(key, name_as_of(names[key][1], moment)) for key, moment in wave}
+        wanted = {(key, name_of(names[key][1], number)) for key, number in wave}
         new = sorted((key, name) for key, name in wanted if name not in found.get(key, ()))
         with lake.pool(len(new)) as each:
             read = each(lambda it: read_node(lake, it[0], names[it[0]][0], it[1]), new)
@@ -145,8 +144,7 @@ def backward(lake: Manifests, roots: Iterable[ArtifactRef]) -> Lineage:
         for (key, name), node in zip(new, read, strict=True):
             found.setdefault(key, {})[name] = node
             for made in node.makings:
-                moment = stamp(made.created_at)
-                wave.update((key_of(ref), moment) for ref in made.inputs)
+                wave.update((key_of(ref), number) for ref, number in made.numbered_inputs)
     return Lineage(tuple(dict.fromkeys(asked)), {key: merged([*nodes.values()]) for key, nodes in found.items()})
 
 
@@ -168,25 +166,16 @@ def newest_node(lake: Manifests, key: Key) -> Node:
     names: dict[Key, tuple[str, list[str]]] = {}
     _list(lake, {key}, names)
     top, there = names[key]
-    return read_node(lake, key, top, name_as_of(there, LATEST))
+    return read_node(lake, key, top, name_of(there, LATEST))
 
 
-def stamp(moment: datetime) -> str:
-    """Return a moment as it stands in the names of manifests."""
-    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-
-
-def name_as_of(names: Sequence[str], moment: str) -> str:
-    """Return the manifest that was the newest at a moment, else the oldest that is there; '' where there is none.
-
-    Only the first manifest of an artifact has no time in its name. Clocks of two machines differ, so a manifest may
-    be later than what was made from it.
-    """
-    if len(names) == 1:  # nearly always
-        return names[0]
-    dated = sorted((match[1] or "", name) for name in names if (match := NAME.fullmatch(name)))
-    before = [name for time, name in dated if time.split("-")[0] <= moment]
-    return before[-1] if before else next((name for _, name in dated), "")
+def name_of(names: Sequence[str], number: int) -> str:
+    """Return the manifest of a publication, else the last one before it, else the oldest; '' where there is none."""
+    if len(names) <= 1:  # nearly always
+        return "".join(names)
+    ordered = sorted(names, key=number_in)
+    before = [name for name in ordered if number_in(name) <= number] if number != LATEST else ordered
+    return before[-1] if before else ordered[0]
 
 
 def read_node(lake: Manifests, key: Key, top: str, name: str) -> Node:
@@ -227,7 +216,7 @@ def merged(nodes: Sequence[Node]) -> Node:
     """Return one node for what was read of several of an artifact's manifests."""
     if len(nodes) == 1:
         return nodes[0]
-    makings = sorted((made for node in nodes for made in node.makings), key=lambda made: made.created_at)
+    makings = sorted((made for node in nodes for made in node.makings), key=lambda made: made.number)
     worst = next((node for node in nodes if node.state == "corrupt"), nodes[0])
     return Node(worst.key, worst.state, tuple(makings), worst.problem)
 
@@ -259,11 +248,11 @@ def _listed(lake: Manifests, keys: Sequence[Key], top: str) -> dict[Key, list[st
         for relative in lake.tree(lake.path(*([] if top == "artifacts" else [top]), "artifacts", asset)):
             folder, _, name = relative.rpartition("/")
             partition, _, version = folder.rpartition("/")
-            if (key := (asset, partition, version)) in found and NAME.fullmatch(name):
+            if (key := (asset, partition, version)) in found and MANIFEST_NAME.fullmatch(name):
                 found[key].append(name)
     few = [key for key in keys if key[0] not in many]
     with lake.pool(len(few)) as each:
         listed = each(lambda key: lake.names(lake.path(*place_of(key, top))), few)
     for key, there in zip(few, listed, strict=True):
-        found[key] = [name for name in there if NAME.fullmatch(name)]
+        found[key] = [name for name in there if MANIFEST_NAME.fullmatch(name)]
     return found

@@ -13,7 +13,6 @@ is undone by the next one, after it completed. Who needs what stays out; see `ml
 import contextlib
 import errno
 import os
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,14 +21,15 @@ from typing import BinaryIO, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from ml_assets.provenance.census import ALERT_DAY, NAME, Census, Version, decisions, environments_since, take_census
-from ml_assets.provenance.lineage import ref_of, stamp
+from ml_assets.provenance.census import ALERT_DAY, Census, Version, decisions, environments_since, take_census
+from ml_assets.provenance.lineage import ref_of
 from ml_assets.provenance.retention import DAY, HOUR, Judgement, Policy, judge
 from resources.errors import LakeError, MissingArtifactError
 from resources.lake import Lake
 from resources.lock import Lock
 from resources.manifest import MOST_BYTES, SafePath
 from resources.manifests import NOTE, REMOVED, Removal
+from resources.order import MANIFEST_NAME
 from resources.sealing import seal, unseal
 from resources.uploads import abort
 
@@ -173,26 +173,23 @@ def _retire(lake: Lake, version: Version, now: datetime) -> str | None:
     if set(_manifests(lake, folder)) != {made.name for made in version.made}:
         return None
     left = lake.folder_left(ref)
-    taken = set(lake.names(left))
     note = Removal(artifact=ref, removed_at=now, by="gc", why=WHY, bytes=version.bytes)
     _put(lake, f"{left}/{NOTE}", note)
     for made in version.made:
-        # It was removed once before: both tell how it was made.
-        name = made.name if made.name not in taken else f"manifest-{stamp(made.at)}-{uuid.uuid4().hex[:8]}.json"
-        lake.move(f"{folder}/{made.name}", f"{left}/{name}")
+        lake.move(f"{folder}/{made.name}", f"{left}/{made.name}")
     return version.folder
 
 
 def _is_left(lake: Lake, folder: str, now: datetime) -> bool:
     """Tell whether a folder is a left-over still: nobody has begun to make it again."""
     files = lake.tree_with_sizes(lake.path(folder))
-    return not any(map(NAME.fullmatch, files)) and all(stat.modified_at < now - DAY for stat in files.values())
+    return not any(map(MANIFEST_NAME.fullmatch, files)) and all(stat.modified_at < now - DAY for stat in files.values())
 
 
 def _set_aside(lake: Lake, folder: str) -> None:
     """Move a folder's data to the trash, unless it is an artifact again."""
     files = lake.tree(lake.path(folder))
-    if not any(map(NAME.fullmatch, files)):
+    if not any(map(MANIFEST_NAME.fullmatch, files)):
         for name in files:
             lake.move(lake.path(folder, name), lake.path(TRASH, folder, name))
 
@@ -284,7 +281,7 @@ def _remove_empty(folder: Path) -> None:
 
 
 def _manifests(lake: Lake, folder: str) -> list[str]:
-    return [name for name in lake.names(folder) if NAME.fullmatch(name)]
+    return [name for name in lake.names(folder) if MANIFEST_NAME.fullmatch(name)]
 
 
 def _write(lake: Lake, journal: _Journal) -> None:

@@ -55,7 +55,7 @@ def originals(source: Lake, record: StepRecord) -> dict[tuple[str, str], Manifes
         refs = [ref for refs in source.versions(asset, days).values() for ref in refs]
         with source.pool(len(refs)) as each:
             manifests = [one for found in each(source.manifests, refs) for one in found]
-        for one in sorted(manifests, key=lambda manifest: manifest.created_at):
+        for one in sorted(manifests, key=lambda manifest: manifest.number):
             if one.run_id == record.run_id and one.step in {record.step, None}:
                 found[asset, one.partition or ""] = one
     return found

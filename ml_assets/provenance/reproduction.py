@@ -6,7 +6,7 @@ Which code and environment it runs in is the caller's choice, and how graphs are
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
@@ -205,13 +205,9 @@ class Recorded:
         return {made.asset: made.parameters for made in mine if made is not None}
 
     def code_versions(self, assets: Sequence[str]) -> dict[str, str | None]:
-        """Return the newest code version behind each asset."""
-        found: dict[str, Manifest] = {}
-        for node in self.lineage.nodes.values():
-            made = node.last
-            if made and made.asset in assets and made.created_at >= found.get(made.asset, made).created_at:
-                found[made.asset] = made
-        return {asset: made.code_version for asset, made in found.items()}
+        """Return the code version behind each asset, of its last partition where it has several."""
+        nodes = sorted((it for it in self.lineage.nodes.values() if it.asset in assets), key=_place_in_order)
+        return {made.asset: made.code_version for node in nodes if (made := node.last)}
 
     def remade(self, start: From) -> list[str]:
         """Return the assets that are made again, by name."""
@@ -228,12 +224,12 @@ class Recorded:
     def _pins(self, start: From) -> list[ArtifactRef]:
         if start == "training_set":
             return [*self.stage("training_set").inputs, self.stage("tuning").ref]
-        nodes = sorted((node for node in self.lineage.nodes.values() if _is_given(node.asset)), key=_made_at)
+        nodes = sorted((node for node in self.lineage.nodes.values() if _is_given(node.asset)), key=_place_in_order)
         return [ref_of(node.key) for node in nodes]  # the newest of raw rows wins, of released rows each counts
 
 
-def _made_at(node: Node) -> datetime:
-    return node.last.created_at if node.last else datetime.min.replace(tzinfo=UTC)
+def _place_in_order(node: Node) -> tuple[str, int]:
+    return node.key[1], node.last.number if node.last else 0
 
 
 def _is_given(asset: str) -> bool:
@@ -270,7 +266,7 @@ def outcomes(recorded: Recorded, source: Lake, lake: ScratchLake) -> tuple[Outco
             continue
         said = {}
         for key, ref in mine.items():
-            was = max(then[asset, key], key=_made_at).last
+            was = max(then[asset, key], key=_place_in_order).last
             if was is None or ref.version in {node.key[2] for node in then[asset, key]}:
                 continue
             if found_other := differences((lake, lake.manifest(ref)), (source, was)):

@@ -9,10 +9,11 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from ml_assets.contracts.artifacts import Promotion
-from ml_assets.provenance.census import Census, Leftover, Version
+from ml_assets.provenance.census import Census, Leftover, Made, Version
 from ml_assets.provenance.lineage import Key, key_of
 from resources.objects import Stat
 from resources.quarantine import REJECTED, RELEASED
@@ -277,19 +278,25 @@ def _current(census: Census, policy: Policy) -> Iterator[_Root]:
 
     A day that was refused counts until its table is published after all, whichever version of either is newer.
     """
-    places: dict[tuple[str, str], list[tuple[datetime, Key]]] = {}
+    places: dict[tuple[str, str], list[tuple[Made, Key]]] = {}
     for key, version in census.versions.items():
-        places.setdefault(key[:2], []).extend((made.at, key) for made in version.made)
+        places.setdefault(key[:2], []).extend((made, key) for made in version.made)
     once: list[_Root] = []
-    for (asset, partition), made in places.items():
+    for (asset, partition), found in places.items():
+        top = census.published.get((asset, partition), 0)
+        found.sort(key=lambda it: it[0].number)
+        numbers = [made.number for made, _ in found]
+        # A clock that was slow must not make it seem to have ended earlier than it had begun.
+        clocks = [*accumulate((made.at for made, _ in found), max)]
         table = places.get((asset.removesuffix(REJECTED), partition), []) if asset.endswith(REJECTED) else []
-        times = sorted({at for at, _ in (*made, *table)})
-        for at, key in made:
-            later = bisect_right(times, at)
-            if later == len(times):
+        for made, key in found:
+            later = bisect_right(numbers, made.number)
+            ended = [max(made.at, it.at) for it, _ in table if it.number > made.number_before]
+            # What is not published yet is about to be current, and of two with the same number either may be.
+            if not ended and (made.number >= top or later == len(numbers)):
                 yield key, CURRENT
-            elif times[later] > policy.since:
-                once.append((key, f"current until {_day(times[later])}"))
+            elif (moment := min([*ended, *clocks[later : later + 1]])) > policy.since:
+                once.append((key, f"current until {_day(moment)}"))
     yield from once
 
 

@@ -46,6 +46,7 @@ from resources.failed_attempts import RECORD
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.listing import FILES, Arrived, file_facts, files_of_days, landed_files, read_file
+from resources.quarantine import QUARANTINE
 from resources.sources import Source, digest
 from resources.sql_types import sql_type
 from resources.time_formats import UNIX_TIMES
@@ -156,6 +157,8 @@ def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract:
     def land(context: dg.AssetExecutionContext, config: LandingConfig, lake: LakeResource) -> Iterator[Any]:
         days = day_range(context) if table.is_by_day else None
         opened = lake.open()
+        # Before anything is read, so that whoever publishes from now on is noticed.
+        before = _last_numbers(opened, key, context.partition_keys if days else [""])
         came = _came(opened, key, table, contract, days, declared=declaration.days)
         landed = land_rows(
             opened, key, table, contract, came=came, at=config.moment(opened.now()),
@@ -170,6 +173,7 @@ def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract:
         for out, parts in landed.parts.items():
             opened.note(**came.facts, **landed.notes)
             opened.note_reads(landed.inputs)
+            opened.note_after(before[out])
             yield dg.Output(parts if days else parts[""], out, metadata=landed.facts if out == ROWS else {})
 
     outs = _outs(declaration, key, table, contract, code=code_version([land]))
@@ -183,6 +187,13 @@ def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract:
         op_tags=pod_tags(declaration.compute),
         hooks={RECORD},
     )(land)
+
+
+def _last_numbers(lake: Lake, key: dg.AssetKey, partitions: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return, by output, the number of each partition's last publication."""
+    asset = key.to_user_string()
+    names = {ROWS: asset, ASIDE: f"{asset}{QUARANTINE}"}
+    return {out: lake.last_numbers(name, partitions) for out, name in names.items()}
 
 
 def _outs(

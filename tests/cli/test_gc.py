@@ -16,6 +16,7 @@ from resources.promotion_log import PromotionLog
 from tests.builders import files_of, frame, put
 from tests.provenance.test_removal import leave
 from tests.provenance.test_retention import NOW, ago, decide, made, trained
+from tests.publications import newest_manifest
 
 
 @pytest.fixture
@@ -123,10 +124,10 @@ def test_what_it_may_not_judge_or_share_ends_with_1(lake: Lake, capsys: pytest.C
         assert 1 == main(["gc", "--yes"])
     assert "ml-assets: nothing was removed: process " in capsys.readouterr().err
 
-    (Path(lake.directory(champion["raw"])) / "manifest.json").write_text("{}")
+    newest_manifest(lake, champion["raw"]).write_text("{}")
     assert 1 == main(["gc"])
     said = capsys.readouterr()
-    assert ("", True) == (said.out, "manifest.json is not a manifest" in said.err)
+    assert ("", True) == (said.out, ".json is not a manifest" in said.err)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from resources.manifest import ArtifactRef
 from resources.origin import environment
 from resources.sealing import unseal
 from tests.builders import files_of, flights_declared, frame, project, put
+from tests.publications import newest_manifest
 
 MODEL = "flight_delay"
 pytestmark = pytest.mark.usefixtures("unrendered")
@@ -56,7 +57,7 @@ def champion(lake: Lake) -> ArtifactRef:
 def rewritten(lake: Lake, ref: ArtifactRef, **fields: Any) -> None:
     """Write the manifest of an artifact anew, as another process might have written it."""
     manifest = lake.manifest(ref).model_copy(update=fields)
-    (Path(lake.directory(ref)) / "manifest.json").write_bytes(manifest.text())
+    newest_manifest(lake, ref).write_bytes(manifest.text())
 
 
 def verdicts(lake: Lake) -> list[Verdict]:
@@ -165,7 +166,7 @@ def test_a_tampered_input_is_named_and_nothing_is_said_of_the_model(
 
 def test_an_input_that_is_gone_is_named_before_anything_runs(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     ref = lake.find(f"{MODEL}/labels", "2013-01-20")
-    (Path(lake.directory(ref)) / "manifest.json").unlink()
+    newest_manifest(lake, ref).unlink()
 
     assert 2 == main(["reproduce", MODEL])
 

@@ -191,7 +191,7 @@ def test_what_cannot_be_traced_ends_with_2_and_says_what_can(
 
 def test_something_missing_on_the_way_ends_with_1(chronicle: Chronicle, capsys: pytest.CaptureFixture[str]) -> None:
     training = the(chronicle, "shop/training_set")
-    (chronicle.folder(training) / "manifest.json").unlink()
+    chronicle.manifest(training).unlink()
 
     assert 1 == main(["trace", "shop"])
 
@@ -262,7 +262,7 @@ def predicted(chronicle: Chronicle) -> Chronicle:
     """The shop with predictions of two days, the second of them scored twice."""
     features = [ref for ref in chronicle.made if ref.asset == "shop/features"]
     model, other = the(chronicle, "shop/model"), chronicle.make("shop/model", None, [the(chronicle, "raw/shops")])
-    for path in chronicle.root.glob("artifacts/shop/predictions/**/manifest.json"):
+    for path in chronicle.root.glob("artifacts/shop/predictions/**/manifest-*.json"):
         path.unlink()
     scored(chronicle, date(2026, 10, 1), ("a", 1), ("b/c", 2), score=0.1, inputs=[features[0], model])
     scored(chronicle, date(2026, 10, 2), ("d", 3), score=0.2, inputs=[features[1], model])

@@ -12,6 +12,7 @@ from typing import Any
 
 from resources.manifest import ArtifactRef, Manifest
 from resources.manifests import Manifests
+from tests.publications import newest_manifest, publish
 
 START = datetime(2026, 11, 1, 3, 0, tzinfo=UTC)
 ENVIRONMENT = "e" * 32
@@ -28,6 +29,7 @@ class Chronicle:
 
     root: Path
     made: list[ArtifactRef] = field(default_factory=list)
+    numbers: dict[ArtifactRef, int] = field(default_factory=dict)
 
     @property
     def lake(self) -> Manifests:
@@ -38,24 +40,27 @@ class Chronicle:
         asset: str,
         partition: str | None = None,
         inputs: Iterable[ArtifactRef] = (),
-        *,
-        name: str = "manifest.json",
         **fields: Any,
     ) -> ArtifactRef:
-        """Write one manifest, of a version that its asset, partition and number of makings say unless it is given."""
+        """Publish one manifest, of a version that its asset, partition and number of makings say unless it is given."""
         ref = ArtifactRef(
             asset=asset, partition=partition, version=fields.pop("version", version(asset, partition, len(self.made)))
         )
         self.made.append(ref)
+        inputs, number = tuple(inputs), 1 + sum((it.asset, it.partition) == (asset, partition) for it in self.made[:-1])
         facts: dict[str, Any] = {
             "created_at": START + timedelta(minutes=len(self.made)), "code_version": f"code-{asset[-5:]}",
             "git_commit": "c" * 40, "git_is_dirty": False, "environment": ENVIRONMENT, "run_id": "run-1", "rows": 10,
         }  # fmt: skip
-        manifest = Manifest(**ref.model_dump(), inputs=tuple(inputs), files=(), **{**facts, **fields})
-        path = self.folder(ref) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(manifest.text())
+        facts |= {"inputs": inputs, "input_numbers": tuple(self.numbers.get(it, 0) for it in inputs), "number": number}
+        manifest = Manifest(**ref.model_dump(), files=(), **{**facts, **fields})
+        publish(self.lake, manifest)
+        self.numbers[ref] = number
         return ref
+
+    def manifest(self, ref: ArtifactRef) -> Path:
+        """Return where an artifact's newest manifest is."""
+        return newest_manifest(self.lake, ref)
 
     def folder(self, ref: ArtifactRef, top: str = "") -> Path:
         """Return where an artifact's manifests are."""

@@ -19,6 +19,7 @@ from resources.prices import Prices
 from resources.sealing import seal
 from resources.steps import Failure, StepRecord, keep_step
 from tests.builders import frame, overwrite, put
+from tests.publications import newest_manifest, newest_name
 
 PRICES = Prices(currency="CHF", cpu_hour=2.0, memory_gib_hour=1.0, gpu_hour={"NVIDIA-L4": 10.0})
 HOUR = Cost(seconds=3600, cpu_seconds=1800, peak_memory_bytes=2**30)
@@ -89,7 +90,8 @@ def test_what_was_written_before_the_month_is_not_even_read(lake: Lake, monkeypa
 
 def test_what_was_removed_since_was_spent_all_the_same(lake: Lake) -> None:
     made = spend(lake, "shop/model")
-    lake.move(f"{lake.directory(made.ref)}/manifest.json", f"{lake.folder_left(made.ref)}/manifest.json")
+    name = newest_name(lake, made.ref)
+    lake.move(f"{lake.directory(made.ref)}/{name}", f"{lake.folder_left(made.ref)}/{name}")
 
     assert ["shop/model"] == [it.asset for it in spending(lake, owner="shop")]
 
@@ -174,7 +176,7 @@ def test_without_prices_money_is_not_known(lake: Lake) -> None:
     ],
 )
 def test_a_manifest_that_is_damaged_is_named(lake: Lake, edit: Any, told: str) -> None:
-    path = Path(lake.directory(spend(lake, "shop/model").ref)) / "manifest.json"
+    path = newest_manifest(lake, spend(lake, "shop/model").ref)
     text = edit(path.read_text())
     assert text != path.read_text()
     path.write_text(text)

@@ -87,9 +87,7 @@ def test_of_an_artifact_made_twice_counts_how_it_was_made_when_it_was_read(tmp_p
     same = version("same")
     table = chronicle.make("tables/orders", "2026-10-01", [old], version=same)
     before = chronicle.make("shop/model", None, [table])
-    chronicle.make(
-        "tables/orders", "2026-10-01", [new], version=same, name="manifest-20261101T030500.000000Z-1234abcd.json"
-    )
+    chronicle.make("tables/orders", "2026-10-01", [new], version=same)
     after = chronicle.make("shop/model", None, [table])
 
     assert (True, False) == tuple(key_of(it) in backward(chronicle.lake, [before]).nodes for it in (old, new))
@@ -106,9 +104,9 @@ def damage(path: Path) -> None:
     ("harm", "state", "said"),
     [
         (shutil.rmtree, "missing", "nothing in the lake says what it was made from"),
-        (lambda folder: damage(folder / "manifest.json"), "corrupt", "was edited"),
-        (lambda folder: (folder / "manifest.json").write_text("{}"), "corrupt", "is not a manifest"),
-        (lambda folder: (folder / "manifest.json").write_bytes(b"\xff\xfe"), "corrupt", "is not a manifest"),
+        (lambda folder: damage(*folder.iterdir()), "corrupt", "was edited"),
+        (lambda folder: next(folder.iterdir()).write_text("{}"), "corrupt", "is not a manifest"),
+        (lambda folder: next(folder.iterdir()).write_bytes(b"\xff\xfe"), "corrupt", "is not a manifest"),
     ],
 )
 def test_what_cannot_be_read_is_told_and_does_not_end_the_trace(
@@ -129,7 +127,7 @@ def test_what_cannot_be_read_is_told_and_does_not_end_the_trace(
 
 def test_a_damaged_manifest_anywhere_is_told_forward_for_it_may_have_been_touched(tmp_path: Path) -> None:
     chronicle = shop(tmp_path)
-    damage(chronicle.folder(the(chronicle, "shop/features", "2026-10-01")) / "manifest.json")
+    damage(chronicle.manifest(the(chronicle, "shop/features", "2026-10-01")))
 
     found = forward(chronicle.lake, [the(chronicle, "raw/orders", "2026-10-01")])
 
@@ -142,7 +140,7 @@ def test_a_damaged_manifest_anywhere_is_told_forward_for_it_may_have_been_touche
 def test_a_manifest_that_speaks_of_another_artifact_is_corrupt_both_ways(tmp_path: Path) -> None:
     chronicle = shop(tmp_path)
     one, other = (the(chronicle, "shop/features", day) for day in ("2026-10-01", "2026-10-02"))
-    shutil.copy(chronicle.folder(other) / "manifest.json", chronicle.folder(one) / "manifest.json")
+    shutil.copy(chronicle.manifest(other), chronicle.manifest(one))
 
     assert "corrupt" == backward(chronicle.lake, [the(chronicle, "shop/model")]).nodes[key_of(one)].state
     assert "another artifact" in forward(chronicle.lake, [other]).problems[0]
@@ -170,7 +168,7 @@ def test_a_manifest_is_kept_or_missing_or_corrupt_by_name(tmp_path: Path) -> Non
     chronicle = shop(tmp_path)
     model, training = the(chronicle, "shop/model"), the(chronicle, "shop/training_set")
     shutil.rmtree(chronicle.folder(model))
-    (chronicle.folder(training) / "manifest.json").write_text("{")
+    chronicle.manifest(training).write_text("{")
 
     with pytest.raises(MissingArtifactError, match=r"shop/model@.*nothing in the lake says"):
         kept_manifest(chronicle.lake, model)
@@ -201,7 +199,7 @@ def test_a_chain_is_as_long_as_it_is(tmp_path: Path) -> None:
 def test_an_input_outside_of_the_lake_makes_its_manifest_corrupt(tmp_path: Path) -> None:
     chronicle = shop(tmp_path / "lake")
     model = the(chronicle, "shop/model")
-    manifest = chronicle.folder(model) / "manifest.json"
+    manifest = chronicle.manifest(model)
     version_1 = (
         manifest.read_text().replace('"schema_version": 3', '"schema_version": 1').replace("shop/train", "../tr")
     )
@@ -216,7 +214,7 @@ def test_an_input_outside_of_the_lake_makes_its_manifest_corrupt(tmp_path: Path)
 def test_a_manifest_of_a_million_inputs_is_refused_before_it_fills_memory(tmp_path: Path) -> None:
     chronicle = shop(tmp_path)
     model = the(chronicle, "shop/model")
-    manifest = chronicle.folder(model) / "manifest.json"
+    manifest = chronicle.manifest(model)
     one = b'{"asset": "a/b", "partition": null, "version": "%032x"},'
     with manifest.open("wb") as file:
         file.write(b'{"inputs": [')

@@ -308,7 +308,7 @@ def test_killed_at_any_moment_and_made_again_nothing_is_half(tmp_path: Path) -> 
 
 def test_a_version_that_is_promoted_at_any_moment_serves_or_could_not_be(tmp_path: Path) -> None:
     source = Lake(str(tmp_path / "source"))
-    served, old = trained(source, 1, 300), trained(source, 2, 400)
+    old, served = trained(source, 2, 400), trained(source, 1, 300)
     decide(source, 1, 299, served)
     n, is_over, undone = 0, False, 0
     while not is_over:

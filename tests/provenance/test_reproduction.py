@@ -16,6 +16,7 @@ from resources.scratch import ScratchLake
 from resources.sealing import unseal
 from tests.builders import frame, put
 from tests.provenance.lakes import START, Chronicle, shop
+from tests.publications import newest_manifest
 
 DAYS = ("2026-10-01", "2026-10-02")
 
@@ -144,7 +145,7 @@ def test_what_is_gone_is_named_if_it_is_needed(tmp_path: Path) -> None:
 def test_the_training_sets_inputs_are_needed_from_wherever_one_starts(tmp_path: Path, asset: str) -> None:
     chronicle, model = whole(tmp_path)
     gone = model if asset == "shop/model" else the(chronicle, asset)
-    (chronicle.folder(gone) / "manifest.json").write_text("{}")
+    chronicle.manifest(gone).write_text("{}")
 
     for start in ("training_set", "raw"):
         with pytest.raises(DataError, match=rf"cannot be made again: {asset}(\[.*\])?@{gone.version[:12]} is corrupt"):
@@ -207,7 +208,7 @@ def test_equal_files_of_a_version_by_the_first_rule_are_equal(tmp_path: Path) ->
     older: Manifest = model.model_copy(update={"schema_version": 2, "hash": "blake2b", "version": "a" * 32})
     folder = Path(source.directory(model.ref))
     folder.rename(folder.with_name(older.version))
-    (Path(source.directory(older.ref)) / "manifest.json").write_bytes(older.text())
+    newest_manifest(source, older.ref).write_bytes(older.text())
     found = Recorded("shop", older.ref, Recorded.of(source, "shop", older.ref, "raw").lineage)
     scratch = ScratchLake(tmp_path / "scratch", source, at=model.created_at)
     put(scratch, frame(7), asset="shop/model")

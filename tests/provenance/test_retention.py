@@ -17,6 +17,7 @@ from resources.manifest import ArtifactRef, Manifest
 from resources.promotion_log import PromotionLog
 from resources.steps import StepRecord, keep_step
 from tests.builders import files_of, frame, promotion, put
+from tests.publications import newest_manifest
 
 NOW = datetime.now(tz=UTC)
 OPERATIONS = ("read", "write", "create", "move", "remove", "names", "tree", "tree_with_sizes")
@@ -153,15 +154,11 @@ def test_the_one_that_serves_is_never_forgotten(lake: Lake) -> None:
 
 
 def test_of_a_challenger_that_was_refused_long_ago_the_evidence_stays(lake: Lake) -> None:
-    served, refused, newest = trained(lake, 1, 900), trained(lake, 2, 200), trained(lake, 3, 50)
+    served, refused, _, newest = (trained(lake, n, ago) for n, ago in ((1, 900), (2, 200), (9, 120), (3, 50)))
     champion = served["model"].version
     decide(lake, 1, 899, served)
     decide(lake, 2, 199, refused, action="refuse", champion=champion)
     decide(lake, 3, 49, newest, action="refuse", champion=champion)
-    made(lake, "flight_delay/evaluation", 9, 120)
-    made(lake, "flight_delay/model", 9, 120)
-    made(lake, "flight_delay/training_set", 9, 120)
-    made(lake, "raw/flights", 9, 120, partition="2013-01-01")
 
     assert keys(refused["raw"], refused["training_set"], refused["model"]) == gone(lake)
     assert set() == gone(lake, days=300)
@@ -201,8 +198,12 @@ def test_rows_that_a_person_released_stay_for_ever_with_the_rows_they_came_from(
 def test_a_refused_day_stays_until_it_is_published_and_the_window_is_over(
     lake: Lake, published: float | None, *, stays: bool
 ) -> None:
-    refused = made(lake, "raw/orders__rejected", 1, 900, partition="2013-01-01")
-    if published is not None:
+    before = published is not None and published > 900
+    refused_as = {"partition": "2013-01-01", "parameters": {"number_before": int(before)}}
+    if before:
+        made(lake, "raw/orders", 2, published, partition="2013-01-01")
+    refused = made(lake, "raw/orders__rejected", 1, 900, **refused_as)
+    if published is not None and not before:
         made(lake, "raw/orders", 2, published, partition="2013-01-01")
 
     assert (set() if stays else keys(refused)) == gone(lake)
@@ -243,13 +244,13 @@ def test_what_is_younger_than_an_hour_never_counts_as_old(lake: Lake) -> None:
 
 def test_what_cannot_be_read_ends_it_by_name_and_nothing_is_removed(lake: Lake) -> None:
     old, _ = made(lake, "raw/a", 1, 400), made(lake, "raw/a", 2, 300)
-    manifest = Path(lake.directory(old)) / "manifest.json"
+    manifest = newest_manifest(lake, old)
     manifest.write_bytes(manifest.read_bytes().replace(b'"rows": 1', b'"rows": 2'))
     before = files_of(lake)
 
     with pytest.raises(
         CorruptArtifactError,
-        match=r"nobody can tell: .*manifest\.json is not the manifest that was written: it was edited",
+        match=r"nobody can tell: .*manifest-\S+ is not the manifest that was written: it was edited",
     ):
         collected(lake)
     assert before == files_of(lake)
@@ -257,9 +258,7 @@ def test_what_cannot_be_read_ends_it_by_name_and_nothing_is_removed(lake: Lake) 
 
 def test_a_manifest_that_speaks_of_another_artifact_ends_it(lake: Lake) -> None:
     one, other = made(lake, "raw/a", 1, 400), made(lake, "raw/b", 2, 400)
-    (Path(lake.directory(one)) / "manifest.json").write_bytes(
-        (Path(lake.directory(other)) / "manifest.json").read_bytes()
-    )
+    newest_manifest(lake, one).write_bytes(newest_manifest(lake, other).read_bytes())
 
     with pytest.raises(CorruptArtifactError, match="speaks of raw/b@"):
         judged(lake)

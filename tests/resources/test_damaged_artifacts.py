@@ -19,6 +19,7 @@ from resources.errors import CorruptArtifactError, LakeError
 from resources.lake import Lake
 from resources.manifest import Manifest
 from tests.builders import Note, Study, frame, overwrite, put, study
+from tests.publications import newest_name
 
 
 @pytest.mark.parametrize("name", ["table.parquet", "note.json", "story.txt"])
@@ -86,7 +87,7 @@ def test_a_frame_with_more_rows_than_were_written_is_not_read_whole(folder: Lake
         f"{folder.directory(made.ref)}/data.parquet",
         folder.read(f"{folder.directory(swollen.ref)}/data.parquet"),
     )
-    overwrite(folder, f"{folder.directory(made.ref)}/manifest.json", lying.text())
+    overwrite(folder, f"{folder.directory(made.ref)}/{newest_name(folder, made.ref)}", lying.text())
 
     with pytest.raises(CorruptArtifactError, match="it has more rows, not 2"):
         folder.get(made.ref, pl.DataFrame)
@@ -95,7 +96,7 @@ def test_a_frame_with_more_rows_than_were_written_is_not_read_whole(folder: Lake
 def test_a_manifest_that_claims_more_rows_than_fit_in_memory_is_not_believed(folder: Lake) -> None:
     made = put(folder, frame(1, 2))
     lying = made.model_copy(update={"files": (made.files[0].model_copy(update={"rows": 10**15}),)})
-    overwrite(folder, f"{folder.directory(made.ref)}/manifest.json", lying.text())
+    overwrite(folder, f"{folder.directory(made.ref)}/{newest_name(folder, made.ref)}", lying.text())
 
     with pytest.raises(
         CorruptArtifactError, match=r"has 1,000,000,000,000,000 rows, for which this machine has no memory"
@@ -197,7 +198,7 @@ def as_first_schema(lake: Lake, made: Manifest) -> bytes:
     ("edit", "message"),
     [
         (lambda text: text.replace("shop/orders", "shop/theirs"), "speaks of shop/theirs"),
-        (lambda text: text.replace('"bytes": ', '"bytes": -'), r"manifest\.json is not a manifest \(files\.0\.bytes"),
+        (lambda text: text.replace('"bytes": ', '"bytes": -'), r"manifest-\S+ is not a manifest \(files\.0\.bytes"),
         (lambda text: text[: len(text) // 2], "is not a manifest"),
         (lambda _: "", "is not a manifest"),
         (lambda text: text.replace('"table.parquet"', '"../../../table.parquet"'), "is not a manifest"),
@@ -207,7 +208,7 @@ def test_a_manifest_of_the_first_schema_that_says_impossible_things_is_named_and
     lake: Lake, edit: Callable[[str], str], message: str
 ) -> None:
     made = put(lake, study())
-    ref, path = made.ref, f"{lake.directory(made.ref)}/manifest.json"
+    ref, path = made.ref, f"{lake.directory(made.ref)}/{newest_name(lake, made.ref)}"
     overwrite(lake, path, edit(as_first_schema(lake, made).decode()).encode())
 
     with pytest.raises(CorruptArtifactError, match=message):
@@ -216,7 +217,7 @@ def test_a_manifest_of_the_first_schema_that_says_impossible_things_is_named_and
 
 def test_an_artifact_of_the_first_schema_can_still_be_read(lake: Lake) -> None:
     made = put(lake, study())
-    overwrite(lake, f"{lake.directory(made.ref)}/manifest.json", as_first_schema(lake, made))
+    overwrite(lake, f"{lake.directory(made.ref)}/{newest_name(lake, made.ref)}", as_first_schema(lake, made))
 
     assert study().story == lake.get(made.ref, Study).story
     assert (1, made.rows) == (lake.manifest(made.ref).schema_version, lake.manifest(made.ref).rows)

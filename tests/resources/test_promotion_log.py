@@ -229,7 +229,7 @@ def test_a_log_that_lost_what_a_manifest_names_is_not_decided_on(
     lake: Lake, damage: Callable[[Lake], None], message: str, asset: str
 ) -> None:
     filled(lake)
-    lake.remove(next(lake.path(it) for it in lake.tree(lake.url) if it.endswith("manifest.json")))
+    lake.remove(next(lake.path(it) for it in lake.tree(lake.url) if "/manifest-" in it))
     made_under(lake, 3, asset=asset)
     damage(lake)
 

@@ -21,6 +21,7 @@ from resources.promotion_log import PromotionLog
 from resources.quarantine import releases
 from resources.scratch import ScratchLake, ScratchLakeResource
 from tests.builders import Study, frame, promotion, put, study
+from tests.publications import newest_manifest, newest_name
 
 ASSET = "shop/orders"
 DAY = "2013-01-01"
@@ -160,7 +161,7 @@ def test_an_artifact_comes_with_the_manifest_that_it_had_at_the_moment(source: L
     lake = scratch(source, tmp_path, at=moment, pins=[first.ref])
 
     assert first == lake.manifest(lake.find(ASSET))
-    assert first.text() == lake.read(f"{lake.directory(first.ref)}/manifest.json")
+    assert first.text() == lake.read(f"{lake.directory(first.ref)}/{newest_name(lake, first.ref)}")
 
 
 def test_a_manifest_of_the_first_schema_version_is_fetched_as_such(folder: Lake, tmp_path: Path) -> None:
@@ -169,7 +170,7 @@ def test_a_manifest_of_the_first_schema_version_is_fetched_as_such(folder: Lake,
     said = {"schema_version": 1, **made.model_dump(mode="json", exclude={"schema_version", "step", "attempt", "hash"})}
     for entry in said["files"]:
         entry["digest"] = digest_of((path / entry["name"]).read_bytes(), "blake2b")
-    (path / "manifest.json").write_text(json.dumps(said))
+    newest_manifest(folder, made.ref).write_text(json.dumps(said))
 
     lake = scratch(folder, tmp_path)
 

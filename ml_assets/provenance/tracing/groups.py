@@ -90,7 +90,7 @@ def groups(lineage: Lineage) -> dict[str, Group]:
     return {
         asset: Group(
             asset,
-            tuple(sorted(them, key=_by_partition_and_time)),
+            tuple(sorted(them, key=_by_partition_and_number)),
             tuple(sorted(edges.get(asset, {}).keys() - {asset})),
             asset in edges.get(asset, {}),
         )
@@ -105,8 +105,8 @@ def commit_of(made: Manifest) -> str | None:
     return f"{made.git_commit[:12]}{' (dirty)' if made.git_is_dirty else ''}"
 
 
-def _by_partition_and_time(node: Node) -> tuple[str, str, str]:
-    return node.key[1], node.last.created_at.isoformat() if node.last else "", node.key[2]
+def _by_partition_and_number(node: Node) -> tuple[str, int, str]:
+    return node.key[1], node.last.number if node.last else 0, node.key[2]
 
 
 def _which(nodes: Sequence[Node]) -> str:

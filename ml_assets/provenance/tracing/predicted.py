@@ -64,7 +64,7 @@ def trace_prediction(lake: Lake, models: Sequence[str], prediction: str, day: st
             f"looked at. Give its key{f' as in {example}' if example else ''}, or its whole {ID}."
             + "".join(f"\n{problem}" for problem in problems)
         )
-    found.sort(key=lambda it: it.manifest.created_at)
+    found.sort(key=lambda it: (it.manifest.partition or "", it.manifest.number))
     return _trace(lake, found[-1], found[:-1], problems)
 
 

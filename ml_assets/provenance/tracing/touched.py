@@ -10,22 +10,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ml_assets.provenance.lineage import (
-    NAME,
     Key,
     Lineage,
     Node,
     key_of,
     merged,
-    name_as_of,
+    name_of,
     newest_node,
     place_of,
     read_node,
     ref_of,
-    stamp,
 )
 from resources.errors import LakeError
 from resources.manifest import MOST_BYTES, ArtifactRef, Manifest
 from resources.manifests import REMOVED, Manifests
+from resources.order import MANIFEST_NAME
 from resources.sealing import seal_problem
 
 _HEAD = re.compile(rb'\n "asset": "([^"]+)",\n "partition": (?:null|"([^"]+)"),\n "version": "([0-9a-f]{32})",\n')
@@ -74,9 +73,8 @@ def forward(lake: Manifests, roots: Iterable[ArtifactRef]) -> Lineage:
             if reader in touched:
                 continue
             last = read(*reader).last
-            if last is None or key not in map(key_of, last.inputs):
-                continue
-            if name_as_of(names, stamp(last.created_at)) == name:
+            read_as = {key_of(ref): number for ref, number in last.numbered_inputs} if last else {}
+            if key in read_as and name_of(names, read_as[key]) == name:
                 touched[reader] = None
                 waiting.append(reader)
     nodes: dict[Key, list[Node]] = {key: [newest_node(lake, key)] for key in asked if key not in index.names}
@@ -95,7 +93,7 @@ def all_versions(lake: Manifests, asset: str, partition: str | None = None) -> l
         for relative in lake.tree(lake.path(top, asset, *([partition] if partition else []))):
             folder, _, name = relative.rpartition("/")
             rest, _, version = folder.rpartition("/")
-            if NAME.fullmatch(name) and _VERSION.fullmatch(version) and not (partition and rest):
+            if MANIFEST_NAME.fullmatch(name) and _VERSION.fullmatch(version) and not (partition and rest):
                 found[asset, partition or rest, version] = None
     return [ref_of(key) for key in sorted(found)]
 
@@ -104,7 +102,7 @@ def _index(lake: Manifests) -> _Index:
     index = _Index()
     for top, folder in (("artifacts", "artifacts"), (REMOVED, f"{REMOVED}/artifacts")):
         root = lake.path(folder)
-        paths = [f"{root}/{path}" for path in lake.tree(root) if NAME.fullmatch(path.rsplit("/", 1)[-1])]
+        paths = [f"{root}/{path}" for path in lake.tree(root) if MANIFEST_NAME.fullmatch(path.rsplit("/", 1)[-1])]
         for first in range(0, len(paths), _AT_ONCE):  # bounds the memory that the texts take
             some = paths[first : first + _AT_ONCE]
             with lake.pool(len(some)) as each:

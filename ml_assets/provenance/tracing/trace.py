@@ -87,7 +87,7 @@ class Trace:
     def models(self) -> list[tuple[Node, str]]:
         """Return the models among the artifacts, and what became of each."""
         found = [node for node in self.nodes.values() if node.asset.endswith(_MODEL)]
-        found.sort(key=lambda node: (node.asset, node.last.created_at.isoformat() if node.last else ""))
+        found.sort(key=lambda node: (node.asset, node.last.number if node.last else 0))
         return [(node, self.logs[node.asset.removesuffix(_MODEL)].told(node.key[2])) for node in found]
 
     def sources(self) -> list[tuple[str, str, list[Node]]]:

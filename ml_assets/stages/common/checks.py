@@ -4,6 +4,7 @@ Finding it stays out; see `ml_assets.contracts.checking`.
 """
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from ml_assets.contracts.table import Rule, TableContract
 from ml_assets.logic.rejected import rejected_rows
 from resources.lake import Lake, Making
 from resources.manifest import ArtifactRef
-from resources.quarantine import REJECTED
+from resources.quarantine import store_rejected
 
 
 def check_name(rule: str) -> str:
@@ -146,9 +147,9 @@ def reject(
         inputs=inputs, run_id=run_id, parameters={"refused": [report.sentence(it) for it in report.blocking]}
     )
     broken = {day: rows for day, rows in days.items() if everywhere or day in found}
-    name = f"{asset.to_user_string()}{REJECTED}"
     marked = rejected_rows(pl.concat(broken.values()), report, others=others)
-    begin = 0
-    for day, rows in broken.items():
-        lake.put(name, day or None, marked.slice(begin, rows.height), making)
-        begin += rows.height
+    ends = itertools.accumulate(rows.height for rows in broken.values())
+    parts = {
+        day: marked.slice(end - rows.height, rows.height) for (day, rows), end in zip(broken.items(), ends, strict=True)
+    }
+    store_rejected(lake, asset.to_user_string(), parts, making)

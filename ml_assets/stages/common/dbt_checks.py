@@ -23,7 +23,7 @@ from ml_assets.logic.tables import Outcome, report_of_failure, report_of_tests
 from ml_assets.stages.common.checks import check_name, check_results, check_specs, reject, rule_check_name
 from ml_assets.stages.common.plan import DAY, table_key
 from resources.lake import Lake, Making
-from resources.quarantine import QUARANTINE, REJECTED, released_rows, releases
+from resources.quarantine import QUARANTINE, REJECTED, released_rows, releases, store_rejected
 from resources.warehouse import Build, Quarantine, table_name, with_ancestors
 
 Node = Mapping[str, Any]
@@ -207,8 +207,8 @@ class Project:
         refused = built.files(f"{name}{REJECTED}")
         if refused:
             making = Making(run_id=run_id, parameters={"refused": [built.failed.get(model, "")]})
-            for day, path in refused.items():
-                lake.put(f"{table_name(self.nodes[model])}{REJECTED}", day or None, pl.read_parquet(path), making)
+            rows = {day: pl.read_parquet(path) for day, path in refused.items()}
+            store_rejected(lake, table_name(self.nodes[model]), rows, making)
             return [*refused]
         files = built.files(name) if model in built.seconds else {}
         everywhere = any(not finding.partitions for finding in report.blocking)

@@ -389,9 +389,9 @@ class Planner:
                     ref = self.look.newest(parent).get(name)
                     if ref is None or (parent in assets and name in self.stale.get(parent, {}) and name in made):
                         continue
-                    came = self.look.manifest(ref).created_at
-                    inputs.append([str(ref), came.isoformat()])
-                    times.append(came)
+                    manifest = self.look.manifest(ref)
+                    inputs.append([str(ref), manifest.number])
+                    times.append(manifest.created_at)
                 beside = [str(ref) for ref in self.look.wanted.beside.get(key, {}).get(partition, ())]
                 facts.append([key.to_user_string(), partition, why, inputs, *beside])
         code = code_of(self.graph, [key for key in self.groups if self.groups[key] == group], self.look.parameters)

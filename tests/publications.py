@@ -1,0 +1,25 @@
+"""Manifests as files: where an artifact's newest one is, and publishing one without its data."""
+
+from pathlib import Path
+
+from resources.manifest import ArtifactRef, Manifest
+from resources.manifests import Manifests
+from resources.order import MANIFEST_NAME, OrderRecord, manifest_name, number_in
+
+
+def newest_manifest(lake: Manifests, ref: ArtifactRef) -> Path:
+    """Return the path of an artifact's newest manifest."""
+    return Path(lake.directory(ref)) / newest_name(lake, ref)
+
+
+def newest_name(lake: Manifests, ref: ArtifactRef) -> str:
+    """Return the file name of an artifact's newest manifest."""
+    return max(filter(MANIFEST_NAME.fullmatch, lake.names(lake.directory(ref))), key=number_in)
+
+
+def publish(lake: Manifests, manifest: Manifest) -> None:
+    """Write a manifest, and the record that publishes it."""
+    name = manifest_name(manifest)
+    lake.create(f"{lake.directory(manifest.ref)}/{name}", manifest.text())
+    record = OrderRecord.of(manifest, name)
+    lake.create(lake.path(record.path), record.text())
