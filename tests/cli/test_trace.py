@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -87,8 +88,10 @@ def the(chronicle: Chronicle, asset: str) -> ArtifactRef:
 
 
 def remade(chronicle: Chronicle) -> None:
-    """Make the first raw day again as older code in another environment had made it."""
+    """Let the first raw day be as older code in another environment had made it."""
     ref = the(chronicle, "raw/orders")
+    shutil.rmtree(chronicle.folder(ref))
+    shutil.rmtree(chronicle.root / "order" / ref.asset / str(ref.partition))
     chronicle.made = chronicle.made[:1]
     parameters = {"file": "orders.csv", "source": "a" * 32}
     chronicle.make(

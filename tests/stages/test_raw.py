@@ -1,4 +1,6 @@
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,6 +18,7 @@ from ml_assets.contracts.table import Column, Relationship, TableContract
 from ml_assets.declaration.reading import read_declaration
 from ml_assets.declaration.tables import RawDeclaration
 from ml_assets.provenance.staleness import Wanted, out_of_date
+from ml_assets.stages import raw
 from ml_assets.stages.common.landing import _all_versions
 from ml_assets.stages.raw import LandingConfig, raw_tables
 from resources.artifact_io import LakeIOManager
@@ -380,6 +383,38 @@ def test_landing_the_same_source_again_changes_nothing(tmp_path: Path, instance:
     assert shop.land(ONE + "2024-01-01,3,7\n", at="2024-01-06T00:00:00").success
     assert stood == shop.lake.find("raw/orders", FIRST)
     assert inputs == shop.lake.manifest(stood).inputs
+
+
+def test_two_landings_of_a_day_at_once_keep_the_corrections_of_both(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    shop, other = (Landings(tmp_path / name, VERSIONED, instance, quarantine=0.5) for name in ("one", "other"))
+    (tmp_path / "other" / "lake").symlink_to(tmp_path / "one" / "lake")  # another process has a lake object of its own
+    assert shop.land("day,order,n\n2024-01-01,1,5\n2024-01-01,2,7\n", at="2024-01-01T00:00").success
+    land, attempts = raw.land_rows, []
+
+    def overtaken(*args: Any, **kwargs: Any) -> Any:
+        landed = land(*args, **kwargs)
+        if threading.current_thread() is threading.main_thread():
+            attempts.append(landed)
+            if len(attempts) == 1:  # both have read what stands, and the other one publishes first
+                theirs = "day,order,n\n2024-01-01,1,5\n2024-01-01,2,8\n"
+                with ThreadPoolExecutor(1) as pool:
+                    with dg.DagsterInstance.ephemeral() as elsewhere:
+                        other.instance = elsewhere
+                        assert pool.submit(other.land, theirs, at="2024-01-01T09:00").result().success
+        return landed
+
+    monkeypatch.setattr(raw, "land_rows", overtaken)
+    assert shop.land("day,order,n\n2024-01-01,1,6\n2024-01-01,2,7\n", at="2024-01-01T10:00").success
+
+    assert 2 == len(attempts)
+    assert [(1, 5), (1, 6), (2, 7), (2, 7), (2, 8)] == sorted(shop.rows(FIRST).select("order", "n").iter_rows())
+    assert {"raw/orders": 3, "raw/orders__quarantine": 3} == {
+        asset: shop.lake.last_numbers(asset, [FIRST])[FIRST] for asset in ("raw/orders", "raw/orders__quarantine")
+    }
 
 
 @pytest.mark.parametrize("other", ["2024-01-01,2,8\n", "2024-01-01,2,6\n"])
