@@ -1,7 +1,7 @@
-"""The watch over new champions: takes one back that turns out worse than the one before; and drills that it could.
+"""The watch over new champions, which rolls back one that is worse than the one before, and a drill of that rollback.
 
-Measuring the two on the same rows stays out (see `ml_assets.stages.performance`), and so does what counts as worse: see
-`ml_assets.logic.watch`.
+Not here: measuring the two on the same rows (see `ml_assets.stages.performance`), and what counts as worse (see
+`ml_assets.logic.watch`).
 """
 
 from collections.abc import Callable, Iterator
@@ -218,12 +218,13 @@ def rollback_drill_job(plan_of: PlanOf) -> dg.JobDefinition:
         opened, plan = lake.connect(), plan_of(config.model)
         before = standing(promotions(opened, config.model).entries())[:-1]
         if not before:
-            context.log.info(f"nobody stands before who serves for {config.model}, so there is nothing to go back to.")
+            context.log.info(
+                f"{config.model} has no champion before the current one, so there is nothing to go back to."
+            )
             return
         _check_that_it_can_serve(opened, plan, before[-1])
         day, scores = _scored(opened, plan, before[-1])
-        told = {"would serve": before[-1], "day": day, "rows scored": scores.height}
-        context.add_output_metadata(told)
+        context.add_output_metadata({"would serve": before[-1], "day": day, "rows scored": scores.height})
 
     @dg.job(name="rollback_drill", description="Do all of a rollback but the entry of the promotion log.")
     def job() -> None:

@@ -285,7 +285,7 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_ask_for_nothing_but_a_p
          ["freshness.labels.cron: '5-2' in the cron's field '5-2' ends before it begins"]),
         (with_lines("freshness: {labels: {cron: 0 6 30 2 *, by_minutes: 5}}"),
          ["freshness.labels.cron: no month named has a day 30"]),
-        (with_lines("watch: {days: 2}"), ["shop/defs.yaml:16: watch: days 2 must not be below minimum_days 3"]),
+        (with_lines("watch: {days: 2}"), ["shop/defs.yaml:16: watch: days 2 must not be below minimum_days 5"]),
         (with_lines("freshness: {labels: {cron: 0 23 * * *, by_minutes: 90}}"),
          ["freshness.labels: 90 minutes after '0 23 * * *' is no cron; give a fixed minute and hour"]),
         (with_lines("freshness: {labels: {cron: 0 6 * * *}}"),

@@ -32,7 +32,7 @@ def champion(arguments: argparse.Namespace) -> int:
     from ml_assets.contracts.days import end_of
     from ml_assets.declaration.reading import read_all
     from ml_assets.definitions import DEFS
-    from ml_assets.logic.promotion import serving_since, waiting
+    from ml_assets.logic.promotion import anchor, serving_since, waiting
     from resources.lake_resource import LakeResource
     from resources.promotion_log import PromotionLog
 
@@ -48,6 +48,7 @@ def champion(arguments: argparse.Namespace) -> int:
             "on": None if day is None else str(day),
             "champion": None if since is None else since.champion,
             "since": None if since is None else since.model_dump(mode="json"),
+            "anchor": anchor(entries),
             "waits": None if waits is None else waits.model_dump(mode="json"),
             "log": [entry.model_dump(mode="json") for entry in entries],
         }
@@ -56,6 +57,8 @@ def champion(arguments: argparse.Namespace) -> int:
         for entry in entries:
             print("\n".join(lines_of(entry)))
         print(_answer(model.name, since, day))
+        if since is not None and (kept := anchor(entries)) != since.champion:
+            print(f"{model.name}: {kept} is the anchor")
         if waits is not None:
             print(_told_waiting(model.name, waits, day))
     return 1 if since is None else 0

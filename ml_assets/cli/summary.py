@@ -21,6 +21,7 @@ from ml_assets.contracts.states import describe_states
 from ml_assets.contracts.words import counted
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.logic.card_words import left_out, test_days
+from ml_assets.logic.promotion import anchor
 from ml_assets.provenance.rows import rows_behind
 from ml_assets.stages.common.leak_findings import findings_behind
 from ml_assets.stages.common.plan import days_between
@@ -36,7 +37,8 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
     evaluation: Evaluation = lake.get(lake.find(f"{name}/evaluation"), Evaluation)
     importances: Importances = lake.get(lake.find(f"{name}/importances"), Importances)
     trained: Model = lake.get(lake.find(f"{name}/model"), Model)
-    last = PromotionLog(lake, name, Promotion).last()
+    entries = PromotionLog(lake, name, Promotion).entries()
+    last = entries[-1] if entries else None
     days = [str(day) for day in days_between(span.first, span.last)]
     drift: list[DailyDrift] = lake.get_each([*lake.newest(f"{name}/drift", days).values()], DailyDrift)
     performance: list[DailyPerformance] = lake.get_each(
@@ -78,6 +80,7 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
         "baselines": {b.name: dict(b.metrics) for b in evaluation.summary.baselines},
         "verdict": last.model_dump(mode="json") if last else None,
         "champion": last.champion if last else None,
+        "anchor": anchor(entries),
         "predicted": {
             "first": days[0], "last": days[-1], "rows": sum(one.predictions for one in measured),
             "labelled": sum(one.labelled for one in measured),
@@ -170,6 +173,8 @@ def text_of(summary: Mapping[str, Any]) -> str:
         ]
         lines.append(f"  gate         {verdict['challenger'][:12]} {word} (entry {verdict['number']})")
         lines += [line for reason in verdict["reasons"] for line in _wrapped(reason)]
+        if summary["anchor"] not in (None, summary["champion"]):
+            lines.append(f"               anchor {summary['anchor'][:12]}")
     lines += [*monitored(summary)]
     lines += [
         f"  card         {summary['card']}",

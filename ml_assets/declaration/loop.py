@@ -105,8 +105,8 @@ class WatchSettings(Part):
     """How a new champion is compared with the one before it, on the same rows, in its first days."""
 
     days: Annotated[int, Field(ge=0, le=366, description="days with labels that are compared; 0 leaves it out")] = 7
-    minimum_days: Annotated[int, Field(ge=2, le=366)] = Field(
-        default=3, description="with fewer of them nothing is decided"
+    minimum_days: Annotated[int, Field(ge=5, le=366)] = Field(
+        default=5, description="with fewer of them nothing is decided; a test of fewer than five would not hold"
     )
     margin: Margin = Field(default=0.01, description="how much worse it may be, in units of the deciding metric")
 

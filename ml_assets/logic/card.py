@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ml_assets.contracts.artifacts import (
+        Comparison,
         DriftSummary,
         EvaluationSummary,
         ModelSpec,
@@ -48,7 +49,7 @@ SECTIONS: tuple[tuple[str, str], ...] = (
     ("data", "Data"),
     ("features", "Features"),
     ("metrics", "Metrics beside baselines"),
-    ("champion", "Against the champion"),
+    ("champion", "Against champion and anchor"),
     ("gate", "The gate's verdict"),
     ("slices", "Slices"),
     ("calibration", "Calibration"),
@@ -108,7 +109,10 @@ def render_card(card: CardInput) -> str:
             test_days=test_days(card.training_set, evaluation),
             left_out=left_out(evaluation),
             metric_rows=metric_rows(evaluation),
-            champion_sentence=_champion_sentence(evaluation),
+            opponent_sentences=_opponent_sentences(evaluation),
+            opponents=[it for it in (evaluation.against_champion, evaluation.against_anchor) if it is not None]
+            if evaluation
+            else [],
             slices=slices,
             slices_have_champion=any(row["champion_score"] is not None for _, rows in slices for row in rows),
             calibration=calibration_rows(card.evaluation),
@@ -204,19 +208,32 @@ def _encoding(model: ModelSpec | None) -> str:
     return words
 
 
-def _champion_sentence(evaluation: EvaluationSummary | None) -> str:
-    """Return what the comparison with the champion shows, and no more."""
-    if evaluation is None or evaluation.against_champion is None:
-        return ""
-    item = evaluation.against_champion
+def _opponent_sentences(evaluation: EvaluationSummary | None) -> tuple[str, ...]:
+    """Return what the comparisons with the champion and the anchor show, and no more."""
+    if evaluation is None:
+        return ()
+    if evaluation.champion_version is None:
+        return ("There was no champion to compare with when this model was evaluated.",)
+    champion = f"the champion (version {evaluation.champion_version})"
+    sentences = [_opponent_sentence(champion, evaluation.against_champion, evaluation.champion_cannot_score)]
+    if evaluation.anchor_version == evaluation.champion_version:
+        sentences.append("The champion is the anchor too, which no later champion may be worse than by the margin.")
+    elif evaluation.anchor_version is not None:
+        anchor = f"the anchor (version {evaluation.anchor_version}), the last champion that was better than before"
+        sentences.append(_opponent_sentence(anchor, evaluation.against_anchor, evaluation.anchor_cannot_score))
+    return tuple(sentences)
+
+
+def _opponent_sentence(who: str, item: Comparison | None, cannot_score: str | None) -> str:
+    if item is None:
+        return f"Not compared with {who}: {cannot_score or 'too few test rows are new to all models.'}"
     shown = {
         "good-text": "this model is better",
         "bad-text": "this model is worse",
         "": "neither is shown to be better",
     }[tone(item)]
-    version = f" (version {evaluation.champion_version})" if evaluation.champion_version else ""
     return (
-        f"On the same {item.rows:,} test rows as the champion{version}, {shown} in {metric_name(item.metric)}: "
+        f"On the same {item.rows:,} test rows as {who}, {shown} in {metric_name(item.metric)}: "
         f"the difference is {signed_interval(item.difference)}, where above 0 means that this model is better."
     )
 

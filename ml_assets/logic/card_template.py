@@ -301,12 +301,12 @@ The declared metric is {{ evaluation.metric | metric }}
 {%- else %}{{ missing("evaluation") }}{% endif %}
 </section>
 
-<section>{{ head("champion", "Against the champion") }}
+<section>{{ head("champion", "Against champion and anchor") }}
 {%- if not evaluation %}{{ missing("evaluation") }}
-{%- elif evaluation.against_champion %}
-<p>{{ champion_sentence }}</p>
-{{ comparisons([evaluation.against_champion], "") }}
-{%- else %}<p>There was no champion to compare with when this model was evaluated.</p>{% endif %}
+{%- else %}
+{%- for sentence in opponent_sentences %}<p>{{ sentence }}</p>{% endfor %}
+{%- if opponents %}{{ comparisons(opponents, "") }}{% endif %}
+{%- endif %}
 </section>
 
 <section>{{ head("gate", "The gate's verdict") }}

@@ -70,7 +70,8 @@ def left_out(evaluation: EvaluationSummary | None) -> str:
     """Write how many test rows are not measured on, and why; nothing where there are none."""
     if evaluation is None or not evaluation.left_out:
         return ""
-    return f"; {evaluation.left_out:,} of earlier days are left out, since challenger or champion learned from them"
+    count = evaluation.left_out
+    return f"; {count:,} of earlier days are left out, since challenger, champion or anchor learned from them"
 
 
 def time(moment: datetime) -> str:

@@ -1,6 +1,6 @@
-"""The gate: whether a challenger takes over, by which rules, in sentences an operator can read.
+"""The gate: whether a challenger is promoted, by which rules, in sentences an operator can read.
 
-Measuring stays out (see `evaluation`), and so does writing the promotion log.
+Not here: measuring (see `evaluation`), and writing the promotion log.
 """
 
 from __future__ import annotations
@@ -16,13 +16,45 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.logic.jackknife import lower_bound
 from ml_assets.logic.metrics import find_metric
 from ml_assets.logic.serving_cost import Cost
-from ml_assets.logic.slices import comparable, failing_slices
+from ml_assets.logic.slices import SLICE_ERROR_RATE, comparable, failing_slices, slice_level
 from ml_assets.logic.suspects import LeakFindings
 
 ChampionRule = Literal["non_inferiority", "superiority"]
 NAMED_SLICES: Final = 10
+ERROR_RATE: Final = 0.05
+"""Of all attempts since the last promotion together; see `Attempt`."""
 
 _LEFT: Final = "It has served before and was rolled back from; only a person lets it in again (ml-assets promote)."
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Which challenger it is that is tested on these rows since the last promotion, and the confidence that takes.
+
+    Of many challengers that are no better one passes by chance sooner or later. Attempt k may therefore err in
+    5 % / (k (k + 1)) of cases only: 2.5 %, 0.83 %, 0.42 %, and so on, which is 5 % for all of them together, however
+    many there will be.
+    """
+
+    number: int = 1
+
+    @property
+    def confidence(self) -> float:
+        """The confidence of every lower bound."""
+        return 1 - ERROR_RATE / (self.number * (self.number + 1))
+
+    @property
+    def words(self) -> str:
+        """The confidence as words."""
+        return f"at {100 * self.confidence:.4g} % confidence (attempt {self.number} since the last promotion)"
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What is recorded of it."""
+        return {"attempt": float(self.number), "confidence": self.confidence}
+
+
+FIRST: Final = Attempt()
 
 
 @dataclass(frozen=True)
@@ -43,19 +75,24 @@ class Rule:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the challenger takes over, and why.
+    """Whether the challenger is promoted, and why.
 
     Attributes:
         promote: Whether every rule holds, but for those that wait for a person.
         reasons: The rules that failed, or when none did, all that held.
         figures: What the rules looked at, whichever way they went.
         rules: Every rule, in the order they were tried.
+        is_anchor: Whether it becomes the anchor once it is champion: there is no champion to compare with, or it is
+            better than champion and anchor, each with its lower bound above zero.
+        attempt: Which one it was since the last promotion; None where nothing could be tested.
     """
 
     promote: bool
     reasons: tuple[str, ...]
     figures: dict[str, float]
     rules: tuple[Rule, ...] = ()
+    is_anchor: bool = False
+    attempt: int | None = None
 
     @property
     def waits(self) -> bool:
@@ -76,15 +113,16 @@ def judge(
     cannot_answer: Sequence[str] | None = None,
     was_left: bool = False,
     leaks: LeakFindings | None = None,
+    attempt: Attempt = FIRST,
 ) -> Verdict:
-    """Judge a challenger by its evaluation; every rule is tried, so that all failures are told at once.
+    """Judge a challenger by its evaluation; every rule is tried, so that all failures are reported at once.
 
-    The paired difference to the champion has a lower bound of 95 % confidence (one-sided). Non-inferiority holds where
-    the bound is not below the negative of the margin: of challengers worse by the margin at most 5 % get in.
-    Superiority holds where the bound is above zero and the difference itself is the margin or more: of equal
-    challengers at most 5 % get in, and of those better by the margin and two standard errors more than 80 %, for
-    margins from half a standard error on. (Under a smaller margin that share falls to 64 %: such a difference is hard
-    to tell from none.)
+    The differences to baselines, champion and anchor on the same rows have one-sided lower bounds, whose confidence
+    depends on the attempt (`Attempt`). A baseline is beaten where its bound is above zero. Non-inferiority holds where
+    the bounds to champion and anchor (`promotion.anchor`) are not below the negative of the margin: of challengers
+    worse by the margin at most 5 % are promoted, however many are tried. Superiority holds where the bound to the
+    champion is above zero and the difference itself is the margin or more; the anchor is compared with as before.
+    `benchmarks/gate` measures the error rates and the power.
 
     Args:
         evaluation: The challenger's report on frozen rows.
@@ -98,6 +136,7 @@ def judge(
         cannot_answer: Why the challenger cannot answer what is declared now; empty if it can, None if nobody looked.
         was_left: Whether this very version has served, and was rolled back from.
         leaks: What is known of leaks in its features; None in a simulation.
+        attempt: Which attempt on these rows it is since the last promotion.
 
     Raises:
         DataError: A margin is negative, or a bound names a metric that the evaluation does not have.
@@ -105,7 +144,7 @@ def judge(
     if margin < 0 or slice_margin < 0:
         message = (
             f"the margins of the gate of model '{evaluation.model}' are {margin:g} and {slice_margin:g}; expected "
-            "0 or more: how much worse a challenger may be. Mend the declaration."
+            "0 or more: how much worse a challenger may be. Correct the declaration."
         )
         raise DataError(message)
     rules = [
@@ -113,9 +152,9 @@ def judge(
         _enough_rows(evaluation, minimum_rows),
         *_unseen(evaluation),
         *_answers(cannot_answer),
-        *(_beats_baseline(comparison) for comparison in evaluation.against_baselines),
+        *(_beats_baseline(comparison, attempt) for comparison in evaluation.against_baselines),
         *(_within_bound(evaluation, name, limit) for name, limit in (bounds or {}).items()),
-        *_champion_rules(evaluation, rule, margin),
+        *_champion_rules(evaluation, attempt, rule, margin),
     ]
     if slices is not None and evaluation.against_champion is not None:
         rules.append(_slices_hold(slices, evaluation.metric, slice_margin))
@@ -129,7 +168,21 @@ def judge(
         reasons=tuple(rule.sentence for rule in failed or open_questions or rules),
         figures={name: value for rule in rules for name, value in rule.figures.items()},
         rules=tuple(rules),
+        is_anchor=_is_anchor(evaluation, attempt),
+        attempt=attempt.number if _is_tested(evaluation) else None,
     )
+
+
+def _is_tested(evaluation: EvaluationSummary) -> bool:
+    """Return whether anything was compared by which the challenger could be promoted."""
+    compared = (evaluation.against_champion, evaluation.against_anchor, *evaluation.against_baselines)
+    return not evaluation.seen_rows and any(it is not None and _bound(it, FIRST) is not None for it in compared)
+
+
+def _is_anchor(evaluation: EvaluationSummary, attempt: Attempt) -> bool:
+    compared = (evaluation.against_champion, evaluation.against_anchor)
+    bounds = [_bound(it, attempt) for it in compared if it is not None]
+    return not evaluation.seen_rows and all(bound is not None and bound > 0 for bound in bounds)
 
 
 def _leak_rules(leaks: LeakFindings | None) -> tuple[Rule, ...]:
@@ -166,7 +219,7 @@ def _unseen(evaluation: EvaluationSummary) -> tuple[Rule, ...]:
     until = evaluation.learned_until
     if until is None:
         return ()
-    who = "challenger" if evaluation.champion_version is None else "challenger or champion"
+    who = "challenger" if evaluation.champion_version is None else "challenger, champion or anchor"
     figures = {"rows left out": float(evaluation.left_out), "rows seen before": float(evaluation.seen_rows)}
     if evaluation.seen_rows:
         sentence = (
@@ -176,7 +229,7 @@ def _unseen(evaluation: EvaluationSummary) -> tuple[Rule, ...]:
     elif evaluation.left_out:
         sentence = (
             f"{evaluation.left_out:,} test rows of days up to {until}, from which {who} learned, are left out; "
-            f"{evaluation.rows:,} are new to both."
+            f"{evaluation.rows:,} are new to them."
         )
     else:
         sentence = f"No {who} learned from any of these rows; the last day that was learned from is {until}."
@@ -223,16 +276,24 @@ def _told(comparison: Comparison) -> str:
     )
 
 
-def _beats_baseline(comparison: Comparison) -> Rule:
-    difference = comparison.difference
-    beats = difference.low is not None and difference.low > 0
-    verb = "Beats" if beats else "Does not surely beat"
-    return Rule(
-        name=f"baseline {comparison.against}",
-        holds=beats,
-        sentence=f"{verb} the baseline '{comparison.against}': {_told(comparison)}.",
-        figures=_figures(comparison, f"baseline {comparison.against}"),
-    )
+def _bound(comparison: Comparison, attempt: Attempt) -> float | None:
+    """Return what the true difference exceeds at the attempt's confidence; None where that cannot be told."""
+    return lower_bound(comparison, attempt.confidence)
+
+
+def _undecided(comparison: Comparison, who: str) -> str:
+    reason = comparison.difference.reason
+    return f"Cannot be compared with {who}: {reason}. Lengthen test_days, or judge as of a later day."
+
+
+def _beats_baseline(comparison: Comparison, attempt: Attempt) -> Rule:
+    name, bound = f"baseline {comparison.against}", _bound(comparison, attempt)
+    who, figures = f"the baseline '{comparison.against}'", _figures(comparison, name)
+    if bound is None:
+        return Rule(name, holds=False, sentence=_undecided(comparison, who), figures=figures)
+    verb = "Beats" if bound > 0 else "Does not surely beat"
+    sentence = f"{verb} {who}: {_told(comparison)}, surely above {bound:+z.4f} {attempt.words}."
+    return Rule(name, holds=bound > 0, sentence=sentence, figures={**figures, **attempt.figures})
 
 
 def _within_bound(evaluation: EvaluationSummary, name: str, limit: float) -> Rule:
@@ -273,66 +334,83 @@ def _within_bound(evaluation: EvaluationSummary, name: str, limit: float) -> Rul
     )
 
 
-def _champion_rules(evaluation: EvaluationSummary, rule: ChampionRule, margin: float) -> tuple[Rule, ...]:
+def _champion_rules(
+    evaluation: EvaluationSummary, attempt: Attempt, rule: ChampionRule, margin: float
+) -> tuple[Rule, ...]:
     comparison, version = evaluation.against_champion, evaluation.champion_version
     if version is None:
         return (Rule("champion", holds=True, sentence="There is no champion yet: the baselines decide.", figures={}),)
     if version == evaluation.model_version:
         return (Rule("champion", holds=False, sentence=f"The challenger is the champion ({version}).", figures={}),)
+    if evaluation.seen_rows:
+        return ()  # the rule about rows seen before says why nothing was compared
+    anchor = _anchor_rules(evaluation, attempt, margin)
     if evaluation.champion_cannot_score is not None:
-        sentence = (
-            f"Champion {version} cannot score these rows, so the baselines decide: {evaluation.champion_cannot_score}"
-        )
-        return (Rule("champion", holds=True, sentence=sentence, figures={}),)
-    if comparison is None and evaluation.seen_rows:
-        return ()  # the rule about rows seen before says why nobody was compared
+        deciding = "the baselines and the anchor decide" if evaluation.against_anchor else "the baselines decide"
+        sentence = f"Champion {version} cannot score these rows, so {deciding}: {evaluation.champion_cannot_score}"
+        return (Rule("champion", holds=True, sentence=sentence, figures={}), *anchor)
     if comparison is None:
         message = (
             f"the evaluation of model '{evaluation.model}' names champion {version} but does not compare with it; "
             "expected both on the same rows. Evaluate again with the champion's scores."
         )
         raise DataError(message)
-    return (_against_champion(comparison, version, rule, margin),)
+    return (_against(comparison, f"champion {version}", attempt, rule, margin), *anchor)
 
 
-def _against_champion(comparison: Comparison, version: str, rule: ChampionRule, margin: float) -> Rule:
-    difference, bound = comparison.difference, lower_bound(comparison)
-    figures = {**_figures(comparison, "the champion"), "margin": margin}
+def _anchor_rules(evaluation: EvaluationSummary, attempt: Attempt, margin: float) -> tuple[Rule, ...]:
+    """Return whether the challenger is not worse than the anchor; no rule where the champion is the anchor."""
+    version, comparison = evaluation.anchor_version, evaluation.against_anchor
+    if version is None or version == evaluation.champion_version:
+        return ()
+    if comparison is not None:
+        return (_against(comparison, f"anchor {version}", attempt, "non_inferiority", margin),)
+    if evaluation.against_champion is None:
+        return ()
+    bound = _bound(evaluation.against_champion, attempt)
+    is_better = bound is not None and bound > 0
+    sentence = (
+        f"Anchor {version} cannot score these rows, so the challenger must be better than the champion, and "
+        f"{'it is' if is_better else 'is not surely so'} {attempt.words}: {evaluation.anchor_cannot_score}"
+    )
+    return (Rule("anchor", holds=is_better, sentence=sentence, figures=attempt.figures),)
+
+
+def _against(comparison: Comparison, who: str, attempt: Attempt, rule: ChampionRule, margin: float) -> Rule:
+    """Return whether the challenger is better than champion or anchor, or not worse, as the rule asks."""
+    difference, bound = comparison.difference, _bound(comparison, attempt)
+    role = who.partition(" ")[0]
+    figures = {**_figures(comparison, f"the {role}"), "margin": margin}
     if bound is None:
-        sentence = f"May be worse than champion {version}: {_told(comparison)}."
-        return Rule("champion", holds=False, sentence=sentence, figures=figures)
-    figures["difference to the champion, bound"] = bound
-    if difference.value == comparison.error == 0:
+        return Rule(role, holds=False, sentence=_undecided(comparison, who), figures=figures)
+    figures |= {f"difference to the {role}, bound": bound, **attempt.figures}
+    if role == "champion" and difference.value == comparison.error == 0:
         sentence = (
-            f"The challenger does not differ from champion {version}: {comparison.metric} is equal without any of the "
+            f"The challenger does not differ from {who}: {comparison.metric} is equal without any of the "
             f"{comparison.clusters} {comparison.unit}, so there is nothing to gain."
         )
-        return Rule("champion", holds=False, sentence=sentence, figures=figures)
-    holds = _is_enough(rule, difference.value, bound, margin)
+        return Rule(role, holds=False, sentence=sentence, figures=figures)
+    holds = bound > 0 and difference.value >= margin if rule == "superiority" else bound >= -margin
     if rule == "superiority":
-        verdict = f"Is better than champion {version} by the margin of {margin:g} or more"
+        verdict = f"Is better than {who} by the margin of {margin:g} or more"
         if not holds:
-            sure = f"Is better than champion {version}, but not by the margin of {margin:g}"
-            verdict = sure if bound > 0 else f"Is not surely better than champion {version}"
+            sure = f"Is better than {who}, but not by the margin of {margin:g}"
+            verdict = sure if bound > 0 else f"Is not surely better than {who}"
     else:
         is_worse = difference.high is not None and difference.high < -margin
         verdict = "Is not worse" if holds else "Is worse" if is_worse else "May be worse"
-        verdict += f" than champion {version} by more than the margin of {margin:g}"
-    sentence = f"{verdict}: {_told(comparison)}, surely above {bound:+z.4f}."
-    return Rule("champion", holds=holds, sentence=sentence, figures=figures)
-
-
-def _is_enough(rule: ChampionRule, difference: float, bound: float, margin: float) -> bool:
-    if rule == "superiority":
-        return bound > 0 and difference >= margin
-    return bound >= -margin
+        verdict += f" than {who} by more than the margin of {margin:g}"
+    sentence = f"{verdict}: {_told(comparison)}, surely above {bound:+z.4f} {attempt.words}."
+    return Rule(role, holds=holds, sentence=sentence, figures=figures)
 
 
 def _slices_hold(slices: pl.DataFrame, metric: str, margin: float) -> Rule:
     judged = comparable(slices, metric)
     failing = failing_slices(slices, metric=metric, margin=margin)
+    level = slice_level(judged.height)
     figures = {
         "slices judged": float(judged.height),
+        "slice level": level,
         "slices worse": float(failing.height),
         "slice margin": margin,
         **{f"difference on {_name(row)}": row["difference"] for row in judged.iter_rows(named=True)},
@@ -344,6 +422,12 @@ def _slices_hold(slices: pl.DataFrame, metric: str, margin: float) -> Rule:
     else:
         told = "; ".join(_told_slice(row, metric) for row in failing.iter_rows(named=True))
         sentence = f"Worse than the champion by more than {margin:g} on {told}"
+    if judged.height:
+        sentence += (
+            f". The worst of {judged.height} is judged at {100 * (1 - level):.4g} % confidence, the others by Holm's "
+            f"rule, so that a challenger that is not worse fails on any of them in at most {SLICE_ERROR_RATE:.0%} of "
+            "cases"
+        )
     sentence += f".{_unjudged(slices, metric)}"
     return Rule("slices", holds=failing.is_empty(), sentence=sentence, figures=figures)
 

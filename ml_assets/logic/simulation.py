@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Generic, Literal, Protocol, TypeVar
 
-from ml_assets.contracts.artifacts import Cause, DriftSummary, PerformanceSummary, Retraining
+from ml_assets.contracts.artifacts import Cause, DriftSummary, PerformanceSummary, Promotion, Retraining
 from ml_assets.logic.metrics import Metric
+from ml_assets.logic.promotion import anchor, refusals, serving_since
 from ml_assets.logic.retraining import (
     LOOKED_BACK,
     Decision,
@@ -46,10 +47,13 @@ class Trained(Protocol):
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the gate said of a challenger."""
+    """The gate's verdict on a challenger; what it says of anchor and attempt goes to the log, as in `Promotion`."""
 
     promote: bool
     reasons: tuple[str, ...]
+    is_anchor: bool = False
+    attempt: int | None = None
+    test_days: tuple[date, date] | None = None
 
 
 M = TypeVar("M", bound=Trained)
@@ -72,8 +76,8 @@ class World(Protocol[M]):
     def expect(self, days: Sequence[date]) -> None:
         """Be told as of which days will be trained whatever comes."""
 
-    def judge(self, challenger: M, champion: M | None, *, left: frozenset[str]) -> Judgement:
-        """Let the gate judge; `left` are the versions that were rolled back from."""
+    def judge(self, challenger: M, champion: M, *, anchor: M, log: Sequence[Promotion]) -> Judgement:
+        """Return the gate's verdict, by the promotion log of the backtest."""
 
     def drift(self, champion: M, day: date, *, since: date) -> DriftSummary:
         """Measure a day's drift from the champion's reference, which has predicted the days since another."""
@@ -132,8 +136,8 @@ class Life(Generic[M]):
         events: retrainings and rollbacks, in order.
         held: by day, what asked and was held back.
         former: who served before, while the champion is watched.
-        refusals: as the sensors count them; see `Serving`.
-        left: versions that were taken back.
+        log: the promotion log.
+        models: all that have served, by version.
     """
 
     policy: Policy
@@ -142,11 +146,37 @@ class Life(Generic[M]):
     events: list[Event] = field(default_factory=list)
     held: dict[date, str] = field(default_factory=dict)
     former: M | None = None
-    refusals: int = 0
-    left: frozenset[str] = frozenset()
+    log: list[Promotion] = field(default_factory=list)
+    models: dict[str, M] = field(default_factory=dict)
     history: list[Retraining] = field(default_factory=list)
     drift: list[DriftSummary] = field(default_factory=list)
     performance: list[PerformanceSummary] = field(default_factory=list)
+
+    @property
+    def refusals(self) -> int:
+        """Rejected challengers, as the sensors count them."""
+        return refusals(self.log, serving_since(self.log))
+
+    @property
+    def anchor(self) -> M:
+        """The model that no champion may be worse than by more than the margin."""
+        version = anchor(self.log)
+        return self.champion if version is None else self.models[version]
+
+    def decide(
+        self, day: date, action: Literal["promote", "refuse", "rollback"], model: M, judgement: Judgement
+    ) -> None:
+        """Add an entry to the log, and let the model serve unless it is rejected."""
+        if action != "refuse":
+            self.champion = self.models[model.serving.version] = model
+        self.log.append(
+            Promotion(
+                number=len(self.log) + 1, model=SIMULATED, action=action, champion=self.champion.serving.version,
+                challenger=model.serving.version, reasons=judgement.reasons, is_anchor=judgement.is_anchor,
+                attempt=judgement.attempt, test_days=judgement.test_days,
+                decided_at=datetime.combine(day, time(), UTC), decided_by=SIMULATED,
+            )
+        )  # fmt: skip
 
 
 def live(
@@ -177,6 +207,8 @@ def live(
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
     world.expect([day for day in days if any(_is_due(policy, day, first) for policy in policies)])
     lives: list[Life[M]] = [Life(policy, start) for policy in policies]
+    for life in lives:
+        life.decide(start.serving.as_of, "promote", start, Judgement(promote=True, reasons=("It is the first.",)))
     for day in days:
         for life in lives:
             life.served[day] = life.champion
@@ -273,9 +305,8 @@ def _is_taken_back(
         minimum=watching.minimum_days, margin=watching.margin, coverage=rules.minimum_coverage,
     )  # fmt: skip
     if compared.is_worse:
-        life.left |= {life.champion.serving.version}
-        # A rollback counts as a refusal: what was taken back a moment ago is not trained again at once.
-        life.champion, life.former, life.refusals = life.former, None, 1
+        life.decide(day, "rollback", life.former, Judgement(promote=True, reasons=(compared.sentence,)))
+        life.former = None
         life.events.append(
             Event(day, life.policy, "watch", compared.sentence, True, life.champion.serving.version,
                   (compared.sentence,), 0.0)
@@ -286,13 +317,13 @@ def _is_taken_back(
 
 
 def _train(world: World[M], life: Life[M], day: date, cause: Cause | Literal["calendar"], sentence: str) -> None:
-    challenger = world.train(day, life.champion)
-    said = world.judge(challenger, life.champion, left=life.left)
+    challenger, before = world.train(day, life.champion), life.champion
+    verdict = world.judge(challenger, before, anchor=life.anchor, log=life.log)
+    if challenger.serving.version != before.serving.version:
+        life.decide(day, "promote" if verdict.promote else "refuse", challenger, verdict)
     life.events.append(
-        Event(day, life.policy, cause, sentence, said.promote, challenger.serving.version, said.reasons,
+        Event(day, life.policy, cause, sentence, verdict.promote, challenger.serving.version, verdict.reasons,
               challenger.seconds)
     )  # fmt: skip
-    if said.promote:
-        life.former, life.champion, life.refusals = life.champion, challenger, 0
-    else:
-        life.refusals += 1
+    if verdict.promote:
+        life.former = before

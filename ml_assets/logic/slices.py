@@ -154,6 +154,11 @@ def failing_slices(slices: pl.DataFrame, *, metric: str, margin: float) -> pl.Da
     )
 
 
+def slice_level(count: int) -> float:
+    """Return the p-value up to which the worst of so many slices fails, by Holm's rule; the next ones have more."""
+    return SLICE_ERROR_RATE / max(count, 1)
+
+
 def comparable(slices: pl.DataFrame, metric: str) -> pl.DataFrame:
     """Return the slices that can be judged against the champion, one row each."""
     return slices.filter(pl.col("is_judged"), pl.col("metric") == metric, pl.col("difference_error").is_not_null())

@@ -1,6 +1,6 @@
-"""The watch over a new champion: its first days beside the champion before it, on the same rows.
+"""The watch over a new champion: its first days compared with the champion before it, on the same rows.
 
-Taking it back stays out; see `sensors.watch`.
+Not here: rolling it back (see `sensors.watch`).
 """
 
 from __future__ import annotations
@@ -12,23 +12,24 @@ from statistics import fmean, stdev
 from typing import Final
 
 from ml_assets.contracts.artifacts import PerformanceSummary, Promotion
+from ml_assets.logic.jackknife import MINIMUM_CLUSTERS
 from ml_assets.logic.metrics import Metric
 from ml_assets.logic.promotion import serving_since, standing
 from ml_assets.logic.retraining import is_matured
 from ml_assets.logic.student import student_quantile
 
-LEVEL: Final = 0.98
-"""One-sided, each time it is looked: with a look a day from the third to the seventh, a champion that is worse by just
-the margin is taken back in 5 % of cases, and one as good as the one before in fewer."""
+ERROR_RATE: Final = 0.05
+"""Of all looks at one champion together: a champion that is worse by just the margin is rolled back in at most 5 % of
+cases, and one as good as the one before in fewer. Each look has an equal part of it (Bonferroni)."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the first days of a champion say.
+    """What the first days of a champion show.
 
     Attributes:
-        is_worse: whether it is to be taken back.
-        is_settled: whether all days of the watch are there, so that nothing more is to be decided.
+        is_worse: whether it is to be rolled back.
+        is_settled: whether all days of the watch are measured, so that nothing more will be decided.
         former: the version it was compared with.
         sentence: why, for an operator.
     """
@@ -41,10 +42,10 @@ class Comparison:
 
 
 def held_against(entries: Sequence[Promotion]) -> str | None:
-    """Return the version that who serves is held against: the one that served before it.
+    """Return the version that the champion is compared with: the champion before it.
 
-    None where there is none, and after a rollback. None too where who serves has served before: somebody let it in
-    again who knew how it did, and the same figures are no reason to take it back once more.
+    None where there is none, and after a rollback. None too where the champion has served before: a person promoted it
+    again who knew its figures, and the same figures are no reason to roll it back once more.
 
     Args:
         entries: the promotion log, oldest first.
@@ -69,15 +70,17 @@ def compare_with_former(
     """Compare a champion with the one before it by the days that both were measured on.
 
     Rows of a day share what the day brings, so days are the sample: the mean of the daily differences with Student's
-    one-sided bound. The champion is worse where even that bound lies below the margin.
+    one-sided bound (Ibragimov and Müller 2010). The champion is worse where even the upper bound is below the negative
+    of the margin. It is looked at after each day from the first that is enough to the last, which are
+    `watched - minimum + 1` looks, so each has the confidence 1 - `ERROR_RATE` / looks.
 
     Args:
         days: performance reports, in any order; only those of the champion that have the former's figures count, the
             earliest `watched` of them.
-        champion: who serves.
+        champion: the current champion.
         metric: the deciding metric.
         watched: days that are compared.
-        minimum: with fewer of them nothing is decided.
+        minimum: with fewer of them nothing is decided; never fewer than the gate needs (`jackknife.MINIMUM_CLUSTERS`).
         margin: how much worse it may be, in units of the metric, from 0.
         coverage: share of a day's predictions that must have their label before the day counts.
     """
@@ -90,21 +93,28 @@ def compare_with_former(
         and is_matured(it, metric, coverage)
     ][:watched]
     is_settled = len(pairs) >= watched
-    if len(pairs) < max(minimum, 2):
-        said = (
-            f"Not judged: {len(pairs)} days of champion {champion} are measured beside the one before; at least "
-            f"{minimum} are needed."
+    enough = max(minimum, MINIMUM_CLUSTERS)
+    if len(pairs) < enough:
+        sentence = (
+            f"Not judged: cannot decide with {len(pairs)} days on which champion {champion} is measured beside the one "
+            f"before; at least {enough} are needed."
         )
-        return Comparison(False, is_settled, pairs[-1][1] if pairs else None, said, {"days": float(len(pairs))})
+        return Comparison(False, is_settled, pairs[-1][1] if pairs else None, sentence, {"days": float(len(pairs))})
     former = pairs[-1][1]
     differences = [difference for _, _, difference in pairs]
     mean, error = fmean(differences), stdev(differences) / math.sqrt(len(differences))
-    bound = mean + student_quantile(LEVEL, len(differences) - 1) * error
+    looks = max(watched - enough, 0) + 1
+    level = 1 - ERROR_RATE / looks
+    bound = mean + student_quantile(level, len(differences) - 1) * error
     is_worse = bound < -margin
-    said = (
+    sentence = (
         f"Over {len(pairs)} days ({pairs[0][0]} to {pairs[-1][0]}) {metric.name} of champion {champion} differs by "
-        f"{mean:+z.4f} a day from {former} on the same rows, at most {bound:+z.4f}: "
-        f"{'worse' if is_worse else 'not surely worse'} by more than the margin of {margin:g}."
+        f"{mean:+z.4f} a day from {former} on the same rows, at most {bound:+z.4f} at {100 * level:.4g} % confidence "
+        f"(one of {looks} look{'s' * (looks > 1)}): {'worse' if is_worse else 'not surely worse'} by more than the "
+        f"margin of {margin:g}."
     )
-    figures = {"days": float(len(pairs)), "difference": mean, "difference, at most": bound, "margin": margin}
-    return Comparison(is_worse, is_settled, former, said, figures)
+    figures = {
+        "days": float(len(pairs)), "difference": mean, "difference, at most": bound, "margin": margin,
+        "confidence": level,
+    }  # fmt: skip
+    return Comparison(is_worse, is_settled, former, sentence, figures)

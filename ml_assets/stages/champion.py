@@ -15,7 +15,7 @@ import dagster as dg
 from ml_assets.contracts.artifacts import Evaluation, Model, Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.champion import Rule, Verdict
-from ml_assets.logic.promotion import GATE, left, serving_since, waiting
+from ml_assets.logic.promotion import GATE, serving_since, waiting
 from ml_assets.logic.serving_cost import Cost
 from ml_assets.logic.suspects import LeakFindings
 from ml_assets.stages.common.asset import stage
@@ -108,7 +108,7 @@ class _Case:
             # The champion never competes with itself: that would only log a rejection.
             rule = Rule("champion", True, f"The challenger is the champion already, since entry {since.number}.", {})
             return since, Verdict(promote=True, reasons=(rule.sentence,), figures={}, rules=(rule,))
-        verdict = self._judge(entries)
+        verdict = verdict_on(self.plan, self.evaluation, self.model, self.costs, entries=entries, leaks=self.leaks)
         entry = self._entry(verdict, entries).model_copy(update={"run_id": run_id, "cause": cause})
         if (standing := _standing(entries, entry)) is not None:
             return standing, verdict
@@ -118,10 +118,6 @@ class _Case:
                 f"{serving} serves now; materialize evaluation again."
             )
         return log.append(entry, number=entry.number), verdict
-
-    def _judge(self, entries: Sequence[Promotion]) -> Verdict:
-        was_left = self.evaluation.summary.model_version in left(entries)
-        return verdict_on(self.plan, self.evaluation, self.model, self.costs, was_left=was_left, leaks=self.leaks)
 
     def _entry(self, verdict: Verdict, entries: Sequence[Promotion]) -> Promotion:
         """Return what the verdict would be as the next entry of the log."""
@@ -138,6 +134,10 @@ class _Case:
             reasons=verdict.reasons,
             rules=tuple(rule.record for rule in verdict.rules),
             figures=verdict.figures,
+            is_anchor=verdict.is_anchor and action != "refuse",
+            anchor=self.evaluation.summary.anchor_version,
+            attempt=verdict.attempt,
+            test_days=self.evaluation.summary.test_days,
             evaluation_version=self.lake.versions_read().get(self.plan.asset("evaluation").to_user_string()),
             decided_at=self.lake.now(),
             decided_by=GATE,

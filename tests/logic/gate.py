@@ -28,7 +28,7 @@ def comparison(
     bound: float | None = None,
     **more: Any,
 ) -> Comparison:
-    """A comparison whose one-sided bound is `bound`, or `low` where none is given."""
+    """A comparison whose bound is `bound` for a first attempt, or `low` where none is given."""
     middle = (low + high) / 2 if value is None else value
     reach = middle - (low if bound is None else bound)
     return Comparison(
@@ -39,7 +39,7 @@ def comparison(
         difference=Interval(value=middle, low=low, high=high),
         rows=rows,
         clusters=DAYS,
-        **({"error": reach / student_quantile(0.95, DAYS - 1), "degrees": DAYS - 1} | more),
+        **({"error": reach / student_quantile(0.975, DAYS - 1), "degrees": DAYS - 1} | more),
     )
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
 
-from ml_assets.contracts.artifacts import DriftSummary, FormerPerformance, PerformanceSummary
+from ml_assets.contracts.artifacts import DriftSummary, FormerPerformance, PerformanceSummary, Promotion
 from ml_assets.logic.metrics import Metric, find_metric
+from ml_assets.logic.promotion import left
 from ml_assets.logic.retraining import Rules, Serving
 from ml_assets.logic.simulation import Judgement, Life, Watching, live
 
@@ -70,9 +71,10 @@ class World:
     def expect(self, days: Sequence[date]) -> None:
         """Nothing is made ahead here."""
 
-    def judge(self, challenger: Fit, champion: Fit | None, *, left: frozenset[str]) -> Judgement:
-        assert champion is not None
-        assert challenger.version not in left
+    def judge(self, challenger: Fit, champion: Fit, *, anchor: Fit, log: Sequence[Promotion]) -> Judgement:
+        del anchor
+        assert challenger.version not in left(log)
+        assert champion.version == log[-1].champion
         return Judgement(challenger.as_of not in self.refused, ("because",))
 
     def drift(self, champion: Fit, day: date, *, since: date) -> DriftSummary:
@@ -101,6 +103,6 @@ class World:
 def lived(world: World, *, rules: Rules = RULES, last: date = LAST, **options: Any) -> Mapping[str, Life[Fit]]:
     """Return the lives at the end of the last day."""
     lives: list[Life[Fit]] = []
-    for _, now in live(world, first=FIRST, last=last, rules=rules, watching=Watching(7, 3, 0.01), **options):
+    for _, now in live(world, first=FIRST, last=last, rules=rules, watching=Watching(7, 5, 0.01), **options):
         lives = now
     return {life.policy: life for life in lives}

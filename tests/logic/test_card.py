@@ -631,5 +631,7 @@ def test_the_days_and_rows_that_a_metric_is_measured_on_leave_out_what_was_learn
 
     assert " of 2013-11-11 to 2013-12-31" == measured_days(training_set(), report)
     assert " of 2013-11-01 to 2013-12-31" == measured_days(training_set(), evaluation().summary)
-    assert "; 9,035 of earlier days are left out, since challenger or champion learned from them" == left_out(report)
+    assert "; 9,035 of earlier days are left out, since challenger, champion or anchor learned from them" == left_out(
+        report
+    )
     assert "" == left_out(evaluation().summary)

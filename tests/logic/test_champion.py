@@ -68,7 +68,8 @@ def test_a_challenger_that_may_not_beat_a_baseline_is_refused() -> None:
     assert verdict.reasons == (
         (
             "Does not surely beat the baseline 'rate by depot': roc_auc 0.7000 against 0.6755, difference +0.0245 "
-            "[-0.0010, +0.0500] (above zero is better)."
+            "[-0.0010, +0.0500] (above zero is better), surely above -0.0010 at 97.5 % confidence (attempt 1 since the "
+            "last promotion)."
         ),
     )
 
@@ -120,7 +121,7 @@ def test_the_one_sided_bound_decides_and_not_the_two_sided_interval() -> None:
     verdict = judge(report(champion=champion), margin=0.005)
 
     assert verdict.promote
-    assert "[-0.0060, +0.0200] (above zero is better), surely above -0.0040." in verdict.reasons[-1]
+    assert "[-0.0060, +0.0200] (above zero is better), surely above -0.0040 at 97.5 % confidence" in verdict.reasons[-1]
     assert pytest.approx(-0.004) == verdict.figures["difference to the champion, bound"]
 
 
@@ -139,7 +140,7 @@ def test_with_too_few_days_nothing_is_decided_and_the_gate_says_how_many_would_b
     verdict = judge(few, margin=0.1)
 
     assert not verdict.promote
-    assert "(no interval: cannot decide with 4 days; at least 5 are needed)" in verdict.reasons[0]
+    assert "cannot decide with 4 days; at least 5 are needed. Lengthen test_days" in verdict.reasons[0]
     assert judge(duel(scored(0.9, seed=11), scored(0.1, seed=12), days=5), margin=0.1).promote
 
 
@@ -288,8 +289,8 @@ def test_rows_left_out_are_counted_and_the_rest_decides_if_it_is_enough() -> Non
     evaluation = report(champion=comparison(0.01, 0.03), learned_until=SEEN, left_out=400)
     verdict = judge(evaluation, margin=0.0)
     sentence = (
-        "400 test rows of days up to 2013-10-31, from which challenger or champion learned, are left out; 1,000 are "
-        "new to both."
+        "400 test rows of days up to 2013-10-31, from which challenger, champion or anchor learned, are left out; "
+        "1,000 are new to them."
     )
 
     assert verdict.promote
@@ -304,8 +305,8 @@ def test_without_enough_unseen_rows_nobody_is_promoted_and_the_mend_is_told() ->
     assert not verdict.promote
     assert verdict.reasons == (
         (
-            "900 of the 1,000 test rows are of days up to 2013-10-31, from which challenger or champion learned, and "
-            "the others are too few to judge by. Judge as of a later day, or lengthen test_days."
+            "900 of the 1,000 test rows are of days up to 2013-10-31, from which challenger, champion or anchor "
+            "learned, and the others are too few to judge by. Judge as of a later day, or lengthen test_days."
         ),
     )
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ml_assets.logic.promotion import left
 from ml_assets.logic.simulation import Life
 from tests.logic.simulated import FIRST, LAST, RULES, Fit, World, day, lived
 
@@ -61,7 +62,7 @@ def test_a_champion_that_turns_out_worse_is_taken_back_and_does_not_come_back() 
 
     (trained, taken_back) = triggered.events
     assert ("watch", False) == (taken_back.cause, taken_back.is_fit)
-    assert trained.version in triggered.left
+    assert trained.version in left(triggered.log)
     assert Fit(FIRST - timedelta(days=1)) == triggered.champion
     assert {Fit(day(11))} == {triggered.served[it] for it in (day(12), taken_back.day)}
     assert Fit(day(11)) not in [triggered.served[it] for it in triggered.served if it > taken_back.day]

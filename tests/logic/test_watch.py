@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ml_assets.contracts.artifacts import FormerPerformance, PerformanceSummary, Promotion
@@ -22,36 +23,67 @@ def day(number: int, auc: float, former: float | None, **fields: Any) -> Perform
     return PerformanceSummary.model_validate({**given, **fields})
 
 
-def compared(days: list[PerformanceSummary], *, margin: float = 0.01, metric: str = "roc_auc") -> Comparison:
-    """Compare as a model does that is watched for five days and judged from the third."""
+def compared(
+    days: list[PerformanceSummary], *, margin: float = 0.01, metric: str = "roc_auc", watched: int = 7, minimum: int = 5
+) -> Comparison:
     found = find_metric(metric, "regression" if metric == "rmse" else "binary")
     return compare_with_former(
-        days, champion="new", metric=found, watched=5, minimum=3, margin=margin, coverage=0.8
-    )  # fmt: skip
+        days, champion="new", metric=found, watched=watched, minimum=minimum, margin=margin, coverage=0.8
+    )
 
 
 def test_a_champion_that_is_worse_every_day_is_worse_with_figures_and_the_version_to_go_back_to() -> None:
-    found = compared([day(n, 0.70 + 0.002 * n, 0.76) for n in range(4)])
+    found = compared([day(n, 0.70 + 0.002 * n, 0.76) for n in range(6)])
 
     assert (True, False, "old") == (found.is_worse, found.is_settled, found.former)
-    assert "Over 4 days (2013-03-01 to 2013-03-04) roc_auc of champion new differs by -0.0570 a day" in found.sentence
+    assert "Over 6 days (2013-03-01 to 2013-03-06) roc_auc of champion new differs by -0.0550 a day" in found.sentence
     assert found.sentence.endswith("worse by more than the margin of 0.01.")
     assert found.figures["difference, at most"] < -0.01
 
 
+@pytest.mark.parametrize(
+    ("watched", "quantile", "confidence"), [(5, 2.131847, 0.95), (7, 3.186316, 0.983333)], ids=["one look", "three"]
+)
+def test_the_bound_is_students_and_the_looks_share_the_error_rate(
+    watched: int, quantile: float, confidence: float
+) -> None:
+    # The quantiles of Student's t with four degrees of freedom are those of R: qt(1 - 0.05 / looks, 4).
+    differences = [-0.03, -0.01, -0.02, 0.0, -0.04]
+    found = compared([day(n, 0.8 + it, 0.8) for n, it in enumerate(differences)], watched=watched)
+
+    error = (sum((it + 0.02) ** 2 for it in differences) / 4 / 5) ** 0.5
+    assert pytest.approx(-0.02 + quantile * error, abs=1e-6) == found.figures["difference, at most"]
+    assert pytest.approx(confidence, abs=1e-6) == found.figures["confidence"]
+    assert ("(one of 1 look)" if watched == 5 else "at 98.33 % confidence (one of 3 looks)") in found.sentence
+
+
 def test_days_that_differ_too_much_or_a_wider_margin_prove_nothing() -> None:
-    assert not compared([day(n, 0.7 + 0.2 * (n % 2), 0.82) for n in range(4)]).is_worse
-    assert not compared([day(n, 0.70 + 0.002 * n, 0.76) for n in range(4)], margin=0.1).is_worse
+    assert not compared([day(n, 0.7 + 0.2 * (n % 2), 0.82) for n in range(6)]).is_worse
+    assert not compared([day(n, 0.70 + 0.002 * n, 0.76) for n in range(6)], margin=0.1).is_worse
 
 
-def test_before_the_third_day_nothing_is_decided() -> None:
-    found = compared([day(n, 0.5, 0.9 + 0.01 * n) for n in range(2)])
+@pytest.mark.parametrize("minimum", [2, 5])
+def test_before_the_fifth_day_nothing_is_decided(minimum: int) -> None:
+    found = compared([day(n, 0.5, 0.9 + 0.01 * n) for n in range(4)], minimum=minimum)
 
     assert (False, False) == (found.is_worse, found.is_settled)
     assert (
-        "Not judged: 2 days of champion new are measured beside the one before; at least 3 are needed."
-        == found.sentence
+        "Not judged: cannot decide with 4 days on which champion new is measured beside the one before; at least 5 are "
+        "needed." == found.sentence
     )
+
+
+@pytest.mark.parametrize(("loss", "least", "most"), [(0.01, 0.02, 0.06), (0.0, 0.0, 0.01), (0.06, 0.9, 1.0)])
+def test_of_champions_worse_by_the_margin_at_most_5_percent_are_rolled_back_over_all_looks(
+    loss: float, least: float, most: float
+) -> None:
+    random = np.random.default_rng(4)
+    taken_back = 0
+    for _ in range(800):
+        days = [day(n, 0.8 - loss + error, 0.8) for n, error in enumerate(random.normal(0, 0.02, 7))]
+        taken_back += any(compared(days[:looked]).is_worse for looked in range(1, 8))
+
+    assert least <= taken_back / 800 <= most
 
 
 def test_only_the_first_days_with_enough_labels_count_and_of_this_champion_alone() -> None:
@@ -60,14 +92,14 @@ def test_only_the_first_days_with_enough_labels_count_and_of_this_champion_alone
         day(1, 0.1, 0.9, model_version="other"),
         day(2, 0.1, None),
         day(3, 0.1, 0.9, metrics={}),
-        *(day(n, 0.1, 0.9) for n in range(9, 12)),
+        *(day(n, 0.1, 0.9) for n in range(11, 14)),
     ]
-    good = [day(n, 0.80, 0.80 + 0.001 * n, labelled=79, without_label=5) for n in range(4, 9)]
+    good = [day(n, 0.80, 0.80 + 0.001 * n, labelled=79, without_label=5) for n in range(4, 11)]
 
     found = compared([*reversed(bad), *good])
 
     assert (False, True) == (found.is_worse, found.is_settled)
-    assert "Over 5 days (2013-03-05 to 2013-03-09)" in found.sentence
+    assert "Over 7 days (2013-03-05 to 2013-03-11)" in found.sentence
 
 
 def test_a_loss_is_worse_where_it_is_higher() -> None:
@@ -75,7 +107,7 @@ def test_a_loss_is_worse_where_it_is_higher() -> None:
         day(n, 0, None, metrics={"rmse": 20.0 + n / 10}).model_copy(
             update={"former": FormerPerformance(version="old", metrics={"rmse": 10.0})}
         )
-        for n in range(3)
+        for n in range(5)
     ]
 
     assert compared(days, metric="rmse", margin=1.0).is_worse

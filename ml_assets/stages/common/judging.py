@@ -10,14 +10,14 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Evaluation, Model, TrainingSet
+from ml_assets.contracts.artifacts import Evaluation, Model, Promotion, TrainingSet
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.loop import GateSettings
-from ml_assets.logic.champion import Verdict, judge
+from ml_assets.logic.champion import Attempt, Verdict, judge
 from ml_assets.logic.evaluation import Opponent, evaluate
 from ml_assets.logic.model import predict
 from ml_assets.logic.predictions import input_changes
-from ml_assets.logic.promotion import cannot_answer
+from ml_assets.logic.promotion import attempt_number, cannot_answer, left
 from ml_assets.logic.serving_cost import Cost, example_row, size_mib
 from ml_assets.logic.suspects import LeakFindings
 from ml_assets.stages.common.plan import ModelPlan
@@ -119,23 +119,24 @@ def verdict_on(
     model: Model,
     costs: Sequence[Cost],
     *,
-    was_left: bool,
+    entries: Sequence[Promotion],
     leaks: LeakFindings | None = None,
 ) -> Verdict:
-    """Return what the declared gate says of a challenger.
+    """Return the verdict of the declared gate on a challenger.
 
     Args:
         plan: the model's plan.
         evaluation: the challenger on frozen rows.
         model: the challenger.
         costs: what serving it costs.
-        was_left: whether this very version has served, and was rolled back from.
-        leaks: what is known of leaks in its features; None in a simulation.
+        entries: the promotion log, oldest first.
+        leaks: what is known of leaks in its features; None in a backtest.
     """
-    declared = plan.declaration
+    declared, summary = plan.declaration, evaluation.summary
+    attempt = 1 if summary.test_days is None else attempt_number(entries, summary.model_version, summary.test_days)
     gate, ceiling = declared.gate, declared.gate.max_calibration_error
     return judge(
-        evaluation.summary,
+        summary,
         rule=gate.rule,
         margin=gate.margin,
         minimum_rows=gate.minimum_rows,
@@ -146,6 +147,7 @@ def verdict_on(
         cannot_answer=cannot_answer(
             model, task=declared.task, target=declared.labels.target, inputs=plan.inputs_contract
         ),
-        was_left=was_left,
+        was_left=summary.model_version in left(entries),
         leaks=leaks,
+        attempt=Attempt(attempt),
     )

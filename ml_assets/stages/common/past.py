@@ -18,8 +18,10 @@ import polars as pl
 from ml_assets.contracts.artifacts import (
     DailyLoss,
     DriftSummary,
+    Evaluation,
     Model,
     PerformanceSummary,
+    Promotion,
     TrainingSet,
     Tuning,
 )
@@ -36,6 +38,7 @@ from ml_assets.logic.performance import daily_loss, measure_performance
 from ml_assets.logic.periods import rows_of_period
 from ml_assets.logic.reference import Reference
 from ml_assets.logic.retraining import Serving
+from ml_assets.logic.serving_cost import Cost
 from ml_assets.logic.simulation import Judgement, Life
 from ml_assets.logic.simulation_report import Scored
 from ml_assets.logic.within import groups_of
@@ -108,7 +111,7 @@ class Past:
         self._chosen: Tuning | None = None
         self._frozen: TrainingSet | None = None
         self._trained: dict[tuple[date, str], Trained] = {}
-        self._judged: dict[tuple[str, str, bool], Judgement] = {}
+        self._evaluated: dict[tuple[str, str, str], tuple[Evaluation, tuple[Cost, ...]]] = {}
         self._scores: dict[tuple[str, date], pl.DataFrame] = {}
         self._sketches: dict[str, Reference] = {}
         self._expected: dict[date, Future[tuple[Model, float]]] = {}
@@ -212,23 +215,22 @@ class Past:
         split = self.plan.declaration.retraining.split
         return assemble(self.plan, self.features, self.labels, as_of=as_of, split=split)
 
-    def judge(self, challenger: Trained, champion: Trained | None, *, left: frozenset[str]) -> Judgement:
-        """Let the gate judge on the challenger's test window; who would wait for a person is let in."""
-        was_left = challenger.version in left
-        key = (challenger.version, champion.version if champion else "", was_left)
-        if key not in self._judged:
-            model = challenger.model
+    def judge(self, challenger: Trained, champion: Trained, *, anchor: Trained, log: Sequence[Promotion]) -> Judgement:
+        """Return the gate's verdict on the challenger's test window; what would wait for a person is promoted."""
+        key = (challenger.version, champion.version, anchor.version)
+        if key not in self._evaluated:
             evaluation = measure_challenger(
                 self._working,
-                self._training_set(model.spec.as_of),
-                Versioned(challenger.version, model),
-                champion=None if champion is None else Versioned(champion.version, champion.model),
-                anchor=None,
+                self._training_set(challenger.model.spec.as_of),
+                Versioned(challenger.version, challenger.model),
+                champion=Versioned(champion.version, champion.model),
+                anchor=Versioned(anchor.version, anchor.model),
             )
-            costs = serving_costs(model, self.plan.declaration.gate)
-            verdict = verdict_on(self.plan, evaluation, model, costs, was_left=was_left)
-            self._judged[key] = Judgement(verdict.promote, verdict.reasons)
-        return self._judged[key]
+            self._evaluated[key] = evaluation, serving_costs(challenger.model, self.plan.declaration.gate)
+        evaluation, costs = self._evaluated[key]
+        verdict = verdict_on(self.plan, evaluation, challenger.model, costs, entries=log)
+        test_days = evaluation.summary.test_days
+        return Judgement(verdict.promote, verdict.reasons, verdict.is_anchor, verdict.attempt, test_days)
 
     def rows(self, day: date) -> pl.DataFrame:
         """Return a day's features; none where it has none."""
