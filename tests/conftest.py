@@ -23,7 +23,7 @@ for name in [name for name in os.environ if name.startswith(("ML_ASSETS_", "DAGS
     del os.environ[name]
 
 # How long an example takes depends on who shares the cores; it says nothing about the code.
-settings.register_profile("ml-assets", deadline=None)
+settings.register_profile("ml-assets", deadline=None, max_examples=50)
 settings.load_profile("ml-assets")
 
 
@@ -138,18 +138,18 @@ def manifest(shared: Path) -> Mapping[str, Any]:
 def flown(shared: Path, manifest: Mapping[str, Any]) -> Path:
     """A lake in which the whole flow ran once, raw to card, over six weeks of real flights; never write to it.
 
-    It takes half a minute, so whichever worker comes first runs it and the others wait.
+    It takes twenty seconds, so whichever worker comes first runs it and the others wait.
     """
     from resources.lake_resource import LakeResource
     from tests.builders import flights_declared, project
-    from tests.entered import entered_by, functions_of
+    from tests.entered import entered_by_assets
 
     lake, said = shared / "flown", shared / "flown.txt"
     with FileLock(shared / "flown.lock"):
         if not said.exists():
             shutil.rmtree(lake, ignore_errors=True)
             with project(LakeResource(url=str(lake)), flights_declared(), manifest=manifest) as whole:
-                with entered_by(functions_of(whole.defs)) as entered:
+                with entered_by_assets() as entered:
                     lines = whole.run()
                 found = {name: sorted(its) for name, its in entered.items()}
                 (shared / "entered.json").write_text(json.dumps(found), encoding="utf-8")

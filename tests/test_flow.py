@@ -314,6 +314,7 @@ def test_a_gate_with_other_settings_does_not_judge_the_champion_against_itself(
     assert before == log_of(Lake(str(own_flown)))
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_a_first_model_that_the_gate_rejects_gets_its_summary_and_its_card(
     own_flown: Path, manifest: Mapping[str, Any]
 ) -> None:
@@ -342,6 +343,7 @@ def test_a_first_model_that_the_gate_rejects_gets_its_summary_and_its_card(
     assert f"{rejected.challenger[:12]} rejected (entry 1)" in summary
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_what_the_declaration_says_in_words_makes_only_the_card_anew(
     own_flown: Path, manifest: Mapping[str, Any]
 ) -> None:
@@ -385,6 +387,7 @@ def test_labels_of_later_days_that_performance_reads_are_brought_up_to_date_too(
 # ---------------------------------------------------------------- other tasks
 
 
+@pytest.mark.usefixtures("unrendered")
 @pytest.mark.parametrize(
     ("task", "name", "metric"),
     [("regression", "flight_minutes", "rmse"), ("multiclass", "flight_class", "multi_log_loss")],

@@ -1,4 +1,4 @@
-"""The dbt project on real flights: six weeks in a temporary lake, eight runs of dbt, two of them by its command line.
+"""The dbt project on real flights: six weeks in a temporary lake, eight runs of dbt, one of them by its command line.
 
 Publishing to the lake stays out; see the tests of `resources.warehouse`.
 """
@@ -122,26 +122,20 @@ def models(lake: Path | str, first: date, last: date) -> dict[str, dict[str, str
 def parsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A target folder as the install prepares it: parsed, with no bindings at hand."""
     target = tmp_path_factory.mktemp("parsed")
-    done = dbt(["parse", "--show-all-deprecations"], target=target, bindings=None)
+    command = [
+        sys.executable, "-m", "dbt.cli.main", "parse", "--show-all-deprecations", "--project-dir", str(PROJECT),
+        "--profiles-dir", str(PROJECT), "--target-path", str(target), "--log-path", str(target / "logs"),
+    ]  # fmt: skip
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=target)
     assert done.returncode == 0, done.stdout
     assert "WARNING" not in done.stdout
     return target
 
 
-def dbt(arguments: Sequence[str], *, target: Path, bindings: Path | None) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
-    if bindings is not None:
-        environment[VARIABLE] = str(bindings)
-    command = [
-        sys.executable, "-m", "dbt.cli.main", *arguments, "--project-dir", str(PROJECT), "--profiles-dir",
-        str(PROJECT), "--target-path", str(target), "--log-path", str(target / "logs"),
-    ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=target)
-
-
 @pytest.fixture(scope="module")
 def warm() -> Iterator[Dbt]:
-    """dbt in one process for all runs but the first: each start costs seconds."""
+    """dbt in one process for all builds: each start costs seconds."""
     with Dbt(PROJECT) as started:
         yield started
 
@@ -180,15 +174,11 @@ def by(warm: Dbt, *arguments: str) -> Callable[[Path, Path], tuple[int, str]]:
 
 
 @pytest.fixture(scope="module")
-def range_build(raw: Path, parsed: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    def command(target: Path, bindings: Path) -> tuple[int, str]:
-        shutil.copy(parsed / "partial_parse.msgpack", target)
-        done = dbt(["build", "--threads", "2"], target=target, bindings=bindings)
-        return done.returncode, done.stdout
-
+def range_build(raw: Path, warm: Dbt, tmp_path_factory: pytest.TempPathFactory) -> Run:
     done = run(
-        tmp_path_factory.mktemp("range"), command, first=FIRST, last=LAST, sources=sources(raw, FIRST, LAST), models={}
-    )
+        tmp_path_factory.mktemp("range"), by(warm, "build", "--threads", "2"), first=FIRST, last=LAST,
+        sources=sources(raw, FIRST, LAST), models={},
+    )  # fmt: skip
     assert done.code == 0, done.said
     return done
 
