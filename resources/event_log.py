@@ -18,7 +18,8 @@ import sqlalchemy as db
 from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, DagsterEventType
 from dagster._core.events.log import EventLogEntry
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._serdes import ConfigurableClassData
@@ -85,6 +86,22 @@ class EventLogByDay(SqlEventLogStorage):
         super()._store_asset_check_evaluation_planned(
             event._replace(dagster_event=told._replace(event_specific_data=once)), event_id
         )
+
+    def _update_asset_check_evaluation(self, event: EventLogEntry, event_id: int | None) -> None:
+        """Store an evaluation; the first one of a partition takes the row by which its run planned the check."""
+        told = event.get_dagster_event().asset_check_evaluation_data
+        table = AssetCheckExecutionsTable
+        if told.partition is not None:
+            planned = db.and_(
+                table.c.asset_key == told.asset_key.to_string(),
+                table.c.check_name == told.check_name,
+                table.c.run_id == event.run_id,
+                table.c.partition.is_(None),
+                table.c.execution_status == AssetCheckExecutionRecordStatus.PLANNED.value,
+            )
+            with self.index_connection() as connection:
+                connection.execute(table.update().where(planned).values(partition=told.partition))
+        super()._update_asset_check_evaluation(event, event_id)
 
 
 class BatchingSqliteEventLogStorage(EventLogByDay, SqliteEventLogStorage):

@@ -17,7 +17,7 @@ from ml_assets.logic.reference import Reference
 from ml_assets.stages.common.asset import image, stage
 from ml_assets.stages.common.champions import model_of, model_ref
 from ml_assets.stages.common.plan import ModelPlan, day_of
-from ml_assets.stages.common.verdicts import drift_result, drift_spec
+from ml_assets.stages.common.verdicts import drift_result, drift_spec, evaluated_by_day
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 
@@ -40,7 +40,7 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
         columns=DRIFT_TABLE,
         parameters={"limits": vars(limits)},
         ins={"predictions": dg.AssetIn(plan.asset("predictions"), partition_mapping=mapping)},
-        check_specs=[drift_spec(asset)],
+        check_specs=[drift_spec(asset, plan.partitions)],
     )
     def drift(
         context: dg.AssetExecutionContext, predictions: dict[str, pl.DataFrame], lake: LakeResource
@@ -57,8 +57,10 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
             )
         check_frames([one.table for one in measured.values()], drift_table())
         _tell(context, measured)
-        yield drift_result(asset, [one.summaries for one in measured.values()], limits)
         yield dg.Output(measured)
+        yield evaluated_by_day(
+            context, lambda days: drift_result(asset, [measured[day].summaries for day in days], limits)
+        )
 
     return drift
 

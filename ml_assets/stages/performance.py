@@ -18,7 +18,7 @@ from ml_assets.stages.common.asset import image, stage
 from ml_assets.stages.common.former import Former, former_champion
 from ml_assets.stages.common.loop import read_performance, rules_of, serving_of
 from ml_assets.stages.common.plan import ModelPlan
-from ml_assets.stages.common.verdicts import Judged, performance_result, performance_spec
+from ml_assets.stages.common.verdicts import Judged, evaluated_by_day, performance_result, performance_spec
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 
@@ -41,7 +41,7 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
             "predictions": dg.AssetIn(plan.asset("predictions")),
             "labels": dg.AssetIn(plan.asset("labels"), partition_mapping=mapping),
         },
-        check_specs=[performance_spec(asset)] if is_judged else [],
+        check_specs=[performance_spec(asset, plan.partitions)] if is_judged else [],
     )
     def performance(
         context: dg.AssetExecutionContext,
@@ -55,9 +55,10 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
         measured = {day: _measured(opened, plan, predictions[day], labels, day, former=former) for day in days}
         check_frames([one.table for one in measured.values()], performance_table())
         _tell(context, measured, declared.metric)
-        if is_judged:
-            yield performance_result(asset, days, judged(opened, plan, measured), rules_of(declared))
+        verdicts = judged(opened, plan, measured) if is_judged else []
         yield dg.Output(measured)
+        if is_judged:
+            yield evaluated_by_day(context, lambda days: performance_result(asset, days, verdicts, rules_of(declared)))
 
     return performance
 

@@ -126,6 +126,8 @@ def context_of(first: date | None = None, last: date | None = None) -> Any:
 
     context.add_asset_metadata = take
     context.told = told
+    context.logged = []
+    context.log_event = context.logged.append
     return context
 
 

@@ -72,7 +72,7 @@ def measured(
     shop: Shop, predictions: pl.DataFrame, *days: date, plan: ModelPlan | None = None
 ) -> tuple[Mapping[str, DailyDrift], dg.AssetCheckResult]:
     """Return what the drift stage makes of days."""
-    check, output = drift(plan or plan_of())(context_of(days[0], days[-1]), cut(predictions, *days), lake=shop.lake)
+    output, check = drift(plan or plan_of())(context_of(days[0], days[-1]), cut(predictions, *days), lake=shop.lake)
     return output.value, check
 
 
@@ -129,7 +129,7 @@ def test_two_models_that_predicted_parts_of_one_day_are_measured_apart(shop: Sho
     predictions = pl.concat([whole.head(20), whole.tail(20).with_columns(model_version=pl.lit(shop.b))])
 
     found, _ = measured(shop, predictions, LAST)
-    _, output = performance(plan_of())(context_of(LAST), cut(predictions, LAST), label_rows(), lake=shop.lake)
+    output, _ = performance(plan_of())(context_of(LAST), cut(predictions, LAST), label_rows(), lake=shop.lake)
     performed: DailyPerformance = output.value[str(LAST)]
 
     by_version = {it.model_version: (it.rows, it.state) for it in found[str(LAST)].summaries.versions}
@@ -151,8 +151,8 @@ def test_models_of_other_features_are_measured_in_one_run(shop: Shop) -> None:
     )
     predictions = {str(EVE): shop.predicted(EVE, by=shop.a), str(LAST): narrow}
 
-    *_, drifted = drift(plan_of())(context_of(EVE, LAST), predictions, lake=shop.lake)
-    *_, performed = performance(plan_of())(context_of(EVE, LAST), predictions, label_rows(), lake=shop.lake)
+    drifted, *_ = drift(plan_of())(context_of(EVE, LAST), predictions, lake=shop.lake)
+    performed, *_ = performance(plan_of())(context_of(EVE, LAST), predictions, label_rows(), lake=shop.lake)
 
     assert ["score", name] == drifted.value[str(LAST)].table["feature"].to_list()
     assert len(model.spec.features) + 1 == drifted.value[str(EVE)].table.height
@@ -225,7 +225,7 @@ def test_a_day_without_predictions_is_not_judged(shop: Shop) -> None:
     nothing = shop.predicted(LAST, by=shop.a).clear()
 
     found, check = measured(shop, nothing, LAST)
-    performed_check, output = performance(plan_of())(context_of(LAST), cut(nothing, LAST), label_rows(), lake=shop.lake)
+    output, performed_check = performance(plan_of())(context_of(LAST), cut(nothing, LAST), label_rows(), lake=shop.lake)
 
     assert ((), "not judged") == (found[str(LAST)].summaries.versions, found[str(LAST)].summaries.state)
     assert () == output.value[str(LAST)].summaries.versions
@@ -240,7 +240,7 @@ def performed(shop: Shop, labels: pl.DataFrame, day: date) -> tuple[DailyPerform
     judged = put(shop.lake.open(), shop.trained.evaluation, asset="returns/evaluation").version
     entry = promotion(1, champion=shop.a, model="returns").model_copy(update={"evaluation_version": judged})
     plan_of().promotion_log(shop.lake.open()).append(entry, number=1)
-    check, output = performance(plan_of())(
+    output, check = performance(plan_of())(
         context_of(day), cut(shop.predicted(day, by=shop.a), day), labels, lake=shop.lake
     )
     return output.value[str(day)], check

@@ -1,14 +1,20 @@
 """What drift and performance of days came to, as asset checks: over the limits, within them, or not judged.
 
+Each day has an evaluation of its own, and a run over several days one more, of all of them.
+
 A check passes only where every day was judged and none is over. One that was not judged is shown as a warning that says
 so: neither a green mark nor the silence of a missing evaluation tells an operator that nobody looked.
 """
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import dagster as dg
 import polars as pl
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData as Target,  # `dagster` 1.13 does not export it
+)
 
 from ml_assets.contracts.artifacts import DriftSummaries, PerformanceSummary
 from ml_assets.contracts.states import State, describe_states, state_of_all
@@ -50,11 +56,55 @@ class Judged(NamedTuple):
         return "over the limits" if self.finding.is_over else "within the limits"
 
 
-def drift_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
+Results = Callable[[Sequence[str]], dg.AssetCheckResult]
+"""What gives the result of a check over some days."""
+
+
+def evaluated_by_day(context: dg.AssetExecutionContext, results: Results) -> dg.AssetCheckResult:
+    """Log an evaluation for each day of a run over a range, and return the result over all its days.
+
+    Dagster gives the result of a check a partition only in runs of one partition. The days must be materialized before:
+    an evaluation counts for the materialization that it names.
+    """
+    days = context.partition_keys
+    if not context.has_partition_key:
+        records = context.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=days), limit=len(days)
+        ).records
+        targets = {
+            record.partition_key: Target(storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp)
+            for record in reversed(records)
+        }
+        for day in days:
+            own = results([day])
+            context.log_event(
+                dg.AssetCheckEvaluation(
+                    asset_key=context.asset_key,
+                    check_name=str(own.check_name),
+                    passed=own.passed,
+                    metadata=own.metadata,
+                    severity=own.severity,
+                    description=own.description,
+                    partition=day,
+                    target_materialization_data=targets.get(day),
+                )
+            )
+    return results(days)
+
+
+def _spec(
+    name: str, asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str], description: str
+) -> dg.AssetCheckSpec:
+    with warnings.catch_warnings():
+        # Dagster 1.13 calls partitions of a check a preview; without them its UI shows no state by day.
+        warnings.filterwarnings("ignore", message=".*partitions_def on an AssetCheckSpec", category=dg.PreviewWarning)
+        return dg.AssetCheckSpec(name, asset=asset, description=description, partitions_def=partitions)
+
+
+def drift_spec(asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str]) -> dg.AssetCheckSpec:
     """Return the check of a model's drift."""
-    return dg.AssetCheckSpec(
-        DRIFT, asset=asset, description="Features and scores are within the declared drift limits; each day is judged."
-    )
+    said = "Features and scores are within the declared drift limits; each day is judged."
+    return _spec(DRIFT, asset, partitions, said)
 
 
 def drift_result(asset: dg.AssetKey, days: Sequence[DriftSummaries], limits: DriftLimits) -> dg.AssetCheckResult:
@@ -80,12 +130,10 @@ def _too_few(rows: int, example: str, limits: DriftLimits) -> _Record:
     return {"rule": "minimum_rows", "figure": float(rows), "limit": float(limits.minimum_rows), "example": example}
 
 
-def performance_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
+def performance_spec(asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str]) -> dg.AssetCheckSpec:
     """Return the check of a model's performance."""
-    return dg.AssetCheckSpec(
-        PERFORMANCE, asset=asset,
-        description="What the metric lost against its promise, summed up to the day, is within the declared limit.",
-    )  # fmt: skip
+    said = "What the metric lost against its promise, summed up to the day, is within the declared limit."
+    return _spec(PERFORMANCE, asset, partitions, said)
 
 
 def performance_result(
@@ -93,7 +141,7 @@ def performance_result(
 ) -> dg.AssetCheckResult:
     """Return what the performance of days came to."""
     by_day: dict[str, list[Judged]] = {day: [] for day in days}
-    for it in judged:
+    for it in (it for it in judged if it.day in by_day):
         by_day[it.day].append(it)
     records: list[_Record] = []
     for day, versions in by_day.items():
