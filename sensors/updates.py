@@ -48,7 +48,7 @@ from ml_assets.stages.common.updating import (
 )
 from resources.alerts import Alerts
 from resources.days import in_rows, span_of
-from resources.errors import MissingArtifactError
+from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.run_tags import CAUSE, MODEL, range_tags
@@ -314,16 +314,25 @@ class _Tick:
             mine = [dg.AssetKey([model, stage]) for stage in (*MONITORING, *CARD)]
             if not any(key in opened for key in mine):
                 continue
-            last = promotions(self.lake, model).last()
-            if last is None or last.champion is None:
-                self.waits.add([Waiting(self.groups[key], (), "waits for a champion") for key in mine[:1]])
+            why, first = self._predicted_since(model)
+            if why:
+                self.waits.add([Waiting(self.groups[key], (), why) for key in mine[:1]])
                 self.left |= {key: found.pop(key) for key in mine if key in found}
                 continue
-            first = self._first_day(model)
             for key in mine:
                 if key in found:
                     found[key] = {day for day in found[key] if not day or day >= first}
         return found
+
+    def _predicted_since(self, model: str) -> tuple[str, str]:
+        """Return why a model cannot predict, '' where it can, and the first day that is predicted."""
+        try:
+            last = promotions(self.lake, model).last()
+            if last is None or last.champion is None:
+                return "waits for a champion", ""
+            return "", self._first_day(model)
+        except (CorruptArtifactError, MissingArtifactError) as error:
+            return f"waits: {error}", ""
 
     def _first_day(self, model: str) -> str:
         """Return the first day that is predicted: that after the first champion's training, or one predicted before."""

@@ -13,6 +13,7 @@ import dagster as dg
 from ml_assets.contracts.days import end_of
 from ml_assets.stages.common.data_age import AgeLimit, age_result, newest_day
 from resources.alerts import Alert
+from resources.errors import CorruptArtifactError, MissingArtifactError
 from resources.lake import Lake
 
 
@@ -57,12 +58,18 @@ def look_at_ages(
     known: dict[str, str] = {}
     old = {}
     alerts = []
+    lines = []
     for key, limit in limits.items():
         name = key.to_user_string()
         newest, _, behind = before.get(name, "").partition(" ")
         champion = dg.AssetKey([limit.model, "champion"])
         if name not in before or (limit.model and (is_new_day or champion in changed)):
-            newest = newest_day(lake, key, limit)
+            try:
+                newest = newest_day(lake, key, limit)
+            except (CorruptArtifactError, MissingArtifactError) as error:
+                lines.append(f"the age of {name} is not judged: {error}")
+                known |= {name: before[name]} if name in before else {}
+                continue
         elif not limit.model:
             newest = max([newest, *changed.get(key, ())])
         found = age_result(key, limit, newest, yesterday)
@@ -74,7 +81,7 @@ def look_at_ages(
             old[key] = f"the data of {name} is old: {found['description']}."
             if not behind:
                 alerts.append(data_is_old(key, limit, newest, old[key]))
-    return Ages(known, frozenset(old), tuple(old.values()), tuple(alerts))
+    return Ages(known, frozenset(old), (*lines, *old.values()), tuple(alerts))
 
 
 def data_is_old(key: dg.AssetKey, limit: AgeLimit, newest: str, said: str) -> Alert:

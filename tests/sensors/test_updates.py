@@ -20,7 +20,7 @@ from resources.manifest import ArtifactRef
 from sensors import updates
 from sensors.common.history import made_by
 from sensors.updates import updates_sensor
-from tests.builders import Note, put
+from tests.builders import Note, overwrite, put
 from tests.sensors.alerted import Heard
 from tests.sensors.updated import DAYS, FIRST_PREDICTED, MODEL, YESTERDAY, World, world
 
@@ -127,6 +127,21 @@ def test_nothing_is_predicted_before_there_is_a_champion_and_all_since_its_train
 
         found.serve()
         assert f"updates/m/monitoring/{FIRST_PREDICTED} to {DAYS[3]}" == found.settle()[0]
+
+
+def test_a_damaged_promotion_log_holds_back_its_model_alone_until_it_is_restored(flown_world: World) -> None:
+    path = flown_world.lake.path("promotions", MODEL, "000001.json")
+    whole = flown_world.lake.read(path)
+    overwrite(flown_world.lake, path, whole[:-20])
+    flown_world.land("a", DAYS[4], "one")
+    flown_world.land("b", DAYS[4], "one")
+
+    asked = flown_world.settle()
+
+    assert [f"updates/tables/{DAYS[4]}", f"updates/m/features and labels/{DAYS[4]}"] == asked
+    assert "monitoring of m: waits: the promotion log of m is damaged" in flown_world.said
+    overwrite(flown_world.lake, path, whole)
+    assert f"updates/m/monitoring/{DAYS[4]}" in flown_world.settle()
 
 
 def test_a_new_champion_predicts_no_day_again(flown_world: World) -> None:
