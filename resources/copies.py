@@ -16,6 +16,8 @@ import weakref
 from pathlib import Path
 from typing import Final
 
+from resources.temporary import PREFIX, locked, remove_abandoned
+
 LARGEST: Final = 8 * 2**20
 """Bytes of an object up to which it is copied; of a larger one a reader may want a part."""
 
@@ -36,7 +38,9 @@ class Copies:
     @functools.cached_property
     def folder(self) -> Path:
         """Where they lie."""
-        folder = Path(tempfile.mkdtemp(prefix="ml-assets-copies-"))
+        remove_abandoned()
+        folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}copies-"))
+        locked(folder)  # until the process ends
         weakref.finalize(self, _remove, folder, os.getpid())
         return folder
 

@@ -34,6 +34,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Self
 from resources.errors import WarehouseError
 from resources.memory_kills import end_pod, kills
 from resources.origin import peak_memory_bytes
+from resources.temporary import temporary_folder
 from resources.usage import cpu_seconds, note_child
 
 if TYPE_CHECKING:
@@ -253,11 +254,11 @@ def _serve(options: Sequence[str]) -> float:
     from dbt.adapters.duckdb.environments import local  # noqa: F401
     from dbt.cli.main import dbtRunner
 
-    with tempfile.TemporaryDirectory(prefix="dbt-") as folder:
+    with temporary_folder("dbt") as folder:
         # Most of what the first parse of a process costs are imports and compiled templates. Whether it succeeds is
         # told by the children, which parse for themselves. The static parser would start threads.
         quick = ["--no-write-json", "--no-static-parser", "parse", *options]
-        dbtRunner().invoke([*quick, "--target-path", folder, "--log-path", folder])
+        dbtRunner().invoke([*quick, "--target-path", str(folder), "--log-path", str(folder)])
     gc.freeze()
     tasks = Path("/proc/self/task")
     has_threads = threading.active_count() > 1 or (tasks.exists() and len([*tasks.iterdir()]) > 1)

@@ -5,7 +5,6 @@ out: that is dbt's project.
 """
 
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -26,6 +25,7 @@ from resources.lake import Lake, Making
 from resources.lake_resource import LakeResource
 from resources.manifest import ROWS_READ, ArtifactRef, Cost, Manifest
 from resources.quarantine import QUARANTINE, RELEASED
+from resources.temporary import temporary_folder
 
 PREFIX = "tables"
 Node = Mapping[str, Any]
@@ -184,8 +184,7 @@ class Warehouse(dg.ConfigurableResource):
         nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
         bound = _bind(lake, nodes, models, days)
         missing = _missing(nodes, models, days, bound, first_days or {})
-        with tempfile.TemporaryDirectory(prefix="dbt-") as name:
-            folder = Path(name)
+        with temporary_folder("dbt") as folder:
             scratch = folder / "out"
             scratch.mkdir()
             aside = {model: it for model, it in (quarantines or {}).items() if model in models}

@@ -52,6 +52,7 @@ def gc(arguments: argparse.Namespace) -> int:
     from resources.errors import CorruptArtifactError
     from resources.lake_resource import LakeResource
     from resources.lock import LockedError
+    from resources.temporary import abandoned, remove_abandoned
 
     _check(arguments)
     lake = LakeResource().connect()
@@ -69,7 +70,8 @@ def gc(arguments: argparse.Namespace) -> int:
     except (CorruptArtifactError, LockedError, UndoneError) as error:
         print(f"ml-assets: nothing was removed: {error}", file=sys.stderr)
         return 1
-    _print(judgement, removed, lake.url, as_json=arguments.json)
+    folders = remove_abandoned() if arguments.yes else abandoned()
+    _print(judgement, removed, lake.url, [str(folder) for folder in folders], as_json=arguments.json)
     return 0
 
 
@@ -84,8 +86,10 @@ def _check(arguments: argparse.Namespace) -> None:
         raise DataError("--partition says what to explain; add --explain ASSET, or leave it out.")
 
 
-def _print(judgement: "Judgement", removed: "Removed | None", url: str, *, as_json: bool) -> None:
-    """Print what stays and goes by asset, with sizes."""
+def _print(
+    judgement: "Judgement", removed: "Removed | None", url: str, folders: Sequence[str], *, as_json: bool
+) -> None:
+    """Print what stays and goes by asset, with sizes, and the temporary folders of killed processes."""
     import json
 
     assets = _assets(judgement)
@@ -99,15 +103,18 @@ def _print(judgement: "Judgement", removed: "Removed | None", url: str, *, as_js
             "assets": assets,
             "others": _others(judgement),
             "unfinished_uploads": len(judgement.uploads),
+            "temporary_folders": [*folders],
             "bytes": judgement.bytes if removed is None else removed.bytes,
             "returned": [] if removed is None else [*removed.returned],
         }
         print(json.dumps(answer, indent=1))
         return
-    print("\n".join(_lines(judgement, removed, assets)))
+    print("\n".join(_lines(judgement, removed, assets, folders)))
 
 
-def _lines(judgement: "Judgement", removed: "Removed | None", assets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _lines(
+    judgement: "Judgement", removed: "Removed | None", assets: Sequence[Mapping[str, Any]], folders: Sequence[str]
+) -> Iterator[str]:
     """Yield the answer as a person reads it: what frees the most first."""
     width = max([len("asset"), *(len(one["asset"]) for one in assets)])
     yield f"{'asset':<{width}}  {'stay':>7} {'size':>9}  {'go':>7} {'size':>9}  stay mostly for"
@@ -124,6 +131,8 @@ def _lines(judgement: "Judgement", removed: "Removed | None", assets: Sequence[M
         yield f"{'unfinished uploads':<{width}}  {'':>7} {'':>9}  {len(judgement.uploads):>7} {'?':>9}"
     if judgement.census.uploads is None:
         yield "unfinished uploads could not be listed: this user may not do that in this bucket"
+    for folder in folders:
+        yield f"{folder} was left by a killed process; it {'would be' if removed is None else 'is'} removed"
     if removed is None:
         yield f"{_size(judgement.bytes)} would be freed; nothing was removed. Remove it with --yes."
         return

@@ -104,8 +104,6 @@ def _write_launch(arguments: argparse.Namespace, source: "Lake", record: "StepRe
 
 def _replay(arguments: argparse.Namespace, source: "Lake", record: "StepRecord") -> int:
     import sys
-    import tempfile
-    from pathlib import Path
 
     from ml_assets.cli.progress import Progress
     from ml_assets.cli.project import prepare
@@ -113,12 +111,13 @@ def _replay(arguments: argparse.Namespace, source: "Lake", record: "StepRecord")
     from ml_assets.provenance.replay import narrowed, scratch_of
     from ml_assets.provenance.then import code_differences, environment_differences
     from resources.scratch import ScratchLakeResource
+    from resources.temporary import temporary_folder
 
     progress = Progress(sys.stderr)
     wanted = narrowed(record, arguments.partition)
     prepare()
-    with tempfile.TemporaryDirectory(prefix="replay-") as temporary:
-        folder = _empty(arguments.keep) if arguments.keep else Path(temporary)
+    with temporary_folder("replay") as temporary:
+        folder = _empty(arguments.keep) if arguments.keep else temporary
         defs = build(lake=ScratchLakeResource(url=str(folder)), loggers=progress.loggers())
         graph = defs.resolve_asset_graph()
         now = {key.to_user_string(): graph.get(key).code_version for key in graph.get_all_asset_keys()}

@@ -30,22 +30,21 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def reproduce(arguments: argparse.Namespace) -> int:
     """Train again, keep the verdict, print it; 1 if another model came out, or a step failed."""
     import sys
-    import tempfile
-    from pathlib import Path
 
     from ml_assets.cli.original import run_at
     from ml_assets.cli.progress import Progress
     from ml_assets.cli.project import prepare
     from ml_assets.cli.retraining import Retraining, recorded_model
     from resources.lake_resource import LakeResource
+    from resources.temporary import temporary_folder
 
     progress = Progress(sys.stderr)
     prepare()
     source = LakeResource().connect()
     recorded = recorded_model(source, arguments.model, arguments.start)
     made = recorded.manifest
-    with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
-        again = Retraining(source, recorded, arguments.start, Path(folder), progress)
+    with temporary_folder("reproduce") as folder:
+        again = Retraining(source, recorded, arguments.start, folder, progress)
         changes = again.code_changes() if arguments.code == "original" and made.git_commit else []
         if changes:
             for sentence in changes:

@@ -4,7 +4,6 @@ What is done with it stays out; see `ml_assets.provenance.replay`.
 """
 
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from resources.code_versions import code_parts
 from resources.errors import MissingArtifactError
 from resources.manifests import Manifests
 from resources.origin import environment, read_environment
+from resources.temporary import temporary_folder
 
 
 def environment_differences(lake: Manifests, digest: str | None) -> list[str]:
@@ -75,8 +75,8 @@ def worktree(root: Path, commit: str | None) -> Iterator[Path]:
             f"commit {commit[:12]} is not in the repository at {root}; fetch it, or take the current code with "
             "--code current."
         )
-    with tempfile.TemporaryDirectory(prefix="code-") as folder:
-        path = Path(folder) / "code"
+    with temporary_folder("code") as folder:
+        path = folder / "code"
         added = _git(root, "worktree", "add", "--detach", str(path), commit)
         if added.returncode:
             raise DataError(f"git cannot check out {commit[:12]}: {added.stderr.strip()}")

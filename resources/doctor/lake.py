@@ -1,7 +1,6 @@
 """What the lake does with a probe, whether its clock is right and its promotion logs are whole; and DuckDB."""
 
 import os
-import tempfile
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from resources.errors import LakeError
 from resources.lake_resource import LakeResource
 from resources.objects import Objects
 from resources.promotion_log import Entry, PromotionLog, models_with_log
+from resources.temporary import temporary_folder
 
 IMPATIENT: Final = {"attempts": 2, "seconds": 3.0, "connect_timeout": 2.0, "read_timeout": 3.0}
 """How long a person at a terminal waits for each request; see `resources.access.Patience`."""
@@ -115,8 +115,8 @@ def warehouse() -> Iterator[Finding]:
 
     memory = os.environ.get("ML_ASSETS_DBT_MEMORY", "1GB")
     try:
-        with tempfile.TemporaryDirectory() as scratch, connect() as connection:
-            connection.execute("SET temp_directory = ?", [scratch])
+        with temporary_folder("doctor") as scratch, connect() as connection:
+            connection.execute("SET temp_directory = ?", [str(scratch)])
             connection.execute("SET memory_limit = ?", [memory])
             connection.execute("SELECT sum(n) FROM range(1000) numbers(n)").fetchall()
     except (duckdb.Error, OSError) as error:

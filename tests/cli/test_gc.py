@@ -1,4 +1,6 @@
 import json
+import os
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,6 +26,8 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "500")
     monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     return Lake(str(tmp_path / "lake"))
 
 
@@ -55,6 +59,23 @@ def test_by_default_it_says_what_would_be_removed_and_removes_nothing(
     assert said.out.endswith("would be freed; nothing was removed. Remove it with --yes.\n")
     assert "reading all manifests" in said.err
     assert before == files_of(lake)
+
+
+def test_folders_that_killed_processes_left_on_this_machine_go_too(
+    lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served(lake)
+    folder = tmp_path / "tmp" / "ml-assets-replay-x"
+    folder.mkdir()
+    os.utime(folder, (0, 0))
+
+    assert 0 == main(["gc"])
+    assert f"{folder} was left by a killed process; it would be removed" in capsys.readouterr().out
+    assert folder.exists()
+
+    assert 0 == main(["gc", "--yes"])
+    assert f"{folder} was left by a killed process; it is removed" in capsys.readouterr().out
+    assert not folder.exists()
 
 
 def test_with_yes_it_removes_and_says_what_it_did(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,6 @@ check of the features stage and the command share it.
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -31,6 +30,7 @@ from ml_assets.stages.common.plan import DAY, ModelPlan
 from resources.errors import WarehouseError
 from resources.lake import Lake, Making
 from resources.rebuild import Rebuilds, reach_of
+from resources.temporary import temporary_folder
 from resources.warehouse import Quarantine, is_by_day, table_name
 
 CHECK = "features_are_as_known_at_their_prediction_time"
@@ -232,8 +232,8 @@ def leak_test(
     aside = _set_aside(sources, [cuts.day for cuts in chosen])
     times = _known_times(sources, plan, chosen)
     with (
-        tempfile.TemporaryDirectory(prefix="leaktest-") as folder,
-        Rebuilds(project, manifest, Path(folder), workers=workers, quarantines=aside) as rebuilds,
+        temporary_folder("leaktest") as folder,
+        Rebuilds(project, manifest, folder, workers=workers, quarantines=aside) as rebuilds,
         ThreadPoolExecutor(workers) as pool,
     ):
         test = Rebuilding(plan, sources, rebuilds, pool, workers, say)

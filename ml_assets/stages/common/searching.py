@@ -3,7 +3,6 @@
 How trials are handed out stays out, see `ml_assets.logic.shared_study`; a search by one process is `training.search`.
 """
 
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +27,7 @@ from resources.lake import Lake
 from resources.manifest import ArtifactRef
 from resources.pods.policy import PodPolicy
 from resources.settings import SettingsError
+from resources.temporary import temporary_folder
 from resources.workers.crew import Crew
 from resources.workers.places import CLUSTER_SECONDS, HERE_SECONDS, Work, are_pods, place_of
 from resources.workers.studies import (
@@ -86,14 +86,14 @@ class SharedSearch:
         workers = max(1, min(self.plan.declaration.tuning.workers, left))
         settings = self.plan.declaration
         with (
-            tempfile.TemporaryDirectory(prefix="study-") as folder,
-            self._storage(Path(folder)) as (url, storage, name),
+            temporary_folder("study") as folder,
+            self._storage(folder) as (url, storage, name),
         ):
             study = new_study(trials.metric, storage=storage, name=name)
             study.set_user_attr(tuning_worker.SEARCH, search.model_dump(mode="json"))
             study.set_user_attr(tuning_worker.FALLBACK, settings.training.device_fallback)
             tags = pod_tags(settings.compute.get("tuning") or Compute.model_validate({}))
-            place = place_of(self.context, self._work(url, name, tags), folder=Path(folder))
+            place = place_of(self.context, self._work(url, name, tags), folder=folder)
             policy = PodPolicy.of(tags)
             with Crew(place, workers, policy=policy, say=self.context.log.warning) as crew:
                 result = coordinate(
