@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from resources.errors import CorruptArtifactError, LakeError, MissingArtifactError, PromotionConflictError
 from resources.manifest import Manifest
 from resources.objects import Objects, Stat
+from resources.order import MANIFEST_NAME
 from resources.sealing import Sealable, digest_of_seal, seal, unseal
 
 LAST_NUMBER: Final = 999_999
@@ -36,7 +37,6 @@ MANIFESTS: Final = 64
 
 _MODEL = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _ENTRY = re.compile(r"(?!000000)\d{6}\.json")
-_MANIFEST = re.compile(r"(.*/)?manifest(-[0-9A-Za-z.-]+)?\.json")
 
 
 class LogEntry(Sealable, Protocol):
@@ -319,7 +319,11 @@ class PromotionLog(Generic[Entry]):
         for asset in NAMED_BY:
             root = self.lake.path("artifacts", self.model, asset)
             there = self.lake.tree_with_sizes(root)
-            listed |= {f"{root}/{name}": stat for name, stat in there.items() if _MANIFEST.fullmatch(name)}
+            listed |= {
+                f"{root}/{name}": stat
+                for name, stat in there.items()
+                if MANIFEST_NAME.fullmatch(name.rsplit("/", 1)[-1])
+            }
         newest = sorted(listed, key=lambda path: (listed[path].modified_at, path), reverse=True)[:count]
         with self.lake.pool(len(newest)) as each:
             heads = each(lambda path: _head_named(self.lake, path, listed[path]), newest)

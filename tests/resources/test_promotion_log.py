@@ -218,8 +218,8 @@ def test_a_damaged_log_is_neither_read_nor_decided_on_and_the_entry_is_named(
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (deleted(3), r"000003\.json is missing: .*/predictions/2013-01-01/\w+/manifest\.json was .* ends at entry 2"),
-        (of_another_lake(3), r"000003\.json was replaced: it has the digest \w{32}, but .*manifest\.json names \w{32}"),
+        (deleted(3), r"000003\.json is missing: .*/predictions/2013-01-01/\w+/manifest\S+ was .* ends at entry 2"),
+        (of_another_lake(3), r"000003\.json was replaced: it has the digest \w{32}, but .*manifest\S+ names \w{32}"),
         (lambda lake: [deleted(n)(lake) for n in (1, 2, 3)], r"000003\.json is missing: .* the log ends at entry 0"),
     ],
     ids=["the newest entry cut off", "the newest entry replaced", "the whole log gone"],
