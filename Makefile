@@ -34,12 +34,13 @@ $(BIN)/python:
 	  exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
-# Bytecode is compiled once here: without it every process that Dagster or dbt starts compiles 170 packages again.
-# A file that does not compile costs only that time, so it does not stop the installation.
+# Bytecode is compiled once here: without it every process that Dagster or dbt starts compiles 170 packages again, and this
+# project where PYTHONDONTWRITEBYTECODE is set. A file that does not compile costs only that time, so it does not stop the
+# installation.
 $(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --no-deps --require-hashes --no-compile -r requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --no-index --no-compile --editable .
-	$(BIN)/python -m compileall -q -j 2 $(VENV)/lib || true
+	$(BIN)/python -m compileall -q -j 2 $(VENV)/lib ml_assets resources sensors || true
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock

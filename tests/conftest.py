@@ -23,7 +23,7 @@ for name in [name for name in os.environ if name.startswith(("ML_ASSETS_", "DAGS
     del os.environ[name]
 
 # How long an example takes depends on who shares the cores; it says nothing about the code.
-settings.register_profile("ml-assets", deadline=None, max_examples=50)
+settings.register_profile("ml-assets", deadline=None)
 settings.load_profile("ml-assets")
 
 
