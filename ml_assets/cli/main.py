@@ -26,6 +26,8 @@ from ml_assets.cli import (
     trace,
     ui,
 )
+from ml_assets.cli.interrupts import Interrupts
+from ml_assets.cli.terminal import escape_output
 
 COMMANDS = (
     run, ui, champion, promote, rollback, explain, quarantine, trace, reproduce, replay, gc, leaktest, simulate, parse,
@@ -45,7 +47,21 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 done, 1 the answer is no, 2 usage or bad input."""
+    """Run one command.
+
+    Without arguments it is the process's own command: interrupts are answered, and end the process.
+
+    Returns:
+        0 done, 1 the answer is no, 2 usage or bad input, 3 a step failed.
+    """
+    if arguments is not None:
+        return _run(arguments)
+    escape_output()
+    with Interrupts():
+        return _run(None)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     # LightGBM's threads otherwise spin while they wait, and two of them on busy cores cost up to 500 times as much.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # One write for many events: a run over a year has thousands of them.

@@ -73,6 +73,9 @@ class _Handler(logging.Handler):
                 error = event.step_failure_data.error
                 while error.cls_name and error.cls_name.startswith("Dagster") and error.cause is not None:
                     error = error.cause
+                if error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+                    self.progress.say(f"{name_of(step)} interrupted")
+                    return
                 self.progress.say_failed(step, error.message.strip(), str(meta.get("run_id", "")))
         elif record.levelno >= logging.INFO:
             message = str(

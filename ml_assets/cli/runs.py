@@ -10,11 +10,15 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import dagster as dg
+from dagster._core.execution import compute_logs
 
+from ml_assets.cli import log_watcher
 from ml_assets.cli.progress import Progress, is_of_skipped_step, name_of
 from ml_assets.cli.project import instance
 from resources.dagster_server import QUEUED, DagsterServer, Told
 from resources.settings import server_url
+
+compute_logs.watch_orphans = log_watcher  # type: ignore[attr-defined] # its path is all that Dagster takes of it
 
 
 class Runs(Protocol):

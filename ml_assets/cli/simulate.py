@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ml_assets.cli.terminal import overwrite
 from ml_assets.contracts.words import counted
 
 if TYPE_CHECKING:
@@ -162,12 +163,7 @@ class Teller:
             left = (self.progress.seconds() - self.begun) * (days - done) / (done - 1)
             said += f", {_minutes(left)} left"
         if self.stream.isatty():
-            print(
-                f"\r{self.progress.seconds():7.1f} s  {said}\033[K",
-                end="\n" if done == days else "",
-                file=self.stream,
-                flush=True,
-            )
+            overwrite(self.stream, f"{self.progress.seconds():7.1f} s  {said}", end="\n" if done == days else "")
             return
         events = [it for life in lives for it in life.events if life.policy == "triggered"]
         for event in events[self.told :]:

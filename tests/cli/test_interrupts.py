@@ -1,0 +1,77 @@
+"""Ctrl-C and SIGTERM end a command within seconds, leave no process and no temporary file, and print no traceback."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+COMMAND = """
+import ctypes, subprocess, sys, tempfile, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from ml_assets.cli import interrupts, main
+
+interrupts.GRACE_SECONDS = 0.5
+def busy(_):
+    Path(tempfile.mkdtemp(), "scratch").write_text("x")
+    child = subprocess.Popen([sys.executable, "-c", CHILD], start_new_session=True, stdout=-3)
+    print(child.pid, flush=True)
+    {body}
+main._run = busy
+sys.exit(main.main())
+""".replace("CHILD", repr("import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"))
+BUSY = {
+    "sleeping": "time.sleep(60)",
+    "in a library": "ctypes.CDLL(None).sleep(60)",  # runs no Python until it returns
+    "waiting for a thread": "with ThreadPoolExecutor() as pool: pool.submit(time.sleep, 60)",
+    "catching everything": """
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            pass""",
+    "failing on the way out": """
+    try:
+        time.sleep(60)
+    finally:
+        raise RuntimeError("while it was interrupted")""",
+}
+
+
+def ended(body: str, number: int, folder: Path) -> tuple[int, str, int]:
+    """Interrupt a command, and return its exit code, what it said, and the process that it had started."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND.format(body=body)], env={**os.environ, "TMPDIR": str(folder)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    time.sleep(0.2)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+    return process.returncode, said, child
+
+
+def is_gone(process: int) -> bool:
+    """Return whether a process has ended; one whose parent was killed may be a zombie until it is noticed."""
+    status = Path(f"/proc/{process}/stat")
+    return not status.exists() or status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="children are found in /proc")
+@pytest.mark.parametrize(
+    ("busy", "number", "code"), [*((it, signal.SIGINT, 130) for it in BUSY), ("sleeping", signal.SIGTERM, 143)]
+)
+def test_an_interrupted_command_ends_and_leaves_nothing(busy: str, number: int, code: int, tmp_path: Path) -> None:
+    begun = time.monotonic()
+
+    got, said, child = ended(BUSY[busy], number, tmp_path)
+
+    assert (got, said.strip()) == (code, "ml-assets: interrupted; start the same command again to go on.")
+    assert is_gone(child)
+    assert [] == [*tmp_path.iterdir()]
+    assert time.monotonic() - begun < 20  # ten, on a machine that does nothing else
