@@ -17,7 +17,7 @@ from ml_assets.cli.runs import Runs
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
-from ml_assets.logic.promotion import serving_since
+from ml_assets.logic.promotion import anchor, serving_since
 from ml_assets.provenance.staleness import Reason, Wanted, first_to_make, out_of_date, upstream_of
 from ml_assets.stages.common.groups import (
     CARD,
@@ -238,17 +238,19 @@ class Flow:
     ) -> dict[dg.AssetKey, dict[str, Reason]]:
         """Return what is out of date.
 
-        Where the gate is to judge against another champion, its evaluation is too; and so are days of features in which
-        the newest leak test proved a leak, so that they are tested again.
+        Where the gate is to judge against another champion or anchor, its evaluation is too; and so are days of
+        features in which the newest leak test proved a leak, so that they are tested again.
         """
         stale = self._with_leaks(out_of_date(self.graph, self.lake, self._wanted(wanted, span)), wanted)
         evaluation, champion = self._asset("evaluation"), self._asset("champion")
         if champion not in stale or evaluation in stale:
             return stale
         compared = self.lake.manifest(self.lake.find(evaluation.to_user_string()))
-        since = serving_since(promotions(self.lake, self.model.name).entries())
-        serving = since.champion if since else None
-        if compared.parameters.get("champion") == serving or (since and since.evaluation_version == compared.version):
+        entries = promotions(self.lake, self.model.name).entries()
+        since = serving_since(entries)
+        now = {"champion": since.champion if since else None, "anchor": anchor(entries)}
+        is_current = all(compared.parameters.get(role) == version for role, version in now.items())
+        if is_current or (since and since.evaluation_version == compared.version):
             return stale
         return {evaluation: {"": "parameters"}, **stale}
 

@@ -27,6 +27,7 @@ from ml_assets.logic.plots.drawing import metric_name
 from ml_assets.logic.plots.evaluation import evaluation_plots
 from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, performance_plot
 from ml_assets.logic.plots.training import importance_plot, selection_plot, tuning_plot
+from ml_assets.logic.slices import SLICE_ERROR_RATE, comparable, slice_level
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ml_assets.contracts.artifacts import (
         Comparison,
         DriftSummary,
+        Evaluation,
         EvaluationSummary,
         ModelSpec,
         PerformanceSummary,
@@ -114,6 +116,7 @@ def render_card(card: CardInput) -> str:
             if evaluation
             else [],
             slices=slices,
+            slices_sentence=_slices_sentence(card.evaluation),
             slices_have_champion=any(row["champion_score"] is not None for _, rows in slices for row in rows),
             calibration=calibration_rows(card.evaluation),
             drift_summary=drift_summary,
@@ -235,6 +238,18 @@ def _opponent_sentence(who: str, item: Comparison | None, cannot_score: str | No
     return (
         f"On the same {item.rows:,} test rows as {who}, {shown} in {metric_name(item.metric)}: "
         f"the difference is {signed_interval(item.difference)}, where above 0 means that this model is better."
+    )
+
+
+def _slices_sentence(evaluation: Evaluation | None) -> str:
+    """Return at which level slices are compared with the champion; nothing where none is."""
+    judged = 0 if evaluation is None else comparable(evaluation.slices, evaluation.summary.metric).height
+    if not judged:
+        return ""
+    return (
+        f"By Holm's rule the worst of the {judged} judged slices is tested at a level of {slice_level(judged):.2%}: a "
+        f"model that is not worse than the champion fails on any of them in at most {SLICE_ERROR_RATE:.0%} of cases. "
+        "Brackets are 95 % intervals of each slice alone."
     )
 
 

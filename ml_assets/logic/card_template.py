@@ -337,6 +337,7 @@ by {{ card.promotion.decided_by }}.
 <section>{{ head("slices", "Slices") }}
 {%- if not evaluation %}{{ missing("evaluation") }}
 {%- elif slices %}
+{%- if slices_sentence %}<p>{{ slices_sentence }}</p>{% endif %}
 {{ plot("slices") }}
 <div class="scroll"><table>
 <thead><tr><th>Slice</th><th class="n">Rows</th><th class="n">{{ target_words }}</th>

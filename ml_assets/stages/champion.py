@@ -15,7 +15,7 @@ import dagster as dg
 from ml_assets.contracts.artifacts import Evaluation, Model, Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.champion import Rule, Verdict
-from ml_assets.logic.promotion import GATE, serving_since, waiting
+from ml_assets.logic.promotion import GATE, anchor, serving_since, waiting
 from ml_assets.logic.serving_cost import Cost
 from ml_assets.logic.suspects import LeakFindings
 from ml_assets.stages.common.asset import stage
@@ -95,7 +95,7 @@ class _Case:
         """Return the entry that the challenger has in the log, added here or by another flow, and the verdict.
 
         Raises:
-            DataError: the challenger was compared with another champion than the current one.
+            DataError: the challenger was compared with another champion or anchor than the current one.
             PromotionConflictError: other processes keep adding entries.
         """
         return retry_on_conflict(lambda: self._decide(run_id, cause))
@@ -112,10 +112,11 @@ class _Case:
         entry = self._entry(verdict, entries).model_copy(update={"run_id": run_id, "cause": cause})
         if (standing := _standing(entries, entry)) is not None:
             return standing, verdict
-        if serving != summary.champion_version:
+        compared, current = (summary.champion_version, summary.anchor_version), (serving, anchor(entries))
+        if compared != current:
             raise DataError(
-                f"the challenger of {self.plan.name} was compared with champion {summary.champion_version}, but "
-                f"{serving} serves now; materialize evaluation again."
+                f"the challenger of {self.plan.name} was compared with champion {compared[0]} and anchor "
+                f"{compared[1]}, but by now they are {current[0]} and {current[1]}; materialize evaluation again."
             )
         return log.append(entry, number=entry.number), verdict
 

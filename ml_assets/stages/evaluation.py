@@ -3,14 +3,14 @@
 Not here: what follows from it; see `ml_assets.stages.champion`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import dagster as dg
 
-from ml_assets.contracts.artifacts import EvaluationSummary, Model, TrainingSet
+from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Model, TrainingSet
 from ml_assets.stages.common.asset import image, stage
-from ml_assets.stages.common.champions import anchor_model, champion_model
+from ml_assets.stages.common.champions import opponents
 from ml_assets.stages.common.judging import Versioned, measure_challenger
 from ml_assets.stages.common.plan import ModelPlan
 from resources.lake_resource import LakeResource
@@ -45,12 +45,12 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
         from ml_assets.logic.plots.evaluation import evaluation_plots
 
         versions = lake.open().versions_read()
-        champion, anchor = champion_model(lake.open(), plan), anchor_model(lake.open(), plan)
+        champion, anchor = opponents(lake.open(), plan)
         result = measure_challenger(
             plan,
             training_set,
             Versioned(versions.get(f"{plan.name}/model", ""), model),
-            champion=None if champion is None else Versioned(champion.version, champion.model),
+            champion=champion,
             anchor=anchor,
             training_set_version=versions.get(f"{plan.name}/training_set", ""),
         )
@@ -63,6 +63,7 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
                 **{f"{name} interval": figure.ends("z.4f") for name, figure in result.summary.metrics.items()},
                 **{name: image(svg, name) for name, svg in plots.items()},
                 "test rows": result.summary.rows,
+                **_opponents(result.summary),
                 **{
                     name: it.words
                     for name, it in (
@@ -79,29 +80,15 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
 
 def _checks(plan: ModelPlan, summary: EvaluationSummary) -> Iterator[dg.AssetCheckResult]:
     """Yield whether the challenger beats the baselines, and on rows that are new to it, the champion and the anchor."""
-    compared = [
-        dg.TableRecord(
-            {
-                "baseline": it.against,
-                "metric": it.metric,
-                "challenger": it.challenger,
-                "of the baseline": it.other,
-                "difference": it.difference.value,
-                "low": it.difference.low,
-                "high": it.difference.high,
-                "rows": it.rows,
-            }
-        )
-        for it in summary.against_baselines
-    ]
-    undecided = next((it.difference.reason for it in summary.against_baselines if it.difference.reason), "")
+    compared = summary.against_baselines
+    undecided = next((it.difference.reason for it in compared if it.difference.reason), "")
     undecided = undecided if compared else "there is no baseline to compare with"
     common: dict[str, Any] = {"asset_key": plan.asset("evaluation"), "severity": dg.AssetCheckSeverity.WARN}
     yield dg.AssetCheckResult(
         check_name=BEATS_BASELINES,
-        passed=bool(compared) and all((it.difference.low or 0) > 0 for it in summary.against_baselines),
+        passed=bool(compared) and all((it.difference.low or 0) > 0 for it in compared),
         description=f"Not judged: {undecided}." if undecided else None,
-        metadata={"differences": dg.MetadataValue.table(compared)} if compared else {},
+        metadata={"differences": _table(compared)} if compared else {},
         **common,
     )
     yield dg.AssetCheckResult(
@@ -114,4 +101,37 @@ def _checks(plan: ModelPlan, summary: EvaluationSummary) -> Iterator[dg.AssetChe
             "rows left out": summary.left_out,
         },
         **common,
+    )
+
+
+def _opponents(summary: EvaluationSummary) -> dict[str, Any]:
+    """Return what the web UI shows of the champion and the anchor."""
+    compared = [it for it in (summary.against_champion, summary.against_anchor) if it is not None]
+    shown: dict[str, Any] = {
+        "champion": summary.champion_version,
+        "champion cannot score": summary.champion_cannot_score,
+        "anchor": summary.anchor_version,
+        "anchor cannot score": summary.anchor_cannot_score,
+        "differences to champion and anchor": _table(compared) if compared else None,
+    }
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def _table(compared: Sequence[Comparison]) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table(
+        [
+            dg.TableRecord(
+                {
+                    "against": it.against,
+                    "metric": it.metric,
+                    "challenger": it.challenger,
+                    "of the other": it.other,
+                    "difference": it.difference.value,
+                    "low": it.difference.low,
+                    "high": it.difference.high,
+                    "rows": it.rows,
+                }
+            )
+            for it in compared
+        ]
     )

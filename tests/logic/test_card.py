@@ -199,7 +199,7 @@ def evaluation(*, champion: tuple[float, float] | None = (0.002, 0.012), slice_v
         against_champion=comparison("champion", *champion) if champion else None,
         champion_version="v1" if champion else None,
     )
-    floats = ("champion_score", "difference", "difference_low", "difference_high")
+    floats = ("champion_score", "difference", "difference_low", "difference_high", "difference_error")
     slices = pl.DataFrame(
         {
             "column": ["carrier", "carrier"],
@@ -214,6 +214,7 @@ def evaluation(*, champion: tuple[float, float] | None = (0.002, 0.012), slice_v
             "difference": [0.0055, None],
             "difference_low": [0.0012, None],
             "difference_high": [0.0098, None],
+            "difference_error": [0.0022, None],
             "is_judged": [True, False],
             "reason": ["", "98 rows; 200 are needed"],
         },

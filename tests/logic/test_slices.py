@@ -2,10 +2,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ml_assets.logic.champion import judge
 from ml_assets.logic.evaluation import Opponent
 from ml_assets.logic.metrics import METRICS
-from ml_assets.logic.slices import failing_slices
-from tests.logic.gate import slices
+from ml_assets.logic.slices import failing_slices, slice_level
+from tests.logic.gate import comparison, report, slices
 from tests.logic.parcels import evaluation, parcels, scores
 
 
@@ -96,12 +97,28 @@ def test_slices_that_surely_lose_are_named_worst_first() -> None:
     assert found["value"].to_list() == ["north", "south"]
 
 
-def test_an_equal_challenger_is_seldom_refused_on_its_slices() -> None:
-    generator = np.random.default_rng(1)
+@pytest.mark.parametrize(("days", "count"), [(6, 5), (6, 20), (20, 20)])
+def test_a_challenger_worse_by_the_margin_everywhere_fails_on_any_slice_in_at_most_five_percent_of_cases(
+    days: int, count: int
+) -> None:
+    random = np.random.default_rng(3)
+    trials = 1_000
     refused = 0
-    for _ in range(200):
-        middles = generator.normal(scale=0.01, size=20)
-        frame = slices(*((f"{number}", each - 0.0196, each + 0.0196) for number, each in enumerate(middles)))
-        refused += not failing_slices(frame, metric="roc_auc", margin=0.0).is_empty()
+    for _ in range(trials):
+        daily = random.normal(-0.01, 0.02, (count, days))
+        means, errors = daily.mean(axis=1), daily.std(axis=1, ddof=1) / days**0.5
+        frame = slices(*((f"{number}", it, it) for number, it in enumerate(means))).with_columns(
+            difference_error=errors, degrees=pl.lit(days - 1)
+        )
+        refused += not failing_slices(frame, metric="roc_auc", margin=0.01).is_empty()
 
-    assert refused <= 20  # 5 % of 200, and twice that for chance
+    assert refused / trials <= 0.05 + 2 * (0.05 * 0.95 / trials) ** 0.5
+    assert refused / trials >= 0.02  # it is a test: not everything passes
+
+
+def test_the_worst_slice_is_tested_at_the_error_rate_divided_by_how_many_there_are() -> None:
+    assert [0.05, 0.05, 0.0025] == [slice_level(count) for count in (0, 1, 20)]
+    sentence = judge(
+        report(champion=comparison(0.01, 0.03)), margin=0.0, slices=slices(*[("a", -0.01, 0.05)] * 20)
+    ).reasons[-1]
+    assert "The worst of 20 is judged at 99.75 % confidence, the others by Holm's rule" in sentence

@@ -307,7 +307,7 @@ def test_a_challenger_that_met_another_champion_is_not_judged(own_flown: Path, m
             step, message = failure(whole.materialize("flight_delay/champion"))
 
     assert "flight_delay__champion" == step
-    assert f"was compared with champion None, but {other.champion} serves now" in message
+    assert f"was compared with champion None and anchor None, but by now they are {other.champion}" in message
     assert "materialize evaluation again" in message
 
 

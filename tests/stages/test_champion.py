@@ -12,7 +12,7 @@ import pytest
 from ml_assets.contracts.artifacts import Evaluation, EvaluationSummary, Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.table import TableContract
-from ml_assets.logic.promotion import entry_of, refusals, serving_since, waiting
+from ml_assets.logic.promotion import anchor, entry_of, refusals, serving_since, waiting
 from ml_assets.logic.serving_cost import example_row
 from ml_assets.stages.champion import champion, serving_costs
 from ml_assets.stages.common.champions import Champion, champion_model
@@ -125,7 +125,9 @@ def test_a_refused_challenger_leaves_the_champion(gate: Gate) -> None:
 def test_a_challenger_that_was_compared_with_another_champion_is_not_judged(plan: ModelPlan, gate: Gate) -> None:
     plan.promotion_log(gate.lake.open()).append(promotion(1, champion="c" * 32, model="returns"), number=1)
 
-    with pytest.raises(DataError, match=r"was compared with champion None, but .* serves now; materialize evaluation"):
+    with pytest.raises(
+        DataError, match=r"compared with champion None and anchor None, but by now they are c{32} and c{32}; mat"
+    ):
         gate.judge(plan)
 
     assert 1 == len(gate.entries(plan))
@@ -296,7 +298,7 @@ def test_the_evaluation_has_checks_for_the_baselines_and_for_rows_that_are_new(
     listed = [it.data for it in baselines.metadata["differences"].records]
 
     assert baselines.passed
-    assert [it.against for it in output.value.summary.against_baselines] == [it["baseline"] for it in listed]
+    assert [it.against for it in output.value.summary.against_baselines] == [it["against"] for it in listed]
     assert all(it["low"] > 0 for it in listed)
     assert (True, 0) == (unseen.passed, unseen.metadata["rows seen before"].value)
 
@@ -320,16 +322,21 @@ def with_a_champion_after_the_anchor(gate: Gate, plan: ModelPlan, *, anchor: str
 
 
 def test_the_evaluation_compares_with_the_anchor_too(gate: Gate, plan: ModelPlan, trained: Trained) -> None:
-    anchor = gate.version
-    champion = with_a_champion_after_the_anchor(gate, plan, anchor=anchor)
+    champion = with_a_champion_after_the_anchor(gate, plan, anchor=gate.version)
 
     *_, output = evaluation(plan)(trained.training_set, trained.model, lake=gate.lake)
     summary = output.value.summary
 
-    assert (champion, anchor) == (summary.champion_version, summary.anchor_version)
+    assert (champion, gate.version) == (summary.champion_version, summary.anchor_version)
     assert 0 == summary.against_anchor.difference.value
+    shown = output.metadata["differences to champion and anchor"].records
+    assert ["champion", "anchor"] == [it.data["against"] for it in shown]
     head = plan.promotion_log(gate.lake.open()).verified().head
-    assert {"champion": champion, "anchor": anchor, "promotion": head.model_dump()} == gate.lake.open().take_notes()
+    assert {
+        "champion": champion,
+        "anchor": gate.version,
+        "promotion": head.model_dump(),
+    } == gate.lake.open().take_notes()
 
 
 def test_an_anchor_that_is_gone_from_the_lake_is_named_with_the_reason(
@@ -342,6 +349,38 @@ def test_an_anchor_that_is_gone_from_the_lake_is_named_with_the_reason(
 
     assert ("f" * 32, None) == (summary.anchor_version, summary.against_anchor)
     assert f"returns/model@{'f' * 12}" in summary.anchor_cannot_score
+
+
+def test_an_entry_names_the_anchor_the_attempt_and_the_test_days_and_the_first_champion_is_the_anchor(
+    gate: Gate, plan: ModelPlan
+) -> None:
+    entry, _ = gate.judge(plan)
+
+    assert (True, None, 1) == (entry.is_anchor, entry.anchor, entry.attempt)
+    assert gate.trained.evaluation.summary.test_days == entry.test_days
+    assert gate.version == anchor(gate.entries(plan))
+
+
+def test_each_challenger_that_is_rejected_on_the_same_days_makes_the_next_one_prove_more(gate: Gate) -> None:
+    plan = plan_with(**STRICT)
+    other = replace(gate.trained.model, spec=gate.trained.model.spec.model_copy(update={"lightgbm_version": "4.5.0"}))
+    second = replace(gate, version=gate.lake.open().put("returns/model", None, other, Making()).version)
+
+    judged = [one.judge(plan)[0] for one in (gate, second, gate)]
+
+    assert [1, 2, 1] == [entry.attempt for entry in judged]
+    assert [1, 2, 1] == [entry.number for entry in judged]
+    assert "at 99.17 % confidence (attempt 2 since the last promotion)" in " ".join(
+        rule.sentence for rule in judged[1].rules
+    )
+
+
+def test_a_challenger_that_was_compared_with_another_anchor_is_not_judged(gate: Gate, plan: ModelPlan) -> None:
+    champion = with_a_champion_after_the_anchor(gate, plan, anchor="f" * 32)
+    first = {"champion_version": champion, "champion_cannot_score": "gone", "anchor_version": "e" * 32}
+
+    with pytest.raises(DataError, match=f"and anchor {'e' * 32}, but by now they are {champion} and {'f' * 32}"):
+        gate.judge(plan, **first)
 
 
 # ---------------------------------------------------------------- what asked for it

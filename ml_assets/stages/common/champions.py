@@ -22,11 +22,12 @@ from resources.promotion_log import HEAD
 
 @dataclass(frozen=True)
 class Champion:
-    """The current champion: its version, the model itself, and the newest entry of the log."""
+    """The current champion: its version, the model itself, the newest entry of the log, and the anchor by that log."""
 
     version: str
     model: Model
     entry: Promotion
+    anchor: str | None
 
 
 def champion_model(lake: Lake, plan: ModelPlan) -> Champion | None:
@@ -40,19 +41,27 @@ def champion_model(lake: Lake, plan: ModelPlan) -> Champion | None:
     if log.head is None or entry is None or entry.champion is None:
         return None
     lake.note(champion=entry.champion, **{HEAD: log.head.model_dump()})
-    return Champion(entry.champion, model_of(lake, plan, entry.champion), entry)
+    return Champion(entry.champion, model_of(lake, plan, entry.champion), entry, anchor(log.entries))
 
 
-def anchor_model(lake: Lake, plan: ModelPlan) -> Versioned | Opponent | None:
-    """Return the anchor (see `logic.promotion.anchor`), or why it cannot be read; None before the first promotion."""
-    version = anchor(plan.promotion_log(lake).entries())
-    if version is None:
-        return None
-    lake.note(anchor=version)
+def opponents(lake: Lake, plan: ModelPlan) -> tuple[Versioned | None, Versioned | Opponent | None]:
+    """Return the champion and the anchor (see `logic.promotion.anchor`) that a challenger is compared with.
+
+    Raises:
+        CorruptArtifactError: the promotion log or the champion is damaged. An anchor that cannot be read has no scores,
+            and the gate then promotes only what is better than the champion.
+    """
+    found = champion_model(lake, plan)
+    if found is None or found.anchor is None:
+        return None, None
+    champion = Versioned(found.version, found.model)
+    lake.note(anchor=found.anchor)
+    if found.anchor == found.version:
+        return champion, champion
     try:
-        return Versioned(version, model_of(lake, plan, version))
+        return champion, Versioned(found.anchor, model_of(lake, plan, found.anchor))
     except (MissingArtifactError, CorruptArtifactError) as error:
-        return Opponent(version, cannot_score=str(error))
+        return champion, Opponent(found.anchor, cannot_score=str(error))
 
 
 def note_head(lake: Lake, plan: ModelPlan) -> None:
