@@ -3,6 +3,7 @@
 Object stores stay out: there the network is what takes time.
 
     python -m benchmarks.lake io [--gb 2] [--repeat 5]
+    python -m benchmarks.lake order [--artifacts 100000]    see `benchmarks.lake_order`
 
 The frame has numbers, times, words, categories and missing values. Both sides write with the same settings and read
 the same file. The lake's side is all of `Lake.put` and `Lake.get`: the version of the values, the digest of the file
@@ -45,6 +46,11 @@ WORDS = [f"{size} {colour} {thing}" for size in ("small", "large", "very large")
 def main() -> None:
     """Make the frame, measure every side, print medians and their ratios."""
     arguments = _arguments()
+    if "artifacts" in arguments:
+        from benchmarks.lake_order import measure
+
+        measure(artifacts=arguments.artifacts, on_s3=arguments.on_s3, repeat=arguments.repeat)
+        return
     if arguments.side:
         print(json.dumps(_measured(arguments.side, arguments.folder)))
         return
@@ -87,6 +93,10 @@ def _arguments() -> argparse.Namespace:
     io.add_argument("--seed", type=int, default=1)
     io.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     io.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    order = what.add_parser("order", help="the numbered records of publications")
+    order.add_argument("--artifacts", type=int, default=100_000, help="on a disk (default: %(default)s)")
+    order.add_argument("--on-s3", type=int, default=2_000, help="on a pretended S3 (default: %(default)s)")
+    order.add_argument("--repeat", type=int, default=5, help="measurements of each way (default: %(default)s)")
     return parser.parse_args()
 
 
