@@ -157,14 +157,15 @@ def test_the_summary_shown_has_the_parts_of_the_real_one() -> None:
     real = text_of(
         {
             "model": "m", "as_of": "2013-12-31", "rows": {"train": 1}, "left_out": {"no label yet": 1},
-            "labels_without_features": 0, "sources": {"rows": [{"raw/flights": 2, "m/features": 2}], "left_out": {}},
+            "labels_without_features": 0,
+            "sources": {"rows": [{"raw/flights": 2, "m/features": 2}], "left_out": {}, "empty_days": {}},
             "leaks": {"proven": [], "suspects": [], "sentence": "No leak was found.", "assumed_known_times": []},
             "missing_days": {},
             "features": {"selected": 1, "dropped": [], "shap_share": {"carrier": 1.0}}, "tested": "2 test rows",
             "metrics": {"roc_auc": {"value": 0.7, "low": 0.6, "high": 0.8}}, "baselines": {},
             "decides": {"metric": "roc_auc", "groups": None}, "operating_point": None,
             "verdict": {"action": "promote", "challenger": "a" * 32, "number": 1, "reasons": ["it is better"]},
-            "champion": "a" * 32,
+            "champion": "a" * 32, "anchor": "a" * 32,
             "predicted": {"first": "2013-11-01", "last": "2013-12-31", "rows": 2, "labelled": 1},
             "performance": {"metric": "roc_auc", "days": 1, "days_measured": 1, "labelled": 1, "last": "it is 0.7"},
             "drift": {"verdict": "over the limits on 1 day", "days_over": ["2013-12-31"], "last": "over"},

@@ -105,7 +105,7 @@ def test_who_serves_is_told_with_the_reasons(tmp_path: Path, capsys: pytest.Capt
     assert 0 == main(["champion", "flight_delay", "--json"])
     values = json.loads(capsys.readouterr().out)["log"]
 
-    assert text.splitlines()[-1].startswith(f"flight_delay: {'b' * 32} serves, since ")
+    assert text.splitlines()[-2].startswith(f"flight_delay: {'b' * 32} serves, since ")
     assert 2 == text.count("it is better")
     assert [entry.model_dump(mode="json") for entry in entries] == values
 

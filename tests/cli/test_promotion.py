@@ -118,6 +118,7 @@ def test_who_serves_is_told_with_the_log_the_author_and_since_when(
         "   3  2026-01-01 00:00  refuse    cccccccccccc  by gate\n"
         "      it is worse on JFK\n"
         f"flight_delay: {'b' * 32} serves, since 2026-01-02 03:00 UTC (entry 2, gate)\n"
+        f"flight_delay: {'a' * 32} is the anchor\n"
     )
     answer = told(capsys, "champion", MODEL, code=0)
     assert (MODEL, None, "b" * 32, 2) == (answer["model"], answer["on"], answer["champion"], answer["since"]["number"])
