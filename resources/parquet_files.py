@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from resources.csv_dialect import CsvDialect
+from resources.source_bytes import most_bytes
 from resources.sql_types import most_exact, sql_type
 from resources.text_values import values
 from resources.time_formats import UNIX_TIMES, days, unix_moments
@@ -17,6 +18,7 @@ from resources.time_formats import UNIX_TIMES, days, unix_moments
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_BYTES_OF_A_VALUE: Final = 8
 _UNITS: Final = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 
 
@@ -34,7 +36,9 @@ def read_table(data: bytes) -> "pa.Table":
     from pyarrow import parquet
 
     try:
-        table = parquet.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
+        file = parquet.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        _check_size(file.metadata.num_rows, file.metadata.num_columns)
+        table = file.read()
         table.validate(full=True)
         names = table.column_names
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -43,6 +47,14 @@ def read_table(data: bytes) -> "pa.Table":
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ParquetError(f"names columns more than once: {', '.join(twice)}; give each a name of its own.")
     return table.replace_schema_metadata(None)
+
+
+def _check_size(rows: int, columns: int) -> None:
+    """Raise where a few bytes claim more values than memory has room for: equal ones are stored as their count."""
+    if rows * max(columns, 1) * _BYTES_OF_A_VALUE > most_bytes():
+        raise ParquetError(
+            f"claims {rows:,} rows of {columns:,} columns, for which this machine has no memory. Split it."
+        )
 
 
 def columns_of(

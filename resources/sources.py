@@ -16,7 +16,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-import fsspec
 import polars as pl
 
 from resources import parquet_files
@@ -24,8 +23,8 @@ from resources.csv_dialect import CsvDialect
 from resources.csv_files import read_text
 from resources.csv_records import CsvError, Records
 from resources.errors import SourceError
-from resources.origin import memory_bytes
 from resources.secrets import redacted
+from resources.source_bytes import BoundError, gunzipped, read_file, unzipped
 from resources.sql_types import sql_type
 from resources.text_values import declared_format, hint, values
 
@@ -71,8 +70,9 @@ class Source:
         if self.file.startswith("package://"):
             return self._unpacked(self._packaged())
         try:
-            with fsspec.open(self.file, "rb") as file:
-                data = bytes(file.read())
+            data = read_file(self.file)
+        except BoundError as error:
+            raise self._error(str(error)) from error
         except FileNotFoundError as error:
             if error.__cause__ is not None:  # of HTTP: it is what fsspec makes of a server that does not answer, too
                 raise self._error(f"cannot be read: {redacted(str(error.__cause__))}. {_CHECK}") from error
@@ -124,7 +124,9 @@ class Source:
 
     def _gunzipped(self, data: bytes) -> bytes:
         try:
-            return gzip.decompress(data)
+            return gunzipped(io.BytesIO(data), len(data))
+        except BoundError as error:
+            raise self._error(str(error)) from error
         except (gzip.BadGzipFile, zlib.error, EOFError) as error:
             raise self._error(f"is damaged: {error}. Fetch it again.") from error
 
@@ -132,7 +134,9 @@ class Source:
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 member = self._only_member(archive)
-                return archive.read(member)
+                return unzipped(archive, member)
+        except BoundError as error:
+            raise self._error(str(error)) from error
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise self._error(f"is damaged: {error}. Fetch it again.") from error
         except NotImplementedError as error:
@@ -150,8 +154,6 @@ class Source:
         [member] = files
         if member.flag_bits & 0x1:
             raise self._error("is packed with a password. Pack it without one.")
-        if member.file_size > memory_bytes():
-            raise self._error(f"unpacks to {member.file_size:,} bytes, for which this machine has no memory. Split it.")
         return member
 
     def _parquet(self, data: bytes) -> pl.DataFrame:
