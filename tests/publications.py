@@ -1,7 +1,14 @@
-"""Manifests as files: where an artifact's newest one is, and publishing one without its data."""
+"""Manifests as files: where an artifact's newest one is, publishing one without its data, and under a wrong clock."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from resources import lake as lake_module
 from resources.manifest import ArtifactRef, Manifest
 from resources.manifests import Manifests
 from resources.order import MANIFEST_NAME, OrderRecord, manifest_name, number_in
@@ -23,3 +30,17 @@ def publish(lake: Manifests, manifest: Manifest) -> None:
     lake.create(f"{lake.directory(manifest.ref)}/{name}", manifest.text())
     record = OrderRecord.of(manifest, name)
     lake.create(lake.path(record.path), record.text())
+
+
+@contextmanager
+def clock(off: timedelta) -> Iterator[None]:
+    """Let the lake's machine have a clock that is off."""
+
+    class Off(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> "Off":
+            return cls.fromtimestamp((datetime.now(tz=UTC) + off).timestamp(), tz=tz)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lake_module, "datetime", Off)
+        yield

@@ -108,6 +108,25 @@ def test_a_version_that_was_made_again_is_as_new_as_the_last_time(lake: Lake) ->
     assert keys(middle) == gone(lake)
 
 
+@pytest.mark.parametrize(("first", "second", "goes"), [(-365, 300, False), (400, 900, True)])
+def test_what_was_published_last_is_current_though_a_clock_was_wrong(
+    lake: Lake, first: float, second: float, *, goes: bool
+) -> None:
+    before, last = made(lake, "raw/flights", 1, first), made(lake, "raw/flights", 2, second)
+
+    assert (keys(before) if goes else set()) == gone(lake)
+    assert "current" == judged(lake).kept[key_of(last)].root
+
+
+def test_what_its_writer_has_not_published_yet_stays(lake: Lake) -> None:
+    made(lake, "raw/flights", 1, 400)
+    waits = made(lake, "raw/flights", 2, 300)
+    lake.remove(lake.path("order", "raw/flights", "000002.json"))
+
+    assert set() == gone(lake)
+    assert "current" == judged(lake).kept[key_of(waits)].root
+
+
 def test_an_artifact_that_was_made_again_from_other_inputs_keeps_both(lake: Lake) -> None:
     first, second = made(lake, "raw/a", 1, 400), made(lake, "raw/a", 2, 300)
     made(lake, "raw/a", 3, 200)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -16,30 +16,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resources import lake as lake_module
 from resources.errors import CorruptArtifactError, MissingArtifactError, PublicationConflictError
 from resources.lake import Lake, Making
 from resources.order import OrderRecord
 from tests.builders import DAY, days, files_of, frame, put
 from tests.faults import FaultyDisk, FaultyS3, Stopped
-from tests.publications import newest_manifest
+from tests.publications import clock, newest_manifest
 
 ASSET = "shop/orders"
 YEAR = timedelta(days=365)
-
-
-@contextmanager
-def clock(off: timedelta) -> Iterator[None]:
-    """Let the lake's machine have a clock that is off."""
-
-    class Off(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> "Off":
-            return cls.fromtimestamp((datetime.now(tz=UTC) + off).timestamp(), tz=tz)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lake_module, "datetime", Off)
-        yield
 
 
 class Killed(BaseException):
@@ -120,6 +105,20 @@ def test_content_that_is_published_again_gets_a_record_of_its_own(lake: Lake) ->
     records = [lake.order_record(ASSET, "2013-01-01", n) for n in (1, 2, 3)]
     assert [first.version, second.version, first.version] == [record.version for record in records]
     assert (third.ref, 3) == (lake.find(ASSET, "2013-01-01"), lake.manifest(third.ref).number)
+
+
+def test_a_manifest_says_which_publication_of_each_input_was_read(folder: Lake) -> None:
+    for n in (1, 2, 1):
+        put(folder, frame(n), asset="raw/orders", partition="2013-01-01")
+    whole = put(folder, frame(5), asset="raw/shops").ref
+    day = folder.find("raw/orders", "2013-01-01")
+    reader = Lake(folder.url)
+    reader.get_each([day, whole], pl.DataFrame)
+    unread = day.model_copy(update={"partition": "2013-01-02"})
+
+    made = put(reader, frame(1), inputs=(day, whole, unread))
+
+    assert [(day, 3), (whole, 1), (unread, 0)] == folder.manifest(made.ref).numbered_inputs
 
 
 def test_a_copied_lake_keeps_its_order(folder: Lake, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from resources.errors import MissingArtifactError
-from resources.lake import Lake
-from resources.quarantine import SetAside, beside, release, released_rows, releases, set_aside
+from resources.lake import Lake, Making
+from resources.quarantine import SetAside, beside, release, released_rows, releases, set_aside, store_rejected
 from tests.builders import put
+from tests.publications import clock
 
 DAY = "2024-01-01"
 
@@ -70,6 +72,19 @@ def test_a_release_counts_for_these_rows_and_not_for_the_next_ones(lake: Lake) -
 
     assert (False, True) == (first.is_released, next(set_aside(lake)).is_released)
     assert not aside(lake, -2).is_released
+
+
+@pytest.mark.parametrize("off", [timedelta(days=365), timedelta(days=-365)])
+def test_a_refused_day_counts_until_its_table_is_published_whatever_the_clocks_say(lake: Lake, off: timedelta) -> None:
+    put(lake, broken(1), asset="raw/orders", partition=DAY)
+    with clock(off):
+        store_rejected(lake, "raw/orders", {DAY: broken(-1)}, Making())
+    assert ["rejected"] == [it.kind for it in set_aside(lake, "raw/orders")]
+
+    with clock(-off):
+        put(lake, broken(2), asset="raw/orders", partition=DAY)
+
+    assert [] == [*set_aside(lake, "raw/orders")]
 
 
 def test_a_whole_table_has_no_partition(lake: Lake) -> None:

@@ -21,7 +21,7 @@ from resources.promotion_log import PromotionLog
 from resources.quarantine import releases
 from resources.scratch import ScratchLake, ScratchLakeResource
 from tests.builders import Study, frame, promotion, put, study
-from tests.publications import newest_manifest, newest_name
+from tests.publications import clock, newest_manifest, newest_name
 
 ASSET = "shop/orders"
 DAY = "2013-01-01"
@@ -75,6 +75,19 @@ def test_what_is_current_is_what_was_current_at_the_moment(source: Lake, tmp_pat
     assert moment == then.now()
     with pytest.raises(MissingArtifactError, match=r"shop/orders\[2013-01-02\] has not been made yet"):
         then.find(ASSET, "2013-01-02")
+
+
+def test_what_was_published_before_by_a_clock_that_was_ahead_had_been_published_by_then(
+    source: Lake, tmp_path: Path
+) -> None:
+    with clock(timedelta(days=365)):
+        ahead = put(source, frame(1))
+    later = put(source, frame(2))
+
+    lake = scratch(source, tmp_path)
+
+    assert later.ref == lake.find(ASSET)
+    assert {ahead.ref, later.ref} == {*lake.versions(ASSET)[""]}
 
 
 def test_a_pinned_artifact_is_current_whatever_was_made_since(source: Lake, tmp_path: Path) -> None:
