@@ -16,6 +16,9 @@ from ml_assets.stages.common.groups import promotions
 from resources.errors import LakeError
 from resources.lake import Lake
 from resources.manifest import ArtifactRef
+from resources.order import OrderRecord
+from resources.origin import read_environment
+from resources.sealed_frame import read_frame
 from resources.steps import last_attempt
 from tests.damage import WAYS, by_kind
 
@@ -43,13 +46,18 @@ def _read_damaged(root: Path, kind: str, path: str, way: str) -> Trial:
     try:
         found = _value(Lake(str(root)), path)
     except LakeError as error:
-        is_named = file.name in str(error) or file.parent.name in str(error) or _asset(path) in str(error)
+        is_named = any(part in str(error) for part in path.split("/")[1:])
         return Trial(fault, "noticed" if is_named else "lost", f"the message names nothing: {error}")
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the trial's outcome
         return Trial(fault, "lost", f"{type(error).__name__}: {error}")
     finally:
         file.write_bytes(data)
-    return Trial(fault, "survived") if found == before else Trial(fault, "lost", "read as something else, silently")
+    # A study that is gone is searched again; everything else must be there.
+    return (
+        Trial(fault, "survived")
+        if found in (before, None)
+        else Trial(fault, "lost", "read as something else, silently")
+    )
 
 
 def runs(scene: Scene) -> Iterator[Trial]:
@@ -89,11 +97,6 @@ def _another(file: Path) -> bytes:
     return bytes(data)
 
 
-def _asset(path: str) -> str:
-    ref = _ref(path)
-    return path if ref is None else ref.asset
-
-
 def _ref(path: str) -> ArtifactRef | None:
     """Return the artifact that a file is of."""
     top, *parts = path.split("/")
@@ -119,13 +122,21 @@ def _plain(value: object) -> object:
     return value.to_dict(as_series=False) if isinstance(value, pl.DataFrame) else value
 
 
+def _publication(lake: Lake, parts: list[str]) -> object:
+    """Return which version counts, and the record that says so."""
+    path = lake.path("order", *parts)
+    asset, day = parts[:2], parts[2:-1]
+    return lake.newest("/".join(asset), day or [""]), OrderRecord.read(lake.read(path), path)
+
+
 def _study(lake: Lake, parts: list[str]) -> object:
-    return _plain(lake.read_frame(lake.path("studies", *parts)))
+    return _plain(read_frame(lake, lake.path("studies", *parts)))
 
 
 _READERS: Final[Mapping[str, Callable[[Lake, list[str]], object]]] = {
     "promotions": lambda lake, parts: promotions(lake, parts[0]).verified().entries,
     "runs": lambda lake, parts: last_attempt(lake, parts[0], parts[1].replace("__", "/")),
     "studies": _study,
-    "environments": lambda lake, parts: lake.read(lake.path("environments", *parts)),
+    "environments": lambda lake, parts: read_environment(lake, parts[0].removesuffix(".json")),
+    "order": _publication,
 }
