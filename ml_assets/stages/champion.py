@@ -6,6 +6,7 @@ an evaluation is the same whenever it is materialized again, and milliseconds ar
 Several flows may judge at once. Only one can add the next entry; the others read the log again and decide anew.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
@@ -61,9 +62,12 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
         note_head(case.lake, plan)
         yield _check(plan, entry, verdict)
         note_code_of_challenger(case.lake, plan, evaluation.summary.model_version)
-        # What follows reads who serves: a verdict that leaves the champion changes nothing for it.
-        serving = dg.DataVersion(entry.champion or "none")
-        yield dg.Output(entry, metadata=_metadata(plan, entry, verdict, case.costs), data_version=serving)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Parameter `data_version`", category=dg.BetaWarning)
+            # What follows reads who serves: a verdict that leaves the champion changes nothing for it.
+            serving = dg.DataVersion(entry.champion or "none")
+            out = dg.Output(entry, metadata=_metadata(plan, entry, verdict, case.costs), data_version=serving)
+        yield out
 
     return champion
 
