@@ -18,7 +18,8 @@ from ml_assets.contracts.artifacts import Promotion
 from resources.lake import Lake
 from resources.promotion_log import PromotionLog
 from resources.scratch import ScratchLake
-from resources.steps import runs, steps_of
+from resources.sealing import seal, unseal
+from resources.steps import StepRecord, runs, steps_of
 from tests.builders import files_of, flights_declared
 from tests.cli.test_promotion import kept_model
 from tests.resources.test_steps import BY_DAY, daily, materialize, numbers, shop
@@ -85,7 +86,8 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -> str:
 def edited(lake: Lake, run: str, step: str, **fields: Any) -> None:
     """Change the record of a step."""
     path = Path(lake.url) / "runs" / run / step / "0.json"
-    path.write_text(json.dumps({**json.loads(path.read_bytes()), **fields}))
+    record = unseal(path.read_bytes(), StepRecord, where=str(path), what="the record of a step")
+    path.write_bytes(seal(record.model_copy(update=fields)))
 
 
 # ---------------------------------------------------------------- what there is
@@ -108,10 +110,10 @@ def test_a_damaged_record_is_named_beside_the_other_runs(lake: Lake, capsys: pyt
 
     text = said(capsys, code=0)
 
-    assert f"{bad}  {lake.url}/runs/{bad}/numbers/0.json is no record of a step (attempt: " in text
+    assert f"{bad}  {lake.url}/runs/{bad}/numbers/0.json is not the record of a step (attempt: " in text
     assert f"\n{good}  20" in text
     assert 2 == main(["replay", bad, "numbers"])
-    assert f"ml-assets: {lake.url}/runs/{bad}/numbers/0.json is no record of a step" in capsys.readouterr().err
+    assert f"ml-assets: {lake.url}/runs/{bad}/numbers/0.json is not the record of a step" in capsys.readouterr().err
 
 
 def test_the_steps_of_a_run_are_listed_with_what_became_of_them(
@@ -311,7 +313,7 @@ def test_changed_code_is_named_where_the_current_one_is_taken(
 
     changed = told(capsys, run, "doubled", "--code", "current", code=0)["changed"]
     assert "the code of doubled was 0, is 1" == changed[0]
-    assert "the environment of then (00000000000000000000000000000000) is not in the lake" in changed[1]
+    assert "the original environment (00000000000000000000000000000000) is not in the lake" in changed[1]
 
     edited(lake, run, "doubled", git_commit=None)
     capsys.readouterr()
