@@ -47,6 +47,7 @@ def gc(arguments: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
     from ml_assets.cli.progress import Progress
+    from ml_assets.logic.promotion import anchor
     from ml_assets.provenance.removal import UndoneError, collect, look
     from ml_assets.provenance.retention import Policy
     from resources.errors import CorruptArtifactError
@@ -56,7 +57,7 @@ def gc(arguments: argparse.Namespace) -> int:
 
     _check(arguments)
     lake = LakeResource().connect()
-    policy = Policy(datetime.now(tz=UTC), arguments.keep_days, arguments.forget_champions)
+    policy = Policy(datetime.now(tz=UTC), arguments.keep_days, arguments.forget_champions, anchor)
     say = Progress(sys.stderr).say
     removed = None
     try:
@@ -104,6 +105,10 @@ def _print(
             "others": _others(judgement),
             "unfinished_uploads": len(judgement.uploads),
             "temporary_folders": [*folders],
+            "damaged": [
+                f"{it.folder}/{problem}" for it in judgement.census.versions.values() for problem in it.damaged
+            ],
+            "strays": [*judgement.census.strays],
             "bytes": judgement.bytes if removed is None else removed.bytes,
             "returned": [] if removed is None else [*removed.returned],
         }
@@ -131,6 +136,7 @@ def _lines(
         yield f"{'unfinished uploads':<{width}}  {'':>7} {'':>9}  {len(judgement.uploads):>7} {'?':>9}"
     if judgement.census.uploads is None:
         yield "unfinished uploads could not be listed: this user may not do that in this bucket"
+    yield from _findings(judgement)
     for folder in folders:
         yield f"{folder} was left by a killed process; it {'would be' if removed is None else 'is'} removed"
     if removed is None:
@@ -140,6 +146,15 @@ def _lines(
         yield f"{folder} stays: a run made it again meanwhile"
     folders = counted(len(removed.folders), "folder")
     yield f"{_size(removed.bytes)} freed, {folders} removed; the manifests of what is gone are under removed/"
+
+
+def _findings(judgement: "Judgement") -> Iterator[str]:
+    """Yield which data is not as it was written, as far as a listing shows it, and what belongs to nobody."""
+    for version in judgement.census.versions.values():
+        for problem in version.damaged:
+            yield f"damaged: {version.folder}/{problem}. Materialize {version.key[0]} again, or restore it."
+    for path in judgement.census.strays[:_SHOWN]:
+        yield f"{path} stays: it is nothing that this project has written"
 
 
 def _assets(judgement: "Judgement") -> list[dict[str, Any]]:

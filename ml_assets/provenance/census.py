@@ -4,21 +4,22 @@ Judging stays out; see `ml_assets.provenance.retention`.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
 from ml_assets.contracts.artifacts import Promotion
 from ml_assets.provenance.lineage import Key, key_of, place_of
-from resources.errors import CorruptArtifactError
+from resources.errors import CorruptArtifactError, LakeError, UnreachableLakeError
 from resources.lake import Lake
 from resources.manifest import MOST_BYTES, Manifest
 from resources.manifests import REMOVED
 from resources.objects import Stat
-from resources.order import MANIFEST_NAME, ORDER, record_numbers
+from resources.order import MANIFEST_NAME, ORDER, OrderRecord, record_numbers
 from resources.promotion_log import PromotionLog, models_with_log
 from resources.quarantine import number_before
+from resources.sealing import RESTORE
 from resources.steps import RUNS, StepRecord, steps_of
 from resources.uploads import Upload, unfinished
 
@@ -29,6 +30,8 @@ ALERT_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _ALERT = re.compile(rf"({ALERT_DAY.pattern}/([0-9a-f]{{32}}))(?:\.json|/[^/]+\.json)")
 """An alert that was taken up, or a try to send it; its digest names it. See `resources.alerts_outbox`."""
 
+_OF_RUN = re.compile(r"[^/]+/[^/]+/\d+(-[0-9a-f]{8})?(\.json|\.failed)")
+_OF_STUDY = re.compile(r"[^/]+/[0-9a-f]{32}\.json")
 _SHOWN = 5
 
 
@@ -50,11 +53,16 @@ class Made(NamedTuple):
 
 
 class Version(NamedTuple):
-    """One version of one artifact: each time it was made, in the order of publications, and the bytes of its data."""
+    """One version of one artifact: each time it was made, in the order of publications, and the bytes of its data.
+
+    Attributes:
+        damaged: what a listing shows of files that are not as its newest manifest says, a phrase each.
+    """
 
     key: Key
     made: tuple[Made, ...]
     bytes: int
+    damaged: tuple[str, ...] = ()
 
     @property
     def folder(self) -> str:
@@ -75,6 +83,7 @@ class Census:
     """What there is in a lake.
 
     Attributes:
+        removed: the folders of artifacts of which a manifest or a note says that they were removed on purpose.
         published: the highest number of a publication, by asset and partition ('' where the asset has none).
         decisions: the promotion log of each model, oldest first.
         steps: the records of the steps of runs that may still be at work, or are recent.
@@ -84,10 +93,12 @@ class Census:
         unnamed: environments that nothing names, by path.
         parts: files that their writers left unfinished, by path.
         uploads: the same on S3; None where they may not be listed.
+        strays: files that no part of this project has written, by path; they stay.
     """
 
     versions: Mapping[Key, Version]
     leftovers: Sequence[Leftover]
+    removed: Collection[str]
     published: Mapping[tuple[str, str], int]
     decisions: Mapping[str, Sequence[Promotion]]
     steps: Sequence[StepRecord]
@@ -97,6 +108,7 @@ class Census:
     unnamed: Mapping[str, Stat]
     parts: Mapping[str, Stat]
     uploads: Sequence[Upload] | None
+    strays: Sequence[str] = ()
 
 
 def take_census(lake: Lake, *, since: datetime) -> Census:
@@ -107,14 +119,15 @@ def take_census(lake: Lake, *, since: datetime) -> Census:
         since: step records older than this need not be read.
 
     Raises:
-        CorruptArtifactError: something cannot be read, so that nobody can tell what it needs.
+        CorruptArtifactError: something is damaged or missing, so that nobody can tell what it needs.
     """
     listed = {top: lake.tree_with_sizes(lake.path(top)) for top in TOPS if top != "artifacts"}
     folders = lake.folders()
     versions = _versions(lake, folders)
+    published = _published(lake, listed[ORDER], versions)
     runs: dict[str, dict[str, Stat]] = {}
     for relative, stat in listed[RUNS].items():
-        if not _is_part(relative):
+        if _OF_RUN.fullmatch(relative):
             runs.setdefault(relative.split("/")[0], {})[f"{RUNS}/{relative}"] = stat
     recent = [run for run, records in runs.items() if any(stat.modified_at > since for stat in records.values())]
     steps = _steps(lake, recent)
@@ -129,15 +142,22 @@ def take_census(lake: Lake, *, since: datetime) -> Census:
     return Census(
         versions=versions,
         leftovers=[*_leftovers(folders)],
-        published=_published(listed[ORDER], {version.key[:2] for version in versions.values()}),
+        removed={relative.rpartition("/")[0] for relative in listed[REMOVED]},
+        published=published,
         decisions=decisions(lake),
         steps=steps,
         runs=runs,
-        studies=_under("studies", listed["studies"]),
+        studies={f"studies/{name}": stat for name, stat in listed["studies"].items() if _OF_STUDY.fullmatch(name)},
         alerts=_alerts(listed["alerts"]),
         unnamed=unnamed,
         parts=_parts(listed, folders),
         uploads=unfinished(lake),
+        strays=sorted(
+            f"{top}/{relative}"
+            for top, pattern in ((RUNS, _OF_RUN), ("studies", _OF_STUDY))
+            for relative in listed[top]
+            if not pattern.fullmatch(relative) and not _is_part(relative)
+        ),
     )
 
 
@@ -164,14 +184,16 @@ def _versions(lake: Lake, folders: Mapping[str, Mapping[str, Stat]]) -> dict[Key
     """Return all versions that have a manifest.
 
     Raises:
-        CorruptArtifactError: a manifest is none; all such are named at once.
+        CorruptArtifactError: manifests cannot be read; they are named together.
     """
     keys: dict[Key, Key] = {}
 
     def read(folder: str) -> Version | str:
         try:
             return _version(lake, folder, folders[folder], keys)
-        except CorruptArtifactError as error:
+        except UnreachableLakeError:
+            raise
+        except LakeError as error:
             return str(error)
 
     whole = [folder for folder, files in folders.items() if any(map(MANIFEST_NAME.fullmatch, files))]
@@ -181,8 +203,7 @@ def _versions(lake: Lake, folders: Mapping[str, Mapping[str, Stat]]) -> dict[Key
     if corrupt:
         more = f" And {len(corrupt) - _SHOWN} more." if len(corrupt) > _SHOWN else ""
         raise CorruptArtifactError(
-            f"what a manifest needs that cannot be read, nobody can tell: {' '.join(corrupt[:_SHOWN])}{more} Put back "
-            "what was written, or take the artifact's folder out of the lake."
+            f"what a manifest needs that cannot be read, nobody can tell: {' '.join(corrupt[:_SHOWN])}{more} {RESTORE}"
         )
     return {version.key: version for version in found if isinstance(version, Version)}
 
@@ -194,6 +215,7 @@ def _version(lake: Lake, folder: str, files: Mapping[str, Stat], keys: dict[Key,
         CorruptArtifactError: a manifest is none, or speaks of another artifact.
     """
     found: dict[Key, list[Made]] = {}
+    newest: Manifest | None = None
     for name in filter(MANIFEST_NAME.fullmatch, files):
         path = lake.path("artifacts", folder, name)
         manifest = Manifest.read(lake.read(path, limit=MOST_BYTES), path)
@@ -202,6 +224,7 @@ def _version(lake: Lake, folder: str, files: Mapping[str, Stat], keys: dict[Key,
             raise CorruptArtifactError(f"{path} speaks of {manifest.ref}, another artifact.")
         if manifest.created_at.tzinfo is None:
             raise CorruptArtifactError(f"{path} was made at {manifest.created_at}, without a time zone; expected UTC.")
+        newest = manifest if newest is None or manifest.number > newest.number else newest
         inputs = tuple(keys.setdefault(one, one) for one in map(key_of, manifest.inputs))
         one = Made(
             manifest.number, manifest.created_at, name, manifest.run_id, manifest.environment, inputs,
@@ -210,19 +233,57 @@ def _version(lake: Lake, folder: str, files: Mapping[str, Stat], keys: dict[Key,
         found.setdefault(keys.setdefault(key, key), []).append(one)
     ((key, made),) = found.items()
     data = sum(stat.bytes for name, stat in files.items() if not MANIFEST_NAME.fullmatch(name) and not _is_part(name))
-    return Version(key, tuple(sorted(made, key=lambda one: one.number)), data)
+    return Version(key, tuple(sorted(made, key=lambda one: one.number)), data, tuple(_damaged(newest, files)))
 
 
-def _published(listed: Iterable[str], places: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    """Return the highest number of each partition's records."""
+def _damaged(made: Manifest | None, files: Mapping[str, Stat]) -> Iterator[str]:
+    """Yield which files are gone or have another size than was written."""
+    for entry in made.files if made is not None else ():
+        if (there := files.get(entry.name)) is None:
+            yield f"{entry.name} is gone"
+        elif there.bytes != entry.bytes:
+            yield f"{entry.name} has {there.bytes:,} bytes; expected {entry.bytes:,}"
+
+
+def _published(lake: Lake, listed: Iterable[str], versions: Mapping[Key, Version]) -> dict[tuple[str, str], int]:
+    """Return the highest number of each partition's records.
+
+    Raises:
+        CorruptArtifactError: what a partition's last record publishes has no manifest, or records are missing.
+    """
     names: dict[str, list[str]] = {}
     for relative in listed:
         folder, _, name = relative.rpartition("/")
         names.setdefault(folder, []).append(name)
-    folders = {place: "/".join(filter(None, place)) for place in places}
+    last = {folder: numbers[-1] for folder, them in names.items() if (numbers := record_numbers(them))}
+    made: dict[str, set[int]] = {}
+    for key, version in versions.items():
+        made.setdefault("/".join(filter(None, key[:2])), set()).update(one.number for one in version.made)
+    problems = [
+        _unpublished(lake, folder, number) for folder, number in last.items() if number not in made.get(folder, ())
+    ]
+    problems += [
+        f"{lake.path(ORDER, folder)} has records up to {last.get(folder, 0)}, but a manifest is that of publication "
+        f"{max(numbers)}."
+        for folder, numbers in made.items()
+        if max(numbers) > last.get(folder, 0) + 1
+    ]
+    if problems:
+        more = f" And {len(problems) - _SHOWN} more." if len(problems) > _SHOWN else ""
+        raise CorruptArtifactError(f"what is current, nobody can tell: {' '.join(problems[:_SHOWN])}{more} {RESTORE}")
     return {
-        place: numbers[-1] for place, folder in folders.items() if (numbers := record_numbers(names.get(folder, ())))
+        key[:2]: last["/".join(filter(None, key[:2]))] for key in versions if "/".join(filter(None, key[:2])) in last
     }
+
+
+def _unpublished(lake: Lake, folder: str, number: int) -> str:
+    """Return what the last record of a partition publishes, which has no manifest."""
+    path = lake.path(ORDER, folder, f"{number:06d}.json")
+    try:
+        record = OrderRecord.read(lake.read(path, limit=MOST_BYTES), path)
+    except CorruptArtifactError as error:
+        return str(error)
+    return f"{path} publishes {record.ref}, but {lake.directory(record.ref)}/{record.manifest} is missing."
 
 
 def _leftovers(folders: Mapping[str, Mapping[str, Stat]]) -> Iterator[Leftover]:

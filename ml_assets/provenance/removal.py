@@ -85,7 +85,7 @@ def look(lake: Lake, policy: Policy) -> Judgement:
     """Return what stays and what goes, without touching anything.
 
     Raises:
-        CorruptArtifactError: something cannot be read, so nobody can tell what it needs.
+        CorruptArtifactError: something is damaged or missing, so nobody can tell what it needs.
     """
     return judge(take_census(lake, since=policy.at_work_since), policy)
 
@@ -266,18 +266,20 @@ def _prune_under(lake: Lake, top: str, *, before: datetime | None) -> None:
     if lake.protocol != "file":
         return
     for folder, _, _ in os.walk(lake.path(top), topdown=False):
-        with os.scandir(folder) as entries:
-            is_empty = next(entries, None) is None
-        if is_empty and (before is None or Path(folder).stat().st_mtime < before.timestamp()):
-            _remove_empty(Path(folder))
+        try:
+            _remove_empty(Path(folder), before)
+        except FileNotFoundError:
+            continue  # it went meanwhile
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:  # somebody wrote to it just now
+                raise LakeError(f"cannot remove the empty folder {folder}: {error.strerror}.") from error
 
 
-def _remove_empty(folder: Path) -> None:
-    try:
+def _remove_empty(folder: Path, before: datetime | None) -> None:
+    with os.scandir(folder) as entries:
+        is_empty = next(entries, None) is None
+    if is_empty and (before is None or folder.stat().st_mtime < before.timestamp()):
         folder.rmdir()
-    except OSError as error:
-        if error.errno != errno.ENOTEMPTY:  # somebody wrote to it just now
-            raise LakeError(f"cannot remove the empty folder {folder}: {error.strerror}.") from error
 
 
 def _manifests(lake: Lake, folder: str) -> list[str]:

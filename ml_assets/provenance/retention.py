@@ -6,7 +6,7 @@ It judges what a census has found, and touches nothing. Every doubt keeps. Remov
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
@@ -14,9 +14,11 @@ from typing import Final, NamedTuple
 
 from ml_assets.contracts.artifacts import Promotion
 from ml_assets.provenance.census import Census, Leftover, Made, Version
-from ml_assets.provenance.lineage import Key, key_of
+from ml_assets.provenance.lineage import Key, key_of, place_of, ref_of
+from resources.errors import CorruptArtifactError
 from resources.objects import Stat
 from resources.quarantine import REJECTED, RELEASED
+from resources.sealing import RESTORE
 from resources.steps import StepRecord
 from resources.uploads import Upload
 
@@ -30,6 +32,7 @@ TELLING: Final = timedelta(days=3)
 """Without its cursor the sensor of the alerts looks two days back: what it finds must be known as told."""
 
 CURRENT: Final = "current"
+_SHOWN: Final = 5
 
 _Root = tuple[Key, str]
 
@@ -42,11 +45,14 @@ class Policy:
         now: the moment that ages count from.
         keep_days: how long what is not needed any more stays.
         forget_champions: whether the lineage of those who served only before that goes too.
+        anchor_of: returns the version that the gate compares challengers with beside the champion, by a promotion log;
+            its lineage stays as the champion's does.
     """
 
     now: datetime
     keep_days: int = 90
     forget_champions: bool = False
+    anchor_of: Callable[[Sequence[Promotion]], str | None] = lambda _: None
 
     @property
     def since(self) -> datetime:
@@ -105,7 +111,11 @@ class Judgement:
 
 
 def judge(census: Census, policy: Policy) -> Judgement:
-    """Return what of a lake stays and what goes."""
+    """Return what of a lake stays and what goes.
+
+    Raises:
+        CorruptArtifactError: something that is needed is missing, so nobody can tell what it needs.
+    """
     logs = [_Log.of(model, entries) for model, entries in census.decisions.items()]
     roots: dict[Key, str] = {}
     for rule in (
@@ -116,7 +126,9 @@ def judge(census: Census, policy: Policy) -> Judgement:
             roots.setdefault(key, why)
     given_up = {key: why for log in logs for key, why in log.forgotten(policy) if key not in roots}
     kept = _reach(census.versions, roots, ends=given_up.keys())
-    for key, why in (*given_up.items(), *(one for log in logs for one in log.evidence())):
+    alone = [*given_up.items(), *(one for log in logs for one in log.evidence())]
+    _refuse_missing(census, {**dict(alone), **roots}, kept)
+    for key, why in alone:
         if key in census.versions:
             kept.setdefault(key, Hold(why, None, is_alone=True))
     removed = [version for key, version in census.versions.items() if key not in kept]
@@ -129,6 +141,33 @@ def judge(census: Census, policy: Policy) -> Judgement:
         loose=_loose(census, policy, runs={made.run_id for key in kept for made in census.versions[key].made}),
         uploads=[upload for upload in census.uploads or () if upload.since < policy.now - DAY],
     )
+
+
+def _refuse_missing(census: Census, roots: Mapping[Key, str], kept: Mapping[Key, Hold]) -> None:
+    """Make sure that all that is needed is there, or was removed on purpose.
+
+    Raises:
+        CorruptArtifactError: something is missing: what it was made from would look as if nothing needed it.
+    """
+    missing = {key: why for key, why in roots.items() if key[2] and _is_missing(census, key)}
+    for key, hold in kept.items():
+        for made in census.versions[key].made:
+            missing |= {
+                source: f"{ref_of(key)} was made from it, kept for: {hold.root}"
+                for source in made.inputs
+                if _is_missing(census, source) and not hold.is_alone
+            }
+    if missing:
+        named = "; ".join(f"{ref_of(key)} ({why})" for key, why in [*missing.items()][:_SHOWN])
+        more = f"; and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        raise CorruptArtifactError(
+            f"{len(missing)} needed artifacts have no manifest, so nobody can tell what they need: {named}{more}. "
+            f"{RESTORE}"
+        )
+
+
+def _is_missing(census: Census, key: Key) -> bool:
+    return key not in census.versions and "/".join(place_of(key, "artifacts")) not in census.removed
 
 
 def _loose(census: Census, policy: Policy, *, runs: Collection[str | None]) -> dict[str, dict[str, int]]:
@@ -221,7 +260,7 @@ class _Log:
     def served(self, policy: Policy) -> Iterator[_Root]:
         """Yield all that ever served and are not to be forgotten, with their evaluations."""
         for version, reign in self.reigns.items():
-            if not _is_over(reign, policy):
+            if not self._is_over(version, reign, policy):
                 yield from self._model(version, reign.said)
         for entry in self.entries:
             if not self._is_turned_down(entry) and entry.challenger not in self.reigns:
@@ -230,7 +269,7 @@ class _Log:
     def forgotten(self, policy: Policy) -> Iterator[_Root]:
         """Yield those whose lineage is given up, with their evaluations."""
         for version, reign in self.reigns.items():
-            if _is_over(reign, policy):
+            if self._is_over(version, reign, policy):
                 yield from self._model(version, f"{reign.said}, without its lineage")
 
     def refused(self, policy: Policy) -> Iterator[_Root]:
@@ -247,6 +286,11 @@ class _Log:
             said = f"evidence of entry {entry.number} of {self.model}, without its lineage"
             yield self._at("evaluation", entry.evaluation_version), said
 
+    def _is_over(self, version: str, reign: _Reign, policy: Policy) -> bool:
+        if not policy.forget_champions or reign.ended_at is None or version == policy.anchor_of(self.entries):
+            return False
+        return reign.ended_at <= policy.since
+
     def _model(self, version: str, said: str) -> Iterator[_Root]:
         yield self._at("model", version), said
         for entry in self.entries:
@@ -260,10 +304,6 @@ class _Log:
 
     def _at(self, stage: str, version: str | None) -> Key:
         return f"{self.model}/{stage}", "", version or ""
-
-
-def _is_over(reign: _Reign, policy: Policy) -> bool:
-    return policy.forget_champions and reign.ended_at is not None and reign.ended_at <= policy.since
 
 
 def _released(census: Census) -> Iterator[_Root]:

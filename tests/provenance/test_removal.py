@@ -21,12 +21,15 @@ from resources.errors import CorruptArtifactError, LakeError, MissingArtifactErr
 from resources.lake import Lake
 from resources.lock import Lock, LockedError
 from resources.manifest import ArtifactRef, Manifest
+from resources.order import number_in, order_folder
 from resources.promotion_log import PromotionLog
 from resources.sealed_frame import write_frame
 from resources.steps import StepRecord, keep_step
 from tests.builders import files_of, frame, put
 from tests.provenance.test_retention import NOW, ago, collected, decide, made, trained
+from tests.publications import newest_name
 
+OLD, YOUNG = "a" * 32, "b" * 32
 LATER = NOW + timedelta(days=2)
 OPERATIONS = ("read", "write", "create", "move", "remove", "names", "tree", "tree_with_sizes")
 
@@ -102,7 +105,9 @@ def again_of(lake: Lake, root: Path) -> Lake:
 
 
 def leave(lake: Lake, ref: ArtifactRef, *, days: float = 3) -> None:
-    """Leave an artifact's data without a manifest, as somebody who was killed some days ago."""
+    """Leave an artifact's data without a manifest or record, as somebody who was killed some days ago."""
+    number = number_in(newest_name(lake, ref))
+    lake.remove(lake.path(order_folder(ref.asset, ref.partition), f"{number:06d}.json"))
     for path in Path(lake.directory(ref)).iterdir():
         if path.name.startswith("manifest"):
             path.unlink()
@@ -200,7 +205,7 @@ def test_studies_records_and_environments_that_nobody_needs_go(lake: Lake) -> No
         os.utime(path, (ago(days).timestamp(),) * 2)
 
     made(lake, "raw/a", 1, 300, run_id="kept")
-    for study, days in (("old", 100), ("young", 80)):
+    for study, days in ((OLD, 100), (YOUNG, 80)):
         write_frame(lake, lake.path("studies", "m", f"{study}.json"), frame(1))
         age(Path(lake.path("studies", "m", f"{study}.json")), days)
     for run, days in (("kept", 300), ("lost", 300), ("new", 20)):
@@ -214,7 +219,7 @@ def test_studies_records_and_environments_that_nobody_needs_go(lake: Lake) -> No
 
     collected(lake)
 
-    assert ["studies/m/young.json"] == [*files_of(lake, "studies")]
+    assert [f"studies/m/{YOUNG}.json"] == [*files_of(lake, "studies")]
     assert ["runs/kept/x/0.json", "runs/new/x/0.json"] == [*files_of(lake, "runs")]
     environments = {Path(path).stem for path in files_of(lake, "environments")}
     assert {lake.environment(), "of-kept", "of-lost", "of-new"} == environments

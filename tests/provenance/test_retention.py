@@ -1,5 +1,8 @@
 """What garbage collection keeps for whose sake, and that it hurts nobody who writes meanwhile."""
 
+import os
+import re
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -291,9 +294,129 @@ def test_a_damaged_promotion_log_ends_it(lake: Lake) -> None:
         judged(lake)
 
 
-def test_a_cycle_of_inputs_and_a_lost_input_end_the_search(lake: Lake) -> None:
+def test_a_cycle_of_inputs_ends_the_search(lake: Lake) -> None:
     a = made(lake, "raw/a", 1, 400)
-    b = made(lake, "raw/b", 1, 400, a, ArtifactRef(asset="raw/lost", version="0" * 32))
+    b = made(lake, "raw/b", 1, 400, a)
     made(lake, "raw/a", 1, 300, b)
 
     assert set() == gone(lake)
+
+
+# ---------------------------------------------------------------- what is missing or damaged
+
+
+def test_an_input_that_is_lost_stops_it_and_is_named_with_what_needs_it(lake: Lake) -> None:
+    lost = ArtifactRef(asset="raw/lost", version="0" * 32)
+    b = made(lake, "raw/b", 1, 400, lost)
+
+    with pytest.raises(CorruptArtifactError, match=rf"have no manifest, so .*{lost} \({b} was made from"):
+        judged(lake)
+
+
+def test_an_input_that_was_removed_on_purpose_does_not_stop_it(lake: Lake) -> None:
+    old, newer = trained(lake, 1, 900), trained(lake, 2, 800)
+    decide(lake, 1, 899, old)
+    decide(lake, 2, 500, newer)
+    collect(lake, Policy(NOW, 90, forget_champions=True), lambda _: None)
+
+    assert [] == judged(lake).removed
+
+
+@pytest.mark.parametrize("stage", ["raw", "training_set", "model", "evaluation"])
+@pytest.mark.parametrize("loss", ["the manifest", "the folder", "the manifest and the record of its publication"])
+def test_nothing_is_removed_where_the_manifest_of_what_a_champion_needs_is_missing(
+    lake: Lake, stage: str, loss: str
+) -> None:
+    champion, newer = trained(lake, 1, 400), trained(lake, 2, 300)
+    decide(lake, 1, 399, champion)
+    decide(lake, 2, 299, newer)
+    ref = champion[stage]
+    for path in Path(lake.directory(ref)).iterdir():
+        if loss == "the folder" or path.name.startswith("manifest"):
+            path.unlink()
+        else:
+            os.utime(path, (0, 0))
+    if "record" in loss:
+        shutil.rmtree(lake.path("order", ref.asset))
+    before = files_of(lake)
+
+    with pytest.raises(CorruptArtifactError, match=rf"{re.escape(str(ref))}|/order/{ref.asset}\S* has records up to 0"):
+        collected(lake)
+    assert before == files_of(lake)
+
+
+def test_nothing_is_removed_where_what_is_current_has_no_manifest(lake: Lake) -> None:
+    made(lake, "raw/a", 1, 400)
+    current = made(lake, "raw/a", 2, 300)
+    newest_manifest(lake, current).unlink()
+
+    with pytest.raises(CorruptArtifactError, match=rf"000002\.json publishes {current}, but .* is missing"):
+        collected(lake)
+
+
+def test_nothing_is_removed_where_records_of_publications_are_missing(lake: Lake) -> None:
+    for n in (1, 2, 3):
+        made(lake, "raw/a", n, 400)
+    for n in (2, 3):
+        Path(lake.path("order", "raw", "a", f"{n:06d}.json")).unlink()
+
+    with pytest.raises(CorruptArtifactError, match=r"order/raw/a has records up to 1, but .* that of publication 3"):
+        collected(lake)
+
+
+def test_the_anchor_keeps_its_lineage_where_those_of_former_champions_are_given_up(lake: Lake) -> None:
+    first, second, third = (trained(lake, n, 900 - n) for n in (1, 2, 3))
+    for number, refs in enumerate((first, second, third), start=1):
+        decide(lake, number, 800 - number, refs)
+    policy = Policy(NOW, forget_champions=True, anchor_of=lambda entries: entries[0].champion)
+
+    assert keys(second["raw"], second["training_set"]) == {it.key for it in look(lake, policy).removed}
+
+
+def test_strays_and_half_made_folders_stay_and_stop_nothing(lake: Lake) -> None:
+    made(lake, "raw/a", 1, 400)
+    made(lake, "raw/a", 2, 300)
+    for path in ("runs/README", "runs/x/y/notes.txt", "studies/m/notes.txt", "promotions/README", "order/raw/README"):
+        lake.create(lake.path(path), b"of a person")
+        os.utime(lake.path(path), (0, 0))
+    for path in ("artifacts/raw/a/" + "a" * 32, "artifacts/empty", "runs/empty/step", "promotions/m"):
+        Path(lake.path(path)).mkdir(parents=True)
+
+    judgement, removed = collect(lake, Policy(NOW), lambda _: None)
+
+    assert 1 == len(removed.folders)
+    assert ["runs/README", "runs/x/y/notes.txt", "studies/m/notes.txt"] == judgement.census.strays
+    assert 5 == len([path for path, data in files_of(lake).items() if data == b"of a person"])
+
+
+def test_data_that_is_gone_or_has_another_size_is_named(lake: Lake) -> None:
+    whole, cut, lost = (made(lake, f"raw/{name}", 1, 10) for name in ("whole", "cut", "lost"))
+    Path(lake.directory(cut), "data.parquet").write_bytes(b"half")
+    Path(lake.directory(lost), "data.parquet").unlink()
+
+    found = {key[0]: version.damaged for key, version in judged(lake).census.versions.items()}
+
+    size = lake.manifest(whole).files[0].bytes
+    assert {
+        "raw/whole": (),
+        "raw/cut": (f"data.parquet has 4 bytes; expected {size}",),
+        "raw/lost": ("data.parquet is gone",),
+    } == found
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
+def test_a_manifest_that_may_not_be_read_is_named(lake: Lake) -> None:
+    path = newest_manifest(lake, made(lake, "raw/a", 1, 400))
+    path.chmod(0)
+
+    with pytest.raises(CorruptArtifactError, match=rf"nobody can tell: cannot read {path}"):
+        judged(lake)
+
+
+def test_a_manifest_that_is_a_link_to_nowhere_is_named(lake: Lake) -> None:
+    path = newest_manifest(lake, made(lake, "raw/a", 1, 400))
+    path.unlink()
+    path.symlink_to("nowhere")
+
+    with pytest.raises(CorruptArtifactError, match=rf"nobody can tell: there is no object {path}"):
+        judged(lake)
