@@ -33,6 +33,16 @@ def test_calendars_train_on_their_days_and_who_was_promoted_serves_from_the_next
     assert Fit(day(6)) == lives["weekly"].served[day(7)]
 
 
+def test_each_policy_has_a_promotion_log_of_its_own_by_which_the_gate_judges() -> None:
+    lives = lived(World(refused=frozenset({day(13)})))
+    first = Fit(FIRST - timedelta(days=1))
+
+    assert ["promote", "promote", "refuse", "promote"] == [it.action for it in lives["weekly"].log][:4]
+    assert [1, 2, 3] == [it.number for it in lives["monthly"].log]
+    assert first != lives["weekly"].champion
+    assert {first} == {life.anchor for life in lives.values()}
+
+
 def test_drift_on_enough_days_trains_and_names_its_cause() -> None:
     triggered = lived(World(drifted=frozenset({day(10), day(11)})))["triggered"]
 
