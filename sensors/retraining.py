@@ -30,7 +30,7 @@ from ml_assets.logic.retraining import (
     performance_finding,
 )
 from ml_assets.stages.common.groups import INPUTS, TRAINING
-from ml_assets.stages.common.loop import Kind, Loop, read_loop, retraining_log, rules_of
+from ml_assets.stages.common.loop import ASKED_BEFORE, Kind, Loop, read_loop, retraining_log, rules_of
 from ml_assets.stages.common.spending import read_spending
 from ml_assets.stages.common.training import training_gaps
 from ml_assets.stages.common.updating import day_names
@@ -269,7 +269,9 @@ def _ask_for(tick: Tick, lake: Lake, found: _Found, look: Look, *, by: str, now:
     if decision.asks is None:
         return
     record = record_of(loop, declared, decision, by=by, now=now)
-    if retraining_log(lake, name).claim(record):
+    log = retraining_log(lake, name)
+    # Another sensor may have asked as of another day since the loop was read: two trainings would begin at once.
+    if log.newest(ASKED_BEFORE) == [*loop.history] and log.claim(record):
         tick.requests.append(request(lake, declared, record))
     tick.waiting.add(name)
 

@@ -44,9 +44,14 @@ class Attempt:
         return 1 - ERROR_RATE / (self.number * (self.number + 1))
 
     @property
-    def words(self) -> str:
+    def confidence_words(self) -> str:
         """The confidence as words."""
-        return f"at {100 * self.confidence:.4g} % confidence (attempt {self.number} since the last promotion)"
+        return f"at {100 * self.confidence:.4g} % confidence"
+
+    @property
+    def words(self) -> str:
+        """The confidence, and why it is that."""
+        return f"{self.confidence_words} (attempt {self.number} since the last promotion)"
 
     @property
     def figures(self) -> dict[str, float]:
@@ -292,7 +297,7 @@ def _beats_baseline(comparison: Comparison, attempt: Attempt) -> Rule:
     if bound is None:
         return Rule(name, holds=False, sentence=_undecided(comparison, who), figures=figures)
     verb = "Beats" if bound > 0 else "Does not surely beat"
-    sentence = f"{verb} {who}: {_told(comparison)}, surely above {bound:+z.4f} {attempt.words}."
+    sentence = f"{verb} {who}: {_told(comparison)}, surely above {bound:+z.4f} {attempt.confidence_words}."
     return Rule(name, holds=bound > 0, sentence=sentence, figures={**figures, **attempt.figures})
 
 
@@ -339,7 +344,8 @@ def _champion_rules(
 ) -> tuple[Rule, ...]:
     comparison, version = evaluation.against_champion, evaluation.champion_version
     if version is None:
-        return (Rule("champion", holds=True, sentence="There is no champion yet: the baselines decide.", figures={}),)
+        sentence = f"There is no champion yet: the baselines decide, {attempt.words}."
+        return (Rule("champion", holds=True, sentence=sentence, figures={}),)
     if version == evaluation.model_version:
         return (Rule("champion", holds=False, sentence=f"The challenger is the champion ({version}).", figures={}),)
     if evaluation.seen_rows:

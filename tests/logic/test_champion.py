@@ -68,8 +68,7 @@ def test_a_challenger_that_may_not_beat_a_baseline_is_refused() -> None:
     assert verdict.reasons == (
         (
             "Does not surely beat the baseline 'rate by depot': roc_auc 0.7000 against 0.6755, difference +0.0245 "
-            "[-0.0010, +0.0500] (above zero is better), surely above -0.0010 at 97.5 % confidence (attempt 1 since the "
-            "last promotion)."
+            "[-0.0010, +0.0500] (above zero is better), surely above -0.0010 at 97.5 % confidence."
         ),
     )
 

@@ -12,13 +12,16 @@ import dagster as dg
 import pytest
 
 from ml_assets.contracts.artifacts import Retraining
+from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
+from ml_assets.logic.retraining import Finding
 from ml_assets.stages.common.groups import TRAINING
+from ml_assets.stages.common.loop import Loop
 from resources.alerts import Alerts
 from resources.errors import LakeError
 from resources.lake_resource import LakeResource
 from resources.retraining_log import RetrainingLog
-from sensors.retraining import AT_DRIFT, FORGOTTEN, TAKEN_OVER, ask, drift_sensor
+from sensors.retraining import AT_DRIFT, FORGOTTEN, TAKEN_OVER, Look, ask, drift_sensor
 from tests.builders import frame, put
 from tests.sensors.looped import BEGIN, MODEL, World, beside, declared, world
 
@@ -320,3 +323,21 @@ def test_each_refused_challenger_doubles_the_cool_down(make: Make) -> None:
         it.live(is_over=True)
 
     assert [date(2013, 3, 9), date(2013, 3, 13), date(2013, 3, 21)] == asked
+
+
+def test_a_sensor_that_another_one_overtakes_as_of_another_day_asks_for_no_second_training(make: Make) -> None:
+    it = drifted(make)
+    later = Retraining(
+        model=MODEL, as_of=date(2013, 3, 10), number=1, cause="performance", sentence="It falls behind.", figures={},
+        champion=it.champion, asked_at=BEGIN, asked_by="performance",
+    )  # fmt: skip
+
+    def find(loop: Loop, declared: ModelDeclaration) -> list[Finding]:
+        RetrainingLog(it.lake, MODEL, Retraining).claim(later)
+        return AT_DRIFT.find(loop, declared)
+
+    tick = ask(it.instance, it.lake, [it.model], Look(("drift",), find), by="drift", now=BEGIN)
+
+    assert [] == tick.requests
+    assert {MODEL} == tick.waiting
+    assert [later] == it.records()
