@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol
 
 from resources.access import Access
 from resources.errors import CorruptArtifactError, LakeError, MissingArtifactError, UnreachableLakeError
+from resources.system_limits import advice
 
 if TYPE_CHECKING:
     import fsspec
@@ -184,6 +185,8 @@ class Objects:
         reason = f"cannot {verb} {path}: {error.strerror or type(error).__name__}."
         if self.protocol != "file":
             return reason  # the mend is in the reason
+        if hint := advice(reason):
+            return f"{reason} {hint}"
         return f"{reason} Check that the lake {self.url} exists and may be written by this user."
 
     def write(self, path: str, write: Callable[[BinaryIO], None]) -> tuple[int, str]:

@@ -56,9 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is not None:
         return _run(arguments)
+    from resources.system_limits import allow_files
+
     escape_output()
-    with Interrupts():
-        return _run(None)
+    if problem := allow_files():
+        print(f"ml-assets: {problem}", file=sys.stderr)
+        return 3
+    try:
+        with Interrupts():
+            return _run(None)
+    except OSError as error:  # of the folder for temporary files
+        return _failed(error)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -75,9 +83,27 @@ def _run(arguments: Sequence[str] | None) -> int:
             require_settings()
         code: int = chosen.function(chosen)
     except KNOWN as error:
-        print(f"ml-assets: {error}", file=sys.stderr)
-        return 2
+        hint = _hint(error)
+        print(f"ml-assets: {error}{hint}", file=sys.stderr)
+        return 3 if hint else 2
+    except Exception as error:  # noqa: BLE001 - a full disk is each library's own error; all else is raised again
+        return _failed(error)
     return code
+
+
+def _failed(error: Exception) -> int:
+    """Report what the machine refuses; raise anything else again, which is a defect."""
+    if not (hint := _hint(error)):
+        raise error
+    print(f"ml-assets: {error or type(error).__name__}.{hint}", file=sys.stderr)
+    return 3
+
+
+def _hint(error: Exception) -> str:
+    from resources.system_limits import advice
+
+    hint = advice(f"{type(error).__name__}: {error}")
+    return f" {hint}" if hint else ""
 
 
 if __name__ == "__main__":

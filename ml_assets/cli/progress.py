@@ -10,6 +10,8 @@ from typing import TextIO
 
 import dagster as dg
 
+from resources.system_limits import advice
+
 
 class Progress:
     """Writes progress to a stream, with the seconds since the start.
@@ -37,6 +39,8 @@ class Progress:
         """Write that a step failed, and how to look into it; the errors are listed in `errors`."""
         self.errors.append(error)
         self.say(f"{name_of(step)} failed: {error}")
+        if hint := advice(error):
+            self.say(hint)
         if self.is_kept:
             self.say(f"to look into it: ml-assets replay {run_id[:8]} {name_of(step)} --pdb")
 

@@ -28,7 +28,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def reproduce(arguments: argparse.Namespace) -> int:
-    """Train again, keep the verdict, print it; 1 if another model came out, or a step failed."""
+    """Train again, keep the verdict, print it; 1 if another model came out, 3 if a step failed."""
     import sys
 
     from ml_assets.cli.original import run_at
@@ -55,7 +55,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
         verdict = again.run(progress.say)
     if verdict is None:
         progress.say("a step failed; nothing can be said of whether the model can be reproduced")
-        return 1
+        return 3
     return _tell(arguments, source, verdict)
 
 

@@ -20,7 +20,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Materialize, print the summary; 1 if a step failed, a leak is proven or there is no champion."""
+    """Materialize, print the summary; 1 if a leak is proven or there is no champion, 3 if a step failed."""
     import json
     import sys
     from datetime import UTC, datetime
@@ -62,7 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
                 found = {"model": model.name, "leaks": {"proven": list(leaks)}}
                 lines = leak_lines(model.name, leaks, told=progress.errors)
                 print(json.dumps(found, indent=1) if arguments.json else "\n".join(lines))
-            return 1
+                return 1
+            return 3
         summary = summarize(model, flow.lake, span, seconds=progress.seconds())
     print(json.dumps(summary, indent=1) if arguments.json else text_of(summary))
     return 0 if summary["champion"] and not summary["leaks"]["proven"] else 1

@@ -40,7 +40,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def simulate(arguments: argparse.Namespace) -> int:
-    """Build what is missing, live through the days, print the table of policies; 1 if features cannot be built."""
+    """Build what is missing, live through the days, print the table of policies; 3 if features cannot be built."""
     import json
     import sys
     from pathlib import Path
@@ -72,7 +72,7 @@ def simulate(arguments: argparse.Namespace) -> int:
         wanted = Span(span.last, days_read(model, span.first), span.last)
         if not flow.make_inputs(wanted, progress.say):
             progress.say("not done; what was made stays, and the next run goes on from there")
-            return 1
+            return 3
     plan = ModelPlan.of(model, read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT))
     ref = live_through(
         plan,

@@ -93,7 +93,7 @@ def test_a_run_over_the_budget_says_so_and_goes_on(
     monkeypatch.setattr("ml_assets.declaration.reading.read_all", lambda _: Declared((model,), whole.raw, whole.tables))
     monkeypatch.setattr("ml_assets.cli.flow.Flow.run", lambda *_: bool(ran.append(True)))
 
-    assert 1 == main(["run", "flight_delay"])
+    assert 3 == main(["run", "flight_delay"])
 
     assert "spent 0.15 of 0.10 CPU hours in" in capsys.readouterr().err
     assert [True] == ran

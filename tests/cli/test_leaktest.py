@@ -163,7 +163,7 @@ def test_a_run_that_fails_for_another_reason_reports_no_leak(
     capsys.readouterr()
     failing(monkeypatch, "there is no file of 2013-01-07 for raw/flights.")
 
-    assert 1 == main(["run", "flight_delay"])
+    assert 3 == main(["run", "flight_delay"])
 
     assert "" == capsys.readouterr().out
 

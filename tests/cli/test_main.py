@@ -120,13 +120,13 @@ def test_a_damaged_log_ends_with_2_and_names_the_entry(tmp_path: Path, capsys: p
     assert f"{entry} is not an entry of the promotion log" in capsys.readouterr().err
 
 
-def test_a_step_that_fails_ends_the_run_with_1_and_says_which(
+def test_a_step_that_fails_ends_the_run_with_3_and_says_which(
     manifest: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert manifest
     monkeypatch.setenv("ML_ASSETS_LAKE", "/proc/lake")
 
-    assert 1 == main(["run", "flight_delay", "--as-of", "2013-04-10"])
+    assert 3 == main(["run", "flight_delay", "--as-of", "2013-04-10"])
 
     said = capsys.readouterr()
     assert "" == said.out

@@ -154,7 +154,7 @@ def test_a_tampered_input_is_named_and_nothing_is_said_of_the_model(
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
 
-    assert 1 == main(["reproduce", MODEL])
+    assert 3 == main(["reproduce", MODEL])
 
     printed = capsys.readouterr()
     assert f"{MODEL}/training_set failed: " in printed.err
