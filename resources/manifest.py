@@ -211,7 +211,7 @@ def _said(message: str, text: bytes) -> str:
     """Return pydantic's message, or a better one for what a later release of this project wrote."""
     try:
         version = json.loads(text)["schema_version"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return message
     if isinstance(version, int) and version > SCHEMA_VERSION:
         return f"it has schema version {version}, and this code knows up to {SCHEMA_VERSION}; use a later release"

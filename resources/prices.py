@@ -57,7 +57,10 @@ def read_prices() -> Prices | None:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise SettingsError(f"{PRICES} names {path}, which is too large for a price table; name another file.")
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise SettingsError(f"{path} has an alias (*name), which a price table needs not; write the value out.")
+        said = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
             f"{PRICES} names {path}, which cannot be read ({getattr(error, 'strerror', None) or 'no UTF-8'}). Mount "

@@ -15,6 +15,7 @@ import dagster as dg
 
 from ml_assets.contracts.artifacts import Evaluation, Model, Promotion
 from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.words import in_markdown
 from ml_assets.logic.champion import Rule, Verdict
 from ml_assets.logic.promotion import GATE, anchor, serving_since, waiting
 from ml_assets.logic.serving_cost import Cost
@@ -178,7 +179,7 @@ def _metadata(plan: ModelPlan, entry: Promotion, verdict: Verdict, costs: Sequen
     """Return what the web UI shows: the verdict, every rule as a row of a table, and the figures."""
     told: dict[str, Any] = {
         "verdict": _word(entry, verdict),
-        "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in verdict.reasons)),
+        "reasons": dg.MetadataValue.md("\n".join(f"- {in_markdown(reason)}" for reason in verdict.reasons)),
         "rules": _rules(verdict),
         "champion": entry.champion or "none",
         **{f"{cost.name}, {cost.unit}": cost.value for cost in costs},

@@ -79,3 +79,8 @@ def test_a_step_that_makes_several_artifacts_spreads_its_seconds_and_not_its_mem
         seconds=1.5, cpu_seconds=3.0, peak_memory_bytes=100, gpu_seconds=0.5, parts=3, asked=step.asked
     ) == step.share(3, of=0.5)
     assert (None, None) == (Cost(seconds=1.0).share(2).cpu_seconds, Cost(seconds=1.0).share(2).gpu_seconds)
+
+
+def test_a_manifest_nested_a_hundred_thousand_deep_is_no_manifest() -> None:
+    with pytest.raises(CorruptArtifactError, match=r"manifest\.json is not a manifest"):
+        Manifest.read(b"[" * 100_000, "manifest.json")

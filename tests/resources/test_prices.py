@@ -73,3 +73,12 @@ def test_a_file_that_is_not_there_is_told_with_the_setting(table: Path) -> None:
 
     with pytest.raises(SettingsError, match=r"ML_ASSETS_PRICES names .*prices\.yaml, which cannot be read \(No such"):
         read_prices()
+
+
+def test_aliases_in_a_price_table_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A few lines of aliases to aliases stand for billions of values, which a message would quote."""
+    (tmp_path / "prices.yaml").write_text("currency: &a [x, x]\ncpu_hour: *a\n")
+    monkeypatch.setenv("ML_ASSETS_PRICES", str(tmp_path / "prices.yaml"))
+
+    with pytest.raises(SettingsError, match=r"prices.yaml has an alias \(\*name\)"):
+        read_prices()
