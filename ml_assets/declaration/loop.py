@@ -15,13 +15,16 @@ Psi = Annotated[float, Field(gt=0, le=100)]
 
 
 class GateSettings(Part):
-    """What a challenger must show before it takes over; margins are in units of the deciding metric."""
+    """What a challenger must show before it is promoted; margins are in units of the deciding metric."""
 
     rule: Literal["non_inferiority", "superiority"] = Field(
         default="non_inferiority",
-        description="whether it must not be worse than the champion by more than the margin, or be better by it",
+        description="whether it must not be worse than the champion by more than the margin, or be better by it; "
+        "it must never be worse than the anchor by more than the margin",
     )
-    margin: Annotated[Margin, Field(description="how much worse it may be, or how much better it must be")] = 0.005
+    margin: Annotated[
+        Margin, Field(description="how much worse than champion and anchor it may be, or how much better it must be")
+    ] = 0.005
     slice_margin: Annotated[Margin, Field(description="how much worse it may be on a declared slice")] = 0.01
     minimum_rows: Annotated[int, Field(ge=1, le=10**9, description="with fewer test rows nobody is promoted")] = 500
     minimum_slice_rows: Annotated[int, Field(ge=1, le=10**9, description="a smaller slice is shown and not judged")] = (
