@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import BinaryIO, Final, Literal, TypeVar
+from typing import BinaryIO, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
@@ -43,9 +43,6 @@ _NAMED_IN_DIGEST: Final = 12
 
 class _Kept(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-Kept = TypeVar("Kept", bound=_Kept)
 
 
 class Taken(_Kept):
@@ -183,7 +180,7 @@ class Outbox:
         None if it was closed meanwhile, or cannot be read: that one is told of at each tick and stops no other.
         """
         try:
-            taken = self._read(self._path(_OPEN, f"{digest}.json"), Taken, lambda it: digest_of(it.alert.key) == digest)
+            taken = read_taken(self.lake, self._path(_OPEN, f"{digest}.json"))
             with contextlib.suppress(FileExistsError):
                 self.lake.create(self._record(digest, taken), seal(taken))
             return _Waiting(digest, taken, self._tries(digest, taken))
@@ -199,11 +196,7 @@ class Outbox:
         last: dict[str, str] = {}
         for name in sorted(name for name in self.lake.names(folder) if name.endswith(".json")):
             last[name.rpartition("-")[0]] = name
-
-        def read(name: str) -> Try:
-            return self._read(f"{folder}/{name}", Try, lambda it: (it.alert, _name_of_try(it)) == (digest, name))
-
-        return {channel: read(name) for channel, name in last.items()}
+        return {channel: self._read_try(digest, f"{folder}/{name}") for channel, name in last.items()}
 
     def _bring(self, channel: Channel, wanted: Sequence[_Waiting], failures: dict[str, str]) -> set[str]:
         """Send a channel what is due, and return what it got."""
@@ -379,13 +372,12 @@ class Outbox:
     def _write(self, path: str, record: _Kept) -> None:
         self.lake.put_object(path, lambda file: _fill(file, seal(record)))
 
-    def _read(self, path: str, kind: type[Kept], is_of_path: Callable[[Kept], bool]) -> Kept:
-        data = self.lake.read(path, limit=_MOST_BYTES)
-        what = "the record of an alert" if kind is Taken else "the record of a try to send an alert"
-        record = unseal(data, kind, where=path, what=what, fix=_FIX)
-        if not is_of_path(record):
+    def _read_try(self, digest: str, path: str) -> Try:
+        what = "the record of a try to send an alert"
+        found = unseal(self.lake.read(path, limit=_MOST_BYTES), Try, where=path, what=what, fix=_FIX)
+        if (found.alert, _name_of_try(found)) != (digest, path.rpartition("/")[2]):
             raise CorruptArtifactError(f"{path} is {what}, but of another one than its name says. {_FIX}")
-        return record
+        return found
 
 
 _FIX: Final = RESTORE.replace("object.", "object, or remove it.")
@@ -393,6 +385,19 @@ _FIX: Final = RESTORE.replace("object.", "object, or remove it.")
 
 def _name_of_try(it: Try) -> str:
     return f"{it.channel}-{it.number:02d}.json"
+
+
+def read_taken(lake: Objects, path: str) -> Taken:
+    """Return an alert that was taken up.
+
+    Raises:
+        CorruptArtifactError: it is damaged, or another one than its name says.
+    """
+    what = "the record of an alert"
+    taken = unseal(lake.read(path, limit=_MOST_BYTES), Taken, where=path, what=what, fix=_FIX)
+    if f"{digest_of(taken.alert.key)}.json" != path.rpartition("/")[2]:
+        raise CorruptArtifactError(f"{path} is {what}, but of another one than its name says. {_FIX}")
+    return taken
 
 
 def digest_of(key: str) -> str:

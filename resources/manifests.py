@@ -302,6 +302,8 @@ class Manifests(Objects):
         found = [*self._read_those_there(dict.fromkeys(f"{folder}/{name}" for name in names[-1:]))]
         if not found:
             raise MissingArtifactError(f"{ref} has no manifest under {folder}, so it was never removed.")
+        if strange := [str(it.ref) for it in found if it.ref != ref]:
+            raise CorruptArtifactError(f"a manifest in {folder} is that of {strange[0]}, not of {ref}. {RESTORE}")
         return found[0]
 
     def removal(self, ref: ArtifactRef) -> Removal | None:

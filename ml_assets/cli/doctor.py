@@ -53,7 +53,7 @@ def checks() -> "list[Check]":
 
     from ml_assets.component import DBT_PROJECT
     from ml_assets.contracts.artifacts import Promotion
-    from resources.doctor import cluster, instance, lake, machine, order
+    from resources.doctor import cluster, instance, lake, machine, order, records
     from resources.doctor.checks import Check
     from resources.environments import ROOT
     from resources.lake_resource import LakeResource
@@ -73,6 +73,7 @@ def checks() -> "list[Check]":
         Check("room", partial(machine.room, url)),
         *([Check("lake", partial(lake.lake, LakeResource(url=url)))] if url else []),
         *([Check("promotion log", partial(lake.promotion_logs, LakeResource(url=url), Promotion))] if url else []),
+        *([Check("records", partial(records.records, LakeResource(url=url)))] if url else []),
         *([Check("order", partial(order.order, LakeResource(url=url)))] if url else []),
         Check("warehouse", lake.warehouse),
         Check("dagster", partial(instance.instance, home)),

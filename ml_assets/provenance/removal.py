@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict
 from ml_assets.provenance.census import ALERT_DAY, Census, Version, decisions, environments_since, take_census
 from ml_assets.provenance.lineage import ref_of
 from ml_assets.provenance.retention import DAY, HOUR, Judgement, Policy, judge
-from resources.errors import LakeError, MissingArtifactError
+from resources.errors import CorruptArtifactError, LakeError, MissingArtifactError
 from resources.lake import Lake
 from resources.lock import Lock
 from resources.manifest import MOST_BYTES, SafePath
@@ -109,17 +109,33 @@ def recover(lake: Lake, say: Callable[[str], None]) -> None:
     """End a removal that was killed: undo it, or complete it where deleting had begun.
 
     Raises:
-        CorruptArtifactError: its journal is none.
+        CorruptArtifactError: its journal is damaged, or lost.
     """
     path = lake.path(TRASH, _JOURNAL)
     try:
         text = lake.read(path, limit=MOST_BYTES)
     except MissingArtifactError:
+        _refuse_trash(lake)
         return
     fix = f"Restore it; where that cannot be done, put back what is needed of {lake.path(TRASH)}, then remove the rest."
     journal = unseal(text, _Journal, where=path, what="the journal of a removal", fix=fix)
     say(f"a removal of {len(journal.folders)} folders was killed; it is {'completed' if journal.is_sure else 'undone'}")
     _end(lake, journal)
+    _refuse_trash(lake)
+
+
+def _refuse_trash(lake: Lake) -> None:
+    """Make sure that nothing is left of a removal whose journal is lost.
+
+    Raises:
+        CorruptArtifactError: something is.
+    """
+    if left := lake.tree(lake.path(TRASH)):
+        raise CorruptArtifactError(
+            f"{lake.path(TRASH, left[0])} and {len(left) - 1} more are left of a removal whose journal is lost or not "
+            f"its own. Move them to where their paths under {TRASH}/ say, and back their manifests, which stand under "
+            f"{REMOVED}/; then start again."
+        )
 
 
 def _remove(lake: Lake, judgement: Judgement, lock: Lock, say: Callable[[str], None]) -> Removed:

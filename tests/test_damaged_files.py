@@ -1,0 +1,248 @@
+"""Each kind of file that a lake holds, damaged in each way: a reader, `doctor` or garbage collection names it."""
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ml_assets.contracts.artifacts import Card, Promotion, Retraining
+from ml_assets.provenance.removal import collect, look
+from ml_assets.provenance.reproduction import Verdict, keep, last_verdict
+from ml_assets.provenance.retention import Judgement, Policy
+from resources.alerts import Alert
+from resources.alerts_outbox import Outbox
+from resources.doctor.lake import promotion_logs
+from resources.doctor.order import order
+from resources.doctor.records import records
+from resources.errors import CorruptArtifactError, LakeError
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
+from resources.manifest import ArtifactRef, Cost
+from resources.manifests import REMOVED
+from resources.origin import environment, read_environment
+from resources.promotion_log import PromotionLog
+from resources.retraining_log import RetrainingLog
+from resources.sealed_frame import read_frame, write_frame
+from resources.sealing import seal
+from resources.steps import StepRecord, keep_failure, keep_step, last_attempt
+from tests.builders import Note, frame, promotion, put, sealed
+from tests.damage import KINDS, WAYS, by_kind
+from tests.resources.test_alerts_outbox import NOTHING, Bell, refuse
+
+NOW = datetime.now(tz=UTC)
+LATER = NOW + timedelta(days=200)
+MODELS = ("shop", "toys")
+
+AS_IF_NEVER_WRITTEN = (
+    "study", "failed attempt", "reproduction", "retraining", "alert to be sent", "alert", "try to send an alert",
+    "note of a removal",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rows:
+    rows: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Trained:
+    booster: str
+    spec: Note
+    contract: Note
+    reference: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    summary: Note
+    slices: pl.DataFrame
+
+
+ARTIFACTS: dict[str, Callable[[int], object]] = {
+    "training_set": lambda n: Rows(frame(n)),
+    "model": lambda n: Trained(f"tree {n}", Note(text=f"spec {n}"), Note(text=f"contract {n}"), frame(n, n)),
+    "evaluation": lambda n: Evaluated(Note(text=f"evaluation {n}"), frame(n)),
+    "features__leak_test": lambda n: Note(text=f"leaks {n}"),
+    "predictions": frame,
+    "card": lambda n: Card(f"<p>{n}</p>"),
+}
+TABLES = ("raw/orders", "tables/orders", "raw/orders__quarantine", "raw/orders__rejected", "raw/orders__released")
+
+
+@dataclass
+class Filled:
+    """A lake and what was put into it."""
+
+    lake: Lake
+    made: dict[ArtifactRef, type] = field(default_factory=dict)
+
+    def put(self, asset: str, artifact: object, **options: object) -> ArtifactRef:
+        ref = put(self.lake, artifact, asset=asset, **options).ref
+        self.made[ref] = type(artifact)
+        return ref
+
+
+def filled(root: Path) -> Filled:
+    found = Filled(Lake(str(root)))
+    lake = found.lake
+    for n in (1, 2, 3):
+        put(lake, frame(n), asset="raw/gone")
+    found.made[lake.find("raw/gone")] = pl.DataFrame
+    collect(lake, Policy(LATER, 0), lambda _: None)
+    for table in TABLES:
+        for n in (1, 2):
+            found.put(table, frame(n), partition=f"2013-01-0{n}")
+    for n, model in enumerate(MODELS, start=1):
+        refs = {stage: found.put(f"{model}/{stage}", ARTIFACTS[stage](n)) for stage in ("training_set", "model")}
+        entry = promotion(1, model=model, champion=refs["model"].version)
+        PromotionLog(lake, model, Promotion).append(entry, number=1)
+        head = PromotionLog(lake, model, Promotion).verified().head
+        for stage in ("evaluation", "features__leak_test", "predictions", "card"):
+            found.put(f"{model}/{stage}", ARTIFACTS[stage](n), parameters={"promotion": head and head.model_dump()})
+        keep_step(lake, StepRecord(run_id=f"run-{n}", step="x", attempt=0, assets=("y",), started_at=NOW))
+        keep_failure(lake, f"run-{n}", "x", 0, Cost(seconds=n))
+        write_frame(lake, lake.path("studies", model, f"{n:032d}.json"), frame(n))
+        keep(lake, verdict(refs["model"]))
+        assert RetrainingLog(lake, model, Retraining).claim(retraining(model))
+    environment_of_another(lake)
+    for alert in alerts():
+        outbox(lake, Bell(before=refuse)).send([alert])
+    return found
+
+
+def environment_of_another(lake: Lake) -> None:
+    other = environment().model_copy(update={"digest": "f" * 32})
+    lake.create(lake.path("environments", f"{'f' * 32}.json"), seal(other))
+
+
+def verdict(ref: ArtifactRef) -> Verdict:
+    return Verdict(
+        model=ref.asset.split("/")[0], version=ref.version, start="raw", is_equal=True, outcomes=(), environment="e",
+        seconds=1.0, decided_at=NOW,
+    )  # fmt: skip
+
+
+def retraining(model: str) -> Retraining:
+    return Retraining(
+        model=model, as_of=date(2013, 1, 1), number=1, cause="drift", sentence="It has drifted.", champion="a" * 32,
+        asked_at=NOW, asked_by="drift",
+    )  # fmt: skip
+
+
+def alerts() -> list[Alert]:
+    return [
+        Alert(kind="run_failed", subject=model, title=model, body="It failed.", key=f"run/{model}", at=NOW)
+        for model in MODELS
+    ]
+
+
+def outbox(lake: Lake, bell: Bell) -> Outbox:
+    return Outbox(
+        lake, [bell], redact=NOTHING, per_hour=20, base_url="", log=logging.getLogger("damaged"), clock=lambda: LATER
+    )
+
+
+def _messages(found: Filled, caplog: pytest.LogCaptureFixture) -> Iterator[str]:
+    """Yield what readers, `doctor` and garbage collection say of a lake."""
+    lake, resource = Lake(found.lake.url), LakeResource(url=found.lake.url)
+    models = [ref for ref in found.made if ref.asset.endswith("/model")]
+    readers: list[Callable[[], object]] = [
+        *(partial(lake.get, ref, kind) for ref, kind in found.made.items()),
+        *(partial(lake.removed_manifest, ref) for ref in _refs_removed(lake)),
+        *(partial(lake.removal, ref) for ref in _refs_removed(lake)),
+        *(PromotionLog(lake, model, Promotion).verified for model in MODELS),
+        *(partial(last_attempt, lake, run, "y") for run in ("run-1", "run-2")),
+        *(partial(read_environment, lake, digest) for digest in (environment().digest, "f" * 32)),
+        *(partial(read_frame, lake, lake.path(path)) for path in lake.tree(lake.url) if path.startswith("studies/")),
+        *(partial(last_verdict, lake, ref.asset.split("/")[0], ref.version) for ref in models),
+        *(partial(RetrainingLog(lake, model, Retraining).newest, 5) for model in MODELS),
+        partial(outbox(lake, Bell()).send, []),
+        partial(look, lake, Policy(NOW)),
+        partial(collect, lake, Policy(NOW), lambda _: None),
+    ]
+    for read in readers:
+        try:
+            answer = read()
+        except LakeError as error:
+            yield str(error)
+        else:
+            versions = answer.census.versions.values() if isinstance(answer, Judgement) else ()
+            yield from (f"{version.folder}/{problem}" for version in versions for problem in version.damaged)
+    for check in (partial(promotion_logs, resource, Promotion), partial(order, resource), partial(records, resource)):
+        yield from (finding.text for finding in check() if finding.state != "ok")
+    yield from (str(record.exc_info) for record in caplog.records)
+
+
+def _refs_removed(lake: Lake) -> list[ArtifactRef]:
+    folders = {path.rpartition("/")[0] for path in lake.tree(lake.path(REMOVED))}
+    return [ArtifactRef(asset="raw/gone", version=folder.rpartition("/")[2]) for folder in folders]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Filled:
+    """A lake that holds each kind of file at least twice."""
+    return filled(tmp_path_factory.mktemp("whole") / "lake")
+
+
+def copy_of(whole: Filled, root: Path) -> Filled:
+    return Filled(Lake(str(shutil.copytree(whole.lake.url, root))), whole.made)
+
+
+def test_every_kind_of_file_is_there_and_nothing_is_wrong(
+    whole: Filled, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = by_kind(whole.lake.tree(whole.lake.url))
+
+    assert {*KINDS} - {"lock", "journal of a removal", "record of another artifact"} == {*found}
+    assert {} == {kind: paths for kind, paths in found.items() if len(paths) < 2}
+    assert [] == [*_messages(copy_of(whole, tmp_path / "lake"), caplog)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", sorted({*KINDS} - {"lock", "journal of a removal", "record of another artifact"}))
+def test_a_damaged_file_is_noticed(
+    whole: Filled, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, way: str
+) -> None:
+    found = copy_of(whole, tmp_path / "lake")
+    first, second = by_kind(found.lake.tree(found.lake.url))[kind][:2]
+    path, other = Path(found.lake.path(first)), Path(found.lake.path(second))
+    data = WAYS[way](path.read_bytes(), other.read_bytes())
+    path.unlink()
+    if data is not None:
+        path.write_bytes(data)
+
+    said = "\n".join(_messages(found, caplog))
+
+    if way == "deleted" and kind in AS_IF_NEVER_WRITTEN:
+        assert "" == said
+        return
+    named = (first, *(part[:12] for part in first.split("/")[1:-1] if len(part) > 4))
+    assert any(name in said for name in named), (first, said)
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in {"deleted", "replaced by another"}])
+@pytest.mark.parametrize("path", ["locks/gc/000001.json", "trash/journal.json"])
+def test_garbage_collection_does_not_begin_over_a_damaged_lock_or_journal(tmp_path: Path, path: str, way: str) -> None:
+    lake = Lake(str(tmp_path))
+    holder = {"host": "here", "pid": 1, "since": NOW.isoformat(), "id": "a"}
+    said = holder if path.startswith("locks") else {"versions": [], "leftovers": [], "is_sure": False}
+    lake.create(lake.path(path), WAYS[way](sealed(said), b"") or b"")
+
+    with pytest.raises(CorruptArtifactError, match=path):
+        collect(lake, Policy(NOW), lambda _: None)
+
+
+def test_what_a_lost_journal_leaves_in_the_trash_is_named(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    lake.create(lake.path("trash", "artifacts", "raw", "a", "a" * 32, "data.parquet"), b"data")
+
+    with pytest.raises(
+        CorruptArtifactError, match=r"data\.parquet and 0 more are left of a removal whose journal is lost"
+    ):
+        collect(lake, Policy(NOW), lambda _: None)
