@@ -28,6 +28,8 @@ TRIES: Final = 10
 MOST_BYTES: Final = 2**20
 """An entry has a few kB, and so has a manifest that names one."""
 PROMOTIONS: Final = "promotions"
+SET_ASIDE: Final = "set_aside"
+"""The part of the lake that holds damaged logs in whose place a person began a new one."""
 HEAD: Final = "promotion"
 """The parameter of a manifest that says which entry was the newest when its artifact was made."""
 NAMED_BY: Final = ("predictions", "champion", "evaluation")
@@ -77,6 +79,10 @@ class LogEntry(Sealable, Protocol):
     @property
     def previous(self) -> str | None:
         """The digest of the entry before it; None of the first."""
+
+    @property
+    def gives_up(self) -> Sequence[str]:
+        """The digests of entries of a damaged log that this one began anew."""
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
         """Return it with some fields replaced."""
@@ -207,6 +213,23 @@ class PromotionLog(Generic[Entry]):
             raise PromotionConflictError(self._who_won(number)) from error
         return chained
 
+    def set_aside(self, now: datetime) -> tuple[str, tuple[str, ...]]:
+        """Move a damaged log away, so that a new one can begin.
+
+        Killed in between, it leaves a damaged log: the first entries go first.
+
+        Returns:
+            Where it is now, and the digests of the entries that manifests name.
+
+        Raises:
+            LakeError: the lake cannot be read or written.
+        """
+        folder = self.lake.path(SET_ASIDE, PROMOTIONS, self.model, f"{now:%Y%m%dT%H%M%SZ}")
+        named = sorted({head.digest for head, _ in self._named(None)})
+        for name in self.lake.tree(self._folder):
+            self.lake.move(f"{self._folder}/{name}", f"{folder}/{name}")
+        return folder, tuple(named)
+
     def look(self, manifests: int | None = MANIFESTS) -> Look[Entry]:
         """Return the log as far as it can be read, and what is damaged.
 
@@ -239,7 +262,9 @@ class PromotionLog(Generic[Entry]):
             elif number == 1 and it.entry.previous is not None:
                 problems.append(f"{self._path(1)} follows an entry with the digest {it.entry.previous}; expected none")
         if manifests != 0:
-            problems += self._not_as_named(found, last, manifests)
+            given_up = {digest for it in found.values() for digest in it.entry.gives_up}
+            named = [it for it in self._named(manifests) if it[0].digest not in given_up]
+            problems += self._not_as_named(found, last, named)
         head = Head(number=last, digest=found[last].digest) if last in found else None
         return Look([it.entry for it in found.values()], problems, head)
 
@@ -263,7 +288,8 @@ class PromotionLog(Generic[Entry]):
         """How to fix a damaged log, in sentences."""
         return (
             f"Restore what was written in {self._folder}, from a backup or an earlier version of the object; "
-            "`ml-assets doctor` lists all that is wrong with it."
+            "`ml-assets doctor` lists all that is wrong with it. Where there is none, begin a new log, which sets the "
+            f"damaged one aside: ml-assets promote {self.model} VERSION --new-log --why REASON."
         )
 
     def _read_or_problem(self, number: int, stat: Stat) -> _Read[Entry] | str:
@@ -294,10 +320,12 @@ class PromotionLog(Generic[Entry]):
             return f"it was decided at {entry.decided_at}, without a time zone; expected UTC"
         return None
 
-    def _not_as_named(self, found: Mapping[int, _Read[Entry]], last: int, manifests: int | None) -> Iterator[str]:
+    def _not_as_named(
+        self, found: Mapping[int, _Read[Entry]], last: int, named: Sequence[tuple[Head, str]]
+    ) -> Iterator[str]:
         """Yield which entries are not the ones that manifests name, each once."""
         told: set[int] = set()
-        for head, path in sorted(self._named(manifests), key=lambda it: it[0].number):
+        for head, path in sorted(named, key=lambda it: it[0].number):
             if head.number in told:
                 continue
             if head.number > last:

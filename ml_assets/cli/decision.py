@@ -37,6 +37,7 @@ class Decision:
 
     Attributes:
         entries: the log as it was read before anything was looked at: the entry becomes the next of these, or none.
+        damage: what is wrong with the log in whose place a new one begins; None where it goes on.
     """
 
     model: ModelDeclaration
@@ -46,17 +47,24 @@ class Decision:
     why: str
     by: str
     as_json: bool
+    damage: str | None = None
 
     @classmethod
     def of(cls, model: ModelDeclaration, lake: Lake, arguments: argparse.Namespace) -> "Decision":
         """Take a decision from the command line.
 
         Raises:
-            DataError: the reason or the name cannot be used.
+            DataError: the reason or the name cannot be used, or a log that is whole would be begun anew.
+            CorruptArtifactError: the log is damaged.
         """
         why, by = one_line(arguments.why, "--why"), author_of(arguments.by)
         log = PromotionLog(lake, model.name, Promotion)
-        return cls(model, lake, log, tuple(log.verified().entries), why, by, arguments.json)
+        if not vars(arguments).get("new_log"):
+            return cls(model, lake, log, tuple(log.verified().entries), why, by, arguments.json)
+        problems = log.look(manifests=None).problems
+        if not problems:
+            raise DataError(f"--new-log is for a damaged promotion log; that of {model.name} is whole. Leave it out.")
+        return cls(model, lake, log, (), why, by, arguments.json, damage=problems[0])
 
     @property
     def serving(self) -> str | None:
@@ -99,7 +107,7 @@ class Decision:
         )  # fmt: skip
         try:
             self.lake.manifest(self._ref(version))  # garbage collection may have come by while dbt's project was read
-            entry = self.log.append(entry, number=entry.number)
+            entry = self.log.append(entry if self.damage is None else self._begin_anew(entry), number=entry.number)
         except (MissingArtifactError, PromotionConflictError) as error:
             return self.refuse(str(error))
         if self.as_json:
@@ -108,6 +116,12 @@ class Decision:
             print("\n".join(lines_of(entry)))
             print(f"{self.model.name}: {version} serves from now on")
         return 0
+
+    def _begin_anew(self, entry: Promotion) -> Promotion:
+        """Set the damaged log aside, and return the entry as the first of a new one."""
+        folder, named = self.log.set_aside(entry.decided_at)
+        said = f"The promotion log before was damaged and is set aside in {folder}: {self.damage}."
+        return entry.model_copy(update={"reasons": (*entry.reasons, said), "gives_up": named})
 
     def refuse(self, sentence: str) -> int:
         """Say why nothing was written, where a person or a program looks for it."""

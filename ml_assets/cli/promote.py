@@ -9,6 +9,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     command.add_argument("model", metavar="MODEL")
     command.add_argument("version", metavar="VERSION", help="its first 4 characters or more")
     add_decision_to(command)
+    command.add_argument(
+        "--new-log", action="store_true",
+        help="begin a new promotion log in place of a damaged one that cannot be restored, and set that aside",
+    )  # fmt: skip
     command.set_defaults(function=promote)
 
 

@@ -349,6 +349,8 @@ class Promotion(Record):
         id: drawn at random for a person's decision, so that two equal ones never look like one; the gate's, of which a
             run makes one, have none.
         previous: the digest of the entry before it, which the log sets.
+        gives_up: of the first entry of a log that a person began in place of a damaged one, the digests of the entries
+            of that one that manifests name.
     """
 
     number: int
@@ -370,6 +372,7 @@ class Promotion(Record):
     run_id: str | None = None
     id: str | None = None
     previous: str | None = None
+    gives_up: tuple[str, ...] = ()
 
 
 class FoundLeak(Record):

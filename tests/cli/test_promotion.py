@@ -224,6 +224,26 @@ def test_two_equal_decisions_are_told_apart(lake: Lake, kept: Kept, capsys: pyte
     assert all(ids)
 
 
+def test_a_damaged_log_stops_decisions_until_a_person_begins_a_new_one(
+    lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two, _ = kept
+    by_gate(lake, one, two)
+    path = Path(lake.path("promotions", MODEL, "000001.json"))
+    path.write_bytes(b"")
+
+    for command in (["champion", MODEL], ["promote", MODEL, one, "--why", "so"], ["rollback", MODEL, "--why", "so"]):
+        assert f"the promotion log of {MODEL} is damaged" in said(capsys, *command, code=2)
+
+    printed = said(capsys, "promote", MODEL, two, "--new-log", "--why", "no backup", code=0)
+
+    assert f"is set aside in {lake.path('set_aside', 'promotions', MODEL)}/" in printed
+    assert f"{path} is not an entry of the promotion log" in printed
+    [entry] = log(lake).verified().entries
+    assert (1, two, "no backup") == (entry.number, entry.champion, entry.reasons[0])
+    assert "that of flight_delay is whole" in said(capsys, "promote", MODEL, one, "--new-log", "--why", "so", code=2)
+
+
 def test_a_version_that_serves_already_is_not_promoted_again(
     lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from threading import Barrier
@@ -354,3 +355,48 @@ def test_of_decisions_at_once_each_is_made_anew_until_it_has_a_number_of_its_own
         assert [None] * 6 == [*pool.map(decide, range(6))]
 
     assert [f"<{name}>" for name in range(6)] == sorted(it.decided_by for it in log(lake).entries())
+
+
+# ---------------------------------------------------------------- a new log in place of a damaged one
+
+
+def test_a_new_log_gives_up_what_manifests_name_of_the_damaged_one_and_no_more(lake: Lake) -> None:
+    edited(filled(lake))
+
+    folder, named = log(lake).set_aside(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    log(lake).append(entry(1, gives_up=named), number=1)
+
+    assert 1 == len(log(lake).verified().entries)
+    assert lake.path("set_aside", "promotions", "flight_delay", "20260102T030405Z") == folder
+    assert [f"00000{n}.json" for n in (1, 2, 3)] == lake.names(folder)
+    made_under(lake, 2, of="f" * 32)
+    with pytest.raises(CorruptArtifactError, match=r"000002\.json is missing"):
+        log(lake).verified()
+
+
+@pytest.mark.parametrize("moves", [0, 1, 2, 3])
+def test_setting_a_log_aside_that_was_killed_leaves_a_damaged_one_and_can_be_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int
+) -> None:
+    lake = Lake(str(tmp_path))
+    deleted(3)(filled(lake))
+    log(lake).append(promotion(3), number=3)
+    left, move = [moves], Lake.move
+
+    def killed(self: Lake, source: str, target: str) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        move(self, source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Lake, "move", killed)
+        with pytest.raises(KeyboardInterrupt) if moves < 3 else nullcontext():
+            log(lake).set_aside(datetime(2026, 1, 2, tzinfo=UTC))
+    with pytest.raises(CorruptArtifactError, match="is damaged"):
+        log(lake).verified()
+
+    _, named = log(lake).set_aside(datetime(2026, 1, 3, tzinfo=UTC))
+    log(lake).append(entry(1, gives_up=named), number=1)
+
+    assert 1 == len(log(lake).verified().entries)

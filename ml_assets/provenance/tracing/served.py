@@ -29,6 +29,7 @@ class Decision(BaseModel):
     decided_at: AwareDatetime
     decided_by: str
     previous: str | None = None
+    gives_up: tuple[str, ...] = ()
 
     @property
     def told(self) -> str:
