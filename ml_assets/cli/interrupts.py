@@ -50,7 +50,8 @@ class Interrupts:
         for end in (self._heard, self._told):
             end.setblocking(False)
         signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in _SIGNALS:  # SIGINT too: a shell's background job would ignore it until Dagster changes that
+            signal.signal(number, signal.default_int_handler)
         threading.Thread(target=self._listen, daemon=True).start()
         return self
 
@@ -58,6 +59,10 @@ class Interrupts:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Remove the temporary files; end the process if it was interrupted, whatever that led to."""
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # polars and Python each raise one for the same signal
+        except KeyboardInterrupt as second:
+            error = second
         self._hear()  # the other thread may not have got to it
         if self.signal is not None or isinstance(error, KeyboardInterrupt):
             self.end()

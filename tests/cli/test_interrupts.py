@@ -43,9 +43,13 @@ BUSY = {
 
 
 def ended(body: str, number: int, folder: Path) -> tuple[int, str, int]:
-    """Interrupt a command, and return its exit code, what it said, and the process that it had started."""
+    """Interrupt a command, and return its exit code, what it said, and the process that it had started.
+
+    It is started as a shell's background job is, which ignores SIGINT.
+    """
+    command = ["/bin/sh", "-c", 'trap "" INT; exec "$0" -c "$1"', sys.executable, COMMAND.format(body=body)]
     process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND.format(body=body)], env={**os.environ, "TMPDIR": str(folder)},
+        command, env={**os.environ, "TMPDIR": str(folder)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
