@@ -243,13 +243,13 @@ def test_explain_names_every_asset_that_other_code_of_training_makes_stale_and_w
     with edited(**PART_INVERTED):
         found = lines_of_stale(lake, manifest)
 
-    other = "was trained or judged by other code than now: training_set, importances, tuning, model, evaluation"
+    other = "has changed: training_set, importances, tuning, model, evaluation"
     assert [
-        *(f"{MODEL}/{stage}: made by other code than now" for stage in TRAINING if stage != "champion"),
-        f"{MODEL}/champion: the champion {other}",
-        *(f"{MODEL}/{stage} ({PREDICTED[0]} to {PREDICTED[-1]}): the champion that it is made with {other}"
+        *(f"{MODEL}/{stage}: its code has changed" for stage in TRAINING if stage != "champion"),
+        f"{MODEL}/champion: the code that trained or judged the champion {other}",
+        *(f"{MODEL}/{stage} ({PREDICTED[0]} to {PREDICTED[-1]}): the code that trained or judged its champion {other}"
           for stage in MONITORING),
-        f"{MODEL}/card: the champion that it is made with {other}",
+        f"{MODEL}/card: the code that trained or judged its champion {other}",
     ] == found  # fmt: skip
 
 

@@ -138,12 +138,12 @@ def _watched(loop: "Loop", model: "ModelDeclaration") -> Answer:
     found = compared(loop, model)
     if found is None:
         return Answer("watch", "No new champion stands beside one before it.", "does nothing", "a promotion")
-    surely = "surely worse by more than the margin"
+    worse = "shown to be worse by more than the margin"
     if found.is_worse:
-        return Answer("watch", found.sentence, "takes it back", f"days on which it is not {surely}")
+        return Answer("watch", found.sentence, "rolls it back automatically", f"days on which it is not {worse}")
     if found.is_settled:
         return Answer("watch", found.sentence, "keeps it", "nothing: its first days are over")
-    return Answer("watch", found.sentence, "goes on watching", f"days on which it is {surely}")
+    return Answer("watch", found.sentence, "goes on watching", f"days on which it is {worse}")
 
 
 def last_tick(instance: "dg.DagsterInstance", name: str) -> str | None:

@@ -17,9 +17,11 @@ def state_of_all(states: Iterable[State]) -> State:
 
 
 def describe_states(states: Iterable[State]) -> str:
-    """Return on how many days which state was found, in words; what was not judged is in no other count."""
+    """Return on how many days which state was found, as words; of a single day, its state."""
     found = [*states]
     if not found:
         return "no day was looked at"
+    if len(found) == 1:
+        return found[0]
     counts = {state: found.count(state) for state in get_args(State)}
     return "; ".join(f"{state} on {count} of {len(found)} days" for state, count in counts.items() if count)

@@ -31,7 +31,8 @@ class GateSettings(Part):
         200
     )
     max_calibration_error: Share | None = Field(
-        default=None, description="ceiling that the calibration error must not surely lie above; binary models only"
+        default=None,
+        description="ceiling for the lower end of the calibration error's 95 % interval; binary models only",
     )
     max_latency_ms: Annotated[float, Field(gt=0, le=600_000)] | None = Field(
         default=None, description="milliseconds that one row may take where the gate runs, as a median"

@@ -57,8 +57,8 @@ SECTIONS: tuple[tuple[str, str], ...] = (
     ("calibration", "Calibration"),
     ("importances", "Importances"),
     ("tuning", "Tuning"),
-    ("drift", "Drift since"),
-    ("performance", "Performance since"),
+    ("drift", "Drift after training"),
+    ("performance", "Performance on new days"),
     ("test-score", "ML Test Score"),
     ("versions", "Versions and lineage"),
 )
@@ -220,9 +220,13 @@ def _opponent_sentences(evaluation: EvaluationSummary | None) -> tuple[str, ...]
     champion = f"the champion (version {evaluation.champion_version})"
     sentences = [_opponent_sentence(champion, evaluation.against_champion, evaluation.champion_cannot_score)]
     if evaluation.anchor_version == evaluation.champion_version:
-        sentences.append("The champion is the anchor too, which no later champion may be worse than by the margin.")
+        sentences.append(
+            "The champion is also the anchor: no later champion may be worse than it by more than the margin."
+        )
     elif evaluation.anchor_version is not None:
-        anchor = f"the anchor (version {evaluation.anchor_version}), the last champion that was better than before"
+        anchor = (
+            f"the anchor (version {evaluation.anchor_version}: the last champion shown to be better than those before)"
+        )
         sentences.append(_opponent_sentence(anchor, evaluation.against_anchor, evaluation.anchor_cannot_score))
     return tuple(sentences)
 
@@ -269,4 +273,7 @@ def _first_metric(performance: Sequence[PerformanceSummary]) -> str | None:
 def _footer(card: CardInput) -> str:
     version = f", version {card.version}" if card.version else ""
     when = f" Made {time(card.written_at)}." if card.written_at else ""
-    return f"Model card of {card.name}{version}.{when} Every figure comes from an artifact named under Versions."
+    return (
+        f"Model card of {card.name}{version}.{when} Figures of the model are those of the "
+        "artifacts listed under Versions; drift and performance are those of the newest days."
+    )

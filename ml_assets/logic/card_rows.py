@@ -87,12 +87,14 @@ def tiles(
         ahead = [item for item in summary.against_baselines if item.metric == summary.metric]
         if ahead:
             nearest = min(ahead, key=lambda item: item.difference.value)
-            shown.append(Tile("Ahead of baselines by", signed(nearest.difference.value), f"nearest: {nearest.against}"))
+            aside = f"95 %: {span(nearest.difference)}, {metric_name(summary.metric)}, over '{nearest.against}'"
+            shown.append(Tile("Ahead of the nearest baseline by", signed(nearest.difference.value), aside))
         if (versus := summary.against_champion) is not None:
-            shown.append(Tile("Ahead of the champion by", signed(versus.difference.value), span(versus.difference)))
+            aside = f"95 %: {span(versus.difference)}, {metric_name(versus.metric)}, {versus.rows:,} rows"
+            shown.append(Tile("Ahead of the champion by", signed(versus.difference.value), aside))
         error = summary.metrics.get("calibration_error")
         if error is not None:
-            shown.append(Tile("Calibration error", number(error.value), f"95 %: {span(error)}"))
+            shown.append(Tile("Calibration error", number(error.value), f"95 %: {span(error)}, {where}"))
     if drift is not None:
         period = days((drift.first_day, drift.day))
         aside = f"{drift.state}, {drift.rows:,} rows of {period}"
@@ -101,8 +103,10 @@ def tiles(
     measured = [day for day in performance if performance_metric in day.metrics]
     if measured and performance_metric:
         last = measured[-1]
-        aside = f"{last.labelled:,} labels of {last.day}"
-        shown.append(Tile(f"{metric_name(performance_metric)} since", number(last.metrics[performance_metric]), aside))
+        aside = f"{last.labelled:,} of {last.predictions:,} predictions of {last.day} have a label"
+        shown.append(
+            Tile(f"{metric_name(performance_metric)}, newest day", number(last.metrics[performance_metric]), aside)
+        )
     return shown or [Tile("Measured so far", "nothing yet", "not measured yet")]
 
 

@@ -82,7 +82,7 @@ tbody th:has(.about) { min-width: 11rem; }
 tbody th code { white-space: nowrap; }
 .n { text-align: right; white-space: nowrap; }
 .own { font-weight: 600; }
-.keep, td code { white-space: nowrap; }
+.keep, td code { white-space: nowrap; } td.decision { min-width: 10rem; }
 th.n { white-space: normal; }
 table.narrow { width: auto; min-width: min(100%, 24rem); }
 tr.group th { padding-top: .9rem; color: var(--muted); }
@@ -262,7 +262,8 @@ TEMPLATE = """
 <td class="n">{{ feature.shap_share | share }}
 {%- if feature.width %}<span class="bar" style="width:{{ feature.width }}%"></span>{% endif %}</td>
 <td class="n">{{ feature.permutation | fixed }}</td>
-<td>{% if feature.kept is none %}not measured yet{% else %}{{ "selected" if feature.kept else "dropped" }}
+<td class="decision">
+{%- if feature.kept is none %}not measured yet{% else %}{{ "selected" if feature.kept else "dropped" }}
 {%- if feature.reason %}: {{ feature.reason }}{% endif %}{% endif %}</td></tr>
 {%- endfor %}
 </tbody></table></div>
@@ -314,7 +315,7 @@ The declared metric is {{ evaluation.metric | metric }}
 <p><span class="badge {{ status.tone }}">{{ verdict }}</span>
 Entry {{ card.promotion.number }} of the promotion log, decided {{ card.promotion.decided_at | time }}
 by {{ card.promotion.decided_by }}.
-{%- if card.promotion.cause %} The retraining was asked for by {{ card.promotion.cause }}.{% endif %}</p>
+{%- if card.promotion.cause %} The training was requested by {{ card.promotion.cause }}.{% endif %}</p>
 {%- if card.promotion.rules %}
 <div class="scroll"><table><thead><tr><th>Rule</th><th>Holds</th><th>Why</th></tr></thead><tbody>
 {%- for rule in card.promotion.rules %}
@@ -327,7 +328,7 @@ by {{ card.promotion.decided_by }}.
 {%- if card.promotion.figures %}
 <div class="scroll"><table class="narrow"><thead><tr><th>Figure</th><th class="n">Value</th></tr></thead><tbody>
 {%- for name, value in card.promotion.figures.items() %}
-<tr><td>{{ name }}</td><td class="n">{{ value | number }}</td></tr>
+<tr><td>{{ name }}</td><td class="n">{{ value | figure }}</td></tr>
 {%- endfor %}
 </tbody></table></div>
 {%- endif %}
@@ -337,7 +338,7 @@ by {{ card.promotion.decided_by }}.
 <section>{{ head("slices", "Slices") }}
 {%- if not evaluation %}{{ missing("evaluation") }}
 {%- elif slices %}
-{%- if slices_sentence %}<p>{{ slices_sentence }}</p>{% endif %}
+<p>{{ slices_sentence or "Brackets are 95 % intervals of each slice alone." }}</p>
 {{ plot("slices") }}
 <div class="scroll"><table>
 <thead><tr><th>Slice</th><th class="n">Rows</th><th class="n">{{ target_words }}</th>
@@ -416,7 +417,7 @@ on {{ card.tuning.best.features | length }} features.</p>
 {%- else %}{{ missing("tuning") }}{% endif %}
 </section>
 
-<section>{{ head("drift", "Drift since") }}
+<section>{{ head("drift", "Drift after training") }}
 {%- if drift_summary %}
 <p>{{ drift_states[:1] | upper }}{{ drift_states[1:] }}.</p>
 {% if "drift" not in plots %}<p>{{ drift_summary.sentence[:1] | upper }}{{ drift_summary.sentence[1:] }}</p>{% endif %}
@@ -431,9 +432,10 @@ Weighted excess PSI is the sum of each feature's excess PSI times its share of t
 {%- else %}{{ missing("drift") }}{% endif %}
 </section>
 
-<section>{{ head("performance", "Performance since") }}
+<section>{{ head("performance", "Performance on new days") }}
 {%- if performance %}
 {{ plot("performance") }}
+<p>Expected is the value that the metric would have on average if the scores were calibrated; it needs no labels.</p>
 <div class="scroll"><table><caption>The last days with predictions</caption>
 <thead><tr><th>Day</th><th class="n">Predictions</th><th class="n">Labels known</th>
 <th class="n">{{ performance_metric | metric }}</th><th class="n">Expected</th></tr></thead><tbody>

@@ -31,6 +31,7 @@ def environment(task: Task) -> Environment:
         "metric": metric_name,
         "target": share if task == "binary" else number,
         "fixed": _fixed,
+        "figure": _figure,
         "days": days,
         "time": time,
         "short": _short,
@@ -88,6 +89,11 @@ def _plain(value: float | str | bool | None) -> str:  # noqa: FBT001 - a paramet
     if isinstance(value, float):
         return f"{value:.6g}"
     return str(value)
+
+
+def _figure(value: float) -> str:
+    """Write a figure of the gate; a count is stored as a float and has no decimals."""
+    return number(int(value) if float(value).is_integer() else value)
 
 
 def _fixed(value: float | None) -> str:

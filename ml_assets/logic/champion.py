@@ -224,7 +224,9 @@ def _unseen(evaluation: EvaluationSummary) -> tuple[Rule, ...]:
     until = evaluation.learned_until
     if until is None:
         return ()
-    who = "challenger" if evaluation.champion_version is None else "challenger, champion or anchor"
+    who = "the challenger"
+    if evaluation.champion_version is not None:
+        who = "the challenger, the champion or the anchor"
     figures = {"rows left out": float(evaluation.left_out), "rows seen before": float(evaluation.seen_rows)}
     if evaluation.seen_rows:
         sentence = (
@@ -237,7 +239,7 @@ def _unseen(evaluation: EvaluationSummary) -> tuple[Rule, ...]:
             f"{evaluation.rows:,} are new to them."
         )
     else:
-        sentence = f"No {who} learned from any of these rows; the last day that was learned from is {until}."
+        sentence = f"None of these rows was used to train or tune {who}; the last day that was used is {until}."
     return (Rule("unseen", holds=not evaluation.seen_rows, sentence=sentence, figures=figures),)
 
 
@@ -296,13 +298,13 @@ def _beats_baseline(comparison: Comparison, attempt: Attempt) -> Rule:
     who, figures = f"the baseline '{comparison.against}'", _figures(comparison, name)
     if bound is None:
         return Rule(name, holds=False, sentence=_undecided(comparison, who), figures=figures)
-    verb = "Beats" if bound > 0 else "Does not surely beat"
-    sentence = f"{verb} {who}: {_told(comparison)}, surely above {bound:+z.4f} {attempt.confidence_words}."
+    verb = "Beats" if bound > 0 else "Is not shown to beat"
+    sentence = f"{verb} {who}: {_told(comparison)}; lower bound {bound:+z.4f} {attempt.confidence_words}."
     return Rule(name, holds=bound > 0, sentence=sentence, figures={**figures, **attempt.figures})
 
 
 def _within_bound(evaluation: EvaluationSummary, name: str, limit: float) -> Rule:
-    """Return whether a metric is not surely outside its limit: the favourable end of its interval decides.
+    """Return whether a metric is within its limit: the favourable end of its 95 % interval decides.
 
     A figure lies beyond its limit by noise, too: on 5,000 rows the calibration error of a model without any is about
     0.014, and more where days differ. Held against the value, a ceiling near that would refuse good models at random.
@@ -327,13 +329,13 @@ def _within_bound(evaluation: EvaluationSummary, name: str, limit: float) -> Rul
             figures={name: found.value, f"{side} of {name}": limit},
         )
     holds = metric.gain(best, limit) >= 0
-    place = "within" if metric.gain(found.value, limit) >= 0 else f"not surely {outside}"
+    place = "within" if metric.gain(found.value, limit) >= 0 else f"not significantly {outside}"
     return Rule(
         name=f"bound {name}",
         holds=holds,
         sentence=(
             f"{name} {found.value:z.4f} {found.ends('z.4f')} is "
-            f"{place if holds else f'surely {outside}'} the declared {side} of {limit:g}."
+            f"{place if holds else f'significantly {outside}'} the declared {side} of {limit:g}."
         ),
         figures={name: found.value, f"best {name}": best, f"{side} of {name}": limit},
     )
@@ -377,7 +379,7 @@ def _anchor_rules(evaluation: EvaluationSummary, attempt: Attempt, margin: float
     is_better = bound is not None and bound > 0
     sentence = (
         f"Anchor {version} cannot score these rows, so the challenger must be better than the champion, and "
-        f"{'it is' if is_better else 'is not surely so'} {attempt.words}: {evaluation.anchor_cannot_score}"
+        f"{'it is' if is_better else 'that is not shown'} {attempt.words}: {evaluation.anchor_cannot_score}"
     )
     return (Rule("anchor", holds=is_better, sentence=sentence, figures=attempt.figures),)
 
@@ -401,12 +403,12 @@ def _against(comparison: Comparison, who: str, attempt: Attempt, rule: ChampionR
         verdict = f"Is better than {who} by the margin of {margin:g} or more"
         if not holds:
             sure = f"Is better than {who}, but not by the margin of {margin:g}"
-            verdict = sure if bound > 0 else f"Is not surely better than {who}"
+            verdict = sure if bound > 0 else f"Is not shown to be better than {who}"
     else:
         is_worse = difference.high is not None and difference.high < -margin
         verdict = "Is not worse" if holds else "Is worse" if is_worse else "May be worse"
         verdict += f" than {who} by more than the margin of {margin:g}"
-    sentence = f"{verdict}: {_told(comparison)}, surely above {bound:+z.4f} {attempt.words}."
+    sentence = f"{verdict}: {_told(comparison)}; lower bound {bound:+z.4f} {attempt.words}."
     return Rule(role, holds=holds, sentence=sentence, figures=figures)
 
 
@@ -422,7 +424,7 @@ def _slices_hold(slices: pl.DataFrame, metric: str, margin: float) -> Rule:
         **{f"difference on {_name(row)}": row["difference"] for row in judged.iter_rows(named=True)},
     }
     if failing.is_empty():
-        sentence = f"No slice of {judged.height} is surely worse than with the champion by more than {margin:g}"
+        sentence = f"No slice of {judged.height} is shown to be worse than with the champion by more than {margin:g}"
         if judged.height:
             sentence += f"; the least is {_told_slice(judged.sort('difference').row(0, named=True), metric)}"
     else:

@@ -125,14 +125,14 @@ def drift_finding(days: Sequence[DriftSummary], champion: Serving, rules: Rules)
     is_over = len(over) >= rules.drift_days
     skipped = [it for it in own if it.state == "not judged" and (not judged or it.day > judged[0].day)]
     if not judged:
-        said = f"Drift is not judged on any of {len(own)} days of this champion"
+        said = f"Drift is not judged on any of {counted(len(own), 'day')} of this champion"
         said += f"; {own[-1].day}: {own[-1].sentence.rstrip('.')}" if own else ""
         return Finding(
             "drift", is_over=False, day=None, sentence=f"{said}.", change="days with enough rows",
             figures={"days over": 0.0, "days judged": 0.0, "days not judged": float(len(own))}, is_judged=False,
         )  # fmt: skip
     said = f"{len(over)} of the last {len(judged)} judged days are over their drift limits"
-    said += f"; {len(skipped)} days among them are not judged" if skipped else ""
+    said += f"; {counted(len(skipped), 'day')} among them not judged" if skipped else ""
     said += f"; {judged[-1].day}: {judged[-1].sentence.rstrip('.')}"
     missing = rules.drift_days - len(over)
     change = (
@@ -182,7 +182,9 @@ def performance_finding(days: Sequence[PerformanceSummary], champion: Serving, r
     expected = [(it, it.expected.get(metric.name, champion.promised)) for it in matured]
     promises = [(it, promised) for it, promised in expected if promised is not None]
     if not promises or usual is None or usual.deviation <= 0:
-        why, change = f"none of {len(own)} days has enough labels", "days with labels"
+        why, change = "no day has enough labels", "days with labels"
+        if own:
+            why = f"none of {counted(len(own), 'day')} has enough labels"
         if matured:
             why, change = "the evaluation of this model has not measured how much days differ", "an evaluation"
         return Finding(
@@ -202,7 +204,7 @@ def performance_finding(days: Sequence[PerformanceSummary], champion: Serving, r
         f"summed up to {total:z.1f} standard deviations, {'over' if is_over else 'under'} {rules.performance_limit:g}"
     )
     if waiting:
-        said += f" ({waiting} days wait for labels)"
+        said += f" ({counted(waiting, 'day')} without enough labels yet)"
     change = f"a CUSUM {'under' if is_over else 'over'} {rules.performance_limit:g}"
     return Finding(
         "performance", is_over=is_over, day=newest.day, sentence=f"{said}.", change=change,

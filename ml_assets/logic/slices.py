@@ -1,4 +1,4 @@
-"""Parts of the frozen rows: how the challenger does on each, and where it is surely worse than the champion.
+"""Parts of the frozen rows: how the challenger does on each, and where it is worse than the champion.
 
 Not here: all rows at once (see `evaluation`), and what a lost slice means (see `champion`).
 """
@@ -130,7 +130,7 @@ def _why_undefined(measure: Measure, rows: int) -> str:
 
 
 def failing_slices(slices: pl.DataFrame, *, metric: str, margin: float) -> pl.DataFrame:
-    """Return the judged slices on which the challenger is surely worse than the champion beyond the margin.
+    """Return the judged slices on which the challenger is worse than the champion by more than the margin.
 
     With twenty slices one would look worse at 95 % by chance alone. The one-sided p-values are therefore compared with
     Holm's corrected levels (1979), so that an equal challenger is rejected on any slice at most 5 % of the time.

@@ -110,8 +110,8 @@ def compare_with_former(
     sentence = (
         f"Over {len(pairs)} days ({pairs[0][0]} to {pairs[-1][0]}) {metric.name} of champion {champion} differs by "
         f"{mean:+z.4f} a day from {former} on the same rows, at most {bound:+z.4f} at {100 * level:.4g} % confidence "
-        f"(one of {looks} look{'s' * (looks > 1)}): {'worse' if is_worse else 'not surely worse'} by more than the "
-        f"margin of {margin:g}."
+        f"(one of {looks} look{'s' * (looks > 1)}): {'worse' if is_worse else 'not shown to be worse'} by more than "
+        f"the margin of {margin:g}."
     )
     figures = {
         "days": float(len(pairs)), "difference": mean, "difference, at most": bound, "margin": margin,

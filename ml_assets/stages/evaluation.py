@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import dagster as dg
+import polars as pl
 
 from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Model, TrainingSet
 from ml_assets.stages.common.asset import image, stage
 from ml_assets.stages.common.champions import opponents
+from ml_assets.stages.common.checks import as_table
 from ml_assets.stages.common.judging import Versioned, measure_challenger
 from ml_assets.stages.common.plan import ModelPlan
 from resources.lake_resource import LakeResource
@@ -32,7 +34,7 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
         check_specs=[
             dg.AssetCheckSpec(
                 BEATS_BASELINES, asset=plan.asset("evaluation"),
-                description="By the deciding metric the whole 95 % interval of each difference is above zero.",
+                description="The 95 % interval of the deciding metric's difference to each baseline is above zero.",
             ),
             dg.AssetCheckSpec(
                 UNSEEN, asset=plan.asset("evaluation"),
@@ -118,20 +120,20 @@ def _opponents(summary: EvaluationSummary) -> dict[str, Any]:
 
 
 def _table(compared: Sequence[Comparison]) -> dg.TableMetadataValue:
-    return dg.MetadataValue.table(
-        [
-            dg.TableRecord(
+    return as_table(
+        pl.DataFrame(
+            [
                 {
                     "against": it.against,
                     "metric": it.metric,
                     "challenger": it.challenger,
-                    "of the other": it.other,
+                    "other": it.other,
                     "difference": it.difference.value,
-                    "low": it.difference.low,
-                    "high": it.difference.high,
+                    "95 % from": it.difference.low,
+                    "to": it.difference.high,
                     "rows": it.rows,
                 }
-            )
-            for it in compared
-        ]
+                for it in compared
+            ]
+        )
     )

@@ -560,7 +560,7 @@ def test_the_verdict_shows_every_rule_as_a_row_and_what_asked_for_the_retraining
     entry = promotion("refuse").model_copy(update={"rules": rules, "cause": "drift"})
     seen = Page(render_card(lean(promotion=entry))).sections["gate"]
 
-    assert "The retraining was asked for by drift." in seen
+    assert "The training was requested by drift." in seen
     for part in ("rows yes Measured on 930 rows.", "champion no May be worse than <v1>."):
         assert part in " ".join(seen.split())
     assert "ROC AUC is above shallow tree." not in seen
@@ -570,7 +570,7 @@ def test_a_verdict_from_before_rules_were_kept_shows_its_reasons() -> None:
     seen = Page(render_card(lean(promotion=promotion()))).sections["gate"]
 
     assert "ROC AUC is above shallow tree." in seen
-    assert "asked for by" not in seen
+    assert "requested by" not in seen
 
 
 def test_only_the_last_fortnight_of_performance_is_listed(page: str) -> None:

@@ -67,8 +67,8 @@ def test_a_challenger_that_may_not_beat_a_baseline_is_refused() -> None:
     assert not verdict.promote
     assert verdict.reasons == (
         (
-            "Does not surely beat the baseline 'rate by depot': roc_auc 0.7000 against 0.6755, difference +0.0245 "
-            "[-0.0010, +0.0500] (above zero is better), surely above -0.0010 at 97.5 % confidence."
+            "Is not shown to beat the baseline 'rate by depot': roc_auc 0.7000 against 0.6755, difference +0.0245 "
+            "[-0.0010, +0.0500] (above zero is better); lower bound -0.0010 at 97.5 % confidence."
         ),
     )
 
@@ -120,7 +120,7 @@ def test_the_one_sided_bound_decides_and_not_the_two_sided_interval() -> None:
     verdict = judge(report(champion=champion), margin=0.005)
 
     assert verdict.promote
-    assert "[-0.0060, +0.0200] (above zero is better), surely above -0.0040 at 97.5 % confidence" in verdict.reasons[-1]
+    assert "[-0.0060, +0.0200] (above zero is better); lower bound -0.0040 at 97.5 % confidence" in verdict.reasons[-1]
     assert pytest.approx(-0.004) == verdict.figures["difference to the champion, bound"]
 
 
@@ -129,7 +129,9 @@ def test_a_refusal_under_superiority_says_what_is_missing() -> None:
         champion = comparison(-0.01, 0.03, **changes)
         return judge(report(champion=champion), rule="superiority", margin=0.005).reasons[0]
 
-    assert said(value=0.01, bound=-0.001).startswith("Is not surely better than champion old: roc_auc 0.7000 against")
+    assert said(value=0.01, bound=-0.001).startswith(
+        "Is not shown to be better than champion old: roc_auc 0.7000 against"
+    )
     assert said(value=0.004, bound=0.001).startswith("Is better than champion old, but not by the margin of 0.005: ")
 
 
@@ -250,8 +252,8 @@ def test_a_figure_beyond_its_bound_by_noise_says_so() -> None:
 
     figures = "calibration_error 0.0300 [0.0200, 0.0400] is"
     assert f"{figures} within the declared ceiling of 0.03." == said(0.03)
-    assert f"{figures} not surely above the declared ceiling of 0.025." == said(0.025)
-    assert f"{figures} surely above the declared ceiling of 0.01." == said(0.01)
+    assert f"{figures} not significantly above the declared ceiling of 0.025." == said(0.025)
+    assert f"{figures} significantly above the declared ceiling of 0.01." == said(0.01)
 
 
 def test_a_bound_on_what_was_not_measured_is_an_error() -> None:
@@ -279,7 +281,7 @@ def test_rows_that_neither_has_seen_are_said_to_be_so() -> None:
     verdict = judge(report(learned_until=SEEN), margin=0.0)
 
     assert verdict.promote
-    assert "No challenger learned from any of these rows; the last day that was learned from is 2013-10-31." in (
+    assert "None of these rows was used to train or tune the challenger; the last day that was used is 2013-10-31." in (
         verdict.reasons
     )
 
@@ -288,8 +290,8 @@ def test_rows_left_out_are_counted_and_the_rest_decides_if_it_is_enough() -> Non
     evaluation = report(champion=comparison(0.01, 0.03), learned_until=SEEN, left_out=400)
     verdict = judge(evaluation, margin=0.0)
     sentence = (
-        "400 test rows of days up to 2013-10-31, from which challenger, champion or anchor learned, are left out; "
-        "1,000 are new to them."
+        "400 test rows of days up to 2013-10-31, from which the challenger, the champion or the anchor learned, are left "
+        "out; 1,000 are new to them."
     )
 
     assert verdict.promote
@@ -304,8 +306,8 @@ def test_without_enough_unseen_rows_nobody_is_promoted_and_the_mend_is_told() ->
     assert not verdict.promote
     assert verdict.reasons == (
         (
-            "900 of the 1,000 test rows are of days up to 2013-10-31, from which challenger, champion or anchor "
-            "learned, and the others are too few to judge by. Judge as of a later day, or lengthen test_days."
+            "900 of the 1,000 test rows are of days up to 2013-10-31, from which the challenger, the champion or the "
+            "anchor learned, and the others are too few to judge by. Judge as of a later day, or lengthen test_days."
         ),
     )
 

@@ -110,8 +110,8 @@ def test_a_later_attempt_needs_more_and_says_which_one_it_is() -> None:
     assert (True, 1) == (first.promote, first.attempt)
     assert (False, 2) == (second.promote, second.attempt)
     assert pytest.approx(-2.0930 * 0.0021, abs=1e-6) == first.figures["difference to the champion, bound"]
-    assert "surely above -0.0044 at 97.5 % confidence (attempt 1 since the last promotion)." in " ".join(first.reasons)
-    assert "surely above -0.0055 at 99.17 % confidence (attempt 2 since the last promotion)." in second.reasons[0]
+    assert "lower bound -0.0044 at 97.5 % confidence (attempt 1 since the last promotion)." in " ".join(first.reasons)
+    assert "lower bound -0.0055 at 99.17 % confidence (attempt 2 since the last promotion)." in second.reasons[0]
     assert {"attempt": 2.0, "confidence": pytest.approx(0.9916667)}.items() <= second.figures.items()
 
 

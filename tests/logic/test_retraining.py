@@ -77,7 +77,7 @@ def test_days_that_are_not_judged_are_neither_over_nor_within() -> None:
     assert (False, False) == (nothing.is_judged, nothing.is_over)
     assert nothing.sentence.startswith("Drift is not judged on any of 2 days of this champion")
     assert gaps.is_judged
-    assert "1 of the last 2 judged days are over their drift limits; 1 days among them are not judged" in gaps.sentence
+    assert "1 of the last 2 judged days are over their drift limits; 1 day among them not judged" in gaps.sentence
 
 
 def test_days_that_were_judged_together_count_once() -> None:

@@ -176,7 +176,7 @@ def test_days_like_those_trained_on_do_not_drift_and_other_days_do_with_each_bro
     [listed] = [it for it in findings(check) if it["rule"] == "weighted excess PSI of all features"]
     assert (str(LAST), 0.1, 40) == (listed["partition"], listed["limit"], listed["rows"])
     assert listed["figure"] == pytest.approx(summary_of(found).weighted_excess_psi)
-    assert listed["example"].startswith("items: carries ")
+    assert listed["finding"].startswith("items: carries ")
 
 
 def test_days_of_too_few_rows_are_not_judged_and_their_check_does_not_pass(shop: Shop) -> None:
@@ -185,7 +185,7 @@ def test_days_of_too_few_rows_are_not_judged_and_their_check_does_not_pass(shop:
     found, check = measured(shop, predictions, EVE, LAST)
 
     assert ["not judged", "not judged"] == [summary_of(found, day).state for day in (EVE, LAST)]
-    assert "not judged on 2 of 2 days." == check.description
+    assert "Not judged on 2 of 2 days." == check.description
     assert (False, dg.AssetCheckSeverity.WARN) == (check.passed, check.severity)
     assert [("minimum_rows", 19.0, 20.0)] * 2 == [(it["rule"], it["figure"], it["limit"]) for it in findings(check)]
 
@@ -202,7 +202,7 @@ def test_days_of_too_few_rows_are_judged_together_where_that_is_declared(shop: S
     ]
     assert (days[1], 24) == (summary_of(found).first_day, summary_of(found).rows)
     assert f"of {days[1]} to {LAST} is over" in summary_of(found).sentence
-    assert "over the limits on 2 of 4 days; not judged on 2 of 4 days." == check.description
+    assert "Over the limits on 2 of 4 days; not judged on 2 of 4 days." == check.description
 
 
 def test_days_that_another_model_predicted_are_never_judged_together_with_a_day(shop: Shop) -> None:
@@ -230,7 +230,7 @@ def test_a_day_without_predictions_is_not_judged(shop: Shop) -> None:
     assert ((), "not judged") == (found[str(LAST)].summaries.versions, found[str(LAST)].summaries.state)
     assert () == output.value[str(LAST)].summaries.versions
     assert [False, False] == [check.passed, performed_check.passed]
-    assert "not judged on 1 of 1 days." == check.description == performed_check.description
+    assert "Not judged." == check.description == performed_check.description
 
 
 # ---------------------------------------------------------------- performance
@@ -303,7 +303,7 @@ def test_performance_as_promised_passes(shop: Shop) -> None:
     [summary] = found.summaries.versions
     assert (40, 40) == (summary.predictions, summary.labelled)
     assert check.passed, check.description
-    assert "within the limits on 1 of 1 days." == check.description
+    assert "Within the limits." == check.description
 
 
 def test_days_that_a_model_has_learned_from_do_not_judge_it(shop: Shop) -> None:
@@ -313,7 +313,7 @@ def test_days_that_a_model_has_learned_from_do_not_judge_it(shop: Shop) -> None:
 
     assert not check.passed
     [listed] = findings(check)
-    assert f"the model has learned from days up to {learned}" in listed["example"]
+    assert f"the model has learned from days up to {learned}" in listed["finding"]
 
 
 def promised(version: str, day: date, *, lost: float = 0.0) -> PerformanceSummary:

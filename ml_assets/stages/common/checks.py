@@ -108,16 +108,17 @@ def _broken(report: Report, finding: Finding) -> dict[str, Any]:
 
 
 def as_table(rows: pl.DataFrame) -> dg.TableMetadataValue:
-    """Return rows as a table of the UI."""
+    """Return rows as a table of the UI, numbers with six significant digits."""
     return dg.MetadataValue.table(
-        [
-            dg.TableRecord(
-                {name: it if it is None or isinstance(it, int | float) else str(it) for name, it in row.items()}
-            )
-            for row in rows.iter_rows(named=True)
-        ],
+        [dg.TableRecord({name: _cell(it) for name, it in row.items()}) for row in rows.iter_rows(named=True)],
         dg.TableSchema(columns=[dg.TableColumn(name, str(dtype)) for name, dtype in rows.schema.items()]),
     )
+
+
+def _cell(value: object) -> str | int | float | None:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    return value if value is None or isinstance(value, int) else str(value)
 
 
 def reject(

@@ -79,15 +79,15 @@ def _by_reason(
 def _why(graph: AssetGraph, key: dg.AssetKey, reason: Reason, late: Found, model: str) -> str:
     if reason == "training":
         other = [stage for stage in TRAINING if "code" in late.get(dg.AssetKey([model, stage]), {}).values()]
-        who = "the champion" if key.path[-1] == "champion" else "the champion that it is made with"
+        who = "the champion" if key.path[-1] == "champion" else "its champion"
         if other:
-            return f"{who} was trained or judged by other code than now: {', '.join(other)}"
-        return f"{who} was trained or judged by other code than the current one"
+            return f"the code that trained or judged {who} has changed: {', '.join(other)}"
+        return f"the code that trained or judged {who} has changed"
     if reason == "parent":
         parents = [it.to_user_string() for it in loaded_parents(graph, key) if it in late]
-        return f"made from what is out of date: {', '.join(parents)}"
+        return f"its inputs are out of date: {', '.join(parents)}"
     return {
-        "code": "made by other code than now",
-        "parameters": "made with other parameters than now",
-        "inputs": "what it is made from has changed",
+        "code": "its code has changed",
+        "parameters": "its parameters have changed",
+        "inputs": "its inputs have changed",
     }[reason]

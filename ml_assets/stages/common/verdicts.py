@@ -29,7 +29,7 @@ _LISTED: Final = 100
 _COLUMNS: Final = pl.Schema(
     {
         "partition": pl.String, "state": pl.String, "rule": pl.String, "figure": pl.Float64, "limit": pl.Float64,
-        "rows": pl.Int64, "example": pl.String, "model_version": pl.String,
+        "rows": pl.Int64, "finding": pl.String, "model_version": pl.String,
     }
 )  # fmt: skip
 _Record = dict[str, str | float]
@@ -103,8 +103,11 @@ def _spec(
 
 def drift_spec(asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str]) -> dg.AssetCheckSpec:
     """Return the check of a model's drift."""
-    said = "Features and scores are within the declared drift limits; each day is judged."
-    return _spec(DRIFT, asset, partitions, said)
+    description = (
+        "Each day's features and score are within the declared drift limits. Fails, as a warning, on days that are over "
+        "a limit and on days that are not judged."
+    )
+    return _spec(DRIFT, asset, partitions, description)
 
 
 def drift_result(asset: dg.AssetKey, days: Sequence[DriftSummaries], limits: DriftLimits) -> dg.AssetCheckResult:
@@ -116,7 +119,7 @@ def drift_result(asset: dg.AssetKey, days: Sequence[DriftSummaries], limits: Dri
             of: _Record = told | {"state": it.state, "rows": it.rows, "model_version": it.model_version}
             records += [
                 of | {"rule": broken.rule, "figure": broken.figure, "limit": broken.limit,
-                      "example": f"{broken.feature}: {broken.sentence}"}
+                      "finding": f"{broken.feature}: {broken.sentence}"}
                 for broken in it.broken
             ]  # fmt: skip
             if it.state == "not judged":
@@ -126,14 +129,17 @@ def drift_result(asset: dg.AssetKey, days: Sequence[DriftSummaries], limits: Dri
     return _result(DRIFT, asset, {str(day.day): day.state for day in days}, records)
 
 
-def _too_few(rows: int, example: str, limits: DriftLimits) -> _Record:
-    return {"rule": "minimum_rows", "figure": float(rows), "limit": float(limits.minimum_rows), "example": example}
+def _too_few(rows: int, finding: str, limits: DriftLimits) -> _Record:
+    return {"rule": "minimum_rows", "figure": float(rows), "limit": float(limits.minimum_rows), "finding": finding}
 
 
 def performance_spec(asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str]) -> dg.AssetCheckSpec:
     """Return the check of a model's performance."""
-    said = "What the metric lost against its promise, summed up to the day, is within the declared limit."
-    return _spec(PERFORMANCE, asset, partitions, said)
+    description = (
+        "The metric's shortfall from what was expected, summed over the days up to this one (CUSUM), is within the "
+        "declared limit. Fails, as a warning, on days that are over the limit and on days that are not judged."
+    )
+    return _spec(PERFORMANCE, asset, partitions, description)
 
 
 def performance_result(
@@ -147,7 +153,7 @@ def performance_result(
     for day, versions in by_day.items():
         for it in versions:
             of: _Record = {"partition": day, "state": it.state, "rows": it.summary.labelled,
-                  "model_version": it.summary.model_version, "example": it.finding.sentence}  # fmt: skip
+                  "model_version": it.summary.model_version, "finding": it.finding.sentence}  # fmt: skip
             if it.state == "over the limits":
                 limit = rules.performance_limit or 0.0
                 records.append(
@@ -157,10 +163,10 @@ def performance_result(
                 wanted = rules.minimum_coverage * (it.summary.predictions - it.summary.without_label)
                 records.append(
                     of | {"rule": "minimum_coverage", "figure": float(it.summary.labelled), "limit": wanted,
-                          "example": f"{it.summary.sentence} {it.finding.sentence}"}
+                          "finding": f"{it.summary.sentence} {it.finding.sentence}"}
                 )  # fmt: skip
         if not versions:
-            records.append({"partition": day, "state": "not judged", "rows": 0, "example": "nothing was predicted"})
+            records.append({"partition": day, "state": "not judged", "rows": 0, "finding": "nothing was predicted"})
     states = {day: state_of_all(it.state for it in versions) for day, versions in by_day.items()}
     return _result(PERFORMANCE, asset, states, records)
 
@@ -169,12 +175,13 @@ def _result(
     name: str, asset: dg.AssetKey, states: Mapping[str, State], records: Sequence[_Record]
 ) -> dg.AssetCheckResult:
     listed = pl.DataFrame(records[:_LISTED], schema=_COLUMNS)
+    words = describe_states(states.values())
     return dg.AssetCheckResult(
         check_name=name,
         asset_key=asset,
         passed=set(states.values()) == {"within the limits"},
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{describe_states(states.values())}.",
+        description=f"{words[:1].upper()}{words[1:]}.",
         metadata={
             "days": len(states),
             **{f"days {state}": list(states.values()).count(state) for state in dict.fromkeys(states.values())},
