@@ -193,8 +193,8 @@ def _take_back(
             run_config = {"ops": {"roll_back": {"config": config}}}
             return [dg.RunRequest(run_key=key, run_config=run_config, tags={CAUSE: WATCH, MODEL: model})], ""
         if asked[key].status not in FAILED:
-            return [], f" Run {asked[key].run_id[:8]} takes it back."
-    return [], f" {TRIES} runs failed to take it back; look at them, then: ml-assets rollback {model} --why REASON"
+            return [], f" Run {asked[key].run_id[:8]} rolls it back."
+    return [], f" {TRIES} runs failed to roll it back; look at them, then: ml-assets rollback {model} --why REASON"
 
 
 # ---------------------------------------------------------------- the drill

@@ -290,8 +290,8 @@ def test_rows_left_out_are_counted_and_the_rest_decides_if_it_is_enough() -> Non
     evaluation = report(champion=comparison(0.01, 0.03), learned_until=SEEN, left_out=400)
     verdict = judge(evaluation, margin=0.0)
     sentence = (
-        "400 test rows of days up to 2013-10-31, from which the challenger, the champion or the anchor learned, are left "
-        "out; 1,000 are new to them."
+        "400 test rows of days up to 2013-10-31, from which the challenger, the champion or the anchor learned, are "
+        "left out; 1,000 are new to them."
     )
 
     assert verdict.promote

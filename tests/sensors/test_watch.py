@@ -170,11 +170,11 @@ def test_it_is_asked_once_whatever_is_lost_and_again_where_a_run_failed_but_not_
         it.launch([request], "watch")
         assert [] == it.look("watch", is_lost=True)
         assert [] == it.look("watch")
-        assert it.said.endswith(f" Run {it.under_way()[0].run_id[:8]} takes it back.")
+        assert it.said.endswith(f" Run {it.under_way()[0].run_id[:8]} rolls it back.")
         it.end(well=False)
 
     assert [] == it.look("watch")
-    assert "3 runs failed to take it back; look at them, then: ml-assets rollback m --why REASON" in it.said
+    assert "3 runs failed to roll it back; look at them, then: ml-assets rollback m --why REASON" in it.said
 
 
 def test_where_another_decided_in_between_nothing_is_taken_back(it: World, plan_of: PlanOf) -> None:

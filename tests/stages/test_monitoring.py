@@ -171,7 +171,7 @@ def test_days_like_those_trained_on_do_not_drift_and_other_days_do_with_each_bro
 
     assert ["within the limits", "over the limits"] == [summary_of(found, day).state for day in (EVE, LAST)]
     assert "items" in summary_of(found).culprits
-    assert "over the limits on 1 of 2 days; within the limits on 1 of 2 days." == check.description
+    assert "Over the limits on 1 of 2 days; within the limits on 1 of 2 days." == check.description
     assert (False, dg.AssetCheckSeverity.WARN) == (check.passed, check.severity)
     [listed] = [it for it in findings(check) if it["rule"] == "weighted excess PSI of all features"]
     assert (str(LAST), 0.1, 40) == (listed["partition"], listed["limit"], listed["rows"])

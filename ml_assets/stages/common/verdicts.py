@@ -104,8 +104,8 @@ def _spec(
 def drift_spec(asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str]) -> dg.AssetCheckSpec:
     """Return the check of a model's drift."""
     description = (
-        "Each day's features and score are within the declared drift limits. Fails, as a warning, on days that are over "
-        "a limit and on days that are not judged."
+        "Features and score of each day are within the declared drift limits. Fails, as a warning, on days that are "
+        "over a limit and on days that are not judged."
     )
     return _spec(DRIFT, asset, partitions, description)
 
