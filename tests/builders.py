@@ -144,10 +144,10 @@ def flights_declared(
         "task": task,
         "days": days.model_dump(mode="json"),
         "labels": {**given["labels"], "target": target},
-        "split": {"validation_days": 7, "test_days": 7},
+        "split": {"validation_days": 7, "test_days": 14},
         "importances": {"rows": 1000, "folds": 2},
         "tuning": {"metric": metric, "trials": 2, "max_rounds": 40, "early_stopping_rounds": 5},
-        "evaluation": {**given["evaluation"], **of_task, "metric": metric},
+        "evaluation": {**given["evaluation"], **of_task, "metric": metric, "baselines": [["origin", "dest"]]},
         "gate": {"margin": 0.005, "minimum_rows": 500},
         "leak_test": {"samples": 0},
     }

@@ -28,7 +28,7 @@ from tests.edited import PART_INVERTED, edited
 from tests.publications import newest_name
 
 MODEL = "flight_delay"
-PREDICTED = [str(day) for day in days(date(2013, 2, 4), 7)]
+PREDICTED = [str(day) for day in days(date(2013, 1, 28), 14)]
 
 
 @pytest.fixture
@@ -110,9 +110,9 @@ def test_the_training_set_holds_the_windows_that_were_declared(lake: Lake) -> No
     windows = {window.split: window for window in kept.summary.windows}
 
     assert date(2013, 2, 10) == kept.summary.as_of
-    assert (date(2013, 2, 4), date(2013, 2, 10)) == (windows["test"].first_day, windows["test"].last_day)
-    assert (date(2013, 1, 28), date(2013, 2, 3)) == (windows["validation"].first_day, windows["validation"].last_day)
-    assert windows["train"].rows > 20_000
+    assert (date(2013, 1, 28), date(2013, 2, 10)) == (windows["test"].first_day, windows["test"].last_day)
+    assert (date(2013, 1, 21), date(2013, 1, 27)) == (windows["validation"].first_day, windows["validation"].last_day)
+    assert windows["train"].rows > 15_000
     assert kept.rows.height == sum(window.rows for window in windows.values())
     assert kept.rows.select(pl.struct("flight_id").is_unique().all()).item()
 
@@ -327,7 +327,7 @@ def test_a_first_model_that_the_gate_rejects_gets_its_summary_and_its_card(
     lake = Lake(str(own_flown))
     rejected = log_of(lake)[-1]
     page = lake.get(lake.find(f"{MODEL}/card"), Card).html
-    span = Span(date(2013, 2, 10), date(2013, 2, 4), date(2013, 2, 10))
+    span = Span(date(2013, 2, 10), date(2013, 1, 28), date(2013, 2, 10))
     summary = text_of(summarize(declared.model(MODEL), lake, span, seconds=1.0))
     assert ("refuse", None) == (rejected.action, rejected.champion)
     assert ["there is no champion yet, so nothing is predicted", "card: card"] == said[-2:]
@@ -336,7 +336,7 @@ def test_a_first_model_that_the_gate_rejects_gets_its_summary_and_its_card(
     for line in (
         "  rows         train ", "  sources      raw/flights ", "  features     ",
         "               roc_auc  ", "  predictions  none: ",
-        "roc_auc within day decides, mean over 7 values of day, each of which counts once",
+        "roc_auc within day decides, mean over 14 values of day, each of which counts once",
         "precision, recall and lift: of the 10 % of each day with the highest scores",
     ):  # fmt: skip
         assert line in summary
@@ -427,14 +427,14 @@ def test_another_task_is_a_declaration_on_the_same_tables(
 def test_a_span_is_the_newest_day_and_its_test_window_unless_asked_for_otherwise() -> None:
     model = flights_declared().models[0]
 
-    assert Span(date(2013, 2, 10), date(2013, 2, 4), date(2013, 2, 10)) == Span.of(
+    assert Span(date(2013, 2, 10), date(2013, 1, 28), date(2013, 2, 10)) == Span.of(
         model, as_of=None, first=None, last=None
     )
-    assert Span(date(2013, 2, 1), date(2013, 1, 26), date(2013, 2, 1)) == Span.of(
+    assert Span(date(2013, 2, 1), date(2013, 1, 19), date(2013, 2, 1)) == Span.of(
         model, as_of="2013-02-01", first=None, last=None
     )
-    assert Span(date(2013, 1, 15), date(2013, 1, 9), date(2013, 1, 15)) == Span.of(
-        model, as_of="2013-01-15", first=None, last=None
+    assert Span(date(2013, 1, 22), date(2013, 1, 9), date(2013, 1, 22)) == Span.of(
+        model, as_of="2013-01-22", first=None, last=None
     )
 
 
@@ -447,10 +447,10 @@ def test_a_span_is_the_newest_day_and_its_test_window_unless_asked_for_otherwise
             r"--as-of 2014-01-01 lies outside the days of flight_delay: 2013-01-01 to 2013-02-10",
         ),
         (
-            {"as_of": "2013-01-14"},
+            {"as_of": "2013-01-21"},
             (
-                r"--as-of 2013-01-14 leaves flight_delay no day to train on: 7 days of validation and 7 of test come "
-                r"after the first one, 2013-01-01\. The earliest is 2013-01-15"
+                r"--as-of 2013-01-21 leaves flight_delay no day to train on: 7 days of validation and 14 of test come "
+                r"after the first one, 2013-01-01\. The earliest is 2013-01-22"
             ),
         ),
         ({"first": "2012-12-31"}, r"--from 2012-12-31 lies outside the days"),

@@ -210,7 +210,7 @@ def test_the_command_goes_on_from_a_failed_step(
     assert done
     assert [
         "training: evaluation, champion",
-        "monitoring: predictions, drift, performance over 2013-02-04 to 2013-02-10",
+        "monitoring: predictions, drift, performance over 2013-01-28 to 2013-02-10",
     ] == said[3:5]
     assert before == (lake.find(f"{MODEL}/model"), lake.find(f"{MODEL}/evaluation"))
     assert 1 == len(lake.manifests(before[0]))

@@ -13,6 +13,7 @@ from ml_assets.contracts.artifacts import (
     DailyPerformance,
     Evaluation,
     Importances,
+    Interval,
     Model,
     Promotion,
     TrainingSet,
@@ -159,7 +160,7 @@ def text_of(summary: Mapping[str, Any]) -> str:
         *_features(summary["features"]),
         f"  metrics      on {summary['tested']}, with 95 % intervals",
         *(
-            f"               {name:<20} {m['value']:z.4f}  [{m['low']:z.4f}, {m['high']:z.4f}]"
+            f"               {name:<20} {m['value']:z.4f}  {Interval.model_validate(m).ends('z.4f')}"
             for name, m in summary["metrics"].items()
         ),
         *_meaning(summary),

@@ -261,6 +261,7 @@ class Comparison(Record):
         unit: What was left out in turn, in the plural.
         error: Standard error of the difference; None where `difference` has no interval.
         degrees: Degrees of freedom of Student's t, by which a bound of any confidence follows from the error.
+        correlation: The correlation of neighbouring days that the error allows for.
     """
 
     against: str
@@ -273,6 +274,7 @@ class Comparison(Record):
     unit: str = "days"
     error: float | None = None
     degrees: int | None = None
+    correlation: float = 0.0
 
 
 class EvaluationSummary(Record):

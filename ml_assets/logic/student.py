@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from statistics import NormalDist
 
 
+@cache
 def student_quantile(level: float, degrees: int) -> float:
     """Return a quantile of Student's t, accurate to 1e-7 of its value.
 

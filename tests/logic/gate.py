@@ -3,6 +3,9 @@
 Expectations stay out; they stand in the tests.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -57,6 +60,24 @@ def compared(
         left_out=(left_out[0], left_out[1]),
         clusters=clusters,
     )
+
+
+def jackknife_error(value: float, left_out: Sequence[float]) -> float:
+    """The standard error from figures without each day, in plain loops: allowing for days that are alike.
+
+    Days whose correlation falls by the same factor from each to the next have this covariance, from which follow the
+    variance of their mean and what their sample variance is on average.
+    """
+    count, mean = len(left_out), fmean(left_out)
+    around = [it - mean for it in left_out]
+    pairs = sum(one * other for one, other in pairwise(around))
+    estimate = (1 + count * pairs / sum(it * it for it in around)) / (count - 1)
+    allowed = min(max(estimate + ((1 - estimate**2) / count) ** 0.5, 0), 0.6)
+    covariance = np.array([[allowed ** abs(one - other) for one in range(count)] for other in range(count)])
+    of_mean = covariance.mean()
+    of_sample = np.trace((np.eye(count) - 1 / count) @ covariance) / (count - 1)
+    plain = (count - 1) / count * sum((it - value) ** 2 for it in left_out)
+    return float((plain * count * of_mean / of_sample) ** 0.5)
 
 
 def report(

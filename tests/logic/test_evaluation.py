@@ -12,6 +12,7 @@ from ml_assets.logic.curves import CALIBRATION_SCHEMA, CURVES_SCHEMA
 from ml_assets.logic.evaluation import Opponent, scores_of
 from ml_assets.logic.metrics import METRICS, metrics_of
 from ml_assets.logic.slices import SLICES_SCHEMA
+from tests.logic.gate import jackknife_error
 from tests.logic.parcels import DECLARED, FIRST_DAY, evaluation, parcels, scores, summary
 
 
@@ -129,8 +130,7 @@ def test_days_are_left_out_in_turn_for_all_rows_and_for_slices() -> None:
         chance = given["score"].to_numpy()
         loss = pl.Series(-np.log(np.where(rows["target"].to_numpy(), chance, 1 - chance)))
         value = loss.mean()
-        without = [loss.filter(rows["day"] != day).mean() for day in rows["day"].unique()]
-        error = (19 / 20 * sum((it - value) ** 2 for it in without)) ** 0.5
+        error = jackknife_error(value, [loss.filter(rows["day"] != day).mean() for day in rows["day"].unique().sort()])
         return [value - 2.0930 * error, value + 2.0930 * error]
 
     whole = result.summary.metrics["log_loss"]

@@ -1,6 +1,7 @@
 """Jackknife intervals and comparisons, against plain loops that leave the rows out and count again."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import fmean, stdev
 
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import ArrayLike
 
 from ml_assets.contracts.artifacts import Interval
-from ml_assets.logic.jackknife import Clusters, interval_of, leave_one_out, lower_bound, p_value
+from ml_assets.logic.jackknife import Clusters, Spread, interval_of, leave_one_out, lower_bound, p_value, spread
 from ml_assets.logic.metrics import METRICS, Metric
-from tests.logic.gate import compared
+from ml_assets.logic.student import student_quantile
+from tests.logic.gate import compared, jackknife_error
 
 a_law = settings(deadline=None, max_examples=60)
 AUC, MAE = METRICS["roc_auc"], METRICS["mae"]
@@ -25,6 +28,11 @@ def interval(metric: Metric, truth: np.ndarray, scores: np.ndarray, clusters: Cl
     left_out = leave_one_out({"it": measure}, clusters)["it"]
     value = measure(np.ones(len(truth)))
     return interval_of(metric, truth, scores, value=value, left_out=left_out, clusters=clusters)
+
+
+def unordered(clusters: np.ndarray) -> Clusters:
+    """Clusters that are not alike because they are neighbours."""
+    return replace(Clusters.of_days(clusters), is_in_order=False)
 
 
 def noisy_scores(rows: int, seed: int, skill: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +55,7 @@ def test_the_error_of_a_correlation_is_that_of_the_book() -> None:
     """Fifteen law schools, average LSAT and GPA: correlation 0.776, jackknife 0.142 (Efron 1982, tables 2.1, 3.2)."""
     lsat = [576, 635, 558, 578, 666, 580, 555, 661, 651, 605, 653, 575, 545, 572, 594]
     gpa = [3.39, 3.30, 2.81, 3.03, 3.44, 3.07, 3.00, 3.43, 3.36, 3.13, 3.12, 2.74, 2.76, 2.88, 2.96]
-    schools = Clusters.of_days(np.arange(15))
+    schools = unordered(np.arange(15))
 
     def correlation(weights: np.ndarray) -> float:
         return float(np.corrcoef(np.repeat([lsat, gpa], weights.astype(int), axis=1))[0, 1])
@@ -71,7 +79,7 @@ def test_the_error_is_that_of_leaving_out_each_day_and_counting_again(
     days = np.random.default_rng(1).integers(0, 20, 240)  # of different sizes, and in no order
     sign = 1 if METRICS[name].higher_is_better else -1
 
-    found = compared(METRICS[name], truth, good, bad, Clusters.of_days(days))
+    found = compared(METRICS[name], truth, good, bad, unordered(days))
 
     def lead(rows: np.ndarray) -> float:
         return sign * (counted(truth[rows], good[rows]) - counted(truth[rows], bad[rows]))
@@ -91,7 +99,7 @@ def test_for_a_mean_over_equal_days_it_is_the_t_test_on_the_daily_means() -> Non
     days = np.arange(100) % 5
     daily = [fmean(errors[days == day]) for day in range(5)]
 
-    found = interval(MAE, np.zeros(100), errors, Clusters.of_days(days))
+    found = interval(MAE, np.zeros(100), errors, unordered(days))
 
     reach = T4 * stdev(daily) / 5**0.5
     assert pytest.approx([fmean(daily) - reach, fmean(daily) + reach]) == [found.low, found.high]
@@ -115,7 +123,7 @@ def test_a_metric_that_needs_one_day_has_no_interval() -> None:
     found = interval(AUC, truth, scores, Clusters.of_days(np.arange(60) // 10))
 
     assert (None, None) == (found.low, found.high)
-    assert "cannot decide: roc_auc is not defined without one of the days, for 1 of 6" == found.reason
+    assert "cannot decide: the metric is not defined without one of 1 of the 6 days" == found.reason
 
 
 def test_days_may_come_in_any_order_and_in_any_number() -> None:
@@ -205,6 +213,76 @@ def test_an_interval_stays_within_what_the_metric_can_be() -> None:
 
     assert 1.0 == found.high
     assert pytest.approx(59 / 60) == found.value
+
+
+# ---------------------------------------------------------------- days that are alike
+
+
+def daily(values: ArrayLike) -> Spread:
+    """The spread of the mean of daily values."""
+    given = np.asarray(values, dtype=float)
+    left_out = (given.sum() - given) / (len(given) - 1)
+    return spread(float(given.mean()), left_out, Clusters.of_days(np.arange(len(given))))
+
+
+def test_days_that_may_be_alike_get_a_larger_error() -> None:
+    values = np.random.default_rng(4).normal(size=12)
+    found = daily(values)
+
+    assert found.error is not None
+    assert pytest.approx(jackknife_error(values.mean(), (values.sum() - values) / 11)) == found.error
+    assert found.error > values.std(ddof=1) / 12**0.5
+    assert 0 < found.correlation < 1
+
+
+def test_days_that_take_turns_are_no_surer_than_independent_ones() -> None:
+    values = [1.0, 0.0] * 10
+    found = daily(values)
+
+    assert (0.0, pytest.approx(stdev(values) / 20**0.5)) == (found.correlation, found.error)
+
+
+def test_the_order_of_rows_is_not_the_order_of_days() -> None:
+    values = np.random.default_rng(4).normal(size=12)
+    order = np.random.default_rng(5).permutation(120)
+    rows, days = np.repeat(np.abs(values), 10), np.repeat(np.arange(12), 10)
+
+    in_order = interval(MAE, np.zeros(120), rows, Clusters.of_days(days))
+    shuffled = interval(MAE, np.zeros(120), rows[order], Clusters.of_days(days[order]))
+
+    assert [in_order.low, in_order.high] == pytest.approx([shuffled.low, shuffled.high])
+
+
+def test_few_days_that_are_alike_decide_nothing_and_the_reason_says_how_many_would() -> None:
+    """Neighbours' products add up to 1.25 of a total of 2, 0.625; of eight days (1 + 8 * 0.625) / 7 = 6 / 7.
+
+    By that, they are worth 8 * (1 - 6 / 7) / (1 + 6 / 7) = 0.6 independent days. With a correlation of 0.6, the most
+    that is allowed for, 5 * 1.6 / 0.4 = 20 days are worth five.
+    """
+    found = daily([0, 0, 0, 0, 1, 1, 1, 1])
+
+    assert (None, None) == (found.error, found.degrees)
+    expected = (
+        "cannot decide with 8 days, which are alike (a correlation of 0.86 from each to the next); "
+        "20 or more may be enough"
+    )
+    assert expected == found.reason
+
+
+@pytest.mark.parametrize(("days", "correlation"), [(5, 0.0), (8, 0.0), (15, 0.0), (8, 0.25), (15, 0.5), (30, 0.5)])
+def test_a_true_difference_of_zero_seldom_lies_below_the_bound_and_mostly_in_the_interval(
+    days: int, correlation: float
+) -> None:
+    values = np.random.default_rng(3).normal(size=(2_000, days))
+    for day in range(1, days):
+        values[:, day] = correlation * values[:, day - 1] + (1 - correlation**2) ** 0.5 * values[:, day]
+    two_sided, one_sided = (student_quantile(level, days - 1) for level in (0.975, 0.95))
+
+    found = [(fmean(row), it.error) for row in values if (it := daily(row)).error is not None]
+
+    assert len(found) >= 2_000 * (0.95 if correlation == 0 else 0.85)
+    assert sum(abs(mean) < two_sided * (error or 0) for mean, error in found) >= 0.92 * len(found)  # 93 %, less chance
+    assert sum(mean > one_sided * (error or 0) for mean, error in found) <= 0.07 * 2_000
 
 
 # ---------------------------------------------------------------- the bias of the calibration error

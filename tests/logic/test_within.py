@@ -14,6 +14,7 @@ from ml_assets.logic.jackknife import Clusters, interval_of, leave_one_out
 from ml_assets.logic.metrics import METRICS, find_metric
 from ml_assets.logic.performance import daily_loss, expected_metric
 from ml_assets.logic.within import groups_of
+from tests.logic.gate import jackknife_error
 from tests.logic.parcels import evaluation, parcels, scores
 
 AUC = METRICS["roc_auc"]
@@ -72,7 +73,7 @@ def test_where_rows_of_a_group_weigh_differently_it_is_measured_again() -> None:
     assert pytest.approx((1 * 0.0 + 1 * 1.0) / 2) == WITHIN_DAY.measure(truth, given, groups)(weights)
 
 
-def test_an_interval_within_days_is_that_of_a_t_test_on_the_days_own_values() -> None:
+def test_an_interval_within_days_comes_from_the_days_own_values() -> None:
     rows = parcels(2_000, seed=5, days=40)
     given, days = scores(rows)["score"], rows["day"].rank("dense").to_numpy()
     alone, clusters = by_day(rows, given), Clusters.of_days(days)
@@ -84,7 +85,9 @@ def test_an_interval_within_days_is_that_of_a_t_test_on_the_days_own_values() ->
         clusters=clusters,
     )  # fmt: skip
 
-    reach = 2.022691 * stdev(alone) / 40**0.5  # Student's 97.5 % of 39 degrees of freedom
+    without = [(sum(alone) - it) / 39 for it in alone]
+    reach = 2.022691 * jackknife_error(fmean(alone), without)  # Student's 97.5 % of 39 degrees of freedom
+    assert reach > 2.022691 * stdev(alone) / 40**0.5  # what independent days would have
     assert pytest.approx(fmean(alone)) == found.value
     assert pytest.approx([fmean(alone) - reach, fmean(alone) + reach]) == [found.low, found.high]
 
@@ -132,10 +135,11 @@ def test_champion_and_challenger_are_compared_within_the_same_days() -> None:
     assert compared is not None
     differences = np.array(by_day(rows, better["score"])) - np.array(by_day(rows, worse["score"]))
     assert pytest.approx(differences.mean()) == compared.difference.value
-    reach = 2.093024 * differences.std(ddof=1) / 20**0.5  # Student's 97.5 % of 19 degrees of freedom
+    error = jackknife_error(differences.mean(), [(differences.sum() - it) / 19 for it in differences])
+    reach = 2.093024 * error  # Student's 97.5 % of 19 degrees of freedom
     low, high = differences.mean() - reach, differences.mean() + reach
     assert pytest.approx((low, high)) == (compared.difference.low, compared.difference.high)
-    assert pytest.approx(differences.std(ddof=1) / 20**0.5) == compared.error
+    assert pytest.approx(error) == compared.error
     assert (19, 20, "days") == (compared.degrees, compared.clusters, compared.unit)
 
 
