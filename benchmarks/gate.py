@@ -116,7 +116,7 @@ def _compared(metric: str, setting: str, days: int, random: np.random.Generator)
     for (who, noise), shift, scale in zip(NOISES.items(), shifts, scales, strict=True):
         size = noise * np.exp(DAY_SCALE * scale - DAY_SCALE**2 * float(scale.any()))
         scores = signal + size[:, None] * random.normal(size=signal.shape) + DAY_SHIFT * shift[:, None]
-        measured[who] = _without_each_day(metric, truth, scores)
+        measured[who] = without_each_day(metric, truth, scores)
     value, left_out = measured["champion"]
     for who in ("equal", "worse", "better"):
         own, without = measured[who]
@@ -143,7 +143,7 @@ def _day_effects(setting: str, days: int, random: np.random.Generator, count: in
     return effects
 
 
-def _without_each_day(metric: str, truth: Vector, scores: Vector) -> tuple[float, Vector]:
+def without_each_day(metric: str, truth: Vector, scores: Vector) -> tuple[float, Vector]:
     """Return a metric on all rows and without each day, from sums by day: what `leave_one_out` gives, much faster."""
     if metric == "roc_auc":
         return _auc_without_each_day(truth, scores)
@@ -161,11 +161,12 @@ def _without_each_day(metric: str, truth: Vector, scores: Vector) -> tuple[float
 def _auc_without_each_day(truth: Vector, scores: Vector) -> tuple[float, Vector]:
     """Count the pairs in the right order by the day of the positive and that of the negative."""
     days, rows = truth.shape
-    order = np.argsort(scores.ravel())
+    order = np.argsort(scores, axis=None)
     is_positive, day = truth.ravel()[order] == 1, np.repeat(np.arange(days), rows)[order]
-    of_day = (day[:, None] == np.arange(days)).astype(np.float64)
-    below = np.cumsum(of_day * ~is_positive[:, None], axis=0)
-    pairs = of_day[is_positive].T @ below[is_positive]
+    each = np.arange(days)[:, None]
+    below = np.cumsum(day[~is_positive] == each, axis=1, dtype=np.float64)
+    below = np.hstack([np.zeros((days, 1)), below])[:, np.cumsum(~is_positive)[is_positive]]
+    pairs = (day[is_positive] == each).astype(np.float64) @ below.T
     positives, negatives = truth.sum(axis=1), (1 - truth).sum(axis=1)
     right = pairs.sum() - pairs.sum(axis=0) - pairs.sum(axis=1) + pairs.diagonal()
     left_out = right / ((positives.sum() - positives) * (negatives.sum() - negatives))
