@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 from ml_assets.contracts.words import counted
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ml_assets.provenance.lineage import Key
     from ml_assets.provenance.removal import Removed
     from ml_assets.provenance.retention import Judgement
     from resources.lake import Lake
-    from resources.manifests import Removal
+    from resources.manifest import ArtifactRef
 
 _MOST_DAYS = 36_500
 _SHOWN = 20
@@ -31,7 +33,13 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         help="give up what those were made from who served only before that; they and their evaluations stay",
     )  # fmt: skip
     command.add_argument("--explain", metavar="ASSET[@VERSION]", help="say why an artifact stays or goes, and no more")
-    command.add_argument("--partition", metavar="P", help="with --explain, of this partition")
+    command.add_argument(
+        "--give-up", metavar="ASSET@VERSION",
+        help="note that an artifact without a manifest is lost, so that its absence stops nothing any more",
+    )  # fmt: skip
+    command.add_argument("--why", metavar="TEXT", help="with --give-up, the reason")
+    command.add_argument("--by", metavar="NAME", help="with --give-up, who decides (default: the user of this process)")
+    command.add_argument("--partition", metavar="P", help="with --explain or --give-up, of this partition")
     command.add_argument("--yes", action="store_true", help="remove it (default: only say what would be removed)")
     command.add_argument("--json", action="store_true", help="the answer as JSON")
     command.set_defaults(function=gc)
@@ -58,6 +66,8 @@ def gc(arguments: argparse.Namespace) -> int:
     _check(arguments)
     lake = LakeResource().connect()
     policy = Policy(datetime.now(tz=UTC), arguments.keep_days, arguments.forget_champions, anchor)
+    if arguments.give_up:
+        return _give_up(lake, arguments, policy.now)
     say = Progress(sys.stderr).say
     removed = None
     try:
@@ -81,10 +91,28 @@ def _check(arguments: argparse.Namespace) -> None:
 
     if not 0 <= arguments.keep_days <= _MOST_DAYS:
         raise DataError(f"--keep-days is {arguments.keep_days}; expected 0 to {_MOST_DAYS:,}.")
-    if arguments.explain and arguments.yes:
-        raise DataError("--explain removes nothing; leave out --yes, or --explain.")
-    if arguments.partition and not arguments.explain:
+    if (arguments.explain or arguments.give_up) and arguments.yes:
+        raise DataError("--explain and --give-up remove nothing; leave out --yes, or them.")
+    if arguments.partition and not (arguments.explain or arguments.give_up):
         raise DataError("--partition says what to explain; add --explain ASSET, or leave it out.")
+    if bool(arguments.give_up) != bool(arguments.why):
+        raise DataError("--give-up ASSET@VERSION and --why TEXT go together; give both, or neither.")
+
+
+def _give_up(lake: "Lake", arguments: argparse.Namespace, now: "datetime") -> int:
+    """Note that an artifact is lost.
+
+    Raises:
+        DataError: it is not lost, or the arguments name no artifact.
+    """
+    from ml_assets.cli.author import author_of, one_line
+    from ml_assets.provenance.removal import give_up
+
+    asset, _, version = arguments.give_up.partition("@")
+    ref = _ref(asset, arguments.partition, version)
+    give_up(lake, ref, by=author_of(arguments.by), why=one_line(arguments.why, "--why"), now=now)
+    print(f"{ref} is given up; the note is in {lake.folder_left(ref)}")
+    return 0
 
 
 def _print(
@@ -252,17 +280,17 @@ def _nothing(lake: "Lake", judgement: "Judgement", asset: str, version: str, par
     near = get_close_matches(asset, names, n=1)
     if asset not in names:
         return f"there is no '{asset}' in {lake.url}" + (f"; did you mean '{near[0]}'?" if near else "")
-    if re.fullmatch(r"[0-9a-f]{32}", version) and (removal := _removal(lake, asset, partition, version)):
+    if re.fullmatch(r"[0-9a-f]{32}", version) and (removal := lake.removal(_ref(asset, partition, version))):
         return f"{asset}@{version[:12]} was removed by {removal.by} on {removal.removed_at:%Y-%m-%d} ({removal.why})"
     what = f"{asset}[{partition}]" if partition else asset
     return f"{what} has no version that starts with '{version}'" if version else f"there is no {what} in {lake.url}"
 
 
-def _removal(lake: "Lake", asset: str, partition: str | None, version: str) -> "Removal | None":
-    """Return why an artifact is no more.
+def _ref(asset: str, partition: str | None, version: str) -> "ArtifactRef":
+    """Return an artifact by its names.
 
     Raises:
-        DataError: the partition's name is none.
+        DataError: one of them is none.
     """
     from pydantic import ValidationError
 
@@ -270,10 +298,11 @@ def _removal(lake: "Lake", asset: str, partition: str | None, version: str) -> "
     from resources.manifest import ArtifactRef
 
     try:
-        ref = ArtifactRef(asset=asset, partition=partition, version=version)
+        return ArtifactRef(asset=asset, partition=partition, version=version)
     except ValidationError as error:
-        raise DataError(f"--partition is '{partition}'; expected the name of one, such as 2013-12-31.") from error
-    return lake.removal(ref)
+        if error.errors()[0]["loc"][0] == "partition":
+            raise DataError(f"--partition is '{partition}'; expected the name of one, such as 2013-12-31.") from error
+        raise DataError(f"'{asset}@{version}' is no ASSET@VERSION; expected raw/orders@ and 32 of 0-9, a-f.") from error
 
 
 def _size(count: int) -> str:

@@ -33,6 +33,10 @@ _ALERT = re.compile(rf"({ALERT_DAY.pattern}/([0-9a-f]{{32}}))(?:\.json|/[^/]+\.j
 _OF_RUN = re.compile(r"[^/]+/[^/]+/\d+(-[0-9a-f]{8})?(\.json|\.failed)")
 _OF_STUDY = re.compile(r"[^/]+/[0-9a-f]{32}\.json")
 _SHOWN = 5
+GIVE_UP: Final = (
+    "Where an artifact's manifest cannot be restored: ml-assets gc --give-up ASSET@VERSION --why REASON, with "
+    "--partition where it has one."
+)
 
 
 class Made(NamedTuple):
@@ -124,7 +128,8 @@ def take_census(lake: Lake, *, since: datetime) -> Census:
     listed = {top: lake.tree_with_sizes(lake.path(top)) for top in TOPS if top != "artifacts"}
     folders = lake.folders()
     versions = _versions(lake, folders)
-    published = _published(lake, listed[ORDER], versions)
+    removed = {relative.rpartition("/")[0] for relative in listed[REMOVED]}
+    published = _published(lake, listed[ORDER], versions, removed)
     runs: dict[str, dict[str, Stat]] = {}
     for relative, stat in listed[RUNS].items():
         if _OF_RUN.fullmatch(relative):
@@ -142,7 +147,7 @@ def take_census(lake: Lake, *, since: datetime) -> Census:
     return Census(
         versions=versions,
         leftovers=[*_leftovers(folders)],
-        removed={relative.rpartition("/")[0] for relative in listed[REMOVED]},
+        removed=removed,
         published=published,
         decisions=decisions(lake),
         steps=steps,
@@ -245,7 +250,9 @@ def _damaged(made: Manifest | None, files: Mapping[str, Stat]) -> Iterator[str]:
             yield f"{entry.name} has {there.bytes:,} bytes; expected {entry.bytes:,}"
 
 
-def _published(lake: Lake, listed: Iterable[str], versions: Mapping[Key, Version]) -> dict[tuple[str, str], int]:
+def _published(
+    lake: Lake, listed: Iterable[str], versions: Mapping[Key, Version], removed: Collection[str]
+) -> dict[tuple[str, str], int]:
     """Return the highest number of each partition's records.
 
     Raises:
@@ -259,31 +266,37 @@ def _published(lake: Lake, listed: Iterable[str], versions: Mapping[Key, Version
     made: dict[str, set[int]] = {}
     for key, version in versions.items():
         made.setdefault("/".join(filter(None, key[:2])), set()).update(one.number for one in version.made)
-    problems = [
-        _unpublished(lake, folder, number) for folder, number in last.items() if number not in made.get(folder, ())
-    ]
-    problems += [
-        f"{lake.path(ORDER, folder)} has records up to {last.get(folder, 0)}, but a manifest is that of publication "
-        f"{max(numbers)}."
-        for folder, numbers in made.items()
-        if max(numbers) > last.get(folder, 0) + 1
-    ]
+    unpublished = [folder for folder, number in last.items() if number not in made.get(folder, ())]
+    problems = [it for folder in unpublished if (it := _unpublished(lake, folder, last[folder], removed))]
+    for folder, highest in ((folder, max(numbers)) for folder, numbers in made.items()):
+        if highest > last.get(folder, 0) + 1:
+            # It may have been published since the records were listed.
+            top = max(record_numbers(lake.names(lake.path(ORDER, folder))), default=0)
+            if highest > top + 1:
+                problems.append(
+                    f"{lake.path(ORDER, folder)} has records up to {top}, but a manifest is that of publication "
+                    f"{highest}."
+                )
     if problems:
         more = f" And {len(problems) - _SHOWN} more." if len(problems) > _SHOWN else ""
-        raise CorruptArtifactError(f"what is current, nobody can tell: {' '.join(problems[:_SHOWN])}{more} {RESTORE}")
+        raise CorruptArtifactError(
+            f"what is current, nobody can tell: {' '.join(problems[:_SHOWN])}{more} {RESTORE} {GIVE_UP}"
+        )
     return {
         key[:2]: last["/".join(filter(None, key[:2]))] for key in versions if "/".join(filter(None, key[:2])) in last
     }
 
 
-def _unpublished(lake: Lake, folder: str, number: int) -> str:
-    """Return what the last record of a partition publishes, which has no manifest."""
+def _unpublished(lake: Lake, folder: str, number: int, removed: Collection[str]) -> str | None:
+    """Return what the last record of a partition publishes, which has no manifest; None if it was given up."""
     path = lake.path(ORDER, folder, f"{number:06d}.json")
     try:
         record = OrderRecord.read(lake.read(path, limit=MOST_BYTES), path)
     except CorruptArtifactError as error:
         return str(error)
-    return f"{path} publishes {record.ref}, but {lake.directory(record.ref)}/{record.manifest} is missing."
+    if "/".join(place_of(key_of(record.ref), "artifacts")) in removed:
+        return None
+    return f"{path} publishes {lake.directory(record.ref)}/{record.manifest}, which is missing."
 
 
 def _leftovers(folders: Mapping[str, Mapping[str, Stat]]) -> Iterator[Leftover]:

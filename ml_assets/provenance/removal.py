@@ -21,13 +21,14 @@ from typing import BinaryIO, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from ml_assets.contracts.errors import DataError
 from ml_assets.provenance.census import ALERT_DAY, Census, Version, decisions, environments_since, take_census
 from ml_assets.provenance.lineage import ref_of
 from ml_assets.provenance.retention import DAY, HOUR, Judgement, Policy, judge
 from resources.errors import CorruptArtifactError, LakeError, MissingArtifactError
 from resources.lake import Lake
 from resources.lock import Lock
-from resources.manifest import MOST_BYTES, SafePath
+from resources.manifest import MOST_BYTES, ArtifactRef, SafePath
 from resources.manifests import NOTE, REMOVED, Removal
 from resources.order import MANIFEST_NAME
 from resources.sealing import seal, unseal
@@ -103,6 +104,17 @@ def collect(lake: Lake, policy: Policy, say: Callable[[str], None]) -> tuple[Jud
         judgement = look(lake, policy)
         say(f"{len(judgement.kept)} artifacts are needed, {len(judgement.removed)} are not")
         return judgement, _remove(lake, judgement, lock, say)
+
+
+def give_up(lake: Lake, ref: ArtifactRef, *, by: str, why: str, now: datetime) -> None:
+    """Note that an artifact without a manifest is lost, so that nothing waits for it any more.
+
+    Raises:
+        DataError: it is not lost.
+    """
+    if _manifests(lake, lake.directory(ref)):
+        raise DataError(f"{ref} has a manifest, so it is not lost; nothing was given up.")
+    _put(lake, f"{lake.folder_left(ref)}/{NOTE}", Removal(artifact=ref, removed_at=now, by=by, why=why, bytes=0))
 
 
 def recover(lake: Lake, say: Callable[[str], None]) -> None:

@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import Final, NamedTuple
 
 from ml_assets.contracts.artifacts import Promotion
-from ml_assets.provenance.census import Census, Leftover, Made, Version
+from ml_assets.provenance.census import GIVE_UP, Census, Leftover, Made, Version
 from ml_assets.provenance.lineage import Key, key_of, place_of, ref_of
 from resources.errors import CorruptArtifactError
 from resources.objects import Stat
@@ -158,12 +158,16 @@ def _refuse_missing(census: Census, roots: Mapping[Key, str], kept: Mapping[Key,
                 if _is_missing(census, source) and not hold.is_alone
             }
     if missing:
-        named = "; ".join(f"{ref_of(key)} ({why})" for key, why in [*missing.items()][:_SHOWN])
+        named = "; ".join(f"{_whole_name(key)} ({why})" for key, why in [*missing.items()][:_SHOWN])
         more = f"; and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise CorruptArtifactError(
-            f"{len(missing)} needed artifacts have no manifest, so nobody can tell what they need: {named}{more}. "
-            f"{RESTORE}"
+            f"artifacts that are needed have no manifest, so nobody can tell what they need: {named}{more}. "
+            f"{RESTORE} {GIVE_UP}"
         )
+
+
+def _whole_name(key: Key) -> str:
+    return f"{key[0]}[{key[1]}]@{key[2]}" if key[1] else f"{key[0]}@{key[2]}"
 
 
 def _is_missing(census: Census, key: Key) -> bool:

@@ -11,6 +11,7 @@ from ml_assets.contracts.artifacts import Model, Promotion
 from ml_assets.provenance.lineage import backward
 from ml_assets.provenance.removal import collect
 from ml_assets.provenance.retention import Policy
+from resources.errors import MissingArtifactError
 from resources.lake import Lake
 from resources.lock import Lock
 from resources.manifest import ArtifactRef
@@ -76,6 +77,28 @@ def test_folders_that_killed_processes_left_on_this_machine_go_too(
     assert 0 == main(["gc", "--yes"])
     assert f"{folder} was left by a killed process; it is removed" in capsys.readouterr().out
     assert not folder.exists()
+
+
+def test_what_is_needed_and_lost_stops_it_until_it_is_given_up(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    champion, newer = trained(lake, 2, 300), trained(lake, 3, 200)
+    decide(lake, 1, 299, champion)
+    decide(lake, 2, 199, newer)
+    for ref in (champion["raw"], newer["raw"]):
+        newest_manifest(lake, ref).unlink()
+
+    for ref in (newer["raw"], champion["raw"]):
+        assert 1 == main(["gc", "--yes"])
+        assert ref.version in capsys.readouterr().err
+        given = ["gc", "--give-up", f"{ref.asset}@{ref.version}", "--partition", str(ref.partition)]
+        assert 0 == main([*given, "--why", "the disk is broken"])
+
+    assert 0 == main(["gc", "--yes"])
+    assert "the disk is broken" == lake.removal(champion["raw"]).why
+    with pytest.raises(MissingArtifactError, match="the disk is broken"):
+        lake.manifest(champion["raw"])
+    model = champion["model"]
+    assert 2 == main(["gc", "--give-up", f"{model.asset}@{model.version}", "--why", "so"])
+    assert "has a manifest, so it is not lost" in capsys.readouterr().err
 
 
 def test_with_yes_it_removes_and_says_what_it_did(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,7 +178,7 @@ def test_what_it_may_not_judge_or_share_ends_with_1(lake: Lake, capsys: pytest.C
     ("arguments", "message"),
     [
         (["--keep-days", "-1"], "--keep-days is -1; expected 0 to 36,500"),
-        (["--explain", "raw/a", "--yes"], "--explain removes nothing"),
+        (["--explain", "raw/a", "--yes"], "--explain and --give-up remove nothing"),
         (["--partition", "2013-01-01"], "add --explain ASSET"),
         (["--explain", f"raw/flights@{'0' * 32}", "--partition", "../x"], "--partition is '../x'"),
     ],

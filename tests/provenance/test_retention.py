@@ -1,7 +1,6 @@
 """What garbage collection keeps for whose sake, and that it hurts nobody who writes meanwhile."""
 
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -309,7 +308,7 @@ def test_an_input_that_is_lost_stops_it_and_is_named_with_what_needs_it(lake: La
     lost = ArtifactRef(asset="raw/lost", version="0" * 32)
     b = made(lake, "raw/b", 1, 400, lost)
 
-    with pytest.raises(CorruptArtifactError, match=rf"have no manifest, so .*{lost} \({b} was made from"):
+    with pytest.raises(CorruptArtifactError, match=rf"have no manifest, so .*@{lost.version} \({b} was"):
         judged(lake)
 
 
@@ -340,7 +339,7 @@ def test_nothing_is_removed_where_the_manifest_of_what_a_champion_needs_is_missi
         shutil.rmtree(lake.path("order", ref.asset))
     before = files_of(lake)
 
-    with pytest.raises(CorruptArtifactError, match=rf"{re.escape(str(ref))}|/order/{ref.asset}\S* has records up to 0"):
+    with pytest.raises(CorruptArtifactError, match=rf"{ref.version}|/order/{ref.asset}\S* has records up to 0"):
         collected(lake)
     assert before == files_of(lake)
 
@@ -350,7 +349,7 @@ def test_nothing_is_removed_where_what_is_current_has_no_manifest(lake: Lake) ->
     current = made(lake, "raw/a", 2, 300)
     newest_manifest(lake, current).unlink()
 
-    with pytest.raises(CorruptArtifactError, match=rf"000002\.json publishes {current}, but .* is missing"):
+    with pytest.raises(CorruptArtifactError, match=rf"000002\.json publishes \S+{current.version}\S+, which is"):
         collected(lake)
 
 
