@@ -74,6 +74,11 @@ def _file_size() -> str:
     return f"The limit of a file's size is reached: {most:,} bytes. Raise it: ulimit -f unlimited."
 
 
+def _io() -> str:
+    """Return what stops SQLite, which does not say it."""
+    return _disk() if resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY else _file_size()
+
+
 def _files() -> str:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return (
@@ -115,7 +120,7 @@ def _read_only() -> str:
 
 _NO_MEMORY: Final = (
     r"MemoryError|Cannot allocate memory|Out of Memory Error|bad_?alloc|bad allocation|malloc of size|"
-    r"[Uu]nable to allocate"
+    r"[Uu]nable to allocate|failed to map segment"
 )
 _KINDS: Final[tuple[tuple[re.Pattern[str], Callable[[], str]], ...]] = tuple(
     (re.compile(pattern), sentence)
@@ -124,6 +129,7 @@ _KINDS: Final[tuple[tuple[re.Pattern[str], Callable[[], str]], ...]] = tuple(
         (r"No space left on device|os error 28\b|disk is full|failed to offload data block", _disk),
         (r"Disk quota exceeded|os error 122\b", _quota),
         (r"File too large|os error 27\b", _file_size),
+        (r"disk I/O error", _io),
         (r"Too many open files|os error 24\b|unable to open database file", _files),
         (_NO_MEMORY, _memory),
         (r"Read-only file system|os error 30\b|readonly database", _read_only),

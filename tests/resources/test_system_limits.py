@@ -53,6 +53,8 @@ def test_what_the_system_refuses_has_advice_of_its_own(number: int, kind: str) -
         ("OutOfMemoryException: Out of Memory Error: failed to offload data block of size 96.0 KiB", "disk"),
         ("OperationalError: (sqlite3.OperationalError) database or disk is full", "disk"),
         ("OperationalError: unable to open database file", "files"),
+        ("OperationalError: (sqlite3.OperationalError) disk I/O error", "disk"),
+        ("ImportError: _duckdb.so: failed to map segment from shared object", "memory"),
         ("LightGBMError: std::bad_alloc", "memory"),
         ("LightGBMError: bad allocation", "memory"),
         ("FileNotFoundError: [Errno 2] No usable temporary directory found in ['/tmp', '/var/tmp']", "temporary"),
@@ -60,6 +62,12 @@ def test_what_the_system_refuses_has_advice_of_its_own(number: int, kind: str) -
 )  # fmt: skip
 def test_the_words_of_libraries_are_known(message: str, kind: str) -> None:
     assert advice(message).startswith(SAYS[kind])
+
+
+def test_where_files_may_only_have_a_size_sqlites_error_is_about_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (100_000, 100_000))
+
+    assert advice("(sqlite3.OperationalError) disk I/O error").startswith(SAYS["file"] + "100,000 bytes")
 
 
 def test_memory_that_a_library_does_not_get_is_told() -> None:
