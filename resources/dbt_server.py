@@ -19,6 +19,7 @@ import gc
 import json
 import os
 import queue
+import re
 import signal
 import socket
 import subprocess
@@ -40,10 +41,16 @@ from resources.usage import cpu_seconds, note_child
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
+_FAILED: Final = 2
+"""dbt's exit code where it could not do what it was asked, and has no results."""
+
 RESULTS: Final = "run_results.json"
 _COMMAND: Final = ("-m", "resources.dbt_server")
 # Arrow's allocator and numpy otherwise start threads when they are imported.
 _WITHOUT_THREADS: Final = {"JE_ARROW_MALLOC_CONF": "background_thread:false", "OPENBLAS_NUM_THREADS": "1"}
+
+_LEAKS: Final = re.compile(r" - (leaked |\.\.\. skipped)|nanobind: |See https://nanobind")
+"""What DuckDB's library prints where a process ends early (2.0)."""
 
 
 class Dbt:
@@ -132,7 +139,8 @@ class Dbt:
             self.close()
             if kills() > killed_before:
                 end_pod("dbt")
-            tail = "\n".join((said or _SERVER.said())[-20:])
+            told = [line for line in said or _SERVER.said() if not _LEAKS.match(line)]
+            tail = "\n".join(told[-20:])
             raise WarehouseError(
                 f"the process of dbt for {self.project_dir} ended before dbt did, as when it is killed for memory. "
                 f"Build fewer days at once, or lower ML_ASSETS_DBT_MEMORY. It said:\n{tail}"
@@ -298,7 +306,14 @@ def _work(spent: float = 0.0) -> None:
     threading.Thread(target=read, daemon=True).start()
     manifest, told = None, -spent
     while True:
-        code, manifest = _do(jobs.get(), manifest)
+        job = jobs.get()
+        try:
+            code, manifest = _do(job, manifest)
+        except Exception as error:  # noqa: BLE001 - such as a full disk, which dbt leaves to its caller
+            print(f"{type(error).__name__}: {error}")  # noqa: T201 - stdout is where answers go
+            with contextlib.suppress(OSError):
+                Path(job["results"]).unlink()  # half of them
+            code = _FAILED
         cpu = cpu_seconds()
         print(f"\0{code} {cpu - told:.6f} {peak_memory_bytes()}", flush=True)  # noqa: T201 - stdout is where answers go
         told = cpu
@@ -325,7 +340,7 @@ def _do(job: dict[str, Any], manifest: "Manifest | None") -> tuple[int, "Manifes
         done.result.write(job["results"])  # dbt would write its manifest beside it, which takes a third of a second
     elif isinstance(done.exception, DbtUsageException):
         print(done.exception)  # noqa: T201 - the one kind of error that dbt leaves to its caller to tell
-    return (0 if done.success else 2 if done.exception else 1), manifest
+    return (0 if done.success else _FAILED if done.exception else 1), manifest
 
 
 if __name__ == "__main__":

@@ -212,7 +212,7 @@ class Warehouse(dg.ConfigurableResource):
             code = dbt.build(command, bindings=folder / "bindings.json", target=target, say=heard)
         if not (target / RESULTS).exists():
             tail = "\n".join(heard.lines[-20:])
-            raise WarehouseError(f"dbt ended with exit code {code} before it ran anything; it said:\n{tail}")
+            raise WarehouseError(f"dbt ended with exit code {code} and left no results; it said:\n{tail}")
 
     def publish(
         self,

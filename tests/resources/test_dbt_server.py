@@ -125,6 +125,18 @@ def test_a_failed_model_and_a_project_that_cannot_be_read_have_dbts_own_exit_cod
     assert not (shop.target / RESULTS).exists()
 
 
+def test_results_that_do_not_fit_on_the_disk_are_told_and_none_are_left(shop: Shop) -> None:
+    shop.target.mkdir()
+    (shop.target / RESULTS).symlink_to("/dev/full")
+
+    with Dbt(shop.folder) as dbt:
+        assert 2 == shop.build(by=dbt)
+        assert "OSError: [Errno 28] No space left on device" in shop.said
+        assert not (shop.target / RESULTS).exists()
+
+        assert 0 == shop.build(by=dbt)  # by the same process
+
+
 def test_two_threads_have_a_child_each(shop: Shop, tmp_path: Path) -> None:
     other = Shop(written(tmp_path / "other"), tmp_path / "other-target")
     (other.folder / "models" / "orders.sql").write_text("{{ config(alias='others') }} select 1 as n")
