@@ -185,7 +185,7 @@ def _result(
         metadata={
             "days": len(states),
             **{f"days {state}": list(states.values()).count(state) for state in dict.fromkeys(states.values())},
-            **({"partitions": f"{min(states)} to {max(states)}"} if states else {}),
+            **({"partitions": " to ".join(dict.fromkeys([min(states), max(states)]))} if states else {}),
             **({"findings": as_table(listed)} if records else {}),
             **({"findings not listed": len(records) - listed.height} if len(records) > listed.height else {}),
         },
