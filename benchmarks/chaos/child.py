@@ -22,7 +22,8 @@ def main(arguments: Sequence[str]) -> int:
             return 130
         from ml_assets.cli.main import main as ml_assets
 
-        return ml_assets(command)
+        sys.argv[1:] = command
+        return ml_assets()
 
 
 def _prepare(patched: contextlib.ExitStack, sources: Path, memory: Path) -> None:
