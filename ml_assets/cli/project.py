@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from ml_assets.cli.left_runs import end_left_runs
 from ml_assets.component import DBT_PROJECT
 from ml_assets.contracts.yaml_lines import problems
 from resources.dbt import prepare_manifest
@@ -49,4 +50,5 @@ def instance() -> Iterator[dg.DagsterInstance]:
     """Give the instance of this project."""
     dagster_home()
     with dg.DagsterInstance.get() as found:
+        end_left_runs(found)
         yield found

@@ -13,6 +13,7 @@ import dagster as dg
 from dagster._core.execution import compute_logs
 
 from ml_assets.cli import log_watcher
+from ml_assets.cli.left_runs import PROCESS, this_process
 from ml_assets.cli.progress import Progress, is_of_skipped_step, name_of
 from ml_assets.cli.project import instance
 from resources.dagster_server import QUEUED, DagsterServer, Told
@@ -49,7 +50,7 @@ class Here:
         return self._job.execute_in_process(
             instance=self.instance,
             asset_selection=[*assets],
-            tags=dict(tags),
+            tags={**tags, PROCESS: this_process()},
             run_config=dict(run_config),
             raise_on_error=False,
         ).success

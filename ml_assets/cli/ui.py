@@ -18,10 +18,12 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def ui(arguments: argparse.Namespace) -> int:
     """Run the webserver and the daemon until one of them ends or the user stops them."""
-    from ml_assets.cli.project import prepare
+    from ml_assets.cli.project import instance, prepare
     from resources.environments import ROOT
 
     prepare()
+    with instance():
+        pass  # which ends the runs of killed commands: the daemon would wait for them
     workspace = ["-w", str(ROOT / "workspace.yaml")]
     commands = [
         [
