@@ -85,7 +85,7 @@ class _Handler(logging.Handler):
             message = str(
                 meta.get("orig_message", record.getMessage()) if isinstance(meta, Mapping) else record.getMessage()
             )
-            if not is_of_skipped_step(message) and not _is_of_omitted_check(message):
+            if not is_noise(message):
                 self.progress.say(f"{name_of(step)}: {message}")
 
 
@@ -94,11 +94,10 @@ def name_of(step: str) -> str:
     return step.replace("__", "/")
 
 
-def is_of_skipped_step(message: str) -> bool:
-    """Return whether a line is Dagster's about a step behind a failed one (1.13.27, `ActiveExecution`)."""
-    return message.startswith("Dependencies for step ") and message.endswith(" Not executing.")
+def is_noise(message: str) -> bool:
+    """Return whether a line is Dagster's about a step behind a failed one, or about a check without a result.
 
-
-def _is_of_omitted_check(message: str) -> bool:
-    """Return whether a line is Dagster's about a check without a result (1.13.27, `execute_core_compute`)."""
-    return " did not yield or return expected outputs {" in message
+    The lines are those of Dagster 1.13.27 (`ActiveExecution`, `execute_core_compute`).
+    """
+    is_of_skipped_step = message.startswith("Dependencies for step ") and message.endswith(" Not executing.")
+    return is_of_skipped_step or " did not yield or return expected outputs {" in message

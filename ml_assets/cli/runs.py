@@ -14,7 +14,7 @@ from dagster._core.execution import compute_logs
 
 from ml_assets.cli import log_watcher
 from ml_assets.cli.left_runs import PROCESS, this_process
-from ml_assets.cli.progress import Progress, is_of_skipped_step, name_of
+from ml_assets.cli.progress import Progress, is_noise, name_of
 from ml_assets.cli.project import instance
 from resources.dagster_server import QUEUED, DagsterServer, Told
 from resources.settings import server_url
@@ -103,7 +103,7 @@ class OnServer:
 
 
 def _is_for_people(it: Told) -> bool:
-    return it.kind == "LogMessageEvent" and it.level not in {"DEBUG", ""} and not is_of_skipped_step(it.message)
+    return it.kind == "LogMessageEvent" and it.level not in {"DEBUG", ""} and not is_noise(it.message)
 
 
 @contextmanager

@@ -158,7 +158,7 @@ def text_of(summary: Mapping[str, Any]) -> str:
         *(f"  missing      {stage} made without {missing}" for stage, missing in summary["missing_days"].items()),
         *_leaks(summary["leaks"]),
         *_features(summary["features"]),
-        f"  metrics      on {summary['tested']}, with 95 % intervals",
+        *_wrapped(f"with 95 % intervals, on {summary['tested']}", "  metrics      "),
         *(
             f"               {name:<20} {m['value']:z.4f}  {Interval.model_validate(m).ends('z.4f')}"
             for name, m in summary["metrics"].items()

@@ -72,7 +72,7 @@ def left_out(evaluation: EvaluationSummary | None) -> str:
     if evaluation is None or not evaluation.left_out:
         return ""
     count = evaluation.left_out
-    return f"; {count:,} of earlier days are left out, since challenger, champion or anchor learned from them"
+    return f"; {count:,} of earlier days are left out, as a compared model learned from them"
 
 
 def time(moment: datetime) -> str:

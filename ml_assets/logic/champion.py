@@ -426,7 +426,8 @@ def _slices_hold(slices: pl.DataFrame, metric: str, margin: float) -> Rule:
     if failing.is_empty():
         sentence = f"No slice of {judged.height} is shown to be worse than with the champion by more than {margin:g}"
         if judged.height:
-            sentence += f"; the least is {_told_slice(judged.sort('difference').row(0, named=True), metric)}"
+            worst = judged.sort("difference").row(0, named=True)
+            sentence += f"; the lowest difference is that of {_told_slice(worst, metric)}"
     else:
         told = "; ".join(_told_slice(row, metric) for row in failing.iter_rows(named=True))
         sentence = f"Worse than the champion by more than {margin:g} on {told}"

@@ -93,3 +93,19 @@ def test_in_production_runs_go_to_a_server_and_a_missing_one_is_told(monkeypatch
     with runs_of(None, dg.Definitions(), Progress(io.StringIO())) as runs:
         assert isinstance(runs, OnServer)
         assert "http://dagster-webserver" == runs.server.url
+
+
+def test_a_check_without_a_result_prints_no_line_about_its_outputs() -> None:
+    @dg.asset
+    def champion() -> None: ...
+
+    @dg.multi_asset_check(specs=[dg.AssetCheckSpec("is_reproduced", asset="champion")], can_subset=True)
+    def reproduction() -> Iterator[dg.AssetCheckResult]:
+        yield from ()
+
+    printed = io.StringIO()
+    whole = dg.Definitions([champion], asset_checks=[reproduction], loggers=Progress(printed).loggers())
+    assert whole.resolve_implicit_global_asset_job_def().execute_in_process({"loggers": {"console": {}}}).success
+
+    assert "reproduction …" in printed.getvalue()
+    assert "did not yield" not in printed.getvalue()

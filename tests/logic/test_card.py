@@ -243,7 +243,7 @@ def promotion(action: str = "promote", reasons: tuple[str, ...] = ("ROC AUC is a
             "champion": "v1" if action == "refuse" else "v2",
             "challenger": "v2",
             "reasons": reasons,
-            "figures": {"margin": 0.005},
+            "figures": {"margin": 0.005, "attempt": 1.0, "rows": 12_000.0},
             "decided_at": datetime(2014, 1, 1, 4, 12),  # noqa: DTZ001 - times are naive UTC here
             "decided_by": "gate",
         }
@@ -452,6 +452,7 @@ def test_one_missing_part_leaves_the_others_standing(part: str, section: str) ->
         ("use", "Three airports only."),
         ("data", "336,776"),
         ("data", "24.1 %"),
+        ("top", "+0.070 95 %: [0.060, 0.080], ROC AUC, over 'shallow tree'"),
         ("data", "cancelled 8,255"),
         ("features", "65.4 %"),
         ("features", "0.0321"),
@@ -467,6 +468,7 @@ def test_one_missing_part_leaves_the_others_standing(part: str, section: str) ->
         ("metrics", "+0.070 [0.060, 0.080]"),
         ("champion", "this model is better in ROC AUC"),
         ("gate", "Entry 7 of the promotion log, decided 2014-01-01 04:12 UTC by gate"),
+        ("gate", "margin 0.005 attempt 1 rows 12,000"),
         ("slices", "0.728 [0.719, 0.738]"),
         ("slices", "no: 98 rows; 200 are needed"),
         ("calibration", "0.251 [0.247, 0.255]"),
@@ -632,7 +634,5 @@ def test_the_days_and_rows_that_a_metric_is_measured_on_leave_out_what_was_learn
 
     assert " of 2013-11-11 to 2013-12-31" == measured_days(training_set(), report)
     assert " of 2013-11-01 to 2013-12-31" == measured_days(training_set(), evaluation().summary)
-    assert "; 9,035 of earlier days are left out, since challenger, champion or anchor learned from them" == left_out(
-        report
-    )
+    assert "; 9,035 of earlier days are left out, as a compared model learned from them" == left_out(report)
     assert "" == left_out(evaluation().summary)

@@ -374,7 +374,10 @@ def test_every_judged_slice_is_told_with_its_figures() -> None:
     assert verdict.promote
     told = [verdict.figures[f"difference on depot={value}"] for value in ("north", "south")]
     assert pytest.approx([0.01, 0.02]) == told
-    assert "; the least is depot=north (500 rows: roc_auc 0.7000 against 0.6900, +0.0100" in verdict.reasons[-1]
+    assert (
+        "; the lowest difference is that of depot=north (500 rows: roc_auc 0.7000 against 0.6900, +0.0100"
+        in verdict.reasons[-1]
+    )
 
 
 def test_a_slice_may_lose_as_much_as_its_margin() -> None:
