@@ -8,6 +8,7 @@ from typing import Final
 
 from resources.doctor.checks import Finding
 from resources.errors import LakeError
+from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.objects import Objects
 from resources.promotion_log import Entry, PromotionLog, models_with_log
@@ -26,12 +27,13 @@ _OFF, _FAR_OFF = timedelta(seconds=5), timedelta(minutes=5)
 def lake(resource: LakeResource) -> Iterator[Finding]:
     """Yield what the lake does with a probe, which is removed again."""
     try:
-        yield from _probe(_opened(resource))
+        yield from _probe(impatient(resource))
     except LakeError as error:
         yield Finding("lake", "wrong", str(error), _MEND)
 
 
-def _opened(resource: LakeResource) -> Objects:
+def impatient(resource: LakeResource) -> Lake:
+    """Return a lake that waits no longer for each request than a person at a terminal does."""
     return resource.model_copy(update={"options": {**resource.options, **IMPATIENT}}).connect()
 
 
@@ -42,7 +44,7 @@ def promotion_logs(resource: LakeResource, kind: type[Entry]) -> Iterator[Findin
         resource: the lake.
         kind: the type of an entry.
     """
-    lake, whole = _opened(resource), 0
+    lake, whole = impatient(resource), 0
     try:
         for model in models_with_log(lake):
             log = PromotionLog(lake, model, kind)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from resources.doctor.checks import Finding
+from resources.doctor.lake import impatient
 from resources.errors import CorruptArtifactError, LakeError, MissingArtifactError
 from resources.lake_resource import LakeResource
 from resources.manifest import MOST_BYTES
@@ -38,7 +39,7 @@ def order(resource: LakeResource) -> Iterator[Finding]:
     On a disk every record is read, on an object store only those that decide between two manifests of one number.
     """
     try:
-        yield from _look(resource.connect())
+        yield from _look(impatient(resource))
     except LakeError as error:
         yield Finding("order", "wrong", str(error), "Look at what the check of the lake says.")
 
