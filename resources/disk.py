@@ -174,7 +174,7 @@ class Disk:
     def tree_with_sizes(self, relative: str) -> dict[str, Stat]:
         """Return all files under a folder by relative path, those half written too."""
         path = self._path(relative)
-        self._refuse_outside(path)
+        self._refuse_folder_outside(path)
         found = {}
         for name, entry in _walk(path):
             with contextlib.suppress(FileNotFoundError):  # it went since it was listed
@@ -216,6 +216,22 @@ class Disk:
         path = self._path(relative)
         self._refuse_outside(os.path.dirname(path))  # noqa: PTH120
         unlink(path)
+
+    def _refuse_folder_outside(self, path: str) -> None:
+        """Follow symbolic links to a folder, and stay: asking what an open folder is takes a tenth of following them.
+
+        Raises:
+            LakeError: it lies outside of the lake.
+        """
+        try:
+            handle = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        except (FileNotFoundError, NotADirectoryError):
+            self._refuse_outside(path)
+            return
+        try:
+            self._refuse_outside(path, handle)
+        finally:
+            os.close(handle)
 
     def _refuse_outside(self, path: str, handle: int | None = None) -> None:
         """Follow symbolic links, and stay.
