@@ -16,6 +16,7 @@ slightly worse lose at most the margin in total, but for the stated rate of all 
 
 import argparse
 import itertools
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from statistics import fmean, median
+
+# The matrices are small: threads of two processes would only wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 from numpy.typing import NDArray
