@@ -10,6 +10,7 @@ from ml_assets.contracts.words import counted
 if TYPE_CHECKING:
     from datetime import date
 
+    from ml_assets.contracts.artifacts import Interval
     from ml_assets.contracts.simulation import SimulationSummary
     from ml_assets.logic.simulation import Policy
     from ml_assets.stages.common.simulating import Asked, Lives
@@ -177,6 +178,11 @@ def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
+def _with_ends(figure: "Interval", spec: str) -> str:
+    """Return a figure with its interval; the reason why there is none is below the table."""
+    return f"{figure.value:{spec}} {'' if figure.reason else figure.ends(spec)}".rstrip()
+
+
 def lines_of(summary: "SimulationSummary", page: str) -> Iterator[str]:
     """Yield what a simulation came to, as a person reads it."""
     from datetime import timedelta
@@ -196,10 +202,11 @@ def lines_of(summary: "SimulationSummary", page: str) -> Iterator[str]:
         f"{'s':>7}"
     )
     for it in summary.policies:
-        figure = f"{it.metric.value:z.4f} {it.metric.ends('z.4f')}"
-        gain = "" if it.gain is None else f"{it.gain.value:+z.4f} {it.gain.ends('+z.4f')}"
+        figure, gain = _with_ends(it.metric, "z.4f"), "" if it.gain is None else _with_ends(it.gain, "+z.4f")
         part = "" if it.share_of_weekly is None else f"{it.share_of_weekly:.0%}"
         yield f"  {it.policy:<10} {figure:<26} {gain:<28} {part:>9} {it.fits:>5} {it.promotions:>9} {it.seconds:>7.1f}"
+    reasons = dict.fromkeys(it.metric.reason for it in summary.policies if it.metric.reason)
+    yield from (f"  no interval: {reason}" for reason in reasons)
     yield ""
     yield f"  page       {page}"
     yield f"  took       {summary.seconds:.0f} s"
