@@ -129,10 +129,10 @@ def spread(value: float, left_out: Vector, clusters: Clusters) -> Spread:
 
     Simulated with normal daily differences whose neighbours have a correlation of 0, 0.25 and 0.5, for 5 to 60 days: a
     one-sided test of 5 % errs in 2 to 3 %, 3 to 4 % and 4 to 7 %, and 95 % intervals cover 97 to 98 %, 96 to 97 % and
-    92 (5 days) to 96 %; with a correlation of 0.8, which is not allowed for, 77 %. Independent days pay with intervals 1.5 times (5 days) to 1.15 times (60 days) as wide as
-    Student's. Means of blocks of days (Ibragimov and Müller) and cosine-weighted variances (Lazarus, Lewis, Stock and
-    Watson 2018) that keep these rates are wider up to 15 days. `benchmarks/gate.py` measures the same with the metrics
-    themselves.
+    92 (5 days) to 96 %; with a correlation of 0.8, which is not allowed for, 77 %. Independent days pay with intervals
+    1.5 times (5 days) to 1.15 times (60 days) as wide as Student's. Means of blocks of days (Ibragimov and Müller) and
+    cosine-weighted variances (Lazarus, Lewis, Stock and Watson 2018) that keep these rates are wider up to 15 days.
+    `benchmarks/gate.py` measures the same with the metrics themselves.
 
     Args:
         value: On all rows.
