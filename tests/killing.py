@@ -194,7 +194,7 @@ def _asked(folder: Path, names: Sequence[str]) -> str:
 def small_sources(folder: Path) -> None:
     """Write the flights and weather of the few days alone, which are read in a hundredth of the time.
 
-    Arrivals are late in every other two hours of the schedule: four days of the real ones teach no model to beat a baseline.
+    Arrivals are late in every other two hours of the schedule: a few real days teach no model to beat a baseline.
     """
     is_late = (pl.col("hour").cast(pl.Int64) // 2 + (pl.col("origin") == "JFK").cast(pl.Int64)) % 2 == 1
     delay = (
