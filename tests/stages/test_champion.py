@@ -456,7 +456,7 @@ def test_a_newer_challenger_takes_the_place_of_the_one_that_waits(gate: Gate, tr
     newer = replace(trained.model, spec=trained.model.spec.model_copy(update={"lightgbm_version": "4.6.0"}))
     version = gate.lake.open().put("returns/model", None, newer, Making()).version
 
-    entry, _ = replace(gate, version=version).judge(plan)
+    entry, _ = replace(gate, version=version).judge(plan, against_baselines=())
 
     assert (2, "wait", version) == (entry.number, entry.action, entry.challenger)
     assert entry == waiting(gate.entries(plan))
