@@ -299,7 +299,7 @@ def test_the_evaluation_has_checks_for_the_baselines_and_for_rows_that_are_new(
 
     assert baselines.passed
     assert [it.against for it in output.value.summary.against_baselines] == [it["against"] for it in listed]
-    assert all(it["low"] > 0 for it in listed)
+    assert all(it["95 % from"] > 0 for it in listed)
     assert (True, 0) == (unseen.passed, unseen.metadata["rows seen before"].value)
 
 
