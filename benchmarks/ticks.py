@@ -164,9 +164,13 @@ def _records(key: AssetKey, day: str) -> dict[str, BaseModel]:
         summary = DriftSummary.model_validate({**of, **quiet, "first_day": day})
         return {"summaries.json": DriftSummaries(day=summary.day, versions=(summary,))}
     if key.path[-1] == "performance":
-        as_promised = {"roc_auc": 0.75}
-        measured = {"predictions": 900, "labelled": 880, "metrics": as_promised, "expected": as_promised}
-        found = PerformanceSummary.model_validate({**of, **measured})
+        promised = {"roc_auc": 0.75}
+        found = PerformanceSummary.model_validate(
+            {
+                **of, "predictions": 900, "labelled": 880, "expected": promised, "expected_labelled": promised,
+                "measured": {"roc_auc": {"value": 0.75, "low": 0.7, "high": 0.8}},
+            }
+        )  # fmt: skip
         return {"summaries.json": PerformanceSummaries(day=found.day, versions=(found,))}
     return {}
 

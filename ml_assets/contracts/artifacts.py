@@ -564,9 +564,12 @@ class FormerPerformance(Record):
 class PerformanceSummary(Record):
     """Metrics of a day's predictions on the labels known so far, beside what was expected.
 
-    A metric that these rows do not define is not in `metrics`; `unmeasured` says why.
+    A metric that these rows do not define is not in `measured`; `unmeasured` says why.
 
     Attributes:
+        measured: Each metric of the labelled rows, with its interval.
+        expected: What the scores of all predictions lead to expect.
+        expected_labelled: What the scores of the labelled rows lead to expect, with which `measured` is compared.
         former: what the champion before would have shown; kept in the first days of a new one.
     """
 
@@ -576,13 +579,19 @@ class PerformanceSummary(Record):
     predictions: int
     labelled: int
     without_label: int = 0
-    metrics: dict[str, float]
+    measured: dict[str, Interval]
     expected: dict[str, float]
+    expected_labelled: dict[str, float]
     target_mean: float | None = None
     expected_target_mean: float | None = None
     unmeasured: dict[str, str] = {}
     former: FormerPerformance | None = None
     sentence: str = ""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Each metric of the labelled rows, without its interval."""
+        return {name: figure.value for name, figure in self.measured.items()}
 
 
 @dataclass(frozen=True)

@@ -100,13 +100,15 @@ def tiles(
         aside = f"{drift.state}, {drift.rows:,} rows of {period}"
         tone = "bad-text" if drift.is_over else ""
         shown.append(Tile("Weighted excess PSI", number(drift.weighted_excess_psi), aside, tone))
-    measured = [day for day in performance if performance_metric in day.metrics]
+    measured = [day for day in performance if performance_metric in day.measured]
     if measured and performance_metric:
         last = measured[-1]
-        aside = f"{last.labelled:,} of {last.predictions:,} predictions of {last.day} have a label"
-        shown.append(
-            Tile(f"{metric_name(performance_metric)}, newest day", number(last.metrics[performance_metric]), aside)
-        )
+        figure, expected = last.measured[performance_metric], last.expected_labelled.get(performance_metric)
+        aside = f"95 %: {span(figure)}"
+        if expected is not None:
+            aside += f", {number(expected)} was expected of the same rows"
+        aside += f"; {last.labelled:,} of {last.predictions:,} predictions of {last.day} have a label"
+        shown.append(Tile(f"{metric_name(performance_metric)}, newest day", number(figure.value), aside))
     return shown or [Tile("Measured so far", "nothing yet", "not measured yet")]
 
 

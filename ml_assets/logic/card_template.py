@@ -435,17 +435,21 @@ Weighted excess PSI is the sum of each feature's excess PSI times its share of t
 <section>{{ head("performance", "Performance on new days") }}
 {%- if performance %}
 {{ plot("performance") }}
-<p>Expected is the value that the metric would have on average if the scores were calibrated; it needs no labels.</p>
+<p>Expected is the value that the metric would have on average if the scores were calibrated: of the rows with a label
+where the metric is measured on them, of all predictions of the day where it is not. Brackets are 95 % intervals that
+take the rows of a day as independent: they do not know what all rows of the day share.</p>
 <div class="scroll"><table><caption>The last days with predictions</caption>
 <thead><tr><th>Day</th><th class="n">Predictions</th><th class="n">Labels known</th>
 <th class="n">{{ performance_metric | metric }}</th><th class="n">Expected</th></tr></thead><tbody>
 {%- for day in performance %}
 <tr><td>{{ day.day }}</td><td class="n">{{ day.predictions | number }}</td>
 <td class="n">{{ day.labelled | number }}</td>
-<td class="n own">{{ day.metrics.get(performance_metric) | number }}
+<td class="n own">
+{%- if performance_metric in day.measured %}{{ day.measured[performance_metric] | interval }}{% else %}–{% endif %}
 {%- if performance_metric in day.unmeasured %}
 <span class="about">{{ day.unmeasured[performance_metric] }}</span>{% endif %}</td>
-<td class="n">{{ day.expected.get(performance_metric) | number }}</td></tr>
+<td class="n">{{ (day.expected_labelled if performance_metric in day.measured else day.expected).get(performance_metric)
+| number }}</td></tr>
 {%- endfor %}
 </tbody></table></div>
 {%- else %}{{ missing("performance") }}{% endif %}

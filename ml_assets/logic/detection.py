@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import numpy as np
 import polars as pl
 
-from ml_assets.contracts.artifacts import DriftSummary, Feature, PerformanceSummary
+from ml_assets.contracts.artifacts import DriftSummary, Feature, Interval, PerformanceSummary
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.simulation import FalseAlarms, How, Power
 from ml_assets.logic.drift import measure_drift
@@ -219,13 +219,20 @@ def watch(population: Population, stream: pl.DataFrame) -> tuple[list[DriftSumma
 
 def _performance(population: Population, rows: pl.DataFrame, day: date) -> PerformanceSummary:
     value = _metric(population, rows)
-    expected = expected_metric(population.metric, rows[SCORE].to_numpy(), groups_of(population.metric, rows))
-    labelled = rows[population.target].count()
+    labelled = rows.drop_nulls(population.target)
     name = population.metric.name
+    expected, expected_labelled = (
+        {} if found is None else {name: found}
+        for found in (
+            expected_metric(population.metric, part[SCORE].to_numpy(), groups_of(population.metric, part))
+            for part in (rows, labelled)
+        )
+    )
     return PerformanceSummary(
         model="watched", model_version=population.serving.version, day=day, predictions=rows.height,
-        labelled=labelled, without_label=rows.height - labelled, metrics={} if value is None else {name: value},
-        expected={} if expected is None else {name: expected},
+        labelled=labelled.height, without_label=rows.height - labelled.height,
+        measured={} if value is None else {name: Interval(value=value, low=None, high=None, reason="not measured")},
+        expected=expected, expected_labelled=expected_labelled,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from ml_assets.contracts.artifacts import (
     DailyLoss,
     DailyPerformance,
     FormerPerformance,
+    Interval,
     Performance,
     PerformanceSummaries,
     PerformanceSummary,
@@ -140,8 +141,13 @@ def measure_performance(
     table = pl.DataFrame(rows, schema=TABLE_SCHEMA)
     versions = predictions["model_version"].unique().to_list()
     without_label = joined.filter(pl.col("__is_known") & pl.col("__truth").is_null()).height
-    measured = dict(table.drop_nulls("value").select("metric", "value").iter_rows())
-    expected = dict(table.drop_nulls("expected").select("metric", "expected").iter_rows())
+    measured = {
+        it["metric"]: Interval(value=it["value"], low=it["low"], high=it["high"], reason=it["reason"] or "")
+        for it in table.drop_nulls("value").iter_rows(named=True)
+    }
+    expected, expected_labelled = (
+        dict(table.drop_nulls(name).select("metric", name).iter_rows()) for name in ("expected", "expected_labelled")
+    )
     return Performance(
         table=table,
         summary=PerformanceSummary(
@@ -151,8 +157,9 @@ def measure_performance(
             predictions=predictions.height,
             labelled=labelled.height,
             without_label=without_label,
-            metrics=measured,
+            measured=measured,
             expected=expected,
+            expected_labelled=expected_labelled,
             target_mean=None if task == "multiclass" else _mean(truth),
             expected_target_mean=None if task == "multiclass" else _mean(scores),
             former=None
@@ -168,8 +175,8 @@ def measure_performance(
                 predictions=predictions.height,
                 labelled=labelled.height,
                 without_label=without_label,
-                measured=measured,
-                expected=expected,
+                measured=measured.get(chosen[0].name),
+                expected=(expected_labelled if chosen[0].name in measured else expected).get(chosen[0].name),
             ),
         ),
     )
@@ -418,15 +425,15 @@ def _sentence(
     predictions: int,
     labelled: int,
     without_label: int,
-    measured: dict[str, float],
-    expected: dict[str, float],
+    measured: Interval | None,
+    expected: float | None,
 ) -> str:
-    said = f"{labelled} of {predictions} predictions of {day} have a label"
+    sentence = f"{labelled} of {predictions} predictions of {day} have a label"
     if without_label:
-        said += f", {without_label} never will"
-    if metric in measured:
-        said += f"; {metric} {measured[metric]:z.3f}"
-        said += f", {expected[metric]:z.3f} was expected" if metric in expected else ""
-    elif metric in expected:
-        said += f"; {metric} {expected[metric]:z.3f} is expected"
-    return f"{said}."
+        sentence += f", {without_label} never will"
+    if measured is not None:
+        sentence += f"; {metric} {measured.value:z.3f} {measured.ends('z.3f')}"
+        sentence += f", {expected:z.3f} was expected of the same rows" if expected is not None else ""
+    elif expected is not None:
+        sentence += f"; {metric} {expected:z.3f} is expected"
+    return f"{sentence}."

@@ -179,7 +179,7 @@ def performance_finding(days: Sequence[PerformanceSummary], champion: Serving, r
     matured = [it for it in own if is_matured(it, metric, rules.minimum_coverage)]
     waiting = len(own) - len(matured)
     usual = champion.daily_loss
-    expected = [(it, it.expected.get(metric.name, champion.promised)) for it in matured]
+    expected = [(it, it.expected_labelled.get(metric.name, champion.promised)) for it in matured]
     promises = [(it, promised) for it, promised in expected if promised is not None]
     if not promises or usual is None or usual.deviation <= 0:
         why, change = "no day has enough labels", "days with labels"

@@ -117,6 +117,7 @@ def judged(lake: Lake, plan: ModelPlan, measured: Mapping[str, DailyPerformance]
 
 def _tell(context: dg.AssetExecutionContext, measured: Mapping[str, DailyPerformance], metric: str) -> None:
     """Add each day's figures and the plot of all days to the metadata."""
+    from ml_assets.logic.plots.drawing import interval
     from ml_assets.logic.plots.monitoring import performance_plot
 
     for day, one in measured.items():
@@ -124,6 +125,8 @@ def _tell(context: dg.AssetExecutionContext, measured: Mapping[str, DailyPerform
             told = {
                 **dict(summary.metrics),
                 **{f"expected {name}": value for name, value in summary.expected.items()},
+                **{f"expected {name} of the labelled": value for name, value in summary.expected_labelled.items()},
+                **{f"{name}, 95 %": interval(figure) for name, figure in summary.measured.items()},
                 "predictions": summary.predictions,
                 "labelled": summary.labelled,
                 **_former(summary),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
 
-from ml_assets.contracts.artifacts import DriftSummary, FormerPerformance, PerformanceSummary, Promotion
+from ml_assets.contracts.artifacts import DriftSummary, FormerPerformance, Interval, PerformanceSummary, Promotion
 from ml_assets.logic.metrics import Metric, find_metric
 from ml_assets.logic.promotion import left
 from ml_assets.logic.retraining import Rules, Serving
@@ -92,7 +92,8 @@ class World:
             before = FormerPerformance(version=former.version, metrics={"roc_auc": self.quality(former, day)})
         return PerformanceSummary(
             model="parcels", model_version=champion.version, day=day, predictions=100, labelled=self.labelled,
-            metrics={"roc_auc": self.quality(champion, day)}, expected={}, former=before,
+            measured={"roc_auc": Interval(value=self.quality(champion, day), low=None, high=None)}, expected={},
+            expected_labelled={}, former=before,
         )  # fmt: skip
 
     def quality(self, fit: Fit, day: date) -> float:

@@ -286,8 +286,9 @@ def performance_day(day: int) -> PerformanceSummary:
         day=date(2013, 12, day),
         predictions=912,
         labelled=887,
-        metrics={"roc_auc": 0.7 + day / 1000},
-        expected={"roc_auc": 0.7353},
+        measured={"roc_auc": Interval(value=0.7 + day / 1000, low=0.6 + day / 1000, high=0.8 + day / 1000)},
+        expected={"roc_auc": 0.7},
+        expected_labelled={"roc_auc": 0.7353},
     )
 
 
@@ -476,7 +477,7 @@ def test_one_missing_part_leaves_the_others_standing(part: str, section: str) ->
         ("tuning", "0.744"),
         ("tuning", "0.08312"),
         ("drift", "Weighted excess PSI 0.092 on 2013-12-31 is over 0.09."),
-        ("performance", "2013-12-24 912 887 0.724 0.735"),
+        ("performance", "2013-12-24 912 887 0.724 [0.624, 0.824] 0.735"),
         ("test-score", "27 rules"),
         ("versions", "3f1c0de, with uncommitted changes"),
         ("versions", "12.3 s"),

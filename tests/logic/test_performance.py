@@ -75,7 +75,7 @@ def test_a_metric_within_groups_is_followed_by_its_name_and_comes_first_in_the_s
     assert measured.summary.metrics == measured.summary.former.metrics
     each = [expected_metric(METRICS["roc_auc"], np.array(it)) for it in ([0.9, 0.05], [0.2, 0.1, 0.5])]
     assert sum(it for it in each if it) / 2 == pytest.approx(measured.summary.expected["roc_auc within shop"])
-    assert "; roc_auc within shop 0.500, " in measured.summary.sentence
+    assert "; roc_auc within shop 0.500 (no interval: " in measured.summary.sentence
 
 
 def test_rows_without_a_label_by_nature_are_counted_apart() -> None:
@@ -213,6 +213,27 @@ def test_the_expectation_of_the_labelled_rows_stands_beside_that_of_all() -> Non
 
     assert row(measured, "brier")["expected"] == pytest.approx(0.5 / 3)
     assert row(measured, "brier")["expected_labelled"] == pytest.approx(0.25)
+
+
+def test_the_sentence_compares_the_metric_with_what_was_expected_of_the_same_rows() -> None:
+    # Labelled: 0.8 and 0.2, in the right order with a weight of 0.8 x 0.8 and in the wrong one with 0.2 x 0.2.
+    # With 0.5, which has no label: right 0.64 + 0.4 + 0.4, wrong 0.04 + 0.1 + 0.1.
+    summary = measure(predictions([0.8, 0.2, 0.5]), labels({0: True, 1: False}), metrics=["roc_auc"]).summary
+
+    assert summary.expected == {"roc_auc": pytest.approx(1.44 / 1.68)}
+    assert summary.expected_labelled == {"roc_auc": pytest.approx(0.64 / 0.68)}
+    assert summary.sentence.startswith("2 of 3 predictions of 2013-11-05 have a label; roc_auc 1.000 (no interval: ")
+    assert summary.sentence.endswith(", 0.941 was expected of the same rows.")
+
+
+def test_the_sentence_has_the_interval_of_the_metric() -> None:
+    generator = np.random.default_rng(1)
+    scores = generator.uniform(size=400)
+    truth = generator.uniform(size=400) < scores
+    measured = measure(predictions(scores.tolist()), labels(dict(enumerate(truth.tolist()))), metrics=["roc_auc"])
+    figures = row(measured, "roc_auc")
+
+    assert f"roc_auc {figures['value']:.3f} [{figures['low']:.3f}, {figures['high']:.3f}]" in measured.summary.sentence
 
 
 # Other tasks

@@ -213,8 +213,9 @@ def performance_day(at: int, **metrics: float) -> PerformanceSummary:
         day=date(2013, 12, 1) + timedelta(at),
         predictions=900,
         labelled=850,
-        metrics=metrics,
-        expected={"roc_auc": 0.735},
+        measured={name: Interval(value=value, low=value - 0.05, high=value + 0.05) for name, value in metrics.items()},
+        expected={"roc_auc": 0.7},
+        expected_labelled={"roc_auc": 0.735},
     )
 
 
@@ -466,7 +467,8 @@ def test_a_day_whose_metric_is_unknown_is_a_gap_and_not_a_number() -> None:
     days = [performance_day(0, roc_auc=0.70), performance_day(1), performance_day(2, roc_auc=0.72)]
 
     assert title(performance_plot(days, "roc_auc")) == (
-        "ROC AUC 0.720 on 2013-12-03, 0.735 was expected; measured on 2 of 3 days"
+        "ROC AUC 0.720 [0.670, 0.770] on 850 labelled rows of 2013-12-03, 0.735 was expected of them; "
+        "measured on 2 of 3 days"
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml_assets.contracts.artifacts import DailyLoss, DriftSummary, PerformanceSummary
+from ml_assets.contracts.artifacts import DailyLoss, DriftSummary, Interval, PerformanceSummary
 from ml_assets.logic.metrics import find_metric
 from ml_assets.logic.retraining import (
     MOST,
@@ -49,7 +49,8 @@ def after_falls(falls: Sequence[float], *, labelled: int = 900, version: str = "
     days = [
         PerformanceSummary(
             model="late", model_version=version, day=FIRST + timedelta(days=number), predictions=900, labelled=labelled,
-            metrics={"roc_auc": 0.7 - usual.mean - fall * usual.deviation}, expected={"roc_auc": 0.7},
+            measured={"roc_auc": Interval(value=0.7 - usual.mean - fall * usual.deviation, low=None, high=None)},
+            expected={"roc_auc": 0.9}, expected_labelled={"roc_auc": 0.7},
         )
         for number, fall in enumerate(falls)
     ]  # fmt: skip
@@ -91,8 +92,9 @@ def test_days_that_were_judged_together_count_once() -> None:
 
 def test_performance_without_a_promise_to_compare_with_is_not_judged() -> None:
     silent = PerformanceSummary(
-        model="late", model_version="v1", day=FIRST, predictions=9, labelled=9, metrics={"roc_auc": 0.2}, expected={}
-    )
+        model="late", model_version="v1", day=FIRST, predictions=9, labelled=9, expected={}, expected_labelled={},
+        measured={"roc_auc": Interval(value=0.2, low=None, high=None)},
+    )  # fmt: skip
     champion = replace(CHAMPION, promised=None)
 
     found = performance_finding([silent], champion, RULES, find_metric("roc_auc", "binary"))

@@ -178,7 +178,8 @@ class World:
         beside = None if former is None else FormerPerformance(version=former[0], metrics={METRIC: former[1]})
         performance = PerformanceSummary(
             model=self.name, model_version=self.champion, day=day, predictions=900, labelled=labelled,
-            metrics={METRIC: auc}, expected={METRIC: 0.8}, former=beside,
+            measured={METRIC: Interval(value=auc, low=None, high=None)}, expected={METRIC: 0.8},
+            expected_labelled={METRIC: 0.8}, former=beside,
         )  # fmt: skip
         put(
             self.lake,

@@ -9,7 +9,14 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance, DriftSummary, Performance, PerformanceSummary
+from ml_assets.contracts.artifacts import (
+    DailyDrift,
+    DailyPerformance,
+    DriftSummary,
+    Interval,
+    Performance,
+    PerformanceSummary,
+)
 from ml_assets.logic.model import predict
 from ml_assets.logic.performance import TABLE_SCHEMA, daily_performance
 from ml_assets.logic.predictions import score_rows
@@ -320,5 +327,6 @@ def promised(version: str, day: date, *, lost: float = 0.0) -> PerformanceSummar
     """Return a day of 40 labels on which a model fell behind what its scores promised."""
     return PerformanceSummary(
         model="returns", model_version=version, day=day, predictions=40, labelled=40,
-        metrics={"roc_auc": 0.95 - lost}, expected={"roc_auc": 0.95},
+        measured={"roc_auc": Interval(value=0.95 - lost, low=None, high=None)}, expected={"roc_auc": 0.95},
+        expected_labelled={"roc_auc": 0.95},
     )  # fmt: skip

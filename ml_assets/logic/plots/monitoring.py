@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ml_assets.contracts.artifacts import Interval
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.states import describe_states
 from ml_assets.logic.plots.drawing import (
@@ -19,11 +20,13 @@ from ml_assets.logic.plots.drawing import (
     MUTED,
     ORANGE,
     PURPLE,
+    SKY,
     VERMILLION,
     Item,
     as_floats,
     draw_svg,
     edge,
+    interval,
     legend,
     light_grid,
     metric_name,
@@ -130,7 +133,9 @@ def drift_history_plot(summaries: Sequence[DriftSummary]) -> str:
 
 
 def performance_plot(summaries: Sequence[PerformanceSummary], metric: str) -> str:
-    """Draw a metric on matured labels day by day beside what was expected, over the share of labels known.
+    """Draw a metric of the labelled rows day by day beside what was expected of them, over the share of labels known.
+
+    What is expected of a day without the figure is that of all its predictions.
 
     A day without the figure is a gap; a dashed line is where another model version begins to predict.
     """
@@ -139,9 +144,9 @@ def performance_plot(summaries: Sequence[PerformanceSummary], metric: str) -> st
     measured = [summary for summary in days if metric in summary.metrics]
     if measured:
         last = measured[-1]
-        title = f"{name} {number(last.metrics[metric])} on {last.day}"
-        if metric in last.expected:
-            title += f", {number(last.expected[metric])} was expected"
+        title = f"{name} {interval(last.measured[metric])} on {last.labelled:,} labelled rows of {last.day}"
+        if metric in last.expected_labelled:
+            title += f", {number(last.expected_labelled[metric])} was expected of them"
         title += f"; measured on {len(measured)} of {len(days)} days"
     else:
         title = f"{name} could not be measured yet on any of {len(days)} days"
@@ -149,10 +154,17 @@ def performance_plot(summaries: Sequence[PerformanceSummary], metric: str) -> st
     def draw(figure: Figure) -> None:
         top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3.4, 1]})
         x = _dates(bottom, [summary.day for summary in days])
-        expected = [summary.expected.get(metric, math.nan) for summary in days]
-        actual = [summary.metrics.get(metric, math.nan) for summary in days]
+        expected = [
+            (summary.expected_labelled if metric in summary.measured else summary.expected).get(metric, math.nan)
+            for summary in days
+        ]
+        unknown = Interval(value=math.nan, low=None, high=None)
+        actual = [summary.measured.get(metric, unknown) for summary in days]
+        for at, figure_of_day in zip(x, actual, strict=True):
+            if figure_of_day.low is not None and figure_of_day.high is not None:
+                top.vlines(at, figure_of_day.low, figure_of_day.high, color=SKY, linewidth=1.2)
         top.plot(x, expected, color=ORANGE, linewidth=1.3, linestyle=(0, (4, 2)))
-        top.plot(x, actual, "o-", color=BLUE, linewidth=1.4, markersize=3)
+        top.plot(x, [it.value for it in actual], "o-", color=BLUE, linewidth=1.4, markersize=3)
         _mark_versions(top, x, [summary.model_version for summary in days])
         top.set_ylabel(name)
         light_grid(top, "both")
@@ -160,7 +172,7 @@ def performance_plot(summaries: Sequence[PerformanceSummary], metric: str) -> st
         bottom.bar(x, known, color=FAINT, width=0.8)
         bottom.set_ylim(0, 100)
         bottom.set_ylabel("labels\nknown, %")
-        legend(figure, [("measured on labels", BLUE), ("expected before labels", ORANGE)])
+        legend(figure, [("measured on labelled rows", BLUE), ("95 % interval", SKY), ("expected of them", ORANGE)])
 
     return draw_svg(f"performance_{metric}", title, draw, height=3.6)
 
