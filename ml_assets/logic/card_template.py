@@ -366,13 +366,15 @@ endif %}
 {%- if not evaluation %}{{ missing("evaluation") }}
 {%- elif calibration %}
 {{ plot("calibration") }}
+<p>Brackets are 95 % intervals, from leaving out one day at a time. A bin has none where it has
+rows of fewer than five days, or where all of its days have the same share.</p>
 <div class="scroll"><table>
 <thead><tr><th class="n">Bin</th><th class="n">Rows</th><th class="n">Mean score</th>
-<th class="n">Share that came true, Wilson 95 %</th></tr></thead><tbody>
+<th class="n">Share that came true</th></tr></thead><tbody>
 {%- for bin in calibration %}
 <tr><td class="n">{{ bin.bin }}</td><td class="n">{{ bin.rows | number }}</td>
 <td class="n">{{ bin.score_mean | number }}</td>
-<td class="n">{{ (bin.truth_mean, bin.low, bin.high) | bounds }}</td></tr>
+<td class="n">{{ (bin.truth_mean, bin.low, bin.high) | bounds }}{{ " (no interval)" if bin.low is none }}</td></tr>
 {%- endfor %}
 </tbody></table></div>
 {%- else %}<p>Calibration bins are for binary models; this one's task is {{ card.task }}

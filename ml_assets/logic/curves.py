@@ -12,12 +12,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import TrainingSetSummary
-from ml_assets.logic.metrics import Vector, equal_mass_bins
+from ml_assets.logic.jackknife import leave_one_out, spread
+from ml_assets.logic.measuring import Frozen
+from ml_assets.logic.metrics import Measure, Vector, equal_mass_bins
 
 CURVE_POINTS: Final = 200
 HISTOGRAM_BINS: Final = 50
 PREDICTED_ACTUAL_BINS: Final = 20
-WILSON_Z: Final = 1.959963984540054  # two-sided 95 %
 
 CURVES_SCHEMA: Final[dict[str, pl.DataType]] = {
     "curve": pl.String(),
@@ -35,30 +36,42 @@ CALIBRATION_SCHEMA: Final[dict[str, pl.DataType]] = {
 }
 
 
-def calibration_bins(truth: Vector, scores: Vector) -> pl.DataFrame:
+def calibration_bins(frozen: Frozen, scores: Vector) -> pl.DataFrame:
     """Return what was predicted and what happened, in the bins that `calibration_error` uses.
 
-    The interval is Wilson's (1927), which takes rows as independent.
+    The interval is that of all other figures: from leaving out each day that has rows of the bin. There is none where
+    nothing can be told from the bin's days: they are fewer than five, or all have the same share.
 
     Args:
-        truth: (n,) of 0 and 1.
+        frozen: The rows, with labels of 0 and 1.
         scores: (n,) probabilities.
     """
-    z, bins = WILSON_Z, equal_mass_bins(scores)
-    count, rate = np.bincount(bins), _bin_means(bins, truth)
-    centre = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * np.sqrt(rate * (1 - rate) / count + z**2 / (4 * count**2))
-    return pl.DataFrame(
-        {
-            "bin": np.arange(len(count)),
-            "rows": count,
-            "score_mean": _bin_means(bins, scores),
-            "truth_mean": rate,
-            "low": np.clip(centre - half, 0, 1),
-            "high": np.clip(centre + half, 0, 1),
-        },
-        schema=CALIBRATION_SCHEMA,
-    )
+    bins = equal_mass_bins(scores)
+    rows = []
+    for number in range(int(bins.max()) + 1):
+        index = np.flatnonzero(bins == number)
+        part = frozen.of(index)
+        rate = float(part.truth.mean())
+        left_out = leave_one_out({number: _share_of(part.truth)}, part.clusters)[number]
+        found = spread(rate, left_out, part.clusters)
+        ends = found.interval(rate)
+        low, high = (ends.low, ends.high) if found.error else (None, None)
+        rows.append(
+            {
+                "bin": number,
+                "rows": len(index),
+                "score_mean": float(scores[index].mean()),
+                "truth_mean": rate,
+                "low": None if low is None else max(low, 0.0),
+                "high": None if high is None else min(high, 1.0),
+            }
+        )
+    return pl.DataFrame(rows, schema=CALIBRATION_SCHEMA)
+
+
+def _share_of(truth: Vector) -> Measure:
+    """Return the share of positives as a function of row weights."""
+    return lambda weights: float(weights @ truth / weights.sum())
 
 
 def _bin_means(bins: NDArray[np.int64], values: Vector) -> Vector:

@@ -168,7 +168,7 @@ def evaluate(
             frozen, rows, slices, challenger, opponents.get(CHAMPION), minimum_rows=minimum_slice_rows
         ),
         curves=curves(frozen.truth, challenger, summary),
-        calibration=calibration_bins(frozen.truth, challenger) if summary.task == "binary" else _no_calibration(),
+        calibration=calibration_bins(frozen, challenger) if summary.task == "binary" else _no_calibration(),
     )
 
 

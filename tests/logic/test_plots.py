@@ -368,7 +368,7 @@ def test_a_curve_that_the_task_does_not_have_is_refused_by_name() -> None:
 
 def test_calibration_counts_the_bins_whose_score_is_within_the_interval() -> None:
     assert title(calibration_plot(evaluation())) == (
-        "Calibration error 0.012 [0.008, 0.016]; in 1 of 2 bins the score is within the interval of the truth"
+        "Calibration error 0.012 [0.008, 0.016]; in 1 of 2 bins the score is within the 95 % interval of the truth"
     )
 
 

@@ -110,7 +110,7 @@ def precision_recall_plot(evaluation: Evaluation) -> str:
 
 
 def calibration_plot(evaluation: Evaluation) -> str:
-    """Draw what came true against what was said, with Wilson 95 % intervals, over the scores' distribution.
+    """Draw what came true against what was said, with 95 % intervals, over the scores' distribution.
 
     For a regression this is `predicted_actual_plot`.
     """
@@ -120,7 +120,8 @@ def calibration_plot(evaluation: Evaluation) -> str:
     wanted = ("score_mean", "truth_mean", "low", "high", "rows")
     bins = rows_with(evaluation.calibration, wanted, "evaluation (calibration)").sort("score_mean")
     have_scores = evaluation.curves.filter(pl.col("curve") == "score_histogram").sort("x")
-    inside = bins.filter(pl.col("score_mean").is_between(pl.col("low"), pl.col("high"))).height
+    told = bins.drop_nulls(["low", "high"])
+    inside = told.filter(pl.col("score_mean").is_between(pl.col("low"), pl.col("high"))).height
     measured = summary.metrics.get("calibration_error")
     if measured is not None:
         title = f"Calibration error {interval(measured)}"
@@ -128,7 +129,9 @@ def calibration_plot(evaluation: Evaluation) -> str:
         title = f"Calibration error {number(summary.calibration_error)}"
     else:
         title = "Calibration"
-    title += f"; in {inside} of {bins.height} bins the score is within the interval of the truth"
+    title += f"; in {inside} of {told.height} bins the score is within the 95 % interval of the truth"
+    if without := bins.height - told.height:
+        title += f"; {without} without an interval"
 
     def draw(figure: Figure) -> None:
         top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3.2, 1]})
