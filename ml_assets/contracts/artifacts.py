@@ -82,10 +82,17 @@ class TrainingSet:
 
 
 class ImportancesSummary(Record):
-    """Which features are selected, and the validation metric of the quick model that selected them."""
+    """Which features are selected, and the validation metric of the quick model that selected them.
+
+    Attributes:
+        rows: Validation rows of the last fold, on which `score` and the permutation importances are measured.
+        shuffles: Of each feature.
+    """
 
     metric: str
     score: float
+    rows: int
+    shuffles: int
     kept: tuple[str, ...]
     dropped: tuple[str, ...]
     folds: int

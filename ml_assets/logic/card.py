@@ -22,7 +22,9 @@ from ml_assets.logic.card_rows import (
     tiles,
 )
 from ml_assets.logic.card_template import STYLE, TEMPLATE
-from ml_assets.logic.card_words import environment, left_out, signed_interval, target_words, test_days, time, tone
+from ml_assets.logic.card_words import environment, left_out, signed_interval, target_words, test_days, time, verdict
+from ml_assets.logic.explanation import PERMUTED_ROWS, SHUFFLES
+from ml_assets.logic.metrics import WITHIN
 from ml_assets.logic.plots.drawing import metric_name
 from ml_assets.logic.plots.evaluation import evaluation_plots
 from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, performance_plot
@@ -116,9 +118,12 @@ def render_card(card: CardInput) -> str:
             if evaluation
             else [],
             slices=slices,
-            slices_sentence=_slices_sentence(card.evaluation),
+            slices_sentence=_slices_sentence(card.evaluation, card.promotion),
             slices_have_champion=any(row["champion_score"] is not None for _, rows in slices for row in rows),
             calibration=calibration_rows(card.evaluation),
+            validation_rows=_validation_rows(card),
+            permuted=f"at most {PERMUTED_ROWS:,}",
+            shuffles=SHUFFLES,
             drift_summary=drift_summary,
             drift_states=describe_states(
                 it.state for it in card.drift_history or ([drift_summary] if drift_summary else [])
@@ -162,7 +167,7 @@ def _plots(card: CardInput, performance_metric: str | None) -> dict[str, str]:
         classes = card.model.classes if card.model else (card.training_set.classes if card.training_set else ())
         plots |= evaluation_plots(card.evaluation, classes=classes)
     if (metric := _deciding_metric(card)) and not card.model_importances.is_empty():
-        plots["importances"] = importance_plot(card.model_importances, metric)
+        plots["importances"] = importance_plot(card.model_importances, metric.partition(WITHIN)[0])
     if card.importances:
         plots["selection"] = selection_plot(card.importances)
     if card.tuning:
@@ -234,26 +239,23 @@ def _opponent_sentences(evaluation: EvaluationSummary | None) -> tuple[str, ...]
 def _opponent_sentence(who: str, item: Comparison | None, cannot_score: str | None) -> str:
     if item is None:
         return f"Not compared with {who}: {cannot_score or 'too few test rows are new to all models.'}"
-    shown = {
-        "good-text": "this model is better",
-        "bad-text": "this model is worse",
-        "": "neither is shown to be better",
-    }[tone(item)]
     return (
-        f"On the same {item.rows:,} test rows as {who}, {shown} in {metric_name(item.metric)}: "
+        f"On the same {item.rows:,} test rows as {who}, {verdict(item)} in {metric_name(item.metric)}: "
         f"the difference is {signed_interval(item.difference)}, where above 0 means that this model is better."
     )
 
 
-def _slices_sentence(evaluation: Evaluation | None) -> str:
+def _slices_sentence(evaluation: Evaluation | None, promotion: Promotion | None) -> str:
     """Return at which level slices are compared with the champion; nothing where none is."""
     judged = 0 if evaluation is None else comparable(evaluation.slices, evaluation.summary.metric).height
     if not judged:
         return ""
+    margin = None if promotion is None else promotion.figures.get("slice margin")
     return (
-        f"By Holm's rule the worst of the {judged} judged slices is tested at a level of {slice_level(judged):.2%}: a "
-        f"model that is not worse than the champion fails on any of them in at most {SLICE_ERROR_RATE:.0%} of cases. "
-        "Brackets are 95 % intervals of each slice alone."
+        f"By Holm's rule the worst of the {judged} judged slices is tested at a level of {slice_level(judged):.2%} for "
+        f"being worse than the champion by more than the slice margin{'' if margin is None else f' of {margin:g}'}: a "
+        f"model that is worse by no more than that fails on any of them in at most {SLICE_ERROR_RATE:.0%} of cases. "
+        "Brackets and colours are by 95 % intervals of each slice alone, without that rule and the margin."
     )
 
 
@@ -264,6 +266,12 @@ def _newest_drift(card: CardInput) -> DriftSummary | None:
 
 def _deciding_metric(card: CardInput) -> str | None:
     return card.performance_metric or (card.evaluation.summary.metric if card.evaluation else None)
+
+
+def _validation_rows(card: CardInput) -> str:
+    """Return the count of validation rows as words, or that it is unknown."""
+    windows = card.training_set.windows if card.training_set else ()
+    return next((f"{it.rows:,}" for it in windows if it.split == "validation"), "an unknown number of")
 
 
 def _first_metric(performance: Sequence[PerformanceSummary]) -> str | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ml_assets.logic.card_words import days, signed, span, test_days
+from ml_assets.logic.card_words import days, signed, span, test_days, verdict
 from ml_assets.logic.metrics import WITHIN, named
 from ml_assets.logic.plots.drawing import metric_name, number
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ml_assets.contracts.artifacts import (
+        Comparison,
         DriftSummary,
         Evaluation,
         EvaluationSummary,
@@ -87,11 +88,9 @@ def tiles(
         ahead = [item for item in summary.against_baselines if item.metric == summary.metric]
         if ahead:
             nearest = min(ahead, key=lambda item: item.difference.value)
-            aside = f"95 %: {span(nearest.difference)}, {metric_name(summary.metric)}, over '{nearest.against}'"
-            shown.append(Tile("Ahead of the nearest baseline by", signed(nearest.difference.value), aside))
+            shown.append(_difference_tile(f"the nearest baseline, '{nearest.against}'", nearest))
         if (versus := summary.against_champion) is not None:
-            aside = f"95 %: {span(versus.difference)}, {metric_name(versus.metric)}, {versus.rows:,} rows"
-            shown.append(Tile("Ahead of the champion by", signed(versus.difference.value), aside))
+            shown.append(_difference_tile("the champion", versus))
         error = summary.metrics.get("calibration_error")
         if error is not None:
             shown.append(Tile("Calibration error", number(error.value), f"95 %: {span(error)}, {where}"))
@@ -110,6 +109,11 @@ def tiles(
         aside += f"; {last.labelled:,} of {last.predictions:,} predictions of {last.day} have a label"
         shown.append(Tile(f"{metric_name(performance_metric)}, newest day", number(figure.value), aside))
     return shown or [Tile("Measured so far", "nothing yet", "not measured yet")]
+
+
+def _difference_tile(who: str, item: Comparison) -> Tile:
+    aside = f"95 %: {span(item.difference)}, {metric_name(item.metric)}, {item.rows:,} rows: {verdict(item)}"
+    return Tile(f"Difference from {who}", signed(item.difference.value), aside)
 
 
 def about_rows(card: CardInput) -> list[tuple[str, str]]:

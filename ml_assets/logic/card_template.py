@@ -386,16 +386,20 @@ rows of fewer than five days, or where all of its days have the same share.</p>
 {%- if card.importances %}
 {%- if "importances" in plots %}
 <p>Of this model, on validation rows: each feature's share of mean |SHAP|, and what the metric over all rows loses when
-its values are shuffled.</p>
+its values are shuffled. The loss is measured on {{ permuted }} of {{ validation_rows }} validation rows, drawn at
+random, with {{ shuffles }} shuffles of each feature. The lines are ± 1 standard deviation of these shuffles alone: they
+say nothing of which rows were drawn.</p>
 {{ plot("importances") }}
 {%- endif %}
 <h3>How the features were selected</h3>
 <p>In each of {{ card.importances.summary.folds }} time folds a quick model of
 {{ card.importances.summary.rounds }} rounds was fitted on the days before, with columns of noise beside the features.
 In the last fold it reached a validation {{ card.importances.summary.metric | metric }} of
-{{ card.importances.summary.score | number }}. A feature beats noise in a fold if its gain is above that of every noise
-column of its kind, or if shuffling it costs more metric than shuffling any of them, by two standard errors. It does not
-if the model does better without it, by more than for any noise and two standard errors. It is selected if it beats
+{{ card.importances.summary.score | number }} on {{ card.importances.summary.rows | number }} rows (no interval), on
+which {{ card.importances.summary.shuffles }} shuffles of each feature are measured as well. A feature beats noise in
+a fold if its gain is above that of every noise column of its kind, or if shuffling it costs more metric than
+shuffling any of them, by two standard errors. It does not if the model does better without it, by more than for any
+noise and two standard errors. It is selected if it beats
 noise in at least half of the folds; if no feature does, all are selected.</p>
 {{ plot("selection") }}
 {%- else %}{{ missing("importances") }}{% endif %}
@@ -405,7 +409,8 @@ noise in at least half of the folds; if no feature does, all are selected.</p>
 {%- if card.tuning %}
 <p>{{ card.tuning.best.trials }} trials, of which {{ card.tuning.best.pruned }} were pruned; the best reached a
 validation
-{{ card.tuning.best.metric | metric }} of {{ card.tuning.best.value | number }} with {{ card.tuning.best.rounds }}
+{{ card.tuning.best.metric | metric }} of {{ card.tuning.best.value | number }} (no interval: the best trial was chosen
+on the same {{ validation_rows }} validation rows, which makes its figure too good) with {{ card.tuning.best.rounds }}
 rounds
 on {{ card.tuning.best.features | length }} features.</p>
 {{ plot("tuning") }}

@@ -128,6 +128,15 @@ def _signed_bounds(parts: tuple[float | None, float | None, float | None]) -> st
     return f"+{words}" if parts[0] is not None and parts[0] > 0 else words
 
 
+def verdict(item: Comparison) -> str:
+    """Write what a comparison shows by its own interval."""
+    return {
+        "good-text": "this model is better",
+        "bad-text": "this model is worse",
+        "": "neither is shown to be better",
+    }[tone(item)]
+
+
 def tone(item: Comparison) -> Literal["good-text", "bad-text", ""]:
     """Return the class of a difference's text: good or bad only where its interval leaves 0 out."""
     low, high = item.difference.low, item.difference.high

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lightgbm import Booster
 
 EXPLAINED_ROWS: Final = 2_000
+PERMUTED_ROWS: Final = 5_000
+SHUFFLES: Final = 2
 """Rows that mean |SHAP| is taken over, at most; its cost is rows times leaves times depth squared."""
 
 SCHEMA: Final = pl.Schema(
@@ -122,11 +124,12 @@ def explain(model: Model, training: TrainingSet, *, seed: int, threads: int) -> 
 
 
 def permuted(
-    model: Model, training: TrainingSet, *, metric: str, seed: int, threads: int, rows: int = 5_000, repeats: int = 2
+    model: Model, training: TrainingSet, *, metric: str, seed: int, threads: int, repeats: int = SHUFFLES
 ) -> pl.DataFrame:
     """Return the model's importances with the permutation importance of each feature, by a metric over all rows.
 
-    It is measured on a random sample of at most `rows` validation rows; its standard deviation is over the repeats.
+    It is measured on a random sample of at most `PERMUTED_ROWS` validation rows; its standard deviation is that of the
+    repeats alone, and says nothing of which rows were drawn.
 
     Args:
         model: The trained model, with the importances that `explain` returned.
@@ -134,7 +137,6 @@ def permuted(
         metric: What a loss is measured in.
         seed: Of the sample and the shuffles.
         threads: For LightGBM.
-        rows: Validation rows, at most.
         repeats: Shuffles of each feature, at least 2.
 
     Raises:
@@ -144,7 +146,7 @@ def permuted(
         raise DataError(f"model '{model.spec.model}' has no importances yet; call `explain` first.")
     summary, draw = training.summary, np.random.default_rng(seed)
     validation = training.part("validation")
-    sample = validation[random_rows(validation.height, rows, draw)]
+    sample = validation[random_rows(validation.height, PERMUTED_ROWS, draw)]
     target = target_vector(sample, target=summary.target, task=summary.task, classes=summary.classes)
     scoring = Scoring(find_metric(metric, summary.task), len(summary.classes), threads)
     numbers = Numbers(_matrix(model, sample), target)

@@ -176,6 +176,8 @@ def measure_importances(
         summary=ImportancesSummary(
             metric=metric,
             score=score,
+            rows=len(held.target),
+            shuffles=repeats,
             kept=tuple(name for name in names if name in kept),
             dropped=tuple(name for name in names if name not in kept),
             folds=folds,

@@ -104,6 +104,13 @@ def training_set(feature: str = "wind_gust", excluded: dict[str, int] | None = N
                 split="train", first_day=date(2013, 1, 1), last_day=date(2013, 9, 30), rows=246113, target_mean=0.2412
             ),
             Window(
+                split="validation",
+                first_day=date(2013, 10, 1),
+                last_day=date(2013, 10, 31),
+                rows=41893,
+                target_mean=0.23,
+            ),
+            Window(
                 split="test", first_day=date(2013, 11, 1), last_day=date(2013, 12, 31), rows=52431, target_mean=0.25
             ),
         ),
@@ -142,7 +149,15 @@ def importances(feature: str = "wind_gust") -> Importances:
         }
     )
     summary = ImportancesSummary(
-        metric="roc_auc", score=0.7412, kept=(feature,), dropped=("humid",), folds=3, rounds=60, rows_explained=20000
+        metric="roc_auc",
+        score=0.7412,
+        rows=5_000,
+        shuffles=2,
+        kept=(feature,),
+        dropped=("humid",),
+        folds=3,
+        rounds=60,
+        rows_explained=20000,
     )
     return Importances(table, pl.DataFrame(), summary)
 
@@ -453,7 +468,7 @@ def test_one_missing_part_leaves_the_others_standing(part: str, section: str) ->
         ("use", "Three airports only."),
         ("data", "336,776"),
         ("data", "24.1 %"),
-        ("top", "+0.070 95 %: [0.060, 0.080], ROC AUC, over 'shallow tree'"),
+        ("top", "+0.070 95 %: [0.060, 0.080], ROC AUC, 52,431 rows: this model is better"),
         ("data", "cancelled 8,255"),
         ("features", "65.4 %"),
         ("features", "0.0321"),
@@ -473,8 +488,9 @@ def test_one_missing_part_leaves_the_others_standing(part: str, section: str) ->
         ("slices", "0.728 [0.719, 0.738]"),
         ("slices", "no: 98 rows; 200 are needed"),
         ("calibration", "0.251 [0.247, 0.255]"),
-        ("importances", "validation ROC AUC of 0.741"),
-        ("tuning", "0.744"),
+        ("importances", "validation ROC AUC of 0.741 on 5,000 rows (no interval)"),
+        ("importances", "measured on at most 5,000 of 41,893 validation rows, drawn at random, with 2 shuffles"),
+        ("tuning", "0.744 (no interval: the best trial was chosen on the same 41,893 validation rows"),
         ("tuning", "0.08312"),
         ("drift", "Weighted excess PSI 0.092 on 2013-12-31 is over 0.09."),
         ("performance", "2013-12-24 912 887 0.724 [0.624, 0.824] 0.735"),
@@ -530,6 +546,29 @@ def test_a_metric_within_days_is_shown_beside_the_one_over_all_rows_and_with_the
 )
 def test_the_champion_is_beaten_only_where_the_interval_says_so(bounds: tuple[float, float], words: str) -> None:
     assert words in Page(render_card(lean(evaluation=evaluation(champion=bounds)))).sections["champion"]
+
+
+@unrendered
+def test_the_tile_says_where_neither_model_is_shown_to_be_better() -> None:
+    top = Page(render_card(lean(evaluation=evaluation(champion=(-0.0018, 0.0104))))).sections["top"]
+
+    assert "Difference from the champion +0.0043 95 %: [−0.0018, 0.0104], ROC AUC, 52,431 rows: neither is shown" in top
+
+
+def test_the_axis_of_the_importances_names_the_metric_over_all_rows() -> None:
+    page = render_card(card(performance_metric="roc_auc within day"))
+
+    assert "harm to ROC AUC when permuted" in page
+    assert "harm to ROC AUC within day when permuted" not in page
+
+
+@unrendered
+def test_the_sentence_about_slices_has_the_margin_of_the_gate() -> None:
+    decided = promotion()
+    decided = decided.model_copy(update={"figures": {**decided.figures, "slice margin": 0.01}})
+    shown = Page(render_card(lean(promotion=decided, evaluation=evaluation()))).sections["slices"]
+
+    assert "worse than the champion by more than the slice margin of 0.01" in shown
 
 
 @unrendered

@@ -67,7 +67,15 @@ def importances(features: int = 3, name: str = "wind_gust") -> Importances:
         }
     )
     summary = ImportancesSummary(
-        metric="roc_auc", score=0.7, kept=tuple(names), dropped=("gone",), folds=3, rounds=60, rows_explained=100
+        metric="roc_auc",
+        score=0.7,
+        rows=5_000,
+        shuffles=2,
+        kept=tuple(names),
+        dropped=("gone",),
+        folds=3,
+        rounds=60,
+        rows_explained=100,
     )
     return Importances(table, pl.DataFrame(), summary)
 
@@ -321,7 +329,7 @@ def test_the_importances_of_a_model_name_the_feature_that_carries_it() -> None:
 def test_only_the_first_features_are_drawn_and_the_plot_says_how_many_are_not() -> None:
     svg = selection_plot(importances(features=400))
 
-    assert "lines: ± 1 sd; 375 less important features are not shown" in texts(svg)
+    assert "lines: ± 1 sd of the shuffles alone; 375 less important features are not shown" in texts(svg)
     assert "noise_numeric" in texts(svg)
     assert len(as_markdown_image(svg, "")) < 60_000
 
@@ -337,7 +345,7 @@ def test_names_with_markup_and_dollars_are_escaped_and_shown_as_they_are() -> No
 def test_the_best_trial_is_named(values: list[float | None], best: int) -> None:
     assert (
         title(tuning_plot(tuning(values, best)))
-        == f"Best ROC AUC {values[best]:.3f} in trial 1, of 3 trials (0 pruned)"
+        == f"Best validation ROC AUC {values[best]:.3f} (no interval) in trial 1, of 3 trials (0 pruned)"
     )
 
 

@@ -334,11 +334,13 @@ def slice_plot(evaluation: Evaluation) -> str:
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(f"{name}, 95 % interval (rows of the slice in brackets)")
         light_grid(axes, "x")
-        keys = [("better than the champion", GREEN), ("worse", VERMILLION), ("no clear difference", BLUE)]
+        keys = [("difference from the champion above 0", GREEN), ("below 0", VERMILLION), ("undecided", BLUE)]
         keys = keys if has_champion else [("enough rows", BLUE)]
         left_out = every.height - shown.height
-        note = f"{left_out} smaller slices are not shown" if left_out else ""
-        legend(figure, [*keys, ("too few rows", FAINT)], note + ("  ◇ champion" if has_champion else ""))
+        notes = [f"{left_out} smaller slices are not shown"] if left_out else []
+        if has_champion:
+            notes += ["◇ champion", "colours: 95 % interval of each slice alone, without Holm's rule and margin"]
+        legend(figure, [*keys, ("too few rows", FAINT)], "; ".join(notes))
 
     lines = shown.height + len(drawn)
     return draw_svg("slices", title, draw, height=1.35 + 0.185 * lines)

@@ -93,7 +93,7 @@ def _bars(
     lines: Sequence[float] = (),
 ) -> str:
     """Draw two panels of bars: shares of mean |SHAP| and gain, and permutation importance with dashed `lines`."""
-    note = "lines: ± 1 sd" + (f"; {more} less important features are not shown" if more else "")
+    note = "lines: ± 1 sd of the shuffles alone" + (f"; {more} less important features are not shown" if more else "")
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2, sharey=True)
@@ -142,7 +142,8 @@ def tuning_plot(tuning: Tuning) -> str:
     chosen = trials.filter(pl.col("is_best"))
     name = metric_name(best.metric)
     number_of_best = f" in trial {chosen['trial'][0]}" if chosen.height else ""
-    title = f"Best {name} {number(best.value)}{number_of_best}, of {best.trials} trials ({best.pruned} pruned)"
+    title = f"Best validation {name} {number(best.value)} (no interval){number_of_best}"
+    title += f", of {best.trials} trials ({best.pruned} pruned)"
 
     def draw(figure: Figure) -> None:
         from matplotlib.ticker import MaxNLocator
