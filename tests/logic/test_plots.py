@@ -329,7 +329,7 @@ def test_the_importances_of_a_model_name_the_feature_that_carries_it() -> None:
 def test_only_the_first_features_are_drawn_and_the_plot_says_how_many_are_not() -> None:
     svg = selection_plot(importances(features=400))
 
-    assert "lines: ± 1 sd of the shuffles alone; 375 less important features are not shown" in texts(svg)
+    assert "375 less important features are not shown" in texts(svg)
     assert "noise_numeric" in texts(svg)
     assert len(as_markdown_image(svg, "")) < 60_000
 
@@ -429,6 +429,7 @@ def test_a_slice_that_differs_from_the_champion_has_its_colour(low: float, high:
     )
 
     assert count(differs) > count(same)
+    assert any("own 95 % interval of the difference, not Holm's rule" in text for text in texts(differs))
 
 
 def test_drift_says_its_sentence_and_never_a_figure_for_what_was_not_measured() -> None:

@@ -332,15 +332,18 @@ def slice_plot(evaluation: Evaluation) -> str:
         axes.set_yticks(ticks, labels)
         axes.set_ylim(at - 0.4, -0.8)
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel(f"{name}, 95 % interval (rows of the slice in brackets)")
+        axis = f"{name}, 95 % interval (rows of the slice in brackets)"
+        if has_champion:
+            axis += (
+                "\n◇ champion; colour: the slice's own 95 % interval of the difference, not Holm's rule with the margin"
+            )
+        axes.set_xlabel(axis)
         light_grid(axes, "x")
-        keys = [("difference from the champion above 0", GREEN), ("below 0", VERMILLION), ("undecided", BLUE)]
+        keys = [("above the champion", GREEN), ("below", VERMILLION), ("undecided", BLUE)]
         keys = keys if has_champion else [("enough rows", BLUE)]
         left_out = every.height - shown.height
-        notes = [f"{left_out} smaller slices are not shown"] if left_out else []
-        if has_champion:
-            notes += ["◇ champion", "colours: 95 % interval of each slice alone, without Holm's rule and margin"]
-        legend(figure, [*keys, ("too few rows", FAINT)], "; ".join(notes))
+        note = f"{left_out} smaller slices are not shown" if left_out else ""
+        legend(figure, [*keys, ("too few rows", FAINT)], note)
 
     lines = shown.height + len(drawn)
     return draw_svg("slices", title, draw, height=1.35 + 0.185 * lines)

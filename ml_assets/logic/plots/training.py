@@ -93,7 +93,7 @@ def _bars(
     lines: Sequence[float] = (),
 ) -> str:
     """Draw two panels of bars: shares of mean |SHAP| and gain, and permutation importance with dashed `lines`."""
-    note = "lines: ± 1 sd of the shuffles alone" + (f"; {more} less important features are not shown" if more else "")
+    note = f"{more} less important features are not shown" if more else ""
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2, sharey=True)
@@ -115,11 +115,12 @@ def _bars(
         right.axvline(0, color=FAINT, linewidth=0.8)
         for value in lines:
             right.axvline(value, color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
-        right.set_xlabel(f"harm to {metric_name(metric)} when permuted")
+        right.set_xlabel(f"harm to {metric_name(metric)} when permuted\nlines: ± 1 sd of the shuffles alone")
         right.tick_params(axis="y", length=0)
         for axes in (left, right):
             light_grid(axes, "x")
-        legend(figure, keys, note)
+        if keys or note:
+            legend(figure, keys, note)
 
     return draw_svg(name, title, draw, height=1.35 + 0.2 * shown.height)
 
