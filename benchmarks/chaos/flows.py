@@ -4,6 +4,7 @@ Each ends in a plain second run, whose outcome must be that of a flow which noth
 """
 
 import errno
+import logging
 import os
 import resource
 import shutil
@@ -90,6 +91,7 @@ def s3(scene: Scene) -> Iterator[Trial]:
     import boto3
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:

@@ -272,7 +272,8 @@ def _check_moment(changed: int, standing: pl.DataFrame, received_at: datetime) -
     if changed and isinstance(last, datetime) and last >= received_at:
         raise DataError(
             f"{changed} rows are landed as new or gone at {received_at}, but rows landed at {last} stand "
-            "already; land in the order of time: give a later 'received_at', or none for now."
+            "already. A clock was ahead then, or is behind now: correct it, or give a later 'received_at' in the run's "
+            "configuration."
         )
 
 
