@@ -116,6 +116,7 @@ def _compared(metric: str, setting: str, days: int, random: np.random.Generator)
     if TASKS[metric] == "binary":
         truth = (random.random(level.shape) < 1 / (1 + np.exp(1 - level))).astype(np.float64)
     clusters = Clusters.of_days(np.repeat(np.arange(days), ROWS_A_DAY))
+    evidence = clusters.evidence(METRICS[metric], truth.ravel(), signal.ravel())
     measured = {}
     for (who, noise), shift, scale in zip(NOISES.items(), shifts, scales, strict=True):
         size = noise * np.exp(DAY_SCALE * scale - DAY_SCALE**2 * float(scale.any()))
@@ -131,7 +132,7 @@ def _compared(metric: str, setting: str, days: int, random: np.random.Generator)
                 against="champion",
                 values=(own, value),
                 left_out=(without, left_out),
-                clusters=clusters,
+                evidence=evidence,
             ),
         )
 
@@ -237,9 +238,10 @@ def _by_day(one: Vector, other: Vector) -> Comparison:
     """Compare two models by their daily figures, of which more is better; a loss is the negative of it."""
     figures = [(-float(it.mean()), -(it.sum() - it) / (len(it) - 1)) for it in (one, other)]
     (value, left_out), (other_value, other_left_out) = figures
+    evidence = Clusters.of_days(np.arange(len(one))).evidence(METRICS["log_loss"], one, one)
     return compare(
         METRICS["log_loss"], against="other", values=(value, other_value), left_out=(left_out, other_left_out),
-        clusters=Clusters.of_days(np.arange(len(one))),
+        evidence=evidence,
     )  # fmt: skip
 
 

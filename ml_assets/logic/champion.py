@@ -13,7 +13,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Interval, RuleRecord
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.jackknife import lower_bound
+from ml_assets.logic.jackknife import MOST_CORRELATED, confidence_words, lower_bound
 from ml_assets.logic.metrics import find_metric
 from ml_assets.logic.serving_cost import Cost
 from ml_assets.logic.slices import SLICE_ERROR_RATE, comparable, failing_slices, slice_level
@@ -46,7 +46,7 @@ class Attempt:
     @property
     def confidence_words(self) -> str:
         """The confidence as words."""
-        return f"at {100 * self.confidence:.4g} % confidence"
+        return confidence_words(self.confidence)
 
     @property
     def words(self) -> str:
@@ -300,7 +300,8 @@ def _beats_baseline(comparison: Comparison, attempt: Attempt) -> Rule:
         return Rule(name, holds=False, sentence=_undecided(comparison, who), figures=figures)
     verb = "Beats" if bound > 0 else "Is not shown to beat"
     sentence = f"{verb} {who}: {_told(comparison)}; lower bound {bound:+z.4f} {attempt.confidence_words}."
-    return Rule(name, holds=bound > 0, sentence=sentence, figures={**figures, **attempt.figures})
+    figures |= {f"difference to {name}, bound": bound, **attempt.figures}
+    return Rule(name, holds=bound > 0, sentence=sentence + _beyond_allowance(comparison), figures=figures)
 
 
 def _within_bound(evaluation: EvaluationSummary, name: str, limit: float) -> Rule:
@@ -346,7 +347,9 @@ def _champion_rules(
 ) -> tuple[Rule, ...]:
     comparison, version = evaluation.against_champion, evaluation.champion_version
     if version is None:
-        sentence = f"There is no champion yet: the baselines decide, {attempt.words}."
+        sentence = (
+            f"There is no champion yet: the baselines decide, {attempt.confidence_words} (attempt {attempt.number})."
+        )
         return (Rule("champion", holds=True, sentence=sentence, figures={}),)
     if version == evaluation.model_version:
         return (Rule("champion", holds=False, sentence=f"The challenger is the champion ({version}).", figures={}),)
@@ -409,7 +412,17 @@ def _against(comparison: Comparison, who: str, attempt: Attempt, rule: ChampionR
         verdict = "Is not worse" if holds else "Is worse" if is_worse else "May be worse"
         verdict += f" than {who} by more than the margin of {margin:g}"
     sentence = f"{verdict}: {_told(comparison)}; lower bound {bound:+z.4f} {attempt.words}."
-    return Rule(role, holds=holds, sentence=sentence, figures=figures)
+    return Rule(role, holds=holds, sentence=sentence + _beyond_allowance(comparison), figures=figures)
+
+
+def _beyond_allowance(comparison: Comparison) -> str:
+    """Return a warning where the days may be more alike than the error allows for; empty otherwise."""
+    if comparison.correlation < MOST_CORRELATED:
+        return ""
+    return (
+        f" Neighbouring {comparison.unit} may have a correlation above {MOST_CORRELATED:g}, which the interval does "
+        "not allow for: it may be too narrow."
+    )
 
 
 def _slices_hold(slices: pl.DataFrame, metric: str, margin: float) -> Rule:
@@ -433,7 +446,7 @@ def _slices_hold(slices: pl.DataFrame, metric: str, margin: float) -> Rule:
         sentence = f"Worse than the champion by more than {margin:g} on {told}"
     if judged.height:
         sentence += (
-            f". The worst of {judged.height} is judged at {100 * (1 - level):.4g} % confidence, the others by Holm's "
+            f". The worst of {judged.height} is judged {confidence_words(1 - level)}, the others by Holm's "
             f"rule, so that a challenger that is not worse fails on any of them in at most {SLICE_ERROR_RATE:.0%} of "
             "cases"
         )

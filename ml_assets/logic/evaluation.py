@@ -144,11 +144,11 @@ def evaluate(
             Baseline(name=who, description=description, metrics=_point_metrics(frozen, values, shown))
             for who, (description, values) in simple.items()
         ),
-        against_baselines=tuple(frozen.compared(who, exact, left_out) for who in simple),
-        against_champion=frozen.compared(CHAMPION, exact, left_out) if CHAMPION in opponents else None,
+        against_baselines=tuple(frozen.compared(who, challenger, exact, left_out) for who in simple),
+        against_champion=frozen.compared(CHAMPION, challenger, exact, left_out) if CHAMPION in opponents else None,
         champion_version=None if champion is None else champion.version,
         champion_cannot_score=None if champion is None else champion.cannot_score,
-        against_anchor=frozen.compared(ANCHOR, exact, left_out) if ANCHOR in opponents else None,
+        against_anchor=frozen.compared(ANCHOR, challenger, exact, left_out) if ANCHOR in opponents else None,
         anchor_version=None if anchor is None else anchor.version,
         anchor_cannot_score=None if anchor is None else anchor.cannot_score,
         test_days=(frozen.days.min().item(), frozen.days.max().item()),

@@ -67,6 +67,47 @@ class Clusters:
             np.random.default_rng(seed).permutation(rows) % max(count, 1), count, "folds of rows", is_in_order=False
         )
 
+    def evidence(
+        self, metric: Metric, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None
+    ) -> Evidence:
+        """Return which clusters a metric is estimated from.
+
+        Args:
+            metric: What is measured.
+            truth: As `Metric.function` takes it.
+            scores: As `Metric.function` takes it.
+            groups: (rows,) the group of each row, for a metric within groups.
+        """
+        kinds = metric.kinds_of(truth, scores, groups)
+        has = np.zeros((int(kinds.max(initial=-1)) + 2, self.count), dtype=np.bool_)
+        has[kinds, self.index] = True  # the last row takes the rows of no kind, which are numbered -1
+        fewest = int(has[:-1].sum(axis=1).min(initial=self.count))
+        return Evidence(self, np.asarray(has[:-1].any(axis=0)), fewest, metric.needs)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The clusters that a metric is estimated from: no day without the metric, and no more days than hold a class.
+
+    Thirty days of which three hold all positives tell as much about a ROC AUC as three days do.
+
+    Attributes:
+        clusters: All of them.
+        is_used: (clusters,) whether the metric uses any row of the cluster.
+        count: How many clusters hold each kind of row that the metric needs; the fewest over the kinds.
+        needs: What these clusters have, in words; empty where the metric can be measured on any row.
+    """
+
+    clusters: Clusters
+    is_used: NDArray[np.bool_]
+    count: int
+    needs: str = ""
+
+    @property
+    def words(self) -> str:
+        """How many clusters there are, and of which."""
+        return f"{self.count} {self.clusters.unit}{f' that have {self.needs}' if self.needs else ''}"
+
 
 def leave_one_out(measures: Mapping[Name, Measure], clusters: Clusters) -> dict[Name, Vector]:
     """Measure everything without each cluster in turn.
@@ -113,8 +154,10 @@ class Spread:
         return Interval(value=value, low=value - reach, high=value + reach)
 
 
-def spread(value: float, left_out: Vector, clusters: Clusters) -> Spread:
+def spread(value: float, left_out: Vector, evidence: Evidence) -> Spread:
     """Return the jackknife's standard error of a figure, for Student's t of one degree fewer than there are clusters.
+
+    Only clusters that the metric is estimated from count (`Evidence`).
 
     The squared error is (G - 1) / G times the sum of squared differences between the figure without a cluster and the
     figure itself, with G - 1 degrees of freedom: CV3 of MacKinnon, Nielsen and Webb (2023, «Cluster-robust inference: A
@@ -137,23 +180,38 @@ def spread(value: float, left_out: Vector, clusters: Clusters) -> Spread:
     Args:
         value: On all rows.
         left_out: (clusters,) without each cluster, as `leave_one_out` gives it.
-        clusters: What was left out.
+        evidence: Which clusters count.
     """
-    count, unit = clusters.count, clusters.unit
+    count = evidence.count
     if count < MINIMUM_CLUSTERS:
-        return Spread(reason=f"cannot decide with {count} {unit}; at least {MINIMUM_CLUSTERS} are needed")
+        return Spread(reason=f"cannot decide with {evidence.words}; at least {MINIMUM_CLUSTERS} are needed")
+    left_out = left_out[evidence.is_used]
     undefined = int(np.isnan(left_out).sum())
     if undefined:
         return Spread(
-            reason=f"cannot decide: the metric is not defined without one of {undefined} of the {count} {unit}"
+            reason=f"cannot decide: the metric is not defined without one of {undefined} of the {len(left_out)} "
+            f"{evidence.clusters.unit}"
         )
-    error = math.sqrt((count - 1) / count * float(((left_out - value) ** 2).sum()))
-    if not clusters.is_in_order or error == 0:
+    error = math.sqrt((len(left_out) - 1) / len(left_out) * float(((left_out - value) ** 2).sum()))
+    if not evidence.clusters.is_in_order or error == 0:
         return Spread(error, count - 1)
     estimate = _correlation(left_out)
     likely = estimate + math.sqrt((1 - estimate**2) / count)
     correlation = min(max(likely, 0.0), MOST_CORRELATED)
     return Spread(error * _inflation(correlation, count), count - 1, correlation)
+
+
+def spread_of_days(values: ArrayLike) -> Spread:
+    """Return the spread of the mean of daily figures.
+
+    Args:
+        values: (days,) one for each day, in their order.
+    """
+    daily = np.asarray(values, dtype=np.float64)
+    count = len(daily)
+    left_out = (daily.sum() - daily) / max(count - 1, 1)
+    days = Evidence(Clusters(np.arange(count), count, "days"), np.ones(count, dtype=np.bool_), count)
+    return spread(float(daily.mean()), left_out, days)
 
 
 def _correlation(left_out: Vector) -> float:
@@ -186,7 +244,7 @@ def interval_of(
     *,
     value: float,
     left_out: Vector,
-    clusters: Clusters,
+    evidence: Evidence,
     level: float = LEVEL,
 ) -> Interval:
     """Return a metric with its interval, or with the reason why there is none.
@@ -200,13 +258,13 @@ def interval_of(
         scores: As `Metric.function` takes it.
         value: The metric of all rows.
         left_out: (clusters,) without each cluster, as `leave_one_out` gives it.
-        clusters: What was left out.
+        evidence: Which clusters count.
         level: Coverage of the interval.
     """
-    found = spread(value, left_out, clusters).interval(value, level=level)
+    found = spread(value, left_out, evidence).interval(value, level=level)
     if found.low is None or found.high is None:
         return found
-    bias = 0.0 if metric.bias is None else metric.bias(truth, scores, clusters.index)
+    bias = 0.0 if metric.bias is None else metric.bias(truth, scores, evidence.clusters.index)
     ends = {"low": max(found.low - bias, metric.lowest), "high": min(found.high, metric.highest)}
     return found.model_copy(update=ends)
 
@@ -217,7 +275,7 @@ def compare(
     against: str,
     values: tuple[float, float],
     left_out: tuple[Vector, Vector],
-    clusters: Clusters,
+    evidence: Evidence,
     level: float = LEVEL,
 ) -> Comparison:
     """Compare the challenger with another model on the same rows.
@@ -230,21 +288,21 @@ def compare(
         against: What the other is called in the record.
         values: The challenger's figure on all rows, and the other's.
         left_out: (clusters,) the challenger's without each cluster, and the other's; see `leave_one_out`.
-        clusters: What was left out.
+        evidence: Which clusters count.
         level: Coverage of the interval.
     """
     sign = 1.0 if metric.higher_is_better else -1.0
     difference = metric.gain(*values)
-    found = spread(difference, sign * (left_out[0] - left_out[1]), clusters)
+    found = spread(difference, sign * (left_out[0] - left_out[1]), evidence)
     return Comparison(
         against=against,
         metric=metric.name,
         challenger=values[0],
         other=values[1],
         difference=found.interval(difference, level=level),
-        rows=len(clusters.index),
-        clusters=clusters.count,
-        unit=clusters.unit,
+        rows=len(evidence.clusters.index),
+        clusters=evidence.count,
+        unit=evidence.clusters.unit,
         error=found.error,
         degrees=found.degrees,
         correlation=found.correlation,
@@ -269,3 +327,9 @@ def p_value(difference: float, error: float, degrees: int) -> float:
     if error > 0:
         return student_probability(difference / error, degrees)
     return 0.0 if difference < 0 else 1.0
+
+
+def confidence_words(confidence: float) -> str:
+    """Return a confidence as words, with enough digits to tell it from 100 %."""
+    digits = max(2, -math.floor(math.log10(100 * (1 - confidence))))
+    return f"at {f'{100 * confidence:.{digits}f}'.rstrip('0').rstrip('.')} % confidence"

@@ -77,17 +77,27 @@ class Frozen:
 
     def interval(self, metric: Metric, scores: Vector, exact: float, left_out: Vector) -> Interval:
         """Return a metric of somebody's scores with its interval."""
-        return interval_of(metric, self.truth, scores, value=exact, left_out=left_out, clusters=self.clusters)
+        evidence = self.clusters.evidence(metric, self.truth, scores, self.groups)
+        return interval_of(metric, self.truth, scores, value=exact, left_out=left_out, evidence=evidence)
 
-    def compared(self, against: str, exact: Mapping[Key, float], left_out: Mapping[Key, Vector]) -> Comparison:
-        """Return the challenger beside another model by the declared metric, from what was measured of both."""
+    def compared(
+        self, against: str, scores: Vector, exact: Mapping[Key, float], left_out: Mapping[Key, Vector]
+    ) -> Comparison:
+        """Return the challenger beside another model by the declared metric, from what was measured of both.
+
+        Args:
+            against: The other.
+            scores: The challenger's.
+            exact: By model and metric, on all rows.
+            left_out: By model and metric, without each day.
+        """
         challenger, other = (CHALLENGER, self.metric.name), (against, self.metric.name)
         return compare(
             self.metric,
             against=against,
             values=(exact[challenger], exact[other]),
             left_out=(left_out[challenger], left_out[other]),
-            clusters=self.clusters,
+            evidence=self.clusters.evidence(self.metric, self.truth, scores, self.groups),
         )
 
     def why_too_few(self, minimum_rows: int) -> str:

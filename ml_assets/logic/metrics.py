@@ -43,6 +43,9 @@ class Metric:
         highest: What no model is above.
         bias: From truth, scores and the cluster of each row to how much sampling alone adds to it at most; None where
             it adds nothing on average.
+        kinds: From truth and scores to the kind of each row, from 0, where the metric needs rows of every kind (a
+            class); -1 for a row that it does not use. None where it can be measured on any row.
+        needs: The kinds in words.
         within: The column of its groups, where it is the mean over groups of the metric inside each; None for a metric
             over all rows. Groups count equally, and those on which the metric is not defined are left out.
         overall: The same metric over all rows, where this is one within groups.
@@ -56,6 +59,8 @@ class Metric:
     lowest: float = 0.0
     highest: float = math.inf
     bias: Callable[[Vector, Vector, NDArray[np.int64]], float] | None = None
+    kinds: Callable[[ArrayLike, ArrayLike], NDArray[np.int64]] | None = None
+    needs: str = ""
     within: str | None = None
     overall: Metric | None = None
 
@@ -94,6 +99,15 @@ class Metric:
             return value
 
         return mean
+
+    def kinds_of(self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> NDArray[np.int64]:
+        """Return the kind of each row (see `kinds`); -1 for the rows of a group on which the metric is not defined."""
+        kinds = np.zeros(np.shape(truth)[0], dtype=np.int64) if self.kinds is None else self.kinds(truth, scores)
+        if self.within is None or groups is None:
+            return kinds
+        members = np.unique(np.asarray(groups), return_inverse=True)[1]
+        is_defined = np.isfinite(Groups(self.prepare, truth, scores, groups).alone)
+        return np.where(is_defined[members], kinds, -1)
 
     def function(
         self,
@@ -229,6 +243,20 @@ def _absent(name: str, which: str) -> DataError:
         f"metric '{name}' is not defined: {which} is absent from the rows; expected every class. "
         "Widen the window, or choose log_loss or brier, which one class suffices for."
     )
+
+
+def _classes(truth: ArrayLike, scores: ArrayLike) -> NDArray[np.int64]:
+    del scores
+    return np.asarray(truth).astype(np.int64)
+
+
+def _only_positives(truth: ArrayLike, acted_on: ArrayLike) -> NDArray[np.int64]:
+    return _classes(truth, acted_on) - 1
+
+
+def _only_acted_on(truth: ArrayLike, acted_on: ArrayLike) -> NDArray[np.int64]:
+    del truth
+    return np.where(np.asarray(acted_on) > 0, 0, -1)
 
 
 def _weighted_mean(losses: Vector, finish: Callable[[float], float] = float) -> Measure:
@@ -449,8 +477,19 @@ def _prepare_macro_f1(truth: ArrayLike, scores: ArrayLike) -> Measure:
 
 
 _ALL: tuple[Metric, ...] = (
-    Metric("roc_auc", "ROC AUC", ("binary",), True, _prepare_roc_auc, highest=1.0),
-    Metric("average_precision", "Average precision", ("binary",), True, _prepare_average_precision, highest=1.0),
+    Metric(
+        "roc_auc", "ROC AUC", ("binary",), True, _prepare_roc_auc, highest=1.0, kinds=_classes, needs="both classes"
+    ),
+    Metric(
+        "average_precision",
+        "Average precision",
+        ("binary",),
+        True,
+        _prepare_average_precision,
+        highest=1.0,
+        kinds=_classes,
+        needs="both classes",
+    ),
     Metric("log_loss", "Log loss", ("binary",), False, _prepare_log_loss),
     Metric("brier", "Brier score", ("binary",), False, _prepare_brier, highest=1.0),
     Metric(
@@ -467,14 +506,32 @@ _ALL: tuple[Metric, ...] = (
     Metric("r2", "R²", ("regression",), True, _prepare_r2, lowest=-math.inf, highest=1.0),
     Metric("accuracy", "Accuracy", ("binary", "multiclass"), True, _prepare_accuracy, highest=1.0),
     Metric("multi_log_loss", "Log loss", ("multiclass",), False, _prepare_multi_log_loss),
-    Metric("macro_f1", "Macro F1", ("multiclass",), True, _prepare_macro_f1, highest=1.0),
+    Metric(
+        "macro_f1",
+        "Macro F1",
+        ("multiclass",),
+        True,
+        _prepare_macro_f1,
+        highest=1.0,
+        kinds=_classes,
+        needs="every class",
+    ),
 )
 METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _ALL}
 
 _OPERATING: tuple[Metric, ...] = (
-    Metric("precision", "Precision", (), True, _prepare_precision, highest=1.0),
-    Metric("recall", "Recall", (), True, _prepare_recall, highest=1.0),
-    Metric("lift", "Lift", (), True, _prepare_lift),
+    Metric(
+        "precision",
+        "Precision",
+        (),
+        True,
+        _prepare_precision,
+        highest=1.0,
+        kinds=_only_acted_on,
+        needs="rows that are acted on",
+    ),
+    Metric("recall", "Recall", (), True, _prepare_recall, highest=1.0, kinds=_only_positives, needs="positives"),
+    Metric("lift", "Lift", (), True, _prepare_lift, kinds=_classes, needs="both classes"),
 )
 OPERATING: Final[dict[str, Metric]] = {metric.name: metric for metric in _OPERATING}
 """Of which rows are acted on, not of scores: they need an operating point and can be declared for no task."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ml_assets.logic.metrics import OPERATING, Measure, Metric, Vector
 
@@ -27,6 +27,11 @@ class OperatingMetric(Metric):
         """Return the metric as a function of row weights; which rows are acted on does not change with them."""
         return self.prepare(truth, acted_on(self.point, scores, groups))
 
+    def kinds_of(self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> NDArray[np.int64]:
+        """Return the kind of each row; the groups only say which rows are acted on."""
+        acted = acted_on(self.point, scores, groups)
+        return np.zeros(len(acted), dtype=np.int64) if self.kinds is None else self.kinds(truth, acted)
+
 
 def operating_metrics(point: OperatingPoint | None) -> tuple[Metric, ...]:
     """Return precision, recall and lift at a point; none without one."""
@@ -35,7 +40,7 @@ def operating_metrics(point: OperatingPoint | None) -> tuple[Metric, ...]:
     return tuple(
         OperatingMetric(
             name=it.name, title=it.title, tasks=("binary",), higher_is_better=True, prepare=it.prepare,
-            within=point.within, point=point,
+            kinds=it.kinds, needs=it.needs, within=point.within, point=point,
         )
         for it in OPERATING.values()
     )  # fmt: skip

@@ -306,13 +306,15 @@ def _measure(
     if len(truth) == 0:
         return {"reason": "no label is known yet"}
     try:
-        measure = metric.measure(truth, scores, groups_of(metric, labelled))
+        groups = groups_of(metric, labelled)
+        measure = metric.measure(truth, scores, groups)
         value = measure(np.ones(len(truth)))
     except DataError as error:
         return {"reason": str(error)}
     folds = Clusters.of_rows(len(truth), seed=seed)
     left_out = leave_one_out({metric.name: measure}, folds)[metric.name]
-    found = interval_of(metric, truth, scores, value=value, left_out=left_out, clusters=folds)
+    evidence = folds.evidence(metric, truth, scores, groups)
+    found = interval_of(metric, truth, scores, value=value, left_out=left_out, evidence=evidence)
     return {"value": value, "low": found.low, "high": found.high, "reason": found.reason}
 
 

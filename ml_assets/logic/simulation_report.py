@@ -104,6 +104,8 @@ def results(
     weekly = metric.gain(exact[WEEKLY], base) if base is not None and WEEKLY in exact else 0.0
     found = []
     for life in lives:
+        scores = scored.scores[life.policy]
+        evidence = clusters.evidence(metric, scored.truth, scores, scored.groups)
         value, happened = exact[life.policy], [it for it in life.events if first <= it.day <= last]
         fits = [it for it in happened if it.is_fit]
         gain = None
@@ -113,7 +115,7 @@ def results(
                 against=NEVER,
                 values=(value, base),
                 left_out=(left_out[life.policy], left_out[NEVER]),
-                clusters=clusters,
+                evidence=evidence,
             ).difference
         found.append(
             PolicyResult(
@@ -121,10 +123,10 @@ def results(
                 metric=interval_of(
                     metric,
                     scored.truth,
-                    scored.scores[life.policy],
+                    scores,
                     value=value,
                     left_out=left_out[life.policy],
-                    clusters=clusters,
+                    evidence=evidence,
                 ),
                 gain=gain,
                 share_of_weekly=gain.value / weekly if gain is not None and weekly > 0 else None,

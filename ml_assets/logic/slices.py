@@ -96,7 +96,7 @@ def _slice(
         judged = {key: measure for key, measure in measures.items() if key[1] == declared.name}
         left_out = leave_one_out(judged, part.clusters)
         interval = part.interval(declared, challenger, exact[own], left_out[own])
-        compared = None if champion is None else part.compared(CHAMPION, exact, left_out)
+        compared = None if champion is None else part.compared(CHAMPION, challenger, exact, left_out)
         reason = interval.reason or ("" if compared is None else compared.difference.reason)
     records: list[dict[str, float | str | bool | None]] = []
     for metric in part.metrics:

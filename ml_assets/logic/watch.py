@@ -5,14 +5,13 @@ Not here: rolling it back (see `sensors.watch`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Final
 
 from ml_assets.contracts.artifacts import PerformanceSummary, Promotion
-from ml_assets.logic.jackknife import MINIMUM_CLUSTERS
+from ml_assets.logic.jackknife import MINIMUM_CLUSTERS, confidence_words, spread_of_days
 from ml_assets.logic.metrics import Metric
 from ml_assets.logic.promotion import serving_since, standing
 from ml_assets.logic.retraining import is_matured
@@ -70,9 +69,10 @@ def compare_with_former(
     """Compare a champion with the one before it by the days that both were measured on.
 
     Rows of a day share what the day brings, so days are the sample: the mean of the daily differences with Student's
-    one-sided bound (Ibragimov and Müller 2010). The champion is worse where even the upper bound is below the negative
-    of the margin. It is looked at after each day from the first that is enough to the last, which are
-    `watched - minimum + 1` looks, so each has the confidence 1 - `ERROR_RATE` / looks.
+    one-sided bound, which allows for neighbouring days that are alike as the gate does (`jackknife.spread`). The
+    champion is worse where even the upper bound is below the negative of the margin. It is looked at after each day
+    from the first that is enough to the last, which are `watched - minimum + 1` looks, so each has the confidence
+    1 - `ERROR_RATE` / looks.
 
     Args:
         days: performance reports, in any order; only those of the champion that have the former's figures count, the
@@ -102,14 +102,14 @@ def compare_with_former(
         return Comparison(False, is_settled, pairs[-1][1] if pairs else None, sentence, {"days": float(len(pairs))})
     former = pairs[-1][1]
     differences = [difference for _, _, difference in pairs]
-    mean, error = fmean(differences), stdev(differences) / math.sqrt(len(differences))
+    mean, error = fmean(differences), spread_of_days(differences).error or 0.0
     looks = max(watched - enough, 0) + 1
     level = 1 - ERROR_RATE / looks
     bound = mean + student_quantile(level, len(differences) - 1) * error
     is_worse = bound < -margin
     sentence = (
         f"Over {len(pairs)} days ({pairs[0][0]} to {pairs[-1][0]}) {metric.name} of champion {champion} differs by "
-        f"{mean:+z.4f} a day from {former} on the same rows, at most {bound:+z.4f} at {100 * level:.4g} % confidence "
+        f"{mean:+z.4f} a day from {former} on the same rows, at most {bound:+z.4f} {confidence_words(level)} "
         f"(one of {looks} look{'s' * (looks > 1)}): {'worse' if is_worse else 'not shown to be worse'} by more than "
         f"the margin of {margin:g}."
     )

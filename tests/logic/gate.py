@@ -47,18 +47,24 @@ def comparison(
 
 
 def compared(
-    metric: Metric, truth: ArrayLike, challenger: ArrayLike, other: ArrayLike, clusters: Clusters
+    metric: Metric,
+    truth: ArrayLike,
+    challenger: ArrayLike,
+    other: ArrayLike,
+    clusters: Clusters,
+    *,
+    groups: ArrayLike | None = None,
 ) -> Comparison:
     """What a challenger and another model come to on the same rows."""
     rows = np.ones(len(clusters.index))
-    measures = {0: metric.measure(truth, challenger), 1: metric.measure(truth, other)}
+    measures = {0: metric.measure(truth, challenger, groups), 1: metric.measure(truth, other, groups)}
     left_out = leave_one_out(measures, clusters)
     return compare(
         metric,
         against="champion",
         values=(measures[0](rows), measures[1](rows)),
         left_out=(left_out[0], left_out[1]),
-        clusters=clusters,
+        evidence=clusters.evidence(metric, truth, challenger, groups),
     )
 
 

@@ -141,7 +141,8 @@ def test_with_too_few_days_nothing_is_decided_and_the_gate_says_how_many_would_b
     verdict = judge(few, margin=0.1)
 
     assert not verdict.promote
-    assert "cannot decide with 4 days; at least 5 are needed. Lengthen test_days" in verdict.reasons[0]
+    reason = "cannot decide with 4 days that have both classes; at least 5 are needed. Lengthen test_days"
+    assert reason in verdict.reasons[0]
     assert judge(duel(scored(0.9, seed=11), scored(0.1, seed=12), days=5), margin=0.1).promote
 
 
@@ -226,6 +227,24 @@ def test_a_promotion_tells_every_rule_with_its_figures() -> None:
         "ceiling of calibration_error": 0.05,
     }.items() <= (verdict.figures.items())
     assert verdict.figures["difference to the champion, low"] == 0.01
+    assert pytest.approx(0.1) == verdict.figures["difference to baseline constant, bound"]
+
+
+def test_without_a_champion_nothing_is_said_of_a_last_promotion() -> None:
+    sentence = judge(report(), margin=0.0).reasons[-1]
+
+    assert "There is no champion yet: the baselines decide, at 97.5 % confidence (attempt 1)." == sentence
+
+
+@pytest.mark.parametrize(("correlation", "warns"), [(0.6, True), (0.59, False)])
+def test_days_more_alike_than_the_interval_allows_for_are_reported(correlation: float, *, warns: bool) -> None:
+    alike = comparison(0.01, 0.03, correlation=correlation)
+    verdict = judge(report(champion=alike, baselines=(alike,)), margin=0.0)
+
+    warning = "Neighbouring days may have a correlation above 0.6, which the interval does not allow for"
+    assert [warns, warns] == [
+        warning in it.sentence for it in verdict.rules if it.name in ("baseline champion", "champion")
+    ]
 
 
 @pytest.mark.parametrize(

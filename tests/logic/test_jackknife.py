@@ -9,11 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from numpy.typing import ArrayLike
 
-from ml_assets.contracts.artifacts import Interval
-from ml_assets.logic.jackknife import Clusters, Spread, interval_of, leave_one_out, lower_bound, p_value, spread
+from ml_assets.contracts.artifacts import Interval, OperatingPoint
+from ml_assets.logic.jackknife import (
+    Clusters,
+    confidence_words,
+    interval_of,
+    leave_one_out,
+    lower_bound,
+    p_value,
+    spread_of_days,
+)
 from ml_assets.logic.metrics import METRICS, Metric
+from ml_assets.logic.operating_point import operating_metrics
 from ml_assets.logic.student import student_quantile
 from tests.logic.gate import compared, jackknife_error
 
@@ -27,7 +35,9 @@ def interval(metric: Metric, truth: np.ndarray, scores: np.ndarray, clusters: Cl
     measure = metric.measure(truth, scores)
     left_out = leave_one_out({"it": measure}, clusters)["it"]
     value = measure(np.ones(len(truth)))
-    return interval_of(metric, truth, scores, value=value, left_out=left_out, clusters=clusters)
+    return interval_of(
+        metric, truth, scores, value=value, left_out=left_out, evidence=clusters.evidence(metric, truth, scores)
+    )
 
 
 def unordered(clusters: np.ndarray) -> Clusters:
@@ -62,7 +72,8 @@ def test_the_error_of_a_correlation_is_that_of_the_book() -> None:
 
     found = interval_of(
         METRICS["r2"], np.array(lsat), np.array(gpa), value=correlation(np.ones(15)),
-        left_out=leave_one_out({"": correlation}, schools)[""], clusters=schools, level=0.5,
+        left_out=leave_one_out({"": correlation}, schools)[""],
+        evidence=schools.evidence(METRICS["r2"], lsat, gpa), level=0.5,
     )  # fmt: skip
 
     assert pytest.approx(0.776, abs=5e-4) == found.value
@@ -109,7 +120,7 @@ def test_with_fewer_than_five_days_there_is_no_interval_and_the_reason_is_given(
     truth, scores = noisy_scores(200, seed=1)
     few = Clusters.of_days(np.arange(200) % 4)
     found = compared(AUC, truth, scores, scores[::-1].copy(), few)
-    reason = "cannot decide with 4 days; at least 5 are needed"
+    reason = "cannot decide with 4 days that have both classes; at least 5 are needed"
 
     assert Interval(value=AUC.function(truth, scores), low=None, high=None, reason=reason) == interval(
         AUC, truth, scores, few
@@ -123,7 +134,7 @@ def test_a_metric_that_needs_one_day_has_no_interval() -> None:
     found = interval(AUC, truth, scores, Clusters.of_days(np.arange(60) // 10))
 
     assert (None, None) == (found.low, found.high)
-    assert "cannot decide: the metric is not defined without one of 1 of the 6 days" == found.reason
+    assert "cannot decide with 1 days that have both classes; at least 5 are needed" == found.reason
 
 
 def test_days_may_come_in_any_order_and_in_any_number() -> None:
@@ -218,16 +229,9 @@ def test_an_interval_stays_within_what_the_metric_can_be() -> None:
 # ---------------------------------------------------------------- days that are alike
 
 
-def daily(values: ArrayLike) -> Spread:
-    """The spread of the mean of daily values."""
-    given = np.asarray(values, dtype=float)
-    left_out = (given.sum() - given) / (len(given) - 1)
-    return spread(float(given.mean()), left_out, Clusters.of_days(np.arange(len(given))))
-
-
 def test_days_that_may_be_alike_get_a_larger_error() -> None:
     values = np.random.default_rng(4).normal(size=12)
-    found = daily(values)
+    found = spread_of_days(values)
 
     assert found.error is not None
     assert pytest.approx(jackknife_error(values.mean(), (values.sum() - values) / 11)) == found.error
@@ -237,7 +241,7 @@ def test_days_that_may_be_alike_get_a_larger_error() -> None:
 
 def test_days_that_take_turns_are_no_surer_than_independent_ones() -> None:
     values = [1.0, 0.0] * 10
-    found = daily(values)
+    found = spread_of_days(values)
 
     assert (0.0, pytest.approx(stdev(values) / 20**0.5)) == (found.correlation, found.error)
 
@@ -256,7 +260,7 @@ def test_the_order_of_rows_is_not_the_order_of_days() -> None:
 def test_days_that_are_very_much_alike_get_the_error_of_a_correlation_of_six_tenths() -> None:
     """The mean of five such days has a variance of 2.96 / 5, and their sample variance is 0.51 on average."""
     values = np.arange(5.0)
-    found = daily(values)
+    found = spread_of_days(values)
     of_mean = 1 + 2 * (0.8 * 0.6 + 0.6 * 0.36 + 0.4 * 0.216 + 0.2 * 0.1296)
 
     assert 0.6 == found.correlation
@@ -272,10 +276,83 @@ def test_a_true_difference_of_zero_seldom_lies_below_the_bound_and_mostly_in_the
         values[:, day] = correlation * values[:, day - 1] + (1 - correlation**2) ** 0.5 * values[:, day]
     two_sided, one_sided = (student_quantile(level, days - 1) for level in (0.975, 0.95))
 
-    found = [(fmean(row), daily(row).error) for row in values]
+    found = [(fmean(row), spread_of_days(row).error) for row in values]
 
     assert sum(abs(mean) < two_sided * (error or 0) for mean, error in found) >= 0.92 * len(found)  # 93 %, less chance
     assert sum(mean > one_sided * (error or 0) for mean, error in found) <= 0.07 * 2_000
+
+
+# ---------------------------------------------------------------- days that carry information
+
+
+def rare_days(days: int, telling: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The truth of twenty rows a day with positives on some days only, and two models that are equally good."""
+    random = np.random.default_rng(seed)
+    truth = np.zeros((days, 20))
+    truth[random.choice(days, telling, replace=False), :5] = 1
+    scales = np.exp(0.4 * random.normal(size=(2, days, 1)))  # each model reads some days better than others
+    one, other = truth + scales * random.normal(size=(2, days, 20))
+    return truth.ravel(), one.ravel(), other.ravel()
+
+
+@pytest.mark.parametrize("metric", [AUC, AUC.inside("day"), METRICS["average_precision"]], ids=lambda it: it.name)
+@pytest.mark.parametrize("telling", [2, 4])
+def test_with_both_classes_on_fewer_than_five_days_nothing_is_decided(metric: Metric, telling: int) -> None:
+    truth, one, other = rare_days(30, telling, seed=1)
+    days = np.repeat(np.arange(30), 20)
+
+    found = compared(metric, truth, one, other, Clusters.of_days(days), groups=days)
+
+    reason = f"cannot decide with {telling} days that have both classes; at least 5 are needed"
+    assert (reason, None, None) == (found.difference.reason, found.difference.low, lower_bound(found))
+    assert telling == found.clusters
+
+
+@pytest.mark.parametrize("metric", [AUC, AUC.inside("day")], ids=lambda it: it.name)
+@pytest.mark.parametrize("telling", [5, 8])
+def test_equal_models_seldom_win_where_few_of_the_days_have_both_classes(metric: Metric, telling: int) -> None:
+    days, runs = np.repeat(np.arange(30), 20), 200
+    found = [
+        compared(metric, *rare_days(30, telling, seed), Clusters.of_days(days), groups=days) for seed in range(runs)
+    ]
+
+    assert {telling - 1} == {it.degrees for it in found}
+    assert sum((lower_bound(it, 0.975) or 0) > 0 for it in found) <= 0.045 * runs
+    assert sum((it.difference.low or 0) <= 0 <= (it.difference.high or 0) for it in found) >= 0.93 * runs
+
+
+def test_the_class_on_the_fewest_days_counts_even_if_no_day_has_both() -> None:
+    days = Clusters.of_days(np.repeat(np.arange(20), 3))
+    truth = (days.index < 6).astype(float)
+
+    assert 6 == days.evidence(AUC, truth, truth).count
+    assert 6 == days.evidence(AUC, 1 - truth, truth).count
+    assert 20 == days.evidence(METRICS["log_loss"], truth, truth).count
+
+
+def test_an_interval_within_days_is_that_of_the_days_on_which_it_is_defined() -> None:
+    days, (truth, one, other) = np.repeat(np.arange(30), 20), rare_days(30, 8, seed=1)
+    has_both = np.isin(days, days[truth == 1])
+
+    found = compared(AUC.inside("day"), truth, one, other, Clusters.of_days(days), groups=days)
+    alone = compared(
+        AUC.inside("day"), truth[has_both], one[has_both], other[has_both], Clusters.of_days(days[has_both]),
+        groups=days[has_both],
+    )  # fmt: skip
+
+    assert [alone.difference.low, alone.error, alone.degrees] == pytest.approx(
+        [found.difference.low, found.error, found.degrees]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("precision", 2), ("recall", 3), ("lift", 3)], ids=["acted on", "positives", "both classes"]
+)
+def test_metrics_of_the_rows_acted_on_count_the_days_of_the_rows_they_need(name: str, count: int) -> None:
+    days, truth, scores = np.arange(6), [1, 1, 1, 0, 0, 0], [0.9, 0.2, 0.2, 0.9, 0.1, 0.1]
+    metric = next(it for it in operating_metrics(OperatingPoint(threshold=0.5)) if it.name == name)
+
+    assert count == Clusters.of_days(days).evidence(metric, truth, scores).count
 
 
 # ---------------------------------------------------------------- the bias of the calibration error
@@ -308,6 +385,20 @@ def test_the_bound_and_the_p_value_say_the_same() -> None:
     assert bound is not None
     assert pytest.approx(found.difference.value - 2.539483 * found.error) == bound  # Student's 99 % of 19 degrees
     assert pytest.approx(0.01) == 1 - p_value(found.difference.value - bound, found.error, found.degrees)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "words"),
+    [
+        (0.975, "97.5"),
+        (1 - 0.05 / 6, "99.17"),
+        (1 - 0.05 / 32 / 33, "99.995"),
+        (1 - 0.05 / 100 / 101, "99.9995"),
+        (0.99, "99"),
+    ],
+)
+def test_no_confidence_below_one_is_written_as_100_percent(confidence: float, words: str) -> None:
+    assert f"at {words} % confidence" == confidence_words(confidence)
 
 
 @pytest.mark.parametrize(("difference", "expected"), [(-0.1, 0.0), (0.0, 1.0), (0.1, 1.0)])

@@ -35,6 +35,20 @@ def test_a_small_slice_is_shown_with_the_reason_why_it_is_not_judged() -> None:
     assert west["score"] is not None
 
 
+def test_a_slice_with_positives_on_four_days_is_not_judged_and_the_reason_counts_these_days() -> None:
+    test = parcels(3_000, seed=2, days=20)
+    four = test["day"].unique().sort().head(4)
+    test = test.with_columns(pl.col("target") & ((pl.col("depot") != "south") | pl.col("day").is_in(four.implode())))
+    champion = Opponent("old", scores(test, skill=0.4))
+    for metric in ("roc_auc", "roc_auc within day"):
+        slices = evaluation(rows=test, metric=metric, champion=champion).slices.filter(pl.col("metric") == metric)
+        south = slices.row(by_predicate=pl.col("value") == "south", named=True)
+
+        assert "cannot decide with 4 days that have both classes; at least 5 are needed" == south["reason"]
+        assert (False, None, None) == (south["is_judged"], south["low"], south["difference_low"])
+        assert 19 == slices.row(by_predicate=pl.col("value") == "north", named=True)["degrees"]
+
+
 def test_a_slice_of_one_class_is_shown_and_not_judged() -> None:
     test = parcels(1_500, seed=2).with_columns(pl.col("target") & (pl.col("depot") != "south"))
     south = (

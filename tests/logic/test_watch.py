@@ -9,6 +9,7 @@ import pytest
 from ml_assets.contracts.artifacts import FormerPerformance, PerformanceSummary, Promotion
 from ml_assets.logic.metrics import find_metric
 from ml_assets.logic.watch import Comparison, compare_with_former, held_against
+from tests.logic.gate import jackknife_error
 
 FIRST = date(2013, 3, 1)
 
@@ -51,7 +52,7 @@ def test_the_bound_is_students_and_the_looks_share_the_error_rate(
     differences = [-0.03, -0.01, -0.02, 0.0, -0.04]
     found = compared([day(n, 0.8 + it, 0.8) for n, it in enumerate(differences)], watched=watched)
 
-    error = (sum((it + 0.02) ** 2 for it in differences) / 4 / 5) ** 0.5
+    error = jackknife_error(-0.02, [(-0.1 - it) / 4 for it in differences])
     assert pytest.approx(-0.02 + quantile * error, abs=1e-6) == found.figures["difference, at most"]
     assert pytest.approx(confidence, abs=1e-6) == found.figures["confidence"]
     assert ("(one of 1 look)" if watched == 5 else "at 98.33 % confidence (one of 3 looks)") in found.sentence
@@ -73,14 +74,20 @@ def test_before_the_fifth_day_nothing_is_decided(minimum: int) -> None:
     )
 
 
-@pytest.mark.parametrize(("loss", "least", "most"), [(0.01, 0.02, 0.06), (0.0, 0.0, 0.01), (0.06, 0.9, 1.0)])
+@pytest.mark.parametrize(
+    ("loss", "correlation", "least", "most"),
+    [(0.01, 0.0, 0.003, 0.06), (0.01, 0.5, 0.003, 0.06), (0.0, 0.5, 0.0, 0.02), (0.06, 0.0, 0.9, 1.0)],
+)
 def test_of_champions_worse_by_the_margin_at_most_5_percent_are_rolled_back_over_all_looks(
-    loss: float, least: float, most: float
+    loss: float, correlation: float, least: float, most: float
 ) -> None:
     random = np.random.default_rng(4)
     taken_back = 0
     for _ in range(800):
-        days = [day(n, 0.8 - loss + error, 0.8) for n, error in enumerate(random.normal(0, 0.02, 7))]
+        noise = random.normal(0, 0.02, 7)
+        for n in range(1, 7):
+            noise[n] = correlation * noise[n - 1] + (1 - correlation**2) ** 0.5 * noise[n]
+        days = [day(n, 0.8 - loss + error, 0.8) for n, error in enumerate(noise)]
         taken_back += any(compared(days[:looked]).is_worse for looked in range(1, 8))
 
     assert least <= taken_back / 800 <= most

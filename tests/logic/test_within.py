@@ -82,7 +82,7 @@ def test_an_interval_within_days_comes_from_the_days_own_values() -> None:
     left_out = leave_one_out({"": measure}, clusters)[""]
     found = interval_of(
         WITHIN_DAY, rows["target"].to_numpy(), given.to_numpy(), value=measure(np.ones(2_000)), left_out=left_out,
-        clusters=clusters,
+        evidence=clusters.evidence(WITHIN_DAY, rows["target"], given, days),
     )  # fmt: skip
 
     without = [(sum(alone) - it) / 39 for it in alone]
