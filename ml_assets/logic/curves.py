@@ -53,7 +53,7 @@ def calibration_bins(frozen: Frozen, scores: Vector) -> pl.DataFrame:
         part = frozen.of(index)
         rate = float(part.truth.mean())
         left_out = leave_one_out({number: _share_of(part.truth)}, part.clusters)[number]
-        found = spread(rate, left_out, part.clusters)
+        found = spread(rate, left_out, part.clusters.everything)
         ends = found.interval(rate)
         low, high = (ends.low, ends.high) if found.error else (None, None)
         rows.append(

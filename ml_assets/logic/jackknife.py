@@ -67,6 +67,11 @@ class Clusters:
             np.random.default_rng(seed).permutation(rows) % max(count, 1), count, "folds of rows", is_in_order=False
         )
 
+    @property
+    def everything(self) -> Evidence:
+        """Every cluster, for a figure that is estimated from any row, such as a mean."""
+        return Evidence(self, np.ones(self.count, dtype=np.bool_), self.count)
+
     def evidence(
         self, metric: Metric, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None
     ) -> Evidence:
@@ -210,8 +215,7 @@ def spread_of_days(values: ArrayLike) -> Spread:
     daily = np.asarray(values, dtype=np.float64)
     count = len(daily)
     left_out = (daily.sum() - daily) / max(count - 1, 1)
-    days = Evidence(Clusters(np.arange(count), count, "days"), np.ones(count, dtype=np.bool_), count)
-    return spread(float(daily.mean()), left_out, days)
+    return spread(float(daily.mean()), left_out, Clusters(np.arange(count), count, "days").everything)
 
 
 def _correlation(left_out: Vector) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml_assets.contracts.artifacts import FormerPerformance, PerformanceSummary, Promotion
+from ml_assets.contracts.artifacts import FormerPerformance, Interval, PerformanceSummary, Promotion
 from ml_assets.logic.metrics import find_metric
 from ml_assets.logic.watch import Comparison, compare_with_former, held_against
 from tests.logic.gate import jackknife_error
@@ -14,11 +14,15 @@ from tests.logic.gate import jackknife_error
 FIRST = date(2013, 3, 1)
 
 
-def day(number: int, auc: float, former: float | None, **fields: Any) -> PerformanceSummary:
+def day(
+    number: int, auc: float, former: float | None, metrics: dict[str, float] | None = None, **fields: Any
+) -> PerformanceSummary:
     """Return a day on which champion "new" is measured, beside "old" where that has a figure."""
+    measured = {"roc_auc": auc} if metrics is None else metrics
     given: dict[str, Any] = {
         "model": "m", "model_version": "new", "day": FIRST + timedelta(days=number), "predictions": 100,
-        "labelled": 100, "metrics": {"roc_auc": auc}, "expected": {},
+        "labelled": 100, "expected": {}, "expected_labelled": {},
+        "measured": {name: Interval(value=value, low=None, high=None) for name, value in measured.items()},
         "former": None if former is None else FormerPerformance(version="old", metrics={"roc_auc": former}),
     }  # fmt: skip
     return PerformanceSummary.model_validate({**given, **fields})
