@@ -179,7 +179,7 @@ def test_validation_decides_the_score_and_test_rows_are_never_looked_at() -> Non
 def test_samples_bound_what_is_fitted_and_explained() -> None:
     result = measured(fit_rows=800, rows=400, explained_rows=50)
 
-    assert result.summary.rows_explained == 50
+    assert (result.summary.rows, result.summary.rows_explained) == (400, 50)
     assert result.table["feature"][0] == "strong"
 
 
