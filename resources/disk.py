@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeVar
 
 from resources.errors import LakeError, MissingArtifactError
 from resources.objects import Stat, Written
@@ -20,6 +20,10 @@ from resources.objects import Stat, Written
 _PART: Final = ".part"
 _WAITED_FOR: Final = 2**24
 """Bytes up to which a write waits for the disk."""
+
+_TRIES: Final = 3
+"""Times that a folder is made for one file."""
+_Done = TypeVar("_Done")
 
 _OPEN_FILES: Final = "/proc/self/fd" if Path("/proc/self/fd").is_dir() else None
 
@@ -139,11 +143,8 @@ class Disk:
     @contextlib.contextmanager
     def _scratch(self, path: str) -> Iterator[tuple[str, BinaryIO]]:
         """Open a file beside `path`; if it still has that name in the end, it goes."""
-        folder = os.path.dirname(path)  # noqa: PTH120
-        make_folder(folder)
-        self._refuse_outside(folder)
         scratch = f"{path}.{uuid.uuid4().hex[:8]}{_PART}"
-        file = open_new(scratch)
+        file = self._in_folder(path, lambda: open_new(scratch))
         try:
             with file:
                 yield scratch, file
@@ -151,6 +152,21 @@ class Disk:
             with contextlib.suppress(FileNotFoundError):
                 unlink(scratch)
             raise
+
+    def _in_folder(self, path: str, act: Callable[[], _Done]) -> _Done:
+        """Do something in the folder of a path, which is made for it, again where `gc` takes it away before.
+
+        `gc` removes folders that are empty and a day old by its own clock, which may be ahead.
+        """
+        folder = os.path.dirname(path)  # noqa: PTH120
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(FileNotFoundError):
+                make_folder(folder)
+                self._refuse_outside(folder)
+                return act()
+        make_folder(folder)
+        self._refuse_outside(folder)
+        return act()
 
     def names(self, relative: str) -> list[str]:
         """Return the names directly under a folder, sorted; none where it does not exist."""
@@ -204,12 +220,9 @@ class Disk:
     def move(self, source: str, target: str) -> None:
         """Give a file another name, whatever stood there."""
         old, new = self._path(source), self._path(target)
-        folder = os.path.dirname(new)  # noqa: PTH120
         self._refuse_outside(os.path.dirname(old))  # noqa: PTH120
         os.lstat(old)  # before a folder is made for it
-        make_folder(folder)
-        self._refuse_outside(folder)
-        replace(old, new)
+        self._in_folder(new, lambda: replace(old, new))
 
     def remove(self, relative: str) -> None:
         """Remove a file."""

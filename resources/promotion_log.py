@@ -382,8 +382,11 @@ def retry_on_conflict(decide: Callable[[], T]) -> T:
 
 
 def models_with_log(lake: Objects) -> list[str]:
-    """Return the models that have a promotion log."""
+    """Return the models that have a promotion log, and those whose manifests may name one that is gone."""
     found = {relative.split("/")[0] for relative in lake.tree(lake.path(PROMOTIONS)) if "/" in relative}
+    for model in lake.names(lake.path("artifacts")):
+        if not {*NAMED_BY}.isdisjoint(lake.names(lake.path("artifacts", model))):
+            found.add(model)
     return sorted(filter(_MODEL.fullmatch, found))
 
 

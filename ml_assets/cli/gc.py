@@ -237,7 +237,8 @@ def _explain(lake: "Lake", judgement: "Judgement", arguments: argparse.Namespace
         if key[0] == asset and key[2].startswith(version) and arguments.partition in {None, key[1]}
     ]
     if not found:
-        print(_nothing(lake, judgement, asset, version, arguments.partition))
+        why = _nothing(lake, judgement, asset, version, arguments.partition)
+        print(json.dumps({"asked": arguments.explain, "problem": why}, indent=1) if arguments.json else why)
         return 1
     answers = [_answer(judgement, key) for key in sorted(found)]
     if arguments.json:

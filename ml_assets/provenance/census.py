@@ -180,9 +180,10 @@ def decisions(lake: Lake) -> dict[str, Sequence[Promotion]]:
     """Return the promotion log of each model that has one.
 
     Raises:
-        CorruptArtifactError: a log cannot be read.
+        CorruptArtifactError: a log cannot be read, or is gone though manifests name its entries.
     """
-    return {model: [*PromotionLog(lake, model, Promotion).verified().entries] for model in models_with_log(lake)}
+    logs = {model: [*PromotionLog(lake, model, Promotion).verified().entries] for model in models_with_log(lake)}
+    return {model: entries for model, entries in logs.items() if entries}
 
 
 def _versions(lake: Lake, folders: Mapping[str, Mapping[str, Stat]]) -> dict[Key, Version]:

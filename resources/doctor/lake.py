@@ -48,11 +48,11 @@ def promotion_logs(resource: LakeResource, kind: type[Entry]) -> Iterator[Findin
     try:
         for model in models_with_log(lake):
             log = PromotionLog(lake, model, kind)
-            if problems := log.look(manifests=None).problems:
-                yield Finding(
-                    "promotion log", "wrong", f"that of {model} is damaged: {'; '.join(problems)}.", log.repair
-                )
-            else:
+            look = log.look(manifests=None)
+            if look.problems:
+                told = f"that of {model} is damaged: {'; '.join(look.problems)}."
+                yield Finding("promotion log", "wrong", told, log.repair)
+            elif look.entries:
                 whole += 1
     except LakeError as error:
         yield Finding("promotion log", "wrong", str(error), _MEND)

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from resources.errors import MissingArtifactError
 from resources.lake import Lake
 from resources.lock import Lock
 from resources.manifest import ArtifactRef
-from resources.promotion_log import PromotionLog
+from resources.promotion_log import NAMED_BY, PromotionLog
 from tests.builders import files_of, frame, put
 from tests.provenance.test_removal import leave
 from tests.provenance.test_retention import NOW, ago, decide, made, trained
@@ -101,6 +102,28 @@ def test_what_is_needed_and_lost_stops_it_until_it_is_given_up(lake: Lake, capsy
     assert "has a manifest, so it is not lost" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("naming", NAMED_BY)
+def test_a_promotion_log_that_is_gone_as_a_whole_stops_it(
+    naming: str, lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    champion = served(lake)
+    head = PromotionLog(lake, "flight_delay", Promotion).verified().head
+    assert head is not None
+    named = {"promotion": head.model_dump()}
+    made(lake, f"flight_delay/{naming}", 7, 200, champion["model"], parameters=named)
+    shutil.rmtree(Path(lake.url) / "promotions")
+    before = files_of(lake, "artifacts")
+
+    assert 1 == main(["gc", "--yes"])
+
+    log = lake.path("promotions", "flight_delay", "000001.json")
+    assert (
+        f"the promotion log of flight_delay is damaged, so nothing is decided or predicted by it: {log} is missing"
+        in (capsys.readouterr().err)
+    )
+    assert before == files_of(lake, "artifacts")
+
+
 def test_with_yes_it_removes_and_says_what_it_did(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     champion = served(lake)
 
@@ -160,6 +183,9 @@ def test_it_explains_what_is_not_there(lake: Lake, capsys: pytest.CaptureFixture
     ):
         assert 1 == main(["gc", "--explain", *asked])
         assert capsys.readouterr().out.startswith(said)
+        assert 1 == main(["gc", "--explain", *asked, "--json"])
+        answer = json.loads(capsys.readouterr().out)
+        assert (asked[0], True) == (answer["asked"], answer["problem"].startswith(said))
 
 
 def test_what_it_may_not_judge_or_share_ends_with_1(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:

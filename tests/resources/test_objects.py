@@ -442,6 +442,36 @@ def test_a_creation_that_meets_another_leaves_no_scratch(folder: Objects) -> Non
     assert ["a"] == os.listdir(folder.url)  # noqa: PTH208 - half files too
 
 
+@pytest.mark.parametrize(("times", "is_written"), [(1, True), (2, True), (3, False)])
+@pytest.mark.parametrize("how", ["write", "create", "move"])
+def test_a_folder_that_gc_takes_away_before_its_first_file_is_made_again(
+    how: str, times: int, *, is_written: bool, folder: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target, left = put(folder, "source"), folder.path("deep", "folder", "b"), [times]
+    make = disk.make_folder
+
+    def make_and_lose(path: str) -> None:
+        make(path)
+        if left[0]:
+            left[0] -= 1
+            Path(path).rmdir()
+
+    monkeypatch.setattr(disk, "make_folder", make_and_lose)
+    act: dict[str, Callable[[], object]] = {
+        "write": lambda: put(folder, "deep/folder/b"),
+        "create": lambda: folder.create(target, b"data"),
+        "move": lambda: folder.move(source, target),
+    }
+
+    if is_written:
+        act[how]()
+        assert b"data" == folder.read(target)
+    else:
+        with pytest.raises(LakeError):
+            act[how]()
+        assert [] == folder.names(folder.path("deep"))
+
+
 def test_half_written_files_are_listed_with_sizes_only(folder: Objects) -> None:
     with FaultyDisk(at=4), pytest.raises(Stopped):  # filled, not yet on the disk
         put(folder, "a", b"1234")

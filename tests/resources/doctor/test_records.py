@@ -1,5 +1,6 @@
 """What `doctor` says of promotion logs and of the records beside artifacts."""
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from resources.lake import Lake
 from resources.lake_resource import LakeResource
 from resources.promotion_log import PromotionLog
 from resources.steps import StepRecord, keep_step
-from tests.builders import overwrite, promotion
+from tests.builders import frame, overwrite, promotion, put
 
 
 @pytest.fixture
@@ -45,6 +46,20 @@ def test_a_damaged_log_is_named_with_how_to_repair_it_and_the_others_are_judged(
     assert ("wrong", "ok") == (damaged.state, whole.state)
     assert damaged.text.startswith(f"that of shop is damaged: {path} is not an entry of the promotion log as it was")
     assert damaged.mend.startswith(f"Restore what was written in {lake.path('promotions', 'shop')}, from a backup")
+
+
+def test_a_log_that_is_gone_as_a_whole_is_named_and_a_model_that_never_had_one_is_not(lake: Lake) -> None:
+    head = PromotionLog(lake, "shop", Promotion).verified().head
+    assert head is not None
+    put(lake, frame(1), asset="shop/predictions", partition="2013-01-01", parameters={"promotion": head.model_dump()})
+    put(lake, frame(1), asset="cars/evaluation")
+    shutil.rmtree(lake.path("promotions", "shop"))
+
+    damaged, whole = promotion_logs(LakeResource(url=lake.url), Promotion)
+
+    assert ("wrong", True) == (damaged.state, damaged.text.startswith("that of shop is damaged: "))
+    assert f"{lake.path('promotions', 'shop', '000001.json')} is missing" in damaged.text
+    assert ("ok", "1 are whole, with every entry that manifests name.") == (whole.state, whole.text)
 
 
 def test_damaged_records_are_named(lake: Lake) -> None:
