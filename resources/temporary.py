@@ -45,7 +45,7 @@ def locked(folder: Path) -> int:
 
 def abandoned(*, grace_seconds: float = GRACE_SECONDS) -> list[Path]:
     """Return this user's folders that belong to no process."""
-    with contextlib.suppress(FileNotFoundError), os.scandir(tempfile.gettempdir()) as entries:
+    with contextlib.suppress(FileNotFoundError), os.scandir(_where()) as entries:
         mine = [
             Path(entry.path)
             for entry in entries
@@ -61,6 +61,12 @@ def remove_abandoned(*, grace_seconds: float = GRACE_SECONDS) -> list[Path]:
     for path in found:
         shutil.rmtree(path, ignore_errors=True)
     return [path for path in found if not path.exists()]
+
+
+def _where() -> Path:
+    """Return where the folders of all processes lie; a command has one for all that it makes itself."""
+    mine = Path(tempfile.gettempdir())
+    return mine.parent if mine.name.startswith(PREFIX) else mine
 
 
 def _is_mine(entry: "os.DirEntry[str]") -> bool:

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, NoReturn, Self
 
+from resources.temporary import PREFIX, locked, remove_abandoned
+
 GRACE_SECONDS: Final = 5.0
 """For the command to end by itself; a second signal ends it at once."""
 
@@ -44,7 +46,9 @@ class Interrupts:
         Raises:
             OSError: no temporary folder can be made.
         """
-        self._folder = tempfile.mkdtemp(prefix="ml-assets-")
+        self._folder = tempfile.mkdtemp(prefix=PREFIX)
+        locked(Path(self._folder))  # until the process ends
+        remove_abandoned()
         tempfile.tempdir = os.environ["TMPDIR"] = self._folder
         self._heard, self._told = socket.socketpair()
         for end in (self._heard, self._told):

@@ -19,8 +19,8 @@ STORAGE: Final = ("resources", "sensors", "ml_assets.cli")
 LANDING: Final = frozenset(
     f"resources.{name}"
     for name in (
-        "csv_dialect", "csv_files", "csv_records", "duckdb_session", "parquet_files", "row_sql", "sources", "sql_types",
-        "text_values", "time_formats",
+        "csv_dialect", "csv_files", "csv_records", "duckdb_session", "parquet_files", "row_sql", "source_bytes",
+        "sources", "sql_types", "text_values", "time_formats",
     )
 )  # fmt: skip
 """What reads source files and computes columns; the rest of `resources` stores and runs, and decides no result."""

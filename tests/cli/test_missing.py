@@ -62,7 +62,7 @@ def test_where_gaps_are_allowed_a_run_goes_on_without_the_missing_days(tmp_path:
 def test_a_run_ends_with_the_newest_day_of_the_data_and_not_with_the_last_declared(
     tmp_path: Path, manifest: Mapping[str, Any]
 ) -> None:
-    """Case 13: the data of both files ends on 8 January, and the days are declared until 10 February."""
+    """Case 13: the data of both files ends on 11 January, and the days are declared until 10 February."""
     small_sources(tmp_path)
     files = {name: {"file": f"{tmp_path}/{name}.csv"} for name in ("flights", "weather")}
     lake, contracts = LakeResource(url=str(tmp_path / "lake")), contracts_from_dbt(manifest)
@@ -72,14 +72,14 @@ def test_a_run_ends_with_the_newest_day_of_the_data_and_not_with_the_last_declar
         graph = build(lake=lake, declared=declared, manifest=manifest).resolve_asset_graph()
         return newest_day_of_data(graph, lake.connect(), declared, declared.models[0], contracts)
 
-    assert date(2013, 1, 8) == newest(files)
+    assert date(2013, 1, 11) == newest(files)
     (tmp_path / "weather-2013-01-05.csv").write_text("", encoding="utf-8")
     assert date(2013, 1, 5) == newest(
         {**files, "weather": {"file": None, "by": None, "files": f"{tmp_path}/weather-{{day}}.csv"}}
     )
     model = flights_declared().models[0]
-    span = Span.of(model, as_of=None, first=None, last=None, newest_data=date(2013, 1, 20))
-    assert Span(date(2013, 1, 20), date(2013, 1, 14), date(2013, 1, 20)) == span
+    span = Span.of(model, as_of=None, first=None, last=None, newest_data=date(2013, 1, 30))
+    assert Span(date(2013, 1, 30), date(2013, 1, 17), date(2013, 1, 30)) == span
 
 
 def test_a_day_has_come_where_it_was_landed_or_its_file_is_there(tmp_path: Path) -> None:

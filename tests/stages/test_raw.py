@@ -648,7 +648,7 @@ def test_landed_rows_are_checked_again_under_a_stricter_rule(tmp_path: Path, ins
     assert loose.land(ROWS).success
     assert {} == loose.stale()
 
-    assert {RAW: {FIRST: "parameters"}} == strict.stale()
+    assert {RAW: {FIRST: "code"}} == strict.stale()
     assert not strict.land(ROWS).success  # n is 2 on the first day
 
 
