@@ -3,32 +3,41 @@
 What the commands do stays out.
 """
 
-import argparse
-import os
 import sys
-from collections.abc import Sequence
 
-from ml_assets.cli import (
-    champion,
-    cost,
-    doctor,
-    explain,
-    gc,
-    leaktest,
-    parse,
-    promote,
-    quarantine,
-    replay,
-    reproduce,
-    rollback,
-    run,
-    simulate,
-    trace,
-    ui,
-)
-from ml_assets.cli.interrupts import Interrupts
-from ml_assets.cli.terminal import escape_output
+try:
+    import argparse
+    import os
+    import signal
+    from collections.abc import Sequence
+    from typing import Final
 
+    from ml_assets.cli import (
+        champion,
+        cost,
+        doctor,
+        explain,
+        gc,
+        leaktest,
+        parse,
+        promote,
+        quarantine,
+        replay,
+        reproduce,
+        rollback,
+        run,
+        simulate,
+        trace,
+        ui,
+    )
+    from ml_assets.cli.interrupts import Interrupts
+    from ml_assets.cli.terminal import escape_output, is_output_lost
+except KeyboardInterrupt:  # nothing listens yet, and nothing was begun
+    sys.exit(130)
+
+INTERRUPTED: Final = 128 + signal.SIGINT
+READER_GONE: Final = 128 + signal.SIGPIPE
+"""As a shell shows a process that a closed pipe ended."""
 COMMANDS = (
     run, ui, champion, promote, rollback, explain, quarantine, trace, reproduce, replay, gc, leaktest, simulate, parse,
     doctor, cost,
@@ -52,10 +61,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Without arguments it is the process's own command: interrupts are answered, and end the process.
 
     Returns:
-        0 done, 1 the answer is no, 2 usage or bad input, 3 a step failed.
+        0 done, 1 the answer is no, 2 usage or bad input, 3 a step failed, 141 nobody read the answer.
     """
     if arguments is not None:
         return _run(arguments)
+    try:
+        code = _run_as_process()
+        return READER_GONE if is_output_lost() and code < 2 else code
+    except KeyboardInterrupt:  # before anything listens, or after
+        return INTERRUPTED
+
+
+def _run_as_process() -> int:
     from resources.system_limits import allow_files
 
     escape_output()

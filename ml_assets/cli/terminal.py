@@ -1,10 +1,15 @@
 """Standard output and error without the control characters that names, values and messages from data can hold.
 
 A terminal obeys them: they move the cursor, rename the window, or turn text around. `--json` escapes them by itself.
+Where the reader has gone (`| head -1`), the rest is not printed, and the command goes on: it may be in the middle of
+its work.
 """
 
 import io
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, TextIO
 
 _ENDS: Final = "\n\t"
@@ -22,25 +27,58 @@ def escaped(text: str) -> str:
 
 
 class EscapingStream(io.TextIOWrapper):
-    """A text stream that escapes what is written to it."""
+    """A text stream that escapes what is written to it.
+
+    Attributes:
+        is_lost: whether its reader has gone, so that what is written goes nowhere.
+    """
+
+    is_lost = False
 
     def write(self, text: str, /) -> int:
         """Write a text, escaped."""
-        super().write(escaped(text))
+        self.write_unescaped(escaped(text))
         return len(text)
+
+    def write_unescaped(self, text: str) -> None:
+        """Write a text as it is."""
+        with self._survive_reader():
+            super().write(text)
+
+    def flush(self) -> None:
+        """Hand on what is buffered."""
+        with self._survive_reader():
+            super().flush()
+
+    @contextmanager
+    def _survive_reader(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            self.is_lost = True
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())  # also what is buffered still, and what child processes will print
+            os.close(nowhere)
 
 
 def overwrite(stream: TextIO, line: str, end: str = "") -> None:
     """Write a line over the one that the cursor is in, on a terminal."""
-    write = super(EscapingStream, stream).write if isinstance(stream, EscapingStream) else stream.write
+    write = stream.write_unescaped if isinstance(stream, EscapingStream) else stream.write
     write(f"\r{escaped(line)}\033[K{end}")
     stream.flush()
+
+
+def is_output_lost() -> bool:
+    """Tell whether the reader of standard output went before it had read all."""
+    sys.stdout.flush()
+    return isinstance(sys.stdout, EscapingStream) and sys.stdout.is_lost
 
 
 def escape_output() -> None:
     """Let all that this process prints from now on be escaped."""
     for name in ("stdout", "stderr"):
-        stream: TextIO = getattr(sys, name)
-        raw = open(stream.fileno(), "wb", closefd=False)  # noqa: SIM115 - it stays open
-        escaping = EscapingStream(raw, stream.encoding, errors="backslashreplace", line_buffering=True)
-        setattr(sys, name, escaping)
+        stream: TextIO | None = getattr(sys, name)  # None where the process was started without it
+        target = os.open(os.devnull, os.O_WRONLY) if stream is None else stream.fileno()
+        encoding = "utf-8" if stream is None else stream.encoding
+        raw = open(target, "wb", closefd=False)  # noqa: SIM115 - it stays open
+        setattr(sys, name, EscapingStream(raw, encoding, errors="backslashreplace", line_buffering=True))

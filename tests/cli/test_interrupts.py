@@ -79,3 +79,38 @@ def test_an_interrupted_command_ends_and_leaves_nothing(busy: str, number: int, 
     assert is_gone(child)
     assert [] == [*tmp_path.iterdir()]
     assert time.monotonic() - begun < 20  # ten, on a machine that does nothing else
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        """
+class Interrupted:
+    def find_spec(self, name, path, target=None):
+        if name == "ml_assets.cli.gc":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+from ml_assets.cli import main
+""",
+        """
+from ml_assets.cli import main
+def interrupted():
+    raise KeyboardInterrupt
+main.escape_output = interrupted
+""",
+        """
+from ml_assets.cli import main
+def interrupted():
+    raise KeyboardInterrupt
+main._run = lambda _: 0
+main.is_output_lost = interrupted
+""",
+    ],
+    ids=["importing", "before it listens", "after it listened"],
+)
+def test_an_interrupt_while_nothing_listens_ends_with_130_and_no_traceback(when: str) -> None:
+    command = [sys.executable, "-c", f"import sys\n{when}\nsys.exit(main.main())"]
+
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+
+    assert (130, "") == (done.returncode, done.stderr)

@@ -1,13 +1,34 @@
 """What comes from data cannot steer the terminal that a command prints to."""
 
 import io
+import os
 import subprocess
 import sys
 import unicodedata
+from pathlib import Path
+from typing import Literal
+
+import pytest
 
 from ml_assets.cli.terminal import EscapingStream, escaped, overwrite
 
 HOSTILE = "\x1b]0;owned\x07 \x1b[2J\x00 \r \x9b31m \u202egnp.exe\u2066 \x7f"
+WORKING = """
+import sys, threading
+from pathlib import Path
+from ml_assets.cli import main
+
+def work(_):
+    for stream in (sys.stdout, sys.stderr):
+        thread = threading.Thread(target=lambda: [print("line", n, file=stream) for n in range(20_000)])
+        thread.start()
+        thread.join()
+        print("no end of line", end="", file=stream)
+    Path("done").touch()
+    return int(sys.argv[1])
+main._run = work
+sys.exit(main.main())
+"""
 SHOWN = r"\x1b]0;owned\x07 \x1b[2J\x00 \r \x9b31m \u202egnp.exe\u2066 \x7f"
 
 
@@ -42,3 +63,35 @@ def test_a_command_prints_no_control_character_of_what_it_was_given() -> None:
     assert done.returncode != 0
     assert rb"\x1b]0;owned\x07" in done.stderr
     assert not {*(done.stdout + done.stderr)} & {0x1B, 0x07, 0x0D}
+
+
+@pytest.mark.parametrize(
+    ("gone", "code", "expected"),
+    [("stdout", 0, 141), ("stdout", 1, 141), ("stdout", 3, 3), ("stderr", 0, 0), ("stderr", 1, 1)],
+)
+def test_a_command_whose_reader_has_gone_does_its_work_and_ends_without_a_traceback(
+    gone: Literal["stdout", "stderr"], code: int, expected: int, tmp_path: Path
+) -> None:
+    other: Literal["stdout", "stderr"] = "stderr" if gone == "stdout" else "stdout"
+    reader, writer = os.pipe()
+    os.close(reader)
+    streams = {gone: writer, other: subprocess.PIPE}
+
+    done = subprocess.run(
+        [sys.executable, "-c", WORKING, str(code)], cwd=tmp_path, check=False, text=True,
+        stdout=streams["stdout"], stderr=streams["stderr"],
+    )  # fmt: skip
+    os.close(writer)
+
+    lines = "".join(f"line {n}\n" for n in range(20_000)) + "no end of line"
+    assert (expected, lines) == (done.returncode, getattr(done, other))
+    assert (tmp_path / "done").exists()
+
+
+def test_a_command_started_without_standard_output_does_its_work(tmp_path: Path) -> None:
+    command = ["/bin/sh", "-c", 'exec "$0" -c "$1" 0 >&-', sys.executable, WORKING]
+
+    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+
+    assert (0, False) == (done.returncode, "Traceback" in done.stderr)
+    assert (tmp_path / "done").exists()
