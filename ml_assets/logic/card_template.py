@@ -275,7 +275,8 @@ TEMPLATE = """
 {%- if evaluation %}
 <p>On {{ evaluation.rows | number }} frozen test rows{{ test_days }}, which neither training nor tuning
 saw{{ left_out }}.
-Brackets are 95 % intervals, from leaving out one day at a time and allowing for days that are alike
+Brackets are 95 % intervals, from leaving out one day at a time and allowing for neighbouring days that are alike,
+up to a correlation of 0.6
 {%- if evaluation.metrics[evaluation.metric].reason %} ({{ evaluation.metrics[evaluation.metric].reason }}){% endif %}.
 The declared metric is {{ evaluation.metric | metric }}
 {%- if evaluation.groups %}: the {{ evaluation.groups.words }}{% endif %}.
