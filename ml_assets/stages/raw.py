@@ -74,7 +74,7 @@ class LandingConfig(dg.Config):
     def moment(self, now: datetime) -> datetime:
         """Return the moment, naive and in UTC as everywhere in the lake; `now` if none was given."""
         given = now if self.received_at is None else datetime.fromisoformat(self.received_at)
-        return (given if given.tzinfo is None else given.astimezone(UTC)).replace(tzinfo=None, microsecond=0)
+        return (given if given.tzinfo is None else given.astimezone(UTC)).replace(tzinfo=None)
 
 
 def raw_tables(declaration: RawDeclaration, contracts: Mapping[str, TableContract]) -> list[dg.AssetsDefinition]:

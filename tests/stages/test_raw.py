@@ -619,6 +619,19 @@ def test_relationships_are_held_against_what_the_lake_has(tmp_path: Path, instan
     assert f"rule '{contract.rules[-1].name}' of table 'raw/orders' is broken in 1 of 2 rows" in message
 
 
+def test_a_landing_within_the_second_of_the_one_before_comes_after_it(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Landings(tmp_path, VERSIONED, instance)
+    second = datetime(2024, 1, 9, 3, tzinfo=UTC)
+    for microsecond, rows in ((1, ONE), (2, ONE.replace(",5", ",7"))):
+        moment = second.replace(microsecond=microsecond)
+        monkeypatch.setattr(Lake, "now", lambda _, moment=moment: moment)
+        assert shop.land(rows).success
+
+    assert 7 in shop.rows(FIRST)["n"].to_list()
+
+
 # ---------------------------------------------------------------- another type in the contract
 
 
