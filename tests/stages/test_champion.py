@@ -370,9 +370,7 @@ def test_each_challenger_that_is_rejected_on_the_same_days_makes_the_next_one_pr
 
     assert [1, 2, 1] == [entry.attempt for entry in judged]
     assert [1, 2, 1] == [entry.number for entry in judged]
-    assert "at 99.17 % confidence (attempt 2)" in " ".join(
-        rule.sentence for rule in judged[1].rules
-    )
+    assert "at 99.17 % confidence (attempt 2)" in " ".join(rule.sentence for rule in judged[1].rules)
 
 
 def test_a_challenger_that_was_compared_with_another_anchor_is_not_judged(gate: Gate, plan: ModelPlan) -> None:
