@@ -15,6 +15,7 @@ import dagster as dg
 from pydantic import Field
 
 from ml_assets.declaration.reading import Declared
+from ml_assets.stages.common.groups import promotions
 from ml_assets.stages.common.reproduced import reproduction_result
 from resources.lake_resource import LakeResource
 from resources.run_tags import CAUSE, MODEL
@@ -36,7 +37,7 @@ def train_again(context: dg.OpExecutionContext, config: ReproduceConfig, lake: L
     """
     opened = lake.connect()
     name, at, _ = config.model.partition("@")
-    if not at and not opened.names(opened.path("promotions", name)):
+    if not at and not promotions(opened, name).verified().entries:
         context.log.info(f"{name} has no champion yet, so there is nothing to reproduce")
         return
     command = [sys.executable, "-m", "ml_assets.cli.main", "reproduce", config.model, "--from", config.start, "--json"]

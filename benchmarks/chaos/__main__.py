@@ -62,7 +62,7 @@ def main() -> int:
             for trial in trials(scene):
                 found[kind].append(trial)
                 if trial.verdict == "lost":
-                    print(f"{kind}: {trial.fault}: lost: {trial.told}", file=sys.stderr)
+                    print(f"{kind}: {trial.fault}: lost: {trial.detail}", file=sys.stderr)
             print(f"{what}: {len(found[kind])} in {time.monotonic() - since:.0f} s", file=sys.stderr)
     finally:
         if not arguments.keep:

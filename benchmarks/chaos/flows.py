@@ -126,8 +126,8 @@ def interrupts(scene: Scene) -> Iterator[Trial]:
         ended = end(process, since=since, seconds=60)
         if process.returncode == 0 and ended.code == 0:
             yield Trial(fault, "survived")
-        elif ended.code != INTERRUPTED or TRACEBACK in ended.said or ended.seconds > 10:
-            yield Trial(fault, "lost", ended.told)
+        elif ended.code != INTERRUPTED or TRACEBACK in ended.output or ended.seconds > 10:
+            yield Trial(fault, "lost", ended.summary)
         else:
             yield ended_as_undisturbed(scene, lake, fault)
 
@@ -151,14 +151,14 @@ def limits(scene: Scene) -> Iterator[Trial]:
             found = ended_as_undisturbed(scene, lake, what)
             yield found._replace(verdict="noticed") if found.verdict == "survived" and ended.code else found
         else:
-            yield Trial(what, "lost", ended.told)
+            yield Trial(what, "lost", ended.summary)
 
 
 def _moments(scene: Scene) -> list[float]:
     """Return moments of a run, of which one that nothing disturbs is timed first."""
     ended = run(CHILD, command(scene), environment(scene.folder / "timed"))
     if ended.code != 0:
-        raise SystemExit(f"the small flow does not even end undisturbed: {ended.told}")
+        raise SystemExit(f"the small flow does not even end undisturbed: {ended.summary}")
     return sorted(scene.random.uniform(0, ended.seconds) for _ in range(scene.trials))
 
 

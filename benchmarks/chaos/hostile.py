@@ -167,4 +167,4 @@ def _read(scene: Scene, kind: str, what: str, *, seconds: float = SECONDS) -> En
 def _judged(what: str, ended: Ended) -> Trial:
     if ended.code == 0:
         return Trial(what, "survived")
-    return Trial(what, "noticed" if ended.is_refusal(2) else "lost", ended.told)
+    return Trial(what, "noticed" if ended.is_refusal(2) else "lost", ended.summary)

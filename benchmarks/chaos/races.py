@@ -30,7 +30,7 @@ def landings(scene: Scene) -> Iterator[Trial]:
         ended = _together(LANDED, [[str(lake), str(it), PREDICTED, "0"] for it in sources], lake)
         kept = _minutes(Lake(str(lake)))
         lost = [number for number in numbers if _minute(number) not in kept]
-        wrong = [it.told for it in ended if it.code != 0]
+        wrong = [it.summary for it in ended if it.code != 0]
         what = f"{WRITERS} landings of {PREDICTED}"
         if lost or wrong:
             yield Trial(what, "lost", f"corrections {lost} of {numbers} are gone; {' '.join(wrong)}")
@@ -75,8 +75,8 @@ def clocks(scene: Scene) -> Iterator[Trial]:
             source = _corrected(scene, lake, number)
             ended = run(LANDED, [str(lake), str(source), PREDICTED, str(days)])
             if ended.code != 0:  # rows of a day that seem to come before those that stand are refused
-                is_told = ended.is_refusal(1) and "received_at" in ended.said
-                yield Trial(f"clocks {off} days", "noticed" if is_told else "lost", ended.told)
+                is_reported = ended.is_refusal(1) and "received_at" in ended.output
+                yield Trial(f"clocks {off} days", "noticed" if is_reported else "lost", ended.summary)
                 break
         else:
             missing = [number for number in numbers if _minute(number) not in _minutes(Lake(str(lake)))]
@@ -94,7 +94,7 @@ def flows(scene: Scene) -> Iterator[Trial]:
         ended = _together(CHILD, [command(scene)] * 2, lake)
         log = log_of(Lake(str(lake)), MODEL).entries()
         told = [(entry.number, entry.action) for entry in log]
-        wrong = [it.told for it in ended if it.code != 0]
+        wrong = [it.summary for it in ended if it.code != 0]
         is_right = told == [(1, "promote")] and not wrong
         yield Trial("2 flows", "survived" if is_right else "lost", f"the log is {told}; {' '.join(wrong)}")
 
@@ -112,7 +112,7 @@ def promotions(scene: Scene) -> Iterator[Trial]:
         ended = _together(CHILD, asked, lake)
         log = log_of(Lake(str(lake)), MODEL).entries()
         won = {version for version, it in zip(versions, ended, strict=True) if it.code == 0}
-        told = [it.told for it in ended if it.code != 0 and not it.is_refusal(1)]
+        told = [it.summary for it in ended if it.code != 0 and not it.is_refusal(1)]
         is_right = {entry.challenger for entry in log[1:]} == won and len(log) == 1 + len(won) and won and not told
         yield Trial(f"{WRITERS} promotions", "survived" if is_right else "lost", f"{len(won)} won, {log[1:]}; {told}")
 

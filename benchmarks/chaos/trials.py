@@ -30,12 +30,12 @@ class Trial(NamedTuple):
         fault: what was done.
         verdict: 'survived' where the end is as without the fault; 'noticed' where it was refused with a message of its
             own; 'lost' is all else: a wrong end, a silent one, a stack trace, a process that never ends.
-        told: what was seen, where it was lost.
+        detail: what was seen, where it was lost.
     """
 
     fault: str
     verdict: Verdict
-    told: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,17 +66,17 @@ class Ended(NamedTuple):
     """How a process ended: its code is None where it had to be killed because it never would."""
 
     code: int | None
-    said: str
+    output: str
     seconds: float
 
     def is_refusal(self, *codes: int) -> bool:
         """Tell whether it ended with one of some codes and a message of its own."""
-        return self.code in codes and TRACEBACK not in self.said and bool(self.said.strip())
+        return self.code in codes and TRACEBACK not in self.output and bool(self.output.strip())
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """How it ended, in a line."""
-        lines = [line for line in self.said.splitlines() if line.strip()]
+        lines = [line for line in self.output.splitlines() if line.strip()]
         return f"code {self.code} after {self.seconds:.0f} s: {' / '.join(lines[-3:])[-600:]}"
 
 
@@ -97,12 +97,12 @@ def start(module: str, arguments: Sequence[str], environment: Mapping[str, str] 
 def end(process: subprocess.Popen[str], *, since: float, seconds: float = SECONDS) -> Ended:
     """Wait for a process, and kill it with all that it started if it does not end in time."""
     try:
-        said, _ = process.communicate(timeout=seconds)
-        return Ended(process.returncode, said, time.monotonic() - since)
+        output, _ = process.communicate(timeout=seconds)
+        return Ended(process.returncode, output, time.monotonic() - since)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        said, _ = process.communicate()
-        return Ended(None, said, time.monotonic() - since)
+        output, _ = process.communicate()
+        return Ended(None, output, time.monotonic() - since)
 
 
 def run(module: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Ended:

@@ -18,7 +18,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "what",
         nargs="?",
         metavar="WHAT",
-        help="a model or an artifact: flight_delay, tables/stg_flights, raw/flights@1f3a",
+        help="a model or an artifact: orders_model, tables/orders, raw/orders@1f3a",
     )
     command.add_argument("--partition", metavar="P", help="only this partition (day) of the artifact")
     command.add_argument("--forward", action="store_true", help="what was made from it, not what it was made from")
@@ -72,7 +72,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if len(given) != 1:
         raise DataError(
             f"expected one of WHAT, --raw and --prediction, got {' and '.join(given) or 'none'}; "
-            "say what to trace, such as `ml-assets trace flight_delay`."
+            "say what to trace, such as `ml-assets trace MODEL`."
         )
     if arguments.raw is not None and len(arguments.raw) > 2:
         raise DataError(f"--raw takes TABLE and DAY, got {' '.join(arguments.raw)}; name one day of one table.")

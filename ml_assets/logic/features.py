@@ -74,8 +74,8 @@ def select_features(
         if count
     ]
     if set(key) <= set(schema):
-        mend = "Remove the duplicates in the feature table, or declare a finer key."
-        problems += repeated_keys(frame, key, mend=mend, personal=personal)
+        fix = "Remove the duplicates in the feature table, or declare a finer key."
+        problems += repeated_keys(frame, key, fix=fix, personal=personal)
         problems += _inexact_values(frame, key, feature_list, personal)
     if len(problems) == 1:
         raise ContractError(f"the feature rows: {problems[0]}")
@@ -105,14 +105,14 @@ def is_naive(dtype: pl.DataType) -> bool:
 
 
 def repeated_keys(
-    frame: pl.DataFrame, key: Sequence[str], *, mend: str, where: str = "", personal: Collection[str] = ()
+    frame: pl.DataFrame, key: Sequence[str], *, fix: str, where: str = "", personal: Collection[str] = ()
 ) -> list[str]:
     """Return what is wrong where rows share a key, with examples; empty where none do.
 
     Args:
         frame: The rows.
         key: What identifies a row.
-        mend: How to fix it, as a sentence.
+        fix: How to fix it, as a sentence.
         where: What the rows are, if the message shall say so.
         personal: Columns whose values no message shows.
     """
@@ -123,7 +123,7 @@ def repeated_keys(
     extra = int(twice["__rows"].sum()) - twice.height
     what = f"the key ({', '.join(key)}){f' of the {where}' if where else ''} repeats"
     counts = f"{counted(twice.height, 'key')}, {counted(extra, 'row')} too many"
-    return [f"{what}: {counts}, such as {sample}. {mend}"]
+    return [f"{what}: {counts}, such as {sample}. {fix}"]
 
 
 def key_words(row: Mapping[str, object], key: Sequence[str], personal: Collection[str]) -> str:

@@ -84,8 +84,8 @@ def select_labels(
             f"{timeless.item()} labels have no '{known_time}'; a label whose known time is null may come from the "
             "future. Fill it in the outcome table, or make the label null."
         )
-    mend = "Keep one outcome a key and known time in the outcome table."
-    problems += repeated_keys(selected, list(dict.fromkeys([*key, known_time])), mend=mend, personal=personal)
+    fix = "Keep one outcome a key and known time in the outcome table."
+    problems += repeated_keys(selected, list(dict.fromkeys([*key, known_time])), fix=fix, personal=personal)
     if problems:
         raise DataError(f"the labels known from {first} to {last}: " + " ".join(problems))
     newest = newest_known(selected, ["__known_on", *key], known_time)

@@ -369,11 +369,11 @@ def _check_rows(
         )
     repeated = [
         f"the {where} of model '{model}': {problem}"
-        for where, frame, names, mend in (
+        for where, frame, names, fix in (
             ("predictions", predictions, list(key), "Keep one a key."),
             ("labels", labels, list(dict.fromkeys([*key, known_time])), "Keep one a key and known time."),
         )
-        for problem in repeated_keys(frame, names, mend=mend, personal=personal)
+        for problem in repeated_keys(frame, names, fix=fix, personal=personal)
     ]
     if repeated:
         raise DataError("\n".join(repeated))

@@ -301,8 +301,8 @@ def _key_problems(
         if count
     ]
     names = list(dict.fromkeys([*key, *([version] if version else [])]))
-    mend = "Remove the duplicates in its table, or declare a finer key."
-    return problems + repeated_keys(frame, names, where=where, mend=mend, personal=personal)
+    fix = "Remove the duplicates in its table, or declare a finer key."
+    return problems + repeated_keys(frame, names, where=where, fix=fix, personal=personal)
 
 
 def _target_problems(

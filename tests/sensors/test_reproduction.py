@@ -1,6 +1,7 @@
 """The weekly reproduction: which runs it asks for, and when a run of it fails."""
 
 import json
+import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,9 +16,9 @@ from ml_assets.provenance.reproduction import Outcome, Verdict, keep
 from ml_assets.stages.common.reproduced import CHECK, reproduction_check
 from resources.lake import Lake
 from resources.lake_resource import LakeResource
-from resources.promotion_log import PromotionLog
+from resources.promotion_log import HEAD, PromotionLog
 from sensors.reproduction import reproduce_job, reproduction_schedule
-from tests.builders import failure, promotion
+from tests.builders import failure, frame, promotion, put
 
 MODEL = "flight_delay"
 
@@ -115,3 +116,15 @@ def test_another_model_fails_the_run(tmp_path: Path, said: dict[str, Any]) -> No
 def test_without_a_champion_there_is_nothing_to_reproduce(tmp_path: Path, said: dict[str, Any]) -> None:
     assert reproduced(tmp_path).success
     assert "command" not in said
+
+
+def test_a_promotion_log_that_is_gone_fails_the_run_and_is_not_taken_for_no_champion(tmp_path: Path) -> None:
+    lake = Lake(str(with_champion(tmp_path)))
+    head = PromotionLog(lake, MODEL, type(promotion(1))).look(manifests=0).head
+    assert head is not None
+    put(lake, frame(1), asset=f"{MODEL}/predictions", partition="2013-01-01", parameters={HEAD: head.model_dump()})
+    shutil.rmtree(tmp_path / "promotions")
+
+    _, message = failure(reproduced(tmp_path))
+
+    assert f"the promotion log of {MODEL} is damaged" in message
