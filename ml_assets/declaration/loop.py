@@ -75,7 +75,7 @@ class RetrainingSettings(Part):
     of_days: Annotated[int, Field(ge=1, le=31, description="... among so many days that were judged")] = 3
     performance_limit: Annotated[float, Field(gt=0, le=1000)] | None = Field(
         default=4.0,
-        description="CUSUM of what performance lost against its promise, in deviations of a day; null: never asks",
+        description="CUSUM of the metric's shortfall from what was expected, in a day's deviations; null: no limit",
     )
     minimum_coverage: Share = Field(
         default=0.8, description="share of a day's predictions that must have their label before it counts as measured"

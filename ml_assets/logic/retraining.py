@@ -200,8 +200,8 @@ def performance_finding(days: Sequence[PerformanceSummary], champion: Serving, r
     is_over = total > rules.performance_limit
     newest = matured[-1]
     said = (
-        f"{metric.name} of {newest.day} is {newest.metrics[metric.name]:z.3f}; what it lost against its promise has "
-        f"summed up to {total:z.1f} standard deviations, {'over' if is_over else 'under'} {rules.performance_limit:g}"
+        f"{metric.name} of {newest.day} is {newest.metrics[metric.name]:z.3f}; the shortfall from what was expected "
+        f"has summed to {total:z.1f} standard deviations, {'over' if is_over else 'under'} {rules.performance_limit:g}"
     )
     if waiting:
         said += f" ({counted(waiting, 'day')} without enough labels yet)"
