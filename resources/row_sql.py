@@ -5,9 +5,11 @@ What an expression means is up to DuckDB, the warehouse's engine.
 
 import hashlib
 import json
+import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _SELECT: Final = 'select "__row", '
+_REMEMBERED: Final = 9
+"""Sets of expressions remembered beside the newest."""
 
 
 class RowSql(Protocol):
@@ -63,17 +67,22 @@ def sql_problems_once(asked: Sequence[RowSql], checked: Path) -> list[SqlProblem
 
     Args:
         asked: the expressions.
-        checked: the file that says which ones those were. It is written where it can be: loading DuckDB takes 0.1 s and
-            40 MB, and a pod may not write to the project.
+        checked: the file with digests of the last sets of such expressions. It is written where it can be: loading
+            DuckDB takes 0.1 s and 40 MB, and a pod may not write to the project.
     """
-    text = "".join(f"{one.sql}\0{one.dtype}\0{one.columns}\0" for one in asked)
+    if not asked:
+        return []
+    text = version("duckdb") + "".join(f"\0{one.sql}\0{one.dtype}\0{one.columns}" for one in asked)
     digest = hashlib.blake2b(text.encode(), digest_size=16, usedforsecurity=False).hexdigest()
-    if checked.is_file() and checked.read_text(encoding="utf-8") == digest:
+    known = checked.read_text(encoding="utf-8").split() if checked.is_file() else []
+    if digest in known:
         return [None] * len(asked)
     found = sql_problems(asked)
     if not any(found):
+        part = checked.with_name(f"{checked.name}.{uuid.uuid4().hex}")
         with suppress(OSError):
-            checked.write_text(digest, encoding="utf-8")
+            part.write_text("\n".join([*known[-_REMEMBERED:], digest]), encoding="utf-8")
+            part.replace(checked)  # whole or not at all: other processes load the project at the same time
     return found
 
 

@@ -99,8 +99,13 @@ def test_sql_is_not_asked_about_again_before_it_changes(tmp_path: Path, monkeypa
     contracts("moment + interval 1 day")
     contracts("moment + interval 1 day")
     assert [one.sql for one in asked] == ["moment + interval 1 day"]
+    sql_problems_once([], checked)  # a project without any SQL
+    contracts("moment + interval 2 day")
+    contracts("moment + interval 1 day")
+    assert [one.sql for one in asked] == ["moment + interval 1 day", "moment + interval 2 day"]
+    asked.clear()
 
     for _ in range(2):  # what is wrong stays wrong
         with pytest.raises(ContractError, match="names column 'nope'"):
             contracts("nope")
-    assert [one.sql for one in asked] == ["moment + interval 1 day", "nope", "nope"]
+    assert [one.sql for one in asked] == ["nope", "nope"]
