@@ -102,10 +102,12 @@ def compare_with_former(
         return Comparison(False, is_settled, pairs[-1][1] if pairs else None, sentence, {"days": float(len(pairs))})
     former = pairs[-1][1]
     differences = [difference for _, _, difference in pairs]
-    mean, error = fmean(differences), spread_of_days(differences).error or 0.0
+    mean, found = fmean(differences), spread_of_days(differences)
+    if found.error is None:
+        return Comparison(False, is_settled, former, f"Not judged: {found.reason}.", {"days": float(len(pairs))})
     looks = max(watched - enough, 0) + 1
     level = 1 - ERROR_RATE / looks
-    bound = mean + student_quantile(level, len(differences) - 1) * error
+    bound = mean + student_quantile(level, len(differences) - 1) * found.error
     is_worse = bound < -margin
     sentence = (
         f"Over {len(pairs)} days ({pairs[0][0]} to {pairs[-1][0]}) {metric.name} of champion {champion} differs by "
