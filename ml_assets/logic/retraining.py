@@ -144,8 +144,9 @@ def drift_finding(days: Sequence[DriftSummary], champion: Serving, rules: Rules)
         "days over": float(len(over)),
         "days judged": float(len(judged)),
         "days not judged": float(len(skipped)),
-        "weighted excess PSI": judged[-1].weighted_excess_psi or 0.0,
     }
+    if judged[-1].weighted_excess_psi is not None:
+        figures["weighted excess PSI"] = judged[-1].weighted_excess_psi
     return Finding("drift", is_over=is_over, day=judged[-1].day, sentence=f"{said}.", change=change, figures=figures)
 
 

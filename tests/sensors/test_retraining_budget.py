@@ -23,10 +23,12 @@ def with_budget(**budget: object) -> Declared:
     return Declared(models=(model.model_copy(update={"budget": BudgetSettings.model_validate(budget)}),))
 
 
-def drifted(it: World) -> World:
+USED = Cost(seconds=3600.0, cpu_seconds=HOURS * 3600)
+
+
+def drifted(it: World, cost: Cost = USED) -> World:
     """Let a model drift that has used two CPU hours this month, beside others' hours."""
     it.now = datetime.now(tz=UTC)  # manifests are of this month
-    cost = Cost(seconds=3600.0, cpu_seconds=HOURS * 3600)
     put(it.lake, frame(1), asset=f"{MODEL}/training_set", cost=cost)
     put(it.lake, frame(1), asset="other/training_set", cost=cost.model_copy(update={"cpu_seconds": 1e6}))
     for day in range(9):
@@ -56,6 +58,16 @@ def test_over_a_budget_that_blocks_nothing_is_asked_for_until_it_is_raised(tmp_p
         raised.day, raised.now = it.day, it.now
         raised.live(is_over=True)
         assert [MODEL] == [request.tags["model"] for request in raised.look()]
+
+
+def test_what_was_not_measured_counts_as_unknown_and_not_as_nothing(tmp_path: Path, heard: Heard) -> None:
+    with world(tmp_path, with_budget(cpu_hours_per_month=1.5, over="block")) as one:
+        it = drifted(one, Cost(seconds=3600.0))
+
+        assert 1 == len(it.look())
+
+    [alert] = told(heard)
+    assert "budget.cpu_hours_per_month 1.5 is not checked: no CPU time of what ran was measured." in alert.body
 
 
 def test_a_new_month_begins_with_nothing_spent(tmp_path: Path) -> None:

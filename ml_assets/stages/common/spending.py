@@ -30,11 +30,16 @@ def read_spending(lake: Manifests, declared: ModelDeclaration, *, now: datetime)
     if why:
         return _beside(budget, month, None, "", why)
     total = total_of(rows_of(spending(lake, owner=declared.name, month=month), prices))
+    if not total.artifacts + total.failed:
+        return _beside(budget, month, 0.0, "CPU hours" if prices is None else prices.currency, "")
     if prices is None:
-        return _beside(budget, month, total.charged.cpu or 0.0, "CPU hours", "")
-    spent = total.money if total.is_measured else 0.0
-    why = "" if spent is not None else "the price table has no price of a GPU that it used. Add it to gpu_hour."
-    return _beside(budget, month, spent, prices.currency, why)
+        why = "" if total.charged.cpu is not None else "no CPU time of what ran was measured."
+        return _beside(budget, month, total.charged.cpu, "CPU hours", why)
+    if not total.is_measured:
+        why = "no cost of what ran was measured."
+    elif total.money is None:
+        why = "the price table has no price of a GPU that it used. Add it to gpu_hour."
+    return _beside(budget, month, total.money, prices.currency, why)
 
 
 def _prices() -> tuple[Prices | None, str]:
