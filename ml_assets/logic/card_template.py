@@ -339,7 +339,8 @@ by {{ card.promotion.decided_by }}.
 <section>{{ head("slices", "Slices") }}
 {%- if not evaluation %}{{ missing("evaluation") }}
 {%- elif slices %}
-<p>{{ slices_sentence or "Brackets are 95 % intervals of each slice alone." }}</p>
+<p>{{ slices_sentence or "Brackets are 95 % intervals of each slice alone." }} A slice is judged on those of its days
+that have what the metric needs, such as both classes.</p>
 {{ plot("slices") }}
 <div class="scroll"><table>
 <thead><tr><th>Slice</th><th class="n">Rows</th><th class="n">{{ target_words }}</th>
@@ -357,7 +358,8 @@ by {{ card.promotion.decided_by }}.
 {%- if slices_have_champion %}<td class="n">{{ row.champion_score | number }}</td>
 <td class="n {{ row.tone }}">{{ (row.difference, row.difference_low, row.difference_high) | signed_bounds }}</td>{%
 endif %}
-<td>{{ "yes" if row.is_judged else "no: " ~ (row.reason or "too few rows") }}</td></tr>
+<td>{% if row.is_judged %}yes, on {{ row.clusters }} {{ row.unit }}{% else %}no: {{ row.reason or "too few rows" }}{%
+endif %}</td></tr>
 {%- endfor %}{% endfor %}
 </tbody></table></div>
 {%- else %}<p>No slices are declared.</p>{% endif %}

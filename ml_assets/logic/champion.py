@@ -434,7 +434,7 @@ def _slices_hold(slices: pl.DataFrame, metric: str, margin: float) -> Rule:
         "slice level": level,
         "slices worse": float(failing.height),
         "slice margin": margin,
-        **{f"difference on {_name(row)}": row["difference"] for row in judged.iter_rows(named=True)},
+        **{name: value for row in judged.iter_rows(named=True) for name, value in _slice_figures(row).items()},
     }
     if failing.is_empty():
         sentence = f"No slice of {judged.height} is shown to be worse than with the champion by more than {margin:g}"
@@ -458,10 +458,22 @@ def _name(row: Mapping[str, object]) -> str:
     return f"{row['column']}={row['value']}"
 
 
+def _slice_figures(row: Mapping[str, Any]) -> dict[str, float]:
+    of = f"difference on {_name(row)}"
+    return {
+        of: row["difference"],
+        f"{of}, low": row["difference_low"],
+        f"{of}, high": row["difference_high"],
+        f"{of}, rows": float(row["rows"]),
+        f"{of}, {row['unit']}": float(row["clusters"]),
+    }
+
+
 def _told_slice(row: Mapping[str, Any], metric: str) -> str:
     return (
-        f"{_name(row)} ({row['rows']:,} rows: {metric} {row['score']:z.4f} against {row['champion_score']:z.4f}, "
-        f"{row['difference']:+z.4f} [{row['difference_low']:+z.4f}, {row['difference_high']:+z.4f}])"
+        f"{_name(row)} ({row['rows']:,} rows of {row['clusters']} {row['unit']}: {metric} {row['score']:z.4f} against "
+        f"{row['champion_score']:z.4f}, {row['difference']:+z.4f} "
+        f"[{row['difference_low']:+z.4f}, {row['difference_high']:+z.4f}])"
     )
 
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Comparison, Interval
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.jackknife import leave_one_out, p_value
+from ml_assets.logic.jackknife import Evidence, leave_one_out, p_value
 from ml_assets.logic.measuring import CHALLENGER, CHAMPION, Frozen, Key, exactly
 from ml_assets.logic.metrics import Measure, Vector
 
@@ -34,6 +34,8 @@ SLICES_SCHEMA: Final[dict[str, pl.DataType]] = {
     "difference_high": pl.Float64(),
     "difference_error": pl.Float64(),
     "degrees": pl.Int64(),
+    "clusters": pl.Int64(),
+    "unit": pl.String(),
     "is_judged": pl.Boolean(),
     "reason": pl.String(),
 }
@@ -49,6 +51,8 @@ def measure_slices(
     minimum_rows: int,
 ) -> pl.DataFrame:
     """Return one row for each slice and metric; intervals for the declared metric, which the gate reads.
+
+    A judged slice has its clusters and their unit, such as 28 days: those whose rows the metric can be measured on.
 
     Args:
         frozen: The rows as arrays.
@@ -90,11 +94,13 @@ def _slice(
     exact = exactly(measures, rows)
     interval: Interval | None = None
     compared: Comparison | None = None
+    evidence: Evidence | None = None
     own = (CHALLENGER, declared.name)
     reason = part.why_too_few(minimum_rows) or _why_undefined(measures[own], rows)
     if not reason:
         judged = {key: measure for key, measure in measures.items() if key[1] == declared.name}
         left_out = leave_one_out(judged, part.clusters)
+        evidence = part.clusters.evidence(declared, part.truth, challenger, part.groups)
         interval = part.interval(declared, challenger, exact[own], left_out[own])
         compared = None if champion is None else part.compared(CHAMPION, challenger, exact, left_out)
         reason = interval.reason or ("" if compared is None else compared.difference.reason)
@@ -114,6 +120,8 @@ def _slice(
                 "difference_high": compared.difference.high if compared and is_declared else None,
                 "difference_error": compared.error if compared and is_declared else None,
                 "degrees": compared.degrees if compared and is_declared else None,
+                "clusters": evidence.count if evidence and is_declared else None,
+                "unit": evidence.clusters.unit if evidence and is_declared else None,
                 "is_judged": not reason,
                 "reason": reason,
             }

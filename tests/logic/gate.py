@@ -130,6 +130,8 @@ def slices(*rows: tuple[str, float, float], is_judged: bool = True) -> pl.DataFr
                 "difference_high": high,
                 "difference_error": (high - low) / 2 / student_quantile(0.975, DAYS - 1),
                 "degrees": DAYS - 1,
+                "clusters": DAYS,
+                "unit": "days",
                 "is_judged": is_judged,
                 "reason": "" if is_judged else "500 rows, fewer than 1000",
             }

@@ -364,7 +364,8 @@ def test_a_challenger_that_loses_a_slice_is_refused() -> None:
     )
 
     assert not verdict.promote
-    assert "depot=north (500 rows: roc_auc 0.7000 against 0.8500, -0.1500 [-0.2000, -0.1000])" in verdict.reasons[0]
+    worse = "depot=north (500 rows of 20 days: roc_auc 0.7000 against 0.8500, -0.1500 [-0.2000, -0.1000])"
+    assert worse in verdict.reasons[0]
     assert "south" not in verdict.reasons[0]
 
 
@@ -394,9 +395,17 @@ def test_every_judged_slice_is_told_with_its_figures() -> None:
     told = [verdict.figures[f"difference on depot={value}"] for value in ("north", "south")]
     assert pytest.approx([0.01, 0.02]) == told
     assert (
-        "; the lowest difference is that of depot=north (500 rows: roc_auc 0.7000 against 0.6900, +0.0100"
+        "; the lowest difference is that of depot=north (500 rows of 20 days: roc_auc 0.7000 against 0.6900, +0.0100"
         in verdict.reasons[-1]
     )
+
+
+def test_the_difference_on_a_slice_has_its_rows_days_and_interval_among_the_figures() -> None:
+    verdict = judge(report(champion=comparison(0.01, 0.03)), margin=0.0, slices=slices(("north", -0.01, 0.03)))
+
+    of = "difference on depot=north"
+    expected = {f"{of}, low": -0.01, f"{of}, high": 0.03, f"{of}, rows": 500.0, f"{of}, days": 20.0}
+    assert expected == {name: value for name, value in verdict.figures.items() if name.startswith(f"{of}, ")}
 
 
 def test_a_slice_may_lose_as_much_as_its_margin() -> None:

@@ -123,6 +123,8 @@ def a_slice(value: str, rows: int, score: float, **changes: object) -> dict[str,
         "difference": None,
         "difference_low": None,
         "difference_high": None,
+        "clusters": 28,
+        "unit": "days",
         "is_judged": True,
         "reason": "",
     }

@@ -46,7 +46,8 @@ def test_a_slice_with_positives_on_four_days_is_not_judged_and_the_reason_counts
 
         assert "cannot decide with 4 days that have both classes; at least 5 are needed" == south["reason"]
         assert (False, None, None) == (south["is_judged"], south["low"], south["difference_low"])
-        assert 19 == slices.row(by_predicate=pl.col("value") == "north", named=True)["degrees"]
+        north = slices.row(by_predicate=pl.col("value") == "north", named=True)
+        assert (19, 20, "days") == (north["degrees"], north["clusters"], north["unit"])
 
 
 def test_a_slice_of_one_class_is_shown_and_not_judged() -> None:

@@ -290,7 +290,8 @@ def slice_plot(evaluation: Evaluation) -> str:
     summary = evaluation.summary
     wanted = (
         *("column", "value", "rows", "target_mean", "metric", "score", "low", "high"),
-        *("champion_score", "difference", "difference_low", "difference_high", "is_judged", "reason"),
+        *("champion_score", "difference", "difference_low", "difference_high"),
+        *("clusters", "unit", "is_judged", "reason"),
     )
     every = rows_with(evaluation.slices, wanted, "evaluation (slices)").filter(pl.col("metric") == summary.metric)
     every = rows_with(every, (), f"evaluation (slices, metric '{summary.metric}')")
