@@ -24,7 +24,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# A deployment in a cluster; deploy/README.md says what must be set, and without it each test says what is missing.
+# A deployment in a cluster; docs/deploy.md says what must be set, and without it each test says what is missing.
 test-cluster: $(VENV)/.dev
 	$(BIN)/pytest -n 0 -v -rs tests/cluster
 

@@ -1,6 +1,6 @@
 """A deployment in a real cluster, whose pods are taken away while it trains.
 
-It needs what deploy/README.md says, and is skipped without. The model trains over and over as of one day, so its lake
+It needs what docs/deploy.md says, and is skipped without. The model trains over and over as of one day, so its lake
 must have features and labels up to that day.
 """
 
@@ -23,7 +23,7 @@ TRAINING: Final = ("training_set", "importances", "tuning", "model", "evaluation
 SECONDS: Final = 600
 
 pytestmark = [
-    pytest.mark.skipif(not given(), reason=f"no cluster: {', '.join(NEEDED)} must be set; see deploy/README.md"),
+    pytest.mark.skipif(not given(), reason=f"no cluster: {', '.join(NEEDED)} must be set; see docs/deploy.md"),
     pytest.mark.timeout(2 * SECONDS),
 ]
 

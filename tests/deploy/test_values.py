@@ -300,7 +300,7 @@ def test_the_chart_grants_nothing_and_dagster_tells_nobody() -> None:
     )
 
 
-README = (ROOT / "deploy/README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
 
 
 def test_the_page_installs_the_chart_of_the_locks_dagster() -> None:
@@ -308,12 +308,12 @@ def test_the_page_installs_the_chart_of_the_locks_dagster() -> None:
     dagster = re.search(r"^dagster==(\S+)", lock, re.MULTILINE)
 
     assert dagster is not None
-    assert {dagster[1]} == {*re.findall(r"--version (\S+)", README)}
+    assert {dagster[1]} == {*re.findall(r"--version (\S+)", PAGE)}
     assert f"release {dagster[1]} of it" in (ROOT / "deploy/values.yaml").read_text(encoding="utf-8")
 
 
 def test_the_page_makes_each_secret_and_setting_that_the_values_name() -> None:
-    made = {*re.findall(r"create (?:secret \w+|configmap) (\S+)", README)}
+    made = {*re.findall(r"create (?:secret \w+|configmap) (\S+)", PAGE)}
 
     assert made == {
         VALUES["global"]["postgresqlSecretName"],
