@@ -44,7 +44,7 @@ def small() -> Declared:
     """Return the example over six weeks, with windows of a retraining that fit in."""
     return flights_declared(
         tuning={"metric": "roc_auc", "trials": 1, "max_rounds": 10, "early_stopping_rounds": 5},
-        retraining={"split": {"validation_days": 2, "test_days": 4}, "floor_days": 5, "cool_down_days": 5},
+        retraining={"split": {"validation_days": 2, "test_days": 5}, "floor_days": 5, "cool_down_days": 5},
     )
 
 

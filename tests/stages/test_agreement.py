@@ -78,6 +78,7 @@ def problems(folder: Path, text: str, features: TableContract = FEATURES, labels
 
 def test_declarations_that_fit_each_other_have_no_problems(tmp_path: Path) -> None:
     fitting = MODEL + "  evaluation: {slices: [shop, weight kg], baselines: [[shop, items]]}\n"
+    fitting += "  split: {test_days: 5}\n"
 
     assert [] == problems(tmp_path, fitting)
     assert [] == contradictions(declared(tmp_path, model=fitting), CONTRACTS)
@@ -247,6 +248,12 @@ def days(first: str, last: str = "") -> str:
           "20), but the "
          "model has the 182 days 2024-01-01 to 2024-06-30 (model/defs.yaml:6: days). Shorten the windows, or widen the "
          "days.")),
+        ({"model": MODEL + "  split: {validation_days: 5, test_days: 4}\n"},
+         ("model/defs.yaml:16: split.test_days: the test window has 4 day(s), with which the gate would never promote "
+         "a model; expected at least 5. Lengthen test_days.")),
+        ({"model": MODEL + "  retraining: {split: {validation_days: 5, test_days: 1}}\n"},
+         ("model/defs.yaml:16: retraining.split.test_days: the test window has 1 day(s), with which the gate would "
+         "never promote a model; expected at least 5. Lengthen test_days.")),
         ({"model": MODEL.replace("known_time: known_at", "known_time: known_at\n    wait_days: 182")},
          ("model/defs.yaml:16: labels.wait_days: labels are waited for 182 days, but the model has 182 days, "
           "2024-01-01 "

@@ -15,6 +15,7 @@ from ml_assets.declaration.training import Split
 from ml_assets.logic import importances, labels, predictions, reference, training_set
 from ml_assets.logic.encoding import type_problem
 from ml_assets.logic.features import is_naive
+from ml_assets.logic.jackknife import MINIMUM_CLUSTERS
 
 RAW, TABLES = "raw", "tables"
 _OF_LABELS = frozenset({labels.DAY, labels.EVENT_DAY, training_set.REASON})
@@ -234,6 +235,7 @@ def contradictions(declared: Declared, contracts: Mapping[str, TableContract]) -
         *_raw_problems(declared, contracts),
         *_days_outside(declared),
         *(problem for model in declared.models for problem in _windows_too_long(model)),
+        *(problem for model in declared.models for problem in _too_few_test_days(model)),
         *(
             f"{model.place('name')}: a model cannot be called '{model.name}', as the assets of all sources or tables "
             "are. Rename it."
@@ -315,6 +317,16 @@ def _windows_too_long(model: ModelDeclaration) -> Iterator[str]:
             f"{model.place('labels', 'wait_days')}: labels are waited for {model.labels.wait_days} days, but the model "
             f"has {count} days, {_span(days.first, days.last)} ({model.place('days')}). Correct one of them."
         )
+
+
+def _too_few_test_days(model: ModelDeclaration) -> Iterator[str]:
+    """Yield the test windows with which the gate can promote no model, as it compares models day by day."""
+    for loc, split in ((("split",), model.split), (("retraining", "split"), model.retraining.split)):
+        if split is not None and split.test_days < MINIMUM_CLUSTERS:
+            yield (
+                f"{model.place(*loc, 'test_days')}: the test window has {split.test_days} day(s), with which the gate "
+                f"would never promote a model; expected at least {MINIMUM_CLUSTERS}. Lengthen test_days."
+            )
 
 
 def _needed(split: Split) -> int:
