@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 
@@ -24,28 +26,37 @@ def ui(arguments: argparse.Namespace) -> int:
     prepare()
     with instance():
         pass  # which ends the runs of killed commands: the daemon would wait for them
-    workspace = ["-w", str(ROOT / "workspace.yaml")]
-    commands = [
-        [
-            sys.executable, "-m", "dagster_webserver", *workspace, "--host", arguments.host, "--port",
-            str(arguments.port),
-        ],
-        [sys.executable, "-m", "dagster._daemon", "run", *workspace],
-    ]  # fmt: skip
     print(f"Dagster's UI: http://{arguments.host}:{arguments.port} (Ctrl-C ends it)", flush=True)
-    processes = [subprocess.Popen(command, cwd=ROOT, env=os.environ.copy()) for command in commands]
+    # In groups of their own: Ctrl-C in a terminal reaches this command alone, which ends them without a traceback.
+    processes = [
+        subprocess.Popen(command, cwd=ROOT, env=os.environ.copy(), process_group=0)
+        for command in _commands(ROOT / "workspace.yaml", arguments.host, arguments.port)
+    ]
 
     def stop(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
         for process in processes:
-            process.terminate()
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGTERM)  # code servers and runs too: they would outlive the others
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    signals = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # which nohup asks for
+        signals.append(signal.SIGHUP)  # a closed terminal
+    for number in signals:
+        signal.signal(number, stop)
     first = next(iter(_wait_any(processes)))
     stop(signal.SIGTERM, None)
     for process in processes:
         process.wait()
     return 0 if first.returncode in {0, -signal.SIGTERM, -signal.SIGINT} else 1
+
+
+def _commands(workspace: Path, host: str, port: int) -> list[list[str]]:
+    """Return the commands of the webserver and the daemon."""
+    options = ["-w", str(workspace)]
+    return [
+        [sys.executable, "-m", "dagster_webserver", *options, "--host", host, "--port", str(port)],
+        [sys.executable, "-m", "dagster._daemon", "run", *options],
+    ]
 
 
 def _wait_any(processes: list["subprocess.Popen[bytes]"]) -> list["subprocess.Popen[bytes]"]:

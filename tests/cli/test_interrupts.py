@@ -114,3 +114,35 @@ def test_an_interrupt_while_nothing_listens_ends_with_130_and_no_traceback(when:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
 
     assert (130, "") == (done.returncode, done.stderr)
+
+
+LOADING = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+UI = f"""
+import sys
+from contextlib import nullcontext
+from ml_assets.cli import main, project, ui
+
+project.prepare = lambda: None
+project.instance = nullcontext
+ui._commands = lambda *_: [[sys.executable, "-c", {LOADING!r}]] * 2
+sys.argv = ["ml-assets", "ui"]
+sys.exit(main.main())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="children are found in /proc")
+def test_ctrl_c_ends_the_ui_while_dagsters_processes_load_and_prints_no_traceback() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", UI], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    children = [int(line) for line in (process.stdout.readline() for _ in range(3)) if line.strip().isdigit()]
+
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: each process of the group gets it
+    _, message = process.communicate(timeout=30)
+
+    assert (130, "ml-assets: interrupted; start the same command again to go on.") == (
+        process.returncode,
+        message.strip(),
+    )
+    assert [True, True] == [is_gone(child) for child in children]
