@@ -4,7 +4,7 @@ DEMO_ARGS ?= --as-of 2013-12-31
 VENV      := .venv
 BIN       := $(VENV)/bin
 
-.PHONY: demo test pytest test-cluster lint lock image clean
+.PHONY: demo test pytest test-cluster lint reference lock image clean
 
 # A short form: make demo DEMO_ARGS="--as-of 2013-04-30 --from 2013-04-24"
 demo: $(VENV)/.runtime
@@ -23,6 +23,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The JSON Schema and the reference of declarations, both generated from their types.
+reference: $(VENV)/.runtime
+	$(BIN)/python docs/generate.py
 
 # A deployment in a cluster; docs/deploy.md says what must be set, and without it each test says what is missing.
 test-cluster: $(VENV)/.dev

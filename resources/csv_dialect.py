@@ -39,34 +39,47 @@ def _encoding(name: str) -> str:
     return name
 
 
-Mark = Annotated[str, AfterValidator(_mark)]
+Mark = Annotated[
+    str,
+    AfterValidator(_mark),
+    Field(title="mark", description="One ASCII character that is not a letter, a digit or a line break."),
+]
+Encoding = Annotated[
+    str,
+    AfterValidator(_encoding),
+    Field(title="encoding", description="Name of a text encoding, such as `utf-8`, `latin-1` or `windows-1252`."),
+]
 
 
 class CsvDialect(BaseModel):
-    """How a CSV file is written; what is not declared is as in RFC 4180, in UTF-8, with ISO 8601 dates."""
+    """The format of a CSV file. What is not declared is as in RFC 4180, in UTF-8, with dates as in ISO 8601."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    delimiter: Mark = Field(default=",", description='what stands between two values; a tab is "\\t"')
+    delimiter: Mark = Field(default=",", description='Character between two values. A tab is "\\t".')
     quote: Annotated[str, AfterValidator(_mark_or_none)] = Field(
-        default='"', description="what surrounds a value; '' where quotes have no meaning"
+        default='"',
+        description="Character around a value that contains other marks. '': quotes have no special meaning.",
     )
     escape: Mark | None = Field(
         default=None,
-        description="what makes a quote, a delimiter or itself part of a value; absent: quotes are doubled",
+        description="Character that makes a following quote, delimiter or itself part of a value. Without it, a quote "
+        "is doubled.",
     )
-    decimal: Literal[".", ","] = Field(default=".", description="what stands before the fraction of a number")
+    decimal: Literal[".", ","] = Field(default=".", description="Decimal mark of numbers.")
     thousands: Literal[",", ".", " ", "'", "_", "\u00a0", "\u202f", "\u2019"] | None = Field(
-        default=None, description="what stands between groups of three digits; absent: nothing may"
+        default=None, description="Mark between groups of three digits. Without it, none is allowed."
     )
-    encoding: Annotated[str, AfterValidator(_encoding)] = Field(
-        default="utf-8", description="a text encoding that Python knows; a byte order mark is accepted"
+    encoding: Encoding = Field(
+        default="utf-8", description="Text encoding, by its name in Python. A byte order mark is accepted."
     )
     date_format: Format | None = Field(
-        default=None, description="of every date column, such as %m/%d/%Y; absent: ISO 8601"
+        default=None, description="Format of every date column, such as `%m/%d/%Y`. Without it, ISO 8601."
     )
     timestamp_format: Format | None = Field(
-        default=None, description="of every timestamp column, such as %d.%m.%Y %H:%M (UTC without %z); absent: ISO 8601"
+        default=None,
+        description="Format of every timestamp column, such as `%d.%m.%Y %H:%M`; UTC, unless it has %z. Without it, "
+        "ISO 8601.",
     )
 
     @model_validator(mode="after")

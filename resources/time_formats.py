@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Annotated, Final
 
 import polars as pl
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 UNIX_TIMES: Final[Mapping[str, int]] = {
     "unix_seconds": 1, "unix_milliseconds": 1_000, "unix_microseconds": 1_000_000, "unix_nanoseconds": 1_000_000_000,
@@ -81,8 +81,20 @@ def _column_format(text: str) -> str:
     return text
 
 
-Format = Annotated[str, AfterValidator(_format)]
-ColumnFormat = Annotated[str, AfterValidator(_column_format)]
+Format = Annotated[
+    str,
+    AfterValidator(_format),
+    Field(
+        title="date format",
+        description="Directives of `strptime`, such as `%m/%d/%Y %H:%M`. Year, month and day are required; the year "
+        "has four digits.",
+    ),
+]
+ColumnFormat = Annotated[
+    str,
+    AfterValidator(_column_format),
+    Field(title="column format", description=f"A date format; or, for whole numbers, {', '.join(UNIX_TIMES)}."),
+]
 
 
 def moments(text: pl.Series, regex: str) -> pl.Series:

@@ -410,6 +410,37 @@ def test_all_mistakes_are_told_at_once() -> None:
     assert golden.read_text(encoding="utf-8") == said(text) + "\n"
 
 
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("2", "the declaration has version 2, but the installed ml-assets reads versions up to 1. Upgrade ml-assets."),
+        ("0", "expected the version of the declaration's format, a whole number from 1 to 1."),
+        ("'1'", "expected the version of the declaration's format, a whole number from 1 to 1."),
+        ("true", "expected the version of the declaration's format, a whole number from 1 to 1."),
+    ],
+)
+def test_a_declaration_of_another_version_is_refused_before_its_fields_are_looked_at(
+    version: str, expected: str
+) -> None:
+    text = MODEL + f"  a_field_of_tomorrow: 3\n  version: {version}\n"
+
+    assert f"shop/defs.yaml:17: version: {expected}" == said(text)
+
+
+def test_a_declaration_without_a_version_has_version_1() -> None:
+    assert 1 == model().version
+    assert model() == model(with_lines("version: 1"))
+
+
+def test_a_field_of_the_file_that_does_not_exist_is_refused() -> None:
+    assert (
+        "shop/defs.yaml:16: version: there is no such field; expected one of type, attributes.\n"
+        "shop/defs.yaml:1: type: expected one of ml_assets.component.Model, ml_assets.component.RawTables, "
+        "ml_assets.component.DbtTables, ml_assets.component.Automation, got 'ml_assets.component.Mode' (did you mean "
+        "'ml_assets.component.Model'?)."
+    ) == said(MODEL.replace("component.Model", "component.Mode") + "version: 1\n")
+
+
 def test_no_code_in_a_declaration_is_run(tmp_path: Path) -> None:
     text = MODEL + f"  seed: !!python/object/apply:os.system ['touch {tmp_path}/ran']\n"
 

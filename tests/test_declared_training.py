@@ -6,18 +6,6 @@ from pydantic import ValidationError
 from ml_assets.declaration.training import TrainingSettings, TuningSettings
 
 
-def test_what_came_later_is_written_only_where_it_is_declared() -> None:
-    assert {"unseen": "missing", "threads": 2, "device": "cpu"} == TrainingSettings().model_dump(mode="json")
-    assert "workers" not in TuningSettings().model_dump(mode="json")
-
-    declared = TrainingSettings(device="cuda", device_fallback="cpu", workers=2)
-
-    assert {
-        "unseen": "missing", "threads": 2, "device": "cuda", "device_fallback": "cpu", "workers": 2,
-    } == declared.model_dump(mode="json")  # fmt: skip
-    assert declared == TrainingSettings.model_validate(declared.model_dump())
-
-
 def test_a_fall_back_needs_something_to_fall_back_from() -> None:
     with pytest.raises(ValidationError, match="'device_fallback' goes with device 'gpu' or 'cuda'; leave it out"):
         TrainingSettings(device_fallback="cpu")

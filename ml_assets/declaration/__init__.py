@@ -1,1 +1,1 @@
-"""What the YAML under `ml_assets/defs` may say, typed and validated."""
+"""The declarations of a project (its `defs.yaml` files): their types, bounds and descriptions."""

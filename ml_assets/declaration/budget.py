@@ -1,6 +1,6 @@
-"""What a model may cost in a month, and what the loop does when it has cost more.
+"""The monthly budget of a model, and what happens above it.
 
-What was spent stays out, see `ml_assets.provenance.cost`; so do prices, which are a setting: `resources.prices`.
+Not here: what was spent (see `ml_assets.provenance.cost`), and prices, which are a setting (see `resources.prices`).
 """
 
 from typing import Annotated, Literal, Self
@@ -11,19 +11,22 @@ from ml_assets.declaration.parts import Part
 
 
 class BudgetSettings(Part):
-    """The budget of a calendar month (UTC), for all stages of the model; the tables that it is made from are not in it.
+    """The budget of a calendar month (UTC) for all stages of the model; the tables it is built from are not included.
 
-    It is looked at before the loop asks for a retraining. What a person runs, and what runs by the day, is never held.
+    The budget is checked before a retraining is requested automatically. Runs that a person starts, and daily runs, are
+    never blocked. Declare either `per_month` or `cpu_hours_per_month`.
     """
 
     per_month: Annotated[float, Field(gt=0, le=1e12)] | None = Field(
-        default=None, description="money, in the currency of the price table that ML_ASSETS_PRICES names"
+        default=None, description="Budget in money, in the currency of the price table that ML_ASSETS_PRICES names."
     )
     cpu_hours_per_month: Annotated[float, Field(gt=0, le=1e12)] | None = Field(
-        default=None, description="CPU hours as they are charged, which need no prices"
+        default=None, description="Budget in CPU hours as they are charged. Needs no prices."
     )
     over: Literal["warn", "block"] = Field(
-        default="warn", description="over it: alert once a month, or hold retrainings back until the next month too"
+        default="warn",
+        description="What happens above the budget. `warn` sends one alert per month; `block` also requests no "
+        "retraining until the next month.",
     )
 
     @model_validator(mode="after")

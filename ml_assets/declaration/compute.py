@@ -1,6 +1,6 @@
-"""What a stage asks for where it runs in a pod of its own.
+"""The resources of a stage that runs in its own pod.
 
-How that becomes a pod stays out; see `ml_assets.stages.common.pod_tags`.
+Not here: how they become a pod (see `ml_assets.stages.common.pod_tags`).
 """
 
 from collections.abc import Callable
@@ -37,24 +37,58 @@ def _some_bytes(text: str) -> None:
         raise ValueError("expected between 4Mi and 1Pi of bytes, such as 512Mi or 4Gi")
 
 
-Cores = Annotated[str, BeforeValidator(_as_text), _checked(_some_cores)]
-Bytes = Annotated[str, BeforeValidator(_as_text), _checked(_some_bytes)]
+_NumberOfCores = Annotated[float, Field(gt=0, le=_MOST_CORES)]
+_NumberOfBytes = Annotated[float, Field(ge=_LEAST_BYTES, le=_MOST_BYTES)]
+Cores = Annotated[
+    str,
+    BeforeValidator(_as_text, json_schema_input_type=str | _NumberOfCores),
+    _checked(_some_cores),
+    Field(
+        title="cores",
+        description=f"CPU cores as in Kubernetes, such as `500m`, `1.5` or `2`; above 0, at most {_MOST_CORES}.",
+    ),
+]
+Bytes = Annotated[
+    str,
+    BeforeValidator(_as_text, json_schema_input_type=str | _NumberOfBytes),
+    _checked(_some_bytes),
+    Field(title="bytes", description="Number of bytes as in Kubernetes, such as `512Mi` or `4Gi`; from 4Mi to 1Pi."),
+]
 _DNS = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 _LABEL = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
 _LABEL_NAME = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
-LabelName = Annotated[str, Field(pattern=_LABEL_NAME)]
-LabelValue = Annotated[str, BeforeValidator(_as_text), Field(pattern=_LABEL)]
+LabelName = Annotated[
+    str,
+    Field(
+        pattern=_LABEL_NAME,
+        title="label name",
+        description="Name of a Kubernetes label, such as `nvidia.com/gpu.product`.",
+    ),
+]
+LabelValue = Annotated[
+    str,
+    Field(pattern=_LABEL, title="label value", description="Value of a Kubernetes label, at most 63 characters."),
+    BeforeValidator(_as_text),
+]
 
 
 class Toleration(Part):
-    """A taint of nodes that the pod may run on all the same, as Kubernetes has it."""
+    """A taint of nodes that the pod tolerates, as in Kubernetes."""
 
-    key: LabelName | None = Field(None, description="absent, with operator Exists: every taint")
-    operator: Literal["Equal", "Exists"] = "Equal"
-    value: LabelValue | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(None, description="absent: all")
+    key: LabelName | None = Field(
+        default=None, description="Key of the taint. Without it, and with operator `Exists`, every taint is tolerated."
+    )
+    operator: Literal["Equal", "Exists"] = Field(
+        default="Equal", description="Whether the taint's value must equal `value`, or only its key must exist."
+    )
+    value: LabelValue | None = Field(default=None, description="Value of the taint, for operator `Equal`.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="Effect of the taint that is tolerated. Without it, every effect is."
+    )
     toleration_seconds: Annotated[int, Field(ge=0, le=366 * 24 * 3600)] | None = Field(
-        None, description="with effect NoExecute: how long it stays on a node that gets the taint; absent: for ever"
+        default=None,
+        description="For effect `NoExecute`: seconds that the pod stays on a node after the taint is added. "
+        "Without it, the pod stays.",
     )
 
     @model_validator(mode="after")
@@ -69,29 +103,42 @@ class Toleration(Part):
 
 
 class Compute(Part):
-    """What a stage asks for; one that asks for something, be it nothing in particular, gets a pod of its own."""
+    """The resources of a stage. A stage with a `compute` section, even an empty one, runs in its own pod."""
 
-    cpu: Cores | None = Field(None, description="cores it asks for, such as 500m or 2; never a limit, which throttles")
-    memory: Bytes | None = Field(None, description="asked for, and the limit")
-    memory_ceiling: Bytes | None = Field(
-        None, description="killed for memory, it is retried with twice as much, up to this; absent: not retried"
+    cpu: Cores | None = Field(
+        default=None, description="CPU cores to request. No limit is set, because a limit throttles the pod."
     )
-    gpu: Annotated[int, Field(ge=0, le=16)] = 0
-    gpu_type: LabelValue | None = Field(None, description="the nodes' label nvidia.com/gpu.product")
-    gpu_resource: LabelName = "nvidia.com/gpu"
-    ephemeral_storage: Bytes | None = Field(None, description="disk asked for, and the limit")
-    image: Annotated[str, Field(pattern=r"^\S+$")] | None = Field(None, description="absent: the code location's")
-    node_selector: dict[LabelName, LabelValue] = Field(default={})
-    tolerations: tuple[Toleration, ...] = ()
-    priority_class: Annotated[str, Field(pattern=_DNS)] | None = None
+    memory: Bytes | None = Field(default=None, description="Memory to request, which is also the limit.")
+    memory_ceiling: Bytes | None = Field(
+        default=None,
+        description="A pod that is killed for memory is retried with twice as much, up to this amount. Without it, "
+        "such a pod is not retried. Needs `memory`.",
+    )
+    gpu: Annotated[int, Field(ge=0, le=16)] = Field(default=0, description="Number of GPUs.")
+    gpu_type: LabelValue | None = Field(
+        default=None, description="GPU model: the value of the node label `nvidia.com/gpu.product`. Needs `gpu`."
+    )
+    gpu_resource: LabelName = Field(default="nvidia.com/gpu", description="Kubernetes resource that counts the GPUs.")
+    ephemeral_storage: Bytes | None = Field(default=None, description="Local disk to request, which is also the limit.")
+    image: Annotated[str, Field(pattern=r"^\S+$")] | None = Field(
+        default=None, description="Container image of the pod. Without it, the image of the code location is used."
+    )
+    node_selector: dict[LabelName, LabelValue] = Field(
+        default={}, description="Labels that a node must have to run the pod."
+    )
+    tolerations: tuple[Toleration, ...] = Field(default=(), description="Taints of nodes that the pod tolerates.")
+    priority_class: Annotated[str, Field(pattern=_DNS)] | None = Field(
+        default=None, description="Kubernetes priority class of the pod. Without it, the cluster's default applies."
+    )
     deadline_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] | None = Field(
-        None, description="after which the pod is ended, however far it is; absent: never"
+        default=None,
+        description="Minutes after which the pod is stopped, finished or not. Without it, there is no limit.",
     )
     start_minutes: Annotated[float, Field(gt=0, le=24 * 60)] = Field(
-        10, description="how long its pod may wait for a node and its image"
+        default=10, description="Minutes that the pod may wait for a node and for its image."
     )
     retries: Annotated[int, Field(ge=0, le=20)] = Field(
-        2, description="how often a pod that is lost (evicted, preempted, its node gone) is replaced"
+        default=2, description="How many times a lost pod (evicted, preempted, node gone) is replaced."
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Where a model's features and labels come from, and what is asked of them beside their contracts."""
+"""The tables that a model's features and labels come from, and what is checked on them beside their contracts."""
 
 from typing import Annotated, Self
 
@@ -8,56 +8,77 @@ from ml_assets.declaration.parts import ColumnName, Name, Part
 
 
 class FeaturesFrom(Part):
-    """The table with one row a prediction, and which of its columns say who and when."""
+    """The feature table, with one row per prediction."""
 
-    table: Name
-    key: Annotated[tuple[ColumnName, ...], Field(min_length=1)]
-    event_time: ColumnName
-    prediction_time: ColumnName
-    columns: tuple[ColumnName, ...] | None = Field(
-        None, description="features to use; all of the table's features if absent"
+    table: Name = Field(description="Table of the features: the name of a dbt model.")
+    key: Annotated[tuple[ColumnName, ...], Field(min_length=1)] = Field(
+        description="Columns that identify a row, at least one."
     )
-    exclude: tuple[ColumnName, ...] = ()
+    event_time: ColumnName = Field(description="Column with the time when the predicted event happens.")
+    prediction_time: ColumnName = Field(
+        description="Column with the time when the prediction is made. A row holds only what was known by then."
+    )
+    columns: tuple[ColumnName, ...] | None = Field(
+        default=None,
+        description="Columns to use as features. Without it, every column with the role `feature` in the table's "
+        "contract is used.",
+    )
+    exclude: tuple[ColumnName, ...] = Field(default=(), description="Columns that are not used as features.")
 
 
 class LabelsFrom(Part):
-    """The table with the outcomes, and when each became known."""
+    """The label table: outcomes, and when each became known."""
 
-    table: Name
-    target: ColumnName
-    known_time: ColumnName
-    reason: ColumnName | None = Field(None, description="column that says why a row has no label")
+    table: Name = Field(description="Table of the labels: the name of a dbt model.")
+    target: ColumnName = Field(description="Column with the label that the model learns to predict.")
+    known_time: ColumnName = Field(description="Column with the time when the label could first be known.")
+    reason: ColumnName | None = Field(
+        default=None, description="Column that states why a row has no label. Rows without a label are counted by it."
+    )
     wait_days: Annotated[int, Field(ge=0, le=3660)] = Field(
-        2, description="days after its own day within which a label becomes known; a later correction does not count"
+        default=2,
+        description="Days after the day of the event until which a label can become known. Corrections that arrive "
+        "later are ignored.",
     )
 
 
 class LeakTestSettings(Part):
-    """How often each run of the features tests whether rows hold what was not known at their prediction time.
+    """The leak test: features are rebuilt from raw data as known at sampled prediction times, and compared.
 
-    Features with a leak are not published, and nobody is promoted on them.
+    Features with a leak are not published, and no model is trained or promoted on them.
     """
 
-    samples: Annotated[
-        int, Field(ge=0, le=10_000, description="prediction times a run, at most 5 of one day; 0: not tested")
-    ] = 50
+    samples: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        default=50,
+        description="Prediction times that each run of the features samples, at most 5 of one day. 0 turns the test "
+        "off.",
+    )
     acknowledged: tuple[ColumnName, ...] = Field(
         default=(),
-        description="features that a person has looked at and that may predict the target almost alone",
+        description="Features that predict the target almost alone, that a person has reviewed, and that are no leak.",
     )
 
 
 class ExpectationsSettings(Part):
-    """What a day of the features is held against: the range of the days before it, beside the rules of its contract."""
+    """How a day of the features is compared with the days before it, beside the rules of its contract.
 
-    days: Annotated[int, Field(ge=0, le=366)] = Field(default=28, description="days before that count; 0 leaves it out")
+    Compared are the number of rows, the share of missing values and the share of each category.
+    """
+
+    days: Annotated[int, Field(ge=0, le=366)] = Field(
+        default=28, description="Number of days before it that a day is compared with. 0 turns the comparison off."
+    )
     minimum_days: Annotated[int, Field(ge=2, le=366)] = Field(
-        default=7, description="with fewer of them a day is not judged"
+        default=7, description="Days that the comparison needs. With fewer, a day is not judged. At most `days`."
     )
     margin: Annotated[float, Field(ge=0, le=100)] = Field(
-        default=0.5, description="how far out of their range a figure may lie, in widths of it"
+        default=0.5,
+        description="How far a figure may lie outside the range of the days before, as a multiple of the width of "
+        "that range.",
     )
-    is_blocking: bool = Field(default=False, description="whether a day that surprises is not published")
+    is_blocking: bool = Field(
+        default=False, description="Whether a day that differs is rejected. Otherwise it is published with a warning."
+    )
 
     @model_validator(mode="after")
     def _enough(self) -> Self:

@@ -1,4 +1,4 @@
-"""How old something may be: the last run of it, and the data in it."""
+"""The maximum age of an asset: of its last materialization, and of the data in it."""
 
 from typing import Annotated, Self
 
@@ -9,20 +9,30 @@ from ml_assets.declaration.times import Cron, Timezone, later
 
 
 class Freshness(Part):
-    """How old something may be: the last run of it, by a window or by a cron, and the data in it."""
+    """The maximum age of an asset: of its last materialization, by hours or by a cron, and of the data in it.
+
+    Declare at least one of `fail_hours`, `cron` and `data_days`; `fail_hours` and `cron` exclude each other.
+    """
 
     fail_hours: Annotated[float, Field(ge=0.05, le=3660 * 24)] | None = Field(
-        None, description="hours without a materialization after which it fails"
+        default=None, description="Hours without a materialization after which the asset is overdue."
     )
-    warn_hours: Annotated[float, Field(ge=0.05, le=3660 * 24)] | None = None
-    cron: Cron | None = Field(None, description="when what it is made from comes, for instance '0 6 * * *'")
+    warn_hours: Annotated[float, Field(ge=0.05, le=3660 * 24)] | None = Field(
+        default=None, description="Hours without a materialization after which a warning is shown. Below `fail_hours`."
+    )
+    cron: Cron | None = Field(
+        default=None, description="Times when the inputs of the asset arrive, such as `0 6 * * *`. Needs `by_minutes`."
+    )
     by_minutes: Annotated[int, Field(gt=0, lt=24 * 60)] | None = Field(
-        None, description="minutes after each time of the cron by which it must have been materialized"
+        default=None,
+        description="Minutes after each time of `cron` by which the asset must have been materialized. The deadline "
+        "must be before midnight.",
     )
-    timezone: Timezone | None = Field(None, description="of the cron; UTC if absent")
+    timezone: Timezone | None = Field(default=None, description="Time zone of `cron`. Without it, UTC.")
     data_days: Annotated[int, Field(ge=0, le=3660)] | None = Field(
-        None,
-        description="days that its newest day, or the as-of day of who serves, may lie behind the newest there can be",
+        default=None,
+        description="Days that the asset's newest partition, or the as-of day of the current champion, may be behind "
+        "the newest day possible. The check `data_is_fresh` reports it.",
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""What closes the loop: the gate, drift limits, when a retraining is asked for, and the watch over a new champion."""
+"""The settings of the gate, of drift limits, of retraining, and of the watch over a new champion."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,95 +8,132 @@ from ml_assets.declaration.parts import Part, Share
 from ml_assets.declaration.training import Split
 
 Margin = Annotated[float, Field(ge=0, le=1e12)]
-"""In units of the deciding metric, which may be an error in money."""
+"""In units of the deciding metric, which may be money."""
 
 Psi = Annotated[float, Field(gt=0, le=100)]
-"""Two distributions with nothing in common, in parts of a ten-thousandth, have a PSI of 18."""
+"""Two distributions without a common value, with shares of at least 0.0001, have a PSI of 18."""
 
 
 class GateSettings(Part):
-    """What a challenger must show before it is promoted; margins are in units of the deciding metric."""
+    """What a challenger must show before it is promoted. Margins are in units of the deciding metric."""
 
     rule: Literal["non_inferiority", "superiority"] = Field(
         default="non_inferiority",
-        description="whether it must not be worse than the champion by more than the margin, or be better by it; "
-        "it must never be worse than the anchor by more than the margin",
+        description="Whether the challenger must not be worse than the champion by more than `margin`, or must be "
+        "better by at least `margin`. With both rules it must not be worse than the anchor by more than `margin`.",
     )
-    margin: Annotated[
-        Margin, Field(description="how much worse than champion and anchor it may be, or how much better it must be")
-    ] = 0.005
-    slice_margin: Annotated[Margin, Field(description="how much worse it may be on a declared slice")] = 0.01
-    minimum_rows: Annotated[int, Field(ge=1, le=10**9, description="with fewer test rows nobody is promoted")] = 500
-    minimum_slice_rows: Annotated[int, Field(ge=1, le=10**9, description="a smaller slice is shown and not judged")] = (
-        200
+    margin: Margin = Field(
+        default=0.005,
+        description="How much worse than champion and anchor the challenger may be, or how much better than the "
+        "champion it must be, see `rule`. At most 1 for metrics between 0 and 1.",
+    )
+    slice_margin: Margin = Field(
+        default=0.01,
+        description="How much worse than the champion the challenger may be on a declared slice. At most 1 for metrics "
+        "between 0 and 1.",
+    )
+    minimum_rows: Annotated[int, Field(ge=1, le=10**9)] = Field(
+        default=500, description="Test rows that a promotion needs. With fewer, every challenger is rejected."
+    )
+    minimum_slice_rows: Annotated[int, Field(ge=1, le=10**9)] = Field(
+        default=200, description="Rows that a slice needs to be judged. A smaller slice is only reported."
     )
     max_calibration_error: Share | None = Field(
         default=None,
-        description="ceiling for the lower end of the calibration error's 95 % interval; binary models only",
+        description="Upper limit of the calibration error. It is compared with the lower end of the error's 95 % "
+        "interval. Binary models only.",
     )
     max_latency_ms: Annotated[float, Field(gt=0, le=600_000)] | None = Field(
-        default=None, description="milliseconds that one row may take where the gate runs, as a median"
+        default=None,
+        description="Upper limit of the median time to score one row, in milliseconds, on the machine that runs the "
+        "gate.",
     )
     max_size_mib: Annotated[float, Field(gt=0, le=100_000)] | None = Field(
-        default=None, description="size of the booster as text, in MiB"
+        default=None, description="Upper limit of the size of the model's text, in MiB."
     )
     approval: Literal["gate", "person"] = Field(
-        default="gate", description="who lets in what passes every rule; for a person it waits (ml-assets promote)"
+        default="gate",
+        description="Who promotes a challenger that passes every rule: `gate` promotes it at once; `person` waits for "
+        "`ml-assets promote`.",
     )
 
 
 class DriftSettings(Part):
-    """From where on a day counts as drifted, and how many rows it takes to judge one.
+    """The limits above which a day counts as drifted, and how many rows a day needs to be judged.
 
-    Excess PSI is PSI less what sampling makes of so few rows, less the most that 99 of 100 days of training show.
+    The excess PSI of a column is its PSI, less what sampling error alone explains for that number of rows, and less
+    the value that 99 of 100 training days do not exceed.
     """
 
-    weighted_excess_psi: Annotated[
-        Psi, Field(description="limit of the sum of every feature's excess PSI times its importance")
-    ] = 0.1
-    score_excess_psi: Annotated[Psi, Field(description="limit of the score's excess PSI")] = 0.5
+    weighted_excess_psi: Psi = Field(
+        default=0.1, description="Limit of the sum over all features of excess PSI times importance."
+    )
+    score_excess_psi: Psi = Field(default=0.5, description="Limit of the score's excess PSI.")
     feature_excess_psi: Psi = Field(
         default=2.0,
-        description="limit of one feature's excess PSI, times its importance beside the average feature's",
+        description="Limit of one feature's excess PSI, times the ratio of its importance to the average importance.",
     )
-    new_category_share: Share = 0.05
-    null_share_change: Share = 0.2
-    minimum_rows: Annotated[int, Field(ge=1, le=10**9, description="with fewer rows nothing is judged")] = 200
+    new_category_share: Share = Field(
+        default=0.05, description="Limit of the share of a feature's rows with a category that the reference lacks."
+    )
+    null_share_change: Share = Field(
+        default=0.2, description="Limit of the change, up or down, of a feature's share of missing values."
+    )
+    minimum_rows: Annotated[int, Field(ge=1, le=10**9)] = Field(
+        default=200, description="Rows that a day needs. With fewer, its drift is not judged."
+    )
     pool_days: Annotated[int, Field(ge=1, le=92)] = Field(
         default=1,
-        description="days that are judged together at most, until they have minimum_rows; of the reference too",
+        description="Days that are judged together, at most, until they have `minimum_rows`. The reference is pooled "
+        "in the same way.",
     )
 
 
 class RetrainingSettings(Part):
-    """When the loop asks for a retraining by itself, and how much of it there may be."""
+    """When a retraining is requested automatically, and how often at most."""
 
-    drift_days: Annotated[int, Field(ge=1, le=31, description="days over their drift limits that ask for one ...")] = 2
-    of_days: Annotated[int, Field(ge=1, le=31, description="... among so many days that were judged")] = 3
+    drift_days: Annotated[int, Field(ge=1, le=31)] = Field(
+        default=2,
+        description="Days above a drift limit, among the last `of_days` judged days, that cause a retraining. At most "
+        "`of_days`.",
+    )
+    of_days: Annotated[int, Field(ge=1, le=31)] = Field(
+        default=3, description="Number of the latest judged days that `drift_days` refers to."
+    )
     performance_limit: Annotated[float, Field(gt=0, le=1000)] | None = Field(
         default=4.0,
-        description="CUSUM of the metric's shortfall from what was expected, in a day's deviations; null: no limit",
+        description="Limit of the CUSUM of the metric's shortfall from its expected value, in standard deviations of a "
+        "day. `null`: performance causes no retraining.",
     )
     minimum_coverage: Share = Field(
-        default=0.8, description="share of a day's predictions that must have their label before it counts as measured"
+        default=0.8,
+        description="Share of a day's predictions that must have a label before the day's performance is used.",
     )
     label_growth: Annotated[float, Field(gt=0, le=100)] | None = Field(
         default=0.15,
-        description="share by which labelled rows must have grown since the last training; null: never asks",
+        description="Growth of the labelled rows since the last training that causes a retraining, as a share: 0.15 is "
+        "15 %. `null`: new labels cause no retraining.",
     )
     floor_days: Annotated[int, Field(ge=1, le=3660)] | None = Field(
-        default=7, description="days after which a training is repeated whatever the sensors see; null: never"
+        default=7,
+        description="Days after which the model is retrained, whatever drift and performance are. `null`: never.",
     )
     cool_down_days: Annotated[int, Field(ge=0, le=366)] = Field(
         default=7,
-        description="days of data between two retrainings; doubled after each refused challenger, up to eight times",
+        description="Days of data between two retrainings. Doubled after each rejected challenger, up to eight times "
+        "the number.",
     )
-    per_day: Annotated[int, Field(ge=1, le=24, description="retrainings as of one day, at most")] = 1
+    per_day: Annotated[int, Field(ge=1, le=24)] = Field(
+        default=1, description="Retrainings with the same as-of day, at most."
+    )
     trials: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         default=None,
-        description="tuning trials of a retraining, beside the champion's parameters; all of tuning's if absent",
+        description="Tuning trials of a retraining; the champion's parameters are tried in addition. Without it, "
+        "`tuning.trials`.",
     )
-    split: Split | None = Field(default=None, description="windows of a retraining; those of the model if absent")
+    split: Split | None = Field(
+        default=None, description="Windows of a retraining. Without it, the `split` of the model."
+    )
 
     @model_validator(mode="after")
     def _enough(self) -> Self:
@@ -106,13 +143,24 @@ class RetrainingSettings(Part):
 
 
 class WatchSettings(Part):
-    """How a new champion is compared with the one before it, on the same rows, in its first days."""
+    """How a new champion is compared with its predecessor, on the same rows, in its first days.
 
-    days: Annotated[int, Field(ge=0, le=366, description="days with labels that are compared; 0 leaves it out")] = 7
-    minimum_days: Annotated[int, Field(ge=5, le=366)] = Field(
-        default=5, description="with fewer of them nothing is decided; a test of fewer than five would not hold"
+    A champion that is worse by more than the margin is rolled back automatically.
+    """
+
+    days: Annotated[int, Field(ge=0, le=366)] = Field(
+        default=7,
+        description="Days with labels that are compared. 0 turns the watch off. Else at least `minimum_days`.",
     )
-    margin: Margin = Field(default=0.01, description="how much worse it may be, in units of the deciding metric")
+    minimum_days: Annotated[int, Field(ge=5, le=366)] = Field(
+        default=5,
+        description="Days that a decision needs. Below five, the test would not keep its stated error rate.",
+    )
+    margin: Margin = Field(
+        default=0.01,
+        description="How much worse than its predecessor the champion may be, in units of the deciding metric. At most "
+        "1 for metrics between 0 and 1.",
+    )
 
     @model_validator(mode="after")
     def _can_be_judged(self) -> Self:

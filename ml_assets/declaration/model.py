@@ -1,4 +1,4 @@
-"""Everything particular to one model."""
+"""The declaration of a model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Self
@@ -12,7 +12,7 @@ from ml_assets.declaration.compute import Compute
 from ml_assets.declaration.data import ExpectationsSettings, FeaturesFrom, LabelsFrom, LeakTestSettings
 from ml_assets.declaration.freshness import Freshness
 from ml_assets.declaration.loop import DriftSettings, GateSettings, RetrainingSettings, WatchSettings
-from ml_assets.declaration.parts import Days, Name, Part, Stage
+from ml_assets.declaration.parts import Days, Declaration, Name, Stage
 from ml_assets.declaration.training import (
     EvaluationSettings,
     ImportancesSettings,
@@ -39,40 +39,68 @@ def _quoted(names: Sequence[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 
-class ModelDeclaration(Part):
-    """Everything particular to one model."""
+class ModelDeclaration(Declaration):
+    """Everything that is specific to one model."""
 
-    name: Name
-    description: Annotated[str, Field(min_length=1)]
-    owner: str | None = None
-    intended_use: str = ""
-    limits_of_use: tuple[str, ...] = ()
-    task: Task
-    days: Days
-    features: FeaturesFrom
-    labels: LabelsFrom
-    split: Split = Split()
-    importances: ImportancesSettings = ImportancesSettings()
-    tuning: TuningSettings = TuningSettings()
-    training: TrainingSettings = TrainingSettings()
-    evaluation: EvaluationSettings = EvaluationSettings()
-    gate: GateSettings = GateSettings()
-    drift: DriftSettings = DriftSettings()
-    retraining: RetrainingSettings = RetrainingSettings()
-    watch: WatchSettings = WatchSettings()
-    leak_test: LeakTestSettings = LeakTestSettings()
-    expectations: ExpectationsSettings = ExpectationsSettings()
-    freshness: dict[Stage, Freshness] = Field(default={})
-    compute: dict[Stage, Compute] = Field(default={})
+    name: Name = Field(description="Name of the model: the prefix of its assets, and its name in every command.")
+    description: Annotated[str, Field(min_length=1)] = Field(
+        description="What the model predicts, and when. Shown in the UI and on the model card."
+    )
+    owner: str | None = Field(
+        default=None, description="Owner of the model's assets: an email address, or `team:NAME`."
+    )
+    intended_use: str = Field(default="", description="What the predictions are meant for. Shown on the model card.")
+    limits_of_use: tuple[str, ...] = Field(
+        default=(), description="What the predictions must not be used for, one sentence each. Shown on the model card."
+    )
+    task: Task = Field(description="Kind of the prediction: it decides the objective and the metrics.")
+    days: Days = Field(description="Days of the model's daily partitions.")
+    features: FeaturesFrom = Field(description="The feature table.")
+    labels: LabelsFrom = Field(description="The label table.")
+    split: Split = Field(default=Split(), description="Windows of a training: train, validation and test.")
+    importances: ImportancesSettings = Field(
+        default=ImportancesSettings(), description="How importances are measured and features are selected."
+    )
+    tuning: TuningSettings = Field(default=TuningSettings(), description="The search for LightGBM parameters.")
+    training: TrainingSettings = Field(default=TrainingSettings(), description="How the model is trained.")
+    evaluation: EvaluationSettings = Field(
+        default=EvaluationSettings(), description="What is measured on the test window, and which metric decides."
+    )
+    gate: GateSettings = Field(default=GateSettings(), description="What a challenger must show before it is promoted.")
+    drift: DriftSettings = Field(default=DriftSettings(), description="Limits above which a day counts as drifted.")
+    retraining: RetrainingSettings = Field(
+        default=RetrainingSettings(), description="When a retraining is requested automatically."
+    )
+    watch: WatchSettings = Field(
+        default=WatchSettings(), description="How a new champion is compared with its predecessor in its first days."
+    )
+    leak_test: LeakTestSettings = Field(
+        default=LeakTestSettings(), description="How features are tested for values that were not known in time."
+    )
+    expectations: ExpectationsSettings = Field(
+        default=ExpectationsSettings(), description="How a day of the features is compared with the days before it."
+    )
+    freshness: dict[Stage, Freshness] = Field(default={}, description="Maximum age, by stage.")
+    compute: dict[Stage, Compute] = Field(
+        default={},
+        description="Resources, by stage. A stage that is named here runs in its own pod; any other runs in the pod of "
+        "its run.",
+    )
     days_a_run: Annotated[int, Field(ge=1, le=3660)] | None = Field(
-        None, description="a backfill of its days is cut into runs of so many, which go at once; absent: one run"
+        default=None,
+        description="Days per run of a backfill; the runs start at the same time. Without it, a backfill is one run.",
     )
     allow_gaps: bool = Field(
         default=False,
-        description="whether labels and training sets may be made though days before are missing; they are marked",
+        description="Whether labels and training sets may be built while earlier days are missing. Such artifacts are "
+        "marked.",
     )
-    budget: BudgetSettings | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+    budget: BudgetSettings | None = Field(
+        default=None, description="Budget per calendar month. Without it, there is no limit."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        default=1, description="Seed of every random choice: samples, folds, trials and boosting."
+    )
 
     @model_validator(mode="after")
     def _known_metrics(self) -> Self:

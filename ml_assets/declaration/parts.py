@@ -1,16 +1,55 @@
-"""What every declaration is made of: names, shares, days, and the closed class that its parts derive from."""
+"""The base classes and common types of all declarations: names, shares, days, and the version."""
 
 from datetime import date, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from ml_assets.contracts.days import yesterday
 from ml_assets.contracts.yaml_lines import compose, line_of
 from ml_assets.declaration.times import Timezone
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="lower case, digits and _, from a letter")]
-ColumnName = Annotated[str, Field(min_length=1, description="a column of a table, as its contract calls it")]
+VERSION: Final = 1
+"""The version of declarations that this engine reads; `ml-assets upgrade` rewrites older ones."""
+UNVERSIONED: Final = 1
+"""The version of a declaration that does not state one."""
+
+
+def version_problem(found: object) -> str | None:
+    """Return why the engine cannot read a declaration of some version; None if it can."""
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        return f"expected the version of the declaration's format, a whole number from 1 to {VERSION}"
+    if found > VERSION:
+        return (
+            f"the declaration has version {found}, but the installed ml-assets reads versions up to {VERSION}. "
+            "Upgrade ml-assets"
+        )
+    if found < VERSION:
+        return (
+            f"the declaration has version {found}, but the installed ml-assets reads version {VERSION}. "
+            "Rewrite it with: ml-assets upgrade"
+        )
+    return None
+
+
+def _readable(found: object) -> object:
+    if problem := version_problem(found):
+        raise ValueError(problem)
+    return found
+
+
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z][a-z0-9_]{0,62}$",
+        title="name",
+        description="Lower case letters, digits and `_`, beginning with a letter; at most 63 characters.",
+    ),
+]
+ColumnName = Annotated[
+    str,
+    Field(min_length=1, title="column", description="Name of a column, as in the contract of its table."),
+]
 Share = Annotated[float, Field(ge=0, le=1)]
 Stage = Literal[
     "features", "labels", "training_set", "importances", "tuning", "model", "evaluation", "champion",
@@ -19,7 +58,7 @@ Stage = Literal[
 
 
 class Part(BaseModel):
-    """Base of every part of a declaration: closed and frozen, so that a stray field is told."""
+    """Base of every part of a declaration. It is frozen, and an unknown field is an error."""
 
     # Dagster's own loader prints pydantic's errors as they are, and what was given may carry a secret.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
@@ -36,12 +75,25 @@ class Part(BaseModel):
         return where + ".".join(loc)
 
 
-class Days(Part):
-    """The days there are partitions for, both included; an open end means up to yesterday."""
+class Declaration(Part):
+    """Base of every declaration: the content of one `defs.yaml`."""
 
-    first: date
-    last: date | None = None
-    timezone: Timezone = Field("UTC", description="where a day begins and ends; one for all declarations")
+    version: Annotated[int, Field(ge=VERSION, le=VERSION), BeforeValidator(_readable)] = Field(
+        default=VERSION, description="Version of the declaration's format."
+    )
+
+
+class Days(Part):
+    """The days that have a partition, first and last included."""
+
+    first: date = Field(description="First day, such as `2024-01-31`.")
+    last: date | None = Field(
+        default=None, description="Last day, not before `first`. Without it, the last day is yesterday."
+    )
+    timezone: Timezone = Field(
+        default="UTC",
+        description="Time zone in which a day begins and ends. All declarations of a project have the same.",
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -1,6 +1,6 @@
-"""Declarations are read from YAML; a mistake is told with file, line and field.
+"""Reads declarations from YAML. Each error names the file, the line and the field.
 
-How a declaration becomes assets stays out; see `ml_assets.component`.
+Not here: how a declaration becomes assets (see `ml_assets.component`).
 """
 
 import itertools
@@ -16,21 +16,23 @@ from ml_assets.contracts.errors import ContractError, near
 from ml_assets.contracts.yaml_lines import YamlError, compose, line_of, load, problems, text_of
 from ml_assets.declaration.automation import AutomationDeclaration
 from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.parts import UNVERSIONED, Declaration, version_problem
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
 from resources.secrets import has_secret, redacted
 
 
 class DeclarationError(ContractError):
-    """A declaration cannot be used; the message lists every mistake with file, line and field."""
+    """A declaration cannot be used; the message lists every error with file, line and field."""
 
 
-Declaration = ModelDeclaration | RawDeclaration | TablesDeclaration | AutomationDeclaration
 KINDS: Mapping[str, type[Declaration]] = {
     "ml_assets.component.Model": ModelDeclaration,
     "ml_assets.component.RawTables": RawDeclaration,
     "ml_assets.component.DbtTables": TablesDeclaration,
     "ml_assets.component.Automation": AutomationDeclaration,
 }
+_FILE = ("type", "attributes")
+"""The fields of a file."""
 _SHOWN = 200
 """Characters of a wrong value in a message."""
 
@@ -68,9 +70,9 @@ def read_all(folder: Path) -> Declared:
     """Return every declaration under a folder (`*/defs.yaml`), in the order of their paths.
 
     Raises:
-        DeclarationError: one or more of them cannot be used; the message lists all mistakes.
+        DeclarationError: one or more of them cannot be used; the message lists all errors.
     """
-    mistakes: list[str] = []
+    errors: list[str] = []
     found: list[Declaration] = []
     names: dict[str, Path] = {}
     zones: dict[str, Path] = {}
@@ -79,27 +81,27 @@ def read_all(folder: Path) -> Declared:
         try:
             declaration = _read_file(path)
         except DeclarationError as error:
-            mistakes.append(str(error))
+            errors.append(str(error))
             continue
         found.append(declaration)
-        if not isinstance(declaration, AutomationDeclaration):
+        if isinstance(declaration, ModelDeclaration | RawDeclaration | TablesDeclaration):
             zones.setdefault(declaration.days.timezone, path)
         if isinstance(declaration, ModelDeclaration):
             if declaration.name in names:
-                mistakes.append(f"{path}: model '{declaration.name}' is declared in {names[declaration.name]} too.")
+                errors.append(f"{path}: model '{declaration.name}' is declared in {names[declaration.name]} too.")
             names[declaration.name] = path
         if isinstance(declaration, AutomationDeclaration):
             if automated is not None:
-                mistakes.append(f"{path}: automation is declared in {automated} too; keep one.")
+                errors.append(f"{path}: automation is declared in {automated} too; keep one.")
             automated = path
     if len(zones) > 1:
         listed = ", ".join(f"{zone} ({path})" for zone, path in zones.items())
-        mistakes.append(
+        errors.append(
             f"'days' have several time zones: {listed}; expected one, because a model's day is built from the same day "
             "of its tables. Give all declarations the same 'timezone' under 'days'."
         )
-    if mistakes:
-        raise DeclarationError("\n".join(mistakes))
+    if errors:
+        raise DeclarationError("\n".join(errors))
     return Declared(
         models=tuple(d for d in found if isinstance(d, ModelDeclaration)),
         raw=tuple(d for d in found if isinstance(d, RawDeclaration)),
@@ -125,10 +127,28 @@ def read_declaration(text: str, *, where: str) -> Declaration:
         where: the file's name, for messages.
 
     Raises:
-        DeclarationError: it is not YAML, or breaks the declaration's rules; every mistake is listed.
+        DeclarationError: it is not YAML, has another version, or breaks the declaration's rules; every error is listed.
     """
-    wrong = [f"{where}:{it.line}: {it.problem}." for it in problems(text)]
-    if wrong:
+    kind, attributes = read_attributes(text, where=where)
+    if problem := version_problem(version_of(attributes)):
+        raise DeclarationError(f"{where}:{line_of(compose(text), ('attributes', 'version'))}: version: {problem}.")
+    try:
+        return kind.model_validate(attributes).read_from(where, text)
+    except ValidationError as error:
+        raise DeclarationError("\n".join(_errors(error, kind, text, where))) from error
+
+
+def read_attributes(text: str, *, where: str) -> tuple[type[Declaration], Mapping[str, object]]:
+    """Return what kind of declaration a YAML text is, of whatever version, and its attributes as they stand there.
+
+    Args:
+        text: the YAML.
+        where: the file's name, for messages.
+
+    Raises:
+        DeclarationError: it is not YAML, or not a file of `type` and `attributes`; every error is listed.
+    """
+    if wrong := [f"{where}:{it.line}: {it.problem}." for it in problems(text)]:
         raise DeclarationError("\n".join(wrong))
     try:
         content = load(text)
@@ -136,20 +156,28 @@ def read_declaration(text: str, *, where: str) -> Declaration:
         raise DeclarationError(f"{where}:{error.line}: {error.problem}.") from error
     if not isinstance(content, dict) or not isinstance(content.get("attributes"), dict):
         raise DeclarationError(f"{where}:1: expected 'type:' and 'attributes:', got {type(content).__name__}.")
-    kind = KINDS.get(str(content.get("type")))
-    if kind is None:
-        got = str(content.get("type"))
-        line = line_of(compose(text), ("type",))
-        raise DeclarationError(
-            f"{where}:{line}: type: expected one of {', '.join(KINDS)}, got '{got}'{near(got, list(KINDS))}."
-        )
-    try:
-        return kind.model_validate(content["attributes"]).read_from(where, text)
-    except ValidationError as error:
-        raise DeclarationError("\n".join(_mistakes(error, kind, text, where))) from error
+    root = compose(text)
+    wrong = [
+        f"{where}:{line_of(root, (str(name),))}: {name}: there is no such field; expected one of {', '.join(_FILE)}"
+        f"{near(str(name), _FILE)}."
+        for name in content
+        if name not in _FILE
+    ]
+    got = str(content.get("type"))
+    if (kind := KINDS.get(got)) is None:
+        line = line_of(root, ("type",))
+        wrong.append(f"{where}:{line}: type: expected one of {', '.join(KINDS)}, got '{got}'{near(got, list(KINDS))}.")
+    if kind is None or wrong:
+        raise DeclarationError("\n".join(wrong))
+    return kind, content["attributes"]
 
 
-def _mistakes(error: ValidationError, kind: type[BaseModel], text: str, where: str) -> Iterator[str]:
+def version_of(attributes: Mapping[str, object]) -> object:
+    """Return the version in the attributes of a declaration, or the one that they have if they do not state any."""
+    return attributes.get("version", UNVERSIONED)
+
+
+def _errors(error: ValidationError, kind: type[BaseModel], text: str, where: str) -> Iterator[str]:
     root = compose(text)
     for problem in error.errors():
         loc = tuple(part for part in problem["loc"] if not _is_union_tag(part))

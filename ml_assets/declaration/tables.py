@@ -1,4 +1,4 @@
-"""Where raw tables come from and how they are cut into days, and which dbt project makes tables of them."""
+"""The declarations of raw tables (sources, and how rows are assigned to days) and of the dbt project's tables."""
 
 from typing import Annotated, Self
 
@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ml_assets.declaration.compute import Compute
 from ml_assets.declaration.freshness import Freshness
-from ml_assets.declaration.parts import Days, Name, Part, Share
+from ml_assets.declaration.parts import ColumnName, Days, Declaration, Name, Part, Share
 from resources.csv_dialect import CsvDialect
 from resources.day_pattern import DayPattern
 from resources.secrets import without_secret
@@ -14,12 +14,12 @@ from resources.time_formats import ColumnFormat
 
 
 class DayColumns(Part):
-    """Which columns of a source say the day of a row: one date column, or year, month and day."""
+    """The columns that state the day of a row: either `column`, or `year`, `month` and `day`."""
 
-    column: str | None = None
-    year: str | None = None
-    month: str | None = None
-    day: str | None = None
+    column: ColumnName | None = Field(default=None, description="Column with the date or the timestamp.")
+    year: ColumnName | None = Field(default=None, description="Column with the year.")
+    month: ColumnName | None = Field(default=None, description="Column with the month, 1 to 12.")
+    day: ColumnName | None = Field(default=None, description="Column with the day of the month.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -42,41 +42,51 @@ def _day_pattern(text: str) -> str:
 
 
 class RawTable(Part):
-    """Where a source's rows come from, one file or files day by day, and how they are cut into days."""
+    """The source of a raw table, and how its rows are assigned to days. Declare either `file` or `files`."""
 
     file: Annotated[str, AfterValidator(without_secret), Field(min_length=1)] | None = Field(
-        None, description="a path, a URL, or package://NAME/path"
+        default=None, description="One file: a path, a URL, or `package://NAME/path` for a file in a Python package."
     )
     files: Annotated[str, AfterValidator(_day_pattern)] | None = Field(
-        None,
-        description="the files of each day, such as landing/orders/{day}.csv or s3://bucket/orders/{day}/*.parquet",
+        default=None,
+        description="Files by day: a pattern such as `landing/orders/{day}.csv` or "
+        "`s3://bucket/orders/{day}/*.parquet`. `{day}` is the date; `{day:%Y%m%d}` formats it; `*` is any text within "
+        "one name.",
     )
     settle_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
-        60, description="with 'files': how long a file in a folder must have stayed as it is; S3's appear whole"
+        default=60,
+        description="For `files` in a folder: seconds that a file must have been unchanged before it is read. Objects "
+        "on S3 are read at once.",
     )
     by: DayColumns | None = Field(
-        None,
-        description="absent: the table is landed whole; with 'files', rows are of the day in the name, and a date "
-        "column 'day' must agree with it",
+        default=None,
+        description="Columns that state the day of a row. Without it, a `file` is landed as one table without days. "
+        "Rows of `files` belong to the day in the file's name; a date column `day` must agree with it.",
     )
     null_values: tuple[str, ...] = Field(
-        ("",), description="texts that stand for a missing value; NaN, inf and -inf in Parquet too, where named"
+        default=("",),
+        description="Texts that stand for a missing value. If `NaN`, `inf` or `-inf` is named, the number in Parquet "
+        "files is a missing value too.",
     )
-    csv: CsvDialect = Field(CsvDialect(), description="how CSV files are written; absent: RFC 4180, UTF-8, ISO 8601")
+    csv: CsvDialect = Field(
+        default=CsvDialect(), description="Format of CSV files. Without it: RFC 4180, UTF-8, dates as in ISO 8601."
+    )
     formats: dict[str, ColumnFormat] = Field(
-        {},
-        description="by date or timestamp column: a format such as %m/%d/%Y that this column alone has, or "
-        "unix_seconds, unix_milliseconds, … of whole numbers, in Parquet too",
+        default={},
+        description="Format of a date or timestamp column, by column: a format such as `%m/%d/%Y`; or `unix_seconds`, "
+        "`unix_milliseconds`, `unix_microseconds` or `unix_nanoseconds` for whole numbers, in Parquet files too.",
     )
-    description: str = ""
+    description: str = Field(default="", description="What the table holds. Shown in the UI.")
     quarantine: Share | None = Field(
-        None, description="share of a day's rows that may break row rules and be set aside; absent: none"
+        default=None,
+        description="Share of a day's rows that may break a rule of the contract. Such rows are quarantined. Without "
+        "it, one such row rejects the day.",
     )
 
     may_shrink: Share = Field(
-        0.5,
-        description="share of a day's rows, or of a whole table's, that a new landing may lack; more is rejected. "
-        "1 accepts even an empty file",
+        default=0.5,
+        description="Share of the rows of a day, or of a table without days, that may be missing when it is landed "
+        "again. If more are missing, the landing is rejected. 1 accepts an empty file.",
     )
 
     @model_validator(mode="after")
@@ -91,27 +101,34 @@ class RawTable(Part):
         return self.by is not None or self.files is not None
 
 
-class RawDeclaration(Part):
-    """The sources that are landed as `raw/<table>`."""
+class RawDeclaration(Declaration):
+    """The sources of the project. Each is landed as the asset `raw/<table>`."""
 
-    owner: str | None = None
-    days: Days
-    freshness: Freshness | None = None
-    compute: Compute | None = Field(None, description="of each landing's pod; absent: it runs in the run's")
-    tables: dict[Name, RawTable]
+    owner: str | None = Field(default=None, description="Owner of the assets: an email address, or `team:NAME`.")
+    days: Days = Field(description="Days of the daily partitions.")
+    freshness: Freshness | None = Field(default=None, description="Maximum age of the raw tables.")
+    compute: Compute | None = Field(
+        default=None,
+        description="Resources of a landing, which then runs in its own pod. Without it: in the pod of its run.",
+    )
+    tables: dict[Name, RawTable] = Field(description="Source of each raw table, by the name of the table.")
 
 
-class TablesDeclaration(Part):
-    """The dbt project whose models become tables of the lake."""
+class TablesDeclaration(Declaration):
+    """The dbt project. Each of its models is the asset `tables/<model>`."""
 
-    days: Days
-    freshness: Freshness | None = None
-    compute: Compute | None = Field(None, description="of the pod that runs dbt; absent: it runs in the run's")
+    days: Days = Field(description="Days of the daily partitions.")
+    freshness: Freshness | None = Field(default=None, description="Maximum age of the tables.")
+    compute: Compute | None = Field(
+        default=None, description="Resources of dbt, which then runs in its own pod. Without it: in the pod of its run."
+    )
     threads: Annotated[int, Field(ge=1, le=256)] = Field(
-        1,
-        description="cores that DuckDB uses for one table; with more than one, sums and means of floating-point "
-        "columns differ in their last digits from run to run, those of whole numbers and decimals do not",
+        default=1,
+        description="CPU cores that DuckDB uses for one table. With more than one, sums and means of floating-point "
+        "columns differ in their last digits from run to run; those of whole numbers and decimals do not.",
     )
     quarantine: dict[Name, Share] = Field(
-        {}, description="by table: share of a day's rows that may break row rules and be set aside"
+        default={},
+        description="Share of a day's rows that may break a rule of the contract, by table. Such rows are quarantined. "
+        "For a table that is not named, one such row rejects the day.",
     )

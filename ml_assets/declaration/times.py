@@ -1,4 +1,4 @@
-"""Times as a declaration says them: a cron, a time zone."""
+"""The types of crons and time zones in declarations."""
 
 import calendar
 import re
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 _CRON_FIELD = re.compile(r"(\*|\w+(-\w+)?(,\w+(-\w+)?)*)(/[1-9]\d*)?")
 _CRON_BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
@@ -45,7 +45,11 @@ def _check_some_month_has_the_day(fields: Sequence[str]) -> None:
         raise ValueError(f"no month named has a day {day}")
 
 
-Cron = Annotated[str, AfterValidator(_is_cron)]
+Cron = Annotated[
+    str,
+    AfterValidator(_is_cron),
+    Field(title="cron", description="Minute, hour, day of month, month and day of week, such as `30 5 * * *`."),
+]
 
 
 def _is_timezone(name: str) -> str:
@@ -56,7 +60,11 @@ def _is_timezone(name: str) -> str:
     return name
 
 
-Timezone = Annotated[str, AfterValidator(_is_timezone)]
+Timezone = Annotated[
+    str,
+    AfterValidator(_is_timezone),
+    Field(title="time zone", description="Name of the IANA time zone database, such as `Europe/Zurich`."),
+]
 
 
 def later(cron: str, minutes: int) -> str:
