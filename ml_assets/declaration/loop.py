@@ -54,7 +54,7 @@ class GateSettings(Part):
     approval: Literal["gate", "person"] = Field(
         default="gate",
         description="Who promotes a challenger that passes every rule: `gate` promotes it at once; `person` waits for "
-        "`ml-assets promote MODEL`.",
+        "the command `promote`.",
     )
 
 
