@@ -69,4 +69,4 @@ image:
 	@IMAGE='$(IMAGE)' TAG='$(TAG)' BUILDER='$(BUILDER)' BUILD_ARGS='$(BUILD_ARGS)' deploy/build-image $(TARGET)
 
 clean:
-	rm -rf $(VENV) .lake .dagster dbt_project/target
+	rm -rf $(VENV) .lake .dagster dbt_project/target dbt_project/dbt_packages

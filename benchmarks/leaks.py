@@ -161,11 +161,9 @@ def examine(name: str, folder: Path, cuts: int, seed: int) -> tuple[list[Outcome
 def _project(name: str, planted: Mapping[str, Any], folder: Path) -> Path:
     """Return a dbt project with the table, and the planted columns in it, parsed."""
     if name == "flights":
-        shutil.copytree(DBT_PROJECT, folder, ignore=shutil.ignore_patterns("target", "logs"))
+        shutil.copytree(DBT_PROJECT, folder, ignore=shutil.ignore_patterns("target", "logs", "dbt_packages"))
     else:
         folder.mkdir()
-        for part in ("macros", "tests/generic"):
-            shutil.copytree(DBT_PROJECT / part, folder / part)
         for part in ("dbt_project.yml", "profiles.yml"):
             shutil.copy(DBT_PROJECT / part, folder)
         shutil.copytree(CORPUS / name / "models", folder / "models")

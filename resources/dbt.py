@@ -1,4 +1,4 @@
-"""dbt's manifest, prepared from the project's files whenever they have changed.
+"""dbt's manifest, prepared from the files of the project and of the engine's package whenever they have changed.
 
 Running dbt's models stays out; see `resources.warehouse`.
 """
@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+import yaml
+
+from resources.dbt_package import LINK, PACKAGE, dispatch_problem, link_package, package_files
 from resources.dbt_server import Dbt
 from resources.errors import WarehouseError
 
@@ -23,15 +26,17 @@ class YamlProblem(Protocol):
 
 
 def prepare_manifest(project_dir: Path, problems: Callable[[str], Iterable[YamlProblem]] = lambda _: ()) -> bool:
-    """Parse the project if its files differ from those last parsed; tell whether that was so.
+    """Link the engine's package, parse the project if files differ from those last parsed, and return whether they did.
 
     Args:
         project_dir: the project.
         problems: what is wrong with a YAML text, which dbt would not find, or report without its place.
 
     Raises:
-        WarehouseError: dbt cannot parse it, which says why; or a file is not UTF-8, or has a problem.
+        WarehouseError: dbt cannot parse it, which says why; or a file is not UTF-8, or has a problem; or the package
+            cannot be linked.
     """
+    link_package(project_dir)
     target = project_dir / "target"
     stamp = target / "parsed_from"
     found = digest_of(project_dir)
@@ -51,16 +56,21 @@ def prepare_manifest(project_dir: Path, problems: Callable[[str], Iterable[YamlP
 def digest_of(project_dir: Path) -> str:
     """Return the digest of the files that dbt parses."""
     digest = hashlib.blake2b(digest_size=16, usedforsecurity=False)
-    for path in _files(project_dir):
-        digest.update(f"{path.relative_to(project_dir)}\n".encode())
+    files = {path.relative_to(project_dir): path for path in _files(project_dir)}
+    files |= {LINK / path.relative_to(PACKAGE): path for path in package_files()}
+    for name, path in files.items():
+        digest.update(f"{name}\n".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 def _files(project_dir: Path) -> Iterator[Path]:
+    """Yield the project's files; those of the engine's package are the same, linked or copied."""
     for path in sorted(project_dir.rglob("*")):
         inside = path.relative_to(project_dir)
-        if path.suffix in _SUFFIXES and path.is_file() and inside.parts[0] not in {"target", "logs"}:
+        if inside.parts[0] in {"target", "logs"} or inside.parts[: len(LINK.parts)] == LINK.parts:
+            continue
+        if path.suffix in _SUFFIXES and path.is_file():
             yield path
 
 
@@ -74,4 +84,14 @@ def _wrong(project_dir: Path, problems: Callable[[str], Iterable[YamlProblem]]) 
             yield f"{path}:{line}: it has bytes that are not UTF-8; save the file in UTF-8."
             continue
         if path.suffix in _YAML:
-            yield from (f"{path}:{it.line}: {it.problem}." for it in problems(text))
+            found = [f"{path}:{it.line}: {it.problem}." for it in problems(text)]
+            yield from found
+            if path == project_dir / "dbt_project.yml" and not found and (wrong := _dispatch_problem(text)):
+                yield f"{path}: {wrong}."
+
+
+def _dispatch_problem(text: str) -> str:
+    try:
+        return dispatch_problem(yaml.safe_load(text))
+    except yaml.YAMLError:  # dbt reports it
+        return ""

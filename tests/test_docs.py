@@ -155,8 +155,6 @@ def test_the_raw_table_of_the_own_table_page_is_valid() -> None:
 def test_the_model_of_the_own_table_page_fits_its_contracts_and_its_sql(tmp_path: Path) -> None:
     _, sources, models, model, _ = blocks(OWN_TABLE, "yaml")
     dbt = ROOT / "dbt_project"
-    shutil.copytree(dbt / "tests", tmp_path / "tests")
-    shutil.copytree(dbt / "macros", tmp_path / "macros")
     shutil.copy(dbt / "profiles.yml", tmp_path)
     shutil.copy(dbt / "dbt_project.yml", tmp_path)
     (tmp_path / "models").mkdir()

@@ -99,7 +99,7 @@ def lake(manifest: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) 
 def project(folder: Path, *patches: tuple[str, str, str]) -> Path:
     """Return a copy of the dbt project, patched and parsed."""
     copy = folder / "dbt_project"
-    shutil.copytree(DBT_PROJECT, copy, ignore=shutil.ignore_patterns("target", "logs"))
+    shutil.copytree(DBT_PROJECT, copy, ignore=shutil.ignore_patterns("target", "logs", "dbt_packages"))
     for file, right, wrong in patches:
         path = copy / "models" / file
         sql = path.read_text(encoding="utf-8")

@@ -99,7 +99,9 @@ def asked_by_test(test: Node, table: Table, mistakes: Mistakes) -> Asked | None:
     given: Mapping[str, Any] = test["test_metadata"]["kwargs"]
     config: Mapping[str, Any] = test.get("config") or {}
     on = _unquoted(test.get("column_name"))
-    loc = ("columns", on, "data_tests", name) if on else ("data_tests", name)
+    package = test["test_metadata"].get("namespace")
+    written = f"{package}.{name}" if package else name
+    loc = ("columns", on, "data_tests", written) if on else ("data_tests", written)
     subject = f"column '{on}' of table '{table.name}'" if on else f"table '{table.name}'"
     culprit = f"test '{name}' of {subject}"
     meta = mistakes.check_meta(TestMeta, meta_of(test), table, *loc, what=culprit)

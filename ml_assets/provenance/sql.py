@@ -1,12 +1,13 @@
 """The version of a dbt model's code: its SQL, the macros that it calls, the types of its columns and its rules.
 
-Comments, line breaks and spaces do not count, nor do dbt's own macros: those belong to the environment.
+Comments, line breaks and spaces do not count, nor does the package in which a macro is, nor do dbt's own macros: those
+belong to the environment.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Final
 
 _TOKEN: Final = re.compile(
@@ -33,14 +34,26 @@ def model_version(manifest: Mapping[str, Any], model: str, *, engine: str, rules
         macro = manifest["macros"].get(name)
         if macro is None or macro["package_name"] in _OF_DBT or name in macros:
             continue
-        macros[name] = canonical(macro["macro_sql"])
+        macros[name] = canonical(macro["macro_sql"], manifest["macros"])
         waiting += macro["depends_on"].get("macros", ())
     columns = [(name, column.get("data_type")) for name, column in node["columns"].items()]
-    sql = canonical(node["raw_code"])
+    sql = canonical(node["raw_code"], manifest["macros"])
     text = json.dumps([engine, rules, sql, sorted(macros.values()), columns, node["config"]["materialized"]])
     return hashlib.blake2b(text.encode(), digest_size=8, usedforsecurity=False).hexdigest()
 
 
-def canonical(sql: str) -> str:
-    """Return SQL, or a template of it, without comments and with one space between its tokens."""
-    return " ".join(it.group() for it in _TOKEN.finditer(sql) if it["comment"] is None)
+def canonical(sql: str, macros: Container[str] = ()) -> str:
+    """Return SQL, or a template of it, without comments and with one space between its tokens.
+
+    Args:
+        sql: the SQL.
+        macros: unique ids of macros, which are called by their names alone in the result: `package.name(` is `name(`.
+    """
+    tokens = [it.group() for it in _TOKEN.finditer(sql) if it["comment"] is None]
+    calls = enumerate(zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False))
+    prefixes = {
+        at
+        for at, (package, dot, name, bracket) in calls
+        if (dot, bracket) == (".", "(") and f"macro.{package}.{name}" in macros
+    }
+    return " ".join(token for at, token in enumerate(tokens) if not {at, at - 1} & prefixes)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from resources.dbt import digest_of
+from resources.dbt_package import LINK, PACKAGE, is_linked
 from resources.doctor.checks import Finding, State
 from resources.environments import ROOT
 from resources.production import production_problems
@@ -100,7 +101,7 @@ def _openmp() -> Finding:
 
 
 def manifest(project_dir: Path) -> Iterator[Finding]:
-    """Yield whether dbt's manifest is there and of the project as it is."""
+    """Yield whether dbt's manifest is there and of the project as it is, and whether dbt finds the engine's package."""
     target = project_dir / "target"
     stamp = target / "parsed_from"
     if not (target / "manifest.json").is_file():
@@ -111,6 +112,11 @@ def manifest(project_dir: Path) -> Iterator[Finding]:
         yield Finding("dbt manifest", "wrong", "the project has changed since it was made.", "ml-assets parse")
     else:
         yield Finding("dbt manifest", "ok", "it is there, and of the project as it is.")
+    if not is_linked(project_dir):
+        yield Finding(
+            "dbt package", "wrong", f"{project_dir / LINK} does not lead to {PACKAGE}, so dbt finds no macros.",
+            "ml-assets parse",
+        )  # fmt: skip
 
 
 def room(lake: str) -> Iterator[Finding]:

@@ -583,7 +583,8 @@ def written() -> tuple[set[str], set[str], set[str], set[str]]:
             of_tables |= {*table["config"]["meta"]}
             of_columns |= {key for c in table["columns"] for key in c.get("config", {}).get("meta", {})}
             for node in [table, *table["columns"]]:
-                tests |= {test if isinstance(test, str) else next(iter(test)) for test in node.get("data_tests", [])}
+                names = (test if isinstance(test, str) else next(iter(test)) for test in node.get("data_tests", []))
+                tests |= {name.removeprefix("ml_assets.") for name in names}
                 constraints |= {constraint["type"] for constraint in node.get("constraints", [])}
     return tests, constraints, of_tables, of_columns
 

@@ -18,6 +18,7 @@ version: "1.0.0"
 config-version: 2
 profile: shop
 flags: {send_anonymous_usage_stats: false}
+dispatch: [{macro_namespace: dbt, search_order: [shop, ml_assets, dbt]}]
 """,
     "profiles.yml": """
 shop: {target: test, outputs: {test: {type: duckdb, path: ":memory:"}}}
@@ -33,7 +34,7 @@ models:
     constraints:
       - {type: check, columns: [items], expression: items > 0}
     data_tests:
-      - unique_combination: {arguments: {columns: [customer, ordered_on]}}
+      - ml_assets.unique_combination: {arguments: {columns: [customer, ordered_on]}}
     columns:
       - name: order_id
         data_type: varchar
@@ -59,7 +60,7 @@ models:
         data_type: bigint
         data_tests:
           - not_null
-          - in_range: {arguments: {minimum: 99, maximum: 1}}
+          - ml_assets.in_range: {arguments: {minimum: 99, maximum: 1}}
           - accepted_values:
               arguments: {values: [1, two]}
           - looks_nice
@@ -100,11 +101,7 @@ sources:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dbt project with a mistake of every sort, parsed by dbt."""
     folder = tmp_path_factory.mktemp("shop") / "dbt_project"
-    generic = {
-        f"tests/generic/{path.name}": path.read_text(encoding="utf-8")
-        for path in (ROOT / "dbt_project" / "tests" / "generic").glob("*.sql")
-    }
-    for name, text in {**generic, **FILES}.items():
+    for name, text in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text.lstrip("\n"), encoding="utf-8")
     prepare_manifest(folder)

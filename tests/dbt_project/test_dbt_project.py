@@ -27,6 +27,7 @@ from polars.testing import assert_frame_equal
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import TableContract
 from resources.dbt_lake import VARIABLE
+from resources.dbt_package import link_package
 from resources.dbt_server import Dbt
 from resources.row_sql import with_columns
 from tests.dbt_project.plain_features import times_of, windowed_features
@@ -120,7 +121,8 @@ def models(lake: Path | str, first: date, last: date) -> dict[str, dict[str, str
 
 @pytest.fixture(scope="module")
 def parsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A target folder as the install prepares it: parsed, with no bindings at hand."""
+    """A target folder as the install prepares it: parsed by dbt's command line, with no bindings."""
+    link_package(PROJECT)
     target = tmp_path_factory.mktemp("parsed")
     command = [
         sys.executable, "-m", "dbt.cli.main", "parse", "--show-all-deprecations", "--project-dir", str(PROJECT),

@@ -11,6 +11,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -386,6 +387,30 @@ def test_a_macro_that_a_model_calls_changes_its_version() -> None:
         == 3
     )
     assert of_model() == of_model(other="5") == of_model(is_incremental="5")
+
+
+def test_the_package_of_a_macro_does_not_change_a_version() -> None:
+    prefixed = "select a, 'x  -- y' as b from t where {{ shop.recent(3) }}"
+
+    assert of_model() == of_model(prefixed)
+    assert of_model() != of_model(prefixed.replace("shop.recent", "other.recent"))
+    assert "shop . recent , 'shop.recent(3)' , recent ( 3 )" == canonical(
+        "shop.recent, 'shop.recent(3)', shop.recent(3)", MACROS
+    )
+
+
+def test_an_edited_macro_of_the_engines_package_changes_the_version_of_a_model_that_calls_it(
+    manifest: Mapping[str, Any],
+) -> None:
+    def version(model: str, **macros: Any) -> str:
+        changed = {**manifest, "macros": {**manifest["macros"], **macros}}
+        return model_version(changed, f"model.flights.{model}", engine="1", rules="")
+
+    of_days = manifest["macros"]["macro.ml_assets.run_day"]
+    edited = {"macro.ml_assets.run_day": {**of_days, "macro_sql": of_days["macro_sql"].replace("1970", "1971")}}
+
+    assert version("int_flights") != version("int_flights", **edited)
+    assert version("stg_planes") == version("stg_planes", **edited)
 
 
 def test_comments_and_spaces_of_sql_do_not_change_a_version_and_text_does() -> None:

@@ -1,16 +1,20 @@
+import shutil
 from pathlib import Path
 
 import pytest
 
 from ml_assets.contracts.yaml_lines import problems
-from resources import dbt
+from resources import dbt, dbt_package
+from resources.dbt_package import PACKAGE
 from resources.errors import WarehouseError
 
 
 def project(folder: Path) -> Path:
     (folder / "models").mkdir()
     (folder / "models" / "orders.sql").write_text("select 1")
-    (folder / "dbt_project.yml").write_text("name: shop")
+    (folder / "dbt_project.yml").write_text(
+        "name: shop\ndispatch: [{macro_namespace: dbt, search_order: [shop, ml_assets, dbt]}]"
+    )
     return folder
 
 
@@ -78,3 +82,38 @@ def test_problems_of_yaml_files_are_named_with_their_lines_before_dbt_is_started
         f"{tmp_path}/models/_shop.yml:1: there is no date '2023-02-30': day is out of range for month.\n"
         f"{tmp_path}/models/_shop.yml:3: b: is given twice; keep one."
     ) == str(caught.value)
+
+
+@pytest.mark.parametrize("order", ["", "[shop, dbt]", "[shop, dbt, ml_assets]"])
+def test_a_project_in_which_dbt_would_not_call_the_packages_own_macro_is_refused(tmp_path: Path, order: str) -> None:
+    dispatch = f"\ndispatch: [{{macro_namespace: dbt, search_order: {order}}}]" if order else ""
+    (project(tmp_path) / "dbt_project.yml").write_text(f"name: shop{dispatch}")
+
+    with pytest.raises(WarehouseError) as caught:
+        dbt.prepare_manifest(tmp_path)
+
+    assert (
+        f"{tmp_path}/dbt_project.yml: dispatch does not name ml_assets before dbt, so tests of a table by day would "
+        "read more than the days of the run; add: "
+        "dispatch: [{macro_namespace: dbt, search_order: [shop, ml_assets, dbt]}]."
+    ) == str(caught.value)
+
+
+def test_an_edited_file_of_the_engines_package_is_another_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = Path(shutil.copytree(PACKAGE, tmp_path / "engine" / "dbt"))
+    for module in (dbt, dbt_package):
+        monkeypatch.setattr(module, "PACKAGE", package)
+    (shop := tmp_path / "shop").mkdir()
+    before = dbt.digest_of(project(shop))
+    (package / "macros" / "days.sql").write_text("changed")
+
+    assert before != dbt.digest_of(shop)
+
+
+def test_linking_the_package_does_not_change_the_project(tmp_path: Path) -> None:
+    before = dbt.digest_of(project(tmp_path))
+    dbt_package.link_package(tmp_path)
+
+    assert before == dbt.digest_of(tmp_path)

@@ -24,9 +24,10 @@ DAY = date(2024, 3, 10)
 ORDERS = "source.shop.raw.orders"
 MODELS = {
     "stg_orders": "select day, amount from {{ source('raw', 'orders') }}"
-    " where day between {{ first_day() }} and {{ last_day() }}",
-    "order_sums": "select {{ last_day() }} as day, cast(sum(amount) as bigint) as amount from {{ ref('stg_orders') }}"
-    " where day between {{ look_back_first_day(3) }} and {{ last_day() }}",
+    " where day between {{ ml_assets.first_day() }} and {{ ml_assets.last_day() }}",
+    "order_sums": "select {{ ml_assets.last_day() }} as day, cast(sum(amount) as bigint) as amount"
+    " from {{ ref('stg_orders') }}"
+    " where day between {{ ml_assets.look_back_first_day(3) }} and {{ ml_assets.last_day() }}",
 }
 COLUMNS = [{"name": "day", "data_type": "date"}, {"name": "amount", "data_type": "bigint"}]
 
@@ -91,14 +92,12 @@ def test_a_whole_table_over_one_by_day_is_refused() -> None:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, Any]]:
-    """A project with the house's macros and profile, one source and two models, the second with a look-back."""
+    """A project with the flights' profile, one source and two models, the second with a look-back."""
     folder = tmp_path_factory.mktemp("shop") / "dbt_project"
-    shutil.copytree(PROJECT / "macros", folder / "macros")
+    folder.mkdir()
     shutil.copy(PROJECT / "profiles.yml", folder)
     said = (PROJECT / "dbt_project.yml").read_text(encoding="utf-8")
-    (folder / "dbt_project.yml").write_text(
-        said.replace("name: ml_assets", "name: shop").replace("  ml_assets:", "  shop:"), encoding="utf-8"
-    )
+    (folder / "dbt_project.yml").write_text(said.replace("flights", "shop"), encoding="utf-8")
     (folder / "models").mkdir()
     for name, sql in MODELS.items():
         (folder / "models" / f"{name}.sql").write_text(sql, encoding="utf-8")

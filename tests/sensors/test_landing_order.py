@@ -38,10 +38,13 @@ models:
 """,
     "models/recent.sql": """
 select today.day, cast(count(*) as bigint) as orders
-from (select distinct day from {{ ref('orders') }} where day between {{ first_day() }} and {{ last_day() }}) as today
+from (
+    select distinct day from {{ ref('orders') }}
+    where day between {{ ml_assets.first_day() }} and {{ ml_assets.last_day() }}
+) as today
 join {{ ref('orders') }} as past
     on past.day between today.day - 2 and today.day
-    and past.day between {{ look_back_first_day(2) }} and {{ last_day() }}
+    and past.day between {{ ml_assets.look_back_first_day(2) }} and {{ ml_assets.last_day() }}
 group by today.day
 """,
 }

@@ -328,7 +328,8 @@ def test_too_few_days_to_split_fail_the_training_set(own_flown: Path, manifest: 
 
 @pytest.fixture
 def own_dbt(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(DBT_PROJECT, tmp_path / "dbt_project", ignore=shutil.ignore_patterns("logs")))
+    ignored = shutil.ignore_patterns("logs")
+    return Path(shutil.copytree(DBT_PROJECT, tmp_path / "dbt_project", ignore=ignored, symlinks=True))
 
 
 def test_a_broken_model_fails_its_table_with_what_dbt_said(

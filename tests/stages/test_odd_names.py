@@ -29,7 +29,7 @@ models:
   - name: orders
     config: {meta: {key: [weight kg, weight_kg]}}
     data_tests:
-      - unique_combination: {arguments: {columns: [weight kg, 'size XL, grösse [cm]']}}
+      - ml_assets.unique_combination: {arguments: {columns: [weight kg, 'size XL, grösse [cm]']}}
     columns:
       - {name: day, data_type: date, constraints: [{type: not_null}]}
       - name: weight kg
@@ -37,7 +37,7 @@ models:
         data_type: double
         constraints: [{type: not_null}]
         data_tests:
-          - in_range: {arguments: {minimum: 0}}
+          - ml_assets.in_range: {arguments: {minimum: 0}}
       - {name: weight_kg, data_type: double, data_tests: [unique]}
       - name: 'size XL, grösse [cm]'
         quote: true
@@ -49,7 +49,7 @@ models:
     "models/orders.sql": """
 select day, "weight kg", weight_kg, "size XL, grösse [cm]"
 from {{ source('raw', 'orders') }}
-where day between {{ first_day() }} and {{ last_day() }}
+where day between {{ ml_assets.first_day() }} and {{ ml_assets.last_day() }}
 """,
 }
 SIZE = "size XL, grösse [cm]"

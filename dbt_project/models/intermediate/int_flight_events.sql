@@ -1,7 +1,7 @@
 with flights as (
 
     select * from {{ ref('int_flights') }}
-    where day between {{ first_day() }} and {{ last_day() }}
+    where day between {{ ml_assets.first_day() }} and {{ ml_assets.last_day() }}
 
 ),
 

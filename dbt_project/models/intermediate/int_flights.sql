@@ -9,7 +9,7 @@ with reports as (
         case when outcome = 'cancelled' then outcome_known_at end as cancellation_known_at,
         case when outcome = 'withdrawn' then outcome_known_at end as withdrawal_known_at
     from {{ ref('stg_flights') }}
-    where day between {{ first_day() }} and {{ last_day() }}
+    where day between {{ ml_assets.first_day() }} and {{ ml_assets.last_day() }}
 
 ),
 

@@ -1,7 +1,7 @@
 with schedule as (
 
     select * from {{ ref('int_flights') }}
-    where day between {{ look_back_first_day(2) }} and {{ last_day() }}
+    where day between {{ ml_assets.look_back_first_day(2) }} and {{ ml_assets.last_day() }}
 
 ),
 
@@ -16,7 +16,7 @@ flights as (
         dest,
         scheduled_departure_at - interval '2 hours' as prediction_at
     from schedule
-    where day between {{ first_day() }} and {{ last_day() }}
+    where day between {{ ml_assets.first_day() }} and {{ ml_assets.last_day() }}
 
 ),
 
@@ -39,7 +39,7 @@ waits as (
 events as (
 
     select * from {{ ref('int_flight_events') }}
-    where day between {{ look_back_first_day(32) }} and {{ last_day() }}
+    where day between {{ ml_assets.look_back_first_day(32) }} and {{ ml_assets.last_day() }}
 
 ),
 

@@ -14,7 +14,7 @@ with flights as (
             else 1
         end as on_schedule
     from {{ ref('int_flights') }}
-    where day between {{ first_day() }} and {{ last_day() }}
+    where day between {{ ml_assets.first_day() }} and {{ ml_assets.last_day() }}
 
 ),
 
@@ -24,7 +24,7 @@ weather_told as (
         *,
         max(observed_at) over as_told as newest_observed_at
     from {{ ref('stg_weather') }}
-    where day between {{ look_back_first_day(1) }} and {{ last_day() }}
+    where day between {{ ml_assets.look_back_first_day(1) }} and {{ ml_assets.last_day() }}
     window as_told as (
         partition by origin order by known_at, observed_at, report_number
         rows between unbounded preceding and current row

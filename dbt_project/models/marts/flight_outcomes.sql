@@ -5,7 +5,7 @@
 with reports as (
 
     select * from {{ ref('stg_flights') }}
-    where day between {{ first_day() }} and {{ last_day() }}
+    where day between {{ ml_assets.first_day() }} and {{ ml_assets.last_day() }}
 
 ),
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from resources.dbt_package import LINK, link_package
 from resources.doctor import lake as lake_doctor
 from resources.doctor import machine
 from resources.doctor.checks import Check, Finding, examine
@@ -148,6 +149,7 @@ def test_what_is_installed_is_held_against_the_lock(tmp_path: Path, lock: str, s
 
 
 def test_a_manifest_that_is_missing_or_old_is_told(tmp_path: Path) -> None:
+    link_package(tmp_path)
     states = [one.state for one in machine.manifest(tmp_path)]
     (tmp_path / "target").mkdir()
     for name, text in {"manifest.json": "{}", "parsed_from": machine.digest_of(tmp_path)}.items():
@@ -157,6 +159,15 @@ def test_a_manifest_that_is_missing_or_old_is_told(tmp_path: Path) -> None:
     states += [one.state for one in machine.manifest(tmp_path)]
 
     assert ["wrong", "ok", "wrong"] == states
+
+
+def test_a_dbt_project_without_the_package_of_this_engine_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "dbt_packages").mkdir()
+    (tmp_path / LINK).symlink_to(tmp_path / "former" / "ml_assets" / "dbt")
+
+    *_, found = machine.manifest(tmp_path)
+
+    assert ("dbt package", "wrong", "ml-assets parse") == (found.check, found.state, found.mend)
 
 
 @pytest.mark.parametrize(("free", "state"), [(1e8, "wrong"), (1e9, "warning"), (1e11, "ok")])

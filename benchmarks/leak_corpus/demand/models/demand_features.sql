@@ -4,7 +4,7 @@ with hours as (
 
     select *, hour - interval '24 hours' as asked_at
     from {{ source('raw', 'demand') }}
-    where day between {{ look_back_first_day(16) }} and {{ last_day() }}
+    where day between {{ ml_assets.look_back_first_day(16) }} and {{ ml_assets.last_day() }}
 
 )
 
@@ -32,4 +32,4 @@ from hours as asked
 left join hours as lag_{{ lag }}
     on lag_{{ lag }}.hour = asked.hour - interval '{{ lag }} hours' and lag_{{ lag }}.measured_at <= asked.asked_at
 {%- endfor %}
-where asked.day between {{ first_day() }} and {{ last_day() }}
+where asked.day between {{ ml_assets.first_day() }} and {{ ml_assets.last_day() }}

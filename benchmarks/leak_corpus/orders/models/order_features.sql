@@ -1,7 +1,7 @@
 with orders as (
 
     select * from {{ source('raw', 'orders') }}
-    where day between {{ look_back_first_day(14) }} and {{ last_day() }}
+    where day between {{ ml_assets.look_back_first_day(14) }} and {{ ml_assets.last_day() }}
 
 )
 
@@ -36,4 +36,4 @@ select
         where it.delivered_at <= asked.ordered_at and it.ordered_at >= asked.ordered_at - interval '14 days'
     ) as days_to_deliver_14d
 from orders as asked
-where asked.day between {{ first_day() }} and {{ last_day() }}
+where asked.day between {{ ml_assets.first_day() }} and {{ ml_assets.last_day() }}

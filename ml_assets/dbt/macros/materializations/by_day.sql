@@ -1,19 +1,19 @@
 {# A table with a column `day`, kept as one Parquet file a day: the SQL builds all days of the run at once, the plugin
    refuses rows outside them and writes a file for each day, empty ones too. #}
 {% materialization by_day, adapter='duckdb' %}
-  {{ return(lake_table(is_by_day=true)) }}
+  {{ return(ml_assets.lake_table(is_by_day=true)) }}
 {% endmaterialization %}
 
 {# A table kept as one Parquet file. #}
 {% materialization whole, adapter='duckdb' %}
-  {{ return(lake_table(is_by_day=false)) }}
+  {{ return(ml_assets.lake_table(is_by_day=false)) }}
 {% endmaterialization %}
 
 {% macro lake_table(is_by_day) %}
   {%- set target = this.incorporate(type='view') -%}
-  {%- set built = lake_scratch('built') -%}
-  {%- set unsplit = lake_scratch('unsplit') -%}
-  {%- set rules = quarantine_rules(model.name) -%}
+  {%- set built = ml_assets.lake_scratch('built') -%}
+  {%- set unsplit = ml_assets.lake_scratch('unsplit') -%}
+  {%- set rules = ml_assets.quarantine_rules(model.name) -%}
 
   {{ run_hooks(pre_hooks, inside_transaction=False) }}
   {% call statement('drop_built') -%}
@@ -23,7 +23,7 @@
 
   {#- The contract's constraints hold for what goes on, not for what is set aside, so rows are split before them. -#}
   {%- set split = "create or replace table " ~ unsplit ~ " as "
-    ~ with_broken_rules(model.name, model.columns, compiled_code, rules) if rules else "" -%}
+    ~ ml_assets.with_broken_rules(model.name, model.columns, compiled_code, rules) if rules else "" -%}
   {% if rules %}
     {% call statement('unsplit') -%}
       {{ split }}

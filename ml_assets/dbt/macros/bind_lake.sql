@@ -5,10 +5,10 @@
   {%- if execute -%}
     {%- set known = run_query("select name from lake.tables").columns[0].values() -%}
     {%- for node in graph.sources.values() -%}
-      {%- do bind_table(node, node.source_name ~ '.' ~ node.name, known) -%}
+      {%- do ml_assets.bind_table(node, node.source_name ~ '.' ~ node.name, known) -%}
     {%- endfor -%}
     {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.config.materialized != 'ephemeral' -%}
-      {%- do bind_table(node, node.name, known) -%}
+      {%- do ml_assets.bind_table(node, node.name, known) -%}
     {%- endfor -%}
   {%- endif -%}
 {% endmacro %}

@@ -3,15 +3,15 @@
    literal will do. #}
 
 {% macro first_day() -%}
-  {{ run_day('first_day') }}
+  {{ ml_assets.run_day('first_day') }}
 {%- endmacro %}
 
 {% macro last_day() -%}
-  {{ run_day('last_day') }}
+  {{ ml_assets.run_day('last_day') }}
 {%- endmacro %}
 
 {% macro look_back_first_day(days) -%}
-  {{ run_day('first_day', days) }}
+  {{ ml_assets.run_day('first_day', days) }}
 {%- endmacro %}
 
 {% macro run_day(which, days_before=0) -%}

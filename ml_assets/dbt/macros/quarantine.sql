@@ -14,7 +14,7 @@
 {% macro with_broken_rules(name, columns, sql, rules) -%}
   select
     marked.*,
-    len(broken_rules) > 0 and not {{ is_released(name, columns, 'marked') }} as __is_aside
+    len(broken_rules) > 0 and not {{ ml_assets.is_released(name, columns, 'marked') }} as __is_aside
   from (
     select
       unmarked.*,

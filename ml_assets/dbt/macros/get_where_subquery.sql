@@ -1,16 +1,17 @@
 {# dbt's own, and more: a test of a table by day reads the days of the run, not the look-back beside them, and a test of
-   single rows leaves out those that a person released. #}
-{% macro get_where_subquery(relation) -%}
+   single rows leaves out those that a person released. dbt calls it for every test of a project whose dbt_project.yml
+   has `dispatch: [{macro_namespace: dbt, search_order: [<project>, ml_assets, dbt]}]`. #}
+{% macro default__get_where_subquery(relation) -%}
   {%- set conditions = [] -%}
   {%- if config.get('where') -%}
     {%- do conditions.append("(" ~ config.get('where') ~ ")") -%}
   {%- endif -%}
-  {%- set table = lake_model(relation) if execute else none -%}
+  {%- set table = ml_assets.lake_model(relation) if execute else none -%}
   {%- if table and table.config.materialized == 'by_day' -%}
-    {%- do conditions.append("day between " ~ first_day() ~ " and " ~ last_day()) -%}
+    {%- do conditions.append("day between " ~ ml_assets.first_day() ~ " and " ~ ml_assets.last_day()) -%}
   {%- endif -%}
-  {%- if table and model.test_metadata and model.test_metadata.name in row_tests() -%}
-    {%- set released = is_released(table.name, table.columns, 'tested') -%}
+  {%- if table and model.test_metadata and model.test_metadata.name in ml_assets.row_tests() -%}
+    {%- set released = ml_assets.is_released(table.name, table.columns, 'tested') -%}
     {%- if released != 'false' -%}
       {%- do conditions.append("not " ~ released) -%}
     {%- endif -%}
