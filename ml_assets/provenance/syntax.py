@@ -38,6 +38,8 @@ _CALLED_BY_NAME: Final = {
 _QUIET_BASES: Final = {"ABC", "BaseModel", "Config", "Enum", "Generic", "IntEnum", "NamedTuple", "Protocol", "StrEnum",
                        "TypedDict", "object"}  # fmt: skip
 """Foreign bases that call no method of a subclass by themselves, special methods and validators apart."""
+_MODULE: Final = "<module>"
+"""How a module that is used as a value is written: what it defines counts, its name does not."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ class _Reader:
             target = self.module.imports.get(name, (self.module.name, name))
         found = resolve(target)
         if found is not None:
-            return found[1] or found[0].rpartition(".")[2], found
+            return found[1] or _MODULE, found
         module, inner = target
         if module == self.module.name or any(f"{module}.".startswith(f"{it}.") for it in STORAGE):
             return inner or name, None  # of Python itself, or stored elsewhere
@@ -275,7 +277,7 @@ class _Reader:
         found = self._target(node)
         if found is not None:
             self.uses.add(found if found[1] else (found[0], ALL))
-            self.parts.append(f"{found[1] or node.attr} ")
+            self.parts.append(f"{found[1] or _MODULE} ")
             return
         self.attributes.add(node.attr)
         self.read(node.value)

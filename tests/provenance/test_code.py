@@ -133,8 +133,9 @@ def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Version
         root: Callable[[types.ModuleType], object] = lambda module: module.work,
     ) -> str:  # fmt: skip
         assert old in WORK + HELPING
-        for name, text in (("working", WORK.replace("helping", helper)), (helper, HELPING)):
-            (tmp_path / f"{name}.py").write_text(text.replace(old, new, 1) if old else text, encoding="utf-8")
+        for name, text in (("working", WORK), (helper, HELPING)):
+            changed = text.replace(old, new, 1) if old else text
+            (tmp_path / f"{name}.py").write_text(changed.replace("helping", helper), encoding="utf-8")
             sys.modules.pop(name, None)
         forget()
         return code_version([root(importlib.import_module("working"))])  # type: ignore[list-item] # functions, mostly
@@ -191,8 +192,9 @@ def test_words_formatting_annotations_and_code_elsewhere_do_not(version: Version
     assert version() == version(old, new)
 
 
-def test_a_moved_module_keeps_the_version(version: Versioned) -> None:
-    assert version() == version(helper="moved")
+@pytest.mark.parametrize(("old", "new"), [("", ""), ("helping.last(x)", "len(helping.__name__)")])
+def test_a_renamed_module_keeps_the_version(version: Versioned, old: str, new: str) -> None:
+    assert version(old, new) == version(old, new, helper="moved")
 
 
 @pytest.mark.parametrize(("old", "new"), [("x - 1", "x - 2"), ("scale = 3", "scale = 4"), ("step(x) *", "step(x) +")])
