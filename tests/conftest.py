@@ -33,7 +33,7 @@ TOGETHER: Final = (
      "tests/sensors/test_retraining_flow.py", "tests/cli/test_simulate.py", "tests/cli/test_reproduce_inexact.py"),
     ("tests/dbt_project/", "tests/test_leaks.py", "tests/resources/test_rebuild.py",
      "tests/resources/test_dbt_server.py"),
-    ("tests/test_killed.py", "tests/test_s3_down.py", "tests/sensors/test_updates_flow.py"),
+    ("tests/test_killed.py", "tests/test_s3_down.py", "tests/sensors/test_updates_flow.py", "tests/test_golden.py"),
     ("tests/stages/test_table_checks.py",),
     ("tests/postgres/", "tests/resources/test_dagster_server.py"),
 )  # fmt: skip

@@ -1,15 +1,14 @@
 """However a run is launched, the step gets the pod that its declaration asks for."""
 
-import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.launcher import LaunchRunContext
 from dagster._core.remote_origin import InProcessCodeLocationOrigin
 from dagster._core.test_utils import create_test_daemon_workspace_context
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
@@ -24,6 +23,7 @@ from dagster_graphql.test.utils import execute_dagster_graphql
 from ml_assets.declaration.compute import Compute
 from ml_assets.stages.common.pod_tags import pod_tags
 from resources.pods.policy import POD, PodPolicy
+from tests.golden_files import as_json, check_golden
 from tests.resources.pods.conftest import LOCATION, Shop
 from tests.resources.pods.location import TUNING
 from tests.resources.pods.pretended import dies, stays
@@ -34,7 +34,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Function `AssetSelection:DeprecationWarning"),
 ]
 LOG = logging.getLogger("dagster")
-GOLDEN = Path(__file__).parents[2] / "golden" / "step_pod.json"
 REPOSITORY = {"repositoryLocationName": "shop", "repositoryName": "__repository__"}
 DAY = {"dagster/partition": "2026-01-01"}
 
@@ -116,7 +115,9 @@ def without_names(job: dict[str, Any]) -> dict[str, Any]:
     for variable in container["env"]:
         if variable["name"] in {"DAGSTER_COMPRESSED_EXECUTE_STEP_ARGS", "DAGSTER_RUN_JOB_NAME", "DAGSTER_HOME"}:
             variable["value"] = "VALUE"
-    container["args"] = container["args"][-2:]  # before them this machine's interpreter
+    container["args"] = [it for it in container["args"][-3:] if it in {"api", "execute_run", "execute_step"}]
+    if "command" in container:
+        container["command"][-1] = container["command"][-1].rpartition(".")[2]  # of a module, which may be moved
     job.pop("status", None)
     return job
 
@@ -132,7 +133,16 @@ def test_every_way_to_launch_gives_the_step_the_same_pod(shop: Shop, launch: Cal
             shop.work(run)
 
     (job,) = [job for job in shop.cluster.created if job["metadata"]["labels"].get("dagster/op") == "scores"]
-    assert json.loads(GOLDEN.read_text(encoding="utf-8")) == without_names(job)
+    check_golden("step_pod.json", as_json(without_names(job)))
+
+
+def test_a_run_gets_the_pod_that_the_launcher_declares(shop: Shop) -> None:
+    """Golden: the whole job of a run."""
+    shop.cluster.fates["run"] = [stays("running")]
+    shop.instance.run_launcher.launch_run(LaunchRunContext(dagster_run=shop.create("features"), workspace=None))
+
+    [job] = shop.cluster.created
+    check_golden("run_pod.json", as_json(without_names(job)))
 
 
 OTHERS: dict[str, Any] = {

@@ -1,0 +1,214 @@
+"""What the project does is what is written down in `tests/golden`; `tests.golden_files` says how to write it anew."""
+
+import html
+import json
+import platform
+import re
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+
+from ml_assets.declaration.reading import read_all
+from ml_assets.definitions import DBT_PROJECT, DEFS
+from resources.dbt_server import RESULTS, Dbt
+from resources.lake import Lake
+from resources.lake_resource import LakeResource
+from tests.builders import project
+from tests.golden_files import GOLDEN, as_json, check_golden, is_written_anew
+from tests.golden_graph import assets_in, automation_in, code_versions_in
+from tests.golden_ticks import Ticks, recorded_ticks
+from tests.killing import MODEL, WITH_TIMES, outcome, undisturbed_flow
+
+# ---------------------------------------------------------------- the code location
+
+
+@pytest.fixture(scope="module")
+def location(manifest: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The code location of the whole example."""
+    lake = LakeResource(url=str(tmp_path_factory.mktemp("lake")))
+    with project(lake, read_all(DEFS), manifest=manifest) as whole:
+        return whole.defs
+
+
+@pytest.fixture(scope="module")
+def graph(location: Any) -> AssetGraph:
+    return location.resolve_asset_graph()
+
+
+def test_assets_have_the_parents_checks_partitions_and_settings_that_are_written_down(graph: AssetGraph) -> None:
+    check_golden("graph.json", as_json(assets_in(graph)))
+
+
+def test_jobs_sensors_schedules_and_resources_are_those_that_are_written_down(location: Any) -> None:
+    check_golden("automation.json", as_json(automation_in(location)))
+
+
+def test_every_asset_has_the_code_version_that_is_written_down(graph: AssetGraph) -> None:
+    """A moved or renamed module changes none of them, nor does another version of Python."""
+    check_golden("code_versions.json", as_json(code_versions_in(graph)))
+
+
+# ---------------------------------------------------------------- SQL
+
+
+@pytest.fixture(scope="module")
+def compiled(manifest: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """The SQL of all models and tests over two days, by dbt's unique id."""
+    folder = tmp_path_factory.mktemp("compiled")
+    bindings = {
+        "first_day": "2013-01-01", "last_day": "2013-01-02", "scratch": str(folder), "sources": {}, "models": {},
+    }  # fmt: skip
+    (folder / "bindings.json").write_text(json.dumps(bindings), encoding="utf-8")
+    said: list[str] = []
+    with Dbt(DBT_PROJECT) as dbt:
+        command = ["compile", "--select", "resource_type:model", "resource_type:test"]
+        code = dbt.build(command, bindings=folder / "bindings.json", target=folder, say=said.append)
+    assert code == 0, "\n".join(said)
+    results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["results"]
+    return {it["unique_id"]: it["compiled_code"].replace(str(folder), "SCRATCH") for it in results}
+
+
+def test_dbt_compiles_the_models_that_are_written_down(
+    compiled: Mapping[str, str], manifest: Mapping[str, Any]
+) -> None:
+    names = {key: node["name"] for key, node in manifest["nodes"].items() if node["resource_type"] == "model"}
+
+    check_golden("compiled_models.sql", _listed({names[key]: compiled[key] for key in names}))
+
+
+def test_dbt_compiles_the_tests_that_are_written_down(compiled: Mapping[str, str], manifest: Mapping[str, Any]) -> None:
+    nodes = {key: node for key, node in manifest["nodes"].items() if node["resource_type"] == "test"}
+    names = {key: _test_name(node, manifest) for key, node in nodes.items()}
+
+    assert len(names) == len({*names.values()})
+    check_golden("compiled_tests.sql", _listed({names[key]: compiled[key] for key in names}))
+
+
+def _test_name(node: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+    """Return what a generic test is about; its name in dbt changes with the package that defines it."""
+    declared = node["test_metadata"]
+    given = {name: value for name, value in declared["kwargs"].items() if name not in {"model", "column_name"}}
+    nodes = {**manifest["nodes"], **manifest["sources"]}
+    tested_node = node["attached_node"] or node["depends_on"]["nodes"][0]  # a source is not attached
+    tested = ".".join(filter(None, (nodes[tested_node]["name"], node["column_name"])))
+    return f"{tested}: {declared['name']} {json.dumps(given, sort_keys=True) if given else ''}".rstrip()
+
+
+def _listed(sql: Mapping[str, str]) -> str:
+    return "".join(f"-- {name}\n{_tidy(text)}\n\n" for name, text in sorted(sql.items()))
+
+
+def _tidy(sql: str) -> str:
+    """Return SQL without comments, empty lines and spaces at the ends of lines."""
+    lines = [re.sub(r"(^|\s)--\s[^']*$", "", line).rstrip() for line in sql.splitlines()]
+    return "\n".join(line for line in lines if line)
+
+
+# ---------------------------------------------------------------- sensors and schedules
+
+
+@pytest.fixture(scope="module")
+def ticks(tmp_path_factory: pytest.TempPathFactory) -> Ticks:
+    return recorded_ticks(tmp_path_factory.mktemp("ticks"))
+
+
+def test_sensors_and_schedules_request_what_is_written_down(ticks: Ticks) -> None:
+    check_golden("ticks.json", as_json(ticks.requested))
+
+
+def test_sensors_and_schedules_say_what_is_written_down(ticks: Ticks) -> None:
+    """Sentences may be rewritten; what is requested is in a file of its own."""
+    check_golden("tick_messages.txt", ticks.messages())
+
+
+# ---------------------------------------------------------------- artifacts
+
+EXACT: Final = ("raw/", "tables/", f"{MODEL}/features", f"{MODEL}/labels", f"{MODEL}/training_set")
+"""What is the same on every processor: text, joins, and sums of DuckDB on one thread in one order."""
+_MARKUP: Final = re.compile(r"<(style|script|svg)\b.*?</\1>|<[^>]*>", re.DOTALL)
+
+_OF_THIS_RUN: Final = (
+    (re.compile(r"(?<=\nCode version\n)\w+"), "CODE"),
+    (re.compile(r"(?<=\nEnvironment digest\n)\w+"), "ENVIRONMENT"),
+    (re.compile(r"(?<=\nChampion since entry 1, )[\d-]+"), "DAY"),
+)
+
+
+@pytest.fixture(scope="module")
+def flow(tmp_path_factory: pytest.TempPathFactory, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the flow over eleven days left behind, which the tests of kills run too."""
+    whole = undisturbed_flow(tmp_path_factory.getbasetemp() / "undisturbed")
+    return outcome(Lake(str(whole.lake)))
+
+
+def versions(flow: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return the version of each artifact, by asset and partition."""
+    found: dict[str, dict[str, str]] = {}
+    for folder in sorted(flow["artifacts"]):
+        place, _, its_version = folder.rpartition("/")
+        asset, _, partition = place.rpartition("/")
+        is_day = re.fullmatch(r"\d{4}-\d\d-\d\d", partition) is not None
+        days = found.setdefault(asset if is_day else place, {})
+        assert (partition if is_day else "") not in days, f"{place} has two versions"
+        days[partition if is_day else ""] = its_version
+    return found
+
+
+def where() -> dict[str, Any]:
+    """Return what the last bits of a float depend on: the processor's features, its libraries and their versions."""
+    features = np.show_config(mode="dicts")["SIMD Extensions"]  # type: ignore[call-overload, index] # numpy's stub
+    packages = ("lightgbm", "numpy", "optuna", "polars")
+    return {
+        "libc": " ".join(platform.libc_ver()),
+        "machine": platform.machine(),
+        "packages": {name: version(name) for name in packages},
+        "processor": sorted([*features["baseline"], *features["found"]]),
+    }
+
+
+@pytest.fixture
+def same_processor() -> None:
+    """Skip what is computed in floats where the golden files were not written on a machine of this kind."""
+    if is_written_anew():
+        check_golden("flow_where.json", as_json(where()))
+    expected = json.loads((GOLDEN / "flow_where.json").read_text(encoding="utf-8"))
+    different = [
+        f"{name}: {expected[name]} there, {found} here" for name, found in where().items() if found != expected[name]
+    ]
+    if different:
+        pytest.skip(f"floats may differ in their last bits from those that are written down: {'; '.join(different)}")
+
+
+def test_raw_data_tables_features_and_labels_have_the_versions_that_are_written_down(flow: Mapping[str, Any]) -> None:
+    found = {asset: days for asset, days in versions(flow).items() if asset.startswith(EXACT)}
+
+    check_golden("flow_tables.json", as_json(found))
+
+
+@pytest.mark.usefixtures("same_processor")
+def test_what_is_trained_scored_and_monitored_has_the_versions_that_are_written_down(flow: Mapping[str, Any]) -> None:
+    found = {asset: days for asset, days in versions(flow).items() if not asset.startswith((*EXACT, *WITH_TIMES))}
+
+    check_golden("flow_models.json", as_json(found))
+
+
+@pytest.mark.usefixtures("same_processor")
+def test_the_gate_decides_what_is_written_down(flow: Mapping[str, Any]) -> None:
+    """The reasons are sentences, which stand on the card."""
+    log = [{name: value for name, value in entry.items() if name != "reasons"} for entry in flow["log"]]
+
+    check_golden("flow_promotions.json", as_json({"log": log}))
+
+
+@pytest.mark.usefixtures("same_processor")
+def test_the_card_says_what_is_written_down(flow: Mapping[str, Any]) -> None:
+    lines = [html.unescape(line).strip() for line in _MARKUP.sub("\n", flow["card"]).splitlines()]
+    text = "\n".join(line for line in lines if line) + "\n"
+    for pattern, name in _OF_THIS_RUN:
+        text = pattern.sub(name, text)
+
+    check_golden("flow_card.txt", text)
