@@ -85,17 +85,45 @@ _OBJECTIVES: Final[Mapping[Task, str]] = {
 _LARGEST: Final = 2**31 - 1
 
 
-def _pairs(*allowed: str) -> npt.NDArray[np.bool_]:
-    """Return which characters may follow which, `9` standing for any digit: enough to see that all are numbers."""
-    table = np.zeros(2**16, dtype=bool)
-    for pair in allowed:
-        for one, other in itertools.product(*("0123456789" if it == "9" else it for it in pair)):
-            table[ord(one) << 8 | ord(other)] = True
-    return table
+_CLASSES: Final = ("\n", " ", "-", "0123456789", ".", "e", "+", "~")
+"""Of characters: a line has the numbers of one tree, `~` is infinity."""
+_LINE_END: Final = 1 << 0
+_GAP: Final = _LINE_END | 1 << 1
+"""The bits of the first class, and of the first two, in `_Pairs`."""
 
 
-_WHOLE: Final = _pairs(" 9", " -", "-9", "99", "9 ")
-_REAL: Final = _WHOLE | _pairs("9.", ".9", "9e", "e-", "e+", "e9", "+9", " ~", "-~", "~ ")
+@dataclass(frozen=True)
+class _Pairs:
+    """Which characters may follow which: enough to see that all are numbers with one blank between them.
+
+    Attributes:
+        own: The bit of each character's class; 0 of one that no number has.
+        following: The bits of the classes that may follow each character.
+    """
+
+    own: bytes
+    following: bytes
+
+    @classmethod
+    def of(cls, *allowed: str) -> _Pairs:
+        """Return what pairs allow, `9` standing for any digit; a line begins and ends as a blank does, or is empty."""
+        place = {character: number for number, some in enumerate(_CLASSES) for character in some}
+        own, following = bytearray(256), bytearray(256)
+        for character, number in place.items():
+            own[ord(character)] = 1 << number
+        pairs = {(place[pair[0]], place[pair[1]]) for pair in allowed}
+        pairs |= {(0, other) for one, other in pairs if one == place[" "]} | {(0, 0)}
+        pairs |= {(one, 0) for one, other in pairs if other == place[" "]}
+        for one, other in pairs:
+            for character in _CLASSES[one]:
+                following[ord(character)] |= 1 << other
+        return cls(bytes(own), bytes(following))
+
+
+_WHOLE: Final = _Pairs.of(" 9", " -", "-9", "99", "9 ")
+_REAL: Final = _Pairs.of(" 9", " -", "-9", "99", "9 ", "9.", ".9", "9e", "e-", "e+", "e9", "+9", " ~", "-~", "~ ")
+_MOST_DIGITS: Final = 18
+"""Of a whole number, so that it fits into 64 bits."""
 _LONGEST: Final = 40
 """Characters of a number; LightGBM writes 25 at most."""
 
@@ -218,25 +246,63 @@ class _Numbers:
 
 
 @dataclass(frozen=True)
-class _Trees:
-    """Some of the trees, and the place of each among all."""
+class _List:
+    """The numbers of one field of several trees as text, a line for each tree.
 
-    trees: Sequence[re.Match[str]]
+    Attributes:
+        text: All of it; infinity is `~`.
+        starts: Where each number starts.
+        ends: The place after each number.
+    """
+
+    text: bytes
+    starts: Integers
+    ends: Integers
+
+    @property
+    def most_characters(self) -> int:
+        """Of any number."""
+        return int((self.ends - self.starts).max(initial=0))
+
+    def whole(self) -> Integers:
+        """Return the numbers, which have at most a sign and `_MOST_DIGITS` digits."""
+        data = np.frombuffer(self.text, dtype=np.uint8)
+        is_negative = data[self.starts] == ord("-")
+        count = self.ends - self.starts - is_negative
+        values = np.zeros(len(count), dtype=np.int64)
+        for back in range(1, int(count.max(initial=0)) + 1):
+            digits = data[self.ends - np.minimum(back, count)].astype(np.int64) - ord("0")
+            values += np.where(back <= count, digits * 10 ** (back - 1), 0)
+        return np.where(is_negative, -values, values)
+
+
+@dataclass(frozen=True)
+class _Trees:
+    """Some of the trees, and the place of each among all.
+
+    Attributes:
+        fields: By name, the text of each tree; None where a tree does not have it.
+        places: Of each tree.
+    """
+
+    fields: Mapping[str, Sequence[str | None]]
     places: Integers
 
     @classmethod
     def of(cls, trees: Sequence[re.Match[str]]) -> _Trees:
         """Return all trees."""
-        return cls(trees, np.arange(len(trees)))
+        columns = zip(*(tree.groups() for tree in trees), strict=True)
+        return cls(dict(zip(_TREE_PATTERN.groupindex, columns, strict=True)), np.arange(len(trees)))
 
     def having(self, field: str) -> _Trees:
         """Return those that have a field."""
-        has = [tree[field] is not None for tree in self.trees]
-        return _Trees([tree for tree in self.trees if tree[field] is not None], self.places[has])
+        has = [text is not None for text in self.fields[field]]
+        fields = {name: [*itertools.compress(texts, has)] for name, texts in self.fields.items()}
+        return _Trees(fields, self.places[has])
 
     def number(self, name: str) -> Integers:
         """Return a field that is one whole number a tree."""
-        return np.array([int(tree[name]) for tree in self.trees], dtype=np.int64)
+        return np.array([int(text or "") for text in self.fields[name]], dtype=np.int64)
 
     def numbers(self, name: str, counts: npt.ArrayLike) -> _Numbers:
         """Return a field's whole numbers.
@@ -244,42 +310,54 @@ class _Trees:
         Raises:
             MalformedModelError: a tree has another count of them, or something else.
         """
-        joined = self._joined(name, counts, _WHOLE).strip()
-        values = np.fromstring(joined.decode(), dtype=np.int64, sep=" ") if joined else np.array([], dtype=np.int64)
-        return _Numbers(name, values, np.repeat(self.places, np.broadcast_to(counts, len(self.trees))))
+        listed = self._listed(name, counts, _WHOLE)
+        if listed.most_characters > _MOST_DIGITS:
+            raise MalformedModelError(f"{name}: it has a number of more than {_MOST_DIGITS} characters")
+        return _Numbers(name, listed.whole(), np.repeat(self.places, np.broadcast_to(counts, len(self.places))))
 
-    def check_reals(self, name: str, counts: npt.ArrayLike) -> None:
+    def check_reals(self, name: str, counts: npt.ArrayLike) -> _List:
         """Look at a field's real numbers, which are not converted: that is what costs LightGBM most.
 
         Raises:
             MalformedModelError: a tree has another count of them, something else, or one that may not be finite.
         """
-        joined = self._joined(name, counts, _REAL)
-        if b"~" in joined and name not in _MAY_BE_INFINITE:
+        listed = self._listed(name, counts, _REAL)
+        if b"~" in listed.text and name not in _MAY_BE_INFINITE:
             raise MalformedModelError(f"{name}: it has a number that is not finite")
-        blanks = np.flatnonzero(np.frombuffer(joined, dtype=np.uint8) == ord(" "))
-        if np.diff(blanks).max(initial=0) > _LONGEST or (name not in _MAY_BE_INFINITE and _EXTREME.search(joined)):
+        is_extreme = name not in _MAY_BE_INFINITE and _EXTREME.search(listed.text)
+        if is_extreme or listed.most_characters > _LONGEST:
             raise MalformedModelError(
                 f"{name}: it has a number of more than {_LONGEST} characters, or beyond 1e-299 to 1e99"
             )
+        return listed
 
-    def _joined(self, name: str, counts: npt.ArrayLike, allowed: npt.NDArray[np.bool_]) -> bytes:
-        """Return the numbers of all trees, one blank before and after each, infinity as `~`."""
-        texts = [tree[name] for tree in self.trees]
+    def _listed(self, name: str, counts: npt.ArrayLike, allowed: _Pairs) -> _List:
+        """Return the numbers of all trees.
+
+        Raises:
+            MalformedModelError: a tree has another count of them, or something else.
+        """
+        texts = [text or "" for text in self.fields[name]]
         if name in _RAGGED:
             texts = [" ".join(filter(None, text.split(" "))) for text in texts]
-        wanted = np.broadcast_to(counts, len(texts))
-        found = np.array([text.count(" ") + 1 if text else 0 for text in texts], dtype=np.int64)
+        joined = "\n".join(["", *texts, ""]).encode().replace(b"inf", b"~")
+        own = np.frombuffer(joined.translate(allowed.own), dtype=np.uint8)
+        gaps = np.flatnonzero((own & _GAP) != 0)
+        lines = np.flatnonzero(own[gaps] == _LINE_END)
+        found = np.diff(lines) - (np.diff(gaps[lines]) == 1)  # an empty line has no number
+        wanted = np.broadcast_to(counts, found.shape)
         if (wrong := np.flatnonzero(found != wanted)).size:
             n = wrong[0]
             raise MalformedModelError(f"tree {self.places[n]}: {name}: expected {wanted[n]} numbers, got {found[n]}")
-        joined = b" %b " % " ".join(text for text in texts if text).encode().replace(b"inf", b"~")
-        data = np.frombuffer(joined, dtype=np.uint8).astype(np.uint16)
-        if len(joined) > len("  ") and not (fits := allowed[data[:-1] << 8 | data[1:]]).all():
-            place = int(fits.argmin())
-            got = joined[max(0, place - 10) : place + 20].decode().strip().replace("~", "inf")
+        fits = np.frombuffer(joined.translate(allowed.following), dtype=np.uint8)[:-1] & own[1:]
+        if not fits.min(initial=1):
+            place = int((fits != 0).argmin())
+            got = joined[max(0, place - 10) : place + 20].decode().strip().replace("\n", " ").replace("~", "inf")
             raise MalformedModelError(f"{name}: '{got}' is no list of numbers")
-        return joined
+        starts, ends = gaps[:-1] + 1, gaps[1:]
+        if not wanted.all():
+            starts, ends = (some[gaps[1:] > gaps[:-1] + 1] for some in (starts, ends))
+        return _List(joined, starts, ends)
 
 
 def _check_trees(trees: _Trees, *, features: int) -> None:
@@ -291,10 +369,10 @@ def _check_trees(trees: _Trees, *, features: int) -> None:
     trees.numbers("internal_count", splits).within(0, _LARGEST)
     trees.numbers("split_feature", splits).within(0, features - 1)
     trees.check_reals("leaf_value", leaves)
-    for name in ("split_gain", "threshold", "internal_value", "internal_weight"):
+    for name in ("split_gain", "internal_value", "internal_weight"):
         trees.check_reals(name, splits)
     trees.check_reals("shrinkage", 1)
-    is_weighed = np.array([bool(tree["leaf_weight"]) for tree in trees.trees])  # a lone leaf need not be
+    is_weighed = np.array([bool(text) for text in trees.fields["leaf_weight"]])  # a lone leaf need not be
     trees.check_reals("leaf_weight", np.where(is_weighed | (leaves > 1), leaves, 0))
     _check_children(trees, splits)
     _check_categories(trees, splits)
@@ -325,6 +403,8 @@ def _check_children(trees: _Trees, splits: Integers) -> None:
         raise MalformedModelError(f"tree {wrong.min()}: left_child, right_child: a node has no place, or more than one")
     level = own[is_root]
     for _ in range(MAX_DEPTH):
+        if not level.size:
+            break
         level = np.concatenate([side[level] for side in below])
         level = level[level >= 0]
     if level.size:
@@ -343,11 +423,11 @@ def _check_categories(trees: _Trees, splits: Integers) -> None:
             f"tree {wrong[0]}: num_cat and cat_boundaries do not fit decision_type, which has "
             f"{expected[wrong[0]]} splits by category"
         )
-    starts = np.cumsum(splits) - splits
-    for place, tree in zip(some.places, some.trees, strict=True):
-        thresholds = tree["threshold"].split()
-        own = np.flatnonzero(by_category[starts[place] : starts[place] + splits[place]])
-        if [thresholds[n] for n in own] != [str(n) for n in range(len(own))]:
+    threshold, of_tree = trees.check_reals("threshold", splits), decision.tree[by_category]
+    numbers = np.arange(len(of_tree)) - np.repeat(np.cumsum(expected) - expected, expected)
+    ends = zip(threshold.starts[by_category].tolist(), threshold.ends[by_category].tolist(), strict=True)
+    for place, number, (start, end) in zip(of_tree.tolist(), numbers.tolist(), ends, strict=True):
+        if threshold.text[start:end] != b"%d" % number:
             raise MalformedModelError(f"tree {place}: threshold: the splits by category are not numbered in order")
     counts = expected[some.places]
     boundaries = some.numbers("cat_boundaries", counts + 1)
@@ -362,8 +442,10 @@ def _check_categories(trees: _Trees, splits: Integers) -> None:
 
 def _check_linear(trees: _Trees, leaves: Integers, *, features: int) -> None:
     """Raise unless the leaves of linear trees have as many features as coefficients."""
-    for place, tree in enumerate(trees.trees):
-        if (tree["leaf_const"] is not None) != (tree["is_linear"] == "1"):
+    for place, (is_linear, constant) in enumerate(
+        zip(trees.fields["is_linear"], trees.fields["leaf_const"], strict=True)
+    ):
+        if (constant is not None) != (is_linear == "1"):
             raise MalformedModelError(f"tree {place}: leaf_const: expected with is_linear=1, and with that only")
     some = trees.having("leaf_const")
     counts = leaves[some.places]

@@ -137,6 +137,7 @@ def test_a_model_of_a_constant_and_one_stopped_early_pass() -> None:
         ("leaf_value", "{}" + "9" * 50, "leaf_value: it has a number of more than 40 characters"),
         ("leaf_value", "{}e-300", "or beyond 1e-299 to 1e99"),
         ("leaf_count", "-{}", "tree 0: leaf_count: expected 0 to 2147483647, got -"),
+        ("leaf_count", "9" * 19 + "{}", "leaf_count: it has a number of more than 18 characters"),
         ("cat_boundaries", "1{}", "cat_boundaries do not rise from 0"),
         ("cat_threshold", "{} 7", "cat_threshold: expected"),
         ("is_linear", "1", "tree 0: leaf_const: expected with is_linear=1"),
