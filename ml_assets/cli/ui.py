@@ -3,6 +3,7 @@
 import argparse
 import os
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -27,26 +28,31 @@ def ui(arguments: argparse.Namespace) -> int:
     with instance():
         pass  # which ends the runs of killed commands: the daemon would wait for them
     print(f"Dagster's UI: http://{arguments.host}:{arguments.port} (Ctrl-C ends it)", flush=True)
-    # In groups of their own: Ctrl-C in a terminal reaches this command alone, which ends them without a traceback.
-    processes = [
-        subprocess.Popen(command, cwd=ROOT, env=os.environ.copy(), process_group=0)
-        for command in _commands(ROOT / "workspace.yaml", arguments.host, arguments.port)
-    ]
+    processes: list[subprocess.Popen[bytes]] = []
 
     def stop(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
+        is_served = _is_served(arguments.host, arguments.port)
         for process in processes:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGTERM)  # code servers and runs too: they would outlive the others
+            if is_served:
+                process.terminate()
+            else:  # they load: no run is theirs yet, and SIGTERM would print where they are
+                _signal_group(process, signal.SIGKILL)
 
     signals = [signal.SIGTERM, signal.SIGINT]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # which nohup asks for
         signals.append(signal.SIGHUP)  # a closed terminal
     for number in signals:
         signal.signal(number, stop)
+    # In groups of their own: Ctrl-C in a terminal reaches this command alone, which ends them without a traceback.
+    processes.extend(
+        subprocess.Popen(command, cwd=ROOT, env=os.environ.copy(), process_group=0)
+        for command in _commands(ROOT / "workspace.yaml", arguments.host, arguments.port)
+    )
     first = next(iter(_wait_any(processes)))
     stop(signal.SIGTERM, None)
     for process in processes:
         process.wait()
+        _signal_group(process, signal.SIGTERM)  # its code server and runs, which would outlive it
     return 0 if first.returncode in {0, -signal.SIGTERM, -signal.SIGINT} else 1
 
 
@@ -57,6 +63,17 @@ def _commands(workspace: Path, host: str, port: int) -> list[list[str]]:
         [sys.executable, "-m", "dagster_webserver", *options, "--host", host, "--port", str(port)],
         [sys.executable, "-m", "dagster._daemon", "run", *options],
     ]
+
+
+def _is_served(host: str, port: int) -> bool:
+    with suppress(OSError), socket.create_connection((host, port), timeout=0.5):
+        return True
+    return False
+
+
+def _signal_group(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
 
 
 def _wait_any(processes: list["subprocess.Popen[bytes]"]) -> list["subprocess.Popen[bytes]"]:

@@ -116,7 +116,12 @@ def test_an_interrupt_while_nothing_listens_ends_with_130_and_no_traceback(when:
     assert (130, "") == (done.returncode, done.stderr)
 
 
-LOADING = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+LOADING = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Dagster's processes do
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
 UI = f"""
 import sys
 from contextlib import nullcontext
@@ -125,7 +130,7 @@ from ml_assets.cli import main, project, ui
 project.prepare = lambda: None
 project.instance = nullcontext
 ui._commands = lambda *_: [[sys.executable, "-c", {LOADING!r}]] * 2
-sys.argv = ["ml-assets", "ui"]
+sys.argv = ["ml-assets", "ui", "--port", "1"]
 sys.exit(main.main())
 """
 
