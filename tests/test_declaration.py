@@ -495,6 +495,27 @@ def test_an_unknown_model_is_told_with_a_near_name(tmp_path: Path) -> None:
         read_all(tmp_path).model("retuns")
 
 
+def test_a_model_needs_no_name_where_it_is_the_only_one(tmp_path: Path) -> None:
+    write(tmp_path, "one", MODEL)
+
+    assert "returns" == read_all(tmp_path).only_model().name
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "the project declares no model"),
+        (["one", "two"], "the project declares several models; name one of one, two"),
+    ],
+)
+def test_without_a_name_the_project_must_have_one_model(names: list[str], message: str, tmp_path: Path) -> None:
+    for name in names:
+        write(tmp_path, name, MODEL.replace("name: returns", f"name: {name}"))
+
+    with pytest.raises(DeclarationError, match=message):
+        read_all(tmp_path).only_model()
+
+
 def test_the_text_of_the_example_here_is_yaml_as_it_is_meant() -> None:
     content: Any = yaml.safe_load(MODEL)
 

@@ -1,4 +1,4 @@
-"""`ml-assets run MODEL`: materializes what a model needs, in order, and only what is out of date."""
+"""`ml-assets run [MODEL]`: materializes what a model needs, in order, and only what is out of date."""
 
 import argparse
 
@@ -6,7 +6,7 @@ import argparse
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
     command = commands.add_parser("run", help="materialize what a model needs, in order")
-    command.add_argument("model", metavar="MODEL")
+    command.add_argument("model", metavar="MODEL", nargs="?", help="may be left out where the project has one model")
     command.add_argument("--as-of", metavar="DAY", help="train on what was known by the end of this day")
     command.add_argument("--from", dest="first", metavar="DAY", help="first day to predict (default: the test window)")
     command.add_argument("--to", dest="last", metavar="DAY", help="last day to predict (default: the as-of day)")
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     progress.say("preparing")
     prepare()
     declared = read_all(DEFS)
-    model = declared.model(arguments.model)
+    model = declared.model(arguments.model) if arguments.model else declared.only_model()
     defs = build(declared=declared, loggers=progress.loggers())
     lake = LakeResource().open()
     newest = None

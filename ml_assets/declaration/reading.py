@@ -65,6 +65,19 @@ class Declared:
         known = [model.name for model in self.models]
         raise DeclarationError(f"there is no model '{name}'; declared are {', '.join(known)}{near(name, known)}.")
 
+    def only_model(self) -> ModelDeclaration:
+        """Return the declaration of the project's one model.
+
+        Raises:
+            DeclarationError: the project has none, or several.
+        """
+        if len(self.models) == 1:
+            return self.models[0]
+        if not self.models:
+            raise DeclarationError("the project declares no model; expected a file defs/NAME/defs.yaml that does.")
+        names = ", ".join(model.name for model in self.models)
+        raise DeclarationError(f"the project declares several models; name one of {names}.")
+
 
 def read_all(folder: Path) -> Declared:
     """Return every declaration under a folder (`*/defs.yaml`), in the order of their paths.

@@ -44,8 +44,12 @@ def test_help_says_what_is_written_down(command: str, capsys: pytest.CaptureFixt
 
 
 def test_every_command_names_a_function() -> None:
-    needed = {name: ["flight_delay"] for name in ("run", "champion", "explain", "leaktest", "reproduce", "trace")}
-    needed |= {"promote": ["flight_delay", "6932", "--why", "so"], "rollback": ["flight_delay", "--why", "so"]}
+    needed = {name: ["flight_delay"] for name in ("champion", "explain", "leaktest", "reproduce", "trace")}
+    needed |= {
+        "init": ["shop"],
+        "promote": ["flight_delay", "6932", "--why", "so"],
+        "rollback": ["flight_delay", "--why", "so"],
+    }
     needed |= {"simulate": ["flight_delay", "--from", "2013-03-01", "--to", "2013-12-31"]}
     for name in names():
         assert callable(parser().parse_args([name, *needed.get(name, [])]).function)
@@ -56,7 +60,6 @@ def test_every_command_names_a_function() -> None:
     [
         [],
         ["trian"],
-        ["run"],
         ["champion"],
         ["run", "flight_delay", "--as"],
         ["ui", "--port", "many"],
