@@ -29,7 +29,7 @@ from benchmarks.overhead import ROOT, _inputs
 from benchmarks.plain import chosen
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.declaration.reading import read_all
-from ml_assets.logic.detection import (
+from ml_assets.logic.backtest.detection import (
     DAY,
     FIRST,
     QUIET,
@@ -41,12 +41,12 @@ from ml_assets.logic.detection import (
     measure_power,
     put_in,
 )
-from ml_assets.logic.drift_verdict import DriftLimits
-from ml_assets.logic.injection import Injection
-from ml_assets.logic.metrics import find_metric
-from ml_assets.logic.model import contributions, fit, predict
-from ml_assets.logic.retraining import Rules
-from ml_assets.logic.training_set import assemble_training_set
+from ml_assets.logic.backtest.injection import Injection
+from ml_assets.logic.evaluation.metrics import find_metric
+from ml_assets.logic.monitoring.drift_verdict import DriftLimits
+from ml_assets.logic.monitoring.retraining import Rules
+from ml_assets.logic.tables.training_set import assemble_training_set
+from ml_assets.logic.training.model import contributions, fit, predict
 
 SPANS = {"February": (2, 2), "May": (5, 5), "September": (9, 9), "May to July": (5, 7)}
 DRIFTS: tuple[tuple[str, int], ...] = (  # and the days that a slope may take first

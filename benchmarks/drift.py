@@ -24,9 +24,9 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.artifacts import Feature
-from ml_assets.logic.drift import measure_drift
-from ml_assets.logic.drift_verdict import DriftLimits
-from ml_assets.logic.reference import sketch_reference
+from ml_assets.logic.monitoring.drift import measure_drift
+from ml_assets.logic.monitoring.drift_verdict import DriftLimits
+from ml_assets.logic.monitoring.reference import sketch_reference
 
 HERE = Path(__file__).resolve()
 BARS = {"evidently": {"seconds": 80, "cpu": 80, "megabytes": 5}, "nannyml": {"seconds": 8, "cpu": 8}}

@@ -33,10 +33,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Promotion, Task
-from ml_assets.logic.champion import ERROR_RATE, FIRST, Attempt, ChampionRule, Verdict, judge
-from ml_assets.logic.jackknife import Clusters, compare
-from ml_assets.logic.metrics import METRICS, find_metric
-from ml_assets.logic.promotion import GATE, anchor, attempt_number
+from ml_assets.logic.evaluation.jackknife import Clusters, compare
+from ml_assets.logic.evaluation.metrics import METRICS, find_metric
+from ml_assets.logic.promotion.gate import ERROR_RATE, FIRST, Attempt, ChampionRule, Verdict, judge
+from ml_assets.logic.promotion.log import GATE, anchor, attempt_number
 
 Vector = NDArray[np.float64]
 

@@ -29,13 +29,13 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.artifacts import Feature, TrainingSet, TrainingSetSummary, Window
-from ml_assets.logic.closeness import metric_on_test_rows
-from ml_assets.logic.model import bin_training_set, fit
-from ml_assets.logic.parameters import DEFAULTS, Device, full_parameters
-from ml_assets.logic.trials import Search
-from ml_assets.logic.tuning import tune
-from resources.devices import device_problem
-from resources.lake import Lake
+from ml_assets.lake.store import Lake
+from ml_assets.logic.evaluation.closeness import metric_on_test_rows
+from ml_assets.logic.training.model import bin_training_set, fit
+from ml_assets.logic.training.parameters import DEFAULTS, Device, full_parameters
+from ml_assets.logic.training.trials import Search
+from ml_assets.logic.training.tuning import tune
+from ml_assets.machine.devices import device_problem
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 METRIC = "roc_auc"

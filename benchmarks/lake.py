@@ -31,8 +31,8 @@ import numpy as np
 import polars as pl
 import psutil
 
-from resources.content import ROW_GROUP
-from resources.lake import Lake, Making
+from ml_assets.lake.content import ROW_GROUP
+from ml_assets.lake.store import Lake, Making
 
 HERE = Path(__file__).resolve()
 BAR = 1.1

@@ -20,13 +20,13 @@ import polars as pl
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
 from moto.server import ThreadedMotoServer
 
-import resources.s3
-from ml_assets.provenance.staleness import Wanted, out_of_date
-from resources.copies import Copies
-from resources.lake import Lake, Making
-from resources.manifest import ArtifactRef, FileEntry, Manifest
-from resources.objects import Stat
-from resources.order import OrderRecord, manifest_name
+import ml_assets.lake.s3
+from ml_assets.lake.copies import Copies
+from ml_assets.lake.manifest import ArtifactRef, FileEntry, Manifest
+from ml_assets.lake.objects import Stat
+from ml_assets.lake.order import OrderRecord, manifest_name
+from ml_assets.lake.store import Lake, Making
+from ml_assets.orchestration.staleness import Wanted, out_of_date
 from tests.faults import FaultyS3
 
 FIRST: Final = date(2015, 1, 1)
@@ -143,7 +143,7 @@ def _on_s3(artifacts: int) -> None:
         graph, wanted, made = _fill(Lake("s3://lake/root", {**options, "endpoint_url": endpoint}), artifacts)
         counted = {}
         for kind in (Lake, ByClock):
-            resources.s3.COPIES = Copies()  # what one has fetched is no gain to the other
+            ml_assets.lake.s3.COPIES = Copies()  # what one has fetched is no gain to the other
             with FaultyS3(endpoint) as proxy:
                 found = out_of_date(graph, kind("s3://lake/root", {**options, "endpoint_url": proxy.endpoint}), wanted)
                 counted[kind] = proxy.requests

@@ -20,8 +20,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 
-from resources.manifest import ArtifactRef, FileEntry, Manifest
-from resources.order import OrderRecord, manifest_name
+from ml_assets.lake.manifest import ArtifactRef, FileEntry, Manifest
+from ml_assets.lake.order import OrderRecord, manifest_name
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSETS = ("raw/orders", "tables/stg_orders", "tables/int_orders", "tables/orders", "shop/features", "shop/labels")
@@ -32,8 +32,8 @@ FIRST = datetime(2015, 1, 1, tzinfo=UTC)
 
 _EVERY = """
 import sys
-from resources.manifest import Manifest
-from resources.manifests import Manifests
+from ml_assets.lake.manifest import Manifest
+from ml_assets.lake.manifests import Manifests
 lake = Manifests(sys.argv[1])
 root = lake.path("artifacts")
 paths = [f"{root}/{path}" for path in lake.tree(root)]

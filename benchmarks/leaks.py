@@ -23,20 +23,20 @@ import numpy as np
 import polars as pl
 import yaml
 
+from ml_assets.assembly import DBT_PROJECT, DEFS
 from ml_assets.contracts.artifacts import Task
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_all
-from ml_assets.definitions import DBT_PROJECT, DEFS
-from ml_assets.logic.suspects import lone_predictors, suspects
-from ml_assets.stages.common.leaktest import leak_test
-from ml_assets.stages.common.plan import ModelPlan, days_between
-from resources.dbt import prepare_manifest
-from resources.lake import Lake, Making
-from resources.rebuild import Rebuilds, reach_of
-from resources.row_sql import with_columns
-from resources.sources import Source
+from ml_assets.lake.store import Lake, Making
+from ml_assets.landing.row_sql import with_columns
+from ml_assets.landing.sources import Source
+from ml_assets.logic.point_in_time.suspects import lone_predictors, suspects
+from ml_assets.models.plan import ModelPlan, days_between
+from ml_assets.stages.leak_test.leaktest import leak_test
+from ml_assets.warehouse.dbt_manifest import prepare_manifest
+from ml_assets.warehouse.rebuild import Rebuilds, reach_of
 
 CORPUS: Final = Path(__file__).parent / "leak_corpus"
 FIRST: Final = date(2024, 1, 1)

@@ -58,7 +58,7 @@ def declare(folder: Path, models: int, model: str) -> Path:
     """Write the project's declarations with one model's many times, and return the folder."""
     for path in DEFS.glob("*/defs.yaml"):
         text = path.read_text(encoding="utf-8")
-        if "ml_assets.component.Model" not in text:
+        if "ml_assets.components.Model" not in text:
             shutil.copytree(path.parent, folder / path.parent.name)
     text = (DEFS / model / "defs.yaml").read_text(encoding="utf-8")
     for number in range(models):
@@ -74,11 +74,11 @@ def load(folder: Path, started: float) -> dict[str, float]:
     from dagster._core.definitions.reconstruct import initialize_repository_def_from_pointer
     from dagster._core.remote_representation.external_data import RepositorySnap
 
-    from ml_assets import definitions
+    from ml_assets import assembly as definitions
 
     moments = [started, time.monotonic()]
     definitions.DEFS = folder
-    repository = initialize_repository_def_from_pointer(CodePointer.from_module("ml_assets.definitions", "defs", None))
+    repository = initialize_repository_def_from_pointer(CodePointer.from_module("ml_assets.assembly", "defs", None))
     moments.append(time.monotonic())
     repository.load_all_definitions()
     moments.append(time.monotonic())

@@ -79,7 +79,7 @@ def _arguments() -> argparse.Namespace:
 
 def _inputs(lake: Path, model: str) -> dict[str, dict[str, str]]:
     """Return the current files of features and labels by day."""
-    from resources.lake import Lake
+    from ml_assets.lake.store import Lake
 
     found = Lake(str(lake))
     inputs = {name: dict(sorted(found.newest(f"{model}/{name}").items())) for name in INPUTS}

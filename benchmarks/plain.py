@@ -22,22 +22,22 @@ from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.data import FeaturesFrom
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_all
-from ml_assets.logic.champion import judge
-from ml_assets.logic.drift import measure_drift
-from ml_assets.logic.drift_verdict import DriftLimits
-from ml_assets.logic.evaluation import evaluate
-from ml_assets.logic.explanation import explain, permuted
-from ml_assets.logic.importances import measure_importances
-from ml_assets.logic.model import fit, predict
-from ml_assets.logic.performance import measure_performance
+from ml_assets.logic.evaluation.report import evaluate
+from ml_assets.logic.monitoring.drift import measure_drift
+from ml_assets.logic.monitoring.drift_verdict import DriftLimits
+from ml_assets.logic.monitoring.performance import measure_performance
+from ml_assets.logic.monitoring.predictions import score_rows
+from ml_assets.logic.monitoring.reference import Reference, sketch_reference
 from ml_assets.logic.plots.evaluation import evaluation_plots
 from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot, performance_plot
 from ml_assets.logic.plots.training import importance_plot, selection_plot, tuning_plot
-from ml_assets.logic.predictions import score_rows
-from ml_assets.logic.reference import Reference, sketch_reference
-from ml_assets.logic.training_set import assemble_training_set
-from ml_assets.logic.trials import Search
-from ml_assets.logic.tuning import tune
+from ml_assets.logic.promotion.gate import judge
+from ml_assets.logic.tables.training_set import assemble_training_set
+from ml_assets.logic.training.explanation import explain, permuted
+from ml_assets.logic.training.importances import measure_importances
+from ml_assets.logic.training.model import fit, predict
+from ml_assets.logic.training.trials import Search
+from ml_assets.logic.training.tuning import tune
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -25,6 +25,8 @@ from dagster._core.events import DagsterEvent, StepMaterializationData
 from dagster._core.events.log import EventLogEntry
 from pydantic import BaseModel
 
+from ml_assets.assembly import DEFS, build
+from ml_assets.automation.updates import updates_sensor
 from ml_assets.contracts.artifacts import (
     DriftSummaries,
     DriftSummary,
@@ -33,18 +35,16 @@ from ml_assets.contracts.artifacts import (
     PerformanceSummary,
     Promotion,
 )
+from ml_assets.dagster_storage.event_log import BatchingSqliteEventLogStorage
 from ml_assets.declaration.reading import Declared, read_all
-from ml_assets.definitions import DEFS, build
-from ml_assets.provenance.staleness import Look, Wanted
-from ml_assets.stages.common.groups import groups_of, promotions
-from ml_assets.stages.common.plan import TABLES
-from resources.content import digest_of
-from resources.event_log import BatchingSqliteEventLogStorage
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.manifest import ArtifactRef, FileEntry, Manifest
-from resources.order import OrderRecord, manifest_name
-from sensors.updates import updates_sensor
+from ml_assets.lake.content import digest_of
+from ml_assets.lake.manifest import ArtifactRef, FileEntry, Manifest
+from ml_assets.lake.order import OrderRecord, manifest_name
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.models.plan import TABLES
+from ml_assets.orchestration.groups import groups_of, promotions
+from ml_assets.orchestration.staleness import Look, Wanted
 
 SENSORS: Final = ("updates", "arrivals", "alerts", "drift", "performance", "watch")
 VERSION: Final = "a" * 32

@@ -17,19 +17,19 @@ import polars as pl
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from ml_assets.cli.flow import Flow, Span
-from ml_assets.cli.progress import Progress
-from ml_assets.cli.runs import Here
+from ml_assets.assembly import DEFS, build
+from ml_assets.cli.console.progress import Progress
+from ml_assets.cli.flow.flow import Flow, Span
+from ml_assets.cli.flow.runs import Here
 from ml_assets.contracts.artifacts import Promotion
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
-from ml_assets.definitions import DEFS, build
-from resources.lake import Lake, Making
-from resources.lake_resource import LakeResource
-from resources.manifest import Manifest
-from resources.sealing import seal
+from ml_assets.lake.manifest import Manifest
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.sealing import seal
+from ml_assets.lake.store import Lake, Making
 
 DAY = date(2013, 1, 1)
 FLOWN = Days(first=date(2013, 1, 1), last=date(2013, 2, 10))

@@ -30,12 +30,12 @@ settings.load_profile("ml-assets")
 TOGETHER: Final = (
     ("tests/test_flow.py", "tests/stages/test_bad_input.py", "tests/cli/test_reproduce.py", "tests/cli/test_replay.py",
      "tests/provenance/test_replay.py", "tests/cli/test_promotion.py", "tests/cli/test_gc.py", "tests/test_resume.py",
-     "tests/sensors/test_retraining_flow.py", "tests/cli/test_simulate.py", "tests/cli/test_reproduce_inexact.py"),
-    ("tests/dbt_project/", "tests/test_leaks.py", "tests/resources/test_rebuild.py",
-     "tests/resources/test_dbt_server.py"),
-    ("tests/test_killed.py", "tests/test_s3_down.py", "tests/sensors/test_updates_flow.py", "tests/test_golden.py"),
-    ("tests/stages/test_table_checks.py",),
-    ("tests/postgres/", "tests/resources/test_dagster_server.py"),
+     "tests/automation/test_retraining_flow.py", "tests/cli/test_simulate.py", "tests/cli/test_reproduce_inexact.py"),
+    ("tests/dbt_project/", "tests/test_leaks.py", "tests/warehouse/test_rebuild.py",
+     "tests/warehouse/test_dbt_server.py"),
+    ("tests/test_killed.py", "tests/test_s3_down.py", "tests/automation/test_updates_flow.py", "tests/test_golden.py"),
+    ("tests/stages/checks/test_table_checks.py",),
+    ("tests/postgres/", "tests/cli/flow/test_dagster_server.py"),
 )  # fmt: skip
 """Files that share what is dear to make, and so a worker; the longest begin first.
 
@@ -126,8 +126,8 @@ def s3() -> Iterator[Callable[[str], Mapping[str, Any]]]:
 @pytest.fixture(scope="session")
 def manifest(shared: Path) -> Mapping[str, Any]:
     """dbt's manifest of the project, parsed if it has changed."""
-    from ml_assets.definitions import DBT_PROJECT, read_manifest
-    from resources.dbt import prepare_manifest
+    from ml_assets.assembly import DBT_PROJECT, read_manifest
+    from ml_assets.warehouse.dbt_manifest import prepare_manifest
 
     with FileLock(shared / "manifest.lock"):
         prepare_manifest(DBT_PROJECT)
@@ -140,7 +140,7 @@ def flown(shared: Path, manifest: Mapping[str, Any]) -> Path:
 
     It takes twenty seconds, so whichever worker comes first runs it and the others wait.
     """
-    from resources.lake_resource import LakeResource
+    from ml_assets.lake.resource import LakeResource
     from tests.builders import flights_declared, project
     from tests.entered import entered_by_assets
 

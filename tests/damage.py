@@ -1,6 +1,6 @@
 """The kinds of files that a lake holds, and the ways in which one of them can be damaged.
 
-`tests/resources/test_damaged_artifacts.py` shows that each is noticed; benchmarks may import this.
+`tests/lake/test_damaged_artifacts.py` shows that each is noticed; benchmarks may import this.
 """
 
 import re

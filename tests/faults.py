@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
-from resources import disk
+from ml_assets.lake import disk
 
 FAULTS: Final = ("500", "503", "slow_down", "reset", "lost", "truncated")
 """Error answers; a reset before the request is carried out, and after; half of an answer's body."""
@@ -201,7 +201,7 @@ def _reset(connection: socket.socket) -> None:
 
 
 OPERATIONS: Final = ("make_folder", "open_new", "fill", "sync", "replace", "link", "unlink", "sync_folder")
-"""The functions of `resources.disk` through which a lake changes a folder."""
+"""The functions of `ml_assets.lake.disk` through which a lake changes a folder."""
 
 
 class Stopped(BaseException):

@@ -14,16 +14,16 @@ from typing import Any, Final
 import dagster as dg
 import pytest
 
+from ml_assets.alerts.outbox import Outbox
+from ml_assets.alerts.resource import Alert
+from ml_assets.automation.reproduction import reproduction_schedule
+from ml_assets.automation.schedules import clean_up, clean_up_job, daily_landing
+from ml_assets.automation.watch import rollback_drill
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import RawDeclaration
-from resources.alerts import Alert
-from resources.alerts_outbox import Outbox
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from sensors.reproduction import reproduction_schedule
-from sensors.schedules import clean_up, clean_up_job, daily_landing
-from sensors.watch import rollback_drill
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
 from tests.builders import flights_declared, frame, put
 from tests.sensors import alerted, arriving, looped, updated
 

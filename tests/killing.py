@@ -27,17 +27,17 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
+from ml_assets.assembly import DBT_PROJECT, read_manifest
+from ml_assets.assembly_resources import ROOT
 from ml_assets.contracts.artifacts import Card, Promotion
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
-from ml_assets.definitions import DBT_PROJECT, read_manifest
-from resources import lake_resource
-from resources.environments import ROOT
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.promotion_log import PromotionLog
-from resources.sources import Source
-from resources.warehouse import Warehouse
+from ml_assets.lake import resource as lake_resource
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.landing.sources import Source
+from ml_assets.warehouse.warehouse import Warehouse
 from tests.builders import Project, days, flights_declared, nothing_rendered, project
 from tests.faults import Stopped, WatchedDisk
 
@@ -56,7 +56,7 @@ _OF_THIS_RUN: Final = re.compile(
 
 
 class Change(NamedTuple):
-    """One call of a function of `resources.disk`: its paths as seen from the lake, and the bytes that it wrote."""
+    """One call of a function of `ml_assets.lake.disk`: its paths as seen from the lake, and the bytes that it wrote."""
 
     name: str
     path: str
@@ -124,7 +124,7 @@ class Killed(Recorder):
 
         Args:
             root: the lake.
-            when: a function of `resources.disk` and a pattern of the path that it changes.
+            when: a function of `ml_assets.lake.disk` and a pattern of the path that it changes.
             number: how many such changes there are before the last, that one included.
             die: what is called then; by default `Stopped` is raised, then and at all that follows.
         """

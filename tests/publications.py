@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from resources import lake as lake_module
-from resources.manifest import ArtifactRef, Manifest
-from resources.manifests import Manifests
-from resources.order import MANIFEST_NAME, OrderRecord, manifest_name, number_in
+from ml_assets.lake import store as lake_module
+from ml_assets.lake.manifest import ArtifactRef, Manifest
+from ml_assets.lake.manifests import Manifests
+from ml_assets.lake.order import MANIFEST_NAME, OrderRecord, manifest_name, number_in
 
 
 def newest_manifest(lake: Manifests, ref: ArtifactRef) -> Path:

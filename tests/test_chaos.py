@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.chaos.damage import reads
 from benchmarks.chaos.trials import Scene
-from resources.lake import Lake
+from ml_assets.lake.store import Lake
 from tests.builders import frame, put
 from tests.killing import Undisturbed
 
@@ -30,8 +30,8 @@ def test_a_table_damaged_in_any_way_is_noticed(scene: Scene) -> None:
 
 
 def test_a_table_that_is_read_as_another_without_a_word_is_lost(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resources.lake._check", lambda *_: None)
-    monkeypatch.setattr("resources.content.read_part", lambda _, file, **__: pl.read_parquet(file))
+    monkeypatch.setattr("ml_assets.lake.store._check", lambda *_: None)
+    monkeypatch.setattr("ml_assets.lake.content.read_part", lambda _, file, **__: pl.read_parquet(file))
 
     found = {trial.fault: trial.verdict for trial in reads(scene)}
 

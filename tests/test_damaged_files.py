@@ -11,29 +11,29 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ml_assets.alerts.outbox import Outbox
+from ml_assets.alerts.resource import Alert
 from ml_assets.contracts.artifacts import Card, Promotion, Retraining
-from ml_assets.provenance.removal import collect, look
+from ml_assets.doctor.lake import promotion_logs
+from ml_assets.doctor.order import order
+from ml_assets.doctor.records import records
+from ml_assets.lake.errors import CorruptArtifactError, LakeError
+from ml_assets.lake.manifest import ArtifactRef, Cost
+from ml_assets.lake.manifests import REMOVED
+from ml_assets.lake.origin import environment, read_environment
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.retraining_log import RetrainingLog
+from ml_assets.lake.sealed_frame import read_frame, write_frame
+from ml_assets.lake.sealing import seal
+from ml_assets.lake.steps import StepRecord, keep_failure, keep_step, last_attempt
+from ml_assets.lake.store import Lake
+from ml_assets.provenance.gc.removal import collect, look
+from ml_assets.provenance.gc.retention import Judgement, Policy
 from ml_assets.provenance.reproduction import Verdict, keep, last_verdict
-from ml_assets.provenance.retention import Judgement, Policy
-from resources.alerts import Alert
-from resources.alerts_outbox import Outbox
-from resources.doctor.lake import promotion_logs
-from resources.doctor.order import order
-from resources.doctor.records import records
-from resources.errors import CorruptArtifactError, LakeError
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.manifest import ArtifactRef, Cost
-from resources.manifests import REMOVED
-from resources.origin import environment, read_environment
-from resources.promotion_log import PromotionLog
-from resources.retraining_log import RetrainingLog
-from resources.sealed_frame import read_frame, write_frame
-from resources.sealing import seal
-from resources.steps import StepRecord, keep_failure, keep_step, last_attempt
+from tests.alerts.test_outbox import NOTHING, Bell, refuse
 from tests.builders import Note, frame, promotion, put, sealed
 from tests.damage import KINDS, WAYS, by_kind
-from tests.resources.test_alerts_outbox import NOTHING, Bell, refuse
 
 NOW = datetime.now(tz=UTC)
 LATER = NOW + timedelta(days=200)

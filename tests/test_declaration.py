@@ -6,6 +6,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from ml_assets.assembly import DEFS
 from ml_assets.contracts.artifacts import OperatingPoint
 from ml_assets.declaration.automation import AutomationDeclaration, UpdatesSettings
 from ml_assets.declaration.budget import BudgetSettings
@@ -14,10 +15,9 @@ from ml_assets.declaration.model import METRICS, ModelDeclaration
 from ml_assets.declaration.parts import Days, Stage
 from ml_assets.declaration.reading import KINDS, DeclarationError, read_all, read_declaration
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
-from ml_assets.definitions import DEFS
 
 MODEL = """\
-type: ml_assets.component.Model
+type: ml_assets.components.Model
 attributes:
   name: returns
   description: Will this order come back?
@@ -34,7 +34,7 @@ attributes:
     known_time: known_at
 """
 RAW = """\
-type: ml_assets.component.RawTables
+type: ml_assets.components.RawTables
 attributes:
   days: {first: 2024-01-01}
   tables:
@@ -171,12 +171,12 @@ def test_the_deciding_metric_may_be_the_mean_within_days() -> None:
 
 def test_each_kind_of_declaration_has_its_type() -> None:
     assert isinstance(read_declaration(RAW, where="x"), RawDeclaration)
-    tables = "type: ml_assets.component.DbtTables\nattributes: {days: {first: 2024-01-01}}\n"
+    tables = "type: ml_assets.components.DbtTables\nattributes: {days: {first: 2024-01-01}}\n"
     assert isinstance(read_declaration(tables, where="x"), TablesDeclaration)
-    automation = "type: ml_assets.component.Automation\nattributes: {updates: {days: 7}}\n"
+    automation = "type: ml_assets.components.Automation\nattributes: {updates: {days: 7}}\n"
     assert AutomationDeclaration(updates=UpdatesSettings(days=7)) == read_declaration(automation, where="x")
     assert {"Model", "RawTables", "DbtTables", "Automation"} == {
-        name.removeprefix("ml_assets.component.") for name in KINDS
+        name.removeprefix("ml_assets.components.") for name in KINDS
     }
 
 
@@ -189,7 +189,7 @@ def test_a_cron_says_when_something_comes_and_the_deadline_is_so_much_later() ->
 def test_automation_is_declared_once(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        text = "type: ml_assets.component.Automation\nattributes: {}\n"
+        text = "type: ml_assets.components.Automation\nattributes: {}\n"
         (tmp_path / name / "defs.yaml").write_text(text, encoding="utf-8")
 
     with pytest.raises(
@@ -199,7 +199,7 @@ def test_automation_is_declared_once(tmp_path: Path) -> None:
 
 
 def test_metrics_that_may_be_declared_are_those_that_can_be_measured() -> None:
-    from ml_assets.logic.metrics import METRICS as MEASURED
+    from ml_assets.logic.evaluation.metrics import METRICS as MEASURED
 
     assert {task: {*names} for task, names in METRICS.items()} == {
         task: {name for name, metric in MEASURED.items() if task in metric.tasks} for task in METRICS
@@ -209,7 +209,7 @@ def test_metrics_that_may_be_declared_are_those_that_can_be_measured() -> None:
 def test_stages_that_may_be_declared_are_those_there_are() -> None:
     from typing import get_args
 
-    from ml_assets.component import STAGES
+    from ml_assets.components import STAGES
 
     assert [*get_args(Stage)] == [stage.__name__ for stage in STAGES]
 
@@ -356,13 +356,13 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_ask_for_nothing_but_a_p
         (with_lines("seed: 1", "seed: 2"), ["shop/defs.yaml:17: seed: is given twice; keep one."]),
         (with_lines("tuning: {trials: 5, trials: 6}"), ["shop/defs.yaml:16: trials: is given twice; keep one."]),
         (MODEL.replace("component.Model", "component.Modle"),
-         ["shop/defs.yaml:1: type: expected one of ml_assets.component.Model, ",
-          "got 'ml_assets.component.Modle' (did you mean 'ml_assets.component.Model'?)."]),
-        (MODEL.replace("type: ml_assets.component.Model", "type: [a]"),
+         ["shop/defs.yaml:1: type: expected one of ml_assets.components.Model, ",
+          "got 'ml_assets.components.Modle' (did you mean 'ml_assets.components.Model'?)."]),
+        (MODEL.replace("type: ml_assets.components.Model", "type: [a]"),
          ["shop/defs.yaml:1: type: expected one of "]),
         ("", ["shop/defs.yaml:1: expected 'type:' and 'attributes:', got NoneType."]),
         ("just text", ["shop/defs.yaml:1: expected 'type:' and 'attributes:', got str."]),
-        ("type: ml_assets.component.Model\nattributes: none\n", ["shop/defs.yaml:"]),
+        ("type: ml_assets.components.Model\nattributes: none\n", ["shop/defs.yaml:"]),
         (MODEL + "  bad: [1, 2\n", ["shop/defs.yaml:17: not YAML: "]),
         (MODEL + "\tbad: 1\n", ["shop/defs.yaml:16: not YAML: "]),
         (RAW.replace("by: {column: ordered_at}", "by: {column: ordered_at, year: y}"),
@@ -435,9 +435,9 @@ def test_a_declaration_without_a_version_has_version_1() -> None:
 def test_a_field_of_the_file_that_does_not_exist_is_refused() -> None:
     assert (
         "shop/defs.yaml:16: version: there is no such field; expected one of type, attributes.\n"
-        "shop/defs.yaml:1: type: expected one of ml_assets.component.Model, ml_assets.component.RawTables, "
-        "ml_assets.component.DbtTables, ml_assets.component.Automation, got 'ml_assets.component.Mode' (did you mean "
-        "'ml_assets.component.Model'?)."
+        "shop/defs.yaml:1: type: expected one of ml_assets.components.Model, ml_assets.components.RawTables, "
+        "ml_assets.components.DbtTables, ml_assets.components.Automation, got 'ml_assets.components.Mode' (did you mean "
+        "'ml_assets.components.Model'?)."
     ) == said(MODEL.replace("component.Model", "component.Mode") + "version: 1\n")
 
 
@@ -519,7 +519,7 @@ def test_without_a_name_the_project_must_have_one_model(names: list[str], messag
 def test_the_text_of_the_example_here_is_yaml_as_it_is_meant() -> None:
     content: Any = yaml.safe_load(MODEL)
 
-    assert "ml_assets.component.Model" == content["type"]
+    assert "ml_assets.components.Model" == content["type"]
 
 
 @pytest.mark.parametrize("given", [{}, {"per_month": 10, "cpu_hours_per_month": 1}, {"over": "block"}])

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 import yaml
 
-from ml_assets.cli.flow import CARD, INPUTS, MONITORING, TRAINING
+from ml_assets.cli.flow.flow import CARD, INPUTS, MONITORING, TRAINING
+from ml_assets.cli.flow.summary import text_of
 from ml_assets.cli.main import parser
-from ml_assets.cli.summary import text_of
-from ml_assets.component import STAGES, read_manifest
+from ml_assets.components import STAGES, read_manifest
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_declaration
 from ml_assets.declaration.tables import RawTable
-from ml_assets.stages.common.plan import ModelPlan
-from resources.dbt import prepare_manifest
+from ml_assets.models.plan import ModelPlan
+from ml_assets.warehouse.dbt_manifest import prepare_manifest
 
 ROOT = Path(__file__).parent.parent
 PAGES = (

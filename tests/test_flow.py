@@ -10,18 +10,18 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.cli.flow import CARD, INPUTS, MONITORING, TRAINING, Span
-from ml_assets.cli.summary import summarize, text_of
+from ml_assets.cli.flow.flow import CARD, INPUTS, MONITORING, TRAINING, Span
+from ml_assets.cli.flow.summary import summarize, text_of
 from ml_assets.contracts.artifacts import Card, DailyDrift, DailyPerformance, Evaluation, Model, Promotion, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.parts import Days
-from ml_assets.provenance.staleness import out_of_date, upstream_of
-from ml_assets.stages.common.stale import stale_of
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.manifest import ArtifactRef, Manifest
-from resources.promotion_log import PromotionLog
-from resources.warehouse import look_back_days
+from ml_assets.lake.manifest import ArtifactRef, Manifest
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.orchestration.stale import stale_of
+from ml_assets.orchestration.staleness import out_of_date, upstream_of
+from ml_assets.warehouse.warehouse import look_back_days
 from tests.builders import FLOWN, days, files_of, flights_declared, forget_promotions, project, promotion, put
 from tests.edited import PART_INVERTED, edited
 from tests.publications import newest_name

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.gate import DAYS, TASKS, Outcome, live, measure, without_each_day
-from ml_assets.logic.jackknife import Clusters, leave_one_out
-from ml_assets.logic.metrics import METRICS
+from ml_assets.logic.evaluation.jackknife import Clusters, leave_one_out
+from ml_assets.logic.evaluation.metrics import METRICS
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -17,13 +17,13 @@ from typing import Final
 import pytest
 
 from ml_assets.contracts.artifacts import Promotion
-from resources.content import file_digest
-from resources.lake import Lake
-from resources.manifest import ArtifactRef
-from resources.order import OrderRecord
-from resources.promotion_log import PromotionLog
-from resources.sealed_frame import read_frame
-from resources.steps import steps_of
+from ml_assets.lake.content import file_digest
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.order import OrderRecord
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.sealed_frame import read_frame
+from ml_assets.lake.steps import steps_of
+from ml_assets.lake.store import Lake
 from tests.builders import files_of
 from tests.faults import Stopped
 from tests.killing import (

@@ -14,22 +14,22 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.component import DBT_PROJECT
+from ml_assets.components import DBT_PROJECT
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT
-from ml_assets.logic.leaks import Leak
-from ml_assets.stages.common.leak_findings import proven_leaks
-from ml_assets.stages.common.leaktest import CHECK, LeakReport, leak_check_result, leak_check_spec, leak_test
-from ml_assets.stages.common.plan import ModelPlan
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.landing.row_sql import with_columns
+from ml_assets.landing.sources import Source
+from ml_assets.logic.point_in_time.leaks import Leak
+from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.features import features
-from resources.dbt import prepare_manifest
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.rebuild import Rebuilds, reach_of
-from resources.row_sql import with_columns
-from resources.sources import Source
-from resources.warehouse import Warehouse
+from ml_assets.stages.leak_test.findings import proven_leaks
+from ml_assets.stages.leak_test.leaktest import CHECK, LeakReport, leak_check_result, leak_check_spec, leak_test
+from ml_assets.warehouse.dbt_manifest import prepare_manifest
+from ml_assets.warehouse.rebuild import Rebuilds, reach_of
+from ml_assets.warehouse.warehouse import Warehouse
 from tests.builders import days, flights_declared, put
 
 DAY = date(2013, 1, 12)

@@ -10,17 +10,17 @@ import polars as pl
 import pytest
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
-from ml_assets.cli.flow import Flow, Span
-from ml_assets.provenance.staleness import out_of_date, upstream_of
+from ml_assets.cli.flow.flow import Flow, Span
+from ml_assets.dagster_storage.event_log import BatchingSqliteEventLogStorage
+from ml_assets.lake.io_manager import LakeIOManager
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.steps import last_attempt, steps_of
+from ml_assets.lake.store import Lake
+from ml_assets.orchestration.staleness import out_of_date, upstream_of
 from ml_assets.stages import labels as labels_stage
-from resources.artifact_io import LakeIOManager
-from resources.event_log import BatchingSqliteEventLogStorage
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.steps import last_attempt, steps_of
 from tests.builders import FLOWN, flights_declared, forget_promotions, frame, project
-from tests.resources.test_event_log import instance_with
-from tests.resources.test_steps import BY_DAY
+from tests.dagster_storage.test_event_log import instance_with
+from tests.lake.test_steps import BY_DAY
 
 MODEL = "flight_delay"
 STATE: dict[str, Any] = {}
@@ -200,7 +200,7 @@ def test_the_command_goes_on_from_a_failed_step(
             return whole.flow.run(Span.of(whole.model, as_of=None, first=None, last=None), said.append), said
 
     with monkeypatch.context() as patched:
-        patched.setattr("ml_assets.stages.common.judging.evaluate", fails)
+        patched.setattr("ml_assets.models.judging.evaluate", fails)
         done, said = run()
     assert (False, "training: model, evaluation, champion") == (done, said[-1])
     assert before[0] == lake.find(f"{MODEL}/model")

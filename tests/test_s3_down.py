@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.artifacts import Promotion
-from resources.errors import PromotionConflictError
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.promotion_log import PromotionLog
+from ml_assets.lake.errors import PromotionConflictError
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
 from tests.builders import promotion
 from tests.faults import FAULTS, FaultyS3
 from tests.killing import MODEL, PREDICTED, Undisturbed, outcome, undisturbed_flow, whole_artifacts

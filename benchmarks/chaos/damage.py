@@ -12,14 +12,14 @@ import polars as pl
 from benchmarks.chaos.flows import ended_as_undisturbed
 from benchmarks.chaos.trials import Scene, Trial
 from ml_assets.contracts import artifacts
-from ml_assets.stages.common.groups import promotions
-from resources.errors import LakeError
-from resources.lake import Lake
-from resources.manifest import ArtifactRef
-from resources.order import OrderRecord
-from resources.origin import read_environment
-from resources.sealed_frame import read_frame
-from resources.steps import last_attempt
+from ml_assets.lake.errors import LakeError
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.order import OrderRecord
+from ml_assets.lake.origin import read_environment
+from ml_assets.lake.sealed_frame import read_frame
+from ml_assets.lake.steps import last_attempt
+from ml_assets.lake.store import Lake
+from ml_assets.orchestration.groups import promotions
 from tests.damage import WAYS, by_kind
 
 _KINDS: Final[Mapping[str, type]] = {

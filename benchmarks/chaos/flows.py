@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.chaos.trials import TRACEBACK, Scene, Trial, end, run, start
-from ml_assets.cli.flow import Span
-from ml_assets.cli.problems import KNOWN
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
+from ml_assets.cli.console.problems import KNOWN
+from ml_assets.cli.flow.flow import Span
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
 from tests.faults import FaultyDisk, FaultyS3
 from tests.killing import MODEL, PREDICTED, Change, outcome
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.chaos.trials import Ended, Scene, Trial, end, start
-from resources.lake import Lake
+from ml_assets.lake.store import Lake
 from tests.killing import MODEL
 
 READER: Final = "benchmarks.chaos.reader"

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
-from ml_assets.definitions import DBT_PROJECT, read_manifest
-from resources.lake_resource import LakeResource
+from ml_assets.assembly import DBT_PROJECT, read_manifest
+from ml_assets.lake.resource import LakeResource
 from tests.builders import nothing_rendered, project
 from tests.killing import declared
 

@@ -12,8 +12,8 @@ import polars as pl
 from benchmarks.chaos.flows import CHILD, command, environment
 from benchmarks.chaos.trials import Ended, Scene, Trial, end, run, start
 from ml_assets.contracts.artifacts import Model
-from ml_assets.stages.common.groups import promotions as log_of
-from resources.lake import Lake, Making
+from ml_assets.lake.store import Lake, Making
+from ml_assets.orchestration.groups import promotions as log_of
 from tests.killing import MODEL, PREDICTED
 
 WRITERS: Final = 3

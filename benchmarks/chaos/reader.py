@@ -9,10 +9,10 @@ from pathlib import Path
 
 import polars as pl
 
-from ml_assets.cli.problems import KNOWN
+from ml_assets.cli.console.problems import KNOWN
 from ml_assets.contracts.artifacts import Model
-from ml_assets.logic.model import predict
-from resources.lake import Lake
+from ml_assets.lake.store import Lake
+from ml_assets.logic.training.model import predict
 from tests.killing import MODEL, PREDICTED
 
 
@@ -49,7 +49,7 @@ def _declare(what: str, _: Lake) -> None:
 
 def _fetch(what: str, _: Lake) -> None:
     """Read a file of two columns."""
-    from resources.sources import Source
+    from ml_assets.landing.sources import Source
 
     source = Source(what, {"id": pl.Int64(), "note": pl.String()})
     source.frame(source.content())

@@ -6,7 +6,7 @@ What is decided stays out.
 import getpass
 
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.promotion import GATE
+from ml_assets.logic.promotion.log import GATE
 
 _MOST_CHARACTERS = 2_000
 

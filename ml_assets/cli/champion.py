@@ -28,13 +28,13 @@ def champion(arguments: argparse.Namespace) -> int:
     import json
     from datetime import UTC
 
+    from ml_assets.assembly import DEFS
     from ml_assets.contracts.artifacts import Promotion
     from ml_assets.contracts.days import end_of
     from ml_assets.declaration.reading import read_all
-    from ml_assets.definitions import DEFS
-    from ml_assets.logic.promotion import anchor, serving_since, waiting
-    from resources.lake_resource import LakeResource
-    from resources.promotion_log import PromotionLog
+    from ml_assets.lake.promotion_log import PromotionLog
+    from ml_assets.lake.resource import LakeResource
+    from ml_assets.logic.promotion.log import anchor, serving_since, waiting
 
     model = read_all(DEFS).model(arguments.model)
     zone = model.days.timezone
@@ -68,7 +68,7 @@ def lines_of(entry: "Promotion") -> Iterator[str]:
     """Yield an entry of the log as a person reads it."""
     from datetime import UTC
 
-    from ml_assets.logic.promotion import GATE
+    from ml_assets.logic.promotion.log import GATE
 
     at = entry.decided_at.astimezone(UTC)
     yield f"{entry.number:>4}  {at:%Y-%m-%d %H:%M}  {entry.action:<8}  {entry.challenger[:12]}  by {entry.decided_by}"
@@ -92,7 +92,7 @@ def _told_waiting(name: str, waits: "Promotion", day: "date | None") -> str:
 def _past_day(text: str, zone: str) -> "date":
     from datetime import UTC, datetime, timedelta
 
-    from ml_assets.cli.flow import day_given
+    from ml_assets.cli.flow.flow import day_given
     from ml_assets.contracts.days import yesterday
     from ml_assets.contracts.errors import DataError
 

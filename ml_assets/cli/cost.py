@@ -33,12 +33,12 @@ def cost(arguments: argparse.Namespace) -> int:
     """
     import json
 
+    from ml_assets.assembly import DEFS
     from ml_assets.contracts.errors import DataError
     from ml_assets.declaration.reading import read_all
-    from ml_assets.definitions import DEFS
+    from ml_assets.lake.resource import LakeResource
     from ml_assets.provenance.cost import rows_of, spending
-    from resources.lake_resource import LakeResource
-    from resources.prices import read_prices
+    from ml_assets.provenance.prices import read_prices
 
     if arguments.month and not _MONTH.fullmatch(arguments.month):
         raise DataError(f"--month is '{arguments.month}'; expected the month of the runs, such as 2026-11.")

@@ -14,19 +14,19 @@ from typing import Literal
 
 from ml_assets.cli.author import author_of, one_line
 from ml_assets.cli.champion import lines_of
-from ml_assets.cli.project import prepare
-from ml_assets.component import DBT_PROJECT, read_contracts, read_manifest
+from ml_assets.cli.flow.project import prepare
+from ml_assets.components import DBT_PROJECT, read_contracts, read_manifest
 from ml_assets.contracts.artifacts import Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.model import ModelDeclaration
-from ml_assets.logic.promotion import entry_of
-from ml_assets.stages.common.former import why_it_cannot_serve
-from ml_assets.stages.common.leak_findings import proven_leaks
-from ml_assets.stages.common.plan import ModelPlan
-from resources.errors import MissingArtifactError, PromotionConflictError
-from resources.lake import Lake
-from resources.manifest import ArtifactRef
-from resources.promotion_log import PromotionLog
+from ml_assets.lake.errors import MissingArtifactError, PromotionConflictError
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.store import Lake
+from ml_assets.logic.promotion.log import entry_of
+from ml_assets.models.former_champion import why_it_cannot_serve
+from ml_assets.models.plan import ModelPlan
+from ml_assets.stages.leak_test.findings import proven_leaks
 
 _ABBREVIATION = re.compile(r"[0-9a-f]{4,32}")
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from ml_assets.contracts.words import counted
 
 if TYPE_CHECKING:
-    from resources.doctor.checks import Check, Finding
-    from resources.doctor.cluster import GpuNeed
+    from ml_assets.doctor.checks import Check, Finding
+    from ml_assets.doctor.cluster import GpuNeed
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -23,9 +23,9 @@ def doctor(arguments: argparse.Namespace) -> int:
     import os
     import sys
 
-    from ml_assets.cli.progress import Progress
-    from resources.alerts import Redactor
-    from resources.doctor.checks import SECONDS, examine
+    from ml_assets.alerts.resource import Redactor
+    from ml_assets.cli.console.progress import Progress
+    from ml_assets.doctor.checks import SECONDS, examine
 
     looked_at = checks()
     names = ", ".join(check.name for check in looked_at)
@@ -51,13 +51,13 @@ def checks() -> "list[Check]":
 
     import duckdb  # noqa: F401 - see above
 
-    from ml_assets.component import DBT_PROJECT
+    from ml_assets.assembly_resources import ROOT
+    from ml_assets.components import DBT_PROJECT
     from ml_assets.contracts.artifacts import Promotion
-    from resources.doctor import cluster, instance, lake, machine, order, records
-    from resources.doctor.checks import Check
-    from resources.environments import ROOT
-    from resources.lake_resource import LakeResource
-    from resources.settings import SettingsError, lake_url
+    from ml_assets.doctor import cluster, instance, lake, machine, order, records
+    from ml_assets.doctor.checks import Check
+    from ml_assets.lake.resource import LakeResource
+    from ml_assets.settings import SettingsError, lake_url
 
     try:
         url = lake_url()
@@ -83,9 +83,9 @@ def checks() -> "list[Check]":
 
 def gpus() -> "list[GpuNeed]":
     """Return what the declared stages ask for of GPUs, each thing once."""
+    from ml_assets.assembly import DEFS
     from ml_assets.declaration.reading import read_all
-    from ml_assets.definitions import DEFS
-    from resources.doctor.cluster import GpuNeed
+    from ml_assets.doctor.cluster import GpuNeed
 
     declared = read_all(DEFS)
     asked = [

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
     from ml_assets.declaration.model import ModelDeclaration
     from ml_assets.declaration.reading import Declared
-    from ml_assets.logic.budget import Spending
-    from ml_assets.stages.common.loop import Loop
-    from ml_assets.stages.common.stale import Stale
-    from resources.lake import Lake
+    from ml_assets.lake.store import Lake
+    from ml_assets.logic.promotion.budget import Spending
+    from ml_assets.models.loop import Loop
+    from ml_assets.orchestration.stale import Stale
 
 TICKS = ("arrivals", "updates", "drift", "performance", "retraining_floor", "watch", "alerts")
 
@@ -48,13 +48,13 @@ def explain(arguments: argparse.Namespace) -> int:
     import json
     from datetime import UTC, datetime
 
-    from ml_assets.cli.project import instance
+    from ml_assets.assembly import DEFS
+    from ml_assets.cli.flow.project import instance
     from ml_assets.declaration.reading import read_all
-    from ml_assets.definitions import DEFS
-    from ml_assets.stages.common.leak_findings import proven_leaks
-    from ml_assets.stages.common.loop import read_loop
-    from ml_assets.stages.common.spending import read_spending
-    from resources.lake_resource import LakeResource
+    from ml_assets.lake.resource import LakeResource
+    from ml_assets.models.loop import read_loop
+    from ml_assets.models.spending import read_spending
+    from ml_assets.stages.leak_test.findings import proven_leaks
 
     declared = read_all(DEFS)
     model = declared.model(arguments.model)
@@ -81,12 +81,12 @@ def state_of(declared: "Declared", model: "ModelDeclaration", lake: "Lake") -> t
     """Return what of a model's features, labels and tables waits for missing days, and what is out of date."""
     from datetime import UTC, datetime
 
-    from ml_assets.cli.project import prepare
+    from ml_assets.assembly import build
+    from ml_assets.automation.waits import Waits
+    from ml_assets.cli.flow.project import prepare
     from ml_assets.contracts.days import yesterday
-    from ml_assets.definitions import build
-    from ml_assets.stages.common.stale import stale_of
-    from ml_assets.stages.common.updating import blocked
-    from sensors.common.waits import Waits
+    from ml_assets.orchestration.stale import stale_of
+    from ml_assets.orchestration.updating import blocked
 
     prepare()
     graph = build(declared=declared).resolve_asset_graph()
@@ -102,9 +102,9 @@ def answers_of(
     """Yield what each kind of facts says, judged as the sensors judge."""
     from datetime import UTC, datetime
 
-    from ml_assets.logic.budget import hold
-    from sensors.retraining import LOOKS, being_trained, decision_of, told_of_claims, without_run
-    from sensors.watch import taken_back
+    from ml_assets.automation.retraining import LOOKS, being_trained, decision_of, told_of_claims, without_run
+    from ml_assets.automation.watch import taken_back
+    from ml_assets.logic.promotion.budget import hold
 
     claimed = without_run(instance, loop.history, now=datetime.now(tz=UTC))
     busy = being_trained(instance, [model]).get(model.name) or told_of_claims(claimed) or taken_back(loop, model)
@@ -133,7 +133,7 @@ def _of_budget(spending: "Spending") -> Answer:
 
 
 def _watched(loop: "Loop", model: "ModelDeclaration") -> Answer:
-    from sensors.watch import compared
+    from ml_assets.automation.watch import compared
 
     found = compared(loop, model)
     if found is None:
@@ -167,8 +167,8 @@ def last_tick(instance: "dg.DagsterInstance", name: str) -> str | None:
 
 
 def _told(run: "dg.DagsterRun") -> str:
-    from resources.days import span_of
-    from resources.run_tags import range_of
+    from ml_assets.lake.days import span_of
+    from ml_assets.lake.run_tags import range_of
 
     names = sorted(key.to_user_string() for key in run.asset_selection or ()) or [run.job_name]
     days = range_of(run.tags)

@@ -10,11 +10,11 @@ from ml_assets.contracts.words import counted
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from ml_assets.lake.manifest import ArtifactRef
+    from ml_assets.lake.store import Lake
+    from ml_assets.provenance.gc.removal import Removed
+    from ml_assets.provenance.gc.retention import Judgement
     from ml_assets.provenance.lineage import Key
-    from ml_assets.provenance.removal import Removed
-    from ml_assets.provenance.retention import Judgement
-    from resources.lake import Lake
-    from resources.manifest import ArtifactRef
 
 _MOST_DAYS = 36_500
 _SHOWN = 20
@@ -54,14 +54,14 @@ def gc(arguments: argparse.Namespace) -> int:
     import sys
     from datetime import UTC, datetime
 
-    from ml_assets.cli.progress import Progress
-    from ml_assets.logic.promotion import anchor
-    from ml_assets.provenance.removal import UndoneError, collect, look
-    from ml_assets.provenance.retention import Policy
-    from resources.errors import CorruptArtifactError
-    from resources.lake_resource import LakeResource
-    from resources.lock import LockedError
-    from resources.temporary import abandoned, remove_abandoned
+    from ml_assets.cli.console.progress import Progress
+    from ml_assets.lake.errors import CorruptArtifactError
+    from ml_assets.lake.lock import LockedError
+    from ml_assets.lake.resource import LakeResource
+    from ml_assets.logic.promotion.log import anchor
+    from ml_assets.machine.temporary import abandoned, remove_abandoned
+    from ml_assets.provenance.gc.removal import UndoneError, collect, look
+    from ml_assets.provenance.gc.retention import Policy
 
     _check(arguments)
     lake = LakeResource().connect()
@@ -106,7 +106,7 @@ def _give_up(lake: "Lake", arguments: argparse.Namespace, now: "datetime") -> in
         DataError: it is not lost, or the arguments name no artifact.
     """
     from ml_assets.cli.author import author_of, one_line
-    from ml_assets.provenance.removal import give_up
+    from ml_assets.provenance.gc.removal import give_up
 
     asset, _, version = arguments.give_up.partition("@")
     ref = _ref(asset, arguments.partition, version)
@@ -296,7 +296,7 @@ def _ref(asset: str, partition: str | None, version: str) -> "ArtifactRef":
     from pydantic import ValidationError
 
     from ml_assets.contracts.errors import DataError
-    from resources.manifest import ArtifactRef
+    from ml_assets.lake.manifest import ArtifactRef
 
     try:
         return ArtifactRef(asset=asset, partition=partition, version=version)

@@ -28,16 +28,16 @@ def leaktest(arguments: argparse.Namespace) -> int:
     import sys
     from datetime import date
 
-    from ml_assets.cli.flow import day_given
-    from ml_assets.cli.progress import Progress
-    from ml_assets.cli.project import prepare
-    from ml_assets.component import DBT_PROJECT, read_contracts, read_manifest
+    from ml_assets.assembly import DEFS
+    from ml_assets.cli.console.progress import Progress
+    from ml_assets.cli.flow.flow import day_given
+    from ml_assets.cli.flow.project import prepare
+    from ml_assets.components import DBT_PROJECT, read_contracts, read_manifest
     from ml_assets.contracts.errors import DataError
     from ml_assets.declaration.reading import read_all
-    from ml_assets.definitions import DEFS
-    from ml_assets.stages.common.leaktest import keep, leak_test
-    from ml_assets.stages.common.plan import ModelPlan
-    from resources.lake_resource import LakeResource
+    from ml_assets.lake.resource import LakeResource
+    from ml_assets.models.plan import ModelPlan
+    from ml_assets.stages.leak_test.leaktest import keep, leak_test
 
     progress = Progress(sys.stderr)
     model = read_all(DEFS).model(arguments.model)

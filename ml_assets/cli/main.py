@@ -30,8 +30,8 @@ try:
         trace,
         ui,
     )
-    from ml_assets.cli.interrupts import Interrupts
-    from ml_assets.cli.terminal import escape_output, is_output_lost
+    from ml_assets.cli.console.interrupts import Interrupts
+    from ml_assets.cli.console.terminal import escape_output, is_output_lost
 except KeyboardInterrupt:  # nothing listens yet, and nothing was begun
     sys.exit(130)
 
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_as_process() -> int:
-    from resources.system_limits import allow_files
+    from ml_assets.machine.system_limits import allow_files
 
     escape_output()
     if problem := allow_files():
@@ -92,8 +92,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     # One write for many events: a run over a year has thousands of them.
     os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "500")
     chosen = parser().parse_args(arguments)
-    from ml_assets.cli.problems import KNOWN
-    from resources.production import require_settings
+    from ml_assets.cli.console.problems import KNOWN
+    from ml_assets.doctor.production import require_settings
 
     try:
         if chosen.function is not doctor.doctor:  # which tells what is missing beside all else
@@ -117,7 +117,7 @@ def _failed(error: Exception) -> int:
 
 
 def _hint(error: Exception) -> str:
-    from resources.system_limits import advice
+    from ml_assets.machine.system_limits import advice
 
     hint = advice(f"{type(error).__name__}: {error}")
     return f" {hint}" if hint else ""

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
+from ml_assets.assembly_resources import ROOT
 from ml_assets.contracts.errors import DataError
-from ml_assets.provenance.then import worktree
-from resources.environments import ROOT
+from ml_assets.provenance.original_code import worktree
 
 
 def run_at(

@@ -11,9 +11,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def parse(_: argparse.Namespace) -> int:
     """Prepare the manifest."""
-    from ml_assets.component import DBT_PROJECT, read_contracts, read_manifest
+    from ml_assets.components import DBT_PROJECT, read_contracts, read_manifest
     from ml_assets.contracts.yaml_lines import problems
-    from resources.dbt import prepare_manifest
+    from ml_assets.warehouse.dbt_manifest import prepare_manifest
 
     is_new = prepare_manifest(DBT_PROJECT, problems)
     read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT)

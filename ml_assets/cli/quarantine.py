@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ml_assets.contracts.table import TableContract
-    from resources.lake import Lake
-    from resources.quarantine import SetAside
+    from ml_assets.lake.quarantine import SetAside
+    from ml_assets.lake.store import Lake
 
 _SHOWN = 20
 
@@ -35,8 +35,8 @@ def quarantine(arguments: argparse.Namespace) -> int:
     Raises:
         DataError: the arguments do not go together, or the table may set nothing aside.
     """
-    from resources.lake_resource import LakeResource
-    from resources.quarantine import set_aside
+    from ml_assets.lake.quarantine import set_aside
+    from ml_assets.lake.resource import LakeResource
 
     _check(arguments)
     lake = LakeResource().open()
@@ -55,7 +55,7 @@ def quarantine(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from ml_assets.cli.flow import day_given
+    from ml_assets.cli.flow.flow import day_given
     from ml_assets.contracts.errors import DataError
 
     if arguments.day is not None:
@@ -73,8 +73,8 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _declared() -> set[str]:
     """Return the tables whose declarations let rows be set aside."""
+    from ml_assets.assembly import DEFS
     from ml_assets.declaration.reading import read_all
-    from ml_assets.definitions import DEFS
 
     declared = read_all(DEFS)
     raw = {f"raw/{name}" for one in declared.raw for name, table in one.tables.items() if table.quarantine is not None}
@@ -86,7 +86,7 @@ def _release(lake: "Lake", found: "Sequence[SetAside]", arguments: argparse.Name
     import json
 
     from ml_assets.cli.author import author_of, one_line
-    from resources.quarantine import release
+    from ml_assets.lake.quarantine import release
 
     why, by, as_json = one_line(arguments.why, "--why"), author_of(arguments.by), arguments.json
     made = [(it, release(lake, it, why=why, by=by)) for it in found if not it.is_released]
@@ -130,7 +130,7 @@ def _show(lake: "Lake", found: "Sequence[SetAside]", *, rows: int, as_json: bool
 
 
 def _record(aside: "SetAside", broken: "pl.DataFrame") -> dict[str, Any]:
-    from ml_assets.logic.quarantine import broken_counts
+    from ml_assets.logic.tables.quarantine import broken_counts
 
     reasons = aside.manifest.parameters.get("refused")
     return {
@@ -149,9 +149,9 @@ def _record(aside: "SetAside", broken: "pl.DataFrame") -> dict[str, Any]:
 
 def _contracts() -> "dict[str, TableContract]":
     """Return the contracts of all tables that set rows aside or may be refused, by their names in the lake."""
-    from ml_assets.component import DBT_PROJECT, read_contracts, read_manifest
+    from ml_assets.assembly import DEFS
+    from ml_assets.components import DBT_PROJECT, read_contracts, read_manifest
     from ml_assets.declaration.reading import read_all
-    from ml_assets.definitions import DEFS
 
     by_name = read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT)
     of_dbt = {name if "/" in name else f"tables/{name}": contract for name, contract in by_name.items()}

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
     from dagster import JobDefinition
 
+    from ml_assets.lake.scratch import ScratchLake
+    from ml_assets.lake.steps import StepRecord
+    from ml_assets.lake.store import Lake
     from ml_assets.provenance.replay import Compared
-    from resources.lake import Lake
-    from resources.scratch import ScratchLake
-    from resources.steps import StepRecord
 
 _RUNS_SHOWN = 20
 
@@ -41,8 +41,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def replay(arguments: argparse.Namespace) -> int:
     """Run the step again and compare; 1 if it makes something else, or fails."""
-    from resources.lake_resource import LakeResource
-    from resources.steps import find_run, last_attempt
+    from ml_assets.lake.resource import LakeResource
+    from ml_assets.lake.steps import find_run, last_attempt
 
     source = LakeResource(url=arguments.lake or "").connect()
     if arguments.run is None:
@@ -58,8 +58,8 @@ def replay(arguments: argparse.Namespace) -> int:
 
 def _list_runs(source: "Lake") -> int:
     """Print the newest runs with what they made; 1 if there are none."""
-    from resources.errors import CorruptArtifactError
-    from resources.steps import runs, steps_of
+    from ml_assets.lake.errors import CorruptArtifactError
+    from ml_assets.lake.steps import runs, steps_of
 
     records: list[list[StepRecord]] = []
     for run in runs(source):
@@ -77,8 +77,8 @@ def _list_runs(source: "Lake") -> int:
 
 
 def _list_steps(source: "Lake", run_id: str) -> int:
+    from ml_assets.lake.steps import steps_of
     from ml_assets.provenance.replay import originals
-    from resources.steps import steps_of
 
     for one in sorted(steps_of(source, run_id), key=lambda record: record.started_at):
         made = len(originals(source, one))
@@ -91,8 +91,8 @@ def _list_steps(source: "Lake", run_id: str) -> int:
 
 
 def _write_launch(arguments: argparse.Namespace, source: "Lake", record: "StepRecord") -> int:
+    from ml_assets.assembly_resources import ROOT
     from ml_assets.cli.ide import pycharm, vscode
-    from resources.environments import ROOT
 
     command = ["replay", record.run_id, arguments.asset, "--code", "current", "--lake", source.url]
     command += ["--partition", arguments.partition] if arguments.partition else []
@@ -105,13 +105,13 @@ def _write_launch(arguments: argparse.Namespace, source: "Lake", record: "StepRe
 def _replay(arguments: argparse.Namespace, source: "Lake", record: "StepRecord") -> int:
     import sys
 
-    from ml_assets.cli.progress import Progress
-    from ml_assets.cli.project import prepare
-    from ml_assets.definitions import build
+    from ml_assets.assembly import build
+    from ml_assets.cli.console.progress import Progress
+    from ml_assets.cli.flow.project import prepare
+    from ml_assets.lake.scratch import ScratchLakeResource
+    from ml_assets.machine.temporary import temporary_folder
+    from ml_assets.provenance.original_code import code_differences, environment_differences
     from ml_assets.provenance.replay import narrowed, scratch_of
-    from ml_assets.provenance.then import code_differences, environment_differences
-    from resources.scratch import ScratchLakeResource
-    from resources.temporary import temporary_folder
 
     progress = Progress(sys.stderr)
     wanted = narrowed(record, arguments.partition)

@@ -4,8 +4,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ml_assets.lake.store import Lake
     from ml_assets.provenance.reproduction import Verdict
-    from resources.lake import Lake
 
 _STARTS = {"training_set": "the inputs of its training set", "raw": "the raw tables"}
 
@@ -31,12 +31,12 @@ def reproduce(arguments: argparse.Namespace) -> int:
     """Train again, keep the verdict, print it; 1 if another model came out, 3 if a step failed."""
     import sys
 
+    from ml_assets.cli.console.progress import Progress
+    from ml_assets.cli.flow.project import prepare
+    from ml_assets.cli.flow.retraining import Retraining, recorded_model
     from ml_assets.cli.original import run_at
-    from ml_assets.cli.progress import Progress
-    from ml_assets.cli.project import prepare
-    from ml_assets.cli.retraining import Retraining, recorded_model
-    from resources.lake_resource import LakeResource
-    from resources.temporary import temporary_folder
+    from ml_assets.lake.resource import LakeResource
+    from ml_assets.machine.temporary import temporary_folder
 
     progress = Progress(sys.stderr)
     prepare()

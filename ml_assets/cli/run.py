@@ -25,18 +25,18 @@ def run(arguments: argparse.Namespace) -> int:
     import sys
     from datetime import UTC, datetime
 
-    from ml_assets.cli.flow import Flow, Span
-    from ml_assets.cli.missing import newest_day_of_data
-    from ml_assets.cli.progress import Progress
-    from ml_assets.cli.project import prepare
-    from ml_assets.cli.runs import runs_of
-    from ml_assets.cli.summary import leak_lines, summarize, text_of
-    from ml_assets.component import DBT_PROJECT, read_contracts, read_manifest
+    from ml_assets.assembly import DEFS, build
+    from ml_assets.cli.console.progress import Progress
+    from ml_assets.cli.flow.flow import Flow, Span
+    from ml_assets.cli.flow.missing import newest_day_of_data
+    from ml_assets.cli.flow.project import prepare
+    from ml_assets.cli.flow.runs import runs_of
+    from ml_assets.cli.flow.summary import leak_lines, summarize, text_of
+    from ml_assets.components import DBT_PROJECT, read_contracts, read_manifest
     from ml_assets.declaration.reading import read_all
-    from ml_assets.definitions import DEFS, build
-    from ml_assets.stages.common.leak_findings import proven_leaks
-    from ml_assets.stages.common.spending import read_spending
-    from resources.lake_resource import LakeResource
+    from ml_assets.lake.resource import LakeResource
+    from ml_assets.models.spending import read_spending
+    from ml_assets.stages.leak_test.findings import proven_leaks
 
     progress = Progress(sys.stderr, is_kept=True)
     progress.say("preparing")

@@ -4,16 +4,16 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ml_assets.cli.terminal import overwrite
+from ml_assets.cli.console.terminal import overwrite
 from ml_assets.contracts.words import counted
 
 if TYPE_CHECKING:
     from datetime import date
 
+    from ml_assets.backtest.simulating import Asked, Lives
     from ml_assets.contracts.artifacts import Interval
     from ml_assets.contracts.simulation import SimulationSummary
-    from ml_assets.logic.simulation import Policy
-    from ml_assets.stages.common.simulating import Asked, Lives
+    from ml_assets.logic.backtest.simulation import Policy
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -46,18 +46,18 @@ def simulate(arguments: argparse.Namespace) -> int:
     import sys
     from pathlib import Path
 
-    from ml_assets.cli.flow import Flow, Span
-    from ml_assets.cli.progress import Progress
-    from ml_assets.cli.project import instance, prepare
-    from ml_assets.cli.runs import Here
-    from ml_assets.component import DBT_PROJECT, read_contracts, read_manifest
+    from ml_assets.assembly import DEFS, build
+    from ml_assets.backtest.simulating import PAGE, days_read
+    from ml_assets.backtest.simulating import simulate as live_through
+    from ml_assets.cli.console.progress import Progress
+    from ml_assets.cli.flow.flow import Flow, Span
+    from ml_assets.cli.flow.project import instance, prepare
+    from ml_assets.cli.flow.runs import Here
+    from ml_assets.components import DBT_PROJECT, read_contracts, read_manifest
     from ml_assets.contracts.simulation import Simulation
     from ml_assets.declaration.reading import read_all
-    from ml_assets.definitions import DEFS, build
-    from ml_assets.stages.common.plan import ModelPlan
-    from ml_assets.stages.common.simulating import PAGE, days_read
-    from ml_assets.stages.common.simulating import simulate as live_through
-    from resources.lake_resource import LakeResource
+    from ml_assets.lake.resource import LakeResource
+    from ml_assets.models.plan import ModelPlan
 
     progress = Progress(sys.stderr, is_kept=True)
     declared = read_all(DEFS)
@@ -100,10 +100,10 @@ def asked_for(arguments: argparse.Namespace) -> "Asked":
     Raises:
         DataError: a day is none, the days are in the wrong order, a policy is unknown, or an injection is none.
     """
-    from ml_assets.cli.flow import day_given
+    from ml_assets.backtest.simulating import Asked
+    from ml_assets.cli.flow.flow import day_given
     from ml_assets.contracts.errors import DataError
-    from ml_assets.logic.injection import Injection
-    from ml_assets.stages.common.simulating import Asked
+    from ml_assets.logic.backtest.injection import Injection
 
     first, last = day_given(arguments.first, "--from"), day_given(arguments.last, "--to")
     if last < first:
@@ -125,7 +125,7 @@ injections=tuple(Injection.parse(text) for text in arguments.inject),
 
 def _policies(text: str) -> "tuple[Policy, ...]":
     from ml_assets.contracts.errors import DataError, near
-    from ml_assets.logic.simulation import POLICIES
+    from ml_assets.logic.backtest.simulation import POLICIES
 
     given = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in given if name not in POLICIES]
@@ -153,7 +153,7 @@ class Teller:
 
     def __call__(self, day: "date", lives: "Lives", fits: int) -> None:
         """Tell of a day."""
-        from ml_assets.logic.simulation_report import outcome
+        from ml_assets.logic.backtest.simulation_report import outcome
 
         done, days = (day - self.asked.first).days + 1, (self.asked.last - self.asked.first).days + 1
         said = f"{day}  {done} of {days} days, {counted(fits, 'fit')}"

@@ -85,12 +85,12 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _artifacts(arguments: argparse.Namespace) -> "Trace":
+    from ml_assets.lake.manifests import Manifests
     from ml_assets.provenance.lineage import backward
     from ml_assets.provenance.tracing.target import Target
     from ml_assets.provenance.tracing.touched import forward
     from ml_assets.provenance.tracing.trace import Part, trace_of
-    from resources.manifests import Manifests
-    from resources.settings import lake_url
+    from ml_assets.settings import lake_url
 
     lake = Manifests(lake_url())
     if arguments.raw is None:
@@ -106,10 +106,10 @@ def _artifacts(arguments: argparse.Namespace) -> "Trace":
 
 
 def _prediction(arguments: argparse.Namespace) -> "Trace":
+    from ml_assets.lake.store import Lake
     from ml_assets.provenance.tracing.predicted import trace_prediction
     from ml_assets.provenance.tracing.target import models_with, safe_partition
-    from resources.lake import Lake
-    from resources.settings import lake_url
+    from ml_assets.settings import lake_url
 
     lake = Lake(lake_url())
     models = models_with(lake, "predictions", arguments.model)

@@ -21,8 +21,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def ui(arguments: argparse.Namespace) -> int:
     """Run the webserver and the daemon until one of them ends or the user stops them."""
-    from ml_assets.cli.project import instance, prepare
-    from resources.environments import ROOT
+    from ml_assets.assembly_resources import ROOT
+    from ml_assets.cli.flow.project import instance, prepare
 
     prepare()
     with instance():

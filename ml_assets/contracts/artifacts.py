@@ -499,7 +499,7 @@ class DriftSummary(Record):
         rows: of all these days.
         weighted_excess_psi: sum of each feature's excess PSI times its importance; None where there are too few rows to
             judge.
-        score_excess_psi: the score's excess PSI; see `ml_assets.logic.drift.measure_drift`.
+        score_excess_psi: the score's excess PSI; see `ml_assets.logic.monitoring.drift.measure_drift`.
         broken: every limit that something is over.
     """
 

@@ -1,6 +1,6 @@
 """SQL over the rows of a source: known times, and columns that landing computes; what it names must be there.
 
-Not here: what SQL means. `resources.row_sql` asks the warehouse's engine.
+Not here: what SQL means. `ml_assets.landing.row_sql` asks the warehouse's engine.
 """
 
 from __future__ import annotations

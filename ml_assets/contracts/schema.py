@@ -88,8 +88,8 @@ def request_schema(contract: TableContract, features: Sequence[str]) -> dict[str
     """Return the JSON Schema (draft 2020-12) of one row that a model is asked about.
 
     Every feature must be given, one that may be missing as null: a forgotten field is not taken for a missing value.
-    JSON has no NaN and no infinity; where a parser lets them in, `ml_assets.logic.encoding.encode` refuses them.
-    Units and personal data stand as `x-unit` and `x-pii`.
+    JSON has no NaN and no infinity; where a parser lets them in, `ml_assets.logic.training.encoding.encode` refuses
+    them. Units and personal data stand as `x-unit` and `x-pii`.
 
     Args:
         contract: the contract of the features' table.

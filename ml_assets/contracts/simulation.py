@@ -1,6 +1,6 @@
 """What a simulated life came to, and how far the rules that it lived by can be trusted.
 
-How it is lived stays out; see `ml_assets.logic.simulation` and `ml_assets.logic.detection`.
+How it is lived stays out; see `ml_assets.logic.backtest.simulation` and `ml_assets.logic.backtest.detection`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The monthly budget of a model, and what happens above it.
 
-Not here: what was spent (see `ml_assets.provenance.cost`), and prices, which are a setting (see `resources.prices`).
+Not here: what was spent (see `ml_assets.provenance.cost`), and prices, which are a setting (see
+`ml_assets.provenance.prices`).
 """
 
 from typing import Annotated, Literal, Self

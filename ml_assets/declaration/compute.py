@@ -1,6 +1,6 @@
 """The resources of a stage that runs in its own pod.
 
-Not here: how they become a pod (see `ml_assets.stages.common.pod_tags`).
+Not here: how they become a pod (see `ml_assets.models.pod_tags`).
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ml_assets.declaration.parts import Part
-from resources.pods.quantity import bytes_of, cores_of
+from ml_assets.kubernetes.quantity import bytes_of, cores_of
 
 _MOST_CORES = 1024
 _LEAST_BYTES, _MOST_BYTES = 4 * 1024**2, 1024**5

@@ -1,6 +1,6 @@
 """Reads declarations from YAML. Each error names the file, the line and the field.
 
-Not here: how a declaration becomes assets (see `ml_assets.component`).
+Not here: how a declaration becomes assets (see `ml_assets.components`).
 """
 
 import itertools
@@ -18,7 +18,7 @@ from ml_assets.declaration.automation import AutomationDeclaration
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.parts import UNVERSIONED, Declaration, version_problem
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
-from resources.secrets import has_secret, redacted
+from ml_assets.secrets import has_secret, redacted
 
 
 class DeclarationError(ContractError):
@@ -26,10 +26,10 @@ class DeclarationError(ContractError):
 
 
 KINDS: Mapping[str, type[Declaration]] = {
-    "ml_assets.component.Model": ModelDeclaration,
-    "ml_assets.component.RawTables": RawDeclaration,
-    "ml_assets.component.DbtTables": TablesDeclaration,
-    "ml_assets.component.Automation": AutomationDeclaration,
+    "ml_assets.components.Model": ModelDeclaration,
+    "ml_assets.components.RawTables": RawDeclaration,
+    "ml_assets.components.DbtTables": TablesDeclaration,
+    "ml_assets.components.Automation": AutomationDeclaration,
 }
 _FILE = ("type", "attributes")
 """The fields of a file."""

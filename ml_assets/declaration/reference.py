@@ -15,8 +15,8 @@ from ml_assets.declaration.parts import ColumnName, Name
 from ml_assets.declaration.reading import KINDS
 from ml_assets.declaration.schema import schema
 from ml_assets.declaration.times import Cron, Timezone
-from resources.csv_dialect import Encoding, Mark
-from resources.time_formats import ColumnFormat, Format
+from ml_assets.landing.csv_dialect import Encoding, Mark
+from ml_assets.landing.time_formats import ColumnFormat, Format
 
 Node = Mapping[str, Any]
 

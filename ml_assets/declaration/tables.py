@@ -7,10 +7,10 @@ from pydantic import AfterValidator, Field, model_validator
 from ml_assets.declaration.compute import Compute
 from ml_assets.declaration.freshness import Freshness
 from ml_assets.declaration.parts import ColumnName, Days, Declaration, Name, Part, Share
-from resources.csv_dialect import CsvDialect
-from resources.day_pattern import DayPattern
-from resources.secrets import without_secret
-from resources.time_formats import ColumnFormat
+from ml_assets.landing.csv_dialect import CsvDialect
+from ml_assets.landing.day_pattern import DayPattern
+from ml_assets.landing.time_formats import ColumnFormat
+from ml_assets.secrets import without_secret
 
 
 class DayColumns(Part):

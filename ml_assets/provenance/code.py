@@ -1,6 +1,6 @@
 """The version of code: a hash of the functions of a stage and of all that decides what they return.
 
-What a version is compared with is `ml_assets.provenance.staleness`.
+What a version is compared with is `ml_assets.orchestration.staleness`.
 """
 
 import functools

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from resources.lake import Lake
-from resources.manifest import Manifest
+from ml_assets.lake.manifest import Manifest
+from ml_assets.lake.store import Lake
 
 _SHOWN = 5
 

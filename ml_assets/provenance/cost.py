@@ -1,6 +1,7 @@
 """What models and tables have cost, by month and stage, from manifests and records of steps: hours, and money.
 
-Not here: measuring (see `resources.usage`), and what a budget makes of it (see `ml_assets.logic.budget`).
+Not here: measuring (see `ml_assets.lake.usage`), and what a budget makes of it (see
+`ml_assets.logic.promotion.budget`).
 
 What is charged, of one artifact: of each resource the larger of what was asked for and what was used, times the share
 of its step's seconds that the artifact bears, times the price of an hour.
@@ -21,13 +22,13 @@ from typing import Final, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from resources.errors import CorruptArtifactError, MissingArtifactError
-from resources.manifest import COSTS_SINCE, MOST_BYTES, Cost
-from resources.manifests import REMOVED, Manifests
-from resources.order import MANIFEST_NAME
-from resources.prices import Prices
-from resources.sealing import seal_problem
-from resources.steps import RUNS, failures_of, steps_of
+from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
+from ml_assets.lake.manifest import COSTS_SINCE, MOST_BYTES, Cost
+from ml_assets.lake.manifests import REMOVED, Manifests
+from ml_assets.lake.order import MANIFEST_NAME
+from ml_assets.lake.sealing import seal_problem
+from ml_assets.lake.steps import RUNS, failures_of, steps_of
+from ml_assets.provenance.prices import Prices
 
 CLOCKS: Final = timedelta(days=1)
 """How far the clocks of pods and of the lake's store may differ."""

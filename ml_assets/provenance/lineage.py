@@ -1,17 +1,17 @@
 """Lineage, followed from manifest to manifest; it needs the lake and nothing else.
 
 Forward from what went wrong stays out, see `ml_assets.provenance.tracing.touched`; how manifests are found and read
-too, see `resources.manifests`.
+too, see `ml_assets.lake.manifests`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from resources.errors import CorruptArtifactError, MissingArtifactError
-from resources.manifest import MOST_BYTES, ArtifactRef, Manifest
-from resources.manifests import REMOVED, Manifests
-from resources.order import MANIFEST_NAME, number_in
+from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
+from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, Manifest
+from ml_assets.lake.manifests import REMOVED, Manifests
+from ml_assets.lake.order import MANIFEST_NAME, number_in
 
 Key = tuple[str, str, str]
 """Asset, partition ('' where it has none), version: compared ten times as fast as an `ArtifactRef`."""

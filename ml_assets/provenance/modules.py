@@ -15,15 +15,24 @@ ALL: Final = "*"
 """The name that stands for everything in a module."""
 ON_IMPORT: Final = "<import>"
 """The name that stands for what a module does when it is imported, other than giving names a value."""
-STORAGE: Final = ("resources", "sensors", "ml_assets.cli")
-LANDING: Final = frozenset(
-    f"resources.{name}"
+STORAGE: Final = tuple(
+    f"ml_assets.{name}"
     for name in (
-        "csv_dialect", "csv_files", "csv_records", "duckdb_session", "parquet_files", "row_sql", "source_bytes",
-        "sources", "sql_types", "text_values", "time_formats",
+        "alerts", "assembly_resources", "automation", "cli", "dagster_storage", "doctor", "kubernetes", "lake",
+        "landing", "machine", "provenance.gc.uploads", "provenance.prices", "secrets", "settings", "warehouse", "workers",
     )
 )  # fmt: skip
-"""What reads source files and computes columns; the rest of `resources` stores and runs, and decides no result."""
+"""What stores, launches and reports, and decides no result."""
+LANDING: Final = frozenset(
+    f"ml_assets.{name}"
+    for name in (
+        "contracts.sql_types", "landing.csv_dialect", "landing.csv_files", "landing.csv_records",
+        "landing.parquet_files",
+        "landing.row_sql", "landing.source_bytes", "landing.sources", "landing.text_values", "landing.time_formats",
+        "warehouse.duckdb_session",
+    )
+)  # fmt: skip
+"""What reads source files and computes columns."""
 _FOREIGN: Final = {"site-packages", "dist-packages"}
 _ENGINE: Final = "ml_assets"
 TEMPLATE: Final = re.compile(r"[\w-][\w./-]*\.(?:css|html|j2|jinja|js|sql|svg)")

@@ -13,13 +13,13 @@ import dagster as dg
 from dagster._core.errors import DagsterMaxRetriesExceededError  # not among those that `dagster` exports
 
 from ml_assets.contracts.errors import DataError
+from ml_assets.lake.manifest import ArtifactRef, Manifest
+from ml_assets.lake.quarantine import REJECTED
+from ml_assets.lake.run_tags import range_tags
+from ml_assets.lake.scratch import ScratchLake
+from ml_assets.lake.steps import StepRecord
+from ml_assets.lake.store import Lake
 from ml_assets.provenance.comparison import differences
-from resources.lake import Lake
-from resources.manifest import ArtifactRef, Manifest
-from resources.quarantine import REJECTED
-from resources.run_tags import range_tags
-from resources.scratch import ScratchLake
-from resources.steps import StepRecord
 
 _MOST_DAYS: Final = 36_525
 """A century: a record that says more is not one of ours."""

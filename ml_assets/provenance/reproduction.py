@@ -13,13 +13,13 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from ml_assets.contracts.errors import DataError
+from ml_assets.lake.errors import CorruptArtifactError
+from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, Manifest, SafePath, Version
+from ml_assets.lake.scratch import ScratchLake
+from ml_assets.lake.sealing import RESTORE, seal, unseal
+from ml_assets.lake.store import Lake
 from ml_assets.provenance.comparison import differences
 from ml_assets.provenance.lineage import Key, Lineage, Node, backward, key_of, ref_of
-from resources.errors import CorruptArtifactError
-from resources.lake import Lake
-from resources.manifest import MOST_BYTES, ArtifactRef, Manifest, SafePath, Version
-from resources.scratch import ScratchLake
-from resources.sealing import RESTORE, seal, unseal
 
 From = Literal["training_set", "raw"]
 

@@ -1,15 +1,15 @@
 """How many rows there are on the way from the sources to a model's features and labels, and why rows were left out.
 
-Not here: which rows a training set leaves out (`ml_assets.logic.training_set`).
+Not here: which rows a training set leaves out (`ml_assets.logic.tables.training_set`).
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from resources.lake import Lake
-from resources.manifest import LEFT_OUT, ROWS_READ, Manifest
-from resources.quarantine import QUARANTINE
+from ml_assets.lake.manifest import LEFT_OUT, ROWS_READ, Manifest
+from ml_assets.lake.quarantine import QUARANTINE
+from ml_assets.lake.store import Lake
 
 
 @dataclass(frozen=True)

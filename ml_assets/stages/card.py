@@ -1,6 +1,6 @@
 """The card: one HTML page about the champion, with everything the lake knows of it.
 
-Layout and wording stay out; see `ml_assets.logic.card`.
+Layout and wording stay out; see `ml_assets.logic.pages.card`.
 """
 
 from collections.abc import Mapping
@@ -18,16 +18,16 @@ from ml_assets.contracts.artifacts import (
     TrainingSet,
     Tuning,
 )  # fmt: skip
-from ml_assets.logic.card import render_card
-from ml_assets.logic.card_input import CardInput, CardTable, Making
-from ml_assets.logic.suspects import LeakFindings
-from ml_assets.stages.common.asset import stage
-from ml_assets.stages.common.champions import Shown, model_on_card
-from ml_assets.stages.common.leak_findings import findings_behind
-from ml_assets.stages.common.plan import ModelPlan, day_of
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.manifest import ArtifactRef, Manifest
+from ml_assets.lake.manifest import ArtifactRef, Manifest
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.logic.pages.card import render_card
+from ml_assets.logic.pages.card_input import CardInput, CardTable, Making
+from ml_assets.logic.point_in_time.suspects import LeakFindings
+from ml_assets.models.champions import Shown, model_on_card
+from ml_assets.models.plan import ModelPlan, day_of
+from ml_assets.stages.asset import stage
+from ml_assets.stages.leak_test.findings import findings_behind
 
 Kept = TypeVar("Kept")
 

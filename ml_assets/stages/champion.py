@@ -16,20 +16,20 @@ import dagster as dg
 from ml_assets.contracts.artifacts import Evaluation, Model, Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.words import in_markdown
-from ml_assets.logic.champion import Rule, Verdict
-from ml_assets.logic.promotion import GATE, anchor, serving_since, waiting
-from ml_assets.logic.serving_cost import Cost
-from ml_assets.logic.suspects import LeakFindings
-from ml_assets.stages.common.asset import stage
-from ml_assets.stages.common.champions import model_of, note_code_of_challenger, note_head
-from ml_assets.stages.common.judging import serving_costs, verdict_on
-from ml_assets.stages.common.leak_findings import findings_behind
-from ml_assets.stages.common.plan import ModelPlan
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.manifest import ArtifactRef
-from resources.promotion_log import retry_on_conflict
-from resources.run_tags import CAUSE
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.promotion_log import retry_on_conflict
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.run_tags import CAUSE
+from ml_assets.lake.store import Lake
+from ml_assets.logic.evaluation.serving_cost import Cost
+from ml_assets.logic.point_in_time.suspects import LeakFindings
+from ml_assets.logic.promotion.gate import Rule, Verdict
+from ml_assets.logic.promotion.log import GATE, anchor, serving_since, waiting
+from ml_assets.models.champions import model_of, note_code_of_challenger, note_head
+from ml_assets.models.judging import serving_costs, verdict_on
+from ml_assets.models.plan import ModelPlan
+from ml_assets.stages.asset import stage
+from ml_assets.stages.leak_test.findings import findings_behind
 
 CHECK: Final = "gate_accepts_the_challenger"
 WORDS: Final = {"promote": "promoted", "refuse": "rejected", "rollback": "rolled back to", "wait": "waits for a person"}

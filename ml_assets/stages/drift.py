@@ -11,15 +11,15 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import DailyDrift
 from ml_assets.contracts.frames import check_frames, drift_table
-from ml_assets.logic.drift import DRIFT_TABLE, Watched, measure_day, versions_of
-from ml_assets.logic.drift_verdict import DriftLimits
-from ml_assets.logic.reference import Reference
-from ml_assets.stages.common.asset import image, stage
-from ml_assets.stages.common.champions import model_of, model_ref
-from ml_assets.stages.common.plan import ModelPlan, day_of
-from ml_assets.stages.common.verdicts import drift_result, drift_spec, evaluated_by_day
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.logic.monitoring.drift import DRIFT_TABLE, Watched, measure_day, versions_of
+from ml_assets.logic.monitoring.drift_verdict import DriftLimits
+from ml_assets.logic.monitoring.reference import Reference
+from ml_assets.models.champions import model_of, model_ref
+from ml_assets.models.plan import ModelPlan, day_of
+from ml_assets.stages.asset import image, stage
+from ml_assets.stages.checks.verdicts import drift_result, drift_spec, evaluated_by_day
 
 
 def drift(plan: ModelPlan) -> dg.AssetsDefinition:

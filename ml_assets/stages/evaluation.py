@@ -10,12 +10,12 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Model, TrainingSet
-from ml_assets.stages.common.asset import image, stage
-from ml_assets.stages.common.champions import opponents
-from ml_assets.stages.common.checks import as_table
-from ml_assets.stages.common.judging import Versioned, measure_challenger
-from ml_assets.stages.common.plan import ModelPlan
-from resources.lake_resource import LakeResource
+from ml_assets.lake.resource import LakeResource
+from ml_assets.models.champions import opponents
+from ml_assets.models.judging import Versioned, measure_challenger
+from ml_assets.models.plan import ModelPlan
+from ml_assets.stages.asset import image, stage
+from ml_assets.stages.checks.contract_rules import as_table
 
 BEATS_BASELINES: Final = "challenger_beats_every_baseline"
 UNSEEN: Final = "test_rows_are_new_to_the_models"

@@ -11,18 +11,18 @@ import polars as pl
 
 from ml_assets.contracts.checking import Report, check_table
 from ml_assets.contracts.errors import ContractError
-from ml_assets.logic.features import select_features
-from ml_assets.logic.quarantine import refusal
-from ml_assets.stages.common.asset import stage
-from ml_assets.stages.common.checks import check_results, check_specs, reject
-from ml_assets.stages.common.expectations import expectation_specs, held_against_the_past
-from ml_assets.stages.common.leaktest import keep, leak_check_result, leak_check_spec, leak_test
-from ml_assets.stages.common.plan import DAY, ModelPlan, table_key
-from ml_assets.stages.common.unchanged import unchanged_check_result, unchanged_check_spec
-from resources.artifact_io import by_partition
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.warehouse import Warehouse
+from ml_assets.lake.io_manager import by_partition
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.logic.tables.features import select_features
+from ml_assets.logic.tables.quarantine import refusal
+from ml_assets.models.plan import DAY, ModelPlan, table_key
+from ml_assets.stages.asset import stage
+from ml_assets.stages.checks.contract_rules import check_results, check_specs, reject
+from ml_assets.stages.checks.expectations import expectation_specs, held_against_the_past
+from ml_assets.stages.checks.unchanged import unchanged_check_result, unchanged_check_spec
+from ml_assets.stages.leak_test.leaktest import keep, leak_check_result, leak_check_spec, leak_test
+from ml_assets.warehouse.warehouse import Warehouse
 
 
 def features(plan: ModelPlan) -> dg.AssetsDefinition:

@@ -7,9 +7,9 @@ import dagster as dg
 
 from ml_assets.contracts.artifacts import Importances, TrainingSet
 from ml_assets.contracts.frames import check_frames, importances_table
-from ml_assets.stages.common.asset import image, stage
-from ml_assets.stages.common.plan import ModelPlan
-from ml_assets.stages.common.training import weigh
+from ml_assets.models.plan import ModelPlan
+from ml_assets.models.training import weigh
+from ml_assets.stages.asset import image, stage
 
 
 def importances(plan: ModelPlan) -> dg.AssetsDefinition:

@@ -7,10 +7,10 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts import frames
-from ml_assets.logic.labels import labels_left_out, select_labels
-from ml_assets.stages.common.asset import stage
-from ml_assets.stages.common.plan import ModelPlan, day_range, table_key
-from resources.manifest import LEFT_OUT
+from ml_assets.lake.manifest import LEFT_OUT
+from ml_assets.logic.tables.labels import labels_left_out, select_labels
+from ml_assets.models.plan import ModelPlan, day_range, table_key
+from ml_assets.stages.asset import stage
 
 
 def labels(plan: ModelPlan) -> dg.AssetsDefinition:

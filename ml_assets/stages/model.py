@@ -7,10 +7,10 @@ import dagster as dg
 
 from ml_assets.contracts.artifacts import Model, TrainingSet, Tuning
 from ml_assets.contracts.frames import check_frames, model_importances
-from ml_assets.stages.common.asset import image, stage
-from ml_assets.stages.common.plan import ModelPlan
-from ml_assets.stages.common.training import device_of, train
-from resources.lake_resource import LakeResource
+from ml_assets.lake.resource import LakeResource
+from ml_assets.models.plan import ModelPlan
+from ml_assets.models.training import device_of, train
+from ml_assets.stages.asset import image, stage
 
 
 def model(plan: ModelPlan) -> dg.AssetsDefinition:

@@ -11,16 +11,16 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import DailyPerformance, Performance, PerformanceSummary
 from ml_assets.contracts.frames import check_frames, performance_table
-from ml_assets.logic.metrics import find_metric
-from ml_assets.logic.performance import daily_performance, measure_performance
-from ml_assets.logic.retraining import LOOKED_BACK, Finding, performance_finding
-from ml_assets.stages.common.asset import image, stage
-from ml_assets.stages.common.former import Former, former_champion
-from ml_assets.stages.common.loop import read_performance, rules_of, serving_of
-from ml_assets.stages.common.plan import ModelPlan
-from ml_assets.stages.common.verdicts import Judged, evaluated_by_day, performance_result, performance_spec
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.logic.evaluation.metrics import find_metric
+from ml_assets.logic.monitoring.performance import daily_performance, measure_performance
+from ml_assets.logic.monitoring.retraining import LOOKED_BACK, Finding, performance_finding
+from ml_assets.models.former_champion import Former, former_champion
+from ml_assets.models.loop import read_performance, rules_of, serving_of
+from ml_assets.models.plan import ModelPlan
+from ml_assets.stages.asset import image, stage
+from ml_assets.stages.checks.verdicts import Judged, evaluated_by_day, performance_result, performance_spec
 
 
 def performance(plan: ModelPlan) -> dg.AssetsDefinition:

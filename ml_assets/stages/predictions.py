@@ -12,13 +12,13 @@ import polars as pl
 from ml_assets.contracts.changes import Change
 from ml_assets.contracts.frames import check_frames
 from ml_assets.contracts.frames import predictions as schema_of_predictions
-from ml_assets.logic.model import predict
-from ml_assets.logic.predictions import check_inputs, input_changes, score_rows
-from ml_assets.stages.common.asset import stage
-from ml_assets.stages.common.champions import note_code_of_verdict, serving_champion
-from ml_assets.stages.common.checks import as_table
-from ml_assets.stages.common.plan import DAY, ModelPlan
-from resources.lake_resource import LakeResource
+from ml_assets.lake.resource import LakeResource
+from ml_assets.logic.monitoring.predictions import check_inputs, input_changes, score_rows
+from ml_assets.logic.training.model import predict
+from ml_assets.models.champions import note_code_of_verdict, serving_champion
+from ml_assets.models.plan import DAY, ModelPlan
+from ml_assets.stages.asset import stage
+from ml_assets.stages.checks.contract_rules import as_table
 
 CHECK = "features_are_as_the_champion_was_trained_with"
 

@@ -1,6 +1,7 @@
 """Raw tables: source rows as received, by day or as a whole table, with every version of a row.
 
-Not here: renaming and cleaning (dbt's staging), and noticing that the files of a day have changed (`sensors.arrivals`).
+Not here: renaming and cleaning (dbt's staging), and noticing that the files of a day have changed
+(`ml_assets.automation.arrivals`).
 """
 
 import hashlib
@@ -14,17 +15,30 @@ import polars as pl
 from pydantic import Field, JsonValue, field_validator
 
 from ml_assets.contracts.errors import ContractError, near
+from ml_assets.contracts.sql_types import sql_type
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, TableContract
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.tables import RawDeclaration, RawTable
-from ml_assets.logic.raw import (
+from ml_assets.lake.days import in_rows, span_of
+from ml_assets.lake.errors import SourceError
+from ml_assets.lake.failed_attempts import RECORD
+from ml_assets.lake.quarantine import QUARANTINE
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.landing.day_pattern import DayPattern
+from ml_assets.landing.listing import FILES, Arrived, file_facts, files_of_days, landed_files, read_file
+from ml_assets.landing.sources import Source, digest
+from ml_assets.landing.time_formats import UNIX_TIMES
+from ml_assets.logic.tables.raw import (
     by_day,
     check_of_day,
 )
+from ml_assets.models.plan import daily, day_range, days_between
+from ml_assets.models.pod_tags import pod_tags
 from ml_assets.provenance.code import code_version
-from ml_assets.stages.common.asset import column_schema, freshness_policy, quarantine_spec
-from ml_assets.stages.common.checks import check_results, check_specs, reject, rule_specs
-from ml_assets.stages.common.landing import (
+from ml_assets.stages.asset import column_schema, freshness_policy, quarantine_spec
+from ml_assets.stages.checks.contract_rules import check_results, check_specs, reject, rule_specs
+from ml_assets.stages.landing import (
     ASIDE,
     ROWS,
     Came,
@@ -37,19 +51,6 @@ from ml_assets.stages.common.landing import (
     other_tables,
     with_day_columns,
 )
-from ml_assets.stages.common.plan import daily, day_range, days_between
-from ml_assets.stages.common.pod_tags import pod_tags
-from resources.day_pattern import DayPattern
-from resources.days import in_rows, span_of
-from resources.errors import SourceError
-from resources.failed_attempts import RECORD
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.listing import FILES, Arrived, file_facts, files_of_days, landed_files, read_file
-from resources.quarantine import QUARANTINE
-from resources.sources import Source, digest
-from resources.sql_types import sql_type
-from resources.time_formats import UNIX_TIMES
 
 GROUP = "raw"
 

@@ -13,19 +13,19 @@ import dagster as dg
 
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.tables import TablesDeclaration
+from ml_assets.lake.days import ALLOW_GAPS
+from ml_assets.lake.errors import WarehouseError
+from ml_assets.lake.failed_attempts import RECORD
+from ml_assets.lake.io_manager import data_version, facts_of
+from ml_assets.lake.manifest import ArtifactRef, Manifest
+from ml_assets.models.plan import daily, day_range, quarantine_key, table_key
+from ml_assets.models.pod_tags import pod_tags
+from ml_assets.orchestration.staleness import LOOK_BACK, first_day
 from ml_assets.provenance.code import code_version
 from ml_assets.provenance.sql import model_version
-from ml_assets.provenance.staleness import LOOK_BACK, first_day
-from ml_assets.stages.common.asset import column_schema, freshness_policy, quarantine_spec
-from ml_assets.stages.common.dbt_checks import Node, Project, selected_results
-from ml_assets.stages.common.plan import daily, day_range, quarantine_key, table_key
-from ml_assets.stages.common.pod_tags import pod_tags
-from resources.artifact_io import data_version, facts_of
-from resources.days import ALLOW_GAPS
-from resources.errors import WarehouseError
-from resources.failed_attempts import RECORD
-from resources.manifest import ArtifactRef, Manifest
-from resources.warehouse import (
+from ml_assets.stages.asset import column_schema, freshness_policy, quarantine_spec
+from ml_assets.stages.checks.dbt_tests import Node, Project, selected_results
+from ml_assets.warehouse.warehouse import (
     Build,
     Warehouse,
     allows_gaps,

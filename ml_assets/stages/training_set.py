@@ -16,16 +16,16 @@ from pydantic import Field, JsonValue, field_validator
 from ml_assets.contracts.artifacts import TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.training import Split
-from ml_assets.logic.suspects import LonePredictor, lone_predictors
-from ml_assets.stages.common.asset import stage
-from ml_assets.stages.common.groups import INPUTS
-from ml_assets.stages.common.leak_findings import LONE, findings_on, refuse_leaks
-from ml_assets.stages.common.plan import ModelPlan, newest_day
-from ml_assets.stages.common.training import assemble, first_training_day, training_gaps
-from resources.days import days_by_asset
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.manifest import LEFT_OUT
+from ml_assets.lake.days import days_by_asset
+from ml_assets.lake.manifest import LEFT_OUT
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.logic.point_in_time.suspects import LonePredictor, lone_predictors
+from ml_assets.models.plan import ModelPlan, newest_day
+from ml_assets.models.training import assemble, first_training_day, training_gaps
+from ml_assets.orchestration.groups import INPUTS
+from ml_assets.stages.asset import stage
+from ml_assets.stages.leak_test.findings import LONE, findings_on, refuse_leaks
 
 CHECK = "no_feature_predicts_the_target_alone"
 LOOKED_AT = 20_000  # train rows, at random; all 245,000 of a year take 4 s and show the same

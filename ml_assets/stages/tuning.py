@@ -16,14 +16,14 @@ from pydantic import Field
 
 from ml_assets.contracts.artifacts import Importances, TrainingSet, Tuning
 from ml_assets.contracts.frames import check_frames, trials
-from ml_assets.logic.trials import SPACE
-from ml_assets.stages.common.asset import image, stage
-from ml_assets.stages.common.plan import ModelPlan
-from ml_assets.stages.common.searching import SharedSearch, in_the_runs_pod
-from ml_assets.stages.common.training import asked_of, device_of, search
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.sealed_frame import read_frame, write_frame
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.sealed_frame import read_frame, write_frame
+from ml_assets.lake.store import Lake
+from ml_assets.logic.training.trials import SPACE
+from ml_assets.models.plan import ModelPlan
+from ml_assets.models.searching import SharedSearch, in_the_runs_pod
+from ml_assets.models.training import asked_of, device_of, search
+from ml_assets.stages.asset import image, stage
 
 LONGER = ("trials", "seconds", "workers")
 """Settings that only say how long to search, and how many at once; a study goes on when they change."""

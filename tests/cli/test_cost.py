@@ -8,9 +8,9 @@ import pytest
 from ml_assets.cli.main import main
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.reading import Declared
-from resources.lake import Lake, Making
-from resources.manifest import Asked, Cost
-from resources.prices import PRICES
+from ml_assets.lake.manifest import Asked, Cost
+from ml_assets.lake.store import Lake, Making
+from ml_assets.provenance.prices import PRICES
 from tests.builders import flights_declared, frame
 from tests.provenance.test_cost import MAY, spend
 
@@ -91,7 +91,7 @@ def test_a_run_over_the_budget_says_so_and_goes_on(
     lake.put("flight_delay/labels", "2013-01-01", frame(1), Making(cost=COST))
     ran: list[bool] = []
     monkeypatch.setattr("ml_assets.declaration.reading.read_all", lambda _: Declared((model,), whole.raw, whole.tables))
-    monkeypatch.setattr("ml_assets.cli.flow.Flow.run", lambda *_: bool(ran.append(True)))
+    monkeypatch.setattr("ml_assets.cli.flow.flow.Flow.run", lambda *_: bool(ran.append(True)))
 
     assert 3 == main(["run", "flight_delay"])
 

@@ -6,7 +6,7 @@ import pytest
 
 from ml_assets.cli import doctor
 from ml_assets.cli.main import main
-from resources.doctor.checks import Check, Finding
+from ml_assets.doctor.checks import Check, Finding
 
 
 @pytest.fixture(autouse=True)

@@ -30,10 +30,10 @@ from ml_assets.cli.main import main
 from ml_assets.contracts.artifacts import FoundLeak, LeakTestRecord
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.reading import Declared
-from ml_assets.stages.common.leak_findings import record_asset
-from resources.manifest import Cost
+from ml_assets.lake.manifest import Cost
+from ml_assets.stages.leak_test.findings import record_asset
+from tests.automation.looped import MODEL, World, declared, world
 from tests.builders import frame, put
-from tests.sensors.looped import MODEL, World, declared, world
 
 GOLDEN = Path(__file__).parent / "golden" / "explained"
 PROJECT = declared({"label_growth": 0.8, "performance_limit": 5.0, "floor_days": 20, "cool_down_days": 4})
@@ -54,7 +54,7 @@ def it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         monkeypatch.setattr(one.instance, "_schedule_storage", ticks)
         monkeypatch.setenv("ML_ASSETS_LAKE", one.lake.url)
         monkeypatch.setattr("ml_assets.declaration.reading.read_all", lambda _: PROJECT)
-        monkeypatch.setattr("ml_assets.cli.project.instance", instance)
+        monkeypatch.setattr("ml_assets.cli.flow.project.instance", instance)
         monkeypatch.setattr("ml_assets.cli.explain.state_of", lambda *_: ([], []))
         yield one
 

@@ -9,17 +9,17 @@ import pytest
 
 from ml_assets.cli.main import main
 from ml_assets.contracts.artifacts import Model, Promotion
+from ml_assets.lake.errors import MissingArtifactError
+from ml_assets.lake.lock import Lock
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.promotion_log import NAMED_BY, PromotionLog
+from ml_assets.lake.store import Lake
+from ml_assets.provenance.gc.removal import collect
+from ml_assets.provenance.gc.retention import Policy
 from ml_assets.provenance.lineage import backward
-from ml_assets.provenance.removal import collect
-from ml_assets.provenance.retention import Policy
-from resources.errors import MissingArtifactError
-from resources.lake import Lake
-from resources.lock import Lock
-from resources.manifest import ArtifactRef
-from resources.promotion_log import NAMED_BY, PromotionLog
 from tests.builders import files_of, frame, put
-from tests.provenance.test_removal import leave
-from tests.provenance.test_retention import NOW, ago, decide, made, trained
+from tests.provenance.gc.test_removal import leave
+from tests.provenance.gc.test_retention import NOW, ago, decide, made, trained
 from tests.publications import newest_manifest
 
 

@@ -11,13 +11,13 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.cli.flow import Span
+from ml_assets.cli.console.progress import Progress
+from ml_assets.cli.flow.flow import Span
 from ml_assets.cli.main import main
-from ml_assets.cli.progress import Progress
 from ml_assets.contracts.artifacts import LeakTestRecord
-from ml_assets.logic.leaks import Leak
-from ml_assets.stages.common.leaktest import LeakReport, Sample
-from resources.lake_resource import LakeResource
+from ml_assets.lake.resource import LakeResource
+from ml_assets.logic.point_in_time.leaks import Leak
+from ml_assets.stages.leak_test.leaktest import LeakReport, Sample
 from tests.builders import flights_declared, project
 
 AT = datetime(2013, 1, 5, 12)  # noqa: DTZ001 - every time of these tables is naive UTC
@@ -47,7 +47,7 @@ def finding(monkeypatch: pytest.MonkeyPatch, *leaks: Leak) -> dict[str, Any]:
         asked.update(given)
         return LeakReport("flight_delay", (SAMPLE,), leaks)
 
-    monkeypatch.setattr("ml_assets.stages.common.leaktest.leak_test", leak_test)
+    monkeypatch.setattr("ml_assets.stages.leak_test.leaktest.leak_test", leak_test)
     return asked
 
 
@@ -59,8 +59,8 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: str) -> None:
         return False
 
     told: list[Progress] = []
-    monkeypatch.setattr("ml_assets.cli.progress.Progress.loggers", lambda progress: told.append(progress) or {})
-    monkeypatch.setattr("ml_assets.cli.flow.Flow.run", run)
+    monkeypatch.setattr("ml_assets.cli.console.progress.Progress.loggers", lambda progress: told.append(progress) or {})
+    monkeypatch.setattr("ml_assets.cli.flow.flow.Flow.run", run)
 
 
 def record() -> LeakTestRecord:
@@ -138,7 +138,7 @@ def test_a_run_tests_days_with_a_proven_leak_again_though_nothing_they_are_made_
     monkeypatch: pytest.MonkeyPatch, manifest: Mapping[str, Any]
 ) -> None:
     features, days = dg.AssetKey(["flight_delay", "features"]), ["2013-01-04", "2013-01-05", "2013-01-06"]
-    monkeypatch.setattr("ml_assets.cli.flow.out_of_date", lambda *_: {})
+    monkeypatch.setattr("ml_assets.cli.flow.flow.out_of_date", lambda *_: {})
 
     def late(samples: int = 5) -> object:
         declared = flights_declared(leak_test={"samples": samples})

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ml_assets.cli.main import COMMANDS, main, parser
-from resources.lake import Lake
-from resources.promotion_log import PromotionLog
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.store import Lake
 from tests.builders import promotion
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -13,18 +13,18 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.cli.flow import MONITORING, Span
+from ml_assets.assembly import DEFS
+from ml_assets.cli.flow.flow import MONITORING, Span
 from ml_assets.cli.main import main
-from ml_assets.component import DBT_PROJECT, read_contracts
+from ml_assets.components import DBT_PROJECT, read_contracts
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Promotion
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.reading import read_all
-from ml_assets.definitions import DEFS
-from ml_assets.stages.common.plan import ModelPlan
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.promotion_log import PromotionLog
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.models.plan import ModelPlan
 from tests.builders import flights_declared, project, promotion, put
 
 MODEL = "flight_delay"

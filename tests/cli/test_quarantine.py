@@ -8,20 +8,20 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets import definitions
+from ml_assets import assembly as definitions
 from ml_assets.cli import quarantine
-from ml_assets.cli.flow import Span
+from ml_assets.cli.flow.flow import Span
 from ml_assets.cli.main import main
 from ml_assets.contracts.table import Column, TableContract
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.quarantine import release, releases, set_aside
+from ml_assets.lake.quarantine import release, releases, set_aside
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
 from tests.builders import flights_declared, project, put
 from tests.stages.test_bad_input import source
 
 DAY = "2024-01-02"
 DECLARED = """
-type: ml_assets.component.RawTables
+type: ml_assets.components.RawTables
 attributes:
   days: {first: 2024-01-01}
   tables:

@@ -15,14 +15,14 @@ import pytest
 from ml_assets.cli import original
 from ml_assets.cli.main import main
 from ml_assets.contracts.artifacts import Promotion
-from resources.lake import Lake
-from resources.promotion_log import PromotionLog
-from resources.scratch import ScratchLake
-from resources.sealing import seal, unseal
-from resources.steps import StepRecord, runs, steps_of
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.scratch import ScratchLake
+from ml_assets.lake.sealing import seal, unseal
+from ml_assets.lake.steps import StepRecord, runs, steps_of
+from ml_assets.lake.store import Lake
 from tests.builders import files_of, flights_declared
 from tests.cli.test_promotion import kept_model
-from tests.resources.test_steps import BY_DAY, daily, materialize, numbers, shop
+from tests.lake.test_steps import BY_DAY, daily, materialize, numbers, shop
 
 MODEL = "flight_delay"
 STATE = {"fails": False, "by": 2}
@@ -50,8 +50,8 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
         monkeypatch.setenv(name, "0")
     monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
-    monkeypatch.setattr("ml_assets.cli.project.prepare", lambda: None)
-    monkeypatch.setattr("ml_assets.definitions.build", lambda *, lake, **_: shop(lake, *ASSETS))
+    monkeypatch.setattr("ml_assets.cli.flow.project.prepare", lambda: None)
+    monkeypatch.setattr("ml_assets.assembly.build", lambda *, lake, **_: shop(lake, *ASSETS))
     monkeypatch.setitem(STATE, "fails", False)
     monkeypatch.setitem(STATE, "by", 2)
     return Lake(str(tmp_path / "lake"))
@@ -251,7 +251,7 @@ def test_leaving_the_debugger_ends_the_replay_without_a_trace(
         return numbers
 
     run = materialized(lake, "numbers", "doubled")
-    monkeypatch.setattr("ml_assets.definitions.build", lambda *, lake, **_: shop(lake, numbers, stops))
+    monkeypatch.setattr("ml_assets.assembly.build", lambda *, lake, **_: shop(lake, numbers, stops))
     monkeypatch.setattr(sys, "breakpointhook", leave)
     monkeypatch.setattr(pdb, "post_mortem", lambda _: pytest.fail("it was left already"))
     capsys.readouterr()
@@ -267,7 +267,7 @@ def test_leaving_the_debugger_ends_the_replay_without_a_trace(
 def test_a_launch_configuration_is_written_instead_of_a_replay(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ide: str
 ) -> None:
-    monkeypatch.setattr("resources.environments.ROOT", tmp_path)
+    monkeypatch.setattr("ml_assets.assembly_resources.ROOT", tmp_path)
     run = materialized(lake, "daily", over=("2013-01-02", "2013-01-04"))
 
     text = said(capsys, run[:8], "daily", "--partition", "2013-01-03", "--ide", ide, code=0)
@@ -351,7 +351,7 @@ def test_a_promotion_replayed_by_the_command_is_not_written_to_the_log(
     for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
         monkeypatch.setenv(name, "0")
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
-    monkeypatch.setattr("ml_assets.definitions.read_all", lambda _: flights_declared())
+    monkeypatch.setattr("ml_assets.assembly.read_all", lambda _: flights_declared())
     lake = Lake(str(own_flown))
     before = files_of(lake)
     run = next(run for run in runs(lake) if f"{MODEL}/champion" in {a for it in steps_of(lake, run) for a in it.assets})

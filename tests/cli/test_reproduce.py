@@ -10,16 +10,16 @@ import polars as pl
 import pytest
 
 from ml_assets.cli import original
-from ml_assets.cli.flow import TRAINING, Flow
+from ml_assets.cli.flow.flow import TRAINING, Flow
 from ml_assets.cli.main import main
 from ml_assets.declaration.reading import Declared
-from ml_assets.provenance import then
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.origin import environment
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.sealing import unseal
+from ml_assets.lake.store import Lake
+from ml_assets.provenance import original_code as then
 from ml_assets.provenance.reproduction import Verdict
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.manifest import ArtifactRef
-from resources.origin import environment
-from resources.sealing import unseal
 from tests.builders import files_of, flights_declared, frame, project, put
 from tests.publications import newest_manifest
 
@@ -39,7 +39,7 @@ def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manifest: Mapping[s
     monkeypatch.setattr(original, "run_at", lambda *_, **__: pytest.fail("nothing has changed"))
 
     def declared(declared: Declared) -> None:
-        monkeypatch.setattr("ml_assets.cli.retraining.read_all", lambda _: declared)
+        monkeypatch.setattr("ml_assets.cli.flow.retraining.read_all", lambda _: declared)
 
     declared(flights_declared())
     return declared

@@ -7,8 +7,8 @@ import pytest
 from pydantic import JsonValue
 
 from ml_assets.cli.main import main
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
 from tests.builders import flights_declared, project
 from tests.cli.test_reproduce import MODEL, Declare, champion, declare, lake, rewritten, verdicts
 

@@ -1,4 +1,4 @@
-"""What `ml-assets simulate` prints and how it ends; what a life comes to is in tests/stages/test_past.py."""
+"""What `ml-assets simulate` prints and how it ends; what a life comes to is in tests/backtest/test_past.py."""
 
 import io
 import json
@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from ml_assets.backtest.simulating import Asked
+from ml_assets.cli.console.progress import Progress
 from ml_assets.cli.main import main
-from ml_assets.cli.progress import Progress
 from ml_assets.cli.simulate import Teller
 from ml_assets.contracts.simulation import Simulation
 from ml_assets.declaration.reading import Declared
-from ml_assets.stages.common.simulating import Asked
-from resources.lake import Lake
+from ml_assets.lake.store import Lake
 from tests.builders import flights_declared
 from tests.logic.simulated import World, day, lived
 

@@ -14,11 +14,11 @@ import pytest
 
 from ml_assets.cli.main import main
 from ml_assets.contracts.artifacts import Promotion
-from resources.lake import Lake
-from resources.manifest import ArtifactRef
-from resources.origin import Environment
-from resources.promotion_log import PromotionLog
-from resources.sealing import seal
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.origin import Environment
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.sealing import seal
+from ml_assets.lake.store import Lake
 from tests.builders import promotion, put
 from tests.provenance.lakes import ENVIRONMENT, START, Chronicle, shop
 

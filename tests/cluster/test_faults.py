@@ -14,9 +14,9 @@ import kubernetes
 import kubernetes.stream
 import pytest
 
-from resources.dagster_server import DagsterServer, Told
-from resources.lake import Lake
-from resources.run_tags import CAUSE, MODEL
+from ml_assets.cli.flow.dagster_server import DagsterServer, Told
+from ml_assets.lake.run_tags import CAUSE, MODEL
+from ml_assets.lake.store import Lake
 from tests.cluster.needs import NEEDED, given
 
 TRAINING: Final = ("training_set", "importances", "tuning", "model", "evaluation", "champion")

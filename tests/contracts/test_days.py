@@ -7,7 +7,7 @@ import pytest
 
 from ml_assets.contracts.days import day_of_moment, end_of, yesterday
 from ml_assets.declaration.parts import Days
-from ml_assets.stages.common.plan import daily
+from ml_assets.models.plan import daily
 
 
 def utc(*parts: int) -> datetime:

@@ -6,7 +6,7 @@ import pytest
 
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
-from resources.row_sql import RowSql, sql_problems, sql_problems_once
+from ml_assets.landing.row_sql import RowSql, sql_problems, sql_problems_once
 from tests.contracts.test_from_dbt import column, project, source
 
 ELSEWHERE = "which is no column of it; expected some of id, Name, weight kg, moment"
@@ -95,7 +95,7 @@ def test_sql_is_not_asked_about_again_before_it_changes(tmp_path: Path, monkeypa
             sql_problems=lambda of: sql_problems_once(of, checked),
         )
 
-    monkeypatch.setattr("resources.row_sql.sql_problems", lambda of: asked.extend(of) or sql_problems(of))
+    monkeypatch.setattr("ml_assets.landing.row_sql.sql_problems", lambda of: asked.extend(of) or sql_problems(of))
     contracts("moment + interval 1 day")
     contracts("moment + interval 1 day")
     assert [one.sql for one in asked] == ["moment + interval 1 day"]

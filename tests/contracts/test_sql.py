@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ml_assets.contracts.checking import broken_row_rules
 from ml_assets.contracts.sql import broken_predicates
 from ml_assets.contracts.table import Column, Relationship, TableContract
-from resources.duckdb_session import connect
+from ml_assets.warehouse.duckdb_session import connect
 
 SHOPS = pl.DataFrame({"shop": ["a", "it's", None]})
 CONTRACT = TableContract(

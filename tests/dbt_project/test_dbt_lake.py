@@ -14,8 +14,8 @@ import pytest
 from dbt.adapters.duckdb.credentials import DuckDBCredentials
 from dbt_common.exceptions import DbtRuntimeError
 
-from resources.dbt_lake import VARIABLE, Plugin, read_bindings
-from resources.duckdb_session import SETTINGS
+from ml_assets.warehouse.dbt_lake import VARIABLE, Plugin, read_bindings
+from ml_assets.warehouse.duckdb_session import SETTINGS
 
 
 def bindings(folder: Path, **said: Any) -> str:

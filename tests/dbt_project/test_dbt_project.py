@@ -1,6 +1,6 @@
 """The dbt project on real flights: six weeks in a temporary lake, eight runs of dbt, one of them by its command line.
 
-Publishing to the lake stays out; see the tests of `resources.warehouse`.
+Publishing to the lake stays out; see the tests of `ml_assets.warehouse.warehouse`.
 """
 
 import importlib.util
@@ -26,10 +26,10 @@ from polars.testing import assert_frame_equal
 
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import TableContract
-from resources.dbt_lake import VARIABLE
-from resources.dbt_package import link_package
-from resources.dbt_server import Dbt
-from resources.row_sql import with_columns
+from ml_assets.warehouse.dbt_lake import VARIABLE
+from ml_assets.warehouse.dbt_package import link_package
+from ml_assets.warehouse.dbt_server import Dbt
+from ml_assets.landing.row_sql import with_columns
 from tests.dbt_project.plain_features import times_of, windowed_features
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from resources.doctor.cluster import NEEDED
-from resources.doctor.network import LISTENS
+from ml_assets.doctor.cluster import NEEDED
+from ml_assets.doctor.network import LISTENS
 from tests.deploy.kube import as_kubernetes_reads_it, kind_of
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

@@ -13,10 +13,10 @@ import polars as pl
 from numpy.typing import ArrayLike
 
 from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Interval
-from ml_assets.logic.jackknife import Clusters, compare, leave_one_out
-from ml_assets.logic.metrics import Metric
-from ml_assets.logic.slices import SLICES_SCHEMA
-from ml_assets.logic.student import student_quantile
+from ml_assets.logic.evaluation.jackknife import Clusters, compare, leave_one_out
+from ml_assets.logic.evaluation.metrics import Metric
+from ml_assets.logic.evaluation.slices import SLICES_SCHEMA
+from ml_assets.logic.evaluation.student import student_quantile
 
 DAYS = 20
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from ml_assets.contracts.artifacts import Evaluation, Feature, Task, TrainingSetSummary
-from ml_assets.logic.evaluation import evaluate
+from ml_assets.logic.evaluation.report import evaluate
 
 FIRST_DAY = dt.date(2013, 1, 1)
 CLASSES = ("early", "on time", "late")

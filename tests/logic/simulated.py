@@ -9,10 +9,10 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 from ml_assets.contracts.artifacts import DriftSummary, FormerPerformance, Interval, PerformanceSummary, Promotion
-from ml_assets.logic.metrics import Metric, find_metric
-from ml_assets.logic.promotion import left
-from ml_assets.logic.retraining import Rules, Serving
-from ml_assets.logic.simulation import Judgement, Life, Watching, live
+from ml_assets.logic.backtest.simulation import Judgement, Life, Watching, live
+from ml_assets.logic.evaluation.metrics import Metric, find_metric
+from ml_assets.logic.monitoring.retraining import Rules, Serving
+from ml_assets.logic.promotion.log import left
 
 FIRST: Final = date(2024, 3, 1)
 LAST: Final = date(2024, 4, 30)

@@ -27,7 +27,7 @@ from ml_assets.contracts.artifacts import (
     Tuning,
 )
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.logic.metrics import METRICS
+from ml_assets.logic.evaluation.metrics import METRICS
 from ml_assets.logic.plots.drawing import COLOURS, as_markdown_image, interval, metric_name, number, share
 from ml_assets.logic.plots.evaluation import (
     calibration_plot,

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 from dagster_postgres.event_log import PostgresEventLogStorage
 
-from resources.event_log_postgres import BatchingPostgresEventLogStorage
+from ml_assets.dagster_storage.event_log_postgres import BatchingPostgresEventLogStorage
 
 
 def settings_of(

@@ -8,8 +8,8 @@ import psycopg2
 import pytest
 import yaml
 
-from resources.doctor.checks import Finding
-from resources.doctor.instance import instance
+from ml_assets.doctor.checks import Finding
+from ml_assets.doctor.instance import instance
 from tests.postgres.instances import instance_over, settings_of
 from tests.postgres.server import Server
 

@@ -15,8 +15,8 @@ from dagster._core.events.log import EventLogEntry
 from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_shared.check import CheckError
 
-from resources.event_log_postgres import BatchingPostgresEventLogStorage
-from resources.idle_connections import IdleConnections
+from ml_assets.dagster_storage.event_log_postgres import BatchingPostgresEventLogStorage
+from ml_assets.dagster_storage.idle_connections import IdleConnections
 from tests.event_logs import KEY, run_all, told
 from tests.postgres.instances import instance_over
 from tests.postgres.server import Server
@@ -73,7 +73,9 @@ def planned(run_id: str, days: int) -> list[EventLogEntry]:
 def test_events_that_follow_each_other_share_a_connection(
     postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
 ) -> None:
-    monkeypatch.setattr("resources.event_log_postgres.IdleConnections", partial(IdleConnections, seconds=3600))
+    monkeypatch.setattr(
+        "ml_assets.dagster_storage.event_log_postgres.IdleConnections", partial(IdleConnections, seconds=3600)
+    )
     with instance_over(postgres.database(), tmp_path / "home") as instance:
         storage = instance.event_log_storage
         assert isinstance(storage, BatchingPostgresEventLogStorage)
@@ -93,7 +95,9 @@ def test_events_that_follow_each_other_share_a_connection(
 def test_the_connection_is_closed_when_no_more_events_come_and_opened_again_when_some_do(
     postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resources.event_log_postgres.IdleConnections", partial(IdleConnections, seconds=0.1))
+    monkeypatch.setattr(
+        "ml_assets.dagster_storage.event_log_postgres.IdleConnections", partial(IdleConnections, seconds=0.1)
+    )
     with instance_over(postgres.database(), tmp_path / "home") as instance:
         storage = instance.event_log_storage
         assert isinstance(storage, BatchingPostgresEventLogStorage)

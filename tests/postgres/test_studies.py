@@ -5,7 +5,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from resources.workers.studies import STUDIES, open_storage
+from ml_assets.workers.studies import STUDIES, open_storage
 from tests.postgres.server import PASSWORD, Server
 from tests.stages.conftest import plan, trained  # noqa: F401 - fixtures of another folder
 from tests.stages.searched import watched

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from resources.manifest import ArtifactRef, Manifest
-from resources.manifests import Manifests
+from ml_assets.lake.manifest import ArtifactRef, Manifest
+from ml_assets.lake.manifests import Manifests
 from tests.publications import newest_manifest, publish
 
 START = datetime(2026, 11, 1, 3, 0, tzinfo=UTC)

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from ml_assets.component import read_manifest
-from ml_assets.definitions import DBT_PROJECT, build
+from ml_assets.assembly import DBT_PROJECT, build
+from ml_assets.components import read_manifest
 from ml_assets.provenance import modules, syntax
 from ml_assets.provenance.code import code_version, covered
 from ml_assets.provenance.sql import canonical, model_version
@@ -274,12 +274,14 @@ def test_no_stage_counts_storage_sensors_or_commands() -> None:
     found = {module for function in stages().values() for module, _ in covered([function])}
 
     assert not [
-        it for it in found if it.startswith(("sensors", "ml_assets.cli", "resources.lake", "resources.objects"))
+        it
+        for it in found
+        if it.startswith(("sensors", "ml_assets.cli", "ml_assets.lake.store", "ml_assets.lake.objects"))
     ]
 
 
 def test_all_that_reads_source_files_counts() -> None:
-    waiting, found = ["resources.sources", "resources.row_sql"], set()
+    waiting, found = ["ml_assets.landing.sources", "ml_assets.landing.row_sql"], set()
     while waiting:
         name = waiting.pop()
         found.add(name)

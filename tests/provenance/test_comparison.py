@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from ml_assets.lake.content import digest_of
+from ml_assets.lake.errors import MissingArtifactError
+from ml_assets.lake.manifest import Manifest
+from ml_assets.lake.store import Lake
 from ml_assets.provenance.comparison import differences
-from resources.content import digest_of
-from resources.errors import MissingArtifactError
-from resources.lake import Lake
-from resources.manifest import Manifest
 from tests.builders import Note, Study, frame, put
 
 LONG = "word " * 40

@@ -9,15 +9,15 @@ from unittest import mock
 import dagster as dg
 import pytest
 
+from ml_assets.lake.errors import CorruptArtifactError
+from ml_assets.lake.failed_attempts import RECORD
+from ml_assets.lake.manifest import Asked, Cost, Manifest
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.sealing import seal
+from ml_assets.lake.steps import Failure, StepRecord, keep_step
+from ml_assets.lake.store import Lake, Step
 from ml_assets.provenance.cost import Hours, charged, money, rows_of, spending, total_of
-from resources.errors import CorruptArtifactError
-from resources.failed_attempts import RECORD
-from resources.lake import Lake, Step
-from resources.lake_resource import LakeResource
-from resources.manifest import Asked, Cost, Manifest
-from resources.prices import Prices
-from resources.sealing import seal
-from resources.steps import Failure, StepRecord, keep_step
+from ml_assets.provenance.prices import Prices
 from tests.builders import frame, overwrite, put
 from tests.publications import newest_manifest, newest_name
 
@@ -33,7 +33,7 @@ def lake(tmp_path: Path) -> Lake:
 
 def spend(lake: Lake, asset: str, at: datetime = APRIL, cost: Cost | None = HOUR, **making: Any) -> Manifest:
     """Keep an artifact that was made at a moment, whatever the clock says."""
-    with mock.patch("resources.lake.datetime", mock.Mock(now=mock.Mock(return_value=at))):
+    with mock.patch("ml_assets.lake.store.datetime", mock.Mock(now=mock.Mock(return_value=at))):
         return put(lake, frame(1), asset=asset, cost=cost, **making)
 
 

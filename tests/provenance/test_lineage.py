@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
+from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef
+from ml_assets.lake.manifests import Manifests
+from ml_assets.lake.store import Lake
 from ml_assets.provenance.lineage import Lineage, backward, code_behind, kept_manifest, key_of
 from ml_assets.provenance.tracing.touched import all_versions, forward
-from resources.errors import CorruptArtifactError, MissingArtifactError
-from resources.lake import Lake
-from resources.manifest import MOST_BYTES, ArtifactRef
-from resources.manifests import Manifests
 from tests.builders import frame, put
 from tests.provenance.lakes import Chronicle, shop, version
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from ml_assets.contracts.errors import DataError
+from ml_assets.lake.manifest import ArtifactRef, Manifest
+from ml_assets.lake.scratch import ScratchLake
+from ml_assets.lake.sealing import unseal
+from ml_assets.lake.store import Lake
 from ml_assets.provenance.reproduction import REPRODUCTIONS, Outcome, Recorded, Verdict, keep, outcomes
 from ml_assets.provenance.reproduction import parameter_differences as differences
-from resources.lake import Lake
-from resources.manifest import ArtifactRef, Manifest
-from resources.scratch import ScratchLake
-from resources.sealing import unseal
 from tests.builders import frame, put
 from tests.provenance.lakes import START, Chronicle, shop
 from tests.publications import newest_manifest

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from ml_assets.lake.manifest import LEFT_OUT, ROWS_READ
+from ml_assets.lake.store import Lake
 from ml_assets.provenance.rows import rows_behind
-from resources.lake import Lake
-from resources.manifest import LEFT_OUT, ROWS_READ
 from tests.builders import frame, put
 
 FIRST, SECOND = "2013-01-01", "2013-01-02"

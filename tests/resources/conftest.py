@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from resources.lake import Lake
+from ml_assets.lake.store import Lake
 
 _numbers = itertools.count()
 

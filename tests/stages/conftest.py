@@ -9,14 +9,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ml_assets.stages.common.plan import ModelPlan
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake, Making
+from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.evaluation import evaluation
 from ml_assets.stages.importances import importances
 from ml_assets.stages.model import model
 from ml_assets.stages.training_set import TrainingSetConfig, training_set
 from ml_assets.stages.tuning import TuningConfig, tuning
-from resources.lake import Lake, Making
-from resources.lake_resource import LakeResource
 from tests.stages.shop import FEATURES, LABELS, OPEN, Trained, context_of, declaration, feature_rows, label_rows
 
 

@@ -15,12 +15,12 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.artifacts import Tuning
-from ml_assets.logic.shared_study import BEGUN
-from ml_assets.stages.common.plan import ModelPlan
-from ml_assets.stages.common.searching import SharedSearch
-from ml_assets.stages.common.training import asked_of
-from resources.lake import Lake, Making
-from resources.workers.processes import Processes
+from ml_assets.lake.store import Lake, Making
+from ml_assets.logic.training.shared_study import BEGUN
+from ml_assets.models.plan import ModelPlan
+from ml_assets.models.searching import SharedSearch
+from ml_assets.models.training import asked_of
+from ml_assets.workers.processes import Processes
 from tests.stages.shop import FEATURES, LABELS, Trained, context_of, declaration
 
 TUNING = {"trials": 6, "max_rounds": 60, "early_stopping_rounds": 10, "workers": 2}
@@ -90,7 +90,7 @@ def running(place: Processes) -> int:
     """Return how many trials of the processes' study run."""
     import optuna
 
-    from resources.workers.studies import open_storage, studies_url
+    from ml_assets.workers.studies import open_storage, studies_url
 
     given = dict(zip(place._command, place._command[1:], strict=False))
     storage = open_storage(given["--file"] if "--file" in given else studies_url() or "")

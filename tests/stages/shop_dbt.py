@@ -13,14 +13,14 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from ml_assets.component import read_contracts, read_manifest
+from ml_assets.assembly import DBT_PROJECT
+from ml_assets.components import read_contracts, read_manifest
 from ml_assets.declaration.tables import TablesDeclaration
-from ml_assets.definitions import DBT_PROJECT
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
 from ml_assets.stages.tables import tables
-from resources.dbt import prepare_manifest
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.warehouse import Warehouse
+from ml_assets.warehouse.dbt_manifest import prepare_manifest
+from ml_assets.warehouse.warehouse import Warehouse
 from tests.builders import put
 
 FIRST, SECOND = "2024-01-01", "2024-01-02"

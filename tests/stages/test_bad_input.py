@@ -13,13 +13,13 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ml_assets.assembly import DBT_PROJECT
 from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance, Promotion
-from ml_assets.definitions import DBT_PROJECT
-from resources.dbt import prepare_manifest
-from resources.errors import WarehouseError
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.promotion_log import PromotionLog
+from ml_assets.lake.errors import WarehouseError
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.warehouse.dbt_manifest import prepare_manifest
 from tests.builders import Project, failure, files_of, flights_declared, forget_promotions, project, promotion
 
 LAST = "2013-02-10"

@@ -12,17 +12,17 @@ import pytest
 from ml_assets.contracts.artifacts import Evaluation, EvaluationSummary, Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.table import TableContract
-from ml_assets.logic.promotion import anchor, entry_of, refusals, serving_since, waiting
-from ml_assets.logic.serving_cost import example_row
+from ml_assets.lake.errors import PromotionConflictError
+from ml_assets.lake.promotion_log import TRIES, PromotionLog
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Making
+from ml_assets.logic.evaluation.serving_cost import example_row
+from ml_assets.logic.promotion.log import anchor, entry_of, refusals, serving_since, waiting
+from ml_assets.models.champions import Champion, champion_model
+from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.champion import champion, serving_costs
-from ml_assets.stages.common.champions import Champion, champion_model
-from ml_assets.stages.common.leak_findings import LONE
-from ml_assets.stages.common.plan import ModelPlan
 from ml_assets.stages.evaluation import evaluation
-from resources.errors import PromotionConflictError
-from resources.lake import Making
-from resources.lake_resource import LakeResource
-from resources.promotion_log import TRIES, PromotionLog
+from ml_assets.stages.leak_test.findings import LONE
 from tests.builders import promotion
 from tests.stages.shop import FEATURES, LABELS, OPEN, Trained, declaration
 

@@ -11,9 +11,13 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from ml_assets.component import model_assets
-from ml_assets.provenance.staleness import Wanted, first_to_make, out_of_date
-from ml_assets.stages.common.groups import (
+from ml_assets.components import model_assets
+from ml_assets.dagster_storage.event_log import BatchingSqliteEventLogStorage
+from ml_assets.lake.io_manager import LakeIOManager
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.models.plan import ModelPlan
+from ml_assets.orchestration.groups import (
     CARD,
     INPUTS,
     MONITORING,
@@ -23,14 +27,10 @@ from ml_assets.stages.common.groups import (
     promotions,
     serving,
 )
-from ml_assets.stages.common.plan import ModelPlan
-from resources.artifact_io import LakeIOManager
-from resources.event_log import BatchingSqliteEventLogStorage
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
+from ml_assets.orchestration.staleness import Wanted, first_to_make, out_of_date
 from tests.builders import days, nothing_rendered, put
+from tests.dagster_storage.test_event_log import instance_with
 from tests.edited import PART_INVERTED, edited
-from tests.resources.test_event_log import instance_with
 from tests.stages.shop import DAYS, FEATURES, FIRST, LABELS, declaration, feature_rows, label_rows
 
 PREDICTED = ("2024-02-17", "2024-02-18")

@@ -2,7 +2,7 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.table import Column, Relationship, TableContract
-from ml_assets.stages.common.asset import column_schema
+from ml_assets.stages.asset import column_schema
 
 ORDERS = TableContract(
     "orders",

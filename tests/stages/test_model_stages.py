@@ -10,29 +10,29 @@ import pytest
 from polars.testing import assert_frame_equal
 from pydantic import JsonValue
 
-from ml_assets.component import STAGES
+from ml_assets.components import STAGES
 from ml_assets.contracts.artifacts import FoundLeak, LeakTestRecord, Model
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.data import LeakTestSettings
-from ml_assets.logic.card import render_card
-from ml_assets.logic.drift import DriftLimits, measure_drift
+from ml_assets.kubernetes.policy import POD, PodPolicy
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake, Making
+from ml_assets.logic.monitoring.drift import DriftLimits, measure_drift
+from ml_assets.logic.pages.card import render_card
+from ml_assets.models.champions import model_on_card
+from ml_assets.models.plan import ModelPlan, days_between
+from ml_assets.models.training import assemble
 from ml_assets.stages.card import card_input
-from ml_assets.stages.common.champions import model_on_card
-from ml_assets.stages.common.checks import rule_check_name
-from ml_assets.stages.common.plan import ModelPlan, days_between
-from ml_assets.stages.common.training import assemble
+from ml_assets.stages.checks.contract_rules import rule_check_name
 from ml_assets.stages.evaluation import evaluation
 from ml_assets.stages.features import features
 from ml_assets.stages.labels import labels
 from ml_assets.stages.model import train
 from ml_assets.stages.predictions import predictions
 from ml_assets.stages.training_set import TrainingSetConfig, training_set
-from resources.lake import Lake, Making
-from resources.lake_resource import LakeResource
-from resources.manifest import ArtifactRef
-from resources.pods.policy import POD, PodPolicy
-from resources.warehouse import Warehouse
+from ml_assets.warehouse.warehouse import Warehouse
 from tests.builders import promotion
 from tests.stages.shop import (
     A_DAY,

@@ -17,16 +17,16 @@ from ml_assets.contracts.artifacts import (
     Performance,
     PerformanceSummary,
 )
-from ml_assets.logic.model import predict
-from ml_assets.logic.performance import TABLE_SCHEMA, daily_performance
-from ml_assets.logic.predictions import score_rows
-from ml_assets.logic.reference import sketch_reference
-from ml_assets.stages.common.loop import rules_of
-from ml_assets.stages.common.plan import ModelPlan
-from ml_assets.stages.common.verdicts import performance_result
+from ml_assets.lake.resource import LakeResource
+from ml_assets.logic.monitoring.performance import TABLE_SCHEMA, daily_performance
+from ml_assets.logic.monitoring.predictions import score_rows
+from ml_assets.logic.monitoring.reference import sketch_reference
+from ml_assets.logic.training.model import predict
+from ml_assets.models.loop import rules_of
+from ml_assets.models.plan import ModelPlan
+from ml_assets.stages.checks.verdicts import performance_result
 from ml_assets.stages.drift import drift
 from ml_assets.stages.performance import judged, performance
-from resources.lake_resource import LakeResource
 from tests.builders import promotion, put
 from tests.stages.shop import FEATURES, LABELS, Trained, context_of, declaration, feature_rows, label_rows
 

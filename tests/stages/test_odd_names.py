@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from resources.lake import Lake
+from ml_assets.lake.store import Lake
 from tests.builders import failure
 from tests.stages.shop_dbt import FIRST, SECOND, Shop, dbt_project
 

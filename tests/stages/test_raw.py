@@ -17,15 +17,15 @@ from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import Column, Relationship, TableContract
 from ml_assets.declaration.reading import read_declaration
 from ml_assets.declaration.tables import RawDeclaration
-from ml_assets.provenance.staleness import Wanted, out_of_date
+from ml_assets.lake.io_manager import LakeIOManager
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.quarantine import release, set_aside
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.orchestration.staleness import Wanted, out_of_date
 from ml_assets.stages import raw
-from ml_assets.stages.common.landing import _all_versions
+from ml_assets.stages.landing import _all_versions
 from ml_assets.stages.raw import LandingConfig, raw_tables
-from resources.artifact_io import LakeIOManager
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.manifest import ArtifactRef
-from resources.quarantine import release, set_aside
 from tests.builders import failure, put
 
 ORDERS = TableContract(
@@ -293,7 +293,7 @@ def test_a_source_that_dbt_does_not_know_is_refused(tmp_path: Path) -> None:
 
 
 BAD_DAYS = """
-type: ml_assets.component.RawTables
+type: ml_assets.components.RawTables
 attributes:
   days: {first: 2024-01-01}
   tables:

@@ -14,11 +14,11 @@ import pytest
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.tables import RawDeclaration
+from ml_assets.lake.io_manager import LakeIOManager
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.landing.listing import FILES
 from ml_assets.stages.raw import raw_tables
-from resources.artifact_io import LakeIOManager
-from resources.lake import Lake
-from resources.lake_resource import LakeResource
-from resources.listing import FILES
 from tests.builders import failure
 
 ORDERS = TableContract(

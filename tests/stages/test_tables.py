@@ -6,9 +6,9 @@ import pytest
 
 from ml_assets.contracts.from_dbt import contracts_from_dbt, rules_by_test
 from ml_assets.declaration.tables import TablesDeclaration
-from ml_assets.provenance.staleness import LOOK_BACK
-from ml_assets.stages.common.checks import check_name
-from ml_assets.stages.common.plan import table_key
+from ml_assets.models.plan import table_key
+from ml_assets.orchestration.staleness import LOOK_BACK
+from ml_assets.stages.checks.contract_rules import check_name
 from ml_assets.stages.tables import tables
 
 

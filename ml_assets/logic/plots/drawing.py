@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import polars as pl
 
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.logic.metrics import named
+from ml_assets.logic.evaluation.metrics import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

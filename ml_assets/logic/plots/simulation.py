@@ -1,6 +1,6 @@
 """Plots of a simulated life: the metric week by week, the gain over never training again, and the fits it took.
 
-What is plotted is measured elsewhere; see `ml_assets.logic.simulation_report`.
+What is plotted is measured elsewhere; see `ml_assets.logic.backtest.simulation_report`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ml_assets.logic.metrics import Metric
+    from ml_assets.logic.evaluation.metrics import Metric
 
 COLOURS: Final = {"never": MUTED, "monthly": ORANGE, "weekly": GREEN, "triggered": BLUE}
 _STRONG: Final = "triggered"

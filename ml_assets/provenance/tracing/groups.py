@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
+from ml_assets.lake.manifest import Manifest
 from ml_assets.provenance.lineage import Key, Lineage, Node
-from resources.manifest import Manifest
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _FEW = 3

@@ -1,6 +1,6 @@
 """One prediction, found by its key among all that were made: the row, what it was scored on and by whom.
 
-Scoring stays out; see `ml_assets.logic.predictions`.
+Scoring stays out; see `ml_assets.logic.monitoring.predictions`.
 """
 
 import re
@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import polars as pl
 
+from ml_assets.lake.errors import LakeError, MissingArtifactError
+from ml_assets.lake.manifest import ArtifactRef, Manifest
+from ml_assets.lake.store import Lake
 from ml_assets.provenance.lineage import Lineage, backward, key_of
 from ml_assets.provenance.tracing.served import read_log
 from ml_assets.provenance.tracing.trace import Part, Trace, trace_of
-from resources.errors import LakeError, MissingArtifactError
-from resources.lake import Lake
-from resources.manifest import ArtifactRef, Manifest
 
 ID: Final = "prediction_id"
 FEATURES: Final = "features"

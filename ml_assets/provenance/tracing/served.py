@@ -1,7 +1,7 @@
 """Which versions were champion, by the promotion logs, for a trace.
 
 A damaged log does not end a trace: what is wrong with it is reported beside the entries that can be read. Not here:
-deciding (see `resources.promotion_log`, whose entries hold more than is read here).
+deciding (see `ml_assets.lake.promotion_log`, whose entries hold more than is read here).
 """
 
 import itertools
@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from resources.manifests import Manifests
-from resources.promotion_log import PromotionLog
+from ml_assets.lake.manifests import Manifests
+from ml_assets.lake.promotion_log import PromotionLog
 
 
 class Decision(BaseModel):

@@ -9,12 +9,12 @@ from typing import Self
 from pydantic import ValidationError
 
 from ml_assets.contracts.errors import DataError, near
+from ml_assets.lake.errors import MissingArtifactError
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.manifests import REMOVED, Manifests
 from ml_assets.provenance.tracing.groups import counted, ranges
 from ml_assets.provenance.tracing.served import read_log
 from ml_assets.provenance.tracing.touched import all_versions
-from resources.errors import MissingArtifactError
-from resources.manifest import ArtifactRef
-from resources.manifests import REMOVED, Manifests
 
 _SHOWN = 5
 

@@ -9,6 +9,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from ml_assets.lake.errors import LakeError
+from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, Manifest
+from ml_assets.lake.manifests import REMOVED, Manifests
+from ml_assets.lake.order import MANIFEST_NAME
+from ml_assets.lake.sealing import seal_problem
 from ml_assets.provenance.lineage import (
     Key,
     Lineage,
@@ -21,11 +26,6 @@ from ml_assets.provenance.lineage import (
     read_node,
     ref_of,
 )
-from resources.errors import LakeError
-from resources.manifest import MOST_BYTES, ArtifactRef, Manifest
-from resources.manifests import REMOVED, Manifests
-from resources.order import MANIFEST_NAME
-from resources.sealing import seal_problem
 
 _HEAD = re.compile(rb'\n "asset": "([^"]+)",\n "partition": (?:null|"([^"]+)"),\n "version": "([0-9a-f]{32})",\n')
 _HEAD_BYTES = 4096

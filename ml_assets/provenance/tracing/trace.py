@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ml_assets.lake import origin
+from ml_assets.lake.errors import LakeError, MissingArtifactError
+from ml_assets.lake.manifests import Manifests
 from ml_assets.provenance.lineage import Key, Lineage, Node
 from ml_assets.provenance.tracing.groups import commit_of
 from ml_assets.provenance.tracing.served import Log, read_log
-from resources import origin
-from resources.errors import LakeError, MissingArtifactError
-from resources.manifests import Manifests
 
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _MODEL = "/model"

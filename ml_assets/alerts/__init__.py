@@ -1,0 +1,1 @@
+"""Alerts: what is sent, through which channels, and what was sent before."""

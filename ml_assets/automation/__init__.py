@@ -1,0 +1,1 @@
+"""Factories of sensors and schedules, and of the jobs that they launch."""

@@ -1,0 +1,124 @@
+"""What a run that failed tells a person: an alert for each step that did, or one where none did.
+
+Which runs are looked at stays out; see `ml_assets.automation.alerts`.
+"""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
+from dagster._core.events import DagsterEventType
+from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.tags import RETRY_NUMBER_TAG, WILL_RETRY_TAG
+from dagster_shared.error import SerializableErrorInfo
+
+from ml_assets.alerts.resource import Alert, Kind
+from ml_assets.lake.run_tags import CAUSE, MODEL
+
+_MOST_EVENTS: Final = 1000
+_TAGS: Final = (MODEL, CAUSE, "dagster/partition", "dagster/schedule_name", "dagster/sensor_name")
+_OVER = re.compile(r"[\d.]+% of the rows[^;\n]* break rules; [\d.]+% may be set aside\.")
+
+
+def alerts_of_run(instance: dg.DagsterInstance, record: dg.RunRecord) -> list[Alert]:
+    """Return an alert for each step of a run that failed, or one for the run where none did."""
+    run = record.dagster_run
+    found = instance.get_records_for_run(
+        run.run_id,
+        of_type={
+            DagsterEventType.STEP_FAILURE,
+            DagsterEventType.ASSET_CHECK_EVALUATION,
+            DagsterEventType.RUN_FAILURE,
+        },
+        limit=_MOST_EVENTS,
+        ascending=False,
+    )
+    events = [it.event_log_entry for it in reversed(found.records)]
+    failures = [it for it in events if it.dagster_event_type is DagsterEventType.STEP_FAILURE]
+    checks = [_evaluation(it) for it in events if it.dagster_event_type is DagsterEventType.ASSET_CHECK_EVALUATION]
+    ended = [it for it in events if it.dagster_event_type is DagsterEventType.RUN_FAILURE]
+    why: list[EventLogEntry | None] = [*(failures or ended[-1:])]
+    return [
+        _of_failure(
+            record,
+            event,
+            [] if event is None else [it for step, it in checks if step == event.step_key and _blocks(it)],
+        )
+        for event in why or [None]
+    ]
+
+
+def _of_failure(record: dg.RunRecord, event: EventLogEntry | None, checks: Sequence[AssetCheckEvaluation]) -> Alert:
+    run = record.dagster_run
+    step = None if event is None else event.step_key
+    subject = step.replace("__", "/") if step else run.tags.get(MODEL, run.job_name)
+    said = _said(event)
+    kind: Kind = "check_failed" if checks else "run_failed"
+    title = f"{subject} failed: {_first_sentence(said)}"
+    if over := _OVER.search(said):
+        kind, title = "quarantine_over", f"{subject}: {over[0]}"
+    elif checks:
+        names = [check.check_name for check in checks]
+        title = f"{subject}: {len(names)} blocking check{'s' * (len(names) > 1)} failed ({', '.join(names[:3])})"
+    will_retry = run.tags.get(WILL_RETRY_TAG, "").lower() == "true"
+    told = [f"{it.asset_key.to_user_string()}: {it.check_name}. {it.description or ''}".strip() for it in checks]
+    retry = "Dagster will retry this run by itself." if will_retry else ""
+    facts = {"run": run.run_id, "job": run.job_name, "step": step or "none"}
+    facts |= {name.rpartition("/")[2]: run.tags[name] for name in _TAGS if name in run.tags}
+    facts |= {"retries so far": run.tags[RETRY_NUMBER_TAG]} if RETRY_NUMBER_TAG in run.tags else {}
+    return Alert(
+        kind=kind,
+        subject=subject,
+        title=f"{title}{' (will be retried)' if will_retry else ''}",
+        body="\n".join(part for part in (retry, *told[:20], said) if part),
+        key=f"run/{run.run_id}/{step or ''}",
+        at=_ended(record),
+        facts=facts,
+        severity="warning" if will_retry else "error",
+        link=f"/runs/{run.run_id}",
+    )
+
+
+def _evaluation(event: EventLogEntry) -> tuple[str | None, AssetCheckEvaluation]:
+    return event.step_key, event.get_dagster_event().asset_check_evaluation_data
+
+
+def _blocks(check: AssetCheckEvaluation) -> bool:
+    is_blocking = check.blocking is None or check.blocking
+    return not check.passed and is_blocking and check.severity is dg.AssetCheckSeverity.ERROR
+
+
+def _ended(record: dg.RunRecord) -> datetime:
+    """Return when a run ended; not when its record was last touched, which changes."""
+    if record.end_time is None:
+        return record.create_timestamp
+    return datetime.fromtimestamp(record.end_time, tz=UTC)
+
+
+def _said(event: EventLogEntry | None) -> str:
+    """Return the message of the error that the code raised, without what Dagster wraps it in."""
+    if event is None or event.dagster_event is None:
+        return "The run failed, and its event log does not say why."
+    told = event.dagster_event
+    if told.event_type is DagsterEventType.STEP_FAILURE:
+        error: SerializableErrorInfo | None = told.step_failure_data.error
+    else:  # a run that failed before its first step has no data with it
+        error = None if told.event_specific_data is None else told.job_failure_data.error
+    if error is None:
+        return told.message or "The run failed, and its event log does not say why."
+    while (error.cls_name or "").startswith("Dagster") and error.cause is not None:
+        error = error.cause
+    return _without_module(error.message.strip())
+
+
+def _without_module(message: str) -> str:
+    """Return `ContractError: why` for `ml_assets.contracts.errors.ContractError: why`."""
+    return re.sub(r"^(?:\w+\.)+(\w+)(?=:|$)", r"\1", message)
+
+
+def _first_sentence(text: str) -> str:
+    line = text.strip().partition("\n")[0]
+    return re.split(r"(?<=[.!?])\s", line, maxsplit=1)[0].rstrip(".:")

@@ -1,0 +1,113 @@
+"""What Dagster's instance tells a sensor: what was materialized since, what is being made, what was asked before.
+
+What follows from it stays out.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import dagster as dg
+from dagster._core.definitions.repository_definition import RepositoryDefinition
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+from dagster._core.storage.tags import RUN_KEY_TAG
+
+from ml_assets.lake.run_tags import range_of
+from ml_assets.models.plan import day_of, days_between
+
+# The instance's own methods ask for one asset at a time; a tick over 500 models wants what is new of all in one query.
+AT_ONCE: Final = 2_000
+"""How many materializations a tick reads."""
+OVERLAP: Final = 500
+"""How many numbers a transaction may come late: Postgres gives them out before it shows what they stand for."""
+_UNFINISHED: Final = [
+    dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.MANAGED,
+    *IN_PROGRESS_RUN_STATUSES,
+]  # fmt: skip
+FAILED: Final = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+"""How a run ends that came to nothing."""
+_AT_MOST: Final = 1_000
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Which materializations were read.
+
+    Attributes:
+        last: the highest number among them.
+        recent: the numbers of those that lie shortly before it.
+    """
+
+    last: int
+    recent: tuple[int, ...] = ()
+
+
+def newest_number(instance: dg.DagsterInstance) -> int:
+    """Return the number of the newest materialization; 0 where there is none."""
+    found = instance.event_log_storage.get_event_records(
+        dg.EventRecordsFilter(event_type=dg.DagsterEventType.ASSET_MATERIALIZATION), limit=1
+    )
+    return found[0].storage_id if found else 0
+
+
+def materialized_since(instance: dg.DagsterInstance, seen: Seen) -> tuple[dict[dg.AssetKey, set[str]], Seen, bool]:
+    """Return what was materialized ('' for an asset without partitions), what was read, and whether there is more."""
+    records = instance.event_log_storage.get_event_records(
+        dg.EventRecordsFilter(
+            event_type=dg.DagsterEventType.ASSET_MATERIALIZATION, after_cursor=max(0, seen.last - OVERLAP)
+        ),
+        limit=AT_ONCE,
+        ascending=True,
+    )
+    known = set(seen.recent)
+    found: dict[dg.AssetKey, set[str]] = {}
+    for record in records:
+        if record.storage_id not in known and record.asset_key is not None:
+            found.setdefault(record.asset_key, set()).add(record.partition_key or "")
+    numbers = [record.storage_id for record in records]
+    last = max([seen.last, *numbers])
+    recent = sorted({n for n in (*known, *numbers) if n > last - OVERLAP})
+    return found, Seen(last, tuple(recent)), len(records) == AT_ONCE
+
+
+def in_progress(
+    instance: dg.DagsterInstance, repository: RepositoryDefinition | None
+) -> dict[dg.AssetKey, dict[str, str]]:
+    """Return what runs make that are queued or in progress: by asset and partition, the run."""
+    found: dict[dg.AssetKey, dict[str, str]] = {}
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
+        assets: Iterable[dg.AssetKey] = run.asset_selection or ()
+        if not assets and repository is not None and repository.has_job(run.job_name):
+            assets = repository.get_job(run.job_name).asset_layer.executable_asset_keys
+        for key in assets:
+            for partition in ("", *_partitions(run.tags)):
+                found.setdefault(key, {})[partition] = run.run_id
+    return found
+
+
+def _partitions(tags: Mapping[str, str]) -> list[str]:
+    found = range_of(tags)
+    if found is None:
+        return []
+    first, last = found
+    return [first] if first == last else [str(day) for day in days_between(day_of(first), day_of(last))]
+
+
+def asked_before(instance: dg.DagsterInstance, run_keys: Sequence[str]) -> dict[str, dg.DagsterRun]:
+    """Return the newest run of each run key that was asked for."""
+    if not run_keys:
+        return {}
+    runs = instance.get_runs(dg.RunsFilter(tags={RUN_KEY_TAG: [*run_keys]}))
+    return {run.tags[RUN_KEY_TAG]: run for run in reversed(runs)}
+
+
+def failed_of(instance: dg.DagsterInstance, tag: str, values: Sequence[str]) -> list[dg.RunRecord]:
+    """Return the newest failed or canceled runs with any of these values of a tag, newest first."""
+    if not values:
+        return []
+    return [*instance.get_run_records(dg.RunsFilter(tags={tag: [*values]}, statuses=[*FAILED]), limit=_AT_MOST)]
+
+
+def made_by(run: dg.DagsterRun) -> tuple[set[dg.AssetKey], set[str]]:
+    """Return the assets and days that a run was to make."""
+    return set(run.asset_selection or ()), set(_partitions(run.tags))

@@ -1,0 +1,96 @@
+"""Each model's champion trained again, weekly, from its manifest; a run fails where another model comes out.
+
+How a model is reproduced stays out: that is the command `ml-assets reproduce`, run in a process of its own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from ml_assets.declaration.reading import Declared
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.run_tags import CAUSE, MODEL
+from ml_assets.orchestration.groups import promotions
+from ml_assets.stages.checks.reproduction import reproduction_result
+
+
+class ReproduceConfig(dg.Config):
+    """Which model to reproduce, and how far back to go."""
+
+    model: str = Field(description="A declared model, or MODEL@VERSION; its champion if no version is named.")
+    start: str = Field(default="training_set", pattern="^(training_set|raw)$", description="training_set or raw")
+
+
+@dg.op(description="Train a model again from its manifest and compare the hashes; the verdict is kept in the lake.")
+def train_again(context: dg.OpExecutionContext, config: ReproduceConfig, lake: LakeResource) -> None:
+    """Reproduce one model.
+
+    Raises:
+        dagster.Failure: another model came out, or none.
+    """
+    opened = lake.connect()
+    name, at, _ = config.model.partition("@")
+    if not at and not promotions(opened, name).verified().entries:
+        context.log.info(f"{name} has no champion yet, so there is nothing to reproduce")
+        return
+    command = [sys.executable, "-m", "ml_assets.cli.main", "reproduce", config.model, "--from", config.start, "--json"]
+    environment = {**os.environ, "ML_ASSETS_LAKE": opened.url}
+    done = subprocess.run(
+        command, check=False, env=environment, capture_output=True, text=True, encoding="utf-8", errors="replace"
+    )
+    for line in done.stderr.splitlines():
+        context.log.info(line)
+    if not done.stdout.strip():
+        said = done.stderr.strip().splitlines()
+        raise dg.Failure(f"{config.model} could not be trained again: {said[-1] if said else done.returncode}")
+    if (result := reproduction_result(opened, name)) is not None:
+        context.instance.report_runless_asset_event(dg.AssetCheckEvaluation(**result))
+    verdict: dict[str, Any] = json.loads(done.stdout)
+    facts = {
+        "version": verdict["version"],
+        "seconds": verdict["seconds"],
+        "changed": dg.MetadataValue.json(verdict["changed"]),
+        "outcomes": dg.MetadataValue.json(verdict["outcomes"]),
+    }
+    if not (verdict["is_equal"] or (verdict.get("closeness") or {}).get("holds")):
+        raise dg.Failure(f"{config.model} was not reproduced; another model came out.", metadata=facts)
+    context.add_output_metadata(facts)
+
+
+@dg.job(name="reproduce", description="Train a model again from its manifest and compare the hashes.")
+def reproduce_job() -> None:
+    """One model, reproduced."""
+    train_again()
+
+
+def reproduction_schedule(declared: Declared) -> dg.ScheduleDefinition:
+    """Return the schedule that reproduces each model's champion, once a week unless it is declared otherwise."""
+    times = declared.automation.schedules
+
+    def requests(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        at: datetime = context.scheduled_execution_time
+        for model in declared.models:
+            yield dg.RunRequest(
+                run_key=f"reproduce/{model.name}/{at:%Y-%m-%dT%H:%M}",
+                run_config={"ops": {"train_again": {"config": {"model": model.name}}}},
+                tags={MODEL: model.name, CAUSE: "weekly reproduction"},
+            )
+        if not declared.models:
+            yield dg.SkipReason("no model is declared.")
+
+    return dg.ScheduleDefinition(
+        name="reproduce_champions",
+        job=reproduce_job,
+        cron_schedule=times.reproduce_champions,
+        execution_timezone=times.timezone,
+        execution_fn=requests,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Trains each champion again from its manifest; the run fails where another model comes out.",
+    )

@@ -1,0 +1,1 @@
+"""Backtests of retraining policies over the past days of a model."""

@@ -1,0 +1,364 @@
+"""The past of a model for a simulated life: its features and labels in memory, of which only what was known is told.
+
+What a policy makes of it stays out; see `ml_assets.logic.backtest.simulation`.
+"""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from functools import cached_property
+from types import TracebackType
+from typing import Final, Self
+
+import polars as pl
+
+from ml_assets.contracts.artifacts import (
+    DailyLoss,
+    DriftSummary,
+    Evaluation,
+    Model,
+    PerformanceSummary,
+    Promotion,
+    TrainingSet,
+    Tuning,
+)
+from ml_assets.contracts.days import end_of
+from ml_assets.logic.backtest.detection import Population
+from ml_assets.logic.backtest.simulation import Judgement, Life
+from ml_assets.logic.backtest.simulation_report import Scored
+from ml_assets.logic.evaluation.metrics import Metric, Vector, find_metric
+from ml_assets.logic.evaluation.report import scores_of
+from ml_assets.logic.evaluation.serving_cost import Cost
+from ml_assets.logic.evaluation.within import groups_of
+from ml_assets.logic.monitoring.drift import measure_drift
+from ml_assets.logic.monitoring.drift_verdict import DriftLimits
+from ml_assets.logic.monitoring.performance import daily_loss, measure_performance
+from ml_assets.logic.monitoring.periods import rows_of_period
+from ml_assets.logic.monitoring.reference import Reference
+from ml_assets.logic.monitoring.retraining import Serving
+from ml_assets.logic.tables.labels import newest_known
+from ml_assets.logic.training.encoding import target_vector
+from ml_assets.logic.training.model import predict
+from ml_assets.models.judging import Versioned, measure_challenger, serving_costs, verdict_on
+from ml_assets.models.loop import rules_of
+from ml_assets.models.plan import DAY, ModelPlan, days_between
+from ml_assets.models.training import assemble, fitted, search, weigh, with_reference
+
+"""Of a day's performance: the rules look at its value, and 50 cost a hundredth of a second."""
+
+AHEAD: Final = 2
+"""Models that are trained beside the life, on a thread each: two on one thread are done before two on two, in turn."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model of the past.
+
+    Attributes:
+        version: the hash of its text.
+        model: it, without a reference.
+        promised: the deciding metric on its test window.
+        daily_loss: how far the days of that window fell behind.
+        seconds: of a CPU that training it took.
+    """
+
+    version: str
+    model: Model
+    promised: float
+    daily_loss: DailyLoss | None
+    seconds: float
+
+    @property
+    def serving(self) -> Serving:
+        """It as the rules see it, should it serve; as `ml_assets.models.loop` tells them of a real one."""
+        spec = self.model.spec
+        return Serving(self.version, spec.as_of, spec.training_rows, self.daily_loss, self.promised)
+
+
+class Past:
+    """Trains, judges and measures as the stages do, with what was known by the end of a day.
+
+    Features and parameters are chosen at the first training and then stand, for all policies, so that these differ in
+    nothing but when they train; where they are tuned anew, each retraining chooses its own, beginning with those of who
+    serves. What is asked for twice is made once.
+
+    Args:
+        plan: the model.
+        features: all days that may be asked for, those to train on included.
+        labels: every version of every label, with the time it became known.
+        is_tuned: whether features and parameters are chosen anew at each retraining.
+    """
+
+    def __init__(
+        self, plan: ModelPlan, features: pl.DataFrame, labels: pl.DataFrame, *, is_tuned: bool = False
+    ) -> None:
+        self.plan = plan
+        self._on_one_thread = _on_one_thread(plan)
+        self._working = plan  # LightGBM takes one number of threads at a time; beside models trained ahead it is theirs
+        self.features = features
+        self.labels = labels
+        self.is_tuned = is_tuned
+        self.fits = 0
+        self._days = {key[0]: rows for key, rows in features.partition_by(DAY, as_dict=True).items()}
+        # A label's own day is that on which it became known; here it is found by the day that was predicted.
+        wanted = (*plan.key, plan.declaration.labels.known_time, plan.declaration.labels.target)
+        labelled = labels.select(wanted).join(features.select(*plan.key, DAY), on=list(plan.key))
+        self._labels = {key[0]: rows for key, rows in labelled.partition_by(DAY, as_dict=True).items()}
+        self._no_labels = labelled.clear()
+        self._chosen: Tuning | None = None
+        self._frozen: TrainingSet | None = None
+        self._trained: dict[tuple[date, str], Trained] = {}
+        self._evaluated: dict[tuple[str, str, str], tuple[Evaluation, tuple[Cost, ...]]] = {}
+        self._scores: dict[tuple[str, date], pl.DataFrame] = {}
+        self._sketches: dict[str, Reference] = {}
+        self._expected: dict[date, Future[tuple[Model, float]]] = {}
+        self._ahead = ThreadPoolExecutor(max_workers=AHEAD, thread_name_prefix="fit")
+
+    def __enter__(self) -> Self:
+        """Begin nothing."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave what was expected and not asked for."""
+        self._ahead.shutdown(wait=True, cancel_futures=True)
+        self._working = self.plan
+
+    @cached_property
+    def metric(self) -> Metric:
+        """The deciding metric."""
+        return find_metric(self.plan.declaration.metric, self.plan.declaration.task)
+
+    @property
+    def label_days(self) -> int:
+        """Days after its own by which the labels of a day are known."""
+        return self.plan.declaration.labels.wait_days
+
+    @property
+    def chosen(self) -> Tuning:
+        """The features and parameters that were chosen last."""
+        if self._chosen is None:
+            raise ValueError("nothing was trained yet")
+        return self._chosen
+
+    def train(self, as_of: date, champion: Trained | None) -> Trained:
+        """Train on what was known by the end of a day."""
+        key = (as_of, champion.version if champion and self.is_tuned else "")
+        if key not in self._trained:
+            frozen = self._training_set(as_of)
+            if as_of in self._expected:
+                model, seconds = self._expected.pop(as_of).result()
+            else:
+                begun = time.perf_counter()
+                chosen = self._choose(frozen, champion)
+                choosing = time.perf_counter() - begun
+                model, seconds = self._fitted(frozen, chosen)
+                seconds += choosing if self.is_tuned else 0.0
+            self._trained[key] = self._measured(model, frozen, seconds)
+            self.fits += 1
+        return self._trained[key]
+
+    def expect(self, days: Sequence[date]) -> None:
+        """Begin to train as of days that will be asked for whatever comes, as far as they do not depend on it."""
+        if not self.is_tuned:
+            chosen = self._chosen
+            self._working = self._on_one_thread
+            self._expected = {day: self._ahead.submit(self._fit_ahead, day, chosen) for day in days}
+
+    def _fit_ahead(self, as_of: date, chosen: Tuning | None) -> tuple[Model, float]:
+        if chosen is None:
+            raise ValueError("nothing was trained yet")
+        return self._fitted(self._assembled(as_of), chosen)
+
+    def _fitted(self, frozen: TrainingSet, chosen: Tuning) -> tuple[Model, float]:
+        """Return a model and the CPU seconds that it took; on one thread, since others are trained beside it."""
+        begun = time.thread_time()
+        model = fitted(self._on_one_thread, frozen, chosen)
+        return model, time.thread_time() - begun
+
+    def _choose(self, frozen: TrainingSet, champion: Trained | None) -> Tuning:
+        if self._chosen is None or self.is_tuned:
+            importances = weigh(self.plan, frozen)
+            first = None if champion is None else champion.model.spec.parameters
+            trials = None if champion is None else self.plan.declaration.retraining.trials
+            self._chosen = search(self.plan, frozen, importances, trials=trials, first=first)
+        return self._chosen
+
+    def _measured(self, model: Model, frozen: TrainingSet, seconds: float) -> Trained:
+        test, summary = frozen.part("test"), frozen.summary
+        threads = self._working.declaration.training.threads
+        scores = scores_of(predict(model.booster, model.spec, test, threads=threads), test, summary)
+        truth = target_vector(test, target=summary.target, task=summary.task, classes=summary.classes)
+        groups = groups_of(self.metric, test)
+        promised = self.metric.function(truth, scores, groups=groups)
+        return Trained(
+            version=hashlib.blake2b(model.booster.encode(), digest_size=16, usedforsecurity=False).hexdigest(),
+            model=model,
+            promised=promised,
+            daily_loss=daily_loss(
+                truth, scores, test[DAY].to_numpy(), metric=self.metric, promised=promised, groups=groups
+            ),
+            seconds=seconds,
+        )
+
+    def _training_set(self, as_of: date) -> TrainingSet:
+        """Return the training set as of a day; the one that was asked for last is kept."""
+        if self._frozen is None or self._frozen.summary.as_of != as_of:
+            self._frozen = self._assembled(as_of)
+        return self._frozen
+
+    def _assembled(self, as_of: date) -> TrainingSet:
+        split = self.plan.declaration.retraining.split
+        return assemble(self.plan, self.features, self.labels, as_of=as_of, split=split)
+
+    def judge(self, challenger: Trained, champion: Trained, *, anchor: Trained, log: Sequence[Promotion]) -> Judgement:
+        """Return the gate's verdict on the challenger's test window; what would wait for a person is promoted."""
+        key = (challenger.version, champion.version, anchor.version)
+        if key not in self._evaluated:
+            evaluation = measure_challenger(
+                self._working,
+                self._training_set(challenger.model.spec.as_of),
+                Versioned(challenger.version, challenger.model),
+                champion=Versioned(champion.version, champion.model),
+                anchor=Versioned(anchor.version, anchor.model),
+            )
+            self._evaluated[key] = evaluation, serving_costs(challenger.model, self.plan.declaration.gate)
+        evaluation, costs = self._evaluated[key]
+        verdict = verdict_on(self.plan, evaluation, challenger.model, costs, entries=log)
+        test_days = evaluation.summary.test_days
+        return Judgement(verdict.promote, verdict.reasons, verdict.is_anchor, verdict.attempt, test_days)
+
+    def rows(self, day: date) -> pl.DataFrame:
+        """Return a day's features; none where it has none."""
+        return self._days.get(day, self.features.clear())
+
+    def scores(self, trained: Trained, day: date) -> pl.DataFrame:
+        """Return what a model says of a day, in the order of its rows."""
+        key = (trained.version, day)
+        if key not in self._scores:
+            threads = self._working.declaration.training.threads
+            self._scores[key] = predict(trained.model.booster, trained.model.spec, self.rows(day), threads=threads)
+        return self._scores[key]
+
+    def drift(self, champion: Trained, day: date, *, since: date) -> DriftSummary:
+        """Measure a day's drift from the champion's reference, which has predicted the days since another."""
+        limits = DriftLimits(**self.plan.declaration.drift.model_dump())
+        days = days_between(max(since, day - timedelta(days=limits.pool_days - 1)), day)
+        version = pl.lit(champion.version)
+        predicted = {
+            one: self.rows(one).with_columns(self.scores(champion, one)["score"], model_version=version) for one in days
+        }
+        first_day, rows = rows_of_period(
+            predicted, day, champion.version, minimum_rows=limits.minimum_rows, most_days=limits.pool_days
+        )
+        return measure_drift(
+            rows,
+            self._sketch(champion),
+            weights=champion.model.spec.weights,
+            limits=limits,
+            model=self.plan.name,
+            model_version=champion.version,
+            day=day,
+            first_day=first_day,
+        ).summary
+
+    def _sketch(self, champion: Trained) -> Reference:
+        """Return what a champion was trained on, as a reference; made when it is first asked for."""
+        if champion.version not in self._sketches:
+            spec = champion.model.spec
+            sketched = with_reference(self._working, champion.model, self._training_set(spec.as_of))
+            self._sketches[champion.version] = Reference.of(sketched.reference, model=spec.model)
+        return self._sketches[champion.version]
+
+    def performance(
+        self, champion: Trained, day: date, *, known_by: date, former: Trained | None
+    ) -> PerformanceSummary:
+        """Measure a day that the champion predicted, with the labels known by the end of another."""
+        declared = self.plan.declaration
+        until = end_of(known_by, declared.days.timezone)
+        known_time = pl.col(declared.labels.known_time)
+        # A label without a known time is none by nature, on any day.
+        known = self._labels.get(day, self._no_labels).filter((known_time < until) | known_time.is_null())
+        return measure_performance(
+            self.rows(day)
+            .select(*dict.fromkeys([*self.plan.key, DAY]))
+            .hstack(self.scores(champion, day))
+            .with_columns(model_version=pl.lit(champion.version)),
+            known,
+            model=self.plan.name,
+            task=declared.task,
+            key=self.plan.key,
+            target=declared.labels.target,
+            known_time=declared.labels.known_time,
+            day=day,
+            metrics=[self.metric.name],
+            former=None if former is None else (former.version, self.scores(former, day)),
+            personal=self.plan.personal,
+        ).summary
+
+    def population(self, watched: Trained, days: Sequence[date]) -> Population:
+        """Return the rows of some days with what came true by now, to try on them the rules that watch a model.
+
+        What is usual is learned from every other day, the first among them; streams are drawn from the others.
+        """
+        declared, key = self.plan.declaration, list(self.plan.key)
+        target, spec = declared.labels.target, watched.model.spec
+        truth = newest_known(self.labels, key, declared.labels.known_time).select(*key, pl.col(target).cast(pl.Int8))
+        read = dict.fromkeys([DAY, self.metric.within or DAY, target, *(feature.name for feature in spec.features)])
+        known, drawn = (
+            pl.concat([self.rows(day) for day in part])
+            .join(truth, on=key, how="left", maintain_order="left")
+            .select(*read)
+            for part in (sorted(days)[::2], sorted(days)[1::2])
+        )
+        return Population(
+            rows=drawn,
+            reference=known,
+            target=target,
+            features=spec.features,
+            weights=spec.weights,
+            score=lambda frame: predict(watched.model.booster, spec, frame, threads=declared.training.threads)["score"],
+            metric=self.metric,
+            limits=DriftLimits(**declared.drift.model_dump()),
+            rules=rules_of(declared),
+        )
+
+    def scored(self, lives: Sequence[Life[Trained]]) -> Scored:
+        """Return what each policy said of the days it lived through, beside what came true by now."""
+        declared, key = self.plan.declaration, list(self.plan.key)
+        target, known_time = declared.labels.target, declared.labels.known_time
+        days = sorted(lives[0].served)
+        rows = pl.concat([self.rows(day).select(*key, DAY) for day in days])
+        truth = rows.join(
+            newest_known(self.labels, key, known_time).select(*key, target), on=key, how="left", maintain_order="left"
+        )
+        is_labelled = truth[target].is_not_null()
+        classes = tuple(
+            sorted({name for life in lives for it in life.served.values() for name in it.model.spec.classes})
+        )
+        kept = truth.filter(is_labelled)
+        return Scored(
+            days=kept[DAY].to_numpy(),
+            truth=target_vector(kept, target=target, task=declared.task, classes=classes),
+            scores={life.policy: self._said(life, days, classes)[is_labelled.to_numpy()] for life in lives},
+            groups=groups_of(self.metric, kept),
+            unlabelled=truth.filter(~is_labelled)[DAY].to_numpy(),
+        )
+
+    def _said(self, life: Life[Trained], days: Sequence[date], classes: Sequence[str]) -> Vector:
+        """Return (rows,) scores, or (rows, classes); a class that a model does not know has none of its score."""
+        names = [f"score_{name}" for name in classes] or ["score"]
+        said = pl.concat([self.scores(life.served[day], day) for day in days], how="diagonal")
+        values = said.select(
+            pl.col(name).fill_null(0.0) if name in said.columns else pl.lit(0.0).alias(name) for name in names
+        ).to_numpy()
+        return values if classes else values[:, 0]
+
+
+def _on_one_thread(plan: ModelPlan) -> ModelPlan:
+    training = plan.declaration.training.model_copy(update={"threads": 1})
+    return replace(plan, declaration=plan.declaration.model_copy(update={"training": training}))

@@ -1,0 +1,1 @@
+"""The terminal: progress, errors, interrupts and escaped output."""

@@ -1,0 +1,11 @@
+"""Errors that a person can mend, which the command prints without a stack trace.
+
+Everything else is a defect and keeps its trace.
+"""
+
+from ml_assets.cli.flow.dagster_server import ServerError
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.lake.errors import LakeError, SourceError, WarehouseError
+from ml_assets.settings import SettingsError
+
+KNOWN = (ContractError, DataError, LakeError, WarehouseError, SourceError, SettingsError, ServerError)

@@ -1,0 +1,103 @@
+"""Progress of a run: a line for each step as it starts, speaks and ends.
+
+What the steps do stays out.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import TextIO
+
+import dagster as dg
+
+from ml_assets.machine.system_limits import advice
+
+
+class Progress:
+    """Writes progress to a stream, with the seconds since the start.
+
+    Args:
+        stream: where to.
+        is_kept: whether the runs are kept, so that a step that fails can be replayed.
+    """
+
+    def __init__(self, stream: TextIO, *, is_kept: bool = False) -> None:
+        self.stream = stream
+        self.is_kept = is_kept
+        self.start = time.perf_counter()
+        self.errors: list[str] = []
+
+    def seconds(self) -> float:
+        """Return the seconds since the start."""
+        return time.perf_counter() - self.start
+
+    def say(self, text: str) -> None:
+        """Write one line."""
+        print(f"{self.seconds():7.1f} s  {text}", file=self.stream, flush=True)
+
+    def say_failed(self, step: str, error: str, run_id: str) -> None:
+        """Write that a step failed, and how to look into it; the errors are listed in `errors`."""
+        self.errors.append(error)
+        self.say(f"{name_of(step)} failed: {error}")
+        if hint := advice(error):
+            self.say(hint)
+        if self.is_kept:
+            self.say(f"to look into it: ml-assets replay {run_id[:8]} {name_of(step)} --pdb")
+
+    def loggers(self) -> Mapping[str, dg.LoggerDefinition]:
+        """Return Dagster's loggers for a run that reports here."""
+        handler = _Handler(self)
+
+        @dg.logger
+        def console(_: dg.InitLoggerContext) -> logging.Logger:
+            logger = logging.Logger("ml-assets", level=logging.DEBUG)  # noqa: LOG001 - Dagster wants one of its own
+            logger.addHandler(handler)
+            return logger
+
+        return {"console": console}
+
+
+class _Handler(logging.Handler):
+    """Turns Dagster's log records into lines: what assets say, and how steps begin and end."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(logging.DEBUG)
+        self.progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record, if a person would want it."""
+        meta = getattr(record, "dagster_meta", {}) or {}
+        event = meta.get("dagster_event") if isinstance(meta, Mapping) else None
+        step = meta.get("step_key", "") if isinstance(meta, Mapping) else ""
+        if event is not None:
+            kind = event.event_type_value
+            if kind == "STEP_START":
+                self.progress.say(f"{name_of(step)} …")
+            elif kind == "STEP_FAILURE":
+                error = event.step_failure_data.error
+                while error.cls_name and error.cls_name.startswith("Dagster") and error.cause is not None:
+                    error = error.cause
+                if error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+                    self.progress.say(f"{name_of(step)} interrupted")
+                    return
+                self.progress.say_failed(step, error.message.strip(), str(meta.get("run_id", "")))
+        elif record.levelno >= logging.INFO:
+            message = str(
+                meta.get("orig_message", record.getMessage()) if isinstance(meta, Mapping) else record.getMessage()
+            )
+            if not is_noise(message):
+                self.progress.say(f"{name_of(step)}: {message}")
+
+
+def name_of(step: str) -> str:
+    """Return a step's name as the asset's."""
+    return step.replace("__", "/")
+
+
+def is_noise(message: str) -> bool:
+    """Return whether a line is Dagster's about a step behind a failed one, or about a check without a result.
+
+    The lines are those of Dagster 1.13.27 (`ActiveExecution`, `execute_core_compute`).
+    """
+    is_of_skipped_step = message.startswith("Dependencies for step ") and message.endswith(" Not executing.")
+    return is_of_skipped_step or " did not yield or return expected outputs {" in message

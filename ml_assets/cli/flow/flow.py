@@ -1,0 +1,339 @@
+"""The flow of one model as a few Dagster runs, each over what is out of date.
+
+What is printed on the way stays out; see `ml_assets.cli.console.progress`.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from pydantic import JsonValue
+
+from ml_assets.cli.flow.missing import landable, without_missing
+from ml_assets.cli.flow.runs import Runs
+from ml_assets.contracts.errors import DataError
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.reading import Declared
+from ml_assets.lake.days import runs_of
+from ml_assets.lake.run_tags import CAUSE, MODEL, range_tags
+from ml_assets.lake.store import Lake
+from ml_assets.landing.sources import Source, digest
+from ml_assets.logic.promotion.log import anchor, serving_since
+from ml_assets.models.plan import day_of, days_between
+from ml_assets.models.training import first_training_day
+from ml_assets.orchestration.groups import (
+    CARD,
+    INPUTS,
+    MONITORING,
+    TRAINING,
+    artifacts_beside,
+    on_card,
+    promotions,
+    serving,
+    with_quarantines,
+)
+from ml_assets.orchestration.staleness import Reason, Wanted, first_to_make, out_of_date, upstream_of
+from ml_assets.stages.leak_test.findings import newest_record
+
+_Wanted = Mapping[dg.AssetKey, Sequence[str]]
+"""Partitions of assets, '' where one has none."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """The days of a run: labels known by `as_of` to train on, and the days to predict."""
+
+    as_of: date
+    first: date
+    last: date
+
+    @classmethod
+    def of(
+        cls,
+        model: ModelDeclaration,
+        *,
+        as_of: str | None,
+        first: str | None,
+        last: str | None,
+        newest_data: date | None = None,
+    ) -> "Span":
+        """Fill in what was not asked for: the newest day of the data, else that there can be, and its test window.
+
+        Raises:
+            DataError: a day is not one, lies outside the declared days, or leaves nothing to train on.
+        """
+        newest = model.days.newest(datetime.now(tz=UTC))
+        until = day_given(as_of, "--as-of") if as_of else min(newest, newest_data or newest)
+        start = day_given(first, "--from") if first else until - timedelta(days=model.split.test_days - 1)
+        end = day_given(last, "--to") if last else until
+        start = max(start, model.days.first) if first is None else start
+        for name, day in (("--as-of", until), ("--from", start), ("--to", end)):
+            if not model.days.first <= day <= newest:
+                raise DataError(f"{name} {day} lies outside the days of {model.name}: {model.days.first} to {newest}.")
+        if end < start:
+            raise DataError(
+                f"--to {end} lies before --from {start}; swap them."
+                if last
+                else f"--from {start} lies after the last day to predict, {end}; give a later --to."
+            )
+        earliest = model.days.first + timedelta(days=model.split.held_back)
+        if until < earliest:
+            raise DataError(
+                f"--as-of {until} leaves {model.name} no day to train on: {model.split.validation_days} days of "
+                f"validation and {model.split.test_days} of test come after the first one, {model.days.first}. The "
+                f"earliest is {earliest}; or shorten the windows ({model.place('split')})."
+            )
+        return cls(until, start, end)
+
+
+def day_given(text: str, what: str) -> date:
+    """Return a day that was given on the command line.
+
+    Raises:
+        DataError: it is none.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise DataError(f"{what} is '{text}'; expected a day such as 2013-12-31.") from error
+
+
+class Flow:
+    """Runs one model's graph, group by group, skipping what is up to date.
+
+    Args:
+        defs: the code location.
+        declared: what it was built from.
+        model: whose graph it is.
+        lake: where all is kept.
+        runs: where runs are executed.
+        given: by stage, run configuration beside the day that is trained as of.
+    """
+
+    def __init__(
+        self,
+        defs: dg.Definitions,
+        declared: Declared,
+        model: ModelDeclaration,
+        lake: Lake,
+        runs: Runs,
+        *,
+        given: Mapping[str, Mapping[str, JsonValue]] | None = None,
+    ) -> None:
+        self.graph = defs.resolve_asset_graph()
+        self.declared = declared
+        self.model = model
+        self.lake = lake
+        self.runs = runs
+        self.given = given or {}
+        self.landable: Mapping[dg.AssetKey, set[str]] = {}
+
+    def run(self, span: Span, say: Callable[[str], None]) -> bool:
+        """Materialize what is out of date; False as soon as a run fails.
+
+        Where the gate rejected the first challenger there is nothing to predict with; its card is made all the same.
+        """
+        training = {self._asset(stage): [""] for stage in TRAINING}
+        made_from = self._made_from(span)
+        made = [{*keys} for keys in made_from["features and labels"].values()]
+        days = [day for day in _keys(span.first, span.last) if all(day in keys for keys in made)]
+        monitored = {self._asset(stage): days for stage in MONITORING}
+        if not self._groups({**made_from, "training": training}, span, say):
+            return False
+        card = {self._asset(stage): [""] for stage in CARD}
+        last = promotions(self.lake, self.model.name).last()
+        if last is None or last.champion is None:
+            say("there is no champion yet, so nothing is predicted")
+            return self._groups({"card": card}, span, say)
+        return self._groups({"monitoring": monitored, "card": card}, span, say)
+
+    def make_inputs(self, span: Span, say: Callable[[str], None]) -> bool:
+        """Materialize what a model learns from, as far as it is out of date; False as soon as a run fails."""
+        return self._groups(self._made_from(span), span, say)
+
+    def rebuild(self, span: Span, say: Callable[[str], None]) -> bool:
+        """Materialize a model and what it is made of from the raw tables that stand; False as soon as a run fails."""
+        inputs = self._inputs(span)
+        upstream = upstream_of(self.graph, inputs)
+        tables = {key: keys for key, keys in upstream.items() if self.graph.get(key).parent_keys}
+        training = {self._asset(stage): [""] for stage in TRAINING[: TRAINING.index("model") + 1]}
+        return self._groups({"tables": tables, "features and labels": inputs, "training": training}, span, say)
+
+    def train_again(self, as_of: str) -> bool:
+        """Make the training set and the model, with the importances and parameters that stand; False if it fails."""
+        training_set, trained = self._asset("training_set"), self._asset("model")
+        assets = [training_set, trained]
+        return self.runs.make(assets, tags={}, run_config=self._config(assets, as_of))
+
+    def _asset(self, stage: str) -> dg.AssetKey:
+        return dg.AssetKey([self.model.name, stage])
+
+    def _made_from(self, span: Span) -> dict[str, _Wanted]:
+        """Return features and labels with all that they are made of, by group.
+
+        Raises:
+            DataError: raw days have not come, and what is made from them may not be made over gaps.
+        """
+        inputs = self._inputs(span)
+        upstream = upstream_of(self.graph, inputs)
+        self.landable = landable(self.lake, self.declared, upstream)
+        found = without_missing(self.graph, self.lake, self.model, {**upstream, **inputs}, self.landable)
+        raw = {key: found[key] for key in upstream if not self.graph.get(key).parent_keys}
+        tables = {key: found[key] for key in upstream if key not in raw}
+        return {"raw": raw, "tables": tables, "features and labels": {key: found[key] for key in inputs}}
+
+    def _inputs(self, span: Span) -> dict[dg.AssetKey, list[str]]:
+        first = first_training_day(self.model, span.as_of, self.model.split)
+        newest = max(span.as_of, span.last)
+        days = _keys(min(first, span.first), newest)
+        # Performance reads the labels of the next days as far as they are there, and they must be up to date too.
+        later = _keys(newest + timedelta(days=1), span.last + timedelta(days=self.model.labels.wait_days))
+        labels = self._asset("labels")
+        there = self.lake.newest(labels.to_user_string(), later) if later else {}
+        return {self._asset(stage): days for stage in INPUTS} | {labels: [*days, *sorted(there)]}
+
+    def _groups(self, groups: Mapping[str, _Wanted], span: Span, say: Callable[[str], None]) -> bool:
+        """Make groups in order; False as soon as a run fails."""
+        waiting = dict(groups)
+        while waiting:
+            together = {name: waiting.pop(name) for name in self._together(waiting)}
+            if not self._make(together, span, say):
+                return False
+        return True
+
+    def _together(self, waiting: Mapping[str, _Wanted]) -> list[str]:
+        """Return the first group, with those after it that the same run makes: of none of them was anything ever made.
+
+        A run costs a pod on a cluster. What was made before waits for what it is made from: it may be up to date then.
+        A run has one range of days, so that groups by day go together where they want the same.
+        """
+        found: list[str] = []
+        days: set[tuple[str, str]] = set()
+        for name, wanted in waiting.items():
+            days |= {(keys[0], keys[-1]) for keys in wanted.values() if [*keys] != [""]}
+            if len(days) > 1 or any(self.lake.newest(key.to_user_string(), keys) for key, keys in wanted.items()):
+                break
+            found.append(name)
+        return found or [next(iter(waiting))]
+
+    def _make(self, groups: Mapping[str, _Wanted], span: Span, say: Callable[[str], None]) -> bool:
+        wanted = {key: keys for group in groups.values() for key, keys in group.items()}
+        stale = self._out_of_date(wanted, span)
+        for name in (name for name, group in groups.items() if not group.keys() & stale.keys()):
+            say(f"{name}: up to date")
+        if not stale:
+            return True
+        first = first_to_make(stale)
+        if not self._materialize(groups, first, span, say):
+            return False
+        is_all = first == {key: [*found] for key, found in stale.items()}
+        rest = {} if is_all else self._out_of_date(wanted, span)
+        return not rest or self._materialize(groups, {key: [*found] for key, found in rest.items()}, span, say)
+
+    def _out_of_date(
+        self, wanted: Mapping[dg.AssetKey, Sequence[str]], span: Span
+    ) -> dict[dg.AssetKey, dict[str, Reason]]:
+        """Return what is out of date.
+
+        Where the gate is to judge against another champion or anchor, its evaluation is too; and so are days of
+        features in which the newest leak test proved a leak, so that they are tested again.
+        """
+        stale = self._with_leaks(out_of_date(self.graph, self.lake, self._wanted(wanted, span)), wanted)
+        evaluation, champion = self._asset("evaluation"), self._asset("champion")
+        if champion not in stale or evaluation in stale:
+            return stale
+        compared = self.lake.manifest(self.lake.find(evaluation.to_user_string()))
+        entries = promotions(self.lake, self.model.name).entries()
+        since = serving_since(entries)
+        now = {"champion": since.champion if since else None, "anchor": anchor(entries)}
+        is_current = all(compared.parameters.get(role) == version for role, version in now.items())
+        if is_current or (since and since.evaluation_version == compared.version):
+            return stale
+        return {evaluation: {"": "parameters"}, **stale}
+
+    def _with_leaks(
+        self, stale: dict[dg.AssetKey, dict[str, Reason]], wanted: Mapping[dg.AssetKey, Sequence[str]]
+    ) -> dict[dg.AssetKey, dict[str, Reason]]:
+        features, record = self._asset("features"), newest_record(self.lake, self.model.name)
+        if features not in wanted or record is None or not self.model.leak_test.samples:
+            return stale
+        leaky = {str(leak.day) for leak in record.leaks}.intersection(wanted[features])
+        again: dict[str, Reason] = dict.fromkeys(sorted(leaky), "parameters")
+        return {**stale, features: again | stale.get(features, {})} if again else stale
+
+    def _materialize(
+        self, groups: Mapping[str, _Wanted], stale: _Wanted, span: Span, say: Callable[[str], None]
+    ) -> bool:
+        for name, group in groups.items():
+            if mine := {key: keys for key, keys in stale.items() if key in group}:
+                say(f"{name}: {', '.join(key.path[-1] for key in mine)}{_over(_days_of(mine))}")
+        return all(
+            self.runs.make(
+                with_quarantines(self.graph, assets),
+                tags={CAUSE: "ml-assets run", MODEL: self.model.name, **range_tags(days)},
+                run_config=self._config(assets, str(span.as_of)),
+            )
+            for assets, days in self._runs(stale)
+        )
+
+    def _runs(self, stale: _Wanted) -> list[tuple[list[dg.AssetKey], tuple[str, ...]]]:
+        """Return the assets and days of each run: few runs, and none goes over a day whose look-back may be missing."""
+        by_day = {key: set(keys) for key, keys in stale.items() if [*keys] != [""]}
+        due = _days_of(stale)
+        days = _keys(day_of(due[0]), day_of(due[-1])) if due else []
+        there = {key: self._may_be_made(key, days) for key in by_day}
+        runs = [([*assets], its) for assets, its in runs_of(days, by_day, lambda key, day: day in there[key])]
+        runs = runs or [([], ())]
+        last = {self._asset(stage) for stage in (*TRAINING, *CARD)}
+        for key in (key for key in stale if key not in by_day):
+            runs[-1 if key in last else 0][0].append(key)
+        return runs
+
+    def _may_be_made(self, key: dg.AssetKey, days: Sequence[str]) -> AbstractSet[str]:
+        """Return which of some days a run may make again of an asset though they are up to date."""
+        if self.graph.get(key).parent_keys:
+            return set(self.lake.partitions(key.to_user_string()))
+        return self.landable.get(key, set(days))
+
+    def _config(self, assets: Collection[dg.AssetKey], as_of: str) -> dict[str, Any]:
+        ops = {
+            self._asset(stage).to_python_identifier(): {"config": config}
+            for stage, config in self._given(as_of).items()
+            if self._asset(stage) in assets
+        }
+        return {"loggers": {"console": {}}, "ops": ops}
+
+    def _given(self, as_of: str) -> dict[str, dict[str, JsonValue]]:
+        """Return the run configuration of each stage that has one."""
+        given = {stage: dict(config) for stage, config in self.given.items()}
+        return given | {"training_set": {**given.get("training_set", {}), "as_of": as_of}}
+
+    def _wanted(self, partitions: Mapping[dg.AssetKey, Sequence[str]], span: Span) -> Wanted:
+        parameters: dict[dg.AssetKey, dict[str, JsonValue]] = {
+            dg.AssetKey(["raw", name]): {"source": digest(Source(table.file, {}).content())}
+            for raw in self.declared.raw
+            for name, table in raw.tables.items()
+            if table.file and dg.AssetKey(["raw", name]) in partitions
+        }
+        as_of = str(span.as_of)
+        parameters |= {self._asset(stage): config for stage, config in self._given(as_of).items()}
+        if any(self._asset(stage) in partitions for stage in (*MONITORING, *CARD)):
+            parameters[self._asset("predictions")] = serving(self.lake, self.model.name)
+            parameters[self._asset("card")] = on_card(self.lake, self.model.name)
+        beside = artifacts_beside(self.graph, self.lake, partitions)
+        return Wanted(partitions, parameters, up_to={self._asset("training_set"): as_of}, beside=beside)
+
+
+def _days_of(stale: _Wanted) -> list[str]:
+    return sorted({partition for keys in stale.values() for partition in keys if partition})
+
+
+def _over(days: Sequence[str]) -> str:
+    return f" over {days[0]} to {days[-1]}" if len(days) > 1 else f" for {days[0]}" if days else ""
+
+
+def _keys(first: date, last: date) -> list[str]:
+    return [str(day) for day in days_between(first, last)]

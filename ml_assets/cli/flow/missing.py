@@ -1,0 +1,126 @@
+"""Which days a run of a model's graph cannot make because files of raw days have not come, before anything is run.
+
+What waits in the lake for the sensors is planned in `ml_assets.orchestration.updating`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
+
+from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.table import TableContract
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.reading import Declared
+from ml_assets.lake.days import days_by_asset, gaps_of, merged
+from ml_assets.lake.store import Lake
+from ml_assets.landing.day_pattern import DayPattern
+from ml_assets.landing.listing import list_files
+from ml_assets.orchestration.groups import INPUTS
+from ml_assets.orchestration.staleness import allows_gaps, loaded_parents, required_of
+from ml_assets.stages.raw import newest_day_in
+
+Partitions = dict[dg.AssetKey, set[str]]
+
+
+def landable(lake: Lake, declared: Declared, keys: Iterable[dg.AssetKey]) -> Partitions:
+    """Return the days of raw tables with a file a day that were landed or have a file.
+
+    Raises:
+        SourceError: a folder cannot be listed.
+    """
+    asked = {*keys}
+    found: Partitions = {}
+    for name, table in ((name, table) for raw in declared.raw for name, table in raw.tables.items()):
+        key = dg.AssetKey(["raw", name])
+        if table.files is not None and key in asked:
+            listed = list_files(DayPattern.of(table.files), lake.access).days
+            found[key] = {*map(str, listed), *lake.partitions(key.to_user_string())}
+    return found
+
+
+def newest_day_of_data(
+    graph: AssetGraph, lake: Lake, declared: Declared, model: ModelDeclaration, contracts: Mapping[str, TableContract]
+) -> date | None:
+    """Return the newest day that the raw tables of a model have data for; None where nothing limits it.
+
+    Each table with a file a day must have the day's file, or have landed it. Where a table is one file for all days, a
+    day without rows may be right, so the newest day with rows in any of these counts.
+
+    Raises:
+        SourceError: a source cannot be listed or read.
+    """
+    needed = {dg.AssetKey([model.name, stage]) for stage in INPUTS}
+    for key in reversed(graph.toposorted_asset_keys):
+        needed |= graph.get(key).parent_keys if key in needed else set()
+    newest = str(model.days.newest(datetime.now(tz=UTC)))
+    listed = [max(days, default=str(model.days.first)) for days in landable(lake, declared, needed).values()]
+    whole = {
+        dg.AssetKey(["raw", name]): table
+        for raw in declared.raw
+        for name, table in raw.tables.items()
+        if table.file is not None and table.by is not None and dg.AssetKey(["raw", name]) in needed
+    }
+    landed = [ref for key in whole for ref in lake.newest(key.to_user_string(), [newest]).values()]
+    if whole and not any(lake.manifest(ref).rows for ref in landed):
+        read = (
+            newest_day_in(table, contracts[key.to_user_string()], model.days.timezone) for key, table in whole.items()
+        )
+        listed.append(max([str(day) for day in read if day], default=str(model.days.first)))
+    return date.fromisoformat(min(listed)) if listed else None
+
+
+def without_missing(
+    graph: AssetGraph,
+    lake: Lake,
+    model: ModelDeclaration,
+    wanted: Mapping[dg.AssetKey, Sequence[str]],
+    there: Mapping[dg.AssetKey, set[str]],
+) -> dict[dg.AssetKey, list[str]]:
+    """Return what is wanted without the days that cannot be made, where the declarations allow to go on without them.
+
+    Args:
+        graph: the assets.
+        lake: what was made before.
+        model: whose graph it is.
+        wanted: partitions of features and labels, and of all that they are made from.
+        there: the days of raw tables that have come; absent for those that are landed from one file.
+
+    Raises:
+        DataError: days have not come, and what is made from them may not be made over gaps.
+    """
+    absent = {key.to_user_string(): sorted({*wanted[key]} - days) for key, days in there.items() if key in wanted}
+    if not any(absent.values()):
+        return {key: [*keys] for key, keys in wanted.items()}
+    made: Partitions = {}
+    looks_back: set[str] = set()
+    blocked: dict[str, set[str]] = {}
+    for key in (it for it in graph.toposorted_asset_keys if it in wanted):
+        name, lacking = key.to_user_string(), {*wanted[key]} - there.get(key, {*wanted[key]})
+        for partition in wanted[key]:
+            reads = {it: required_of(graph, key, it, partition) for it in loaded_parents(graph, key)}
+            gaps = gaps_of(
+                partition,
+                {it.to_user_string(): names for it, names in reads.items()},
+                {
+                    it.to_user_string(): made[it] if it in made else lake.newest(it.to_user_string(), names)
+                    for it, names in reads.items()
+                },
+                allow_gaps=allows_gaps(graph, key),
+            )
+            if gaps.blocking:
+                lacking.add(partition)
+                if any(day != partition for days in gaps.blocking.values() for day in days):
+                    looks_back.add(name)
+        made[key] = {*wanted[key]} - lacking
+        blocked |= {name: lacking} if lacking else {}
+    if looks_back or not model.allow_gaps:
+        own = merged([{name: days for name, days in blocked.items() if name.startswith(f"{model.name}/")}])
+        declared = ", ".join([*sorted(looks_back - own.keys()), f"model {model.name}"])
+        raise DataError(
+            f"{days_by_asset(absent)} has no file, so {days_by_asset(own)} cannot be made. Wait for the files, or "
+            "begin the declared days after them. If they never come, land files without rows in their place, or "
+            f"declare `allow_gaps: true` for {declared}."
+        )
+    return {key: sorted(days) for key, days in made.items()}

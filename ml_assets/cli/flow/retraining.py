@@ -1,0 +1,161 @@
+"""A recorded model trained again in a scratch lake, and the verdict on what came out.
+
+How it is asked for and told stays out; see `ml_assets.cli.reproduce`.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetNode  # what an asset graph gives
+from pydantic import JsonValue
+
+from ml_assets.assembly import DEFS, build
+from ml_assets.cli.console.progress import Progress
+from ml_assets.cli.flow.flow import Flow, Span
+from ml_assets.cli.flow.runs import Here
+from ml_assets.contracts.artifacts import Model, Promotion, TrainingSet
+from ml_assets.contracts.errors import DataError
+from ml_assets.declaration.reading import Declared, read_all
+from ml_assets.lake.origin import git_state
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.scratch import ScratchLake, ScratchLakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.provenance.original_code import code_differences, environment_differences
+from ml_assets.provenance.reproduction import Closeness, From, Recorded, Verdict, outcomes, parameter_differences
+
+
+def recorded_model(source: Lake, text: str, start: From) -> Recorded:
+    """Return how a model was made, given as MODEL or MODEL@VERSION.
+
+    Raises:
+        DataError: nobody serves and no version was named, or what it was made from is gone.
+    """
+    given, at, version = text.partition("@")
+    name = read_all(DEFS).model(given).name
+    if not at:
+        last = PromotionLog(source, name, Promotion).last()
+        if last is None or last.champion is None:
+            raise DataError(f"model '{name}' has no champion to reproduce; name a version: {name}@VERSION.")
+        version = last.champion
+    return Recorded.of(source, name, source.find(f"{name}/model", None, version), start)
+
+
+GIVEN: Final = {"training_set": ("split",), "tuning": ("trials", "first")}
+"""By stage, what a run may have been given beside the day: a retraining that a sensor asked for was."""
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """One model trained again with the code and in the environment of this process."""
+
+    source: Lake
+    recorded: Recorded
+    start: From
+    folder: Path
+    progress: Progress
+
+    @cached_property
+    def declared(self) -> Declared:
+        """The declarations of now."""
+        return read_all(DEFS)
+
+    @cached_property
+    def defs(self) -> dg.Definitions:
+        """The code location over the scratch lake."""
+        lake = ScratchLakeResource(url=str(self.folder))
+        return build(lake=lake, declared=self.declared, loggers=self.progress.loggers())
+
+    def code_changes(self) -> list[str]:
+        """Return what is otherwise in code and declared parameters, a sentence each."""
+        graph = self.defs.resolve_asset_graph()
+        nodes = {key.to_user_string(): graph.get(key) for key in graph.get_all_asset_keys()}
+        remade = self.recorded.remade(self.start)
+        then = {asset: it for asset, it in self.recorded.parameters().items() if asset in remade}
+        return [
+            *code_differences(
+                self.recorded.code_versions(remade), {asset: node.code_version for asset, node in nodes.items()}
+            ),
+            *parameter_differences(then, {asset: self._declared(nodes[asset]) for asset in then if asset in nodes}),
+        ]
+
+    @cached_property
+    def given(self) -> dict[str, dict[str, JsonValue]]:
+        """What the runs of the stages were given, by their manifests."""
+        recorded = {stage: self.recorded.stage(stage).parameters for stage in GIVEN}
+        return {
+            stage: {name: value for name in names if (value := recorded[stage].get(name)) is not None}
+            for stage, names in GIVEN.items()
+        }
+
+    def _declared(self, node: BaseAssetNode) -> dict[str, JsonValue]:
+        """Return the parameters that an asset is declared with, but for what its run is given as recorded."""
+        declared = node.metadata.get("ml_assets/parameters")
+        parameters = declared.data if isinstance(declared, dg.JsonMetadataValue) else None
+        given = self.given.get(node.key.path[-1], {})
+        if not isinstance(parameters, dict):
+            return {}
+        return {name: value for name, value in parameters.items() if name not in given}
+
+    def run(self, say: Callable[[str], None]) -> Verdict | None:
+        """Train again and return the verdict; None if a step failed, which says nothing about the model."""
+        began = time.perf_counter()
+        changed = [*environment_differences(self.source, self.recorded.manifest.environment)]
+        changed += self.code_changes()
+        for sentence in changed:
+            say(sentence)
+        lake = self.recorded.scratch(self.source, self.start, self.folder)
+        if not self._train(lake, say):
+            return None
+        found = outcomes(self.recorded, self.source, lake)
+        is_equal = any(one.asset == self.recorded.ref.asset and one.equal == one.artifacts for one in found)
+        git = git_state()
+        return Verdict(
+            model=self.recorded.model,
+            version=self.recorded.ref.version,
+            start=self.start,
+            is_equal=is_equal,
+            outcomes=found,
+            changed=tuple(changed),
+            environment=self.source.environment(),
+            git_commit=git.commit,
+            git_is_dirty=git.is_dirty,
+            seconds=round(time.perf_counter() - began, 1),
+            decided_at=datetime.now(tz=UTC),
+            closeness=None if is_equal else self._closeness(lake),
+        )
+
+    def _closeness(self, lake: ScratchLake) -> Closeness | None:
+        """Return how near the model came, where it may be another."""
+        trained_on = self.recorded.inexact(self.start)
+        if trained_on is None:
+            return None
+        from ml_assets.logic.evaluation.closeness import metric_on_test_rows
+
+        metric = self.declared.model(self.recorded.model).metric
+        rows = self.source.get(self.recorded.stage("training_set").ref, TrainingSet, noted=False)
+        then = self.source.get(self.recorded.ref, Model, noted=False)
+        now = lake.get(lake.made[self.recorded.ref.asset, ""], Model, noted=False)
+        return Closeness.of(
+            trained_on, metric, then=metric_on_test_rows(then, rows, metric), now=metric_on_test_rows(now, rows, metric)
+        )
+
+    def _train(self, lake: Lake, say: Callable[[str], None]) -> bool:
+        model = self.declared.model(self.recorded.model)
+        as_of = self._as_of()
+        with dg.DagsterInstance.ephemeral() as instance:
+            flow = Flow(self.defs, self.declared, model, lake, Here(self.defs, instance), given=self.given)
+            if self.start == "raw":
+                first, _ = self.recorded.days
+                return flow.rebuild(Span.of(model, as_of=as_of, first=first, last=as_of), say)
+            return flow.train_again(as_of)
+
+    def _as_of(self) -> str:
+        """Return the day as of which it was trained; a run that was told none found it in the features."""
+        given = self.recorded.stage("training_set").parameters.get("as_of")
+        return str(given or self.source.get(self.recorded.ref, Model, noted=False).spec.as_of)

@@ -1,0 +1,120 @@
+"""Where the runs of a command are executed: in this process, or by a Dagster server, as its UI launches them.
+
+What is run stays out; see `ml_assets.cli.flow.flow`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import dagster as dg
+from dagster._core.execution import compute_logs
+
+from ml_assets.cli.console import log_watcher
+from ml_assets.cli.console.progress import Progress, is_noise, name_of
+from ml_assets.cli.flow.dagster_server import QUEUED, DagsterServer, Told
+from ml_assets.cli.flow.left_runs import PROCESS, this_process
+from ml_assets.cli.flow.project import instance
+from ml_assets.settings import server_url
+
+compute_logs.watch_orphans = log_watcher  # type: ignore[attr-defined] # its path is all that Dagster takes of it
+
+
+class Runs(Protocol):
+    """What executes runs."""
+
+    def make(self, assets: Sequence[dg.AssetKey], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> bool:
+        """Materialize assets in one run, and return whether it ended well."""
+        ...
+
+
+@dataclass(frozen=True)
+class Here:
+    """Runs in this process.
+
+    Attributes:
+        instance: where they are told.
+    """
+
+    defs: dg.Definitions
+    instance: dg.DagsterInstance
+
+    @cached_property
+    def _job(self) -> dg.JobDefinition:
+        return self.defs.resolve_implicit_global_asset_job_def()
+
+    def make(self, assets: Sequence[dg.AssetKey], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> bool:
+        """Materialize assets in one run, and return whether it ended well."""
+        return self._job.execute_in_process(
+            instance=self.instance,
+            asset_selection=[*assets],
+            tags={**tags, PROCESS: this_process()},
+            run_config=dict(run_config),
+            raise_on_error=False,
+        ).success
+
+
+@dataclass(frozen=True)
+class OnServer:
+    """Runs that a Dagster server launches where it launches its own: on a cluster, in pods.
+
+    Attributes:
+        progress: where it is told how they go.
+    """
+
+    server: DagsterServer
+    progress: Progress
+
+    def make(self, assets: Sequence[dg.AssetKey], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> bool:
+        """Materialize assets in one run, follow it, and return whether it ended well.
+
+        Raises:
+            ServerError: the server refuses the run, or is away for too long; the run goes on without who follows it.
+        """
+        run_id = self.server.launch([key.path for key in assets], tags=tags, run_config=run_config)
+        self.progress.say(f"run {run_id[:8]}: {self.server.page(run_id)}")
+        is_done = False
+        try:
+            for it in self.server.follow(run_id):
+                if isinstance(it, Told):
+                    self._tell(it, run_id)
+                else:
+                    is_done = True
+                    return it
+        finally:
+            if not is_done:
+                self.progress.say(f"the run goes on: {self.server.page(run_id)}")
+        return False
+
+    def _tell(self, it: Told, run_id: str) -> None:
+        step = name_of(it.step)
+        if it.kind == "ExecutionStepStartEvent":
+            self.progress.say(f"{step} …")
+        elif it.kind == "ExecutionStepFailureEvent":
+            self.progress.say_failed(it.step, it.error, run_id)
+        elif it.kind == "ExecutionStepUpForRetryEvent":
+            self.progress.say(f"{step} is tried again: {it.error}")
+        elif it.kind == "RunFailureEvent" and (it.error or not it.step):
+            self.progress.say(it.error or it.message)
+        elif it.kind == QUEUED or _is_for_people(it):
+            self.progress.say(f"{step}: {it.message}" if step else it.message)
+
+
+def _is_for_people(it: Told) -> bool:
+    return it.kind == "LogMessageEvent" and it.level not in {"DEBUG", ""} and not is_noise(it.message)
+
+
+@contextmanager
+def runs_of(url: str | None, defs: dg.Definitions, progress: Progress) -> Iterator[Runs]:
+    """Give what executes a command's runs: the server that was given or set, else this process.
+
+    Raises:
+        ServerError: the server's address is none.
+    """
+    if url := server_url(url or ""):
+        yield OnServer(DagsterServer(url), progress)
+        return
+    with instance() as found:
+        yield Here(defs, found)

@@ -1,0 +1,256 @@
+"""What a run ends with: rows, metrics with intervals, the gate's verdict, drift, and where the card is.
+
+Everything is read from the lake; nothing is measured here.
+"""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ml_assets.cli.flow.flow import Span
+from ml_assets.contracts.artifacts import (
+    DailyDrift,
+    DailyPerformance,
+    Evaluation,
+    Importances,
+    Interval,
+    Model,
+    Promotion,
+    TrainingSet,
+)  # fmt: skip
+from ml_assets.contracts.states import describe_states
+from ml_assets.contracts.words import counted
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.lake.days import days_by_asset, in_rows, merged, span_of
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.store import Lake
+from ml_assets.logic.pages.card_words import left_out, test_days
+from ml_assets.logic.promotion.log import anchor
+from ml_assets.models.plan import days_between
+from ml_assets.provenance.rows import rows_behind
+from ml_assets.stages.leak_test.findings import findings_behind
+
+
+def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float) -> dict[str, Any]:
+    """Return the summary of a run as plain values."""
+    name = model.name
+    training_set: TrainingSet = lake.get(lake.find(f"{name}/training_set"), TrainingSet)
+    evaluation: Evaluation = lake.get(lake.find(f"{name}/evaluation"), Evaluation)
+    importances: Importances = lake.get(lake.find(f"{name}/importances"), Importances)
+    trained: Model = lake.get(lake.find(f"{name}/model"), Model)
+    entries = PromotionLog(lake, name, Promotion).entries()
+    last = entries[-1] if entries else None
+    days = [str(day) for day in days_between(span.first, span.last)]
+    drift: list[DailyDrift] = lake.get_each([*lake.newest(f"{name}/drift", days).values()], DailyDrift)
+    performance: list[DailyPerformance] = lake.get_each(
+        [*lake.newest(f"{name}/performance", days).values()], DailyPerformance
+    )
+    measured = [summary for one in performance for summary in one.summaries.versions]
+    card = lake.find(f"{name}/card")
+    leaks = findings_behind(lake, model, lake.manifest(lake.find(f"{name}/training_set")))
+    first = min(window.first_day for window in training_set.summary.windows)
+    read = [str(day) for day in days_between(first, max(span.as_of, span.last))]
+    behind = rows_behind(lake, [f"{name}/features", f"{name}/labels"], read)
+    return {
+        "model": name,
+        "as_of": str(span.as_of),
+        "rows": {window.split: window.rows for window in training_set.summary.windows},
+        "leaks": {
+            "proven": list(leaks.proven), "suspects": [it.sentence for it in leaks.suspects],
+            "sentence": leaks.sentence,
+            "assumed_known_times": [it.sentence for it in leaks.known_times if not it.is_observed],
+        },
+        "left_out": dict(training_set.summary.excluded),
+        "labels_without_features": training_set.summary.labels_without_features,
+        "sources": {
+            "rows": [dict(chain) for chain in behind.chains], "left_out": behind.left_out, "empty_days": behind.empty,
+        },
+        "missing_days": missing_days_of(lake, name, days),
+        "features": {
+            "selected": len(importances.summary.kept), "dropped": list(importances.summary.dropped),
+            "shap_share": dict(sorted(trained.spec.weights.items(), key=lambda it: -it[1])),
+        },
+        "tested": f"{evaluation.summary.rows:,} test rows{test_days(training_set.summary, evaluation.summary)}"
+        f"{left_out(evaluation.summary)}",
+        "metrics": {k: v.model_dump() for k, v in evaluation.summary.metrics.items()},
+        "decides": {
+            "metric": evaluation.summary.metric,
+            "groups": None if evaluation.summary.groups is None else evaluation.summary.groups.words,
+        },
+        "operating_point": None if (point := evaluation.summary.operating_point) is None else point.words,
+        "baselines": {b.name: dict(b.metrics) for b in evaluation.summary.baselines},
+        "verdict": last.model_dump(mode="json") if last else None,
+        "champion": last.champion if last else None,
+        "anchor": anchor(entries),
+        "predicted": {
+            "first": days[0], "last": days[-1], "rows": sum(one.predictions for one in measured),
+            "labelled": sum(one.labelled for one in measured),
+        },
+        "performance": {
+            "metric": model.metric, "days": len(performance),
+            "days_measured": len({one.day for one in measured if model.metric in one.metrics}),
+            "labelled": sum(one.labelled for one in measured if model.metric in one.metrics),
+            "last": next((one.sentence for one in reversed(measured) if model.metric in one.metrics), None),
+        },
+        "drift": {"days": len(days), **drift_of(drift, days)},
+        "card": f"{lake.directory(card)}/card.html",
+        "lake": lake.url,
+        "seconds": round(seconds, 1),
+    }  # fmt: skip
+
+
+def missing_days_of(lake: Lake, model: str, days: Sequence[str]) -> dict[str, str]:
+    """Return the days that were missing of what the training set and the predictions of some days are made from."""
+    found: dict[str, str] = {}
+    for stage, keys in (("training set", [""]), ("predictions", days)):
+        refs = lake.newest(f"{model}/{stage.replace(' ', '_')}", keys).values()
+        missing = merged(made.missing_days for made in lake.manifest_of_each([*refs]).values())
+        found |= {stage: days_by_asset(missing)} if missing else {}
+    return found
+
+
+def drift_of(drift: Sequence[DailyDrift], days: Sequence[str]) -> dict[str, Any]:
+    """Return what the drift of some days came to; a day without a report is not judged."""
+    states = {str(one.summaries.day): one.summaries.state for one in drift}
+    every = [states.get(day, "not judged") for day in days]
+    summaries = [summary for one in drift for summary in one.summaries.versions]
+    return {
+        "over": every.count("over the limits"),
+        "within": every.count("within the limits"),
+        "not_judged": every.count("not judged"),
+        "verdict": describe_states(every),
+        "days_over": [day for day, state in zip(days, every, strict=True) if state == "over the limits"],
+        "last": summaries[-1].sentence if summaries else None,
+    }
+
+
+def monitored(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what was predicted, and how that turned out."""
+    predicted, drift, performance = summary["predicted"], summary["drift"], summary["performance"]
+    if summary["champion"] is None:
+        yield "  predictions  none: there is no champion yet, so drift and performance are not measured"
+        return
+    yield (
+        f"  predictions  {predicted['rows']:,} for {predicted['first']} to {predicted['last']}, "
+        f"{predicted['labelled']:,} with a label by now"
+    )
+    yield (
+        f"  performance  {performance['metric']} measured on {performance['days_measured']} of "
+        f"{performance['days']} days, {performance['labelled']:,} labels"
+    )
+    yield from _wrapped(performance["last"] or "")
+    first = f"; the first over them is {drift['days_over'][0]}" if drift["days_over"] else ""
+    yield f"  drift        {drift['verdict']}{first}"
+    yield from _wrapped(drift["last"] or "")
+
+
+def text_of(summary: Mapping[str, Any]) -> str:
+    """Return the summary as a person reads it."""
+    rows = ", ".join(f"{part} {count:,}" for part, count in summary["rows"].items())
+    lines = [
+        *leak_lines(summary["model"], summary["leaks"]["proven"]),
+        "",
+        f"{summary['model']} as of {summary['as_of']}",
+        "",
+        f"  rows         {rows}",
+        *(f"               left out: {count:,} {reason}" for reason, count in summary["left_out"].items() if count),
+        *sources_lines(summary),
+        *(f"  missing      {stage} made without {missing}" for stage, missing in summary["missing_days"].items()),
+        *_leaks(summary["leaks"]),
+        *_features(summary["features"]),
+        *_wrapped(f"with 95 % intervals, on {summary['tested']}", "  metrics      "),
+        *(
+            f"               {name:<20} {m['value']:z.4f}  {Interval.model_validate(m).ends('z.4f')}"
+            for name, m in summary["metrics"].items()
+        ),
+        *_meaning(summary),
+    ]
+    verdict = summary["verdict"]
+    if verdict is None:
+        lines.append("  gate         no verdict yet")
+    else:
+        word = {"promote": "promoted", "refuse": "rejected", "rollback": "rolled back to", "wait": "waits"}[
+            verdict["action"]
+        ]
+        lines.append(f"  gate         {verdict['challenger'][:12]} {word} (entry {verdict['number']})")
+        lines += [line for reason in verdict["reasons"] for line in _wrapped(reason)]
+        if summary["anchor"] not in (None, summary["champion"]):
+            lines.append(f"               anchor {summary['anchor'][:12]}")
+    lines += [*monitored(summary)]
+    lines += [
+        f"  card         {summary['card']}",
+        f"  lake         {summary['lake']}",
+        "",
+        f"{summary['seconds']} s. The web UI: .venv/bin/ml-assets ui, then http://127.0.0.1:3000",
+    ]
+    return "\n".join(lines)
+
+
+def sources_lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the rows of each table on the way from the sources, which were left out, and days without any."""
+    if rows := summary["labels_without_features"]:
+        yield f"               left out: {counted(rows, 'label')} without features"
+    first = "  sources      "
+    for chain in summary["sources"]["rows"]:
+        yield from _wrapped(" → ".join(f"{asset} {rows:,}" for asset, rows in chain.items()), first)
+        first = " " * 15
+    for asset, reasons in summary["sources"]["left_out"].items():
+        counts = ", ".join(f"{rows:,} {reason}" for reason, rows in reasons.items() if rows)
+        yield from _wrapped(f"left out of {asset}: {counts}")
+    for asset, days in summary["sources"]["empty_days"].items():
+        spans = ", ".join(span_of(row) for row in in_rows(days))
+        yield from _wrapped(f"{asset} has no rows on {counted(len(days), 'day')}: {spans}")
+
+
+def _meaning(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which metric decides, and which rows precision, recall and lift are about."""
+    decides, point = summary["decides"], summary["operating_point"]
+    groups = f", {decides['groups']}" if decides["groups"] else ""
+    yield from _wrapped(f"{decides['metric']} decides{groups}")
+    if point:
+        yield from _wrapped(f"precision, recall and lift: of {point}")
+
+
+def leak_lines(model: str, proven: Sequence[str], told: Sequence[str] = ()) -> list[str]:
+    """Return what a run reports first: the proven leaks, none of which may be trained or promoted on.
+
+    Args:
+        model: whose features they are in.
+        proven: the leaks, in sentences.
+        told: errors that the run has printed: leaks in them are not printed again.
+    """
+    if not proven:
+        return []
+    otherwise = f"If it does not cover them: `ml-assets leaktest {model}`."
+    count = counted(len(proven), "proven leak")
+    return [
+        f"LEAK: {model} has {count}; nothing is published or promoted.",
+        *(f"- {it}" for it in proven if not any(it in error for error in told)),
+        f"Correct the tables or the known times and run again, which tests these days again. {otherwise}",
+    ]
+
+
+def _leaks(leaks: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the leak test's verdict, what is suspected, and how many known times nobody can test."""
+    if not leaks["proven"]:
+        yield from _wrapped(leaks["sentence"], "  leaks        ")
+    for suspect in leaks["suspects"]:
+        yield from _wrapped(f"Suspect, a person must decide: {suspect}")
+    if count := len(leaks["assumed_known_times"]):
+        is_assumed = "is assumed and cannot be tested; the card shows it" if count == 1 else (
+            "are assumed and cannot be tested; the card lists them"
+        )  # fmt: skip
+        yield from _wrapped(f"{counted(count, 'known time')} {is_assumed}.")
+
+
+def _features(features: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how many features were selected, and those that move the model most."""
+    yield f"  features     {features['selected']} selected, {len(features['dropped'])} dropped"
+    first = ", ".join(f"{name} {share:.0%}" for name, share in [*features["shap_share"].items()][:5])
+    yield from _wrapped(f"largest shares of mean |SHAP|: {first}")
+
+
+def _wrapped(sentence: str, first: str = " " * 15) -> list[str]:
+    """Return a sentence in lines of at most 120 characters under the second column."""
+    indent = " " * 15
+    return textwrap.wrap(sentence, 120, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False)

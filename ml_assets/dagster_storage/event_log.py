@@ -1,0 +1,195 @@
+"""Dagster's event log with a data version for each day, a check planned once, and batches written at once.
+
+Dagster's own classes give all days of a run the same data version, so that a day which is made again by itself always
+looks changed; and they write most events one by one, each over connections of its own. On SQLite that takes 9 ms an
+event (measured with 1.13.27): a run over a year of days of one asset spends 6 s in it. Which events are written, and
+how they are read, stays Dagster's. The same on Postgres stands in `ml_assets.dagster_storage.event_log_postgres`.
+"""
+
+import os
+import threading
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as db
+from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, DagsterEventType
+from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
+from dagster._serdes import ConfigurableClassData
+from dagster_shared.record import copy
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.pool import NullPool
+
+from ml_assets.dagster_storage.code_versions import CODE
+
+_BUSY_TIMEOUT_SECONDS = 30
+VERSION: Final = "version"
+"""The metadata of a materialization that holds the version of its content."""
+# Which event says that an asset failed is Dagster's to decide: its storages differ.
+_BATCHED: Final = (ASSET_EVENTS | ASSET_CHECK_EVENTS) - {DagsterEventType.ASSET_FAILED_TO_MATERIALIZE}
+
+
+class EventLogByDay(SqlEventLogStorage):
+    """What is added to a storage of Dagster's; stands before it among the bases."""
+
+    @abstractmethod
+    def _inserted(
+        self, events: Sequence[EventLogEntry]
+    ) -> AbstractContextManager[tuple[Connection, Sequence[tuple[EventLogEntry, int]]]]:
+        """Insert events of one run; give them with their ids, and a transaction for all that is kept of them."""
+
+    @abstractmethod
+    def _over(self, connection: Connection) -> AbstractContextManager[None]:
+        """Let Dagster's own methods use a connection, which otherwise open one each."""
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store one event."""
+        super().store_event(with_own_version(event))
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events; those of assets and checks of one run at once, others one by one."""
+        events = [with_own_version(event) for event in events]
+        if not is_batch(events):
+            super().store_event_batch(events)
+            return
+        with self._inserted(events) as (connection, stored), self._over(connection):
+            of_assets = [(event, row) for event, row in stored if event.dagster_event_type in ASSET_EVENTS]
+            if of_assets:
+                entries, ids = zip(*of_assets, strict=True)
+                self._store_asset_event_tags(connection, entries, ids)
+            newest = {
+                (str(event.get_dagster_event().asset_key), str(event.dagster_event_type)): (event, row)
+                for event, row in of_assets
+            }
+            # In one order for all: two runs that lock the rows of the same assets must not wait for each other.
+            for key in sorted(newest):
+                self._store_asset_event(connection, *newest[key])
+            for event, row in stored:
+                if event.dagster_event_type in ASSET_CHECK_EVENTS:
+                    self.store_asset_check_event(event, row)
+
+    def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
+        """Store that a check is planned once, as it is evaluated.
+
+        A check of an asset by day is evaluated once a run. Dagster plans it for each day of the run, and these rows
+        stay planned for ever: 31,000 of them after a year of the example, and 5 s of its run.
+        """
+        told = event.get_dagster_event()
+        once = copy(told.asset_check_planned_data, partitions_subset=None)
+        super()._store_asset_check_evaluation_planned(
+            event._replace(dagster_event=told._replace(event_specific_data=once)), event_id
+        )
+
+    def _update_asset_check_evaluation(self, event: EventLogEntry, event_id: int | None) -> None:
+        """Store an evaluation; the first one of a partition takes the row by which its run planned the check."""
+        told = event.get_dagster_event().asset_check_evaluation_data
+        table = AssetCheckExecutionsTable
+        if told.partition is not None:
+            planned = db.and_(
+                table.c.asset_key == told.asset_key.to_string(),
+                table.c.check_name == told.check_name,
+                table.c.run_id == event.run_id,
+                table.c.partition.is_(None),
+                table.c.execution_status == AssetCheckExecutionRecordStatus.PLANNED.value,
+            )
+            with self.index_connection() as connection:
+                connection.execute(table.update().where(planned).values(partition=told.partition))
+        super()._update_asset_check_evaluation(event, event_id)
+
+
+class BatchingSqliteEventLogStorage(EventLogByDay, SqliteEventLogStorage):
+    """SQLite storage that writes many asset events of one run at once."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._engines: dict[str, Engine] = {}
+        self._batch: Connection | None = None
+        super().__init__(base_dir, inst_data)
+        # What a batch writes through Dagster's own methods asks for the lock again.
+        self._db_lock = threading.RLock()  # type: ignore[assignment]
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> "BatchingSqliteEventLogStorage":
+        """Return the storage that `dagster.yaml` asks for; a relative `base_dir` counts from Dagster's home."""
+        folder = Path(os.environ.get("DAGSTER_HOME", "")) / config_value["base_dir"]
+        return cls(str(folder), inst_data)
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[Connection]:
+        with self._db_lock:
+            if shard == INDEX_SHARD_NAME and self._batch is not None:
+                yield self._batch
+                return
+            engine = self._engines.get(shard)
+            if engine is None:
+                engine = db.create_engine(
+                    self.conn_string_for_shard(shard),
+                    poolclass=NullPool,
+                    connect_args={"timeout": _BUSY_TIMEOUT_SECONDS},
+                )
+                if shard not in self._initialized_dbs:
+                    self._initdb(engine)
+                    self._initialized_dbs.add(shard)
+                if shard == INDEX_SHARD_NAME:
+                    self._engines = {INDEX_SHARD_NAME: engine}
+                else:
+                    # One run at a time writes from a process: an older run's engine is not kept.
+                    self._engines = {k: v for k, v in self._engines.items() if k == INDEX_SHARD_NAME} | {shard: engine}
+            with engine.connect() as connection, connection.begin():
+                yield connection
+
+    @contextmanager
+    def _inserted(
+        self, events: Sequence[EventLogEntry]
+    ) -> Iterator[tuple[Connection, Sequence[tuple[EventLogEntry, int]]]]:
+        rows = [self._event_to_row(event) for event in events]
+        insert = SqlEventLogStorageTable.insert()
+        with self.run_connection(events[0].run_id) as connection:
+            connection.execute(insert, rows)
+        with self.index_transaction() as connection:
+            yield (
+                connection,
+                [(event, connection.execute(insert, row).lastrowid) for event, row in zip(events, rows, strict=True)],
+            )
+
+    @contextmanager
+    def _over(self, connection: Connection) -> Iterator[None]:
+        self._batch = connection
+        try:
+            yield
+        finally:
+            self._batch = None
+
+
+def is_batch(events: Sequence[EventLogEntry]) -> bool:
+    """Tell whether events can be written at once: all of assets and checks, and of one run."""
+    return len({event.run_id for event in events}) == 1 and all(
+        event.is_dagster_event and event.dagster_event_type in _BATCHED for event in events
+    )
+
+
+def with_own_version(event: EventLogEntry) -> EventLogEntry:
+    """Return a materialization with the data version of its own day, and the code version that it was made with."""
+    told = event.dagster_event
+    if told is None or told.event_type is not DagsterEventType.ASSET_MATERIALIZATION:
+        return event
+    made = told.step_materialization_data.materialization
+    told_of = {CODE_VERSION_TAG: CODE} | ({} if made.partition is None else {DATA_VERSION_TAG: VERSION})
+    tags = {
+        tag: str(made.metadata[name].value)
+        for tag, name in told_of.items()
+        if name in made.metadata and tag in (made.tags or {})
+    }
+    if not tags:
+        return event
+    own = made._replace(tags={**(made.tags or {}), **tags})
+    data = told.step_materialization_data._replace(materialization=own)
+    return event._replace(dagster_event=told._replace(event_specific_data=data))

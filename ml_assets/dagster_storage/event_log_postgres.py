@@ -1,0 +1,100 @@
+"""Dagster's event log on Postgres, with a data version for each day, a check planned once, and batches written at once.
+
+What is added to Dagster's own class, and why, stands in `ml_assets.dagster_storage.event_log`; here is only what
+Postgres needs for it.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres.event_log import PostgresEventLogStorage
+from dagster_postgres.utils import create_pg_engine, get_token_provider_from_config, pg_url_from_config
+from sqlalchemy.engine import Connection
+
+from ml_assets.dagster_storage.event_log import EventLogByDay, is_batch
+from ml_assets.dagster_storage.idle_connections import IdleConnections
+
+
+class BatchingPostgresEventLogStorage(EventLogByDay, PostgresEventLogStorage):
+    """Postgres storage that writes many asset events of one run at once, configured as Dagster's own.
+
+    Dagster's writes so only what is materialized, and opens one to four connections for each other event of a batch: 29
+    events a second for a run over a year of days, 166 with this one (measured with 0.29.27 on busy cores). It also asks
+    what tables and columns there are again and again; a migration may add some, and takes none away.
+    """
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        self._held = threading.local()
+        self._known: set[tuple[str, str]] = set()
+        super().__init__(*given, **named)
+        self._engine = create_pg_engine(
+            self.postgres_url, self._token_provider, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=-1,
+            pool_pre_ping=True,
+        )  # fmt: skip
+        IdleConnections(self._engine)
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> "BatchingPostgresEventLogStorage":
+        """Return the storage that `dagster.yaml` asks for."""
+        return cls(
+            inst_data=inst_data,
+            postgres_url=pg_url_from_config(config_value),
+            should_autocreate_tables=config_value.get("should_autocreate_tables", True),
+            token_provider=get_token_provider_from_config(config_value),
+        )
+
+    def has_table(self, table_name: str) -> bool:
+        """Tell whether a table exists."""
+        ask = super().has_table
+        return self._once(("table", table_name), lambda: ask(table_name))
+
+    def _has_asset_key_col_on_connection(self, conn: Connection, column_name: str) -> bool:
+        ask = super()._has_asset_key_col_on_connection
+        return self._once(("column", column_name), lambda: ask(conn, column_name))
+
+    def _once(self, what: tuple[str, str], ask: Callable[[], bool]) -> bool:
+        """Ask whether something is there, and not again once it is."""
+        if what not in self._known and ask():
+            self._known.add(what)
+        return what in self._known
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store one event; one of an asset or a check as a batch, over two connections instead of four."""
+        if is_batch([event]):
+            self.store_event_batch([event])
+        else:
+            super().store_event(event)
+
+    def _connect(self) -> AbstractContextManager[Connection]:
+        held: Connection | None = getattr(self._held, "connection", None)
+        return super()._connect() if held is None else nullcontext(held)
+
+    @contextmanager
+    def _inserted(
+        self, events: Sequence[EventLogEntry]
+    ) -> Iterator[tuple[Connection, Sequence[tuple[EventLogEntry, int]]]]:
+        """Insert events, and give them with their ids.
+
+        They are committed before the rest, as Dagster does: a sensor that asks for what came after the newest id it
+        knows would miss for ever what got a lower one in a transaction that lasts.
+        """
+        ids = SqlEventLogStorageTable.insert().returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
+        with self._connect() as connection:
+            found = connection.execute(ids, [self._event_to_row(event) for event in events]).scalars().all()
+        with self.index_transaction() as connection:
+            yield connection, [*zip(events, found, strict=True)]
+
+    @contextmanager
+    def _over(self, connection: Connection) -> Iterator[None]:
+        self._held.connection = connection
+        try:
+            yield
+        finally:
+            self._held.connection = None

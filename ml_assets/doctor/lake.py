@@ -1,0 +1,130 @@
+"""What the lake does with a probe, whether its clock is right and its promotion logs are whole; and DuckDB."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from ml_assets.doctor.checks import Finding
+from ml_assets.lake.errors import LakeError
+from ml_assets.lake.objects import Objects
+from ml_assets.lake.promotion_log import Entry, PromotionLog, models_with_log
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.machine.temporary import temporary_folder
+
+IMPATIENT: Final = {"attempts": 2, "seconds": 3.0, "connect_timeout": 2.0, "read_timeout": 3.0}
+"""How long a person at a terminal waits for each request; see `ml_assets.lake.access.Patience`."""
+_MEND: Final = (
+    "ML_ASSETS_LAKE says where it is; access comes from the usual AWS chain and needs ListBucket, GetObject, PutObject "
+    "and DeleteObject there."
+)
+_FOLDER: Final = "doctor"
+_OFF, _FAR_OFF = timedelta(seconds=5), timedelta(minutes=5)
+
+
+def lake(resource: LakeResource) -> Iterator[Finding]:
+    """Yield what the lake does with a probe, which is removed again."""
+    try:
+        yield from _probe(impatient(resource))
+    except LakeError as error:
+        yield Finding("lake", "wrong", str(error), _MEND)
+
+
+def impatient(resource: LakeResource) -> Lake:
+    """Return a lake that waits no longer for each request than a person at a terminal does."""
+    return resource.model_copy(update={"options": {**resource.options, **IMPATIENT}}).connect()
+
+
+def promotion_logs(resource: LakeResource, kind: type[Entry]) -> Iterator[Finding]:
+    """Yield what is damaged in the promotion logs, each compared with all manifests that name its entries.
+
+    Args:
+        resource: the lake.
+        kind: the type of an entry.
+    """
+    lake, whole = impatient(resource), 0
+    try:
+        for model in models_with_log(lake):
+            log = PromotionLog(lake, model, kind)
+            look = log.look(manifests=None)
+            if look.problems:
+                told = f"that of {model} is damaged: {'; '.join(look.problems)}."
+                yield Finding("promotion log", "wrong", told, log.repair)
+            elif look.entries:
+                whole += 1
+    except LakeError as error:
+        yield Finding("promotion log", "wrong", str(error), _MEND)
+        return
+    if whole:
+        yield Finding("promotion log", "ok", f"{whole} are whole, with every entry that manifests name.")
+
+
+def _probe(lake: Objects) -> Iterator[Finding]:
+    path, data = lake.path(_FOLDER, f"{uuid.uuid4().hex}.txt"), b"ml-assets doctor was here\n"
+    before = datetime.now(tz=UTC)
+    lake.create(path, data)
+    after = datetime.now(tz=UTC)
+    try:
+        yield _exclusive(lake, path, data)
+        is_same = lake.read(path) == data and path.rsplit("/", 1)[1] in lake.names(lake.path(_FOLDER))
+        written = lake.stat(path).modified_at
+    finally:
+        lake.remove(path)
+    if is_same:
+        yield Finding("lake", "ok", f"{lake.url} takes, gives back, lists and removes what is written.")
+    else:
+        yield Finding(
+            "lake", "wrong", f"{lake.url} does not give back or list what was just written.",
+            "Turn off caches between here and there; the store must show a write to every later read.",
+        )  # fmt: skip
+    yield _clock(before, written, after)
+
+
+def _exclusive(lake: Objects, path: str, data: bytes) -> Finding:
+    try:
+        lake.create(path, data)
+    except FileExistsError:
+        return Finding("lake create", "ok", "what exists is not created again, so no two promotions can both win.")
+    how = "If-None-Match" if lake.protocol == "s3" else "exclusive create"
+    return Finding(
+        "lake create", "wrong", f"the store does not honour {how}: it created again what existed.",
+        "Take a store or a newer version of it that does; two promotions at once could both win here.",
+    )  # fmt: skip
+
+
+def _clock(before: datetime, written: datetime, after: datetime) -> Finding:
+    """Return how far the lake's clock is off this machine's; stores tell whole seconds."""
+    early, late = before - written - timedelta(seconds=1), written - after
+    off = max(early, late, timedelta())
+    ahead = "ahead of" if late > early else "behind"
+    if off < _OFF:
+        return Finding("clock", "ok", "the lake's clock agrees with this machine's.")
+    return Finding(
+        "clock", "wrong" if off >= _FAR_OFF else "warning",
+        f"the lake's clock is {off.total_seconds():,.0f} seconds {ahead} this machine's; locks and known times lean on "
+        "it, and S3 refuses requests that are 15 minutes off.",
+        "Let both follow a time server (chrony, systemd-timesyncd).",
+    )  # fmt: skip
+
+
+def warehouse() -> Iterator[Finding]:
+    """Yield whether DuckDB opens, with the memory that it is given, and can spill."""
+    import duckdb
+
+    from ml_assets.warehouse.duckdb_session import connect
+
+    memory = os.environ.get("ML_ASSETS_DBT_MEMORY", "1GB")
+    try:
+        with temporary_folder("doctor") as scratch, connect() as connection:
+            connection.execute("SET temp_directory = ?", [str(scratch)])
+            connection.execute("SET memory_limit = ?", [memory])
+            connection.execute("SELECT sum(n) FROM range(1000) numbers(n)").fetchall()
+    except (duckdb.Error, OSError) as error:
+        yield Finding(
+            "warehouse", "wrong", f"DuckDB does not open: {str(error).splitlines()[0]}",
+            "Check ML_ASSETS_DBT_MEMORY, and that the scratch folder (TMPDIR) may be written.",
+        )  # fmt: skip
+    else:
+        yield Finding("warehouse", "ok", f"DuckDB {duckdb.__version__} opens; it may take {memory}.")

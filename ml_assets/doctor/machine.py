@@ -1,0 +1,154 @@
+"""This machine: Python, what is installed, dbt's manifest, disk, memory, and what is set from outside."""
+
+import ctypes
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from ml_assets.assembly_resources import ROOT
+from ml_assets.doctor.checks import Finding, State
+from ml_assets.doctor.production import production_problems
+from ml_assets.settings import SettingsError, profile
+from ml_assets.warehouse.dbt_manifest import digest_of
+from ml_assets.warehouse.dbt_package import LINK, PACKAGE, is_linked
+
+_LEAST_DISK, _LITTLE_DISK = 0.5e9, 5e9
+_LEAST_MEMORY, _LITTLE_MEMORY = 0.5e9, 2e9
+_CGROUP: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_OLDEST: Final = (3, 11)
+_SHOWN: Final = 5
+
+
+def settings() -> Iterator[Finding]:
+    """Yield whether all that the profile needs is set."""
+    try:
+        where = profile()
+    except SettingsError as error:
+        yield Finding("settings", "wrong", str(error), "Set it, or leave it out.")
+        return
+    problems = [*production_problems()] if where == "production" else []
+    for problem in problems:
+        text, _, mend = problem.rpartition(". ")
+        yield Finding("settings", "wrong", f"{text}.", mend) if text else Finding("settings", "wrong", problem)
+    if not problems:
+        yield Finding("settings", "ok", f"the profile is {where}; all that it needs is set.")
+    if where == "production" and not os.environ.get("DAGSTER_EVENT_BATCH_SIZE"):
+        yield Finding(
+            "settings", "warning", "DAGSTER_EVENT_BATCH_SIZE is not set, so events are written one by one.",
+            "Set it to 500 for the daemon, the code location and the run pods.",
+        )  # fmt: skip
+    if where == "production" and not os.environ.get("OMP_WAIT_POLICY"):
+        yield Finding(
+            "settings", "warning", "OMP_WAIT_POLICY is not set, so LightGBM's threads spin while they wait.",
+            "Set it to PASSIVE for the run pods.",
+        )  # fmt: skip
+
+
+def installed() -> Iterator[Finding]:
+    """Yield whether Python and what is installed are as the lock says."""
+    version = platform.python_version()
+    if sys.version_info[:2] < _OLDEST:
+        yield Finding("python", "wrong", f"Python is {version}; expected 3.11 or newer.", "Install a newer one.")
+    else:
+        yield Finding("python", "ok", f"Python is {version}.")
+    yield _locked(ROOT / "requirements.lock")
+    if sys.platform == "linux":
+        yield _openmp()
+
+
+def _locked(lock: Path) -> Finding:
+    """Return whether the distributions are those of the lock."""
+    from packaging.requirements import Requirement
+
+    if not lock.is_file():
+        return Finding(
+            "distributions", "warning", f"there is no {lock}, so what is installed cannot be compared.",
+            "Run from a checkout, or from the image.",
+        )  # fmt: skip
+    lines = (line.removesuffix("\\").strip() for line in lock.read_text(encoding="utf-8").splitlines())
+    wanted = [Requirement(line) for line in lines if line[:1].isalnum()]
+    wanted = [one for one in wanted if one.marker is None or one.marker.evaluate()]
+    odd = [said for one in wanted if (said := _difference(one.name, str(one.specifier).removeprefix("==")))]
+    if not odd:
+        return Finding("distributions", "ok", f"all {len(wanted)} distributions are as {lock.name} says.")
+    shown = ", ".join(odd[:_SHOWN]) + (f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else "")
+    return Finding("distributions", "wrong", f"not as {lock.name} says: {shown}.", "Install the lock again: make env.")
+
+
+def _difference(name: str, version: str) -> str:
+    try:
+        found = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return f"{name} is not installed"
+    return "" if found == version else f"{name} is {found}, not {version}"
+
+
+def _openmp() -> Finding:
+    try:
+        ctypes.CDLL("libgomp.so.1")
+    except OSError:
+        return Finding(
+            "libgomp", "wrong", "libgomp.so.1 cannot be loaded, and LightGBM needs it.",
+            "Install Debian's libgomp1 (libgomp elsewhere).",
+        )  # fmt: skip
+    return Finding("libgomp", "ok", "libgomp.so.1 loads, as LightGBM needs it.")
+
+
+def manifest(project_dir: Path) -> Iterator[Finding]:
+    """Yield whether dbt's manifest is there and of the project as it is, and whether dbt finds the engine's package."""
+    target = project_dir / "target"
+    stamp = target / "parsed_from"
+    if not (target / "manifest.json").is_file():
+        yield Finding(
+            "dbt manifest", "wrong", "there is none, so the code location cannot load.", "ml-assets parse"
+        )  # fmt: skip
+    elif not stamp.is_file() or stamp.read_text(encoding="utf-8") != digest_of(project_dir):
+        yield Finding("dbt manifest", "wrong", "the project has changed since it was made.", "ml-assets parse")
+    else:
+        yield Finding("dbt manifest", "ok", "it is there, and of the project as it is.")
+    if not is_linked(project_dir):
+        yield Finding(
+            "dbt package", "wrong", f"{project_dir / LINK} does not lead to {PACKAGE}, so dbt finds no macros.",
+            "ml-assets parse",
+        )  # fmt: skip
+
+
+def room(lake: str) -> Iterator[Finding]:
+    """Yield whether there is room on the disks and in the memory that a run needs.
+
+    Args:
+        lake: the lake's address, looked at where it is a folder; empty where nobody knows it.
+    """
+    folders = {"scratch": Path(tempfile.gettempdir())}
+    if lake and "://" not in lake:
+        folders["lake"] = next(one for one in (Path(lake), *Path(lake).absolute().parents) if one.exists())
+    for name, folder in folders.items():
+        free = shutil.disk_usage(folder).free
+        text = f"{free / 1e9:,.1f} GB free for the {name} ({folder})."
+        yield Finding(
+            "disk", _state(free, _LEAST_DISK, _LITTLE_DISK), text,
+            "" if free >= _LITTLE_DISK else "Make room there" + (", or set TMPDIR." if name == "scratch" else "."),
+        )  # fmt: skip
+    memory = _memory()
+    yield Finding(
+        "memory", _state(memory, _LEAST_MEMORY, _LITTLE_MEMORY), f"{memory / 1e9:,.1f} GB may be taken.",
+        "" if memory >= _LITTLE_MEMORY else "Give this machine or pod more: training the example takes about 1 GB.",
+    )  # fmt: skip
+
+
+def _state(amount: float, least: float, little: float) -> State:
+    return "wrong" if amount < least else "warning" if amount < little else "ok"
+
+
+def _memory() -> float:
+    """Return the bytes that may be taken: what is free, or what the container may have if that is less."""
+    import psutil
+
+    limits = [Path(name).read_text(encoding="ascii").strip() for name in _CGROUP if Path(name).is_file()]
+    return float(min([psutil.virtual_memory().available, *(int(text) for text in limits if text.isdecimal())]))

@@ -1,0 +1,73 @@
+"""The small records beside artifacts: of steps, environments, searches, verdicts, retrainings, alerts and removals."""
+
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final
+
+from ml_assets.alerts.outbox import read_taken
+from ml_assets.doctor.checks import Finding
+from ml_assets.lake.errors import CorruptArtifactError, LakeError, UnreachableLakeError
+from ml_assets.lake.manifest import MOST_BYTES
+from ml_assets.lake.manifests import REMOVED, Manifests
+from ml_assets.lake.origin import ENVIRONMENTS, read_environment
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.sealing import RESTORE, seal_problem
+from ml_assets.lake.steps import RUNS, failures_of, steps_of
+
+_SEALED: Final = ("studies", "reproductions", "retrainings", "alerts", REMOVED)
+_UNSEALED: Final = "alerts/rate/"
+_ALERT: Final = re.compile(r"alerts/[^/]+/[^/]+\.json")
+_SHOWN: Final = 5
+
+
+def records(resource: LakeResource) -> Iterator[Finding]:
+    """Yield which records are damaged; what one says is looked at by what reads it."""
+    try:
+        yield from _look(resource.connect())
+    except LakeError as error:
+        yield Finding("records", "wrong", str(error), "Look at what the check of the lake says.")
+
+
+def _look(lake: Manifests) -> Iterator[Finding]:
+    environments = [name.removesuffix(".json") for name in lake.names(lake.path(ENVIRONMENTS))]
+    paths = [f"{top}/{name}" for top in _SEALED for name in lake.tree(lake.path(top)) if name.endswith(".json")]
+    wanted: list[Callable[[], object]] = [
+        *(partial(_read_run, lake, run) for run in lake.names(lake.path(RUNS))),
+        *(partial(read_environment, lake, digest) for digest in environments),
+        *(partial(read_taken, lake, lake.path(path)) for path in paths if _ALERT.fullmatch(path)),
+        *(partial(_read_sealed, lake, lake.path(path)) for path in paths if not path.startswith(_UNSEALED)),
+    ]
+    with lake.pool(len(wanted)) as each:
+        problems = [problem for problem in each(_problem, wanted) if problem is not None]
+    if problems:
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        yield Finding("records", "wrong", f"{'; '.join(problems[:_SHOWN])}{more}", RESTORE)
+    elif wanted:
+        yield Finding("records", "ok", f"{len(wanted):,} records beside artifacts are as they were written.")
+
+
+def _read_run(lake: Manifests, run: str) -> None:
+    for _ in (*steps_of(lake, run), *failures_of(lake, run)):
+        pass
+
+
+def _read_sealed(lake: Manifests, path: str) -> None:
+    """Read a text.
+
+    Raises:
+        CorruptArtifactError: it does not have the digest that it ends with.
+    """
+    if (problem := seal_problem(lake.read(path, limit=MOST_BYTES))) is not None:
+        raise CorruptArtifactError(f"{path} is not as it was written: {problem}.")
+
+
+def _problem(read: Callable[[], object]) -> str | None:
+    """Return why something cannot be read."""
+    try:
+        read()
+    except UnreachableLakeError:
+        raise
+    except LakeError as error:
+        return str(error)
+    return None

@@ -1,0 +1,231 @@
+"""Starts each step where its tags say: in a pod by dagster-k8s, or on a thread of the run's own process.
+
+What became of a pod is told in `ml_assets.kubernetes.diagnosis`; the loop over the steps is Dagster's.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from dagster import DagsterInstance
+from dagster._core.events import DagsterEvent, DagsterEventType
+from dagster._core.execution.api import create_execution_plan, execute_plan_iterator
+from dagster._core.execution.context.system import IStepContext, PlanOrchestrationContext
+from dagster._core.execution.plan.objects import StepFailureData, StepRetryData
+from dagster._core.executor.step_delegating import CheckStepHealthResult, StepHandlerContext
+from dagster_k8s.client import DagsterK8sUnrecoverableAPIError
+from dagster_k8s.container_context import K8sContainerContext
+from dagster_k8s.executor import K8sStepHandler
+from dagster_k8s.job import UserDefinedDagsterK8sConfig
+from dagster_k8s.launcher import K8sRunLauncher
+from dagster_shared.error import SerializableErrorInfo
+
+from ml_assets.kubernetes.amounts import with_declared_resources
+from ml_assets.kubernetes.cluster import Cluster, is_conflict, reason_of
+from ml_assets.kubernetes.diagnosis import Diagnosis
+from ml_assets.kubernetes.local import LocalSteps
+from ml_assets.kubernetes.policy import POD, PodPolicy
+
+ENDS: Final = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_UP_FOR_RETRY}
+_BEGINS: Final = {DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED}
+_STEP_POD: Final = UserDefinedDagsterK8sConfig(
+    container_config={"command": ["python", "-m", "ml_assets.kubernetes.step"]},
+    pod_spec_config={"automount_service_account_token": False},  # a step calls no Kubernetes API
+)
+_RUN_POD_GONE: Final = Diagnosis("RunPodLost", "The step ran in the run's pod, which was lost.")
+
+
+class PodStepHandler(K8sStepHandler):
+    """Pods for the steps that ask for one, a thread for the others."""
+
+    _opened: PlanOrchestrationContext
+    """The run whose steps these are; from `open` on."""
+
+    def __init__(self, launcher: K8sRunLauncher) -> None:
+        super().__init__(
+            image=None,
+            container_context=K8sContainerContext(run_k8s_config=_STEP_POD),
+            load_incluster_config=launcher.load_incluster_config,
+            kubeconfig_file=launcher.kubeconfig_file,
+        )
+        self.local = LocalSteps()
+        self._launcher = launcher
+        self.in_pods: set[str] = set()
+        self._launched: set[str] = set()
+        self._diagnoses: dict[str, Diagnosis] = {}
+
+    @property
+    def name(self) -> str:
+        """What the run's log calls it."""
+        return "PodStepHandler"
+
+    def open(self, plan_context: PlanOrchestrationContext) -> None:
+        """Take the run whose steps come next."""
+        self._opened = plan_context
+        # Dagster configures Python's logging anew for each step, and takes all locks of it for that. A step on a thread
+        # would wait for a handler that this thread holds, which waits for the step: seen, and both for ever.
+        instance = plan_context.instance
+        handlers = instance.get_yaml_python_handlers()
+        instance.get_yaml_python_handlers = lambda: handlers  # type: ignore[method-assign]
+
+    def launch_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
+        """Start a step; one that began before the run's pod was lost gets another attempt, which comes back here.
+
+        Dagster refuses to run a step twice at one attempt, and Kubernetes a job of the same name.
+        """
+        key = self._get_step_key(step_handler_context)
+        step_context = step_handler_context.get_step_context(key)
+        diagnosis = self._diagnoses.pop(key, None)
+        if diagnosis is None and self._opened.resume_from_failure and self._has_begun(step_handler_context):
+            diagnosis = _RUN_POD_GONE
+        if diagnosis is not None:
+            if self.retry(step_context, diagnosis) is None:
+                self.fail(step_context, diagnosis)
+            return
+        self._launched.add(key)
+        if POD not in step_handler_context.step_tags[key]:
+            self.local.start(key, lambda: self._run_here(step_handler_context))
+            return
+        self.in_pods.add(key)
+        try:
+            yield from super().launch_step(step_handler_context)
+        except DagsterK8sUnrecoverableAPIError as error:
+            if is_conflict(error):  # its answer was lost on the way: a job of this name is this attempt's
+                return
+            sentence = f"The job of step {key} was refused: {reason_of(error)}"
+            self.fail(step_context, Diagnosis("PodNotStarted", sentence))
+
+    def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
+        """Return whether a step still runs, or ended and said so."""
+        key = self._get_step_key(step_handler_context)
+        if POD not in step_handler_context.step_tags[key]:
+            problem = self.local.problem(key)
+        else:
+            self.in_pods.add(key)  # of a run that is resumed, others launched it
+            problem = self._problem_of_pod(step_handler_context, key)
+        if problem is None or (key in self._launched and self._has_ended(step_handler_context)):
+            self._diagnoses.pop(key, None)
+            return CheckStepHealthResult.healthy()
+        return CheckStepHealthResult.unhealthy(problem)
+
+    def terminate_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
+        """End a step."""
+        if POD in step_handler_context.step_tags[self._get_step_key(step_handler_context)]:
+            yield from super().terminate_step(step_handler_context)
+        else:
+            self.local.interrupt()
+
+    def end_cancelled(self) -> None:
+        """End every step of the run.
+
+        Dagster's executor leaves the pods of a cancelled run alone where a lost run pod would be resumed.
+        """
+        self.local.interrupt()
+        namespace = self._launcher.get_container_context_for_run(self._opened.dagster_run).namespace
+        Cluster(self._api_client, str(namespace)).delete_steps(self._opened.run_id)
+
+    def take_diagnosis(self, key: str) -> Diagnosis | None:
+        """Return what is wrong with a step's pod, as far as it is known, once."""
+        return self._diagnoses.pop(key, None)
+
+    def retry(self, step_context: IStepContext, diagnosis: Diagnosis) -> DagsterEvent | None:
+        """Tell that a step is tried again, and return that; nothing if it is not."""
+        if step_context.retry_mode.disabled:
+            return None
+        before = _retries(step_context.instance, step_context.run_id, step_context.step.key)
+        again = PodPolicy.of(step_context.step.tags).again(diagnosis.kind, before)
+        if again is None:
+            return None
+        error = SerializableErrorInfo(f"{diagnosis.sentence} {again}", [], diagnosis.kind)
+        return DagsterEvent.step_retry_event(step_context, StepRetryData(error=error))  # type: ignore[no-untyped-call]
+
+    def fail(self, step_context: IStepContext, diagnosis: Diagnosis) -> None:
+        """Tell that a step failed, and of what."""
+        error = error_of(step_context, diagnosis)
+        data = StepFailureData(error=error, user_failure_data=None)  # type: ignore[no-untyped-call]
+        DagsterEvent.step_failure_event(step_context, data)
+
+    def _problem_of_pod(self, context: StepHandlerContext, key: str) -> str | None:
+        job_name = self._get_k8s_step_job_name(context)
+        policy = PodPolicy.of(context.step_tags[key])
+        cluster = Cluster(self._api_client, str(self._get_container_context(context).namespace))
+        seen = cluster.look(job_name, start=policy.start)
+        diagnosis = seen.diagnosis
+        if seen.is_complete:
+            diagnosis = Diagnosis("PodLost", f"The pod of job {job_name} ended, but its step left no word.")
+        if not seen.exists and key not in self._launched and not self._has_begun(context):
+            return "its pod was not launched yet."
+        if diagnosis is None:
+            return None
+        if diagnosis.kind == "PodFailed" and diagnosis.pod is not None:
+            lines = cluster.last_lines(diagnosis.pod)
+            diagnosis = Diagnosis(diagnosis.kind, f"{diagnosis.sentence}\nIts last lines:\n{lines}", diagnosis.pod)
+        if self._has_ended(context):
+            return None
+        if not seen.is_over:
+            cluster.delete(job_name)  # so that what is given up does not start after all
+        self._diagnoses[key] = diagnosis
+        return diagnosis.sentence
+
+    def _get_container_context(self, step_handler_context: StepHandlerContext) -> K8sContainerContext:
+        """Return the step's pod, with more memory after it ran out of it."""
+        context = super()._get_container_context(step_handler_context)
+        key = self._get_step_key(step_handler_context)
+        tags = step_handler_context.step_tags[key]
+        attempts = step_handler_context.execute_step_args.known_state
+        memory = None
+        if attempts and attempts.get_retry_state().get_attempt_count(key):
+            before = _retries(step_handler_context.instance, step_handler_context.execute_step_args.run_id, key)
+            memory = PodPolicy.of(tags).memory_after(before)
+        return with_declared_resources(context, tags, memory=memory)
+
+    def _run_here(self, context: StepHandlerContext) -> None:
+        """Run a step on this thread, as `dagster api execute_step` runs it in its own process."""
+        opened, args = self._opened, context.execute_step_args
+        plan = create_execution_plan(
+            opened.job,
+            run_config=opened.run_config,
+            step_keys_to_execute=args.step_keys_to_execute,
+            known_state=args.known_state,
+            repository_load_data=opened.execution_plan.repository_load_data,
+        )
+        for _ in execute_plan_iterator(
+            plan, opened.job, opened.dagster_run, opened.instance, args.retry_mode, opened.run_config
+        ):
+            pass
+
+    def _has_begun(self, context: StepHandlerContext) -> bool:
+        """Whether the step's present attempt has begun, wherever."""
+        begun = False
+        for event in self._events(context, _BEGINS | {DagsterEventType.STEP_UP_FOR_RETRY}):
+            begun = event.event_type in _BEGINS
+        return begun
+
+    def _has_ended(self, context: StepHandlerContext) -> bool:
+        """Whether the step's present attempt has told its end, which may not have been read yet."""
+        state = context.execute_step_args.known_state
+        key = self._get_step_key(context)
+        attempts = state.get_retry_state().get_attempt_count(key) if state else 0
+        ended = [event.event_type for event in self._events(context, ENDS)]
+        retries = ended.count(DagsterEventType.STEP_UP_FOR_RETRY)
+        return retries > attempts or len(ended) > retries
+
+    def _events(self, context: StepHandlerContext, kinds: set[DagsterEventType]) -> list[DagsterEvent]:
+        return _events(context.instance, context.execute_step_args.run_id, self._get_step_key(context), kinds)
+
+
+def error_of(step_context: IStepContext, diagnosis: Diagnosis) -> SerializableErrorInfo:
+    """Return a failure's error: what happened, and why it is not tried again."""
+    why_not = PodPolicy.of(step_context.step.tags).why_not(diagnosis.kind)
+    return SerializableErrorInfo(f"{diagnosis.sentence} {why_not}".rstrip(), [], diagnosis.kind)
+
+
+def _events(instance: DagsterInstance, run_id: str, key: str, kinds: set[DagsterEventType]) -> list[DagsterEvent]:
+    records = instance.get_records_for_run(run_id, of_type=kinds).records
+    events = [record.event_log_entry.dagster_event for record in records]
+    return [event for event in events if event is not None and event.step_key == key]
+
+
+def _retries(instance: DagsterInstance, run_id: str, key: str) -> list[str]:
+    """Return why a step was tried again before, which the run's log keeps."""
+    events = _events(instance, run_id, key, {DagsterEventType.STEP_UP_FOR_RETRY})
+    return [str(event.step_retry_data.error.cls_name) for event in events]

@@ -1,0 +1,157 @@
+"""dagster-k8s's run launcher, which says what became of a run's pod and gives one killed for memory more.
+
+Configured in `dagster.yaml` in place of `K8sRunLauncher`, with the same fields and `run_memory_ceiling`.
+"""
+
+import threading
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, Self
+
+from dagster import DagsterRun, Field, Noneable, StringSource
+from dagster._core.events import EngineEventData
+from dagster._core.launcher import LaunchRunContext, ResumeRunContext
+from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._serdes import ConfigurableClassData
+from dagster_k8s.container_context import K8sContainerContext
+from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_job_name_from_run_id
+from dagster_k8s.launcher import K8sRunLauncher
+from kubernetes.config.incluster_config import SERVICE_TOKEN_FILENAME
+
+from ml_assets.kubernetes.cluster import Cluster
+from ml_assets.kubernetes.diagnosis import Diagnosis
+from ml_assets.kubernetes.quantity import bytes_of, doubled
+
+_NO_CLUSTER: Final = Path(__file__).with_name("no_cluster.yaml")
+
+
+class PodLauncher(K8sRunLauncher):
+    """Runs as Kubernetes jobs, with a diagnosis where one dies and more memory where that was the cause."""
+
+    def __init__(
+        self,
+        *,
+        run_memory_ceiling: str | None = None,
+        inst_data: ConfigurableClassData | None = None,
+        **config: Any,
+    ) -> None:
+        if run_memory_ceiling is not None:
+            bytes_of(run_memory_ceiling)
+        # Whoever opens Dagster's instance makes the launcher, those too that launch nothing and may ask for nothing:
+        # the code location and the pods of steps.
+        if config.get("load_incluster_config", True) and not Path(SERVICE_TOKEN_FILENAME).is_file():
+            config |= {"load_incluster_config": False, "kubeconfig_file": str(_NO_CLUSTER)}
+        super().__init__(inst_data=inst_data, **config)
+        self._ceiling = run_memory_ceiling
+        self._memory: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """Return what `dagster.yaml` may say."""
+        ceiling = Field(
+            Noneable(StringSource),
+            is_required=False,
+            description="A run whose pod was killed for memory is retried and resumed with twice as much, up to this.",
+        )
+        known: dict[str, Any] = super().config_type()  # type: ignore[no-untyped-call]
+        return {**known, "run_memory_ceiling": ceiling}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
+        """Return the launcher that `dagster.yaml` asks for."""
+        return cls(inst_data=inst_data, **config_value)
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Start a run's pod; that of a retry with more memory if the pod of the run before was killed for it."""
+        run = context.dagster_run
+        parent = None if run.parent_run_id is None else self._instance.get_run_by_id(run.parent_run_id)
+        if parent is not None:
+            self._give_more(run, self._present_job(parent))
+        try:
+            super().launch_run(context)
+        finally:
+            self._forget(run)
+
+    def resume_run(self, context: ResumeRunContext) -> None:
+        """Start another pod for a run; with more memory if the one before was killed for it."""
+        run, attempt = context.dagster_run, context.resume_attempt_number
+        self._give_more(run, _job_name(run, (attempt or 1) - 1))
+        try:
+            super().resume_run(context)
+        finally:
+            self._forget(run)
+
+    def terminate(self, run_id: str) -> bool:
+        """End a run's pod and those of its steps, whether or not the run's pod is still there to do so."""
+        is_ended = bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
+        run = self._instance.get_run_by_id(run_id)
+        if run is not None:
+            self._cluster(run).delete_steps(run_id)
+        return is_ended
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        """Return whether a run's pod lives; if not, what became of it."""
+        health: CheckRunHealthResult = super().check_run_worker_health(run)
+        if health.status in {WorkerStatus.RUNNING, WorkerStatus.SUCCESS}:
+            return health
+        # A cluster that does not answer raises here, and the monitor asks again later: its silence is no dead run.
+        seen = self._cluster(run).look(self._present_job(run), start=timedelta())
+        if seen.diagnosis is None and not seen.is_over:
+            # Its pod was told to end and still lets a step come to its end: another one now would do that step twice.
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return health if seen.diagnosis is None else CheckRunHealthResult(health.status, seen.diagnosis.sentence)
+
+    def get_run_worker_debug_info(self, run: DagsterRun, include_container_logs: bool | None = True) -> str | None:  # noqa: FBT001, FBT002 - Dagster's signature
+        """Return what became of a run's pod in a sentence, and what Kubernetes tells of it at length."""
+        told: str | None = super().get_run_worker_debug_info(run, include_container_logs)
+        found = self._diagnosis(run, self._present_job(run))
+        return told if found is None else f"{found.sentence}\n{told or ''}".rstrip()
+
+    def get_container_context_for_run(self, dagster_run: DagsterRun) -> K8sContainerContext:
+        """Return a run's pod, with the memory that it was given more."""
+        context = super().get_container_context_for_run(dagster_run)
+        memory = self._memory.get(dagster_run.run_id)
+        if memory is None:
+            return context
+        amount = {"memory": memory}
+        more = UserDefinedDagsterK8sConfig(container_config={"resources": {"requests": amount, "limits": amount}})
+        return context.merge(K8sContainerContext(run_k8s_config=more))
+
+    def _give_more(self, run: DagsterRun, job_before: str) -> None:
+        """Note how much memory a run's pod gets, if the one before was killed for it, or was lost with more."""
+        if self._ceiling is None:
+            return
+        before = self._diagnosis(run, job_before)
+        had = self._cluster(run).memory_limit(job_before)
+        if before is None or had is None or before.kind not in {"PodOutOfMemory", "PodLost"}:
+            return
+        may_grow = before.kind == "PodOutOfMemory" and bytes_of(had) < bytes_of(self._ceiling)
+        gets = doubled(had, times=1, ceiling=self._ceiling) if may_grow else had
+        with self._lock:
+            self._memory[run.run_id] = gets
+        if before.kind == "PodOutOfMemory":
+            at_most = "" if may_grow else " That was its ceiling; raise the launcher's 'run_memory_ceiling'."
+            self._say(run, f"{before.sentence}{at_most} This run's pod gets {gets}.")
+
+    def _forget(self, run: DagsterRun) -> None:
+        with self._lock:
+            self._memory.pop(run.run_id, None)
+
+    def _say(self, run: DagsterRun, text: str) -> None:
+        self._instance.report_engine_event(text, run, EngineEventData(), cls=self.__class__)
+
+    def _diagnosis(self, run: DagsterRun, job_name: str) -> Diagnosis | None:
+        return self._cluster(run).look(job_name, start=timedelta()).diagnosis
+
+    def _cluster(self, run: DagsterRun) -> Cluster:
+        return Cluster(self._api_client, str(super().get_container_context_for_run(run).namespace))
+
+    def _present_job(self, run: DagsterRun) -> str:
+        return _job_name(run, self._get_resume_attempt_number(run))
+
+
+def _job_name(run: DagsterRun, resumed: int | None) -> str:
+    """Return the name of a run's job, after the run was resumed so often."""
+    return str(get_job_name_from_run_id(run.run_id, resume_attempt_number=resumed))  # type: ignore[no-untyped-call]

@@ -1,0 +1,409 @@
+"""Artifacts as files and back, and the hash of their content.
+
+An artifact is a polars frame, or a frozen dataclass whose fields are polars frames (`<field>.parquet`), pydantic
+records (`<field>.json`) or text (`<field>.txt`, or the file that the field's metadata names); a field that is None has
+no file. Where the files lie stays out; see `ml_assets.lake.store`.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+import mmap
+import os
+import shutil
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal, Protocol
+
+import numpy as np
+import polars as pl
+from blake3 import blake3
+from polars.datatypes import DataTypeClass
+from pydantic import BaseModel
+
+Part = pl.DataFrame | BaseModel | str
+"""What an artifact is made of; each part becomes a file."""
+
+HashName = Literal["blake2b", "blake3"]
+HASH: Final = "blake3"
+"""The hash behind versions and digests; manifests of schema version 1 were written with BLAKE2b."""
+
+_DIGEST_BYTES = 16
+_SEVERAL_THREADS_FROM = 2**20
+"""Bytes from which hashing on several threads is quicker than starting it."""
+
+_BLOCK_CELLS = 2**22
+"""Numbers, or list elements, hashed as one block: at most 32 MiB for each of the threads at work."""
+
+_TEXT_BYTES = 2**24
+"""Text copied at a time."""
+
+_MOST_THREADS = 4
+"""More would wait for the memory."""
+
+ROW_GROUP = 2**17
+"""Rows of a Parquet row group: what a scan can skip, and all that writing and reading hold besides the frame."""
+
+_FRAME_FIELD = "data"
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredFrame:
+    """A frame that lies in a Parquet file already, which is copied as it is instead of encoded again."""
+
+    path: Path
+    frame: pl.DataFrame
+
+    @classmethod
+    def read(cls, path: Path) -> "StoredFrame":
+        """Read the file."""
+        return cls(path, pl.read_parquet(path, glob=False))
+
+
+class Hash(Protocol):
+    """The part of hashlib's objects used here."""
+
+    def update(self, data: Any, /) -> None:
+        """Feed bytes."""
+
+    def hexdigest(self) -> str:
+        """Return the digest in hexadecimal."""
+
+
+class _Blake3:
+    """BLAKE3 with 128 bits, behind the part of hashlib's objects used here."""
+
+    def __init__(self, *, threads: int = 1) -> None:
+        self._hash = blake3(max_threads=threads)
+
+    def update(self, data: Any, /) -> None:
+        self._hash.update(data)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest(length=_DIGEST_BYTES)
+
+
+def new_hash() -> Hash:
+    """Return the hash used for contents and files: BLAKE3 with 128 bits."""
+    return _Blake3()
+
+
+def hash_named(name: HashName) -> Hash:
+    """Return the hash that a manifest names: `HASH`, or in an older one BLAKE2b with 128 bits (RFC 7693)."""
+    if name == "blake2b":
+        return hashlib.blake2b(digest_size=_DIGEST_BYTES, usedforsecurity=False)
+    return _Blake3()
+
+
+def digest_of(data: bytes | memoryview | mmap.mmap, name: HashName = HASH) -> str:
+    """Return the digest of bytes, on all cores where there are many of them."""
+    digest = hash_named(name)
+    if name == "blake3" and len(data) >= _SEVERAL_THREADS_FROM:
+        digest = _Blake3(threads=blake3.AUTO)
+    digest.update(data)
+    return digest.hexdigest()
+
+
+def file_digest(file: BinaryIO, name: HashName = HASH) -> str:
+    """Return the digest of an open file's bytes, which are not copied; where the next read begins does not change."""
+    if isinstance(file, io.BytesIO):
+        return digest_of(file.getbuffer(), name)
+    if not os.fstat(file.fileno()).st_size:  # nothing cannot be mapped
+        return digest_of(b"", name)
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return digest_of(data, name)
+
+
+def frame_version(frame: pl.DataFrame) -> str:
+    """Return the hash of a frame's rows, in order, with column names and types; file bytes play no part.
+
+    It is the hash of the hashes of blocks of rows, which are made by several threads and hold little memory. Floats
+    count by their bits, which Parquet keeps: 0.0 is not -0.0, and NaNs of other bits differ.
+    """
+    digest = new_hash()
+    digest.update(f"{frame.height};{tuple(frame.schema.items())};".encode())
+    rows = max(1, _BLOCK_CELLS // max(1, frame.width))
+    starts = range(0, frame.height, rows)
+    if len(starts) <= 1:
+        digest.update(_block_digest(frame))
+        return digest.hexdigest()
+    with ThreadPoolExecutor(min(len(starts), os.cpu_count() or 1, _MOST_THREADS)) as pool:
+        for block in pool.map(lambda start: _block_digest(frame.slice(start, rows)), starts):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _block_digest(block: pl.DataFrame) -> bytes:
+    digest = new_hash()
+    _hash_block(block, digest)
+    return digest.hexdigest().encode()
+
+
+def _hash_block(block: pl.DataFrame, digest: Hash) -> None:
+    """Hash rows column by column.
+
+    Values are brought to one form first (times as integers, what lies under a null as zero), all columns in one query:
+    asking polars column by column costs ten times as much on the many small frames of a day.
+    """
+    schema = tuple(block.schema.items())
+    lacks = tuple(column.has_nulls() for column in block.iter_columns())
+    digest.update(f"{block.height};{schema};{lacks};".encode())
+    plain = block.select(_plain_columns(schema, lacks))
+    before = plain.to_series(0) if plain.width else pl.Series()
+    for column in plain.iter_columns():
+        if column.dtype in {pl.String, pl.Binary}:
+            _hash_text(column, int(before.to_numpy().sum()), digest)
+        elif isinstance(column.dtype, pl.Categorical):
+            _hash_categories(column, digest)
+        else:
+            _hash_numbers(column, digest)
+        before = column
+    for lists in [lists for name, dtype in schema for lists in _lists_in(pl.col(name), dtype)]:
+        _hash_elements(block, lists, digest)
+
+
+def _lists_in(column: pl.Expr, dtype: pl.DataType | DataTypeClass) -> Iterator[pl.Expr]:
+    """Yield the lists of a column, and those inside its structs; their elements are hashed as columns of their own."""
+    if isinstance(dtype, pl.List):
+        yield column
+    elif isinstance(dtype, pl.Struct):
+        for field in dtype.fields:
+            yield from _lists_in(column.struct.field(field.name), field.dtype)
+
+
+def _hash_elements(block: pl.DataFrame, lists: pl.Expr, digest: Hash) -> None:
+    """Hash what lies in lists, as many rows at a time as make a block if the lists are equally long."""
+    count = block.select(lists.list.len().cast(pl.UInt64).sum()).item()
+    rows = max(1, block.height // (count // _BLOCK_CELLS + 1))
+    for start in range(0, block.height, rows):
+        part = block.slice(start, rows)
+        _hash_block(part.select(lists.explode(empty_as_null=False, keep_nulls=False)), digest)
+
+
+@functools.lru_cache(maxsize=1024)
+def _plain_columns(schema: tuple[tuple[str, pl.DataType], ...], lacks: tuple[bool, ...]) -> list[pl.Expr]:
+    columns = zip(schema, lacks, strict=True)
+    forms = [form for (name, dtype), lack in columns for form in _plain_forms(pl.col(name), dtype, may_lack=lack)]
+    return [form.alias(str(n)) for n, form in enumerate(forms)]
+
+
+def _plain_forms(column: pl.Expr, dtype: pl.DataType | DataTypeClass, *, may_lack: bool) -> list[pl.Expr]:
+    """Return columns that say the same as one column: where it is null, if anywhere, then numbers or text."""
+    if dtype == pl.Null:
+        return []
+    is_null = [column.is_null().cast(pl.UInt8)] if may_lack else []
+    if isinstance(dtype, pl.Struct):
+        fields = [(column.struct.field(field.name), field.dtype) for field in dtype.fields]
+        return [*is_null, *(form for field, inner in fields for form in _plain_forms(field, inner, may_lack=True))]
+    values = _plain_values(column, dtype)
+    numbers = values[0].fill_null(0) if may_lack and not isinstance(dtype, pl.Categorical) else values[0]
+    return [*is_null, numbers, *values[1:]]
+
+
+def _plain_values(column: pl.Expr, dtype: pl.DataType | DataTypeClass) -> list[pl.Expr]:
+    """Return the values as numbers or categories; as text with its lengths before it.
+
+    Raises:
+        TypeError: the type has no such form.
+    """
+    if isinstance(dtype, pl.List):
+        return [column.list.len()]
+    if dtype == pl.Boolean:
+        return [column.cast(pl.UInt8)]
+    if isinstance(dtype, pl.Categorical):
+        return [column]
+    if dtype.base_type() in {pl.String, pl.Decimal, pl.Int128, pl.UInt128}:
+        text = column.cast(pl.String)
+        return [text.str.len_bytes(), text]
+    if dtype == pl.Binary:
+        return [column.bin.size(), column]
+    if dtype.is_numeric() or dtype.is_temporal() or isinstance(dtype, pl.Enum):
+        return [column.to_physical()]
+    msg = f"a column of type {dtype} has no content hash; cast it to a plain type."
+    raise TypeError(msg)
+
+
+def _hash_numbers(column: pl.Series, digest: Hash) -> None:
+    """Hash numbers of one width, without nulls, where they lie."""
+    for chunk in column.get_chunks():
+        array = chunk.to_arrow()
+        width = array.type.bit_width // 8
+        if len(array):
+            digest.update(memoryview(array.buffers()[1])[array.offset * width : (array.offset + len(array)) * width])
+
+
+def _hash_text(column: pl.Series, size: int, digest: Hash) -> None:
+    """Hash text without its lengths, some megabytes at a time: it lies scattered and must be joined."""
+    kind = "large_string" if column.dtype == pl.String else "large_binary"
+    rows = max(1, len(column) // (size // _TEXT_BYTES + 1))
+    for chunk in column.get_chunks() if size else []:
+        for start in range(0, len(chunk), rows):
+            array = chunk.slice(start, rows).to_arrow(compat_level=pl.CompatLevel.newest()).cast(kind)
+            _, offsets, text = array.buffers()
+            first, last = np.frombuffer(offsets, dtype=np.int64)[[array.offset, array.offset + len(array)]]
+            if text is not None:
+                digest.update(memoryview(text)[first:last])
+
+
+def _hash_categories(column: pl.Series, digest: Hash) -> None:
+    """Hash the categories that occur, sorted, and the place of each row's among them: codes are a process's own."""
+    codes = (column.drop_nulls() if column.has_nulls() else column).to_physical()
+    numbers = codes.to_numpy().astype(np.intp)  # numpy would do it at each look-up
+    counts = np.bincount(numbers)
+    used = np.flatnonzero(counts)
+    text = pl.Series(used, dtype=codes.dtype).cat.to(column.dtype).cast(pl.String).to_list()
+    order = sorted(range(len(text)), key=text.__getitem__)
+    places = np.zeros(len(counts), dtype=np.uint8 if len(used) <= 2**8 else np.uint32)
+    places[used[order]] = np.arange(len(used))
+    digest.update(json.dumps([text[n] for n in order]).encode())
+    digest.update(places.take(numbers).view(np.uint8))
+
+
+def _text_of(record: BaseModel) -> str:
+    return json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+@functools.cache
+def _fields(kind: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def parts_of(artifact: object) -> dict[str, Part]:
+    """Return an artifact's parts by name.
+
+    Raises:
+        TypeError: it is neither a frame nor a dataclass of frames, records and text.
+    """
+    if isinstance(artifact, pl.LazyFrame):
+        return {_FRAME_FIELD: artifact.collect()}
+    if isinstance(artifact, StoredFrame):
+        return {_FRAME_FIELD: artifact.frame}
+    if isinstance(artifact, pl.DataFrame):
+        return {_FRAME_FIELD: artifact}
+    if isinstance(artifact, BaseModel):
+        return {_FRAME_FIELD: artifact}
+    if dataclasses.is_dataclass(artifact) and not isinstance(artifact, type):
+        kind = type(artifact)
+        values = {name: getattr(artifact, name) for name in _fields(kind)}
+        parts = {name: part for name, part in values.items() if part is not None or not may_lack(kind, name)}
+        wrong = {n: type(p).__name__ for n, p in parts.items() if not isinstance(p, Part)}
+        if not wrong:
+            return parts
+        msg = f"{type(artifact).__name__} has fields that cannot be kept: {wrong}; use frames, records or text."
+        raise TypeError(msg)
+    msg = f"cannot keep a {type(artifact).__name__}; an artifact is a polars frame, a record, or a dataclass of them."
+    raise TypeError(msg)
+
+
+def version_of(parts: Mapping[str, Part]) -> str:
+    """Return the version of an artifact: the hash of all its parts' content."""
+    digest = new_hash()
+    for name in sorted(parts):
+        part = parts[name]
+        if isinstance(part, pl.DataFrame):
+            content = frame_version(part)
+        else:
+            inner = new_hash()
+            inner.update((part if isinstance(part, str) else _text_of(part)).encode())
+            content = inner.hexdigest()
+        digest.update(f"{name}={content};".encode())
+    return digest.hexdigest()
+
+
+def file_names(artifact: object, parts: Mapping[str, Part]) -> dict[str, str]:
+    """Return the file that keeps each part of an artifact."""
+    kinds = {name: pl.DataFrame if isinstance(p, pl.DataFrame) else type(p) for name, p in parts.items()}
+    kind: type = type(artifact)
+    named = _named_files(kind)
+    return {name: named.get(name, _file_name(name, kind)) for name, kind in kinds.items()}
+
+
+@functools.cache
+def _named_files(kind: type) -> dict[str, str]:
+    if not dataclasses.is_dataclass(kind):
+        return {}
+    return {f.name: f.metadata["file"] for f in dataclasses.fields(kind) if "file" in f.metadata}
+
+
+def _file_name(name: str, kind: type) -> str:
+    if kind in {pl.DataFrame, pl.LazyFrame}:
+        return f"{name}.parquet"
+    return f"{name}.txt" if kind is str else f"{name}.json"
+
+
+def write_part(artifact: object, part: Part, file: BinaryIO) -> None:
+    """Write one part of an artifact to an open binary file."""
+    if isinstance(artifact, StoredFrame):
+        with artifact.path.open("rb") as stored:
+            shutil.copyfileobj(stored, file)
+        return
+    if isinstance(part, pl.DataFrame):
+        part.write_parquet(file, compression="zstd", statistics=True, row_group_size=ROW_GROUP)
+    else:
+        file.write((part if isinstance(part, str) else _text_of(part)).encode())
+
+
+def _is_one_file(kind: type) -> bool:
+    return kind in {pl.DataFrame, pl.LazyFrame} or issubclass(kind, BaseModel)
+
+
+def expected_files(kind: type) -> Iterator[tuple[str, str, type]]:
+    """Yield (field, file name, type) for every part of an artifact type."""
+    if _is_one_file(kind):
+        yield _FRAME_FIELD, _file_name(_FRAME_FIELD, kind), kind
+        return
+    named = _named_files(kind)
+    for name, declared in _fields(kind).items():
+        hint = _without_none(declared)
+        yield name, named.get(name, _file_name(name, hint)), hint
+
+
+def may_lack(kind: type, name: str) -> bool:
+    """Return whether an artifact may be without a part, as one written before there was such a part."""
+    return not _is_one_file(kind) and _fields(kind)[name] != _without_none(_fields(kind)[name])
+
+
+def _without_none(hint: Any) -> type:
+    """Return X of `X | None`, and every other type as it is."""
+    found: type = hint
+    if isinstance(hint, types.UnionType):
+        (found,) = (member for member in typing.get_args(hint) if member is not types.NoneType)
+    return found
+
+
+def read_part(kind: type, source: bytes | BinaryIO, *, rows: int | None = None) -> Part:
+    """Return one part from its file or its file's bytes; polars maps an open file, and copies bytes.
+
+    Args:
+        kind: what it is.
+        source: the file.
+        rows: of a frame, as many as it has: no more are read, though a small file can hold any number of equal ones.
+
+    Raises:
+        ValueError: a frame has another number of rows.
+        polars.exceptions.PolarsError: the bytes are not Parquet.
+        pydantic.ValidationError: the record does not have its shape.
+    """
+    if kind in {pl.DataFrame, pl.LazyFrame}:
+        frame = pl.read_parquet(source, n_rows=None if rows is None else rows + 1)
+        if rows is not None and frame.height != rows:
+            raise ValueError(f"it has {'more' if frame.height > rows else frame.height} rows, not {rows}")
+        return frame
+    data = source if isinstance(source, bytes) else source.read()
+    if kind is str:
+        return data.decode()
+    record: type[BaseModel] = kind
+    return record.model_validate_json(data)
+
+
+def assemble(kind: type, parts: Mapping[str, object]) -> Any:
+    """Put an artifact together from its parts."""
+    if _is_one_file(kind):
+        return parts[_FRAME_FIELD]
+    return kind(**parts)

@@ -1,0 +1,401 @@
+"""The IO manager between Dagster and the lake: inputs in, artifacts out, each with its manifest.
+
+What an artifact means stays out; types come from the annotations of the assets.
+"""
+
+import dataclasses
+import hashlib
+import json
+import time
+import typing
+from collections.abc import Mapping
+from datetime import date
+from typing import Final
+
+import dagster as dg
+import polars as pl
+from dagster._core.definitions.assets.graph.asset_graph import AssetNode  # what a job's `asset_layer` returns
+from dagster._core.execution.context.system import StepExecutionContext  # an input context's `step_context`
+from pydantic import JsonValue
+
+from ml_assets.dagster_storage.code_versions import CODE, CODE_BEHIND, code_parts, joined_code
+from ml_assets.dagster_storage.event_log import VERSION, EventLogByDay
+from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, merged, span_of
+from ml_assets.lake.errors import MissingArtifactError, PublicationConflictError
+from ml_assets.lake.manifest import CHANGED_ROWS, LEFT_OUT, ROWS_READ, ArtifactRef, Cost, Manifest
+from ml_assets.lake.quarantine import beside
+from ml_assets.lake.resource import LakeResource, begin_step, record_step
+from ml_assets.lake.run_tags import range_of
+from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.usage import asked_of
+from ml_assets.landing.listing import FILES
+
+DAY = "day"
+
+_MOST_CONFLICTS: Final = 20
+"""How often a step starts again because somebody else published what it had begun from. One of those at work wins."""
+
+
+class LakeIOManager(dg.ConfigurableIOManager):
+    """Keeps what assets return in the lake, and gives it to the assets that name them.
+
+    A step reads what its own run produced, else the newest materialization. A step over a range of days returns one
+    frame with a `day` column, or a mapping from partition key to artifact.
+    """
+
+    lake: LakeResource
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - dagster's signature
+        """Start the clock that tells how long a step took."""
+        self._since = time.perf_counter()
+
+    def load_input(self, context: dg.InputContext) -> object:
+        """Return an upstream artifact in the type that the parameter asks for.
+
+        Raises:
+            MissingArtifactError: nothing was materialized for it.
+            CorruptArtifactError: what lies in the lake is not what was written.
+        """
+        lake = self.lake.connect()
+        step = _step(context)
+        if step is not None:
+            begin_step(lake, step)
+        value = _read(lake, _current(lake, context, step), context.dagster_type.typing_type)
+        if step is not None and context.name == _last_input(step):
+            record_step(lake, step)
+        self._since = time.perf_counter()
+        return value
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        """Publish what a step returned, with its manifest.
+
+        Raises:
+            RetryRequested: somebody else published what the step had begun from; it begins again from theirs.
+            LakeError: the lake cannot be written.
+            ValueError: rows lie outside the days that were asked for.
+        """
+        lake = self.lake.connect()
+        cost = lake.meter.take(asked_of(context.step_context.step.tags))  # before a step that read nothing begins
+        record_step(lake, context.step_context)
+        asset = context.asset_key.to_user_string()
+        of_day = (
+            {key: lake.reads_of(key) for key in context.asset_partition_keys} if context.has_asset_partitions else {}
+        )
+        notes = lake.take_notes()
+        noted = str(notes.pop(CODE_BEHIND, ""))
+        making = Making(
+            inputs=lake.take_reads(),
+            parameters={**_parameters(context), **notes, **_left_out(context)},
+            code_version=_made_with(_code_version(context), noted),
+            run_id=context.run_id,
+            seconds=time.perf_counter() - self._since,
+            cost=cost,
+            missing_days=lake.take_missing(),
+        )
+        after = lake.take_after()
+        if context.has_asset_partitions:
+            artifacts = by_partition(obj, context.asset_partition_keys, asset)
+            windows = _windows(context)
+            share = cost.share(len(artifacts))
+            makings = {key: _of_day(making, key, windows, lake, share, own=of_day[key]) for key in artifacts}
+        else:
+            artifacts, makings = {"": obj}, {"": making}
+        published = {
+            key: (part, dataclasses.replace(makings[key], after=after.get(key))) for key, part in artifacts.items()
+        }
+        try:
+            manifests = lake.put_each(asset, published)
+        except PublicationConflictError as error:
+            context.log.warning(f"{error} The step starts again.")
+            raise dg.RetryRequested(max_retries=_MOST_CONFLICTS) from error
+        self._report(context, asset, manifests, cost)
+        self._since = time.perf_counter()
+
+    def _report(self, context: dg.OutputContext, asset: str, manifests: Mapping[str, Manifest], cost: Cost) -> None:
+        step = context.step_context
+        last = list(manifests.values())[-1]
+        # Dagster copies what is added here to each partition of the run.
+        context.add_output_metadata(
+            {
+                "path": dg.MetadataValue.path(f"{self.lake.connect().url}/artifacts/{asset}"),
+                "seconds of the step": round(sum(it.seconds or 0.0 for it in manifests.values()), 3),
+                "CPU seconds of the step": round(cost.cpu_seconds or 0.0, 3),
+                "peak memory of the step (MiB)": round((last.peak_memory_bytes or 0) / 2**20),
+                **({} if context.has_asset_partitions else facts_of(last)),
+            }
+        )
+        if context.has_asset_partitions:
+            for partition, manifest in manifests.items():
+                step.add_asset_metadata(facts_of(manifest), context.asset_key, partition)
+        step.set_data_version(context.asset_key, data_version(manifests, step.instance))
+
+
+def data_version(manifests: Mapping[str, Manifest], instance: dg.DagsterInstance) -> dg.DataVersion:
+    """Return the version of what a step made, of several days a hash of all.
+
+    Where the event log keeps a version of each day, the last day's stands for all: Dagster compares it with the newest
+    event, and would warn within a step that makes several tables.
+    """
+    versions = {key: manifest.version for key, manifest in manifests.items()}
+    if len(versions) == 1 or isinstance(instance.event_log_storage, EventLogByDay):
+        return dg.DataVersion([*versions.values()][-1])
+    text = json.dumps(versions, sort_keys=True).encode()
+    return dg.DataVersion(hashlib.blake2b(text, digest_size=16, usedforsecurity=False).hexdigest())
+
+
+def facts_of(manifest: Manifest) -> dict[str, JsonValue]:
+    """Return what Dagster's page of an artifact shows of its manifest."""
+    rows: dict[str, JsonValue] = {} if manifest.rows is None else {"dagster/row_count": manifest.rows}
+    read = manifest.parameters.get(ROWS_READ)
+    told: dict[str, JsonValue] = {"rows read": dict(read)} if isinstance(read, Mapping) else {}
+    # Dagster would record the code there is for an asset whose champion was trained by other code.
+    code: dict[str, JsonValue] = {CODE: manifest.code_version} if code_parts(manifest.code_version)[1] else {}
+    return {VERSION: manifest.version, "seconds": round(manifest.seconds or 0.0, 3), **rows, **told, **code}
+
+
+def by_partition(obj: object, keys: typing.Sequence[str], asset: str) -> dict[str, object]:
+    """Return one artifact for each partition key.
+
+    Raises:
+        ValueError: a frame has no `day` column, or days or keys outside those asked for.
+        TypeError: several partitions are wanted of something that cannot be cut by day.
+    """
+    if isinstance(obj, pl.LazyFrame):
+        obj = obj.collect()
+    if isinstance(obj, Mapping):
+        strange = sorted(set(obj) - set(keys))
+        if strange:
+            raise ValueError(f"{asset} returned partitions {strange[:5]} that were not asked for.")
+        silent = [key for key in keys if key not in obj]
+        if silent:
+            raise ValueError(
+                f"{asset} returned nothing for {', '.join(silent[:5])}; return an artifact for each of {len(keys)} "
+                "partitions, an empty one where there are no rows."
+            )
+        return dict(obj)
+    if len(keys) == 1:
+        if isinstance(obj, pl.DataFrame) and DAY in obj.columns:
+            _check_days(obj, keys, asset)
+        return {keys[0]: obj}
+    if not isinstance(obj, pl.DataFrame):
+        raise TypeError(f"{asset} returned one {type(obj).__name__} for {len(keys)} partitions; return one for each.")
+    if DAY not in obj.columns:
+        raise ValueError(f"{asset} has no column '{DAY}', by which its rows are cut into partitions.")
+    _check_days(obj, keys, asset)
+    parts = {str(day): part for (day,), part in obj.partition_by(DAY, as_dict=True, maintain_order=True).items()}
+    empty = obj.clear()
+    return {key: parts.get(key, empty) for key in keys}
+
+
+def _check_days(frame: pl.DataFrame, keys: typing.Sequence[str], asset: str) -> None:
+    days = {str(day) for day in frame[DAY].unique()}
+    strange = sorted(days - set(keys))
+    if strange:
+        raise ValueError(
+            f"{asset} returned rows of {', '.join(strange[:5])}; expected only {keys[0]} to {keys[-1]}. "
+            "Filter the rows by day before returning them."
+        )
+
+
+def _of_day(
+    making: Making,
+    key: str,
+    windows: Mapping[str, tuple[int, int]],
+    lake: Lake,
+    share: Cost,
+    *,
+    own: tuple[ArtifactRef, ...],
+) -> Making:
+    """Return what is known of the origin of one day, of what is known of the whole run's and what it alone has read."""
+    inputs = (*reads_of_day(making.inputs, key, windows), *own)
+    behind = lake.code_behind(ref for ref in inputs if ref.partition == key)
+    missing = {asset: days_read(days, key, windows.get(asset)) for asset, days in making.missing_days.items()}
+    return dataclasses.replace(
+        making,
+        inputs=inputs,
+        parameters=facts_of_day(making.parameters, key),
+        code_version=_made_with(making.code_version, behind),
+        seconds=None if making.seconds is None else making.seconds / share.parts,
+        cost=share,
+        missing_days=merged([missing, *lake.missing_days_of(inputs)]),
+    )
+
+
+def days_read(days: typing.Iterable[str], key: str, window: tuple[int, int] | None) -> tuple[str, ...]:
+    """Return which of some days are read for a day; all where no window says less."""
+    if window is None:
+        return tuple(days)
+    own = date.fromisoformat(key)
+    return tuple(it for it in days if window[0] <= (date.fromisoformat(it) - own).days <= window[1])
+
+
+def reads_of_day(
+    reads: typing.Sequence[ArtifactRef], key: str, windows: Mapping[str, tuple[int, int]]
+) -> tuple[ArtifactRef, ...]:
+    """Return what one day of a range was made from, so that its lineage does not name every day of the run.
+
+    Args:
+        reads: what the whole step read.
+        key: the day.
+        windows: by upstream asset, the first and last day it is read for, counted from the day; what is not named
+            here, and what has no partition, counts for every day.
+    """
+    return tuple(
+        ref for ref in reads if ref.partition is None or days_read([ref.partition], key, windows.get(ref.asset))
+    )
+
+
+def _windows(context: dg.OutputContext) -> dict[str, tuple[int, int]]:
+    """Return how far each upstream table by day is read, as its partition mapping says; without one, its own day.
+
+    What a step reads of its own asset, and of what stands beside it, is of the same day too.
+    """
+    node = context.step_context.job_def.asset_layer.get(context.asset_key)
+    windows = dict.fromkeys(beside(context.asset_key.to_user_string()), (0, 0))
+    for parent in node.parent_keys:
+        mapping = node.partition_mappings.get(parent)
+        if mapping is None:
+            windows[parent.to_user_string()] = (0, 0)
+        elif isinstance(mapping, dg.TimeWindowPartitionMapping):
+            windows[parent.to_user_string()] = (mapping.start_offset, mapping.end_offset)
+    return windows
+
+
+def _step(context: dg.InputContext) -> StepExecutionContext | None:
+    """Return the step; None where an input is loaded outside of one, for instance by `Definitions.load_asset_value`."""
+    try:
+        return context.step_context
+    except dg.DagsterInvariantViolationError:
+        return None
+
+
+def _last_input(step: StepExecutionContext) -> str:
+    """Return the input that Dagster loads last; those that only say what comes first are not loaded."""
+    return [name for name, it in step.op_def.input_dict.items() if not it.dagster_type.is_nothing][-1]
+
+
+def _current(lake: Lake, context: dg.InputContext, step: StepExecutionContext | None) -> list[ArtifactRef]:
+    """Return the artifacts that an input stands for, in the order of their partitions.
+
+    Raises:
+        MissingArtifactError: there are none.
+    """
+    asset = context.asset_key.to_user_string()
+    runs = () if step is None else lake.runs
+    if not context.has_asset_partitions:
+        refs = lake.newest(asset, [""], runs=runs)
+        if not refs:
+            raise MissingArtifactError(f"{asset} has not been materialized yet; materialize it first.")
+        return [refs[""]]
+    keys = _wanted(context, step)
+    refs = lake.newest(asset, keys, runs=runs)
+    found = [refs[key] for key in keys if key in refs]
+    if not found:
+        raise MissingArtifactError(f"{asset} has nothing for {span_of(keys)}; materialize those partitions first.")
+    made = [] if step is None else [node for node in _made_by(step) if node.is_partitioned]
+    own = range_of(step.dagster_run.tags) if step is not None and made else None
+    if own is not None:
+        allow_gaps = all(node.metadata.get(ALLOW_GAPS) for node in made)
+        needed = [it for it in keys if it >= own[0] or not any(OPTIONAL_LOOK_BACK in node.metadata for node in made)]
+        _refuse_gaps(lake, context, own, needed, refs, allow_gaps=allow_gaps)
+    return found
+
+
+def _made_by(step: StepExecutionContext) -> list[AssetNode]:
+    layer = step.job_def.asset_layer
+    keys = layer.get_selected_entity_keys_for_node(step.node_handle)
+    return [layer.get(key) for key in keys if isinstance(key, dg.AssetKey)]
+
+
+def _refuse_gaps(
+    lake: Lake,
+    context: dg.InputContext,
+    own: tuple[str, str],
+    keys: typing.Sequence[str],
+    there: typing.Container[str],
+    *,
+    allow_gaps: bool,
+) -> None:
+    """Refuse to read a missing day as one without rows; note those that may be missing.
+
+    Raises:
+        MissingArtifactError: days are missing that are not allowed to be.
+    """
+    asset, (first, last) = context.asset_key.to_user_string(), own
+    before = gaps_of(first, {asset: [it for it in keys if it < first]}, {asset: there}, allow_gaps=allow_gaps)
+    within = gaps_of(last, {asset: [it for it in keys if it >= first]}, {asset: there}, allow_gaps=False)
+    lake.note_missing(before.allowed)
+    if missing := merged([before.blocking, within.blocking]):
+        raise MissingArtifactError(
+            f"{days_by_asset(missing)} is missing, so what reads it cannot be made for "
+            f"{span_of(own)}. Materialize it first: a missing day is not read as a day without rows."
+        )
+
+
+def _left_out(context: dg.OutputContext) -> dict[str, JsonValue]:
+    """Return the rows that a step has left out, as its metadata shows them."""
+    told = context.output_metadata.get(LEFT_OUT)
+    return (
+        {LEFT_OUT: dict(told.data)} if isinstance(told, dg.JsonMetadataValue) and isinstance(told.data, Mapping) else {}
+    )
+
+
+def facts_of_day(facts: Mapping[str, JsonValue], key: str) -> Mapping[str, JsonValue]:
+    """Return facts; of those by day only the day's own."""
+    own: dict[str, JsonValue] = {}
+    for name in (FILES, CHANGED_ROWS):
+        by_day = facts.get(name)
+        if isinstance(by_day, Mapping):
+            own[name] = {day: it for day, it in by_day.items() if day == key}
+    left_out = facts.get(LEFT_OUT)
+    if isinstance(left_out, Mapping) and isinstance(left_out.get(key), Mapping):
+        own[LEFT_OUT] = left_out[key]
+    return {**facts, **own}
+
+
+def _wanted(context: dg.InputContext, step: StepExecutionContext | None) -> list[str]:
+    """Return the partition keys to read; an input's `up_to` names the config field that holds the last one."""
+    keys = list(context.asset_partition_keys)
+    field = (context.definition_metadata or {}).get("up_to")
+    config = None if step is None else step.op_config
+    last = config.get(field) if isinstance(config, Mapping) else None
+    return [key for key in keys if key <= last] if last else keys
+
+
+def _read(lake: Lake, refs: list[ArtifactRef], kind: type | None) -> object:
+    if kind is None or kind is typing.Any:
+        raise TypeError(
+            f"the parameter that takes {refs[0].asset} has no type; annotate it with what it wants, for instance "
+            "pl.LazyFrame."
+        )
+    if kind is pl.LazyFrame:
+        return lake.scan(refs)
+    if kind is pl.DataFrame:
+        if len(refs) == 1:
+            return lake.get(refs[0], pl.DataFrame)
+        return lake.scan(refs).collect()
+    if typing.get_origin(kind) in {dict, Mapping}:
+        _, item = typing.get_args(kind)
+        return {ref.partition: artifact for ref, artifact in zip(refs, lake.get_each(refs, item), strict=True)}
+    return lake.get(refs[0], kind)
+
+
+def _parameters(context: dg.OutputContext) -> dict[str, typing.Any]:
+    metadata = context.definition_metadata or {}
+    declared = metadata.get("ml_assets/parameters")
+    data = declared.data if isinstance(declared, dg.JsonMetadataValue) else None
+    parameters = data if isinstance(data, Mapping) else {}
+    config = context.step_context.op_config
+    given = config if isinstance(config, dict) else {}
+    # What a run leaves open stays as it is declared.
+    return {**parameters, **{name: it for name, it in given.items() if it is not None or name not in parameters}}
+
+
+def _made_with(version: str | None, behind: str) -> str | None:
+    """Return a code version with the digest of the code that is behind what was read; as it is where it has none."""
+    own, now = code_parts(version)
+    return joined_code(own, behind or now) if now else version
+
+
+def _code_version(context: dg.OutputContext) -> str | None:
+    return context.step_context.job_def.asset_layer.get(context.asset_key).code_version

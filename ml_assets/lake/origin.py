@@ -1,0 +1,120 @@
+"""Where a process comes from: git commit, installed distributions, peak memory.
+
+Each is found once a process, and only when first asked for.
+
+    environments/<digest>.json    what was installed, once for all manifests that name it
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+from ml_assets.lake.errors import CorruptArtifactError
+from ml_assets.lake.objects import Objects
+from ml_assets.lake.sealing import RESTORE, seal, unseal
+
+ENVIRONMENTS: Final = "environments"
+_MOST_BYTES: Final = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class GitState:
+    """The commit this code was run from; None where neither a repository nor `ML_ASSETS_COMMIT` says it."""
+
+    commit: str | None
+    is_dirty: bool | None
+
+
+@functools.cache
+def git_state() -> GitState:
+    """Return the commit and whether tracked files differ from it; of an image, what it was built from."""
+    if built_from := os.environ.get("ML_ASSETS_COMMIT"):
+        return GitState(built_from.removesuffix("-dirty"), built_from.endswith("-dirty"))
+    root = Path(__file__).parents[2]
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return GitState(commit, bool(_git(root, "status", "--porcelain", "--untracked-files=no")))
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return GitState(None, None)
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, encoding="utf-8", errors="replace"
+    ).stdout.strip()
+
+
+class Environment(BaseModel):
+    """What is installed where something is made, under the digest that manifests name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    digest: str
+    python: str
+    implementation: str
+    platform: str
+    distributions: dict[str, str]
+
+
+@functools.cache
+def environment() -> Environment:
+    """Return what is installed here."""
+    details = {
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "platform": f"{platform.system()}-{platform.machine()}",
+        "distributions": dict(sorted((d.metadata["Name"].lower(), d.version) for d in metadata.distributions())),
+    }
+    text = json.dumps(details, sort_keys=True).encode()
+    digest = hashlib.blake2b(text, digest_size=16, usedforsecurity=False).hexdigest()
+    return Environment.model_validate({"digest": digest, **details})
+
+
+def store_environment(lake: Objects) -> str:
+    """Write what is installed here to a lake, if it is not there, and return its digest.
+
+    Raises:
+        LakeError: the lake cannot be written.
+    """
+    here = environment()
+    with contextlib.suppress(FileExistsError):
+        lake.create(lake.path(ENVIRONMENTS, f"{here.digest}.json"), seal(here))
+    return here.digest
+
+
+def read_environment(lake: Objects, digest: str | None) -> Environment:
+    """Return what was installed somewhere.
+
+    Raises:
+        MissingArtifactError: it is not in the lake.
+        CorruptArtifactError: it is damaged, or another environment's.
+    """
+    path = lake.path(ENVIRONMENTS, f"{digest}.json")
+    found = unseal(lake.read(path, limit=_MOST_BYTES), Environment, where=path, what="the record of an environment")
+    if found.digest != digest:
+        raise CorruptArtifactError(f"{path} is the record of environment {found.digest}; expected {digest}. {RESTORE}")
+    return found
+
+
+def memory_bytes() -> int:
+    """Return the memory of this machine, in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory this process has held resident, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

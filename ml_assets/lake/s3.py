@@ -1,0 +1,427 @@
+"""A lake's objects on S3: every request is tried again while that may help, within bounded time.
+
+What the objects mean stays out; see `ml_assets.lake.objects`. Only a lake on S3 imports this: its libraries are heavy.
+"""
+
+import asyncio
+import io
+import itertools
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import replace
+from os.path import commonpath
+from pathlib import Path
+from typing import Any, BinaryIO, Final, TypeVar
+from urllib.parse import urlsplit
+
+import s3fs
+from botocore.exceptions import NoCredentialsError  # type: ignore[import-untyped]
+from fsspec.asyn import sync, sync_wrapper
+
+from ml_assets.lake.access import Access, Patience
+from ml_assets.lake.copies import COPIES
+from ml_assets.lake.objects import HashingWriter, Stat, Written
+from ml_assets.lake.s3_errors import FAILURES, code_of, is_silence, is_transient, is_unmet, told
+
+T = TypeVar("T")
+
+PART: Final = 16 * 2**20  # of an upload; S3 takes 10,000 of them
+BLOCK: Final = 32 * 2**20  # what is larger is read in pieces, so that one that breaks off costs little
+WHOLE_COPY: Final = 128 * 2**20
+_AT_ONCE: Final = 4
+_SLOWEST: Final = 100_000  # bytes a second; what takes longer than that hangs
+
+_GIVEN_UP: Final = 30.0  # seconds
+
+_MARK: Final = "written-by"  # in an object's metadata: the one attempt at writing it that this is
+
+_log = logging.getLogger(__name__)
+
+
+class PatientS3(s3fs.S3FileSystem):  # type: ignore[misc]  # s3fs has no types
+    """s3fs, all of whose requests go through one way of trying again.
+
+    Its own retries and botocore's multiply, know no bound in time, and leave out some of what passes by itself.
+    """
+
+    retries = 1
+
+    def __init__(self, *, patience: Patience | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.patience = patience or Patience()
+        self._given_up_at: float | None = None
+
+    @property
+    def host(self) -> str:
+        """Who answers."""
+        endpoint = self._s3.meta.endpoint_url if self._s3 else self.endpoint_url
+        return urlsplit(endpoint or "").netloc.rpartition("@")[2] or "S3"
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it was waited for in vain a moment ago, and has not answered since: it is then asked once.
+
+        A run has many steps; if each waited its fill for a server that is gone, nobody would be told for minutes.
+        """
+        return self._given_up_at is not None and time.monotonic() - self._given_up_at < _GIVEN_UP
+
+    async def patiently(self, attempt: Callable[[], Awaitable[T]], *, size: int = 0) -> T:
+        """Return what an attempt gives; make others while that may help.
+
+        Args:
+            attempt: makes one.
+            size: the bytes that it sends: while it does, no other timeout holds.
+
+        Raises:
+            OSError: the failure is final, or went on for too long.
+        """
+        patience = self.patience
+        limit = patience.connect_timeout + 2 * patience.read_timeout + size / _SLOWEST if size else None
+        since = None
+        for number in itertools.count(1):
+            try:
+                answer = await asyncio.wait_for(attempt(), patience.connect_timeout if self.is_given_up else limit)
+            except FAILURES as error:
+                pause, now = patience.wait(number), time.monotonic()
+                since = since or now
+                is_over = number >= patience.attempts or now + pause - since > patience.seconds or self.is_given_up
+                if is_over or not is_transient(error):
+                    self._given_up_at = now if is_silence(error) else None
+                    raise told(error, self.host, attempts=number) from error
+                _log.info("%s: %s; attempt %d in %.1f s", self.host, code_of(error), number + 1, pause)
+            else:
+                self._given_up_at = None
+                return answer
+            await asyncio.sleep(pause)
+        raise AssertionError("unreachable: counting does not end")
+
+    async def once(self, method: str, **request: Any) -> Any:
+        """Make a request, once."""
+        return await super()._call_s3(method, **request)
+
+    async def etag_if_marked(self, where: dict[str, str], mark: str) -> str | None:
+        """Return the ETag of an object that bears a mark; None where it bears none or another."""
+        head = await self.once("head_object", **where)
+        return str(head["ETag"]) if head.get("Metadata", {}).get(_MARK) == mark else None
+
+    async def _call_s3(self, method: str, *more: Any, **request: Any) -> Any:
+        """Make a request, patiently; all of s3fs comes through here."""
+        once, body = super()._call_s3, request.get("Body")
+        return await self.patiently(lambda: once(method, *more, **request), size=len(body) if body else 0)
+
+    call_s3 = sync_wrapper(_call_s3)
+
+
+class Upload:
+    """An upload in parts, a few of them at once; nothing is seen of it before `complete`."""
+
+    def __init__(self, fs: PatientS3, bucket: str, key: str) -> None:
+        self.fs = fs
+        self.where = {"Bucket": bucket, "Key": key}
+        self.mark = uuid.uuid4().hex
+        started = fs.call_s3("create_multipart_upload", **self.where, Metadata={_MARK: self.mark})
+        self.id = {"UploadId": started["UploadId"]}
+        self.parts: list[Future[Any]] = []
+
+    def add(self, method: str, **content: Any) -> None:
+        """Send one more part; wait while too many are on their way."""
+        if len(self.parts) >= _AT_ONCE:
+            self.parts[-_AT_ONCE].result()
+        request = self.fs._call_s3(method, **self.where, **self.id, PartNumber=len(self.parts) + 1, **content)  # noqa: SLF001 - its only door to its loop
+        self.parts.append(asyncio.run_coroutine_threadsafe(request, self.fs.loop))
+
+    def complete(self) -> str:
+        """Make the object of its parts, and return its ETag."""
+        answers = [part.result() for part in self.parts]
+        parts = [
+            {"PartNumber": number, "ETag": answer.get("CopyPartResult", answer)["ETag"]}
+            for number, answer in enumerate(answers, 1)
+        ]
+        return str(sync(self.fs.loop, self._complete, {"Parts": parts}))
+
+    async def _complete(self, parts: dict[str, Any]) -> str:
+        """Complete it, and know it again where an earlier attempt was carried out and its answer lost."""
+
+        async def attempt() -> str:
+            try:
+                done = await self.fs.once("complete_multipart_upload", **self.where, **self.id, MultipartUpload=parts)
+            except FileNotFoundError:
+                if (etag := await self.fs.etag_if_marked(self.where, self.mark)) is None:
+                    raise
+                return etag
+            return str(done["ETag"])
+
+        return await self.fs.patiently(attempt)
+
+    def give_up(self, reason: BaseException) -> None:
+        """Abort it, with its parts; what goes wrong with that is noted on the reason for it."""
+        for part in self.parts:
+            part.cancel()
+        wait(self.parts)
+        # A server that is gone has been waited for already.
+        ask = self.fs.once if isinstance(reason, ConnectionError) else self.fs._call_s3  # noqa: SLF001 - as above
+        try:
+            sync(self.fs.loop, ask, "abort_multipart_upload", **self.where, **self.id)
+        except FAILURES as error:
+            reason.add_note(f"the upload {self.id['UploadId']} is left unfinished ({code_of(error)}); gc removes it.")
+
+
+class _Sender:
+    """Takes an object's bytes, and sends a small one whole, a large one in parts."""
+
+    def __init__(self, fs: PatientS3, bucket: str, key: str) -> None:
+        self.fs, self.bucket, self.key = fs, bucket, key
+        self.buffer = bytearray()
+        self.upload: Upload | None = None
+
+    def write(self, data: Any) -> None:
+        self.buffer += data
+        while len(self.buffer) >= PART:
+            self.upload = self.upload or Upload(self.fs, self.bucket, self.key)
+            self.upload.add("upload_part", Body=bytes(self.buffer[:PART]))
+            del self.buffer[:PART]
+
+    def commit(self) -> str:
+        if self.upload is None:
+            sent = self.fs.call_s3("put_object", Bucket=self.bucket, Key=self.key, Body=bytes(self.buffer))
+            return str(sent["ETag"])
+        if self.buffer:
+            self.upload.add("upload_part", Body=bytes(self.buffer))
+        return self.upload.complete()
+
+    def give_up(self, reason: BaseException) -> None:
+        if self.upload is not None:
+            self.upload.give_up(reason)
+
+
+class Bucket:
+    """The objects under a prefix of a bucket; paths are relative to it."""
+
+    def __init__(self, url: str, access: Access) -> None:
+        self.access = access
+        self.fs = PatientS3(**access.fsspec())
+        self.bucket, prefix, _ = self.fs.split_path(url)
+        self.prefix = f"{prefix.rstrip('/')}/" if prefix else ""
+
+    def found(self) -> Access:
+        """Return the access with what the usual chain says of what was not given, for readers other than this one.
+
+        Raises:
+            OSError: it knows no credentials.
+        """
+        return sync(self.fs.loop, self._found)  # type: ignore[no-any-return]
+
+    async def _found(self) -> Access:
+        client = await self.fs.set_session()
+        credentials = await self.fs.session.get_credentials()
+        if credentials is None:
+            raise told(NoCredentialsError(), self.fs.host, attempts=1)
+        now = await credentials.get_frozen_credentials()
+        return replace(
+            self.access,
+            access_key_id=now.access_key,
+            secret_access_key=now.secret_key,
+            session_token=now.token,
+            region=self.access.region or client.meta.region_name,
+            endpoint_url=client.meta.endpoint_url,
+        )
+
+    def _url(self, relative: str) -> str:
+        return f"{self.fs.host}/{self.bucket}/{self.prefix}{relative}"
+
+    def _key(self, relative: str) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": self.prefix + relative}
+
+    def open(self, relative: str, check: Callable[[int], None]) -> BinaryIO:
+        """Open an object to read, fetched whole; `check` is told its size first."""
+        return io.BytesIO(self.read(relative, check))
+
+    def read(self, relative: str, check: Callable[[int], None]) -> bytes:
+        """Return an object's bytes; `check` is told their number first."""
+        return bytes(sync(self.fs.loop, self._read, self._key(relative), check)[0])
+
+    def near(self, relative: str, known: Stat) -> Path | None:
+        """Return a copy of an object that was listed, fetched if need be; None where none is kept."""
+        if known.etag is None:
+            return None
+        url = self._url(relative)
+        found = COPIES.find(url, known.etag)
+        if found is None and COPIES.takes(known.bytes):
+            data, etag = sync(self.fs.loop, self._read, self._key(relative), lambda _: None)
+            COPIES.keep(url, _plain(etag), data)
+            found = COPIES.find(url, known.etag)
+        return found
+
+    async def _read(self, where: dict[str, str], check: Callable[[int], None]) -> tuple[bytes, str]:
+        async def whole() -> tuple[int, str, bytes | None]:
+            answer = await self.fs.once("get_object", **where)
+            size = int(answer["ContentLength"])
+            async with answer["Body"] as body:
+                check(size)
+                return size, answer["ETag"], await body.read() if size <= BLOCK else None
+
+        size, etag, data = await self.fs.patiently(whole)
+        if data is not None:
+            return data, etag
+        turn = asyncio.Semaphore(_AT_ONCE)
+
+        async def piece(start: int) -> bytes:
+            wanted = {"Range": f"bytes={start}-{min(start + BLOCK, size) - 1}", "IfMatch": etag}
+            answer = await self.fs.once("get_object", **where, **wanted)
+            async with answer["Body"] as body:
+                return bytes(await body.read())
+
+        async def in_turn(start: int) -> bytes:
+            async with turn:
+                return await self.fs.patiently(lambda: piece(start))
+
+        return b"".join(await asyncio.gather(*map(in_turn, range(0, size, BLOCK)))), etag
+
+    def write(self, relative: str, write: Callable[[BinaryIO], None]) -> Written:
+        """Write an object as a whole, whatever stood there."""
+        sender = _Sender(self.fs, **{name.lower(): value for name, value in self._key(relative).items()})
+        writer = HashingWriter(sender)
+        try:
+            write(writer)  # type: ignore[arg-type]
+            etag = sender.commit()
+        except BaseException as error:
+            sender.give_up(error)
+            raise
+        if sender.upload is None:
+            COPIES.keep(self._url(relative), _plain(etag), sender.buffer)
+        return Written(writer.size, writer.digest.hexdigest(), _plain(etag))
+
+    def create(self, relative: str, data: bytes) -> str:
+        """Write an object where none stands, and return its ETag.
+
+        Raises:
+            FileExistsError: one stands there.
+        """
+        etag = _plain(sync(self.fs.loop, self._create, self._key(relative), data))
+        COPIES.keep(self._url(relative), etag, data)
+        return etag
+
+    async def _create(self, where: dict[str, str], data: bytes) -> str:
+        """Create an object, and know it again where an earlier attempt was carried out and its answer lost.
+
+        aiohttp, too, sends a request again whose connection broke, and tells nobody: a refusal of the first attempt may
+        be due to ourselves. Equal bytes do not prove that; a mark does.
+        """
+        mark = uuid.uuid4().hex
+
+        async def attempt() -> str:
+            try:
+                done = await self.fs.once("put_object", **where, Body=data, IfNoneMatch="*", Metadata={_MARK: mark})
+            except OSError as error:
+                if not is_unmet(error):
+                    raise
+                if (etag := await self.fs.etag_if_marked(where, mark)) is None:
+                    raise FileExistsError(where["Key"]) from error
+                return etag
+            return str(done["ETag"])
+
+        return await self.fs.patiently(attempt, size=len(data))
+
+    def names(self, relative: str) -> list[str]:
+        """Return the names directly under a folder, sorted; none where it does not exist."""
+        prefix = self._folder(relative)
+        files, folders = sync(self.fs.loop, self._list, prefix, "/")
+        return sorted({*(key.removeprefix(prefix) for key in files), *folders})
+
+    def tree(self, relative: str) -> list[str]:
+        """Return the relative paths of all objects under a folder."""
+        return [*self.tree_with_sizes(relative)]
+
+    def tree_with_sizes(self, relative: str) -> dict[str, Stat]:
+        """Return all objects under a folder by relative path."""
+        prefix = self._folder(relative)
+        files, _ = sync(self.fs.loop, self._list, prefix, "")
+        return {key.removeprefix(prefix): files[key] for key in sorted(files)}
+
+    def trees(self, relatives: Sequence[str]) -> dict[str, dict[str, Stat]]:
+        """Return all objects under each of some folders by path from there."""
+        prefixes = {self._folder(relative): relative for relative in relatives}
+        found = sync(self.fs.loop, self._list_each, sorted(prefixes, key=str.encode)) if prefixes else {}
+        return {relative: found[prefix] for prefix, relative in prefixes.items()}
+
+    async def _list_each(self, prefixes: list[str]) -> dict[str, dict[str, Stat]]:
+        """List what begins with some prefixes, in the order of S3: page after page, or on from the next prefix."""
+        found: dict[str, dict[str, Stat]] = {prefix: {} for prefix in prefixes}
+        number, after = 0, prefixes[0]
+        while True:
+            is_last = number == len(prefixes) - 1
+            common = prefixes[-1] if is_last else commonpath([prefixes[number], prefixes[-1]])
+            wanted = {"Bucket": self.bucket, "Prefix": common, "StartAfter": after}
+            page = await self.fs._call_s3("list_objects_v2", **wanted)  # noqa: SLF001 - as above
+            for it in page.get("Contents", []):
+                key = it["Key"]
+                while number < len(prefixes) and _is_past(key, prefixes[number]):
+                    number += 1
+                if number == len(prefixes):
+                    return found
+                if key.startswith(prefixes[number]) and key[-1] != "/":
+                    found[prefixes[number]][key.removeprefix(prefixes[number])] = _stat(it["Size"], it)
+            if not page.get("IsTruncated"):
+                return found
+            after = max(key, prefixes[number], key=str.encode)
+
+    def _folder(self, relative: str) -> str:
+        return f"{self.prefix}{relative}/" if relative else self.prefix
+
+    async def _list(self, prefix: str, delimiter: str) -> tuple[dict[str, Stat], list[str]]:
+        wanted = {"Bucket": self.bucket, "Prefix": prefix, "Delimiter": delimiter}
+        files: dict[str, Stat] = {}
+        folders: list[str] = []
+        while True:
+            page = await self.fs._call_s3("list_objects_v2", **wanted)  # noqa: SLF001 - as above
+            files |= {it["Key"]: _stat(it["Size"], it) for it in page.get("Contents", []) if it["Key"][-1] != "/"}
+            folders += [it["Prefix"].removeprefix(prefix).rstrip("/") for it in page.get("CommonPrefixes", [])]
+            if not page.get("IsTruncated"):
+                return files, folders
+            wanted["ContinuationToken"] = page["NextContinuationToken"]
+
+    def stat(self, relative: str) -> Stat:
+        """Return an object's size, age and ETag."""
+        head = self.fs.call_s3("head_object", **self._key(relative))
+        return _stat(head["ContentLength"], head)
+
+    def move(self, source: str, target: str) -> None:
+        """Copy an object within the store, whatever stood there, and remove the first one."""
+        old, new, size = self._key(source), self._key(target), self.stat(source).bytes
+        if size <= WHOLE_COPY:
+            self.fs.call_s3("copy_object", **new, CopySource=old)
+        else:
+            self._copy_in_parts(old, new, size)
+        self.fs.call_s3("delete_object", **old)
+
+    def _copy_in_parts(self, old: dict[str, str], new: dict[str, str], size: int) -> None:
+        upload = Upload(self.fs, new["Bucket"], new["Key"])
+        try:
+            for start in range(0, size, WHOLE_COPY):
+                piece = f"bytes={start}-{min(start + WHOLE_COPY, size) - 1}"
+                upload.add("upload_part_copy", CopySource=old, CopySourceRange=piece)
+            upload.complete()
+        except BaseException as error:
+            upload.give_up(error)
+            raise
+
+    def remove(self, relative: str) -> None:
+        """Remove an object."""
+        self.stat(relative)  # S3 itself does not tell whether one was there
+        self.fs.call_s3("delete_object", **self._key(relative))
+
+
+def _is_past(key: str, prefix: str) -> bool:
+    """Tell whether a key comes after all that begin with a prefix."""
+    return key.encode() > prefix.encode() and not key.startswith(prefix)
+
+
+def _plain(etag: str) -> str:
+    return etag.strip('"')
+
+
+def _stat(size: int, said: dict[str, Any]) -> Stat:
+    return Stat(size, said["LastModified"], _plain(said["ETag"]))

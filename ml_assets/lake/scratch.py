@@ -1,0 +1,237 @@
+"""A lake to try things in: what is read comes from another lake as it stood at a moment, what is written stays here.
+
+What is run in it stays out; see `ml_assets.provenance.replay` and `ml_assets.provenance.reproduction`.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ml_assets.lake.content import digest_of
+from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
+from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, FileEntry, Manifest
+from ml_assets.lake.manifests import current_of
+from ml_assets.lake.objects import Stat
+from ml_assets.lake.order import MANIFEST_NAME, manifest_name
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake, Making, Step
+
+_OPEN: dict[str, "ScratchLake"] = {}
+
+
+class ScratchLake(Lake):
+    """A folder over another lake.
+
+    Asked for the current artifact, it answers with what was made here, else with the one that was pinned, else with
+    what was current in the other lake at the moment. Only artifacts that are asked for are fetched.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        source: Lake,
+        *,
+        at: datetime,
+        pins: Iterable[ArtifactRef] = (),
+        hidden: Collection[str] = (),
+        continues: Sequence[str] = (),
+    ) -> None:
+        """Make an empty one.
+
+        Args:
+            folder: where it lies.
+            source: the lake that is read, and never written.
+            at: the moment as of which it is read; it is the time of all that happens here, too.
+            pins: artifacts that are current whatever else there is.
+            hidden: assets of which nothing is seen but what is pinned or made here.
+            continues: runs that what runs here goes on with, newest first; what they made is read first.
+        """
+        super().__init__(str(folder), source.options)
+        self.source = source
+        self.at = at
+        self.pinned = tuple(pins)
+        self.pins = {(ref.asset, ref.partition or ""): ref for ref in self.pinned}
+        self.hidden = frozenset(hidden)
+        self.continues = tuple(continues)
+        self.made: dict[tuple[str, str], ArtifactRef] = {}
+        _OPEN[self.url] = self
+
+    def now(self) -> datetime:
+        """Return the moment as of which the other lake is read."""
+        return self.at
+
+    def begin(self, step: Step, *, runs: Sequence[str] = ()) -> None:
+        """Begin to note what a step reads; see `Lake.begin`. No instance here knows what its run went on with."""
+        super().begin(step, runs=(*runs, *self.continues))
+
+    def put_each(self, asset: str, artifacts: Mapping[str, tuple[object, Making]]) -> dict[str, Manifest]:
+        """Keep artifacts here; see `Lake.put_each`."""
+        manifests = super().put_each(asset, artifacts)
+        self.made |= {(asset, partition): manifest.ref for partition, manifest in manifests.items()}
+        return manifests
+
+    def newest(
+        self, asset: str, partitions: Sequence[str] | None = None, *, runs: Sequence[str] = ()
+    ) -> dict[str, ArtifactRef]:
+        """Return the current artifact of each partition; see the class."""
+        known = {key: ref for (name, key), ref in {**self.pins, **self.made}.items() if name == asset}
+        wanted = None if partitions is None else [key for key in partitions if key not in known]
+        others = {} if wanted == [] or asset in self.hidden else self._stood(asset, wanted, runs)
+        found = {key: ref for key, ref in {**others, **known}.items() if partitions is None or key in partitions}
+        self.fetch(found.values())
+        return found
+
+    def _stood(self, asset: str, partitions: Sequence[str] | None, runs: Sequence[str]) -> dict[str, ArtifactRef]:
+        """Return what was current in the other lake at the moment."""
+        stood = self._publications(asset, partitions)
+        return {partition: current_of(manifests, runs).ref for partition, manifests in stood.items()}
+
+    def _publications(self, asset: str, partitions: Sequence[str] | None) -> dict[str, list[Manifest]]:
+        """Return what was published in the other lake until the moment.
+
+        The numbers say what came after what. A clock that was wrong does not: a publication counts as soon as it or any
+        later one had been made.
+        """
+        found = {}
+        for partition, manifests in self.source.publications(asset, partitions).items():
+            before = [place for place, made in enumerate(manifests, 1) if made.created_at <= self.at]
+            if before:
+                found[partition] = manifests[: before[-1]]
+        return found
+
+    def numbers(self, asset: str, partitions: Sequence[str]) -> dict[str, list[int]]:
+        """Return the numbers of publications here, which go on after those of the other lake."""
+        there = self.source.numbers(asset, partitions)
+        return {key: sorted({*there[key], *own}) for key, own in super().numbers(asset, partitions).items()}
+
+    def versions(self, asset: str, partitions: Sequence[str] | None = None) -> dict[str, list[ArtifactRef]]:
+        """Return every version that there was at the moment, and those pinned or made here."""
+        found: dict[str, set[ArtifactRef]] = {}
+        for ref in (*self.pinned, *self.made.values()):
+            if ref.asset == asset:
+                found.setdefault(ref.partition or "", set()).add(ref)
+        if asset not in self.hidden:
+            for key, manifests in self._publications(asset, partitions).items():
+                found[key] = found.get(key, set()) | {made.ref for made in manifests}
+        kept = {key: refs for key, refs in found.items() if refs and (partitions is None or key in partitions)}
+        self.fetch(ref for refs in kept.values() for ref in refs)
+        return {key: sorted(refs, key=lambda ref: ref.version) for key, refs in kept.items()}
+
+    def partitions(self, asset: str) -> list[str]:
+        """Return the partitions that there were at the moment, and those made here."""
+        return sorted(key for key in self.newest(asset) if key)
+
+    def find(self, asset: str, partition: str | None = None, version: str | None = None) -> ArtifactRef:
+        """Return one artifact; see `Lake.find`."""
+        if version is None:
+            return super().find(asset, partition)
+        try:
+            return super().find(asset, partition, version)
+        except MissingArtifactError:
+            ref = self.source.find(asset, partition, version)
+            self.fetch([ref])
+            return ref
+
+    def manifest(self, ref: ArtifactRef, *, there: Mapping[str, Stat] | None = None) -> Manifest:
+        """Return an artifact's newest manifest, of here or of the other lake."""
+        try:
+            return super().manifest(ref, there=there)
+        except MissingArtifactError:
+            return self.source.manifest(ref)
+
+    def manifests(self, ref: ArtifactRef, *, there: Mapping[str, Stat] | None = None) -> list[Manifest]:
+        """Return all of an artifact's manifests, of here or of the other lake."""
+        try:
+            return super().manifests(ref, there=there)
+        except MissingArtifactError:
+            return self.source.manifests(ref)
+
+    def get_each(self, refs: Sequence[ArtifactRef], kind: type, *, noted: bool = True) -> list[Any]:
+        """Return artifacts whole; see `Lake.get_each`."""
+        self.fetch(refs)
+        return super().get_each(refs, kind, noted=noted)
+
+    def fetch(self, refs: Iterable[ArtifactRef]) -> None:
+        """Bring artifacts here, files first, manifest last, as everywhere.
+
+        Raises:
+            MissingArtifactError: one does not exist in the other lake.
+            CorruptArtifactError: one is damaged there.
+        """
+        missing = [ref for ref in dict.fromkeys(refs) if not self._is_here(ref)]
+        with self.source.pool(len(missing)) as each:
+            each(self._fetch, missing)
+
+    def _is_here(self, ref: ArtifactRef) -> bool:
+        return any(map(MANIFEST_NAME.fullmatch, self.names(self.directory(ref))))
+
+    def _fetch(self, ref: ArtifactRef) -> None:
+        known = self.source.manifests(ref)
+        manifest = ([one for one in known if one.created_at <= self.at] or known)[-1]
+        for entry in manifest.files:
+            self._copy(ref, entry, manifest)
+        path = f"{self.directory(ref)}/{manifest_name(manifest)}"
+        self.create(path, manifest.text() if manifest.schema_version > 1 else _old(manifest))
+
+    def _copy(self, ref: ArtifactRef, entry: FileEntry, manifest: Manifest) -> None:
+        """Copy a file of an artifact; on one disk a second name does, as nothing ever edits a file in place.
+
+        It is checked here, where its place in the other lake can still be told.
+        """
+        path = f"{self.source.directory(ref)}/{entry.name}"
+        data = self.source.read(path)
+        if digest_of(data, manifest.hash) != entry.digest:
+            raise CorruptArtifactError(
+                f"{path} is damaged: {entry.bytes} bytes with digest {entry.digest} were written, {len(data)} others "
+                f"were read. Materialize {ref.asset} again."
+            )
+        target = Path(self.directory(ref)) / entry.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)  # never write through a second name into the other lake
+        if self.source.protocol == "file":
+            with contextlib.suppress(OSError):  # another disk, or one without second names
+                os.link(path, target)
+                return
+        target.write_bytes(data)
+
+    def fetch_promotions(self, model: str) -> None:
+        """Bring here the entries of a model's promotion log that there were at the moment.
+
+        Entries are numbered, so one counts as soon as it or any later one had been decided, whatever clocks said.
+
+        Raises:
+            CorruptArtifactError: an entry does not say when it was decided.
+        """
+        folder = self.source.path("promotions", model)
+        entries = {name: self.source.read(f"{folder}/{name}", limit=MOST_BYTES) for name in self.source.names(folder)}
+        before = [name for name, entry in entries.items() if _decided_at(entry, f"{folder}/{name}") < self.at]
+        for name, entry in entries.items():
+            if name <= max(before, default=""):
+                self.create(self.path("promotions", model, name), entry)
+
+
+def _decided_at(entry: bytes, path: str) -> datetime:
+    try:
+        decided = datetime.fromisoformat(json.loads(entry)["decided_at"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptArtifactError(f"{path} is not an entry of the promotion log: {error!r}.") from error
+    if decided.tzinfo is None:
+        raise CorruptArtifactError(f"{path} was decided at {decided}, without a time zone; expected UTC.")
+    return decided
+
+
+def _old(manifest: Manifest) -> bytes:
+    """Return a manifest as the first schema version had it."""
+    return manifest.model_dump_json(exclude={"step", "attempt", "hash", "cost", "number", "input_numbers"}).encode()
+
+
+class ScratchLakeResource(LakeResource):
+    """A scratch lake that this process has opened, as Dagster's resource; `url` is its folder."""
+
+    def connect(self) -> Lake:
+        """Return the scratch lake."""
+        return _OPEN[self.url]

@@ -1,0 +1,61 @@
+"""A frame that is no artifact, such as the trials of a search while it goes on: one sealed object."""
+
+import base64
+import binascii
+import io
+from typing import BinaryIO, Final
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
+from ml_assets.lake.objects import Objects
+from ml_assets.lake.sealing import seal, unseal
+
+_MOST_BYTES: Final = 256 * 2**20
+_WHAT: Final = "a stored frame"
+_FIX: Final = "Restore it, or remove it: what it held is computed again."
+
+
+class _SealedFrame(BaseModel):
+    """A frame as Parquet in base64, and its path from the root, so that another's is noticed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    parquet: str
+
+
+def write_frame(lake: Objects, path: str, frame: pl.DataFrame) -> None:
+    """Write a frame, replacing what stood there.
+
+    Raises:
+        LakeError: the lake cannot be written.
+    """
+    file = io.BytesIO()
+    frame.write_parquet(file, compression="zstd")
+    sealed = seal(_SealedFrame(path=lake.relative(path), parquet=base64.b64encode(file.getvalue()).decode()))
+
+    def fill(target: BinaryIO) -> None:
+        target.write(sealed)
+
+    lake.write(path, fill)
+
+
+def read_frame(lake: Objects, path: str) -> pl.DataFrame | None:
+    """Return a frame; None where there is none.
+
+    Raises:
+        CorruptArtifactError: it is damaged, or another one.
+    """
+    try:
+        text = lake.read(path, limit=_MOST_BYTES)
+    except MissingArtifactError:
+        return None
+    found = unseal(text, _SealedFrame, where=path, what=_WHAT, fix=_FIX)
+    if found.path != lake.relative(path):
+        raise CorruptArtifactError(f"{path} is {_WHAT}, but that of {found.path}. {_FIX}")
+    try:
+        return pl.read_parquet(io.BytesIO(base64.b64decode(found.parquet, validate=True)))
+    except (binascii.Error, pl.exceptions.PolarsError) as error:
+        raise CorruptArtifactError(f"{path} is not {_WHAT}: {error}. {_FIX}") from error

@@ -1,0 +1,170 @@
+"""The record of a step of a run: what it was about to do, from which inputs, with which settings and code.
+
+It is written before the step's body runs, so that a step that failed or was killed can be replayed too. Reading needs
+neither Dagster nor polars; who writes it stays out, see `ml_assets.lake.resource`.
+
+    runs/<run id>/<step>/<attempt>.json
+    runs/<run id>/<step>/<attempt>.failed    what a failed attempt took, where its process could still write it
+"""
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final, Literal, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+
+from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
+from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, Cost, SafePath
+from ml_assets.lake.manifests import Manifests
+from ml_assets.lake.sealing import RESTORE, seal, unseal
+
+RUNS: Final = "runs"
+FAILED: Final = ".failed"
+
+
+class StepRecord(BaseModel):
+    """One attempt at a step.
+
+    Attributes:
+        continues: the runs that this one goes on with, newest first.
+        attempt: how often the step had been tried before in this run.
+        assets: what the step makes.
+        partitions: the first and the last partition it was asked for; None where its assets have none.
+        config: the run configuration of the step.
+        inputs: what Dagster loaded for it, before its body ran; what the body itself reads is not among them.
+        code_versions: by asset.
+        tags: the run's tags that say what for it ran.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    run_id: SafePath
+    continues: tuple[SafePath, ...] = ()
+    step: SafePath
+    attempt: int = Field(ge=0)
+    assets: tuple[SafePath, ...]
+    partitions: tuple[SafePath, SafePath] | None = None
+    config: dict[str, JsonValue] = {}
+    inputs: tuple[ArtifactRef, ...] = ()
+    code_versions: dict[str, str | None] = {}
+    git_commit: str | None = None
+    git_is_dirty: bool | None = None
+    environment: str | None = None
+    started_at: datetime
+    tags: dict[str, str] = {}
+
+
+def keep_step(lake: Manifests, record: StepRecord) -> None:
+    """Keep a step's record.
+
+    Raises:
+        LakeError: the lake cannot be written.
+    """
+    folder = lake.path(RUNS, record.run_id, record.step)
+    _create(lake, folder, record.attempt, ".json", seal(record))
+
+
+def _create(lake: Manifests, folder: str, attempt: int, suffix: str, text: bytes) -> None:
+    try:
+        lake.create(f"{folder}/{attempt}{suffix}", text)
+    except FileExistsError:  # a pod that was lost and started again counts as the same attempt
+        lake.create(f"{folder}/{attempt}-{uuid.uuid4().hex[:8]}{suffix}", text)
+
+
+class Failure(BaseModel):
+    """What a failed attempt at a step took."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    run_id: SafePath
+    step: SafePath
+    attempt: int = Field(ge=0)
+    failed_at: AwareDatetime
+    cost: Cost
+
+
+def keep_failure(lake: Manifests, run_id: str, step: str, attempt: int, cost: Cost) -> None:
+    """Write what a failed attempt took.
+
+    Raises:
+        LakeError: the lake cannot be written.
+    """
+    failure = Failure(run_id=run_id, step=step, attempt=attempt, failed_at=datetime.now(tz=UTC), cost=cost)
+    _create(lake, lake.path(RUNS, run_id, step), attempt, FAILED, seal(failure))
+
+
+_Record = TypeVar("_Record", StepRecord, Failure)
+
+
+def failures_of(lake: Manifests, run_id: str) -> Iterator[Failure]:
+    """Yield a run's failed attempts, by step and attempt.
+
+    Raises:
+        CorruptArtifactError: a record is damaged, or of another attempt.
+    """
+    yield from _records(lake, run_id, FAILED, Failure, "the record of a failed attempt")
+
+
+def runs(lake: Manifests) -> list[str]:
+    """Return the ids of all runs that left records."""
+    return lake.names(lake.path(RUNS))
+
+
+def steps_of(lake: Manifests, run_id: str) -> Iterator[StepRecord]:
+    """Yield the records of a run's steps, by step and attempt.
+
+    Raises:
+        CorruptArtifactError: a record is damaged, or of another attempt.
+    """
+    yield from _records(lake, run_id, ".json", StepRecord, "the record of a step")
+
+
+def _records(lake: Manifests, run_id: str, suffix: str, kind: type[_Record], what: str) -> Iterator[_Record]:
+    root = lake.path(RUNS, run_id)
+    for name in lake.tree(root):
+        if not name.endswith(suffix):
+            continue
+        path, (step, _, file) = f"{root}/{name}", name.rpartition("/")
+        record = unseal(lake.read(path, limit=MOST_BYTES), kind, where=path, what=what)
+        if (record.run_id, record.step, str(record.attempt)) != (run_id, step, file.removesuffix(suffix).split("-")[0]):
+            raise CorruptArtifactError(
+                f"{path} is {what} {record.step}, attempt {record.attempt} of run {record.run_id}; expected what its "
+                f"name says. {RESTORE}"
+            )
+        yield record
+
+
+def find_run(lake: Manifests, run: str) -> str:
+    """Return the id of the run that starts so.
+
+    Raises:
+        MissingArtifactError: there is none, or more than one.
+    """
+    found = [one for one in runs(lake) if one.startswith(run)]
+    if run in found:
+        return run
+    if len(found) != 1:
+        raise MissingArtifactError(
+            f"{len(found) or 'no'} runs with records in {lake.url} start with '{run}'"
+            + (f": {', '.join(found[:5])}; give more of it." if found else "; see `ml-assets replay`.")
+        )
+    return found[0]
+
+
+def last_attempt(lake: Manifests, run_id: str, asset: str) -> StepRecord:
+    """Return the record of the last attempt of a run at the step that makes an asset, or bears that name.
+
+    Raises:
+        MissingArtifactError: no step of the run makes it.
+    """
+    records = [*steps_of(lake, run_id)]
+    made = [record for record in records if asset in {*record.assets, record.step.replace("__", "/")}]
+    if not made:
+        known = sorted({name for record in records for name in record.assets})
+        raise MissingArtifactError(
+            f"no step of run {run_id} makes '{asset}'; its steps make: {', '.join(known) or 'nothing that was kept'}."
+        )
+    return max(made, key=lambda record: (record.attempt, record.started_at))

@@ -1,0 +1,211 @@
+"""A path with the day in it, such as `landing/orders/{day}.csv`: which names it stands for, and of which day.
+
+Light to import. What lies there stays out; see `ml_assets.landing.listing`.
+"""
+
+import functools
+import re
+import string
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final, Literal
+
+from ml_assets.secrets import without_secret
+
+_ISO: Final = "%Y-%m-%d"
+_DIGITS: Final = {"%Y": 4, "%m": 2, "%d": 2, "%j": 3}
+_S3: Final = "s3://"
+
+
+@dataclass(frozen=True)
+class _Token:
+    """A piece of one part of the path: a text, any text (`*`), or a directive of the day (`%Y`).
+
+    Attributes:
+        is_of_day: whether a text stands between the directives of a day, as the dashes in 2024-01-31.
+    """
+
+    kind: Literal["text", "any", "day"]
+    text: str = ""
+    is_of_day: bool = False
+
+    def regex(self, *, is_first: bool, is_strict: bool) -> str:
+        if self.kind == "text" and not (self.is_of_day and not is_strict):
+            return re.escape(self.text)
+        if self.kind == "any":
+            return r"(?!\.)[^/]*" if is_first else "[^/]*"  # as a shell's: hidden files want their dot
+        return f"([0-9]{{{_DIGITS[self.text]}}})" if is_strict else "[^/]*"
+
+
+Part = tuple[_Token, ...]
+
+
+@dataclass(frozen=True)
+class DayPattern:
+    """A folder or S3 prefix, and below it the form of the names in which days come.
+
+    Attributes:
+        text: the pattern as it was declared.
+        root: the folder, or `s3://bucket`, that no day and no `*` is in; nothing outside of it is read.
+        parts: what stands below it, folder by folder.
+    """
+
+    text: str
+    root: str
+    parts: tuple[Part, ...]
+
+    @classmethod
+    def of(cls, text: str) -> "DayPattern":
+        """Read a pattern.
+
+        Raises:
+            ValueError: it is none; the message says what it should be.
+        """
+        is_s3 = text.startswith(_S3)
+        path = text.removeprefix(_S3)
+        _check_place(path, is_s3=is_s3, text=text)
+        parts = [*_split(_tokens(path))]
+        plain = next((n for n, part in enumerate(parts) if not _is_text(part)), len(parts))
+        if plain == len(parts) or not any(token.kind == "day" for part in parts for token in part):
+            raise ValueError(f"'{text}' has no day in it; expected {{day}}, as in landing/orders/{{day}}.csv")
+        directives = {token.text for part in parts for token in part if token.kind == "day"}
+        if not (directives >= {"%Y", "%m", "%d"} or directives >= {"%Y", "%j"}):
+            raise ValueError(f"'{text}' does not say year, month and day; give {{day}}, or {{day:%Y}}, {{day:%m}} …")
+        if is_s3 and not plain:
+            raise ValueError(f"'{text}' leaves the bucket open; expected s3://bucket/prefix/{{day}}…")
+        cut = 1 if is_s3 else plain
+        root = "/".join(_text(part) for part in parts[:cut])
+        if is_s3:
+            return cls(text, f"{_S3}{root}", tuple(parts[cut:]))
+        return cls(text, root or ("/" if text.startswith("/") else "."), tuple(parts[cut:]))
+
+    @property
+    def is_s3(self) -> bool:
+        """Whether it stands for objects of a bucket."""
+        return self.root.startswith(_S3)
+
+    @functools.cached_property
+    def prefix(self) -> str:
+        """What all names below the root begin with."""
+        found = ""
+        for n, part in enumerate(self.parts):
+            found += "/" if n else ""
+            for token in part:
+                if token.kind != "text":
+                    return found
+                found += token.text
+        return found
+
+    def for_day(self, day: date) -> "DayPattern":
+        """Return what stands for the files of one day."""
+        parts = (
+            tuple(_Token("text", day.strftime(it.text)) if it.kind == "day" else it for it in part)
+            for part in self.parts
+        )
+        return DayPattern(self.text, self.root, tuple(parts))
+
+    def literal(self, depth: int) -> str | None:
+        """Return the one name that a part stands for; None where there may be several."""
+        return _text(self.parts[depth]) if _is_text(self.parts[depth]) else None
+
+    def is_like(self, depth: int, name: str) -> bool:
+        """Tell whether a part may be so named, whether or not what stands for the day is one."""
+        return self._loose[depth].fullmatch(name) is not None
+
+    def resembles(self, relative: str) -> bool:
+        """Tell whether a path below the root looks as expected, but for its day."""
+        names = relative.split("/")
+        return len(names) == len(self.parts) and all(map(self.is_like, range(len(names)), names))
+
+    def day_of(self, relative: str) -> date | None:
+        """Return the day that a path below the root stands for; None where it stands for none."""
+        found = self._strict.fullmatch(relative)
+        if found is None:
+            return None
+        said: dict[str, set[str]] = {}
+        for directive, digits in zip(self._directives, found.groups(), strict=True):
+            said.setdefault(directive, set()).add(digits)
+        if any(len(values) > 1 for values in said.values()):
+            return None
+        forms = ["%Y", "%m", "%d"] if {"%m", "%d"} <= said.keys() else ["%Y", "%j"]
+        try:
+            day = datetime.strptime(" ".join(said[it].copy().pop() for it in forms), " ".join(forms)).date()  # noqa: DTZ007 - a day
+        except ValueError:
+            return None
+        return day if all(day.strftime(it) in values for it, values in said.items()) else None
+
+    @functools.cached_property
+    def _directives(self) -> Sequence[str]:
+        return [token.text for part in self.parts for token in part if token.kind == "day"]
+
+    @functools.cached_property
+    def _strict(self) -> re.Pattern[str]:
+        return re.compile("/".join(_regex(part, is_strict=True) for part in self.parts))
+
+    @functools.cached_property
+    def _loose(self) -> Sequence[re.Pattern[str]]:
+        return [re.compile(_regex(part, is_strict=False)) for part in self.parts]
+
+
+def _check_place(path: str, *, is_s3: bool, text: str) -> None:
+    without_secret(text)
+    if not is_s3 and re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", path):
+        raise ValueError(f"'{text}' is no folder and no s3://bucket/prefix, which 'files' must be; 'file' takes a URL")
+    if not path.isprintable() or "\\" in path:
+        raise ValueError(f"{text!r} has characters that no path should have")
+    inner = path.removeprefix("/").split("/")
+    if ".." in inner or (is_s3 and not {"", "."}.isdisjoint(inner)):
+        raise ValueError(f"'{text}' has an empty part, or '..'; give the folder that is meant")
+
+
+def _tokens(path: str) -> Iterator[_Token]:
+    """Yield the pieces of a pattern; '/' comes as a piece of its own."""
+    try:
+        pieces = [*string.Formatter().parse(path)]
+    except ValueError as error:
+        raise ValueError(f"'{path}' is no pattern: {error}; write {{{{ for a brace") from error
+    for text, name, form, conversion in pieces:
+        yield from _literals(text)
+        if name is None:
+            continue
+        if name != "day" or conversion:
+            raise ValueError(f"'{path}' asks for '{{{name}}}'; expected {{day}} or {{day:%Y%m%d}}")
+        for piece in re.findall(r"%.?|[^%]+", form or _ISO):
+            if not piece.startswith("%"):
+                yield from (_Token("text", it, is_of_day=it != "/") for it in re.findall("/|[^/]+", piece))
+            elif piece in _DIGITS:
+                yield _Token("day", piece)
+            else:
+                raise ValueError(f"'{path}' has '{piece}' in its day; expected some of {', '.join(_DIGITS)}")
+
+
+def _literals(text: str) -> Iterator[_Token]:
+    for piece in re.findall(r"\*+|/|[^*/]+", text):
+        if piece.startswith("**"):
+            raise ValueError(f"'{piece}' is not supported; a '*' stands for any text within one name")
+        yield _Token("any") if piece == "*" else _Token("text", piece)
+
+
+def _split(tokens: Iterator[_Token]) -> Iterator[Part]:
+    part: list[_Token] = []
+    for token in tokens:
+        if token == _Token("text", "/"):
+            yield tuple(part)
+            part = []
+        else:
+            part.append(token)
+    yield tuple(part)
+
+
+def _is_text(part: Part) -> bool:
+    return all(token.kind == "text" for token in part)
+
+
+def _text(part: Part) -> str:
+    return "".join(token.text for token in part)
+
+
+def _regex(part: Part, *, is_strict: bool) -> str:
+    found = "".join(token.regex(is_first=n == 0, is_strict=is_strict) for n, token in enumerate(part))
+    return re.sub(r"(\[\^/\]\*){2,}", "[^/]*", found)  # what repeats any text takes long to say no

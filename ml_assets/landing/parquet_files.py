@@ -1,0 +1,196 @@
+"""A Parquet file's columns as a contract's types: where the file's own type differs, only if nothing is lost.
+
+pyarrow reads: a damaged file ends as an error there, while polars ends the whole process.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from ml_assets.contracts.sql_types import most_exact, sql_type
+from ml_assets.landing.csv_dialect import CsvDialect
+from ml_assets.landing.source_bytes import most_bytes
+from ml_assets.landing.text_values import values
+from ml_assets.landing.time_formats import UNIX_TIMES, days, unix_moments
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BYTES_OF_A_VALUE: Final = 8
+_UNITS: Final = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+
+
+class ParquetError(ValueError):
+    """A file is not readable as Parquet."""
+
+
+def read_table(data: bytes) -> "pa.Table":
+    """Return a file's columns as they are.
+
+    Raises:
+        ParquetError: the file is damaged, encrypted, or written in a way that no reader here knows.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        _check_size(file.metadata.num_rows, file.metadata.num_columns)
+        table = file.read()
+        table.validate(full=True)
+        names = table.column_names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ParquetError(f"is not readable as Parquet: {reason.rstrip('.')}. Write or fetch it again.") from error
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ParquetError(f"names columns more than once: {', '.join(twice)}; give each a name of its own.")
+    return table.replace_schema_metadata(None)
+
+
+def _check_size(rows: int, columns: int) -> None:
+    """Raise where a few bytes claim more values than memory has room for: equal ones are stored as their count."""
+    if rows * max(columns, 1) * _BYTES_OF_A_VALUE > most_bytes():
+        raise ParquetError(
+            f"claims {rows:,} rows of {columns:,} columns, for which this machine has no memory. Split it."
+        )
+
+
+def columns_of(
+    table: "pa.Table", schema: Mapping[str, pl.DataType], formats: Mapping[str, str], missing: Collection[str]
+) -> tuple[pl.DataFrame, list[str]]:
+    """Return a table's columns with the types of a contract, and a sentence for each column that cannot have its type.
+
+    Args:
+        table: the file's columns.
+        schema: the declared type of each.
+        formats: by column, how it writes its dates or times, as texts or such as `unix_seconds`; ISO 8601 if not there.
+        missing: texts that stand for a missing value where dates or times are texts; NaN and infinity, where named.
+    """
+    from pyarrow import types
+
+    found, problems = [], []
+    for name in table.column_names:
+        dtype, its = schema[name], table.column(name)
+        if types.is_dictionary(its.type):
+            its = its.cast(its.type.value_type)
+        column, made = _converted(its, dtype, formats.get(name), missing)
+        lost = None if made is None else column.is_not_null() & made.is_null()
+        if made is None or lost is None:
+            problems.append(f"'{name}' is {_sql(its.type)}, expected {sql_type(dtype)}")
+        elif lost.any():
+            problems.append(f"'{name}' is {_sql(its.type)}, and {_lost(column, lost, sql_type(dtype))}")
+        else:
+            found.append(made.alias(name))
+    return pl.DataFrame(found), problems
+
+
+def _lost(column: pl.Series, lost: pl.Series, expected: str) -> str:
+    """Return how many values are lost, where the first stands, and what would help."""
+    is_odd = lost & ~column.is_finite() if column.dtype.is_float() else None
+    if is_odd is not None and is_odd.any():
+        return (
+            f"{_count(is_odd)} NaN or infinite{_first(is_odd)}; if NaN and infinity stand for missing values, add NaN, "
+            "inf and -inf to 'null_values'"
+        )
+    about = "; expected texts in ISO 8601, or as 'formats' declares" if column.dtype == pl.String else ""
+    return f"{_count(lost)} not exactly {expected}{_first(lost)}{about}"
+
+
+def _count(found: pl.Series) -> str:
+    return f"{found.sum()} of its values {'is' if found.sum() == 1 else 'are'}"
+
+
+def _first(found: pl.Series) -> str:
+    return f", the first in row {found.arg_true()[0] + 1}"
+
+
+def _is_known(arrow: "pa.DataType") -> bool:
+    from pyarrow import types
+
+    kinds = (
+        types.is_null, types.is_boolean, types.is_integer, types.is_float32, types.is_float64, types.is_string,
+        types.is_large_string, types.is_string_view, types.is_date32, types.is_decimal32, types.is_decimal64,
+        types.is_decimal128,
+    )  # fmt: skip
+    return any(is_kind(arrow) for is_kind in kinds)
+
+
+def _sql(arrow: "pa.DataType") -> str:
+    """Return the name of a file's type in SQL, with what tells it from other types that have the same."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    if types.is_timestamp(arrow):
+        return f"timestamp in {_UNITS[arrow.unit]}{' with time zone' if arrow.tz else ''}"
+    return sql_type(pl.Series(pa.array([], arrow)).dtype) if _is_known(arrow) else str(arrow)
+
+
+def _converted(
+    its: "pa.ChunkedArray", dtype: pl.DataType, form: str | None, missing: Collection[str]
+) -> tuple[pl.Series, pl.Series | None]:
+    """Return a column, and it as another type, null where that cannot say a value; None where it never can."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    if its.null_count == len(its):
+        nothing = pl.Series([None] * len(its), dtype=dtype)
+        return nothing, nothing
+    if types.is_timestamp(its.type):
+        ticks = pl.Series(its.cast(pa.int64()).combine_chunks())
+        at = unix_moments(ticks, f"unix_{_UNITS[its.type.unit]}")
+        return ticks, at if dtype == pl.Datetime else days(at) if dtype == pl.Date else None
+    its = _widened(its)
+    column = pl.Series(its.combine_chunks() if _is_known(its.type) else [])
+    if column.dtype == pl.String and dtype.is_temporal():
+        column = column.set(column.is_in([*missing]), None)
+        return column, values(column, dtype, CsvDialect(), form)
+    if column.dtype.is_float():
+        column = _without_missing(column, missing)
+    found = column if column.dtype == dtype else None
+    if dtype == pl.Datetime and form in UNIX_TIMES and column.dtype.is_numeric():
+        found = unix_moments(_as_number(column, pl.Int64()), str(form))
+    elif dtype.is_numeric() and column.dtype.is_numeric():
+        found = _as_number(column, dtype)
+    elif dtype.is_temporal() and column.dtype == pl.Date:
+        found = _where(column.dt.year().is_between(1, 9999), column.cast(dtype))
+    return column, found
+
+
+def _widened(its: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    """Return numbers of a type that polars does not know as one that holds all their values."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    if types.is_float16(its.type):
+        return its.cast(pa.float32())
+    if types.is_decimal32(its.type) or types.is_decimal64(its.type):
+        return its.cast(pa.decimal128(its.type.precision, its.type.scale))
+    return its
+
+
+def _as_number(column: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Return numbers as another type, null where that has no such finite number."""
+    has, made = column.dtype, column.cast(dtype, strict=False)
+    if has.is_float() and dtype.is_integer():
+        return _where((made.cast(has) == column) & (column.abs() <= most_exact(has)), made)
+    if has.is_integer() and dtype.is_float():
+        most = most_exact(dtype)
+        is_same = column.is_between(-most, most) | (made.cast(pl.Int128, strict=False) == column.cast(pl.Int128))
+        return _where(is_same, made)
+    is_same = made.cast(has, strict=False) == column
+    return _where(is_same & made.is_finite() if dtype.is_float() else is_same, made)
+
+
+def _without_missing(column: pl.Series, missing: Collection[str]) -> pl.Series:
+    """Return numbers without the NaN and infinity that are declared as missing."""
+    gone = pl.lit(value=False)
+    for text in missing:
+        if re.fullmatch(r"(?i)\s*([+-]?inf(inity)?|nan)\s*", text):
+            gone |= pl.col("it") == float(text)  # to polars NaN is equal to itself
+    return column.alias("it").to_frame().select(pl.when(~gone).then(pl.col("it"))).to_series()
+
+
+def _where(holds: pl.Series, made: pl.Series) -> pl.Series:
+    return pl.select(pl.when(holds).then(made)).to_series()

@@ -1,0 +1,259 @@
+"""Source files as frames: CSV or Parquet, plain, gzipped or zipped, from a path, a URL or an installed package's data.
+
+A file is read exactly as its contract and its declared dialect say, or refused with the reason. What the columns mean
+is not known here; their names and types are given.
+"""
+
+import dataclasses
+import gzip
+import hashlib
+import importlib.util
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import polars as pl
+
+from ml_assets.contracts.sql_types import sql_type
+from ml_assets.lake.errors import SourceError
+from ml_assets.landing import parquet_files
+from ml_assets.landing.csv_dialect import CsvDialect
+from ml_assets.landing.csv_files import read_text
+from ml_assets.landing.csv_records import CsvError, Records
+from ml_assets.landing.source_bytes import BoundError, gunzipped, read_file, unzipped
+from ml_assets.landing.text_values import declared_format, hint, values
+from ml_assets.secrets import redacted
+
+_GZIP, _ZIP, _PARQUET = b"\x1f\x8b", (b"PK\x03\x04", b"PK\x05\x06"), (b"PAR1", b"PARE")
+_OTHERS: Final = {
+    b"BZh91AY&SY": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc\xaf\x27\x1c": "7-Zip",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook", b"ORC": "ORC", b"Obj\x01": "Avro", b"ARROW1": "Arrow IPC",
+    b"SQLite format 3": "SQLite", b"%PDF": "PDF", b"<!DOCTYPE": "a web page", b"<!doctype": "a web page",
+    b"<html": "a web page", b"<?xml": "XML",
+}  # fmt: skip
+_MOST_LETTERS: Final = 60
+_CHECK: Final = "Check 'file' in its declaration, and that this machine reaches the place."
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A file, and how it is read.
+
+    Attributes:
+        file: a path, a URL or package://NAME/path.
+        schema: its columns with their types.
+        null_values: what stands for a missing value in text; NaN and infinity in Parquet too, where they are named.
+        optional: columns that it may lack.
+        csv: how it is written, if it is CSV.
+        formats: by column, how its dates or times are written.
+        personal: columns whose values no message shows.
+    """
+
+    file: str
+    schema: Mapping[str, pl.DataType]
+    null_values: Sequence[str] = ("",)
+    optional: Sequence[str] = ()
+    csv: CsvDialect = dataclasses.field(default_factory=CsvDialect)
+    formats: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    personal: Collection[str] = ()
+
+    def content(self) -> bytes:
+        """Return the file's bytes, unpacked.
+
+        Raises:
+            SourceError: the file is missing, cannot be read or cannot be unpacked.
+        """
+        if self.file.startswith("package://"):
+            return self._unpacked(self._packaged())
+        try:
+            data = read_file(self.file)
+        except BoundError as error:
+            raise self._error(str(error)) from error
+        except FileNotFoundError as error:
+            if error.__cause__ is not None:  # of HTTP: it is what fsspec makes of a server that does not answer, too
+                raise self._error(f"cannot be read: {redacted(str(error.__cause__))}. {_CHECK}") from error
+            raise self._error("does not exist. Correct 'file' in its declaration.") from error
+        except IsADirectoryError as error:
+            raise self._error("is a folder. Name a file in it as 'file', or declare 'files' with {day}.") from error
+        except PermissionError as error:
+            raise self._error("may not be read by this user. Give it the right to read the file.") from error
+        except Exception as error:  # behind fsspec each protocol has a library with errors of its own
+            reason = redacted(str(error) or type(error).__name__)
+            raise self._error(f"cannot be read: {reason}. {_CHECK}") from error
+        return self._unpacked(data)
+
+    def frame(self, data: bytes) -> pl.DataFrame:
+        """Return all rows, with the columns in the file's own order.
+
+        Args:
+            data: the file's bytes, packed or not.
+
+        Raises:
+            SourceError: the file is damaged, has other columns, other values than of their types, or is written in
+                another way than declared; all columns with wrong values are listed.
+        """
+        content = self._unpacked(data)
+        is_parquet = any(_begins_with(content, mark) for mark in _PARQUET)
+        return self._parquet(content) if is_parquet else self._csv(content)
+
+    def _packaged(self) -> bytes:
+        try:
+            return _in_package(self.file).read_bytes()
+        except FileNotFoundError as error:
+            raise self._error("does not exist. Correct 'file' in its declaration.") from error
+        except OSError as error:
+            raise self._error(f"cannot be read: {error.strerror}. Correct 'file' in its declaration.") from error
+
+    def _unpacked(self, data: bytes) -> bytes:
+        if data.startswith(_GZIP):
+            content = self._gunzipped(data)
+        elif data.startswith(_ZIP):
+            content = self._unzipped(data)
+        else:
+            content = data
+        if content is not data and content.startswith((_GZIP, *_ZIP)):
+            raise self._error("is an archive in an archive; expected a CSV or Parquet file in it. Pack it once.")
+        other = next((name for mark, name in _OTHERS.items() if _begins_with(content, mark)), None)
+        if other is not None:
+            raise self._error(f"is {other}; expected CSV or Parquet, plain, gzipped or zipped. Convert it.")
+        return content
+
+    def _gunzipped(self, data: bytes) -> bytes:
+        try:
+            return gunzipped(io.BytesIO(data), len(data))
+        except BoundError as error:
+            raise self._error(str(error)) from error
+        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+            raise self._error(f"is damaged: {error}. Fetch it again.") from error
+
+    def _unzipped(self, data: bytes) -> bytes:
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                member = self._only_member(archive)
+                return unzipped(archive, member)
+        except BoundError as error:
+            raise self._error(str(error)) from error
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise self._error(f"is damaged: {error}. Fetch it again.") from error
+        except NotImplementedError as error:
+            raise self._error(
+                f"is packed in a way that cannot be read ({error}). Pack it with the method 'deflate', or as gzip."
+            ) from error
+
+    def _only_member(self, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+        files = [it for it in archive.infolist() if not it.is_dir() and not _is_beside(it.filename)]
+        if any(it.filename == "[Content_Types].xml" for it in files):
+            raise self._error("is an Excel workbook or another office document. Save the sheet as CSV in UTF-8.")
+        if len(files) != 1:
+            names = [it.filename for it in files[:5]]
+            raise self._error(f"holds {len(files)} files ({names}); expected exactly one. Pack one file alone.")
+        [member] = files
+        if member.flag_bits & 0x1:
+            raise self._error("is packed with a password. Pack it without one.")
+        return member
+
+    def _parquet(self, data: bytes) -> pl.DataFrame:
+        try:
+            table = parquet_files.read_table(data)
+        except parquet_files.ParquetError as error:
+            raise self._error(str(error)) from error
+        self._check_names(table.column_names)
+        frame, problems = parquet_files.columns_of(table, self.schema, self.formats, self.null_values)
+        if problems:
+            raise self._error(
+                f"has other types than its contract: {'; '.join(problems)}. Write it with the contract's types, or "
+                "change data_type in the source's YAML."
+            )
+        return frame
+
+    def _csv(self, data: bytes) -> pl.DataFrame:
+        try:
+            text, records = read_text(data, self.csv, self.null_values)
+        except CsvError as error:
+            raise self._error(str(error)) from error
+        self._check_names(text.columns)
+        columns, problems = [], []
+        for name in text.columns:
+            said, dtype = text[name], self.schema[name]
+            column = values(said, dtype, self.csv, self.formats.get(name))
+            lost = said.is_not_null() & column.is_null()
+            if dtype != pl.String and lost.any():  # spaces around a missing value
+                lost &= ~said.str.strip_chars(" ").is_in([*self.null_values])
+            if lost.any():
+                problems.append(self._wrong_values(said, lost, records))
+            columns.append(column.alias(name))
+        if problems:
+            raise self._error(f"has values of other types: {'; '.join(problems)}. Correct the file or the declaration.")
+        return pl.DataFrame(columns)
+
+    def _wrong_values(self, said: pl.Series, lost: pl.Series, records: Records) -> str:
+        """Return how many texts of a column are no values of its type, where the first stands, and what would help."""
+        name, first = said.name, int(lost.arg_true()[0])
+        dtype = self.schema[name]
+        shown = "" if name in self.personal else f" ({said[first][:_MOST_LETTERS]!r})"
+        is_one = lost.sum() == 1
+        about = hint(said[first], dtype, name, declared_format(dtype, self.csv, self.formats.get(name)))
+        return (
+            f"'{name}' has {lost.sum()} {'value that is' if is_one else 'values that are'} not {sql_type(dtype)}, "
+            f"{'' if is_one else 'the first '}on line {records.line(first + 1)}{shown}{about}"
+        )
+
+    def _check_names(self, got: Sequence[str]) -> None:
+        missing = [name for name in self.schema if name not in got and name not in self.optional]
+        strange = [name for name in got if name not in self.schema]
+        if not missing and not strange:
+            return
+        marks = [mark for mark in ";\t|,:" if len(got) == 1 and {*got[0].split(mark)} & {*self.schema}]
+        if marks and marks[0] != self.csv.delimiter:
+            mark = json.dumps(marks[0])  # in YAML too a tab is "\\t"
+            raise self._error(
+                f"has a header delimited by {mark}. Declare 'csv: {{delimiter: {mark}}}' of the raw table."
+            )
+        if {*strange} == {*got}:  # what stands there may be values, and personal ones
+            raise self._error(
+                f"names none of its contract's columns in its first line; expected {', '.join(missing)}. Write their "
+                "names there, or correct the source's YAML in the dbt project."
+            )
+        raise self._error(
+            f"has other columns than its contract: missing {missing}, unknown {strange}. Correct the file, or the "
+            "source's YAML in the dbt project."
+        )
+
+    def _error(self, sentence: str) -> SourceError:
+        return SourceError(f"source file {redacted(self.file)} {sentence}")
+
+
+def digest(data: bytes) -> str:
+    """Return the hash of a file's bytes."""
+    return hashlib.blake2b(data, digest_size=16, usedforsecurity=False).hexdigest()
+
+
+def _begins_with(content: bytes, mark: bytes) -> bool:
+    """Tell whether a file is of a kind; a column's name may begin with the letters of a mark, but no text has NUL."""
+    return content.startswith(mark) and (not mark.isalnum() or b"\0" in content[:1024] or content[4:].endswith(mark))
+
+
+def _is_beside(name: str) -> bool:
+    """Tell whether an archive's file is one that a packer adds by itself."""
+    path = PurePosixPath(name)
+    return path.name.startswith(".") or path.parts[0] == "__MACOSX"
+
+
+def _in_package(file: str) -> Path:
+    """Return the path of a file inside an installed package, without importing the package."""
+    package, _, inside = file.removeprefix("package://").partition("/")
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # of a name that no package can have
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise SourceError(f"package '{package}' of source {file} is not installed; add it to the environment.")
+    root = Path(next(iter(spec.submodule_search_locations))).resolve()
+    path = (root / inside).resolve()
+    if not path.is_relative_to(root):
+        raise SourceError(f"source {file} leads out of package '{package}'; name a file inside it.")
+    return path

@@ -1,0 +1,273 @@
+"""How far the rules that ask for a retraining can be trusted: false alarms on streams without drift, power on others.
+
+The rules stay out (see `ml_assets.logic.monitoring.retraining`), and so does what is put in
+(`ml_assets.logic.backtest.injection`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from functools import cached_property
+from typing import Final, TypeVar
+
+import numpy as np
+import polars as pl
+
+from ml_assets.contracts.artifacts import DriftSummary, Feature, Interval, PerformanceSummary
+from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.simulation import FalseAlarms, How, Power
+from ml_assets.logic.backtest.injection import Injection, inject, inject_prior
+from ml_assets.logic.evaluation.metrics import Metric
+from ml_assets.logic.evaluation.within import groups_of
+from ml_assets.logic.monitoring.drift import measure_drift
+from ml_assets.logic.monitoring.drift_verdict import DriftLimits
+from ml_assets.logic.monitoring.performance import daily_loss, expected_metric
+from ml_assets.logic.monitoring.periods import number_periods, rows_of_period
+from ml_assets.logic.monitoring.reference import SCORE, Reference, sketch_reference
+from ml_assets.logic.monitoring.retraining import Rules, Serving, drift_finding, performance_finding
+
+T = TypeVar("T")
+DAY: Final = "day"
+ROW: Final = "row"
+FIRST: Final = date(2000, 1, 1)
+QUIET: Final = 3
+"""Days of a trial before the drift: as many as the rules look back to."""
+WITHIN: Final = 3
+"""Days in which a drift has to be found."""
+
+
+@dataclass(frozen=True)
+class Population:
+    """Rows that streams are drawn from, and the model that is watched.
+
+    Attributes:
+        rows: features, `day`, the column of the metric's groups and the target, which is null where there is none.
+        target: the label, of 0 and 1.
+        features: the model's.
+        weights: their importance.
+        score: gives the model's score of rows.
+        metric: the deciding one.
+        limits: of drift.
+        rules: when to ask.
+        reference: rows that what is usual is learned from, labelled too, where they are not the same.
+    """
+
+    rows: pl.DataFrame
+    target: str
+    features: Sequence[Feature]
+    weights: Mapping[str, float]
+    score: Callable[[pl.DataFrame], pl.Series]
+    metric: Metric
+    limits: DriftLimits
+    rules: Rules
+    reference: pl.DataFrame | None = None
+
+    @cached_property
+    def usual(self) -> pl.DataFrame:
+        """The rows that what is usual is learned from, with their score."""
+        if self.reference is None:
+            return self.scored
+        return self.reference.with_columns(self.score(self.reference).alias(SCORE))
+
+    @cached_property
+    def scored(self) -> pl.DataFrame:
+        """The rows with their score."""
+        return self.rows.with_columns(self.score(self.rows).alias(SCORE))
+
+    @cached_property
+    def by_day(self) -> list[pl.DataFrame]:
+        """The rows with their score, a frame a day."""
+        return self.scored.partition_by(DAY)
+
+    @cached_property
+    def known(self) -> Reference:
+        """What days are measured against."""
+        rows = self.usual
+        days = number_periods(rows[DAY], minimum_rows=self.limits.minimum_rows, most_days=self.limits.pool_days)
+        sketch = sketch_reference(rows, features=self.features, score=rows[SCORE], days=days)
+        return Reference.of(sketch, model="watched")
+
+    @cached_property
+    def serving(self) -> Serving:
+        """The champion, with how much its days differ."""
+        labelled = self.usual.drop_nulls(self.target)
+        truth, scores = labelled[self.target].cast(pl.Float64).to_numpy(), labelled[SCORE].to_numpy()
+        groups = groups_of(self.metric, labelled)
+        promised = self.metric.function(truth, scores, groups=groups)
+        days = labelled[DAY].to_numpy()
+        loss = daily_loss(truth, scores, days, metric=self.metric, promised=promised, groups=groups)
+        return Serving("v", FIRST, labelled.height, loss, promised)
+
+
+def draw_stream(population: Population, days: int, *, how: How, seed: int, rows: int | None = None) -> pl.DataFrame:
+    """Return rows of days from `FIRST` on, drawn with replacement.
+
+    Args:
+        population: what is drawn from.
+        days: how many.
+        how: `days` draws a day, and then as many of its rows; `rows` draws rows of all days.
+        seed: of the draw.
+        rows: of each day; a day's own if None.
+    """
+    random = np.random.default_rng(seed)
+    each = population.by_day
+    drawn = []
+    for number in range(days):
+        of_day = each[random.integers(len(each))]
+        source = of_day if how == "days" else population.scored
+        picked = source[random.integers(source.height, size=rows or of_day.height)]
+        drawn.append(picked.with_columns(pl.lit(FIRST + timedelta(days=number)).alias(DAY)))
+    return pl.concat(drawn).with_row_index(ROW)
+
+
+def count_false_alarms(
+    population: Population, *, days: int, how: How, seed: int, rows: int | None = None
+) -> FalseAlarms:
+    """Return how often a stream without drift asks, with no cool-down between two."""
+    stream = draw_stream(population, days, how=how, seed=seed, rows=rows)
+    drift, performance = watch(population, stream)
+    return FalseAlarms(
+        days=days,
+        judged=sum(day.state != "not judged" for day in drift),
+        over=sum(day.is_over for day in drift),
+        asked_by_drift=sum(asks_by_drift(population, drift)),
+        asked_by_performance=sum(asks_by_performance(population, performance)),
+    )
+
+
+def measure_power(
+    population: Population, injection: Injection, *, trials: int, seed: int = 0, how: How = "days", lead: int = 0
+) -> Power:
+    """Return how often a drift is found.
+
+    Args:
+        population: what streams are drawn from.
+        injection: what is put in; its first day and its seed are those of the trial.
+        trials: how many streams.
+        seed: of the first.
+        how: as `draw_stream` takes it.
+        lead: days that a slope may take before those in which it has to be found begin.
+    """
+    found = [_trial(population, injection, number, how=how, lead=lead) for number in range(seed, seed + trials)]
+    costs = [cost for cost, _, _ in found if cost is not None]
+    return Power(
+        kind=injection.kind,
+        column=injection.column,
+        size=injection.size,
+        cost=float(np.mean(costs)) if costs else None,
+        trials=trials,
+        by_drift=sum(by_drift for _, by_drift, _ in found),
+        by_performance=sum(by_performance for _, _, by_performance in found),
+        by_either=sum(by_drift or by_performance for _, by_drift, by_performance in found),
+    )
+
+
+def _trial(
+    population: Population, injection: Injection, seed: int, *, how: How, lead: int
+) -> tuple[float | None, bool, bool]:
+    """Return what the metric lost, and whether each rule found it."""
+    stream = draw_stream(population, QUIET + lead + WITHIN, how=how, seed=seed)
+    hurt = put_in(population, stream, replace(injection, first_day=FIRST + timedelta(days=QUIET), seed=seed))
+    drift, performance = watch(population, hurt)
+    counted = FIRST + timedelta(days=QUIET + lead)
+    before, after = (_metric_since(population, frame, counted) for frame in (stream, hurt))
+    cost = None if before is None or after is None else population.metric.gain(before, after)
+    by_drift = asks_by_drift(population, drift)[QUIET:]
+    return cost, any(by_drift), any(asks_by_performance(population, performance)[QUIET:])
+
+
+def put_in(population: Population, stream: pl.DataFrame, injection: Injection) -> pl.DataFrame:
+    """Return a stream with a drift in it, scored again."""
+    if injection.kind == "flip":
+        return inject(stream, replace(injection, column=population.target), day=DAY)
+    if injection.kind == "prior":
+        labels = stream.select(ROW, population.target)
+        wanted = replace(injection, column=population.target)
+        return inject_prior(stream, labels, wanted, key=[ROW], day=DAY)[0]
+    features = stream.select(DAY, *_takes(population, stream, injection))
+    changed = stream.with_columns(inject(features, injection, day=DAY).drop(DAY).get_columns())
+    return changed.with_columns(population.score(changed).alias(SCORE))
+
+
+def _takes(population: Population, stream: pl.DataFrame, injection: Injection) -> list[str]:
+    """Return the model's features of a type that the injection knows; a pattern may name others."""
+    names = [feature.name for feature in population.features]
+    if injection.kind in {"unit", "slope"}:
+        return [name for name in names if stream.schema[name].is_numeric()]
+    return [name for name in names if injection.kind != "category" or stream.schema[name] == pl.String]
+
+
+def watch(population: Population, stream: pl.DataFrame) -> tuple[list[DriftSummary], list[PerformanceSummary]]:
+    """Return each day's drift, and its performance as if all its labels were known."""
+    limits, version = population.limits, population.serving.version
+    drift, performance = [], []
+    days = {rows[DAY][0]: rows for rows in stream.with_columns(model_version=pl.lit(version)).partition_by(DAY)}
+    for day, rows in days.items():
+        first_day, judged = rows_of_period(
+            days, day, version, minimum_rows=limits.minimum_rows, most_days=limits.pool_days
+        )
+        drift.append(
+            measure_drift(
+                judged, population.known, weights=population.weights, limits=limits, model="watched",
+                model_version=version, day=day, first_day=first_day,
+            ).summary
+        )  # fmt: skip
+        performance.append(_performance(population, rows, day))
+    return drift, performance
+
+
+def _performance(population: Population, rows: pl.DataFrame, day: date) -> PerformanceSummary:
+    value = _metric(population, rows)
+    labelled = rows.drop_nulls(population.target)
+    name = population.metric.name
+    expected, expected_labelled = (
+        {} if found is None else {name: found}
+        for found in (
+            expected_metric(population.metric, part[SCORE].to_numpy(), groups_of(population.metric, part))
+            for part in (rows, labelled)
+        )
+    )
+    return PerformanceSummary(
+        model="watched", model_version=population.serving.version, day=day, predictions=rows.height,
+        labelled=labelled.height, without_label=rows.height - labelled.height,
+        measured={} if value is None else {name: Interval(value=value, low=None, high=None, reason="not measured")},
+        expected=expected, expected_labelled=expected_labelled,
+    )  # fmt: skip
+
+
+def _metric(population: Population, rows: pl.DataFrame) -> float | None:
+    labelled = rows.drop_nulls(population.target)
+    try:
+        return population.metric.function(
+            labelled[population.target].cast(pl.Float64).to_numpy(),
+            labelled[SCORE].to_numpy(),
+            groups=groups_of(population.metric, labelled),
+        )
+    except DataError:
+        return None  # a day without a row of one class says nothing of the metric
+
+
+def _metric_since(population: Population, stream: pl.DataFrame, day: date) -> float | None:
+    """Return the mean over days."""
+    values = [_metric(population, rows) for rows in stream.filter(pl.col(DAY) >= day).partition_by(DAY)]
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if there else None
+
+
+def asks_by_drift(population: Population, days: Sequence[DriftSummary]) -> list[bool]:
+    """Return by day whether drift asks for a retraining, with what is known by its end."""
+    return [drift_finding(seen, population.serving, population.rules).is_over for seen in _so_far(days)]
+
+
+def asks_by_performance(population: Population, days: Sequence[PerformanceSummary]) -> list[bool]:
+    """Return by day whether performance asks for a retraining, with what is known by its end."""
+    return [
+        performance_finding(seen, population.serving, population.rules, population.metric).is_over
+        for seen in _so_far(days)
+    ]
+
+
+def _so_far(days: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (days[: number + 1] for number in range(len(days)))

@@ -1,0 +1,28 @@
+"""One figure of a model on its test rows, to lay two models side by side that cannot be equal byte for byte.
+
+Whether a model is any good stays out; see `evaluation`.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from ml_assets.contracts.artifacts import Model, TrainingSet
+from ml_assets.logic.evaluation.metrics import find_metric
+from ml_assets.logic.evaluation.within import groups_of
+from ml_assets.logic.training.encoding import target_vector
+from ml_assets.logic.training.model import predict
+
+
+def metric_on_test_rows(model: Model, training: TrainingSet, metric: str) -> float:
+    """Return a metric of a model on the test rows.
+
+    Raises:
+        DataError: a metric of another task.
+    """
+    summary, rows = training.summary, training.part("test")
+    scores = predict(model.booster, model.spec, rows)
+    given = scores.select(pl.col("^score_.*$")) if summary.task == "multiclass" else scores["score"]
+    truth = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
+    found = find_metric(metric, summary.task)
+    return found.function(truth, given.to_numpy(), groups=groups_of(found, rows))

@@ -1,0 +1,157 @@
+"""What plots show of a model's scores: ROC, precision and recall, residuals, confusion, histogram, calibration.
+
+Drawing stays out: see `plots`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ml_assets.contracts.artifacts import TrainingSetSummary
+from ml_assets.logic.evaluation.jackknife import leave_one_out, spread
+from ml_assets.logic.evaluation.measuring import Frozen
+from ml_assets.logic.evaluation.metrics import Measure, Vector, equal_mass_bins
+
+CURVE_POINTS: Final = 200
+HISTOGRAM_BINS: Final = 50
+PREDICTED_ACTUAL_BINS: Final = 20
+
+CURVES_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "curve": pl.String(),
+    "x": pl.Float64(),
+    "y": pl.Float64(),
+    "threshold": pl.Float64(),
+}
+CALIBRATION_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "bin": pl.Int64(),
+    "rows": pl.Int64(),
+    "score_mean": pl.Float64(),
+    "truth_mean": pl.Float64(),
+    "low": pl.Float64(),
+    "high": pl.Float64(),
+}
+
+
+def calibration_bins(frozen: Frozen, scores: Vector) -> pl.DataFrame:
+    """Return what was predicted and what happened, in the bins that `calibration_error` uses.
+
+    The interval is that of all other figures: from leaving out each day that has rows of the bin. There is none where
+    nothing can be told from the bin's days: they are fewer than five, or all have the same share.
+
+    Args:
+        frozen: The rows, with labels of 0 and 1.
+        scores: (n,) probabilities.
+    """
+    bins = equal_mass_bins(scores)
+    rows = []
+    for number in range(int(bins.max()) + 1):
+        index = np.flatnonzero(bins == number)
+        part = frozen.of(index)
+        rate = float(part.truth.mean())
+        left_out = leave_one_out({number: _share_of(part.truth)}, part.clusters)[number]
+        found = spread(rate, left_out, part.clusters.everything)
+        ends = found.interval(rate)
+        low, high = (ends.low, ends.high) if found.error else (None, None)
+        rows.append(
+            {
+                "bin": number,
+                "rows": len(index),
+                "score_mean": float(scores[index].mean()),
+                "truth_mean": rate,
+                "low": None if low is None else max(low, 0.0),
+                "high": None if high is None else min(high, 1.0),
+            }
+        )
+    return pl.DataFrame(rows, schema=CALIBRATION_SCHEMA)
+
+
+def _share_of(truth: Vector) -> Measure:
+    """Return the share of positives as a function of row weights."""
+    return lambda weights: float(weights @ truth / weights.sum())
+
+
+def _bin_means(bins: NDArray[np.int64], values: Vector) -> Vector:
+    means: Vector = np.bincount(bins, weights=values) / np.bincount(bins)
+    return means
+
+
+def curves(truth: Vector, scores: Vector, summary: TrainingSetSummary) -> pl.DataFrame:
+    """Return the task's curves, one row a point.
+
+    Args:
+        truth: (n,) as metrics take it.
+        scores: (n,), or (n, classes).
+        summary: Of the rows' training set, for the task.
+    """
+    if summary.task == "binary":
+        parts = [*_binary_curves(truth, scores), _histogram(scores, 0.0, 1.0)]
+    elif summary.task == "regression":
+        low, high = float(scores.min()), float(scores.max())
+        parts = [
+            *_regression_curves(truth, scores),
+            _histogram(scores, low, high if high > low else low + 1),
+        ]
+    else:
+        parts = [_confusion(truth, scores), _histogram(scores.max(axis=1), 0.0, 1.0)]
+    return pl.concat(parts)
+
+
+def _curve(name: str, x: Vector, y: Vector, threshold: Vector | None = None) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"curve": [name] * len(x), "x": x, "y": y, "threshold": [None] * len(x) if threshold is None else threshold},
+        schema=CURVES_SCHEMA,
+    ).with_columns(pl.col("threshold").fill_nan(None))
+
+
+def _binary_curves(truth: Vector, scores: Vector) -> tuple[pl.DataFrame, pl.DataFrame]:
+    order = np.argsort(-scores, kind="stable")
+    ordered = scores[order]
+    last_of_tie = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
+    found = np.cumsum(truth[order])[last_of_tie]
+    flagged = last_of_tie + 1.0
+    positives, negatives = found[-1], flagged[-1] - found[-1]
+    if positives == 0 or negatives == 0:  # log_loss and brier are defined here, the two curves are not
+        nothing = np.empty(0)
+        return _curve("roc", nothing, nothing), _curve("precision_recall", nothing, nothing)
+    true_share = np.append(0.0, found / positives)
+    false_share = np.append(0.0, (flagged - found) / negatives)
+    threshold = np.append(np.nan, ordered[last_of_tie])
+    kept = _thin(true_share + false_share)
+    roc = _curve("roc", false_share[kept], true_share[kept], threshold[kept])
+    precision, recall = found / flagged, found / positives
+    kept = _thin(recall)
+    return roc, _curve("precision_recall", recall[kept], precision[kept], ordered[last_of_tie][kept])
+
+
+def _thin(progress: Vector) -> NDArray[np.int64]:
+    """Return at most `CURVE_POINTS` positions, evenly along a rising progress, both ends included."""
+    if len(progress) <= CURVE_POINTS:
+        return np.arange(len(progress))
+    asked = np.linspace(progress[0], progress[-1], CURVE_POINTS - 1)
+    return np.unique(np.append(np.searchsorted(progress, asked, side="left"), len(progress) - 1)).astype(np.int64)
+
+
+def _histogram(scores: Vector, low: float, high: float) -> pl.DataFrame:
+    counts, edges = np.histogram(scores, bins=HISTOGRAM_BINS, range=(low, high))
+    return _curve("score_histogram", (edges[:-1] + edges[1:]) / 2, counts.astype(np.float64))
+
+
+def _regression_curves(truth: Vector, scores: Vector) -> tuple[pl.DataFrame, pl.DataFrame]:
+    quantiles = np.linspace(0, 1, 101)
+    bins = equal_mass_bins(scores, PREDICTED_ACTUAL_BINS)
+    return (
+        _curve("residual_quantiles", quantiles, np.quantile(truth - scores, quantiles)),
+        _curve("predicted_actual", _bin_means(bins, scores), _bin_means(bins, truth)),
+    )
+
+
+def _confusion(truth: Vector, scores: Vector) -> pl.DataFrame:
+    classes = scores.shape[1]
+    cells = truth.astype(np.int64) * classes + scores.argmax(axis=1)
+    counts = np.bincount(cells, minlength=classes * classes).astype(np.float64)
+    actual, predicted = np.divmod(np.arange(classes * classes), classes)
+    return _curve("confusion", actual.astype(np.float64), predicted.astype(np.float64), counts)

@@ -1,0 +1,537 @@
+"""Metrics of the three tasks, on numpy arrays.
+
+Not here: intervals (see `jackknife`), and frames, slices and baselines (see `evaluation`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.evaluation.within import Groups
+
+if TYPE_CHECKING:
+    from ml_assets.contracts.artifacts import Task
+
+Vector = NDArray[np.float64]
+Measure = Callable[[Vector], float]
+"""From one weight a row to the metric; the sorting and the losses are done once, before."""
+
+CALIBRATION_BINS: Final = 10
+WITHIN: Final = " within "
+"""Between the name of a metric and the column of its groups: `roc_auc within day`."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric: where it applies, which way is better, and how it is computed.
+
+    Attributes:
+        name: As declarations, records and frames spell it.
+        title: As a plot or page spells it.
+        tasks: The tasks it is defined for.
+        higher_is_better: Whether a larger value is a better model.
+        prepare: From truth and scores to a function of row weights.
+        lowest: What no model is below.
+        highest: What no model is above.
+        bias: From truth, scores and the cluster of each row to how much sampling alone adds to it at most; None where
+            it adds nothing on average.
+        kinds: From truth and scores to the kind of each row, from 0, where the metric needs rows of every kind (a
+            class); -1 for a row that it does not use. None where it can be measured on any row.
+        needs: The kinds in words.
+        within: The column of its groups, where it is the mean over groups of the metric inside each; None for a metric
+            over all rows. Groups count equally, and those on which the metric is not defined are left out.
+        overall: The same metric over all rows, where this is one within groups.
+    """
+
+    name: str
+    title: str
+    tasks: tuple[Task, ...]
+    higher_is_better: bool
+    prepare: Callable[[ArrayLike, ArrayLike], Measure]
+    lowest: float = 0.0
+    highest: float = math.inf
+    bias: Callable[[Vector, Vector, NDArray[np.int64]], float] | None = None
+    kinds: Callable[[ArrayLike, ArrayLike], NDArray[np.int64]] | None = None
+    needs: str = ""
+    within: str | None = None
+    overall: Metric | None = None
+
+    def inside(self, column: str) -> Metric:
+        """Return the mean over the groups that share a value of a column."""
+        return replace(
+            self,
+            name=f"{self.name}{WITHIN}{column}",
+            title=f"{self.title}{WITHIN}{column}",
+            within=column,
+            overall=self,
+            bias=None,
+        )
+
+    def measure(self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> Measure:
+        """Return the metric as a function of row weights.
+
+        Args:
+            truth: As `function` takes it.
+            scores: As `function` takes it.
+            groups: (n,) the group of each row, for a metric within groups.
+
+        Raises:
+            DataError: Truth, scores or groups are not what the metric wants.
+        """
+        if self.within is None:
+            return self.prepare(truth, scores)
+        if groups is None:
+            raise DataError(f"metric '{self.name}' got no groups; expected column '{self.within}' beside the scores.")
+        within = Groups(self.prepare, truth, scores, groups)
+
+        def mean(weights: Vector) -> float:
+            value = within.mean(weights)
+            if np.isnan(value):
+                raise _absent(self.name, f"a class of every '{self.within}'")
+            return value
+
+        return mean
+
+    def kinds_of(self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> NDArray[np.int64]:
+        """Return the kind of each row (see `kinds`); -1 for the rows of a group on which the metric is not defined."""
+        kinds = np.zeros(np.shape(truth)[0], dtype=np.int64) if self.kinds is None else self.kinds(truth, scores)
+        if self.within is None or groups is None:
+            return kinds
+        members = np.unique(np.asarray(groups), return_inverse=True)[1]
+        is_defined = np.isfinite(Groups(self.prepare, truth, scores, groups).alone)
+        return np.where(is_defined[members], kinds, -1)
+
+    def function(
+        self,
+        truth: ArrayLike,
+        scores: ArrayLike,
+        weights: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> float:
+        """Compute the metric.
+
+        Args:
+            truth: (n,) 0/1 or Boolean for binary, numbers for regression, class indices for multiclass.
+            scores: (n,) probabilities of the positive class or values; (n, classes) probabilities for multiclass.
+            weights: (n,) not negative; a whole number w counts its row w times.
+            groups: (n,) the group of each row, for a metric within groups.
+
+        Raises:
+            DataError: The metric is not defined on these rows (none, a class absent, a missing score).
+        """
+        measure = self.measure(truth, scores, groups)
+        rows = int(np.asarray(truth).shape[0])
+        if weights is None:
+            return measure(np.ones(rows))
+        given = np.asarray(weights, dtype=np.float64)
+        if given.shape != (rows,) or not np.isfinite(given).all() or (given < 0).any() or given.sum() <= 0:
+            message = (
+                f"the weights of metric '{self.name}' have shape {given.shape}; expected ({rows},), finite, "
+                "not negative, not all zero. Pass one weight a row."
+            )
+            raise DataError(message)
+        return measure(given)
+
+    def gain(self, challenger: float, other: float) -> float:
+        """Return how much better the challenger is: above zero is better, whatever the direction."""
+        return challenger - other if self.higher_is_better else other - challenger
+
+
+def find_metric(name: str, task: Task) -> Metric:
+    """Return a metric by name.
+
+    Raises:
+        DataError: No such metric, or not one of this task.
+    """
+    metric = named(name)
+    if metric is not None and task in metric.tasks:
+        return metric
+    known = [each.name for each in metrics_of(task)]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    message = f"metric '{name}' is not one of task '{task}'; expected one of {', '.join(known)}.{hint}"
+    raise DataError(message)
+
+
+def named(name: str) -> Metric | None:
+    """Return a metric of any task by name, within groups or not; None if there is no such metric."""
+    overall, _, column = name.partition(WITHIN)
+    metric = METRICS.get(overall) or OPERATING.get(overall)
+    return metric.inside(column) if metric is not None and column else metric
+
+
+def metrics_of(task: Task) -> tuple[Metric, ...]:
+    """Return the metrics of a task, in the order they are shown."""
+    return tuple(metric for metric in METRICS.values() if task in metric.tasks)
+
+
+def equal_mass_bins(scores: ArrayLike, bins: int = CALIBRATION_BINS) -> NDArray[np.int64]:
+    """Return the bin of each row, from low scores to high; equal scores share a bin.
+
+    Args:
+        scores: (n,) finite.
+        bins: How many at most; fewer where scores are few or tied.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    count = min(bins, len(values))
+    # Whole-number positions: a quantile at 0.3 × 100 rows would round to the 31st.
+    last_of_bin = np.arange(1, count) * len(values) // count - 1
+    index = np.searchsorted(np.unique(np.sort(values)[last_of_bin]), values, side="left")
+    return np.unique(index, return_inverse=True)[1].astype(np.int64)
+
+
+def _checked(name: str, truth: ArrayLike, scores: ArrayLike, dimensions: int) -> tuple[Vector, Vector]:
+    actual = np.asarray(truth, dtype=np.float64)
+    given = np.asarray(scores, dtype=np.float64)
+    if actual.ndim != 1 or given.ndim != dimensions or len(actual) != len(given):
+        message = (
+            f"metric '{name}' got truth of shape {actual.shape} and scores of shape {given.shape}; expected one row "
+            f"of {'class probabilities' if dimensions > 1 else 'score'} for each row of truth. Score the same rows."
+        )
+        raise DataError(message)
+    if len(actual) == 0:
+        message = f"metric '{name}' got no rows; expected at least one. Widen the window."
+        raise DataError(message)
+    for what, values in (("truth", actual), ("scores", given)):
+        missing = int((~np.isfinite(values)).sum())
+        if missing:
+            message = (
+                f"metric '{name}': {missing} of {values.size} {what} are missing or infinite; expected numbers. "
+                f"Leave rows without {'a label' if what == 'truth' else 'a score'} out before measuring."
+            )
+            raise DataError(message)
+    return actual, given
+
+
+def _binary(name: str, truth: ArrayLike, scores: ArrayLike, *, probabilities: bool) -> tuple[Vector, Vector]:
+    actual, given = _checked(name, truth, scores, 1)
+    if not ((actual == 0) | (actual == 1)).all():
+        found = ", ".join(f"{value:g}" for value in np.unique(actual)[:5])
+        message = f"the truth of metric '{name}' holds {found}; expected 0 and 1 only. Declare another task."
+        raise DataError(message)
+    if probabilities and ((given < 0) | (given > 1)).any():
+        message = (
+            f"the scores of metric '{name}' lie in [{given.min():g}, {given.max():g}]; expected probabilities in "
+            "[0, 1]. Pass probabilities, not raw margins."
+        )
+        raise DataError(message)
+    return actual, given
+
+
+def _multiclass(name: str, truth: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.int64], Vector]:
+    actual, given = _checked(name, truth, scores, 2)
+    classes = given.shape[1]
+    if not ((actual == np.floor(actual)) & (actual >= 0) & (actual < classes)).all():
+        message = f"the truth of metric '{name}' holds other values than the class indices 0 to {classes - 1}."
+        raise DataError(message)
+    if ((given < 0) | (given > 1)).any() or (np.abs(given.sum(axis=1) - 1) > 1e-3).any():
+        message = f"the scores of metric '{name}' are not class probabilities; expected rows of [0, 1] that sum to 1."
+        raise DataError(message)
+    return actual.astype(np.int64), given
+
+
+def _absent(name: str, which: str) -> DataError:
+    return DataError(
+        f"metric '{name}' is not defined: {which} is absent from the rows; expected every class. "
+        "Widen the window, or choose log_loss or brier, which one class suffices for."
+    )
+
+
+def _classes(truth: ArrayLike, scores: ArrayLike) -> NDArray[np.int64]:
+    del scores
+    return np.asarray(truth).astype(np.int64)
+
+
+def _only_positives(truth: ArrayLike, acted_on: ArrayLike) -> NDArray[np.int64]:
+    return _classes(truth, acted_on) - 1
+
+
+def _only_acted_on(truth: ArrayLike, acted_on: ArrayLike) -> NDArray[np.int64]:
+    del truth
+    return np.where(np.asarray(acted_on) > 0, 0, -1)
+
+
+def _weighted_mean(losses: Vector, finish: Callable[[float], float] = float) -> Measure:
+    # A sum of products, not a BLAS dot: the same result whatever the number of BLAS threads.
+    return lambda weights: finish(float((weights * losses).sum() / weights.sum()))
+
+
+def _tie_starts(ordered: Vector) -> NDArray[np.int64] | None:
+    is_start = np.concatenate(([True], ordered[1:] != ordered[:-1]))
+    return None if bool(is_start.all()) else np.flatnonzero(is_start).astype(np.int64)
+
+
+def _sorted_positives_and_negatives(
+    truth: Vector, scores: Vector, *, descending: bool
+) -> Callable[[Vector], tuple[Vector, Vector]]:
+    """Return a function from row weights to the weight of positives and negatives at each distinct score."""
+    order = np.argsort(-scores if descending else scores, kind="stable")
+    positive = truth[order]
+    starts = _tie_starts(scores[order])
+
+    def split(weights: Vector) -> tuple[Vector, Vector]:
+        ordered = weights[order]
+        positives = ordered * positive
+        negatives = ordered - positives
+        if starts is None:
+            return positives, negatives
+        return np.add.reduceat(positives, starts), np.add.reduceat(negatives, starts)
+
+    return split
+
+
+def _prepare_roc_auc(truth: ArrayLike, scores: ArrayLike) -> Measure:
+    """Return the share of (positive, negative) pairs in the right order, a tie being half (Mann and Whitney 1947)."""
+    actual, given = _binary("roc_auc", truth, scores, probabilities=False)
+    split = _sorted_positives_and_negatives(actual, given, descending=False)
+
+    def measure(weights: Vector) -> float:
+        positives, negatives = split(weights)
+        below = np.cumsum(negatives)
+        total_negatives = float(below[-1])
+        below -= negatives / 2
+        pairs = float(positives.sum()) * total_negatives
+        if pairs <= 0:
+            raise _absent("roc_auc", "the negative class" if total_negatives <= 0 else "the positive class")
+        return float((positives * below).sum()) / pairs
+
+    return measure
+
+
+def _prepare_average_precision(truth: ArrayLike, scores: ArrayLike) -> Measure:
+    """Return the sum of precision times the step in recall over distinct scores, without interpolation.
+
+    The definition of scikit-learn's `average_precision_score`.
+    """
+    actual, given = _binary("average_precision", truth, scores, probabilities=False)
+    split = _sorted_positives_and_negatives(actual, given, descending=True)
+
+    def measure(weights: Vector) -> float:
+        positives, negatives = split(weights)
+        found = np.cumsum(positives)
+        total = float(found[-1])
+        if total <= 0:
+            raise _absent("average_precision", "the positive class")
+        flagged = found + np.cumsum(negatives)
+        if float(flagged[-1]) <= total:
+            raise _absent("average_precision", "the negative class")
+        # Where nothing is flagged yet, nothing is found either: 0 / 1 stands for 0 / 0 and adds nothing.
+        precision = found / np.where(flagged > 0, flagged, 1.0)
+        return float((precision * positives).sum()) / total
+
+    return measure
+
+
+def _prepare_log_loss(truth: ArrayLike, scores: ArrayLike) -> Measure:
+    """Return the mean negative log-likelihood in nats; probabilities of 0 and 1 are kept a float's width away."""
+    actual, given = _binary("log_loss", truth, scores, probabilities=True)
+    width = float(np.finfo(np.float64).eps)
+    probability = np.clip(given, width, 1 - width)
+    return _weighted_mean(-np.where(actual == 1, np.log(probability), np.log1p(-probability)))
+
+
+def _prepare_brier(truth: ArrayLike, scores: ArrayLike) -> Measure:
+    """Return the mean squared error of the probability (Brier 1950, the half that scikit-learn uses)."""
+    actual, given = _binary("brier", truth, scores, probabilities=True)
+    return _weighted_mean((given - actual) ** 2)
+
+
+def _prepare_calibration_error(truth: ArrayLike, scores: ArrayLike) -> Measure:
+    """Return the mean gap between predicted and actual share over bins of equal mass.
+
+    Expected calibration error (Naeini, Cooper and Hauskrecht 2015) with bins that each hold as many rows
+    (Nguyen and O'Connor 2015; Roelofs and others 2022 show that they bias it less than bins of equal width).
+    The bins are those of the rows as given, whatever the weights, so that leaving rows out moves no edge.
+    """
+    actual, given = _binary("calibration_error", truth, scores, probabilities=True)
+    bins = equal_mass_bins(given)
+    gaps = actual - given
+
+    def measure(weights: Vector) -> float:
+        by_bin = np.bincount(bins, weights=weights * gaps)
+        return float(np.abs(by_bin).sum() / weights.sum())
+
+    return measure
+
+
+def _calibration_bias(truth: Vector, scores: Vector, clusters: NDArray[np.int64]) -> float:
+    """Return how much the sampling of clusters adds to the calibration error at most: all of it if no gap is real.
+
+    The gap of a bin counts by its size, and the size of pure noise is on average its standard error times the root of
+    2 / pi (the half-normal distribution); around a real gap, noise adds less.
+    """
+    bins, count = equal_mass_bins(scores), int(clusters.max()) + 1
+    cells = np.bincount(bins * count + clusters, weights=truth - scores, minlength=(int(bins.max()) + 1) * count)
+    errors = cells.reshape(-1, count).std(axis=1, ddof=1) * count**0.5
+    return float(errors.sum()) * math.sqrt(2 / math.pi) / len(truth)
+
+
+def _prepare_precision(truth: ArrayLike, acted_on: ArrayLike) -> Measure:
+    """Return the share of positives among the rows that are acted on."""
+    actual, acted = _binary("precision", truth, acted_on, probabilities=True)
+    return _ratio("precision", acted * actual, acted, "a row that is acted on")
+
+
+def _prepare_recall(truth: ArrayLike, acted_on: ArrayLike) -> Measure:
+    """Return the share of the positives that are acted on."""
+    actual, acted = _binary("recall", truth, acted_on, probabilities=True)
+    return _ratio("recall", acted * actual, actual, "the positive class")
+
+
+def _prepare_lift(truth: ArrayLike, acted_on: ArrayLike) -> Measure:
+    """Return how many times as frequent positives are among the rows that are acted on as among all rows."""
+    precision, share = _prepare_precision(truth, acted_on), _ratio("lift", truth, np.ones_like(truth), "any row")
+
+    def measure(weights: Vector) -> float:
+        positives = share(weights)
+        if positives <= 0:
+            raise _absent("lift", "the positive class")
+        return precision(weights) / positives
+
+    return measure
+
+
+def _ratio(name: str, some: ArrayLike, among: ArrayLike, needed: str) -> Measure:
+    above, below = np.asarray(some, dtype=np.float64), np.asarray(among, dtype=np.float64)
+
+    def measure(weights: Vector) -> float:
+        total = float((weights * below).sum())
+        if total <= 0:
+            raise _absent(name, needed)
+        return float((weights * above).sum()) / total
+
+    return measure
+
+
+def _prepare_rmse(truth: ArrayLike, scores: ArrayLike) -> Measure:
+    """Return the root of the mean squared error, in the target's unit."""
+    actual, given = _checked("rmse", truth, scores, 1)
+    return _weighted_mean((actual - given) ** 2, finish=lambda value: value**0.5)
+
+
+def _prepare_mae(truth: ArrayLike, scores: ArrayLike) -> Measure:
+    """Return the mean absolute error, in the target's unit."""
+    actual, given = _checked("mae", truth, scores, 1)
+    return _weighted_mean(np.abs(actual - given))
+
+
+def _prepare_r2(truth: ArrayLike, scores: ArrayLike) -> Measure:
+    """Return the share of the target's variance explained: 1 - residual over total sum of squares."""
+    actual, given = _checked("r2", truth, scores, 1)
+    # Centred first: squares of values far from zero would lose the variance to rounding.
+    centred = actual - actual.mean()
+    squares, residuals = centred**2, (actual - given) ** 2
+
+    def measure(weights: Vector) -> float:
+        total = float((weights * squares).sum()) - float((weights * centred).sum()) ** 2 / float(weights.sum())
+        if not actual.min() < actual.max() or total <= 0:
+            message = (
+                "metric 'r2' is not defined: every row has the same target; expected at least two values. "
+                "Widen the window, or choose rmse."
+            )
+            raise DataError(message)
+        return 1 - float((weights * residuals).sum()) / total
+
+    return measure
+
+
+def _prepare_accuracy(truth: ArrayLike, scores: ArrayLike) -> Measure:
+    """Return the share of rows whose most probable class is the true one; binary cuts above one half."""
+    if np.ndim(scores) == 1:
+        actual, given = _binary("accuracy", truth, scores, probabilities=True)
+        return _weighted_mean(((given > 0.5) == (actual == 1)).astype(np.float64))
+    classes, probabilities = _multiclass("accuracy", truth, scores)
+    return _weighted_mean((probabilities.argmax(axis=1) == classes).astype(np.float64))
+
+
+def _prepare_multi_log_loss(truth: ArrayLike, scores: ArrayLike) -> Measure:
+    """Return the mean negative log-likelihood of the true class, in nats."""
+    classes, probabilities = _multiclass("multi_log_loss", truth, scores)
+    width = float(np.finfo(np.float64).eps)
+    likelihood = probabilities[np.arange(len(classes)), classes] / probabilities.sum(axis=1)
+    return _weighted_mean(-np.log(np.clip(likelihood, width, 1)))
+
+
+def _prepare_macro_f1(truth: ArrayLike, scores: ArrayLike) -> Measure:
+    """Return the plain mean over classes of F1 = 2 TP / (2 TP + FP + FN), the most probable class predicted."""
+    classes, probabilities = _multiclass("macro_f1", truth, scores)
+    count = probabilities.shape[1]
+    cells = classes * count + probabilities.argmax(axis=1)
+
+    def measure(weights: Vector) -> float:
+        confusion = np.bincount(cells, weights=weights, minlength=count * count).reshape(count, count)
+        actual, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+        if (actual <= 0).any():
+            raise _absent("macro_f1", f"class number {int(np.flatnonzero(actual <= 0)[0])}")
+        return float((2 * confusion.diagonal() / (actual + predicted)).mean())
+
+    return measure
+
+
+_ALL: tuple[Metric, ...] = (
+    Metric(
+        "roc_auc", "ROC AUC", ("binary",), True, _prepare_roc_auc, highest=1.0, kinds=_classes, needs="both classes"
+    ),
+    Metric(
+        "average_precision",
+        "Average precision",
+        ("binary",),
+        True,
+        _prepare_average_precision,
+        highest=1.0,
+        kinds=_classes,
+        needs="both classes",
+    ),
+    Metric("log_loss", "Log loss", ("binary",), False, _prepare_log_loss),
+    Metric("brier", "Brier score", ("binary",), False, _prepare_brier, highest=1.0),
+    Metric(
+        "calibration_error",
+        "Calibration error",
+        ("binary",),
+        False,
+        _prepare_calibration_error,
+        highest=1.0,
+        bias=_calibration_bias,
+    ),
+    Metric("rmse", "RMSE", ("regression",), False, _prepare_rmse),
+    Metric("mae", "MAE", ("regression",), False, _prepare_mae),
+    Metric("r2", "R²", ("regression",), True, _prepare_r2, lowest=-math.inf, highest=1.0),
+    Metric("accuracy", "Accuracy", ("binary", "multiclass"), True, _prepare_accuracy, highest=1.0),
+    Metric("multi_log_loss", "Log loss", ("multiclass",), False, _prepare_multi_log_loss),
+    Metric(
+        "macro_f1",
+        "Macro F1",
+        ("multiclass",),
+        True,
+        _prepare_macro_f1,
+        highest=1.0,
+        kinds=_classes,
+        needs="every class",
+    ),
+)
+METRICS: Final[dict[str, Metric]] = {metric.name: metric for metric in _ALL}
+
+_OPERATING: tuple[Metric, ...] = (
+    Metric(
+        "precision",
+        "Precision",
+        (),
+        True,
+        _prepare_precision,
+        highest=1.0,
+        kinds=_only_acted_on,
+        needs="rows that are acted on",
+    ),
+    Metric("recall", "Recall", (), True, _prepare_recall, highest=1.0, kinds=_only_positives, needs="positives"),
+    Metric("lift", "Lift", (), True, _prepare_lift, kinds=_classes, needs="both classes"),
+)
+OPERATING: Final[dict[str, Metric]] = {metric.name: metric for metric in _OPERATING}
+"""Of which rows are acted on, not of scores: they need an operating point and can be declared for no task."""

@@ -1,0 +1,271 @@
+"""The challenger's report on frozen test rows: metrics, baselines, champion, slices, curves, calibration.
+
+Training and scoring stay out (scores come in as frames), and so does the verdict: see `champion`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ml_assets.contracts.artifacts import (
+    Baseline,
+    Evaluation,
+    EvaluationSummary,
+    OperatingPoint,
+    TrainingSetSummary,
+)
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.evaluation.baselines import baselines
+from ml_assets.logic.evaluation.curves import CALIBRATION_SCHEMA, calibration_bins, curves
+from ml_assets.logic.evaluation.jackknife import leave_one_out
+from ml_assets.logic.evaluation.measuring import ANCHOR, CHALLENGER, CHAMPION, Frozen, Key, exactly
+from ml_assets.logic.evaluation.metrics import Measure, Metric, Vector, find_metric
+from ml_assets.logic.evaluation.operating_point import operating_metrics
+from ml_assets.logic.evaluation.slices import MINIMUM_SLICE_ROWS, measure_slices
+from ml_assets.logic.evaluation.within import groups_of
+from ml_assets.logic.monitoring.performance import daily_loss
+from ml_assets.logic.training.encoding import target_vector
+
+MINIMUM_UNSEEN_ROWS: Final = 200
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """A model that the challenger is compared with: the champion or the anchor.
+
+    Attributes:
+        version: its version.
+        scores: its scores of the test rows, in their order; None where it cannot score them.
+        cannot_score: why not, in a sentence.
+    """
+
+    version: str
+    scores: pl.DataFrame | None = None
+    cannot_score: str | None = None
+
+
+def evaluate(
+    *,
+    rows: pl.DataFrame,
+    scores: pl.DataFrame,
+    train: pl.DataFrame,
+    summary: TrainingSetSummary,
+    model_name: str,
+    model_version: str,
+    training_set_version: str,
+    metric: str,
+    slices: Sequence[str],
+    baseline_rates: Sequence[Sequence[str]],
+    seed: int,
+    champion: Opponent | None = None,
+    anchor: Opponent | None = None,
+    learned_until: date | None = None,
+    operating_point: OperatingPoint | None = None,
+    minimum_slice_rows: int = MINIMUM_SLICE_ROWS,
+    threads: int = 2,
+) -> Evaluation:
+    """Measure a challenger on frozen rows, beside simple predictors and the champion on the same rows.
+
+    Intervals come from leaving out one day at a time, for all models the same: differences are paired, and the rows of
+    a day, which share weather and congestion, are not taken for independent (see `jackknife`).
+
+    Rows of days that challenger, champion or anchor has learned from are left out. Where too few others remain, all
+    rows are measured and the challenger is compared with neither, so that the gate rejects it.
+
+    A metric other than the declared one that is not defined on the rows (a class absent) is left out of
+    the report; for the declared one this is an error.
+
+    Args:
+        rows: The test part of a training set: key, `day`, target, slice and baseline columns, features.
+        scores: One row for each of `rows`, in their order, as the model's `predict` gives them.
+        train: The train part; baselines learn from it and from nothing else.
+        summary: What the training set says of itself.
+        model_name: The declared model.
+        model_version: The challenger's version.
+        training_set_version: The version of the rows.
+        metric: The declared metric, which comparisons and slices are judged by; over all rows or within groups.
+        slices: Columns of `rows`; every value becomes a slice.
+        baseline_rates: Sets of columns; each makes a baseline of the target's smoothed mean in train.
+        seed: Of the tree baseline.
+        champion: The current champion, if there is one.
+        anchor: The anchor (see `promotion.anchor`); it is not measured twice where it is the champion.
+        learned_until: The last day that challenger, champion or anchor has learned from.
+        operating_point: Where precision, recall and lift are measured as well.
+        minimum_slice_rows: A smaller slice is shown but not judged.
+        threads: For the tree baseline.
+
+    Raises:
+        DataError: Rows and scores do not belong together, columns are missing, or the declared metric is
+            not defined on the rows.
+    """
+    declared = find_metric(metric, summary.task)
+    _check(rows, train, summary, slices=slices, baseline_rates=baseline_rates)
+    frozen, challenger = _frozen(rows, summary, declared), scores_of(scores, rows, summary)
+    opponents = _scores_of_opponents(champion, anchor, rows, summary)
+    is_seen = _is_seen(frozen, learned_until)
+    seen, seen_rows, kept = int(is_seen.sum()), 0, np.flatnonzero(~is_seen)
+    if seen and frozen.of(kept).why_too_few(MINIMUM_UNSEEN_ROWS):
+        seen, seen_rows, opponents = 0, seen, {}
+    elif seen:
+        rows, frozen, challenger = rows[kept], frozen.of(kept), challenger[kept]
+        opponents = {who: values[kept] for who, values in opponents.items()}
+    simple = baselines(rows, train, summary, baseline_rates, seed=seed, threads=threads)
+
+    shown = (*frozen.metrics, *operating_metrics(operating_point))
+    measures: dict[Key, Measure] = {(CHALLENGER, each.name): frozen.measure(each, challenger) for each in shown}
+    for who, values in ({who: values for who, (_, values) in simple.items()} | opponents).items():
+        measures[who, metric] = frozen.measure(declared, values)
+    left_out = leave_one_out(measures, frozen.clusters)
+    exact = exactly(measures, rows.height, needed=[key for key in measures if key[1] == metric])
+
+    metrics = {
+        name: frozen.interval(each, challenger, exact[CHALLENGER, name], left_out[CHALLENGER, name])
+        for each in shown
+        if (CHALLENGER, name := each.name) in exact
+    }
+    calibration_error = metrics.get("calibration_error")
+    report = EvaluationSummary(
+        model=model_name,
+        model_version=model_version,
+        training_set_version=training_set_version,
+        task=summary.task,
+        metric=metric,
+        rows=rows.height,
+        target_mean=frozen.target_mean,
+        metrics=metrics,
+        baselines=tuple(
+            Baseline(name=who, description=description, metrics=_point_metrics(frozen, values, shown))
+            for who, (description, values) in simple.items()
+        ),
+        against_baselines=tuple(frozen.compared(who, challenger, exact, left_out) for who in simple),
+        against_champion=frozen.compared(CHAMPION, challenger, exact, left_out) if CHAMPION in opponents else None,
+        champion_version=None if champion is None else champion.version,
+        champion_cannot_score=None if champion is None else champion.cannot_score,
+        against_anchor=frozen.compared(ANCHOR, challenger, exact, left_out) if ANCHOR in opponents else None,
+        anchor_version=None if anchor is None else anchor.version,
+        anchor_cannot_score=None if anchor is None else anchor.cannot_score,
+        test_days=(frozen.days.min().item(), frozen.days.max().item()),
+        learned_until=learned_until,
+        left_out=seen,
+        seen_rows=seen_rows,
+        calibration_error=None if calibration_error is None else calibration_error.value,
+        daily_loss=daily_loss(
+            frozen.truth, challenger, frozen.days, metric=declared, promised=metrics[metric].value, groups=frozen.groups
+        ),
+        groups=frozen.count_groups(challenger),
+        operating_point=operating_point,
+    )
+    return Evaluation(
+        summary=report,
+        slices=measure_slices(
+            frozen, rows, slices, challenger, opponents.get(CHAMPION), minimum_rows=minimum_slice_rows
+        ),
+        curves=curves(frozen.truth, challenger, summary),
+        calibration=calibration_bins(frozen, challenger) if summary.task == "binary" else _no_calibration(),
+    )
+
+
+def scores_of(scores: pl.DataFrame, rows: pl.DataFrame, summary: TrainingSetSummary) -> Vector:
+    """Return scores as metrics take them: (rows,), or (rows, classes) in the order of the summary's classes.
+
+    Raises:
+        DataError: Another number of rows, other keys, or a score column missing.
+    """
+    wanted = [f"score_{each}" for each in summary.classes] if summary.task == "multiclass" else ["score"]
+    missing = [each for each in wanted if each not in scores.columns]
+    if missing:
+        message = (
+            f"the scores of model '{summary.model}' lack {', '.join(missing)}; got {', '.join(scores.columns)}. "
+            f"Score with a model of task '{summary.task}' and the same classes."
+        )
+        raise DataError(message)
+    if scores.height != rows.height:
+        message = (
+            f"{scores.height} scores for {rows.height} rows of model '{summary.model}'; expected one each. "
+            "Score the frozen rows themselves."
+        )
+        raise DataError(message)
+    key = list(summary.key)
+    if set(key) <= set(scores.columns) and not scores.select(key).equals(rows.select(key)):
+        message = (
+            f"the scores of model '{summary.model}' are keyed otherwise than the rows; expected the same "
+            f"{', '.join(key)} in the same order. Score the frozen rows themselves."
+        )
+        raise DataError(message)
+    values = scores.select(pl.col(wanted).cast(pl.Float64)).to_numpy()
+    return values if summary.task == "multiclass" else values[:, 0]
+
+
+def _scores_of_opponents(
+    champion: Opponent | None, anchor: Opponent | None, rows: pl.DataFrame, summary: TrainingSetSummary
+) -> dict[str, Vector]:
+    """Return the scores of champion and anchor, where they have any; of one version only once."""
+    is_same = champion is not None and anchor is not None and champion.version == anchor.version
+    asked = ((CHAMPION, champion), (ANCHOR, None if is_same else anchor))
+    return {who: scores_of(it.scores, rows, summary) for who, it in asked if it is not None and it.scores is not None}
+
+
+def _no_calibration() -> pl.DataFrame:
+    return pl.DataFrame(schema=CALIBRATION_SCHEMA)
+
+
+def _frozen(rows: pl.DataFrame, summary: TrainingSetSummary, metric: Metric) -> Frozen:
+    truth = target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
+    return Frozen(truth, rows["day"].to_numpy(), summary, metric, groups_of(metric, rows))
+
+
+def _is_seen(frozen: Frozen, learned_until: date | None) -> NDArray[np.bool_]:
+    """Return which rows are of days that a model has learned from."""
+    if learned_until is None:
+        return np.zeros(len(frozen.days), dtype=np.bool_)
+    return frozen.days <= np.datetime64(learned_until)
+
+
+def _check(
+    rows: pl.DataFrame,
+    train: pl.DataFrame,
+    summary: TrainingSetSummary,
+    *,
+    slices: Sequence[str],
+    baseline_rates: Sequence[Sequence[str]],
+) -> None:
+    broken: list[str] = []
+    if rows.is_empty() or train.is_empty():
+        broken.append(f"{rows.height} test rows and {train.height} train rows; expected some of each")
+    rates = {column for columns in baseline_rates for column in columns}
+    features = {feature.name for feature in summary.features}
+    for what, frame, wanted in (
+        ("test rows", rows, {"day", summary.target, *slices, *rates, *features}),
+        ("train rows", train, {summary.target, *rates, *features}),
+    ):
+        missing = sorted(wanted - set(frame.columns))
+        if missing:
+            broken.append(f"the {what} lack {', '.join(missing)}, which target, slices, baselines or features want")
+    broken += [
+        f"slice column '{column}' is {rows.schema[column]}; expected categories, whole numbers or Booleans"
+        for column in slices
+        if column in rows.columns and not _is_sliceable(rows.schema[column])
+    ]
+    target = rows.schema.get(summary.target)
+    if summary.task != "multiclass" and target is not None and not (target.is_numeric() or target == pl.Boolean):
+        broken.append(f"target '{summary.target}' is {target}; task '{summary.task}' wants numbers")
+    broken += ["a baseline of historical rates names no column" for columns in baseline_rates if not columns]
+    if broken:
+        message = f"model '{summary.model}' cannot be evaluated: {'; '.join(broken)}. Mend the declaration or the rows."
+        raise DataError(message)
+
+
+def _is_sliceable(dtype: pl.DataType) -> bool:
+    return dtype.is_integer() or dtype in (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Date)
+
+
+def _point_metrics(frozen: Frozen, scores: Vector, shown: Sequence[Metric]) -> dict[str, float]:
+    measures: dict[Key, Measure] = {("", each.name): frozen.measure(each, scores) for each in shown}
+    return {name: value for (_, name), value in exactly(measures, len(frozen.truth)).items()}

@@ -1,0 +1,172 @@
+"""Parts of the frozen rows: how the challenger does on each, and where it is worse than the champion.
+
+Not here: all rows at once (see `evaluation`), and what a lost slice means (see `champion`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from ml_assets.contracts.artifacts import Comparison, Interval
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.evaluation.jackknife import Evidence, leave_one_out, p_value
+from ml_assets.logic.evaluation.measuring import CHALLENGER, CHAMPION, Frozen, Key, exactly
+from ml_assets.logic.evaluation.metrics import Measure, Vector
+
+MINIMUM_SLICE_ROWS: Final = 200
+SLICE_ERROR_RATE: Final = 0.05
+SLICES_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "column": pl.String(),
+    "value": pl.String(),
+    "rows": pl.Int64(),
+    "target_mean": pl.Float64(),
+    "metric": pl.String(),
+    "score": pl.Float64(),
+    "low": pl.Float64(),
+    "high": pl.Float64(),
+    "champion_score": pl.Float64(),
+    "difference": pl.Float64(),
+    "difference_low": pl.Float64(),
+    "difference_high": pl.Float64(),
+    "difference_error": pl.Float64(),
+    "degrees": pl.Int64(),
+    "clusters": pl.Int64(),
+    "unit": pl.String(),
+    "is_judged": pl.Boolean(),
+    "reason": pl.String(),
+}
+
+
+def measure_slices(
+    frozen: Frozen,
+    rows: pl.DataFrame,
+    columns: Sequence[str],
+    challenger: Vector,
+    champion: Vector | None,
+    *,
+    minimum_rows: int,
+) -> pl.DataFrame:
+    """Return one row for each slice and metric; intervals for the declared metric, which the gate reads.
+
+    A judged slice has its clusters and their unit, such as 28 days: those whose rows the metric can be measured on.
+
+    Args:
+        frozen: The rows as arrays.
+        rows: The same rows with the columns.
+        columns: Every value of each becomes a slice.
+        challenger: (rows,) or (rows, classes) scores.
+        champion: Its scores of the same rows, if there is one to compare with.
+        minimum_rows: A smaller slice is shown but not judged.
+    """
+    records: list[dict[str, float | int | str | bool | None]] = []
+    for column in columns:
+        groups = (
+            rows.select(pl.col(column).cast(pl.String).fill_null("(missing)").alias("value"))
+            .with_row_index("row")
+            .group_by("value")
+            .agg(pl.col("row"))
+            .sort(pl.col("row").list.len(), "value", descending=[True, False])
+        )
+        for value, members in groups.iter_rows():
+            index = np.asarray(members, dtype=np.int64)
+            part = frozen.of(index)
+            of = {"column": column, "value": value, "rows": len(index), "target_mean": part.target_mean}
+            others = None if champion is None else champion[index]
+            records += [
+                {**of, **figures} for figures in _slice(part, challenger[index], others, minimum_rows=minimum_rows)
+            ]
+    return pl.DataFrame(records, schema=SLICES_SCHEMA)
+
+
+def _slice(
+    part: Frozen, challenger: Vector, champion: Vector | None, *, minimum_rows: int
+) -> list[dict[str, float | str | bool | None]]:
+    declared, rows = part.metric, len(part.truth)
+    measures: dict[Key, Measure] = {}
+    for metric in part.metrics:
+        measures[CHALLENGER, metric.name] = part.measure(metric, challenger)
+        if champion is not None:
+            measures[CHAMPION, metric.name] = part.measure(metric, champion)
+    exact = exactly(measures, rows)
+    interval: Interval | None = None
+    compared: Comparison | None = None
+    evidence: Evidence | None = None
+    own = (CHALLENGER, declared.name)
+    reason = part.why_too_few(minimum_rows) or _why_undefined(measures[own], rows)
+    if not reason:
+        judged = {key: measure for key, measure in measures.items() if key[1] == declared.name}
+        left_out = leave_one_out(judged, part.clusters)
+        evidence = part.clusters.evidence(declared, part.truth, challenger, part.groups)
+        interval = part.interval(declared, challenger, exact[own], left_out[own])
+        compared = None if champion is None else part.compared(CHAMPION, challenger, exact, left_out)
+        reason = interval.reason or ("" if compared is None else compared.difference.reason)
+    records: list[dict[str, float | str | bool | None]] = []
+    for metric in part.metrics:
+        mine, theirs = exact.get((CHALLENGER, metric.name)), exact.get((CHAMPION, metric.name))
+        is_declared = metric.name == declared.name
+        records.append(
+            {
+                "metric": metric.name,
+                "score": mine,
+                "low": interval.low if interval and is_declared else None,
+                "high": interval.high if interval and is_declared else None,
+                "champion_score": theirs,
+                "difference": None if mine is None or theirs is None else metric.gain(mine, theirs),
+                "difference_low": compared.difference.low if compared and is_declared else None,
+                "difference_high": compared.difference.high if compared and is_declared else None,
+                "difference_error": compared.error if compared and is_declared else None,
+                "degrees": compared.degrees if compared and is_declared else None,
+                "clusters": evidence.count if evidence and is_declared else None,
+                "unit": evidence.clusters.unit if evidence and is_declared else None,
+                "is_judged": not reason,
+                "reason": reason,
+            }
+        )
+    return records
+
+
+def _why_undefined(measure: Measure, rows: int) -> str:
+    try:
+        measure(np.ones(rows))
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def failing_slices(slices: pl.DataFrame, *, metric: str, margin: float) -> pl.DataFrame:
+    """Return the judged slices on which the challenger is worse than the champion by more than the margin.
+
+    With twenty slices one would look worse at 95 % by chance alone. The one-sided p-values are therefore compared with
+    Holm's corrected levels (1979), so that an equal challenger is rejected on any slice at most 5 % of the time.
+
+    Args:
+        slices: `Evaluation.slices`.
+        metric: The declared metric.
+        margin: Zero or more, in units of the metric.
+
+    Returns:
+        Rows of `slices`, worst first, with `p_value` beside them.
+    """
+    judged = comparable(slices, metric)
+    figures = judged.select("difference", "difference_error", "degrees").iter_rows()
+    p_values = [p_value(difference + margin, error, degrees) for difference, error, degrees in figures]
+    is_rejected = pl.col("p_value") <= SLICE_ERROR_RATE / (pl.len() - pl.int_range(pl.len()))
+    return (
+        judged.with_columns(pl.Series("p_value", p_values, dtype=pl.Float64))
+        .sort("p_value", "column", "value")
+        .filter(is_rejected.cast(pl.Int8).cum_min() == 1)
+    )
+
+
+def slice_level(count: int) -> float:
+    """Return the p-value up to which the worst of so many slices fails, by Holm's rule; the next ones have more."""
+    return SLICE_ERROR_RATE / max(count, 1)
+
+
+def comparable(slices: pl.DataFrame, metric: str) -> pl.DataFrame:
+    """Return the slices that can be judged against the champion, one row each."""
+    return slices.filter(pl.col("is_judged"), pl.col("metric") == metric, pl.col("difference_error").is_not_null())

@@ -1,0 +1,1 @@
+"""Predictions, drift, performance, and when they request a retraining."""

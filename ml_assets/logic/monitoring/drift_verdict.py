@@ -1,0 +1,235 @@
+"""The verdict on a day's drift: which declared limits it is over, by which features, in a sentence with figures.
+
+Measuring is in `ml_assets.logic.monitoring.drift`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ml_assets.contracts.artifacts import BrokenLimit, DriftSummary
+from ml_assets.logic.monitoring.distances import Vector
+
+MOST_DAYS: Final = 92
+"""Days that can be judged together at most."""
+_LISTED: Final = 2
+"""Features over a limit of their own that the sentence names; the table has them all."""
+_HIGHEST: Final = 3
+"""Features with the highest weighted excess PSI that the sentence names."""
+
+
+@dataclass(frozen=True)
+class DriftLimits:
+    """From where on a day counts as drifted.
+
+    Attributes:
+        weighted_excess_psi: Of the sum of every feature's excess PSI times its weight.
+        score_excess_psi: Of the score's excess PSI.
+        new_category_share: Of a feature's rows whose category the reference does not have.
+        null_share_change: Of a feature's share of missing values, up or down from what is usual.
+        minimum_rows: With fewer rows nothing is judged.
+        pool_days: Days that are judged together at most, until they have so many rows.
+        feature_excess_psi: Of one feature's excess PSI, times its weight beside the average feature's: one of many
+            features that breaks hardly moves the sum.
+    """
+
+    weighted_excess_psi: float
+    score_excess_psi: float
+    new_category_share: float
+    null_share_change: float
+    minimum_rows: int
+    feature_excess_psi: float = 2.0
+    pool_days: int = 1
+
+    def has_enough(self, rows: int) -> bool:
+        """Return whether so many rows are judged."""
+        return rows >= max(self.minimum_rows, 1)
+
+
+@dataclass(frozen=True)
+class Period:
+    """The days whose rows are judged together as the drift of the last of them."""
+
+    first_day: date
+    day: date
+
+    def __str__(self) -> str:
+        """Return the period as messages name it."""
+        return str(self.day) if self.first_day == self.day else f"{self.first_day} to {self.day}"
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """One limit: which columns are over it, and how the finding is worded.
+
+    Attributes:
+        figure: (columns,) what is compared with the limit.
+        words: the finding, with a place for each of `shown`.
+        is_own: whether the limit is that of a single feature.
+    """
+
+    name: str
+    limit: float
+    figure: Vector
+    is_over: NDArray[np.bool_]
+    words: str
+    shown: Sequence[Vector]
+    is_own: bool = True
+
+
+def judge(table: pl.DataFrame, limits: DriftLimits) -> tuple[pl.DataFrame, tuple[BrokenLimit, ...]]:
+    """Return the measured table with the verdict on each row, and what is over a limit.
+
+    In numpy: on the forty rows of a day, waking polars' threads costs ten times what they compute. Null is NaN there,
+    which is over nothing.
+    """
+    names, found = table["feature"].to_list(), []
+    told: list[list[str]] = [[] for _ in names]
+    for rule in _rules(table, limits):
+        for place in np.flatnonzero(rule.is_over).tolist():
+            sentence = rule.words.format(*(f"{round(float(figure[place]), 3)}" for figure in rule.shown))
+            told[place].append(sentence)
+            found.append(
+                BrokenLimit(
+                    rule=rule.name, feature=names[place], figure=float(rule.figure[place]), limit=rule.limit,
+                    sentence=sentence, is_own=rule.is_own,
+                )
+            )  # fmt: skip
+    order = {name: place for place, name in enumerate(names)}
+    weighted = table["excess_psi"].to_numpy() * table["weight"].to_numpy()
+    judged = table.hstack(
+        [
+            pl.Series("weighted_excess_psi", weighted, nan_to_null=True),
+            pl.Series("is_over", [bool(sentences) for sentences in told]),
+            pl.Series("reason", ["; ".join(sentences) for sentences in told]),
+        ]
+    )
+    return judged, tuple(sorted(found, key=lambda it: order[it.feature]))
+
+
+def _rules(table: pl.DataFrame, limits: DriftLimits) -> Iterator[_Rule]:
+    excess, weight, missing, low, high, new, usual = (
+        table[name].to_numpy()
+        for name in (
+            "excess_psi", "weight", "null_share", "null_low", "null_high", "new_category_share", "null_share_reference",
+        )
+    )  # fmt: skip
+    weighted = excess * weight
+    carried = np.nan_to_num(weighted, nan=0.0)
+    total = math.fsum(carried)
+    totals = np.full(len(carried), total)
+    beside_average = weight / np.nanmean(weight)
+    yield _Rule(
+        "excess PSI of the score", limits.score_excess_psi, excess,
+        (table["kind"] == "score").to_numpy() & (excess > limits.score_excess_psi),
+        f"excess PSI {{}} is over {limits.score_excess_psi:g}", [excess],
+    )  # fmt: skip
+    yield _Rule(
+        "weighted excess PSI of all features", limits.weighted_excess_psi, totals,
+        (total > limits.weighted_excess_psi) & (carried > 0) & (carried.cumsum() - carried < total / 2),
+        f"carries {{}} of the weighted excess PSI {{}}, over {limits.weighted_excess_psi:g}", [weighted, totals],
+        is_own=False,
+    )  # fmt: skip
+    yield _Rule(
+        "excess PSI of a feature beside its weight", limits.feature_excess_psi, excess * beside_average,
+        excess * beside_average > limits.feature_excess_psi,
+        f"excess PSI {{}} times {{}}, its weight beside the average feature's, is over {limits.feature_excess_psi:g}",
+        [excess, beside_average],
+    )  # fmt: skip
+    change = np.maximum(low - missing, missing - high)
+    yield _Rule(
+        "change of the share of missing values", limits.null_share_change, change, change > limits.null_share_change,
+        f"share of missing values {{}} against {{}}: the change is over {limits.null_share_change:g}", [missing, usual],
+    )  # fmt: skip
+    yield _Rule(
+        "share of new categories", limits.new_category_share, new, new > limits.new_category_share,
+        f"share of new categories {{}} is over {limits.new_category_share:g}", [new],
+    )  # fmt: skip
+
+
+def summarise(
+    table: pl.DataFrame,
+    broken: tuple[BrokenLimit, ...],
+    limits: DriftLimits,
+    *,
+    model: str,
+    model_version: str,
+    period: Period,
+) -> DriftSummary:
+    """Return a judged table in one line."""
+    columns = table.rows(named=True)
+    features = [column for column in columns if column["kind"] != "score"]
+    rows = columns[0]["rows"]
+    weighted = score = None
+    if limits.has_enough(rows):
+        weighted = math.fsum(feature["weighted_excess_psi"] for feature in features)
+        score = next((column["excess_psi"] for column in columns if column["kind"] == "score"), None)
+        sentence = "; ".join(_sentences(features, broken, limits, period, weighted=weighted, score=score))
+    else:
+        sentence = (
+            f"drift of {period} is not judged: {rows:,} rows are too few, at least {limits.minimum_rows:,} are needed"
+            f"{_advice(rows, period, limits)}"
+        )
+    return DriftSummary(
+        model=model,
+        model_version=model_version,
+        day=period.day,
+        first_day=period.first_day,
+        rows=rows,
+        weighted_excess_psi=weighted,
+        score_excess_psi=score,
+        is_over=bool(broken),
+        culprits=tuple(column["feature"] for column in columns if column["is_over"]),
+        broken=broken,
+        sentence=f"{sentence}.",
+    )
+
+
+def _advice(rows: int, period: Period, limits: DriftLimits) -> str:
+    """Return how many days like these would be enough together; nothing where it would take too many."""
+    days = (period.day - period.first_day).days + 1
+    wanted = math.ceil(limits.minimum_rows * days / rows) if rows else math.inf
+    return f"; drift.pool_days: {wanted} would judge so many days together" if wanted <= MOST_DAYS else ""
+
+
+def _sentences(
+    features: Sequence[Mapping[str, Any]],
+    broken: Sequence[BrokenLimit],
+    limits: DriftLimits,
+    period: Period,
+    *,
+    weighted: float,
+    score: float | None,
+) -> Iterator[str]:
+    """Yield the parts of the verdict, the sums first."""
+    yield f"weighted excess PSI {weighted:.3f} of {period} is {_side(weighted, limits.weighted_excess_psi)}"
+    if score is not None:
+        yield f"the score's excess PSI {score:.3f} is {_side(score, limits.score_excess_psi)}"
+    names = {feature["feature"] for feature in features}
+    own: dict[str, list[str]] = {}
+    for it in broken:
+        if it.is_own and it.feature in names:
+            own.setdefault(it.feature, []).append(it.sentence)
+    listed = [f"{name}: {'; '.join(sentences)}" for name, sentences in own.items()]
+    yield from listed[:_LISTED]
+    if len(listed) > _LISTED:
+        yield f"and {len(listed) - _LISTED} more features over a limit of their own"
+    highest = [
+        f"{feature['feature']} (excess PSI {feature['excess_psi']:.3f}, weight {feature['weight']:.0%})"
+        for feature in features
+        if feature["weighted_excess_psi"] > 0
+    ]
+    if highest:
+        yield f"highest: {', '.join(highest[:_HIGHEST])}"
+
+
+def _side(value: float, limit: float) -> str:
+    return f"over {limit:g}" if value > limit else f"not over {limit:g}"

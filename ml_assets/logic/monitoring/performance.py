@@ -1,0 +1,441 @@
+"""Performance of a day's predictions: metrics on the labels known so far, beside what the scores promised.
+
+Acting on it stays out; see `sensors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import date
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ml_assets.contracts.artifacts import (
+    DailyLoss,
+    DailyPerformance,
+    FormerPerformance,
+    Interval,
+    Performance,
+    PerformanceSummaries,
+    PerformanceSummary,
+    Task,
+)
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.evaluation.jackknife import Clusters, interval_of, leave_one_out
+from ml_assets.logic.evaluation.metrics import Metric, find_metric, metrics_of
+from ml_assets.logic.evaluation.within import groups_of
+from ml_assets.logic.tables.features import repeated_keys
+from ml_assets.logic.tables.labels import newest_known
+from ml_assets.logic.training.encoding import number_problem
+
+Vector = NDArray[np.float64]
+
+LEAST_EXPECTED: Final = 1e-300
+"""Fewer expected rows of a class are none: their products would underflow, and no ranking will be defined."""
+_FORMER: Final = "former_"
+TABLE_SCHEMA: Final = pl.Schema(
+    {
+        "metric": pl.String,
+        "value": pl.Float64,
+        "low": pl.Float64,
+        "high": pl.Float64,
+        "expected": pl.Float64,
+        "expected_labelled": pl.Float64,
+        "rows": pl.Int64,
+        "reason": pl.String,
+    }
+)
+
+DAILY_SCHEMA: Final = pl.Schema([("model_version", pl.String()), *TABLE_SCHEMA.items()])
+
+
+def daily_performance(day: date | str, versions: Sequence[Performance]) -> DailyPerformance:
+    """Return the performance of a day from that of each model version that made predictions of it."""
+    tables = [
+        it.table.select(pl.lit(it.summary.model_version).alias("model_version"), *TABLE_SCHEMA) for it in versions
+    ]
+    return DailyPerformance(
+        table=pl.concat([DAILY_SCHEMA.to_frame(), *tables]),
+        summaries=PerformanceSummaries(
+            day=day if isinstance(day, date) else date.fromisoformat(day),
+            versions=tuple(it.summary for it in versions),
+        ),
+    )
+
+
+def measure_performance(
+    predictions: pl.DataFrame,
+    labels: pl.DataFrame,
+    *,
+    model: str,
+    task: Task,
+    key: Sequence[str],
+    target: str,
+    known_time: str,
+    day: date | str,
+    metrics: Sequence[str] | None = None,
+    former: tuple[str, pl.DataFrame] | None = None,
+    seed: int = 0,
+    personal: Collection[str] = (),
+) -> Performance:
+    """Join a day's predictions with the labels known so far, and measure.
+
+    Args:
+        predictions: As `predictions.score_rows` gives them: those of the day, all by one model version.
+        labels: One row a version of a label known so far: key, known time and target; a null target has no label by
+            nature. The newest version of a key counts; labels of other predictions are left aside.
+        model: The model's name.
+        task: What kind of target it is.
+        key: What identifies a prediction in both frames.
+        target: The label.
+        known_time: When a version of a label became known.
+        day: The day of the predictions.
+        metrics: What to measure; all of the task's metrics if none is named.
+        former: The champion before, if it is to be compared: its version and its scores, one row for each prediction.
+        seed: Of the folds that are left out in turn for the intervals, which therefore do not know what all rows of the
+            day share.
+        personal: Columns whose values no message shows.
+
+    Returns:
+        One row a metric: `value` with its 95 % interval on the labelled rows (null where these rows do not define
+        it, with the reason), `expected` over all predictions of the day, `expected_labelled` over the labelled ones
+        (what `value` is to be compared with). Expected figures are null where `expected_metric` has none.
+
+    Raises:
+        ContractError: Missing columns, keys of different types, a target that is not of the task.
+        DataError: More than one model version in the day, keys that repeat, two versions of a label known at the same
+            time, an unknown metric.
+    """
+    day = day if isinstance(day, date) else date.fromisoformat(day)
+    chosen = tuple(find_metric(name, task) for name in metrics) if metrics else metrics_of(task)
+    _check_columns(predictions, labels, key=key, target=target, known_time=known_time, task=task, model=model)
+    known = labels.join(predictions.select(key), on=list(key), how="semi")
+    _check_rows(predictions, known, key=key, known_time=known_time, model=model, personal=personal)
+    newest = newest_known(known, key, known_time)
+    if former is not None:
+        predictions = _with_former(predictions, former[1], model=model)
+    joined = predictions.join(
+        newest.select(*key, pl.col(target).alias("__truth"), pl.lit(True).alias("__is_known")),
+        on=list(key),
+        how="left",
+        maintain_order="left",
+    )
+    labelled = joined.filter(pl.col("__truth").is_not_null())
+    classes = tuple(name.removeprefix("score_") for name in predictions.columns if name.startswith("score_"))
+    truth = _truth(labelled, task=task, classes=classes, target=target)
+    scores = _scores(predictions, task, classes)
+    labelled_scores = _scores(labelled, task, classes)
+    rows = [
+        {
+            "metric": metric.name,
+            "rows": labelled.height,
+            "expected": expected_metric(metric, scores, groups_of(metric, predictions)),
+            "expected_labelled": expected_metric(metric, labelled_scores, groups_of(metric, labelled)),
+            **_measure(metric, labelled, truth, labelled_scores, seed=seed),
+        }
+        for metric in chosen
+    ]
+    table = pl.DataFrame(rows, schema=TABLE_SCHEMA)
+    versions = predictions["model_version"].unique().to_list()
+    without_label = joined.filter(pl.col("__is_known") & pl.col("__truth").is_null()).height
+    measured = {
+        it["metric"]: Interval(value=it["value"], low=it["low"], high=it["high"], reason=it["reason"] or "")
+        for it in table.drop_nulls("value").iter_rows(named=True)
+    }
+    expected, expected_labelled = (
+        dict(table.drop_nulls(name).select("metric", name).iter_rows()) for name in ("expected", "expected_labelled")
+    )
+    return Performance(
+        table=table,
+        summary=PerformanceSummary(
+            model=model,
+            model_version=versions[0] if versions else "",
+            day=day,
+            predictions=predictions.height,
+            labelled=labelled.height,
+            without_label=without_label,
+            measured=measured,
+            expected=expected,
+            expected_labelled=expected_labelled,
+            target_mean=None if task == "multiclass" else _mean(truth),
+            expected_target_mean=None if task == "multiclass" else _mean(scores),
+            former=None
+            if former is None
+            else FormerPerformance(
+                version=former[0],
+                metrics=_defined(chosen, labelled, truth, _scores(labelled, task, classes, prefix=_FORMER)),
+            ),
+            unmeasured=dict(table.filter(pl.col("value").is_null()).select("metric", "reason").iter_rows()),
+            sentence=_sentence(
+                day,
+                chosen[0].name,
+                predictions=predictions.height,
+                labelled=labelled.height,
+                without_label=without_label,
+                measured=measured.get(chosen[0].name),
+                expected=(expected_labelled if chosen[0].name in measured else expected).get(chosen[0].name),
+            ),
+        ),
+    )
+
+
+def daily_loss(
+    truth: Vector,
+    scores: Vector,
+    days: NDArray[np.datetime64],
+    *,
+    metric: Metric,
+    promised: float,
+    groups: NDArray[np.int64] | None = None,
+) -> DailyLoss | None:
+    """Return how far days fell behind what was promised of them: what is usual, by which later days are judged.
+
+    Args:
+        truth: (n,) as the metric takes it.
+        scores: (n,) or (n, classes) calibrated probabilities, or values.
+        days: (n,) the day of each row.
+        metric: The deciding metric.
+        promised: Its value on all rows; taken where scores do not say what to expect of a day.
+        groups: (n,) the group of each row, for a metric within groups.
+
+    Returns:
+        None where fewer than two days define the metric.
+    """
+    losses, rows = [], []
+    for day in np.unique(days):
+        of_day = days == day
+        try:
+            inside = None if groups is None else groups[of_day]
+            value = metric.function(truth[of_day], scores[of_day], groups=inside)
+        except DataError:
+            continue  # a day without a row of one class says nothing of the metric
+        expected = expected_metric(metric, scores[of_day], inside)
+        losses.append(metric.gain(promised if expected is None else expected, value))
+        rows.append(int(of_day.sum()))
+    if len(losses) < 2:
+        return None
+    deviation = float(np.std(losses, ddof=1))
+    return DailyLoss(mean=float(np.mean(losses)), deviation=deviation, days=len(losses), rows=float(np.median(rows)))
+
+
+def expected_metric(metric: Metric, scores: Vector, groups: NDArray[np.int64] | None = None) -> float | None:
+    """Return what a metric will be once labels come, if the scores are calibrated probabilities.
+
+    Every row counts as each class with that class's probability: confidence-based performance estimation, as
+    NannyML's documentation describes it (How it works, Performance Estimation, CBPE). For losses it is the exact
+    expectation; for rankings and F1 it is the metric of the expected counts, less what a row would count against
+    itself: it is no pair with itself, and where it is found it is found whole.
+
+    Args:
+        metric: What to expect.
+        scores: (n,) probabilities of the positive class, or (n, classes).
+        groups: (n,) the group of each row, for a metric within groups.
+
+    Returns:
+        None where scores do not say: no rows, values of a regression, a single row's ranking, and the calibration
+        error, which this takes for zero.
+
+    Raises:
+        DataError: Scores that are no probabilities.
+    """
+    if metric.overall is None or groups is None:
+        return _expected(metric, scores)
+    inside = [_expected(metric.overall, scores[groups == group]) for group in np.unique(groups)]
+    there = [value for value in inside if value is not None]
+    return float(np.mean(there)) if there else None
+
+
+def _expected(metric: Metric, scores: Vector) -> float | None:
+    if len(scores) == 0 or "regression" in metric.tasks or metric.name == "calibration_error":
+        return None
+    wrong = ~((scores >= 0) & (scores <= 1)) if scores.ndim == 1 else ~(np.abs(scores.sum(axis=1) - 1) <= 1e-3)
+    if wrong.any():
+        expected = "probabilities in [0, 1]" if scores.ndim == 1 else "class probabilities that sum to 1"
+        raise DataError(
+            f"{wrong.sum()} of {len(scores)} scores are not {expected}. Materialize the predictions again, or "
+            "declare another task."
+        )
+    shares = np.column_stack([1 - scores, scores]) if scores.ndim == 1 else scores / scores.sum(axis=1, keepdims=True)
+    rows, classes = shares.shape
+    if metric.name in ("roc_auc", "average_precision") and shares.sum(axis=0).min() < LEAST_EXPECTED:
+        return None
+    truth = np.repeat(np.arange(classes, dtype=np.float64), rows)
+    try:
+        value = metric.function(truth, np.tile(scores, (classes, *[1] * (scores.ndim - 1))), shares.T.ravel())
+    except DataError:
+        # Scores of exactly 0 or 1 everywhere expect a single class: the metric will not be defined.
+        return None
+    own = shares[:, 0] * shares[:, 1]
+    if metric.name == "roc_auc":
+        pairs = float(np.prod(shares.sum(axis=0)))
+        return (value * pairs - own.sum() / 2) / (pairs - own.sum()) if rows > 1 and pairs > own.sum() else None
+    if metric.name == "average_precision":
+        flagged = rows - np.searchsorted(np.sort(scores), scores, side="left")
+        return float(value + (own / flagged).sum() / scores.sum())
+    return value
+
+
+def _with_former(predictions: pl.DataFrame, scores: pl.DataFrame, *, model: str) -> pl.DataFrame:
+    if scores.height != predictions.height:
+        raise DataError(
+            f"the champion before of model '{model}' gave {scores.height} scores for {predictions.height} predictions; "
+            "expected one each. Score the same rows with both."
+        )
+    named = scores.select(pl.selectors.starts_with("score")).rename(lambda name: f"{_FORMER}{name}")
+    return predictions.hstack(named.get_columns())
+
+
+def _defined(metrics: Sequence[Metric], labelled: pl.DataFrame, truth: Vector, scores: Vector) -> dict[str, float]:
+    """Return the metrics that these rows define."""
+    found = {}
+    for metric in metrics if len(truth) else ():
+        try:
+            found[metric.name] = metric.function(truth, scores, groups=groups_of(metric, labelled))
+        except DataError:
+            continue  # the champion's own row of the table says why
+    return found
+
+
+def _measure(
+    metric: Metric, labelled: pl.DataFrame, truth: Vector, scores: Vector, *, seed: int
+) -> dict[str, float | str | None]:
+    """Return the metric with its interval; where the rows do not define one of them, the reason instead."""
+    if len(truth) == 0:
+        return {"reason": "no label is known yet"}
+    try:
+        groups = groups_of(metric, labelled)
+        measure = metric.measure(truth, scores, groups)
+        value = measure(np.ones(len(truth)))
+    except DataError as error:
+        return {"reason": str(error)}
+    folds = Clusters.of_rows(len(truth), seed=seed)
+    left_out = leave_one_out({metric.name: measure}, folds)[metric.name]
+    evidence = folds.evidence(metric, truth, scores, groups)
+    found = interval_of(metric, truth, scores, value=value, left_out=left_out, evidence=evidence)
+    return {"value": value, "low": found.low, "high": found.high, "reason": found.reason}
+
+
+def _check_columns(
+    predictions: pl.DataFrame,
+    labels: pl.DataFrame,
+    *,
+    key: Sequence[str],
+    target: str,
+    known_time: str,
+    task: Task,
+    model: str,
+) -> None:
+    problems = [
+        f"column '{name}' of the {where} of model '{model}' is missing. Materialize the {where} again."
+        for where, frame, names in (
+            ("predictions", predictions, [*key, "score", "model_version"]),
+            ("labels", labels, dict.fromkeys([*key, known_time, target])),
+        )
+        for name in names
+        if name not in frame.columns
+    ]
+    problems += [
+        f"key '{name}' is {predictions.schema[name]} in the predictions and {labels.schema[name]} in the labels of "
+        f"model '{model}'. Cast one in its table."
+        for name in key
+        if name in predictions.schema and name in labels.schema and predictions.schema[name] != labels.schema[name]
+    ]
+    if task == "multiclass" and not any(name.startswith("score_") for name in predictions.columns):
+        problems.append(
+            f"the predictions of model '{model}' have no column 'score_<class>'; task 'multiclass' wants one a class. "
+            "Materialize the predictions again."
+        )
+    if problems:
+        raise ContractError("\n".join(problems))
+
+
+def _check_rows(
+    predictions: pl.DataFrame,
+    labels: pl.DataFrame,
+    *,
+    key: Sequence[str],
+    known_time: str,
+    model: str,
+    personal: Collection[str],
+) -> None:
+    versions = predictions["model_version"].unique().sort().to_list()
+    if len(versions) > 1:
+        raise DataError(
+            f"the day's predictions come from {len(versions)} versions of model '{model}': {', '.join(versions)}; "
+            "expected one. Materialize the day's predictions again."
+        )
+    repeated = [
+        f"the {where} of model '{model}': {problem}"
+        for where, frame, names, fix in (
+            ("predictions", predictions, list(key), "Keep one a key."),
+            ("labels", labels, list(dict.fromkeys([*key, known_time])), "Keep one a key and known time."),
+        )
+        for problem in repeated_keys(frame, names, fix=fix, personal=personal)
+    ]
+    if repeated:
+        raise DataError("\n".join(repeated))
+
+
+def _truth(labelled: pl.DataFrame, *, task: Task, classes: Sequence[str], target: str) -> Vector:
+    column = labelled["__truth"]
+    if task != "multiclass":
+        if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
+            raise ContractError(f"target '{target}' is {column.dtype}; task '{task}' expects numbers. Cast it.")
+        if problem := number_problem(column):
+            raise DataError(f"target '{target}' {problem}.")
+        values = column.cast(pl.Float64)
+        wrong = values.filter(~values.is_in([0.0, 1.0])).unique().sort().head(5).to_list() if task == "binary" else []
+        if wrong:
+            got = ", ".join(f"{value:g}" for value in wrong)
+            raise DataError(f"target '{target}' holds {got}; task 'binary' expects 0 and 1. Mend the label table.")
+        return values.to_numpy()
+    index = column.cast(pl.String).replace_strict(
+        list(classes), range(len(classes)), default=None, return_dtype=pl.Int64
+    )
+    if index.null_count():
+        unknown = ", ".join(column.cast(pl.String).filter(index.is_null()).unique().sort().head(5))
+        raise DataError(
+            f"target '{target}' has {index.null_count()} labels of classes the model has not: {unknown}; it has "
+            f"{', '.join(classes)}. Train again on rows that hold them."
+        )
+    return index.cast(pl.Float64).to_numpy()
+
+
+def _scores(frame: pl.DataFrame, task: Task, classes: Sequence[str], *, prefix: str = "") -> Vector:
+    names = [f"{prefix}score_{name}" for name in classes] if task == "multiclass" else [f"{prefix}score"]
+    scores = frame.select(pl.col(names).cast(pl.Float64)).to_numpy()
+    lost = int((~np.isfinite(scores)).any(axis=1).sum())
+    if lost:
+        raise DataError(
+            f"{lost} of {frame.height} predictions have no finite score; expected numbers. "
+            "Materialize the predictions again."
+        )
+    return scores if task == "multiclass" else scores[:, 0]
+
+
+def _mean(values: Vector) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _sentence(
+    day: date,
+    metric: str,
+    *,
+    predictions: int,
+    labelled: int,
+    without_label: int,
+    measured: Interval | None,
+    expected: float | None,
+) -> str:
+    sentence = f"{labelled} of {predictions} predictions of {day} have a label"
+    if without_label:
+        sentence += f", {without_label} never will"
+    if measured is not None:
+        sentence += f"; {metric} {measured.value:z.3f} {measured.ends('z.3f')}"
+        sentence += f", {expected:z.3f} was expected of the same rows" if expected is not None else ""
+    elif expected is not None:
+        sentence += f"; {metric} {expected:z.3f} is expected"
+    return f"{sentence}."

@@ -1,0 +1,165 @@
+"""Predictions: a model's scores, each with the feature row it was made from, so that it can be explained and repeated.
+
+Scoring stays out: see `model`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import polars as pl
+
+from ml_assets.contracts.artifacts import Model, ModelSpec
+from ml_assets.contracts.changes import Change, compare
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.table import TableContract
+from ml_assets.logic.training.encoding import check_columns
+
+DAY: Final = "day"
+FEATURES: Final = "features"
+PREDICTION_ID: Final = "prediction_id"
+OWN_COLUMNS: Final = frozenset({PREDICTION_ID, "model_version", "features_version", FEATURES, "score", "predicted"})
+"""What predictions need for themselves; one of several classes has `score_<class>` too."""
+
+
+def score_rows(
+    features: pl.DataFrame,
+    spec: ModelSpec,
+    *,
+    model_version: str,
+    scores: pl.DataFrame,
+    key: Sequence[str],
+    prediction_time: str,
+    features_version: str,
+    day: str = DAY,
+) -> pl.DataFrame:
+    """Put scores beside what they are about and what they were made from.
+
+    Args:
+        features: The feature rows that were scored.
+        spec: The model's.
+        model_version: Of the model that scored.
+        scores: As `model.predict` gives them, in the order of the rows.
+        key: What identifies a prediction.
+        prediction_time: The column with the time the prediction is made for.
+        features_version: Of the artifact that the rows come from.
+        day: The column with the day of a row.
+
+    Returns:
+        `prediction_id`, key, day, prediction time, the scores' columns, `model_version`, `features_version` and
+        `features`, a struct of the model's own features as they were given, in the model's order. The id is the
+        model's version and the key, so that scoring a row again with the same model gives the same id.
+
+    Raises:
+        ContractError: Missing or mistyped columns, or a name that the result needs for itself; all are listed.
+        DataError: Not one score a row, missing scores, null or repeated keys.
+    """
+    problems = _problems(features, spec, scores, [*key, day, prediction_time])
+    if problems:
+        raise ContractError("\n".join(problems))
+    if scores.height != features.height:
+        raise DataError(
+            f"model '{spec.model}' gave {scores.height} scores for {features.height} rows; expected one a row. "
+            "Score the same rows."
+        )
+    lost = _missing_scores(scores)
+    if lost:
+        raise DataError(
+            f"model '{spec.model}' gave no score for {lost} of {scores.height} rows; expected numbers. "
+            "Train the model again."
+        )
+    identified = list(dict.fromkeys([*key, day, prediction_time]))
+    named = features.select(
+        prediction_id(key, model_version),
+        *identified,
+        pl.struct(feature.name for feature in spec.features).alias(FEATURES),
+    )
+    if named[PREDICTION_ID].null_count() or named[PREDICTION_ID].n_unique() < named.height:
+        raise DataError(
+            f"the key ({', '.join(key)}) of the rows to score has {named[PREDICTION_ID].null_count()} nulls and "
+            f"{named[PREDICTION_ID].drop_nulls().n_unique()} values in {named.height} rows; expected one a row. "
+            "Remove the duplicates in the feature table."
+        )
+    return pl.concat([named, scores], how="horizontal").select(
+        PREDICTION_ID,
+        *identified,
+        *scores.columns,
+        pl.lit(model_version).alias("model_version"),
+        pl.lit(features_version).alias("features_version"),
+        FEATURES,
+    )
+
+
+def input_changes(model: Model, now: TableContract) -> tuple[Change, ...]:
+    """Return how the features differ from what the model was trained with, as far as that concerns it.
+
+    Args:
+        model: The model; of one that was kept without its contract nothing is known, so nothing has changed.
+        now: The contract of all features as it is in force.
+    """
+    if model.contract is None:
+        return ()
+    trained = model.contract.contract()
+    inputs = {feature.name for feature in model.spec.features}
+    read = [name for name in trained.names if name in inputs]
+    # What the model was offered and does not read may change as it likes.
+    concerned = [name for name in now.names if name in read or name not in trained.names]
+    return compare(trained.only(read), now.only(concerned))
+
+
+def check_inputs(changes: Sequence[Change], spec: ModelSpec, *, version: str, where: str) -> None:
+    """Refuse to score rows that mean something else than those the model learned from.
+
+    Args:
+        changes: As `input_changes` gives them.
+        spec: The model's.
+        version: The model's.
+        where: The file in which the features are declared.
+
+    Raises:
+        ContractError: Incompatible changes; all are listed.
+    """
+    broken = [change.sentence for change in changes if not change.is_compatible]
+    if broken:
+        listed = "\n".join(f"- {sentence}" for sentence in broken)
+        raise ContractError(
+            f"model '{spec.model}' ({version[:12]}) was trained under another contract and cannot score these rows:\n"
+            f"{listed}\nTrain it again and let the gate judge it, or take the change back in {where}."
+        )
+
+
+def prediction_id(key: Sequence[str], model_version: str) -> pl.Expr:
+    """Return the expression of a prediction's id: `<model version>/<key>/<key>…`; a `/` in a key becomes `%2F`."""
+    parts = [
+        pl.col(name).cast(pl.String).str.replace_all("%", "%25", literal=True).str.replace_all("/", "%2F", literal=True)
+        for name in key
+    ]
+    return pl.concat_str(pl.lit(model_version), *parts, separator="/").alias(PREDICTION_ID)
+
+
+def _problems(features: pl.DataFrame, spec: ModelSpec, scores: pl.DataFrame, identified: Sequence[str]) -> list[str]:
+    problems = [
+        f"column '{name}' is missing; predictions of model '{spec.model}' are told apart by it. "
+        "Rebuild the feature table, or correct the declaration."
+        for name in dict.fromkeys(identified)
+        if name not in features.columns
+    ]
+    own = OWN_COLUMNS | {*scores.columns}
+    problems += [
+        f"column '{name}' has a name that predictions need for themselves. Rename it in its table."
+        for name in dict.fromkeys(identified)
+        if name in own
+    ]
+    try:
+        check_columns(features, spec.features, model=spec.model)
+    except ContractError as error:
+        problems.append(str(error))
+    if "score" not in scores.columns:
+        problems.append(f"the scores of model '{spec.model}' have no column 'score'; they have {scores.columns}.")
+    return problems
+
+
+def _missing_scores(scores: pl.DataFrame) -> int:
+    is_number = pl.col("score").cast(pl.Float64).is_finite()
+    return int(scores.select((~is_number.fill_null(value=False)).sum()).item())

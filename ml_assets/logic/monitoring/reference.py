@@ -1,0 +1,418 @@
+"""The reference: a sketch of the rows that a model was trained on, which later days are measured against.
+
+Measuring a day stays out; see `ml_assets.logic.monitoring.drift`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ml_assets.contracts.artifacts import Feature
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.monitoring.distances import (
+    Cells,
+    Counts,
+    Profiles,
+    Vector,
+    count_sorted,
+    psi,
+    sampling_psi,
+    sorted_values,
+)
+from ml_assets.logic.training.encoding import check_columns, number_problem
+
+Kind = Literal["numeric", "categorical", "score"]
+
+BINS: Final = 10
+"""PSI bins of a numeric feature; each holds a tenth of the reference, ties aside."""
+CELLS_PER_BIN: Final = 20
+"""Cells in a bin: Kolmogorov-Smirnov is off by less than one cell's share, 1/200."""
+RARE: Final = 0.01
+"""Categories with less of the reference share one PSI bin: alone they would only add noise on a day's rows."""
+USUAL: Final = 0.99
+"""The share of reference days that show no more than what is usual, where days are given: all of up to 100 days.
+
+A day from the same distribution is beyond all of n days in one of n + 1 cases for each feature. With 0.95 in place of
+0.99, 5 to 11 % of days that were drawn from one month were over the limits.
+"""
+SCORE: Final = "score"
+
+REFERENCE_SCHEMA: Final = pl.Schema(
+    {
+        "feature": pl.String,
+        "kind": pl.String,
+        "part": pl.String,
+        "bin": pl.Int64,
+        "value": pl.Float64,
+        "category": pl.String,
+        "rows": pl.Int64,
+        "rows_at_value": pl.Int64,
+        "total": pl.Float64,
+    }
+)
+"""`part` is "cell" (a numeric range up to and with `value`; `total` is the sum of its values), "category", "missing",
+or a figure in `value`: "spread" (the standard deviation), "usual_psi", "usual_null_low", "usual_null_high" and
+"usual_rows"."""
+_USUAL: Final = ("psi", "null_low", "null_high", "rows")
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What the reference's own days show against the whole of it, 99 of 100 of them; and how many rows they have.
+
+    Attributes:
+        psi: PSI beyond what sampling alone makes; see `psi_beyond_sampling`.
+        null_low: lowest share of missing values.
+        null_high: highest share of missing values.
+        rows: of a day, as a median.
+    """
+
+    psi: float
+    null_low: float
+    null_high: float
+    rows: float
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the reference has of a numeric column.
+
+    Attributes:
+        cells: The values as they lie to the highest of each cell; the first cell is the minimum alone.
+        last_of_bin: (bins,) the place of the last cell of each bin.
+        counts: (bins + 3,) rows as `by_bin` gives them.
+        spread: The standard deviation, where it is a number.
+        usual: What days show.
+    """
+
+    cells: Cells
+    last_of_bin: Counts
+    counts: Counts
+    spread: float | None
+    usual: Usual
+
+
+@dataclass(frozen=True)
+class Categories:
+    """What the reference has of a categorical column.
+
+    Attributes:
+        bin_of: The bin of each category, and of None, which is missing.
+        counts: (bins + 2,) rows in each bin, of new categories, and missing.
+        usual: What days show.
+    """
+
+    bin_of: Mapping[str | None, int]
+    counts: Counts
+    usual: Usual
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A sketch, read once to measure many days against it.
+
+    Attributes:
+        columns: What it has of each feature and the score.
+        kinds: Of the same.
+    """
+
+    columns: Mapping[str, Numbers | Categories]
+    kinds: Mapping[str, Kind]
+
+    @classmethod
+    def of(cls, sketch: pl.DataFrame, *, model: str) -> Reference:
+        """Read what `sketch_reference` gave.
+
+        Raises:
+            ContractError: A frame that is no sketch.
+        """
+        if sketch.schema != REFERENCE_SCHEMA or sketch.height == 0:
+            got = ", ".join(f"{name} {dtype}" for name, dtype in sketch.schema.items()) or "no column"
+            raise ContractError(
+                f"the reference of model '{model}' has {sketch.height} rows of {got}; expected the sketch of its "
+                f"training rows with {', '.join(REFERENCE_SCHEMA)}. Train the model again."
+            )
+        kinds: dict[str, Kind] = dict(sketch.select("feature", "kind").unique(maintain_order=True).iter_rows())
+        parts = sketch.partition_by("feature", "part", as_dict=True)
+        read = {name: _read_categories if kind == "categorical" else _read_numbers for name, kind in kinds.items()}
+        return cls({name: read[name](parts, name, sketch.clear()) for name in kinds}, kinds)
+
+    @cached_property
+    def features(self) -> list[Feature]:
+        """The columns as `check_columns` takes them."""
+        return [Feature(name=name, dtype="", is_categorical=kind == "categorical") for name, kind in self.kinds.items()]
+
+    @cached_property
+    def null_shares(self) -> Vector:
+        """(columns,) the share of missing values."""
+        return np.array([column.counts[-1] / column.counts.sum() for column in self.columns.values()])
+
+    @cached_property
+    def numbers(self) -> dict[int, Numbers]:
+        """Numeric columns with values, which a day's can be compared with, by their place."""
+        return {n: it for n, it in enumerate(self.columns.values()) if isinstance(it, Numbers) and it.cells.values}
+
+    @cached_property
+    def profiles(self) -> Profiles:
+        """The distribution functions of those, of which there must be one."""
+        return Profiles.of([it.cells for it in self.numbers.values()])
+
+    @cached_property
+    def spreads(self) -> Vector:
+        """(those,) their standard deviations; NaN where there is none."""
+        return np.array([it.spread or math.nan for it in self.numbers.values()])
+
+    @cached_property
+    def counts(self) -> Counts:
+        """(columns, bins) rows."""
+        return side_by_side([column.counts for column in self.columns.values()])
+
+    @cached_property
+    def usual_psi(self) -> Vector:
+        """(columns,) the PSI beyond sampling that the reference's own days show."""
+        return np.array([column.usual.psi for column in self.columns.values()])
+
+    @cached_property
+    def usual_rows(self) -> float:
+        """How many rows the reference's own days have; all columns say the same."""
+        return next(iter(self.columns.values())).usual.rows
+
+
+def psi_beyond_sampling(reference: Counts, days: Counts, usual_rows: float) -> Vector:
+    """Return the PSI of days less what sampling alone makes, no less than 0.
+
+    What a day brings to all its rows (its temperature) leaves most bins empty. An empty bin counts as half a row, a
+    smaller share the more rows there are, so that the same weather would look stranger on a day of more rows. A
+    bin's share is therefore never taken for smaller than half a row of a usual day.
+
+    Args:
+        reference: (..., bins) counts; not all 0.
+        days: (..., bins) counts; not all 0.
+        usual_rows: How many rows the reference's own days have.
+    """
+    beyond: Vector = np.maximum(psi(reference, days, most_rows=usual_rows) - sampling_psi(reference, days), 0.0)
+    return beyond
+
+
+def by_bin(cells: Cells, last_of_bin: Counts, missing: int) -> Counts:
+    """Return (bins + 3,) rows: under the reference's range, in each bin, over the range, and missing.
+
+    Without a range there are no bins, and nothing is under it.
+    """
+    up_to = np.concatenate((cells.under[:1], cells.up_to[last_of_bin], [cells.values, cells.values + missing]))
+    return up_to - np.concatenate(([0], up_to[:-1]))
+
+
+def side_by_side(counts: Sequence[Counts]) -> Counts:
+    """Return (columns, bins): what columns with fewer bins lack is filled with empty ones."""
+    table = np.zeros((len(counts), max(map(len, counts))), dtype=np.int64)
+    for row, one in zip(table, counts, strict=True):
+        row[: len(one)] = one
+    return table
+
+
+_Parts = Mapping[tuple[object, ...], pl.DataFrame]
+
+
+def _read_numbers(parts: _Parts, name: str, nothing: pl.DataFrame) -> Numbers:
+    frame = parts.get((name, "cell"), nothing)
+    up_to = frame["rows"].to_numpy().cumsum()
+    cells = Cells(
+        edges=frame["value"].to_numpy(),
+        values=int(frame["rows"].sum()),
+        under=up_to - frame["rows_at_value"].to_numpy(),
+        up_to=up_to,
+        total=frame["total"].to_numpy(),
+    )
+    last_of_bin = np.flatnonzero(np.diff(frame["bin"].to_numpy(), append=-1))
+    return Numbers(
+        cells=cells,
+        last_of_bin=last_of_bin,
+        counts=by_bin(cells, last_of_bin, parts[name, "missing"].item(0, "rows")),
+        spread=parts[name, "spread"].item(0, "value"),
+        usual=_read_usual(parts, name),
+    )
+
+
+def _read_categories(parts: _Parts, name: str, nothing: pl.DataFrame) -> Categories:
+    known = parts.get((name, "category"), nothing)
+    counts = np.bincount(known["bin"].to_numpy(), weights=known["rows"].to_numpy()).astype(np.int64)
+    return Categories(
+        bin_of={**dict(known.select("category", "bin").iter_rows()), None: len(counts) + 1},
+        counts=np.append(counts, [0, parts[name, "missing"].item(0, "rows")]),
+        usual=_read_usual(parts, name),
+    )
+
+
+def _read_usual(parts: _Parts, name: str) -> Usual:
+    return Usual(*(parts[name, f"usual_{what}"].item(0, "value") for what in _USUAL))
+
+
+def sketch_reference(
+    frame: pl.DataFrame,
+    *,
+    features: Sequence[Feature],
+    score: pl.Series | None,
+    days: pl.Series | None = None,
+    bins: int = BINS,
+) -> pl.DataFrame:
+    """Return what later days are measured against, as one long frame of some hundred rows a feature.
+
+    Numeric columns are cut at up to 20 × `bins` quantiles that are values of the column, so that a value with much
+    of the mass has a cell's edge of its own; PSI bins are runs of such cells. Of categories every one is counted.
+
+    Rows of one day share what the day brings (its weather, its queues): each day differs from the whole reference by
+    far more than as many rows drawn at random would. Where the days are given, what they show against the whole is
+    kept as usual, and `measure_drift` counts only what is beyond it. Without, each row is taken for a draw of its own.
+
+    Args:
+        frame: The rows that the model was trained on.
+        features: The model's features.
+        score: (rows,) the model's scores of these rows, kept under the name `score`.
+        days: (rows,) the day of each row, or the number of its period where days are judged together.
+        bins: PSI bins of a numeric column.
+
+    Returns:
+        A frame of `REFERENCE_SCHEMA`, features in the order given, the score last.
+
+    Raises:
+        ContractError: Missing or mistyped columns, or a feature named as the score.
+        DataError: No rows, not one score or day a row, or a null day.
+    """
+    check_columns(frame, features, model="")
+    if any(feature.name == SCORE for feature in features):
+        raise ContractError(f"feature '{SCORE}' has the name of the model's score. Rename it in its table.")
+    if frame.height == 0:
+        raise DataError("the reference has no rows; expected the rows of the train window. Widen the window.")
+    for what, column in (("scores", score), ("days", days)):
+        if column is not None and column.len() != frame.height:
+            raise DataError(
+                f"the reference has {frame.height} rows and {column.len()} {what}; expected one a row. "
+                "Take both from the same rows."
+            )
+    if days is not None and days.null_count():
+        raise DataError(
+            f"{days.null_count()} rows of the reference have no day; expected none. Mend the feature table."
+        )
+    # All rows as one day: it shows nothing beyond itself, so nothing is usual.
+    day_of = np.zeros(frame.height, np.int64) if days is None else days.rank("dense").cast(pl.Int64).to_numpy() - 1
+    parts = [
+        _sketch_categories(frame.get_column(feature.name), feature.name, day_of)
+        if feature.is_categorical
+        else _sketch_numbers(frame.get_column(feature.name), feature.name, "numeric", bins, day_of)
+        for feature in features
+    ]
+    if score is not None:
+        parts.append(_sketch_numbers(score, SCORE, "score", bins, day_of))
+    return pl.concat([REFERENCE_SCHEMA.to_frame(), *parts])
+
+
+def _sketch_numbers(column: pl.Series, name: str, kind: Kind, bins: int, day_of: Counts) -> pl.DataFrame:
+    if problem := number_problem(column):
+        raise DataError(f"column '{name}' of the training rows {problem}.")
+    values = sorted_values(column)
+    rows = len(values)
+    cells = bins * CELLS_PER_BIN
+    if rows:
+        # The smallest value with at least k / cells of the rows at or under it; k = 0 is the minimum.
+        places = np.maximum((np.arange(cells + 1) * rows + cells - 1) // cells - 1, 0)
+        quantiles = values[places]
+        edges = np.unique(quantiles)
+        inner = np.unique(quantiles[CELLS_PER_BIN:-1:CELLS_PER_BIN])
+        bin_of = np.searchsorted(inner, edges, side="left")
+    else:
+        edges, bin_of, inner = np.empty(0), np.empty(0, dtype=np.int64), np.empty(0)
+    counted = count_sorted(values, edges)
+    with np.errstate(all="ignore"):
+        spread = float(values.std()) if rows else math.nan
+    frame = pl.DataFrame(
+        {
+            "part": ["cell"] * len(edges) + ["missing", "spread"],
+            "bin": [*bin_of.tolist(), None, None],
+            "value": [*edges.tolist(), None, spread if math.isfinite(spread) else None],
+            "rows": [*counted.rows.tolist(), column.len() - rows, None],
+            "rows_at_value": [*(counted.up_to - counted.under).tolist(), None, None],
+            "total": [*counted.total.tolist(), None, None],
+        },
+        schema_overrides=REFERENCE_SCHEMA,
+    )
+    usual = _usual(*_number_bins(column, inner), day_of)
+    return _reference_rows(pl.concat([frame, usual], how="diagonal"), name, kind)
+
+
+def _sketch_categories(column: pl.Series, name: str, day_of: Counts) -> pl.DataFrame:
+    category, rows = count_categories(column)
+    counts = pl.DataFrame({"category": category, "rows": rows})
+    known = counts.drop_nulls("category").sort(["rows", "category"], descending=[True, False]).with_row_index("place")
+    is_own = pl.col("rows") >= RARE * pl.col("rows").sum()
+    frame = pl.concat(
+        [
+            known.select(
+                "category",
+                "rows",
+                part=pl.lit("category"),
+                # Sorted by rows: the rare ones follow the last that has a bin of its own, and share the next.
+                bin=pl.when(is_own).then(pl.col("place")).otherwise(is_own.sum()).cast(pl.Int64),
+            ),
+            pl.DataFrame({"rows": column.null_count(), "part": "missing"}, schema_overrides={"rows": pl.Int64}),
+        ],
+        how="diagonal",
+    )
+    usual = _usual(*_category_bins(column, frame), day_of)
+    return _reference_rows(pl.concat([frame, usual], how="diagonal"), name, "categorical")
+
+
+def _number_bins(column: pl.Series, inner: Vector) -> tuple[Counts, NDArray[np.bool_]]:
+    """Return the bin of each row, missing values in one after the last, and whether it is missing."""
+    values = column.cast(pl.Float64).to_numpy()
+    is_missing = np.isnan(values)
+    return np.where(is_missing, len(inner) + 1, np.searchsorted(inner, values, side="left")), is_missing
+
+
+def _category_bins(column: pl.Series, sketch: pl.DataFrame) -> tuple[Counts, NDArray[np.bool_]]:
+    """Return the bin of each row, missing values in one after the last, and whether it is missing."""
+    known = sketch.filter(pl.col("part") == "category")
+    codes = column.cast(pl.String).cast(pl.Enum(known["category"])).to_physical().cast(pl.Int64)
+    bins = np.append(known["bin"].to_numpy(), known["bin"].n_unique())
+    return bins[codes.fill_null(known.height).to_numpy()], codes.is_null().to_numpy()
+
+
+def _usual(bin_of: Counts, is_missing: NDArray[np.bool_], day_of: Counts) -> pl.DataFrame:
+    """Return what 99 of 100 days of the reference show against the whole of it, and the rows of a day in the middle.
+
+    Args:
+        bin_of: (rows,) from 0.
+        is_missing: (rows,) whether the value is missing.
+        day_of: (rows,) from 0.
+    """
+    days, bins = int(day_of.max()) + 1, int(bin_of.max()) + 1
+    counts = np.bincount(day_of * bins + bin_of, minlength=days * bins).reshape(days, bins)
+    whole = counts.sum(axis=0)
+    rows = counts.sum(axis=1)
+    usual_rows = float(np.median(rows))
+    beyond = np.quantile(psi_beyond_sampling(whole, counts, usual_rows), USUAL)
+    low, high = np.quantile(np.bincount(day_of, weights=is_missing) / rows, [(1 - USUAL) / 2, (1 + USUAL) / 2])
+    return pl.DataFrame({"part": [f"usual_{what}" for what in _USUAL], "value": [beyond, low, high, usual_rows]})
+
+
+def _reference_rows(frame: pl.DataFrame, name: str, kind: Kind) -> pl.DataFrame:
+    return frame.with_columns(feature=pl.lit(name), kind=pl.lit(kind)).select(
+        pl.col(column)
+        if column in frame.columns or column in ("feature", "kind")
+        else pl.lit(None, dtype).alias(column)
+        for column, dtype in REFERENCE_SCHEMA.items()
+    )
+
+
+def count_categories(column: pl.Series) -> tuple[pl.Series, Counts]:
+    """Return the categories as text, null where missing, and the rows of each; the few are cast, not the rows."""
+    counts = column.alias("category").value_counts(name="rows")
+    return counts.get_column("category").cast(pl.String), counts.get_column("rows").cast(pl.Int64).to_numpy()

@@ -1,0 +1,1 @@
+"""The HTML pages: the model card and the report of a backtest."""

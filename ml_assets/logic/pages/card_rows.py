@@ -1,0 +1,257 @@
+"""The card's tiles and the rows of its tables.
+
+How a figure or a day is written stays out: see `card_words`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ml_assets.logic.evaluation.metrics import WITHIN, named
+from ml_assets.logic.pages.card_words import days, signed, span, test_days, verdict
+from ml_assets.logic.plots.drawing import metric_name, number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ml_assets.contracts.artifacts import (
+        Comparison,
+        DriftSummary,
+        Evaluation,
+        EvaluationSummary,
+        Feature,
+        Importances,
+        Interval,
+        ModelSpec,
+        PerformanceSummary,
+    )
+    from ml_assets.logic.pages.card_input import CardInput, ScoreLine
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One of the figures at the top."""
+
+    name: str
+    figure: str
+    aside: str
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class FeatureRow:
+    """One line of the features table; None where importances are not measured."""
+
+    name: str
+    unit: str | None
+    description: str
+    is_categorical: bool
+    shap_share: float | None
+    permutation: float | None
+    kept: bool | None
+    reason: str
+    width: int
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One line of the metrics table; the arrow says which way is better."""
+
+    title: str
+    direction: str
+    own: Interval
+    baselines: tuple[float | None, ...]
+
+
+def tiles(
+    card: CardInput,
+    drift: DriftSummary | None,
+    performance: Sequence[PerformanceSummary],
+    performance_metric: str | None,
+) -> list[Tile]:
+    """Return the figures at the top; a part that is not measured has none."""
+    shown: list[Tile] = []
+    if card.evaluation:
+        summary = card.evaluation.summary
+        where = f"{summary.rows:,} rows{test_days(card.training_set, summary)}"
+        shown += [
+            Tile(metric_name(name), number(own.value), f"95 %: {span(own)}, {where}")
+            for name in dict.fromkeys([summary.metric, summary.metric.partition(WITHIN)[0]])
+            if (own := summary.metrics.get(name)) is not None
+        ]
+        if summary.operating_point is not None and (lift := summary.metrics.get("lift")) is not None:
+            aside = f"95 %: {span(lift)}, of {summary.operating_point.words}, {where}"
+            shown.append(Tile("Lift", number(lift.value), aside))
+        ahead = [item for item in summary.against_baselines if item.metric == summary.metric]
+        if ahead:
+            nearest = min(ahead, key=lambda item: item.difference.value)
+            shown.append(_difference_tile(f"the nearest baseline, '{nearest.against}'", nearest))
+        if (versus := summary.against_champion) is not None:
+            shown.append(_difference_tile("the champion", versus))
+        error = summary.metrics.get("calibration_error")
+        if error is not None:
+            shown.append(Tile("Calibration error", number(error.value), f"95 %: {span(error)}, {where}"))
+    if drift is not None:
+        period = days((drift.first_day, drift.day))
+        aside = f"{drift.state}, {drift.rows:,} rows of {period}"
+        tone = "bad-text" if drift.is_over else ""
+        shown.append(Tile("Weighted excess PSI", number(drift.weighted_excess_psi), aside, tone))
+    measured = [day for day in performance if performance_metric in day.measured]
+    if measured and performance_metric:
+        last = measured[-1]
+        figure, expected = last.measured[performance_metric], last.expected_labelled.get(performance_metric)
+        aside = f"95 %: {span(figure)}"
+        if expected is not None:
+            aside += f", {number(expected)} was expected of the same rows"
+        aside += f"; {last.labelled:,} of {last.predictions:,} predictions of {last.day} have a label"
+        shown.append(Tile(f"{metric_name(performance_metric)}, newest day", number(figure.value), aside))
+    return shown or [Tile("Measured so far", "nothing yet", "not measured yet")]
+
+
+def _difference_tile(who: str, item: Comparison) -> Tile:
+    aside = f"95 %: {span(item.difference)}, {metric_name(item.metric)}, {item.rows:,} rows: {verdict(item)}"
+    return Tile(f"Difference from {who}", signed(item.difference.value), aside)
+
+
+def about_rows(card: CardInput) -> list[tuple[str, str]]:
+    """Return what the model is, and whose: name and words."""
+    classes = card.model.classes if card.model else ()
+    return [
+        ("Model", card.name),
+        ("Version", card.version or "not trained yet"),
+        ("Owner", card.owner or "No owner is declared."),
+        ("Task", card.task),
+        ("Target", card.target),
+        *([("Classes", ", ".join(classes))] if classes else []),
+        ("As of", str(card.as_of) if card.as_of else "not measured yet"),
+        ("Trained on", _trained_on(card.model)),
+    ]
+
+
+def _trained_on(model: ModelSpec | None) -> str:
+    if model is None:
+        return "not trained yet"
+    return f"{model.training_rows:,} rows of {days((model.trained_first_day, model.trained_last_day))}"
+
+
+def feature_rows(card: CardInput) -> list[FeatureRow]:
+    """Return declared features, most important first where that is measured, and the injected noise last."""
+    if card.training_set is None and card.model is None:
+        return []
+    declared: tuple[Feature, ...] = card.training_set.features if card.training_set else ()
+    if card.model:
+        known = {feature.name for feature in declared}
+        declared += tuple(feature for feature in card.model.features if feature.name not in known)
+    own = {str(row["feature"]): row for row in card.model_importances.to_dicts()}
+    selection = {str(row["feature"]): row for row in _importance_rows(card.importances)}
+    most = max((float(row["shap_share"]) for row in own.values()), default=0.0)
+    trained = {feature.name for feature in card.model.features} if card.model else None
+
+    def line(feature: Feature) -> FeatureRow:
+        row, selected = own.get(feature.name, {}), selection.get(feature.name, {})
+        part = _number(row.get("shap_share"))
+        in_model = None if trained is None else feature.name in trained
+        return FeatureRow(
+            name=feature.name,
+            unit=feature.unit,
+            description=feature.description,
+            is_categorical=feature.is_categorical,
+            shap_share=part,
+            permutation=_number(row.get("permutation")),
+            kept=bool(selected["kept"]) if selected else in_model,
+            reason=str(selected.get("reason") or ""),
+            width=round(100 * part / most) if part and most else 0,
+        )
+
+    place = {name: index for index, name in enumerate([*own, *(name for name in selection if name not in own)])}
+    return sorted((line(feature) for feature in declared), key=lambda row: place.get(row.name, len(place)))
+
+
+def features_sentence(card: CardInput) -> str:
+    """Return how many features were selected, and what the two columns of figures are."""
+    if card.importances is None:
+        return "The features' selection is not recorded."
+    summary = card.importances.summary
+    sentence = f"Selected: {len(summary.kept)}; dropped: {len(summary.dropped)}."
+    if not card.model_importances.is_empty():
+        sentence += " Shares of mean |SHAP| and permutation importance are those of this model, on validation rows."
+    return sentence
+
+
+def _importance_rows(importances: Importances | None) -> list[dict[str, object]]:
+    if importances is None:
+        return []
+    return importances.table.sort("rank", "feature").to_dicts()
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def metric_rows(evaluation: EvaluationSummary | None) -> list[MetricRow]:
+    """Return the metrics with their intervals, each beside those of the baselines."""
+    if evaluation is None:
+        return []
+    return [
+        MetricRow(
+            title=metric_name(name),
+            direction="" if (metric := named(name)) is None else "↑" if metric.higher_is_better else "↓",
+            own=own,
+            baselines=tuple(baseline.metrics.get(name) for baseline in evaluation.baselines),
+        )
+        for name, own in evaluation.metrics.items()
+    ]
+
+
+def slice_rows(evaluation: Evaluation | None) -> list[tuple[str, list[dict[str, object]]]]:
+    """Return the slices of the declared metric by column, those with most rows first."""
+    if evaluation is None or evaluation.slices.is_empty():
+        return []
+    table = evaluation.slices.filter(pl.col("metric") == evaluation.summary.metric).sort("rows", descending=True)
+    rows = table.with_columns(
+        tone=pl.when(pl.col("difference_low") > 0)
+        .then(pl.lit("good-text"))
+        .when(pl.col("difference_high") < 0)
+        .then(pl.lit("bad-text"))
+        .otherwise(pl.lit(""))
+    )
+    columns = evaluation.slices["column"].unique(maintain_order=True).to_list()
+    return [(column, rows.filter(pl.col("column") == column).to_dicts()) for column in columns]
+
+
+def calibration_rows(evaluation: Evaluation | None) -> list[dict[str, object]]:
+    """Return the calibration bins from the lowest score on; only a binary task has any."""
+    if evaluation is None or evaluation.summary.task != "binary" or evaluation.calibration.is_empty():
+        return []
+    return evaluation.calibration.sort("bin").to_dicts()
+
+
+def score_groups(lines: Sequence[ScoreLine]) -> list[tuple[str, float, list[ScoreLine]]]:
+    """Return the groups of the ML Test Score: name, points, tests."""
+    groups: dict[str, list[ScoreLine]] = {}
+    for line in lines:
+        groups.setdefault(line.group, []).append(line)
+    return [(group, sum(line.points for line in members), members) for group, members in groups.items()]
+
+
+def lineage_rows(card: CardInput) -> list[tuple[str, str]]:
+    """Return how the model was made: name and words; what the manifest does not say is not recorded."""
+    made = card.making
+    unknown = "not recorded"
+    commit = made.commit or unknown
+    if made.commit and made.is_dirty is not None:
+        commit += ", with uncommitted changes" if made.is_dirty else ", clean tree"
+    return [
+        ("Model version", card.version or "not trained yet"),
+        ("Code commit", commit),
+        ("Code version", made.code_version or unknown),
+        ("Environment digest", made.environment or unknown),
+        ("Run", made.run_id or unknown),
+        ("LightGBM", card.model.lightgbm_version if card.model else unknown),
+        ("Rounds", f"{card.model.rounds:,}" if card.model else unknown),
+        ("Time", unknown if made.seconds is None else f"{made.seconds:,.1f} s"),
+        ("Peak memory", unknown if made.peak_memory_bytes is None else f"{made.peak_memory_bytes / 2**20:,.0f} MiB"),
+    ]

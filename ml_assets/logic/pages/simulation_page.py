@@ -1,0 +1,171 @@
+"""A simulated life as one page: what each policy came to, week by week, each retraining with its cause and verdict.
+
+Nothing is measured here. The page needs neither a network nor a script, prints, and follows the reader's choice of
+light or dark.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from ml_assets.contracts.simulation import PolicyResult, Simulation, SimulationSummary
+from ml_assets.logic.backtest.simulation import POLICIES
+from ml_assets.logic.evaluation.metrics import find_metric
+from ml_assets.logic.pages.card_template import STYLE
+from ml_assets.logic.pages.simulation_template import OWN_STYLE, TEMPLATE
+from ml_assets.logic.plots.drawing import metric_name, number, share
+from ml_assets.logic.plots.simulation import fits_plot, gains_plot, weeks_plot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jinja2 import Environment
+
+NEVER: Final = "never"
+TRIGGERED: Final = "triggered"
+SECTIONS: Final = (
+    ("policies", "What each policy came to"),
+    ("weeks", "Week by week"),
+    ("turns", "Where triggered gained or lost"),
+    ("retrainings", "Each retraining"),
+    ("held", "What was held back"),
+    ("rules", "How far the rules can be trusted"),
+    ("how", "How it was simulated"),
+)
+_WORST: Final = 6
+_BEST: Final = 4
+
+
+def page_of(made: Simulation) -> Simulation:
+    """Return the simulation with its page."""
+    from markupsafe import Markup
+
+    summary = made.summary
+    metric = find_metric(summary.metric, summary.task)
+    policies = [it.policy for it in summary.policies]
+    plots = {"weeks": weeks_plot(made.weeks, made.events, metric), "fits": fits_plot(made.weeks, made.events)}
+    if NEVER in policies and len(policies) > 1:
+        plots["gains"] = gains_plot(made.weeks, metric)
+    page = (
+        _environment()
+        .from_string(TEMPLATE)
+        .render(
+            style=Markup(STYLE + OWN_STYLE),  # noqa: S704 - our own constants
+            plots={name: Markup(svg) for name, svg in plots.items()},  # noqa: S704 - matplotlib escapes the texts in it
+            sections=SECTIONS,
+            summary=summary,
+            tiles=[*_tiles(summary)],
+            turns=[*_turns(made.turns)],
+            own=_events(made.events, TRIGGERED),
+            calendars=[(name, _events(made.events, name)) for name in policies if name not in (NEVER, TRIGGERED)],
+            held=[*_spans(made.held)],
+            detection=made.detection,
+            facts=[*_facts(summary)],
+            reported_from=summary.chosen_until + timedelta(days=1),
+        )
+    )
+    return replace(made, html=f"{page.strip()}\n")
+
+
+def _tiles(summary: SimulationSummary) -> Iterator[dict[str, str]]:
+    """Yield the figures at the top: the policy that is looked at, and what it costs."""
+    by_policy = {it.policy: it for it in summary.policies}
+    shown = by_policy.get(TRIGGERED, summary.policies[-1])
+    on = f"best on {summary.first_day} to {summary.chosen_until}, which are not reported"
+    yield {"name": "chosen policy", "figure": summary.chosen or "not judged", "aside": on}
+    yield {
+        "name": f"{metric_name(summary.metric)}, {shown.policy}",
+        "figure": _fixed(shown.metric.value),
+        "aside": f"95 % interval {shown.metric.ends('z.4f')}",
+    }
+    if shown.gain is not None:
+        aside = f"95 % interval {shown.gain.ends('+z.4f')}"
+        yield {"name": "gain over never", "figure": _signed(shown.gain.value), "aside": aside}
+    if shown.share_of_weekly is not None and shown.policy != "weekly":
+        yield {
+            "name": "of weekly's gain",
+            "figure": f"{shown.share_of_weekly:.0%}",
+            "aside": f"of {summary.chosen_until + timedelta(days=1)} to {summary.last_day}",
+        }
+    weekly = by_policy.get("weekly")
+    aside = f"weekly retraining: {weekly.fits}" if weekly is not None and weekly is not shown else "after the first"
+    yield {"name": "models trained", "figure": str(shown.fits), "aside": aside}
+
+
+def _turns(turns: pl.DataFrame) -> Iterator[tuple[str, int, int, list[dict[str, Any]]]]:
+    """Yield, by policy, how many weeks were lost and gained against it, and the worst and best of them."""
+    for name in reversed(POLICIES):
+        ordered = turns.filter(against=name).sort("gain")
+        if ordered.is_empty():
+            continue
+        lost, gained = ordered.filter(pl.col("gain") < 0), ordered.filter(pl.col("gain") > 0)
+        shown = [*lost.head(_WORST).to_dicts(), *gained.tail(_BEST).reverse().to_dicts()]
+        yield name, lost.height, gained.height, shown
+
+
+def _events(events: pl.DataFrame, policy: str) -> list[dict[str, Any]]:
+    return events.filter(pl.col("policy") == policy).to_dicts()
+
+
+def _spans(held: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield days in a row on which something was held back as one line, with what was said on the last."""
+    rows = held.sort("day").to_dicts()
+    span: dict[str, Any] | None = None
+    for row in rows:
+        day: date = row["day"]
+        if span is not None and day == span["last"] + timedelta(days=1):
+            span |= {"last": day, "days": span["days"] + 1, "sentence": row["sentence"]}
+            continue
+        if span is not None:
+            yield span
+        span = {"first": day, "last": day, "days": 1, "sentence": row["sentence"]}
+    if span is not None:
+        yield span
+
+
+def _facts(summary: SimulationSummary) -> Iterator[tuple[str, str]]:
+    yield "days to choose on", f"{summary.first_day} to {summary.chosen_until}"
+    reported = f"{summary.chosen_until + timedelta(days=1)} to {summary.last_day}"
+    yield "days reported", f"{reported}, {summary.rows:,} labelled predictions, {summary.unlabelled:,} without a label"
+    yield "put into the data", "; ".join(summary.injections) or "nothing: the days as they were"
+    when = "anew at each retraining" if summary.is_tuned else f"once, as of {summary.first_day - timedelta(days=1)}"
+    yield "features and parameters", f"chosen {when}, within the declared budget"
+    yield "features" if not summary.is_tuned else "features, last", ", ".join(summary.features)
+    told = ", ".join(f"{name} {_plain(value)}" for name, value in summary.parameters.items())
+    yield "parameters" if not summary.is_tuned else "parameters, last", f"{told}; {summary.rounds} rounds"
+    yield "when it asks", ", ".join(f"{name} {_plain(value)}" for name, value in summary.rules.items())
+    yield "took", f"{summary.seconds:,.0f} s"
+
+
+def _plain(value: object) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _fixed(value: float | None) -> str:
+    """Write a metric with four digits: policies differ in the third."""
+    return "not measured" if value is None else f"{value:z.4f}".replace("-", "−")
+
+
+def _signed(value: float) -> str:
+    return f"{value:+z.4f}".replace("-", "−")
+
+
+def _verdicts(result: PolicyResult) -> str:
+    """Return what came of the fits, in words."""
+    told = [f"{result.promotions} promoted", f"{result.refusals} refused"] if result.fits else ["–"]
+    return ", ".join(told + ([f"{result.rollbacks} rolled back"] if result.rollbacks else []))
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {
+        "fixed": _fixed, "signed": _signed, "number": number, "share": share, "metric": metric_name,
+        "verdicts": _verdicts,
+    }  # fmt: skip
+    return environment

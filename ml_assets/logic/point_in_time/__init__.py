@@ -1,0 +1,1 @@
+"""What was known at a moment, and features that hold more than that."""

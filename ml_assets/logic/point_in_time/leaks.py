@@ -1,0 +1,240 @@
+"""Leaks: features that hold what was not known at their prediction time, how they show, and how surely.
+
+Building tables again: see `ml_assets.warehouse.rebuild`. What was known when: see
+`ml_assets.logic.point_in_time.knowledge`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+
+from ml_assets.contracts.errors import ContractError
+from ml_assets.contracts.words import counted
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+    from ml_assets.logic.point_in_time.knowledge import Event
+
+DISTANCES: Final = (timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6), timedelta(days=1))
+SHARES: Final = (0.1, 0.05, 0.01)
+_ROWS: Final = "__rows"
+_OTHER: Final = "__other"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two builds of a table differ in a column, and the first row that shows it.
+
+    Attributes:
+        column: the column; None where a row stands in one build only.
+        rows: how many rows differ.
+        key: the first such row.
+        one: its value in the first build; for a row, whether it is there.
+        other: the same in the second.
+    """
+
+    column: str | None
+    rows: int
+    key: Mapping[str, object]
+    one: object
+    other: object
+
+
+def differences(
+    one: pl.DataFrame, other: pl.DataFrame, *, key: Sequence[str], columns: Sequence[str]
+) -> tuple[Difference, ...]:
+    """Compare two builds of a table exactly; missing equals missing, and NaN equals NaN.
+
+    Args:
+        one: the first build; which row is the first is decided by its order.
+        other: the second build.
+        key: what identifies a row in both.
+        columns: what is compared.
+
+    Returns:
+        At most one difference for each column, in their order; before them at most one for rows that only the first
+        build has and one for those that only the second has.
+
+    Raises:
+        ContractError: a column is missing in one, or of another type, or a key repeats.
+    """
+    _comparable(one, other, key=key, columns=columns)
+    paired = one.with_row_index(_ROWS).join(
+        other.select(*key, pl.lit(value=True).alias(_OTHER), *(pl.col(name).alias(_OTHER + name) for name in columns)),
+        on=list(key), how="left", nulls_equal=True, maintain_order="left",
+    )  # fmt: skip
+    both = paired.filter(pl.col(_OTHER))
+    found = []
+    for here, there, frame in (
+        (True, False, paired.filter(pl.col(_OTHER).is_null())),
+        (False, True, other.join(one, on=list(key), how="anti", nulls_equal=True, maintain_order="left")),
+    ):
+        if frame.height:
+            found.append(Difference(None, frame.height, frame.select(key).row(0, named=True), here, there))
+    differs = {name: pl.col(name).ne_missing(pl.col(_OTHER + name)) for name in columns}
+    counts = both.select(expression.sum().alias(name) for name, expression in differs.items()).to_dicts()
+    for name, count in counts[0].items() if counts else ():
+        if count:
+            first = both.filter(differs[name]).row(0, named=True)
+            row = {part: first[part] for part in key}
+            found.append(Difference(name, int(count), row, first[name], first[_OTHER + name]))
+    return tuple(found)
+
+
+def _comparable(one: pl.DataFrame, other: pl.DataFrame, *, key: Sequence[str], columns: Sequence[str]) -> None:
+    wrong = [
+        f"column '{name}' is {one.schema.get(name, 'missing')} in one build and {other.schema.get(name, 'missing')} "
+        "in the other"
+        for name in dict.fromkeys([*key, *columns])
+        if name not in one.schema or one.schema[name] != other.schema.get(name)
+    ]
+    if not wrong:
+        wrong = [
+            f"the key ({', '.join(key)}) repeats in a build"
+            for frame in (one, other)
+            if frame.select(pl.struct(key).is_duplicated().any()).item()
+        ]
+    if wrong:
+        raise ContractError(f"two builds cannot be compared: {'; '.join(wrong)}. Materialize the table again.")
+
+
+def chosen_times(times: pl.Series, later: pl.Series, count: int, random: np.random.Generator) -> list[datetime]:
+    """Return prediction times to test, rather those shortly after which much became known.
+
+    "Shortly" is 10 minutes for the first, then an hour, six hours and a day, in turn: a leak of minutes shows only
+    where something became known within minutes. One in ten is chosen regardless.
+
+    Args:
+        times: the distinct prediction times, in order.
+        later: when something became known, in order, as often as something did.
+        count: how many to choose, at most.
+        random: chooses them.
+    """
+    moments, known = times.to_numpy(), later.to_numpy()
+    before = np.searchsorted(known, moments, side="right")
+    left = np.ones(len(moments))
+    chosen = []
+    for number in range(min(count, len(moments))):
+        span = DISTANCES[number % len(DISTANCES)]
+        soon = np.searchsorted(known, moments + np.timedelta64(span), side="right") - before
+        weights = left * (soon + max(1.0, soon.mean()) / 10)
+        place = int(random.choice(len(moments), p=weights / weights.sum()))
+        left[place] = 0
+        chosen.append(times[place])
+    return chosen
+
+
+def chance_missed(cuts: int, share: float) -> float:
+    """Return how likely a leak stays unseen that shows at a share of the prediction times."""
+    return float((1 - share) ** cuts)
+
+
+def power(cuts: int, days: int) -> str:
+    """Return in a sentence what so many prediction times can miss.
+
+    A leak may show at any time, or on certain days only, at whatever time: prediction times of one day are then one.
+    """
+
+    def missed(count: int) -> str:
+        return ", ".join(f"{share:.0%} with probability {chance_missed(count, share):.2g}" for share in SHARES)
+
+    return (
+        f"{counted(cuts, 'prediction time')} on {counted(days, 'day')} {'misses' if cuts == 1 else 'miss'} a leak that "
+        f"shows at a share of times: {missed(cuts)}; "
+        f"on a share of days only: {missed(days)}"
+    )
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A column that holds what was not known, one row that shows it, and what gave it away.
+
+    Attributes:
+        column: the column; None where the row itself is the leak.
+        day: the row's day.
+        at: the row's prediction time.
+        key: the row.
+        built: its value in the features; for a row, whether it is there.
+        known: its value built from what was known at `at` alone; for a row likewise.
+        rows: how many rows differ in all samples.
+        samples: in how many samples they do.
+        cause: the latest thing without which the features' value does not come about.
+        unexplained: why there is no cause.
+    """
+
+    column: str | None
+    day: date
+    at: datetime
+    key: Mapping[str, object]
+    built: object
+    known: object
+    rows: int
+    samples: int
+    cause: Event | None = None
+    unexplained: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The leak as a person reads it."""
+        row = ", ".join(f"{name}={value}" for name, value in self.key.items())
+        if self.column is not None:
+            what = f"column '{self.column}': row {row} holds {self.built}, but by {self.at} it was {self.known}"
+        elif self.built:
+            what = f"row {row} was asked at {self.at}, but nothing was known of it then"
+        else:
+            what = f"row {row} could be asked at {self.at}, but what became known later removed it"
+        why = f"the cause is {self.cause.sentence}" if self.cause else self.unexplained
+        return f"{what} (rows that differ: {self.rows}, samples: {self.samples}); {why}."
+
+
+@dataclass(frozen=True)
+class Change:
+    """A column of rows that were published before and have another value now.
+
+    Attributes:
+        column: the column; None where the row is gone.
+        row: the first such row's key.
+        rows: how many there are.
+    """
+
+    column: str | None
+    row: Mapping[str, object]
+    before: object
+    now: object
+    rows: int
+
+    @property
+    def sentence(self) -> str:
+        """The change as a person reads it."""
+        key = ", ".join(f"{name}={value}" for name, value in self.row.items())
+        more = f" ({self.rows} rows changed)" if self.rows > 1 else ""
+        if self.column is None:
+            return f"row {key} was published before and is gone now{more}."
+        return (
+            f"column '{self.column}' of row {key} was {self.before} when it was published and is {self.now} now{more}."
+        )
+
+
+def changed_after_known(now: pl.DataFrame, before: pl.DataFrame, key: Sequence[str]) -> tuple[Change, ...]:
+    """Return which columns have other values now than when the rows were published; new rows are no change.
+
+    What was known at a row's prediction time does not change, so neither may its features while their code stays.
+
+    Args:
+        now: the rows of some days about to be published.
+        before: the rows of the same days as they stand; columns that only one of both has are left out.
+        key: what identifies a row.
+    """
+    columns = [name for name in before.columns if now.schema.get(name) == before.schema[name] and name not in key]
+    return tuple(
+        Change(found.column, found.key, found.one, found.other, found.rows)
+        for found in differences(before, now, key=key, columns=columns)
+        if found.column is not None or found.one
+    )

@@ -1,0 +1,1 @@
+"""The gate, the promotion log's decisions, the watch after a promotion, and the budget."""

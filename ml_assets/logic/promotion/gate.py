@@ -1,0 +1,487 @@
+"""The gate: whether a challenger is promoted, by which rules, in sentences an operator can read.
+
+Not here: measuring (see `evaluation`), and writing the promotion log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import polars as pl
+
+from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Interval, RuleRecord
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.evaluation.jackknife import MOST_CORRELATED, confidence_words, lower_bound
+from ml_assets.logic.evaluation.metrics import find_metric
+from ml_assets.logic.evaluation.serving_cost import Cost
+from ml_assets.logic.evaluation.slices import SLICE_ERROR_RATE, comparable, failing_slices, slice_level
+from ml_assets.logic.point_in_time.suspects import LeakFindings
+
+ChampionRule = Literal["non_inferiority", "superiority"]
+NAMED_SLICES: Final = 10
+ERROR_RATE: Final = 0.05
+"""Of all attempts since the last promotion together; see `Attempt`."""
+
+_LEFT: Final = "It has served before and was rolled back from; only a person lets it in again (ml-assets promote)."
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Which challenger it is that is tested on these rows since the last promotion, and the confidence that takes.
+
+    Of many challengers that are no better one passes by chance sooner or later. Attempt k may therefore err in
+    5 % / (k (k + 1)) of cases only: 2.5 %, 0.83 %, 0.42 %, and so on, which is 5 % for all of them together, however
+    many there will be.
+    """
+
+    number: int = 1
+
+    @property
+    def confidence(self) -> float:
+        """The confidence of every lower bound."""
+        return 1 - ERROR_RATE / (self.number * (self.number + 1))
+
+    @property
+    def confidence_words(self) -> str:
+        """The confidence as words."""
+        return confidence_words(self.confidence)
+
+    @property
+    def words(self) -> str:
+        """The confidence, and why it is that."""
+        return f"{self.confidence_words} (attempt {self.number} since the last promotion)"
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What is recorded of it."""
+        return {"attempt": float(self.number), "confidence": self.confidence}
+
+
+FIRST: Final = Attempt()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of the gate: whether it held, and the figures that say so."""
+
+    name: str
+    holds: bool
+    sentence: str
+    figures: Mapping[str, float]
+    waits: bool = False
+
+    @property
+    def record(self) -> RuleRecord:
+        """The rule as the promotion log keeps it."""
+        return RuleRecord(name=self.name, holds=self.holds, sentence=self.sentence)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the challenger is promoted, and why.
+
+    Attributes:
+        promote: Whether every rule holds, but for those that wait for a person.
+        reasons: The rules that failed, or when none did, all that held.
+        figures: What the rules looked at, whichever way they went.
+        rules: Every rule, in the order they were tried.
+        is_anchor: Whether it becomes the anchor once it is champion: there is no champion to compare with, or it is
+            better than champion and anchor, each with its lower bound above zero.
+        attempt: Which one it was since the last promotion; None where nothing could be tested.
+    """
+
+    promote: bool
+    reasons: tuple[str, ...]
+    figures: dict[str, float]
+    rules: tuple[Rule, ...] = ()
+    is_anchor: bool = False
+    attempt: int | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether a person must decide what the gate cannot."""
+        return self.promote and any(rule.waits and not rule.holds for rule in self.rules)
+
+
+def judge(
+    evaluation: EvaluationSummary,
+    *,
+    margin: float,
+    rule: ChampionRule = "non_inferiority",
+    minimum_rows: int = 1,
+    bounds: Mapping[str, float] | None = None,
+    slices: pl.DataFrame | None = None,
+    slice_margin: float = 0.0,
+    costs: Sequence[Cost] = (),
+    cannot_answer: Sequence[str] | None = None,
+    was_left: bool = False,
+    leaks: LeakFindings | None = None,
+    attempt: Attempt = FIRST,
+) -> Verdict:
+    """Judge a challenger by its evaluation; every rule is tried, so that all failures are reported at once.
+
+    The differences to baselines, champion and anchor on the same rows have one-sided lower bounds, whose confidence
+    depends on the attempt (`Attempt`). A baseline is beaten where its bound is above zero. Non-inferiority holds where
+    the bounds to champion and anchor (`promotion.anchor`) are not below the negative of the margin: of challengers
+    worse by the margin at most 5 % are promoted, however many are tried. Superiority holds where the bound to the
+    champion is above zero and the difference itself is the margin or more; the anchor is compared with as before.
+    `benchmarks/gate` measures the error rates and the power.
+
+    Args:
+        evaluation: The challenger's report on frozen rows.
+        margin: By how much of the declared metric the challenger may be worse than the champion, or must be better.
+        rule: Which of the two.
+        minimum_rows: On fewer rows nobody is promoted.
+        bounds: Absolute limits by metric: a floor where higher is better, else a ceiling.
+        slices: `Evaluation.slices`, if slices are to hold; see `slices.failing_slices`.
+        slice_margin: By how much the challenger may be worse on a slice.
+        costs: What serving costs; those without a limit are no rules.
+        cannot_answer: Why the challenger cannot answer what is declared now; empty if it can, None if nobody looked.
+        was_left: Whether this very version has served, and was rolled back from.
+        leaks: What is known of leaks in its features; None in a simulation.
+        attempt: Which attempt on these rows it is since the last promotion.
+
+    Raises:
+        DataError: A margin is negative, or a bound names a metric that the evaluation does not have.
+    """
+    if margin < 0 or slice_margin < 0:
+        message = (
+            f"the margins of the gate of model '{evaluation.model}' are {margin:g} and {slice_margin:g}; expected "
+            "0 or more: how much worse a challenger may be. Correct the declaration."
+        )
+        raise DataError(message)
+    rules = [
+        *_leak_rules(leaks),
+        _enough_rows(evaluation, minimum_rows),
+        *_unseen(evaluation),
+        *_answers(cannot_answer),
+        *(_beats_baseline(comparison, attempt) for comparison in evaluation.against_baselines),
+        *(_within_bound(evaluation, name, limit) for name, limit in (bounds or {}).items()),
+        *_champion_rules(evaluation, attempt, rule, margin),
+    ]
+    if slices is not None and evaluation.against_champion is not None:
+        rules.append(_slices_hold(slices, evaluation.metric, slice_margin))
+    rules += [_affordable(cost, cost.limit) for cost in costs if cost.limit is not None]
+    if was_left:
+        rules.append(Rule("rollback", holds=False, sentence=_LEFT, figures={}))
+    failed = [rule for rule in rules if not rule.holds and not rule.waits]
+    open_questions = [rule for rule in rules if not rule.holds and rule.waits]
+    return Verdict(
+        promote=not failed,
+        reasons=tuple(rule.sentence for rule in failed or open_questions or rules),
+        figures={name: value for rule in rules for name, value in rule.figures.items()},
+        rules=tuple(rules),
+        is_anchor=_is_anchor(evaluation, attempt),
+        attempt=attempt.number if _is_tested(evaluation) else None,
+    )
+
+
+def _is_tested(evaluation: EvaluationSummary) -> bool:
+    """Return whether anything was compared by which the challenger could be promoted."""
+    compared = (evaluation.against_champion, evaluation.against_anchor, *evaluation.against_baselines)
+    return not evaluation.seen_rows and any(it is not None and _bound(it, FIRST) is not None for it in compared)
+
+
+def _is_anchor(evaluation: EvaluationSummary, attempt: Attempt) -> bool:
+    compared = (evaluation.against_champion, evaluation.against_anchor)
+    bounds = [_bound(it, attempt) for it in compared if it is not None]
+    return not evaluation.seen_rows and all(bound is not None and bound > 0 for bound in bounds)
+
+
+def _leak_rules(leaks: LeakFindings | None) -> tuple[Rule, ...]:
+    """Return whether the features are free of leaks as far as is known; a suspect waits for a person."""
+    if leaks is None:
+        return ()
+    is_proven = bool(leaks.proven) or (leaks.is_tested and leaks.untested > 0)
+    suspicion = (
+        f"A person must decide on features that predict the target almost alone: "
+        f"{' '.join(it.sentence for it in leaks.suspects)}"
+        if leaks.suspects
+        else "No feature predicts the target almost alone, except those that the leak test cleared or the declaration "
+        "acknowledges."
+    )
+    return (
+        Rule("leaks", holds=not is_proven, sentence=leaks.sentence, figures={"leak test cuts": float(leaks.cuts)}),
+        Rule("suspects", holds=not leaks.suspects, sentence=suspicion, figures={}, waits=True),
+    )
+
+
+def _enough_rows(evaluation: EvaluationSummary, minimum_rows: int) -> Rule:
+    enough = evaluation.rows >= minimum_rows
+    compared = "at least" if enough else "fewer than"
+    return Rule(
+        name="rows",
+        holds=enough,
+        sentence=f"Measured on {evaluation.rows:,} rows, {compared} the {minimum_rows:,} wanted.",
+        figures={"rows": float(evaluation.rows), "minimum_rows": float(minimum_rows)},
+    )
+
+
+def _unseen(evaluation: EvaluationSummary) -> tuple[Rule, ...]:
+    """Return whether the rows are new to both models; no rule for an evaluation from before that was looked at."""
+    until = evaluation.learned_until
+    if until is None:
+        return ()
+    who = "the challenger"
+    if evaluation.champion_version is not None:
+        who = "the challenger, the champion or the anchor"
+    figures = {"rows left out": float(evaluation.left_out), "rows seen before": float(evaluation.seen_rows)}
+    if evaluation.seen_rows:
+        sentence = (
+            f"{evaluation.seen_rows:,} of the {evaluation.rows:,} test rows are of days up to {until}, from which "
+            f"{who} learned, and the others are too few to judge by. Judge as of a later day, or lengthen test_days."
+        )
+    elif evaluation.left_out:
+        sentence = (
+            f"{evaluation.left_out:,} test rows of days up to {until}, from which {who} learned, are left out; "
+            f"{evaluation.rows:,} are new to them."
+        )
+    else:
+        sentence = f"None of these rows was used to train or tune {who}; the last day that was used is {until}."
+    return (Rule("unseen", holds=not evaluation.seen_rows, sentence=sentence, figures=figures),)
+
+
+def _answers(cannot: Sequence[str] | None) -> tuple[Rule, ...]:
+    if cannot is None:
+        return ()
+    sentence = f"Cannot answer what is declared now: {' '.join(cannot)}" if cannot else "Answers what is declared now."
+    return (Rule("contract", holds=not cannot, sentence=sentence, figures={}),)
+
+
+def _affordable(cost: Cost, limit: float) -> Rule:
+    holds = cost.value <= limit
+    sentence = (
+        f"{cost.measured} {cost.value:.3g} {cost.unit}, {'within' if holds else 'above'} the declared "
+        f"{limit:g} {cost.unit}."
+    )
+    named = f"{cost.name}, {cost.unit}"
+    return Rule(cost.name, holds=holds, sentence=sentence, figures={named: cost.value, f"most {named}": limit})
+
+
+def _figures(comparison: Comparison, against: str) -> dict[str, float]:
+    return {
+        f"{comparison.metric}": comparison.challenger,
+        f"{comparison.metric} of {against}": comparison.other,
+        f"difference to {against}": comparison.difference.value,
+        **_ends(comparison.difference, against),
+    }
+
+
+def _ends(difference: Interval, against: str) -> dict[str, float]:
+    if difference.low is None or difference.high is None:
+        return {}
+    return {f"difference to {against}, low": difference.low, f"difference to {against}, high": difference.high}
+
+
+def _told(comparison: Comparison) -> str:
+    difference = comparison.difference
+    return (
+        f"{comparison.metric} {comparison.challenger:z.4f} against {comparison.other:z.4f}, difference "
+        f"{difference.value:+z.4f} {difference.ends('+z.4f')} (above zero is better)"
+    )
+
+
+def _bound(comparison: Comparison, attempt: Attempt) -> float | None:
+    """Return what the true difference exceeds at the attempt's confidence; None where that cannot be told."""
+    return lower_bound(comparison, attempt.confidence)
+
+
+def _undecided(comparison: Comparison, who: str) -> str:
+    reason = comparison.difference.reason
+    return f"Cannot be compared with {who}: {reason}. Lengthen test_days, or judge as of a later day."
+
+
+def _beats_baseline(comparison: Comparison, attempt: Attempt) -> Rule:
+    name, bound = f"baseline {comparison.against}", _bound(comparison, attempt)
+    who, figures = f"the baseline '{comparison.against}'", _figures(comparison, name)
+    if bound is None:
+        return Rule(name, holds=False, sentence=_undecided(comparison, who), figures=figures)
+    verb = "Beats" if bound > 0 else "Is not shown to beat"
+    sentence = f"{verb} {who}: {_told(comparison)}; lower bound {bound:+z.4f} {attempt.confidence_words}."
+    figures |= {f"difference to {name}, bound": bound, **attempt.figures}
+    return Rule(name, holds=bound > 0, sentence=sentence + _beyond_allowance(comparison), figures=figures)
+
+
+def _within_bound(evaluation: EvaluationSummary, name: str, limit: float) -> Rule:
+    """Return whether a metric is within its limit: the favourable end of its 95 % interval decides.
+
+    A figure lies beyond its limit by noise, too: on 5,000 rows the calibration error of a model without any is about
+    0.014, and more where days differ. Held against the value, a ceiling near that would refuse good models at random.
+    Held against the interval it still bites, later by half a width; `minimum_rows` keeps that width small.
+    """
+    metric = find_metric(name, evaluation.task)
+    if name not in evaluation.metrics:
+        message = (
+            f"the gate of model '{evaluation.model}' bounds '{name}', which its evaluation does not have; it has "
+            f"{', '.join(evaluation.metrics)}. Drop the bound, or evaluate on rows where the metric is defined."
+        )
+        raise DataError(message)
+    found = evaluation.metrics[name]
+    side, outside = ("floor", "below") if metric.higher_is_better else ("ceiling", "above")
+    best = found.high if metric.higher_is_better else found.low
+    if best is None:
+        return Rule(
+            name=f"bound {name}",
+            holds=False,
+            sentence=f"{name} {found.value:z.4f} {found.ends('z.4f')} cannot be compared with the declared {side} of "
+            f"{limit:g}.",
+            figures={name: found.value, f"{side} of {name}": limit},
+        )
+    holds = metric.gain(best, limit) >= 0
+    place = "within" if metric.gain(found.value, limit) >= 0 else f"not significantly {outside}"
+    return Rule(
+        name=f"bound {name}",
+        holds=holds,
+        sentence=(
+            f"{name} {found.value:z.4f} {found.ends('z.4f')} is "
+            f"{place if holds else f'significantly {outside}'} the declared {side} of {limit:g}."
+        ),
+        figures={name: found.value, f"best {name}": best, f"{side} of {name}": limit},
+    )
+
+
+def _champion_rules(
+    evaluation: EvaluationSummary, attempt: Attempt, rule: ChampionRule, margin: float
+) -> tuple[Rule, ...]:
+    comparison, version = evaluation.against_champion, evaluation.champion_version
+    if version is None:
+        sentence = (
+            f"There is no champion yet: the baselines decide, {attempt.confidence_words} (attempt {attempt.number})."
+        )
+        return (Rule("champion", holds=True, sentence=sentence, figures={}),)
+    if version == evaluation.model_version:
+        return (Rule("champion", holds=False, sentence=f"The challenger is the champion ({version}).", figures={}),)
+    if evaluation.seen_rows:
+        return ()  # the rule about rows seen before says why nothing was compared
+    anchor = _anchor_rules(evaluation, attempt, margin)
+    if evaluation.champion_cannot_score is not None:
+        deciding = "the baselines and the anchor decide" if evaluation.against_anchor else "the baselines decide"
+        sentence = f"Champion {version} cannot score these rows, so {deciding}: {evaluation.champion_cannot_score}"
+        return (Rule("champion", holds=True, sentence=sentence, figures={}), *anchor)
+    if comparison is None:
+        message = (
+            f"the evaluation of model '{evaluation.model}' names champion {version} but does not compare with it; "
+            "expected both on the same rows. Evaluate again with the champion's scores."
+        )
+        raise DataError(message)
+    return (_against(comparison, f"champion {version}", attempt, rule, margin), *anchor)
+
+
+def _anchor_rules(evaluation: EvaluationSummary, attempt: Attempt, margin: float) -> tuple[Rule, ...]:
+    """Return whether the challenger is not worse than the anchor; no rule where the champion is the anchor."""
+    version, comparison = evaluation.anchor_version, evaluation.against_anchor
+    if version is None or version == evaluation.champion_version:
+        return ()
+    if comparison is not None:
+        return (_against(comparison, f"anchor {version}", attempt, "non_inferiority", margin),)
+    if evaluation.against_champion is None:
+        return ()
+    bound = _bound(evaluation.against_champion, attempt)
+    is_better = bound is not None and bound > 0
+    sentence = (
+        f"Anchor {version} cannot score these rows, so the challenger must be better than the champion, and "
+        f"{'it is' if is_better else 'that is not shown'} {attempt.words}: {evaluation.anchor_cannot_score}"
+    )
+    return (Rule("anchor", holds=is_better, sentence=sentence, figures=attempt.figures),)
+
+
+def _against(comparison: Comparison, who: str, attempt: Attempt, rule: ChampionRule, margin: float) -> Rule:
+    """Return whether the challenger is better than champion or anchor, or not worse, as the rule asks."""
+    difference, bound = comparison.difference, _bound(comparison, attempt)
+    role = who.partition(" ")[0]
+    figures = {**_figures(comparison, f"the {role}"), "margin": margin}
+    if bound is None:
+        return Rule(role, holds=False, sentence=_undecided(comparison, who), figures=figures)
+    figures |= {f"difference to the {role}, bound": bound, **attempt.figures}
+    if role == "champion" and difference.value == comparison.error == 0:
+        sentence = (
+            f"The challenger does not differ from {who}: {comparison.metric} is equal without any of the "
+            f"{comparison.clusters} {comparison.unit}, so there is nothing to gain."
+        )
+        return Rule(role, holds=False, sentence=sentence, figures=figures)
+    holds = bound > 0 and difference.value >= margin if rule == "superiority" else bound >= -margin
+    if rule == "superiority":
+        verdict = f"Is better than {who} by the margin of {margin:g} or more"
+        if not holds:
+            sure = f"Is better than {who}, but not by the margin of {margin:g}"
+            verdict = sure if bound > 0 else f"Is not shown to be better than {who}"
+    else:
+        is_worse = difference.high is not None and difference.high < -margin
+        verdict = "Is not worse" if holds else "Is worse" if is_worse else "May be worse"
+        verdict += f" than {who} by more than the margin of {margin:g}"
+    sentence = f"{verdict}: {_told(comparison)}; lower bound {bound:+z.4f} {attempt.words}."
+    return Rule(role, holds=holds, sentence=sentence + _beyond_allowance(comparison), figures=figures)
+
+
+def _beyond_allowance(comparison: Comparison) -> str:
+    """Return a warning where the days may be more alike than the error allows for; empty otherwise."""
+    if comparison.correlation < MOST_CORRELATED:
+        return ""
+    return (
+        f" Neighbouring {comparison.unit} may have a correlation above {MOST_CORRELATED:g}, which the interval does "
+        "not allow for: it may be too narrow."
+    )
+
+
+def _slices_hold(slices: pl.DataFrame, metric: str, margin: float) -> Rule:
+    judged = comparable(slices, metric)
+    failing = failing_slices(slices, metric=metric, margin=margin)
+    level = slice_level(judged.height)
+    figures = {
+        "slices judged": float(judged.height),
+        "slice level": level,
+        "slices worse": float(failing.height),
+        "slice margin": margin,
+        **{name: value for row in judged.iter_rows(named=True) for name, value in _slice_figures(row).items()},
+    }
+    if failing.is_empty():
+        sentence = f"No slice of {judged.height} is shown to be worse than with the champion by more than {margin:g}"
+        if judged.height:
+            worst = judged.sort("difference").row(0, named=True)
+            sentence += f"; the lowest difference is that of {_told_slice(worst, metric)}"
+    else:
+        told = "; ".join(_told_slice(row, metric) for row in failing.iter_rows(named=True))
+        sentence = f"Worse than the champion by more than {margin:g} on {told}"
+    if judged.height:
+        sentence += (
+            f". The worst of {judged.height} is judged {confidence_words(1 - level)}, the others by Holm's "
+            f"rule, so that a challenger that is not worse fails on any of them in at most {SLICE_ERROR_RATE:.0%} of "
+            "cases"
+        )
+    sentence += f".{_unjudged(slices, metric)}"
+    return Rule("slices", holds=failing.is_empty(), sentence=sentence, figures=figures)
+
+
+def _name(row: Mapping[str, object]) -> str:
+    return f"{row['column']}={row['value']}"
+
+
+def _slice_figures(row: Mapping[str, Any]) -> dict[str, float]:
+    of = f"difference on {_name(row)}"
+    return {
+        of: row["difference"],
+        f"{of}, low": row["difference_low"],
+        f"{of}, high": row["difference_high"],
+        f"{of}, rows": float(row["rows"]),
+        f"{of}, {row['unit']}": float(row["clusters"]),
+    }
+
+
+def _told_slice(row: Mapping[str, Any], metric: str) -> str:
+    return (
+        f"{_name(row)} ({row['rows']:,} rows of {row['clusters']} {row['unit']}: {metric} {row['score']:z.4f} against "
+        f"{row['champion_score']:z.4f}, {row['difference']:+z.4f} "
+        f"[{row['difference_low']:+z.4f}, {row['difference_high']:+z.4f}])"
+    )
+
+
+def _unjudged(slices: pl.DataFrame, metric: str) -> str:
+    """Return how many slices were not judged and which, as a sentence; empty if all were."""
+    left = slices.filter(pl.col("metric") == metric, ~pl.col("is_judged"))
+    if left.is_empty():
+        return ""
+    named = [f"{_name(row)} ({row['reason']})" for row in left.head(NAMED_SLICES).iter_rows(named=True)]
+    more = f" and {left.height - NAMED_SLICES} more" if left.height > NAMED_SLICES else ""
+    return f" Not judged: {left.height}, {', '.join(named)}{more}."

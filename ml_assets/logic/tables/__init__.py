@@ -1,0 +1,1 @@
+"""Rows of raw tables, features, labels and training sets."""

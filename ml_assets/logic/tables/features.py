@@ -1,0 +1,131 @@
+"""The features artifact: the declared columns of a feature table, one row a prediction, in a fixed order.
+
+Computing features stays out, and so do the rules on their values: see the table's dbt model and its contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final
+
+import polars as pl
+
+from ml_assets.contracts.artifacts import Feature
+from ml_assets.contracts.errors import ContractError
+from ml_assets.contracts.table import redacted
+from ml_assets.contracts.words import counted
+from ml_assets.logic.training.encoding import inexact_words, is_exact, type_problem
+
+DAY: Final = "day"
+_MEND: Final = (
+    "Where such a value is wrong, give the source's column a range in its contract (in_range), name the value in "
+    "null_values, or make it null in the table's SQL; where it names something, mark the column categorical; where all "
+    "values are large, subtract a constant in the SQL."
+)
+
+
+def select_features(
+    frame: pl.DataFrame,
+    *,
+    key: Sequence[str],
+    times: Sequence[str],
+    feature_list: Sequence[Feature],
+    day: str = DAY,
+    personal: Collection[str] = (),
+) -> pl.DataFrame:
+    """Return the declared columns and no others, sorted by day, event time and key.
+
+    Args:
+        frame: The feature table's rows.
+        key: What identifies a prediction.
+        times: The event time first, then the prediction time: UTC without a zone.
+        feature_list: The features, in the order of the result.
+        day: The column with the day a row belongs to.
+        personal: Columns whose values no message shows.
+
+    Returns:
+        Key, day, times, features. Missing features stay missing.
+
+    Raises:
+        ContractError: Missing or mistyped columns, null or repeated keys, null days or times, whole numbers that no
+            double holds; all are listed.
+    """
+    schema = frame.schema
+    firm = list(dict.fromkeys([*key, day, *times]))
+    columns = list(dict.fromkeys([*firm, *(feature.name for feature in feature_list)]))
+    problems = [
+        f"column '{name}' is missing. Rebuild the feature table, or drop the column from the declaration."
+        for name in columns
+        if name not in schema
+    ]
+    if day in schema and schema[day] != pl.Date:
+        problems.append(f"column '{day}' is {schema[day]}; expected Date. Cast it in the feature table.")
+    problems += [
+        f"time '{name}' is {schema[name]}; expected a Datetime in UTC without a zone. Cast it in the feature table."
+        for name in dict.fromkeys(times)
+        if name in schema and not is_naive(schema[name])
+    ]
+    mistyped = (type_problem(feature, schema[feature.name]) for feature in feature_list if feature.name in schema)
+    problems += [problem for problem in mistyped if problem]
+    there = [name for name in firm if name in schema]
+    problems += [
+        f"column '{name}' is null in {count} of {frame.height} rows; expected none. Mend the feature table."
+        for name, count in frame.select(pl.col(there).null_count()).to_dicts()[0].items()
+        if count
+    ]
+    if set(key) <= set(schema):
+        fix = "Remove the duplicates in the feature table, or declare a finer key."
+        problems += repeated_keys(frame, key, fix=fix, personal=personal)
+        problems += _inexact_values(frame, key, feature_list, personal)
+    if len(problems) == 1:
+        raise ContractError(f"the feature rows: {problems[0]}")
+    if problems:
+        listed = "\n".join(f"- {problem}" for problem in problems)
+        raise ContractError(f"the feature rows have {len(problems)} problems:\n{listed}")
+    return frame.select(columns).sort(list(dict.fromkeys([day, *times[:1], *key])))
+
+
+def _inexact_values(
+    frame: pl.DataFrame, key: Sequence[str], feature_list: Sequence[Feature], personal: Collection[str]
+) -> Iterator[str]:
+    numeric = [it.name for it in feature_list if not it.is_categorical and it.name in frame.columns]
+    for name in numeric:
+        if (beyond := frame.filter(~is_exact(frame[name]))).height:
+            row = beyond.row(0, named=True)
+            value = redacted(name, row[name], personal)
+            yield (
+                f"feature '{name}' {inexact_words(beyond.height, frame.height)}, such as {value} where "
+                f"{key_words(row, key, personal)}. {_MEND}"
+            )
+
+
+def is_naive(dtype: pl.DataType) -> bool:
+    """Return whether a column holds times without a zone, as all times of the project."""
+    return isinstance(dtype, pl.Datetime) and dtype.time_zone is None
+
+
+def repeated_keys(
+    frame: pl.DataFrame, key: Sequence[str], *, fix: str, where: str = "", personal: Collection[str] = ()
+) -> list[str]:
+    """Return what is wrong where rows share a key, with examples; empty where none do.
+
+    Args:
+        frame: The rows.
+        key: What identifies a row.
+        fix: How to fix it, as a sentence.
+        where: What the rows are, if the message shall say so.
+        personal: Columns whose values no message shows.
+    """
+    twice = frame.group_by(list(key)).len("__rows").filter(pl.col("__rows") > 1).sort(["__rows", *key], nulls_last=True)
+    if twice.height == 0:
+        return []
+    sample = "; ".join(key_words(row, key, personal) for row in twice.head(3).to_dicts())
+    extra = int(twice["__rows"].sum()) - twice.height
+    what = f"the key ({', '.join(key)}){f' of the {where}' if where else ''} repeats"
+    counts = f"{counted(twice.height, 'key')}, {counted(extra, 'row')} too many"
+    return [f"{what}: {counts}, such as {sample}. {fix}"]
+
+
+def key_words(row: Mapping[str, object], key: Sequence[str], personal: Collection[str]) -> str:
+    """Return the key of a row as messages show it."""
+    return ", ".join(f"{name}={redacted(name, row[name], personal)}" for name in key)

@@ -1,0 +1,209 @@
+"""Holding a table against its contract before it is published: what goes on, what is set aside, what stops the run.
+
+Where rows are kept stays out; so does the split of dbt's tables, which the warehouse makes
+(`ml_assets.warehouse.dbt_lake`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ml_assets.contracts.checking import (
+    BROKEN_RULES,
+    SAMPLE_ROWS,
+    Finding,
+    Report,
+    broken_row_rules,
+    check_table,
+)
+from ml_assets.contracts.table import GONE_AT, RECEIVED_AT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ml_assets.contracts.checking import Others
+    from ml_assets.contracts.table import TableContract
+
+_RELEASED = "__released"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What holding a table against its contract came to.
+
+    Attributes:
+        report: what each rule found; a rule whose rows were set aside warns instead of blocking.
+        rows: what goes on.
+        quarantined: the rows set aside, each with the names of the rules it breaks.
+        over: partitions of which more would have to be set aside than the declaration allows, with their shares.
+        released: by rule, how many rows break it and go on because a person released them.
+    """
+
+    report: Report
+    rows: pl.DataFrame
+    quarantined: pl.DataFrame
+    over: Mapping[str, float] = field(default_factory=dict)
+    released: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def refused(self) -> list[str]:
+        """The partitions for which nothing may be published; none for a rule that no row shows, as a missing column."""
+        findings = [it for it in self.report.blocking if not (self.over and it.rule.is_row_rule)]
+        return sorted({*self.over, *(part for finding in findings for part in finding.partitions)})
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Rows that were quarantined or released, by rule."""
+        found: dict[str, dict[str, int]] = {}
+        for what, by_rule in (("quarantined", broken_counts(self.quarantined)), ("released", self.released)):
+            for rule, count in by_rule.items():
+                found.setdefault(rule, {})[what] = count
+        return found
+
+    def refusal(self, table: str, *, share: float | None) -> str:
+        """Return why nothing may be published, as a message with its mend; empty where all may.
+
+        Args:
+            table: the table's name in the lake.
+            share: the declared share.
+        """
+        if not self.report.blocking:
+            return ""
+        over = [
+            f"{part:.2%} of the rows{f' of {day}' if day else ''} break rules; {share:.2%} may be set aside."
+            for day, part in self.over.items()
+        ]
+        return refusal(table, self.refused, [*(self.report.sentence(it) for it in self.report.blocking), *over])
+
+
+def refusal(table: str, partitions: Sequence[str], reasons: Sequence[str]) -> str:
+    """Return why nothing of a table was published, as a message with its mend."""
+    days = [part for part in partitions if part]
+    more = f" and {len(days) - 10} more" if len(days) > 10 else ""
+    refused = f"; refused are {', '.join(days[:10])}{more}" if days else ""
+    listed = "".join(f"- {line}\n" for reason in reasons for line in reason.splitlines())
+    return (
+        f"nothing of table '{table}' was published, what stood before stays{refused}:\n{listed}"
+        "Mend the data or the contract, then materialize the table again. The refused rows: "
+        f"ml-assets quarantine {table}{f' {days[0]}' if days else ''}"
+    )
+
+
+def audit(
+    rows: pl.DataFrame,
+    contract: TableContract,
+    *,
+    partition: str | None,
+    others: Others | None = None,
+    share: float | None = None,
+    released: pl.DataFrame | None = None,
+) -> Audit:
+    """Hold a table against its contract, and set aside what breaks a row rule where the declaration lets it.
+
+    Args:
+        rows: all rows of the run.
+        contract: what they must look like.
+        partition: the column that says to which partition a row belongs; None where the table is whole.
+        others: the tables that relationships point to, by name.
+        share: the share of a partition's rows that may be set aside; None where none may.
+        released: rows that a person let pass; row rules do not count for rows equal to one of them.
+    """
+    marked = _marked(rows, contract, released)
+    held = marked.filter(~pl.col(_RELEASED)).drop(_RELEASED)
+    report = check_table(held, contract, others=others, partition=partition)
+    exempt = {}
+    if held.height < rows.height:
+        exempt = broken_counts(_with_broken_rules(marked.filter(_RELEASED), contract, others))
+        report = _joined(report, check_table(rows, contract, others=others, partition=partition))
+    nothing = rows.clear().with_columns(pl.lit(None, pl.List(pl.String)).alias(BROKEN_RULES))
+    kinds = {finding.rule.kind for finding in report.blocking}
+    if share is None or "columns" in kinds or kinds <= {"unique"}:
+        return Audit(report, rows, nothing, released=exempt)
+    found = _with_broken_rules(marked, contract, others)
+    is_aside = (pl.col(BROKEN_RULES).list.len() > 0) & ~pl.col(_RELEASED)
+    aside = found.filter(is_aside).drop(_RELEASED)
+    over = {day: part for day, part in _shares(rows, aside, partition).items() if part > share}
+    if over:
+        return Audit(report, rows, nothing, over, exempt)
+    kept = found.filter(~is_aside).drop(_RELEASED, BROKEN_RULES)
+    rest = check_table(kept, contract, others=others, partition=partition)
+    return Audit(_joined(as_warnings(report), rest), kept, aside, released=exempt)
+
+
+def _marked(rows: pl.DataFrame, contract: TableContract, released: pl.DataFrame | None) -> pl.DataFrame:
+    """Return the rows with a column that says whether each equals one that was released; when it came plays no part."""
+    names = [name for name in contract.names if name in rows.columns and name not in {RECEIVED_AT, GONE_AT}]
+    if released is None or any(released.schema.get(name) != rows.schema[name] for name in names):
+        return rows.with_columns(pl.lit(value=False).alias(_RELEASED))
+    known = released.select(names).unique().with_columns(pl.lit(value=True).alias(_RELEASED))
+    joined = rows.join(known, on=names, how="left", nulls_equal=True, maintain_order="left")
+    return joined.with_columns(pl.col(_RELEASED).fill_null(value=False))
+
+
+def _with_broken_rules(rows: pl.DataFrame, contract: TableContract, others: Others | None) -> pl.DataFrame:
+    return rows.with_columns(broken_row_rules(contract, others=others).alias(BROKEN_RULES))
+
+
+def broken_counts(rows: pl.DataFrame) -> dict[str, int]:
+    """Return, by rule, how many rows say in `broken_rules` that they break it."""
+    counts = rows.select(pl.col(BROKEN_RULES).explode().drop_nulls().value_counts()).unnest(BROKEN_RULES)
+    return {str(rule): int(count) for rule, count in counts.iter_rows()}
+
+
+def _shares(rows: pl.DataFrame, aside: pl.DataFrame, partition: str | None) -> dict[str, float]:
+    """Return the share of rows that would be set aside, by partition; under '' where the table is whole."""
+    if partition is None:
+        return {"": aside.height / rows.height}
+    counts = aside.group_by(partition).len("aside").join(rows.group_by(partition).len("rows"), on=partition)
+    shares = counts.sort(partition).select(partition, pl.col("aside") / pl.col("rows"))
+    return {str(day): float(share) for day, share in shares.iter_rows()}
+
+
+def _joined(row_rules: Report, others: Report) -> Report:
+    """Return one report: row rules as one of two found them, and all other rules as the other did."""
+    pairs = zip(row_rules.findings, others.findings, strict=True)
+    return replace(row_rules, findings=tuple(one if one.rule.is_row_rule else other for one, other in pairs))
+
+
+def as_warnings(report: Report) -> Report:
+    """Return a report whose row rules only warn: the rows that break them are set aside."""
+    return replace(
+        report,
+        findings=tuple(
+            replace(found, rule=replace(found.rule, is_blocking=False)) if found.rule.is_row_rule else found
+            for found in report.findings
+        ),
+    )
+
+
+def quarantine_findings(
+    quarantined: pl.DataFrame, contract: TableContract, *, rows: int, partition: str | None
+) -> dict[str, Finding]:
+    """Return what rows that were set aside say of each rule they break, by its name; these rules only warn.
+
+    Args:
+        quarantined: the rows, with `broken_rules`.
+        contract: the table's contract.
+        rows: how many rows the table had before.
+        partition: the column that says to which partition a row belongs; None where the table is whole.
+    """
+    found = {}
+    for name in broken_counts(quarantined):
+        broken = quarantined.filter(pl.col(BROKEN_RULES).list.contains(name)).drop(BROKEN_RULES)
+        days = {} if partition is None else {
+            str(day): int(count) for day, count in broken.group_by(partition).len().sort(partition).iter_rows()
+        }  # fmt: skip
+        rule = replace(contract.rule(name), is_blocking=False)
+        found[name] = Finding(rule, rows, broken.height, days, broken.head(SAMPLE_ROWS))
+    return found
+
+
+def released_counts(
+    rows: pl.DataFrame, contract: TableContract, released: pl.DataFrame, *, others: Others | None = None
+) -> dict[str, int]:
+    """Return, by rule, how many rows break it and stand among the rest because they were released."""
+    passed = _marked(rows, contract, released).filter(_RELEASED).drop(_RELEASED)
+    return broken_counts(_with_broken_rules(passed, contract, others))

@@ -1,0 +1,336 @@
+"""Cutting source rows into days, storing every version of a row, and what a landing says about rows that are missing.
+
+Not here: reading the source (see `ml_assets.landing.sources`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from ml_assets.contracts.changes import retyped
+from ml_assets.contracts.checking import Finding
+from ml_assets.contracts.days import day_of_moment
+from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from datetime import date
+
+    from ml_assets.contracts.table import TableContract
+
+PARTITION = "__day"
+_MOMENT = pl.Datetime("us")
+_ROW, _COPY = "__row", "__copy"
+KEEPS_ROWS: Final = Rule("no more rows are lost than declared", "expectation")
+ALL_DAYS: Final = Rule("every row of the source is of a declared day", "expectation", is_blocking=False)
+
+
+def day_expression(
+    *,
+    column: str | None = None,
+    year: str | None = None,
+    month: str | None = None,
+    day: str | None = None,
+    timezone: str | None = None,
+) -> pl.Expr:
+    """Return the day of a row, null where there is no such day (30 February).
+
+    Args:
+        column: a date, ISO text whose date counts as it is written, or a timestamp in UTC.
+        year: with `month` and `day`, in place of `column`.
+        month: as `year`.
+        day: as `year`.
+        timezone: where the day of a timestamp begins and ends; None where the column is not a timestamp.
+    """
+    if column is not None and timezone is not None:
+        return day_of_moment(pl.col(column), timezone)
+    if column is not None:
+        return pl.col(column).cast(pl.String).str.head(10).str.to_date("%Y-%m-%d", strict=False)
+    if year is None or month is None or day is None:
+        raise DataError("the day of a row is either one column, or year, month and day; correct the declaration.")
+    parts = (pl.col(name).cast(pl.String).str.zfill(width) for name, width in ((year, 4), (month, 2), (day, 2)))
+    return pl.format("{}-{}-{}", *parts).str.to_date("%Y-%m-%d", strict=False)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Source rows by day.
+
+    Attributes:
+        parts: the rows of each day of the run, in the order of the source; days without rows are empty.
+        outside: rows that no run lands because their day is not declared, by reason.
+    """
+
+    parts: Mapping[str, pl.DataFrame]
+    outside: Mapping[str, int]
+
+
+def by_day(
+    frame: pl.DataFrame,
+    day: pl.Expr,
+    *,
+    first: date,
+    last: date,
+    declared: tuple[date, date | None],
+    personal: Collection[str] = (),
+) -> Cut:
+    """Return the rows of each day of a range, both ends included, and how many rows are of no declared day.
+
+    Args:
+        frame: the source's rows.
+        day: the day of a row.
+        first: the first day of the run.
+        last: its last day.
+        declared: the first and the last day there are partitions for; None where the end is open.
+        personal: columns whose values no message shows.
+
+    Raises:
+        DataError: rows whose day cannot be told.
+    """
+    marked = _with_day(frame, day, personal)
+    inside = marked.filter(pl.col(PARTITION).is_between(first, last)).with_columns(pl.col(PARTITION).cast(pl.String))
+    wanted = pl.date_range(first, last, eager=True).cast(pl.String)
+    earliest, latest = declared
+    days = marked[PARTITION]
+    outside = {f"before the first declared day {earliest}": int((days < earliest).sum())}
+    if latest is not None:
+        outside[f"after the last declared day {latest}"] = int((days > latest).sum())
+    return Cut(apart(inside, wanted.to_list()), {reason: rows for reason, rows in outside.items() if rows})
+
+
+def check_of_day(
+    frame: pl.DataFrame, day: pl.Expr, wanted: date, *, where: str, personal: Collection[str] = ()
+) -> None:
+    """Refuse rows of another day than that of the file they came in.
+
+    Raises:
+        DataError: there are such rows, or rows whose day cannot be told; with counts.
+    """
+    found = (
+        _with_day(frame, day, personal)
+        .filter(pl.col(PARTITION) != wanted)[PARTITION]
+        .value_counts(sort=True, name="rows")
+    )
+    if not found.is_empty():
+        told = ", ".join(f"{rows} of {other}" for other, rows in found.head(3).iter_rows())
+        raise DataError(
+            f"{found['rows'].sum()} of {frame.height} rows in {where} are of {found.height} other days ({told}); "
+            f"expected only {wanted}. Correct the file, its name, or 'by' (if absent, a column 'day')."
+        )
+
+
+def _with_day(frame: pl.DataFrame, day: pl.Expr, personal: Collection[str]) -> pl.DataFrame:
+    marked = frame.with_columns(day.alias(PARTITION))
+    lost = marked[PARTITION].null_count()
+    if lost:
+        row = marked.filter(pl.col(PARTITION).is_null()).select(day.meta.root_names()).row(0, named=True)
+        shown = ", ".join(f"{name}={redacted(name, value, personal)}" for name, value in row.items())
+        raise DataError(f"{lost} of {frame.height} rows have no day, for instance {shown}; correct the source or 'by'.")
+    return marked
+
+
+def together(parts: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Return the rows of all partitions as one frame that says of each row where it belongs."""
+    return pl.concat([part.with_columns(pl.lit(key).alias(PARTITION)) for key, part in parts.items()])
+
+
+def apart(rows: pl.DataFrame, keys: Sequence[str]) -> dict[str, pl.DataFrame]:
+    """Return the rows of each partition, empty ones too: what `together` put together."""
+    parts = rows.partition_by(PARTITION, as_dict=True, include_key=False, maintain_order=True)
+    empty = rows.drop(PARTITION).clear()
+    return {key: parts.get((key,), empty) for key in keys}
+
+
+@dataclass(frozen=True)
+class Landing:
+    """The rows of one partition with all their versions.
+
+    Attributes:
+        rows: what stood, then what came now.
+        before: how many rows of the source stood; None where the partition had never been landed.
+        now: how many rows the source has now.
+        late: how many rows came now whose key had not come before.
+        corrected: how many came now with other values than before, or after they had been gone.
+        gone: how many rows the source no longer has since this landing; they stay, marked by `gone_at`.
+        repeated: how many rows the source has more than once, beside the first.
+    """
+
+    rows: pl.DataFrame
+    before: int | None = None
+    now: int = 0
+    late: int = 0
+    corrected: int = 0
+    gone: int = 0
+    repeated: int = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What differs from the landing before, in words."""
+        return {
+            "late rows": self.late,
+            "corrected rows": self.corrected,
+            "rows no longer in the source": self.gone,
+            "rows repeated in the source": self.repeated,
+        }
+
+
+def keep_versions(
+    source: pl.DataFrame, standing: pl.DataFrame | None, *, key: Sequence[str], received_at: datetime
+) -> Landing:
+    """Return what stood, and after it what the source now says that did not stand.
+
+    What stands of a key is all rows of its newest `received_at`; where the source has others, or another number of
+    them, all that it has of the key are a new version. So a source that repeats or contradicts itself breaks the
+    contract's unique rule, in a first landing and in later ones, and landing the same source again changes nothing.
+
+    What was landed first has no `received_at`; what comes later has the moment at which it came, unless the source has
+    a column of that name. The newest version of a row that the source no longer has gets that moment as `gone_at`; a
+    row that comes back is a new version. A column that did not stand is filled in: that the contract asks for more is
+    no correction.
+
+    Args:
+        source: the source's rows of one partition.
+        standing: what was landed of it before, in any order of versions; None where it never was.
+        key: what identifies a row; its `received_at` plays no part.
+        received_at: the moment of landing, UTC.
+
+    Raises:
+        DataError: something changed, and rows stand that were received, or marked as gone, at that moment or later;
+            the source has a column `gone_at` itself; or a column has another type, to which what stands cannot be
+            converted without loss.
+    """
+    if GONE_AT in source.columns:
+        raise DataError(f"the source has a column '{GONE_AT}', which landing adds; rename it in the source.")
+    is_told = RECEIVED_AT in source.columns
+    rows = _with_moments(source)
+    if standing is None:
+        return Landing(rows, now=rows.height)
+    standing = _with_moments(retyped(standing, source.schema)).with_row_index(_ROW)
+    shared = [name for name in source.columns if name in standing.columns]
+    if not shared:
+        raise DataError("no column of the source is stored of its earlier landings; land it in a new raw table.")
+    identity = [name for name in shared if name in key or name == RECEIVED_AT] or shared
+    received = pl.col(RECEIVED_AT)
+    newest = standing.filter(received.eq_missing(received.max().over(identity)))
+    current = newest.filter(pl.col(GONE_AT).is_null())
+    fresh = _beyond(rows, current, shared)
+    if not is_told:  # a row that is repeated or contradicted in the source meets the contract's rule beside the others
+        changed = pl.concat([it.select(identity) for it in (fresh, _beyond(current, rows, shared))])
+        fresh = rows.join(changed, on=identity, how="semi", nulls_equal=True, maintain_order="left")
+    gone = current.join(rows, on=identity, how="anti", nulls_equal=True)
+    _check_moment(gone.height if is_told else gone.height + fresh.height, standing, received_at)
+    if not is_told:
+        fresh = fresh.with_columns(pl.lit(received_at, _MOMENT).alias(RECEIVED_AT))
+    ours = [name for name in rows.columns if name not in (*shared, RECEIVED_AT, GONE_AT)]
+    seen = source.select(*shared, *ours).unique(shared, keep="first", maintain_order=True)
+    is_gone = pl.col(_ROW).is_in(gone[_ROW].implode())
+    stood = (
+        standing.with_columns(pl.when(is_gone).then(pl.lit(received_at, _MOMENT)).otherwise(GONE_AT).alias(GONE_AT))
+        .select(dict.fromkeys([*shared, RECEIVED_AT, GONE_AT]).keys())
+        .join(seen, on=shared, how="left", nulls_equal=True, maintain_order="left")
+    )
+    corrected = fresh.join(newest, on=identity, how="semi", nulls_equal=True).height
+    return Landing(
+        rows=pl.concat([stood.select(rows.columns), fresh]),
+        before=current.height,
+        now=rows.height,
+        late=fresh.height - corrected,
+        corrected=corrected,
+        gone=gone.height,
+        repeated=rows.height - rows.select(pl.struct(identity).n_unique()).item() if rows.height else 0,
+    )
+
+
+def nan_as_missing(rows: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
+    """Return rows with null for NaN in the columns that declare it: `nan: missing`."""
+    return rows.with_columns(
+        pl.col(column.name).fill_nan(None)
+        for column in contract.columns
+        if column.is_nan_missing and column.name in rows.columns
+    )
+
+
+def _with_moments(rows: pl.DataFrame) -> pl.DataFrame:
+    lacking = [name for name in (RECEIVED_AT, GONE_AT) if name not in rows.columns]
+    return rows.with_columns(pl.lit(None, _MOMENT).alias(name) for name in lacking)
+
+
+def _beyond(rows: pl.DataFrame, others: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Return the rows that others lack, counted: of a row that is there twice and in the others once, the second."""
+    counted, known = (it.with_columns(pl.int_range(pl.len()).over(columns).alias(_COPY)) for it in (rows, others))
+    on = [*columns, _COPY]
+    return counted.join(known, on=on, how="anti", nulls_equal=True, maintain_order="left").drop(_COPY)
+
+
+def _check_moment(changed: int, standing: pl.DataFrame, received_at: datetime) -> None:
+    last = standing.select(pl.max_horizontal(pl.col(RECEIVED_AT).max(), pl.col(GONE_AT).max())).item()
+    if changed and isinstance(last, datetime) and last >= received_at:
+        raise DataError(
+            f"{changed} rows are landed as new or gone at {received_at}, but rows landed at {last} stand "
+            "already. A clock was ahead then, or is behind now: correct it, or give a later 'received_at' in the run's "
+            "configuration."
+        )
+
+
+def moved_rows(rows: pl.DataFrame, *, key: Sequence[str], at: datetime) -> int:
+    """Return how many rows are gone from one partition since a landing and came to another one in it.
+
+    Args:
+        rows: all partitions of the landing, with the partition of each row.
+        key: what identifies a row.
+        at: the moment of the landing.
+    """
+    identity = [name for name in key if name != RECEIVED_AT]
+    if not identity:
+        return 0
+    gone, came = (rows.filter(pl.col(name) == at).select(identity) for name in (GONE_AT, RECEIVED_AT))
+    return gone.join(came, on=identity, how="semi", nulls_equal=True).height
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How many rows of each partition a landing may lose, and how many it does."""
+
+    table: str
+    may_shrink: float
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def finding(self) -> Finding:
+        """What the rule about lost rows found; a broken one names the partitions and the field that allows it."""
+        over = {
+            part: (before, now) for part, (before, now) in self.sizes.items() if before - now > self.may_shrink * before
+        }
+        shown = [
+            f"{f'{part} has' if part else 'the source has'} {now:,} rows, {before:,} were landed before"
+            for part, (before, now) in over.items()
+        ]
+        more = f"; and {len(shown) - 3} more" if len(shown) > 3 else ""
+        name = self.table.rpartition("/")[2]
+        detail = (
+            f"rule '{KEEPS_ROWS.name}' of table '{self.table}' is broken: {'; '.join(shown[:3])}{more}. At most "
+            f"{self.may_shrink:.0%} of a partition's rows may be lost. Correct the source; or, if it is right, run the "
+            f"landing with 'may_shrink: 1' in its run configuration, or declare another 'may_shrink' for '{name}'."
+        )
+        return Finding(
+            KEEPS_ROWS,
+            rows=sum(before for before, _ in self.sizes.values()),
+            broken=sum(before - now for before, now in over.values()),
+            partitions={part: before - now for part, (before, now) in over.items() if part},
+            detail=detail if over else "",
+        )
+
+
+def outside_finding(table: str, outside: Mapping[str, int], *, rows: int) -> Finding:
+    """Return what the rule about declared days found in a source's rows."""
+    counts = ", ".join(f"{count:,} {reason}" for reason, count in outside.items())
+    detail = (
+        f"{sum(outside.values()):,} of {rows:,} rows of the source of '{table}' are of no declared day and are not "
+        f"landed: {counts}. If they should be, widen 'days' in the declaration."
+    )
+    return Finding(ALL_DAYS, rows, sum(outside.values()), detail=detail if outside else "")

@@ -1,0 +1,435 @@
+"""The training set of a model: features joined to the labels known as of a day, split by time, purged, frozen.
+
+Turning rows into numbers stays out: see `encoding`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final
+
+import polars as pl
+
+from ml_assets.contracts.artifacts import Feature, Split, Task, TrainingSet, TrainingSetSummary, Window
+from ml_assets.contracts.days import end_of
+from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.table import redacted
+from ml_assets.contracts.words import counted
+from ml_assets.logic.tables.features import repeated_keys
+from ml_assets.logic.tables.labels import EVENT_DAY, newest_known
+from ml_assets.logic.training.encoding import is_exact, type_problem
+
+DAY: Final = "day"
+SPLIT: Final = "split"
+REASON: Final = "reason"
+NOT_KNOWN: Final = "no label known yet"
+PURGED: Final = "label known after the next window began"
+OUTSIDE: Final = "outside the windows"
+_EVENT_DAY: Final = "__event_day"
+
+_IS_LABELLED: Final = "__is_labelled"
+_WHY_NONE: Final = "__why_none"
+_EXCLUDED: Final = "__excluded"
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The days at which validation and test begin; test ends on the as-of day, train begins where asked or at all."""
+
+    train: date | None
+    validation: date
+    test: date
+    last: date
+
+    def days(self, split: Split) -> tuple[date | None, date]:
+        """Return the first and the last day of a window, both included; the first of train may be open."""
+        if split == "train":
+            return self.train, self.validation - timedelta(days=1)
+        if split == "validation":
+            return self.validation, self.test - timedelta(days=1)
+        return self.test, self.last
+
+
+def windows_as_of(as_of: date, *, train_days: int | None, validation_days: int, test_days: int) -> Windows:
+    """Count the windows back from a day: test last, validation before it, train before that.
+
+    Args:
+        as_of: The last day of the test window.
+        train_days: Length of the train window; None takes all there is.
+        validation_days: Length of the validation window.
+        test_days: Length of the test window.
+
+    Raises:
+        DataError: A window shorter than one day.
+    """
+    lengths = {"train_days": train_days, "validation_days": validation_days, "test_days": test_days}
+    short = {name: days for name, days in lengths.items() if days is not None and days < 1}
+    if short:
+        got = ", ".join(f"{name} = {days}" for name, days in short.items())
+        raise DataError(f"{got}; expected at least 1 day each. Lengthen the split windows in the model's declaration.")
+    test = as_of - timedelta(days=test_days - 1)
+    validation = test - timedelta(days=validation_days)
+    train = None if train_days is None else validation - timedelta(days=train_days)
+    return Windows(train=train, validation=validation, test=test, last=as_of)
+
+
+def assemble_training_set(
+    features: pl.LazyFrame | pl.DataFrame,
+    labels: pl.LazyFrame | pl.DataFrame,
+    *,
+    model: str,
+    task: Task,
+    target: str,
+    key: Sequence[str],
+    event_time: str,
+    prediction_time: str,
+    known_time: str,
+    feature_list: Sequence[Feature],
+    as_of: date,
+    train_days: int | None,
+    validation_days: int,
+    test_days: int,
+    timezone: str = "UTC",
+    personal: Collection[str] = (),
+) -> TrainingSet:
+    """Join features to the labels known by the end of a day, split by time, and count what is left out.
+
+    A row whose label became known at or after the first prediction of a later window is purged: at that
+    prediction nobody could have trained on it. (López de Prado 2018, Advances in Financial Machine Learning, 7.4.)
+    Of a label that was corrected, the newest version known by the as-of day counts, with the time at which that one
+    became known. Nothing known or predicted after the as-of day changes the result.
+
+    Args:
+        features: One row a prediction: key, `day`, event and prediction time, features. Read lazily: only the
+            columns and days needed.
+        labels: One row a version of an outcome: key, known time, target (null where there is none by nature) and, if
+            there, `reason` (why there is none).
+        model: Name of the model, for messages and the summary.
+        task: What kind of target it is.
+        target: The label column.
+        key: Columns that identify a prediction in both frames.
+        event_time: Column of `features`: when it happens.
+        prediction_time: Column of `features`: when the prediction is made.
+        known_time: Column of `labels`: when the label could first be known.
+        feature_list: The features to keep, in this order.
+        as_of: Last day of the test window; labels known later do not exist.
+        train_days: Days of the train window; None takes all days there are.
+        validation_days: Days of the validation window.
+        test_days: Days of the test window.
+        timezone: Where a day ends.
+        personal: Columns whose values no message shows.
+
+    Returns:
+        The rows sorted by event time and key: key, day, times, features, target, `split`.
+
+    Raises:
+        DataError: Missing or mistyped columns, null or repeated keys, an empty window, a target that does not
+            suit the task or is constant in train. All problems found at one stage are listed together.
+    """
+    windows = windows_as_of(as_of, train_days=train_days, validation_days=validation_days, test_days=test_days)
+    names = [feature.name for feature in feature_list]
+    columns = list(dict.fromkeys([*key, DAY, event_time, prediction_time, *names]))
+    lazy_features, lazy_labels = features.lazy(), labels.lazy()
+    feature_schema, label_schema = lazy_features.collect_schema(), lazy_labels.collect_schema()
+    _raise_all(
+        model,
+        [
+            *_name_problems(names, target=target, known_time=known_time),
+            *_feature_problems(feature_schema, columns, feature_list, times=(event_time, prediction_time)),
+            *_label_problems(label_schema, feature_schema, key=key, known_time=known_time, target=target, task=task),
+        ],
+    )
+
+    inside = pl.col(DAY) <= windows.last
+    if windows.train is not None:
+        inside &= pl.col(DAY) >= windows.train
+    # A null known time stays only where the target is null too: such an outcome has no label by nature, on any day.
+    known = (pl.col(known_time) < end_of(as_of, timezone)) | pl.col(known_time).is_null()
+    why = pl.col(REASON).cast(pl.String) if REASON in label_schema else pl.lit(None, pl.String)
+    event_day = pl.col(EVENT_DAY) if EVENT_DAY in label_schema else pl.lit(None, pl.Date)
+    known_columns = [
+        *key, pl.col(known_time), pl.col(target), why.alias(_WHY_NONE), pl.lit(True).alias(_IS_LABELLED),
+        event_day.alias(_EVENT_DAY),
+    ]  # fmt: skip
+    frame, outcomes, total = pl.collect_all(
+        [
+            lazy_features.filter(inside).select(columns),
+            lazy_labels.filter(known).select(known_columns),
+            lazy_features.select(pl.len()),
+        ]
+    )
+    _raise_all(
+        model,
+        [
+            *_key_problems(frame, "features", key, filled=(DAY, event_time, prediction_time), personal=personal),
+            *_key_problems(outcomes, "labels", key, filled=(), personal=personal, version=known_time),
+            *_target_problems(outcomes, known_time=known_time, target=target, task=task, personal=personal),
+        ],
+    )
+    outcomes = newest_known(outcomes, key, known_time)
+    in_windows = outcomes.filter(pl.col(_EVENT_DAY).is_between(windows.train or frame[DAY].min(), windows.last))
+    without_features = in_windows.join(frame, on=list(key), how="anti").height
+    outcomes = outcomes.drop(_EVENT_DAY)
+
+    joined = (
+        frame.join(outcomes, on=list(key), how="left")
+        .with_columns(_split_of(windows).alias(SPLIT))
+        .pipe(_mark_excluded, prediction_time=prediction_time, known_time=known_time, target=target)
+    )
+    rows = (
+        joined.filter(pl.col(_EXCLUDED).is_null())
+        .select(list(dict.fromkeys([*key, DAY, event_time, prediction_time, known_time, *names, target, SPLIT])))
+        .sort(list(dict.fromkeys([event_time, *key])))
+    )
+    _raise_all(model, _window_problems(rows, joined, windows, target=target, task=task, personal=personal))
+    return TrainingSet(
+        rows=rows,
+        summary=TrainingSetSummary(
+            model=model,
+            task=task,
+            target=target,
+            classes=_classes(rows, target) if task == "multiclass" else (),
+            key=tuple(key),
+            event_time=event_time,
+            prediction_time=prediction_time,
+            known_time=known_time,
+            as_of=as_of,
+            features=tuple(feature_list),
+            windows=_describe_windows(rows, windows, target=target, task=task),
+            excluded=_count_excluded(joined, outside=int(total.item()) - frame.height),
+            labels_without_features=without_features,
+        ),
+    )
+
+
+def _raise_all(model: str, problems: Sequence[str]) -> None:
+    if len(problems) == 1:
+        raise DataError(f"training set of model '{model}': {problems[0]}")
+    if problems:
+        listed = "\n".join(f"- {problem}" for problem in problems)
+        raise DataError(f"training set of model '{model}' has {len(problems)} problems:\n{listed}")
+
+
+def _name_problems(names: Sequence[str], *, target: str, known_time: str) -> list[str]:
+    if not names:
+        return ["it has no feature; expected at least one. Mark features in the contract of its feature table."]
+    forbidden = {target: "the target", known_time: "the label's known time", SPLIT: "the split of the training set"}
+    problems = [
+        f"feature '{name}' is also {forbidden[name]}, which no prediction can know. Drop it from the features."
+        for name in names
+        if name in forbidden
+    ]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    return problems + [f"feature '{name}' is declared more than once. Declare it once." for name in repeated]
+
+
+def _feature_problems(
+    schema: pl.Schema, columns: Sequence[str], feature_list: Sequence[Feature], *, times: Sequence[str]
+) -> list[str]:
+    problems = [
+        f"column '{name}' of the features is missing. Rebuild the feature table, or correct the declaration."
+        for name in columns
+        if name not in schema
+    ]
+    if DAY in schema and schema[DAY] != pl.Date:
+        problems.append(
+            f"column '{DAY}' of the features is {schema[DAY]}; expected Date. Cast it in the feature table."
+        )
+    problems += [problem for name in dict.fromkeys(times) if (problem := _time_problem(schema, name, "features"))]
+    mistyped = (type_problem(feature, schema[feature.name]) for feature in feature_list if feature.name in schema)
+    return problems + [problem for problem in mistyped if problem]
+
+
+def _label_problems(
+    schema: pl.Schema, features: pl.Schema, *, key: Sequence[str], known_time: str, target: str, task: Task
+) -> list[str]:
+    problems = [
+        f"column '{name}' of the labels is missing. Rebuild the label table, or correct the declaration."
+        for name in dict.fromkeys([*key, known_time, target])
+        if name not in schema
+    ]
+    if problem := _time_problem(schema, known_time, "labels"):
+        problems.append(problem)
+    problems += [
+        f"key '{name}' is {features[name]} in the features and {schema[name]} in the labels. Cast one in its table."
+        for name in key
+        if name in schema and name in features and schema[name] != features[name]
+    ]
+    if target in schema and not suits(schema[target], task):
+        expected = {"binary": "Boolean or 0/1 integers", "regression": "numbers", "multiclass": "text or integers"}[
+            task
+        ]
+        problems.append(
+            f"target '{target}' is {schema[target]}; task '{task}' expects {expected}. "
+            "Cast it in the label table, or declare another task."
+        )
+    return problems
+
+
+def _time_problem(schema: pl.Schema, name: str, where: str) -> str | None:
+    dtype = schema.get(name)
+    if dtype is None or (isinstance(dtype, pl.Datetime) and dtype.time_zone is None):
+        return None
+    return f"time '{name}' of the {where} is {dtype}; expected a Datetime in UTC without a zone. Cast it in its table."
+
+
+def suits(dtype: pl.DataType, task: Task) -> bool:
+    """Return whether a column of this type can be the target of a task."""
+    if task == "binary":
+        return dtype == pl.Boolean or dtype.is_integer()
+    if task == "regression":
+        return dtype.is_numeric()
+    return dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum)
+
+
+def _key_problems(
+    frame: pl.DataFrame,
+    where: str,
+    key: Sequence[str],
+    *,
+    filled: Sequence[str],
+    personal: Collection[str],
+    version: str | None = None,
+) -> list[str]:
+    """Return what is wrong with keys; rows may share one where their `version` differs."""
+    nulls = frame.select(pl.col(dict.fromkeys([*key, *filled])).null_count()).row(0, named=True)
+    problems = [
+        f"column '{name}' of the {where} is null in {count} of {frame.height} rows; expected none. Mend its table."
+        for name, count in nulls.items()
+        if count
+    ]
+    names = list(dict.fromkeys([*key, *([version] if version else [])]))
+    fix = "Remove the duplicates in its table, or declare a finer key."
+    return problems + repeated_keys(frame, names, where=where, fix=fix, personal=personal)
+
+
+def _target_problems(
+    outcomes: pl.DataFrame, *, known_time: str, target: str, task: Task, personal: Collection[str]
+) -> list[str]:
+    value, labelled = pl.col(target), pl.col(target).is_not_null()
+    wrong: pl.Expr = pl.lit(False)
+    if task == "binary" and outcomes.schema[target] != pl.Boolean:
+        wrong = ~value.is_in([0, 1])
+    elif task == "regression" and outcomes.schema[target].is_float():
+        wrong = ~value.is_finite()
+    elif task == "regression":
+        wrong = ~pl.lit(is_exact(outcomes[target]))
+    counts = outcomes.select(
+        unknown=(labelled & pl.col(known_time).is_null()).sum(), wrong=(labelled & wrong).sum()
+    ).row(0, named=True)
+    problems = []
+    if counts["unknown"]:
+        problems.append(
+            f"{counts['unknown']} labels have no '{known_time}'; a label whose known time is null may come from the "
+            "future. Fill it in the label table, or make the label null."
+        )
+    if counts["wrong"]:
+        expected = "0 or 1" if task == "binary" else "a finite number, whole ones up to 2^53"
+        found = outcomes.filter(labelled & wrong).get_column(target).unique().sort().head(3).to_list()
+        sample = dict.fromkeys(str(redacted(target, it, personal)) for it in found)
+        problems.append(
+            f"target '{target}' of task '{task}' is not {expected} in {counted(counts['wrong'], 'row')}, for instance "
+            f"{', '.join(sample)}. Mend the label table, or declare another task."
+        )
+    return problems
+
+
+def _split_of(windows: Windows) -> pl.Expr:
+    return (
+        pl.when(pl.col(DAY) >= windows.test)
+        .then(pl.lit("test"))
+        .when(pl.col(DAY) >= windows.validation)
+        .then(pl.lit("validation"))
+        .otherwise(pl.lit("train"))
+    )
+
+
+def _mark_excluded(joined: pl.DataFrame, *, prediction_time: str, known_time: str, target: str) -> pl.DataFrame:
+    split, known, opens = pl.col(SPLIT), pl.col(known_time), pl.col(prediction_time)
+    test_opens = opens.filter(split == "test").min()
+    later_opens = opens.filter(split != "train").min()
+    is_late = ((split == "train") & (known >= later_opens)) | ((split == "validation") & (known >= test_opens))
+    return joined.with_columns(
+        pl.when(pl.col(_IS_LABELLED).is_null())
+        .then(pl.lit(NOT_KNOWN))
+        .when(pl.col(target).is_null())
+        .then(pl.lit("no label: ") + pl.col(_WHY_NONE).fill_null("it is null"))
+        .when(is_late)
+        .then(pl.lit(PURGED))
+        .alias(_EXCLUDED)
+    )
+
+
+def _window_problems(
+    rows: pl.DataFrame,
+    joined: pl.DataFrame,
+    windows: Windows,
+    *,
+    target: str,
+    task: Task,
+    personal: Collection[str],
+) -> list[str]:
+    counts = dict(rows.group_by(SPLIT).len().iter_rows())
+    problems = []
+    splits: tuple[Split, ...] = ("train", "validation", "test")
+    for split in splits:
+        if counts.get(split):
+            continue
+        first, last = windows.days(split)
+        left_out = joined.filter(pl.col(SPLIT) == split).group_by(_EXCLUDED).len().sort(_EXCLUDED)
+        seen = ", ".join(f"{number} {why}" for why, number in left_out.iter_rows()) or "none at all"
+        days = joined.select(first=pl.col(DAY).min(), last=pl.col(DAY).max()).row(0)
+        covers = f"the features cover {days[0]} to {days[1]}" if days[0] else "there are no features up to its end"
+        problems.append(
+            f"the {split} window ({first or 'the beginning'} to {last}) has no rows with a label (rows left out: "
+            f"{seen}); {covers}. Choose another as-of day, build the missing days, or change the split windows."
+        )
+    values = rows.filter(pl.col(SPLIT) == "train").get_column(target)
+    if values.n_unique() == 1:
+        wanted = {"binary": "both classes", "multiclass": "at least two classes", "regression": "several values"}[task]
+        first, last = windows.days("train")
+        value = redacted(target, values[0], personal)
+        problems.append(
+            f"target '{target}' is constant: it is {value} in all {values.len():,} rows of the train window "
+            f"({first or 'the beginning'} to {last}); expected {wanted}. Lengthen the train window, or mend the label "
+            "table."
+        )
+    return problems
+
+
+def _classes(rows: pl.DataFrame, target: str) -> tuple[str, ...]:
+    # All windows, not train alone: a class that only the test rows have must cost the model, not vanish.
+    values = rows.get_column(target).unique()
+    ordered = values.sort() if values.dtype.is_integer() else values.cast(pl.String).sort()
+    return tuple(str(value) for value in ordered)
+
+
+def _describe_windows(rows: pl.DataFrame, windows: Windows, *, target: str, task: Task) -> tuple[Window, ...]:
+    mean = pl.lit(None, pl.Float64) if task == "multiclass" else pl.col(target).cast(pl.Float64).mean()
+    figures = {
+        row[SPLIT]: row
+        for row in rows.group_by(SPLIT).agg(rows=pl.len(), first=pl.col(DAY).min(), target_mean=mean).to_dicts()
+    }
+    described = []
+    splits: tuple[Split, ...] = ("train", "validation", "test")
+    for split in splits:
+        first, last = windows.days(split)
+        figure = figures[split]
+        described.append(
+            Window(
+                split=split,
+                first_day=first or figure["first"],
+                last_day=last,
+                rows=figure["rows"],
+                target_mean=figure["target_mean"],
+            )
+        )
+    return tuple(described)
+
+
+def _count_excluded(joined: pl.DataFrame, *, outside: int) -> dict[str, int]:
+    counts = dict(joined.filter(pl.col(_EXCLUDED).is_not_null()).group_by(_EXCLUDED).len().sort(_EXCLUDED).iter_rows())
+    by_nature = {why: number for why, number in counts.items() if why not in (NOT_KNOWN, PURGED)}
+    return {NOT_KNOWN: counts.get(NOT_KNOWN, 0), **by_nature, PURGED: counts.get(PURGED, 0), OUTSIDE: outside}

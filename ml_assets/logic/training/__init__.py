@@ -1,0 +1,1 @@
+"""Training a LightGBM model: encoding, importances, tuning, fitting, explaining."""

@@ -1,0 +1,180 @@
+"""How much each feature of a trained model matters: gain, mean |SHAP| and permutation importance.
+
+Not here: which features a model is trained on (see `importances`), and plots.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ml_assets.contracts.artifacts import Model, TrainingSet
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.evaluation.metrics import Metric, find_metric
+from ml_assets.logic.tables.samples import random_rows
+from ml_assets.logic.training.encoding import Matrix, Vector, encode, target_vector, to_matrix
+from ml_assets.logic.training.model import load_booster, mean_contributions, raw_scores
+
+if TYPE_CHECKING:
+    from lightgbm import Booster
+
+EXPLAINED_ROWS: Final = 2_000
+PERMUTED_ROWS: Final = 5_000
+SHUFFLES: Final = 2
+"""Rows that mean |SHAP| is taken over, at most; its cost is rows times leaves times depth squared."""
+
+SCHEMA: Final = pl.Schema(
+    {
+        "feature": pl.String,
+        "gain": pl.Float64,
+        "gain_share": pl.Float64,
+        "permutation": pl.Float64,
+        "permutation_std": pl.Float64,
+        "shap": pl.Float64,
+        "shap_share": pl.Float64,
+        "rank": pl.Int64,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Encoded rows: the matrix, (rows, columns), and the target, (rows,)."""
+
+    matrix: Matrix
+    target: Vector
+
+    def take(self, index: NDArray[np.int64]) -> Numbers:
+        """Return some of the rows."""
+        return Numbers(self.matrix[index], self.target[index])
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How a booster is scored: the metric, the number of classes (0 if not multiclass) and LightGBM's threads."""
+
+    metric: Metric
+    classes: int
+    threads: int
+
+    def score(self, booster: Booster, rows: Numbers) -> float:
+        """Return the metric of a booster on these rows."""
+        return self.metric.function(
+            rows.target, raw_scores(booster, rows.matrix, classes=self.classes, threads=self.threads)
+        )
+
+
+def gains(booster: Booster) -> Vector:
+    """Return (columns,) the total gain of the splits on each column."""
+    return np.asarray(booster.feature_importance("gain"), dtype=np.float64)
+
+
+def permutation_losses(
+    booster: Booster, rows: Numbers, scoring: Scoring, *, draw: np.random.Generator, repeats: int
+) -> Vector:
+    """Return (repeats, columns): how much the metric worsens when one column is shuffled (Breiman 2001).
+
+    Above zero is worse, whatever the metric's direction; 0 for columns that the model does not use.
+    """
+    score, used = scoring.score(booster, rows), np.flatnonzero(gains(booster) > 0)
+    losses = np.zeros((repeats, rows.matrix.shape[1]))
+    shuffles = [draw.permutation(len(rows.target)) for _ in range(repeats)]
+    shuffled = Numbers(rows.matrix.copy(), rows.target)
+    for column in used:
+        for repeat, shuffle in enumerate(shuffles):
+            shuffled.matrix[:, column] = rows.matrix[shuffle, column]
+            losses[repeat, column] = scoring.metric.gain(score, scoring.score(booster, shuffled))
+        shuffled.matrix[:, column] = rows.matrix[:, column]
+    return losses
+
+
+def explain(model: Model, training: TrainingSet, *, seed: int, threads: int) -> pl.DataFrame:
+    """Return the gain and mean |SHAP| of each feature of a model, without the permutation importance.
+
+    SHAP is LightGBM's exact TreeSHAP (Lundberg et al. 2018) in the model's raw units (log odds for binary), over a
+    random sample of at most `EXPLAINED_ROWS` validation rows.
+
+    Returns:
+        A row for each feature of the model, the largest mean |SHAP| first; see `model_importances` in
+        `ml_assets.contracts.frames`.
+    """
+    booster = _booster(model)
+    validation = training.part("validation")
+    sample = validation[random_rows(validation.height, EXPLAINED_ROWS, np.random.default_rng(seed))]
+    shap = mean_contributions(booster, _matrix(model, sample), threads=threads)
+    return (
+        pl.DataFrame(
+            {"feature": [feature.name for feature in model.spec.features], "gain": gains(booster), "shap": shap}
+        )
+        .with_columns(
+            share_of_total("gain").alias("gain_share"),
+            share_of_total("shap").alias("shap_share"),
+            pl.lit(None, pl.Float64).alias("permutation"),
+            pl.lit(None, pl.Float64).alias("permutation_std"),
+        )
+        .sort(["shap", "gain", "feature"], descending=[True, True, False])
+        .with_columns(rank=pl.int_range(1, pl.len() + 1))
+        .select(SCHEMA.names())
+        .cast(SCHEMA)
+    )
+
+
+def permuted(
+    model: Model, training: TrainingSet, *, metric: str, seed: int, threads: int, repeats: int = SHUFFLES
+) -> pl.DataFrame:
+    """Return the model's importances with the permutation importance of each feature, by a metric over all rows.
+
+    It is measured on a random sample of at most `PERMUTED_ROWS` validation rows; its standard deviation is that of the
+    repeats alone, and says nothing of which rows were drawn.
+
+    Args:
+        model: The trained model, with the importances that `explain` returned.
+        training: The training set that it was trained on.
+        metric: What a loss is measured in.
+        seed: Of the sample and the shuffles.
+        threads: For LightGBM.
+        repeats: Shuffles of each feature, at least 2.
+
+    Raises:
+        DataError: The model has no importances yet, or the metric is not defined on the sample.
+    """
+    if model.importances.is_empty():
+        raise DataError(f"model '{model.spec.model}' has no importances yet; call `explain` first.")
+    summary, draw = training.summary, np.random.default_rng(seed)
+    validation = training.part("validation")
+    sample = validation[random_rows(validation.height, PERMUTED_ROWS, draw)]
+    target = target_vector(sample, target=summary.target, task=summary.task, classes=summary.classes)
+    scoring = Scoring(find_metric(metric, summary.task), len(summary.classes), threads)
+    numbers = Numbers(_matrix(model, sample), target)
+    losses = permutation_losses(_booster(model), numbers, scoring, draw=draw, repeats=repeats)
+    measured = pl.DataFrame(
+        {
+            "feature": [feature.name for feature in model.spec.features],
+            "permutation": losses.mean(axis=0),
+            "permutation_std": losses.std(axis=0, ddof=1),
+        }
+    )
+    return (
+        model.importances.drop("permutation", "permutation_std")
+        .join(measured, on="feature", how="left", maintain_order="left")
+        .select(SCHEMA.names())
+    )
+
+
+def share_of_total(name: str) -> pl.Expr:
+    """Return a column divided by its sum; 0 where the sum is 0."""
+    total = pl.col(name).sum()
+    return pl.when(total > 0).then(pl.col(name) / total).otherwise(0.0)
+
+
+def _booster(model: Model) -> Booster:
+    return load_booster(model.booster, model.spec)
+
+
+def _matrix(model: Model, rows: pl.DataFrame) -> Matrix:
+    spec = model.spec
+    return to_matrix(encode(rows, spec.features, spec.vocabularies, "missing", model=spec.model))

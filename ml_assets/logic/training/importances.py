@@ -1,0 +1,329 @@
+"""Which features a model is trained on: those that beat injected noise in a quick model over several time folds.
+
+Not here: what each feature is worth to the trained model (see `explanation`), and plots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ml_assets.contracts.artifacts import Feature, Importances, ImportancesSummary, TrainingSet
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.evaluation.metrics import find_metric
+from ml_assets.logic.tables.samples import random_rows
+from ml_assets.logic.training.encoding import Vector, encode, fit_vocabularies, target_vector, to_matrix
+from ml_assets.logic.training.explanation import Numbers, Scoring, gains, permutation_losses, share_of_total
+from ml_assets.logic.training.model import Binned, bin_rows, boost, mean_contributions, target_offset
+from ml_assets.logic.training.parameters import full_parameters
+
+OnFold = Callable[[int, int], None]
+
+EXPLAINER: Final[Mapping[str, float | int | str | bool]] = {
+    "learning_rate": 0.15,
+    "num_leaves": 31,
+    "min_data_in_leaf": 50,
+    # Half of the columns a tree: of two that say the same, both then get to show it.
+    "feature_fraction": 0.5,
+    "max_bin": 63,
+}
+"""Parameters of the quick model that selects features; the challenger is trained with tuned ones."""
+
+ROUNDS: Final = 60
+NOISE_NUMERIC: Final = "noise_numeric"
+NOISE_CATEGORICAL: Final = "noise_categorical"
+COPIES: Final[Mapping[str, int]] = {NOISE_NUMERIC: 5, NOISE_CATEGORICAL: 2}
+"""How many of each are injected: one draw of noise has half or twice another's gain, the strongest of some does not."""
+
+_SCHEMA: Final = pl.Schema(
+    {
+        "feature": pl.String,
+        "gain": pl.Float64,
+        "gain_share": pl.Float64,
+        "permutation": pl.Float64,
+        "permutation_std": pl.Float64,
+        "shap": pl.Float64,
+        "shap_share": pl.Float64,
+        "stability": pl.Float64,
+        "beats_noise": pl.Boolean,
+        "kept": pl.Boolean,
+        "reason": pl.String,
+        "rank": pl.Int64,
+    }
+)
+
+
+FOLDS_SCHEMA: Final = pl.Schema(
+    {
+        "fold": pl.Int64,
+        "feature": pl.String,
+        "gain": pl.Float64,
+        "noise_gain": pl.Float64,
+        "permutation": pl.Float64,
+        "noise_permutation": pl.Float64,
+        "noise_harm": pl.Float64,
+        "standard_error": pl.Float64,
+        "harms": pl.Boolean,
+        "beats_noise": pl.Boolean,
+    }
+)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The features and, after them, the injected noise; an entry a column."""
+
+    features: tuple[Feature, ...]
+    is_noise: NDArray[np.bool_]
+    is_categorical: NDArray[np.bool_]
+
+
+def measure_importances(
+    training: TrainingSet,
+    *,
+    seed: int,
+    metric: str,
+    threads: int = 2,
+    rows: int = 20_000,
+    folds: int = 3,
+    repeats: int = 2,
+    fit_rows: int = 60_000,
+    explained_rows: int = 2_000,
+    on_fold: OnFold | None = None,
+) -> Importances:
+    """Select features by a quick model of `ROUNDS` rounds, and return what it measured.
+
+    The train rows are cut by time into `folds` blocks. Fold k fits on the blocks before and measures on the block
+    after; the last fits on all train rows and measures on validation. Test is never looked at.
+
+    A feature beats noise in a fold if its gain is above that of every injected noise of its kind (normal variables,
+    missing as often as the features; shuffled copies of the median categorical by number of categories), or if
+    shuffling it costs more metric than shuffling any of that noise, by two standard errors. (Permutation importance:
+    Breiman 2001; features against the strongest noise: Kursa and Rudnicki 2010, Boruta.) Gain alone overrates what
+    splits finely; permutation alone underrates what has a twin. A feature that the fold's model would do better
+    without, by more than any noise and two standard errors, does not beat noise there. It is selected if it beats
+    noise in at least half of the folds; if none does, all are.
+
+    Args:
+        training: The frozen rows.
+        seed: Of samples, noise, shuffles and fits.
+        metric: What permutation is measured in, a drop being above zero whatever the metric's direction.
+        threads: For LightGBM.
+        rows: Validation rows that permutation is measured on, at most; half as many on the earlier folds.
+        folds: Time folds, validation among them.
+        repeats: Shuffles of each feature, at least 2.
+        fit_rows: Rows that a fold is fitted on, at most.
+        explained_rows: Validation rows that mean |SHAP| is taken over, at most; its cost is by rows, trees and depth.
+        on_fold: Told after each fold how many are done, and of how many.
+
+    Returns:
+        The figures of the last fold, a row for each feature and, of each kind, the injected noise of the largest gain,
+        ranked by mean |SHAP|; what each fold compared; `kept` in the summary is in the training set's order.
+
+    Raises:
+        DataError: Fewer than 1 fold or 2 repeats, a train window too short to cut, a metric that a fold cannot give.
+        ContractError: Mistyped columns.
+    """
+    summary = training.summary
+    train, validation = training.part("train"), training.part("validation")
+    if folds < 1 or repeats < 2 or train.height < 2 * folds:
+        raise DataError(
+            f"importances of model '{summary.model}' got {folds} folds, {repeats} repeats and {train.height} train "
+            "rows; expected at least 1 fold, 2 repeats and two rows a fold. Lengthen the train window or cut it less."
+        )
+    draw = np.random.default_rng(seed)
+    # Each fold needs rows to fit on and rows to measure on; more than that need not be encoded.
+    train = train[random_rows(train.height, 2 * fit_rows, draw)]
+    validation = validation[random_rows(validation.height, rows, draw)]
+    vocabularies = fit_vocabularies(train, summary.features)
+    columns = _with_noise(summary.features)
+    past, held = (
+        _numbers(part, training, vocabularies=vocabularies, columns=columns, draw=draw) for part in (train, validation)
+    )
+    told = full_parameters(summary.task, EXPLAINER, classes=summary.classes, seed=seed, threads=threads)
+    scoring = Scoring(find_metric(metric, summary.task), len(summary.classes), threads)
+
+    edges = np.linspace(0, len(past.target), folds + 1).astype(np.int64)
+    measured: list[pl.DataFrame] = []
+    for fold in range(1, folds + 1):
+        fitted = past.take(random_rows(int(edges[fold]), fit_rows, draw))
+        block = np.arange(edges[fold], edges[min(fold + 1, folds)])
+        later = held if fold == folds else past.take(random_rows(block, rows // 2, draw))
+        offset = target_offset(fitted.target, told)
+        data = bin_rows(fitted.matrix, fitted.target - offset, features=columns.features, parameters=told)
+        booster = boost(Binned(columns.features, vocabularies, data, None, offset), told, rounds=ROUNDS)
+        losses = permutation_losses(booster, later, scoring, draw=draw, repeats=repeats)
+        measured.append(_judge_fold(fold, gains(booster), losses, columns))
+        if on_fold is not None:
+            on_fold(fold, folds)
+
+    explained = held.matrix[random_rows(len(held.target), explained_rows, draw)]
+    shap = mean_contributions(booster, explained, threads=threads)
+    score = scoring.score(booster, held)
+    is_constant = train.select(pl.col(feature.name).n_unique() < 2 for feature in summary.features).row(0)
+    compared = pl.concat(measured)
+    table = _table(compared, shap, is_constant=is_constant)
+    kept = set(table.filter("kept").get_column("feature"))
+    names = [feature.name for feature in summary.features]
+    return Importances(
+        table=table,
+        folds=compared.filter(~pl.col("is_noise")).select(FOLDS_SCHEMA.names()),
+        summary=ImportancesSummary(
+            metric=metric,
+            score=score,
+            rows=len(held.target),
+            shuffles=repeats,
+            kept=tuple(name for name in names if name in kept),
+            dropped=tuple(name for name in names if name not in kept),
+            folds=folds,
+            rounds=ROUNDS,
+            rows_explained=len(explained),
+        ),
+    )
+
+
+def _with_noise(features: Sequence[Feature]) -> _Columns:
+    taken = {feature.name for feature in features}
+    kinds = [NOISE_NUMERIC]
+    if any(feature.is_categorical for feature in features):
+        kinds.append(NOISE_CATEGORICAL)
+    noise = [
+        Feature(name=_free(f"{kind}_{copy}", taken), dtype="noise", is_categorical=kind == NOISE_CATEGORICAL)
+        for kind in kinds
+        for copy in range(COPIES[kind])
+    ]
+    every = (*features, *noise)
+    return _Columns(
+        features=every,
+        is_noise=np.arange(len(every)) >= len(features),
+        is_categorical=np.array([feature.is_categorical for feature in every]),
+    )
+
+
+def _free(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _numbers(
+    rows: pl.DataFrame,
+    training: TrainingSet,
+    *,
+    vocabularies: Mapping[str, Sequence[str]],
+    columns: _Columns,
+    draw: np.random.Generator,
+) -> Numbers:
+    summary = training.summary
+    encoded = encode(rows, summary.features, vocabularies, "missing", model=summary.model)
+    numeric = [feature.name for feature in summary.features if not feature.is_categorical]
+    # A column with missing values is split in two ways at each border, and so gains more from nothing.
+    shares = encoded.select(pl.col(numeric).is_null().mean()).row(0) if numeric else ()
+    missing = float(np.mean([share for share in shares if share] or [0.0]))
+    by_size = sorted(vocabularies, key=lambda name: (len(vocabularies[name]), name))
+    added = []
+    for feature in columns.features[len(summary.features) :]:
+        if feature.is_categorical:
+            values = encoded.get_column(by_size[len(by_size) // 2])[draw.permutation(rows.height)]
+        else:
+            normal = np.where(draw.random(rows.height) < missing, np.nan, draw.normal(size=rows.height))
+            values = pl.Series(normal)
+        added.append(values.alias(feature.name))
+    return Numbers(
+        matrix=to_matrix(encoded.with_columns(added)),
+        target=target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes),
+    )
+
+
+def _judge_fold(fold: int, gain: Vector, losses: Vector, columns: _Columns) -> pl.DataFrame:
+    """Return a row for each column, noise too: its figures in a fold, those of the noise of its kind, and the result.
+
+    Args:
+        fold: Its number, from 1.
+        gain: (columns,) total gain.
+        losses: (repeats, columns) as `permutation_losses` gives them.
+        columns: The features and the noise.
+    """
+    measured = pl.DataFrame(
+        {
+            "feature": [feature.name for feature in columns.features],
+            "is_noise": columns.is_noise,
+            "is_categorical": columns.is_categorical,
+            "gain": gain,
+            "permutation": losses.mean(axis=0),
+            "permutation_std": losses.std(axis=0, ddof=1),
+        }
+    )
+    is_used, noise = pl.col("gain") > 0, pl.col("is_noise")
+    # A few repeats say little about one feature's spread; pooled over features they say enough.
+    variance = (pl.col("permutation_std") ** 2).filter(is_used).mean().fill_null(0.0)
+
+    def of_noise(name: str) -> pl.Expr:
+        return pl.col(name).filter(noise)
+
+    compared = measured.with_columns(
+        pl.lit(fold, pl.Int64).alias("fold"),
+        (variance / losses.shape[0]).sqrt().alias("standard_error"),
+        of_noise("gain").max().over("is_categorical").alias("noise_gain"),
+        pl.max_horizontal(of_noise("permutation").max().over("is_categorical"), 0.0).alias("noise_permutation"),
+        pl.min_horizontal(of_noise("permutation").min().over("is_categorical"), 0.0).alias("noise_harm"),
+    )
+    two_errors = 2 * pl.col("standard_error")
+    harms = ~noise & is_used & (pl.col("permutation") < pl.col("noise_harm") - two_errors)
+    is_above = (pl.col("gain") > pl.col("noise_gain")) | (
+        pl.col("permutation") > pl.col("noise_permutation") + two_errors
+    )
+    return compared.with_columns(harms.alias("harms"), (~noise & is_used & is_above & ~harms).alias("beats_noise"))
+
+
+def _table(compared: pl.DataFrame, shap: Vector, *, is_constant: Sequence[bool]) -> pl.DataFrame:
+    folds = int(compared["fold"].n_unique())
+    counts = compared.group_by("feature", maintain_order=True).agg(
+        pl.col("beats_noise").sum().alias("beats"),
+        pl.col("harms").sum(),
+        (pl.col("gain") > 0).any().alias("is_used"),
+    )
+    last = compared.filter(pl.col("fold") == folds).drop("harms", "beats_noise")
+    figures = last.join(counts, on="feature", how="left", maintain_order="left").with_columns(
+        shap=pl.Series(shap),
+        is_constant=pl.Series([*is_constant, *[False] * int(last["is_noise"].sum())]),
+    )
+    is_noise, beats, harms = pl.col("is_noise"), pl.col("beats"), pl.col("harms")
+    # Of each kind of noise the strongest copy is the one that features had to beat; it stands for all.
+    is_strongest = pl.col("gain").rank("ordinal", descending=True).over("is_noise", "is_categorical") == 1
+    kind = pl.when("is_categorical").then(pl.lit(NOISE_CATEGORICAL)).otherwise(pl.lit(NOISE_NUMERIC))
+    stays = (2 * beats >= folds) & pl.col("is_used") & ~is_noise
+    return (
+        figures.filter(~is_noise | is_strongest)
+        .with_columns(
+            feature=pl.when(is_noise).then(kind).otherwise("feature"),
+            gain_share=share_of_total("gain"),
+            shap_share=share_of_total("shap"),
+            stability=beats / folds,
+            beats_noise=stays,
+            # Nothing above noise is no reason to train on nothing: the gate refuses a model without signal.
+            kept=stays | (~stays.any() & ~is_noise),
+            reason=pl.when(is_noise)
+            .then(pl.format("injected noise, the strongest of {}", kind.replace_strict(COPIES)))
+            .when(~stays.any())
+            .then(pl.lit("no feature beats noise; all are kept, so that the gate judges the model"))
+            .when("is_constant")
+            .then(pl.lit("the same value in every train row"))
+            .when(~pl.col("is_used"))
+            .then(pl.lit("gain 0.0 in every fold"))
+            .when(stays)
+            .then(pl.format("beats noise in {} of {} folds", beats, pl.lit(folds)))
+            .when(2 * harms >= folds)
+            .then(pl.format("the model does better without it in {} of {} folds", harms, pl.lit(folds)))
+            .otherwise(pl.format("does not beat noise in {} of {} folds", folds - beats, pl.lit(folds))),
+        )
+        .sort(["shap", "gain", "feature"], descending=[True, True, False])
+        .with_columns(rank=pl.int_range(1, pl.len() + 1))
+        .select(list(_SCHEMA))
+        .cast(_SCHEMA)
+    )

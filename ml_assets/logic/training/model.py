@@ -1,0 +1,401 @@
+"""A LightGBM model as text: trained on encoded rows, read back, asked for scores and contributions.
+
+Rows become numbers in `encoding`. Choosing features and parameters, and sketching the drift reference, stay out too:
+see `importances`, `tuning`, `reference`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+import numpy as np
+import polars as pl
+
+from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task, TrainingSet, Unseen
+from ml_assets.contracts.boosting_parameters import DERIVED
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.training.encoding import (
+    Matrix,
+    Vector,
+    chosen_features,
+    encode,
+    fit_vocabularies,
+    target_vector,
+    to_matrix,
+)
+from ml_assets.logic.training.lightgbm_threads import THREADS
+from ml_assets.logic.training.model_text import MalformedModelError, checked_trees
+from ml_assets.logic.training.parameters import Device, Parameters, full_parameters
+
+if TYPE_CHECKING:
+    from lightgbm import Booster, Dataset
+    from lightgbm.callback import CallbackEnv
+
+OnRound = Callable[[int, float], None]
+Trainer = Callable[[Matrix, Vector, Sequence[Feature], Parameters, int], "Booster"]
+"""Trains on rows with these features, as `full_parameters` says, so many rounds."""
+
+_THREADS_LINE: Final = re.compile(r"^\[num_threads: \d+\]\n", re.MULTILINE)
+FEW_ROWS: Final = 512
+"""Up to here a second thread costs more than it brings."""
+
+_ROUNDING: Final = 1e-4
+"""The share of a target's standard deviation that rounding it may cost."""
+
+
+@dataclass(frozen=True)
+class Binned:
+    """Train rows, and validation rows where asked, as LightGBM data sets that any number of fits may share.
+
+    Attributes:
+        offset: As `target_offset` gives it: what was subtracted from the targets, and `boost` adds to the model.
+    """
+
+    features: tuple[Feature, ...]
+    vocabularies: dict[str, tuple[str, ...]]
+    train: Dataset
+    validation: Dataset | None
+    offset: float = 0.0
+
+
+def bin_training_set(
+    training: TrainingSet, features: Sequence[Feature], parameters: Parameters, *, with_validation: bool
+) -> Binned:
+    """Encode and bin the rows once; every fit with the same bin parameters may use the result.
+
+    Args:
+        training: The frozen rows; vocabularies come from its train rows only.
+        features: What to use, in this order.
+        parameters: As `full_parameters` gives them; only those about binning (`BINNING`) and the seed matter here.
+        with_validation: Whether validation rows are binned too, with the train rows' borders.
+
+    Raises:
+        ContractError: Mistyped columns.
+        DataError: Missing targets.
+    """
+    train = training.part("train")
+    vocabularies = fit_vocabularies(train, features)
+    matrix, target = _numbers(training, train, features, vocabularies)
+    offset = target_offset(target, parameters)
+    train_set = bin_rows(matrix, target - offset, features=features, parameters=parameters)
+    validation_set = None
+    if with_validation:
+        del matrix  # the train rows' numbers and the validation rows' are never in memory together
+        matrix, target = _numbers(training, training.part("validation"), features, vocabularies)
+        validation_set = bin_rows(
+            matrix, target - offset, features=features, parameters=parameters, reference=train_set
+        )
+    return Binned(tuple(features), vocabularies, train_set, validation_set, offset)
+
+
+def _numbers(
+    training: TrainingSet,
+    rows: pl.DataFrame,
+    features: Sequence[Feature],
+    vocabularies: Mapping[str, Sequence[str]],
+) -> tuple[Matrix, Vector]:
+    summary = training.summary
+    matrix = to_matrix(encode(rows, features, vocabularies, "missing", model=summary.model))
+    return matrix, target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes)
+
+
+def target_offset(target: Vector, parameters: Parameters) -> float:
+    """Return what to subtract from a regression target before LightGBM holds it as float32; 0 where that is exact.
+
+    A target of 1,000,000,000 and a few units would lose the units. The value in the middle is subtracted, and squared
+    error does not notice; `add_offset` puts it back into the trees.
+
+    Raises:
+        DataError: The model is of a kind that cannot be shifted.
+    """
+    if parameters["objective"] != "regression" or np.array_equal(target, target.astype(np.float32)):
+        return 0.0
+    unshifted = [name for name in ("linear_tree", "reg_sqrt") if parameters.get(name)]
+    if not unshifted:
+        return float(np.quantile(target, 0.5, method="lower"))
+    if np.abs(target - target.astype(np.float32)).max() > _ROUNDING * np.std(target):
+        raise DataError(
+            f"LightGBM rounds the target to float32, which loses more than {_ROUNDING:.0e} of its standard deviation, "
+            f"and {' and '.join(unshifted)} keeps it from being shifted first. Subtract a constant in the label table."
+        )
+    return 0.0
+
+
+def add_offset(booster: Booster, offset: float) -> None:
+    """Add a constant to all that a regression model answers."""
+    if not offset:
+        return
+    trees = booster.dump_model()["tree_info"]
+    averaged = booster.params.get("boosting") == "rf"  # the mean of its trees, not their sum
+    for tree in trees if averaged else trees[:1]:
+        for leaf in range(tree["num_leaves"]):
+            value = booster.get_leaf_output(tree["tree_index"], leaf)
+            booster.set_leaf_output(tree["tree_index"], leaf, value + offset)
+
+
+def text_names(features: Sequence[Feature]) -> list[str]:
+    """Return the features' names as LightGBM's text has them: percent-encoded, for it changes or refuses some."""
+    return [quote(feature.name, safe="") for feature in features]
+
+
+def bin_rows(
+    matrix: Matrix,
+    target: Vector,
+    *,
+    features: Sequence[Feature],
+    parameters: Parameters,
+    reference: Dataset | None = None,
+) -> Dataset:
+    """Return a constructed data set; the matrix is not kept.
+
+    Args:
+        matrix: (rows, features) as `to_matrix` gives it.
+        target: (rows,) as `target_vector` gives it.
+        features: The columns, in order.
+        parameters: As `full_parameters` gives them.
+        reference: A data set whose bin borders to use.
+    """
+    import lightgbm
+
+    data = lightgbm.Dataset(
+        matrix,
+        label=target,
+        reference=reference,
+        feature_name=text_names(features),
+        categorical_feature=[index for index, feature in enumerate(features) if feature.is_categorical],
+        params=dict(parameters),
+        free_raw_data=True,
+    )
+    with THREADS.exactly(_threads(parameters)):
+        return data.construct()
+
+
+def boost(
+    binned: Binned,
+    parameters: Parameters,
+    *,
+    rounds: int,
+    early_stopping: int | None = None,
+    callbacks: Sequence[Callable[[CallbackEnv], None]] = (),
+) -> Booster:
+    """Train on binned rows.
+
+    Args:
+        binned: Rows; with a validation set it is evaluated after each round.
+        parameters: As `full_parameters` gives them, with the bin parameters that the rows were binned with.
+        rounds: Boosting rounds, at most.
+        early_stopping: Stop after so many rounds without a better validation metric; `best_iteration` then counts.
+        callbacks: LightGBM callbacks.
+    """
+    import lightgbm
+
+    stops = [] if early_stopping is None else [lightgbm.early_stopping(early_stopping, verbose=False)]
+    with THREADS.exactly(_threads(parameters)):
+        booster = lightgbm.train(
+            dict(parameters),
+            binned.train,
+            num_boost_round=rounds,
+            valid_sets=None if binned.validation is None else [binned.validation],
+            valid_names=None if binned.validation is None else ["validation"],
+            callbacks=[*callbacks, *stops],
+        )
+    add_offset(booster, binned.offset)
+    return booster
+
+
+def _threads(parameters: Parameters) -> int:
+    return int(parameters["num_threads"])
+
+
+def fit(
+    training: TrainingSet,
+    *,
+    features: Sequence[str],
+    parameters: Mapping[str, float | int | str | bool],
+    rounds: int,
+    seed: int,
+    reference: pl.DataFrame,
+    threads: int = 2,
+    device: Device = "cpu",
+    unseen: Unseen = "missing",
+    on_round: OnRound | None = None,
+    trainer: Trainer | None = None,
+) -> Model:
+    """Train the model on the train rows alone; validation and test rows are not looked at.
+
+    With `parameters` and `rounds` of a study's best trial this gives that trial's trees again, byte for byte.
+
+    Args:
+        training: The frozen rows.
+        features: Names of the features to use.
+        parameters: Over `DEFAULTS`; a spec's own parameters may be given back to train it again.
+        rounds: Boosting rounds.
+        seed: Equal seeds give equal trees.
+        reference: The sketch that drift is measured against, kept with the model.
+        threads: The model does not depend on it, and does not record it.
+        device: Where histograms are built; only "cpu" is deterministic.
+        unseen: What `predict` does with a category outside the vocabulary.
+        on_round: Told after each round its number, from 1, and the share of the rounds done.
+        trainer: Trains instead of this process, which tells no rounds then; see `distributed`.
+
+    Raises:
+        DataError: Unknown features, no rounds, missing targets.
+        ContractError: Mistyped columns or parameters.
+    """
+    import lightgbm
+
+    summary = training.summary
+    if rounds < 1:
+        raise DataError(
+            f"model '{summary.model}' was asked to train {rounds} rounds; expected at least 1. Tune it again."
+        )
+    chosen = chosen_features(summary, features)
+    told = full_parameters(summary.task, parameters, classes=summary.classes, seed=seed, threads=threads, device=device)
+    if trainer is None:
+        binned = bin_training_set(training, chosen, told, with_validation=False)
+        vocabularies = binned.vocabularies
+        booster = boost(binned, told, rounds=rounds, callbacks=[] if on_round is None else [_progress(on_round)])
+    else:
+        train = training.part("train")
+        vocabularies = fit_vocabularies(train, chosen)
+        matrix, target = _numbers(training, train, chosen, vocabularies)
+        offset = target_offset(target, told)
+        booster = trainer(matrix, target - offset, chosen, told, rounds)
+        add_offset(booster, offset)
+    window = next(window for window in summary.windows if window.split == "train")
+    return Model(
+        booster=_THREADS_LINE.sub("", booster.model_to_string(num_iteration=-1)),
+        spec=ModelSpec(
+            model=summary.model,
+            task=summary.task,
+            target=summary.target,
+            classes=summary.classes,
+            features=chosen,
+            vocabularies=vocabularies,
+            unseen=unseen,
+            parameters={name: value for name, value in told.items() if name not in {*DERIVED, "num_threads"}},
+            rounds=rounds,
+            as_of=summary.as_of,
+            trained_first_day=window.first_day,
+            trained_last_day=window.last_day,
+            trained_until=max(window.last_day for window in summary.windows if window.split != "test"),
+            training_rows=window.rows,
+            lightgbm_version=lightgbm.__version__,
+        ),
+        reference=reference,
+    )
+
+
+def predict(model_text: str, spec: ModelSpec, frame: pl.DataFrame, *, threads: int = 2) -> pl.DataFrame:
+    """Score rows.
+
+    Args:
+        model_text: The booster as LightGBM text; parsed once and kept.
+        spec: What the text needs beside it.
+        frame: Rows with at least the model's features.
+        threads: For many rows; few are scored by one.
+
+    Returns:
+        In the order of the rows: `score` (probability of the positive class, or the value); for multiclass the
+        probability of the predicted class, `predicted`, and `score_<class>` for each class.
+
+    Raises:
+        ContractError: Missing or mistyped columns, or a text that is not this spec's model.
+        DataError: Unseen categories, where they are declared an error.
+    """
+    booster = load_booster(model_text, spec)
+    matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen, model=spec.model))
+    scores = raw_scores(booster, matrix, classes=len(spec.classes), threads=threads)
+    if spec.task != "multiclass":
+        return pl.DataFrame({"score": scores}, schema={"score": pl.Float64})
+    best = scores.argmax(axis=1)
+    return pl.DataFrame(
+        {
+            "score": scores[np.arange(len(best)), best],
+            "predicted": pl.Series(best, dtype=pl.Int64).replace_strict(
+                range(len(spec.classes)), spec.classes, return_dtype=pl.String
+            ),
+            **{f"score_{name}": scores[:, index] for index, name in enumerate(spec.classes)},
+        }
+    )
+
+
+def contributions(model_text: str, spec: ModelSpec, frame: pl.DataFrame, *, threads: int = 2) -> pl.DataFrame:
+    """Return the mean |SHAP| of each feature over these rows, in the model's raw units (log odds for binary).
+
+    LightGBM's own exact TreeSHAP (Lundberg et al. 2018, arXiv:1802.03888); classes are summed.
+
+    Returns:
+        `feature`, `mean_abs_shap`, in the model's order.
+
+    Raises:
+        ContractError: Missing or mistyped columns, or a text that is not this spec's model.
+        DataError: No rows.
+    """
+    booster = load_booster(model_text, spec)
+    matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen, model=spec.model))
+    return pl.DataFrame(
+        {
+            "feature": [feature.name for feature in spec.features],
+            "mean_abs_shap": mean_contributions(booster, matrix, threads=threads),
+        }
+    )
+
+
+def raw_scores(booster: Booster, matrix: Matrix, *, classes: int, threads: int) -> Vector:
+    """Return (rows,) scores, or (rows, classes) for multiclass."""
+    if matrix.shape[0] == 0:
+        return np.empty((0, classes) if classes else (0,))
+    with THREADS.about(1 if matrix.shape[0] <= FEW_ROWS else threads) as agreed:
+        return np.asarray(booster.predict(matrix, num_threads=agreed), dtype=np.float64)
+
+
+def mean_contributions(booster: Booster, matrix: Matrix, *, threads: int) -> Vector:
+    """Return (features,) the mean |SHAP| over the rows, summed over classes.
+
+    Raises:
+        DataError: No rows to explain.
+    """
+    rows, width = matrix.shape
+    if rows == 0:
+        raise DataError("there are no rows to explain; expected at least one. Widen the window.")
+    with THREADS.about(threads) as agreed:
+        values = np.asarray(booster.predict(matrix, pred_contrib=True, num_threads=agreed), dtype=np.float64)
+    # One block of (features + expected value) a class.
+    blocks = np.abs(values.reshape(rows, -1, width + 1)[:, :, :width])
+    return np.asarray(blocks.sum(axis=1).mean(axis=0), dtype=np.float64)
+
+
+def load_booster(model_text: str, spec: ModelSpec) -> Booster:
+    """Return the booster of a text, checked and parsed once; it has the trees without the training's parameters.
+
+    Raises:
+        ContractError: The text is cut off, is not one that LightGBM wrote, or is another model's than its spec.
+    """
+    return _load_booster(model_text, tuple(text_names(spec.features)), spec.task, len(spec.classes), spec.model)
+
+
+@lru_cache(maxsize=8)
+def _load_booster(model_text: str, names: tuple[str, ...], task: Task, classes: int, model: str) -> Booster:
+    import lightgbm
+
+    hint = "Restore the artifact, or train the model again."
+    try:
+        return lightgbm.Booster(model_str=checked_trees(model_text, names=names, task=task, classes=classes))
+    except MalformedModelError as error:
+        raise ContractError(f"the text of model '{model}' is not what LightGBM wrote: {error}. {hint}") from error
+    except lightgbm.basic.LightGBMError as error:
+        raise ContractError(f"the text of model '{model}' cannot be read by LightGBM: {error}. {hint}") from error
+
+
+def _progress(on_round: OnRound) -> Callable[[CallbackEnv], None]:
+    def tell(env: CallbackEnv) -> None:
+        done = env.iteration - env.begin_iteration + 1
+        on_round(done, done / (env.end_iteration - env.begin_iteration))
+
+    return tell

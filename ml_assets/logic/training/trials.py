@@ -1,0 +1,342 @@
+"""What the trials of a study share: what is searched and from where, how one is fitted and judged, their frame.
+
+Which parameters are tried next, and by whom, stays out: see `tuning` and `shared_study`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import Field
+
+from ml_assets.contracts.artifacts import Feature, Record, Task, TrainingSet, TunedParameters, Tuning
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.evaluation.metrics import Metric, find_metric
+from ml_assets.logic.evaluation.within import groups_of
+from ml_assets.logic.training.encoding import Matrix, Vector, chosen_features, encode, target_vector, to_matrix
+from ml_assets.logic.training.model import Binned, bin_training_set, boost, raw_scores
+from ml_assets.logic.training.parameters import DEFAULTS, Device, Parameters, canonical_parameters, full_parameters
+
+if TYPE_CHECKING:
+    from lightgbm.callback import CallbackEnv
+    from optuna import Trial
+    from optuna.distributions import BaseDistribution
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where a parameter is searched, both ends included."""
+
+    low: float
+    high: float
+    is_log: bool = False
+    is_whole: bool = False
+
+
+SPACE: Final[Mapping[str, Range]] = {
+    "learning_rate": Range(0.05, 0.2, is_log=True),
+    "num_leaves": Range(15, 127, is_log=True, is_whole=True),
+    "min_data_in_leaf": Range(20, 500, is_log=True, is_whole=True),
+    "feature_fraction": Range(0.4, 1.0),
+    "bagging_fraction": Range(0.5, 1.0),
+    "lambda_l2": Range(0.01, 30.0, is_log=True),
+    "cat_smooth": Range(5.0, 100.0, is_log=True),
+}
+"""`cat_smooth` is searched only where there are categorical features."""
+
+# LightGBM's metric that stops a trial early; where it has no such metric, the nearest proper score.
+_STOPPING: Final[Mapping[tuple[Task, str], str]] = {
+    ("binary", "roc_auc"): "auc",
+    ("binary", "average_precision"): "average_precision",
+    ("binary", "log_loss"): "binary_logloss",
+    ("binary", "brier"): "l2",
+    ("binary", "calibration_error"): "binary_logloss",
+    ("binary", "accuracy"): "binary_error",
+    ("regression", "rmse"): "rmse",
+    ("regression", "mae"): "l1",
+    ("regression", "r2"): "l2",
+    ("multiclass", "multi_log_loss"): "multi_logloss",
+    ("multiclass", "accuracy"): "multi_error",
+    ("multiclass", "macro_f1"): "multi_logloss",
+}
+
+
+@dataclass(frozen=True)
+class Done:
+    """One finished trial; a pruned one has no value."""
+
+    state: str
+    value: float | None
+    rounds: int
+    curve: dict[int, float]
+    parameters: dict[str, float | int]
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """The rows, binned once, and what judges a trial on them."""
+
+    binned: Binned
+    matrix: Matrix
+    truth: Vector
+    groups: NDArray[np.int64] | None
+
+
+class Search(Record):
+    """What is searched for, with what: all that a study is besides its rows, and as JSON what its workers are told.
+
+    Attributes:
+        features: Names of the features to use.
+        metric: What is judged, on validation.
+        trials: How many there should be in the end, those of a study that goes on included.
+        seed: Of the search and of every fit.
+        threads: For LightGBM.
+        device: Where histograms are built.
+        fixed: Parameters the declaration sets; they are not searched.
+        first: Parameters to try at once, such as those of a champion; each is taken to the nearest end of its range
+            where it lies outside, and what is not searched is left out.
+        rounds: Boosting rounds, at most.
+        early_stopping: Stop a trial after so many rounds without a better validation metric.
+    """
+
+    features: tuple[str, ...]
+    metric: str
+    trials: int
+    seed: int
+    threads: int = 2
+    device: Device = "cpu"
+    fixed: dict[str, float | int | str | bool] = Field(default={})
+    first: dict[str, float | int | str | bool] | None = None
+    rounds: int = 300
+    early_stopping: int = 20
+
+
+@dataclass(frozen=True)
+class Trials:
+    """A search over one training set.
+
+    Attributes:
+        given: Parameters that are not searched, under LightGBM's own names.
+        searched: Where each of the others is searched.
+    """
+
+    training: TrainingSet
+    search: Search
+    metric: Metric
+    features: tuple[Feature, ...]
+    given: Parameters
+    searched: Mapping[str, Range]
+
+    @classmethod
+    def of(cls, training: TrainingSet, search: Search, space: Mapping[str, Range] = SPACE) -> Trials:
+        """Return the search that these settings ask for.
+
+        Raises:
+            DataError: A metric of another task, or unknown features.
+            ContractError: Parameters that LightGBM does not know.
+        """
+        metric = find_metric(search.metric, training.summary.task)
+        features = chosen_features(training.summary, search.features)
+        given = canonical_parameters(search.fixed)
+        has_categories = any(feature.is_categorical for feature in features)
+        searched = {
+            name: where
+            for name, where in space.items()
+            if name not in given and (name != "cat_smooth" or has_categories)
+        }
+        return cls(training, search, metric, features, given, searched)
+
+    @property
+    def budget(self) -> int:
+        """How many trials there shall be; without anything to search, every further one would be the first again."""
+        return self.search.trials if self.searched else 1
+
+    @property
+    def starts(self) -> list[Parameters]:
+        """What the first trials try: the defaults, then what was asked for."""
+        defaults = {name: DEFAULTS[name] for name in self.searched if name in DEFAULTS}
+        first = self.search.first
+        return [defaults, *([_within(first, self.searched)] if first else [])]
+
+    @cached_property
+    def _problem(self) -> _Problem:
+        training, summary = self.training, self.training.summary
+        binned = bin_training_set(training, self.features, self._told(self.given), with_validation=True)
+        validation = training.part("validation")
+        truth = target_vector(validation, target=summary.target, task=summary.task, classes=summary.classes)
+        if summary.task == "binary" and len(np.unique(truth)) < 2:
+            raise DataError(
+                f"target '{summary.target}' of model '{summary.model}' has the single class {truth[0]:g} in the "
+                "validation window; expected both. Lengthen the validation window in the model's declaration."
+            )
+        encoded = encode(validation, binned.features, binned.vocabularies, "missing", model=summary.model)
+        return _Problem(
+            binned=binned, matrix=to_matrix(encoded), truth=truth, groups=groups_of(self.metric, validation)
+        )
+
+    def _told(self, parameters: Parameters) -> Parameters:
+        summary, search = self.training.summary, self.search
+        return full_parameters(
+            summary.task,
+            parameters,
+            classes=summary.classes,
+            seed=search.seed,
+            threads=search.threads,
+            device=search.device,
+            metric=_STOPPING[summary.task, (self.metric.overall or self.metric).name],
+        )
+
+    def run(self, trial: Trial) -> tuple[float | None, int]:
+        """Fit one trial; return its value (None where it was pruned) and the rounds it wants.
+
+        Raises:
+            DataError: Validation rows cannot give the metric.
+            ContractError: Mistyped columns.
+        """
+        from optuna import TrialPruned
+
+        problem, search = self._problem, self.search
+        parameters = self._told({**trial.params, **self.given})
+        reached: list[int] = []
+        try:
+            booster = boost(
+                problem.binned,
+                parameters,
+                rounds=search.rounds,
+                early_stopping=search.early_stopping,
+                callbacks=[_pruning(trial, self.metric, float(parameters["learning_rate"]), reached)],
+            )
+        except TrialPruned:
+            return None, reached[-1]
+        classes = len(self.training.summary.classes)
+        scores = raw_scores(booster, problem.matrix, classes=classes, threads=search.threads)
+        return self.metric.function(problem.truth, scores, groups=problem.groups), booster.best_iteration
+
+    def tuning(self, done: Sequence[Done], best: int) -> Tuning:
+        """Return the finished search, whose best trial has this number."""
+        value = done[best].value
+        assert value is not None  # noqa: S101 - a pruned trial is never the best
+        return Tuning(
+            trials=frame(done, self.searched, best),
+            best=TunedParameters(
+                metric=self.search.metric,
+                value=value,
+                rounds=done[best].rounds,
+                parameters={**DEFAULTS, **self.given, **done[best].parameters},
+                trials=len(done),
+                pruned=sum(each.state == "pruned" for each in done),
+                features=tuple(feature.name for feature in self.features),
+            ),
+        )
+
+
+def _pruning(trial: Trial, metric: Metric, learning_rate: float, reached: list[int]) -> Callable[[CallbackEnv], None]:
+    """Report the validation metric to the pruner, a step each time the learning rates add up to one more.
+
+    Ten rounds at 0.1 are a step, as are twenty at 0.05: by rounds, a slow learner would be pruned for being slow.
+    """
+    from optuna import TrialPruned
+
+    def report(env: CallbackEnv) -> None:
+        done = env.iteration - env.begin_iteration + 1
+        reached.append(done)
+        step = int(done * learning_rate + 1e-9)
+        if step == int((done - 1) * learning_rate + 1e-9) or not env.evaluation_result_list:
+            return
+        result = env.evaluation_result_list[0]
+        trial.report(result.metric_value if result.maximize == metric.higher_is_better else -result.metric_value, step)
+        if trial.should_prune():
+            raise TrialPruned
+
+    return report
+
+
+def _within(parameters: Mapping[str, float | int | str | bool], searched: Mapping[str, Range]) -> Parameters:
+    """Return the parameters that are searched, each within its range."""
+    given = {name: float(value) for name, value in parameters.items() if name in searched}
+    inside = {name: min(max(value, searched[name].low), searched[name].high) for name, value in given.items()}
+    return {name: round(value) if searched[name].is_whole else value for name, value in inside.items()}
+
+
+def distributions(searched: Mapping[str, Range]) -> dict[str, BaseDistribution]:
+    """Return what is searched in Optuna's terms."""
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    return {
+        name: IntDistribution(int(where.low), int(where.high), log=where.is_log)
+        if where.is_whole
+        else FloatDistribution(where.low, where.high, log=where.is_log)
+        for name, where in searched.items()
+    }
+
+
+def _schema(searched: Mapping[str, Range]) -> dict[str, type[pl.DataType] | pl.DataType]:
+    return {
+        "trial": pl.Int64,
+        "state": pl.String,
+        "value": pl.Float64,
+        "rounds": pl.Int64,
+        "is_best": pl.Boolean,
+        "curve_steps": pl.List(pl.Int64),
+        "curve": pl.List(pl.Float64),
+        **{name: pl.Int64 if where.is_whole else pl.Float64 for name, where in searched.items()},
+    }
+
+
+def frame(done: Sequence[Done], searched: Mapping[str, Range], best: int) -> pl.DataFrame:
+    """Return trials as they are kept, a row each."""
+    rows = [
+        (
+            number,
+            each.state,
+            each.value,
+            each.rounds,
+            number == best,
+            [*each.curve],
+            [*each.curve.values()],
+            *map(each.parameters.get, searched),
+        )
+        for number, each in enumerate(done)
+    ]
+    return pl.DataFrame(rows, schema=_schema(searched), orient="row")
+
+
+def read_previous(previous: pl.DataFrame | None, searched: Mapping[str, Range], model: str) -> list[Done]:
+    """Return the trials of a frame.
+
+    Raises:
+        DataError: They are of another space.
+    """
+    if previous is None:
+        return []
+    expected = _schema(searched)
+    mend = "Start a new study: leave its previous trials out."
+    if previous.schema != pl.Schema(expected):
+        raise DataError(
+            f"the previous trials of model '{model}' have the columns {', '.join(previous.columns)}; "
+            f"this study's are {', '.join(expected)}. {mend}"
+        )
+    outside = [
+        name
+        for name, where in searched.items()
+        if not previous.get_column(name).is_between(where.low, where.high).all(ignore_nulls=False)
+    ]
+    if outside:
+        where = ", ".join(f"{name} ({searched[name].low:g} to {searched[name].high:g})" for name in outside)
+        raise DataError(f"the previous trials of model '{model}' lie outside this study's space in {where}. {mend}")
+    return [
+        Done(
+            state=row["state"],
+            value=row["value"],
+            rounds=row["rounds"],
+            curve=dict(zip(row["curve_steps"], row["curve"], strict=True)),
+            parameters={name: row[name] for name in searched},
+        )
+        for row in previous.sort("trial").iter_rows(named=True)
+    ]

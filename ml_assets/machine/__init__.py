@@ -1,0 +1,1 @@
+"""What this machine has and allows: temporary folders, limits, GPUs, memory."""

@@ -1,0 +1,1 @@
+"""One declared model: its plan, how it is trained and judged, its champion, and what it has cost."""

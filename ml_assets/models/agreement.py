@@ -1,0 +1,335 @@
+"""What a model's declaration asks of its tables, and declarations of each other: contradictions are refused at load."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from itertools import pairwise
+
+from ml_assets.contracts.artifacts import Feature, Task
+from ml_assets.contracts.errors import near
+from ml_assets.contracts.table import Column, TableContract
+from ml_assets.declaration.data import FeaturesFrom
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.reading import Declared
+from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
+from ml_assets.declaration.training import Split
+from ml_assets.logic.evaluation.jackknife import MINIMUM_CLUSTERS
+from ml_assets.logic.monitoring import predictions, reference
+from ml_assets.logic.tables import labels, training_set
+from ml_assets.logic.tables.features import is_naive
+from ml_assets.logic.training import importances
+from ml_assets.logic.training.encoding import type_problem
+
+RAW, TABLES = "raw", "tables"
+_OF_LABELS = frozenset({labels.DAY, labels.EVENT_DAY, training_set.REASON})
+_OF_PREDICTIONS = predictions.OWN_COLUMNS | {training_set.SPLIT}
+_OF_FEATURES = frozenset(
+    {training_set.SPLIT, reference.SCORE, importances.NOISE_NUMERIC, importances.NOISE_CATEGORICAL}
+)
+
+
+def chosen_columns(wanted: FeaturesFrom, table: TableContract) -> tuple[Column, ...]:
+    """Return the columns of a feature table that a model reads, in the order of the contract."""
+    return tuple(
+        column
+        for column in table.columns
+        if (column.name in wanted.columns if wanted.columns is not None else column.role == "feature")
+        and column.name not in wanted.exclude
+    )
+
+
+def feature_of(column: Column) -> Feature:
+    """Return a column as the feature of a model."""
+    return Feature(
+        name=column.name,
+        dtype=str(column.dtype),
+        is_categorical=column.is_categorical,
+        unit=column.unit,
+        description=column.description,
+    )
+
+
+def model_problems(model: ModelDeclaration, features: TableContract, labels_table: TableContract) -> list[str]:
+    """Return how a declaration contradicts the contracts of its tables, each with the field it is about."""
+    unknown = [*_unknown_columns(model, features, labels_table)]
+    return unknown or [
+        f"{model.place(*loc)}: {problem}."
+        for loc, problem in (
+            *_key_problems(model, features, labels_table),
+            *_time_problems(model, features, labels_table),
+            *_target_problems(model, labels_table),
+            *_feature_problems(model, features),
+            *_measured_problems(model, features),
+            *_reserved_names(model, features),
+        )
+    ]
+
+
+_Loc = tuple[str, ...]
+_Problems = Iterator[tuple[_Loc, str]]
+
+
+def _unknown_columns(model: ModelDeclaration, features: TableContract, labels_table: TableContract) -> Iterator[str]:
+    wanted, outcomes, measured = model.features, model.labels, model.evaluation
+    asked: list[tuple[_Loc, Sequence[str | None], TableContract]] = [
+        (("features", "key"), wanted.key, features),
+        (("features", "event_time"), [wanted.event_time], features),
+        (("features", "prediction_time"), [wanted.prediction_time], features),
+        (("features", "columns"), wanted.columns or (), features),
+        (("features", "exclude"), wanted.exclude, features),
+        (("evaluation", "slices"), measured.slices, features),
+        (("evaluation", "baselines"), [column for group in measured.baselines for column in group], features),
+        (("features", "key"), wanted.key, labels_table),
+        (("labels", "target"), [outcomes.target], labels_table),
+        (("labels", "known_time"), [outcomes.known_time], labels_table),
+        (("labels", "reason"), [outcomes.reason], labels_table),
+    ]
+    for loc, columns, table in asked:
+        for column in columns:
+            if column is not None and column not in table.names:
+                hint = near(column, table.names)
+                yield (
+                    f"{model.place(*loc)}: column '{column}' is not in the contract of table '{table.name}'{hint}"
+                    f"{_see(table)}."
+                )
+
+
+def _see(table: TableContract) -> str:
+    return f"; see {table.where}" if table.where else ""
+
+
+def _key_problems(model: ModelDeclaration, features: TableContract, labels_table: TableContract) -> _Problems:
+    key = model.features.key
+    unique = [{*features.key}, *({*group} for group in features.unique_together)]
+    unique += [{column.name} for column in features.columns if column.is_unique]
+    if features.key and not any(group and group <= {*key} for group in unique):
+        yield (
+            ("features", "key"),
+            (
+                f"rows are identified by {', '.join(key)}, but the key of table '{features.name}' is "
+                f"{', '.join(features.key)}, so that several rows may share it. Declare that key, or correct the "
+                f"contract{_see(features)}"
+            ),
+        )
+    for name in key:
+        one, other = features.column(name).dtype, labels_table.column(name).dtype
+        if one != other:
+            yield (
+                ("features", "key"),
+                (
+                    f"column '{name}' is {one} in table '{features.name}' and {other} in table "
+                    f"'{labels_table.name}', so that no label finds its row. Cast one of them in its table"
+                ),
+            )
+
+
+def _time_problems(model: ModelDeclaration, features: TableContract, labels_table: TableContract) -> _Problems:
+    for loc, name, table in (
+        (("features", "event_time"), model.features.event_time, features),
+        (("features", "prediction_time"), model.features.prediction_time, features),
+        (("labels", "known_time"), model.labels.known_time, labels_table),
+    ):
+        dtype = table.column(name).dtype
+        if not is_naive(dtype):
+            yield loc, f"column '{name}' of table '{table.name}' is {dtype}; expected a timestamp{_see(table)}"
+
+
+def _target_problems(model: ModelDeclaration, labels_table: TableContract) -> _Problems:
+    target = labels_table.column(model.labels.target)
+    expected: Mapping[Task, str] = {
+        "binary": "boolean, or whole numbers that are 0 or 1",
+        "regression": "numbers",
+        "multiclass": "text or whole numbers",
+    }
+    is_beyond = model.task == "binary" and (
+        any(value not in (0, 1) for value in target.accepted_values or ())
+        or (target.minimum is not None and target.minimum < 0)
+        or (target.maximum is not None and target.maximum > 1)
+    )
+    if not training_set.suits(target.dtype, model.task) or is_beyond:
+        yield (
+            ("labels", "target"),
+            (
+                f"column '{target.name}' of table '{labels_table.name}' is {target.dtype}"
+                f"{' with values beyond 0 and 1' if is_beyond else ''}, but the task is {model.task} "
+                f"({model.place('task')}), which expects {expected[model.task]}{_see(labels_table)}"
+            ),
+        )
+
+
+def _feature_problems(model: ModelDeclaration, table: TableContract) -> _Problems:
+    wanted = model.features
+    chosen = chosen_columns(wanted, table)
+    loc = ("features", "table") if wanted.columns is None else ("features", "columns")
+    if not chosen:
+        yield (
+            loc,
+            (
+                f"no column of table '{table.name}' is left as a feature; give columns the role feature in its "
+                f"contract, or list them under features.columns{_see(table)}"
+            ),
+        )
+    for column in chosen:
+        if problem := type_problem(feature_of(column), column.dtype):
+            yield loc, f"{problem.removesuffix('.')}{_see(table)}"
+        if column.role in ("label", "known_time"):
+            yield loc, f"column '{column.name}' has the role {column.role}, which no prediction can know; leave it out"
+    for name in model.leak_test.acknowledged:
+        if name not in {column.name for column in chosen}:
+            hint = near(name, [column.name for column in chosen])
+            yield ("leak_test", "acknowledged"), f"column '{name}' is no feature of the model{hint}; leave it out"
+    possible = wanted.columns or [column.name for column in table.with_role("feature")]
+    for name in wanted.exclude:
+        if name not in possible:
+            yield ("features", "exclude"), f"column '{name}' is no feature, so that excluding it does nothing"
+
+
+def _measured_problems(model: ModelDeclaration, table: TableContract) -> _Problems:
+    wanted = model.features
+    there = [*wanted.key, wanted.event_time, wanted.prediction_time, training_set.DAY]
+    there += [column.name for column in chosen_columns(wanted, table)]
+    baselines = [column for group in model.evaluation.baselines for column in group]
+    for field, columns in (("slices", model.evaluation.slices), ("baselines", baselines)):
+        for name in columns:
+            if name not in there:
+                yield (
+                    ("evaluation", field),
+                    (
+                        f"column '{name}' of table '{table.name}' is neither a feature of the model nor its key or "
+                        "time, so that the training set does not have it. Make it a feature, or leave it out"
+                    ),
+                )
+
+
+def _reserved_names(model: ModelDeclaration, table: TableContract) -> _Problems:
+    wanted, outcomes = model.features, model.labels
+    ours = {*wanted.key, wanted.event_time, wanted.prediction_time}
+    taken: list[tuple[_Loc, str, frozenset[str]]]
+    taken = [(("features", "key"), name, _OF_LABELS | _OF_PREDICTIONS) for name in wanted.key]
+    taken.append((("features", "prediction_time"), wanted.prediction_time, _OF_LABELS | _OF_PREDICTIONS))
+    taken.append((("features", "event_time"), wanted.event_time, _OF_LABELS | {training_set.SPLIT}))
+    others = _OF_FEATURES | {outcomes.target, outcomes.known_time}
+    names = [column.name for column in chosen_columns(wanted, table)]
+    taken += [(("features", "columns" if wanted.columns else "table"), name, others) for name in names]
+    for field, name in (("target", outcomes.target), ("known_time", outcomes.known_time)):
+        taken.append((("labels", field), name, _OF_LABELS | {training_set.SPLIT} | ours))
+    for loc, name, reserved in taken:
+        # A model of several classes predicts `score_<class>` for each.
+        is_score = model.task == "multiclass" and reserved >= predictions.OWN_COLUMNS and name.startswith("score_")
+        if name in reserved or is_score:
+            yield (
+                loc,
+                (
+                    f"column '{name}' has a name that labels, training sets, predictions or reports need for a column "
+                    f"of their own. Rename it in its table{_see(table)}"
+                ),
+            )
+    if outcomes.target == outcomes.known_time:
+        yield ("labels", "known_time"), f"column '{outcomes.target}' is the target as well; expected another one"
+
+
+# ---------------------------------------------------------------- declarations beside each other
+
+
+def contradictions(declared: Declared, contracts: Mapping[str, TableContract]) -> list[str]:
+    """Return how declarations contradict each other, each with the fields of both."""
+    return [
+        *_several_projects(declared),
+        *_raw_problems(declared, contracts),
+        *_days_outside(declared),
+        *(problem for model in declared.models for problem in _windows_too_long(model)),
+        *(problem for model in declared.models for problem in _too_few_test_days(model)),
+        *(
+            f"{model.place('name')}: a model cannot be called '{model.name}', as the assets of all sources or tables "
+            "are. Rename it."
+            for model in declared.models
+            if model.name in (RAW, TABLES)
+        ),
+    ]
+
+
+def _several_projects(declared: Declared) -> Iterator[str]:
+    for one, other in pairwise(declared.tables):
+        yield f"{other.place('days')}: the dbt project is declared in {one.place('days')} too; keep one."
+
+
+def _raw_problems(declared: Declared, contracts: Mapping[str, TableContract]) -> Iterator[str]:
+    seen: dict[str, str] = {}
+    for raw in declared.raw:
+        for name, table in raw.tables.items():
+            place = raw.place("tables", name)
+            if name in seen:
+                yield f"{place}: source '{name}' is declared in {seen[name]} too; keep one."
+            seen[name] = place
+            contract = contracts.get(f"{RAW}/{name}")
+            if contract is not None and contract.is_by_day != table.is_by_day:
+                here, there = ("by day", "whole") if table.is_by_day else ("whole", "by day")
+                mend = "'partitioned: day' in its meta"
+                yield (
+                    f"{place}: source '{name}' is landed {here} ('by' or 'files' decides it), but its contract says "
+                    f"{there}: {'add' if table.is_by_day else 'remove'} {mend}{_see(contract)}."
+                )
+
+
+def _days_outside(declared: Declared) -> Iterator[str]:
+    by_day = [raw for raw in declared.raw if any(table.is_by_day for table in raw.tables.values())]
+    for tables in declared.tables:
+        for model in declared.models:
+            yield from _outside(f"model '{model.name}' has", model, "the tables have", [tables])
+        if by_day:
+            yield from _outside("the tables have", tables, "the sources have", by_day)
+
+
+def _outside(
+    whose: str,
+    inner: ModelDeclaration | TablesDeclaration,
+    theirs: str,
+    outer: Sequence[TablesDeclaration | RawDeclaration],
+) -> Iterator[str]:
+    days = inner.days
+    first = min(it.days.first for it in outer)
+    ends = [it.days.last for it in outer if it.days.last is not None]
+    last = max(ends) if len(ends) == len(outer) else None
+    if first <= days.first and (last is None or (days.last is not None and days.last <= last)):
+        return
+    places = ", ".join(it.place("days") for it in outer)
+    yield (
+        f"{inner.place('days')}: {whose} days {_span(days.first, days.last)}, but {theirs} {_span(first, last)} "
+        f"({places}). Correct one of them."
+    )
+
+
+def _span(first: date, last: date | None) -> str:
+    return f"from {first} on, without an end" if last is None else f"{first} to {last}"
+
+
+def _windows_too_long(model: ModelDeclaration) -> Iterator[str]:
+    days = model.days
+    if days.last is None:
+        return
+    count = (days.last - days.first).days + 1
+    for loc, split in ((("split",), model.split), (("retraining", "split"), model.retraining.split)):
+        if split is not None and (needed := _needed(split)) > count:
+            yield (
+                f"{model.place(*loc)}: the windows need {needed} days (train {split.train_days or 'at least 1'}, "
+                f"validation {split.validation_days}, test {split.test_days}), but the model has the {count} days "
+                f"{_span(days.first, days.last)} ({model.place('days')}). Shorten the windows, or widen the days."
+            )
+    if model.labels.wait_days >= count:
+        yield (
+            f"{model.place('labels', 'wait_days')}: labels are waited for {model.labels.wait_days} days, but the model "
+            f"has {count} days, {_span(days.first, days.last)} ({model.place('days')}). Correct one of them."
+        )
+
+
+def _too_few_test_days(model: ModelDeclaration) -> Iterator[str]:
+    """Yield the test windows with which the gate can promote no model, as it compares models day by day."""
+    for loc, split in ((("split",), model.split), (("retraining", "split"), model.retraining.split)):
+        if split is not None and split.test_days < MINIMUM_CLUSTERS:
+            yield (
+                f"{model.place(*loc, 'test_days')}: the test window has {split.test_days} day(s), with which the gate "
+                f"would never promote a model; expected at least {MINIMUM_CLUSTERS}. Lengthen test_days."
+            )
+
+
+def _needed(split: Split) -> int:
+    return (split.train_days or 1) + split.held_back

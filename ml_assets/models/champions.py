@@ -1,0 +1,153 @@
+"""The current champion of a model, the anchor, the version that its card is about, and models by version.
+
+Not here: which version should be champion (see `ml_assets.logic.promotion.gate`).
+"""
+
+from dataclasses import dataclass
+
+from ml_assets.contracts.artifacts import Model, Promotion
+from ml_assets.contracts.errors import DataError
+from ml_assets.dagster_storage.code_versions import CODE_BEHIND, code_digest
+from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.promotion_log import HEAD
+from ml_assets.lake.store import Lake
+from ml_assets.logic.evaluation.report import Opponent
+from ml_assets.logic.promotion.log import anchor
+from ml_assets.models.judging import Versioned
+from ml_assets.models.plan import ModelPlan
+from ml_assets.orchestration.groups import TRAINING
+from ml_assets.provenance.lineage import code_behind
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The current champion: its version, the model itself, the newest entry of the log, and the anchor by that log."""
+
+    version: str
+    model: Model
+    entry: Promotion
+    anchor: str | None
+
+
+def champion_model(lake: Lake, plan: ModelPlan) -> Champion | None:
+    """Return the current champion, and name the newest entry of the log in what the step makes; None without one.
+
+    Raises:
+        CorruptArtifactError: the promotion log or the model is damaged.
+    """
+    log = plan.promotion_log(lake).verified()
+    entry = log.entries[-1] if log.entries else None
+    if log.head is None or entry is None or entry.champion is None:
+        return None
+    lake.note(champion=entry.champion, **{HEAD: log.head.model_dump()})
+    return Champion(entry.champion, model_of(lake, plan, entry.champion), entry, anchor(log.entries))
+
+
+def opponents(lake: Lake, plan: ModelPlan) -> tuple[Versioned | None, Versioned | Opponent | None]:
+    """Return the champion and the anchor (see `logic.promotion.anchor`) that a challenger is compared with.
+
+    Raises:
+        CorruptArtifactError: the promotion log or the champion is damaged. An anchor that cannot be read has no scores,
+            and the gate then promotes only what is better than the champion.
+    """
+    found = champion_model(lake, plan)
+    if found is None or found.anchor is None:
+        return None, None
+    champion = Versioned(found.version, found.model)
+    lake.note(anchor=found.anchor)
+    if found.anchor == found.version:
+        return champion, champion
+    try:
+        return champion, Versioned(found.anchor, model_of(lake, plan, found.anchor))
+    except (MissingArtifactError, CorruptArtifactError) as error:
+        return champion, Opponent(found.anchor, cannot_score=str(error))
+
+
+def note_head(lake: Lake, plan: ModelPlan) -> None:
+    """Name the newest entry of the promotion log in the manifest of what the running step makes."""
+    head = plan.promotion_log(lake).look(manifests=0).head
+    if head is not None:
+        lake.note(**{HEAD: head.model_dump()})
+
+
+def note_code_of_challenger(lake: Lake, plan: ModelPlan, version: str) -> None:
+    """Note the code that trained a challenger and made the evaluation of it that was read: it is behind the verdict."""
+    evaluation = plan.asset("evaluation").to_user_string()
+    if evaluation not in lake.versions_read():
+        return
+    made = lake.manifest(ArtifactRef(asset=evaluation, version=lake.versions_read()[evaluation]))
+    codes = {**code_behind(lake, model_ref(plan, version)), evaluation: made.code_version}
+    stages = [plan.asset(stage).to_user_string() for stage in TRAINING if stage != "champion"]
+    lake.note(**{CODE_BEHIND: code_digest(codes.get(asset) for asset in stages)})
+
+
+def note_code_of_verdict(lake: Lake, plan: ModelPlan) -> None:
+    """Note the code behind the newest verdict of the gate, by which the champion serves."""
+    verdict = lake.newest(plan.asset("champion").to_user_string(), [""]).get("")
+    if verdict is not None:
+        lake.note(**{CODE_BEHIND: code_digest([lake.manifest(verdict).code_version])})
+
+
+def model_ref(plan: ModelPlan, version: str) -> ArtifactRef:
+    """Return the artifact of a version of a model."""
+    return ArtifactRef(asset=plan.asset("model").to_user_string(), version=version)
+
+
+def model_of(lake: Lake, plan: ModelPlan, version: str, *, noted: bool = True) -> Model:
+    """Return a version of a model.
+
+    Args:
+        lake: where it is.
+        plan: the model.
+        version: the version.
+        noted: whether it is an input of all that the running step makes.
+
+    Raises:
+        MissingArtifactError: it is not in the lake.
+        CorruptArtifactError: it is damaged.
+    """
+    model: Model = lake.get(model_ref(plan, version), Model, noted=noted)
+    return model
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The version that a card is about, its model, and whether it is the current champion."""
+
+    version: str
+    model: Model
+    is_champion: bool
+
+
+def model_on_card(lake: Lake, plan: ModelPlan) -> Shown:
+    """Return what the card is about: the champion or, before the first promotion, the challenger judged last.
+
+    Raises:
+        DataError: the gate has judged no challenger yet.
+    """
+    entry = plan.promotion_log(lake).last()
+    if entry is None:
+        raise DataError(
+            f"the gate has judged no challenger of model '{plan.name}' yet, so there is nothing to show on a card. "
+            f"Materialize {plan.name}/champion first."
+        )
+    version = entry.champion or entry.challenger
+    lake.note(champion=entry.champion, shown=version)
+    note_code_of_verdict(lake, plan)
+    return Shown(version, model_of(lake, plan, version), is_champion=version == entry.champion)
+
+
+def serving_champion(lake: Lake, plan: ModelPlan) -> Champion:
+    """Return the model that serves.
+
+    Raises:
+        DataError: nobody serves.
+    """
+    champion = champion_model(lake, plan)
+    if champion is None:
+        raise DataError(
+            f"model '{plan.name}' has no champion, so there is nothing to predict with. Materialize "
+            f"{plan.name}/champion; if the gate rejected the challenger, its card says why."
+        )
+    return champion

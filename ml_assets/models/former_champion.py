@@ -1,0 +1,77 @@
+"""The champion before: whether it could serve again, and what it would have said of the first days of a new one.
+
+What follows from the comparison stays out; see `ml_assets.logic.promotion.watch`.
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import polars as pl
+
+from ml_assets.contracts.artifacts import Model
+from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.store import Lake
+from ml_assets.logic.promotion.log import cannot_answer
+from ml_assets.logic.promotion.watch import held_against
+from ml_assets.logic.training.model import predict
+from ml_assets.models.champions import model_of, model_ref
+from ml_assets.models.plan import ModelPlan
+
+
+@dataclass(frozen=True)
+class Former:
+    """The champion before the one that serves.
+
+    Attributes:
+        version: its version.
+        model: it.
+        champion: the version that serves.
+        trained: the day that the one that serves was trained as of; it has learned from days up to it.
+        last_day: the last day on which the two are compared.
+    """
+
+    version: str
+    model: Model
+    champion: str
+    trained: date
+    last_day: date
+
+    def scores(self, lake: Lake, plan: ModelPlan, day: str, predictions: pl.DataFrame) -> pl.DataFrame | None:
+        """Return its scores of one version's predictions of a day; None where the two are not compared on them."""
+        versions = predictions["model_version"].unique().to_list()
+        if versions != [self.champion] or not self.trained < date.fromisoformat(day) <= self.last_day:
+            return None
+        asset = plan.asset("features").to_user_string()
+        ref = ArtifactRef(asset=asset, partition=day, version=predictions["features_version"][0])
+        features = lake.get(ref, pl.DataFrame, noted=False)
+        lake.note_reads([ref, model_ref(plan, self.version), model_ref(plan, self.champion)], partition=day)
+        rows = predictions.select(plan.key).join(features, on=list(plan.key), how="left", maintain_order="left")
+        return predict(self.model.booster, self.model.spec, rows, threads=plan.declaration.training.threads)
+
+
+def former_champion(lake: Lake, plan: ModelPlan) -> Former | None:
+    """Return the champion before, where the one that serves is to be held against it and both answer the same."""
+    declared = plan.declaration
+    entries = plan.promotion_log(lake).entries()
+    version = held_against(entries)
+    serving = entries[-1].champion if entries else None
+    if version is None or serving is None or not declared.watch.days or why_it_cannot_serve(lake, plan, version):
+        return None
+    champion, former = (model_of(lake, plan, one, noted=False) for one in (serving, version))
+    if champion.spec.classes != former.spec.classes:
+        return None
+    trained = champion.spec.as_of
+    # Who serves may come some days after the day that it was trained as of: a person lets it in, or labels were late.
+    last_day = trained + timedelta(days=declared.labels.wait_days + declared.watch.days)
+    return Former(version, former, serving, trained, last_day)
+
+
+def why_it_cannot_serve(lake: Lake, plan: ModelPlan, version: str) -> tuple[str, ...]:
+    """Return why a version cannot serve, in sentences: it is not there, not whole, or answers another question."""
+    try:
+        model = model_of(lake, plan, version, noted=False)
+    except (MissingArtifactError, CorruptArtifactError) as error:
+        return (str(error),)
+    declared = plan.declaration
+    return cannot_answer(model, task=declared.task, target=declared.labels.target, inputs=plan.inputs_contract)

@@ -1,0 +1,153 @@
+"""Judging a challenger, for the stages and for backtests: its evaluation, what serving it costs, the gate's verdict.
+
+Not here: what follows from the verdict (see `ml_assets.stages.champion`).
+"""
+
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from ml_assets.contracts.artifacts import Evaluation, Model, Promotion, TrainingSet
+from ml_assets.contracts.table import TableContract
+from ml_assets.declaration.loop import GateSettings
+from ml_assets.logic.evaluation.report import Opponent, evaluate
+from ml_assets.logic.evaluation.serving_cost import Cost, example_row, size_mib
+from ml_assets.logic.monitoring.predictions import input_changes
+from ml_assets.logic.point_in_time.suspects import LeakFindings
+from ml_assets.logic.promotion.gate import Attempt, Verdict, judge
+from ml_assets.logic.promotion.log import attempt_number, cannot_answer, left
+from ml_assets.logic.training.model import predict
+from ml_assets.models.plan import ModelPlan
+
+CALLS: Final = 25
+
+
+class Versioned(NamedTuple):
+    """A model and the version it goes by."""
+
+    version: str
+    model: Model
+
+
+def measure_challenger(
+    plan: ModelPlan,
+    training_set: TrainingSet,
+    challenger: Versioned,
+    *,
+    champion: Versioned | None,
+    anchor: Versioned | Opponent | None,
+    training_set_version: str = "",
+) -> Evaluation:
+    """Measure a challenger on the test rows of a training set, beside the champion and the anchor.
+
+    Args:
+        plan: the model's plan.
+        training_set: the rows.
+        challenger: the model that is evaluated.
+        champion: the current champion; None where there is none yet.
+        anchor: the anchor (see `promotion.anchor`); an opponent without scores where its model cannot be read.
+        training_set_version: the version of the rows.
+    """
+    declared, rows = plan.declaration, training_set.part("test")
+    version, model = challenger
+    opponents = [_opponent(plan, it, rows) for it in (champion, anchor)]
+    learned = [model.spec.learned_until] + ([] if champion is None else [champion.model.spec.learned_until])
+    if isinstance(anchor, Versioned) and opponents[1] is not None and opponents[1].scores is not None:
+        learned.append(anchor.model.spec.learned_until)
+    return evaluate(
+        rows=rows,
+        scores=predict(model.booster, model.spec, rows, threads=declared.training.threads),
+        train=training_set.part("train"),
+        summary=training_set.summary,
+        model_name=plan.name,
+        model_version=version,
+        training_set_version=training_set_version,
+        metric=declared.metric,
+        operating_point=declared.operating_point,
+        slices=declared.evaluation.slices,
+        baseline_rates=declared.evaluation.baselines,
+        seed=declared.seed,
+        champion=opponents[0],
+        anchor=opponents[1],
+        learned_until=max(learned),
+        minimum_slice_rows=declared.gate.minimum_slice_rows,
+        threads=declared.training.threads,
+    )
+
+
+def _opponent(plan: ModelPlan, model: Versioned | Opponent | None, rows: pl.DataFrame) -> Opponent | None:
+    """Return a model with its scores, or why it cannot score rows whose contract has changed since it was trained."""
+    if model is None or isinstance(model, Opponent):
+        return model
+    version, found = model
+    inputs: TableContract = plan.inputs_contract
+    changes = [change.sentence for change in input_changes(found, inputs) if not change.is_compatible]
+    if changes:
+        return Opponent(version, cannot_score=" ".join(changes))
+    gone = [feature.name for feature in found.spec.features if feature.name not in rows.columns]
+    if gone:
+        return Opponent(version, cannot_score=f"it wants {', '.join(gone)}, which the training set does not have.")
+    return Opponent(version, predict(found.booster, found.spec, rows, threads=plan.declaration.training.threads))
+
+
+def serving_costs(model: Model, gate: GateSettings) -> tuple[Cost, ...]:
+    """Return what serving the model costs here, beside what the gate allows."""
+    row = example_row(model.spec)
+    predict(model.booster, model.spec, row)  # parses the text, which a service does once
+    return (
+        Cost("latency", "One row takes a median of", _milliseconds(model, row), gate.max_latency_ms, "ms"),
+        Cost("size", "The model's text has", size_mib(model), gate.max_size_mib, "MiB"),
+    )
+
+
+def _milliseconds(model: Model, row: pl.DataFrame) -> float:
+    """Return the median time that scoring one row takes."""
+    seconds: list[float] = []
+    for _ in range(CALLS):
+        begun = time.perf_counter()
+        predict(model.booster, model.spec, row)
+        seconds.append(time.perf_counter() - begun)
+    return 1000 * median(seconds)
+
+
+def verdict_on(
+    plan: ModelPlan,
+    evaluation: Evaluation,
+    model: Model,
+    costs: Sequence[Cost],
+    *,
+    entries: Sequence[Promotion],
+    leaks: LeakFindings | None = None,
+) -> Verdict:
+    """Return the verdict of the declared gate on a challenger.
+
+    Args:
+        plan: the model's plan.
+        evaluation: the challenger on frozen rows.
+        model: the challenger.
+        costs: what serving it costs.
+        entries: the promotion log, oldest first.
+        leaks: what is known of leaks in its features; None in a backtest.
+    """
+    declared, summary = plan.declaration, evaluation.summary
+    attempt = 1 if summary.test_days is None else attempt_number(entries, summary.model_version, summary.test_days)
+    gate, ceiling = declared.gate, declared.gate.max_calibration_error
+    return judge(
+        summary,
+        rule=gate.rule,
+        margin=gate.margin,
+        minimum_rows=gate.minimum_rows,
+        bounds={} if ceiling is None else {"calibration_error": ceiling},
+        slices=evaluation.slices,
+        slice_margin=gate.slice_margin,
+        costs=costs,
+        cannot_answer=cannot_answer(
+            model, task=declared.task, target=declared.labels.target, inputs=plan.inputs_contract
+        ),
+        was_left=summary.model_version in left(entries),
+        leaks=leaks,
+        attempt=Attempt(attempt),
+    )

@@ -1,0 +1,188 @@
+"""The facts that the loop of one model acts on, read from the lake: the champion, drift and performance.
+
+The rules that judge them are in `ml_assets.logic.monitoring.retraining` and `ml_assets.logic.promotion.watch`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Final, Literal, TypeVar
+
+from ml_assets.contracts.artifacts import (
+    DriftSummaries,
+    DriftSummary,
+    EvaluationSummary,
+    ModelSpec,
+    PerformanceSummaries,
+    PerformanceSummary,
+    Promotion,
+    Retraining,
+)
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.retraining_log import RetrainingLog
+from ml_assets.lake.store import Lake
+from ml_assets.logic.monitoring.retraining import DOUBLINGS, LOOKED_BACK, Rules, Serving
+from ml_assets.logic.promotion.log import refusals, serving_since
+from ml_assets.logic.promotion.watch import held_against
+from ml_assets.orchestration.groups import promotions
+
+Kind = Literal["drift", "performance"]
+SMALL_DAYS: Final = 7
+"""Days of drift that are read beyond those that count: of too few rows to be judged, they do not."""
+ASKED_BEFORE: Final = 16
+"""Records of the retraining log that are read."""
+
+
+@dataclass(frozen=True)
+class _Spec:
+    spec: ModelSpec
+
+
+@dataclass(frozen=True)
+class _Drift:
+    summaries: DriftSummaries
+
+
+@dataclass(frozen=True)
+class _Performance:
+    summaries: PerformanceSummaries
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    summary: EvaluationSummary
+
+
+R = TypeVar("R", _Drift, _Performance)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What is known of one model's loop.
+
+    Attributes:
+        champion: who serves.
+        former: the version that the champion is held against; None where it is not.
+        since: the log's entry that made the champion serve.
+        drift: of the newest days, oldest first, if it was asked for.
+        performance: of the newest days since the champion's training, oldest first, if it was asked for.
+        history: the newest retrainings that were asked for.
+        newest_day: the newest day that was predicted; None where none was.
+    """
+
+    champion: Serving
+    former: str | None
+    since: Promotion
+    drift: tuple[DriftSummary, ...]
+    performance: tuple[PerformanceSummary, ...]
+    history: tuple[Retraining, ...]
+    newest_day: date | None
+
+
+def rules_of(declared: ModelDeclaration) -> Rules:
+    """Return when the model asks for a retraining."""
+    return Rules(**declared.retraining.model_dump(include=set(Rules.__dataclass_fields__)))
+
+
+def retraining_log(lake: Lake, model: str) -> RetrainingLog[Retraining]:
+    """Return a model's retraining log."""
+    return RetrainingLog(lake, model, Retraining)
+
+
+def read_loop(lake: Lake, declared: ModelDeclaration, kinds: Sequence[Kind] = ("drift", "performance")) -> Loop | None:
+    """Read what is known of a model's loop; None where nobody serves yet.
+
+    Args:
+        lake: where it is read.
+        declared: the model.
+        kinds: which reports are read.
+
+    Raises:
+        MissingArtifactError: the champion, or what it was judged by, is gone.
+        CorruptArtifactError: something of it is damaged.
+    """
+    entries = promotions(lake, declared.name).entries()
+    since = serving_since(entries)
+    if since is None or since.champion is None:
+        return None
+    days = {kind: sorted(lake.names(lake.path("artifacts", declared.name, kind))) for kind in ("drift", "performance")}
+    # Each of the periods that count may be as long as days are judged together.
+    looked_at = declared.retraining.of_days * declared.drift.pool_days + SMALL_DAYS
+    drift = days["drift"][-looked_at:] if "drift" in kinds else []
+    newest = max((day for found in days.values() for day in found[-1:]), default=None)
+    champion = _serving(lake, declared, since, entries, version=since.champion)
+    if since.action == "rollback":
+        champion = replace(champion, taken_back=_taken_back(lake, declared, champion.version, days["drift"]))
+    # Labels since the last training are summed: a day that is not read is a label that does not count.
+    later = [day for day in days["performance"] if day > str(champion.as_of)]
+    performance = later[-LOOKED_BACK:] if "performance" in kinds else []
+    return Loop(
+        champion=champion,
+        former=held_against(entries),
+        since=since,
+        drift=tuple(
+            summary for it in _read(lake, f"{declared.name}/drift", drift, _Drift) for summary in it.summaries.versions
+        ),
+        performance=read_performance(lake, declared.name, performance),
+        history=tuple(retraining_log(lake, declared.name).newest(ASKED_BEFORE)),
+        newest_day=None if newest is None else date.fromisoformat(newest),
+    )
+
+
+def read_performance(lake: Lake, model: str, days: Sequence[str]) -> tuple[PerformanceSummary, ...]:
+    """Return performance of days, of all versions that predicted them, oldest first; that it is read is no lineage."""
+    found = _read(lake, f"{model}/performance", days, _Performance)
+    return tuple(summary for it in found for summary in it.summaries.versions)
+
+
+def _read(lake: Lake, asset: str, days: Sequence[str], kind: type[R]) -> list[R]:
+    """Return the current artifact of each day that has one; what is only looked at is nobody's input."""
+    return lake.get_each([*lake.newest(asset, days).values()], kind, noted=False)
+
+
+def _taken_back(lake: Lake, declared: ModelDeclaration, champion: str, days: Sequence[str]) -> date | None:
+    """Return the newest day that another than the champion has predicted, unless no cool-down reaches back so far."""
+    longest = declared.retraining.cool_down_days * 2**DOUBLINGS
+    for day in reversed(days[max(0, len(days) - longest) :]):
+        found = _read(lake, f"{declared.name}/drift", [day], _Drift)
+        if any(summary.model_version != champion for it in found for summary in it.summaries.versions):
+            return date.fromisoformat(day)
+    return None
+
+
+def serving_of(lake: Lake, declared: ModelDeclaration, version: str) -> Serving:
+    """Return a version as the rules see it, by the newest entry of the promotion log that made it the champion.
+
+    Raises:
+        MissingArtifactError: the version, or what it was judged by, is gone.
+        CorruptArtifactError: something of it is damaged.
+    """
+    entries = promotions(lake, declared.name).entries()
+    began = [it for it in entries if it.champion == version and it.action in {"promote", "rollback"}]
+    return _serving(lake, declared, began[-1] if began else None, entries, version=version)
+
+
+def _serving(
+    lake: Lake,
+    declared: ModelDeclaration,
+    since: Promotion | None,
+    entries: Sequence[Promotion],
+    *,
+    version: str,
+) -> Serving:
+    spec = lake.get(ArtifactRef(asset=f"{declared.name}/model", version=version), _Spec, noted=False).spec
+    judged = None
+    if since is not None and since.evaluation_version is not None:
+        ref = ArtifactRef(asset=f"{declared.name}/evaluation", version=since.evaluation_version)
+        judged = lake.get(ref, _Evaluation, noted=False).summary
+    promised = None if judged is None else judged.metrics.get(declared.metric)
+    return Serving(
+        version=version,
+        as_of=spec.as_of,
+        learned_until=spec.learned_until,
+        rows=spec.training_rows,
+        daily_loss=None if judged is None else judged.daily_loss,
+        promised=None if promised is None else promised.value,
+        refusals=refusals(entries, since),
+    )

@@ -1,0 +1,173 @@
+"""A model's plan: its declaration beside the contracts of the tables it names; its days and the keys of its assets.
+
+What is done with it stays out.
+"""
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+import dagster as dg
+import polars as pl
+
+from ml_assets.contracts.artifacts import Feature, Promotion
+from ml_assets.contracts.errors import ContractError, DataError, near
+from ml_assets.contracts.table import TableContract
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.parts import Days
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.quarantine import QUARANTINE
+from ml_assets.lake.store import Lake
+from ml_assets.logic.point_in_time.knowledge import known_times
+from ml_assets.models.agreement import chosen_columns, feature_of, model_problems
+
+TABLES = "tables"
+DAY = "day"
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """A model's declaration beside the contracts of the tables it names, and of the sources of its features.
+
+    Attributes:
+        declaration: what the YAML declares.
+        features_table: the contract of the features' table.
+        labels_table: the contract of the labels' table.
+        sources: the contracts of the tables that the features are made from.
+        code_behind: a digest of the code that trains and judges, for stages that use a champion; '' for others.
+    """
+
+    declaration: ModelDeclaration
+    features_table: TableContract
+    labels_table: TableContract
+    sources: tuple[TableContract, ...] = ()
+    code_behind: str = ""
+
+    @classmethod
+    def of(cls, declaration: ModelDeclaration, contracts: Mapping[str, TableContract]) -> "ModelPlan":
+        """Join a declaration with its tables' contracts.
+
+        Raises:
+            ContractError: the declaration contradicts the tables' contracts; all contradictions are listed, with file
+                and line.
+        """
+        wanted = {"features": declaration.features.table, "labels": declaration.labels.table}
+        missing = [
+            f"{declaration.place(field, 'table')}: table '{name}' of model '{declaration.name}' has no "
+            f"contract{near(name, [*contracts])}. Add a model of that name with columns and types under "
+            "dbt_project/models."
+            for field, name in wanted.items()
+            if name not in contracts
+        ]
+        if missing:
+            raise ContractError("\n".join(missing))
+        features, labels = (contracts[name] for name in wanted.values())
+        plan = cls(declaration, features, labels, tuple(contracts[name] for name in features.sources))
+        problems = model_problems(declaration, plan.features_table, plan.labels_table)
+        if problems:
+            raise ContractError("\n".join(problems))
+        return plan
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.declaration.name
+
+    @functools.cached_property
+    def personal(self) -> frozenset[str]:
+        """The columns of features and labels whose values no message shows."""
+        return self.features_table.personal | self.labels_table.personal
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns that identify a prediction."""
+        return self.declaration.features.key
+
+    @functools.cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """The input columns of the model, in the order of its table's contract."""
+        return tuple(map(feature_of, chosen_columns(self.declaration.features, self.features_table)))
+
+    @property
+    def features_columns(self) -> tuple[str, ...]:
+        """All columns of the features artifact: key, day, times, features."""
+        wanted = self.declaration.features
+        fixed = (*wanted.key, DAY, wanted.event_time, wanted.prediction_time)
+        return tuple(dict.fromkeys([*fixed, *(feature.name for feature in self.features)]))
+
+    @functools.cached_property
+    def features_contract(self) -> TableContract:
+        """What the features artifact must look like; that keys point to rows of other tables is dbt's to test."""
+        contract = self.features_table.only(self.features_columns)
+        return replace(contract, columns=tuple(replace(column, relationship=None) for column in contract.columns))
+
+    @functools.cached_property
+    def inputs_contract(self) -> TableContract:
+        """What the features that the model is offered must look like."""
+        return self.features_contract.only([feature.name for feature in self.features])
+
+    @functools.cached_property
+    def known_times_digest(self) -> str:
+        """A digest of the known times of the features' sources; when it changes, the leak test runs again."""
+        text = "\n".join(time.model_dump_json() for source in self.sources for time in known_times(source))
+        return hashlib.blake2b(text.encode(), digest_size=8, usedforsecurity=False).hexdigest()
+
+    @property
+    def partitions(self) -> dg.DailyPartitionsDefinition:
+        """The model's days."""
+        return daily(self.declaration.days)
+
+    def asset(self, stage: str) -> dg.AssetKey:
+        """Return the key of one of the model's assets."""
+        return dg.AssetKey([self.name, stage])
+
+    def promotion_log(self, lake: Lake) -> PromotionLog[Promotion]:
+        """Return the model's promotion log."""
+        return PromotionLog(lake, self.name, Promotion)
+
+
+@functools.cache
+def daily(days: Days) -> dg.DailyPartitionsDefinition:
+    """Return the partitions of declared days; one object for all that share them, so that its keys are made once."""
+    end = None if days.last is None else str(days.last + timedelta(days=1))
+    return dg.DailyPartitionsDefinition(start_date=str(days.first), end_date=end, timezone=days.timezone)
+
+
+def table_key(name: str) -> dg.AssetKey:
+    """Return the asset of a dbt model."""
+    return dg.AssetKey([TABLES, name])
+
+
+def day_of(key: str) -> date:
+    """Return the day of a partition key."""
+    return date.fromisoformat(key)
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """Return all days of a range, both ends included."""
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def day_range(context: dg.AssetExecutionContext) -> tuple[date, date]:
+    """Return the first and last day a step was asked for."""
+    keys = context.partition_keys
+    return day_of(keys[0]), day_of(keys[-1])
+
+
+def newest_day(frame: pl.LazyFrame) -> date:
+    """Return the newest day of a by-day table.
+
+    Raises:
+        DataError: it has no rows.
+    """
+    day = frame.select(pl.col(DAY).max()).collect().item()
+    if day is None:
+        raise DataError("there are no feature rows to train on; materialize features first.")
+    return date.fromisoformat(str(day))
+
+
+def quarantine_key(asset: dg.AssetKey) -> dg.AssetKey:
+    """Return the asset that holds the rows which a table set aside."""
+    return dg.AssetKey([*asset.path[:-1], f"{asset.path[-1]}{QUARANTINE}"])

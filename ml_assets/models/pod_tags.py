@@ -1,0 +1,62 @@
+"""What a stage asks for, as the tags of its step that give it a pod of its own.
+
+Who reads them stays out: dagster-k8s the pod's spec, `ml_assets.kubernetes` what is done about a pod that dies.
+"""
+
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ml_assets.declaration.compute import Compute
+from ml_assets.kubernetes.policy import POD, POLICY, PodPolicy
+
+GPU_TYPE = "nvidia.com/gpu.product"
+"""The label by which NVIDIA's operator tells nodes' GPUs apart."""
+
+
+def pod_tags(compute: Compute | None) -> Mapping[str, str]:
+    """Return the tags that give a step a pod of its own; none for a step that runs in the run's pod."""
+    return {} if compute is None else _tags(compute.model_dump_json())
+
+
+@functools.cache
+def _tags(text: str) -> Mapping[str, str]:
+    """Return the tags of one declared compute; once, however many models declare the same."""
+    compute = Compute.model_validate_json(text)
+    policy = PodPolicy(
+        memory=compute.memory,
+        memory_ceiling=compute.memory_ceiling,
+        retries=compute.retries,
+        start_minutes=compute.start_minutes,
+    )
+    return {POD: json.dumps(_config(compute)), POLICY: policy.text()}
+
+
+def _config(compute: Compute) -> dict[str, Any]:
+    limits = {
+        "memory": compute.memory,
+        "ephemeral-storage": compute.ephemeral_storage,
+        compute.gpu_resource: str(compute.gpu) if compute.gpu else None,
+    }
+    resources = {"requests": _given({"cpu": compute.cpu, **limits}), "limits": _given(limits)}
+    selector = _given({**compute.node_selector, GPU_TYPE: compute.gpu_type})
+    tolerations = [_given(it.model_dump()) for it in compute.tolerations]
+    return {
+        "container_config": _given({"resources": _given(resources), "image": compute.image}),
+        "pod_spec_config": _given(
+            {
+                "node_selector": selector,
+                "tolerations": tolerations,
+                "priority_class_name": compute.priority_class,
+            }
+        ),
+        "job_spec_config": _given(
+            {"active_deadline_seconds": compute.deadline_minutes and 60 * compute.deadline_minutes}
+        ),
+    }
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was declared, without what was not."""
+    return {name: value for name, value in values.items() if value not in (None, {}, [])}

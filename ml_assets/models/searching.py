@@ -1,0 +1,151 @@
+"""A search by several workers on one study: where it lies, who works at it, and what is left when it ends.
+
+How trials are handed out stays out, see `ml_assets.logic.training.shared_study`; a search by one process is
+`training.search`.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import polars as pl
+from pydantic import JsonValue
+
+from ml_assets.contracts.artifacts import TrainingSet, Tuning
+from ml_assets.declaration.compute import Compute
+from ml_assets.kubernetes.policy import PodPolicy
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.store import Lake
+from ml_assets.logic.training.shared_study import coordinate
+from ml_assets.logic.training.trials import Search, Trials
+from ml_assets.logic.training.tuning import OnTrial, new_study
+from ml_assets.machine.temporary import temporary_folder
+from ml_assets.models import tuning_worker
+from ml_assets.models.plan import ModelPlan
+from ml_assets.models.pod_tags import pod_tags
+from ml_assets.settings import SettingsError
+from ml_assets.workers.crew import Crew
+from ml_assets.workers.places import CLUSTER_SECONDS, HERE_SECONDS, Work, are_pods, place_of
+from ml_assets.workers.studies import (
+    BEAT_SECONDS,
+    SILENT_SECONDS,
+    STUDIES,
+    delete_studies,
+    file_url,
+    open_storage,
+    studies_url,
+)
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+
+def in_the_runs_pod(plan: ModelPlan) -> ModelPlan:
+    """Return the plan whose step of tuning runs in the run's pod: its workers get the compute, and it may start them.
+
+    A step's own pod has no access to the cluster's API.
+    """
+    if plan.declaration.tuning.workers == 1:
+        return plan
+    compute = {name: asked for name, asked in plan.declaration.compute.items() if name != "tuning"}
+    return replace(plan, declaration=plan.declaration.model_copy(update={"compute": compute}))
+
+
+@dataclass(frozen=True)
+class SharedSearch:
+    """A search by the workers that a model declares.
+
+    Attributes:
+        identity: what tells this search from every other, so that its study is nobody else's.
+        beat: seconds between two signs of life of a running trial.
+        silent: seconds without one after which it is handed out again.
+    """
+
+    plan: ModelPlan
+    context: dg.AssetExecutionContext
+    lake: Lake
+    identity: str
+    beat: int = BEAT_SECONDS
+    silent: int = SILENT_SECONDS
+
+    def run(
+        self, training_set: TrainingSet, search: Search, *, previous: pl.DataFrame | None, on_trial: OnTrial
+    ) -> tuple[Tuning, dict[str, JsonValue]]:
+        """Search with so many workers at once; return what was found, and how many there were on which device.
+
+        Raises:
+            WorkersError: the workers cannot do it.
+            SettingsError: workers are pods, and nothing says where the study is.
+        """
+        trials = Trials.of(training_set, search)
+        left = trials.budget - (0 if previous is None else previous.height)
+        workers = max(1, min(self.plan.declaration.tuning.workers, left))
+        settings = self.plan.declaration
+        with (
+            temporary_folder("study") as folder,
+            self._storage(folder) as (url, storage, name),
+        ):
+            study = new_study(trials.metric, storage=storage, name=name)
+            study.set_user_attr(tuning_worker.SEARCH, search.model_dump(mode="json"))
+            study.set_user_attr(tuning_worker.FALLBACK, settings.training.device_fallback)
+            tags = pod_tags(settings.compute.get("tuning") or Compute.model_validate({}))
+            place = place_of(self.context, self._work(url, name, tags), folder=folder)
+            policy = PodPolicy.of(tags)
+            with Crew(place, workers, policy=policy, say=self.context.log.warning) as crew:
+                result = coordinate(
+                    trials, study, wait=self._wait(crew), workers=workers, previous=previous,
+                    seconds=settings.tuning.seconds, clock=time.monotonic, on_trial=on_trial,
+                )  # fmt: skip
+            fell_back = study.user_attrs.get(tuning_worker.FELL_BACK, {})
+        return result, {"workers": workers, **fell_back}
+
+    @contextmanager
+    def _storage(self, folder: Path) -> Iterator[tuple[str | None, "RDBStorage", str]]:
+        """Give where the study lies: its file if it is one, the storage, and the study's name; none is left behind."""
+        shared = studies_url()
+        if shared is None and are_pods(self.context):
+            raise SettingsError(
+                f"{STUDIES} is not set; the {self.plan.declaration.tuning.workers} workers of model '{self.plan.name}' "
+                "are pods, which share a study in Postgres. Set it to postgresql://user:password@host/database, from a "
+                "secret, or declare tuning: {workers: 1}."
+            )
+        file = None if shared is not None else file_url(folder / "study.db")
+        storage = open_storage(shared or file or "", beat=self.beat, silent=self.silent)
+        run_id = "" if self.lake.step is None else self.lake.step.run_id
+        prefix = f"{self.plan.name}/{self.identity}/{run_id}/"
+        delete_studies(storage, prefix)
+        try:
+            yield file, storage, f"{prefix}{uuid.uuid4().hex[:8]}"
+        finally:
+            delete_studies(storage, prefix)
+            storage.engine.dispose()
+
+    def _work(self, file: str | None, study: str, tags: Mapping[str, str]) -> Work:
+        ref = self._training_set()
+        arguments = [
+            "--lake", self.lake.url, "--training-set", ref.asset, ref.version, "--study", study,
+            "--beat", str(self.beat),
+            *([] if file is None else ["--file", file]),
+        ]  # fmt: skip
+        return Work(tuning_worker.__name__, arguments, told=self.lake.options, tags=tags)
+
+    def _training_set(self) -> ArtifactRef:
+        asset = self.plan.asset("training_set").to_user_string()
+        return next(ref for ref in self.lake.reads if ref.asset == asset)
+
+    def _wait(self, crew: Crew) -> Callable[[], None]:
+        every = CLUSTER_SECONDS if are_pods(self.context) else HERE_SECONDS
+        looked = [time.monotonic()]
+
+        def wait() -> None:
+            time.sleep(HERE_SECONDS)
+            if time.monotonic() - looked[0] >= every:
+                crew.check()
+                looked[0] = time.monotonic()
+
+        return wait

@@ -1,0 +1,225 @@
+"""Training as the stages do it and as a simulated life does: rows, importances, parameters, the model.
+
+Whether the model is any good stays out; see `ml_assets.models.judging`.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from datetime import date, timedelta
+
+import polars as pl
+
+from ml_assets.contracts.artifacts import Importances, Model, TrainingSet, Tuning
+from ml_assets.contracts.record import ContractRecord
+from ml_assets.contracts.schema import request_schema
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.training import Split
+from ml_assets.lake.days import Gaps, gaps_of
+from ml_assets.logic.monitoring.periods import number_periods
+from ml_assets.logic.monitoring.reference import sketch_reference
+from ml_assets.logic.tables.training_set import assemble_training_set
+from ml_assets.logic.training.distributed import boost_on
+from ml_assets.logic.training.explanation import explain, permuted
+from ml_assets.logic.training.importances import OnFold, measure_importances
+from ml_assets.logic.training.model import Trainer, fit, predict
+from ml_assets.logic.training.trials import Search
+from ml_assets.logic.training.tuning import Clock, OnTrial, tune
+from ml_assets.machine.devices import Used, used_device
+from ml_assets.models.plan import ModelPlan, days_between
+from ml_assets.workers.dask import dask_client
+
+
+def assemble(
+    plan: ModelPlan,
+    features: pl.LazyFrame | pl.DataFrame,
+    labels: pl.LazyFrame | pl.DataFrame,
+    *,
+    as_of: date,
+    split: Split | None = None,
+) -> TrainingSet:
+    """Return the training set as of a day; in the windows that the model declares if no others are given."""
+    declared = plan.declaration
+    return assemble_training_set(
+        features,
+        labels,
+        model=plan.name,
+        task=declared.task,
+        target=declared.labels.target,
+        key=plan.key,
+        event_time=declared.features.event_time,
+        prediction_time=declared.features.prediction_time,
+        known_time=declared.labels.known_time,
+        feature_list=plan.features,
+        as_of=as_of,
+        timezone=declared.days.timezone,
+        personal=plan.personal,
+        **(split or declared.split).model_dump(),
+    )
+
+
+def first_training_day(declared: ModelDeclaration, as_of: date, split: Split) -> date:
+    """Return the first day of the train window as of a day."""
+    if split.train_days is None:
+        return declared.days.first
+    total = split.train_days + split.validation_days + split.test_days
+    return max(declared.days.first, as_of - timedelta(days=total - 1))
+
+
+def training_gaps(declared: ModelDeclaration, there: Mapping[str, Collection[str]], as_of: date, split: Split) -> Gaps:
+    """Return the days that are missing in the training windows; none where there are no days at all.
+
+    Args:
+        declared: the model.
+        there: the days of its features and labels, by asset. Frames that were not read from a lake have none.
+        as_of: the day to train as of.
+        split: the windows.
+    """
+    if not any(there.values()):
+        return Gaps({}, {})
+    days = [str(day) for day in days_between(first_training_day(declared, as_of, split), as_of)]
+    known = {asset: set(its) for asset, its in there.items()}
+    return gaps_of(str(as_of), dict.fromkeys(there, days), known, allow_gaps=declared.allow_gaps)
+
+
+def weigh(plan: ModelPlan, training_set: TrainingSet, *, on_fold: OnFold | None = None) -> Importances:
+    """Return the importances within the declared budget; `on_fold` is told after each fold."""
+    declared = plan.declaration
+    return measure_importances(
+        training_set,
+        seed=declared.seed,
+        metric=declared.overall_metric,
+        threads=declared.training.threads,
+        rows=declared.importances.rows,
+        folds=declared.importances.folds,
+        on_fold=on_fold,
+    )
+
+
+def search(
+    plan: ModelPlan,
+    training_set: TrainingSet,
+    importances: Importances,
+    *,
+    trials: int | None = None,
+    first: Mapping[str, float | int | str | bool] | None = None,
+    previous: pl.DataFrame | None = None,
+    clock: Clock | None = None,
+    on_trial: OnTrial | None = None,
+) -> Tuning:
+    """Return the best parameters that so many trials find; as many as are declared if absent.
+
+    Without a clock the declared limit in seconds does not count: how far a search comes in them differs from one time
+    to the next. The rest is as `tune` takes it.
+    """
+    asked = asked_of(plan, importances, trials=trials, first=first)
+    return tune(
+        training_set,
+        asked.model_copy(update={"device": device_of(plan).device}),
+        previous=previous,
+        seconds=None if clock is None else plan.declaration.tuning.seconds,
+        clock=clock,
+        on_trial=on_trial,
+    )
+
+
+def asked_of(
+    plan: ModelPlan,
+    importances: Importances,
+    *,
+    trials: int | None = None,
+    first: Mapping[str, float | int | str | bool] | None = None,
+) -> Search:
+    """Return what a model's declaration asks a search for, on the declared device."""
+    declared = plan.declaration
+    settings = declared.tuning
+    return Search(
+        features=importances.summary.kept,
+        metric=declared.tuning_metric,
+        trials=trials or settings.trials,
+        seed=declared.seed,
+        threads=declared.training.threads,
+        device=declared.training.device,
+        fixed=settings.fixed,
+        first=None if first is None else dict(first),
+        rounds=settings.max_rounds,
+        early_stopping=settings.early_stopping_rounds,
+    )
+
+
+def device_of(plan: ModelPlan) -> Used:
+    """Return the device that this process trains a model on.
+
+    Raises:
+        DeviceError: LightGBM cannot train on the declared one here, and no fall-back is declared.
+    """
+    training = plan.declaration.training
+    return used_device(training.device, fallback=training.device_fallback, model=plan.name)
+
+
+def train(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning) -> Model:
+    """Return the trained model with its contract, its importances and the sketch of what it was trained on.
+
+    Over Dask where several workers are declared.
+    """
+    training = plan.declaration.training
+    if training.workers == 1:
+        model = fitted(plan, training_set, tuning)
+    else:
+        with dask_client(training.workers, threads=training.threads) as client:
+            model = fitted(plan, training_set, tuning, trainer=boost_on(client, training.workers))
+    return with_reference(plan, with_permutation_importance(plan, model, training_set), training_set)
+
+
+def fitted(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning, *, trainer: Trainer | None = None) -> Model:
+    """Return the model that `train` returns, without permutation importance and without the sketch.
+
+    A simulation does without both: they cost more than a challenger that is never promoted is worth.
+
+    Args:
+        plan: the model's plan.
+        training_set: the frozen rows.
+        tuning: the features and the best parameters.
+        trainer: trains instead of this process.
+    """
+    declared = plan.declaration
+    trained = fit(
+        training_set,
+        features=tuning.best.features,
+        parameters=tuning.best.parameters,
+        rounds=tuning.best.rounds,
+        seed=declared.seed,
+        threads=declared.training.threads,
+        device=device_of(plan).device,
+        unseen=declared.training.unseen,
+        reference=training_set.rows.clear(),
+        trainer=trainer,
+    )
+    own = explain(trained, training_set, seed=declared.seed, threads=declared.training.threads)
+    read = [feature.name for feature in trained.spec.features]
+    return replace(
+        trained,
+        spec=trained.spec.model_copy(update={"weights": dict(own.select("feature", "shap_share").iter_rows())}),
+        contract=ContractRecord.of(plan.inputs_contract),
+        request=json.dumps(request_schema(plan.inputs_contract, read), indent=1, ensure_ascii=False) + "\n",
+        importances=own,
+    )
+
+
+def with_permutation_importance(plan: ModelPlan, model: Model, training_set: TrainingSet) -> Model:
+    """Return the model with the permutation importance of its features, by the declared metric over all rows."""
+    declared = plan.declaration
+    own = permuted(
+        model, training_set, metric=declared.overall_metric, seed=declared.seed, threads=declared.training.threads
+    )
+    return replace(model, importances=own)
+
+
+def with_reference(plan: ModelPlan, model: Model, training_set: TrainingSet) -> Model:
+    """Return the model with the sketch of the rows that it was trained on."""
+    rows = training_set.part("train")
+    scores = predict(model.booster, model.spec, rows, threads=plan.declaration.training.threads)
+    drift = plan.declaration.drift
+    days = number_periods(rows["day"], minimum_rows=drift.minimum_rows, most_days=drift.pool_days)
+    sketch = sketch_reference(rows, features=model.spec.features, score=scores["score"], days=days)
+    return replace(model, reference=sketch)

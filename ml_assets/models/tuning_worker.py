@@ -1,0 +1,65 @@
+"""A worker of a shared study: it reads the training set from the lake and runs trials until there are none.
+
+Started by the tuning's step as a process or a pod; who hands trials out stays out, see `searching`. What it may not
+show comes by its environment or its standard input, never by its arguments. It imports no Dagster.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+
+from ml_assets.contracts.artifacts import TrainingSet
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.store import Lake
+from ml_assets.logic.training.shared_study import work
+from ml_assets.logic.training.trials import Search, Trials
+from ml_assets.logic.training.tuning import pruner
+from ml_assets.machine.devices import used_device
+from ml_assets.workers.studies import open_storage, studies_url
+
+SEARCH = "search"
+"""The user attribute of the study that holds the `Search`, as JSON has it."""
+
+FALLBACK = "device_fallback"
+"""The user attribute of the study that says what to train on where the device does not do."""
+
+FELL_BACK = "fell_back"
+"""The user attribute of the study in which a worker says what it trained on instead, and why."""
+
+PATIENCE = 120.0
+"""Seconds without a sign of the step after which a worker ends."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run trials."""
+    import optuna
+
+    parser = argparse.ArgumentParser(description="Run trials of a shared study.")
+    parser.add_argument("--lake", required=True, help="the lake's address")
+    parser.add_argument("--training-set", nargs=2, metavar=("ASSET", "VERSION"), required=True)
+    parser.add_argument("--study", required=True, help="its name")
+    parser.add_argument("--file", help="the study's SQLite database, as SQLAlchemy has it; else ML_ASSETS_STUDIES")
+    parser.add_argument("--beat", type=int, required=True, help="seconds between two signs of life")
+    given = parser.parse_args(arguments)
+    lake = Lake(given.lake, json.loads(sys.stdin.read() or "{}"))
+    url = given.file or studies_url()
+    if url is None:
+        parser.error("neither --file nor ML_ASSETS_STUDIES says where the study is")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.load_study(study_name=given.study, storage=open_storage(url, beat=given.beat), pruner=pruner())
+    search = Search.model_validate(study.user_attrs[SEARCH])
+    asset, version = given.training_set
+    training = lake.get(ArtifactRef(asset=asset, version=version), TrainingSet, noted=False)
+    used = used_device(search.device, fallback=study.user_attrs[FALLBACK], model=training.summary.model)
+    if used.fell_back is not None:
+        study.set_user_attr(FELL_BACK, used.facts())
+    trials = Trials.of(training, search.model_copy(update={"device": used.device}))
+    ran = work(trials, study, clock=time.monotonic, sleep=time.sleep, patience=PATIENCE)
+    sys.stdout.write(f"{ran} trials run\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""What is stale, what to materialize next, and why."""

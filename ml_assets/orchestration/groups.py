@@ -1,0 +1,99 @@
+"""Which assets one run makes together, and what the lake must show of them: for the command and for the sensor.
+
+When something is made stays out; see `ml_assets.cli.flow.flow` and `ml_assets.automation.updates`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
+from pydantic import JsonValue
+
+from ml_assets.contracts.artifacts import Promotion
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.quarantine import QUARANTINE, releases
+from ml_assets.lake.store import Lake
+from ml_assets.models.plan import TABLES, quarantine_key
+
+INPUTS = ("features", "labels")
+TRAINING = ("training_set", "importances", "tuning", "model", "evaluation", "champion")
+MONITORING = ("predictions", "drift", "performance")
+CARD = ("card",)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Assets that one run makes together.
+
+    Attributes:
+        name: what they are called.
+        model: whose they are; '' for tables.
+        is_exact: whether an asset may be made for no other day than those that are out of date: a day that was
+            predicted once is not predicted again by whoever serves now.
+    """
+
+    name: str
+    model: str = ""
+    is_exact: bool = False
+
+    def __str__(self) -> str:
+        """Return the group as it is spoken of."""
+        return f"{self.name} of {self.model}" if self.model else self.name
+
+
+def groups_of(graph: AssetGraph, models: Iterable[str]) -> dict[dg.AssetKey, Group]:
+    """Return what is made again without a person asking, each asset with its group: all but sources and training."""
+    tables = Group(TABLES)
+    found = {
+        key: tables
+        for key in graph.toposorted_asset_keys
+        if key.path[0] == TABLES and not key.path[-1].endswith(QUARANTINE)
+    }
+    for model in models:
+        for stages, group in (
+            (INPUTS, Group("features and labels", model)),
+            (MONITORING, Group("monitoring", model, is_exact=True)),
+            (CARD, Group("card", model)),
+        ):
+            found |= {dg.AssetKey([model, stage]): group for stage in stages}
+    return found
+
+
+def with_quarantines(graph: AssetGraph, keys: Iterable[dg.AssetKey]) -> list[dg.AssetKey]:
+    """Return assets with those that hold what they set aside: one step makes both."""
+    return [it for key in keys for it in (key, quarantine_key(key)) if graph.has(it)]
+
+
+def promotions(lake: Lake, model: str) -> PromotionLog[Promotion]:
+    """Return a model's promotion log."""
+    return PromotionLog(lake, model, Promotion)
+
+
+def serving(lake: Lake, model: str) -> dict[str, JsonValue]:
+    """Return what a manifest says of who serves."""
+    last = promotions(lake, model).last()
+    return {"champion": last.champion if last else None}
+
+
+def on_card(lake: Lake, model: str) -> dict[str, JsonValue]:
+    """Return what a card's manifest must record of the version that it shows."""
+    last = promotions(lake, model).last()
+    return {"champion": None, "shown": None} if last is None else {
+        "champion": last.champion, "shown": last.champion or last.challenger,
+    }  # fmt: skip
+
+
+def artifacts_beside(
+    graph: AssetGraph, lake: Lake, partitions: Mapping[dg.AssetKey, Sequence[str]]
+) -> dict[dg.AssetKey, Mapping[str, Sequence[ArtifactRef]]]:
+    """Return what else must be among the inputs: rows that a person released, and what a card shows."""
+    found: dict[dg.AssetKey, Mapping[str, Sequence[ArtifactRef]]] = {}
+    for key in partitions:
+        if graph.has(quarantine_key(key)):
+            found[key] = releases(lake, key.to_user_string())
+        elif key.path[-1] in CARD:
+            shown = [dg.AssetKey([*key.path[:-1], stage]).to_user_string() for stage in ("drift", "performance")]
+            found[key] = {"": [ref for asset in shown for ref in lake.newest(asset).values()]}
+    return found

@@ -1,0 +1,93 @@
+"""What of a model is out of date in the lake, and why, as sentences for a person.
+
+Not here: what is made again by itself, see `ml_assets.orchestration.updating`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
+
+from ml_assets.lake.days import in_rows, span_of
+from ml_assets.lake.store import Lake
+from ml_assets.orchestration.groups import CARD, TRAINING, artifacts_beside, groups_of, on_card
+from ml_assets.orchestration.staleness import Reason, Wanted, loaded_parents, out_of_date
+from ml_assets.orchestration.updating import horizon, newest_days
+
+Found = Mapping[dg.AssetKey, Mapping[str, Reason]]
+
+
+@dataclass(frozen=True)
+class Stale:
+    """Partitions of an asset that are out of date for the same reason.
+
+    Attributes:
+        asset: the asset.
+        days: its days; none where it has none.
+        reason: as `Reason`.
+        why: the reason, as a sentence.
+    """
+
+    asset: str
+    days: tuple[str, ...]
+    reason: str
+    why: str
+
+    @property
+    def line(self) -> str:
+        """All of it as one line."""
+        over = ", ".join(span_of(row) for row in in_rows([*self.days]))
+        return f"{self.asset}{f' ({over})' if over else ''}: {self.why}"
+
+
+def stale_of(graph: AssetGraph, lake: Lake, model: str, *, yesterday: date, count: int) -> list[Stale]:
+    """Return what is out of date of a model and of the tables it is made from, upstream first.
+
+    Of assets by day these are the newest days that there are; what was never made is not out of date.
+    """
+    card, training_set = (dg.AssetKey([model, stage]) for stage in (*CARD, "training_set"))
+    groups = groups_of(graph, [model])
+    within = horizon(graph, groups, newest_days(graph, lake), yesterday=yesterday, count=count)
+    partitions = {key: sorted(days) for key, days in within.items()}
+    partitions |= {dg.AssetKey([model, stage]): [""] for stage in TRAINING}
+    trained = lake.newest(training_set.to_user_string(), [""]).get("")
+    as_of = None if trained is None else lake.manifest(trained).parameters.get("as_of")
+    wanted = Wanted(
+        partitions,
+        {card: on_card(lake, model)},
+        up_to={} if as_of is None else {training_set: str(as_of)},
+        beside=artifacts_beside(graph, lake, partitions),
+    )
+    late = out_of_date(graph, lake, wanted)
+    behind = {training_set, card}
+    for key in reversed(graph.toposorted_asset_keys):
+        behind |= graph.get(key).parent_keys if key in behind else set()
+    return [it for key, found in late.items() if key in behind for it in _by_reason(graph, key, found, late, model)]
+
+
+def _by_reason(
+    graph: AssetGraph, key: dg.AssetKey, found: Mapping[str, Reason], late: Found, model: str
+) -> Iterator[Stale]:
+    for reason in dict.fromkeys(found.values()):
+        if reason != "missing":
+            days = tuple(sorted(day for day, why in found.items() if why == reason and day))
+            yield Stale(key.to_user_string(), days, reason, _why(graph, key, reason, late, model))
+
+
+def _why(graph: AssetGraph, key: dg.AssetKey, reason: Reason, late: Found, model: str) -> str:
+    if reason == "training":
+        other = [stage for stage in TRAINING if "code" in late.get(dg.AssetKey([model, stage]), {}).values()]
+        who = "the champion" if key.path[-1] == "champion" else "its champion"
+        if other:
+            return f"the code that trained or judged {who} has changed: {', '.join(other)}"
+        return f"the code that trained or judged {who} has changed"
+    if reason == "parent":
+        parents = [it.to_user_string() for it in loaded_parents(graph, key) if it in late]
+        return f"its inputs are out of date: {', '.join(parents)}"
+    return {
+        "code": "its code has changed",
+        "parameters": "its parameters have changed",
+        "inputs": "its inputs have changed",
+    }[reason]

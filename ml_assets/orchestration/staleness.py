@@ -1,0 +1,274 @@
+"""What is out of date: artifacts whose code, parameters or inputs are no longer the current ones.
+
+How artifacts are stored stays out; see `ml_assets.lake.store`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Literal
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
+from pydantic import JsonValue
+
+from ml_assets.dagster_storage.code_versions import code_parts
+from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, Days, merged
+from ml_assets.lake.manifest import ArtifactRef, Manifest
+from ml_assets.lake.store import Lake
+
+LOOK_BACK = "ml_assets/look_back_days"
+
+Reason = Literal["missing", "code", "parameters", "inputs", "training", "parent"]
+"""Why an artifact is out of date: `code` is the code that made it or the rules that it was checked by; nothing but that
+the champion behind it was trained or judged by other code (`training`), or that something it reads is out of date
+(`parent`)."""
+_RULES = "contract"
+"""The parameter that holds the digest of the rules: other rules reject rows or set them aside, and change none."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What should be up to date: partitions of assets ('' where an asset has none), and facts of this moment.
+
+    Attributes:
+        partitions: by asset, the partition keys.
+        parameters: by asset, what its manifests must say beside the declared parameters: run configuration, the
+            digest of a source file, the champion.
+        up_to: by asset, the last partition that counts of what it reads; absent means all.
+        beside: by asset and partition, artifacts that are no assets of their own and must be among its inputs: rows
+            that a person released.
+        keeps_champion: whether what the current champion made counts as up to date though other code trained it: only a
+            training can change that.
+    """
+
+    partitions: Mapping[dg.AssetKey, Sequence[str]]
+    parameters: Mapping[dg.AssetKey, Mapping[str, JsonValue]]
+    up_to: Mapping[dg.AssetKey, str] = field(default_factory=dict)
+    beside: Mapping[dg.AssetKey, Mapping[str, Sequence[ArtifactRef]]] = field(default_factory=dict)
+    keeps_champion: bool = False
+
+
+def out_of_date(graph: AssetGraph, lake: Lake, wanted: Wanted) -> dict[dg.AssetKey, dict[str, Reason]]:
+    """Return the partitions to materialize and why, by asset, upstream first.
+
+    An artifact is up to date if it was made by the code there is, with the parameters there are, from inputs that are
+    still the current ones and are not out of date themselves. It is found from the lake's manifests alone.
+    """
+    return Look(graph, lake, wanted).out_of_date()
+
+
+class Look:
+    """One look at a lake: what it reads is read once."""
+
+    def __init__(self, graph: AssetGraph, lake: Lake, wanted: Wanted) -> None:
+        self.graph = graph
+        self.lake = lake
+        self.wanted = wanted
+        self._current: dict[dg.AssetKey, dict[str, ArtifactRef]] = {}
+        self._manifests: dict[ArtifactRef, Manifest] = {}
+
+    def out_of_date(self) -> dict[dg.AssetKey, dict[str, Reason]]:
+        """Return the wanted partitions that are out of date and why, by asset, upstream first."""
+        stale: dict[dg.AssetKey, dict[str, Reason]] = {}
+        for key in (it for it in self.graph.toposorted_asset_keys if it in self.wanted.partitions):
+            self._read_wanted(key)
+            found = {
+                partition: why
+                for partition in self.wanted.partitions[key]
+                if (why := self._why_stale(key, partition, stale=stale))
+            }
+            if found:
+                stale[key] = found
+        return stale
+
+    def newest(self, key: dg.AssetKey) -> Mapping[str, ArtifactRef]:
+        """Return the current artifacts of an asset, of the partitions that are wanted or read by what is wanted."""
+        if key not in self._current:
+            keys = self._reach(key) if self.graph.get(key).is_partitioned else [""]
+            self._current[key] = self.lake.newest(key.to_user_string(), keys)
+        return self._current[key]
+
+    def manifest(self, ref: ArtifactRef) -> Manifest:
+        """Return an artifact's newest manifest."""
+        if ref not in self._manifests:
+            self._manifests[ref] = self.lake.manifest(ref)
+        return self._manifests[ref]
+
+    def _read_wanted(self, key: dg.AssetKey) -> None:
+        """Read the manifests of what is wanted of an asset, together."""
+        newest = self.newest(key)
+        refs = [newest[partition] for partition in self.wanted.partitions[key] if partition in newest]
+        self._manifests |= self.lake.manifest_of_each([ref for ref in refs if ref not in self._manifests])
+
+    def parameters(self, key: dg.AssetKey) -> dict[str, JsonValue]:
+        """Return what the manifests of an asset must say: what is declared, and what was given as wanted."""
+        declared = self.graph.get(key).metadata.get("ml_assets/parameters")
+        parameters = declared.data if isinstance(declared, dg.JsonMetadataValue) else {}
+        return {**(parameters if isinstance(parameters, Mapping) else {}), **self.wanted.parameters.get(key, {})}
+
+    def reads(self, key: dg.AssetKey, partition: str) -> Iterator[tuple[dg.AssetKey, str]]:
+        """Yield what one partition of an asset reads, whether it is there or not; of all that there are, those."""
+        last = self.wanted.up_to.get(key)
+        for parent in loaded_parents(self.graph, key):
+            keys = reads_of(self.graph, key, parent, partition)
+            for name in self.newest(parent) if keys is None else keys:
+                if last is None or name <= last:
+                    yield parent, name
+
+    def _reach(self, key: dg.AssetKey) -> list[str] | None:
+        """Return the partitions of an asset that are wanted or that anything wanted reads; None for all there are."""
+        found = set(self.wanted.partitions.get(key, ()))
+        for child in self.graph.get(key).child_keys & self.wanted.partitions.keys():
+            for partition in self.wanted.partitions[child]:
+                keys = reads_of(self.graph, child, key, partition)
+                if keys is None:
+                    return None
+                found.update(keys)
+        return sorted(found)
+
+    def _why_stale(
+        self, key: dg.AssetKey, partition: str, *, stale: Mapping[dg.AssetKey, Mapping[str, Reason]]
+    ) -> Reason | None:
+        ref = self.newest(key).get(partition)
+        if ref is None:
+            return "missing"
+        manifest = self.manifest(ref)
+        (own, behind), (wanted_own, wanted_behind) = (
+            code_parts(it) for it in (manifest.code_version, self.graph.get(key).code_version)
+        )
+        if own != wanted_own:
+            return "code"
+        differing = {name for name, value in self.parameters(key).items() if manifest.parameters.get(name) != value}
+        if differing:
+            return "code" if differing == {_RULES} else "parameters"
+        used = set(manifest.inputs)
+        # A missing day may have come without a change of content between it and this artifact.
+        missed = manifest.missing_days if partition else {}
+        is_marked_right = not missed or missed == self._missing_days(key, partition)
+        if not (is_marked_right and used.issuperset(self.wanted.beside.get(key, {}).get(partition, ()))):
+            return "inputs"
+        is_late = False
+        for parent, name in self.reads(key, partition):
+            current = self.newest(parent).get(name)
+            if current is not None and current not in used:
+                return "inputs"
+            is_late = is_late or name in stale.get(parent, {})
+        is_trained_otherwise = behind != wanted_behind and not self.wanted.keeps_champion
+        return "training" if is_trained_otherwise else "parent" if is_late else None
+
+    def _missing_days(self, key: dg.AssetKey, partition: str) -> dict[str, tuple[str, ...]]:
+        """Return the days that are missing now of what a partition is made from, directly or not."""
+        found: list[Days] = []
+        for parent in loaded_parents(self.graph, key):
+            names, there = required_of(self.graph, key, parent, partition), self.newest(parent)
+            found.append({parent.to_user_string(): tuple(name for name in names if name not in there)})
+            found += [self.manifest(there[name]).missing_days for name in names if name in there]
+        return merged(found)
+
+
+def first_to_make(stale: Mapping[dg.AssetKey, Mapping[str, Reason]]) -> dict[dg.AssetKey, Sequence[str]]:
+    """Return what to materialize before looking again at what else is out of date.
+
+    Where nothing but code or rules have changed, the same content often comes out, and then what is made from it stays
+    as it is: so the rest waits. Anything else that has changed will make its readers out of date, so all goes at once.
+    """
+    later: set[Reason] = {"training", "parent"}
+    own = {key: [partition for partition, why in found.items() if why not in later] for key, found in stale.items()}
+    reasons = {why for found in stale.values() for why in found.values()}
+    if reasons - later == {"code"} and reasons != {"code"}:
+        return {key: partitions for key, partitions in own.items() if partitions}
+    return {key: [*found] for key, found in stale.items()}
+
+
+def reads_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey, partition: str) -> list[str] | None:
+    """Return the partitions of a parent that one partition of a child reads; None for all that there are."""
+    if not graph.get(parent).is_partitioned:
+        return [""]
+    if not partition:
+        return None
+    first, last = window_of(graph, child, parent)
+    return _days(partition, first, last)
+
+
+def required_of(graph: AssetGraph, key: dg.AssetKey, parent: dg.AssetKey, partition: str) -> list[str]:
+    """Return the partitions of a parent without which one partition of an asset is incomplete.
+
+    A later day than its own may still come, and no day that is not declared is missing.
+    """
+    keys = reads_of(graph, key, parent, partition) or []
+    days = declared_days(graph, parent)
+    first, last = ("", partition) if days is None else (str(days[0]), min(partition, str(days[1])))
+    first = partition if OPTIONAL_LOOK_BACK in graph.get(key).metadata else first
+    return [it for it in keys if first <= it <= last]
+
+
+def allows_gaps(graph: AssetGraph, key: dg.AssetKey) -> bool:
+    """Tell whether an asset may be made though days before its own are missing of what it reads."""
+    declared = graph.get(key).metadata.get(ALLOW_GAPS, False)
+    return bool(getattr(declared, "value", declared))
+
+
+def first_day(graph: AssetGraph, key: dg.AssetKey) -> date | None:
+    """Return the first declared day of an asset; None where it has no days."""
+    days = declared_days(graph, key)
+    return None if days is None else days[0]
+
+
+def declared_days(graph: AssetGraph, key: dg.AssetKey) -> tuple[date, date] | None:
+    """Return the first and the last declared day of an asset; None where it has no days."""
+    definition = graph.get(key).partitions_def
+    if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
+        return None
+    end = definition.end
+    return definition.start.date(), date.max if end is None else end.date() - timedelta(days=1)
+
+
+def readers_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey, partition: str) -> list[str] | None:
+    """Return the partitions of a child that read one partition of a parent; None for all that there are."""
+    if not graph.get(child).is_partitioned:
+        return [""]
+    if not partition:
+        return None
+    first, last = window_of(graph, child, parent)
+    return _days(partition, -last, -first)
+
+
+def window_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey) -> tuple[int, int]:
+    """Return the first and last day that a child by day reads of a parent, counted from its own."""
+    node = graph.get(child)
+    mapping = node.partition_mappings.get(parent)
+    exact = node.metadata.get(LOOK_BACK)
+    if isinstance(exact, dg.JsonMetadataValue) and isinstance(exact.data, Mapping):
+        return -int(exact.data[parent.to_user_string()]), 0
+    if isinstance(mapping, dg.TimeWindowPartitionMapping):
+        return mapping.start_offset, mapping.end_offset
+    return 0, 0
+
+
+def _days(partition: str, first: int, last: int) -> list[str]:
+    day = date.fromisoformat(partition)
+    return [str(day + timedelta(days=n)) for n in range(first, last + 1)]
+
+
+def upstream_of(graph: AssetGraph, wanted: Mapping[dg.AssetKey, Sequence[str]]) -> dict[dg.AssetKey, list[str]]:
+    """Return what the wanted partitions are made of, back to the sources, upstream first, without themselves."""
+    needed: dict[dg.AssetKey, set[str]] = {key: set(keys) for key, keys in wanted.items()}
+    for key in reversed(graph.toposorted_asset_keys):
+        for parent in graph.get(key).parent_keys if key in needed else ():
+            definition = graph.get(parent).partitions_def
+            known = {""} if definition is None else set(definition.get_partition_keys())
+            for partition in needed[key]:
+                reads = reads_of(graph, key, parent, partition) or known
+                needed.setdefault(parent, set()).update(known.intersection(reads))
+    return {key: sorted(needed[key]) for key in graph.toposorted_asset_keys if key in needed and key not in wanted}
+
+
+def loaded_parents(graph: AssetGraph, key: dg.AssetKey) -> list[dg.AssetKey]:
+    """Return the parents whose content an asset reads; the others only say what comes first."""
+    node = graph.get(key)
+    if "dbt" in node.kinds or not node.is_executable:  # an asset from elsewhere has no inputs to tell apart
+        return sorted(node.parent_keys)
+    inputs = node.assets_def.keys_by_input_name
+    types = node.assets_def.node_def.input_dict
+    return sorted(parent for name, parent in inputs.items() if not types[name].dagster_type.is_nothing)

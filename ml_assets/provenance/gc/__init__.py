@@ -1,0 +1,1 @@
+"""Garbage collection: what is in the lake, what is needed by what, and removing the rest."""

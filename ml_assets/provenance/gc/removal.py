@@ -1,0 +1,332 @@
+"""Removing what nobody needs, while runs are writing; killed at any moment it leaves nothing half.
+
+    removed/artifacts/<asset>/[<partition>/]<version>/   its manifests, and when and why it was removed
+    trash/artifacts/<asset>/[<partition>/]<version>/     its data, until it is sure that nobody made it again
+    trash/journal.json                                   what is being removed
+
+An artifact's manifests move first: from then on it does not exist. Then its data moves to the trash. Then all is looked
+at again: if somebody decided on any of it, all is put back; what has a manifest once more, since a run made the same
+content meanwhile, gets its data back. Then the trash is emptied. Before that last step a removal that was killed
+is undone by the next one, after it completed. Who needs what stays out; see `ml_assets.provenance.gc.retention`.
+"""
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from ml_assets.contracts.errors import DataError
+from ml_assets.lake.errors import CorruptArtifactError, LakeError, MissingArtifactError
+from ml_assets.lake.lock import Lock
+from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, SafePath
+from ml_assets.lake.manifests import NOTE, REMOVED, Removal
+from ml_assets.lake.order import MANIFEST_NAME
+from ml_assets.lake.sealing import seal, unseal
+from ml_assets.lake.store import Lake
+from ml_assets.provenance.gc.census import ALERT_DAY, Census, Version, decisions, environments_since, take_census
+from ml_assets.provenance.gc.retention import DAY, HOUR, Judgement, Policy, judge
+from ml_assets.provenance.gc.uploads import abort
+from ml_assets.provenance.lineage import ref_of
+
+WHY: Final = "nothing needed it any more"
+TRASH: Final = "trash"
+
+_JOURNAL = "journal.json"
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class UndoneError(LakeError):
+    """Everything was put back, as somebody decided who serves meanwhile."""
+
+
+class _Journal(BaseModel):
+    """What is being removed.
+
+    Attributes:
+        versions: the folders of artifacts.
+        leftovers: folders that were none; whatever manifests are left from earlier, their data may be half.
+        is_sure: whether nothing can come back; then the data is being deleted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    versions: tuple[SafePath, ...]
+    leftovers: tuple[SafePath, ...]
+    is_sure: bool = False
+
+    @property
+    def folders(self) -> list[tuple[str, bool]]:
+        """The folders, and whether each was an artifact."""
+        return [*((folder, True) for folder in self.versions), *((folder, False) for folder in self.leftovers)]
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What became of a judgement.
+
+    Attributes:
+        folders: those of artifacts and of what was left over, from the lake's root.
+        bytes: all that was freed, except for unfinished uploads, whose size nobody tells.
+        returned: folders that were to go, but were made again meanwhile.
+    """
+
+    folders: frozenset[str]
+    bytes: int
+    returned: Sequence[str]
+
+
+def look(lake: Lake, policy: Policy) -> Judgement:
+    """Return what stays and what goes, without touching anything.
+
+    Raises:
+        CorruptArtifactError: something is damaged or missing, so nobody can tell what it needs.
+    """
+    return judge(take_census(lake, since=policy.at_work_since), policy)
+
+
+def collect(lake: Lake, policy: Policy, say: Callable[[str], None]) -> tuple[Judgement, Removed]:
+    """Remove what nobody needs, and return what was judged and what became of it.
+
+    Raises:
+        CorruptArtifactError: something cannot be read, so nothing is removed.
+        LockedError: somebody else is at it.
+        UndoneError: somebody decided who serves meanwhile.
+    """
+    with Lock(lake, "gc", now=policy.now) as lock:
+        recover(lake, say)
+        judgement = look(lake, policy)
+        say(f"{len(judgement.kept)} artifacts are needed, {len(judgement.removed)} are not")
+        return judgement, _remove(lake, judgement, lock, say)
+
+
+def give_up(lake: Lake, ref: ArtifactRef, *, by: str, why: str, now: datetime) -> None:
+    """Note that an artifact without a manifest is lost, so that nothing waits for it any more.
+
+    Raises:
+        DataError: it is not lost.
+    """
+    if _manifests(lake, lake.directory(ref)):
+        raise DataError(f"{ref} has a manifest, so it is not lost; nothing was given up.")
+    _put(lake, f"{lake.folder_left(ref)}/{NOTE}", Removal(artifact=ref, removed_at=now, by=by, why=why, bytes=0))
+
+
+def recover(lake: Lake, say: Callable[[str], None]) -> None:
+    """End a removal that was killed: undo it, or complete it where deleting had begun.
+
+    Raises:
+        CorruptArtifactError: its journal is damaged, or lost.
+    """
+    path = lake.path(TRASH, _JOURNAL)
+    try:
+        text = lake.read(path, limit=MOST_BYTES)
+    except MissingArtifactError:
+        _refuse_trash(lake)
+        return
+    fix = f"Restore it; where that cannot be done, put back what is needed of {lake.path(TRASH)}, then remove the rest."
+    journal = unseal(text, _Journal, where=path, what="the journal of a removal", fix=fix)
+    say(f"a removal of {len(journal.folders)} folders was killed; it is {'completed' if journal.is_sure else 'undone'}")
+    _end(lake, journal)
+    _refuse_trash(lake)
+
+
+def _refuse_trash(lake: Lake) -> None:
+    """Make sure that nothing is left of a removal whose journal is lost.
+
+    Raises:
+        CorruptArtifactError: something is.
+    """
+    if left := lake.tree(lake.path(TRASH)):
+        raise CorruptArtifactError(
+            f"{lake.path(TRASH, left[0])} and {len(left) - 1} more are left of a removal whose journal is lost or not "
+            f"its own. Move them to where their paths under {TRASH}/ say, and back their manifests, which stand under "
+            f"{REMOVED}/; then start again."
+        )
+
+
+def _remove(lake: Lake, judgement: Judgement, lock: Lock, say: Callable[[str], None]) -> Removed:
+    now, census = judgement.policy.now, judgement.census
+    sizes = {version.folder: version.bytes for version in judgement.removed}
+    sizes |= {left.folder: left.bytes for left in judgement.leftovers}
+    gone: list[str] = []
+    if sizes:
+        journal = _Journal(
+            versions=tuple(version.folder for version in judgement.removed),
+            leftovers=tuple(left.folder for left in judgement.leftovers),
+        )
+        _write(lake, journal)
+        retired = _each(lake, lambda version: _retire(lake, version, now), judgement.removed)
+        left = _each(lake, lambda folder: folder if _is_left(lake, folder, now) else None, journal.leftovers)
+        sure = _Journal(
+            versions=tuple(filter(None, retired)), leftovers=tuple(folder for folder in left if folder), is_sure=True
+        )
+        _each(lake, lambda it: _set_aside(lake, it[0]), sure.folders)
+        say(f"{len(sure.folders)} folders are set aside")
+        lock.check()
+        if named := sorted(_decided_since(lake, census).intersection(sure.versions)):
+            _end(lake, journal)
+            raise UndoneError(
+                f"somebody decided on {named[0].removeprefix('artifacts/')} while it was being removed, so all was put "
+                "back. Start again."
+            )
+        _write(lake, sure)
+        gone = _end(lake, sure)
+        say(f"{len(gone)} folders are removed")
+    freed = sum(sizes[folder] for folder in gone) + _remove_loose(lake, judgement)
+    _prune(lake, now)
+    return Removed(frozenset(gone), freed, sorted(sizes.keys() - set(gone)))
+
+
+def _end(lake: Lake, journal: _Journal) -> list[str]:
+    """Undo a removal or, where it is sure, complete it; return the folders that are gone."""
+    end = _delete if journal.is_sure else _restore
+    gone = _each(lake, lambda it: end(lake, *it), journal.folders)
+    _prune_under(lake, TRASH, before=None)
+    lake.remove(lake.path(TRASH, _JOURNAL))
+    return [folder for (folder, _), is_gone in zip(journal.folders, gone, strict=True) if is_gone]
+
+
+def _retire(lake: Lake, version: Version, now: datetime) -> str | None:
+    """Move an artifact's manifests away and return its folder; None if it was made again since it was judged.
+
+    The newest goes last, so that the artifact is what it was until it is no more.
+    """
+    folder, ref = lake.path(version.folder), ref_of(version.key)
+    if set(_manifests(lake, folder)) != {made.name for made in version.made}:
+        return None
+    left = lake.folder_left(ref)
+    note = Removal(artifact=ref, removed_at=now, by="gc", why=WHY, bytes=version.bytes)
+    _put(lake, f"{left}/{NOTE}", note)
+    for made in version.made:
+        lake.move(f"{folder}/{made.name}", f"{left}/{made.name}")
+    return version.folder
+
+
+def _is_left(lake: Lake, folder: str, now: datetime) -> bool:
+    """Tell whether a folder is a left-over still: nobody has begun to make it again."""
+    files = lake.tree_with_sizes(lake.path(folder))
+    return not any(map(MANIFEST_NAME.fullmatch, files)) and all(stat.modified_at < now - DAY for stat in files.values())
+
+
+def _set_aside(lake: Lake, folder: str) -> None:
+    """Move a folder's data to the trash, unless it is an artifact again."""
+    files = lake.tree(lake.path(folder))
+    if not any(map(MANIFEST_NAME.fullmatch, files)):
+        for name in files:
+            lake.move(lake.path(folder, name), lake.path(TRASH, folder, name))
+
+
+def _delete(lake: Lake, folder: str, was_artifact: bool) -> bool:  # noqa: FBT001 - as `_restore`
+    """Delete what of a folder is in the trash and return True; put it back if it is an artifact again."""
+    if _manifests(lake, lake.path(folder)):
+        return _restore(lake, folder, was_artifact)
+    for name in lake.tree(lake.path(TRASH, folder)):
+        lake.remove(lake.path(TRASH, folder, name))
+    return True
+
+
+def _restore(lake: Lake, folder: str, was_artifact: bool) -> bool:  # noqa: FBT001 - a row of the journal
+    """Put back what a folder lacks, data first, manifests last as everywhere, and return False: it is not gone."""
+    trash, left = lake.path(TRASH, folder), lake.path(REMOVED, folder)
+    there = set(lake.tree(lake.path(folder)))
+    for name in lake.tree(trash):
+        if name in there:
+            lake.remove(f"{trash}/{name}")
+        else:
+            lake.move(f"{trash}/{name}", lake.path(folder, name))
+    if not was_artifact:
+        return False
+    names = _manifests(lake, left)
+    for name in names:
+        if name not in there:
+            lake.move(f"{left}/{name}", lake.path(folder, name))
+    if there.isdisjoint(names) and NOTE in lake.names(left):
+        lake.remove(f"{left}/{NOTE}")
+    return False
+
+
+def _decided_since(lake: Lake, census: Census) -> set[str]:
+    """Return the folders of what was decided on since the census."""
+    found = set()
+    for model, entries in decisions(lake).items():
+        for entry in entries[len(census.decisions.get(model, ())) :]:
+            versions = {
+                ("model", entry.champion),
+                ("model", entry.challenger),
+                ("evaluation", entry.evaluation_version),
+            }
+            found |= {f"artifacts/{model}/{stage}/{version}" for stage, version in versions}
+    return found
+
+
+def _remove_loose(lake: Lake, judgement: Judgement) -> int:
+    """Remove what is no artifact, and return its bytes."""
+    freed = 0
+    for kind, files in judgement.loose.items():
+        named = environments_since(lake, judgement.policy.now - HOUR) if kind == "environments" else set()
+        paths = [path for path in files if path not in named]
+        _each(lake, lambda path: _remove_one(lake, lake.path(path)), paths)
+        freed += sum(files[path] for path in paths)
+    _each(lake, lambda upload: abort(lake, upload), judgement.uploads)
+    return freed
+
+
+def _remove_one(lake: Lake, path: str) -> None:
+    with contextlib.suppress(MissingArtifactError):  # its writer took it away, which is all that was wanted
+        lake.remove(path)
+
+
+def _prune(lake: Lake, now: datetime) -> None:
+    """Remove folders that have been empty for a day: a younger one somebody may be about to write to."""
+    days = [f"alerts/{name}" for name in lake.names(lake.path("alerts")) if ALERT_DAY.fullmatch(name)]
+    for top in ("artifacts", "runs", "studies", *days):
+        _prune_under(lake, top, before=now - DAY)
+
+
+def _prune_under(lake: Lake, top: str, *, before: datetime | None) -> None:
+    """Remove empty folders; object stores have none."""
+    if lake.protocol != "file":
+        return
+    for folder, _, _ in os.walk(lake.path(top), topdown=False):
+        try:
+            _remove_empty(Path(folder), before)
+        except FileNotFoundError:
+            continue  # it went meanwhile
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:  # somebody wrote to it just now
+                raise LakeError(f"cannot remove the empty folder {folder}: {error.strerror}.") from error
+
+
+def _remove_empty(folder: Path, before: datetime | None) -> None:
+    with os.scandir(folder) as entries:
+        is_empty = next(entries, None) is None
+    if is_empty and (before is None or folder.stat().st_mtime < before.timestamp()):
+        folder.rmdir()
+
+
+def _manifests(lake: Lake, folder: str) -> list[str]:
+    return [name for name in lake.names(folder) if MANIFEST_NAME.fullmatch(name)]
+
+
+def _write(lake: Lake, journal: _Journal) -> None:
+    _put(lake, lake.path(TRASH, _JOURNAL), journal)
+
+
+def _put(lake: Lake, path: str, record: BaseModel) -> None:
+    def write(file: BinaryIO) -> None:
+        file.write(seal(record))
+
+    lake.write(path, write)
+
+
+def _each(lake: Lake, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    """Do one thing to each of many folders, in parallel where each costs requests."""
+    wanted = [*items]
+    with lake.pool(len(wanted)) as each:
+        return each(function, wanted)

@@ -1,0 +1,96 @@
+"""What has changed since an artifact was made: the code, and what is installed; and how to get the code of then.
+
+What is done with it stays out; see `ml_assets.provenance.replay`.
+"""
+
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ml_assets.contracts.errors import DataError
+from ml_assets.dagster_storage.code_versions import code_parts
+from ml_assets.lake.errors import MissingArtifactError
+from ml_assets.lake.manifests import Manifests
+from ml_assets.lake.origin import environment, read_environment
+from ml_assets.machine.temporary import temporary_folder
+
+
+def environment_differences(lake: Manifests, digest: str | None) -> list[str]:
+    """Return what is installed otherwise than it was then, a sentence each; none where all is the same.
+
+    Raises:
+        CorruptArtifactError: the record of the environment is damaged.
+    """
+    now = environment()
+    if digest == now.digest:
+        return []
+    try:
+        then = read_environment(lake, digest)
+    except MissingArtifactError:
+        return [f"the original environment ({digest}) is not in the lake, so what has changed is unknown"]
+    return [*_changes(then.model_dump(), now.model_dump())]
+
+
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for name in sorted({*then, *now} - {"distributions", "digest"}):
+        if then.get(name) != now.get(name):
+            yield f"{name} was {then.get(name)}, is {now.get(name)}"
+    was, is_now = then.get("distributions", {}), now.get("distributions", {})
+    for name in sorted({*was, *is_now}):
+        if was.get(name) != is_now.get(name):
+            yield f"package {name} was {was.get(name, 'not installed')}, is {is_now.get(name, 'not installed')}"
+
+
+def code_differences(then: Mapping[str, str | None], now: Mapping[str, str | None]) -> list[str]:
+    """Return which assets are made by other code than then, a sentence each.
+
+    Args:
+        then: code versions by asset.
+        now: as above.
+    """
+    return [
+        f"the code of {asset} was {code_parts(version)[0] or 'unknown'}, is {code_parts(now[asset])[0] or 'unknown'}"
+        if asset in now
+        else f"{asset} is not declared any more"
+        for asset, version in sorted(then.items())
+        if asset not in now or code_parts(now[asset])[0] != code_parts(version)[0]
+    ]
+
+
+@contextmanager
+def worktree(root: Path, commit: str | None) -> Iterator[Path]:
+    """Give a scratch worktree of a commit of the repository at `root`, gone afterwards.
+
+    Raises:
+        DataError: there is no repository, or it does not have the commit.
+    """
+    if commit is None:
+        raise DataError(
+            "no commit was recorded: the code did not run from a git repository. Take the current code: --code current."
+        )
+    if _git(root, "cat-file", "-e", f"{commit}^{{commit}}").returncode:
+        raise DataError(
+            f"commit {commit[:12]} is not in the repository at {root}; fetch it, or take the current code with "
+            "--code current."
+        )
+    with temporary_folder("code") as folder:
+        path = folder / "code"
+        added = _git(root, "worktree", "add", "--detach", str(path), commit)
+        if added.returncode:
+            raise DataError(f"git cannot check out {commit[:12]}: {added.stderr.strip()}")
+        try:
+            yield path
+        finally:
+            _git(root, "worktree", "remove", "--force", str(path))
+
+
+def _git(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = ["git", "-C", str(root), *arguments]
+    try:
+        return subprocess.run(command, check=False, capture_output=True, text=True, encoding="utf-8", errors="replace")
+    except FileNotFoundError as error:
+        raise DataError(
+            "git is not installed here, so the code of then cannot be had; take the current code: --code current."
+        ) from error

@@ -1,0 +1,191 @@
+"""How a stage of a declared model becomes an asset, and how contracts and freshness are told to Dagster.
+
+What a stage does stays out.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from types import CodeType
+from typing import Any
+
+import dagster as dg
+from pydantic import BaseModel, JsonValue
+
+from ml_assets.contracts.checking import BROKEN_RULES
+from ml_assets.contracts.table import TableContract
+from ml_assets.dagster_storage.code_versions import joined_code
+from ml_assets.declaration.freshness import Freshness
+from ml_assets.declaration.parts import Stage
+from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK
+from ml_assets.lake.failed_attempts import RECORD
+from ml_assets.models.plan import ModelPlan, quarantine_key
+from ml_assets.models.pod_tags import pod_tags
+from ml_assets.provenance.code import code_version
+
+
+def stage(
+    plan: ModelPlan,
+    name: Stage,
+    body: Callable[..., Any] | Sequence[Callable[..., Any]],
+    *,
+    kinds: set[str],
+    by_day: bool = False,
+    optional_look_back: bool = False,
+    columns: TableContract | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    **options: Any,  # noqa: ANN401 - passed on to `dg.asset` as they are
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """Return `dg.asset` for one stage of one model.
+
+    Args:
+        plan: the model.
+        name: the stage, which is the asset's name too.
+        body: the pure function or functions that do the work; their code and that of the asset are its code version,
+            with a digest of the training code after a dot where it uses a champion.
+        kinds: what it is made with, for the UI.
+        by_day: whether there is one artifact a day; runs of days share the model's pool, so that a backfill cut into
+            many leaves room, and its trainings do not wait for them.
+        optional_look_back: whether it reads those of the days before its own that there are, and needs none of them.
+        columns: the contract of what it holds, for the catalog.
+        parameters: declared values that change the result, for the manifest.
+        **options: what else `dg.asset` takes: `ins`, `deps`, `check_specs`.
+    """
+    declaration = plan.declaration
+    given = {key: _plain(value) for key, value in (parameters or {}).items()}
+    metadata: dict[str, Any] = {"ml_assets/parameters": dg.MetadataValue.json(given)}
+    if by_day:
+        metadata[ALLOW_GAPS] = declaration.allow_gaps
+    if optional_look_back:
+        metadata[OPTIONAL_LOOK_BACK] = True
+    if columns is not None:
+        metadata["dagster/column_schema"] = column_schema(columns)
+
+    def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
+        description = _ready(function)
+        return dg.asset(
+            key=plan.asset(name),
+            group_name=plan.name,
+            description=description,
+            kinds=kinds,
+            owners=[declaration.owner] if declaration.owner else None,
+            code_version=joined_code(
+                code_version([*(body if isinstance(body, Sequence) else [body]), function]), plan.code_behind
+            ),
+            partitions_def=plan.partitions if by_day else None,
+            backfill_policy=_backfill_policy(declaration.days_a_run) if by_day else None,
+            pool=plan.name if by_day else None,
+            hooks={RECORD},
+            metadata=metadata,
+            op_tags=pod_tags(declaration.compute.get(name)),
+            freshness_policy=freshness_policy(declaration.freshness.get(name)),
+            io_manager_key="io_manager",
+            **options,
+        )(function)
+
+    return decorate
+
+
+def _backfill_policy(days_a_run: int | None) -> dg.BackfillPolicy:
+    """Return how a backfill over days becomes runs."""
+    return dg.BackfillPolicy.single_run() if days_a_run is None else dg.BackfillPolicy.multi_run(days_a_run)
+
+
+_SIGNATURES: dict[CodeType, inspect.Signature] = {}
+
+
+def _ready(function: Callable[..., Any]) -> str:
+    """Return a stage's docstring, and spare Dagster from working its signature and docstring out for every model.
+
+    Dagster asks for the signature of each asset's function 18 times and parses its docstring for the inputs'
+    descriptions; with 500 models of 12 stages that is a fifth of the time that loading them takes.
+    """
+    description = inspect.cleandoc(function.__doc__ or "")
+    function.__doc__ = None
+    code = function.__code__
+    if code not in _SIGNATURES:
+        _SIGNATURES[code] = inspect.signature(function)
+    function.__signature__ = _SIGNATURES[code]  # type: ignore[attr-defined]
+    return description
+
+
+def _plain(value: object) -> JsonValue:
+    """Return a value as JSON knows it."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    if isinstance(value, Iterable):
+        return [_plain(item) for item in value]
+    return str(value)
+
+
+@functools.cache
+def column_schema(contract: TableContract) -> dg.TableSchema:
+    """Return a contract as Dagster's catalog shows it; one object for all models on a table."""
+    said_otherwise = {"columns", "not_null"}  # as the list of columns itself, and as `nullable`
+    others: dict[str, list[str]] = {}
+    for rule in contract.rules:
+        if rule.kind not in said_otherwise and not (rule.kind == "unique" and len(rule.columns) == 1):
+            others.setdefault(rule.columns[0] if len(rule.columns) == 1 else "", []).append(rule.name)
+    unique = {rule.columns for rule in contract.rules if rule.kind == "unique"}
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=column.name,
+                type=str(column.dtype.base_type()),  # Datetime, without its unit and lack of a zone
+                description=column.description or None,
+                constraints=dg.TableColumnConstraints(
+                    nullable=column.is_nullable, unique=(column.name,) in unique, other=others.get(column.name)
+                ),
+                tags={
+                    **({"role": column.role} if column.role else {}),
+                    **({"unit": column.unit} if column.unit else {}),
+                    **({"categorical": ""} if column.is_categorical else {}),
+                    **({"pii": ""} if column.is_pii else {}),
+                },
+            )
+            for column in contract.columns
+        ],
+        constraints=dg.TableConstraints(other=others.get("", [])),
+    )
+
+
+def freshness_policy(freshness: Freshness | None) -> dg.FreshnessPolicy | None:
+    """Return Dagster's policy for a declared freshness; none where only the age of the data is bounded."""
+    if freshness is None:
+        return None
+    if freshness.deadline is not None and freshness.by_minutes is not None:
+        return dg.FreshnessPolicy.cron(
+            freshness.deadline,
+            lower_bound_delta=timedelta(minutes=freshness.by_minutes),
+            timezone=freshness.timezone or "UTC",
+        )
+    if freshness.fail_hours is None:
+        return None
+    return dg.FreshnessPolicy.time_window(
+        fail_window=timedelta(hours=freshness.fail_hours),
+        warn_window=None if freshness.warn_hours is None else timedelta(hours=freshness.warn_hours),
+    )
+
+
+def image(svg: str, alt: str) -> dg.MarkdownMetadataValue:
+    """Return a plot as Dagster's UI shows it."""
+    from ml_assets.logic.plots.drawing import as_markdown_image
+
+    return dg.MetadataValue.md(as_markdown_image(svg, alt))
+
+
+def quarantine_spec(asset: dg.AssetKey, contract: TableContract, **options: Any) -> dg.AssetSpec:  # noqa: ANN401 - as `dg.AssetSpec` takes them
+    """Return the spec of the asset that holds the rows which a table set aside."""
+    columns = [dg.TableColumn(column.name, str(column.dtype.base_type())) for column in contract.columns]
+    rules = dg.TableColumn(BROKEN_RULES, "List", description="The rules that the row breaks.")
+    return dg.AssetSpec(
+        key=quarantine_key(asset),
+        description=f"Rows of {asset.to_user_string()} that broke its contract, set aside; empty on a clean day.",
+        metadata={"dagster/column_schema": dg.TableSchema(columns=[*columns, rules])},
+        **options,
+    )

@@ -1,0 +1,156 @@
+"""The rules of a contract as asset checks, what holding a table against them found, and days that were refused.
+
+Finding it stays out; see `ml_assets.contracts.checking`.
+"""
+
+import hashlib
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from ml_assets.contracts.checking import Finding, Others, Report, example_values
+from ml_assets.contracts.table import Rule, TableContract
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.quarantine import store_rejected
+from ml_assets.lake.store import Lake, Making
+from ml_assets.logic.tables.rejected import rejected_rows
+
+
+def check_name(rule: str) -> str:
+    """Return a rule as the name of an asset check, which may hold only letters, digits and underscores."""
+    return re.sub(r"[^A-Za-z0-9_]+", "_", rule).strip("_")[:120]
+
+
+def rule_check_name(rule: Rule) -> str:
+    """Return the name of a rule's check; columns whose names differ only in other characters do not share one."""
+    name = check_name(rule.name)
+    if len(name) < 120 and all(re.fullmatch(r"[A-Za-z0-9_]+", column) for column in rule.columns):
+        return name
+    digest = hashlib.blake2b(rule.name.encode(), digest_size=4, usedforsecurity=False).hexdigest()
+    return f"{name[:111]}_{digest}"
+
+
+def check_specs(contract: TableContract, asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """Return one asset check for each rule of a contract."""
+    return rule_specs(contract.rules, asset)
+
+
+def rule_specs(rules: Iterable[Rule], asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """Return one asset check for each rule."""
+    return [
+        dg.AssetCheckSpec(rule_check_name(rule), asset=asset, description=rule.name, blocking=rule.is_blocking)
+        for rule in rules
+    ]
+
+
+def check_results(
+    report: Report,
+    asset: dg.AssetKey,
+    also: Mapping[str, Mapping[str, int]] | None = None,
+    *,
+    partitions: Sequence[str] = (),
+) -> Iterator[dg.AssetCheckResult]:
+    """Yield what each rule found as the result of its asset check, passing ones too.
+
+    Args:
+        report: the findings.
+        asset: what was looked at.
+        also: by rule, more counts to tell: rows that were quarantined, rows that were released.
+        partitions: the run's, in order; none where the table is whole.
+    """
+    span = " to ".join(dict.fromkeys([partitions[0], partitions[-1]])) if partitions else ""
+    for finding in report.findings:
+        yield dg.AssetCheckResult(
+            check_name=rule_check_name(finding.rule),
+            asset_key=asset,
+            passed=finding.passed and not finding.not_judged,
+            severity=_severity(finding),
+            description=_not_judged(finding, partitions),
+            metadata={
+                "rule": finding.rule.name,
+                "rows": finding.rows,
+                **({"partitions": span} if span else {}),
+                **({"not judged": dg.MetadataValue.json(dict(finding.not_judged))} if finding.not_judged else {}),
+                **_broken(report, finding),
+                **(also or {}).get(finding.rule.name, {}),
+            },
+        )
+
+
+def _severity(finding: Finding) -> dg.AssetCheckSeverity:
+    """Return that of a finding: a rule that blocks does not block where it only could not be judged."""
+    blocks = finding.rule.is_blocking and not (finding.passed and finding.not_judged)
+    return dg.AssetCheckSeverity.ERROR if blocks else dg.AssetCheckSeverity.WARN
+
+
+def _not_judged(finding: Finding, partitions: Sequence[str]) -> str | None:
+    if not finding.not_judged:
+        return None
+    why = ", ".join(dict.fromkeys(finding.not_judged.values()))
+    return f"not judged on {len(finding.not_judged)} of {len(partitions)} days: {why}."
+
+
+def _broken(report: Report, finding: Finding) -> dict[str, Any]:
+    if finding.passed:
+        return {}
+    days = {"days": dg.MetadataValue.json(dict(finding.partitions))} if finding.partitions else {}
+    examples = pl.DataFrame()
+    if not finding.samples.is_empty():
+        examples = example_values(finding.samples, report.contract, finding.rule.columns)
+    samples = {} if examples.is_empty() else {"samples": as_table(examples)}
+    return {
+        "broken": finding.broken, "share": finding.share, **days, **samples, "finding": report.sentence(finding),
+    }  # fmt: skip
+
+
+def as_table(rows: pl.DataFrame) -> dg.TableMetadataValue:
+    """Return rows as a table of the UI, numbers with six significant digits."""
+    return dg.MetadataValue.table(
+        [dg.TableRecord({name: _cell(it) for name, it in row.items()}) for row in rows.iter_rows(named=True)],
+        dg.TableSchema(columns=[dg.TableColumn(name, str(dtype)) for name, dtype in rows.schema.items()]),
+    )
+
+
+def _cell(value: object) -> str | int | float | None:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    return value if value is None or isinstance(value, int) else str(value)
+
+
+def reject(
+    lake: Lake,
+    asset: dg.AssetKey,
+    days: Mapping[str, pl.DataFrame],
+    report: Report,
+    *,
+    run_id: str,
+    inputs: tuple[ArtifactRef, ...] = (),
+    others: Others | None = None,
+) -> None:
+    """Keep the days that broke a blocking rule as `<asset>__rejected`, so that they can be inspected.
+
+    Args:
+        lake: where to; what stands there under the asset's own name stays.
+        asset: what they would have become.
+        days: the rows of each day of the run by partition key; under '' where the table is whole.
+        report: what holding all of these rows against their contract found.
+        run_id: the run that made them.
+        inputs: what they were made from.
+        others: the tables that relationships point to, as they were given to `check_table`.
+    """
+    found = {day for finding in report.blocking for day in finding.partitions}
+    everywhere = any(not finding.partitions for finding in report.blocking)  # a wrong shape is that of every day
+    making = Making(
+        inputs=inputs, run_id=run_id, parameters={"refused": [report.sentence(it) for it in report.blocking]}
+    )
+    broken = {day: rows for day, rows in days.items() if everywhere or day in found}
+    marked = rejected_rows(pl.concat(broken.values()), report, others=others)
+    ends = itertools.accumulate(rows.height for rows in broken.values())
+    parts = {
+        day: marked.slice(end - rows.height, rows.height) for (day, rows), end in zip(broken.items(), ends, strict=True)
+    }
+    store_rejected(lake, asset.to_user_string(), parts, making)

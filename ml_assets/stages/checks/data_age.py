@@ -1,0 +1,121 @@
+"""The age of the data itself: how far the newest day of an asset, or the as-of day of who serves, lies behind.
+
+How long ago something was run stays out: that is Dagster's own freshness policy.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+import dagster as dg
+
+from ml_assets.contracts.days import yesterday
+from ml_assets.declaration.parts import Days
+from ml_assets.declaration.reading import Declared
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.quarantine import QUARANTINE
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.models.plan import TABLES
+from ml_assets.orchestration.groups import promotions
+
+CHECK: Final = "data_is_fresh"
+_SERVING: Final = ("model", "champion")
+
+
+@dataclass(frozen=True)
+class AgeLimit:
+    """By how many days the data of an asset may lie behind.
+
+    Attributes:
+        days: the days it can have.
+        most: how far its newest may lie behind the newest there can be.
+        model: whose as-of day counts instead; '' where the asset has days of its own.
+    """
+
+    days: Days
+    most: int
+    model: str = ""
+
+    def behind(self, newest: str, over: date) -> int:
+        """Return how many days the newest day lies behind the last that is over; of '' all days, and one more."""
+        last = over if self.days.last is None else min(over, self.days.last)
+        since = date.fromisoformat(newest) if newest else self.days.first - timedelta(days=1)
+        return (last - since).days
+
+
+def age_limits(declared: Declared, by_day: Iterable[dg.AssetKey]) -> dict[dg.AssetKey, AgeLimit]:
+    """Return the declared limits.
+
+    Args:
+        declared: the declarations.
+        by_day: the assets that have days.
+    """
+    found: dict[dg.AssetKey, AgeLimit] = {}
+    tables = [key for key in by_day if key.path[0] == TABLES and not key.path[-1].endswith(QUARANTINE)]
+    for project in declared.tables:
+        if project.freshness is not None and project.freshness.data_days is not None:
+            found |= {key: AgeLimit(project.days, project.freshness.data_days) for key in tables}
+    landed = {key for key in by_day if key.path[0] == "raw"}
+    for raw in declared.raw:
+        if raw.freshness is not None and raw.freshness.data_days is not None:
+            keys = [key for name in raw.tables if (key := dg.AssetKey(["raw", name])) in landed]
+            found |= {key: AgeLimit(raw.days, raw.freshness.data_days) for key in keys}
+    has_days = set(by_day)
+    for model in declared.models:
+        for stage, freshness in model.freshness.items():
+            key = dg.AssetKey([model.name, stage])
+            if freshness.data_days is not None and (key in has_days or stage in _SERVING):
+                owner = "" if key in has_days else model.name
+                found[key] = AgeLimit(model.days, freshness.data_days, owner)
+    return found
+
+
+def newest_day(lake: Lake, key: dg.AssetKey, limit: AgeLimit) -> str:
+    """Return the newest day of an asset, or the as-of day of who serves; '' where there is none."""
+    if not limit.model:
+        return next(reversed(lake.partitions(key.to_user_string())), "")
+    last = promotions(lake, limit.model).last()
+    return "" if last is None or last.champion is None else str(as_of(lake, limit.model, last.champion))
+
+
+def as_of(lake: Lake, model: str, version: str) -> date:
+    """Return the last day that a model knew labels of when it was trained."""
+    made = lake.manifest(ArtifactRef(asset=f"{model}/model", version=version))
+    trained_on = next(ref for ref in made.inputs if ref.asset == f"{model}/training_set")
+    return date.fromisoformat(str(lake.manifest(trained_on).parameters["as_of"]))
+
+
+def age_result(key: dg.AssetKey, limit: AgeLimit, newest: str, over: date) -> dict[str, Any]:
+    """Return what the check says, as the fields that its results in a run and outside of one share."""
+    behind = limit.behind(newest, over)
+    told: Mapping[str, Any] = {"newest day": newest or "none", "days behind": behind, "days allowed": limit.most}
+    what = f"as of {newest}" if limit.model and newest else f"newest day {newest}" if newest else "nothing is there"
+    return {
+        "asset_key": key,
+        "check_name": CHECK,
+        "passed": behind <= limit.most,
+        "severity": dg.AssetCheckSeverity.WARN,
+        "metadata": told,
+        "description": f"{what}, {behind} days behind; {limit.most} are allowed",
+    }
+
+
+def data_age_checks(declared: Declared, assets: Iterable[dg.AssetsDefinition]) -> list[dg.AssetChecksDefinition]:
+    """Return the check of each asset whose data has a declared age; the sensor `updates` keeps it up as days pass."""
+    by_day = [spec.key for it in assets for spec in it.specs if spec.partitions_def is not None]
+    return [_check(key, limit) for key, limit in age_limits(declared, by_day).items()]
+
+
+def _check(key: dg.AssetKey, limit: AgeLimit) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=key, name=CHECK, description=f"Its data lies at most {limit.most} days behind the newest there can be."
+    )
+    def data_is_fresh(lake: LakeResource) -> dg.AssetCheckResult:
+        newest = newest_day(lake.connect(), key, limit)
+        return dg.AssetCheckResult(
+            **age_result(key, limit, newest, yesterday(datetime.now(tz=UTC), limit.days.timezone))
+        )
+
+    return data_is_fresh

@@ -1,0 +1,234 @@
+"""Checks of dbt's tables: one for each rule of their contracts, one for each test that dbt alone knows.
+
+Building the tables and publishing them stays out; see `ml_assets.stages.tables`.
+"""
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from pydantic import JsonValue
+
+from ml_assets.contracts.checking import Finding, Others, Report, check_table, has_broken_numbers
+from ml_assets.contracts.errors import ContractError, near
+from ml_assets.contracts.from_dbt import rules_by_test
+from ml_assets.contracts.sql import broken_predicates
+from ml_assets.contracts.table import TableContract
+from ml_assets.declaration.tables import TablesDeclaration
+from ml_assets.lake.quarantine import QUARANTINE, REJECTED, released_rows, releases, store_rejected
+from ml_assets.lake.store import Lake, Making
+from ml_assets.logic.tables.dbt_tests import Outcome, report_of_failure, report_of_tests
+from ml_assets.logic.tables.quarantine import audit, quarantine_findings, released_counts
+from ml_assets.models.plan import DAY, table_key
+from ml_assets.stages.checks.contract_rules import check_name, check_results, check_specs, reject, rule_check_name
+from ml_assets.warehouse.warehouse import Build, Quarantine, table_name, with_ancestors
+
+Node = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Project:
+    """dbt's models with their tests, contracts and quarantines."""
+
+    manifest: Mapping[str, Any]
+    contracts: Mapping[str, TableContract]
+    shares: Mapping[str, float]
+
+    @classmethod
+    def of(
+        cls, declaration: TablesDeclaration, manifest: Mapping[str, Any], contracts: Mapping[str, TableContract]
+    ) -> "Project":
+        """Join a declaration with dbt's project.
+
+        Raises:
+            ContractError: the declaration speaks of a table that dbt does not know.
+        """
+        project = cls(manifest, contracts, declaration.quarantine)
+        names = [node["name"] for node in project.models.values()]
+        strange = [name for name in declaration.quarantine if name not in names]
+        if strange:
+            raise ContractError(
+                "\n".join(
+                    f"{declaration.place('quarantine', name)}: there is no table '{name}' in dbt{near(name, names)}."
+                    for name in strange
+                )
+            )
+        return project
+
+    @functools.cached_property
+    def nodes(self) -> dict[str, Node]:
+        """Models, tests and sources by unique id."""
+        return {**self.manifest["nodes"], **self.manifest["sources"]}
+
+    @functools.cached_property
+    def models(self) -> dict[str, Node]:
+        """The models by unique id."""
+        return {uid: node for uid, node in self.manifest["nodes"].items() if node["resource_type"] == "model"}
+
+    @functools.cached_property
+    def _by_table(self) -> dict[str, str]:
+        """Unique ids by the names that contracts have."""
+        tables = {uid: node for uid, node in self.nodes.items() if node["resource_type"] in {"model", "source"}}
+        return {
+            node["name"] if node["resource_type"] == "model" else table_name(node): uid for uid, node in tables.items()
+        }
+
+    @functools.cached_property
+    def _rules(self) -> Mapping[str, tuple[str, str]]:
+        return rules_by_test(self.manifest, self.contracts)
+
+    @functools.cached_property
+    def _tests(self) -> dict[str, list[str]]:
+        """The tests of each model: those in its YAML, and those in SQL files that read it."""
+        found: dict[str, list[str]] = {}
+        for uid, test in self.manifest["nodes"].items():
+            if test["resource_type"] == "test":
+                attached = test.get("attached_node")
+                read = [] if test.get("test_metadata") else test["depends_on"]["nodes"]
+                for model in [attached] if attached else read:
+                    found.setdefault(model, []).append(uid)
+        return found
+
+    def contract(self, model: str) -> TableContract:
+        """Return a model's contract."""
+        return self.contracts[self.nodes[model]["name"]]
+
+    def check_specs(self, model: str) -> Iterator[dg.AssetCheckSpec]:
+        """Yield a model's checks."""
+        key = table_key(self.nodes[model]["name"])
+        yield from check_specs(self.contract(model), key)
+        for uid in self._tests.get(model, ()):
+            if uid not in self._rules:
+                test = self.nodes[uid]
+                yield dg.AssetCheckSpec(
+                    check_name(test["name"]), asset=key, description=test.get("description") or test["name"],
+                    blocking=str(test["config"]["severity"]).lower() == "error",
+                )  # fmt: skip
+
+    @functools.cached_property
+    def aside(self) -> dict[str, dict[str, JsonValue]]:
+        """The models that may set rows aside, each with what decides which, for manifests."""
+        return {
+            uid: Quarantine(self.shares[node["name"]], self.predicates(uid)).parameters
+            for uid, node in self.models.items()
+            if node["name"] in self.shares
+        }
+
+    def quarantines(self, lake: Lake, models: Sequence[str]) -> dict[str, Quarantine]:
+        """Return what some models may set aside, with the rows that a person let pass."""
+        return {model: self._quarantine(lake, model) for model in models if model in self.aside}
+
+    def _quarantine(self, lake: Lake, model: str) -> Quarantine:
+        node, names = self.nodes[model], self.contract(model).names
+        found = releases(lake, table_name(node))
+        rows = released_rows(lake, [ref for refs in found.values() for ref in refs], noted=False)
+        is_fit = rows is not None and {*names} <= {*rows.columns}  # else they are of another contract
+        released = rows.select(names) if rows is not None and is_fit else None
+        return Quarantine(self.shares[node["name"]], self.predicates(model), released, found)
+
+    def predicates(self, model: str) -> dict[str, str]:
+        """Return a model's row rules as SQL; of relationships those to tables that dbt builds before it."""
+        before = {*with_ancestors(self.nodes, [model])} - {model}
+        relations = {
+            name: str(self.nodes[uid]["relation_name"]) for name, uid in self._by_table.items() if uid in before
+        }
+        return broken_predicates(self.contract(model), relations=relations)
+
+    def report(self, lake: Lake, built: Build, model: str, *, by_day: bool) -> tuple[Report, dict[str, dict[str, int]]]:
+        """Return what tests and constraints found of one model, and by rule the rows quarantined and released."""
+        contract, name = self.contract(model), self.nodes[model]["name"]
+        if model not in built.seconds:
+            return report_of_failure(contract, built.failed.get(model, "")), {}
+        frame = pl.scan_parquet([*built.files(name).values()], glob=False)
+        rows = int(frame.select(pl.len()).collect().item())
+        partition = DAY if by_day else None
+        outcomes = self._outcomes(built, model)
+        others = self._others(lake, built, contract)
+        quarantine = built.quarantines.get(model)
+        released = None if quarantine is None else quarantine.released
+        found = None
+        # dbt has no test of the rules that come without being declared: that numbers are finite.
+        if any(outcome.rule and not outcome.passed for outcome in outcomes) or has_broken_numbers(frame, contract):
+            found = (
+                check_table(frame, contract, others=others, partition=partition)
+                if released is None
+                else audit(frame.collect(), contract, others=others, partition=partition, released=released).report
+            )
+        aside: dict[str, Finding] = {}
+        counts: dict[str, dict[str, int]] = {}
+        if quarantine is not None:
+            rows_aside = pl.read_parquet([*built.files(f"{name}{QUARANTINE}").values()], glob=False)
+            aside = quarantine_findings(rows_aside, contract, rows=rows + rows_aside.height, partition=partition)
+            counts = {rule: {"quarantined": finding.broken} for rule, finding in aside.items()}
+        if released is not None:
+            for rule, count in released_counts(frame.collect(), contract, released, others=others).items():
+                counts.setdefault(rule, {})["released"] = count
+        tested = {rule for uid, (_, rule) in self._rules.items() if uid in self._tests.get(model, ())}
+        return report_of_tests(contract, outcomes, rows=rows, tested=tested, found=found, aside=aside), counts
+
+    def _outcomes(self, built: Build, model: str) -> list[Outcome]:
+        """Return how those of a model's tests ended that ran."""
+        return [
+            Outcome(
+                test=self.nodes[test.unique_id]["name"],
+                rule=self._rules[test.unique_id][1] if test.unique_id in self._rules else None,
+                passed=test.passed,
+                is_blocking=test.is_blocking,
+                failures=test.failures,
+                message=test.message,
+            )
+            for test in built.tests
+            if test.unique_id in self._tests.get(model, ())
+        ]
+
+    def _others(self, lake: Lake, built: Build, contract: TableContract) -> Others:
+        """Return the columns that relationships point to, as dbt saw them: built in this run, or in the lake."""
+        wanted: dict[str, set[str]] = {}
+        for rule in contract.rules:
+            if rule.relationship is not None:
+                wanted.setdefault(rule.relationship.table, set()).add(rule.relationship.column)
+        found = {}
+        for name, columns in wanted.items():
+            uid = self._by_table[name]
+            paths = [*built.files(self.nodes[uid]["name"]).values()] if uid in built.seconds else []
+            refs = [*built.bound.get(uid, {}).values()]
+            frames = [pl.scan_parquet(paths, glob=False)] if paths else []
+            frames += [lake.scan(refs, noted=False)] if refs else []
+            if frames:
+                found[name] = pl.concat([frame.select(sorted(columns)) for frame in frames])
+        return found
+
+    def reject(self, lake: Lake, built: Build, model: str, report: Report, *, run_id: str) -> Sequence[str]:
+        """Keep the days of a model that were refused, as far as dbt wrote them, and return them."""
+        name = self.nodes[model]["name"]
+        refused = built.files(f"{name}{REJECTED}")
+        if refused:
+            making = Making(run_id=run_id, parameters={"refused": [built.failed.get(model, "")]})
+            rows = {day: pl.read_parquet(path) for day, path in refused.items()}
+            store_rejected(lake, table_name(self.nodes[model]), rows, making)
+            return [*refused]
+        files = built.files(name) if model in built.seconds else {}
+        everywhere = any(not finding.partitions for finding in report.blocking)
+        broken = {day for finding in report.blocking for day in finding.partitions}
+        days = {day: pl.read_parquet(path) for day, path in files.items() if everywhere or day in broken}
+        if days:
+            others = self._others(lake, built, report.contract)
+            reject(lake, table_key(name), days, report, run_id=run_id, others=others)
+        return [*days]
+
+
+def selected_results(
+    context: dg.AssetExecutionContext,
+    report: Report,
+    key: dg.AssetKey,
+    counts: Mapping[str, Mapping[str, int]],
+    *,
+    partitions: Sequence[str],
+) -> Iterator[dg.AssetCheckResult]:
+    """Yield the results of those checks that the run asked for."""
+    wanted = [it for it in report.findings if dg.AssetCheckKey(key, rule_check_name(it.rule)) in
+              context.selected_asset_check_keys]  # fmt: skip
+    yield from check_results(replace(report, findings=tuple(wanted)), key, counts, partitions=partitions)

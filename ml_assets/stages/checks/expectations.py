@@ -1,0 +1,92 @@
+"""Expectations as checks of a table by day: what a day looks like beside the days before it, which the lake holds.
+
+What is looked at, and from where on it is a surprise, stays out; see `ml_assets.logic.tables.expectations`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import dagster as dg
+import polars as pl
+
+from ml_assets.contracts.checking import Report
+from ml_assets.contracts.table import TableContract
+from ml_assets.declaration.data import ExpectationsSettings
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.store import Lake
+from ml_assets.logic.tables.expectations import Surprise, days_not_judged, report_of, rules_of, surprises
+from ml_assets.models.plan import DAY, day_of, days_between
+from ml_assets.stages.checks.contract_rules import rule_specs
+
+
+def expectation_specs(settings: ExpectationsSettings, asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """Return the checks of a table; none where no days are declared."""
+    return rule_specs(rules_of(is_blocking=settings.is_blocking), asset) if settings.days else []
+
+
+def held_against_the_past(
+    lake: Lake,
+    asset: dg.AssetKey,
+    rows: pl.DataFrame,
+    days: Sequence[str],
+    *,
+    settings: ExpectationsSettings,
+    contract: TableContract,
+) -> Report:
+    """Return what is odd about days that are about to be published.
+
+    Days before them count if they are of the same columns; that they were looked at is no part of the lineage.
+
+    Args:
+        lake: where the days before are.
+        asset: what the days will be published as.
+        rows: all rows of the run.
+        days: its partition keys.
+        settings: as declared.
+        contract: the table's; what plays the role of the key or of a time is not counted.
+    """
+    if not settings.days:
+        return Report(contract, ())
+    judged = [day_of(day) for day in days]
+    first = min(judged)
+    keys = [str(day) for day in days_between(first - timedelta(days=settings.days), first - timedelta(days=1))]
+    past = alike(lake, lake.newest(asset.to_user_string(), keys).values(), rows)
+    counted = [column for column in contract.columns if column.name != DAY and column.role in _COUNTED]
+    before = [day_of(ref.partition or "") for ref in past]
+    found = surprises(
+        pl.concat([lake.scan(past, noted=False), rows.lazy()]) if past else rows,
+        judged,
+        before=before,
+        columns=[column.name for column in counted],
+        categorical=[column.name for column in counted if column.is_categorical],
+        past_days=settings.days,
+        minimum_days=settings.minimum_days,
+        margin=settings.margin,
+    )
+    found = tuple(_shown(it, contract) for it in found)
+    by_day = dict(rows.group_by(DAY).len().iter_rows())
+    skipped = days_not_judged(judged, before=before, past_days=settings.days, minimum_days=settings.minimum_days)
+    return report_of(found, by_day, contract, is_blocking=settings.is_blocking, not_judged=skipped)
+
+
+def _shown(surprise: Surprise, contract: TableContract) -> Surprise:
+    """Return a surprise without a personal value."""
+    category = contract.shown(surprise.column, surprise.category)
+    if category == surprise.category:
+        return surprise
+    sentence = surprise.sentence.replace(f"'{surprise.category}'", str(category), 1)
+    return replace(surprise, category=str(category), sentence=sentence)
+
+
+_COUNTED = frozenset({"feature", "label", "context", None})
+
+
+def alike(lake: Lake, refs: Iterable[ArtifactRef], rows: pl.DataFrame) -> list[ArtifactRef]:
+    """Return the artifacts whose columns are those of some rows, in their order, so that all are read as one frame."""
+    columns = [(name, str(dtype)) for name, dtype in rows.schema.items()]
+    wanted = [*refs]
+    with lake.pool(len(wanted)) as each:
+        manifests = each(lake.manifest, wanted)
+    found = [[*(manifest.columns or {}).items()] for manifest in manifests]
+    return [ref for ref, its in zip(wanted, found, strict=True) if its == columns]

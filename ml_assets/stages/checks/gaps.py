@@ -1,0 +1,62 @@
+"""The check that tells which days were missing of what an asset is made from, where its declaration allows gaps.
+
+Not here: refusing gaps that are not allowed (`ml_assets.warehouse.warehouse`, `ml_assets.lake.io_manager`, the training
+set).
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import dagster as dg
+
+from ml_assets.declaration.reading import Declared
+from ml_assets.lake.days import days_by_asset, merged
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.run_tags import range_of
+from ml_assets.models.plan import day_of, days_between, table_key
+from ml_assets.warehouse.warehouse import allows_gaps
+
+CHECK: Final = "no_day_is_missing"
+
+
+def gap_checks(declared: Declared, manifest: Mapping[str, Any]) -> list[dg.AssetChecksDefinition]:
+    """Return the checks of tables and models that may be built over missing days; none where nothing declares gaps."""
+    models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
+    tables = [table_key(node["name"]) for node in models if allows_gaps(node)] if declared.tables else []
+    stages = [
+        dg.AssetKey([model.name, stage])
+        for model in declared.models
+        for stage in (("labels", "training_set", "predictions") if model.allow_gaps else ("predictions",))
+        if model.allow_gaps or tables
+    ]
+    return [_check(key) for key in (*tables, *stages)]
+
+
+def _check(key: dg.AssetKey) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=key, name=CHECK, description="No day is missing of what it is made from.")
+    def no_day_is_missing(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+        opened, span = lake.connect(), range_of(context.run.tags)
+        days = [""] if span is None else ["", *map(str, days_between(*map(day_of, span)))]
+        missing = {
+            day: opened.manifest(ref).missing_days for day, ref in opened.newest(key.to_user_string(), days).items()
+        }
+        return gap_result(key, missing)
+
+    return no_day_is_missing
+
+
+def gap_result(key: dg.AssetKey, missing: Mapping[str, Mapping[str, Iterable[str]]]) -> dg.AssetCheckResult:
+    """Return the check's result from the days that were missing of what each partition is made from."""
+    affected = {day: days_by_asset(found) for day, found in missing.items() if found}
+    everything = days_by_asset(merged(missing.values()))
+    return dg.AssetCheckResult(
+        check_name=CHECK,
+        asset_key=key,
+        passed=not affected,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"made without {everything}; rebuilt when that is landed" if affected else None,
+        metadata={
+            "partitions with missing days": len(affected),
+            **({"missing": dg.MetadataValue.json(affected)} if affected else {}),
+        },
+    )

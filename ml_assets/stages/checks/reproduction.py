@@ -1,0 +1,65 @@
+"""Whether the champion was reproduced, as a check of the champion: the newest verdict of `ml-assets reproduce`.
+
+Not here: training it again; see `ml_assets.provenance.reproduction` and `ml_assets.automation.reproduction`.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import dagster as dg
+
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.orchestration.groups import promotions
+from ml_assets.provenance.reproduction import last_verdict
+
+CHECK: Final = "champion_is_reproduced"
+
+
+def reproduction_check(model: str) -> dg.AssetChecksDefinition:
+    """Return the check of a model's champion; it has no result until the champion was reproduced once."""
+    spec = dg.AssetCheckSpec(
+        CHECK,
+        asset=dg.AssetKey([model, "champion"]),
+        description="Trained again from its manifest, the champion comes out with the same hash. Not evaluated until "
+        "`ml-assets reproduce` or its schedule has done that.",
+    )
+
+    @dg.multi_asset_check(name=f"{model}__{CHECK}", specs=[spec], can_subset=True)  # else a result would be required
+    def champion_is_reproduced(lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
+        result = reproduction_result(lake.connect(), model)
+        if result is not None:
+            yield dg.AssetCheckResult(**result)
+
+    return champion_is_reproduced
+
+
+def reproduction_result(lake: Lake, model: str) -> dict[str, Any] | None:
+    """Return the verdict on the current champion, as the fields that a check's result and evaluation share.
+
+    Returns:
+        None where there is no champion, or it was not reproduced yet: that is neither passed nor failed.
+    """
+    last = promotions(lake, model).last()
+    verdict = None if last is None or last.champion is None else last_verdict(lake, model, last.champion)
+    if verdict is None:
+        return None
+    rows = [
+        dg.TableRecord(
+            {"asset": it.asset, "artifacts": it.artifacts, "equal": it.equal, "differs": "; ".join(it.differences)}
+        )
+        for it in verdict.outcomes
+    ]
+    return {
+        "asset_key": dg.AssetKey([model, "champion"]),
+        "check_name": CHECK,
+        "passed": verdict.is_reproduced,
+        "severity": dg.AssetCheckSeverity.ERROR,
+        "metadata": {
+            "version": verdict.version,
+            "reproduced at": verdict.decided_at.isoformat(timespec="seconds"),
+            "seconds": verdict.seconds,
+            **({"outcomes": dg.MetadataValue.table(rows)} if rows else {}),
+            **({"changed since": dg.MetadataValue.json([*verdict.changed])} if verdict.changed else {}),
+        },
+    }

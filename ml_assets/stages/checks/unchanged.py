@@ -1,0 +1,88 @@
+"""Whether features that are made again are what was published before: what was known at a moment does not change.
+
+What counts as a change stays out; see `ml_assets.logic.point_in_time.leaks`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import dagster as dg
+import polars as pl
+
+from ml_assets.contracts.table import TableContract
+from ml_assets.lake.content import parts_of, version_of
+from ml_assets.lake.io_manager import by_partition
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.store import Lake
+from ml_assets.logic.point_in_time.leaks import Change, changed_after_known
+from ml_assets.models.plan import DAY, ModelPlan, table_key
+from ml_assets.provenance.lineage import code_behind
+from ml_assets.stages.checks.contract_rules import as_table
+from ml_assets.stages.checks.expectations import alike
+
+UNCHANGED = "features_stay_as_they_were_published"
+
+
+def unchanged_check_spec(plan: ModelPlan) -> dg.AssetCheckSpec:
+    """Return the check of a model's features."""
+    return dg.AssetCheckSpec(
+        UNCHANGED,
+        asset=plan.asset("features"),
+        description="What was known at a prediction time does not change, so rows that were published do not either.",
+    )
+
+
+def unchanged_check_result(
+    context: dg.AssetExecutionContext, plan: ModelPlan, lake: Lake, rows: pl.DataFrame
+) -> dg.AssetCheckResult:
+    """Return whether rows that the same code published before are as they were, as the result of the check."""
+    days = context.partition_keys
+    code_version = context.assets_def.specs_by_key[plan.asset("features")].code_version
+    before = alike(lake, _of_the_same_code(plan, lake, rows, days, code_version), rows)
+    again = rows.filter(pl.col(DAY).cast(pl.String).is_in([ref.partition for ref in before]))
+    changes = changed_after_known(again, lake.scan(before, noted=False).collect(), [*plan.key, DAY]) if before else ()
+    changes = tuple(_shown(change, plan.features_contract) for change in changes)
+    found = [
+        {"partition": str(it.row[DAY]), "column": it.column or "(row)", "rows": it.rows, "example": it.sentence}
+        for it in changes
+    ]
+    return dg.AssetCheckResult(
+        check_name=UNCHANGED,
+        asset_key=plan.asset("features"),
+        passed=not changes,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "days compared": len(before),
+            **({"findings": as_table(pl.DataFrame(found))} if found else {}),
+        },
+    )
+
+
+def _shown(change: Change, contract: TableContract) -> Change:
+    """Return a change without personal values."""
+    return replace(
+        change,
+        row={name: contract.shown(name, value) for name, value in change.row.items()},
+        before=contract.shown(change.column, change.before),
+        now=contract.shown(change.column, change.now),
+    )
+
+
+def _of_the_same_code(
+    plan: ModelPlan, lake: Lake, rows: pl.DataFrame, days: Sequence[str], code_version: str | None
+) -> list[ArtifactRef]:
+    """Return the days that stand with other rows, though all code behind them is the same."""
+    asset = plan.asset("features").to_user_string()
+    table = table_key(plan.declaration.features.table).to_user_string()
+    parts, stood = by_partition(rows, days, asset), lake.newest(asset, days)
+    other = {day: ref for day, ref in stood.items() if version_of(parts_of(parts[day])) != ref.version}
+    now = lake.newest(table, [*other]) if other else {}
+    same = []
+    for day, ref in other.items():
+        made = lake.manifest(ref)
+        read = [it for it in made.inputs if (it.asset, it.partition) == (table, day)]
+        if made.code_version == code_version and [code_behind(lake, it) for it in read] == [
+            code_behind(lake, it) for it in [now.get(day)] if it is not None
+        ]:
+            same.append(ref)
+    return same

@@ -1,0 +1,192 @@
+"""What drift and performance of days came to, as asset checks: over the limits, within them, or not judged.
+
+Each day has an evaluation of its own, and a run over several days one more, of all of them.
+
+A check passes only where every day was judged and none is over. One that was not judged is shown as a warning that says
+so: neither a green mark nor the silence of a missing evaluation tells an operator that nobody looked.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import dagster as dg
+import polars as pl
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData as Target,  # `dagster` 1.13 does not export it
+)
+
+from ml_assets.contracts.artifacts import DriftSummaries, PerformanceSummary
+from ml_assets.contracts.states import State, describe_states, state_of_all
+from ml_assets.logic.monitoring.drift_verdict import DriftLimits
+from ml_assets.logic.monitoring.retraining import Finding, Rules
+from ml_assets.stages.checks.contract_rules import as_table
+
+DRIFT: Final = "drift_is_within_the_limits"
+PERFORMANCE: Final = "performance_is_as_promised"
+_LISTED: Final = 100
+"""Findings that a check lists; it counts them all."""
+_COLUMNS: Final = pl.Schema(
+    {
+        "partition": pl.String, "state": pl.String, "rule": pl.String, "figure": pl.Float64, "limit": pl.Float64,
+        "rows": pl.Int64, "finding": pl.String, "model_version": pl.String,
+    }
+)  # fmt: skip
+_Record = dict[str, str | float]
+
+
+class Judged(NamedTuple):
+    """What the performance of one model version's predictions of a day came to.
+
+    Attributes:
+        day: the partition.
+        summary: what was measured.
+        finding: what the rule that asks for a retraining makes of the days up to this one.
+    """
+
+    day: str
+    summary: PerformanceSummary
+    finding: Finding
+
+    @property
+    def state(self) -> State:
+        """What it came to; the day itself must have enough labels."""
+        if not self.finding.is_judged or str(self.finding.day) != self.day:
+            return "not judged"
+        return "over the limits" if self.finding.is_over else "within the limits"
+
+
+Results = Callable[[Sequence[str]], dg.AssetCheckResult]
+"""What gives the result of a check over some days."""
+
+
+def evaluated_by_day(context: dg.AssetExecutionContext, results: Results) -> dg.AssetCheckResult:
+    """Log an evaluation for each day of a run over a range, and return the result over all its days.
+
+    Dagster gives the result of a check a partition only in runs of one partition. The days must be materialized before:
+    an evaluation counts for the materialization that it names.
+    """
+    days = context.partition_keys
+    if not context.has_partition_key:
+        records = context.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=days), limit=len(days)
+        ).records
+        targets = {
+            record.partition_key: Target(storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp)
+            for record in reversed(records)
+        }
+        for day in days:
+            own = results([day])
+            context.log_event(
+                dg.AssetCheckEvaluation(
+                    asset_key=context.asset_key,
+                    check_name=str(own.check_name),
+                    passed=own.passed,
+                    metadata=own.metadata,
+                    severity=own.severity,
+                    description=own.description,
+                    partition=day,
+                    target_materialization_data=targets.get(day),
+                )
+            )
+    return results(days)
+
+
+def _spec(
+    name: str, asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str], description: str
+) -> dg.AssetCheckSpec:
+    with warnings.catch_warnings():
+        # Dagster 1.13 calls partitions of a check a preview; without them its UI shows no state by day.
+        warnings.filterwarnings("ignore", message=".*partitions_def on an AssetCheckSpec", category=dg.PreviewWarning)
+        return dg.AssetCheckSpec(name, asset=asset, description=description, partitions_def=partitions)
+
+
+def drift_spec(asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str]) -> dg.AssetCheckSpec:
+    """Return the check of a model's drift."""
+    description = (
+        "Features and score of each day are within the declared drift limits. Fails, as a warning, on days that are "
+        "over a limit and on days that are not judged."
+    )
+    return _spec(DRIFT, asset, partitions, description)
+
+
+def drift_result(asset: dg.AssetKey, days: Sequence[DriftSummaries], limits: DriftLimits) -> dg.AssetCheckResult:
+    """Return what the drift of days came to."""
+    records: list[_Record] = []
+    for day in days:
+        told: _Record = {"partition": str(day.day)}
+        for it in day.versions:
+            of: _Record = told | {"state": it.state, "rows": it.rows, "model_version": it.model_version}
+            records += [
+                of | {"rule": broken.rule, "figure": broken.figure, "limit": broken.limit,
+                      "finding": f"{broken.feature}: {broken.sentence}"}
+                for broken in it.broken
+            ]  # fmt: skip
+            if it.state == "not judged":
+                records.append(of | _too_few(it.rows, it.sentence, limits))
+        if not day.versions:
+            records.append(told | {"state": "not judged", "rows": 0} | _too_few(0, "nothing was predicted", limits))
+    return _result(DRIFT, asset, {str(day.day): day.state for day in days}, records)
+
+
+def _too_few(rows: int, finding: str, limits: DriftLimits) -> _Record:
+    return {"rule": "minimum_rows", "figure": float(rows), "limit": float(limits.minimum_rows), "finding": finding}
+
+
+def performance_spec(asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str]) -> dg.AssetCheckSpec:
+    """Return the check of a model's performance."""
+    description = (
+        "The metric's shortfall from what was expected, summed over the days up to this one (CUSUM), is within the "
+        "declared limit. Fails, as a warning, on days that are over the limit and on days that are not judged."
+    )
+    return _spec(PERFORMANCE, asset, partitions, description)
+
+
+def performance_result(
+    asset: dg.AssetKey, days: Sequence[str], judged: Sequence[Judged], rules: Rules
+) -> dg.AssetCheckResult:
+    """Return what the performance of days came to."""
+    by_day: dict[str, list[Judged]] = {day: [] for day in days}
+    for it in (it for it in judged if it.day in by_day):
+        by_day[it.day].append(it)
+    records: list[_Record] = []
+    for day, versions in by_day.items():
+        for it in versions:
+            of: _Record = {"partition": day, "state": it.state, "rows": it.summary.labelled,
+                  "model_version": it.summary.model_version, "finding": it.finding.sentence}  # fmt: skip
+            if it.state == "over the limits":
+                limit = rules.performance_limit or 0.0
+                records.append(
+                    of | {"rule": "CUSUM of lost performance", "figure": it.finding.figures["cusum"], "limit": limit}
+                )
+            elif it.state == "not judged":
+                wanted = rules.minimum_coverage * (it.summary.predictions - it.summary.without_label)
+                records.append(
+                    of | {"rule": "minimum_coverage", "figure": float(it.summary.labelled), "limit": wanted,
+                          "finding": f"{it.summary.sentence} {it.finding.sentence}"}
+                )  # fmt: skip
+        if not versions:
+            records.append({"partition": day, "state": "not judged", "rows": 0, "finding": "nothing was predicted"})
+    states = {day: state_of_all(it.state for it in versions) for day, versions in by_day.items()}
+    return _result(PERFORMANCE, asset, states, records)
+
+
+def _result(
+    name: str, asset: dg.AssetKey, states: Mapping[str, State], records: Sequence[_Record]
+) -> dg.AssetCheckResult:
+    listed = pl.DataFrame(records[:_LISTED], schema=_COLUMNS)
+    words = describe_states(states.values())
+    return dg.AssetCheckResult(
+        check_name=name,
+        asset_key=asset,
+        passed=set(states.values()) == {"within the limits"},
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{words[:1].upper()}{words[1:]}.",
+        metadata={
+            "days": len(states),
+            **{f"days {state}": list(states.values()).count(state) for state in dict.fromkeys(states.values())},
+            **({"partitions": " to ".join(dict.fromkeys([min(states), max(states)]))} if states else {}),
+            **({"findings": as_table(listed)} if records else {}),
+            **({"findings not listed": len(records) - listed.height} if len(records) > listed.height else {}),
+        },
+    )

@@ -1,0 +1,321 @@
+"""Features rebuilt from what was known at a moment, compared with the full build, and the search for what differs.
+
+Which moments are looked at, and what a leak leads to: see `ml_assets.stages.leak_test.leaktest`.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ml_assets.contracts.changes import retyped
+from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.from_dbt import contracts_from_dbt
+from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, TableContract
+from ml_assets.lake.errors import WarehouseError
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.lake.store import Lake
+from ml_assets.landing.row_sql import with_columns
+from ml_assets.logic.point_in_time.knowledge import (
+    EVERYTHING,
+    PARTITION,
+    Event,
+    Known,
+    Moment,
+    moments_after,
+    time_expressions,
+)
+from ml_assets.logic.point_in_time.leaks import Difference, Leak, chosen_times, differences
+from ml_assets.models.plan import DAY, ModelPlan, days_between
+from ml_assets.warehouse.rebuild import Reach, Rebuilds, reach_of
+from ml_assets.warehouse.warehouse import Node, table_name
+
+MAX_REBUILDS = 60  # for causes; one column takes a dozen, and columns of one cause share them
+_TRIED = 3
+"""Samples at which the cause of one leak is searched for: at some, a value is the same by chance."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A prediction time, and the rows of its day that had been asked for by then."""
+
+    day: date
+    at: datetime
+    rows: pl.DataFrame = field(repr=False)
+
+
+@dataclass(frozen=True)
+class DayCuts:
+    """The prediction times of one day that are tested.
+
+    Attributes:
+        rows: the full build of the day.
+        times: the prediction times of its rows, in order.
+        count: how many of them to choose.
+        again: moments at which a leak was found before.
+        seed: chooses them, and what replaces what became known later.
+    """
+
+    day: date
+    rows: pl.DataFrame = field(repr=False)
+    times: pl.Series = field(repr=False)
+    count: int
+    again: tuple[datetime, ...]
+    seed: int
+
+
+class Sources:
+    """The source rows that builds reach, with their known times; a day is fetched once for samples side by side."""
+
+    def __init__(self, lake: Lake, manifest: Mapping[str, Any]) -> None:
+        self.lake = lake
+        self.manifest = manifest
+        self.contracts = contracts_from_dbt(manifest)
+        self.nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
+        self._lock = threading.Lock()
+        self._frames: dict[ArtifactRef, pl.DataFrame] = {}
+
+    def known(self, reach: Reach) -> dict[str, Known]:
+        """Return the rows in reach beside their known times, by dbt's id of the source."""
+        with self._lock:
+            frames = {uid: self._read(uid, span) for uid, span in reach.sources.items()}
+            near = {ref for read in frames.values() for ref in read}
+            self._frames = {ref: frame for ref, frame in self._frames.items() if ref in near}
+        return {uid: self._known(uid, [*read.values()]) for uid, read in frames.items()}
+
+    def _read(self, uid: str, span: tuple[date, date] | None) -> dict[ArtifactRef, pl.DataFrame]:
+        asset = table_name(self.nodes[uid])
+        keys = [""] if span is None else [str(day) for day in days_between(*span)]
+        refs = self.lake.newest(asset, keys, runs=self.lake.runs)
+        if not refs:
+            raise DataError(f"the lake holds nothing of {asset}{f' from {keys[0]} to {keys[-1]}' if span else ''}.")
+        missing = [ref for ref in refs.values() if ref not in self._frames]
+        read = self.lake.get_each(missing, pl.DataFrame, noted=False)
+        self._frames |= {
+            ref: frame.with_columns(pl.lit(ref.partition or "").alias(PARTITION))
+            for ref, frame in zip(missing, read, strict=True)
+        }
+        return {refs[key]: self._frames[refs[key]] for key in sorted(refs)}
+
+    def _known(self, uid: str, frames: Sequence[pl.DataFrame]) -> Known:
+        node = self.nodes[uid]
+        contract = self.contracts[f"{node['source_name']}/{node['name']}"]
+        rows = pl.concat([_whole(frame, contract) for frame in frames])
+        return Known.of(
+            contract, with_columns(rows, time_expressions(contract), where=contract.name, personal=contract.personal)
+        )
+
+
+def _whole(frame: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
+    """Return rows with all columns of their contract, also where an older landing did not compute them yet."""
+    expressions = {column.name: column.expression for column in contract.columns if column.expression}
+    late = {name: sql for name, sql in expressions.items() if name not in frame.columns}
+    rows = with_columns(frame, late, where=contract.name, personal=contract.personal)
+    moments = [name for name in (RECEIVED_AT, GONE_AT) if name in contract.names and name not in rows.columns]
+    rows = rows.with_columns(pl.lit(None, contract.column(name).dtype).alias(name) for name in moments)
+    missing = [name for name in contract.names if name not in rows.columns]
+    if missing:
+        raise DataError(f"{contract.name} was landed without {', '.join(missing)}; land it again.")
+    return retyped(rows, contract.schema).select(*contract.names, PARTITION)
+
+
+@dataclass(frozen=True)
+class Rebuilding:
+    """Rebuilds of one model's features as known at a moment, compared with the full build."""
+
+    plan: ModelPlan
+    sources: Sources
+    rebuilds: Rebuilds
+    pool: ThreadPoolExecutor
+    workers: int
+    say: Callable[[str], None]
+
+    @property
+    def columns(self) -> list[str]:
+        """What is compared: everything but the key and the day, by which rows are found."""
+        return [name for name in self.plan.features_columns if name not in {*self.plan.key, DAY}]
+
+    def compare(self, cuts: DayCuts) -> list[tuple[Sample, tuple[Difference, ...]]]:
+        """Return how the rows of each of a day's samples differ from those built in another future.
+
+        That is from what was known at the sample's time, with all that became known later taken away or replaced.
+        """
+        random = np.random.default_rng(cuts.seed)
+        known = self.sources.known(self.reach(cuts.day))
+        later = moments_after([*known.values()], cuts.times[0])["at"]
+        found = []
+        for at in dict.fromkeys([*cuts.again, *chosen_times(cuts.times, later, cuts.count, random)]):
+            sample = Sample(cuts.day, at, cuts.rows.filter(pl.col(self._asked) <= at))
+            found.append((sample, self.differences(sample, self._in_another_future(sample, known, random))))
+        return found
+
+    def _in_another_future(
+        self, sample: Sample, known: Mapping[str, Known], random: np.random.Generator
+    ) -> pl.DataFrame:
+        future = {uid: table.with_other_future(sample.at, random) for uid, table in known.items()}
+        try:
+            return self._rebuilt(sample, future)
+        except WarehouseError as error:  # values of two rows that do not go together, as the 31st of February
+            self.say(f"leak test: what became known after {sample.at} is removed and not replaced: {error}")
+            return self.build(sample, known, Moment(sample.at))
+
+    def made_of_other_rows(self, cuts: DayCuts) -> tuple[str, ...]:
+        """Return the columns that change in some row when a random half of all source rows is missing.
+
+        Such a column is made of rows beside the prediction's own. Of the others a rebuild can say little: what stands
+        in the prediction's own row, or in reference data, is known by declaration.
+        """
+        random = np.random.default_rng(cuts.seed)
+        known = self.sources.known(self.reach(cuts.day))
+        half = {uid: table.without_half(random) for uid, table in known.items()}
+        sample = Sample(cuts.day, cuts.times[-1], cuts.rows)
+        found = self.differences(sample, self._rebuilt(sample, half))
+        return tuple(difference.column for difference in found if difference.column is not None)
+
+    @property
+    def _asked(self) -> str:
+        return self.plan.declaration.features.prediction_time
+
+    def reach(self, day: date) -> Reach:
+        """Return what a day is made of."""
+        return reach_of(self.sources.manifest, self.plan.declaration.features.table, day, day)
+
+    def build(self, sample: Sample, known: Mapping[str, Known], moment: Moment) -> pl.DataFrame:
+        """Return the rows that could be asked for by a sample's time, built from what was known at a moment."""
+        return self._rebuilt(sample, {uid: table.by(moment, n) for n, (uid, table) in enumerate(known.items())})
+
+    def _rebuilt(self, sample: Sample, rows: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        return self.rebuilds.build(self.reach(sample.day), rows).filter(pl.col(self._asked) <= sample.at)
+
+    def differences(self, sample: Sample, built: pl.DataFrame) -> tuple[Difference, ...]:
+        """Return how the full build's rows of a sample differ from others."""
+        # The last asked for stand first: theirs is the prediction time, and a difference shows the first row.
+        rows = sample.rows.sort(self._asked, descending=True, maintain_order=True)
+        return differences(rows, built, key=[*self.plan.key, DAY], columns=self.columns)
+
+    def leaks(self, found: Sequence[tuple[Sample, tuple[Difference, ...]]]) -> tuple[Leak, ...]:
+        """Return a leak for each column that differs in any sample, with its cause where one is found."""
+        shown: dict[tuple[str | None, object], list[tuple[Sample, Difference]]] = {}
+        for sample, differing in found:
+            for it in differing:
+                shown.setdefault((it.column, it.one if it.column is None else None), []).append((sample, it))
+        searches: dict[tuple[date, datetime], _Search] = {}
+
+        def search_at(sample: Sample) -> _Search:
+            place = (sample.day, sample.at)
+            if place not in searches:
+                self.say(f"leak test: searching for the cause of what differs at {sample.at}")
+                searches[place] = _Search(self, sample, self.sources.known(self.reach(sample.day)))
+            return searches[place]
+
+        leaks, contract = [], self.plan.features_contract
+        for differing_rows in shown.values():
+            tried = []
+            for sample, it in differing_rows[:_TRIED]:
+                left = MAX_REBUILDS - sum(len(search.built) for search in searches.values())
+                cause, why = search_at(sample).cause(it, left)
+                tried.append(
+                    Leak(
+                        column=it.column, day=sample.day, at=sample.at,
+                        key={name: contract.shown(name, value) for name, value in it.key.items()},
+                        built=contract.shown(it.column, it.one),
+                        known=contract.shown(it.column, search_at(sample).known_value(it)),
+                        rows=sum(each.rows for _, each in differing_rows), samples=len(differing_rows),
+                        cause=cause, unexplained=why,
+                    )
+                )  # fmt: skip
+                if cause is not None:
+                    break
+            leaks.append(next((leak for leak in tried if leak.cause is not None), tried[0]))
+        return tuple(leaks)
+
+
+class _Search:
+    """The search for what gave columns away at one sample: how much of what came later must be known for the value?"""
+
+    def __init__(self, test: Rebuilding, sample: Sample, known: Mapping[str, Known]) -> None:
+        self.test = test
+        self.sample = sample
+        self.known = known
+        self.later = moments_after([*known.values()], sample.at)
+        self.built: dict[int, pl.DataFrame] = {}
+
+    def cause(self, difference: Difference, rebuilds: int) -> tuple[Event | None, str]:
+        """Return the first event after the sample's time with which the full build's value comes about, or why not.
+
+        Args:
+            difference: the column and the row.
+            rebuilds: how many rebuilds it may cost.
+        """
+        low, high = 0, self.later.height
+        if self._build([*dict.fromkeys([low, high])], rebuilds) and not self._holds(high, difference):
+            return None, (
+                "even with all that the sources hold of its look-back it comes out as "
+                f"{self._value(high, difference)}: it depends on days outside the look-back that is declared or on the "
+                "range it is built in, or the "
+                "features were built from other rows or other code"
+            )
+        if low in self.built and self._holds(low, difference):
+            return None, (
+                "it is the same while what became known later is missing, and another when it is replaced: a condition "
+                "on a value that became known later decides it"
+            )
+        while high in self.built and high - low > 1:
+            tried = [n for n in sorted(self.built) if low < n < high]
+            if not tried:
+                step = (high - low) / (self.test.workers + 1)
+                tried = sorted({low + max(1, round(step * n)) for n in range(1, self.test.workers + 1)} - {high})
+                if not self._build(tried, rebuilds):
+                    break
+                rebuilds -= len(tried)
+            high = next((n for n in tried if self._holds(n, difference)), high)
+            low = max([n for n in tried if n < high], default=low)
+        if high - low > 1 or high not in self.built:
+            return None, f"its cause was not searched for to the end, which would take over {MAX_REBUILDS} rebuilds"
+        at, table, row = self.later.row(high - 1)
+        return [*self.known.values()][table].event(row, at), ""
+
+    def _build(self, counts: Sequence[int], rebuilds: int) -> bool:
+        """Build from what was known after each number of events; tell whether that could be afforded."""
+        missing = [count for count in counts if count not in self.built]
+        if len(missing) > rebuilds:
+            return False
+        built = self.test.pool.map(lambda n: self.test.build(self.sample, self.known, self._moment(n)), missing)
+        self.built |= dict(zip(missing, built, strict=True))
+        return True
+
+    def known_value(self, difference: Difference) -> object:
+        """Return what the difference's row holds when what became known later is missing, else in the other build."""
+        if 0 not in self.built or self._holds(0, difference) or difference.column is None:
+            return difference.other
+        return self._value(0, difference)
+
+    def _value(self, count: int, difference: Difference) -> object:
+        row = _row(self.built[count], difference)
+        return "no row" if row.is_empty() else row[difference.column][0] if difference.column else "a row"
+
+    def _moment(self, count: int) -> Moment:
+        if count == 0:
+            return Moment(self.sample.at)
+        if count == self.later.height:
+            return EVERYTHING
+        at, table, row = self.later.row(count - 1)
+        return Moment(at, table, row)
+
+    def _holds(self, count: int, difference: Difference) -> bool:
+        """Tell whether a build has what the full build has."""
+        row = _row(self.built[count], difference)
+        if difference.column is None or row.is_empty():
+            return difference.column is None and difference.one != row.is_empty()
+        expected = pl.lit(difference.one, row.schema[difference.column])
+        return bool(row.select(pl.col(difference.column).eq_missing(expected)).item())
+
+
+def _row(built: pl.DataFrame, difference: Difference) -> pl.DataFrame:
+    """Return the row of a build, or none, in which two builds differed."""
+    return built.filter(pl.col(name).eq_missing(pl.lit(value)) for name, value in difference.key.items())

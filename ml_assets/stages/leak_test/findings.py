@@ -1,0 +1,90 @@
+"""What the lake knows of leaks in a model's features: the newest leak test, and what stands behind a training set.
+
+Finding leaks: see `ml_assets.stages.leak_test.leaktest`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from ml_assets.contracts.artifacts import LeakTestRecord
+from ml_assets.contracts.errors import ContractError
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.lake.manifest import ArtifactRef, Manifest
+from ml_assets.lake.store import Lake
+from ml_assets.logic.point_in_time.suspects import LeakFindings, LonePredictor, suspects
+
+LONE = "lone_predictors"
+"""The parameter under which a training set's manifest lists features that predict the target almost alone."""
+
+LEAK_TEST = "leak_test"
+"""The parameter under which the manifest of a day of features holds the figures of its run's leak test."""
+
+
+def record_asset(model: str) -> str:
+    """Return the name under which the lake stores what the newest leak test found."""
+    return f"{model}/features__leak_test"
+
+
+def newest_record(lake: Lake, model: str) -> LeakTestRecord | None:
+    """Return what the newest leak test found; None where none was ever run."""
+    found = lake.newest(record_asset(model), [""], runs=lake.runs)
+    record: LeakTestRecord | None = lake.get(found[""], LeakTestRecord, noted=False) if found else None
+    return record
+
+
+def proven_leaks(lake: Lake, model: str) -> tuple[str, ...]:
+    """Return the leaks that the newest leak test proved, in sentences."""
+    record = newest_record(lake, model)
+    return tuple(leak.sentence for leak in record.leaks) if record else ()
+
+
+def findings_on(
+    lake: Lake, model: ModelDeclaration, features: Sequence[ArtifactRef], lone: Sequence[LonePredictor]
+) -> LeakFindings:
+    """Return what is known of leaks in some days of features.
+
+    Args:
+        lake: where they are.
+        model: its declaration.
+        features: the days.
+        lone: features that predict the target almost alone.
+    """
+    settings = model.leak_test
+    made = lake.manifest_of_each(features).values() if settings.samples else ()
+    figures = {it.run_id: note for it in made if isinstance(note := it.parameters.get(LEAK_TEST), Mapping)}
+    cuts = sum(int(str(note.get("samples", 0))) for note in figures.values())
+    record = newest_record(lake, model.name)
+    return LeakFindings(
+        is_tested=settings.samples > 0,
+        cuts=cuts,
+        cut_days=sum(int(str(note.get("sampled_days", 0))) for note in figures.values()),
+        rows=sum(int(str(note.get("rows", 0))) for note in figures.values()),
+        days=len(features),
+        untested=sum(LEAK_TEST not in it.parameters for it in made),
+        proven=tuple(leak.sentence for leak in record.leaks) if record else (),
+        suspects=suspects(
+            lone, cuts=cuts, history=record.history if record else None, acknowledged=settings.acknowledged
+        ),
+        known_times=record.known_times if record else (),
+    )
+
+
+def findings_behind(lake: Lake, model: ModelDeclaration, training_set: Manifest) -> LeakFindings:
+    """Return what is known of leaks in the features that a training set was made from."""
+    asset = f"{model.name}/features"
+    noted = training_set.parameters.get(LONE)
+    lone = [LonePredictor(**it) for it in noted] if isinstance(noted, list) else []  # type: ignore[arg-type] # as written
+    return findings_on(lake, model, [ref for ref in training_set.inputs if ref.asset == asset], lone)
+
+
+def refuse_leaks(model: str, findings: LeakFindings) -> None:
+    """Refuse to train on features with a proven leak, or that a declared leak test has not covered.
+
+    Raises:
+        ContractError: there are such features.
+    """
+    if findings.proven or (findings.is_tested and findings.untested):
+        raise ContractError(
+            f"{model} is not trained. {findings.sentence} Correct what makes these columns, then materialize the "
+            f"features again: ml-assets run {model}. Where the known_time of a source was wrong, correct it and test "
+            f"again: ml-assets leaktest {model}."
+        )

@@ -1,0 +1,355 @@
+"""The leak test: features built in another future than the one that came, compared with those in the lake.
+
+What was known when, and what counts as a difference: see `ml_assets.logic`. Running dbt: see
+`ml_assets.warehouse.rebuild`. The check of the features stage and the command share it.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import polars as pl
+from pydantic import JsonValue
+
+from ml_assets.contracts.artifacts import FoundLeak, KnownTime, LeakTestRecord
+from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.words import counted
+from ml_assets.lake.errors import WarehouseError
+from ml_assets.lake.store import Lake, Making
+from ml_assets.logic.point_in_time.knowledge import known_times
+from ml_assets.logic.point_in_time.leaks import SHARES, Leak, chance_missed, power
+from ml_assets.machine.temporary import temporary_folder
+from ml_assets.models.plan import DAY, ModelPlan
+from ml_assets.stages.checks.dbt_tests import Project
+from ml_assets.stages.leak_test.as_known import DayCuts, Rebuilding, Sample, Sources
+from ml_assets.stages.leak_test.findings import newest_record, record_asset
+from ml_assets.warehouse.rebuild import Rebuilds, reach_of
+from ml_assets.warehouse.warehouse import Quarantine, is_by_day, table_name
+
+CHECK = "features_are_as_known_at_their_prediction_time"
+A_DAY = 5
+"""Prediction times of one day, where there are enough days: dbt builds each day once, and leaks differ between days."""
+_WORKERS = 2
+
+
+@dataclass(frozen=True)
+class LeakReport:
+    """What the leak test found.
+
+    Attributes:
+        history: columns that are made of other source rows than the prediction's own; None where nobody measured it.
+        assumed: known times that no rebuild can refute.
+        observed: known times that the sources record.
+    """
+
+    model: str
+    samples: tuple[Sample, ...]
+    leaks: tuple[Leak, ...]
+    history: tuple[str, ...] | None = None
+    assumed: tuple[KnownTime, ...] = ()
+    observed: tuple[KnownTime, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many rows were compared."""
+        return sum(sample.rows.height for sample in self.samples)
+
+    @property
+    def sampled_days(self) -> int:
+        """How many days the prediction times are of."""
+        return len({sample.day for sample in self.samples})
+
+    @property
+    def text(self) -> str:
+        """The verdict, every leak, what the test can miss and what it cannot see, as a person reads them."""
+        over = f"{counted(self.rows, 'row')} of {counted(len(self.samples), 'prediction time')}"
+        verdict = f"features hold what was not known at their prediction time, in {over}:" if self.leaks else (
+            f"no leak in {over}"
+        )  # fmt: skip
+        times = {
+            "Assumed known times, which no rebuild can refute:": self.assumed, "Observed known times:": self.observed
+        }  # fmt: skip
+        return "\n".join(
+            [
+                f"{self.model}: {verdict}",
+                *(f"- {leak.sentence}" for leak in self.leaks),
+                f"{power(len(self.samples), self.sampled_days)}.",
+                *(
+                    line
+                    for title, found in times.items()
+                    if found
+                    for line in (title, *(f"- {time.sentence}" for time in found))
+                ),
+            ]
+        )
+
+    @property
+    def note(self) -> dict[str, JsonValue]:
+        """The verdict as figures."""
+        return {
+            "samples": len(self.samples),
+            "sampled_days": self.sampled_days,
+            "rows": self.rows,
+            "leaks": len(self.leaks),
+        }
+
+    @property
+    def record(self) -> dict[str, object]:
+        """All that was found, for a program to read; times and days are text."""
+        return {
+            "model": self.model,
+            "rows": self.rows,
+            "samples": [{"day": str(s.day), "at": str(s.at), "rows": s.rows.height} for s in self.samples],
+            "chance_missed": {f"{share:g}": chance_missed(len(self.samples), share) for share in SHARES},
+            "leaks": [asdict(leak) | {"sentence": leak.sentence} for leak in self.leaks],
+            "assumed_known_times": [time.model_dump() for time in self.assumed],
+            "observed_known_times": [time.model_dump() for time in self.observed],
+        }
+
+    def kept(
+        self, earlier: LeakTestRecord | None, tested: Callable[[date], bool], columns: Sequence[str]
+    ) -> LeakTestRecord:
+        """Return what the lake keeps: what was found, and earlier leaks of days that were not tested again.
+
+        Args:
+            earlier: what the lake keeps of the test before.
+            tested: whether the test covered a day.
+            columns: those that the features have now.
+        """
+        left = [
+            leak
+            for leak in (earlier.leaks if earlier else ())
+            if not tested(leak.day) and (leak.column is None or leak.column in columns)
+        ]
+        found = [FoundLeak(column=it.column, day=it.day, at=it.at, sentence=it.sentence) for it in self.leaks]
+        history = self.history if self.history is not None or earlier is None else earlier.history
+        return LeakTestRecord(
+            model=self.model,
+            samples=len(self.samples),
+            rows=self.rows,
+            leaks=(*found, *left),
+            history=history,
+            known_times=(*self.assumed, *self.observed),
+        )
+
+
+def leak_check_spec(plan: ModelPlan) -> list[dg.AssetCheckSpec]:
+    """Return the check of a model's features; none where it declares no samples."""
+    declared = plan.declaration.leak_test
+    if not declared.samples:
+        return []
+    return [
+        dg.AssetCheckSpec(
+            CHECK,
+            asset=plan.asset("features"),
+            description="Rebuilt from what was known at sampled prediction times, the features are the same.",
+            blocking=True,
+        )
+    ]
+
+
+def leak_check_result(plan: ModelPlan, report: LeakReport) -> dg.AssetCheckResult:
+    """Return what the leak test found, as the check of a model's features."""
+    leaks = [{"column": leak.column or "(row)", "at": str(leak.at), "finding": leak.sentence} for leak in report.leaks]
+    times = [
+        {"table": time.table, "columns": ", ".join(time.columns) or "(row)", "known time": time.sql, "is": kind}
+        for kind, found in (("assumed", report.assumed), ("observed", report.observed))
+        for time in found
+    ]
+    return dg.AssetCheckResult(
+        asset_key=plan.asset("features"),
+        check_name=CHECK,
+        passed=bool(report.samples) and not report.leaks,
+        severity=dg.AssetCheckSeverity.ERROR if report.leaks else dg.AssetCheckSeverity.WARN,
+        description=None if report.samples else "not judged: there is no prediction time to rebuild features for.",
+        metadata={
+            "samples": len(report.samples),
+            "rows": report.rows,
+            "power": power(len(report.samples), report.sampled_days),
+            "times": dg.MetadataValue.json([str(sample.at) for sample in report.samples]),
+            "known times": _table(times),
+            **({"leaks": len(leaks), "findings": _table(leaks)} if leaks else {}),
+        },
+    )
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table([dg.TableRecord({**row}) for row in rows])
+
+
+def keep(lake: Lake, plan: ModelPlan, report: LeakReport, tested: Callable[[date], bool], *, run_id: str = "") -> None:
+    """Keep what a leak test found: while it holds a leak, nothing is trained or promoted."""
+    record = report.kept(newest_record(lake, plan.name), tested, plan.features_columns)
+    lake.put(record_asset(plan.name), None, record, Making(run_id=run_id or None))
+
+
+def leak_test(
+    plan: ModelPlan,
+    lake: Lake,
+    project_dir: str | Path,
+    *,
+    samples: int | None = None,
+    seed: int | None = None,
+    rows: pl.DataFrame | None = None,
+    days: tuple[date, date] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> LeakReport:
+    """Rebuild features without what became known after sampled prediction times, and compare them with the full build.
+
+    Rows of a sample's day that had been asked for before are compared too: what is known later may not change them
+    either. Moments at which the newest test in the lake found a leak are looked at again. The lake is only read, and
+    none of it is noted as the input of a step.
+
+    Args:
+        plan: the model.
+        lake: where the source rows are, and the features if they are not given.
+        project_dir: the dbt project.
+        samples: how many prediction times; without it as declared, and at most 5 a day.
+        seed: chooses them; the model's if absent.
+        rows: the full build; the features in the lake if absent.
+        days: the days to choose from; all that there are if absent.
+        say: is told how far the test is.
+
+    Raises:
+        DataError: there are no features, or source rows that they were made from are missing.
+        ContractError: a source does not say when its rows are known, or the features are of another make.
+        WarehouseError: dbt cannot rebuild them; that says nothing about leaks.
+    """
+    project = Path(project_dir)
+    manifest = _manifest(project)
+    random = np.random.default_rng(plan.declaration.seed if seed is None else seed)
+    earlier = newest_record(lake, plan.name)
+    chosen = [*_FullBuild(plan, lake, rows, earlier).choose(samples, days, random)]
+    workers = max(1, min(_WORKERS, os.cpu_count() or 1, len(chosen)))
+    sources = Sources(lake, manifest)
+    aside = _set_aside(sources, [cuts.day for cuts in chosen])
+    times = _known_times(sources, plan, chosen)
+    with (
+        temporary_folder("leaktest") as folder,
+        Rebuilds(project, manifest, folder, workers=workers, quarantines=aside) as rebuilds,
+        ThreadPoolExecutor(workers) as pool,
+    ):
+        test = Rebuilding(plan, sources, rebuilds, pool, workers, say)
+        found = []
+        for cuts, of_day in zip(chosen, pool.map(test.compare, chosen), strict=True):
+            found += of_day
+            columns = len({it.column for _, differing in of_day for it in differing})
+            verdict = f"differences in {counted(columns, 'column')}" if columns else "no difference"
+            say(f"leak test: {cuts.day}, {counted(len(of_day), 'prediction time')}, {verdict}")
+        return LeakReport(
+            plan.name, tuple(sample for sample, _ in found), test.leaks(found), _history(test, chosen),
+            assumed=tuple(it for it in times if not it.is_observed),
+            observed=tuple(it for it in times if it.is_observed),
+        )  # fmt: skip
+
+
+def _history(test: Rebuilding, chosen: Sequence[DayCuts]) -> tuple[str, ...] | None:
+    """Return the columns made of other rows than the prediction's own; None where that cannot be measured."""
+    if not chosen:
+        return None
+    try:
+        return test.made_of_other_rows(chosen[-1])
+    except WarehouseError as error:  # a model may refuse half of its rows; then no column counts as cleared
+        test.say(f"leak test: which columns are made of earlier rows was not measured: {error}")
+        return None
+
+
+def _known_times(sources: Sources, plan: ModelPlan, chosen: Sequence[DayCuts]) -> tuple[KnownTime, ...]:
+    """Return the known times of all source tables that the features are made of."""
+    if not chosen:
+        return ()
+    reach = reach_of(sources.manifest, plan.declaration.features.table, chosen[0].day, chosen[0].day)
+    nodes = [sources.nodes[uid] for uid in sorted(reach.sources)]
+    return tuple(
+        time
+        for node in nodes
+        for time in known_times(sources.contracts[f"{node['source_name']}/{node['name']}"])
+    )  # fmt: skip
+
+
+def _set_aside(sources: Sources, days: Sequence[date]) -> dict[str, Quarantine]:
+    """Return what the tables in the lake set aside when they were built: a rebuild must do without the same rows.
+
+    How many that are is no question here, so any share goes.
+    """
+    shares = {}
+    for model in (uid for uid, node in sources.nodes.items() if days and node["resource_type"] == "model"):
+        node = sources.nodes[model]
+        day = str(days[0]) if is_by_day(node) else ""
+        for ref in sources.lake.newest(table_name(node), [day], runs=sources.lake.runs).values():
+            if sources.lake.manifest(ref).parameters.get("quarantine"):
+                shares[node["name"]] = 1.0
+    project = Project(sources.manifest, sources.contracts, shares)
+    return project.quarantines(sources.lake, [*project.aside])
+
+
+def _manifest(project_dir: Path) -> Mapping[str, Any]:
+    path = project_dir / "target" / "manifest.json"
+    if not path.exists():
+        raise DataError(f"dbt's manifest {path} is missing; prepare it with: ml-assets parse.")
+    manifest: Mapping[str, Any] = json.loads(path.read_bytes())
+    return manifest
+
+
+@dataclass(frozen=True)
+class _FullBuild:
+    """The features to test: rows that are given, else those in the lake."""
+
+    plan: ModelPlan
+    lake: Lake
+    rows: pl.DataFrame | None
+    earlier: LeakTestRecord | None
+
+    def choose(
+        self, count: int | None, days: tuple[date, date] | None, random: np.random.Generator
+    ) -> Iterator[DayCuts]:
+        """Yield the days to test, in random order, until they have so many prediction times to test together.
+
+        Days at which a leak was found before come first.
+
+        Raises:
+            DataError: the lake holds no features of these days.
+        """
+        asset = self.plan.asset("features").to_user_string()
+        there = self.lake.partitions(asset) if self.rows is None else [str(day) for day in self.rows[DAY].unique()]
+        inside = [
+            day for day in map(date.fromisoformat, sorted(there)) if days is None or days[0] <= day <= days[1]
+        ]  # fmt: skip
+        if not inside and self.rows is None:
+            raise DataError(
+                f"there are no features of '{self.plan.name}'{f' from {days[0]} to {days[1]}' if days else ''} to "
+                f"test; materialize them first: ml-assets run {self.plan.name}."
+            )
+        if count is None:
+            count = min(self.plan.declaration.leak_test.samples, A_DAY * len(inside))
+        again: dict[date, list[datetime]] = {}
+        for leak in self.earlier.leaks if self.earlier else ():
+            again.setdefault(leak.day, []).append(leak.at)
+        a_day = max(A_DAY, -(-count // max(1, len(inside))))
+        order = [inside[place] for place in random.permutation(len(inside))]
+        for day in sorted(order, key=lambda day: day not in again):
+            if count <= 0 and day not in again:
+                return
+            if (cuts := self._cuts(day, min(a_day, max(0, count)), again.get(day, []), random)) is not None:
+                count -= len(cuts.again) + min(cuts.count, cuts.times.len())
+                yield cuts
+
+    def _cuts(self, day: date, count: int, again: Sequence[datetime], random: np.random.Generator) -> DayCuts | None:
+        """Return what to test of a day; None where it has no rows."""
+        if self.rows is None:
+            asset = self.plan.asset("features").to_user_string()
+            ref = self.lake.newest(asset, [str(day)], runs=self.lake.runs)[str(day)]
+            built = self.lake.get(ref, pl.DataFrame, noted=False)
+        else:
+            built = self.rows.filter(pl.col(DAY) == day)
+        times = built[self.plan.declaration.features.prediction_time].unique().sort()
+        seed = int(random.integers(2**32))
+        rows = built.select(self.plan.features_columns)
+        return DayCuts(day, rows, times, count, tuple(again), seed) if times.len() else None

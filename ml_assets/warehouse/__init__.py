@@ -1,0 +1,1 @@
+"""dbt runs over the lake's files, on DuckDB or another adapter."""

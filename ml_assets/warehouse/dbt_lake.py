@@ -1,0 +1,334 @@
+"""The dbt-duckdb plugin that lets DuckDB read the lake's Parquet files and write each model as one file a day.
+
+Choosing the files that a run may read, and publishing what it wrote, stays out; see `ml_assets.warehouse.warehouse`.
+
+dbt loads it by name: `plugins: [{module: ml_assets.warehouse.dbt_lake, alias: lake}]` in `dbt_project/profiles.yml`.
+What a run may read and where it writes is in one JSON file, whose path is in `ML_ASSETS_DBT_BINDINGS`:
+
+    {"first_day": "2013-01-01", "last_day": "2013-01-31",   # both null where only whole tables are built
+     "days": {"stg_orders": ["2012-12-31", "2013-01-31"]},   # models with days of their own; may be absent
+     "one_file": true,                                       # <model>.parquet for tables by day too; may be absent
+     "threads": 1,                                           # cores for each model; may be absent
+     "scratch": "...",                                       # a local folder: <model>/<day>.parquet, <model>.parquet
+     "statements": "...",                                    # file for the SQL that built the tables; may be absent
+     "sources": {"raw.orders": {"2013-01-01": "..."}, "raw.shops": {"": "..."}},   # files on this machine
+     "models": {"stg_orders": {"2012-12-31": "..."}},
+     "quarantine": {"stg_orders": {"share": 0.01,            # tables that may set rows aside; may be absent
+                                   "rules": {"n is at least 0": "n < 0"},   # SQL that is true where a row breaks it
+                                   "released": "..."}}}         # rows that pass as they are, or null
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dbt.adapters.duckdb.plugins import BasePlugin
+from dbt_common.exceptions import DbtRuntimeError
+
+from ml_assets.warehouse.duckdb_session import identifier, literal, pin, set_elsewhere
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from dbt.adapters.duckdb.credentials import DuckDBCredentials
+    from dbt.adapters.duckdb.utils import TargetConfig
+    from duckdb import DuckDBPyConnection
+
+VARIABLE = "ML_ASSETS_DBT_BINDINGS"
+_DAYS_AT_ONCE = 31  # bounds the memory that a year's wide mart takes on its way to the files
+_WRITERS = 2
+
+
+@dataclass(frozen=True)
+class Bindings:
+    """What a run may read, for which days, and where it writes."""
+
+    first_day: date | None
+    last_day: date | None
+    scratch: Path
+    sources: Mapping[str, Mapping[str, str]]
+    models: Mapping[str, Mapping[str, str]]
+    model_days: Mapping[str, tuple[date, date]] = field(default_factory=dict)
+    quarantine: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    one_file: bool = False
+    threads: int = 1
+    statements: Path | None = None
+
+    @property
+    def days(self) -> list[date]:
+        """The days of the run, in order; none where only whole tables are built."""
+        if self.first_day is None or self.last_day is None:
+            return []
+        return _between(self.first_day, self.last_day)
+
+    def days_of(self, model: str) -> list[date]:
+        """The days that a model is built for: its own where it has some, else the run's."""
+        own = self.model_days.get(model)
+        return self.days if own is None else _between(*own)
+
+
+def read_bindings(path: str | None) -> Bindings:
+    """Return what the file at `path` says.
+
+    Raises:
+        DbtRuntimeError: there is no such file, or it does not say what it must.
+    """
+    if not path:
+        raise DbtRuntimeError(
+            f"the environment variable {VARIABLE} is not set; it must name the JSON file that says which files of the "
+            "lake dbt may read. Build tables through `ml-assets run`, or write that file as "
+            "ml_assets.warehouse.dbt_lake describes it."
+        )
+    try:
+        said = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = Bindings(
+            first_day=date.fromisoformat(said["first_day"]) if said.get("first_day") else None,
+            last_day=date.fromisoformat(said["last_day"]) if said.get("last_day") else None,
+            scratch=Path(said["scratch"]),
+            sources=said["sources"],
+            models=said["models"],
+            model_days={
+                model: (date.fromisoformat(first), date.fromisoformat(last))
+                for model, (first, last) in said.get("days", {}).items()
+            },
+            quarantine=said.get("quarantine", {}),
+            one_file=bool(said.get("one_file", False)),
+            threads=int(said.get("threads", 1)),
+            statements=Path(said["statements"]) if said.get("statements") else None,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DbtRuntimeError(
+            f"the bindings {path} (from {VARIABLE}) cannot be used: {type(error).__name__}: {error}. "
+            "Expected JSON as ml_assets/warehouse/dbt_lake.py describes it."
+        ) from error
+    if (found.first_day is None) != (found.last_day is None):
+        raise DbtRuntimeError(f"the bindings {path} name one of first_day and last_day; expected both, or neither.")
+    if found.first_day and found.last_day and found.first_day > found.last_day:
+        raise DbtRuntimeError(f"the bindings {path} end on {found.last_day}, before they begin on {found.first_day}.")
+    upside_down = [model for model, (first, last) in found.model_days.items() if first > last]
+    if upside_down:
+        raise DbtRuntimeError(f"the bindings {path} give models days that end before they begin: {upside_down}.")
+    return found
+
+
+class Plugin(BasePlugin):
+    """Gives DuckDB the lake's files, and takes finished tables to scratch files."""
+
+    def initialize(self, plugin_config: dict[str, Any]) -> None:
+        """Read nothing yet: `dbt parse` needs no lake."""
+        self.config = plugin_config
+
+    def update_connection_config(self, creds: "DuckDBCredentials", config: dict[str, Any]) -> None:
+        """Reject a profile that sets what `ml_assets.warehouse.duckdb_session` sets for every connection.
+
+        Raises:
+            DbtRuntimeError: it does.
+        """
+        if names := set_elsewhere([*config, *(creds.settings or {})]):
+            raise DbtRuntimeError(
+                f"the dbt profile sets {', '.join(names)}, which results depend on; "
+                "ml_assets.warehouse.duckdb_session sets the same for every connection. "
+                "Remove them from 'config_options' and 'settings' in profiles.yml."
+            )
+
+    def configure_connection(self, conn: "DuckDBPyConnection") -> None:
+        """Show the bindings to the macros as tables of the schema `lake`.
+
+        Every table with files becomes a view `lake."<name>"`; the macro `bind_lake` gives it its contract's columns.
+
+        Raises:
+            DbtRuntimeError: the bindings cannot be used.
+        """
+        self.conn = conn
+        self.executed: list[str] = []
+        self.bindings = read_bindings(os.environ.get(VARIABLE))
+        pin(conn, threads=self.bindings.threads)
+        spill = self.bindings.scratch / ".spill"
+        conn.execute(f"set temp_directory = {literal(spill)}")
+        conn.execute("create schema if not exists lake")
+        # The row without a model is the run's; see macros/days.sql.
+        conn.execute("create table lake.run (model varchar, first_day date, last_day date)")
+        conn.execute("insert into lake.run values (null, ?, ?)", [self.bindings.first_day, self.bindings.last_day])
+        for model, (first, last) in self.bindings.model_days.items():
+            conn.execute("insert into lake.run values (?, ?, ?)", [model, first, last])
+        conn.execute("create table lake.tables (name varchar)")
+        for name, files in {**self.bindings.sources, **self.bindings.models}.items():
+            if files:
+                conn.execute(f"create view lake.{identifier(name)} as {_read(files)}")
+                conn.execute("insert into lake.tables values (?)", [name])
+        conn.execute("create table lake.rules (model varchar, position integer, rule varchar, predicate varchar)")
+        for model, quarantine in self.bindings.quarantine.items():
+            for place, (rule, predicate) in enumerate(quarantine["rules"].items()):
+                conn.execute("insert into lake.rules values (?, ?, ?, ?)", [model, place, rule, predicate])
+            if quarantine["released"]:
+                name = f"{model}__released"
+                conn.execute(f"create view lake.{identifier(name)} as {_read({'': quarantine['released']})}")
+                conn.execute("insert into lake.tables values (?)", [name])
+
+    def store(self, target_config: "TargetConfig") -> None:
+        """Write a finished table to scratch and put a view over its files in the model's place.
+
+        Raises:
+            DbtRuntimeError: a row's day is missing or outside the run's days, the run has no days, or more rows would
+                be set aside than may be.
+        """
+        config = target_config.config
+        model, key = str(config["model"]), list(config["key"])
+        built, unsplit = str(target_config.relation), config["unsplit"]
+        cursor = self.conn.cursor()
+        try:
+            if self.bindings.statements is not None and not self.executed:
+                self.executed += _views(cursor)
+            days = self._days_of(cursor, unsplit or built, model) if config["is_by_day"] else None
+            if unsplit:
+                self._set_aside(cursor, unsplit, model, days, key)
+                # With the rows that were released: the constraints that they break held for the rest.
+                kept = "select * exclude (broken_rules, __is_aside)"
+                built = f"({kept} from {unsplit} where not __is_aside)"
+            if self.bindings.statements is not None:
+                view = f"create or replace view {config['view']} as select * from {built}"  # noqa: S608 - dbt's own relation
+                self.executed += [*filter(None, config["statements"]), view]
+                self.bindings.statements.write_text(json.dumps(self.executed), encoding="utf-8")
+            written = self._store(cursor, built, model, days, key)
+            files = {**self.bindings.models.get(model, {}), **written} if days else written
+            cursor.execute(f"create or replace view {config['view']} as {_read(files)}")
+        finally:
+            cursor.close()
+
+    def _days_of(self, cursor: "DuckDBPyConnection", table: str, model: str) -> list[date]:
+        days = self.bindings.days_of(model)
+        if not days:
+            raise DbtRuntimeError(
+                f"model '{model}' is built by day, but the run's bindings name no first_day and last_day. "
+                "Give the run its days, or leave the model out."
+            )
+        self._refuse_strangers(cursor, table, model, days)
+        return days
+
+    def _store(
+        self, cursor: "DuckDBPyConnection", table: str, name: str, days: list[date] | None, key: list[str]
+    ) -> dict[str, str]:
+        """Write rows to scratch, a file a day where there are days, and return the files."""
+        if days is None or self.bindings.one_file:
+            path = self.bindings.scratch / f"{name}.parquet"
+            _write(_ordered(cursor, table, key if days is None else ["day", *key], "true"), path)
+            return {"": str(path)}
+        folder = self.bindings.scratch / name
+        folder.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(_WRITERS) as writers:
+            for first in range(0, len(days), _DAYS_AT_ONCE):
+                block = days[first : first + _DAYS_AT_ONCE]
+                rows = _ordered(cursor, table, ["day", *key], f"day between {_day(block[0])} and {_day(block[-1])}")
+                pieces = list(_by_day(rows, block))
+                for _ in writers.map(lambda piece: _write(piece[1], folder / f"{piece[0]}.parquet"), pieces):
+                    pass
+        return {day.isoformat(): str(folder / f"{day}.parquet") for day in days}
+
+    def _set_aside(
+        self, cursor: "DuckDBPyConnection", unsplit: str, model: str, days: list[date] | None, key: list[str]
+    ) -> None:
+        """Write the rows that break rules beside the table; where a day has too many, write all of it and refuse.
+
+        Raises:
+            DbtRuntimeError: more rows would be set aside than may be.
+        """
+        share = float(self.bindings.quarantine[model]["share"])
+        of = "''" if days is None else "cast(day as varchar)"
+        over = cursor.execute(
+            f"select {of}, avg(cast(__is_aside as double)) from {unsplit} group by 1 "  # noqa: S608 - dbt's own relation
+            f"having avg(cast(__is_aside as double)) > {share} order by 1"
+        ).fetchall()
+        if not over:
+            aside = f"(select * exclude (__is_aside) from {unsplit} where __is_aside)"  # noqa: S608 - as above
+            self._store(cursor, aside, f"{model}__quarantine", days, key)
+            return
+        everything = f"(select * exclude (__is_aside) from {unsplit})"  # noqa: S608 - as above
+        whole: list[list[date] | None] = [None]
+        for refused in whole if days is None else [[date.fromisoformat(day)] for day, _ in over]:
+            self._store(cursor, everything, f"{model}__rejected", refused, key)
+        raise DbtRuntimeError(
+            "\n".join(
+                f"{part:.2%} of the rows{f' of {day}' if day else ''} break rules; {share:.2%} may be set aside."
+                for day, part in over
+            )
+        )
+
+    def _refuse_strangers(self, cursor: "DuckDBPyConnection", built: str, model: str, days: list[date]) -> None:
+        first, last = days[0], days[-1]
+        outside = f"day is null or day < {_day(first)} or day > {_day(last)}"
+        strangers = cursor.execute(
+            f"select day, count(*) from {built} where {outside} group by day order by day nulls first"  # noqa: S608 - dbt's own relation and dates
+        ).fetchall()
+        if strangers:
+            count = sum(rows for _, rows in strangers)
+            shown = ", ".join(f"{day or 'no day'} ({rows} rows)" for day, rows in strangers[:3])
+            raise DbtRuntimeError(
+                f"{count} rows of model '{model}' lie outside the run's days {first} to {last}: {shown}. "
+                f"Expected every row's 'day' within them. Filter on first_day() and last_day() in the model, or mend "
+                f"the file of the day that holds the row; nothing of '{model}' was written."
+            )
+
+
+def _views(cursor: "DuckDBPyConnection") -> list[str]:
+    """Return the SQL of what `bind_lake` has put over the files: schemas and views, without the views on files."""
+    found = cursor.execute(
+        "select schema_name, sql from duckdb_views() where not internal and schema_name <> 'lake' order by view_oid"
+    ).fetchall()
+    schemas = dict.fromkeys(schema for schema, _ in found)
+    return [*(f"create schema if not exists {identifier(schema)}" for schema in schemas), *(sql for _, sql in found)]
+
+
+def _between(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=past) for past in range((last - first).days + 1)]
+
+
+def _ordered(cursor: "DuckDBPyConnection", table: str, order: list[str], where: str) -> "pa.Table":
+    """Return rows in the order of their key, so that equal rows give equal files."""
+    by = f" order by {', '.join(identifier(column) for column in order)}" if order else ""
+    return cursor.sql(f"select * from {table} where {where}{by}").to_arrow_table()  # noqa: S608 - as above
+
+
+def _by_day(rows: "pa.Table", days: list[date]) -> Iterator[tuple[date, "pa.Table"]]:
+    """Yield every day's slice of rows that are ordered by day, empty ones too."""
+    import pyarrow.compute as pc
+
+    counts = {pair["values"]: pair["counts"] for pair in pc.value_counts(rows["day"]).to_pylist()}
+    start = 0
+    for day in days:
+        count = counts.get(day, 0)
+        yield day, rows.slice(start, count)
+        start += count
+
+
+def _write(rows: "pa.Table", path: Path) -> None:
+    """Write under another name first: a killed run leaves no half file where a whole one is expected."""
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    pq.write_table(rows, unfinished, compression="zstd")
+    unfinished.replace(path)
+
+
+def _read(files: Mapping[str, str]) -> str:
+    """Return SQL over all files; where the last day has other types than the first, a column has the wider one.
+
+    DuckDB else takes the first file's types, and fails where a value does not fit. Its `union_by_name` makes a year of
+    60 columns six times slower.
+    """
+    import pyarrow.parquet as pq
+
+    paths = [files[day] for day in sorted(files)]
+    first, last = pq.read_schema(paths[0]), pq.read_schema(paths[-1])
+    union = "" if first.equals(last) else ", union_by_name = true"
+    listed = ", ".join(map(literal, paths))
+    return f"select * from read_parquet([{listed}], hive_partitioning = false{union})"  # noqa: S608 - paths are quoted
+
+
+def _day(day: date) -> str:
+    return f"date '{day.isoformat()}'"

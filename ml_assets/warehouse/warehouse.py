@@ -1,0 +1,479 @@
+"""The warehouse: one dbt invocation over a range of days, from files of the lake to files of the lake.
+
+dbt builds and tests in a scratch folder; what passed is published to the lake afterwards. What the tables mean stays
+out: that is dbt's project.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from pydantic import JsonValue
+
+from ml_assets.lake.content import StoredFrame
+from ml_assets.lake.days import Days, days_by_asset, gaps_of, merged, span_of
+from ml_assets.lake.errors import WarehouseError
+from ml_assets.lake.manifest import ROWS_READ, ArtifactRef, Cost, Manifest
+from ml_assets.lake.quarantine import QUARANTINE, RELEASED
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake, Making
+from ml_assets.machine.temporary import temporary_folder
+from ml_assets.warehouse.dbt_messages import Heard, without_values
+from ml_assets.warehouse.dbt_server import RESULTS, Dbt
+
+PREFIX = "tables"
+Node = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """What a dbt test found."""
+
+    unique_id: str
+    passed: bool
+    is_blocking: bool
+    failures: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Quarantine:
+    """What a table may set aside instead of failing.
+
+    Attributes:
+        share: of a day's rows, at most.
+        predicates: by rule, SQL that is true where a row breaks it.
+        released: rows that a person let pass as they are.
+        releases: the artifacts that hold them, by partition.
+    """
+
+    share: float
+    predicates: Mapping[str, str]
+    released: pl.DataFrame | None = None
+    releases: Mapping[str, Sequence[ArtifactRef]] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> dict[str, JsonValue]:
+        """What decides which rows go on, for manifests."""
+        return {"share": self.share, "rules": list(self.predicates)}
+
+
+@dataclass(frozen=True)
+class Build:
+    """What one dbt invocation left behind.
+
+    Attributes:
+        seconds: of each model that was built.
+        tests: what the tests that ran found.
+        failed: what dbt said of models that it could not build.
+        skipped: models that were not tried, because what they are made from failed.
+        scratch: where the files are.
+        models: the models that were asked for.
+        bound: what they read of the lake, by unique id and day.
+        missing: the days that were missing of what they read, by unique id and day, where that is allowed.
+        quarantines: what each may set aside, by unique id.
+        cost: what all of it took, from the step's begin on.
+    """
+
+    seconds: Mapping[str, float]
+    tests: Sequence[TestResult]
+    failed: Mapping[str, str]
+    scratch: Path
+    models: Sequence[str]
+    skipped: Sequence[str] = ()
+    bound: Mapping[str, Mapping[str, ArtifactRef]] = field(default_factory=dict)
+    missing: Mapping[str, Mapping[str, Days]] = field(default_factory=dict)
+    quarantines: Mapping[str, Quarantine] = field(default_factory=dict)
+    cost: Cost | None = None
+
+    def cost_of(self, model: str, partitions: int) -> Cost | None:
+        """Return what a partition of a model bears, its quarantine with it: by dbt's seconds, and an equal part."""
+        if self.cost is None:
+            return None
+        total = sum(self.seconds.values())
+        return self.cost.share(partitions, of=self.seconds[model] / total if total else 1 / len(self.seconds))
+
+    def files(self, table: str) -> dict[str, Path]:
+        """Return what was written of a model, or beside it, by day ('' where it is whole)."""
+        whole = self.scratch / f"{table}.parquet"
+        if whole.exists():
+            return {"": whole}
+        return {path.stem: path for path in sorted((self.scratch / table).glob("*.parquet"))}
+
+
+def table_name(node: Node) -> str:
+    """Return the lake's name for a dbt source or model."""
+    return f"{node['source_name']}/{node['name']}" if node["resource_type"] == "source" else f"{PREFIX}/{node['name']}"
+
+
+def meta_of(node: Node) -> dict[str, Any]:
+    """Return a dbt node's meta, wherever this dbt version keeps it."""
+    return {**(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
+
+
+def has_personal(nodes: Mapping[str, Node]) -> bool:
+    """Tell whether a column of some nodes is personal."""
+    return any(meta_of(column).get("pii") for node in nodes.values() for column in node.get("columns", {}).values())
+
+
+def is_by_day(node: Node) -> bool:
+    """Tell whether a table has one file a day."""
+    if node["resource_type"] == "model":
+        return bool(node["config"]["materialized"] == "by_day")
+    return meta_of(node).get("partitioned") == "day"
+
+
+def column_types(node: Node) -> dict[str, JsonValue]:
+    """Return the declared type of each column; with other types, what was built is out of date."""
+    return {name: column.get("data_type") for name, column in node["columns"].items()}
+
+
+def look_back_days(node: Node, parent: Node) -> int:
+    """Return how many days before its own a model reads of a parent."""
+    declared = meta_of(node).get("look_back_days") or {}
+    return int(declared.get(parent["name"], 0))
+
+
+def allows_gaps(node: Node) -> bool:
+    """Tell whether a model may be built though days that it looks back to are missing."""
+    return bool(meta_of(node).get("allow_gaps", False))
+
+
+class Warehouse(dg.ConfigurableResource):
+    """dbt on DuckDB, in memory, over the lake's files."""
+
+    lake: LakeResource
+    project_dir: str
+    target: str | None = None
+    threads: int = 2
+
+    @contextmanager
+    def build(
+        self,
+        manifest: Mapping[str, Any],
+        models: Sequence[str],
+        days: tuple[date, date] | None,
+        *,
+        say: Callable[[str], None],
+        quarantines: Mapping[str, Quarantine] | None = None,
+        first_days: Mapping[str, date] | None = None,
+        threads: int = 1,
+    ) -> Iterator[Build]:
+        """Build models (dbt's unique ids) for a range of days, and test them, in a scratch folder.
+
+        Args:
+            manifest: dbt's manifest.
+            models: unique ids.
+            days: the range; None for whole tables.
+            say: takes dbt's lines.
+            quarantines: which of the models may set rows aside, and how many.
+            first_days: by unique id, the first declared day of a table by day; no day before it is missing.
+            threads: cores that DuckDB uses for one model.
+
+        Raises:
+            WarehouseError: days of what they read are missing, or dbt itself failed; failed models and tests are in
+                the result instead.
+        """
+        lake = self.lake.open()
+        nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
+        bound = _bind(lake, nodes, models, days)
+        missing = _missing(nodes, models, days, bound, first_days or {})
+        with temporary_folder("dbt") as folder:
+            scratch = folder / "out"
+            scratch.mkdir()
+            aside = {model: it for model, it in (quarantines or {}).items() if model in models}
+            bindings = _bindings(lake, nodes, bound, days, folder)
+            bindings |= {"quarantine": quarantine_bindings(nodes, aside, folder), "threads": threads}
+            (folder / "bindings.json").write_text(json.dumps(bindings), encoding="utf-8")
+            hides = has_personal(nodes)
+            self._run(folder, [nodes[m]["name"] for m in models], Heard(say, hides=hides))
+            cost = lake.meter.take()
+            result = _result(nodes, models, folder, scratch)
+            if hides:
+                failed = {model: without_values(message) for model, message in result.failed.items()}
+                tests = [replace(test, message=without_values(test.message)) for test in result.tests]
+                result = replace(result, failed=failed, tests=tests)
+            yield replace(result, bound=bound, missing=missing, quarantines=aside, cost=cost)
+
+    def _run(self, folder: Path, names: Sequence[str], heard: Heard) -> None:
+        target = folder / "target"
+        target.mkdir()
+        command = [
+            "build", "--select", *names, "--exclude-resource-type", "unit_test", "--indirect-selection", "buildable",
+            "--threads", str(self.threads),
+        ]  # fmt: skip
+        with Dbt(Path(self.project_dir), self.target) as dbt:
+            code = dbt.build(command, bindings=folder / "bindings.json", target=target, say=heard)
+        if not (target / RESULTS).exists():
+            tail = "\n".join(heard.lines[-20:])
+            raise WarehouseError(f"dbt ended with exit code {code} and left no results; it said:\n{tail}")
+
+    def publish(
+        self,
+        build: Build,
+        manifest: Mapping[str, Any],
+        model: str,
+        days: tuple[date, date] | None,
+        *,
+        run_id: str,
+        code_version: str | None,
+        published: dict[str, dict[str, ArtifactRef]],
+    ) -> tuple[dict[str, Manifest], dict[str, Manifest]]:
+        """Publish one built model from scratch to the lake, with the versions of what it was built from.
+
+        Returns the manifests of the table and of its quarantine, by partition.
+
+        Args:
+            build: what dbt left behind.
+            manifest: dbt's manifest.
+            model: unique id of the model.
+            days: the range that was built; None for whole tables.
+            run_id: the run that did it.
+            code_version: dbt's checksum of the model.
+            published: what this run published before, by unique id and day; this model is added.
+        """
+        lake = self.lake.open()
+        nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
+        node = nodes[model]
+        asset = table_name(node)
+        stood = {
+            parent: {**build.bound.get(parent, {}), **published.get(parent, {})}
+            for parent in node["depends_on"]["nodes"]
+            if parent in nodes
+        }
+        aside = build.quarantines.get(model)
+
+        def making(key: str, cost: Cost | None) -> Making:
+            day = date.fromisoformat(key) if key else None
+            inputs = [
+                ref
+                for parent, refs in stood.items()
+                for ref in _used(refs, day, look_back_days(node, nodes[parent]), is_by_day=is_by_day(nodes[parent]))
+            ]
+            missing = merged([build.missing.get(model, {}).get(key, {}), *lake.missing_days_of(inputs)])
+            return Making(
+                inputs=(*inputs, *(aside.releases.get(key, ()) if aside else ())),
+                code_version=code_version, run_id=run_id, seconds=build.seconds[model] / len(wanted), cost=cost,
+                parameters={
+                    "dbt": model, "types": column_types(node), "quarantine": aside.parameters if aside else None,
+                    "allow_gaps": allows_gaps(node) or None,
+                    ROWS_READ: dict(lake.rows_of(ref for ref in inputs if (ref.partition or key) == key)),
+                },
+                missing_days=missing,
+            )  # fmt: skip
+
+        wanted = [""] if days is None else [str(day) for day in _range(*days)]
+
+        def put(table: str, name: str, cost: Cost | None) -> dict[str, Manifest]:
+            files = build.files(table)
+            if days is None:
+                return {"": lake.put(name, None, StoredFrame.read(files[""]), making("", cost))}
+            return lake.put_each(name, {key: (StoredFrame.read(files[key]), making(key, cost)) for key in wanted})
+
+        cost = build.cost_of(model, len(wanted))
+        nothing = None if cost is None else cost.share(1, of=0)
+        quarantined = put(f"{node['name']}{QUARANTINE}", f"{asset}{QUARANTINE}", nothing) if aside else {}
+        made = put(node["name"], asset, cost)
+        published[model] = {key: m.ref for key, m in made.items()}
+        return made, quarantined
+
+
+def quarantine_bindings(
+    nodes: Mapping[str, Node], quarantines: Mapping[str, Quarantine], folder: Path
+) -> dict[str, dict[str, JsonValue]]:
+    """Return what the plugin is told of quarantines; released rows are written to a file in a folder of the run."""
+    said: dict[str, dict[str, JsonValue]] = {}
+    for model, quarantine in quarantines.items():
+        name = str(nodes[model]["name"])
+        path = folder / f"{name}{RELEASED}.parquet"
+        if quarantine.released is not None:
+            quarantine.released.write_parquet(path)
+        said[name] = {
+            "share": quarantine.share,
+            "rules": dict(quarantine.predicates),
+            "released": None if quarantine.released is None else str(path),
+        }
+    return said
+
+
+def _range(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def _used(refs: Mapping[str, ArtifactRef], day: date | None, look_back: int, *, is_by_day: bool) -> list[ArtifactRef]:
+    if not is_by_day:
+        return [*refs.values()]
+    if day is None:
+        return [*refs.values()]
+    return [refs[str(d)] for d in _range(day - timedelta(days=look_back), day) if str(d) in refs]
+
+
+def _bind(
+    lake: Lake, nodes: Mapping[str, Node], models: Sequence[str], days: tuple[date, date] | None
+) -> dict[str, dict[str, ArtifactRef]]:
+    """Return the artifacts of the lake that these models read, by unique id and day."""
+    reach: dict[str, tuple[date, date] | None] = {}
+    for model in models:
+        for parent in nodes[model]["depends_on"]["nodes"]:
+            if parent not in nodes:
+                continue
+            if not is_by_day(nodes[parent]):
+                reach[parent] = None
+                continue
+            if days is None:
+                raise WarehouseError(f"{model} is a whole table, but reads {parent}, which is kept by day.")
+            first = days[0] - timedelta(days=look_back_days(nodes[model], nodes[parent]))
+            known = reach.get(parent)
+            reach[parent] = (min(first, known[0]) if known else first, days[1])
+    for parent in sorted(_tested_against(nodes, models)):
+        if parent not in reach and not (days is None and is_by_day(nodes[parent])):
+            reach[parent] = days if is_by_day(nodes[parent]) else None
+    bound = {}
+    for parent, span in reach.items():
+        built_here = parent in models
+        if span is None:
+            keys = [] if built_here else [""]
+        else:
+            last = days[0] - timedelta(days=1) if built_here and days else span[1]
+            keys = [str(day) for day in _range(span[0], last)]
+        refs = lake.newest(table_name(nodes[parent]), keys, runs=lake.runs) if keys else {}
+        bound[parent] = refs
+    return bound
+
+
+def _missing(
+    nodes: Mapping[str, Node],
+    models: Sequence[str],
+    days: tuple[date, date] | None,
+    bound: Mapping[str, Mapping[str, ArtifactRef]],
+    first_days: Mapping[str, date],
+) -> dict[str, dict[str, Days]]:
+    """Return the days that are missing of what models read, by unique id and day, where that is allowed.
+
+    Raises:
+        WarehouseError: days are missing where that is not allowed; dbt would read them as days without rows.
+    """
+    made = {""} if days is None else {str(day) for day in _range(*days)}
+    there = {table_name(nodes[uid]): {*refs, *(made if uid in models else ())} for uid, refs in bound.items()}
+    allowed: dict[str, dict[str, Days]] = {}
+    refused: dict[str, Days] = {}
+    for model in models:
+        node = nodes[model]
+        parents = [uid for uid in node["depends_on"]["nodes"] if uid in nodes]
+        found = {
+            day: gaps_of(day, _reads(nodes, node, parents, day, first_days), there, allow_gaps=allows_gaps(node))
+            for day in sorted(made)
+        }
+        allowed[model] = {day: gaps.allowed for day, gaps in found.items() if gaps.allowed}
+        if blocking := merged(gaps.blocking for gaps in found.values()):
+            refused[str(node["name"])] = blocking
+    if refused:
+        span = span_of(sorted(made))
+        listed = "\n".join(f"- {name} reads {days_by_asset(missing)}" for name, missing in refused.items())
+        raise WarehouseError(
+            f"what these tables read is missing{f', so {span} cannot be built' if span else ''}:\n{listed}\n"
+            "Materialize it first. A table that may be built without days that it looks back to declares "
+            "`allow_gaps: true` beside `look_back_days`."
+        )
+    return allowed
+
+
+def _reads(
+    nodes: Mapping[str, Node], node: Node, parents: Sequence[str], day: str, first_days: Mapping[str, date]
+) -> dict[str, list[str]]:
+    """Return the partitions that one partition of a model reads, by table, from each table's first declared day on."""
+    found = {}
+    for uid in parents:
+        if not is_by_day(nodes[uid]):
+            found[table_name(nodes[uid])] = [""]
+        elif day:
+            last = date.fromisoformat(day)
+            first = last - timedelta(days=look_back_days(node, nodes[uid]))
+            found[table_name(nodes[uid])] = [str(it) for it in _range(max(first, first_days.get(uid, first)), last)]
+    return found
+
+
+def with_ancestors(nodes: Mapping[str, Node], models: Iterable[str]) -> list[str]:
+    """Return models and all that they are made of, back to the sources, each after what it is made of."""
+    ordered: dict[str, None] = {}
+
+    def visit(one: str) -> None:
+        for parent in nodes[one].get("depends_on", {}).get("nodes", ()):
+            if parent in nodes and parent not in ordered:
+                visit(parent)
+        ordered[one] = None
+
+    for model in sorted(models):
+        if model not in ordered:
+            visit(model)
+    return [*ordered]
+
+
+def _tested_against(nodes: Mapping[str, Node], models: Sequence[str]) -> set[str]:
+    """Return what the tests of models read beside them; dbt runs those whose tables are models' ancestors."""
+    read = {
+        parent
+        for node in nodes.values()
+        if node["resource_type"] == "test" and not {*models}.isdisjoint(node["depends_on"]["nodes"])
+        for parent in node["depends_on"]["nodes"]
+    }
+    return (read & {*with_ancestors(nodes, models)}) - {*models}
+
+
+def _bindings(
+    lake: Lake,
+    nodes: Mapping[str, Node],
+    bound: Mapping[str, Mapping[str, ArtifactRef]],
+    days: tuple[date, date] | None,
+    folder: Path,
+) -> dict[str, Any]:
+    """Return what the plugin is told; files of a lake elsewhere are brought to the folder first.
+
+    DuckDB can read S3 through fsspec itself, but asks for pieces of every file again for each model, contract and test:
+    a day with its look-back took 58 s against moto's S3, and 9 s with every file fetched once.
+    """
+    refs = [ref for parents in bound.values() for ref in parents.values()]
+    paths = dict(zip(refs, lake.frames_here(refs, folder / "lake"), strict=True))
+    files = {parent: {key: str(paths[ref]) for key, ref in refs.items()} for parent, refs in bound.items()}
+    return {
+        "first_day": str(days[0]) if days else None,
+        "last_day": str(days[1]) if days else None,
+        "scratch": str(folder / "out"),
+        "sources": {
+            f"{nodes[p]['source_name']}.{nodes[p]['name']}": f for p, f in files.items() if p.startswith("source.")
+        },
+        "models": {nodes[p]["name"]: f for p, f in files.items() if p.startswith("model.")},
+    }
+
+
+def _result(nodes: Mapping[str, Node], models: Sequence[str], folder: Path, scratch: Path) -> Build:
+    results = json.loads((folder / "target" / RESULTS).read_text(encoding="utf-8"))["results"]
+    tests, failed, skipped, seconds = [], {}, [], {}
+    for result in results:
+        unique_id, status = result["unique_id"], result["status"]
+        if unique_id.startswith("test."):
+            if status == "skipped":
+                continue
+            severity = str(nodes[unique_id]["config"]["severity"]).lower()
+            tests.append(
+                TestResult(
+                    unique_id=unique_id,
+                    passed=status in {"pass", "success"},
+                    is_blocking=severity == "error",
+                    failures=int(result.get("failures") or 0),
+                    message=str(result.get("message") or ""),
+                )
+            )
+        elif status == "success":
+            seconds[unique_id] = float(result["execution_time"])
+        elif status == "skipped":
+            skipped.append(unique_id)
+        else:
+            failed[unique_id] = str(result.get("message") or status)
+    return Build(seconds=seconds, tests=tests, failed=failed, skipped=skipped, scratch=scratch, models=models)

@@ -1,0 +1,151 @@
+"""Workers as pods of a cluster: a Kubernetes job each, with what steps' pods have and what the stage asks for.
+
+What became of one is told in `ml_assets.kubernetes.diagnosis`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import kubernetes
+from dagster import DagsterRun
+from dagster_k8s.client import DagsterK8sUnrecoverableAPIError, DagsterKubernetesClient
+from dagster_k8s.container_context import K8sContainerContext
+from dagster_k8s.job import (
+    UserDefinedDagsterK8sConfig,
+    construct_dagster_k8s_job,
+    get_k8s_job_name,
+    get_user_defined_k8s_config,
+)
+from dagster_k8s.launcher import K8sRunLauncher
+from dagster_k8s.utils import sanitize_k8s_label
+
+from ml_assets.kubernetes.amounts import with_declared_resources
+from ml_assets.kubernetes.cluster import Cluster, reason_of
+from ml_assets.kubernetes.diagnosis import Diagnosis, is_over
+from ml_assets.kubernetes.policy import PodPolicy
+from ml_assets.workers.crew import Standing
+
+WORKS_AT: Final = "ml-assets/works-at"
+"""The label of a worker's job that names the step."""
+
+_POD: Final = UserDefinedDagsterK8sConfig(
+    # Like a step's: SIGTERM ends it at once, and it calls no Kubernetes API.
+    container_config={"command": ["python", "-m", "ml_assets.kubernetes.step"]},
+    pod_spec_config={"automount_service_account_token": False},
+)
+
+
+class Pods:
+    """One job a worker. Secrets come as they come to steps' pods; none is among the arguments."""
+
+    def __init__(
+        self,
+        launcher: K8sRunLauncher,
+        run: DagsterRun,
+        *,
+        step_key: str,
+        step_attempt: int,
+        module: str,
+        arguments: Sequence[str],
+        tags: Mapping[str, str],
+    ) -> None:
+        """Prepare them, and end those of an earlier attempt at the step that its run's pod left behind.
+
+        Args:
+            launcher: the run's launcher.
+            run: the run.
+            step_key: the step that they work at.
+            step_attempt: which attempt at it.
+            module: what they run.
+            arguments: what it is given.
+            tags: what the stage asks for; see `ml_assets.models.pod_tags`.
+        """
+        self._launcher = launcher
+        self._run = run
+        self._step_key = step_key
+        self._attempt = step_attempt
+        self._args = ["python", "-m", module, *arguments]
+        self._tags = tags
+        self._policy = PodPolicy.of(tags)
+        self._client = _client(launcher)
+        self._namespace = str(self._context(None).namespace)
+        self._cluster = Cluster(self._client, self._namespace)
+        self._jobs: dict[int, str] = {}
+        self._refused: dict[int, str] = {}
+        self._end_left_behind()
+
+    def start(self, worker: int, attempt: int, memory: str | None) -> None:
+        """Start a worker's job."""
+        name = get_k8s_job_name(self._run.run_id, f"{self._step_key}-{self._attempt}-{worker}-{attempt}")  # type: ignore[no-untyped-call]
+        self._jobs[worker] = job_name = f"dagster-worker-{name}"
+        context = self._context(memory)
+        config = context.get_k8s_job_config(None, self._launcher)
+        if not config.job_image:
+            origin = self._run.job_code_origin
+            config = config.with_image(origin.repository_origin.container_image if origin else None)  # type: ignore[no-untyped-call]
+        job = construct_dagster_k8s_job(
+            job_config=config,
+            args=self._args,
+            job_name=job_name,
+            pod_name=job_name,
+            component="step_worker",  # so that who cancels the run ends it too
+            user_defined_k8s_config=context.run_k8s_config,
+            labels={
+                "dagster/job": self._run.job_name,
+                "dagster/op": self._step_key,
+                "dagster/run-id": self._run.run_id,
+                WORKS_AT: self._step_key,
+            },
+        )
+        self._refused.pop(worker, None)
+        try:
+            self._client.create_namespaced_job_with_retries(body=job, namespace=self._namespace)
+        except DagsterK8sUnrecoverableAPIError as error:
+            self._refused[worker] = f"The job {job_name} was refused: {reason_of(error)}"
+
+    def look(self, worker: int) -> Standing:
+        """Return how a worker's pod is."""
+        if worker in self._refused:
+            return Diagnosis("PodNotStarted", self._refused[worker])
+        name = self._jobs[worker]
+        seen = self._cluster.look(name, start=self._policy.start)
+        found = seen.diagnosis
+        if found is None:
+            return "done" if seen.is_complete else "works"
+        if found.kind == "PodFailed" and found.pod is not None:
+            lines = self._cluster.last_lines(found.pod)
+            found = Diagnosis(found.kind, f"{found.sentence}\nIts last lines:\n{lines}", found.pod)
+        if not seen.is_over:
+            self._cluster.delete(name)  # so that what is given up does not start after all
+        return found
+
+    def close(self) -> None:
+        """End all that still run; what is over stays a day, as steps' jobs do, for somebody to read its log."""
+        for worker, name in self._jobs.items():
+            if worker not in self._refused and not self._cluster.look(name, start=self._policy.start).is_over:
+                self._cluster.delete(name)
+
+    def _end_left_behind(self) -> None:
+        selector = f"dagster/run-id={self._run.run_id},{WORKS_AT}={sanitize_k8s_label(self._step_key)}"
+        answer = self._client.batch_api.list_namespaced_job(self._namespace, label_selector=selector)
+        serialized: list[dict[str, Any]] = self._client.batch_api.api_client.sanitize_for_serialization(answer)["items"]
+        for job in serialized:
+            if not is_over(job):
+                self._cluster.delete(job["metadata"]["name"])
+
+    def _context(self, memory: str | None) -> K8sContainerContext:
+        """Return the pod; each resource is what the stage declares, else what the run's pod has."""
+        context = K8sContainerContext.create_for_run(self._run, self._launcher, include_run_tags=False)
+        context = context.merge(K8sContainerContext(run_k8s_config=_POD))
+        own = get_user_defined_k8s_config(self._tags)
+        context = context.merge(K8sContainerContext(run_k8s_config=own))
+        return with_declared_resources(context, self._tags, memory=memory)
+
+
+def _client(launcher: K8sRunLauncher) -> DagsterKubernetesClient:
+    if launcher.load_incluster_config:
+        kubernetes.config.load_incluster_config()
+    else:
+        kubernetes.config.load_kube_config(launcher.kubeconfig_file)
+    client: DagsterKubernetesClient = DagsterKubernetesClient.production_client()  # type: ignore[no-untyped-call]
+    return client

@@ -1,1 +1,0 @@
-"""The lake, artifact IO, the promotion log and the warehouse."""

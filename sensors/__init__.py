@@ -1,1 +1,0 @@
-"""Sensors that ask for runs and say why."""

@@ -1,0 +1,386 @@
+"""That each alert goes out once to each channel that wants it: whoever sees it, however often, and whatever fails."""
+
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import Barrier
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ml_assets.alerts.channels import ChannelError, Log, Message
+from ml_assets.alerts.outbox import LOST_AFTER, MOST_TRIES, Outbox, Taken, digest_of
+from ml_assets.alerts.resource import KINDS, Alert, Redactor
+from ml_assets.lake.sealing import unseal
+from ml_assets.lake.store import Lake
+from tests.builders import overwrite
+
+NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+LOG = logging.getLogger("ml_assets.alerts")
+NOTHING = Redactor([], {})
+
+
+class DiedError(RuntimeError):
+    """Stands for a process that is killed: nothing after it happens."""
+
+
+@dataclass
+class Clock:
+    now: datetime = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def pass_by(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+@dataclass
+class Bell:
+    """A channel that keeps what it got, and fails when it is told to."""
+
+    name: str = "bell"
+    kinds: frozenset[str] = frozenset(KINDS)
+    is_limited: bool = True
+    host: str = "bell.example"
+    secrets: tuple[str, ...] = ()
+    got: list[Message] = field(default_factory=list)
+    before: Callable[[Message], None] = lambda _: None
+    after: Callable[[Message], None] = lambda _: None
+
+    def send(self, message: Message) -> None:
+        self.before(message)
+        self.got.append(message)
+        self.after(message)
+
+    @property
+    def titles(self) -> list[str]:
+        """The titles of the alerts it got, those within a digest too."""
+        lines = [it.body.splitlines() if it.kind == "digest" else [f"- {it.title}"] for it in self.got]
+        return [line.removeprefix("- ") for group in lines for line in group]
+
+
+def refuse(_: Message) -> None:
+    raise ChannelError("it answered 503")
+
+
+def go_silent(_: Message) -> None:
+    raise ChannelError("it did not answer: TimeoutError", may_have_arrived=True)
+
+
+def die(_: Message) -> None:
+    raise DiedError
+
+
+def alert(name: str, **changes: Any) -> Alert:
+    given: dict[str, Any] = {"kind": "run_failed", "subject": "shop/orders", "title": f"<{name}>", "body": "It failed."}
+    return Alert(**{**given, "key": f"run/{name}", "at": NOON, **changes})
+
+
+def outbox(lake: Lake, *channels: Any, clock: Clock, per_hour: int = 20, base_url: str = "") -> Outbox:
+    return Outbox(
+        Lake(lake.url, lake.options), channels, redact=NOTHING, per_hour=per_hour, base_url=base_url, log=LOG,
+        clock=clock,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- once
+
+
+def test_an_alert_goes_out_once_however_often_it_is_seen(lake: Lake) -> None:
+    bell, clock = Bell(), Clock()
+
+    first = outbox(lake, bell, clock=clock).send([alert("a")])
+    again = outbox(lake, bell, clock=clock).send([alert("a"), alert("b")])
+
+    assert ["<a>", "<b>"] == bell.titles
+    assert (1, 1, 0) == (first.new, first.sent, first.waiting)
+    assert (1, 1, 0) == (again.new, again.sent, again.waiting)
+
+
+def test_the_record_says_which_channels_got_it_and_nothing_stays_open(folder: Lake) -> None:
+    outbox(folder, Bell(), Bell("whistle", kinds=frozenset({"rolled_back"})), clock=Clock()).send([alert("a")])
+
+    record = folder.read(folder.path("alerts", "2026-11-21", f"{digest_of('run/a')}.json"))
+    assert {"bell": "sent"} == unseal(record, Taken, where="", what="").channels
+    assert [] == folder.names(folder.path("alerts", "open"))
+
+
+def test_of_ticks_at_once_one_sends(folder: Lake) -> None:
+    bell, clock, start = Bell(), Clock(), Barrier(8, timeout=30)
+    alerts = [alert(str(n)) for n in range(5)]
+
+    def tick(_: int) -> None:
+        start.wait()
+        outbox(folder, bell, clock=clock).send(alerts)
+
+    with ThreadPoolExecutor(8) as pool:
+        [*pool.map(tick, range(8))]
+
+    assert sorted(it.title for it in alerts) == sorted(bell.titles)
+
+
+def test_an_event_of_yesterday_that_is_seen_again_today_is_the_same_event(folder: Lake) -> None:
+    bell, clock = Bell(), Clock(NOON.replace(hour=23, minute=59))
+
+    outbox(folder, bell, clock=clock).send([alert("a")])
+    clock.pass_by(minutes=2)
+    outbox(folder, bell, clock=clock).send([alert("a")])
+
+    assert ["<a>"] == bell.titles
+
+
+def test_a_kind_that_no_channel_wants_is_taken_up_and_done_with(folder: Lake) -> None:
+    delivery = outbox(folder, Bell(kinds=frozenset()), clock=Clock()).send([alert("a")])
+
+    assert (1, 0, 0) == (delivery.new, delivery.sent, delivery.waiting)
+
+
+# ---------------------------------------------------------------- a channel that fails
+
+
+def test_a_channel_that_is_down_keeps_no_other_from_getting_its_alerts_and_gets_its_own_later(lake: Lake) -> None:
+    down, up, clock = Bell("down", before=refuse), Bell("up"), Clock()
+
+    first = outbox(lake, down, up, clock=clock).send([alert("a"), alert("b")])
+    assert {"down": "it answered 503"} == first.failures
+    assert (2, 2) == (first.sent, first.waiting)
+    down.before = lambda _: None
+    for _ in range(4):
+        clock.pass_by(seconds=30)
+        outbox(lake, down, up, clock=clock).send([])
+
+    assert ["<a>", "<b>"] == sorted(down.titles)
+    assert ["<a>", "<b>"] == sorted(up.titles)
+    assert not any(it.is_repeat for it in down.got)
+
+
+def test_a_failure_is_logged_with_the_channel_and_its_host(folder: Lake, caplog: pytest.LogCaptureFixture) -> None:
+    outbox(folder, Bell(before=refuse), clock=Clock()).send([alert("a")])
+
+    assert ["alert channel bell at bell.example failed: it answered 503. It is tried again later."] == caplog.messages
+    assert [logging.ERROR] == [it.levelno for it in caplog.records]
+
+
+def test_tries_come_more_and_more_seldom_and_in_the_end_the_alert_is_given_up_loudly(
+    folder: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried: list[datetime] = []
+    clock = Clock()
+
+    def note(message: Message) -> None:
+        tried.append(clock.now)
+        refuse(message)
+
+    bell = Bell(before=note)
+    outbox(folder, bell, clock=clock).send([alert("a")])
+    for _ in range(MOST_TRIES * 3):
+        clock.pass_by(minutes=30)
+        outbox(folder, bell, clock=clock).send([])
+
+    waits = [later - earlier for earlier, later in itertools.pairwise(tried)]
+    assert MOST_TRIES == len(tried)
+    assert sorted(waits) == waits
+    assert timedelta(hours=1) == waits[-1]
+    assert [] == folder.names(folder.path("alerts", "open"))
+    assert f"bell at bell.example did not get «<a>» in {MOST_TRIES} tries; it is given up there" in caplog.messages[-1]
+
+
+def test_what_may_have_arrived_is_sent_again_under_the_same_id_and_says_so(folder: Lake) -> None:
+    bell, clock = Bell(after=go_silent), Clock()
+
+    outbox(folder, bell, clock=clock).send([alert("a")])
+    bell.after = lambda _: None
+    clock.pass_by(seconds=30)
+    outbox(folder, bell, clock=clock).send([])
+
+    assert [False, True] == [it.is_repeat for it in bell.got]
+    assert 1 == len({it.id for it in bell.got})
+    assert "(may be a repeat)" in bell.got[1].line
+
+
+# ---------------------------------------------------------------- a process that dies
+
+
+def test_what_a_dead_process_had_begun_is_taken_over_after_some_minutes_and_not_before(folder: Lake) -> None:
+    bell, clock = Bell(before=die), Clock()
+    with pytest.raises(DiedError):
+        outbox(folder, bell, clock=clock).send([alert("a")])
+
+    bell.before = lambda _: None
+    clock.pass_by(minutes=1)
+    outbox(folder, bell, clock=clock).send([alert("a")])
+    assert [] == bell.got
+
+    clock.pass_by(seconds=LOST_AFTER.seconds)
+    outbox(folder, bell, clock=clock).send([])
+    assert ["<a>"] == bell.titles
+
+
+@pytest.mark.parametrize("after", range(1, 8))
+def test_wherever_a_process_dies_the_alert_still_goes_out_once_or_says_that_it_may_be_a_repeat(
+    folder: Lake, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    bell, clock = Bell(), Clock()
+    mortal = outbox(folder, bell, clock=clock)
+    left = Counter(calls=after)
+
+    def dies(real: Any) -> Any:
+        def call(*given: Any, **more: Any) -> Any:
+            left["calls"] -= 1
+            if left["calls"] == 0:
+                raise DiedError
+            return real(*given, **more)
+
+        return call
+
+    for name in ("create", "put_object", "remove"):
+        monkeypatch.setattr(mortal.lake, name, dies(getattr(mortal.lake, name)))
+    with pytest.raises(DiedError):
+        mortal.send([alert("a")])
+    for _ in range(3):
+        clock.pass_by(minutes=6)
+        outbox(folder, bell, clock=clock).send([alert("a")])
+
+    assert ["<a>"] == [it.title for it in bell.got if not it.is_repeat]
+    assert (2 if after == 5 else 1) == len(bell.got)  # it died between the channel's taking it and the note of that
+    assert [] == folder.names(folder.path("alerts", "open"))
+
+
+# ---------------------------------------------------------------- the hour's limit
+
+
+def test_what_is_over_the_hours_limit_waits_for_the_next_hour_and_goes_out_as_one(folder: Lake) -> None:
+    bell, clock = Bell(), Clock()
+    alerts = [alert(f"{n:02d}", at=NOON + timedelta(seconds=n)) for n in range(20)]
+
+    now = outbox(folder, bell, clock=clock, per_hour=3).send(alerts)
+    assert (20, 3, 17) == (now.new, now.sent, now.waiting)
+    clock.pass_by(minutes=59)
+    assert 17 == outbox(folder, bell, clock=clock, per_hour=3).send([]).waiting
+    clock.pass_by(minutes=1)
+    later = outbox(folder, bell, clock=clock, per_hour=3).send([alert("new", at=clock.now)])
+
+    assert ["<00>", "<01>", "<02>"] == [it.title for it in bell.got[:3]]
+    assert "17 alerts that had to wait: <03>, and 16 more" == bell.got[3].title
+    assert "- and 5 more; all stand in " in bell.got[3].body
+    assert {"run_failed": 17} == bell.got[3].facts
+    assert "<new>" == bell.got[4].title
+    assert (18, 0) == (later.sent, later.waiting)
+
+
+def test_a_single_alert_that_had_to_wait_goes_out_as_it_is(folder: Lake) -> None:
+    bell, clock = Bell(), Clock()
+
+    outbox(folder, bell, clock=clock, per_hour=1).send([alert("a"), alert("b")])
+    clock.pass_by(hours=1)
+    outbox(folder, bell, clock=clock, per_hour=1).send([])
+
+    assert ["run_failed", "run_failed"] == [it.kind for it in bell.got]
+    assert ["<a>", "<b>"] == sorted(bell.titles)
+
+
+def test_the_log_is_told_of_everything_at_once(folder: Lake, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    log, bell = Log(frozenset(KINDS), LOG), Bell()
+
+    for n in range(5):
+        outbox(folder, log, bell, clock=Clock(), per_hour=2).send([alert(str(n), severity="info")])
+
+    assert [f"<{n}> | It failed." for n in range(5)] == caplog.messages
+    assert 2 == len(bell.got)
+
+
+def test_messages_of_past_hours_are_not_counted_for_ever(folder: Lake) -> None:
+    bell, clock = Bell(), Clock()
+    for n in range(5):
+        outbox(folder, bell, clock=clock).send([alert(str(n))])
+        clock.pass_by(hours=1)
+
+    hours = {name.partition("/")[0] for name in folder.tree(folder.path("alerts", "rate", "bell"))}
+    assert {"2026-11-21T14", "2026-11-21T15", "2026-11-21T16"} == hours
+
+
+def test_at_most_so_many_messages_go_out_in_an_hour_from_ticks_at_once(folder: Lake) -> None:
+    bell, clock, start = Bell(), Clock(), Barrier(6, timeout=30)
+
+    def tick(number: int) -> None:
+        start.wait()
+        outbox(folder, bell, clock=clock, per_hour=4).send([alert(f"{number}-{n}") for n in range(3)])
+
+    with ThreadPoolExecutor(6) as pool:
+        [*pool.map(tick, range(6))]
+
+    assert 4 == len(bell.got)
+
+
+# ---------------------------------------------------------------- what is said
+
+
+def test_a_link_leads_into_the_web_ui_where_its_address_is_known(folder: Lake) -> None:
+    with_ui, without, clock = Bell(), Bell(), Clock()
+
+    outbox(folder, with_ui, clock=clock, base_url="https://dagster.example").send([alert("a", link="/runs/1")])
+    outbox(folder, without, clock=clock).send([alert("b", link="/runs/2")])
+
+    assert "https://dagster.example/runs/1" == with_ui.got[0].link
+    assert None is without.got[0].link
+
+
+def test_an_alert_that_cannot_be_read_stops_no_other_and_is_told_of(
+    folder: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
+    bell = Bell()
+    overwrite(folder, folder.path("alerts", "open", "0" * 32 + ".json"), b'{"half')
+
+    delivery = outbox(folder, bell, clock=Clock()).send([alert("a")])
+
+    assert ["<a>"] == bell.titles
+    assert 1 == delivery.waiting
+    assert ["an alert that waits cannot be sent"] == caplog.messages
+    assert "is not the record of an alert as it was written" in str(caplog.records[0].exc_info)
+
+
+# ---------------------------------------------------------------- the law
+
+NAMES = st.sampled_from("abcdefgh")
+STEP = st.tuples(
+    st.lists(NAMES, max_size=4),
+    st.sampled_from(["up", "up", "refuses", "silent", "dies before"]),
+    st.integers(0, 90),
+)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Lake]:
+    return lambda: Lake(str(tmp_path_factory.mktemp("lake")))
+
+
+@given(steps=st.lists(STEP, max_size=8), per_hour=st.integers(1, 5))
+@settings(max_examples=25)
+def test_over_any_ticks_each_key_reaches_each_channel_once(
+    scratch: Callable[[], Lake], steps: list[tuple[list[str], str, int]], per_hour: int
+) -> None:
+    lake, clock, sound, odd = scratch(), Clock(), Bell("sound"), Bell("odd")
+    seen: set[str] = set()
+    for names, state, minutes in steps:
+        odd.before = {"refuses": refuse, "silent": go_silent, "dies before": die}.get(state, lambda _: None)
+        seen |= set(names)
+        try:
+            outbox(lake, odd, sound, clock=clock, per_hour=per_hour).send([alert(name) for name in names])
+        except DiedError:
+            assert "dies before" == state
+        clock.pass_by(minutes=minutes)
+    odd.before = lambda _: None
+    for _ in range(12):
+        clock.pass_by(hours=1, minutes=1)
+        outbox(lake, odd, sound, clock=clock, per_hour=per_hour).send([])
+
+    assert {f"<{name}>": 1 for name in seen} == Counter(odd.titles) == Counter(sound.titles)
+    assert [] == lake.names(lake.path("alerts", "open"))

@@ -1,0 +1,33 @@
+"""Fixtures of the sensors' tests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from ml_assets.alerts.outbox import Outbox
+from ml_assets.lake.store import Lake
+from tests.automation.alerted import Daemon, Heard
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
+    """Note each alert that a channel got, as it stands in the lake: what is sent is tested with the channels."""
+    heard = Heard()
+    real = Outbox._note
+
+    def note(self: Outbox, claimed: Any, channel: Any, outcome: Any, *given: Any, **more: Any) -> None:
+        if outcome == "sent":
+            heard.alerts.extend(it.alert for it in claimed)
+        real(self, claimed, channel, outcome, *given, **more)
+
+    monkeypatch.setattr(Outbox, "_note", note)
+    return heard
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Daemon(instance, Lake(str(tmp_path / "lake")))

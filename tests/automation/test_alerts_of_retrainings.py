@@ -1,0 +1,73 @@
+"""The alerts of retrainings that were asked for: each once, whatever is lost, damaged or half written."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tests.automation.alerted import MODELS, Daemon, Heard, ask
+from tests.builders import overwrite
+
+
+def test_a_retraining_that_was_asked_for_is_told_once_with_its_cause(daemon: Daemon, heard: Heard) -> None:
+    daemon.tick()
+    first = ask(daemon.lake, 7)
+    said = daemon.tick()
+    daemon.tick()
+    ask(daemon.lake, 7, number=2)
+    ask(daemon.lake, 8, model=MODELS[1])
+    daemon.tick()
+
+    alert = heard.alerts[0]
+    assert ("retraining_asked", "info", "flight_delay is trained again as of 2013-03-07: drift") == (
+        alert.kind, alert.severity, alert.title,
+    )  # fmt: skip
+    assert ("2 of 3 days are over.", {"days over": 2.0}, first.asked_at) == (alert.body, alert.facts, alert.at)
+    assert "1 retraining looked at since" in said
+    assert [
+        "retraining/flight_delay/2013-03-07/1", "retraining/flight_delay/2013-03-07/2",
+        "retraining/flight_minutes/2013-03-08/1",
+    ] == sorted(it.key for it in heard.alerts)  # fmt: skip
+
+
+def test_with_the_cursor_lost_no_retraining_is_told_twice_and_a_copied_lake_tells_no_old_ones(
+    daemon: Daemon, heard: Heard
+) -> None:
+    ask(daemon.lake, 6, at=datetime.now(tz=UTC) - timedelta(days=40))
+    ask(daemon.lake, 7)
+    daemon.tick()
+    daemon.cursor = None
+    said = daemon.tick()
+
+    assert ["retraining/flight_delay/2013-03-07/1"] == [it.key for it in heard.alerts]
+    assert "1 retraining looked at" in said
+
+
+def test_a_file_that_is_no_record_hides_none_that_comes_later(daemon: Daemon, heard: Heard) -> None:
+    ask(daemon.lake, 6, at=datetime.now(tz=UTC) - timedelta(days=40))
+    Path(daemon.lake.path("retrainings", MODELS[0], "2013-03-08.txt")).write_bytes(b"a person's note")
+    daemon.tick()
+    ask(daemon.lake, 7)
+    daemon.tick()
+
+    assert ["retraining/flight_delay/2013-03-07/1"] == [it.key for it in heard.alerts]
+
+
+def test_a_retraining_log_that_cannot_be_read_is_told_at_each_tick_stops_nothing_and_is_read_when_mended(
+    daemon: Daemon, heard: Heard
+) -> None:
+    now = datetime.now(tz=UTC)
+    daemon.at = now - timedelta(days=3)
+    ask(daemon.lake, 7, at=daemon.at)
+    path = daemon.lake.path("retrainings", MODELS[0], "2013-03-07.01.json")
+    whole = daemon.lake.read(path)
+    overwrite(daemon.lake, path, b"{}")
+
+    said = [daemon.tick()]
+    ask(daemon.lake, 8, model=MODELS[1], at=now)
+    daemon.at = now
+    said.append(daemon.tick())
+    assert [MODELS[1]] == [it.subject for it in heard.alerts]
+    assert all("The retraining log of flight_delay cannot be read: " in it for it in said)
+
+    overwrite(daemon.lake, path, whole)
+    assert "cannot be read" not in daemon.tick()
+    assert [MODELS[1], MODELS[0]] == [it.subject for it in heard.alerts]

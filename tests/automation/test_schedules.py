@@ -1,0 +1,131 @@
+"""The schedules: which raw days the daily one asks for, and what the clean-up runs."""
+
+import subprocess
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from pydantic import ValidationError
+
+from ml_assets.automation.reproduction import reproduction_schedule
+from ml_assets.automation.retraining import retraining_floor
+from ml_assets.automation.schedules import clean_up, clean_up_job, daily_landing
+from ml_assets.automation.watch import rollback_drill
+from ml_assets.declaration.automation import AutomationDeclaration, SchedulesSettings
+from ml_assets.declaration.parts import Days
+from ml_assets.declaration.reading import Declared
+from ml_assets.declaration.tables import RawDeclaration
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from tests.builders import failure, frame, put
+
+BY_DAY = {"file": "orders.csv", "by": {"column": "day"}}
+
+
+def declared(last: date | None = None) -> Declared:
+    """Return two sources by day, and one that is landed whole."""
+    tables = {"orders": BY_DAY, "returns": BY_DAY, "shops": {"file": "shops.csv"}}
+    raw = RawDeclaration.model_validate({"days": Days(first=date(2026, 1, 1), last=last), "tables": tables})
+    return Declared(raw=(raw,))
+
+
+def asked(lake: Path, found: Declared) -> Any:
+    schedule = daily_landing(found)
+    context = dg.build_schedule_context(
+        scheduled_execution_time=datetime(2026, 3, 5, 5, 30, tzinfo=UTC),
+        resources={"lake": LakeResource(url=str(lake))},
+    )
+    return schedule.evaluate_tick(context)
+
+
+def test_each_morning_asks_for_yesterday_of_each_table_that_has_not_come(tmp_path: Path) -> None:
+    put(Lake(str(tmp_path)), frame(1), asset="raw/returns", partition="2026-03-04")
+
+    [request] = asked(tmp_path, declared()).run_requests
+
+    assert "daily landing/raw/orders/2026-03-04" == request.run_key
+    assert [dg.AssetKey(["raw", "orders"])] == request.asset_selection
+    assert ("daily landing", "2026-03-04") == (
+        request.tags["cause"],
+        request.tags["dagster/asset_partition_range_start"],
+    )
+
+
+def test_days_that_no_tick_has_landed_of_a_table_in_one_file_are_asked_for_too(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    for day in ("2026-02-27", "2026-02-28", "2026-03-02"):
+        put(lake, frame(1), asset="raw/orders", partition=day)
+    put(lake, frame(1), asset="raw/returns", partition="2026-03-04")
+
+    requests = asked(tmp_path, declared()).run_requests
+
+    assert [
+        "daily landing/raw/orders/2026-03-01/2026-03-04", "daily landing/raw/orders/2026-03-03 to 2026-03-04",
+    ] == [request.run_key for request in requests]  # fmt: skip
+    assert "2026-03-04" == requests[1].tags["dagster/asset_partition_range_end"]
+
+
+def test_days_that_are_not_declared_are_not_asked_for(tmp_path: Path) -> None:
+    found = asked(tmp_path, declared(last=date(2026, 3, 3)))
+
+    assert [] == found.run_requests
+    assert "2026-03-04 is there for every raw table that has such a day (2 tables by day)." == found.skip_message
+
+
+def schedules(found: Declared) -> list[dg.ScheduleDefinition]:
+    """Return all schedules."""
+    drill = rollback_drill(found, clean_up_job)
+    return [daily_landing(found), clean_up(found), retraining_floor(found), reproduction_schedule(found), drill]
+
+
+def test_times_come_from_the_declaration() -> None:
+    given = {
+        "daily_landing": "15 6 * * *", "clean_up_lake": "0 1 * * 1", "retraining_floor": "0 2 1 * *",
+        "reproduce_champions": "0 */6 * * *", "drill_rollbacks": "5 4 * * 3",
+    }  # fmt: skip
+    clean = {name.removesuffix("_lake"): cron for name, cron in given.items()}
+    times = SchedulesSettings.model_validate({"timezone": "Europe/Zurich", **clean})
+    found = schedules(Declared(raw=declared().raw, automation=AutomationDeclaration(schedules=times)))
+
+    assert {name: (cron, "Europe/Zurich") for name, cron in given.items()} == {
+        it.name: (it.cron_schedule, it.execution_timezone) for it in found
+    }
+
+
+def test_times_that_are_not_declared_are_as_they_always_were() -> None:
+    assert {
+        "daily_landing": "30 5 * * *", "clean_up_lake": "0 3 * * 6", "retraining_floor": "0 3 * * 1",
+        "reproduce_champions": "0 4 * * 0", "drill_rollbacks": "0 5 * * 0",
+    } == {it.name: it.cron_schedule for it in schedules(declared())}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(SchedulesSettings.model_fields.keys() - {"timezone"}))
+def test_a_time_that_is_no_cron_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"{name}\n.*99 in the cron's field '99' lies outside 0 to 59"):
+        SchedulesSettings.model_validate({name: "99 1 * * *"})
+
+
+def test_the_clean_up_removes_nothing_before_a_person_starts_it() -> None:
+    assert dg.DefaultScheduleStatus.STOPPED == clean_up(declared()).default_status
+    assert "what it removes is gone" in (clean_up(declared()).description or "")
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_a_clean_up_runs_the_command_over_its_lake_and_fails_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    calls: dict[str, Any] = {}
+
+    def run(command: list[str], *, env: dict[str, str], **_: Any) -> "subprocess.CompletedProcess[str]":
+        calls.update(command=command[3:], lake=env["ML_ASSETS_LAKE"])
+        return subprocess.CompletedProcess(command, code, stdout="removed 3 artifacts\n", stderr="the lake is locked\n")
+
+    monkeypatch.setattr("ml_assets.automation.schedules.subprocess.run", run)
+    done = clean_up_job.execute_in_process(resources={"lake": LakeResource(url=str(tmp_path))}, raise_on_error=False)
+
+    assert {"command": ["gc", "--yes"], "lake": str(tmp_path)} == calls
+    assert (code == 0) == done.success
+    if code:
+        assert "the lake was not cleaned up: the lake is locked" in failure(done)[1]

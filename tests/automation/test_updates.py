@@ -1,0 +1,643 @@
+"""The sensor that makes what is out of date again: what it asks for and waits for, and that it never asks twice."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
+
+from ml_assets.automation import updates
+from ml_assets.automation.history import made_by
+from ml_assets.automation.updates import updates_sensor
+from ml_assets.lake.manifest import ArtifactRef
+from ml_assets.orchestration.staleness import loaded_parents, reads_of
+from ml_assets.orchestration.updating import blocked
+from tests.automation.alerted import Heard
+from tests.automation.updated import DAYS, FIRST_PREDICTED, MODEL, YESTERDAY, World, world
+from tests.builders import Note, overwrite, put
+
+FIRST = tuple(DAYS[:4])
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake in which four days have come and all that is made from them is there."""
+    folder = tmp_path_factory.mktemp("begun")
+    with world(folder) as found:
+        begin(found)
+    return folder
+
+
+@contextmanager
+def world_over(begun: Path, folder: Path, **options: Any) -> Iterator[World]:
+    """Give a world over a copy of that lake, at which the sensor has looked."""
+    with world(Path(shutil.copytree(begun, folder / "lake")), **options) as found:
+        assert [] == found.look()
+        yield found
+
+
+@pytest.fixture
+def flown_world(begun: Path, tmp_path: Path) -> Iterator[World]:
+    """A world that has begun."""
+    with world_over(begun, tmp_path) as found:
+        yield found
+
+
+def begin(found: World) -> None:
+    found.serve()
+    for day in FIRST:
+        found.land("a", day, "one")
+        found.land("b", day, "one")
+    found.settle()
+
+
+def names(requests: list[dg.RunRequest]) -> list[tuple[list[str], str, str]]:
+    """Return the assets of each request and its first and last day."""
+    return [
+        (
+            sorted(key.to_user_string() for key in request.asset_selection or ()),
+            request.tags.get("dagster/asset_partition_range_start", ""),
+            request.tags.get("dagster/asset_partition_range_end", ""),
+        )
+        for request in requests
+    ]
+
+
+def run_all(found: World) -> None:
+    for run in [*found.queue]:
+        found.end(run)
+
+
+# ---------------------------------------------------------------- what follows from a change
+
+
+def test_a_new_day_is_made_group_by_group_upstream_first(flown_world: World) -> None:
+    day = DAYS[4]
+    flown_world.land("a", day, "one")
+    flown_world.land("b", day, "one")
+    asked = []
+    while requests := flown_world.look():
+        asked += names(requests)
+        flown_world.launch(requests)
+        run_all(flown_world)
+
+    assert [
+        (["tables/x", "tables/y", "tables/z"], day, day),
+        (["m/features", "m/labels"], day, day),
+        (["m/performance"], DAYS[3], DAYS[3]),  # a label of the day before may come a day late
+        (["m/drift", "m/performance", "m/predictions"], day, day),
+        (["m/card"], "", ""),
+    ] == asked
+
+
+def test_a_corrected_day_whose_content_stays_the_same_goes_no_further(flown_world: World) -> None:
+    flown_world.land("a", DAYS[1], "one")
+
+    assert [] == flown_world.look()
+
+
+def test_a_day_that_was_never_predicted_is_not_predicted_because_it_was_corrected(flown_world: World) -> None:
+    flown_world.land("b", DAYS[0], "other")
+
+    asked = flown_world.settle()
+
+    assert ["updates/tables/2013-01-01", "updates/m/features and labels/2013-01-01"] == asked
+
+
+def test_nothing_is_predicted_before_there_is_a_champion_and_all_since_its_training_afterwards(tmp_path: Path) -> None:
+    with world(tmp_path) as found:
+        for day in FIRST:
+            found.land("a", day, "one")
+            found.land("b", day, "one")
+
+        asked = found.settle()
+        assert [
+            f"updates/tables/{DAYS[0]} to {DAYS[3]}",
+            f"updates/m/features and labels/{DAYS[0]} to {DAYS[3]}",
+        ] == asked
+        assert "monitoring of m: waits for a champion" in found.said
+
+        found.serve()
+        assert f"updates/m/monitoring/{FIRST_PREDICTED} to {DAYS[3]}" == found.settle()[0]
+
+
+def test_a_damaged_promotion_log_holds_back_its_model_alone_until_it_is_restored(flown_world: World) -> None:
+    path = flown_world.lake.path("promotions", MODEL, "000001.json")
+    whole = flown_world.lake.read(path)
+    overwrite(flown_world.lake, path, whole[:-20])
+    flown_world.land("a", DAYS[4], "one")
+    flown_world.land("b", DAYS[4], "one")
+
+    asked = flown_world.settle()
+
+    assert [f"updates/tables/{DAYS[4]}", f"updates/m/features and labels/{DAYS[4]}"] == asked
+    assert "monitoring of m: waits: the promotion log of m is damaged" in flown_world.said
+    overwrite(flown_world.lake, path, whole)
+    assert f"updates/m/monitoring/{DAYS[4]}" in flown_world.settle()
+
+
+def test_a_new_champion_predicts_no_day_again(flown_world: World) -> None:
+    flown_world._told("m/champion", "")
+
+    assert [] == flown_world.look()
+
+
+def test_a_card_is_made_again_when_another_serves(flown_world: World) -> None:
+    log = updates.promotions(flown_world.lake, MODEL)
+    last = log.last()
+    assert last is not None
+    other = put(flown_world.lake, Note(text="others"), asset="m/model").version
+    log.append(last.model_copy(update={"number": 2, "champion": other}), number=2)
+    flown_world._told("m/champion", "")
+
+    assert [(["m/card"], "", "")] == names(flown_world.look())
+
+
+def test_changed_code_makes_what_reads_it_again_only_if_it_gives_something_else(flown_world: World) -> None:
+    flown_world.deploy(code="2")
+
+    assert [f"updates/tables/{DAYS[0]} to {DAYS[3]}"] == flown_world.settle()
+    assert flown_world.look() == []
+
+
+def test_what_changed_further_back_than_the_look_back_is_told_and_not_made(tmp_path: Path) -> None:
+    with world(tmp_path, days=2) as found:
+        found.serve()
+        found.land("b", DAYS[4], "one")
+        found.settle()
+        found.land("b", DAYS[1], "one")
+
+        assert [] == found.look()
+        assert "raw/b changed for 2013-01-02, further back than the newest 2 days" in found.said
+
+
+# ---------------------------------------------------------------- what waits
+
+
+def test_a_day_waits_for_all_of_its_sources_and_says_for_which(flown_world: World) -> None:
+    flown_world.land("a", DAYS[4], "one")
+
+    requests = flown_world.look()
+    assert [(["tables/x"], DAYS[4], DAYS[4])] == names(requests)
+    flown_world.launch(requests)
+    flown_world.settle()
+    assert f"tables ({DAYS[4]}): waits for raw/b of {DAYS[4]}, which is missing" in flown_world.said
+    assert f"raw/b: no day after {DAYS[3]} has come." in flown_world.said
+
+
+def test_what_waits_is_told_by_the_source_that_has_not_come_and_only_for_days_that_have_not(
+    begun: Path, tmp_path: Path
+) -> None:
+    with world_over(begun, tmp_path) as found:
+        found.look(lost=True)
+        assert f"raw/a, raw/b: no day after {DAYS[3]} has come." in found.said
+
+        found.land("a", DAYS[6], "one")
+        found.land("b", DAYS[6], "one")
+        found.settle()
+        assert (
+            f"tables ({DAYS[4]} to {DAYS[6]}): waits for raw/a of {DAYS[4]} to {DAYS[5]}, which is missing"
+            in found.said
+        )
+
+        found.land("a", DAYS[5], "one")
+        found.land("b", DAYS[5], "one")
+        found.settle()
+        left = f"({DAYS[4]} to {DAYS[5]}): waits for raw/a of {DAYS[4]}, which is missing"
+        assert f"tables {left}" in found.said
+        assert f"monitoring of m {left}" in found.said
+
+
+def test_a_day_waits_for_the_missing_days_that_it_looks_back_to_and_is_made_when_they_come(flown_world: World) -> None:
+    """Case 12: `tables/z` reads a day back of `tables/x`, which is made from `raw/a`."""
+    for name in "ab":
+        flown_world.land(name, DAYS[5], "one")
+
+    asked = flown_world.settle()
+    assert [f"updates/tables/{DAYS[5]}", f"updates/m/features and labels/{DAYS[5]}"] == asked  # x, y and labels
+    assert [] == [*flown_world.lake.newest("tables/z", [DAYS[5]]), *flown_world.lake.newest("m/features", [DAYS[5]])]
+    assert (
+        f"monitoring of m ({DAYS[4]} to {DAYS[5]}): waits for raw/a of {DAYS[4]}, which is missing" in flown_world.said
+    )
+
+    graph, lake = flown_world.graph, flown_world.lake
+    told = {(str(it.group), it.days, it.why) for it in blocked(graph, lake, MODEL, yesterday=YESTERDAY, count=35)}
+    assert ("tables", (DAYS[4], DAYS[5]), f"waits for raw/a of {DAYS[4]}, which is missing") in told
+    assert ("features and labels of m", (DAYS[4],), f"waits for raw/b of {DAYS[4]}, which is missing") in told
+
+    for name in "ab":
+        flown_world.land(name, DAYS[4], "one")
+    flown_world.settle()
+    assert [] == blocked(graph, lake, MODEL, yesterday=YESTERDAY, count=35)
+    assert [DAYS[4], DAYS[5]] == [*flown_world.lake.newest("m/predictions", [DAYS[4], DAYS[5]])]
+    assert {} == left_over(flown_world)
+
+
+@pytest.mark.parametrize("digits", [0, 12])
+def test_a_table_that_allows_gaps_is_made_over_them_and_again_when_the_days_come(tmp_path: Path, digits: int) -> None:
+    """With 0 digits every day has the same content, so that only the marks tell that a missing day came."""
+    with world(tmp_path, digits=digits, allow_gaps=True) as found:
+        found.serve()
+        for day in (*FIRST, DAYS[5]):
+            for name in "ab":
+                found.land(name, day, "one")
+        found.settle()
+
+        def marks(day: str) -> list[dict[str, tuple[str, ...]]]:
+            names = ("tables/z", "m/features", "m/predictions", "m/drift")
+            return [found.lake.manifest(found.lake.find(name, day)).missing_days for name in names]
+
+        assert [{"tables/x": (DAYS[4],)}] * 4 == marks(DAYS[5])
+        assert [{}] * 4 == marks(DAYS[3])
+
+        for name in "ab":
+            found.land(name, DAYS[4], "one")
+        found.settle()
+        assert [{}] * 4 == marks(DAYS[5]) == marks(DAYS[4])
+        assert {} == left_over(found)
+
+
+@pytest.mark.parametrize("event", ["lost", "unread"])
+def test_late_days_are_made_from_what_is_in_the_lake_whatever_became_of_their_events(
+    flown_world: World, event: str
+) -> None:
+    for name in "ab":
+        flown_world.land(name, DAYS[5], "one")
+    flown_world.settle()
+
+    for name in "ab":
+        flown_world.land(name, DAYS[4], "one", is_told=False)
+    if event == "lost":
+        flown_world.look(lost=True)
+    flown_world.settle()
+
+    assert [DAYS[4], DAYS[5]] == [*flown_world.lake.newest("m/predictions", [DAYS[4], DAYS[5]])]
+
+
+def test_the_days_that_are_kept_up_to_date_are_the_newest_that_have_data(tmp_path: Path) -> None:
+    """Case 13: the declared days go on for months after the newest that has come."""
+    with world(tmp_path, days=2) as found:
+        found.serve()
+        for day in FIRST:
+            for name in "ab":
+                found.land(name, day, "one")
+
+        asked = found.settle()
+
+    assert f"updates/tables/{DAYS[1]}" == asked[0]  # what the two days look back to
+    assert f"updates/m/monitoring/{DAYS[2]} to {DAYS[3]}" in asked
+    assert "a source: no day after" not in found.said
+
+
+def test_nothing_is_asked_while_a_run_makes_what_it_is_made_from(flown_world: World) -> None:
+    flown_world.land("a", DAYS[3], "other")
+    landing = dg.RunRequest(
+        run_key="elsewhere", asset_selection=[dg.AssetKey(["raw", "b"])], tags={"dagster/partition": DAYS[3]}
+    )
+    flown_world.launch([landing])
+
+    assert [] == flown_world.look()
+    assert f"waits for run {flown_world.queue[0].run_id[:8]}, which is queued or in progress" in flown_world.said
+
+    run_all(flown_world)
+    assert f"updates/tables/{DAYS[3]} to {DAYS[4]}" not in flown_world.settle()[0]
+
+
+def test_a_training_holds_up_no_predictions(flown_world: World) -> None:
+    keys = [dg.AssetKey([MODEL, "training_set"]), dg.AssetKey([MODEL, "champion"])]
+    flown_world.launch([dg.RunRequest(run_key="training", asset_selection=keys)])
+    training = flown_world.queue.pop()
+    flown_world.land("a", DAYS[3], "other")
+
+    assert f"updates/m/monitoring/{DAYS[3]}" in flown_world.settle()
+    assert not training.is_finished
+
+
+# ---------------------------------------------------------------- never twice
+
+
+def test_what_is_asked_for_twice_has_the_same_keys_with_a_cursor_and_without(flown_world: World) -> None:
+    flown_world.land("a", DAYS[2], "other")
+    cursor = flown_world.cursor
+    first = [request.run_key for request in flown_world.look()]
+
+    flown_world.cursor = cursor
+    assert first == [request.run_key for request in flown_world.look()]
+    assert first == [request.run_key for request in flown_world.look()]
+    assert first == [request.run_key for request in flown_world.look(lost=True)]
+    assert 1 == len(first)
+
+
+def test_a_failed_run_is_asked_for_again_when_its_facts_change_and_not_before(flown_world: World) -> None:
+    flown_world.land("b", DAYS[3], "other")
+    flown_world.launch(flown_world.look())
+    [run] = flown_world.queue
+    flown_world.end(run, made=1)
+
+    assert [] == flown_world.look()
+    assert [] == flown_world.look(lost=True)
+    assert f"run {run.run_id[:8]} was asked for on the same facts and is FAILURE" in flown_world.said
+
+    flown_world.land("b", DAYS[3], "mended")
+    assert [["tables/y", "tables/z"]] == [assets for assets, *_ in names(flown_world.look())]
+
+
+def test_a_failed_run_is_asked_for_again_when_its_code_changes(flown_world: World) -> None:
+    flown_world.land("a", DAYS[3], "other")
+    flown_world.launch(flown_world.look())
+    flown_world.end(flown_world.queue[0], made=0)
+
+    flown_world.deploy(code="2")
+
+    assert ["tables/x", "tables/y", "tables/z"] == names(flown_world.look())[0][0]
+
+
+def test_a_cursor_of_something_else_is_told_and_counts_as_lost(flown_world: World) -> None:
+    flown_world.cursor = '{"neither": "this"}'
+
+    assert [] == flown_world.look()
+    assert "the cursor is none of this sensor's, so everything is looked at." in flown_world.said
+
+
+def test_at_most_so_many_runs_are_asked_for_at_once_and_the_others_next(
+    flown_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(updates, "MOST_REQUESTS", 1)
+    for day in (DAYS[0], DAYS[3]):
+        flown_world.land("b", day, "other")
+
+    assert [f"updates/tables/{DAYS[0]}", f"updates/tables/{DAYS[3]}"] == flown_world.settle()[:2]
+
+
+def test_a_look_that_is_cut_off_goes_on_at_the_next_tick(flown_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(updates, "MOST_LOOKS", 8)
+    flown_world.land("a", DAYS[3], "other")
+
+    looks = 0
+    while not (requests := flown_world.look(lost=looks == 0)):
+        looks += 1
+        assert looks < 12
+
+    assert "tables/x" in names(requests)[0][0]
+    flown_world.launch(requests)
+    flown_world.settle()
+    assert {} == left_over(flown_world)
+
+
+# ---------------------------------------------------------------- freshness
+
+
+def fail_freshness(found: World, key: dg.AssetKey) -> None:
+    change = FreshnessStateChange(
+        key=key,
+        previous_state=FreshnessState.PASS,
+        new_state=FreshnessState.FAIL,
+        state_change_timestamp=datetime.now(UTC).timestamp(),
+    )
+    found.instance.report_runless_asset_event(change)
+
+
+def test_what_is_not_fresh_is_looked_at_once_and_asked_for_with_its_cause(
+    flown_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(updates, "IN_TURN", 0)
+    labels = dg.AssetKey([MODEL, "labels"])
+    [ref] = flown_world.lake.newest("m/labels", [DAYS[2]]).values()
+    remove(flown_world, ref)
+    assert [] == flown_world.look()
+
+    fail_freshness(flown_world, labels)
+
+    [request] = flown_world.look()
+    assert ([labels], "freshness") == (request.asset_selection, request.tags["cause"])
+
+
+def test_what_is_not_fresh_because_nothing_came_is_told_and_not_made(flown_world: World) -> None:
+    fail_freshness(flown_world, dg.AssetKey([MODEL, "labels"]))
+
+    assert [] == flown_world.look()
+    assert "the freshness of m/labels fails." in flown_world.said
+
+
+def test_old_data_is_told_until_a_new_day_comes_which_is_asked_for_with_its_cause(begun: Path, tmp_path: Path) -> None:
+    with world_over(begun, tmp_path, data_days=3) as found:
+        old = f"the data of tables/x is old: newest day {DAYS[3]}, 4 days behind; 3 are allowed."
+        assert [] == found.look()
+        assert old in found.said
+
+        found.land("a", DAYS[4], "one")
+        requests = found.look()
+        assert ["freshness"] == [request.tags["cause"] for request in requests]
+
+        found.launch(requests)
+        found.settle()
+        assert "the data of tables/x is old" not in found.said
+
+
+def test_data_that_has_become_too_old_alerts_once_with_a_lost_cursor_too(
+    begun: Path, tmp_path: Path, heard: Heard
+) -> None:
+    with world_over(begun, tmp_path, data_days=3) as found:
+        found.look()
+        found.look()
+        found.look(lost=True)
+        titles = sorted(alert.title for alert in heard.alerts)
+        assert [
+            f"The data of tables/{name} is old: newest day {DAYS[3]}, 4 days behind; 3 are allowed" for name in "xyz"
+        ] == titles
+        assert {"freshness_missed"} == {alert.kind for alert in heard.alerts}
+        assert {datetime(2013, 1, 9, tzinfo=UTC)} == {alert.at for alert in heard.alerts}
+
+
+def remove(found: World, ref: ArtifactRef) -> None:
+    for path in Path(found.lake.directory(ref)).iterdir():
+        path.unlink()
+
+
+# ---------------------------------------------------------------- any sequence of events
+
+land = st.tuples(st.just("land"), st.sampled_from("ab"), st.sampled_from(DAYS[1:6]), st.sampled_from(["one", "two"]))
+others = st.sampled_from(
+    [("look",), ("lost",), ("twice",), ("end",), ("fail", 0), ("fail", 1), ("deploy", "1"), ("deploy", "2")]
+)
+
+
+@example(
+    events=[
+        ("land", "b", "2013-01-05", "one"),
+        ("land", "b", "2013-01-02", "two"),
+        ("land", "a", "2013-01-04", "two"),
+        ("twice",),
+        ("fail", 0),
+        ("land", "a", "2013-01-03", "two"),
+        ("twice",),
+        ("land", "a", "2013-01-03", "one"),
+        ("land", "a", "2013-01-04", "two"),
+        ("fail", 1),
+        ("end",),
+        ("land", "a", "2013-01-06", "one"),
+    ]
+)
+@settings(max_examples=10, phases=[Phase.explicit, Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+@given(events=st.lists(land | others, max_size=14))
+def test_whatever_happens_all_is_made_again_upstream_first_and_nothing_is_asked_twice(
+    begun: Path, events: list[tuple[Any, ...]]
+) -> None:
+    with TemporaryDirectory() as folder, world_over(begun, Path(folder)) as found:
+        for event in events:
+            happen(found, *event)
+        settle_after_all(found)
+
+        assert {} == left_over(found), found.said
+
+
+def happen(found: World, name: str, *given: str) -> None:
+    if name == "land":
+        found.land(*given)
+    elif name == "deploy":
+        found.deploy(code=given[0])
+    elif name in {"look", "lost", "twice"}:
+        requests = found.look(lost=name == "lost")
+        if name == "twice":
+            assert [it.run_key for it in requests] == [it.run_key for it in found.look()]
+        hold(found, requests)
+        found.launch(requests)
+    elif found.queue:
+        found.end(found.queue[0], made=int(given[0]) if name == "fail" else None)
+
+
+def hold(found: World, requests: list[dg.RunRequest]) -> None:
+    """Nothing was asked for before, and nothing that is asked for reads what is out of date and not made with it."""
+    before = {run.tags["dagster/run_key"] for run in found.instance.get_runs()}
+    assert not before.intersection(str(request.run_key) for request in requests)
+    stale = left_over(found)
+    for request in requests:
+        run = dg.DagsterRun("run", asset_selection=frozenset(request.asset_selection or ()), tags=request.tags)
+        keys, days = made_by(run)
+        for key, day in [(it, day) for it in keys for day in stale.get(it, set()) & days]:
+            for parent in loaded_parents(found.graph, key):
+                late = stale.get(parent, set())
+                reads = late.intersection(reads_of(found.graph, key, parent, day) or late)
+                assert parent in keys or not reads, (request.run_key, key, parent, reads)
+                assert reads <= days, (request.run_key, key, parent, reads)
+
+
+def left_over(found: World) -> dict[dg.AssetKey, set[str]]:
+    """Return what is out of date though its sources are there, those that it looks back to included."""
+    landed = set(found.lake.partitions("raw/a"))
+    there = {"", *(landed & set(found.lake.partitions("raw/b")))}
+    before = dict(zip(DAYS[1:], DAYS, strict=False))
+    whole = {day for day in there if day not in before or before[day] in landed}  # `tables/z` reads a day back of x
+    left: dict[dg.AssetKey, set[str]] = {}
+    for key, days in found.stale().items():
+        can = there if key.path[-1] in {"x", "y", "labels"} else whole
+        late = {
+            day for day, why in days.items() if day in can and (why != "parent" or reads_any(found, key, day, left))
+        }
+        left |= {key: late} if late else {}
+    return left
+
+
+def reads_any(found: World, key: dg.AssetKey, day: str, late: dict[dg.AssetKey, set[str]]) -> bool:
+    parents = loaded_parents(found.graph, key)
+    return any(late[it].intersection(reads_of(found.graph, key, it, day) or late[it]) for it in parents if it in late)
+
+
+LANDED = tuple((name, day) for day in DAYS[:6] for name in "ab")
+
+
+@pytest.fixture(scope="module")
+def in_order(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """What there is in the end where each day is landed and built before the next comes."""
+    with world(tmp_path_factory.mktemp("in_order"), digits=12) as found:
+        found.serve()
+        for name, day in LANDED:
+            found.land(name, day, day)
+            if name == "b":
+                found.settle()
+        return found.versions()
+
+
+@settings(max_examples=5, phases=[Phase.explicit, Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+@given(
+    order=st.permutations(LANDED),
+    between=st.lists(
+        st.sampled_from(["", "", "settle", "launch", "lost", "killed", "fail", "untold"]),
+        min_size=len(LANDED), max_size=len(LANDED),
+    ),
+)  # fmt: skip
+def test_days_that_are_landed_in_any_order_with_restarts_between_end_as_if_they_had_come_in_order(
+    in_order: dict[str, dict[str, str]], order: list[tuple[str, str]], between: list[str]
+) -> None:
+    with TemporaryDirectory() as folder, world(Path(folder), digits=12) as found:
+        found.serve()
+        for (name, day), then in zip(order, between, strict=True):
+            found.land(name, day, day, is_told=then != "untold")
+            restart(found, then)
+        settle_after_all(found)
+
+        assert in_order == found.versions(), found.said
+
+
+def restart(found: World, then: str) -> None:
+    """Let the daemon do something between two landings, or die at it."""
+    if then == "settle":
+        found.settle()
+    elif then in {"launch", "lost", "fail"}:
+        found.launch(found.look(lost=then == "lost"))
+        if then == "fail" and found.queue:
+            found.end(found.queue[0], made=1)
+    elif then == "killed":
+        found.look()  # its cursor is stored, and none of the runs that it requested
+
+
+def settle_after_all(found: World) -> None:
+    """Let what failed be run again by a person, and all else by the sensor."""
+    for _ in range(60):
+        for run in [*found.queue]:
+            found.end(run)
+        requests = found.look()
+        hold(found, requests)
+        if not requests:
+            failed = [
+                run
+                for run in found.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
+                if f"run {run.run_id[:8]} was asked for on the same facts" in found.said
+            ]
+            if not failed:
+                return
+            again = failed[0]
+            found.queue.append(again)
+            found.end(again)
+        found.launch(requests)
+    raise AssertionError(f"it never ends: {found.said}")
+
+
+# ---------------------------------------------------------------- as Dagster evaluates it
+
+
+def test_dagster_takes_its_requests_for_runs_over_a_range_of_days(flown_world: World) -> None:
+    flown_world.land("a", DAYS[3], "other")
+    sensor = updates_sensor(flown_world.declared)
+    with dg.build_sensor_context(
+        instance=flown_world.instance,
+        repository_def=flown_world.repository,
+        cursor=flown_world.cursor,
+        resources={"lake": updates.LakeResource(url=flown_world.lake.url), "alerts": flown_world.alerts},
+    ) as context:
+        [request] = sensor.evaluate_tick(context).run_requests or ()
+
+    assert {
+        "cause": "updates",
+        "dagster/asset_partition_range_start": DAYS[3],
+        "dagster/sensor_name": "updates",
+    }.items() <= {**request.tags}.items()
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING

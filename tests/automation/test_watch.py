@@ -1,0 +1,334 @@
+"""The watch over a new champion: what is taken back, once, and what then; and the drill that it could be."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from ml_assets.assembly import build
+from ml_assets.automation.watch import TRIES, rollback_drill, rollback_drill_job, take_back_job
+from ml_assets.components import DBT_PROJECT, read_contracts
+from ml_assets.contracts.artifacts import Feature, Model, Promotion
+from ml_assets.declaration.reading import Declared
+from ml_assets.lake.errors import LakeError
+from ml_assets.models.plan import ModelPlan
+from tests.automation.looped import BEGIN, MODEL, World, beside, declared, spec, world
+from tests.builders import failure, flights_declared, put
+
+PlanOf = Callable[[str], ModelPlan]
+
+
+@pytest.fixture
+def it(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path / "lake", declared({"drift_days": 1, "of_days": 1, "cool_down_days": 2})) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def plan_of(manifest: Mapping[str, Any]) -> PlanOf:
+    """Give the plan of the world's model."""
+    plan = ModelPlan.of(declared().models[0], read_contracts(manifest, DBT_PROJECT))
+    return {MODEL: plan}.__getitem__
+
+
+def promoted(it: World) -> tuple[str, str]:
+    """Let a second champion serve that was trained as of the last day, and return who served and who serves."""
+    first, second = it.champion, it.train(it.day - timedelta(days=1), rounds=2)
+    it.serve(second)
+    return first, second
+
+
+def worse(it: World, first: str, days: int = 5) -> None:
+    """Let days come on which who serves is worse than the one before by 0.05 and a bit."""
+    for number in range(days):
+        it.live(auc=0.75 - 0.002 * number, former=(first, 0.8))
+
+
+def run(job: dg.JobDefinition, it: World, config: Mapping[str, Any]) -> dg.ExecuteInProcessResult:
+    return job.execute_in_process(
+        instance=it.instance, resources={"lake": it.resource}, run_config=dict(config), raise_on_error=False
+    )
+
+
+# ---------------------------------------------------------------- taking back
+
+
+def test_nobody_is_trained_against_a_champion_that_is_about_to_be_taken_back(it: World) -> None:
+    first, _ = promoted(it)
+    for number in range(6):
+        it.live(is_over=True, auc=0.75 - 0.002 * number, former=(first, 0.8))
+
+    assert [] == it.look("drift")
+    assert "It waits: the champion is worse than the one before it, and is taken back first." in it.said
+    assert [] == it.records()
+
+    it.measure(it.day - timedelta(days=1), auc=0.85, former=(first, 0.8))
+    it.measure(it.day - timedelta(days=2), auc=0.85, former=(first, 0.8))
+
+    assert ["drift"] == [request.tags["cause"] for request in it.look("drift")]
+
+
+def test_a_worse_champion_is_taken_back_within_the_declared_days_with_a_record_and_no_ping_pong_follows(
+    it: World, plan_of: PlanOf
+) -> None:
+    it.live()
+    first, second = promoted(it)
+    worse(it, first, days=4)
+    assert [] == it.look("watch")
+    assert "m: Not judged: cannot decide with 4 days" in it.said
+    worse(it, first, days=1)
+    [request] = it.look("watch")
+
+    assert "take_back/m/2/1" == request.run_key
+    assert {"cause": "watch", "model": MODEL}.items() <= request.tags.items()
+    result = run(take_back_job(plan_of), it, request.run_config)
+
+    assert result.success
+    entry: Promotion = it.log().entries()[-1]
+    assert (3, "rollback", first, "watch", "watch") == (
+        entry.number, entry.action, entry.champion, entry.decided_by, entry.cause,
+    )  # fmt: skip
+    assert result.run_id == entry.run_id
+    assert (
+        f"Over 5 days (2013-03-02 to 2013-03-06) roc_auc within day of champion {second} differs by -0.05"
+        in entry.reasons[0]
+    )
+    assert entry.figures["difference, at most"] < -0.01
+
+    it.serve(second, "refuse")
+    worse(it, first)
+    assert [] == it.look("watch", is_lost=True)
+    assert "m: no new champion to watch" == it.said
+
+
+def test_after_a_champion_was_taken_back_the_cool_down_is_doubled(it: World) -> None:
+    it.live(is_over=True)
+    it.live(is_over=True)
+    it.launch(it.look())
+    it.end()
+    first, _ = promoted(it)
+    it.serve(first, "rollback")
+    asked = []
+    for _ in range(4):
+        day = it.live(is_over=True)
+        asked += [day] * len(it.look())
+
+    assert [it.records()[0].as_of + timedelta(days=4)] == asked
+
+
+def test_after_a_model_that_a_person_trained_was_taken_back_the_cool_down_counts_from_then(it: World) -> None:
+    for _ in range(6):
+        it.live()
+    first, _ = promoted(it)
+    worse(it, first)
+    taken_back = it.day - timedelta(days=1)
+    it.serve(first, "rollback")
+    asked, said = [], []
+    for _ in range(5):
+        day = it.live(is_over=True)
+        asked += [day] * len(it.look())
+        said.append(it.said)
+
+    assert [taken_back + timedelta(days=4)] == asked
+    assert f"It waits until {asked[0]}: a champion was taken back on {taken_back}, the cool-down is 4 days" in said[0]
+
+
+def test_what_a_person_let_in_again_is_not_taken_back_on_the_same_figures(it: World) -> None:
+    first, second = promoted(it)
+    worse(it, first)
+    it.serve(first, "rollback")
+    it.serve(second)
+
+    assert [] == it.look("watch")
+    assert "m: no new champion to watch" == it.said
+
+
+def test_an_equal_champion_stays_and_is_told_to_be_settled(it: World) -> None:
+    first, _ = promoted(it)
+    for number in range(9):
+        it.live(auc=0.8 + 0.001 * (number % 3), former=(first, 0.8))
+
+    assert [] == it.look("watch")
+    assert "Over 7 days (2013-03-01 to 2013-03-07)" in it.said
+
+
+# ---------------------------------------------------------------- once, and in the end
+
+
+def test_it_is_asked_once_whatever_is_lost_and_again_where_a_run_failed_but_not_for_ever(it: World) -> None:
+    first, _ = promoted(it)
+    worse(it, first)
+    for number in range(1, TRIES + 1):
+        [request] = it.look("watch", dies=True)
+        assert [request] == it.look("watch", is_lost=True)
+        assert f"take_back/m/2/{number}" == request.run_key
+        it.launch([request], "watch")
+        assert [] == it.look("watch", is_lost=True)
+        assert [] == it.look("watch")
+        assert it.said.endswith(f" Run {it.under_way()[0].run_id[:8]} rolls it back.")
+        it.end(well=False)
+
+    assert [] == it.look("watch")
+    assert "3 runs failed to roll it back; look at them, then: ml-assets rollback m --why REASON" in it.said
+
+
+def test_where_another_decided_in_between_nothing_is_taken_back(it: World, plan_of: PlanOf) -> None:
+    first, _ = promoted(it)
+    worse(it, first)
+    [request] = it.look("watch")
+    it.serve(it.train(it.day, rounds=3))
+
+    assert run(take_back_job(plan_of), it, request.run_config).success
+    assert ["promote"] * 3 == [entry.action for entry in it.log().entries()]
+
+
+def test_a_version_that_is_gone_is_not_gone_back_to(it: World, plan_of: PlanOf) -> None:
+    first, _ = promoted(it)
+    worse(it, first)
+    [request] = it.look("watch")
+    shutil.rmtree(Path(it.lake.url) / "artifacts" / MODEL / "model" / first)
+
+    _, message = failure(run(take_back_job(plan_of), it, request.run_config))
+
+    assert f"m: {first} cannot serve: m/model@{first[:12]} " in message
+    assert "Go back to another with: ml-assets rollback m --to VERSION" in message
+    assert 2 == len(it.log().entries())
+
+
+def test_a_damaged_report_fails_the_tick_and_is_named(it: World) -> None:
+    first, _ = promoted(it)
+    worse(it, first)
+    [path] = (Path(it.lake.url) / "artifacts" / MODEL / "performance" / "2013-03-02").glob("*/summaries.json")
+    path.write_text("{}")
+
+    with pytest.raises(LakeError, match=f"m: {path} is damaged"):
+        it.look("watch")
+
+
+def test_a_model_with_a_damaged_report_is_looked_at_again_after_a_tick_in_which_another_was_taken_back(
+    tmp_path: Path,
+) -> None:
+    one = declared()
+    project = Declared(models=(*one.models, one.models[0].model_copy(update={"name": "n"})))
+    with world(tmp_path / "lake", project) as damaged:
+        damaged.look("watch")
+        for it in (damaged, beside(damaged, project, "n")):
+            first, _ = promoted(it)
+            worse(it, first)
+        [path] = (tmp_path / "lake" / "artifacts" / MODEL / "performance" / "2013-03-02").glob("*/summaries.json")
+        whole = path.read_bytes()
+        path.write_text("{}")
+        asked = damaged.look("watch")
+        assert ["take_back/n/2/1"] == [it.run_key for it in asked]
+        damaged.launch(asked, "watch")
+        path.write_bytes(whole)
+
+        assert ["take_back/m/2/1"] == [it.run_key for it in damaged.look("watch")]
+
+
+# ---------------------------------------------------------------- the drill
+
+
+def drilled(it: World, plan_of: PlanOf) -> dg.ExecuteInProcessResult:
+    return run(rollback_drill_job(plan_of), it, {"ops": {"drill": {"config": {"model": MODEL}}}})
+
+
+@pytest.fixture(scope="module")
+def tree() -> str:
+    """A small booster of one feature, as text."""
+    import lightgbm
+
+    rows = pl.DataFrame({"distance_miles": range(100)}).to_numpy()
+    data = lightgbm.Dataset(rows, label=[n % 2 for n in range(100)], feature_name=["distance_miles"])
+    return str(lightgbm.train({"objective": "binary", "verbose": -1, "num_threads": 1}, data, 1).model_to_string())
+
+
+def with_two_that_score(it: World, tree: str) -> str:
+    """Let one version serve after another, both of a feature that the declared model has; return the first."""
+    feature = (Feature(name="distance_miles", dtype="Int64"),)
+    first, second = (
+        put(
+            it.lake, Model(tree, spec(it.day, rounds=n, features=feature), pl.DataFrame({"n": [1]})),
+            asset=f"{MODEL}/model",
+        ).version
+        for n in (1, 2)
+    )  # fmt: skip
+    it.serve(first)
+    it.serve(second)
+    return first
+
+
+def test_the_drill_scores_the_newest_day_with_who_would_serve_and_writes_nothing(
+    it: World, plan_of: PlanOf, tree: str
+) -> None:
+    first = with_two_that_score(it, tree)
+    for day, rows in (("2013-03-01", 3), ("2013-03-02", 5)):
+        frame = pl.DataFrame({"distance_miles": range(rows)})
+        put(it.lake, frame, asset=f"{MODEL}/features", partition=day)
+
+    result = drilled(it, plan_of)
+
+    assert result.success, failure(result)
+    [output] = [event for event in result.all_node_events if event.event_type_value == "STEP_OUTPUT"]
+    told = output.step_output_data.metadata
+    assert (first, "2013-03-02", 5) == tuple(told[name].value for name in ("would serve", "day", "rows scored"))
+    assert 3 == len(it.log().entries())
+
+
+def test_the_drill_fails_where_the_newest_day_cannot_be_scored(it: World, plan_of: PlanOf, tree: str) -> None:
+    first = with_two_that_score(it, tree)
+    _, nothing = failure(drilled(it, plan_of))
+    put(it.lake, pl.DataFrame({"other": [1]}), asset=f"{MODEL}/features", partition="2013-03-01")
+    _, wrong = failure(drilled(it, plan_of))
+
+    assert "m has no features to score; make some with: ml-assets run m" in nothing
+    assert f"m: {first} would serve after a rollback, and cannot score 2013-03-01: " in wrong
+    assert "distance_miles" in wrong
+
+
+def test_the_drill_fails_where_who_would_serve_answers_something_else(it: World, plan_of: PlanOf) -> None:
+    it.serve(it.train(it.day, task="regression"))
+    it.serve(it.train(it.day, rounds=3))
+
+    _, message = failure(drilled(it, plan_of))
+
+    assert "its task is regression; the declaration asks for binary." in message
+
+
+def test_where_nobody_stands_before_there_is_nothing_to_drill(it: World, plan_of: PlanOf) -> None:
+    assert drilled(it, plan_of).success
+
+
+def test_the_code_location_has_every_sensor_and_schedule_once_for_all_models(manifest: Mapping[str, Any]) -> None:
+    whole = flights_declared()
+    copies = tuple(whole.models[0].model_copy(update={"name": name}) for name in ("one", "two"))
+    location = build(declared=Declared(models=copies, raw=whole.raw, tables=whole.tables), manifest=manifest)
+    repository = location.get_repository_def()
+
+    assert ["alerts", "arrivals", "drift", "performance", "updates", "watch"] == sorted(
+        it.name for it in repository.sensor_defs
+    )
+    assert {
+        "clean_up_lake", "daily_landing", "drill_rollbacks", "reproduce_champions", "retraining_floor",
+    } == {it.name for it in repository.schedule_defs}  # fmt: skip
+    jobs = {name for name in repository.job_names if not name.startswith("__")}
+    assert {"clean_up", "reproduce", "rollback_drill", "take_back"} == jobs
+
+
+def test_each_week_every_model_is_drilled_once(plan_of: PlanOf) -> None:
+    one = declared().models[0]
+    both = Declared(models=(one, one.model_copy(update={"name": "n"})))
+    schedule = rollback_drill(both, rollback_drill_job(plan_of))
+    with dg.build_schedule_context(scheduled_execution_time=BEGIN) as context:
+        requests = schedule.evaluate_tick(context).run_requests or []
+
+    assert ["rollback_drill/m/2026-11-23T06:00", "rollback_drill/n/2026-11-23T06:00"] == [it.run_key for it in requests]
+    assert {"ops": {"drill": {"config": {"model": "n"}}}} == requests[1].run_config
+    with dg.build_schedule_context(scheduled_execution_time=BEGIN) as context:
+        nobody = rollback_drill(Declared(), rollback_drill_job(plan_of)).evaluate_tick(context)
+    assert "no model is declared." == nobody.skip_message

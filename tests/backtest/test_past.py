@@ -1,0 +1,298 @@
+"""Lives over a small past of a shop: what was known when, who is trained as the asset is, and a drift that pays."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ml_assets.backtest.past import Past, Trained
+from ml_assets.backtest.simulating import Asked, days_read, injected, simulate, tried
+from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.simulation import Simulation
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Making
+from ml_assets.logic.backtest.detection import measure_power
+from ml_assets.logic.backtest.injection import Injection
+from ml_assets.logic.backtest.simulation import Life, Watching, live
+from ml_assets.models.loop import rules_of
+from ml_assets.models.plan import ModelPlan
+from ml_assets.models.training import assemble, search, train, weigh
+from tests.stages.shop import FEATURES, LABELS, declaration
+
+BEGIN = date(2024, 1, 1)
+DAYS = 84
+A_DAY = 100
+FIRST = BEGIN + timedelta(days=28)
+LAST = BEGIN + timedelta(days=DAYS - 1)
+TURNED = BEGIN + timedelta(days=42)
+RETRAINING = {
+    "split": {"train_days": 6, "validation_days": 2, "test_days": 6}, "cool_down_days": 3, "floor_days": None,
+    "label_growth": None, "performance_limit": 6,
+}  # fmt: skip
+WATCHING = Watching(4, 3, 0.01)
+
+
+@cache
+def rows() -> pl.DataFrame:
+    """Orders, as many a day all the time."""
+    random = np.random.default_rng(7)
+    count = DAYS * A_DAY
+    day = [BEGIN + timedelta(days=n // A_DAY) for n in range(count)]
+    at = [datetime.combine(d, datetime.min.time()) + timedelta(minutes=15 * (n % A_DAY)) for n, d in enumerate(day)]
+    return pl.DataFrame(
+        {
+            "order_id": [f"o{n:05d}" for n in range(count)],
+            "day": day,
+            "ordered_at": at,
+            "prediction_at": [one - timedelta(hours=1) for one in at],
+            "shop": random.choice(["a", "b", "c"], count),
+            "items": random.integers(0, 10, count),
+            "weight kg": random.normal(5, 2, count),
+        },
+        schema_overrides={"ordered_at": pl.Datetime("us"), "prediction_at": pl.Datetime("us"), "items": pl.Int64},
+    )
+
+
+@cache
+def outcomes(turned: date | None = TURNED, task: str = "binary") -> pl.DataFrame:
+    """Which come back: heavy ones, of many items; and from a day on the opposite."""
+    random = np.random.default_rng(8)
+    found = rows()
+    pull = found["weight kg"].to_numpy() / 2 + found["items"].to_numpy() / 3 - 4
+    if turned is not None:
+        pull = np.where((found["day"] < turned).to_numpy(), pull, -pull)
+    late = random.random(found.height) < 1 / (1 + np.exp(-1.5 * pull))
+    answers = {
+        "binary": pl.Series(late),
+        "regression": pl.Series(pull + random.normal(size=found.height)),
+        "multiclass": pl.Series(np.where(late, "returned", np.where(pull > 1, "kept gladly", "kept"))),
+    }
+    return found.select(
+        "order_id",
+        day=pl.col("day") + pl.duration(days=1),
+        event_day="day",
+        known_at=pl.col("ordered_at") + pl.duration(days=1),
+        is_returned=answers[task],
+    )
+
+
+def planned(task: str = "binary", **changes: Any) -> ModelPlan:
+    given = {
+        "task": task, "days": {"first": BEGIN, "last": LAST}, "retraining": RETRAINING,
+        "tuning": {"trials": 1, "max_rounds": 40, "early_stopping_rounds": 10},
+        "drift": {"minimum_rows": 20, "weighted_excess_psi": 0.5, "score_excess_psi": 0.5},
+    }  # fmt: skip
+    dtype = {"binary": pl.Boolean(), "regression": pl.Float64(), "multiclass": pl.String()}[task]
+    columns = tuple(replace(it, dtype=dtype) if it.name == "is_returned" else it for it in LABELS.columns)
+    tables = {"order_features": FEATURES, "order_outcomes": replace(LABELS, columns=columns)}
+    return ModelPlan.of(declaration(**given | changes), tables)
+
+
+def lived(
+    past: Past, *, last: date = LAST, policies: tuple[Any, ...] = ("never", "triggered")
+) -> Mapping[str, Life[Trained]]:
+    lives: list[Life[Trained]] = []
+    for _, now in live(
+        past, first=FIRST, last=last, rules=rules_of(past.plan.declaration), watching=WATCHING, policies=policies
+    ):
+        lives = now
+    return {life.policy: life for life in lives}
+
+
+def told(life: Life[Trained]) -> list[tuple[object, ...]]:
+    return [(it.day, it.cause, it.sentence, it.promoted, it.version, it.reasons) for it in life.events]
+
+
+@cache
+def whole() -> tuple[Past, Mapping[str, Life[Trained]]]:
+    past = Past(planned(), rows(), outcomes())
+    return past, lived(past)
+
+
+def test_a_model_is_trained_as_the_asset_is() -> None:
+    past, lives = whole()
+    first = lives["never"].champion
+    frozen = assemble(
+        past.plan, rows(), outcomes(), as_of=first.serving.as_of, split=past.plan.declaration.retraining.split
+    )
+    importances = weigh(past.plan, frozen)
+    model = train(past.plan, frozen, search(past.plan, frozen, importances))
+
+    assert (first.model.booster, first.model.spec) == (model.booster, model.spec)
+
+
+def test_a_model_that_is_trained_ahead_is_the_one_that_would_be_trained_when_it_is_asked_for() -> None:
+    with Past(planned(), rows(), outcomes()) as past:
+        event = lived(past, policies=("weekly",))["weekly"].events[0]
+    other = Past(planned(), rows(), outcomes())
+    other.train(FIRST - timedelta(days=1), None)
+
+    assert event.version == other.train(event.day, None).version
+
+
+def test_a_turned_concept_is_noticed_and_triggered_does_better_than_never() -> None:
+    past, lives = whole()
+    scored = past.scored(list(lives.values()))
+    never, triggered = (past.metric.function(scored.truth, scored.scores[name]) for name in ("never", "triggered"))
+    after = [it for it in lives["triggered"].events if it.day >= TURNED]
+
+    assert triggered > never + 0.1
+    assert "performance" == after[0].cause
+    assert after[0].day <= TURNED + timedelta(days=8)
+
+
+def test_predictions_without_a_label_are_counted_by_day() -> None:
+    last = FIRST + timedelta(days=2)
+    lost = rows().filter(pl.col("day") == FIRST).head(5)
+    with Past(planned(), rows(), outcomes().join(lost, on="order_id", how="anti")) as past:
+        scored = past.scored([*lived(past, last=last, policies=("never",)).values()])
+
+    assert (3 * A_DAY - 5, 5) == (len(scored.truth), len(scored.unlabelled))
+    assert 0 == len(scored.of(FIRST + timedelta(days=1), last).unlabelled)
+    assert 5 == len(scored.of(FIRST, FIRST).unlabelled)
+
+
+def test_nothing_known_after_a_day_is_used_on_it() -> None:
+    cut = TURNED + timedelta(days=12)
+    known = pl.col("known_at") < datetime.combine(cut + timedelta(days=1), datetime.min.time())
+    past = Past(planned(), rows().filter(pl.col("day") <= cut), outcomes().filter(known))
+    short, (_, lives) = lived(past, last=cut), whole()
+
+    for policy, life in short.items():
+        assert [it for it in told(lives[policy]) if it[0] <= cut] == told(life)  # type: ignore[operator]
+        assert {day: it for day, it in lives[policy].held.items() if day <= cut} == life.held
+    assert short["triggered"].events
+
+
+def test_the_same_past_gives_the_same_life_twice() -> None:
+    _, once = whole()
+    again = lived(Past(planned(), rows(), outcomes()))
+
+    assert [told(once["triggered"]), once["triggered"].held] == [told(again["triggered"]), again["triggered"].held]
+
+
+def test_a_past_that_does_not_change_asks_for_nothing() -> None:
+    life = lived(Past(planned(), rows(), outcomes(None)))["triggered"]
+
+    assert [] == life.events
+
+
+def test_a_model_that_serves_is_sketched_once_and_one_that_is_refused_never() -> None:
+    past, lives = whole()
+    served = {it.version for it in lives["triggered"].served.values()}
+
+    assert served == set(past._sketches)
+
+
+@pytest.mark.parametrize("task", ["regression", "multiclass"])
+def test_other_tasks_live_too(task: str) -> None:
+    until = TURNED + timedelta(days=10)
+    past = Past(planned(task), rows(), outcomes(TURNED, task))
+    lives = lived(past, last=until, policies=("never", "weekly", "triggered"))
+    scored = past.scored(list(lives.values()))
+
+    assert 5 >= len(lives["weekly"].events) >= 3
+    assert len(scored.truth) == len(scored.scores["triggered"]) == A_DAY * ((until - FIRST).days + 1)
+
+
+def test_tuned_anew_each_retraining_begins_with_the_champions_parameters() -> None:
+    asked = planned(tuning={"trials": 2, "max_rounds": 20, "early_stopping_rounds": 5})
+    past = Past(asked, rows(), outcomes(), is_tuned=True)
+    first = past.train(FIRST - timedelta(days=1), None)
+    chosen = past.chosen
+    later = past.train(TURNED, first)
+
+    assert chosen is not past.chosen
+    assert past.chosen.trials.height == 2
+    assert first.model.spec.parameters["num_leaves"] == past.chosen.trials.row(1, named=True)["num_leaves"]
+    assert later.model.spec.as_of == TURNED
+
+
+def test_injections_are_put_into_features_and_labels_by_the_day_that_is_predicted() -> None:
+    given = ("unit:weight kg:2024-02-01:2.5", "flip:is_returned:2024-02-01:1.0")
+    features, labels = injected(planned(), rows(), outcomes(), [Injection.parse(it) for it in given])
+    before = pl.col("event_day") < date(2024, 2, 1)
+
+    assert outcomes().filter(before).equals(labels.filter(before))
+    assert (outcomes().filter(~before)["is_returned"] != labels.filter(~before)["is_returned"]).all()
+    assert (2.5 * rows().filter(day=LAST)["weight kg"]).to_list() == features.filter(day=LAST)["weight kg"].to_list()
+
+
+def test_a_life_is_kept_as_an_artifact_with_its_inputs_and_a_page(tmp_path: Path) -> None:
+    lake = LakeResource(url=str(tmp_path)).open()
+    for name, frame in (("features", rows()), ("labels", outcomes())):
+        for day in [BEGIN + timedelta(days=n) for n in range(DAYS)]:
+            lake.put(f"returns/{name}", str(day), frame.filter(day=day), Making())
+    until = FIRST + timedelta(days=9)
+    seen: list[date] = []
+
+    ref = simulate(
+        planned(), lake, Asked(FIRST, until, ("never", "weekly")), on_day=lambda day, _lives, _fits: seen.append(day)
+    )
+
+    kept: Simulation = lake.get(ref, Simulation)
+    assert [FIRST + timedelta(days=n) for n in range(10)] == seen
+    assert ("returns/simulation", 1) == (ref.asset, kept.summary.policies[1].fits)
+    assert 2 * ((until - days_read(planned().declaration, FIRST)).days + 1) == len(lake.manifest(ref).inputs)
+    assert kept.html.startswith("<!doctype html>")
+    assert "5 days without anything put in are too few to draw from" in kept.detection.why_not
+    assert FIRST + timedelta(days=4) == kept.summary.chosen_until
+    reported = rows().filter(pl.col("day").is_between(FIRST + timedelta(days=5), until))
+    known = outcomes().filter(pl.col("day") <= until)
+    assert reported.join(known, on="order_id").height == kept.summary.rows == 4 * A_DAY
+
+
+def test_the_rules_are_tried_on_the_first_days_and_find_what_is_put_into_them() -> None:
+    past, lives = whole()
+    days = [FIRST + timedelta(days=n) for n in range(14)]
+    population = past.population(lives["never"].served[FIRST], days)
+
+    assert (7 * A_DAY, 0) == (population.rows.height, population.rows["is_returned"].null_count())
+    assert population.reference is not None
+    assert days[::2] == population.reference["day"].unique().sort().to_list(), "what is usual is learned from these"
+    assert days[1::2] == population.rows["day"].unique().sort().to_list(), "streams are drawn from the others"
+    assert 2 == measure_power(population, Injection("unit", "weight kg", FIRST, 0.1), trials=2).by_drift
+    assert 2 == measure_power(population, Injection("flip", "is_returned", FIRST, 1.0), trials=2).by_performance
+
+
+@pytest.mark.parametrize(
+    ("task", "days", "injected_on", "why"),
+    [
+        ("regression", 30, None, "this one is regression."),
+        ("binary", 13, None, "13 days without anything put in are too few"),
+        ("binary", 30, FIRST + timedelta(days=3), "3 days without anything put in are too few"),
+    ],
+)
+def test_where_the_rules_cannot_be_tried_it_is_said_why(
+    task: str, days: int, injected_on: date | None, why: str
+) -> None:
+    past = Past(planned(task), rows(), outcomes(task=task))
+    _, lives = whole()
+    life = replace(lives["never"], served={FIRST + timedelta(days=n): lives["never"].champion for n in range(days)})
+    injections = () if injected_on is None else (Injection("unit", "weight kg", injected_on, 2.0),)
+
+    found = tried(past, life, Asked(FIRST, LAST, injections=injections))
+
+    assert why in found.why_not
+    assert () == found.power
+
+
+def test_a_day_without_features_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"returns/features has nothing for 15 of 15 days, the first of them 2024-01-15"
+    ):
+        simulate(planned(), LakeResource(url=str(tmp_path)).open(), Asked(FIRST, FIRST))
+
+
+def test_only_the_days_of_a_bounded_training_window_are_read() -> None:
+    bounded = planned(retraining={**RETRAINING, "split": {"train_days": 10, "validation_days": 3, "test_days": 6}})
+
+    assert FIRST - timedelta(days=19) == days_read(bounded.declaration, FIRST)
+    assert FIRST - timedelta(days=14) == days_read(planned().declaration, FIRST)
+    assert BEGIN == days_read(planned(retraining={}).declaration, FIRST)

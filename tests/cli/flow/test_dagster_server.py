@@ -1,0 +1,182 @@
+"""Runs that a real webserver launches, and what is told of them; servers that are none are a test double's."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+import requests
+
+from ml_assets.cli.flow.dagster_server import DagsterServer, ServerError, Told
+
+ASSETS = """
+import dagster as dg
+
+@dg.asset(key_prefix="m")
+def rows(context: dg.AssetExecutionContext) -> None:
+    context.log.info(f"for {context.run.tags['model']}")
+    context.log.debug("not for people")
+
+class Depth(dg.Config):
+    depth: int = 1
+
+@dg.asset(key_prefix="m", deps=[rows])
+def broken(config: Depth) -> None:
+    raise ValueError(f"no water at {config.depth} m")
+"""
+
+SETTINGS = """
+telemetry: {enabled: false}
+run_coordinator:  # there is no daemon here that would take runs from a queue
+  module: dagster._core.run_coordinator
+  class: DefaultRunCoordinator
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as it:
+        it.bind(("127.0.0.1", 0))
+        return int(it.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "assets.py").write_text(ASSETS)
+    (folder / "dagster.yaml").write_text(SETTINGS)
+    port = free_port()
+    command = [sys.executable, "-m", "dagster_webserver", "-f", str(folder / "assets.py"), "-p", str(port)]
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, "DAGSTER_HOME": str(folder)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until_up(f"http://127.0.0.1:{port}/server_info", process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def wait_until_up(url: str, process: "subprocess.Popen[bytes]") -> None:
+    until = time.monotonic() + 120
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            if requests.get(url, timeout=60).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.2)
+    raise AssertionError(f"the webserver did not come up (exit {process.poll()})")
+
+
+@contextmanager
+def answering(status: int, body: str, headers: dict[str, str] | None = None) -> Iterator[str]:
+    """A test double of what may stand where a webserver was expected: always the same answer."""
+
+    class Same(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Same)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def followed(server: DagsterServer, run_id: str) -> tuple[list[Told], bool]:
+    *told, ended = server.follow(run_id)
+    assert isinstance(ended, bool)
+    return [it for it in told if isinstance(it, Told)], ended
+
+
+def test_a_run_is_launched_over_the_assets_with_its_tags_and_followed_to_its_end(url: str) -> None:
+    server = DagsterServer(url, poll_seconds=0.1)
+
+    run_id = server.launch([("m", "rows")], tags={"model": "m"}, run_config={})
+    told, ended = followed(server, run_id)
+
+    assert ended
+    assert [("m__rows", "for m")] == [
+        (it.step, it.message) for it in told if it.kind == "LogMessageEvent" and it.level == "INFO"
+    ]
+    assert ["m__rows"] == [it.step for it in told if it.kind == "ExecutionStepSuccessEvent"]
+    assert requests.get(server.page(run_id), timeout=60).ok
+
+
+def test_a_step_that_fails_is_told_with_its_own_error_and_the_run_did_not_end_well(url: str) -> None:
+    server = DagsterServer(url, poll_seconds=0.1)
+    config = {"ops": {"m__broken": {"config": {"depth": 7}}}}
+
+    told, ended = followed(server, server.launch([("m", "broken")], tags={}, run_config=config))
+
+    assert not ended
+    assert ["ValueError: no water at 7 m"] == [it.error for it in told if it.kind == "ExecutionStepFailureEvent"]
+
+
+def test_assets_that_the_server_does_not_know_and_configuration_that_is_none_are_refused(url: str) -> None:
+    server = DagsterServer(url)
+
+    with pytest.raises(ServerError, match="knows 1 of the 2 assets asked for, such as m/rows; expected all"):
+        server.launch([("m", "rows"), ("m", "model")], tags={}, run_config={})
+    with pytest.raises(ServerError, match=r"refuses the run \(RunConfigValidationInvalid\): .*dept"):
+        server.launch([("m", "broken")], tags={}, run_config={"ops": {"m__broken": {"config": {"dept": 7}}}})
+
+
+def test_a_run_that_it_does_not_know_is_an_error_and_no_end(url: str) -> None:
+    with pytest.raises(ServerError, match="cannot tell of run 1234"):
+        followed(DagsterServer(url), "1234")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "expected"),
+    [
+        (302, "", {"Location": "https://login"}, "wants a login (HTTP 302). Set ML_ASSETS_SERVER_TOKEN"),
+        (401, "", {}, "wants a login (HTTP 401)"),
+        (200, "<html>", {}, "answers with something else than JSON (HTTP 200)"),
+        (200, '{"errors": [{"message": "no such field"}]}', {}, "cannot answer: no such field"),
+        (503, "", {}, "cannot answer now (HTTP 503)"),
+    ],
+)
+def test_what_is_no_webserver_of_dagsters_is_told(
+    status: int, body: str, headers: dict[str, str], expected: str
+) -> None:
+    with answering(status, body, headers) as address:
+        with pytest.raises(ServerError) as caught:
+            DagsterServer(address).launch([("m", "rows")], tags={}, run_config={})
+
+    assert expected in str(caught.value)
+
+
+def test_where_nothing_listens_it_says_how_to_reach_a_server() -> None:
+    with pytest.raises(ServerError, match=r"no Dagster server answers at .* Start one with `ml-assets ui`"):
+        DagsterServer(f"http://127.0.0.1:{free_port()}").launch([("m", "rows")], tags={}, run_config={})
+
+
+def test_an_address_with_a_password_is_refused_without_repeating_it() -> None:
+    with pytest.raises(ServerError) as caught:
+        DagsterServer("http://me:secret@host:3000")
+
+    assert "without a user or password" in str(caught.value)
+    assert "secret" not in str(caught.value)

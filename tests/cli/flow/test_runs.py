@@ -1,0 +1,111 @@
+"""How runs that a server launches are told on a terminal; the server here is a test double."""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from ml_assets.cli.console.progress import Progress
+from ml_assets.cli.flow.dagster_server import QUEUED, DagsterServer, ServerError, Told
+from ml_assets.cli.flow.runs import OnServer, runs_of
+from ml_assets.settings import SettingsError
+
+MODEL = dg.AssetKey(["m", "model"])
+
+
+class Scripted(DagsterServer):
+    """Launches anything, and tells what it was given to tell."""
+
+    def __init__(self, told: Sequence[Told | bool | ServerError]) -> None:
+        super().__init__("http://dagster:3000")
+        self.told = told
+        self.asked: list[tuple[Any, ...]] = []
+
+    def launch(self, assets: Sequence[Sequence[str]], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> str:
+        self.asked.append(([*assets], tags, run_config))
+        return "0123456789"
+
+    def follow(self, run_id: str) -> Iterator[Told | bool]:  # noqa: ARG002 - the server's signature
+        for it in self.told:
+            if isinstance(it, ServerError):
+                raise it
+            yield it
+
+
+def made(*told: Told | bool | ServerError) -> tuple[bool, str, Scripted]:
+    said = io.StringIO()
+    server = Scripted(told)
+    is_made = OnServer(server, Progress(said, is_kept=True)).make([MODEL], tags={"model": "m"}, run_config={"ops": {}})
+    return is_made, said.getvalue(), server
+
+
+def test_a_run_is_asked_for_as_it_would_be_executed_here_and_its_page_is_told() -> None:
+    is_made, said, server = made(True)
+
+    assert is_made
+    assert [([["m", "model"]], {"model": "m"}, {"ops": {}})] == server.asked
+    assert "run 01234567: http://dagster:3000/runs/0123456789" in said
+    assert "goes on" not in said
+
+
+def test_steps_are_told_as_they_begin_speak_are_tried_again_and_fail() -> None:
+    is_made, said, _ = made(
+        Told(QUEUED, "", "INFO", "still queued"),
+        Told("ExecutionStepStartEvent", "m__model", "DEBUG", "Started"),
+        Told("LogMessageEvent", "m__model", "INFO", "200 rounds"),
+        Told("LogMessageEvent", "m__model", "DEBUG", "not for people"),
+        Told("ExecutionStepUpForRetryEvent", "m__model", "DEBUG", "", "It was killed for memory; 2Gi next."),
+        Told("ExecutionStepFailureEvent", "m__model", "ERROR", "", "ValueError: no rows"),
+        Told("LogMessageEvent", "m__card", "ERROR", "Dependencies for step m__card failed: ['m']. Not executing."),
+        False,
+    )
+
+    assert not is_made
+    assert [
+        "still queued",
+        "m/model …",
+        "m/model: 200 rounds",
+        "m/model is tried again: It was killed for memory; 2Gi next.",
+        "m/model failed: ValueError: no rows",
+        "to look into it: ml-assets replay 01234567 m/model --pdb",
+    ] == [line.partition(" s  ")[2] for line in said.splitlines()[1:]]
+
+
+def test_who_stops_following_is_told_that_the_run_goes_on() -> None:
+    said = io.StringIO()
+    runs = OnServer(Scripted([ServerError("away")]), Progress(said))
+
+    with pytest.raises(ServerError, match="away"):
+        runs.make([MODEL], tags={}, run_config={})
+
+    assert "the run goes on: http://dagster:3000/runs/0123456789" in said.getvalue()
+
+
+def test_in_production_runs_go_to_a_server_and_a_missing_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ML_ASSETS_PROFILE", "production")
+
+    with pytest.raises(SettingsError, match="expected --server URL or ML_ASSETS_SERVER"):
+        with runs_of(None, dg.Definitions(), Progress(io.StringIO())):
+            pass
+    monkeypatch.setenv("ML_ASSETS_SERVER", "http://dagster-webserver")
+    with runs_of(None, dg.Definitions(), Progress(io.StringIO())) as runs:
+        assert isinstance(runs, OnServer)
+        assert "http://dagster-webserver" == runs.server.url
+
+
+def test_a_check_without_a_result_prints_no_line_about_its_outputs() -> None:
+    @dg.asset
+    def champion() -> None: ...
+
+    @dg.multi_asset_check(specs=[dg.AssetCheckSpec("is_reproduced", asset="champion")], can_subset=True)
+    def reproduction() -> Iterator[dg.AssetCheckResult]:
+        yield from ()
+
+    printed = io.StringIO()
+    whole = dg.Definitions([champion], asset_checks=[reproduction], loggers=Progress(printed).loggers())
+    assert whole.resolve_implicit_global_asset_job_def().execute_in_process({"loggers": {"console": {}}}).success
+
+    assert "reproduction …" in printed.getvalue()
+    assert "did not yield" not in printed.getvalue()

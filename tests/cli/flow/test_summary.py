@@ -1,0 +1,78 @@
+"""What the end of a run says of drift and performance, where days could not be judged."""
+
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ml_assets.cli.flow.summary import drift_of, missing_days_of, monitored, sources_lines
+from ml_assets.contracts.artifacts import DailyDrift, DriftSummaries, DriftSummary
+from ml_assets.lake.store import Lake
+from tests.builders import Note, put
+
+FIRST = date(2024, 1, 1)
+DAYS = [str(FIRST + timedelta(days=number)) for number in range(62)]
+
+
+def drift(day: str, *, rows: int = 24, excess: float | None = None) -> DailyDrift:
+    at = date.fromisoformat(day)
+    summary = DriftSummary(
+        model="demand", model_version="v", day=at, first_day=at, rows=rows, weighted_excess_psi=excess,
+        score_excess_psi=excess, is_over=excess is not None and excess > 0.1, culprits=(), sentence=f"drift of {day}.",
+    )  # fmt: skip
+    return DailyDrift(pl.DataFrame(), DriftSummaries(day=at, versions=(summary,)))
+
+
+@pytest.mark.parametrize(
+    ("reports", "verdict"),
+    [
+        ([drift(day) for day in DAYS], "not judged on 62 of 62 days"),
+        ([], "not judged on 62 of 62 days"),
+        (
+            [drift(DAYS[0], excess=0.5), *(drift(day, excess=0.0) for day in DAYS[1:31])],
+            "over the limits on 1 of 62 days; not judged on 31 of 62 days; within the limits on 30 of 62 days",
+        ),
+    ],
+    ids=["24 rows a day", "no report", "half of the days"],
+)
+def test_a_day_that_was_not_judged_is_counted_as_neither_over_nor_within(
+    reports: list[DailyDrift], verdict: str
+) -> None:
+    found = drift_of(reports, DAYS)
+
+    assert verdict == found["verdict"]
+    assert 62 == found["over"] + found["within"] + found["not_judged"]
+    lines = [*monitored(summary(found))]
+    assert f"  drift        {verdict}" == lines[2].partition("; the first ")[0]
+    assert "  performance  rmse measured on 0 of 62 days, 0 labels" == lines[1]
+
+
+def summary(found: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "champion": "v", "drift": found,
+        "predicted": {"rows": 0, "first": DAYS[0], "last": DAYS[-1], "labelled": 0},
+        "performance": {"metric": "rmse", "days": 62, "days_measured": 0, "labelled": 0, "last": None},
+    }  # fmt: skip
+
+
+def test_the_summary_lists_the_days_that_were_missing_of_what_was_made(tmp_path: Path) -> None:
+    lake, days = Lake(str(tmp_path)), ["2013-01-04", "2013-01-05", "2013-01-06"]
+    put(lake, Note(text="frozen"), asset="m/training_set", missing_days={"m/labels": ("2013-01-02",)})
+    for day, missing in zip(days, (("2013-01-02", "2013-01-03"), ("2013-01-03",), ()), strict=True):
+        marks = {"raw/a": missing} if missing else {}
+        put(lake, Note(text=day), asset="m/predictions", partition=day, missing_days=marks)
+
+    expected = {"training set": "m/labels of 2013-01-02", "predictions": "raw/a of 2013-01-02 to 2013-01-03"}
+    assert expected == missing_days_of(lake, "m", days)
+    assert "predictions" not in missing_days_of(lake, "m", days[2:])
+
+
+def test_the_summary_lists_days_of_a_source_without_rows() -> None:
+    empty = {"raw/orders": ["2024-01-02", "2024-01-05", "2024-01-06"]}
+    sources = {"rows": [], "left_out": {}, "empty_days": empty}
+
+    assert ["raw/orders has no rows on 3 days: 2024-01-02, 2024-01-05 to 2024-01-06"] == [
+        line.strip() for line in sources_lines({"labels_without_features": 0, "sources": sources})
+    ]

@@ -1,0 +1,220 @@
+"""The lake, DuckDB, Dagster's settings and this machine, as the doctor finds them."""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ml_assets.doctor import lake as lake_doctor
+from ml_assets.doctor import machine
+from ml_assets.doctor.checks import Check, Finding, examine
+from ml_assets.doctor.instance import instance
+from ml_assets.doctor.lake import lake, warehouse
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.s3 import Bucket
+from ml_assets.warehouse.dbt_package import LINK, link_package
+
+S3 = Callable[[str], Mapping[str, Any]]
+
+
+def told(findings: Any) -> dict[str, Finding]:
+    return {one.check: one for one in findings}
+
+
+def on_s3(s3: S3) -> LakeResource:
+    bucket = f"doctor-{os.getpid()}"
+    return LakeResource(url=f"s3://{bucket}/deep", options=dict(s3(bucket)))
+
+
+@pytest.mark.parametrize("where", ["folder", "s3"])
+def test_a_lake_that_works_is_told_so_and_left_as_it_was(where: str, tmp_path: Path, s3: S3) -> None:
+    resource = on_s3(s3) if where == "s3" else LakeResource(url=str(tmp_path / "lake"))
+
+    found = told(lake(resource))
+
+    assert {"lake create": "ok", "lake": "ok", "clock": "ok"} == {name: one.state for name, one in found.items()}
+    opened = resource.connect()
+    assert [] == opened.tree(opened.url)
+
+
+def test_a_store_that_overwrites_what_it_should_only_create_is_told(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    def careless(bucket: Bucket, relative: str, data: bytes) -> str:
+        return str(bucket.fs.call_s3("put_object", **bucket._key(relative), Body=data)["ETag"])
+
+    monkeypatch.setattr(Bucket, "create", careless)
+
+    found = told(lake(on_s3(s3)))["lake create"]
+
+    assert "wrong" == found.state
+    assert "does not honour If-None-Match" in found.text
+
+
+@pytest.mark.parametrize(("off", "state"), [(-600, "wrong"), (-20, "warning"), (1, "ok"), (20, "warning")])
+def test_a_clock_that_is_off_is_told(off: float, state: str) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    found = lake_doctor._clock(now, now + timedelta(seconds=off), now)
+
+    assert state == found.state
+    assert state == "ok" or f"{'ahead of' if off > 0 else 'behind'} this machine" in found.text
+
+
+@pytest.mark.parametrize("url", ["/proc/lake", "s3://no-such-bucket/x"])
+def test_a_lake_that_cannot_be_written_is_told_with_its_mend(url: str, s3: S3) -> None:
+    (found,) = lake(LakeResource(url=url, options=dict(s3(f"other-{os.getpid()}")) if url.startswith("s3") else {}))
+
+    assert ("lake", "wrong") == (found.check, found.state)
+    assert "PutObject" in found.mend
+
+
+def test_a_lake_whose_server_refuses_connections_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lake_doctor, "IMPATIENT", {"attempts": 1})
+
+    (found,) = lake(
+        LakeResource(url="s3://b/x", endpoint_url="http://127.0.0.1:1", access_key_id="k", secret_access_key="secret")
+    )
+
+    assert "wrong" == found.state
+    assert "127.0.0.1:1" in found.text
+
+
+def test_duckdb_opens_with_the_memory_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ML_ASSETS_DBT_MEMORY", "2GB")
+    (well,) = warehouse()
+    monkeypatch.setenv("ML_ASSETS_DBT_MEMORY", "much")
+    (ill,) = warehouse()
+
+    assert ("ok", "wrong") == (well.state, ill.state)
+    assert "2GB" in well.text
+    assert "ML_ASSETS_DBT_MEMORY" in ill.mend
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ("{open-sesame: [", "is not YAML"),
+        ("telemetry: {enabld: true}", "enabld"),
+        ("event_log_storage: {module: resources.nowhere, class: A, config: {}}", "resources.nowhere.A"),
+        ("storage: {postgres: {postgres_url: {env: ML_NOT_SET}}}", "ML_NOT_SET"),
+    ],
+)
+def test_a_dagster_yaml_that_cannot_be_used_is_told(tmp_path: Path, settings: str, says: str) -> None:
+    (tmp_path / "dagster.yaml").write_text(settings)
+
+    (found,) = instance(str(tmp_path))
+
+    assert ("dagster", "wrong") == (found.check, found.state)
+    assert says in found.text
+    assert "open-sesame" not in found.text
+
+
+def test_an_event_log_that_knows_no_days_is_warned_of(tmp_path: Path) -> None:
+    assert ["ok"] == [one.state for one in instance(str(tmp_path))]
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}")
+
+    assert ["ok", "warning"] == [one.state for one in instance(str(tmp_path))]
+
+
+def test_a_postgres_that_nobody_runs_is_told_without_the_password(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"postgresql://dagster:open-sesame@127.0.0.1:{unused.getsockname()[1]}/dagster"
+        (tmp_path / "dagster.yaml").write_text(f"storage: {{postgres: {{postgres_url: '{url}'}}}}")
+        found = told(instance(str(tmp_path)))["postgres"]
+
+    assert "wrong" == found.state
+    assert "Connection refused" in found.text
+    assert "open-sesame" not in found.text
+
+
+@pytest.mark.parametrize(
+    ("lock", "state", "says"),
+    [
+        ("dagster==0.0.1 \\\n    --hash=sha256:00\n", "wrong", "not 0.0.1"),
+        ("no-such-thing==1 ; python_version > '3'\n", "wrong", "no-such-thing is not installed"),
+        ("no-such-thing==1 ; sys_platform == 'none'\n", "ok", "all 0 distributions"),
+    ],
+)
+def test_what_is_installed_is_held_against_the_lock(tmp_path: Path, lock: str, state: str, says: str) -> None:
+    (tmp_path / "requirements.lock").write_text(lock)
+
+    found = machine._locked(tmp_path / "requirements.lock")
+
+    assert state == found.state
+    assert says in found.text
+
+
+def test_a_manifest_that_is_missing_or_old_is_told(tmp_path: Path) -> None:
+    link_package(tmp_path)
+    states = [one.state for one in machine.manifest(tmp_path)]
+    (tmp_path / "target").mkdir()
+    for name, text in {"manifest.json": "{}", "parsed_from": machine.digest_of(tmp_path)}.items():
+        (tmp_path / "target" / name).write_text(text)
+    states += [one.state for one in machine.manifest(tmp_path)]
+    (tmp_path / "model.sql").write_text("select 1")
+    states += [one.state for one in machine.manifest(tmp_path)]
+
+    assert ["wrong", "ok", "wrong"] == states
+
+
+def test_a_dbt_project_without_the_package_of_this_engine_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "dbt_packages").mkdir()
+    (tmp_path / LINK).symlink_to(tmp_path / "former" / "ml_assets" / "dbt")
+
+    *_, found = machine.manifest(tmp_path)
+
+    assert ("dbt package", "wrong", "ml-assets parse") == (found.check, found.state, found.mend)
+
+
+@pytest.mark.parametrize(("free", "state"), [(1e8, "wrong"), (1e9, "warning"), (1e11, "ok")])
+def test_little_room_is_warned_of_and_none_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: float, state: str
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": free}))
+    monkeypatch.setattr(machine, "_memory", lambda: free)
+
+    found = [*machine.room(str(tmp_path / "not" / "yet"))]
+
+    assert ["disk", "disk", "memory"] == [one.check for one in found]
+    assert {state} == {one.state for one in found}
+    assert all(bool(one.mend) == (state != "ok") for one in found)
+
+
+def test_production_that_misses_settings_is_told_each_with_its_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ML_ASSETS_PROFILE", "production")
+    monkeypatch.setenv("ML_ASSETS_LAKE", "/mnt/lake")
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+
+    wrong = [one for one in machine.settings() if one.state == "wrong"]
+
+    assert 2 == len(wrong)
+    assert all(one.text and one.mend for one in wrong)
+
+
+def test_a_check_that_hangs_is_told_after_what_it_found_and_holds_nobody_up() -> None:
+    import threading
+
+    left = threading.Event()
+
+    def hangs() -> Any:
+        yield Finding("a", "ok", "well")
+        left.wait()
+
+    found = [*examine([Check("a", hangs), Check("b", lambda: [Finding("b", "ok", "well")])], seconds=0.1)]
+    left.set()
+
+    assert [("a", "ok"), ("a", "wrong"), ("b", "ok")] == [(one.check, one.state) for one in found]
+    assert "no answer within 0.1 seconds" in found[1].text
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, TimeoutError])
+def test_a_defect_of_a_check_is_not_swallowed(error: type[Exception]) -> None:
+    def broken() -> Any:
+        raise error
+
+    with pytest.raises(error):
+        list(examine([Check("a", broken)]))

@@ -1,0 +1,71 @@
+"""What `doctor` says of promotion logs and of the records beside artifacts."""
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ml_assets.contracts.artifacts import Promotion
+from ml_assets.doctor.lake import promotion_logs
+from ml_assets.doctor.records import records
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.steps import StepRecord, keep_step
+from ml_assets.lake.store import Lake
+from tests.builders import frame, overwrite, promotion, put
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    found = Lake(str(tmp_path))
+    for model in ("shop", "toys"):
+        PromotionLog(found, model, Promotion).append(promotion(1, model=model), number=1)
+    keep_step(found, StepRecord(run_id="run-1", step="x", attempt=0, assets=("y",), started_at=datetime.now(tz=UTC)))
+    found.environment()
+    return found
+
+
+def test_whole_logs_and_records_are_counted(lake: Lake) -> None:
+    resource = LakeResource(url=lake.url)
+
+    assert [("ok", "2 are whole, with every entry that manifests name.")] == [
+        (it.state, it.text) for it in promotion_logs(resource, Promotion)
+    ]
+    assert [("ok", "2 records beside artifacts are as they were written.")] == [
+        (it.state, it.text) for it in records(resource)
+    ]
+
+
+def test_a_damaged_log_is_named_with_how_to_repair_it_and_the_others_are_judged(lake: Lake) -> None:
+    path = lake.path("promotions", "shop", "000001.json")
+    overwrite(lake, path, b"")
+
+    damaged, whole = promotion_logs(LakeResource(url=lake.url), Promotion)
+
+    assert ("wrong", "ok") == (damaged.state, whole.state)
+    assert damaged.text.startswith(f"that of shop is damaged: {path} is not an entry of the promotion log as it was")
+    assert damaged.mend.startswith(f"Restore what was written in {lake.path('promotions', 'shop')}, from a backup")
+
+
+def test_a_log_that_is_gone_as_a_whole_is_named_and_a_model_that_never_had_one_is_not(lake: Lake) -> None:
+    head = PromotionLog(lake, "shop", Promotion).verified().head
+    assert head is not None
+    put(lake, frame(1), asset="shop/predictions", partition="2013-01-01", parameters={"promotion": head.model_dump()})
+    put(lake, frame(1), asset="cars/evaluation")
+    shutil.rmtree(lake.path("promotions", "shop"))
+
+    damaged, whole = promotion_logs(LakeResource(url=lake.url), Promotion)
+
+    assert ("wrong", True) == (damaged.state, damaged.text.startswith("that of shop is damaged: "))
+    assert f"{lake.path('promotions', 'shop', '000001.json')} is missing" in damaged.text
+    assert ("ok", "1 are whole, with every entry that manifests name.") == (whole.state, whole.text)
+
+
+def test_damaged_records_are_named(lake: Lake) -> None:
+    path = lake.path("runs", "run-1", "x", "0.json")
+    overwrite(lake, path, lake.read(path)[:-9])
+
+    [finding] = records(LakeResource(url=lake.url))
+
+    assert ("wrong", True) == (finding.state, finding.text.startswith(f"{path} is not the record of a step"))

@@ -1,0 +1,252 @@
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.events import DagsterEvent, DagsterEventType
+from dagster._utils.interrupts import capture_interrupts
+
+from tests.kubernetes.conftest import Shop
+from tests.kubernetes.pretended import deleted, dies, out_of_memory, preempted, runs, stays
+
+SUCCESS, FAILURE, CANCELED = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED
+
+
+def memory_of(shop: Shop) -> list[str]:
+    """Return the memory limit of each pod that was started."""
+    containers = [job["spec"]["template"]["spec"]["containers"][0] for job in shop.cluster.created]
+    return [container["resources"]["limits"]["memory"] for container in containers]
+
+
+@contextmanager
+def when(happens: Callable[[], bool], then: Callable[[], None]) -> Iterator[None]:
+    """Do something beside the test as soon as something else has happened."""
+
+    def watch() -> None:
+        until = time.monotonic() + 120
+        while not happens() and time.monotonic() < until:
+            time.sleep(0.02)
+        then()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    with capture_interrupts():
+        yield
+        thread.join()
+
+
+def noted(shop: Shop, name: str) -> bool:
+    done = shop.folder / "done"
+    return done.exists() and name in done.read_text()
+
+
+def test_steps_share_the_runs_process_and_a_pod_gets_more_memory_or_another_try_as_it_needs(shop: Shop) -> None:
+    shop.cluster.fates["tuning"] = [out_of_memory, deleted, runs]
+
+    run = shop.work(shop.create("features", "tuning", "model"))
+
+    assert SUCCESS == run.status, shop.told(run, "STEP_FAILURE", "RUN_FAILURE")
+    assert [("features", True), ("tuning", False), ("model", True)] == shop.done
+    assert ["tuning", "tuning", "tuning"] == shop.cluster.steps
+    assert ["1Gi", "2Gi", "2Gi"] == memory_of(shop)
+    memory, lost = shop.told(run, "STEP_UP_FOR_RETRY")
+    assert (
+        "was killed for memory: it used up its limit of 1Gi. It is tried again with 2Gi; its ceiling is 3Gi" in memory
+    )
+    assert "was deleted. It is tried again as it was, 1 of 1 times." in lost
+    assert 3 == len({job["metadata"]["name"] for job in shop.cluster.created})
+
+
+def test_no_step_on_a_thread_configures_logging_which_would_lock_the_whole_process(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by: list[str] = []
+    configured = type(shop.instance).get_yaml_python_handlers
+
+    def noting(instance: dg.DagsterInstance) -> Any:
+        by.append(threading.current_thread().name)
+        return configured(instance)
+
+    monkeypatch.setattr(type(shop.instance), "get_yaml_python_handlers", noting)
+
+    assert SUCCESS == shop.work(shop.create("features", "model")).status
+
+    assert by
+    assert not [name for name in by if name.startswith("step")]
+
+
+def test_memory_grows_up_to_its_ceiling_and_then_the_failure_says_what_to_raise(shop: Shop) -> None:
+    shop.cluster.fates["tuning"] = [out_of_memory] * 5
+
+    run = shop.work(shop.create("tuning", "model"))
+
+    assert FAILURE == run.status
+    assert ["1Gi", "2Gi", "3Gi"] == memory_of(shop)
+    (failure,) = shop.told(run, "STEP_FAILURE")
+    assert "That is its ceiling; raise 'memory_ceiling' of the stage's compute from 3Gi." in failure
+
+
+def test_a_pod_lost_more_often_than_declared_fails_its_step_and_what_comes_after_is_not_run(shop: Shop) -> None:
+    shop.cluster.fates["tuning"] = [deleted] * 5
+
+    run = shop.work(shop.create("tuning", "model"))
+
+    assert (FAILURE, 2) == (run.status, len(shop.cluster.created))
+    assert "Its 1 retries are used up; raise 'retries'" in shop.told(run, "STEP_FAILURE")[0]
+    assert not noted(shop, "model")
+
+
+def test_a_pod_that_made_room_for_another_is_told_so_though_nothing_is_left_of_it(shop: Shop) -> None:
+    shop.cluster.fates["tuning"] = [preempted, runs]
+
+    run = shop.work(shop.create("tuning"))
+
+    assert SUCCESS == run.status
+    (lost,) = shop.told(run, "STEP_UP_FOR_RETRY")
+    name = shop.cluster.created[0]["metadata"]["name"]
+    why = f"The pod of job {name} was deleted: Preempted by pod 50339a87 on node node1, {name}-x. It is tried again"
+    assert why in lost
+
+
+def test_a_pod_that_cannot_start_fails_its_step_with_the_cause_and_is_taken_away(shop: Shop) -> None:
+    shop.cluster.fates["tuning"] = [stays("no-image")]
+
+    run = shop.work(shop.create("tuning"))
+
+    assert FAILURE == run.status
+    (failure,) = shop.told(run, "STEP_FAILURE")
+    assert "ErrImagePull" in failure or "ImagePullBackOff" in failure
+    assert "Push the image" in failure
+    assert [f"jobs/{shop.cluster.created[0]['metadata']['name']}"] == shop.cluster.deleted[:1]
+
+
+def test_a_job_that_the_cluster_refuses_fails_its_step_with_the_clusters_words(shop: Shop) -> None:
+    shop.cluster.refusals["POST /apis/batch/v1/namespaces/shop/jobs"] = (403, 'exceeded quota: "gpus"')
+
+    run = shop.work(shop.create("tuning"))
+
+    assert FAILURE == run.status
+    assert 'was refused: exceeded quota: "gpus"' in shop.told(run, "STEP_FAILURE")[0]
+
+
+def test_code_that_dies_without_a_word_is_not_run_again_and_its_last_lines_are_told(shop: Shop) -> None:
+    shop.cluster.fates["tuning"] = [dies]
+
+    run = shop.work(shop.create("tuning"))
+
+    assert (FAILURE, 1) == (run.status, len(shop.cluster.created))
+    (failure,) = shop.told(run, "STEP_FAILURE")
+    assert "ended with exit code 1" in failure
+    assert "no module named shop" in failure
+
+
+def test_an_error_of_the_code_is_told_once_wherever_it_ran_and_not_tried_again(shop: Shop) -> None:
+    (shop.folder / "features").write_text("fail")
+
+    run = shop.work(shop.create("features", "tuning"))
+
+    assert (FAILURE, []) == (run.status, shop.cluster.created)
+    assert 1 == len(shop.told(run, "STEP_FAILURE"))
+    assert [] == shop.told(run, "STEP_UP_FOR_RETRY")
+
+
+def test_a_step_that_dies_here_before_it_could_say_so_fails(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        raise MemoryError("no room for the plan")
+
+    monkeypatch.setattr("ml_assets.kubernetes.handler.create_execution_plan", breaks)
+
+    run = shop.work(shop.create("features"))
+
+    assert FAILURE == run.status
+    (failure,) = shop.told(run, "STEP_FAILURE")
+    assert "it ended without a word" in failure
+    assert "MemoryError: no room for the plan" in failure
+
+
+@pytest.mark.parametrize("step", ["features", "tuning"])
+def test_a_cancelled_run_ends_and_leaves_no_pod(shop: Shop, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "ml_assets.kubernetes.handler.PodStepHandler.terminate_step", lambda *_: iter(())
+    )  # as if it resumed
+    shop.cluster.fates["tuning"] = [stays("running")]
+    (shop.folder / "features").write_text("wait")
+    run = shop.create(step)
+
+    def begun() -> bool:
+        return bool(shop.cluster.created) or noted(shop, "features")
+
+    def cancel() -> None:
+        shop.instance.report_run_canceling(shop.now(run))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with when(begun, cancel):
+        shop.work(run)
+
+    assert CANCELED == shop.now(run).status
+    assert {} == shop.cluster.jobs
+    if step == "features":
+        assert "DagsterExecutionInterruptedError" in shop.told(run, "STEP_FAILURE")[0]
+
+
+def test_a_resumed_run_finds_its_pod_at_work_and_waits_for_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shop.instance.__class__, "run_will_resume", lambda *_: True)
+    (shop.folder / "tuning").write_text("wait")
+    run = shop.create("features", "tuning", "model")
+
+    with when(lambda: noted(shop, "tuning"), lambda: os.kill(os.getpid(), signal.SIGTERM)):
+        shop.work(run)
+    assert dg.DagsterRunStatus.STARTED == shop.now(run).status
+    with when(lambda: True, (shop.folder / "tuning").unlink):
+        resumed = shop.work(shop.now(run), resumes=True)
+
+    assert SUCCESS == resumed.status, shop.told(run, "STEP_FAILURE", "RUN_FAILURE")
+    assert [("features", True), ("tuning", False), ("model", True)] == shop.done
+    assert 1 == len(shop.cluster.created)
+
+
+def test_a_run_whose_pod_is_taken_away_lets_its_own_step_end_and_goes_on_after_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shop.instance.__class__, "run_will_resume", lambda *_: True)
+    (shop.folder / "features").write_text("wait")
+    run = shop.create("features", "tuning")
+
+    def taken_away() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        until = time.monotonic() + 120
+        while not any("will be resumed" in it for it in shop.told(run, "ENGINE_EVENT")) and time.monotonic() < until:
+            time.sleep(0.02)
+        (shop.folder / "features").unlink()
+
+    with when(lambda: noted(shop, "features"), taken_away):
+        shop.work(run)
+    ended = shop.told(run, "STEP_SUCCESS", "STEP_FAILURE")
+    resumed = shop.work(shop.now(run), resumes=True)
+
+    assert ['features: Finished execution of step "features"'] == [it.partition(" in ")[0] for it in ended]
+    assert SUCCESS == resumed.status, shop.told(run, "STEP_FAILURE", "RUN_FAILURE")
+    assert [("features", True), ("tuning", False)] == shop.done
+
+
+@pytest.mark.parametrize("step", ["features", "tuning"])
+def test_a_step_that_was_lost_with_the_runs_pod_is_tried_again_when_the_run_resumes(shop: Shop, step: str) -> None:
+    run = shop.create(step)
+    shop.instance.report_engine_event("A run's pod began.", run)
+    begins = [("PIPELINE_START", None), ("STEP_START", step)]
+    for kind, key in begins:
+        event = DagsterEvent(event_type_value=kind, job_name=run.job_name, step_key=key)
+        shop.instance.report_dagster_event(event, run.run_id)
+    shop.cluster.fates["tuning"] = [dies]
+    resumed = shop.work(shop.now(run), resumes=True)
+
+    (again,) = shop.told(run, "STEP_UP_FOR_RETRY")
+    assert "It is tried again" in again
+    assert (SUCCESS if step == "features" else FAILURE) == resumed.status
+    restarted = shop.instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_RESTARTED)
+    assert (step == "features") == bool(restarted)

@@ -1,0 +1,29 @@
+"""Steps on a thread of the run's own process, and who waits for them."""
+
+import threading
+import time
+
+from ml_assets.kubernetes.local import LocalSteps
+
+
+def test_who_waits_is_woken_by_each_step_that_ends_also_by_one_that_ended_before() -> None:
+    steps, go_on = LocalSteps(), threading.Event()
+    steps.start("first", lambda: None)
+    steps.start("second", lambda: go_on.wait() and None)
+    begun = time.monotonic()
+
+    steps.wait(60)
+    threading.Timer(0.1, go_on.set).start()
+    steps.wait(60)
+
+    assert time.monotonic() - begun < 30
+    assert [None, None] == [steps.problem("first"), steps.problem("second")]
+    steps.close()
+
+
+def test_who_waits_for_steps_of_others_waits_no_longer_than_asked() -> None:
+    begun = time.monotonic()
+
+    LocalSteps().wait(0.05)
+
+    assert 0.05 <= time.monotonic() - begun < 30

@@ -1,0 +1,67 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml_assets.kubernetes.policy import PodPolicy
+from ml_assets.kubernetes.quantity import bytes_of, bytes_text, cores_of, doubled
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("4Gi", 4 * 1024**3), ("1.5Gi", 1536 * 1024**2), ("512M", 512_000_000), ("100", 100)]
+)
+def test_an_amount_of_memory_is_so_many_bytes(text: str, expected: int) -> None:
+    assert expected == bytes_of(text)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("500m", "0.5"), ("1.5", "1.5"), ("2", "2")])
+def test_an_amount_of_cpu_is_so_many_cores(text: str, expected: str) -> None:
+    assert expected == str(cores_of(text).normalize())
+
+
+@pytest.mark.parametrize("text", ["two", "", "-1Gi", "4 Gi", "4gb", "1e3", "500m"])
+def test_what_is_no_memory_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected one such as"):
+        bytes_of(text)
+
+
+@given(st.integers(1, 2**55))
+def test_bytes_as_text_are_as_many_bytes(count: int) -> None:
+    assert count == bytes_of(bytes_text(count))
+
+
+@given(st.integers(1, 64), st.integers(0, 10), st.integers(1, 256))
+def test_memory_doubles_and_never_passes_its_ceiling(start: int, times: int, ceiling: int) -> None:
+    more = bytes_of(doubled(f"{start}Gi", times=times, ceiling=f"{ceiling}Gi"))
+
+    assert min(start * 2**times, ceiling) * 1024**3 == more
+
+
+def test_a_step_killed_for_memory_without_a_ceiling_is_not_tried_again_and_told_how_to_be() -> None:
+    policy = PodPolicy(memory="1Gi")
+
+    assert policy.again("PodOutOfMemory", []) is None
+    assert "a 'memory_ceiling' to have it retried with more" in policy.why_not("PodOutOfMemory")
+
+
+def test_lost_pods_and_memory_are_counted_apart_and_a_lost_run_pod_not_at_all() -> None:
+    policy = PodPolicy(memory="1Gi", memory_ceiling="8Gi", retries=1)
+    before = ["RunPodLost", "PodOutOfMemory", "RuntimeError", "PodOutOfMemory"]
+
+    assert "1 of 1 times" in str(policy.again("PodLost", before))
+    assert policy.again("PodLost", [*before, "PodLost"]) is None
+    assert "It is tried again with 8Gi" in str(policy.again("PodOutOfMemory", before))
+    assert policy.again("PodOutOfMemory", [*before, "PodOutOfMemory"]) is None
+    assert "4Gi" == policy.memory_after(before)
+    assert "It is tried again." == policy.again("RunPodLost", before)
+
+
+@pytest.mark.parametrize("kind", ["PodNotStarted", "PodDiskFull", "PodPastDeadline", "PodFailed"])
+def test_what_would_end_the_same_way_is_not_tried_again(kind: str) -> None:
+    policy = PodPolicy(memory="1Gi", memory_ceiling="8Gi", retries=5)
+    assert policy.again(kind, []) is None  # type: ignore[arg-type]
+
+
+def test_a_policy_survives_its_tag() -> None:
+    policy = PodPolicy(memory="1Gi", memory_ceiling="8Gi", retries=5, start_minutes=0.5)
+    assert policy == PodPolicy.of({"ml_assets/pod": policy.text()})
+    assert PodPolicy() == PodPolicy.of({})

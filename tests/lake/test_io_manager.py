@@ -1,0 +1,473 @@
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK
+from ml_assets.lake.io_manager import LakeIOManager, by_partition, reads_of_day
+from ml_assets.lake.manifest import LEFT_OUT, ArtifactRef
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from tests.builders import Note, Study, dated, days, failure, frame, study
+
+DAYS = dg.DailyPartitionsDefinition(start_date="2013-01-01", end_date="2013-01-06")
+FIRST = date(2013, 1, 1)
+BY_DAY: dict[str, Any] = {"partitions_def": DAYS, "backfill_policy": dg.BackfillPolicy.single_run()}
+
+
+def materialize(
+    lake: Path, *assets: dg.AssetsDefinition, only: list[str] | None = None, over: tuple[str, str] | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> dg.ExecuteInProcessResult:  # fmt: skip
+    """Materialize assets over a lake, in a run over a range of days if one is given."""
+    resource = LakeResource(url=str(lake))
+    tags = {} if over is None else {"dagster/asset_partition_range_start": over[0],
+                                    "dagster/asset_partition_range_end": over[1]}  # fmt: skip
+    ops = {name: {"config": dict(values)} for name, values in (config or {}).items()}
+    defs = dg.Definitions(
+        [*assets],
+        resources={"io_manager": LakeIOManager(lake=resource), "lake": resource},
+        executor=dg.in_process_executor,
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        return defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance,
+            asset_selection=None if only is None else [dg.AssetKey(name) for name in only],
+            tags=tags,
+            run_config={"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+        )
+
+
+@dg.asset
+def numbers() -> pl.DataFrame:
+    return frame(1, 2, 3)
+
+
+@dg.asset
+def doubled(numbers: pl.LazyFrame) -> pl.LazyFrame:
+    return numbers.with_columns(pl.col("n") * 2)
+
+
+@dg.asset(code_version="v1", metadata={"ml_assets/parameters": dg.MetadataValue.json({"limit": 2})})
+def studied(doubled: pl.DataFrame, lake: LakeResource) -> Study:
+    lake.open().note(extra="fact")
+    return Study(doubled, Note(text="sum", amount=float(doubled["n"].sum())), "text")
+
+
+@dg.asset
+def told(studied: Study) -> Note:
+    return Note(text=studied.story, amount=studied.note.amount)
+
+
+@dg.asset(**BY_DAY)
+def daily(context: dg.AssetExecutionContext) -> pl.DataFrame:
+    return dated(*(date.fromisoformat(key) for key in context.partition_keys))
+
+
+@dg.asset(**BY_DAY)
+def noted(context: dg.AssetExecutionContext, daily: pl.DataFrame) -> dict[str, Note]:
+    return {key: Note(text=key, amount=daily.filter(pl.col("day").cast(pl.String) == key).height)
+            for key in context.partition_keys}  # fmt: skip
+
+
+@dg.asset
+def summed(daily: pl.LazyFrame) -> pl.DataFrame:
+    return daily.select(pl.len().alias("rows"), pl.col("day").max().cast(pl.String).alias("last")).collect()
+
+
+class UpTo(dg.Config):
+    until: str | None = None
+
+
+@dg.asset(ins={"daily": dg.AssetIn("daily", metadata={"up_to": "until"})})
+def summed_up_to(config: UpTo, daily: pl.LazyFrame) -> pl.DataFrame:
+    return daily.select(pl.col("day").max().cast(pl.String).alias("last")).collect()
+
+
+@dg.asset
+def gathered(noted: dict[str, Note]) -> Note:
+    return Note(text=",".join(sorted(noted)), amount=sum(note.amount for note in noted.values()))
+
+
+def test_artifacts_of_every_kind_pass_from_asset_to_asset(tmp_path: Path) -> None:
+    result = materialize(tmp_path, numbers, doubled, studied, told)
+
+    lake = Lake(str(tmp_path))
+    assert result.success
+    assert Note(text="text", amount=12.0) == lake.get(lake.find("told"), Note)
+    assert (Note(text="text", amount=12.0)) == result.output_for_node("told")
+
+
+def test_a_manifest_names_inputs_parameters_code_and_run(tmp_path: Path) -> None:
+    result = materialize(tmp_path, numbers, doubled, studied)
+
+    lake = Lake(str(tmp_path))
+    manifest = lake.manifest(lake.find("studied"))
+    assert (lake.find("doubled"),) == manifest.inputs
+    assert (lake.find("numbers"),) == lake.manifest(lake.find("doubled")).inputs
+    assert {"limit": 2, "extra": "fact"} == manifest.parameters
+    assert ("v1", result.run_id) == (manifest.code_version, manifest.run_id)
+    assert manifest.seconds is not None
+
+
+def test_a_range_of_days_is_kept_day_by_day_in_one_run(tmp_path: Path) -> None:
+    result = materialize(tmp_path, daily, over=("2013-01-02", "2013-01-04"))
+
+    lake = Lake(str(tmp_path))
+    assert result.success
+    assert ["2013-01-02", "2013-01-03", "2013-01-04"] == lake.partitions("daily")
+    assert [date(2013, 1, 3)] == lake.get(lake.find("daily", "2013-01-03"), pl.DataFrame)["day"].unique().to_list()
+    found = {event.partition: event.materialization.metadata for event in result.get_asset_materialization_events()}
+    assert ["2013-01-02", "2013-01-03", "2013-01-04"] == sorted(str(day) for day in found)
+    assert {2} == {metadata["dagster/row_count"].value for metadata in found.values()}
+    assert lake.find("daily", "2013-01-03").version == found["2013-01-03"]["version"].value
+
+
+def test_rows_that_a_step_reports_as_left_out_are_in_the_manifest_of_their_day(tmp_path: Path) -> None:
+    @dg.asset(**BY_DAY)
+    def filtered(context: dg.AssetExecutionContext) -> pl.DataFrame:
+        told = {"2013-01-01": {"too late": 2}, "2013-01-02": {}}
+        context.add_output_metadata({LEFT_OUT: dg.MetadataValue.json(told)})
+        return dated(date(2013, 1, 1), date(2013, 1, 2))
+
+    materialize(tmp_path, filtered, over=("2013-01-01", "2013-01-02"))
+
+    lake = Lake(str(tmp_path))
+    assert [{"too late": 2}, {}] == [
+        lake.manifest(lake.find("filtered", day)).parameters[LEFT_OUT] for day in ("2013-01-01", "2013-01-02")
+    ]
+
+
+def test_each_day_of_a_run_bears_its_share_of_the_seconds_and_the_rest_is_called_the_steps(tmp_path: Path) -> None:
+    @dg.asset(**BY_DAY)
+    def slow() -> pl.DataFrame:
+        time.sleep(0.3)
+        return dated(date(2013, 1, 1), date(2013, 1, 2), date(2013, 1, 3))
+
+    result = materialize(tmp_path, slow, over=("2013-01-01", "2013-01-03"))
+
+    lake = Lake(str(tmp_path))
+    made = lake.manifest(lake.find("slow", "2013-01-02"))
+    assert made.seconds == pytest.approx(0.1, abs=0.09)
+    shown = result.get_asset_materialization_events()[1].materialization.metadata
+    assert made.seconds == shown["seconds"].value
+    assert shown["seconds of the step"].value == pytest.approx(3 * made.seconds, abs=0.01)
+    assert {"CPU seconds of the step", "peak memory of the step (MiB)"} <= shown.keys()
+
+
+def test_a_day_without_rows_is_an_empty_artifact_with_the_schema(tmp_path: Path) -> None:
+    @dg.asset(**BY_DAY)
+    def sparse() -> pl.DataFrame:
+        return dated(date(2013, 1, 1), date(2013, 1, 3))
+
+    materialize(tmp_path, sparse, over=("2013-01-01", "2013-01-03"))
+
+    lake = Lake(str(tmp_path))
+    assert_frame_equal(dated().clear(), lake.get(lake.find("sparse", "2013-01-02"), pl.DataFrame))
+
+
+def test_days_of_another_kind_than_frames_come_as_a_mapping(tmp_path: Path) -> None:
+    assert materialize(tmp_path, daily, noted, over=("2013-01-01", "2013-01-03")).success
+    assert materialize(tmp_path, daily, noted, gathered, only=["gathered"]).success
+
+    lake = Lake(str(tmp_path))
+    assert Note(text="2013-01-02", amount=2.0) == lake.get(lake.find("noted", "2013-01-02"), Note)
+    assert Note(text="2013-01-01,2013-01-02,2013-01-03", amount=6.0) == lake.get(lake.find("gathered"), Note)
+
+
+def test_one_day_reads_that_day_alone(tmp_path: Path) -> None:
+    materialize(tmp_path, daily, over=("2013-01-01", "2013-01-05"))
+    assert materialize(tmp_path, daily, noted, only=["noted"], over=("2013-01-04", "2013-01-04")).success
+
+    lake = Lake(str(tmp_path))
+    assert ["2013-01-04"] == lake.partitions("noted")
+    assert (lake.find("daily", "2013-01-04"),) == lake.manifest(lake.find("noted", "2013-01-04")).inputs
+
+
+def test_a_whole_table_reads_all_days_there_are(tmp_path: Path) -> None:
+    materialize(tmp_path, daily, over=("2013-01-02", "2013-01-04"))
+    assert materialize(tmp_path, daily, summed, only=["summed"]).success
+
+    lake = Lake(str(tmp_path))
+    assert [{"rows": 6, "last": "2013-01-04"}] == lake.get(lake.find("summed"), pl.DataFrame).to_dicts()
+    assert 3 == len(lake.manifest(lake.find("summed")).inputs)
+
+
+@pytest.mark.parametrize(("until", "last"), [("2013-01-02", "2013-01-02"), (None, "2013-01-05")])
+def test_an_input_that_is_read_up_to_a_day_stops_there(tmp_path: Path, until: str | None, last: str) -> None:
+    materialize(tmp_path, daily, over=("2013-01-01", "2013-01-05"))
+    config = {"summed_up_to": {"until": until}} if until else {}
+    assert materialize(tmp_path, daily, summed_up_to, only=["summed_up_to"], config=config).success
+
+    lake = Lake(str(tmp_path))
+    assert last == lake.get(lake.find("summed_up_to"), pl.DataFrame)["last"][0]
+    assert last == max(str(ref.partition) for ref in lake.manifest(lake.find("summed_up_to")).inputs)
+
+
+def test_each_day_names_only_the_days_that_it_was_made_from(tmp_path: Path) -> None:
+    window = dg.TimeWindowPartitionMapping(start_offset=-1, allow_nonexistent_upstream_partitions=True)
+
+    @dg.asset(**BY_DAY, ins={"daily": dg.AssetIn("daily", partition_mapping=window)})
+    def rolled(context: dg.AssetExecutionContext, daily: pl.DataFrame, numbers: pl.DataFrame) -> pl.DataFrame:
+        return dated(*(date.fromisoformat(key) for key in context.partition_keys))
+
+    over = ("2013-01-01", "2013-01-03")
+    assert materialize(tmp_path, numbers, only=["numbers"]).success
+    assert materialize(tmp_path, daily, over=over).success
+    assert materialize(tmp_path, daily, numbers, rolled, only=["rolled"], over=over).success
+
+    lake = Lake(str(tmp_path))
+    read = {day: [(ref.asset, ref.partition) for ref in lake.manifest(lake.find("rolled", day)).inputs] for day in over}
+    assert {
+        "2013-01-01": [("daily", "2013-01-01"), ("numbers", None)],
+        "2013-01-03": [("daily", "2013-01-02"), ("daily", "2013-01-03"), ("numbers", None)],
+    } == read
+
+
+def test_a_day_of_a_range_reads_what_its_window_reaches_and_all_that_has_no_days() -> None:
+    refs = [ArtifactRef(asset="t", partition=str(day), version="0" * 32) for day in days(FIRST, 5)]
+    whole = ArtifactRef(asset="w", version="0" * 32)
+    other = ArtifactRef(asset="o", partition="2013-01-01", version="0" * 32)
+
+    assert (refs[1], refs[2], whole, other) == reads_of_day([*refs, whole, other], "2013-01-03", {"t": (-1, 0)})
+    assert (refs[2], refs[3], whole) == reads_of_day([*refs, whole], "2013-01-03", {"t": (0, 1)})
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def refused(lake: Path, *assets: dg.AssetsDefinition, **running: Any) -> tuple[str, str]:
+    found = failure(materialize(lake, *assets, **running))
+    assert [] == [path for path in lake.rglob("manifest*") if found[0] in path.parts]
+    return found
+
+
+def test_rows_outside_the_days_that_were_asked_for_are_refused(tmp_path: Path) -> None:
+    @dg.asset(**BY_DAY)
+    def wide() -> pl.DataFrame:
+        return dated(date(2013, 1, 2), date(2013, 1, 5), date(2012, 12, 31))
+
+    _, message = refused(tmp_path, wide, over=("2013-01-01", "2013-01-03"))
+
+    assert "wide returned rows of 2012-12-31, 2013-01-05; expected only 2013-01-01 to 2013-01-03" in message
+    assert "Filter the rows by day before returning them" in message
+
+
+def test_rows_of_another_day_are_refused_where_one_day_is_asked_for(tmp_path: Path) -> None:
+    @dg.asset(**BY_DAY)
+    def wide() -> pl.DataFrame:
+        return dated(date(2013, 1, 2))
+
+    _, message = refused(tmp_path, wide, over=("2013-01-01", "2013-01-01"))
+
+    assert "wide returned rows of 2013-01-02; expected only 2013-01-01 to 2013-01-01" in message
+
+
+def test_a_frame_without_days_cannot_be_cut(tmp_path: Path) -> None:
+    @dg.asset(**BY_DAY)
+    def dayless() -> pl.DataFrame:
+        return frame(1)
+
+    _, message = refused(tmp_path, dayless, over=("2013-01-01", "2013-01-02"))
+
+    assert "dayless has no column 'day', by which its rows are cut into partitions" in message
+
+
+def test_one_record_for_several_days_is_refused(tmp_path: Path) -> None:
+    @dg.asset(**BY_DAY)
+    def single() -> Study:
+        return study()
+
+    _, message = refused(tmp_path, single, over=("2013-01-01", "2013-01-02"))
+
+    assert "single returned one Study for 2 partitions; return one for each" in message
+
+
+def test_days_that_nobody_asked_for_are_refused(tmp_path: Path) -> None:
+    @dg.asset(**BY_DAY)
+    def eager() -> dict[str, pl.DataFrame]:
+        return {"2013-01-01": dated(FIRST), "2013-01-09": dated(date(2013, 1, 9))}
+
+    _, message = refused(tmp_path, eager, over=("2013-01-01", "2013-01-02"))
+
+    assert "eager returned partitions ['2013-01-09'] that were not asked for" in message
+
+
+def test_days_that_were_asked_for_and_not_returned_are_told() -> None:
+    with pytest.raises(ValueError, match=r"eager returned nothing for 2013-01-02"):
+        by_partition({"2013-01-01": dated(FIRST)}, ["2013-01-01", "2013-01-02"], "eager")
+
+
+def rolling(*, allow_gaps: bool = False, is_optional: bool = False) -> dg.AssetsDefinition:
+    """Return an asset that reads two days before its own."""
+    back = dg.TimeWindowPartitionMapping(start_offset=-2, allow_nonexistent_upstream_partitions=True)
+
+    optional = {OPTIONAL_LOOK_BACK: True} if is_optional else {}
+
+    @dg.asset(
+        ins={"daily": dg.AssetIn("daily", partition_mapping=back)}, metadata={ALLOW_GAPS: allow_gaps, **optional},
+        **BY_DAY,
+    )  # fmt: skip
+    def rolled(context: dg.AssetExecutionContext, daily: pl.DataFrame) -> dict[str, Note]:
+        return {key: Note(text=key, amount=daily.height) for key in context.partition_keys}
+
+    return rolled
+
+
+def test_a_missing_day_is_not_read_as_one_without_rows(tmp_path: Path) -> None:
+    materialize(tmp_path, daily, over=("2013-01-01", "2013-01-02"))
+    materialize(tmp_path, daily, over=("2013-01-04", "2013-01-05"))
+    rolled = rolling()
+
+    told = message_of(refused(tmp_path, daily, noted, only=["noted"], over=("2013-01-02", "2013-01-05")))
+    assert "daily of 2013-01-03 is missing, so what reads it cannot be made for 2013-01-02 to 2013-01-05" in told
+    told = message_of(refused(tmp_path, daily, rolled, only=["rolled"], over=("2013-01-04", "2013-01-05")))
+    assert "daily of 2013-01-03 is missing" in told
+    assert [] == [*Lake(str(tmp_path)).partitions("noted"), *Lake(str(tmp_path)).partitions("rolled")]
+
+    assert materialize(tmp_path, daily, rolled, only=["rolled"], over=("2013-01-01", "2013-01-02")).success
+
+
+def test_what_is_made_over_allowed_gaps_and_what_is_made_from_it_lists_the_missing_days(tmp_path: Path) -> None:
+    @dg.asset(**BY_DAY)
+    def read_on(context: dg.AssetExecutionContext, rolled: dict[str, Note]) -> dict[str, Note]:
+        return {key: rolled[key] for key in context.partition_keys}
+
+    for day in ("2013-01-01", "2013-01-03", "2013-01-04", "2013-01-05"):
+        materialize(tmp_path, daily, over=(day, day))
+    parts = (daily, rolling(allow_gaps=True), read_on)
+
+    assert materialize(tmp_path, *parts, only=["rolled", "read_on"], over=("2013-01-03", "2013-01-05")).success
+
+    lake = Lake(str(tmp_path))
+    for name in ("rolled", "read_on"):
+        marks = {day: lake.manifest(ref).missing_days for day, ref in lake.newest(name).items()}
+        over_gap = {"daily": ("2013-01-02",)}
+        assert {"2013-01-03": over_gap, "2013-01-04": over_gap, "2013-01-05": {}} == marks
+
+    materialize(tmp_path, daily, over=("2013-01-02", "2013-01-02"))
+    assert materialize(tmp_path, *parts, only=["rolled", "read_on"], over=("2013-01-03", "2013-01-04")).success
+    assert [{}, {}] == [lake.manifest(lake.find("read_on", f"2013-01-0{n}")).missing_days for n in (3, 4)]
+
+
+def test_days_that_may_be_read_are_not_missing_where_they_are_not_there_but_the_own_day_is(tmp_path: Path) -> None:
+    for day in ("2013-01-02", "2013-01-04"):
+        materialize(tmp_path, daily, over=(day, day))
+    parts = (daily, rolling(is_optional=True))
+
+    failed = refused(tmp_path, *parts, only=["rolled"], over=("2013-01-03", "2013-01-03"))
+    assert materialize(tmp_path, *parts, only=["rolled"], over=("2013-01-04", "2013-01-04")).success
+
+    lake = Lake(str(tmp_path))
+    made = lake.manifest(lake.find("rolled", "2013-01-04"))
+    assert (["2013-01-02", "2013-01-04"], {}) == ([ref.partition for ref in made.inputs], made.missing_days)
+    assert "daily of 2013-01-03 is missing" in message_of(failed)
+
+
+def test_what_was_read_for_one_day_of_a_run_is_an_input_of_that_day_alone(tmp_path: Path) -> None:
+    @dg.asset(**BY_DAY)
+    def scored(context: dg.AssetExecutionContext, daily: pl.DataFrame, lake: LakeResource) -> dict[str, Note]:
+        for day in context.partition_keys:
+            lake.open().note_reads([ArtifactRef(asset="model", version=day[-1] * 32)], partition=day)
+        return {day: Note(text=day, amount=daily.height) for day in context.partition_keys}
+
+    assert materialize(tmp_path, daily, scored, over=("2013-01-01", "2013-01-02")).success
+
+    lake = Lake(str(tmp_path))
+    read = {day: lake.manifest(ref).inputs for day, ref in lake.newest("scored").items()}
+    assert {day: [day[-1] * 32] for day in ("2013-01-01", "2013-01-02")} == {
+        day: [ref.version for ref in refs if ref.asset == "model"] for day, refs in read.items()
+    }
+
+
+def test_an_input_that_was_never_made_is_named(tmp_path: Path) -> None:
+    whole = refused(tmp_path, numbers, doubled, only=["doubled"])
+    by_day = refused(tmp_path, daily, noted, only=["noted"], over=("2013-01-01", "2013-01-03"))
+
+    assert ("doubled", "numbers has not been materialized yet; materialize it first.") == (whole[0], message_of(whole))
+    assert "daily has nothing for 2013-01-01 to 2013-01-03; materialize those partitions first." == message_of(by_day)
+
+
+def message_of(failed: tuple[str, str]) -> str:
+    return failed[1].strip().split(": ", 1)[1]
+
+
+def test_an_input_without_a_type_is_refused(tmp_path: Path) -> None:
+    @dg.asset
+    def untyped(numbers) -> pl.DataFrame:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        return frame(len(str(numbers)))
+
+    _, message = refused(tmp_path, numbers, untyped)
+
+    assert (
+        "the parameter that takes numbers has no type; annotate it with what it wants, for instance pl.LazyFrame"
+        in message
+    )
+
+
+def test_an_asset_that_fails_keeps_nothing(tmp_path: Path) -> None:
+    @dg.asset
+    def fails(numbers: pl.DataFrame) -> pl.DataFrame:
+        raise ValueError(f"{numbers.height} rows are too few")
+
+    step, message = refused(tmp_path, numbers, fails)
+
+    assert ("fails", True) == (step, "3 rows are too few" in message)
+    assert ["numbers"] == Lake(str(tmp_path)).names(str(tmp_path / "artifacts"))
+
+
+@dataclass(frozen=True)
+class Unkept:
+    numbers: list[int]
+
+
+def test_an_artifact_of_a_kind_that_cannot_be_kept_is_refused(tmp_path: Path) -> None:
+    @dg.asset
+    def odd() -> Unkept:
+        return Unkept([1])
+
+    _, message = refused(tmp_path, odd)
+
+    assert "Unkept has fields that cannot be kept: {'numbers': 'list'}; use frames, records or text" in message
+
+
+@dg.asset
+def broken(numbers: pl.DataFrame, lake: LakeResource) -> Note:
+    lake.open().note(champion="nobody")
+    raise ValueError(f"cannot use {numbers.height} rows")
+
+
+@dg.asset(deps=["numbers"])
+def zeros() -> pl.DataFrame:
+    return frame(0, 0)
+
+
+@dg.asset
+def zz_sound(numbers: pl.DataFrame) -> pl.DataFrame:
+    return numbers
+
+
+def test_what_a_failed_step_read_is_not_the_lineage_of_the_next(tmp_path: Path) -> None:
+    materialize(tmp_path, numbers, broken, zeros, zz_sound)
+
+    lake = Lake(str(tmp_path))
+    without, with_input = lake.manifest(lake.find("zeros")), lake.manifest(lake.find("zz_sound"))
+    assert ((), {}) == (without.inputs, without.parameters)
+    assert ((lake.find("numbers"),), {}) == (with_input.inputs, with_input.parameters)
+
+
+def test_what_a_failed_run_read_is_not_the_lineage_of_the_next_run(tmp_path: Path) -> None:
+    materialize(tmp_path, numbers, broken)
+
+    materialize(tmp_path, numbers)
+
+    lake = Lake(str(tmp_path))
+    assert ((), {}) == ((made := lake.manifest(lake.find("numbers"))).inputs, made.parameters)

@@ -1,0 +1,103 @@
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ml_assets.lake.errors import MissingArtifactError
+from ml_assets.lake.quarantine import SetAside, beside, release, released_rows, releases, set_aside, store_rejected
+from ml_assets.lake.store import Lake, Making
+from tests.builders import put
+from tests.publications import clock
+
+DAY = "2024-01-01"
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(str(tmp_path))
+
+
+def broken(*numbers: int) -> pl.DataFrame:
+    """Return rows that were set aside: those below zero for a rule, the others beside them."""
+    return pl.DataFrame(
+        {"n": numbers, "broken_rules": [["n is at least 0"] if n < 0 else [] for n in numbers]},
+        schema={"n": pl.Int64, "broken_rules": pl.List(pl.String)},
+    )
+
+
+def aside(lake: Lake, *numbers: int, partition: str | None = DAY) -> SetAside:
+    put(lake, broken(*numbers), asset="raw/orders__quarantine", partition=partition)
+    [found] = set_aside(lake, "raw/orders")
+    return found
+
+
+def test_what_stands_beside_a_table_is_found_from_the_table_and_from_its_quarantine() -> None:
+    wanted = ["raw/orders", "raw/orders__quarantine", "raw/orders__rejected", "raw/orders__released"]
+
+    assert wanted == beside("raw/orders")
+    assert wanted == beside("raw/orders__quarantine")
+
+
+def test_every_release_counts_and_a_row_once(lake: Lake) -> None:
+    release(lake, aside(lake, -1, -2), why="first", by="sam")
+    release(lake, aside(lake, -2, -3), why="second", by="kim")
+    refs = releases(lake, "raw/orders")
+
+    rows = released_rows(lake, refs[DAY], noted=False)
+
+    assert [DAY] == [*refs]
+    assert rows is not None
+    assert [-3, -2, -1] == sorted(rows["n"])
+    assert {"first", "second"} == {lake.manifest(ref).parameters["why"] for ref in refs[DAY]}
+    assert () == lake.take_reads()
+
+
+def test_nothing_is_released_where_nobody_released_anything(lake: Lake) -> None:
+    assert {} == releases(lake, "raw/orders")
+    assert None is released_rows(lake, [])
+
+
+def test_rows_that_break_no_rule_are_not_released(lake: Lake) -> None:
+    put(lake, broken(-1, 5), asset="raw/orders__rejected", partition=DAY)
+    [refused] = set_aside(lake, "raw/orders")
+
+    assert 1 == release(lake, refused, why="so", by="sam").rows
+    assert ("rejected", 2) == (refused.kind, refused.total)
+
+
+def test_a_release_counts_for_these_rows_and_not_for_the_next_ones(lake: Lake) -> None:
+    first = aside(lake, -1)
+    release(lake, first, why="so", by="sam")
+
+    assert (False, True) == (first.is_released, next(set_aside(lake)).is_released)
+    assert not aside(lake, -2).is_released
+
+
+@pytest.mark.parametrize("off", [timedelta(days=365), timedelta(days=-365)])
+def test_a_refused_day_counts_until_its_table_is_published_whatever_the_clocks_say(lake: Lake, off: timedelta) -> None:
+    put(lake, broken(1), asset="raw/orders", partition=DAY)
+    with clock(off):
+        store_rejected(lake, "raw/orders", {DAY: broken(-1)}, Making())
+    assert ["rejected"] == [it.kind for it in set_aside(lake, "raw/orders")]
+
+    with clock(-off):
+        put(lake, broken(2), asset="raw/orders", partition=DAY)
+
+    assert [] == [*set_aside(lake, "raw/orders")]
+
+
+def test_a_whole_table_has_no_partition(lake: Lake) -> None:
+    put(lake, broken(1, 2, 3).drop("broken_rules"), asset="raw/orders")
+    found = aside(lake, -1, partition=None)
+
+    assert ("", 4) == (found.partition, found.total)
+    assert None is release(lake, found, why="so", by="sam").partition
+
+
+def test_empty_quarantines_are_not_told_and_unknown_tables_are_refused_with_those_there_are(lake: Lake) -> None:
+    put(lake, broken(), asset="raw/orders__quarantine", partition=DAY)
+
+    assert [] == [*set_aside(lake, "raw/orders")]
+    with pytest.raises(MissingArtifactError, match=r"nothing of 'raw/order' was ever set aside in .*: raw/orders\."):
+        next(set_aside(lake, "raw/order"))

@@ -1,0 +1,93 @@
+"""The retraining log: a record is there once, whoever writes it, and is what its name says."""
+
+import threading
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from ml_assets.contracts.artifacts import Retraining
+from ml_assets.lake.errors import CorruptArtifactError, LakeError
+from ml_assets.lake.retraining_log import RetrainingLog
+from ml_assets.lake.sealing import seal
+from ml_assets.lake.store import Lake
+from tests.builders import overwrite
+
+DAY = date(2013, 10, 31)
+
+
+def record(day: date = DAY, number: int = 1, by: str = "drift") -> Retraining:
+    return Retraining(
+        model="m", as_of=day, number=number, cause="drift", sentence="It has drifted.", champion="a" * 32,
+        asked_at=datetime(2026, 1, 1, tzinfo=UTC), asked_by=by,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> RetrainingLog[Retraining]:
+    return RetrainingLog(Lake(str(tmp_path)), "m", Retraining)
+
+
+def test_an_empty_log_has_no_records(log: RetrainingLog[Retraining]) -> None:
+    assert [] == log.newest(5)
+
+
+def test_records_come_back_by_their_days_the_newest_of_them(log: RetrainingLog[Retraining]) -> None:
+    there = [record(date(2013, 9, 30)), record(), record(number=2), record(date(2013, 11, 1))]
+    for one in reversed(there):
+        assert log.claim(one)
+
+    assert there == log.newest(9)
+    assert there[2:] == log.newest(2)
+
+
+def test_a_day_and_number_can_be_claimed_once(log: RetrainingLog[Retraining]) -> None:
+    assert log.claim(record())
+    assert not log.claim(record(by="performance"))
+    assert ["drift"] == [one.asked_by for one in log.newest(9)]
+
+
+def test_of_many_that_claim_at_once_one_wins(log: RetrainingLog[Retraining]) -> None:
+    together, won = threading.Barrier(8), []
+
+    def claim(by: str) -> None:
+        together.wait()
+        won.extend([by] if log.claim(record(by=by)) else [])
+
+    threads = [threading.Thread(target=claim, args=[f"sensor {n}"]) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert won == [one.asked_by for one in log.newest(9)]
+    assert 1 == len(won)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"{", "is not the record of a retraining as it was written: it was cut off or edited"),
+        (
+            seal(record(number=2)),
+            "is the record of a retraining of m as of 2013-10-31, number 2; expected what",
+        ),
+    ],
+)
+def test_what_is_no_record_is_named(log: RetrainingLog[Retraining], data: bytes, said: str) -> None:
+    log.claim(record())
+    overwrite(log.lake, log.lake.path("retrainings", "m", "2013-10-31.01.json"), data)
+
+    with pytest.raises(CorruptArtifactError, match=f"2013-10-31.01.json {said}"):
+        log.newest(1)
+
+
+def test_other_files_are_left_alone(log: RetrainingLog[Retraining]) -> None:
+    log.lake.create(log.lake.path("retrainings", "m", "notes.txt"), b"so")
+
+    assert [] == log.newest(5)
+
+
+def test_a_name_that_could_be_a_path_has_no_log(log: RetrainingLog[Retraining]) -> None:
+    with pytest.raises(LakeError, match=r"'\.\./m' is not a model's name, so it has no retraining log"):
+        RetrainingLog(log.lake, "../m", Retraining)

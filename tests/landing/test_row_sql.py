@@ -1,0 +1,30 @@
+"""Expressions that cannot be worked out: what a person is told, and what not."""
+
+import polars as pl
+import pytest
+
+from ml_assets.lake.errors import WarehouseError
+from ml_assets.landing.row_sql import with_columns
+
+ROWS = pl.DataFrame({"name": ["Jane Roe"], "n": [1]})
+
+
+def test_an_expression_over_a_wrong_value_or_column_is_refused_with_the_reason() -> None:
+    with pytest.raises(WarehouseError, match=r"shops: an expression cannot be worked out: .*'Jane Roe' to INT32"):
+        with_columns(ROWS, {"id": "cast(name as integer)"}, where="shops")
+    with pytest.raises(WarehouseError, match='Referenced column "nmae" not found'):
+        with_columns(ROWS, {"id": "nmae"}, where="shops", personal=["name"])
+
+
+@pytest.mark.parametrize("sql", ["cast(name as integer)", "strptime(name, '%Y')", "error(name)", "cast(name as date)"])
+def test_no_message_repeats_a_value_where_a_column_is_personal(sql: str) -> None:
+    with pytest.raises(WarehouseError, match=r"cannot be worked out: .*Exception over the values of a row") as caught:
+        with_columns(ROWS, {"id": sql}, where="shops", personal=["name"])
+
+    assert "Jane" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_an_expression_that_gives_more_or_fewer_values_than_rows_is_refused() -> None:
+    with pytest.raises(WarehouseError, match=r"shops: an expression gives 2 values for 1 rows"):
+        with_columns(ROWS, {"id": "unnest([1, 2])"}, where="shops")

@@ -1,0 +1,231 @@
+"""Texts of CSV files as numbers, dates and times: exactly what they say, or refused."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml_assets.landing.csv_dialect import CsvDialect
+from ml_assets.landing.text_values import hint, values
+
+BIGINT, DOUBLE, DATE, TIMESTAMP = pl.Int64(), pl.Float64(), pl.Date(), pl.Datetime("us")
+
+
+def value(text: str, dtype: pl.DataType, form: str | None = None, **dialect: Any) -> Any:
+    return values(pl.Series([None, text]), dtype, CsvDialect(**dialect), form)[1]
+
+
+def at(*parts: int) -> datetime:
+    return datetime(*parts)  # type: ignore[arg-type]  # noqa: DTZ001 - naive UTC is the house's form
+
+
+@pytest.mark.parametrize(
+    ("text", "dtype", "dialect", "expected"),
+    [
+        ("1", BIGINT, {}, 1),
+        (" +7 ", BIGINT, {}, 7),
+        ("1.0", BIGINT, {}, 1),
+        ("-3.000000", BIGINT, {}, -3),
+        ("9007199254740993.0", BIGINT, {}, 9007199254740993),
+        ("9223372036854775807", BIGINT, {}, 2**63 - 1),
+        ("1.5", BIGINT, {}, None),
+        ("1e3", BIGINT, {}, None),  # how a spreadsheet shortens long numbers
+        ("9223372036854775808", BIGINT, {}, None),
+        ("128", pl.Int8(), {}, None),
+        ("1,000", BIGINT, {}, None),
+        ("1,000", BIGINT, {"thousands": ","}, 1000),
+        ("1,00", BIGINT, {"thousands": ","}, None),
+        ("1.234.567", BIGINT, {"decimal": ",", "thousands": "."}, 1234567),
+        ("1234567", BIGINT, {"decimal": ",", "thousands": "."}, 1234567),
+        ("1.23", BIGINT, {"decimal": ",", "thousands": "."}, None),
+        ("12 345", BIGINT, {"thousands": " "}, 12345),
+        ("0.1", DOUBLE, {}, 0.1),
+        (".5", DOUBLE, {}, 0.5),
+        ("-1.5e-3", DOUBLE, {}, -0.0015),
+        ("1,5", DOUBLE, {}, None),
+        ("1,5", DOUBLE, {"decimal": ","}, 1.5),
+        ("1.5", DOUBLE, {"decimal": ","}, None),
+        ("1.234,5", DOUBLE, {"decimal": ",", "thousands": "."}, 1234.5),
+        ("1,5", DOUBLE, {"thousands": ","}, None),
+        ("9007199254740992", DOUBLE, {}, 2.0**53),
+        ("9007199254740993", DOUBLE, {}, None),
+        ("9007199254740993.0", DOUBLE, {}, None),
+        ("9.007199254740993e15", DOUBLE, {}, None),
+        ("-9007199254740993", DOUBLE, {}, None),
+        ("9007199254740993,00", DOUBLE, {"decimal": ","}, None),
+        ("1152921504606846976", DOUBLE, {}, 2.0**60),
+        ("6.02214076e23", DOUBLE, {}, 6.02214076e23),
+        ("1.2345678901234567e+20", DOUBLE, {}, 1.2345678901234567e20),
+        ("100000000000000000000000", DOUBLE, {}, 1e23),
+        ("1e-400", DOUBLE, {}, None),
+        ("-0.00e-400", DOUBLE, {}, 0.0),
+        ("5e-324", DOUBLE, {}, 5e-324),
+        ("1e-50", pl.Float32(), {}, None),
+        ("16777217", pl.Float32(), {}, None),
+        ("16777217.0", pl.Float32(), {}, None),
+        ("1e30", pl.Float32(), {}, 1.0000000150474662e30),
+        ("NaN", DOUBLE, {}, None),
+        ("inf", DOUBLE, {}, None),
+        ("1e400", DOUBLE, {}, None),
+        ("0x1F", DOUBLE, {}, None),
+        ("1_000", DOUBLE, {}, None),
+        ("5-", DOUBLE, {}, None),
+        ("True", pl.Boolean(), {}, True),
+        ("F", pl.Boolean(), {}, False),
+        ("yes", pl.Boolean(), {}, None),
+    ],
+)
+def test_a_number_is_what_its_text_says_or_refused(text: str, dtype: pl.DataType, dialect: Any, expected: Any) -> None:
+    assert expected == value(text, dtype, **dialect)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2017-01-01T06:00:42Z", at(2017, 1, 1, 6, 0, 42)),
+        ("2017-01-01 06:00", at(2017, 1, 1, 6)),
+        ("2017-01-01T06:00:42.1234560", at(2017, 1, 1, 6, 0, 42, 123456)),
+        ("2017-01-01T06:00:42.5+05:30", at(2017, 1, 1, 0, 30, 42, 500000)),
+        ("2017-01-01T23:00:00-0800", at(2017, 1, 2, 7)),
+        ("0001-01-01T00:00:00", at(1, 1, 1)),
+        ("2017-01-01T06:00:42.1234567", None),  # finer than a microsecond
+        ("2017-01-01", None),  # the time of day would be a guess
+        ("2017-02-30T06:00:00", None),
+        ("2017-01-01T24:00:00", None),
+        ("2016-12-31T23:59:60", None),
+        ("0001-01-01T00:00:00+01:00", None),
+        ("0000-01-01T00:00:00", None),
+        ("03/04/2024 10:00", None),
+        ("20170101T060042Z", None),
+        ("2017-1-1 6:00", None),
+    ],
+)
+def test_without_a_declared_format_a_time_is_in_iso_8601_and_comes_in_utc(text: str, expected: Any) -> None:
+    assert expected == value(text, TIMESTAMP)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2024-03-04", date(2024, 3, 4)),
+        ("2024-03-04 00:00:00.000", date(2024, 3, 4)),
+        ("2024-03-04T00:00:00Z", date(2024, 3, 4)),
+        ("2024-03-04 00:00:01", None),
+        ("2023-02-29", None),
+        ("24-03-04", None),
+        ("03/04/2024", None),
+        ("20240304", None),
+        ("10000-01-01", None),
+    ],
+)
+def test_without_a_declared_format_a_date_is_in_iso_8601(text: str, expected: Any) -> None:
+    assert expected == value(text, DATE)
+
+
+def test_months_come_first_where_that_is_declared() -> None:
+    formats = {"date_format": "%m/%d/%Y", "timestamp_format": "%m/%d/%Y %H:%M"}
+
+    assert [date(2024, 3, 4), date(2024, 12, 1)] == [value(it, DATE, **formats) for it in ("03/04/2024", "12/1/2024")]
+    assert at(2024, 12, 1, 11, 30) == value("12/01/2024 11:30", TIMESTAMP, **formats)
+    assert value("14/03/2024", DATE, **formats) is None
+    assert value("03/04/24", DATE, **formats) is None
+    assert value("2024-03-04", DATE, **formats) is None
+    assert date(2024, 4, 3) == value("03/04/2024", DATE, "%d/%m/%Y", **formats)
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "expected"),
+    [
+        ("%d-%b-%Y %I:%M %p", "05-JAN-2024 12:05 am", at(2024, 1, 5, 0, 5)),
+        ("%d-%b-%Y %I:%M %p", "5-Jan-2024 1:05 PM", at(2024, 1, 5, 13, 5)),
+        ("%B %d, %Y %H:%M", "March 4, 2024 09:30", at(2024, 3, 4, 9, 30)),
+        ("%Y%m%d%H%M%S", "20240304093015", at(2024, 3, 4, 9, 30, 15)),
+        ("%Y%m%d%H%M%S", "2024034093015", None),
+        ("%Y-%m-%d %H:%M:%S.%f %z", "2024-03-04 09:30:15.25 +0200", at(2024, 3, 4, 7, 30, 15, 250000)),
+        ("%d.%m.%Y", "04.03.2024", at(2024, 3, 4)),
+        ("unix_seconds", "1704096000", at(2024, 1, 1, 8)),
+        ("unix_seconds", "1704096000.250", at(2024, 1, 1, 8, 0, 0, 250000)),
+        ("unix_seconds", "-0.5", at(1969, 12, 31, 23, 59, 59, 500000)),
+        ("unix_seconds", "1704096000000", None),
+        ("unix_milliseconds", "1704096000123", at(2024, 1, 1, 8, 0, 0, 123000)),
+        ("unix_nanoseconds", "1704096000000000001", None),
+    ],
+)
+def test_a_time_in_a_declared_format_is_read_exactly(form: str, text: str, expected: Any) -> None:
+    assert expected == value(text, TIMESTAMP, form)
+
+
+@given(
+    moment=st.datetimes(),
+    form=st.sampled_from(["%Y-%m-%d %H:%M:%S.%f", "%d.%m.%Y %H:%M:%S.%f", "%d %b %Y %I:%M:%S.%f %p", "%Y%m%d%H%M%S%f"]),
+)
+def test_what_pythons_strftime_writes_is_the_moment_that_is_read(moment: datetime, form: str) -> None:
+    # Python leaves out the zeros before a year of three digits.
+    text = moment.strftime(form.replace("%Y", f"{moment.year:04}"))
+
+    assert moment == value(text, TIMESTAMP, form)
+
+
+@given(st.one_of(st.integers().map(str), st.floats().map(repr), st.decimals().map(str), st.text("0123456789.,+-eE ")))
+def test_a_double_is_what_python_reads_and_whole_numbers_are_exact(text: str) -> None:
+    found = value(text, DOUBLE)
+
+    if found is not None:
+        assert float(text) == found
+        written = Decimal(text)
+        is_whole = written == written.to_integral_value()
+        assert abs(found) < 2**53 or not is_whole or written in {Decimal(found), Decimal(repr(found))}
+        assert found or not any(digit in text.lower().split("e")[0] for digit in "123456789")
+
+
+@pytest.mark.parametrize(
+    ("text", "dtype", "expected"),
+    [
+        ("N/A", BIGINT, "'null_values'"),
+        ("inf", DOUBLE, "'null_values'"),
+        ("1,5", DOUBLE, "decimal"),
+        ("03/04/2024", DATE, "date_format"),
+        ("1704096000", TIMESTAMP, "formats: {x: unix_seconds}"),
+        ("1704096000.5", TIMESTAMP, "formats: {x: unix_seconds}"),
+        ("-5", TIMESTAMP, "formats: {x: unix_seconds}"),
+        ("1704096000000", TIMESTAMP, "formats: {x: unix_milliseconds}"),
+        ("1704096000000000", TIMESTAMP, "formats: {x: unix_microseconds}"),
+        ("1704096000000000000", TIMESTAMP, "formats: {x: unix_nanoseconds}"),
+        ("9" * 30, BIGINT, "another data_type"),
+        ("1e-400", DOUBLE, "it does not fit double exactly"),
+        ("9.007199254740993e15", DOUBLE, "it does not fit double exactly"),
+        ("abc", DOUBLE, "expected a number"),
+    ],
+)
+def test_a_hint_names_what_to_declare(text: str, dtype: pl.DataType, expected: str) -> None:
+    assert expected in hint(text, dtype, "x")
+
+
+OTHER_UNIX = "; expected a time of the years 1 to 9999 as unix_seconds, as declared, without more than microseconds"
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "expected"),
+    [
+        ("2024-03-04 10:00", "%d.%m.%Y %H:%M", "; expected an existing one written as '%d.%m.%Y %H:%M', as declared"),
+        (
+            "1704096000000",
+            "unix_seconds",
+            f"{OTHER_UNIX}; if it is Unix time, declare 'formats: {{x: unix_milliseconds}}'",
+        ),
+        ("1704096000.1234567", "unix_seconds", OTHER_UNIX),
+        (
+            "1704096000123.5",
+            None,
+            "; expected an existing one in ISO 8601; otherwise declare 'csv: {timestamp_format: …}'",
+        ),
+    ],
+)
+def test_a_hint_names_the_declared_format_and_only_a_unit_of_unix_time_that_would_work(
+    text: str, given: str | None, expected: str
+) -> None:
+    assert expected == hint(text, TIMESTAMP, "x", given)

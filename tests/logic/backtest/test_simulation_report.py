@@ -1,0 +1,258 @@
+import re
+from datetime import date, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ml_assets.contracts.simulation import Detection, FalseAlarms, PolicyResult, Power, Simulation, SimulationSummary
+from ml_assets.logic.backtest import simulation_report as report
+from ml_assets.logic.backtest.simulation import Life
+from ml_assets.logic.backtest.simulation_report import Scored
+from ml_assets.logic.evaluation.metrics import find_metric
+from ml_assets.logic.pages.simulation_page import page_of
+from tests.logic.simulated import FIRST, LAST, Fit, World, day, lived
+from tests.provenance.test_trace_page import Page
+
+AUC = find_metric("roc_auc", "binary")
+EVIL = '"><script>alert(1)</script>'
+A_DAY = 30
+UNTIL = day(29)
+GOLDEN = Path(__file__).parent / "golden" / "simulation_page.txt"
+
+
+@cache
+def lives() -> tuple[Life[Fit], ...]:
+    drifted = frozenset({day(10), day(11), day(30), day(31), day(32)})
+    return tuple(lived(World(drifted=drifted, refused=frozenset({day(31)}), bad=frozenset({day(11)}))).values())
+
+
+@cache
+def scored() -> Scored:
+    """Scores that know more the newer the model is."""
+    random = np.random.default_rng(1)
+    days = np.repeat(np.array([day(n) for n in range((LAST - FIRST).days + 1)], dtype="datetime64[D]"), A_DAY)
+    truth = (random.random(len(days)) < 0.4).astype(np.float64)
+    noise = random.normal(size=len(days))
+    scores = {}
+    for life in lives():
+        age = np.array([(it - life.served[it].as_of).days for it in days.astype(object)])
+        scores[life.policy] = 1 / (1 + np.exp(-(truth * 2 / (1 + age / 20) + noise)))
+    return Scored(days, truth, scores)
+
+
+TRIED = Detection(
+    first_day=day(0),
+    last_day=day(27),
+    false_alarms={"days": FalseAlarms(days=200, judged=200, over=7, asked_by_drift=1, asked_by_performance=2)},
+    power=(
+        Power(
+            kind="unit", column="distance_miles", size=0.1, cost=0.0312, trials=10, by_drift=9, by_performance=4,
+            by_either=10,
+        ),
+    ),
+)  # fmt: skip
+
+
+class Drawn(Page):
+    """Reads a page with plots in it."""
+
+    VOID = (*Page.VOID, "use")
+
+
+def found(
+    some: tuple[Life[Fit], ...] | None = None, scores: Scored | None = None, *, from_day: date = FIRST,
+    to_day: date = LAST,
+) -> tuple[PolicyResult, ...]:  # fmt: skip
+    return report.results(some or lives(), scores or scored(), AUC, first=from_day, last=to_day)
+
+
+def said(results: tuple[PolicyResult, ...], chosen: str | None) -> str:
+    return report.sentence_of(results, AUC, chosen=chosen, chosen_on="the first days", reported="the last days")
+
+
+@cache
+def made(why_not: str = "", **changes: Any) -> Simulation:
+    results, choice = found(from_day=UNTIL + timedelta(days=1)), found(to_day=UNTIL)
+    chosen = report.choose(choice, AUC)
+    weeks = report.weeks(lives(), scored(), AUC)
+    given: dict[str, Any] = {
+        "model": "parcels", "task": "binary", "metric": "roc_auc", "first_day": FIRST, "last_day": LAST,
+        "chosen_until": UNTIL, "chosen": chosen, "choice": choice,
+        "rows": len(scored().truth), "features": ("distance_miles",), "parameters": {"num_leaves": 31}, "rounds": 80,
+        "is_tuned": False, "rules": {"cool_down_days": 5.0, "floor_days": None}, "policies": results, "seconds": 12.3,
+        "sentence": said(results, chosen),
+    }  # fmt: skip
+    return page_of(
+        Simulation(
+            summary=SimulationSummary(**given | changes),
+            weeks=weeks,
+            events=report.events(lives()),
+            held=report.held(lives()),
+            turns=report.turns(lives(), weeks, AUC),
+            html="",
+            detection=Detection(why_not=why_not) if why_not else TRIED,
+        )
+    )
+
+
+def test_the_pooled_metric_is_that_of_all_rows_and_lies_in_its_interval() -> None:
+    for it in found():
+        assert AUC.function(scored().truth, scored().scores[it.policy]) == pytest.approx(it.metric.value)
+        assert it.metric.low < it.metric.value < it.metric.high
+
+
+def test_a_policy_is_chosen_on_its_days_and_reported_on_others() -> None:
+    early, late = found(to_day=UNTIL), found(from_day=UNTIL + timedelta(days=1))
+    is_late = scored().days > np.datetime64(UNTIL)
+
+    for it in late:
+        value = AUC.function(scored().truth[is_late], scored().scores[it.policy][is_late])
+        assert value == pytest.approx(it.metric.value)
+    assert [it.fits for it in found()] == [one.fits + other.fits for one, other in zip(early, late, strict=True)]
+    assert max(early, key=lambda it: it.metric.value).policy == report.choose(early, AUC)
+    assert None is report.choose((), AUC)
+
+
+def test_what_is_said_of_the_choice_comes_from_the_reported_days() -> None:
+    late = found(from_day=UNTIL + timedelta(days=1))
+    [weekly] = [it for it in late if it.policy == "weekly"]
+    assert weekly.gain is not None
+
+    assert f"On the first days, which are not reported, weekly was best. It gains {weekly.gain.value:+.4f}" in said(
+        late, "weekly"
+    )
+    assert said(late, None).endswith("No policy was chosen: the first days do not define the metric.")
+
+
+def test_gains_are_over_never_and_weekly_gets_all_of_its_own() -> None:
+    by_policy = {it.policy: it for it in found()}
+    never, weekly = by_policy["never"], by_policy["weekly"]
+
+    assert (None, None) == (never.gain, never.share_of_weekly)
+    assert 1 == weekly.share_of_weekly
+    assert weekly.gain is not None
+    assert weekly.metric.value - never.metric.value == pytest.approx(weekly.gain.value)
+
+
+def test_equal_policies_gain_the_same_and_nothing_of_each_other() -> None:
+    same = Scored(scored().days, scored().truth, dict.fromkeys(scored().scores, scored().scores["weekly"]))
+
+    assert {0.0} == {it.gain.value for it in found(scores=same) if it.gain is not None}
+    assert [0.0] == report.turns(lives(), report.weeks(lives(), same, AUC), AUC)["gain"].unique().to_list()
+
+
+def test_what_was_trained_is_counted_once_by_what_came_of_it() -> None:
+    by_policy = {it.policy: it for it in found()}
+    never, weekly, triggered = by_policy["never"], by_policy["weekly"], by_policy["triggered"]
+
+    assert (0, 0, 0, 0) == (never.fits, never.promotions, never.refusals, 0)
+    assert (8, 8, 0, 16.0) == (weekly.fits, weekly.promotions, weekly.refusals, weekly.seconds)
+    assert (triggered.fits, 1, 1) == (
+        triggered.promotions + triggered.refusals,
+        triggered.refusals,
+        triggered.rollbacks,
+    )
+
+
+def test_weeks_cover_the_span_without_a_gap_and_every_row_once() -> None:
+    weeks = report.weeks(lives(), scored(), AUC).filter(policy="weekly")
+
+    assert (FIRST, LAST) == (weeks["first_day"][0], weeks["last_day"][-1])
+    assert [it + timedelta(days=1) for it in weeks["last_day"]][:-1] == weeks["first_day"].to_list()[1:]
+    assert len(scored().truth) == weeks["rows"].sum()
+
+
+def test_a_week_with_a_single_class_is_a_gap_and_no_failure() -> None:
+    truth = np.where(scored().days <= np.datetime64(day(6)), 0.0, scored().truth)
+    weeks = report.weeks(lives(), Scored(scored().days, truth, scored().scores), AUC)
+
+    assert {day(0)} == set(weeks.filter(pl.col("value").is_null())["first_day"])
+    assert day(0) not in report.turns(lives(), weeks, AUC)["first_day"].to_list()
+
+
+def test_turns_begin_with_the_worst_week_and_say_what_happened_then() -> None:
+    weeks = report.weeks(lives(), scored(), AUC)
+    turns = report.turns(lives(), weeks, AUC).filter(against="weekly")
+    then = turns.filter(first_day=day(7)).row(0, named=True)
+
+    assert turns["gain"].to_list() == sorted(turns["gain"].to_list())
+    assert f"served the model as of {day(-1)}, then {day(11)}; weekly that as of {day(6)}" in then["happened"]
+    assert f"{day(11)}: drift asked, promoted" in then["happened"]
+
+
+def test_a_loss_counts_as_a_gain_where_lower_is_better() -> None:
+    weeks = pl.DataFrame(
+        [("weekly", day(0), day(6), 9, 0.5, 1, 1), ("triggered", day(0), day(6), 9, 0.4, 0, 0)],
+        schema=report.WEEKS, orient="row",
+    )  # fmt: skip
+
+    (gain,) = report.turns(lives(), weeks, find_metric("rmse", "regression"))["gain"]
+
+    assert gain == pytest.approx(0.1)
+
+
+def test_the_page_has_the_structure_that_is_written_down() -> None:
+    html = made().html
+    outline = [re.sub(r"<[^>]+>", "", it) for it in re.findall(r"<(?:h[123]|th)\b.*?</(?:h[123]|th)>", html, re.DOTALL)]
+
+    assert GOLDEN.read_text(encoding="utf-8") == "\n".join(outline) + "\n"
+
+
+def test_the_page_needs_neither_network_nor_script_and_closes_what_it_opens() -> None:
+    html = made(model=EVIL, injections=(EVIL,)).html
+    read = Drawn(html)
+
+    assert {"script", "link", "img", "iframe", "object"}.isdisjoint(read.tags)
+    assert all(link.startswith("#") for link in read.links)
+    assert not re.search(r"https?://(?!www\.w3\.org)|@import", html)
+    assert {"policies", "weeks", "turns", "retrainings", "held", "rules", "how"} <= set(read.ids)
+    assert EVIL in read.said
+
+
+def test_the_page_tells_each_retraining_with_cause_verdict_and_reasons() -> None:
+    html = made().html
+
+    for said in ("2 of the last 3 judged days", "promoted", "refused", "rolled back", "because", f"{day(11)}"):
+        assert said in html
+
+
+def test_the_page_has_a_table_of_false_alarms_and_one_of_power() -> None:
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in made().html.split("<tr>")]
+
+    assert ["whole days drawn", "200", "200", "7", "1", "2"] in rows
+    assert ["unit", "distance_miles", "0.1", "0.0312", "10", "9", "4", "10"] in rows
+
+
+def test_where_the_rules_were_not_tried_the_page_says_why_and_has_no_table_of_it() -> None:
+    html = made("Not measured: 3 days are too few.").html
+
+    assert "<p>Not measured: 3 days are too few.</p>" in html
+    assert "False alarms" not in html
+
+
+@pytest.mark.parametrize("policies", [("never",), ("weekly",), ("triggered",), ("never", "triggered")])
+@pytest.mark.usefixtures("unrendered")
+def test_a_page_can_be_made_of_any_policies(policies: tuple[str, ...]) -> None:
+    some = [life for life in lives() if life.policy in policies]
+    results, weeks = found(tuple(some)), report.weeks(some, scored(), AUC)
+    whole = made()
+    changes = {"policies": results, "choice": results, "chosen": policies[0], "sentence": said(results, policies[0])}
+    summary = whole.summary.model_copy(update=changes)
+    html = page_of(
+        Simulation(
+            summary=summary,
+            weeks=weeks,
+            events=report.events(some),
+            held=report.held(some),
+            turns=report.turns(some, weeks, AUC),
+            html="",
+            detection=TRIED,
+        )
+    ).html
+
+    assert all(policy in html for policy in policies)
+    assert policies == tuple(it.policy for it in results)

@@ -1,0 +1,218 @@
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.evaluation.metrics import METRICS, Metric, equal_mass_bins, find_metric, metrics_of
+
+# Known values below come from scikit-learn 1.9.1 on the same arrays; ties included.
+TRUTH = np.array([1, 0, 1, 1, 0, 0, 1, 0, 0, 1])
+SCORES = np.array([0.9, 0.8, 0.8, 0.7, 0.6, 0.5, 0.5, 0.3, 0.3, 0.1])
+VALUES = np.array([3.0, -0.5, 2.0, 7.0, 4.0])
+ESTIMATES = np.array([2.5, 0.0, 2.0, 8.0, 5.5])
+CLASSES = np.array([0, 1, 2, 2, 1, 0])
+PROBABILITIES = np.array(
+    [[0.7, 0.2, 0.1], [0.1, 0.5, 0.4], [0.2, 0.5, 0.3], [0.1, 0.1, 0.8], [0.6, 0.3, 0.1], [0.5, 0.25, 0.25]]
+)
+
+a_law = settings(deadline=None, max_examples=60)
+
+
+@st.composite
+def binary_rows(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """At least one row of each class; scores on a coarse grid, so that ties are common."""
+    rows = draw(st.integers(2, 40))
+    truth = np.array([True, False, *draw(st.lists(st.booleans(), min_size=rows - 2, max_size=rows - 2))])
+    grid = draw(hnp.arrays(np.int64, rows, elements=st.integers(0, 12)))
+    return truth, grid / 12
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("roc_auc", 0.64),
+        ("average_precision", 0.6976190476190476),
+        ("log_loss", 0.7613136997210426),
+        ("brier", 0.263),
+        ("accuracy", 0.6),
+    ],
+)
+def test_binary_metrics_have_scikit_learns_values(name: str, expected: float) -> None:
+    assert pytest.approx(expected, abs=1e-12) == METRICS[name].function(TRUTH, SCORES)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("rmse", 0.8660254037844386), ("mae", 0.7), ("r2", 0.8758278145695364)])
+def test_regression_metrics_have_scikit_learns_values(name: str, expected: float) -> None:
+    assert pytest.approx(expected, abs=1e-12) == METRICS[name].function(VALUES, ESTIMATES)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("multi_log_loss", 0.7290097441707841), ("macro_f1", 0.6555555555555556), ("accuracy", 4 / 6)],
+)
+def test_multiclass_metrics_have_scikit_learns_values(name: str, expected: float) -> None:
+    assert pytest.approx(expected, abs=1e-12) == METRICS[name].function(CLASSES, PROBABILITIES)
+
+
+def test_calibration_error_is_the_mean_gap_over_bins_of_equal_mass() -> None:
+    scores = np.repeat([0.1, 0.5, 0.9], [4, 4, 4])
+    truth = np.array([0, 0, 0, 1, 1, 1, 0, 0, 1, 1, 1, 1])
+
+    assert pytest.approx((0.15 + 0.0 + 0.1) / 3) == METRICS["calibration_error"].function(truth, scores)
+
+
+def test_every_metric_of_the_project_is_in_the_table_under_its_own_name() -> None:
+    binary = ["roc_auc", "average_precision", "log_loss", "brier", "calibration_error", "accuracy"]
+
+    assert binary == [metric.name for metric in metrics_of("binary")]
+    assert [metric.name for metric in metrics_of("regression")] == ["rmse", "mae", "r2"]
+    assert [metric.name for metric in metrics_of("multiclass")] == ["accuracy", "multi_log_loss", "macro_f1"]
+    assert all(metric.name == name for name, metric in METRICS.items())
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_a_perfect_score_is_at_least_as_good_as_any_other(metric: Metric) -> None:
+    truth, perfect, other = {
+        "binary": (TRUTH, TRUTH.astype(float), SCORES),
+        "regression": (VALUES, VALUES, ESTIMATES),
+        "multiclass": (CLASSES, np.eye(3)[CLASSES], PROBABILITIES),
+    }[metric.tasks[0]]
+    best = metric.function(truth, perfect)
+
+    assert pytest.approx(1.0 if metric.higher_is_better else 0.0, abs=1e-12) == best
+    assert metric.gain(best, metric.function(truth, other)) > 0
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
+@pytest.mark.parametrize(("truth", "absent"), [([1, 1], "negative"), ([0, 0], "positive")])
+def test_a_ranking_of_one_class_is_an_error_and_not_a_number(name: str, truth: list[int], absent: str) -> None:
+    with pytest.raises(DataError, match=f"the {absent} class is absent"):
+        METRICS[name].function(truth, [0.2, 0.4])
+
+
+def test_a_class_without_rows_has_no_f1() -> None:
+    with pytest.raises(DataError, match="class number 2 is absent"):
+        METRICS["macro_f1"].function(CLASSES[[0, 1]], PROBABILITIES[[0, 1]])
+
+
+def test_a_constant_target_has_no_r2() -> None:
+    with pytest.raises(DataError, match="every row has the same target"):
+        METRICS["r2"].function([0.1, 0.1, 0.1], [1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("truth", "scores", "message"),
+    [
+        ([], [], "no rows"),
+        ([0, 1], [0.5], "one row of score for each row of truth"),
+        ([0, 1], [0.5, np.nan], "1 of 2 scores are missing"),
+        ([0, np.nan], [0.5, 0.5], "1 of 2 truth are missing"),
+        ([0, 2], [0.5, 0.5], "expected 0 and 1 only"),
+        ([0, 1], [0.5, 1.5], "expected probabilities"),
+    ],
+)
+def test_unusable_rows_are_refused_with_the_culprit(truth: list[float], scores: list[float], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        METRICS["brier"].function(truth, scores)
+
+
+def test_class_probabilities_must_sum_to_one_and_classes_be_known() -> None:
+    with pytest.raises(DataError, match="not class probabilities"):
+        METRICS["multi_log_loss"].function(CLASSES, PROBABILITIES * 0.5)
+    with pytest.raises(DataError, match="class indices 0 to 2"):
+        METRICS["multi_log_loss"].function(CLASSES + 1, PROBABILITIES)
+
+
+@pytest.mark.parametrize("weights", [[1.0], [0.0] * 10, [-1.0] * 10])
+def test_weights_that_are_no_weights_are_refused(weights: list[float]) -> None:
+    with pytest.raises(DataError, match="not negative, not all zero"):
+        METRICS["brier"].function(TRUTH, SCORES, weights)
+
+
+def test_an_unknown_metric_is_reported_with_a_near_name() -> None:
+    with pytest.raises(DataError, match=r"'roc_auk' is not one of task 'binary'.*Did you mean 'roc_auc'\?"):
+        find_metric("roc_auk", "binary")
+    with pytest.raises(DataError, match="expected one of rmse, mae, r2"):
+        find_metric("roc_auc", "regression")
+
+
+@a_law
+@given(binary_rows())
+def test_roc_auc_is_the_share_of_ordered_pairs(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    truth, scores = rows
+    gaps = scores[truth][:, None] - scores[~truth][None, :]
+
+    assert pytest.approx(float((gaps > 0).mean() + (gaps == 0).mean() / 2)) == METRICS["roc_auc"].function(*rows)
+
+
+@a_law
+@given(binary_rows())
+def test_ranks_are_all_that_the_rank_metrics_see(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    truth, scores = rows
+
+    for name in ("roc_auc", "average_precision"):
+        assert METRICS[name].function(truth, scores) == METRICS[name].function(truth, np.exp(3 * scores) - 7)
+
+
+@a_law
+@given(binary_rows())
+def test_turning_the_scores_around_turns_roc_auc_around(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    truth, scores = rows
+    auc = METRICS["roc_auc"].function
+
+    assert pytest.approx(1.0) == auc(truth, scores) + auc(truth, -scores)
+    assert pytest.approx(auc(truth, scores)) == auc(~truth, -scores)
+
+
+@a_law
+@given(binary_rows(), st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter(rows: tuple[np.ndarray, np.ndarray], shuffler: random.Random) -> None:
+    truth, scores = rows
+    order = list(range(len(truth)))
+    shuffler.shuffle(order)
+
+    for metric in metrics_of("binary"):
+        assert pytest.approx(metric.function(truth, scores)) == metric.function(truth[order], scores[order])
+
+
+@a_law
+@given(st.data())
+def test_a_whole_weight_is_a_row_repeated(data: st.DataObject) -> None:
+    truth, scores = data.draw(binary_rows())
+    weights = data.draw(hnp.arrays(np.int64, len(truth), elements=st.integers(0, 3)))
+    weights[:2] = np.maximum(weights[:2], 1)
+
+    for metric in metrics_of("binary"):
+        if metric.name != "calibration_error":  # its bins are those of the rows as given
+            repeated = metric.function(np.repeat(truth, weights), np.repeat(scores, weights))
+            assert pytest.approx(repeated) == metric.function(truth, scores, weights)
+
+
+@pytest.mark.parametrize("metric", [*metrics_of("regression"), *metrics_of("multiclass")], ids=lambda each: each.name)
+def test_a_whole_weight_is_a_row_repeated_in_the_other_tasks(metric: Metric) -> None:
+    truth, scores = (VALUES, ESTIMATES) if "regression" in metric.tasks else (CLASSES, PROBABILITIES)
+    weights = np.arange(len(truth)) % 3 + 1
+
+    repeated = metric.function(np.repeat(truth, weights), np.repeat(scores, weights, axis=0))
+
+    assert pytest.approx(repeated) == metric.function(truth, scores, weights)
+
+
+@a_law
+@given(binary_rows(), st.integers(1, 12))
+def test_bins_hold_equal_mass_keep_ties_together_and_rise(rows: tuple[np.ndarray, np.ndarray], bins: int) -> None:
+    _, scores = rows
+    index = equal_mass_bins(scores, bins)
+
+    assert list(range(index.max() + 1)) == sorted(set(index.tolist()))
+    assert index.max() < bins
+    assert all(len(set(index[scores == score].tolist())) == 1 for score in scores)
+    assert (np.diff(index[np.argsort(scores, kind="stable")]) >= 0).all()
+
+
+def test_bins_of_distinct_scores_are_equally_full() -> None:
+    assert np.bincount(equal_mass_bins(np.arange(100) / 100)).tolist() == [10] * 10

@@ -1,0 +1,326 @@
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ml_assets.contracts.artifacts import Evaluation, Task
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.evaluation.baselines import baselines
+from ml_assets.logic.evaluation.curves import CALIBRATION_SCHEMA, CURVES_SCHEMA
+from ml_assets.logic.evaluation.metrics import METRICS, metrics_of
+from ml_assets.logic.evaluation.report import Opponent, scores_of
+from ml_assets.logic.evaluation.slices import SLICES_SCHEMA
+from tests.logic.gate import jackknife_error
+from tests.logic.parcels import DECLARED, FIRST_DAY, evaluation, parcels, scores, summary
+
+
+@pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
+def test_every_metric_of_the_task_comes_with_an_interval_around_it(task: Task) -> None:
+    report = evaluation(task).summary
+
+    assert {metric.name for metric in metrics_of(task)} == set(report.metrics)
+    assert all((each.low or 0) <= each.value <= (each.high or 0) for each in report.metrics.values())
+    assert (1_500, DECLARED[task], "new", "frozen") == (
+        report.rows,
+        report.metric,
+        report.model_version,
+        report.training_set_version,
+    )
+
+
+@pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
+def test_a_good_model_beats_every_baseline_on_the_same_rows(task: Task) -> None:
+    report = evaluation(task).summary
+
+    names = ["constant", "rate by depot", "rate by depot and is_express", "shallow tree"]
+    assert names == [baseline.name for baseline in report.baselines]
+    assert names == [comparison.against for comparison in report.against_baselines]
+    assert all(comparison.difference.low > 0 for comparison in report.against_baselines)
+    assert [baseline.metrics[DECLARED[task]] for baseline in report.baselines] == [
+        comparison.other for comparison in report.against_baselines
+    ]
+
+
+@pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
+def test_the_baselines_that_know_more_are_better_than_the_constant(task: Task) -> None:
+    metric = METRICS[DECLARED[task]]
+    constant, by_depot, _, tree = (each.metrics[metric.name] for each in evaluation(task).summary.baselines)
+
+    assert metric.gain(by_depot, constant) > 0
+    assert metric.gain(tree, by_depot) > 0
+
+
+def test_a_constant_knows_nothing_but_the_share_in_train() -> None:
+    train = parcels(3_000, seed=1)
+    share = float(train["target"].mean())
+    test = parcels(1_500, seed=2)
+    constant = evaluation().summary.baselines[0].metrics
+
+    assert constant["roc_auc"] == 0.5
+    assert pytest.approx(METRICS["brier"].function(test["target"], np.full(1_500, share))) == constant["brier"]
+
+
+def test_the_shallow_tree_of_a_copied_target_is_perfect_whatever_the_order_of_the_rows() -> None:
+    def paired(rows: int) -> pl.DataFrame:
+        truth = [False, True] * (rows // 2)
+        return pl.DataFrame(
+            {
+                "parcel": range(rows),
+                "day": [FIRST_DAY] * rows,
+                "target": truth,
+                "depot": ["north"] * rows,
+                "distance_miles": [float(it) for it in truth],
+            }
+        )
+
+    scores = baselines(paired(1_000), paired(60_000), summary(), [], seed=1, threads=1)["shallow tree"][1]
+
+    assert 1.0 == METRICS["roc_auc"].function(np.array([0.0, 1.0] * 500), scores)
+
+
+def test_a_historical_rate_is_drawn_towards_the_overall_share_and_learns_from_train_only() -> None:
+    train = pl.DataFrame(
+        {
+            "target": [True] * 20 + [False] * 60,
+            "depot": ["north"] * 20 + ["south"] * 58 + [None] * 2,
+            "distance_miles": [0.0] * 80,
+        }
+    )
+    test = pl.DataFrame(
+        {
+            "parcel": [1, 2, 3, 4],
+            "day": [FIRST_DAY] * 4,
+            "target": [True, False, True, False],
+            "depot": ["north", "south", "never seen", None],
+            "distance_miles": [0.0] * 4,
+        }
+    )
+    expected = [(20 + 5) / 40, 5 / 78, 0.25, 5 / 22]
+
+    report = evaluation(
+        rows=test,
+        scores=pl.DataFrame({"score": [0.9, 0.1, 0.8, 0.2]}),
+        train=train,
+        slices=[],
+        baseline_rates=[["depot"]],
+        metric="brier",
+    ).summary
+
+    rate = report.baselines[1].metrics["brier"]
+    assert pytest.approx(METRICS["brier"].function([1, 0, 1, 0], expected)) == rate
+
+
+def test_a_pure_leaf_of_the_tree_leaves_something_to_chance() -> None:
+    train = parcels(3_000, seed=1).with_columns(target=pl.col("distance_miles") > 0)
+    test = parcels(1_500, seed=2).with_columns(target=(pl.col("distance_miles") > 0) ^ (pl.col("parcel") % 10 == 0))
+    tree = evaluation(rows=test, train=train).summary.baselines[-1].metrics
+
+    assert pytest.approx(-0.1 * np.log(0.005) - 0.9 * np.log(0.995), rel=0.1) == tree["log_loss"]
+
+
+def test_days_are_left_out_in_turn_for_all_rows_and_for_slices() -> None:
+    test = parcels(3_000, seed=2)
+    result = evaluation(rows=test, metric="log_loss")
+    north = result.slices.row(by_predicate=(pl.col("value") == "north") & (pl.col("metric") == "log_loss"), named=True)
+
+    def interval(rows: pl.DataFrame, given: pl.DataFrame) -> list[float]:
+        """From the log loss without each of 20 days; 2.0930 is Student's 97.5 % of 19 degrees of freedom."""
+        chance = given["score"].to_numpy()
+        loss = pl.Series(-np.log(np.where(rows["target"].to_numpy(), chance, 1 - chance)))
+        value = loss.mean()
+        error = jackknife_error(value, [loss.filter(rows["day"] != day).mean() for day in rows["day"].unique().sort()])
+        return [value - 2.0930 * error, value + 2.0930 * error]
+
+    whole = result.summary.metrics["log_loss"]
+    assert pytest.approx(interval(test, scores(test)), rel=1e-5) == [whole.low, whole.high]
+    members = test["depot"] == "north"
+    of_north = interval(test.filter(members), scores(test).filter(members))
+    assert pytest.approx(of_north, rel=1e-5) == [north["low"], north["high"]]
+
+
+def test_on_fewer_than_five_days_every_figure_is_shown_and_none_has_an_interval() -> None:
+    test = parcels(1_500, seed=2, days=4)
+    result = evaluation(rows=test, champion=Opponent("old", scores(test, skill=0.4)))
+    report = result.summary
+    reason = "cannot decide with 4 days that have both classes; at least 5 are needed"
+    reasons = {reason, "cannot decide with 4 days; at least 5 are needed"}
+
+    assert {metric.name for metric in metrics_of("binary")} == set(report.metrics)
+    assert {(None, None, it) for it in reasons} == {(it.low, it.high, it.reason) for it in report.metrics.values()}
+    compared = [*report.against_baselines, report.against_champion]
+    assert {(reason, 4, None)} == {(it.difference.reason, it.clusters, it.error) for it in compared if it}
+    slices = result.slices.filter(pl.col("metric") == "roc_auc", pl.col("rows") > 200)
+    assert (2, {reason}) == (slices["score"].drop_nulls().len(), set(slices["reason"]))
+    assert not slices["is_judged"].any()
+
+
+@pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
+def test_equal_seeds_give_equal_reports(task: Task) -> None:
+    first, again = evaluation(task), evaluation(task)
+
+    assert first.summary == again.summary
+    assert first.slices.equals(again.slices)
+    assert first.curves.equals(again.curves)
+
+
+@pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
+def test_the_frames_have_the_columns_that_pages_and_plots_read(task: Task) -> None:
+    result = evaluation(task)
+
+    assert dict(SLICES_SCHEMA) == dict(result.slices.schema)
+    assert dict(CURVES_SCHEMA) == dict(result.curves.schema)
+    assert dict(CALIBRATION_SCHEMA) == dict(result.calibration.schema)
+
+
+@pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
+def test_a_better_challenger_is_told_so_whatever_the_direction_of_the_metric(task: Task) -> None:
+    champion = scores(parcels(1_500, seed=2, task=task), task, skill=0.4)
+    report = evaluation(task, champion=Opponent("old", champion)).summary
+
+    assert report.against_champion is not None
+    assert report.champion_version == "old"
+    assert report.against_champion.difference.low > 0
+    assert report.against_champion.challenger == report.metrics[DECLARED[task]].value
+
+
+def test_a_first_challenger_is_compared_with_nobody() -> None:
+    result = evaluation()
+
+    assert result.summary.against_champion is None
+    assert result.slices["difference"].null_count() == result.slices.height
+
+
+def against_champion(**changes: Any) -> Evaluation:
+    champion = scores(parcels(1_500, seed=2), skill=0.6)
+    return evaluation(**({"champion": Opponent("old", champion)} | changes))
+
+
+def auc(rows: pl.DataFrame, given: pl.DataFrame) -> float:
+    """The share of pairs of a positive and a negative that are ordered rightly."""
+    is_positive = rows["target"].to_numpy().astype(bool)
+    high, low = given["score"].to_numpy()[is_positive], given["score"].to_numpy()[~is_positive]
+    return float(((high[:, None] > low).mean() + (high[:, None] >= low).mean()) / 2)
+
+
+def test_the_anchor_is_compared_with_on_the_same_rows_and_not_twice_where_it_is_the_champion() -> None:
+    test = parcels(1_500, seed=2)
+    given = {skill: scores(test, skill=skill) for skill in (1.0, 0.8, 0.6)}
+    report = evaluation(champion=Opponent("old", given[0.6]), anchor=Opponent("first", given[0.8])).summary
+    same = evaluation(champion=Opponent("old", given[0.6]), anchor=Opponent("old", given[0.6])).summary
+
+    assert report.against_anchor is not None
+    of_anchor = auc(test, given[0.8])
+    assert ("first", pytest.approx(of_anchor)) == (report.anchor_version, report.against_anchor.other)
+    assert pytest.approx(auc(test, given[1.0]) - of_anchor) == report.against_anchor.difference.value
+    assert ("old", None) == (same.anchor_version, same.against_anchor)
+
+
+def test_an_anchor_that_cannot_score_is_named_with_the_reason() -> None:
+    report = against_champion(anchor=Opponent("first", cannot_score="column 'wind' is gone.")).summary
+
+    assert ("first", None, "column 'wind' is gone.") == (
+        report.anchor_version, report.against_anchor, report.anchor_cannot_score
+    )  # fmt: skip
+    assert report.against_champion is not None
+
+
+def test_rows_that_a_model_has_learned_from_are_left_out_of_all_figures() -> None:
+    test = parcels(1_500, seed=2)
+    until = FIRST_DAY + dt.timedelta(days=4)
+    later = test["day"] > until
+    cut = against_champion(learned_until=until)
+    alone = against_champion(
+        rows=test.filter(later),
+        scores=scores(test).filter(later),
+        champion=Opponent("old", scores(test, skill=0.6).filter(later)),
+    )
+
+    assert (until + dt.timedelta(days=1), test["day"].max()) == cut.summary.test_days
+    assert (375, 0, until) == (cut.summary.left_out, cut.summary.seen_rows, cut.summary.learned_until)
+    assert alone.summary == cut.summary.model_copy(update={"left_out": 0, "learned_until": None})
+    assert alone.slices.equals(cut.slices)
+    assert alone.curves.equals(cut.curves)
+
+
+@pytest.mark.parametrize("days", [18, 19, 400])
+def test_nobody_is_compared_with_the_champion_on_rows_that_a_model_has_learned_from(days: int) -> None:
+    result = against_champion(learned_until=FIRST_DAY + dt.timedelta(days=days - 1))
+    report = result.summary
+
+    assert (None, "old", 1_500, 0) == (
+        report.against_champion, report.champion_version, report.rows, report.left_out
+    )  # fmt: skip
+    assert min(days, 20) * 75 == report.seen_rows
+    assert result.slices["difference"].null_count() == result.slices.height
+
+
+def test_learning_that_ended_before_the_first_row_leaves_nothing_out() -> None:
+    before = FIRST_DAY - dt.timedelta(days=1)
+    report = against_champion(learned_until=before).summary
+
+    assert (0, 0, 1_500) == (report.left_out, report.seen_rows, report.rows)
+    assert report == against_champion().summary.model_copy(update={"learned_until": before})
+
+
+def test_the_declared_metric_must_be_defined_on_the_rows() -> None:
+    test = parcels(300, seed=2).with_columns(target=pl.lit(value=False))
+
+    with pytest.raises(DataError, match="the positive class is absent"):
+        evaluation(rows=test)
+
+
+def test_another_metric_that_is_not_defined_is_left_out() -> None:
+    test = parcels(300, seed=2).with_columns(target=pl.lit(value=False))
+    result = evaluation(rows=test, metric="log_loss")
+
+    assert {"log_loss", "brier", "calibration_error", "accuracy"} == set(result.summary.metrics)
+    assert {"score_histogram"} == set(result.curves["curve"])
+
+
+def test_all_that_is_missing_is_told_at_once() -> None:
+    test = parcels(300, seed=2).drop("depot")
+
+    with pytest.raises(
+        DataError, match=r"model 'parcels' cannot be evaluated: the test rows lack carrier, depot"
+    ) as told:
+        evaluation(rows=test, scores=pl.DataFrame(), slices=["distance_miles", "carrier"])
+
+    assert "slice column 'distance_miles' is Float64" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (pl.DataFrame({"score": [0.5, 0.5]}), "2 scores for 3 rows"),
+        (pl.DataFrame({"value": [0.5] * 3}), "lack score; got value"),
+        (pl.DataFrame({"parcel": [2, 1, 0], "score": [0.5] * 3}), "keyed otherwise than the rows"),
+    ],
+)
+def test_scores_of_other_rows_are_refused(given: pl.DataFrame, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        scores_of(given, parcels(3, seed=1), summary())
+
+
+def test_a_class_without_a_score_is_told() -> None:
+    test = parcels(3, seed=1, task="multiclass")
+
+    with pytest.raises(DataError, match="lack score_late"):
+        scores_of(scores(test, "multiclass").drop("score_late"), test, summary("multiclass"))
+
+
+def test_a_row_without_a_label_is_refused() -> None:
+    test = parcels(300, seed=2).with_columns(target=pl.when(pl.col("parcel") > 5).then("target"))
+
+    with pytest.raises(DataError, match="target 'target' is not a number in 6 of 300 rows"):
+        evaluation(rows=test)
+
+
+def test_a_model_without_features_is_measured_against_the_other_baselines() -> None:
+    bare = summary().model_copy(update={"features": ()})
+
+    assert [each.name for each in evaluation(summary=bare, baseline_rates=[["depot"]]).summary.baselines] == [
+        "constant",
+        "rate by depot",
+    ]

@@ -1,0 +1,580 @@
+from __future__ import annotations
+
+import math
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ml_assets.contracts.artifacts import Drift, Feature
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.monitoring.distances import MANY
+from ml_assets.logic.monitoring.drift import TABLE_SCHEMA, measure_drift
+from ml_assets.logic.monitoring.drift_verdict import DriftLimits
+from ml_assets.logic.monitoring.reference import Reference, sketch_reference
+
+LIMITS = DriftLimits(
+    weighted_excess_psi=0.1, score_excess_psi=0.2, new_category_share=0.05, null_share_change=0.2, minimum_rows=1
+)
+DAY = date(2013, 11, 5)
+
+numbers = st.lists(st.floats(-1e6, 1e6) | st.integers(-3, 3).map(float), min_size=1, max_size=60)
+maybe_numbers = st.lists(st.none() | st.floats(-1e6, 1e6), min_size=1, max_size=60)
+words = st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=60)
+
+
+def feature(name: str, *, is_categorical: bool = False) -> Feature:
+    return Feature(name=name, dtype="String" if is_categorical else "Float64", is_categorical=is_categorical)
+
+
+def measure(
+    reference: pl.DataFrame, day: pl.DataFrame | pl.LazyFrame, *, limits: DriftLimits = LIMITS, **weights: float
+) -> Drift:
+    """Measure one frame against another; text is categorical, and a column `score` is the score."""
+    features = [
+        feature(name, is_categorical=dtype in (pl.String, pl.Categorical))
+        for name, dtype in reference.schema.items()
+        if name != "score"
+    ]
+    score = reference["score"] if "score" in reference.columns else None
+    sketch = sketch_reference(reference.drop("score", strict=False), features=features, score=score)
+    return measure_drift(day, sketch, weights=weights, limits=limits, model="late", model_version="v1", day=DAY)
+
+
+def row(drift: Drift, name: str) -> dict[str, object]:
+    return drift.table.row(by_predicate=pl.col("feature") == name, named=True)
+
+
+def column(values: object) -> pl.DataFrame:
+    return pl.DataFrame({"x": values}, schema={"x": pl.Float64})
+
+
+def normal(rows: int, seed: int, mean: float = 0.0) -> pl.DataFrame:
+    return column(np.random.default_rng(seed).normal(mean, 1, rows))
+
+
+def exact_distances(reference: list[float], day: list[float]) -> tuple[float, float]:
+    """Kolmogorov-Smirnov and the area between two empirical distribution functions, by their definitions."""
+    known, seen = np.sort(reference), np.sort(day)
+    at = np.union1d(known, seen)
+    gap = np.searchsorted(known, at, side="right") / len(known) - np.searchsorted(seen, at, side="right") / len(seen)
+    return float(np.abs(gap).max()), float((np.abs(gap[:-1]) * np.diff(at)).sum())
+
+
+# Laws
+
+
+@given(maybe_numbers)
+def test_numbers_against_themselves_have_no_drift(values: list[float | None]) -> None:
+    measured = row(measure(column(values), column(values)), "x")
+
+    assert measured["psi"] == 0
+    assert measured["ks"] in (0, None)
+    assert measured["normed_wasserstein"] in (0, None)
+    assert measured["null_share"] == measured["null_share_reference"]
+    assert measured["is_over"] is False
+
+
+@given(words)
+def test_categories_against_themselves_have_no_drift(values: list[str | None]) -> None:
+    frame = pl.DataFrame({"x": values}, schema={"x": pl.String})
+    measured = row(measure(frame, frame), "x")
+
+    assert (measured["psi"], measured["new_category_share"]) == (0, 0)
+    assert measured["null_share"] == measured["null_share_reference"]
+
+
+@given(numbers, numbers, st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter(reference: list[float], day: list[float], random: object) -> None:
+    shuffled = [list(reference), list(day)]
+    for values in shuffled:
+        random.shuffle(values)  # type: ignore[attr-defined]
+
+    assert (
+        measure(column(reference), column(day)).table.to_dicts()
+        == measure(*(column(values) for values in shuffled)).table.to_dicts()
+    )
+
+
+@given(numbers, numbers)
+def test_kolmogorov_smirnov_is_exact_where_every_value_has_its_cell(reference: list[float], day: list[float]) -> None:
+    # 60 values have 200 cells; only the open ranges between neighbouring values hide where in them a day's rows lie.
+    day = [min(reference, key=lambda known: abs(known - value)) for value in day]
+    ks, _ = exact_distances(reference, day)
+
+    assert row(measure(column(reference), column(day)), "x")["ks"] == pytest.approx(ks, abs=1e-12)
+
+
+@given(numbers, numbers)
+def test_kolmogorov_smirnov_and_wasserstein_never_exceed_the_exact_ones(
+    reference: list[float], day: list[float]
+) -> None:
+    ks, area = exact_distances(reference, day)
+    measured = row(measure(column(reference), column(day)), "x")
+    spread = float(np.std(reference))
+
+    assert measured["ks"] <= ks + 1e-12  # type: ignore[operator]
+    if measured["normed_wasserstein"] is not None:
+        assert measured["normed_wasserstein"] * spread <= area * (1 + 1e-9) + 1e-9 * (1 + np.abs(reference).max())  # type: ignore[operator]
+
+
+@given(st.lists(st.floats(-100, 100), min_size=5, max_size=60), st.floats(1, 1000), st.floats(1, 10))
+def test_a_larger_shift_never_lowers_kolmogorov_smirnov(values: list[float], shift: float, factor: float) -> None:
+    less, more = (
+        row(measure(column(values), column(np.array(values) + by)), "x")["ks"] for by in (shift, shift * factor)
+    )
+
+    assert 0 < less <= more  # type: ignore[operator]
+
+
+@given(st.floats(0.01, 100), st.floats(-1000, 1000))
+@settings(max_examples=30)
+def test_a_shift_of_all_rows_is_its_size_in_standard_deviations(spread: float, shift: float) -> None:
+    values = normal(2_000, seed=1)["x"].to_numpy() * spread
+    measured = row(measure(column(values), column(values + shift)), "x")
+
+    assert measured["normed_wasserstein"] == pytest.approx(abs(shift) / values.std(), rel=1e-6, abs=1e-6)
+
+
+# Against known figures
+
+
+def test_a_large_sample_is_measured_as_its_exact_distances_say() -> None:
+    reference, day = normal(20_000, seed=1), normal(3_000, seed=2, mean=0.4)
+    ks, area = exact_distances(reference["x"].to_list(), day["x"].to_list())
+    measured = row(measure(reference, day), "x")
+
+    assert measured["ks"] == pytest.approx(ks, abs=1 / 200)
+    assert measured["normed_wasserstein"] == pytest.approx(area / float(reference["x"].std(ddof=0)), abs=1e-4)
+
+
+def test_psi_of_a_shifted_normal_is_close_to_the_divergence_of_the_two() -> None:
+    # Of N(0, 1) and N(0.5, 1) the symmetrised Kullback-Leibler divergence is 0.5² = 0.25; bins lose a little of it.
+    measured = row(measure(normal(100_000, seed=1), normal(100_000, seed=2, mean=0.5)), "x")
+
+    assert measured["psi"] == pytest.approx(0.24, abs=0.015)
+
+
+def deciles(values: list[float]) -> list[float]:
+    """The smallest value with at least a tenth, two tenths, ... of the values at or under it."""
+    ordered = sorted(values)
+    return [ordered[-(-len(ordered) * tenth // 10) - 1] for tenth in range(1, 10)]
+
+
+def counted(values: list[float], reference: list[float]) -> list[int]:
+    """Rows under the reference's range, in each tenth of it, and over its range."""
+    inner, counts = deciles(reference), [0] * 12
+    for value in values:
+        tenth = 1 + sum(value > edge for edge in inner)
+        counts[0 if value < min(reference) else 11 if value > max(reference) else tenth] += 1
+    return counts
+
+
+def psi_of(reference: list[int], day: list[int]) -> float:
+    """PSI by its definition in plain Python; an empty bin counts as half a row."""
+    total = 0.0
+    for known, seen in zip(reference, day, strict=True):
+        if known or seen:
+            p, q = max(known, 0.5) / sum(reference), max(seen, 0.5) / sum(day)
+            total += (q - p) * math.log(q / p)
+    return total
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_psi_is_that_of_the_textbook_on_the_tenths_of_the_reference(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    reference, day = random.normal(0, 1, 2_000).tolist(), random.normal(0.3, 1.2, 400).tolist()
+    expected = psi_of(counted(reference, reference), counted(day, reference))
+
+    measured = row(measure(column(reference), column(day)), "x")
+
+    assert measured["psi"] == pytest.approx(expected, rel=1e-9)
+    # Without days to tell what is usual, only what sampling makes is taken off: ten tenths have rows in.
+    assert measured["excess_psi"] == pytest.approx(expected - 9 * (1 / 2_000 + 1 / 400), rel=1e-9)
+
+
+def test_excess_psi_is_psi_less_sampling_less_the_most_that_99_of_100_days_of_training_show() -> None:
+    random = np.random.default_rng(5)
+    by_day = [random.normal(random.normal(0, 0.5), 1, 100).tolist() for _ in range(30)]
+    whole, day = [value for values in by_day for value in values], random.normal(1.5, 1, 100).tolist()
+    sampling = 9 * (1 / 3_000 + 1 / 100)
+    reference = counted(whole, whole)
+    beyond = sorted(max(psi_of(reference, counted(values, whole)) - sampling, 0.0) for values in by_day)
+    usual = beyond[28] + 0.71 * (beyond[29] - beyond[28])  # the 99th percentile lies at 0.99 * 29 = 28.71
+    days = pl.Series([number for number in range(30) for _ in range(100)])
+
+    sketch = sketch_reference(column(whole), features=[feature("x")], score=None, days=days)
+    drift = measure_drift(column(day), sketch, weights={}, limits=LIMITS, model="late", model_version="v1", day=DAY)
+
+    excess = psi_of(reference, counted(day, whole)) - sampling - usual
+    assert row(drift, "x")["excess_psi"] == pytest.approx(excess, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kolmogorov_smirnov_and_wasserstein_are_those_of_plain_python(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    reference, day = random.gamma(2, 1, 1_000).tolist(), random.gamma(2.5, 1.1, 300).tolist()
+    at = sorted({*reference, *day})
+    known, seen = ([sum(value <= edge for value in side) / len(side) for edge in at] for side in (reference, day))
+    gaps = [abs(a - b) for a, b in zip(known, seen, strict=True)]
+    area = sum(gap * (after - before) for gap, before, after in zip(gaps, at, at[1:], strict=False))
+    mean = sum(reference) / len(reference)
+    spread = math.sqrt(sum((value - mean) ** 2 for value in reference) / len(reference))
+
+    measured = row(measure(column(reference), column(day)), "x")
+
+    assert max(gaps) - 1 / 200 <= measured["ks"] <= max(gaps) + 1e-12  # type: ignore[operator]
+    assert measured["normed_wasserstein"] == pytest.approx(area / spread, rel=1e-3)
+
+
+def test_psi_of_categories_counts_missing_and_new_ones_as_bins() -> None:
+    reference = pl.DataFrame({"x": ["a"] * 60 + ["b"] * 30 + [None] * 10})
+    day = pl.DataFrame({"x": ["a"] * 20 + ["b"] * 20 + ["z"] * 5 + [None] * 5})
+
+    assert row(measure(reference, day), "x")["psi"] == pytest.approx(psi_of([60, 30, 0, 10], [20, 20, 5, 5]))
+
+
+# What each kind of drift shows as
+
+
+def test_values_beyond_the_ends_of_a_constant_reference_are_drift() -> None:
+    measured = row(measure(column([7.0] * 500), column([9.0] * 500)), "x")
+
+    assert measured["psi"] > 1  # type: ignore[operator]
+    assert measured["ks"] == 1
+    assert measured["normed_wasserstein"] is None, "a constant has no standard deviation to measure in"
+
+
+def test_values_between_those_of_a_reference_are_seen() -> None:
+    reference = column([0.0] * 100 + [1.0] * 100)
+    measured = row(measure(reference, column([0.0] * 100 + [0.5] * 60 + [1.0] * 40)), "x")
+
+    assert measured["ks"] == pytest.approx(0.3)
+    assert measured["normed_wasserstein"] == pytest.approx(0.3 * 0.5 / 0.5)
+
+
+def test_a_flag_is_measured_as_zero_and_one() -> None:
+    reference = pl.DataFrame({"x": [True] * 50 + [False] * 50})
+    measured = row(measure(reference, pl.DataFrame({"x": [True] * 80 + [False] * 20})), "x")
+
+    assert measured["kind"] == "numeric"
+    assert measured["ks"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_refused_in_a_day_and_in_the_reference(number: float) -> None:
+    good, bad = column([1.0, 2.0]), column([1.0, number])
+
+    with pytest.raises(DataError, match="column 'x' is NaN or infinite in 1 of 2 rows"):
+        measure(good, bad)
+    with pytest.raises(DataError, match="column 'x' of the training rows is NaN or infinite in 1 of 2 rows"):
+        measure(bad, good)
+
+
+def test_a_column_that_is_missing_all_day_is_over_and_has_no_distances() -> None:
+    measured = row(measure(column(range(100)), column([None] * 100)), "x")
+
+    assert (measured["ks"], measured["normed_wasserstein"], measured["null_share"]) == (None, None, 1.0)
+    assert measured["psi"] > 1  # type: ignore[operator]
+    assert "share of missing values 1.0 against 0.0: the change is over 0.2" in str(measured["reason"])
+
+
+def test_a_column_that_is_no_longer_missing_is_over_too() -> None:
+    measured = row(measure(column([None] * 50 + [1.0] * 50), column([1.0] * 100)), "x")
+
+    assert measured["is_over"] is True
+
+
+def test_a_column_of_nulls_alone_is_measured_where_it_is_typed_as_such() -> None:
+    measured = row(measure(column(range(100)), pl.DataFrame({"x": [None] * 10}, schema={"x": pl.Null})), "x")
+
+    assert measured["null_share"] == 1.0
+
+
+def test_values_where_the_reference_had_none_are_drift() -> None:
+    measured = row(measure(column([None] * 100), column([1.0] * 100)), "x")
+
+    assert measured["psi"] > 1  # type: ignore[operator]
+    assert measured["null_share_reference"] == 1.0
+
+
+def test_categories_the_reference_has_not_are_counted() -> None:
+    reference = pl.DataFrame({"x": ["a"] * 60 + ["b"] * 40})
+    measured = row(measure(reference, pl.DataFrame({"x": ["a"] * 60 + ["b"] * 30 + ["z"] * 10})), "x")
+
+    assert measured["new_category_share"] == pytest.approx(0.1)
+    assert (measured["ks"], measured["normed_wasserstein"]) == (None, None)
+    assert "share of new categories 0.1 is over 0.05" in str(measured["reason"])
+
+
+def test_categories_of_any_type_are_told_apart_by_their_text() -> None:
+    reference = pl.DataFrame({"x": ["1"] * 50 + ["2"] * 50})
+    sketch = sketch_reference(reference, features=[feature("x", is_categorical=True)], score=None)
+
+    for day in (pl.Series([1] * 5 + [2] * 5), pl.Series(["1"] * 5 + ["2"] * 5, dtype=pl.Categorical)):
+        drift = measure_drift(
+            day.alias("x").to_frame(), sketch, weights={}, limits=LIMITS, model="late", model_version="v1", day=DAY
+        )
+        assert (row(drift, "x")["psi"], row(drift, "x")["new_category_share"]) == (0, 0)
+
+
+# The verdict
+
+
+def two_features(rows: int, seed: int, shift: float = 0.0) -> pl.DataFrame:
+    generator = np.random.default_rng(seed)
+    return pl.DataFrame(
+        {
+            "wind": generator.normal(shift, 1, rows),
+            "rain": generator.normal(0, 1, rows),
+            "score": generator.uniform(size=rows),
+        }
+    )
+
+
+def test_a_quiet_day_is_under_every_limit_and_says_so_with_figures() -> None:
+    drift = measure(two_features(10_000, 1), two_features(1_000, 2), wind=0.7, rain=0.3)
+
+    assert not drift.summary.is_over
+    assert drift.summary.culprits == ()
+    assert drift.summary.sentence.startswith("weighted excess PSI 0.00")
+    assert f"of {DAY} is not over 0.1; the score's excess PSI 0.0" in drift.summary.sentence
+
+
+def test_weighted_excess_psi_is_the_sum_of_weight_times_excess_psi() -> None:
+    drift = measure(two_features(10_000, 1), two_features(1_000, 2, shift=0.5), wind=0.7, rain=0.3)
+    excess = {name: row(drift, name)["excess_psi"] for name in ("wind", "rain")}
+
+    assert drift.summary.weighted_excess_psi == pytest.approx(0.7 * excess["wind"] + 0.3 * excess["rain"])  # type: ignore[operator]
+
+
+def test_drift_of_an_important_feature_is_over_and_of_an_unimportant_one_is_not() -> None:
+    reference, day = two_features(10_000, 1), two_features(1_000, 2, shift=0.6)
+
+    heavy, light = measure(reference, day, wind=0.9, rain=0.1), measure(reference, day, wind=0.1, rain=0.9)
+
+    assert heavy.summary.culprits == ("wind",)
+    assert "of the weighted excess PSI" in str(row(heavy, "wind")["reason"])
+    assert "is over 0.1" in heavy.summary.sentence
+    assert "highest: wind (excess PSI 0." in heavy.summary.sentence
+    assert light.summary.culprits == ()
+
+
+def test_one_broken_feature_of_many_is_over_though_the_sum_is_not() -> None:
+    def many(seed: int) -> pl.DataFrame:
+        random = np.random.default_rng(seed)
+        return pl.DataFrame({f"x{number}": random.normal(size=2_000) for number in range(90)})
+
+    drift = measure(many(1), many(2).with_columns(pl.col("x7") * 10))
+
+    assert drift.summary.weighted_excess_psi is not None
+    assert drift.summary.weighted_excess_psi < LIMITS.weighted_excess_psi
+    assert drift.summary.culprits == ("x7",)
+    assert "x7: excess PSI 6." in drift.summary.sentence
+    assert "times 1.0, its weight beside the average feature's, is over 2" in drift.summary.sentence
+
+
+def test_drift_of_the_score_alone_makes_the_day_over() -> None:
+    day = two_features(1_000, 2).with_columns(score=pl.col("score") ** 3)
+    drift = measure(two_features(10_000, 1), day, wind=0.5, rain=0.5)
+
+    assert drift.summary.culprits == ("score",)
+    assert drift.summary.score_excess_psi == row(drift, "score")["excess_psi"]
+    assert row(drift, "score")["weight"] is None
+
+
+def test_the_day_is_over_where_a_row_is() -> None:
+    for shift in (0.0, 0.3, 0.6, 2.0):
+        drift = measure(two_features(5_000, 1), two_features(500, 2, shift=shift), wind=0.8, rain=0.2)
+        over = drift.table.filter("is_over")
+
+        assert drift.summary.is_over == (over.height > 0)
+        assert set(drift.summary.culprits) == set(over["feature"])
+        assert (over["reason"] != "").all()
+
+
+def test_too_few_rows_are_not_judged_and_have_no_figures() -> None:
+    limits = DriftLimits(**{**vars(LIMITS), "minimum_rows": 200})
+    drift = measure(two_features(5_000, 1), two_features(199, 2, shift=9.0), limits=limits, wind=1.0)
+
+    assert drift.summary.state == "not judged"
+    assert (drift.summary.weighted_excess_psi, drift.summary.score_excess_psi) == (None, None)
+    assert drift.summary.sentence.startswith(
+        "drift of 2013-11-05 is not judged: 199 rows are too few, at least 200 are needed; drift.pool_days: 2 would "
+    )
+    figures = ("psi", "excess_psi", "ks", "normed_wasserstein", "null_share", "weighted_excess_psi")
+    assert drift.table.select(figures).null_count().row(0) == (3,) * len(figures)
+    assert drift.table["rows"].to_list() == [199] * 3
+
+
+def test_an_empty_day_is_not_judged() -> None:
+    drift = measure(two_features(500, 1), two_features(0, 2))
+
+    assert (drift.summary.rows, drift.summary.state) == (0, "not judged")
+
+
+def test_the_table_has_the_agreed_columns_with_the_score_first() -> None:
+    drift = measure(two_features(500, 1), two_features(500, 2, shift=1), wind=0.5, rain=0.5)
+
+    assert drift.table.schema == TABLE_SCHEMA
+    assert drift.table["feature"].to_list() == ["score", "wind", "rain"]
+    assert drift.table["kind"].to_list() == ["score", "numeric", "numeric"]
+
+
+def test_a_lazy_frame_with_more_columns_is_measured_like_its_rows() -> None:
+    reference, day = two_features(500, 1), two_features(500, 2)
+
+    assert (
+        measure(reference, day).table.to_dicts()
+        == measure(reference, day.with_columns(note=pl.lit("x")).lazy()).table.to_dicts()
+    )
+
+
+def test_many_rows_of_a_file_are_measured_a_column_at_a_time_like_all_in_memory(tmp_path: Path) -> None:
+    day = two_features(MANY + 1, 2, shift=0.3).with_columns(wind=pl.col("wind").round(1), note=pl.lit("x"))
+    day.write_parquet(tmp_path / "day.parquet", row_group_size=1_000)
+
+    held = measure(two_features(500, 1), day).table
+    assert measure(two_features(500, 1), pl.scan_parquet(tmp_path / "day.parquet")).table.to_dicts() == held.to_dicts()
+
+
+def test_many_rows_are_measured_as_their_sorted_values_say() -> None:
+    reference, day = normal(1_000, seed=1), normal(3 * MANY, seed=2, mean=0.4)
+    ks, area = exact_distances(reference["x"].to_list(), day["x"].to_list())
+    measured = row(measure(reference, day), "x")
+
+    assert measured["ks"] == pytest.approx(ks, abs=1 / 200)
+    assert measured["normed_wasserstein"] == pytest.approx(area / float(reference["x"].std(ddof=0)), abs=1e-3)
+
+
+def test_a_reference_read_once_measures_like_the_sketch_it_was_read_from() -> None:
+    reference = pl.DataFrame({"x": [*range(99), None], "c": ["a", "b", None, "b"] * 25})
+    features = [feature("x"), feature("c", is_categorical=True)]
+    sketch = sketch_reference(reference, features=features, score=pl.Series([0.5] * 100))
+    known = Reference.of(sketch, model="late")
+    days = [reference.with_columns(score=pl.lit(0.5)), pl.DataFrame({"x": [5.0], "c": ["z"], "score": [0.1]})]
+
+    for day in days:
+        first, second = (
+            measure_drift(day, reference, weights={"x": 1.0}, limits=LIMITS, model="late", model_version="v1", day=DAY)
+            for reference in (sketch, known)
+        )
+        assert first.table.to_dicts() == second.table.to_dicts()
+        assert first.summary == second.summary
+
+
+def test_weights_are_made_to_sum_to_one_and_none_means_equal() -> None:
+    reference = two_features(500, 1)
+
+    assert row(measure(reference, reference, wind=3.0, rain=1.0), "wind")["weight"] == 0.75
+    assert row(measure(reference, reference), "wind")["weight"] == 0.5
+    assert row(measure(reference, reference, rain=1.0), "wind")["weight"] == 0.0
+
+
+# What a day brings to all its rows
+
+
+def weather(days: int, seed: int, *, missing: float = 0.0) -> pl.DataFrame:
+    """Return days of 100 rows that share their day's temperature; on some days the gauge is broken for all rows."""
+    generator = np.random.default_rng(seed)
+    return pl.DataFrame(
+        {
+            "day": np.repeat(np.arange(days), 100),
+            "celsius": np.repeat(generator.normal(15, 8, days), 100) + generator.normal(0, 1, days * 100),
+            "gauge": pl.Series(np.where(np.repeat(generator.uniform(size=days) < missing, 100), np.nan, 1.0)).fill_nan(
+                None
+            ),
+        }
+    )
+
+
+def known_weather(reference: pl.DataFrame, *, is_told: bool) -> Reference:
+    days = reference["day"] if is_told else None
+    features = [feature("celsius"), feature("gauge")]
+    return Reference.of(sketch_reference(reference, features=features, score=None, days=days), model="late")
+
+
+def measure_weather(known: Reference, day: pl.DataFrame) -> Drift:
+    return measure_drift(day, known, weights={}, limits=LIMITS, model="late", model_version="v1", day=DAY)
+
+
+def over(reference: pl.DataFrame, days: pl.DataFrame, *, is_told: bool) -> int:
+    known = known_weather(reference, is_told=is_told)
+    return sum(measure_weather(known, day).summary.is_over for day in days.partition_by("day"))
+
+
+def test_days_that_differ_as_the_references_days_do_are_seldom_drift_where_these_are_told() -> None:
+    reference, days = weather(200, seed=1, missing=0.3), weather(100, seed=2, missing=0.3)
+
+    assert over(reference, days, is_told=False) == 100
+    assert over(reference, days, is_told=True) <= 10
+
+
+def test_the_same_weather_is_no_stranger_on_a_day_of_more_rows() -> None:
+    reference, days = weather(60, seed=1), weather(30, seed=2).partition_by("day")
+    known = known_weather(reference, is_told=True)
+    psi = [
+        row(measure_weather(known, pl.concat([day] * times)), "celsius")["excess_psi"]
+        for times in (1, 10)
+        for day in days
+    ]
+
+    assert psi[30:] == pytest.approx(psi[:30], abs=0.1)
+
+
+def test_a_change_of_unit_is_drift_though_days_differ() -> None:
+    days = weather(50, seed=2).with_columns(celsius=pl.col("celsius") * 1.8 + 32)
+
+    assert over(weather(200, seed=1), days, is_told=True) >= 45
+
+
+def test_a_gauge_that_never_broke_and_breaks_is_drift() -> None:
+    measured = measure_weather(known_weather(weather(200, seed=1), is_told=True), weather(1, seed=2, missing=1.0))
+
+    assert "share of missing values 1.0 against 0.0" in str(row(measured, "gauge")["reason"])
+
+
+def test_rows_of_a_single_day_have_nothing_usual() -> None:
+    reference, day = weather(1, seed=1), weather(1, seed=2)
+    told, untold = (measure_weather(known_weather(reference, is_told=is_told), day) for is_told in (True, False))
+
+    assert told.table.to_dicts() == untold.table.to_dicts()
+
+
+# What cannot be measured
+
+
+def test_missing_and_mistyped_columns_are_listed_at_once() -> None:
+    day = pl.DataFrame({"rain": ["wet"], "score": [0.5]})
+
+    with pytest.raises(ContractError) as error:
+        measure(two_features(500, 1), day)
+
+    assert "column 'wind' is missing; the contract of model 'late' wants it" in str(error.value)
+    assert "feature 'rain' is String" in str(error.value)
+
+
+def test_a_frame_that_is_no_reference_is_refused() -> None:
+    with pytest.raises(ContractError, match=r"reference of model 'late' has 1 rows of x Int64; expected the sketch"):
+        measure_drift(
+            pl.DataFrame({"x": [1]}),
+            pl.DataFrame({"x": [1]}),
+            weights={},
+            limits=LIMITS,
+            model="late",
+            model_version="v1",
+            day=DAY,
+        )
+
+
+def test_weights_of_unknown_features_and_below_zero_are_refused() -> None:
+    reference = two_features(500, 1)
+
+    with pytest.raises(ContractError, match="drift weights are given for snow"):
+        measure(reference, reference, snow=1.0)
+    with pytest.raises(DataError, match=r"wind = -1\.0; expected shares from 0"):
+        measure(reference, reference, wind=-1.0)

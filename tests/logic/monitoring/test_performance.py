@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ml_assets.contracts.artifacts import Performance
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.evaluation.metrics import METRICS, Metric, metrics_of
+from ml_assets.logic.monitoring.performance import TABLE_SCHEMA, expected_metric, measure_performance
+
+DAY = date(2013, 11, 5)
+KNOWN_AT = datetime(2013, 11, 5, 22)  # noqa: DTZ001 - times are UTC without a zone
+
+
+def predictions(scores: list[float], **columns: object) -> pl.DataFrame:
+    rows = len(scores)
+    return pl.DataFrame(
+        {"id": list(range(rows)), "score": scores, "model_version": ["v1"] * rows} | columns,
+        schema_overrides={"id": pl.Int64, "score": pl.Float64, "model_version": pl.String},
+    )
+
+
+def labels(truth: dict[int, object], dtype: object = pl.Boolean) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"id": list(truth), "known_at": [KNOWN_AT] * len(truth), "is_late": list(truth.values())},
+        schema={"id": pl.Int64, "known_at": pl.Datetime("us"), "is_late": dtype},
+        strict=False,
+    )
+
+
+def measure(given: pl.DataFrame, known: pl.DataFrame, *, task: str = "binary", **more: object) -> Performance:
+    return measure_performance(
+        given,
+        known,
+        model="late",
+        task=task,  # type: ignore[arg-type]
+        key=("id",),
+        target="is_late",
+        known_time="known_at",
+        day=DAY,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def row(performance: Performance, metric: str) -> dict[str, object]:
+    return performance.table.row(by_predicate=pl.col("metric") == metric, named=True)
+
+
+def test_metrics_are_those_of_the_labelled_rows() -> None:
+    measured = measure(predictions([0.1, 0.4, 0.8, 0.9]), labels({0: False, 1: True, 2: False}))
+
+    assert measured.summary.metrics["roc_auc"] == 0.5
+    assert measured.summary.metrics["brier"] == pytest.approx((0.01 + 0.36 + 0.64) / 3)
+    assert (measured.summary.predictions, measured.summary.labelled) == (4, 3)
+    assert measured.summary.target_mean == pytest.approx(1 / 3)
+    assert measured.summary.expected_target_mean == pytest.approx(0.55)
+
+
+def test_a_metric_within_groups_is_followed_by_its_name_and_comes_first_in_the_sentence() -> None:
+    given = predictions([0.9, 0.05, 0.2, 0.1, 0.5], shop=["a", "a", "b", "b", "b"])
+    known = labels({0: True, 1: False, 2: False, 3: True, 4: None})
+
+    measured = measure(given, known, metrics=["roc_auc within shop", "roc_auc"], former=("v0", given.select("score")))
+
+    # The pair of shop a is in the right order, that of shop b is not; of all four pairs three are.
+    assert {"roc_auc within shop": 0.5, "roc_auc": 0.75} == {
+        name: round(value, 12) for name, value in measured.summary.metrics.items()
+    }
+    assert measured.summary.former is not None
+    assert measured.summary.metrics == measured.summary.former.metrics
+    each = [expected_metric(METRICS["roc_auc"], np.array(it)) for it in ([0.9, 0.05], [0.2, 0.1, 0.5])]
+    assert sum(it for it in each if it) / 2 == pytest.approx(measured.summary.expected["roc_auc within shop"])
+    assert "; roc_auc within shop 0.500 (no interval: " in measured.summary.sentence
+
+
+def test_rows_without_a_label_by_nature_are_counted_apart() -> None:
+    measured = measure(predictions([0.1, 0.4, 0.8]), labels({0: None, 1: True}))
+
+    assert (measured.summary.labelled, measured.summary.without_label) == (1, 1)
+    assert measured.summary.sentence.startswith("1 of 3 predictions of 2013-11-05 have a label, 1 never will; ")
+
+
+def test_labels_of_other_predictions_change_nothing() -> None:
+    given, known = predictions([0.1, 0.4]), labels({0: False, 1: True})
+    more = pl.concat([known, labels({7: True, 8: None}), labels({7: False})])
+
+    assert measure(given, more).summary == measure(given, known).summary
+
+
+def test_a_corrected_label_counts_as_it_was_known_last() -> None:
+    given, first, last = predictions([0.1, 0.4, 0.8]), labels({0: True, 1: True, 2: True}), labels({0: False, 2: None})
+    corrections = last.with_columns(pl.col("known_at") + timedelta(days=1))
+
+    measured = measure(given, pl.concat([corrections, first]))
+
+    assert measured.summary == measure(given, labels({0: False, 1: True, 2: None})).summary
+
+
+def test_the_order_of_labels_changes_nothing() -> None:
+    given = predictions([0.1, 0.4, 0.3, 0.8])
+    known = labels({0: False, 1: True, 2: False, 3: True})
+
+    assert measure(given, known.reverse()).table.equals(measure(given, known).table)
+
+
+def test_a_metric_that_one_class_does_not_define_is_absent_with_its_reason() -> None:
+    measured = measure(predictions([0.1, 0.4]), labels({0: False, 1: False}))
+
+    assert "roc_auc" not in measured.summary.metrics
+    assert "the positive class is absent" in measured.summary.unmeasured["roc_auc"]
+    assert row(measured, "roc_auc")["value"] is None
+    assert measured.summary.metrics["brier"] == pytest.approx(0.085)
+
+
+def test_before_labels_come_there_is_an_expectation_and_no_metric() -> None:
+    measured = measure(predictions([0.1, 0.4, 0.8]), labels({}))
+
+    assert measured.summary.metrics == {}
+    assert set(measured.summary.unmeasured.values()) == {"no label is known yet"}
+    assert measured.summary.expected["brier"] == pytest.approx((0.09 + 0.24 + 0.16) / 3)
+    assert measured.summary.target_mean is None
+    assert "is expected" in measured.summary.sentence
+
+
+def test_an_empty_day_has_counts_and_no_figures() -> None:
+    measured = measure(predictions([]), labels({}))
+
+    assert (measured.summary.predictions, measured.summary.labelled) == (0, 0)
+    assert (measured.summary.metrics, measured.summary.expected) == ({}, {})
+    assert measured.table.schema == TABLE_SCHEMA
+
+
+def test_only_the_metrics_asked_for_are_measured() -> None:
+    measured = measure(predictions([0.1, 0.4]), labels({0: False, 1: True}), metrics=["brier"])
+
+    assert measured.table["metric"].to_list() == ["brier"]
+
+
+def test_a_metric_lies_in_its_interval_and_equal_seeds_give_equal_intervals() -> None:
+    generator = np.random.default_rng(1)
+    scores = generator.uniform(size=400)
+    truth = generator.uniform(size=400) < scores
+    given, known = predictions(scores.tolist()), labels(dict(enumerate(truth.tolist())))
+    measured = measure(given, known, seed=3)
+
+    assert measured.table.equals(measure(given, known, seed=3).table)
+    assert (
+        measured.table.filter(pl.col("metric") != "calibration_error")
+        .select(pl.col("value").is_between("low", "high").all())
+        .item()
+    )
+
+
+# What was expected
+
+
+def simulated(scores: np.ndarray, metric: str, draws: int) -> float:
+    """The mean of a metric over labels drawn with the scores as their probabilities."""
+    generator = np.random.default_rng(1)
+    values = []
+    for _ in range(draws):
+        truth = generator.uniform(size=len(scores)) < scores
+        if 0 < truth.sum() < len(truth):
+            values.append(METRICS[metric].function(truth, scores))
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize(
+    ("metric", "tolerance"),
+    [("roc_auc", 0.005), ("average_precision", 0.005), ("log_loss", 0.005), ("brier", 0.003), ("accuracy", 0.005)],
+)
+def test_what_is_expected_is_what_calibrated_scores_come_to(metric: str, tolerance: float) -> None:
+    scores = np.random.default_rng(2).beta(1.5, 5, 400)
+
+    assert expected_metric(METRICS[metric], scores) == pytest.approx(simulated(scores, metric, 1_000), abs=tolerance)
+
+
+@given(st.lists(st.floats(0.001, 0.999), min_size=2, max_size=30))
+@settings(max_examples=50)
+def test_the_expected_auc_is_the_share_of_expected_pairs_in_the_right_order(given: list[float]) -> None:
+    scores = np.array(given)
+    pairs = scores[:, None] * (1 - scores)[None, :]
+    np.fill_diagonal(pairs, 0)
+    order = np.sign(scores[:, None] - scores[None, :]) / 2 + 0.5
+
+    assert expected_metric(METRICS["roc_auc"], scores) == pytest.approx((pairs * order).sum() / pairs.sum(), rel=1e-6)
+
+
+@given(st.lists(st.floats(0, 1), max_size=30), st.sampled_from(metrics_of("binary")))
+@example([0.0, 5e-324], METRICS["roc_auc"])
+def test_an_expectation_is_a_figure_its_metric_can_take_or_none(given: list[float], metric: Metric) -> None:
+    value = expected_metric(metric, np.array(given))
+    most = np.log(2) if metric.name == "log_loss" else 1
+
+    assert value is None or -1e-9 <= value <= most + 1e-9
+
+
+def test_equal_scores_expect_a_ranking_no_better_than_chance() -> None:
+    assert expected_metric(METRICS["roc_auc"], np.full(50, 0.3)) == pytest.approx(0.5)
+
+
+def test_a_single_row_expects_no_ranking() -> None:
+    assert expected_metric(METRICS["roc_auc"], np.array([0.3])) is None
+
+
+def test_the_expectation_of_the_labelled_rows_stands_beside_that_of_all() -> None:
+    measured = measure(predictions([0.5, 0.5, 0.0]), labels({0: True, 1: False}))
+
+    assert row(measured, "brier")["expected"] == pytest.approx(0.5 / 3)
+    assert row(measured, "brier")["expected_labelled"] == pytest.approx(0.25)
+
+
+def test_the_sentence_compares_the_metric_with_what_was_expected_of_the_same_rows() -> None:
+    # Labelled: 0.8 and 0.2, in the right order with a weight of 0.8 x 0.8 and in the wrong one with 0.2 x 0.2.
+    # With 0.5, which has no label: right 0.64 + 0.4 + 0.4, wrong 0.04 + 0.1 + 0.1.
+    summary = measure(predictions([0.8, 0.2, 0.5]), labels({0: True, 1: False}), metrics=["roc_auc"]).summary
+
+    assert summary.expected == {"roc_auc": pytest.approx(1.44 / 1.68)}
+    assert summary.expected_labelled == {"roc_auc": pytest.approx(0.64 / 0.68)}
+    assert summary.sentence.startswith("2 of 3 predictions of 2013-11-05 have a label; roc_auc 1.000 (no interval: ")
+    assert summary.sentence.endswith(", 0.941 was expected of the same rows.")
+
+
+def test_the_sentence_has_the_interval_of_the_metric() -> None:
+    generator = np.random.default_rng(1)
+    scores = generator.uniform(size=400)
+    truth = generator.uniform(size=400) < scores
+    measured = measure(predictions(scores.tolist()), labels(dict(enumerate(truth.tolist()))), metrics=["roc_auc"])
+    figures = row(measured, "roc_auc")
+
+    assert f"roc_auc {figures['value']:.3f} [{figures['low']:.3f}, {figures['high']:.3f}]" in measured.summary.sentence
+
+
+# Other tasks
+
+
+def test_a_regression_is_measured_in_its_own_metrics_and_expects_only_its_mean() -> None:
+    measured = measure(predictions([1.0, 2.0, 4.0]), labels({0: 1.0, 1: 4.0, 2: 4.0}, pl.Float64), task="regression")
+
+    assert measured.summary.metrics["mae"] == pytest.approx(2 / 3)
+    assert measured.summary.expected == {}
+    assert measured.summary.expected_target_mean == pytest.approx(7 / 3)
+
+
+def classes() -> pl.DataFrame:
+    return predictions(
+        [0.7, 0.6, 0.5],
+        predicted=["a", "b", "c"],
+        score_a=[0.7, 0.2, 0.3],
+        score_b=[0.2, 0.6, 0.2],
+        score_c=[0.1, 0.2, 0.5],
+    )
+
+
+def test_several_classes_are_measured_by_their_scores_columns() -> None:
+    measured = measure(classes(), labels({0: "a", 1: "b", 2: "a"}, pl.String), task="multiclass")
+
+    assert measured.summary.metrics["accuracy"] == pytest.approx(2 / 3)
+    assert measured.summary.metrics["multi_log_loss"] == pytest.approx(-np.log([0.7, 0.6, 0.3]).mean())
+    assert "class number 2 is absent" in measured.summary.unmeasured["macro_f1"]
+    assert measured.summary.expected["accuracy"] == pytest.approx(0.6)
+    assert measured.summary.target_mean is None
+
+
+def test_a_label_of_a_class_the_model_has_not_is_refused() -> None:
+    with pytest.raises(DataError, match="has 1 labels of classes the model has not: z; it has a, b, c"):
+        measure(classes(), labels({0: "z"}, pl.String), task="multiclass")
+
+
+# What cannot be measured
+
+
+def test_missing_columns_of_both_frames_are_listed_at_once() -> None:
+    with pytest.raises(ContractError) as error:
+        measure(predictions([0.5]).drop("score"), labels({}).drop("is_late"))
+
+    assert [line.split(" is missing")[0] for line in str(error.value).splitlines()] == [
+        "column 'score' of the predictions of model 'late'",
+        "column 'is_late' of the labels of model 'late'",
+    ]
+
+
+def test_keys_of_different_types_are_refused() -> None:
+    with pytest.raises(ContractError, match="key 'id' is Int64 in the predictions and String in the labels"):
+        measure(predictions([0.5]), labels({}).cast({"id": pl.String}))
+
+
+@pytest.mark.parametrize("lost", [None, float("nan"), float("inf")])
+def test_a_missing_score_is_refused(lost: float | None) -> None:
+    with pytest.raises(DataError, match="1 of 2 predictions have no finite score"):
+        measure(predictions([0.5, lost]), labels({}))  # type: ignore[list-item]
+
+
+def test_scores_that_are_no_probabilities_are_refused() -> None:
+    with pytest.raises(DataError, match=r"1 of 2 scores are not probabilities in \[0, 1\]"):
+        measure(predictions([0.5, 1.5]), labels({}))
+    with pytest.raises(DataError, match="3 of 3 scores are not class probabilities that sum to 1"):
+        measure(classes().with_columns(score_a=pl.lit(0.9)), labels({}, pl.String), task="multiclass")
+
+
+def test_a_day_of_two_model_versions_is_refused() -> None:
+    with pytest.raises(DataError, match="from 2 versions of model 'late': v1, v2; expected one"):
+        measure(predictions([0.5, 0.5], model_version=["v2", "v1"]), labels({}))
+
+
+def test_two_labels_of_a_key_known_at_the_same_time_are_refused() -> None:
+    with pytest.raises(DataError, match=r"the labels of model 'late': the key \(id, known_at\) repeats"):
+        measure(predictions([0.5]), pl.concat([labels({0: True}), labels({0: False})]))
+
+
+def test_a_binary_target_of_other_numbers_is_an_error_and_no_metric() -> None:
+    with pytest.raises(DataError, match="holds 2; task 'binary' expects 0 and 1"):
+        measure(predictions([0.5]), labels({0: 2}, pl.Int64))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_target_that_is_not_finite_is_an_error_and_no_metric(value: float) -> None:
+    with pytest.raises(DataError, match="target 'is_late' is NaN or infinite in 1 of 1 rows"):
+        measure(predictions([0.5]), labels({0: value}, pl.Float64), task="regression")
+
+
+def test_a_target_of_text_is_refused_where_numbers_are_expected() -> None:
+    with pytest.raises(ContractError, match="target 'is_late' is String; task 'regression' expects numbers"):
+        measure(predictions([0.5]), labels({0: "late"}, pl.String), task="regression")

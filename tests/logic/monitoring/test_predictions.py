@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml_assets.contracts.artifacts import Feature, Model, ModelSpec
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.contracts.record import ContractRecord
+from ml_assets.contracts.table import Column, TableContract
+from ml_assets.logic.monitoring.predictions import check_inputs, input_changes, prediction_id, score_rows
+
+SPEC = ModelSpec(
+    model="flight_delay",
+    task="binary",
+    target="is_late",
+    features=(
+        Feature(name="wind_gust", dtype="Float64"),
+        Feature(name="carrier", dtype="String", is_categorical=True),
+    ),
+    vocabularies={"carrier": ("AA", "UA")},
+    parameters={},
+    rounds=1,
+    as_of=date(2013, 10, 31),
+    trained_first_day=date(2013, 1, 1),
+    trained_last_day=date(2013, 8, 31),
+    training_rows=1,
+    lightgbm_version="4.7.0",
+)
+
+
+MORNING = datetime(2013, 11, 5, 7)  # noqa: DTZ001 - times are UTC without a zone
+
+
+def rows(**columns: object) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "flight": ["UA 1/2", "AA 3"],
+            "leg": [1, 1],
+            "day": [date(2013, 11, 5)] * 2,
+            "predicted_at": [MORNING] * 2,
+            "carrier": ["UA", "AA"],
+            "wind_gust": [None, 20.0],
+            "unused": [0, 0],
+        }
+        | columns
+    )
+
+
+def score(features: pl.DataFrame, scores: list[float | None] | pl.DataFrame | None = None) -> pl.DataFrame:
+    given_scores = scores if isinstance(scores, pl.DataFrame) else pl.DataFrame({"score": scores or [0.25, 0.5]})
+    return score_rows(
+        features,
+        SPEC,
+        model_version="3f2a",
+        scores=given_scores,
+        key=("flight", "leg"),
+        prediction_time="predicted_at",
+        features_version="9c1d",
+    )
+
+
+def test_a_prediction_holds_its_score_the_versions_and_the_models_own_feature_row() -> None:
+    assert score(rows()).row(0, named=True) == {
+        "prediction_id": "3f2a/UA 1%2F2/1",
+        "flight": "UA 1/2",
+        "leg": 1,
+        "day": date(2013, 11, 5),
+        "predicted_at": MORNING,
+        "score": 0.25,
+        "model_version": "3f2a",
+        "features_version": "9c1d",
+        "features": {"wind_gust": None, "carrier": "UA"},
+    }
+
+
+def test_scoring_again_gives_the_same_rows() -> None:
+    assert score(rows()).equals(score(rows()))
+
+
+def test_the_order_of_rows_stays() -> None:
+    assert score(rows())["score"].to_list() == [0.25, 0.5]
+    assert score(rows())["flight"].to_list() == rows()["flight"].to_list()
+
+
+@given(st.lists(st.tuples(st.text("/%2F ab"), st.text("/%2F ab")), min_size=1, unique=True))
+def test_different_keys_never_share_an_id(keys: list[tuple[str, str]]) -> None:
+    frame = pl.DataFrame(keys, schema={"a": pl.String, "b": pl.String}, orient="row")
+
+    assert frame.select(prediction_id(["a", "b"], "v")).to_series().n_unique() == len(keys)
+
+
+def test_every_column_of_a_multiclass_score_stays() -> None:
+    scores = pl.DataFrame({"score": [0.7, 0.6], "predicted": ["a", "b"], "score_a": [0.7, 0.4], "score_b": [0.3, 0.6]})
+
+    assert score(rows(), scores).select(scores.columns).equals(scores)
+
+
+def test_an_empty_day_gives_an_empty_frame_of_the_same_columns() -> None:
+    empty = score(rows().clear(), pl.DataFrame({"score": []}, schema={"score": pl.Float64}))
+
+    assert empty.schema == score(rows()).schema
+    assert empty.height == 0
+
+
+def test_a_key_may_be_a_feature_too() -> None:
+    frame = rows(flight=["AA", "UA"], carrier=["AA", "UA"])
+    scored = score_rows(
+        frame, SPEC, model_version="v", scores=pl.DataFrame({"score": [0.1, 0.2]}), key=("carrier",),
+        prediction_time="predicted_at", features_version="f",
+    )  # fmt: skip
+
+    assert scored["carrier"].to_list() == ["AA", "UA"]
+    assert scored.unnest("features", separator=".")["features.carrier"].to_list() == ["AA", "UA"]
+
+
+def test_missing_and_mistyped_columns_are_listed_at_once() -> None:
+    with pytest.raises(ContractError) as error:
+        score(rows(carrier=[1.5, 2.5]).drop("wind_gust", "leg"))
+
+    message = str(error.value)
+    assert "column 'leg' is missing; predictions of model 'flight_delay' are told apart by it" in message
+    assert "column 'wind_gust' is missing; the contract of model 'flight_delay' wants it" in message
+    assert "feature 'carrier' is Float64" in message
+
+
+def test_a_key_with_a_name_of_the_predictions_own_is_refused() -> None:
+    with pytest.raises(ContractError, match="column 'score' has a name that predictions need for themselves"):
+        score_rows(
+            rows(score=[1, 2]), SPEC, model_version="v", scores=pl.DataFrame({"score": [0.1, 0.2]}), key=("score",),
+            prediction_time="predicted_at", features_version="f",
+        )  # fmt: skip
+
+
+def test_scores_of_other_rows_are_refused() -> None:
+    with pytest.raises(DataError, match="gave 1 scores for 2 rows; expected one a row"):
+        score(rows(), [0.5])
+    with pytest.raises(ContractError, match="have no column 'score'"):
+        score(rows(), pl.DataFrame({"value": [0.5, 0.5]}))
+
+
+@pytest.mark.parametrize("lost", [None, float("nan"), float("inf")])
+def test_a_missing_score_is_an_error_not_a_number(lost: float | None) -> None:
+    with pytest.raises(DataError, match="gave no score for 1 of 2 rows"):
+        score(rows(), [0.5, lost])
+
+
+def test_keys_that_repeat_or_are_null_are_refused() -> None:
+    with pytest.raises(DataError, match="has 0 nulls and 1 values in 2 rows"):
+        score(rows(flight=["UA", "UA"]))
+    with pytest.raises(DataError, match="has 1 nulls and 1 values in 2 rows"):
+        score(rows(flight=["UA", None]))
+
+
+# ---------------------------------------------------------------- what the model was trained with
+
+
+def features(**columns: Column | None) -> TableContract:
+    """Return the contract of the features: two that the model reads and one that it does not, and any changes."""
+    told = {
+        "wind_gust": Column("wind_gust", pl.Float64(), role="feature", unit="mph", minimum=0, maximum=100),
+        "carrier": Column("carrier", pl.String(), role="feature", is_categorical=True, accepted_values=("AA", "UA")),
+        "distance": Column("distance", pl.Int64(), role="feature"),
+    }
+    return TableContract("flight_features", tuple(column for column in (told | columns).values() if column))
+
+
+def trained_with(contract: TableContract | None) -> Model:
+    return Model("", SPEC, pl.DataFrame(), None if contract is None else ContractRecord.of(contract))
+
+
+def test_the_same_contract_is_no_change() -> None:
+    assert () == input_changes(trained_with(features()), features())
+
+
+def test_a_model_that_was_kept_without_a_contract_knows_of_no_change() -> None:
+    assert () == input_changes(trained_with(None), features(carrier=None))
+
+
+def test_what_the_model_does_not_read_may_change_or_go() -> None:
+    model = trained_with(features())
+
+    assert () == input_changes(model, features(distance=None))
+    assert () == input_changes(model, features(distance=Column("distance", pl.String(), role="feature")))
+
+
+def test_a_new_feature_is_told_and_compatible() -> None:
+    (change,) = input_changes(trained_with(features()), features(rain=Column("rain", pl.Float64(), role="feature")))
+
+    assert ("rain", "new", True) == (change.column, change.what, change.is_compatible)
+    check_inputs([change], SPEC, version="3f2a", where="flights.yml")
+
+
+def test_all_incompatible_changes_are_told_with_a_mend() -> None:
+    now = features(
+        carrier=None, wind_gust=Column("wind_gust", pl.Float64(), role="feature", unit="mph", minimum=0, maximum=50)
+    )
+    with pytest.raises(ContractError) as caught:
+        check_inputs(input_changes(trained_with(features()), now), SPEC, version="3f2a" * 8, where="flights.yml")
+
+    assert [
+        "model 'flight_delay' (3f2a3f2a3f2a) was trained under another contract and cannot score these rows:",
+        "- column 'wind_gust' of table 'flight_features' was between 0 and 100 and is now between 0 and 50.",
+        "- column 'carrier' of table 'flight_features' is gone; the model reads it.",
+        "Train it again and let the gate judge it, or take the change back in flights.yml.",
+    ] == str(caught.value).splitlines()

@@ -1,0 +1,681 @@
+import html
+import re
+from dataclasses import replace
+from datetime import date, datetime
+from html.parser import HTMLParser
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ml_assets.contracts.artifacts import (
+    Baseline,
+    Comparison,
+    Drift,
+    DriftSummary,
+    Evaluation,
+    EvaluationSummary,
+    Feature,
+    GroupCount,
+    Importances,
+    ImportancesSummary,
+    Interval,
+    KnownTime,
+    ModelSpec,
+    OperatingPoint,
+    PerformanceSummary,
+    Promotion,
+    RuleRecord,
+    TrainingSetSummary,
+    TunedParameters,
+    Tuning,
+    Window,
+)
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.pages.card import SECTIONS, render_card
+from ml_assets.logic.pages.card_input import CardInput, CardTable, Making, ScoreLine
+from ml_assets.logic.pages.card_words import left_out
+from ml_assets.logic.pages.card_words import test_days as measured_days
+from ml_assets.logic.point_in_time.suspects import LeakFindings, LonePredictor
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+EVIL = '<script>alert("x")</script>&'
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements balanced, ids, references, text by section."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.sections: dict[str, str] = {}
+        self.section = "top"
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "id" and value:
+                self.ids.append(value)
+                self.section = value if tag == "h2" else self.section
+            if name in {"href", "src", "action", "data", "srcset", "poster", "xlink:href", "background"}:
+                self.references.append(value or "")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.sections[self.section] = " ".join(f"{self.sections.get(self.section, '')} {data}".split())
+
+
+def findings(**changes: Any) -> LeakFindings:
+    """Return what is known of leaks where nothing was found."""
+    return replace(LeakFindings(is_tested=True, cuts=2, cut_days=2, rows=1234, days=9, untested=0), **changes)
+
+
+def training_set(feature: str = "wind_gust", excluded: dict[str, int] | None = None) -> TrainingSetSummary:
+    return TrainingSetSummary(
+        model="late",
+        task="binary",
+        target="is_late",
+        key=("flight_id",),
+        event_time="departure_at",
+        prediction_time="predicted_at",
+        known_time="known_at",
+        as_of=date(2013, 12, 31),
+        features=(
+            Feature(name=feature, dtype="Float64", unit="mph", description="Strongest gust."),
+            Feature(name="humid", dtype="Float64", unit="%"),
+        ),
+        windows=(
+            Window(
+                split="train", first_day=date(2013, 1, 1), last_day=date(2013, 9, 30), rows=246113, target_mean=0.2412
+            ),
+            Window(
+                split="validation",
+                first_day=date(2013, 10, 1),
+                last_day=date(2013, 10, 31),
+                rows=41893,
+                target_mean=0.23,
+            ),
+            Window(
+                split="test", first_day=date(2013, 11, 1), last_day=date(2013, 12, 31), rows=52431, target_mean=0.25
+            ),
+        ),
+        excluded={"cancelled": 8255} if excluded is None else excluded,
+    )
+
+
+def model() -> ModelSpec:
+    return ModelSpec(
+        model="late",
+        task="binary",
+        target="is_late",
+        features=training_set().features[:1],
+        vocabularies={"carrier": ("UA", "B6")},
+        parameters={"learning_rate": 0.0831234567, "num_leaves": 63},
+        rounds=214,
+        as_of=date(2013, 12, 31),
+        trained_first_day=date(2013, 1, 1),
+        trained_last_day=date(2013, 9, 30),
+        training_rows=246113,
+        lightgbm_version="4.7.0",
+    )
+
+
+def importances(feature: str = "wind_gust") -> Importances:
+    table = pl.DataFrame(
+        {
+            "feature": [feature, "humid", "noise_numeric"],
+            "gain_share": [0.7, 0.2, 0.1],
+            "shap_share": [0.654, 0.01, 0.002],
+            "permutation": [0.0321, -0.00003, 0.0004],
+            "permutation_std": [0.001, 0.001, 0.001],
+            "kept": [True, False, False],
+            "reason": ["beats noise in 3 of 3 folds", "beats noise in 1 of 3 folds", "injected noise"],
+            "rank": [1, 2, 3],
+        }
+    )
+    summary = ImportancesSummary(
+        metric="roc_auc",
+        score=0.7412,
+        rows=5_000,
+        shuffles=2,
+        kept=(feature,),
+        dropped=("humid",),
+        folds=3,
+        rounds=60,
+        rows_explained=20000,
+    )
+    return Importances(table, pl.DataFrame(), summary)
+
+
+def tuning() -> Tuning:
+    trials = pl.DataFrame(
+        {
+            "trial": [0, 1],
+            "state": ["complete", "pruned"],
+            "value": [0.7441, None],
+            "is_best": [True, False],
+        }
+    )
+    best = TunedParameters(
+        metric="roc_auc",
+        value=0.7441,
+        rounds=214,
+        parameters={"learning_rate": 0.08312, "num_leaves": 63},
+        trials=2,
+        pruned=1,
+        features=("wind_gust",),
+    )
+    return Tuning(trials, best)
+
+
+def comparison(against: str, low: float, high: float) -> Comparison:
+    middle = (low + high) / 2
+    return Comparison(
+        against=against,
+        metric="roc_auc",
+        challenger=0.7312,
+        other=0.7312 - middle,
+        difference=Interval(value=middle, low=low, high=high),
+        rows=52431,
+        clusters=61,
+    )
+
+
+def evaluation(*, champion: tuple[float, float] | None = (0.002, 0.012), slice_value: str = "UA") -> Evaluation:
+    summary = EvaluationSummary(
+        model="late",
+        model_version="v2",
+        training_set_version="t1",
+        task="binary",
+        metric="roc_auc",
+        rows=52431,
+        target_mean=0.25,
+        metrics={
+            "roc_auc": Interval(value=0.7312, low=0.7246, high=0.7378),
+            "brier": Interval(value=0.1617, low=0.1593, high=0.1641),
+        },
+        baselines=(Baseline(name="shallow tree", description="8 leaves", metrics={"roc_auc": 0.662}),),
+        against_baselines=(comparison("shallow tree", 0.06, 0.08),),
+        against_champion=comparison("champion", *champion) if champion else None,
+        champion_version="v1" if champion else None,
+    )
+    floats = ("champion_score", "difference", "difference_low", "difference_high", "difference_error")
+    slices = pl.DataFrame(
+        {
+            "column": ["carrier", "carrier"],
+            "value": [slice_value, "HA"],
+            "rows": [9503, 98],
+            "target_mean": [0.193, 0.21],
+            "metric": ["roc_auc", "roc_auc"],
+            "score": [0.7284, None],
+            "low": [0.7192, None],
+            "high": [0.7376, None],
+            "champion_score": [0.7229, None],
+            "difference": [0.0055, None],
+            "difference_low": [0.0012, None],
+            "difference_high": [0.0098, None],
+            "difference_error": [0.0022, None],
+            "clusters": [28, None],
+            "unit": ["days", None],
+            "is_judged": [True, False],
+            "reason": ["", "98 rows; 200 are needed"],
+        },
+        schema_overrides=dict.fromkeys(floats, pl.Float64),
+    )
+    curves = pl.DataFrame(
+        {
+            "curve": ["roc", "roc", "roc"],
+            "x": [0.0, 0.3, 1.0],
+            "y": [0.0, 0.6, 1.0],
+            "threshold": [None, 0.5, 0.0],
+        }
+    )
+    bins = pl.DataFrame(
+        {"bin": [0], "rows": [52431], "score_mean": [0.246], "truth_mean": [0.251], "low": [0.247], "high": [0.255]}
+    )
+    return Evaluation(summary, slices, curves, bins)
+
+
+def promotion(action: str = "promote", reasons: tuple[str, ...] = ("ROC AUC is above shallow tree.",)) -> Promotion:
+    return Promotion.model_validate(
+        {
+            "number": 7,
+            "model": "late",
+            "action": action,
+            "champion": "v1" if action == "refuse" else "v2",
+            "challenger": "v2",
+            "reasons": reasons,
+            "figures": {"margin": 0.005, "attempt": 1.0, "rows": 12_000.0},
+            "decided_at": datetime(2014, 1, 1, 4, 12),  # noqa: DTZ001 - times are naive UTC here
+            "decided_by": "gate",
+        }
+    )
+
+
+def drift_day(day: int = 31, psi: float = 0.092) -> DriftSummary:
+    return DriftSummary(
+        model="late",
+        model_version="v2",
+        day=date(2013, 12, day),
+        first_day=date(2013, 12, day),
+        rows=930,
+        weighted_excess_psi=psi,
+        score_excess_psi=0.05,
+        is_over=True,
+        culprits=("wind_gust",),
+        sentence=f"Weighted excess PSI {psi} on 2013-12-{day} is over 0.09.",
+    )
+
+
+def drift() -> Drift:
+    table = pl.DataFrame(
+        {
+            "feature": ["score", "wind_gust"],
+            "kind": ["score", "numeric"],
+            "excess_psi": [0.05, 0.41],
+            "weight": [None, 1.0],
+            "weighted_excess_psi": [None, 0.092],
+            "is_over": [False, True],
+        }
+    )
+    return Drift(table, drift_day())
+
+
+def performance_day(day: int) -> PerformanceSummary:
+    return PerformanceSummary(
+        model="late",
+        model_version="v2",
+        day=date(2013, 12, day),
+        predictions=912,
+        labelled=887,
+        measured={"roc_auc": Interval(value=0.7 + day / 1000, low=0.6 + day / 1000, high=0.8 + day / 1000)},
+        expected={"roc_auc": 0.7},
+        expected_labelled={"roc_auc": 0.7353},
+    )
+
+
+def card(**changes: object) -> CardInput:
+    full: dict[str, object] = {
+        "name": "late",
+        "task": "binary",
+        "target": "is_late",
+        "version": "v2",
+        "description": "Will it be late?",
+        "owner": "team:ops",
+        "intended_use": "Placing staff.",
+        "limits": ("Three airports only.",),
+        "as_of": date(2013, 12, 31),
+        "tables": (CardTable("features", "features", rows=336776),),
+        "leaks": findings(),
+        "training_set": training_set(),
+        "model": model(),
+        "importances": importances(),
+        "model_importances": importances().table,
+        "tuning": tuning(),
+        "evaluation": evaluation(),
+        "promotion": promotion(),
+        "serving": "v2",
+        "drift": drift(),
+        "drift_history": (drift_day(30, 0.05), drift_day()),
+        "performance": tuple(performance_day(day) for day in range(5, 25)),
+        "test_score": (ScoreLine("data", "A schema", 1, "27 rules"), ScoreLine("model", "Reproducible", 0.5, "hash")),
+        "versions": {"model": "v2", "training_set": "t1"},
+        "making": Making(commit="3f1c0de", is_dirty=True, run_id="run-1", seconds=12.34, peak_memory_bytes=700 * 2**20),
+        "written_at": datetime(2014, 1, 1, 4, 15),  # noqa: DTZ001 - times are naive UTC here
+    }
+    return CardInput(**full | changes)  # type: ignore[arg-type]
+
+
+def lean(**changes: object) -> CardInput:
+    """A card without plots, which take most of the time."""
+    none = {"importances": None, "tuning": None, "evaluation": None, "drift": None, "drift_history": ()}
+    return card(**{**none, "performance": (), **changes})
+
+
+def bare() -> CardInput:
+    return CardInput(name="late", task="binary", target="is_late")
+
+
+unrendered = pytest.mark.usefixtures("unrendered")
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render_card(card())
+
+
+@pytest.mark.parametrize("given", [card(), bare(), card(evaluation=evaluation(champion=None), model=None)])
+def test_the_page_is_balanced_has_all_sections_and_unique_ids(given: CardInput) -> None:
+    seen = Page(render_card(given))
+
+    assert seen.open == []
+    assert len(seen.ids) == len(set(seen.ids))
+    assert [each for each in seen.ids if each in dict(SECTIONS)] == [each for each, _ in SECTIONS]
+    assert [f"#{each}" for each, _ in SECTIONS] == seen.references[: len(SECTIONS)]
+
+
+def test_the_page_refers_to_nothing_outside_and_runs_nothing(page: str) -> None:
+    seen = Page(page)
+
+    assert {"script", "link", "iframe", "object", "embed", "img"}.isdisjoint(seen.tags)
+    assert all(reference.removeprefix("#") in seen.ids for reference in seen.references)
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+    assert "@import" not in page
+    assert re.findall(r"https?://(?!www\.w3\.org/2000/svg)", page) == []
+    assert "default-src 'none'" in html.unescape(page)
+
+
+def test_the_same_input_gives_the_same_page(page: str) -> None:
+    assert render_card(card()) == page
+
+
+def test_every_text_is_escaped() -> None:
+    evil = card(
+        name="late",
+        description=EVIL,
+        owner=EVIL,
+        intended_use=EVIL,
+        limits=(EVIL,),
+        tables=(CardTable(EVIL, EVIL, EVIL),),
+        training_set=training_set(feature=EVIL, excluded={EVIL: 1}),
+        importances=importances(feature=EVIL),
+        evaluation=evaluation(slice_value=EVIL),
+        promotion=promotion(reasons=(EVIL,)),
+        test_score=(ScoreLine(EVIL, EVIL, 1, EVIL),),
+        versions={EVIL: EVIL},
+        making=Making(commit=EVIL, run_id=EVIL, environment=EVIL, code_version=EVIL),
+    )
+    page = render_card(evil)
+    seen = Page(page)
+
+    assert "<script" not in page.lower()
+    assert seen.open == []
+    for section in (
+        "top",
+        "about",
+        "use",
+        "data",
+        "features",
+        "gate",
+        "slices",
+        "importances",
+        "test-score",
+        "versions",
+    ):
+        assert EVIL in seen.sections[section]
+
+
+def test_what_is_not_measured_says_so_and_shows_no_figure() -> None:
+    page = render_card(bare())
+    seen = Page(page)
+
+    for section in (
+        "data",
+        "features",
+        "metrics",
+        "champion",
+        "gate",
+        "slices",
+        "calibration",
+        "importances",
+        "tuning",
+    ):
+        assert "Not measured yet" in seen.sections[section], section
+    for section in ("drift", "performance", "test-score"):
+        assert "Not measured yet" in seen.sections[section], section
+    assert re.findall(r"\d", " ".join(seen.sections[section] for section, _ in SECTIONS)) == []
+    assert "<svg" not in page
+
+
+@unrendered
+@pytest.mark.parametrize(
+    ("part", "section"),
+    [
+        ("training_set", "data"),
+        ("importances", "importances"),
+        ("tuning", "tuning"),
+        ("evaluation", "metrics"),
+        ("promotion", "gate"),
+    ],
+)
+def test_one_missing_part_leaves_the_others_standing(part: str, section: str) -> None:
+    seen = Page(render_card(card(**{part: None})))
+    others = {"data", "metrics", "gate", "importances", "tuning", "drift", "performance"} - {section}
+
+    assert "Not measured yet" in seen.sections[section]
+    assert all("Not measured yet" not in seen.sections[other] for other in others)
+
+
+@pytest.mark.parametrize(
+    ("section", "figure"),
+    [
+        ("top", "0.731"),
+        ("top", "95 %: [0.725, 0.738]"),
+        ("about", "246,113 rows of 2013-01-01 to 2013-09-30"),
+        ("use", "Three airports only."),
+        ("data", "336,776"),
+        ("data", "24.1 %"),
+        ("top", "+0.070 95 %: [0.060, 0.080], ROC AUC, 52,431 rows: this model is better"),
+        ("data", "cancelled 8,255"),
+        ("features", "65.4 %"),
+        ("features", "0.0321"),
+        ("features", "dropped: beats noise in 1 of 3 folds"),
+        (
+            "features",
+            "Selected: 1; dropped: 1. Shares of mean |SHAP| and permutation importance are those of this model",
+        ),
+        ("features", "carrier (2); an unseen one is treated as missing"),
+        ("metrics", "0.731 [0.725, 0.738]"),
+        ("metrics", "0.162 [0.159, 0.164]"),
+        ("metrics", "0.662"),
+        ("metrics", "+0.070 [0.060, 0.080]"),
+        ("champion", "this model is better in ROC AUC"),
+        ("gate", "Entry 7 of the promotion log, decided 2014-01-01 04:12 UTC by gate"),
+        ("gate", "margin 0.005 attempt 1 rows 12,000"),
+        ("slices", "0.728 [0.719, 0.738]"),
+        ("slices", "+0.0055 [0.0012, 0.0098] yes, on 28 days"),
+        ("slices", "no: 98 rows; 200 are needed"),
+        ("calibration", "0.251 [0.247, 0.255]"),
+        ("importances", "validation ROC AUC of 0.741 on 5,000 rows (no interval)"),
+        ("importances", "measured on at most 5,000 of 41,893 validation rows, drawn at random, with 2 shuffles"),
+        ("tuning", "0.744 (no interval: the best trial was chosen on the same 41,893 validation rows"),
+        ("tuning", "0.08312"),
+        ("drift", "Weighted excess PSI 0.092 on 2013-12-31 is over 0.09."),
+        ("performance", "2013-12-24 912 887 0.724 [0.624, 0.824] 0.735"),
+        ("test-score", "27 rules"),
+        ("versions", "3f1c0de, with uncommitted changes"),
+        ("versions", "12.3 s"),
+        ("versions", "700 MiB"),
+        ("versions", "training_set t1"),
+        ("versions", "0.0831235"),
+    ],
+)
+def test_figures_are_those_of_the_inputs(page: str, section: str, figure: str) -> None:
+    assert figure in Page(page).sections[section]
+
+
+@unrendered
+def test_a_metric_within_days_is_shown_beside_the_one_over_all_rows_and_with_the_operating_point() -> None:
+    whole = evaluation()
+    name = "roc_auc within day"
+    summary = whole.summary.model_copy(
+        update={
+            "metric": name,
+            "metrics": {
+                **whole.summary.metrics,
+                name: Interval(value=0.6741, low=0.667, high=0.6812),
+                "lift": Interval(value=2.151, low=2.09, high=2.21),
+            },
+            "groups": GroupCount(column="day", measured=60, left_out=1),
+            "operating_point": OperatingPoint(top_share=0.1, within="day"),
+        }
+    )
+
+    within = replace(whole, summary=summary, slices=whole.slices.with_columns(metric=pl.lit(name)))
+
+    shown = Page(render_card(card(evaluation=within))).sections
+
+    for text in (
+        "The declared metric is ROC AUC within day: the mean over 60 values of day, each of which counts once; 1 with",
+        "Precision, recall and lift are those of the 10 % of each day with the highest scores.",
+        "ROC AUC within day ↑ 0.674 [0.667, 0.681]", "ROC AUC ↑ 0.731 [0.725, 0.738]", "Lift ↑ 2.151 [2.090, 2.210]",
+    ):  # fmt: skip
+        assert text in shown["metrics"]
+
+
+@unrendered
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [
+        ((0.001, 0.01), "this model is better"),
+        ((-0.01, -0.001), "this model is worse"),
+        ((-0.01, 0.01), "neither is shown to be better"),
+    ],
+)
+def test_the_champion_is_beaten_only_where_the_interval_says_so(bounds: tuple[float, float], words: str) -> None:
+    assert words in Page(render_card(lean(evaluation=evaluation(champion=bounds)))).sections["champion"]
+
+
+@unrendered
+def test_the_tile_says_where_neither_model_is_shown_to_be_better() -> None:
+    top = Page(render_card(lean(evaluation=evaluation(champion=(-0.0018, 0.0104))))).sections["top"]
+
+    assert "Difference from the champion +0.0043 95 %: [−0.0018, 0.0104], ROC AUC, 52,431 rows: neither is shown" in top
+
+
+def test_the_axis_of_the_importances_names_the_metric_over_all_rows() -> None:
+    page = render_card(card(performance_metric="roc_auc within day"))
+
+    assert "harm to ROC AUC when permuted" in page
+    assert "harm to ROC AUC within day when permuted" not in page
+
+
+@unrendered
+def test_the_sentence_about_slices_has_the_margin_of_the_gate() -> None:
+    decided = promotion()
+    decided = decided.model_copy(update={"figures": {**decided.figures, "slice margin": 0.01}})
+    shown = Page(render_card(lean(promotion=decided, evaluation=evaluation()))).sections["slices"]
+
+    assert "worse than the champion by more than the slice margin of 0.01" in shown
+
+
+@unrendered
+def test_without_a_champion_the_card_says_there_was_none() -> None:
+    seen = Page(render_card(lean(evaluation=evaluation(champion=None))))
+
+    assert "There was no champion to compare with" in seen.sections["champion"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "Champion since entry 7, 2014-01-01"),
+        ({"promotion": None}, "Not judged yet"),
+        ({"promotion": promotion("refuse"), "serving": "v1"}, "Rejected: the champion stays"),
+        ({"promotion": promotion("refuse"), "serving": None}, "Rejected: the champion stays"),
+        ({"serving": "v3"}, "A former champion"),
+        ({"promotion": promotion("wait"), "serving": "v1"}, "Waits for a person"),
+        ({"serving": None}, "Champion since entry 7, 2014-01-01"),
+    ],
+)
+def test_the_badge_says_who_serves(changes: dict[str, object], words: str) -> None:
+    assert words in Page(render_card(lean(**changes))).sections["top"]
+
+
+def test_the_verdict_shows_every_rule_as_a_row_and_what_asked_for_the_retraining() -> None:
+    rules = (
+        RuleRecord(name="rows", holds=True, sentence="Measured on 930 rows."),
+        RuleRecord(name="champion", holds=False, sentence="May be worse than <v1>."),
+    )
+    entry = promotion("refuse").model_copy(update={"rules": rules, "cause": "drift"})
+    seen = Page(render_card(lean(promotion=entry))).sections["gate"]
+
+    assert "The training was requested by drift." in seen
+    for part in ("rows yes Measured on 930 rows.", "champion no May be worse than <v1>."):
+        assert part in " ".join(seen.split())
+    assert "ROC AUC is above shallow tree." not in seen
+
+
+def test_a_verdict_from_before_rules_were_kept_shows_its_reasons() -> None:
+    seen = Page(render_card(lean(promotion=promotion()))).sections["gate"]
+
+    assert "ROC AUC is above shallow tree." in seen
+    assert "requested by" not in seen
+
+
+def test_only_the_last_fortnight_of_performance_is_listed(page: str) -> None:
+    listed = Page(page).sections["performance"].partition("The last days")[2]
+
+    assert re.findall(r"2013-12-(\d\d)", listed) == [f"{day:02d}" for day in range(11, 25)]
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (
+            findings(),
+            "No leak was found in 1,234 rows; 2 prediction times on 2 days miss a leak that shows at a share of times",
+        ),
+        (findings(proven=("column 'kg' knows.",)), "not known at their prediction time: column 'kg' knows."),
+        (findings(suspects=(LonePredictor("kg", 0.9, 0.1),)), "column 'kg' alone explains 90.0%"),
+        (findings(cuts=0), "These features were not tested for leaks."),
+        (None, "These features were not tested for leaks."),
+    ],
+)
+def test_the_data_say_what_is_known_of_leaks(found: LeakFindings | None, words: str) -> None:
+    assert words in Page(render_card(lean(leaks=found))).sections["data"]
+
+
+def test_known_times_that_are_assumed_stand_apart_from_those_that_the_source_records() -> None:
+    times = (
+        KnownTime(table="raw/parcels", columns=(), sql="ordered_on + interval '1 day'", is_observed=False),
+        KnownTime(table="raw/parcels", columns=("kg",), sql="weighed_at", is_observed=True),
+    )
+
+    section = Page(render_card(lean(leaks=findings(known_times=times)))).sections["data"]
+
+    assumed, observed = section.split("Observed known times")
+    assert "ordered_on + interval '1 day'" in assumed.partition("Assumed known times")[2]
+    assert "weighed_at" in observed
+
+
+def test_the_ml_test_score_is_the_least_of_its_groups(page: str) -> None:
+    assert "The score is the least of its four groups: 0.5 (" in Page(page).sections["test-score"]
+
+
+@pytest.mark.parametrize("change", [{"version": "v9"}, {"name": "early"}, {"task": "regression"}])
+def test_an_evaluation_of_something_else_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(DataError, match=r"the evaluation given to the card .* expected '.*'\. Give the evaluation"):
+        render_card(card(**change))
+
+
+def test_a_frame_without_its_columns_is_refused_by_name() -> None:
+    broken = evaluation()
+    broken = Evaluation(broken.summary, broken.slices.drop("difference_low"), broken.curves, broken.calibration)
+
+    with pytest.raises(ContractError, match=r"columns 'difference_low' of artifact 'evaluation \(slices\)'"):
+        render_card(card(evaluation=broken))
+
+
+def test_the_days_and_rows_that_a_metric_is_measured_on_leave_out_what_was_learned_from() -> None:
+    report = evaluation().summary.model_copy(update={"learned_until": date(2013, 11, 10), "left_out": 9_035})
+
+    assert " of 2013-11-11 to 2013-12-31" == measured_days(training_set(), report)
+    assert " of 2013-11-01 to 2013-12-31" == measured_days(training_set(), evaluation().summary)
+    assert "; 9,035 of earlier days are left out, as a compared model learned from them" == left_out(report)
+    assert "" == left_out(evaluation().summary)

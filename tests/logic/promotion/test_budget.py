@@ -1,0 +1,44 @@
+"""What a budget makes of a retraining: nothing, a warning, a wait, or a word that nobody can tell."""
+
+from dataclasses import replace
+
+from ml_assets.logic.monitoring.retraining import Decision, Finding
+from ml_assets.logic.promotion.budget import Spending, hold
+
+DRIFTED = Finding("drift", is_over=True, day=None, sentence="It has drifted.", change="")
+ASKS = Decision(DRIFTED, "It has drifted.", number=1)
+SPENT = Spending("2013-04", 12.4, 10.0, "CHF", "budget.per_month", blocks=True)
+
+
+def test_a_spent_budget_that_blocks_holds_what_asks_with_its_figures() -> None:
+    held = hold(ASKS, SPENT)
+
+    assert (None, True) == (held.asks, held.is_held)
+    assert held.sentence == (
+        "It has drifted. It waits: spent 12.40 of 10.00 CHF in 2013-04; next month, or raise budget.per_month."
+    )
+
+
+def test_one_that_warns_lets_it_ask_and_says_so() -> None:
+    warned = hold(ASKS, replace(SPENT, blocks=False))
+
+    assert (DRIFTED, 1) == (warned.asks, warned.number)
+    assert warned.sentence == ("It has drifted. It is asked for all the same: spent 12.40 of 10.00 CHF in 2013-04.")
+
+
+def test_what_nobody_knows_holds_nothing_back_and_is_told() -> None:
+    unknown = hold(ASKS, replace(SPENT, spent=None, unknown="there are no prices."))
+
+    assert DRIFTED == unknown.asks
+    assert "It has drifted. budget.per_month 10 is not checked: there are no prices." == unknown.sentence
+
+
+def test_the_budget_is_spent_at_its_last_cent() -> None:
+    assert [False, True] == [replace(SPENT, spent=amount).is_over for amount in (9.99, 10.0)]
+
+
+def test_what_is_within_the_budget_or_asks_for_nothing_stays_as_it_is() -> None:
+    quiet = Decision(None, "Nothing drifts.")
+
+    assert ASKS == hold(ASKS, replace(SPENT, spent=9.0)) == hold(ASKS, None)
+    assert quiet == hold(quiet, SPENT)

@@ -1,0 +1,459 @@
+from dataclasses import replace
+from datetime import date
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ml_assets.contracts.artifacts import EvaluationSummary, Interval
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.evaluation.jackknife import Clusters
+from ml_assets.logic.evaluation.metrics import METRICS
+from ml_assets.logic.evaluation.serving_cost import Cost
+from ml_assets.logic.point_in_time.suspects import LeakFindings, LonePredictor
+from ml_assets.logic.promotion.gate import ChampionRule, judge
+from tests.logic.gate import compared, comparison, report, slices
+
+figures = st.floats(-0.2, 0.2).map(lambda value: round(value, 4))
+
+
+def scored(skill: float, *, seed: int) -> np.ndarray:
+    signal = np.random.default_rng(1).normal(size=400)
+    return skill * signal + (1 - skill) * np.random.default_rng(seed).normal(size=400)
+
+
+def duel(challenger: np.ndarray, champion: np.ndarray, *, days: int = 20) -> EvaluationSummary:
+    truth = np.random.default_rng(2).random(400) < 1 / (1 + np.exp(-2 * np.random.default_rng(1).normal(size=400)))
+    against = compared(METRICS["roc_auc"], truth, challenger, champion, Clusters.of_days(np.arange(400) % days))
+    return report(champion=against)
+
+
+LEAKS = LeakFindings(is_tested=True, cuts=50, cut_days=10, rows=900, days=9, untested=0)
+SUSPECT = LonePredictor("late_hours", power=0.9, rest=0.01)
+
+
+@pytest.mark.parametrize(
+    ("leaks", "expected", "reason"),
+    [
+        (LEAKS, "promoted", "No leak was found in 900 rows; 50 prediction times on 10 days miss a leak that"),
+        (replace(LEAKS, proven=("column 'kg' knows.",)), "rejected", "column 'kg' knows."),
+        (replace(LEAKS, untested=3), "rejected", "Not tested for leaks: 3 of 9 days of features."),
+        (replace(LEAKS, is_tested=False, cuts=0, untested=9), "promoted", "the declaration turns the test off"),
+        (replace(LEAKS, suspects=(SUSPECT,)), "waits", "column 'late_hours' alone explains 90.0%"),
+        (replace(LEAKS, suspects=(SUSPECT,), proven=("column 'kg' knows.",)), "rejected", "column 'kg' knows."),
+    ],
+    ids=["none", "proven", "not tested", "test turned off", "suspect", "suspect and proven"],
+)
+def test_a_proven_leak_is_rejected_and_a_suspected_one_waits(leaks: LeakFindings, expected: str, reason: str) -> None:
+    verdict = judge(report(), margin=0.0, leaks=leaks)
+
+    assert expected == ("waits" if verdict.waits else "promoted" if verdict.promote else "rejected")
+    assert reason in verdict.reasons[0]
+
+
+def test_a_first_challenger_needs_only_to_beat_the_baselines() -> None:
+    verdict = judge(report(), margin=0.0)
+
+    assert verdict.promote
+    assert any("no champion yet" in reason for reason in verdict.reasons)
+
+
+def test_a_challenger_that_may_not_beat_a_baseline_is_refused() -> None:
+    doubtful = comparison(-0.001, 0.05, against="rate by depot")
+    verdict = judge(report(baselines=(comparison(0.1, 0.2, against="constant"), doubtful)), margin=0.0)
+
+    assert not verdict.promote
+    assert verdict.reasons == (
+        (
+            "Is not shown to beat the baseline 'rate by depot': roc_auc 0.7000 against 0.6755, difference +0.0245 "
+            "[-0.0010, +0.0500] (above zero is better); lower bound -0.0010 at 97.5 % confidence."
+        ),
+    )
+
+
+def test_a_difference_that_rounds_to_zero_is_written_without_a_minus() -> None:
+    equal = comparison(-0.00001, 0.00001, value=-0.00002, against="constant")
+    verdict = judge(report(baselines=(equal,)), margin=0.0)
+
+    assert "difference +0.0000 [+0.0000, +0.0000] (above" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "margin", "promote"),
+    [
+        (0.01, 0.03, 0.0, True),
+        (-0.004, 0.02, 0.005, True),
+        (-0.0051, 0.02, 0.005, False),
+        (-0.03, -0.02, 0.005, False),
+        (-0.03, -0.02, 0.03, True),
+    ],
+)
+def test_the_lower_end_of_the_difference_decides_against_the_margin(
+    low: float, high: float, margin: float, *, promote: bool
+) -> None:
+    assert promote == judge(report(champion=comparison(low, high)), margin=margin).promote
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "margin", "promote"),
+    [
+        (0.001, 0.005, 0.005, True),
+        (-0.0001, 0.005, 0.005, False),
+        (-0.001, 0.02, 0.005, False),
+        (0.001, 0.0049, 0.005, False),
+        (0.001, 0.002, 0.0, True),
+    ],
+)
+def test_superiority_wants_a_bound_above_zero_and_a_difference_of_the_margin(
+    bound: float, value: float, margin: float, *, promote: bool
+) -> None:
+    champion = comparison(-0.01, 0.03, value=value, bound=bound)
+
+    assert promote == judge(report(champion=champion), rule="superiority", margin=margin).promote
+
+
+def test_the_one_sided_bound_decides_and_not_the_two_sided_interval() -> None:
+    champion = comparison(-0.006, 0.02, bound=-0.004)
+
+    verdict = judge(report(champion=champion), margin=0.005)
+
+    assert verdict.promote
+    assert "[-0.0060, +0.0200] (above zero is better); lower bound -0.0040 at 97.5 % confidence" in verdict.reasons[-1]
+    assert pytest.approx(-0.004) == verdict.figures["difference to the champion, bound"]
+
+
+def test_a_refusal_under_superiority_says_what_is_missing() -> None:
+    def said(**changes: float) -> str:
+        champion = comparison(-0.01, 0.03, **changes)
+        return judge(report(champion=champion), rule="superiority", margin=0.005).reasons[0]
+
+    assert said(value=0.01, bound=-0.001).startswith(
+        "Is not shown to be better than champion old: roc_auc 0.7000 against"
+    )
+    assert said(value=0.004, bound=0.001).startswith("Is better than champion old, but not by the margin of 0.005: ")
+
+
+def test_with_too_few_days_nothing_is_decided_and_the_gate_says_how_many_would_be_enough() -> None:
+    few = duel(scored(0.9, seed=11), scored(0.1, seed=12), days=4)
+
+    verdict = judge(few, margin=0.1)
+
+    assert not verdict.promote
+    reason = "cannot decide with 4 days that have both classes; at least 5 are needed. Lengthen test_days"
+    assert reason in verdict.reasons[0]
+    assert judge(duel(scored(0.9, seed=11), scored(0.1, seed=12), days=5), margin=0.1).promote
+
+
+def test_a_figure_without_an_interval_keeps_no_bound_and_no_baseline_is_beaten() -> None:
+    unknown = Interval(value=0.03, low=None, high=None, reason="cannot decide with 4 days; at least 5 are needed")
+    baseline = comparison(0.1, 0.2, against="constant", error=None, degrees=None).model_copy(
+        update={"difference": unknown}
+    )
+    verdict = judge(
+        report(baselines=(baseline,), metrics={"calibration_error": unknown}), margin=0.0,
+        bounds={"calibration_error": 0.05},
+    )  # fmt: skip
+
+    assert not verdict.promote
+    assert ["baseline constant", "bound calibration_error"] == [it.name for it in verdict.rules if not it.holds]
+    assert all("cannot decide with 4 days; at least 5 are needed" in it for it in verdict.reasons)
+
+
+def test_a_refusal_tells_a_worse_challenger_from_an_uncertain_one() -> None:
+    worse = judge(report(champion=comparison(-0.03, -0.02)), margin=0.01)
+    uncertain = judge(report(champion=comparison(-0.03, 0.02)), margin=0.01)
+
+    assert worse.reasons[0].startswith("Is worse than champion old by more than the margin of 0.01: roc_auc 0.7000")
+    assert uncertain.reasons[0].startswith("May be worse than champion old")
+
+
+def test_a_version_that_was_rolled_back_from_comes_back_by_a_person_only() -> None:
+    verdict = judge(report(), margin=0.0, was_left=True)
+
+    assert not verdict.promote
+    assert "only a person lets it in again" in verdict.reasons[0]
+
+
+def test_the_champion_is_not_promoted_over_itself() -> None:
+    verdict = judge(report(champion=comparison(0.0, 0.0), champion_version="new"), margin=0.1)
+
+    assert not verdict.promote
+    assert verdict.reasons == ("The challenger is the champion (new).",)
+
+
+def test_a_copy_of_the_champion_under_another_version_is_refused() -> None:
+    verdict = judge(report(champion=comparison(0.0, 0.0)), margin=0.1)
+
+    assert not verdict.promote
+    assert "nothing to gain" in verdict.reasons[0]
+
+
+def test_all_failures_are_told_at_once_and_nothing_else() -> None:
+    evaluation = report(baselines=(comparison(-0.1, 0.1, against="constant"),), champion=comparison(-0.1, 0.1))
+    verdict = judge(
+        evaluation,
+        margin=0.01,
+        minimum_rows=2_000,
+        bounds={"calibration_error": 0.01},
+        slices=slices(("north", -0.2, -0.1)),
+    )
+
+    assert [rule.name for rule in verdict.rules if not rule.holds] == [
+        "rows",
+        "baseline constant",
+        "bound calibration_error",
+        "champion",
+        "slices",
+    ]
+    assert tuple(rule.sentence for rule in verdict.rules) == verdict.reasons
+
+
+def test_a_promotion_tells_every_rule_with_its_figures() -> None:
+    verdict = judge(
+        report(champion=comparison(0.01, 0.03)),
+        margin=0.002,
+        bounds={"calibration_error": 0.05},
+        slices=slices(("north", -0.01, 0.05)),
+    )
+
+    assert verdict.promote
+    assert tuple(rule.sentence for rule in verdict.rules) == verdict.reasons
+    assert {
+        "roc_auc": 0.7,
+        "margin": 0.002,
+        "calibration_error": 0.03,
+        "ceiling of calibration_error": 0.05,
+    }.items() <= (verdict.figures.items())
+    assert verdict.figures["difference to the champion, low"] == 0.01
+    assert pytest.approx(0.1) == verdict.figures["difference to baseline constant, bound"]
+
+
+def test_without_a_champion_nothing_is_said_of_a_last_promotion() -> None:
+    sentence = judge(report(), margin=0.0).reasons[-1]
+
+    assert "There is no champion yet: the baselines decide, at 97.5 % confidence (attempt 1)." == sentence
+
+
+@pytest.mark.parametrize(("correlation", "warns"), [(0.6, True), (0.59, False)])
+def test_days_more_alike_than_the_interval_allows_for_are_reported(correlation: float, *, warns: bool) -> None:
+    alike = comparison(0.01, 0.03, correlation=correlation)
+    verdict = judge(report(champion=alike, baselines=(alike,)), margin=0.0)
+
+    warning = "Neighbouring days may have a correlation above 0.6, which the interval does not allow for"
+    assert [warns, warns] == [
+        warning in it.sentence for it in verdict.rules if it.name in ("baseline champion", "champion")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "promote"),
+    [
+        ({"calibration_error": 0.02}, True),
+        ({"calibration_error": 0.019}, False),
+        ({"roc_auc": 0.72}, True),
+        ({"roc_auc": 0.721}, False),
+    ],
+)
+def test_a_bound_is_broken_where_the_whole_interval_lies_on_its_wrong_side(
+    bounds: dict[str, float], *, promote: bool
+) -> None:
+    verdict = judge(report(), margin=0.0, bounds=bounds)
+
+    assert promote == verdict.promote
+
+
+def test_a_figure_beyond_its_bound_by_noise_says_so() -> None:
+    def said(ceiling: float) -> str:
+        rules = judge(report(), margin=0.0, bounds={"calibration_error": ceiling}).rules
+        return next(rule.sentence for rule in rules if rule.name == "bound calibration_error")
+
+    figures = "calibration_error 0.0300 [0.0200, 0.0400] is"
+    assert f"{figures} within the declared ceiling of 0.03." == said(0.03)
+    assert f"{figures} not significantly above the declared ceiling of 0.025." == said(0.025)
+    assert f"{figures} significantly above the declared ceiling of 0.01." == said(0.01)
+
+
+def test_a_bound_on_what_was_not_measured_is_an_error() -> None:
+    with pytest.raises(DataError, match="bounds 'brier', which its evaluation does not have; it has roc_auc"):
+        judge(report(), margin=0.0, bounds={"brier": 0.2})
+
+
+def test_a_negative_margin_is_an_error() -> None:
+    with pytest.raises(DataError, match=r"are -0\.1 and 0; expected 0 or more"):
+        judge(report(), margin=-0.1)
+
+
+def test_a_champion_without_a_comparison_is_an_error() -> None:
+    with pytest.raises(DataError, match="names champion old but does not compare with it"):
+        judge(report(champion_version="old"), margin=0.0)
+
+
+# ---------------------------------------------------------------- rows that a model has seen
+
+
+SEEN = date(2013, 10, 31)
+
+
+def test_rows_that_neither_has_seen_are_said_to_be_so() -> None:
+    verdict = judge(report(learned_until=SEEN), margin=0.0)
+
+    assert verdict.promote
+    assert "None of these rows was used to train or tune the challenger; the last day that was used is 2013-10-31." in (
+        verdict.reasons
+    )
+
+
+def test_rows_left_out_are_counted_and_the_rest_decides_if_it_is_enough() -> None:
+    evaluation = report(champion=comparison(0.01, 0.03), learned_until=SEEN, left_out=400)
+    verdict = judge(evaluation, margin=0.0)
+    sentence = (
+        "400 test rows of days up to 2013-10-31, from which the challenger, the champion or the anchor learned, are "
+        "left out; 1,000 are new to them."
+    )
+
+    assert verdict.promote
+    assert sentence in verdict.reasons
+    assert 400 == verdict.figures["rows left out"]
+    assert not judge(evaluation, margin=0.0, minimum_rows=1_001).promote
+
+
+def test_without_enough_unseen_rows_nobody_is_promoted_and_the_mend_is_told() -> None:
+    verdict = judge(report(champion_version="old", learned_until=SEEN, seen_rows=900), margin=0.0)
+
+    assert not verdict.promote
+    assert verdict.reasons == (
+        (
+            "900 of the 1,000 test rows are of days up to 2013-10-31, from which the challenger, the champion or the "
+            "anchor learned, and the others are too few to judge by. Judge as of a later day, or lengthen test_days."
+        ),
+    )
+
+
+# ---------------------------------------------------------------- contract, latency, size
+
+
+def test_a_challenger_that_cannot_answer_what_is_declared_is_refused() -> None:
+    verdict = judge(report(), margin=0.0, cannot_answer=("its task is binary; the declaration asks for regression.",))
+
+    assert not verdict.promote
+    assert verdict.reasons[0].startswith("Cannot answer what is declared now: its task is binary")
+    assert "Answers what is declared now." in judge(report(), margin=0.0, cannot_answer=()).reasons
+
+
+@pytest.mark.parametrize(("limit", "promote"), [(2.0, True), (1.9, False), (None, True)])
+def test_a_cost_is_a_rule_where_a_limit_is_declared(limit: float | None, *, promote: bool) -> None:
+    cost = Cost("latency", "One row takes a median of", 2.0, limit, "ms")
+    verdict = judge(report(), margin=0.0, costs=[cost])
+
+    assert promote == verdict.promote
+    assert (limit is not None) == ("latency, ms" in verdict.figures)
+    if limit == 1.9:
+        assert verdict.reasons == ("One row takes a median of 2 ms, above the declared 1.9 ms.",)
+
+
+# ---------------------------------------------------------------- slices
+
+
+def test_a_challenger_that_loses_a_slice_is_refused() -> None:
+    verdict = judge(
+        report(champion=comparison(0.01, 0.03)),
+        margin=0.0,
+        slices=slices(("north", -0.2, -0.1), ("south", 0.01, 0.03)),
+    )
+
+    assert not verdict.promote
+    worse = "depot=north (500 rows of 20 days: roc_auc 0.7000 against 0.8500, -0.1500 [-0.2000, -0.1000])"
+    assert worse in verdict.reasons[0]
+    assert "south" not in verdict.reasons[0]
+
+
+def test_a_slice_too_small_to_judge_refuses_nobody() -> None:
+    evaluation = report(champion=comparison(0.01, 0.03))
+
+    verdict = judge(evaluation, margin=0.0, slices=slices(("north", -0.2, -0.1), is_judged=False))
+
+    assert verdict.promote
+    assert verdict.reasons[-1].endswith("Not judged: 1, depot=north (500 rows, fewer than 1000).")
+
+
+def test_of_many_slices_too_small_ten_are_named() -> None:
+    small = slices(*((f"{number:02}", 0.0, 0.0) for number in range(13)), is_judged=False)
+    verdict = judge(report(champion=comparison(0.01, 0.03)), margin=0.0, slices=small)
+
+    assert "Not judged: 13, depot=00 (" in verdict.reasons[-1]
+    assert "depot=09 (500 rows, fewer than 1000) and 3 more." in verdict.reasons[-1]
+
+
+def test_every_judged_slice_is_told_with_its_figures() -> None:
+    verdict = judge(
+        report(champion=comparison(0.01, 0.03)), margin=0.0, slices=slices(("north", -0.01, 0.03), ("south", 0.0, 0.04))
+    )
+
+    assert verdict.promote
+    told = [verdict.figures[f"difference on depot={value}"] for value in ("north", "south")]
+    assert pytest.approx([0.01, 0.02]) == told
+    assert (
+        "; the lowest difference is that of depot=north (500 rows of 20 days: roc_auc 0.7000 against 0.6900, +0.0100"
+        in verdict.reasons[-1]
+    )
+
+
+def test_the_difference_on_a_slice_has_its_rows_days_and_interval_among_the_figures() -> None:
+    verdict = judge(report(champion=comparison(0.01, 0.03)), margin=0.0, slices=slices(("north", -0.01, 0.03)))
+
+    of = "difference on depot=north"
+    expected = {f"{of}, low": -0.01, f"{of}, high": 0.03, f"{of}, rows": 500.0, f"{of}, days": 20.0}
+    assert expected == {name: value for name, value in verdict.figures.items() if name.startswith(f"{of}, ")}
+
+
+def test_a_slice_may_lose_as_much_as_its_margin() -> None:
+    evaluation, north = report(champion=comparison(0.01, 0.03)), slices(("north", -0.04, -0.02))
+
+    assert not judge(evaluation, margin=0.0, slices=north).promote
+    assert judge(evaluation, margin=0.0, slices=north, slice_margin=0.03).promote
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.05), st.sampled_from(get_args(ChampionRule)))
+def test_the_gate_accepts_no_copy_of_the_champion_and_judges_a_copy_of_the_challenger_alike(
+    skill_a: float, skill_b: float, margin: float, rule: ChampionRule
+) -> None:
+    a, b = scored(skill_a, seed=11), scored(skill_b, seed=12)
+
+    verdict = judge(duel(a, b), rule=rule, margin=margin)
+
+    assert not judge(duel(b.copy(), b), rule=rule, margin=margin).promote
+    assert verdict == judge(duel(a.copy(), b), rule=rule, margin=margin)
+
+
+@given(figures, figures, figures, st.floats(0, 0.1))
+def test_who_is_superior_is_not_inferior_at_the_same_figures(
+    one: float, other: float, bound: float, margin: float
+) -> None:
+    evaluation = report(champion=comparison(min(one, other), max(one, other), bound=bound))
+
+    superior = judge(evaluation, rule="superiority", margin=margin).promote
+
+    assert superior <= judge(evaluation, rule="non_inferiority", margin=margin).promote
+
+
+@given(figures, figures, st.floats(0, 0.1), st.floats(0, 0.1))
+def test_a_wider_margin_refuses_nobody_that_a_narrower_one_lets_in(
+    one: float, other: float, margin: float, more: float
+) -> None:
+    evaluation = report(champion=comparison(min(one, other), max(one, other)))
+
+    assert judge(evaluation, margin=margin).promote <= judge(evaluation, margin=margin + more).promote
+
+
+@given(figures, figures, st.floats(0, 0.1))
+def test_two_models_are_not_each_surely_better_than_the_other(one: float, other: float, margin: float) -> None:
+    low, high = min(one, other), max(one, other)
+    forth, back = comparison(low, high), comparison(-high, -low)
+
+    worse = judge(report(champion=forth), margin=margin).reasons[0].startswith("Is worse")
+    also_worse = judge(report(champion=back), margin=margin).reasons[0].startswith("Is worse")
+
+    assert not (worse and also_worse)

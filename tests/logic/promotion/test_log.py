@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Promotion
+from ml_assets.contracts.record import ContractRecord
+from ml_assets.contracts.table import Column, TableContract
+from ml_assets.logic.promotion.log import (
+    anchor,
+    attempt_number,
+    cannot_answer,
+    entry_of,
+    left,
+    refusals,
+    serving_since,
+    standing,
+    waiting,
+)
+
+AT = datetime(2026, 1, 1, 3, tzinfo=UTC)
+Step = tuple[Literal["promote", "refuse", "rollback", "wait"], str | None]
+
+
+def log(*steps: Step, by: str = "gate", cause: str | None = None) -> list[Promotion]:
+    """Return a log whose entries leave these champions; a refusal is of `x`, and so is who waits."""
+    return [
+        Promotion(
+            number=number, model="late", action=action, champion=champion,
+            challenger=champion if champion and action in ("promote", "rollback") else "x",
+            reasons=(f"reason {number}",), cause=cause,
+            evaluation_version=f"evaluation {number}", decided_at=AT + timedelta(days=number), decided_by=by,
+        )
+        for number, (action, champion) in enumerate(steps, start=1)
+    ]  # fmt: skip
+
+
+def promotions(versions: str) -> list[Step]:
+    return [("promote", version) for version in versions]
+
+
+# ---------------------------------------------------------------- who serves, and since when
+
+
+@pytest.mark.parametrize(
+    ("steps", "since"),
+    [
+        ([], None),
+        ([("refuse", None)], None),
+        ([("refuse", None), ("promote", "a")], 2),
+        ([("promote", "a"), ("refuse", "a"), ("refuse", "a")], 1),
+        ([("promote", "a"), ("promote", "b"), ("rollback", "a"), ("refuse", "a")], 3),
+    ],
+)
+def test_a_champion_serves_since_the_entry_that_made_it_one(steps: list[Step], since: int | None) -> None:
+    entry = serving_since(log(*steps))
+
+    assert since == (None if entry is None else entry.number)
+
+
+# ---------------------------------------------------------------- who waits
+
+
+@pytest.mark.parametrize(
+    ("steps", "waits"),
+    [
+        ([], None),
+        ([("wait", None)], 1),
+        ([("promote", "a"), ("wait", "a")], 2),
+        ([("promote", "a"), ("wait", "a"), ("wait", "a")], 3),
+        ([("promote", "a"), ("wait", "a"), ("refuse", "a")], None),
+        ([("promote", "a"), ("wait", "a"), ("promote", "x")], None),
+        ([("promote", "a"), ("wait", "a"), ("promote", "b")], None),
+        ([*promotions("ab"), ("wait", "b"), ("rollback", "a")], None),
+        ([*promotions("ab"), ("rollback", "a"), ("wait", "a")], 4),
+    ],
+)
+def test_a_challenger_waits_until_it_is_let_in_judged_anew_or_somebody_else_serves(
+    steps: list[Step], waits: int | None
+) -> None:
+    entry = waiting(log(*steps))
+
+    assert waits == (None if entry is None else entry.number)
+
+
+def test_the_refusal_of_another_challenger_leaves_who_waits_waiting() -> None:
+    entries = log(("promote", "a"), ("wait", "a"), ("refuse", "a"))
+    other = [*entries[:2], entries[2].model_copy(update={"challenger": "y"})]
+
+    assert entries[1] == waiting(other)
+
+
+def test_who_waits_has_not_served() -> None:
+    entries = log(("promote", "a"), ("wait", "a"))
+
+    assert ("a",) == standing(entries)
+    assert frozenset() == left(entries)
+    assert entries[0] == serving_since(entries)
+
+
+# ---------------------------------------------------------------- where a rollback goes
+
+
+def test_what_was_rolled_back_from_has_been_left_until_it_is_let_in_again() -> None:
+    served: list[Step] = [("promote", "a"), ("promote", "b"), ("rollback", "a")]
+
+    assert {"b"} == left(log(*served))
+    assert frozenset() == left(log(*served, ("promote", "b")))
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([], ""),
+        ([("refuse", None)], ""),
+        (promotions("ab"), "ab"),
+        ([("promote", "a"), ("refuse", "a"), ("promote", "b")], "ab"),
+        ([*promotions("abc"), ("rollback", "b")], "ab"),
+        ([*promotions("abc"), ("rollback", "a")], "a"),
+        ([*promotions("ab"), ("rollback", "a"), ("promote", "c")], "ac"),
+        ([*promotions("ab"), ("rollback", "a"), ("rollback", "b")], "ab"),
+        ([*promotions("ab"), ("rollback", "a"), ("promote", "b")], "ab"),
+        (promotions("aba"), "aba"),
+    ],
+)
+def test_what_was_rolled_back_from_is_passed_over_unless_it_came_back(steps: list[Step], expected: str) -> None:
+    assert tuple(expected) == standing(log(*steps))
+
+
+@given(st.lists(st.tuples(st.sampled_from(["promote", "rollback"]), st.sampled_from("abcd")), max_size=12))
+def test_rollbacks_in_a_row_go_ever_further_back_until_there_is_nothing(steps: list[Step]) -> None:
+    before = standing(log(*steps))
+    while len(before) > 1:
+        steps = [*steps, ("rollback", before[-2])]
+        after = standing(log(*steps))
+
+        assert len(after) < len(before)
+        assert before[: len(after)] == after
+        before = after
+
+
+# ---------------------------------------------------------------- the anchor
+
+
+def anchored(steps: str) -> list[Promotion]:
+    """Return a log of promotions and rollbacks (`<`); an upper case letter is a version that becomes the anchor."""
+    found: list[Promotion] = []
+    for step in steps.split():
+        action: Literal["promote", "rollback"] = "rollback" if step.startswith("<") else "promote"
+        version = step.lstrip("<")
+        [entry] = log((action, version.lower()))
+        found.append(entry.model_copy(update={"number": len(found) + 1, "is_anchor": version.isupper()}))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ("", None),
+        ("a", "a"),
+        ("a b c", "a"),
+        ("a b C", "c"),
+        ("a b C d", "c"),
+        ("a b C <b", "a"),
+        ("a b C <b d", "a"),
+        ("a B c <a", "a"),
+        ("a B c <a <c", "b"),
+        ("a B c <a D <b", "b"),
+    ],
+)
+def test_the_anchor_is_the_last_champion_that_was_better_and_a_rollback_brings_back_the_one_of_that_time(
+    steps: str, expected: str | None
+) -> None:
+    assert expected == anchor(anchored(steps))
+
+
+def test_neither_a_rejection_nor_a_challenger_that_waits_moves_the_anchor() -> None:
+    better = log(("promote", "a"), ("wait", "a"), ("refuse", "a"))[1:]
+
+    assert "a" == anchor([*log(("promote", "a")), *(it.model_copy(update={"is_anchor": True}) for it in better)])
+    assert None is anchor(log(("refuse", None), ("wait", None)))
+
+
+@pytest.mark.parametrize(("is_better", "expected"), [(True, "x"), (False, "a")])
+def test_a_person_who_approves_a_challenger_leaves_what_the_gate_found_of_it(*, is_better: bool, expected: str) -> None:
+    first, waits = log(("promote", "a"), ("wait", "a"))
+    entries = [first, waits.model_copy(update={"is_anchor": is_better})]
+
+    assert expected == anchor([*entries, person(entries, "x")])
+
+
+def test_a_person_who_promotes_what_the_gate_rejected_sets_the_anchor_to_it() -> None:
+    entries = log(("promote", "a"), ("refuse", "a"))
+
+    assert "x" == anchor([*entries, person(entries, "x")])
+
+
+# ---------------------------------------------------------------- rejections
+
+
+def test_a_challenger_that_was_rejected_twice_counts_once_and_a_rollback_counts_too() -> None:
+    refused = log(("promote", "a"), ("refuse", "a"), ("refuse", "a"))
+    other = refused[2].model_copy(update={"number": 4, "challenger": "y"})
+    back = log(*promotions("ab"), ("rollback", "a"), ("refuse", "a"))
+
+    assert [0, 1, 2, 2] == [
+        refusals(entries, serving_since(entries)) for entries in (refused[:1], refused, [*refused, other], back)
+    ]
+    assert 0 == refusals([], None)
+
+
+# ---------------------------------------------------------------- attempts
+
+APRIL = (date(2013, 4, 1), date(2013, 4, 14))
+LATE_APRIL = (date(2013, 4, 14), date(2013, 4, 28))
+MAY = (date(2013, 5, 1), date(2013, 5, 14))
+
+
+def tried(entry: Promotion, challenger: str, days: tuple[date, date], *, attempt: int | None = 1) -> Promotion:
+    return entry.model_copy(update={"challenger": challenger, "test_days": days, "attempt": attempt})
+
+
+def test_attempts_are_the_challengers_since_the_last_promotion_whose_test_days_overlap() -> None:
+    first, *refused = log(("promote", "a"), *[("refuse", "a")] * 4)
+    entries = [
+        tried(first, "a", APRIL),
+        tried(refused[0], "x", APRIL),
+        tried(refused[1], "y", MAY),
+        tried(refused[2], "z", LATE_APRIL),
+        tried(refused[3], "untested", APRIL, attempt=None),
+    ]
+
+    assert 3 == attempt_number(entries, "new", APRIL)
+    assert 2 == attempt_number(entries, "new", MAY)
+    assert 1 == attempt_number(entries[:1], "new", APRIL)
+    assert 1 == attempt_number([], "new", APRIL)
+
+
+def test_a_challenger_judged_again_is_the_same_attempt_on_the_same_days_and_another_one_on_others() -> None:
+    entries = [tried(it, who, APRIL) for it, who in zip(log(*[("refuse", None)] * 3), "xyx", strict=True)]
+
+    assert [1, 2, 3] == [attempt_number(entries, who, APRIL) for who in "xyz"]
+    assert 3 == attempt_number(entries, "x", LATE_APRIL)
+
+
+def test_a_rollback_does_not_start_the_count_anew_and_a_promotion_does() -> None:
+    first, refused, back, again = log(("promote", "a"), ("refuse", "a"), ("rollback", "b"), ("promote", "c"))
+    entries = [first, tried(refused, "x", APRIL), back, again]
+
+    assert 2 == attempt_number(entries[:3], "new", APRIL)
+    assert 1 == attempt_number(entries, "new", APRIL)
+
+
+# ---------------------------------------------------------------- whether a version can serve
+
+SPEC = ModelSpec(
+    model="late", task="binary", target="is_late", features=(Feature(name="wind", dtype="Float64"),), vocabularies={},
+    parameters={}, rounds=1, as_of=date(2013, 10, 31), trained_first_day=date(2013, 1, 1),
+    trained_last_day=date(2013, 8, 31), training_rows=1, lightgbm_version="4.7.0",
+)  # fmt: skip
+WIND = Column("wind", pl.Float64(), role="feature", unit="mph")
+NOW = TableContract("weather", (WIND, Column("rain", pl.Float64(), role="feature")))
+
+
+def trained(with_contract: TableContract | None = NOW) -> Model:
+    return Model("", SPEC, pl.DataFrame(), None if with_contract is None else ContractRecord.of(with_contract))
+
+
+def answers(model: Model, inputs: TableContract, *, target: str = "is_late") -> tuple[str, ...]:
+    return cannot_answer(model, task="binary", target=target, inputs=inputs)
+
+
+def test_a_model_of_the_same_contract_can_serve_and_so_can_one_beside_new_columns() -> None:
+    new = Column("snow", pl.Float64(), role="feature")
+
+    assert () == answers(trained(), NOW)
+    assert () == answers(trained(), replace(NOW, columns=(*NOW.columns, new)))
+    assert () == answers(trained(None), NOW)
+
+
+def test_every_incompatible_change_is_told() -> None:
+    now = TableContract("weather", (replace(WIND, unit="km/h", dtype=pl.Int64()),))
+
+    told = " ".join(answers(trained(), now))
+
+    assert all(said in told for said in ("column 'wind' of table 'weather'", "km/h", "Int64"))
+
+
+def test_a_column_that_is_gone_is_told_of_a_model_from_before_contracts_too() -> None:
+    none = TableContract("weather", NOW.columns[1:])
+
+    for model in (trained(), trained(None)):
+        assert ("column 'wind' of table 'weather' is gone; the model reads it.",) == answers(model, none)
+
+
+def test_a_model_that_answers_another_question_cannot_serve() -> None:
+    assert ("its target is is_late; the declaration asks for is_cancelled.",) == answers(
+        trained(), NOW, target="is_cancelled"
+    )
+    assert "its task is binary; the declaration asks for regression." in cannot_answer(
+        trained(), task="regression", target="is_late", inputs=NOW
+    )
+
+
+# ---------------------------------------------------------------- what the entry says
+
+
+def person(entries: list[Promotion], version: str, *, action: Literal["promote", "rollback"] = "promote") -> Promotion:
+    return entry_of(entries, version, model="late", action=action, why="it is needed", by="sam", at=AT, entry_id="1f3a")
+
+
+def test_an_entry_has_the_next_number_the_reason_the_author_and_the_time() -> None:
+    entry = person(log(*promotions("ab")), "a", action="rollback")
+
+    assert (3, "late", "rollback", "a", "a") == (
+        entry.number, entry.model, entry.action, entry.champion, entry.challenger
+    )  # fmt: skip
+    assert ("it is needed", "sam", AT, "1f3a") == (entry.reasons[0], entry.decided_by, entry.decided_at, entry.id)
+
+
+def test_an_entry_repeats_what_the_gate_said_last_and_points_to_its_evidence() -> None:
+    refused = person(log(("promote", "a"), ("refuse", "a"), ("refuse", "a")), "x")
+    promoted = person(log(*promotions("ab")), "a")
+
+    assert ("it is needed", "The gate refused it in entry 3: reason 3") == refused.reasons
+    assert "evaluation 3" == refused.evaluation_version
+    assert ("it is needed", "The gate promoted it in entry 1: reason 1") == promoted.reasons
+    assert "evaluation 1" == promoted.evaluation_version
+
+
+def test_letting_in_who_waits_says_that_the_gate_had_passed_it_and_what_asked_for_it() -> None:
+    entries = log(("promote", "a"), ("wait", "a"), cause="drift")
+    entry = person(entries, "x")
+
+    assert ("it is needed", "The gate passed it in entry 2: reason 2") == entry.reasons
+    assert ("drift", "evaluation 2") == (entry.cause, entry.evaluation_version)
+    assert None is person(entries, "a", action="rollback").cause
+
+
+def test_what_a_person_said_is_not_taken_for_the_gate() -> None:
+    entry = person([*log(("promote", "a")), *log(("promote", "b"), by="sam")], "b")
+
+    assert ("it is needed", "The gate has not judged it.") == entry.reasons
+    assert None is entry.evaluation_version

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.tables.labels import labels_left_out, newest_known, select_labels
+
+JANUARY = (date(2013, 1, 1), date(2013, 1, 31))
+
+
+def at(day: int, *clock: int) -> datetime:
+    return datetime(2013, 1, day, *clock)  # noqa: DTZ001 - times are UTC without a zone
+
+
+def outcomes(known_at: list[datetime | None], **columns: object) -> pl.DataFrame:
+    rows = len(known_at)
+    return pl.DataFrame(
+        {
+            "id": list(range(rows)),
+            "day": [date(2013, 1, 1)] * rows,
+            "known_at": known_at,
+            "is_late": [True] * rows,
+            "outcome": ["arrived"] * rows,
+            "seats": [100] * rows,
+        }
+        | columns,
+        schema_overrides={"known_at": pl.Datetime("us"), "is_late": pl.Boolean},
+    )
+
+
+def select(frame: pl.DataFrame | pl.LazyFrame, days: tuple[date, date] = JANUARY, **more: str) -> pl.DataFrame:
+    return select_labels(frame, key=("id",), known_time="known_at", target="is_late", days=days, **more)
+
+
+def test_a_label_stands_under_the_day_it_became_known_with_its_own_day_beside() -> None:
+    labels = select(outcomes([at(2, 0, 20)]))
+
+    assert labels.to_dicts() == [
+        {
+            "day": date(2013, 1, 2),
+            "id": 0,
+            "event_day": date(2013, 1, 1),
+            "known_at": at(2, 0, 20),
+            "is_late": True,
+        }
+    ]
+
+
+def test_only_labels_known_within_the_days_are_selected() -> None:
+    known = [
+        at(1, 23, 59, 59, 999_999),
+        at(2),
+        at(3, 23),
+        at(4),
+    ]
+
+    assert select(outcomes(known), (date(2013, 1, 2), date(2013, 1, 3)))["id"].to_list() == [1, 2]
+
+
+@settings(max_examples=40)
+@given(st.lists(st.datetimes(at(1), at(10)), max_size=20), st.integers(1, 8))
+def test_days_asked_for_one_by_one_or_together_give_the_same_labels(known: list[datetime], cut: int) -> None:
+    first, last = date(2013, 1, 1), date(2013, 1, 10)
+    middle = first + timedelta(days=cut)
+    whole = select(outcomes(known), (first, last))  # type: ignore[arg-type]
+    parts = [select(outcomes(known), days) for days in ((first, middle), (middle + timedelta(days=1), last))]  # type: ignore[arg-type]
+
+    assert whole.equals(pl.concat(parts))
+
+
+def test_an_outcome_without_a_label_by_nature_stays_with_its_reason() -> None:
+    known = [at(1, 5), at(1, 6)]
+    labels = select(outcomes(known, is_late=[None, False], outcome=["cancelled", "arrived"]), reason="outcome")
+
+    assert labels.select("id", "is_late", "reason").rows() == [(0, None, "cancelled"), (1, False, "arrived")]
+
+
+def test_an_outcome_that_is_not_known_yet_is_left_out() -> None:
+    assert select(outcomes([None], is_late=[None])).height == 0
+
+
+def test_outcomes_that_are_no_labels_are_counted_by_reason_and_day() -> None:
+    rows = outcomes(
+        [at(1, 20), at(2, 10), at(2, 11), None, at(5), at(4, 23)],
+        id=[0, 1, 1, 2, 3, 4],
+        day=[date(2013, 1, 1)] * 4 + [date(2013, 1, 2)] * 2,
+    )
+
+    def left_out(last: int) -> dict[str, dict[str, int]]:
+        days = (date(2013, 1, 1), date(2013, 1, last))
+        return labels_left_out(rows, key=("id",), known_time="known_at", days=days, wait_days=2)
+
+    first = {"known at no time yet": 1}
+    second = {"known more than 2 days later": 1, "corrected on the same day": 1}
+    assert {"2013-01-01": first} == left_out(1)
+    assert {"2013-01-01": first, "2013-01-02": second} == left_out(5)
+
+
+def test_a_lazy_frame_gives_the_same_labels() -> None:
+    frame = outcomes([at(2), at(1)])
+
+    assert select(frame.lazy()).equals(select(frame))
+    assert select(frame)["id"].to_list() == [1, 0]
+
+
+def test_a_label_without_a_known_time_is_refused() -> None:
+    with pytest.raises(DataError, match=r"1 labels have no 'known_at'; .* may come from the future"):
+        select(outcomes([None, at(1)]))
+
+
+def test_a_key_known_twice_at_the_same_time_is_refused_with_an_example() -> None:
+    with pytest.raises(
+        DataError, match=r"the key \(id, known_at\) repeats: 1 key, 1 row too many, such as id=7, known_at=2013-01-01"
+    ):
+        select(outcomes([at(1), at(1)], id=[7, 7], is_late=[True, False]))
+
+
+def test_a_corrected_outcome_stands_under_both_days_and_the_newest_of_a_day_counts() -> None:
+    known = [at(1, 9), at(3, 8), at(1, 22)]
+
+    labels = select(outcomes(known, id=[7, 7, 7], is_late=[True, None, False]))  # type: ignore[arg-type]
+
+    expected = [(date(2013, 1, 1), at(1, 22), False), (date(2013, 1, 3), at(3, 8), None)]
+    assert expected == labels.select("day", "known_at", "is_late").rows()
+
+
+versions = st.lists(
+    st.tuples(st.integers(0, 3), st.datetimes(at(1), at(10)), st.booleans() | st.none()),
+    max_size=20,
+    unique_by=lambda version: version[:2],
+)
+
+
+def labels_of(given: list[tuple[int, datetime, bool | None]]) -> pl.DataFrame:
+    ids, known, truth = ([*column] for column in zip(*given, strict=True)) if given else ([], [], [])
+    return outcomes(known, id=pl.Series(ids, dtype=pl.Int64), is_late=truth)
+
+
+@settings(max_examples=40)
+@given(versions, st.integers(1, 8))
+def test_a_day_of_corrected_labels_does_not_depend_on_the_days_asked_for_with_it(
+    given_versions: list[tuple[int, datetime, bool | None]], cut: int
+) -> None:
+    frame, first, last = labels_of(given_versions), date(2013, 1, 1), date(2013, 1, 10)
+    middle = first + timedelta(days=cut)
+    parts = [select(frame, days) for days in ((first, middle), (middle + timedelta(days=1), last))]
+
+    assert select(frame, (first, last)).equals(pl.concat(parts))
+
+
+@given(versions, st.datetimes(at(1), at(10)))
+def test_the_newest_version_is_the_last_that_was_known(
+    given_versions: list[tuple[int, datetime, bool | None]], now: datetime
+) -> None:
+    in_order = sorted(given_versions, key=lambda version: version[1])
+    believed = {key: truth for key, known_at, truth in in_order if known_at <= now}
+
+    seen = newest_known(labels_of(given_versions).filter(pl.col("known_at") <= now), ["id"], "known_at")
+
+    assert believed == dict(seen.select("id", "is_late").iter_rows())
+
+
+def test_a_version_without_a_known_time_is_the_oldest() -> None:
+    frame = outcomes([at(1), None], id=[7, 7], is_late=[True, None])
+
+    assert newest_known(frame, ["id"], "known_at")["is_late"].to_list() == [True]
+
+
+def test_a_null_key_is_refused() -> None:
+    with pytest.raises(DataError, match="column 'id' is null in 1 of 1 rows"):
+        select(outcomes([at(1)], id=pl.Series([None], dtype=pl.Int64)))
+
+
+def test_missing_and_mistyped_columns_are_listed_at_once() -> None:
+    frame = outcomes([at(1)]).with_columns(pl.col("known_at").cast(pl.String)).drop("is_late", "day")
+
+    with pytest.raises(ContractError) as error:
+        select(frame, reason="why")
+
+    assert [line.split(" of the outcomes")[0] for line in str(error.value).splitlines()] == [
+        "column 'day'", "column 'is_late'", "column 'why'", "time 'known_at'",
+    ]  # fmt: skip
+
+
+def test_days_in_the_wrong_order_are_refused() -> None:
+    with pytest.raises(DataError, match="from 2013-01-31 to 2013-01-01; expected the first day first"):
+        select(outcomes([]), JANUARY[::-1])
+
+
+def test_the_day_of_a_label_begins_and_ends_in_the_declared_zone() -> None:
+    known = [at(9, 22, 59, 59), at(9, 23), at(10, 22, 59, 59), at(10, 23)]  # Zurich is one hour ahead in January
+    on_the_tenth = (date(2013, 1, 10), date(2013, 1, 10))
+
+    assert select(outcomes(known), on_the_tenth, timezone="Europe/Zurich")["id"].to_list() == [1, 2]
+    assert select(outcomes(known), on_the_tenth)["id"].to_list() == [2, 3]

@@ -1,0 +1,94 @@
+"""Training over Dask; what needs the extra is skipped where it is not installed."""
+
+import importlib.util
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ml_assets.contracts.artifacts import Model, Task, TrainingSet
+from ml_assets.logic.evaluation.closeness import metric_on_test_rows
+from ml_assets.logic.training.distributed import boost_on
+from ml_assets.logic.training.model import Trainer, fit
+from ml_assets.settings import SettingsError
+from ml_assets.workers import dask as dask_here
+from ml_assets.workers.dask import DASK, ExtraMissingError, dask_client
+from tests.logic.training.test_tuning import NAMES, training
+
+HAS_DASK = importlib.util.find_spec("distributed") is not None and importlib.util.find_spec("sklearn") is not None
+with_dask = pytest.mark.skipif(not HAS_DASK, reason="the extra is not installed; pip install 'ml-assets[dask]'")
+
+TOLERANCE = 0.005
+"""Of the metric, with 20,000 train rows over two workers: borders of bins are found in parts of the rows."""
+
+
+def fitted(data: TrainingSet, trainer: Trainer | None = None) -> Model:
+    return fit(
+        data, features=NAMES, parameters={}, rounds=40, seed=3, threads=1, reference=pl.DataFrame(), trainer=trainer
+    )
+
+
+def test_without_the_extra_what_is_missing_and_what_helps_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        dask_here.importlib.util, "find_spec", lambda name: None if name in {"dask", "pandas"} else name
+    )
+
+    with pytest.raises(ExtraMissingError) as caught, dask_client(4, threads=1):
+        pytest.fail("there is no Dask")
+
+    text = str(caught.value)
+    assert "training over 4 workers needs the packages dask, pandas, which are not installed here" in text
+    assert "pip install 'ml-assets[dask]', or declare training: {workers: 1}" in text
+
+
+def test_whoever_trains_gets_the_encoded_train_rows_and_the_model_is_made_of_what_it_returns() -> None:
+    data, given = training(), list[Any]()
+    one = fitted(data)
+
+    def trainer(*arguments: Any) -> Any:
+        import lightgbm
+
+        given.extend(arguments)
+        return lightgbm.Booster(model_str=one.booster)
+
+    other = fitted(data, trainer)
+
+    matrix, target, features, told, rounds = given
+    assert ((900, 3), (900,), 40) == (matrix.shape, target.shape, rounds)
+    assert (NAMES, "binary") == ([feature.name for feature in features], told["objective"])
+    assert (one.spec, one.booster) == (other.spec, other.booster)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with dask_client(2, threads=1) as found:
+        yield found
+
+
+@with_dask
+@pytest.mark.parametrize(
+    ("task", "metric"), [("binary", "roc_auc"), ("regression", "rmse"), ("multiclass", "multi_log_loss")]
+)
+def test_a_model_of_two_workers_is_as_good_as_that_of_one_process(task: Task, metric: str, client: Any) -> None:
+    data = training(task, rows=30_000)
+    split = pl.when(pl.int_range(pl.len()) < 20_000).then(pl.lit("train")).otherwise(pl.lit("test")).alias("split")
+    many = TrainingSet(rows=data.rows.with_columns(split), summary=data.summary)
+
+    alone, together = fitted(many), fitted(many, boost_on(client, 2))
+
+    expected = metric_on_test_rows(alone, many, metric)
+    assert expected == pytest.approx(metric_on_test_rows(together, many, metric), rel=TOLERANCE)
+    assert "[num_machines: 2]" in together.booster
+    assert "machines: 127" not in together.booster
+    assert (alone.spec.features, alone.spec.vocabularies) == (together.spec.features, together.spec.vocabularies)
+
+
+@with_dask
+def test_a_scheduler_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import dask.config
+
+    monkeypatch.setenv(DASK, "tcp://127.0.0.1:9")
+    quickly = dask.config.set({"distributed.comm.timeouts.connect": "1s"})
+    with quickly, pytest.raises(SettingsError, match=f"scheduler that {DASK} names cannot"), dask_client(2, threads=1):
+        pytest.fail("nobody listens there")

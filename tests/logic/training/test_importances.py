@@ -1,0 +1,210 @@
+"""Tests of importances: what carries the target stays, noise goes, each with its reason."""
+
+from datetime import date
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ml_assets.contracts.artifacts import Feature, Importances, Task, TrainingSet, TrainingSetSummary, Window
+from ml_assets.contracts.errors import DataError
+from ml_assets.logic.training.importances import measure_importances
+
+COLUMNS = [
+    "feature",
+    "gain",
+    "gain_share",
+    "permutation",
+    "permutation_std",
+    "shap",
+    "shap_share",
+    "stability",
+    "beats_noise",
+    "kept",
+    "reason",
+    "rank",
+]
+METRIC = {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss"}
+NUMERIC = ["strong", "weak", "nothing", "constant"]
+
+
+def training(
+    task: Task = "binary", rows: int = 4000, *, signal: float = 1.0, categorical: bool = True, drop: str | None = None
+) -> TrainingSet:
+    draw = np.random.default_rng(1)
+    strong, weak, nothing = draw.normal(size=(3, rows))
+    useful, useless = draw.integers(0, 6, (2, rows))
+    strength = signal * (2 * strong + 0.7 * weak + (useful % 3) - 1) + draw.normal(size=rows)
+    target: dict[str, pl.Series] = {
+        "binary": pl.Series(strength > 0),
+        "regression": pl.Series(strength),
+        "multiclass": pl.Series(np.digitize(strength, [-1, 1])),
+    }
+    table = pl.DataFrame(
+        {
+            "strong": strong,
+            "weak": weak,
+            "nothing": nothing,
+            "constant": 1.0,
+            "useful": pl.Series(useful).cast(pl.String),
+            "useless": pl.Series(useless).cast(pl.String),
+            "late": target[task],
+            "split": ["train"] * (rows - 1000) + ["validation"] * 1000,
+        }
+    )
+    features = [Feature(name=name, dtype="Float64") for name in NUMERIC]
+    if categorical:
+        features += [Feature(name=name, dtype="String", is_categorical=True) for name in ("useful", "useless")]
+    window = Window(split="train", first_day=date(2013, 1, 1), last_day=date(2013, 9, 30), rows=rows - 1000)
+    return TrainingSet(
+        rows=table,
+        summary=TrainingSetSummary(
+            model="flight_delay",
+            task=task,
+            target="late",
+            classes=("0", "1", "2") if task == "multiclass" else (),
+            key=("id",),
+            event_time="event_at",
+            prediction_time="predicted_at",
+            known_time="known_at",
+            as_of=date(2013, 12, 31),
+            features=tuple(feature for feature in features if feature.name != drop),
+            windows=(window,),
+            excluded={},
+        ),
+    )
+
+
+def measured(task: Task = "binary", data: TrainingSet | None = None, **changes: object) -> Importances:
+    arguments: dict[str, object] = {"seed": 5, "metric": METRIC[task], "threads": 1, "rows": 1000, **changes}
+    return measure_importances(data or training(task), **arguments)  # type: ignore[arg-type]
+
+
+def row(result: Importances, feature: str) -> dict[str, object]:
+    return result.table.row(by_predicate=pl.col("feature") == feature, named=True)
+
+
+@pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
+def test_what_carries_the_target_stays_and_what_does_not_goes(task: Task) -> None:
+    result = measured(task)
+
+    assert result.summary.kept == ("strong", "weak", "useful")
+    assert result.summary.dropped == ("nothing", "constant", "useless")
+
+
+def test_the_table_has_a_row_a_feature_and_one_a_kind_of_noise_ranked() -> None:
+    table = measured().table
+
+    assert table.columns == COLUMNS
+    assert set(table["feature"]) == {*NUMERIC, "useful", "useless", "noise_numeric", "noise_categorical"}
+    assert table["rank"].to_list() == list(range(1, 9))
+    assert table["feature"][0] == "strong"
+    assert table["shap"].is_sorted(descending=True)
+
+
+def test_shares_add_up_to_one() -> None:
+    table = measured().table
+
+    assert table.select(pl.col("gain_share", "shap_share").sum()).row(0) == pytest.approx((1.0, 1.0))
+
+
+def test_a_useful_feature_costs_metric_when_shuffled_whatever_the_metrics_direction() -> None:
+    drops = [row(measured(task), "strong")["permutation"] for task in ("binary", "regression", "multiclass")]
+
+    assert min(drops) > 0.05  # type: ignore[type-var]
+
+
+def test_each_feature_has_its_reason() -> None:
+    result = measured()
+
+    assert row(result, "strong")["reason"] == "beats noise in 3 of 3 folds"
+    assert row(result, "constant")["reason"] == "the same value in every train row"
+    assert row(result, "nothing")["reason"].startswith("does not beat noise in ")  # type: ignore[attr-defined]
+    assert row(result, "noise_numeric")["reason"] == "injected noise, the strongest of 5"
+
+
+def test_noise_is_never_kept() -> None:
+    noise = measured().table.filter(pl.col("feature").str.starts_with("noise_"))
+
+    assert noise.select(pl.col("kept", "beats_noise").any()).row(0) == (False, False)
+
+
+def test_equal_seeds_give_equal_tables_whatever_the_threads() -> None:
+    once = measured()
+
+    assert measured().table.equals(once.table)
+    assert measured(threads=2).table.equals(once.table)
+    assert not measured(seed=6).table.equals(once.table)
+
+
+def test_without_signal_all_features_stay_and_the_reason_says_so() -> None:
+    result = measured(data=training(signal=0.0, drop="nothing", rows=3000), folds=1)
+
+    if result.table["beats_noise"].any():
+        pytest.fail("the seed gives a feature that beats noise by chance; choose another")
+    assert result.summary.dropped == ()
+    assert row(result, "weak")["reason"] == "no feature beats noise; all are kept, so that the gate judges the model"
+
+
+def test_without_categorical_features_there_is_no_categorical_noise() -> None:
+    result = measured(data=training(categorical=False))
+
+    assert "noise_categorical" not in result.table["feature"].to_list()
+    assert result.summary.kept == ("strong", "weak")
+
+
+def test_a_feature_whose_relation_turns_round_in_each_block_does_not_stay() -> None:
+    data = training()
+    block = pl.int_range(pl.len()) // 1000 % 2
+    noise = pl.Series(np.random.default_rng(2).normal(size=4000))
+    turning = pl.when(block == 0).then(pl.col("late")).otherwise(~pl.col("late")).cast(pl.Float64) * 2 + noise
+    turned = TrainingSet(rows=data.rows.with_columns(weak=turning), summary=data.summary)
+
+    result = measured(data=turned)
+
+    assert "weak" in result.summary.dropped
+    assert str(row(result, "weak")["reason"]).startswith("the model does better without it in ")
+
+
+def test_validation_decides_the_score_and_test_rows_are_never_looked_at() -> None:
+    data = training()
+    test = data.part("validation").with_columns(split=pl.lit("test"), late=~pl.col("late"))
+
+    result = measured(data=TrainingSet(rows=pl.concat([data.rows, test]), summary=data.summary))
+
+    assert result.table.equals(measured().table)
+    assert 0.9 < result.summary.score < 1
+
+
+def test_samples_bound_what_is_fitted_and_explained() -> None:
+    result = measured(fit_rows=800, rows=400, explained_rows=50)
+
+    assert (result.summary.rows, result.summary.rows_explained) == (400, 50)
+    assert result.table["feature"][0] == "strong"
+
+
+def test_each_fold_is_told() -> None:
+    told: list[tuple[int, int]] = []
+
+    measured(folds=2, on_fold=lambda *news: told.append(news))
+
+    assert told == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize("changes", [{"folds": 0}, {"repeats": 1}, {"folds": 2000}])
+def test_what_cannot_be_cut_is_refused(changes: dict[str, int]) -> None:
+    with pytest.raises(DataError, match="importances of model 'flight_delay' got"):
+        measured(**changes)
+
+
+def test_the_selection_follows_from_the_figures_that_are_stored_of_each_fold() -> None:
+    result = measure_importances(training(), seed=1, metric="roc_auc", threads=1, folds=3)
+    beaten = dict.fromkeys((*result.summary.kept, *result.summary.dropped), 0)
+    for row in result.folds.iter_rows(named=True):
+        margin = 2 * row["standard_error"]
+        is_above = row["gain"] > row["noise_gain"] or row["permutation"] > row["noise_permutation"] + margin
+        is_harmful = row["permutation"] < row["noise_harm"] - margin
+        beaten[row["feature"]] += row["gain"] > 0 and is_above and not is_harmful
+
+    assert {"strong", "weak", "useful"} <= {*result.summary.kept}
+    assert [name for name, times in beaten.items() if 2 * times >= 3] == [*result.summary.kept]

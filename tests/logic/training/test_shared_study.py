@@ -1,0 +1,188 @@
+"""Tests of a study that several share: here workers come when the coordinator waits, one after the other."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import polars as pl
+import pytest
+from optuna.trial import TrialState
+
+from ml_assets.contracts.artifacts import Tuning
+from ml_assets.logic.training.shared_study import CLOSED, _Worker, coordinate, work
+from ml_assets.logic.training.trials import Search, Trials
+from ml_assets.logic.training.tuning import NUMBER, new_study, tune
+from ml_assets.workers.studies import file_url, open_storage
+from tests.logic.training.test_tuning import NAMES, training
+
+SEARCH = Search(
+    features=NAMES, metric="roc_auc", trials=6, seed=3, threads=1, rounds=40, early_stopping=8,
+    first={"num_leaves": 20},
+)  # fmt: skip
+
+
+def trials_of(**changes: Any) -> Trials:
+    return Trials.of(training(), SEARCH.model_copy(update=changes))
+
+
+def study_of(trials: Trials) -> optuna.Study:
+    return new_study(trials.metric)
+
+
+def seconds() -> Callable[[], float]:
+    """Return a clock on which each look takes a second."""
+    now = iter(range(10**6))
+    return lambda: float(next(now))
+
+
+def shared(
+    trials: Trials | None = None, study: optuna.Study | None = None, *, wait: Callable[[], None] | None = None,
+    **options: Any,
+) -> Tuning:  # fmt: skip
+    trials = trials or trials_of()
+    study = study or study_of(trials)
+    worker = _Worker(trials, study)
+    return coordinate(trials, study, wait=wait or worker.run_one, **{"workers": 1, "clock": seconds(), **options})
+
+
+def test_workers_that_come_one_after_the_other_search_as_one_process_does() -> None:
+    alone = tune(training(), SEARCH.model_copy(update={"trials": 9}))
+
+    together = shared(trials_of(trials=9))
+
+    assert alone.best == together.best
+    assert "pruned" in together.trials["state"]
+    assert alone.trials.equals(together.trials)
+
+
+def test_a_search_goes_on_from_the_trials_that_were_kept() -> None:
+    kept: list[pl.DataFrame] = []
+    whole = shared(trials_of(trials=9), on_trial=lambda trials, _: kept.append(trials))
+
+    resumed = shared(trials_of(trials=9), previous=kept[4])
+
+    assert [5, 9] == [kept[4].height, resumed.trials.height]
+    assert whole.trials.equals(resumed.trials)
+
+
+def test_trials_that_end_in_another_order_are_kept_by_number() -> None:
+    trials, told = trials_of(trials=3), list[tuple[int, int]]()
+    study = study_of(trials)
+    first: list[optuna.Trial] = []
+
+    def later_ones_first() -> None:
+        if not first:
+            first.append(study.ask())
+            return
+        worker = _Worker(trials, study)
+        if len(told) == 2:
+            study.tell(first[0], worker._value(first[0]))
+            return
+        worker.run_one()
+
+    found = shared(trials, study, wait=later_ones_first, workers=2, on_trial=lambda t, n: told.append((t.height, n)))
+
+    assert [(1, 3), (2, 3), (3, 3)] == told
+    assert [0, 1, 2] == found.trials["trial"].to_list()
+    assert (31, 20) == tuple(found.trials["num_leaves"].to_list()[:2])
+
+
+def test_a_trial_that_was_fetched_by_a_worker_which_never_began_it_is_handed_out_again() -> None:
+    trials = trials_of(trials=3)
+    study = study_of(trials)
+    worker = _Worker(trials, study)
+    fetched: list[optuna.Trial] = []
+
+    def first_dies() -> None:
+        if not fetched:
+            fetched.append(study.ask())
+        elif study.get_trials(states=(TrialState.WAITING,)):
+            worker.run_one()
+
+    found = shared(trials, study, wait=first_dies, patience=3)
+
+    assert [0, 1, 2] == found.trials["trial"].to_list()
+    assert 31 == found.trials["num_leaves"][0]
+    assert [TrialState.FAIL] == [it.state for it in study.trials if it.number == fetched[0].number]
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[optuna.storages.RDBStorage]:
+    """A storage on disk that takes a trial for lost after a second of silence."""
+    storage = open_storage(file_url(tmp_path / "study.db"), beat=1, silent=1)
+    yield storage
+    storage.engine.dispose()
+
+
+def test_a_trial_that_was_given_to_another_ends_nobodys_work(kept: optuna.storages.RDBStorage) -> None:
+    trials = trials_of(trials=2)
+    study = new_study(trials.metric, storage=kept, name="shared")
+    worker = _Worker(trials, study)
+    study.enqueue_trial({}, user_attrs={NUMBER: 0})
+    taken: list[int] = []
+    value = worker._value
+
+    def while_it_is_silent(trial: optuna.Trial) -> float:
+        if not taken:
+            taken.append(trial._trial_id)
+            kept.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        return value(trial)
+
+    worker._value = while_it_is_silent  # type: ignore[method-assign]
+    worker.run_one()
+
+    assert [TrialState.FAIL] == [trial.state for trial in study.trials]
+
+
+def test_a_trial_that_nobody_handed_out_does_not_count() -> None:
+    trials = trials_of(trials=2)
+    study = study_of(trials)
+
+    with warnings.catch_warnings(action="ignore"):
+        _Worker(trials, study).run_one()
+    found = shared(trials, study)
+
+    assert 2 == found.trials.height
+    assert TrialState.FAIL == study.trials[0].state
+
+
+def test_when_time_is_up_nothing_new_is_handed_out_and_what_runs_is_waited_for() -> None:
+    found = shared(trials_of(trials=50), seconds=4.5)
+
+    assert 1 < found.trials.height < 10
+
+
+def test_a_worker_ends_when_the_study_is_closed() -> None:
+    trials = trials_of(trials=2)
+    study = study_of(trials)
+    shared(trials, study)
+
+    assert study.user_attrs[CLOSED]
+    assert 0 == work(trials, study, clock=seconds(), sleep=lambda _: pytest.fail("it waited"), patience=9)
+
+
+def test_a_worker_whose_coordinator_gives_no_sign_any_more_ends() -> None:
+    trials = trials_of()
+    study = study_of(trials)
+    study.set_user_attr("beats", 4)
+    slept: list[float] = []
+
+    assert 0 == work(trials, study, clock=seconds(), sleep=slept.append, patience=5)
+    assert 4 == len(slept)
+
+
+def test_a_fault_in_a_trial_is_raised() -> None:
+    data = training()
+    one = data.rows.with_columns(late=pl.col("late") & (pl.col("split") != "validation"))
+    trials = Trials.of(type(data)(rows=one, summary=data.summary), SEARCH)
+
+    with warnings.catch_warnings(action="ignore"), pytest.raises(ValueError, match="single class 0 in the validation"):
+        shared(trials)
+
+
+def test_what_workers_are_told_is_json_and_comes_back_as_it_was() -> None:
+    asked = SEARCH.model_copy(update={"fixed": {"max_bin": 31, "path_smooth": 0.5}})
+
+    assert asked == Search.model_validate_json(asked.model_dump_json())

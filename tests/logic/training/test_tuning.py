@@ -1,0 +1,256 @@
+"""Tests of tuning: the budget, the first trial, going on, and that the best trial can be trained again."""
+
+from collections.abc import Iterator
+from datetime import date
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ml_assets.contracts.artifacts import Feature, Task, TrainingSet, TrainingSetSummary, Tuning, Window
+from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.logic.evaluation.metrics import find_metric, metrics_of
+from ml_assets.logic.evaluation.within import groups_of
+from ml_assets.logic.training.encoding import target_vector
+from ml_assets.logic.training.model import fit, predict
+from ml_assets.logic.training.parameters import DEFAULTS
+from ml_assets.logic.training.trials import _STOPPING, SPACE, Search
+from ml_assets.logic.training.tuning import tune
+
+NAMES = ["wind", "hour", "carrier"]
+
+
+def training(task: Task = "binary", rows: int = 1500) -> TrainingSet:
+    draw = np.random.default_rng(0)
+    wind, hour, code = draw.normal(size=rows), draw.integers(0, 24, rows), draw.integers(0, 4, rows)
+    strength = wind + code - 1.5 + draw.normal(size=rows)
+    target: dict[str, pl.Series] = {
+        "binary": pl.Series(strength > 1),
+        "regression": pl.Series(strength),
+        "multiclass": pl.Series(np.digitize(strength, [-1, 1])),
+    }
+    features = [Feature(name="wind", dtype="Float64"), Feature(name="hour", dtype="Int64")]
+    return TrainingSet(
+        rows=pl.DataFrame(
+            {
+                "wind": wind,
+                "hour": hour,
+                "carrier": pl.Series(code).cast(pl.String),
+                "late": target[task],
+                "split": ["train"] * 900 + ["validation"] * 400 + ["test"] * (rows - 1300),
+            }
+        ),
+        summary=TrainingSetSummary(
+            model="flight_delay",
+            task=task,
+            target="late",
+            classes=("0", "1", "2") if task == "multiclass" else (),
+            key=("id",),
+            event_time="event_at",
+            prediction_time="predicted_at",
+            known_time="known_at",
+            as_of=date(2013, 12, 31),
+            features=(*features, Feature(name="carrier", dtype="String", is_categorical=True)),
+            windows=(Window(split="train", first_day=date(2013, 1, 1), last_day=date(2013, 9, 30), rows=900),),
+            excluded={},
+        ),
+    )
+
+
+def tuned(task: Task = "binary", data: TrainingSet | None = None, **changes: object) -> Tuning:
+    asked: dict[str, object] = {
+        "features": NAMES,
+        "metric": {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss"}[task],
+        "trials": 4,
+        "seed": 3,
+        "threads": 1,
+        "rounds": 40,
+        "early_stopping": 8,
+        **{name: changes.pop(name) for name in [*changes] if name in Search.model_fields},
+    }
+    return tune(data or training(task), Search.model_validate(asked), **changes)  # type: ignore[arg-type]
+
+
+def test_the_first_trial_is_the_default_parameters() -> None:
+    first = tuned(trials=1)
+
+    assert first.best.parameters == dict(DEFAULTS)
+    assert first.trials.select(list(SPACE)).row(0, named=True) == {name: DEFAULTS[name] for name in SPACE}
+
+
+def test_every_default_that_is_searched_lies_in_its_range() -> None:
+    assert {name for name, where in SPACE.items() if where.low <= DEFAULTS[name] <= where.high} == set(SPACE)
+
+
+def test_every_metric_has_one_that_stops_a_trial() -> None:
+    tasks: tuple[Task, ...] = ("binary", "regression", "multiclass")
+
+    assert set(_STOPPING) == {(task, metric.name) for task in tasks for metric in metrics_of(task)}
+
+
+def test_equal_arguments_give_equal_trials_and_another_seed_does_not() -> None:
+    once, twice, other = tuned(), tuned(), tuned(seed=4)
+
+    assert once.trials.equals(twice.trials)
+    assert once.best == twice.best
+    assert not once.trials.equals(other.trials)
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [(task, metric.name) for task in ("binary", "regression", "multiclass") for metric in metrics_of(task)]
+    + [("binary", "roc_auc within hour")],
+)
+def test_training_with_the_best_trial_gives_its_validation_value_again(task: Task, metric: str) -> None:
+    data = training(task)
+    best = tuned(task, data, metric=metric, trials=2).best
+    validation = data.part("validation")
+
+    model = fit(
+        data,
+        features=best.features,
+        parameters=best.parameters,
+        rounds=best.rounds,
+        seed=3,
+        threads=1,
+        reference=pl.DataFrame(),
+    )
+
+    scores = predict(model.booster, model.spec, validation, threads=1)
+    given = scores.select(pl.col("^score_.*$")) if task == "multiclass" else scores["score"]
+    truth = target_vector(validation, target="late", task=task, classes=data.summary.classes)
+    judged = find_metric(metric, task)
+    assert judged.function(truth, given.to_numpy(), groups=groups_of(judged, validation)) == best.value
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_the_best_trial_is_the_best_in_the_metrics_own_direction(task: Task) -> None:
+    result = tuned(task, trials=6)
+
+    complete = result.trials.filter(pl.col("state") == "complete")
+    expected = complete["value"].max() if task == "binary" else complete["value"].min()
+    assert result.best.value == expected
+    assert result.trials.filter("is_best")["value"].to_list() == [expected]
+
+
+def test_pruned_trials_are_kept_without_a_value() -> None:
+    result = tuned(trials=14)
+
+    pruned = result.trials.filter(pl.col("state") == "pruned")
+    assert result.best.pruned == pruned.height > 0
+    assert pruned["value"].null_count() == pruned.height
+    assert pruned["rounds"].min() > 0
+
+
+def test_test_rows_are_never_looked_at() -> None:
+    data = training()
+    without = TrainingSet(rows=data.rows.filter(pl.col("split") != "test"), summary=data.summary)
+
+    assert tuned(data=without).best == tuned(data=data).best
+
+
+def test_a_longer_budget_only_adds_trials() -> None:
+    first = tuned(trials=3)
+
+    longer = tuned(trials=6, previous=first.trials)
+
+    assert longer.trials.head(3).drop("is_best").equals(first.trials.drop("is_best"))
+    assert longer.trials["trial"].to_list() == list(range(6))
+    assert longer.trials.select(list(SPACE)).n_unique() == 6
+    assert longer.best.value >= first.best.value
+
+
+def test_a_study_that_goes_on_draws_what_it_would_have_drawn_in_one_go() -> None:
+    in_two = tuned(trials=9, previous=tuned(trials=3).trials).trials
+
+    # Only pruning may differ: it compares curves, which the trials do not keep.
+    assert in_two.select(list(SPACE)).head(5).equals(tuned(trials=9).trials.select(list(SPACE)).head(5))
+
+
+def test_a_budget_already_spent_fits_nothing() -> None:
+    first = tuned()
+
+    again = tuned(previous=first.trials, on_trial=lambda *_: pytest.fail("a trial was run"))
+
+    assert (again.best, again.trials.equals(first.trials)) == (first.best, True)
+
+
+def test_previous_trials_of_another_space_are_refused() -> None:
+    with pytest.raises(DataError, match="Start a new study"):
+        tuned(previous=tuned(trials=1, features=["wind"]).trials)
+    narrow = {**SPACE, "num_leaves": SPACE["min_data_in_leaf"].__class__(15, 20, is_log=True, is_whole=True)}
+    with pytest.raises(DataError, match=r"outside this study's space in num_leaves \(15 to 20\)"):
+        tuned(previous=tuned(trials=1).trials, space=narrow)
+
+
+def test_declared_parameters_are_not_searched_and_reach_the_model() -> None:
+    result = tuned(fixed={"eta": 0.3, "max_bin": 31})
+
+    assert "learning_rate" not in result.trials.columns
+    assert (result.best.parameters["learning_rate"], result.best.parameters["max_bin"]) == (0.3, 31)
+
+
+def test_a_declared_parameter_that_lightgbm_does_not_know_is_refused() -> None:
+    with pytest.raises(ContractError, match="did you mean 'num_leaves'"):
+        tuned(fixed={"num_leafs": 3})
+
+
+def test_with_nothing_to_search_one_trial_is_enough() -> None:
+    assert tuned(fixed={name: DEFAULTS[name] for name in SPACE}, trials=9).trials.height == 1
+
+
+def ticks(step: float) -> Iterator[float]:
+    now = 0.0
+    while True:
+        yield now
+        now += step
+
+
+def test_time_that_is_up_ends_the_study_after_at_least_one_trial() -> None:
+    clock = ticks(10.0)
+
+    result = tuned(trials=50, seconds=35.0, clock=lambda: next(clock))
+
+    assert 3 == result.trials.height
+
+
+def test_without_a_clock_there_is_no_limit_of_seconds() -> None:
+    with pytest.raises(DataError, match="a clock to time by"):
+        tuned(seconds=3.0)
+
+
+def test_each_trial_is_told() -> None:
+    told: list[tuple[int, int]] = []
+    last: list[pl.DataFrame] = []
+
+    def hear(trials: pl.DataFrame, total: int) -> None:
+        told.append((trials.height, total))
+        last[:] = [trials]
+
+    result = tuned(trials=3, on_trial=hear)
+
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert last[0].equals(result.trials)
+
+
+def test_a_study_that_was_cut_off_ends_as_if_it_had_not_been() -> None:
+    kept: list[pl.DataFrame] = []
+    whole = tuned(trials=9, on_trial=lambda trials, _: kept.append(trials))
+
+    resumed = tuned(trials=9, previous=kept[4])
+
+    assert "pruned" in whole.trials["state"]
+    assert resumed.trials.equals(whole.trials)
+
+
+def test_validation_rows_of_one_class_cannot_judge() -> None:
+    data = training()
+    one = data.rows.with_columns(late=pl.col("late") & (pl.col("split") != "validation"))
+
+    with pytest.raises(DataError, match="single class 0 in the validation window"):
+        tuned(data=TrainingSet(rows=one, summary=data.summary))
+
+
+def test_a_metric_of_another_task_is_refused() -> None:
+    with pytest.raises(DataError, match="metric 'rmse' is not one of task 'binary'"):
+        tuned(metric="rmse")

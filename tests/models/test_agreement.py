@@ -1,0 +1,311 @@
+"""Declarations that contradict the contracts of their tables, or each other, are refused before anything runs."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ml_assets.components import assets_of
+from ml_assets.contracts.errors import ContractError
+from ml_assets.contracts.table import Column, TableContract
+from ml_assets.declaration.reading import Declared, read_all
+from ml_assets.models.agreement import contradictions, model_problems
+from tests.stages.shop import FEATURES, LABELS
+
+MODEL = """\
+type: ml_assets.components.Model
+attributes:
+  name: returns
+  description: Will this order come back?
+  task: binary
+  days: {first: 2024-01-01, last: 2024-06-30}
+  features:
+    table: order_features
+    key: [order_id]
+    event_time: ordered_at
+    prediction_time: prediction_at
+  labels:
+    table: order_outcomes
+    target: is_returned
+    known_time: known_at
+"""
+RAW = """\
+type: ml_assets.components.RawTables
+attributes:
+  days: {first: 2024-01-01, last: 2024-12-31}
+  tables:
+    orders:
+      file: data/orders.csv
+      by: {column: day}
+    shops: {file: data/shops.csv}
+"""
+TABLES = """\
+type: ml_assets.components.DbtTables
+attributes:
+  days: {first: 2024-01-01, last: 2024-12-31}
+"""
+CONTRACTS = {
+    "order_features": replace(FEATURES, where="models/orders.yml"),
+    "order_outcomes": LABELS,
+    "raw/orders": TableContract("raw/orders", (Column("day", pl.Date()),), is_by_day=True, where="models/_sources.yml"),
+    "raw/shops": TableContract("raw/shops", (Column("shop", pl.String()),)),
+}
+NOTHING: Mapping[str, Any] = {"nodes": {}, "sources": {}}
+
+
+def declared(folder: Path, **texts: str) -> Declared:
+    """Return a project's declarations, each written to a file `<name>/defs.yaml`."""
+    for name, text in {"model": MODEL, "raw": RAW, "tables": TABLES, **texts}.items():
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "defs.yaml").write_text(text, encoding="utf-8")
+    return read_all(folder)
+
+
+def with_column(contract: TableContract, name: str, **changes: Any) -> TableContract:
+    """Return a contract with one column declared differently, or one more."""
+    columns = {column.name: column for column in contract.columns}
+    columns[name] = replace(columns.get(name, Column(name, pl.Float64(), role="feature")), **changes)
+    return replace(contract, columns=tuple(columns.values()))
+
+
+def problems(folder: Path, text: str, features: TableContract = FEATURES, labels: TableContract = LABELS) -> list[str]:
+    found = model_problems(declared(folder, model=text).models[0], replace(features, where="models/orders.yml"), labels)
+    return [problem.removeprefix(f"{folder}/") for problem in found]
+
+
+def test_declarations_that_fit_each_other_have_no_problems(tmp_path: Path) -> None:
+    fitting = MODEL + "  evaluation: {slices: [shop, weight kg], baselines: [[shop, items]]}\n"
+    fitting += "  split: {test_days: 5}\n"
+
+    assert [] == problems(tmp_path, fitting)
+    assert [] == contradictions(declared(tmp_path, model=fitting), CONTRACTS)
+
+
+# ---------------------------------------------------------------- a model beside its tables
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("event_time: ordered_at", "event_time: orderd_at",
+         ("model/defs.yaml:10: features.event_time: column 'orderd_at' is not in the contract of table "
+         "'order_features' (did you mean 'ordered_at'?); see models/orders.yml.")),
+        ("target: is_returned", "target: returned",
+         ("model/defs.yaml:14: labels.target: column 'returned' is not in the contract of table 'order_outcomes' "
+         "(did you mean 'is_returned'?).")),
+        ("known_time: known_at", "known_time: known_at\n    reason: wy",
+         "model/defs.yaml:16: labels.reason: column 'wy' is not in the contract of table 'order_outcomes'."),
+        ("prediction_time: prediction_at", "prediction_time: prediction_at\n    exclude: [weight_kg]",
+         ("model/defs.yaml:12: features.exclude: column 'weight_kg' is not in the contract of table 'order_features' "
+         "(did you mean 'weight kg'?); see models/orders.yml.")),
+        ("prediction_time: prediction_at", "prediction_time: prediction_at\n    columns: [itms, items]",
+         ("model/defs.yaml:12: features.columns: column 'itms' is not in the contract of table 'order_features' "
+         "(did you mean 'items'?); see models/orders.yml.")),
+        ("known_time: known_at\n", "known_time: known_at\n  evaluation:\n    slices: [shp]\n",
+         ("model/defs.yaml:17: evaluation.slices: column 'shp' is not in the contract of table 'order_features' "
+         "(did you mean 'shop'?); see models/orders.yml.")),
+        ("known_time: known_at\n", "known_time: known_at\n  evaluation: {baselines: [[nothing_like_it]]}\n",
+         ("model/defs.yaml:16: evaluation.baselines: column 'nothing_like_it' is not in the contract of table "
+         "'order_features'; see models/orders.yml.")),
+        # what is there, and cannot be what it is declared as
+        ("key: [order_id]", "key: [day]",
+         ("model/defs.yaml:9: features.key: rows are identified by day, but the key of table 'order_features' is "
+         "order_id, so that several rows may share it. Declare that key, or correct the contract; see "
+         "models/orders.yml.")),
+        ("event_time: ordered_at", "event_time: day",
+         ("model/defs.yaml:10: features.event_time: column 'day' of table 'order_features' is Date; expected a "
+         "timestamp; see models/orders.yml.")),
+        ("prediction_time: prediction_at", "prediction_time: items",
+         ("model/defs.yaml:11: features.prediction_time: column 'items' of table 'order_features' is Int64; expected a "
+         "timestamp; see models/orders.yml.")),
+        ("known_time: known_at", "known_time: day",
+         ("model/defs.yaml:15: labels.known_time: column 'day' of table 'order_outcomes' is Date; expected a "
+         "timestamp.")),
+        ("task: binary", "task: regression",
+         ("model/defs.yaml:14: labels.target: column 'is_returned' of table 'order_outcomes' is Boolean, but "
+          "the task is "
+         "regression (model/defs.yaml:5: task), which expects numbers.")),
+        ("task: binary", "task: multiclass",
+         ("model/defs.yaml:14: labels.target: column 'is_returned' of table 'order_outcomes' is Boolean, but "
+          "the task is "
+         "multiclass (model/defs.yaml:5: task), which expects text or whole numbers.")),
+        ("target: is_returned", "target: order_id",
+         ("model/defs.yaml:14: labels.target: column 'order_id' of table 'order_outcomes' is String, but the task is "
+         "binary (model/defs.yaml:5: task), which expects boolean, or whole numbers that are 0 or 1.")),
+        ("prediction_time: prediction_at", "prediction_time: prediction_at\n    columns: [items, note]",
+         ("model/defs.yaml:12: features.columns: feature 'note' is String; expected a number or Boolean. Mark it "
+         "categorical in its table's contract, or drop it; see models/orders.yml.")),
+        ("prediction_time: prediction_at", "prediction_time: prediction_at\n    exclude: [note]",
+         "model/defs.yaml:12: features.exclude: column 'note' is no feature, so that excluding it does nothing."),
+        ("name: returns", "name: returns\n  leak_test: {acknowledged: [weight]}",
+         ("model/defs.yaml:4: leak_test.acknowledged: column 'weight' is no feature of the model (did you mean "
+          "'weight kg'?); leave it out.")),
+        ("prediction_time: prediction_at", "prediction_time: prediction_at\n    columns: [items]\n    exclude: [items]",
+         ("model/defs.yaml:12: features.columns: no column of table 'order_features' is left as a feature; "
+          "give columns "
+         "the role feature in its contract, or list them under features.columns; see models/orders.yml.")),
+        ("known_time: known_at\n", "known_time: known_at\n  evaluation: {slices: [note]}\n",
+         ("model/defs.yaml:16: evaluation.slices: column 'note' of table 'order_features' is neither a feature of the "
+         "model nor its key or time, so that the training set does not have it. Make it a feature, or leave it out.")),
+        ("known_time: known_at\n", "known_time: known_at\n  evaluation: {baselines: [[shop, note]]}\n",
+         ("model/defs.yaml:16: evaluation.baselines: column 'note' of table 'order_features' is neither a feature of "
+         "the model nor its key or time, so that the training set does not have it. Make it a feature, or leave it "
+         "out.")),
+    ],
+)  # fmt: skip
+def test_what_a_table_does_not_have_or_cannot_be_is_told_with_both_places(
+    tmp_path: Path, old: str, new: str, expected: str
+) -> None:
+    found = problems(tmp_path, MODEL.replace(old, new))
+
+    assert expected in [problem.replace(f"{tmp_path}/", "") for problem in found]
+
+
+@pytest.mark.parametrize(
+    ("values", "is_refused"),
+    [({"accepted_values": (0, 1)}, False), ({"accepted_values": (1, 2)}, True), ({"minimum": 0, "maximum": 1}, False),
+     ({"minimum": 0, "maximum": 2}, True), ({"minimum": -1}, True), ({}, False)],
+)  # fmt: skip
+def test_a_binary_target_of_whole_numbers_is_0_or_1(
+    tmp_path: Path, values: dict[str, Any], *, is_refused: bool
+) -> None:
+    labels = with_column(LABELS, "is_returned", dtype=pl.Int64(), **values)
+
+    assert is_refused == any("with values beyond 0 and 1" in it for it in problems(tmp_path, MODEL, labels=labels))
+
+
+def test_a_key_of_different_types_finds_no_label(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, MODEL, labels=with_column(LABELS, "order_id", dtype=pl.Int64()))
+
+    assert "column 'order_id' is String in table 'order_features' and Int64 in table 'order_outcomes'" in problem
+
+
+def test_a_key_that_holds_a_unique_column_identifies_rows(tmp_path: Path) -> None:
+    unique = with_column(replace(FEATURES, key=("order_id", "day")), "order_id", is_unique=True)
+
+    assert [] == problems(tmp_path, MODEL, unique)
+
+
+@pytest.mark.parametrize("name", ["score", "split", "noise_numeric", "noise_categorical", "is_returned", "known_at"])
+def test_a_feature_with_a_name_that_a_stage_needs_is_refused(tmp_path: Path, name: str) -> None:
+    [problem] = problems(tmp_path, MODEL, with_column(FEATURES, name))
+
+    assert problem.startswith(f"model/defs.yaml:8: features.table: column '{name}' has a name that labels, training")
+
+
+@pytest.mark.parametrize("name", ["prediction_id", "model_version", "score", "features", "day", "event_day", "reason"])
+def test_a_key_with_a_name_that_a_stage_needs_is_refused(tmp_path: Path, name: str) -> None:
+    text = MODEL.replace("key: [order_id]", f"key: [order_id, {name}]")
+    tables = [with_column(table, name, dtype=pl.Date(), role=None) for table in (FEATURES, LABELS)]
+
+    [problem] = problems(tmp_path, text, *tables)
+
+    assert problem.startswith(f"model/defs.yaml:9: features.key: column '{name}' has a name that labels, training sets")
+
+
+def test_a_key_named_as_the_scores_of_classes_is_refused_where_there_are_classes(tmp_path: Path) -> None:
+    text = MODEL.replace("key: [order_id]", "key: [order_id, score_a]")
+    tables = [with_column(table, "score_a", dtype=pl.Int64(), role=None) for table in (FEATURES, LABELS)]
+    classes = with_column(tables[1], "is_returned", dtype=pl.String())
+
+    assert [] == problems(tmp_path, text, *tables)
+    assert 1 == len(problems(tmp_path, text.replace("task: binary", "task: multiclass"), tables[0], classes))
+
+
+# ---------------------------------------------------------------- declarations beside each other
+
+
+def days(first: str, last: str = "") -> str:
+    return f"days: {{first: {first}{f', last: {last}' if last else ''}}}"
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ({"tables": TABLES.replace("2024", "2013"), "raw": RAW.replace("2024", "2013")},
+         ("model/defs.yaml:6: days: model 'returns' has days 2024-01-01 to 2024-06-30, but the tables have "
+          "2013-01-01 to "
+         "2013-12-31 (tables/defs.yaml:3: days). Correct one of them.")),
+        ({"model": MODEL.replace("last: 2024-06-30", "last: 2025-01-01")},
+         ("model/defs.yaml:6: days: model 'returns' has days 2024-01-01 to 2025-01-01, but the tables have "
+          "2024-01-01 to "
+         "2024-12-31 (tables/defs.yaml:3: days). Correct one of them.")),
+        ({"model": MODEL.replace(", last: 2024-06-30", "")},
+         ("model/defs.yaml:6: days: model 'returns' has days from 2024-01-01 on, without an end, but the tables have "
+         "2024-01-01 to 2024-12-31 (tables/defs.yaml:3: days). Correct one of them.")),
+        ({"raw": RAW.replace("first: 2024-01-01", "first: 2024-02-01")},
+         ("tables/defs.yaml:3: days: the tables have days 2024-01-01 to 2024-12-31, but the sources have 2024-02-01 to "
+         "2024-12-31 (raw/defs.yaml:3: days). Correct one of them.")),
+        ({"model": MODEL + "  split: {validation_days: 91, test_days: 91}\n"},
+         ("model/defs.yaml:16: split: the windows need 183 days (train at least 1, validation 91, test 91), but the "
+         "model has the 182 days 2024-01-01 to 2024-06-30 (model/defs.yaml:6: days). Shorten the windows, or widen the "
+         "days.")),
+        ({"model": MODEL + "  retraining: {split: {train_days: 150, validation_days: 20, test_days: 20}}\n"},
+         ("model/defs.yaml:16: retraining.split: the windows need 190 days (train 150, validation 20, test "
+          "20), but the "
+         "model has the 182 days 2024-01-01 to 2024-06-30 (model/defs.yaml:6: days). Shorten the windows, or widen the "
+         "days.")),
+        ({"model": MODEL + "  split: {validation_days: 5, test_days: 4}\n"},
+         ("model/defs.yaml:16: split.test_days: the test window has 4 day(s), with which the gate would never promote "
+         "a model; expected at least 5. Lengthen test_days.")),
+        ({"model": MODEL + "  retraining: {split: {validation_days: 5, test_days: 1}}\n"},
+         ("model/defs.yaml:16: retraining.split.test_days: the test window has 1 day(s), with which the gate would "
+         "never promote a model; expected at least 5. Lengthen test_days.")),
+        ({"model": MODEL.replace("known_time: known_at", "known_time: known_at\n    wait_days: 182")},
+         ("model/defs.yaml:16: labels.wait_days: labels are waited for 182 days, but the model has 182 days, "
+          "2024-01-01 "
+         "to 2024-06-30 (model/defs.yaml:6: days). Correct one of them.")),
+        ({"model": MODEL.replace("name: returns", "name: raw")},
+         ("model/defs.yaml:3: name: a model cannot be called 'raw', as the assets of all sources or tables are. Rename "
+         "it.")),
+        ({"tables2": TABLES},
+         "tables2/defs.yaml:3: days: the dbt project is declared in tables/defs.yaml:3: days too; keep one."),
+        ({"raw2": RAW.replace("    orders:\n      file: data/orders.csv\n      by: {column: day}\n", "")},
+         "raw2/defs.yaml:5: tables.shops: source 'shops' is declared in raw/defs.yaml:8: tables.shops too; keep one."),
+        ({"raw": RAW.replace("      by: {column: day}\n", "")},
+         ("raw/defs.yaml:5: tables.orders: source 'orders' is landed whole ('by' or 'files' decides it), but its "
+         "contract says by day: remove 'partitioned: day' in its meta; see models/_sources.yml.")),
+        ({"raw": RAW.replace("shops: {file: data/shops.csv}", "shops: {files: 'data/{day}.csv'}")},
+         ("raw/defs.yaml:8: tables.shops: source 'shops' is landed by day ('by' or 'files' decides it), but its "
+         "contract says whole: add 'partitioned: day' in its meta.")),
+    ],
+)  # fmt: skip
+def test_declarations_that_contradict_each_other_are_told_with_both_places(
+    tmp_path: Path, texts: dict[str, str], expected: str
+) -> None:
+    found = contradictions(declared(tmp_path, **texts), CONTRACTS)
+
+    assert [expected] == [problem.replace(f"{tmp_path}/", "") for problem in found]
+
+
+def test_days_without_an_end_fit_days_without_an_end(tmp_path: Path) -> None:
+    texts = {
+        name: text.replace(", last: 2024-12-31", "").replace(", last: 2024-06-30", "")
+        for name, text in {"model": MODEL, "raw": RAW, "tables": TABLES}.items()
+    }
+
+    assert [] == contradictions(declared(tmp_path, **texts), CONTRACTS)
+
+
+def test_all_that_is_wrong_in_all_declarations_is_told_at_once(tmp_path: Path) -> None:
+    project = declared(
+        tmp_path,
+        model=MODEL.replace("2024", "2014").replace("event_time: ordered_at", "event_time: day"),
+        raw=RAW.replace("by: {column: day}", "by: {column: dy}") + "    customers: {file: data/customers.csv}\n",
+        tables=TABLES + "  quarantine: {ordrs: 0.1}\n",
+    )
+
+    with pytest.raises(ContractError) as caught:
+        assets_of(project, NOTHING, CONTRACTS)
+
+    for part in (
+        "model 'returns' has days 2014-01-01 to 2014-06-30, but the tables have 2024-01-01 to 2024-12-31",
+        "features.event_time: column 'day' of table 'order_features' is Date",
+        "tables.customers: source 'customers'",
+        "tables.orders.by.column",
+        "quarantine.ordrs: ",
+    ):
+        assert part in str(caught.value), str(caught.value)

@@ -1,0 +1,101 @@
+"""The champion before, beside a new one: whom it is held against, on which days, and what it would have said."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
+
+import polars as pl
+import pytest
+
+from ml_assets.contracts.artifacts import Promotion
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.resource import LakeResource
+from ml_assets.lake.store import Lake
+from ml_assets.logic.training.model import predict
+from ml_assets.models.former_champion import former_champion
+from ml_assets.models.plan import ModelPlan
+from tests.builders import put
+from tests.stages.shop import Trained, declaration, feature_rows
+
+AS_OF = date(2024, 2, 1)
+
+
+def serve(lake: Lake, version: str, action: Literal["promote", "rollback"] = "promote") -> None:
+    log = PromotionLog(lake, "returns", Promotion)
+    number = len(log.entries()) + 1
+    entry = Promotion(
+        number=number, model="returns", action=action, champion=version, challenger=version, reasons=(),
+        decided_at=datetime(2026, 1, 1, tzinfo=UTC), decided_by="gate",
+    )  # fmt: skip
+    log.append(entry, number=number)
+
+
+@pytest.fixture
+def two(lake: LakeResource, trained: Trained) -> tuple[Lake, str, str]:
+    """A lake in which one champion followed another; and their versions."""
+    there = lake.open()
+    older, newer = (
+        put(
+            there, replace(trained.model, spec=trained.model.spec.model_copy(update={"as_of": day})),
+            asset="returns/model",
+        ).version
+        for day in (AS_OF - timedelta(days=9), AS_OF)
+    )  # fmt: skip
+    serve(there, older)
+    serve(there, newer)
+    return there, older, newer
+
+
+def test_on_the_first_days_the_champion_before_scores_the_same_rows_in_their_order(
+    plan: ModelPlan, two: tuple[Lake, str, str], trained: Trained
+) -> None:
+    lake, older, newer = two
+    rows = feature_rows().filter(pl.col("day") == AS_OF + timedelta(days=1))
+    made = put(lake, rows, asset="returns/features", partition="2024-02-02")
+    scored = rows.reverse().select(
+        "order_id", model_version=pl.lit(newer), features_version=pl.lit(made.version)
+    )  # fmt: skip
+
+    former = former_champion(lake, plan)
+
+    assert former is not None
+    assert (older, newer, AS_OF) == (former.version, former.champion, former.trained)
+    scores = former.scores(lake, plan, "2024-02-02", scored)
+    assert scores is not None
+    spec = trained.model.spec
+    assert predict(trained.model.booster, spec, rows.reverse())["score"].equals(scores["score"])
+    assert {made.ref, f"returns/model {older}", f"returns/model {newer}"} == {
+        ref if ref.partition else f"{ref.asset} {ref.version}" for ref in lake.reads_of("2024-02-02")
+    }
+
+
+@pytest.mark.parametrize(("day", "is_compared"), [("2024-02-01", False), ("2024-02-02", True), ("2024-02-09", True),
+                                                  ("2024-02-10", False)])  # fmt: skip
+def test_days_that_the_new_champion_may_have_learned_from_and_late_ones_are_not_compared(
+    plan: ModelPlan, two: tuple[Lake, str, str], *, day: str, is_compared: bool
+) -> None:
+    lake, _, newer = two
+    made = put(lake, feature_rows().head(2), asset="returns/features", partition=day)
+    rows = feature_rows().head(2).select(
+        "order_id", model_version=pl.lit(newer), features_version=pl.lit(made.version)
+    )  # fmt: skip
+    former = former_champion(lake, plan)
+
+    assert former is not None
+    assert is_compared == (former.scores(lake, plan, day, rows) is not None)
+    other = rows.with_columns(model_version=pl.lit("another"))
+    assert former.scores(lake, plan, day, other) is None
+
+
+def test_nobody_is_compared_after_a_rollback_without_a_watch_and_where_the_one_before_cannot_answer(
+    plan: ModelPlan, two: tuple[Lake, str, str]
+) -> None:
+    lake, older, newer = two
+    unwatched = replace(plan, declaration=declaration(watch={"days": 0}))
+    assert former_champion(lake, unwatched) is None
+    renamed = declaration(task="regression", evaluation={"metric": "rmse"})
+    assert former_champion(lake, replace(plan, declaration=renamed)) is None
+
+    serve(lake, older, "rollback")
+    assert former_champion(lake, plan) is None
+    assert newer != older

@@ -1,0 +1,103 @@
+"""What is read of a model's loop: who serves and how it was judged, the newest reports, what was asked for."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from ml_assets.lake.errors import MissingArtifactError
+from ml_assets.logic.monitoring.retraining import labels_finding
+from ml_assets.models.loop import SMALL_DAYS, Loop, read_loop, rules_of
+from tests.automation.looped import FIRST, World, world
+
+
+@pytest.fixture
+def it(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path / "lake") as one:
+        yield one
+
+
+def read(it: World) -> Loop:
+    loop = read_loop(it.lake, it.model)
+    assert loop is not None
+    return loop
+
+
+def test_where_nobody_serves_there_is_no_loop(it: World) -> None:
+    for path in (Path(it.lake.url) / "promotions" / "m").iterdir():
+        path.unlink()
+
+    assert read_loop(it.lake, it.model) is None
+
+
+def test_the_champion_is_read_with_what_its_evaluation_says_of_its_days(it: World) -> None:
+    champion = read(it).champion
+
+    assert (it.champion, date(2013, 2, 28), 10_000, 0.8) == (
+        champion.version, champion.as_of, champion.rows, champion.promised,
+    )  # fmt: skip
+    assert champion.daily_loss is not None
+    assert 0.02 == champion.daily_loss.deviation
+    assert 0 == champion.refusals
+
+
+def test_refused_challengers_and_a_rollback_are_counted_since_the_champion_serves(it: World) -> None:
+    first = it.champion
+    it.serve(it.train(FIRST), "refuse")
+    second = it.train(FIRST, rounds=2)
+    assert (1, None) == (read(it).champion.refusals, read(it).former)
+    it.serve(second)
+    assert (0, first) == (read(it).champion.refusals, read(it).former)
+    it.serve(first, "rollback")
+    assert (1, None) == (read(it).champion.refusals, read(it).former)
+    it.serve(it.train(FIRST, rounds=3), "refuse")
+    assert 2 == read(it).champion.refusals
+
+
+def test_the_newest_reports_are_read_and_no_others_oldest_first_and_only_those_asked_for(
+    it: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_assets.models.loop.LOOKED_BACK", 4)
+    days = [it.live() for _ in range(SMALL_DAYS + 5)]
+
+    loop = read(it)
+
+    assert days[-3 - SMALL_DAYS :] == [one.day for one in loop.drift]
+    assert days[-4:] == [one.day for one in loop.performance]
+    assert days[-1] == loop.newest_day
+    drift_only = read_loop(it.lake, it.model, ("drift",))
+    assert drift_only is not None
+    assert (SMALL_DAYS + 3, 0, days[-1]) == (
+        len(drift_only.drift), len(drift_only.performance), drift_only.newest_day,
+    )  # fmt: skip
+
+
+def test_labels_count_since_the_training_however_long_ago_it_was(it: World) -> None:
+    days = [FIRST + timedelta(days=n) for n in range(66)]
+    for day in days:
+        it.measure(day, auc=0.8)
+
+    loop = read(it)
+    found = labels_finding(loop.performance, loop.champion, (), replace(rules_of(it.model), label_growth=5.94))
+
+    assert days == [one.day for one in loop.performance]
+    assert found.is_over
+    assert "59,400 labels of predicted days since 2013-02-28 beside 10,000 rows of training" in found.sentence
+
+
+def test_days_that_the_champion_was_trained_on_say_nothing_of_it(it: World) -> None:
+    days = [it.live() for _ in range(6)]
+    it.serve(it.train(days[2]))
+
+    assert days[3:] == [one.day for one in read(it).performance]
+
+
+def test_an_evaluation_that_is_gone_is_told(it: World) -> None:
+    version = it.log().entries()[-1].evaluation_version
+    for path in (Path(it.lake.url) / "artifacts" / "m" / "evaluation" / str(version)).iterdir():
+        path.unlink()
+
+    with pytest.raises(MissingArtifactError, match="m/evaluation"):
+        read_loop(it.lake, it.model)

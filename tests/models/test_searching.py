@@ -1,0 +1,74 @@
+"""A model's parameters searched by several processes at once, on a study in a file of this machine."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ml_assets.declaration.compute import Compute
+from ml_assets.kubernetes.policy import POD
+from ml_assets.logic.training.parameters import DEFAULTS
+from ml_assets.logic.training.trials import SPACE
+from ml_assets.models.plan import ModelPlan
+from ml_assets.models.searching import in_the_runs_pod
+from ml_assets.models.training import search
+from ml_assets.stages.tuning import tuning
+from ml_assets.workers.crew import WorkersError
+from tests.stages.searched import watched
+from tests.stages.shop import FEATURES, LABELS, Trained, declaration
+
+
+def test_a_search_outlives_a_worker_that_is_killed_in_the_midst_of_a_trial(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = {"max_rounds": 400, "early_stopping_rounds": 400, "trials": 4}
+    found = watched(trained, tmp_path, monkeypatch, lose=True, tuning=slow)
+
+    result, facts = found.run()
+
+    trials = result.trials
+    assert 3 == len(found.commands)
+    assert "was ended by SIGKILL. It is tried again as it was, 1 of 2 times." in found.said[0]
+    assert [0, 1, 2, 3] == trials["trial"].to_list()
+    assert {name: DEFAULTS[name] for name in SPACE if name in trials.columns} == trials.select(
+        [name for name in SPACE if name in trials.columns]
+    ).row(0, named=True)
+    assert trials.equals(found.kept[-1])
+    assert trials.filter(pl.col("state") == "complete")["value"].max() == result.best.value
+    assert {"workers": 2} == facts
+    # What one process would have come to by these parameters, it has come to by several.
+    alone = search(found.plan, trained.training_set, trained.importances, trials=1)
+    assert alone.trials["value"].to_list() == trials["value"].head(1).to_list()
+
+
+def test_a_step_that_is_started_again_goes_on_from_what_was_kept_and_starts_no_more_workers_than_there_is_work(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = watched(trained, tmp_path, monkeypatch)
+    before = search(found.plan, trained.training_set, trained.importances, trials=5).trials
+
+    result, _ = found.run(previous=before)
+
+    assert 1 == len(found.commands)
+    assert before.drop("is_best").equals(result.trials.head(5).drop("is_best"))
+    assert 6 == result.trials.height
+
+
+def test_a_fault_in_a_worker_ends_the_step_with_its_words(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = watched(trained, tmp_path, monkeypatch, tuning={"trials": 1}, training={"device": "cuda"})
+
+    with pytest.raises(WorkersError, match=r"(?s)ended with code 1.*'cuda', on which LightGBM cannot train here"):
+        found.run()
+
+
+def test_the_compute_of_a_search_goes_to_its_workers_and_its_step_runs_in_the_runs_pod() -> None:
+    contracts = {"order_features": FEATURES, "order_outcomes": LABELS}
+    compute = {"tuning": {"cpu": "2"}, "model": {"cpu": "1"}}
+    several = ModelPlan.of(declaration(tuning={"workers": 2}, compute=compute), contracts)
+    one = ModelPlan.of(declaration(compute=compute), contracts)
+
+    assert {"model": Compute.model_validate({"cpu": "1"})} == in_the_runs_pod(several).declaration.compute
+    assert one is in_the_runs_pod(one)
+    assert (False, True) == tuple(POD in tuning(plan).op.tags for plan in (several, one))

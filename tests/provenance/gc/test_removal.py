@@ -1,0 +1,434 @@
+"""Removing what nobody needs: what is left of it, beside writers, killed at any moment, on disk and on S3."""
+
+import functools
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ml_assets.contracts.artifacts import Promotion
+from ml_assets.lake.errors import CorruptArtifactError, LakeError, MissingArtifactError
+from ml_assets.lake.lock import Lock, LockedError
+from ml_assets.lake.manifest import ArtifactRef, Manifest
+from ml_assets.lake.order import number_in, order_folder
+from ml_assets.lake.promotion_log import PromotionLog
+from ml_assets.lake.sealed_frame import write_frame
+from ml_assets.lake.steps import StepRecord, keep_step
+from ml_assets.lake.store import Lake
+from ml_assets.provenance.gc.removal import UndoneError, collect, look
+from ml_assets.provenance.gc.retention import Policy
+from ml_assets.provenance.lineage import kept_manifest
+from tests.builders import files_of, frame, put
+from tests.provenance.gc.test_retention import NOW, ago, collected, decide, made, trained
+from tests.publications import newest_name
+
+OLD, YOUNG = "a" * 32, "b" * 32
+LATER = NOW + timedelta(days=2)
+OPERATIONS = ("read", "write", "create", "move", "remove", "names", "tree", "tree_with_sizes")
+
+
+class Killed(BaseException):
+    """What kill -9 is to a process; no `except` may catch it."""
+
+
+class Watched(Lake):
+    """A lake on disk that does something before its n-th operation."""
+
+    def __init__(self, url: str, at: int, do: Callable[[], None]) -> None:
+        super().__init__(url)
+        self.count, self.at, self.do = 0, at, do
+
+    def tick(self) -> None:
+        self.count += 1
+        if self.count == self.at:
+            self.do()
+
+
+def _watched(name: str) -> Callable[..., Any]:
+    def operation(self: Watched, *given: Any, **named: Any) -> Any:
+        self.tick()
+        return getattr(Lake, name)(self, *given, **named)
+
+    return operation
+
+
+for _name in OPERATIONS:
+    setattr(Watched, _name, _watched(_name))
+
+
+def killing(url: str, at: int) -> Watched:
+    """Return a lake that is dead from its n-th operation on."""
+
+    def die() -> None:
+        lake.at += 1
+        raise Killed
+
+    lake = Watched(url, at, die)
+    return lake
+
+
+def damage(lake: Lake) -> list[str]:
+    """Return what a reader would stumble over: what has a manifest but not what that says."""
+    found = []
+    for folder in lake.folders():
+        for path in Path(lake.path("artifacts", folder)).glob("manifest*.json"):
+            ref = Manifest.read(path.read_bytes(), str(path)).ref
+            try:
+                lake.get(ref, pl.DataFrame, noted=False)
+            except LakeError as error:
+                found.append(str(error))
+    return found
+
+
+def worn(root: Path) -> tuple[Lake, list[ArtifactRef]]:
+    """Return a lake in which two versions of one day, one with two manifests, and a left-over are not needed."""
+    lake = Lake(str(root))
+    first = made(lake, "raw/a", 1, 400)
+    second = made(lake, "raw/b", 2, 400, first)
+    made(lake, "raw/b", 2, 390, first)
+    for asset in ("raw/a", "raw/b"):
+        made(lake, asset, 3, 300)
+    leave(lake, made(lake, "raw/c", 4, 400))
+    return lake, [first, second]
+
+
+def again_of(lake: Lake, root: Path) -> Lake:
+    """Return a copy of a lake."""
+    return Lake(str(shutil.copytree(lake.url, root)))
+
+
+def leave(lake: Lake, ref: ArtifactRef, *, days: float = 3) -> None:
+    """Leave an artifact's data without a manifest or record, as somebody who was killed some days ago."""
+    number = number_in(newest_name(lake, ref))
+    lake.remove(lake.path(order_folder(ref.asset, ref.partition), f"{number:06d}.json"))
+    for path in Path(lake.directory(ref)).iterdir():
+        if path.name.startswith("manifest"):
+            path.unlink()
+        else:
+            os.utime(path, (ago(days).timestamp(),) * 2)
+
+
+def shape(lake: Lake) -> set[str]:
+    """Return the names of all that a lake holds, but for what is drawn at random."""
+    return {re.sub(r"manifest-.*[.]json", "manifest-again.json", path) for path in files_of(lake)}
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(str(tmp_path / "lake"))
+
+
+def test_looking_touches_nothing(tmp_path: Path) -> None:
+    lake, _ = worn(tmp_path)
+    before = files_of(lake)
+
+    assert look(lake, Policy(NOW)).bytes > 0
+    assert before == files_of(lake)
+
+
+def test_what_is_removed_is_gone_and_its_manifests_say_when_and_why(tmp_path: Path) -> None:
+    lake, (first, second) = worn(tmp_path)
+    manifests = lake.manifests(second)
+    expected = look(lake, Policy(NOW)).bytes
+
+    removed = collected(lake)
+
+    assert (expected, 3) == (removed.bytes, len(removed.folders))
+    assert [] == [*files_of(lake, "trash"), *files_of(lake, "locks"), *files_of(lake, "artifacts/raw/c")]
+    assert {"": ["raw/b"]} == {key: [ref.asset for ref in refs] for key, refs in lake.versions("raw/b").items()}
+    with pytest.raises(MissingArtifactError) as error:
+        lake.manifest(first)
+    assert f"{first} was removed by gc on {NOW:%Y-%m-%d} (nothing needed it any more)." == str(error.value)
+    assert manifests[-1] == lake.removed_manifest(second) == kept_manifest(lake, second)
+    note = json.loads((Path(lake.folder_left(first)) / "removed.json").read_text())
+    assert ("gc", "nothing needed it any more", True) == (note["by"], note["why"], note["bytes"] > 0)
+    assert set() == {it.key for it in look(lake, Policy(NOW)).removed}
+
+
+def test_what_was_removed_can_be_made_and_removed_again_and_each_time_is_told(lake: Lake) -> None:
+    ref = made(lake, "raw/a", 1, 400)
+    made(lake, "raw/a", 2, 300)
+    collected(lake)
+
+    assert ref == made(lake, "raw/a", 1, 290)
+    assert (1,) == lake.get(ref, pl.DataFrame).select("n").row(0)
+    made(lake, "raw/a", 2, 280)
+    collected(lake)
+
+    assert 2 == len([*Path(lake.folder_left(ref)).glob("manifest*.json")])
+    assert ago(290) == lake.removed_manifest(ref).created_at
+
+
+def test_what_was_never_removed_has_no_manifest_left(lake: Lake) -> None:
+    with pytest.raises(MissingArtifactError, match="never removed"):
+        lake.removed_manifest(made(lake, "raw/a", 1, 1))
+
+
+def test_a_note_that_is_none_is_named(lake: Lake) -> None:
+    ref = made(lake, "raw/a", 1, 400)
+    made(lake, "raw/a", 2, 300)
+    collected(lake)
+    (Path(lake.folder_left(ref)) / "removed.json").write_text("{}")
+
+    with pytest.raises(CorruptArtifactError, match="is not the note that says when and why"):
+        lake.manifest(ref)
+
+
+def test_left_overs_go_after_a_day_and_never_before(lake: Lake) -> None:
+    old, young = made(lake, "raw/a", 1, 1), made(lake, "raw/b", 1, 1)
+    leave(lake, old, days=1.1)
+    leave(lake, young, days=0.9)
+    for name, days in (("x.parquet.12345678.part", 1.1), ("y.parquet.12345678.part", 0.9)):
+        path = Path(lake.directory(young)) / name
+        path.write_bytes(b"half")
+        os.utime(path, (ago(days).timestamp(),) * 2)
+    stranger = Path(lake.path("artifacts", "raw", "README"))
+    stranger.write_text("of a person")
+    os.utime(stranger, (0, 0))
+
+    collected(lake)
+
+    left = {path.rsplit("/", 1)[1] for path in files_of(lake, "artifacts")}
+    assert {"data.parquet", "y.parquet.12345678.part", "README"} == left
+    assert [] == [*files_of(lake, lake.directory(old).removeprefix(f"{lake.url}/"))]
+
+
+def test_studies_records_and_environments_that_nobody_needs_go(lake: Lake) -> None:
+    def age(path: Path, days: float) -> None:
+        os.utime(path, (ago(days).timestamp(),) * 2)
+
+    made(lake, "raw/a", 1, 300, run_id="kept")
+    for study, days in ((OLD, 100), (YOUNG, 80)):
+        write_frame(lake, lake.path("studies", "m", f"{study}.json"), frame(1))
+        age(Path(lake.path("studies", "m", f"{study}.json")), days)
+    for run, days in (("kept", 300), ("lost", 300), ("new", 20)):
+        environment = {"environment": f"of-{run}"}
+        record = StepRecord(run_id=run, step="x", attempt=0, assets=("y",), started_at=ago(days), **environment)
+        keep_step(lake, record)
+        age(Path(lake.path("runs", run, "x", "0.json")), days)
+    for name in ("of-kept", "of-lost", "of-new", "of-nobody"):
+        lake.create(lake.path("environments", f"{name}.json"), b"{}")
+        age(Path(lake.path("environments", f"{name}.json")), 10)
+
+    collected(lake)
+
+    assert [f"studies/m/{YOUNG}.json"] == [*files_of(lake, "studies")]
+    assert ["runs/kept/x/0.json", "runs/new/x/0.json"] == [*files_of(lake, "runs")]
+    environments = {Path(path).stem for path in files_of(lake, "environments")}
+    assert {lake.environment(), "of-kept", "of-lost", "of-new"} == environments
+
+
+def test_an_environment_that_only_a_removed_artifact_names_stays(lake: Lake) -> None:
+    made(lake, "raw/a", 1, 400)
+    made(lake, "raw/a", 2, 300)
+    collected(lake)
+    for path in Path(lake.path("artifacts")).rglob("manifest*.json"):
+        manifest = Manifest.read(path.read_bytes(), str(path))
+        path.write_bytes(manifest.model_copy(update={"environment": "0" * 32}).text())
+    environment = Path(lake.path("environments", f"{lake.environment()}.json"))
+    os.utime(environment, (0, 0))
+
+    collected(lake)
+
+    assert environment.exists()
+
+
+def test_folders_that_are_empty_for_a_day_go(tmp_path: Path) -> None:
+    lake, (first, _) = worn(tmp_path)
+    collected(lake)
+    assert Path(lake.directory(first)).is_dir()
+
+    collected(lake, now=LATER)
+
+    assert not Path(lake.directory(first)).exists()
+    assert Path(lake.path("artifacts", "raw", "a")).is_dir()
+
+
+def test_a_run_that_makes_the_same_content_again_at_any_moment_loses_nothing(tmp_path: Path) -> None:
+    source, _ = worn(tmp_path / "source")
+    n, is_over = 0, False
+    while not is_over:
+        n += 1
+        lake = again_of(source, tmp_path / str(n))
+        left = ArtifactRef(asset="raw/c", version=next(Path(lake.path("artifacts", "raw", "c")).iterdir()).name)
+        again: list[ArtifactRef] = []
+
+        def make(to: Lake = lake, into: list[ArtifactRef] = again) -> None:
+            into += [put(to, frame(k), asset=f"raw/{name}").ref for name, k in (("a", 1), ("b", 2), ("c", 4))]
+
+        collected(watched := Watched(lake.url, n, make))
+
+        is_over = watched.count < n
+        assert [] == damage(lake), n
+        if not is_over:
+            assert left in again
+            assert all(lake.manifest(ref) for ref in again), n
+            assert {} == files_of(lake, "trash"), n
+    assert n > 40
+
+
+def test_killed_at_any_moment_it_leaves_nothing_half_and_the_next_one_ends_it(tmp_path: Path) -> None:
+    source, _ = worn(tmp_path / "source")
+    undisturbed = again_of(source, tmp_path / "undisturbed")
+    collected(undisturbed)
+    collected(undisturbed, now=LATER)
+    expected, n, is_over = shape(undisturbed), 0, False
+    while not is_over:
+        n += 1
+        lake = again_of(source, tmp_path / str(n))
+        try:
+            collected(watched := killing(lake.url, n))
+            is_over = watched.count < n
+        except Killed:
+            assert [] == damage(lake), n
+        collected(lake, now=LATER)
+        assert expected == shape(lake), n
+    assert n > 40
+
+
+def test_killed_at_any_moment_and_made_again_nothing_is_half(tmp_path: Path) -> None:
+    source, _ = worn(tmp_path / "source")
+    n, is_over = 0, False
+    while not is_over:
+        n += 1
+        lake = again_of(source, tmp_path / str(n))
+        try:
+            collected(watched := killing(lake.url, n))
+            is_over = watched.count < n
+        except Killed:
+            again = put(lake, frame(2), asset="raw/b").ref
+            assert [] == damage(lake), n
+            collected(lake, now=LATER)
+            assert (2,) == lake.get(again, pl.DataFrame).select("n").row(0)
+            assert {} == files_of(lake, "trash"), n
+        assert [] == damage(lake), n
+
+
+def test_a_version_that_is_promoted_at_any_moment_serves_or_could_not_be(tmp_path: Path) -> None:
+    source = Lake(str(tmp_path / "source"))
+    old, served = trained(source, 2, 400), trained(source, 1, 300)
+    decide(source, 1, 299, served)
+    n, is_over, undone = 0, False, 0
+    while not is_over:
+        n += 1
+        lake = again_of(source, tmp_path / str(n))
+
+        def promote(to: Lake = lake) -> None:
+            try:
+                to.get(old["model"], pl.DataFrame, noted=False)
+            except MissingArtifactError:
+                return
+            decide(to, 2, 0, old)
+
+        watched = Watched(lake.url, n, promote)
+        try:
+            collected(watched)
+        except UndoneError:
+            undone += 1
+        is_over = watched.count < n
+        champion = PromotionLog(lake, "flight_delay", Promotion).last()
+        assert champion is not None
+        assert lake.manifest(ArtifactRef(asset="flight_delay/model", version=str(champion.champion))), n
+        if champion.number == 2:
+            assert all(lake.get(ref, pl.DataFrame, noted=False) is not None for ref in old.values()), n
+    assert undone > 3
+
+
+def test_two_at_once_are_one_and_one_that_is_told_whose_it_is(tmp_path: Path) -> None:
+    lake, _ = worn(tmp_path)
+    before = files_of(lake)
+    with Lock(lake, "gc", now=NOW), pytest.raises(LockedError, match=f"process {os.getpid()} on .* is at it since"):
+        collected(lake)
+
+    assert before == files_of(lake)
+    assert 3 == len(collected(lake).folders)
+
+
+def test_a_lock_that_was_left_behind_for_a_day_is_taken_over(tmp_path: Path) -> None:
+    lake, _ = worn(tmp_path)
+    Lock(lake, "gc", now=ago(0.9)).__enter__()
+    with pytest.raises(LockedError):
+        collected(lake)
+
+    assert 3 == len(collected(lake, now=NOW + timedelta(days=0.2)).folders)
+    assert {} == files_of(lake, "locks")
+
+
+def test_of_two_that_take_over_at_any_moment_one_sees_the_other(tmp_path: Path) -> None:
+    n, is_over = 0, False
+    while not is_over:
+        n += 1
+        url = str(tmp_path / str(n))
+        Lock(Lake(url), "gc", now=ago(3)).__enter__()
+        holding: list[str] = []
+
+        def take(other: str = url, into: list[str] = holding) -> None:
+            try:
+                Lock(Lake(other), "gc", now=NOW).__enter__()
+            except LockedError:
+                return
+            into.append("the other")
+
+        watched = Watched(url, n, take)
+        try:
+            with Lock(watched, "gc", now=NOW):
+                holding.append("one")
+        except LockedError:
+            holding.append("")
+        is_over = watched.count < n
+        assert 1 >= len([it for it in holding if it]) or watched.count >= n, (n, holding)
+
+
+def test_a_lock_that_was_taken_over_is_noticed(lake: Lake) -> None:
+    with (
+        Lock(lake, "gc", now=ago(2)) as slow,
+        Lock(lake, "gc", now=NOW),
+        pytest.raises(LockedError, match="taken over"),
+    ):
+        slow.check()
+
+
+def test_a_journal_that_is_none_ends_it(lake: Lake) -> None:
+    lake.create(lake.path("trash", "journal.json"), b"{}")
+
+    with pytest.raises(CorruptArtifactError, match="is not the journal of a removal as it was written"):
+        collected(lake)
+
+
+def test_on_s3_the_same_goes_and_unfinished_uploads_too(s3: Callable[[str], Mapping[str, Any]]) -> None:
+    lake = Lake("s3://collected/lake", s3("collected"))
+    refs = [put(lake, frame(n), asset="raw/a").ref for n in (1, 2)]
+    kept = put(lake, frame(3), asset="raw/a").ref
+    for key in ("lake/raw/x", "other/y"):
+        lake.fs.call_s3("create_multipart_upload", Bucket="collected", Key=key)
+    assert [] == [*look(lake, Policy(NOW, 0)).removed]
+
+    judgement, removed = collect(lake, Policy(LATER, 0), lambda _: None)
+
+    assert (2, 1) == (len(removed.folders), len(judgement.uploads))
+    assert judgement.bytes == removed.bytes
+    assert {"": [kept]} == lake.versions("raw/a")
+    assert lake.removed_manifest(refs[0]).ref == refs[0]
+    uploads = lake.fs.call_s3("list_multipart_uploads", Bucket="collected")["Uploads"]
+    assert ["other/y"] == [upload["Key"] for upload in uploads]
+    assert [] == [*lake.tree(lake.path("trash")), *lake.tree(lake.path("locks"))]
+
+
+def test_a_whole_collection_between_any_two_operations_of_a_writer_leaves_all_that_it_writes(tmp_path: Path) -> None:
+    at, is_over = 0, False
+    while not is_over:
+        at += 1
+        lake, _ = worn(tmp_path / str(at))
+        watched = Watched(lake.url, at, functools.partial(collected, lake))
+        for number, asset in ((1, "raw/a"), (4, "raw/c"), (2, "raw/b")):
+            put(watched, frame(number), asset=asset)
+        is_over = watched.count < at
+
+        assert not damage(lake), f"collected before operation {at}"

@@ -1,0 +1,43 @@
+"""What is odd about a day beside the days before it, as a person reads it."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from ml_assets.contracts.table import Column, TableContract
+from ml_assets.declaration.data import ExpectationsSettings
+from ml_assets.lake.store import Lake
+from ml_assets.stages.checks.expectations import held_against_the_past
+from tests.builders import put
+
+
+@pytest.mark.parametrize("shown", ["'Ann'", "(personal)"])
+def test_a_category_that_surprises_is_named_unless_it_is_personal(tmp_path: Path, shown: str) -> None:
+    is_pii = shown == "(personal)"
+    lake = Lake(str(tmp_path))
+    days = [date(2024, 1, 1) + timedelta(days=n) for n in range(9)]
+    of_day = [
+        pl.DataFrame({"day": [day] * 100, "name": ["Ann"] * 100 if n < 8 else ["Jane Roe"] * 100})
+        for n, day in enumerate(days)
+    ]
+    for day, rows in zip(days[:8], of_day, strict=False):
+        put(lake, rows, asset="m/features", partition=str(day))
+    contract = TableContract(
+        "m", (Column("day", pl.Date()), Column("name", pl.String(), is_categorical=True, is_pii=is_pii))
+    )
+
+    report = held_against_the_past(
+        lake,
+        dg.AssetKey(["m", "features"]),
+        of_day[8],
+        [str(days[8])],
+        settings=ExpectationsSettings(),
+        contract=contract,
+    )
+
+    said = "\n".join(report.sentences)
+    assert f"column 'name' is {shown} in 0.0% of 100 rows on 2024-01-09" in said
+    assert is_pii is not ("Ann" in said)

@@ -1,0 +1,53 @@
+"""What is passed on of dbt's messages where a project has personal columns."""
+
+from typing import Any
+
+import pytest
+
+from ml_assets.warehouse.dbt_messages import Heard, without_values
+from ml_assets.warehouse.warehouse import has_personal
+
+LINES = [
+    "10:28:51  1 of 2 ERROR creating sql by_day model main.people ... [ERROR in 0.1s]",
+    "10:28:51  Runtime Error in model people (models/people.sql)",
+    '  Invalid Input Error: Could not parse string "Jane Roe" according to format specifier "%Y"',
+    "  Jane Roe",
+    "  ^",
+    "10:28:52  Done. PASS=1 ERROR=1",
+]
+
+
+def test_values_of_rows_are_left_out_with_the_lines_that_go_on_about_them() -> None:
+    said: list[str] = []
+    heard = Heard(said.append, hides=True)
+    for line in LINES:
+        heard(line)
+
+    assert said == heard.lines
+    assert [*LINES[:2], LINES[5]] == [*said[:2], said[3]]
+    assert (
+        "  Invalid Input Error over the values of a row, which are not shown: the project has personal columns"
+        == said[2]
+    )
+
+
+def test_all_is_passed_on_where_nothing_is_personal() -> None:
+    said: list[str] = []
+    heard = Heard(said.append, hides=False)
+    for line in LINES:
+        heard(line)
+
+    assert LINES == said
+
+
+def test_a_message_of_several_lines_ends_where_values_begin() -> None:
+    assert "Runtime Error\n  Conversion Error over the values of a row, which are not shown: " in without_values(
+        "Runtime Error\n  Conversion Error: Could not convert string 'Jane Roe' to INT32\n\nLINE 1: select"
+    )
+    assert "Binder Error: column 'nmae'" == without_values("Binder Error: column 'nmae'")
+
+
+@pytest.mark.parametrize("column", [{"meta": {"pii": True}}, {"config": {"meta": {"pii": True}}}])
+def test_a_column_is_personal_wherever_dbt_says_so(column: dict[str, Any]) -> None:
+    assert has_personal({"test": {}, "model": {"columns": {"name": column}}})
+    assert not has_personal({"test": {}, "model": {"columns": {"name": {}, "n": {"meta": {"pii": False}}}}})

@@ -1,0 +1,212 @@
+"""Rebuilds of a shop's table, in a dbt project of two models made for the purpose.
+
+The example's own project stays out; see tests/test_leaks.py.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from ml_assets.lake.errors import WarehouseError
+from ml_assets.warehouse.dbt_manifest import prepare_manifest
+from ml_assets.warehouse.rebuild import Rebuilds, reach_of
+from ml_assets.warehouse.warehouse import Quarantine
+
+PROJECT = Path(__file__).parents[2] / "dbt_project"
+DAY = date(2024, 3, 10)
+ORDERS = "source.shop.raw.orders"
+MODELS = {
+    "stg_orders": "select day, amount from {{ source('raw', 'orders') }}"
+    " where day between {{ ml_assets.first_day() }} and {{ ml_assets.last_day() }}",
+    "order_sums": "select {{ ml_assets.last_day() }} as day, cast(sum(amount) as bigint) as amount"
+    " from {{ ref('stg_orders') }}"
+    " where day between {{ ml_assets.look_back_first_day(3) }} and {{ ml_assets.last_day() }}",
+}
+COLUMNS = [{"name": "day", "data_type": "date"}, {"name": "amount", "data_type": "bigint"}]
+
+
+def node(kind: str, name: str, *parents: str, by_day: bool = True, **look_back_days: int) -> dict[str, Any]:
+    meta = {"partitioned": "day" if by_day else None, "look_back_days": look_back_days}
+    return {
+        "resource_type": kind, "name": name, "source_name": "raw", "depends_on": {"nodes": [*parents]}, "meta": meta,
+        "config": {"materialized": "by_day" if by_day else "whole"},
+    }  # fmt: skip
+
+
+def manifest_of(*nodes: Mapping[str, Any]) -> dict[str, Any]:
+    ids = {f"{it['resource_type'][0]}.{it['name']}": it for it in nodes}
+    return {
+        "nodes": {uid: it for uid, it in ids.items() if uid.startswith("m.")},
+        "sources": {uid: it for uid, it in ids.items() if uid.startswith("s.")},
+    }
+
+
+# ---------------------------------------------------------------- how far back
+
+
+def test_each_table_is_needed_as_far_back_as_its_readers_look_together() -> None:
+    manifest = manifest_of(
+        node("source", "orders"),
+        node("source", "shops", by_day=False),
+        node("model", "clean", "s.orders", orders=1),
+        node("model", "recent", "m.clean", clean=28),
+        node("model", "places", "s.shops", by_day=False),
+        node("model", "features", "m.clean", "m.recent", "m.places", recent=2),
+        node("model", "unrelated", "s.orders"),
+    )
+
+    reach = reach_of(manifest, "features", DAY, DAY)
+
+    assert {
+        "m.features": (DAY, DAY),
+        "m.recent": (date(2024, 3, 8), DAY),
+        "m.clean": (date(2024, 2, 9), DAY),
+        "m.places": None,
+    } == reach.models
+    assert {"s.orders": (date(2024, 2, 8), DAY), "s.shops": None} == reach.sources
+
+
+def test_a_table_that_dbt_does_not_know_is_named() -> None:
+    with pytest.raises(WarehouseError, match="dbt knows no model 'fetures'"):
+        reach_of(manifest_of(node("model", "features")), "fetures", DAY, DAY)
+
+
+def test_a_whole_table_over_one_by_day_is_refused() -> None:
+    manifest = manifest_of(
+        node("source", "orders"), node("model", "totals", "s.orders", by_day=False), node("model", "sums", "m.totals")
+    )
+
+    with pytest.raises(WarehouseError, match="totals is a whole table, but reads orders, which is kept by day"):
+        reach_of(manifest, "sums", DAY, DAY)
+
+
+# ---------------------------------------------------------------- building
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, Any]]:
+    """A project with the flights' profile, one source and two models, the second with a look-back."""
+    folder = tmp_path_factory.mktemp("shop") / "dbt_project"
+    folder.mkdir()
+    shutil.copy(PROJECT / "profiles.yml", folder)
+    said = (PROJECT / "dbt_project.yml").read_text(encoding="utf-8")
+    (folder / "dbt_project.yml").write_text(said.replace("flights", "shop"), encoding="utf-8")
+    (folder / "models").mkdir()
+    for name, sql in MODELS.items():
+        (folder / "models" / f"{name}.sql").write_text(sql, encoding="utf-8")
+    look_back = {"stg_orders": {}, "order_sums": {"stg_orders": 3}}
+    schema = {
+        "sources": [{"name": "raw", "tables": [
+            {"name": "orders", "config": {"meta": {"partitioned": "day"}}, "columns": COLUMNS}]}],
+        "models": [{"name": name, "config": {"meta": {"partitioned": "day", "look_back_days": days}},
+                    "columns": COLUMNS} for name, days in look_back.items()],
+    }  # fmt: skip
+    (folder / "models" / "schema.yml").write_text(json.dumps(schema), encoding="utf-8")  # JSON is YAML
+    prepare_manifest(folder)
+    return folder, json.loads((folder / "target" / "manifest.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def rebuilds(
+    shop: tuple[Path, Mapping[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Rebuilds, Mapping[str, Any]]]:
+    project, manifest = shop
+    with Rebuilds(project, manifest, tmp_path_factory.mktemp("rebuilds"), workers=1) as found:
+        yield found, manifest
+
+
+def orders(*amounts: int, last: date = DAY) -> pl.DataFrame:
+    """Return one order a day, the last one on a day."""
+    return pl.DataFrame(
+        {"day": [last.replace(day=last.day - past) for past in range(len(amounts))], "amount": [*amounts]},
+        schema={"day": pl.Date, "amount": pl.Int64},
+    )
+
+
+def test_a_range_built_again_executes_the_same_sql_over_other_rows_without_dbt(
+    shop: tuple[Path, Mapping[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, manifest = shop
+    reach = reach_of(manifest, "order_sums", DAY, DAY)
+    aside = {
+        "model.shop.stg_orders": Quarantine(1.0, {"amount is at most 99": "amount > 99"}, released=orders(500)),
+    }
+
+    with Rebuilds(project, manifest, tmp_path, workers=1, quarantines=aside) as found:
+        first = found.build(reach, {ORDERS: orders(1, 10, 100)})
+        monkeypatch.setattr(Rebuilds, "_built", None)  # dbt is not needed any more
+        second = found.build(reach, {ORDERS: orders(2, 20, 100, 1000)})
+        released = found.build(reach, {ORDERS: orders(500, 20, 100, 1000)})
+
+    assert_frame_equal(pl.DataFrame({"day": [DAY], "amount": [11]}), first)
+    assert_frame_equal(pl.DataFrame({"day": [DAY], "amount": [22]}), second)
+    assert_frame_equal(pl.DataFrame({"day": [DAY], "amount": [520]}), released)
+
+
+def test_rows_that_the_full_build_set_aside_do_not_come_back(
+    shop: tuple[Path, Mapping[str, Any]], tmp_path: Path
+) -> None:
+    project, manifest = shop
+    aside = {"model.shop.stg_orders": Quarantine(1.0, {"amount is at most 99": "amount > 99"})}
+
+    with Rebuilds(project, manifest, tmp_path, workers=1, quarantines=aside) as found:
+        built = found.build(reach_of(manifest, "order_sums", DAY, DAY), {ORDERS: orders(1, 10, 100, 1000)})
+
+    assert_frame_equal(pl.DataFrame({"day": [DAY], "amount": [11]}), built)
+
+
+def test_a_day_is_built_with_its_look_back_and_nothing_before(
+    rebuilds: tuple[Rebuilds, Mapping[str, Any]],
+) -> None:
+    built = rebuilds[0].build(reach_of(rebuilds[1], "order_sums", DAY, DAY), {ORDERS: orders(1, 10, 100, 1000, 10000)})
+
+    assert_frame_equal(pl.DataFrame({"day": [DAY], "amount": [1111]}), built)
+
+
+def test_each_rebuild_sees_its_own_rows_and_days(rebuilds: tuple[Rebuilds, Mapping[str, Any]]) -> None:
+    def amount(day: date, rows: pl.DataFrame) -> int | None:
+        built = rebuilds[0].build(reach_of(rebuilds[1], "order_sums", day, day), {ORDERS: rows})
+        return dict(built.iter_rows())[day]
+
+    assert 3 == amount(DAY, orders(1, 2))
+    assert 2 == amount(date(2024, 3, 9), orders(1, 2))
+    assert amount(DAY, orders()) is None
+
+
+def test_what_dbt_says_against_a_model_is_passed_on_and_the_next_rebuild_works(
+    rebuilds: tuple[Rebuilds, Mapping[str, Any]],
+) -> None:
+    reach = reach_of(rebuilds[1], "order_sums", DAY, DAY)
+
+    with pytest.raises(
+        WarehouseError, match=r"order_sums cannot be rebuilt in a scratch folder; dbt says:\nstg_orders: "
+    ):
+        rebuilds[0].build(reach, {ORDERS: orders(1).with_columns(amount=pl.lit("many"))})
+
+    assert [(DAY, 7)] == rebuilds[0].build(reach, {ORDERS: orders(7)}).rows()
+
+
+def test_nothing_is_left_behind(rebuilds: tuple[Rebuilds, Mapping[str, Any]]) -> None:
+    rebuilds[0].build(reach_of(rebuilds[1], "order_sums", DAY, DAY), {ORDERS: orders(1)})
+
+    assert [] == [*rebuilds[0].folder.iterdir()]
+
+
+def test_a_project_that_dbt_cannot_read_is_told_with_what_dbt_said(
+    shop: tuple[Path, Mapping[str, Any]], tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+
+    with (
+        Rebuilds(empty, shop[1], tmp_path, workers=1) as broken,
+        pytest.raises(WarehouseError, match=r"order_sums cannot be rebuilt (.|\n)*No dbt_project.yml found"),
+    ):
+        broken.build(reach_of(shop[1], "order_sums", DAY, DAY), {ORDERS: orders(1)})

@@ -1,0 +1,99 @@
+"""What is done about workers that end, in a place where each ends as it is told."""
+
+import pytest
+
+from ml_assets.kubernetes.diagnosis import Diagnosis, Kind
+from ml_assets.kubernetes.policy import PodPolicy
+from ml_assets.workers.crew import Crew, Standing, WorkersError
+
+MORE = PodPolicy(memory="1Gi", memory_ceiling="3Gi", retries=1)
+
+
+class Pretended:
+    def __init__(self) -> None:
+        self.started: list[tuple[int, int, str | None]] = []
+        self.standing: dict[int, Standing] = {}
+        self.closed = 0
+
+    def start(self, worker: int, attempt: int, memory: str | None) -> None:
+        self.started.append((worker, attempt, memory))
+        self.standing[worker] = "works"
+
+    def look(self, worker: int) -> Standing:
+        return self.standing[worker]
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def ends(self, worker: int, kind: Kind) -> None:
+        self.standing[worker] = Diagnosis(kind, f"It ended as {kind}.")
+
+
+def test_all_are_started_and_ended() -> None:
+    place = Pretended()
+
+    with Crew(place, 3, policy=MORE, say=pytest.fail) as crew:
+        crew.check()
+
+    assert [(0, 0, None), (1, 0, None), (2, 0, None)] == place.started
+    assert 1 == place.closed
+
+
+def test_one_that_is_lost_is_replaced_as_often_as_declared_and_then_the_others_go_on() -> None:
+    place, said = Pretended(), list[str]()
+
+    with Crew(place, 2, policy=MORE, say=said.append) as crew:
+        for _ in range(2):
+            place.ends(1, "PodLost")
+            crew.check()
+        crew.check()
+
+    assert [(0, 0, None), (1, 0, None), (1, 1, None)] == place.started
+    assert "worker 1: It ended as PodLost. It is tried again as it was, 1 of 1 times." == said[0]
+    assert "Its 1 retries are used up" in said[1]
+    assert "1 workers go on without it" in said[1]
+
+
+def test_one_that_ran_out_of_memory_gets_more_up_to_the_ceiling() -> None:
+    place, said = Pretended(), list[str]()
+
+    with Crew(place, 1, policy=MORE, say=said.append) as crew:
+        for _ in range(2):
+            place.ends(0, "PodOutOfMemory")
+            crew.check()
+        place.ends(0, "PodOutOfMemory")
+        with pytest.raises(WorkersError, match="That is its ceiling"):
+            crew.check()
+
+    assert [None, "2Gi", "3Gi"] == [memory for *_, memory in place.started]
+
+
+def test_a_fault_of_the_code_ends_the_step_at_once() -> None:
+    place = Pretended()
+
+    with Crew(place, 2, policy=MORE, say=pytest.fail) as crew:
+        place.ends(1, "PodFailed")
+        with pytest.raises(WorkersError, match="worker 1: It ended as PodFailed"):
+            crew.check()
+
+    assert 1 == place.closed
+
+
+def test_one_that_ends_before_the_work_is_done_counts_as_lost() -> None:
+    place, said = Pretended(), list[str]()
+
+    with Crew(place, 1, policy=MORE, say=said.append) as crew:
+        place.standing[0] = "done"
+        crew.check()
+
+    assert ["worker 0: It ended before the work was done. It is tried again as it was, 1 of 1 times."] == said
+
+
+def test_what_has_been_started_is_ended_when_another_cannot_be() -> None:
+    place = Pretended()
+    place.start = lambda *_: (_ for _ in ()).throw(OSError("no more processes"))  # type: ignore[method-assign]
+
+    with pytest.raises(OSError, match="no more processes"), Crew(place, 2, policy=MORE, say=pytest.fail):
+        pass
+
+    assert 1 == place.closed
