@@ -277,7 +277,7 @@ def test_the_index_links_every_page() -> None:
 
 
 def test_the_page_of_settings_lists_every_variable_that_the_code_reads() -> None:
-    code = [path for top in ("ml_assets", "resources", "dbt_project") for path in (ROOT / top).rglob("*.*")]
+    code = [path for top in ("ml_assets", "dbt_project") for path in (ROOT / top).rglob("*.*")]
     read = {
         name
         for path in code

@@ -28,10 +28,7 @@ def set_clock(off: timedelta) -> None:
             return datetime.now(tz) + off
 
     for name, module in [*sys.modules.items()]:
-        if (
-            name.split(".")[0] in {"ml_assets", "resources", "sensors"}
-            and getattr(module, "datetime", None) is datetime
-        ):
+        if name.split(".")[0] == "ml_assets" and getattr(module, "datetime", None) is datetime:
             module.datetime = Clock  # type: ignore[attr-defined]
 
 

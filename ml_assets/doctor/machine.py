@@ -11,7 +11,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from ml_assets.assembly_resources import ROOT
 from ml_assets.doctor.checks import Finding, State
 from ml_assets.doctor.production import production_problems
 from ml_assets.settings import SettingsError, profile
@@ -57,7 +56,7 @@ def installed() -> Iterator[Finding]:
         yield Finding("python", "wrong", f"Python is {version}; expected 3.11 or newer.", "Install a newer one.")
     else:
         yield Finding("python", "ok", f"Python is {version}.")
-    yield _locked(ROOT / "requirements.lock")
+    yield _locked(Path(__file__).parents[2] / "requirements.lock")
     if sys.platform == "linux":
         yield _openmp()
 

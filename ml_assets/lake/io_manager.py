@@ -22,13 +22,12 @@ from ml_assets.dagster_storage.code_versions import CODE, CODE_BEHIND, code_part
 from ml_assets.dagster_storage.event_log import VERSION, EventLogByDay
 from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, merged, span_of
 from ml_assets.lake.errors import MissingArtifactError, PublicationConflictError
-from ml_assets.lake.manifest import CHANGED_ROWS, LEFT_OUT, ROWS_READ, ArtifactRef, Cost, Manifest
+from ml_assets.lake.manifest import CHANGED_ROWS, FILES, LEFT_OUT, ROWS_READ, ArtifactRef, Cost, Manifest
 from ml_assets.lake.quarantine import beside
 from ml_assets.lake.resource import LakeResource, begin_step, record_step
 from ml_assets.lake.run_tags import range_of
 from ml_assets.lake.store import Lake, Making
 from ml_assets.lake.usage import asked_of
-from ml_assets.landing.listing import FILES
 
 DAY = "day"
 

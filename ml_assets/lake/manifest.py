@@ -22,6 +22,8 @@ LEFT_OUT: Final = "left_out"
 """The parameter that counts, by reason, the rows that a step read and that are not in what it makes."""
 ROWS_READ: Final = "rows_read"
 """The parameter of a table that says how many rows of the same day each table had from which it is made."""
+FILES: Final = "files"
+"""The parameter of a raw table that lists its source files, by partition."""
 CHANGED_ROWS: Final = "changed_rows"
 """The parameter of a raw table that counts the rows which differ from the landing before, by partition."""
 MOST_BYTES: Final = 64 * 2**20

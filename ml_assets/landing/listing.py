@@ -17,12 +17,9 @@ from pydantic import JsonValue
 
 from ml_assets.lake.access import Access
 from ml_assets.lake.errors import SourceError
-from ml_assets.lake.manifest import Manifest
+from ml_assets.lake.manifest import FILES, Manifest
 from ml_assets.lake.origin import memory_bytes
 from ml_assets.landing.day_pattern import DayPattern
-
-FILES = "files"
-"""The fact in a raw day's manifest that names its files, by day."""
 
 _FEW_DAYS = 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -22,11 +22,12 @@ from ml_assets.declaration.tables import RawDeclaration, RawTable
 from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.errors import SourceError
 from ml_assets.lake.failed_attempts import RECORD
+from ml_assets.lake.manifest import FILES
 from ml_assets.lake.quarantine import QUARANTINE
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.landing.day_pattern import DayPattern
-from ml_assets.landing.listing import FILES, Arrived, file_facts, files_of_days, landed_files, read_file
+from ml_assets.landing.listing import Arrived, file_facts, files_of_days, landed_files, read_file
 from ml_assets.landing.sources import Source, digest
 from ml_assets.landing.time_formats import UNIX_TIMES
 from ml_assets.logic.tables.raw import (

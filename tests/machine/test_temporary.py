@@ -112,7 +112,7 @@ def test_the_copies_of_a_living_process_stay(place: Path) -> None:
 
 def test_every_temporary_folder_of_the_engine_is_one_that_is_found_again() -> None:
     made = re.compile(r"tempfile\.(TemporaryDirectory|mkdtemp|mkstemp|NamedTemporaryFile)\(")
-    sources = [path for top in ("ml_assets", "resources", "sensors") for path in (ROOT / top).rglob("*.py")]
+    sources = (ROOT / "ml_assets").rglob("*.py")
 
     assert {"ml_assets/cli/console/interrupts.py", "ml_assets/lake/copies.py", "ml_assets/machine/temporary.py"} == {
         str(path.relative_to(ROOT)) for path in sources if made.search(path.read_text(encoding="utf-8"))

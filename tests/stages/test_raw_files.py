@@ -15,9 +15,9 @@ from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.tables import RawDeclaration
 from ml_assets.lake.io_manager import LakeIOManager
+from ml_assets.lake.manifest import FILES
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
-from ml_assets.landing.listing import FILES
 from ml_assets.stages.raw import raw_tables
 from tests.builders import failure
 
