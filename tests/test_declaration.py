@@ -436,9 +436,9 @@ def test_a_field_of_the_file_that_does_not_exist_is_refused() -> None:
     assert (
         "shop/defs.yaml:16: version: there is no such field; expected one of type, attributes.\n"
         "shop/defs.yaml:1: type: expected one of ml_assets.components.Model, ml_assets.components.RawTables, "
-        "ml_assets.components.DbtTables, ml_assets.components.Automation, got 'ml_assets.components.Mode' (did you mean "
-        "'ml_assets.components.Model'?)."
-    ) == said(MODEL.replace("component.Model", "component.Mode") + "version: 1\n")
+        "ml_assets.components.DbtTables, ml_assets.components.Automation, got 'ml_assets.components.Mode' "
+        "(did you mean 'ml_assets.components.Model'?)."
+    ) == said(MODEL.replace("components.Model", "components.Mode") + "version: 1\n")
 
 
 def test_no_code_in_a_declaration_is_run(tmp_path: Path) -> None:

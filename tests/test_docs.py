@@ -245,7 +245,7 @@ def test_the_layout_names_real_paths_and_leaves_no_part_of_the_code_out() -> Non
     assert packages - listed == set()
 
 
-def test_the_six_floors_are_those_that_the_linter_checks() -> None:
+def test_the_layers_in_the_guide_are_those_that_the_linter_checks() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     checked = next(c["layers"] for c in settings["tool"]["importlinter"]["contracts"] if c["type"] == "layers")
     written = [re.split(r"   +", line)[0] for line in blocks(CONTRIBUTING, "text")[1].splitlines()]

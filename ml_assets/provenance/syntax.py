@@ -104,7 +104,7 @@ def _find(module: Module, name: str, line: int) -> list[ast.AST] | None:
 
     found = [*search(module.tree.body, [part for part in name.split(".") if part != "<locals>"])]
 
-    def first_line(node: Any) -> int:
+    def first_line(node: Any) -> int:  # noqa: ANN401 - any part of a tree
         return min(int(it.lineno) for it in (node, *getattr(node, "decorator_list", ())))
 
     exact = [chain for chain in found if first_line(chain[-1]) == line]
