@@ -355,7 +355,7 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_ask_for_nothing_but_a_p
         (with_lines("expectations: {margin: -1}"), ["shop/defs.yaml:16: expectations.margin: ", "got -1"]),
         (with_lines("seed: 1", "seed: 2"), ["shop/defs.yaml:17: seed: is given twice; keep one."]),
         (with_lines("tuning: {trials: 5, trials: 6}"), ["shop/defs.yaml:16: trials: is given twice; keep one."]),
-        (MODEL.replace("component.Model", "component.Modle"),
+        (MODEL.replace("components.Model", "components.Modle"),
          ["shop/defs.yaml:1: type: expected one of ml_assets.components.Model, ",
           "got 'ml_assets.components.Modle' (did you mean 'ml_assets.components.Model'?)."]),
         (MODEL.replace("type: ml_assets.components.Model", "type: [a]"),
