@@ -4,16 +4,20 @@ Frames and records stay out; see `tests.builders`.
 """
 
 import gc
+import itertools
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from filelock import FileLock
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from ml_assets.lake.store import Lake
 
 # As the command sets it: LightGBM's threads otherwise spin while they wait for a busy core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -170,3 +174,26 @@ def unrendered() -> Iterator[None]:
 def own_flown(flown: Path, tmp_path: Path) -> Path:
     """A copy of the lake in which the flow ran, to write to."""
     return Path(shutil.copytree(flown, tmp_path / "lake"))
+
+
+_BUCKETS = itertools.count()
+
+
+@pytest.fixture(params=["folder", "s3"])
+def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator["Lake"]:
+    """A lake of storage tests, on a folder and on a pretended S3."""
+    from ml_assets.lake.store import Lake
+
+    if request.param == "folder":
+        yield Lake(str(tmp_path / "lake"))
+        return
+    bucket = f"lake-{os.getpid()}-{next(_BUCKETS)}"
+    yield Lake(f"s3://{bucket}/deep/root", request.getfixturevalue("s3")(bucket))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> "Lake":
+    """A lake on a folder."""
+    from ml_assets.lake.store import Lake
+
+    return Lake(str(tmp_path / "lake"))
