@@ -24,8 +24,8 @@ from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import RawDeclaration
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
+from tests.automation import alerted, arriving, looped, updated
 from tests.builders import flights_declared, frame, put
-from tests.sensors import alerted, arriving, looped, updated
 
 Facts = dict[str, Any]
 _OF_THIS_RUN: Final = (
