@@ -23,6 +23,7 @@ import polars as pl
 
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.warehouse.dbt_messages import without_values
+from ml_assets.warehouse.dbt_package import link_package
 from ml_assets.warehouse.dbt_server import RESULTS, Dbt
 from ml_assets.warehouse.duckdb_session import connect, identifier, literal
 from ml_assets.warehouse.warehouse import (
@@ -122,6 +123,7 @@ class Rebuilds:
         self._statements: dict[str, list[str]] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._free: queue.LifoQueue[Dbt] = queue.LifoQueue()
+        link_package(project_dir)
         for _ in range(workers):  # the last in is the first out: one process suffices for single jobs
             self._free.put(Dbt(project_dir, target))
 

@@ -25,6 +25,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake, Making
 from ml_assets.machine.temporary import temporary_folder
 from ml_assets.warehouse.dbt_messages import Heard, without_values
+from ml_assets.warehouse.dbt_package import link_package
 from ml_assets.warehouse.dbt_server import RESULTS, Dbt
 
 PREFIX = "tables"
@@ -208,6 +209,7 @@ class Warehouse(dg.ConfigurableResource):
             "build", "--select", *names, "--exclude-resource-type", "unit_test", "--indirect-selection", "buildable",
             "--threads", str(self.threads),
         ]  # fmt: skip
+        link_package(Path(self.project_dir))
         with Dbt(Path(self.project_dir), self.target) as dbt:
             code = dbt.build(command, bindings=folder / "bindings.json", target=target, say=heard)
         if not (target / RESULTS).exists():

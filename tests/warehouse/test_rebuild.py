@@ -16,6 +16,7 @@ from polars.testing import assert_frame_equal
 
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
+from ml_assets.warehouse.dbt_package import LINK
 from ml_assets.warehouse.rebuild import Rebuilds, reach_of
 from ml_assets.warehouse.warehouse import Quarantine
 
@@ -197,6 +198,19 @@ def test_nothing_is_left_behind(rebuilds: tuple[Rebuilds, Mapping[str, Any]]) ->
     rebuilds[0].build(reach_of(rebuilds[1], "order_sums", DAY, DAY), {ORDERS: orders(1)})
 
     assert [] == [*rebuilds[0].folder.iterdir()]
+
+
+def test_a_dangling_link_to_the_engines_dbt_package_is_repaired_before_a_rebuild(
+    shop: tuple[Path, Mapping[str, Any]], tmp_path: Path
+) -> None:
+    project, manifest = shop
+    (project / LINK).unlink()
+    (project / LINK).symlink_to(tmp_path / "gone")
+
+    with Rebuilds(project, manifest, tmp_path, workers=1) as found:
+        built = found.build(reach_of(manifest, "order_sums", DAY, DAY), {ORDERS: orders(1)})
+
+    assert 1 == built.height
 
 
 def test_a_project_that_dbt_cannot_read_is_told_with_what_dbt_said(

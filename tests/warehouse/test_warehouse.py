@@ -14,6 +14,7 @@ from ml_assets.lake.manifest import Cost
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.warehouse import warehouse
+from ml_assets.warehouse.dbt_package import is_linked
 from ml_assets.warehouse.warehouse import (
     Build,
     Quarantine,
@@ -207,6 +208,8 @@ def test_a_dbt_that_cannot_start_is_told_with_what_it_said(tmp_path: Path, lake:
         house.build(manifest, ["model.shop.orders"], (FIRST, FIRST), say=lambda _: None),
     ):
         pytest.fail("nothing was built")
+
+    assert is_linked(project)  # the engine's dbt package, before dbt is started
 
 
 def test_tables_share_what_dbt_took_by_its_seconds_and_their_days_equally(tmp_path: Path) -> None:
