@@ -29,6 +29,7 @@ try:
         simulate,
         trace,
         ui,
+        upgrade,
     )
     from ml_assets.cli.console.interrupts import Interrupts
     from ml_assets.cli.console.terminal import escape_output, is_output_lost
@@ -40,7 +41,7 @@ READER_GONE: Final = 128 + signal.SIGPIPE
 """As a shell shows a process that a closed pipe ended."""
 COMMANDS = (
     run, ui, champion, promote, rollback, explain, quarantine, trace, reproduce, replay, gc, leaktest, simulate, parse,
-    doctor, cost,
+    doctor, cost, upgrade,
 )  # fmt: skip
 
 

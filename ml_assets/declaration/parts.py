@@ -79,7 +79,7 @@ class Declaration(Part):
     """Base of every declaration: the content of one `defs.yaml`."""
 
     version: Annotated[int, Field(ge=VERSION, le=VERSION), BeforeValidator(_readable)] = Field(
-        default=VERSION, description="Version of the declaration's format."
+        default=VERSION, description="Version of the declaration's format, which `ml-assets upgrade` sets."
     )
 
 

@@ -1,0 +1,69 @@
+import stat
+from pathlib import Path
+
+import pytest
+
+from ml_assets.cli.main import main
+
+TABLES = "type: ml_assets.component.DbtTables\nattributes:\n  days: {first: 2024-01-01}  # opened\n"
+VERSIONED = TABLES.replace("  days", "  version: 1\n  days")
+ADDS = "adds 'version: 1'. A declaration states the version of its format, so that a later ml-assets can upgrade it."
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("ml_assets.definitions.DEFS", tmp_path)
+    return tmp_path
+
+
+def declare(folder: Path, name: str, text: str) -> Path:
+    path = folder / name / "defs.yaml"
+    path.parent.mkdir()
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_declarations_are_rewritten_each_with_its_reason(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, current = declare(folder, "old", "\ufeff" + TABLES), declare(folder, "current", VERSIONED)
+    old.chmod(0o600)
+
+    assert 0 == main(["upgrade"])
+
+    assert f"{old}:3: {ADDS}\n1 declaration rewritten to version 1\n" == capsys.readouterr().out
+    assert ("\ufeff" + VERSIONED, VERSIONED) == (old.read_bytes().decode(), current.read_bytes().decode())
+    assert 0o600 == stat.S_IMODE(old.stat().st_mode)
+    assert ["defs.yaml"] == [path.name for path in old.parent.iterdir()]
+
+
+def test_check_reports_and_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = declare(folder, "old", TABLES)
+
+    assert 1 == main(["upgrade", "--check"])
+
+    assert f"{path}:3: {ADDS}\n1 declaration would change; rewrite with: ml-assets upgrade\n" == capsys.readouterr().out
+    assert TABLES == path.read_text()
+
+
+@pytest.mark.parametrize("arguments", [["upgrade"], ["upgrade", "--check"]])
+def test_an_upgraded_project_has_nothing_to_change(
+    folder: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    declare(folder, "current", VERSIONED)
+
+    assert 0 == main(arguments)
+    assert "nothing to change: every declaration has version 1\n" == capsys.readouterr().out
+
+
+def test_nothing_is_written_if_one_declaration_cannot_be_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = declare(folder, "old", TABLES)
+    newer = declare(folder, "newer", VERSIONED.replace("version: 1", "version: 2"))
+    broken = declare(folder, "text", "just text")
+
+    assert 2 == main(["upgrade"])
+
+    assert (
+        f"ml-assets: {newer}: version: got 2, expected a whole number from 1 to 1, the version of the installed "
+        "ml-assets. Upgrade ml-assets, or correct the number.\n"
+        f"{broken}:1: expected 'type:' and 'attributes:', got str.\n"
+    ) == capsys.readouterr().err
+    assert TABLES == path.read_text()
