@@ -30,6 +30,8 @@ from ml_assets.provenance.modules import (
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _SKIPPED: Final = {"ctx", "kind", "type_comment", "type_params", "returns", "annotation"}
+_FIELD_TEXTS: Final = {"description", "title"}
+"""Arguments of pydantic's `Field` that only people read, like docstrings."""
 _CALLED_BY_NAME: Final = {
     "abstractmethod", "asynccontextmanager", "cache", "cached_property", "classmethod", "contextmanager", "final",
     "lru_cache", "overload", "override", "property", "setter", "staticmethod",
@@ -247,6 +249,9 @@ class _Reader:
         if isinstance(node, (*FUNCTIONS, ast.Lambda)):
             self._function(node)
             return
+        self._fields(node)
+
+    def _fields(self, node: ast.AST) -> None:
         self.parts.append(f"{type(node).__name__}(")
         for name, value in ast.iter_fields(node):
             if name not in _SKIPPED and value is not None and value != []:
@@ -282,6 +287,11 @@ class _Reader:
         self.attributes.add(node.attr)
         self.read(node.value)
         self.parts.append(f".{node.attr} ")
+
+    def _on_Call(self, node: ast.Call) -> None:  # noqa: N802 - as above
+        if isinstance(node.func, ast.Name) and self._lookup(node.func.id)[0] == "pydantic.Field":
+            node = ast.Call(node.func, node.args, [it for it in node.keywords if it.arg not in _FIELD_TEXTS])
+        self._fields(node)
 
     def _on_Constant(self, node: ast.Constant) -> None:  # noqa: N802 - as above
         self.parts.append(f"{node.value!r} ")

@@ -34,6 +34,7 @@ import re
 from typing import TYPE_CHECKING
 
 from helping import shrink, LIMIT
+from pydantic import BaseModel, Field
 import helping
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ class Shape:
         return 4 * self.size
 
 
+class Settings(BaseModel):
+    factor: int = Field(default=6, description="What it multiplies by.")
+
+
 @functools.cache
 def remembered(x):
     return shrink(x)
@@ -79,7 +84,8 @@ def work(x, given: "Given | None" = None):
     match found:
         case {"key": str(key)}:
             print(f"{key!r:>{LIMIT}} is {x:.3f}" " here")
-    return Shape().area + TABLE["grow"](x) + helping.last(x) + len(inner) + len(WORDS) + len(PATTERN.pattern)
+    size = Shape().area + len(WORDS) + len(PATTERN.pattern) + Settings().factor
+    return size + TABLE["grow"](x) + helping.last(x) + len(inner)
 
 
 def factory(step):
@@ -157,6 +163,7 @@ def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Version
         ('"b", "a"', '"b", "c"'),
         ('"a+"', '"a*"'),
         ("size: int = 2", "size: int = 3"),
+        ("default=6", "default=7"),
         ('TABLE["grow"](x) + helping', 'TABLE["grow"](x) - helping'),
         ("remembered(y) for y", "remembered(-y) for y"),
         ('name == "train"', 'name != "train"'),
@@ -186,6 +193,8 @@ def test_code_that_the_work_reaches_changes_its_version(version: Versioned, old:
         ("return x - 1", "return (\n        x - 1  # less\n    )"),
         ("_cache = {}", "_cache: dict[int, int] = {}"),
         ("import helping\n", "import helping\nimport this\n"),
+        ("What it multiplies by.", "A factor."),
+        ('description="What', 'title="factor", description="What'),
     ],
 )
 def test_words_formatting_annotations_and_code_elsewhere_do_not(version: Versioned, old: str, new: str) -> None:
