@@ -195,7 +195,8 @@ def _publish_day(lake: Lake, name: str, parent: str | None, n: int, day: str) ->
         inputs = (_ref(parent, day, PUBLISHED[n % len(PUBLISHED)][-1]),) if parent else ()
         manifest = Manifest(
             **_ref(name, day, content).model_dump(), number=number, created_at=MADE + timedelta(minutes=number),
-            inputs=inputs, code_version="c" * 16, git_commit="d" * 40, git_is_dirty=False, environment="e" * 32,
+            inputs=inputs, input_numbers=(1,) * len(inputs), code_version="c" * 16,
+            git_commit="d" * 40, git_is_dirty=False, environment="e" * 32,
             run_id=f"run-{n}-{number}", rows=1000, columns=COLUMNS, seconds=0.1,
             files=(FileEntry(name="data.parquet", bytes=1, digest="f" * 32),),
         )  # fmt: skip

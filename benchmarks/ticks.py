@@ -192,9 +192,8 @@ def write(lake: Lake, ref: ArtifactRef, *, records: Mapping[str, BaseModel] | No
         partition=ref.partition,
         version=ref.version,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        files=tuple(
-            FileEntry(name=it, bytes=len(text), digest=digest_of(text, "blake2b")) for it, text in texts.items()
-        ),
+        files=tuple(FileEntry(name=it, bytes=len(text), digest=digest_of(text)) for it, text in texts.items()),
+        input_numbers=(1,) * len(made.get("inputs", ())),
         **made,
     )
     folder = Path(lake.directory(ref))

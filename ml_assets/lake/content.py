@@ -7,7 +7,6 @@ no file. Where the files lie stays out; see `ml_assets.lake.store`.
 
 import dataclasses
 import functools
-import hashlib
 import io
 import json
 import mmap
@@ -18,7 +17,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import polars as pl
@@ -28,10 +27,6 @@ from pydantic import BaseModel
 
 Part = pl.DataFrame | BaseModel | str
 """What an artifact is made of; each part becomes a file."""
-
-HashName = Literal["blake2b", "blake3"]
-HASH: Final = "blake3"
-"""The hash behind versions and digests; manifests of schema version 1 were written with BLAKE2b."""
 
 _DIGEST_BYTES = 16
 _SEVERAL_THREADS_FROM = 2**20
@@ -93,30 +88,21 @@ def new_hash() -> Hash:
     return _Blake3()
 
 
-def hash_named(name: HashName) -> Hash:
-    """Return the hash that a manifest names: `HASH`, or in an older one BLAKE2b with 128 bits (RFC 7693)."""
-    if name == "blake2b":
-        return hashlib.blake2b(digest_size=_DIGEST_BYTES, usedforsecurity=False)
-    return _Blake3()
-
-
-def digest_of(data: bytes | memoryview | mmap.mmap, name: HashName = HASH) -> str:
+def digest_of(data: bytes | memoryview | mmap.mmap) -> str:
     """Return the digest of bytes, on all cores where there are many of them."""
-    digest = hash_named(name)
-    if name == "blake3" and len(data) >= _SEVERAL_THREADS_FROM:
-        digest = _Blake3(threads=blake3.AUTO)
+    digest = _Blake3(threads=blake3.AUTO) if len(data) >= _SEVERAL_THREADS_FROM else _Blake3()
     digest.update(data)
     return digest.hexdigest()
 
 
-def file_digest(file: BinaryIO, name: HashName = HASH) -> str:
+def file_digest(file: BinaryIO) -> str:
     """Return the digest of an open file's bytes, which are not copied; where the next read begins does not change."""
     if isinstance(file, io.BytesIO):
-        return digest_of(file.getbuffer(), name)
+        return digest_of(file.getbuffer())
     if not os.fstat(file.fileno()).st_size:  # nothing cannot be mapped
-        return digest_of(b"", name)
+        return digest_of(b"")
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return digest_of(data, name)
+        return digest_of(data)
 
 
 def frame_version(frame: pl.DataFrame) -> str:

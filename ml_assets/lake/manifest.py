@@ -5,19 +5,17 @@ Its text ends with a digest of itself, so that an edited one is noticed. Finding
 """
 
 import functools
-import itertools
-import json
+import re
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.sealing import seal, seal_problem, unsealed
 
-SCHEMA_VERSION: Final = 3
-COSTS_SINCE: Final = 3
-"""The first schema version whose manifests tell the cost."""
+SCHEMA_VERSION: Final = 1
+"""The version of the manifest's format; the engine reads this one and those of earlier releases."""
 LEFT_OUT: Final = "left_out"
 """The parameter that counts, by reason, the rows that a step read and that are not in what it makes."""
 ROWS_READ: Final = "rows_read"
@@ -68,7 +66,7 @@ class FileEntry(_Record):
     """One file of an artifact.
 
     Attributes:
-        digest: the 128-bit hash of its bytes, by the function that the manifest names: a flipped bit is noticed.
+        digest: the BLAKE3 hash of its bytes, with 128 bits: a flipped bit is noticed.
         etag: what the object store said of it when it was written: a replaced object is noticed without reading it.
         rows: of a frame; its reader takes no more than these, whatever the file says.
     """
@@ -135,17 +133,16 @@ class Manifest(_Record):
         number: which publication of its partition it is, counted from 1; see `ml_assets.lake.order`.
         created_at: for people; it orders nothing, as clocks differ.
         input_numbers: which publication each input was, in the order of the inputs; 0 where nobody knows.
-        hash: the function behind versions and digests; `blake2b` before schema version 2.
         attempt: how often the step had been tried before in this run.
         step: the step of the run that made it, whose record stands under `runs/`.
         seconds: this artifact's share of what its step's body took.
         peak_memory_bytes: most that its step held at once, whatever else it made.
-        cost: this artifact's share of what its step took; None before schema version 3, and where no step made it.
+        cost: this artifact's share of what its step took; None if no step made it.
         missing_days: by asset, the days that were missing of what it is made from, directly or not; only where a
             declaration allows gaps.
     """
 
-    schema_version: Literal[1, 2, 3] = SCHEMA_VERSION
+    schema_version: Literal[1] = SCHEMA_VERSION
     asset: SafePath
     partition: SafePath | None = None
     version: Version
@@ -167,8 +164,13 @@ class Manifest(_Record):
     peak_memory_bytes: int | None = None
     cost: Cost | None = None
     missing_days: dict[str, tuple[str, ...]] = {}
-    hash: Literal["blake2b", "blake3"] = "blake2b"
     files: tuple[FileEntry, ...]
+
+    @model_validator(mode="after")
+    def _each_input_has_a_number(self) -> Self:
+        if len(self.inputs) != len(self.input_numbers):
+            raise ValueError(f"expected a number for each of {len(self.inputs)} inputs, got {len(self.input_numbers)}")
+        return self
 
     @property
     def ref(self) -> ArtifactRef:
@@ -178,43 +180,37 @@ class Manifest(_Record):
     @property
     def numbered_inputs(self) -> list[tuple[ArtifactRef, int]]:
         """What it was made from, each with the number of its publication; 0 where nobody knows."""
-        numbers = itertools.chain(self.input_numbers, itertools.repeat(0))
-        return [*zip(self.inputs, numbers, strict=False)]
+        return [*zip(self.inputs, self.input_numbers, strict=True)]
 
     def text(self) -> bytes:
         """Return the manifest as it is kept: JSON whose last member is the digest of what stands before it."""
-        # The readers of an earlier version take no field that they do not know.
-        left_out = {"cost", "number", "input_numbers"} if self.schema_version < COSTS_SINCE else set()
-        left_out |= set() if self.missing_days else {"missing_days"}
-        return seal(self, exclude=left_out)
+        return seal(self, exclude=set() if self.missing_days else {"missing_days"})
 
     @classmethod
     def read(cls, text: bytes, where: str) -> "Manifest":
         """Return the manifest of a text.
 
         Raises:
-            CorruptArtifactError: it is none, was edited, or is of a later schema version than this code knows.
+            CorruptArtifactError: it is not a manifest, was edited, or has a later version than this engine reads.
         """
+        if (version := _version(text)) > SCHEMA_VERSION:
+            raise CorruptArtifactError(
+                f"{where} is a manifest of version {version}, but the installed ml-assets reads versions up to "
+                f"{SCHEMA_VERSION}. Upgrade ml-assets."
+            )
         body = unsealed(text)
-        if body is not None and (problem := seal_problem(text)) is not None:
-            raise CorruptArtifactError(f"{where} is not the manifest that was written: {problem}.")
+        if (problem := seal_problem(text)) is not None or body is None:
+            what = "a manifest" if body is None else "the manifest that was written"
+            raise CorruptArtifactError(f"{where} is not {what}: {problem}.")
         try:
-            manifest = cls.model_validate_json(text if body is None else body)
+            return cls.model_validate_json(body)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
-            raise CorruptArtifactError(f"{where} is not a manifest ({place}: {_said(first['msg'], text)}).") from error
-        if body is None and manifest.schema_version > 1:
-            raise CorruptArtifactError(f"{where} is not the manifest that was written: {seal_problem(text)}.")
-        return manifest
+            raise CorruptArtifactError(f"{where} is not a manifest ({place}: {first['msg']}).") from error
 
 
-def _said(message: str, text: bytes) -> str:
-    """Return pydantic's message, or a better one for what a later release of this project wrote."""
-    try:
-        version = json.loads(text)["schema_version"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return message
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        return f"it has schema version {version}, and this code knows up to {SCHEMA_VERSION}; use a later release"
-    return message
+def _version(text: bytes) -> int:
+    """Return the version of a manifest's format; 0 if the text does not state any."""
+    found = re.search(rb'"schema_version": (\d{1,9})\b', text[:100])
+    return int(found[1]) if found else 0

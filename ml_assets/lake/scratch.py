@@ -173,18 +173,18 @@ class ScratchLake(Lake):
         known = self.source.manifests(ref)
         manifest = ([one for one in known if one.created_at <= self.at] or known)[-1]
         for entry in manifest.files:
-            self._copy(ref, entry, manifest)
+            self._copy(ref, entry)
         path = f"{self.directory(ref)}/{manifest_name(manifest)}"
-        self.create(path, manifest.text() if manifest.schema_version > 1 else _old(manifest))
+        self.create(path, manifest.text())
 
-    def _copy(self, ref: ArtifactRef, entry: FileEntry, manifest: Manifest) -> None:
+    def _copy(self, ref: ArtifactRef, entry: FileEntry) -> None:
         """Copy a file of an artifact; on one disk a second name does, as nothing ever edits a file in place.
 
         It is checked here, where its place in the other lake can still be told.
         """
         path = f"{self.source.directory(ref)}/{entry.name}"
         data = self.source.read(path)
-        if digest_of(data, manifest.hash) != entry.digest:
+        if digest_of(data) != entry.digest:
             raise CorruptArtifactError(
                 f"{path} is damaged: {entry.bytes} bytes with digest {entry.digest} were written, {len(data)} others "
                 f"were read. Materialize {ref.asset} again."
@@ -222,11 +222,6 @@ def _decided_at(entry: bytes, path: str) -> datetime:
     if decided.tzinfo is None:
         raise CorruptArtifactError(f"{path} was decided at {decided}, without a time zone; expected UTC.")
     return decided
-
-
-def _old(manifest: Manifest) -> bytes:
-    """Return a manifest as the first schema version had it."""
-    return manifest.model_dump_json(exclude={"step", "attempt", "hash", "cost", "number", "input_numbers"}).encode()
 
 
 class ScratchLakeResource(LakeResource):

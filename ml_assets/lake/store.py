@@ -178,7 +178,6 @@ class Lake(Manifests):
         ref, parts, making = draft.ref, draft.parts, draft.making
         folder = self.directory(ref)
         standing = self._files_that_stand(ref, there)
-        hash_name = content.HASH if standing is None else standing.hash
         files = () if standing is None else standing.files
         if standing is None:
             entries = []
@@ -214,7 +213,6 @@ class Lake(Manifests):
             peak_memory_bytes=peak_memory_bytes() if making.cost is None else making.cost.peak_memory_bytes,
             cost=making.cost,
             missing_days=dict(making.missing_days),
-            hash=hash_name,
             files=files,
         )
         return self._add_manifest(manifest)
@@ -231,7 +229,7 @@ class Lake(Manifests):
             made = self.manifest(ref, there=there)
             for entry in made.files:
                 with self.opened(f"{folder}/{entry.name}", known=there.get(entry.name)) as file:
-                    if content.file_digest(file, made.hash) != entry.digest:
+                    if content.file_digest(file) != entry.digest:
                         return None
         except MissingArtifactError:
             return None
@@ -281,7 +279,7 @@ class Lake(Manifests):
             if entry is None:
                 raise CorruptArtifactError(f"{ref} has no file '{file}' in its manifest; {kind.__name__} wants it.")
             with self.opened(f"{folder}/{file}", known=there.get(file)) as opened:
-                _check(ref, f"{folder}/{file}", entry, opened, made.hash)
+                _check(ref, f"{folder}/{file}", entry, opened)
                 try:
                     parts[name] = content.read_part(hint, opened, rows=_rows(ref, entry))
                 except (ValueError, pl.exceptions.PolarsError) as error:
@@ -340,14 +338,14 @@ class Lake(Manifests):
         def here(ref: ArtifactRef) -> Path:
             if self.protocol == "file":
                 return Path(self._whole_frame(ref, there[self.directory(ref)])[0])
-            path, made, entry = self._frame_of(ref, there[self.directory(ref)])
+            path, _, entry = self._frame_of(ref, there[self.directory(ref)])
             known = there[self.directory(ref)].get(_FRAME)
             target = None if known is None else self.near(path, known)
             if target is None:
                 target = folder / ref.asset / (ref.partition or "whole") / _FRAME
                 self.download(path, target)
             with target.open("rb") as file:
-                _check(ref, path, entry, file, made.hash)
+                _check(ref, path, entry, file)
             return target
 
         with self.pool(len(refs)) as each:
@@ -368,7 +366,7 @@ class Lake(Manifests):
         found = None if entry.etag is None else there.get(entry.name)
         if found is None or (found.bytes, found.etag) != (entry.bytes, entry.etag):
             with self.opened(path, known=there.get(entry.name)) as file:
-                _check(ref, path, entry, file, made.hash)
+                _check(ref, path, entry, file)
         return path, made.columns
 
     def _newest_manifest(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> Manifest:
@@ -501,13 +499,13 @@ def _refuse_overtaken(asset: str, partitions: Sequence[str]) -> None:
         )
 
 
-def _check(ref: ArtifactRef, path: str, entry: FileEntry, file: BinaryIO, hash_name: content.HashName) -> None:
+def _check(ref: ArtifactRef, path: str, entry: FileEntry, file: BinaryIO) -> None:
     """Compare a file with what its manifest says of it.
 
     Raises:
         CorruptArtifactError: they differ.
     """
-    if (digest := content.file_digest(file, hash_name)) != entry.digest:
+    if (digest := content.file_digest(file)) != entry.digest:
         raise CorruptArtifactError(
             f"{path} is damaged: {entry.bytes} bytes with digest {entry.digest} were written, "
             f"{file.seek(0, os.SEEK_END)} bytes with {digest} were read. Materialize {ref.asset} again."

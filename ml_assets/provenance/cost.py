@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
-from ml_assets.lake.manifest import COSTS_SINCE, MOST_BYTES, Cost
+from ml_assets.lake.manifest import MOST_BYTES, Cost
 from ml_assets.lake.manifests import REMOVED, Manifests
 from ml_assets.lake.order import MANIFEST_NAME
 from ml_assets.lake.sealing import seal_problem
@@ -78,7 +78,6 @@ class _Costing(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    schema_version: int
     asset: str
     created_at: AwareDatetime
     run_id: str | None = None
@@ -262,7 +261,7 @@ def _read(lake: Manifests, path: str) -> _Costing | None:
         raise CorruptArtifactError(
             f"{path} does not say what it cost: it is not a manifest. Put back what was written there."
         ) from error
-    if said.schema_version >= COSTS_SINCE and (problem := seal_problem(text)) is not None:
+    if (problem := seal_problem(text)) is not None:
         raise CorruptArtifactError(f"{path} is not the manifest that was written: {problem}.")
     return said
 

@@ -313,28 +313,20 @@ def test_a_record_with_a_value_that_json_lacks_is_refused() -> None:
 def test_files_are_hashed_with_128_bits_of_blake3() -> None:
     """The value is of the hash's own test vectors."""
     assert "af1349b9f5f9a1a6a0404dea36dcc949" == content.digest_of(b"")
-    assert content.digest_of(b"") == content.new_hash().hexdigest() == content.hash_named(content.HASH).hexdigest()
-
-
-def test_files_of_older_manifests_are_hashed_as_they_were() -> None:
-    assert "cae66941d9efbd404e4d88758ea67670" == content.digest_of(b"", "blake2b")
-    assert content.digest_of(b"", "blake2b") == content.hash_named("blake2b").hexdigest()
+    assert content.digest_of(b"") == content.new_hash().hexdigest()
 
 
 @pytest.mark.parametrize("size", [0, 1, 1_000, 3 * 2**20])
-@pytest.mark.parametrize("name", ["blake2b", "blake3"])
-def test_a_file_has_the_digest_of_its_bytes_and_is_read_from_its_start_afterwards(
-    tmp_path: Path, size: int, name: content.HashName
-) -> None:
+def test_a_file_has_the_digest_of_its_bytes_and_is_read_from_its_start_afterwards(tmp_path: Path, size: int) -> None:
     data = bytes(n % 251 for n in range(size))
-    piecewise = content.hash_named(name)
+    piecewise = content.new_hash()
     for start in range(0, size, 500_000):
         piecewise.update(data[start : start + 500_000])
     (tmp_path / "file").write_bytes(data)
     with (tmp_path / "file").open("rb") as file:
-        digests = {content.file_digest(file, name), content.file_digest(BytesIO(data), name)}
+        digests = {content.file_digest(file), content.file_digest(BytesIO(data))}
 
-        assert {piecewise.hexdigest()} == digests == {content.digest_of(data, name)}
+        assert {piecewise.hexdigest()} == digests == {content.digest_of(data)}
         assert data == file.read()
 
 

@@ -1,7 +1,6 @@
 """A lake to try things in, over one on disk and one in an object store, which it never writes to."""
 
 import itertools
-import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,6 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from ml_assets.contracts.artifacts import Promotion
-from ml_assets.lake.content import digest_of
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.promotion_log import PromotionLog
@@ -21,7 +19,7 @@ from ml_assets.lake.quarantine import releases
 from ml_assets.lake.scratch import ScratchLake, ScratchLakeResource
 from ml_assets.lake.store import Lake, Making, Step
 from tests.builders import Study, frame, promotion, put, study
-from tests.publications import clock, newest_manifest, newest_name
+from tests.publications import clock, newest_name
 
 ASSET = "shop/orders"
 DAY = "2013-01-01"
@@ -175,20 +173,6 @@ def test_an_artifact_comes_with_the_manifest_that_it_had_at_the_moment(source: L
 
     assert first == lake.manifest(lake.find(ASSET))
     assert first.text() == lake.read(f"{lake.directory(first.ref)}/{newest_name(lake, first.ref)}")
-
-
-def test_a_manifest_of_the_first_schema_version_is_fetched_as_such(folder: Lake, tmp_path: Path) -> None:
-    made = put(folder, frame(1))
-    path = Path(folder.directory(made.ref))
-    said = {"schema_version": 1, **made.model_dump(mode="json", exclude={"schema_version", "step", "attempt", "hash"})}
-    for entry in said["files"]:
-        entry["digest"] = digest_of((path / entry["name"]).read_bytes(), "blake2b")
-    newest_manifest(folder, made.ref).write_text(json.dumps(said))
-
-    lake = scratch(folder, tmp_path)
-
-    assert 1 == lake.manifest(lake.find(ASSET)).schema_version
-    assert_frame_equal(frame(1), lake.get(made.ref, pl.DataFrame))
 
 
 def test_a_version_that_is_asked_for_by_name_is_fetched(source: Lake, tmp_path: Path) -> None:

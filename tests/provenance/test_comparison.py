@@ -6,9 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from polars.testing import assert_frame_equal
 
-from ml_assets.lake.content import digest_of
 from ml_assets.lake.errors import MissingArtifactError
 from ml_assets.lake.manifest import Manifest
 from ml_assets.lake.store import Lake
@@ -81,25 +79,6 @@ def test_members_that_are_deep_or_many_are_told_with_their_place(tmp_path: Path)
     assert f"{name}: a.b is 1, not 2" == found[0]
     assert [f"{name}: c is 1, not null", f"{name}: and 2 more members of it"] == [found[1], found[-1]]
     assert 6 == len(found)
-
-
-def test_equal_files_of_versions_by_another_rule_differ_in_nothing(tmp_path: Path) -> None:
-    one, (lake, made) = pair(tmp_path, frame(1), frame(1))
-    data = lake.read(f"{lake.directory(made.ref)}/data.parquet")
-    older = made.model_copy(update={
-        "schema_version": 1, "hash": "blake2b", "version": "b" * 32,
-        "files": (made.files[0].model_copy(update={"digest": digest_of(data, "blake2b")}),),
-    })  # fmt: skip
-    folder = Path(lake.directory(older.ref))
-    folder.mkdir()
-    (folder / "data.parquet").write_bytes(data)
-
-    assert [] == differences(one, (lake, older))
-
-    rows = pl.read_parquet(folder / "data.parquet").with_columns(n=pl.lit(2, pl.Int64))
-    rows.write_parquet(folder / "data.parquet")
-    assert_frame_equal(rows, pl.read_parquet(folder / "data.parquet"))
-    assert ["data.parquet: of 1 rows, n in 1"] == differences(one, (lake, older))
 
 
 def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:

@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 
 from ml_assets.contracts.errors import DataError
-from ml_assets.lake.manifest import ArtifactRef, Manifest
+from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.scratch import ScratchLake
 from ml_assets.lake.sealing import unseal
 from ml_assets.lake.store import Lake
-from ml_assets.provenance.reproduction import REPRODUCTIONS, Outcome, Recorded, Verdict, keep, outcomes
+from ml_assets.provenance.reproduction import REPRODUCTIONS, Recorded, Verdict, keep, outcomes
 from ml_assets.provenance.reproduction import parameter_differences as differences
 from tests.builders import frame, put
 from tests.provenance.lakes import START, Chronicle, shop
-from tests.publications import newest_manifest
 
 DAYS = ("2026-10-01", "2026-10-02")
 
@@ -200,22 +199,6 @@ def test_what_was_made_again_is_told_by_asset_with_what_differs(tmp_path: Path) 
     assert ("shop/model", 0, model.version, new.version, ("data.parquet: of 1 rows, n in 1, word in 1",)) == (
         again.asset, again.equal, again.then, again.now, again.differences,
     )  # fmt: skip
-
-
-def test_equal_files_of_a_version_by_the_first_rule_are_equal(tmp_path: Path) -> None:
-    source = Lake(str(tmp_path / "lake"))
-    model = put(source, frame(7), asset="shop/model")
-    older: Manifest = model.model_copy(update={"schema_version": 2, "hash": "blake2b", "version": "a" * 32})
-    folder = Path(source.directory(model.ref))
-    folder.rename(folder.with_name(older.version))
-    newest_manifest(source, older.ref).write_bytes(older.text())
-    found = Recorded("shop", older.ref, Recorded.of(source, "shop", older.ref, "raw").lineage)
-    scratch = ScratchLake(tmp_path / "scratch", source, at=model.created_at)
-    put(scratch, frame(7), asset="shop/model")
-
-    assert [Outcome(asset="shop/model", artifacts=1, equal=1, then="a" * 32, now=model.version)] == [
-        *outcomes(found, source, scratch)
-    ]
 
 
 def test_verdicts_are_kept_one_beside_the_other(tmp_path: Path) -> None:
