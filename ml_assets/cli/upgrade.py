@@ -23,12 +23,12 @@ def upgrade(arguments: argparse.Namespace) -> int:
     Raises:
         DeclarationError: declarations cannot be read; every error is listed.
     """
+    from ml_assets.assembly import DEFS
     from ml_assets.contracts.words import counted
     from ml_assets.contracts.yaml_lines import YamlError, text_of
     from ml_assets.declaration.parts import VERSION
     from ml_assets.declaration.reading import DeclarationError
     from ml_assets.declaration.upgrade import upgrade_declaration
-    from ml_assets.definitions import DEFS
 
     paths = sorted(DEFS.glob("**/defs.yaml"))
     upgraded, errors = {}, []

@@ -5,14 +5,14 @@ import pytest
 
 from ml_assets.cli.main import main
 
-TABLES = "type: ml_assets.component.DbtTables\nattributes:\n  days: {first: 2024-01-01}  # opened\n"
+TABLES = "type: ml_assets.components.DbtTables\nattributes:\n  days: {first: 2024-01-01}  # opened\n"
 VERSIONED = TABLES.replace("  days", "  version: 1\n  days")
 ADDS = "adds 'version: 1'. A declaration states the version of its format, so that a later ml-assets can upgrade it."
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("ml_assets.definitions.DEFS", tmp_path)
+    monkeypatch.setattr("ml_assets.assembly.DEFS", tmp_path)
     return tmp_path
 
 

@@ -46,7 +46,7 @@ def test_its_text_is_json_that_ends_with_the_digest_of_what_stands_before() -> N
 )
 def test_an_edited_manifest_is_named(edit: Callable[[bytes], bytes]) -> None:
     with pytest.raises(
-        CorruptArtifactError, match=r"here is not the manifest that was written: it was (edited|cut off)"
+        CorruptArtifactError, match=r"here is not (a manifest|the manifest that was written): it was (edited|cut off)"
     ):
         Manifest.read(edit(MADE.text()), "here")
 
