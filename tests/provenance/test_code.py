@@ -225,7 +225,7 @@ def test_a_template_that_code_names_counts_with_what_it_includes(tmp_path: Path,
     assert before != version('"train"', '"page.html"')
 
 
-OF_EVERY_VERSION = "e8c4eb023df436ab"
+OF_EVERY_VERSION = "93d789e5f459f29f"
 
 
 def test_the_version_does_not_depend_on_the_version_of_python(version: Versioned) -> None:
