@@ -1,0 +1,10 @@
+with source as (
+
+    select * from {{ source('raw', 'holidays') }}
+
+)
+
+select
+    holiday_on,
+    holiday
+from source

@@ -1,0 +1,48 @@
+"""dbt's unit tests, run from a project's own tests: without a lake, and without days.
+
+dbt's data tests are checks of the tables that a run builds; see `ml_assets.warehouse.warehouse`.
+"""
+
+import json
+from pathlib import Path
+from typing import Final
+
+from ml_assets.lake.errors import WarehouseError
+from ml_assets.machine.temporary import temporary_folder
+from ml_assets.warehouse.dbt_server import RESULTS, Dbt
+
+_PASSED: Final = frozenset({"pass", "success"})
+
+
+def failed_unit_tests(dbt_project: Path) -> list[str]:
+    """Run the unit tests of a dbt project, and return a message for each that fails.
+
+    Args:
+        dbt_project: the folder of the dbt project, which `ml-assets parse` has prepared.
+
+    Raises:
+        WarehouseError: dbt cannot run the tests.
+    """
+    with temporary_folder("unit-tests") as folder, Dbt(dbt_project) as dbt:
+        bindings = folder / "bindings.json"
+        nothing: dict[str, object] = {
+            "first_day": None,
+            "last_day": None,
+            "scratch": str(folder),
+            "sources": {},
+            "models": {},
+        }
+        bindings.write_text(json.dumps(nothing), encoding="utf-8")
+        lines: list[str] = []
+        command = ("test", "--select", "test_type:unit")
+        code = dbt.build(command, bindings=bindings, target=folder, say=lines.append)
+        results = folder / RESULTS
+        ran = json.loads(results.read_text(encoding="utf-8"))["results"] if results.exists() else []
+    failed = [
+        f"{it['unique_id'].rpartition('.')[2]}: {it['message']}"
+        for it in ran
+        if it["unique_id"].startswith("unit_test.") and it["status"] not in _PASSED
+    ]
+    if code and not failed:
+        raise WarehouseError(f"dbt cannot run the unit tests of {dbt_project}:\n" + "\n".join(lines[-20:]))
+    return failed
