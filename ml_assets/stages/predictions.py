@@ -13,7 +13,7 @@ from ml_assets.contracts.changes import Change
 from ml_assets.contracts.frames import check_frames
 from ml_assets.contracts.frames import predictions as schema_of_predictions
 from ml_assets.lake.resource import LakeResource
-from ml_assets.logic.monitoring.predictions import check_inputs, input_changes, score_rows
+from ml_assets.logic.monitoring.predictions import check_inputs, check_question, input_changes, score_rows
 from ml_assets.logic.training.model import predict
 from ml_assets.models.champions import note_code_of_verdict, serving_champion
 from ml_assets.models.plan import DAY, ModelPlan
@@ -46,6 +46,7 @@ def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
         champion = serving_champion(lake.open(), plan)
         model = champion.model
         note_code_of_verdict(lake.open(), plan)
+        check_question(model.spec, version=champion.version, task=declared.task, target=declared.labels.target)
         changes = input_changes(model, plan.inputs_contract)
         yield _compared(changes, asset, is_known=model.contract is not None)
         check_inputs(changes, model.spec, version=champion.version, where=plan.features_table.where)

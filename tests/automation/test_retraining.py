@@ -47,6 +47,15 @@ def drifted(make: Make, **retraining: Any) -> World:
 # ---------------------------------------------------------------- what asks
 
 
+def test_a_model_that_is_no_longer_declared_is_not_looked_at(make: Make) -> None:
+    it = drifted(make)
+    it.launch(it.look())
+    it.sensors = {"drift": drift_sensor(Declared(), clock=lambda: it.now)}
+
+    assert [] == it.look()
+    assert "no model is declared." == it.said
+
+
 def test_drift_asks_for_a_run_of_the_training_stages_as_of_the_newest_day(make: Make) -> None:
     it = drifted(make, trials=5, split={"train_days": 40, "validation_days": 3, "test_days": 4})
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import polars as pl
 
-from ml_assets.contracts.artifacts import Model, ModelSpec
+from ml_assets.contracts.artifacts import Model, ModelSpec, Task
 from ml_assets.contracts.changes import Change, compare
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import TableContract
@@ -106,6 +106,28 @@ def input_changes(model: Model, now: TableContract) -> tuple[Change, ...]:
     # What the model was offered and does not read may change as it likes.
     concerned = [name for name in now.names if name in read or name not in trained.names]
     return compare(trained.only(read), now.only(concerned))
+
+
+def check_question(spec: ModelSpec, *, version: str, task: Task, target: str) -> None:
+    """Refuse to score with a model that predicts something else than what is declared.
+
+    That happens if the target of a model is changed, or if a new model gets the name of a removed one.
+
+    Args:
+        spec: The model's.
+        version: The model's.
+        task: As it is declared.
+        target: As it is declared.
+
+    Raises:
+        ContractError: Task or target differ.
+    """
+    if (spec.task, spec.target) != (task, target):
+        raise ContractError(
+            f"the champion {version[:12]} of model '{spec.model}' predicts '{spec.target}' ({spec.task}), but the "
+            f"declaration asks for '{target}' ({task}). Train and promote a model for it: ml-assets run {spec.model}. "
+            "If it is another model, give it a name of its own."
+        )
 
 
 def check_inputs(changes: Sequence[Change], spec: ModelSpec, *, version: str, where: str) -> None:

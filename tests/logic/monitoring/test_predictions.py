@@ -7,11 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml_assets.contracts.artifacts import Feature, Model, ModelSpec
+from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Task
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.table import Column, TableContract
-from ml_assets.logic.monitoring.predictions import check_inputs, input_changes, prediction_id, score_rows
+from ml_assets.logic.monitoring.predictions import (
+    check_inputs,
+    check_question,
+    input_changes,
+    prediction_id,
+    score_rows,
+)
 
 SPEC = ModelSpec(
     model="flight_delay",
@@ -170,6 +176,14 @@ def features(**columns: Column | None) -> TableContract:
 
 def trained_with(contract: TableContract | None) -> Model:
     return Model("", SPEC, pl.DataFrame(), None if contract is None else ContractRecord.of(contract))
+
+
+@pytest.mark.parametrize(("task", "target"), [("binary", "is_cancelled"), ("regression", SPEC.target)])
+def test_a_champion_of_another_target_or_task_does_not_predict(task: Task, target: str) -> None:
+    with pytest.raises(ContractError, match=rf"champion 3f2a of model '{SPEC.model}' predicts '{SPEC.target}'"):
+        check_question(SPEC, version="3f2a", task=task, target=target)
+
+    check_question(SPEC, version="3f2a", task=SPEC.task, target=SPEC.target)
 
 
 def test_the_same_contract_is_no_change() -> None:
