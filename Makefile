@@ -44,7 +44,7 @@ $(BIN)/python:
 $(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --no-deps --require-hashes --no-compile -r requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --no-index --no-compile --editable .
-	$(BIN)/python -m compileall -q -j 2 $(VENV)/lib ml_assets resources sensors || true
+	$(BIN)/python -m compileall -q -j 2 $(VENV)/lib definitions.py ml_assets resources sensors || true
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock

@@ -143,7 +143,7 @@ def injection(text: str) -> Injection:
 
 def _populations(lake: Path, model: str, spans: Sequence[str]) -> Iterator[tuple[str, Population]]:
     """Yield each span of months with a model trained on what was known when it began."""
-    declared = read_all(ROOT / "ml_assets" / "defs").model(model)
+    declared = read_all(ROOT / "defs").model(model)
     manifest = json.loads((ROOT / "dbt_project" / "target" / "manifest.json").read_bytes())
     columns = chosen(declared.features, contracts_from_dbt(manifest)[declared.features.table])
     files = _inputs(lake, model)

@@ -23,7 +23,6 @@ import numpy as np
 import polars as pl
 import yaml
 
-from ml_assets.assembly import DBT_PROJECT, DEFS
 from ml_assets.contracts.artifacts import Task
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT
@@ -37,6 +36,7 @@ from ml_assets.models.plan import ModelPlan, days_between
 from ml_assets.stages.leak_test.leaktest import leak_test
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
 from ml_assets.warehouse.rebuild import Rebuilds, reach_of
+from tests.flights import DBT_PROJECT, DEFS
 
 CORPUS: Final = Path(__file__).parent / "leak_corpus"
 FIRST: Final = date(2024, 1, 1)

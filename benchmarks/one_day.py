@@ -125,10 +125,10 @@ def one_day(model: str, day: date, history: int, *, profile: bool) -> Figures:
     """Run everything that a new day needs, and return seconds and what was asked of the lake's folders."""
     import dagster as dg
 
-    from ml_assets.assembly import build
     from ml_assets.cli.console.progress import Progress
     from ml_assets.cli.flow.project import instance
     from ml_assets.lake.resource import LakeResource
+    from tests.flights import build
 
     lake = LakeResource().open().url
     with instance() as found, Path(os.devnull).open("w", encoding="utf-8") as nowhere:

@@ -19,12 +19,12 @@ from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NA
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from ml_assets.assembly import DEFS, build
 from ml_assets.cli.console.progress import Progress
 from ml_assets.cli.flow.project import instance
 from ml_assets.contracts.artifacts import Model
 from ml_assets.declaration.reading import read_all
 from ml_assets.lake.resource import LakeResource
+from tests.flights import DEFS, build
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAINING = ("training_set", "importances", "tuning", "model", "evaluation", "champion")

@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("files", type=Path, help="JSON: features and labels, each a file by day")
     parser.add_argument("out", type=Path, help="folder for the results")
     arguments = parser.parse_args()
-    declared = read_all(ROOT / "ml_assets" / "defs").model(arguments.model)
+    declared = read_all(ROOT / "defs").model(arguments.model)
     manifest = json.loads((ROOT / "dbt_project" / "target" / "manifest.json").read_bytes())
     table = contracts_from_dbt(manifest)[declared.features.table]
     files: dict[str, dict[str, str]] = json.loads(arguments.files.read_text(encoding="utf-8"))

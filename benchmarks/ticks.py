@@ -25,7 +25,6 @@ from dagster._core.events import DagsterEvent, StepMaterializationData
 from dagster._core.events.log import EventLogEntry
 from pydantic import BaseModel
 
-from ml_assets.assembly import DEFS, build
 from ml_assets.automation.updates import updates_sensor
 from ml_assets.contracts.artifacts import (
     DriftSummaries,
@@ -45,6 +44,7 @@ from ml_assets.lake.store import Lake
 from ml_assets.models.plan import TABLES
 from ml_assets.orchestration.groups import groups_of, promotions
 from ml_assets.orchestration.staleness import Look, Wanted
+from tests.flights import DEFS, build
 
 SENSORS: Final = ("updates", "arrivals", "alerts", "drift", "performance", "watch")
 VERSION: Final = "a" * 32

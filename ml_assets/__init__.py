@@ -1,1 +1,33 @@
-"""Declare a table and a target; get a model that trains, proves itself, serves and watches itself."""
+"""Declare a table and a target; get a model that trains, is judged, serves, is monitored and retrains.
+
+The public names are imported when they are first used, so that importing the package costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ml_assets.assembly import build, lake_resources
+    from ml_assets.components import Automation, DbtTables, Model, RawTables
+    from ml_assets.kubernetes.executor import run_or_pod
+    from ml_assets.lake.resource import LakeResource
+    from ml_assets.models.plan import Plans
+
+__all__ = (
+    "Automation", "DbtTables", "LakeResource", "Model", "Plans", "RawTables", "build", "lake_resources", "run_or_pod",
+)  # fmt: skip
+_MODULES = {
+    "Automation": "components", "DbtTables": "components", "LakeResource": "lake.resource", "Model": "components",
+    "Plans": "models.plan", "RawTables": "components", "build": "assembly", "lake_resources": "assembly",
+    "run_or_pod": "kubernetes.executor",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever a public name stands for
+    if name not in _MODULES:
+        raise AttributeError(f"module 'ml_assets' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"ml_assets.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,34 +1,243 @@
-"""The only assembly: declarations, contracts and resources become one code location.
+"""The only assembly: declarations, contracts, resources and sensors become one code location."""
 
-How one declaration becomes assets stays out; see `ml_assets.components`.
-"""
-
+import functools
 import gc
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from ml_assets.assembly_resources import resources
-from ml_assets.automation.alerts import alerts_sensor
-from ml_assets.automation.arrivals import arrivals_sensor
-from ml_assets.automation.reproduction import reproduce_job, reproduction_schedule
-from ml_assets.automation.retraining import drift_sensor, performance_sensor, retraining_floor
-from ml_assets.automation.schedules import clean_up, clean_up_job, daily_landing
-from ml_assets.automation.updates import updates_sensor
-from ml_assets.automation.watch import rollback_drill, rollback_drill_job, take_back_job, watch_sensor
-from ml_assets.components import DBT_PROJECT, assets_of, checks_of, read_contracts, read_manifest
+from ml_assets.alerts.resource import Alerts
+from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import TableContract
+from ml_assets.dagster_storage.code_versions import code_digest
+from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.doctor.production import require_settings
-from ml_assets.kubernetes.executor import run_or_pod
+from ml_assets.lake.io_manager import LakeIOManager
 from ml_assets.lake.resource import LakeResource
-from ml_assets.models.plan import ModelPlan
+from ml_assets.models.agreement import contradictions
+from ml_assets.models.plan import ModelPlan, Plans
+from ml_assets.project import use_project
+from ml_assets.stages.card import card
+from ml_assets.stages.champion import champion
+from ml_assets.stages.checks.data_age import data_age_checks
+from ml_assets.stages.checks.gaps import gap_checks
+from ml_assets.stages.checks.reproduction import reproduction_check
+from ml_assets.stages.drift import drift
+from ml_assets.stages.evaluation import evaluation
+from ml_assets.stages.features import features
+from ml_assets.stages.importances import importances
+from ml_assets.stages.labels import labels
+from ml_assets.stages.model import model
+from ml_assets.stages.performance import performance
+from ml_assets.stages.predictions import predictions
+from ml_assets.stages.raw import raw_tables
+from ml_assets.stages.tables import tables
+from ml_assets.stages.training_set import training_set
+from ml_assets.stages.tuning import tuning
+from ml_assets.warehouse.project_contracts import read_contracts, read_manifest
+from ml_assets.warehouse.warehouse import Warehouse
 
-DEFS = Path(__file__).parent / "defs"
+Automation = dg.SensorDefinition | dg.ScheduleDefinition | dg.JobDefinition
+AutomationFactory = Callable[[Plans], Automation | Iterable[Automation]]
+"""Makes sensors, schedules and their jobs for all declarations of a project."""
+
+TRAINED = (training_set, importances, tuning, model, evaluation)
+MADE_BY_CHAMPION = (predictions, drift, performance, card)
+STAGES = (features, labels, *TRAINED, champion, *MADE_BY_CHAMPION)
+
+
+def model_assets(plan: ModelPlan) -> list[dg.AssetsDefinition]:
+    """Return every stage of one model.
+
+    A change of the code that trains or judges changes the code versions of the champion and of all that it makes, so
+    that Dagster shows them as stale, too: by itself it does not pass a new code version on.
+    """
+    trained = [factory(plan) for factory in TRAINED]
+    judged = champion(_after(plan, trained))
+    made = [factory(_after(plan, [judged])) for factory in MADE_BY_CHAMPION]
+    return [features(plan), labels(plan), *trained, judged, *made]
+
+
+def _after(plan: ModelPlan, assets: Iterable[dg.AssetsDefinition]) -> ModelPlan:
+    """Return the plan of stages that use what some assets make, whose code is behind them."""
+    return replace(plan, code_behind=code_digest(it.code_versions_by_key[it.key] for it in assets))
+
+
+def assets_of(
+    declared: Declared, manifest: Mapping[str, Any], contracts: Mapping[str, TableContract]
+) -> list[dg.AssetsDefinition]:
+    """Return the assets of all declarations, with their checks.
+
+    Raises:
+        ContractError: declarations contradict the tables' contracts, or each other; all contradictions are listed.
+    """
+    factories: list[Callable[[], list[dg.AssetsDefinition]]] = [
+        *(functools.partial(raw_tables, raw, contracts) for raw in declared.raw),
+        *(functools.partial(tables, project, manifest, contracts) for project in declared.tables),
+        *(functools.partial(_planned_assets, model, contracts) for model in declared.models),
+    ]
+    problems = contradictions(declared, contracts)
+    assets: list[dg.AssetsDefinition] = []
+    for factory in factories:
+        try:
+            assets += factory()
+        except (ContractError, DataError) as error:
+            problems.append(str(error))
+    if problems:
+        raise ContractError("\n".join(problems))
+    return assets
+
+
+def checks_of(
+    declared: Declared, assets: Iterable[dg.AssetsDefinition], manifest: Mapping[str, Any]
+) -> list[dg.AssetChecksDefinition]:
+    """Return the checks of all declarations that no stage evaluates by itself."""
+    return [
+        *data_age_checks(declared, assets),
+        *gap_checks(declared, manifest),
+        *(reproduction_check(model.name) for model in declared.models),
+    ]
+
+
+def _planned_assets(declaration: ModelDeclaration, contracts: Mapping[str, TableContract]) -> list[dg.AssetsDefinition]:
+    return model_assets(ModelPlan.of(declaration, contracts))
+
+
+def lake_resources(lake: LakeResource, dbt_project: Path) -> dict[str, Any]:
+    """Return Dagster's resources over one lake and one dbt project. Nothing is connected to before a run needs it."""
+    return {
+        "lake": lake,
+        "io_manager": LakeIOManager(lake=lake),
+        "alerts": Alerts(lake=lake),
+        "warehouse": Warehouse(lake=lake, project_dir=str(dbt_project)),
+    }
+
+
+ResourceFactory = Callable[[LakeResource, Path], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What a command or a test takes instead of what a project's definitions.py gives.
+
+    Attributes:
+        lake: the lake; the project's if absent.
+        loggers: where runs report; Dagster's console if absent.
+        resources: by key, instead of the project's.
+    """
+
+    lake: LakeResource | None = None
+    loggers: Mapping[str, dg.LoggerDefinition] | None = None
+    resources: Mapping[str, Any] = field(default_factory=dict)
+
+
+_OVERRIDES: ContextVar[Overrides] = ContextVar("overrides", default=Overrides())  # noqa: B039 - it is frozen
+
+
+@contextmanager
+def overriding(overrides: Overrides) -> Iterator[None]:
+    """Use these in every `build` meanwhile."""
+    token = _OVERRIDES.set(overrides)
+    try:
+        yield
+    finally:
+        _OVERRIDES.reset(token)
+
+
+def build(
+    project: Path,
+    *,
+    resources: ResourceFactory = lake_resources,
+    sensors: Sequence[AutomationFactory] = (),
+    executor: dg.ExecutorDefinition | None = None,
+) -> dg.Definitions:
+    """Return the code location of a project.
+
+    Args:
+        project: the folder with `defs/` (the declarations) and `dbt_project/`.
+        resources: makes Dagster's resources over the lake and the dbt project.
+        sensors: make the sensors, schedules and jobs, for all declarations at once.
+        executor: how the steps of a run are executed; Dagster's default if absent. `ml_assets.run_or_pod` runs them in
+            one process, and in a cluster those with declared compute in pods.
+
+    Raises:
+        DeclarationError: a declaration cannot be used.
+        ContractError: a contract has an error, or a declaration contradicts the contract of a table.
+        DataError: dbt's manifest has not been prepared; `ml-assets parse` does that.
+        SettingsError: the production profile lacks a setting.
+    """
+    require_settings(instance=False)
+    place = use_project(project)
+    overrides = _OVERRIDES.get()
+    lake = overrides.lake or LakeResource()
+    location = assemble(
+        read_all(place.declarations),
+        read_manifest(place.dbt),
+        place.dbt,
+        resources={**resources(lake, place.dbt), **overrides.resources},
+        sensors=sensors,
+        loggers=overrides.loggers,
+        executor=executor,
+    )
+    # What it holds stays, and so does what Dagster makes of it next (repository, jobs, snapshot): collections are made
+    # rare and skip it. With 500 models that is a tenth of the load and half of the snapshot.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    return location
+
+
+def assemble(
+    declared: Declared,
+    manifest: Mapping[str, Any],
+    dbt_project: Path,
+    *,
+    resources: Mapping[str, Any],
+    sensors: Sequence[AutomationFactory] = (),
+    loggers: Mapping[str, dg.LoggerDefinition] | None = None,
+    executor: dg.ExecutorDefinition | None = None,
+) -> dg.Definitions:
+    """Return the code location of declarations that were read already.
+
+    Raises:
+        ContractError: a contract has an error, or a declaration contradicts the contract of a table.
+    """
+    with warnings.catch_warnings(), _without_collection():
+        # Range backfills and look-backs past the first day are "beta" in Dagster; a user can do nothing about it.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        contracts = read_contracts(manifest, dbt_project)
+        assets = assets_of(declared, manifest, contracts)
+        automation = [*_automation(sensors, Plans(declared, contracts))]
+        checks = checks_of(declared, assets, manifest)
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=checks,
+        sensors=[it for it in automation if isinstance(it, dg.SensorDefinition)],
+        schedules=[it for it in automation if isinstance(it, dg.ScheduleDefinition)],
+        jobs=[it for it in automation if isinstance(it, dg.JobDefinition)],
+        resources=resources,
+        loggers=loggers,
+        executor=executor,
+    )
+
+
+def _automation(factories: Iterable[AutomationFactory], plans: Plans) -> Iterator[Automation]:
+    """Yield sensors, schedules and jobs.
+
+    Each is one for all models: Dagster resolves every target on the whole asset graph, so one a model is quadratic.
+    """
+    for factory in factories:
+        made = factory(plans)
+        if isinstance(made, Automation):
+            yield made
+        else:
+            yield from made
 
 
 @contextmanager
@@ -41,93 +250,3 @@ def _without_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def build(
-    *,
-    lake: LakeResource | None = None,
-    declared: Declared | None = None,
-    manifest: Mapping[str, Any] | None = None,
-    project_dir: Path = DBT_PROJECT,
-    overrides: Mapping[str, Any] | None = None,
-    loggers: Mapping[str, dg.LoggerDefinition] | None = None,
-    executor: dg.ExecutorDefinition = run_or_pod,
-) -> dg.Definitions:
-    """Return the code location.
-
-    Args:
-        lake: where everything is kept; the environment's lake if absent.
-        declared: the declarations; those under `ml_assets/defs` if absent.
-        manifest: dbt's parsed manifest; the prepared one if absent.
-        project_dir: the dbt project.
-        overrides: resources to take instead of the usual ones, for tests.
-        loggers: where runs report; Dagster's console if absent.
-        executor: how the steps of a run are executed; if absent in one process, which is the quickest on one machine,
-            and in a cluster those with compute of their own in pods.
-
-    Raises:
-        DeclarationError: a declaration cannot be used.
-        ContractError: a contract has a mistake, or a declaration asks of a table what its contract does not have.
-    """
-    declared = declared or read_all(DEFS)
-    manifest = manifest if manifest is not None else read_manifest(project_dir)
-    with warnings.catch_warnings(), _without_collection():
-        # Range backfills and look-backs past the first day are "beta" in Dagster; a user can do nothing about it.
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        contracts = read_contracts(manifest, project_dir)
-        assets = assets_of(declared, manifest, contracts)
-        automation = _automation(declared, contracts)
-        checks = checks_of(declared, assets, manifest)
-    return dg.Definitions(
-        assets=assets,
-        asset_checks=checks,
-        **automation,
-        resources={
-            **resources(lake or LakeResource(), project_dir=project_dir),
-            **(overrides or {}),
-        },
-        loggers=loggers,
-        executor=executor,
-    )
-
-
-def _automation(declared: Declared, contracts: Mapping[str, TableContract]) -> dict[str, Any]:
-    """Return the jobs, sensors and schedules.
-
-    Each is one for all models: Dagster resolves every target on the whole asset graph, so one a model is quadratic.
-    """
-
-    def plan_of(name: str) -> ModelPlan:
-        return ModelPlan.of(declared.model(name), contracts)
-
-    drill = rollback_drill_job(plan_of)
-    return {
-        "jobs": [reproduce_job, clean_up_job, take_back_job(plan_of), drill],
-        "sensors": [
-            arrivals_sensor(declared),
-            updates_sensor(declared),
-            drift_sensor(declared),
-            performance_sensor(declared),
-            watch_sensor(declared),
-            alerts_sensor(declared),
-        ],
-        "schedules": [
-            daily_landing(declared),
-            retraining_floor(declared),
-            reproduction_schedule(declared),
-            rollback_drill(declared, drill),
-            clean_up(declared),
-        ],
-    }
-
-
-@dg.definitions
-def defs() -> dg.Definitions:
-    """The code location that Dagster loads."""
-    require_settings(instance=False)
-    location = build()
-    # What it holds stays, and so does what Dagster makes of it next (repository, jobs, snapshot): collections are made
-    # rare and skip it. With 500 models that is a tenth of the load and half of the snapshot.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-    return location

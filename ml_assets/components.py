@@ -1,142 +1,24 @@
-"""One declaration becomes its assets and checks: at once for all of a project, or each as a Dagster component.
-
-Where declarations are read and what resources they run on stays out; see `ml_assets.assembly`.
-"""
+"""Each declaration as a Dagster component: the same assets and checks as `ml_assets.assembly.build` makes of them."""
 
 import functools
-import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
 import dagster as dg
 from pydantic import BaseModel
 
-from ml_assets.assembly_resources import ROOT, resources
-from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.contracts.from_dbt import contracts_from_dbt
+from ml_assets.assembly import assets_of, checks_of, lake_resources
+from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import TableContract
-from ml_assets.dagster_storage.code_versions import code_digest
 from ml_assets.declaration.automation import AutomationDeclaration
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
 from ml_assets.lake.resource import LakeResource
-from ml_assets.landing.row_sql import sql_problems_once
-from ml_assets.models.agreement import contradictions
-from ml_assets.models.plan import ModelPlan
-from ml_assets.stages.card import card
-from ml_assets.stages.champion import champion
-from ml_assets.stages.checks.data_age import data_age_checks
-from ml_assets.stages.checks.gaps import gap_checks
-from ml_assets.stages.checks.reproduction import reproduction_check
-from ml_assets.stages.drift import drift
-from ml_assets.stages.evaluation import evaluation
-from ml_assets.stages.features import features
-from ml_assets.stages.importances import importances
-from ml_assets.stages.labels import labels
-from ml_assets.stages.model import model
-from ml_assets.stages.performance import performance
-from ml_assets.stages.predictions import predictions
-from ml_assets.stages.raw import raw_tables
-from ml_assets.stages.tables import tables
-from ml_assets.stages.training_set import training_set
-from ml_assets.stages.tuning import tuning
-
-DBT_PROJECT = ROOT / "dbt_project"
-TRAINED = (training_set, importances, tuning, model, evaluation)
-MADE_BY_CHAMPION = (predictions, drift, performance, card)
-STAGES = (features, labels, *TRAINED, champion, *MADE_BY_CHAMPION)
-
-
-def model_assets(plan: ModelPlan) -> list[dg.AssetsDefinition]:
-    """Return every stage of one model.
-
-    A change of the code that trains or judges changes the code versions of the champion and of all that it makes, so
-    that Dagster shows them as stale, too: by itself it does not pass a new code version on.
-    """
-    trained = [factory(plan) for factory in TRAINED]
-    judged = champion(_after(plan, trained))
-    made = [factory(_after(plan, [judged])) for factory in MADE_BY_CHAMPION]
-    return [features(plan), labels(plan), *trained, judged, *made]
-
-
-def _after(plan: ModelPlan, assets: Iterable[dg.AssetsDefinition]) -> ModelPlan:
-    """Return the plan of stages that use what some assets make, whose code is behind them."""
-    return replace(plan, code_behind=code_digest(it.code_versions_by_key[it.key] for it in assets))
-
-
-def assets_of(
-    declared: Declared, manifest: Mapping[str, Any], contracts: Mapping[str, TableContract]
-) -> list[dg.AssetsDefinition]:
-    """Return the assets of all declarations, with their checks.
-
-    Raises:
-        ContractError: declarations contradict the tables' contracts, or each other; all contradictions are listed.
-    """
-    factories: list[Callable[[], list[dg.AssetsDefinition]]] = [
-        *(functools.partial(raw_tables, raw, contracts) for raw in declared.raw),
-        *(functools.partial(tables, project, manifest, contracts) for project in declared.tables),
-        *(functools.partial(_planned_assets, model, contracts) for model in declared.models),
-    ]
-    problems = contradictions(declared, contracts)
-    assets: list[dg.AssetsDefinition] = []
-    for factory in factories:
-        try:
-            assets += factory()
-        except (ContractError, DataError) as error:
-            problems.append(str(error))
-    if problems:
-        raise ContractError("\n".join(problems))
-    return assets
-
-
-def checks_of(
-    declared: Declared, assets: Iterable[dg.AssetsDefinition], manifest: Mapping[str, Any]
-) -> list[dg.AssetChecksDefinition]:
-    """Return the checks of all declarations that no stage evaluates by itself."""
-    return [
-        *data_age_checks(declared, assets),
-        *gap_checks(declared, manifest),
-        *(reproduction_check(model.name) for model in declared.models),
-    ]
-
-
-def _planned_assets(declaration: ModelDeclaration, contracts: Mapping[str, TableContract]) -> list[dg.AssetsDefinition]:
-    return model_assets(ModelPlan.of(declaration, contracts))
-
-
-def read_manifest(project_dir: Path) -> Mapping[str, Any]:
-    """Return dbt's manifest, which `ml-assets` prepares whenever the project has changed.
-
-    Raises:
-        DataError: it has not been prepared.
-    """
-    path = project_dir / "target" / "manifest.json"
-    try:
-        manifest: Mapping[str, Any] = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise DataError(f"dbt's manifest {path} is missing; prepare it with: ml-assets parse.") from error
-    return manifest
-
-
-def read_contracts(manifest: Mapping[str, Any], project_dir: Path) -> dict[str, TableContract]:
-    """Return the contracts that dbt's YAML states.
-
-    Raises:
-        ContractError: they have mistakes; all are listed, with file and line.
-    """
-
-    def read(path: str) -> str | None:
-        file = project_dir.parent / path
-        return file.read_text(encoding="utf-8") if file.is_file() else None
-
-    checked = project_dir / "target" / "row_sql_checked"
-    return contracts_from_dbt(
-        manifest, read=read, sql_problems=lambda asked: sql_problems_once(asked, checked), folder=project_dir.name
-    )
-
+from ml_assets.project import find_project
+from ml_assets.warehouse.project_contracts import read_contracts, read_manifest
 
 D = TypeVar("D", ModelDeclaration, RawDeclaration, TablesDeclaration, AutomationDeclaration)
 
@@ -176,7 +58,7 @@ class _Declared(dg.Component, Generic[D]):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - dagster's signature
         """Return the assets and checks of the declaration, and the resources they run on."""
-        project = _project(DBT_PROJECT)
+        project = _project(find_project().dbt)
         declared = self.declared()
         assets = assets_of(declared, project.manifest, project.contracts)
         checks = checks_of(declared, assets, project.manifest)
@@ -235,4 +117,4 @@ class _Project:
 @functools.lru_cache(maxsize=1)
 def _project(project_dir: Path) -> _Project:
     manifest = read_manifest(project_dir)
-    return _Project(manifest, read_contracts(manifest, project_dir), resources(LakeResource(), project_dir=project_dir))
+    return _Project(manifest, read_contracts(manifest, project_dir), lake_resources(LakeResource(), project_dir))

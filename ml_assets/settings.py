@@ -6,8 +6,9 @@ whether all that production needs is there, see `ml_assets.doctor.production`.
 
 import os
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Final, Literal, get_args
+
+from ml_assets.project import find_project
 
 Profile = Literal["local", "production"]
 PROFILE: Final = "ML_ASSETS_PROFILE"
@@ -39,16 +40,17 @@ def profile() -> Profile:
 
 
 def lake_url(declared: str = "") -> str:
-    """Return the lake's address: the one declared, else `ML_ASSETS_LAKE`, else the folder `.lake` beside this code.
+    """Return the lake's address: the one declared, else `ML_ASSETS_LAKE`, else the project's folder `.lake`.
 
     Raises:
-        SettingsError: nothing says where it is in production: a folder of a pod is gone with the pod.
+        SettingsError: it is not set in production: a folder of a pod is gone with the pod.
+        ProjectError: it is not set, and there is no project.
     """
     if found := declared or os.environ.get(LAKE):
         return found
     if profile() == "production":
         raise SettingsError(f"{LAKE} is not set; expected s3://bucket/prefix. Set it to this deployment's lake.")
-    return str(Path(__file__).resolve().parent.parent / ".lake")
+    return str(find_project().lake)
 
 
 def alert_setting(name: str, declared: str = "") -> str:

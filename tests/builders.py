@@ -17,7 +17,6 @@ import polars as pl
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from ml_assets.assembly import DEFS, build
 from ml_assets.cli.console.progress import Progress
 from ml_assets.cli.flow.flow import Flow, Span
 from ml_assets.cli.flow.runs import Here
@@ -30,6 +29,7 @@ from ml_assets.lake.manifest import Manifest
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sealing import seal
 from ml_assets.lake.store import Lake, Making
+from tests.flights import DEFS, build
 
 DAY = date(2013, 1, 1)
 FLOWN = Days(first=date(2013, 1, 1), last=date(2013, 2, 10))

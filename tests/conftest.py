@@ -130,8 +130,9 @@ def s3() -> Iterator[Callable[[str], Mapping[str, Any]]]:
 @pytest.fixture(scope="session")
 def manifest(shared: Path) -> Mapping[str, Any]:
     """dbt's manifest of the project, parsed if it has changed."""
-    from ml_assets.assembly import DBT_PROJECT, read_manifest
     from ml_assets.warehouse.dbt_manifest import prepare_manifest
+    from ml_assets.warehouse.project_contracts import read_manifest
+    from tests.flights import DBT_PROJECT
 
     with FileLock(shared / "manifest.lock"):
         prepare_manifest(DBT_PROJECT)

@@ -27,8 +27,6 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
-from ml_assets.assembly import DBT_PROJECT, read_manifest
-from ml_assets.assembly_resources import ROOT
 from ml_assets.contracts.artifacts import Card, Promotion
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
@@ -37,9 +35,11 @@ from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.landing.sources import Source
+from ml_assets.warehouse.project_contracts import read_manifest
 from ml_assets.warehouse.warehouse import Warehouse
 from tests.builders import Project, days, flights_declared, nothing_rendered, project
 from tests.faults import Stopped, WatchedDisk
+from tests.flights import DBT_PROJECT, ROOT
 
 MODEL: Final = "flight_delay"
 DAYS: Final = Days(first=date(2013, 1, 1), last=date(2013, 1, 11))

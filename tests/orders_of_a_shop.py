@@ -12,14 +12,14 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ml_assets.assembly import DBT_PROJECT
-from ml_assets.components import read_manifest
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
 from ml_assets.lake.resource import LakeResource
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
+from ml_assets.warehouse.project_contracts import read_manifest
 from tests.builders import nothing_rendered, project
+from tests.flights import DBT_PROJECT
 
 DAYS, A_DAY = 30, 60
 FIRST = datetime(2024, 2, 29, 23, tzinfo=UTC)  # midnight in Zurich

@@ -9,16 +9,16 @@ import pytest
 from dagster.components.core.component_tree import ComponentTree
 
 from ml_assets import components as component
-from ml_assets.assembly import DEFS, build
 from ml_assets.components import DbtTables, Model, RawTables
 from ml_assets.contracts.errors import ContractError
 from ml_assets.declaration.reading import KINDS, read_all
+from tests.flights import DEFS, build
 
 PROJECT = """\
 directory_type = "project"
 [project]
-root_module = "ml_assets"
-defs_module = "ml_assets.defs"
+root_module = "defs"
+defs_module = "defs"
 """
 
 

@@ -6,7 +6,6 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from ml_assets.assembly import DEFS
 from ml_assets.contracts.artifacts import OperatingPoint
 from ml_assets.declaration.automation import AutomationDeclaration, UpdatesSettings
 from ml_assets.declaration.budget import BudgetSettings
@@ -15,9 +14,10 @@ from ml_assets.declaration.model import METRICS, ModelDeclaration
 from ml_assets.declaration.parts import Days, Stage
 from ml_assets.declaration.reading import KINDS, DeclarationError, read_all, read_declaration
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
+from tests.flights import DEFS
 
 MODEL = """\
-type: ml_assets.components.Model
+type: ml_assets.Model
 attributes:
   name: returns
   description: Will this order come back?
@@ -34,7 +34,7 @@ attributes:
     known_time: known_at
 """
 RAW = """\
-type: ml_assets.components.RawTables
+type: ml_assets.RawTables
 attributes:
   days: {first: 2024-01-01}
   tables:
@@ -171,13 +171,11 @@ def test_the_deciding_metric_may_be_the_mean_within_days() -> None:
 
 def test_each_kind_of_declaration_has_its_type() -> None:
     assert isinstance(read_declaration(RAW, where="x"), RawDeclaration)
-    tables = "type: ml_assets.components.DbtTables\nattributes: {days: {first: 2024-01-01}}\n"
+    tables = "type: ml_assets.DbtTables\nattributes: {days: {first: 2024-01-01}}\n"
     assert isinstance(read_declaration(tables, where="x"), TablesDeclaration)
-    automation = "type: ml_assets.components.Automation\nattributes: {updates: {days: 7}}\n"
+    automation = "type: ml_assets.Automation\nattributes: {updates: {days: 7}}\n"
     assert AutomationDeclaration(updates=UpdatesSettings(days=7)) == read_declaration(automation, where="x")
-    assert {"Model", "RawTables", "DbtTables", "Automation"} == {
-        name.removeprefix("ml_assets.components.") for name in KINDS
-    }
+    assert {"Model", "RawTables", "DbtTables", "Automation"} == {name.removeprefix("ml_assets.") for name in KINDS}
 
 
 def test_a_cron_says_when_something_comes_and_the_deadline_is_so_much_later() -> None:
@@ -189,7 +187,7 @@ def test_a_cron_says_when_something_comes_and_the_deadline_is_so_much_later() ->
 def test_automation_is_declared_once(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        text = "type: ml_assets.components.Automation\nattributes: {}\n"
+        text = "type: ml_assets.Automation\nattributes: {}\n"
         (tmp_path / name / "defs.yaml").write_text(text, encoding="utf-8")
 
     with pytest.raises(
@@ -209,7 +207,7 @@ def test_metrics_that_may_be_declared_are_those_that_can_be_measured() -> None:
 def test_stages_that_may_be_declared_are_those_there_are() -> None:
     from typing import get_args
 
-    from ml_assets.components import STAGES
+    from ml_assets.assembly import STAGES
 
     assert [*get_args(Stage)] == [stage.__name__ for stage in STAGES]
 
@@ -355,14 +353,14 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_ask_for_nothing_but_a_p
         (with_lines("expectations: {margin: -1}"), ["shop/defs.yaml:16: expectations.margin: ", "got -1"]),
         (with_lines("seed: 1", "seed: 2"), ["shop/defs.yaml:17: seed: is given twice; keep one."]),
         (with_lines("tuning: {trials: 5, trials: 6}"), ["shop/defs.yaml:16: trials: is given twice; keep one."]),
-        (MODEL.replace("components.Model", "components.Modle"),
-         ["shop/defs.yaml:1: type: expected one of ml_assets.components.Model, ",
-          "got 'ml_assets.components.Modle' (did you mean 'ml_assets.components.Model'?)."]),
-        (MODEL.replace("type: ml_assets.components.Model", "type: [a]"),
+        (MODEL.replace("ml_assets.Model", "ml_assets.Modle"),
+         ["shop/defs.yaml:1: type: expected one of ml_assets.Model, ",
+          "got 'ml_assets.Modle' (did you mean 'ml_assets.Model'?)."]),
+        (MODEL.replace("type: ml_assets.Model", "type: [a]"),
          ["shop/defs.yaml:1: type: expected one of "]),
         ("", ["shop/defs.yaml:1: expected 'type:' and 'attributes:', got NoneType."]),
         ("just text", ["shop/defs.yaml:1: expected 'type:' and 'attributes:', got str."]),
-        ("type: ml_assets.components.Model\nattributes: none\n", ["shop/defs.yaml:"]),
+        ("type: ml_assets.Model\nattributes: none\n", ["shop/defs.yaml:"]),
         (MODEL + "  bad: [1, 2\n", ["shop/defs.yaml:17: not YAML: "]),
         (MODEL + "\tbad: 1\n", ["shop/defs.yaml:16: not YAML: "]),
         (RAW.replace("by: {column: ordered_at}", "by: {column: ordered_at, year: y}"),
@@ -435,10 +433,10 @@ def test_a_declaration_without_a_version_has_version_1() -> None:
 def test_a_field_of_the_file_that_does_not_exist_is_refused() -> None:
     assert (
         "shop/defs.yaml:16: version: there is no such field; expected one of type, attributes.\n"
-        "shop/defs.yaml:1: type: expected one of ml_assets.components.Model, ml_assets.components.RawTables, "
-        "ml_assets.components.DbtTables, ml_assets.components.Automation, got 'ml_assets.components.Mode' "
-        "(did you mean 'ml_assets.components.Model'?)."
-    ) == said(MODEL.replace("components.Model", "components.Mode") + "version: 1\n")
+        "shop/defs.yaml:1: type: expected one of ml_assets.Model, ml_assets.RawTables, "
+        "ml_assets.DbtTables, ml_assets.Automation, got 'ml_assets.Mode' "
+        "(did you mean 'ml_assets.Model'?)."
+    ) == said(MODEL.replace("ml_assets.Model", "ml_assets.Mode") + "version: 1\n")
 
 
 def test_no_code_in_a_declaration_is_run(tmp_path: Path) -> None:
@@ -519,7 +517,7 @@ def test_without_a_name_the_project_must_have_one_model(names: list[str], messag
 def test_the_text_of_the_example_here_is_yaml_as_it_is_meant() -> None:
     content: Any = yaml.safe_load(MODEL)
 
-    assert "ml_assets.components.Model" == content["type"]
+    assert "ml_assets.Model" == content["type"]
 
 
 @pytest.mark.parametrize("given", [{}, {"per_month": 10, "cpu_hours_per_month": 1}, {"over": "block"}])

@@ -93,7 +93,7 @@ def test_a_number_outside_its_range_is_refused_with_its_line(
 def test_cores_and_bytes_have_a_range(quantity: str) -> None:
     for field in ("cpu", "memory", "ephemeral_storage"):
         content = {**BASES[ModelDeclaration], "compute": {"model": {field: "QUANTITY"}}}
-        text = yaml.safe_dump({"type": "ml_assets.components.Model", "attributes": content})
+        text = yaml.safe_dump({"type": "ml_assets.Model", "attributes": content})
 
         with pytest.raises(DeclarationError, match=f"compute.model.{field}: "):
             read_declaration(text.replace("QUANTITY", quantity), where="defs.yaml")
@@ -106,9 +106,5 @@ def test_a_margin_above_1_of_a_metric_that_is_a_share_is_refused(loc: tuple[str,
     money = {**content, "task": "regression"}  # the root of the mean squared error is in units of the target
 
     with pytest.raises(DeclarationError, match=rf"{part}.{field}: roc_auc lies between 0 and 1"):
-        read_declaration(
-            yaml.safe_dump({"type": "ml_assets.components.Model", "attributes": content}), where="defs.yaml"
-        )
-    assert read_declaration(
-        yaml.safe_dump({"type": "ml_assets.components.Model", "attributes": money}), where="defs.yaml"
-    )
+        read_declaration(yaml.safe_dump({"type": "ml_assets.Model", "attributes": content}), where="defs.yaml")
+    assert read_declaration(yaml.safe_dump({"type": "ml_assets.Model", "attributes": money}), where="defs.yaml")

@@ -11,10 +11,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ml_assets.assembly import DEFS, build, read_manifest
-from ml_assets.components import DBT_PROJECT, STAGES, read_contracts
+from ml_assets.assembly import STAGES
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.declaration.reading import Declared, read_all
+from ml_assets.warehouse.project_contracts import read_contracts, read_manifest
+from tests.flights import DBT_PROJECT, DEFS, build
 
 HEAVY = ("dbt", "dagster_dbt", "duckdb", "kubernetes", "lightgbm", "matplotlib", "optuna", "pandas", "pandera",
          "pyarrow", "s3fs", "scipy", "sklearn")  # fmt: skip
@@ -38,7 +39,7 @@ def models_in(defs: dg.Definitions) -> dict[str, set[str]]:
 def test_loading_the_code_location_imports_no_heavy_library(manifest: Mapping[str, Any]) -> None:
     read_contracts(manifest, DBT_PROJECT)  # as `ml-assets parse`: DuckDB checks new SQL of the contracts once
     code = (
-        "import json, sys; from ml_assets.assembly import defs; defs().get_repository_def().load_all_definitions();"
+        "import json, sys; from definitions import defs; defs().get_repository_def().load_all_definitions();"
         f"print(json.dumps([name for name in {HEAVY} if name in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

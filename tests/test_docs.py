@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 import yaml
 
+from ml_assets.assembly import STAGES
 from ml_assets.cli.flow.flow import CARD, INPUTS, MONITORING, TRAINING
 from ml_assets.cli.flow.summary import text_of
 from ml_assets.cli.main import parser
-from ml_assets.components import STAGES, read_manifest
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_declaration
 from ml_assets.declaration.tables import RawTable
 from ml_assets.models.plan import ModelPlan
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
+from ml_assets.warehouse.project_contracts import read_manifest
 
 ROOT = Path(__file__).parent.parent
 PAGES = (
@@ -33,7 +34,7 @@ TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 README, CONTRIBUTING, CHANGELOG = (TEXTS[page] for page in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))
 OWN_TABLE, COMMANDS = (TEXTS[f"docs/{page}.md"] for page in ("your-own-table", "commands"))
 README_LINES = 150
-WRITTEN_BY_THE_READER = {"ml_assets/defs/flight_minutes/defs.yaml"} | {
+WRITTEN_BY_THE_READER = {"defs/flight_minutes/defs.yaml"} | {
     f"dbt_project/models/{name}.sql" for name in ("staging/stg_orders", "marts/order_features", "marts/order_outcomes")
 }
 
@@ -175,7 +176,7 @@ def test_the_model_of_the_own_table_page_fits_its_contracts_and_its_sql(tmp_path
 @pytest.mark.parametrize(("page", "field"), [("deploy", "compute"), ("operate", "freshness")])
 def test_the_fields_of_a_declaration_that_a_page_shows_are_valid(page: str, field: str) -> None:
     (example,) = [it for it in blocks(TEXTS[f"docs/{page}.md"], "yaml") if it.startswith(f"{field}:")]
-    text = (ROOT / "ml_assets/defs/flight_delay/defs.yaml").read_text(encoding="utf-8")
+    text = (ROOT / "defs/flight_delay/defs.yaml").read_text(encoding="utf-8")
     shown, declared = yaml.safe_load(example), yaml.safe_load(text)["attributes"]
 
     assert ModelDeclaration.model_validate(declared | shown).model_fields_set >= set(shown)

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
-from ml_assets.assembly import DBT_PROJECT, DEFS
 from ml_assets.declaration.reading import read_all
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.warehouse.dbt_server import RESULTS, Dbt
 from tests.builders import project
+from tests.flights import DBT_PROJECT, DEFS
 from tests.golden_files import GOLDEN, as_json, check_golden, is_written_anew
 from tests.golden_graph import assets_in, automation_in, code_versions_in
 from tests.golden_ticks import Ticks, recorded_ticks

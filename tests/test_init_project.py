@@ -8,12 +8,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ml_assets.assembly import build
 from ml_assets.cli.init import project_files, write_new
 from ml_assets.contracts.yaml_lines import problems
 from ml_assets.declaration.reading import read_all
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
 from ml_assets.warehouse.unit_tests import failed_unit_tests
+from tests.flights import build
 
 
 def written(folder: Path) -> Path:

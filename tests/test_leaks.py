@@ -14,7 +14,6 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.components import DBT_PROJECT
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT
@@ -31,6 +30,7 @@ from ml_assets.warehouse.dbt_manifest import prepare_manifest
 from ml_assets.warehouse.rebuild import Rebuilds, reach_of
 from ml_assets.warehouse.warehouse import Warehouse
 from tests.builders import days, flights_declared, put
+from tests.flights import DBT_PROJECT
 
 DAY = date(2013, 1, 12)
 BEFORE = 2

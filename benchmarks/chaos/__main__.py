@@ -19,8 +19,8 @@ from typing import Final
 
 from benchmarks.chaos import damage, flows, hostile, races
 from benchmarks.chaos.trials import Kind, Scene, Trial
-from ml_assets.assembly import DBT_PROJECT
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
+from tests.flights import DBT_PROJECT
 from tests.killing import undisturbed_flow
 
 KINDS: Final[dict[str, tuple[str, Kind]]] = {

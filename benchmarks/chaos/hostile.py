@@ -92,7 +92,7 @@ def object_of_model() -> type:
 def declarations(scene: Scene) -> Iterator[Trial]:
     """YAML that costs more than it shows, or says what no declaration may."""
     bomb = "\n".join([f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10) if n else '1'}]" for n in range(12)])
-    known = (Path(__file__).parents[2] / "ml_assets" / "defs" / MODEL / "defs.yaml").read_text(encoding="utf-8")
+    known = (Path(__file__).parents[2] / "defs" / MODEL / "defs.yaml").read_text(encoding="utf-8")
     attributes = "attributes:\n"
     yield from _each(
         {

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
-from ml_assets.assembly import DBT_PROJECT, read_manifest
 from ml_assets.lake.resource import LakeResource
+from ml_assets.warehouse.project_contracts import read_manifest
 from tests.builders import nothing_rendered, project
+from tests.flights import DBT_PROJECT
 from tests.killing import declared
 
 

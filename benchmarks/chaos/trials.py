@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Final, Literal, NamedTuple
 
-from ml_assets.assembly_resources import ROOT
+from tests.flights import ROOT
 from tests.killing import Undisturbed
 
 Verdict = Literal["survived", "noticed", "lost"]

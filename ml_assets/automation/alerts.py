@@ -105,18 +105,21 @@ class _Seen:
         return " ".join([told, *failed, *self.problems])
 
 
-def alerts_sensor(declared: Declared, *, clock: Callable[[], datetime] | None = None) -> dg.SensorDefinition:
+def alerts_sensor(
+    declared: Declared, *, clock: Callable[[], datetime] | None = None, interval_seconds: int = 30
+) -> dg.SensorDefinition:
     """Return the sensor that alerts for all declared models.
 
     Args:
         declared: whose promotion logs are looked at.
         clock: tells the time, in UTC; the machine's if absent.
+        interval_seconds: how often it is evaluated.
     """
     models = tuple(model.name for model in declared.models)
 
     @dg.sensor(
         name="alerts",
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells of failed runs and checks, missed freshness, quarantines over their share, and what the "
         "gate decided, through the channels that are set up; each once.",

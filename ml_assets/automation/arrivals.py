@@ -88,7 +88,7 @@ class _Look:
     lines: list[str] = field(default_factory=list)
 
 
-def arrivals_sensor(declared: Declared) -> dg.SensorDefinition:
+def arrivals_sensor(declared: Declared, *, interval_seconds: int = 30) -> dg.SensorDefinition:
     """Return the sensor over every raw table that is declared with `files`."""
     tables = [
         _Table(name, DayPattern.of(table.files), raw.days, table.settle_seconds, table.quarantine is not None)
@@ -100,7 +100,7 @@ def arrivals_sensor(declared: Declared) -> dg.SensorDefinition:
     @dg.sensor(
         name=NAME,
         target=dg.AssetSelection.assets(*(key for table in tables for key in table.selection)),
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Lands the raw days whose files are new or were corrected, late and out of order too.",
     )

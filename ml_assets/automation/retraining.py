@@ -132,24 +132,29 @@ def _now() -> datetime:
     return datetime.now(tz=UTC)
 
 
-def drift_sensor(declared: Declared, *, clock: Clock = _now) -> dg.SensorDefinition:
+def drift_sensor(declared: Declared, *, clock: Clock = _now, interval_seconds: int = 60) -> dg.SensorDefinition:
     """Return the sensor that asks for a retraining where a model's inputs or scores have drifted."""
-    return _sensor(DRIFT, AT_DRIFT, declared, clock, description="Trains again what has drifted.")
+    return _sensor(
+        DRIFT, AT_DRIFT, declared, clock, interval_seconds=interval_seconds,
+        description="Trains again what has drifted.",
+    )  # fmt: skip
 
 
-def performance_sensor(declared: Declared, *, clock: Clock = _now) -> dg.SensorDefinition:
+def performance_sensor(declared: Declared, *, clock: Clock = _now, interval_seconds: int = 60) -> dg.SensorDefinition:
     """Return the sensor that asks where a model falls behind what it promised, or has many new labels to learn from."""
     return _sensor(
-        PERFORMANCE, AT_PERFORMANCE, declared, clock,
+        PERFORMANCE, AT_PERFORMANCE, declared, clock, interval_seconds=interval_seconds,
         description="Trains again what falls behind its promise on matured labels, or has many new ones to learn from.",
     )  # fmt: skip
 
 
-def _sensor(name: str, look: Look, declared: Declared, clock: Clock, *, description: str) -> dg.SensorDefinition:
+def _sensor(
+    name: str, look: Look, declared: Declared, clock: Clock, *, description: str, interval_seconds: int
+) -> dg.SensorDefinition:
     @dg.sensor(
         name=name,
         asset_selection=dg.AssetSelection.all(),
-        minimum_interval_seconds=60,
+        minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=description,
     )

@@ -109,13 +109,13 @@ class Cursor(BaseModel):
     ages: dict[str, str] = {}
 
 
-def updates_sensor(declared: Declared) -> dg.SensorDefinition:
+def updates_sensor(declared: Declared, *, interval_seconds: int = 30) -> dg.SensorDefinition:
     """Return the sensor over all declared tables and models."""
 
     @dg.sensor(
         name=NAME,
         asset_selection=dg.AssetSelection.all(),
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Makes what is out of date again, upstream first: tables, features and labels, predictions with "
         "their drift and performance, cards.",

@@ -126,13 +126,13 @@ def taken_back(loop: Loop, declared: ModelDeclaration) -> str | None:
     return "the champion is worse than the one before it, and is taken back first" if found and found.is_worse else None
 
 
-def watch_sensor(declared: Declared) -> dg.SensorDefinition:
+def watch_sensor(declared: Declared, *, interval_seconds: int = 60) -> dg.SensorDefinition:
     """Return the sensor that takes back a new champion that is worse than the one before it."""
 
     @dg.sensor(
         name=WATCH,
         job_name=TAKE_BACK,
-        minimum_interval_seconds=60,
+        minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Takes a new champion back whose first days are worse than the one before would have been.",
     )

@@ -28,15 +28,14 @@ def champion(arguments: argparse.Namespace) -> int:
     import json
     from datetime import UTC
 
-    from ml_assets.assembly import DEFS
+    from ml_assets.cli.flow.project import read_declarations
     from ml_assets.contracts.artifacts import Promotion
     from ml_assets.contracts.days import end_of
-    from ml_assets.declaration.reading import read_all
     from ml_assets.lake.promotion_log import PromotionLog
     from ml_assets.lake.resource import LakeResource
     from ml_assets.logic.promotion.log import anchor, serving_since, waiting
 
-    model = read_all(DEFS).model(arguments.model)
+    model = read_declarations().model(arguments.model)
     zone = model.days.timezone
     day = None if arguments.on is None else _past_day(arguments.on, zone)
     log = PromotionLog(LakeResource().open(), model.name, Promotion)

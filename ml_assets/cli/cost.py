@@ -33,16 +33,15 @@ def cost(arguments: argparse.Namespace) -> int:
     """
     import json
 
-    from ml_assets.assembly import DEFS
+    from ml_assets.cli.flow.project import read_declarations
     from ml_assets.contracts.errors import DataError
-    from ml_assets.declaration.reading import read_all
     from ml_assets.lake.resource import LakeResource
     from ml_assets.provenance.cost import rows_of, spending
     from ml_assets.provenance.prices import read_prices
 
     if arguments.month and not _MONTH.fullmatch(arguments.month):
         raise DataError(f"--month is '{arguments.month}'; expected the month of the runs, such as 2026-11.")
-    owner = read_all(DEFS).model(arguments.model).name if arguments.model else None
+    owner = read_declarations().model(arguments.model).name if arguments.model else None
     prices = read_prices()
     lake = LakeResource().connect()
     rows = rows_of(spending(lake, owner=owner, month=arguments.month), prices)

@@ -14,8 +14,7 @@ from typing import Literal
 
 from ml_assets.cli.author import author_of, one_line
 from ml_assets.cli.champion import lines_of
-from ml_assets.cli.flow.project import prepare
-from ml_assets.components import DBT_PROJECT, read_contracts, read_manifest
+from ml_assets.cli.flow.project import prepare, read_table_contracts
 from ml_assets.contracts.artifacts import Promotion
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.model import ModelDeclaration
@@ -137,6 +136,6 @@ class Decision:
     def _against(self, version: str, action: str) -> tuple[str, ...]:
         """Return why a version cannot serve; a proven leak keeps a person from promoting, not from rolling back."""
         prepare()
-        plan = ModelPlan.of(self.model, read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT))
+        plan = ModelPlan.of(self.model, read_table_contracts())
         leaks = proven_leaks(self.lake, self.model.name) if action == "promote" else ()
         return (*leaks, *why_it_cannot_serve(self.lake, plan, version))

@@ -51,25 +51,24 @@ def checks() -> "list[Check]":
 
     import duckdb  # noqa: F401 - see above
 
-    from ml_assets.assembly_resources import ROOT
-    from ml_assets.components import DBT_PROJECT
     from ml_assets.contracts.artifacts import Promotion
     from ml_assets.doctor import cluster, instance, lake, machine, order, records
     from ml_assets.doctor.checks import Check
     from ml_assets.lake.resource import LakeResource
+    from ml_assets.project import find_project
     from ml_assets.settings import SettingsError, lake_url
 
     try:
         url = lake_url()
     except SettingsError:  # which the check of the settings tells
         url = ""
-    home = os.environ.get("DAGSTER_HOME") or str(ROOT / ".dagster")
+    home = os.environ.get("DAGSTER_HOME") or str(find_project().dagster_home)
     if url.startswith("s3://"):
         import s3fs  # noqa: F401 - see above
     return [
         Check("settings", machine.settings),
         Check("python", machine.installed),
-        Check("dbt manifest", partial(machine.manifest, DBT_PROJECT)),
+        Check("dbt manifest", partial(machine.manifest, find_project().dbt)),
         Check("room", partial(machine.room, url)),
         *([Check("lake", partial(lake.lake, LakeResource(url=url)))] if url else []),
         *([Check("promotion log", partial(lake.promotion_logs, LakeResource(url=url), Promotion))] if url else []),
@@ -83,11 +82,10 @@ def checks() -> "list[Check]":
 
 def gpus() -> "list[GpuNeed]":
     """Return what the declared stages ask for of GPUs, each thing once."""
-    from ml_assets.assembly import DEFS
-    from ml_assets.declaration.reading import read_all
+    from ml_assets.cli.flow.project import read_declarations
     from ml_assets.doctor.cluster import GpuNeed
 
-    declared = read_all(DEFS)
+    declared = read_declarations()
     asked = [
         *((f"{model.name}/{stage}", compute) for model in declared.models for stage, compute in model.compute.items()),
         *(("raw", one.compute) for one in declared.raw),

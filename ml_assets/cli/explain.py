@@ -48,15 +48,13 @@ def explain(arguments: argparse.Namespace) -> int:
     import json
     from datetime import UTC, datetime
 
-    from ml_assets.assembly import DEFS
-    from ml_assets.cli.flow.project import instance
-    from ml_assets.declaration.reading import read_all
+    from ml_assets.cli.flow.project import instance, read_declarations
     from ml_assets.lake.resource import LakeResource
     from ml_assets.models.loop import read_loop
     from ml_assets.models.spending import read_spending
     from ml_assets.stages.leak_test.findings import proven_leaks
 
-    declared = read_all(DEFS)
+    declared = read_declarations()
     model = declared.model(arguments.model)
     lake = LakeResource().open()
     loop = read_loop(lake, model)
@@ -81,15 +79,15 @@ def state_of(declared: "Declared", model: "ModelDeclaration", lake: "Lake") -> t
     """Return what of a model's features, labels and tables waits for missing days, and what is out of date."""
     from datetime import UTC, datetime
 
-    from ml_assets.assembly import build
+    from ml_assets.assembly import Overrides
     from ml_assets.automation.waits import Waits
-    from ml_assets.cli.flow.project import prepare
+    from ml_assets.cli.flow.project import load_definitions, prepare
     from ml_assets.contracts.days import yesterday
     from ml_assets.orchestration.stale import stale_of
     from ml_assets.orchestration.updating import blocked
 
     prepare()
-    graph = build(declared=declared).resolve_asset_graph()
+    graph = load_definitions(Overrides()).resolve_asset_graph()
     over, count = yesterday(datetime.now(tz=UTC), declared.timezone), declared.automation.updates.days
     waits = Waits({})
     waits.add(blocked(graph, lake, model.name, yesterday=over, count=count))

@@ -28,28 +28,26 @@ def leaktest(arguments: argparse.Namespace) -> int:
     import sys
     from datetime import date
 
-    from ml_assets.assembly import DEFS
     from ml_assets.cli.console.progress import Progress
     from ml_assets.cli.flow.flow import day_given
-    from ml_assets.cli.flow.project import prepare
-    from ml_assets.components import DBT_PROJECT, read_contracts, read_manifest
+    from ml_assets.cli.flow.project import prepare, read_declarations, read_table_contracts
     from ml_assets.contracts.errors import DataError
-    from ml_assets.declaration.reading import read_all
     from ml_assets.lake.resource import LakeResource
     from ml_assets.models.plan import ModelPlan
+    from ml_assets.project import find_project
     from ml_assets.stages.leak_test.leaktest import keep, leak_test
 
     progress = Progress(sys.stderr)
-    model = read_all(DEFS).model(arguments.model)
+    model = read_declarations().model(arguments.model)
     first = day_given(arguments.first, "--from") if arguments.first else date.min
     last = day_given(arguments.last, "--to") if arguments.last else date.max
     if last < first:
         raise DataError(f"--to {last} lies before --from {first}; swap them.")
     prepare()
-    plan = ModelPlan.of(model, read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT))
+    plan = ModelPlan.of(model, read_table_contracts())
     lake = LakeResource().open()
     report = leak_test(
-        plan, lake, DBT_PROJECT, samples=arguments.samples, seed=arguments.seed,
+        plan, lake, find_project().dbt, samples=arguments.samples, seed=arguments.seed,
         days=(first, last) if arguments.first or arguments.last else None, say=progress.say,
     )  # fmt: skip
     keep(lake, plan, report, lambda day: first <= day <= last)

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from ml_assets.assembly_resources import ROOT
 from ml_assets.contracts.errors import DataError
+from ml_assets.project import PROJECT, find_project
 from ml_assets.provenance.original_code import worktree
 
 
@@ -28,7 +28,7 @@ def run_at(
     Raises:
         DataError: the commit cannot be had, or does not have the command.
     """
-    with worktree(ROOT, commit) as code:
+    with worktree(find_project().root, commit) as code:
         if not (code / "ml_assets" / "cli" / f"{command[0]}.py").exists():
             raise DataError(
                 f"commit {(commit or '')[:12]} is older than this command; take the current code: --code current."
@@ -36,6 +36,6 @@ def run_at(
         say(f"the code has changed since; going on with that of commit {(commit or '')[:12]}")
         if was_dirty:
             say("files differed from that commit then; what they held was not kept")
-        environment = {**os.environ, "PYTHONPATH": str(code), "ML_ASSETS_LAKE": lake}
+        environment = {**os.environ, "PYTHONPATH": str(code), PROJECT: str(code), "ML_ASSETS_LAKE": lake}
         whole = [sys.executable, "-m", "ml_assets.cli.main", *command]
         return subprocess.run(whole, check=False, cwd=code, env=environment).returncode

@@ -11,11 +11,12 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def parse(_: argparse.Namespace) -> int:
     """Prepare the manifest."""
-    from ml_assets.components import DBT_PROJECT, read_contracts, read_manifest
+    from ml_assets.cli.flow.project import read_table_contracts
     from ml_assets.contracts.yaml_lines import problems
+    from ml_assets.project import find_project
     from ml_assets.warehouse.dbt_manifest import prepare_manifest
 
-    is_new = prepare_manifest(DBT_PROJECT, problems)
-    read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT)
+    is_new = prepare_manifest(find_project().dbt, problems)
+    read_table_contracts()
     print("dbt's manifest prepared" if is_new else "dbt's manifest is up to date")
     return 0

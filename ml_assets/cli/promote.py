@@ -25,11 +25,10 @@ def add_decision_to(command: argparse.ArgumentParser) -> None:
 
 def promote(arguments: argparse.Namespace) -> int:
     """Append an entry that lets the version serve; 1 if it cannot, or somebody else decided first."""
-    from ml_assets.assembly import DEFS
     from ml_assets.cli.decision import Decision
-    from ml_assets.declaration.reading import read_all
+    from ml_assets.cli.flow.project import read_declarations
     from ml_assets.lake.resource import LakeResource
 
-    decision = Decision.of(read_all(DEFS).model(arguments.model), LakeResource().open(), arguments)
+    decision = Decision.of(read_declarations().model(arguments.model), LakeResource().open(), arguments)
     mend = f"Train it again and let the gate judge it: ml-assets run {decision.model.name}."
     return decision.settle(decision.version(arguments.version), "promote", otherwise=mend)

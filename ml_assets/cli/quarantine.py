@@ -73,10 +73,9 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _declared() -> set[str]:
     """Return the tables whose declarations let rows be set aside."""
-    from ml_assets.assembly import DEFS
-    from ml_assets.declaration.reading import read_all
+    from ml_assets.cli.flow.project import read_declarations
 
-    declared = read_all(DEFS)
+    declared = read_declarations()
     raw = {f"raw/{name}" for one in declared.raw for name, table in one.tables.items() if table.quarantine is not None}
     return raw | {f"tables/{name}" for one in declared.tables for name in one.quarantine}
 
@@ -149,13 +148,11 @@ def _record(aside: "SetAside", broken: "pl.DataFrame") -> dict[str, Any]:
 
 def _contracts() -> "dict[str, TableContract]":
     """Return the contracts of all tables that set rows aside or may be refused, by their names in the lake."""
-    from ml_assets.assembly import DEFS
-    from ml_assets.components import DBT_PROJECT, read_contracts, read_manifest
-    from ml_assets.declaration.reading import read_all
+    from ml_assets.cli.flow.project import read_declarations, read_table_contracts
 
-    by_name = read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT)
+    by_name = read_table_contracts()
     of_dbt = {name if "/" in name else f"tables/{name}": contract for name, contract in by_name.items()}
-    models = {f"{it.name}/features": by_name.get(it.features.table) for it in read_all(DEFS).models}
+    models = {f"{it.name}/features": by_name.get(it.features.table) for it in read_declarations().models}
     return of_dbt | {name: contract for name, contract in models.items() if contract is not None}
 
 

@@ -91,13 +91,13 @@ def _list_steps(source: "Lake", run_id: str) -> int:
 
 
 def _write_launch(arguments: argparse.Namespace, source: "Lake", record: "StepRecord") -> int:
-    from ml_assets.assembly_resources import ROOT
     from ml_assets.cli.ide import pycharm, vscode
+    from ml_assets.project import find_project
 
     command = ["replay", record.run_id, arguments.asset, "--code", "current", "--lake", source.url]
     command += ["--partition", arguments.partition] if arguments.partition else []
     name = f"replay {arguments.asset} of run {record.run_id[:8]}"
-    path = {"vscode": vscode, "pycharm": pycharm}[arguments.ide](ROOT, name, command)
+    path = {"vscode": vscode, "pycharm": pycharm}[arguments.ide](find_project().root, name, command)
     print(f"{path}: '{name}'; set a breakpoint and start it")
     return 0
 
@@ -105,9 +105,9 @@ def _write_launch(arguments: argparse.Namespace, source: "Lake", record: "StepRe
 def _replay(arguments: argparse.Namespace, source: "Lake", record: "StepRecord") -> int:
     import sys
 
-    from ml_assets.assembly import build
+    from ml_assets.assembly import Overrides
     from ml_assets.cli.console.progress import Progress
-    from ml_assets.cli.flow.project import prepare
+    from ml_assets.cli.flow.project import load_definitions, prepare
     from ml_assets.lake.scratch import ScratchLakeResource
     from ml_assets.machine.temporary import temporary_folder
     from ml_assets.provenance.original_code import code_differences, environment_differences
@@ -118,7 +118,7 @@ def _replay(arguments: argparse.Namespace, source: "Lake", record: "StepRecord")
     prepare()
     with temporary_folder("replay") as temporary:
         folder = _empty(arguments.keep) if arguments.keep else temporary
-        defs = build(lake=ScratchLakeResource(url=str(folder)), loggers=progress.loggers())
+        defs = load_definitions(Overrides(lake=ScratchLakeResource(url=str(folder)), loggers=progress.loggers()))
         graph = defs.resolve_asset_graph()
         now = {key.to_user_string(): graph.get(key).code_version for key in graph.get_all_asset_keys()}
         changed = code_differences(record.code_versions, now)

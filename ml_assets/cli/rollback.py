@@ -19,13 +19,12 @@ def rollback(arguments: argparse.Namespace) -> int:
 
     A second rollback goes further back: what was rolled back from is passed over; see `logic.promotion.standing`.
     """
-    from ml_assets.assembly import DEFS
     from ml_assets.cli.decision import Decision
-    from ml_assets.declaration.reading import read_all
+    from ml_assets.cli.flow.project import read_declarations
     from ml_assets.lake.resource import LakeResource
     from ml_assets.logic.promotion.log import standing
 
-    decision = Decision.of(read_all(DEFS).model(arguments.model), LakeResource().open(), arguments)
+    decision = Decision.of(read_declarations().model(arguments.model), LakeResource().open(), arguments)
     before = standing(decision.entries)[:-1]
     if arguments.to is not None:
         version = decision.version(arguments.to)

@@ -25,15 +25,13 @@ def run(arguments: argparse.Namespace) -> int:
     import sys
     from datetime import UTC, datetime
 
-    from ml_assets.assembly import DEFS, build
+    from ml_assets.assembly import Overrides
     from ml_assets.cli.console.progress import Progress
     from ml_assets.cli.flow.flow import Flow, Span
     from ml_assets.cli.flow.missing import newest_day_of_data
-    from ml_assets.cli.flow.project import prepare
+    from ml_assets.cli.flow.project import load_definitions, prepare, read_declarations, read_table_contracts
     from ml_assets.cli.flow.runs import runs_of
     from ml_assets.cli.flow.summary import leak_lines, summarize, text_of
-    from ml_assets.components import DBT_PROJECT, read_contracts, read_manifest
-    from ml_assets.declaration.reading import read_all
     from ml_assets.lake.resource import LakeResource
     from ml_assets.models.spending import read_spending
     from ml_assets.stages.leak_test.findings import proven_leaks
@@ -41,13 +39,13 @@ def run(arguments: argparse.Namespace) -> int:
     progress = Progress(sys.stderr, is_kept=True)
     progress.say("preparing")
     prepare()
-    declared = read_all(DEFS)
+    declared = read_declarations()
     model = declared.model(arguments.model) if arguments.model else declared.only_model()
-    defs = build(declared=declared, loggers=progress.loggers())
+    defs = load_definitions(Overrides(loggers=progress.loggers()))
     lake = LakeResource().open()
     newest = None
     if arguments.as_of is None:
-        contracts = read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT)
+        contracts = read_table_contracts()
         newest = newest_day_of_data(defs.resolve_asset_graph(), lake, declared, model, contracts)
     span = Span.of(model, as_of=arguments.as_of, first=arguments.first, last=arguments.last, newest_data=newest)
     spending = read_spending(lake, model, now=datetime.now(tz=UTC))

@@ -46,21 +46,19 @@ def simulate(arguments: argparse.Namespace) -> int:
     import sys
     from pathlib import Path
 
-    from ml_assets.assembly import DEFS, build
+    from ml_assets.assembly import Overrides
     from ml_assets.backtest.simulating import PAGE, days_read
     from ml_assets.backtest.simulating import simulate as live_through
     from ml_assets.cli.console.progress import Progress
     from ml_assets.cli.flow.flow import Flow, Span
-    from ml_assets.cli.flow.project import instance, prepare
+    from ml_assets.cli.flow.project import instance, load_definitions, prepare, read_declarations, read_table_contracts
     from ml_assets.cli.flow.runs import Here
-    from ml_assets.components import DBT_PROJECT, read_contracts, read_manifest
     from ml_assets.contracts.simulation import Simulation
-    from ml_assets.declaration.reading import read_all
     from ml_assets.lake.resource import LakeResource
     from ml_assets.models.plan import ModelPlan
 
     progress = Progress(sys.stderr, is_kept=True)
-    declared = read_all(DEFS)
+    declared = read_declarations()
     model = declared.model(arguments.model)
     asked = asked_for(arguments)
     span = Span.of(model, as_of=None, first=str(asked.first), last=str(asked.last))
@@ -68,13 +66,13 @@ def simulate(arguments: argparse.Namespace) -> int:
     prepare()
     lake = LakeResource().open()
     with instance() as found:
-        defs = build(declared=declared, loggers=progress.loggers())
+        defs = load_definitions(Overrides(loggers=progress.loggers()))
         flow = Flow(defs, declared, model, lake, Here(defs, found))
         wanted = Span(span.last, days_read(model, span.first), span.last)
         if not flow.make_inputs(wanted, progress.say):
             progress.say("not done; what was made stays, and the next run goes on from there")
             return 3
-    plan = ModelPlan.of(model, read_contracts(read_manifest(DBT_PROJECT), DBT_PROJECT))
+    plan = ModelPlan.of(model, read_table_contracts())
     ref = live_through(
         plan,
         lake,

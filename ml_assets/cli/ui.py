@@ -21,9 +21,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def ui(arguments: argparse.Namespace) -> int:
     """Run the webserver and the daemon until one of them ends or the user stops them."""
-    from ml_assets.assembly_resources import ROOT
     from ml_assets.cli.flow.project import instance, prepare
+    from ml_assets.project import find_project
 
+    project = find_project()
     prepare()
     with instance():
         pass  # which ends the runs of killed commands: the daemon would wait for them
@@ -45,8 +46,8 @@ def ui(arguments: argparse.Namespace) -> int:
         signal.signal(number, stop)
     # In groups of their own: Ctrl-C in a terminal reaches this command alone, which ends them without a traceback.
     processes.extend(
-        subprocess.Popen(command, cwd=ROOT, env=os.environ.copy(), process_group=0)
-        for command in _commands(ROOT / "workspace.yaml", arguments.host, arguments.port)
+        subprocess.Popen(command, cwd=project.root, env=os.environ.copy(), process_group=0)
+        for command in _commands(project.workspace, arguments.host, arguments.port)
     )
     first = next(iter(_wait_any(processes)))
     stop(signal.SIGTERM, None)

@@ -23,14 +23,14 @@ def upgrade(arguments: argparse.Namespace) -> int:
     Raises:
         DeclarationError: declarations cannot be read; every error is listed.
     """
-    from ml_assets.assembly import DEFS
     from ml_assets.contracts.words import counted
     from ml_assets.contracts.yaml_lines import YamlError, text_of
     from ml_assets.declaration.parts import VERSION
     from ml_assets.declaration.reading import DeclarationError
     from ml_assets.declaration.upgrade import upgrade_declaration
+    from ml_assets.project import find_project
 
-    paths = sorted(DEFS.glob("**/defs.yaml"))
+    paths = sorted(find_project().declarations.glob("**/defs.yaml"))
     upgraded, errors = {}, []
     for path in paths:
         try:

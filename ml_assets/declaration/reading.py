@@ -26,10 +26,10 @@ class DeclarationError(ContractError):
 
 
 KINDS: Mapping[str, type[Declaration]] = {
-    "ml_assets.components.Model": ModelDeclaration,
-    "ml_assets.components.RawTables": RawDeclaration,
-    "ml_assets.components.DbtTables": TablesDeclaration,
-    "ml_assets.components.Automation": AutomationDeclaration,
+    "ml_assets.Model": ModelDeclaration,
+    "ml_assets.RawTables": RawDeclaration,
+    "ml_assets.DbtTables": TablesDeclaration,
+    "ml_assets.Automation": AutomationDeclaration,
 }
 _FILE = ("type", "attributes")
 """The fields of a file."""

@@ -13,6 +13,7 @@ from typing import Final
 
 from ml_assets.doctor.checks import Finding, State
 from ml_assets.doctor.production import production_problems
+from ml_assets.project import find_project
 from ml_assets.settings import SettingsError, profile
 from ml_assets.warehouse.dbt_manifest import digest_of
 from ml_assets.warehouse.dbt_package import LINK, PACKAGE, is_linked
@@ -56,7 +57,7 @@ def installed() -> Iterator[Finding]:
         yield Finding("python", "wrong", f"Python is {version}; expected 3.11 or newer.", "Install a newer one.")
     else:
         yield Finding("python", "ok", f"Python is {version}.")
-    yield _locked(Path(__file__).parents[2] / "requirements.lock")
+    yield _locked(find_project().root / "requirements.lock")
     if sys.platform == "linux":
         yield _openmp()
 

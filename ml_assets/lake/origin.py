@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.objects import Objects
 from ml_assets.lake.sealing import RESTORE, seal, unseal
+from ml_assets.project import ProjectError, find_project
 
 ENVIRONMENTS: Final = "environments"
 _MOST_BYTES: Final = 4 * 2**20
@@ -42,11 +43,11 @@ def git_state() -> GitState:
     """Return the commit and whether tracked files differ from it; of an image, what it was built from."""
     if built_from := os.environ.get("ML_ASSETS_COMMIT"):
         return GitState(built_from.removesuffix("-dirty"), built_from.endswith("-dirty"))
-    root = Path(__file__).parents[2]
     try:
+        root = find_project().root
         commit = _git(root, "rev-parse", "HEAD")
         return GitState(commit, bool(_git(root, "status", "--porcelain", "--untracked-files=no")))
-    except (FileNotFoundError, subprocess.CalledProcessError):
+    except (ProjectError, FileNotFoundError, subprocess.CalledProcessError):
         return GitState(None, None)
 
 

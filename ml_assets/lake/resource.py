@@ -22,7 +22,7 @@ _TAGS: Final = (CAUSE, MODEL, "dagster/backfill", "dagster/schedule_name", "dags
 
 
 class LakeResource(dg.ConfigurableResource):
-    """Where the lake is: a URL, else `ML_ASSETS_LAKE`, else the folder `.lake` beside this code.
+    """Where the lake is: a URL, else `ML_ASSETS_LAKE`, else the folder `.lake` of the project.
 
     What is not set comes from the usual AWS chain (environment, profile, web identity, role). Dagster's UI shows what a
     resource is configured with, so give secrets as `dg.EnvVar`, of which it shows the name. Nothing is looked up or

@@ -17,6 +17,7 @@ from ml_assets.contracts.errors import ContractError, DataError, near
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.parts import Days
+from ml_assets.declaration.reading import Declared
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.quarantine import QUARANTINE
 from ml_assets.lake.store import Lake
@@ -171,3 +172,20 @@ def newest_day(frame: pl.LazyFrame) -> date:
 def quarantine_key(asset: dg.AssetKey) -> dg.AssetKey:
     """Return the asset that holds the rows which a table set aside."""
     return dg.AssetKey([*asset.path[:-1], f"{asset.path[-1]}{QUARANTINE}"])
+
+
+@dataclass(frozen=True)
+class Plans:
+    """The declarations of a project, and the contracts of their tables: what sensors and schedules are made from."""
+
+    declared: Declared
+    contracts: Mapping[str, TableContract]
+
+    def of(self, name: str) -> ModelPlan:
+        """Return a declared model's plan.
+
+        Raises:
+            DeclarationError: no model has that name.
+            ContractError: the declaration contradicts the tables' contracts.
+        """
+        return ModelPlan.of(self.declared.model(name), self.contracts)

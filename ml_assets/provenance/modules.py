@@ -18,7 +18,7 @@ ON_IMPORT: Final = "<import>"
 STORAGE: Final = tuple(
     f"ml_assets.{name}"
     for name in (
-        "alerts", "assembly_resources", "automation", "cli", "dagster_storage", "doctor", "kubernetes", "lake",
+        "alerts", "automation", "cli", "dagster_storage", "doctor", "kubernetes", "lake",
         "landing", "machine", "provenance.gc.uploads", "provenance.prices", "secrets", "settings", "warehouse",
         "workers",
     )

@@ -15,7 +15,6 @@ from typing import Any, Final
 from ml_assets.kubernetes.diagnosis import Diagnosis
 from ml_assets.workers.crew import Standing
 
-_ROOT: Final = Path(__file__).resolve().parents[2]
 _LINES: Final = 25
 
 
@@ -43,7 +42,7 @@ class Processes:
             environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
             process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                cwd=_ROOT, env=environment,
+                env=environment,
             )  # fmt: skip
         self._running[worker] = process
         assert process.stdin is not None  # noqa: S101 - it was asked for

@@ -12,7 +12,6 @@ from dagster._core.storage.tags import RUN_KEY_TAG
 
 from ml_assets.alerts.resource import Alerts
 from ml_assets.automation.updates import tick
-from ml_assets.components import read_contracts, read_manifest
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
@@ -20,6 +19,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.stages.raw import raw_tables
 from ml_assets.stages.tables import tables
+from ml_assets.warehouse.project_contracts import read_contracts, read_manifest
 from ml_assets.warehouse.warehouse import Warehouse
 from tests.builders import put
 from tests.stages.shop_dbt import FILES, dbt_project, orders

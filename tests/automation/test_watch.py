@@ -10,15 +10,15 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.assembly import build
 from ml_assets.automation.watch import TRIES, rollback_drill, rollback_drill_job, take_back_job
-from ml_assets.components import DBT_PROJECT, read_contracts
 from ml_assets.contracts.artifacts import Feature, Model, Promotion
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.errors import LakeError
 from ml_assets.models.plan import ModelPlan
+from ml_assets.warehouse.project_contracts import read_contracts
 from tests.automation.looped import BEGIN, MODEL, World, beside, declared, spec, world
 from tests.builders import failure, flights_declared, put
+from tests.flights import DBT_PROJECT, build
 
 PlanOf = Callable[[str], ModelPlan]
 

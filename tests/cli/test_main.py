@@ -142,7 +142,7 @@ def test_a_defect_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("ml_assets.declaration.reading.read_all", broken)
+    monkeypatch.setattr("ml_assets.cli.flow.project.read_all", broken)
 
     with pytest.raises(ZeroDivisionError):
         main(["champion", "flight_delay"])

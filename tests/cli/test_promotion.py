@@ -13,10 +13,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.assembly import DEFS
 from ml_assets.cli.flow.flow import MONITORING, Span
 from ml_assets.cli.main import main
-from ml_assets.components import DBT_PROJECT, read_contracts
 from ml_assets.contracts.artifacts import Feature, Model, ModelSpec, Promotion
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.table import TableContract
@@ -25,7 +23,9 @@ from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.models.plan import ModelPlan
+from ml_assets.warehouse.project_contracts import read_contracts
 from tests.builders import flights_declared, project, promotion, put
+from tests.flights import DBT_PROJECT, DEFS
 
 MODEL = "flight_delay"
 MODELS = f"{MODEL}/model"

@@ -8,7 +8,6 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets import assembly as definitions
 from ml_assets.cli import quarantine
 from ml_assets.cli.flow.flow import Span
 from ml_assets.cli.main import main
@@ -21,7 +20,7 @@ from tests.stages.test_bad_input import source
 
 DAY = "2024-01-02"
 DECLARED = """
-type: ml_assets.components.RawTables
+type: ml_assets.RawTables
 attributes:
   days: {first: 2024-01-01}
   tables:
@@ -52,8 +51,10 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
 @pytest.fixture
 def declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Declare that raw orders may set half of a day's rows aside, and raw shops none."""
-    (tmp_path / "defs.yaml").write_text(DECLARED)
-    monkeypatch.setattr(definitions, "DEFS", tmp_path)
+    (tmp_path / "pyproject.toml").write_text("[tool.ml-assets]\n", encoding="utf-8")
+    (tmp_path / "defs" / "raw").mkdir(parents=True)
+    (tmp_path / "defs" / "raw" / "defs.yaml").write_text(DECLARED, encoding="utf-8")
+    monkeypatch.setenv("ML_ASSETS_PROJECT", str(tmp_path))
     return tmp_path
 
 

@@ -51,7 +51,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
         monkeypatch.setenv(name, "0")
     monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
     monkeypatch.setattr("ml_assets.cli.flow.project.prepare", lambda: None)
-    monkeypatch.setattr("ml_assets.assembly.build", lambda *, lake, **_: shop(lake, *ASSETS))
+    monkeypatch.setattr("ml_assets.cli.flow.project.load_definitions", lambda it: shop(it.lake, *ASSETS))
     monkeypatch.setitem(STATE, "fails", False)
     monkeypatch.setitem(STATE, "by", 2)
     return Lake(str(tmp_path / "lake"))
@@ -251,7 +251,7 @@ def test_leaving_the_debugger_ends_the_replay_without_a_trace(
         return numbers
 
     run = materialized(lake, "numbers", "doubled")
-    monkeypatch.setattr("ml_assets.assembly.build", lambda *, lake, **_: shop(lake, numbers, stops))
+    monkeypatch.setattr("ml_assets.cli.flow.project.load_definitions", lambda it: shop(it.lake, numbers, stops))
     monkeypatch.setattr(sys, "breakpointhook", leave)
     monkeypatch.setattr(pdb, "post_mortem", lambda _: pytest.fail("it was left already"))
     capsys.readouterr()
@@ -267,7 +267,8 @@ def test_leaving_the_debugger_ends_the_replay_without_a_trace(
 def test_a_launch_configuration_is_written_instead_of_a_replay(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ide: str
 ) -> None:
-    monkeypatch.setattr("ml_assets.assembly_resources.ROOT", tmp_path)
+    (tmp_path / "pyproject.toml").write_text("[tool.ml-assets]\n", encoding="utf-8")
+    monkeypatch.setenv("ML_ASSETS_PROJECT", str(tmp_path))
     run = materialized(lake, "daily", over=("2013-01-02", "2013-01-04"))
 
     text = said(capsys, run[:8], "daily", "--partition", "2013-01-03", "--ide", ide, code=0)

@@ -5,15 +5,17 @@ import pytest
 
 from ml_assets.cli.main import main
 
-TABLES = "type: ml_assets.components.DbtTables\nattributes:\n  days: {first: 2024-01-01}  # opened\n"
+TABLES = "type: ml_assets.DbtTables\nattributes:\n  days: {first: 2024-01-01}  # opened\n"
 VERSIONED = TABLES.replace("  days", "  version: 1\n  days")
 ADDS = "adds 'version: 1'. A declaration states the version of its format, so that a later ml-assets can upgrade it."
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("ml_assets.assembly.DEFS", tmp_path)
-    return tmp_path
+    (tmp_path / "pyproject.toml").write_text("[tool.ml-assets]\n", encoding="utf-8")
+    monkeypatch.setenv("ML_ASSETS_PROJECT", str(tmp_path))
+    (tmp_path / "defs").mkdir()
+    return tmp_path / "defs"
 
 
 def declare(folder: Path, name: str, text: str) -> Path:

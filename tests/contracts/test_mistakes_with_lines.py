@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ml_assets.components import read_contracts, read_manifest
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
+from ml_assets.warehouse.project_contracts import read_contracts, read_manifest
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "contract_mistakes.txt"

@@ -9,15 +9,15 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from ml_assets.assembly import DEFS
 from ml_assets.declaration.reading import KINDS
 from ml_assets.declaration.reference import reference
 from ml_assets.declaration.schema import PATH, schema, schema_text
+from tests.flights import DEFS
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference.md"
 DECLARATIONS = sorted(DEFS.glob("*/defs.yaml"))
 MODEL: Mapping[str, Any] = {
-    "type": "ml_assets.components.Model",
+    "type": "ml_assets.Model",
     "attributes": {
         "name": "returns",
         "description": "Will this order come back?",
@@ -97,7 +97,7 @@ def test_what_a_declaration_may_contain_conforms(path: str, value: object) -> No
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
-        ("type", "ml_assets.components.Modell", "type: 'ml_assets.components.Modell' is not one of"),
+        ("type", "ml_assets.Modell", "type: 'ml_assets.Modell' is not one of"),
         ("atributes", {}, ": Additional properties are not allowed ('atributes' was unexpected)"),
         ("attributes.version", 2, "attributes.version: 2 is greater than the maximum of 1"),
         ("attributes.sead", 1, "attributes: Additional properties are not allowed ('sead' was unexpected)"),
@@ -113,6 +113,6 @@ def test_an_error_is_found_where_it_is(path: str, value: object, expected: str) 
 
 
 def test_the_attributes_are_checked_by_the_type() -> None:
-    assert [] == errors({"type": "ml_assets.components.Automation", "attributes": {}})
-    assert [] != errors({"type": "ml_assets.components.RawTables", "attributes": {}})
+    assert [] == errors({"type": "ml_assets.Automation", "attributes": {}})
+    assert [] != errors({"type": "ml_assets.RawTables", "attributes": {}})
     assert {*KINDS} == {*schema()["properties"]["type"]["enum"]}

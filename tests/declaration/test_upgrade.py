@@ -8,7 +8,7 @@ from ml_assets.declaration.upgrade import Edit, Revision, Rewrite, upgrade_decla
 
 TABLES = """\
 # Äpfel: the dbt project  # yes
-type: ml_assets.components.DbtTables
+type: ml_assets.DbtTables
 attributes:
   # Days of the shop.
   days:   {first: 2024-01-01}   # opened
@@ -53,13 +53,13 @@ def test_a_declaration_without_a_version_gets_it_as_its_first_field_and_nothing_
     ],
 )
 def test_the_version_is_written_in_the_style_of_the_declaration(attributes: str, expected: str) -> None:
-    text = "type: ml_assets.components.DbtTables\nattributes: "
+    text = "type: ml_assets.DbtTables\nattributes: "
 
     assert text + expected == upgrade_declaration(text + attributes, where="a").text
 
 
 def test_an_empty_declaration_gets_its_version() -> None:
-    text = "type: ml_assets.components.Automation\nattributes: {}\n"
+    text = "type: ml_assets.Automation\nattributes: {}\n"
 
     assert text.replace("{}", "{version: 1}") == upgrade_declaration(text, where="a").text
 

@@ -3,7 +3,7 @@ from typing import Final
 
 import pytest
 
-from ml_assets.assembly import defs
+from definitions import defs
 from ml_assets.cli.main import main
 from ml_assets.doctor.instance import read_instance
 from ml_assets.doctor.production import require_settings

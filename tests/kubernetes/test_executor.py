@@ -3,8 +3,8 @@ import sys
 
 import dagster as dg
 
-from ml_assets.assembly import build
 from ml_assets.kubernetes.executor import run_or_pod
+from tests.flights import build
 from tests.kubernetes.pretended import ROOT
 
 LAPTOP = """

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ml_assets.components import assets_of
+from ml_assets.assembly import assets_of
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.reading import Declared, read_all
@@ -16,7 +16,7 @@ from ml_assets.models.agreement import contradictions, model_problems
 from tests.stages.shop import FEATURES, LABELS
 
 MODEL = """\
-type: ml_assets.components.Model
+type: ml_assets.Model
 attributes:
   name: returns
   description: Will this order come back?
@@ -33,7 +33,7 @@ attributes:
     known_time: known_at
 """
 RAW = """\
-type: ml_assets.components.RawTables
+type: ml_assets.RawTables
 attributes:
   days: {first: 2024-01-01, last: 2024-12-31}
   tables:
@@ -43,7 +43,7 @@ attributes:
     shops: {file: data/shops.csv}
 """
 TABLES = """\
-type: ml_assets.components.DbtTables
+type: ml_assets.DbtTables
 attributes:
   days: {first: 2024-01-01, last: 2024-12-31}
 """

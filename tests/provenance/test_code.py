@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from ml_assets.assembly import DBT_PROJECT, build
-from ml_assets.components import read_manifest
 from ml_assets.provenance import modules, syntax
 from ml_assets.provenance.code import code_version, covered
 from ml_assets.provenance.sql import canonical, model_version
+from ml_assets.warehouse.project_contracts import read_manifest
 from tests.builders import flights_declared
 from tests.edited import PART_INVERTED, edited, forget
 from tests.entered import functions_of
+from tests.flights import DBT_PROJECT, build
 
 Versioned = Callable[..., str]
 ROOT = Path(__file__).parent.parent.parent
@@ -300,8 +300,8 @@ def test_all_that_reads_source_files_counts() -> None:
 
 
 NOT_READING = (
-    "lake.access", "lake.errors", "lake.objects", "lake.origin", "lake.sealing", "machine.system_limits", "secrets",
-    "settings",
+    "lake.access", "lake.errors", "lake.objects", "lake.origin", "lake.sealing", "machine.system_limits", "project",
+    "secrets", "settings",
 )  # fmt: skip
 """What the modules that read source files use without reading anything by it: messages, limits and memory; `origin`,
 which measures memory, also stores the record of the environment in the lake.

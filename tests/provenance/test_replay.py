@@ -15,7 +15,6 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.assembly import build
 from ml_assets.cli.console.progress import Progress
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.lake.io_manager import LakeIOManager
@@ -25,6 +24,7 @@ from ml_assets.lake.steps import StepRecord, keep_step, last_attempt
 from ml_assets.lake.store import Lake, Making
 from ml_assets.provenance.replay import Compared, compare, narrowed, originals, partitions_of, run_again, scratch_of
 from tests.builders import dated, files_of, flights_declared, frame, put
+from tests.flights import build
 from tests.lake.test_steps import BY_DAY, Limit, materialize, numbers, record, shop
 from tests.stages.test_raw import FIRST, LAST, ORDERS, ROWS, VERSIONED, Landings
 

@@ -13,15 +13,15 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from ml_assets.assembly import DBT_PROJECT
-from ml_assets.components import read_contracts, read_manifest
 from ml_assets.declaration.tables import TablesDeclaration
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.stages.tables import tables
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
+from ml_assets.warehouse.project_contracts import read_contracts, read_manifest
 from ml_assets.warehouse.warehouse import Warehouse
 from tests.builders import put
+from tests.flights import DBT_PROJECT
 
 FIRST, SECOND = "2024-01-01", "2024-01-02"
 FILES = {

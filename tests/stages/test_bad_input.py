@@ -13,7 +13,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ml_assets.assembly import DBT_PROJECT
 from ml_assets.contracts.artifacts import DailyDrift, DailyPerformance, Promotion
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.lake.promotion_log import PromotionLog
@@ -21,6 +20,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
 from tests.builders import Project, failure, files_of, flights_declared, forget_promotions, project, promotion
+from tests.flights import DBT_PROJECT
 
 LAST = "2013-02-10"
 ONE = (LAST, LAST)

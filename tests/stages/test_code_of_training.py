@@ -11,7 +11,7 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from ml_assets.components import model_assets
+from ml_assets.assembly import model_assets
 from ml_assets.dagster_storage.event_log import BatchingSqliteEventLogStorage
 from ml_assets.lake.io_manager import LakeIOManager
 from ml_assets.lake.resource import LakeResource

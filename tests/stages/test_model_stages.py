@@ -10,7 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 from pydantic import JsonValue
 
-from ml_assets.components import STAGES
+from ml_assets.assembly import STAGES
 from ml_assets.contracts.artifacts import FoundLeak, LeakTestRecord, Model
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import Column, TableContract

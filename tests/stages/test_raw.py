@@ -293,7 +293,7 @@ def test_a_source_that_dbt_does_not_know_is_refused(tmp_path: Path) -> None:
 
 
 BAD_DAYS = """
-type: ml_assets.components.RawTables
+type: ml_assets.RawTables
 attributes:
   days: {first: 2024-01-01}
   tables:

@@ -1,20 +1,25 @@
-"""The project a command works on: Dagster's home, dbt's manifest, the code location.
+"""The project that a command works on: its declarations, contracts, definitions, Dagster's home and dbt's manifest."""
 
-Commands themselves stay out.
-"""
-
+import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from ml_assets.assembly_resources import ROOT
 from ml_assets.cli.flow.left_runs import end_left_runs
-from ml_assets.components import DBT_PROJECT
+from ml_assets.contracts.table import TableContract
 from ml_assets.contracts.yaml_lines import problems
+from ml_assets.declaration.reading import Declared, read_all
+from ml_assets.project import ProjectError, find_project
 from ml_assets.warehouse.dbt_manifest import prepare_manifest
+from ml_assets.warehouse.project_contracts import read_contracts, read_manifest
+
+if TYPE_CHECKING:
+    from ml_assets.assembly import Overrides
 
 _SETTINGS = """\
 # Written by ml-assets on first use; yours to change.
@@ -31,7 +36,7 @@ event_log_storage:
 
 def dagster_home() -> Path:
     """Return Dagster's home, `DAGSTER_HOME` or `.dagster` of this project, made if need be."""
-    home = Path(os.environ.setdefault("DAGSTER_HOME", str(ROOT / ".dagster")))
+    home = Path(os.environ.setdefault("DAGSTER_HOME", str(find_project().dagster_home)))
     home.mkdir(parents=True, exist_ok=True)
     settings = home / "dagster.yaml"
     if not settings.exists():
@@ -42,7 +47,7 @@ def dagster_home() -> Path:
 def prepare() -> None:
     """Make Dagster's home, and dbt's manifest where the project has changed since it was parsed."""
     dagster_home()
-    prepare_manifest(DBT_PROJECT, problems)
+    prepare_manifest(find_project().dbt, problems)
 
 
 @contextmanager
@@ -52,3 +57,50 @@ def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.get() as found:
         end_left_runs(found)
         yield found
+
+
+def read_declarations() -> Declared:
+    """Return the project's declarations.
+
+    Raises:
+        DeclarationError: one of them cannot be used.
+    """
+    return read_all(find_project().declarations)
+
+
+def read_table_contracts() -> dict[str, TableContract]:
+    """Return the contracts of the project's tables, from dbt's prepared manifest.
+
+    Raises:
+        ContractError: a contract has an error.
+    """
+    folder = find_project().dbt
+    return read_contracts(read_manifest(folder), folder)
+
+
+def load_definitions(overrides: "Overrides") -> dg.Definitions:
+    """Return what the project's definitions.py defines as `defs`, built with a command's own lake or loggers.
+
+    Raises:
+        ProjectError: there is no such file, or it defines no `defs`.
+    """
+    from ml_assets.assembly import overriding
+
+    path = find_project().definitions
+    if not path.is_file():
+        raise ProjectError(
+            f"{path} is missing; expected the file that calls ml_assets.build. `ml-assets init` writes one."
+        )
+    if str(path.parent) not in sys.path:  # its own packages, such as `resources` and `sensors`
+        sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location("definitions", path)
+    if spec is None or spec.loader is None:
+        raise ProjectError(f"{path} cannot be imported; expected a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    with overriding(overrides):
+        spec.loader.exec_module(module)
+        found = getattr(module, "defs", None)
+        found = found() if callable(found) else found
+    if not isinstance(found, dg.Definitions):
+        raise ProjectError(f"{path} defines no `defs`; expected Definitions, or a function under @dagster.definitions.")
+    return found

@@ -15,13 +15,14 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetNode  # what an asset graph gives
 from pydantic import JsonValue
 
-from ml_assets.assembly import DEFS, build
+from ml_assets.assembly import Overrides
 from ml_assets.cli.console.progress import Progress
 from ml_assets.cli.flow.flow import Flow, Span
+from ml_assets.cli.flow.project import load_definitions, read_declarations
 from ml_assets.cli.flow.runs import Here
 from ml_assets.contracts.artifacts import Model, Promotion, TrainingSet
 from ml_assets.contracts.errors import DataError
-from ml_assets.declaration.reading import Declared, read_all
+from ml_assets.declaration.reading import Declared
 from ml_assets.lake.origin import git_state
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.scratch import ScratchLake, ScratchLakeResource
@@ -37,7 +38,7 @@ def recorded_model(source: Lake, text: str, start: From) -> Recorded:
         DataError: nobody serves and no version was named, or what it was made from is gone.
     """
     given, at, version = text.partition("@")
-    name = read_all(DEFS).model(given).name
+    name = read_declarations().model(given).name
     if not at:
         last = PromotionLog(source, name, Promotion).last()
         if last is None or last.champion is None:
@@ -63,13 +64,13 @@ class Retraining:
     @cached_property
     def declared(self) -> Declared:
         """The declarations of now."""
-        return read_all(DEFS)
+        return read_declarations()
 
     @cached_property
     def defs(self) -> dg.Definitions:
         """The code location over the scratch lake."""
         lake = ScratchLakeResource(url=str(self.folder))
-        return build(lake=lake, declared=self.declared, loggers=self.progress.loggers())
+        return load_definitions(Overrides(lake=lake, loggers=self.progress.loggers()))
 
     def code_changes(self) -> list[str]:
         """Return what is otherwise in code and declared parameters, a sentence each."""

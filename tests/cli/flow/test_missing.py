@@ -8,7 +8,6 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ml_assets.assembly import build
 from ml_assets.cli.flow.flow import Span
 from ml_assets.cli.flow.missing import landable, newest_day_of_data, without_missing
 from ml_assets.contracts.errors import DataError
@@ -17,6 +16,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from tests.automation.updated import DAYS, MODEL, assets
 from tests.builders import Note, flights_declared, put
+from tests.flights import build
 from tests.killing import small_sources
 
 FIRST = [*DAYS[:6]]

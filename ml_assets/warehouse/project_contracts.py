@@ -1,0 +1,42 @@
+"""The contracts of a dbt project's tables, from its prepared manifest."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_assets.contracts.errors import DataError
+from ml_assets.contracts.from_dbt import contracts_from_dbt
+from ml_assets.contracts.table import TableContract
+from ml_assets.landing.row_sql import sql_problems_once
+
+
+def read_manifest(project_dir: Path) -> Mapping[str, Any]:
+    """Return dbt's manifest, which `ml-assets` prepares whenever the project has changed.
+
+    Raises:
+        DataError: it has not been prepared.
+    """
+    path = project_dir / "target" / "manifest.json"
+    try:
+        manifest: Mapping[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(f"dbt's manifest {path} is missing; prepare it with: ml-assets parse.") from error
+    return manifest
+
+
+def read_contracts(manifest: Mapping[str, Any], project_dir: Path) -> dict[str, TableContract]:
+    """Return the contracts that dbt's YAML declares.
+
+    Raises:
+        ContractError: they have errors; all are listed, with file and line.
+    """
+
+    def read(path: str) -> str | None:
+        file = project_dir.parent / path
+        return file.read_text(encoding="utf-8") if file.is_file() else None
+
+    checked = project_dir / "target" / "row_sql_checked"
+    return contracts_from_dbt(
+        manifest, read=read, sql_problems=lambda asked: sql_problems_once(asked, checked), folder=project_dir.name
+    )

@@ -1,0 +1,1 @@
+"""Which sensors and schedules this deployment runs, with their settings."""
