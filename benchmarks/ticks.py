@@ -179,7 +179,8 @@ def _spec(model: str) -> ModelSpec:
     as_of = date.fromisoformat(AS_OF)
     return ModelSpec(
         model=model, task="binary", target="is_late", features=(), vocabularies={}, parameters={}, rounds=100,
-        as_of=as_of, trained_first_day=date(2013, 1, 1), trained_last_day=as_of, training_rows=200_000,
+        as_of=as_of, trained_first_day=date(2013, 1, 1), trained_last_day=as_of, trained_until=as_of,
+        training_rows=200_000,
         lightgbm_version="4.7.0",
     )  # fmt: skip
 

@@ -140,7 +140,7 @@ class ModelSpec(Record):
 
     Attributes:
         trained_until: the last day that its parameters or rounds were chosen on, which lies after the days it was
-            trained on; a model from before this was kept has none.
+            trained on.
     """
 
     model: str
@@ -155,7 +155,7 @@ class ModelSpec(Record):
     as_of: date
     trained_first_day: date
     trained_last_day: date
-    trained_until: date | None = None
+    trained_until: date
     training_rows: int
     lightgbm_version: str
     weights: dict[str, float] = {}
@@ -163,7 +163,7 @@ class ModelSpec(Record):
     @property
     def learned_until(self) -> date:
         """The last day that the model has learned anything from."""
-        return max(self.trained_last_day, self.trained_until or self.trained_last_day)
+        return max(self.trained_last_day, self.trained_until)
 
 
 @dataclass(frozen=True)
@@ -348,7 +348,7 @@ class Promotion(Record):
 
     Attributes:
         action: `wait` is a challenger that passed the gate and waits for a person to let it in.
-        rules: every rule that the gate tried; a person's entry, and one from before they were kept, has none.
+        rules: every rule that the gate tried; a person's entry has none.
         is_anchor: whether the challenger becomes the anchor once it is champion; see `logic.promotion.anchor`.
         anchor: the version that was the anchor when the gate judged.
         attempt: which one it was on these test days since the last promotion, from 1; None where nothing was tested.

@@ -171,7 +171,7 @@ class Recorded:
 
     def _inexact_search(self) -> str | None:
         """Tell of several workers on one search: which of them ends a trial first decides what is tried next."""
-        workers = self.stage("tuning").parameters.get("workers", 1)
+        workers = self.stage("tuning").parameters["workers"]
         return None if workers == 1 else f"a search by {workers} workers"
 
     def _inexact_training(self) -> str | None:
@@ -179,7 +179,7 @@ class Recorded:
         training = made.get("training")
         if not isinstance(training, Mapping):
             return None
-        device, workers = made.get("trained_on", training.get("device", "cpu")), training.get("workers", 1)
+        device, workers = made.get("trained_on", training["device"]), training["workers"]
         told = [] if device == "cpu" else [f"device '{device}'"]
         told += [] if workers == 1 else [f"{workers} workers"]
         return " and ".join(told) or None

@@ -83,7 +83,8 @@ def spec(as_of: date, **fields: Any) -> ModelSpec:
     given: dict[str, Any] = {
         "model": MODEL, "task": "binary", "target": "is_late", "features": (), "vocabularies": {},
         "parameters": {"num_leaves": 31, "learning_rate": 0.1}, "rounds": 10, "as_of": as_of,
-        "trained_first_day": date(2013, 1, 1), "trained_last_day": as_of, "training_rows": 10_000,
+        "trained_first_day": date(2013, 1, 1), "trained_last_day": as_of, "trained_until": as_of,
+        "training_rows": 10_000,
         "lightgbm_version": "4",
     }  # fmt: skip
     return ModelSpec.model_validate({**given, **fields})

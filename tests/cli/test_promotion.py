@@ -33,7 +33,7 @@ Kept = tuple[str, str, str]
 SPEC = ModelSpec(
     model=MODEL, task="binary", target="is_late", features=(Feature(name="distance_miles", dtype="Int64"),),
     vocabularies={}, parameters={}, rounds=1, as_of=date(2013, 10, 31), trained_first_day=date(2013, 1, 1),
-    trained_last_day=date(2013, 8, 31), training_rows=1, lightgbm_version="4.7.0",
+    trained_last_day=date(2013, 8, 31), trained_until=date(2013, 9, 30), training_rows=1, lightgbm_version="4.7.0",
 )  # fmt: skip
 
 

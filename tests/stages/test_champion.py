@@ -287,8 +287,6 @@ def test_a_trained_model_keeps_the_last_day_that_it_learned_from(trained: Traine
     assert days["validation"][1] == trained.model.spec.trained_until == trained.model.spec.learned_until
     assert trained.evaluation.summary.learned_until == trained.model.spec.learned_until < days["test"][0]
     assert 0 == trained.evaluation.summary.left_out
-    before_it_was_kept = trained.model.spec.model_copy(update={"trained_until": None})
-    assert days["train"][1] == before_it_was_kept.learned_until
 
 
 def test_the_evaluation_has_checks_for_the_baselines_and_for_rows_that_are_new(

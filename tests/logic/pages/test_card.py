@@ -130,6 +130,7 @@ def model() -> ModelSpec:
         as_of=date(2013, 12, 31),
         trained_first_day=date(2013, 1, 1),
         trained_last_day=date(2013, 9, 30),
+        trained_until=date(2013, 10, 31),
         training_rows=246113,
         lightgbm_version="4.7.0",
     )

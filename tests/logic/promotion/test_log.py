@@ -262,7 +262,7 @@ def test_a_rollback_does_not_start_the_count_anew_and_a_promotion_does() -> None
 SPEC = ModelSpec(
     model="late", task="binary", target="is_late", features=(Feature(name="wind", dtype="Float64"),), vocabularies={},
     parameters={}, rounds=1, as_of=date(2013, 10, 31), trained_first_day=date(2013, 1, 1),
-    trained_last_day=date(2013, 8, 31), training_rows=1, lightgbm_version="4.7.0",
+    trained_last_day=date(2013, 8, 31), trained_until=date(2013, 9, 30), training_rows=1, lightgbm_version="4.7.0",
 )  # fmt: skip
 WIND = Column("wind", pl.Float64(), role="feature", unit="mph")
 NOW = TableContract("weather", (WIND, Column("rain", pl.Float64(), role="feature")))
