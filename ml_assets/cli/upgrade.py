@@ -5,6 +5,10 @@ import codecs
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ml_assets.declaration.upgrade import Upgraded
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,15 +28,43 @@ def upgrade(arguments: argparse.Namespace) -> int:
         DeclarationError: declarations cannot be read; every error is listed.
     """
     from ml_assets.contracts.words import counted
-    from ml_assets.contracts.yaml_lines import YamlError, text_of
     from ml_assets.declaration.parts import VERSION
-    from ml_assets.declaration.reading import DeclarationError
-    from ml_assets.declaration.upgrade import upgrade_declaration
+    from ml_assets.declaration.schema import PATH
     from ml_assets.project import find_project
 
-    paths = sorted(find_project().declarations.glob("**/defs.yaml"))
+    folder = find_project().declarations
+    changed = {path: found for path, found in _upgraded(folder).items() if found.revisions}
+    if (outdated := _outdated_schema(folder)) is not None:
+        if not arguments.check:
+            shutil.copyfile(PATH, outdated)
+        print(f"{outdated}: replaced by the JSON Schema of the installed version. Editors check declarations with it.")
+    for path, found in changed.items():
+        if not arguments.check:
+            _write(path, found.text)
+        for revision in found.revisions:
+            print(f"{path}:{revision.line}: {revision.change}. {revision.reason}")
+    files = len(changed) + (outdated is not None)
+    if not files:
+        print(f"nothing to change: every declaration has version {VERSION}")
+    elif arguments.check:
+        print(f"{counted(files, 'file')} would change; rewrite with: ml-assets upgrade")
+    else:
+        print(f"{counted(files, 'file')} rewritten for version {VERSION}")
+    return 1 if files and arguments.check else 0
+
+
+def _upgraded(folder: Path) -> dict[Path, "Upgraded"]:
+    """Return every declaration under a folder, upgraded.
+
+    Raises:
+        DeclarationError: some cannot be read; every error is listed.
+    """
+    from ml_assets.contracts.yaml_lines import YamlError, text_of
+    from ml_assets.declaration.reading import DeclarationError
+    from ml_assets.declaration.upgrade import upgrade_declaration
+
     upgraded, errors = {}, []
-    for path in paths:
+    for path in sorted(folder.glob("**/defs.yaml")):
         try:
             upgraded[path] = upgrade_declaration(text_of(path.read_bytes()), where=str(path))
         except YamlError as error:
@@ -41,19 +73,15 @@ def upgrade(arguments: argparse.Namespace) -> int:
             errors.append(str(error))
     if errors:
         raise DeclarationError("\n".join(errors))
-    changed = {path: found for path, found in upgraded.items() if found.revisions}
-    for path, found in changed.items():
-        if not arguments.check:
-            _write(path, found.text)
-        for revision in found.revisions:
-            print(f"{path}:{revision.line}: {revision.change}. {revision.reason}")
-    if not changed:
-        print(f"nothing to change: every declaration has version {VERSION}")
-    elif arguments.check:
-        print(f"{counted(len(changed), 'declaration')} would change; rewrite with: ml-assets upgrade")
-    else:
-        print(f"{counted(len(changed), 'declaration')} rewritten to version {VERSION}")
-    return 1 if changed and arguments.check else 0
+    return upgraded
+
+
+def _outdated_schema(folder: Path) -> Path | None:
+    """Return the project's copy of the JSON Schema if it has one that differs from the installed version's."""
+    from ml_assets.declaration.schema import PATH
+
+    copy = folder / PATH.name
+    return copy if copy.is_file() and copy.read_bytes() != PATH.read_bytes() else None
 
 
 def _write(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from ml_assets.cli.main import main
+from ml_assets.declaration.schema import PATH
 
 TABLES = "type: ml_assets.DbtTables\nattributes:\n  days: {first: 2024-01-01}  # opened\n"
 VERSIONED = TABLES.replace("  days", "  version: 1\n  days")
@@ -31,7 +32,7 @@ def test_declarations_are_rewritten_each_with_its_reason(folder: Path, capsys: p
 
     assert 0 == main(["upgrade"])
 
-    assert f"{old}:3: {ADDS}\n1 declaration rewritten to version 1\n" == capsys.readouterr().out
+    assert f"{old}:3: {ADDS}\n1 file rewritten for version 1\n" == capsys.readouterr().out
     assert ("\ufeff" + VERSIONED, VERSIONED) == (old.read_bytes().decode(), current.read_bytes().decode())
     assert 0o600 == stat.S_IMODE(old.stat().st_mode)
     assert ["defs.yaml"] == [path.name for path in old.parent.iterdir()]
@@ -42,7 +43,7 @@ def test_check_reports_and_writes_nothing(folder: Path, capsys: pytest.CaptureFi
 
     assert 1 == main(["upgrade", "--check"])
 
-    assert f"{path}:3: {ADDS}\n1 declaration would change; rewrite with: ml-assets upgrade\n" == capsys.readouterr().out
+    assert f"{path}:3: {ADDS}\n1 file would change; rewrite with: ml-assets upgrade\n" == capsys.readouterr().out
     assert TABLES == path.read_text()
 
 
@@ -54,6 +55,19 @@ def test_an_upgraded_project_has_nothing_to_change(
 
     assert 0 == main(arguments)
     assert "nothing to change: every declaration has version 1\n" == capsys.readouterr().out
+
+
+def test_the_projects_copy_of_the_json_schema_is_that_of_the_installed_version(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    declare(folder, "current", VERSIONED)
+    copy = folder / "schema.json"
+    copy.write_text("{}")
+
+    assert (1, "{}") == (main(["upgrade", "--check"]), copy.read_text())
+    assert (0, PATH.read_text()) == (main(["upgrade"]), copy.read_text())
+    assert 0 == main(["upgrade", "--check"])
+    assert "nothing to change: every declaration has version 1" == capsys.readouterr().out.splitlines()[-1]
 
 
 def test_nothing_is_written_if_one_declaration_cannot_be_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
