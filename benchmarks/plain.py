@@ -19,7 +19,7 @@ import polars as pl
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import TableContract
-from ml_assets.declaration.data import FeaturesFrom
+from ml_assets.declaration.features import FeaturesFrom
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_all
 from ml_assets.logic.evaluation.report import evaluate

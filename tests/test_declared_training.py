@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from ml_assets.declaration.training import TrainingSettings, TuningSettings
+from ml_assets.declaration.training import TrainingSettings
+from ml_assets.declaration.tuning import TuningSettings
 
 
 def test_a_fall_back_needs_something_to_fall_back_from() -> None:

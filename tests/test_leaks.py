@@ -21,7 +21,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.landing.row_sql import with_columns
 from ml_assets.landing.sources import Source
-from ml_assets.logic.point_in_time.leaks import Leak
+from ml_assets.logic.point_in_time.leak_test import Leak
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.features import features
 from ml_assets.stages.leak_test.findings import proven_leaks

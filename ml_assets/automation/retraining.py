@@ -30,6 +30,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.run_tags import CAUSE, MODEL
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.metrics import find_metric
+from ml_assets.logic.monitoring.budget import Spending, hold
 from ml_assets.logic.monitoring.retraining import (
     Decision,
     Finding,
@@ -39,7 +40,6 @@ from ml_assets.logic.monitoring.retraining import (
     labels_finding,
     performance_finding,
 )
-from ml_assets.logic.promotion.budget import Spending, hold
 from ml_assets.models.loop import ASKED_BEFORE, Kind, Loop, read_loop, retraining_log, rules_of
 from ml_assets.models.spending import read_spending
 from ml_assets.models.training import training_gaps

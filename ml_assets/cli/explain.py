@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ml_assets.declaration.model import ModelDeclaration
     from ml_assets.declaration.reading import Declared
     from ml_assets.lake.store import Lake
-    from ml_assets.logic.promotion.budget import Spending
+    from ml_assets.logic.monitoring.budget import Spending
     from ml_assets.models.loop import Loop
     from ml_assets.orchestration.stale import Stale
 
@@ -102,7 +102,7 @@ def answers_of(
 
     from ml_assets.automation.retraining import LOOKS, being_trained, decision_of, told_of_claims, without_run
     from ml_assets.automation.watch import taken_back
-    from ml_assets.logic.promotion.budget import hold
+    from ml_assets.logic.monitoring.budget import hold
 
     claimed = without_run(instance, loop.history, now=datetime.now(tz=UTC))
     busy = being_trained(instance, [model]).get(model.name) or told_of_claims(claimed) or taken_back(loop, model)

@@ -9,17 +9,21 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from ml_assets.contracts.artifacts import OperatingPoint, Task
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.compute import Compute
-from ml_assets.declaration.data import ExpectationsSettings, FeaturesFrom, LabelsFrom, LeakTestSettings
+from ml_assets.declaration.drift import DriftSettings
+from ml_assets.declaration.evaluation import EvaluationSettings
+from ml_assets.declaration.expectations import ExpectationsSettings
+from ml_assets.declaration.features import FeaturesFrom
 from ml_assets.declaration.freshness import Freshness
-from ml_assets.declaration.loop import DriftSettings, GateSettings, RetrainingSettings, WatchSettings
+from ml_assets.declaration.gate import GateSettings
+from ml_assets.declaration.importances import ImportancesSettings
+from ml_assets.declaration.labels import LabelsFrom
+from ml_assets.declaration.leak_test import LeakTestSettings
 from ml_assets.declaration.parts import Days, Declaration, Name, Stage
-from ml_assets.declaration.training import (
-    EvaluationSettings,
-    ImportancesSettings,
-    Split,
-    TrainingSettings,
-    TuningSettings,
-)
+from ml_assets.declaration.retraining import RetrainingSettings
+from ml_assets.declaration.training import TrainingSettings
+from ml_assets.declaration.training_set import Split
+from ml_assets.declaration.tuning import TuningSettings
+from ml_assets.declaration.watch import WatchSettings
 
 GROUP_DAY = "day"
 METRICS: Mapping[Task, tuple[str, ...]] = {

@@ -7,11 +7,11 @@ from itertools import pairwise
 from ml_assets.contracts.artifacts import Feature, Task
 from ml_assets.contracts.errors import near
 from ml_assets.contracts.table import Column, TableContract
-from ml_assets.declaration.data import FeaturesFrom
+from ml_assets.declaration.features import FeaturesFrom
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
-from ml_assets.declaration.training import Split
+from ml_assets.declaration.training_set import Split
 from ml_assets.logic.evaluation.jackknife import MINIMUM_CLUSTERS
 from ml_assets.logic.monitoring import predictions, reference
 from ml_assets.logic.tables import labels, training_set

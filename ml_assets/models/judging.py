@@ -12,7 +12,7 @@ import polars as pl
 
 from ml_assets.contracts.artifacts import Evaluation, Model, Promotion, TrainingSet
 from ml_assets.contracts.table import TableContract
-from ml_assets.declaration.loop import GateSettings
+from ml_assets.declaration.gate import GateSettings
 from ml_assets.logic.evaluation.report import Opponent, evaluate
 from ml_assets.logic.evaluation.serving_cost import Cost, example_row, size_mib
 from ml_assets.logic.monitoring.predictions import input_changes

@@ -1,6 +1,6 @@
 """What a model has spent of its budget this month, read from the manifests of its own artifacts.
 
-What follows from it stays out; see `ml_assets.logic.promotion.budget`.
+What follows from it stays out; see `ml_assets.logic.monitoring.budget`.
 """
 
 from datetime import datetime
@@ -8,7 +8,7 @@ from datetime import datetime
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.lake.manifests import Manifests
-from ml_assets.logic.promotion.budget import Spending
+from ml_assets.logic.monitoring.budget import Spending
 from ml_assets.provenance.cost import month_of, rows_of, spending, total_of
 from ml_assets.provenance.prices import PRICES, Prices, read_prices
 from ml_assets.settings import SettingsError

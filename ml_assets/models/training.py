@@ -14,7 +14,7 @@ from ml_assets.contracts.artifacts import Importances, Model, TrainingSet, Tunin
 from ml_assets.contracts.record import ContractRecord
 from ml_assets.contracts.schema import request_schema
 from ml_assets.declaration.model import ModelDeclaration
-from ml_assets.declaration.training import Split
+from ml_assets.declaration.training_set import Split
 from ml_assets.lake.days import Gaps, gaps_of
 from ml_assets.logic.monitoring.periods import number_periods
 from ml_assets.logic.monitoring.reference import sketch_reference

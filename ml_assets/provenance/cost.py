@@ -1,7 +1,7 @@
 """What models and tables have cost, by month and stage, from manifests and records of steps: hours, and money.
 
 Not here: measuring (see `ml_assets.lake.usage`), and what a budget makes of it (see
-`ml_assets.logic.promotion.budget`).
+`ml_assets.logic.monitoring.budget`).
 
 What is charged, of one artifact: of each resource the larger of what was asked for and what was used, times the share
 of its step's seconds that the artifact bears, times the price of an hour.

@@ -15,7 +15,7 @@ from pydantic import Field, JsonValue, field_validator
 
 from ml_assets.contracts.artifacts import TrainingSet
 from ml_assets.contracts.errors import DataError
-from ml_assets.declaration.training import Split
+from ml_assets.declaration.training_set import Split
 from ml_assets.lake.days import days_by_asset
 from ml_assets.lake.manifest import LEFT_OUT
 from ml_assets.lake.resource import LakeResource
@@ -32,7 +32,7 @@ LOOKED_AT = 20_000  # train rows, at random; all 245,000 of a year take 4 s and 
 
 
 class Windows(dg.Config):
-    """Windows in days, counted back from the as-of day; see `Split` in `ml_assets.declaration.training`."""
+    """Windows in days, counted back from the as-of day; see `Split` in `ml_assets.declaration.training_set`."""
 
     train_days: int | None = Field(default=None, gt=0, description="days of the train window; absent: all there are")
     validation_days: int = Field(gt=0)

@@ -16,7 +16,7 @@ from ml_assets.cli.flow.flow import Span
 from ml_assets.cli.main import main
 from ml_assets.contracts.artifacts import LeakTestRecord
 from ml_assets.lake.resource import LakeResource
-from ml_assets.logic.point_in_time.leaks import Leak
+from ml_assets.logic.point_in_time.leak_test import Leak
 from ml_assets.stages.leak_test.leaktest import LeakReport, Sample
 from tests.builders import flights_declared, project
 

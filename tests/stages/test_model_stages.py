@@ -14,7 +14,7 @@ from ml_assets.assembly import STAGES
 from ml_assets.contracts.artifacts import FoundLeak, LeakTestRecord, Model
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import Column, TableContract
-from ml_assets.declaration.data import LeakTestSettings
+from ml_assets.declaration.leak_test import LeakTestSettings
 from ml_assets.kubernetes.policy import POD, PodPolicy
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.resource import LakeResource

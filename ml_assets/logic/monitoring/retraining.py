@@ -32,7 +32,7 @@ LOOKED_BACK: Final = 366
 
 @dataclass(frozen=True)
 class Rules:
-    """When to ask, and how much of it there may be; see `RetrainingSettings` in `ml_assets.declaration.loop`."""
+    """When to ask, and how much of it there may be; see `RetrainingSettings` in `ml_assets.declaration.retraining`."""
 
     drift_days: int
     of_days: int

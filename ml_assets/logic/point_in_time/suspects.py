@@ -1,6 +1,6 @@
 """Suspected leaks: features that predict the target almost alone, and what is known of leaks behind a model.
 
-What a rebuild proves: see `ml_assets.logic.point_in_time.leaks`.
+What a rebuild proves: see `ml_assets.logic.point_in_time.leak_test`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from ml_assets.logic.point_in_time.leaks import chance_missed, power
+from ml_assets.logic.point_in_time.leak_test import chance_missed, power
 
 if TYPE_CHECKING:
     from ml_assets.contracts.artifacts import KnownTime, Task

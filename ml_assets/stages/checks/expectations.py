@@ -12,7 +12,7 @@ import polars as pl
 
 from ml_assets.contracts.checking import Report
 from ml_assets.contracts.table import TableContract
-from ml_assets.declaration.data import ExpectationsSettings
+from ml_assets.declaration.expectations import ExpectationsSettings
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.store import Lake
 from ml_assets.logic.tables.expectations import Surprise, days_not_judged, report_of, rules_of, surprises

@@ -1,6 +1,6 @@
 """Whether features that are made again are what was published before: what was known at a moment does not change.
 
-What counts as a change stays out; see `ml_assets.logic.point_in_time.leaks`.
+What counts as a change stays out; see `ml_assets.logic.point_in_time.leak_test`.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from ml_assets.lake.content import parts_of, version_of
 from ml_assets.lake.io_manager import by_partition
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.store import Lake
-from ml_assets.logic.point_in_time.leaks import Change, changed_after_known
+from ml_assets.logic.point_in_time.leak_test import Change, changed_after_known
 from ml_assets.models.plan import DAY, ModelPlan, table_key
 from ml_assets.provenance.lineage import code_behind
 from ml_assets.stages.checks.contract_rules import as_table

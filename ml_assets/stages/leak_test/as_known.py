@@ -30,7 +30,7 @@ from ml_assets.logic.point_in_time.knowledge import (
     moments_after,
     time_expressions,
 )
-from ml_assets.logic.point_in_time.leaks import Difference, Leak, chosen_times, differences
+from ml_assets.logic.point_in_time.leak_test import Difference, Leak, chosen_times, differences
 from ml_assets.models.plan import DAY, ModelPlan, days_between
 from ml_assets.warehouse.rebuild import Reach, Rebuilds, reach_of
 from ml_assets.warehouse.warehouse import Node, table_name

@@ -24,7 +24,7 @@ from ml_assets.contracts.words import counted
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.lake.store import Lake, Making
 from ml_assets.logic.point_in_time.knowledge import known_times
-from ml_assets.logic.point_in_time.leaks import SHARES, Leak, chance_missed, power
+from ml_assets.logic.point_in_time.leak_test import SHARES, Leak, chance_missed, power
 from ml_assets.machine.temporary import temporary_folder
 from ml_assets.models.plan import DAY, ModelPlan
 from ml_assets.stages.checks.dbt_tests import Project

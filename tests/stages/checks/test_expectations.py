@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.table import Column, TableContract
-from ml_assets.declaration.data import ExpectationsSettings
+from ml_assets.declaration.expectations import ExpectationsSettings
 from ml_assets.lake.store import Lake
 from ml_assets.stages.checks.expectations import held_against_the_past
 from tests.builders import put

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ml_assets.contracts.errors import ContractError
 from ml_assets.logic.point_in_time.knowledge import Event
-from ml_assets.logic.point_in_time.leaks import (
+from ml_assets.logic.point_in_time.leak_test import (
     Leak,
     chance_missed,
     changed_after_known,

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from ml_assets.logic.monitoring.budget import Spending, hold
 from ml_assets.logic.monitoring.retraining import Decision, Finding
-from ml_assets.logic.promotion.budget import Spending, hold
 
 DRIFTED = Finding("drift", is_over=True, day=None, sentence="It has drifted.", change="")
 ASKS = Decision(DRIFTED, "It has drifted.", number=1)

@@ -1,0 +1,54 @@
+"""The settings of evaluation: what is measured on the test window, and which metric decides."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from ml_assets.declaration.parts import ColumnName, Part
+
+
+class OperatingPointSettings(Part):
+    """Which rows a binary model flags: those with the highest scores, or all above a score. Declare one of them."""
+
+    top_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="Share of the rows: those with the highest scores, within each group if `evaluation.within` is "
+        "declared.",
+    )
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="Lowest score that is flagged."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.top_share is None) == (self.threshold is None):
+            raise ValueError("an operating point is either a 'top_share' or a 'threshold'; declare one of them")
+        return self
+
+
+class EvaluationSettings(Part):
+    """What is measured on the test window, and which metric decides."""
+
+    metric: str | None = Field(
+        default=None,
+        description="Metric that decides: for gate, slices, performance and retraining. `binary`: `roc_auc` (default), "
+        "`average_precision`, `log_loss`, `brier`, `calibration_error`, `accuracy`. `regression`: `rmse` (default), "
+        "`mae`, `r2`. `multiclass`: `multi_log_loss` (default), `accuracy`, `macro_f1`.",
+    )
+    within: ColumnName | None = Field(
+        default=None,
+        description="Column of the key, or `day`: the deciding metric is the mean of the metric over the values of it. "
+        "Without it, the metric over all rows.",
+    )
+    operating_point: OperatingPointSettings | None = Field(
+        default=None,
+        description="Rows that the model flags, on which precision, recall and lift are measured. Binary models only.",
+    )
+    slices: tuple[ColumnName, ...] = Field(
+        default=(), description="Columns whose values are evaluated separately, such as `[region]`."
+    )
+    baselines: tuple[tuple[ColumnName, ...], ...] = Field(
+        default=(),
+        description="Baselines that the challenger must beat: for each group of columns, the mean label of the train "
+        "window by their values, such as `[[shop], [shop, weekday]]`.",
+    )

@@ -1,0 +1,23 @@
+"""The settings of labels: their table, and when they are known."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from ml_assets.declaration.parts import ColumnName, Name, Part
+
+
+class LabelsFrom(Part):
+    """The label table: outcomes, and when each became known."""
+
+    table: Name = Field(description="Table of the labels: the name of a dbt model.")
+    target: ColumnName = Field(description="Column with the label that the model learns to predict.")
+    known_time: ColumnName = Field(description="Column with the time when the label could first be known.")
+    reason: ColumnName | None = Field(
+        default=None, description="Column that states why a row has no label. Rows without a label are counted by it."
+    )
+    wait_days: Annotated[int, Field(ge=0, le=3660)] = Field(
+        default=2,
+        description="Days after the day of the event until which a label can become known. Corrections that arrive "
+        "later are ignored.",
+    )

@@ -1,0 +1,55 @@
+"""The settings of tuning: the search for LightGBM parameters."""
+
+from typing import Annotated
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from ml_assets.contracts.boosting_parameters import parameter_problems
+from ml_assets.declaration.parts import ColumnName, Part
+
+
+class TuningSettings(Part):
+    """The search for LightGBM parameters: its budget, and which parameters are fixed."""
+
+    metric: str | None = Field(
+        default=None,
+        description="Metric of the trials on the validation window, one of the task's. Without it, "
+        "`evaluation.metric`.",
+    )
+    within: ColumnName | None = Field(
+        default=None,
+        description="Column of the key, or `day`: a trial is rated by the mean of the metric over the values of it. "
+        "Without it, by the metric over all rows.",
+    )
+    trials: Annotated[int, Field(ge=1, le=10_000)] = Field(default=20, description="Number of trials.")
+    seconds: Annotated[float, Field(gt=0, le=30 * 24 * 3600)] | None = Field(
+        default=None,
+        description="Seconds after which no further trial starts. Without it, there is no limit. With a limit, the "
+        "result depends on the speed of the machine.",
+    )
+    max_rounds: Annotated[int, Field(ge=10, le=100_000)] = Field(
+        default=500, description="Boosting rounds of a trial, at most."
+    )
+    early_stopping_rounds: Annotated[int, Field(ge=5, le=100_000)] = Field(
+        default=30,
+        description="A trial stops after this number of rounds without a better metric on the validation window.",
+    )
+    fixed: dict[str, float | int | str | bool] = Field(
+        default={}, description="LightGBM parameters that are not tuned, by name, such as `{max_depth: 6}`."
+    )
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=1,
+        description="Trials that run at the same time, each in its own process or pod. With more than one, the result "
+        "depends on the order in which trials end.",
+    )
+
+    @field_validator("fixed")
+    @classmethod
+    def _can_be_set(cls, fixed: dict[str, float | int | str | bool]) -> dict[str, float | int | str | bool]:
+        if wrong := [
+            InitErrorDetails(type=PydanticCustomError("parameter", problem), loc=(name,), input=fixed[name])
+            for name, problem in parameter_problems(fixed)
+        ]:
+            raise ValidationError.from_exception_data("TuningSettings", wrong)
+        return fixed
