@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from ml_assets.kubernetes.executor import run_or_pod
     from ml_assets.lake.resource import LakeResource
     from ml_assets.models.plan import Plans
+    from ml_assets.warehouse.unit_tests import failed_unit_tests
 
 __all__ = (
-    "Automation", "DbtTables", "LakeResource", "Model", "Plans", "RawTables", "build", "lake_resources", "run_or_pod",
+    "Automation", "DbtTables", "LakeResource", "Model", "Plans", "RawTables", "build", "failed_unit_tests",
+    "lake_resources", "run_or_pod",
 )  # fmt: skip
 _MODULES = {
     "Automation": "components", "DbtTables": "components", "LakeResource": "lake.resource", "Model": "components",
-    "Plans": "models.plan", "RawTables": "components", "build": "assembly", "lake_resources": "assembly",
-    "run_or_pod": "kubernetes.executor",
+    "Plans": "models.plan", "RawTables": "components", "build": "assembly",
+    "failed_unit_tests": "warehouse.unit_tests", "lake_resources": "assembly", "run_or_pod": "kubernetes.executor",
 }  # fmt: skip
 
 

@@ -213,7 +213,8 @@ def assemble(
         warnings.simplefilter("ignore", dg.BetaWarning)
         contracts = read_contracts(manifest, dbt_project)
         assets = assets_of(declared, manifest, contracts)
-        automation = [*_automation(sensors, Plans(declared, contracts))]
+        # Dagster refuses a schedule of assets where there are none, as in a project that was just written.
+        automation = [*_automation(sensors, Plans(declared, contracts))] if assets else []
         checks = checks_of(declared, assets, manifest)
     return dg.Definitions(
         assets=assets,

@@ -87,6 +87,16 @@ def find_project() -> Project:
     )
 
 
+def declared_place(path: str) -> str:
+    """Return where a path in a declaration leads: a relative one starts at the project's folder."""
+    if "://" in path or Path(path).is_absolute():
+        return path
+    try:
+        return str(find_project().root / path)
+    except ProjectError:  # declarations without a project, as in a test: they start where the process works
+        return path
+
+
 def _is_project(folder: Path) -> bool:
     path = folder / "pyproject.toml"
     try:

@@ -18,6 +18,7 @@ try:
         doctor,
         explain,
         gc,
+        init,
         leaktest,
         parse,
         promote,
@@ -40,8 +41,8 @@ INTERRUPTED: Final = 128 + signal.SIGINT
 READER_GONE: Final = 128 + signal.SIGPIPE
 """As a shell shows a process that a closed pipe ended."""
 COMMANDS = (
-    run, ui, champion, promote, rollback, explain, quarantine, trace, reproduce, replay, gc, leaktest, simulate, parse,
-    doctor, cost, upgrade,
+    init, run, ui, champion, promote, rollback, explain, quarantine, trace, reproduce, replay, gc, leaktest, simulate,
+    parse, doctor, cost, upgrade,
 )  # fmt: skip
 
 

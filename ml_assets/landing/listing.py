@@ -20,6 +20,7 @@ from ml_assets.lake.errors import SourceError
 from ml_assets.lake.manifest import FILES, Manifest
 from ml_assets.lake.origin import memory_bytes
 from ml_assets.landing.day_pattern import DayPattern
+from ml_assets.project import declared_place
 
 _FEW_DAYS = 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -146,7 +147,9 @@ def _listed(pattern: DayPattern, access: Access) -> Iterator[Arrived]:
 
 def _folder(pattern: DayPattern) -> Iterator[Arrived]:
     """Yield the files below a folder; symbolic links are not followed, as they could lead anywhere."""
-    with os.scandir(pattern.root):  # that there is nothing below it is no error; that it is not there is one
+    with os.scandir(
+        declared_place(pattern.root)
+    ):  # that there is nothing below it is no error; that it is not there is one
         waiting = [("", 0)]
     while waiting:
         prefix, depth = waiting.pop()
@@ -161,7 +164,7 @@ def _folder(pattern: DayPattern) -> Iterator[Arrived]:
 
 
 def _entries(pattern: DayPattern, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
-    folder = f"{pattern.root}/{prefix}"
+    folder = f"{declared_place(pattern.root)}/{prefix}"
     literal = pattern.literal(depth)
     if literal is not None:
         try:
@@ -201,7 +204,7 @@ def _object(pattern: DayPattern, name: str, access: Access) -> bytes:
 
 def _plain_file(path: str) -> bytes:
     # Without O_NONBLOCK a named pipe would be waited for, for ever.
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    handle = os.open(declared_place(path), os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(handle, "rb") as file:
         return _whole(file, path)
 

@@ -13,6 +13,7 @@ from typing import BinaryIO, Final
 import fsspec
 
 from ml_assets.lake.origin import memory_bytes
+from ml_assets.project import declared_place
 
 LEAST_BYTES: Final = 2**16
 SLOW_SECONDS: Final = 120.0
@@ -83,7 +84,7 @@ def _within(content: bytes, most: int) -> bytes:
 
 def _opened(url: str) -> BinaryIO:
     if not url.startswith(("http://", "https://")):
-        file: BinaryIO = fsspec.open(url, "rb").open()
+        file: BinaryIO = fsspec.open(declared_place(url), "rb").open()
         return file
     from fsspec.implementations.http import aiohttp  # which ends every answer after five minutes, unless told otherwise
 

@@ -19,8 +19,8 @@ STORAGE: Final = tuple(
     f"ml_assets.{name}"
     for name in (
         "alerts", "automation", "cli", "dagster_storage", "doctor", "kubernetes", "lake",
-        "landing", "machine", "provenance.gc.uploads", "provenance.prices", "secrets", "settings", "warehouse",
-        "workers",
+        "landing", "machine", "project", "provenance.gc.uploads", "provenance.prices", "secrets", "settings",
+        "warehouse", "workers",
     )
 )  # fmt: skip
 """What stores, launches and reports, and decides no result."""

@@ -270,3 +270,11 @@ def test_a_column_that_a_source_may_lack_is_read_where_it_is_there(tmp_path: Pat
     assert [(1, datetime(2024, 1, 1, 2))] == there.rows()  # noqa: DTZ001 - naive UTC is the house's form
     assert_frame_equal(there, source.frame(parquet(there)))
     assert_frame_equal(without, source.frame(parquet(without)))
+
+
+def test_a_relative_file_starts_at_the_projects_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.ml-assets]\n", encoding="utf-8")
+    (tmp_path / "n.csv").write_text("n\n7\n", encoding="utf-8")
+    monkeypatch.setenv("ML_ASSETS_PROJECT", str(tmp_path))
+
+    assert b"n\n7\n" == Source("n.csv", {"n": pl.Int64()}).content()

@@ -199,3 +199,14 @@ def test_a_bucket_is_listed_page_by_page(
     assert names[0].encode() == read_file(pattern, found[DAY][0], access)
     assert found[DAY] == files_of_days(pattern, [DAY], access)[DAY]
     assert not found[DAY][0].is_growing(datetime.now(UTC), 60)
+
+
+def test_a_relative_folder_starts_at_the_projects_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, f"landing/{DAY}.csv")
+    (tmp_path / "pyproject.toml").write_text("[tool.ml-assets]\n", encoding="utf-8")
+    monkeypatch.setenv("ML_ASSETS_PROJECT", str(tmp_path))
+    pattern = DayPattern.of("landing/{day}.csv")
+
+    [arrived] = files_of_days(pattern, [DAY], Access())[DAY]
+
+    assert f"landing/{DAY}.csv".encode() == read_file(pattern, arrived, Access())
