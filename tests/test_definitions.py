@@ -17,7 +17,7 @@ from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.warehouse.project_contracts import read_contracts, read_manifest
 from tests.flights import DBT_PROJECT, DEFS, build
 
-HEAVY = ("dbt", "dagster_dbt", "duckdb", "kubernetes", "lightgbm", "matplotlib", "optuna", "pandas", "pandera",
+HEAVY = ("dbt", "duckdb", "kubernetes", "lightgbm", "matplotlib", "optuna", "pandas", "pandera",
          "pyarrow", "s3fs", "scipy", "sklearn")  # fmt: skip
 
 

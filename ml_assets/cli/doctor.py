@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ml_assets.contracts.words import counted
 
 if TYPE_CHECKING:
+    from ml_assets.declaration.reading import Declared
     from ml_assets.doctor.checks import Check, Finding
     from ml_assets.doctor.cluster import GpuNeed
 
@@ -51,6 +52,7 @@ def checks() -> "list[Check]":
 
     import duckdb  # noqa: F401 - see above
 
+    from ml_assets.cli.flow.project import read_declarations
     from ml_assets.contracts.artifacts import Promotion
     from ml_assets.doctor import cluster, instance, lake, machine, order, records
     from ml_assets.doctor.checks import Check
@@ -62,12 +64,14 @@ def checks() -> "list[Check]":
         url = lake_url()
     except SettingsError:  # which the check of the settings tells
         url = ""
+    declared = read_declarations()
     home = os.environ.get("DAGSTER_HOME") or str(find_project().dagster_home)
     if url.startswith("s3://"):
         import s3fs  # noqa: F401 - see above
     return [
         Check("settings", machine.settings),
         Check("python", machine.installed),
+        Check("dask", partial(machine.distributed_training, models_over_workers(declared))),
         Check("dbt manifest", partial(machine.manifest, find_project().dbt)),
         Check("room", partial(machine.room, url)),
         *([Check("lake", partial(lake.lake, LakeResource(url=url)))] if url else []),
@@ -76,16 +80,19 @@ def checks() -> "list[Check]":
         *([Check("order", partial(order.order, LakeResource(url=url)))] if url else []),
         Check("warehouse", lake.warehouse),
         Check("dagster", partial(instance.instance, home)),
-        Check("cluster", partial(cluster.cluster, home, gpus())),
+        Check("cluster", partial(cluster.cluster, home, gpus(declared))),
     ]
 
 
-def gpus() -> "list[GpuNeed]":
+def models_over_workers(declared: "Declared") -> list[str]:
+    """Return the models that are declared to train over several workers."""
+    return [model.name for model in declared.models if model.training.workers > 1]
+
+
+def gpus(declared: "Declared") -> "list[GpuNeed]":
     """Return what the declared stages ask for of GPUs, each thing once."""
-    from ml_assets.cli.flow.project import read_declarations
     from ml_assets.doctor.cluster import GpuNeed
 
-    declared = read_declarations()
     asked = [
         *((f"{model.name}/{stage}", compute) for model in declared.models for stage, compute in model.compute.items()),
         *(("raw", one.compute) for one in declared.raw),

@@ -15,6 +15,7 @@ from ml_assets.doctor.instance import SettingsOfInstanceError, class_and_config,
 from ml_assets.doctor.kubernetes_api import Api, RefusedError, UnreachableError, is_at_hand, unreachable
 from ml_assets.doctor.network import network_policies
 from ml_assets.doctor.pods import Pod, image_of_code, in_use, plain, runs, why_not_pulled
+from ml_assets.extras import ExtraMissingError
 
 NEEDED: Final = (
     ("batch", "jobs", ("create", "get", "list", "delete")),
@@ -48,6 +49,9 @@ def cluster(home: str, gpus: Sequence[GpuNeed]) -> Iterator[Finding]:
     except SettingsOfInstanceError as error:
         yield Finding("cluster", "wrong", str(error), "Mend dagster.yaml, or set what it reads from the environment.")
         return
+    except ExtraMissingError as error:
+        yield Finding("cluster", "wrong", error.reason, error.command)
+        return
     if not is_at_hand(launcher):
         return
     try:
@@ -61,6 +65,8 @@ def cluster(home: str, gpus: Sequence[GpuNeed]) -> Iterator[Finding]:
         yield from _image(api, launcher or {}, nodes, pods)
         yield from _gpus(gpus, nodes)
         yield from network_policies(pods)
+    except ExtraMissingError as error:  # no launcher needs it: a kubeconfig alone may have another purpose
+        yield Finding("cluster", "warning", error.reason, f"If runs start in that cluster: {error.command}")
     except UnreachableError as error:
         yield unreachable(error)
     except RefusedError as error:

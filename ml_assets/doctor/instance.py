@@ -17,6 +17,7 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import ConfigurableClassData
 
 from ml_assets.doctor.checks import Finding
+from ml_assets.extras import ExtraMissingError, as_extra_error
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -54,12 +55,16 @@ def class_and_config(data: ConfigurableClassData) -> tuple[type, Mapping[str, An
     """Return the class that a part of `dagster.yaml` names, and its settings with the environment read.
 
     Raises:
+        ExtraMissingError: the class belongs to an extra that is not installed.
         SettingsOfInstanceError: there is no such class, or its settings do not fit.
     """
     name = f"{data.module_name}.{data.class_name}"
     try:
         found = getattr(importlib.import_module(data.module_name), data.class_name)
     except (ImportError, AttributeError) as error:
+        known = as_extra_error(error, needed_by=f"{name} in dagster.yaml")
+        if isinstance(known, ExtraMissingError):
+            raise known from error
         raise SettingsOfInstanceError(f"dagster.yaml names {name}, which cannot be imported: {error}.") from error
     result = process_config(resolve_to_config_type(found.config_type()), dict(data.config_dict))
     if not result.success:
@@ -82,6 +87,9 @@ def instance(home: str) -> Iterator[Finding]:
         opened = {what: class_and_config(one) for what, one in stores.items() if one is not None}
     except SettingsOfInstanceError as error:
         yield Finding("dagster", "wrong", str(error), "Mend dagster.yaml, or set what it reads from the environment.")
+        return
+    except ExtraMissingError as error:
+        yield Finding("dagster", "wrong", error.reason, error.command)
         return
     names = {what: found.__name__ for what, (found, _) in opened.items()}
     yield Finding("dagster", "ok", "kept by " + ", ".join(f"{name} ({what})" for what, name in names.items()) + ".")

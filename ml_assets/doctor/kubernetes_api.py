@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ml_assets.doctor.checks import Finding
+from ml_assets.extras import as_extra_error
 
 _TIMEOUT: Final = (2.0, 4.0)
 _IN_POD: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -41,10 +42,15 @@ class Api:
         """Read how to get there.
 
         Raises:
+            ExtraMissingError: the Kubernetes client is not installed.
             UnreachableError: nothing says how.
         """
-        import kubernetes
         import yaml
+
+        try:
+            import kubernetes
+        except ImportError as error:
+            raise as_extra_error(error, needed_by="the check of the configured cluster") from error
 
         file = launcher.get("kubeconfig_file") or os.environ.get("KUBECONFIG")
         in_pod = launcher.get("load_incluster_config", "KUBERNETES_SERVICE_HOST" in os.environ and not file)

@@ -6,13 +6,14 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 from ml_assets.doctor.checks import Finding, State
 from ml_assets.doctor.production import production_problems
+from ml_assets.extras import install_command, missing_packages
 from ml_assets.project import find_project
 from ml_assets.settings import SettingsError, profile
 from ml_assets.warehouse.dbt_manifest import digest_of
@@ -98,6 +99,25 @@ def _openmp() -> Finding:
             "Install Debian's libgomp1 (libgomp elsewhere).",
         )  # fmt: skip
     return Finding("libgomp", "ok", "libgomp.so.1 loads, as LightGBM needs it.")
+
+
+def distributed_training(models: Sequence[str]) -> Iterator[Finding]:
+    """Yield whether the packages of distributed training are installed.
+
+    Args:
+        models: those that declare it.
+    """
+    if not models:
+        return
+    if missing := missing_packages("dask"):
+        yield Finding(
+            "dask", "wrong",
+            f"{', '.join(models)} trains over several workers, which needs the packages {', '.join(missing)}; they are "
+            "not installed.",
+            install_command("dask"),
+        )  # fmt: skip
+    else:
+        yield Finding("dask", "ok", f"the packages with which {', '.join(models)} trains over workers are installed.")
 
 
 def manifest(project_dir: Path) -> Iterator[Finding]:

@@ -14,14 +14,20 @@ from dagster._core.events import EngineEventData
 from dagster._core.launcher import LaunchRunContext, ResumeRunContext
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._serdes import ConfigurableClassData
-from dagster_k8s.container_context import K8sContainerContext
-from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_job_name_from_run_id
-from dagster_k8s.launcher import K8sRunLauncher
-from kubernetes.config.incluster_config import SERVICE_TOKEN_FILENAME
 
-from ml_assets.kubernetes.cluster import Cluster
+from ml_assets.extras import as_extra_error
 from ml_assets.kubernetes.diagnosis import Diagnosis
 from ml_assets.kubernetes.quantity import bytes_of, doubled
+
+try:
+    from dagster_k8s.container_context import K8sContainerContext
+    from dagster_k8s.job import UserDefinedDagsterK8sConfig, get_job_name_from_run_id
+    from dagster_k8s.launcher import K8sRunLauncher
+    from kubernetes.config.incluster_config import SERVICE_TOKEN_FILENAME
+
+    from ml_assets.kubernetes.cluster import Cluster
+except ImportError as error:
+    raise as_extra_error(error, needed_by="the run launcher PodLauncher") from error
 
 _NO_CLUSTER: Final = Path(__file__).with_name("no_cluster.yaml")
 

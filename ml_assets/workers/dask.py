@@ -5,22 +5,17 @@ Dask's processes trust each other: what they send is pickled. Nothing of that is
 may run code on it: keep it inside the cluster's network, or give it TLS by Dask's own settings.
 """
 
-import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from ml_assets.extras import ExtraMissingError, missing_packages
 from ml_assets.settings import SettingsError
 
 DASK: Final = "ML_ASSETS_DASK"
-_EXTRA: Final = ("dask", "distributed", "pandas", "sklearn")
 _WAIT_SECONDS: Final = 600
 """How long workers may take to join."""
-
-
-class ExtraMissingError(RuntimeError):
-    """What is declared needs packages that are not installed."""
 
 
 @contextmanager
@@ -31,11 +26,11 @@ def dask_client(workers: int, *, threads: int) -> Iterator[Any]:
         ExtraMissingError: Dask, or what LightGBM's integration needs besides, is not installed.
         SettingsError: the cluster cannot be reached, or has fewer workers.
     """
-    missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := missing_packages("dask"):
         raise ExtraMissingError(
-            f"training over {workers} workers needs the packages {', '.join(missing)}, which are not installed here. "
-            "Install the extra: pip install 'ml-assets[dask]', or declare training: {workers: 1}."
+            f"training over {workers} workers needs the packages {', '.join(missing)}, which are not installed; "
+            "training: {workers: 1} needs none of them.",
+            "dask",
         )
     import distributed
 

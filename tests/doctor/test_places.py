@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from ml_assets.doctor import lake as lake_doctor
 from ml_assets.doctor import machine
 from ml_assets.doctor.checks import Check, Finding, examine
+from ml_assets.doctor.cluster import cluster
 from ml_assets.doctor.instance import instance
 from ml_assets.doctor.lake import lake, warehouse
 from ml_assets.lake.resource import LakeResource
@@ -129,6 +131,50 @@ def test_a_postgres_that_nobody_runs_is_told_without_the_password(tmp_path: Path
     assert "wrong" == found.state
     assert "Connection refused" in found.text
     assert "open-sesame" not in found.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "named", "extra"),
+    [
+        ("storage: {postgres: {postgres_url: postgresql://none/none}}", "dagster_postgres", "postgres"),
+        ("run_launcher: {module: dagster_k8s, class: K8sRunLauncher}", "dagster_k8s", "k8s"),
+    ],
+)
+def test_a_dagster_yaml_that_needs_a_missing_extra_is_reported_with_its_command(
+    settings: str, named: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name == named or name.startswith(f"{named}.")]:
+        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
+    monkeypatch.setitem(sys.modules, named, None)
+    (tmp_path / "dagster.yaml").write_text(settings)
+
+    home = str(tmp_path)
+    [found] = [one for one in (*instance(home), *cluster(home, ())) if one.state == "wrong"]
+
+    assert f"pip install 'ml-assets[{extra}]'" == found.mend
+    assert f"needs the package {named}, which is not installed" in found.text
+
+
+def test_a_kubeconfig_without_a_launcher_and_without_the_extra_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text("")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+
+    [found] = cluster(str(tmp_path), ())
+
+    assert ("warning", "If runs start in that cluster: pip install 'ml-assets[k8s]'") == (found.state, found.mend)
+
+
+def test_a_model_that_is_declared_to_train_over_workers_needs_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [] == [*machine.distributed_training([])]
+    monkeypatch.setattr(machine, "missing_packages", lambda _: ["dask"])
+    [without] = machine.distributed_training(["churn"])
+    monkeypatch.setattr(machine, "missing_packages", lambda _: [])
+    [with_it] = machine.distributed_training(["churn"])
+
+    assert ("wrong", "pip install 'ml-assets[dask]'", "ok") == (without.state, without.mend, with_it.state)
 
 
 @pytest.mark.parametrize(

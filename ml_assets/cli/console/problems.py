@@ -5,8 +5,12 @@ Everything else is a defect and keeps its trace.
 
 from ml_assets.cli.flow.dagster_server import ServerError
 from ml_assets.contracts.errors import ContractError, DataError
+from ml_assets.extras import ExtraMissingError
 from ml_assets.lake.errors import LakeError, SourceError, WarehouseError
 from ml_assets.project import ProjectError
 from ml_assets.settings import SettingsError
 
-KNOWN = (ContractError, DataError, LakeError, WarehouseError, SourceError, SettingsError, ServerError, ProjectError)
+KNOWN = (
+    ContractError, DataError, ExtraMissingError, LakeError, ProjectError, ServerError, SettingsError, SourceError,
+    WarehouseError,
+)  # fmt: skip

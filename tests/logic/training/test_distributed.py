@@ -7,13 +7,14 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ml_assets import extras
 from ml_assets.contracts.artifacts import Model, Task, TrainingSet
+from ml_assets.extras import ExtraMissingError
 from ml_assets.logic.evaluation.closeness import metric_on_test_rows
 from ml_assets.logic.training.distributed import boost_on
 from ml_assets.logic.training.model import Trainer, fit
 from ml_assets.settings import SettingsError
-from ml_assets.workers import dask as dask_here
-from ml_assets.workers.dask import DASK, ExtraMissingError, dask_client
+from ml_assets.workers.dask import DASK, dask_client
 from tests.logic.training.test_tuning import NAMES, training
 
 HAS_DASK = importlib.util.find_spec("distributed") is not None and importlib.util.find_spec("sklearn") is not None
@@ -29,17 +30,18 @@ def fitted(data: TrainingSet, trainer: Trainer | None = None) -> Model:
     )
 
 
-def test_without_the_extra_what_is_missing_and_what_helps_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        dask_here.importlib.util, "find_spec", lambda name: None if name in {"dask", "pandas"} else name
-    )
+def test_without_the_extra_the_error_names_the_packages_and_how_to_install_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None if name in {"dask", "pandas"} else name)
 
     with pytest.raises(ExtraMissingError) as caught, dask_client(4, threads=1):
         pytest.fail("there is no Dask")
 
-    text = str(caught.value)
-    assert "training over 4 workers needs the packages dask, pandas, which are not installed here" in text
-    assert "pip install 'ml-assets[dask]', or declare training: {workers: 1}" in text
+    assert str(caught.value) == (
+        "training over 4 workers needs the packages dask, pandas, which are not installed; training: {workers: 1} "
+        "needs none of them. Install the extra: pip install 'ml-assets[dask]'"
+    )
 
 
 def test_whoever_trains_gets_the_encoded_train_rows_and_the_model_is_made_of_what_it_returns() -> None:
