@@ -1,6 +1,6 @@
 """What `ml-assets init` writes is a project: it parses, its definitions load, and its own tests pass.
 
-What is written where, and what is refused: see tests/cli/test_init.py. `.ci/run` runs the example's model.
+What is written where, and what is refused: see tests/cli/test_init.py. `.ci/wheel` runs the example's model.
 """
 
 import os

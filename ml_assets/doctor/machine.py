@@ -79,7 +79,7 @@ def _locked(lock: Path) -> Finding:
     if not odd:
         return Finding("distributions", "ok", f"all {len(wanted)} distributions are as {lock.name} says.")
     shown = ", ".join(odd[:_SHOWN]) + (f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else "")
-    return Finding("distributions", "wrong", f"not as {lock.name} says: {shown}.", "Install the lock again: make env.")
+    return Finding("distributions", "wrong", f"not as {lock.name} says: {shown}.", f"pip install --no-deps -r {lock}")
 
 
 def _difference(name: str, version: str) -> str:

@@ -181,7 +181,7 @@ def text_of(summary: Mapping[str, Any]) -> str:
         f"  card         {summary['card']}",
         f"  lake         {summary['lake']}",
         "",
-        f"{summary['seconds']} s. The web UI: .venv/bin/ml-assets ui, then http://127.0.0.1:3000",
+        f"{summary['seconds']} s. The web UI: ml-assets ui, then http://127.0.0.1:3000",
     ]
     return "\n".join(lines)
 
