@@ -42,6 +42,7 @@ from ml_assets.lake.order import OrderRecord, manifest_name
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.models.plan import TABLES
+from ml_assets.names import ALERTS, LAKE, prefixed
 from ml_assets.orchestration.groups import groups_of, promotions
 from ml_assets.orchestration.staleness import Look, Wanted
 from tests.flights import DEFS, build
@@ -68,7 +69,7 @@ def main() -> None:
             print(f"{arguments.models} models, {made['events']:,} materializations, {made['artifacts']:,} artifacts")
             print("seconds            steady state (slowest)    cursor lost, first tick")
             for sensor in _sensors(repository, declared):
-                resources = {name: it for name, it in (defs.resources or {}).items() if name in {"lake", "alerts"}}
+                resources = {name: it for name, it in (defs.resources or {}).items() if name in {LAKE, ALERTS}}
                 print(_timed(sensor, repository, instance, resources, ticks=arguments.ticks), flush=True)
 
 
@@ -234,8 +235,8 @@ def _event(key: AssetKey, day: str) -> EventLogEntry:
 
 def _sensors(repository: RepositoryDefinition, declared: Declared) -> list[dg.SensorDefinition]:
     there = {sensor.name: sensor for sensor in repository.sensor_defs}
-    there.setdefault("updates", updates_sensor(declared))
-    return [there[name] for name in SENSORS if name in there]
+    there.setdefault(prefixed("updates"), updates_sensor(declared))
+    return [there[name] for name in map(prefixed, SENSORS) if name in there]
 
 
 def _timed(
@@ -264,7 +265,7 @@ def _timed(
         seconds, cursor, found = tick(cursor)
         steady.append(seconds)
     said = found.skip_message or len(found.run_requests or ())
-    return f"{sensor.name:16}{median(steady):12.2f} ({max(steady):.2f}){lost:20.2f}   {said}"
+    return f"{sensor.name:26}{median(steady):12.2f} ({max(steady):.2f}){lost:20.2f}   {said}"
 
 
 def _goes_on(found: SensorExecutionData) -> bool:

@@ -23,6 +23,7 @@ from ml_assets.lake.io_manager import LakeIOManager
 from ml_assets.lake.resource import LakeResource
 from ml_assets.models.agreement import contradictions
 from ml_assets.models.plan import ModelPlan, Plans
+from ml_assets.names import ALERTS, IO_MANAGER, LAKE, WAREHOUSE
 from ml_assets.project import use_project
 from ml_assets.stages.card import card
 from ml_assets.stages.champion import champion
@@ -113,10 +114,10 @@ def _planned_assets(declaration: ModelDeclaration, contracts: Mapping[str, Table
 def lake_resources(lake: LakeResource, dbt_project: Path) -> dict[str, Any]:
     """Return Dagster's resources over one lake and one dbt project. Nothing is connected to before a run needs it."""
     return {
-        "lake": lake,
-        "io_manager": LakeIOManager(lake=lake),
-        "alerts": Alerts(lake=lake),
-        "warehouse": Warehouse(lake=lake, project_dir=str(dbt_project)),
+        LAKE: lake,
+        IO_MANAGER: LakeIOManager(lake=lake),
+        ALERTS: Alerts(lake=lake),
+        WAREHOUSE: Warehouse(lake=lake, project_dir=str(dbt_project)),
     }
 
 

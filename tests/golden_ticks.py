@@ -295,7 +295,7 @@ def _schedules(ticks: Ticks, folder: Path) -> None:
 def _scheduled(ticks: Ticks, state: str, schedule: dg.ScheduleDefinition, lake: Lake) -> None:
     context = dg.build_schedule_context(
         scheduled_execution_time=datetime(2026, 3, 5, 5, 30, tzinfo=UTC),
-        resources={"lake": LakeResource(url=lake.url)},
+        resources={"ml_assets_lake": LakeResource(url=lake.url)},
     )
     found = schedule.evaluate_tick(context)
     ticks.take(f"{schedule.name}: {state}", found.run_requests or (), found.skip_message)

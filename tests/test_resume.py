@@ -42,8 +42,8 @@ def daily(context: dg.AssetExecutionContext) -> pl.DataFrame:
 
 
 @dg.asset(deps=["numbers"])
-def fragile(lake: LakeResource) -> pl.DataFrame:
-    opened = lake.open()
+def fragile(ml_assets_lake: LakeResource) -> pl.DataFrame:
+    opened = ml_assets_lake.open()
     read: pl.DataFrame = opened.get(opened.newest("numbers", [""], runs=opened.runs)[""], pl.DataFrame)
     if STATE["fails"]:
         raise RuntimeError("the first time")
@@ -61,7 +61,7 @@ def everything() -> dg.JobDefinition:
     return dg.Definitions(
         [numbers, fragile, summed, daily],
         jobs=[dg.define_asset_job("everything", selection=[numbers, fragile, summed])],
-        resources={"io_manager": LakeIOManager(lake=lake), "lake": lake},
+        resources={"io_manager": LakeIOManager(lake=lake), "ml_assets_lake": lake},
         executor=dg.in_process_executor,
     ).resolve_job_def("everything")
 
@@ -152,7 +152,9 @@ def test_a_days_data_version_is_its_version_in_the_lake_whichever_run_made_it(
 ) -> None:
     def run(first: str, last: str) -> None:
         job = dg.Definitions(
-            [daily], resources={"io_manager": LakeIOManager(lake=LakeResource())}, executor=dg.in_process_executor
+            [daily],
+            resources={"io_manager": LakeIOManager(lake=LakeResource())},
+            executor=dg.in_process_executor,
         ).resolve_implicit_global_asset_job_def()
         tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
         assert job.execute_in_process(instance=instance, tags=tags).success

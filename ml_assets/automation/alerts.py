@@ -17,7 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from ml_assets.alerts.outbox import Delivery
 from ml_assets.alerts.resource import Alert, Alerts, Kind, Severity
-from ml_assets.automation.failures import alerts_of_run
+from ml_assets.automation.failures import OwnRuns, alerts_of_run
 from ml_assets.contracts.artifacts import Promotion, Retraining
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.errors import CorruptArtifactError
@@ -26,6 +26,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.retraining_log import name_of
 from ml_assets.lake.store import Lake
 from ml_assets.models.loop import ASKED_BEFORE, retraining_log
+from ml_assets.names import prefixed
 
 LOOK_BACK: Final = timedelta(days=1)
 OVERLAP: Final = timedelta(minutes=5)
@@ -118,21 +119,24 @@ def alerts_sensor(
     models = tuple(model.name for model in declared.models)
 
     @dg.sensor(
-        name="alerts",
+        name=prefixed("alerts"),
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells of failed runs and checks, missed freshness, quarantines over their share, and what the "
         "gate decided, through the channels that are set up; each once.",
     )
-    def alerts(context: dg.SensorEvaluationContext, alerts: Alerts, lake: LakeResource) -> dg.SkipReason:
+    def alerts(
+        context: dg.SensorEvaluationContext, ml_assets_alerts: Alerts, ml_assets_lake: LakeResource
+    ) -> dg.SkipReason:
         now = clock() if clock is not None else datetime.now(tz=UTC)
         seen = _Seen(_cursor(context, now), now)
-        _look_at_runs(seen, context.instance)
-        _look_at_freshness(seen, context.instance)
-        opened = lake.connect()
+        own = OwnRuns.of(context.repository_def)
+        _look_at_runs(seen, context.instance, own)
+        _look_at_freshness(seen, context.instance, own)
+        opened = ml_assets_lake.connect()
         _look_at_promotions(seen, context, opened, models)
         _look_at_retrainings(seen, context, opened, models)
-        delivery = alerts.send(*seen.alerts, log=context.log)
+        delivery = ml_assets_alerts.send(*seen.alerts, log=context.log)
         context.update_cursor(seen.next().model_dump_json())
         return dg.SkipReason(seen.sentence(delivery))
 
@@ -153,7 +157,7 @@ def _cursor(context: dg.SensorEvaluationContext, now: datetime) -> Cursor:
 # ---------------------------------------------------------------- runs
 
 
-def _look_at_runs(seen: _Seen, instance: dg.DagsterInstance) -> None:
+def _look_at_runs(seen: _Seen, instance: dg.DagsterInstance, own: OwnRuns) -> None:
     since = seen.cursor.runs_at - OVERLAP
     failed = instance.get_run_records(
         dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since),
@@ -161,9 +165,9 @@ def _look_at_runs(seen: _Seen, instance: dg.DagsterInstance) -> None:
         ascending=True,
     )
     known = set(seen.cursor.runs)
-    new = [record for record in failed if record.dagster_run.run_id not in known]
+    new = [it for it in failed if it.dagster_run.run_id not in known and own.includes(instance, it.dagster_run)]
     for record in new[:MOST_RUNS]:
-        seen.alerts += alerts_of_run(instance, record)
+        seen.alerts += alerts_of_run(instance, record, own)
     seen.new_runs = len(new[:MOST_RUNS])
     if len(new) > MOST_RUNS:
         seen.more_runs, seen.runs_at = len(new) - MOST_RUNS, new[MOST_RUNS - 1].update_timestamp
@@ -177,7 +181,7 @@ def _look_at_runs(seen: _Seen, instance: dg.DagsterInstance) -> None:
 # ---------------------------------------------------------------- freshness
 
 
-def _look_at_freshness(seen: _Seen, instance: dg.DagsterInstance) -> None:
+def _look_at_freshness(seen: _Seen, instance: dg.DagsterInstance, own: OwnRuns) -> None:
     """Look at what changed: one query for all assets, however many there are."""
     since, last = seen.cursor.at - OVERLAP, seen.cursor.freshness
     found = instance.event_log_storage.get_event_records(
@@ -188,11 +192,13 @@ def _look_at_freshness(seen: _Seen, instance: dg.DagsterInstance) -> None:
         ),
         ascending=True,
     )
-    seen.changes = len(found)
     seen.freshness = max((record.storage_id for record in found), default=last)
     for record in found:
         change = record.event_log_entry.get_dagster_event().event_specific_data
-        if not isinstance(change, FreshnessStateChange) or change.new_state is not FreshnessState.FAIL:
+        if not isinstance(change, FreshnessStateChange) or change.key not in own.assets:
+            continue
+        seen.changes += 1
+        if change.new_state is not FreshnessState.FAIL:
             continue
         at = datetime.fromtimestamp(change.state_change_timestamp, tz=UTC)
         if at > since:
@@ -206,8 +212,8 @@ def freshness_missed(key: dg.AssetKey, at: datetime) -> Alert:
         kind="freshness_missed",
         subject=name,
         title=f"{name} is older than its freshness policy allows",
-        body=f"{name} became stale at {at:%Y-%m-%d %H:%M} UTC. What it waits for is told by the sensor 'updates', "
-        "on the Automation page, and by ml-assets explain MODEL.",
+        body=f"{name} became stale at {at:%Y-%m-%d %H:%M} UTC. What it waits for is in the last tick of the "
+        "sensor 'ml_assets_updates', on the Automation page, and in the output of: ml-assets explain MODEL",
         key=f"freshness/{name}/{at.isoformat()}",
         at=at,
         link=f"/assets/{'/'.join(key.path)}",

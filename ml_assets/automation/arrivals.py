@@ -18,7 +18,7 @@ from typing import Final
 import dagster as dg
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ml_assets.automation.asked import DAYS, TABLE, Asked, Mark, asked_before, written
+from ml_assets.automation.asked import DAYS, TABLE, WHAT, Asked, Mark, asked_before, written
 from ml_assets.automation.history import in_progress
 from ml_assets.contracts.words import counted
 from ml_assets.declaration.parts import Days
@@ -27,11 +27,12 @@ from ml_assets.lake.days import in_rows
 from ml_assets.lake.errors import CorruptArtifactError, SourceError
 from ml_assets.lake.manifest import Manifest
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.run_tags import CAUSE, range_tags
+from ml_assets.lake.run_tags import range_tags
 from ml_assets.lake.store import Lake
 from ml_assets.landing.day_pattern import DayPattern
 from ml_assets.landing.listing import Arrived, is_made_from, landed_files, list_files
 from ml_assets.models.plan import quarantine_key
+from ml_assets.names import CAUSE, prefixed
 
 NAME: Final = "arrivals"
 MOST_REQUESTS: Final = 50
@@ -98,16 +99,16 @@ def arrivals_sensor(declared: Declared, *, interval_seconds: int = 30) -> dg.Sen
     ]
 
     @dg.sensor(
-        name=NAME,
+        name=prefixed(NAME),
         target=dg.AssetSelection.assets(*(key for table in tables for key in table.selection)),
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Lands the raw days whose files are new or were corrected, late and out of order too.",
     )
-    def arrivals(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult | dg.SkipReason:
+    def arrivals(context: dg.SensorEvaluationContext, ml_assets_lake: LakeResource) -> dg.SensorResult | dg.SkipReason:
         if not tables:
             return dg.SkipReason("no raw table is declared with 'files', so nothing arrives day by day.")
-        return _tick(context, tables, lake.connect(), now=datetime.now(UTC))
+        return _tick(context, tables, ml_assets_lake.connect(), now=datetime.now(UTC))
 
     return arrivals
 
@@ -212,7 +213,7 @@ def _look(
         look.requests.append(
             _request(table, {day: marks[day] for day in days}, corrected, [again.get(it) for it in days])
         )
-        look.lines.append(f"asks for {look.requests[-1].tags['what']}.")
+        look.lines.append(f"asks for {look.requests[-1].tags[WHAT]}.")
     if ranges[room:]:
         look.lines.append(f"{len(ranges[room:])} more ranges of days wait for the next tick.")
     return look
@@ -336,7 +337,7 @@ def _request(table: _Table, marks: Mapping[str, Mark], corrected: int, failed: I
         run_key=f"{NAME}/{name}/{days[0]}..{days[-1]}/{facts}",
         partition_key=days[0] if len(days) == 1 else None,
         asset_selection=table.selection,
-        tags={CAUSE: NAME, TABLE: name, DAYS: written(marks), "what": what, **over},
+        tags={CAUSE: NAME, TABLE: name, DAYS: written(marks), WHAT: what, **over},
     )
 
 

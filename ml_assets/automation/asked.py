@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import dagster as dg
 
 from ml_assets.automation.history import FAILED
-from ml_assets.lake.run_tags import CAUSE
+from ml_assets.names import CAUSE
 
-TABLE = "table"
-DAYS = "arrived"
+TABLE = "ml_assets/table"
+DAYS = "ml_assets/arrived"
+WHAT = "ml_assets/arrivals"
 
 
 @dataclass(frozen=True)

@@ -5,26 +5,78 @@ Which runs are looked at stays out; see `ml_assets.automation.alerts`.
 
 import re
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Self
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
+from dagster._core.definitions.repository_definition import RepositoryDefinition
 from dagster._core.events import DagsterEventType
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.tags import RETRY_NUMBER_TAG, WILL_RETRY_TAG
 from dagster_shared.error import SerializableErrorInfo
 
 from ml_assets.alerts.resource import Alert, Kind
-from ml_assets.lake.run_tags import CAUSE, MODEL
+from ml_assets.names import CAUSE, MODEL, PREFIX
+from ml_assets.orchestration.groups import is_managed
 
 _MOST_EVENTS: Final = 1000
 _TAGS: Final = (MODEL, CAUSE, "dagster/partition", "dagster/schedule_name", "dagster/sensor_name")
 _OVER = re.compile(r"[\d.]+% of the rows[^;\n]* break rules; [\d.]+% may be set aside\.")
 
 
-def alerts_of_run(instance: dg.DagsterInstance, record: dg.RunRecord) -> list[Alert]:
-    """Return an alert for each step of a run that failed, or one for the run where none did."""
+@dataclass(frozen=True)
+class OwnRuns:
+    """Tells the engine's runs from those of a host project in the same Dagster instance.
+
+    Attributes:
+        graph: the assets of the sensor's code location, which may hold a host's too.
+        assets: the engine's assets in it.
+    """
+
+    graph: AssetGraph
+    assets: frozenset[dg.AssetKey]
+
+    @classmethod
+    def of(cls, repository: RepositoryDefinition | None) -> Self:
+        """Return what a sensor knows of its code location.
+
+        Raises:
+            DagsterInvariantViolationError: the sensor is evaluated without one.
+        """
+        if repository is None:
+            raise dg.DagsterInvariantViolationError(
+                "the sensor 'ml_assets_alerts' needs the repository whose assets it alerts for."
+            )
+        graph = repository.asset_graph
+        return cls(graph, frozenset(key for key in graph.toposorted_asset_keys if is_managed(graph, key)))
+
+    def includes(self, instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+        """Return whether a run is of a job of the engine, or materializes one of its assets."""
+        return run.job_name.startswith(PREFIX) or not self.assets.isdisjoint(_assets_of(instance, run))
+
+    def other_steps(self, instance: dg.DagsterInstance, run: dg.DagsterRun) -> frozenset[str]:
+        """Return the steps of a run that materialize a host's assets."""
+        others = [it for it in _assets_of(instance, run) - self.assets if self.graph.has(it)]
+        return frozenset(node.assets_def.node_def.name for key in others if (node := self.graph.get(key)).is_executable)
+
+
+def _assets_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> AbstractSet[dg.AssetKey]:
+    """Return what a run was to materialize; a run of a whole job has no selection, but events of what is planned."""
+    if run.asset_selection:
+        return run.asset_selection
+    planned = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+    return {it.asset_key for it in planned.records if it.asset_key is not None}
+
+
+def alerts_of_run(instance: dg.DagsterInstance, record: dg.RunRecord, own: OwnRuns) -> list[Alert]:
+    """Return an alert for each step of a run that failed, or one for the run where none did.
+
+    A failed step of a host's asset in the same run is the host's to alert about.
+    """
     run = record.dagster_run
     found = instance.get_records_for_run(
         run.run_id,
@@ -40,6 +92,7 @@ def alerts_of_run(instance: dg.DagsterInstance, record: dg.RunRecord) -> list[Al
     failures = [it for it in events if it.dagster_event_type is DagsterEventType.STEP_FAILURE]
     checks = [_evaluation(it) for it in events if it.dagster_event_type is DagsterEventType.ASSET_CHECK_EVALUATION]
     ended = [it for it in events if it.dagster_event_type is DagsterEventType.RUN_FAILURE]
+    others = own.other_steps(instance, run)
     why: list[EventLogEntry | None] = [*(failures or ended[-1:])]
     return [
         _of_failure(
@@ -48,6 +101,7 @@ def alerts_of_run(instance: dg.DagsterInstance, record: dg.RunRecord) -> list[Al
             [] if event is None else [it for step, it in checks if step == event.step_key and _blocks(it)],
         )
         for event in why or [None]
+        if event is None or event.step_key not in others
     ]
 
 

@@ -9,16 +9,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 from pydantic import Field
 
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.run_tags import CAUSE, MODEL
+from ml_assets.names import CAUSE, MODEL, prefixed
 from ml_assets.orchestration.groups import promotions
 from ml_assets.stages.checks.reproduction import reproduction_result
+
+TRAIN_AGAIN: Final = prefixed("train_again")
+"""The op of the job."""
 
 
 class ReproduceConfig(dg.Config):
@@ -28,14 +31,17 @@ class ReproduceConfig(dg.Config):
     start: str = Field(default="training_set", pattern="^(training_set|raw)$", description="training_set or raw")
 
 
-@dg.op(description="Train a model again from its manifest and compare the hashes; the verdict is kept in the lake.")
-def train_again(context: dg.OpExecutionContext, config: ReproduceConfig, lake: LakeResource) -> None:
+@dg.op(
+    name=TRAIN_AGAIN,
+    description="Train a model again from its manifest and compare the hashes; the verdict is kept in the lake.",
+)
+def train_again(context: dg.OpExecutionContext, config: ReproduceConfig, ml_assets_lake: LakeResource) -> None:
     """Reproduce one model.
 
     Raises:
         dagster.Failure: another model came out, or none.
     """
-    opened = lake.connect()
+    opened = ml_assets_lake.connect()
     name, at, _ = config.model.partition("@")
     if not at and not promotions(opened, name).verified().entries:
         context.log.info(f"{name} has no champion yet, so there is nothing to reproduce")
@@ -64,7 +70,7 @@ def train_again(context: dg.OpExecutionContext, config: ReproduceConfig, lake: L
     context.add_output_metadata(facts)
 
 
-@dg.job(name="reproduce", description="Train a model again from its manifest and compare the hashes.")
+@dg.job(name=prefixed("reproduce"), description="Train a model again from its manifest and compare the hashes.")
 def reproduce_job() -> None:
     """One model, reproduced."""
     train_again()
@@ -79,14 +85,14 @@ def reproduction_schedule(declared: Declared) -> dg.ScheduleDefinition:
         for model in declared.models:
             yield dg.RunRequest(
                 run_key=f"reproduce/{model.name}/{at:%Y-%m-%dT%H:%M}",
-                run_config={"ops": {"train_again": {"config": {"model": model.name}}}},
+                run_config={"ops": {TRAIN_AGAIN: {"config": {"model": model.name}}}},
                 tags={MODEL: model.name, CAUSE: "weekly reproduction"},
             )
         if not declared.models:
             yield dg.SkipReason("no model is declared.")
 
     return dg.ScheduleDefinition(
-        name="reproduce_champions",
+        name=prefixed("reproduce_champions"),
         job=reproduce_job,
         cron_schedule=times.reproduce_champions,
         execution_timezone=times.timezone,

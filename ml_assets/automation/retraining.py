@@ -27,7 +27,6 @@ from ml_assets.lake.days import days_by_asset
 from ml_assets.lake.errors import CorruptArtifactError, LakeError, MissingArtifactError
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.run_tags import CAUSE, MODEL
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.monitoring.budget import Spending, hold
@@ -43,6 +42,7 @@ from ml_assets.logic.monitoring.retraining import (
 from ml_assets.models.loop import ASKED_BEFORE, Kind, Loop, read_loop, retraining_log, rules_of
 from ml_assets.models.spending import read_spending
 from ml_assets.models.training import training_gaps
+from ml_assets.names import CAUSE, MANAGED, MODEL, prefixed
 from ml_assets.orchestration.groups import INPUTS, TRAINING
 from ml_assets.orchestration.updating import day_names
 
@@ -152,16 +152,18 @@ def _sensor(
     name: str, look: Look, declared: Declared, clock: Clock, *, description: str, interval_seconds: int
 ) -> dg.SensorDefinition:
     @dg.sensor(
-        name=name,
-        asset_selection=dg.AssetSelection.all(),
+        name=prefixed(name),
+        asset_selection=dg.AssetSelection.tag(*MANAGED),
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=description,
     )
-    def sensor(context: dg.SensorEvaluationContext, lake: LakeResource, alerts: Alerts) -> dg.SensorResult:
+    def sensor(
+        context: dg.SensorEvaluationContext, ml_assets_lake: LakeResource, ml_assets_alerts: Alerts
+    ) -> dg.SensorResult:
         cursor, changed = changed_models(context, declared.models, name)
-        tick = ask(context.instance, lake.connect(), changed, look, by=name, now=clock())
-        _report(context.log, tick, alerts)
+        tick = ask(context.instance, ml_assets_lake.connect(), changed, look, by=name, now=clock())
+        _report(context.log, tick, ml_assets_alerts)
         return dg.SensorResult(
             run_requests=tick.requests,
             skip_reason=None if tick.requests else said(tick.lines, declared.models, changed, cursor.waiting),
@@ -176,7 +178,7 @@ def retraining_floor(declared: Declared, *, clock: Clock = _now) -> dg.ScheduleD
     times = declared.automation.schedules
 
     @dg.schedule(
-        name=FLOOR,
+        name=prefixed(FLOOR),
         job_name=IMPLICIT_ASSET_JOB_NAME,
         cron_schedule=times.retraining_floor,
         execution_timezone=times.timezone,
@@ -184,10 +186,10 @@ def retraining_floor(declared: Declared, *, clock: Clock = _now) -> dg.ScheduleD
         description="Trains again what was not trained for as long as its declaration says, whatever the sensors see.",
     )
     def requests(
-        context: dg.ScheduleEvaluationContext, lake: LakeResource, alerts: Alerts
+        context: dg.ScheduleEvaluationContext, ml_assets_lake: LakeResource, ml_assets_alerts: Alerts
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        tick = ask(context.instance, lake.connect(), declared.models, AT_AGE, by=FLOOR, now=clock())
-        _report(context.log, tick, alerts)
+        tick = ask(context.instance, ml_assets_lake.connect(), declared.models, AT_AGE, by=FLOOR, now=clock())
+        _report(context.log, tick, ml_assets_alerts)
         yield from tick.requests
         if not tick.requests:
             yield dg.SkipReason(said(tick.lines, declared.models, declared.models))

@@ -36,8 +36,9 @@ from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.run_tags import CAUSE, MODEL, range_tags
+from ml_assets.lake.run_tags import range_tags
 from ml_assets.lake.store import Lake
+from ml_assets.names import CAUSE, MANAGED, MODEL, prefixed
 from ml_assets.orchestration.groups import (
     CARD,
     MONITORING,
@@ -113,16 +114,18 @@ def updates_sensor(declared: Declared, *, interval_seconds: int = 30) -> dg.Sens
     """Return the sensor over all declared tables and models."""
 
     @dg.sensor(
-        name=NAME,
-        asset_selection=dg.AssetSelection.all(),
+        name=prefixed(NAME),
+        asset_selection=dg.AssetSelection.tag(*MANAGED),
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Makes what is out of date again, upstream first: tables, features and labels, predictions with "
         "their drift and performance, cards.",
     )
-    def updates(context: dg.SensorEvaluationContext, lake: LakeResource, alerts: Alerts) -> dg.SensorResult:
+    def updates(
+        context: dg.SensorEvaluationContext, ml_assets_lake: LakeResource, ml_assets_alerts: Alerts
+    ) -> dg.SensorResult:
         over = yesterday(datetime.now(tz=UTC), declared.timezone)
-        return tick(context, declared, lake.connect(), alerts, yesterday=over)
+        return tick(context, declared, ml_assets_lake.connect(), ml_assets_alerts, yesterday=over)
 
     return updates
 
@@ -133,7 +136,9 @@ def tick(
     """Evaluate once, and alert about data that is too old; see `ml_assets.automation.alerts` for Dagster's states."""
     repository = context.repository_def
     if repository is None:
-        raise dg.DagsterInvariantViolationError("the sensor 'updates' needs the repository whose assets it asks for.")
+        raise dg.DagsterInvariantViolationError(
+            "the sensor 'ml_assets_updates' needs the repository whose assets it asks for."
+        )
     look = _Tick(context, repository.asset_graph, declared, lake, yesterday)
     look.open_what_changed()
     requests = look.requests()

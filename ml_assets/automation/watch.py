@@ -22,7 +22,6 @@ from ml_assets.lake.errors import CorruptArtifactError, LakeError, MissingArtifa
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import retry_on_conflict
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.run_tags import CAUSE, MODEL
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.promotion.log import entry_of, serving_since, standing
@@ -30,10 +29,15 @@ from ml_assets.logic.promotion.watch import Comparison, compare_with_former, hel
 from ml_assets.models.former_champion import why_it_cannot_serve
 from ml_assets.models.loop import Loop, read_loop
 from ml_assets.models.plan import ModelPlan
+from ml_assets.names import CAUSE, MODEL, prefixed
 from ml_assets.orchestration.groups import promotions
 
 WATCH: Final = "watch"
-TAKE_BACK: Final = "take_back"
+TAKE_BACK: Final = prefixed("take_back")
+ROLL_BACK: Final = prefixed("roll_back")
+"""The op of that job."""
+DRILL: Final = prefixed("drill")
+"""The op of the drill's job."""
 TRIES: Final = 3
 """Runs that try to take one champion back; after that a person is asked to."""
 PlanOf = Callable[[str], ModelPlan]
@@ -58,9 +62,9 @@ def take_back_job(plan_of: PlanOf) -> dg.JobDefinition:
         plan_of: gives a declared model's plan by its name, when a run asks for it.
     """
 
-    @dg.op(description="Let the champion before serve again, as one more entry of the promotion log.")
-    def roll_back(context: dg.OpExecutionContext, config: TakeBackConfig, lake: LakeResource) -> None:
-        opened, plan = lake.connect(), plan_of(config.model)
+    @dg.op(name=ROLL_BACK, description="Let the champion before serve again, as one more entry of the promotion log.")
+    def roll_back(context: dg.OpExecutionContext, config: TakeBackConfig, ml_assets_lake: LakeResource) -> None:
+        opened, plan = ml_assets_lake.connect(), plan_of(config.model)
         entry = retry_on_conflict(lambda: _roll_back(opened, plan, config, context.run_id))
         if entry is None:
             context.log.info(f"entry {config.entry} of {config.model} does not count any more: nothing to take back.")
@@ -130,13 +134,13 @@ def watch_sensor(declared: Declared, *, interval_seconds: int = 60) -> dg.Sensor
     """Return the sensor that takes back a new champion that is worse than the one before it."""
 
     @dg.sensor(
-        name=WATCH,
+        name=prefixed(WATCH),
         job_name=TAKE_BACK,
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Takes a new champion back whose first days are worse than the one before would have been.",
     )
-    def watch(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
+    def watch(context: dg.SensorEvaluationContext, ml_assets_lake: LakeResource) -> dg.SensorResult:
         cursor, changed = changed_models(context, declared.models, "performance")
         requests: list[dg.RunRequest] = []
         lines: list[str] = []
@@ -144,7 +148,7 @@ def watch_sensor(declared: Declared, *, interval_seconds: int = 60) -> dg.Sensor
         waiting: list[str] = []
         for model in changed:
             try:
-                loop = _read(lake.connect(), model)
+                loop = _read(ml_assets_lake.connect(), model)
             except (MissingArtifactError, CorruptArtifactError) as error:
                 problems.append(f"{model.name}: {error}")
                 waiting.append(model.name)
@@ -190,7 +194,7 @@ def _take_back(
     for key in keys:
         if key not in asked:
             config = {"model": model, "entry": loop.since.number, "why": found.sentence, "figures": found.figures}
-            run_config = {"ops": {"roll_back": {"config": config}}}
+            run_config = {"ops": {ROLL_BACK: {"config": config}}}
             return [dg.RunRequest(run_key=key, run_config=run_config, tags={CAUSE: WATCH, MODEL: model})], ""
         if asked[key].status not in FAILED:
             return [], f" Run {asked[key].run_id[:8]} rolls it back."
@@ -213,9 +217,11 @@ def rollback_drill_job(plan_of: PlanOf) -> dg.JobDefinition:
         plan_of: gives a declared model's plan by its name, when a run asks for it.
     """
 
-    @dg.op(description="Load the version that a rollback would go back to, and score the newest day with it.")
-    def drill(context: dg.OpExecutionContext, config: DrillConfig, lake: LakeResource) -> None:
-        opened, plan = lake.connect(), plan_of(config.model)
+    @dg.op(
+        name=DRILL, description="Load the version that a rollback would go back to, and score the newest day with it."
+    )
+    def drill(context: dg.OpExecutionContext, config: DrillConfig, ml_assets_lake: LakeResource) -> None:
+        opened, plan = ml_assets_lake.connect(), plan_of(config.model)
         before = standing(promotions(opened, config.model).entries())[:-1]
         if not before:
             context.log.info(
@@ -226,7 +232,7 @@ def rollback_drill_job(plan_of: PlanOf) -> dg.JobDefinition:
         day, scores = _scored(opened, plan, before[-1])
         context.add_output_metadata({"would serve": before[-1], "day": day, "rows scored": scores.height})
 
-    @dg.job(name="rollback_drill", description="Do all of a rollback but the entry of the promotion log.")
+    @dg.job(name=prefixed("rollback_drill"), description="Do all of a rollback but the entry of the promotion log.")
     def job() -> None:
         drill()
 
@@ -263,7 +269,7 @@ def rollback_drill(declared: Declared, job: dg.JobDefinition) -> dg.ScheduleDefi
     times = declared.automation.schedules
 
     @dg.schedule(
-        name="drill_rollbacks",
+        name=prefixed("drill_rollbacks"),
         job=job,
         cron_schedule=times.drill_rollbacks,
         execution_timezone=times.timezone,
@@ -275,7 +281,7 @@ def rollback_drill(declared: Declared, job: dg.JobDefinition) -> dg.ScheduleDefi
         for model in declared.models:
             yield dg.RunRequest(
                 run_key=f"rollback_drill/{model.name}/{at:%Y-%m-%dT%H:%M}",
-                run_config={"ops": {"drill": {"config": {"model": model.name}}}},
+                run_config={"ops": {DRILL: {"config": {"model": model.name}}}},
                 tags={MODEL: model.name, CAUSE: "weekly rollback drill"},
             )
         if not declared.models:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from ml_assets.names import prefixed
+
 if TYPE_CHECKING:
     import dagster as dg
 
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
     from ml_assets.models.loop import Loop
     from ml_assets.orchestration.stale import Stale
 
-TICKS = ("arrivals", "updates", "drift", "performance", "retraining_floor", "watch", "alerts")
+TICKS = tuple(
+    prefixed(it) for it in ("arrivals", "updates", "drift", "performance", "retraining_floor", "watch", "alerts")
+)
 
 
 @dataclass(frozen=True)
@@ -201,5 +205,5 @@ def lines_of(
     yield "last ticks of the daemon" if ticks else "the daemon has not looked yet; it runs with: ml-assets ui"
     for sensor, line in ticks.items():
         first, *more = line.splitlines()
-        yield f"  {sensor:16}{first}"
-        yield from (f"  {'':16}{it}" for it in more)
+        yield f"  {sensor:26}{first}"
+        yield from (f"  {'':26}{it}" for it in more)

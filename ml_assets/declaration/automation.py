@@ -9,7 +9,7 @@ from ml_assets.declaration.times import Cron, Timezone
 
 
 class UpdatesSettings(Part):
-    """What the sensor `updates` may materialize by itself."""
+    """What the sensor `ml_assets_updates` may materialize by itself."""
 
     days: Annotated[int, Field(ge=1, le=3660)] = Field(
         default=35,
@@ -49,6 +49,6 @@ class AutomationDeclaration(Declaration):
     """What runs by itself in this project, and when. A project has at most one."""
 
     updates: UpdatesSettings = Field(
-        default=UpdatesSettings(), description="What the sensor `updates` may materialize by itself."
+        default=UpdatesSettings(), description="What the sensor `ml_assets_updates` may materialize by itself."
     )
     schedules: SchedulesSettings = Field(default=SchedulesSettings(), description="When the schedules run.")

@@ -12,6 +12,7 @@ import dagster as dg
 
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.steps import keep_failure
+from ml_assets.names import LAKE
 
 _FAILED: Final = frozenset({dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.STEP_UP_FOR_RETRY})
 
@@ -21,7 +22,7 @@ def _record(context: dg.HookContext, events: Sequence[dg.DagsterEvent]) -> dg.Ho
 
     `dg.failure_hook` does not see an attempt that is tried again.
     """
-    resource: LakeResource = context.resources.lake
+    resource: LakeResource = getattr(context.resources, LAKE)
     lake = resource.connect()
     step = lake.recorded
     is_failed = any(event.event_type in _FAILED for event in events)
@@ -32,6 +33,6 @@ def _record(context: dg.HookContext, events: Sequence[dg.DagsterEvent]) -> dg.Ho
 
 
 RECORD: Final = dg.HookDefinition(
-    name="record_failed_attempt", hook_fn=_record, required_resource_keys={"lake"}, decorated_fn=_record
+    name="record_failed_attempt", hook_fn=_record, required_resource_keys={LAKE}, decorated_fn=_record
 )
 """Given to every asset that writes to the lake."""

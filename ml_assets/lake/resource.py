@@ -12,10 +12,11 @@ import dagster as dg
 from dagster._core.execution.context.system import StepExecutionContext  # an IO manager's `context.step_context`
 
 from ml_assets.lake.origin import git_state
-from ml_assets.lake.run_tags import CAUSE, MODEL, range_of
+from ml_assets.lake.run_tags import range_of
 from ml_assets.lake.steps import StepRecord, keep_step
 from ml_assets.lake.store import Lake, Step
 from ml_assets.lake.usage import asked_of
+from ml_assets.names import CAUSE, MODEL
 from ml_assets.settings import lake_url
 
 _TAGS: Final = (CAUSE, MODEL, "dagster/backfill", "dagster/schedule_name", "dagster/sensor_name")

@@ -1,19 +1,15 @@
-"""The tags of runs: what a run was asked for by, whose it is, which days it is over.
+"""The tags of a run that name the days it is over.
 
-What only one sensor reads back stays out, and stands with it.
+Not here: the tags that name its cause and its model (see `ml_assets.names`).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,  # the tags that the UI and backfills set on a run over a range
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
 )
-
-CAUSE: Final = "cause"
-MODEL: Final = "model"
 
 
 def range_tags(days: Sequence[str]) -> dict[str, str]:

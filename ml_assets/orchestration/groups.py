@@ -16,6 +16,7 @@ from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.quarantine import QUARANTINE, releases
 from ml_assets.lake.store import Lake
 from ml_assets.models.plan import TABLES, quarantine_key
+from ml_assets.names import MANAGED
 
 INPUTS = ("features", "labels")
 TRAINING = ("training_set", "importances", "tuning", "model", "evaluation", "champion")
@@ -43,13 +44,18 @@ class Group:
         return f"{self.name} of {self.model}" if self.model else self.name
 
 
+def is_managed(graph: AssetGraph, key: dg.AssetKey) -> bool:
+    """Return whether an asset is one of the engine's; a host project's may stand in the same graph."""
+    return MANAGED[0] in graph.get(key).tags
+
+
 def groups_of(graph: AssetGraph, models: Iterable[str]) -> dict[dg.AssetKey, Group]:
     """Return what is made again without a person asking, each asset with its group: all but sources and training."""
     tables = Group(TABLES)
     found = {
         key: tables
         for key in graph.toposorted_asset_keys
-        if key.path[0] == TABLES and not key.path[-1].endswith(QUARANTINE)
+        if key.path[0] == TABLES and not key.path[-1].endswith(QUARANTINE) and is_managed(graph, key)
     }
     for model in models:
         for stages, group in (

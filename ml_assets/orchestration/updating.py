@@ -21,7 +21,7 @@ from ml_assets.dagster_storage.code_versions import code_parts
 from ml_assets.lake.days import OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, in_rows, runs_of, span_of
 from ml_assets.lake.store import Lake
 from ml_assets.models.plan import days_between
-from ml_assets.orchestration.groups import INPUTS, Group, artifacts_beside, groups_of
+from ml_assets.orchestration.groups import INPUTS, Group, artifacts_beside, groups_of, is_managed
 from ml_assets.orchestration.staleness import (
     Look,
     Reason,
@@ -116,7 +116,9 @@ class Plan:
 def sources_of(graph: AssetGraph) -> list[dg.AssetKey]:
     """Return the assets by day that are made from no other asset: the raw tables whose days arrive."""
     return [
-        key for key in graph.toposorted_asset_keys if graph.get(key).is_partitioned and not graph.get(key).parent_keys
+        key
+        for key in graph.toposorted_asset_keys
+        if is_managed(graph, key) and graph.get(key).is_partitioned and not graph.get(key).parent_keys
     ]
 
 

@@ -22,6 +22,7 @@ from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK
 from ml_assets.lake.failed_attempts import RECORD
 from ml_assets.models.plan import ModelPlan, quarantine_key
 from ml_assets.models.pod_tags import pod_tags
+from ml_assets.names import IO_MANAGER, MANAGED
 from ml_assets.provenance.code import code_version
 
 
@@ -80,7 +81,8 @@ def stage(
             metadata=metadata,
             op_tags=pod_tags(declaration.compute.get(name)),
             freshness_policy=freshness_policy(declaration.freshness.get(name)),
-            io_manager_key="io_manager",
+            io_manager_key=IO_MANAGER,
+            tags=dict([MANAGED]),
             **options,
         )(function)
 

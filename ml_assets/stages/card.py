@@ -43,13 +43,13 @@ def card(plan: ModelPlan) -> dg.AssetsDefinition:
         parameters=_shown(plan),
         deps=[plan.asset(name) for name in ("champion", "drift", "performance")],
     )
-    def card(context: dg.AssetExecutionContext, lake: LakeResource) -> Card:
+    def card(context: dg.AssetExecutionContext, ml_assets_lake: LakeResource) -> Card:
         """Data, features, metrics, slices, calibration, drift, limits of use and versions of the champion.
 
         Before the first promotion it is about the challenger that was judged last.
         """
-        shown = model_on_card(lake.open(), plan)
-        page = render_card(card_input(lake.open(), plan, shown))
+        shown = model_on_card(ml_assets_lake.open(), plan)
+        page = render_card(card_input(ml_assets_lake.open(), plan, shown))
         context.add_output_metadata({"model version": shown.version, "size (kB)": round(len(page) / 1000)})
         return Card(page)
 

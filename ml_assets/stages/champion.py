@@ -19,7 +19,6 @@ from ml_assets.contracts.words import in_markdown
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import retry_on_conflict
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.run_tags import CAUSE
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.serving_cost import Cost
 from ml_assets.logic.point_in_time.suspects import LeakFindings
@@ -28,6 +27,7 @@ from ml_assets.logic.promotion.log import GATE, anchor, serving_since, waiting
 from ml_assets.models.champions import model_of, note_code_of_challenger, note_head
 from ml_assets.models.judging import serving_costs, verdict_on
 from ml_assets.models.plan import ModelPlan
+from ml_assets.names import CAUSE
 from ml_assets.stages.asset import stage
 from ml_assets.stages.leak_test.findings import findings_behind
 
@@ -55,9 +55,11 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
             )
         ],
     )  # fmt: skip
-    def champion(context: dg.AssetExecutionContext, evaluation: Evaluation, lake: LakeResource) -> Iterator[Any]:
+    def champion(
+        context: dg.AssetExecutionContext, evaluation: Evaluation, ml_assets_lake: LakeResource
+    ) -> Iterator[Any]:
         """The new champion and why, or why the challenger was rejected or waits and the champion stays."""
-        case = _Case.of(lake.open(), plan, evaluation)
+        case = _Case.of(ml_assets_lake.open(), plan, evaluation)
         run = context.op_execution_context
         entry, verdict = case.decide(run_id=run.run_id, cause=run.get_tag(CAUSE))
         note_head(case.lake, plan)

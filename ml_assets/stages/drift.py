@@ -43,10 +43,10 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
         check_specs=[drift_spec(asset, plan.partitions)],
     )
     def drift(
-        context: dg.AssetExecutionContext, predictions: dict[str, pl.DataFrame], lake: LakeResource
+        context: dg.AssetExecutionContext, predictions: dict[str, pl.DataFrame], ml_assets_lake: LakeResource
     ) -> Iterator[Any]:
         """PSI, Kolmogorov-Smirnov, Wasserstein, missing values and new categories, in one pass over each day."""
-        opened = lake.open()
+        opened = ml_assets_lake.open()
         by_day = {day_of(day): rows for day, rows in predictions.items()}
         watched: dict[str, Watched] = {}
         measured = {}

@@ -42,12 +42,12 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
             ),
         ],
     )  # fmt: skip
-    def evaluation(training_set: TrainingSet, model: Model, lake: LakeResource) -> Iterator[Any]:
+    def evaluation(training_set: TrainingSet, model: Model, ml_assets_lake: LakeResource) -> Iterator[Any]:
         """Metrics with intervals, slices, calibration and curves on rows that the model has not seen."""
         from ml_assets.logic.plots.evaluation import evaluation_plots
 
-        versions = lake.open().versions_read()
-        champion, anchor = opponents(lake.open(), plan)
+        versions = ml_assets_lake.open().versions_read()
+        champion, anchor = opponents(ml_assets_lake.open(), plan)
         result = measure_challenger(
             plan,
             training_set,

@@ -49,17 +49,20 @@ def features(plan: ModelPlan) -> dg.AssetsDefinition:
         ],
     )  # fmt: skip
     def features(
-        context: dg.AssetExecutionContext, table: pl.DataFrame, lake: LakeResource, warehouse: Warehouse
+        context: dg.AssetExecutionContext,
+        table: pl.DataFrame,
+        ml_assets_lake: LakeResource,
+        ml_assets_warehouse: Warehouse,
     ) -> Iterator[Any]:
         """What was known of each row at its prediction time, and nothing later."""
-        there = lake.open()
+        there = ml_assets_lake.open()
         rows = table.select(name for name in contract.names if name in table.columns)
         yield from _audited(context, plan, there, rows)
         selected = select_features(
             rows, key=plan.key, times=times, feature_list=plan.features, day=DAY, personal=plan.personal
         )
         yield unchanged_check_result(context, plan, there, selected)
-        yield from _leak_tested(context, plan, there, selected, warehouse)
+        yield from _leak_tested(context, plan, there, selected, ml_assets_warehouse)
         yield dg.Output(selected)
 
     return features

@@ -26,7 +26,7 @@ def model(plan: ModelPlan) -> dg.AssetsDefinition:
         ins={name: dg.AssetIn(plan.asset(name)) for name in ("training_set", "tuning")},
     )  # fmt: skip
     def model(
-        context: dg.AssetExecutionContext, training_set: TrainingSet, tuning: Tuning, lake: LakeResource
+        context: dg.AssetExecutionContext, training_set: TrainingSet, tuning: Tuning, ml_assets_lake: LakeResource
     ) -> Model:
         """The challenger: LightGBM text, contract, vocabularies, importances and a sketch of its training data."""
         from ml_assets.logic.plots.training import importance_plot
@@ -34,7 +34,7 @@ def model(plan: ModelPlan) -> dg.AssetsDefinition:
         result = train(plan, training_set, tuning)
         check_frames([result.importances], model_importances())
         spec, fell_back = result.spec, device_of(plan).facts()
-        lake.open().note(**fell_back)
+        ml_assets_lake.open().note(**fell_back)
         context.add_output_metadata(
             {
                 "importances": image(

@@ -47,10 +47,10 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         predictions: dict[str, pl.DataFrame],
         labels: pl.DataFrame,
-        lake: LakeResource,
+        ml_assets_lake: LakeResource,
     ) -> Iterator[Any]:
         """How good the predictions of a day turned out, on the labels known so far."""
-        opened, days = lake.open(), context.partition_keys
+        opened, days = ml_assets_lake.open(), context.partition_keys
         former = former_champion(opened, plan)
         measured = {day: _measured(opened, plan, predictions[day], labels, day, former=former) for day in days}
         check_frames([one.table for one in measured.values()], performance_table())

@@ -40,12 +40,14 @@ def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
             )
         ],
     )  # fmt: skip
-    def predictions(context: dg.AssetExecutionContext, features: pl.DataFrame, lake: LakeResource) -> Iterator[Any]:
+    def predictions(
+        context: dg.AssetExecutionContext, features: pl.DataFrame, ml_assets_lake: LakeResource
+    ) -> Iterator[Any]:
         """The champion's scores, one row a feature row."""
-        versions = lake.open().versions_read()
-        champion = serving_champion(lake.open(), plan)
+        versions = ml_assets_lake.open().versions_read()
+        champion = serving_champion(ml_assets_lake.open(), plan)
         model = champion.model
-        note_code_of_verdict(lake.open(), plan)
+        note_code_of_verdict(ml_assets_lake.open(), plan)
         check_question(model.spec, version=champion.version, task=declared.task, target=declared.labels.target)
         changes = input_changes(model, plan.inputs_contract)
         yield _compared(changes, asset, is_known=model.contract is not None)

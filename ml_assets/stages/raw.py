@@ -36,6 +36,7 @@ from ml_assets.logic.tables.raw import (
 )
 from ml_assets.models.plan import daily, day_range, days_between
 from ml_assets.models.pod_tags import pod_tags
+from ml_assets.names import IO_MANAGER, MANAGED
 from ml_assets.provenance.code import code_version
 from ml_assets.stages.asset import column_schema, freshness_policy, quarantine_spec
 from ml_assets.stages.checks.contract_rules import check_results, check_specs, reject, rule_specs
@@ -156,9 +157,9 @@ def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract:
     """Return the asset that lands one source, with its quarantine where a share is declared."""
     key = dg.AssetKey([GROUP, name])
 
-    def land(context: dg.AssetExecutionContext, config: LandingConfig, lake: LakeResource) -> Iterator[Any]:
+    def land(context: dg.AssetExecutionContext, config: LandingConfig, ml_assets_lake: LakeResource) -> Iterator[Any]:
         days = day_range(context) if table.is_by_day else None
-        opened = lake.open()
+        opened = ml_assets_lake.open()
         # Before anything is read, so that whoever publishes from now on is noticed.
         before = _last_numbers(opened, key, context.partition_keys if days else [""])
         came = _came(opened, key, table, contract, days, declared=declaration.days)
@@ -206,6 +207,7 @@ def _outs(
         "owners": [declaration.owner] if declaration.owner else None,
         "kinds": {"parquet", "polars"},
         "code_version": code,
+        "tags": dict([MANAGED]),
     }
     parameters = {
         "file": table.file or table.files,
@@ -230,7 +232,7 @@ def _outs(
         **common,
     )
     specs = {ROWS: rows} if table.quarantine is None else {ROWS: rows, ASIDE: quarantine_spec(key, contract, **common)}
-    return {name: dg.AssetOut.from_spec(spec, io_manager_key="io_manager") for name, spec in specs.items()}
+    return {name: dg.AssetOut.from_spec(spec, io_manager_key=IO_MANAGER) for name, spec in specs.items()}
 
 
 def _came(

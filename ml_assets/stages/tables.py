@@ -20,6 +20,7 @@ from ml_assets.lake.io_manager import data_version, facts_of
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.models.plan import daily, day_range, quarantine_key, table_key
 from ml_assets.models.pod_tags import pod_tags
+from ml_assets.names import IO_MANAGER, MANAGED, prefixed
 from ml_assets.orchestration.staleness import LOOK_BACK, first_day
 from ml_assets.provenance.code import code_version
 from ml_assets.provenance.sql import model_version
@@ -49,8 +50,8 @@ def tables(
     """
     project = Project.of(declaration, manifest, contracts)
     return [
-        _tables("whole_tables", declaration, project, by_day=False),
-        _tables("tables_by_day", declaration, project, by_day=True),
+        _tables(prefixed("whole_tables"), declaration, project, by_day=False),
+        _tables(prefixed("tables_by_day"), declaration, project, by_day=True),
     ]
 
 
@@ -62,15 +63,15 @@ def _tables(name: str, declaration: TablesDeclaration, project: Project, *, by_d
     unique_ids |= {quarantine_key(table_key(project.nodes[uid]["name"])): uid for uid in models if uid in project.aside}
 
     def build_tables(
-        context: dg.AssetExecutionContext, warehouse: Warehouse
+        context: dg.AssetExecutionContext, ml_assets_warehouse: Warehouse
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         chosen = [*dict.fromkeys(unique_ids[key] for key in context.selected_asset_keys)]
         days = day_range(context) if by_day else None
-        aside = project.quarantines(warehouse.lake.open(), chosen)
+        aside = project.quarantines(ml_assets_warehouse.lake.open(), chosen)
         first_days = _first_days(context, declaration, project)
         with (
             _listening(context) as say,
-            warehouse.build(
+            ml_assets_warehouse.build(
                 project.manifest,
                 chosen,
                 days,
@@ -80,12 +81,12 @@ def _tables(name: str, declaration: TablesDeclaration, project: Project, *, by_d
                 threads=declaration.threads,
             ) as built,  # fmt: skip
         ):
-            yield from _publish(context, warehouse, built, project, days=days)
+            yield from _publish(context, ml_assets_warehouse, built, project, days=days)
 
     code = code_version([build_tables])
     return dg.multi_asset(
         specs=[
-            spec
+            spec.with_io_manager_key(IO_MANAGER)
             for model in models
             for spec in _specs(model, declaration, project, code=code, partitions=partitions, reach=reach)
         ],
@@ -212,6 +213,7 @@ def _specs(
         "owners": [contract.owner] if contract.owner else None,
         "code_version": model_version(project.manifest, model, engine=code, rules=contract.rules_digest),
         "partitions_def": partitions,
+        "tags": dict([MANAGED]),
     }
     yield dg.AssetSpec(
         key=key,

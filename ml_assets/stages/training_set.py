@@ -77,12 +77,12 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
         check_specs=[suspicion],
     )  # fmt: skip
     def training_set(
-        config: TrainingSetConfig, features: pl.LazyFrame, labels: pl.LazyFrame, lake: LakeResource
+        config: TrainingSetConfig, features: pl.LazyFrame, labels: pl.LazyFrame, ml_assets_lake: LakeResource
     ) -> Iterator[Any]:
         """Features joined to the labels known by the as-of day; train, validation and test in time order."""
         as_of = date.fromisoformat(config.as_of) if config.as_of else newest_day(features)
         split = None if config.split is None else Split(**config.split.model_dump())
-        opened = lake.open()
+        opened = ml_assets_lake.open()
         _refuse_gaps(plan, opened, as_of, split or declared.split)
         days = [ref for ref in opened.reads if ref.asset == plan.asset("features").to_user_string()]
         refuse_leaks(plan.name, findings_on(opened, declared, days, ()))

@@ -86,7 +86,7 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
         config: TuningConfig,
         training_set: TrainingSet,
         importances: Importances,
-        lake: LakeResource,
+        ml_assets_lake: LakeResource,
     ) -> Tuning:
         """Optuna's search on the validation window; a study on the same inputs goes on where it stopped.
 
@@ -94,7 +94,7 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
         """
         from ml_assets.logic.plots.training import tuning_plot
 
-        study = Study.of(lake.open(), context, config.first)
+        study = Study.of(ml_assets_lake.open(), context, config.first)
 
         def on_trial(trials: pl.DataFrame, total: int) -> None:
             study.keep(trials)

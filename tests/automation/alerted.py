@@ -19,6 +19,7 @@ from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.models.loop import retraining_log
+from ml_assets.names import MANAGED
 from tests.builders import promotion
 
 MODELS = ("flight_delay", "flight_minutes")
@@ -32,18 +33,26 @@ class Heard:
     alerts: list[Alert] = field(default_factory=list)
 
 
-@dg.asset(retry_policy=None)
+@dg.asset(retry_policy=None, tags=dict([MANAGED]))
 def orders() -> None:
     raise ValueError("the till is empty. Fill it.\nAt once.")
 
 
-@dg.asset(key=["shop", "sales"], check_specs=[dg.AssetCheckSpec("sold", asset=["shop", "sales"], blocking=True)])
+@dg.asset(
+    key=["shop", "sales"],
+    tags=dict([MANAGED]),
+    check_specs=[dg.AssetCheckSpec("sold", asset=["shop", "sales"], blocking=True)],
+)
 def sales() -> Iterator[Any]:
     yield dg.AssetCheckResult(check_name="sold", passed=False, description="3 of 10 rows were not sold.")
     yield dg.Output(None)
 
 
-@dg.asset(key=["shop", "stock"], freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=1)))
+@dg.asset(
+    key=["shop", "stock"],
+    tags=dict([MANAGED]),
+    freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=1)),
+)
 def stock() -> None: ...
 
 
@@ -66,7 +75,7 @@ class Daemon:
         clock = None if self.at is None else lambda: self.at
         with dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, definitions=self.defs,
-            resources={"alerts": Alerts(lake=resource, log_kinds=[*KINDS]), "lake": resource},
+            resources={"ml_assets_alerts": Alerts(lake=resource, log_kinds=[*KINDS]), "ml_assets_lake": resource},
         ) as context:  # fmt: skip
             result = alerts_sensor(DECLARED, clock=clock).evaluate_tick(context)
         self.cursor = result.cursor

@@ -72,7 +72,7 @@ class Landing:
 
     def look(self, cursor: str | None = None) -> dg.SensorResult:
         """Evaluate the sensor, and leave everything as it is."""
-        with dg.build_sensor_context(self.instance, cursor=cursor, resources={"lake": self.lake}) as context:
+        with dg.build_sensor_context(self.instance, cursor=cursor, resources={"ml_assets_lake": self.lake}) as context:
             found = self.sensor(context)
         assert isinstance(found, dg.SensorResult)
         return found
@@ -110,7 +110,7 @@ class Landing:
             self.assets,
             instance=self.instance,
             selection=[*(run.asset_selection or ())],
-            resources={"lake": self.lake, "io_manager": LakeIOManager(lake=self.lake)},
+            resources={"ml_assets_lake": self.lake, "ml_assets_io_manager": LakeIOManager(lake=self.lake)},
             tags=tags,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,

@@ -38,6 +38,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.logic.promotion.log import serving_since
 from ml_assets.models.loop import retraining_log
+from ml_assets.names import MANAGED
 from ml_assets.orchestration.groups import MONITORING, TRAINING
 from tests.builders import flights_declared, put
 
@@ -102,7 +103,10 @@ class World:
 
     def __init__(self, root: Path, instance: dg.DagsterInstance, project: Declared, name: str = MODEL) -> None:
         self.resource = LakeResource(url=str(root))
-        self.resources = {"lake": self.resource, "alerts": Alerts(lake=self.resource, log_kinds=[*KINDS])}
+        self.resources = {
+            "ml_assets_lake": self.resource,
+            "ml_assets_alerts": Alerts(lake=self.resource, log_kinds=[*KINDS]),
+        }
         self.lake: Lake = self.resource.connect()
         self.instance = instance
         self.model = project.model(name)
@@ -260,7 +264,7 @@ def evaluation(version: str, model: str = MODEL) -> EvaluationSummary:
 
 
 def _asset(model: str, stage: str) -> dg.AssetsDefinition:
-    @dg.asset(key=[model, stage])
+    @dg.asset(key=[model, stage], tags=dict([MANAGED]))
     def made() -> None:
         """Nothing is made."""
 

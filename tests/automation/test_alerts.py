@@ -33,7 +33,7 @@ from tests.builders import overwrite
 def test_a_failed_run_is_told_once_with_its_step_and_the_first_sentence_of_its_error(
     daemon: Daemon, heard: Heard
 ) -> None:
-    run = daemon.run(orders, model="flight_delay", secret="not told")
+    run = daemon.run(orders, **{"ml_assets/model": "flight_delay", "secret": "not told"})
 
     first, second = daemon.tick(), daemon.tick()
 

@@ -48,9 +48,11 @@ def test_new_days_are_asked_for_by_range_and_landed(landing: Landing) -> None:
     three, one = sorted(landing.tick(), key=lambda run: days_of(run.tags))
 
     assert [("2024-01-01", "2024-01-03"), ("2024-01-06", "2024-01-06")] == [days_of(it.tags) for it in (three, one)]
-    assert {"cause": "arrivals", "table": "raw/orders", "what": "3 new of 2024-01-01 to 2024-01-03"}.items() <= (
-        three.tags.items()
-    )
+    assert {
+        "ml_assets/cause": "arrivals",
+        "ml_assets/table": "raw/orders",
+        "ml_assets/arrivals": "3 new of 2024-01-01 to 2024-01-03",
+    }.items() <= (three.tags.items())
     assert {dg.AssetKey(["raw", "orders"])} == three.asset_selection
     assert landing.land(three)
     assert landing.land(one)
@@ -173,7 +175,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error_after_the_others_got_theirs(
 
     def tick() -> Any:
         lake = LakeResource(url=str(tmp_path / "lake"))
-        with dg.build_sensor_context(instance, resources={"lake": lake}) as context:
+        with dg.build_sensor_context(instance, resources={"ml_assets_lake": lake}) as context:
             return sensor(context)
 
     with pytest.raises(SourceError, match=r"raw/bad: .*/bad cannot be listed for 'files' .*No such file or directory"):
@@ -185,7 +187,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error_after_the_others_got_theirs(
 
 def test_without_such_tables_it_says_why_it_does_nothing(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     sensor = arrivals_sensor(Declared())
-    with dg.build_sensor_context(instance, resources={"lake": LakeResource(url=str(tmp_path))}) as context:
+    with dg.build_sensor_context(instance, resources={"ml_assets_lake": LakeResource(url=str(tmp_path))}) as context:
         found = sensor(context)
 
     assert isinstance(found, dg.SkipReason)
@@ -416,9 +418,11 @@ def test_a_bucket_that_is_not_there_is_named_without_the_secret(
 def test_dagster_takes_the_requests_as_they_are(landing: Landing) -> None:
     for day in (0, 1, 4):
         landing.write(day, 1)
-    resources = {"lake": landing.lake, "io_manager": LakeIOManager(lake=landing.lake)}
+    resources = {"ml_assets_lake": landing.lake, "ml_assets_io_manager": LakeIOManager(lake=landing.lake)}
     defs = dg.Definitions(assets=landing.assets, sensors=[landing.sensor], resources=resources)
-    with dg.build_sensor_context(landing.instance, definitions=defs, resources={"lake": landing.lake}) as context:
+    with dg.build_sensor_context(
+        landing.instance, definitions=defs, resources={"ml_assets_lake": landing.lake}
+    ) as context:
         requests = landing.sensor.evaluate_tick(context).run_requests
 
     assert dg.DefaultSensorStatus.RUNNING == landing.sensor.default_status

@@ -70,7 +70,10 @@ class Shop:
         self.declared = Declared(raw=(raw,), tables=(declared,))
         self.defs = dg.Definitions(
             [*raw_tables(raw, contracts), *tables(declared, manifest, contracts)],
-            resources={"warehouse": Warehouse(lake=lake, project_dir=str(self.project)), "lake": lake},
+            resources={
+                "ml_assets_warehouse": Warehouse(lake=lake, project_dir=str(self.project)),
+                "ml_assets_lake": lake,
+            },
             executor=dg.in_process_executor,
         )
         self.lake: Lake = lake.connect()

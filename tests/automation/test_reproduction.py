@@ -33,8 +33,8 @@ def asked(*models: str) -> dg.RunRequest | Any:
 def reproduced(lake: Path, instance: dg.DagsterInstance | None = None) -> dg.ExecuteInProcessResult:
     return reproduce_job.execute_in_process(
         instance=instance,
-        resources={"lake": LakeResource(url=str(lake))},
-        run_config={"ops": {"train_again": {"config": {"model": MODEL}}}},
+        resources={"ml_assets_lake": LakeResource(url=str(lake))},
+        run_config={"ops": {"ml_assets_train_again": {"config": {"model": MODEL}}}},
         raise_on_error=False,
     )
 
@@ -64,7 +64,7 @@ def test_each_week_asks_for_one_run_a_model_and_never_twice() -> None:
     assert ["reproduce/flight_delay/2026-11-22T04:00", "reproduce/flight_minutes/2026-11-22T04:00"] == [
         it.run_key for it in requests
     ]
-    assert {"model": MODEL, "cause": "weekly reproduction"}.items() <= requests[0].tags.items()
+    assert {"ml_assets/model": MODEL, "ml_assets/cause": "weekly reproduction"}.items() <= requests[0].tags.items()
 
 
 def test_without_models_it_says_why_it_does_nothing() -> None:
@@ -98,7 +98,9 @@ def test_a_champion_that_was_never_reproduced_has_no_result_and_does_not_pass(tm
     checks = reproduction_check(MODEL)
     lake = LakeResource(url=str(with_champion(tmp_path)))
     with dg.DagsterInstance.ephemeral() as instance:
-        job = dg.Definitions(asset_checks=[checks], resources={"lake": lake}).resolve_implicit_global_asset_job_def()
+        job = dg.Definitions(
+            asset_checks=[checks], resources={"ml_assets_lake": lake}
+        ).resolve_implicit_global_asset_job_def()
         done = job.execute_in_process(instance=instance)
 
     assert done.success

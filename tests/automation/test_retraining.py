@@ -63,7 +63,11 @@ def test_drift_asks_for_a_run_of_the_training_stages_as_of_the_newest_day(make: 
 
     assert KEY == request.run_key
     assert {dg.AssetKey([MODEL, stage]) for stage in TRAINING} == {*request.asset_selection}
-    assert {"cause": "drift", "model": MODEL, "ml_assets/retraining": "2013-03-09/1"}.items() <= request.tags.items()
+    assert {
+        "ml_assets/cause": "drift",
+        "ml_assets/model": MODEL,
+        "ml_assets/retraining": "2013-03-09/1",
+    }.items() <= request.tags.items()
     assert {
         "m__training_set": {
             "config": {
@@ -85,7 +89,7 @@ def test_performance_that_falls_behind_its_promise_asks(make: Make) -> None:
 
     [request] = it.look("performance")
 
-    assert "performance" == request.tags["cause"]
+    assert "performance" == request.tags["ml_assets/cause"]
     assert [] == it.look("drift", is_lost=True)
     assert "0 of the last" in it.said
 
@@ -100,7 +104,7 @@ def test_the_floor_asks_for_what_was_not_trained_for_long(make: Make) -> None:
 
     [request] = it.look_at_the_floor()
 
-    assert ("floor", f"retraining/{MODEL}/2013-03-08/1") == (request.tags["cause"], request.run_key)
+    assert ("floor", f"retraining/{MODEL}/2013-03-08/1") == (request.tags["ml_assets/cause"], request.run_key)
     assert ["retraining_floor"] == [record.asked_by for record in it.records()]
 
 
@@ -188,7 +192,7 @@ def test_a_retraining_waits_while_days_that_it_would_learn_from_are_missing(make
 
     put(it.lake, frame(1), asset=f"{MODEL}/features", partition="2013-03-03")
     [request] = it.look()
-    assert "drift" == request.tags["cause"]
+    assert "drift" == request.tags["ml_assets/cause"]
 
 
 def test_drift_is_acted_on_though_the_event_that_tells_of_it_was_lost(make: Make) -> None:
@@ -201,7 +205,7 @@ def test_drift_is_acted_on_though_the_event_that_tells_of_it_was_lost(make: Make
             it.live(is_over=True)
 
     [request] = it.look()
-    assert "drift" == request.tags["cause"]
+    assert "drift" == request.tags["ml_assets/cause"]
 
 
 def test_a_tick_looks_at_so_many_models_and_the_next_ones_at_the_others_first(
@@ -216,7 +220,7 @@ def test_a_tick_looks_at_so_many_models_and_the_next_ones_at_the_others_first(
         for _ in range(3):
             with dg.build_sensor_context(
                 instance=instance, repository_def=repository, cursor=cursor,
-                resources={"lake": lake, "alerts": Alerts(lake=lake)},
+                resources={"ml_assets_lake": lake, "ml_assets_alerts": Alerts(lake=lake)},
             ) as context:  # fmt: skip
                 found = sensor.evaluate_tick(context)
             cursor = found.cursor

@@ -57,7 +57,7 @@ def test_over_a_budget_that_blocks_nothing_is_asked_for_until_it_is_raised(tmp_p
     with world(tmp_path, with_budget(cpu_hours_per_month=3, over="block")) as raised:
         raised.day, raised.now = it.day, it.now
         raised.live(is_over=True)
-        assert [MODEL] == [request.tags["model"] for request in raised.look()]
+        assert [MODEL] == [request.tags["ml_assets/model"] for request in raised.look()]
 
 
 def test_what_was_not_measured_counts_as_unknown_and_not_as_nothing(tmp_path: Path, heard: Heard) -> None:

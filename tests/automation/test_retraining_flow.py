@@ -40,7 +40,7 @@ def test_a_retraining_runs_as_asked_for_and_is_reproduced_and_a_run_by_hand_take
 
     with project(LakeResource(url=str(own_flown)), declared, manifest=manifest) as whole:
         repository = whole.defs.get_repository_def()
-        resources = {"lake": whole.lake, "alerts": Alerts(lake=whole.lake)}
+        resources = {"ml_assets_lake": whole.lake, "ml_assets_alerts": Alerts(lake=whole.lake)}
         with dg.build_sensor_context(
             instance=whole.instance, repository_def=repository, resources=resources
         ) as context:

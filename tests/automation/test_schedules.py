@@ -35,7 +35,7 @@ def asked(lake: Path, found: Declared) -> Any:
     schedule = daily_landing(found)
     context = dg.build_schedule_context(
         scheduled_execution_time=datetime(2026, 3, 5, 5, 30, tzinfo=UTC),
-        resources={"lake": LakeResource(url=str(lake))},
+        resources={"ml_assets_lake": LakeResource(url=str(lake))},
     )
     return schedule.evaluate_tick(context)
 
@@ -48,7 +48,7 @@ def test_each_morning_asks_for_yesterday_of_each_table_that_has_not_come(tmp_pat
     assert "daily landing/raw/orders/2026-03-04" == request.run_key
     assert [dg.AssetKey(["raw", "orders"])] == request.asset_selection
     assert ("daily landing", "2026-03-04") == (
-        request.tags["cause"],
+        request.tags["ml_assets/cause"],
         request.tags["dagster/asset_partition_range_start"],
     )
 
@@ -82,10 +82,11 @@ def schedules(found: Declared) -> list[dg.ScheduleDefinition]:
 
 def test_times_come_from_the_declaration() -> None:
     given = {
-        "daily_landing": "15 6 * * *", "clean_up_lake": "0 1 * * 1", "retraining_floor": "0 2 1 * *",
-        "reproduce_champions": "0 */6 * * *", "drill_rollbacks": "5 4 * * 3",
+        "ml_assets_daily_landing": "15 6 * * *", "ml_assets_clean_up_lake": "0 1 * * 1",
+        "ml_assets_retraining_floor": "0 2 1 * *",
+        "ml_assets_reproduce_champions": "0 */6 * * *", "ml_assets_drill_rollbacks": "5 4 * * 3",
     }  # fmt: skip
-    clean = {name.removesuffix("_lake"): cron for name, cron in given.items()}
+    clean = {name.removeprefix("ml_assets_").removesuffix("_lake"): cron for name, cron in given.items()}
     times = SchedulesSettings.model_validate({"timezone": "Europe/Zurich", **clean})
     found = schedules(Declared(raw=declared().raw, automation=AutomationDeclaration(schedules=times)))
 
@@ -96,8 +97,9 @@ def test_times_come_from_the_declaration() -> None:
 
 def test_times_that_are_not_declared_are_as_they_always_were() -> None:
     assert {
-        "daily_landing": "30 5 * * *", "clean_up_lake": "0 3 * * 6", "retraining_floor": "0 3 * * 1",
-        "reproduce_champions": "0 4 * * 0", "drill_rollbacks": "0 5 * * 0",
+        "ml_assets_daily_landing": "30 5 * * *", "ml_assets_clean_up_lake": "0 3 * * 6",
+        "ml_assets_retraining_floor": "0 3 * * 1",
+        "ml_assets_reproduce_champions": "0 4 * * 0", "ml_assets_drill_rollbacks": "0 5 * * 0",
     } == {it.name: it.cron_schedule for it in schedules(declared())}  # fmt: skip
 
 
@@ -123,7 +125,9 @@ def test_a_clean_up_runs_the_command_over_its_lake_and_fails_with_it(
         return subprocess.CompletedProcess(command, code, stdout="removed 3 artifacts\n", stderr="the lake is locked\n")
 
     monkeypatch.setattr("ml_assets.automation.schedules.subprocess.run", run)
-    done = clean_up_job.execute_in_process(resources={"lake": LakeResource(url=str(tmp_path))}, raise_on_error=False)
+    done = clean_up_job.execute_in_process(
+        resources={"ml_assets_lake": LakeResource(url=str(tmp_path))}, raise_on_error=False
+    )
 
     assert {"command": ["gc", "--yes"], "lake": str(tmp_path)} == calls
     assert (code == 0) == done.success

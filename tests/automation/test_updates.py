@@ -417,7 +417,7 @@ def test_what_is_not_fresh_is_looked_at_once_and_asked_for_with_its_cause(
     fail_freshness(flown_world, labels)
 
     [request] = flown_world.look()
-    assert ([labels], "freshness") == (request.asset_selection, request.tags["cause"])
+    assert ([labels], "freshness") == (request.asset_selection, request.tags["ml_assets/cause"])
 
 
 def test_what_is_not_fresh_because_nothing_came_is_told_and_not_made(flown_world: World) -> None:
@@ -435,7 +435,7 @@ def test_old_data_is_told_until_a_new_day_comes_which_is_asked_for_with_its_caus
 
         found.land("a", DAYS[4], "one")
         requests = found.look()
-        assert ["freshness"] == [request.tags["cause"] for request in requests]
+        assert ["freshness"] == [request.tags["ml_assets/cause"] for request in requests]
 
         found.launch(requests)
         found.settle()
@@ -631,13 +631,16 @@ def test_dagster_takes_its_requests_for_runs_over_a_range_of_days(flown_world: W
         instance=flown_world.instance,
         repository_def=flown_world.repository,
         cursor=flown_world.cursor,
-        resources={"lake": updates.LakeResource(url=flown_world.lake.url), "alerts": flown_world.alerts},
+        resources={
+            "ml_assets_lake": updates.LakeResource(url=flown_world.lake.url),
+            "ml_assets_alerts": flown_world.alerts,
+        },
     ) as context:
         [request] = sensor.evaluate_tick(context).run_requests or ()
 
     assert {
-        "cause": "updates",
+        "ml_assets/cause": "updates",
         "dagster/asset_partition_range_start": DAYS[3],
-        "dagster/sensor_name": "updates",
+        "dagster/sensor_name": "ml_assets_updates",
     }.items() <= {**request.tags}.items()
     assert sensor.default_status == dg.DefaultSensorStatus.RUNNING

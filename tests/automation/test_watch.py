@@ -51,7 +51,7 @@ def worse(it: World, first: str, days: int = 5) -> None:
 
 def run(job: dg.JobDefinition, it: World, config: Mapping[str, Any]) -> dg.ExecuteInProcessResult:
     return job.execute_in_process(
-        instance=it.instance, resources={"lake": it.resource}, run_config=dict(config), raise_on_error=False
+        instance=it.instance, resources={"ml_assets_lake": it.resource}, run_config=dict(config), raise_on_error=False
     )
 
 
@@ -70,7 +70,7 @@ def test_nobody_is_trained_against_a_champion_that_is_about_to_be_taken_back(it:
     it.measure(it.day - timedelta(days=1), auc=0.85, former=(first, 0.8))
     it.measure(it.day - timedelta(days=2), auc=0.85, former=(first, 0.8))
 
-    assert ["drift"] == [request.tags["cause"] for request in it.look("drift")]
+    assert ["drift"] == [request.tags["ml_assets/cause"] for request in it.look("drift")]
 
 
 def test_a_worse_champion_is_taken_back_within_the_declared_days_with_a_record_and_no_ping_pong_follows(
@@ -85,7 +85,7 @@ def test_a_worse_champion_is_taken_back_within_the_declared_days_with_a_record_a
     [request] = it.look("watch")
 
     assert "take_back/m/2/1" == request.run_key
-    assert {"cause": "watch", "model": MODEL}.items() <= request.tags.items()
+    assert {"ml_assets/cause": "watch", "ml_assets/model": MODEL}.items() <= request.tags.items()
     result = run(take_back_job(plan_of), it, request.run_config)
 
     assert result.success
@@ -235,7 +235,7 @@ def test_a_model_with_a_damaged_report_is_looked_at_again_after_a_tick_in_which_
 
 
 def drilled(it: World, plan_of: PlanOf) -> dg.ExecuteInProcessResult:
-    return run(rollback_drill_job(plan_of), it, {"ops": {"drill": {"config": {"model": MODEL}}}})
+    return run(rollback_drill_job(plan_of), it, {"ops": {"ml_assets_drill": {"config": {"model": MODEL}}}})
 
 
 @pytest.fixture(scope="module")
@@ -310,14 +310,15 @@ def test_the_code_location_has_every_sensor_and_schedule_once_for_all_models(man
     location = build(declared=Declared(models=copies, raw=whole.raw, tables=whole.tables), manifest=manifest)
     repository = location.get_repository_def()
 
-    assert ["alerts", "arrivals", "drift", "performance", "updates", "watch"] == sorted(
+    assert [f"ml_assets_{it}" for it in ("alerts", "arrivals", "drift", "performance", "updates", "watch")] == sorted(
         it.name for it in repository.sensor_defs
     )
     assert {
-        "clean_up_lake", "daily_landing", "drill_rollbacks", "reproduce_champions", "retraining_floor",
+        "ml_assets_clean_up_lake", "ml_assets_daily_landing", "ml_assets_drill_rollbacks",
+        "ml_assets_reproduce_champions", "ml_assets_retraining_floor",
     } == {it.name for it in repository.schedule_defs}  # fmt: skip
     jobs = {name for name in repository.job_names if not name.startswith("__")}
-    assert {"clean_up", "reproduce", "rollback_drill", "take_back"} == jobs
+    assert {f"ml_assets_{it}" for it in ("clean_up", "reproduce", "rollback_drill", "take_back")} == jobs
 
 
 def test_each_week_every_model_is_drilled_once(plan_of: PlanOf) -> None:
@@ -328,7 +329,7 @@ def test_each_week_every_model_is_drilled_once(plan_of: PlanOf) -> None:
         requests = schedule.evaluate_tick(context).run_requests or []
 
     assert ["rollback_drill/m/2026-11-23T06:00", "rollback_drill/n/2026-11-23T06:00"] == [it.run_key for it in requests]
-    assert {"ops": {"drill": {"config": {"model": "n"}}}} == requests[1].run_config
+    assert {"ops": {"ml_assets_drill": {"config": {"model": "n"}}}} == requests[1].run_config
     with dg.build_schedule_context(scheduled_execution_time=BEGIN) as context:
         nobody = rollback_drill(Declared(), rollback_drill_job(plan_of)).evaluate_tick(context)
     assert "no model is declared." == nobody.skip_message

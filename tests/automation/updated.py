@@ -28,6 +28,7 @@ from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
+from ml_assets.names import MANAGED
 from ml_assets.orchestration.groups import artifacts_beside, groups_of, on_card
 from ml_assets.orchestration.staleness import LOOK_BACK, Wanted, loaded_parents, out_of_date, reads_of, required_of
 from ml_assets.stages.checks.data_age import data_age_checks
@@ -55,6 +56,7 @@ def asset(
         metadata=metadata,
         code_version=options.get("code", "1"),
         freshness_policy=options.get("freshness"),
+        tags=dict([MANAGED]),
     )(_taking([*ins]))
 
 
@@ -117,7 +119,9 @@ class World:
         """Load a code location."""
         made = assets(code=code, allow_gaps=self.allow_gaps)
         self.repository = dg.Definitions(
-            made, asset_checks=data_age_checks(self.declared, made), resources={"lake": LakeResource(url=self.lake.url)}
+            made,
+            asset_checks=data_age_checks(self.declared, made),
+            resources={"ml_assets_lake": LakeResource(url=self.lake.url)},
         ).get_repository_def()
         self.graph = self.repository.asset_graph
 

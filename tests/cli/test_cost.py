@@ -90,7 +90,7 @@ def test_a_run_over_the_budget_says_so_and_goes_on(
     model = whole.models[0].model_copy(update={"budget": budget})
     lake.put("flight_delay/labels", "2013-01-01", frame(1), Making(cost=COST))
     ran: list[bool] = []
-    monkeypatch.setattr("ml_assets.declaration.reading.read_all", lambda _: Declared((model,), whole.raw, whole.tables))
+    monkeypatch.setattr("ml_assets.cli.flow.project.read_all", lambda _: Declared((model,), whole.raw, whole.tables))
     monkeypatch.setattr("ml_assets.cli.flow.flow.Flow.run", lambda *_: bool(ran.append(True)))
 
     assert 3 == main(["run", "flight_delay"])

@@ -53,7 +53,7 @@ def it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         ticks = SqliteScheduleStorage.from_local(str(tmp_path / "ticks"))  # an instance in memory keeps none
         monkeypatch.setattr(one.instance, "_schedule_storage", ticks)
         monkeypatch.setenv("ML_ASSETS_LAKE", one.lake.url)
-        monkeypatch.setattr("ml_assets.declaration.reading.read_all", lambda _: PROJECT)
+        monkeypatch.setattr("ml_assets.cli.flow.project.read_all", lambda _: PROJECT)
         monkeypatch.setattr("ml_assets.cli.flow.project.instance", instance)
         monkeypatch.setattr("ml_assets.cli.explain.state_of", lambda *_: ([], []))
         yield one
@@ -156,12 +156,15 @@ def ticked(it: World, status: TickStatus, **more: Any) -> None:
     """Let the drift sensor have ticked once."""
     place = RemoteRepositoryOrigin(GrpcServerCodeLocationOrigin("localhost", 1), "flows")
     state = InstigatorState(
-        RemoteInstigatorOrigin(place, "drift"), InstigatorType.SENSOR, InstigatorStatus.RUNNING, SensorInstigatorData()
+        RemoteInstigatorOrigin(place, "ml_assets_drift"),
+        InstigatorType.SENSOR,
+        InstigatorStatus.RUNNING,
+        SensorInstigatorData(),
     )
     it.instance.add_instigator_state(state)
     it.instance.create_tick(
         TickData(
-            state.instigator_origin_id, "drift", InstigatorType.SENSOR, status, 1_763_700_000.0,
+            state.instigator_origin_id, "ml_assets_drift", InstigatorType.SENSOR, status, 1_763_700_000.0,
             selector_id=state.selector_id, **more,
         )
     )  # fmt: skip
@@ -171,7 +174,8 @@ def test_the_last_ticks_of_the_daemon_are_told(it: World, capsys: pytest.Capture
     ticked(it, TickStatus.SKIPPED, skip_reason="m: all is well\nn: too")
 
     assert said(capsys).endswith(
-        "last ticks of the daemon\n  drift           2025-11-21 04:40 UTC: m: all is well\n                  n: too\n"
+        "last ticks of the daemon\n"
+        "  ml_assets_drift           2025-11-21 04:40 UTC: m: all is well\n                            n: too\n"
     )
 
 
@@ -185,7 +189,7 @@ def test_what_the_last_tick_asked_for_is_told_with_its_days_and_what_became_of_i
     ticked(it, TickStatus.SUCCESS, run_ids=[run.run_id])
 
     *_, asked, what = said(capsys).splitlines()
-    assert "  drift           2025-11-21 04:40 UTC: asked for" == asked
+    assert "  ml_assets_drift           2025-11-21 04:40 UTC: asked for" == asked
     assert "failure: raw/flights, raw/weather over 2013-05-01 to 2013-05-03" == what.partition(", ")[2]
 
 
@@ -193,7 +197,9 @@ def test_why_the_last_tick_failed_is_told(it: World, capsys: pytest.CaptureFixtu
     error = SerializableErrorInfo("LakeError: the lake is gone\n", [], "LakeError")
     ticked(it, TickStatus.FAILURE, error=error)
 
-    assert said(capsys).endswith("  drift           2025-11-21 04:40 UTC: failed. LakeError: the lake is gone\n")
+    assert said(capsys).endswith(
+        "  ml_assets_drift           2025-11-21 04:40 UTC: failed. LakeError: the lake is gone\n"
+    )
 
 
 def test_a_budget_that_is_spent_is_told_and_what_it_holds_back(
@@ -201,7 +207,7 @@ def test_a_budget_that_is_spent_is_told_and_what_it_holds_back(
 ) -> None:
     budget = BudgetSettings(cpu_hours_per_month=1, over="block")
     model = PROJECT.models[0].model_copy(update={"budget": budget})
-    monkeypatch.setattr("ml_assets.declaration.reading.read_all", lambda _: Declared(models=(model,)))
+    monkeypatch.setattr("ml_assets.cli.flow.project.read_all", lambda _: Declared(models=(model,)))
     put(it.lake, frame(1), asset=f"{MODEL}/training_set", cost=Cost(seconds=1.0, cpu_seconds=7200.0))
     for day in range(6):
         it.live(is_over=day >= 4)

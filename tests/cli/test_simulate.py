@@ -52,7 +52,7 @@ def small() -> Declared:
 def flights(own_flown: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The lake of a whole flow over six weeks, and what it was declared by."""
     monkeypatch.setenv("ML_ASSETS_LAKE", str(own_flown))
-    monkeypatch.setattr("ml_assets.declaration.reading.read_all", lambda _folder: small())
+    monkeypatch.setattr("ml_assets.cli.flow.project.read_all", lambda _folder: small())
     return own_flown
 
 

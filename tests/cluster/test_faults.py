@@ -15,8 +15,8 @@ import kubernetes.stream
 import pytest
 
 from ml_assets.cli.flow.dagster_server import DagsterServer, Told
-from ml_assets.lake.run_tags import CAUSE, MODEL
 from ml_assets.lake.store import Lake
+from ml_assets.names import CAUSE, MODEL
 from tests.cluster.needs import NEEDED, given
 
 TRAINING: Final = ("training_set", "importances", "tuning", "model", "evaluation", "champion")

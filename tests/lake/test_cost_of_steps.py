@@ -22,8 +22,8 @@ def cost_of(lake: Lake, asset: str, partition: str | None = None) -> Cost:
 
 def test_the_days_of_a_step_share_what_it_took_so_that_their_sum_is_the_steps(tmp_path: Path) -> None:
     @dg.asset(**BY_DAY)
-    def slow(context: dg.AssetExecutionContext, lake: LakeResource) -> pl.DataFrame:
-        lake.open()
+    def slow(context: dg.AssetExecutionContext, ml_assets_lake: LakeResource) -> pl.DataFrame:
+        ml_assets_lake.open()
         until = time.process_time() + 0.2
         while time.process_time() < until:
             pass
@@ -41,8 +41,8 @@ def test_the_days_of_a_step_share_what_it_took_so_that_their_sum_is_the_steps(tm
 
 def test_what_an_attempt_that_failed_took_is_in_no_other_steps_cost(tmp_path: Path) -> None:
     @dg.asset
-    def fails(lake: LakeResource) -> pl.DataFrame:
-        lake.open()
+    def fails(ml_assets_lake: LakeResource) -> pl.DataFrame:
+        ml_assets_lake.open()
         until = time.process_time() + 0.3
         while time.process_time() < until:
             pass

@@ -33,7 +33,7 @@ def materialize(
     ops = {name: {"config": dict(values)} for name, values in (config or {}).items()}
     defs = dg.Definitions(
         [*assets],
-        resources={"io_manager": LakeIOManager(lake=resource), "lake": resource},
+        resources={"io_manager": LakeIOManager(lake=resource), "ml_assets_lake": resource},
         executor=dg.in_process_executor,
     )
     with dg.DagsterInstance.ephemeral() as instance:
@@ -57,8 +57,8 @@ def doubled(numbers: pl.LazyFrame) -> pl.LazyFrame:
 
 
 @dg.asset(code_version="v1", metadata={"ml_assets/parameters": dg.MetadataValue.json({"limit": 2})})
-def studied(doubled: pl.DataFrame, lake: LakeResource) -> Study:
-    lake.open().note(extra="fact")
+def studied(doubled: pl.DataFrame, ml_assets_lake: LakeResource) -> Study:
+    ml_assets_lake.open().note(extra="fact")
     return Study(doubled, Note(text="sum", amount=float(doubled["n"].sum())), "text")
 
 
@@ -374,9 +374,9 @@ def test_days_that_may_be_read_are_not_missing_where_they_are_not_there_but_the_
 
 def test_what_was_read_for_one_day_of_a_run_is_an_input_of_that_day_alone(tmp_path: Path) -> None:
     @dg.asset(**BY_DAY)
-    def scored(context: dg.AssetExecutionContext, daily: pl.DataFrame, lake: LakeResource) -> dict[str, Note]:
+    def scored(context: dg.AssetExecutionContext, daily: pl.DataFrame, ml_assets_lake: LakeResource) -> dict[str, Note]:
         for day in context.partition_keys:
-            lake.open().note_reads([ArtifactRef(asset="model", version=day[-1] * 32)], partition=day)
+            ml_assets_lake.open().note_reads([ArtifactRef(asset="model", version=day[-1] * 32)], partition=day)
         return {day: Note(text=day, amount=daily.height) for day in context.partition_keys}
 
     assert materialize(tmp_path, daily, scored, over=("2013-01-01", "2013-01-02")).success
@@ -440,8 +440,8 @@ def test_an_artifact_of_a_kind_that_cannot_be_kept_is_refused(tmp_path: Path) ->
 
 
 @dg.asset
-def broken(numbers: pl.DataFrame, lake: LakeResource) -> Note:
-    lake.open().note(champion="nobody")
+def broken(numbers: pl.DataFrame, ml_assets_lake: LakeResource) -> Note:
+    ml_assets_lake.open().note(champion="nobody")
     raise ValueError(f"cannot use {numbers.height} rows")
 
 

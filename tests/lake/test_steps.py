@@ -32,7 +32,9 @@ BY_DAY: dict[str, Any] = {
 def shop(lake: LakeResource, *assets: dg.AssetsDefinition) -> dg.Definitions:
     """Return a code location of a few assets."""
     return dg.Definitions(
-        [*assets], resources={"io_manager": LakeIOManager(lake=lake), "lake": lake}, executor=dg.in_process_executor
+        [*assets],
+        resources={"io_manager": LakeIOManager(lake=lake), "ml_assets_lake": lake},
+        executor=dg.in_process_executor,
     )
 
 
@@ -102,7 +104,7 @@ def summed(daily: pl.LazyFrame) -> pl.DataFrame:
 
 
 def test_a_step_that_fails_leaves_what_it_was_given(tmp_path: Path) -> None:
-    tags = {"cause": "a test", "model": "shop", "mine": "is not kept"}
+    tags = {"ml_assets/cause": "a test", "ml_assets/model": "shop", "mine": "is not kept"}
 
     failed = materialize(tmp_path, numbers, broken, config={"broken": {"most": 5}}, tags=tags)
 
@@ -114,7 +116,7 @@ def test_a_step_that_fails_leaves_what_it_was_given(tmp_path: Path) -> None:
     assert (("broken",), None, {"most": 5}, {"broken": "b1"}) == (
         left.assets, left.partitions, left.config, left.code_versions,
     )  # fmt: skip
-    assert {"cause": "a test", "model": "shop"} == left.tags
+    assert {"ml_assets/cause": "a test", "ml_assets/model": "shop"} == left.tags
     assert (failed.run_id, "broken", 0, ()) == (left.run_id, left.step, left.attempt, left.continues)
     assert f"{left.environment}.json" in lake.names(lake.path("environments"))
     assert lake.manifest(lake.find("numbers")).created_at <= left.started_at
@@ -135,9 +137,9 @@ def test_the_record_stands_before_the_body_runs(tmp_path: Path) -> None:
 
 def test_a_step_that_loads_nothing_leaves_its_record_as_it_opens_the_lake(tmp_path: Path) -> None:
     @dg.asset
-    def opens(lake: LakeResource) -> pl.DataFrame:
-        lake.open()
-        lake.open()
+    def opens(ml_assets_lake: LakeResource) -> pl.DataFrame:
+        ml_assets_lake.open()
+        ml_assets_lake.open()
         raise RuntimeError("after it opened the lake")
 
     assert not materialize(tmp_path, opens).success

@@ -145,13 +145,13 @@ def test_a_failed_attempt_of_a_step_leaves_what_it_took(tmp_path: Path) -> None:
     place = LakeResource(url=str(tmp_path / "lake"))
 
     @dg.asset(hooks={RECORD}, retry_policy=dg.RetryPolicy(max_retries=1), key=["shop", "model"])
-    def fails(lake: LakeResource) -> None:
-        lake.open()
+    def fails(ml_assets_lake: LakeResource) -> None:
+        ml_assets_lake.open()
         time.sleep(0.05)
         raise ValueError("never works")
 
     with dg.DagsterInstance.ephemeral() as instance:
-        dg.materialize([fails], resources={"lake": place}, instance=instance, raise_on_error=False)
+        dg.materialize([fails], resources={"ml_assets_lake": place}, instance=instance, raise_on_error=False)
 
     [row] = rows_of(spending(Lake(place.url)), PRICES)
     assert ("shop", "model", 0, 2, 0) == (row.owner, row.stage, row.artifacts, row.failed, row.unmeasured)

@@ -75,8 +75,8 @@ def doubled(numbers: pl.DataFrame) -> pl.DataFrame:
 
 
 @dg.asset(deps=["numbers"])
-def reads(lake: LakeResource) -> pl.DataFrame:
-    opened = lake.open()
+def reads(ml_assets_lake: LakeResource) -> pl.DataFrame:
+    opened = ml_assets_lake.open()
     found: pl.DataFrame = opened.get(opened.newest("numbers", [""], runs=opened.runs)[""], pl.DataFrame)
     return found
 
@@ -121,8 +121,8 @@ def test_a_failed_step_that_reads_in_its_body_sees_what_was_current_when_it_bega
     lake, seen = tmp_path / "lake", []
 
     @dg.asset(deps=["numbers"])
-    def fails(lake: LakeResource) -> pl.DataFrame:
-        opened = lake.open()
+    def fails(ml_assets_lake: LakeResource) -> pl.DataFrame:
+        opened = ml_assets_lake.open()
         seen.append(opened.get(opened.find("numbers"), pl.DataFrame)["n"].to_list())
         raise RuntimeError("as ever")
 
@@ -300,7 +300,9 @@ def landed_again(landings: Landings, run: str, folder: Path) -> dict[tuple[str, 
     """Replay a landing, and return what came out by asset and day: True where it is equal, else what differs."""
 
     def defs(lake: LakeResource) -> dg.Definitions:
-        return dg.Definitions(landings.assets, resources={"lake": lake, "io_manager": LakeIOManager(lake=lake)})
+        return dg.Definitions(
+            landings.assets, resources={"ml_assets_lake": lake, "ml_assets_io_manager": LakeIOManager(lake=lake)}
+        )
 
     kept = last_attempt(landings.lake, run, "raw/orders")
     _, compared = again(Path(landings.lake.url), folder, kept, defs)

@@ -43,13 +43,15 @@ def trained(plan: ModelPlan, tmp_path_factory: pytest.TempPathFactory) -> Traine
         told[name] = dict(context.get_output_metadata("result") or {})
         return result
 
-    *_, frozen = training_set(plan)(TrainingSetConfig(), feature_rows().lazy(), label_rows().lazy(), lake=lake)
+    *_, frozen = training_set(plan)(
+        TrainingSetConfig(), feature_rows().lazy(), label_rows().lazy(), ml_assets_lake=lake
+    )
     told["training_set"] = frozen.metadata
     rows = frozen.value
     found = call(importances(plan), "importances", rows)
-    tuned = call(tuning(plan), "tuning", TuningConfig(), rows, found, lake=lake)
-    made = call(model(plan), "model", rows, tuned, lake=lake)
-    *_, judged = evaluation(plan)(rows, made, lake=lake)
+    tuned = call(tuning(plan), "tuning", TuningConfig(), rows, found, ml_assets_lake=lake)
+    made = call(model(plan), "model", rows, tuned, ml_assets_lake=lake)
+    *_, judged = evaluation(plan)(rows, made, ml_assets_lake=lake)
     told["evaluation"] = judged.metadata
     return Trained(rows, found, tuned, made, judged.value, told)  # type: ignore[arg-type]
 

@@ -139,7 +139,10 @@ class Shop:
             tables(declared, manifest, read_contracts(manifest, self.project)),
             selection=[dg.AssetKey(["tables", name]) for name in assets or ("orders", "totals", *aside)],
             instance=self.instance,
-            resources={"lake": lake, "warehouse": Warehouse(lake=lake, project_dir=str(self.project))},
+            resources={
+                "ml_assets_lake": lake,
+                "ml_assets_warehouse": Warehouse(lake=lake, project_dir=str(self.project)),
+            },
             tags={"dagster/asset_partition_range_start": FIRST, "dagster/asset_partition_range_end": last},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,

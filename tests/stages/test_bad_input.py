@@ -203,7 +203,7 @@ def test_a_damaged_raw_file_fails_the_table_that_reads_it(own_flown: Path, manif
             result = whole.materialize("tables/stg_flights", over=ONE)
 
     step, message = failure(result)
-    assert "tables_by_day" == step
+    assert "ml_assets_tables_by_day" == step
     assert path in message
 
 
@@ -344,7 +344,7 @@ def test_a_broken_model_fails_its_table_with_what_dbt_said(
             result = whole.materialize("tables/stg_airlines")
 
     step, message = failure(result)
-    assert "whole_tables" == step
+    assert "ml_assets_whole_tables" == step
     assert "- stg_airlines: " in message
     assert "carriage" in message
     assert "Mend the model or its data, then materialize them again" in message

@@ -45,7 +45,7 @@ class Gate:
         instance = OPEN.enter_context(dg.DagsterInstance.ephemeral())
         context = OPEN.enter_context(dg.build_asset_context(run_tags=tags, instance=instance))
         read: Evaluation = opened.get(kept.ref, Evaluation)
-        check, output = champion(plan)(context, read, lake=self.lake)
+        check, output = champion(plan)(context, read, ml_assets_lake=self.lake)
         plain = (dg.TextMetadataValue, dg.IntMetadataValue, dg.FloatMetadataValue)
         told = {name: it.value if isinstance(it, plain) else it for name, it in output.metadata.items()}
         return output.value, {**told, "check": check}
@@ -112,7 +112,7 @@ def test_a_challenger_below_the_gate_is_refused_with_reasons_and_nobody_serves(g
 def test_a_refused_challenger_leaves_the_champion(gate: Gate) -> None:
     strict = plan_with(**STRICT)
     champion = another_champion(gate, strict)
-    *_, output = evaluation(strict)(gate.trained.training_set, gate.trained.model, lake=gate.lake)
+    *_, output = evaluation(strict)(gate.trained.training_set, gate.trained.model, ml_assets_lake=gate.lake)
 
     entry, _ = gate.judge(strict, **as_compared(output.value.summary))
 
@@ -148,7 +148,7 @@ def test_judged_again_on_the_same_evaluation_the_champion_stays_and_nothing_is_w
 
 def test_a_flow_whose_model_another_flow_has_just_promoted_logs_nothing(plan: ModelPlan, gate: Gate) -> None:
     first, _ = gate.judge(plan)
-    *_, output = evaluation(plan)(gate.trained.training_set, gate.trained.model, lake=gate.lake)
+    *_, output = evaluation(plan)(gate.trained.training_set, gate.trained.model, ml_assets_lake=gate.lake)
 
     again, told = gate.judge(plan, **as_compared(output.value.summary))
 
@@ -162,7 +162,7 @@ def test_a_flow_whose_model_another_flow_has_just_promoted_logs_nothing(plan: Mo
 def test_flows_that_reject_the_same_challenger_at_once_add_one_entry_and_one_refusal(gate: Gate) -> None:
     strict = plan_with(**STRICT, max_latency_ms=10_000)
     another_champion(gate, strict)
-    *_, output = evaluation(strict)(gate.trained.training_set, gate.trained.model, lake=gate.lake)
+    *_, output = evaluation(strict)(gate.trained.training_set, gate.trained.model, ml_assets_lake=gate.lake)
     compared = as_compared(output.value.summary)
 
     with ThreadPoolExecutor(4) as pool:
@@ -271,7 +271,7 @@ def test_a_champion_that_has_learned_from_the_test_rows_is_not_compared_on_them(
     version = there.put("returns/model", None, greedy, Making()).version
     plan.promotion_log(there).append(promotion(1, champion=version, model="returns"), number=1)
 
-    *_, judged = evaluation(plan)(trained.training_set, trained.model, lake=gate.lake)
+    *_, judged = evaluation(plan)(trained.training_set, trained.model, ml_assets_lake=gate.lake)
     summary = judged.value.summary
     entry, _ = gate.judge(plan, **{**dict(summary), "model_version": gate.version})
 
@@ -292,7 +292,7 @@ def test_a_trained_model_keeps_the_last_day_that_it_learned_from(trained: Traine
 def test_the_evaluation_has_checks_for_the_baselines_and_for_rows_that_are_new(
     plan: ModelPlan, trained: Trained, lake: LakeResource
 ) -> None:
-    baselines, unseen, output = evaluation(plan)(trained.training_set, trained.model, lake=lake)
+    baselines, unseen, output = evaluation(plan)(trained.training_set, trained.model, ml_assets_lake=lake)
     listed = [it.data for it in baselines.metadata["differences"].records]
 
     assert baselines.passed
@@ -303,7 +303,7 @@ def test_the_evaluation_has_checks_for_the_baselines_and_for_rows_that_are_new(
 
 def test_a_slice_is_judged_from_the_declared_number_of_rows_on(trained: Trained, lake: LakeResource) -> None:
     stage = evaluation(plan_with(minimum_slice_rows=50))
-    *_, judged = stage(trained.training_set, trained.model, lake=lake)
+    *_, judged = stage(trained.training_set, trained.model, ml_assets_lake=lake)
     wide = judged.value
 
     assert wide.slices["is_judged"].all()
@@ -322,7 +322,7 @@ def with_a_champion_after_the_anchor(gate: Gate, plan: ModelPlan, *, anchor: str
 def test_the_evaluation_compares_with_the_anchor_too(gate: Gate, plan: ModelPlan, trained: Trained) -> None:
     champion = with_a_champion_after_the_anchor(gate, plan, anchor=gate.version)
 
-    *_, output = evaluation(plan)(trained.training_set, trained.model, lake=gate.lake)
+    *_, output = evaluation(plan)(trained.training_set, trained.model, ml_assets_lake=gate.lake)
     summary = output.value.summary
 
     assert (champion, gate.version) == (summary.champion_version, summary.anchor_version)
@@ -342,7 +342,7 @@ def test_an_anchor_that_is_gone_from_the_lake_is_named_with_the_reason(
 ) -> None:
     with_a_champion_after_the_anchor(gate, plan, anchor="f" * 32)
 
-    *_, output = evaluation(plan)(trained.training_set, trained.model, lake=gate.lake)
+    *_, output = evaluation(plan)(trained.training_set, trained.model, ml_assets_lake=gate.lake)
     summary = output.value.summary
 
     assert ("f" * 32, None) == (summary.anchor_version, summary.against_anchor)
@@ -383,7 +383,7 @@ def test_a_challenger_that_was_compared_with_another_anchor_is_not_judged(gate: 
 
 
 def test_the_cause_of_the_run_is_kept_and_shown_and_nothing_else_of_its_tags(plan: ModelPlan, gate: Gate) -> None:
-    entry, told = gate.judge(plan, tags={"cause": "drift", "model": "returns", "secret": "s3cret"})
+    entry, told = gate.judge(plan, tags={"ml_assets/cause": "drift", "ml_assets/model": "returns", "secret": "s3cret"})
 
     assert ("drift", "drift") == (entry.cause, told["cause"])
     assert "s3cret" not in entry.model_dump_json()

@@ -54,7 +54,7 @@ class Shop:
         own = LakeResource(url=lake.url)
         inputs = [dg.AssetSpec(plan.asset(stage), partitions_def=plan.partitions) for stage in INPUTS]
         stages = [it for it in model_assets(plan) if it.key.path[-1] not in INPUTS]
-        resources = {"lake": own, "io_manager": LakeIOManager(lake=own)}
+        resources = {"ml_assets_lake": own, "ml_assets_io_manager": LakeIOManager(lake=own)}
         return cls(lake, instance, dg.Definitions([*inputs, *stages], resources=resources))
 
     @property

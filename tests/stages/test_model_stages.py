@@ -64,7 +64,9 @@ def promoted(lake: Lake, plan: ModelPlan, version: str) -> None:
 def results(plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource) -> Iterator[Any]:
     """Yield what the features stage says and keeps of some rows, over all the days that they are of."""
     days = (rows["day"].min(), rows["day"].max()) if rows.height else (LAST, LAST)
-    yield from features(plan)(context_of(*days), rows, lake=lake, warehouse=Warehouse(lake=lake, project_dir=""))
+    yield from features(plan)(
+        context_of(*days), rows, ml_assets_lake=lake, ml_assets_warehouse=Warehouse(lake=lake, project_dir="")
+    )
 
 
 def kept_features(plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource) -> pl.DataFrame:
@@ -420,7 +422,7 @@ def test_a_training_set_as_of_a_day_knows_nothing_later(
 ) -> None:
     asked = TrainingSetConfig(as_of="2024-02-10")
     features_of_all = kept_features(plan, rows, lake).lazy()
-    *_, output = training_set(plan)(asked, features_of_all, truths.lazy(), lake=lake)
+    *_, output = training_set(plan)(asked, features_of_all, truths.lazy(), ml_assets_lake=lake)
     kept = output.value
 
     assert date(2024, 2, 10) == kept.summary.as_of
@@ -434,7 +436,7 @@ def test_a_training_set_of_no_features_is_refused(
     empty = kept_features(plan, rows.clear(), lake).lazy()
 
     with pytest.raises(DataError, match="there are no feature rows to train on; materialize features first"):
-        [*training_set(plan)(TrainingSetConfig(), empty, truths.lazy(), lake=lake)]
+        [*training_set(plan)(TrainingSetConfig(), empty, truths.lazy(), ml_assets_lake=lake)]
 
 
 def test_a_training_set_is_refused_where_days_of_its_windows_are_missing(
@@ -447,10 +449,10 @@ def test_a_training_set_is_refused_where_days_of_its_windows_are_missing(
 
     missing = "returns/features of 2024-01-11 to 2024-01-12 and 2024-02-11 to 2024-02-12"
     with pytest.raises(DataError, match=f"{missing} is missing, so returns cannot be trained on 2024-01-01"):
-        [*training_set(plan)(config, rows.lazy(), truths.lazy(), lake=lake)]
+        [*training_set(plan)(config, rows.lazy(), truths.lazy(), ml_assets_lake=lake)]
 
     allowed = replace(plan, declaration=plan.declaration.model_copy(update={"allow_gaps": True}))
-    assert [*training_set(allowed)(config, rows.lazy(), truths.lazy(), lake=lake)]
+    assert [*training_set(allowed)(config, rows.lazy(), truths.lazy(), ml_assets_lake=lake)]
     assert {"returns/features": ("2024-01-11", "2024-01-12", "2024-02-11", "2024-02-12")} == opened.take_missing()
     opened.take_reads()
     config = TrainingSetConfig(as_of="2024-02-10", split={"train_days": 10, "validation_days": 4, "test_days": 4})
@@ -459,7 +461,9 @@ def test_a_training_set_is_refused_where_days_of_its_windows_are_missing(
         for asset in ("returns/features", "returns/labels")
         for day in days_between(date(2024, 1, 24), date(2024, 2, 10))
     )
-    assert [*training_set(plan)(config, rows.lazy(), truths.lazy(), lake=lake)]  # no day before the windows is missing
+    assert [
+        *training_set(plan)(config, rows.lazy(), truths.lazy(), ml_assets_lake=lake)
+    ]  # no day before the windows is missing
     opened.take_reads()
 
 
@@ -469,8 +473,8 @@ def test_a_feature_that_knows_the_label_is_told_and_the_training_set_is_kept(
     config, known = TrainingSetConfig(), truths.select("order_id", copy=pl.col("is_returned").cast(pl.Float64))
     leaky = rows.join(known, on="order_id").with_columns(pl.col("copy").alias("weight kg")).drop("copy")
 
-    before, _ = training_set(plan)(config, rows.lazy(), truths.lazy(), lake=lake)
-    suspected, output = training_set(plan)(config, leaky.lazy(), truths.lazy(), lake=lake)
+    before, _ = training_set(plan)(config, rows.lazy(), truths.lazy(), ml_assets_lake=lake)
+    suspected, output = training_set(plan)(config, leaky.lazy(), truths.lazy(), ml_assets_lake=lake)
 
     assert "weight kg" not in str(before.metadata)
     assert (False, dg.AssetCheckSeverity.WARN) == (suspected.passed, suspected.severity)
@@ -497,7 +501,7 @@ def test_a_copy_of_the_target_is_noticed_in_rows_that_alternate(lake: LakeResour
         {"order_features": FEATURES, "order_outcomes": LABELS},
     )
 
-    suspected, _ = training_set(short)(TrainingSetConfig(), rows.lazy(), truths.lazy(), lake=lake)
+    suspected, _ = training_set(short)(TrainingSetConfig(), rows.lazy(), truths.lazy(), ml_assets_lake=lake)
 
     assert ["weight kg"] == [it.data["column"] for it in suspected.metadata["findings"].records]
 
@@ -532,7 +536,7 @@ def test_nothing_is_trained_on_features_with_a_leak_or_without_the_declared_test
 
     def trained() -> list[Any]:
         there.note_reads([it.ref for it in (*kept.values(), *outcomes.values())])
-        return [*training_set(strict)(TrainingSetConfig(), rows.lazy(), truths.lazy(), lake=lake)]
+        return [*training_set(strict)(TrainingSetConfig(), rows.lazy(), truths.lazy(), ml_assets_lake=lake)]
 
     try:
         if message is None:
@@ -603,7 +607,7 @@ def predicted(
 ) -> dict[str, pl.DataFrame]:
     wanted = rows_of(rows, *(first + timedelta(days=n) for n in range((last - first).days + 1)))
     kept = kept_features(plan, wanted, lake)
-    *_, output = predictions(plan)(context_of(first, last), kept, lake=lake)
+    *_, output = predictions(plan)(context_of(first, last), kept, ml_assets_lake=lake)
     found: dict[str, pl.DataFrame] = output.value
     return found
 
@@ -656,7 +660,7 @@ def test_a_champion_that_cannot_score_the_new_rows_does_not_stop_its_successor(
     version = there.put("returns/model", None, older, Making()).version
     promoted(there, plan, version)
 
-    *_, output = evaluation(plan)(trained.training_set, trained.model, lake=lake)
+    *_, output = evaluation(plan)(trained.training_set, trained.model, ml_assets_lake=lake)
     judged = output.value
 
     assert version == judged.summary.champion_version
@@ -728,8 +732,8 @@ def test_a_changed_contract_stops_prediction_with_a_message_and_the_challenger_n
     found = []
 
     with pytest.raises(ContractError) as caught:
-        found.extend(predictions(changed)(context_of(LAST), rows_of(rows, LAST), lake=lake))
-    *_, output = evaluation(changed)(trained.training_set, trained.model, lake=lake)
+        found.extend(predictions(changed)(context_of(LAST), rows_of(rows, LAST), ml_assets_lake=lake))
+    *_, output = evaluation(changed)(trained.training_set, trained.model, ml_assets_lake=lake)
     judged = output.value
 
     assert f"model 'returns' ({version[:12]}) was trained under another contract" in str(caught.value)
@@ -749,7 +753,7 @@ def test_what_the_champion_does_not_read_may_change(
     changed = with_features(shop={"accepted_values": ("a", "b")})
     promoted(there, changed, version)
 
-    checked, _ = predictions(changed)(context_of(LAST), rows_of(rows, LAST), lake=lake)
+    checked, _ = predictions(changed)(context_of(LAST), rows_of(rows, LAST), ml_assets_lake=lake)
 
     assert "shop" not in [feature.name for feature in trained.model.spec.features]
     assert checked.passed
@@ -764,7 +768,7 @@ def test_a_compatible_change_is_told_and_does_not_stop_prediction(
     promoted(there, changed, version)
     day = rows_of(rows, LAST).with_columns(colour=pl.lit(1.0))
 
-    checked, output = predictions(changed)(context_of(LAST), day, lake=lake)
+    checked, output = predictions(changed)(context_of(LAST), day, ml_assets_lake=lake)
 
     assert checked.passed
     assert [

@@ -88,7 +88,7 @@ class Landings:
         return dg.materialize(
             self.assets,
             instance=self.instance,
-            resources={"lake": lake, "io_manager": LakeIOManager(lake=lake)},
+            resources={"ml_assets_lake": lake, "ml_assets_io_manager": LakeIOManager(lake=lake)},
             tags={"dagster/asset_partition_range_start": FIRST, "dagster/asset_partition_range_end": last}
             if last
             else {},
@@ -103,7 +103,7 @@ class Landings:
 
     def stale(self) -> dict[dg.AssetKey, dict[str, str]]:
         """Return why the first day is out of date; nothing where it is not."""
-        resources = {"lake": LakeResource(url=self.lake.url)}
+        resources = {"ml_assets_lake": LakeResource(url=self.lake.url)}
         graph = dg.Definitions(assets=self.assets, resources=resources).resolve_asset_graph()
         return {**out_of_date(graph, self.lake, Wanted({RAW: [FIRST]}, {}))}  # type: ignore[dict-item]
 

@@ -64,7 +64,7 @@ class Inbox:
         return dg.materialize(
             self.assets,
             instance=self.instance,
-            resources={"lake": lake, "io_manager": LakeIOManager(lake=lake)},
+            resources={"ml_assets_lake": lake, "ml_assets_io_manager": LakeIOManager(lake=lake)},
             tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last or first},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,

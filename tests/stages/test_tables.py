@@ -29,11 +29,13 @@ def test_every_model_of_dbt_is_one_asset_whole_or_by_day(
 ) -> None:
     by_day = {name for name, node in models(manifest).items() if node["config"]["materialized"] == "by_day"}
 
-    assert {"whole_tables", "tables_by_day"} == {*found}
-    assert {table_key(name) for name in by_day} == {*found["tables_by_day"].keys}
-    assert {table_key(name) for name in models(manifest) if name not in by_day} == {*found["whole_tables"].keys}
+    assert {"ml_assets_whole_tables", "ml_assets_tables_by_day"} == {*found}
+    assert {table_key(name) for name in by_day} == {*found["ml_assets_tables_by_day"].keys}
+    assert {table_key(name) for name in models(manifest) if name not in by_day} == {
+        *found["ml_assets_whole_tables"].keys
+    }
     assert (None, dg.BackfillPolicy.single_run()) == (
-        found["whole_tables"].partitions_def, found["tables_by_day"].backfill_policy,
+        found["ml_assets_whole_tables"].partitions_def, found["ml_assets_tables_by_day"].backfill_policy,
     )  # fmt: skip
 
 
@@ -87,7 +89,7 @@ def test_a_quarantine_is_an_asset_beside_its_table(manifest: Mapping[str, Any]) 
 def test_tables_show_columns_look_back_freshness_and_what_they_are_made_with(
     found: dict[str, dg.AssetsDefinition],
 ) -> None:
-    spec = found["tables_by_day"].specs_by_key[table_key("flight_features")]
+    spec = found["ml_assets_tables_by_day"].specs_by_key[table_key("flight_features")]
 
     assert {"dbt", "duckdb"} == spec.kinds
     assert ("marts", ["team:data"]) == (spec.group_name, [*spec.owners])

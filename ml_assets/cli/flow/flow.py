@@ -18,12 +18,13 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import runs_of
-from ml_assets.lake.run_tags import CAUSE, MODEL, range_tags
+from ml_assets.lake.run_tags import range_tags
 from ml_assets.lake.store import Lake
 from ml_assets.landing.sources import Source, digest
 from ml_assets.logic.promotion.log import anchor, serving_since
 from ml_assets.models.plan import day_of, days_between
 from ml_assets.models.training import first_training_day
+from ml_assets.names import CAUSE, MODEL
 from ml_assets.orchestration.groups import (
     CARD,
     INPUTS,

@@ -103,7 +103,7 @@ def age_result(key: dg.AssetKey, limit: AgeLimit, newest: str, over: date) -> di
 
 
 def data_age_checks(declared: Declared, assets: Iterable[dg.AssetsDefinition]) -> list[dg.AssetChecksDefinition]:
-    """Return the check of each asset whose data has a declared age; the sensor `updates` keeps it up as days pass."""
+    """Return the check of each asset with a declared data age; `ml_assets_updates` evaluates it as days pass."""
     by_day = [spec.key for it in assets for spec in it.specs if spec.partitions_def is not None]
     return [_check(key, limit) for key, limit in age_limits(declared, by_day).items()]
 
@@ -112,8 +112,8 @@ def _check(key: dg.AssetKey, limit: AgeLimit) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=key, name=CHECK, description=f"Its data lies at most {limit.most} days behind the newest there can be."
     )
-    def data_is_fresh(lake: LakeResource) -> dg.AssetCheckResult:
-        newest = newest_day(lake.connect(), key, limit)
+    def data_is_fresh(ml_assets_lake: LakeResource) -> dg.AssetCheckResult:
+        newest = newest_day(ml_assets_lake.connect(), key, limit)
         return dg.AssetCheckResult(
             **age_result(key, limit, newest, yesterday(datetime.now(tz=UTC), limit.days.timezone))
         )

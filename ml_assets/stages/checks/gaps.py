@@ -34,8 +34,8 @@ def gap_checks(declared: Declared, manifest: Mapping[str, Any]) -> list[dg.Asset
 
 def _check(key: dg.AssetKey) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=key, name=CHECK, description="No day is missing of what it is made from.")
-    def no_day_is_missing(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
-        opened, span = lake.connect(), range_of(context.run.tags)
+    def no_day_is_missing(context: dg.AssetCheckExecutionContext, ml_assets_lake: LakeResource) -> dg.AssetCheckResult:
+        opened, span = ml_assets_lake.connect(), range_of(context.run.tags)
         days = [""] if span is None else ["", *map(str, days_between(*map(day_of, span)))]
         missing = {
             day: opened.manifest(ref).missing_days for day, ref in opened.newest(key.to_user_string(), days).items()

@@ -26,8 +26,8 @@ def reproduction_check(model: str) -> dg.AssetChecksDefinition:
     )
 
     @dg.multi_asset_check(name=f"{model}__{CHECK}", specs=[spec], can_subset=True)  # else a result would be required
-    def champion_is_reproduced(lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
-        result = reproduction_result(lake.connect(), model)
+    def champion_is_reproduced(ml_assets_lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
+        result = reproduction_result(ml_assets_lake.connect(), model)
         if result is not None:
             yield dg.AssetCheckResult(**result)
 

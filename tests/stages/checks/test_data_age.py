@@ -59,7 +59,7 @@ def test_the_check_of_a_run_tells_the_newest_day_and_never_blocks(lake: Lake) ->
     [check] = data_age_checks(declared(), [orders])
 
     done = dg.materialize(
-        [orders, check], partition_key="2026-03-04", resources={"lake": LakeResource(url=lake.url)}
+        [orders, check], partition_key="2026-03-04", resources={"ml_assets_lake": LakeResource(url=lake.url)}
     ).get_asset_check_evaluations()
 
     assert [(CHECK, dg.AssetCheckSeverity.WARN, "2026-03-04")] == [

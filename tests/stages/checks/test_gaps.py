@@ -38,7 +38,9 @@ def test_missing_days_are_a_warning_until_they_are_landed(tmp_path: Path) -> Non
 
     def result(first: str, last: str) -> dg.AssetCheckEvaluation:
         with dg.DagsterInstance.ephemeral() as instance:
-            run = dg.Definitions(asset_checks=[check], resources={"lake": lake}).resolve_implicit_global_asset_job_def()
+            run = dg.Definitions(
+                asset_checks=[check], resources={"ml_assets_lake": lake}
+            ).resolve_implicit_global_asset_job_def()
             done = run.execute_in_process(
                 instance=instance,
                 tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},

@@ -56,7 +56,7 @@ def test_a_day_that_breaks_a_rule_is_not_visible_and_what_stood_stays(shop: Shop
     result = shop.build()
 
     step, message = failure(result)
-    assert "tables_by_day" == step
+    assert "ml_assets_tables_by_day" == step
     assert "- orders: rule 'amount is at least 0' of table 'orders' is broken in 1 of 3 rows" in message
     assert "on 2024-01-02, for instance by -1.0" in message
     assert f"- orders: the refused rows: ml-assets quarantine tables/orders {SECOND}" in message
