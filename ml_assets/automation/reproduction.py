@@ -18,6 +18,7 @@ from ml_assets.declaration.reading import Declared
 from ml_assets.lake.resource import LakeResource
 from ml_assets.names import CAUSE, MODEL, prefixed
 from ml_assets.orchestration.groups import promotions
+from ml_assets.project import PROJECT, find_project
 from ml_assets.stages.checks.reproduction import reproduction_result
 
 TRAIN_AGAIN: Final = prefixed("train_again")
@@ -47,7 +48,7 @@ def train_again(context: dg.OpExecutionContext, config: ReproduceConfig, ml_asse
         context.log.info(f"{name} has no champion yet, so there is nothing to reproduce")
         return
     command = [sys.executable, "-m", "ml_assets.cli.main", "reproduce", config.model, "--from", config.start, "--json"]
-    environment = {**os.environ, "ML_ASSETS_LAKE": opened.url}
+    environment = {**os.environ, "ML_ASSETS_LAKE": opened.url, PROJECT: str(find_project().root)}
     done = subprocess.run(
         command, check=False, env=environment, capture_output=True, text=True, encoding="utf-8", errors="replace"
     )

@@ -22,6 +22,7 @@ from ml_assets.lake.store import Lake
 from ml_assets.models.plan import day_of, days_between, quarantine_key
 from ml_assets.names import CAUSE, prefixed
 from ml_assets.orchestration.updating import day_names
+from ml_assets.project import PROJECT, find_project
 
 RAW = "raw"
 
@@ -97,7 +98,7 @@ def remove_what_nobody_needs(context: dg.OpExecutionContext, ml_assets_lake: Lak
         dagster.Failure: the command failed.
     """
     command = [sys.executable, "-m", "ml_assets.cli.main", "gc", "--yes"]
-    environment = {**os.environ, "ML_ASSETS_LAKE": ml_assets_lake.connect().url}
+    environment = {**os.environ, "ML_ASSETS_LAKE": ml_assets_lake.connect().url, PROJECT: str(find_project().root)}
     done = subprocess.run(
         command, check=False, env=environment, capture_output=True, text=True, encoding="utf-8", errors="replace"
     )

@@ -24,6 +24,7 @@ from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.lake.store import Lake
 from ml_assets.logic.tables.quarantine import audit
+from ml_assets.names import MANAGED
 from tests.automation.alerted import DEFS, MODELS, NOTHING, Daemon, Heard, ask, decide, orders, sales, stock
 from tests.builders import overwrite
 
@@ -70,10 +71,11 @@ def over_the_share() -> str:
     ids=["a source", "a table that dbt made"],
 )
 def test_a_quarantine_over_its_share_is_told_as_one(daemon: Daemon, heard: Heard, said: str) -> None:
-    @dg.asset(key=["raw", "orders"])
+    @dg.asset(key=["raw", "orders"], tags=dict([MANAGED]))
     def land() -> None:
         raise ContractError(said)
 
+    daemon.defs = dg.Definitions([land])
     daemon.run(land)
     daemon.tick()
 
@@ -123,6 +125,20 @@ def test_more_failed_runs_than_one_tick_takes_are_looked_at_by_the_next_ones(
     assert ["2 failed runs (3 more at the next tick)", "2 failed runs (1 more at the next tick)", "1 failed run",
             "0 failed runs"] == [it.partition("; ")[2].partition(",")[0] for it in said]  # fmt: skip
     assert sorted(runs) == sorted(it.facts["run"] for it in heard.alerts)
+
+
+def test_a_host_projects_failures_are_not_alerted_also_in_a_run_with_ours(daemon: Daemon, heard: Heard) -> None:
+    @dg.asset
+    def theirs() -> None:
+        raise ValueError("not ours")
+
+    daemon.defs = dg.Definitions([orders, theirs])
+    daemon.run(theirs)
+    both = daemon.run(orders, theirs)
+    said = daemon.tick()
+
+    assert [("orders", both)] == [(it.subject, it.facts["run"]) for it in heard.alerts]
+    assert "1 failed run," in said
 
 
 def test_a_run_that_went_well_is_no_alert(daemon: Daemon, heard: Heard) -> None:
