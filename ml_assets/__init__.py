@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ml_assets.assembly import build, lake_resources
     from ml_assets.automation.standard import standard_automation
-    from ml_assets.components import Automation, DbtTables, Model, RawTables
+    from ml_assets.components.declared import Automation, DbtTables, Model, RawTables
     from ml_assets.kubernetes.executor import run_or_pod
     from ml_assets.lake.resource import LakeResource
     from ml_assets.models.plan import Plans
@@ -20,8 +20,9 @@ __all__ = (
     "lake_resources", "run_or_pod", "standard_automation",
 )  # fmt: skip
 _MODULES = {
-    "Automation": "components", "DbtTables": "components", "LakeResource": "lake.resource", "Model": "components",
-    "Plans": "models.plan", "RawTables": "components", "build": "assembly",
+    "Automation": "components.declared", "DbtTables": "components.declared", "LakeResource": "lake.resource",
+    "Model": "components.declared",
+    "Plans": "models.plan", "RawTables": "components.declared", "build": "assembly",
     "failed_unit_tests": "warehouse.unit_tests", "lake_resources": "assembly", "run_or_pod": "kubernetes.executor",
     "standard_automation": "automation.standard",
 }  # fmt: skip

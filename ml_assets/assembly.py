@@ -24,7 +24,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.models.agreement import contradictions
 from ml_assets.models.plan import ModelPlan, Plans
 from ml_assets.names import ALERTS, IO_MANAGER, LAKE, WAREHOUSE
-from ml_assets.project import use_project
+from ml_assets.project import Project, use_project
 from ml_assets.stages.card import card
 from ml_assets.stages.champion import champion
 from ml_assets.stages.checks.data_age import data_age_checks
@@ -124,7 +124,7 @@ def lake_resources(lake: LakeResource, dbt_project: Path) -> dict[str, Any]:
 ResourceFactory = Callable[[LakeResource, Path], Mapping[str, Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Overrides:
     """What a command or a test takes instead of what a project's definitions.py gives.
 
@@ -140,6 +140,11 @@ class Overrides:
 
 
 _OVERRIDES: ContextVar[Overrides] = ContextVar("overrides", default=Overrides())  # noqa: B039 - it is frozen
+
+
+def current_overrides() -> Overrides:
+    """Return what `build` uses at this moment."""
+    return _OVERRIDES.get()
 
 
 @contextmanager
@@ -174,12 +179,25 @@ def build(
         DataError: dbt's manifest has not been prepared; `ml-assets parse` does that.
         SettingsError: the production profile lacks a setting.
     """
+    place = Project(project)
+    return build_from(place.declarations, place, resources=resources, sensors=sensors, executor=executor)
+
+
+def build_from(
+    declarations: Path,
+    project: Project,
+    *,
+    resources: ResourceFactory = lake_resources,
+    sensors: Sequence[AutomationFactory] = (),
+    executor: dg.ExecutorDefinition | None = None,
+) -> dg.Definitions:
+    """Return the code location of the declarations in a folder, over a project's dbt models; see `build`."""
     require_settings(instance=False)
-    place = use_project(project)
-    overrides = _OVERRIDES.get()
+    place = use_project(project.root)
+    overrides = current_overrides()
     lake = overrides.lake or LakeResource()
     location = assemble(
-        read_all(place.declarations),
+        read_all(declarations),
         read_manifest(place.dbt),
         place.dbt,
         resources={**resources(lake, place.dbt), **overrides.resources},

@@ -1,4 +1,4 @@
-"""Declarations as Dagster components: the same files, the same assets as the quick way."""
+"""Declarations as Dagster components: the same code location as `build`, and what `dg scaffold` writes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,12 +7,13 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster.components.core.component_tree import ComponentTree
+from dagster.components.scaffold.scaffold import get_scaffolder
 
-from ml_assets import components as component
-from ml_assets.components import DbtTables, Model, RawTables
+from ml_assets.components import declared as component
+from ml_assets.components.declared import DbtTables, Model, RawTables
 from ml_assets.contracts.errors import ContractError
-from ml_assets.declaration.reading import KINDS, read_all
-from tests.flights import DEFS, build
+from ml_assets.declaration.reading import KINDS, DeclarationError, Declared, read_all
+from tests.flights import build
 
 PROJECT = """\
 directory_type = "project"
@@ -44,25 +45,56 @@ def described(defs: dg.Definitions) -> dict[str, dict[str, Any]]:
     }
 
 
-def test_the_defs_folder_gives_the_same_assets_as_components_and_in_one_go(
+def test_a_defs_folder_of_components_gives_the_same_code_location_as_build(
     tmp_path: Path, manifest: Mapping[str, Any]
 ) -> None:
-    assert described(build(manifest=manifest)) == described(from_defs_folder(tmp_path))
+    one, other = build(manifest=manifest), from_defs_folder(tmp_path)
+
+    assert described(one) == described(other)
+    for kind in ("sensors", "schedules", "jobs"):
+        assert sorted(it.name for it in getattr(one, kind)) == sorted(it.name for it in getattr(other, kind))
 
 
 def test_every_kind_of_declaration_is_a_component_of_that_name() -> None:
     assert {name: getattr(component, name.rpartition(".")[2]).get_model_cls() for name in KINDS} == KINDS
 
 
-@pytest.mark.usefixtures("manifest")
-def test_a_model_stands_alone_beside_tables_that_others_declare() -> None:
-    context = ComponentTree.for_test().load_context
-    declaration = read_all(DEFS).models[0]
-    defs = Model(declaration).build_defs(context)
+@pytest.mark.parametrize(
+    ("kind", "name", "given"),
+    [
+        (Model, "churn", {"table": "customers", "target": "is_churned"}),
+        (Model, "spend", {"table": "customers", "target": "amount", "labels": "orders", "task": "regression"}),
+        (RawTables, "raw", {"file": "data/Orders 2.csv"}),
+        (DbtTables, "tables", {}),
+    ],
+)
+def test_a_scaffolded_declaration_is_valid(
+    tmp_path: Path, kind: type[Model | RawTables | DbtTables], name: str, given: dict[str, str]
+) -> None:
+    scaffolder = get_scaffolder(kind)
+    assert isinstance(scaffolder, dg.Scaffolder)
+    (tmp_path / name).mkdir()
+    params = scaffolder.get_scaffold_params().model_validate(given)
 
-    assert {asset.key.path[0] for asset in defs.assets or () if isinstance(asset, dg.AssetsDefinition)} == {
-        declaration.name
-    }
+    scaffolder.scaffold(dg.ScaffoldRequest(f"ml_assets.{kind.__name__}", tmp_path / name, "yaml", tmp_path, params))
+
+    found = read_all(tmp_path)
+    assert 1 == len([*found.models, *found.raw, *found.tables])
+    assert [name] * (kind is Model) == [it.name for it in found.models]
+
+
+def test_the_components_of_other_packages_are_not_declarations_and_a_misspelled_package_is_an_error(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "dbt" / "defs.yaml"
+    path.parent.mkdir()
+    path.write_text("type: dagster_dbt.DbtProjectComponent\nattributes: {}\n", encoding="utf-8")
+
+    assert Declared() == read_all(tmp_path)
+
+    path.write_text("type: ml_asset.Model\nattributes: {}\n", encoding="utf-8")
+    with pytest.raises(DeclarationError, match=r"got 'ml_asset\.Model'"):
+        read_all(tmp_path)
 
 
 @pytest.mark.parametrize("kind", [Model, RawTables, DbtTables])

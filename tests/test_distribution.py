@@ -37,9 +37,11 @@ EXTRA_OF = {
 """The modules and packages that may import what an extra brings."""
 
 USED_WITHOUT_IMPORT = {
+    "dagster-dg-cli": "the program `dg`, which reads the entry point",
     "dagster-webserver": "`ml-assets ui` starts it as a module",
     "pandas": "LightGBM's Dask integration imports it",
     "scikit-learn": "LightGBM's Dask integration imports it",
+    "typer": "of dagster-dg-cli, in a version that prints its help",
 }
 
 NEED_AN_EXTRA = {

@@ -1,8 +1,9 @@
 """Reads declarations from YAML. Each error names the file, the line and the field.
 
-Not here: how a declaration becomes assets (see `ml_assets.components`).
+Not here: how a declaration becomes assets (see `ml_assets.assembly`).
 """
 
+import difflib
 import itertools
 import re
 import typing
@@ -33,6 +34,8 @@ KINDS: Mapping[str, type[Declaration]] = {
 }
 _FILE = ("type", "attributes")
 """The fields of a file."""
+_TYPE = re.compile(r"""^type:[ ]*["']?([A-Za-z_]\w*\.[\w.]+)""", re.MULTILINE)
+"""A component of a package; a name without a dot is not one."""
 _SHOWN = 200
 """Characters of a wrong value in a message."""
 
@@ -82,6 +85,8 @@ class Declared:
 def read_all(folder: Path) -> Declared:
     """Return every declaration under a folder (`*/defs.yaml`), in the order of their paths.
 
+    Files with a component of another package are not declarations of the engine, and are left to Dagster.
+
     Raises:
         DeclarationError: one or more of them cannot be used; the message lists all errors.
     """
@@ -90,7 +95,7 @@ def read_all(folder: Path) -> Declared:
     names: dict[str, Path] = {}
     zones: dict[str, Path] = {}
     automated: Path | None = None
-    for path in sorted(folder.glob("**/defs.yaml")):
+    for path in sorted(it for it in folder.glob("**/defs.yaml") if not _is_of_another_package(it)):
         try:
             declaration = _read_file(path)
         except DeclarationError as error:
@@ -130,6 +135,16 @@ def _read_file(path: Path) -> Declaration:
         raise DeclarationError(f"{path}:{error.line}: {error.problem}.") from error
     except OSError as error:
         raise DeclarationError(f"{path} cannot be read: {error.strerror}. Correct the file, or delete it.") from error
+
+
+def _is_of_another_package(path: Path) -> bool:
+    """Return whether each `type:` of a file names another package, and none is a misspelling of the engine's."""
+    try:
+        text = text_of(path.read_bytes())
+    except (YamlError, OSError):  # reported when the file is read as a declaration
+        return False
+    packages = [found.partition(".")[0] for found in _TYPE.findall(text)]
+    return bool(packages) and not any(difflib.get_close_matches("ml_assets", [it], cutoff=0.8) for it in packages)
 
 
 def read_declaration(text: str, *, where: str) -> Declaration:

@@ -15,6 +15,7 @@ from ml_assets.automation.updates import tick
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
+from ml_assets.lake.io_manager import LakeIOManager
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.stages.raw import raw_tables
@@ -72,6 +73,7 @@ class Shop:
             [*raw_tables(raw, contracts), *tables(declared, manifest, contracts)],
             resources={
                 "ml_assets_warehouse": Warehouse(lake=lake, project_dir=str(self.project)),
+                "ml_assets_io_manager": LakeIOManager(lake=lake),
                 "ml_assets_lake": lake,
             },
             executor=dg.in_process_executor,

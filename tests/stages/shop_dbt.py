@@ -14,6 +14,7 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.declaration.tables import TablesDeclaration
+from ml_assets.lake.io_manager import LakeIOManager
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.stages.tables import tables
@@ -142,6 +143,7 @@ class Shop:
             resources={
                 "ml_assets_lake": lake,
                 "ml_assets_warehouse": Warehouse(lake=lake, project_dir=str(self.project)),
+                "ml_assets_io_manager": LakeIOManager(lake=lake),
             },
             tags={"dagster/asset_partition_range_start": FIRST, "dagster/asset_partition_range_end": last},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},

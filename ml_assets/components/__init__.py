@@ -1,0 +1,1 @@
+"""Declarations as Dagster components, so that `dg` and a `defs/` folder of a host project load them."""

@@ -1,0 +1,138 @@
+"""Each declaration as a Dagster component: a slice of the one assembly of its `defs/` folder.
+
+The assets are those of `ml_assets.build` over the same folder. Several declarations are checked against each other, so
+the first component assembles all of them, and each returns the part that its file declares.
+"""
+
+import functools
+from pathlib import Path
+from typing import Generic, Self, TypeVar
+
+import dagster as dg
+from pydantic import BaseModel
+
+from ml_assets.assembly import Overrides, build_from, current_overrides
+from ml_assets.automation.standard import standard_automation
+from ml_assets.components.scaffolding import ModelScaffolder, RawTablesScaffolder, TablesScaffolder
+from ml_assets.contracts.errors import ContractError
+from ml_assets.declaration.automation import AutomationDeclaration
+from ml_assets.declaration.model import ModelDeclaration
+from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
+from ml_assets.models.plan import TABLES, quarantine_key
+from ml_assets.project import find_project
+
+D = TypeVar("D", ModelDeclaration, RawDeclaration, TablesDeclaration, AutomationDeclaration)
+
+
+class _Declared(dg.Component, Generic[D]):
+    """A component around one declaration."""
+
+    kind: type[D]
+    declaration: D
+
+    def __init__(self, declaration: D) -> None:
+        self.declaration = declaration
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        """Return what the YAML's attributes may say."""
+        return cls.kind
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:  # noqa: ARG003
+        """Return the component of validated attributes.
+
+        Raises:
+            ContractError: there are none.
+        """
+        if not isinstance(attributes, cls.kind):
+            raise ContractError(f"a component of type {cls.__name__} needs attributes; see {cls.kind.__name__}.")
+        return cls(attributes)
+
+    def declares(self, key: dg.AssetKey) -> bool:
+        """Return whether an asset is one that this declaration declares."""
+        raise NotImplementedError
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Return the assets and checks of the declaration, and the resources they run on.
+
+        Raises:
+            DeclarationError: a declaration of the folder cannot be used.
+            ContractError: a declaration contradicts another one, or the contract of a table.
+        """
+        whole = _assembled(context.defs_module_path, current_overrides())
+        assets = [it for it in whole.assets or () if isinstance(it, dg.AssetsDefinition)]
+        return dg.Definitions(
+            assets=[it for it in assets if any(map(self.declares, it.keys))],
+            asset_checks=[
+                it for it in whole.asset_checks or () if any(self.declares(at.asset_key) for at in it.check_keys)
+            ],
+            resources=whole.resources,
+            loggers=whole.loggers,
+        )
+
+
+@dg.scaffold_with(ModelScaffolder)
+class Model(_Declared[ModelDeclaration]):
+    """A model: its features, labels, training, evaluation, champion, predictions and monitoring."""
+
+    kind = ModelDeclaration
+
+    def declares(self, key: dg.AssetKey) -> bool:
+        """Return whether an asset is a stage of the model."""
+        return key.path[0] == self.declaration.name
+
+
+@dg.scaffold_with(RawTablesScaffolder)
+class RawTables(_Declared[RawDeclaration]):
+    """Source tables that are landed as they come."""
+
+    kind = RawDeclaration
+
+    def declares(self, key: dg.AssetKey) -> bool:
+        """Return whether an asset is one of the tables, or holds their quarantined rows."""
+        keys = [dg.AssetKey(["raw", name]) for name in self.declaration.tables]
+        return key in {*keys, *map(quarantine_key, keys)}
+
+
+@dg.scaffold_with(TablesScaffolder)
+class DbtTables(_Declared[TablesDeclaration]):
+    """The dbt project's models as tables of the lake."""
+
+    kind = TablesDeclaration
+
+    def declares(self, key: dg.AssetKey) -> bool:
+        """Return whether an asset is a dbt model, or holds its quarantined rows."""
+        return key.path[0] == TABLES
+
+
+class Automation(_Declared[AutomationDeclaration]):
+    """All sensors and schedules with their jobs; a folder without this declaration has none."""
+
+    kind = AutomationDeclaration
+
+    def declares(self, key: dg.AssetKey) -> bool:  # noqa: ARG002 - as the other declarations
+        """Return that no asset is one of this declaration."""
+        return False
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Return the sensors, schedules and jobs, and the resources they use.
+
+        Raises:
+            DeclarationError: a declaration of the folder cannot be used.
+            ContractError: a declaration contradicts another one, or the contract of a table.
+        """
+        whole = _assembled(context.defs_module_path, current_overrides())
+        return dg.Definitions(
+            sensors=whole.sensors,
+            schedules=whole.schedules,
+            jobs=whole.jobs,
+            resources=whole.resources,
+            loggers=whole.loggers,
+        )
+
+
+@functools.lru_cache(maxsize=1)
+def _assembled(declarations: Path, overrides: Overrides) -> dg.Definitions:  # noqa: ARG001 - others give other objects
+    """Return the code location of a folder; Dagster merges resources of one key only if they are one object."""
+    return build_from(declarations, find_project(), sensors=[standard_automation])
