@@ -191,7 +191,7 @@ def test_automation_is_declared_once(tmp_path: Path) -> None:
         (tmp_path / name / "defs.yaml").write_text(text, encoding="utf-8")
 
     with pytest.raises(
-        DeclarationError, match=r"two/defs\.yaml: automation is declared in .*one/defs\.yaml too; keep one"
+        DeclarationError, match=r"two/defs\.yaml: automation is also declared in .*one/defs\.yaml; remove one"
     ):
         read_all(tmp_path)
 
@@ -262,7 +262,7 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_ask_for_nothing_but_a_p
         (with_lines("evaluation: {operating_point: {}}"),
          ["shop/defs.yaml:16: evaluation.operating_point: an operating point is either a 'top_share' or a "]),
         (with_lines("evaluation: {operating_point: {top_share: 0.1}}").replace("task: binary", "task: regression"),
-         ["shop/defs.yaml:16: evaluation.operating_point: a regression model has none; leave it out"]),
+         ["shop/defs.yaml:16: evaluation.operating_point: a regression model has no operating point"]),
         (with_lines("evaluation:", "  baselines:", "    - [shop]", "    - shop"),
          ["shop/defs.yaml:19: evaluation.baselines.1: ", "got 'shop'"]),
         (with_lines("freshness: {prediction: {fail_hours: 3}}"),
@@ -289,7 +289,7 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_ask_for_nothing_but_a_p
         (with_lines("freshness: {labels: {cron: 0 6 * * *}}"),
          ["shop/defs.yaml:16: freshness.labels: 'cron' and 'by_minutes' go together"]),
         (with_lines("freshness: {labels: {cron: 0 6 * * *, by_minutes: 5, fail_hours: 3}}"),
-         ["shop/defs.yaml:16: freshness.labels: give either 'fail_hours' or 'cron'; Dagster knows one policy"]),
+         ["shop/defs.yaml:16: freshness.labels: give either 'fail_hours' or 'cron'; Dagster supports one policy"]),
         (with_lines("freshness: {labels: {cron: 0 6 * * *, by_minutes: 5, timezone: Mars}}"),
          ["shop/defs.yaml:16: freshness.labels.timezone: expected a time zone such as Europe/Zurich, got 'Mars'"]),
         (with_lines("compute:", "  model: {cpu: two}"),
@@ -351,8 +351,8 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_ask_for_nothing_but_a_p
         (with_lines("expectations: {days: 5}"),
          ["shop/defs.yaml:16: expectations: minimum_days 7 must not be above days 5"]),
         (with_lines("expectations: {margin: -1}"), ["shop/defs.yaml:16: expectations.margin: ", "got -1"]),
-        (with_lines("seed: 1", "seed: 2"), ["shop/defs.yaml:17: seed: is given twice; keep one."]),
-        (with_lines("tuning: {trials: 5, trials: 6}"), ["shop/defs.yaml:16: trials: is given twice; keep one."]),
+        (with_lines("seed: 1", "seed: 2"), ["shop/defs.yaml:17: seed: is given twice; remove one."]),
+        (with_lines("tuning: {trials: 5, trials: 6}"), ["shop/defs.yaml:16: trials: is given twice; remove one."]),
         (MODEL.replace("ml_assets.Model", "ml_assets.Modle"),
          ["shop/defs.yaml:1: type: expected one of ml_assets.Model, ",
           "got 'ml_assets.Modle' (did you mean 'ml_assets.Model'?)."]),
@@ -480,7 +480,7 @@ def test_mistakes_of_all_files_are_told_at_once_with_their_names(tmp_path: Path)
 def test_two_models_of_one_name_are_refused_with_both_files(tmp_path: Path) -> None:
     one, two = write(tmp_path, "one", MODEL), write(tmp_path, "two", MODEL)
 
-    with pytest.raises(DeclarationError, match=f"{two}: model 'returns' is declared in {one} too"):
+    with pytest.raises(DeclarationError, match=f"{two}: model 'returns' is also declared in {one}"):
         read_all(tmp_path)
 
 
@@ -488,7 +488,7 @@ def test_an_unknown_model_is_told_with_a_near_name(tmp_path: Path) -> None:
     write(tmp_path, "one", MODEL)
 
     with pytest.raises(
-        DeclarationError, match=r"there is no model 'retuns'; declared are returns \(did you mean 'returns'\?\)"
+        DeclarationError, match=r"there is no model 'retuns'; expected one of returns \(did you mean 'returns'\?\)"
     ):
         read_all(tmp_path).model("retuns")
 

@@ -1,6 +1,6 @@
-"""What each artifact of a model holds: records (JSON), frames (Parquet) and LightGBM text.
+"""The types of a model's artifacts: records (JSON), frames (Parquet) and LightGBM text.
 
-How they are written and read stays out: that is the artifact IO's work.
+Not here: reading and writing them (see `ml_assets.lake.io_manager`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Unseen = Literal["missing", "error"]
 
 
 class Record(BaseModel):
-    """Base of every JSON record: closed and frozen, so that a stray field is an error."""
+    """Base of every JSON record. It is frozen, and an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Feature(Record):
-    """One input column of a model, as its table's contract declares it."""
+    """One input column of a model, from its table's contract."""
 
     name: str
     dtype: str
@@ -37,7 +37,7 @@ class Feature(Record):
 
 
 class Window(Record):
-    """One part of a training set: the days it covers (both included) and what is in it."""
+    """One part of a training set: its days (both included) and counts of its rows."""
 
     split: Split
     first_day: date
@@ -47,11 +47,11 @@ class Window(Record):
 
 
 class TrainingSetSummary(Record):
-    """What was frozen, as of when, and which rows were left out for what reason.
+    """The frozen rows of a training: the as-of day, the windows, and which rows were excluded.
 
     Attributes:
-        excluded: rows of the features, by reason.
-        labels_without_features: outcomes of days of the windows that no row of the features is about.
+        excluded: rows of the features, by the reason why they were excluded.
+        labels_without_features: labels of days of the windows that match no row of the features.
     """
 
     model: str
@@ -71,7 +71,7 @@ class TrainingSetSummary(Record):
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Frozen rows with a `split` column (train, validation, test) beside keys, times, features and target."""
+    """Frozen rows: a `split` column (train, validation, test), keys, times, features and target."""
 
     rows: pl.DataFrame
     summary: TrainingSetSummary
@@ -86,7 +86,7 @@ class ImportancesSummary(Record):
 
     Attributes:
         rows: Validation rows of the last fold, on which `score` and the permutation importances are measured.
-        shuffles: Of each feature.
+        shuffles: Shuffles of each feature.
     """
 
     metric: str
@@ -105,9 +105,10 @@ class Importances:
     """How the features were selected: figures of a quick model, not of the challenger (those are in `Model`).
 
     Attributes:
-        table: a row for each feature and the strongest injected noise of each kind, as measured in the last time fold.
-        folds: a row for each fold and feature: its gain and permutation importance, those of the noise that it must
-            beat, and whether it does.
+        table: one row for each feature and for the strongest injected noise of each kind, measured in the last time
+            fold.
+        folds: one row for each fold and feature: its gain and permutation importance, those of the noise that it must
+            exceed, and whether it does.
     """
 
     table: pl.DataFrame
@@ -116,7 +117,7 @@ class Importances:
 
 
 class TunedParameters(Record):
-    """The best trial of a study, ready to train with."""
+    """The parameters of a study's best trial, for training."""
 
     metric: str
     value: float
@@ -129,18 +130,18 @@ class TunedParameters(Record):
 
 @dataclass(frozen=True)
 class Tuning:
-    """Every trial of the study (one row each) and the best of them."""
+    """All trials of the study (one row each) and the best of them."""
 
     trials: pl.DataFrame
     best: TunedParameters
 
 
 class ModelSpec(Record):
-    """All that is needed to score a row with the LightGBM text beside it.
+    """Everything that is needed to score a row with the LightGBM text.
 
     Attributes:
-        trained_until: the last day that its parameters or rounds were chosen on, which lies after the days it was
-            trained on.
+        trained_until: the last day of the rows that its parameters or rounds were chosen on, which is after the days it
+            was trained on.
     """
 
     model: str
@@ -162,7 +163,7 @@ class ModelSpec(Record):
 
     @property
     def learned_until(self) -> date:
-        """The last day that the model has learned anything from."""
+        """The last day of the rows that the model was trained or tuned on."""
         return max(self.trained_last_day, self.trained_until)
 
 
@@ -171,7 +172,7 @@ class Model:
     """A trained model as text, its spec, and the reference that drift is measured against.
 
     Attributes:
-        contract: what the features it was offered had to be; a model from before there were contracts has none.
+        contract: contract of the features that were offered to it.
         request: the JSON Schema of one row to score: the features that it reads.
         importances: gain, mean |SHAP| and permutation importance of each of its features, on validation rows; empty for
             a model that was not explained.
@@ -186,12 +187,12 @@ class Model:
 
 
 class Interval(Record):
-    """A figure with its 95 % interval, from leaving out one day or fold of rows at a time (see `logic.jackknife`).
+    """A figure with its 95 % interval, by leaving out one day or fold of rows at a time.
 
     Attributes:
-        low: The lower end; None where there is no interval.
-        high: The upper end; None where there is no interval.
-        reason: Why there is no interval, as a clause; empty where there is one.
+        low: The lower end; None if there is no interval.
+        high: The upper end; None if there is no interval.
+        reason: Why there is no interval, as a clause; empty if there is one.
     """
 
     value: float
@@ -200,10 +201,10 @@ class Interval(Record):
     reason: str = ""
 
     def ends(self, spec: str) -> str:
-        """The ends in brackets, or that there is no interval, and why.
+        """Return both ends in brackets, or why there is no interval.
 
         Args:
-            spec: How a number is formatted, as for `format`.
+            spec: The format of a number, as for `format`.
         """
         if self.low is None or self.high is None:
             return f"(no interval: {self.reason})"
@@ -211,10 +212,10 @@ class Interval(Record):
 
 
 class OperatingPoint(Record):
-    """Which rows are acted on: the share with the highest scores, or all from a threshold on.
+    """Which rows are acted on: the share with the highest scores, or all above a threshold.
 
     Attributes:
-        within: the column of the groups of which it is the share; None for a share of all rows.
+        within: the column of the groups in which the share is taken; None for a share of all rows.
     """
 
     top_share: float | None = None
@@ -223,7 +224,7 @@ class OperatingPoint(Record):
 
     @property
     def words(self) -> str:
-        """The point as an operator reads it."""
+        """The point as text for an operator."""
         if self.threshold is not None:
             return f"scores of {self.threshold:g} or more"
         of = f"of each {self.within} " if self.within else ""
@@ -231,12 +232,12 @@ class OperatingPoint(Record):
 
 
 class GroupCount(Record):
-    """Inside how many groups a metric was measured.
+    """In how many groups a metric was measured.
 
     Attributes:
-        column: a group is the rows that share its value.
+        column: the column whose values are the groups.
         measured: groups on which the metric is defined; each counts once, however many rows it has.
-        left_out: groups on which it is not, because one class is absent.
+        left_out: groups on which it is not defined, because one class is absent.
     """
 
     column: str
@@ -245,13 +246,13 @@ class GroupCount(Record):
 
     @property
     def words(self) -> str:
-        """The count as an operator reads it."""
+        """The count as text for an operator."""
         left = f"; {self.left_out:,} with a single class left out" if self.left_out else ""
         return f"mean over {self.measured:,} values of {self.column}, each of which counts once{left}"
 
 
 class Baseline(Record):
-    """A simple predictor's metrics on the same test rows."""
+    """The metrics of a baseline on the same test rows."""
 
     name: str
     description: str
@@ -259,15 +260,15 @@ class Baseline(Record):
 
 
 class Comparison(Record):
-    """Challenger minus champion (or baseline) on the same frozen rows.
+    """The difference between challenger and champion (or baseline) on the same frozen rows.
 
-    `difference` is signed so that above zero means the challenger is better, whatever the metric's direction.
+    A positive `difference` means that the challenger is better, for metrics of both directions.
 
     Attributes:
-        clusters: How many days (or folds of rows) were left out in turn.
+        clusters: Number of days (or folds of rows) that were left out in turn.
         unit: What was left out in turn, in the plural.
-        error: Standard error of the difference; None where `difference` has no interval.
-        degrees: Degrees of freedom of Student's t, by which a bound of any confidence follows from the error.
+        error: Standard error of the difference; None if `difference` has no interval.
+        degrees: Degrees of freedom of Student's t, with which a bound of any confidence follows from the error.
         correlation: The correlation of neighbouring days that the error allows for.
     """
 
@@ -285,17 +286,17 @@ class Comparison(Record):
 
 
 class EvaluationSummary(Record):
-    """The challenger's report on the frozen test rows.
+    """The challenger's evaluation on the frozen test rows.
 
     Attributes:
-        against_anchor: None where the champion is the anchor, and where the anchor cannot score.
-        test_days: the first and the last day of the rows that were measured.
-        learned_until: the last day that challenger, champion or anchor has learned from.
-        left_out: test rows up to that day, which are not measured on.
-        seen_rows: test rows up to that day that had to be measured on, since the others are too few; with any of them
-            the challenger is not compared with champion and anchor.
-        daily_loss: how far its days fell behind what was promised, by which later days are judged.
-        groups: inside how many groups the declared metric was measured; None if it is one over all rows.
+        against_anchor: None if the champion is the anchor, or if the anchor cannot score.
+        test_days: the first and the last day of the measured rows.
+        learned_until: the last day that challenger, champion or anchor was trained or tuned on.
+        left_out: test rows up to that day, which are excluded.
+        seen_rows: test rows up to that day that were measured nevertheless, because too few other rows remained. If
+            there are any, the challenger is not compared with champion and anchor.
+        daily_loss: how far its days fell short of the expected metric; later days are compared with it.
+        groups: in how many groups the deciding metric was measured; None for a metric over all rows.
         operating_point: where precision, recall and lift were measured.
     """
 
@@ -336,7 +337,7 @@ class Evaluation:
 
 
 class RuleRecord(Record):
-    """One rule of the gate as it is kept: whether it held, in a sentence with its figures."""
+    """The result of one rule of the gate, as it is stored, in a sentence with figures."""
 
     name: str
     holds: bool
@@ -344,22 +345,23 @@ class RuleRecord(Record):
 
 
 class Promotion(Record):
-    """One entry of the promotion log: what was decided, about which version, and why.
+    """One entry of the promotion log: the decision, its version, and why.
 
     Attributes:
-        action: `wait` is a challenger that passed the gate and waits for a person to let it in.
-        rules: every rule that the gate tried; a person's entry has none.
-        is_anchor: whether the challenger becomes the anchor once it is champion; see `logic.promotion.anchor`.
+        action: `wait` means that a challenger passed the gate and waits for a person's approval.
+        rules: all rules that the gate checked; a person's entry has none.
+        is_anchor: whether the challenger becomes the anchor when it is promoted; see `logic.promotion.log.anchor`.
         anchor: the version that was the anchor when the gate judged.
-        attempt: which one it was on these test days since the last promotion, from 1; None where nothing was tested.
-        test_days: the first and the last day of the rows that the gate judged by.
-        cause: why the retraining that led to it was asked for, where it was.
-        decided_at: with its time zone; UTC as it is written.
-        id: drawn at random for a person's decision, so that two equal ones never look like one; the gate's, of which a
-            run makes one, have none.
-        previous: the digest of the entry before it, which the log sets.
-        gives_up: of the first entry of a log that a person began in place of a damaged one, the digests of the entries
-            of that one that manifests name.
+        attempt: the number of the attempt on these test days since the last promotion, from 1; None if nothing was
+            tested.
+        test_days: the first and the last day of the rows that the gate used.
+        cause: why the retraining that led to it was requested, if one was.
+        decided_at: with its time zone; stored in UTC.
+        id: a random string for a person's decision, so that two equal decisions are distinct. The gate's entries have
+            none, because a run makes only one.
+        previous: the digest of the entry before, which the log sets.
+        gives_up: only in the first entry of a log that a person began in place of a damaged one: the digests of the
+            damaged log's entries that manifests name.
     """
 
     number: int
@@ -385,7 +387,7 @@ class Promotion(Record):
 
 
 class FoundLeak(Record):
-    """A leak that the leak test proved: the column (None where it is the row), and a moment at which it shows."""
+    """A leak that the leak test proved: the column (None for the whole row), and a time at which it shows."""
 
     column: str | None
     day: date
@@ -397,10 +399,10 @@ class KnownTime(Record):
     """The declared known time of a source table's rows, or of some of its columns.
 
     Attributes:
-        columns: the columns it is declared for; empty where it is that of the row.
-        sql: as declared; where landing computes the column it names, that column's expression.
+        columns: the columns for which it is declared; empty for the whole row.
+        sql: as declared, or the expression of the column that it names, if landing computes that column.
         is_observed: whether it is a column that the source records. An expression over other columns, or a constant, is
-            an assumption: no rebuild can find out that it is wrong.
+            an assumption, which no rebuild can prove wrong.
     """
 
     table: str
@@ -410,20 +412,20 @@ class KnownTime(Record):
 
     @property
     def sentence(self) -> str:
-        """The known time in words."""
+        """The known time as text."""
         what = f"{', '.join(self.columns)} of {self.table}" if self.columns else f"rows of {self.table}"
         return f"{what}: {self.sql}"
 
 
 class LeakTestRecord(Record):
-    """What the newest leak test of a model's features found; while it has a leak, nothing is trained or promoted.
+    """The newest leak test of a model's features. While it has a leak, nothing is trained or promoted.
 
     Attributes:
         samples: prediction times that were tested.
-        leaks: those found, and those found before on days that were not tested since.
-        history: columns made of other source rows than the prediction's own, of which a rebuild can say whether they
-            hold what came later; None where that was not measured.
-        known_times: what the source tables behind the features declare.
+        leaks: leaks found, and leaks found earlier on days that were not tested again.
+        history: columns that are computed from other source rows than the prediction's own, for which a rebuild can
+            show whether they contain later data; None if that was not measured.
+        known_times: the declared known times of the source tables behind the features.
     """
 
     model: str
@@ -435,13 +437,13 @@ class LeakTestRecord(Record):
 
 
 class DailyLoss(Record):
-    """How far the days of a test window fell behind what was promised of them, in units of the deciding metric.
+    """How far the days of a test window fell short of the expected metric, in units of the deciding metric.
 
     Attributes:
-        mean: over days; above zero is worse than promised.
+        mean: over days; above zero is worse than expected.
         deviation: standard deviation between days.
-        days: how many were measured.
-        rows: labelled ones of a day, as a median.
+        days: number of days.
+        rows: labelled rows of a day, as a median.
     """
 
     mean: float
@@ -454,12 +456,12 @@ Cause = Literal["drift", "performance", "labels", "floor"]
 
 
 class Retraining(Record):
-    """A retraining that was asked for, and the facts that asked for it.
+    """A retraining that was requested, and the facts that caused it.
 
     Attributes:
-        number: among those as of the same day, from 1.
-        champion: who served then.
-        asked_by: the sensor or schedule.
+        number: among the retrainings with the same as-of day, from 1.
+        champion: the champion at that time.
+        asked_by: the sensor or schedule that requested it.
     """
 
     model: str
@@ -474,11 +476,11 @@ class Retraining(Record):
 
 
 class BrokenLimit(Record):
-    """One limit that a feature or the score is over.
+    """One limit that is exceeded by features or the score.
 
     Attributes:
         figure: what was compared with the limit.
-        is_own: whether it is a limit of the feature alone, and not of what all features add up to.
+        is_own: whether the limit applies to a single feature, not to the sum over all features.
     """
 
     rule: str
@@ -490,17 +492,16 @@ class BrokenLimit(Record):
 
 
 class DriftSummary(Record):
-    """The drift of one model version's predictions of a day: is it over the declared limits, and by which features.
+    """The drift of one model version's predictions of a day, compared with the declared limits.
 
     Attributes:
-        model_version: the version that made the predictions, whose reference they are measured against.
-        day: the last day whose rows were measured.
-        first_day: the first, where a day alone has too few rows.
-        rows: of all these days.
-        weighted_excess_psi: sum of each feature's excess PSI times its importance; None where there are too few rows to
-            judge.
+        model_version: the version that made the predictions, to which the reference belongs.
+        day: the last day of the measured rows.
+        first_day: the first day, if a single day has too few rows.
+        rows: rows of all these days.
+        weighted_excess_psi: sum over features of excess PSI times importance; None if there are too few rows to judge.
         score_excess_psi: the score's excess PSI; see `ml_assets.logic.monitoring.drift.measure_drift`.
-        broken: every limit that something is over.
+        broken: all limits that are exceeded.
     """
 
     model: str
@@ -517,7 +518,7 @@ class DriftSummary(Record):
 
     @property
     def state(self) -> State:
-        """What the day came to."""
+        """The verdict on the day."""
         if self.weighted_excess_psi is None:
             return "not judged"
         return "over the limits" if self.is_over else "within the limits"
@@ -525,59 +526,59 @@ class DriftSummary(Record):
 
 @dataclass(frozen=True)
 class Drift:
-    """One row a feature, and one for the score, against the reference of the version that made the predictions."""
+    """One row per feature, and one for the score, against the reference of the version that made the predictions."""
 
     table: pl.DataFrame
     summary: DriftSummary
 
 
 class DriftSummaries(Record):
-    """The drift of a day, of each model version that made predictions of it; none of a day without predictions."""
+    """The drift of a day, for each model version that made predictions; empty for a day without predictions."""
 
     day: date
     versions: tuple[DriftSummary, ...]
 
     def of(self, version: str) -> DriftSummary | None:
-        """Return what is known of one version's predictions; None where it made none."""
+        """Return the drift of one version's predictions; None if it made none."""
         return next((it for it in self.versions if it.model_version == version), None)
 
     @property
     def state(self) -> State:
-        """What the day came to: over where any version is, within where all are."""
+        """The verdict on the day: over the limits if any version is, within them if all are."""
         return state_of_all(it.state for it in self.versions)
 
 
 @dataclass(frozen=True)
 class DailyDrift:
-    """The drift of a day: the tables of all model versions that made predictions of it, and their summaries."""
+    """The drift of a day: the tables and summaries of all model versions that made predictions."""
 
     table: pl.DataFrame
     summaries: DriftSummaries
 
     def of(self, version: str) -> Drift | None:
-        """Return the drift of one version's predictions; None where it made none."""
+        """Return the drift of one version's predictions; None if it made none."""
         summary = self.summaries.of(version)
         own = self.table.filter(pl.col("model_version") == version).drop("model_version")
         return None if summary is None else Drift(own, summary)
 
 
 class FormerPerformance(Record):
-    """Metrics of the champion that served before, on the same labelled rows."""
+    """Metrics of the previous champion on the same labelled rows."""
 
     version: str
     metrics: dict[str, float]
 
 
 class PerformanceSummary(Record):
-    """Metrics of a day's predictions on the labels known so far, beside what was expected.
+    """Metrics of a day's predictions on the labels known so far, and the expected metrics.
 
-    A metric that these rows do not define is not in `measured`; `unmeasured` says why.
+    A metric that is not defined on these rows is not in `measured`; `unmeasured` has the reason.
 
     Attributes:
-        measured: Each metric of the labelled rows, with its interval.
-        expected: What the scores of all predictions lead to expect.
-        expected_labelled: What the scores of the labelled rows lead to expect, with which `measured` is compared.
-        former: what the champion before would have shown; kept in the first days of a new one.
+        measured: Each metric on the labelled rows, with its interval.
+        expected: The metrics expected from the scores of all predictions.
+        expected_labelled: The metrics expected from the scores of the labelled rows, with which `measured` is compared.
+        former: the metrics of the previous champion on the same rows; stored in the first days of a new champion.
     """
 
     model: str
@@ -597,32 +598,32 @@ class PerformanceSummary(Record):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Each metric of the labelled rows, without its interval."""
+        """Each metric on the labelled rows, without its interval."""
         return {name: figure.value for name, figure in self.measured.items()}
 
 
 @dataclass(frozen=True)
 class Performance:
-    """One row a metric: measured on the labels known so far, and expected from the scores alone."""
+    """One row per metric: measured on the labels known so far, and expected from the scores alone."""
 
     table: pl.DataFrame
     summary: PerformanceSummary
 
 
 class PerformanceSummaries(Record):
-    """Performance of a day, of each model version that made predictions of it; none of a day without predictions."""
+    """The performance of a day, for each model version that made predictions; empty for a day without predictions."""
 
     day: date
     versions: tuple[PerformanceSummary, ...]
 
     def of(self, version: str) -> PerformanceSummary | None:
-        """Return what is known of one version's predictions; None where it made none."""
+        """Return the performance of one version's predictions; None if it made none."""
         return next((it for it in self.versions if it.model_version == version), None)
 
 
 @dataclass(frozen=True)
 class DailyPerformance:
-    """Performance of a day: the tables of all model versions that made predictions of it, and their summaries."""
+    """The performance of a day: the tables and summaries of all model versions that made predictions."""
 
     table: pl.DataFrame
     summaries: PerformanceSummaries

@@ -1,7 +1,7 @@
-"""Which of LightGBM's parameters a declaration may set, and by which names.
+"""Which LightGBM parameters a declaration may set, and their aliases.
 
-Whatever opens files or sockets (`forcedsplits_filename`, `machines`, ...) or belongs to LightGBM's own command is not
-among them. A test compares the names with LightGBM's table.
+Parameters that open files or sockets (`forcedsplits_filename`, `machines`, ...), or that belong to LightGBM's command
+line, cannot be set. A test compares the names with LightGBM's table.
 """
 
 import re
@@ -85,7 +85,7 @@ SETTABLE: Final[Mapping[str, tuple[str, ...]]] = {
     "xgboost_dart_mode": (),
     "zero_as_missing": (),
 }
-"""By name, LightGBM's other names of the same."""
+"""LightGBM's aliases, by main name."""
 
 DERIVED: Final[Mapping[str, tuple[str, ...]]] = {
     "categorical_feature": ("cat_column", "cat_feature", "categorical_column", "categorical_features"),
@@ -103,30 +103,30 @@ DERIVED: Final[Mapping[str, tuple[str, ...]]] = {
     "objective": ("app", "application", "loss", "objective_type"),
     "verbosity": ("verbose",),
 }  # fmt: skip
-"""What follows from the declaration's other fields."""
+"""Parameters that follow from other fields of the declaration."""
 
 _MAIN: Final = {name: main for table in (SETTABLE, DERIVED) for main in table for name in (main, *table[main])}
-# LightGBM reads its parameters as words name=value, so that a blank in a value would begin another parameter.
+# LightGBM reads parameters as words name=value, so a blank in a value would begin another parameter.
 _TEXT: Final = re.compile(r"[\w.,:\[\]+-]*", re.ASCII)
 _NOT_FINITE: Final = frozenset({"nan", "na", "null", "inf", "infinity"})
 
 
 def main_name(name: str) -> str:
-    """Return LightGBM's main name of a parameter that has no problem."""
+    """Return LightGBM's main name of a valid parameter."""
     return _MAIN[name]
 
 
 def parameter_problems(parameters: Mapping[str, float | int | str | bool]) -> Iterator[tuple[str, str]]:
-    """Yield each parameter that cannot be set, with the reason as a sentence without its end."""
+    """Yield each parameter that cannot be set, with the reason as a sentence without its full stop."""
     seen: dict[str, str] = {}
     for name, value in parameters.items():
         main = _MAIN.get(name)
         if main is None:
             yield name, f"'{name}' is not a LightGBM parameter that can be set{near(name, list(SETTABLE))}"
         elif main in DERIVED:
-            yield name, f"'{name}' follows from the declaration's task, metric and budget and cannot be set"
+            yield name, f"'{name}' follows from the declaration's task, metric and budget; it cannot be set"
         elif main in seen:
-            yield name, f"'{name}' is another name of '{seen[main]}', which is given too"
+            yield name, f"'{name}' is an alias of '{seen[main]}', which is set too"
         elif str(value).lower().strip("+-") in _NOT_FINITE:
             yield name, f"'{name}': expected a finite number, got {value}"
         elif isinstance(value, str) and not _TEXT.fullmatch(value):

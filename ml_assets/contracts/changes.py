@@ -1,6 +1,6 @@
-"""What has changed between the contract a model was trained with and the one now in force, and what that means.
+"""Compare the contract that a model was trained with to the current one, and classify each change.
 
-What follows from it (prediction stops, or a note is taken) stays out.
+Not here: the consequences (see `ml_assets.logic.monitoring.predictions`).
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _Difference = tuple[What, bool, str]
 
 @dataclass(frozen=True)
 class Change:
-    """One difference.
+    """One difference between two contracts.
 
     Attributes:
-        column: the column; of the key, its columns.
-        what: in which respect it differs.
-        is_compatible: whether the model can still be asked.
+        column: the column; for the key, its columns.
+        what: the property that differs.
+        is_compatible: whether the model can still score.
         sentence: the change as a sentence.
     """
 
@@ -40,19 +40,19 @@ class Change:
 
 
 def compare(trained_with: TableContract, now: TableContract) -> tuple[Change, ...]:
-    """Return what has changed, in the order of the columns the model was trained with, new columns last.
+    """Return all changes, in the order of the columns that the model was trained with, new columns last.
 
-    Compatible is what the model has an answer for: it does not read a new column, and values that it never met it
-    treats as declared. Incompatible is what makes its inputs mean or hold something else:
+    A change is compatible if the model can still score: it does not read a new column, and it treats unknown values as
+    declared. A change is incompatible if the inputs get another meaning or content:
 
-    - a dropped column, another unit, role or key, another reading as categories or as numbers;
-    - another type, unless it holds every value of the first exactly, as Int64 holds those of Int32;
-    - fewer accepted values or a narrower range: rows like those it learned from are no longer let in;
-    - a value that may now be missing and never was: LightGBM takes it for 0, without a word.
+    - a dropped column; another unit, role or key; numbers instead of categories, or the reverse;
+    - another type, unless it represents every value of the former type exactly, as Int64 does for Int32;
+    - fewer accepted values or a narrower range: rows like those of the training are now rejected;
+    - a column that can now be missing and never was: LightGBM silently takes a missing value for 0.
 
     Args:
-        trained_with: what the model reads, as it was declared then.
-        now: the same choice of columns as it is declared now; what the model does not read is best left out of both.
+        trained_with: the contract of what the model reads, at the time of its training.
+        now: the same columns of the current contract. Columns that the model does not read are best excluded from both.
     """
     there = {column.name: column for column in now.columns}
     known = set(trained_with.names)
@@ -60,7 +60,7 @@ def compare(trained_with: TableContract, now: TableContract) -> tuple[Change, ..
     for column in trained_with.columns:
         what = f"column '{column.name}' of table '{now.name}'"
         if column.name not in there:
-            changes.append(Change(column.name, "dropped", False, f"{what} is gone; the model reads it."))
+            changes.append(Change(column.name, "dropped", False, f"{what} no longer exists; the model reads it."))
             continue
         changes += [
             Change(column.name, kind, is_compatible, f"{what} {sentence}.")
@@ -68,7 +68,7 @@ def compare(trained_with: TableContract, now: TableContract) -> tuple[Change, ..
         ]
     if trained_with.key != now.key:
         then, today = (", ".join(key) or "nothing" for key in (trained_with.key, now.key))
-        sentence = f"a row of table '{now.name}' was identified by {then} and is now by {today}."
+        sentence = f"a row of table '{now.name}' was identified by {then} and is now identified by {today}."
         changes.append(Change(", ".join(trained_with.key), "key", False, sentence))
     for column in now.columns:
         if column.name not in known:
@@ -84,15 +84,15 @@ def _differences(then: Column, now: Column) -> Iterator[_Difference]:
     if then.role != now.role:
         yield "role", now.role == "feature", f"had {_role(then)} and has now {_role(now)}"
     if then.is_categorical != now.is_categorical:
-        read = "categories where it was read as numbers" if now.is_categorical else "numbers where it was categories"
+        read = "categories; it was read as numbers" if now.is_categorical else "numbers; it was read as categories"
         yield "categorical", False, f"is now read as {read}"
     if then.unit != now.unit:
         yield "unit", False, f"was in {then.unit or 'no unit'} and is now in {now.unit or 'no unit'}"
     if then.is_nullable != now.is_nullable:
         yield (
-            ("nullable", False, "was never missing and may now be")
+            ("nullable", False, "was never missing and can now be missing")
             if now.is_nullable
-            else ("nullable", True, "could be missing and is now never")
+            else ("nullable", True, "could be missing and is now never missing")
         )
     if then.accepted_values != now.accepted_values:
         yield from _accepted(then, now)
@@ -106,7 +106,7 @@ _EXACT_BITS: Mapping[pl.DataType, int] = {pl.Float32(): 24, pl.Float64(): 53}
 
 
 def is_widening(then: pl.DataType, now: pl.DataType, *, is_categorical: bool = False) -> bool:
-    """Return whether a type holds every value of another exactly; of categories, in the same text too."""
+    """Return whether a type represents every value of another exactly; for categories, also with the same text."""
     if then.is_integer() and now.is_integer():
         narrow, wide = (pl.select(low=it.min(), high=it.max()).row(0) for it in (then, now))  # type: ignore[attr-defined]
         return bool(wide[0] <= narrow[0] and narrow[1] <= wide[1])
@@ -119,7 +119,7 @@ def is_widening(then: pl.DataType, now: pl.DataType, *, is_categorical: bool = F
 def retyped(rows: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """Return stored rows with the types of a schema.
 
-    Raises:
+    DataError: a column has another type, which cannot represent its values exactly.
         DataError: a column has another type, and its values are no numbers that the new type holds exactly.
     """
     made: list[pl.Series] = []

@@ -1,6 +1,6 @@
-"""Rows held against a contract: all rules in one pass over the data, every broken one reported with counts and rows.
+"""Check rows against a contract: all rules in one pass over the data; each broken rule with counts and sample rows.
 
-What happens to rows that break a rule (the day fails, or they are quarantined) stays out.
+Not here: what happens to rows that break a rule (see `ml_assets.logic.tables.quarantine`).
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Others = Mapping[str, pl.LazyFrame | pl.DataFrame]
 
 @dataclass(frozen=True)
 class Finding:
-    """What one rule found.
+    """The result of one rule.
 
     Attributes:
-        rows: how many rows were looked at.
-        broken: how many of them break the rule; for uniqueness, all rows that share their values with another.
-        partitions: of the broken rows, how many in each partition; empty where the table has none.
+        rows: number of rows that were checked.
+        broken: number of rows that break the rule; for uniqueness, all rows that share their values with another.
+        partitions: number of broken rows by partition; empty if the table has no partitions.
         samples: up to ten of the broken rows.
-        detail: the sentence for a finding that rows cannot show: missing columns, wrong types.
+        detail: a sentence, for a problem that rows cannot show: missing columns, wrong types.
         not_judged: partitions that the rule could not be applied to, and why.
     """
 
@@ -46,7 +46,7 @@ class Finding:
 
     @property
     def passed(self) -> bool:
-        """Whether the rule is kept, as far as it was judged."""
+        """Whether no checked row breaks the rule."""
         return not self.broken and not self.detail
 
     @property
@@ -57,7 +57,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What holding a table against its contract found, a finding a rule, in the contract's order."""
+    """The result of checking a table against its contract: one finding per rule, in the contract's order."""
 
     contract: TableContract
     findings: tuple[Finding, ...]
@@ -73,7 +73,7 @@ class Report:
         return tuple(finding for finding in self.broken if finding.rule.is_blocking)
 
     def sentence(self, finding: Finding) -> str:
-        """Return a broken rule with counts, partitions, examples (none of personal data) and where it is written."""
+        """Return a broken rule with counts, partitions, examples (no personal values) and the file that declares it."""
         if finding.detail:
             return finding.detail
         where = f"; see {self.contract.where}" if self.contract.where else ""
@@ -91,11 +91,11 @@ class Report:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """All broken rules, as sentences."""
+        """The sentences of all broken rules."""
         return tuple(self.sentence(finding) for finding in self.broken)
 
     def raise_if_blocking(self) -> None:
-        """Raise where a blocking rule is broken.
+        """Raise an error if a blocking rule is broken.
 
         Raises:
             ContractError: lists every broken rule that blocks.
@@ -111,18 +111,17 @@ def check_table(
     others: Others | None = None,
     partition: str | None = None,
 ) -> Report:
-    """Hold a table against its contract.
+    """Check a table against its contract.
 
-    Every column is read once for its own rules, and once more for each uniqueness that it is part of. Of a lazy table a
-    few columns at a time are streamed, so that it costs a few columns' memory; uniqueness alone keeps its columns'
-    distinct values. Only where a rule is broken are rows looked at again, for the samples and the partitions.
+    Each column is read once for its own rules, and once more for each uniqueness rule. A lazy table is streamed a few
+    columns at a time, so memory is bounded by a few columns, except for the distinct values that uniqueness needs. Rows
+    are read again only for broken rules, to get samples and partitions.
 
     Args:
-        rows: the table; a scan of Parquet where it is large (what a lazy table is worked out from is done repeatedly).
-        contract: what it must look like.
-        others: the tables that relationships point to, by name; a relationship to a table that is not given is not
-            looked at, its finding passes.
-        partition: a column by which broken rows are counted; it need not be the contract's.
+        rows: the table. If it is large, give a scan of Parquet, because a lazy table is evaluated several times.
+        contract: its contract.
+        others: the tables that relationships point to, by name. A relationship to a table that is not given passes.
+        partition: a column by which broken rows are counted; it need not be in the contract.
     """
     lazy = rows.lazy()
     schema = lazy.collect_schema()
@@ -156,11 +155,11 @@ def check_table(
 
 
 def has_broken_numbers(rows: pl.LazyFrame, contract: TableContract) -> bool:
-    """Return whether NaN or infinity stands anywhere: the rules that every floating column has without declaring them.
+    """Return whether any value is NaN or infinite. Every floating-point column has this rule without a declaration.
 
     Args:
-        rows: a scan of the table; its types are the contract's.
-        contract: what it must look like.
+        rows: a scan of the table, with the types of the contract.
+        contract: its contract.
     """
     rules = {rule.name: (rule, breaks(rule, {})) for rule in contract.rules if rule.kind == "finite"}
     passes = _few_columns_each(rules, contract.schema, most=_PASS_BYTES)
@@ -186,7 +185,7 @@ def broken_row_rules(contract: TableContract, *, others: Others | None = None) -
 
 
 def example_values(rows: pl.DataFrame, contract: TableContract, columns: Sequence[str]) -> pl.DataFrame:
-    """Return what may be shown of rows: their key and some columns, without the values of personal ones."""
+    """Return the values of rows that messages may show: key and some columns, without personal values."""
     shown = [name for name in dict.fromkeys([*contract.key, *columns]) if name in rows.columns]
     return rows.select(
         pl.when(pl.col(name).is_not_null()).then(pl.lit(PERSONAL)).alias(name)
@@ -199,12 +198,12 @@ def example_values(rows: pl.DataFrame, contract: TableContract, columns: Sequenc
 def shape_mistakes(
     schema: Mapping[str, pl.DataType], contract: TableContract, *, beside: Sequence[str] = ()
 ) -> list[str]:
-    """Return what is wrong with a frame's columns and types, as sentences.
+    """Return what is wrong with the columns and types of a frame, as sentences.
 
     Args:
         schema: the frame's columns and types.
-        contract: what they must be.
-        beside: columns that may stand there without being in the contract.
+        contract: the contract.
+        beside: columns that are allowed in addition to the contract's.
     """
     where = f"; see {contract.where}" if contract.where else ""
     mistakes = []
@@ -212,23 +211,24 @@ def shape_mistakes(
         got = schema.get(column.name)
         if got is None:
             mistakes.append(
-                f"column '{column.name}' of table '{contract.name}' is missing; the contract wants "
+                f"column '{column.name}' of table '{contract.name}' is missing; the contract requires "
                 f"{column.dtype}{where}."
             )
         elif got != column.dtype:
             mistakes.append(
-                f"column '{column.name}' of table '{contract.name}' is {got}; the contract wants {column.dtype}{where}."
+                f"column '{column.name}' of table '{contract.name}' is {got}; the contract requires "
+                f"{column.dtype}{where}."
             )
     strangers = [name for name in schema if name not in contract.names and name not in beside]
     if strangers:
-        mistakes.append(f"table '{contract.name}' has columns that its contract does not know: {strangers}{where}.")
+        mistakes.append(f"table '{contract.name}' has columns that are not in its contract: {strangers}{where}.")
     return mistakes
 
 
 def breaks(rule: Rule, others: Others) -> pl.Expr:
-    """Return whether a row breaks a row rule; as in dbt, a missing value breaks `not_null` alone.
+    """Return whether a row breaks a row rule. As in dbt, a missing value breaks only `not_null`.
 
-    NaN breaks `finite`, and a maximum too: it is above all numbers, in polars as in the warehouses.
+    NaN breaks `finite`, and also a maximum: polars and the warehouses sort it above all numbers.
     """
     column = pl.col(rule.columns[0])
     match rule.kind:
@@ -246,18 +246,18 @@ def breaks(rule: Rule, others: Others) -> pl.Expr:
             known = others[rule.relationship.table].lazy().select(rule.relationship.column).unique()
             return column.is_not_null() & ~column.is_in(known.collect().to_series().implode())
         case _:
-            raise ValueError(f"rule '{rule.name}' is not about single rows.")
+            raise ValueError(f"rule '{rule.name}' does not apply to single rows.")
 
 
 _RowRules = dict[str, tuple[Rule, pl.Expr]]
 _LEN = "__len"
 _PASS_BYTES = 16
-"""How many bytes of a row are looked at in one pass: two numbers or one text. A reader of Parquet holds several row
-groups of 262,144 rows, here 30 to 70 MB; the 140 bytes of 20 columns at once were 170 to 220 MB and took as long."""
+"""Bytes of a row that are read in one pass: two numbers or one text. A reader of Parquet holds several row groups of
+262,144 rows, here 30 to 70 MB. With 140 bytes (20 columns at once) it was 170 to 220 MB and as slow."""
 
 
 def _few_columns_each(rules: _RowRules, schema: Mapping[str, pl.DataType], *, most: float) -> Iterator[_RowRules]:
-    """Yield the rules in passes over few columns; the rules of one column stay together."""
+    """Yield the rules in passes over few columns. The rules of one column are in the same pass."""
     one: _RowRules = {}
     columns: dict[str, int] = {}
     for name, (rule, is_broken) in rules.items():
@@ -278,9 +278,9 @@ def _counted(query: pl.LazyFrame) -> dict[str, int]:
 
 
 def _shared(lazy: pl.LazyFrame, rule: Rule, engine: Literal["in-memory", "streaming"]) -> int:
-    """Return how many rows share their values with another; as in dbt, one column's missing values share nothing.
+    """Return how many rows share their values with another. As in dbt, missing values of a single column do not count.
 
-    Distinct values are counted first, which is all there is to do for good rows; to group them costs four times that.
+    Distinct values are counted first. For good rows that is enough; grouping costs four times as much.
     """
     keyed = lazy.select(rule.columns)
     if len(rule.columns) == 1:

@@ -1,4 +1,4 @@
-"""Where a day begins and ends in a time zone. Moments in the lake are UTC without a zone."""
+"""Convert between moments and days of a time zone. Moments in the lake are UTC, stored without a zone."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def yesterday(now: datetime, timezone: str) -> date:
-    """Return the newest day that is over at a moment, which must have a zone of its own."""
+    """Return the newest day that is over at a moment; the moment must have a time zone."""
     return now.astimezone(ZoneInfo(timezone)).date() - timedelta(days=1)
 
 
@@ -20,5 +20,5 @@ def end_of(day: date, timezone: str) -> datetime:
 
 
 def day_of_moment(moment: "pl.Expr", timezone: str) -> "pl.Expr":
-    """Return the day that a moment lies in."""
+    """Return the day of a moment."""
     return moment.dt.replace_time_zone("UTC").dt.convert_time_zone(timezone).dt.date()

@@ -1,4 +1,4 @@
-"""Names of tables and columns that a library below would change, confuse or refuse; each is told with file and line."""
+"""Check names of tables and columns: some would be changed, confused or rejected by a library."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 DAY: Final = "day"
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ADDED = ("__quarantine", "__rejected", "__released", "__built", "__unsplit")
-"""What is stored or built beside a table has its name and one of these."""
+"""Suffixes of what is stored or built for a table."""
 
 
 def check_names(tables: Sequence[Table], mistakes: Mistakes) -> None:
-    """Note names that cannot be used."""
+    """Report names that cannot be used."""
     seen: dict[str, str] = {}
     for table in tables:
         what = f"table '{table.name}'"
         if not _PLAIN.fullmatch(str(table.node["name"])):
             mistakes.add(table.place(), f"{what} has a name with more than letters, digits and _; rename it.")
         for ending in (one for one in _ADDED if table.name.endswith(one)):
-            mistakes.add(table.place(), f"{what} ends in {ending}, as what is stored beside a table does; rename it.")
+            mistakes.add(table.place(), f"{what} ends in {ending}, a suffix that is reserved; rename it.")
         other = seen.setdefault(table.name.lower(), table.name)
         if other != table.name:
             mistakes.add(
@@ -44,15 +44,15 @@ def _wrong_columns(table: Table) -> Iterator[tuple[str, str]]:
         if other != name:
             yield name, f"differs from column '{other}' only in case, which DuckDB ignores; rename one"
         if name.startswith("__") or name.lower() == BROKEN_RULES:
-            yield name, f"has a name that is kept for columns added on the way (__..., {BROKEN_RULES}); rename it"
+            yield name, f"has a name that is reserved (__..., {BROKEN_RULES}); rename it"
         if name == "*" or (name.startswith("^") and name.endswith("$")):
-            yield name, "has a name that polars takes for a pattern; rename it"
+            yield name, "has a name that polars reads as a pattern; rename it"
         if name != name.strip() or not name.isprintable() or '"' in name:
-            yield name, "has a name with a double quote, a blank at an end, or what cannot be printed; rename it"
+            yield name, "has a name with a double quote, a blank at an end, or an unprintable character; rename it"
         elif not table.is_source and not _PLAIN.fullmatch(name) and not node.get("quote"):
             yield name, "has a name that SQL must quote; add 'quote: true' to it"
     if not table.is_source and table.is_by_day and not _is_date(table.columns.get(DAY)):
-        yield DAY, "is missing or no date, but the table is built by day; add it with data_type date"
+        yield DAY, "is missing or not a date, but the table is built by day; add it with data_type date"
 
 
 def _is_date(column: Node | None) -> bool:

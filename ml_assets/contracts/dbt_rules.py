@@ -1,6 +1,6 @@
-"""dbt's generic tests and constraints as rules of a contract; one without a translation is a mistake, never ignored.
+"""Translate dbt's generic tests and constraints into rules of a contract. One without a translation is an error.
 
-Tests written as SQL files have no translation and need none: dbt alone runs them.
+Tests written as SQL files are not translated; only dbt runs them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TESTS: Mapping[str, frozenset[str]] = {
     "unique_combination": frozenset({"columns"}),
     "unique_combination_of_columns": frozenset({"combination_of_columns"}),
 }
-"""The generic tests that become rules, and the arguments that are understood."""
+"""The generic tests that become rules, and their supported arguments."""
 
 CONSTRAINTS = ("not_null", "unique", "primary_key", "foreign_key")
 """The constraints that become rules."""
@@ -40,21 +40,21 @@ PLAIN: Mapping[str, tuple[object, ...]] = {
     "error_if": (None, "!= 0"),
     "warn_if": (None, "!= 0"),
 }
-"""What a test's config must be for its translation to mean the same."""
+"""The config of a test for which its translation is valid."""
 
 _GENERAL = frozenset({"column_name", "model"})
 _TABLE = re.compile(r"""\b(ref|source)\(\s*['"]([^'"]+)['"]\s*(?:,\s*['"]([^'"]+)['"]\s*)?\)""")
-_MEND = "write it another way, or leave it to dbt alone with config: {meta: {enforced_by: dbt}}"
+_FIX = "write it another way, or leave it to dbt alone with config: {meta: {enforced_by: dbt}}"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A rule that a test or constraint asks for.
+    """A rule that a test or constraint declares.
 
     Attributes:
-        rule: the rule, by dbt's name for what asks for it.
+        rule: the rule, with dbt's name of its test or constraint.
         place: where it is written.
-        test: the test's unique id; none for a constraint.
+        test: the test's unique id; None for a constraint.
     """
 
     rule: Rule
@@ -63,7 +63,7 @@ class Asked:
 
 
 def table_in(text: str) -> str | None:
-    """Return the table that a `ref` or `source` in a text names, as contracts call it."""
+    """Return the table that a `ref` or `source` in a text names, by its name in contracts."""
     found = _TABLE.search(text)
     if found is None:
         return None
@@ -85,16 +85,16 @@ def tested_table(test: Node, names: Mapping[str, str]) -> str | None:
 
 
 class _UntranslatableError(ValueError):
-    """What a test or constraint asks for is no rule; the message goes on after its name."""
+    """A test or constraint cannot be translated; the message continues after its name."""
 
 
 def _unquoted(column: str | None) -> str | None:
-    """Return a column's name as its YAML has it: dbt puts that of a column with `quote: true` in quotes."""
+    """Return a column's name as in its YAML; dbt adds quotes to the name of a column with `quote: true`."""
     return column[1:-1] if column is not None and column.startswith('"') and column.endswith('"') else column
 
 
 def asked_by_test(test: Node, table: Table, mistakes: Mistakes) -> Asked | None:
-    """Return the rule that a generic test asks for; none where dbt alone enforces it, or it is a mistake."""
+    """Return the rule that a generic test declares; None if only dbt enforces it, or if it has an error."""
     name: str = test["test_metadata"]["name"]
     given: Mapping[str, Any] = test["test_metadata"]["kwargs"]
     config: Mapping[str, Any] = test.get("config") or {}
@@ -119,7 +119,7 @@ def asked_by_test(test: Node, table: Table, mistakes: Mistakes) -> Asked | None:
 
 
 def asked_by_constraints(table: Table, mistakes: Mistakes) -> list[Asked]:
-    """Return the rules that the constraints of a table and its columns ask for."""
+    """Return the rules that the constraints of a table and its columns declare."""
     given = [
         *(
             (constraint, (column,), ("columns", column))
@@ -143,10 +143,10 @@ def asked_by_constraints(table: Table, mistakes: Mistakes) -> list[Asked]:
 
 
 def _check_is_plain(name: str, given: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Raise where a test has no translation, or says more than its translation would."""
+    """Raise an error if a test has no translation, or has settings that its translation would lose."""
     if name not in TESTS:
         raise _UntranslatableError(
-            f"is none that becomes a rule; known are {', '.join(TESTS)}{near(name, [*TESTS])}; {_MEND}"
+            f"cannot be translated into a rule; expected one of {', '.join(TESTS)}{near(name, [*TESTS])}; {_FIX}"
         )
     more = [
         *(
@@ -157,7 +157,7 @@ def _check_is_plain(name: str, given: Mapping[str, Any], config: Mapping[str, An
         *(f"argument {key} {value!r}" for key, value in given.items() if key not in TESTS[name] | _GENERAL),
     ]
     if more:
-        raise _UntranslatableError(f"has {' and '.join(more)}, which no rule can say; {_MEND}")
+        raise _UntranslatableError(f"has {' and '.join(more)}, which a rule cannot express; {_FIX}")
 
 
 def _rule_of_test(name: str, given: Mapping[str, Any], on: str | None, table: Table) -> Rule:
@@ -201,13 +201,14 @@ def _rules_of_constraint(kind: str, constraint: Node, columns: tuple[str, ...]) 
             to, fields = table_in(str(constraint.get("to") or "")), [*(constraint.get("to_columns") or [])]
             if to is None or len(columns) != 1 or len(fields) != 1:
                 raise _UntranslatableError(
-                    "is none that becomes a rule; expected one column, to: ref(...) and one to_columns"
+                    "cannot be translated into a rule; expected one column, to: ref(...) and one to_columns"
                 )
             return [Rule(kind, "relationship", columns, relationship=Relationship(to, str(fields[0])))]
         case _:
             raise _UntranslatableError(
-                f"is none that becomes a rule; known are {', '.join(CONSTRAINTS)}; write it as a test in SQL under "
-                "tests/, which blocks as well"
+                f"cannot be translated into a rule; expected one of {', '.join(CONSTRAINTS)}; write it as a test in "
+                "SQL under "
+                "tests/, which blocks too"
             )
 
 
@@ -220,7 +221,7 @@ def _ends(minimum: object, maximum: object) -> _Ends:
     ends = [end for end in (minimum, maximum) if end is not None]
     if not ends or not all(_is_number(end) for end in ends):
         raise _UntranslatableError(
-            f"has minimum {minimum!r} and maximum {maximum!r}; expected a number for one or both; {_MEND}"
+            f"has minimum {minimum!r} and maximum {maximum!r}; expected a number for at least one; {_FIX}"
         )
     return {"minimum": cast("float | None", minimum), "maximum": cast("float | None", maximum)}
 
@@ -230,26 +231,26 @@ def _is_number(value: object) -> bool:
 
 
 def _values(given: Mapping[str, Any], dtype: pl.DataType | None) -> tuple[Value, ...]:
-    """Return accepted values in the type of their column, as dbt's SQL compares them."""
+    """Return accepted values in the type of their column, because dbt's SQL compares them so."""
     values = given.get("values")
     if not isinstance(values, list) or not values:
-        raise _UntranslatableError(f"has values {values!r}; expected a list with one or more")
-    if dtype is None:  # no type or an unknown one: a mistake of its own
+        raise _UntranslatableError(f"has values {values!r}; expected a list with at least one value")
+    if dtype is None:  # no type or an unknown one, which is reported separately
         return tuple(values)
     if dtype == pl.String and given.get("quote") is False:
-        raise _UntranslatableError("has quote: false, but the column holds text; leave it out")
+        raise _UntranslatableError("has quote: false, but the column is text; remove it")
     typed = [_typed(value, dtype) for value in values]
     wrong = [value for value, fit in zip(values, typed, strict=True) if fit is None]
     if wrong:
-        mend = "; quote it, or YAML takes it for something else" if dtype == pl.String else ""
+        fix = "; put it in quotes, otherwise YAML reads it as another type" if dtype == pl.String else ""
         raise _UntranslatableError(
-            f"accepts {', '.join(map(repr, wrong))}; expected values of the column's type {dtype}{mend}"
+            f"accepts {', '.join(map(repr, wrong))}; expected values of the column's type {dtype}{fix}"
         )
     return tuple(value for value in typed if value is not None)
 
 
 def _typed(value: object, dtype: pl.DataType) -> Value | None:
-    """Return a value in a column's type, or nothing where it does not fit."""
+    """Return a value in a column's type; None if it cannot be converted."""
     if isinstance(value, bool) or dtype == pl.Boolean:
         return value if isinstance(value, bool) and dtype == pl.Boolean else None
     if not isinstance(value, str | int | float) or not (dtype == pl.String or dtype.is_numeric()):
@@ -258,7 +259,7 @@ def _typed(value: object, dtype: pl.DataType) -> Value | None:
         return None
     try:
         found: Value = pl.Series([str(value)]).cast(dtype)[0]
-    except pl.exceptions.InvalidOperationError:  # 'abc' or 1.5 as a whole number, 300 in a small one
+    except pl.exceptions.InvalidOperationError:  # 'abc' or 1.5 as an integer, or 300 as a small one
         return None
     return found
 
@@ -270,14 +271,14 @@ DTYPES: Mapping[str, pl.DataType] = {
     "character varying": pl.String(), "boolean": pl.Boolean(), "bool": pl.Boolean(), "date": pl.Date(),
     "timestamp": pl.Datetime("us"), "timestamp without time zone": pl.Datetime("us"),
 }  # fmt: skip
-"""The warehouse's types and what they are in polars."""
+"""The warehouse's types and their polars types."""
 
 
 def sql_name(dtype: pl.DataType) -> str:
-    """Return how a contract names a type, for messages."""
+    """Return the name of a type in contracts, for messages."""
     return next((name for name, known in DTYPES.items() if known == dtype), str(dtype))
 
 
 def names_of(tables: Sequence[Table]) -> dict[str, str]:
-    """Return tables' names by their unique id."""
+    """Return the names of tables by their unique id."""
     return {str(table.node["unique_id"]): table.name for table in tables}

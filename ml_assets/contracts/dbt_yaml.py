@@ -1,6 +1,6 @@
-"""What dbt's manifest says of a table, and where in the YAML it is written.
+"""Read tables from dbt's manifest, with the place in the YAML where each field is written.
 
-What tests and constraints mean stays out; see `ml_assets.contracts.dbt_rules`.
+Not here: what tests and constraints mean (see `ml_assets.contracts.dbt_rules`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ M = TypeVar("M", bound=_Meta)
 
 
 class TableMeta(_Meta):
-    """What `meta` of a model or a source table may say."""
+    """The `meta` of a model or a source table."""
 
     key: tuple[StrictStr, ...] = ()
     owner: StrictStr | None = None
@@ -39,7 +39,7 @@ class TableMeta(_Meta):
 
 
 class ColumnMeta(_Meta):
-    """What `meta` of a column may say."""
+    """The `meta` of a column."""
 
     role: Role | None = None
     categorical: StrictBool = False
@@ -51,16 +51,16 @@ class ColumnMeta(_Meta):
 
 
 class TestMeta(_Meta):
-    """What `meta` of a test may say: `enforced_by: dbt` leaves it to dbt alone."""
+    """The `meta` of a test: with `enforced_by: dbt`, only dbt enforces it."""
 
-    __test__ = False  # for pytest: this is no test
+    __test__ = False  # pytest must not collect this class
 
     enforced_by: Literal["dbt"] | None = None
 
 
 @dataclass(frozen=True)
 class Place:
-    """A spot in a YAML file; of several paths to it the one that stands deepest in the text counts."""
+    """A position in a YAML file. Of several paths, the one that is found deepest in the text is used."""
 
     path: str
     locs: tuple[tuple[str, ...], ...]
@@ -68,36 +68,36 @@ class Place:
 
 @dataclass
 class Mistakes:
-    """Mistakes found so far, each with its place."""
+    """The errors found so far, each with its place."""
 
     found: list[tuple[Place, str]] = field(default_factory=list)
 
     def add(self, place: Place, sentence: str) -> None:
-        """Note a mistake."""
+        """Add an error."""
         self.found.append((place, sentence))
 
     def check_meta(self, kind: type[M], given: Mapping[str, Any], table: Table, *loc: str, what: str) -> M:
-        """Return what a `meta` says; note each mistake in it and take the default instead."""
+        """Return a validated `meta`. Each error in it is added, and the default is used instead."""
         try:
             return kind.model_validate(given)
         except ValidationError as error:
             for problem in error.errors():
                 name = str(problem["loc"][0])
-                self.add(table.place(*loc, "meta", name), f"{what} has meta '{name}': {_told(problem, kind)}.")
+                self.add(table.place(*loc, "meta", name), f"{what} has meta '{name}': {_meta_problem(problem, kind)}.")
             wrong = {str(problem["loc"][0]) for problem in error.errors()}
             return kind.model_validate({name: value for name, value in given.items() if name not in wrong})
 
     def sentences(self, read: Read) -> list[str]:
-        """Return all mistakes with file and line, in the order of the files."""
+        """Return all errors with file and line, in the order of the files."""
         roots = {}
         for path in dict.fromkeys(place.path for place, _ in self.found):
             text = read(path)
             roots[path] = None if text is None else compose(text)
-        told = [
+        errors = [
             (place.path, 0 if roots[place.path] is None else line_of_first(roots[place.path], place.locs), sentence)
             for place, sentence in self.found
         ]
-        ordered = sorted(told, key=lambda one: one[:2])
+        ordered = sorted(errors, key=lambda one: one[:2])
         return [f"{path}{f':{line}' if line else ''}: {sentence}" for path, line, sentence in ordered]
 
 
@@ -106,8 +106,8 @@ class Table:
     """One model or source table of a manifest.
 
     Attributes:
-        node: what the manifest says of it.
-        folder: where the dbt project lies, for messages.
+        node: its node in the manifest.
+        folder: the folder of the dbt project, for messages.
     """
 
     node: Node
@@ -115,7 +115,7 @@ class Table:
 
     @property
     def is_source(self) -> bool:
-        """Whether it comes from outside."""
+        """Whether it is a source table."""
         return bool(self.node["resource_type"] == "source")
 
     @property
@@ -125,19 +125,19 @@ class Table:
 
     @property
     def is_by_day(self) -> bool:
-        """Whether it has one file a day."""
+        """Whether it has one file per day."""
         if self.is_source:
             return meta_of(self.node).get("partitioned") == "day"
         return (self.node.get("config") or {}).get("materialized") == "by_day"
 
     @property
     def parents(self) -> list[str]:
-        """The unique ids of what it reads directly."""
+        """The unique ids of the tables that it reads directly."""
         return [*(self.node.get("depends_on") or {}).get("nodes", ())]
 
     @property
     def columns(self) -> Mapping[str, Node]:
-        """The columns as they are declared, by name."""
+        """The declared columns, by name."""
         columns: Mapping[str, Node] = self.node["columns"]
         return columns
 
@@ -149,7 +149,7 @@ class Table:
         return f"{self.folder}/{inside}" if self.folder else inside
 
     def place(self, *loc: str) -> Place:
-        """Return where something of the table stands; `data_tests` may be `tests` there, and `meta` under `config`."""
+        """Return the place of a field. `data_tests` may be written as `tests`, and `meta` may be under `config`."""
         start = (
             ("sources", self.node["source_name"], "tables", self.node["name"])
             if self.is_source
@@ -165,16 +165,16 @@ class Table:
 
 
 def meta_of(node: Node) -> dict[str, Any]:
-    """Return a node's or column's meta, wherever dbt keeps it."""
+    """Return the meta of a node or column, whichever field of the manifest has it."""
     return {**(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
 
 
 def quoted(names: Sequence[object]) -> str:
-    """Return names as a list for a message."""
+    """Return names as a quoted list for a message."""
     return ", ".join(f"'{name}'" for name in names)
 
 
-def _told(problem: Mapping[str, Any], kind: type[BaseModel]) -> str:
+def _meta_problem(problem: Mapping[str, Any], kind: type[BaseModel]) -> str:
     if problem["type"] == "extra_forbidden":
         known = sorted(kind.model_fields)
         return f"there is no such meta; expected one of {', '.join(known)}{near(str(problem['loc'][0]), known)}"

@@ -1,6 +1,6 @@
-"""The errors a person meets: each message gives the culprit, what was expected, what came, and the mend.
+"""The errors that users see. Each message states what is wrong, what was expected, what was found, and how to fix it.
 
-Programming errors stay out; they are ordinary Python exceptions.
+Programming errors are ordinary Python exceptions.
 """
 
 import difflib
@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 
 class ContractError(ValueError):
-    """A table or artifact breaks its contract; the message lists every broken rule."""
+    """A table or artifact breaks its contract. The message lists every broken rule."""
 
 
 class DataError(ValueError):
-    """Data cannot be used as asked (empty, unreadable, too little); the message names the mend."""
+    """Data cannot be used (empty, unreadable, too little). The message states how to fix it."""
 
 
 def near(word: str, known: Sequence[str]) -> str:
-    """Return a hint at the known word that a mistyped one is closest to; nothing where none is close."""
+    """Return a hint at the known word that is closest to a mistyped one; empty if none is close."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f" (did you mean '{close[0]}'?)" if close else ""

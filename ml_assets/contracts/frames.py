@@ -1,7 +1,7 @@
-"""What the frames that Python makes must look like: labels, predictions, and the tables of what measures a model.
+"""Contracts of the frames that Python stages write: labels, predictions, drift, performance, importances, trials.
 
-Tables that dbt makes stay out; their contracts are written beside them, see `ml_assets.contracts.from_dbt`. These are
-pandera's schemas, made when a stage first asks for one: importing pandera takes 0.2 s.
+Not here: tables that dbt builds, whose contracts are written in YAML (see `ml_assets.contracts.from_dbt`). These are
+pandera schemas, created when a stage first needs one, because importing pandera takes 0.2 s.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ if TYPE_CHECKING:
     from ml_assets.contracts.artifacts import Task
 
 TIME: Final = pl.Datetime("us")
-CLASS_SUM: Final = 1e-3  # scores of all classes are rounded on their way through LightGBM
+CLASS_SUM: Final = 1e-3  # LightGBM rounds the scores of classes
 
 
 def check_frames(frames: Sequence[pl.DataFrame], schema: pa.DataFrameSchema, *, personal: Collection[str] = ()) -> None:
-    """Hold frames of one kind, such as the days of a range, against their schema, all at once.
+    """Check frames of one kind, such as the days of a range, against their schema, all at once.
 
     Args:
         frames: the rows.
-        schema: what they must look like.
+        schema: their schema.
         personal: columns whose values no message shows.
 
     Raises:
-        ContractError: they break it; the message lists every broken rule with the number of rows and examples.
+        ContractError: rules are broken; the message lists each with the number of rows and examples.
     """
     import pandera.errors
 
     try:
         schema.validate(pl.concat(frames), lazy=True)
     except pl.exceptions.PolarsError as error:
-        raise ContractError(f"{schema.name}: the frames of one run differ in their columns: {error}.") from error
+        raise ContractError(f"{schema.name}: the frames of one run have different columns: {error}.") from error
     except pandera.errors.SchemaErrors as error:
         broken = error.failure_cases.group_by("column", "check", maintain_order=True).agg(
             pl.len().alias("rows"), pl.col("failure_case").unique(maintain_order=True).head(3).alias("examples")
         )
         listed = "\n".join(f"- {_sentence(**row, personal=personal)}" for row in broken.iter_rows(named=True))
         raise ContractError(
-            f"{schema.name} break their contract, so nothing is kept:\n{listed}\n"
-            "Mend the stage that made them, or what it read; see ml_assets/contracts/frames.py."
+            f"{schema.name} break their contract and are not stored:\n{listed}\n"
+            "Fix the stage that computes them, or its inputs; see ml_assets/contracts/frames.py."
         ) from error
 
 
@@ -72,7 +72,7 @@ def _sentence(column: str, check: str, rows: int, examples: list[str | None], pe
 def labels(
     *, key: Sequence[str], known_time: str, target: str, task: Task, has_reason: bool = False, timezone: str = "UTC"
 ) -> pa.DataFrameSchema:
-    """Return what labels look like: who, of which day, known when, what came true; a null target has no label."""
+    """Return the schema of labels: key, day, known time and target. A null target has no label."""
     import pandera.polars as pa
 
     truth = {
@@ -83,7 +83,7 @@ def labels(
     columns: dict[str, Any] = {
         "day": pa.Column(
             pl.Date,
-            _rule("'day' is that of the known time", lambda it: it == day_of_moment(pl.col(known_time), timezone)),
+            _rule("'day' is the day of the known time", lambda it: it == day_of_moment(pl.col(known_time), timezone)),
         ),
         **{name: pa.Column() for name in key},
         "event_day": pa.Column(pl.Date),
@@ -97,7 +97,7 @@ def labels(
 def predictions(
     *, key: Sequence[str], prediction_time: str, task: Task, classes: Sequence[str] = ()
 ) -> pa.DataFrameSchema:
-    """Return what predictions look like: an id each, a score of the task, and what it was made from."""
+    """Return the schema of predictions: an id, a score of the task, and the feature row, for each prediction."""
     import pandera.polars as pa
 
     is_share = _between("score", 0, 1)
@@ -106,7 +106,7 @@ def predictions(
     columns: dict[str, Any] = {
         "prediction_id": pa.Column(
             pl.String,
-            _rule("'prediction_id' is that of one row of its day", lambda it: ~pl.struct(it, "day").is_duplicated()),
+            _rule("'prediction_id' is unique within its day", lambda it: ~pl.struct(it, "day").is_duplicated()),
         ),
         **identified,
         "score": pa.Column(pl.Float64, is_number if task == "regression" else is_share),
@@ -129,9 +129,9 @@ def predictions(
 
 @functools.cache
 def drift_table() -> pa.DataFrameSchema:
-    """Return what drift tables look like: for each model version a row a feature and one for the score.
+    """Return the schema of drift tables: for each model version, one row per feature and one for the score.
 
-    Figures are null where a day is not judged.
+    Figures are null if a day is not judged.
     """
     import pandera.polars as pa
 
@@ -150,7 +150,8 @@ def drift_table() -> pa.DataFrameSchema:
         "weighted_excess_psi": _figure("weighted_excess_psi", 0),
         "is_over": pa.Column(pl.Boolean),
         "reason": pa.Column(
-            pl.String, _rule("'reason' says why a row is over", lambda it: (it != "") == pl.col("is_over"))
+            pl.String,
+            _rule("'reason' is given for rows over a limit only", lambda it: (it != "") == pl.col("is_over")),
         ),
     }
     return _schema("drift tables", columns)
@@ -158,14 +159,16 @@ def drift_table() -> pa.DataFrameSchema:
 
 @functools.cache
 def performance_table() -> pa.DataFrameSchema:
-    """Return what performance tables look like: for each model version a row a metric.
+    """Return the schema of performance tables: for each model version, one row per metric.
 
-    It has its interval, or the reason why there is none.
+    Each has an interval, or the reason why there is none.
     """
     import pandera.polars as pa
 
     within = _rule("'low' is not above 'high'", lambda it: it <= pl.col("high"))
-    told = _rule("'reason' says why a metric has no value", lambda it: (it != "") | pl.col("value").is_not_null())
+    reason = _rule(
+        "'reason' is given for a metric without a value", lambda it: (it != "") | pl.col("value").is_not_null()
+    )
     columns: dict[str, Any] = {
         "model_version": pa.Column(pl.String),
         "metric": pa.Column(pl.String),
@@ -175,14 +178,14 @@ def performance_table() -> pa.DataFrameSchema:
         "expected": _figure("expected"),
         "expected_labelled": _figure("expected_labelled"),
         "rows": pa.Column(pl.Int64, _between("rows", 0)),
-        "reason": pa.Column(pl.String, told),
+        "reason": pa.Column(pl.String, reason),
     }
     return _schema("performance tables", columns)
 
 
 @functools.cache
 def importances_table() -> pa.DataFrameSchema:
-    """Return what the figures of the selection look like: a row a feature, the injected noise among them."""
+    """Return the schema of the selection's importances: one row per feature, including the injected noise."""
     import pandera.polars as pa
 
     return _schema(
@@ -200,7 +203,7 @@ def importances_table() -> pa.DataFrameSchema:
 
 @functools.cache
 def model_importances() -> pa.DataFrameSchema:
-    """Return what the importances of a trained model look like: a row for each of its features."""
+    """Return the schema of a trained model's importances: one row for each of its features."""
     return _schema("importances of the model", {**_importances(), "rank": _rank()})
 
 
@@ -208,7 +211,7 @@ def _importances() -> dict[str, Any]:
     import pandera.polars as pa
 
     return {
-        "feature": pa.Column(pl.String, _rule("'feature' is that of one row", lambda it: it.is_unique())),
+        "feature": pa.Column(pl.String, _rule("'feature' is unique", lambda it: it.is_unique())),
         "gain": pa.Column(pl.Float64, _between("gain", 0)),
         "gain_share": pa.Column(pl.Float64, _between("gain_share", 0, 1)),
         "permutation": pa.Column(pl.Float64, _rule("'permutation' is a finite number", lambda it: it.is_finite())),
@@ -227,17 +230,19 @@ def _rank() -> pa.Column:
 
 
 def trials(searched: Sequence[str]) -> pa.DataFrameSchema:
-    """Return what the trials of a study look like: a row a trial with what was searched; one of them is the best."""
+    """Return the schema of a study's trials: one row per trial, with the searched parameters. One is the best."""
     import pandera.polars as pa
 
-    told = _rule("'value' is missing for pruned trials only", lambda it: it.is_null() == (pl.col("state") == "pruned"))
+    pruned = _rule(
+        "'value' is missing for pruned trials only", lambda it: it.is_null() == (pl.col("state") == "pruned")
+    )
     columns: dict[str, Any] = {
         "trial": pa.Column(
             pl.Int64, _rule("'trial' counts from 0 in the order of rows", lambda it: it == pl.int_range(pl.len()))
         ),
         "state": pa.Column(pl.String, _one_of("state", ("complete", "pruned"))),
         "value": pa.Column(
-            pl.Float64, [told, _rule("'value' is a finite number", lambda it: it.is_finite())], nullable=True
+            pl.Float64, [pruned, _rule("'value' is a finite number", lambda it: it.is_finite())], nullable=True
         ),
         "rounds": pa.Column(pl.Int64, _between("rounds", 0)),
         "is_best": pa.Column(pl.Boolean, _rule("one trial is the best", lambda it: (it.sum() == 1) & it.is_not_null())),
@@ -255,7 +260,7 @@ def _schema(name: str, columns: dict[str, Any]) -> pa.DataFrameSchema:
 
 
 def _rule(sentence: str, keeps: Callable[[pl.Expr], pl.Expr]) -> pa.Check:
-    """Return a rule on a column, which may look at other columns of its row too."""
+    """Return a rule on a column, which may also read other columns of its row."""
     import pandera.polars as pa
 
     def check(data: pa.PolarsData) -> pl.LazyFrame:
@@ -275,7 +280,7 @@ def _one_of(name: str, values: Sequence[str]) -> pa.Check:
 
 
 def _figure(name: str, low: float | None = None, high: float | None = None) -> pa.Column:
-    """Return a column of figures that may be missing; those that are there are numbers."""
+    """Return a column of figures that may be null; other values must be finite numbers."""
     import pandera.polars as pa
 
     finite = _rule(f"'{name}' is a finite number", lambda it: it.is_finite())

@@ -1,6 +1,6 @@
-"""Contracts of tables as dbt's manifest states them: written once, in the YAML beside each model.
+"""Build contracts of tables from dbt's manifest. They are written once, in the YAML beside each model.
 
-Reading the manifest file stays out: a parsed manifest comes in.
+Not here: reading the manifest file (see `ml_assets.warehouse.dbt_manifest`).
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 TIMES: tuple[Role, ...] = ("event_time", "prediction_time", "known_time")
 _NO_DECIMAL = (
-    "decimals are not supported. Write double; where amounts must be exact, let the staging model count in the "
-    "smallest unit, cast(round(price * 100) as bigint), and declare bigint there"
+    "decimals are not supported. Write double. If amounts must be exact, count in the smallest unit in the staging "
+    "model, cast(round(price * 100) as bigint), and declare bigint"
 )
 _MOMENTS = {
-    RECEIVED_AT: ("when a later version was landed", "what was landed first has none"),
-    GONE_AT: ("when the source no longer had the row", "what the source still has has none"),
+    RECEIVED_AT: ("when a later version was landed", "it is null for the first version"),
+    GONE_AT: ("when the source no longer had the row", "it is null while the source has the row"),
 }
 
 
@@ -44,12 +44,12 @@ def contracts_from_dbt(
 
     Args:
         manifest: dbt's manifest.
-        read: gives the text of a YAML file by its path, for the lines in messages; asked only where there are mistakes.
-        sql_problems: returns what is wrong with each expression over the rows of a source; not asked if absent.
-        folder: where the dbt project lies; it leads the paths of files.
+        read: returns the text of a YAML file by its path, for the lines in messages; called only if there are errors.
+        sql_problems: returns what is wrong with each expression over the rows of a source; not checked if absent.
+        folder: the folder of the dbt project, which precedes the paths of files.
 
     Raises:
-        ContractError: the contracts have mistakes (an unknown type or role, a rule on a missing column, a test that has
+        ContractError: the contracts have errors (an unknown type or role, a rule on a missing column, a test that has
             no translation, ...); all are listed, with file and line.
     """
     mistakes = Mistakes()
@@ -73,9 +73,9 @@ def contracts_from_dbt(
 
 
 def rules_by_test(manifest: Mapping[str, Any], contracts: Mapping[str, TableContract]) -> dict[str, tuple[str, str]]:
-    """Return the table and the rule's name of each dbt test that is translated, by the test's unique id.
+    """Return table and rule of each translated dbt test, by the test's unique id.
 
-    What is missing there (tests in SQL files, tests that dbt alone enforces) is for dbt to report.
+    Other tests (in SQL files, or enforced only by dbt) are reported by dbt.
     """
     tables = _tables(manifest, "")
     found = {}
@@ -91,7 +91,7 @@ def _tables(manifest: Mapping[str, Any], folder: str) -> list[Table]:
 
 
 def _sources(by_id: Mapping[str, Table]) -> dict[str, tuple[str, ...]]:
-    """Return the names of the sources that each table is made of, directly or not, by unique id."""
+    """Return the names of the sources that each table reads, directly or indirectly, by unique id."""
     found: dict[str, tuple[str, ...]] = {}
 
     def visit(uid: str) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ def _sources(by_id: Mapping[str, Table]) -> dict[str, tuple[str, ...]]:
 
 
 def _asked(manifest: Mapping[str, Any], tables: list[Table], mistakes: Mistakes) -> dict[str, list[Asked]]:
-    """Return what tests and constraints ask of each table."""
+    """Return the rules that tests and constraints declare, by table."""
     by_name = {table.name: table for table in tables}
     asked = {table.name: asked_by_constraints(table, mistakes) for table in tables}
     names = names_of(tables)
@@ -114,7 +114,7 @@ def _asked(manifest: Mapping[str, Any], tables: list[Table], mistakes: Mistakes)
         if test["resource_type"] != "test" or not test.get("test_metadata"):
             continue
         name = tested_table(test, names)
-        if name is None or name not in by_name:  # of a seed or snapshot, which have no contract
+        if name is None or name not in by_name:  # a seed or snapshot, which has no contract
             continue
         one = asked_by_test(test, by_name[name], mistakes)
         if one is not None:
@@ -126,7 +126,7 @@ _Subject = tuple[str, frozenset[str]]
 
 
 def _subject(rule: Rule) -> _Subject:
-    """Return what a rule is about: there is one rule of a kind on the same columns."""
+    """Return the kind and columns of a rule; a contract has one rule of a kind on the same columns."""
     return rule.kind, frozenset(rule.columns)
 
 
@@ -152,7 +152,7 @@ def _contract(table: Table, asked: list[Asked], mistakes: Mistakes) -> TableCont
 
 
 def _one_a_subject(table: Table, asked: list[Asked], mistakes: Mistakes) -> dict[_Subject, Asked]:
-    """Return what is asked, once for each subject; it blocks unless all that ask for it warn."""
+    """Return the declared rules, one for each subject. A rule blocks unless all its declarations warn."""
     found: dict[_Subject, Asked] = {}
     for one in asked:
         subject = _subject(one.rule)
@@ -163,7 +163,7 @@ def _one_a_subject(table: Table, asked: list[Asked], mistakes: Mistakes) -> dict
             mistakes.add(
                 one.place,
                 f"{quoted(one.rule.columns)} of table '{table.name}' has '{before.rule.name}' and '{one.rule.name}', "
-                "which make one rule; keep one.",
+                "which are the same rule; remove one.",
             )
         blocks = before.rule.is_blocking or one.rule.is_blocking
         found[subject] = replace(before, test=before.test or one.test, rule=replace(before.rule, is_blocking=blocks))
@@ -200,7 +200,7 @@ def _column(table: Table, node: Node, rules: Mapping[_Subject, Asked], mistakes:
         minimum=bounds.minimum if bounds else None,
         maximum=bounds.maximum if bounds else None,
         relationship=points.relationship if points else None,
-        # before that moment nobody could know that the row would be gone
+        # before that moment nobody could know that the row would be removed
         known_time=GONE_AT if name == GONE_AT and table.is_source else meta.known_time,
         expression=meta.expression,
         is_nan_missing=meta.nan == "missing",
@@ -213,10 +213,10 @@ def _column(table: Table, node: Node, rules: Mapping[_Subject, Asked], mistakes:
 def _column_mistakes(
     table: Table, column: Column, asked: Mapping[str, Asked], *, is_typed: bool
 ) -> Iterator[tuple[str, Place]]:
-    """Yield what is wrong with one column, and where that stands."""
+    """Yield what is wrong with one column, and where it is written."""
     low, high = column.minimum, column.maximum
     if low is not None and high is not None and low > high:
-        yield f"has a range upside down: minimum {low} is above maximum {high}; swap them", asked["range"].place
+        yield f"has a reversed range: minimum {low} is above maximum {high}; swap them", asked["range"].place
     if "range" in asked and is_typed and not column.dtype.is_numeric():
         yield f"has a range, but is {column.dtype}; expected a number", asked["range"].place
 
@@ -231,15 +231,15 @@ def _column_mistakes(
         "nan": column.is_nan_missing,
     }
     for name in (name for name, is_given in given.items() if is_given and not table.is_source):
-        yield f"has meta '{name}', which is for columns of sources; leave it out", at("meta", name)
+        yield f"has meta '{name}', which is only for columns of sources; remove it", at("meta", name)
     if column.is_nan_missing and is_typed and not column.dtype.is_float():
-        yield f"has meta 'nan', but is {column.dtype}, which has no NaN; leave it out", at("meta", "nan")
+        yield f"has meta 'nan', but is {column.dtype}, which has no NaN; remove it", at("meta", "nan")
     if column.name in _MOMENTS and table.is_source and table.is_by_day:
         what, none = _MOMENTS[column.name]
         if is_typed and column.dtype != pl.Datetime("us"):
             yield f"is {column.dtype}; expected a timestamp: {what}", at("data_type")
         if "not_null" in asked:
-            yield f"is never missing; expected it nullable: {none}", asked["not_null"].place
+            yield f"is never missing; expected a nullable column: {none}", asked["not_null"].place
 
 
 def _check_columns_are_there(table: Table, key: tuple[str, ...], asked: list[Asked], mistakes: Mistakes) -> None:
@@ -248,7 +248,7 @@ def _check_columns_are_there(table: Table, key: tuple[str, ...], asked: list[Ask
         if name not in there:
             mistakes.add(
                 table.place("meta", "key"),
-                f"table '{table.name}' has key '{name}', which is no column of it; expected some of "
+                f"table '{table.name}' has key '{name}', which is not one of its columns; expected some of "
                 f"{', '.join(there)}{near(name, there)}.",
             )
     for one in asked:
@@ -256,7 +256,8 @@ def _check_columns_are_there(table: Table, key: tuple[str, ...], asked: list[Ask
             if name not in there:
                 mistakes.add(
                     one.place,
-                    f"'{one.rule.name}' of table '{table.name}' is about column '{name}', which is no column of it; "
+                    f"'{one.rule.name}' of table '{table.name}' names column '{name}', which is not one of its "
+                    "columns; "
                     f"expected some of {', '.join(there)}{near(name, there)}.",
                 )
 
@@ -267,32 +268,34 @@ def _check_times(table: Table, contract: TableContract, mistakes: Mistakes) -> N
         for name in names[1:]:
             mistakes.add(
                 table.place("columns", name, "meta", "role"),
-                f"column '{name}' of table '{table.name}' has role '{role}', which column '{names[0]}' has already; "
-                "expected one; make the others context.",
+                f"column '{name}' of table '{table.name}' has role '{role}', and so has column '{names[0]}'; "
+                "expected one; give the others the role context.",
             )
     if not table.is_source and contract.known_time is not None:
         mistakes.add(
             table.place("meta", "known_time"),
-            f"table '{table.name}' has meta 'known_time', which is for sources; give a column the role known_time.",
+            f"table '{table.name}' has meta 'known_time', which is only for sources; give a column the role "
+            "known_time.",
         )
     if table.is_source and contract.known_time is None:
         mistakes.add(
             table.place(),
-            f"table '{table.name}' does not say when its rows could first be known; expected meta known_time: SQL over "
+            f"table '{table.name}' does not declare when its rows could first be known; expected meta known_time: SQL "
+            "over "
             "the row (a UTC timestamp), or always for reference data.",
         )
     if table.is_source and table.is_by_day and RECEIVED_AT in contract.names and RECEIVED_AT not in contract.key:
         mistakes.add(
             table.place("meta", "key"),
-            f"table '{table.name}' keeps later versions of a row (it has column '{RECEIVED_AT}'), but its key is "
+            f"table '{table.name}' stores later versions of a row (it has column '{RECEIVED_AT}'), but its key is "
             f"{quoted(contract.key)}; add '{RECEIVED_AT}' to it.",
         )
     if table.is_source and table.is_by_day and (RECEIVED_AT in contract.names) != (GONE_AT in contract.names):
         there, lacking = (RECEIVED_AT, GONE_AT) if RECEIVED_AT in contract.names else (GONE_AT, RECEIVED_AT)
         mistakes.add(
             table.place("columns", there),
-            f"table '{table.name}' has column '{there}', but no '{lacking}'; a table that keeps later versions of a "
-            f"row has both, so that readers can tell what the source no longer has. Add {lacking} (timestamp).",
+            f"table '{table.name}' has column '{there}', but no '{lacking}'; a table that stores later versions of a "
+            f"row has both, so that readers can see what the source no longer has. Add {lacking} (timestamp).",
         )
 
 
@@ -316,7 +319,7 @@ def _check_relationships(
         if other.column not in there.names:
             mistakes.add(
                 one.place,
-                f"{what} points to column '{other.column}' of table '{other.table}', which is no column of it; "
+                f"{what} points to column '{other.column}' of table '{other.table}', which does not exist; "
                 f"expected one of {', '.join(there.names)}{near(other.column, there.names)}.",
             )
             continue

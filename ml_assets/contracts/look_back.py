@@ -1,4 +1,4 @@
-"""Checks the declared look-back of a dbt model against what the model reads."""
+"""Check the declared look-back of a dbt model against what the model reads."""
 
 import re
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ _LOOK_BACK: Final = re.compile(r"\blook_back_first_day\(\s*(?:days\s*=\s*)?(\d+)
 
 
 def check_look_back(table: Table, parents: Sequence[str], mistakes: Mistakes) -> None:
-    """Compare the declared look-back with the parents of a model and with the days that its SQL asks for.
+    """Compare the declared look-back with the parents of a model and with the days that its SQL reads.
 
     Only literal numbers in the model's own SQL are found, not those in macros or variables.
     """
     declared = meta_of(table.node).get("look_back_days") or {}
     if not isinstance(declared, dict) or not all(isinstance(days, int) and days >= 0 for days in declared.values()):
-        return  # reported with the rest of its meta
+        return  # reported with the other errors of its meta
     for name in (name for name in declared if name not in parents):
-        expected = f"one of {', '.join(parents)}{near(name, parents)}" if parents else "none: it reads no table"
+        expected = f"one of {', '.join(parents)}{near(name, parents)}" if parents else "no name: it reads no table"
         mistakes.add(
             table.place("meta", "look_back_days", name),
             f"table '{table.name}' has look_back_days for '{name}', which it does not read; expected {expected}.",
@@ -31,5 +31,5 @@ def check_look_back(table: Table, parents: Sequence[str], mistakes: Mistakes) ->
         mistakes.add(
             table.place("meta", "look_back_days"),
             f"the SQL of table '{table.name}' uses look_back_first_day({used}), but its look_back_days declare "
-            f"{most} at most; declare {used} for the table that it reads so, or look back less far.",
+            f"at most {most}; declare {used} for the table that it reads this way, or look back fewer days.",
         )

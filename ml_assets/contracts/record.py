@@ -1,6 +1,6 @@
-"""A table's contract as a JSON record, to be kept beside what was made under it; the round trip is exact.
+"""A table's contract as a JSON record, which is stored with what was built under it. The round trip is exact.
 
-Where it is kept stays out; so does what differs between two of them, see `ml_assets.contracts.changes`.
+Not here: comparing two of them (see `ml_assets.contracts.changes`).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class _Part(BaseModel):
 
 
 class RelationshipRecord(_Part):
-    """Where every value of a column must be found."""
+    """The column of another table in which every value must exist."""
 
     table: str
     column: str
 
 
 class ColumnRecord(_Part):
-    """One column of a contract; its type by polars' name."""
+    """One column of a contract, with the polars name of its type."""
 
     name: str
     dtype: str
@@ -47,7 +47,7 @@ class ColumnRecord(_Part):
     is_nullable: bool = True
     is_unique: bool = False
     accepted_values: tuple[str | int | float | bool, ...] | None = None
-    minimum: int | float | None = None  # a whole number stays one, beyond 2^53 too
+    minimum: int | float | None = None  # an integer is stored exactly, also beyond 2^53
     maximum: int | float | None = None
     relationship: RelationshipRecord | None = None
     known_time: str | None = None
@@ -59,12 +59,12 @@ class ColumnRecord(_Part):
         """Return the record of a column.
 
         Raises:
-            ContractError: its type is none that contracts know.
+            ContractError: contracts do not support its type.
         """
         given = {field.name: getattr(column, field.name) for field in fields(column)}
         if str(column.dtype) not in _TYPES:
             raise ContractError(
-                f"column '{column.name}' is {column.dtype}, which a contract cannot be kept with; expected one of "
+                f"column '{column.name}' is {column.dtype}, which contracts do not support; expected one of "
                 f"{', '.join(_TYPES)}."
             )
         other = column.relationship
@@ -75,12 +75,12 @@ class ColumnRecord(_Part):
         """Return the column.
 
         Raises:
-            ContractError: its type is none that contracts know.
+            ContractError: contracts do not support its type.
         """
         if self.dtype not in _TYPES:
             raise ContractError(
-                f"column '{self.name}' of a kept contract is {self.dtype!r}; expected one of {', '.join(_TYPES)}. "
-                "It was kept by another version of this code."
+                f"column '{self.name}' of a stored contract is {self.dtype!r}; expected one of {', '.join(_TYPES)}. "
+                "It was stored by another version of ml-assets."
             )
         given = {name: getattr(self, name) for name in type(self).model_fields}
         other = self.relationship
@@ -107,7 +107,7 @@ class ContractRecord(_Part):
         """Return the record of a contract.
 
         Raises:
-            ContractError: a column's type is none that contracts know.
+            ContractError: contracts do not support a column's type.
         """
         given = {field.name: getattr(contract, field.name) for field in fields(contract) if field.compare}
         columns = tuple(ColumnRecord.of(column) for column in contract.columns)
@@ -117,7 +117,7 @@ class ContractRecord(_Part):
         """Return the contract.
 
         Raises:
-            ContractError: a column's type is none that contracts know.
+            ContractError: contracts do not support a column's type.
         """
         given = {name: getattr(self, name) for name in type(self).model_fields}
         columns = tuple(column.column() for column in self.columns)

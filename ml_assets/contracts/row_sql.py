@@ -1,6 +1,6 @@
-"""SQL over the rows of a source: known times, and columns that landing computes; what it names must be there.
+"""Check the SQL over rows of a source: known times, and columns that landing computes.
 
-Not here: what SQL means. `ml_assets.landing.row_sql` asks the warehouse's engine.
+Not here: parsing SQL (see `ml_assets.landing.row_sql`, which uses the warehouse's engine).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RowSql:
-    """An expression of a contract.
+    """An SQL expression of a contract.
 
     Attributes:
-        what: the field that holds it, for messages.
+        what: the field that contains it, for messages.
         sql: the expression.
-        columns: what it may name.
-        dtype: what it must give.
+        columns: the columns that it may use.
+        dtype: the type that it must return.
     """
 
     what: str
@@ -38,7 +38,7 @@ class RowSql:
 
 
 class SqlProblem(Protocol):
-    """Why an expression works for no row: a clause about it, and the column that is not there, where that is why."""
+    """Why an expression is not valid: a clause, and the missing column if that is the reason."""
 
     @property
     def reason(self) -> str: ...  # noqa: D102 - see the class
@@ -52,7 +52,7 @@ SqlProblems = Callable[[Sequence[RowSql]], Sequence[SqlProblem | None]]
 def check_row_sql(
     tables: Sequence[Table], contracts: Mapping[str, TableContract], sql_problems: SqlProblems, mistakes: Mistakes
 ) -> None:
-    """Note which expressions of the sources work for no row."""
+    """Report the expressions of the sources that are not valid."""
     asked = [one for table in tables if table.is_source for one in _asked(table, contracts[table.name])]
     for one, problem in zip(asked, sql_problems(asked), strict=True):
         if problem is not None:
@@ -61,7 +61,7 @@ def check_row_sql(
 
 def _asked(table: Table, contract: TableContract) -> Iterator[RowSql]:
     names = {name.lower() for name in contract.names}
-    if pl.Null() in contract.schema.values() or len(names) < len(contract.names):  # refused by itself
+    if pl.Null() in contract.schema.values() or len(names) < len(contract.names):  # reported separately
         return
     of_source = {column.name: column.dtype for column in contract.columns if column.expression is None}
     time = pl.Datetime("us")
@@ -83,6 +83,6 @@ def _clause(one: RowSql, problem: SqlProblem, contract: TableContract) -> str:
     if name is None:
         return f"{problem.reason}; got: {sql}"
     if name.lower() in map(str.lower, contract.names):
-        return f"{problem.reason}, which landing computes itself; write its expression in its place; got: {sql}"
+        return f"{problem.reason}, which landing computes; write its expression in its place; got: {sql}"
     expected = f"expected some of {', '.join(one.columns)}{near(name, [*one.columns])}"
-    return f"{problem.reason}, which is no column of it; {expected}; got: {sql}"
+    return f"{problem.reason}, which is not one of its columns; {expected}; got: {sql}"

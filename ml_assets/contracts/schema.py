@@ -1,6 +1,6 @@
-"""A table's contract in the words of others: a pandera schema for polars, and a JSON Schema of one request row.
+"""Export a table's contract: as a pandera schema for polars, and as a JSON Schema of one request row.
 
-Holding a table against its contract does not need pandera; `ml_assets.contracts.checking` costs a fifth of it.
+Checking a table against its contract does not use pandera; `ml_assets.contracts.checking` takes a fifth of the time.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def to_pandera(contract: TableContract, *, others: Others | None = None) -> pa.DataFrameSchema:
-    """Return the contract as a pandera schema; each rule is a check by the rule's name.
+    """Return the contract as a pandera schema. Each rule is a check with the rule's name.
 
-    A rule that only warns is a warning there too. (Nulls and uniqueness are checks as well, for pandera's own have no
-    names, and a missing value counts as doubled in them, which it does not in dbt.) `validate` on a LazyFrame looks at
-    the schema only: collect first.
+    A rule that only warns is a warning in pandera too. Nulls and uniqueness are checks as well, because pandera's own
+    have no names, and they count missing values as duplicates, which dbt does not. `validate` on a LazyFrame checks the
+    schema only, so collect first.
 
     Args:
-        contract: what a table must look like.
-        others: the tables that relationships point to; a relationship to a table that is not given is left out.
+        contract: the contract.
+        others: the tables that relationships point to; a relationship to a table that is not given is omitted.
     """
     import pandera.polars as pa
 
@@ -85,15 +85,15 @@ def _is_single(columns: Sequence[str]) -> pl.Expr:
 
 
 def request_schema(contract: TableContract, features: Sequence[str]) -> dict[str, JsonValue]:
-    """Return the JSON Schema (draft 2020-12) of one row that a model is asked about.
+    """Return the JSON Schema (draft 2020-12) of one row to be scored.
 
-    Every feature must be given, one that may be missing as null: a forgotten field is not taken for a missing value.
-    JSON has no NaN and no infinity; where a parser lets them in, `ml_assets.logic.training.encoding.encode` refuses
-    them. Units and personal data stand as `x-unit` and `x-pii`.
+    Every feature must be given. A feature that may be missing is given as null, so that a forgotten field is an error.
+    JSON has no NaN and no infinity; if a parser accepts them, `ml_assets.logic.training.encoding.encode` rejects them.
+    Units and personal data are in `x-unit` and `x-pii`.
 
     Args:
         contract: the contract of the features' table.
-        features: the columns to be given, in the model's order.
+        features: the columns of a row, in the model's order.
 
     Raises:
         ContractError: the contract has no such column.
@@ -138,7 +138,7 @@ def _json_type(dtype: pl.DataType) -> str:
 
 
 def _ends(column: Column) -> tuple[float | None, float | None]:
-    """Return the narrowest bounds: the contract's, and for whole numbers those of the type."""
+    """Return the narrowest bounds: the contract's, and for integers those of the type."""
     low, high = column.minimum, column.maximum
     if not column.dtype.is_integer():
         return low, high

@@ -1,6 +1,6 @@
-"""What a simulated life came to, and how far the rules that it lived by can be trusted.
+"""The types of a simulation's result: the figures of each policy, and how reliable the retraining rules are.
 
-How it is lived stays out; see `ml_assets.logic.backtest.simulation` and `ml_assets.logic.backtest.detection`.
+Not here: simulating (see `ml_assets.logic.backtest.simulation` and `ml_assets.logic.backtest.detection`).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ How = Literal["days", "rows"]
 
 
 class PolicyResult(Record):
-    """What one policy of retraining came to over some days.
+    """The result of one retraining policy over some days.
 
     Attributes:
         metric: the deciding metric over all labelled rows of these days.
-        gain: over never training again, on the same rows; above zero is better.
-        share_of_weekly: its gain as a share of weekly retraining's; None where that gains nothing.
-        fits: models trained on these days, the first one not counted.
-        seconds: of a CPU, of those fits.
+        gain: the improvement over never retraining, on the same rows; above zero is better.
+        share_of_weekly: its gain as a share of the gain of weekly retraining; None if that gains nothing.
+        fits: models trained on these days, without the first one.
+        seconds: CPU seconds of those trainings.
     """
 
     policy: str
@@ -40,20 +40,20 @@ class PolicyResult(Record):
 
 
 class SimulationSummary(Record):
-    """What a simulation came to: a policy is chosen on its first days, and all are reported on the others.
+    """The result of a simulation. A policy is chosen on the first days; all policies are reported on the others.
 
-    The best of several policies looks better than it is on the days that it was chosen by.
+    The best of several policies looks better than it is on the days on which it was chosen.
 
     Attributes:
-        chosen_until: the last day of those that the policy is chosen on; the next is the first that is reported.
-        chosen: the policy with the best metric on those days; None where they do not define it.
-        choice: the figures that it was chosen by.
+        chosen_until: the last day on which the policy is chosen; the next day is the first that is reported.
+        chosen: the policy with the best metric on those days; None if the metric is not defined on them.
+        choice: the figures on which it was chosen.
         policies: the figures of the reported days.
         rows: labelled predictions of the reported days.
-        unlabelled: predictions of these days that have no label, in no figure.
-        is_tuned: whether features and parameters were chosen anew at each retraining.
-        injections: what was put into the data, as it was asked for.
-        seconds: all of it took.
+        unlabelled: predictions of these days without a label, which are in no figure.
+        is_tuned: whether features and parameters were chosen again at each retraining.
+        injections: the declared changes to the data.
+        seconds: duration of the simulation.
     """
 
     model: str
@@ -78,10 +78,10 @@ class SimulationSummary(Record):
 
 
 class FalseAlarms(Record):
-    """What a stream without drift showed: days, those over their drift limits, and those on which a rule asked.
+    """The result of a stream without drift: number of days, of days above limits, and of requested retrainings.
 
     Attributes:
-        judged: days with enough rows for drift to be judged; only these can be over.
+        judged: days with enough rows for drift to be judged; only these can be above a limit.
     """
 
     days: int
@@ -95,15 +95,14 @@ class Power(Record):
     """How often a drift was found within three days.
 
     Attributes:
-        kind: what was put in; see `Injection`.
-        column: where.
-        size: how much.
-        cost: how much of the metric it took on the days that count, on the mean of the trials; None where no trial
-            defines the metric.
-        trials: how many.
-        by_drift: found by the drift rule.
-        by_performance: found by the performance rule, days counting from when the labels are known.
-        by_either: found by one of them.
+        kind: kind of the injected drift; see `Injection`.
+        column: the changed column.
+        size: the size of the change.
+        cost: the loss of the metric on the counted days, as a mean over trials; None if no trial defines the metric.
+        trials: number of trials.
+        by_drift: trials in which the drift rule found it.
+        by_performance: trials in which the performance rule found it, counted from the day on which labels are known.
+        by_either: trials in which one of them found it.
     """
 
     kind: str
@@ -117,14 +116,14 @@ class Power(Record):
 
 
 class Detection(Record):
-    """How far the rules can be trusted on the rows of some days, or why that was not measured.
+    """How reliable the retraining rules are on the rows of some days, or why that was not measured.
 
     Attributes:
-        first_day: of those that streams are drawn from; None where none are.
+        first_day: first of the days from which streams are drawn; None if there are none.
         last_day: the last of them.
         false_alarms: by how the stream was drawn.
         power: by drift.
-        why_not: in a sentence; empty where it was measured.
+        why_not: a sentence; empty if it was measured.
     """
 
     first_day: date | None = None
@@ -136,14 +135,14 @@ class Detection(Record):
 
 @dataclass(frozen=True)
 class Simulation:
-    """A simulated life: its figures, and the page that shows them.
+    """A simulation: its figures, and the tables behind its page.
 
     Attributes:
-        weeks: the metric of each policy, week by week.
+        weeks: the metric of each policy by week.
         events: retrainings and rollbacks, with cause, facts and verdict.
-        held: days on which something asked and was held back.
-        turns: where triggered retraining gained or lost against the others, the worst week first.
-        detection: how far the rules that it lived by can be trusted.
+        held: days on which a retraining was postponed.
+        turns: where triggered retraining gained or lost against the other policies, the worst week first.
+        detection: how reliable its retraining rules are.
     """
 
     summary: SimulationSummary

@@ -1,6 +1,6 @@
-"""A contract's row rules as SQL: the warehouse sets aside the rows that `ml_assets.contracts.checking` would find.
+"""Translate a contract's row rules into SQL, with which the warehouse quarantines rows.
 
-Running the SQL stays out.
+The SQL finds the same rows as `ml_assets.contracts.checking`. Not here: running it (see `ml_assets.warehouse`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _NOT_FINITE = [f"cast('{value}' as double precision)" for value in ("NaN", "Infi
 
 
 def broken_predicates(contract: TableContract, *, relations: Mapping[str, str]) -> dict[str, str]:
-    """Return, by the name of each blocking row rule, SQL that is true where a row breaks it, and never null.
+    """Return SQL for each blocking row rule, by name. It is true if a row breaks the rule, and never null.
 
     Args:
         contract: the table's contract.
         relations: the SQL names of the tables that relationships point to, by the tables' names; a relationship to
-            another table is left out.
+            another table is omitted.
     """
     return {
         rule.name: _predicate(rule, relations)
@@ -32,7 +32,7 @@ def broken_predicates(contract: TableContract, *, relations: Mapping[str, str]) 
 
 
 def _predicate(rule: Rule, relations: Mapping[str, str]) -> str:
-    """Return when a row breaks a rule; as in dbt, a missing value breaks `not_null` alone."""
+    """Return the SQL of a broken rule. As in dbt, a missing value breaks only `not_null`."""
     column = identifier(rule.columns[0])
     if rule.kind == "finite":
         return f"coalesce({column} in ({', '.join(_NOT_FINITE)}), false)"
@@ -50,7 +50,7 @@ def _predicate(rule: Rule, relations: Mapping[str, str]) -> str:
 
 
 def identifier(name: str) -> str:
-    """Return a name as SQL quotes it."""
+    """Return a name quoted for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -58,5 +58,5 @@ def _literal(value: Value) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"cast({value!r} as double)"  # bare, DuckDB takes it for a decimal
+        return f"cast({value!r} as double)"  # DuckDB would read the bare number as a decimal
     return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""The names by which contracts call types, for messages: `bigint`, not `Int64`."""
+"""Names of types in contracts, for messages: `bigint`, not `Int64`."""
 
 from typing import Final
 
@@ -20,5 +20,5 @@ def sql_type(dtype: pl.DataType) -> str:
 
 
 def most_exact(dtype: pl.DataType) -> int:
-    """Return up to where every whole number is a value of a type of floating point."""
+    """Return the limit up to which a floating-point type represents every integer exactly."""
     return 2**53 if dtype == pl.Float64 else 2**24

@@ -1,4 +1,4 @@
-"""What a look at a day came to: over the limits, within them, or not judged, which is neither."""
+"""The state of a judged day: over the limits, within the limits, or not judged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ State = Literal["over the limits", "not judged", "within the limits"]
 
 
 def state_of_all(states: Iterable[State]) -> State:
-    """Return what several looks came to together: over where one is, within where all are."""
+    """Return the state of several days together: over the limits if any is, within them if all are."""
     found = set(states)
     if "over the limits" in found:
         return "over the limits"
@@ -17,10 +17,10 @@ def state_of_all(states: Iterable[State]) -> State:
 
 
 def describe_states(states: Iterable[State]) -> str:
-    """Return on how many days which state was found, as words; of a single day, its state."""
+    """Return the number of days in each state, as text; for a single day, its state."""
     found = [*states]
     if not found:
-        return "no day was looked at"
+        return "no day was judged"
     if len(found) == 1:
         return found[0]
     counts = {state: found.count(state) for state in get_args(State)}

@@ -1,7 +1,7 @@
-"""A table's contract: its columns, their types and roles, and the rules that its rows keep.
+"""The contract of a table: its columns, their types and roles, and the rules for its rows.
 
-Where a contract is written (dbt's YAML) stays out, see `ml_assets.contracts.from_dbt`; so does holding rows against it,
-see `ml_assets.contracts.checking`.
+Not here: reading contracts from dbt's YAML (see `ml_assets.contracts.from_dbt`), and checking rows (see
+`ml_assets.contracts.checking`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Kind = Literal["columns", "finite", "not_null", "accepted_values", "range", "rel
 
 SHAPE = "columns are as in the contract"
 PERSONAL = "(personal)"
-"""Stands in the place of a personal value wherever rows are shown."""
+"""Replaces a personal value wherever rows are shown."""
 ALWAYS = "always"
 """The known time of reference data."""
 RECEIVED_AT = "received_at"
@@ -34,7 +34,7 @@ _ROW_KINDS = frozenset({"finite", "not_null", "accepted_values", "range", "relat
 
 @dataclass(frozen=True)
 class Relationship:
-    """Where every value of a column must be found: a column of another table."""
+    """The column of another table in which every value of a column must exist."""
 
     table: str
     column: str
@@ -42,11 +42,11 @@ class Relationship:
 
 @dataclass(frozen=True)
 class Column:
-    """One column as the contract wants it.
+    """One column of a contract.
 
     `known_time` and `expression` are SQL over the row, for raw tables: when the value could first be known, and how
-    landing computes a column that the source does not have. `is_nan_missing`, for raw tables too: landing turns NaN
-    into null.
+    landing computes a column that the source does not have. With `is_nan_missing`, also for raw tables, landing
+    replaces NaN by null.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Rule:
-    """One thing that must hold; `name` is the sentence by which checks, errors and quarantined rows call it."""
+    """One rule of a contract. Checks, errors and quarantined rows refer to it by `name`, a sentence."""
 
     name: str
     kind: Kind
@@ -82,22 +82,22 @@ class Rule:
 
     @property
     def is_row_rule(self) -> bool:
-        """Whether each row keeps or breaks it by itself, so that breaking rows can be quarantined."""
+        """Whether the rule applies to single rows, so that rows that break it can be quarantined."""
         return self.kind in _ROW_KINDS
 
 
 @dataclass(frozen=True)
 class TableContract:
-    """What a table must look like.
+    """The contract of a table.
 
     Attributes:
-        key: what identifies a row; unique.
-        unique_together: other combinations of columns that are unique.
+        key: columns that identify a row; unique.
+        unique_together: other unique combinations of columns.
         warnings: names of rules that warn instead of blocking.
         known_time: SQL over the row, for raw tables: when the row could first be known; `always` for reference data.
-        is_by_day: whether the table has one file a day.
-        sources: names of the sources that a model is made of, directly or not. They promise nothing to a reader, so
-            records of contracts leave them out.
+        is_by_day: whether the table has one file per day.
+        sources: names of the sources that a model reads, directly or indirectly. They are not part of the contract's
+            record.
     """
 
     name: str
@@ -129,7 +129,7 @@ class TableContract:
         return frozenset(column.name for column in self.columns if column.is_pii)
 
     def shown(self, name: str | None, value: object) -> object:
-        """Return a column's value as messages may show it."""
+        """Return a column's value for a message; a personal value is replaced."""
         return redacted(name, value, self.personal)
 
     @property
@@ -143,13 +143,13 @@ class TableContract:
         return {column.name: column.dtype for column in self.columns}
 
     def with_role(self, role: Role) -> tuple[Column, ...]:
-        """Return the columns that play a role."""
+        """Return the columns that have a role."""
         return tuple(column for column in self.columns if column.role == role)
 
     def only(self, names: Sequence[str]) -> TableContract:
-        """Return the contract of some of the columns, in the order asked for.
+        """Return the contract of some of the columns, in the given order.
 
-        A rule over several columns stays only where all of them stay.
+        A rule over several columns is included only if all of them are.
         """
         return replace(
             self,
@@ -160,7 +160,7 @@ class TableContract:
 
     @functools.cached_property
     def rules(self) -> tuple[Rule, ...]:
-        """All rules: the shape first, then uniqueness over the table, then column by column."""
+        """All rules: columns and types first, then uniqueness over the table, then column by column."""
         groups = dict.fromkeys([*([self.key] if self.key else []), *self.unique_together])
         single = [(column.name,) for column in self.columns if column.is_unique and (column.name,) not in groups]
         rules = [Rule(SHAPE, "columns"), *(Rule(_unique_name(group), "unique", group) for group in groups)]
@@ -189,7 +189,7 @@ class TableContract:
 
 
 def redacted(name: str | None, value: object, personal: Collection[str]) -> object:
-    """Return a column's value as messages may show it, where some columns are personal."""
+    """Return a column's value for a message; a value of a personal column is replaced."""
     return PERSONAL if name in personal and value is not None else value
 
 
@@ -200,13 +200,13 @@ def _unique_name(columns: Sequence[str]) -> str:
 
 
 def _listed(values: Sequence[Value]) -> str:
-    """Return values as a list that stays readable as a name."""
+    """Return values as a list that is short enough for a name."""
     more = f" and {len(values) - 10} more" if len(values) > 20 else ""
     return ", ".join(str(value) for value in (values[:10] if more else values)) + more
 
 
 def bounds(minimum: float | None, maximum: float | None) -> str:
-    """Return a range in words."""
+    """Return a range as text."""
     if minimum is None and maximum is None:
         return "unbounded"
     if minimum is None or maximum is None:

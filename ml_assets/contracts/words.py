@@ -1,4 +1,4 @@
-"""Counts in sentences, and sentences as Markdown."""
+"""Format counts in sentences, and sentences in Markdown."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def in_markdown(text: str) -> str:
-    """Return a text that Markdown shows as it is, on one line, whatever values from data stand in it."""
+    """Escape a text so that Markdown shows it unchanged, on one line, whatever values from data it has."""
     return re.sub(r"([\\`*_{}\[\]()<>#+!|~&:/@-])", r"\\\1", " ".join(text.split()))

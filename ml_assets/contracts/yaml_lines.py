@@ -1,6 +1,6 @@
-"""Where in a YAML text something stands, so that a mistake can be told with its line.
+"""Find the lines of fields in a YAML text, so that errors can name them.
 
-What the text may say stays out; see `ml_assets.declaration.reading` and `ml_assets.contracts.from_dbt`.
+Not here: which fields are allowed (see `ml_assets.declaration.reading` and `ml_assets.contracts.from_dbt`).
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ _INT = "tag:yaml.org,2002:int"
 _NAMES = ("name", "type", "test_name")
 MOST_CHARACTERS = 2**20
 MOST_DEPTH = 50
-"""Of nesting. Composing text that is nested some ten thousand deep ends the process."""
+"""Maximum depth. To compose a text with ten thousand levels would crash the process."""
 
 MOST_VALUES = 100_000
-"""With every alias written out."""
+"""Maximum number of values, with every alias expanded."""
 
 MOST_DIGITS = 300
 
 
 class YamlError(ValueError):
-    """A file is not YAML, or says something that YAML would silently read as something else.
+    """A file is not YAML, or YAML would silently read a value as something else.
 
     Attributes:
-        line: where, from 1.
-        problem: why, as a clause.
+        line: the line, from 1.
+        problem: the reason, as a clause.
     """
 
     def __init__(self, line: int, problem: str) -> None:
@@ -53,10 +53,10 @@ def text_of(data: bytes) -> str:
 
 
 def compose(text: str) -> yaml.Node | None:
-    """Return a YAML text as nodes that know their lines.
+    """Return a YAML text as nodes with their lines.
 
     Raises:
-        YamlError: it is not YAML, or is larger or nested deeper than any declaration.
+        YamlError: it is not YAML, or is larger or nested deeper than any valid declaration.
     """
     if len(text) > MOST_CHARACTERS:
         raise YamlError(1, f"it has {len(text):,} characters; expected at most {MOST_CHARACTERS:,}. Split the file")
@@ -78,15 +78,15 @@ def _check_depth(text: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MOST_DEPTH:
             line = event.start_mark.line + 1 if event.start_mark else 1
-            raise YamlError(line, f"it is nested deeper than {MOST_DEPTH} levels; write it flatter")
+            raise YamlError(line, f"it is nested deeper than {MOST_DEPTH} levels; reduce the nesting")
 
 
 def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """Return how many values a node has with every alias written out; raise where they are too many, or endless."""
+    """Return the number of values of a node with aliases expanded; raise an error if there are too many."""
     if id(node) in sizes:
         if sizes[id(node)]:
             return sizes[id(node)]
-        raise YamlError(node.start_mark.line + 1, "an alias stands inside what it stands for; write the value out")
+        raise YamlError(node.start_mark.line + 1, "an alias refers to a value that contains it; write the value out")
     sizes[id(node)] = 0  # not known yet
     inside = [] if isinstance(node, yaml.ScalarNode) else [*node.value]
     if isinstance(node, yaml.MappingNode):
@@ -94,7 +94,7 @@ def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
     size = 1 + sum(_size(one, sizes) for one in inside)
     if size > MOST_VALUES:
         line = node.start_mark.line + 1
-        raise YamlError(line, f"it has more than {MOST_VALUES:,} values, aliases written out; write less, or split it")
+        raise YamlError(line, f"it has more than {MOST_VALUES:,} values, with aliases expanded; split it")
     sizes[id(node)] = size
     return size
 
@@ -105,7 +105,7 @@ def _error(error: yaml.YAMLError) -> YamlError:
 
 
 def load(text: str) -> object:
-    """Return what a YAML text says, in which there are no `problems`.
+    """Return the content of a YAML text that has no `problems`.
 
     Raises:
         YamlError: it has a tag or a key that no declaration has.
@@ -117,7 +117,7 @@ def load(text: str) -> object:
 
 
 def problems(text: str) -> Iterator[YamlError]:
-    """Yield why a text is not YAML, and the places where it does not mean what it says, in the order of its lines."""
+    """Yield why a text is not YAML, and values that YAML would silently misread, in the order of lines."""
     try:
         root = compose(text)
     except YamlError as error:
@@ -128,17 +128,17 @@ def problems(text: str) -> Iterator[YamlError]:
 
 
 def line_of(root: yaml.Node | None, loc: Sequence[int | str]) -> int:
-    """Return the line (from 1) of the deepest part of a path that stands in the text."""
+    """Return the line (from 1) of the deepest part of a path that exists in the text."""
     return _deepest(root, loc)[1]
 
 
 def line_of_first(root: yaml.Node | None, locs: Sequence[Sequence[str]]) -> int:
-    """Return the line (from 1) of that path of several which stands deepest in the text."""
+    """Return the line (from 1) of the path that is found deepest in the text."""
     return max((_deepest(root, loc) for loc in locs), key=lambda found: found[0])[1]
 
 
 def _problems(node: yaml.Node | None, seen: set[int]) -> Iterator[YamlError]:
-    """Yield fields that are given more than once, of which YAML takes the last, and dates that do not exist."""
+    """Yield fields that are given more than once (YAML takes the last one), and dates that do not exist."""
     if id(node) in seen:  # an alias
         return
     seen.add(id(node))
@@ -157,13 +157,13 @@ def _problems(node: yaml.Node | None, seen: set[int]) -> Iterator[YamlError]:
         for key, value in node.value:
             name = str(key.value)
             if name in names:
-                yield YamlError(key.start_mark.line + 1, f"{name}: is given twice; keep one")
+                yield YamlError(key.start_mark.line + 1, f"{name}: is given twice; remove one")
             names.add(name)
             yield from _problems(value, seen)
 
 
 def _deepest(root: yaml.Node | None, loc: Sequence[int | str]) -> tuple[int, int]:
-    """Return how many parts of a path stand in the text, and the line of the last of them."""
+    """Return how many parts of a path exist in the text, and the line of the last of them."""
     node, line = root, 1
     for depth, part in enumerate(loc):
         found = _inside(node, part)
@@ -185,7 +185,7 @@ def _inside(node: yaml.Node | None, part: int | str) -> tuple[int, yaml.Node] | 
 
 
 def _named(node: yaml.SequenceNode, part: str) -> tuple[int, yaml.Node] | None:
-    """Return the item of a list that is called so: by its `name` or `type`, as a bare word, or by its only field."""
+    """Return the item of a list with this name: by its `name` or `type`, as a bare word, or by its only field."""
     fields = [(item, {k.value: v for k, v in item.value}) for item in node.value if isinstance(item, yaml.MappingNode)]
     for item, values in fields:
         if any(name in values and values[name].value == part for name in _NAMES):

@@ -40,11 +40,11 @@ class Freshness(Part):
         if self.warn_hours is not None and (self.fail_hours is None or self.warn_hours >= self.fail_hours):
             raise ValueError(f"warn_hours {self.warn_hours} must be below fail_hours {self.fail_hours}")
         if self.cron is not None and self.fail_hours is not None:
-            raise ValueError("give either 'fail_hours' or 'cron'; Dagster knows one policy an asset")
+            raise ValueError("give either 'fail_hours' or 'cron'; Dagster supports one policy per asset")
         if (self.cron is None) != (self.by_minutes is None):
             raise ValueError("'cron' and 'by_minutes' go together")
         if self.cron is None and self.timezone is not None:
-            raise ValueError("'timezone' says how 'cron' is meant; give it too")
+            raise ValueError("'timezone' is the time zone of 'cron'; give 'cron' too")
         if self.cron is None and self.fail_hours is None and self.data_days is None:
             raise ValueError("give 'fail_hours', 'cron' or 'data_days'")
         if self.cron is not None and self.by_minutes is not None:
@@ -53,5 +53,5 @@ class Freshness(Part):
 
     @property
     def deadline(self) -> str | None:
-        """The cron by whose times it must have been materialized: `by_minutes` after those of `cron`."""
+        """The cron of the deadlines: `by_minutes` after the times of `cron`."""
         return None if self.cron is None or self.by_minutes is None else later(self.cron, self.by_minutes)

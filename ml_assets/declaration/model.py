@@ -124,7 +124,7 @@ class ModelDeclaration(Declaration):
             wrong.append(
                 InitErrorDetails(
                     type=PydanticCustomError(
-                        "metric", f"a {self.task} model has no calibration error; leave the ceiling out"
+                        "metric", f"a {self.task} model has no calibration error; remove the limit"
                     ),
                     loc=("gate", "max_calibration_error"),
                     input=self.gate.max_calibration_error,
@@ -167,7 +167,7 @@ class ModelDeclaration(Declaration):
         if self.evaluation.operating_point is not None and self.task != "binary":
             wrong.append(
                 InitErrorDetails(
-                    type=PydanticCustomError("operating_point", f"a {self.task} model has none; leave it out"),
+                    type=PydanticCustomError("operating_point", f"a {self.task} model has no operating point"),
                     loc=("evaluation", "operating_point"),
                     input=self.evaluation.operating_point,
                 )
@@ -176,7 +176,7 @@ class ModelDeclaration(Declaration):
 
     @property
     def overall_metric(self) -> str:
-        """The declared metric over all rows, or the task's usual one."""
+        """The declared metric, or the task's default, over all rows."""
         return (
             self.evaluation.metric
             or {"binary": "roc_auc", "regression": "rmse", "multiclass": "multi_log_loss"}[self.task]
@@ -184,22 +184,22 @@ class ModelDeclaration(Declaration):
 
     @property
     def metric(self) -> str:
-        """The metric that decides, within groups where that is declared."""
+        """The deciding metric, within groups if declared."""
         return _within(self.overall_metric, self.evaluation.within)
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """The metrics of a day's performance, the one that decides first."""
+        """The metrics of a day's performance; the deciding metric is the first."""
         return tuple(dict.fromkeys([self.metric, *METRICS[self.task]]))
 
     @property
     def tuning_metric(self) -> str:
-        """The metric the study optimizes."""
+        """The metric that the study optimizes."""
         return _within(self.tuning.metric or self.overall_metric, self.tuning.within)
 
     @property
     def operating_point(self) -> OperatingPoint | None:
-        """Where precision, recall and lift are measured."""
+        """The point at which precision, recall and lift are measured."""
         point = self.evaluation.operating_point
         if point is None:
             return None

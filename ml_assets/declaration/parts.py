@@ -60,16 +60,16 @@ Stage = Literal[
 class Part(BaseModel):
     """Base of every part of a declaration. It is frozen, and an unknown field is an error."""
 
-    # Dagster's own loader prints pydantic's errors as they are, and what was given may carry a secret.
+    # Dagster's own loader prints pydantic's errors unchanged, and an input may contain a secret.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
     def read_from(self, path: str, text: str) -> Self:
         """Remember the file that this was read from, and return itself."""
-        self.__dict__["_origin"] = path, text  # not a private attribute, which would take part in comparisons
+        self.__dict__["_origin"] = path, text  # not a private attribute, which pydantic would compare
         return self
 
     def place(self, *loc: str) -> str:
-        """Return a field with the file and line it stands in, as errors name it; without them where it was not read."""
+        """Return a field with its file and line, for errors; without them if there is no file."""
         path, text = self.__dict__.get("_origin", ("", ""))
         where = f"{path}:{line_of(compose(text), ('attributes', *loc))}: " if path else ""
         return where + ".".join(loc)

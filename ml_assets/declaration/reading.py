@@ -1,4 +1,4 @@
-"""Reads declarations from YAML. Each error names the file, the line and the field.
+"""Read declarations from YAML. Each error names the file, the line and the field.
 
 Not here: how a declaration becomes assets (see `ml_assets.assembly`).
 """
@@ -23,7 +23,7 @@ from ml_assets.secrets import has_secret, redacted
 
 
 class DeclarationError(ContractError):
-    """A declaration cannot be used; the message lists every error with file, line and field."""
+    """A declaration is not valid; the message lists every error with file, line and field."""
 
 
 KINDS: Mapping[str, type[Declaration]] = {
@@ -51,7 +51,7 @@ class Declared:
 
     @property
     def timezone(self) -> str:
-        """Where the days of all declarations begin and end."""
+        """The time zone of the days of all declarations."""
         declared: Iterator[ModelDeclaration | RawDeclaration | TablesDeclaration]
         declared = itertools.chain(self.models, self.raw, self.tables)
         return next((it.days.timezone for it in declared), "UTC")
@@ -60,16 +60,16 @@ class Declared:
         """Return one model's declaration.
 
         Raises:
-            DeclarationError: there is none of that name.
+            DeclarationError: there is no model of this name.
         """
         for model in self.models:
             if model.name == name:
                 return model
         known = [model.name for model in self.models]
-        raise DeclarationError(f"there is no model '{name}'; declared are {', '.join(known)}{near(name, known)}.")
+        raise DeclarationError(f"there is no model '{name}'; expected one of {', '.join(known)}{near(name, known)}.")
 
     def only_model(self) -> ModelDeclaration:
-        """Return the declaration of the project's one model.
+        """Return the declaration of the project's only model.
 
         Raises:
             DeclarationError: the project has none, or several.
@@ -77,7 +77,7 @@ class Declared:
         if len(self.models) == 1:
             return self.models[0]
         if not self.models:
-            raise DeclarationError("the project declares no model; expected a file defs/NAME/defs.yaml that does.")
+            raise DeclarationError("the project declares no model; expected a file defs/NAME/defs.yaml.")
         names = ", ".join(model.name for model in self.models)
         raise DeclarationError(f"the project declares several models; name one of {names}.")
 
@@ -88,7 +88,7 @@ def read_all(folder: Path) -> Declared:
     Files with a component of another package are not declarations of the engine, and are left to Dagster.
 
     Raises:
-        DeclarationError: one or more of them cannot be used; the message lists all errors.
+        DeclarationError: declarations are not valid; the message lists all errors.
     """
     errors: list[str] = []
     found: list[Declaration] = []
@@ -106,11 +106,11 @@ def read_all(folder: Path) -> Declared:
             zones.setdefault(declaration.days.timezone, path)
         if isinstance(declaration, ModelDeclaration):
             if declaration.name in names:
-                errors.append(f"{path}: model '{declaration.name}' is declared in {names[declaration.name]} too.")
+                errors.append(f"{path}: model '{declaration.name}' is also declared in {names[declaration.name]}.")
             names[declaration.name] = path
         if isinstance(declaration, AutomationDeclaration):
             if automated is not None:
-                errors.append(f"{path}: automation is declared in {automated} too; keep one.")
+                errors.append(f"{path}: automation is also declared in {automated}; remove one.")
             automated = path
     if len(zones) > 1:
         listed = ", ".join(f"{zone} ({path})" for zone, path in zones.items())
@@ -167,7 +167,7 @@ def read_declaration(text: str, *, where: str) -> Declaration:
 
 
 def read_attributes(text: str, *, where: str) -> tuple[type[Declaration], Mapping[str, object]]:
-    """Return what kind of declaration a YAML text is, of whatever version, and its attributes as they stand there.
+    """Return the kind and the attributes of a declaration of any version, as they are written.
 
     Args:
         text: the YAML.
@@ -201,7 +201,7 @@ def read_attributes(text: str, *, where: str) -> tuple[type[Declaration], Mappin
 
 
 def version_of(attributes: Mapping[str, object]) -> object:
-    """Return the version in the attributes of a declaration, or the one that they have if they do not state any."""
+    """Return the version that the attributes of a declaration state, or the default."""
     return attributes.get("version", UNVERSIONED)
 
 
@@ -225,12 +225,12 @@ def _errors(error: ValidationError, kind: type[BaseModel], text: str, where: str
 
 
 def _is_union_tag(part: int | str) -> bool:
-    """Tell pydantic's own loc parts for union members from field names."""
+    """Return whether a part of pydantic's loc names a member of a union instead of a field."""
     return isinstance(part, str) and ("[" in part or part in {"bool", "int", "float", "str"})
 
 
 def _siblings(kind: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
-    """Return the fields that may stand where `loc` ends."""
+    """Return the fields that are allowed at the end of `loc`."""
     for part in loc[:-1]:
         field = kind.model_fields.get(str(part))
         if field is None:
@@ -249,5 +249,5 @@ def _models_in(annotation: object) -> type[BaseModel] | None:
 
 
 def _choices(message: str) -> list[str]:
-    """Return the literals that a message of pydantic's offers."""
+    """Return the literals that a message of pydantic lists."""
     return re.findall(r"'([^']+)'", message)

@@ -90,9 +90,9 @@ def _named() -> Mapping[str, Node]:
 
 
 def _in_order(definitions: Mapping[str, Node], names: list[str]) -> list[str]:
-    """Return the names of definitions in the order in which a reader of the page meets them."""
+    """Return the names of definitions in the order in which they appear on the page."""
     found = [*names]
-    for name in found:  # it grows
+    for name in found:  # the list grows during the loop
         found += [it for it in _references(definitions[name]["properties"]) if it not in found]
     return found
 
@@ -116,7 +116,7 @@ def _references(node: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
 
 
 def _given(node: Node) -> Node:
-    """Return what a field may contain apart from null."""
+    """Return the schema of a field without null."""
     if "title" in node or "anyOf" not in node:
         return node
     others = [one for one in node["anyOf"] if one.get("type") != "null"]
@@ -146,7 +146,7 @@ def _title_of(node: Node) -> str | None:
 
 
 def _pair(node: Node) -> tuple[Node, Node]:
-    """Return what the keys and the values of a map are."""
+    """Return the schemas of the keys and the values of a map."""
     if "patternProperties" in node:
         ((pattern, value),) = node["patternProperties"].items()
         return next(it for it in _named().values() if it.get("pattern") == pattern), value

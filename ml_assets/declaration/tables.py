@@ -97,7 +97,7 @@ class RawTable(Part):
 
     @property
     def is_by_day(self) -> bool:
-        """Whether there is one artifact a day, and not one for the whole table."""
+        """Whether there is one artifact per day."""
         return self.by is not None or self.files is not None
 
 

@@ -99,7 +99,7 @@ def test_the_floor_asks_for_what_was_not_trained_for_long(make: Make) -> None:
     for _ in range(7):
         it.live()
     assert [] == it.look_at_the_floor()
-    assert "the floor is 8 days" in it.said
+    assert "the maximum age is 8 days" in it.said
     it.live()
 
     [request] = it.look_at_the_floor()
@@ -155,7 +155,7 @@ def test_the_same_state_asks_once_after_a_restart_and_with_a_lost_cursor_too(mak
 
     for is_lost in (False, True, False):
         assert [] == it.look(is_lost=is_lost)
-    assert f"It waits: run {it.under_way()[0].run_id[:8]} trains it." in it.said
+    assert f"It is postponed: run {it.under_way()[0].run_id[:8]} trains it." in it.said
     it.end(well=False)
     for is_lost in (False, True, False):
         assert [] == it.look(is_lost=is_lost)
@@ -188,7 +188,7 @@ def test_a_retraining_waits_while_days_that_it_would_learn_from_are_missing(make
                 put(it.lake, frame(1), asset=f"{MODEL}/{stage}", partition=str(day))
 
     assert [] == it.look()
-    assert "It waits: m/features of 2013-03-03 is missing" in it.said
+    assert "It is postponed: m/features of 2013-03-03 is missing" in it.said
 
     put(it.lake, frame(1), asset=f"{MODEL}/features", partition="2013-03-03")
     [request] = it.look()
@@ -264,7 +264,7 @@ def test_a_daemon_that_died_before_its_run_was_known_is_made_good(make: Make) ->
 
     it.now += TAKEN_OVER
     assert [] == it.look()
-    assert "It waits: the run that drift asked for as of 2013-03-09 is about to begin" in it.said
+    assert "It is postponed: the run that drift asked for as of 2013-03-09 is about to begin" in it.said
     it.now += timedelta(minutes=1)
     [again] = it.look()
 
@@ -281,7 +281,7 @@ def test_what_another_sensor_asked_for_a_moment_ago_holds_back_before_there_is_a
     asked = it.look("drift")
 
     assert [] == it.look("performance")
-    assert "It waits: the run that drift asked for as of 2013-03-09 is about to begin." in it.said
+    assert "It is postponed: the run that drift asked for as of 2013-03-09 is about to begin." in it.said
     it.launch(asked)
     it.end()
     assert [f"retraining/{MODEL}/2013-03-09/2"] == [request.run_key for request in it.look("performance")]
@@ -305,7 +305,7 @@ def test_a_record_that_is_old_has_had_its_run_though_dagster_has_forgotten_it(ma
     it.now += FORGOTTEN
 
     assert [] == it.look()
-    assert "It waits: 1 as of 2013-03-09 is the budget of a day." in it.said
+    assert "It is postponed: 1 retraining as of 2013-03-09, and per_day allows 1." in it.said
 
 
 # ---------------------------------------------------------------- what holds back
@@ -319,7 +319,7 @@ def test_whatever_trains_the_model_holds_back_until_it_ends(make: Make) -> None:
     it.instance.add_run(run)
 
     assert [] == it.look()
-    assert f"It waits: run {run.run_id[:8]} trains it." in it.said
+    assert f"It is postponed: run {run.run_id[:8]} trains it." in it.said
     it.end(well=False)
     assert [KEY] == [request.run_key for request in it.look()]
 

@@ -46,7 +46,10 @@ def test_over_a_budget_that_blocks_nothing_is_asked_for_until_it_is_raised(tmp_p
 
         assert [] == it.look()
 
-        assert f"It waits: spent 2.00 of 1.50 CPU hours in {MONTH}; next month, or raise" in it.said
+        assert (
+            f"It is postponed to the next month: spent 2.00 of 1.50 CPU hours in {MONTH}. To retrain now, raise"
+            in it.said
+        )
         assert "budget.cpu_hours_per_month" in it.said
         assert [] == it.records()
         [alert] = told(heard)

@@ -64,7 +64,7 @@ def test_nobody_is_trained_against_a_champion_that_is_about_to_be_taken_back(it:
         it.live(is_over=True, auc=0.75 - 0.002 * number, former=(first, 0.8))
 
     assert [] == it.look("drift")
-    assert "It waits: the champion is worse than the one before it, and is taken back first." in it.said
+    assert "It is postponed: the champion is worse than the one before it, and is taken back first." in it.said
     assert [] == it.records()
 
     it.measure(it.day - timedelta(days=1), auc=0.85, former=(first, 0.8))
@@ -80,7 +80,7 @@ def test_a_worse_champion_is_taken_back_within_the_declared_days_with_a_record_a
     first, second = promoted(it)
     worse(it, first, days=4)
     assert [] == it.look("watch")
-    assert "m: Not judged: cannot decide with 4 days" in it.said
+    assert "m: Not judged: only 4 days have figures of both" in it.said
     worse(it, first, days=1)
     [request] = it.look("watch")
 
@@ -135,7 +135,10 @@ def test_after_a_model_that_a_person_trained_was_taken_back_the_cool_down_counts
         said.append(it.said)
 
     assert [taken_back + timedelta(days=4)] == asked
-    assert f"It waits until {asked[0]}: a champion was taken back on {taken_back}, the cool-down is 4 days" in said[0]
+    assert (
+        f"It is postponed until {asked[0]}: a champion was rolled back on {taken_back}, and the cool-down is 4 days"
+        in said[0]
+    )
 
 
 def test_what_a_person_let_in_again_is_not_taken_back_on_the_same_figures(it: World) -> None:
@@ -297,7 +300,7 @@ def test_the_drill_fails_where_who_would_serve_answers_something_else(it: World,
 
     _, message = failure(drilled(it, plan_of))
 
-    assert "its task is regression; the declaration asks for binary." in message
+    assert "its task is regression; the declaration has binary." in message
 
 
 def test_where_nobody_stands_before_there_is_nothing_to_drill(it: World, plan_of: PlanOf) -> None:

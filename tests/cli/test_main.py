@@ -81,7 +81,7 @@ def test_an_unknown_model_ends_with_2_and_a_near_name(capsys: pytest.CaptureFixt
 
     said = capsys.readouterr()
     assert "" == said.out
-    assert said.err.startswith("ml-assets: there is no model 'flight_dely'; declared are flight_delay")
+    assert said.err.startswith("ml-assets: there is no model 'flight_dely'; expected one of flight_delay")
     assert "did you mean 'flight_delay'?" in said.err
     assert "Traceback" not in said.err
 

@@ -264,7 +264,7 @@ def test_a_version_that_cannot_answer_what_is_declared_is_refused_with_the_sente
     printed = said(capsys, "promote", MODEL, version, "--why", "so", code=1)
 
     assert printed.startswith(f"ml-assets: flight_delay: {version[:12]} cannot serve, so nothing was changed:\n- ")
-    assert "- its target is is_cancelled; the declaration asks for is_late.\n" in printed
+    assert "- its target is is_cancelled; the declaration has is_late.\n" in printed
     assert "'distance_miles'" in printed
     assert printed.endswith("Train it again and let the gate judge it: ml-assets run flight_delay.\n")
     refused = told(capsys, "promote", MODEL, version, "--why", "so", code=1)

@@ -26,16 +26,16 @@ def told(then: TableContract, now: TableContract) -> list[tuple[str, bool, str]]
 
 ITS, SHOPS = "column 'items' of table 'orders' ", "column 'shop' of table 'orders' "
 CASES: list[tuple[TableContract, str, bool, str]] = [
-    (replace(ORDERS, columns=(SHOP,)), "dropped", False, ITS + "is gone; the model reads it."),
+    (replace(ORDERS, columns=(SHOP,)), "dropped", False, ITS + "no longer exists; the model reads it."),
     (replace(ORDERS, columns=(SHOP, ITEMS, Column("note", pl.String()))), "new", True,
      "column 'note' of table 'orders' is new; the model does not read it."),
     (changed(dtype=pl.Float64()), "type", False, ITS + "was Int64 and is now Float64."),
     (changed(role="context"), "role", False,
      ITS + "had the role feature and has now the role context."),
     (changed(is_categorical=True), "categorical", False,
-     ITS + "is now read as categories where it was read as numbers."),
+     ITS + "is now read as categories; it was read as numbers."),
     (changed(unit=None), "unit", False, SHOPS + "was in code and is now in no unit."),
-    (changed(is_nullable=True), "nullable", False, SHOPS + "was never missing and may now be."),
+    (changed(is_nullable=True), "nullable", False, SHOPS + "was never missing and can now be missing."),
     (changed(accepted_values=("a",)), "accepted_values", False,
      SHOPS + "may no longer be b, which the model knows."),
     (changed(accepted_values=("a", "b", "c")), "accepted_values", True,
@@ -51,7 +51,7 @@ CASES: list[tuple[TableContract, str, bool, str]] = [
     (changed(relationship=Relationship("counts", "n")), "relationship", True,
      ITS + "had to be anything and has now to be the n of a row of counts."),
     (replace(ORDERS, key=("shop", "items")), "key", False,
-     "a row of table 'orders' was identified by shop and is now by shop, items."),
+     "a row of table 'orders' was identified by shop and is now identified by shop, items."),
 ]  # fmt: skip
 
 

@@ -131,9 +131,9 @@ def test_missing_columns_wrong_types_and_strangers_are_told_together_and_the_res
 
     assert [SHAPE, "customer is the id of a row of customers"] == [*found]
     assert [
-        "column 'shop' of table 'orders' is missing; the contract wants String; see models/orders.yml.",
-        "column 'items' of table 'orders' is String; the contract wants Int64; see models/orders.yml.",
-        "table 'orders' has columns that its contract does not know: ['extra']; see models/orders.yml.",
+        "column 'shop' of table 'orders' is missing; the contract requires String; see models/orders.yml.",
+        "column 'items' of table 'orders' is String; the contract requires Int64; see models/orders.yml.",
+        "table 'orders' has columns that are not in its contract: ['extra']; see models/orders.yml.",
     ] == found[SHAPE].split("\n")
 
 

@@ -133,11 +133,11 @@ def test_a_missing_a_strange_and_a_mistyped_column_are_told_together(what: str) 
     assert f"- columns are missing: {last}." in said
     assert "- columns are not expected: stranger." in said
     assert f"- column '{first}' is Float64; expected " in said
-    assert said.endswith("Mend the stage that made them, or what it read; see ml_assets/contracts/frames.py.")
+    assert said.endswith("Fix the stage that computes them, or its inputs; see ml_assets/contracts/frames.py.")
 
 
 BREAKS = [
-    ("labels", {"day": pl.lit(date(2024, 1, 3))}, "'day' is that of the known time: broken in 2 rows"),
+    ("labels", {"day": pl.lit(date(2024, 1, 3))}, "'day' is the day of the known time: broken in 2 rows"),
     ("labels", {"known_at": pl.lit(None, pl.Datetime("us"))}, "column 'known_at' is missing in 2 rows; expected none"),
     ("labels", {"is_late": pl.lit(2)}, "'is_late' is 0 or 1: broken in 2 rows, for instance by 2"),
     ("predictions", {"score": pl.lit(1.5)}, "'score' is between 0 and 1: broken in 2 rows, for instance by 1.5"),
@@ -146,7 +146,7 @@ BREAKS = [
     (
         "predictions",
         {"prediction_id": pl.lit("m/1")},
-        "'prediction_id' is that of one row of its day: broken in 2 rows",
+        "'prediction_id' is unique within its day: broken in 2 rows",
     ),
     ("values", {"score": pl.lit(float("inf"))}, "'score' is a finite number: broken in 2 rows"),
     ("classes", {"predicted": pl.lit("c")}, "'predicted' is a class of the model: broken in 2 rows"),
@@ -154,11 +154,11 @@ BREAKS = [
     ("drift", {"psi": pl.lit(-0.5)}, "'psi' is at least 0: broken in 2 rows"),
     ("drift", {"kind": pl.lit("text")}, "'kind' is one of numeric, categorical, score: broken in 2 rows"),
     ("drift", {"null_share": pl.lit(1.5)}, "'null_share' is between 0 and 1: broken in 2 rows"),
-    ("drift", {"reason": pl.lit("")}, "'reason' says why a row is over: broken in 1 rows"),
+    ("drift", {"reason": pl.lit("")}, "'reason' is given for rows over a limit only: broken in 1 rows"),
     ("performance", {"low": pl.lit(2.0)}, "'low' is not above 'high': broken in 1 rows"),
-    ("performance", {"reason": pl.lit("")}, "'reason' says why a metric has no value: broken in 1 rows"),
+    ("performance", {"reason": pl.lit("")}, "'reason' is given for a metric without a value: broken in 1 rows"),
     ("importances", {"rank": pl.lit(1)}, "'rank' counts from 1 in the order of rows: broken in 1 rows"),
-    ("importances", {"feature": pl.lit("x")}, "'feature' is that of one row: broken in 2 rows"),
+    ("importances", {"feature": pl.lit("x")}, "'feature' is unique: broken in 2 rows"),
     ("importances", {"gain_share": pl.lit(9.0)}, "'gain_share' is between 0 and 1: broken in 2 rows"),
     ("trials", {"is_best": pl.lit(value=False)}, "one trial is the best: broken in 2 rows"),
     ("trials", {"value": pl.lit(0.5)}, "'value' is missing for pruned trials only: broken in 1 rows"),
@@ -199,7 +199,7 @@ def test_columns_in_another_order_are_told() -> None:
 
 
 def test_days_of_different_columns_are_told() -> None:
-    with pytest.raises(ContractError, match="drift tables: the frames of one run differ in their columns"):
+    with pytest.raises(ContractError, match="drift tables: the frames of one run have different columns"):
         frames.check_frames([drift(), drift().drop("psi")], frames.drift_table())
 
 

@@ -216,7 +216,7 @@ def test_accepted_values_have_the_type_of_their_column(data_type: str, given: li
 @pytest.mark.parametrize(
     ("data_type", "value", "shown"),
     [
-        ("varchar", True, "True; expected values of the column's type String; quote it"),
+        ("varchar", True, "True; expected values of the column's type String; put it in quotes"),
         ("bigint", "many", "'many'; expected values of the column's type Int64"),
         ("bigint", 1.5, "1.5;"),
         ("bigint", True, "True;"),
@@ -291,7 +291,8 @@ def test_a_config_that_changes_what_a_test_means_is_told(key: str) -> None:
 
     assert [
         (
-            f"test 'not_null' of column 'a' of table 'orders' has config {key} '> 10', which no rule can say; write it "
+            f"test 'not_null' of column 'a' of table 'orders' has config {key} '> 10', which a rule cannot express; "
+            "write it "
             "another way, or leave it to dbt alone with config: {meta: {enforced_by: dbt}}."
         )
     ] == told
@@ -310,27 +311,27 @@ def test_what_has_no_translation_may_be_left_to_dbt_alone() -> None:
 @pytest.mark.parametrize(
     ("test", "told"),
     [
-        (rule("looks_nice", "a"), "test 'looks_nice' of column 'a' of table 'orders' is none that becomes a rule"),
+        (rule("looks_nice", "a"), "test 'looks_nice' of column 'a' of table 'orders' cannot be translated into a rule"),
         (rule("not_nul", "a"), "(did you mean 'not_null'?)"),
-        (rule("unique", "a", ignore_case=True), "has argument ignore_case True, which no rule can say"),
+        (rule("unique", "a", ignore_case=True), "has argument ignore_case True, which a rule cannot express"),
         (rule("not_null", "a", {"meta": {"enforced_by": "me"}}),
          "has meta 'enforced_by': Input should be 'dbt', got 'me'"),
         (rule("in_range", "a", minimum="today()"), "has minimum 'today()' and maximum None; expected a number"),
         (rule("in_range", "a"), "has minimum None and maximum None; expected a number"),
         (rule("in_range", "a", minimum=0), "column 'a' of table 'orders' has a range, but is String; expected"),
-        (rule("accepted_values", "a", values=["x"], quote=False), "has quote: false, but the column holds text"),
+        (rule("accepted_values", "a", values=["x"], quote=False), "has quote: false, but the column is text"),
         (rule("accepted_values", "a"), "has values None; expected a list"),
         (rule("relationships", "a", to="customers", field="id"), "points to 'customers', 'id'; expected to: ref("),
         (rule("relationships", "a", to="ref('custmers')", field="id"),
          ("column 'a' of table 'orders' points to table 'custmers', which has no contract; expected one of orders, "
          "customers (did you mean 'customers'?).")),
         (rule("relationships", "a", to="ref('customers')", field="ID"),
-         "column 'a' of table 'orders' points to column 'ID' of table 'customers', which is no column of it"),
+         "column 'a' of table 'orders' points to column 'ID' of table 'customers', which does not exist"),
         (rule("relationships", "a", to="ref('customers')", field="id"),
          "column 'a' of table 'orders' is String, but points to 'id' of table 'customers', which is Int64"),
         (rule("unique_combination", None), "test 'unique_combination' of table 'orders' has columns None; expected"),
         (rule("unique_combination", None, columns=["a", "c"]),
-         "'unique_combination' of table 'orders' is about column 'c', which is no column of it; expected some of a"),
+         "'unique_combination' of table 'orders' names column 'c', which is not one of its columns"),
     ],
 )  # fmt: skip
 def test_a_test_that_cannot_become_a_rule_is_told(test: dict[str, Any], told: str) -> None:
@@ -344,7 +345,7 @@ def test_two_tests_that_make_one_rule_are_told() -> None:
     again = rule("in_range", "a", maximum=9) | {"unique_id": "test.again"}
 
     assert [
-        "'a' of table 'orders' has 'in_range' and 'in_range', which make one rule; keep one."
+        "'a' of table 'orders' has 'in_range' and 'in_range', which are the same rule; remove one."
     ] == mistakes(model(column("a", "bigint")), rule("in_range", "a", minimum=0), again)  # fmt: skip
 
 
@@ -360,7 +361,7 @@ def test_a_constraint_that_cannot_become_a_rule_is_told(constraint: dict[str, An
     found = mistakes(model(column("a", constraints=[constraint])), customers())
 
     assert 1 == len(found)
-    assert f"constraint '{constraint['type']}' of 'a' of table 'orders' is none that becomes a rule" in found[0]
+    assert f"constraint '{constraint['type']}' of 'a' of table 'orders' cannot be translated into a rule" in found[0]
 
 
 @pytest.mark.parametrize(
@@ -368,10 +369,10 @@ def test_a_constraint_that_cannot_become_a_rule_is_told(constraint: dict[str, An
     [
         ([column("Shop"), column("shop")],
          "column 'shop' of table 'orders' differs from column 'Shop' only in case, which DuckDB ignores; rename one."),
-        ([column("__day")], "column '__day' of table 'orders' has a name that is kept for columns added on the way"),
-        ([column("broken_rules")], "column 'broken_rules' of table 'orders' has a name that is kept for columns added"),
-        ([column("*", quote=True)], "column '*' of table 'orders' has a name that polars takes for a pattern"),
-        ([column("^a.*$", quote=True)], "column '^a.*$' of table 'orders' has a name that polars takes for a pattern"),
+        ([column("__day")], "column '__day' of table 'orders' has a name that is reserved"),
+        ([column("broken_rules")], "column 'broken_rules' of table 'orders' has a name that is reserved"),
+        ([column("*", quote=True)], "column '*' of table 'orders' has a name that polars reads as a pattern"),
+        ([column("^a.*$", quote=True)], "column '^a.*$' of table 'orders' has a name that polars reads as a pattern"),
         ([column("a ", quote=True)], "column 'a ' of table 'orders' has a name with a double quote, a blank at an end"),
         ([column('size "XL"', quote=True)], "of table 'orders' has a name with a double quote, a blank at an end"),
         ([column("weight kg")], "column 'weight kg' of table 'orders' has a name that SQL must quote; add 'quote:"),
@@ -394,7 +395,7 @@ def test_names_that_sql_quotes_are_fine_where_dbt_quotes_them() -> None:
     [
         ("../orders", "table '../orders' has a name with more than letters, digits and _; rename it."),
         ("ORDERS", "table 'ORDERS' and table 'orders' differ only in case, which DuckDB ignores; rename one."),
-        ("o__quarantine", "table 'o__quarantine' ends in __quarantine, as what is stored beside a table does"),
+        ("o__quarantine", "table 'o__quarantine' ends in __quarantine, a suffix that is reserved"),
     ],
 )
 def test_a_table_with_a_name_that_cannot_be_used_is_told(name: str, told: str) -> None:
@@ -407,7 +408,7 @@ def test_a_table_by_day_has_a_day() -> None:
     by_day = {"config": {"materialized": "by_day"}}
 
     assert (
-        "column 'day' of table 'orders' is missing or no date, but the table is built by day"
+        "column 'day' of table 'orders' is missing or not a date, but the table is built by day"
         in mistakes(model(column("a"), column("day", "timestamp"), **by_day))[0]
     )
 
@@ -417,7 +418,7 @@ def test_a_table_by_day_has_a_day() -> None:
     [
         ([column("a", "hugeint")], "column 'a' of table 'orders' has data_type 'hugeint'; expected one of bigint, "),
         ([column("a", "timestmp")], "(did you mean 'timestamp'?)"),
-        ([column("a", "decimal(10, 2)")], "decimals are not supported. Write double; where amounts must be exact, "),
+        ([column("a", "decimal(10, 2)")], "decimals are not supported. Write double. If amounts must be exact, "),
         ([column("a", None)], "column 'a' of table 'orders' has no data_type; expected one of bigint, "),
         ([column("a", meta={"role": "feeture"})],
          ("column 'a' of table 'orders' has meta 'role': Input should be 'entity', 'event_time', 'prediction_time', "
@@ -427,15 +428,15 @@ def test_a_table_by_day_has_a_day() -> None:
          "expression, known_time, nan, pii, role, unit (did you mean 'unit'?).")),
         ([column("a", meta={"pii": "yes"})], "has meta 'pii': Input should be a valid boolean, got 'yes'"),
         ([column("a", "date", meta={"role": "event_time"}), column("b", "date", meta={"role": "event_time"})],
-         "column 'b' of table 'orders' has role 'event_time', which column 'a' has already"),
+         "column 'b' of table 'orders' has role 'event_time', and so has column 'a'"),
         ([column("a", meta={"role": "known_time"})],
          "column 'a' of table 'orders' has role 'known_time', but is String; expected a timestamp or date."),
         ([column("a", meta={"known_time": "b"})],
-         "column 'a' of table 'orders' has meta 'known_time', which is for columns of sources"),
+         "column 'a' of table 'orders' has meta 'known_time', which is only for columns of sources"),
         ([column("a", meta={"expression": "b"})],
-         "column 'a' of table 'orders' has meta 'expression', which is for columns of sources"),
+         "column 'a' of table 'orders' has meta 'expression', which is only for columns of sources"),
         ([column("a", "double", meta={"nan": "missing"})],
-         "column 'a' of table 'orders' has meta 'nan', which is for columns of sources"),
+         "column 'a' of table 'orders' has meta 'nan', which is only for columns of sources"),
         ([column("a", "double", meta={"nan": "zero"})],
          "column 'a' of table 'orders' has meta 'nan': Input should be 'missing', got 'zero'"),
     ],
@@ -450,12 +451,12 @@ def test_a_mistake_in_a_column_is_told(columns: list[dict[str, Any]], told: str)
 @pytest.mark.parametrize(
     ("meta", "told"),
     [
-        ({"key": ["order"]}, "table 'orders' has key 'order', which is no column of it; expected some of order_id ("),
+        ({"key": ["order"]}, "table 'orders' has key 'order', which is not one of its columns; expected "),
         ({"key": "order_id"}, "table 'orders' has meta 'key': Input should be a valid tuple, got 'order_id'"),
         ({"keys": []}, "has meta 'keys': there is no such meta; expected one of allow_gaps, key, known_time"),
         ({"partitioned": "hour"}, "has meta 'partitioned': Input should be 'day', got 'hour'"),
         ({"look_back_days": {"raw": -1}}, "has meta 'look_back_days': Input should be greater than or equal to 0"),
-        ({"known_time": "x"}, "table 'orders' has meta 'known_time', which is for sources"),
+        ({"known_time": "x"}, "table 'orders' has meta 'known_time', which is only for sources"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_tables_meta_is_told(meta: dict[str, Any], told: str) -> None:
@@ -486,11 +487,11 @@ BIKES = source(column("a")) | {"unique_id": "source.shop.raw.bikes", "name": "bi
          [("table 'orders' has look_back_days for 'bike', which it does not read; expected one of bikes "
           "(did you mean 'bikes'?).")]),
         (looking_back(LOOKS_BACK, bikes=2),
-         [("the SQL of table 'orders' uses look_back_first_day(3), but its look_back_days declare 2 at most; declare "
-          "3 for the table that it reads so, or look back less far.")]),
+         [("the SQL of table 'orders' uses look_back_first_day(3), but its look_back_days declare at most 2; declare "
+          "3 for the table that it reads this way, or look back fewer days.")]),
         (looking_back("{{ look_back_first_day( days = 3 ) }}"),
-         [("the SQL of table 'orders' uses look_back_first_day(3), but its look_back_days declare 0 at most; declare "
-          "3 for the table that it reads so, or look back less far.")]),
+         [("the SQL of table 'orders' uses look_back_first_day(3), but its look_back_days declare at most 0; declare "
+          "3 for the table that it reads this way, or look back fewer days.")]),
         (looking_back(LOOKS_BACK, bikes=-1),
          ["table 'orders' has meta 'look_back_days': Input should be greater than or equal to 0, got -1."]),
     ],
@@ -539,16 +540,16 @@ GONE = column("gone_at", "timestamp")
 @pytest.mark.parametrize(
     ("table", "told"),
     [
-        (source(column("a")) | {"config": {}}, "table 'raw/orders' does not say when its rows could first be known"),
+        (source(column("a")) | {"config": {}}, "table 'raw/orders' does not declare when its rows could first"),
         (source(column("a"), column("received_at", "timestamp"), GONE, partitioned="day", key=["a"]),
-         "table 'raw/orders' keeps later versions of a row (it has column 'received_at'), but its key is 'a'; add"),
+         "table 'raw/orders' stores later versions of a row (it has column 'received_at'), but its key is 'a'; add"),
         (source(column("received_at", "date"), GONE, partitioned="day", key=["received_at"]),
          "column 'received_at' of table 'raw/orders' is Date; expected a timestamp"),
         (source(column("received_at", "timestamp", constraints=[{"type": "not_null"}]), GONE, partitioned="day",
                 key=["received_at"]),
-         "column 'received_at' of table 'raw/orders' is never missing; expected it nullable"),
+         "column 'received_at' of table 'raw/orders' is never missing; expected a nullable column"),
         (source(column("received_at", "timestamp"), partitioned="day", key=["received_at"]),
-         "table 'raw/orders' has column 'received_at', but no 'gone_at'; a table that keeps later versions of a row"),
+         "table 'raw/orders' has column 'received_at', but no 'gone_at'; a table that stores later versions of a row"),
         (source(column("a"), GONE, partitioned="day", key=["a"]),
          "table 'raw/orders' has column 'gone_at', but no 'received_at'"),
     ],

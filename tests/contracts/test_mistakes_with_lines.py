@@ -119,4 +119,4 @@ def test_a_file_that_cannot_be_read_is_named_without_a_line(shop: Path) -> None:
     with pytest.raises(ContractError) as caught:
         contracts_from_dbt(read_manifest(shop), read=lambda _: None)
 
-    assert str(caught.value).splitlines()[-1].startswith("models/_sources.yml: table 'raw/orders' does not say")
+    assert str(caught.value).splitlines()[-1].startswith("models/_sources.yml: table 'raw/orders' does not declare")

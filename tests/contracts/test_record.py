@@ -76,14 +76,12 @@ def test_the_same_contract_is_kept_as_the_same_text() -> None:
 
 
 def test_a_type_that_cannot_be_kept_is_told() -> None:
-    with pytest.raises(
-        ContractError, match=r"column 'x' is List\(Int64\), which a contract cannot be kept with; expect"
-    ):
+    with pytest.raises(ContractError, match=r"column 'x' is List\(Int64\), which contracts do not support; expect"):
         ContractRecord.of(TableContract("t", (Column("x", pl.List(pl.Int64)),)))
 
 
 def test_a_kept_type_that_is_not_known_is_told() -> None:
-    with pytest.raises(ContractError, match="column 'x' of a kept contract is 'Int256'; expected one of Int8, "):
+    with pytest.raises(ContractError, match="column 'x' of a stored contract is 'Int256'; expected one of Int8, "):
         ColumnRecord(name="x", dtype="Int256").column()
 
 

@@ -9,7 +9,7 @@ from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.landing.row_sql import RowSql, sql_problems, sql_problems_once
 from tests.contracts.test_from_dbt import column, project, source
 
-ELSEWHERE = "which is no column of it; expected some of id, Name, weight kg, moment"
+ELSEWHERE = "which is not one of its columns; expected some of id, Name, weight kg, moment"
 NO_FILES = 'Cannot access file "a.csv" - file system operations are disabled by configuration'
 
 
@@ -54,7 +54,7 @@ def test_a_known_time_may_name_what_landing_computes_and_an_expression_may_not()
 
     (refusal,) = told(expression="LATER")
     assert refusal.endswith(
-        "names column 'LATER', which landing computes itself; write its expression in its place; got: LATER."
+        "names column 'LATER', which landing computes; write its expression in its place; got: LATER."
     )
 
 

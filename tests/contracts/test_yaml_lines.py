@@ -50,7 +50,7 @@ def told(text: str) -> list[tuple[int, str]]:
 
 
 def test_fields_given_twice_are_found_at_every_depth_once() -> None:
-    assert [(2, "b: is given twice; keep one"), (3, "a: is given twice; keep one")] == told(
+    assert [(2, "b: is given twice; remove one"), (3, "a: is given twice; remove one")] == told(
         "x: &x [{a: 1,\n b: 2, b: 3,\n a: 2}]\ny: *x"
     )
 
@@ -77,10 +77,10 @@ def test_a_tag_that_no_declaration_has_is_reported_with_its_line() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "problem"),
     [
-        ("[" * 100_000, 1, "it is nested deeper than 50 levels; write it flatter"),
-        ("".join(" " * n + "a:\n" for n in range(60)), 51, "it is nested deeper than 50 levels; write it flatter"),
+        ("[" * 100_000, 1, "it is nested deeper than 50 levels; reduce the nesting"),
+        ("".join(" " * n + "a:\n" for n in range(60)), 51, "it is nested deeper than 50 levels; reduce the nesting"),
         ("a: " + "x" * 2**20, 1, "it has 1,048,579 characters; expected at most 1,048,576. Split the file"),
-        ("b: 1\na: &a [*a]\n", 2, "an alias stands inside what it stands for; write the value out"),
+        ("b: 1\na: &a [*a]\n", 2, "an alias refers to a value that contains it; write the value out"),
         ("a: 1\nb: " + "9" * 5000, 2, "a number of 5,000 digits; expected a smaller one"),
     ],
 )
@@ -99,6 +99,6 @@ def test_aliases_that_multiply_are_refused_and_others_are_read(item: str) -> Non
 
     assert (line > 1, problem) == (
         True,
-        "it has more than 100,000 values, aliases written out; write less, or split it",
+        "it has more than 100,000 values, with aliases expanded; split it",
     )
     assert [] == told("a: &a {x: 1}\nb: [*a, *a]\n")

@@ -372,7 +372,7 @@ def test_the_plots_of_an_evaluation_follow_its_task() -> None:
 def test_a_curve_that_the_task_does_not_have_is_refused_by_name() -> None:
     multiclass = evaluation("multiclass", curves=[curve("confusion", [0, 1], [0, 1], [8.0, 2.0])])
 
-    with pytest.raises(DataError, match=r"curve 'roc' is missing .* model 'late'.* multiclass; it holds confusion"):
+    with pytest.raises(DataError, match=r"curve 'roc' is missing .* model 'late'.* multiclass; it has confusion"):
         roc_plot(multiclass)
 
 

@@ -84,7 +84,9 @@ def test_labels_count_since_the_training_however_long_ago_it_was(it: World) -> N
 
     assert days == [one.day for one in loop.performance]
     assert found.is_over
-    assert "59,400 labels of predicted days since 2013-02-28 beside 10,000 rows of training" in found.sentence
+    assert (
+        "59,400 labels of predicted days since 2013-02-28, compared with 10,000 rows of the training" in found.sentence
+    )
 
 
 def test_days_that_the_champion_was_trained_on_say_nothing_of_it(it: World) -> None:

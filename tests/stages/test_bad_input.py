@@ -147,7 +147,10 @@ def test_a_duplicated_key_fails_the_raw_table_and_the_day_is_kept_beside(
     lake = Lake(str(own_flown))
     rejected: pl.DataFrame = lake.get(lake.find("raw/flights__rejected", LAST), pl.DataFrame)
     assert "raw__flights" == step
-    assert f"nothing of table 'raw/flights' was published, what stood before stays; refused are {LAST}" in message
+    assert (
+        "nothing of table 'raw/flights' was published, and its current artifacts are unchanged; rejected partitions: "
+        f"{LAST}" in message
+    )
     assert f"are unique together' of table 'raw/flights' is broken in 4 of {doubled.height} rows" in message
     assert doubled.height == rejected.height
     assert 4 == rejected.filter(pl.col("broken_rules").list.len() > 0).height

@@ -205,7 +205,7 @@ def test_features_answer_one_check_for_each_rule_of_the_contract_and_each_expect
     assert {*specs} == {check.check_name for check in checks}
     waiting = {check.check_name: check for check in checks if not check.passed}
     assert {*_EXPECTATIONS} == {*waiting}
-    assert {"not judged on 7 of 50 days: too few days before it to compare with."} == {
+    assert {"not judged on 7 of 50 days: too few earlier days to compare with."} == {
         check.description for check in waiting.values()
     }
     assert {dg.AssetCheckSeverity.WARN} == {check.severity for check in waiting.values()}
@@ -713,7 +713,7 @@ def test_a_model_from_before_there_were_contracts_still_scores(
     [
         ({"items": {"maximum": 5}}, "column 'items' of table 'order_features' was at least 0 and is now between 0"),
         ({"weight kg": {"unit": "g"}}, "column 'weight kg' of table 'order_features' was in kg and is now in g"),
-        ({"items": None}, "column 'items' of table 'order_features' is gone; the model reads it"),
+        ({"items": None}, "column 'items' of table 'order_features' no longer exists; the model reads it"),
         (
             {"items": {"is_nullable": False, "accepted_values": (1, 2)}},
             "column 'items' of table 'order_features' could have any value and is now one of 1, 2",
@@ -738,9 +738,7 @@ def test_a_changed_contract_stops_prediction_with_a_message_and_the_challenger_n
 
     assert f"model 'returns' ({version[:12]}) was trained under another contract" in str(caught.value)
     assert f"- {sentence}" in str(caught.value)
-    assert "Train it again and let the gate judge it, or take the change back in models/orders.yml." in str(
-        caught.value
-    )
+    assert "Train it again and let the gate judge it, or revert the change in models/orders.yml." in str(caught.value)
     assert ["features_are_as_the_champion_was_trained_with"] == [*failed(found)]
     assert judged.summary.champion_cannot_score.startswith(sentence)
     assert None is judged.summary.against_champion

@@ -165,8 +165,8 @@ def test_rows_of_no_declared_day_are_counted_in_check_manifest_and_log(
 
     check = checks(result)["every_row_of_the_source_is_of_a_declared_day"]
     told = (
-        "3 of 6 rows of the source of 'raw/orders' are of no declared day and are not landed: 1 before the first "
-        "declared day 2024-01-01, 2 after the last declared day 2024-01-31. If they should be, widen 'days' in the "
+        "3 of 6 rows of the source of 'raw/orders' have no declared day and are not landed: 1 before the first "
+        "declared day 2024-01-01, 2 after the last declared day 2024-01-31. To land them, widen 'days' in the "
         "declaration."
     )
     assert (False, dg.AssetCheckSeverity.WARN, told) == (check.passed, check.severity, check.metadata["finding"].value)
@@ -524,10 +524,11 @@ def test_a_broken_rule_publishes_no_day_of_the_run_and_keeps_the_refused_ones_be
     _, message = failure(result)
     check = checks(result)["n_is_at_least_0"]
     assert message.strip().removeprefix("ml_assets.contracts.errors.ContractError: ") == (
-        "nothing of table 'raw/orders' was published, what stood before stays; refused are 2024-01-02, 2024-01-03:\n"
+        "nothing of table 'raw/orders' was published, and its current artifacts are unchanged; rejected partitions: "
+        "2024-01-02, 2024-01-03:\n"
         "- rule 'n is at least 0' of table 'raw/orders' is broken in 2 of 4 rows (50.00%), on 2024-01-02, 2024-01-03, "
         "for instance by -1 | -7; see _sources.yml.\n"
-        "Mend the data or the contract, then materialize the table again. The refused rows: ml-assets quarantine "
+        "Fix the data or the contract, then materialize the table again. The rejected rows: ml-assets quarantine "
         "raw/orders 2024-01-02"
     )
     assert (False, True) == (check.passed, check.blocking)
@@ -574,7 +575,7 @@ def test_more_broken_rows_than_declared_refuse_the_day(tmp_path: Path, instance:
         result = shop.land(BROKEN)
 
     _, message = failure(result)
-    assert "- 100.00% of the rows of 2024-01-03 break rules; 50.00% may be set aside." in message
+    assert "- 100.00% of the rows of 2024-01-03 break rules; 50.00% may be quarantined." in message
     assert ["2024-01-03"] == shop.lake.partitions("raw/orders__rejected")
 
 

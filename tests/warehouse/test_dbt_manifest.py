@@ -81,7 +81,7 @@ def test_problems_of_yaml_files_are_named_with_their_lines_before_dbt_is_started
 
     assert (
         f"{tmp_path}/models/_shop.yml:1: there is no date '2023-02-30': day is out of range for month.\n"
-        f"{tmp_path}/models/_shop.yml:3: b: is given twice; keep one."
+        f"{tmp_path}/models/_shop.yml:3: b: is given twice; remove one."
     ) == str(caught.value)
 
 

@@ -1,7 +1,7 @@
-"""How far the rules that ask for a retraining can be trusted: false alarms on streams without drift, power on others.
+"""Measure how reliable the retraining rules are: false alarms on streams without drift, power on streams with drift.
 
-The rules stay out (see `ml_assets.logic.monitoring.retraining`), and so does what is put in
-(`ml_assets.logic.backtest.injection`).
+Not here: the rules (see `ml_assets.logic.monitoring.retraining`), and the injected drift (see
+`ml_assets.logic.backtest.injection`).
 """
 
 from __future__ import annotations
@@ -33,25 +33,26 @@ DAY: Final = "day"
 ROW: Final = "row"
 FIRST: Final = date(2000, 1, 1)
 QUIET: Final = 3
-"""Days of a trial before the drift: as many as the rules look back to."""
+"""Days of a trial before the drift: as many as the rules look back."""
 WITHIN: Final = 3
-"""Days in which a drift has to be found."""
+"""Days within which a drift must be found."""
 
 
 @dataclass(frozen=True)
 class Population:
-    """Rows that streams are drawn from, and the model that is watched.
+    """Rows that streams are drawn from, and the monitored model.
 
     Attributes:
-        rows: features, `day`, the column of the metric's groups and the target, which is null where there is none.
-        target: the label, of 0 and 1.
-        features: the model's.
-        weights: their importance.
-        score: gives the model's score of rows.
-        metric: the deciding one.
-        limits: of drift.
-        rules: when to ask.
-        reference: rows that what is usual is learned from, labelled too, where they are not the same.
+        rows: features, `day`, the column of the metric's groups and the target, which is null for a row without a
+            label.
+        target: the label, 0 or 1.
+        features: the model's features.
+        weights: their importances.
+        score: computes the model's score of rows.
+        metric: the deciding metric.
+        limits: the drift limits.
+        rules: the retraining rules.
+        reference: labelled rows of the reference, if they are other rows.
     """
 
     rows: pl.DataFrame
@@ -66,24 +67,24 @@ class Population:
 
     @cached_property
     def usual(self) -> pl.DataFrame:
-        """The rows that what is usual is learned from, with their score."""
+        """The rows of the reference, with their scores."""
         if self.reference is None:
             return self.scored
         return self.reference.with_columns(self.score(self.reference).alias(SCORE))
 
     @cached_property
     def scored(self) -> pl.DataFrame:
-        """The rows with their score."""
+        """The rows with their scores."""
         return self.rows.with_columns(self.score(self.rows).alias(SCORE))
 
     @cached_property
     def by_day(self) -> list[pl.DataFrame]:
-        """The rows with their score, a frame a day."""
+        """The rows with their scores, one frame per day."""
         return self.scored.partition_by(DAY)
 
     @cached_property
     def known(self) -> Reference:
-        """What days are measured against."""
+        """The reference that days are compared with."""
         rows = self.usual
         days = number_periods(rows[DAY], minimum_rows=self.limits.minimum_rows, most_days=self.limits.pool_days)
         sketch = sketch_reference(rows, features=self.features, score=rows[SCORE], days=days)
@@ -106,10 +107,10 @@ def draw_stream(population: Population, days: int, *, how: How, seed: int, rows:
 
     Args:
         population: what is drawn from.
-        days: how many.
+        days: number of days.
         how: `days` draws a day, and then as many of its rows; `rows` draws rows of all days.
-        seed: of the draw.
-        rows: of each day; a day's own if None.
+        seed: seed of the draw.
+        rows: number of rows per day; None for the day's own number.
     """
     random = np.random.default_rng(seed)
     each = population.by_day
@@ -125,7 +126,7 @@ def draw_stream(population: Population, days: int, *, how: How, seed: int, rows:
 def count_false_alarms(
     population: Population, *, days: int, how: How, seed: int, rows: int | None = None
 ) -> FalseAlarms:
-    """Return how often a stream without drift asks, with no cool-down between two."""
+    """Return how often a stream without drift requests a retraining, without a cool-down."""
     stream = draw_stream(population, days, how=how, seed=seed, rows=rows)
     drift, performance = watch(population, stream)
     return FalseAlarms(
@@ -144,11 +145,11 @@ def measure_power(
 
     Args:
         population: what streams are drawn from.
-        injection: what is put in; its first day and its seed are those of the trial.
-        trials: how many streams.
-        seed: of the first.
-        how: as `draw_stream` takes it.
-        lead: days that a slope may take before those in which it has to be found begin.
+        injection: the drift; its first day and its seed are replaced by those of the trial.
+        trials: number of streams.
+        seed: seed of the first stream.
+        how: see `draw_stream`.
+        lead: days of a slope before the days within which it must be found.
     """
     found = [_trial(population, injection, number, how=how, lead=lead) for number in range(seed, seed + trials)]
     costs = [cost for cost, _, _ in found if cost is not None]
@@ -167,7 +168,7 @@ def measure_power(
 def _trial(
     population: Population, injection: Injection, seed: int, *, how: How, lead: int
 ) -> tuple[float | None, bool, bool]:
-    """Return what the metric lost, and whether each rule found it."""
+    """Return the loss of the metric, and whether each rule found the drift."""
     stream = draw_stream(population, QUIET + lead + WITHIN, how=how, seed=seed)
     hurt = put_in(population, stream, replace(injection, first_day=FIRST + timedelta(days=QUIET), seed=seed))
     drift, performance = watch(population, hurt)
@@ -179,7 +180,7 @@ def _trial(
 
 
 def put_in(population: Population, stream: pl.DataFrame, injection: Injection) -> pl.DataFrame:
-    """Return a stream with a drift in it, scored again."""
+    """Return a stream with injected drift, scored again."""
     if injection.kind == "flip":
         return inject(stream, replace(injection, column=population.target), day=DAY)
     if injection.kind == "prior":
@@ -192,7 +193,7 @@ def put_in(population: Population, stream: pl.DataFrame, injection: Injection) -
 
 
 def _takes(population: Population, stream: pl.DataFrame, injection: Injection) -> list[str]:
-    """Return the model's features of a type that the injection knows; a pattern may name others."""
+    """Return the matching features of the model that have a type which the injection supports."""
     names = [feature.name for feature in population.features]
     if injection.kind in {"unit", "slope"}:
         return [name for name in names if stream.schema[name].is_numeric()]
@@ -200,7 +201,7 @@ def _takes(population: Population, stream: pl.DataFrame, injection: Injection) -
 
 
 def watch(population: Population, stream: pl.DataFrame) -> tuple[list[DriftSummary], list[PerformanceSummary]]:
-    """Return each day's drift, and its performance as if all its labels were known."""
+    """Return each day's drift, and its performance as if all labels of the day were known."""
     limits, version = population.limits, population.serving.version
     drift, performance = [], []
     days = {rows[DAY][0]: rows for rows in stream.with_columns(model_version=pl.lit(version)).partition_by(DAY)}
@@ -246,7 +247,7 @@ def _metric(population: Population, rows: pl.DataFrame) -> float | None:
             groups=groups_of(population.metric, labelled),
         )
     except DataError:
-        return None  # a day without a row of one class says nothing of the metric
+        return None  # the metric is not defined on a day with a single class
 
 
 def _metric_since(population: Population, stream: pl.DataFrame, day: date) -> float | None:
@@ -257,12 +258,12 @@ def _metric_since(population: Population, stream: pl.DataFrame, day: date) -> fl
 
 
 def asks_by_drift(population: Population, days: Sequence[DriftSummary]) -> list[bool]:
-    """Return by day whether drift asks for a retraining, with what is known by its end."""
+    """Return for each day whether drift requests a retraining, with what is known by its end."""
     return [drift_finding(seen, population.serving, population.rules).is_over for seen in _so_far(days)]
 
 
 def asks_by_performance(population: Population, days: Sequence[PerformanceSummary]) -> list[bool]:
-    """Return by day whether performance asks for a retraining, with what is known by its end."""
+    """Return for each day whether performance requests a retraining, with what is known by its end."""
     return [
         performance_finding(seen, population.serving, population.rules, population.metric).is_over
         for seen in _so_far(days)

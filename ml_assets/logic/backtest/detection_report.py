@@ -1,6 +1,6 @@
-"""A short report of `ml_assets.logic.backtest.detection`: false alarms, and the power for each kind of drift.
+"""A short report of detection: false alarms, and the power for each kind of drift.
 
-Drawing streams and judging them stays out, and so does where their rows come from.
+Not here: drawing and judging streams (see `ml_assets.logic.backtest.detection`).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def short_figures(
     seed: int = 0,
     on_done: OnDone = lambda _done, _total: None,
 ) -> Detection:
-    """Return what can be told in some seconds: each kind of drift once, in the features that matter most.
+    """Return what can be measured in some seconds: one drift of each kind, in the most important features.
 
     Args:
         population: what streams are drawn from.
-        days: of a stream without drift.
-        trials: of each drift.
-        seed: of the first.
-        on_done: is told after each line of the tables how many are done, and of how many.
+        days: days of a stream without drift.
+        trials: trials of each drift.
+        seed: seed of the first trial.
+        on_done: called after each line of the tables with the number of finished lines and of all lines.
     """
     drifts = [*_in_what_matters(population)]
     total = len(HOWS) + len(drifts)

@@ -1,6 +1,6 @@
-"""Drift put into tables on purpose, from a day on: to test what watches a model, and to show it.
+"""Inject drift into tables from a day on, to test and demonstrate monitoring.
 
-Finding it stays out; see `ml_assets.logic.monitoring.drift` and `ml_assets.logic.monitoring.retraining`.
+Not here: detecting it (see `ml_assets.logic.monitoring.drift` and `ml_assets.logic.monitoring.retraining`).
 """
 
 from __future__ import annotations
@@ -23,27 +23,26 @@ SHARES: Final[frozenset[Kind]] = frozenset({"stuck", "category", "missing", "fli
 FACTORS: Final[frozenset[Kind]] = frozenset({"unit", "prior"})
 OF_LABELS: Final[frozenset[Kind]] = frozenset({"flip", "prior"})
 NEW_CATEGORY: Final = "injected"
-_SAY: Final = "KIND:COLUMN:FIRST_DAY:SIZE or KIND:COLUMN:FIRST_DAY:SIZE:SEED"
+_FORMAT: Final = "KIND:COLUMN:FIRST_DAY:SIZE or KIND:COLUMN:FIRST_DAY:SIZE:SEED"
 
 
 @dataclass(frozen=True)
 class Injection:
-    """What goes wrong, where, from when on and how much.
+    """An injected drift: its kind, columns, first day and size.
 
     Attributes:
-        kind: `unit` multiplies values by the size. `stuck` gives a share of the rows the last value that was there
-            before the first day. `category` gives a share of the rows a category that was never there. `missing`
-            empties a share of the rows. `slope` adds the size, in standard deviations of the days before, once more
-            with each day. `flip` gives a share of the labels the other answer. `prior` keeps positives and negatives
-            so that the odds of a positive are multiplied by the size: rows of the others leave.
+        kind: `unit` multiplies values by the size. `stuck` gives a share of the rows the last value before the first
+            day. `category` gives a share of the rows a new category. `missing` makes a share of the rows null. `slope`
+            adds the size, in standard deviations of the days before, once more each day. `flip` inverts a share of the
+            labels. `prior` removes rows of one class, so that the odds of a positive are multiplied by the size.
         column: A column or a shell pattern of columns (`temperature_*`); for `flip` and `prior` the target.
-        first_day: From which on.
-        size: A factor for `unit` and `prior`, where 1 is nothing; a share of the rows, or a share of the standard
-            deviation a day, where 0 is nothing.
-        seed: Which rows a share takes.
+        first_day: First day of the drift.
+        size: A factor for `unit` and `prior`, where 1 is no drift; a share of the rows, or a share of the standard
+            deviation per day, where 0 is no drift.
+        seed: Seed of the choice of rows.
 
     Raises:
-        DataError: A kind that there is not, no column, or a size that its kind does not know.
+        DataError: The kind is unknown, there is no column, or the size is not valid for the kind.
     """
 
     kind: Kind
@@ -56,7 +55,7 @@ class Injection:
         if self.kind not in KINDS:
             raise DataError(f"injection '{self.kind}' is unknown; expected one of {', '.join(KINDS)}.")
         if not self.column:
-            raise DataError(f"injection '{self.kind}' names no column. Write {_SAY}.")
+            raise DataError(f"injection '{self.kind}' names no column. Write {_FORMAT}.")
         if self.seed < 0:
             raise DataError(f"injection '{self}' has the seed {self.seed}; expected a whole number from 0.")
         wanted = ""
@@ -65,20 +64,20 @@ class Injection:
         elif self.kind in SHARES and not 0 <= self.size <= 1:
             wanted = "a share of the rows, from 0 to 1"
         elif self.kind == "prior" and self.size <= 0:
-            wanted = "a factor over 0"
+            wanted = "a factor above 0"
         if wanted:
             raise DataError(f"injection '{self}' has the size {self.size:g}; expected {wanted}.")
 
     @classmethod
     def parse(cls, text: str) -> Injection:
-        """Read `unit:distance_miles:2013-06-01:1.609`; a seed may follow.
+        """Parse `unit:distance_miles:2013-06-01:1.609`; a seed may follow.
 
         Raises:
-            DataError: Anything else.
+            DataError: The text has another format.
         """
         parts = text.split(":")
         if len(parts) not in {4, 5}:
-            raise DataError(f"injection '{text}' has {len(parts)} parts between colons; expected {_SAY}.")
+            raise DataError(f"injection '{text}' has {len(parts)} parts between colons; expected {_FORMAT}.")
         kind, column, first_day, size, *seed = parts
         known = next((one for one in KINDS if one == kind), None)
         if known is None:
@@ -90,7 +89,7 @@ class Injection:
         except ValueError as error:
             raise DataError(
                 f"injection '{text}': {error}; expected a day like 2013-06-01, a number as size and a whole number as "
-                f"seed. Write {_SAY}."
+                f"seed. Write {_FORMAT}."
             ) from error
 
     def __str__(self) -> str:
@@ -99,31 +98,30 @@ class Injection:
 
     @property
     def is_of_labels(self) -> bool:
-        """Whether it needs the labels."""
+        """Whether it changes the labels."""
         return self.kind in OF_LABELS
 
 
 def inject(frame: pl.DataFrame, injection: Injection, *, day: str) -> pl.DataFrame:
-    """Put a drift into a table; rows, their order and types stay, and so do rows of days before the first.
+    """Inject drift into a table. Rows, their order, types, and rows of days before the first are unchanged.
 
-    Whole numbers stay whole: what is multiplied or added to them is rounded. A value that is missing stays so, except
-    in a column that got stuck.
+    Integers stay integers: results are rounded. A missing value stays missing, except for `stuck`.
 
     Args:
         frame: Features, or labels for `flip`.
-        injection: What, where and when.
-        day: The column with the day of a row; a row of no day is left as it is.
+        injection: The drift.
+        day: The column with the day of a row; a row without a day is unchanged.
 
     Raises:
-        ContractError: A column that is not there or of a type that the kind does not know, a day that is no date.
-        DataError: `prior`, which is for `inject_prior`.
+        ContractError: A column is missing or has a type that the kind does not support, or the day is not a date.
+        DataError: The kind is `prior`, which needs `inject_prior`.
     """
     if injection.kind == "prior":
-        raise DataError(f"injection '{injection}' lets rows leave features and labels alike: use `inject_prior`.")
+        raise DataError(f"injection '{injection}' removes rows of features and labels: use `inject_prior`.")
     _check_day(frame, day, injection)
     since = (frame[day] >= injection.first_day).fill_null(value=False)
     drawn = np.random.default_rng(injection.seed).random(frame.height)
-    # Whoever takes a larger share takes the rows of the smaller one too.
+    # The rows of a larger share include those of a smaller one.
     hit = since & pl.Series(drawn < (injection.size if injection.kind in SHARES else 1))
     return frame.with_columns(
         _injected(frame, name, injection, hit=hit, since=since, day=day) for name in _columns(frame, injection, day)
@@ -133,27 +131,27 @@ def inject(frame: pl.DataFrame, injection: Injection, *, day: str) -> pl.DataFra
 def inject_prior(
     features: pl.DataFrame, labels: pl.DataFrame, injection: Injection, *, key: Sequence[str], day: str
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Change how many positives there are, and nothing of what either class looks like.
+    """Change the number of positives, without changing the rows of either class.
 
-    Rows leave at random, of the class that becomes rarer; none is repeated, so keys stay unique. A row without a label
-    counts as negative.
+    Random rows of the class that becomes rarer are removed. None is repeated, so keys stay unique. A row without a
+    label counts as negative.
 
     Args:
-        features: With key and day.
-        labels: One row a key or more (versions of a label), of which the last says what it is.
-        injection: Of kind `prior`; its column is the target, of 0 and 1 or of false and true.
-        key: What identifies a row in both.
+        features: Rows with key and day.
+        labels: One row per key and version of a label; the last version is used.
+        injection: A drift of kind `prior`; its column is the target, which is 0/1 or Boolean.
+        key: Columns that identify a row in both.
         day: The column with the day of a feature row.
 
     Returns:
-        Features and labels without the rows that left.
+        Features and labels without the removed rows.
 
     Raises:
-        ContractError: Missing columns, a target that is not of 0 and 1, a day that is no date.
-        DataError: Another kind.
+        ContractError: Columns are missing, the target is not binary, or the day is not a date.
+        DataError: The injection is of another kind.
     """
     if injection.kind != "prior":
-        raise DataError(f"injection '{injection}' is no prior shift: use `inject`.")
+        raise DataError(f"injection '{injection}' is not of kind `prior`: use `inject`.")
     _check_day(features, day, injection)
     (target,) = _columns(labels, injection, day)
     _check_binary(labels[target], injection)
@@ -169,10 +167,10 @@ def inject_prior(
 def _injected(
     frame: pl.DataFrame, name: str, injection: Injection, *, hit: pl.Series, since: pl.Series, day: str
 ) -> pl.Series:
-    """Return a column with the drift in the rows that it hits."""
+    """Return a column with the drift in the rows that it changes."""
     column = frame[name]
     if injection.kind in {"unit", "slope"} and (injection.size == (injection.kind == "unit") or not hit.any()):
-        return column  # integers beyond 2**53 would not come back from floating point
+        return column  # floating point would change integers beyond 2**53
     if injection.kind == "flip":
         _check_binary(column, injection)
         changed = ~column if column.dtype == pl.Boolean else 1 - column
@@ -191,7 +189,7 @@ def _injected(
 
 
 def _constant(column: pl.Series, injection: Injection, since: pl.Series) -> object:
-    """Return what a share of the rows gets in place of its own value."""
+    """Return the value that a share of the rows gets."""
     if injection.kind == "missing":
         return None
     if injection.kind == "category":

@@ -1,7 +1,7 @@
-"""A model's life over past days under several policies: who serves each day, what asks for a retraining, what comes.
+"""Backtest a model over past days under several policies: who is champion on each day, what requests a retraining.
 
-What training, judging and measuring a day mean stays out: a `World` does it, with what was known by the day. What asks
-for a retraining is the real thing; see `retraining` and `watch`.
+Not here: training, judging and measuring a day, which a `World` does with what was known by then. The rules are those
+of production (see `ml_assets.logic.monitoring.retraining` and `ml_assets.logic.promotion.watch`).
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ SIMULATED: Final = "simulation"
 
 
 class Trained(Protocol):
-    """A model of a simulated life."""
+    """A model of a backtest."""
 
     @property
     def serving(self) -> Serving:
-        """It as the rules see it, should it serve."""
+        """The model as the current champion, as the rules need it."""
 
     @property
     def seconds(self) -> float:
-        """What training it took, by the clock of the machine."""
+        """Seconds of its training, by the machine's clock."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The gate's verdict on a challenger; what it says of anchor and attempt goes to the log, as in `Promotion`."""
+    """The gate's verdict on a challenger, with anchor and attempt for the promotion log."""
 
     promote: bool
     reasons: tuple[str, ...]
@@ -60,7 +60,7 @@ M = TypeVar("M", bound=Trained)
 
 
 class World(Protocol[M]):
-    """The past, of which only what was known by the end of a day is told."""
+    """The past. It only uses what was known by the end of a day."""
 
     @property
     def metric(self) -> Metric:
@@ -68,27 +68,27 @@ class World(Protocol[M]):
 
     @property
     def label_days(self) -> int:
-        """Days after its own by which the labels of a day are known."""
+        """Days after its own by which a day's labels are known."""
 
     def train(self, as_of: date, champion: M | None) -> M:
-        """Train on what was known by the end of a day; where parameters are searched anew, from the champion's on."""
+        """Train on what was known by the end of a day; a search of parameters starts from the champion's."""
 
     def expect(self, days: Sequence[date]) -> None:
-        """Be told as of which days will be trained whatever comes."""
+        """Announce as-of days that will be trained in any case."""
 
     def judge(self, challenger: M, champion: M, *, anchor: M, log: Sequence[Promotion]) -> Judgement:
-        """Return the gate's verdict, by the promotion log of the backtest."""
+        """Return the gate's verdict, given the backtest's promotion log."""
 
     def drift(self, champion: M, day: date, *, since: date) -> DriftSummary:
-        """Measure a day's drift from the champion's reference, which has predicted the days since another."""
+        """Measure a day's drift against the champion's reference; it has predicted since another day."""
 
     def performance(self, champion: M, day: date, *, known_by: date, former: M | None) -> PerformanceSummary:
-        """Measure a day that the champion predicted, with the labels known by the end of another."""
+        """Measure a day that the champion predicted, with the labels known by the end of another day."""
 
 
 @dataclass(frozen=True)
 class Watching:
-    """How the first days of a champion are held against the one before; see `WatchSettings`."""
+    """How the first days of a champion are compared with its predecessor; see `WatchSettings`."""
 
     days: int
     minimum_days: int
@@ -97,17 +97,17 @@ class Watching:
 
 @dataclass(frozen=True)
 class Event:
-    """A retraining, or a rollback, of a simulated life.
+    """A retraining or a rollback in a backtest.
 
     Attributes:
-        day: as of which.
-        policy: whose life it is.
-        cause: what asked for it; `calendar` where no facts did, `watch` for a rollback.
+        day: the as-of day.
+        policy: the policy.
+        cause: the cause; `calendar` for a scheduled retraining, `watch` for a rollback.
         sentence: the facts.
-        promoted: whether another model serves from the next day on.
-        version: the challenger, or who serves again.
-        reasons: the gate's, or the watch's.
-        seconds: of training, by the clock of the machine.
+        promoted: whether the champion changes on the next day.
+        version: the challenger, or the version that was rolled back to.
+        reasons: those of the gate or of the watch.
+        seconds: seconds of training, by the machine's clock.
     """
 
     day: date
@@ -127,17 +127,17 @@ class Event:
 
 @dataclass
 class Life(Generic[M]):
-    """What one policy makes of the days.
+    """The state of a backtest under one policy.
 
     Attributes:
-        policy: which.
-        champion: who serves now.
-        served: who predicted each day.
+        policy: the policy.
+        champion: the current champion.
+        served: the model that predicted each day.
         events: retrainings and rollbacks, in order.
-        held: by day, what asked and was held back.
-        former: who served before, while the champion is watched.
+        held: by day, why a requested retraining was postponed.
+        former: the previous champion, while the champion is watched.
         log: the promotion log.
-        models: all that have served, by version.
+        models: all models that were champion, by version.
     """
 
     policy: Policy
@@ -154,7 +154,7 @@ class Life(Generic[M]):
 
     @property
     def refusals(self) -> int:
-        """Rejected challengers, as the sensors count them."""
+        """Number of rejected challengers, counted as the sensors do."""
         return refusals(self.log, serving_since(self.log))
 
     @property
@@ -166,7 +166,7 @@ class Life(Generic[M]):
     def decide(
         self, day: date, action: Literal["promote", "refuse", "rollback"], model: M, judgement: Judgement
     ) -> None:
-        """Add an entry to the log, and let the model serve unless it is rejected."""
+        """Add an entry to the log, and change the champion unless the challenger is rejected."""
         if action != "refuse":
             self.champion = self.models[model.serving.version] = model
         self.log.append(
@@ -188,20 +188,20 @@ def live(
     watching: Watching,
     policies: Sequence[Policy] = POLICIES,
 ) -> Iterator[tuple[date, list[Life[M]]]]:
-    """Live through the days, all policies side by side; yields each day with the lives as they stand at its end.
+    """Backtest the days under all policies; yield each day with the state of each policy at its end.
 
-    All lives begin with the model trained as of the day before the first; the gate is not asked about that one. A day
-    is predicted by who serves; at its end sensors look, and a challenger trained as of it serves from the next day on,
-    if the gate lets it. The calendars differ in nothing but when they train: monthly on the last day of a month, weekly
-    on every seventh day.
+    All policies begin with the model trained as of the day before the first, which the gate does not judge. The
+    champion predicts a day. At its end the sensors run, and a challenger trained as of that day becomes champion on the
+    next day if the gate promotes it. The scheduled policies differ only in their days: monthly is the last day of a
+    month, weekly is every seventh day.
 
     Args:
         world: the past.
         first: the first day that is predicted.
-        last: the last.
-        rules: when the sensors ask.
+        last: the last day that is predicted.
+        rules: the retraining rules.
         watching: how a new champion is watched, under "triggered".
-        policies: which lives to live.
+        policies: the policies.
     """
     start = world.train(first - timedelta(days=1), None)
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
@@ -215,7 +215,7 @@ def live(
             if life.policy == "triggered":
                 _watched(world, life, day, rules, watching)
             elif _is_due(life.policy, day, first):
-                _train(world, life, day, "calendar", f"It is {life.policy} retraining's day.")
+                _train(world, life, day, "calendar", f"Scheduled {life.policy} retraining.")
         yield day, lives
 
 
@@ -226,7 +226,7 @@ def _is_due(policy: Policy, day: date, first: date) -> bool:
 
 
 def _watched(world: World[M], life: Life[M], day: date, rules: Rules, watching: Watching) -> None:
-    """Look at a day as the sensors do: first whether the champion is to be taken back, then whether to train."""
+    """Run the sensors of a day: first the watch, which may roll the champion back, then the retraining rules."""
     life.drift.append(world.drift(life.champion, day, since=_since(life, day)))
     matured = day - timedelta(days=world.label_days)
     if matured in life.served:
@@ -261,7 +261,7 @@ def _watched(world: World[M], life: Life[M], day: date, rules: Rules, watching: 
 
 
 def _since(life: Life[M], day: date) -> date:
-    """Return the first of the days up to one that the current champion has predicted without a break."""
+    """Return the first day from which on the current champion has predicted without a break."""
     while (before := life.served.get(day - timedelta(days=1))) is not None and (
         before.serving.version == life.champion.serving.version
     ):
@@ -279,7 +279,7 @@ def decision_of(
     rules: Rules,
     metric: Metric,
 ) -> Decision:
-    """Return what the sensors and the floor together make of a day."""
+    """Return the decision of the sensors and of the maximum age for a day."""
     findings = [
         drift_finding(drift, champion, rules),
         performance_finding(performance, champion, rules, metric),

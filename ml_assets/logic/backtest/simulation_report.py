@@ -1,6 +1,6 @@
-"""What simulated lives came to: each policy's metric and cost, week by week, and where one did better than another.
+"""Summarize a backtest: each policy's metric and cost, by week, and where one policy did better than another.
 
-Living through the days stays out (see `simulation`), and so does the page (see `simulation_page`).
+Not here: the backtest (see `simulation`), and its page (see `ml_assets.logic.pages.simulation_page`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.simulation import PolicyResult
+from ml_assets.contracts.words import counted
 from ml_assets.logic.backtest.simulation import WEEK, Event, Life
 from ml_assets.logic.evaluation.jackknife import Clusters, compare, interval_of, leave_one_out
 from ml_assets.logic.evaluation.metrics import Measure, Metric, Vector
@@ -46,14 +47,14 @@ TURNS: Final = pl.Schema(
 
 @dataclass(frozen=True)
 class Scored:
-    """What each policy said of the same labelled rows.
+    """The scores of each policy for the same labelled rows.
 
     Attributes:
-        days: (rows,) the day of each.
-        truth: (rows,) as metrics take it.
+        days: (rows,) the day of each row.
+        truth: (rows,) labels, as for metrics.
         scores: by policy, (rows,) or (rows, classes).
-        groups: (rows,) the group of each, for a metric within groups.
-        unlabelled: the day of each prediction that has no label.
+        groups: (rows,) the group of each row, for a metric within groups.
+        unlabelled: the day of each prediction without a label.
     """
 
     days: NDArray[np.datetime64]
@@ -63,7 +64,7 @@ class Scored:
     unlabelled: NDArray[np.datetime64] = field(default_factory=lambda: np.array([], dtype="datetime64[D]"))
 
     def of(self, first: date, last: date) -> Scored:
-        """Return the rows of some days, both ends included."""
+        """Return the rows of some days, including both ends."""
         index, left_out = (
             (days >= np.datetime64(first)) & (days <= np.datetime64(last)) for days in (self.days, self.unlabelled)
         )
@@ -79,17 +80,17 @@ class Scored:
 def results(
     lives: Sequence[Life[Any]], scored: Scored, metric: Metric, *, first: date, last: date
 ) -> tuple[PolicyResult, ...]:
-    """Return what each policy came to over some days.
+    """Return the result of each policy over some days.
 
-    Intervals come from leaving out one day at a time, for all policies the same: what makes days hard for all of them
-    cancels in the gains.
+    Intervals come from leaving out one day at a time, the same days for all policies, so days that are hard for all of
+    them cancel in the gains.
 
     Args:
-        lives: as they stand at the end.
-        scored: what they said.
+        lives: the final states.
+        scored: the scores.
         metric: the deciding metric.
         first: the first day.
-        last: the last.
+        last: the last day.
 
     Raises:
         DataError: the metric is not defined on the rows of these days.
@@ -141,13 +142,13 @@ def results(
 
 
 def choose(found: Sequence[PolicyResult], metric: Metric) -> str | None:
-    """Return the policy with the best metric, of equal ones that with the fewest fits; None where there is none."""
+    """Return the policy with the best metric; of equal ones, the one with the fewest fits; None if there is none."""
     best = min(found, key=lambda it: (-metric.gain(it.metric.value, 0.0), it.fits), default=None)
     return None if best is None else best.policy
 
 
 def weeks(lives: Sequence[Life[Any]], scored: Scored, metric: Metric) -> pl.DataFrame:
-    """Return the metric of each policy in each seven days from the first on; null where the rows do not define it."""
+    """Return the metric of each policy in each period of seven days; null if it is not defined on the rows."""
     records = []
     for first, last in _weeks(lives[0]):
         part = scored.of(first, last)
@@ -167,7 +168,7 @@ def _weeks(life: Life[Any]) -> Iterator[tuple[date, date]]:
 
 
 def _value(metric: Metric, scored: Scored, policy: str) -> float | None:
-    """Return the metric, or None where the rows do not define it: the report then has a gap."""
+    """Return the metric; None if it is not defined on the rows, and the report has a gap."""
     try:
         return scored.measure(metric, policy)(np.ones(len(scored.truth)))
     except DataError:
@@ -185,25 +186,25 @@ def events(lives: Sequence[Life[Any]]) -> pl.DataFrame:
 
 
 def outcome(event: Event) -> str:
-    """Return what came of a retraining or a rollback, in a word or two."""
+    """Return the result of a retraining or a rollback, in one or two words."""
     if not event.is_fit:
         return "rolled back"
     return "promoted" if event.promoted else "refused"
 
 
 def held(lives: Sequence[Life[Any]]) -> pl.DataFrame:
-    """Return the days on which something asked for a retraining and was held back."""
+    """Return the days on which a requested retraining was postponed."""
     records = [(day, life.policy, sentence) for life in lives for day, sentence in life.held.items()]
     return pl.DataFrame(records, schema=HELD, orient="row")
 
 
 def turns(lives: Sequence[Life[Any]], measured: pl.DataFrame, metric: Metric) -> pl.DataFrame:
-    """Return where triggered retraining gained or lost against each other policy, by week, the worst week first.
+    """Return by week where triggered retraining gained or lost against each other policy, the worst week first.
 
     Args:
-        lives: as they stand at the end.
-        measured: as `weeks` gives it.
-        metric: what was measured; a gain above zero is better, whatever its direction.
+        lives: the final states.
+        measured: the output of `weeks`.
+        metric: the metric; a gain above zero is better, for metrics of both directions.
     """
     triggered = next((life for life in lives if life.policy == TRIGGERED), None)
     if triggered is None:
@@ -216,29 +217,29 @@ def turns(lives: Sequence[Life[Any]], measured: pl.DataFrame, metric: Metric) ->
         others = measured.filter(policy=life.policy).select("first_day", other="value").drop_nulls()
         wanted = own.join(others, on="first_day").select("first_day", "last_day", "rows", "value", "other")
         for first, last, rows, mine, theirs in wanted.iter_rows():
-            told = _happened(triggered, life, first, last)
-            records.append((life.policy, first, last, rows, mine, theirs, metric.gain(mine, theirs), told))
+            what_happened = _happened(triggered, life, first, last)
+            records.append((life.policy, first, last, rows, mine, theirs, metric.gain(mine, theirs), what_happened))
     return pl.DataFrame(records, schema=TURNS, orient="row").sort("against", "gain", "first_day")
 
 
 def _happened(life: Life[Any], other: Life[Any], first: date, last: date) -> str:
-    """Return who served in a week, and what was asked for, held back, let in or refused."""
-    told = [
-        f"served the model as of {_served(life, first, last)}; {other.policy} that as of {_served(other, first, last)}"
+    """Return the champions of a week, and which retrainings were requested, postponed, promoted or rejected."""
+    parts = [
+        f"champion trained as of {_served(life, first, last)}; with {other.policy}: as of {_served(other, first, last)}"
     ]
-    told += [
-        f"{it.day}: {it.cause} asked, {outcome(it)}" if it.is_fit else f"{it.day}: rolled back"
+    parts += [
+        f"{it.day}: retraining by {it.cause}, {outcome(it)}" if it.is_fit else f"{it.day}: rolled back"
         for it in life.events
         if first <= it.day <= last
     ]
     waited = [day for day in life.held if first <= day <= last]
     if waited:
-        told.append(f"held back on {len(waited)} day{'s' * (len(waited) > 1)}")
-    return "; ".join(told)
+        parts.append(f"postponed on {counted(len(waited), 'day')}")
+    return "; ".join(parts)
 
 
 def _served(life: Life[Any], first: date, last: date) -> str:
-    """Return as of when the models were trained that served within some days."""
+    """Return the as-of days of the models that were champion within some days."""
     days = [day for day in sorted(life.served) if first <= day <= last]
     return ", then ".join(dict.fromkeys(str(life.served[day].serving.as_of) for day in days))
 
@@ -246,26 +247,26 @@ def _served(life: Life[Any], first: date, last: date) -> str:
 def sentence_of(
     found: Sequence[PolicyResult], metric: Metric, *, chosen: str | None, chosen_on: str, reported: str
 ) -> str:
-    """Return what came of it in some sentences.
+    """Return the result in a few sentences.
 
     Args:
         found: the figures of the reported days.
         metric: the deciding metric.
-        chosen: the policy that was chosen; None where none could be.
-        chosen_on: the days that it was chosen on, in words.
-        reported: the reported days, in words.
+        chosen: the chosen policy; None if none could be chosen.
+        chosen_on: the days that it was chosen on, as text.
+        reported: the reported days, as text.
     """
     by_policy = {it.policy: it for it in found}
     figures = ", ".join(f"{it.policy} {it.metric.value:z.4f}" for it in found)
-    said = f"{metric.title} of {reported}: {figures}."
+    sentence = f"{metric.title} of {reported}: {figures}."
     triggered, weekly = by_policy.get(TRIGGERED), by_policy.get(WEEKLY)
     if triggered is not None and weekly is not None and triggered.share_of_weekly is not None:
-        said += (
+        sentence += (
             f" Triggered retraining got {triggered.share_of_weekly:.0%} of weekly retraining's gain over never, with "
-            f"{triggered.fits} fits to its {weekly.fits}."
+            f"{triggered.fits} fits compared with {weekly.fits}."
         )
     if chosen is None:
-        return f"{said} No policy was chosen: {chosen_on} do not define the metric."
+        return f"{sentence} No policy was chosen: the metric is not defined on {chosen_on}."
     gain = by_policy[chosen].gain
     over = "" if gain is None else f" It gains {gain.value:+z.4f} {gain.ends('+z.4f')} over never."
-    return f"{said} On {chosen_on}, which are not reported, {chosen} was best.{over}"
+    return f"{sentence} On {chosen_on}, which are not reported, {chosen} was best.{over}"

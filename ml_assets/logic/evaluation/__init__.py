@@ -1,1 +1,1 @@
-"""Metrics of a model with their intervals, against baselines, by slice and over scores."""
+"""Evaluation: metrics with intervals, comparisons with baselines and other models, slices, curves."""

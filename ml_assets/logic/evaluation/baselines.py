@@ -1,6 +1,6 @@
-"""Simple predictors that a model must beat: a constant, historical rates, a shallow tree; each learns from train alone.
+"""Baselines that a model must beat: a constant, historical rates, a shallow tree. Each is fitted on the train window.
 
-Measuring them stays out: see `evaluation`.
+Not here: measuring them (see `ml_assets.logic.evaluation.report`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def baselines(
     seed: int,
     threads: int,
 ) -> dict[str, tuple[str, Vector]]:
-    """Return name, description and scores of each simple predictor; every one is fitted on train only."""
+    """Return name, description and scores of each baseline. All are fitted on the train window only."""
     what = {"binary": "share of positives", "regression": "mean of the target", "multiclass": "share of each class"}
     outcomes = _outcomes(train, summary)
     prior = outcomes.mean(axis=0)
@@ -40,13 +40,15 @@ def baselines(
         name = f"rate by {' and '.join(columns)}"
         description = (
             f"The {what[summary.task]} in train for the same {' and '.join(columns)}, "
-            f"with {RATE_SMOOTHING} rows of the overall one added."
+            f"shrunk toward the overall figure with the weight of {RATE_SMOOTHING} rows."
         )
         simple[name] = (description, _historical_rates(rows, train, outcomes, prior, columns))
     if summary.features:
         description = f"A regression tree of at most {TREE_LEAVES} leaves on the {len(summary.features)} features."
         if summary.task == "multiclass":
-            description = f"For each class a regression tree of at most {TREE_LEAVES} leaves, made to sum to one."
+            description = (
+                f"One regression tree of at most {TREE_LEAVES} leaves for each class, normalised to sum to one."
+            )
         simple["shallow tree"] = (
             description,
             _shallow_tree(rows, train, outcomes, prior, summary, seed=seed, threads=threads),
@@ -58,7 +60,7 @@ def baselines(
 
 
 def _outcomes(train: pl.DataFrame, summary: TrainingSetSummary) -> Vector:
-    """Return (rows, outputs): the target, or for multiclass one 0/1 column a class."""
+    """Return (rows, outputs): the target, or for multiclass one 0/1 column per class."""
     truth = target_vector(train, target=summary.target, task=summary.task, classes=summary.classes).reshape(-1, 1)
     return truth if summary.task != "multiclass" else (truth == np.arange(len(summary.classes))).astype(np.float64)
 
@@ -66,7 +68,7 @@ def _outcomes(train: pl.DataFrame, summary: TrainingSetSummary) -> Vector:
 def _historical_rates(
     rows: pl.DataFrame, train: pl.DataFrame, outcomes: Vector, prior: Vector, columns: Sequence[str]
 ) -> Vector:
-    """Return train's mean per group, drawn towards the overall one by the m-estimate (Micci-Barreca 2001)."""
+    """Return the mean of each group in train, shrunk toward the overall mean (m-estimate, Micci-Barreca 2001)."""
     groups = train.select(columns).unique(maintain_order=True).with_row_index("__group")
 
     def group_of(frame: pl.DataFrame) -> Vector:
@@ -76,7 +78,7 @@ def _historical_rates(
         return joined["__group"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
     of_train, of_rows = group_of(train).astype(np.int64), group_of(rows)
-    # bincount adds in row order: the same sums on any number of threads.
+    # bincount adds in row order, so the sums do not depend on the number of threads.
     counts = np.bincount(of_train, minlength=groups.height)
     rates = np.column_stack(
         [
@@ -102,9 +104,9 @@ def _shallow_tree(
 ) -> Vector:
     """Return the leaf means of one tree per output.
 
-    The objective is squared error for probabilities too: its leaves are plain rates (a tree by Gini
-    impurity), where one step of a logistic objective overshoots them. Eight leaves need no more than
-    `TREE_ROWS` rows; they are drawn at random, because every n-th row of ordered data can miss a class.
+    The objective is squared error for probabilities too. Its leaves are plain rates (a tree by Gini impurity), whereas
+    one step of a logistic objective overshoots them. Eight leaves need no more than `TREE_ROWS` rows. The rows are
+    drawn at random, because every n-th row of ordered data can miss a class.
     """
     import lightgbm as lgb
 
@@ -139,13 +141,13 @@ def _shallow_tree(
         if labels[:, output].min() == labels[:, output].max():
             predicted[:, output] = prior[output]
             continue
-        dataset.set_label(labels[:, output] - prior[output])  # LightGBM holds labels as float32
+        dataset.set_label(labels[:, output] - prior[output])  # LightGBM stores labels as float32
         with THREADS.exactly(threads):
             tree = lgb.train(parameters, dataset, num_boost_round=1)
             predicted[:, output] = tree.predict(asked, num_threads=threads) + prior[output]
     if summary.task == "regression":
         return predicted
-    # A leaf without a hit does not prove that there is none: half a row's worth is left to chance.
+    # A leaf without positives does not prove a rate of 0: half a row is added.
     predicted = np.clip(predicted, 0.5 / smallest_leaf, 1 - 0.5 / smallest_leaf)
     if summary.task == "multiclass":
         predicted /= predicted.sum(axis=1, keepdims=True)

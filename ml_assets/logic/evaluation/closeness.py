@@ -1,6 +1,6 @@
-"""One figure of a model on its test rows, to lay two models side by side that cannot be equal byte for byte.
+"""One figure of a model on its test rows, to compare two models that cannot be equal byte for byte.
 
-Whether a model is any good stays out; see `evaluation`.
+Not here: the evaluation of a challenger (see `ml_assets.logic.evaluation.report`).
 """
 
 from __future__ import annotations

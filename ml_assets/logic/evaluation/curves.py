@@ -1,6 +1,6 @@
-"""What plots show of a model's scores: ROC, precision and recall, residuals, confusion, histogram, calibration.
+"""The data of the evaluation's plots: ROC, precision and recall, residuals, confusion, histogram, calibration.
 
-Drawing stays out: see `plots`.
+Not here: drawing (see `ml_assets.logic.plots`).
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ CALIBRATION_SCHEMA: Final[dict[str, pl.DataType]] = {
 
 
 def calibration_bins(frozen: Frozen, scores: Vector) -> pl.DataFrame:
-    """Return what was predicted and what happened, in the bins that `calibration_error` uses.
+    """Return predicted and actual shares, in the bins that `calibration_error` uses.
 
-    The interval is that of all other figures: from leaving out each day that has rows of the bin. There is none where
-    nothing can be told from the bin's days: they are fewer than five, or all have the same share.
+    The interval is computed like all others, by leaving out each day that has rows in the bin. There is none if the bin
+    has fewer than five days, or if all its days have the same share.
 
     Args:
         frozen: The rows, with labels of 0 and 1.
@@ -80,12 +80,12 @@ def _bin_means(bins: NDArray[np.int64], values: Vector) -> Vector:
 
 
 def curves(truth: Vector, scores: Vector, summary: TrainingSetSummary) -> pl.DataFrame:
-    """Return the task's curves, one row a point.
+    """Return the task's curves, one row per point.
 
     Args:
-        truth: (n,) as metrics take it.
+        truth: (n,) labels, as for metrics.
         scores: (n,), or (n, classes).
-        summary: Of the rows' training set, for the task.
+        summary: The summary of the rows' training set.
     """
     if summary.task == "binary":
         parts = [*_binary_curves(truth, scores), _histogram(scores, 0.0, 1.0)]
@@ -114,7 +114,7 @@ def _binary_curves(truth: Vector, scores: Vector) -> tuple[pl.DataFrame, pl.Data
     found = np.cumsum(truth[order])[last_of_tie]
     flagged = last_of_tie + 1.0
     positives, negatives = found[-1], flagged[-1] - found[-1]
-    if positives == 0 or negatives == 0:  # log_loss and brier are defined here, the two curves are not
+    if positives == 0 or negatives == 0:  # log_loss and brier are defined here, but the two curves are not
         nothing = np.empty(0)
         return _curve("roc", nothing, nothing), _curve("precision_recall", nothing, nothing)
     true_share = np.append(0.0, found / positives)
@@ -128,7 +128,7 @@ def _binary_curves(truth: Vector, scores: Vector) -> tuple[pl.DataFrame, pl.Data
 
 
 def _thin(progress: Vector) -> NDArray[np.int64]:
-    """Return at most `CURVE_POINTS` positions, evenly along a rising progress, both ends included."""
+    """Return at most `CURVE_POINTS` positions, evenly spaced along an increasing progress, including both ends."""
     if len(progress) <= CURVE_POINTS:
         return np.arange(len(progress))
     asked = np.linspace(progress[0], progress[-1], CURVE_POINTS - 1)

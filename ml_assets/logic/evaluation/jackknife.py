@@ -1,6 +1,6 @@
-"""Intervals of metrics, and of the difference of two models on the same rows, from leaving out one day at a time.
+"""Confidence intervals of metrics, and of the difference of two models, by leaving out one day at a time.
 
-Not here: the metrics (see `metrics`), and what follows from an interval (see `champion`).
+Not here: the metrics (see `ml_assets.logic.evaluation.metrics`), and decisions (see `ml_assets.logic.promotion.gate`).
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ FOLDS: Final = 40
 MINIMUM_CLUSTERS: Final = 5
 MAXIMUM_CLUSTERS: Final = 200
 MOST_CORRELATED: Final = 0.6
-"""The largest correlation of neighbouring days that an error allows for."""
+"""The largest correlation of neighbouring days that the standard error allows for."""
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """Which rows belong together and are left out together.
+    """The groups of rows that are left out together.
 
     Attributes:
-        index: (rows,) the cluster of each row, from 0; days are in their order.
-        count: How many clusters there are.
+        index: (rows,) the cluster of each row, from 0; days are in order of time.
+        count: Number of clusters.
         unit: What a cluster is, in the plural.
-        is_in_order: Whether neighbouring clusters may be alike, as days may.
+        is_in_order: Whether neighbouring clusters may be correlated, as days may.
     """
 
     index: NDArray[np.int64]
@@ -46,13 +46,13 @@ class Clusters:
 
     @classmethod
     def of_days(cls, days: ArrayLike) -> Self:
-        """Return the days of rows, in their order.
+        """Return one cluster per day.
 
-        Rows of one day share its weather and its queues, so a day counts as one observation, however many rows it has.
-        More than `MAXIMUM_CLUSTERS` days are pooled with their neighbours, which bounds the cost.
+        Rows of one day are alike (same weather, same queues), so a day counts as one observation, however many rows it
+        has. More than `MAXIMUM_CLUSTERS` days are pooled with their neighbours, which bounds the cost.
 
         Args:
-            days: (rows,) the day of each row; rows may come in any order.
+            days: (rows,) the day of each row, in any order.
         """
         names, index = np.unique(np.asarray(days), return_inverse=True)
         if len(names) <= MAXIMUM_CLUSTERS:
@@ -61,7 +61,7 @@ class Clusters:
 
     @classmethod
     def of_rows(cls, rows: int, *, seed: int) -> Self:
-        """Return folds of rows drawn at random, where there is no day or a single one: rows count as independent."""
+        """Return folds of rows drawn at random, for rows of a single day or without one. Rows count as independent."""
         count = min(FOLDS, rows)
         return cls(
             np.random.default_rng(seed).permutation(rows) % max(count, 1), count, "folds of rows", is_in_order=False
@@ -69,38 +69,40 @@ class Clusters:
 
     @property
     def everything(self) -> Evidence:
-        """Every cluster, for a figure that is estimated from any row, such as a mean."""
+        """All clusters, for a figure that any row contributes to, such as a mean."""
         return Evidence(self, np.ones(self.count, dtype=np.bool_), self.count)
 
     def evidence(
         self, metric: Metric, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None
     ) -> Evidence:
-        """Return which clusters a metric is estimated from.
+        """Return the clusters that contribute to a metric.
 
         Args:
-            metric: What is measured.
-            truth: As `Metric.function` takes it.
-            scores: As `Metric.function` takes it.
+            metric: The metric.
+            truth: See `Metric.function`.
+            scores: See `Metric.function`.
             groups: (rows,) the group of each row, for a metric within groups.
         """
         kinds = metric.kinds_of(truth, scores, groups)
         has = np.zeros((int(kinds.max(initial=-1)) + 2, self.count), dtype=np.bool_)
-        has[kinds, self.index] = True  # the last row takes the rows of no kind, which are numbered -1
+        has[kinds, self.index] = True  # rows without a kind have -1 and fall into the last row
         fewest = int(has[:-1].sum(axis=1).min(initial=self.count))
         return Evidence(self, np.asarray(has[:-1].any(axis=0)), fewest, metric.needs)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The clusters that a metric is estimated from: no day without the metric, and no more days than hold a class.
+    """The clusters that contribute to a metric.
 
-    Thirty days of which three hold all positives tell as much about a ROC AUC as three days do.
+    Clusters on which the metric uses no row do not count. If only three of thirty days have positives, a ROC AUC has
+    the evidence of three days.
 
     Attributes:
-        clusters: All of them.
+        clusters: All clusters.
         is_used: (clusters,) whether the metric uses any row of the cluster.
-        count: How many clusters hold each kind of row that the metric needs; the fewest over the kinds.
-        needs: What these clusters have, in words; empty where the metric can be measured on any row.
+        count: Number of clusters that contain each kind of row that the metric needs; the smallest number over the
+            kinds.
+        needs: What these clusters contain, in words; empty if the metric can be measured on any row.
     """
 
     clusters: Clusters
@@ -110,18 +112,18 @@ class Evidence:
 
     @property
     def words(self) -> str:
-        """How many clusters there are, and of which."""
+        """The number and the unit of the clusters, as text."""
         return f"{self.count} {self.clusters.unit}{f' that have {self.needs}' if self.needs else ''}"
 
 
 def leave_one_out(measures: Mapping[Name, Measure], clusters: Clusters) -> dict[Name, Vector]:
-    """Measure everything without each cluster in turn.
+    """Measure all figures without each cluster in turn.
 
-    A row that is left out has a weight of 0: nothing is copied or sorted again.
+    A row that is left out has a weight of 0, so nothing is copied or sorted again.
 
     Returns:
-        (clusters,) values for each name; NaN where the metric is not defined without that cluster. There are no values
-        where there are fewer than `MINIMUM_CLUSTERS` clusters: nothing can be told from them.
+        (clusters,) values for each name; NaN if the metric is not defined without that cluster. Empty with fewer than
+        `MINIMUM_CLUSTERS` clusters.
     """
     count = clusters.count if clusters.count >= MINIMUM_CLUSTERS else 0
     values: dict[Name, Vector] = {name: np.full(count, np.nan) for name in measures}
@@ -137,13 +139,13 @@ def leave_one_out(measures: Mapping[Name, Measure], clusters: Clusters) -> dict[
 
 @dataclass(frozen=True)
 class Spread:
-    """How far a figure may be from its true value: its standard error and degrees of freedom, or why they are unknown.
+    """The standard error of a figure and its degrees of freedom, or why they are unknown.
 
     Attributes:
-        error: The standard error; None where it is unknown.
-        degrees: Of Student's t.
+        error: The standard error; None if it is unknown.
+        degrees: Degrees of freedom of Student's t.
         correlation: The correlation of neighbouring days that the error allows for.
-        reason: Why the error is unknown, as a clause; empty where it is known.
+        reason: Why the error is unknown, as a clause; empty if it is known.
     """
 
     error: float | None = None
@@ -160,32 +162,34 @@ class Spread:
 
 
 def spread(value: float, left_out: Vector, evidence: Evidence) -> Spread:
-    """Return the jackknife's standard error of a figure, for Student's t of one degree fewer than there are clusters.
+    """Return the jackknife's standard error of a figure, for Student's t with one degree fewer than clusters.
 
-    Only clusters that the metric is estimated from count (`Evidence`).
+    Only clusters that contribute to the metric count (see `Evidence`).
 
     The squared error is (G - 1) / G times the sum of squared differences between the figure without a cluster and the
     figure itself, with G - 1 degrees of freedom: CV3 of MacKinnon, Nielsen and Webb (2023, «Cluster-robust inference: A
-    guide to empirical practice»). For a mean over equally large days, or over days' own values, it is the t test on the
-    daily values (Ibragimov and Müller 2010): each difference is then (mean - day) / (G - 1). For days of different
-    size it keeps the metric that is reported, where the t test would take another: the mean of the daily values.
+    guide to empirical practice»). For a mean over equally large days it is the t test on the daily values (Ibragimov
+    and Müller 2010): each difference is then (mean - day) / (G - 1). For days of different size, it refers to the
+    reported metric, whereas the t test would refer to the mean of the daily values.
 
-    Days that follow each other may be alike, and then they are worth fewer than they are. From few days a correlation
-    cannot be told from none: a test for one that lets eight independent days decide in 7 of 10 cases leaves intervals
-    that cover 70 % where the correlation is 0.5. The error is therefore that of days as correlated as they may well be:
-    the estimated correlation of neighbours and its standard error on top, up to `MOST_CORRELATED`.
+    Neighbouring days may be correlated, and then they carry less information. With few days, a correlation cannot be
+    distinguished from none: with a test that lets eight independent days decide in 7 of 10 cases, intervals cover 70 %
+    if the correlation is 0.5. The error therefore assumes the estimated correlation of neighbours plus its standard
+    error, up to `MOST_CORRELATED`.
 
-    Simulated with normal daily differences whose neighbours have a correlation of 0, 0.25 and 0.5, for 5 to 60 days: a
-    one-sided test of 5 % errs in 2 to 3 %, 3 to 4 % and 4 to 7 %, and 95 % intervals cover 97 to 98 %, 96 to 97 % and
-    92 (5 days) to 96 %; with a correlation of 0.8, which is not allowed for, 77 %. Independent days pay with intervals
-    1.5 times (5 days) to 1.15 times (60 days) as wide as Student's. Means of blocks of days (Ibragimov and Müller) and
-    cosine-weighted variances (Lazarus, Lewis, Stock and Watson 2018) that keep these rates are wider up to 15 days.
+    Simulations with normal daily differences, a correlation of neighbours of 0, 0.25 and 0.5, and 5 to 60 days: a
+    one-sided test at 5 % errs in 2 to 3 %, 3 to 4 % and 4 to 7 % of cases, and 95 % intervals cover 97 to 98 %, 96 to
+    97 %, and 92 (5 days) to 96 %. With a correlation of 0.8, which is not allowed for, they cover 77 %. For independent
+    days, intervals are 1.5 times (5 days) to 1.15 times (60 days) as wide as Student's. Means of blocks of days
+    (Ibragimov and Müller)
+    and
+    cosine-weighted variances (Lazarus, Lewis, Stock and Watson 2018) with the same error rates are wider up to 15 days.
     `benchmarks/gate.py` measures the same with the metrics themselves.
 
     Args:
-        value: On all rows.
-        left_out: (clusters,) without each cluster, as `leave_one_out` gives it.
-        evidence: Which clusters count.
+        value: The figure on all rows.
+        left_out: (clusters,) the figure without each cluster, from `leave_one_out`.
+        evidence: The clusters that contribute.
     """
     count = evidence.count
     if count < MINIMUM_CLUSTERS:
@@ -210,7 +214,7 @@ def spread_of_days(values: ArrayLike) -> Spread:
     """Return the spread of the mean of daily figures.
 
     Args:
-        values: (days,) one for each day, in their order.
+        values: (days,) one per day, in order of time.
     """
     daily = np.asarray(values, dtype=np.float64)
     count = len(daily)
@@ -219,9 +223,9 @@ def spread_of_days(values: ArrayLike) -> Spread:
 
 
 def _correlation(left_out: Vector) -> float:
-    """Return the correlation of each day's contribution with the next day's, 0 on average for independent days.
+    """Return the correlation of each day's contribution with the next day's; on average 0 for independent days.
 
-    The plain estimate is -1 / G on average for them, as the mean is estimated from the same days.
+    The plain estimate is -1 / G on average, because the mean is estimated from the same days.
     """
     moves, count = left_out - left_out.mean(), len(left_out)
     total = float((moves**2).sum())
@@ -230,11 +234,12 @@ def _correlation(left_out: Vector) -> float:
 
 
 def _inflation(correlation: float, count: int) -> float:
-    """Return by how much the standard error of a mean is too small if each day has this correlation with the next.
+    """Return the factor by which the standard error of a mean is too small if neighbouring days are correlated.
 
-    In a first-order autoregression, days that are k apart have a correlation of the k-th power. The variance of their
+    In a first-order autoregression, days at a distance of k have a correlation of the k-th power. The variance of their
     mean is `longer` times that of independent days, and their sample variance is `shorter` times that of one day
-    (Bayley and Hammersley 1946, «The "effective" number of independent observations»).
+    (Bayley and
+    Hammersley 1946, «The "effective" number of independent observations»).
     """
     longer = 1 + 2 * sum((1 - lag / count) * correlation**lag for lag in range(1, count))
     shorter = 1 - (longer - 1) / (count - 1)
@@ -253,16 +258,16 @@ def interval_of(
 ) -> Interval:
     """Return a metric with its interval, or with the reason why there is none.
 
-    The lower end makes room for what sampling alone may have added to the metric. Neither end goes beyond what the
-    metric can be.
+    The lower end is lowered by the bias that sampling alone can add to the metric. Both ends lie within the range of
+    the metric.
 
     Args:
-        metric: What was measured.
-        truth: As `Metric.function` takes it.
-        scores: As `Metric.function` takes it.
-        value: The metric of all rows.
-        left_out: (clusters,) without each cluster, as `leave_one_out` gives it.
-        evidence: Which clusters count.
+        metric: The metric.
+        truth: See `Metric.function`.
+        scores: See `Metric.function`.
+        value: The metric on all rows.
+        left_out: (clusters,) the metric without each cluster, from `leave_one_out`.
+        evidence: The clusters that contribute.
         level: Coverage of the interval.
     """
     found = spread(value, left_out, evidence).interval(value, level=level)
@@ -284,15 +289,15 @@ def compare(
 ) -> Comparison:
     """Compare the challenger with another model on the same rows.
 
-    What makes rows hard for both models cancels in the difference, so its interval is far narrower than the two models'
-    own intervals suggest.
+    Rows that are hard for both models cancel in the difference. Its interval is therefore much narrower than the
+    intervals of the two models suggest.
 
     Args:
-        metric: What was measured.
-        against: What the other is called in the record.
-        values: The challenger's figure on all rows, and the other's.
-        left_out: (clusters,) the challenger's without each cluster, and the other's; see `leave_one_out`.
-        evidence: Which clusters count.
+        metric: The metric.
+        against: The name of the other model in the record.
+        values: The challenger's and the other's figure on all rows.
+        left_out: (clusters,) the challenger's and the other's figures without each cluster, from `leave_one_out`.
+        evidence: The clusters that contribute.
         level: Coverage of the interval.
     """
     sign = 1.0 if metric.higher_is_better else -1.0
@@ -314,18 +319,18 @@ def compare(
 
 
 def lower_bound(comparison: Comparison, level: float = LEVEL) -> float | None:
-    """Return what the true difference exceeds with this confidence (one-sided); None where that cannot be told."""
+    """Return the one-sided lower bound of the true difference at a confidence; None if there is none."""
     if comparison.error is None or comparison.degrees is None:
         return None
     return comparison.difference.value - student_quantile(level, comparison.degrees) * comparison.error
 
 
 def p_value(difference: float, error: float, degrees: int) -> float:
-    """Return how likely a difference this low is (one-sided) if the true one is 0.
+    """Return the one-sided probability of a difference this low if the true one is 0.
 
     Args:
-        difference: What was measured.
-        error: Its standard error; without any, the difference is what it is.
+        difference: The measured difference.
+        error: Its standard error. If it is 0, the difference is taken as exact.
         degrees: Degrees of freedom of Student's t.
     """
     if error > 0:
@@ -334,6 +339,6 @@ def p_value(difference: float, error: float, degrees: int) -> float:
 
 
 def confidence_words(confidence: float) -> str:
-    """Return a confidence as words, with enough digits to tell it from 100 %."""
+    """Return a confidence as text, with enough digits to distinguish it from 100 %."""
     digits = max(2, -math.floor(math.log10(100 * (1 - confidence))))
     return f"at {f'{100 * confidence:.{digits}f}'.rstrip('0').rstrip('.')} % confidence"

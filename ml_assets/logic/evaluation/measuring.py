@@ -1,6 +1,6 @@
-"""Frozen rows with the scores of several models, measured on all rows and without each day.
+"""The frozen test rows with the scores of several models, measured on all rows and without each day.
 
-Not here: what is reported (see `evaluation` for all rows and `slices` for parts of them).
+Not here: the report (see `ml_assets.logic.evaluation.report`), and slices (see `ml_assets.logic.evaluation.slices`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ml_assets.logic.evaluation.within import Groups
 MINIMUM_CLASS_ROWS: Final = 10
 
 Key = tuple[str, str]
-"""Who was measured (challenger, champion or a baseline's name), and by which metric."""
+"""The model that is measured (challenger, champion or a baseline's name), and the metric."""
 CHALLENGER: Final = "challenger"
 CHAMPION: Final = "champion"
 ANCHOR: Final = "anchor"
@@ -33,7 +33,7 @@ class Frozen:
     """The frozen rows as arrays.
 
     Attributes:
-        groups: (rows,) the group of each row, where the metric is one within groups.
+        groups: (rows,) the group of each row, for a metric within groups.
     """
 
     truth: Vector
@@ -43,22 +43,22 @@ class Frozen:
     groups: NDArray[np.int64] | None = None
 
     def of(self, index: NDArray[np.int64]) -> Frozen:
-        """Return some of the rows."""
+        """Return a subset of the rows."""
         groups = None if self.groups is None else self.groups[index]
         return replace(self, truth=self.truth[index], days=self.days[index], groups=groups)
 
     @cached_property
     def clusters(self) -> Clusters:
-        """What is left out in turn: the days."""
+        """The clusters that are left out in turn: the days."""
         return Clusters.of_days(self.days)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The metrics of the task, and the declared one where it is one within groups."""
+        """The metrics of the task, and the deciding one if it is a metric within groups."""
         return (*metrics_of(self.summary.task), *([self.metric] if self.metric.within else []))
 
     def count_groups(self, scores: Vector) -> GroupCount | None:
-        """Return inside how many groups the declared metric is defined; None if it is one over all rows."""
+        """Return in how many groups the deciding metric is defined; None for a metric over all rows."""
         column = self.metric.within
         if column is None or self.groups is None:
             return None
@@ -67,29 +67,29 @@ class Frozen:
         return GroupCount(column=column, measured=measured, left_out=len(alone) - measured)
 
     def measure(self, metric: Metric, scores: Vector) -> Measure:
-        """Return a metric of somebody's scores as a function of row weights."""
+        """Return a metric of some scores as a function of row weights."""
         return metric.measure(self.truth, scores, self.groups)
 
     @property
     def target_mean(self) -> float | None:
-        """The mean of the target; None where it is a class."""
+        """The mean of the target; None if the target is a class."""
         return None if self.summary.task == "multiclass" else float(self.truth.mean())
 
     def interval(self, metric: Metric, scores: Vector, exact: float, left_out: Vector) -> Interval:
-        """Return a metric of somebody's scores with its interval."""
+        """Return a metric of some scores with its interval."""
         evidence = self.clusters.evidence(metric, self.truth, scores, self.groups)
         return interval_of(metric, self.truth, scores, value=exact, left_out=left_out, evidence=evidence)
 
     def compared(
         self, against: str, scores: Vector, exact: Mapping[Key, float], left_out: Mapping[Key, Vector]
     ) -> Comparison:
-        """Return the challenger beside another model by the declared metric, from what was measured of both.
+        """Compare the challenger with another model by the deciding metric.
 
         Args:
-            against: The other.
-            scores: The challenger's.
-            exact: By model and metric, on all rows.
-            left_out: By model and metric, without each day.
+            against: The other model.
+            scores: The challenger's scores.
+            exact: By model and metric, the figure on all rows.
+            left_out: By model and metric, the figures without each day.
         """
         challenger, other = (CHALLENGER, self.metric.name), (against, self.metric.name)
         return compare(
@@ -101,7 +101,7 @@ class Frozen:
         )
 
     def why_too_few(self, minimum_rows: int) -> str:
-        """Return why the rows are too few to judge by; empty if they are not."""
+        """Return why there are too few rows to judge; empty if there are enough."""
         if len(self.truth) < minimum_rows:
             return f"{len(self.truth)} rows, fewer than {minimum_rows}"
         if self.summary.task == "binary":
@@ -113,10 +113,10 @@ class Frozen:
 
 
 def exactly(measures: Mapping[Key, Measure], rows: int, *, needed: Sequence[Key] = ()) -> dict[Key, float]:
-    """Return what is measured on all rows; what is not defined there is left out.
+    """Return the figures on all rows, without those that are not defined there.
 
     Raises:
-        DataError: Something needed is not defined.
+        DataError: A needed figure is not defined.
     """
     everything = np.ones(rows)
     exact = {key: measures[key](everything) for key in needed}
@@ -128,7 +128,7 @@ def exactly(measures: Mapping[Key, Measure], rows: int, *, needed: Sequence[Key]
 
 
 def _defined(measure: Measure, weights: Vector) -> float | None:
-    """Return the metric, or None where it is not defined: the report then has no such figure."""
+    """Return the metric, or None if it is not defined; the report then has no such figure."""
     try:
         return measure(weights)
     except DataError:

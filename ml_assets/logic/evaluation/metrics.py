@@ -1,6 +1,7 @@
 """Metrics of the three tasks, on numpy arrays.
 
-Not here: intervals (see `jackknife`), and frames, slices and baselines (see `evaluation`).
+Not here: intervals (see `ml_assets.logic.evaluation.jackknife`), and baselines (see
+`ml_assets.logic.evaluation.baselines`).
 """
 
 from __future__ import annotations
@@ -22,33 +23,33 @@ if TYPE_CHECKING:
 
 Vector = NDArray[np.float64]
 Measure = Callable[[Vector], float]
-"""From one weight a row to the metric; the sorting and the losses are done once, before."""
+"""A function from one weight per row to the metric. Sorting and losses are computed once, before."""
 
 CALIBRATION_BINS: Final = 10
 WITHIN: Final = " within "
-"""Between the name of a metric and the column of its groups: `roc_auc within day`."""
+"""Separates the name of a metric from the column of its groups: `roc_auc within day`."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric: where it applies, which way is better, and how it is computed.
+    """One metric: its tasks, its direction, and how it is computed.
 
     Attributes:
-        name: As declarations, records and frames spell it.
-        title: As a plot or page spells it.
-        tasks: The tasks it is defined for.
-        higher_is_better: Whether a larger value is a better model.
-        prepare: From truth and scores to a function of row weights.
-        lowest: What no model is below.
-        highest: What no model is above.
-        bias: From truth, scores and the cluster of each row to how much sampling alone adds to it at most; None where
-            it adds nothing on average.
-        kinds: From truth and scores to the kind of each row, from 0, where the metric needs rows of every kind (a
-            class); -1 for a row that it does not use. None where it can be measured on any row.
+        name: Name in declarations, records and frames.
+        title: Name in plots and pages.
+        tasks: The tasks for which it is defined.
+        higher_is_better: Whether a larger value is better.
+        prepare: Function from truth and scores to a function of row weights.
+        lowest: Lower limit of the metric.
+        highest: Upper limit of the metric.
+        bias: Function from truth, scores and the cluster of each row to the most that sampling error alone adds to the
+            metric; None if it adds nothing on average.
+        kinds: Function from truth and scores to the kind of each row, from 0, if the metric needs rows of every kind
+            (such as a class); -1 for a row that the metric does not use. None if it can be measured on any row.
         needs: The kinds in words.
-        within: The column of its groups, where it is the mean over groups of the metric inside each; None for a metric
-            over all rows. Groups count equally, and those on which the metric is not defined are left out.
-        overall: The same metric over all rows, where this is one within groups.
+        within: The column of the groups, for a metric that is the mean over groups of the metric inside each; None for
+            a metric over all rows. Groups count equally. Groups on which the metric is not defined are ignored.
+        overall: The same metric over all rows, for a metric within groups.
     """
 
     name: str
@@ -65,7 +66,7 @@ class Metric:
     overall: Metric | None = None
 
     def inside(self, column: str) -> Metric:
-        """Return the mean over the groups that share a value of a column."""
+        """Return the mean of this metric over the groups that share a value of a column."""
         return replace(
             self,
             name=f"{self.name}{WITHIN}{column}",
@@ -79,12 +80,12 @@ class Metric:
         """Return the metric as a function of row weights.
 
         Args:
-            truth: As `function` takes it.
-            scores: As `function` takes it.
+            truth: See `function`.
+            scores: See `function`.
             groups: (n,) the group of each row, for a metric within groups.
 
         Raises:
-            DataError: Truth, scores or groups are not what the metric wants.
+            DataError: Truth, scores or groups are not valid for the metric.
         """
         if self.within is None:
             return self.prepare(truth, scores)
@@ -101,7 +102,7 @@ class Metric:
         return mean
 
     def kinds_of(self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> NDArray[np.int64]:
-        """Return the kind of each row (see `kinds`); -1 for the rows of a group on which the metric is not defined."""
+        """Return the kind of each row (see `kinds`); -1 for rows of a group on which the metric is not defined."""
         kinds = np.zeros(np.shape(truth)[0], dtype=np.int64) if self.kinds is None else self.kinds(truth, scores)
         if self.within is None or groups is None:
             return kinds
@@ -125,7 +126,8 @@ class Metric:
             groups: (n,) the group of each row, for a metric within groups.
 
         Raises:
-            DataError: The metric is not defined on these rows (none, a class absent, a missing score).
+            DataError: The metric is not defined on these rows: there are none, a class is absent, or a score is
+                missing.
         """
         measure = self.measure(truth, scores, groups)
         rows = int(np.asarray(truth).shape[0])
@@ -135,13 +137,13 @@ class Metric:
         if given.shape != (rows,) or not np.isfinite(given).all() or (given < 0).any() or given.sum() <= 0:
             message = (
                 f"the weights of metric '{self.name}' have shape {given.shape}; expected ({rows},), finite, "
-                "not negative, not all zero. Pass one weight a row."
+                "not negative, not all zero. Pass one weight per row."
             )
             raise DataError(message)
         return measure(given)
 
     def gain(self, challenger: float, other: float) -> float:
-        """Return how much better the challenger is: above zero is better, whatever the direction."""
+        """Return how much better the challenger is; above zero is better, for metrics of both directions."""
         return challenger - other if self.higher_is_better else other - challenger
 
 
@@ -149,7 +151,7 @@ def find_metric(name: str, task: Task) -> Metric:
     """Return a metric by name.
 
     Raises:
-        DataError: No such metric, or not one of this task.
+        DataError: There is no such metric, or it is not a metric of this task.
     """
     metric = named(name)
     if metric is not None and task in metric.tasks:
@@ -162,7 +164,7 @@ def find_metric(name: str, task: Task) -> Metric:
 
 
 def named(name: str) -> Metric | None:
-    """Return a metric of any task by name, within groups or not; None if there is no such metric."""
+    """Return a metric of any task by name, over all rows or within groups; None if there is no such metric."""
     overall, _, column = name.partition(WITHIN)
     metric = METRICS.get(overall) or OPERATING.get(overall)
     return metric.inside(column) if metric is not None and column else metric
@@ -178,11 +180,11 @@ def equal_mass_bins(scores: ArrayLike, bins: int = CALIBRATION_BINS) -> NDArray[
 
     Args:
         scores: (n,) finite.
-        bins: How many at most; fewer where scores are few or tied.
+        bins: Maximum number of bins. There are fewer if scores are few or tied.
     """
     values = np.asarray(scores, dtype=np.float64)
     count = min(bins, len(values))
-    # Whole-number positions: a quantile at 0.3 × 100 rows would round to the 31st.
+    # Integer positions: with floats, a quantile at 0.3 × 100 rows would round to the 31st.
     last_of_bin = np.arange(1, count) * len(values) // count - 1
     index = np.searchsorted(np.unique(np.sort(values)[last_of_bin]), values, side="left")
     return np.unique(index, return_inverse=True)[1].astype(np.int64)
@@ -205,7 +207,7 @@ def _checked(name: str, truth: ArrayLike, scores: ArrayLike, dimensions: int) ->
         if missing:
             message = (
                 f"metric '{name}': {missing} of {values.size} {what} are missing or infinite; expected numbers. "
-                f"Leave rows without {'a label' if what == 'truth' else 'a score'} out before measuring."
+                f"Remove rows without {'a label' if what == 'truth' else 'a score'} before measuring."
             )
             raise DataError(message)
     return actual, given
@@ -230,7 +232,7 @@ def _multiclass(name: str, truth: ArrayLike, scores: ArrayLike) -> tuple[NDArray
     actual, given = _checked(name, truth, scores, 2)
     classes = given.shape[1]
     if not ((actual == np.floor(actual)) & (actual >= 0) & (actual < classes)).all():
-        message = f"the truth of metric '{name}' holds other values than the class indices 0 to {classes - 1}."
+        message = f"the truth of metric '{name}' has values other than the class indices 0 to {classes - 1}."
         raise DataError(message)
     if ((given < 0) | (given > 1)).any() or (np.abs(given.sum(axis=1) - 1) > 1e-3).any():
         message = f"the scores of metric '{name}' are not class probabilities; expected rows of [0, 1] that sum to 1."
@@ -241,7 +243,7 @@ def _multiclass(name: str, truth: ArrayLike, scores: ArrayLike) -> tuple[NDArray
 def _absent(name: str, which: str) -> DataError:
     return DataError(
         f"metric '{name}' is not defined: {which} is absent from the rows; expected every class. "
-        "Widen the window, or choose log_loss or brier, which one class suffices for."
+        "Widen the window, or choose log_loss or brier, which need only one class."
     )
 
 
@@ -260,7 +262,7 @@ def _only_acted_on(truth: ArrayLike, acted_on: ArrayLike) -> NDArray[np.int64]:
 
 
 def _weighted_mean(losses: Vector, finish: Callable[[float], float] = float) -> Measure:
-    # A sum of products, not a BLAS dot: the same result whatever the number of BLAS threads.
+    # A sum of products, not a BLAS dot: the result must not depend on the number of BLAS threads.
     return lambda weights: finish(float((weights * losses).sum() / weights.sum()))
 
 
@@ -272,7 +274,7 @@ def _tie_starts(ordered: Vector) -> NDArray[np.int64] | None:
 def _sorted_positives_and_negatives(
     truth: Vector, scores: Vector, *, descending: bool
 ) -> Callable[[Vector], tuple[Vector, Vector]]:
-    """Return a function from row weights to the weight of positives and negatives at each distinct score."""
+    """Return a function from row weights to the weights of positives and negatives at each distinct score."""
     order = np.argsort(-scores if descending else scores, kind="stable")
     positive = truth[order]
     starts = _tie_starts(scores[order])
@@ -289,7 +291,7 @@ def _sorted_positives_and_negatives(
 
 
 def _prepare_roc_auc(truth: ArrayLike, scores: ArrayLike) -> Measure:
-    """Return the share of (positive, negative) pairs in the right order, a tie being half (Mann and Whitney 1947)."""
+    """Return the share of (positive, negative) pairs in the right order; a tie counts half (Mann and Whitney 1947)."""
     actual, given = _binary("roc_auc", truth, scores, probabilities=False)
     split = _sorted_positives_and_negatives(actual, given, descending=False)
 
@@ -323,7 +325,7 @@ def _prepare_average_precision(truth: ArrayLike, scores: ArrayLike) -> Measure:
         flagged = found + np.cumsum(negatives)
         if float(flagged[-1]) <= total:
             raise _absent("average_precision", "the negative class")
-        # Where nothing is flagged yet, nothing is found either: 0 / 1 stands for 0 / 0 and adds nothing.
+        # If no row is flagged yet, precision is 0 / 0. It is replaced by 0 / 1, which adds nothing.
         precision = found / np.where(flagged > 0, flagged, 1.0)
         return float((precision * positives).sum()) / total
 
@@ -331,7 +333,7 @@ def _prepare_average_precision(truth: ArrayLike, scores: ArrayLike) -> Measure:
 
 
 def _prepare_log_loss(truth: ArrayLike, scores: ArrayLike) -> Measure:
-    """Return the mean negative log-likelihood in nats; probabilities of 0 and 1 are kept a float's width away."""
+    """Return the mean negative log-likelihood in nats. Probabilities are clipped by one float's width from 0 and 1."""
     actual, given = _binary("log_loss", truth, scores, probabilities=True)
     width = float(np.finfo(np.float64).eps)
     probability = np.clip(given, width, 1 - width)
@@ -345,11 +347,11 @@ def _prepare_brier(truth: ArrayLike, scores: ArrayLike) -> Measure:
 
 
 def _prepare_calibration_error(truth: ArrayLike, scores: ArrayLike) -> Measure:
-    """Return the mean gap between predicted and actual share over bins of equal mass.
+    """Return the mean difference of predicted and actual share over bins of equal mass.
 
-    Expected calibration error (Naeini, Cooper and Hauskrecht 2015) with bins that each hold as many rows
-    (Nguyen and O'Connor 2015; Roelofs and others 2022 show that they bias it less than bins of equal width).
-    The bins are those of the rows as given, whatever the weights, so that leaving rows out moves no edge.
+    This is the expected calibration error (Naeini, Cooper and Hauskrecht 2015) with bins of equally many rows (Nguyen
+    and O'Connor 2015; Roelofs and others 2022 show that they bias it less than bins of equal width). The bins are those
+    of all rows, whatever the weights, so leaving rows out moves no edge.
     """
     actual, given = _binary("calibration_error", truth, scores, probabilities=True)
     bins = equal_mass_bins(given)
@@ -363,10 +365,10 @@ def _prepare_calibration_error(truth: ArrayLike, scores: ArrayLike) -> Measure:
 
 
 def _calibration_bias(truth: Vector, scores: Vector, clusters: NDArray[np.int64]) -> float:
-    """Return how much the sampling of clusters adds to the calibration error at most: all of it if no gap is real.
+    """Return the most that sampling error of clusters adds to the calibration error: what it adds without a real one.
 
-    The gap of a bin counts by its size, and the size of pure noise is on average its standard error times the root of
-    2 / pi (the half-normal distribution); around a real gap, noise adds less.
+    A bin counts by the absolute value of its difference. For pure noise, its mean is the standard error times the root
+    of 2 / pi (half-normal distribution). If there is a real difference, noise adds less.
     """
     bins, count = equal_mass_bins(scores), int(clusters.max()) + 1
     cells = np.bincount(bins * count + clusters, weights=truth - scores, minlength=(int(bins.max()) + 1) * count)
@@ -387,7 +389,7 @@ def _prepare_recall(truth: ArrayLike, acted_on: ArrayLike) -> Measure:
 
 
 def _prepare_lift(truth: ArrayLike, acted_on: ArrayLike) -> Measure:
-    """Return how many times as frequent positives are among the rows that are acted on as among all rows."""
+    """Return the share of positives among rows that are acted on, divided by their share among all rows."""
     precision, share = _prepare_precision(truth, acted_on), _ratio("lift", truth, np.ones_like(truth), "any row")
 
     def measure(weights: Vector) -> float:
@@ -426,7 +428,7 @@ def _prepare_mae(truth: ArrayLike, scores: ArrayLike) -> Measure:
 def _prepare_r2(truth: ArrayLike, scores: ArrayLike) -> Measure:
     """Return the share of the target's variance explained: 1 - residual over total sum of squares."""
     actual, given = _checked("r2", truth, scores, 1)
-    # Centred first: squares of values far from zero would lose the variance to rounding.
+    # Centred first: the squares of values far from zero would lose the variance to rounding.
     centred = actual - actual.mean()
     squares, residuals = centred**2, (actual - given) ** 2
 
@@ -444,7 +446,7 @@ def _prepare_r2(truth: ArrayLike, scores: ArrayLike) -> Measure:
 
 
 def _prepare_accuracy(truth: ArrayLike, scores: ArrayLike) -> Measure:
-    """Return the share of rows whose most probable class is the true one; binary cuts above one half."""
+    """Return the share of rows whose most probable class is the true one; binary models are cut at one half."""
     if np.ndim(scores) == 1:
         actual, given = _binary("accuracy", truth, scores, probabilities=True)
         return _weighted_mean(((given > 0.5) == (actual == 1)).astype(np.float64))
@@ -461,7 +463,7 @@ def _prepare_multi_log_loss(truth: ArrayLike, scores: ArrayLike) -> Measure:
 
 
 def _prepare_macro_f1(truth: ArrayLike, scores: ArrayLike) -> Measure:
-    """Return the plain mean over classes of F1 = 2 TP / (2 TP + FP + FN), the most probable class predicted."""
+    """Return the unweighted mean over classes of F1 = 2 TP / (2 TP + FP + FN); the most probable class is predicted."""
     classes, probabilities = _multiclass("macro_f1", truth, scores)
     count = probabilities.shape[1]
     cells = classes * count + probabilities.argmax(axis=1)
@@ -534,4 +536,4 @@ _OPERATING: tuple[Metric, ...] = (
     Metric("lift", "Lift", (), True, _prepare_lift, kinds=_classes, needs="both classes"),
 )
 OPERATING: Final[dict[str, Metric]] = {metric.name: metric for metric in _OPERATING}
-"""Of which rows are acted on, not of scores: they need an operating point and can be declared for no task."""
+"""These depend on which rows are acted on, not on scores. They need an operating point, so no task can declare them."""

@@ -1,6 +1,6 @@
-"""Precision, recall and lift where a binary model is used: on the rows with the highest scores, or from a threshold on.
+"""Precision, recall and lift at an operating point: on the rows with the highest scores, or above a threshold.
 
-Not here: metrics of all rows (see `metrics`).
+Not here: metrics of all rows (see `ml_assets.logic.evaluation.metrics`).
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ class OperatingMetric(Metric):
     point: OperatingPoint
 
     def measure(self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> Measure:
-        """Return the metric as a function of row weights; which rows are acted on does not change with them."""
+        """Return the metric as a function of row weights. Which rows are acted on does not depend on the weights."""
         return self.prepare(truth, acted_on(self.point, scores, groups))
 
     def kinds_of(self, truth: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None) -> NDArray[np.int64]:
-        """Return the kind of each row; the groups only say which rows are acted on."""
+        """Return the kind of each row. The groups only decide which rows are acted on."""
         acted = acted_on(self.point, scores, groups)
         return np.zeros(len(acted), dtype=np.int64) if self.kinds is None else self.kinds(truth, acted)
 
 
 def operating_metrics(point: OperatingPoint | None) -> tuple[Metric, ...]:
-    """Return precision, recall and lift at a point; none without one."""
+    """Return precision, recall and lift at a point; empty without a point."""
     if point is None:
         return ()
     return tuple(
@@ -47,9 +47,9 @@ def operating_metrics(point: OperatingPoint | None) -> tuple[Metric, ...]:
 
 
 def acted_on(point: OperatingPoint, scores: ArrayLike, groups: ArrayLike | None) -> Vector:
-    """Return how much of each row is acted on: 1, 0, or the same part of all rows that tie at the cut.
+    """Return how much of each row is acted on: 1, 0, or the same fraction of all rows that tie at the cut.
 
-    Of n rows of a group a share s is s * n rows, rounded, and one at least.
+    Of n rows of a group, a share s is s * n rows, rounded, at least one.
     """
     given = np.asarray(scores, dtype=np.float64)
     if point.threshold is not None:

@@ -1,6 +1,6 @@
-"""The challenger's report on frozen test rows: metrics, baselines, champion, slices, curves, calibration.
+"""Evaluate the challenger on frozen test rows: metrics, baselines, champion, slices, curves, calibration.
 
-Training and scoring stay out (scores come in as frames), and so does the verdict: see `champion`.
+Not here: training and scoring (see `ml_assets.logic.training`), and the verdict (see `ml_assets.logic.promotion.gate`).
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Opponent:
 
     Attributes:
         version: its version.
-        scores: its scores of the test rows, in their order; None where it cannot score them.
-        cannot_score: why not, in a sentence.
+        scores: its scores of the test rows, in their order; None if it cannot score them.
+        cannot_score: why it cannot, in a sentence.
     """
 
     version: str
@@ -71,39 +71,38 @@ def evaluate(
     minimum_slice_rows: int = MINIMUM_SLICE_ROWS,
     threads: int = 2,
 ) -> Evaluation:
-    """Measure a challenger on frozen rows, beside simple predictors and the champion on the same rows.
+    """Measure a challenger on frozen rows, with baselines, champion and anchor on the same rows.
 
-    Intervals come from leaving out one day at a time, for all models the same: differences are paired, and the rows of
-    a day, which share weather and congestion, are not taken for independent (see `jackknife`).
+    Intervals come from leaving out one day at a time, the same days for all models. Differences are therefore paired,
+    and rows of one day, which are alike, do not count as independent (see `jackknife`).
 
-    Rows of days that challenger, champion or anchor has learned from are left out. Where too few others remain, all
-    rows are measured and the challenger is compared with neither, so that the gate rejects it.
+    Rows of days that challenger, champion or anchor was trained or tuned on are excluded. If too few rows remain, all
+    rows are measured without comparison, so the gate rejects the challenger.
 
-    A metric other than the declared one that is not defined on the rows (a class absent) is left out of
-    the report; for the declared one this is an error.
+    A metric that is not defined on the rows (a class is absent) is omitted from the report. For the deciding metric
+    this is an error.
 
     Args:
         rows: The test part of a training set: key, `day`, target, slice and baseline columns, features.
-        scores: One row for each of `rows`, in their order, as the model's `predict` gives them.
-        train: The train part; baselines learn from it and from nothing else.
-        summary: What the training set says of itself.
-        model_name: The declared model.
+        scores: One row for each of `rows`, in their order, from the model's `predict`.
+        train: The train part. Baselines are fitted on it only.
+        summary: The training set's summary.
+        model_name: The model's name.
         model_version: The challenger's version.
         training_set_version: The version of the rows.
-        metric: The declared metric, which comparisons and slices are judged by; over all rows or within groups.
-        slices: Columns of `rows`; every value becomes a slice.
-        baseline_rates: Sets of columns; each makes a baseline of the target's smoothed mean in train.
-        seed: Of the tree baseline.
+        metric: The deciding metric, which comparisons and slices use; over all rows or within groups.
+        slices: Columns of `rows`; each value becomes a slice.
+        baseline_rates: Sets of columns. Each becomes a baseline: the target's smoothed mean in train by their values.
+        seed: Seed of the tree baseline.
         champion: The current champion, if there is one.
-        anchor: The anchor (see `promotion.anchor`); it is not measured twice where it is the champion.
-        learned_until: The last day that challenger, champion or anchor has learned from.
-        operating_point: Where precision, recall and lift are measured as well.
-        minimum_slice_rows: A smaller slice is shown but not judged.
-        threads: For the tree baseline.
+        anchor: The anchor (see `promotion.log.anchor`). It is not measured twice if it is the champion.
+        learned_until: The last day that challenger, champion or anchor was trained or tuned on.
+        operating_point: Where precision, recall and lift are measured.
+        minimum_slice_rows: A smaller slice is reported but not judged.
+        threads: Threads of the tree baseline.
 
     Raises:
-        DataError: Rows and scores do not belong together, columns are missing, or the declared metric is
-            not defined on the rows.
+        DataError: Rows and scores do not match, columns are missing, or the deciding metric is not defined on the rows.
     """
     declared = find_metric(metric, summary.task)
     _check(rows, train, summary, slices=slices, baseline_rates=baseline_rates)
@@ -176,7 +175,7 @@ def scores_of(scores: pl.DataFrame, rows: pl.DataFrame, summary: TrainingSetSumm
     """Return scores as metrics take them: (rows,), or (rows, classes) in the order of the summary's classes.
 
     Raises:
-        DataError: Another number of rows, other keys, or a score column missing.
+        DataError: The number of rows or the keys differ, or a score column is missing.
     """
     wanted = [f"score_{each}" for each in summary.classes] if summary.task == "multiclass" else ["score"]
     missing = [each for each in wanted if each not in scores.columns]
@@ -195,7 +194,7 @@ def scores_of(scores: pl.DataFrame, rows: pl.DataFrame, summary: TrainingSetSumm
     key = list(summary.key)
     if set(key) <= set(scores.columns) and not scores.select(key).equals(rows.select(key)):
         message = (
-            f"the scores of model '{summary.model}' are keyed otherwise than the rows; expected the same "
+            f"the scores of model '{summary.model}' have other keys than the rows; expected the same "
             f"{', '.join(key)} in the same order. Score the frozen rows themselves."
         )
         raise DataError(message)
@@ -206,7 +205,7 @@ def scores_of(scores: pl.DataFrame, rows: pl.DataFrame, summary: TrainingSetSumm
 def _scores_of_opponents(
     champion: Opponent | None, anchor: Opponent | None, rows: pl.DataFrame, summary: TrainingSetSummary
 ) -> dict[str, Vector]:
-    """Return the scores of champion and anchor, where they have any; of one version only once."""
+    """Return the scores of champion and anchor, if they have any; each version once."""
     is_same = champion is not None and anchor is not None and champion.version == anchor.version
     asked = ((CHAMPION, champion), (ANCHOR, None if is_same else anchor))
     return {who: scores_of(it.scores, rows, summary) for who, it in asked if it is not None and it.scores is not None}
@@ -222,7 +221,7 @@ def _frozen(rows: pl.DataFrame, summary: TrainingSetSummary, metric: Metric) -> 
 
 
 def _is_seen(frozen: Frozen, learned_until: date | None) -> NDArray[np.bool_]:
-    """Return which rows are of days that a model has learned from."""
+    """Return which rows are from days that a model was trained or tuned on."""
     if learned_until is None:
         return np.zeros(len(frozen.days), dtype=np.bool_)
     return frozen.days <= np.datetime64(learned_until)
@@ -247,7 +246,7 @@ def _check(
     ):
         missing = sorted(wanted - set(frame.columns))
         if missing:
-            broken.append(f"the {what} lack {', '.join(missing)}, which target, slices, baselines or features want")
+            broken.append(f"the {what} lack {', '.join(missing)}, which target, slices, baselines or features need")
     broken += [
         f"slice column '{column}' is {rows.schema[column]}; expected categories, whole numbers or Booleans"
         for column in slices
@@ -255,10 +254,10 @@ def _check(
     ]
     target = rows.schema.get(summary.target)
     if summary.task != "multiclass" and target is not None and not (target.is_numeric() or target == pl.Boolean):
-        broken.append(f"target '{summary.target}' is {target}; task '{summary.task}' wants numbers")
+        broken.append(f"target '{summary.target}' is {target}; task '{summary.task}' needs numbers")
     broken += ["a baseline of historical rates names no column" for columns in baseline_rates if not columns]
     if broken:
-        message = f"model '{summary.model}' cannot be evaluated: {'; '.join(broken)}. Mend the declaration or the rows."
+        message = f"model '{summary.model}' cannot be evaluated: {'; '.join(broken)}. Fix the declaration or the rows."
         raise DataError(message)
 
 

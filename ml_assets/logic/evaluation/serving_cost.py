@@ -1,6 +1,6 @@
-"""What serving a model costs: its size, and a row to time it with.
+"""The cost of serving a model: its size, and an example row to time it with.
 
-The clock stays out; see `ml_assets.stages.champion`.
+Not here: measuring time (see `ml_assets.stages.champion`).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Cost:
-    """What serving the challenger costs, and the most that is declared.
+    """A measured cost of serving the challenger, and its declared limit.
 
     Attributes:
-        name: Of the rule about it.
-        measured: What was measured, as a sentence begins.
-        value: How much it is.
-        limit: How much it may be; None where nothing is declared, and it is a figure and no rule.
-        unit: Of both.
+        name: Name of the rule that checks it.
+        measured: The beginning of a sentence about it.
+        value: The measured value.
+        limit: The declared limit; None if there is none, and no rule checks it.
+        unit: Unit of both.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Cost:
 def example_row(spec: ModelSpec) -> pl.DataFrame:
     """Return one row that the model can score: zeros, and the first category of each vocabulary.
 
-    What a row holds hardly changes what scoring it takes: the work is in encoding it and in walking every tree.
+    The values of a row hardly change the time to score it, which is spent on encoding it and on walking every tree.
     """
     return pl.DataFrame(
         [
@@ -49,5 +49,5 @@ def example_row(spec: ModelSpec) -> pl.DataFrame:
 
 
 def size_mib(model: Model) -> float:
-    """Return the size of the booster's text in MiB; what lies beside it is small."""
+    """Return the size of the booster's text in MiB. The other files of a model are small."""
     return len(model.booster.encode()) / MIB

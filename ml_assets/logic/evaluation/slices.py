@@ -1,6 +1,7 @@
-"""Parts of the frozen rows: how the challenger does on each, and where it is worse than the champion.
+"""Measure the challenger on slices of the frozen rows, and find slices where it is worse than the champion.
 
-Not here: all rows at once (see `evaluation`), and what a lost slice means (see `champion`).
+Not here: all rows at once (see `ml_assets.logic.evaluation.report`), and the verdict (see
+`ml_assets.logic.promotion.gate`).
 """
 
 from __future__ import annotations
@@ -50,17 +51,17 @@ def measure_slices(
     *,
     minimum_rows: int,
 ) -> pl.DataFrame:
-    """Return one row for each slice and metric; intervals for the declared metric, which the gate reads.
+    """Return one row for each slice and metric, with intervals for the deciding metric, which the gate uses.
 
-    A judged slice has its clusters and their unit, such as 28 days: those whose rows the metric can be measured on.
+    A judged slice states its clusters and their unit, such as 28 days: those on whose rows the metric can be measured.
 
     Args:
         frozen: The rows as arrays.
         rows: The same rows with the columns.
-        columns: Every value of each becomes a slice.
+        columns: Each value of each column becomes a slice.
         challenger: (rows,) or (rows, classes) scores.
-        champion: Its scores of the same rows, if there is one to compare with.
-        minimum_rows: A smaller slice is shown but not judged.
+        champion: Its scores of the same rows, if there is a champion to compare with.
+        minimum_rows: A smaller slice is reported but not judged.
     """
     records: list[dict[str, float | int | str | bool | None]] = []
     for column in columns:
@@ -140,16 +141,16 @@ def _why_undefined(measure: Measure, rows: int) -> str:
 def failing_slices(slices: pl.DataFrame, *, metric: str, margin: float) -> pl.DataFrame:
     """Return the judged slices on which the challenger is worse than the champion by more than the margin.
 
-    With twenty slices one would look worse at 95 % by chance alone. The one-sided p-values are therefore compared with
-    Holm's corrected levels (1979), so that an equal challenger is rejected on any slice at most 5 % of the time.
+    Of twenty slices, one would look worse at 95 % by chance alone. The one-sided p-values are therefore compared with
+    Holm's corrected levels (1979), so that an equal challenger is rejected in at most 5 % of cases.
 
     Args:
         slices: `Evaluation.slices`.
-        metric: The declared metric.
+        metric: The deciding metric.
         margin: Zero or more, in units of the metric.
 
     Returns:
-        Rows of `slices`, worst first, with `p_value` beside them.
+        Rows of `slices`, the worst first, with `p_value`.
     """
     judged = comparable(slices, metric)
     figures = judged.select("difference", "difference_error", "degrees").iter_rows()
@@ -163,10 +164,10 @@ def failing_slices(slices: pl.DataFrame, *, metric: str, margin: float) -> pl.Da
 
 
 def slice_level(count: int) -> float:
-    """Return the p-value up to which the worst of so many slices fails, by Holm's rule; the next ones have more."""
+    """Return the p-value up to which the worst of this many slices fails, by Holm's rule."""
     return SLICE_ERROR_RATE / max(count, 1)
 
 
 def comparable(slices: pl.DataFrame, metric: str) -> pl.DataFrame:
-    """Return the slices that can be judged against the champion, one row each."""
+    """Return the slices that can be compared with the champion, one row each."""
     return slices.filter(pl.col("is_judged"), pl.col("metric") == metric, pl.col("difference_error").is_not_null())

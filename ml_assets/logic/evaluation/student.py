@@ -1,4 +1,4 @@
-"""Student's t distribution: scipy's takes a second to load."""
+"""Student's t distribution, because importing scipy's takes a second."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from statistics import NormalDist
 def student_quantile(level: float, degrees: int) -> float:
     """Return a quantile of Student's t, accurate to 1e-7 of its value.
 
-    Newton's steps on the distribution function, a finite sum for whole degrees of freedom (Abramowitz and Stegun 1964,
-    26.7.3 and 26.7.4). They start at the normal quantile, which is nearer to 0, and only go up, as the function is
-    concave there.
+    It uses Newton's method on the distribution function, a finite sum for integer degrees of freedom (Abramowitz and
+    Stegun 1964, 26.7.3 and 26.7.4). It starts at the normal quantile, which is nearer to 0. The steps only go up,
+    because the function is concave there.
 
     Args:
         level: Between 0 and 1.
@@ -37,7 +37,7 @@ def student_probability(value: float, degrees: int) -> float:
 
 
 def _half(value: float, degrees: int) -> float:
-    """Return the probability between 0 and a value from 0 on."""
+    """Return the probability between 0 and a value that is not negative."""
     angle = math.atan(value / math.sqrt(degrees))
     sine, cosine = math.sin(angle), math.cos(angle)
     is_odd = degrees % 2

@@ -1,6 +1,6 @@
-"""A metric inside each group of rows, for instance each day, as a mean over the groups.
+"""Compute a metric inside each group of rows, for instance each day, and average it over the groups.
 
-A model that ranks the rows of one day is not judged by how well it tells a good day from a bad one.
+It shows how well a model ranks the rows of one day. It does not reward telling a good day from a bad one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Groups:
     """The rows of each group, and the metric on each group alone.
 
     Attributes:
-        alone: (groups,) the metric on each group; NaN where it is not defined there (for instance a single class).
+        alone: (groups,) the metric on each group; NaN if it is not defined there (for instance, a single class).
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Groups:
         actual, given = np.asarray(truth), np.asarray(scores)
         index = np.unique(np.asarray(groups), return_inverse=True)[1]
         if index.shape != (len(actual),):
-            raise DataError(f"the groups have shape {index.shape}; expected ({len(actual)},), one group a row.")
+            raise DataError(f"the groups have shape {index.shape}; expected ({len(actual)},), one group per row.")
         self._order = np.argsort(index, kind="stable")
         self._sizes = np.bincount(index)
         self._ends = np.cumsum(self._sizes)
@@ -60,8 +60,8 @@ class Groups:
     def mean(self, weights: Vector) -> float:
         """Return the mean over the groups on which the metric is defined; NaN if there are none.
 
-        Each group counts once, however many rows it has, or by the mean weight of its rows. Where these weigh the same,
-        as those of a day that is left out do, its metric need not be measured again.
+        A group counts by the mean weight of its rows, however many it has. The metric of a group is measured again only
+        if the weights of its rows differ.
         """
         ordered, starts = weights[self._order], self._ends - self._sizes
         shares = np.add.reduceat(ordered, starts) / self._sizes

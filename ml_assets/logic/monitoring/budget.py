@@ -1,6 +1,6 @@
-"""What a model's budget makes of a retraining that is about to be asked for: nothing, a warning, or a wait.
+"""How a model's budget changes the decision to retrain: not at all, with a warning, or by postponing it.
 
-What was spent stays out; see `ml_assets.provenance.cost`.
+Not here: measuring what was spent (see `ml_assets.provenance.cost`).
 """
 
 from dataclasses import dataclass, replace
@@ -10,16 +10,16 @@ from ml_assets.logic.monitoring.retraining import Decision
 
 @dataclass(frozen=True)
 class Spending:
-    """What a model has cost in a month, beside its budget.
+    """What a model has cost in a month, and its budget.
 
     Attributes:
         month: such as `2013-04`.
-        spent: None where nobody can tell.
-        budget: what it may spend.
+        spent: the cost; None if it is unknown.
+        budget: the declared budget.
         unit: of both, such as CHF.
         field: where the budget is declared.
-        blocks: whether a retraining waits where it is spent.
-        unknown: why nobody can tell what was spent.
+        blocks: whether a retraining is postponed above the budget.
+        unknown: why the cost is unknown.
     """
 
     month: str
@@ -32,30 +32,31 @@ class Spending:
 
     @property
     def is_over(self) -> bool:
-        """Whether the budget is spent; what nobody knows is not."""
+        """Whether the budget is spent. False if the cost is unknown."""
         return self.spent is not None and self.spent >= self.budget
 
     @property
     def sentence(self) -> str:
-        """What was spent, with figures, or why nobody can tell."""
+        """What was spent, with figures, or why it is unknown."""
         if self.spent is None:
             return f"{self.field} {self.budget:g} is not checked: {self.unknown}"
         return f"spent {self.spent:.2f} of {self.budget:.2f} {self.unit} in {self.month}"
 
 
 def hold(decision: Decision, spending: Spending | None) -> Decision:
-    """Return a decision as the budget leaves it.
+    """Return a decision after the budget was considered.
 
-    What asks waits where the budget is spent and blocks. Where it only warns, and where nobody can tell what was
-    spent, it asks all the same and says so: what is unknown holds nothing back.
+    A retraining is postponed if the budget is spent and blocks. Otherwise a warning is added to the decision if the
+    budget is spent or the cost is unknown.
     """
     if spending is None or decision.asks is None or not (spending.is_over or spending.spent is None):
         return decision
     if spending.is_over and spending.blocks:
         return Decision(
             None,
-            f"{decision.sentence} It waits: {spending.sentence}; next month, or raise {spending.field}.",
+            f"{decision.sentence} It is postponed to the next month: {spending.sentence}. To retrain now, raise "
+            f"{spending.field}.",
             is_held=True,
         )
-    said = spending.sentence if spending.spent is None else f"It is asked for all the same: {spending.sentence}"
-    return replace(decision, sentence=f"{decision.sentence} {said.rstrip('.')}.")
+    warning = spending.sentence if spending.spent is None else f"It is requested nevertheless: {spending.sentence}"
+    return replace(decision, sentence=f"{decision.sentence} {warning.rstrip('.')}.")

@@ -1,6 +1,6 @@
-"""How far two distributions are apart, from counts over the same cells: PSI, Kolmogorov-Smirnov, Wasserstein.
+"""Distances between two distributions, from counts over the same cells: PSI, Kolmogorov-Smirnov, Wasserstein.
 
-What is compared with what stays out; see `ml_assets.logic.monitoring.drift` and `ml_assets.logic.monitoring.reference`.
+Not here: which distributions are compared (see `ml_assets.logic.monitoring.drift`).
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ Vector = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 MANY: Final = 10_000
-"""Values from which on looking up each one's cell is quicker than sorting them all."""
+"""From this number of values on, looking up the cell of each value is faster than sorting all values."""
 _BLOCK: Final = 1 << 16
-"""Values looked up at a time: what is made of them on the way stays in the processor's cache."""
+"""Values that are looked up at a time, so that intermediate results fit into the processor's cache."""
 _STEPS: Final = 1 << 13
-"""Steps of the look-up; some forty an edge, so that few steps have two."""
+"""Steps of the look-up table: about forty per edge, so that few steps contain two edges."""
 
 
 @dataclass(frozen=True)
 class Cells:
-    """How values lie to the edges of a reference.
+    """Where values lie relative to the edges of a reference.
 
     Attributes:
-        edges: (edges,) rising; a cell is what is over the edge before and up to its own, the first what is at its own.
-        values: How many there are.
-        under: (edges,) how many are under each edge.
-        up_to: (edges,) how many are under each edge or at it.
-        total: (edges,) the sum of those in each cell.
-        total_below: The sum of those under all edges.
-        total_above: The sum of those over all edges.
+        edges: (edges,) in ascending order. A cell contains the values above the edge before, up to and including its
+            own. The first cell contains the values at the first edge.
+        values: Number of values.
+        under: (edges,) number of values below each edge.
+        up_to: (edges,) number of values below or at each edge.
+        total: (edges,) sum of the values in each cell.
+        total_below: Sum of the values below all edges.
+        total_above: Sum of the values above all edges.
     """
 
     edges: Vector
@@ -50,21 +51,22 @@ class Cells:
 
     @cached_property
     def rows(self) -> Counts:
-        """(edges,) how many are in each cell."""
+        """(edges,) number of values in each cell."""
         return self.up_to - np.concatenate((self.under[:1], self.up_to[:-1]))
 
 
 @dataclass(frozen=True)
 class Profiles:
-    """The distribution functions of several columns, end to end, so that all are compared at once.
+    """The distribution functions of several columns, concatenated, so that all are compared at once.
 
     Attributes:
-        edges: (all edges,) of one column after the other, each with at least one.
-        starts: (columns,) the place of each column's first edge.
-        share_under: (all edges,) the distribution function just under each edge.
-        share_up_to: (all edges,) the distribution function at each edge.
-        lift: (all edges,) the area that the values inside each cell add under the distribution function.
-        beyond: (columns,) the area between the distribution function and 0 under all edges, and 1 over all of them.
+        edges: (all edges,) edges of one column after the other, at least one each.
+        starts: (columns,) position of each column's first edge.
+        share_under: (all edges,) distribution function just below each edge.
+        share_up_to: (all edges,) distribution function at each edge.
+        lift: (all edges,) area that the values inside each cell add under the distribution function.
+        beyond: (columns,) area between the distribution function and 0 below all edges, plus between it and 1 above all
+            edges.
     """
 
     edges: Vector
@@ -76,7 +78,7 @@ class Profiles:
 
     @classmethod
     def of(cls, columns: Sequence[Cells]) -> Profiles:
-        """Return the profiles of columns; NaN of one without values."""
+        """Return the profiles of columns; NaN for a column without values."""
         edges, under, up_to, total = (
             np.concatenate([getattr(column, name) for column in columns])
             for name in ("edges", "under", "up_to", "total")
@@ -97,7 +99,7 @@ class Profiles:
 
 
 def sorted_values(column: pl.Series) -> Vector:
-    """Return the values that are there, sorted."""
+    """Return the values, sorted, without missing ones."""
     values = np.sort(column.cast(pl.Float64).to_numpy())
     if len(values) == 0 or not math.isnan(values[-1]):
         return values
@@ -105,14 +107,14 @@ def sorted_values(column: pl.Series) -> Vector:
 
 
 def count_cells(column: pl.Series, edges: Vector) -> Cells:
-    """Return how the values of a column that are there lie to the edges."""
+    """Return where the values of a column lie relative to the edges; missing values are ignored."""
     if column.len() < MANY or len(edges) == 0:
         return count_sorted(sorted_values(column), edges)
     return count_unsorted(column, edges)
 
 
 def count_sorted(values: Vector, edges: Vector) -> Cells:
-    """Return how sorted values lie to the edges."""
+    """Return where sorted values lie relative to the edges."""
     if len(edges) == 0:
         nothing = np.empty(0, dtype=np.int64)
         return Cells(edges, len(values), nothing, nothing, np.empty(0))
@@ -125,16 +127,16 @@ def count_sorted(values: Vector, edges: Vector) -> Cells:
     with np.errstate(all="ignore"):
         if last > first:
             total[filled] = np.add.reduceat(values[:last], starts[filled])
-        # Most days lie within the reference: the sum of nothing costs as much as that of a hundred values.
+        # Most days lie within the reference, and a sum of no values costs as much as a sum of a hundred.
         below = float(values[:first].sum()) if first else 0.0
         above = float(values[last:].sum()) if last < len(values) else 0.0
         return Cells(edges, len(values), under, up_to, total, below, above)
 
 
 def count_unsorted(column: pl.Series, edges: Vector) -> Cells:
-    """Return how values in any order lie to the edges, in a sixth of the time that sorting a million takes.
+    """Return where unsorted values lie relative to the edges, in a sixth of the time that sorting a million takes.
 
-    Counts are exact. Sums are added up in the order of the rows, block by block.
+    Counts are exact. Sums are added in the order of the rows, block by block.
     """
     closed = np.append(edges, np.nan)
     counts = np.zeros(2 * len(closed), dtype=np.int64)
@@ -147,12 +149,13 @@ def count_unsorted(column: pl.Series, edges: Vector) -> Cells:
             values = values if is_there.all() else values[is_there]
             cell = cell_of(values)
             total += np.bincount(cell, weights=values, minlength=len(total))
-            # One count of pairs: the cell, and whether the value is its edge.
+            # Each value is counted by two facts: its cell, and whether it is equal to the cell's edge.
             counts += np.bincount(2 * cell + (values == closed[cell]), minlength=len(counts))
         inside, at_edge = counts.reshape(-1, 2).T
         up_to = (inside + at_edge).cumsum()
         at_first = edges[0] * at_edge[0] if at_edge[0] else 0.0
-        # Under the first edge and at it is one cell of the look-up; where nothing is under, nothing must remain.
+        # The first cell of the look-up holds the values below and at the first edge. If none is below, the result is
+        # exactly 0.
         below = float(total[0] - at_first) if inside[0] else 0.0
     under = up_to - at_edge
     return Cells(
@@ -161,12 +164,12 @@ def count_unsorted(column: pl.Series, edges: Vector) -> Cells:
 
 
 def _look_up(edges: Vector) -> Callable[[Vector], Counts]:
-    """Return what tells how many edges are under each value: the step it is on, and one comparison.
+    """Return a function that counts the edges below each value, by a look-up table and one comparison.
 
-    A value's step is a rising function of it, of edges and values alike. So an edge on a lower step is under the value;
-    the one edge that may be on its own step is compared with it, and where there are two on a step, a search decides.
+    Edges and values are mapped to steps by the same increasing function. An edge on a lower step is below the value.
+    The edge on the value's own step is compared with it. If a step contains two edges, a binary search decides.
     """
-    # The outermost edges have steps of their own, so that an outlier does not coarsen all others.
+    # The outermost edges have their own steps, so that an outlier does not make all other steps coarse.
     low, high = (edges[1], edges[-2]) if len(edges) > 2 else (edges[0], edges[-1])
     scale = _STEPS / (high - low)
     start = low - 1.5 / scale
@@ -201,13 +204,13 @@ def _look_up(edges: Vector) -> Callable[[Vector], Counts]:
 def psi(reference: Counts, day: Counts, *, most_rows: float = math.inf) -> Vector:
     """Return the Population Stability Index: the sum over bins of (q - p) ln(q / p) of shares p and q.
 
-    The formula is that of Siddiqi 2006, Credit Risk Scorecards. It is infinite where a bin is empty on one side only:
-    such a bin counts as half a row.
+    The formula is from Siddiqi 2006, Credit Risk Scorecards. It is infinite if a bin is empty on one side only. Such a
+    bin counts as half a row.
 
     Args:
         reference: (..., bins) counts; not all 0.
         day: (..., bins) counts; not all 0.
-        most_rows: No share of the day is taken for less than half a row of so many.
+        most_rows: A share of the day is never taken as less than half a row of this many rows.
     """
     is_filled = reference + day > 0
     rows = day.sum(axis=-1, keepdims=True)
@@ -219,9 +222,10 @@ def psi(reference: Counts, day: Counts, *, most_rows: float = math.inf) -> Vecto
 
 
 def sampling_psi(reference: Counts, day: Counts) -> Vector:
-    """Return the PSI to expect of two samples of one distribution, about (bins - 1) (1/n + 1/m) of n and m rows.
+    """Return the mean PSI of two samples of one distribution: about (bins - 1) (1/n + 1/m) for n and m rows.
 
-    Yurdakul 2018, Statistical Properties of Population Stability Index. Bins are those that the reference has rows in.
+    Source: Yurdakul 2018, Statistical Properties of Population Stability Index. Only bins with rows in the
+    reference count.
 
     Args:
         reference: (..., bins) counts; not all 0.
@@ -232,21 +236,21 @@ def sampling_psi(reference: Counts, day: Counts) -> Vector:
 
 
 def kolmogorov_smirnov(known: Profiles, seen: Profiles) -> Vector:
-    """Return (columns,) the largest gap between the distribution functions, at the edges and just under them."""
+    """Return (columns,) the largest difference of the distribution functions, at the edges and just below them."""
     under, up_to = known.share_under - seen.share_under, known.share_up_to - seen.share_up_to
     gaps: Vector = np.maximum.reduceat(np.maximum(np.abs(under), np.abs(up_to)), known.starts)
     return gaps
 
 
 def wasserstein(known: Profiles, seen: Profiles, spreads: Vector) -> Vector:
-    """Return (columns,) the area between the distribution functions in standard deviations, NaN where there is no such.
+    """Return (columns,) the area between the distribution functions, in standard deviations; NaN if not defined.
 
-    In a cell from a to b the area under a distribution function is F(a) (b - a) plus the mean of b - x over its rows.
+    In a cell from a to b, the area under a distribution function is F(a) (b - a) plus the mean of b - x over its rows.
 
     Args:
-        known: The reference's values, none of them beyond the edges.
+        known: The reference's values, all within the edges.
         seen: The day's values.
-        spreads: (columns,) the reference's standard deviations; NaN where there is none.
+        spreads: (columns,) the reference's standard deviations; NaN if not defined.
     """
     with np.errstate(all="ignore"):
         gap = (known.share_up_to - seen.share_up_to)[:-1] * (known.edges[1:] - known.edges[:-1])

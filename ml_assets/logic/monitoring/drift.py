@@ -1,6 +1,6 @@
-"""Drift of rows against a reference: PSI, Kolmogorov-Smirnov, Wasserstein, missing values and new categories.
+"""Measure drift of rows against a reference: PSI, Kolmogorov-Smirnov, Wasserstein, missing values, new categories.
 
-The verdict on what is measured here is in `ml_assets.logic.monitoring.drift_verdict`.
+Not here: which limits are exceeded (see `ml_assets.logic.monitoring.drift_verdict`).
 """
 
 from __future__ import annotations
@@ -55,9 +55,11 @@ DRIFT_TABLE: Final = TableContract(
         ),
         Column(
             "excess_psi", pl.Float64(),
-            "PSI with no share taken as less than half a row of a usual day of training (one of median size), less "
-            "(bins - 1)(1/n + 1/m), which sampling alone makes of n and m rows, less the most that 99 of 100 days of "
-            "training show beyond that; no less than 0.",
+            "PSI, less what sampling error alone explains for this number of rows, (bins - 1)(1/n + 1/m), less what 99 "
+            "of "
+            "100 training days do not exceed; at least 0. No share is taken as less than half a row of a training day "
+            "of "
+            "median size.",
         ),
         Column(
             "ks", pl.Float64(),
@@ -73,11 +75,11 @@ DRIFT_TABLE: Final = TableContract(
         Column("new_category_share", pl.Float64(), "Share of rows whose category the training rows do not have."),
         Column("weight", pl.Float64(), "The feature's share of the model's mean |SHAP|."),
         Column("weighted_excess_psi", pl.Float64(), "excess_psi times weight."),
-        Column("is_over", pl.Boolean(), "Whether it is over a declared limit."),
-        Column("reason", pl.String(), "Which limit, with figures."),
+        Column("is_over", pl.Boolean(), "Whether it is above a declared limit."),
+        Column("reason", pl.String(), "Which limit it is above, with figures."),
     ),
 )  # fmt: skip
-"""The table of a day; figures are missing where there were too few rows to judge."""
+"""The table of a day. Figures are null if there were too few rows to judge."""
 DAILY_SCHEMA: Final = pl.Schema({column.name: column.dtype for column in DRIFT_TABLE.columns})
 TABLE_SCHEMA: Final = pl.Schema([(name, dtype) for name, dtype in DAILY_SCHEMA.items() if name != "model_version"])
 
@@ -91,7 +93,7 @@ _MEASURED: Final = pl.Schema(
 
 @dataclass(frozen=True)
 class _Measured:
-    """What one column shows: its rows by the reference's bins, and how its numbers lie to the reference's edges."""
+    """One column of the rows: counts by the reference's bins, and where its values lie relative to its edges."""
 
     counts: Counts
     cells: Cells | None = None
@@ -100,7 +102,7 @@ class _Measured:
 
 @dataclass(frozen=True)
 class Watched:
-    """What the rows that a model version predicted are measured by: its reference, and its features' importance."""
+    """What the rows of a model version are compared with: its reference, and the importance of its features."""
 
     reference: Reference
     weights: Mapping[str, float]
@@ -119,42 +121,42 @@ def measure_drift(
 ) -> Drift:
     """Measure every feature and the score of one model version's rows in one pass.
 
-    `psi` is the Population Stability Index, the sum of (q - p) ln(q / p) over the reference's tenths or categories.
-    Missing values are a bin, as they are to the model; so are values under and over the reference's range, and new
-    categories.
+    `psi` is the Population Stability Index: the sum of (q - p) ln(q / p) over the reference's tenths or categories.
+    Missing values, values below or above the reference's range, and new categories are bins of their own.
 
-    `excess_psi` is what the limits are compared with: PSI, less what sampling alone makes of so few rows, less the most
-    that 99 of 100 of the reference's own days show beyond sampling; no less than 0. So a small day does not look
-    drifted, and a day has to be stranger than all days of a reference of up to 100. The share of missing values is
-    compared with the nearer end of the range that these days lie in.
+    `excess_psi` is compared with the limits. It is the PSI, less what sampling error alone explains for this number of
+    rows, less what 99 of 100 of the reference's own days do not exceed beyond sampling error; at least 0. So a day with
+    few rows does not look drifted. A day counts only if it is further off than all days of a reference of up to 100
+    days. The share of missing values is compared with the nearer end of the range that these days lie in.
 
-    `ks`, Kolmogorov-Smirnov's statistic, is the largest gap between the two distributions of the values that are there,
-    at the reference's 200 quantiles: less than 1/200 below the exact one. `normed_wasserstein` is the Wasserstein
-    distance in the reference's standard deviations; it is exact but for cells inside which the distributions cross, and
-    null where it is too large for a double.
+    `ks`, the Kolmogorov-Smirnov statistic, is the largest difference of the two distribution functions at the
+    reference's 200 quantiles, without missing values. It is less than 1/200 below the exact one. `normed_wasserstein`
+    is the Wasserstein distance in standard deviations of the reference. It is exact except for cells inside which the
+    distribution functions cross, and null if it is too large for a double.
 
-    Fewer rows than the limit are not judged: their statistics are null.
+    With fewer rows than the limit, nothing is judged and the statistics are null.
 
     Args:
-        frame: The rows: the model's features and, where the reference has it, `score`. A lazy frame of many rows is
-            collected a column at a time: give it as a scan.
-        reference: As `sketch_reference` gives it; for many days read once, by `Reference.of`.
-        weights: A feature's importance; made to sum to 1, a feature that is not named weighs nothing. None named:
-            all weigh the same.
-        limits: From where on it is drift.
+        frame: The rows: the model's features and, if the reference has it, `score`. A lazy frame of many rows is
+            collected one column at a time.
+        reference: The sketch from `sketch_reference`. For many days, read it once with `Reference.of`.
+        weights: Importance by feature. It is normalised to sum to 1, and a feature that is not named has weight 0. If
+            it is empty, all features weigh the same.
+        limits: The limits above which a day counts as drifted.
         model: The model's name.
-        model_version: The version that made the predictions, whose reference this is.
+        model_version: The version that made the predictions, to which the reference belongs.
         day: The day of the rows, or the last of several.
         first_day: The first of several days that are judged together.
 
     Returns:
-        A table of `TABLE_SCHEMA`, the score first, then features by weighted excess PSI. `is_over` marks what is over
-        a limit of its own and, where the weighted excess PSI is over, the fewest features that carry half of it: the
-        day is over where a row is.
+        A table of `TABLE_SCHEMA`: the score first, then features by weighted excess PSI. `is_over` marks each row that
+        is above a limit of its own. If the weighted excess PSI is above its limit, it also marks the smallest set of
+        features that accounts for half of it. The day is above a limit if any row is.
 
     Raises:
-        ContractError: Missing or mistyped columns, a frame that is no reference, weights of unknown features.
-        DataError: Weights that are not finite numbers from 0; a column with NaN or infinity.
+        ContractError: Columns are missing or have the wrong type, the frame is not a reference, or a weight belongs to
+            an unknown feature.
+        DataError: A weight is not a finite number from 0, or a column has NaN or infinity.
     """
     day = day if isinstance(day, date) else date.fromisoformat(day)
     known = reference if isinstance(reference, Reference) else Reference.of(reference, model=model)
@@ -176,19 +178,19 @@ def measure_day(
     model: str,
     day: date,
 ) -> DailyDrift:
-    """Measure a day's predictions, those of each model version against the reference of that version.
+    """Measure a day's predictions: those of each model version against the reference of that version.
 
     Args:
-        predictions: By day, as `predictions.score_rows` gives them: of the day, and of the days before it that may be
+        predictions: By day, the output of `predictions.score_rows`, for the day and for the days before it that may be
             judged together with it.
-        watched: Gives what a version's rows are measured by.
-        limits: From where on it is drift.
+        watched: Returns what a version's rows are compared with.
+        limits: The limits above which a day counts as drifted.
         model: The model's name.
         day: The day.
 
     Raises:
-        ContractError: As `measure_drift`.
-        DataError: As `measure_drift`.
+        ContractError: See `measure_drift`.
+        DataError: See `measure_drift`.
     """
     found = []
     for version in versions_of(predictions, day):
@@ -210,7 +212,7 @@ def measure_day(
 
 
 def versions_of(predictions: Mapping[date, pl.DataFrame], day: date) -> list[str]:
-    """Return the model versions that predicted a day."""
+    """Return the model versions that made predictions for a day."""
     predicted = predictions.get(day)
     versions: list[str] = [] if predicted is None else predicted["model_version"].unique().sort().to_list()
     return versions
@@ -223,7 +225,7 @@ def _measure(
     shares: Mapping[str, float],
     limits: DriftLimits,
 ) -> pl.DataFrame:
-    """Return one row a column, of `_MEASURED`, in order; without statistics where the rows are too few to be judged."""
+    """Return one row per column, of `_MEASURED`, in order; without statistics if there are too few rows."""
     names = list(known.columns)
     table: dict[str, Any] = {
         "feature": names,
@@ -254,7 +256,7 @@ def _measure(
 
 
 def _ordered(table: Mapping[str, Any]) -> pl.DataFrame:
-    """Return rows as a frame: the score first, then by weighted excess PSI, those without one last, then by name."""
+    """Return rows as a frame: the score first, then by weighted excess PSI (nulls last), then by name."""
     lists = {
         name: pl.Series(values, nan_to_null=True).to_list() if isinstance(values, np.ndarray) else values
         for name, values in table.items()
@@ -271,7 +273,7 @@ def _ordered(table: Mapping[str, Any]) -> pl.DataFrame:
 
 
 def _distances(known: Reference, measured: Sequence[_Measured]) -> tuple[Vector, Vector]:
-    """Return (columns,) Kolmogorov-Smirnov and Wasserstein; NaN of categories and of columns without values."""
+    """Return (columns,) Kolmogorov-Smirnov and Wasserstein; NaN for categories and for columns without values."""
     ks, areas = np.full((2, len(measured)), np.nan)
     places = list(known.numbers)
     if places:
@@ -282,7 +284,7 @@ def _distances(known: Reference, measured: Sequence[_Measured]) -> tuple[Vector,
 
 
 def _columns(frame: pl.DataFrame | pl.LazyFrame, rows: int, names: Sequence[str]) -> Iterator[pl.Series]:
-    """Yield columns: of a lazy frame of many rows only one is in memory at a time."""
+    """Yield columns. Of a lazy frame with many rows, only one column is in memory at a time."""
     if isinstance(frame, pl.LazyFrame) and rows >= MANY:
         for name in names:
             yield frame.select(name).collect().get_column(name)
@@ -310,12 +312,12 @@ def _normalised(weights: Mapping[str, float], features: Sequence[str]) -> dict[s
     unknown = [name for name in weights if name not in set(features)]
     if unknown:
         raise ContractError(
-            f"drift weights are given for {', '.join(unknown)}, which the reference has not; it has "
+            f"drift weights are given for {', '.join(unknown)}, which the reference does not have; it has "
             f"{', '.join(features)}. Take weights and reference from the same model."
         )
     wrong = [f"{name} = {weight}" for name, weight in weights.items() if not (math.isfinite(weight) and weight >= 0)]
     if wrong:
-        raise DataError(f"drift weights {', '.join(wrong)}; expected shares from 0. Materialize importances again.")
+        raise DataError(f"drift weights are {', '.join(wrong)}; expected shares from 0. Materialize importances again.")
     total = sum(weights.values())
     if total == 0:
         return dict.fromkeys(features, 1 / max(len(features), 1))

@@ -1,6 +1,6 @@
-"""The verdict on a day's drift: which declared limits it is over, by which features, in a sentence with figures.
+"""Compare a day's measured drift with the declared limits, and state the result in a sentence with figures.
 
-Measuring is in `ml_assets.logic.monitoring.drift`.
+Not here: measuring drift (see `ml_assets.logic.monitoring.drift`).
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from ml_assets.contracts.artifacts import BrokenLimit, DriftSummary
 from ml_assets.logic.monitoring.distances import Vector
 
 MOST_DAYS: Final = 92
-"""Days that can be judged together at most."""
+"""Days that can be judged together, at most."""
 _LISTED: Final = 2
-"""Features over a limit of their own that the sentence names; the table has them all."""
+"""Features above a limit of their own that the sentence names. The table has all of them."""
 _HIGHEST: Final = 3
 """Features with the highest weighted excess PSI that the sentence names."""
 
 
 @dataclass(frozen=True)
 class DriftLimits:
-    """From where on a day counts as drifted.
+    """The limits above which a day counts as drifted.
 
     Attributes:
-        weighted_excess_psi: Of the sum of every feature's excess PSI times its weight.
-        score_excess_psi: Of the score's excess PSI.
-        new_category_share: Of a feature's rows whose category the reference does not have.
-        null_share_change: Of a feature's share of missing values, up or down from what is usual.
-        minimum_rows: With fewer rows nothing is judged.
-        pool_days: Days that are judged together at most, until they have so many rows.
-        feature_excess_psi: Of one feature's excess PSI, times its weight beside the average feature's: one of many
-            features that breaks hardly moves the sum.
+        weighted_excess_psi: Limit of the sum over all features of excess PSI times weight.
+        score_excess_psi: Limit of the score's excess PSI.
+        new_category_share: Limit of the share of a feature's rows with a category that the reference lacks.
+        null_share_change: Limit of the change of a feature's share of missing values, up or down from the usual range.
+        minimum_rows: With fewer rows, nothing is judged.
+        pool_days: Days that are judged together, at most, until they have `minimum_rows`.
+        feature_excess_psi: Limit of one feature's excess PSI, times the ratio of its weight to the average weight. It
+            finds one broken feature among many, which hardly changes the sum.
     """
 
     weighted_excess_psi: float
@@ -50,30 +50,30 @@ class DriftLimits:
     pool_days: int = 1
 
     def has_enough(self, rows: int) -> bool:
-        """Return whether so many rows are judged."""
+        """Return whether this number of rows is enough to judge."""
         return rows >= max(self.minimum_rows, 1)
 
 
 @dataclass(frozen=True)
 class Period:
-    """The days whose rows are judged together as the drift of the last of them."""
+    """The days whose rows are judged together, as the drift of the last of them."""
 
     first_day: date
     day: date
 
     def __str__(self) -> str:
-        """Return the period as messages name it."""
+        """Return the period as text for messages."""
         return str(self.day) if self.first_day == self.day else f"{self.first_day} to {self.day}"
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """One limit: which columns are over it, and how the finding is worded.
+    """One limit, the columns above it, and the wording of the finding.
 
     Attributes:
         figure: (columns,) what is compared with the limit.
-        words: the finding, with a place for each of `shown`.
-        is_own: whether the limit is that of a single feature.
+        words: the finding, with a placeholder for each of `shown`.
+        is_own: whether the limit applies to a single feature.
     """
 
     name: str
@@ -86,10 +86,10 @@ class _Rule:
 
 
 def judge(table: pl.DataFrame, limits: DriftLimits) -> tuple[pl.DataFrame, tuple[BrokenLimit, ...]]:
-    """Return the measured table with the verdict on each row, and what is over a limit.
+    """Return the measured table with the verdict on each row, and which limits are exceeded.
 
-    In numpy: on the forty rows of a day, waking polars' threads costs ten times what they compute. Null is NaN there,
-    which is over nothing.
+    This uses numpy: for the forty rows of a day, starting polars' threads costs ten times the computation. Null becomes
+    NaN, which is above no limit.
     """
     names, found = table["feature"].to_list(), []
     told: list[list[str]] = [[] for _ in names]
@@ -135,13 +135,13 @@ def _rules(table: pl.DataFrame, limits: DriftLimits) -> Iterator[_Rule]:
     yield _Rule(
         "weighted excess PSI of all features", limits.weighted_excess_psi, totals,
         (total > limits.weighted_excess_psi) & (carried > 0) & (carried.cumsum() - carried < total / 2),
-        f"carries {{}} of the weighted excess PSI {{}}, over {limits.weighted_excess_psi:g}", [weighted, totals],
+        f"accounts for {{}} of the weighted excess PSI {{}}, over {limits.weighted_excess_psi:g}", [weighted, totals],
         is_own=False,
     )  # fmt: skip
     yield _Rule(
         "excess PSI of a feature beside its weight", limits.feature_excess_psi, excess * beside_average,
         excess * beside_average > limits.feature_excess_psi,
-        f"excess PSI {{}} times {{}}, its weight beside the average feature's, is over {limits.feature_excess_psi:g}",
+        f"excess PSI {{}} times {{}}, its weight relative to the average, is over {limits.feature_excess_psi:g}",
         [excess, beside_average],
     )  # fmt: skip
     change = np.maximum(low - missing, missing - high)
@@ -164,7 +164,7 @@ def summarise(
     model_version: str,
     period: Period,
 ) -> DriftSummary:
-    """Return a judged table in one line."""
+    """Return the summary of a judged table."""
     columns = table.rows(named=True)
     features = [column for column in columns if column["kind"] != "score"]
     rows = columns[0]["rows"]
@@ -194,10 +194,10 @@ def summarise(
 
 
 def _advice(rows: int, period: Period, limits: DriftLimits) -> str:
-    """Return how many days like these would be enough together; nothing where it would take too many."""
+    """Return how many days like these would be enough together; empty if that is more than the maximum."""
     days = (period.day - period.first_day).days + 1
     wanted = math.ceil(limits.minimum_rows * days / rows) if rows else math.inf
-    return f"; drift.pool_days: {wanted} would judge so many days together" if wanted <= MOST_DAYS else ""
+    return f"; with drift.pool_days: {wanted}, this many days are judged together" if wanted <= MOST_DAYS else ""
 
 
 def _sentences(
@@ -209,7 +209,7 @@ def _sentences(
     weighted: float,
     score: float | None,
 ) -> Iterator[str]:
-    """Yield the parts of the verdict, the sums first."""
+    """Yield the parts of the summary, the totals first."""
     yield f"weighted excess PSI {weighted:.3f} of {period} is {_side(weighted, limits.weighted_excess_psi)}"
     if score is not None:
         yield f"the score's excess PSI {score:.3f} is {_side(score, limits.score_excess_psi)}"

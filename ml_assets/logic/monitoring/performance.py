@@ -1,6 +1,6 @@
-"""Performance of a day's predictions: metrics on the labels known so far, beside what the scores promised.
+"""Measure a day's predictions on the labels known so far, and compute the metrics that the scores lead to expect.
 
-Acting on it stays out; see `sensors`.
+Not here: what follows from it (see `ml_assets.logic.monitoring.retraining`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ml_assets.logic.training.encoding import number_problem
 Vector = NDArray[np.float64]
 
 LEAST_EXPECTED: Final = 1e-300
-"""Fewer expected rows of a class are none: their products would underflow, and no ranking will be defined."""
+"""With fewer expected rows of a class, no metric is expected: products would underflow, and no ranking is defined."""
 _FORMER: Final = "former_"
 TABLE_SCHEMA: Final = pl.Schema(
     {
@@ -81,33 +81,34 @@ def measure_performance(
     seed: int = 0,
     personal: Collection[str] = (),
 ) -> Performance:
-    """Join a day's predictions with the labels known so far, and measure.
+    """Join a day's predictions with the labels known so far, and measure them.
 
     Args:
-        predictions: As `predictions.score_rows` gives them: those of the day, all by one model version.
-        labels: One row a version of a label known so far: key, known time and target; a null target has no label by
-            nature. The newest version of a key counts; labels of other predictions are left aside.
+        predictions: The output of `predictions.score_rows` for the day, all from one model version.
+        labels: One row per version of a label known so far: key, known time and target; a null target has no label. The
+            newest version of a key is used. Labels of other predictions are ignored.
         model: The model's name.
-        task: What kind of target it is.
-        key: What identifies a prediction in both frames.
-        target: The label.
-        known_time: When a version of a label became known.
+        task: The model's task.
+        key: Columns that identify a prediction in both frames.
+        target: The column of the label.
+        known_time: The column of the time when a version of a label became known.
         day: The day of the predictions.
-        metrics: What to measure; all of the task's metrics if none is named.
-        former: The champion before, if it is to be compared: its version and its scores, one row for each prediction.
-        seed: Of the folds that are left out in turn for the intervals, which therefore do not know what all rows of the
-            day share.
+        metrics: The metrics; all of the task's if empty.
+        former: The version and scores of the previous champion, if it is compared: one row for each prediction.
+        seed: Seed of the folds that are left out in turn for the intervals. The intervals therefore ignore what all
+            rows of the day have in common.
         personal: Columns whose values no message shows.
 
     Returns:
-        One row a metric: `value` with its 95 % interval on the labelled rows (null where these rows do not define
-        it, with the reason), `expected` over all predictions of the day, `expected_labelled` over the labelled ones
-        (what `value` is to be compared with). Expected figures are null where `expected_metric` has none.
+        One row per metric. `value` is measured on the labelled rows, with its 95 % interval; it is null, with a reason,
+        if the metric is not defined on them. `expected` is over all predictions of the day, and `expected_labelled`
+        over the labelled ones, with which `value` is compared. Both are null for metrics without an expectation (see
+        `expected_metric`).
 
     Raises:
-        ContractError: Missing columns, keys of different types, a target that is not of the task.
-        DataError: More than one model version in the day, keys that repeat, two versions of a label known at the same
-            time, an unknown metric.
+        ContractError: Columns are missing, keys have different types, or the target does not match the task.
+        DataError: The day has more than one model version, keys repeat, two versions of a label have the same known
+            time, or a metric is unknown.
     """
     day = day if isinstance(day, date) else date.fromisoformat(day)
     chosen = tuple(find_metric(name, task) for name in metrics) if metrics else metrics_of(task)
@@ -191,18 +192,18 @@ def daily_loss(
     promised: float,
     groups: NDArray[np.int64] | None = None,
 ) -> DailyLoss | None:
-    """Return how far days fell behind what was promised of them: what is usual, by which later days are judged.
+    """Return how far days fall short of the expected metric in a test window. Later days are compared with it.
 
     Args:
-        truth: (n,) as the metric takes it.
+        truth: (n,) labels, as for metrics.
         scores: (n,) or (n, classes) calibrated probabilities, or values.
         days: (n,) the day of each row.
         metric: The deciding metric.
-        promised: Its value on all rows; taken where scores do not say what to expect of a day.
+        promised: Its value on all rows, for metrics that cannot be expected from scores.
         groups: (n,) the group of each row, for a metric within groups.
 
     Returns:
-        None where fewer than two days define the metric.
+        None if the metric is defined on fewer than two days.
     """
     losses, rows = [], []
     for day in np.unique(days):
@@ -211,7 +212,7 @@ def daily_loss(
             inside = None if groups is None else groups[of_day]
             value = metric.function(truth[of_day], scores[of_day], groups=inside)
         except DataError:
-            continue  # a day without a row of one class says nothing of the metric
+            continue  # the metric is not defined on a day with a single class
         expected = expected_metric(metric, scores[of_day], inside)
         losses.append(metric.gain(promised if expected is None else expected, value))
         rows.append(int(of_day.sum()))
@@ -222,24 +223,23 @@ def daily_loss(
 
 
 def expected_metric(metric: Metric, scores: Vector, groups: NDArray[np.int64] | None = None) -> float | None:
-    """Return what a metric will be once labels come, if the scores are calibrated probabilities.
+    """Return the metric that is expected once labels arrive, if the scores are calibrated probabilities.
 
-    Every row counts as each class with that class's probability: confidence-based performance estimation, as
-    NannyML's documentation describes it (How it works, Performance Estimation, CBPE). For losses it is the exact
-    expectation; for rankings and F1 it is the metric of the expected counts, less what a row would count against
-    itself: it is no pair with itself, and where it is found it is found whole.
+    Every row counts for each class with that class's probability: confidence-based performance estimation, as described
+    in NannyML's documentation (How it works, Performance Estimation, CBPE). For losses it is the exact expectation. For
+    rankings and F1 it is the metric of the expected counts, corrected for comparing a row with itself.
 
     Args:
-        metric: What to expect.
+        metric: The metric.
         scores: (n,) probabilities of the positive class, or (n, classes).
         groups: (n,) the group of each row, for a metric within groups.
 
     Returns:
-        None where scores do not say: no rows, values of a regression, a single row's ranking, and the calibration
-        error, which this takes for zero.
+        None if scores give no expectation: there are no rows, the task is regression, the metric is a ranking and there
+        is a single row, or the metric is the calibration error, which is assumed to be zero.
 
     Raises:
-        DataError: Scores that are no probabilities.
+        DataError: Scores are not probabilities.
     """
     if metric.overall is None or groups is None:
         return _expected(metric, scores)
@@ -266,7 +266,7 @@ def _expected(metric: Metric, scores: Vector) -> float | None:
     try:
         value = metric.function(truth, np.tile(scores, (classes, *[1] * (scores.ndim - 1))), shares.T.ravel())
     except DataError:
-        # Scores of exactly 0 or 1 everywhere expect a single class: the metric will not be defined.
+        # If all scores are exactly 0 or 1, a single class may be expected, on which the metric is not defined.
         return None
     own = shares[:, 0] * shares[:, 1]
     if metric.name == "roc_auc":
@@ -281,7 +281,8 @@ def _expected(metric: Metric, scores: Vector) -> float | None:
 def _with_former(predictions: pl.DataFrame, scores: pl.DataFrame, *, model: str) -> pl.DataFrame:
     if scores.height != predictions.height:
         raise DataError(
-            f"the champion before of model '{model}' gave {scores.height} scores for {predictions.height} predictions; "
+            f"the previous champion of model '{model}' gave {scores.height} scores for {predictions.height} "
+            "predictions; "
             "expected one each. Score the same rows with both."
         )
     named = scores.select(pl.selectors.starts_with("score")).rename(lambda name: f"{_FORMER}{name}")
@@ -289,20 +290,20 @@ def _with_former(predictions: pl.DataFrame, scores: pl.DataFrame, *, model: str)
 
 
 def _defined(metrics: Sequence[Metric], labelled: pl.DataFrame, truth: Vector, scores: Vector) -> dict[str, float]:
-    """Return the metrics that these rows define."""
+    """Return the metrics that are defined on these rows."""
     found = {}
     for metric in metrics if len(truth) else ():
         try:
             found[metric.name] = metric.function(truth, scores, groups=groups_of(metric, labelled))
         except DataError:
-            continue  # the champion's own row of the table says why
+            continue  # the champion's row of the table has the reason
     return found
 
 
 def _measure(
     metric: Metric, labelled: pl.DataFrame, truth: Vector, scores: Vector, *, seed: int
 ) -> dict[str, float | str | None]:
-    """Return the metric with its interval; where the rows do not define one of them, the reason instead."""
+    """Return the metric with its interval, or the reason why it has none."""
     if len(truth) == 0:
         return {"reason": "no label is known yet"}
     try:
@@ -345,7 +346,8 @@ def _check_columns(
     ]
     if task == "multiclass" and not any(name.startswith("score_") for name in predictions.columns):
         problems.append(
-            f"the predictions of model '{model}' have no column 'score_<class>'; task 'multiclass' wants one a class. "
+            f"the predictions of model '{model}' have no column 'score_<class>'; task 'multiclass' needs one per "
+            "class. "
             "Materialize the predictions again."
         )
     if problems:
@@ -370,8 +372,8 @@ def _check_rows(
     repeated = [
         f"the {where} of model '{model}': {problem}"
         for where, frame, names, fix in (
-            ("predictions", predictions, list(key), "Keep one a key."),
-            ("labels", labels, list(dict.fromkeys([*key, known_time])), "Keep one a key and known time."),
+            ("predictions", predictions, list(key), "Keep one row per key."),
+            ("labels", labels, list(dict.fromkeys([*key, known_time])), "Keep one row per key and known time."),
         )
         for problem in repeated_keys(frame, names, fix=fix, personal=personal)
     ]
@@ -390,7 +392,7 @@ def _truth(labelled: pl.DataFrame, *, task: Task, classes: Sequence[str], target
         wrong = values.filter(~values.is_in([0.0, 1.0])).unique().sort().head(5).to_list() if task == "binary" else []
         if wrong:
             got = ", ".join(f"{value:g}" for value in wrong)
-            raise DataError(f"target '{target}' holds {got}; task 'binary' expects 0 and 1. Mend the label table.")
+            raise DataError(f"target '{target}' has {got}; task 'binary' expects 0 and 1. Fix the label table.")
         return values.to_numpy()
     index = column.cast(pl.String).replace_strict(
         list(classes), range(len(classes)), default=None, return_dtype=pl.Int64
@@ -398,8 +400,9 @@ def _truth(labelled: pl.DataFrame, *, task: Task, classes: Sequence[str], target
     if index.null_count():
         unknown = ", ".join(column.cast(pl.String).filter(index.is_null()).unique().sort().head(5))
         raise DataError(
-            f"target '{target}' has {index.null_count()} labels of classes the model has not: {unknown}; it has "
-            f"{', '.join(classes)}. Train again on rows that hold them."
+            f"target '{target}' has {index.null_count()} labels of classes that the model does not have: {unknown}; it "
+            "has "
+            f"{', '.join(classes)}. Train again on rows that have them."
         )
     return index.cast(pl.Float64).to_numpy()
 
@@ -432,7 +435,7 @@ def _sentence(
 ) -> str:
     sentence = f"{labelled} of {predictions} predictions of {day} have a label"
     if without_label:
-        sentence += f", {without_label} never will"
+        sentence += f", {without_label} will never have one"
     if measured is not None:
         sentence += f"; {metric} {measured.value:z.3f} {measured.ends('z.3f')}"
         sentence += f", {expected:z.3f} was expected of the same rows" if expected is not None else ""

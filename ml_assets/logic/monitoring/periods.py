@@ -1,4 +1,4 @@
-"""Days that are judged together because one has too few rows: up to a day, and over the days of a reference."""
+"""Pool days that are judged together because a single day has too few rows."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import polars as pl
 def rows_of_period(
     days: Mapping[date, pl.DataFrame], day: date, version: str, *, minimum_rows: int, most_days: int
 ) -> tuple[date, pl.DataFrame]:
-    """Return the rows that a model version predicted for a day, with those of days before it until there are enough.
+    """Return the rows that a model version predicted for a day, with those of days before until there are enough.
 
-    Days that only another version predicted end the period; days without predictions do not.
+    Days that only another version predicted end the period. Days without predictions do not.
 
     Args:
-        days: By day, its predictions with their `model_version`; models differ in their columns.
+        days: By day, its predictions with their `model_version`; models have different columns.
         day: The last day, which has predictions of the version.
         version: The version.
-        minimum_rows: How many rows are enough.
-        most_days: Days of the period at most, the day included.
+        minimum_rows: Number of rows that are enough.
+        most_days: Maximum number of days, including the last.
 
     Returns:
         The first day with rows, and the rows.
@@ -41,10 +41,10 @@ def rows_of_period(
 
 
 def number_periods(days: pl.Series, *, minimum_rows: int, most_days: int) -> pl.Series:
-    """Return the number of the period that each row's day belongs to, from 0 on.
+    """Return the number of each row's period, from 0.
 
-    A period is as many days in order as have enough rows together, or `most_days`; what is left at the end belongs to
-    the period before it.
+    A period is the next days that have enough rows together, at most `most_days`. Days that remain at the end belong to
+    the last period.
     """
     counts = days.alias("day").value_counts(name="rows").sort("day")
     numbers, number, rows, length = [], 0, 0, 0

@@ -1,6 +1,6 @@
-"""Predictions: a model's scores, each with the feature row it was made from, so that it can be explained and repeated.
+"""Combine a model's scores with the feature rows that they were computed from, and check that a model may score.
 
-Scoring stays out: see `model`.
+Not here: scoring (see `ml_assets.logic.training.model`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DAY: Final = "day"
 FEATURES: Final = "features"
 PREDICTION_ID: Final = "prediction_id"
 OWN_COLUMNS: Final = frozenset({PREDICTION_ID, "model_version", "features_version", FEATURES, "score", "predicted"})
-"""What predictions need for themselves; one of several classes has `score_<class>` too."""
+"""Columns that every prediction adds; a multiclass model also adds `score_<class>`."""
 
 
 def score_rows(
@@ -34,33 +34,34 @@ def score_rows(
     features_version: str,
     day: str = DAY,
 ) -> pl.DataFrame:
-    """Put scores beside what they are about and what they were made from.
+    """Combine scores with their keys and feature rows.
 
     Args:
-        features: The feature rows that were scored.
-        spec: The model's.
-        model_version: Of the model that scored.
-        scores: As `model.predict` gives them, in the order of the rows.
-        key: What identifies a prediction.
-        prediction_time: The column with the time the prediction is made for.
-        features_version: Of the artifact that the rows come from.
+        features: The scored feature rows.
+        spec: The model's spec.
+        model_version: The version of the model.
+        scores: The output of `model.predict`, in the order of the rows.
+        key: Columns that identify a prediction.
+        prediction_time: The column with the prediction time.
+        features_version: The version of the artifact with the rows.
         day: The column with the day of a row.
 
     Returns:
-        `prediction_id`, key, day, prediction time, the scores' columns, `model_version`, `features_version` and
-        `features`, a struct of the model's own features as they were given, in the model's order. The id is the
-        model's version and the key, so that scoring a row again with the same model gives the same id.
+        `prediction_id`, key, day, prediction time, the columns of the scores, `model_version`, `features_version` and
+        `features`, a struct of the model's own features in the model's order. The id consists of the model's version
+        and the key, so scoring a row again with the same model gives the same id.
 
     Raises:
-        ContractError: Missing or mistyped columns, or a name that the result needs for itself; all are listed.
-        DataError: Not one score a row, missing scores, null or repeated keys.
+        ContractError: Columns are missing or have the wrong type, or a column has a reserved name; all are listed.
+        DataError: The number of scores differs from the number of rows, scores are missing, or keys are null or
+            repeated.
     """
     problems = _problems(features, spec, scores, [*key, day, prediction_time])
     if problems:
         raise ContractError("\n".join(problems))
     if scores.height != features.height:
         raise DataError(
-            f"model '{spec.model}' gave {scores.height} scores for {features.height} rows; expected one a row. "
+            f"model '{spec.model}' gave {scores.height} scores for {features.height} rows; expected one per row. "
             "Score the same rows."
         )
     lost = _missing_scores(scores)
@@ -78,7 +79,8 @@ def score_rows(
     if named[PREDICTION_ID].null_count() or named[PREDICTION_ID].n_unique() < named.height:
         raise DataError(
             f"the key ({', '.join(key)}) of the rows to score has {named[PREDICTION_ID].null_count()} nulls and "
-            f"{named[PREDICTION_ID].drop_nulls().n_unique()} values in {named.height} rows; expected one a row. "
+            f"{named[PREDICTION_ID].drop_nulls().n_unique()} distinct values in {named.height} rows; expected one per "
+            "row. "
             "Remove the duplicates in the feature table."
         )
     return pl.concat([named, scores], how="horizontal").select(
@@ -92,32 +94,32 @@ def score_rows(
 
 
 def input_changes(model: Model, now: TableContract) -> tuple[Change, ...]:
-    """Return how the features differ from what the model was trained with, as far as that concerns it.
+    """Return how the features that a model reads have changed since its training.
 
     Args:
-        model: The model; of one that was kept without its contract nothing is known, so nothing has changed.
-        now: The contract of all features as it is in force.
+        model: The model.
+        now: The current contract of all features.
     """
     if model.contract is None:
         return ()
     trained = model.contract.contract()
     inputs = {feature.name for feature in model.spec.features}
     read = [name for name in trained.names if name in inputs]
-    # What the model was offered and does not read may change as it likes.
+    # Features that were offered to the model, and that it does not read, may change.
     concerned = [name for name in now.names if name in read or name not in trained.names]
     return compare(trained.only(read), now.only(concerned))
 
 
 def check_question(spec: ModelSpec, *, version: str, task: Task, target: str) -> None:
-    """Refuse to score with a model that predicts something else than what is declared.
+    """Raise an error if the model does not predict the declared target and task.
 
     That happens if the target of a model is changed, or if a new model gets the name of a removed one.
 
     Args:
-        spec: The model's.
-        version: The model's.
-        task: As it is declared.
-        target: As it is declared.
+        spec: The model's spec.
+        version: The model's version.
+        task: The declared task.
+        target: The declared target.
 
     Raises:
         ContractError: Task or target differ.
@@ -125,29 +127,29 @@ def check_question(spec: ModelSpec, *, version: str, task: Task, target: str) ->
     if (spec.task, spec.target) != (task, target):
         raise ContractError(
             f"the champion {version[:12]} of model '{spec.model}' predicts '{spec.target}' ({spec.task}), but the "
-            f"declaration asks for '{target}' ({task}). Train and promote a model for it: ml-assets run {spec.model}. "
-            "If it is another model, give it a name of its own."
+            f"declaration has '{target}' ({task}). Train and promote a model for it: ml-assets run {spec.model}. "
+            "If it is another model, give it another name."
         )
 
 
 def check_inputs(changes: Sequence[Change], spec: ModelSpec, *, version: str, where: str) -> None:
-    """Refuse to score rows that mean something else than those the model learned from.
+    """Raise an error if rows have another meaning than those that the model was trained on.
 
     Args:
-        changes: As `input_changes` gives them.
-        spec: The model's.
-        version: The model's.
+        changes: The output of `input_changes`.
+        spec: The model's spec.
+        version: The model's version.
         where: The file in which the features are declared.
 
     Raises:
-        ContractError: Incompatible changes; all are listed.
+        ContractError: Changes are incompatible; all are listed.
     """
     broken = [change.sentence for change in changes if not change.is_compatible]
     if broken:
         listed = "\n".join(f"- {sentence}" for sentence in broken)
         raise ContractError(
             f"model '{spec.model}' ({version[:12]}) was trained under another contract and cannot score these rows:\n"
-            f"{listed}\nTrain it again and let the gate judge it, or take the change back in {where}."
+            f"{listed}\nTrain it again and let the gate judge it, or revert the change in {where}."
         )
 
 
@@ -162,14 +164,14 @@ def prediction_id(key: Sequence[str], model_version: str) -> pl.Expr:
 
 def _problems(features: pl.DataFrame, spec: ModelSpec, scores: pl.DataFrame, identified: Sequence[str]) -> list[str]:
     problems = [
-        f"column '{name}' is missing; predictions of model '{spec.model}' are told apart by it. "
+        f"column '{name}' is missing; it identifies predictions of model '{spec.model}'. "
         "Rebuild the feature table, or correct the declaration."
         for name in dict.fromkeys(identified)
         if name not in features.columns
     ]
     own = OWN_COLUMNS | {*scores.columns}
     problems += [
-        f"column '{name}' has a name that predictions need for themselves. Rename it in its table."
+        f"column '{name}' has a reserved name, which predictions use. Rename it in its table."
         for name in dict.fromkeys(identified)
         if name in own
     ]

@@ -1,6 +1,6 @@
-"""The reference: a sketch of the rows that a model was trained on, which later days are measured against.
+"""The reference: a sketch of the rows that a model was trained on, with which later days are compared.
 
-Measuring a day stays out; see `ml_assets.logic.monitoring.drift`.
+Not here: measuring a day (see `ml_assets.logic.monitoring.drift`).
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from ml_assets.logic.training.encoding import check_columns, number_problem
 Kind = Literal["numeric", "categorical", "score"]
 
 BINS: Final = 10
-"""PSI bins of a numeric feature; each holds a tenth of the reference, ties aside."""
+"""PSI bins of a numeric feature. Each has a tenth of the reference, except for ties."""
 CELLS_PER_BIN: Final = 20
-"""Cells in a bin: Kolmogorov-Smirnov is off by less than one cell's share, 1/200."""
+"""Cells per bin. Kolmogorov-Smirnov is off by less than one cell's share, 1/200."""
 RARE: Final = 0.01
-"""Categories with less of the reference share one PSI bin: alone they would only add noise on a day's rows."""
+"""Rarer categories share one PSI bin; alone they would only add noise to a day's PSI."""
 USUAL: Final = 0.99
-"""The share of reference days that show no more than what is usual, where days are given: all of up to 100 days.
+"""The share of the reference's days that lie within the usual range: all of up to 100 days.
 
-A day from the same distribution is beyond all of n days in one of n + 1 cases for each feature. With 0.95 in place of
-0.99, 5 to 11 % of days that were drawn from one month were over the limits.
+A day from the same distribution lies beyond all of n days in one of n + 1 cases for each feature. With 0.95 instead of
+0.99, 5 to 11 % of days that were drawn from one month were above the limits.
 """
 SCORE: Final = "score"
 
@@ -58,21 +58,21 @@ REFERENCE_SCHEMA: Final = pl.Schema(
         "total": pl.Float64,
     }
 )
-"""`part` is "cell" (a numeric range up to and with `value`; `total` is the sum of its values), "category", "missing",
-or a figure in `value`: "spread" (the standard deviation), "usual_psi", "usual_null_low", "usual_null_high" and
+"""`part` is "cell" (a range up to and including `value`; `total` is the sum of its values), "category", "missing", or a
+figure in `value`: "spread" (the standard deviation), "usual_psi", "usual_null_low", "usual_null_high" and
 "usual_rows"."""
 _USUAL: Final = ("psi", "null_low", "null_high", "rows")
 
 
 @dataclass(frozen=True)
 class Usual:
-    """What the reference's own days show against the whole of it, 99 of 100 of them; and how many rows they have.
+    """The usual range: how 99 of 100 of the reference's own days compare with the whole reference.
 
     Attributes:
-        psi: PSI beyond what sampling alone makes; see `psi_beyond_sampling`.
+        psi: upper limit of the PSI beyond sampling error; see `psi_beyond_sampling`.
         null_low: lowest share of missing values.
         null_high: highest share of missing values.
-        rows: of a day, as a median.
+        rows: median number of rows of a day.
     """
 
     psi: float
@@ -83,14 +83,14 @@ class Usual:
 
 @dataclass(frozen=True)
 class Numbers:
-    """What the reference has of a numeric column.
+    """The reference of a numeric column.
 
     Attributes:
-        cells: The values as they lie to the highest of each cell; the first cell is the minimum alone.
-        last_of_bin: (bins,) the place of the last cell of each bin.
-        counts: (bins + 3,) rows as `by_bin` gives them.
-        spread: The standard deviation, where it is a number.
-        usual: What days show.
+        cells: The values relative to the upper edge of each cell; the first cell is the minimum alone.
+        last_of_bin: (bins,) position of the last cell of each bin.
+        counts: (bins + 3,) rows, from `by_bin`.
+        spread: The standard deviation, if it is finite.
+        usual: The usual range of days.
     """
 
     cells: Cells
@@ -102,12 +102,12 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Categories:
-    """What the reference has of a categorical column.
+    """The reference of a categorical column.
 
     Attributes:
-        bin_of: The bin of each category, and of None, which is missing.
+        bin_of: The bin of each category, and of None, a missing value.
         counts: (bins + 2,) rows in each bin, of new categories, and missing.
-        usual: What days show.
+        usual: The usual range of days.
     """
 
     bin_of: Mapping[str | None, int]
@@ -117,11 +117,11 @@ class Categories:
 
 @dataclass(frozen=True)
 class Reference:
-    """A sketch, read once to measure many days against it.
+    """A parsed sketch, with which many days are compared.
 
     Attributes:
-        columns: What it has of each feature and the score.
-        kinds: Of the same.
+        columns: The reference of each feature and of the score.
+        kinds: Their kinds.
     """
 
     columns: Mapping[str, Numbers | Categories]
@@ -129,10 +129,10 @@ class Reference:
 
     @classmethod
     def of(cls, sketch: pl.DataFrame, *, model: str) -> Reference:
-        """Read what `sketch_reference` gave.
+        """Parse the output of `sketch_reference`.
 
         Raises:
-            ContractError: A frame that is no sketch.
+            ContractError: The frame is not a sketch.
         """
         if sketch.schema != REFERENCE_SCHEMA or sketch.height == 0:
             got = ", ".join(f"{name} {dtype}" for name, dtype in sketch.schema.items()) or "no column"
@@ -147,27 +147,27 @@ class Reference:
 
     @cached_property
     def features(self) -> list[Feature]:
-        """The columns as `check_columns` takes them."""
+        """The columns, as `check_columns` takes them."""
         return [Feature(name=name, dtype="", is_categorical=kind == "categorical") for name, kind in self.kinds.items()]
 
     @cached_property
     def null_shares(self) -> Vector:
-        """(columns,) the share of missing values."""
+        """(columns,) the shares of missing values."""
         return np.array([column.counts[-1] / column.counts.sum() for column in self.columns.values()])
 
     @cached_property
     def numbers(self) -> dict[int, Numbers]:
-        """Numeric columns with values, which a day's can be compared with, by their place."""
+        """Numeric columns that have values, by position. Only these have distances."""
         return {n: it for n, it in enumerate(self.columns.values()) if isinstance(it, Numbers) and it.cells.values}
 
     @cached_property
     def profiles(self) -> Profiles:
-        """The distribution functions of those, of which there must be one."""
+        """The distribution functions of the numeric columns, of which there must be at least one."""
         return Profiles.of([it.cells for it in self.numbers.values()])
 
     @cached_property
     def spreads(self) -> Vector:
-        """(those,) their standard deviations; NaN where there is none."""
+        """(numeric columns,) their standard deviations; NaN if not finite."""
         return np.array([it.spread or math.nan for it in self.numbers.values()])
 
     @cached_property
@@ -177,42 +177,42 @@ class Reference:
 
     @cached_property
     def usual_psi(self) -> Vector:
-        """(columns,) the PSI beyond sampling that the reference's own days show."""
+        """(columns,) the upper limit of the PSI beyond sampling error on the reference's own days."""
         return np.array([column.usual.psi for column in self.columns.values()])
 
     @cached_property
     def usual_rows(self) -> float:
-        """How many rows the reference's own days have; all columns say the same."""
+        """Median number of rows of the reference's own days, the same for all columns."""
         return next(iter(self.columns.values())).usual.rows
 
 
 def psi_beyond_sampling(reference: Counts, days: Counts, usual_rows: float) -> Vector:
-    """Return the PSI of days less what sampling alone makes, no less than 0.
+    """Return the PSI of days, less what sampling error alone explains; at least 0.
 
-    What a day brings to all its rows (its temperature) leaves most bins empty. An empty bin counts as half a row, a
-    smaller share the more rows there are, so that the same weather would look stranger on a day of more rows. A
-    bin's share is therefore never taken for smaller than half a row of a usual day.
+    On a single day, a column that has one value for all rows (such as a temperature) leaves most bins empty. An empty
+    bin counts as half a row, which is a smaller share the more rows there are. The same values would therefore give a
+    higher PSI on a day with more rows. To avoid that, no share is taken as less than half a row of a usual day.
 
     Args:
         reference: (..., bins) counts; not all 0.
         days: (..., bins) counts; not all 0.
-        usual_rows: How many rows the reference's own days have.
+        usual_rows: Median number of rows of the reference's own days.
     """
     beyond: Vector = np.maximum(psi(reference, days, most_rows=usual_rows) - sampling_psi(reference, days), 0.0)
     return beyond
 
 
 def by_bin(cells: Cells, last_of_bin: Counts, missing: int) -> Counts:
-    """Return (bins + 3,) rows: under the reference's range, in each bin, over the range, and missing.
+    """Return (bins + 3,) rows: below the reference's range, in each bin, above the range, and missing.
 
-    Without a range there are no bins, and nothing is under it.
+    If the reference has no values, there are no bins, and no row is below the range.
     """
     up_to = np.concatenate((cells.under[:1], cells.up_to[last_of_bin], [cells.values, cells.values + missing]))
     return up_to - np.concatenate(([0], up_to[:-1]))
 
 
 def side_by_side(counts: Sequence[Counts]) -> Counts:
-    """Return (columns, bins): what columns with fewer bins lack is filled with empty ones."""
+    """Return (columns, bins); columns with fewer bins are filled with empty ones."""
     table = np.zeros((len(counts), max(map(len, counts))), dtype=np.int64)
     for row, one in zip(table, counts, strict=True):
         row[: len(one)] = one
@@ -264,28 +264,28 @@ def sketch_reference(
     days: pl.Series | None = None,
     bins: int = BINS,
 ) -> pl.DataFrame:
-    """Return what later days are measured against, as one long frame of some hundred rows a feature.
+    """Return the sketch of a reference, as one long frame of some hundred rows per feature.
 
-    Numeric columns are cut at up to 20 × `bins` quantiles that are values of the column, so that a value with much
-    of the mass has a cell's edge of its own; PSI bins are runs of such cells. Of categories every one is counted.
+    Numeric columns are cut at up to 20 × `bins` quantiles. Each is a value of the column, so a frequent value gets an
+    edge of its own. PSI bins are runs of such cells. Every category is counted.
 
-    Rows of one day share what the day brings (its weather, its queues): each day differs from the whole reference by
-    far more than as many rows drawn at random would. Where the days are given, what they show against the whole is
-    kept as usual, and `measure_drift` counts only what is beyond it. Without, each row is taken for a draw of its own.
+    Rows of one day are alike (same weather, same queues): each day differs from the whole reference by far more than
+    the same number of rows drawn at random. If days are given, the usual difference is stored, and `measure_drift`
+    counts only what exceeds it. Without days, rows count as independent.
 
     Args:
         frame: The rows that the model was trained on.
         features: The model's features.
-        score: (rows,) the model's scores of these rows, kept under the name `score`.
-        days: (rows,) the day of each row, or the number of its period where days are judged together.
+        score: (rows,) the model's scores of these rows, stored under the name `score`.
+        days: (rows,) the day of each row, or the number of its period if days are judged together.
         bins: PSI bins of a numeric column.
 
     Returns:
-        A frame of `REFERENCE_SCHEMA`, features in the order given, the score last.
+        A frame of `REFERENCE_SCHEMA`: features in the given order, then the score.
 
     Raises:
-        ContractError: Missing or mistyped columns, or a feature named as the score.
-        DataError: No rows, not one score or day a row, or a null day.
+        ContractError: Columns are missing or have the wrong type, or a feature is named `score`.
+        DataError: There are no rows, a day is null, or there is not one score and one day per row.
     """
     check_columns(frame, features, model="")
     if any(feature.name == SCORE for feature in features):
@@ -295,14 +295,12 @@ def sketch_reference(
     for what, column in (("scores", score), ("days", days)):
         if column is not None and column.len() != frame.height:
             raise DataError(
-                f"the reference has {frame.height} rows and {column.len()} {what}; expected one a row. "
+                f"the reference has {frame.height} rows and {column.len()} {what}; expected one per row. "
                 "Take both from the same rows."
             )
     if days is not None and days.null_count():
-        raise DataError(
-            f"{days.null_count()} rows of the reference have no day; expected none. Mend the feature table."
-        )
-    # All rows as one day: it shows nothing beyond itself, so nothing is usual.
+        raise DataError(f"{days.null_count()} rows of the reference have no day; expected none. Fix the feature table.")
+    # Without days, all rows are one day. It equals the reference, so the usual difference is 0.
     day_of = np.zeros(frame.height, np.int64) if days is None else days.rank("dense").cast(pl.Int64).to_numpy() - 1
     parts = [
         _sketch_categories(frame.get_column(feature.name), feature.name, day_of)
@@ -322,7 +320,7 @@ def _sketch_numbers(column: pl.Series, name: str, kind: Kind, bins: int, day_of:
     rows = len(values)
     cells = bins * CELLS_PER_BIN
     if rows:
-        # The smallest value with at least k / cells of the rows at or under it; k = 0 is the minimum.
+        # The smallest value with at least k / cells of the rows at or below it; k = 0 is the minimum.
         places = np.maximum((np.arange(cells + 1) * rows + cells - 1) // cells - 1, 0)
         quantiles = values[places]
         edges = np.unique(quantiles)
@@ -359,7 +357,7 @@ def _sketch_categories(column: pl.Series, name: str, day_of: Counts) -> pl.DataF
                 "category",
                 "rows",
                 part=pl.lit("category"),
-                # Sorted by rows: the rare ones follow the last that has a bin of its own, and share the next.
+                # Sorted by rows: rare categories follow the last one with a bin of its own, and share the next bin.
                 bin=pl.when(is_own).then(pl.col("place")).otherwise(is_own.sum()).cast(pl.Int64),
             ),
             pl.DataFrame({"rows": column.null_count(), "part": "missing"}, schema_overrides={"rows": pl.Int64}),
@@ -371,14 +369,14 @@ def _sketch_categories(column: pl.Series, name: str, day_of: Counts) -> pl.DataF
 
 
 def _number_bins(column: pl.Series, inner: Vector) -> tuple[Counts, NDArray[np.bool_]]:
-    """Return the bin of each row, missing values in one after the last, and whether it is missing."""
+    """Return the bin of each row (missing values have the last), and whether its value is missing."""
     values = column.cast(pl.Float64).to_numpy()
     is_missing = np.isnan(values)
     return np.where(is_missing, len(inner) + 1, np.searchsorted(inner, values, side="left")), is_missing
 
 
 def _category_bins(column: pl.Series, sketch: pl.DataFrame) -> tuple[Counts, NDArray[np.bool_]]:
-    """Return the bin of each row, missing values in one after the last, and whether it is missing."""
+    """Return the bin of each row (missing values have the last), and whether its value is missing."""
     known = sketch.filter(pl.col("part") == "category")
     codes = column.cast(pl.String).cast(pl.Enum(known["category"])).to_physical().cast(pl.Int64)
     bins = np.append(known["bin"].to_numpy(), known["bin"].n_unique())
@@ -386,7 +384,7 @@ def _category_bins(column: pl.Series, sketch: pl.DataFrame) -> tuple[Counts, NDA
 
 
 def _usual(bin_of: Counts, is_missing: NDArray[np.bool_], day_of: Counts) -> pl.DataFrame:
-    """Return what 99 of 100 days of the reference show against the whole of it, and the rows of a day in the middle.
+    """Return the usual range of the reference's days, and the median number of rows of a day.
 
     Args:
         bin_of: (rows,) from 0.
@@ -413,6 +411,6 @@ def _reference_rows(frame: pl.DataFrame, name: str, kind: Kind) -> pl.DataFrame:
 
 
 def count_categories(column: pl.Series) -> tuple[pl.Series, Counts]:
-    """Return the categories as text, null where missing, and the rows of each; the few are cast, not the rows."""
+    """Return the categories as text (null if missing), and the number of rows of each."""
     counts = column.alias("category").value_counts(name="rows")
     return counts.get_column("category").cast(pl.String), counts.get_column("rows").cast(pl.Int64).to_numpy()

@@ -1,6 +1,7 @@
-"""When to train again: what drift, performance and labels say, held back by cool-down, budget and what runs already.
+"""Decide when to retrain: by drift, performance, new labels and age, limited by a cool-down and a budget.
 
-Gathering the facts stays out (see `sensors`), and so does the gate, which decides who serves: see `champion`.
+Not here: gathering the facts (see `ml_assets.automation.retraining`), and the gate (see
+`ml_assets.logic.promotion.gate`).
 """
 
 from __future__ import annotations
@@ -16,23 +17,23 @@ from ml_assets.contracts.words import counted
 from ml_assets.logic.evaluation.metrics import Metric
 
 SLACK: Final = 1.0
-"""Standard deviations a day that a CUSUM lets go: half of the smallest fall worth finding quickly.
+"""Standard deviations per day that are subtracted in the CUSUM: half of the smallest loss that is to be found quickly.
 
-With 4 as limit and as the most of a day, 200 days drawn from one month asked more than twice in 0 to 2 % of streams,
-and a fall of 3 standard deviations was found within 3 days in 87 to 94 %; with 0.75, 5 and 3 it was 0 to 5 % and 75 to
-86 % of 300.
+With 4 as the limit and as the maximum of a day, 0 to 2 % of streams of 200 days drawn from one month requested more
+than two retrainings, and a loss of 3 standard deviations was found within 3 days in 87 to 94 % of trials. With 0.75, 5
+and 3 it was 0 to 5 % of streams and 75 to 86 % of trials.
 """
 MOST: Final = 4.0
-"""Standard deviations that one day counts at most, so that no single day asks for a retraining."""
+"""Maximum of a day in the CUSUM, in standard deviations, so that no single day requests a retraining."""
 DOUBLINGS: Final = 3
-"""Refused challengers after which the cool-down grows no longer."""
+"""Rejected challengers after which the cool-down is not doubled any more."""
 LOOKED_BACK: Final = 366
-"""Days of performance since the champion's training that are looked at, the newest: bounds what a look costs."""
+"""Maximum number of days of performance that are read, the newest since the champion's training. It bounds the cost."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """When to ask, and how much of it there may be; see `RetrainingSettings` in `ml_assets.declaration.retraining`."""
+    """When a retraining is requested; see `RetrainingSettings` in `ml_assets.declaration.retraining`."""
 
     drift_days: int
     of_days: int
@@ -46,17 +47,19 @@ class Rules:
 
 @dataclass(frozen=True)
 class Serving:
-    """The champion as the rules see it.
+    """The current champion, as the rules need it.
 
     Attributes:
-        version: who it is.
-        as_of: the day by whose end the labels it was judged on were known.
+        version: its version.
+        as_of: its as-of day: the labels that it was judged on were known by the end of this day.
         rows: labelled rows that it was trained on.
-        daily_loss: how far a day of its test window fell behind what was promised; None where nobody measured it.
+        daily_loss: how far the days of its test window fell short of the expected metric; None if that was not
+            measured.
         promised: the deciding metric on its test window.
-        refusals: challengers that the gate has rejected since it serves, and a rollback; see `promotion.refusals`.
-        taken_back: the newest day that was predicted by whoever was taken back for it; None where nobody was.
-        learned_until: the last day that it has learned anything from; None where only `as_of` is known.
+        refusals: challengers that the gate has rejected since its promotion, and rollbacks; see
+            `promotion.log.refusals`.
+        taken_back: the newest day that was predicted by the version that was rolled back to it; None if there is none.
+        learned_until: the last day that it was trained or tuned on; None if only `as_of` is known.
     """
 
     version: str
@@ -71,15 +74,15 @@ class Serving:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one kind of facts says.
+    """What one kind of facts shows.
 
     Attributes:
         cause: the kind.
-        is_over: whether it asks for a retraining.
-        day: the newest day that was looked at; None where there is none.
-        sentence: what was seen, with figures.
-        change: what would have to change for the answer to be another one.
-        is_judged: whether there was anything to judge by; nothing is over where there was not, and nothing within.
+        is_over: whether it requests a retraining.
+        day: the newest day that was read; None if there is none.
+        sentence: the result, with figures.
+        change: what would change the result.
+        is_judged: whether there were enough facts to judge. If not, `is_over` is False.
     """
 
     cause: Cause
@@ -93,13 +96,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether to train again now.
+    """Whether to retrain now.
 
     Attributes:
-        asks: the finding that asks; None where nothing does, or where it is held back.
-        sentence: why, for an operator.
-        number: among the retrainings as of the day, from 1.
-        is_held: whether something asks, but has to wait.
+        asks: the finding that requests it; None if there is none, or if it is postponed.
+        sentence: the reason, for an operator.
+        number: number among the retrainings with this as-of day, from 1.
+        is_held: whether a retraining is requested, but postponed.
     """
 
     asks: Finding | None
@@ -109,15 +112,15 @@ class Decision:
 
 
 def drift_finding(days: Sequence[DriftSummary], champion: Serving, rules: Rules) -> Finding:
-    """Ask where enough of the newest judged days are over their drift limits.
+    """Request a retraining if enough of the newest judged days are above their drift limits.
 
-    A day with too few rows is not judged, and does not count among the days looked at. Of days that were judged
-    together with days before them, each row counts once: the next one back is the newest that ends before these begin.
+    A day with too few rows is not judged and does not count. If days were judged together, each row counts once: the
+    next period back is the newest that ends before this one begins.
 
     Args:
-        days: drift reports, in any order; those of other champions are left out.
-        champion: who serves.
-        rules: when to ask.
+        days: drift summaries, in any order; those of other champions are ignored.
+        champion: the current champion.
+        rules: the rules.
     """
     own = sorted((it for it in days if it.model_version == champion.version), key=lambda it: it.day)
     judged = _apart([it for it in own if it.state != "not judged"])[-rules.of_days :]
@@ -125,15 +128,15 @@ def drift_finding(days: Sequence[DriftSummary], champion: Serving, rules: Rules)
     is_over = len(over) >= rules.drift_days
     skipped = [it for it in own if it.state == "not judged" and (not judged or it.day > judged[0].day)]
     if not judged:
-        said = f"Drift is not judged on any of {counted(len(own), 'day')} of this champion"
-        said += f"; {own[-1].day}: {own[-1].sentence.rstrip('.')}" if own else ""
+        sentence = f"Drift is not judged on any of {counted(len(own), 'day')} of this champion"
+        sentence += f"; {own[-1].day}: {own[-1].sentence.rstrip('.')}" if own else ""
         return Finding(
-            "drift", is_over=False, day=None, sentence=f"{said}.", change="days with enough rows",
+            "drift", is_over=False, day=None, sentence=f"{sentence}.", change="days with enough rows",
             figures={"days over": 0.0, "days judged": 0.0, "days not judged": float(len(own))}, is_judged=False,
         )  # fmt: skip
-    said = f"{len(over)} of the last {len(judged)} judged days are over their drift limits"
-    said += f"; {counted(len(skipped), 'day')} among them not judged" if skipped else ""
-    said += f"; {judged[-1].day}: {judged[-1].sentence.rstrip('.')}"
+    sentence = f"{len(over)} of the last {len(judged)} judged days are over their drift limits"
+    sentence += f"; {counted(len(skipped), 'day')} among them not judged" if skipped else ""
+    sentence += f"; {judged[-1].day}: {judged[-1].sentence.rstrip('.')}"
     missing = rules.drift_days - len(over)
     change = (
         f"at most {rules.drift_days - 1} of the last {rules.of_days} days over"
@@ -147,11 +150,13 @@ def drift_finding(days: Sequence[DriftSummary], champion: Serving, rules: Rules)
     }
     if judged[-1].weighted_excess_psi is not None:
         figures["weighted excess PSI"] = judged[-1].weighted_excess_psi
-    return Finding("drift", is_over=is_over, day=judged[-1].day, sentence=f"{said}.", change=change, figures=figures)
+    return Finding(
+        "drift", is_over=is_over, day=judged[-1].day, sentence=f"{sentence}.", change=change, figures=figures
+    )
 
 
 def _apart(days: Sequence[DriftSummary]) -> list[DriftSummary]:
-    """Return days, oldest first, that have no rows in common, the newest among them."""
+    """Return days without common rows, oldest first, including the newest."""
     found: list[DriftSummary] = []
     for it in reversed(days):
         if not found or it.day < found[-1].first_day:
@@ -160,22 +165,23 @@ def _apart(days: Sequence[DriftSummary]) -> list[DriftSummary]:
 
 
 def performance_finding(days: Sequence[PerformanceSummary], champion: Serving, rules: Rules, metric: Metric) -> Finding:
-    """Ask where measured performance keeps falling behind what was promised.
+    """Request a retraining if the measured performance stays below the expected one.
 
-    A day's loss is what its own scores led to expect (for a metric that scores say nothing of: what the test window
-    promised) less what its labels showed. It is put in standard deviations of the days of the test window, and summed
-    as a one-sided CUSUM (Page 1954, Continuous Inspection Schemes): what is above `SLACK` adds up, a good day takes
-    off, below zero it starts again. No day counts for more than `MOST`, so it takes several.
+    A day's loss is the metric that its scores led to expect, less the measured one. If the metric cannot be expected
+    from scores, the one of the test window is used. Losses are divided by the standard deviation of the test window's
+    days and summed in a one-sided CUSUM (Page 1954, Continuous Inspection Schemes): `SLACK` is subtracted each day, and
+    the sum does not fall below zero. A day counts for at most `MOST`, so several days are needed.
 
     Args:
-        days: performance reports, in any order; those of other champions, and days of which too few labels are known,
-            are left out.
-        champion: who serves.
-        rules: when to ask.
+        days: performance summaries, in any order. Those of other champions, and days with too few labels, are ignored.
+        champion: the current champion.
+        rules: the rules.
         metric: the deciding metric.
     """
     if rules.performance_limit is None:
-        return Finding("performance", is_over=False, day=None, sentence="Performance never asks.", change="a limit")
+        return Finding(
+            "performance", is_over=False, day=None, sentence="Performance causes no retraining.", change="a limit"
+        )
     own = sorted((it for it in days if it.model_version == champion.version), key=lambda it: it.day)
     matured = [it for it in own if is_matured(it, metric, rules.minimum_coverage)]
     waiting = len(own) - len(matured)
@@ -187,7 +193,7 @@ def performance_finding(days: Sequence[PerformanceSummary], champion: Serving, r
         if own:
             why = f"none of {counted(len(own), 'day')} has enough labels"
         if matured:
-            why, change = "the evaluation of this model has not measured how much days differ", "an evaluation"
+            why, change = "the model's evaluation did not measure how much days differ", "an evaluation"
         return Finding(
             "performance", is_over=False, day=None, sentence=f"Performance is not judged: {why}.", change=change,
             figures={"days": 0.0, "days without labels": float(waiting)}, is_judged=False,
@@ -195,31 +201,32 @@ def performance_finding(days: Sequence[PerformanceSummary], champion: Serving, r
     total, losses = 0.0, []
     for it, promised in promises:
         losses.append(metric.gain(promised, it.metrics[metric.name]))
-        # A day of far fewer rows than those of the test window strays further by chance alone.
+        # A day with far fewer rows than those of the test window deviates more by chance alone.
         deviation = usual.deviation * math.sqrt(max(1.0, usual.rows / it.labelled))
         total = max(0.0, total + min((losses[-1] - usual.mean) / deviation, MOST) - SLACK)
     is_over = total > rules.performance_limit
     newest = matured[-1]
-    said = (
-        f"{metric.name} of {newest.day} is {newest.metrics[metric.name]:z.3f}; the shortfall from what was expected "
-        f"has summed to {total:z.1f} standard deviations, {'over' if is_over else 'under'} {rules.performance_limit:g}"
+    sentence = (
+        f"{metric.name} of {newest.day} is {newest.metrics[metric.name]:z.3f}; the CUSUM of its shortfall from the "
+        f"expected value is {total:z.1f} standard deviations, {'over' if is_over else 'under'} "
+        f"{rules.performance_limit:g}"
     )
     if waiting:
-        said += f" ({counted(waiting, 'day')} without enough labels yet)"
+        sentence += f" ({counted(waiting, 'day')} without enough labels yet)"
     change = f"a CUSUM {'under' if is_over else 'over'} {rules.performance_limit:g}"
     return Finding(
-        "performance", is_over=is_over, day=newest.day, sentence=f"{said}.", change=change,
+        "performance", is_over=is_over, day=newest.day, sentence=f"{sentence}.", change=change,
         figures={"cusum": total, "days": float(len(losses)), "days without labels": float(waiting)},
     )  # fmt: skip
 
 
 def is_matured(day: PerformanceSummary, metric: Metric, coverage: float) -> bool:
-    """Return whether a metric of a day is measured on enough labels to be compared.
+    """Return whether enough labels of a day are known to use its metric.
 
     Args:
         day: performance of the day.
         metric: the metric.
-        coverage: share of the predictions that must have their label, those left out that never get one.
+        coverage: share of the predictions that must have a label, not counting those that never get one.
     """
     wanted = coverage * (day.predictions - day.without_label)
     return day.predictions > 0 and metric.name in day.metrics and day.labelled >= wanted
@@ -228,18 +235,18 @@ def is_matured(day: PerformanceSummary, metric: Metric, coverage: float) -> bool
 def labels_finding(
     days: Sequence[PerformanceSummary], champion: Serving, history: Sequence[Retraining], rules: Rules
 ) -> Finding:
-    """Ask where labels of predicted days after the last training would grow its rows by enough.
+    """Request a retraining if the labels of days after the last training would add enough rows.
 
-    Days without predictions have no report of performance, so that their labels are not counted.
+    Days without predictions have no performance summary, so their labels are not counted.
 
     Args:
-        days: performance reports, in any order, by whichever champion.
-        champion: who serves.
-        history: retrainings that were asked for, in any order; a refused challenger was trained on its labels too.
-        rules: when to ask.
+        days: performance summaries of all champions, in any order.
+        champion: the current champion.
+        history: requested retrainings, in any order; a rejected challenger was trained on its labels too.
+        rules: the rules.
     """
     if rules.label_growth is None:
-        return Finding("labels", is_over=False, day=None, sentence="New labels never ask.", change="a share")
+        return Finding("labels", is_over=False, day=None, sentence="New labels cause no retraining.", change="a share")
     last = last_training(champion, history)
     later = [it for it in days if it.day > last]
     new = sum(it.labelled for it in later)
@@ -251,24 +258,24 @@ def labels_finding(
         "labels",
         is_over=is_over,
         day=max((it.day for it in later), default=None),
-        sentence=f"{new:,} labels of predicted days since {last} beside {rows:,} rows of training: {growth:.1%} more, "
-        f"{'at least' if is_over else 'under'} {rules.label_growth:.0%}.",
+        sentence=f"{new:,} labels of predicted days since {last}, compared with {rows:,} rows of the training: growth "
+        f"{growth:.1%}, {'at least' if is_over else 'under'} {rules.label_growth:.0%}.",
         change="a training on them" if is_over else f"{wanted - new:,} more labels",
         figures={"new labels": float(new), "growth": growth},
     )
 
 
 def floor_finding(today: date, champion: Serving, history: Sequence[Retraining], rules: Rules) -> Finding:
-    """Ask where the last training is too long ago, whatever the other facts say.
+    """Request a retraining if the last training is too long ago, whatever the other facts are.
 
     Args:
-        today: the day that would be trained as of.
-        champion: who serves.
-        history: retrainings that were asked for, in any order.
-        rules: when to ask.
+        today: the as-of day of a retraining now.
+        champion: the current champion.
+        history: requested retrainings, in any order.
+        rules: the rules.
     """
     if rules.floor_days is None:
-        return Finding("floor", is_over=False, day=today, sentence="There is no floor.", change="floor_days")
+        return Finding("floor", is_over=False, day=today, sentence="There is no maximum age.", change="floor_days")
     last = last_training(champion, history)
     age = (today - last).days
     is_over = age >= rules.floor_days
@@ -276,7 +283,7 @@ def floor_finding(today: date, champion: Serving, history: Sequence[Retraining],
         "floor",
         is_over=is_over,
         day=today,
-        sentence=f"The last training is as of {last}, {counted(age, 'day')} before {today}; the floor is "
+        sentence=f"The last training is as of {last}, {counted(age, 'day')} before {today}; the maximum age is "
         f"{counted(rules.floor_days, 'day')}.",
         change="a training" if is_over else f"{rules.floor_days - age} more days",
         figures={"days since training": float(age)},
@@ -284,7 +291,7 @@ def floor_finding(today: date, champion: Serving, history: Sequence[Retraining],
 
 
 def last_training(champion: Serving, history: Sequence[Retraining]) -> date:
-    """Return the day that was trained as of last, whatever came of it."""
+    """Return the as-of day of the last training, whatever its result."""
     return max([champion.as_of, *(it.as_of for it in history)])
 
 
@@ -297,47 +304,48 @@ def decide(
     rules: Rules,
     busy: str | None = None,
 ) -> Decision:
-    """Return whether to train again as of a day.
+    """Return whether to retrain as of a day.
 
-    One retraining at a time; none within the cool-down, in days of data, since the last one, or since a champion was
-    taken back, whoever had trained it; each challenger that the
-    gate refused since the champion serves doubles the cool-down, at most `DOUBLINGS` times: where training again does
-    not help, it is not done over and over.
+    There is one retraining at a time, and none within the cool-down. The cool-down, in days of data, begins at the last
+    training, or when a champion was rolled back. It is doubled for each challenger that the gate has rejected since the
+    champion's promotion, at most `DOUBLINGS` times, so that a retraining that does not help is not repeated over and
+    over.
 
     Args:
-        findings: what was seen; the first that asks is the cause.
-        day: the newest day whose features there are.
-        champion: who serves.
-        history: retrainings that were asked for, in any order.
-        rules: when to ask.
-        busy: what runs already, in words; None where nothing does.
+        findings: what the facts show; the first that requests a retraining is the cause.
+        day: the newest day with features.
+        champion: the current champion.
+        history: requested retrainings, in any order.
+        rules: the rules.
+        busy: what is already running, as text; None if nothing is.
     """
     asking = next((it for it in findings if it.is_over), None)
     if asking is None:
         return Decision(None, " ".join(it.sentence for it in findings))
     if busy:
-        return Decision(None, f"{asking.sentence} It waits: {busy}.", is_held=True)
+        return Decision(None, f"{asking.sentence} It is postponed: {busy}.", is_held=True)
     same_day = [it for it in history if it.as_of == day]
     last = last_training(champion, history)
     since = max(last, champion.taken_back or last)
     wait = rules.cool_down_days * 2 ** min(champion.refusals, DOUBLINGS)
     if len(same_day) >= rules.per_day:
-        held = f"{asking.sentence} It waits: {len(same_day)} as of {day} is the budget of a day."
+        done = counted(len(same_day), "retraining")
+        held = f"{asking.sentence} It is postponed: {done} as of {day}, and per_day allows {rules.per_day}."
         return Decision(None, held, is_held=True)
     if (day - since).days < wait:
         until = since + timedelta(days=wait)
-        began = f"the last training is as of {last}" if since == last else f"a champion was taken back on {since}"
+        began = f"the last training is as of {last}" if since == last else f"a champion was rolled back on {since}"
         refused = f", {_doubled(champion.refusals)}" if champion.refusals else ""
         return Decision(
             None,
-            f"{asking.sentence} It waits until {until}: {began}, the cool-down is {wait} days{refused}.",
+            f"{asking.sentence} It is postponed until {until}: {began}, and the cool-down is {wait} days{refused}.",
             is_held=True,
         )
     return Decision(asking, asking.sentence, number=len(same_day) + 1)
 
 
 def _doubled(refusals: int) -> str:
-    """Return how often the cool-down is doubled for challengers that were refused, at least one."""
+    """Return how often the cool-down is doubled for rejected challengers, of which there is at least one."""
     times = min(refusals, DOUBLINGS)
-    told = {1: "once", 2: "twice"}.get(times, f"{times} times")
-    return f"doubled {told} for {refusals} refused challenger{'s' * (refusals > 1)}"
+    often = {1: "once", 2: "twice"}.get(times, f"{times} times")
+    return f"doubled {often} for {counted(refusals, 'rejected challenger')}"

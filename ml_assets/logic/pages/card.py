@@ -1,6 +1,6 @@
-"""The model card: everything known about one version of a model, as one self-contained HTML page.
+"""Render the model card: everything known about one version of a model, as one self-contained HTML page.
 
-Nothing is measured here and no clock is read: what has not been measured is said to be missing.
+It measures nothing and reads no clock. What was not measured is shown as missing.
 """
 
 from __future__ import annotations
@@ -83,12 +83,12 @@ class _Status:
 
 
 def render_card(card: CardInput) -> str:
-    """Return the card as one HTML page with style and plots inline, no script and no reference to elsewhere.
+    """Return the card as one HTML page with inline style and plots, without scripts or external references.
 
-    Every text is escaped by Jinja; only the plots, whose texts matplotlib escapes, go in as markup.
+    Jinja escapes every text. Only plots are inserted as markup; matplotlib escapes their texts.
 
     Raises:
-        DataError: The evaluation is of another model or version than the card.
+        DataError: The evaluation belongs to another model or version than the card.
         ContractError: An artifact's frame lacks a column.
     """
     from markupsafe import Markup
@@ -98,7 +98,7 @@ def render_card(card: CardInput) -> str:
     drift_summary = _newest_drift(card)
     performance = sorted(card.performance, key=lambda day: day.day)
     performance_metric = card.performance_metric or (evaluation.metric if evaluation else _first_metric(performance))
-    # Before the tables: the plots check the frames and say which column is missing.
+    # Before the tables: the plots check the frames and name missing columns.
     plots = _plots(card, performance_metric)
     slices = slice_rows(card.evaluation)
     status = _status(card)
@@ -153,7 +153,7 @@ def render_card(card: CardInput) -> str:
 
 
 def _agree(card: CardInput) -> None:
-    """Refuse an evaluation that is not of the card's model and version."""
+    """Raise an error if the evaluation does not belong to the card's model and version."""
     if card.evaluation is None:
         return
     summary = card.evaluation.summary
@@ -195,25 +195,27 @@ def _status(card: CardInput) -> _Status:
     if entry is None:
         return _Status("Not judged yet", "")
     if entry.action == "wait" and card.serving != entry.challenger:
-        return _Status("Waits for a person", "")
+        return _Status("Waits for approval", "")
     if card.serving is not None and card.version is not None:
         if card.serving == card.version:
             return _Status(f"Champion since entry {entry.number}, {entry.decided_at:%Y-%m-%d}", "good")
         if entry.action != "refuse":
             return _Status("A former champion", "")
     if entry.action == "refuse":
-        return _Status("Rejected" if entry.champion is None else "Rejected: the champion stays", "bad")
+        return _Status("Rejected" if entry.champion is None else "Rejected: the champion does not change", "bad")
     return _Status(f"Champion since entry {entry.number}, {entry.decided_at:%Y-%m-%d}", "good")
 
 
 def _verdict(entry: Promotion | None) -> str:
     if entry is None:
         return ""
-    return {"promote": "Promoted", "refuse": "Rejected", "rollback": "Rolled back to", "wait": "Waits"}[entry.action]
+    return {"promote": "Promoted", "refuse": "Rejected", "rollback": "Rolled back to", "wait": "Waits for approval"}[
+        entry.action
+    ]
 
 
 def _encoding(model: ModelSpec | None) -> str:
-    """Say how categories and missing values are handled."""
+    """Return a sentence about categories and missing values."""
     if model is None:
         return ""
     words = "Missing values stay missing."
@@ -225,7 +227,7 @@ def _encoding(model: ModelSpec | None) -> str:
 
 
 def _opponent_sentences(evaluation: EvaluationSummary | None) -> tuple[str, ...]:
-    """Return what the comparisons with the champion and the anchor show, and no more."""
+    """Return sentences about the comparisons with the champion and the anchor."""
     if evaluation is None:
         return ()
     if evaluation.champion_version is None:
@@ -254,7 +256,7 @@ def _opponent_sentence(who: str, item: Comparison | None, cannot_score: str | No
 
 
 def _slices_sentence(evaluation: Evaluation | None, promotion: Promotion | None) -> str:
-    """Return at which level slices are compared with the champion; nothing where none is."""
+    """Return a sentence about the error rate of the slices' comparison; empty if there is no comparison."""
     judged = 0 if evaluation is None else comparable(evaluation.slices, evaluation.summary.metric).height
     if not judged:
         return ""
@@ -263,7 +265,7 @@ def _slices_sentence(evaluation: Evaluation | None, promotion: Promotion | None)
         f"By Holm's rule the worst of the {judged} judged slices is tested at a level of {slice_level(judged):.2%} for "
         f"being worse than the champion by more than the slice margin{'' if margin is None else f' of {margin:g}'}: a "
         f"model that is worse by no more than that fails on any of them in at most {SLICE_ERROR_RATE:.0%} of cases. "
-        "Brackets and colours are by 95 % intervals of each slice alone, without that rule and the margin."
+        "Brackets and colours show 95 % intervals of each slice alone, without that rule and the margin."
     )
 
 

@@ -1,6 +1,6 @@
-"""What a model card may show: all that is known about one version of a model, and how it was made.
+"""The input of a model card: everything known about one version of a model.
 
-Gathering it stays out, see `ml_assets.stages.card`; so does the page, see `card`.
+Not here: gathering it (see `ml_assets.stages.card`), and the page (see `card`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CardTable:
-    """One table that the model was made from."""
+    """A table that the model reads."""
 
     name: str
     role: str
@@ -43,7 +43,7 @@ class CardTable:
 
 @dataclass(frozen=True)
 class ScoreLine:
-    """One test of the ML Test Score with what proves it."""
+    """One test of the ML Test Score, with its evidence."""
 
     group: str
     test: str
@@ -53,7 +53,7 @@ class ScoreLine:
 
 @dataclass(frozen=True)
 class Making:
-    """How the model was made, from its manifest; what a manifest does not say is None."""
+    """How the model was trained, from its manifest; None for what the manifest does not have."""
 
     code_version: str | None = None
     commit: str | None = None
@@ -66,20 +66,20 @@ class Making:
 
 @dataclass(frozen=True)
 class CardInput:
-    """All that the card may show; what is None or empty is shown as not measured yet.
+    """Everything that the card shows. None or empty is shown as not measured yet.
 
     Attributes:
-        version: The model artifact's version that the card is about.
-        leaks: What is known of leaks in the features behind the training set; None where there is no training set.
+        version: The version of the model that the card is about.
+        leaks: Findings about leaks in the features behind the training set; None without a training set.
         promotion: The entry of the promotion log that decided about this version.
-        serving: The version that serves when the card is made, if it is known.
+        serving: The current champion's version, if it is known.
         importances: How the features were selected.
-        model_importances: What each feature is worth to this model, as `Model.importances`; empty if not measured.
+        model_importances: The importances of this model's features, as `Model.importances`; empty if not measured.
         drift_history: Days since promotion, in any order.
         performance: Days since promotion, in any order.
-        performance_metric: The metric to plot over days; the evaluation's metric where None.
-        versions: Artifact name to version.
-        written_at: When the card is made; naive UTC.
+        performance_metric: The metric to plot over days; None for the evaluation's metric.
+        versions: Version of each artifact, by name.
+        written_at: Time of rendering; naive UTC.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""The card's tiles and the rows of its tables.
+"""The tiles of the card and the rows of its tables.
 
-How a figure or a day is written stays out: see `card_words`.
+Not here: formatting figures and days (see `card_words`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class FeatureRow:
-    """One line of the features table; None where importances are not measured."""
+    """One row of the features table; None if importances are not measured."""
 
     name: str
     unit: str | None
@@ -58,7 +58,7 @@ class FeatureRow:
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One line of the metrics table; the arrow says which way is better."""
+    """One row of the metrics table; the arrow shows which direction is better."""
 
     title: str
     direction: str
@@ -72,7 +72,7 @@ def tiles(
     performance: Sequence[PerformanceSummary],
     performance_metric: str | None,
 ) -> list[Tile]:
-    """Return the figures at the top; a part that is not measured has none."""
+    """Return the figures at the top. A part that is not measured has none."""
     shown: list[Tile] = []
     if card.evaluation:
         summary = card.evaluation.summary
@@ -117,7 +117,7 @@ def _difference_tile(who: str, item: Comparison) -> Tile:
 
 
 def about_rows(card: CardInput) -> list[tuple[str, str]]:
-    """Return what the model is, and whose: name and words."""
+    """Return name and text of general facts about the model."""
     classes = card.model.classes if card.model else ()
     return [
         ("Model", card.name),
@@ -138,7 +138,7 @@ def _trained_on(model: ModelSpec | None) -> str:
 
 
 def feature_rows(card: CardInput) -> list[FeatureRow]:
-    """Return declared features, most important first where that is measured, and the injected noise last."""
+    """Return declared features, the most important first if that is measured, then the injected noise."""
     if card.training_set is None and card.model is None:
         return []
     declared: tuple[Feature, ...] = card.training_set.features if card.training_set else ()
@@ -171,7 +171,7 @@ def feature_rows(card: CardInput) -> list[FeatureRow]:
 
 
 def features_sentence(card: CardInput) -> str:
-    """Return how many features were selected, and what the two columns of figures are."""
+    """Return how many features were selected, and what the figures' columns are."""
     if card.importances is None:
         return "The features' selection is not recorded."
     summary = card.importances.summary
@@ -192,7 +192,7 @@ def _number(value: object) -> float | None:
 
 
 def metric_rows(evaluation: EvaluationSummary | None) -> list[MetricRow]:
-    """Return the metrics with their intervals, each beside those of the baselines."""
+    """Return the metrics with their intervals, and those of the baselines."""
     if evaluation is None:
         return []
     return [
@@ -207,7 +207,7 @@ def metric_rows(evaluation: EvaluationSummary | None) -> list[MetricRow]:
 
 
 def slice_rows(evaluation: Evaluation | None) -> list[tuple[str, list[dict[str, object]]]]:
-    """Return the slices of the declared metric by column, those with most rows first."""
+    """Return the slices of the deciding metric by column, those with most rows first."""
     if evaluation is None or evaluation.slices.is_empty():
         return []
     table = evaluation.slices.filter(pl.col("metric") == evaluation.summary.metric).sort("rows", descending=True)
@@ -223,7 +223,7 @@ def slice_rows(evaluation: Evaluation | None) -> list[tuple[str, list[dict[str, 
 
 
 def calibration_rows(evaluation: Evaluation | None) -> list[dict[str, object]]:
-    """Return the calibration bins from the lowest score on; only a binary task has any."""
+    """Return the calibration bins from the lowest score on; only binary models have any."""
     if evaluation is None or evaluation.summary.task != "binary" or evaluation.calibration.is_empty():
         return []
     return evaluation.calibration.sort("bin").to_dicts()
@@ -238,7 +238,7 @@ def score_groups(lines: Sequence[ScoreLine]) -> list[tuple[str, float, list[Scor
 
 
 def lineage_rows(card: CardInput) -> list[tuple[str, str]]:
-    """Return how the model was made: name and words; what the manifest does not say is not recorded."""
+    """Return name and text of how the model was trained; "not recorded" for what the manifest does not have."""
     made = card.making
     unknown = "not recorded"
     commit = made.commit or unknown

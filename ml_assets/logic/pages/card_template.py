@@ -1,6 +1,6 @@
-"""The model card's page as text: style and Jinja template, both inline so that the page stands alone.
+"""The Jinja template and the style of the model card, both inline so that the page needs no other file.
 
-What the page says is decided in `card`; nothing is computed here.
+Its texts are computed in `card`; the template computes nothing.
 """
 
 STYLE = """
@@ -126,7 +126,7 @@ footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line);
 
 TEMPLATE = """
 {%- macro missing(asset) -%}
-<p class="missing">Not measured yet: materialize <code>{{ asset }}</code>, then this card.</p>
+<p class="missing">Not measured yet: materialize <code>{{ asset }}</code>, then the card.</p>
 {%- endmacro -%}
 {%- macro plot(name) -%}
 {%- if name in plots %}<figure>{{ plots[name] }}</figure>{% endif -%}
@@ -194,7 +194,7 @@ TEMPLATE = """
 
 <section>{{ head("data", "Data") }}
 {%- if card.tables %}
-<div class="scroll"><table><caption>Tables it is made from</caption>
+<div class="scroll"><table><caption>Tables that the model reads</caption>
 <thead><tr><th>Table</th><th>Role</th><th class="n">Rows</th><th>Days</th></tr></thead><tbody>
 {%- for table in card.tables %}
 <tr><th scope="row"><code>{{ table.name }}</code>{% if table.description %}<span class="about">{{ table.description }}
@@ -208,10 +208,11 @@ TEMPLATE = """
 <p>{{ card.leaks.sentence }}</p>
 {%- else %}<p class="missing">These features were not tested for leaks.</p>{% endif %}
 {%- if card.leaks and card.leaks.suspects %}
-<p>Suspected of holding the target, and neither cleared by the leak test nor acknowledged:</p>
+<p>Features that predict the target almost alone, and that neither the leak test cleared nor the declaration
+acknowledges:</p>
 <ul>{% for suspect in card.leaks.suspects %}<li>{{ suspect.sentence }}</li>{% endfor %}</ul>
 {%- endif %}
-{%- for title, is_observed in (("Assumed known times, which no rebuild can refute", false),
+{%- for title, is_observed in (("Assumed known times, which no rebuild can prove wrong", false),
                               ("Observed known times, which the sources record", true)) %}
 {%- set times = card.leaks.known_times | selectattr("is_observed", "eq", is_observed) | list if card.leaks else [] %}
 {%- if times %}
@@ -233,7 +234,7 @@ TEMPLATE = """
 <td class="n">{{ window.rows | number }}</td><td class="n">{{ window.target_mean | target }}</td></tr>
 {%- endfor %}
 </tbody></table></div>
-<h3>Rows left out</h3>
+<h3>Excluded rows</h3>
 {%- if card.training_set.excluded %}
 <div class="scroll"><table class="narrow"><thead><tr><th>Reason</th><th class="n">Rows</th></tr></thead><tbody>
 {%- for reason, rows in card.training_set.excluded.items() %}
@@ -241,9 +242,9 @@ TEMPLATE = """
 {%- endfor %}
 </tbody></table></div>
 {%- else %}<p>None.</p>{% endif %}
-<p class="quiet">A row is a prediction with key {{ card.training_set.key | codes }}, made at
-<code>{{ card.training_set.prediction_time }}</code> about what happens at
-<code>{{ card.training_set.event_time }}</code>; its label becomes known at
+<p class="quiet">Each row is a prediction with key {{ card.training_set.key | codes }}, made at
+<code>{{ card.training_set.prediction_time }}</code> for the event at
+<code>{{ card.training_set.event_time }}</code>. Its label becomes known at
 <code>{{ card.training_set.known_time }}</code>. Only labels known by the as-of day are used.</p>
 {%- else %}{{ missing("training_set") }}{% endif %}
 </section>
@@ -273,14 +274,14 @@ TEMPLATE = """
 
 <section>{{ head("metrics", "Metrics beside baselines") }}
 {%- if evaluation %}
-<p>On {{ evaluation.rows | number }} frozen test rows{{ test_days }}, which neither training nor tuning
-saw{{ left_out }}.
-Brackets are 95 % intervals, from leaving out one day at a time and allowing for neighbouring days that are alike,
-up to a correlation of 0.6
+<p>On {{ evaluation.rows | number }} frozen test rows{{ test_days }}, which were used neither for training nor for
+tuning{{ left_out }}.
+Brackets are 95 % intervals, from leaving out one day at a time. They allow for a correlation of neighbouring days of
+up to 0.6
 {%- if evaluation.metrics[evaluation.metric].reason %} ({{ evaluation.metrics[evaluation.metric].reason }}){% endif %}.
-The declared metric is {{ evaluation.metric | metric }}
+The deciding metric is {{ evaluation.metric | metric }}
 {%- if evaluation.groups %}: the {{ evaluation.groups.words }}{% endif %}.
-{%- if evaluation.operating_point %} Precision, recall and lift are those of {{ evaluation.operating_point.words }}.
+{%- if evaluation.operating_point %} Precision, recall and lift are measured on {{ evaluation.operating_point.words }}.
 {%- endif %}</p>
 <div class="scroll"><table>
 <thead><tr><th>Metric</th><th class="n">This model</th>
@@ -339,8 +340,8 @@ by {{ card.promotion.decided_by }}.
 <section>{{ head("slices", "Slices") }}
 {%- if not evaluation %}{{ missing("evaluation") }}
 {%- elif slices %}
-<p>{{ slices_sentence or "Brackets are 95 % intervals of each slice alone." }} A slice is judged on those of its days
-that have what the metric needs, such as both classes.</p>
+<p>{{ slices_sentence or "Brackets are 95 % intervals of each slice alone." }} A slice is judged on the days that have
+what the metric needs, such as both classes.</p>
 {{ plot("slices") }}
 <div class="scroll"><table>
 <thead><tr><th>Slice</th><th class="n">Rows</th><th class="n">{{ target_words }}</th>
@@ -369,41 +370,42 @@ endif %}</td></tr>
 {%- if not evaluation %}{{ missing("evaluation") }}
 {%- elif calibration %}
 {{ plot("calibration") }}
-<p>Brackets are 95 % intervals, from leaving out one day at a time. A bin has none where it has
-rows of fewer than five days, or where all of its days have the same share.</p>
+<p>Brackets are 95 % intervals, from leaving out one day at a time. A bin has no interval if it has rows of fewer than
+five days, or if all of its days have the same share.</p>
 <div class="scroll"><table>
 <thead><tr><th class="n">Bin</th><th class="n">Rows</th><th class="n">Mean score</th>
-<th class="n">Share that came true</th></tr></thead><tbody>
+<th class="n">Actual share</th></tr></thead><tbody>
 {%- for bin in calibration %}
 <tr><td class="n">{{ bin.bin }}</td><td class="n">{{ bin.rows | number }}</td>
 <td class="n">{{ bin.score_mean | number }}</td>
 <td class="n">{{ (bin.truth_mean, bin.low, bin.high) | bounds }}{{ " (no interval)" if bin.low is none }}</td></tr>
 {%- endfor %}
 </tbody></table></div>
-{%- else %}<p>Calibration bins are for binary models; this one's task is {{ card.task }}
-{%- if "predicted_actual" in plots %}, and predicted against actual stands under Metrics{% endif %}.</p>{% endif %}
+{%- else %}<p>Only binary models have calibration bins; the task of this model is {{ card.task }}
+{%- if "predicted_actual" in plots %}. Predicted against actual values are shown under Metrics{% endif %}.</p>{% endif
+%}
 {{ plot("score_histogram") }}
 </section>
 
 <section>{{ head("importances", "Importances") }}
 {%- if card.importances %}
 {%- if "importances" in plots %}
-<p>Of this model, on validation rows: each feature's share of mean |SHAP|, and what the metric over all rows loses when
-its values are shuffled. The loss is measured on {{ permuted }} of {{ validation_rows }} validation rows, drawn at
-random, with {{ shuffles }} shuffles of each feature. The lines are ± 1 standard deviation of these shuffles alone: they
-say nothing of which rows were drawn.</p>
+<p>The importances of this model's features on validation rows: each feature's share of mean |SHAP|, and the loss of the
+metric over all rows if the feature's values are shuffled. The loss is measured on {{ permuted }} of
+{{ validation_rows }} validation rows, drawn at random, with {{ shuffles }} shuffles of each feature. The lines are ± 1
+standard deviation of these shuffles. They do not cover the choice of the rows.</p>
 {{ plot("importances") }}
 {%- endif %}
 <h3>How the features were selected</h3>
-<p>In each of {{ card.importances.summary.folds }} time folds a quick model of
-{{ card.importances.summary.rounds }} rounds was fitted on the days before, with columns of noise beside the features.
+<p>In each of {{ card.importances.summary.folds }} time folds, a quick model of
+{{ card.importances.summary.rounds }} rounds was fitted on the days before, with columns of noise added to the features.
 In the last fold it reached a validation {{ card.importances.summary.metric | metric }} of
 {{ card.importances.summary.score | number }} on {{ card.importances.summary.rows | number }} rows (no interval), on
-which {{ card.importances.summary.shuffles }} shuffles of each feature are measured as well. A feature beats noise in
-a fold if its gain is above that of every noise column of its kind, or if shuffling it costs more metric than
-shuffling any of them, by two standard errors. It does not if the model does better without it, by more than for any
-noise and two standard errors. It is selected if it beats
-noise in at least half of the folds; if no feature does, all are selected.</p>
+which {{ card.importances.summary.shuffles }} shuffles of each feature were measured too. A feature beats noise in a
+fold if its gain is above that of every noise column of its kind, or if shuffling it costs more than shuffling any of
+them, by two standard errors. It does not beat noise if the model is better without it, by more than any noise and two
+standard errors. A feature is selected if it beats noise in at least half of the folds. If no feature does, all are
+selected.</p>
 {{ plot("selection") }}
 {%- else %}{{ missing("importances") }}{% endif %}
 </section>
@@ -412,8 +414,8 @@ noise in at least half of the folds; if no feature does, all are selected.</p>
 {%- if card.tuning %}
 <p>{{ card.tuning.best.trials }} trials, of which {{ card.tuning.best.pruned }} were pruned; the best reached a
 validation
-{{ card.tuning.best.metric | metric }} of {{ card.tuning.best.value | number }} (no interval: the best trial was chosen
-on the same {{ validation_rows }} validation rows, which makes its figure too good) with {{ card.tuning.best.rounds }}
+{{ card.tuning.best.metric | metric }} of {{ card.tuning.best.value | number }} (no interval; the figure is optimistic,
+because the best trial was chosen on the same {{ validation_rows }} validation rows) with {{ card.tuning.best.rounds }}
 rounds
 on {{ card.tuning.best.features | length }} features.</p>
 {{ plot("tuning") }}
@@ -434,20 +436,20 @@ on {{ card.tuning.best.features | length }} features.</p>
 {%- if drift_summary.culprits %}
 <p>Over their limits on {{ drift_summary.day }}: {{ drift_summary.culprits | codes }}.</p>{% endif %}
 {{ plot("drift_history") }}{{ plot("drift") }}
-<p class="about">PSI is the sum of (q − p) ln(q / p) over the tenths or categories of the training data, p and q being
-the shares of training rows and of the day's rows in each. Excess PSI is this sum with no share
-taken as less than half a row of a usual day of training (one of median size), less (bins − 1)(1/n + 1/m), which
-sampling alone makes of n and m rows, less the most that 99 of 100 days of training show beyond that; no less than 0.
-Weighted excess PSI is the sum of each feature's excess PSI times its share of the mean |SHAP|.</p>
+<p class="about">PSI is the sum of (q − p) ln(q / p) over the tenths or categories of the training data. p and q are
+the shares of training rows and of the day's rows in each. Excess PSI is the PSI, less what sampling error alone
+explains for this number of rows, (bins − 1)(1/n + 1/m), less what 99 of 100 training days do not exceed; at least 0.
+No share is taken as less than half a row of a training day of median size.
+Weighted excess PSI is the sum over features of excess PSI times the share of mean |SHAP|.</p>
 {%- else %}{{ missing("drift") }}{% endif %}
 </section>
 
 <section>{{ head("performance", "Performance on new days") }}
 {%- if performance %}
 {{ plot("performance") }}
-<p>Expected is the value that the metric would have on average if the scores were calibrated: of the rows with a label
-where the metric is measured on them, of all predictions of the day where it is not. Brackets are 95 % intervals that
-take the rows of a day as independent: they do not know what all rows of the day share.</p>
+<p>Expected is the mean value of the metric if the scores were calibrated: for the rows with a label if the metric is
+measured on them, otherwise for all predictions of the day. Brackets are 95 % intervals that treat the rows of a day as
+independent. They ignore what all rows of the day have in common.</p>
 <div class="scroll"><table><caption>The last days with predictions</caption>
 <thead><tr><th>Day</th><th class="n">Predictions</th><th class="n">Labels known</th>
 <th class="n">{{ performance_metric | metric }}</th><th class="n">Expected</th></tr></thead><tbody>
@@ -467,9 +469,8 @@ take the rows of a day as independent: they do not know what all rows of the day
 
 <section>{{ head("test-score", "ML Test Score") }}
 {%- if score_groups %}
-<p>The score is the least of its four groups: <strong>{{ score_total | plain }}</strong> (Breck et al., 2017; a
-test is
-worth 1 where it is computed on every run, 0.5 where a person did it once).</p>
+<p>The score is the minimum of its four groups: <strong>{{ score_total | plain }}</strong> (Breck et al., 2017). A test
+scores 1 if it is computed in every run, and 0.5 if a person did it once.</p>
 <div class="scroll"><table><thead><tr><th>Test</th><th class="n">Points</th><th>Evidence</th></tr></thead><tbody>
 {%- for group, points, lines in score_groups %}
 <tr class="group"><th scope="rowgroup">{{ group }}</th><th class="n">{{ points | plain }}</th><th></th></tr>
@@ -483,7 +484,7 @@ worth 1 where it is computed on every run, 0.5 where a person did it once).</p>
 <section>{{ head("versions", "Versions and lineage") }}
 {{ facts(lineage) }}
 {%- if card.versions %}
-<div class="scroll"><table class="narrow"><caption>Artifacts this card was made from</caption>
+<div class="scroll"><table class="narrow"><caption>Artifacts behind this card</caption>
 <thead><tr><th>Artifact</th><th>Version</th></tr></thead><tbody>
 {%- for name, version in card.versions.items() %}
 <tr><td><code>{{ name }}</code></td><td><code>{{ version }}</code></td></tr>

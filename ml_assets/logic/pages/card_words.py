@@ -1,6 +1,6 @@
-"""Days, times, figures and comparisons as the card writes them, and the filters of its template.
+"""Format days, times, figures and comparisons for the card, and provide its template's filters.
 
-Figures that plots write too stay out: see `plots.drawing`.
+Not here: formatting that plots use too (see `ml_assets.logic.plots.drawing`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def environment(task: Task) -> Environment:
-    """Return Jinja with escaping and the filters that turn values into their words."""
+    """Return a Jinja environment with escaping and the card's filters."""
     from jinja2 import Environment, StrictUndefined
 
     jinja = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -46,12 +46,12 @@ def environment(task: Task) -> Environment:
 
 
 def target_words(task: Task) -> str:
-    """Return what the mean of the target is called."""
+    """Return the title of the target's mean."""
     return "Positive" if task == "binary" else "Target mean"
 
 
 def days(ends: tuple[date | None, date | None]) -> str:
-    """Write a window by its first and last day; `–` where one of them is not known."""
+    """Format a window by its first and last day; `–` if one of them is unknown."""
     first, last = ends
     if first is None or last is None:
         return "–"
@@ -59,7 +59,7 @@ def days(ends: tuple[date | None, date | None]) -> str:
 
 
 def test_days(training_set: TrainingSetSummary | None, evaluation: EvaluationSummary | None) -> str:
-    """Write which days the measured test rows are of; nothing where that is not known."""
+    """Return the days of the measured test rows, as text; empty if unknown."""
     for window in training_set.windows if training_set else ():
         if window.split == "test":
             until = evaluation.learned_until if evaluation is not None and evaluation.left_out else None
@@ -68,15 +68,15 @@ def test_days(training_set: TrainingSetSummary | None, evaluation: EvaluationSum
 
 
 def left_out(evaluation: EvaluationSummary | None) -> str:
-    """Write how many test rows are not measured on, and why; nothing where there are none."""
+    """Return how many test rows are excluded, and why; empty if there are none."""
     if evaluation is None or not evaluation.left_out:
         return ""
     count = evaluation.left_out
-    return f"; {count:,} of earlier days are left out, as a compared model learned from them"
+    return f"; {count:,} rows of earlier days are excluded, because a compared model was trained or tuned on them"
 
 
 def time(moment: datetime) -> str:
-    """Write a moment, naive UTC, to the minute."""
+    """Format a time, naive UTC, to the minute."""
     return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
@@ -85,29 +85,29 @@ def _short(version: str) -> str:
 
 
 def _plain(value: float | str | bool | None) -> str:  # noqa: FBT001 - a parameter may be a Boolean
-    """Write a parameter as it is: six significant digits, no separators."""
+    """Format a parameter: six significant digits, no separators."""
     if isinstance(value, float):
         return f"{value:.6g}"
     return str(value)
 
 
 def _figure(value: float) -> str:
-    """Write a figure of the gate; a count is stored as a float and has no decimals."""
+    """Format a figure of the gate. A count is stored as a float and has no decimals."""
     return number(int(value) if float(value).is_integer() else value)
 
 
 def _fixed(value: float | None) -> str:
-    """Write small figures of one column with the same four decimals, so that they can be compared by eye."""
+    """Format small figures of one column with four decimals, so that they can be compared by eye."""
     return "–" if value is None else f"{value:z.4f}".replace("-", "−")
 
 
 def span(figure: Interval) -> str:
-    """Write only the interval of a figure, or that there is none."""
+    """Format only the interval of a figure, or that there is none."""
     return interval(figure).split(" ", 1)[1]
 
 
 def signed(value: float) -> str:
-    """Write a difference with its sign."""
+    """Format a difference with its sign."""
     return f"+{number(value)}" if value > 0 else number(value)
 
 

@@ -1,1 +1,1 @@
-"""Plots of a model's artifacts as small SVG text: the same artifact gives the same text."""
+"""Draw plots of a model's artifacts as SVG text. The same artifact gives the same text."""

@@ -1,6 +1,6 @@
-"""What all plots share: colours, figures in words, axes, and SVG text that is the same for the same picture.
+"""Shared parts of all plots: colours, formatting of figures, axes, and reproducible SVG text.
 
-What is plotted stays out; see the other files of this folder.
+Not here: the plots (see the other modules of this package).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 Item = TypeVar("Item")
-# Okabe and Ito, "Color Universal Design" (2008): told apart with every common colour blindness.
+# Okabe and Ito, "Color Universal Design" (2008): distinguishable with every common colour blindness.
 BLUE = "#0072b2"
 SKY = "#56b4e9"
 GREEN = "#009e73"
@@ -41,7 +41,7 @@ MUTED = "#656d76"
 FAINT = "#b6bdc5"
 GRID = "#e7eaee"
 PAPER = "#ffffff"
-# The names under which a page may recolour an inlined plot, for instance in the dark.
+# Names by which a page can change the colours of an inlined plot, for instance in dark mode.
 COLOURS: Mapping[str, str] = {
     "plot-blue": BLUE,
     "plot-sky": SKY,
@@ -61,7 +61,7 @@ _FONTS = "system-ui,'Segoe UI',Helvetica,Arial,'DejaVu Sans',sans-serif"
 
 
 def number(value: float | None) -> str:
-    """Write a figure with the digits that matter: `0.731`, `12,345`, `0.00042`; a missing one is `–`."""
+    """Format a figure with its significant digits: `0.731`, `12,345`, `0.00042`; a missing one is `–`."""
     if value is None or math.isnan(value):
         return "–"
     if isinstance(value, int):
@@ -74,11 +74,11 @@ def number(value: float | None) -> str:
 
 
 def interval(figure: Interval) -> str:
-    """Write a figure with its interval, all with the same digits: `0.731 [0.724, 0.738]`."""
+    """Format a figure with its interval, all with the same digits: `0.731 [0.724, 0.738]`."""
     if figure.low is None or figure.high is None:
         return f"{number(figure.value)} (no interval)"
     decimals = _decimals(figure.value)
-    # An interval narrower than the last digit would look like a point.
+    # With fewer digits, a narrow interval would look like a point.
     while decimals < 6 and 0 < figure.high - figure.low < 3 * 10**-decimals:
         decimals += 1
     value, low, high = (
@@ -89,7 +89,7 @@ def interval(figure: Interval) -> str:
 
 
 def _decimals(value: float) -> int:
-    """Return how many decimals a figure of this size needs."""
+    """Return the number of decimals for a figure of this size."""
     size = abs(value)
     if size == 0:
         return 3
@@ -97,13 +97,13 @@ def _decimals(value: float) -> int:
 
 
 def metric_name(metric: str) -> str:
-    """Return a metric's name for people; an unknown one keeps its own."""
+    """Return the title of a metric; an unknown metric keeps its name."""
     known = named(metric)
     return known.title if known is not None else metric
 
 
 def share(value: float | None) -> str:
-    """Write a share as a percentage: `17.3 %`; a missing one is `–`."""
+    """Format a share as a percentage: `17.3 %`; a missing one is `–`."""
     if value is None or math.isnan(value):
         return "–"
     return f"{100 * value:z.1f} %".replace("-", "−")
@@ -112,14 +112,14 @@ def share(value: float | None) -> str:
 def as_markdown_image(svg: str, alt: str) -> str:
     """Return a plot as a Markdown image with a data URI, which Dagster's UI shows in Markdown metadata.
 
-    Its renderer lets `data:` sources through (ui-core/src/ui/MarkdownWithPlugins.tsx of dagster-webserver 1.13).
+    Its renderer allows `data:` sources (ui-core/src/ui/MarkdownWithPlugins.tsx of dagster-webserver 1.13).
     """
     words = re.sub(r"([\\\[\]])", r"\\\1", " ".join(alt.split()))
     return f"![{words}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode('ascii')})"
 
 
 def legend(figure: Figure, keys: Sequence[tuple[str, str]], note: str = "") -> None:
-    """Write the key under the plot: a dot and a word per colour."""
+    """Draw the legend below the plot: a dot and a word per colour."""
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], marker="o", linestyle="", color=colour, markersize=6) for _, colour in keys]
@@ -142,7 +142,7 @@ def legend(figure: Figure, keys: Sequence[tuple[str, str]], note: str = "") -> N
 
 
 def light_grid(axes: Axes, axis: str) -> None:
-    """Draw quiet lines behind the data."""
+    """Draw light grid lines behind the data."""
     for which in ("x", "y"):
         if axis in (which, "both"):
             (axes.xaxis if which == "x" else axes.yaxis).grid(visible=True, color=GRID, linewidth=0.8)
@@ -150,7 +150,7 @@ def light_grid(axes: Axes, axis: str) -> None:
 
 
 def shorten(text: str, most: int = 34) -> str:
-    """Cut a long name in its middle, where names differ least."""
+    """Shorten a long name in its middle, where names differ least."""
     text = " ".join(text.split())
     if len(text) <= most:
         return text
@@ -159,12 +159,12 @@ def shorten(text: str, most: int = 34) -> str:
 
 
 def as_floats(values: pl.Series) -> list[float]:
-    """Return plain floats; a missing value is nan, which matplotlib leaves out."""
+    """Return plain floats. A missing value is nan, which matplotlib ignores."""
     return [math.nan if value is None else float(value) for value in values]
 
 
 def edge(values: pl.Series, which: str) -> float:
-    """Return the least or greatest value; 0 where all are missing."""
+    """Return the least or greatest value; 0 if all are missing."""
     found = [value for value in as_floats(values) if not math.isnan(value)]
     if not found:
         return 0.0
@@ -181,23 +181,23 @@ def rows_with(frame: pl.DataFrame, wanted: Sequence[str], artifact: str) -> pl.D
     missing = [name for name in wanted if name not in frame.columns]
     if missing:
         raise ContractError(
-            f"columns {', '.join(map(repr, missing))} of artifact '{artifact}' are missing; the plot wants "
+            f"columns {', '.join(map(repr, missing))} of artifact '{artifact}' are missing; the plot needs "
             f"{', '.join(wanted)}, got {', '.join(frame.columns) or 'none'}. Materialize the artifact again."
         )
     if frame.is_empty():
         raise DataError(
-            f"artifact '{artifact}' has no rows; the plot wants at least one. Materialize the artifact again."
+            f"artifact '{artifact}' has no rows; the plot needs at least one. Materialize the artifact again."
         )
     return frame
 
 
 def draw_svg(name: str, title: str, draw: Callable[[Figure], None], *, height: float) -> str:
-    """Draw on a fresh figure of 640 px and return its SVG.
+    """Draw on a new figure of 640 px and return its SVG.
 
     Args:
-        name: Salts the ids in the text, so that several plots can stand on one page.
+        name: Prefix of the ids in the text, so that several plots can be on one page.
         title: The fact that the plot shows; also its text for screen readers.
-        draw: Puts the axes on the figure.
+        draw: Adds the axes to the figure.
         height: Inches of 96 px.
     """
     import io
@@ -219,11 +219,11 @@ def draw_svg(name: str, title: str, draw: Callable[[Figure], None], *, height: f
 
 
 def _style(name: str) -> None:
-    """Set all of matplotlib's settings, so that a matplotlibrc on the machine changes nothing; the caller restores."""
+    """Set all of matplotlib's settings, so that a matplotlibrc has no effect; the caller restores them."""
     import matplotlib as mpl
 
     mpl.rcdefaults()
-    # This font comes with matplotlib: the layout is the same everywhere, and most fonts that replace it are narrower.
+    # This font comes with matplotlib, so the layout does not depend on the machine. Most replacements are narrower.
     mpl.rc("font", family="DejaVu Sans", size=8.5)
     mpl.rc("text", color=INK, parse_math=False)
     mpl.rc("axes", edgecolor=FAINT, facecolor="none", labelcolor=MUTED, labelsize=8.5)
@@ -237,7 +237,7 @@ def _style(name: str) -> None:
 
 
 def _compact(svg: str, name: str, title: str) -> str:
-    """Make matplotlib's SVG fit for inlining: no prolog, no ids that clash, short numbers, colours by name."""
+    """Prepare matplotlib's SVG for inlining: no prolog, no ids that clash, short numbers, colours by name."""
     head = re.search(r'<svg[^>]*viewBox="0 0 ([\d.]+) ([\d.]+)"[^>]*>', svg)
     if head is None:  # pragma: no cover - every figure of matplotlib has one
         raise RuntimeError(f"matplotlib wrote plot '{name}' without a viewBox")
@@ -246,7 +246,7 @@ def _compact(svg: str, name: str, title: str) -> str:
     used = set(re.findall(r'(?:href="|url\()#([\w.-]+)', body))
     body = re.sub(r' id="([\w.-]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", body)
     body = re.sub(r'(?:xlink:)?href="#', f'href="#{name}-', body).replace("url(#", f"url(#{name}-")
-    # matplotlib's only rule is for every element: on a page it would reach beyond the plot, so the root says it.
+    # matplotlib's only style rule selects every element of a page, so it is moved to the root element.
     body = re.sub(r"<defs>\s*<style[^>]*>[^<]*</style>\s*</defs>", "", body)
     body = re.sub(r">\s+<", "><", body).strip()
     body = re.sub(
@@ -266,5 +266,5 @@ def _compact(svg: str, name: str, title: str) -> str:
 
 
 def _numbers(text: str) -> str:
-    """Round to a hundredth of a point, which nobody sees."""
+    """Round to a hundredth of a point, which is not visible."""
     return re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), text)

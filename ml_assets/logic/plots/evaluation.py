@@ -1,6 +1,6 @@
 """Plots of an evaluation: curves, calibration, slices, residuals, confusion.
 
-Measuring stays out.
+Not here: measuring (see `ml_assets.logic.evaluation`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def evaluation_plots(evaluation: Evaluation, *, classes: Sequence[str] = ()) -> 
     """Draw all plots that the evaluation's task and content allow, by name, in reading order.
 
     Args:
-        evaluation: The challenger's report.
+        evaluation: The challenger's evaluation.
         classes: The classes in the order of the confusion's indices; without them the indices are shown.
     """
     have = set(evaluation.curves["curve"].unique()) if evaluation.curves.height else set()
@@ -82,7 +82,7 @@ def evaluation_plots(evaluation: Evaluation, *, classes: Sequence[str] = ()) -> 
 
 
 def roc_plot(evaluation: Evaluation) -> str:
-    """Draw the ROC curve, and ROC AUC with its interval beside the baselines'."""
+    """Draw the ROC curve, and ROC AUC with its interval next to the baselines'."""
     curve = _curve(evaluation, "roc")
 
     def draw(axes: Axes) -> None:
@@ -95,7 +95,7 @@ def roc_plot(evaluation: Evaluation) -> str:
 
 
 def precision_recall_plot(evaluation: Evaluation) -> str:
-    """Draw precision against recall, and average precision with its interval beside the baselines'."""
+    """Draw precision against recall, and average precision with its interval next to the baselines'."""
     curve = _curve(evaluation, "precision_recall")
     rate = evaluation.summary.target_mean
 
@@ -110,7 +110,7 @@ def precision_recall_plot(evaluation: Evaluation) -> str:
 
 
 def calibration_plot(evaluation: Evaluation) -> str:
-    """Draw what came true against what was said, with 95 % intervals, over the scores' distribution.
+    """Draw actual shares against scores, with 95 % intervals, above the distribution of the scores.
 
     For a regression this is `predicted_actual_plot`.
     """
@@ -142,8 +142,8 @@ def calibration_plot(evaluation: Evaluation) -> str:
         up = (bins["high"] - bins["truth_mean"]).clip(lower_bound=0)
         top.errorbar(said, true, yerr=[as_floats(down), as_floats(up)], fmt="none", ecolor=SKY, elinewidth=1.4)
         top.plot(said, true, "o-", color=BLUE, markersize=4, linewidth=1)
-        top.text(0.98 * reach, 0.04 * reach, "dashed: as often as said", color=MUTED, fontsize=8, ha="right")
-        top.set_ylabel("share that came true")
+        top.text(0.98 * reach, 0.04 * reach, "dashed: perfect calibration", color=MUTED, fontsize=8, ha="right")
+        top.set_ylabel("actual share")
         top.set_xlim(0, reach)
         top.set_ylim(0, reach)
         light_grid(top, "both")
@@ -152,14 +152,14 @@ def calibration_plot(evaluation: Evaluation) -> str:
         else:
             bottom.bar(said, bins["rows"].to_list(), width=0.6 * reach / bins.height, color=FAINT)
         bottom.set_ylabel("rows")
-        bottom.set_xlabel("score (probability said)")
+        bottom.set_xlabel("score (predicted probability)")
         light_grid(bottom, "y")
 
     return draw_svg("calibration", title, draw, height=4.4)
 
 
 def score_histogram(evaluation: Evaluation) -> str:
-    """Draw how many test rows got which score."""
+    """Draw the number of test rows by score."""
     bins = _curve(evaluation, "score_histogram")
     summary = evaluation.summary
     title = f"Scores of {summary.rows:,} test rows"
@@ -215,7 +215,7 @@ def residual_plot(evaluation: Evaluation) -> str:
     metrics = evaluation.summary.metrics
     headline = "mae" if "mae" in metrics else evaluation.summary.metric
     middle = quantiles.sort((pl.col("x") - 0.5).abs())["y"][0]
-    title = f"{_headline(evaluation.summary, headline)}; half of the residuals lie under {number(middle)}"
+    title = f"{_headline(evaluation.summary, headline)}; half of the residuals are below {number(middle)}"
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -233,7 +233,7 @@ def residual_plot(evaluation: Evaluation) -> str:
 def confusion_plot(evaluation: Evaluation, *, classes: Sequence[str] = ()) -> str:
     """Draw, for each true class, the share of its rows predicted as each class (multiclass).
 
-    Above 12 classes the smallest are left out, and the plot says so.
+    With more than 12 classes, the smallest are omitted, and the plot states how many.
     """
     counts = _curve(evaluation, "confusion").with_columns(pl.col("x", "y").cast(pl.Int64))
     rows = int(counts["threshold"].fill_null(0).sum())
@@ -283,9 +283,9 @@ def confusion_plot(evaluation: Evaluation, *, classes: Sequence[str] = ()) -> st
 
 
 def slice_plot(evaluation: Evaluation) -> str:
-    """Draw the metric of each slice with its interval, beside the whole and, where there is one, the champion.
+    """Draw the metric of each slice with its interval, over all rows, and if possible the champion's.
 
-    The 32 slices with most rows are shown, in their columns.
+    The 32 slices with most rows are shown, grouped by column.
     """
     summary = evaluation.summary
     wanted = (
@@ -353,7 +353,7 @@ def slice_plot(evaluation: Evaluation) -> str:
 def _curve_with_baselines(
     summary: EvaluationSummary, name: str, metric: str, curve: pl.DataFrame, decorate: Callable[[Axes], None]
 ) -> str:
-    """Draw a curve in the unit square, and its metric beside the baselines' on the right."""
+    """Draw a curve in the unit square, and on the right its metric with the baselines'."""
     others = [(baseline.name, baseline.metrics[metric]) for baseline in summary.baselines if metric in baseline.metrics]
     own = summary.metrics.get(metric)
 
@@ -373,7 +373,7 @@ def _curve_with_baselines(
 
 
 def _beside_baselines(axes: Axes, own: Interval | None, others: Sequence[tuple[str, float]]) -> None:
-    """Draw a dot a predictor, the best on top: the model with its interval, the baselines plain."""
+    """Draw one dot per predictor, the best on top: the model with its interval, the baselines without."""
     lines: list[tuple[str, float, Interval | None]] = [(name, value, None) for name, value in others]
     if own is not None:
         lines.append(("this model", own.value, own))
@@ -437,7 +437,7 @@ def _headline(summary: EvaluationSummary, metric: str) -> str:
 
 
 def _thin(curve: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Keep at most 200 points of a curve, evenly spaced along its length; both ends stay."""
+    """Return at most 200 points of a curve, evenly spaced along its length, including both ends."""
     x, y = (curve[name].cast(pl.Float64).to_numpy() for name in ("x", "y"))
     if len(x) <= _POINTS:
         return x, y
@@ -449,10 +449,10 @@ def _thin(curve: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]
 
 
 def _curve(evaluation: Evaluation, name: str) -> pl.DataFrame:
-    """Return one curve of an evaluation, in its own order for lines.
+    """Return one curve of an evaluation, sorted for drawing lines.
 
     Raises:
-        DataError: The evaluation holds no such curve; the task decides which ones it has.
+        DataError: The evaluation has no such curve, which depends on its task.
     """
     curves = rows_with(evaluation.curves, ("curve", "x", "y", "threshold"), "evaluation (curves)")
     curve = curves.filter(pl.col("curve") == name)
@@ -460,7 +460,7 @@ def _curve(evaluation: Evaluation, name: str) -> pl.DataFrame:
         have = ", ".join(sorted(curves["curve"].unique()))
         raise DataError(
             f"curve '{name}' is missing in the evaluation of model '{evaluation.summary.model}', "
-            f"whose task is {evaluation.summary.task}; it holds {have}. Plot one of these."
+            f"whose task is {evaluation.summary.task}; it has {have}. Plot one of these."
         )
     curve = curve.filter(pl.col("x").is_finite() & pl.col("y").is_finite())
     if name in {"score_histogram", "residual_quantiles", "predicted_actual"}:

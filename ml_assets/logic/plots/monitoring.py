@@ -1,6 +1,6 @@
-"""Plots of what came after promotion: drift and performance, by feature and by day.
+"""Plots of monitoring: drift and performance, by feature and by day.
 
-Measuring stays out.
+Not here: measuring (see `ml_assets.logic.monitoring`).
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ if TYPE_CHECKING:
 
 
 def drift_plot(drift: Drift) -> str:
-    """Draw the day's excess PSI of each feature and of the score; what is over its limit is marked.
+    """Draw the day's excess PSI of each feature and of the score; figures above a limit are marked.
 
-    The 25 with the most weighted excess PSI are shown, and all that are over.
+    The 25 with the most weighted excess PSI are shown, and all that are above a limit.
     """
     wanted = ("feature", "kind", "excess_psi", "weight", "weighted_excess_psi", "is_over")
     weighted = pl.col("weighted_excess_psi").fill_null(-1.0)
@@ -101,9 +101,10 @@ def drift_plot(drift: Drift) -> str:
 
 
 def drift_history_plot(summaries: Sequence[DriftSummary]) -> str:
-    """Draw weighted excess PSI and the score's day by day; days over the limits are marked, not judged ones are gaps.
+    """Draw weighted excess PSI and the score's excess PSI by day.
 
-    A dashed line is where another model version begins to predict.
+    Days above a limit are marked, and days that are not judged are gaps. A dashed line marks where another model
+    version begins to predict.
     """
     days = sorted(_some(summaries, "drift"), key=lambda summary: summary.day)
     measured = [summary for summary in days if summary.state != "not judged"]
@@ -133,11 +134,10 @@ def drift_history_plot(summaries: Sequence[DriftSummary]) -> str:
 
 
 def performance_plot(summaries: Sequence[PerformanceSummary], metric: str) -> str:
-    """Draw a metric of the labelled rows day by day beside what was expected of them, over the share of labels known.
+    """Draw a metric of the labelled rows by day with its expected value, above the share of labels known.
 
-    What is expected of a day without the figure is that of all its predictions.
-
-    A day without the figure is a gap; a dashed line is where another model version begins to predict.
+    The expected value of a day without the metric is that of all its predictions. Such a day is a gap in the metric. A
+    dashed line marks where another model version begins to predict.
     """
     days = sorted(_some(summaries, "performance"), key=lambda summary: summary.day)
     name = metric_name(metric)
@@ -178,19 +178,19 @@ def performance_plot(summaries: Sequence[PerformanceSummary], metric: str) -> st
 
 
 def _mark_versions(axes: Axes, places: Sequence[int], versions: Sequence[str]) -> None:
-    """Draw a line before each day that another version predicted than the day before it."""
+    """Draw a line before each day that has another model version than the day before."""
     for place, version, before in zip(places[1:], versions[1:], versions[:-1], strict=True):
         if version != before:
             axes.axvline(place - 0.5, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
 
 
 def _dates(axes: Axes, days: Sequence[date]) -> list[int]:
-    """Put days, in order, on the x axis and return their places on it."""
+    """Put days, in order, on the x axis and return their positions."""
     from datetime import date as day_of
 
     places = [day.toordinal() for day in days]
     first, last = places[0], places[-1]
-    # Steps in whole weeks and months; matplotlib's own date ticks fall to hours on short spans.
+    # Steps are whole weeks and months; matplotlib's own date ticks are hours on short spans.
     step = next((step for step in (1, 2, 7, 14, 28) if (last - first) / step <= 8), (last - first) // 8)
     ticks = list(range(first, last + 1, step))
     pattern = "%Y-%m-%d" if len(ticks) <= 4 else "%m-%d" if days[0].year == days[-1].year else "%y-%m-%d"
@@ -202,5 +202,5 @@ def _dates(axes: Axes, days: Sequence[date]) -> list[int]:
 
 def _some(items: Sequence[Item], artifact: str) -> Sequence[Item]:
     if not items:
-        raise DataError(f"artifact '{artifact}' has no days; the plot wants at least one. Materialize a day first.")
+        raise DataError(f"artifact '{artifact}' has no days; the plot needs at least one. Materialize a day first.")
     return items

@@ -1,6 +1,6 @@
-"""Plots of a simulated life: the metric week by week, the gain over never training again, and the fits it took.
+"""Plots of a backtest: the metric by week, the gain over never retraining, and the number of trained models.
 
-What is plotted is measured elsewhere; see `ml_assets.logic.backtest.simulation_report`.
+Not here: measuring (see `ml_assets.logic.backtest.simulation_report`).
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
 COLOURS: Final = {"never": MUTED, "monthly": ORANGE, "weekly": GREEN, "triggered": BLUE}
 _STRONG: Final = "triggered"
 _MONTHS: Final = 70
-"""Days from which months are marked; on shorter spans, weeks."""
+"""From this number of days on, months are marked instead of weeks."""
 
 
 def weeks_plot(weeks: pl.DataFrame, events: pl.DataFrame, metric: Metric) -> str:
-    """Draw the metric of each policy week by week, and below it when triggered retraining trained.
+    """Draw the metric of each policy by week, and below it when triggered retraining trained.
 
     Args:
-        weeks: as `simulation_report.weeks` gives it.
-        events: as `simulation_report.events` gives it.
-        metric: what was measured.
+        weeks: the output of `simulation_report.weeks`.
+        events: the output of `simulation_report.events`.
+        metric: the metric.
     """
     frame = rows_with(weeks, ["policy", "first_day", "value"], "simulation")
     policies = frame["policy"].unique(maintain_order=True).to_list()
@@ -76,18 +76,18 @@ def weeks_plot(weeks: pl.DataFrame, events: pl.DataFrame, metric: Metric) -> str
         bottom.tick_params(length=0)
         bottom.spines["left"].set_visible(False)
         _days_axis(bottom, frame)
-        note = "below: filled is promoted, hollow refused" if own.height else ""
+        note = "below: filled is promoted, hollow rejected" if own.height else ""
         legend(figure, [(policy, COLOURS[policy]) for policy in policies], note)
 
     return draw_svg("simulation_weeks", title, draw, height=3.7)
 
 
 def gains_plot(weeks: pl.DataFrame, metric: Metric) -> str:
-    """Draw how much each policy has gained over never training again: the sum of the weeks' gains, weighted by rows.
+    """Draw the gain of each policy over never retraining: the sum of the weeks' gains, weighted by rows.
 
     Args:
-        weeks: as `simulation_report.weeks` gives it, with the policy "never" in it.
-        metric: what was measured.
+        weeks: the output of `simulation_report.weeks`, including the policy "never".
+        metric: the metric.
     """
     frame = rows_with(weeks, ["policy", "first_day", "value", "rows"], "simulation")
     base = frame.filter(pl.col("policy") == "never").select("first_day", base="value")
@@ -100,14 +100,14 @@ def gains_plot(weeks: pl.DataFrame, metric: Metric) -> str:
     )
     policies = gained["policy"].unique(maintain_order=True).to_list()
     ends = [f"{policy} {number(gained.filter(pl.col('policy') == policy)['gained'][-1])}" for policy in policies]
-    title = f"What the weeks gained over never training again, summed up: {', '.join(ends)}"
+    title = f"Cumulative gain over never retraining: {', '.join(ends)}"
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         axes.axhline(0, color=FAINT, linewidth=0.8)
         for policy in policies:
             _line(axes, gained.filter(pl.col("policy") == policy), policy, "gained")
-        axes.set_ylabel(f"gain in {metric.title},\nsummed up")
+        axes.set_ylabel(f"gain in {metric.title},\ncumulative")
         light_grid(axes, "both")
         _days_axis(axes, frame)
         legend(figure, [(policy, COLOURS[policy]) for policy in policies], "above zero is better")
@@ -119,8 +119,8 @@ def fits_plot(weeks: pl.DataFrame, events: pl.DataFrame) -> str:
     """Draw how many models each policy has trained by each day.
 
     Args:
-        weeks: as `simulation_report.weeks` gives it.
-        events: as `simulation_report.events` gives it.
+        weeks: the output of `simulation_report.weeks`.
+        events: the output of `simulation_report.events`.
     """
     frame = rows_with(weeks, ["policy", "first_day", "last_day"], "simulation")
     policies = frame["policy"].unique(maintain_order=True).to_list()

@@ -1,1 +1,1 @@
-"""What was known at a moment, and features that hold more than that."""
+"""Point-in-time correctness: what was known at a time, and features that contain more than that."""

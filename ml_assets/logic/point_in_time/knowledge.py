@@ -1,6 +1,6 @@
-"""What was known at a moment: source rows cut at a time, and the order in which the rest became known.
+"""Cut source rows at a time to what was known then, and list in which order the rest became known.
 
-Known times come in as columns; this module evaluates no SQL.
+Known times are columns here. Not here: evaluating their SQL (see `ml_assets.stages.leak_test.as_known`).
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ _NEVER: Final = datetime(9999, 12, 31)  # noqa: DTZ001 - every time of these tab
 
 
 def time_expressions(contract: TableContract) -> dict[str, str]:
-    """Return the SQL of every known time of a table, by the name of the column that `Known.of` expects it in.
+    """Return the SQL of every known time of a table, by the name of the column in which `Known.of` expects it.
 
     Raises:
-        ContractError: the table does not say when its rows are known.
+        ContractError: the table does not declare when its rows are known.
     """
     if contract.known_time is None:
         raise ContractError(
-            f"table '{contract.name}' does not say when its rows are known, so nobody can tell what was known before. "
+            f"table '{contract.name}' does not declare when its rows are known, so features cannot be tested for "
+            "leaks. "
             f"Give it `known_time` in its meta, SQL over the row or '{ALWAYS}'; see {contract.where}."
         )
     row = "timestamp '0001-01-01 00:00:00'" if contract.known_time == ALWAYS else contract.known_time
@@ -43,9 +44,9 @@ def time_expressions(contract: TableContract) -> dict[str, str]:
 
 
 def known_times(contract: TableContract) -> tuple[KnownTime, ...]:
-    """Return the known times that a source table declares: of its rows, then of columns known later than their row.
+    """Return the declared known times of a source table: of its rows, then of later columns.
 
-    A known time that names a column which landing computes is shown with the column's expression.
+    If a known time names a column that landing computes, the column's expression is returned.
     """
     expressions = {column.name: column.expression for column in contract.columns}
     found = []
@@ -60,14 +61,14 @@ def known_times(contract: TableContract) -> tuple[KnownTime, ...]:
 
 
 def _names(contract: TableContract) -> dict[str, str]:
-    """Return the column that holds each distinct known time of values, by its SQL."""
+    """Return the column of each distinct known time of values, by its SQL."""
     distinct = dict.fromkeys(column.known_time for column in contract.columns if column.known_time)
     return {sql: f"{_KNOWN}_{number}" for number, sql in enumerate(distinct)}
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A time; of what became known at the very time, the tables and rows up to one place, or all of it."""
+    """A time. Of what became known exactly then, it includes all, or the tables and rows up to a position."""
 
     at: datetime
     table: int | None = None
@@ -82,7 +83,7 @@ class Event:
     """Something that became known: a row of a table, or some of its columns.
 
     Attributes:
-        columns: what became known of the row; empty where it is the row itself.
+        columns: the columns that became known; empty for the whole row.
     """
 
     table: str
@@ -93,7 +94,7 @@ class Event:
 
     @property
     def sentence(self) -> str:
-        """The event as a person reads it."""
+        """The event as text."""
         place = f"{self.table} of {self.partition}" if self.partition else self.table
         row = ", ".join(f"{name}={value}" for name, value in self.key.items())
         what = f"{', '.join(self.columns)} of row {row}" if self.columns else f"row {row}"
@@ -103,10 +104,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Known:
-    """A table's rows beside the times from which they, and single values of them, could be known.
+    """A table's rows with the times from which the rows, and single values of them, are known.
 
     Attributes:
-        gates: the columns that are known later than their row, by the column that holds the time.
+        gates: the columns that are known later than their row, by the column with the time.
     """
 
     contract: TableContract
@@ -117,15 +118,15 @@ class Known:
     def of(cls, contract: TableContract, rows: pl.DataFrame) -> Known:
         """Join rows with their known times.
 
-        A value is known when its own time has come, its row is known and its version has been received. A missing
-        time has not come yet, whenever one asks.
+        A value is known once its own time has passed, its row is known and its version was received. If the time is
+        missing, the value is never known.
 
         Args:
-            contract: the table's.
-            rows: the columns of the contract, those of `time_expressions`, and the partition a row was read from.
+            contract: the table's contract.
+            rows: the columns of the contract, those of `time_expressions`, and the partition of each row.
 
         Raises:
-            ContractError: a known time is no time; all are listed.
+            ContractError: known times have another type; all are listed.
         """
         expressions = time_expressions(contract)
         wrong = [
@@ -148,11 +149,11 @@ class Known:
         return cls(contract, rows.with_columns(**times).with_row_index(_ROW), gates)
 
     def by(self, moment: Moment, number: int) -> pl.DataFrame:
-        """Return the table as it was known by a moment: the rows known by then, with null for later values.
+        """Return the table as it was known at a time: the rows known by then, with null for later values.
 
         Args:
-            moment: when.
-            number: this table's place among those that the moment tells apart.
+            moment: the time.
+            number: the position of this table among those that the moment refers to.
         """
         return self.rows.filter(self._is_known(_KNOWN, moment, number)).select(
             pl.col(name) if gate is None else pl.when(self._is_known(gate, moment, number)).then(name).alias(name)
@@ -160,12 +161,12 @@ class Known:
         )
 
     def with_other_future(self, at: datetime, random: np.random.Generator) -> pl.DataFrame:
-        """Return the table with everything that became known after a time taken away or replaced, at random.
+        """Return the table with everything that became known after a time removed or replaced at random.
 
-        Of the rows that came later half are missing, and the others are as they are: their columns may say when they
-        came. Of the values that came later half are null. The rest are those of another row, so that values of one row
-        go together; rows with rare values are taken as often as others. Times, and columns from which known times are
-        computed, are null instead: every known time stays as it is, so what was known by then is the same.
+        Half of the later rows are removed, the other half is unchanged, because their columns may show when they
+        arrived. Half of the later values become null. The others are replaced by those of another row, so that values
+        of one row belong together; rows with rare values are chosen as often as others. Times, and columns from which
+        known times are computed, become null instead, so that what was known before the time is unchanged.
         """
         kept = self.rows.filter((pl.col(_KNOWN) <= at) | pl.Series(random.random(self.rows.height) < _HALF))
         others = {gate: self._others(gate, kept.height, random) for gate in self.gates}
@@ -177,14 +178,14 @@ class Known:
         )
 
     def _value(self, name: str, others: pl.Series) -> pl.Series:
-        """Return a column's values in other rows; null where there is none, or the column is not replaced."""
+        """Return a column's values in other rows; null if there is no other row, or if the column is not replaced."""
         values = self.rows[name]
         if name in self._fixed:
             return pl.repeat(None, others.len(), dtype=values.dtype, eager=True)
         return values.gather(others)
 
     def _others(self, gate: str, count: int, random: np.random.Generator) -> pl.Series:
-        """Return for each of so many rows another one from which its later values come; null where they are null."""
+        """Return, for each of a number of rows, the row from which its later values are taken; null for none."""
         firsts = self._firsts[gate]
         if not firsts:
             return pl.repeat(None, count, dtype=pl.UInt32, eager=True)
@@ -197,7 +198,7 @@ class Known:
 
     @functools.cached_property
     def _firsts(self) -> dict[str, list[np.ndarray]]:
-        """By gate, for each of its columns that is replaced, the first row with each value."""
+        """By gate, for each of its replaced columns, the first row with each value."""
         found: dict[str, list[np.ndarray]] = {}
         for gate, columns in self.gates.items():
             firsts = (pl.col(name).is_not_null() & pl.col(name).is_first_distinct() for name in columns
@@ -208,7 +209,7 @@ class Known:
 
     @functools.cached_property
     def _fixed(self) -> frozenset[str]:
-        """The columns that are not replaced: keys, unique ones, times, and what known times are computed from."""
+        """The columns that are not replaced: keys, unique columns, times, and what known times are computed from."""
         contract = self.contract
         sql = [contract.known_time or "", *(text for c in contract.columns for text in (c.known_time, c.expression))]
         words = {word.lower() for text in sql if text for word in re.findall(r"\w+", text)}
@@ -221,7 +222,7 @@ class Known:
         )  # fmt: skip
 
     def without_half(self, random: np.random.Generator) -> pl.DataFrame:
-        """Return the table without a random half of its rows; reference data, which is always known, stays whole."""
+        """Return the table without a random half of its rows; reference data, which is always known, is unchanged."""
         rows = self.rows.select(self.contract.names)
         if self.contract.known_time == ALWAYS:
             return rows
@@ -240,7 +241,7 @@ class Known:
     def moments(self, after: datetime) -> pl.DataFrame:
         """Return when something of which row became known after a time: columns `at` and `row`.
 
-        Values that are missing anyway do not become known.
+        Missing values do not become known.
         """
         rows = self.rows.select(at=_KNOWN, row=_ROW)
         values = [
@@ -263,6 +264,6 @@ class Known:
 
 
 def moments_after(tables: Sequence[Known], after: datetime) -> pl.DataFrame:
-    """Return all that became known after a time, in order: columns `at`, `table` (a place among the tables), `row`."""
+    """Return all that became known after a time, in order: columns `at`, `table` (its position) and `row`."""
     found = [table.moments(after).with_columns(table=pl.lit(n, pl.Int64)) for n, table in enumerate(tables)]
     return pl.concat(found).select("at", "table", pl.col("row").cast(pl.Int64)).sort("at", "table", "row")

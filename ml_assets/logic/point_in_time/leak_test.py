@@ -1,7 +1,7 @@
-"""Leaks: features that hold what was not known at their prediction time, how they show, and how surely.
+"""Compare builds of features to find leaks: values that were not known at their prediction time.
 
-Building tables again: see `ml_assets.warehouse.rebuild`. What was known when: see
-`ml_assets.logic.point_in_time.knowledge`.
+Not here: building tables again (see `ml_assets.warehouse.rebuild`), and what was known when (see
+`ml_assets.logic.point_in_time.knowledge`).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _OTHER: Final = "__other"
 
 @dataclass(frozen=True)
 class Difference:
-    """How two builds of a table differ in a column, and the first row that shows it.
+    """How two builds of a table differ in a column, with the first row that differs.
 
     Attributes:
-        column: the column; None where a row stands in one build only.
-        rows: how many rows differ.
+        column: the column; None if a row exists in one build only.
+        rows: number of rows that differ.
         key: the first such row.
-        one: its value in the first build; for a row, whether it is there.
-        other: the same in the second.
+        one: its value in the first build; for a whole row, whether it exists.
+        other: the same in the second build.
     """
 
     column: str | None
@@ -50,20 +50,20 @@ class Difference:
 def differences(
     one: pl.DataFrame, other: pl.DataFrame, *, key: Sequence[str], columns: Sequence[str]
 ) -> tuple[Difference, ...]:
-    """Compare two builds of a table exactly; missing equals missing, and NaN equals NaN.
+    """Compare two builds of a table exactly. Missing equals missing, and NaN equals NaN.
 
     Args:
-        one: the first build; which row is the first is decided by its order.
+        one: the first build. Its order decides which row is the first.
         other: the second build.
-        key: what identifies a row in both.
-        columns: what is compared.
+        key: columns that identify a row in both.
+        columns: columns that are compared.
 
     Returns:
-        At most one difference for each column, in their order; before them at most one for rows that only the first
-        build has and one for those that only the second has.
+        At most one difference per column, in their order; before them, at most one for rows that exist only in the
+        first build, and one for rows that exist only in the second.
 
     Raises:
-        ContractError: a column is missing in one, or of another type, or a key repeats.
+        ContractError: a column is missing in one build, or has another type, or a key repeats.
     """
     _comparable(one, other, key=key, columns=columns)
     paired = one.with_row_index(_ROWS).join(
@@ -106,16 +106,16 @@ def _comparable(one: pl.DataFrame, other: pl.DataFrame, *, key: Sequence[str], c
 
 
 def chosen_times(times: pl.Series, later: pl.Series, count: int, random: np.random.Generator) -> list[datetime]:
-    """Return prediction times to test, rather those shortly after which much became known.
+    """Return prediction times to test, preferring those shortly after which much became known.
 
-    "Shortly" is 10 minutes for the first, then an hour, six hours and a day, in turn: a leak of minutes shows only
-    where something became known within minutes. One in ten is chosen regardless.
+    "Shortly" is 10 minutes for the first, then an hour, six hours and a day, in turn, because a leak of minutes shows
+    only if something became known within minutes. One in ten is chosen at random.
 
     Args:
         times: the distinct prediction times, in order.
-        later: when something became known, in order, as often as something did.
-        count: how many to choose, at most.
-        random: chooses them.
+        later: the times at which something became known, in order, with repetitions.
+        count: maximum number of times to choose.
+        random: the generator.
     """
     moments, known = times.to_numpy(), later.to_numpy()
     before = np.searchsorted(known, moments, side="right")
@@ -132,14 +132,14 @@ def chosen_times(times: pl.Series, later: pl.Series, count: int, random: np.rand
 
 
 def chance_missed(cuts: int, share: float) -> float:
-    """Return how likely a leak stays unseen that shows at a share of the prediction times."""
+    """Return the probability of missing a leak that shows at a share of the prediction times."""
     return float((1 - share) ** cuts)
 
 
 def power(cuts: int, days: int) -> str:
-    """Return in a sentence what so many prediction times can miss.
+    """Return a sentence about what a number of prediction times can miss.
 
-    A leak may show at any time, or on certain days only, at whatever time: prediction times of one day are then one.
+    A leak may show at any time, or on certain days only. In the second case, prediction times of one day count as one.
     """
 
     def missed(count: int) -> str:
@@ -154,18 +154,18 @@ def power(cuts: int, days: int) -> str:
 
 @dataclass(frozen=True)
 class Leak:
-    """A column that holds what was not known, one row that shows it, and what gave it away.
+    """A column with values that were not known, one row that shows it, and the cause.
 
     Attributes:
-        column: the column; None where the row itself is the leak.
+        column: the column; None if the row itself is the leak.
         day: the row's day.
         at: the row's prediction time.
         key: the row.
-        built: its value in the features; for a row, whether it is there.
-        known: its value built from what was known at `at` alone; for a row likewise.
-        rows: how many rows differ in all samples.
-        samples: in how many samples they do.
-        cause: the latest thing without which the features' value does not come about.
+        built: its value in the features; for a whole row, whether it exists.
+        known: its value if built only from what was known at `at`; for a whole row, whether it exists.
+        rows: number of rows that differ in all samples.
+        samples: number of samples in which rows differ.
+        cause: the latest event without which the features would have another value.
         unexplained: why there is no cause.
     """
 
@@ -182,26 +182,26 @@ class Leak:
 
     @property
     def sentence(self) -> str:
-        """The leak as a person reads it."""
+        """The leak as a sentence."""
         row = ", ".join(f"{name}={value}" for name, value in self.key.items())
         if self.column is not None:
-            what = f"column '{self.column}': row {row} holds {self.built}, but by {self.at} it was {self.known}"
+            what = f"column '{self.column}': row {row} has {self.built}, but only {self.known} was known at {self.at}"
         elif self.built:
-            what = f"row {row} was asked at {self.at}, but nothing was known of it then"
+            what = f"row {row} has the prediction time {self.at}, but the row was not known then"
         else:
-            what = f"row {row} could be asked at {self.at}, but what became known later removed it"
+            what = f"row {row} was known at its prediction time {self.at}, but what became known later removed it"
         why = f"the cause is {self.cause.sentence}" if self.cause else self.unexplained
         return f"{what} (rows that differ: {self.rows}, samples: {self.samples}); {why}."
 
 
 @dataclass(frozen=True)
 class Change:
-    """A column of rows that were published before and have another value now.
+    """A column with another value than the one that was published for the same rows.
 
     Attributes:
-        column: the column; None where the row is gone.
+        column: the column; None if the row was removed.
         row: the first such row's key.
-        rows: how many there are.
+        rows: number of such rows.
     """
 
     column: str | None
@@ -212,25 +212,26 @@ class Change:
 
     @property
     def sentence(self) -> str:
-        """The change as a person reads it."""
+        """The change as a sentence."""
         key = ", ".join(f"{name}={value}" for name, value in self.row.items())
         more = f" ({self.rows} rows changed)" if self.rows > 1 else ""
         if self.column is None:
-            return f"row {key} was published before and is gone now{more}."
+            return f"row {key} was published before and no longer exists{more}."
         return (
-            f"column '{self.column}' of row {key} was {self.before} when it was published and is {self.now} now{more}."
+            f"column '{self.column}' of row {key} was {self.before} when it was published and is now {self.now}{more}."
         )
 
 
 def changed_after_known(now: pl.DataFrame, before: pl.DataFrame, key: Sequence[str]) -> tuple[Change, ...]:
-    """Return which columns have other values now than when the rows were published; new rows are no change.
+    """Return the columns whose values changed after the rows were published. New rows are not a change.
 
-    What was known at a row's prediction time does not change, so neither may its features while their code stays.
+    What was known at a row's prediction time does not change, so its features must not change either while their code
+    is the same.
 
     Args:
-        now: the rows of some days about to be published.
-        before: the rows of the same days as they stand; columns that only one of both has are left out.
-        key: what identifies a row.
+        now: the rows of some days to be published.
+        before: the current rows of the same days; columns that only one of both has are ignored.
+        key: columns that identify a row.
     """
     columns = [name for name in before.columns if now.schema.get(name) == before.schema[name] and name not in key]
     return tuple(

@@ -1,6 +1,6 @@
-"""Suspected leaks: features that predict the target almost alone, and what is known of leaks behind a model.
+"""Find suspects: features that predict the target almost alone. Summarize what is known of leaks behind a model.
 
-What a rebuild proves: see `ml_assets.logic.point_in_time.leak_test`.
+Not here: leaks that a rebuild proves (see `ml_assets.logic.point_in_time.leak_test`).
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     from ml_assets.contracts.artifacts import KnownTime, Task
 
 BINS: Final = 50
-# A column is suspect if alone it explains this share of the target's variance...
+# A column is a suspect if it alone explains this share of the target's variance...
 MINIMUM_POWER: Final = 0.35
-# ... and this many times what the median of the other columns does: where all are strong, the question is easy.
+# ... and this multiple of what the median of the other columns explains: if all are strong, the problem is easy.
 TIMES_THE_REST: Final = 3.0
-# It all but repeats the target if it leaves less than this share of the variance unexplained...
+# A column is nearly a copy of the target if it leaves less than this share of the variance unexplained...
 UNEXPLAINED: Final = 0.01
 # ... and this many times less than the strongest column that leaves more.
 TIMES_THE_NEXT: Final = 10.0
-# A rebuild clears a column if it would have missed a leak at this share of the prediction times this rarely at most.
+# A rebuild clears a column if the probability of missing a leak at this share of prediction times is this low.
 CLEARED_SHARE: Final = 0.1
 CLEARED_CHANCE: Final = 0.05
 
 
 @dataclass(frozen=True)
 class LonePredictor:
-    """A column that predicts the target alone, far better than the others.
+    """A column that predicts the target alone, far better than the other columns do.
 
     Attributes:
-        power: the share of the target's variance that it explains on rows it has not seen.
+        power: the share of the target's variance that it explains on rows that were not used to fit it.
         rest: the median of the other columns' shares.
-        is_copy: whether it all but repeats the target, as no other column does.
+        is_copy: whether it is nearly a copy of the target, which no other column is.
     """
 
     column: str
@@ -48,28 +48,29 @@ class LonePredictor:
 
     @property
     def sentence(self) -> str:
-        """The suspicion as a person reads it."""
+        """The suspicion as a sentence."""
         return (
             f"column '{self.column}' alone explains {self.power:.1%} of the target's variance; the median of the "
-            f"others is {self.rest:.1%}. Make sure that it is known at the prediction time and no copy of the label."
+            f"others is {self.rest:.1%}. Make sure that it is known at the prediction time and is not a copy of the "
+            "label."
         )
 
 
 def lone_predictors(
     rows: pl.DataFrame, features: Sequence[str], target: str, task: Task, *, event_time: str | None = None
 ) -> tuple[LonePredictor, ...]:
-    """Return the features that predict the target alone, far better than the rest; a copy of the label does.
+    """Return the features that alone predict the target far better than the others, as a copy of the label does.
 
-    The target's mean in each group of a feature's values (numbers in up to 50 quantiles, missing ones by themselves) is
-    learnt on the first half of the rows and held against the second.
+    The target's mean in each group of a feature's values (numbers in up to 50 quantiles, missing values separately) is
+    computed on the first half of the rows and compared with the second half.
 
     Args:
-        rows: rows with features and target, in the order of time; those without a target are left out.
-        features: the columns to look at.
+        rows: rows with features and target, in the order of time; those without a target are ignored.
+        features: the columns to check.
         target: the column that is predicted.
-        task: what kind of target it is; of several classes each is a target of its own.
-        event_time: the column that says when it happens. A feature that this decides, such as the hour of the day, is
-            known to anybody and not returned.
+        task: the task; each class of several is a target of its own.
+        event_time: the column of the event time. A feature that follows from it, such as the hour of the day, is known
+            in advance and not returned.
     """
     labelled = rows.filter(pl.col(target).is_not_null())
     outcomes = _outcomes(labelled[target], task)
@@ -96,14 +97,14 @@ class LeakFindings:
 
     Attributes:
         is_tested: whether the model declares a leak test.
-        cuts: prediction times that the runs which made the features have tested.
-        cut_days: how many days they are of, counted run by run.
-        rows: feature rows that were compared there.
+        cuts: prediction times that the runs of the features have tested.
+        cut_days: number of their days, counted run by run.
+        rows: feature rows that were compared.
         days: days of features behind the model.
-        untested: those of them that no leak test covered.
-        proven: leaks that a rebuild showed, in sentences; they are those of the newest test.
+        untested: days that no leak test covered.
+        proven: leaks that a rebuild proved, in sentences, from the newest test.
         suspects: features that predict the target almost alone, that no rebuild cleared, and no person acknowledged.
-        known_times: what the source tables declare.
+        known_times: the declared known times of the source tables.
     """
 
     is_tested: bool
@@ -118,9 +119,9 @@ class LeakFindings:
 
     @property
     def sentence(self) -> str:
-        """The leak test's verdict in a sentence."""
+        """The result of the leak test, in a sentence."""
         if self.proven:
-            return f"Features hold what was not known at their prediction time: {' '.join(self.proven)}"
+            return f"Features contain what was not known at their prediction time: {' '.join(self.proven)}"
         if not self.is_tested:
             return "The features are not tested for leaks: the declaration turns the test off (leak_test.samples: 0)."
         if self.untested:
@@ -131,17 +132,17 @@ class LeakFindings:
 def suspects(
     lone: Sequence[LonePredictor], *, cuts: int, history: Sequence[str] | None, acknowledged: Sequence[str]
 ) -> tuple[LonePredictor, ...]:
-    """Return which lone predictors a person should look at.
+    """Return the lone predictors that a person should review.
 
-    A rebuild that found no difference clears a column which is made of other rows than the prediction's own, such as a
-    lag of the target: what such a column holds depends on when those rows were known, and that was tested. It clears no
-    column of the prediction's own row, which is known by declaration, and none that all but repeats the target.
+    A rebuild that found no difference clears a column that is computed from other rows than the prediction's own, such
+    as a lag of the target. Its values depend on when those rows were known, which was tested. It clears no column of
+    the prediction's own row, which is known by declaration, and none that is nearly a copy of the target.
 
     Args:
-        lone: what `lone_predictors` found.
+        lone: the result of `lone_predictors`.
         cuts: prediction times at which no difference was found.
-        history: columns made of other rows; None where that was not measured.
-        acknowledged: columns that a person has looked at.
+        history: columns that are computed from other rows; None if that was not measured.
+        acknowledged: columns that a person has reviewed.
     """
     has_power = chance_missed(cuts, CLEARED_SHARE) <= CLEARED_CHANCE
     cleared = {it.column for it in lone if has_power and it.column in (history or ()) and not it.is_copy}
@@ -174,7 +175,7 @@ def _outcomes(target: pl.Series, task: Task) -> list[pl.Series]:
     values = target.cast(pl.Float64)
     if task == "binary":
         return [values]
-    # A few extreme values would be most of the variance.
+    # A few extreme values would account for most of the variance.
     return [values.clip(values.quantile(0.01), values.quantile(0.99))]
 
 
@@ -192,7 +193,7 @@ def _power(feature: pl.Series, outcomes: Sequence[pl.Series], half: int, spread:
 
 
 def _grouped(feature: pl.Series, half: int) -> pl.Series:
-    """Return the group of each value: itself, or for numbers of many values their quantile in the first half."""
+    """Return the group of each value: the value itself, or for many numbers their quantile in the first half."""
     if not feature.dtype.is_numeric():
         return feature
     values = feature.cast(pl.Float64).fill_nan(None)

@@ -1,1 +1,1 @@
-"""The gate, the promotion log's decisions, the watch after a promotion, and the budget."""
+"""Promotion: the gate, what the promotion log implies, and the watch over a new champion."""

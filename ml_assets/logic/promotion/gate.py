@@ -1,6 +1,6 @@
-"""The gate: whether a challenger is promoted, by which rules, in sentences an operator can read.
+"""The gate decides whether a challenger is promoted, and reports each rule in a sentence.
 
-Not here: measuring (see `evaluation`), and writing the promotion log.
+Not here: measuring (see `ml_assets.logic.evaluation`), and writing the promotion log.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from ml_assets.logic.point_in_time.suspects import LeakFindings
 ChampionRule = Literal["non_inferiority", "superiority"]
 NAMED_SLICES: Final = 10
 ERROR_RATE: Final = 0.05
-"""Of all attempts since the last promotion together; see `Attempt`."""
+"""The error rate of all attempts since the last promotion together; see `Attempt`."""
 
-_LEFT: Final = "It has served before and was rolled back from; only a person lets it in again (ml-assets promote)."
+_LEFT: Final = "This version was rolled back from before. Only a person can promote it: ml-assets promote."
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """Which challenger it is that is tested on these rows since the last promotion, and the confidence that takes.
+    """The number of the attempt on these rows since the last promotion, and the confidence that it requires.
 
-    Of many challengers that are no better one passes by chance sooner or later. Attempt k may therefore err in
-    5 % / (k (k + 1)) of cases only: 2.5 %, 0.83 %, 0.42 %, and so on, which is 5 % for all of them together, however
-    many there will be.
+    Of many challengers that are no better than the champion, one passes by chance sooner or later. The error rate of
+    attempt k is therefore 5 % / (k (k + 1)): 2.5 %, 0.83 %, 0.42 %, and so on. The sum over any number of attempts is
+    at most 5 %.
     """
 
     number: int = 1
@@ -45,17 +45,17 @@ class Attempt:
 
     @property
     def confidence_words(self) -> str:
-        """The confidence as words."""
+        """The confidence, as text."""
         return confidence_words(self.confidence)
 
     @property
     def words(self) -> str:
-        """The confidence, and why it is that."""
+        """The confidence and the number of the attempt, as text."""
         return f"{self.confidence_words} (attempt {self.number} since the last promotion)"
 
     @property
     def figures(self) -> dict[str, float]:
-        """What is recorded of it."""
+        """The figures that are recorded."""
         return {"attempt": float(self.number), "confidence": self.confidence}
 
 
@@ -64,7 +64,7 @@ FIRST: Final = Attempt()
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule of the gate: whether it held, and the figures that say so."""
+    """The result of one rule of the gate, with its figures."""
 
     name: str
     holds: bool
@@ -74,7 +74,7 @@ class Rule:
 
     @property
     def record(self) -> RuleRecord:
-        """The rule as the promotion log keeps it."""
+        """The rule as it is stored in the promotion log."""
         return RuleRecord(name=self.name, holds=self.holds, sentence=self.sentence)
 
 
@@ -83,13 +83,13 @@ class Verdict:
     """Whether the challenger is promoted, and why.
 
     Attributes:
-        promote: Whether every rule holds, but for those that wait for a person.
-        reasons: The rules that failed, or when none did, all that held.
-        figures: What the rules looked at, whichever way they went.
-        rules: Every rule, in the order they were tried.
-        is_anchor: Whether it becomes the anchor once it is champion: there is no champion to compare with, or it is
-            better than champion and anchor, each with its lower bound above zero.
-        attempt: Which one it was since the last promotion; None where nothing could be tested.
+        promote: Whether every rule holds, except rules that wait for a person.
+        reasons: The sentences of the failed rules. If none failed, the sentences of all rules.
+        figures: The figures of all rules.
+        rules: All rules, in the order of the check.
+        is_anchor: Whether the challenger becomes the anchor when it is promoted. It does if there is no champion to
+            compare with, or if it is better than champion and anchor: each lower bound is above zero.
+        attempt: Number of the attempt since the last promotion; None if nothing could be tested.
     """
 
     promote: bool
@@ -101,7 +101,7 @@ class Verdict:
 
     @property
     def waits(self) -> bool:
-        """Whether a person must decide what the gate cannot."""
+        """Whether a person must decide, because a rule that waits for a person does not hold."""
         return self.promote and any(rule.waits and not rule.holds for rule in self.rules)
 
 
@@ -120,28 +120,34 @@ def judge(
     leaks: LeakFindings | None = None,
     attempt: Attempt = FIRST,
 ) -> Verdict:
-    """Judge a challenger by its evaluation; every rule is tried, so that all failures are reported at once.
+    """Judge a challenger by its evaluation. Every rule is checked, so all failures are reported at once.
 
-    The differences to baselines, champion and anchor on the same rows have one-sided lower bounds, whose confidence
-    depends on the attempt (`Attempt`). A baseline is beaten where its bound is above zero. Non-inferiority holds where
-    the bounds to champion and anchor (`promotion.anchor`) are not below the negative of the margin: of challengers
-    worse by the margin at most 5 % are promoted, however many are tried. Superiority holds where the bound to the
-    champion is above zero and the difference itself is the margin or more; the anchor is compared with as before.
+    Each difference to a baseline, the champion and the anchor on the same rows has a one-sided lower bound. Its
+    confidence depends on the attempt (see `Attempt`).
+
+    - The challenger beats a baseline if the lower bound is above zero.
+    - Non-inferiority holds if the lower bounds to champion and anchor are not below minus the margin. Of challengers
+      that are worse by the margin, at most 5 % are promoted, whatever the number of attempts.
+    - Superiority holds if the lower bound to the champion is above zero and the difference is at least the margin. The
+      anchor is compared by non-inferiority.
+
     `benchmarks/gate` measures the error rates and the power.
 
     Args:
-        evaluation: The challenger's report on frozen rows.
-        margin: By how much of the declared metric the challenger may be worse than the champion, or must be better.
+        evaluation: The challenger's evaluation on frozen rows.
+        margin: How much worse than the champion the challenger may be, or how much better it must be, in units of the
+            deciding metric.
         rule: Which of the two.
-        minimum_rows: On fewer rows nobody is promoted.
-        bounds: Absolute limits by metric: a floor where higher is better, else a ceiling.
-        slices: `Evaluation.slices`, if slices are to hold; see `slices.failing_slices`.
-        slice_margin: By how much the challenger may be worse on a slice.
-        costs: What serving costs; those without a limit are no rules.
-        cannot_answer: Why the challenger cannot answer what is declared now; empty if it can, None if nobody looked.
-        was_left: Whether this very version has served, and was rolled back from.
-        leaks: What is known of leaks in its features; None in a simulation.
-        attempt: Which attempt on these rows it is since the last promotion.
+        minimum_rows: With fewer rows, no challenger is promoted.
+        bounds: Absolute limits by metric: a lower limit if higher is better, otherwise an upper limit.
+        slices: `Evaluation.slices`, if slices are checked; see `slices.failing_slices`.
+        slice_margin: How much worse than the champion the challenger may be on a slice.
+        costs: Measured costs of serving. A cost without a limit is not a rule.
+        cannot_answer: Why the challenger does not match the current declaration; empty if it does, None if that was not
+            checked.
+        was_left: Whether this version was champion before and was rolled back from.
+        leaks: Findings about leaks in the features; None in a simulation.
+        attempt: Number of the attempt on these rows since the last promotion.
 
     Raises:
         DataError: A margin is negative, or a bound names a metric that the evaluation does not have.
@@ -149,7 +155,7 @@ def judge(
     if margin < 0 or slice_margin < 0:
         message = (
             f"the margins of the gate of model '{evaluation.model}' are {margin:g} and {slice_margin:g}; expected "
-            "0 or more: how much worse a challenger may be. Correct the declaration."
+            "numbers from 0: how much worse a challenger may be. Correct the declaration."
         )
         raise DataError(message)
     rules = [
@@ -179,7 +185,7 @@ def judge(
 
 
 def _is_tested(evaluation: EvaluationSummary) -> bool:
-    """Return whether anything was compared by which the challenger could be promoted."""
+    """Return whether any comparison could have led to a promotion."""
     compared = (evaluation.against_champion, evaluation.against_anchor, *evaluation.against_baselines)
     return not evaluation.seen_rows and any(it is not None and _bound(it, FIRST) is not None for it in compared)
 
@@ -191,7 +197,7 @@ def _is_anchor(evaluation: EvaluationSummary, attempt: Attempt) -> bool:
 
 
 def _leak_rules(leaks: LeakFindings | None) -> tuple[Rule, ...]:
-    """Return whether the features are free of leaks as far as is known; a suspect waits for a person."""
+    """Return the rules about leaks. A feature that only looks like a leak waits for a person."""
     if leaks is None:
         return ()
     is_proven = bool(leaks.proven) or (leaks.is_tested and leaks.untested > 0)
@@ -214,13 +220,13 @@ def _enough_rows(evaluation: EvaluationSummary, minimum_rows: int) -> Rule:
     return Rule(
         name="rows",
         holds=enough,
-        sentence=f"Measured on {evaluation.rows:,} rows, {compared} the {minimum_rows:,} wanted.",
+        sentence=f"Measured on {evaluation.rows:,} rows, {compared} the {minimum_rows:,} required.",
         figures={"rows": float(evaluation.rows), "minimum_rows": float(minimum_rows)},
     )
 
 
 def _unseen(evaluation: EvaluationSummary) -> tuple[Rule, ...]:
-    """Return whether the rows are new to both models; no rule for an evaluation from before that was looked at."""
+    """Return the rule that the rows are new to all compared models; no rule if the last day of training is unknown."""
     until = evaluation.learned_until
     if until is None:
         return ()
@@ -230,13 +236,14 @@ def _unseen(evaluation: EvaluationSummary) -> tuple[Rule, ...]:
     figures = {"rows left out": float(evaluation.left_out), "rows seen before": float(evaluation.seen_rows)}
     if evaluation.seen_rows:
         sentence = (
-            f"{evaluation.seen_rows:,} of the {evaluation.rows:,} test rows are of days up to {until}, from which "
-            f"{who} learned, and the others are too few to judge by. Judge as of a later day, or lengthen test_days."
+            f"{evaluation.seen_rows:,} of the {evaluation.rows:,} test rows are from days up to {until}, which were "
+            f"used to train or tune {who}, and the other rows are too few. Use a later as-of day, or a longer "
+            "test_days."
         )
     elif evaluation.left_out:
         sentence = (
-            f"{evaluation.left_out:,} test rows of days up to {until}, from which {who} learned, are left out; "
-            f"{evaluation.rows:,} are new to them."
+            f"{evaluation.left_out:,} test rows from days up to {until} are excluded, because they were used to train "
+            f"or tune {who}; {evaluation.rows:,} rows remain."
         )
     else:
         sentence = f"None of these rows was used to train or tune {who}; the last day that was used is {until}."
@@ -246,7 +253,7 @@ def _unseen(evaluation: EvaluationSummary) -> tuple[Rule, ...]:
 def _answers(cannot: Sequence[str] | None) -> tuple[Rule, ...]:
     if cannot is None:
         return ()
-    sentence = f"Cannot answer what is declared now: {' '.join(cannot)}" if cannot else "Answers what is declared now."
+    sentence = f"Does not match the declaration: {' '.join(cannot)}" if cannot else "Matches the declaration."
     return (Rule("contract", holds=not cannot, sentence=sentence, figures={}),)
 
 
@@ -284,13 +291,13 @@ def _told(comparison: Comparison) -> str:
 
 
 def _bound(comparison: Comparison, attempt: Attempt) -> float | None:
-    """Return what the true difference exceeds at the attempt's confidence; None where that cannot be told."""
+    """Return the lower bound of the true difference at the attempt's confidence; None if there is none."""
     return lower_bound(comparison, attempt.confidence)
 
 
 def _undecided(comparison: Comparison, who: str) -> str:
     reason = comparison.difference.reason
-    return f"Cannot be compared with {who}: {reason}. Lengthen test_days, or judge as of a later day."
+    return f"Cannot be compared with {who}: {reason}. Use a longer test_days, or a later as-of day."
 
 
 def _beats_baseline(comparison: Comparison, attempt: Attempt) -> Rule:
@@ -305,17 +312,18 @@ def _beats_baseline(comparison: Comparison, attempt: Attempt) -> Rule:
 
 
 def _within_bound(evaluation: EvaluationSummary, name: str, limit: float) -> Rule:
-    """Return whether a metric is within its limit: the favourable end of its 95 % interval decides.
+    """Return whether a metric is within its limit. The more favourable end of its 95 % interval is compared.
 
-    A figure lies beyond its limit by noise, too: on 5,000 rows the calibration error of a model without any is about
-    0.014, and more where days differ. Held against the value, a ceiling near that would refuse good models at random.
-    Held against the interval it still bites, later by half a width; `minimum_rows` keeps that width small.
+    Sampling error alone can put a figure beyond its limit. On 5,000 rows, the calibration error of a perfectly
+    calibrated model is about 0.014, and more if days differ. If the value itself were compared, a limit near that
+    figure would reject good models at random. `minimum_rows` keeps the interval narrow.
     """
     metric = find_metric(name, evaluation.task)
     if name not in evaluation.metrics:
         message = (
-            f"the gate of model '{evaluation.model}' bounds '{name}', which its evaluation does not have; it has "
-            f"{', '.join(evaluation.metrics)}. Drop the bound, or evaluate on rows where the metric is defined."
+            f"the gate of model '{evaluation.model}' has a limit for '{name}', which its evaluation does not have; it "
+            "has "
+            f"{', '.join(evaluation.metrics)}. Remove the limit, or evaluate on rows for which the metric is defined."
         )
         raise DataError(message)
     found = evaluation.metrics[name]
@@ -354,7 +362,7 @@ def _champion_rules(
     if version == evaluation.model_version:
         return (Rule("champion", holds=False, sentence=f"The challenger is the champion ({version}).", figures={}),)
     if evaluation.seen_rows:
-        return ()  # the rule about rows seen before says why nothing was compared
+        return ()  # the rule "unseen" reports why nothing was compared
     anchor = _anchor_rules(evaluation, attempt, margin)
     if evaluation.champion_cannot_score is not None:
         deciding = "the baselines and the anchor decide" if evaluation.against_anchor else "the baselines decide"
@@ -370,7 +378,7 @@ def _champion_rules(
 
 
 def _anchor_rules(evaluation: EvaluationSummary, attempt: Attempt, margin: float) -> tuple[Rule, ...]:
-    """Return whether the challenger is not worse than the anchor; no rule where the champion is the anchor."""
+    """Return the rule that the challenger is not worse than the anchor; no rule if the champion is the anchor."""
     version, comparison = evaluation.anchor_version, evaluation.against_anchor
     if version is None or version == evaluation.champion_version:
         return ()
@@ -388,7 +396,7 @@ def _anchor_rules(evaluation: EvaluationSummary, attempt: Attempt, margin: float
 
 
 def _against(comparison: Comparison, who: str, attempt: Attempt, rule: ChampionRule, margin: float) -> Rule:
-    """Return whether the challenger is better than champion or anchor, or not worse, as the rule asks."""
+    """Return the rule that the challenger is better than, or not worse than, the champion or the anchor."""
     difference, bound = comparison.difference, _bound(comparison, attempt)
     role = who.partition(" ")[0]
     figures = {**_figures(comparison, f"the {role}"), "margin": margin}
@@ -397,8 +405,8 @@ def _against(comparison: Comparison, who: str, attempt: Attempt, rule: ChampionR
     figures |= {f"difference to the {role}, bound": bound, **attempt.figures}
     if role == "champion" and difference.value == comparison.error == 0:
         sentence = (
-            f"The challenger does not differ from {who}: {comparison.metric} is equal without any of the "
-            f"{comparison.clusters} {comparison.unit}, so there is nothing to gain."
+            f"The challenger does not differ from {who}: {comparison.metric} is equal whichever of the "
+            f"{comparison.clusters} {comparison.unit} is left out."
         )
         return Rule(role, holds=False, sentence=sentence, figures=figures)
     holds = bound > 0 and difference.value >= margin if rule == "superiority" else bound >= -margin
@@ -416,12 +424,12 @@ def _against(comparison: Comparison, who: str, attempt: Attempt, rule: ChampionR
 
 
 def _beyond_allowance(comparison: Comparison) -> str:
-    """Return a warning where the days may be more alike than the error allows for; empty otherwise."""
+    """Return a warning if neighbouring days may be more alike than the interval allows for; otherwise nothing."""
     if comparison.correlation < MOST_CORRELATED:
         return ""
     return (
         f" Neighbouring {comparison.unit} may have a correlation above {MOST_CORRELATED:g}, which the interval does "
-        "not allow for: it may be too narrow."
+        "not allow for. It may be too narrow."
     )
 
 
@@ -447,7 +455,7 @@ def _slices_hold(slices: pl.DataFrame, metric: str, margin: float) -> Rule:
     if judged.height:
         sentence += (
             f". The worst of {judged.height} is judged {confidence_words(1 - level)}, the others by Holm's "
-            f"rule, so that a challenger that is not worse fails on any of them in at most {SLICE_ERROR_RATE:.0%} of "
+            f"rule. A challenger that is not worse than the champion fails in at most {SLICE_ERROR_RATE:.0%} of "
             "cases"
         )
     sentence += f".{_unjudged(slices, metric)}"
@@ -478,7 +486,7 @@ def _told_slice(row: Mapping[str, Any], metric: str) -> str:
 
 
 def _unjudged(slices: pl.DataFrame, metric: str) -> str:
-    """Return how many slices were not judged and which, as a sentence; empty if all were."""
+    """Return how many slices were not judged, and which; empty if all were."""
     left = slices.filter(pl.col("metric") == metric, ~pl.col("is_judged"))
     if left.is_empty():
         return ""

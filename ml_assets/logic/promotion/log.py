@@ -1,6 +1,6 @@
-"""What the promotion log says: the current champion, the anchor, attempts, rollbacks; and a person's next entry of it.
+"""Read the promotion log: the current champion, the anchor, attempts, rollbacks; and build a person's next entry.
 
-Not here: the gate's own judgement (see `champion`), and writing the log.
+Not here: the gate (see `ml_assets.logic.promotion.gate`), and writing the log (see `ml_assets.lake.promotion_log`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ GATE: Final = "gate"
 
 
 def serving_since(entries: Sequence[Promotion]) -> Promotion | None:
-    """Return the entry that made the last entry's champion serve; None where nobody serves.
+    """Return the entry that made the current champion champion; None if there is no champion.
 
     Args:
         entries: The log, oldest first.
@@ -30,11 +30,11 @@ def serving_since(entries: Sequence[Promotion]) -> Promotion | None:
 
 
 def standing(entries: Sequence[Promotion]) -> tuple[str, ...]:
-    """Return the versions one can roll back through, oldest first; the last of them serves.
+    """Return the versions that a rollback can return to, oldest first. The last is the current champion.
 
-    A promotion puts a version on top. A rollback takes away all that stands above its version, so what was rolled back
-    from is not met again and the next rollback goes further back. A version that comes back by a promotion, or by a
-    rollback to one that was taken away, is on top again.
+    The versions form a stack. A promotion pushes a version. A rollback removes all versions above its target, so the
+    next rollback goes further back. A version that returns, by a promotion or by a rollback to a removed version, is
+    pushed again.
 
     Args:
         entries: The log, oldest first.
@@ -53,19 +53,20 @@ def standing(entries: Sequence[Promotion]) -> tuple[str, ...]:
 
 
 def anchor(entries: Sequence[Promotion]) -> str | None:
-    """Return the version that no later champion may be worse than by more than the margin; None without a champion.
+    """Return the anchor: no later champion may be worse than it by more than the margin. None without a champion.
 
-    A champion that may be slightly worse than the one before it, may be followed by one that is slightly worse again
-    (bio-creep; D'Agostino, Massaro and Sullivan 2003, Statistics in Medicine 22:169-186). Challengers are therefore
-    compared with the anchor too:
+    Each champion may be slightly worse than the one before. A series of such steps would drift downward (bio-creep;
+    D'Agostino, Massaro and Sullivan 2003, Statistics in Medicine 22:169-186). Challengers are therefore also compared
+    with the anchor:
 
-    - the first champion is the anchor;
-    - a promoted challenger becomes the anchor if its entry says so: it was better than the champion and the anchor, or
-      neither could score; see `champion.Verdict.is_anchor`. Better than the champion alone is not enough: the champion
-      may already be worse than the anchor, and a loss could add up in such steps;
-    - a person who approves a waiting challenger leaves that finding as it is; a person who promotes another version
-      sets the anchor to it, as the gate's comparisons do not bind them;
-    - a rollback brings back the anchor of the time when that version was promoted.
+    - The first champion is the anchor.
+    - A promoted challenger becomes the anchor if its entry states so: it was better than champion and anchor, or
+    neither
+      could score (see `Verdict.is_anchor` in `ml_assets.logic.promotion.gate`). To be better than the champion alone is
+      not enough, because the champion may already be worse than the anchor.
+    - If a person approves a waiting challenger, the gate's finding applies. If a person promotes another version, that
+      version becomes the anchor.
+    - A rollback restores the anchor from the time when its target was promoted.
 
     Args:
         entries: The log, oldest first.
@@ -85,15 +86,15 @@ def anchor(entries: Sequence[Promotion]) -> str | None:
 
 
 def attempt_number(entries: Sequence[Promotion], challenger: str, test_days: tuple[date, date]) -> int:
-    """Return which attempt on overlapping test rows a challenger is since the last promotion, from 1.
+    """Return the number of a challenger's attempt on overlapping test rows since the last promotion, from 1.
 
-    What counts is a challenger on some test days that the gate compared by a test. The same challenger judged again on
-    the same days is the same attempt; a rollback does not start anew.
+    An attempt is a challenger on some test days that the gate compared by a test. The same challenger on the same days
+    is the same attempt. A rollback does not restart the count.
 
     Args:
         entries: The log, oldest first.
         challenger: The version that is judged.
-        test_days: The first and the last day of the rows that it is judged by.
+        test_days: The first and the last day of the test rows.
     """
     last = max((it.number for it in entries if it.action == "promote"), default=0)
     first_day, last_day = test_days
@@ -110,13 +111,13 @@ def attempt_number(entries: Sequence[Promotion], challenger: str, test_days: tup
 
 
 def refusals(entries: Sequence[Promotion], since: Promotion | None) -> int:
-    """Return how many challengers the gate has rejected since an entry; a rollback counts as one too.
+    """Return how many challengers the gate has rejected since an entry. A rollback also counts as one.
 
-    A challenger counts once, however often it was judged: two flows at once must not double a cool-down.
+    A challenger counts once, however often it was judged: two runs at the same time must not double a cool-down.
 
     Args:
         entries: The log, oldest first.
-        since: The entry by which the champion serves; None without a champion.
+        since: The entry of the current champion; None without a champion.
     """
     if since is None:
         return 0
@@ -125,7 +126,7 @@ def refusals(entries: Sequence[Promotion], since: Promotion | None) -> int:
 
 
 def left(entries: Sequence[Promotion]) -> frozenset[str]:
-    """Return the versions that have served and were rolled back from.
+    """Return the versions that were champion and were rolled back from.
 
     Args:
         entries: The log, oldest first.
@@ -134,10 +135,10 @@ def left(entries: Sequence[Promotion]) -> frozenset[str]:
 
 
 def waiting(entries: Sequence[Promotion]) -> Promotion | None:
-    """Return the entry by which a challenger waits for a person to let it in; None where nobody waits.
+    """Return the entry of the challenger that waits for a person's approval; None if there is none.
 
-    A newer one that waits takes its place. Once somebody else serves nobody waits: the gate has compared with who
-    served before.
+    A newer waiting challenger replaces an older one. Nothing waits once the champion has changed, because the gate
+    compared with the champion before.
 
     Args:
         entries: The log, oldest first.
@@ -153,21 +154,23 @@ def waiting(entries: Sequence[Promotion]) -> Promotion | None:
 
 
 def cannot_answer(model: Model, *, task: Task, target: str, inputs: TableContract) -> tuple[str, ...]:
-    """Return why a model cannot answer what is declared now, in sentences; none if it can.
+    """Return why a model does not match the current declaration, in sentences; empty if it does.
 
     Args:
-        model: The model that is to serve.
-        task: As it is declared.
-        target: As it is declared.
-        inputs: The contract of all features as it is in force.
+        model: The model to be promoted.
+        task: The declared task.
+        target: The declared target.
+        inputs: The current contract of all features.
     """
     spec = model.spec
     asked = [("task", spec.task, task), ("target", spec.target, target)]
-    against = [f"its {what} is {was}; the declaration asks for {now}." for what, was, now in asked if was != now]
+    against = [f"its {what} is {was}; the declaration has {now}." for what, was, now in asked if was != now]
     against += [change.sentence for change in input_changes(model, inputs) if not change.is_compatible]
     if model.contract is None:
         gone = [feature.name for feature in spec.features if feature.name not in inputs.names]
-        against += [f"column '{name}' of table '{inputs.name}' is gone; the model reads it." for name in gone]
+        against += [
+            f"column '{name}' of table '{inputs.name}' does not exist any more; the model reads it." for name in gone
+        ]
     return tuple(against)
 
 
@@ -182,17 +185,17 @@ def entry_of(
     at: datetime,
     entry_id: str,
 ) -> Promotion:
-    """Return the next entry of a log: a person lets a version serve, whatever the gate said of it.
+    """Return the next entry of a log, by which a person promotes or rolls back, whatever the gate decided.
 
     Args:
-        entries: The log that the person decided on, oldest first.
-        version: Who serves from now on.
-        model: Whose log it is.
-        action: Whether it goes forward or back.
+        entries: The log that the person's decision is based on, oldest first.
+        version: The new champion.
+        model: The model's name.
+        action: Whether it is a promotion or a rollback.
         why: The person's reason.
         by: The person.
-        at: When, in UTC.
-        entry_id: Tells this decision from an equal one.
+        at: The time, in UTC.
+        entry_id: Distinguishes this decision from an equal one.
     """
     judged = next((it for it in reversed(entries) if (it.challenger, it.decided_by) == (version, GATE)), None)
     waits = waiting(entries)

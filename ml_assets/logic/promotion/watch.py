@@ -1,6 +1,6 @@
-"""The watch over a new champion: its first days compared with the champion before it, on the same rows.
+"""The watch compares a new champion with its predecessor, on the same rows, in its first days.
 
-Not here: rolling it back (see `ml_assets.automation.watch`).
+Not here: the automatic rollback (see `ml_assets.automation.watch`).
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from ml_assets.logic.monitoring.retraining import is_matured
 from ml_assets.logic.promotion.log import serving_since, standing
 
 ERROR_RATE: Final = 0.05
-"""Of all looks at one champion together: a champion that is worse by just the margin is rolled back in at most 5 % of
-cases, and one as good as the one before in fewer. Each look has an equal part of it (Bonferroni)."""
+"""Error rate of all tests of one champion together. A champion that is worse by exactly the margin is rolled back in at
+most 5 % of cases, and one that is as good as its predecessor in fewer. Each test has an equal share (Bonferroni)."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the first days of a champion show.
+    """How a new champion compares with its predecessor.
 
     Attributes:
         is_worse: whether it is to be rolled back.
-        is_settled: whether all days of the watch are measured, so that nothing more will be decided.
-        former: the version it was compared with.
-        sentence: why, for an operator.
+        is_settled: whether all days of the watch are measured, so that the result is final.
+        former: the version of its predecessor.
+        sentence: the result, with figures.
     """
 
     is_worse: bool
@@ -41,10 +41,10 @@ class Comparison:
 
 
 def held_against(entries: Sequence[Promotion]) -> str | None:
-    """Return the version that the champion is compared with: the champion before it.
+    """Return the version of the champion's predecessor, which the watch compares with.
 
-    None where there is none, and after a rollback. None too where the champion has served before: a person promoted it
-    again who knew its figures, and the same figures are no reason to roll it back once more.
+    None if there is none, and after a rollback. Also None if the champion was champion before: a person promoted it
+    again although its figures were known, so the same figures do not roll it back once more.
 
     Args:
         entries: the promotion log, oldest first.
@@ -66,23 +66,23 @@ def compare_with_former(
     margin: float,
     coverage: float = 0.0,
 ) -> Comparison:
-    """Compare a champion with the one before it by the days that both were measured on.
+    """Compare a champion with its predecessor on the days on which both were measured.
 
-    Rows of a day share what the day brings, so days are the sample: the mean of the daily differences with Student's
-    one-sided bound, which allows for neighbouring days that are alike as the gate does (`jackknife.spread`). The
-    champion is worse where even the upper bound is below the negative of the margin. It is looked at after each day
-    from the first that is enough to the last, which are `watched - minimum + 1` looks, so each has the confidence
-    1 - `ERROR_RATE` / looks.
+    Rows of one day are alike (same weather, same queues), so the sample is the days: the mean of the daily differences
+    with Student's one-sided bound, which allows for correlated neighbouring days as the gate does (`jackknife.spread`).
+    The champion is worse if the upper bound is below minus the margin. The test is repeated after each day, from the
+    first day on which there are enough to the last: `watched - minimum + 1` tests, each with the confidence
+    1 - `ERROR_RATE` / tests.
 
     Args:
-        days: performance reports, in any order; only those of the champion that have the former's figures count, the
-            earliest `watched` of them.
+        days: performance summaries, in any order. Only those of the champion that have the predecessor's figures are
+            used, the earliest `watched` of them.
         champion: the current champion.
         metric: the deciding metric.
         watched: days that are compared.
-        minimum: with fewer of them nothing is decided; never fewer than the gate needs (`jackknife.MINIMUM_CLUSTERS`).
-        margin: how much worse it may be, in units of the metric, from 0.
-        coverage: share of a day's predictions that must have their label before the day counts.
+        minimum: days that a decision needs; never fewer than the gate needs (`jackknife.MINIMUM_CLUSTERS`).
+        margin: how much worse the champion may be, in units of the metric, from 0.
+        coverage: share of a day's predictions that must have a label before the day is used.
     """
     pairs = [
         (it.day, it.former.version, metric.gain(it.metrics[metric.name], it.former.metrics[metric.name]))
@@ -96,8 +96,8 @@ def compare_with_former(
     enough = max(minimum, MINIMUM_CLUSTERS)
     if len(pairs) < enough:
         sentence = (
-            f"Not judged: cannot decide with {len(pairs)} days on which champion {champion} is measured beside the one "
-            f"before; at least {enough} are needed."
+            f"Not judged: only {len(pairs)} days have figures of both champion {champion} and the champion before; at "
+            f"least {enough} are needed."
         )
         return Comparison(False, is_settled, pairs[-1][1] if pairs else None, sentence, {"days": float(len(pairs))})
     former = pairs[-1][1]
@@ -110,10 +110,10 @@ def compare_with_former(
     bound = mean + student_quantile(level, len(differences) - 1) * found.error
     is_worse = bound < -margin
     sentence = (
-        f"Over {len(pairs)} days ({pairs[0][0]} to {pairs[-1][0]}) {metric.name} of champion {champion} differs by "
-        f"{mean:+z.4f} a day from {former} on the same rows, at most {bound:+z.4f} {confidence_words(level)} "
-        f"(one of {looks} look{'s' * (looks > 1)}): {'worse' if is_worse else 'not shown to be worse'} by more than "
-        f"the margin of {margin:g}."
+        f"Over {len(pairs)} days ({pairs[0][0]} to {pairs[-1][0]}), the mean daily difference in {metric.name} between "
+        f"champion {champion} and {former} on the same rows is {mean:+z.4f}, at most {bound:+z.4f} "
+        f"{confidence_words(level)} (one of {looks} look{'s' * (looks > 1)}): "
+        f"{'worse' if is_worse else 'not shown to be worse'} by more than the margin of {margin:g}."
     )
     figures = {
         "days": float(len(pairs)), "difference": mean, "difference, at most": bound, "margin": margin,

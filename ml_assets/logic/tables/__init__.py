@@ -1,1 +1,1 @@
-"""Rows of raw tables, features, labels and training sets."""
+"""Pure functions on the rows of raw tables, features, labels and training sets."""

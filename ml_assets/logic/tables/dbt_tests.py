@@ -1,6 +1,6 @@
-"""What dbt's tests say of a table, told in the rules of its contract.
+"""Translate the results of dbt's tests into findings about the rules of a table's contract.
 
-Running dbt stays out; so does what happens to a table that is refused.
+Not here: running dbt (see `ml_assets.warehouse.warehouse`), and what follows (see `ml_assets.stages.tables`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one of dbt's tests ended.
+    """The result of one dbt test.
 
     Attributes:
         test: the test's name.
-        rule: the rule of the contract that it stands for; None where dbt alone enforces it.
+        rule: the rule of the contract that it checks; None if only dbt enforces it.
         is_blocking: whether its failure blocks.
-        failures: how many rows or values failed; 0 where it passed, and where the test itself could not run.
-        message: what dbt said.
+        failures: number of rows or values that failed; 0 if it passed, and if the test could not run.
+        message: dbt's message.
     """
 
     test: str
@@ -38,7 +38,7 @@ class Outcome:
 
     @property
     def sentence(self) -> str:
-        """What failed, as far as dbt says it."""
+        """What failed, as far as dbt reports it."""
         found = f"found {self.failures} rows" if self.failures else "could not run"
         return (
             f"dbt's test '{self.test}' {found}: {self.message}"
@@ -56,16 +56,16 @@ def report_of_tests(
     found: Report | None = None,
     aside: Mapping[str, Finding] | None = None,
 ) -> Report:
-    """Return what dbt's tests of a built table found: of the contract's rules, then of the tests that dbt alone knows.
+    """Return the findings of dbt's tests of a built table: the contract's rules, then tests that only dbt enforces.
 
     Args:
         contract: the table's contract.
         outcomes: the tests that ran.
-        rows: how many rows the table has.
-        tested: the rules that have a test; one that did not run says nothing. Rules without are constraints, which
-            hold, or there would be no table; and that numbers are finite, which `found` tells.
-        found: what checking the rows themselves found; given where a test failed or a number is not finite.
-        aside: what rows that were set aside say, by rule.
+        rows: number of rows of the table.
+        tested: the rules that have a test. A test that did not run has no finding. Rules without a test are
+            constraints, which hold if the table was built, and finiteness, which `found` reports.
+        found: the result of checking the rows themselves; given if a test failed or a number is not finite.
+        aside: the findings about quarantined rows, by rule.
     """
     by_rule: dict[str | None, list[Outcome]] = {}
     for outcome in outcomes:
@@ -76,8 +76,8 @@ def report_of_tests(
         ours = by_rule.get(rule.name, [])
         failed = [outcome for outcome in ours if not outcome.passed]
         if failed:
-            told = Finding(rule, rows, failed[0].failures, detail=failed[0].sentence)
-            findings.append(seen.get(rule.name, told))
+            finding = Finding(rule, rows, failed[0].failures, detail=failed[0].sentence)
+            findings.append(seen.get(rule.name, finding))
         elif rule.name in (aside or {}):
             findings.append((aside or {})[rule.name])
         elif ours or rule.name not in tested:
@@ -86,13 +86,13 @@ def report_of_tests(
 
 
 def _own(outcome: Outcome, rows: int) -> Finding:
-    """Return the finding of a test that dbt alone knows; which rows failed it cannot be told."""
+    """Return the finding of a test that only dbt enforces; the failed rows are not known."""
     rule = Rule(outcome.test, "columns", is_blocking=outcome.is_blocking)
     return Finding(rule, rows, outcome.failures, detail="" if outcome.passed else outcome.sentence)
 
 
 def report_of_failure(contract: TableContract, message: str) -> Report:
-    """Return which rules dbt names in its message about a table that it could not build; often none."""
+    """Return the rules that dbt names in its message about a table that it could not build; often none."""
     return Report(contract, tuple(Finding(rule, 0, 0, detail=message) for rule in _named(contract, message)))
 
 

@@ -1,6 +1,6 @@
-"""What a day of a table looks like beside the days before it: rows, missing values, categories.
+"""Compare a day of a table with the days before: number of rows, missing values, categories.
 
-What each value must be stays out, see `ml_assets.contracts`: a day can keep its contract and still be odd.
+Not here: the rules of single values (see `ml_assets.contracts`). A day can satisfy its contract and still be unusual.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 Measure = Literal["row_count", "null_share", "category_share"]
 
-_ROWS: Final = "__rows"  # stands beside the table's own columns, none of which is called so
-TOP_SHARE: Final = 0.01  # a category with a smaller share of the days before counts among the others
+_ROWS: Final = "__rows"  # no column of a table has this name
+TOP_SHARE: Final = 0.01  # a category with a smaller share on the days before is pooled with the others
 RULES: Final[Mapping[Measure, Rule]] = {
     "row_count": Rule("rows are as many as on the days before", "expectation"),
     "null_share": Rule("values are missing as often as on the days before", "expectation"),
     "category_share": Rule("categories are as frequent as on the days before", "expectation"),
 }
-TOLD: Final = 10  # surprises of a kind that a message lists
-NOISE: Final = 4.0  # standard errors; of ten thousand figures that stay as they were, less than one is further off
-LEAST: Final = 0.03  # a share that moves by less is no news, however steady it was
+LISTED: Final = 10  # surprises of a kind that a message lists
+NOISE: Final = 4.0  # standard errors; of ten thousand unchanged figures, less than one is further off
+LEAST: Final = 0.03  # a smaller change of a share is never a surprise, however steady the share was
 
 
 @dataclass(frozen=True)
 class Surprise:
-    """One figure of one day that lies outside of what the days before let expect."""
+    """One figure of a day that is outside the range of the days before."""
 
     measure: Measure
     day: date
@@ -60,23 +60,23 @@ def surprises(
     margin: float = 0.5,
     day: str = "day",
 ) -> tuple[Surprise, ...]:
-    """Return which figures of which days lie outside the range of the days before, by day.
+    """Return the figures of each day that are outside the range of the days before, by day.
 
-    Looked at are the number of rows, the share of missing values in each column, and, of the values that are there,
-    the share of each category. A day is held against those of the `past_days` calendar days before it that there are.
-    Their range is widened to both sides by `margin` times its own width, and by what chance alone moves a figure of so
-    many rows (`NOISE` standard errors: of a Poisson count, of a binomial share); a share by at least `LEAST`.
-    A surprise on one day widens the range of the days after it: what stays so is told once, not for ever.
+    Compared are the number of rows, the share of missing values in each column, and the share of each category among
+    the values that are not missing. A day is compared with the days that exist among the `past_days` calendar days
+    before it. The range is widened on both sides by `margin` times its width and by `NOISE` standard errors (of a
+    Poisson count or of a binomial share); for a share by at least `LEAST`. A surprise widens the range of the days
+    after it, so a lasting change is reported once.
 
     Args:
-        rows: the days asked for and the days before them.
-        days: which days to judge.
-        before: other days of the table; on one that has no rows here, there were none.
-        columns: whose missing values to count.
-        categorical: whose categories to count.
-        past_days: how far back to look.
+        rows: the days to judge and the days before them.
+        days: the days to judge.
+        before: other days of the table. A day without rows in `rows` had none.
+        columns: columns whose missing values are counted.
+        categorical: columns whose categories are counted.
+        past_days: number of calendar days to look back.
         minimum_days: with fewer days to compare with, a day is not judged.
-        margin: how far out of the range a figure may lie, as a share of the range's width.
+        margin: how far outside the range a figure may be, as a share of the range's width.
         day: the column with the day of a row.
     """
     known = _days({*days, *before})
@@ -102,7 +102,7 @@ def surprises(
 def days_not_judged(
     days: Sequence[date], *, before: Sequence[date], past_days: int = 28, minimum_days: int = 7
 ) -> tuple[date, ...]:
-    """Return the days that are not judged, for too few days to compare them with; arguments as of `surprises`."""
+    """Return the days that have too few days to compare with; arguments as in `surprises`."""
     windows = _windows(days, _days({*days, *before}), past_days=past_days, minimum_days=minimum_days)
     return tuple(sorted(set(days) - set(windows["judged"])))
 
@@ -112,7 +112,7 @@ def _days(days: set[date]) -> pl.DataFrame:
 
 
 def rules_of(*, is_blocking: bool) -> tuple[Rule, ...]:
-    """Return what is expected of a day, as rules."""
+    """Return the expectations of a day, as rules."""
     return tuple(replace(rule, is_blocking=is_blocking) for rule in RULES.values())
 
 
@@ -124,32 +124,32 @@ def report_of(
     is_blocking: bool,
     not_judged: Sequence[date] = (),
 ) -> Report:
-    """Return surprises as the findings of their rules; all rows of a day that surprises count as breaking the rule.
+    """Return surprises as findings of their rules; all rows of a day with a surprise count as breaking the rule.
 
     Args:
-        found: as `surprises` gives them.
-        rows_by_day: how many rows each day has.
-        contract: the table's.
-        is_blocking: whether a day that surprises must not be published.
-        not_judged: as `days_not_judged` gives them.
+        found: the output of `surprises`.
+        rows_by_day: number of rows of each day.
+        contract: the table's contract.
+        is_blocking: whether a day with a surprise must not be published.
+        not_judged: the output of `days_not_judged`.
     """
     findings = []
-    unjudged = {str(day): "too few days before it to compare with" for day in not_judged}
+    unjudged = {str(day): "too few earlier days to compare with" for day in not_judged}
     for measure, rule in RULES.items():
         odd = [it for it in found if it.measure == measure]
         days = {str(day): rows_by_day.get(day, 0) for day in sorted({it.day for it in odd})}
-        told = [it.sentence for it in odd[:TOLD]]
-        if len(odd) > TOLD:
-            told.append(f"{len(odd) - TOLD} more like these on {len(days)} days in all.")
+        listed = [it.sentence for it in odd[:LISTED]]
+        if len(odd) > LISTED:
+            listed.append(f"{len(odd) - LISTED} more like these, on {len(days)} days in total.")
         total = sum(rows_by_day.values())
         judged = replace(rule, is_blocking=is_blocking)
         broken = sum(days.values())
-        findings.append(Finding(judged, total, broken, days, detail="\n".join(told), not_judged=unjudged))
+        findings.append(Finding(judged, total, broken, days, detail="\n".join(listed), not_judged=unjudged))
     return Report(contract, tuple(findings))
 
 
 def _windows(days: Sequence[date], known: pl.DataFrame, *, past_days: int, minimum_days: int) -> pl.DataFrame:
-    """Return each day to judge (`judged`) beside itself and each of the days that it is held against (`day`)."""
+    """Return each day to judge (`judged`) with itself and each of the days that it is compared with (`day`)."""
     judged = pl.DataFrame({"judged": sorted(set(days))}, schema={"judged": pl.Date})
     first = pl.col("judged") - timedelta(days=past_days)
     windows = judged.join_where(known, pl.col("day") <= pl.col("judged"), pl.col("day") >= first)
@@ -157,7 +157,7 @@ def _windows(days: Sequence[date], known: pl.DataFrame, *, past_days: int, minim
 
 
 def _category_counts(lazy: pl.LazyFrame, name: str) -> pl.LazyFrame:
-    """Return how many rows of each day have each category, without those that are small on every day."""
+    """Return the number of rows of each category by day, without categories that are rare on every day."""
     rows = (
         lazy.select("day", category=pl.col(name).cast(pl.String)).drop_nulls().group_by("day", "category").len("rows")
     )
@@ -173,8 +173,8 @@ def _odd_row_counts(windows: pl.DataFrame, counts: pl.DataFrame, margin: float) 
     )
     for row in _outside(judged):
         sentence = (
-            f"{row['judged']} has {row['got']} rows; expected {row['low']:.0f} to {row['high']:.0f}, since the "
-            f"{row['days']} days before it had {row['lowest']} to {row['highest']}."
+            f"{row['judged']} has {row['got']} rows; expected {row['low']:.0f} to {row['high']:.0f}, because the "
+            f"{row['days']} days before had {row['lowest']} to {row['highest']}."
         )
         yield Surprise("row_count", row["judged"], None, None, row["got"], row["low"], row["high"], sentence)
 
@@ -183,7 +183,7 @@ def _odd_null_shares(
     windows: pl.DataFrame, counts: pl.DataFrame, columns: Sequence[str], margin: float
 ) -> Iterator[Surprise]:
     shares = (
-        counts.filter(pl.col(_ROWS) > 0)  # a day without rows has no shares
+        counts.filter(pl.col(_ROWS) > 0)  # shares are not defined on a day without rows
         .unpivot(columns, index=["day", _ROWS], variable_name="__column", value_name="__nulls")
         .select("day", column="__column", rows=_ROWS, figure=pl.col("__nulls") / pl.col(_ROWS))
     )
@@ -196,13 +196,13 @@ def _odd_null_shares(
 
 
 def _odd_category_shares(windows: pl.DataFrame, rows_of: pl.DataFrame, name: str, margin: float) -> Iterator[Surprise]:
-    """Yield odd shares of categories.
+    """Yield unusual shares of categories.
 
     Args:
-        windows: with `of`, how many values there are on `day`.
+        windows: with `of`, the number of values on `day`.
         rows_of: rows by day and category.
         name: the column.
-        margin: how far out of the range a share may lie.
+        margin: how far outside the range a share may be.
     """
     past = windows.filter(pl.col("day") < pl.col("judged"))
     whole = past.group_by("judged").agg(pl.col("of").sum())
@@ -233,7 +233,7 @@ def _odd_category_shares(windows: pl.DataFrame, rows_of: pl.DataFrame, name: str
 
 
 def _beside_the_past(figures: pl.DataFrame, *by: str) -> pl.DataFrame:
-    """Return each judged day's figure (`got`) and rows beside the range of the same figure on the days before it."""
+    """Return each judged day's figure (`got`) and rows, with the range of the same figure on the days before."""
     is_past = pl.col("day") < pl.col("judged")
     past = pl.col("figure").filter(is_past)
     return (
@@ -250,10 +250,10 @@ def _beside_the_past(figures: pl.DataFrame, *by: str) -> pl.DataFrame:
 
 
 def _with_limits(judged: pl.DataFrame, margin: float) -> pl.DataFrame:
-    """Add how low and how high a share may be."""
+    """Add the lower and upper limit of a share."""
 
     def noise(share: str) -> pl.Expr:
-        smoothed = (pl.col(share) * pl.col("rows") + 1) / (pl.col("rows") + 2)  # else what never was may never be
+        smoothed = (pl.col(share) * pl.col("rows") + 1) / (pl.col("rows") + 2)  # so that a share of 0 or 1 has noise
         return NOISE * (smoothed * (1 - smoothed) / pl.col("rows")).sqrt()
 
     width = margin * (pl.col("highest") - pl.col("lowest"))
@@ -271,6 +271,6 @@ def _outside(judged: pl.DataFrame) -> Iterator[dict[str, Any]]:
 
 def _in_rows(row: dict[str, Any]) -> str:
     return (
-        f"{row['rows']} rows on {row['judged']}; expected {row['low']:.1%} to {row['high']:.1%}, since it was "
+        f"{row['rows']} rows on {row['judged']}; expected {row['low']:.1%} to {row['high']:.1%}, because it was "
         f"{row['lowest']:.1%} to {row['highest']:.1%} on the {row['days']} days before."
     )

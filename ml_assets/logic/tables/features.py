@@ -1,6 +1,6 @@
-"""The features artifact: the declared columns of a feature table, one row a prediction, in a fixed order.
+"""Select the declared columns of a feature table: one row per prediction, in a fixed order.
 
-Computing features stays out, and so do the rules on their values: see the table's dbt model and its contract.
+Not here: computing features and their rules, which are in the table's dbt model and contract.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ml_assets.logic.training.encoding import inexact_words, is_exact, type_prob
 
 DAY: Final = "day"
 _MEND: Final = (
-    "Where such a value is wrong, give the source's column a range in its contract (in_range), name the value in "
-    "null_values, or make it null in the table's SQL; where it names something, mark the column categorical; where all "
+    "If such a value is wrong, give the source's column a range in its contract (in_range), name the value in "
+    "null_values, or make it null in the table's SQL. If it is an identifier, mark the column categorical. If all "
     "values are large, subtract a constant in the SQL."
 )
 
@@ -33,28 +33,28 @@ def select_features(
     day: str = DAY,
     personal: Collection[str] = (),
 ) -> pl.DataFrame:
-    """Return the declared columns and no others, sorted by day, event time and key.
+    """Return only the declared columns, sorted by day, event time and key.
 
     Args:
         frame: The feature table's rows.
-        key: What identifies a prediction.
-        times: The event time first, then the prediction time: UTC without a zone.
+        key: Columns that identify a prediction.
+        times: The event time, then the prediction time: UTC without a zone.
         feature_list: The features, in the order of the result.
-        day: The column with the day a row belongs to.
+        day: The column with the day of a row.
         personal: Columns whose values no message shows.
 
     Returns:
         Key, day, times, features. Missing features stay missing.
 
     Raises:
-        ContractError: Missing or mistyped columns, null or repeated keys, null days or times, whole numbers that no
-            double holds; all are listed.
+        ContractError: Columns are missing or have the wrong type, keys are null or repeated, days or times are null, or
+            a double cannot represent an integer; all are listed.
     """
     schema = frame.schema
     firm = list(dict.fromkeys([*key, day, *times]))
     columns = list(dict.fromkeys([*firm, *(feature.name for feature in feature_list)]))
     problems = [
-        f"column '{name}' is missing. Rebuild the feature table, or drop the column from the declaration."
+        f"column '{name}' is missing. Rebuild the feature table, or remove the column from the declaration."
         for name in columns
         if name not in schema
     ]
@@ -69,12 +69,12 @@ def select_features(
     problems += [problem for problem in mistyped if problem]
     there = [name for name in firm if name in schema]
     problems += [
-        f"column '{name}' is null in {count} of {frame.height} rows; expected none. Mend the feature table."
+        f"column '{name}' is null in {count} of {frame.height} rows; expected no null. Fix the feature table."
         for name, count in frame.select(pl.col(there).null_count()).to_dicts()[0].items()
         if count
     ]
     if set(key) <= set(schema):
-        fix = "Remove the duplicates in the feature table, or declare a finer key."
+        fix = "Remove the duplicates in the feature table, or declare a key with more columns."
         problems += repeated_keys(frame, key, fix=fix, personal=personal)
         problems += _inexact_values(frame, key, feature_list, personal)
     if len(problems) == 1:
@@ -100,20 +100,20 @@ def _inexact_values(
 
 
 def is_naive(dtype: pl.DataType) -> bool:
-    """Return whether a column holds times without a zone, as all times of the project."""
+    """Return whether a column has times without a zone, as all times in the lake."""
     return isinstance(dtype, pl.Datetime) and dtype.time_zone is None
 
 
 def repeated_keys(
     frame: pl.DataFrame, key: Sequence[str], *, fix: str, where: str = "", personal: Collection[str] = ()
 ) -> list[str]:
-    """Return what is wrong where rows share a key, with examples; empty where none do.
+    """Return a message if rows share a key, with examples; otherwise an empty list.
 
     Args:
         frame: The rows.
-        key: What identifies a row.
+        key: Columns that identify a row.
         fix: How to fix it, as a sentence.
-        where: What the rows are, if the message shall say so.
+        where: What the rows are, if the message is to name it.
         personal: Columns whose values no message shows.
     """
     twice = frame.group_by(list(key)).len("__rows").filter(pl.col("__rows") > 1).sort(["__rows", *key], nulls_last=True)
@@ -127,5 +127,5 @@ def repeated_keys(
 
 
 def key_words(row: Mapping[str, object], key: Sequence[str], personal: Collection[str]) -> str:
-    """Return the key of a row as messages show it."""
+    """Return the key of a row for messages."""
     return ", ".join(f"{name}={redacted(name, row[name], personal)}" for name in key)

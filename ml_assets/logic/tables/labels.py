@@ -1,6 +1,6 @@
-"""Labels by the day they became known: who, what came true, and when that could first be known.
+"""Select labels by the day on which they became known.
 
-What a label means stays out; that is the outcome table's dbt model.
+Not here: what a label means (see the outcome table's dbt model).
 """
 
 from __future__ import annotations
@@ -30,34 +30,34 @@ def select_labels(
     timezone: str = "UTC",
     personal: Collection[str] = (),
 ) -> pl.DataFrame:
-    """Return the outcomes that became known within some days, each under the day of its known time.
+    """Return the outcomes that became known within some days, each on the day of its known time.
 
-    An outcome without a label by nature (a null target with a known time) is kept, so that it can be counted. One
-    without a known time is not known on any day and is left out. Of an outcome that was corrected, each day has the
-    newest version known on it, so that a day's labels do not depend on the days asked for with it. Only the outcomes
-    given are looked at: a correction that comes later than their days reach is lost.
+    An outcome that never gets a label (a null target with a known time) is included, so that it can be counted. An
+    outcome without a known time is excluded. Of a corrected outcome, each day has the newest version known on that day,
+    so a day's labels do not depend on the other requested days. Only the given outcomes are used: a correction that
+    becomes known after the days that were read is ignored.
 
     Args:
-        outcomes: One row a version of an outcome: key, `day` (its own), known time, target, reason.
-        key: What identifies a prediction.
-        known_time: When the outcome could first be known, UTC without a zone.
-        target: The label; null where there is none.
+        outcomes: One row per version of an outcome: key, `day` (its own), known time, target, reason.
+        key: Columns that identify a prediction.
+        known_time: The column with the time when the outcome could first be known, UTC without a zone.
+        target: The label; null if there is none.
         days: First and last day of becoming known, both included.
-        reason: The column that says why there is no label.
-        timezone: Where a day begins and ends.
+        reason: The column that states why there is no label.
+        timezone: The time zone of the days.
         personal: Columns whose values no message shows.
 
     Returns:
-        `day`, key, `event_day`, known time, target, `reason` (where one is declared), sorted by known time and key.
+        `day`, key, `event_day`, known time, target, `reason` (if declared), sorted by known time and key.
 
     Raises:
-        ContractError: Missing or mistyped columns; all are listed.
-        DataError: A key that is null, two versions of it known at the same time, a label without a known time, days
-            in the wrong order.
+        ContractError: Columns are missing or have the wrong type; all are listed.
+        DataError: A key is null, two versions of it have the same known time, a label has no known time, or the days
+            are in the wrong order.
     """
     first, last = days
     if last < first:
-        raise DataError(f"labels were asked for from {first} to {last}; expected the first day first. Swap them.")
+        raise DataError(f"labels were requested from {first} to {last}; expected the first day first. Swap them.")
     lazy = outcomes.lazy()
     _check_columns(lazy.collect_schema(), [*key, DAY, known_time, target, *([reason] if reason else [])], known_time)
     known_on = day_of_moment(pl.col(known_time), timezone)
@@ -75,7 +75,7 @@ def select_labels(
         ]
     )
     problems = [
-        f"column '{name}' is null in {count} of {selected.height} rows; expected none. Mend the outcome table."
+        f"column '{name}' is null in {count} of {selected.height} rows; expected no null. Fix the outcome table."
         for name, count in selected.select(pl.col(list(key)).null_count()).to_dicts()[0].items()
         if count
     ]
@@ -84,7 +84,7 @@ def select_labels(
             f"{timeless.item()} labels have no '{known_time}'; a label whose known time is null may come from the "
             "future. Fill it in the outcome table, or make the label null."
         )
-    fix = "Keep one outcome a key and known time in the outcome table."
+    fix = "Keep one outcome per key and known time in the outcome table."
     problems += repeated_keys(selected, list(dict.fromkeys([*key, known_time])), fix=fix, personal=personal)
     if problems:
         raise DataError(f"the labels known from {first} to {last}: " + " ".join(problems))
@@ -103,16 +103,16 @@ def labels_left_out(
 ) -> dict[str, dict[str, int]]:
     """Return how many outcomes are not among the labels, by day and reason; days without such outcomes are absent.
 
-    An outcome that is known never, or too late, counts on its own day; one that was corrected within the day on which
-    it became known counts on that day.
+    An outcome that is never known, or too late, counts on its own day. One that was corrected on the day on which it
+    became known counts on that day.
 
     Args:
-        outcomes: As for `select_labels`.
-        key: What identifies a prediction.
-        known_time: When the outcome could first be known, UTC without a zone.
+        outcomes: See `select_labels`.
+        key: Columns that identify a prediction.
+        known_time: The column with the time when the outcome could first be known, UTC without a zone.
         days: First and last day.
-        wait_days: Days before its own that a day of labels reads; what becomes known later is never a label.
-        timezone: Where a day begins and ends.
+        wait_days: Days that a label can take to become known. What becomes known later is never a label.
+        timezone: The time zone of the days.
     """
     marked = outcomes.with_columns(day_of_moment(pl.col(known_time), timezone).alias("__known_on"))
     never = pl.col("__known_on").is_null()
@@ -121,7 +121,7 @@ def labels_left_out(
     known = marked.filter(pl.col("__known_on").is_between(*days)).group_by("__known_on")
     again = known.agg((pl.len() - pl.struct(list(key)).n_unique()).alias("again"))
     reasons = {
-        "known at no time yet": own.select(DAY, "never"),
+        "not known yet": own.select(DAY, "never"),
         f"known more than {wait_days} days later": own.select(DAY, "__known_on"),
         "corrected on the same day": again,
     }
@@ -134,7 +134,7 @@ def labels_left_out(
 
 
 def newest_known(labels: pl.DataFrame, key: Sequence[str], known_time: str) -> pl.DataFrame:
-    """Return one row a key: the version that became known last; one without a known time counts as the oldest."""
+    """Return one row per key: the version that became known last. One without a known time counts as the oldest."""
     ordered = labels.sort(known_time, nulls_last=False, maintain_order=True)
     return ordered.unique(list(dict.fromkeys(key)), keep="last", maintain_order=True)
 

@@ -1,7 +1,7 @@
-"""Holding a table against its contract before it is published: what goes on, what is set aside, what stops the run.
+"""Check a table against its contract before it is published: which rows pass, which are quarantined, what blocks.
 
-Where rows are kept stays out; so does the split of dbt's tables, which the warehouse makes
-(`ml_assets.warehouse.dbt_lake`).
+Not here: storing rows (see `ml_assets.lake.quarantine`), and splitting dbt's tables (see
+`ml_assets.warehouse.dbt_lake`).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _RELEASED = "__released"
 
 @dataclass(frozen=True)
 class Audit:
-    """What holding a table against its contract came to.
+    """The result of checking a table against its contract.
 
     Attributes:
-        report: what each rule found; a rule whose rows were set aside warns instead of blocking.
-        rows: what goes on.
-        quarantined: the rows set aside, each with the names of the rules it breaks.
-        over: partitions of which more would have to be set aside than the declaration allows, with their shares.
-        released: by rule, how many rows break it and go on because a person released them.
+        report: the finding of each rule; a rule whose rows were quarantined warns instead of blocking.
+        rows: the rows that pass.
+        quarantined: the quarantined rows, each with the names of the rules that it breaks.
+        over: partitions with more broken rows than the declaration allows, with their shares.
+        released: by rule, the number of rows that break it and pass because a person released them.
     """
 
     report: Report
@@ -50,7 +50,7 @@ class Audit:
 
     @property
     def refused(self) -> list[str]:
-        """The partitions for which nothing may be published; none for a rule that no row shows, as a missing column."""
+        """The partitions that must not be published; empty for a rule without rows, such as a missing column."""
         findings = [it for it in self.report.blocking if not (self.over and it.rule.is_row_rule)]
         return sorted({*self.over, *(part for finding in findings for part in finding.partitions)})
 
@@ -64,7 +64,7 @@ class Audit:
         return found
 
     def refusal(self, table: str, *, share: float | None) -> str:
-        """Return why nothing may be published, as a message with its mend; empty where all may.
+        """Return why nothing may be published, with how to fix it; empty if everything may.
 
         Args:
             table: the table's name in the lake.
@@ -73,21 +73,21 @@ class Audit:
         if not self.report.blocking:
             return ""
         over = [
-            f"{part:.2%} of the rows{f' of {day}' if day else ''} break rules; {share:.2%} may be set aside."
+            f"{part:.2%} of the rows{f' of {day}' if day else ''} break rules; {share:.2%} may be quarantined."
             for day, part in self.over.items()
         ]
         return refusal(table, self.refused, [*(self.report.sentence(it) for it in self.report.blocking), *over])
 
 
 def refusal(table: str, partitions: Sequence[str], reasons: Sequence[str]) -> str:
-    """Return why nothing of a table was published, as a message with its mend."""
+    """Return why nothing of a table was published, with how to fix it."""
     days = [part for part in partitions if part]
     more = f" and {len(days) - 10} more" if len(days) > 10 else ""
-    refused = f"; refused are {', '.join(days[:10])}{more}" if days else ""
+    refused = f"; rejected partitions: {', '.join(days[:10])}{more}" if days else ""
     listed = "".join(f"- {line}\n" for reason in reasons for line in reason.splitlines())
     return (
-        f"nothing of table '{table}' was published, what stood before stays{refused}:\n{listed}"
-        "Mend the data or the contract, then materialize the table again. The refused rows: "
+        f"nothing of table '{table}' was published, and its current artifacts are unchanged{refused}:\n{listed}"
+        "Fix the data or the contract, then materialize the table again. The rejected rows: "
         f"ml-assets quarantine {table}{f' {days[0]}' if days else ''}"
     )
 
@@ -101,15 +101,15 @@ def audit(
     share: float | None = None,
     released: pl.DataFrame | None = None,
 ) -> Audit:
-    """Hold a table against its contract, and set aside what breaks a row rule where the declaration lets it.
+    """Check a table against its contract, and quarantine rows that break a row rule if the declaration allows it.
 
     Args:
         rows: all rows of the run.
-        contract: what they must look like.
-        partition: the column that says to which partition a row belongs; None where the table is whole.
+        contract: the table's contract.
+        partition: the column with the partition of a row; None for a table without partitions.
         others: the tables that relationships point to, by name.
-        share: the share of a partition's rows that may be set aside; None where none may.
-        released: rows that a person let pass; row rules do not count for rows equal to one of them.
+        share: the share of a partition's rows that may be quarantined; None if none may.
+        released: rows that a person released. Row rules do not apply to rows equal to one of them.
     """
     marked = _marked(rows, contract, released)
     held = marked.filter(~pl.col(_RELEASED)).drop(_RELEASED)
@@ -134,7 +134,7 @@ def audit(
 
 
 def _marked(rows: pl.DataFrame, contract: TableContract, released: pl.DataFrame | None) -> pl.DataFrame:
-    """Return the rows with a column that says whether each equals one that was released; when it came plays no part."""
+    """Return the rows with a column that states whether each equals a released one, whenever it was received."""
     names = [name for name in contract.names if name in rows.columns and name not in {RECEIVED_AT, GONE_AT}]
     if released is None or any(released.schema.get(name) != rows.schema[name] for name in names):
         return rows.with_columns(pl.lit(value=False).alias(_RELEASED))
@@ -148,13 +148,13 @@ def _with_broken_rules(rows: pl.DataFrame, contract: TableContract, others: Othe
 
 
 def broken_counts(rows: pl.DataFrame) -> dict[str, int]:
-    """Return, by rule, how many rows say in `broken_rules` that they break it."""
+    """Return the number of rows that name each rule in `broken_rules`."""
     counts = rows.select(pl.col(BROKEN_RULES).explode().drop_nulls().value_counts()).unnest(BROKEN_RULES)
     return {str(rule): int(count) for rule, count in counts.iter_rows()}
 
 
 def _shares(rows: pl.DataFrame, aside: pl.DataFrame, partition: str | None) -> dict[str, float]:
-    """Return the share of rows that would be set aside, by partition; under '' where the table is whole."""
+    """Return the share of rows that would be quarantined, by partition; under '' for a table without partitions."""
     if partition is None:
         return {"": aside.height / rows.height}
     counts = aside.group_by(partition).len("aside").join(rows.group_by(partition).len("rows"), on=partition)
@@ -163,13 +163,13 @@ def _shares(rows: pl.DataFrame, aside: pl.DataFrame, partition: str | None) -> d
 
 
 def _joined(row_rules: Report, others: Report) -> Report:
-    """Return one report: row rules as one of two found them, and all other rules as the other did."""
+    """Return one report, with the row rules of the first report and all other rules of the second."""
     pairs = zip(row_rules.findings, others.findings, strict=True)
     return replace(row_rules, findings=tuple(one if one.rule.is_row_rule else other for one, other in pairs))
 
 
 def as_warnings(report: Report) -> Report:
-    """Return a report whose row rules only warn: the rows that break them are set aside."""
+    """Return a report in which row rules only warn, because the rows that break them are quarantined."""
     return replace(
         report,
         findings=tuple(
@@ -182,13 +182,13 @@ def as_warnings(report: Report) -> Report:
 def quarantine_findings(
     quarantined: pl.DataFrame, contract: TableContract, *, rows: int, partition: str | None
 ) -> dict[str, Finding]:
-    """Return what rows that were set aside say of each rule they break, by its name; these rules only warn.
+    """Return the findings about quarantined rows, by rule; these rules only warn.
 
     Args:
         quarantined: the rows, with `broken_rules`.
         contract: the table's contract.
-        rows: how many rows the table had before.
-        partition: the column that says to which partition a row belongs; None where the table is whole.
+        rows: number of rows of the table before.
+        partition: the column with the partition of a row; None for a table without partitions.
     """
     found = {}
     for name in broken_counts(quarantined):
@@ -204,6 +204,6 @@ def quarantine_findings(
 def released_counts(
     rows: pl.DataFrame, contract: TableContract, released: pl.DataFrame, *, others: Others | None = None
 ) -> dict[str, int]:
-    """Return, by rule, how many rows break it and stand among the rest because they were released."""
+    """Return the number of rows that break each rule and pass because they were released."""
     passed = _marked(rows, contract, released).filter(_RELEASED).drop(_RELEASED)
     return broken_counts(_with_broken_rules(passed, contract, others))

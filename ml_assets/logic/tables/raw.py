@@ -1,4 +1,4 @@
-"""Cutting source rows into days, storing every version of a row, and what a landing says about rows that are missing.
+"""Assign source rows to days, store every version of a row, and compare a landing with the one before.
 
 Not here: reading the source (see `ml_assets.landing.sources`).
 """
@@ -38,14 +38,14 @@ def day_expression(
     day: str | None = None,
     timezone: str | None = None,
 ) -> pl.Expr:
-    """Return the day of a row, null where there is no such day (30 February).
+    """Return the day of a row; null if there is no such day (30 February).
 
     Args:
-        column: a date, ISO text whose date counts as it is written, or a timestamp in UTC.
-        year: with `month` and `day`, in place of `column`.
-        month: as `year`.
-        day: as `year`.
-        timezone: where the day of a timestamp begins and ends; None where the column is not a timestamp.
+        column: a date, ISO text (whose date is used as it is written), or a timestamp in UTC.
+        year: with `month` and `day`, instead of `column`.
+        month: see `year`.
+        day: see `year`.
+        timezone: the time zone of the days, for a timestamp; otherwise None.
     """
     if column is not None and timezone is not None:
         return day_of_moment(pl.col(column), timezone)
@@ -62,8 +62,8 @@ class Cut:
     """Source rows by day.
 
     Attributes:
-        parts: the rows of each day of the run, in the order of the source; days without rows are empty.
-        outside: rows that no run lands because their day is not declared, by reason.
+        parts: the rows of each day of the run, in the order of the source; empty for days without rows.
+        outside: number of rows that no run lands, because their day is not declared, by reason.
     """
 
     parts: Mapping[str, pl.DataFrame]
@@ -79,18 +79,18 @@ def by_day(
     declared: tuple[date, date | None],
     personal: Collection[str] = (),
 ) -> Cut:
-    """Return the rows of each day of a range, both ends included, and how many rows are of no declared day.
+    """Return the rows of each day of a range (both ends included), and the number of rows of undeclared days.
 
     Args:
         frame: the source's rows.
         day: the day of a row.
         first: the first day of the run.
-        last: its last day.
-        declared: the first and the last day there are partitions for; None where the end is open.
+        last: the last day of the run.
+        declared: the first and the last day that have partitions; None for an open end.
         personal: columns whose values no message shows.
 
     Raises:
-        DataError: rows whose day cannot be told.
+        DataError: rows have no day.
     """
     marked = _with_day(frame, day, personal)
     inside = marked.filter(pl.col(PARTITION).is_between(first, last)).with_columns(pl.col(PARTITION).cast(pl.String))
@@ -106,10 +106,10 @@ def by_day(
 def check_of_day(
     frame: pl.DataFrame, day: pl.Expr, wanted: date, *, where: str, personal: Collection[str] = ()
 ) -> None:
-    """Refuse rows of another day than that of the file they came in.
+    """Raise an error if rows of a file have another day than the file.
 
     Raises:
-        DataError: there are such rows, or rows whose day cannot be told; with counts.
+        DataError: there are such rows, or rows without a day; with counts.
     """
     found = (
         _with_day(frame, day, personal)
@@ -117,9 +117,9 @@ def check_of_day(
         .value_counts(sort=True, name="rows")
     )
     if not found.is_empty():
-        told = ", ".join(f"{rows} of {other}" for other, rows in found.head(3).iter_rows())
+        days = ", ".join(f"{rows} of {other}" for other, rows in found.head(3).iter_rows())
         raise DataError(
-            f"{found['rows'].sum()} of {frame.height} rows in {where} are of {found.height} other days ({told}); "
+            f"{found['rows'].sum()} of {frame.height} rows in {where} are of {found.height} other days ({days}); "
             f"expected only {wanted}. Correct the file, its name, or 'by' (if absent, a column 'day')."
         )
 
@@ -135,12 +135,12 @@ def _with_day(frame: pl.DataFrame, day: pl.Expr, personal: Collection[str]) -> p
 
 
 def together(parts: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """Return the rows of all partitions as one frame that says of each row where it belongs."""
+    """Return the rows of all partitions as one frame, with a column for the partition."""
     return pl.concat([part.with_columns(pl.lit(key).alias(PARTITION)) for key, part in parts.items()])
 
 
 def apart(rows: pl.DataFrame, keys: Sequence[str]) -> dict[str, pl.DataFrame]:
-    """Return the rows of each partition, empty ones too: what `together` put together."""
+    """Return the rows of each partition, including empty ones; the reverse of `together`."""
     parts = rows.partition_by(PARTITION, as_dict=True, include_key=False, maintain_order=True)
     empty = rows.drop(PARTITION).clear()
     return {key: parts.get((key,), empty) for key in keys}
@@ -151,13 +151,13 @@ class Landing:
     """The rows of one partition with all their versions.
 
     Attributes:
-        rows: what stood, then what came now.
-        before: how many rows of the source stood; None where the partition had never been landed.
-        now: how many rows the source has now.
-        late: how many rows came now whose key had not come before.
-        corrected: how many came now with other values than before, or after they had been gone.
-        gone: how many rows the source no longer has since this landing; they stay, marked by `gone_at`.
-        repeated: how many rows the source has more than once, beside the first.
+        rows: the stored rows, followed by the new ones.
+        before: number of the source's rows that were stored; None if the partition had never been landed.
+        now: number of the source's rows now.
+        late: number of new rows with a new key.
+        corrected: number of new rows with changed values, or that had been removed before.
+        gone: number of rows that this landing no longer finds in the source; they stay, with a `gone_at`.
+        repeated: number of duplicates in the source.
     """
 
     rows: pl.DataFrame
@@ -170,7 +170,7 @@ class Landing:
 
     @property
     def counts(self) -> dict[str, int]:
-        """What differs from the landing before, in words."""
+        """The differences to the landing before, by name."""
         return {
             "late rows": self.late,
             "corrected rows": self.corrected,
@@ -182,49 +182,47 @@ class Landing:
 def keep_versions(
     source: pl.DataFrame, standing: pl.DataFrame | None, *, key: Sequence[str], received_at: datetime
 ) -> Landing:
-    """Return what stood, and after it what the source now says that did not stand.
+    """Return the stored rows, followed by the source's rows that are new or changed.
 
-    What stands of a key is all rows of its newest `received_at`; where the source has others, or another number of
-    them, all that it has of the key are a new version. So a source that repeats or contradicts itself breaks the
-    contract's unique rule, in a first landing and in later ones, and landing the same source again changes nothing.
+    The current state of a key is its rows with the newest `received_at`. If the source has other rows, or another
+    number of rows, for the key, all of them become a new version. A source with duplicates or contradictions therefore
+    breaks the contract's unique rule in every landing, and landing the same source again changes nothing.
 
-    What was landed first has no `received_at`; what comes later has the moment at which it came, unless the source has
-    a column of that name. The newest version of a row that the source no longer has gets that moment as `gone_at`; a
-    row that comes back is a new version. A column that did not stand is filled in: that the contract asks for more is
-    no correction.
+    Rows of the first landing have no `received_at`. Later rows have the time of their landing, unless the source has a
+    column of that name. If the source no longer has a row, its newest version gets this time as `gone_at`. If the row
+    returns, it is a new version. A column that was not stored before is filled in; that is not a correction.
 
     Args:
         source: the source's rows of one partition.
-        standing: what was landed of it before, in any order of versions; None where it never was.
-        key: what identifies a row; its `received_at` plays no part.
-        received_at: the moment of landing, UTC.
+        standing: the stored rows, in any order of versions; None if the partition was never landed.
+        key: columns that identify a row, without `received_at`.
+        received_at: the time of the landing, UTC.
 
     Raises:
-        DataError: something changed, and rows stand that were received, or marked as gone, at that moment or later;
-            the source has a column `gone_at` itself; or a column has another type, to which what stands cannot be
-            converted without loss.
+        DataError: rows changed although stored rows have this `received_at` or `gone_at` or a later one; the source has
+            a column `gone_at`; or a column has another type, to which stored values cannot be converted without loss.
     """
     if GONE_AT in source.columns:
         raise DataError(f"the source has a column '{GONE_AT}', which landing adds; rename it in the source.")
-    is_told = RECEIVED_AT in source.columns
+    has_received_at = RECEIVED_AT in source.columns
     rows = _with_moments(source)
     if standing is None:
         return Landing(rows, now=rows.height)
     standing = _with_moments(retyped(standing, source.schema)).with_row_index(_ROW)
     shared = [name for name in source.columns if name in standing.columns]
     if not shared:
-        raise DataError("no column of the source is stored of its earlier landings; land it in a new raw table.")
+        raise DataError("no column of the source was stored in its earlier landings; land it in a new raw table.")
     identity = [name for name in shared if name in key or name == RECEIVED_AT] or shared
     received = pl.col(RECEIVED_AT)
     newest = standing.filter(received.eq_missing(received.max().over(identity)))
     current = newest.filter(pl.col(GONE_AT).is_null())
     fresh = _beyond(rows, current, shared)
-    if not is_told:  # a row that is repeated or contradicted in the source meets the contract's rule beside the others
+    if not has_received_at:  # duplicates and contradictions in the source break the contract's rule with all rows
         changed = pl.concat([it.select(identity) for it in (fresh, _beyond(current, rows, shared))])
         fresh = rows.join(changed, on=identity, how="semi", nulls_equal=True, maintain_order="left")
     gone = current.join(rows, on=identity, how="anti", nulls_equal=True)
-    _check_moment(gone.height if is_told else gone.height + fresh.height, standing, received_at)
-    if not is_told:
+    _check_moment(gone.height if has_received_at else gone.height + fresh.height, standing, received_at)
+    if not has_received_at:
         fresh = fresh.with_columns(pl.lit(received_at, _MOMENT).alias(RECEIVED_AT))
     ours = [name for name in rows.columns if name not in (*shared, RECEIVED_AT, GONE_AT)]
     seen = source.select(*shared, *ours).unique(shared, keep="first", maintain_order=True)
@@ -247,7 +245,7 @@ def keep_versions(
 
 
 def nan_as_missing(rows: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
-    """Return rows with null for NaN in the columns that declare it: `nan: missing`."""
+    """Return rows with null instead of NaN in the columns that declare `nan: missing`."""
     return rows.with_columns(
         pl.col(column.name).fill_nan(None)
         for column in contract.columns
@@ -261,7 +259,7 @@ def _with_moments(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _beyond(rows: pl.DataFrame, others: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """Return the rows that others lack, counted: of a row that is there twice and in the others once, the second."""
+    """Return the rows that the others lack, with multiplicity: of two equal rows, the second if the others have one."""
     counted, known = (it.with_columns(pl.int_range(pl.len()).over(columns).alias(_COPY)) for it in (rows, others))
     on = [*columns, _COPY]
     return counted.join(known, on=on, how="anti", nulls_equal=True, maintain_order="left").drop(_COPY)
@@ -271,19 +269,19 @@ def _check_moment(changed: int, standing: pl.DataFrame, received_at: datetime) -
     last = standing.select(pl.max_horizontal(pl.col(RECEIVED_AT).max(), pl.col(GONE_AT).max())).item()
     if changed and isinstance(last, datetime) and last >= received_at:
         raise DataError(
-            f"{changed} rows are landed as new or gone at {received_at}, but rows landed at {last} stand "
-            "already. A clock was ahead then, or is behind now: correct it, or give a later 'received_at' in the run's "
+            f"{changed} rows are landed as new or removed at {received_at}, but stored rows were landed at {last}. "
+            "A clock was ahead then, or is behind now. Correct it, or give a later 'received_at' in the run's "
             "configuration."
         )
 
 
 def moved_rows(rows: pl.DataFrame, *, key: Sequence[str], at: datetime) -> int:
-    """Return how many rows are gone from one partition since a landing and came to another one in it.
+    """Return the number of rows that a landing moved from one partition to another.
 
     Args:
         rows: all partitions of the landing, with the partition of each row.
-        key: what identifies a row.
-        at: the moment of the landing.
+        key: columns that identify a row.
+        at: the time of the landing.
     """
     identity = [name for name in key if name != RECEIVED_AT]
     if not identity:
@@ -294,7 +292,7 @@ def moved_rows(rows: pl.DataFrame, *, key: Sequence[str], at: datetime) -> int:
 
 @dataclass(frozen=True)
 class Loss:
-    """How many rows of each partition a landing may lose, and how many it does."""
+    """How many rows each partition loses in a landing, and how many it may lose."""
 
     table: str
     may_shrink: float
@@ -302,7 +300,7 @@ class Loss:
 
     @property
     def finding(self) -> Finding:
-        """What the rule about lost rows found; a broken one names the partitions and the field that allows it."""
+        """The finding of the rule about lost rows; a broken rule names the partitions and the field that allows it."""
         over = {
             part: (before, now) for part, (before, now) in self.sizes.items() if before - now > self.may_shrink * before
         }
@@ -327,10 +325,10 @@ class Loss:
 
 
 def outside_finding(table: str, outside: Mapping[str, int], *, rows: int) -> Finding:
-    """Return what the rule about declared days found in a source's rows."""
+    """Return the finding of the rule about declared days."""
     counts = ", ".join(f"{count:,} {reason}" for reason, count in outside.items())
     detail = (
-        f"{sum(outside.values()):,} of {rows:,} rows of the source of '{table}' are of no declared day and are not "
-        f"landed: {counts}. If they should be, widen 'days' in the declaration."
+        f"{sum(outside.values()):,} of {rows:,} rows of the source of '{table}' have no declared day and are not "
+        f"landed: {counts}. To land them, widen 'days' in the declaration."
     )
     return Finding(ALL_DAYS, rows, sum(outside.values()), detail=detail if outside else "")

@@ -1,6 +1,6 @@
-"""Rows that were refused, each beside the rules that it breaks, for a person who looks for the reason.
+"""Show rejected rows with the rules that they break.
 
-Whether rows are refused stays out, see `ml_assets.contracts.checking`; so does where they are kept.
+Not here: checking rows (see `ml_assets.contracts.checking`), and storing them (see `ml_assets.lake.quarantine`).
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ if TYPE_CHECKING:
 
 
 def rejected_rows(rows: pl.DataFrame, report: Report, *, others: Others | None = None) -> pl.DataFrame:
-    """Return the rows with a column `broken_rules`: the blocking rules that each of them breaks, by name.
+    """Return the rows with a column `broken_rules`: the names of the blocking rules that each row breaks.
 
-    A rule about the columns or the day as a whole is broken by every row; uniqueness by every row that shares its
-    values with another.
+    Every row breaks a rule about columns or about the day as a whole. All rows with the same values break uniqueness.
 
     Args:
-        rows: what the report is about, or some of its days.
-        report: what holding them against their contract found.
+        rows: the checked rows, or some of their days.
+        report: the result of checking them against their contract.
         others: the tables that relationships point to.
     """
     contract = report.contract

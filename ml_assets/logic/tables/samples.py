@@ -1,4 +1,4 @@
-"""Random samples of rows: reproducible by a seed, and independent of the order that the rows came in."""
+"""Draw random samples of rows, reproducible by a seed and independent of the order of the rows."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 def random_rows(rows: int | NDArray[np.int64], size: int, draw: np.random.Generator) -> NDArray[np.int64]:
     """Return at most `size` row numbers, drawn without replacement, in ascending order.
 
-    Every n-th row instead would follow any pattern in the order of the rows: of pairs it can take one side only.
+    Taking every n-th row instead would follow patterns in the order of the rows: of pairs, it could take only one side.
 
     Args:
-        rows: How many rows there are, or the row numbers to draw from.
-        size: How many to draw, at most.
-        draw: The generator; not advanced where all rows are taken.
+        rows: Number of rows, or the row numbers to draw from.
+        size: Maximum number of rows to draw.
+        draw: The generator; it is not advanced if all rows are taken.
     """
     index = np.arange(rows) if isinstance(rows, int) else rows
     if len(index) <= size:

@@ -1,6 +1,6 @@
-"""The training set of a model: features joined to the labels known as of a day, split by time, purged, frozen.
+"""Assemble a training set: features joined to the labels known as of a day, split by time, purged, frozen.
 
-Turning rows into numbers stays out: see `encoding`.
+Not here: encoding rows (see `ml_assets.logic.training.encoding`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _EXCLUDED: Final = "__excluded"
 
 @dataclass(frozen=True)
 class Windows:
-    """The days at which validation and test begin; test ends on the as-of day, train begins where asked or at all."""
+    """The first days of the windows. Test ends on the as-of day; train begins at its first day, or is open."""
 
     train: date | None
     validation: date
@@ -44,7 +44,7 @@ class Windows:
     last: date
 
     def days(self, split: Split) -> tuple[date | None, date]:
-        """Return the first and the last day of a window, both included; the first of train may be open."""
+        """Return the first and the last day of a window, both included. The first day of train may be None."""
         if split == "train":
             return self.train, self.validation - timedelta(days=1)
         if split == "validation":
@@ -53,22 +53,22 @@ class Windows:
 
 
 def windows_as_of(as_of: date, *, train_days: int | None, validation_days: int, test_days: int) -> Windows:
-    """Count the windows back from a day: test last, validation before it, train before that.
+    """Compute the windows back from the as-of day: test is last, validation before it, train before that.
 
     Args:
         as_of: The last day of the test window.
-        train_days: Length of the train window; None takes all there is.
+        train_days: Length of the train window; None for all earlier days.
         validation_days: Length of the validation window.
         test_days: Length of the test window.
 
     Raises:
-        DataError: A window shorter than one day.
+        DataError: A window is shorter than one day.
     """
     lengths = {"train_days": train_days, "validation_days": validation_days, "test_days": test_days}
     short = {name: days for name, days in lengths.items() if days is not None and days < 1}
     if short:
         got = ", ".join(f"{name} = {days}" for name, days in short.items())
-        raise DataError(f"{got}; expected at least 1 day each. Lengthen the split windows in the model's declaration.")
+        raise DataError(f"{got}; expected at least 1 day each. Use longer split windows in the model's declaration.")
     test = as_of - timedelta(days=test_days - 1)
     validation = test - timedelta(days=validation_days)
     train = None if train_days is None else validation - timedelta(days=train_days)
@@ -94,39 +94,39 @@ def assemble_training_set(
     timezone: str = "UTC",
     personal: Collection[str] = (),
 ) -> TrainingSet:
-    """Join features to the labels known by the end of a day, split by time, and count what is left out.
+    """Join features to the labels known by the end of a day, split by time, and count excluded rows.
 
-    A row whose label became known at or after the first prediction of a later window is purged: at that
-    prediction nobody could have trained on it. (López de Prado 2018, Advances in Financial Machine Learning, 7.4.)
-    Of a label that was corrected, the newest version known by the as-of day counts, with the time at which that one
-    became known. Nothing known or predicted after the as-of day changes the result.
+    A row is purged if its label became known at or after the first prediction of a later window, because a model for
+    that prediction could not have been trained on it (López de Prado 2018, Advances in Financial Machine Learning,
+    7.4). Of a corrected label, the newest version known by the as-of day is used, with its own known time. Nothing that
+    is known or predicted after the as-of day changes the result.
 
     Args:
-        features: One row a prediction: key, `day`, event and prediction time, features. Read lazily: only the
-            columns and days needed.
-        labels: One row a version of an outcome: key, known time, target (null where there is none by nature) and, if
-            there, `reason` (why there is none).
+        features: One row per prediction: key, `day`, event and prediction time, features. Read lazily: only the needed
+            columns and days.
+        labels: One row per version of an outcome: key, known time, target (null if it never gets a label) and
+            optionally `reason` (why it has none).
         model: Name of the model, for messages and the summary.
-        task: What kind of target it is.
+        task: The model's task.
         target: The label column.
         key: Columns that identify a prediction in both frames.
-        event_time: Column of `features`: when it happens.
-        prediction_time: Column of `features`: when the prediction is made.
-        known_time: Column of `labels`: when the label could first be known.
-        feature_list: The features to keep, in this order.
-        as_of: Last day of the test window; labels known later do not exist.
-        train_days: Days of the train window; None takes all days there are.
+        event_time: Column of `features` with the event time.
+        prediction_time: Column of `features` with the prediction time.
+        known_time: Column of `labels` with the time when the label could first be known.
+        feature_list: The features to include, in this order.
+        as_of: Last day of the test window. Labels that become known later are ignored.
+        train_days: Days of the train window; None for all earlier days.
         validation_days: Days of the validation window.
         test_days: Days of the test window.
-        timezone: Where a day ends.
+        timezone: The time zone of the days.
         personal: Columns whose values no message shows.
 
     Returns:
         The rows sorted by event time and key: key, day, times, features, target, `split`.
 
     Raises:
-        DataError: Missing or mistyped columns, null or repeated keys, an empty window, a target that does not
-            suit the task or is constant in train. All problems found at one stage are listed together.
+        DataError: Columns are missing or have the wrong type, keys are null or repeated, a window is empty, or the
+            target does not match the task or is constant in train. All problems of one stage are listed together.
     """
     windows = windows_as_of(as_of, train_days=train_days, validation_days=validation_days, test_days=test_days)
     names = [feature.name for feature in feature_list]
@@ -145,7 +145,7 @@ def assemble_training_set(
     inside = pl.col(DAY) <= windows.last
     if windows.train is not None:
         inside &= pl.col(DAY) >= windows.train
-    # A null known time stays only where the target is null too: such an outcome has no label by nature, on any day.
+    # A null known time is allowed only with a null target: such an outcome never gets a label.
     known = (pl.col(known_time) < end_of(as_of, timezone)) | pl.col(known_time).is_null()
     why = pl.col(REASON).cast(pl.String) if REASON in label_schema else pl.lit(None, pl.String)
     event_day = pl.col(EVENT_DAY) if EVENT_DAY in label_schema else pl.lit(None, pl.Date)
@@ -217,7 +217,7 @@ def _name_problems(names: Sequence[str], *, target: str, known_time: str) -> lis
         return ["it has no feature; expected at least one. Mark features in the contract of its feature table."]
     forbidden = {target: "the target", known_time: "the label's known time", SPLIT: "the split of the training set"}
     problems = [
-        f"feature '{name}' is also {forbidden[name]}, which no prediction can know. Drop it from the features."
+        f"feature '{name}' is also {forbidden[name]}, which no prediction can know. Remove it from the features."
         for name in names
         if name in forbidden
     ]
@@ -293,15 +293,15 @@ def _key_problems(
     personal: Collection[str],
     version: str | None = None,
 ) -> list[str]:
-    """Return what is wrong with keys; rows may share one where their `version` differs."""
+    """Return what is wrong with keys; rows may share one if their `version` differs."""
     nulls = frame.select(pl.col(dict.fromkeys([*key, *filled])).null_count()).row(0, named=True)
     problems = [
-        f"column '{name}' of the {where} is null in {count} of {frame.height} rows; expected none. Mend its table."
+        f"column '{name}' of the {where} is null in {count} of {frame.height} rows; expected no null. Fix its table."
         for name, count in nulls.items()
         if count
     ]
     names = list(dict.fromkeys([*key, *([version] if version else [])]))
-    fix = "Remove the duplicates in its table, or declare a finer key."
+    fix = "Remove the duplicates in its table, or declare a key with more columns."
     return problems + repeated_keys(frame, names, where=where, fix=fix, personal=personal)
 
 
@@ -326,12 +326,12 @@ def _target_problems(
             "future. Fill it in the label table, or make the label null."
         )
     if counts["wrong"]:
-        expected = "0 or 1" if task == "binary" else "a finite number, whole ones up to 2^53"
+        expected = "0 or 1" if task == "binary" else "a finite number, or an integer up to 2^53"
         found = outcomes.filter(labelled & wrong).get_column(target).unique().sort().head(3).to_list()
         sample = dict.fromkeys(str(redacted(target, it, personal)) for it in found)
         problems.append(
             f"target '{target}' of task '{task}' is not {expected} in {counted(counts['wrong'], 'row')}, for instance "
-            f"{', '.join(sample)}. Mend the label table, or declare another task."
+            f"{', '.join(sample)}. Fix the label table, or declare another task."
         )
     return problems
 
@@ -393,14 +393,14 @@ def _window_problems(
         value = redacted(target, values[0], personal)
         problems.append(
             f"target '{target}' is constant: it is {value} in all {values.len():,} rows of the train window "
-            f"({first or 'the beginning'} to {last}); expected {wanted}. Lengthen the train window, or mend the label "
+            f"({first or 'the beginning'} to {last}); expected {wanted}. Use a longer train window, or fix the label "
             "table."
         )
     return problems
 
 
 def _classes(rows: pl.DataFrame, target: str) -> tuple[str, ...]:
-    # All windows, not train alone: a class that only the test rows have must cost the model, not vanish.
+    # Classes of all windows: a class that only test rows have must count against the model, not disappear.
     values = rows.get_column(target).unique()
     ordered = values.sort() if values.dtype.is_integer() else values.cast(pl.String).sort()
     return tuple(str(value) for value in ordered)

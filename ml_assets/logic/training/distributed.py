@@ -1,8 +1,8 @@
-"""LightGBM over Dask: the rows of one model spread over several workers, by LightGBM's own integration.
+"""Train LightGBM over Dask: the rows of one model are distributed over several workers, by LightGBM's integration.
 
-Which cluster that is stays out, see `ml_assets.workers.dask`. The rows go out from this process, which holds them;
-what is spared is time, and the workers' memory. Borders of bins come from parts of the rows, so the model is another
-than one process would train, and its metrics differ by a little.
+Not here: the cluster (see `ml_assets.workers.dask`). This process holds all rows and sends them out, so workers save
+time and memory of the fit only. Bin edges are computed from parts of the rows, so the model differs from one that a
+single process trains, and its metrics differ slightly.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _ADDRESSES: Final = re.compile(r"^\[(machines|local_listen_port): .*\]\n", re.MULTILINE)
 
-# scikit-learn's words for what LightGBM has its own: given both, it takes scikit-learn's defaults.
+# scikit-learn's names of parameters. If both names are given, LightGBM takes scikit-learn's defaults.
 _NAMES: Final = {
     "min_data_in_leaf": "min_child_samples",
     "bagging_fraction": "subsample",
@@ -41,24 +41,24 @@ _NAMES: Final = {
 
 
 def boost_on(client: Any, workers: int) -> Trainer:  # noqa: ANN401 - Dask is no dependency
-    """Return what trains over a Dask cluster.
+    """Return a trainer that uses a Dask cluster.
 
     Args:
         client: A `distributed.Client`.
-        workers: Over how many of its workers, at most.
+        workers: Maximum number of its workers.
     """
 
-    def train(matrix: Matrix, target: Vector, features: Sequence[Feature], told: Parameters, rounds: int) -> Booster:
+    def train(matrix: Matrix, target: Vector, features: Sequence[Feature], full: Parameters, rounds: int) -> Booster:
         import lightgbm
 
         chosen = sorted(client.scheduler_info(n_workers=-1)["workers"])[:workers]
-        # Its classifier would number the classes anew by those that the rows have; the objective says what is trained.
-        # How many threads there are is each worker's own affair.
-        named: dict[str, Any] = {_NAMES.get(name, name): told[name] for name in told if name != "num_threads"}
+        # Its classifier would renumber the classes by those in the rows; the objective states what is trained.
+        # Each worker decides its own number of threads.
+        named: dict[str, Any] = {_NAMES.get(name, name): full[name] for name in full if name != "num_threads"}
         model = lightgbm.DaskLGBMRegressor(client=client, n_estimators=rounds, **named)
         rows, truth = _spread(client, matrix, chosen), _spread(client, target, chosen)
         with warnings.catch_warnings():
-            # Told of every fit, whether or not somebody has set it.
+            # This warning is issued at every fit, even if nobody sets the parameter.
             warnings.filterwarnings("ignore", message="Parameter n_jobs will be ignored", category=UserWarning)
             model.fit(
                 rows,
@@ -66,7 +66,7 @@ def boost_on(client: Any, workers: int) -> Trainer:  # noqa: ANN401 - Dask is no
                 feature_name=text_names(features),
                 categorical_feature=[index for index, feature in enumerate(features) if feature.is_categorical],
             )
-        # What the workers' addresses were says nothing of the model.
+        # The workers' addresses are not part of the model.
         text = _ADDRESSES.sub("", model.booster_.model_to_string(num_iteration=-1))
         return lightgbm.Booster(model_str=text)
 
@@ -74,7 +74,7 @@ def boost_on(client: Any, workers: int) -> Trainer:  # noqa: ANN401 - Dask is no
 
 
 def _spread(client: Any, rows: Matrix | Vector, workers: Sequence[str]) -> Any:  # noqa: ANN401 - Dask is no dependency
-    """Return rows as a Dask array of as many parts as there are workers, one on each."""
+    """Return rows as a Dask array with one part on each worker."""
     import dask.array
 
     parts = np.array_split(rows, len(workers))

@@ -1,6 +1,6 @@
-"""Rows as numbers: the one encoding of features and targets, for training and for prediction alike.
+"""Encode rows as numbers: the only encoding of features and targets, for training and for prediction.
 
-What is trained on the numbers stays out: see `model`.
+Not here: training (see `ml_assets.logic.training.model`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
 
 EXACT: Final = 2**53
-"""Whole numbers up to here are exact as doubles, and doubles are what LightGBM reads."""
+"""Integers up to this one are exact as doubles, which LightGBM reads."""
 
 
 _WIDE: Final = frozenset({pl.Int64, pl.UInt64, pl.Int128})
@@ -28,7 +28,7 @@ _WIDE: Final = frozenset({pl.Int64, pl.UInt64, pl.Int128})
 def type_problem(feature: Feature, dtype: pl.DataType) -> str | None:
     """Return why a column cannot be this feature, or None.
 
-    LightGBM's Arrow reader aborts the whole process on text, dates and decimals; this is the check before it.
+    LightGBM's Arrow reader aborts the whole process on text, dates and decimals, so this check comes before it.
     """
     if dtype == pl.Null:
         return None
@@ -36,7 +36,7 @@ def type_problem(feature: Feature, dtype: pl.DataType) -> str | None:
         if dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean) or dtype.is_integer():
             return None
         return (
-            f"feature '{feature.name}' is {dtype}; a categorical one is text, whole numbers or Boolean. "
+            f"feature '{feature.name}' is {dtype}; expected text, whole numbers or Boolean for a categorical feature. "
             "Cast it in its table."
         )
     if dtype == pl.Boolean or dtype.is_numeric():
@@ -46,18 +46,18 @@ def type_problem(feature: Feature, dtype: pl.DataType) -> str | None:
         if dtype in (pl.String, pl.Categorical, pl.Enum)
         else "Cast it in its table"
     )
-    return f"feature '{feature.name}' is {dtype}; expected a number or Boolean. {hint}, or drop it."
+    return f"feature '{feature.name}' is {dtype}; expected a number or Boolean. {hint}, or remove it."
 
 
 def check_columns(frame: pl.DataFrame | pl.LazyFrame, features: Sequence[Feature], *, model: str) -> None:
-    """Check that a frame has every feature of a model in a type it can take.
+    """Check that a frame has every feature of a model, in a supported type.
 
     Raises:
-        ContractError: Missing or mistyped columns, all of them listed.
+        ContractError: Columns are missing or have the wrong type; all are listed.
     """
     schema = frame.collect_schema()
     problems = [
-        f"column '{feature.name}' is missing; the contract of model '{model}' wants it. "
+        f"column '{feature.name}' is missing; the contract of model '{model}' requires it. "
         "Rebuild the feature table, or train a model without it."
         for feature in features
         if feature.name not in schema
@@ -72,7 +72,7 @@ def check_columns(frame: pl.DataFrame | pl.LazyFrame, features: Sequence[Feature
 
 
 def fit_vocabularies(train: pl.DataFrame, features: Sequence[Feature]) -> dict[str, tuple[str, ...]]:
-    """Return the sorted categories of each categorical feature, as seen in these rows."""
+    """Return the sorted categories of each categorical feature in these rows."""
     names = [feature.name for feature in features if feature.is_categorical]
     if not names:
         return {}
@@ -88,21 +88,22 @@ def encode(
     *,
     model: str = "",
 ) -> pl.DataFrame:
-    """Turn rows into numbers: the same function for training, batch and online.
+    """Encode rows as numbers, with the same function for training, batch and online predictions.
 
     Args:
         frame: Rows with at least the features' columns.
-        features: What to encode, in this order.
-        vocabularies: The categories of each categorical feature; a category's code is its place therein.
-        unseen: What to do with a category outside the vocabulary: make it missing, or refuse the rows.
+        features: The features, in this order.
+        vocabularies: The categories of each categorical feature; a category's code is its position.
+        unseen: What happens to a category outside the vocabulary: it becomes missing, or it is an error.
         model: Name of the model, for messages.
 
     Returns:
-        Float64 (numbers, Booleans) and Int32 (category codes) columns; missing stays null.
+        Float64 (numbers, Booleans) and Int32 (category codes) columns; missing values stay null.
 
     Raises:
-        ContractError: Missing or mistyped columns.
-        DataError: NaN, infinity or whole numbers that no double holds; unseen categories, where declared an error.
+        ContractError: Columns are missing or have the wrong type.
+        DataError: Values are NaN, infinite, or integers that no double represents; or a category is unseen, if that is
+            an error.
     """
     check_columns(frame, features, model=model)
     problems = [
@@ -128,9 +129,9 @@ def encode(
 
 
 def number_problem(column: pl.Series) -> str | None:
-    """Return why numbers cannot become doubles without loss, or None; missing values can."""
+    """Return why numbers cannot be converted to doubles without loss, or None. Missing values can."""
     if column.dtype.is_float():
-        # By numpy: one row of sixty columns takes 0.1 ms, and polars expressions take 0.4 ms.
+        # numpy takes 0.1 ms for one row of sixty columns, polars expressions take 0.4 ms
         lost = column.len() - int(np.isfinite(column.to_numpy()).sum()) - column.null_count()
         if lost:
             return f"is NaN or infinite in {lost} of {column.len()} rows; make them null or numbers in its table"
@@ -138,22 +139,23 @@ def number_problem(column: pl.Series) -> str | None:
         lost = int((~is_exact(column)).sum())
         if lost:
             return (
-                f"{inexact_words(lost, column.len())}; make wrong values null in its table, mark it categorical where "
-                "it names something, or subtract a constant"
+                f"{inexact_words(lost, column.len())}; make wrong values null in its table, mark it categorical if it "
+                "is an "
+                "identifier, or subtract a constant"
             )
     return None
 
 
 def is_exact(column: pl.Series) -> pl.Series:
-    """Return of each value whether a double holds it; missing ones count as held."""
+    """Return for each value whether a double represents it exactly; True for missing values."""
     if column.dtype not in _WIDE:
         return pl.repeat(value=True, n=column.len(), dtype=pl.Boolean, eager=True)
     return column.cast(pl.Int128).is_between(-EXACT, EXACT).fill_null(value=True)
 
 
 def inexact_words(lost: int, rows: int) -> str:
-    """Return what is wrong with a column in which some values are not exact, as a clause."""
-    return f"has whole numbers beyond 2^53 in {lost} of {rows} rows, which LightGBM's doubles cannot tell apart"
+    """Return a clause about a column with inexact values."""
+    return f"has whole numbers beyond 2^53 in {lost} of {rows} rows, which doubles cannot represent exactly"
 
 
 def _raise_unseen(frame: pl.DataFrame, encoded: pl.DataFrame, features: Sequence[Feature], model: str) -> None:
@@ -166,12 +168,12 @@ def _raise_unseen(frame: pl.DataFrame, encoded: pl.DataFrame, features: Sequence
     if problems:
         raise DataError(
             f"categories that model '{model}' has not seen in training: {'; '.join(problems)}. "
-            "Train again on rows that hold them, or declare unseen: missing."
+            "Train again on rows that have them, or declare unseen: missing."
         )
 
 
 def to_matrix(encoded: pl.DataFrame) -> Matrix:
-    """Return encoded columns as a row-major matrix of doubles; null becomes NaN, LightGBM's missing."""
+    """Return encoded columns as a row-major matrix of doubles; null becomes NaN, LightGBM's missing value."""
     if encoded.width == 0:
         return np.empty((encoded.height, 0), dtype=np.float64)
     return encoded.select(pl.all().cast(pl.Float64)).to_numpy(order="c")
@@ -181,7 +183,7 @@ def target_vector(frame: pl.DataFrame, *, target: str, task: Task, classes: Sequ
     """Return the target as numbers: 0/1, the value, or the index of the class in `classes`.
 
     Raises:
-        DataError: A target that is missing, NaN, infinite or beyond 2^53; LightGBM takes them silently.
+        DataError: A target is missing, NaN, infinite or beyond 2^53. LightGBM would silently accept it.
     """
     column = frame.get_column(target)
     if task != "multiclass" and (problem := number_problem(column)):
@@ -200,17 +202,17 @@ def target_vector(frame: pl.DataFrame, *, target: str, task: Task, classes: Sequ
 
 
 def chosen_features(summary: TrainingSetSummary, names: Sequence[str]) -> tuple[Feature, ...]:
-    """Return the named features in the training set's order, so that a model does not depend on how they are listed.
+    """Return the named features in the training set's order, so that the model does not depend on the order of names.
 
     Raises:
-        DataError: A name the training set does not have, or no name at all.
+        DataError: The training set does not have a name, or there is no name.
     """
     known = [feature.name for feature in summary.features]
     unknown = sorted(set(names) - set(known))
     if unknown or not names:
         got = ", ".join(f"'{name}'" for name in unknown) or "none"
         raise DataError(
-            f"features asked for of model '{summary.model}': {got}; its training set has {', '.join(known)}. "
+            f"requested features of model '{summary.model}': {got}; its training set has {', '.join(known)}. "
             "Materialize importances again on this training set."
         )
     return tuple(feature for feature in summary.features if feature.name in set(names))

@@ -1,6 +1,6 @@
-"""How much each feature of a trained model matters: gain, mean |SHAP| and permutation importance.
+"""Importances of a trained model's features: gain, mean |SHAP| and permutation importance.
 
-Not here: which features a model is trained on (see `importances`), and plots.
+Not here: selecting features (see `ml_assets.logic.training.importances`), and plots (see `ml_assets.logic.plots`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EXPLAINED_ROWS: Final = 2_000
 PERMUTED_ROWS: Final = 5_000
 SHUFFLES: Final = 2
-"""Rows that mean |SHAP| is taken over, at most; its cost is rows times leaves times depth squared."""
+"""Maximum number of rows for mean |SHAP|. Its cost is rows times leaves times depth squared."""
 
 SCHEMA: Final = pl.Schema(
     {
@@ -49,13 +49,13 @@ class Numbers:
     target: Vector
 
     def take(self, index: NDArray[np.int64]) -> Numbers:
-        """Return some of the rows."""
+        """Return a subset of the rows."""
         return Numbers(self.matrix[index], self.target[index])
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """How a booster is scored: the metric, the number of classes (0 if not multiclass) and LightGBM's threads."""
+    """How a booster is scored: the metric, the number of classes (0 if not multiclass) and the number of threads."""
 
     metric: Metric
     classes: int
@@ -76,9 +76,9 @@ def gains(booster: Booster) -> Vector:
 def permutation_losses(
     booster: Booster, rows: Numbers, scoring: Scoring, *, draw: np.random.Generator, repeats: int
 ) -> Vector:
-    """Return (repeats, columns): how much the metric worsens when one column is shuffled (Breiman 2001).
+    """Return (repeats, columns): how much the metric worsens if one column is shuffled (Breiman 2001).
 
-    Above zero is worse, whatever the metric's direction; 0 for columns that the model does not use.
+    Above zero is worse, for metrics of both directions. It is 0 for columns that the model does not use.
     """
     score, used = scoring.score(booster, rows), np.flatnonzero(gains(booster) > 0)
     losses = np.zeros((repeats, rows.matrix.shape[1]))
@@ -128,15 +128,15 @@ def permuted(
 ) -> pl.DataFrame:
     """Return the model's importances with the permutation importance of each feature, by a metric over all rows.
 
-    It is measured on a random sample of at most `PERMUTED_ROWS` validation rows; its standard deviation is that of the
-    repeats alone, and says nothing of which rows were drawn.
+    It is measured on a random sample of at most `PERMUTED_ROWS` validation rows. Its standard deviation covers the
+    repeats only, not the choice of the sample.
 
     Args:
-        model: The trained model, with the importances that `explain` returned.
+        model: The trained model, with the importances from `explain`.
         training: The training set that it was trained on.
-        metric: What a loss is measured in.
-        seed: Of the sample and the shuffles.
-        threads: For LightGBM.
+        metric: The metric whose loss is measured.
+        seed: Seed of the sample and the shuffles.
+        threads: Threads of LightGBM.
         repeats: Shuffles of each feature, at least 2.
 
     Raises:
@@ -166,7 +166,7 @@ def permuted(
 
 
 def share_of_total(name: str) -> pl.Expr:
-    """Return a column divided by its sum; 0 where the sum is 0."""
+    """Return a column divided by its sum; 0 if the sum is 0."""
     total = pl.col(name).sum()
     return pl.when(total > 0).then(pl.col(name) / total).otherwise(0.0)
 

@@ -1,6 +1,7 @@
-"""Which features a model is trained on: those that beat injected noise in a quick model over several time folds.
+"""Select features: those that beat injected noise in a quick model over several time folds.
 
-Not here: what each feature is worth to the trained model (see `explanation`), and plots.
+Not here: the importances of the trained model (see `ml_assets.logic.training.explanation`), and plots (see
+`ml_assets.logic.plots`).
 """
 
 from __future__ import annotations
@@ -28,17 +29,18 @@ EXPLAINER: Final[Mapping[str, float | int | str | bool]] = {
     "learning_rate": 0.15,
     "num_leaves": 31,
     "min_data_in_leaf": 50,
-    # Half of the columns a tree: of two that say the same, both then get to show it.
+    # Half of the columns for each tree. Of two columns with the same information, both then show it.
     "feature_fraction": 0.5,
     "max_bin": 63,
 }
-"""Parameters of the quick model that selects features; the challenger is trained with tuned ones."""
+"""Parameters of the quick model that selects features. The challenger is trained with tuned parameters."""
 
 ROUNDS: Final = 60
 NOISE_NUMERIC: Final = "noise_numeric"
 NOISE_CATEGORICAL: Final = "noise_categorical"
 COPIES: Final[Mapping[str, int]] = {NOISE_NUMERIC: 5, NOISE_CATEGORICAL: 2}
-"""How many of each are injected: one draw of noise has half or twice another's gain, the strongest of some does not."""
+"""Copies of each kind of noise. The gain of one copy varies by a factor of two; the strongest of several varies
+less."""
 
 _SCHEMA: Final = pl.Schema(
     {
@@ -76,7 +78,7 @@ FOLDS_SCHEMA: Final = pl.Schema(
 
 @dataclass(frozen=True)
 class _Columns:
-    """The features and, after them, the injected noise; an entry a column."""
+    """The features, followed by the injected noise; one entry per column."""
 
     features: tuple[Feature, ...]
     is_noise: NDArray[np.bool_]
@@ -98,46 +100,52 @@ def measure_importances(
 ) -> Importances:
     """Select features by a quick model of `ROUNDS` rounds, and return what it measured.
 
-    The train rows are cut by time into `folds` blocks. Fold k fits on the blocks before and measures on the block
-    after; the last fits on all train rows and measures on validation. Test is never looked at.
+    The train rows are cut by time into `folds` blocks. Fold k is fitted on the blocks before and measured on the block
+    after. The last fold is fitted on all train rows and measured on validation rows. Test rows are never used.
 
-    A feature beats noise in a fold if its gain is above that of every injected noise of its kind (normal variables,
-    missing as often as the features; shuffled copies of the median categorical by number of categories), or if
-    shuffling it costs more metric than shuffling any of that noise, by two standard errors. (Permutation importance:
-    Breiman 2001; features against the strongest noise: Kursa and Rudnicki 2010, Boruta.) Gain alone overrates what
-    splits finely; permutation alone underrates what has a twin. A feature that the fold's model would do better
-    without, by more than any noise and two standard errors, does not beat noise there. It is selected if it beats
-    noise in at least half of the folds; if none does, all are.
+    A feature beats noise in a fold if one of two conditions holds:
+
+    - Its gain is above that of all injected noise of its kind. Noise is normal variables, missing as often as the
+      features, and shuffled copies of the categorical with the median number of categories.
+    - Shuffling it costs more than shuffling any of that noise, by two standard errors (permutation importance: Breiman
+      2001; comparison with the strongest noise: Kursa and Rudnicki 2010, Boruta).
+
+    Gain alone overrates columns with many values. Permutation alone underrates columns that have a duplicate. A feature
+    does not beat noise in a fold if the model would be better without it, by more than any noise and two standard
+    errors. A feature is selected if it beats noise in at least half of the folds. If none does, all are selected.
 
     Args:
         training: The frozen rows.
-        seed: Of samples, noise, shuffles and fits.
-        metric: What permutation is measured in, a drop being above zero whatever the metric's direction.
-        threads: For LightGBM.
-        rows: Validation rows that permutation is measured on, at most; half as many on the earlier folds.
-        folds: Time folds, validation among them.
+        seed: Seed of samples, noise, shuffles and fits.
+        metric: The metric for permutation importance. A loss is above zero, for metrics of both directions.
+        threads: Threads of LightGBM.
+        rows: Maximum number of validation rows for permutation importance; half as many on the earlier folds.
+        folds: Time folds, including validation.
         repeats: Shuffles of each feature, at least 2.
-        fit_rows: Rows that a fold is fitted on, at most.
-        explained_rows: Validation rows that mean |SHAP| is taken over, at most; its cost is by rows, trees and depth.
-        on_fold: Told after each fold how many are done, and of how many.
+        fit_rows: Maximum number of rows to fit a fold on.
+        explained_rows: Maximum number of validation rows for mean |SHAP|. Its cost grows with rows, trees and depth.
+        on_fold: Called after each fold with the number of finished folds and of all folds.
 
     Returns:
-        The figures of the last fold, a row for each feature and, of each kind, the injected noise of the largest gain,
-        ranked by mean |SHAP|; what each fold compared; `kept` in the summary is in the training set's order.
+        The figures of the last fold, one row for each feature and for the injected noise with the largest gain of each
+        kind, ranked by mean |SHAP|; the comparisons of each fold; and a summary, whose `kept` is in the training set's
+        order.
 
     Raises:
-        DataError: Fewer than 1 fold or 2 repeats, a train window too short to cut, a metric that a fold cannot give.
-        ContractError: Mistyped columns.
+        DataError: There are fewer than 1 fold or 2 repeats, the train window is too short, or the metric is not defined
+            on a fold.
+        ContractError: Columns have the wrong type.
     """
     summary = training.summary
     train, validation = training.part("train"), training.part("validation")
     if folds < 1 or repeats < 2 or train.height < 2 * folds:
         raise DataError(
             f"importances of model '{summary.model}' got {folds} folds, {repeats} repeats and {train.height} train "
-            "rows; expected at least 1 fold, 2 repeats and two rows a fold. Lengthen the train window or cut it less."
+            "rows; expected at least 1 fold, 2 repeats and two rows per fold. Use a longer train window, or fewer "
+            "folds."
         )
     draw = np.random.default_rng(seed)
-    # Each fold needs rows to fit on and rows to measure on; more than that need not be encoded.
+    # A fold needs rows to fit on and rows to measure on. Other rows are not encoded.
     train = train[random_rows(train.height, 2 * fit_rows, draw)]
     validation = validation[random_rows(validation.height, rows, draw)]
     vocabularies = fit_vocabularies(train, summary.features)
@@ -145,7 +153,7 @@ def measure_importances(
     past, held = (
         _numbers(part, training, vocabularies=vocabularies, columns=columns, draw=draw) for part in (train, validation)
     )
-    told = full_parameters(summary.task, EXPLAINER, classes=summary.classes, seed=seed, threads=threads)
+    full = full_parameters(summary.task, EXPLAINER, classes=summary.classes, seed=seed, threads=threads)
     scoring = Scoring(find_metric(metric, summary.task), len(summary.classes), threads)
 
     edges = np.linspace(0, len(past.target), folds + 1).astype(np.int64)
@@ -154,9 +162,9 @@ def measure_importances(
         fitted = past.take(random_rows(int(edges[fold]), fit_rows, draw))
         block = np.arange(edges[fold], edges[min(fold + 1, folds)])
         later = held if fold == folds else past.take(random_rows(block, rows // 2, draw))
-        offset = target_offset(fitted.target, told)
-        data = bin_rows(fitted.matrix, fitted.target - offset, features=columns.features, parameters=told)
-        booster = boost(Binned(columns.features, vocabularies, data, None, offset), told, rounds=ROUNDS)
+        offset = target_offset(fitted.target, full)
+        data = bin_rows(fitted.matrix, fitted.target - offset, features=columns.features, parameters=full)
+        booster = boost(Binned(columns.features, vocabularies, data, None, offset), full, rounds=ROUNDS)
         losses = permutation_losses(booster, later, scoring, draw=draw, repeats=repeats)
         measured.append(_judge_fold(fold, gains(booster), losses, columns))
         if on_fold is not None:
@@ -222,7 +230,7 @@ def _numbers(
     summary = training.summary
     encoded = encode(rows, summary.features, vocabularies, "missing", model=summary.model)
     numeric = [feature.name for feature in summary.features if not feature.is_categorical]
-    # A column with missing values is split in two ways at each border, and so gains more from nothing.
+    # A column with missing values is split in two ways at each edge, and so gains more by chance.
     shares = encoded.select(pl.col(numeric).is_null().mean()).row(0) if numeric else ()
     missing = float(np.mean([share for share in shares if share] or [0.0]))
     by_size = sorted(vocabularies, key=lambda name: (len(vocabularies[name]), name))
@@ -241,12 +249,12 @@ def _numbers(
 
 
 def _judge_fold(fold: int, gain: Vector, losses: Vector, columns: _Columns) -> pl.DataFrame:
-    """Return a row for each column, noise too: its figures in a fold, those of the noise of its kind, and the result.
+    """Return one row for each column, including noise: its figures, those of the noise of its kind, and the result.
 
     Args:
         fold: Its number, from 1.
         gain: (columns,) total gain.
-        losses: (repeats, columns) as `permutation_losses` gives them.
+        losses: (repeats, columns) from `permutation_losses`.
         columns: The features and the noise.
     """
     measured = pl.DataFrame(
@@ -260,7 +268,7 @@ def _judge_fold(fold: int, gain: Vector, losses: Vector, columns: _Columns) -> p
         }
     )
     is_used, noise = pl.col("gain") > 0, pl.col("is_noise")
-    # A few repeats say little about one feature's spread; pooled over features they say enough.
+    # A few repeats give a poor estimate of one feature's spread. It is pooled over features.
     variance = (pl.col("permutation_std") ** 2).filter(is_used).mean().fill_null(0.0)
 
     def of_noise(name: str) -> pl.Expr:
@@ -294,7 +302,7 @@ def _table(compared: pl.DataFrame, shap: Vector, *, is_constant: Sequence[bool])
         is_constant=pl.Series([*is_constant, *[False] * int(last["is_noise"].sum())]),
     )
     is_noise, beats, harms = pl.col("is_noise"), pl.col("beats"), pl.col("harms")
-    # Of each kind of noise the strongest copy is the one that features had to beat; it stands for all.
+    # The strongest copy of each kind of noise is the one that features had to beat, so only it is listed.
     is_strongest = pl.col("gain").rank("ordinal", descending=True).over("is_noise", "is_categorical") == 1
     kind = pl.when("is_categorical").then(pl.lit(NOISE_CATEGORICAL)).otherwise(pl.lit(NOISE_NUMERIC))
     stays = (2 * beats >= folds) & pl.col("is_used") & ~is_noise
@@ -306,12 +314,12 @@ def _table(compared: pl.DataFrame, shap: Vector, *, is_constant: Sequence[bool])
             shap_share=share_of_total("shap"),
             stability=beats / folds,
             beats_noise=stays,
-            # Nothing above noise is no reason to train on nothing: the gate refuses a model without signal.
+            # If no feature beats noise, all are used: the gate rejects a model without signal.
             kept=stays | (~stays.any() & ~is_noise),
             reason=pl.when(is_noise)
             .then(pl.format("injected noise, the strongest of {}", kind.replace_strict(COPIES)))
             .when(~stays.any())
-            .then(pl.lit("no feature beats noise; all are kept, so that the gate judges the model"))
+            .then(pl.lit("no feature beats noise; all are selected, and the gate judges the model"))
             .when("is_constant")
             .then(pl.lit("the same value in every train row"))
             .when(~pl.col("is_used"))
@@ -319,7 +327,7 @@ def _table(compared: pl.DataFrame, shap: Vector, *, is_constant: Sequence[bool])
             .when(stays)
             .then(pl.format("beats noise in {} of {} folds", beats, pl.lit(folds)))
             .when(2 * harms >= folds)
-            .then(pl.format("the model does better without it in {} of {} folds", harms, pl.lit(folds)))
+            .then(pl.format("the model is better without it in {} of {} folds", harms, pl.lit(folds)))
             .otherwise(pl.format("does not beat noise in {} of {} folds", folds - beats, pl.lit(folds))),
         )
         .sort(["shap", "gain", "feature"], descending=[True, True, False])

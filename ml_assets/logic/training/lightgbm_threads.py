@@ -1,8 +1,9 @@
-"""How many threads LightGBM may use: one number for the whole process, so that its callers agree on it.
+"""Coordinate the number of threads that LightGBM uses: one number for the whole process at a time.
 
-LightGBM keeps the number in a global variable, and buffers with a place for each thread are made by one reading of it
-and used by another. Two calls at a time that ask for different numbers write past their end, and the process dies
-(4.7.0: `predict_buf_` in src/application/predictor.hpp, `OMP_SET_NUM_THREADS` in src/utils/openmp_wrapper.cpp).
+LightGBM stores the number in a global variable. Buffers with a place per thread are allocated by one reading of it and
+used by another. If two concurrent calls request different numbers, they write past the end of a buffer and the process
+crashes (4.7.0: `predict_buf_` in src/application/predictor.hpp, `OMP_SET_NUM_THREADS` in
+src/utils/openmp_wrapper.cpp).
 """
 
 import threading
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 
 
 class Threads:
-    """The number that the calls now under way agree on."""
+    """The number of threads that all current calls use."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -20,7 +21,7 @@ class Threads:
 
     @contextmanager
     def exactly(self, number: int) -> Iterator[None]:
-        """Wait until nobody uses another number; for training. Not from within another call."""
+        """Wait until no call uses another number. For training; must not be nested."""
         with self._changed:
             self._changed.wait_for(lambda: not self._calls or self._number == number)
             self._begin(number)
@@ -31,7 +32,7 @@ class Threads:
 
     @contextmanager
     def about(self, number: int) -> Iterator[int]:
-        """Give the number that is in use, else this one; for predictions, which are the same by any."""
+        """Return the number that is in use, or this one. For predictions, whose result does not depend on it."""
         with self._changed:
             self._begin(self._number if self._calls else number)
             agreed = self._number

@@ -1,7 +1,7 @@
-"""A LightGBM model as text: trained on encoded rows, read back, asked for scores and contributions.
+"""Train a LightGBM model on encoded rows, store it as text, load it, and compute scores and contributions.
 
-Rows become numbers in `encoding`. Choosing features and parameters, and sketching the drift reference, stay out too:
-see `importances`, `tuning`, `reference`.
+Not here: encoding (see `encoding`), selecting features (see `importances`), tuning (see `tuning`), and the drift
+reference (see `ml_assets.logic.monitoring.reference`).
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ if TYPE_CHECKING:
 
 OnRound = Callable[[int, float], None]
 Trainer = Callable[[Matrix, Vector, Sequence[Feature], Parameters, int], "Booster"]
-"""Trains on rows with these features, as `full_parameters` says, so many rounds."""
+"""Trains on rows with these features, with parameters from `full_parameters`, for a number of rounds."""
 
 _THREADS_LINE: Final = re.compile(r"^\[num_threads: \d+\]\n", re.MULTILINE)
 FEW_ROWS: Final = 512
-"""Up to here a second thread costs more than it brings."""
+"""With fewer values, a second thread costs more time than it saves."""
 
 _ROUNDING: Final = 1e-4
-"""The share of a target's standard deviation that rounding it may cost."""
+"""The maximum rounding error of a target, as a share of its standard deviation."""
 
 
 @dataclass(frozen=True)
 class Binned:
-    """Train rows, and validation rows where asked, as LightGBM data sets that any number of fits may share.
+    """Train rows, and validation rows if requested, as LightGBM data sets that any number of fits can share.
 
     Attributes:
-        offset: As `target_offset` gives it: what was subtracted from the targets, and `boost` adds to the model.
+        offset: From `target_offset`: what was subtracted from the targets, and `boost` adds to the model.
     """
 
     features: tuple[Feature, ...]
@@ -66,17 +66,17 @@ class Binned:
 def bin_training_set(
     training: TrainingSet, features: Sequence[Feature], parameters: Parameters, *, with_validation: bool
 ) -> Binned:
-    """Encode and bin the rows once; every fit with the same bin parameters may use the result.
+    """Encode and bin the rows once. Every fit with the same bin parameters can use the result.
 
     Args:
-        training: The frozen rows; vocabularies come from its train rows only.
-        features: What to use, in this order.
-        parameters: As `full_parameters` gives them; only those about binning (`BINNING`) and the seed matter here.
-        with_validation: Whether validation rows are binned too, with the train rows' borders.
+        training: The frozen rows. Vocabularies come from its train rows only.
+        features: The features, in this order.
+        parameters: From `full_parameters`; only those of binning (`BINNING`) and the seed are used.
+        with_validation: Whether validation rows are binned too, with the edges of the train rows.
 
     Raises:
-        ContractError: Mistyped columns.
-        DataError: Missing targets.
+        ContractError: Columns have the wrong type.
+        DataError: Targets are missing.
     """
     train = training.part("train")
     vocabularies = fit_vocabularies(train, features)
@@ -85,7 +85,7 @@ def bin_training_set(
     train_set = bin_rows(matrix, target - offset, features=features, parameters=parameters)
     validation_set = None
     if with_validation:
-        del matrix  # the train rows' numbers and the validation rows' are never in memory together
+        del matrix  # so that the matrices of train and validation rows are never in memory together
         matrix, target = _numbers(training, training.part("validation"), features, vocabularies)
         validation_set = bin_rows(
             matrix, target - offset, features=features, parameters=parameters, reference=train_set
@@ -105,13 +105,13 @@ def _numbers(
 
 
 def target_offset(target: Vector, parameters: Parameters) -> float:
-    """Return what to subtract from a regression target before LightGBM holds it as float32; 0 where that is exact.
+    """Return what to subtract from a regression target before LightGBM stores it as float32; 0 if that is exact.
 
-    A target of 1,000,000,000 and a few units would lose the units. The value in the middle is subtracted, and squared
-    error does not notice; `add_offset` puts it back into the trees.
+    A target of 1,000,000,000 plus a few units would lose the units. The median is subtracted, which does not change
+    squared error; `add_offset` adds it to the trees again.
 
     Raises:
-        DataError: The model is of a kind that cannot be shifted.
+        DataError: A model with these parameters cannot be shifted.
     """
     if parameters["objective"] != "regression" or np.array_equal(target, target.astype(np.float32)):
         return 0.0
@@ -121,13 +121,13 @@ def target_offset(target: Vector, parameters: Parameters) -> float:
     if np.abs(target - target.astype(np.float32)).max() > _ROUNDING * np.std(target):
         raise DataError(
             f"LightGBM rounds the target to float32, which loses more than {_ROUNDING:.0e} of its standard deviation, "
-            f"and {' and '.join(unshifted)} keeps it from being shifted first. Subtract a constant in the label table."
+            f"and it cannot be shifted first with {' and '.join(unshifted)}. Subtract a constant in the label table."
         )
     return 0.0
 
 
 def add_offset(booster: Booster, offset: float) -> None:
-    """Add a constant to all that a regression model answers."""
+    """Add a constant to all predictions of a regression model."""
     if not offset:
         return
     trees = booster.dump_model()["tree_info"]
@@ -139,7 +139,7 @@ def add_offset(booster: Booster, offset: float) -> None:
 
 
 def text_names(features: Sequence[Feature]) -> list[str]:
-    """Return the features' names as LightGBM's text has them: percent-encoded, for it changes or refuses some."""
+    """Return the features' names as in LightGBM's text: percent-encoded, because it changes or rejects some."""
     return [quote(feature.name, safe="") for feature in features]
 
 
@@ -151,14 +151,14 @@ def bin_rows(
     parameters: Parameters,
     reference: Dataset | None = None,
 ) -> Dataset:
-    """Return a constructed data set; the matrix is not kept.
+    """Return a constructed data set, which does not reference the matrix.
 
     Args:
-        matrix: (rows, features) as `to_matrix` gives it.
-        target: (rows,) as `target_vector` gives it.
+        matrix: (rows, features) from `to_matrix`.
+        target: (rows,) from `target_vector`.
         features: The columns, in order.
-        parameters: As `full_parameters` gives them.
-        reference: A data set whose bin borders to use.
+        parameters: From `full_parameters`.
+        reference: A data set whose bin edges are used.
     """
     import lightgbm
 
@@ -186,10 +186,11 @@ def boost(
     """Train on binned rows.
 
     Args:
-        binned: Rows; with a validation set it is evaluated after each round.
-        parameters: As `full_parameters` gives them, with the bin parameters that the rows were binned with.
-        rounds: Boosting rounds, at most.
-        early_stopping: Stop after so many rounds without a better validation metric; `best_iteration` then counts.
+        binned: The rows. A validation set is evaluated after each round.
+        parameters: From `full_parameters`, with the same bin parameters as the rows.
+        rounds: Maximum number of boosting rounds.
+        early_stopping: Stop after this number of rounds without a better validation metric; `best_iteration` is then
+            used.
         callbacks: LightGBM callbacks.
     """
     import lightgbm
@@ -226,46 +227,46 @@ def fit(
     on_round: OnRound | None = None,
     trainer: Trainer | None = None,
 ) -> Model:
-    """Train the model on the train rows alone; validation and test rows are not looked at.
+    """Train the model on the train rows only. Validation and test rows are not used.
 
-    With `parameters` and `rounds` of a study's best trial this gives that trial's trees again, byte for byte.
+    With `parameters` and `rounds` of a study's best trial, the trees are those of the trial, byte for byte.
 
     Args:
         training: The frozen rows.
-        features: Names of the features to use.
-        parameters: Over `DEFAULTS`; a spec's own parameters may be given back to train it again.
+        features: Names of the features.
+        parameters: Replace `DEFAULTS`. A spec's own parameters can be given, to train it again.
         rounds: Boosting rounds.
         seed: Equal seeds give equal trees.
-        reference: The sketch that drift is measured against, kept with the model.
-        threads: The model does not depend on it, and does not record it.
-        device: Where histograms are built; only "cpu" is deterministic.
+        reference: The sketch that drift is measured against, stored with the model.
+        threads: The model does not depend on it and does not record it.
+        device: Device that builds histograms; only "cpu" is deterministic.
         unseen: What `predict` does with a category outside the vocabulary.
-        on_round: Told after each round its number, from 1, and the share of the rounds done.
-        trainer: Trains instead of this process, which tells no rounds then; see `distributed`.
+        on_round: Called after each round with its number, from 1, and the share of finished rounds.
+        trainer: Trains instead of this process, and does not report rounds; see `distributed`.
 
     Raises:
-        DataError: Unknown features, no rounds, missing targets.
-        ContractError: Mistyped columns or parameters.
+        DataError: Features are unknown, there are no rounds, or targets are missing.
+        ContractError: Columns have the wrong type, or parameters are not valid.
     """
     import lightgbm
 
     summary = training.summary
     if rounds < 1:
         raise DataError(
-            f"model '{summary.model}' was asked to train {rounds} rounds; expected at least 1. Tune it again."
+            f"model '{summary.model}' was to be trained for {rounds} rounds; expected at least 1. Tune it again."
         )
     chosen = chosen_features(summary, features)
-    told = full_parameters(summary.task, parameters, classes=summary.classes, seed=seed, threads=threads, device=device)
+    full = full_parameters(summary.task, parameters, classes=summary.classes, seed=seed, threads=threads, device=device)
     if trainer is None:
-        binned = bin_training_set(training, chosen, told, with_validation=False)
+        binned = bin_training_set(training, chosen, full, with_validation=False)
         vocabularies = binned.vocabularies
-        booster = boost(binned, told, rounds=rounds, callbacks=[] if on_round is None else [_progress(on_round)])
+        booster = boost(binned, full, rounds=rounds, callbacks=[] if on_round is None else [_progress(on_round)])
     else:
         train = training.part("train")
         vocabularies = fit_vocabularies(train, chosen)
         matrix, target = _numbers(training, train, chosen, vocabularies)
-        offset = target_offset(target, told)
-        booster = trainer(matrix, target - offset, chosen, told, rounds)
+        offset = target_offset(target, full)
+        booster = trainer(matrix, target - offset, chosen, full, rounds)
         add_offset(booster, offset)
     window = next(window for window in summary.windows if window.split == "train")
     return Model(
@@ -278,7 +279,7 @@ def fit(
             features=chosen,
             vocabularies=vocabularies,
             unseen=unseen,
-            parameters={name: value for name, value in told.items() if name not in {*DERIVED, "num_threads"}},
+            parameters={name: value for name, value in full.items() if name not in {*DERIVED, "num_threads"}},
             rounds=rounds,
             as_of=summary.as_of,
             trained_first_day=window.first_day,
@@ -295,18 +296,18 @@ def predict(model_text: str, spec: ModelSpec, frame: pl.DataFrame, *, threads: i
     """Score rows.
 
     Args:
-        model_text: The booster as LightGBM text; parsed once and kept.
-        spec: What the text needs beside it.
+        model_text: The booster as LightGBM text; parsed once and cached.
+        spec: The model's spec.
         frame: Rows with at least the model's features.
-        threads: For many rows; few are scored by one.
+        threads: For many rows; few rows are scored by one thread.
 
     Returns:
         In the order of the rows: `score` (probability of the positive class, or the value); for multiclass the
         probability of the predicted class, `predicted`, and `score_<class>` for each class.
 
     Raises:
-        ContractError: Missing or mistyped columns, or a text that is not this spec's model.
-        DataError: Unseen categories, where they are declared an error.
+        ContractError: Columns are missing or have the wrong type, or the text does not belong to the spec.
+        DataError: A category is unseen, if that is an error.
     """
     booster = load_booster(model_text, spec)
     matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen, model=spec.model))
@@ -334,8 +335,8 @@ def contributions(model_text: str, spec: ModelSpec, frame: pl.DataFrame, *, thre
         `feature`, `mean_abs_shap`, in the model's order.
 
     Raises:
-        ContractError: Missing or mistyped columns, or a text that is not this spec's model.
-        DataError: No rows.
+        ContractError: Columns are missing or have the wrong type, or the text does not belong to the spec.
+        DataError: There are no rows.
     """
     booster = load_booster(model_text, spec)
     matrix = to_matrix(encode(frame, spec.features, spec.vocabularies, spec.unseen, model=spec.model))
@@ -359,23 +360,23 @@ def mean_contributions(booster: Booster, matrix: Matrix, *, threads: int) -> Vec
     """Return (features,) the mean |SHAP| over the rows, summed over classes.
 
     Raises:
-        DataError: No rows to explain.
+        DataError: There are no rows.
     """
     rows, width = matrix.shape
     if rows == 0:
         raise DataError("there are no rows to explain; expected at least one. Widen the window.")
     with THREADS.about(threads) as agreed:
         values = np.asarray(booster.predict(matrix, pred_contrib=True, num_threads=agreed), dtype=np.float64)
-    # One block of (features + expected value) a class.
+    # One block of (features + expected value) per class.
     blocks = np.abs(values.reshape(rows, -1, width + 1)[:, :, :width])
     return np.asarray(blocks.sum(axis=1).mean(axis=0), dtype=np.float64)
 
 
 def load_booster(model_text: str, spec: ModelSpec) -> Booster:
-    """Return the booster of a text, checked and parsed once; it has the trees without the training's parameters.
+    """Return the booster of a text, checked and parsed once. It has the trees without the parameters of the training.
 
     Raises:
-        ContractError: The text is cut off, is not one that LightGBM wrote, or is another model's than its spec.
+        ContractError: The text is incomplete, was not written by LightGBM, or does not belong to the spec.
     """
     return _load_booster(model_text, tuple(text_names(spec.features)), spec.task, len(spec.classes), spec.model)
 
@@ -388,7 +389,7 @@ def _load_booster(model_text: str, names: tuple[str, ...], task: Task, classes: 
     try:
         return lightgbm.Booster(model_str=checked_trees(model_text, names=names, task=task, classes=classes))
     except MalformedModelError as error:
-        raise ContractError(f"the text of model '{model}' is not what LightGBM wrote: {error}. {hint}") from error
+        raise ContractError(f"the text of model '{model}' was not written by LightGBM: {error}. {hint}") from error
     except lightgbm.basic.LightGBMError as error:
         raise ContractError(f"the text of model '{model}' cannot be read by LightGBM: {error}. {hint}") from error
 

@@ -1,7 +1,7 @@
-"""Checks a LightGBM text before LightGBM parses it: its parser crashes, aborts or loops on malformed trees (4.7.0).
+"""Check a LightGBM text before LightGBM parses it, because its parser crashes or hangs on malformed trees (4.7.0).
 
-All that LightGBM 4 writes for the tasks of this project passes, linear trees included. Digests are no substitute:
-whoever can write to the lake can write a digest too.
+Everything that LightGBM 4 writes for the tasks of this project is valid, including linear trees. Digests are not
+sufficient: whoever can write to the lake can also write a digest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ml_assets.contracts.artifacts import Task
 Integers = npt.NDArray[np.int64]
 
 MAX_DEPTH: Final = 2_000
-"""Of a tree. SHAP values take memory with its square, and LightGBM walks a tree by recursion."""
+"""Maximum depth of a tree. SHAP values need memory for its square, and LightGBM walks a tree by recursion."""
 
 _NUMBER: Final = r"-?\d+(?:\.\d+)?(?:e[-+]\d+)?"
 _END: Final = "end of trees\n"
@@ -71,7 +71,7 @@ _MAY_BE_INFINITE: Final = ("split_gain", "threshold")
 """LightGBM splits missing from present values at infinity, and gains overflow its float32."""
 
 _RAGGED: Final = ("leaf_features", "leaf_coeff")
-"""Where a leaf without numbers leaves a blank."""
+"""LightGBM writes a blank for a leaf without numbers."""
 
 _VALUES: Final = {
     "monotone_constraints": re.compile("-1|0|1"),
@@ -86,7 +86,7 @@ _LARGEST: Final = 2**31 - 1
 
 
 _CLASSES: Final = ("\n", " ", "-", "0123456789", ".", "e", "+", "~")
-"""Of characters: a line has the numbers of one tree, `~` is infinity."""
+"""Classes of characters: a line has the numbers of one tree, `~` is infinity."""
 _LINE_END: Final = 1 << 0
 _GAP: Final = _LINE_END | 1 << 1
 """The bits of the first class, and of the first two, in `_Pairs`."""
@@ -94,10 +94,10 @@ _GAP: Final = _LINE_END | 1 << 1
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Which characters may follow which: enough to see that all are numbers with one blank between them.
+    """Which characters may follow which, to check that a text consists of numbers separated by one blank.
 
     Attributes:
-        own: The bit of each character's class; 0 of one that no number has.
+        own: The bit of each character's class; 0 if the character is not part of a number.
         following: The bits of the classes that may follow each character.
     """
 
@@ -106,7 +106,7 @@ class _Pairs:
 
     @classmethod
     def of(cls, *allowed: str) -> _Pairs:
-        """Return what pairs allow, `9` standing for any digit; a line begins and ends as a blank does, or is empty."""
+        """Return the allowed pairs. `9` stands for any digit; a line begins and ends as a blank does, or is empty."""
         place = {character: number for number, some in enumerate(_CLASSES) for character in some}
         own, following = bytearray(256), bytearray(256)
         for character, number in place.items():
@@ -123,32 +123,32 @@ class _Pairs:
 _WHOLE: Final = _Pairs.of(" 9", " -", "-9", "99", "9 ")
 _REAL: Final = _Pairs.of(" 9", " -", "-9", "99", "9 ", "9.", ".9", "9e", "e-", "e+", "e9", "+9", " ~", "-~", "~ ")
 _MOST_DIGITS: Final = 18
-"""Of a whole number, so that it fits into 64 bits."""
+"""Maximum number of digits of an integer, so that it fits into 64 bits."""
 _LONGEST: Final = 40
-"""Characters of a number; LightGBM writes 25 at most."""
+"""Maximum number of characters of a number; LightGBM writes at most 25."""
 
 _EXTREME: Final = re.compile(rb"e(?:\+?\d|-[3-9]|-\d\d)\d\d")
-"""From 1e100 on, and below 1e-299, which ends LightGBM's process in linear trees."""
+"""From 1e100 on, and below 1e-299. Such numbers crash LightGBM in linear trees."""
 
 _QUOTED: Final = 60
-"""Characters of the text that a message quotes."""
+"""Maximum number of characters that a message quotes."""
 
 
 class MalformedModelError(ValueError):
-    """LightGBM did not write this text, or for another model; the message is a clause that names tree and field."""
+    """LightGBM did not write this text, or it belongs to another model; the message is a clause with tree and field."""
 
 
 def checked_trees(text: str, *, names: Sequence[str], task: Task, classes: int) -> str:
-    """Return what predictions need of a model's text, its header and trees, if LightGBM can parse them safely.
+    """Return the part of a model's text that predictions need, header and trees, if LightGBM can parse it safely.
 
     Args:
         text: The whole text.
-        names: Of the features, as the text has them, in order.
-        task: What the model predicts.
-        classes: How many, of a multiclass model.
+        names: The features' names as in the text, in order.
+        task: The model's task.
+        classes: Number of classes of a multiclass model.
 
     Raises:
-        MalformedModelError: LightGBM did not write this, or for another model.
+        MalformedModelError: LightGBM did not write this text, or it belongs to another model.
     """
     if not text.isascii():
         raise MalformedModelError("it has characters outside ASCII")
@@ -166,7 +166,7 @@ def checked_trees(text: str, *, names: Sequence[str], task: Task, classes: int) 
 
 
 def _first_difference(parts: Sequence[str], text: str, place: int = 0) -> str:
-    """Return the first line that is not as a pattern wants it."""
+    """Return the first line that does not match its pattern."""
     for part in parts:
         found = re.compile(part, re.ASCII).match(text, place)
         if found is None:
@@ -187,7 +187,7 @@ def _check_header(header: re.Match[str], names: Sequence[str], task: Task, outpu
             raise MalformedModelError(f"{field}: expected {value}, got {header[field]}")
     if not re.fullmatch(_OBJECTIVES[task].replace("{outputs}", str(outputs)), header["objective"], re.ASCII):
         raise MalformedModelError(
-            f"objective: {header['objective'][:_QUOTED]!r} is not that of a {task} model with {outputs} output(s)"
+            f"objective: {header['objective'][:_QUOTED]!r} is not valid for a {task} model with {outputs} output(s)"
         )
     for field, pattern in _VALUES.items():
         if header[field] is not None:
@@ -202,7 +202,7 @@ def _check_header(header: re.Match[str], names: Sequence[str], task: Task, outpu
 
 
 def _trees(text: str, header: re.Match[str]) -> list[re.Match[str]]:
-    """Return the trees, which follow each other without a gap, each as long as the header says."""
+    """Return the trees, which follow each other without a gap, each with the length that the header states."""
     trees: list[re.Match[str]] = []
     place = header.end()
     for number, size in enumerate(header["tree_sizes"].split()):
@@ -224,7 +224,7 @@ def _trees(text: str, header: re.Match[str]) -> list[re.Match[str]]:
 
 @dataclass(frozen=True)
 class _Numbers:
-    """The whole numbers of one field of several trees, and the place of the tree that each belongs to."""
+    """The integers of one field of several trees, with the position of their tree."""
 
     name: str
     values: Integers
@@ -234,7 +234,7 @@ class _Numbers:
         """Return the numbers.
 
         Raises:
-            MalformedModelError: one lies outside its range, both ends included.
+            MalformedModelError: a number is outside its range, which includes both ends.
         """
         low, high = np.broadcast_to(least, self.values.shape), np.broadcast_to(most, self.values.shape)
         if (wrong := np.flatnonzero((self.values < low) | (self.values > high))).size:
@@ -247,12 +247,12 @@ class _Numbers:
 
 @dataclass(frozen=True)
 class _List:
-    """The numbers of one field of several trees as text, a line for each tree.
+    """The numbers of one field of several trees as text, one line per tree.
 
     Attributes:
-        text: All of it; infinity is `~`.
-        starts: Where each number starts.
-        ends: The place after each number.
+        text: The whole text; infinity is `~`.
+        starts: Start of each number.
+        ends: Position after each number.
     """
 
     text: bytes
@@ -261,11 +261,11 @@ class _List:
 
     @property
     def most_characters(self) -> int:
-        """Of any number."""
+        """The largest number of characters of a number."""
         return int((self.ends - self.starts).max(initial=0))
 
     def whole(self) -> Integers:
-        """Return the numbers, which have at most a sign and `_MOST_DIGITS` digits."""
+        """Return the numbers, which have an optional sign and at most `_MOST_DIGITS` digits."""
         data = np.frombuffer(self.text, dtype=np.uint8)
         is_negative = data[self.starts] == ord("-")
         count = self.ends - self.starts - is_negative
@@ -278,11 +278,11 @@ class _List:
 
 @dataclass(frozen=True)
 class _Trees:
-    """Some of the trees, and the place of each among all.
+    """Some of the trees, with their positions among all trees.
 
     Attributes:
-        fields: By name, the text of each tree; None where a tree does not have it.
-        places: Of each tree.
+        fields: By name, the text of each tree; None if a tree does not have the field.
+        places: Position of each tree.
     """
 
     fields: Mapping[str, Sequence[str | None]]
@@ -295,20 +295,20 @@ class _Trees:
         return cls(dict(zip(_TREE_PATTERN.groupindex, columns, strict=True)), np.arange(len(trees)))
 
     def having(self, field: str) -> _Trees:
-        """Return those that have a field."""
+        """Return the trees that have a field."""
         has = [text is not None for text in self.fields[field]]
         fields = {name: [*itertools.compress(texts, has)] for name, texts in self.fields.items()}
         return _Trees(fields, self.places[has])
 
     def number(self, name: str) -> Integers:
-        """Return a field that is one whole number a tree."""
+        """Return a field that is one integer per tree."""
         return np.array([int(text or "") for text in self.fields[name]], dtype=np.int64)
 
     def numbers(self, name: str, counts: npt.ArrayLike) -> _Numbers:
-        """Return a field's whole numbers.
+        """Return the integers of a field.
 
         Raises:
-            MalformedModelError: a tree has another count of them, or something else.
+            MalformedModelError: a tree has another number of them, or something else.
         """
         listed = self._listed(name, counts, _WHOLE)
         if listed.most_characters > _MOST_DIGITS:
@@ -316,10 +316,10 @@ class _Trees:
         return _Numbers(name, listed.whole(), np.repeat(self.places, np.broadcast_to(counts, len(self.places))))
 
     def check_reals(self, name: str, counts: npt.ArrayLike) -> _List:
-        """Look at a field's real numbers, which are not converted: that is what costs LightGBM most.
+        """Check the real numbers of a field. They are not converted, because that takes most of LightGBM's time.
 
         Raises:
-            MalformedModelError: a tree has another count of them, something else, or one that may not be finite.
+            MalformedModelError: a tree has another number of them, something else, or a number that may not be finite.
         """
         listed = self._listed(name, counts, _REAL)
         if b"~" in listed.text and name not in _MAY_BE_INFINITE:
@@ -335,7 +335,7 @@ class _Trees:
         """Return the numbers of all trees.
 
         Raises:
-            MalformedModelError: a tree has another count of them, or something else.
+            MalformedModelError: a tree has another number of them, or something else.
         """
         texts = [text or "" for text in self.fields[name]]
         if name in _RAGGED:
@@ -353,7 +353,7 @@ class _Trees:
         if not fits.min(initial=1):
             place = int((fits != 0).argmin())
             got = joined[max(0, place - 10) : place + 20].decode().strip().replace("\n", " ").replace("~", "inf")
-            raise MalformedModelError(f"{name}: '{got}' is no list of numbers")
+            raise MalformedModelError(f"{name}: '{got}' is not a list of numbers")
         starts, ends = gaps[:-1] + 1, gaps[1:]
         if not wanted.all():
             starts, ends = (some[gaps[1:] > gaps[:-1] + 1] for some in (starts, ends))
@@ -372,7 +372,7 @@ def _check_trees(trees: _Trees, *, features: int) -> None:
     for name in ("split_gain", "internal_value", "internal_weight"):
         trees.check_reals(name, splits)
     trees.check_reals("shrinkage", 1)
-    is_weighed = np.array([bool(text) for text in trees.fields["leaf_weight"]])  # a lone leaf need not be
+    is_weighed = np.array([bool(text) for text in trees.fields["leaf_weight"]])  # optional for a single leaf
     trees.check_reals("leaf_weight", np.where(is_weighed | (leaves > 1), leaves, 0))
     _check_children(trees, splits)
     _check_categories(trees, splits)
@@ -380,10 +380,10 @@ def _check_trees(trees: _Trees, *, features: int) -> None:
 
 
 def _check_children(trees: _Trees, splits: Integers) -> None:
-    """Raise unless the splits of each tree form one: LightGBM numbers a split after the one above it."""
+    """Raise an error unless the splits of each tree form a tree. LightGBM numbers a split after its parent."""
     of_tree = np.repeat(trees.places, splits)
     first_split = np.repeat(np.cumsum(splits) - splits, splits)
-    first_leaf = first_split + of_tree  # a tree has one leaf more than splits
+    first_leaf = first_split + of_tree  # a tree has one more leaf than splits
     own = np.arange(len(of_tree))
     below = []
     seen_splits, seen_leaves = np.zeros(len(of_tree), np.int64), np.zeros((splits + 1).sum(), np.int64)
@@ -392,7 +392,7 @@ def _check_children(trees: _Trees, splits: Integers) -> None:
         is_split = child >= 0
         split = np.where(is_split, first_split + child, -1)
         if (wrong := np.flatnonzero(is_split & (split <= own))).size:
-            raise MalformedModelError(f"tree {of_tree[wrong[0]]}: {name}: a split lies below one with a higher number")
+            raise MalformedModelError(f"tree {of_tree[wrong[0]]}: {name}: a split is below one with a higher number")
         seen_splits += np.bincount(split[is_split], minlength=len(seen_splits))
         seen_leaves += np.bincount((first_leaf + ~child)[~is_split], minlength=len(seen_leaves))
         below.append(split)
@@ -400,7 +400,7 @@ def _check_children(trees: _Trees, splits: Integers) -> None:
     leaf_tree, is_lone = np.repeat(trees.places, splits + 1), np.repeat(splits == 0, splits + 1)
     wrong = np.concatenate([of_tree[seen_splits != ~is_root], leaf_tree[seen_leaves != ~is_lone]])
     if wrong.size:
-        raise MalformedModelError(f"tree {wrong.min()}: left_child, right_child: a node has no place, or more than one")
+        raise MalformedModelError(f"tree {wrong.min()}: left_child, right_child: a node has no parent, or several")
     level = own[is_root]
     for _ in range(MAX_DEPTH):
         if not level.size:
@@ -412,41 +412,41 @@ def _check_children(trees: _Trees, splits: Integers) -> None:
 
 
 def _check_categories(trees: _Trees, splits: Integers) -> None:
-    """Raise unless each split by category names its own part of the bit set, in order."""
+    """Raise an error unless each categorical split refers to its own part of the bit set, in order."""
     decision = trees.numbers("decision_type", splits)
-    by_category = (decision.within(0, 11) & 1) == 1  # 2: missing values go left; 4, 8: what counts as missing
+    by_category = (decision.within(0, 11) & 1) == 1  # 2: missing values go left; 4, 8: which values are missing
     expected = np.bincount(decision.tree[by_category], minlength=len(splits))
     some = trees.having("cat_boundaries")
     named = np.bincount(some.places, minlength=len(splits))
     if (wrong := np.flatnonzero((trees.number("num_cat") != expected) | (named != (expected > 0)))).size:
         raise MalformedModelError(
-            f"tree {wrong[0]}: num_cat and cat_boundaries do not fit decision_type, which has "
-            f"{expected[wrong[0]]} splits by category"
+            f"tree {wrong[0]}: num_cat and cat_boundaries do not match decision_type, which has "
+            f"{expected[wrong[0]]} categorical splits"
         )
     threshold, of_tree = trees.check_reals("threshold", splits), decision.tree[by_category]
     numbers = np.arange(len(of_tree)) - np.repeat(np.cumsum(expected) - expected, expected)
     ends = zip(threshold.starts[by_category].tolist(), threshold.ends[by_category].tolist(), strict=True)
     for place, number, (start, end) in zip(of_tree.tolist(), numbers.tolist(), ends, strict=True):
         if threshold.text[start:end] != b"%d" % number:
-            raise MalformedModelError(f"tree {place}: threshold: the splits by category are not numbered in order")
+            raise MalformedModelError(f"tree {place}: threshold: the categorical splits are not numbered in order")
     counts = expected[some.places]
     boundaries = some.numbers("cat_boundaries", counts + 1)
     bounds = boundaries.within(0, _LARGEST)
     last = np.cumsum(counts + 1) - 1
     steps = np.diff(bounds, prepend=0)
-    steps[last - counts] = 1 - bounds[last - counts]  # a tree's first is 0
+    steps[last - counts] = 1 - bounds[last - counts]  # the first of a tree is 0
     if (wrong := np.flatnonzero(steps < 1)).size:
-        raise MalformedModelError(f"tree {boundaries.tree[wrong[0]]}: cat_boundaries do not rise from 0")
+        raise MalformedModelError(f"tree {boundaries.tree[wrong[0]]}: cat_boundaries do not ascend from 0")
     some.numbers("cat_threshold", bounds[last]).within(0, 2**32 - 1)
 
 
 def _check_linear(trees: _Trees, leaves: Integers, *, features: int) -> None:
-    """Raise unless the leaves of linear trees have as many features as coefficients."""
+    """Raise an error unless the leaves of linear trees have as many features as coefficients."""
     for place, (is_linear, constant) in enumerate(
         zip(trees.fields["is_linear"], trees.fields["leaf_const"], strict=True)
     ):
         if (constant is not None) != (is_linear == "1"):
-            raise MalformedModelError(f"tree {place}: leaf_const: expected with is_linear=1, and with that only")
+            raise MalformedModelError(f"tree {place}: leaf_const: expected if, and only if, is_linear=1")
     some = trees.having("leaf_const")
     counts = leaves[some.places]
     some.check_reals("leaf_const", counts)

@@ -1,6 +1,6 @@
-"""What LightGBM is told: defaults and the fixed parameters.
+"""LightGBM's parameters: defaults, chosen and fixed ones.
 
-Which values are best for a model stays out: see `tuning`.
+Not here: tuning them (see `ml_assets.logic.training.tuning`).
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ DEFAULTS: Final[Mapping[str, float | int | str | bool]] = {
     "lambda_l2": 1.0,
     "cat_smooth": 20.0,
 }
-"""Sensible for 10^5 to 10^6 rows; the first trial of every study."""
+"""Defaults for 10^5 to 10^6 rows, and the first trial of every study."""
 
 BINNING: Final[Mapping[str, float | int | str | bool]] = {
     "max_bin": 255,
     "min_data_in_bin": 3,
     "bin_construct_sample_cnt": 200_000,
-    # True would drop features by the first trial's min_data_in_leaf and refuse a later trial's smaller one.
+    # With True, binning would drop features by the first trial's min_data_in_leaf, and later trials could not lower it.
     "feature_pre_filter": False,
 }
-"""Fixed when rows are binned; one binned data set then serves every trial."""
+"""Fixed when rows are binned, so that one binned data set is valid for every trial."""
 
 _OBJECTIVES: Final[Mapping[Task, str]] = {"binary": "binary", "regression": "regression", "multiclass": "multiclass"}
 
 
 def canonical_parameters(parameters: Mapping[str, float | int | str | bool]) -> Parameters:
-    """Return parameters under LightGBM's main names, so that an alias replaces a default instead of joining it.
+    """Return parameters under LightGBM's main names, so that an alias replaces a default.
 
-    LightGBM itself ignores what it does not know when it is told to be quiet.
+    LightGBM itself ignores unknown parameters if it does not log.
 
     Raises:
-        ContractError: A parameter that cannot be set, or one given twice.
+        ContractError: A parameter cannot be set, or is given twice.
     """
     if problems := [problem for _, problem in parameter_problems(parameters)]:
         raise ContractError(f"LightGBM parameters: {'; '.join(problems)}. Correct them in the model's declaration.")
@@ -62,19 +62,19 @@ def full_parameters(
     device: Device = "cpu",
     metric: str = "None",
 ) -> Parameters:
-    """Return all that LightGBM is told: what was chosen, over the defaults, under what makes it deterministic.
+    """Return all LightGBM parameters: defaults, chosen values, and those that make it deterministic.
 
     Args:
         task: Sets the objective.
-        parameters: What was chosen; seed, threads and device in it must agree with the arguments.
+        parameters: The chosen values; seed, threads and device in it must agree with the arguments.
         classes: The classes of a multiclass target.
-        seed: Of rows and columns drawn.
+        seed: Seed of the sampling of rows and columns.
         threads: The trees do not depend on it.
-        device: Where histograms are built; only "cpu" is deterministic.
+        device: Device that builds histograms; only "cpu" is deterministic.
         metric: LightGBM's name of the validation metric, or "None".
 
     Raises:
-        ContractError: Unknown, reserved or contradicting parameters.
+        ContractError: Parameters are unknown, reserved or contradict each other.
     """
     run: Parameters = {"seed": seed, "num_threads": threads, "device_type": device}
     chosen = canonical_parameters(parameters)

@@ -1,8 +1,8 @@
-"""One study, several processes: a coordinator hands trials out and keeps them, workers run whichever comes next.
+"""Run one study in several processes: a coordinator queues and stores trials, workers run the next one.
 
-Where the study lies and what a worker is (a process, a pod) stays out; see `ml_assets.workers`. Which trial a worker
-gets depends on who is free, and what the sampler knew by then, so such a search differs from one time to the next. What
-is trained from its result does not.
+Not here: the study's storage, and what a worker is (a process, a pod); see `ml_assets.workers`. Which worker gets which
+trial depends on timing, and so does what the sampler knows by then. Such a search is not reproducible. The training
+with its result is.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 BEATS: Final = "beats"
-"""The user attribute of a study that its coordinator changes as long as it lives."""
+"""The user attribute of a study that its coordinator updates while it is running."""
 
 BEGUN: Final = "begun"
-"""The user attribute of a trial that a worker has begun; from then on it gives signs of life."""
+"""The user attribute of a trial that a worker has started; from then on it sends heartbeats."""
 
 CLOSED: Final = "closed"
-"""The user attribute of a study in which no more trials are run."""
+"""The user attribute of a closed study, in which no more trials are run."""
 
 
 def coordinate(
@@ -43,29 +43,29 @@ def coordinate(
     patience: float = 30.0,
     on_trial: OnTrial | None = None,
 ) -> Tuning:
-    """Hand out trials until there are as many as asked for; then close the study.
+    """Queue trials until there are as many as declared, then close the study.
 
-    A trial whose worker falls silent is handed out again with the same parameters (the study's storage says after how
-    long). Trials are numbered as they are handed out.
+    A trial whose worker stops sending heartbeats is queued again with the same parameters; the study's storage defines
+    after how long. Trials are numbered in the order in which they are queued.
 
     Args:
-        trials: What is searched.
-        study: An empty study that the workers reach too.
-        wait: Called between looks at the study; it may raise where there is nobody left to work.
-        workers: How many trials run at once; so many wait to be fetched.
-        previous: `Tuning.trials` of a study to go on with.
-        seconds: No new trial after so long. What runs is waited for.
+        trials: The search.
+        study: An empty study that the workers can access too.
+        wait: Called between polls of the study; it may raise an error if no worker is left.
+        workers: Number of trials that run at the same time, and that are queued.
+        previous: `Tuning.trials` of a study to continue.
+        seconds: No trial is started after this time. Running trials are awaited.
         clock: Seconds on a monotonic clock.
-        patience: Seconds after which a trial that was fetched and never began is handed out again.
-        on_trial: Told when there are more finished trials: all of them, and how many there shall be.
+        patience: Seconds after which a trial that was fetched and not started is queued again.
+        on_trial: Called when more trials are finished, with all finished trials and their final number.
 
     Raises:
-        DataError: Previous trials of another space.
+        DataError: Previous trials have another search space.
     """
     before = read_previous(previous, trials.searched, trials.training.summary.model)
     for number, each in enumerate(before):
         add_done(study, each, number, trials.searched)
-    handed, told, beats = len(before), len(before), 0
+    queued, reported, beats = len(before), len(before), 0
     started, silent = clock(), _Silent(patience)
     try:
         while True:
@@ -73,16 +73,16 @@ def coordinate(
             study.set_user_attr(BEATS, beats)
             found = study.get_trials(deepcopy=False)
             done = _finished(found)
-            if len(done) > told and on_trial is not None:
+            if len(done) > reported and on_trial is not None:
                 on_trial(frame(done, trials.searched, _best(done, study)), trials.budget)
-            told = len(done)
+            reported = len(done)
             is_late = bool(done) and seconds is not None and clock() - started >= seconds
-            if told >= trials.budget or (is_late and not _count(found, "RUNNING")):
+            if reported >= trials.budget or (is_late and not _count(found, "RUNNING")):
                 break
-            for _ in range(0 if is_late else min(workers - _count(found, "WAITING"), trials.budget - handed)):
+            for _ in range(0 if is_late else min(workers - _count(found, "WAITING"), trials.budget - queued)):
                 starts = trials.starts
-                study.enqueue_trial(starts[handed] if handed < len(starts) else {}, user_attrs={NUMBER: handed})
-                handed += 1
+                study.enqueue_trial(starts[queued] if queued < len(starts) else {}, user_attrs={NUMBER: queued})
+                queued += 1
             study.set_user_attr(CLOSED, is_late)
             _retry_lost(study)
             silent.retry(study, found, clock())
@@ -95,19 +95,19 @@ def coordinate(
 def work(
     trials: Trials, study: Study, *, clock: Clock, sleep: Callable[[float], None], patience: float, poll: float = 0.2
 ) -> int:
-    """Run what is handed out until the study is closed, and return how many trials that were.
+    """Run queued trials until the study is closed, and return their number.
 
     Args:
-        trials: What is searched.
-        study: The coordinator's.
+        trials: The search.
+        study: The coordinator's study.
         clock: Seconds on a monotonic clock.
-        sleep: Waits so many seconds.
-        patience: Seconds after which a coordinator that gives no sign is taken for dead, and the work for done.
-        poll: Seconds between two looks at a study in which nothing waits.
+        sleep: Waits for a number of seconds.
+        patience: Seconds without a sign of life after which the coordinator is considered dead, and the work is done.
+        poll: Seconds between polls if no trial is queued.
 
     Raises:
-        DataError: Validation rows cannot give the metric.
-        ContractError: Mistyped columns or parameters.
+        DataError: The metric is not defined on the validation rows.
+        ContractError: Columns have the wrong type, or parameters are not valid.
     """
     from optuna.trial import TrialState
 
@@ -125,7 +125,7 @@ def work(
 
 
 class _Worker:
-    """One that runs trials of a study."""
+    """A worker that runs trials of a study."""
 
     def __init__(self, trials: Trials, study: Study) -> None:
         self._trials = trials
@@ -137,7 +137,8 @@ class _Worker:
         try:
             self._study.optimize(self._value, n_trials=1, catch=(_NothingWaitsError,))
         except ValueError as error:
-            # It was silent for so long that its trial was failed and handed out again; Optuna has no class for it.
+            # Without a heartbeat for too long, its trial was failed and queued again. Optuna has no class for this
+            # error.
             if not str(error).startswith("Cannot tell a "):
                 raise
 
@@ -146,7 +147,7 @@ class _Worker:
 
         number = trial.user_attrs.get(NUMBER)
         if number is None:
-            # Another worker was quicker, and Optuna gave a trial that nobody handed out.
+            # Another worker was faster, and Optuna created a trial that the coordinator did not queue.
             raise _NothingWaitsError
         self._give_a_sign(trial)
         self.ran += 1
@@ -160,9 +161,9 @@ class _Worker:
         return value
 
     def _give_a_sign(self, trial: Trial) -> None:
-        """Say that the trial has begun, but not before there is a sign of life of it.
+        """Mark the trial as started, but not before it has sent a heartbeat.
 
-        Optuna gives the first on a thread, in its own time; it never misses a trial that died before.
+        Optuna sends the first heartbeat in a thread, at its own time, and never notices a trial that died before.
         """
         record = getattr(self._study._storage, "record_heartbeat", None)  # noqa: SLF001 - Optuna has no other way
         if record is not None:
@@ -171,11 +172,11 @@ class _Worker:
 
 
 class _NothingWaitsError(Exception):
-    """There was no trial left to fetch."""
+    """There was no queued trial."""
 
 
 def _finished(found: Sequence[FrozenTrial]) -> list[Done]:
-    """Return the finished trials by number; of two attempts at one that both came to an end, the first."""
+    """Return the finished trials by number. If two attempts at one were finished, the first is returned."""
     done: dict[int, Done] = {}
     for trial in found:
         if trial.state.name in {"COMPLETE", "PRUNED"} and NUMBER in trial.user_attrs:
@@ -194,7 +195,7 @@ def _finished(found: Sequence[FrozenTrial]) -> list[Done]:
 
 
 def _best(done: Sequence[Done], study: Study) -> int:
-    """Return where the best trial stands; while all were pruned, where the first does."""
+    """Return the position of the best trial; if all were pruned, of the first."""
     sign = 1 if study.direction.name == "MAXIMIZE" else -1
     return max(range(len(done)), key=lambda at: (done[at].value is not None, sign * (done[at].value or 0.0), -at))
 
@@ -204,9 +205,9 @@ def _count(found: Sequence[FrozenTrial], state: str) -> int:
 
 
 class _Silent:
-    """Trials that were fetched by a worker which died before it began them.
+    """Finds trials that were fetched by a worker which died before it started them.
 
-    Optuna's heartbeat knows only trials that gave a sign of life.
+    Optuna's heartbeat only covers trials that have sent one.
     """
 
     def __init__(self, patience: float) -> None:
@@ -214,7 +215,7 @@ class _Silent:
         self._since: dict[int, float] = {}
 
     def retry(self, study: Study, found: Sequence[FrozenTrial], now: float) -> None:
-        """Hand out again what has been fetched for so long and not begun."""
+        """Queue trials again that were fetched too long ago and not started."""
         import optuna
 
         for trial in found:

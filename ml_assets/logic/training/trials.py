@@ -1,6 +1,6 @@
-"""What the trials of a study share: what is searched and from where, how one is fitted and judged, their frame.
+"""Trials of a study: the search space and first trials, fitting and judging one, and the frame of all.
 
-Which parameters are tried next, and by whom, stays out: see `tuning` and `shared_study`.
+Not here: which parameters are tried next, and where (see `tuning` and `shared_study`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Range:
-    """Where a parameter is searched, both ends included."""
+    """The range in which a parameter is searched, including both ends."""
 
     low: float
     high: float
@@ -48,9 +48,9 @@ SPACE: Final[Mapping[str, Range]] = {
     "lambda_l2": Range(0.01, 30.0, is_log=True),
     "cat_smooth": Range(5.0, 100.0, is_log=True),
 }
-"""`cat_smooth` is searched only where there are categorical features."""
+"""`cat_smooth` is searched only if there are categorical features."""
 
-# LightGBM's metric that stops a trial early; where it has no such metric, the nearest proper score.
+# LightGBM's metric for early stopping; if LightGBM does not have the metric, the nearest proper score.
 _STOPPING: Final[Mapping[tuple[Task, str], str]] = {
     ("binary", "roc_auc"): "auc",
     ("binary", "average_precision"): "average_precision",
@@ -80,7 +80,7 @@ class Done:
 
 @dataclass(frozen=True)
 class _Problem:
-    """The rows, binned once, and what judges a trial on them."""
+    """The rows, binned once, and what a trial is judged by."""
 
     binned: Binned
     matrix: Matrix
@@ -89,20 +89,20 @@ class _Problem:
 
 
 class Search(Record):
-    """What is searched for, with what: all that a study is besides its rows, and as JSON what its workers are told.
+    """The settings of a search, without its rows. Workers receive it as JSON.
 
     Attributes:
-        features: Names of the features to use.
-        metric: What is judged, on validation.
-        trials: How many there should be in the end, those of a study that goes on included.
-        seed: Of the search and of every fit.
-        threads: For LightGBM.
-        device: Where histograms are built.
-        fixed: Parameters the declaration sets; they are not searched.
-        first: Parameters to try at once, such as those of a champion; each is taken to the nearest end of its range
-            where it lies outside, and what is not searched is left out.
-        rounds: Boosting rounds, at most.
-        early_stopping: Stop a trial after so many rounds without a better validation metric.
+        features: Names of the features.
+        metric: The metric of trials on validation rows.
+        trials: Final number of trials, including those of a continued study.
+        seed: Seed of the search and of every fit.
+        threads: Threads of LightGBM.
+        device: Device that builds histograms.
+        fixed: Declared parameters, which are not searched.
+        first: Parameters to try first, such as those of a champion. A value outside its range is moved to the nearest
+            end; parameters that are not searched are ignored.
+        rounds: Maximum number of boosting rounds.
+        early_stopping: Stop a trial after this number of rounds without a better validation metric.
     """
 
     features: tuple[str, ...]
@@ -122,8 +122,8 @@ class Trials:
     """A search over one training set.
 
     Attributes:
-        given: Parameters that are not searched, under LightGBM's own names.
-        searched: Where each of the others is searched.
+        given: Parameters that are not searched, under LightGBM's main names.
+        searched: The range of each other parameter.
     """
 
     training: TrainingSet
@@ -135,11 +135,11 @@ class Trials:
 
     @classmethod
     def of(cls, training: TrainingSet, search: Search, space: Mapping[str, Range] = SPACE) -> Trials:
-        """Return the search that these settings ask for.
+        """Return the search with these settings.
 
         Raises:
-            DataError: A metric of another task, or unknown features.
-            ContractError: Parameters that LightGBM does not know.
+            DataError: The metric belongs to another task, or features are unknown.
+            ContractError: LightGBM does not know a parameter.
         """
         metric = find_metric(search.metric, training.summary.task)
         features = chosen_features(training.summary, search.features)
@@ -154,12 +154,12 @@ class Trials:
 
     @property
     def budget(self) -> int:
-        """How many trials there shall be; without anything to search, every further one would be the first again."""
+        """The number of trials. If nothing is searched it is 1, because every other trial would be the same."""
         return self.search.trials if self.searched else 1
 
     @property
     def starts(self) -> list[Parameters]:
-        """What the first trials try: the defaults, then what was asked for."""
+        """The parameters of the first trials: the defaults, then `search.first`."""
         defaults = {name: DEFAULTS[name] for name in self.searched if name in DEFAULTS}
         first = self.search.first
         return [defaults, *([_within(first, self.searched)] if first else [])]
@@ -167,20 +167,20 @@ class Trials:
     @cached_property
     def _problem(self) -> _Problem:
         training, summary = self.training, self.training.summary
-        binned = bin_training_set(training, self.features, self._told(self.given), with_validation=True)
+        binned = bin_training_set(training, self.features, self._full_parameters(self.given), with_validation=True)
         validation = training.part("validation")
         truth = target_vector(validation, target=summary.target, task=summary.task, classes=summary.classes)
         if summary.task == "binary" and len(np.unique(truth)) < 2:
             raise DataError(
                 f"target '{summary.target}' of model '{summary.model}' has the single class {truth[0]:g} in the "
-                "validation window; expected both. Lengthen the validation window in the model's declaration."
+                "validation window; expected both. Use a longer validation window in the model's declaration."
             )
         encoded = encode(validation, binned.features, binned.vocabularies, "missing", model=summary.model)
         return _Problem(
             binned=binned, matrix=to_matrix(encoded), truth=truth, groups=groups_of(self.metric, validation)
         )
 
-    def _told(self, parameters: Parameters) -> Parameters:
+    def _full_parameters(self, parameters: Parameters) -> Parameters:
         summary, search = self.training.summary, self.search
         return full_parameters(
             summary.task,
@@ -193,16 +193,16 @@ class Trials:
         )
 
     def run(self, trial: Trial) -> tuple[float | None, int]:
-        """Fit one trial; return its value (None where it was pruned) and the rounds it wants.
+        """Fit one trial; return its value (None if it was pruned) and its number of rounds.
 
         Raises:
-            DataError: Validation rows cannot give the metric.
-            ContractError: Mistyped columns.
+            DataError: The metric is not defined on the validation rows.
+            ContractError: Columns have the wrong type.
         """
         from optuna import TrialPruned
 
         problem, search = self._problem, self.search
-        parameters = self._told({**trial.params, **self.given})
+        parameters = self._full_parameters({**trial.params, **self.given})
         reached: list[int] = []
         try:
             booster = boost(
@@ -219,7 +219,7 @@ class Trials:
         return self.metric.function(problem.truth, scores, groups=problem.groups), booster.best_iteration
 
     def tuning(self, done: Sequence[Done], best: int) -> Tuning:
-        """Return the finished search, whose best trial has this number."""
+        """Return the result of the search, whose best trial has this number."""
         value = done[best].value
         assert value is not None  # noqa: S101 - a pruned trial is never the best
         return Tuning(
@@ -237,9 +237,9 @@ class Trials:
 
 
 def _pruning(trial: Trial, metric: Metric, learning_rate: float, reached: list[int]) -> Callable[[CallbackEnv], None]:
-    """Report the validation metric to the pruner, a step each time the learning rates add up to one more.
+    """Report the validation metric to the pruner: one step each time the sum of the learning rates grows by one.
 
-    Ten rounds at 0.1 are a step, as are twenty at 0.05: by rounds, a slow learner would be pruned for being slow.
+    Ten rounds at 0.1 are a step, and so are twenty at 0.05. Otherwise a slow learner would be pruned for being slow.
     """
     from optuna import TrialPruned
 
@@ -258,14 +258,14 @@ def _pruning(trial: Trial, metric: Metric, learning_rate: float, reached: list[i
 
 
 def _within(parameters: Mapping[str, float | int | str | bool], searched: Mapping[str, Range]) -> Parameters:
-    """Return the parameters that are searched, each within its range."""
+    """Return the searched parameters, each within its range."""
     given = {name: float(value) for name, value in parameters.items() if name in searched}
     inside = {name: min(max(value, searched[name].low), searched[name].high) for name, value in given.items()}
     return {name: round(value) if searched[name].is_whole else value for name, value in inside.items()}
 
 
 def distributions(searched: Mapping[str, Range]) -> dict[str, BaseDistribution]:
-    """Return what is searched in Optuna's terms."""
+    """Return the search space as Optuna's distributions."""
     from optuna.distributions import FloatDistribution, IntDistribution
 
     return {
@@ -290,7 +290,7 @@ def _schema(searched: Mapping[str, Range]) -> dict[str, type[pl.DataType] | pl.D
 
 
 def frame(done: Sequence[Done], searched: Mapping[str, Range], best: int) -> pl.DataFrame:
-    """Return trials as they are kept, a row each."""
+    """Return trials as a frame, one row each."""
     rows = [
         (
             number,
@@ -311,16 +311,16 @@ def read_previous(previous: pl.DataFrame | None, searched: Mapping[str, Range], 
     """Return the trials of a frame.
 
     Raises:
-        DataError: They are of another space.
+        DataError: They have another search space.
     """
     if previous is None:
         return []
     expected = _schema(searched)
-    mend = "Start a new study: leave its previous trials out."
+    fix = "Start a new study, without previous trials."
     if previous.schema != pl.Schema(expected):
         raise DataError(
             f"the previous trials of model '{model}' have the columns {', '.join(previous.columns)}; "
-            f"this study's are {', '.join(expected)}. {mend}"
+            f"this study's are {', '.join(expected)}. {fix}"
         )
     outside = [
         name
@@ -329,7 +329,7 @@ def read_previous(previous: pl.DataFrame | None, searched: Mapping[str, Range], 
     ]
     if outside:
         where = ", ".join(f"{name} ({searched[name].low:g} to {searched[name].high:g})" for name in outside)
-        raise DataError(f"the previous trials of model '{model}' lie outside this study's space in {where}. {mend}")
+        raise DataError(f"the previous trials of model '{model}' are outside this study's space in {where}. {fix}")
     return [
         Done(
             state=row["state"],

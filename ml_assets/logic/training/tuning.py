@@ -1,6 +1,6 @@
-"""The search for a model's parameters: an Optuna study over time-ordered validation, every trial kept.
+"""Tune a model's parameters: an Optuna study, validated on later rows, with every trial stored.
 
-Trials in several processes at once stay out, see `shared_study`; so does training with what was found, see `model`.
+Not here: trials in several processes (see `shared_study`), and training with the result (see `model`).
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ Clock = Callable[[], float]
 OnTrial = Callable[[pl.DataFrame, int], None]
 
 SEARCHED_AT_RANDOM: Final = 5
-"""Trials before TPE has enough to learn from; Optuna's default of 10 would use up a short budget."""
+"""Trials before TPE is used. Optuna's default of 10 would use up a small budget."""
 
 JUDGED_AGAINST: Final = 3
-"""Complete trials before any may be pruned."""
+"""Complete trials before any trial can be pruned."""
 
 JUDGED_AFTER: Final = 4
-"""Steps of a trial's curve before a trial may be pruned."""
+"""Steps of a trial's curve before the trial can be pruned."""
 
 NUMBER: Final = "number"
-"""The user attribute of a trial that says which one it is; one that was lost has the number of its next attempt."""
+"""The user attribute of a trial with its number; a lost trial has the number of its next attempt."""
 
 ROUNDS: Final = "rounds"
-"""The user attribute of a trial that says how many rounds it wants."""
+"""The user attribute of a trial with its number of rounds."""
 
 
 def tune(
@@ -51,30 +51,33 @@ def tune(
     space: Mapping[str, Range] = SPACE,
     on_trial: OnTrial | None = None,
 ) -> Tuning:
-    """Search parameters: fit on train, stop early and judge on validation, never look at test.
+    """Tune parameters: fit on train rows, stop early and judge on validation rows, never use test rows.
 
-    Tree-structured Parzen estimator (Bergstra et al. 2011) with the median stopping rule (Golovin et al. 2017).
-    The first trial is the default parameters, the second `search.first` where it is given. Rows are binned once. Trial
-    n draws from a generator of (seed, n), so a study that goes on does not repeat itself, and equal arguments give
+    It uses the tree-structured Parzen estimator (Bergstra et al. 2011) with the median stopping rule (Golovin et al.
+    2017). The first trial has the default parameters, the second has `search.first` if given. Rows are binned once.
+    Trial n draws from a generator of (seed, n), so a continued study does not repeat itself, and equal arguments give
     equal trials.
 
     Args:
         training: The frozen rows.
-        search: What is searched for, with what.
-        previous: `Tuning.trials` of a study to go on with: same training set, features, metric and space.
-        seconds: No new trial after so long; needs a clock.
+        search: The settings of the search.
+        previous: `Tuning.trials` of a study to continue, with the same training set, features, metric and space.
+        seconds: No trial is started after this time; needs a clock.
         clock: Seconds on a monotonic clock.
-        space: Where to search.
-        on_trial: Told after each trial all trials so far, as in the result, and how many there shall be.
+        space: The search space.
+        on_trial: Called after each trial with all trials so far and their final number.
 
     Raises:
-        DataError: A budget under one trial, previous trials of another space, a metric that validation cannot give.
-        ContractError: Mistyped columns or parameters.
+        DataError: There is no trial in the budget, previous trials have another space, or the metric is not defined on
+            the validation rows.
+        ContractError: Columns have the wrong type, or parameters are not valid.
     """
     model = training.summary.model
     if search.trials < 1 or (seconds is not None and clock is None):
         got = f"{search.trials} trials" if search.trials < 1 else "a limit of seconds without a clock"
-        raise DataError(f"tuning of model '{model}' got {got}; expected at least 1 trial, and a clock to time by.")
+        raise DataError(
+            f"tuning of model '{model}' got {got}; expected at least 1 trial, and a clock if time is limited."
+        )
     shared = Trials.of(training, search, space)
     done = read_previous(previous, shared.searched, model)
     study = new_study(shared.metric)
@@ -101,10 +104,10 @@ def tune(
 
 
 def new_study(metric: Metric, *, storage: BaseStorage | None = None, name: str | None = None) -> Study:
-    """Return an empty study; without a storage it is this process's own."""
+    """Return an empty study, in memory unless a storage is given."""
     import optuna
 
-    # Optuna logs every trial to stderr; what matters of them is in the frame.
+    # Optuna logs every trial to stderr; the frame of trials has the same information.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(
         storage=storage, study_name=name, direction="maximize" if metric.higher_is_better else "minimize",
@@ -120,7 +123,7 @@ def pruner() -> BasePruner:
 
 
 def add_done(study: Study, done: Done, number: int, searched: Mapping[str, Range]) -> None:
-    """Add a trial that was made before."""
+    """Add a trial that was finished earlier."""
     import optuna
 
     states = {"complete": optuna.trial.TrialState.COMPLETE, "pruned": optuna.trial.TrialState.PRUNED}
@@ -137,7 +140,7 @@ def add_done(study: Study, done: Done, number: int, searched: Mapping[str, Range
 
 
 def sampler(seed: int, number: int) -> BaseSampler:
-    """Return what draws a trial's parameters, by its number, whoever makes it and after what restart."""
+    """Return the sampler of a trial. It depends on the trial's number only, not on the process or on restarts."""
     import optuna
 
     own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

@@ -157,7 +157,7 @@ def test_a_pattern_names_several_columns_at_once() -> None:
         ("unit:miles:June:2", "expected a day like 2013-06-01"),
         ("unit:miles:2013-06-01:two", "a number as size"),
         ("missing:miles:2013-06-01:1.5", r"has the size 1\.5; expected a share of the rows, from 0 to 1"),
-        ("prior:is_late:2013-06-01:0", "expected a factor over 0"),
+        ("prior:is_late:2013-06-01:0", "expected a factor above 0"),
         ("unit:miles:2013-06-01:nan", "expected a number"),
         ("unit::2013-06-01:2", "names no column"),
         ("unit:miles:2013-06-01:2:-1", "has the seed -1"),

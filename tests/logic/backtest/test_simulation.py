@@ -55,7 +55,7 @@ def test_what_asks_within_the_cool_down_is_held_back_and_said_so() -> None:
 
     assert [day(4)] == [it.day for it in triggered.events]
     assert [day(2), day(3)] == list(triggered.held)
-    assert f"It waits until {day(4)}" in triggered.held[day(2)]
+    assert f"It is postponed until {day(4)}" in triggered.held[day(2)]
 
 
 def test_each_refusal_doubles_the_cool_down() -> None:

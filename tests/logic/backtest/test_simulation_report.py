@@ -125,7 +125,7 @@ def test_what_is_said_of_the_choice_comes_from_the_reported_days() -> None:
     assert f"On the first days, which are not reported, weekly was best. It gains {weekly.gain.value:+.4f}" in said(
         late, "weekly"
     )
-    assert said(late, None).endswith("No policy was chosen: the first days do not define the metric.")
+    assert said(late, None).endswith("No policy was chosen: the metric is not defined on the first days.")
 
 
 def test_gains_are_over_never_and_weekly_gets_all_of_its_own() -> None:
@@ -180,8 +180,8 @@ def test_turns_begin_with_the_worst_week_and_say_what_happened_then() -> None:
     then = turns.filter(first_day=day(7)).row(0, named=True)
 
     assert turns["gain"].to_list() == sorted(turns["gain"].to_list())
-    assert f"served the model as of {day(-1)}, then {day(11)}; weekly that as of {day(6)}" in then["happened"]
-    assert f"{day(11)}: drift asked, promoted" in then["happened"]
+    assert f"champion trained as of {day(-1)}, then {day(11)}; with weekly: as of {day(6)}" in then["happened"]
+    assert f"{day(11)}: retraining by drift, promoted" in then["happened"]
 
 
 def test_a_loss_counts_as_a_gain_where_lower_is_better() -> None:

@@ -295,7 +295,7 @@ def test_all_that_is_missing_is_told_at_once() -> None:
     [
         (pl.DataFrame({"score": [0.5, 0.5]}), "2 scores for 3 rows"),
         (pl.DataFrame({"value": [0.5] * 3}), "lack score; got value"),
-        (pl.DataFrame({"parcel": [2, 1, 0], "score": [0.5] * 3}), "keyed otherwise than the rows"),
+        (pl.DataFrame({"parcel": [2, 1, 0], "score": [0.5] * 3}), "have other keys than the rows"),
     ],
 )
 def test_scores_of_other_rows_are_refused(given: pl.DataFrame, message: str) -> None:

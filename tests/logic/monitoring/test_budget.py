@@ -15,7 +15,8 @@ def test_a_spent_budget_that_blocks_holds_what_asks_with_its_figures() -> None:
 
     assert (None, True) == (held.asks, held.is_held)
     assert held.sentence == (
-        "It has drifted. It waits: spent 12.40 of 10.00 CHF in 2013-04; next month, or raise budget.per_month."
+        "It has drifted. It is postponed to the next month: spent 12.40 of 10.00 CHF in 2013-04. To retrain now, raise "
+        "budget.per_month."
     )
 
 
@@ -23,7 +24,7 @@ def test_one_that_warns_lets_it_ask_and_says_so() -> None:
     warned = hold(ASKS, replace(SPENT, blocks=False))
 
     assert (DRIFTED, 1) == (warned.asks, warned.number)
-    assert warned.sentence == ("It has drifted. It is asked for all the same: spent 12.40 of 10.00 CHF in 2013-04.")
+    assert warned.sentence == ("It has drifted. It is requested nevertheless: spent 12.40 of 10.00 CHF in 2013-04.")
 
 
 def test_what_nobody_knows_holds_nothing_back_and_is_told() -> None:

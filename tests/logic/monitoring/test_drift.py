@@ -375,7 +375,7 @@ def test_one_broken_feature_of_many_is_over_though_the_sum_is_not() -> None:
     assert drift.summary.weighted_excess_psi < LIMITS.weighted_excess_psi
     assert drift.summary.culprits == ("x7",)
     assert "x7: excess PSI 6." in drift.summary.sentence
-    assert "times 1.0, its weight beside the average feature's, is over 2" in drift.summary.sentence
+    assert "times 1.0, its weight relative to the average, is over 2" in drift.summary.sentence
 
 
 def test_drift_of_the_score_alone_makes_the_day_over() -> None:
@@ -404,7 +404,7 @@ def test_too_few_rows_are_not_judged_and_have_no_figures() -> None:
     assert drift.summary.state == "not judged"
     assert (drift.summary.weighted_excess_psi, drift.summary.score_excess_psi) == (None, None)
     assert drift.summary.sentence.startswith(
-        "drift of 2013-11-05 is not judged: 199 rows are too few, at least 200 are needed; drift.pool_days: 2 would "
+        "drift of 2013-11-05 is not judged: 199 rows are too few, at least 200 are needed; with drift.pool_days: 2, "
     )
     figures = ("psi", "excess_psi", "ks", "normed_wasserstein", "null_share", "weighted_excess_psi")
     assert drift.table.select(figures).null_count().row(0) == (3,) * len(figures)
@@ -554,7 +554,7 @@ def test_missing_and_mistyped_columns_are_listed_at_once() -> None:
     with pytest.raises(ContractError) as error:
         measure(two_features(500, 1), day)
 
-    assert "column 'wind' is missing; the contract of model 'late' wants it" in str(error.value)
+    assert "column 'wind' is missing; the contract of model 'late' requires it" in str(error.value)
     assert "feature 'rain' is String" in str(error.value)
 
 

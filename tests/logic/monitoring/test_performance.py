@@ -82,7 +82,9 @@ def test_rows_without_a_label_by_nature_are_counted_apart() -> None:
     measured = measure(predictions([0.1, 0.4, 0.8]), labels({0: None, 1: True}))
 
     assert (measured.summary.labelled, measured.summary.without_label) == (1, 1)
-    assert measured.summary.sentence.startswith("1 of 3 predictions of 2013-11-05 have a label, 1 never will; ")
+    assert measured.summary.sentence.startswith(
+        "1 of 3 predictions of 2013-11-05 have a label, 1 will never have one; "
+    )
 
 
 def test_labels_of_other_predictions_change_nothing() -> None:
@@ -268,7 +270,7 @@ def test_several_classes_are_measured_by_their_scores_columns() -> None:
 
 
 def test_a_label_of_a_class_the_model_has_not_is_refused() -> None:
-    with pytest.raises(DataError, match="has 1 labels of classes the model has not: z; it has a, b, c"):
+    with pytest.raises(DataError, match="has 1 labels of classes that the model does not have: z; it has a, b, c"):
         measure(classes(), labels({0: "z"}, pl.String), task="multiclass")
 
 
@@ -314,7 +316,7 @@ def test_two_labels_of_a_key_known_at_the_same_time_are_refused() -> None:
 
 
 def test_a_binary_target_of_other_numbers_is_an_error_and_no_metric() -> None:
-    with pytest.raises(DataError, match="holds 2; task 'binary' expects 0 and 1"):
+    with pytest.raises(DataError, match="has 2; task 'binary' expects 0 and 1"):
         measure(predictions([0.5]), labels({0: 2}, pl.Int64))
 
 

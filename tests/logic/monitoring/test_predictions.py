@@ -129,13 +129,13 @@ def test_missing_and_mistyped_columns_are_listed_at_once() -> None:
         score(rows(carrier=[1.5, 2.5]).drop("wind_gust", "leg"))
 
     message = str(error.value)
-    assert "column 'leg' is missing; predictions of model 'flight_delay' are told apart by it" in message
-    assert "column 'wind_gust' is missing; the contract of model 'flight_delay' wants it" in message
+    assert "column 'leg' is missing; it identifies predictions of model 'flight_delay'" in message
+    assert "column 'wind_gust' is missing; the contract of model 'flight_delay' requires it" in message
     assert "feature 'carrier' is Float64" in message
 
 
 def test_a_key_with_a_name_of_the_predictions_own_is_refused() -> None:
-    with pytest.raises(ContractError, match="column 'score' has a name that predictions need for themselves"):
+    with pytest.raises(ContractError, match="column 'score' has a reserved name"):
         score_rows(
             rows(score=[1, 2]), SPEC, model_version="v", scores=pl.DataFrame({"score": [0.1, 0.2]}), key=("score",),
             prediction_time="predicted_at", features_version="f",
@@ -143,7 +143,7 @@ def test_a_key_with_a_name_of_the_predictions_own_is_refused() -> None:
 
 
 def test_scores_of_other_rows_are_refused() -> None:
-    with pytest.raises(DataError, match="gave 1 scores for 2 rows; expected one a row"):
+    with pytest.raises(DataError, match="gave 1 scores for 2 rows; expected one per row"):
         score(rows(), [0.5])
     with pytest.raises(ContractError, match="have no column 'score'"):
         score(rows(), pl.DataFrame({"value": [0.5, 0.5]}))
@@ -156,9 +156,9 @@ def test_a_missing_score_is_an_error_not_a_number(lost: float | None) -> None:
 
 
 def test_keys_that_repeat_or_are_null_are_refused() -> None:
-    with pytest.raises(DataError, match="has 0 nulls and 1 values in 2 rows"):
+    with pytest.raises(DataError, match="has 0 nulls and 1 distinct values in 2 rows"):
         score(rows(flight=["UA", "UA"]))
-    with pytest.raises(DataError, match="has 1 nulls and 1 values in 2 rows"):
+    with pytest.raises(DataError, match="has 1 nulls and 1 distinct values in 2 rows"):
         score(rows(flight=["UA", None]))
 
 
@@ -219,6 +219,6 @@ def test_all_incompatible_changes_are_told_with_a_mend() -> None:
     assert [
         "model 'flight_delay' (3f2a3f2a3f2a) was trained under another contract and cannot score these rows:",
         "- column 'wind_gust' of table 'flight_features' was between 0 and 100 and is now between 0 and 50.",
-        "- column 'carrier' of table 'flight_features' is gone; the model reads it.",
-        "Train it again and let the gate judge it, or take the change back in flights.yml.",
+        "- column 'carrier' of table 'flight_features' no longer exists; the model reads it.",
+        "Train it again and let the gate judge it, or revert the change in flights.yml.",
     ] == str(caught.value).splitlines()

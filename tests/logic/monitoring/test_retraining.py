@@ -135,10 +135,10 @@ def test_days_with_too_few_labels_and_those_of_another_champion_are_left_out() -
     ("refusals", "said"),
     [
         (0, "the cool-down is 7 days."),
-        (1, "the cool-down is 14 days, doubled once for 1 refused challenger."),
-        (2, "the cool-down is 28 days, doubled twice for 2 refused challengers."),
-        (3, "the cool-down is 56 days, doubled 3 times for 3 refused challengers."),
-        (9, "the cool-down is 56 days, doubled 3 times for 9 refused challengers."),
+        (1, "the cool-down is 14 days, doubled once for 1 rejected challenger."),
+        (2, "the cool-down is 28 days, doubled twice for 2 rejected challengers."),
+        (3, "the cool-down is 56 days, doubled 3 times for 3 rejected challengers."),
+        (9, "the cool-down is 56 days, doubled 3 times for 9 rejected challengers."),
     ],
 )
 def test_what_waits_says_how_often_the_cool_down_was_doubled(refusals: int, said: str) -> None:

@@ -102,7 +102,9 @@ def test_a_table_that_was_always_known_is_whole_at_any_time() -> None:
 
 
 def test_a_table_without_a_known_time_is_refused_with_the_mend() -> None:
-    with pytest.raises(ContractError, match=r"'raw/parcels' does not say when its rows are known.*`known_time`.*_sour"):
+    with pytest.raises(
+        ContractError, match=r"'raw/parcels' does not declare when its rows are known.*`known_time`.*_sour"
+    ):
         time_expressions(replace(PARCELS, known_time=None))
 
 

@@ -102,13 +102,14 @@ def test_a_leak_names_column_row_both_values_and_the_cause() -> None:
     cause = Event("raw/parcels", "2024-01-01", {"parcel": 7}, ("weight",), datetime(2024, 1, 1, 15))  # noqa: DTZ001
 
     assert (
-        "column 'kg': row order=o1 holds 2.5, but by 2024-01-01 12:00:00 it was None (rows that differ: 3, samples: 2);"
+        "column 'kg': row order=o1 has 2.5, but only None was known at 2024-01-01 12:00:00 (rows that differ: 3, "
+        "samples: 2);"
         " the cause is weight of row parcel=7 in raw/parcels of 2024-01-01, known at 2024-01-01 15:00:00."
     ) == leak("kg", built=2.5, known=None, cause=cause).sentence
 
 
 def test_a_row_can_be_the_leak() -> None:
-    assert "row order=o1 was asked at 2024-01-01 12:00:00, but nothing was known of it then" in (
+    assert "row order=o1 has the prediction time 2024-01-01 12:00:00, but the row was not known then" in (
         leak(None, built=True, known=False).sentence
     )
     assert "what became known later removed it" in leak(None, built=False, known=True).sentence
@@ -145,13 +146,13 @@ def test_prediction_times_are_chosen_shortly_before_much_becomes_known() -> None
 def test_a_value_that_changed_after_it_was_published_is_told_with_both() -> None:
     (change,) = changed_after_known(frame((1, 0.1, "a"), (2, 0.5, "b")), frame((1, 0.1, "a"), (2, 0.2, "b")), ["key"])
 
-    assert "column 'x' of row key=2 was 0.2 when it was published and is 0.5 now." == change.sentence
+    assert "column 'x' of row key=2 was 0.2 when it was published and is now 0.5." == change.sentence
 
 
 def test_a_row_that_is_gone_is_a_change_and_a_new_one_is_none() -> None:
     found = changed_after_known(frame((2, 0.2, "b"), (3, 0.3, "c")), frame((1, 0.1, "a"), (2, 0.2, "b")), ["key"])
 
-    assert ["row key=1 was published before and is gone now."] == [change.sentence for change in found]
+    assert ["row key=1 was published before and no longer exists."] == [change.sentence for change in found]
 
 
 def test_columns_of_one_version_only_are_no_change() -> None:

@@ -128,8 +128,9 @@ def test_what_cannot_be_decided_is_no_attempt() -> None:
 
     assert (False, None) == (verdict.promote, verdict.attempt)
     assert (
-        "Cannot be compared with champion old: cannot decide with 4 days; at least 5 are needed. Lengthen test_days, "
-        "or judge as of a later day." in verdict.reasons
+        "Cannot be compared with champion old: cannot decide with 4 days; at least 5 are needed. Use a longer "
+        "test_days, "
+        "or a later as-of day." in verdict.reasons
     )
 
 

@@ -141,7 +141,7 @@ def test_with_too_few_days_nothing_is_decided_and_the_gate_says_how_many_would_b
     verdict = judge(few, margin=0.1)
 
     assert not verdict.promote
-    reason = "cannot decide with 4 days that have both classes; at least 5 are needed. Lengthen test_days"
+    reason = "cannot decide with 4 days that have both classes; at least 5 are needed. Use a longer test_days"
     assert reason in verdict.reasons[0]
     assert judge(duel(scored(0.9, seed=11), scored(0.1, seed=12), days=5), margin=0.1).promote
 
@@ -173,7 +173,7 @@ def test_a_version_that_was_rolled_back_from_comes_back_by_a_person_only() -> No
     verdict = judge(report(), margin=0.0, was_left=True)
 
     assert not verdict.promote
-    assert "only a person lets it in again" in verdict.reasons[0]
+    assert "Only a person can promote it" in verdict.reasons[0]
 
 
 def test_the_champion_is_not_promoted_over_itself() -> None:
@@ -187,7 +187,7 @@ def test_a_copy_of_the_champion_under_another_version_is_refused() -> None:
     verdict = judge(report(champion=comparison(0.0, 0.0)), margin=0.1)
 
     assert not verdict.promote
-    assert "nothing to gain" in verdict.reasons[0]
+    assert "whichever of the" in verdict.reasons[0]
 
 
 def test_all_failures_are_told_at_once_and_nothing_else() -> None:
@@ -276,12 +276,12 @@ def test_a_figure_beyond_its_bound_by_noise_says_so() -> None:
 
 
 def test_a_bound_on_what_was_not_measured_is_an_error() -> None:
-    with pytest.raises(DataError, match="bounds 'brier', which its evaluation does not have; it has roc_auc"):
+    with pytest.raises(DataError, match="has a limit for 'brier', which its evaluation does not have; it has roc_auc"):
         judge(report(), margin=0.0, bounds={"brier": 0.2})
 
 
 def test_a_negative_margin_is_an_error() -> None:
-    with pytest.raises(DataError, match=r"are -0\.1 and 0; expected 0 or more"):
+    with pytest.raises(DataError, match=r"are -0\.1 and 0; expected numbers from 0"):
         judge(report(), margin=-0.1)
 
 
@@ -309,8 +309,9 @@ def test_rows_left_out_are_counted_and_the_rest_decides_if_it_is_enough() -> Non
     evaluation = report(champion=comparison(0.01, 0.03), learned_until=SEEN, left_out=400)
     verdict = judge(evaluation, margin=0.0)
     sentence = (
-        "400 test rows of days up to 2013-10-31, from which the challenger, the champion or the anchor learned, are "
-        "left out; 1,000 are new to them."
+        "400 test rows from days up to 2013-10-31 are excluded, because they were used to train or tune the "
+        "challenger, "
+        "the champion or the anchor; 1,000 rows remain."
     )
 
     assert verdict.promote
@@ -325,8 +326,9 @@ def test_without_enough_unseen_rows_nobody_is_promoted_and_the_mend_is_told() ->
     assert not verdict.promote
     assert verdict.reasons == (
         (
-            "900 of the 1,000 test rows are of days up to 2013-10-31, from which the challenger, the champion or the "
-            "anchor learned, and the others are too few to judge by. Judge as of a later day, or lengthen test_days."
+            "900 of the 1,000 test rows are from days up to 2013-10-31, which were used to train or tune the "
+            "challenger, the champion or the "
+            "anchor, and the other rows are too few. Use a later as-of day, or a longer test_days."
         ),
     )
 
@@ -335,11 +337,11 @@ def test_without_enough_unseen_rows_nobody_is_promoted_and_the_mend_is_told() ->
 
 
 def test_a_challenger_that_cannot_answer_what_is_declared_is_refused() -> None:
-    verdict = judge(report(), margin=0.0, cannot_answer=("its task is binary; the declaration asks for regression.",))
+    verdict = judge(report(), margin=0.0, cannot_answer=("its task is binary; the declaration has regression.",))
 
     assert not verdict.promote
-    assert verdict.reasons[0].startswith("Cannot answer what is declared now: its task is binary")
-    assert "Answers what is declared now." in judge(report(), margin=0.0, cannot_answer=()).reasons
+    assert verdict.reasons[0].startswith("Does not match the declaration: its task is binary")
+    assert "Matches the declaration." in judge(report(), margin=0.0, cannot_answer=()).reasons
 
 
 @pytest.mark.parametrize(("limit", "promote"), [(2.0, True), (1.9, False), (None, True)])

@@ -296,14 +296,14 @@ def test_a_column_that_is_gone_is_told_of_a_model_from_before_contracts_too() ->
     none = TableContract("weather", NOW.columns[1:])
 
     for model in (trained(), trained(None)):
-        assert ("column 'wind' of table 'weather' is gone; the model reads it.",) == answers(model, none)
+        assert ("column 'wind' of table 'weather' no longer exists; the model reads it.",) == answers(model, none)
 
 
 def test_a_model_that_answers_another_question_cannot_serve() -> None:
-    assert ("its target is is_late; the declaration asks for is_cancelled.",) == answers(
+    assert ("its target is is_late; the declaration has is_cancelled.",) == answers(
         trained(), NOW, target="is_cancelled"
     )
-    assert "its task is binary; the declaration asks for regression." in cannot_answer(
+    assert "its task is binary; the declaration has regression." in cannot_answer(
         trained(), task="regression", target="is_late", inputs=NOW
     )
 

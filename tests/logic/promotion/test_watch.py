@@ -41,7 +41,10 @@ def test_a_champion_that_is_worse_every_day_is_worse_with_figures_and_the_versio
     found = compared([day(n, 0.70 + 0.002 * n, 0.76) for n in range(6)])
 
     assert (True, False, "old") == (found.is_worse, found.is_settled, found.former)
-    assert "Over 6 days (2013-03-01 to 2013-03-06) roc_auc of champion new differs by -0.0550 a day" in found.sentence
+    assert found.sentence.startswith(
+        "Over 6 days (2013-03-01 to 2013-03-06), the mean daily difference in roc_auc between champion new and old on "
+        "the same rows is -0.0550, at most"
+    )
     assert found.sentence.endswith("worse by more than the margin of 0.01.")
     assert found.figures["difference, at most"] < -0.01
 
@@ -73,7 +76,7 @@ def test_before_the_fifth_day_nothing_is_decided(minimum: int) -> None:
 
     assert (False, False) == (found.is_worse, found.is_settled)
     assert (
-        "Not judged: cannot decide with 4 days on which champion new is measured beside the one before; at least 5 are "
+        "Not judged: only 4 days have figures of both champion new and the champion before; at least 5 are "
         "needed." == found.sentence
     )
 

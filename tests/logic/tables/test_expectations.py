@@ -64,12 +64,12 @@ def test_columns_may_be_called_as_the_figures_are(name: str) -> None:
         (
             a_day(TODAY, rows=100, missing=10),
             "row_count",
-            "2024-01-29 has 100 rows; expected 133 to 289, since the 28 days before it had 200 to 220.",
+            "2024-01-29 has 100 rows; expected 133 to 289, because the 28 days before had 200 to 220.",
         ),
         (
             a_day(TODAY, rows=400, missing=40),
             "row_count",
-            "2024-01-29 has 400 rows; expected 133 to 289, since the 28 days before it had 200 to 220.",
+            "2024-01-29 has 400 rows; expected 133 to 289, because the 28 days before had 200 to 220.",
         ),
         (
             a_day(TODAY, missing=60),
@@ -87,7 +87,7 @@ def test_columns_may_be_called_as_the_figures_are(name: str) -> None:
 def test_a_figure_outside_the_range_of_the_days_before_is_told_with_both(
     today: pl.DataFrame, measure: Measure, sentence: str
 ) -> None:
-    told = [(measure, sentence.replace("@", "since it was 10.0% to 10.9% on the 28 days before."))]
+    told = [(measure, sentence.replace("@", "because it was 10.0% to 10.9% on the 28 days before."))]
 
     assert told == [(it.measure, it.sentence) for it in judge(today)]
 
@@ -209,5 +209,5 @@ def test_a_message_lists_ten_surprises_of_a_kind_and_counts_the_others() -> None
 
     assert [
         *(f"{day} is odd." for day in days[:10]),
-        "2 more like these on 12 days in all.",
+        "2 more like these, on 12 days in total.",
     ] == rows.detail.splitlines()

@@ -77,16 +77,16 @@ def test_all_that_is_wrong_with_the_columns_and_rows_is_told_at_once() -> None:
 
     assert str(error.value).splitlines() == [
         "the feature rows have 5 problems:",
-        "- column 'carrier' is missing. Rebuild the feature table, or drop the column from the declaration.",
+        "- column 'carrier' is missing. Rebuild the feature table, or remove the column from the declaration.",
         "- time 'due_at' is String; expected a Datetime in UTC without a zone. Cast it in the feature table.",
         (
             "- feature 'wind' is String; expected a number or Boolean. Mark it categorical in its table's contract, "
-            "or drop it."
+            "or remove it."
         ),
-        "- column 'predicted_at' is null in 1 of 2 rows; expected none. Mend the feature table.",
+        "- column 'predicted_at' is null in 1 of 2 rows; expected no null. Fix the feature table.",
         (
             "- the key (id) repeats: 1 key, 1 row too many, such as id=1. "
-            "Remove the duplicates in the feature table, or declare a finer key."
+            "Remove the duplicates in the feature table, or declare a key with more columns."
         ),
     ]
 
@@ -116,11 +116,11 @@ def test_a_whole_number_that_no_double_holds_is_refused_with_its_row_and_what_he
         select(frame)
 
     assert str(error.value) == (
-        "the feature rows: feature 'wind' has whole numbers beyond 2^53 in 1 of 2 rows, which LightGBM's doubles "
-        "cannot tell apart, such as 9000000000000000000 where id=2. Where such a value is wrong, give the source's "
-        "column a range in its contract (in_range), name the value in null_values, or make it null in the table's SQL; "
-        "where it names something, mark the column categorical; where all values are large, subtract a constant in the "
+        "the feature rows: feature 'wind' has whole numbers beyond 2^53 in 1 of 2 rows, which doubles cannot "
+        "represent exactly, such as 9000000000000000000 where id=2. If such a value is wrong, give the source's "
+        "column a range in its contract (in_range), name the value in null_values, or make it null in the table's SQL. "
+        "If it is an identifier, mark the column categorical. If all values are large, subtract a constant in the "
         "SQL."
     )
-    with pytest.raises(ContractError, match=r"such as \(personal\) where id=\(personal\)\. Where"):
+    with pytest.raises(ContractError, match=r"such as \(personal\) where id=\(personal\)\. If such"):
         select(frame, personal=("wind", "id"))

@@ -63,7 +63,7 @@ def test_a_day_over_its_share_is_refused_alone_and_told_with_its_share() -> None
 
     assert ["b"] == found.refused
     assert found.rows.height == 5
-    assert "- 66.67% of the rows of b break rules; 50.00% may be set aside." in found.refusal("t/orders", share=0.5)
+    assert "- 66.67% of the rows of b break rules; 50.00% may be quarantined." in found.refusal("t/orders", share=0.5)
 
 
 def test_rows_that_share_a_key_are_not_set_aside() -> None:
@@ -144,5 +144,5 @@ def test_findings_of_rows_that_were_set_aside_count_by_rule_and_day() -> None:
 def test_a_refusal_names_ten_days_and_counts_the_others() -> None:
     days = [f"2024-01-{n:02d}" for n in range(1, 13)]
 
-    assert "refused are 2024-01-01, " in refusal("raw/orders", days, ["so it is."])
+    assert "rejected partitions: 2024-01-01, " in refusal("raw/orders", days, ["so it is."])
     assert "2024-01-10 and 2 more:\n- so it is.\n" in refusal("raw/orders", days, ["so it is."])

@@ -177,7 +177,9 @@ def test_a_day_that_was_empty_gets_its_rows_late() -> None:
 def test_rows_cannot_be_received_before_those_that_stand() -> None:
     standing = landed({1: 5}, {1: 6})[-1].rows
 
-    with pytest.raises(DataError, match=r"1 rows are landed as new or gone at 2024-01-02 00:00:00, but rows landed at"):
+    with pytest.raises(
+        DataError, match=r"1 rows are landed as new or removed at 2024-01-02 00:00:00, but stored rows were landed at"
+    ):
         keep_versions(orders({1: 7}), standing, key=KEY, received_at=SECOND)
     assert 2 == keep_versions(orders({1: 6}), standing, key=KEY, received_at=SECOND).rows.height
 
@@ -324,7 +326,7 @@ def test_a_column_without_stored_values_takes_any_type() -> None:
 
 
 def test_a_source_that_shares_no_column_with_what_is_stored_is_refused() -> None:
-    with pytest.raises(DataError, match=r"no column of the source is stored .*; land it in a new raw table"):
+    with pytest.raises(DataError, match=r"no column of the source was stored .*; land it in a new raw table"):
         keep_versions(pl.DataFrame({"shop": [1]}), orders({1: 5}), key=["shop"], received_at=THIRD)
 
 

@@ -143,7 +143,7 @@ def test_without_signal_all_features_stay_and_the_reason_says_so() -> None:
     if result.table["beats_noise"].any():
         pytest.fail("the seed gives a feature that beats noise by chance; choose another")
     assert result.summary.dropped == ()
-    assert row(result, "weak")["reason"] == "no feature beats noise; all are kept, so that the gate judges the model"
+    assert row(result, "weak")["reason"] == "no feature beats noise; all are selected, and the gate judges the model"
 
 
 def test_without_categorical_features_there_is_no_categorical_noise() -> None:
@@ -163,7 +163,7 @@ def test_a_feature_whose_relation_turns_round_in_each_block_does_not_stay() -> N
     result = measured(data=turned)
 
     assert "weak" in result.summary.dropped
-    assert str(row(result, "weak")["reason"]).startswith("the model does better without it in ")
+    assert str(row(result, "weak")["reason"]).startswith("the model is better without it in ")
 
 
 def test_validation_decides_the_score_and_test_rows_are_never_looked_at() -> None:

@@ -119,15 +119,15 @@ def test_a_model_of_a_constant_and_one_stopped_early_pass() -> None:
         ("num_class", "2", "num_class: expected 1, got 2"),
         ("num_tree_per_iteration", "0", "num_tree_per_iteration: expected 1, got 0"),
         ("max_feature_idx", "400000000", "max_feature_idx: expected 3, got 400000000"),
-        ("objective", "lambdarank", "objective: 'lambdarank' is not that of a binary model with 1 output(s)"),
-        ("objective", "binary sigmoid:nan", "is not that of a binary model"),
+        ("objective", "lambdarank", "objective: 'lambdarank' is not valid for a binary model with 1 output(s)"),
+        ("objective", "binary sigmoid:nan", "is not valid for a binary model"),
         ("feature_names", "{} e", "it has the features weight kg, b, é, d, e; its spec has weight kg, b, é, d"),
         ("feature_infos", "none", "feature_infos: expected 4 values, got 1"),
         ("Tree", "1", "tree 0: it has the number 1"),
         ("num_leaves", "0", "tree 0: num_leaves: expected at least 1, got 0"),
         ("num_leaves", "-5", "tree 0: expected num_leaves, got 'num_leaves=-5'"),
         ("num_leaves", "900000000", "expected 900000000 numbers"),
-        ("num_cat", "7", "tree 0: num_cat and cat_boundaries do not fit decision_type"),
+        ("num_cat", "7", "tree 0: num_cat and cat_boundaries do not match decision_type"),
         ("split_feature", "{} 1", "tree 0: split_feature: expected"),
         ("split_feature", "4{}", "tree 0: split_feature: expected 0 to 3"),
         ("split_gain", "", "tree 0: split_gain: expected"),
@@ -138,9 +138,9 @@ def test_a_model_of_a_constant_and_one_stopped_early_pass() -> None:
         ("leaf_value", "{}e-300", "or beyond 1e-299 to 1e99"),
         ("leaf_count", "-{}", "tree 0: leaf_count: expected 0 to 2147483647, got -"),
         ("leaf_count", "9" * 19 + "{}", "leaf_count: it has a number of more than 18 characters"),
-        ("cat_boundaries", "1{}", "cat_boundaries do not rise from 0"),
+        ("cat_boundaries", "1{}", "cat_boundaries do not ascend from 0"),
         ("cat_threshold", "{} 7", "cat_threshold: expected"),
-        ("is_linear", "1", "tree 0: leaf_const: expected with is_linear=1"),
+        ("is_linear", "1", "tree 0: leaf_const: expected if, and only if, is_linear=1"),
         ("is_linear", "2", "tree 0: expected is_linear, got 'is_linear=2'"),
         ("shrinkage", "inf", "shrinkage: it has a number that is not finite"),
     ],
@@ -165,14 +165,14 @@ def a_tree(left: str, right: str) -> str:
 def test_children_must_form_a_tree() -> None:
     assert checked(a_tree("1 2 -1", "-2 -3 -4"))
 
-    assert "a split lies below one with a higher number" in problem(a_tree("1 2 0", "-2 -3 -4"))  # a cycle
-    assert "a split lies below one with a higher number" in problem(a_tree("0 2 -1", "-2 -3 -4"))
-    assert "a node has no place, or more than one" in problem(a_tree("1 2 -1", "-2 -2 -4"))
-    assert "a node has no place, or more than one" in problem(a_tree("2 2 -1", "-2 -3 -4"))
+    assert "a split is below one with a higher number" in problem(a_tree("1 2 0", "-2 -3 -4"))  # a cycle
+    assert "a split is below one with a higher number" in problem(a_tree("0 2 -1", "-2 -3 -4"))
+    assert "a node has no parent, or several" in problem(a_tree("1 2 -1", "-2 -2 -4"))
+    assert "a node has no parent, or several" in problem(a_tree("2 2 -1", "-2 -3 -4"))
     assert "left_child: expected -4 to 2, got 3" in problem(a_tree("1 3 -1", "-2 -3 -4"))
     assert "right_child: expected -4 to 2, got -5" in problem(a_tree("1 2 -1", "-2 -3 -5"))
-    assert "left_child: '1-2 2 -1' is no list of numbers" in problem(a_tree("1-2 2 -1", "-2 -3 -4"))
-    assert "left_child: '1  -1' is no list of numbers" in problem(a_tree("1  -1", "-2 -3 -4"))
+    assert "left_child: '1-2 2 -1' is not a list of numbers" in problem(a_tree("1-2 2 -1", "-2 -3 -4"))
+    assert "left_child: '1  -1' is not a list of numbers" in problem(a_tree("1  -1", "-2 -3 -4"))
 
 
 def test_a_tree_deeper_than_shap_values_can_be_computed_is_refused() -> None:

@@ -12,7 +12,7 @@ from ml_assets.logic.training.parameters import DEFAULTS, canonical_parameters, 
     ("parameters", "message"),
     [
         ({"learning_ratee": 0.1}, r"'learning_ratee' is not a .* that can be set \(did you mean 'learning_rate'"),
-        ({"eta": 0.1, "learning_rate": 0.2}, "'learning_rate' is another name of 'eta', which is given too"),
+        ({"eta": 0.1, "learning_rate": 0.2}, "'learning_rate' is an alias of 'eta', which is set too"),
         ({"boosting": "gbdt machines=10.0.0.1:80"}, "'boosting': expected letters, digits and .* without blanks"),
         ({"objective": "poisson"}, "'objective' follows from the declaration"),
         ({"n_estimators": 10}, "'n_estimators' follows from the declaration"),

@@ -215,7 +215,7 @@ def test_time_that_is_up_ends_the_study_after_at_least_one_trial() -> None:
 
 
 def test_without_a_clock_there_is_no_limit_of_seconds() -> None:
-    with pytest.raises(DataError, match="a clock to time by"):
+    with pytest.raises(DataError, match="a clock if time is limited"):
         tuned(seconds=3.0)
 
 

@@ -179,7 +179,7 @@ def test_a_table_without_days_sets_rows_aside_too_and_refuses_them_over_the_shar
     assert {"columns_are_as_in_the_contract": True, "shop_is_never_missing": False, "shop_is_unique": True} == {
         name: check.passed for name, check in checks(result, "shops").items()
     }
-    assert "66.67% of the rows break rules; 50.00% may be set aside." in failure(over)[1]
+    assert "66.67% of the rows break rules; 50.00% may be quarantined." in failure(over)[1]
     assert stood == shop.lake.find("tables/shops")
     assert 3 == len(shop.rows("shops__rejected", None))
 
