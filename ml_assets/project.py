@@ -7,27 +7,27 @@ from pathlib import Path
 from typing import Final
 
 PROJECT: Final = "ML_ASSETS_PROJECT"
-"""The environment variable that names a project's folder; without it, the project is looked for upward."""
+"""The environment variable that names a project's folder. If unset, the project is searched for upward from the cwd."""
 
 
 class ProjectError(RuntimeError):
-    """There is no project, or its pyproject.toml cannot be read."""
+    """No project was found, or its pyproject.toml cannot be read."""
 
 
 @dataclass(frozen=True)
 class Project:
-    """Where the parts of a project are."""
+    """The locations of a project's parts."""
 
     root: Path
 
     @property
     def definitions(self) -> Path:
-        """The file that assembles the code location."""
+        """The file that builds the code location."""
         return self.root / "definitions.py"
 
     @property
     def declarations(self) -> Path:
-        """The folder of the declarations, one folder each."""
+        """The folder of the declarations, one subfolder each."""
         return self.root / "defs"
 
     @property
@@ -37,17 +37,17 @@ class Project:
 
     @property
     def workspace(self) -> Path:
-        """The file that tells Dagster's webserver and daemon what to load."""
+        """The file that lists what Dagster's webserver and daemon load."""
         return self.root / "workspace.yaml"
 
     @property
     def lake(self) -> Path:
-        """The lake where none is set."""
+        """The default lake."""
         return self.root / ".lake"
 
     @property
     def dagster_home(self) -> Path:
-        """Dagster's home where none is set."""
+        """The default Dagster home."""
         return self.root / ".dagster"
 
 
@@ -55,17 +55,17 @@ _built: Project | None = None
 
 
 def use_project(root: Path) -> Project:
-    """Return the project in a folder, and make it the one that this process works on."""
-    global _built  # noqa: PLW0603 - a process serves one code location, and its steps must find the project
+    """Make the project in a folder the current project of this process, and return it."""
+    global _built  # noqa: PLW0603 - a process loads one code location, and its steps must find the project
     _built = Project(root.resolve())
     return _built
 
 
 def find_project() -> Project:
-    """Return the project that `build` was called for, or that `ML_ASSETS_PROJECT` names, or else the nearest upward.
+    """Return the current project: `ML_ASSETS_PROJECT`, else the one passed to `build`, else the nearest folder upward.
 
     Raises:
-        ProjectError: there is none.
+        ProjectError: no project was found.
     """
     if named := os.environ.get(PROJECT, "").strip():
         root = Path(named).resolve()

@@ -1,4 +1,4 @@
-"""Secrets in addresses: passwords before a host, signatures and keys in a query. Light to import."""
+"""Finds and removes secrets in addresses: passwords before a host, signatures and keys in a query. Light to import."""
 
 import re
 from typing import Final
@@ -16,27 +16,27 @@ _NAME: Final = re.compile(
 
 
 def has_secret(address: str) -> bool:
-    """Tell whether an address carries a user, or a parameter that by its name is a signature, a key or a token."""
+    """Return whether an address contains a user, or a parameter whose name suggests a signature, a key or a token."""
     pieces = (piece.partition("=") for piece in re.split("[?&;#]", address)[1:])
     return bool(_USER.search(_without_blanks(address))) or any(value and _is_secret(name) for name, _, value in pieces)
 
 
-def redacted(text: str) -> str:
-    """Return a text with `***` in the place of users and of the values of all parameters of the addresses in it."""
+def redact(text: str) -> str:
+    """Return a text whose addresses have `***` instead of users and of the values of parameters."""
     return _PARAMETERS.sub(_without_values, _USER.sub("***@", text))
 
 
 def without_secret(address: str) -> str:
-    """Return an address that carries no secret.
+    """Return an address after checking that it contains no secret.
 
     Raises:
-        ValueError: it carries one, which logs, manifests and the web UI would show; the message does not repeat it.
+        ValueError: it contains a secret, which logs, manifests and the UI would show. The message does not repeat it.
     """
     if has_secret(address):
         raise ValueError(
-            f"'{redacted(_without_blanks(address))}' carries a secret, which logs, manifests and the web UI would "
-            "show; give the address without it, and the credentials in the environment (of S3: AWS_ACCESS_KEY_ID or a "
-            "role)"
+            f"'{redact(_without_blanks(address))}' contains a secret, which logs, manifests and the web UI would "
+            "show. Remove it from the address, and provide the credentials through the environment (for S3: "
+            "AWS_ACCESS_KEY_ID or a role)"
         )
     return address
 
@@ -46,7 +46,7 @@ def _is_secret(name: str) -> bool:
 
 
 def _without_values(parameters: re.Match[str]) -> str:
-    """Return parameters with their names alone; a value may hold any character but '&'."""
+    """Return parameters without their values. A value may contain any character except '&'."""
     mark, text = parameters.groups()
     address = text.rstrip(_ENDS)
     pieces = [piece.partition("=") for piece in address.split("&")]

@@ -1,7 +1,7 @@
-"""What is set from outside: profile, lake, server, alerts. What was declared counts, else the environment.
+"""Settings from environment variables: profile, lake, Dagster server, alerts. A declared value takes precedence.
 
-How to get into the lake stays out, see `ml_assets.lake.objects`; so do secrets, which only their users read, and
-whether all that production needs is there, see `ml_assets.doctor.production`.
+Not here: access to the lake (see `ml_assets.lake.objects`), secrets (read where they are used), and the check that a
+production environment is complete (see `ml_assets.doctor.production`).
 """
 
 import os
@@ -17,34 +17,34 @@ SERVER: Final = "ML_ASSETS_SERVER"
 
 
 class SettingsError(RuntimeError):
-    """What is set from outside is missing or malformed; the message never holds a secret."""
+    """A setting is missing or malformed. The message never contains a secret."""
 
 
 def profile() -> Profile:
-    """Return where this process runs: `ML_ASSETS_PROFILE`, else `local`.
+    """Return the profile of this process: `ML_ASSETS_PROFILE`, or `local` by default.
 
     Raises:
-        SettingsError: there is no such profile.
+        SettingsError: the profile does not exist.
     """
     given = os.environ.get(PROFILE, "").strip() or "local"
     known: tuple[Profile, ...] = get_args(Profile)
     for one in known:
         if given == one:
             return one
-    near = get_close_matches(given, known, n=1)
+    suggestions = get_close_matches(given, known, n=1)
     raise SettingsError(
         f"{PROFILE} is '{given[:20]}'; expected {' or '.join(known)}"
-        + (f", did you mean '{near[0]}'?" if near else ".")
-        + " Without it the profile is local."
+        + (f", did you mean '{suggestions[0]}'?" if suggestions else ".")
+        + " The default is local."
     )
 
 
 def lake_url(declared: str = "") -> str:
-    """Return the lake's address: the one declared, else `ML_ASSETS_LAKE`, else the project's folder `.lake`.
+    """Return the lake's address: the declared one, else `ML_ASSETS_LAKE`, else the folder `.lake` of the project.
 
     Raises:
-        SettingsError: it is not set in production: a folder of a pod is gone with the pod.
-        ProjectError: it is not set, and there is no project.
+        SettingsError: it is not set in production, where a local folder is lost with its pod.
+        ProjectError: it is not set, and no project was found.
     """
     if found := declared or os.environ.get(LAKE):
         return found
@@ -54,20 +54,22 @@ def lake_url(declared: str = "") -> str:
 
 
 def alert_setting(name: str, declared: str = "") -> str:
-    """Return a setting of the alerts: the one declared, else `ML_ASSETS_ALERT_<name>`, else nothing."""
+    """Return an alert setting: the declared value, else `ML_ASSETS_ALERT_<name>`, else an empty string."""
     return declared or os.environ.get(f"ML_ASSETS_ALERT_{name}", "").strip()
 
 
 def server_url(given: str = "") -> str:
-    """Return the Dagster server that launches a command's runs: the one given, else `ML_ASSETS_SERVER`, else none.
+    """Return the URL of the Dagster server that launches a command's runs, or an empty string if none is set.
+
+    The argument takes precedence over `ML_ASSETS_SERVER`.
 
     Raises:
-        SettingsError: there is none in production, where a run in the command's own process would get no pods.
+        SettingsError: it is not set in production. A run in the command's own process would get no pods.
     """
     found = given or os.environ.get(SERVER, "").strip()
     if not found and profile() == "production":
         raise SettingsError(
-            f"no Dagster server was given; expected --server URL or {SERVER}, so that the runs get the pods that are "
-            "declared. In a cluster it is the webserver's service, such as http://dagster-webserver."
+            f"no Dagster server is set; expected --server URL or {SERVER}, so that each step runs in its declared pod. "
+            "In a cluster, use the URL of the webserver's service, such as http://dagster-webserver."
         )
     return found

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml_assets.secrets import has_secret, redacted, without_secret
+from ml_assets.secrets import has_secret, redact, without_secret
 
 NAMES = [
     "private_key",
@@ -57,7 +57,7 @@ def test_an_address_with_a_secret_is_refused_and_no_piece_of_it_is_shown(address
 
     assert "hunter" not in str(caught.value)
     for text in (address, f"'{address}' is gone.", f"at {address}: refused", repr({"file": address, "n": 1})):
-        assert "hunter" not in redacted(text)
+        assert "hunter" not in redact(text)
 
 
 def test_a_password_with_a_space_is_refused_and_not_shown() -> None:
@@ -72,8 +72,8 @@ SECRETS = st.text(string.ascii_letters + string.digits + "'\"/#?@:;,.!$%*+=~", m
 
 @given(SECRETS)
 def test_whatever_a_password_or_a_signature_is_only_the_rest_of_its_address_is_shown(secret: str) -> None:
-    assert "at https://***@h/t.csv now" == redacted(f"at https://joe:{secret}@h/t.csv now")
-    assert "https://h/t.csv?sig=***&a=***" == redacted(f"https://h/t.csv?sig={secret}&a=1")
+    assert "at https://***@h/t.csv now" == redact(f"at https://joe:{secret}@h/t.csv now")
+    assert "https://h/t.csv?sig=***&a=***" == redact(f"https://h/t.csv?sig={secret}&a=1")
     assert has_secret(f"https://joe:{secret}@h/t.csv")
 
 
@@ -92,4 +92,4 @@ def test_an_address_without_a_secret_is_accepted(address: str) -> None:
 def test_a_message_shows_the_names_of_parameters_and_the_paths() -> None:
     text = "'https://h/t.csv?sv=2024&sig=abc', s3://bucket/a@b.csv (did you mean it?)"
 
-    assert "'https://h/t.csv?sv=***&sig=***', s3://bucket/a@b.csv (did you mean it?)" == redacted(text)
+    assert "'https://h/t.csv?sv=***&sig=***', s3://bucket/a@b.csv (did you mean it?)" == redact(text)

@@ -1,1 +1,1 @@
-"""Alerts: what is sent, through which channels, and what was sent before."""
+"""Alerts: their channels, and the record of what was sent."""

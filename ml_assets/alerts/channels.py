@@ -1,7 +1,7 @@
-"""The channels an alert goes out through: the log, a webhook, Slack (or what speaks as it does), e-mail.
+"""Channels for alerts: the log, a webhook, Slack (or compatible services), e-mail.
 
-What is sent when stays out; see `ml_assets.alerts.outbox`. A channel is named by its host: the rest of its address may
-be a secret, and none of it is told in a log or an error.
+Not here: which alerts are sent when (see `ml_assets.alerts.outbox`). A channel is identified by its host, because the
+rest of its address may be secret. No log or error contains it.
 """
 
 import contextlib
@@ -32,10 +32,10 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class ChannelError(RuntimeError):
-    """A channel did not take a message; the text says why, without any secret.
+    """A channel did not accept a message. The text contains no secret.
 
     Attributes:
-        may_have_arrived: whether the message was on its way, so that it may be there though nobody said so.
+        may_have_arrived: whether the message was sent but not acknowledged, so that it may have arrived.
     """
 
     def __init__(self, reason: str, *, may_have_arrived: bool = False) -> None:
@@ -45,12 +45,12 @@ class ChannelError(RuntimeError):
 
 @dataclass(frozen=True)
 class Message:
-    """What a channel sends: one alert, or many in one.
+    """A message to a channel: one alert, or a digest of many.
 
     Attributes:
-        id: the same whenever the same thing is sent again.
-        kind: of the alert; `digest` for many.
-        is_repeat: whether it may have been sent before, by who died over it or heard no answer.
+        id: the same for every sending of the same message.
+        kind: the alert's kind; `digest` for many.
+        is_repeat: whether it may have been sent before, by a process that crashed or got no response.
     """
 
     id: str
@@ -78,39 +78,39 @@ class Message:
 
 
 class Channel(Protocol):
-    """What the outbox needs to know of a channel."""
+    """A channel, as the outbox uses it."""
 
     @property
     def name(self) -> str:
-        """Its name, which is a folder's too."""
+        """The channel's name, which is also a folder's name in the lake."""
 
     @property
     def host(self) -> str:
-        """Where it leads, without anything secret; empty for the log."""
+        """The channel's address without secrets; empty for the log."""
 
     @property
     def kinds(self) -> frozenset[str]:
-        """The kinds of alerts it wants."""
+        """The kinds of alerts that it receives."""
 
     @property
     def is_limited(self) -> bool:
-        """Whether a person is rung by each message, so that there must not be too many."""
+        """Whether messages notify a person, so that their number is limited."""
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must not be told."""
+        """Texts that must not appear in any message."""
 
     def send(self, message: Message) -> str | None:
-        """Send a message; return what the channel complained of though it took it.
+        """Send a message; return a warning if the channel accepted it only in part.
 
         Raises:
-            ChannelError: it did not take it.
+            ChannelError: the channel did not accept it.
         """
 
 
 @dataclass(frozen=True)
-class Log:
-    """The log of whoever sends: always there, and told of everything at once."""
+class LogChannel:
+    """The log of the sending process. It is always configured and not limited."""
 
     kinds: frozenset[str]
     log: logging.Logger
@@ -120,26 +120,26 @@ class Log:
     secrets: tuple[str, ...] = ()
 
     def send(self, message: Message) -> None:
-        """Write a message."""
-        told = ", ".join(f"{name}={_shown(value)}" for name, value in message.facts.items())
-        parts = [message.line, _cut(message.body, _MOST_BODY), told, message.link]
+        """Write a message to the log."""
+        facts = ", ".join(f"{name}={_shown(value)}" for name, value in message.facts.items())
+        parts = [message.line, _cut(message.body, _MOST_BODY), facts, message.link]
         self.log.log(_LEVELS[message.severity], " | ".join(" ".join(part.split()) for part in parts if part))
 
 
 class _RefuseRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect of a POST would carry the alert and the token to wherever it points."""
+    """Refuses redirects: a redirected POST would carry the alert and the token to another server."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Follow none; the answer itself becomes the error."""
+        """Follow no redirect. The redirect response becomes the error."""
         return
 
 
 @dataclass(frozen=True)
 class Webhook:
-    """A JSON document POSTed to an address, with a bearer token where there is one.
+    """A JSON document POSTed to a URL, with a bearer token if one is set.
 
     Raises:
-        AlertSettingsError: the address or the token is none; neither is told.
+        AlertSettingsError: the URL or the token is not valid. The message contains neither.
     """
 
     kinds: frozenset[str]
@@ -154,29 +154,29 @@ class Webhook:
         _split(self.url, self.variable)
         if not re.fullmatch(r"[\x21-\x7e]*", self.token):
             raise AlertSettingsError(
-                f"the token of the alerts' {self.name} has blanks or letters that no header may have; expected visible "
-                "ASCII. Look for a line end in its variable."
+                f"the token of the alerts' {self.name} has blanks or characters that are not allowed in a header; "
+                "expected visible ASCII. Check its variable for a trailing line end."
             )
 
     @property
     def host(self) -> str:
-        """The host, and the port where one is given."""
+        """The host, with the port if one is set."""
         parts = _split(self.url, self.variable)
         return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The address behind the host, whole and in its parts, and the token."""
+        """The path and query of the URL, whole and in parts, and the token."""
         parts = urlsplit(self.url)
         behind = self.url.partition(parts.netloc)[2]
         pieces = [
             piece for piece in parts.path.split("/") if len(piece) >= 16
-        ]  # `services` and `alerts` are no secrets
+        ]  # short parts such as `services` are not secret
         values = [value for _, value in parse_qsl(parts.query)]
         return tuple(text for text in (self.url, behind, parts.path, parts.query, *pieces, *values, self.token) if text)
 
     def document(self, message: Message) -> dict[str, Any]:
-        """Return what is sent."""
+        """Return the JSON document."""
         return {
             "id": message.id, "kind": message.kind, "severity": message.severity, "subject": message.subject,
             "title": message.line, "body": _cut(message.body, _MOST_BODY), "at": message.at.isoformat(),
@@ -187,7 +187,7 @@ class Webhook:
         """POST a message.
 
         Raises:
-            ChannelError: no answer came, or one that does not say that it was taken.
+            ChannelError: there was no response, or the response was not a success.
         """
         headers = {
             "Content-Type": "application/json; charset=utf-8",
@@ -198,7 +198,7 @@ class Webhook:
         data = json.dumps(self.document(message), ensure_ascii=False).encode()
         request = urllib.request.Request(self.url, data, headers, method="POST")  # noqa: S310 - http(s) only, see _split
         opener = urllib.request.build_opener(_RefuseRedirects)
-        # `from None` below: the errors of http.client hold the whole request, secrets and all.
+        # `from None` below: the errors of http.client contain the whole request with its secrets.
         try:
             with opener.open(request, timeout=self.timeout) as answer:
                 answer.read(_MOST_ANSWER)
@@ -209,17 +209,17 @@ class Webhook:
             is_late = isinstance(error.reason, TimeoutError)
             raise ChannelError(f"it cannot be reached: {_named(error.reason)}", may_have_arrived=is_late) from None
         except (OSError, http.client.HTTPException) as error:
-            raise ChannelError(f"it did not answer: {_named(error)}", may_have_arrived=True) from None
+            raise ChannelError(f"it did not respond: {_named(error)}", may_have_arrived=True) from None
 
 
 @dataclass(frozen=True)
 class Slack(Webhook):
-    """An incoming webhook of Slack, or of what takes the same (Mattermost, Rocket.Chat, Discord with /slack)."""
+    """An incoming webhook of Slack or a compatible service (Mattermost, Rocket.Chat, Discord with /slack)."""
 
     name: str = "slack"
 
     def document(self, message: Message) -> dict[str, Any]:
-        """Return what is sent: a line for the notification, and blocks for the window."""
+        """Return Slack's JSON document: a line for the notification, and blocks for the window."""
         facts = " · ".join(f"{_escaped(name)}: {_escaped(_shown(value))}" for name, value in message.facts.items())
         link = f"\n<{message.link}|Open in the web UI>" if message.link else ""
         body = f"*{_escaped(message.line)}*\n{_cut(_escaped(message.body), _MOST_BODY - len(link))}{link}"
@@ -232,10 +232,10 @@ class Slack(Webhook):
 
 @dataclass(frozen=True)
 class Email:
-    """A mail by SMTP.
+    """An e-mail by SMTP.
 
     Raises:
-        AlertSettingsError: it cannot be sent so, or a password would be readable on its way.
+        AlertSettingsError: a setting is not valid, or a password would be sent without encryption.
     """
 
     kinds: frozenset[str]
@@ -243,7 +243,7 @@ class Email:
     sender: str
     receivers: tuple[str, ...]
     port: int = 0
-    security: Literal["starttls", "tls", "plain"] | str = "starttls"  # noqa: PYI051 - as it was set; checked below
+    security: Literal["starttls", "tls", "plain"] | str = "starttls"  # noqa: PYI051 - the value as it was set; validated below
     user: str = ""
     password: str = field(default="", repr=False)
     name: str = "email"
@@ -257,14 +257,14 @@ class Email:
             )
         if self.user and self.security == "plain" and self.server not in _LOOPBACK:
             raise AlertSettingsError(
-                f"the alerts would log in to {self.server} over an open line; expected starttls or tls in "
+                f"the alerts would log in to {self.server} without encryption; expected starttls or tls in "
                 "ML_ASSETS_ALERT_SMTP_SECURITY, or no login."
             )
         odd = [text for text in (self.sender, *self.receivers) if not _is_address(text)]
         if odd or not self.receivers:
             raise AlertSettingsError(
-                f"mail from '{self.sender}' to '{', '.join(self.receivers)}' cannot be sent; expected addresses as in "
-                "alerts@example.com in ML_ASSETS_ALERT_EMAIL_FROM and ML_ASSETS_ALERT_EMAIL_TO."
+                f"mail from '{self.sender}' to '{', '.join(self.receivers)}' cannot be sent; expected addresses such "
+                "as alerts@example.com in ML_ASSETS_ALERT_EMAIL_FROM and ML_ASSETS_ALERT_EMAIL_TO."
             )
 
     @property
@@ -278,22 +278,22 @@ class Email:
         return (self.password,) if self.password else ()
 
     def mail(self, message: Message) -> EmailMessage:
-        """Return what is sent."""
+        """Return the e-mail."""
         made = EmailMessage()
         made["Subject"] = f"[{message.severity}] {message.line}"
         made["From"] = self.sender
         made["To"] = ", ".join(self.receivers)
-        made["Date"] = formatdate()  # when it is sent: what it tells of may be of another year
+        made["Date"] = formatdate()  # the time of sending; the event may be older
         made["Message-ID"] = f"<{message.id}@{parseaddr(self.sender)[1].rpartition('@')[2]}>"
-        made["Auto-Submitted"] = "auto-generated"  # an out-of-office note answers no machine
+        made["Auto-Submitted"] = "auto-generated"  # suppresses out-of-office replies
         made.set_content(message.text or message.line)
         return made
 
     def send(self, message: Message) -> str | None:
-        """Send a mail; return whom the server did not want to have it, if it took it for others.
+        """Send an e-mail; return a warning if the server refused some of the receivers.
 
         Raises:
-            ChannelError: the server cannot be reached, or took it for nobody.
+            ChannelError: the server cannot be reached, or refused all receivers.
         """
         is_on_its_way = False
         try:
@@ -304,13 +304,13 @@ class Email:
                     smtp.login(self.user, self.password)
                 is_on_its_way = True
                 refused = smtp.send_message(self.mail(message))
-                with contextlib.suppress(smtplib.SMTPException, OSError):  # it has the mail, however it says goodbye
+                with contextlib.suppress(smtplib.SMTPException, OSError):  # the server has already accepted the mail
                     smtp.docmd("QUIT")
         except (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused, smtplib.SMTPNotSupportedError) as error:
-            raise ChannelError(f"the mail server refused it: {_smtp_said(error)}") from None
+            raise ChannelError(f"the mail server refused it: {_smtp_error(error)}") from None
         except (smtplib.SMTPException, OSError) as error:
-            raise ChannelError(f"no mail went out: {_named(error)}", may_have_arrived=is_on_its_way) from None
-        return f"it took the mail, but not for {', '.join(refused)}" if refused else None
+            raise ChannelError(f"no mail was sent: {_named(error)}", may_have_arrived=is_on_its_way) from None
+        return f"the server refused the receivers {', '.join(refused)}" if refused else None
 
     def _connected(self) -> smtplib.SMTP:
         port = self.port or _PORTS[self.security]
@@ -323,9 +323,9 @@ def _split(url: str, variable: str) -> SplitResult:
     """Return a URL's parts.
 
     Raises:
-        AlertSettingsError: it is none that can be posted to; it is named by its variable only.
+        AlertSettingsError: alerts cannot be posted to it. The message names only its variable.
     """
-    expected = f"{variable} holds no address that alerts can be posted to; expected http(s)://host/path, without blanks"
+    expected = f"{variable} is not a URL that alerts can be posted to; expected http(s)://host/path, without blanks"
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -335,7 +335,7 @@ def _split(url: str, variable: str) -> SplitResult:
     if parts.scheme not in {"http", "https"} or not parts.hostname or not is_plain or port == 0:
         raise AlertSettingsError(f"{expected}.")
     if "@" in parts.netloc:
-        raise AlertSettingsError(f"{expected} and without credentials before the host. Give a token instead.")
+        raise AlertSettingsError(f"{expected} and without credentials before the host. Use a token instead.")
     return parts
 
 
@@ -345,22 +345,22 @@ def _is_address(text: str) -> bool:
 
 def _refusal(code: int) -> str:
     if 300 <= code < 400:
-        return f"it answered {code}, which leads elsewhere; redirects are not followed, give the final address"
+        return f"it answered {code}, a redirect; redirects are not followed. Set the final address"
     return f"it answered {code} {http.client.responses.get(code, '')}".rstrip()
 
 
 def _named(error: object) -> str:
-    """Return an error's kind and the system's word for it; other texts of an error may quote what was sent."""
+    """Return an error's class and the system's message. Other texts of an error may contain the request."""
     text = (error.strerror or "") if isinstance(error, OSError) else ""
     if isinstance(error, ssl.SSLCertVerificationError):
         text = error.verify_message
     return f"{type(error).__name__}{f' ({text})' if text else ''}"
 
 
-def _smtp_said(error: smtplib.SMTPException) -> str:
+def _smtp_error(error: smtplib.SMTPException) -> str:
     if isinstance(error, smtplib.SMTPResponseException):
-        said = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
-        return f"{error.smtp_code} {_cut(' '.join(str(said).split()), 200)}"
+        text = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
+        return f"{error.smtp_code} {_cut(' '.join(str(text).split()), 200)}"
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return f"no receiver was accepted ({', '.join(str(code) for code, _ in error.recipients.values())})"
     return str(error)
@@ -371,7 +371,7 @@ def _escaped(text: str) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return a figure as a person reads it; a program gets all digits by the webhook."""
+    """Return a figure rounded for people. The webhook's document has all digits."""
     return f"{value:.6g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
 
 

@@ -1,12 +1,12 @@
-"""What stands in the lake of alerts: which are to be sent and which channel got them, so that none goes out twice.
+"""The outbox of alerts in the lake: pending alerts, and which channel received which, so that none is sent twice.
 
-Every pod sees it. What is worth an alert stays out (see `ml_assets.automation.alerts`), and so do the channels'
-settings.
+Not here: what causes an alert (see `ml_assets.automation.alerts`), and the channels' settings. Every pod shares the
+outbox.
 
-    alerts/open/<digest>.json              to be sent: the alert; removed when every channel is through with it
-    alerts/<day>/<digest>.json             taken up: an exclusive create; in the end it says which channels got it
-    alerts/<day>/<digest>/<channel>-01.json  one try at a channel: an exclusive create before, its outcome after
-    alerts/rate/<channel>/<hour>/01.json   one of the messages of an hour: an exclusive create
+    alerts/open/<digest>.json              a pending alert; removed when every channel is done with it
+    alerts/<day>/<digest>.json             the alert's record, created exclusively; finally says which channels got it
+    alerts/<day>/<digest>/<channel>-01.json  one attempt at a channel: created exclusively before, updated after
+    alerts/rate/<channel>/<hour>/01.json   counts one message of an hour, created exclusively
 """
 
 import contextlib
@@ -28,9 +28,9 @@ from ml_assets.lake.objects import Objects
 from ml_assets.lake.sealing import RESTORE, seal, unseal
 
 MOST_TRIES: Final = 24
-"""With the waits below a channel may be down for 19 hours before an alert is given up."""
+"""With the waits below, a channel may be down for 19 hours before an alert is given up."""
 LOST_AFTER: Final = timedelta(minutes=5)
-"""A try that nobody has heard of for so long died; a channel takes seconds."""
+"""An attempt without an outcome for this long has crashed. A channel takes seconds."""
 
 _OPEN, _RATE = "open", "rate"
 _MOST_BYTES: Final = 2**20
@@ -38,24 +38,24 @@ _MOST_TOGETHER: Final = 500
 _MOST_OPEN: Final = 2000
 _MOST_LETTERS: Final = 10_000
 _SECONDS_A_CHANNEL: Final = 15.0
-"""Dagster gives a sensor's tick a minute for everything; what a slow channel does not take now it gets at the next."""
+"""Dagster allows a sensor's tick 60 s in all. Alerts that a slow channel did not take are sent at the next tick."""
 _NAMED_IN_DIGEST: Final = 12
 
 
-class _Kept(BaseModel):
+class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Taken(_Kept):
-    """An alert that somebody took up; at the end, what became of it by channel."""
+class Taken(_Record):
+    """The record of an alert; finally with the outcome for each channel."""
 
     alert: Alert
     taken_at: AwareDatetime
     channels: dict[str, Literal["sent", "given up"]] = {}
 
 
-class Try(_Kept):
-    """One try at a channel; without an outcome while it lasts, or if the process died over it.
+class Try(_Record):
+    """One attempt at a channel. It has no outcome while it lasts, or if its process crashed.
 
     Attributes:
         alert: the alert's digest.
@@ -70,12 +70,12 @@ class Try(_Kept):
     may_have_arrived: bool = False
 
     def is_over(self, now: datetime) -> bool:
-        """Tell whether nothing more is to be done: it was sent, or was the last."""
+        """Return whether no more attempts follow: it was sent, or this was the last attempt."""
         is_alive = self.outcome is None and now - self.at < LOST_AFTER
         return self.outcome == "sent" or (self.number >= MOST_TRIES and not is_alive)
 
     def is_due(self, now: datetime) -> bool:
-        """Tell whether the next try is due."""
+        """Return whether the next attempt is due."""
         wait = LOST_AFTER if self.outcome is None else min(timedelta(seconds=30 * 2 ** (self.number - 1)), _LONGEST)
         return not self.is_over(now) and now - self.at >= wait
 
@@ -85,13 +85,13 @@ _LONGEST: Final = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Delivery:
-    """What came of one sending.
+    """The outcome of one call of `send`.
 
     Attributes:
-        new: alerts that nobody had taken up before.
-        sent: alerts that some channel got now.
-        waiting: alerts that a channel still waits for: held by the hour's limit, or to be tried again.
-        failures: by channel, why it did not take what it was given.
+        new: alerts that had not been recorded before.
+        sent: alerts that at least one channel received now.
+        waiting: alerts that are pending for a channel, because of the hour's limit or a later attempt.
+        failures: the error of each channel that failed.
     """
 
     new: int = 0
@@ -102,7 +102,7 @@ class Delivery:
 
 @dataclass
 class _Waiting:
-    """An open alert, and the last try at each channel."""
+    """A pending alert, and the last attempt at each channel."""
 
     digest: str
     taken: Taken
@@ -115,10 +115,10 @@ class _Waiting:
 
 @dataclass(frozen=True)
 class Outbox:
-    """Sends alerts, each once to each channel that wants it.
+    """Sends alerts, each once to each channel that receives its kind.
 
-    Who dies between a channel's taking a message and its note of that cannot be told from who dies before: after five
-    minutes the message goes out again, with the same id, and says that it may be a repeat.
+    If a process crashes between a channel's acceptance and the record of it, the message is sent again after five
+    minutes, with the same id and a note that it may be a repeat.
     """
 
     lake: Objects
@@ -130,29 +130,29 @@ class Outbox:
     clock: Callable[[], datetime]
 
     def send(self, alerts: Iterable[Alert]) -> Delivery:
-        """Send what is new, and what still waits.
+        """Send new alerts, and those still pending.
 
         Raises:
             LakeError: the lake cannot be read or written.
         """
-        new = self._take_up([alert.rewritten(self._clean) for alert in alerts])
+        new = self._record_new([alert.rewritten(self._clean) for alert in alerts])
         waiting, unread = self._open(new)
         sent: set[str] = set()
         failures: dict[str, str] = {}
         for channel in self.channels:
             wanted = [it for it in waiting if it.alert.kind in channel.kinds]
-            sent |= self._bring(channel, wanted, failures)
+            sent |= self._deliver(channel, wanted, failures)
         left = self._close(waiting)
         return Delivery(len(new), len(sent), left + unread, failures)
 
     def _clean(self, text: str) -> str:
         return self.redact(text)[:_MOST_LETTERS]
 
-    def _take_up(self, alerts: Sequence[Alert]) -> list[str]:
-        """Note that alerts are to be sent, unless somebody has, and return their digests."""
+    def _record_new(self, alerts: Sequence[Alert]) -> list[str]:
+        """Record alerts as pending unless they are recorded already, and return their digests."""
         known = {day: set(self.lake.names(self._path(day))) for day in {_day(alert) for alert in alerts}}
         new = {
-            digest: alert for alert in alerts if f"{(digest := digest_of(alert.key))}.json" not in known[_day(alert)]
+            digest: alert for alert in alerts if f"{(digest := alert_digest(alert.key))}.json" not in known[_day(alert)]
         }
         with self.lake.pool(len(new), writes=True) as each:
             each(lambda item: self._write(self._path(_OPEN, f"{item[0]}.json"), self._taken(item[1])), new.items())
@@ -162,9 +162,9 @@ class Outbox:
         return Taken(alert=alert, taken_at=self.clock())
 
     def _open(self, new: Sequence[str]) -> tuple[list[_Waiting], int]:
-        """Return the alerts to be looked at, and how many more are open.
+        """Return the pending alerts to process, and how many more are pending.
 
-        Where no channel may get more in this hour, only the new ones are looked at: thousands may be held.
+        If no channel may send more in this hour, only new alerts are processed: thousands may be pending.
         """
         names = {name.removesuffix(".json") for name in self.lake.names(self._path(_OPEN)) if name.endswith(".json")}
         limited = [channel for channel in self.channels if channel.is_limited]
@@ -176,9 +176,10 @@ class Outbox:
         return sorted(found, key=lambda it: (it.alert.at, it.digest)), len(names) - len(found)
 
     def _waiting(self, digest: str) -> _Waiting | None:
-        """Take up an open alert, and return it with the last try at each channel.
+        """Return a pending alert with the last attempt at each channel.
 
-        None if it was closed meanwhile, or cannot be read: that one is told of at each tick and stops no other.
+        None if it was closed meanwhile, or cannot be read. A damaged alert is logged at each tick and does not block
+        others.
         """
         try:
             taken = read_taken(self.lake, self._path(_OPEN, f"{digest}.json"))
@@ -188,19 +189,19 @@ class Outbox:
         except MissingArtifactError:
             return None
         except CorruptArtifactError:
-            self.log.exception("an alert that waits cannot be sent")
+            self.log.exception("a pending alert cannot be sent")
             return None
 
     def _tries(self, digest: str, taken: Taken) -> dict[str, Try]:
-        """Return the last try at each channel."""
+        """Return the last attempt at each channel."""
         folder = self._path(_day(taken.alert), digest)
         last: dict[str, str] = {}
         for name in sorted(name for name in self.lake.names(folder) if name.endswith(".json")):
             last[name.rpartition("-")[0]] = name
         return {channel: self._read_try(digest, f"{folder}/{name}") for channel, name in last.items()}
 
-    def _bring(self, channel: Channel, wanted: Sequence[_Waiting], failures: dict[str, str]) -> set[str]:
-        """Send a channel what is due, and return what it got."""
+    def _deliver(self, channel: Channel, wanted: Sequence[_Waiting], failures: dict[str, str]) -> set[str]:
+        """Send a channel the alerts that are due, and return those it received."""
         now, got = self.clock(), set[str]()
         end = time.monotonic() + _SECONDS_A_CHANNEL
         due = [it for it in wanted if (last := it.tries.get(channel.name)) is None or last.is_due(now)]
@@ -209,26 +210,26 @@ class Outbox:
                 break
             mine = [it for it in group if self._claim(it, channel)]
             if not mine:
-                self._give_back(slot)
+                self._release(slot)
                 continue
             try:
                 complaint = channel.send(self._message(mine, channel))
             except ChannelError as error:
                 reason = failures[channel.name] = self.redact(str(error))
-                self._note(mine, channel, "failed", reason, may_have_arrived=error.may_have_arrived)
+                self._record_outcome(mine, channel, "failed", reason, may_have_arrived=error.may_have_arrived)
                 if not error.may_have_arrived:
-                    self._give_back(slot)
-                # A traceback would add only where in the library it was noticed.
-                self.log.error(f"alert channel {_shown(channel)} failed: {reason}. It is tried again later.")  # noqa: TRY400
-                break  # what else waits need not wait for the same failure
-            self._note(mine, channel, "sent")
+                    self._release(slot)
+                # Without a traceback, which would only show where in the library the error was raised.
+                self.log.error(f"alert channel {_shown(channel)} failed: {reason}. It is retried later.")  # noqa: TRY400
+                break  # the other alerts would fail the same way
+            self._record_outcome(mine, channel, "sent")
             got |= {it.digest for it in mine}
             if complaint is not None:
                 self.log.error(f"alert channel {_shown(channel)}: {self.redact(complaint)}.")
         return got
 
     def _groups(self, channel: Channel, due: Sequence[_Waiting], now: datetime) -> list[list[_Waiting]]:
-        """Return what goes out together: what waits since an earlier hour in one message, all else by itself."""
+        """Return the alerts of each message: those pending since an earlier hour together, others one by one."""
         if not channel.is_limited:
             return [[it] for it in due]
         hour = now.replace(minute=0, second=0, microsecond=0)
@@ -237,7 +238,7 @@ class Outbox:
         return [*together, *([it] for it in due if it.taken.taken_at >= hour)]
 
     def _claim(self, waiting: _Waiting, channel: Channel) -> bool:
-        """Take the next try at a channel; of two at once one gets it."""
+        """Create the next attempt at a channel. If two processes try at once, one of them gets it."""
         last = waiting.tries.get(channel.name)
         mine = Try(
             alert=waiting.digest, channel=channel.name, number=1 if last is None else last.number + 1, at=self.clock(),
@@ -250,7 +251,7 @@ class Outbox:
         waiting.tries[channel.name] = mine
         return True
 
-    def _note(
+    def _record_outcome(
         self,
         claimed: Sequence[_Waiting],
         channel: Channel,
@@ -259,9 +260,9 @@ class Outbox:
         *,
         may_have_arrived: bool = False,
     ) -> None:
-        """Note what came of a try; nobody but who claimed it does."""
+        """Record the outcome of an attempt. Only the process that claimed the attempt does so."""
 
-        def note(waiting: _Waiting) -> None:
+        def record(waiting: _Waiting) -> None:
             mine = waiting.tries[channel.name]
             done = mine.model_copy(
                 update={
@@ -273,10 +274,10 @@ class Outbox:
             waiting.tries[channel.name] = done
 
         with self.lake.pool(len(claimed), writes=True) as each:
-            each(note, claimed)
+            each(record, claimed)
 
     def _close(self, waiting: Sequence[_Waiting]) -> int:
-        """Close what every channel is through with, and return how many are still open."""
+        """Close alerts that every channel is done with, and return how many are still pending."""
         now, left = self.clock(), 0
         for it in waiting:
             wanted = [channel for channel in self.channels if it.alert.kind in channel.kinds]
@@ -289,15 +290,15 @@ class Outbox:
             for channel in wanted:
                 if ends[channel.name] == "given up":
                     self.log.error(
-                        f"alert channel {_shown(channel)} did not get «{it.alert.title}» in {MOST_TRIES} tries; it is "
-                        "given up there. Mend the channel; the alert stands in the lake and in the log."
+                        f"alert channel {_shown(channel)} did not receive «{it.alert.title}» in {MOST_TRIES} attempts; "
+                        "no more follow. Fix the channel. The alert is in the lake and in the log."
                     )
             self._write(self._record(it.digest, it.taken), it.taken.model_copy(update={"channels": ends}))
-            with contextlib.suppress(MissingArtifactError):  # another tick closed it too
+            with contextlib.suppress(MissingArtifactError):  # another tick closed it as well
                 self.lake.remove(self._path(_OPEN, f"{it.digest}.json"))
         return left
 
-    # ------------------------------------------------------------ the hour's limit
+    # ------------------------------------------------------------ the limit per hour
 
     def _hour(self, channel: Channel) -> str:
         return self._path(_RATE, channel.name, f"{self.clock():%Y-%m-%dT%H}")
@@ -306,7 +307,7 @@ class Outbox:
         return sum(name.endswith(".json") for name in self.lake.names(self._hour(channel))) < self.per_hour
 
     def _slot(self, channel: Channel) -> str | None:
-        """Take one of the hour's messages; '' where there is no limit, None where none is left."""
+        """Count one message of the hour and return its file; '' if there is no limit, None if the limit is reached."""
         if not channel.is_limited:
             return ""
         folder = self._hour(channel)
@@ -323,14 +324,14 @@ class Outbox:
         return None
 
     def _forget_hours(self, channel: Channel) -> None:
-        """Remove what counted the messages of hours that are over."""
+        """Remove the counters of past hours."""
         past = f"{self.clock() - timedelta(hours=2):%Y-%m-%dT%H}"
         root = self._path(_RATE, channel.name)
         for name in (name for name in self.lake.tree(root) if name < past):
             with contextlib.suppress(MissingArtifactError):  # another tick does the same
                 self.lake.remove(f"{root}/{name}")
 
-    def _give_back(self, slot: str) -> None:
+    def _release(self, slot: str) -> None:
         if slot:
             self.lake.remove(slot)
 
@@ -348,18 +349,18 @@ class Outbox:
         alerts = [it.alert for it in claimed]
         counts = Counter[str](alert.kind for alert in alerts)
         worst = min((alert.severity for alert in alerts), key=("error", "warning", "info").index)
-        told = "\n".join(f"- {' '.join(alert.title.split())}" for alert in alerts[:_NAMED_IN_DIGEST])
+        titles = "\n".join(f"- {' '.join(alert.title.split())}" for alert in alerts[:_NAMED_IN_DIGEST])
         more = len(alerts) - _NAMED_IN_DIGEST
-        rest = f"\n- and {more} more; all stand in {self._path(_day(alerts[0]))} and later days." if more > 0 else ""
+        rest = f"\n- and {more} more; all are in {self._path(_day(alerts[0]))} and later days." if more > 0 else ""
         return Message(
-            id=digest_of("\n".join(it.digest for it in claimed)), kind="digest", severity=worst,
+            id=alert_digest("\n".join(it.digest for it in claimed)), kind="digest", severity=worst,
             subject=f"{len({alert.subject for alert in alerts})} subjects",
-            title=f"{len(alerts)} alerts that had to wait: {alerts[0].title}, and {len(alerts) - 1} more",
-            body=f"{told}{rest}", at=max(alert.at for alert in alerts), facts=dict(counts), is_repeat=is_repeat,
+            title=f"{len(alerts)} alerts that were delayed: {alerts[0].title}, and {len(alerts) - 1} more",
+            body=f"{titles}{rest}", at=max(alert.at for alert in alerts), facts=dict(counts), is_repeat=is_repeat,
             link=f"{self.base_url}/runs" if self.base_url else None,
         )  # fmt: skip
 
-    # ------------------------------------------------------------ where it stands
+    # ------------------------------------------------------------ paths and records
 
     def _path(self, *parts: str) -> str:
         return self.lake.path("alerts", *parts)
@@ -370,14 +371,14 @@ class Outbox:
     def _try(self, waiting: _Waiting, it: Try) -> str:
         return self._path(_day(waiting.alert), waiting.digest, _name_of_try(it))
 
-    def _write(self, path: str, record: _Kept) -> None:
+    def _write(self, path: str, record: _Record) -> None:
         self.lake.put_object(path, lambda file: _fill(file, seal(record)))
 
     def _read_try(self, digest: str, path: str) -> Try:
-        what = "the record of a try to send an alert"
+        what = "the record of an attempt to send an alert"
         found = unseal(self.lake.read(path, limit=_MOST_BYTES), Try, where=path, what=what, fix=_FIX)
         if (found.alert, _name_of_try(found)) != (digest, path.rpartition("/")[2]):
-            raise CorruptArtifactError(f"{path} is {what}, but of another one than its name says. {_FIX}")
+            raise CorruptArtifactError(f"{path} is {what}, but of another one than its path says. {_FIX}")
         return found
 
 
@@ -389,20 +390,20 @@ def _name_of_try(it: Try) -> str:
 
 
 def read_taken(lake: Objects, path: str) -> Taken:
-    """Return an alert that was taken up.
+    """Return the record of an alert.
 
     Raises:
-        CorruptArtifactError: it is damaged, or another one than its name says.
+        CorruptArtifactError: it is damaged, or belongs to another path.
     """
     what = "the record of an alert"
     taken = unseal(lake.read(path, limit=_MOST_BYTES), Taken, where=path, what=what, fix=_FIX)
-    if f"{digest_of(taken.alert.key)}.json" != path.rpartition("/")[2]:
-        raise CorruptArtifactError(f"{path} is {what}, but of another one than its name says. {_FIX}")
+    if f"{alert_digest(taken.alert.key)}.json" != path.rpartition("/")[2]:
+        raise CorruptArtifactError(f"{path} is {what}, but of another one than its path says. {_FIX}")
     return taken
 
 
-def digest_of(key: str) -> str:
-    """Return what stands for a key in paths."""
+def alert_digest(key: str) -> str:
+    """Return the digest of an alert's key, for use in paths."""
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
@@ -415,7 +416,7 @@ def _fill(file: BinaryIO, data: bytes) -> None:
 
 
 def _is_repeat(last: Try | None) -> bool:
-    """Tell whether a try before may have arrived: its answer was lost, or it was never noted."""
+    """Return whether an earlier attempt may have arrived: it got no response, or has no outcome."""
     return last is not None and (last.may_have_arrived or last.outcome is None)
 
 

@@ -1,7 +1,7 @@
-"""Alerts: what a person should hear of, and the resource that tells it through the channels that are set up.
+"""The alert itself, and the resource that sends it through the configured channels.
 
-How each channel speaks stays out (see `ml_assets.alerts.channels`), and so does what keeps an alert from going out
-twice (see `ml_assets.alerts.outbox`).
+Not here: the channels (see `ml_assets.alerts.channels`), and what prevents sending an alert twice (see
+`ml_assets.alerts.outbox`).
 """
 
 import logging
@@ -16,7 +16,7 @@ import dagster as dg
 from pydantic import Field
 
 from ml_assets.lake.resource import LakeResource
-from ml_assets.secrets import redacted
+from ml_assets.secrets import redact
 from ml_assets.settings import alert_setting
 
 if TYPE_CHECKING:
@@ -38,21 +38,21 @@ _SECRET_NAME = re.compile(r"SECRET|PASSWORD|PASSWD|API_?KEY|PRIVATE_KEY|CREDENTI
 
 
 class AlertSettingsError(ValueError):
-    """A channel is not set up as it must be; the message never holds the value of a secret."""
+    """A channel's settings are not valid. The message never contains a secret."""
 
 
 @dataclass(frozen=True)
 class Alert:
-    """One thing that happened and that a person should hear of.
+    """One event that a person should know of.
 
     Attributes:
         subject: the asset or the model.
         title: one line.
-        body: what happened and what can be done, in sentences.
-        key: made of facts, such as a run's id: whoever sees the same event comes to the same key.
-        at: when it happened, with its time zone; a fact too, not the time at which it was seen.
+        body: what happened and how to respond, in sentences.
+        key: built from facts such as a run's id, so that every process computes the same key for the same event.
+        at: when the event happened, with its time zone; not when it was noticed.
         facts: figures.
-        link: where it is in the web UI, as `/runs/<id>`.
+        link: the path in the web UI, such as `/runs/<id>`.
     """
 
     kind: Kind
@@ -67,10 +67,10 @@ class Alert:
 
     def __post_init__(self) -> None:
         if self.at.tzinfo is None:
-            raise ValueError(f"alert '{self.key}' happened at {self.at}, without a time zone; expected UTC.")
+            raise ValueError(f"alert '{self.key}' has the time {self.at} without a time zone; expected UTC.")
 
     def rewritten(self, clean: Callable[[str], str]) -> "Alert":
-        """Return the alert with every text that a person reads rewritten."""
+        """Return the alert with all its texts rewritten."""
         facts = {name: clean(fact) if isinstance(fact, str) else fact for name, fact in self.facts.items()}
         return replace(
             self, subject=clean(self.subject), title=clean(self.title), body=clean(self.body), facts=facts
@@ -78,24 +78,24 @@ class Alert:
 
 
 class Redactor:
-    """Takes secrets out of a text: those of the channels, of the environment, and those in any address."""
+    """Removes secrets from texts: those of channels, of the environment, and those in addresses."""
 
     def __init__(self, own: Iterable[str], environment: Mapping[str, str]) -> None:
-        """Note the secrets.
+        """Collect the secrets.
 
         Args:
-            own: secrets of the channels, and the parts of them that are secret by themselves.
-            environment: of it, the values of variables whose names say that they are secret.
+            own: secrets of the channels, and parts of them that are secret by themselves.
+            environment: environment variables. Those whose names suggest secrets are redacted.
         """
         named = [value for name, value in environment.items() if _SECRET_NAME.search(name) and not _is_place(name)]
-        # A value of a few letters stands in ordinary words too; nobody learns more from it.
+        # Shorter values occur in ordinary words too, and reveal little.
         self._secrets = sorted({text for text in [*own, *named] if len(text) >= 6}, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
-        """Return the text without secrets, and without what no channel can carry."""
+        """Return the text without secrets and without characters that not every channel accepts."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        text = redacted(text.encode(errors="replace").decode())  # a file's name may hold half a letter
+        text = redact(text.encode(errors="replace").decode())  # a file name may contain invalid UTF-8
         return "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")
 
 
@@ -106,29 +106,29 @@ def _is_place(name: str) -> bool:
 def _variable(name: str) -> Any:
     return Field(
         default=f"ML_ASSETS_ALERT_{name}",
-        description=f"Name of the environment variable that holds the {name.replace('_', ' ').lower()}. It is secret, "
-        "so its value can be given nowhere else: Dagster shows what a resource is configured with.",
+        description=f"Name of the environment variable that holds the {name.replace('_', ' ').lower()}. The value is "
+        "secret, so it cannot be set here: Dagster shows the configuration of a resource.",
     )
 
 
 def _kinds(channel: str) -> Any:
     return Field(
         default=[],
-        description=f"What {channel} gets; else ML_ASSETS_ALERT_{channel.upper()}_KINDS (with commas between), else "
-        f"all but retraining_asked. Known are {', '.join(KINDS)}.",
+        description=f"Kinds of alerts that {channel} receives. Default: ML_ASSETS_ALERT_{channel.upper()}_KINDS "
+        f"(separated by commas), or all but retraining_asked. Valid kinds: {', '.join(KINDS)}.",
     )
 
 
 class Alerts(dg.ConfigurableResource):
-    """Tells people what happened, through the log and whichever of webhook, Slack and e-mail are set up.
+    """Sends alerts through the log and those of webhook, Slack and e-mail that are configured.
 
-    What is not set comes from the environment, read when the first alert is sent.
+    Unset fields are read from the environment when the first alert is sent.
     """
 
     lake: LakeResource
-    base_url: str = Field(default="", description="The web UI's address, for links; else ML_ASSETS_ALERT_BASE_URL.")
+    base_url: str = Field(default="", description="URL of the web UI, for links. Default: ML_ASSETS_ALERT_BASE_URL.")
     per_hour: int = Field(
-        default=0, ge=0, description="Most messages an hour for each channel; else ML_ASSETS_ALERT_PER_HOUR, else 20."
+        default=0, ge=0, description="Most messages per hour and channel. Default: ML_ASSETS_ALERT_PER_HOUR, or 20."
     )
     log_kinds: list[str] = _kinds("log")
     webhook_url_variable: str = _variable("WEBHOOK_URL")
@@ -137,34 +137,34 @@ class Alerts(dg.ConfigurableResource):
     slack_url_variable: str = _variable("SLACK_URL")
     slack_kinds: list[str] = _kinds("slack")
     smtp_host: str = Field(
-        default="", description="The mail server; else ML_ASSETS_ALERT_SMTP_HOST. Without one, no e-mail."
+        default="", description="The mail server. Default: ML_ASSETS_ALERT_SMTP_HOST. If unset, no e-mail is sent."
     )
     smtp_port: int = Field(
-        default=0, ge=0, le=65535, description="Its port; else ML_ASSETS_ALERT_SMTP_PORT, else that of its security."
+        default=0, ge=0, le=65535, description="Port. Default: ML_ASSETS_ALERT_SMTP_PORT, or that of the security."
     )
     smtp_security: str = Field(
-        default="", description="starttls, tls or plain; else ML_ASSETS_ALERT_SMTP_SECURITY, else starttls."
+        default="", description="starttls, tls or plain. Default: ML_ASSETS_ALERT_SMTP_SECURITY, or starttls."
     )
     smtp_user: str = Field(
-        default="", description="Who logs in; else ML_ASSETS_ALERT_SMTP_USER. Without one, nobody does."
+        default="", description="User to log in as. Default: ML_ASSETS_ALERT_SMTP_USER. If unset, no login."
     )
     smtp_password_variable: str = _variable("SMTP_PASSWORD")
-    email_from: str = Field(default="", description="The sender's address; else ML_ASSETS_ALERT_EMAIL_FROM.")
+    email_from: str = Field(default="", description="The sender's address. Default: ML_ASSETS_ALERT_EMAIL_FROM.")
     email_to: list[str] = Field(
-        default=[], description="Who gets it; else ML_ASSETS_ALERT_EMAIL_TO (with commas between)."
+        default=[], description="The receivers. Default: ML_ASSETS_ALERT_EMAIL_TO (separated by commas)."
     )
     email_kinds: list[str] = _kinds("email")
 
     def send(self, *alerts: Alert, log: logging.Logger | None = None) -> "Delivery":
-        """Send what nobody has sent yet, and what could not be sent before.
+        """Send alerts that were not sent yet, and those still pending.
 
         Args:
-            alerts: what happened; none to see to what waits only.
-            log: where the log channel writes.
+            alerts: new alerts; none to only process pending ones.
+            log: the logger of the log channel.
 
         Raises:
-            AlertSettingsError: a channel is not set up as it must be.
-            LakeError: the lake cannot be read or written; nothing is lost, send it again.
+            AlertSettingsError: a channel's settings are not valid.
+            LakeError: the lake cannot be read or written. No alert is lost; send again.
         """
         from ml_assets.alerts.outbox import Outbox
 
@@ -182,14 +182,14 @@ class Alerts(dg.ConfigurableResource):
         return outbox.send(alerts)
 
     def channels(self, log: logging.Logger) -> "list[Channel]":
-        """Return the channels that are set up; nothing is connected to.
+        """Return the configured channels without connecting to them.
 
         Raises:
-            AlertSettingsError: one is not set up as it must be.
+            AlertSettingsError: a channel's settings are not valid.
         """
-        from ml_assets.alerts.channels import Email, Log, Slack, Webhook
+        from ml_assets.alerts.channels import Email, LogChannel, Slack, Webhook
 
-        found: list[Channel] = [Log(self._wanted("LOG", self.log_kinds), log)]
+        found: list[Channel] = [LogChannel(self._wanted("LOG", self.log_kinds), log)]
         if url := self._secret("webhook_url_variable"):
             token = self._secret("webhook_token_variable")
             found.append(Webhook(self._wanted("WEBHOOK", self.webhook_kinds), url, self.webhook_url_variable, token))
@@ -211,7 +211,7 @@ class Alerts(dg.ConfigurableResource):
         return found
 
     def problems(self) -> Iterator[str]:
-        """Yield what is not set up as it must be; of the channels the first."""
+        """Yield the problems of the settings; of the channels only the first."""
         for look in (
             lambda: self.channels(logging.getLogger(__name__)),
             self._base_url,
@@ -227,8 +227,8 @@ class Alerts(dg.ConfigurableResource):
         variable: str = getattr(self, name)
         if not _NAME.fullmatch(variable):
             raise AlertSettingsError(
-                f"'{name}' of the alerts is not the name of an environment variable; expected capitals, digits and _, "
-                "as in ML_ASSETS_ALERT_WEBHOOK_URL. Put the secret into a variable, and the variable's name here."
+                f"'{name}' of the alerts is not the name of an environment variable; expected capital letters, digits "
+                "and _, such as ML_ASSETS_ALERT_WEBHOOK_URL. Put the secret into a variable, and its name here."
             )
         return os.environ.get(variable, "")
 
@@ -237,8 +237,8 @@ class Alerts(dg.ConfigurableResource):
         wanted = frozenset(_listed(name, declared))
         if odd := sorted(wanted - set(KINDS)):
             raise AlertSettingsError(
-                f"ML_ASSETS_ALERT_{name} (or '{name.lower()}' of the alerts) names {', '.join(odd)}; expected some of "
-                f"{', '.join(KINDS)}."
+                f"ML_ASSETS_ALERT_{name} (or '{name.lower()}' of the alerts) contains {', '.join(odd)}; valid kinds "
+                f"are {', '.join(KINDS)}."
             )
         return wanted or USUAL
 
@@ -252,7 +252,7 @@ class Alerts(dg.ConfigurableResource):
         url = alert_setting("BASE_URL", self.base_url).rstrip("/")
         if url and not re.fullmatch(r"https?://[\w.:\[\]-]+(/[\x21-\x7e]*)?", url):
             raise AlertSettingsError(
-                "ML_ASSETS_ALERT_BASE_URL (or 'base_url' of the alerts) is no address of the web UI; expected "
+                "ML_ASSETS_ALERT_BASE_URL (or 'base_url' of the alerts) is not a URL of the web UI; expected "
                 "http(s)://host/path without credentials."
             )
         return url

@@ -1,4 +1,4 @@
-"""`ml-assets doctor`: whether all that this stands on is well, and how to mend what is not."""
+"""`ml-assets doctor`: checks everything that the project depends on, and says how to fix problems."""
 
 import argparse
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    command = commands.add_parser("doctor", help="whether all that this stands on is well, and how to mend it")
+    command = commands.add_parser("doctor", help="check everything that the project depends on, and how to fix it")
     command.add_argument("--json", action="store_true", help="the answer as JSON")
     command.set_defaults(function=doctor)
 
@@ -79,7 +79,7 @@ def checks() -> "list[Check]":
         *([Check("records", partial(records.records, LakeResource(url=url)))] if url else []),
         *([Check("order", partial(order.order, LakeResource(url=url)))] if url else []),
         Check("warehouse", lake.warehouse),
-        Check("dagster", partial(instance.instance, home)),
+        Check("dagster", partial(instance.dagster_instance, home)),
         Check("cluster", partial(cluster.cluster, home, gpus(declared))),
     ]
 
@@ -108,8 +108,8 @@ def gpus(declared: "Declared") -> "list[GpuNeed]":
 def _print(finding: "Finding") -> None:
     """Print what was found as a person reads it."""
     print(f"{finding.state:<8} {finding.check}: {finding.text}", flush=True)
-    if finding.mend:
-        print(f"{'':<8} mend: {finding.mend}", flush=True)
+    if finding.fix:
+        print(f"{'':<8} fix: {finding.fix}", flush=True)
 
 
 def _print_json(found: "Sequence[Finding]") -> None:

@@ -1,6 +1,6 @@
-"""Code versions in two parts: an asset's own code and, after a dot, a digest of the code that trained its champion.
+"""Code versions of two parts: an asset's own code and, after a dot, a digest of the code that trained its champion.
 
-The second part that is recorded is that of the champion which was used, not that of the code there is now.
+The second part belongs to the champion that was used, which may be older than the current code.
 """
 
 import hashlib
@@ -8,18 +8,18 @@ from collections.abc import Iterable
 from typing import Final
 
 CODE_BEHIND: Final = "code_behind"
-"""The note of a step that holds the second part for all that it makes."""
+"""The metadata key of a step's notes that holds the second part for all of its outputs."""
 CODE: Final = "code version"
-"""The metadata of a materialization that holds a code version of two parts."""
+"""The metadata key of a materialization that holds a code version of two parts."""
 
 
 def joined_code(own: str, behind: str) -> str:
-    """Return a code version of its parts."""
+    """Return the code version of two parts."""
     return f"{own}.{behind}" if behind else own
 
 
 def code_parts(version: str | None) -> tuple[str, str]:
-    """Return an asset's own code and the digest of the code behind it; '' where there is none."""
+    """Return an asset's own code version and the digest of the code that trained its champion; '' if there is none."""
     own, _, behind = (version or "").partition(".")
     return own, behind
 

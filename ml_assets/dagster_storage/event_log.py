@@ -1,9 +1,9 @@
-"""Dagster's event log with a data version for each day, a check planned once, and batches written at once.
+"""Dagster's event log, extended: a data version per partition, one row per planned check, and batched writes.
 
-Dagster's own classes give all days of a run the same data version, so that a day which is made again by itself always
-looks changed; and they write most events one by one, each over connections of its own. On SQLite that takes 9 ms an
-event (measured with 1.13.27): a run over a year of days of one asset spends 6 s in it. Which events are written, and
-how they are read, stays Dagster's. The same on Postgres stands in `ml_assets.dagster_storage.event_log_postgres`.
+Dagster's classes give all partitions of a run the same data version, so a partition that is materialized again by
+itself always looks changed. They also write most events one by one, each over its own connections. On SQLite that takes
+9 ms per event (measured with Dagster 1.13.27): 6 s for a run over a year of days of one asset. Which events are written
+and how they are read is unchanged. For Postgres see `ml_assets.dagster_storage.event_log_postgres`.
 """
 
 import os
@@ -31,30 +31,30 @@ from ml_assets.dagster_storage.code_versions import CODE
 
 _BUSY_TIMEOUT_SECONDS = 30
 VERSION: Final = "version"
-"""The metadata of a materialization that holds the version of its content."""
-# Which event says that an asset failed is Dagster's to decide: its storages differ.
+"""The metadata key of a materialization that holds the version of its content."""
+# Excluded: Dagster's storages differ in how they handle a failed materialization.
 _BATCHED: Final = (ASSET_EVENTS | ASSET_CHECK_EVENTS) - {DagsterEventType.ASSET_FAILED_TO_MATERIALIZE}
 
 
 class EventLogByDay(SqlEventLogStorage):
-    """What is added to a storage of Dagster's; stands before it among the bases."""
+    """The extension of Dagster's storage classes. It must precede them among the base classes."""
 
     @abstractmethod
     def _inserted(
         self, events: Sequence[EventLogEntry]
     ) -> AbstractContextManager[tuple[Connection, Sequence[tuple[EventLogEntry, int]]]]:
-        """Insert events of one run; give them with their ids, and a transaction for all that is kept of them."""
+        """Insert events of one run. Yield them with their ids, and a transaction for everything derived from them."""
 
     @abstractmethod
     def _over(self, connection: Connection) -> AbstractContextManager[None]:
-        """Let Dagster's own methods use a connection, which otherwise open one each."""
+        """Make Dagster's methods use this connection. Otherwise each opens its own."""
 
     def store_event(self, event: EventLogEntry) -> None:
         """Store one event."""
         super().store_event(with_own_version(event))
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
-        """Store events; those of assets and checks of one run at once, others one by one."""
+        """Store events: in one batch if all are of assets and checks of one run, otherwise one by one."""
         events = [with_own_version(event) for event in events]
         if not is_batch(events):
             super().store_event_batch(events)
@@ -68,7 +68,7 @@ class EventLogByDay(SqlEventLogStorage):
                 (str(event.get_dagster_event().asset_key), str(event.dagster_event_type)): (event, row)
                 for event, row in of_assets
             }
-            # In one order for all: two runs that lock the rows of the same assets must not wait for each other.
+            # Sorted, so that two runs that lock rows of the same assets cannot deadlock.
             for key in sorted(newest):
                 self._store_asset_event(connection, *newest[key])
             for event, row in stored:
@@ -76,49 +76,49 @@ class EventLogByDay(SqlEventLogStorage):
                     self.store_asset_check_event(event, row)
 
     def _store_asset_check_evaluation_planned(self, event: EventLogEntry, event_id: int | None) -> None:
-        """Store that a check is planned once, as it is evaluated.
+        """Store a planned check as one row, because it is evaluated once.
 
-        A check of an asset by day is evaluated once a run. Dagster plans it for each day of the run, and these rows
-        stay planned for ever: 31,000 of them after a year of the example, and 5 s of its run.
+        A check of a partitioned asset is evaluated once per run. Dagster plans it for each partition, and these rows
+        stay planned forever: 31,000 rows and 5 s of the run for one year of the example.
         """
-        told = event.get_dagster_event()
-        once = copy(told.asset_check_planned_data, partitions_subset=None)
+        dagster_event = event.get_dagster_event()
+        once = copy(dagster_event.asset_check_planned_data, partitions_subset=None)
         super()._store_asset_check_evaluation_planned(
-            event._replace(dagster_event=told._replace(event_specific_data=once)), event_id
+            event._replace(dagster_event=dagster_event._replace(event_specific_data=once)), event_id
         )
 
     def _update_asset_check_evaluation(self, event: EventLogEntry, event_id: int | None) -> None:
-        """Store an evaluation; the first one of a partition takes the row by which its run planned the check."""
-        told = event.get_dagster_event().asset_check_evaluation_data
+        """Store an evaluation. The first evaluation of a partition takes over the row of the planned check."""
+        evaluation = event.get_dagster_event().asset_check_evaluation_data
         table = AssetCheckExecutionsTable
-        if told.partition is not None:
+        if evaluation.partition is not None:
             planned = db.and_(
-                table.c.asset_key == told.asset_key.to_string(),
-                table.c.check_name == told.check_name,
+                table.c.asset_key == evaluation.asset_key.to_string(),
+                table.c.check_name == evaluation.check_name,
                 table.c.run_id == event.run_id,
                 table.c.partition.is_(None),
                 table.c.execution_status == AssetCheckExecutionRecordStatus.PLANNED.value,
             )
             with self.index_connection() as connection:
-                connection.execute(table.update().where(planned).values(partition=told.partition))
+                connection.execute(table.update().where(planned).values(partition=evaluation.partition))
         super()._update_asset_check_evaluation(event, event_id)
 
 
 class BatchingSqliteEventLogStorage(EventLogByDay, SqliteEventLogStorage):
-    """SQLite storage that writes many asset events of one run at once."""
+    """SQLite storage that writes many asset events of one run in a batch."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: dict[str, Engine] = {}
         self._batch: Connection | None = None
         super().__init__(base_dir, inst_data)
-        # What a batch writes through Dagster's own methods asks for the lock again.
+        # Reentrant, because Dagster's own methods acquire the lock again within a batch.
         self._db_lock = threading.RLock()  # type: ignore[assignment]
 
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> "BatchingSqliteEventLogStorage":
-        """Return the storage that `dagster.yaml` asks for; a relative `base_dir` counts from Dagster's home."""
+        """Return the storage that `dagster.yaml` configures. A relative `base_dir` is relative to DAGSTER_HOME."""
         folder = Path(os.environ.get("DAGSTER_HOME", "")) / config_value["base_dir"]
         return cls(str(folder), inst_data)
 
@@ -141,7 +141,7 @@ class BatchingSqliteEventLogStorage(EventLogByDay, SqliteEventLogStorage):
                 if shard == INDEX_SHARD_NAME:
                     self._engines = {INDEX_SHARD_NAME: engine}
                 else:
-                    # One run at a time writes from a process: an older run's engine is not kept.
+                    # A process writes one run at a time, so the engine of an earlier run is dropped.
                     self._engines = {k: v for k, v in self._engines.items() if k == INDEX_SHARD_NAME} | {shard: engine}
             with engine.connect() as connection, connection.begin():
                 yield connection
@@ -170,26 +170,26 @@ class BatchingSqliteEventLogStorage(EventLogByDay, SqliteEventLogStorage):
 
 
 def is_batch(events: Sequence[EventLogEntry]) -> bool:
-    """Tell whether events can be written at once: all of assets and checks, and of one run."""
+    """Return whether events can be written in one batch: all of assets and checks, and of one run."""
     return len({event.run_id for event in events}) == 1 and all(
         event.is_dagster_event and event.dagster_event_type in _BATCHED for event in events
     )
 
 
 def with_own_version(event: EventLogEntry) -> EventLogEntry:
-    """Return a materialization with the data version of its own day, and the code version that it was made with."""
-    told = event.dagster_event
-    if told is None or told.event_type is not DagsterEventType.ASSET_MATERIALIZATION:
+    """Return a materialization with the data version of its partition and the code version that produced it."""
+    dagster_event = event.dagster_event
+    if dagster_event is None or dagster_event.event_type is not DagsterEventType.ASSET_MATERIALIZATION:
         return event
-    made = told.step_materialization_data.materialization
-    told_of = {CODE_VERSION_TAG: CODE} | ({} if made.partition is None else {DATA_VERSION_TAG: VERSION})
+    made = dagster_event.step_materialization_data.materialization
+    names = {CODE_VERSION_TAG: CODE} | ({} if made.partition is None else {DATA_VERSION_TAG: VERSION})
     tags = {
         tag: str(made.metadata[name].value)
-        for tag, name in told_of.items()
+        for tag, name in names.items()
         if name in made.metadata and tag in (made.tags or {})
     }
     if not tags:
         return event
     own = made._replace(tags={**(made.tags or {}), **tags})
-    data = told.step_materialization_data._replace(materialization=own)
-    return event._replace(dagster_event=told._replace(event_specific_data=data))
+    data = dagster_event.step_materialization_data._replace(materialization=own)
+    return event._replace(dagster_event=dagster_event._replace(event_specific_data=data))

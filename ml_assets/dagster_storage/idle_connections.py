@@ -1,8 +1,7 @@
-"""A database connection that is kept for the next use while that comes soon, and closed when nobody comes.
+"""Caches a database connection for a second, so that a busy process reuses it and an idle process has none.
 
-Dagster opens one for each statement, so that many processes which do little do not use up the server's connections. A
-process that writes a run's events pays 30 ms of the server for each of them. With this a busy process has one, and one
-that does nothing has none.
+Dagster opens a connection for each statement, so that many idle processes do not use up the server's connections. For a
+process that writes a run's events, each connection costs 30 ms.
 """
 
 import threading
@@ -16,10 +15,10 @@ SECONDS: Final = 1.0
 
 
 class IdleConnections:
-    """Closes the connections of an engine's pool that nobody has used for some time."""
+    """Closes the connections of an engine's pool that are idle for some time."""
 
     def __init__(self, engine: Engine, *, seconds: float = SECONDS) -> None:
-        """Begin to watch an engine, which should have a pool of one."""
+        """Start watching an engine, which should have a pool of size one."""
         self._engine = engine
         self._seconds = seconds
         self._turn = threading.Lock()
@@ -32,18 +31,18 @@ class IdleConnections:
             self._used_at = time.monotonic()
             if not self._is_watched:
                 self._is_watched = True
-                self._look_in(self._seconds)
+                self._check_in(self._seconds)
 
-    def _look_in(self, seconds: float) -> None:
-        timer = threading.Timer(seconds, self._look)
+    def _check_in(self, seconds: float) -> None:
+        timer = threading.Timer(seconds, self._check)
         timer.name, timer.daemon = "idle-connections", True
         timer.start()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         with self._turn:
             left = self._used_at + self._seconds - time.monotonic()
             if left > 0:
-                self._look_in(left)
+                self._check_in(left)
                 return
             self._is_watched = False
-        self._engine.dispose()  # one that is in use right now is closed when it comes back
+        self._engine.dispose()  # a connection in use is closed when it is returned

@@ -19,7 +19,7 @@ from ml_assets.declaration.automation import AutomationDeclaration
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.parts import UNVERSIONED, Declaration, version_problem
 from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
-from ml_assets.secrets import has_secret, redacted
+from ml_assets.secrets import has_secret, redact
 
 
 class DeclarationError(ContractError):
@@ -220,7 +220,7 @@ def _errors(error: ValidationError, kind: type[BaseModel], text: str, where: str
         else:
             got = problem["input"]
             if not has_secret(repr(got)):
-                message = f"{message}, got {redacted(repr(got))[:_SHOWN]}{near(str(got), _choices(message))}"
+                message = f"{message}, got {redact(repr(got))[:_SHOWN]}{near(str(got), _choices(message))}"
         yield f"{where}:{line}: {field}: {message}."
 
 

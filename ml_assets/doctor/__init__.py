@@ -1,1 +1,1 @@
-"""What `ml-assets doctor` looks at: one file a place."""
+"""The checks of `ml-assets doctor`, one file per subject."""

@@ -1,6 +1,6 @@
-"""Checks that look at what this project stands on, side by side, each within bounded time.
+"""Runs the doctor's checks concurrently, each within bounded time.
 
-What is looked at stays out; see the files beside this.
+Not here: the checks themselves (see the other modules of this package).
 """
 
 import threading
@@ -12,43 +12,43 @@ from typing import Final, Literal
 
 State = Literal["ok", "warning", "wrong"]
 SECONDS: Final = 10.0
-"""How long a check may take; what hangs is told, and left."""
+"""How long a check may take. A check that hangs is reported and abandoned."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one thing, and what to do about it where it is not well."""
+    """One result of a check, with how to fix it if it is a problem."""
 
     check: str
     state: State
     text: str
-    mend: str = ""
+    fix: str = ""
 
     def rewritten(self, clean: Callable[[str], str]) -> "Finding":
         """Return the finding with its texts rewritten."""
-        return replace(self, text=clean(self.text), mend=clean(self.mend))
+        return replace(self, text=clean(self.text), fix=clean(self.fix))
 
 
 @dataclass(frozen=True)
 class Check:
-    """A place to look at; what is found is told one by one, so that none is lost where the next hangs."""
+    """A named check. Its findings are collected one by one, so that none is lost if the check hangs later."""
 
     name: str
     look: Callable[[], Iterable[Finding]]
     _found: list[Finding] = field(default_factory=list, repr=False)
 
     def begin(self) -> "Future[None]":
-        """Look, in a thread that nobody waits for at the end of the process.
+        """Run the check in a daemon thread.
 
-        An executor's threads are waited for then, so that one that hangs would hang the command.
+        An executor's threads are joined at the end of the process, so a hanging check would hang the command.
         """
         done: Future[None] = Future()
 
         def run() -> None:
             try:
                 for finding in self.look():
-                    self._found.append(finding)  # one by one, so that what hangs loses none
-            except BaseException as error:  # noqa: BLE001 - it is raised again where the result is asked for
+                    self._found.append(finding)  # one by one, so that none is lost if the check hangs
+            except BaseException as error:  # noqa: BLE001 - it is raised again by `Future.result`
                 done.set_exception(error)
             else:
                 done.set_result(None)
@@ -58,15 +58,15 @@ class Check:
 
     @property
     def found(self) -> list[Finding]:
-        """What has been found so far."""
+        """The findings so far."""
         return [*self._found]
 
 
 def examine(checks: Sequence[Check], *, seconds: float = SECONDS) -> Iterator[Finding]:
-    """Look at all places side by side, and yield what is found in the order of the checks.
+    """Run all checks concurrently, and yield the findings in the order of the checks.
 
     Args:
-        checks: the places.
+        checks: the checks.
         seconds: how long all of them may take together.
     """
     running = [(check, check.begin()) for check in checks]
@@ -76,11 +76,11 @@ def examine(checks: Sequence[Check], *, seconds: float = SECONDS) -> Iterator[Fi
             done.result(timeout=max(end - time.monotonic(), 0))
         except TimeoutError:
             if done.done():
-                raise  # its own, and nobody told it: a defect
+                raise  # raised by the check itself, which is a defect
             yield from check.found
             yield Finding(
-                check.name, "wrong", f"no answer within {seconds:g} seconds; what came before that is told.",
-                "See what it waits for: a firewall that swallows packets, a mount or server that hangs.",
+                check.name, "wrong", f"no answer within {seconds:g} seconds; findings before that are shown.",
+                "Find out what it waits for: a firewall that drops packets, or a mount or server that hangs.",
             )  # fmt: skip
         else:
             yield from check.found

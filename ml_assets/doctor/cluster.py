@@ -1,6 +1,6 @@
-"""The cluster: may the launcher do its work there, and is all there that its pods need.
+"""Checks the cluster: the launcher's permissions, and whether everything that its pods need exists.
 
-How the API is asked stays out; see `ml_assets.doctor.kubernetes_api`.
+Not here: the requests to the API (see `ml_assets.doctor.kubernetes_api`).
 """
 
 import os
@@ -12,9 +12,9 @@ from dagster._core.instance.ref import InstanceRef
 
 from ml_assets.doctor.checks import Finding
 from ml_assets.doctor.instance import SettingsOfInstanceError, class_and_config, read_instance
-from ml_assets.doctor.kubernetes_api import Api, RefusedError, UnreachableError, is_at_hand, unreachable
+from ml_assets.doctor.kubernetes_api import Api, RefusedError, UnreachableError, is_configured, unreachable
 from ml_assets.doctor.network import network_policies
-from ml_assets.doctor.pods import Pod, image_of_code, in_use, plain, runs, why_not_pulled
+from ml_assets.doctor.pods import Pod, has_run, image_of_code, in_use, plain, why_not_pulled
 from ml_assets.extras import ExtraMissingError
 
 NEEDED: Final = (
@@ -29,7 +29,7 @@ _PRODUCT: Final = "nvidia.com/gpu.product"
 
 @dataclass(frozen=True)
 class GpuNeed:
-    """What a stage asks of a node."""
+    """What a stage requests of a node."""
 
     stage: str
     count: int
@@ -38,21 +38,23 @@ class GpuNeed:
 
 
 def cluster(home: str, gpus: Sequence[GpuNeed]) -> Iterator[Finding]:
-    """Yield whether a cluster that is configured can run this; nothing where none is.
+    """Yield whether the configured cluster can run this project; nothing if none is configured.
 
     Args:
         home: Dagster's home.
-        gpus: what the declared stages ask for.
+        gpus: the GPUs that the declared stages request.
     """
     try:
         launcher = _launcher(read_instance(home))
     except SettingsOfInstanceError as error:
-        yield Finding("cluster", "wrong", str(error), "Mend dagster.yaml, or set what it reads from the environment.")
+        yield Finding(
+            "cluster", "wrong", str(error), "Fix dagster.yaml, or set the environment variables that it reads."
+        )
         return
     except ExtraMissingError as error:
         yield Finding("cluster", "wrong", error.reason, error.command)
         return
-    if not is_at_hand(launcher):
+    if not is_configured(launcher):
         return
     try:
         api = Api(launcher or {})
@@ -71,13 +73,13 @@ def cluster(home: str, gpus: Sequence[GpuNeed]) -> Iterator[Finding]:
         yield unreachable(error)
     except RefusedError as error:
         yield Finding(
-            "cluster", "wrong", f"the Kubernetes API says no: {error}.",
-            "401: the credentials are wrong or have run out. 403: this account may not even ask what it may.",
+            "cluster", "wrong", f"the Kubernetes API refused a request: {error}.",
+            "401: the credentials are wrong or have expired. 403: this account may not query its own permissions.",
         )  # fmt: skip
 
 
 def _launcher(ref: InstanceRef | None) -> Mapping[str, Any] | None:
-    """Return the settings of the launcher, where it is Kubernetes'."""
+    """Return the settings of the launcher if it is a Kubernetes launcher."""
     data = None if ref is None else ref.run_launcher_data
     if data is None or data.module_name == "dagster":
         return None
@@ -103,14 +105,14 @@ def _permissions(api: Api) -> Iterator[Finding]:
     if missing:
         yield Finding(
             "permissions", "wrong", f"this account may not {', '.join(missing)} in namespace {api.namespace}.",
-            "Give the service account a Role with these, and a RoleBinding.",
+            "Give the service account a Role with these permissions, and a RoleBinding.",
         )  # fmt: skip
     else:
-        yield Finding("permissions", "ok", f"this account may do in {api.namespace} what the launcher does.")
+        yield Finding("permissions", "ok", f"this account has the launcher's permissions in {api.namespace}.")
 
 
 def _named(api: Api, launcher: Mapping[str, Any], pods: Sequence[Pod]) -> Iterator[Finding]:
-    """Yield whether what the launcher's settings name is there."""
+    """Yield whether the objects that the launcher's settings name exist."""
     named = {
         "secrets": [
             *_texts(launcher.get("env_secrets")), *_texts([launcher.get("postgres_password_secret")]),
@@ -136,19 +138,19 @@ def _of_kind(api: Api, kind: str, names: Sequence[str], used: Collection[str]) -
     except RefusedError as error:
         if error.status != 403:
             raise
-        untold = [name for name in names if name not in used]
-        if not untold:
-            return Finding(words, "ok", f"{', '.join(names)}: there, for pods that name them run.")
+        unknown = [name for name in names if name not in used]
+        if not unknown:
+            return Finding(words, "ok", f"{', '.join(names)}: exist, because running pods use them.")
         return Finding(
-            words, "warning", f"whether {', '.join(untold)} exist cannot be told: this account may not look.",
-            f"That may well stay so. To see for yourself: kubectl -n {api.namespace} get {kind}",
+            words, "warning", f"whether {', '.join(unknown)} exist is unknown: this account may not read them.",
+            f"That may be intended. To check: kubectl -n {api.namespace} get {kind}",
         )  # fmt: skip
     if missing:
         return Finding(
-            words, "wrong", f"dagster.yaml's launcher names {', '.join(missing)}, and {api.namespace} has none.",
-            f"Make them in {api.namespace}, or name those that are there.",
+            words, "wrong", f"dagster.yaml's launcher names {', '.join(missing)}, missing in {api.namespace}.",
+            f"Create them in {api.namespace}, or name existing ones.",
         )  # fmt: skip
-    return Finding(words, "ok", f"{', '.join(names)}: there.")
+    return Finding(words, "ok", f"{', '.join(names)}: exist.")
 
 
 def _texts(values: Iterable[Any] | None) -> list[str]:
@@ -161,7 +163,7 @@ def _of_volumes(launcher: Mapping[str, Any], kind: str, *names: str) -> list[str
 
 
 def _listed(api: Api, path: str) -> list[Mapping[str, Any]] | None:
-    """Return what there is of a kind; None where this account may not see it, as is usual of nodes."""
+    """Return the objects of a kind; None if this account may not list them, as is usual for nodes."""
     try:
         return list(api.get(path)["items"])
     except RefusedError as error:
@@ -176,8 +178,8 @@ def _image(
     image = os.environ.get("DAGSTER_CURRENT_IMAGE") or launcher.get("job_image") or image_of_code(pods)
     if not image:
         yield Finding(
-            "image", "warning", "nothing names the code location's image here, and no pod of it is there.",
-            "Where it runs, DAGSTER_CURRENT_IMAGE does; else set the launcher's job_image.",
+            "image", "warning", "the code location's image is unknown: no setting names it, and it has no pod.",
+            "In the code location's pod, DAGSTER_CURRENT_IMAGE names it; elsewhere set the launcher's job_image.",
         )  # fmt: skip
         return
     why = why_not_pulled(pods, image)
@@ -187,16 +189,16 @@ def _image(
             "image", "wrong", f"{image} cannot be pulled: {why}.",
             "Check its name and tag, that the registry can be reached from the nodes, and image_pull_secrets.",
         )  # fmt: skip
-    elif runs(pods, image) or plain(image) in {plain(one) for one in known}:
+    elif has_run(pods, image) or plain(image) in {plain(one) for one in known}:
         yield Finding("image", "ok", f"{image} is on a node.")
     elif nodes is not None and launcher.get("image_pull_policy") == "Never":
         yield Finding(
-            "image", "wrong", f"{image} is seen on no node, and image_pull_policy is Never.",
-            "Import it on the nodes, or let it be pulled (IfNotPresent).",
+            "image", "wrong", f"{image} is on no visible node, and image_pull_policy is Never.",
+            "Import it on the nodes, or allow pulling it (IfNotPresent).",
         )  # fmt: skip
     else:
         yield Finding(
-            "image", "warning", f"{image} is seen on no node yet; whether it can be pulled shows when a pod asks.",
+            "image", "warning", f"{image} is on no visible node yet; whether it can be pulled is unknown.",
             f"To try: kubectl -n {api.namespace} run try --rm -it --restart=Never --image={image} --command -- true",
         )  # fmt: skip
 
@@ -206,19 +208,19 @@ def _gpus(needs: Sequence[GpuNeed], nodes: Sequence[Mapping[str, Any]] | None) -
         return
     if nodes is None:
         yield Finding(
-            "gpu", "warning", f"{len(needs)} stages ask for a GPU; this account may not see the nodes.",
-            "To see for yourself: kubectl get nodes -o custom-columns=NAME:.metadata.name,GPU:.status.allocatable",
+            "gpu", "warning", f"{len(needs)} stages request a GPU, but this account may not list nodes.",
+            "To check: kubectl get nodes -o custom-columns=NAME:.metadata.name,GPU:.status.allocatable",
         )  # fmt: skip
         return
     for need in needs:
         fit = [node["metadata"]["name"] for node in nodes if _fits(node, need)]
         what = f"{need.count} {need.resource}" + (f" ({need.product})" if need.product else "")
         if fit:
-            yield Finding("gpu", "ok", f"{need.stage} asks for {what}; {len(fit)} nodes have that many.")
+            yield Finding("gpu", "ok", f"{need.stage} requests {what}; {len(fit)} nodes have that many.")
         else:
             yield Finding(
-                "gpu", "wrong", f"{need.stage} asks for {what}, and no node has that many to give.",
-                "Add such a node with the vendor's device plugin, uncordon one, or declare less.",
+                "gpu", "wrong", f"{need.stage} requests {what}, and no node has that many.",
+                "Add such a node with the vendor's device plugin, uncordon one, or request less.",
             )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
-"""Dagster's instance: its settings, and the database that keeps runs, events and schedules.
+"""Checks Dagster's instance: its settings, and the database of runs, events and schedules.
 
-Dagster's own storage is not opened: it makes its tables, and tries for long where nobody answers.
+Dagster's storage classes are not opened: they create tables, and retry for long if the server does not respond.
 """
 
 import importlib
@@ -27,14 +27,14 @@ _CROWDED: Final = 0.8
 
 
 class SettingsOfInstanceError(RuntimeError):
-    """`dagster.yaml` cannot be used."""
+    """`dagster.yaml` is not valid."""
 
 
 def read_instance(home: str) -> InstanceRef | None:
-    """Return what `dagster.yaml` says; None where there is none yet.
+    """Return the content of `dagster.yaml`; None if it does not exist yet.
 
     Raises:
-        SettingsOfInstanceError: it cannot be used.
+        SettingsOfInstanceError: it is not valid.
     """
     if not (Path(home) / "dagster.yaml").is_file():
         return None
@@ -42,21 +42,21 @@ def read_instance(home: str) -> InstanceRef | None:
 
     try:
         return InstanceRef.from_dir(home)
-    except yaml.YAMLError:  # its message quotes the file, and a password may stand there
+    except yaml.YAMLError:  # its message quotes the file, which may contain a password
         raise SettingsOfInstanceError(f"{home}/dagster.yaml is not YAML.") from None
     except DagsterInvalidConfigError as error:
-        told = " ".join(one.message for one in error.errors) or str(error).splitlines()[0]
-        raise SettingsOfInstanceError(f"{home}/dagster.yaml: {told}") from None
+        messages = " ".join(one.message for one in error.errors) or str(error).splitlines()[0]
+        raise SettingsOfInstanceError(f"{home}/dagster.yaml: {messages}") from None
     except (DagsterError, CheckError) as error:
         raise SettingsOfInstanceError(f"{home}/dagster.yaml: {str(error).splitlines()[0]}") from None
 
 
 def class_and_config(data: ConfigurableClassData) -> tuple[type, Mapping[str, Any]]:
-    """Return the class that a part of `dagster.yaml` names, and its settings with the environment read.
+    """Return the class that a part of `dagster.yaml` names, and its settings with environment variables resolved.
 
     Raises:
         ExtraMissingError: the class belongs to an extra that is not installed.
-        SettingsOfInstanceError: there is no such class, or its settings do not fit.
+        SettingsOfInstanceError: the class does not exist, or its settings are not valid.
     """
     name = f"{data.module_name}.{data.class_name}"
     try:
@@ -68,12 +68,12 @@ def class_and_config(data: ConfigurableClassData) -> tuple[type, Mapping[str, An
         raise SettingsOfInstanceError(f"dagster.yaml names {name}, which cannot be imported: {error}.") from error
     result = process_config(resolve_to_config_type(found.config_type()), dict(data.config_dict))
     if not result.success:
-        told = " ".join(one.message for one in result.errors or ())
-        raise SettingsOfInstanceError(f"dagster.yaml's settings of {name} do not fit: {told}")
+        messages = " ".join(one.message for one in result.errors or ())
+        raise SettingsOfInstanceError(f"dagster.yaml's settings of {name} are not valid: {messages}")
     return found, result.value or {}
 
 
-def instance(home: str) -> Iterator[Finding]:
+def dagster_instance(home: str) -> Iterator[Finding]:
     """Yield whether Dagster's instance can be used."""
     try:
         ref = read_instance(home)
@@ -86,25 +86,27 @@ def instance(home: str) -> Iterator[Finding]:
         }  # fmt: skip
         opened = {what: class_and_config(one) for what, one in stores.items() if one is not None}
     except SettingsOfInstanceError as error:
-        yield Finding("dagster", "wrong", str(error), "Mend dagster.yaml, or set what it reads from the environment.")
+        yield Finding(
+            "dagster", "wrong", str(error), "Fix dagster.yaml, or set the environment variables that it reads."
+        )
         return
     except ExtraMissingError as error:
         yield Finding("dagster", "wrong", error.reason, error.command)
         return
     names = {what: found.__name__ for what, (found, _) in opened.items()}
-    yield Finding("dagster", "ok", "kept by " + ", ".join(f"{name} ({what})" for what, name in names.items()) + ".")
+    yield Finding("dagster", "ok", "stored by " + ", ".join(f"{name} ({what})" for what, name in names.items()) + ".")
     if data is not None and data.module_name not in _OWN_EVENTS:
         yield Finding(
-            "dagster", "warning", "the event log gives all days of a run one data version, so days made again alone "
-            "always look changed.",
-            "Name BatchingPostgresEventLogStorage of ml_assets.dagster_storage.event_log_postgres as "
-            "event_log_storage.",
+            "dagster", "warning", "the event log gives all days of a run one data version, so days that are "
+            "materialized again by themselves always look changed.",
+            "Set event_log_storage to BatchingPostgresEventLogStorage of "
+            "ml_assets.dagster_storage.event_log_postgres.",
         )  # fmt: skip
     configs = {repr(sorted(config.items())): config for found, config in opened.values() if _is_postgres(found)}
     for config in configs.values():
         yield from _postgres(config)
     if not configs and not os.access(home, os.W_OK):
-        yield Finding("dagster", "wrong", f"{home} cannot be written.", "Let this user write there.")
+        yield Finding("dagster", "wrong", f"{home} is not writable.", "Give this user permission to write there.")
 
 
 def _is_postgres(found: type) -> bool:
@@ -118,8 +120,8 @@ def _postgres(config: Mapping[str, Any]) -> Iterator[Finding]:
 
     if config.get("auth_provider"):
         yield Finding(
-            "postgres", "warning", "it is entered with a cloud's token, which is not tried here.",
-            "See whether the daemon's log tells of connections.",
+            "postgres", "warning", "it uses a cloud's token for login, which is not tested here.",
+            "Look for connection errors in the daemon's log.",
         )  # fmt: skip
         return
     url = db.make_url(pg_url_from_config(config))
@@ -134,36 +136,36 @@ def _postgres(config: Mapping[str, Any]) -> Iterator[Finding]:
     except db.exc.DBAPIError as error:
         yield Finding(
             "postgres", "wrong", f"{where} cannot be used: {' '.join(str(error.orig).split())}",
-            "Check host, port, user and password in dagster.yaml and what it reads from the environment, and that "
-            "nothing between here and there (a network policy, a firewall) keeps this machine out.",
+            "Check host, port, user and password in dagster.yaml and in the variables that it reads, and that no "
+            "network policy or firewall blocks the connection.",
         )  # fmt: skip
 
 
 def _database(connection: "Connection", where: str) -> Iterator[Finding]:
-    """Yield what a database that answers is like."""
+    """Yield the findings about a database that responds."""
     import sqlalchemy as db
     from dagster._core.storage.sql import check_alembic_revision
     from dagster_postgres import event_log
     from dagster_postgres.utils import pg_alembic_config
 
-    def ask(question: str) -> Any:
-        return connection.execute(db.text(question)).scalar()
+    def query(sql: str) -> Any:
+        return connection.execute(db.text(sql)).scalar()
 
-    yield Finding("postgres", "ok", f"{where} answers; version {ask('SHOW server_version')}.")
-    if ask("SHOW transaction_read_only") == "on":
-        yield Finding("postgres", "wrong", "it takes no writes.", "Name the primary, not a replica.")
-    used, most = ask("SELECT count(*) FROM pg_stat_activity"), int(ask("SHOW max_connections"))
+    yield Finding("postgres", "ok", f"{where} answers; version {query('SHOW server_version')}.")
+    if query("SHOW transaction_read_only") == "on":
+        yield Finding("postgres", "wrong", "it is read-only.", "Connect to the primary, not a replica.")
+    used, most = query("SELECT count(*) FROM pg_stat_activity"), int(query("SHOW max_connections"))
     if used > _CROWDED * most:
         yield Finding(
-            "postgres", "warning", f"{used} of {most} connections are taken.",
-            "Raise max_connections, or let fewer runs go at once; each pod takes a few.",
+            "postgres", "warning", f"{used} of {most} connections are in use.",
+            "Raise max_connections, or limit concurrent runs; each pod uses a few connections.",
         )  # fmt: skip
     if not db.inspect(connection).has_table("event_logs"):
-        may = ask("SELECT has_schema_privilege(current_schema(), 'CREATE')")
+        may = query("SELECT has_schema_privilege(current_schema(), 'CREATE')")
         yield Finding(
             "migrations", "ok" if may else "wrong",
-            "the database is empty; Dagster makes its tables on first use."
-            if may else "the database is empty, and this user may not make tables.",
+            "the database is empty; Dagster creates its tables on first use."
+            if may else "the database is empty, and this user may not create tables.",
             "" if may else "GRANT CREATE ON SCHEMA public TO that user.",
         )  # fmt: skip
         return
@@ -171,6 +173,6 @@ def _database(connection: "Connection", where: str) -> Iterator[Finding]:
     is_current = has == wants
     yield Finding(
         "migrations", "ok" if is_current else "wrong",
-        f"the tables are at {has}" + ("." if is_current else f"; this Dagster wants {wants}."),
-        "" if is_current else "Stop the daemon and the webserver, back the database up, then: dagster instance migrate",
+        f"the tables have revision {has}" + ("." if is_current else f"; this Dagster needs {wants}."),
+        "" if is_current else "Stop the daemon and the webserver, back up the database, then: dagster instance migrate",
     )  # fmt: skip

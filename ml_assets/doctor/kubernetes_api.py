@@ -1,6 +1,6 @@
-"""Kubernetes' API as the doctor asks it: plain JSON, once, and within seconds.
+"""The doctor's client of the Kubernetes API: plain JSON, no retries, short timeouts.
 
-What is asked stays out; see `ml_assets.doctor.cluster`.
+Not here: the checks (see `ml_assets.doctor.cluster`).
 """
 
 import json
@@ -18,7 +18,7 @@ _METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k
 
 
 class RefusedError(RuntimeError):
-    """The API answered, and said no; its status is kept."""
+    """The API refused a request, with this status."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(f"{status} {reason}")
@@ -26,24 +26,24 @@ class RefusedError(RuntimeError):
 
 
 class UnreachableError(RuntimeError):
-    """The API cannot be asked."""
+    """The API cannot be reached."""
 
 
-def is_at_hand(launcher: Mapping[str, Any] | None) -> bool:
-    """Tell whether a cluster is configured: by the launcher, a kubeconfig, or a pod's own account."""
+def is_configured(launcher: Mapping[str, Any] | None) -> bool:
+    """Return whether a cluster is configured: by the launcher, a kubeconfig, or a pod's service account."""
     config = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
     return launcher is not None or "KUBERNETES_SERVICE_HOST" in os.environ or Path(config.split(os.pathsep)[0]).exists()
 
 
 class Api:
-    """The API of the cluster that the launcher's settings name, else that of the pod or kubeconfig."""
+    """The API of the cluster in the launcher's settings, or else that of the pod or kubeconfig."""
 
     def __init__(self, launcher: Mapping[str, Any]) -> None:
-        """Read how to get there.
+        """Read the connection settings.
 
         Raises:
             ExtraMissingError: the Kubernetes client is not installed.
-            UnreachableError: nothing says how.
+            UnreachableError: there are no connection settings.
         """
         import yaml
 
@@ -62,7 +62,7 @@ class Api:
             else:
                 kubernetes.config.load_kube_config(config_file=file, client_configuration=settings)
         except (kubernetes.config.ConfigException, OSError, yaml.YAMLError) as error:
-            raise UnreachableError(f"it cannot be told how to reach it: {error}") from error
+            raise UnreachableError(f"its connection settings cannot be read: {error}") from error
         self.client = kubernetes.client.ApiClient(settings)
         self.host = str(settings.host)
         self.namespace = str(launcher.get("job_namespace") or self._namespace(file, in_pod=bool(in_pod)))
@@ -78,14 +78,14 @@ class Api:
         return str(context["context"].get("namespace") or "default")
 
     def get(self, path: str, **query: str) -> Any:
-        """Return what stands under a path; see `ask`."""
+        """Return the object under a path; see `ask`."""
         return self.ask("GET", path, query=query)
 
     def exists(self, kind: str, name: str) -> bool:
-        """Tell whether there is a secret, config map or account of a name; its content is not fetched.
+        """Return whether a secret, config map or service account of a name exists, without fetching its content.
 
         Raises:
-            RefusedError: it may not be asked.
+            RefusedError: this account may not read it.
         """
         try:
             self.ask("GET", f"/api/v1/namespaces/{self.namespace}/{kind}/{name}", accept=_METADATA_ONLY)
@@ -104,11 +104,11 @@ class Api:
         body: Mapping[str, Any] | None = None,
         accept: str = "application/json",
     ) -> Any:
-        """Return the API's answer.
+        """Return the API's response.
 
         Raises:
-            RefusedError: it says no.
-            UnreachableError: it does not answer.
+            RefusedError: the API refused the request.
+            UnreachableError: the API does not respond.
         """
         import kubernetes
         import urllib3
@@ -122,21 +122,21 @@ class Api:
         except kubernetes.client.ApiException as error:
             raise RefusedError(error.status, error.reason) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise UnreachableError(f"{self.host} does not answer: {_named(error)}") from error
+            raise UnreachableError(f"{self.host} does not respond: {_named(error)}") from error
         return json.loads(answer.data)
 
 
 def _named(error: Exception) -> str:
-    """Return what lies at the bottom of an error, without the addresses of objects."""
+    """Return the root cause of an error, without the addresses of objects."""
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return f"{type(error).__name__}: {str(error).rsplit('>: ', 1)[-1]}"
 
 
 def unreachable(error: UnreachableError) -> Finding:
-    """Return what is to be said of an API that cannot be asked."""
+    """Return the finding about an API that cannot be reached."""
     return Finding(
-        "cluster", "wrong", f"the Kubernetes API cannot be asked: {error}",
+        "cluster", "wrong", f"the Kubernetes API cannot be reached: {error}",
         "Check KUBECONFIG or the launcher's kubeconfig_file, and that this machine may reach the API server; in a pod, "
         "that its service account's token is mounted.",
     )  # fmt: skip

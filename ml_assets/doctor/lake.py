@@ -1,4 +1,4 @@
-"""What the lake does with a probe, whether its clock is right and its promotion logs are whole; and DuckDB."""
+"""Checks the lake with a probe, its clock and its promotion logs, and DuckDB."""
 
 import os
 import uuid
@@ -15,30 +15,30 @@ from ml_assets.lake.store import Lake
 from ml_assets.machine.temporary import temporary_folder
 
 IMPATIENT: Final = {"attempts": 2, "seconds": 3.0, "connect_timeout": 2.0, "read_timeout": 3.0}
-"""How long a person at a terminal waits for each request; see `ml_assets.lake.access.Patience`."""
-_MEND: Final = (
-    "ML_ASSETS_LAKE says where it is; access comes from the usual AWS chain and needs ListBucket, GetObject, PutObject "
-    "and DeleteObject there."
+"""Timeouts for a person at a terminal; see `ml_assets.lake.access.Patience`."""
+_FIX: Final = (
+    "ML_ASSETS_LAKE is its address. Credentials come from the usual AWS chain and need ListBucket, GetObject, "
+    "PutObject and DeleteObject there."
 )
 _FOLDER: Final = "doctor"
 _OFF, _FAR_OFF = timedelta(seconds=5), timedelta(minutes=5)
 
 
 def lake(resource: LakeResource) -> Iterator[Finding]:
-    """Yield what the lake does with a probe, which is removed again."""
+    """Yield how the lake handles a probe object, which is removed again."""
     try:
         yield from _probe(impatient(resource))
     except LakeError as error:
-        yield Finding("lake", "wrong", str(error), _MEND)
+        yield Finding("lake", "wrong", str(error), _FIX)
 
 
 def impatient(resource: LakeResource) -> Lake:
-    """Return a lake that waits no longer for each request than a person at a terminal does."""
+    """Return the lake with short timeouts."""
     return resource.model_copy(update={"options": {**resource.options, **IMPATIENT}}).connect()
 
 
 def promotion_logs(resource: LakeResource, kind: type[Entry]) -> Iterator[Finding]:
-    """Yield what is damaged in the promotion logs, each compared with all manifests that name its entries.
+    """Yield damages of the promotion logs. Each log is compared with all manifests that name its entries.
 
     Args:
         resource: the lake.
@@ -50,15 +50,15 @@ def promotion_logs(resource: LakeResource, kind: type[Entry]) -> Iterator[Findin
             log = PromotionLog(lake, model, kind)
             look = log.look(manifests=None)
             if look.problems:
-                told = f"that of {model} is damaged: {'; '.join(look.problems)}."
-                yield Finding("promotion log", "wrong", told, log.repair)
+                text = f"that of {model} is damaged: {'; '.join(look.problems)}."
+                yield Finding("promotion log", "wrong", text, log.repair)
             elif look.entries:
                 whole += 1
     except LakeError as error:
-        yield Finding("promotion log", "wrong", str(error), _MEND)
+        yield Finding("promotion log", "wrong", str(error), _FIX)
         return
     if whole:
-        yield Finding("promotion log", "ok", f"{whole} are whole, with every entry that manifests name.")
+        yield Finding("promotion log", "ok", f"{whole} are intact, with every entry that manifests name.")
 
 
 def _probe(lake: Objects) -> Iterator[Finding]:
@@ -73,11 +73,11 @@ def _probe(lake: Objects) -> Iterator[Finding]:
     finally:
         lake.remove(path)
     if is_same:
-        yield Finding("lake", "ok", f"{lake.url} takes, gives back, lists and removes what is written.")
+        yield Finding("lake", "ok", f"{lake.url} writes, reads, lists and removes objects.")
     else:
         yield Finding(
-            "lake", "wrong", f"{lake.url} does not give back or list what was just written.",
-            "Turn off caches between here and there; the store must show a write to every later read.",
+            "lake", "wrong", f"{lake.url} does not return or list what was just written.",
+            "Turn off caches in between; the store must show a write to every later read.",
         )  # fmt: skip
     yield _clock(before, written, after)
 
@@ -86,16 +86,16 @@ def _exclusive(lake: Objects, path: str, data: bytes) -> Finding:
     try:
         lake.create(path, data)
     except FileExistsError:
-        return Finding("lake create", "ok", "what exists is not created again, so no two promotions can both win.")
+        return Finding("lake create", "ok", "creating an existing object fails, so two promotions cannot both succeed.")
     how = "If-None-Match" if lake.protocol == "s3" else "exclusive create"
     return Finding(
-        "lake create", "wrong", f"the store does not honour {how}: it created again what existed.",
-        "Take a store or a newer version of it that does; two promotions at once could both win here.",
+        "lake create", "wrong", f"the store does not support {how}: it overwrote an existing object.",
+        "Use a store, or a newer version of it, that does; two concurrent promotions could both succeed here.",
     )  # fmt: skip
 
 
 def _clock(before: datetime, written: datetime, after: datetime) -> Finding:
-    """Return how far the lake's clock is off this machine's; stores tell whole seconds."""
+    """Return the difference between the lake's clock and this machine's. Stores report whole seconds."""
     early, late = before - written - timedelta(seconds=1), written - after
     off = max(early, late, timedelta())
     ahead = "ahead of" if late > early else "behind"
@@ -103,14 +103,14 @@ def _clock(before: datetime, written: datetime, after: datetime) -> Finding:
         return Finding("clock", "ok", "the lake's clock agrees with this machine's.")
     return Finding(
         "clock", "wrong" if off >= _FAR_OFF else "warning",
-        f"the lake's clock is {off.total_seconds():,.0f} seconds {ahead} this machine's; locks and known times lean on "
-        "it, and S3 refuses requests that are 15 minutes off.",
-        "Let both follow a time server (chrony, systemd-timesyncd).",
+        f"the lake's clock is {off.total_seconds():,.0f} seconds {ahead} this machine's; locks and known times depend "
+        "on it, and S3 refuses requests that are 15 minutes off.",
+        "Synchronize both with a time server (chrony, systemd-timesyncd).",
     )  # fmt: skip
 
 
 def warehouse() -> Iterator[Finding]:
-    """Yield whether DuckDB opens, with the memory that it is given, and can spill."""
+    """Yield whether DuckDB opens with its memory limit, and can spill to disk."""
     import duckdb
 
     from ml_assets.warehouse.duckdb_session import connect
@@ -124,7 +124,7 @@ def warehouse() -> Iterator[Finding]:
     except (duckdb.Error, OSError) as error:
         yield Finding(
             "warehouse", "wrong", f"DuckDB does not open: {str(error).splitlines()[0]}",
-            "Check ML_ASSETS_DBT_MEMORY, and that the scratch folder (TMPDIR) may be written.",
+            "Check ML_ASSETS_DBT_MEMORY, and that the scratch folder (TMPDIR) is writable.",
         )  # fmt: skip
     else:
-        yield Finding("warehouse", "ok", f"DuckDB {duckdb.__version__} opens; it may take {memory}.")
+        yield Finding("warehouse", "ok", f"DuckDB {duckdb.__version__} opens; its memory limit is {memory}.")

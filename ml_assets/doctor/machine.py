@@ -1,4 +1,4 @@
-"""This machine: Python, what is installed, dbt's manifest, disk, memory, and what is set from outside."""
+"""Checks this machine: Python, installed packages, dbt's manifest, disk, memory, and environment variables."""
 
 import ctypes
 import os
@@ -27,18 +27,18 @@ _SHOWN: Final = 5
 
 
 def settings() -> Iterator[Finding]:
-    """Yield whether all that the profile needs is set."""
+    """Yield whether all settings of the profile are set."""
     try:
         where = profile()
     except SettingsError as error:
-        yield Finding("settings", "wrong", str(error), "Set it, or leave it out.")
+        yield Finding("settings", "wrong", str(error), "Correct it, or unset it.")
         return
     problems = [*production_problems()] if where == "production" else []
     for problem in problems:
-        text, _, mend = problem.rpartition(". ")
-        yield Finding("settings", "wrong", f"{text}.", mend) if text else Finding("settings", "wrong", problem)
+        text, _, fix = problem.rpartition(". ")
+        yield Finding("settings", "wrong", f"{text}.", fix) if text else Finding("settings", "wrong", problem)
     if not problems:
-        yield Finding("settings", "ok", f"the profile is {where}; all that it needs is set.")
+        yield Finding("settings", "ok", f"the profile is {where}; all its settings are set.")
     if where == "production" and not os.environ.get("DAGSTER_EVENT_BATCH_SIZE"):
         yield Finding(
             "settings", "warning", "DAGSTER_EVENT_BATCH_SIZE is not set, so events are written one by one.",
@@ -52,10 +52,10 @@ def settings() -> Iterator[Finding]:
 
 
 def installed() -> Iterator[Finding]:
-    """Yield whether Python and what is installed are as the lock says."""
+    """Yield whether Python and the installed packages match the lock file."""
     version = platform.python_version()
     if sys.version_info[:2] < _OLDEST:
-        yield Finding("python", "wrong", f"Python is {version}; expected 3.11 or newer.", "Install a newer one.")
+        yield Finding("python", "wrong", f"Python is {version}; expected 3.11 or newer.", "Install a newer Python.")
     else:
         yield Finding("python", "ok", f"Python is {version}.")
     yield _locked(find_project().root / "requirements.lock")
@@ -64,22 +64,24 @@ def installed() -> Iterator[Finding]:
 
 
 def _locked(lock: Path) -> Finding:
-    """Return whether the distributions are those of the lock."""
+    """Return whether the installed packages are those of the lock file."""
     from packaging.requirements import Requirement
 
     if not lock.is_file():
         return Finding(
-            "distributions", "warning", f"there is no {lock}, so what is installed cannot be compared.",
+            "distributions", "warning", f"there is no {lock}, so the installed packages cannot be compared.",
             "Run from a checkout, or from the image.",
         )  # fmt: skip
     lines = (line.removesuffix("\\").strip() for line in lock.read_text(encoding="utf-8").splitlines())
     wanted = [Requirement(line) for line in lines if line[:1].isalnum()]
     wanted = [one for one in wanted if one.marker is None or one.marker.evaluate()]
-    odd = [said for one in wanted if (said := _difference(one.name, str(one.specifier).removeprefix("==")))]
+    odd = [text for one in wanted if (text := _difference(one.name, str(one.specifier).removeprefix("==")))]
     if not odd:
-        return Finding("distributions", "ok", f"all {len(wanted)} distributions are as {lock.name} says.")
+        return Finding("distributions", "ok", f"all {len(wanted)} distributions match {lock.name}.")
     shown = ", ".join(odd[:_SHOWN]) + (f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else "")
-    return Finding("distributions", "wrong", f"not as {lock.name} says: {shown}.", f"pip install --no-deps -r {lock}")
+    return Finding(
+        "distributions", "wrong", f"different from {lock.name}: {shown}.", f"pip install --no-deps -r {lock}"
+    )
 
 
 def _difference(name: str, version: str) -> str:
@@ -87,7 +89,7 @@ def _difference(name: str, version: str) -> str:
         found = metadata.version(name)
     except metadata.PackageNotFoundError:
         return f"{name} is not installed"
-    return "" if found == version else f"{name} is {found}, not {version}"
+    return "" if found == version else f"{name} is {found} instead of {version}"
 
 
 def _openmp() -> Finding:
@@ -95,7 +97,7 @@ def _openmp() -> Finding:
         ctypes.CDLL("libgomp.so.1")
     except OSError:
         return Finding(
-            "libgomp", "wrong", "libgomp.so.1 cannot be loaded, and LightGBM needs it.",
+            "libgomp", "wrong", "libgomp.so.1 cannot be loaded, but LightGBM needs it.",
             "Install Debian's libgomp1 (libgomp elsewhere).",
         )  # fmt: skip
     return Finding("libgomp", "ok", "libgomp.so.1 loads, as LightGBM needs it.")
@@ -121,29 +123,29 @@ def distributed_training(models: Sequence[str]) -> Iterator[Finding]:
 
 
 def manifest(project_dir: Path) -> Iterator[Finding]:
-    """Yield whether dbt's manifest is there and of the project as it is, and whether dbt finds the engine's package."""
+    """Yield whether dbt's manifest exists and is current, and whether dbt finds the engine's package."""
     target = project_dir / "target"
     stamp = target / "parsed_from"
     if not (target / "manifest.json").is_file():
         yield Finding(
-            "dbt manifest", "wrong", "there is none, so the code location cannot load.", "ml-assets parse"
+            "dbt manifest", "wrong", "it does not exist, so the code location cannot load.", "ml-assets parse"
         )  # fmt: skip
     elif not stamp.is_file() or stamp.read_text(encoding="utf-8") != digest_of(project_dir):
-        yield Finding("dbt manifest", "wrong", "the project has changed since it was made.", "ml-assets parse")
+        yield Finding("dbt manifest", "wrong", "it is older than the project's files.", "ml-assets parse")
     else:
-        yield Finding("dbt manifest", "ok", "it is there, and of the project as it is.")
+        yield Finding("dbt manifest", "ok", "it matches the project's files.")
     if not is_linked(project_dir):
         yield Finding(
-            "dbt package", "wrong", f"{project_dir / LINK} does not lead to {PACKAGE}, so dbt finds no macros.",
+            "dbt package", "wrong", f"{project_dir / LINK} does not link to {PACKAGE}, so dbt finds no macros.",
             "ml-assets parse",
         )  # fmt: skip
 
 
 def room(lake: str) -> Iterator[Finding]:
-    """Yield whether there is room on the disks and in the memory that a run needs.
+    """Yield whether disks and memory have enough room for a run.
 
     Args:
-        lake: the lake's address, looked at where it is a folder; empty where nobody knows it.
+        lake: the lake's address, checked if it is a folder; empty if it is unknown.
     """
     folders = {"scratch": Path(tempfile.gettempdir())}
     if lake and "://" not in lake:
@@ -153,12 +155,12 @@ def room(lake: str) -> Iterator[Finding]:
         text = f"{free / 1e9:,.1f} GB free for the {name} ({folder})."
         yield Finding(
             "disk", _state(free, _LEAST_DISK, _LITTLE_DISK), text,
-            "" if free >= _LITTLE_DISK else "Make room there" + (", or set TMPDIR." if name == "scratch" else "."),
+            "" if free >= _LITTLE_DISK else "Free some space" + (", or set TMPDIR." if name == "scratch" else "."),
         )  # fmt: skip
     memory = _memory()
     yield Finding(
-        "memory", _state(memory, _LEAST_MEMORY, _LITTLE_MEMORY), f"{memory / 1e9:,.1f} GB may be taken.",
-        "" if memory >= _LITTLE_MEMORY else "Give this machine or pod more: training the example takes about 1 GB.",
+        "memory", _state(memory, _LEAST_MEMORY, _LITTLE_MEMORY), f"{memory / 1e9:,.1f} GB available.",
+        "" if memory >= _LITTLE_MEMORY else "Give this machine or pod more; training the example needs about 1 GB.",
     )  # fmt: skip
 
 
@@ -167,7 +169,7 @@ def _state(amount: float, least: float, little: float) -> State:
 
 
 def _memory() -> float:
-    """Return the bytes that may be taken: what is free, or what the container may have if that is less."""
+    """Return the available bytes: the free memory, or the container's limit if it is lower."""
     import psutil
 
     limits = [Path(name).read_text(encoding="ascii").strip() for name in _CGROUP if Path(name).is_file()]

@@ -1,6 +1,6 @@
-"""Network policies: they keep everybody but the ingress from the UI, and do nothing where no plug-in enforces them.
+"""Checks network policies: only the ingress may reach the web UI, if the network plug-in enforces policies.
 
-Writing them stays out; see `deploy/network-policies.yaml`.
+Not here: the policies themselves (see `deploy/network-policies.yaml`).
 """
 
 import socket
@@ -11,20 +11,20 @@ from ml_assets.doctor.checks import Finding
 from ml_assets.doctor.pods import Pod, is_ready, with_role
 
 SECONDS: Final = 2.0
-"""How long a pod may take to answer; a policy either refuses or swallows what it does not allow."""
+"""How long a pod may take to accept a connection. A policy either rejects or drops forbidden ones."""
 LISTENS: Final = {"webserver": 8080, "code": 4000}
-"""Where pods listen that do not say so, by role; those of code do not. As `deploy/network-policies.yaml` has it."""
+"""The default ports of pods by role, as in `deploy/network-policies.yaml`. Pods of code declare no port."""
 
 
 def network_policies(pods: Sequence[Pod]) -> Iterator[Finding]:
-    """Yield whether a web server's pod answers this one, which only the ingress' pods may ask.
+    """Yield whether the webserver's pod accepts a connection from this pod, which only the ingress may open.
 
-    Silence alone shows nothing, for a broken network is silent too: the code location's pod, which the daemon may ask,
-    must answer. Nothing is said where this process runs in none of the pods, or no other one is a web server's and
-    ready.
+    No response alone proves nothing: a broken network does not respond either. So the code location's pod, which the
+    daemon may reach, must respond. There is no finding if this process runs in none of the pods, or if no other pod is
+    a ready webserver.
 
     Args:
-        pods: the pods of the namespace, as the Kubernetes API gives them.
+        pods: the pods of the namespace, as the Kubernetes API returns them.
     """
     own = socket.gethostname()
     if own not in {pod["metadata"]["name"] for pod in pods}:
@@ -37,7 +37,7 @@ def network_policies(pods: Sequence[Pod]) -> Iterator[Finding]:
     if _answers(place):
         yield Finding(
             "network policies", "warning",
-            f"{where} answers {own}, which no policy allows: whatever runs in the cluster reaches the UI, which has no"
+            f"{where} answers {own}, which no policy allows: any pod in the cluster can reach the UI, which has no"
             " login.",
             "Apply deploy/network-policies.yaml, in a cluster whose network plug-in enforces policies.",
         )  # fmt: skip
@@ -46,17 +46,17 @@ def network_policies(pods: Sequence[Pod]) -> Iterator[Finding]:
     else:
         yield Finding(
             "network policies", "warning",
-            f"whether they are enforced cannot be told: {where} does not answer {own}, nor does the code location's.",
-            "Ask from the daemon's pod, which may reach the code location, and when that is ready.",
+            f"whether they are enforced is unknown: {where} does not answer {own}, nor does the code location's.",
+            "Run the doctor in the daemon's pod, which may reach the code location, once that is ready.",
         )  # fmt: skip
 
 
 def _place(pods: Sequence[Pod], role: str) -> tuple[str, int] | None:
-    """Return where the first pod of a role that is ready listens."""
+    """Return where the first ready pod of a role listens."""
     for pod in with_role(pods, role):
         if is_ready(pod):
-            said = [port["containerPort"] for one in pod["spec"]["containers"] for port in one.get("ports") or ()]
-            return pod["status"]["podIP"], said[0] if said else LISTENS[role]
+            ports = [port["containerPort"] for one in pod["spec"]["containers"] for port in one.get("ports") or ()]
+            return pod["status"]["podIP"], ports[0] if ports else LISTENS[role]
     return None
 
 

@@ -1,4 +1,4 @@
-"""The order of publications: artifacts without a record, records of what does not exist, gaps and damaged records."""
+"""Checks the order of publications: artifacts without a record, records of missing artifacts, gaps, damaged records."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
@@ -12,16 +12,16 @@ from ml_assets.lake.order import MANIFEST_NAME, ORDER, OrderRecord, number_in, r
 from ml_assets.lake.resource import LakeResource
 
 _SHOWN: Final = 5
-_RESTORE: Final = "Restore what was there, from a backup or an earlier version of the objects."
+_RESTORE: Final = "Restore them from a backup or an earlier version of the objects."
 
 
 class _Partition(NamedTuple):
-    """What is listed of a partition.
+    """The listing of a partition.
 
     Attributes:
         manifests: by number, as `<version>/<name>`.
-        removed: the same, of what garbage collection left of removed versions.
-        records: the numbers of the records.
+        removed: the same for versions that garbage collection removed.
+        records: the numbers of the order records.
     """
 
     manifests: Mapping[int, set[str]]
@@ -29,19 +29,19 @@ class _Partition(NamedTuple):
     records: list[int]
 
     def named(self, number: int) -> set[str]:
-        """Return the manifests of a number, removed or not."""
+        """Return the manifests with a number, removed or not."""
         return self.manifests.get(number, set()) | self.removed.get(number, set())
 
 
 def order(resource: LakeResource) -> Iterator[Finding]:
-    """Yield what is wrong with the order of publications.
+    """Yield problems of the order of publications.
 
-    On a disk every record is read, on an object store only those that decide between two manifests of one number.
+    On a disk every record is read; on an object store only records whose number has several manifests.
     """
     try:
         yield from _look(impatient(resource))
     except LakeError as error:
-        yield Finding("order", "wrong", str(error), "Look at what the check of the lake says.")
+        yield Finding("order", "wrong", str(error), "See the findings of the lake check.")
 
 
 def _look(lake: Manifests) -> Iterator[Finding]:
@@ -52,7 +52,7 @@ def _look(lake: Manifests) -> Iterator[Finding]:
     for name, it in sorted(found.items()):
         top = max(it.records, default=0)
         paths = {number: f"{ORDER}/{name}/{number:06d}.json" for number in range(1, max([top, *it.manifests]) + 1)}
-        # A manifest carries at most the number after the last record's.
+        # A manifest's number is at most one higher than that of the last record.
         missing += (paths[n] for n in range(1, max([top, *(n - 1 for n in it.manifests)]) + 1) if n not in it.records)
         wanted += ((paths[number], it.named(number)) for number in it.records)
         published = {path.split("/")[0] for number in it.records for path in it.manifests.get(number, ())}
@@ -61,12 +61,12 @@ def _look(lake: Manifests) -> Iterator[Finding]:
     are_read = [(path, there) for path, there in wanted if lake.protocol == "file" or len(there) > 1]
     with lake.pool(len(are_read)) as each:
         problems = [it for it in each(lambda one: _problem(lake, *one), are_read) if it is not None]
-    problems += (f"{path} names what does not exist" for path, there in wanted if not there)
+    problems += (f"{path} names a version that does not exist" for path, there in wanted if not there)
     yield from _findings(missing, sorted(set(problems)), unpublished, publications=len(wanted))
 
 
 def _partitions(lake: Manifests) -> dict[str, _Partition]:
-    """Return what is listed, by asset and partition as in paths."""
+    """Return the listing of each partition, keyed by asset and partition as in paths."""
     manifests: dict[str, dict[int, set[str]]] = {}
     removed: dict[str, dict[int, set[str]]] = {}
     names: dict[str, list[str]] = {}
@@ -91,14 +91,14 @@ def _add(found: dict[str, dict[int, set[str]]], paths: Iterable[str]) -> None:
 
 
 def _problem(lake: Manifests, path: str, there: set[str]) -> str | None:
-    """Return what is wrong with a record of which some manifests may be the one that it names."""
+    """Return the problem of an order record; None if it names one of the given manifests."""
     try:
         record = OrderRecord.read(lake.read(lake.path(path), limit=MOST_BYTES), path)
     except MissingArtifactError:
-        return None  # removed since it was listed
+        return None  # removed after it was listed
     except CorruptArtifactError as error:
         return str(error).removesuffix(".")
-    return None if f"{record.version}/{record.manifest}" in there else f"{path} names what does not exist"
+    return None if f"{record.version}/{record.manifest}" in there else f"{path} names a version that does not exist"
 
 
 def _findings(
@@ -106,21 +106,21 @@ def _findings(
 ) -> Iterator[Finding]:
     if missing:
         yield Finding(
-            "order", "wrong", f"{len(missing)} records of publications are missing: {_some(missing)}.",
-            f"{_RESTORE} Without them nobody can tell which version is current.",
+            "order", "wrong", f"{len(missing)} order records of publications are missing: {_some(missing)}.",
+            f"{_RESTORE} Without them it is unknown which version is current.",
         )  # fmt: skip
     if problems:
         yield Finding(
-            "order", "wrong", f"{len(problems)} records of publications are wrong: {_some(problems, by='; ')}.",
-            f"{_RESTORE} Or remove such a record where it is the last of its folder: what was published before becomes "
+            "order", "wrong", f"{len(problems)} order records of publications are damaged: {_some(problems, by='; ')}.",
+            f"{_RESTORE} Or remove such a record if it is the last of its folder: the publication before it becomes "
             "current.",
         )  # fmt: skip
     if unpublished:
         yield Finding(
             "order", "warning",
-            f"{len(unpublished)} versions were stored and not published, as their writers ended before: "
+            f"{len(unpublished)} versions were stored but not published, because their process ended early: "
             f"{_some(unpublished)}.",
-            "The next run of the step publishes what it makes; gc removes what nobody needs.",
+            "The next run of the step publishes its result; gc removes what is not needed.",
         )  # fmt: skip
     if not (missing or problems or unpublished):
         yield Finding("order", "ok", f"{publications:,} publications are numbered without a gap.")

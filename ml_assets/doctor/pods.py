@@ -1,6 +1,6 @@
-"""What the pods of a namespace show to somebody who may list them, and little else.
+"""Reads facts from the pods of a namespace, for accounts that may list pods but not secrets or nodes.
 
-Asking for them, and what follows from it, stay out; see `ml_assets.doctor.cluster`.
+Not here: the checks (see `ml_assets.doctor.cluster`).
 """
 
 import re
@@ -18,18 +18,18 @@ _NOT_PULLED: Final = ("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "E
 
 
 def with_role(pods: Sequence[Pod], role: str) -> list[Pod]:
-    """Return the pods that `deploy/values.yaml` gives a role: webserver, daemon, code or run."""
+    """Return the pods with a role of `deploy/values.yaml`: webserver, daemon, code or run."""
     return [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(_ROLE) == role]
 
 
 def is_ready(pod: Pod) -> bool:
-    """Tell whether a pod's probes say that it answers."""
+    """Return whether a pod's probes report it as ready."""
     conditions = pod.get("status", {}).get("conditions") or ()
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def in_use(pods: Sequence[Pod]) -> dict[str, set[str]]:
-    """Return the secrets, config maps and service accounts of the pods that run, by kind: without, none would."""
+    """Return the secrets, config maps and service accounts of running pods, by kind. So these objects exist."""
     used: dict[str, set[str]] = {"secrets": set(), "configmaps": set(), "serviceaccounts": set()}
     for pod in pods:
         if pod.get("status", {}).get("phase") == "Running":
@@ -39,7 +39,7 @@ def in_use(pods: Sequence[Pod]) -> dict[str, set[str]]:
 
 
 def _named_by(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what a pod cannot begin without."""
+    """Yield the objects that a pod cannot start without."""
     if spec.get("serviceAccountName"):
         yield "serviceaccounts", spec["serviceAccountName"]
     holders = [*(spec.get("volumes") or ())]
@@ -53,7 +53,7 @@ def _named_by(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def image_of_code(pods: Sequence[Pod]) -> str | None:
-    """Return the image of the code location, which is that of its runs."""
+    """Return the image of the code location, which its runs use too."""
     return next((one["image"] for pod in with_role(pods, "code") for one in pod["spec"]["containers"]), None)
 
 
@@ -66,13 +66,13 @@ def why_not_pulled(pods: Sequence[Pod], image: str) -> str | None:
     return None
 
 
-def runs(pods: Sequence[Pod], image: str) -> bool:
-    """Tell whether a container of an image runs or has run."""
+def has_run(pods: Sequence[Pod], image: str) -> bool:
+    """Return whether a container of an image runs or has run."""
     return any(set(status.get("state", {})) & {"running", "terminated"} for status in _containers(pods, image))
 
 
 def plain(image: str) -> str:
-    """Return an image's name as Docker's hub would shorten it."""
+    """Return an image's name without the prefix of Docker Hub."""
     return re.sub(r"^(docker\.io/)?(library/)?", "", image)
 
 

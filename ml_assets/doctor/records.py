@@ -1,4 +1,4 @@
-"""The small records beside artifacts: of steps, environments, searches, verdicts, retrainings, alerts and removals."""
+"""Checks the small records beside artifacts: steps, environments, searches, verdicts, retrainings, alerts, removals."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -22,11 +22,11 @@ _SHOWN: Final = 5
 
 
 def records(resource: LakeResource) -> Iterator[Finding]:
-    """Yield which records are damaged; what one says is looked at by what reads it."""
+    """Yield damaged records. Their content is validated where it is read."""
     try:
         yield from _look(resource.connect())
     except LakeError as error:
-        yield Finding("records", "wrong", str(error), "Look at what the check of the lake says.")
+        yield Finding("records", "wrong", str(error), "See the findings of the lake check.")
 
 
 def _look(lake: Manifests) -> Iterator[Finding]:
@@ -44,7 +44,7 @@ def _look(lake: Manifests) -> Iterator[Finding]:
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         yield Finding("records", "wrong", f"{'; '.join(problems[:_SHOWN])}{more}", RESTORE)
     elif wanted:
-        yield Finding("records", "ok", f"{len(wanted):,} records beside artifacts are as they were written.")
+        yield Finding("records", "ok", f"{len(wanted):,} records beside artifacts are intact.")
 
 
 def _read_run(lake: Manifests, run: str) -> None:
@@ -53,17 +53,17 @@ def _read_run(lake: Manifests, run: str) -> None:
 
 
 def _read_sealed(lake: Manifests, path: str) -> None:
-    """Read a text.
+    """Read a sealed text.
 
     Raises:
-        CorruptArtifactError: it does not have the digest that it ends with.
+        CorruptArtifactError: its digest does not match.
     """
     if (problem := seal_problem(lake.read(path, limit=MOST_BYTES))) is not None:
-        raise CorruptArtifactError(f"{path} is not as it was written: {problem}.")
+        raise CorruptArtifactError(f"{path} is damaged: {problem}.")
 
 
 def _problem(read: Callable[[], object]) -> str | None:
-    """Return why something cannot be read."""
+    """Return why a record cannot be read; None if it can."""
     try:
         read()
     except UnreachableLakeError:

@@ -1,4 +1,4 @@
-"""What a pod asks for and may use: each resource as its stage declares it, else as the run's pod has it."""
+"""Merges the resource requests and limits of a stage into its pod. Undeclared resources come from the run's pod."""
 
 from collections.abc import Mapping
 
@@ -9,14 +9,14 @@ from dagster_k8s.job import get_user_defined_k8s_config
 def with_declared_resources(
     context: K8sContainerContext, tags: Mapping[str, str], *, memory: str | None = None
 ) -> K8sContainerContext:
-    """Return a pod with the resources of its stage.
+    """Return a pod with the resources that its stage declares.
 
-    dagster-k8s merges requests and limits one by one, so that a request would come to lie above a limit.
+    dagster-k8s merges requests and limits separately, so a request could exceed a limit.
 
     Args:
-        context: the pod as dagster-k8s merged it, what the stage declares included.
-        tags: of the step; see `ml_assets.models.pod_tags`.
-        memory: what it gets in place of what is declared, after it ran out of that.
+        context: the pod as dagster-k8s merged it, including what the stage declares.
+        tags: the step's tags; see `ml_assets.models.pod_tags`.
+        memory: replaces the declared memory after the step ran out of it.
     """
     own = get_user_defined_k8s_config(tags).container_config.get("resources", {})
     declared = {name for amounts in own.values() for name in amounts}

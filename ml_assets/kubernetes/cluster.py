@@ -1,6 +1,6 @@
-"""What the Kubernetes API says of jobs, their pods and events, as JSON has it.
+"""Reads jobs, their pods and events from the Kubernetes API, as JSON.
 
-What it means stays out; see `ml_assets.kubernetes.diagnosis`.
+Not here: what they mean (see `ml_assets.kubernetes.diagnosis`).
 """
 
 import json
@@ -15,19 +15,19 @@ from dagster_k8s.client import DagsterKubernetesClient
 from ml_assets.kubernetes.diagnosis import DELETED, Diagnosis, Object, diagnose, is_complete, is_over
 
 _TIMEOUT: Final = (5, 30)
-"""Seconds to connect and to answer; the client's own default waits for ever."""
+"""Seconds to connect and to respond. The client's default is no timeout."""
 _NOT_FOUND, _FORBIDDEN, _CONFLICT = 404, 403, 409
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What became of a job.
+class JobState:
+    """The state of a job.
 
     Attributes:
-        exists: whether there is such a job.
-        is_complete: whether its pod ended well.
+        exists: whether the job exists.
+        is_complete: whether its pod succeeded.
         is_over: whether nothing of it runs any more.
-        diagnosis: what is wrong with it, if anything.
+        diagnosis: what is wrong with it; None if nothing is.
     """
 
     exists: bool
@@ -43,11 +43,11 @@ class Cluster:
         self._client = client
         self._namespace = namespace
 
-    def look(self, job_name: str, *, start: timedelta) -> Seen:
-        """Return what became of a job; what is wrong is only looked for where it has not ended well."""
+    def look(self, job_name: str, *, start: timedelta) -> JobState:
+        """Return the state of a job. It is diagnosed unless it succeeded."""
         job = self._job(job_name)
         if is_complete(job):
-            return Seen(exists=True, is_complete=True, is_over=True, diagnosis=None)
+            return JobState(exists=True, is_complete=True, is_over=True, diagnosis=None)
         pods = [] if job is None else self._pods(job_name)
         is_quiet = any(pod["status"].get("phase") == "Running" for pod in pods) and not is_over(job)
         names = [job_name, *(pod["metadata"]["name"] for pod in pods)]
@@ -55,17 +55,17 @@ class Cluster:
         if job is not None and is_over(job) and not pods:
             events += self._last_of_deleted(job_name)
         found = diagnose(job_name, job, pods, events, now=datetime.now(UTC), start=start)
-        return Seen(job is not None, is_complete=False, is_over=is_over(job), diagnosis=found)
+        return JobState(job is not None, is_complete=False, is_over=is_over(job), diagnosis=found)
 
     def memory_limit(self, job_name: str) -> str | None:
-        """Return the memory that a job's pod may use; none where there is no such job, or no limit."""
+        """Return the memory limit of a job's pod; None if the job does not exist or has no limit."""
         job = self._job(job_name)
         containers = [] if job is None else job["spec"]["template"]["spec"]["containers"]
         limit = containers[0].get("resources", {}).get("limits", {}).get("memory") if containers else None
         return None if limit is None else str(limit)
 
     def last_lines(self, pod_name: str, count: int = 25) -> str:
-        """Return the last lines of a pod's log; why not, where there is none."""
+        """Return the last lines of a pod's log, or why they cannot be read."""
         try:
             answer = self._client.core_api.read_namespaced_pod_log(
                 pod_name, self._namespace, tail_lines=count, _preload_content=False, _request_timeout=_TIMEOUT
@@ -75,11 +75,11 @@ class Cluster:
         return str(answer.data.decode("utf-8", "replace")).rstrip()
 
     def delete(self, job_name: str) -> None:
-        """End a job and its pod; one that is gone already stays gone."""
+        """Delete a job and its pod. Deleting a job that does not exist is not an error."""
         self._client.delete_job(job_name=job_name, namespace=self._namespace)  # type: ignore[no-untyped-call]
 
     def delete_steps(self, run_id: str) -> list[str]:
-        """End all jobs of a run's steps that are not over, and return their names."""
+        """Delete all unfinished jobs of a run's steps, and return their names."""
         answer = self._client.batch_api.list_namespaced_job(
             self._namespace,
             label_selector=f"dagster/run-id={run_id},app.kubernetes.io/component=step_worker",
@@ -113,18 +113,21 @@ class Cluster:
         return [*_json(answer)["items"]]
 
     def _last_of_deleted(self, job_name: str) -> list[Object]:
-        """Return what was said of why a job's pods were deleted, whose names nobody knows any more."""
-        said = [
+        """Return the events that say why a job's pods were deleted. The names of these pods are no longer known."""
+        events = [
             it for reason in sorted(DELETED) for it in self._events_where(f"involvedObject.kind=Pod,reason={reason}")
         ]
-        return [it for it in said if it["involvedObject"]["name"].rpartition("-")[0] == job_name]
+        return [it for it in events if it["involvedObject"]["name"].rpartition("-")[0] == job_name]
 
     def _events(self, name: str) -> list[Object]:
-        """Return what was said of an object."""
+        """Return the events of an object."""
         return self._events_where(f"involvedObject.name={name}")
 
     def _events_where(self, selector: str) -> list[Object]:
-        """Return some events; none where this account may not read them, for the rest says enough."""
+        """Return the events that a selector matches; empty if this service account may not read events.
+
+        The diagnosis works without them.
+        """
         try:
             answer = self._client.core_api.list_namespaced_event(
                 self._namespace,
@@ -140,12 +143,12 @@ class Cluster:
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Whether the API refused to create what there is already."""
+    """Return whether the API refused a creation because the object already exists."""
     return getattr(getattr(error, "k8s_api_exception", error), "status", None) == _CONFLICT
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why the API refused something, in its own words."""
+    """Return the API's message for a refused request."""
     inner = getattr(error, "k8s_api_exception", error)
     return _reason(inner) if isinstance(inner, kubernetes.client.rest.ApiException) else str(inner)
 

@@ -1,7 +1,6 @@
-"""What became of a pod, from the objects of the Kubernetes API: pure functions over them as JSON has them.
+"""Diagnoses a failed or waiting pod from the objects of the Kubernetes API. All functions are pure.
 
-Reading them stays out, see `ml_assets.kubernetes.cluster`; so does what is done about it, see
-`ml_assets.kubernetes.handler`.
+Not here: reading the API (see `ml_assets.kubernetes.cluster`) and retries (see `ml_assets.kubernetes.handler`).
 """
 
 import re
@@ -19,31 +18,31 @@ Object = Mapping[str, Any]
 
 _NEVER_STARTS: Final = {
     "InvalidImageName": "Correct the name of the image.",
-    "ErrImageNeverPull": "Import the image on the node, or let it be pulled (image_pull_policy).",
-    "CreateContainerConfigError": "Create what it names, or take it out of the launcher's env_secrets and volumes.",
-    "CreateContainerError": "Mend what it says.",
-    "RunContainerError": "Mend what it says.",
+    "ErrImageNeverPull": "Import the image on the node, or allow pulling it (image_pull_policy).",
+    "CreateContainerConfigError": "Create what is missing, or remove it from the launcher's env_secrets and volumes.",
+    "CreateContainerError": "Fix the error in the message.",
+    "RunContainerError": "Fix the error in the message.",
 }
 _MAY_START: Final = {
     "ErrImagePull": "Push the image, or correct its name or its pull secret.",
     "ImagePullBackOff": "Push the image, or correct its name or its pull secret.",
 }
 _SOON: Final = timedelta(minutes=1)
-"""What will not mend itself ends after this; the rest after the declared wait."""
+"""How long a pod waits for a reason that never resolves itself. All other reasons wait for the declared time."""
 _OWN_DISK: Final = re.compile(r"ephemeral.*(limit|exceed)|(limit|exceed).*ephemeral|emptyDir.*exceed", re.IGNORECASE)
 DELETED: Final = frozenset({"Preempted", "Evicted", "TaintManagerEviction", "NodeNotReady"})
-"""Reasons of events that say why a pod was deleted."""
+"""Reasons of events that explain why a pod was deleted."""
 _KILLED: Final = {137: "SIGKILL", 143: "SIGTERM"}
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What happened to a step's pod, in a sentence that says what to do about it.
+    """What happened to a step's pod, with how to fix it.
 
     Attributes:
-        kind: what happened; it is kept with the event as the class of the error.
-        sentence: culprit, what came, and the mend.
-        pod: the pod whose log says more; none where there is none.
+        kind: what happened. It is stored in the event as the class of the error.
+        sentence: which pod, what happened, and how to fix it.
+        pod: the pod whose log has more detail; None if there is no log.
     """
 
     kind: Kind
@@ -52,12 +51,12 @@ class Diagnosis:
 
 
 def is_complete(job: Object | None) -> bool:
-    """Whether the job's pod ended and said that all went well."""
+    """Return whether the job's pod succeeded."""
     return job is not None and _condition(job, "Complete") is not None
 
 
 def is_over(job: Object | None) -> bool:
-    """Whether nothing of the job can run any more."""
+    """Return whether nothing of the job can run any more."""
     return job is None or is_complete(job) or _condition(job, "Failed") is not None
 
 
@@ -70,26 +69,28 @@ def diagnose(
     now: datetime,
     start: timedelta,
 ) -> Diagnosis | None:
-    """Return what is wrong with a job's pod; nothing while it runs, may yet start, or ended well.
+    """Return what is wrong with a job's pod; None while it runs or may still start, and if it succeeded.
 
     Args:
         name: the job's name.
-        job: the job; none if there is no such job.
-        pods: its pods, as far as there are any.
-        events: what the cluster said of the job and its pods.
-        now: the time it is.
+        job: the job; None if it does not exist.
+        pods: the job's pods.
+        events: the events of the job and its pods.
+        now: the current time.
         start: how long a pod may wait for a node and its image.
     """
     if job is None:
-        return Diagnosis("PodLost", f"The job {name} is gone: somebody deleted it, or its namespace was cleaned.")
+        return Diagnosis(
+            "PodLost", f"The job {name} does not exist any more: it was deleted, or its namespace was cleaned."
+        )
     pod = max(pods, key=lambda it: str(it["metadata"].get("creationTimestamp", "")), default=None)
-    failed = _condition(job, "Failed") or _condition(job, "FailureTarget")  # the latter while its pod still ends
+    failed = _condition(job, "Failed") or _condition(job, "FailureTarget")  # FailureTarget while its pod is terminating
     if failed is not None and failed.get("reason") == "DeadlineExceeded":
         limit = job["spec"].get("activeDeadlineSeconds")
         return Diagnosis(
             "PodPastDeadline",
             f"The job {name} was ended after its deadline of {_minutes(limit)} minutes. "
-            "Raise 'deadline_minutes' of the stage's compute, or make the step quicker.",
+            "Raise 'deadline_minutes' of the stage's compute, or make the step faster.",
             None if pod is None else _name(pod),
         )
     if pod is None:
@@ -104,13 +105,13 @@ def diagnose(
 def _without_pod(
     name: str, job: Object, events: Sequence[Object], *, has_failed: bool, now: datetime, start: timedelta
 ) -> Diagnosis | None:
-    said = _messages(events, {"FailedCreate"})
+    refused = _messages(events, {"FailedCreate"})
     waited = now - _created(job)
-    if said and (has_failed or waited > _SOON):
+    if refused and (has_failed or waited > _SOON):
         return Diagnosis(
             "PodNotStarted",
-            f"The pod of job {name} was refused: {_end(said[-1])} "
-            "Mend what it names: a quota, a service account, a priority class or the pod security of the namespace.",
+            f"The pod of job {name} was refused: {_end(refused[-1])} "
+            "Fix what it names: a quota, a service account, a priority class, or the namespace's pod security.",
         )
     if has_failed:
         why = _messages(events, DELETED)
@@ -119,33 +120,33 @@ def _without_pod(
         return Diagnosis(
             "PodNotStarted",
             f"The job {name} had no pod after {_minutes(waited.total_seconds())} minutes. "
-            "See that the cluster's job controller runs: kubectl describe job " + name + ".",
+            "Check that the cluster's job controller runs: kubectl describe job " + name + ".",
         )
     return None
 
 
 def _waiting(pod: Object, events: Sequence[Object], *, waited: timedelta, start: timedelta) -> Diagnosis | None:
-    """Return why a pod does not start, if it has waited long enough for that cause."""
+    """Return why a pod does not start, once it has waited long enough for that cause."""
     minutes = _minutes(waited.total_seconds())
     for container, state in _states(pod, "waiting"):
         reason = state.get("reason", "")
-        mend = _NEVER_STARTS.get(reason) or _MAY_START.get(reason)
-        if mend is None or waited <= (min(_SOON, start) if reason in _NEVER_STARTS else start):
+        fix = _NEVER_STARTS.get(reason) or _MAY_START.get(reason)
+        if fix is None or waited <= (min(_SOON, start) if reason in _NEVER_STARTS else start):
             continue
         pulled = [text for text in _messages(events, {"Failed"}) if text.startswith("Failed to pull image")]
-        said = pulled[-1] if pulled and reason in _MAY_START else state.get("message", "")
+        message = pulled[-1] if pulled and reason in _MAY_START else state.get("message", "")
         image = next((it["image"] for it in pod["spec"]["containers"] if it["name"] == container), "")
         return Diagnosis(
             "PodNotStarted",
-            f"The pod {_name(pod)} did not start in {minutes} minutes: {reason} with image '{image}': {_end(said)} "
-            f"{mend}",
+            f"The pod {_name(pod)} did not start in {minutes} minutes: {reason} with image '{image}': {_end(message)} "
+            f"{fix}",
         )
     mounts = _messages(events, {"FailedMount"})
     if mounts and "not found" in mounts[-1] and waited > min(_SOON, start):
         return Diagnosis(
             "PodNotStarted",
             f"The pod {_name(pod)} did not start in {minutes} minutes: {_end(mounts[-1])} "
-            "Create what it names, or take it out of the launcher's volumes.",
+            "Create what is missing, or remove it from the launcher's volumes.",
         )
     if waited <= start:
         return None
@@ -153,8 +154,8 @@ def _waiting(pod: Object, events: Sequence[Object], *, waited: timedelta, start:
     if scheduled is not None and scheduled.get("status") == "False":
         return Diagnosis(
             "PodNotStarted",
-            f"The pod {_name(pod)} found no node in {minutes} minutes; it asks for {_asked(pod)}. The scheduler says: "
-            f"{_end(scheduled.get('message', ''))} Add such a node, or ask for less in the stage's compute.",
+            f"The pod {_name(pod)} found no node in {minutes} minutes; it requests {_requests(pod)}. The scheduler "
+            f"reports: {_end(scheduled.get('message', ''))} Add such a node, or request less in the stage's compute.",
         )
     last = _messages(events, None)
     return Diagnosis(
@@ -165,57 +166,57 @@ def _waiting(pod: Object, events: Sequence[Object], *, waited: timedelta, start:
 
 
 def _ended(pod: Object) -> Diagnosis:
-    """Return why a pod ended that should not have."""
+    """Return why a failed pod ended."""
     name, status = _name(pod), pod["status"]
     where = f"The pod {name} on node {pod['spec'].get('nodeName', '(none)')}"
     ended = [(container, state) for container, state in _states(pod, "terminated") if state.get("exitCode")]
     if any(state.get("reason") == "OOMKilled" or state.get("message", "").startswith(KILLED) for _, state in ended):
         limit = pod["spec"]["containers"][0].get("resources", {}).get("limits", {}).get("memory")
-        had = f"its limit of {limit}" if limit else "the node's memory, for it declares no limit"
+        had = f"its limit of {limit}" if limit else "the node's memory, because it declares no limit"
         return Diagnosis("PodOutOfMemory", f"{where} was killed for memory: it used up {had}.", name)
     if status.get("reason") == "Evicted" and _OWN_DISK.search(status.get("message", "")):
-        sentence = f"{where} was evicted for its own disk use: {_end(status['message'])}"
+        sentence = f"{where} was evicted because of its disk usage: {_end(status['message'])}"
         return Diagnosis("PodDiskFull", f"{sentence} Raise 'ephemeral_storage' of the stage's compute.", name)
     lost = _loss(pod, [state for _, state in ended])
     if lost is not None:
         return Diagnosis("PodLost", f"{where} {lost}", name)
     container, state = ended[0]
-    told = ": " + _end(state["message"]) if state.get("message") else "."
+    message = ": " + _end(state["message"]) if state.get("message") else "."
     return Diagnosis(
         "PodFailed",
         f"{where} ended with exit code {state['exitCode']} ({state.get('reason', 'Error')}) in container "
-        f"'{container}', and its step left no word{told} It is not tried again, for it would do the same.",
+        f"'{container}', and its step reported no event{message} It is not retried: it would fail again.",
         name,
     )
 
 
 def _is_ending(pod: Object, now: datetime) -> bool:
-    """Whether a deleted pod still runs and may yet end; on a node that does not answer it never does."""
+    """Return whether a deleted pod still runs and may end in time. On a node that does not respond, it never ends."""
     until = pod["metadata"].get("deletionTimestamp")
     return until is not None and _phase(pod) == "Running" and now < datetime.fromisoformat(until) + _SOON
 
 
 def _loss(pod: Object, ended: Sequence[Object]) -> str | None:
-    """Return how a pod was lost by no fault of its own; nothing if its container ended by itself."""
+    """Return how a pod was lost through no fault of its step; None if its container ended by itself."""
     status = pod["status"]
     disruption = _condition(pod, "DisruptionTarget")
     if disruption is not None and disruption.get("status") == "True":
-        return f"was taken away: {disruption.get('reason', '')}: {_end(disruption.get('message', ''))}"
+        return f"was disrupted: {disruption.get('reason', '')}: {_end(disruption.get('message', ''))}"
     if status.get("reason"):
         return f"was lost: {status['reason']}: {_end(status.get('message', ''))}".rstrip(": ")
     if pod["metadata"].get("deletionTimestamp") or not ended:
-        return "was deleted before its step was done."
+        return "was deleted before its step finished."
     killed = next((state for state in ended if state["exitCode"] in _KILLED), None)
     return None if killed is None else f"was killed from outside ({_KILLED[killed['exitCode']]})."
 
 
-def _asked(pod: Object) -> str:
-    """Return what a pod asks of a node, in words."""
+def _requests(pod: Object) -> str:
+    """Return the resources and the node that a pod requests, in words."""
     spec = pod["spec"]
     requests = spec["containers"][0].get("resources", {}).get("requests", {})
-    asked = ", ".join(f"{amount} {name}" for name, amount in requests.items()) or "nothing in particular"
+    listed = ", ".join(f"{amount} {name}" for name, amount in requests.items()) or "no resources"
     selector = ", ".join(f"{name}={value}" for name, value in spec.get("nodeSelector", {}).items())
-    return asked + (f" on a node with {selector}" if selector else "")
+    return listed + (f" on a node with {selector}" if selector else "")
 
 
 def _states(pod: Object, which: str) -> Iterator[tuple[str, Object]]:
@@ -226,7 +227,7 @@ def _states(pod: Object, which: str) -> Iterator[tuple[str, Object]]:
 
 
 def _messages(events: Sequence[Object], reasons: Container[str] | None) -> list[str]:
-    """Return what the cluster said for some reasons, oldest first; warnings of any reason if none are given."""
+    """Return the messages of events with the given reasons, oldest first; of all warnings if `reasons` is None."""
     chosen = [it for it in events if (it.get("type") == "Warning" if reasons is None else it.get("reason") in reasons)]
     when = sorted(chosen, key=lambda it: str(it.get("lastTimestamp") or it.get("eventTime") or ""))
     return [str(it.get("message", "")) for it in when]
@@ -256,6 +257,6 @@ def _minutes(seconds: float | None) -> str:
 
 
 def _end(text: str) -> str:
-    """Return a message of the cluster's as a sentence."""
+    """Return a message of the cluster as a sentence."""
     text = " ".join(text.split())
     return text if not text or text.endswith((".", "!", "?")) else text + "."

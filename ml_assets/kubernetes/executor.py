@@ -1,6 +1,6 @@
-"""The one executor of the code location: steps share the run's process, and in a cluster some get a pod of their own.
+"""The executor of the code location: steps share the run's process, and in a cluster some get their own pod.
 
-What a pod gets is declared; see `compute` of a declaration. Kubernetes is imported where it is the launcher.
+A declaration's `compute` says what a pod gets. Kubernetes is imported only where it is the launcher.
 """
 
 import sys
@@ -28,7 +28,10 @@ def _create(init_context: dg.InitExecutorContext) -> dg.Executor:
 
 
 def is_kubernetes(launcher: object) -> bool:
-    """Whether a launcher is dagster-k8s's; if it is, the module is there already, whose import costs 0.7 s."""
+    """Return whether a launcher is dagster-k8s's.
+
+    If it is, the module is already imported. Importing it here would take 0.7 s.
+    """
     module = sys.modules.get("dagster_k8s.launcher")
     return module is not None and isinstance(launcher, module.K8sRunLauncher)
 
@@ -37,5 +40,5 @@ run_or_pod = dg.ExecutorDefinition(
     "run_or_pod",
     config_schema=IN_PROC_CONFIG,
     executor_creation_fn=_create,
-    description="Steps share the run's process; where runs are Kubernetes jobs, those that declare compute get a pod.",
+    description="Steps share the run's process. In a cluster, steps that declare compute get their own pod.",
 )

@@ -1,7 +1,7 @@
-"""Dagster's step delegating executor over steps in pods and steps in this process.
+"""Dagster's step delegating executor for steps in pods and steps in this process.
 
-It reads no more of the run's log than tells it what steps became of, reads on when a step of this process is done, and
-asks for a pod's diagnosis before it gives a step up.
+It differs from Dagster's in three ways. It reads only the events that decide a step's state, it reads on as soon as a
+step of this process is done, and it diagnoses a pod before it marks its step as failed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ from ml_assets.kubernetes.handler import ENDS, PodStepHandler, error_of
 POLL_SECONDS = 0.5
 HEALTH_SECONDS = 5
 _OVERLAP: Final = 1000
-"""How many ids are read again: two processes that write at once may commit in the other order."""
+"""How many ids are read again, because concurrent processes may commit in another order than they got their ids."""
 _READ: Final = {
     DagsterEventType.STEP_OUTPUT,
     DagsterEventType.STEP_SUCCESS,
@@ -34,7 +34,7 @@ _READ: Final = {
 
 
 class FusedExecutor(StepDelegatingExecutor):
-    """Steps with compute of their own in pods, the others here."""
+    """Runs steps that declare compute in pods, and the others in this process."""
 
     def __init__(
         self, handler: PodStepHandler, *, retries: RetryMode, step_dependency_config: StepDependencyConfig
@@ -42,7 +42,7 @@ class FusedExecutor(StepDelegatingExecutor):
         super().__init__(
             handler,
             retries=retries,
-            sleep_seconds=0.02,  # the waiting is done in `_pop_events`, where a step that is done ends it
+            sleep_seconds=0.02,  # the actual waiting is in `_pop_events`, where a finished step ends it
             check_step_health_interval_seconds=HEALTH_SECONDS,
             should_verify_step=True,
             step_dependency_config=step_dependency_config,
@@ -50,7 +50,7 @@ class FusedExecutor(StepDelegatingExecutor):
         self._handler = handler
 
     def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
-        """Run the plan; whatever ends it, a cancelled run leaves no pod behind, and no other a step half told."""
+        """Run the plan. A cancelled run leaves no pod behind, and any other ending lets the running step finish."""
         self._handler.open(plan_context)
         try:
             yield from super().execute(plan_context, execution_plan)
@@ -63,13 +63,13 @@ class FusedExecutor(StepDelegatingExecutor):
             self._handler.local.close()
 
     def _pop_events(self, instance: DagsterInstance, run_id: str, seen_storage_ids: set[int]) -> Sequence[DagsterEvent]:
-        """Return the events of steps that have come since.
+        """Return the new events of steps.
 
-        Dagster's own reads every event, a thousand at a time, and takes the first thousand for all when it resumes a
-        run; a year of days has tens of thousands. Skipped steps it finds out again by itself, and fails over being
-        told.
+        Dagster's own method reads every event, a thousand at a time, and a resumed run reads only the first thousand. A
+        year of days has tens of thousands. Dagster finds skipped steps by itself and fails if it also gets their
+        events.
         """
-        # Nobody but a pod tells of its steps; of those here it is known when they are done.
+        # Only steps in pods need polling. Steps in this process wake the wait when they are done.
         self._handler.local.wait(POLL_SECONDS if self._handler.in_pods else HEALTH_SECONDS)
         connection = instance.get_records_for_run(run_id, self._event_cursor, of_type=_READ)
         fresh = [record for record in connection.records if record.storage_id not in seen_storage_ids]
@@ -84,7 +84,7 @@ class FusedExecutor(StepDelegatingExecutor):
     def log_failure_or_retry_event_after_error(
         self, step_context: IStepContext, err_info: SerializableErrorInfo, known_state: KnownExecutionState
     ) -> DagsterEvent:
-        """Tell what comes of a step that did not end in order: another attempt where its pod is to blame."""
+        """Log a retry of a step that failed without an event if its pod was the cause, otherwise log a failure."""
         diagnosis = self._handler.take_diagnosis(step_context.step.key)
         again = None if diagnosis is None else self._handler.retry(step_context, diagnosis)
         if again is not None:

@@ -1,6 +1,6 @@
 """Starts each step where its tags say: in a pod by dagster-k8s, or on a thread of the run's own process.
 
-What became of a pod is told in `ml_assets.kubernetes.diagnosis`; the loop over the steps is Dagster's.
+Not here: the diagnosis of a pod (see `ml_assets.kubernetes.diagnosis`). The loop over the steps is Dagster's.
 """
 
 from collections.abc import Iterator
@@ -29,16 +29,16 @@ ENDS: Final = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE, Dag
 _BEGINS: Final = {DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED}
 _STEP_POD: Final = UserDefinedDagsterK8sConfig(
     container_config={"command": ["python", "-m", "ml_assets.kubernetes.step"]},
-    pod_spec_config={"automount_service_account_token": False},  # a step calls no Kubernetes API
+    pod_spec_config={"automount_service_account_token": False},  # a step does not call the Kubernetes API
 )
 _RUN_POD_GONE: Final = Diagnosis("RunPodLost", "The step ran in the run's pod, which was lost.")
 
 
 class PodStepHandler(K8sStepHandler):
-    """Pods for the steps that ask for one, a thread for the others."""
+    """Starts a pod for each step that declares compute, and a thread for the others."""
 
     _opened: PlanOrchestrationContext
-    """The run whose steps these are; from `open` on."""
+    """The run of these steps. Set by `open`."""
 
     def __init__(self, launcher: K8sRunLauncher) -> None:
         super().__init__(
@@ -55,22 +55,25 @@ class PodStepHandler(K8sStepHandler):
 
     @property
     def name(self) -> str:
-        """What the run's log calls it."""
+        """The handler's name in the run's log."""
         return "PodStepHandler"
 
     def open(self, plan_context: PlanOrchestrationContext) -> None:
-        """Take the run whose steps come next."""
+        """Set the run whose steps follow."""
         self._opened = plan_context
-        # Dagster configures Python's logging anew for each step, and takes all locks of it for that. A step on a thread
-        # would wait for a handler that this thread holds, which waits for the step: seen, and both for ever.
+        # Dagster reconfigures Python's logging for each step, and takes all of its locks to do so. A step on a thread
+        # would wait for a handler that this thread holds, while this thread waits for the step. This deadlock did
+        # occur.
         instance = plan_context.instance
         handlers = instance.get_yaml_python_handlers()
         instance.get_yaml_python_handlers = lambda: handlers  # type: ignore[method-assign]
 
     def launch_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
-        """Start a step; one that began before the run's pod was lost gets another attempt, which comes back here.
+        """Start a step.
 
-        Dagster refuses to run a step twice at one attempt, and Kubernetes a job of the same name.
+        A step that had begun before the run's pod was lost gets a new attempt, which is launched later.
+
+        Dagster refuses to run the same attempt of a step twice, and Kubernetes refuses two jobs of one name.
         """
         key = self._get_step_key(step_handler_context)
         step_context = step_handler_context.get_step_context(key)
@@ -89,18 +92,18 @@ class PodStepHandler(K8sStepHandler):
         try:
             yield from super().launch_step(step_handler_context)
         except DagsterK8sUnrecoverableAPIError as error:
-            if is_conflict(error):  # its answer was lost on the way: a job of this name is this attempt's
+            if is_conflict(error):  # the first response was lost: the job of this name belongs to this attempt
                 return
             sentence = f"The job of step {key} was refused: {reason_of(error)}"
             self.fail(step_context, Diagnosis("PodNotStarted", sentence))
 
     def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
-        """Return whether a step still runs, or ended and said so."""
+        """Return healthy if a step still runs, or has logged its end."""
         key = self._get_step_key(step_handler_context)
         if POD not in step_handler_context.step_tags[key]:
             problem = self.local.problem(key)
         else:
-            self.in_pods.add(key)  # of a run that is resumed, others launched it
+            self.in_pods.add(key)  # in a resumed run, an earlier process launched it
             problem = self._problem_of_pod(step_handler_context, key)
         if problem is None or (key in self._launched and self._has_ended(step_handler_context)):
             self._diagnoses.pop(key, None)
@@ -108,38 +111,38 @@ class PodStepHandler(K8sStepHandler):
         return CheckStepHealthResult.unhealthy(problem)
 
     def terminate_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
-        """End a step."""
+        """Stop a step."""
         if POD in step_handler_context.step_tags[self._get_step_key(step_handler_context)]:
             yield from super().terminate_step(step_handler_context)
         else:
             self.local.interrupt()
 
     def end_cancelled(self) -> None:
-        """End every step of the run.
+        """Stop every step of the run.
 
-        Dagster's executor leaves the pods of a cancelled run alone where a lost run pod would be resumed.
+        Dagster's executor does not delete the pods of a cancelled run if lost run pods are resumed.
         """
         self.local.interrupt()
         namespace = self._launcher.get_container_context_for_run(self._opened.dagster_run).namespace
         Cluster(self._api_client, str(namespace)).delete_steps(self._opened.run_id)
 
     def take_diagnosis(self, key: str) -> Diagnosis | None:
-        """Return what is wrong with a step's pod, as far as it is known, once."""
+        """Return the diagnosis of a step's pod and forget it; None if there is none."""
         return self._diagnoses.pop(key, None)
 
     def retry(self, step_context: IStepContext, diagnosis: Diagnosis) -> DagsterEvent | None:
-        """Tell that a step is tried again, and return that; nothing if it is not."""
+        """Log that a step is retried and return the event; None if it is not retried."""
         if step_context.retry_mode.disabled:
             return None
         before = _retries(step_context.instance, step_context.run_id, step_context.step.key)
-        again = PodPolicy.of(step_context.step.tags).again(diagnosis.kind, before)
+        again = PodPolicy.of(step_context.step.tags).retry_message(diagnosis.kind, before)
         if again is None:
             return None
         error = SerializableErrorInfo(f"{diagnosis.sentence} {again}", [], diagnosis.kind)
         return DagsterEvent.step_retry_event(step_context, StepRetryData(error=error))  # type: ignore[no-untyped-call]
 
     def fail(self, step_context: IStepContext, diagnosis: Diagnosis) -> None:
-        """Tell that a step failed, and of what."""
+        """Log that a step failed, with the diagnosis as its error."""
         error = error_of(step_context, diagnosis)
         data = StepFailureData(error=error, user_failure_data=None)  # type: ignore[no-untyped-call]
         DagsterEvent.step_failure_event(step_context, data)
@@ -151,7 +154,7 @@ class PodStepHandler(K8sStepHandler):
         seen = cluster.look(job_name, start=policy.start)
         diagnosis = seen.diagnosis
         if seen.is_complete:
-            diagnosis = Diagnosis("PodLost", f"The pod of job {job_name} ended, but its step left no word.")
+            diagnosis = Diagnosis("PodLost", f"The pod of job {job_name} ended, but its step reported no event.")
         if not seen.exists and key not in self._launched and not self._has_begun(context):
             return "its pod was not launched yet."
         if diagnosis is None:
@@ -162,12 +165,12 @@ class PodStepHandler(K8sStepHandler):
         if self._has_ended(context):
             return None
         if not seen.is_over:
-            cluster.delete(job_name)  # so that what is given up does not start after all
+            cluster.delete(job_name)  # so that an abandoned pod does not start later
         self._diagnoses[key] = diagnosis
         return diagnosis.sentence
 
     def _get_container_context(self, step_handler_context: StepHandlerContext) -> K8sContainerContext:
-        """Return the step's pod, with more memory after it ran out of it."""
+        """Return the step's pod. After it ran out of memory, it gets more."""
         context = super()._get_container_context(step_handler_context)
         key = self._get_step_key(step_handler_context)
         tags = step_handler_context.step_tags[key]
@@ -179,7 +182,7 @@ class PodStepHandler(K8sStepHandler):
         return with_declared_resources(context, tags, memory=memory)
 
     def _run_here(self, context: StepHandlerContext) -> None:
-        """Run a step on this thread, as `dagster api execute_step` runs it in its own process."""
+        """Run a step on this thread, as `dagster api execute_step` does in a process of its own."""
         opened, args = self._opened, context.execute_step_args
         plan = create_execution_plan(
             opened.job,
@@ -194,14 +197,14 @@ class PodStepHandler(K8sStepHandler):
             pass
 
     def _has_begun(self, context: StepHandlerContext) -> bool:
-        """Whether the step's present attempt has begun, wherever."""
+        """Return whether the current attempt of the step has begun in any process."""
         begun = False
         for event in self._events(context, _BEGINS | {DagsterEventType.STEP_UP_FOR_RETRY}):
             begun = event.event_type in _BEGINS
         return begun
 
     def _has_ended(self, context: StepHandlerContext) -> bool:
-        """Whether the step's present attempt has told its end, which may not have been read yet."""
+        """Return whether the current attempt of the step has logged its end. The executor may not have read it yet."""
         state = context.execute_step_args.known_state
         key = self._get_step_key(context)
         attempts = state.get_retry_state().get_attempt_count(key) if state else 0
@@ -214,8 +217,8 @@ class PodStepHandler(K8sStepHandler):
 
 
 def error_of(step_context: IStepContext, diagnosis: Diagnosis) -> SerializableErrorInfo:
-    """Return a failure's error: what happened, and why it is not tried again."""
-    why_not = PodPolicy.of(step_context.step.tags).why_not(diagnosis.kind)
+    """Return a failure's error: what happened, and why the step is not retried."""
+    why_not = PodPolicy.of(step_context.step.tags).no_retry_message(diagnosis.kind)
     return SerializableErrorInfo(f"{diagnosis.sentence} {why_not}".rstrip(), [], diagnosis.kind)
 
 
@@ -226,6 +229,6 @@ def _events(instance: DagsterInstance, run_id: str, key: str, kinds: set[Dagster
 
 
 def _retries(instance: DagsterInstance, run_id: str, key: str) -> list[str]:
-    """Return why a step was tried again before, which the run's log keeps."""
+    """Return the reasons of a step's earlier retries, from the run's log."""
     events = _events(instance, run_id, key, {DagsterEventType.STEP_UP_FOR_RETRY})
     return [str(event.step_retry_data.error.cls_name) for event in events]

@@ -1,6 +1,6 @@
-"""dagster-k8s's run launcher, which says what became of a run's pod and gives one killed for memory more.
+"""dagster-k8s's run launcher, with a diagnosis of lost run pods and more memory after an out-of-memory kill.
 
-Configured in `dagster.yaml` in place of `K8sRunLauncher`, with the same fields and `run_memory_ceiling`.
+Configure it in `dagster.yaml` instead of `K8sRunLauncher`. It has the same fields and `run_memory_ceiling`.
 """
 
 import threading
@@ -33,7 +33,7 @@ _NO_CLUSTER: Final = Path(__file__).with_name("no_cluster.yaml")
 
 
 class PodLauncher(K8sRunLauncher):
-    """Runs as Kubernetes jobs, with a diagnosis where one dies and more memory where that was the cause."""
+    """Launches runs as Kubernetes jobs, diagnoses failed ones, and gives those killed for memory more."""
 
     def __init__(
         self,
@@ -44,8 +44,8 @@ class PodLauncher(K8sRunLauncher):
     ) -> None:
         if run_memory_ceiling is not None:
             bytes_of(run_memory_ceiling)
-        # Whoever opens Dagster's instance makes the launcher, those too that launch nothing and may ask for nothing:
-        # the code location and the pods of steps.
+        # Every process that opens Dagster's instance creates the launcher. The code location and the pods of steps
+        # launch nothing and may have no access to the Kubernetes API.
         if config.get("load_incluster_config", True) and not Path(SERVICE_TOKEN_FILENAME).is_file():
             config |= {"load_incluster_config": False, "kubeconfig_file": str(_NO_CLUSTER)}
         super().__init__(inst_data=inst_data, **config)
@@ -55,7 +55,7 @@ class PodLauncher(K8sRunLauncher):
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """Return what `dagster.yaml` may say."""
+        """Return the launcher's configuration schema in `dagster.yaml`."""
         ceiling = Field(
             Noneable(StringSource),
             is_required=False,
@@ -66,11 +66,11 @@ class PodLauncher(K8sRunLauncher):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
-        """Return the launcher that `dagster.yaml` asks for."""
+        """Return the launcher that `dagster.yaml` configures."""
         return cls(inst_data=inst_data, **config_value)
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Start a run's pod; that of a retry with more memory if the pod of the run before was killed for it."""
+        """Start a run's pod. A retry gets more memory if the pod of the parent run was killed for memory."""
         run = context.dagster_run
         parent = None if run.parent_run_id is None else self._instance.get_run_by_id(run.parent_run_id)
         if parent is not None:
@@ -81,7 +81,7 @@ class PodLauncher(K8sRunLauncher):
             self._forget(run)
 
     def resume_run(self, context: ResumeRunContext) -> None:
-        """Start another pod for a run; with more memory if the one before was killed for it."""
+        """Start another pod for a run, with more memory if the previous one was killed for memory."""
         run, attempt = context.dagster_run, context.resume_attempt_number
         self._give_more(run, _job_name(run, (attempt or 1) - 1))
         try:
@@ -90,7 +90,7 @@ class PodLauncher(K8sRunLauncher):
             self._forget(run)
 
     def terminate(self, run_id: str) -> bool:
-        """End a run's pod and those of its steps, whether or not the run's pod is still there to do so."""
+        """Stop a run's pod and those of its steps, even if the run's pod no longer exists."""
         is_ended = bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
         run = self._instance.get_run_by_id(run_id)
         if run is not None:
@@ -98,25 +98,26 @@ class PodLauncher(K8sRunLauncher):
         return is_ended
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """Return whether a run's pod lives; if not, what became of it."""
+        """Return whether a run's pod is alive, with a diagnosis if it is not."""
         health: CheckRunHealthResult = super().check_run_worker_health(run)
         if health.status in {WorkerStatus.RUNNING, WorkerStatus.SUCCESS}:
             return health
-        # A cluster that does not answer raises here, and the monitor asks again later: its silence is no dead run.
+        # If the cluster does not respond, this raises, and Dagster's monitor tries again later. No response does not
+        # mean that the run is dead.
         seen = self._cluster(run).look(self._present_job(run), start=timedelta())
         if seen.diagnosis is None and not seen.is_over:
-            # Its pod was told to end and still lets a step come to its end: another one now would do that step twice.
+            # Its pod is terminating and lets a running step finish. Another pod would run that step twice.
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return health if seen.diagnosis is None else CheckRunHealthResult(health.status, seen.diagnosis.sentence)
 
     def get_run_worker_debug_info(self, run: DagsterRun, include_container_logs: bool | None = True) -> str | None:  # noqa: FBT001, FBT002 - Dagster's signature
-        """Return what became of a run's pod in a sentence, and what Kubernetes tells of it at length."""
-        told: str | None = super().get_run_worker_debug_info(run, include_container_logs)
+        """Return the diagnosis of a run's pod, followed by dagster-k8s's debug information."""
+        debug_info: str | None = super().get_run_worker_debug_info(run, include_container_logs)
         found = self._diagnosis(run, self._present_job(run))
-        return told if found is None else f"{found.sentence}\n{told or ''}".rstrip()
+        return debug_info if found is None else f"{found.sentence}\n{debug_info or ''}".rstrip()
 
     def get_container_context_for_run(self, dagster_run: DagsterRun) -> K8sContainerContext:
-        """Return a run's pod, with the memory that it was given more."""
+        """Return a run's pod, with its increased memory if any."""
         context = super().get_container_context_for_run(dagster_run)
         memory = self._memory.get(dagster_run.run_id)
         if memory is None:
@@ -126,7 +127,7 @@ class PodLauncher(K8sRunLauncher):
         return context.merge(K8sContainerContext(run_k8s_config=more))
 
     def _give_more(self, run: DagsterRun, job_before: str) -> None:
-        """Note how much memory a run's pod gets, if the one before was killed for it, or was lost with more."""
+        """Set the memory of a run's next pod if the previous one was killed for memory, or was lost after that."""
         if self._ceiling is None:
             return
         before = self._diagnosis(run, job_before)
@@ -138,14 +139,14 @@ class PodLauncher(K8sRunLauncher):
         with self._lock:
             self._memory[run.run_id] = gets
         if before.kind == "PodOutOfMemory":
-            at_most = "" if may_grow else " That was its ceiling; raise the launcher's 'run_memory_ceiling'."
-            self._say(run, f"{before.sentence}{at_most} This run's pod gets {gets}.")
+            at_most = "" if may_grow else " That was the ceiling; raise the launcher's 'run_memory_ceiling'."
+            self._report(run, f"{before.sentence}{at_most} This run's pod gets {gets}.")
 
     def _forget(self, run: DagsterRun) -> None:
         with self._lock:
             self._memory.pop(run.run_id, None)
 
-    def _say(self, run: DagsterRun, text: str) -> None:
+    def _report(self, run: DagsterRun, text: str) -> None:
         self._instance.report_engine_event(text, run, EngineEventData(), cls=self.__class__)
 
     def _diagnosis(self, run: DagsterRun, job_name: str) -> Diagnosis | None:
@@ -159,5 +160,5 @@ class PodLauncher(K8sRunLauncher):
 
 
 def _job_name(run: DagsterRun, resumed: int | None) -> str:
-    """Return the name of a run's job, after the run was resumed so often."""
+    """Return the name of a run's job after this number of resumes."""
     return str(get_job_name_from_run_id(run.run_id, resume_attempt_number=resumed))  # type: ignore[no-untyped-call]

@@ -1,7 +1,4 @@
-"""Steps that run in the run's own process, one after the other, on a thread beside the executor's.
-
-Which steps these are, and what their events mean, stays out.
-"""
+"""Runs steps in the run's own process, one after the other, on a thread beside the executor's."""
 
 import ctypes
 import threading
@@ -13,7 +10,7 @@ from typing import Final
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 _GRACE_SECONDS: Final = 15
-"""How long an interrupted step has to say so; the kubelet kills the pod after 30 s."""
+"""How long an interrupted step has to log its end. The kubelet kills the pod after 30 s."""
 
 
 class LocalSteps:
@@ -26,7 +23,7 @@ class LocalSteps:
         self._thread: int | None = None
 
     def start(self, key: str, work: Callable[[], None]) -> None:
-        """Let a step run when those before it are done."""
+        """Queue a step. It runs when the steps before it are done."""
 
         def run() -> None:
             self._thread = threading.get_ident()
@@ -39,22 +36,25 @@ class LocalSteps:
         self._steps[key].add_done_callback(lambda _: self._ended.set())
 
     def wait(self, seconds: float) -> None:
-        """Wait until a step is done, or so long; not at all where one was done since the last time."""
+        """Wait until a step is done, or for this many seconds. Return at once if one finished since the last call."""
         self._ended.wait(seconds)
         self._ended.clear()
 
     def problem(self, key: str) -> str | None:
-        """Return why a step does not run and never ended in order; nothing while it waits, runs or has ended."""
+        """Return why a step does not run although it did not finish; None while it waits, runs or has finished."""
         step = self._steps.get(key)
         if step is None:
             return "it is not running in this process."
         error = step.exception() if step.done() and not step.cancelled() else None
         if error is None:
             return None
-        return "it ended without a word:\n" + "".join(traceback.format_exception(error))
+        return "it ended without an event:\n" + "".join(traceback.format_exception(error))
 
     def interrupt(self) -> None:
-        """End what runs and what waits, as a signal ends a step on the main thread: between two lines of Python."""
+        """Interrupt the running step, and drop waiting steps.
+
+        The interruption comes between two lines of Python, as a signal would on the main thread.
+        """
         for step in self._steps.values():
             step.cancel()
         running = [step for step in self._steps.values() if not step.done()]
@@ -64,15 +64,15 @@ class LocalSteps:
             wait(running, timeout=_GRACE_SECONDS)
 
     def finish(self) -> None:
-        """Let what runs come to its end, and nothing that waits begin.
+        """Let the running step finish, and drop waiting steps.
 
-        A process that ended over a step that runs would have it fail of just that: Python gives it no more threads, and
-        the failure would stand in the run's log, which goes on in another pod. The kubelet says how long this may take.
+        If the process ended during a step, the step would fail because Python refuses new threads at exit. That failure
+        would be in the log of a run that continues in another pod. The kubelet limits how long the step may take.
         """
         for step in self._steps.values():
             step.cancel()
         wait(self._steps.values())
 
     def close(self) -> None:
-        """Take no more steps."""
+        """Accept no more steps."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,8 +1,8 @@
-"""What a step's pod runs: the step's command, which it kills at once when the pod is told to end.
+"""Runs a step's command in its pod, and kills it at once when the pod gets SIGTERM.
 
-Dagster turns SIGTERM into a failure of the step, as if its code had failed; in a pod it means an eviction, a
-preemption or a cancelled run, and whoever started the pod knows which. Nothing is lost: what is half written in the
-lake does not exist.
+Dagster turns SIGTERM into a failure of the step, as if its code had failed. In a pod, SIGTERM means an eviction, a
+preemption or a cancelled run, and the process that launched the pod finds out which. No data is lost: an artifact that
+is not complete in the lake does not exist.
 """
 
 import os
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from types import FrameType
 
 
-def main(command: Sequence[str]) -> int:
-    """Run a command and return its exit code, as a shell tells it; 143 if it was told to end."""
+def run_command(command: Sequence[str]) -> int:
+    """Run a command and return its exit code, as a shell would; 143 after SIGTERM."""
     ended: list[int] = []
     child: subprocess.Popen[bytes] | None = None
 
@@ -24,7 +24,9 @@ def main(command: Sequence[str]) -> int:
             os.killpg(child.pid, signal.SIGKILL)
 
     signal.signal(signal.SIGTERM, end)
-    child = subprocess.Popen(command, start_new_session=True)  # a group of its own: its children end with it
+    child = subprocess.Popen(
+        command, start_new_session=True
+    )  # its own process group, so that its children are killed too
     if ended:
         os.killpg(child.pid, signal.SIGKILL)
     code = child.wait()
@@ -34,4 +36,4 @@ def main(command: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(sys.argv[1:]))

@@ -26,7 +26,7 @@ from ml_assets.landing.csv_files import read_text
 from ml_assets.landing.csv_records import CsvError, Records
 from ml_assets.landing.source_bytes import BoundError, gunzipped, read_file, unzipped
 from ml_assets.landing.text_values import declared_format, hint, values
-from ml_assets.secrets import redacted
+from ml_assets.secrets import redact
 
 _GZIP, _ZIP, _PARQUET = b"\x1f\x8b", (b"PK\x03\x04", b"PK\x05\x06"), (b"PAR1", b"PARE")
 _OTHERS: Final = {
@@ -75,14 +75,14 @@ class Source:
             raise self._error(str(error)) from error
         except FileNotFoundError as error:
             if error.__cause__ is not None:  # of HTTP: it is what fsspec makes of a server that does not answer, too
-                raise self._error(f"cannot be read: {redacted(str(error.__cause__))}. {_CHECK}") from error
+                raise self._error(f"cannot be read: {redact(str(error.__cause__))}. {_CHECK}") from error
             raise self._error("does not exist. Correct 'file' in its declaration.") from error
         except IsADirectoryError as error:
             raise self._error("is a folder. Name a file in it as 'file', or declare 'files' with {day}.") from error
         except PermissionError as error:
             raise self._error("may not be read by this user. Give it the right to read the file.") from error
         except Exception as error:  # behind fsspec each protocol has a library with errors of its own
-            reason = redacted(str(error) or type(error).__name__)
+            reason = redact(str(error) or type(error).__name__)
             raise self._error(f"cannot be read: {reason}. {_CHECK}") from error
         return self._unpacked(data)
 
@@ -224,7 +224,7 @@ class Source:
         )
 
     def _error(self, sentence: str) -> SourceError:
-        return SourceError(f"source file {redacted(self.file)} {sentence}")
+        return SourceError(f"source file {redact(self.file)} {sentence}")
 
 
 def digest(data: bytes) -> str:

@@ -1,1 +1,1 @@
-"""What this machine has and allows: temporary folders, limits, GPUs, memory."""
+"""Properties and limits of this machine: temporary folders, system limits, GPUs, memory."""

@@ -1,7 +1,7 @@
-"""How busy the GPUs of this pod are, as `nvidia-smi` tells it once a second; nothing where it does not.
+"""Measures how busy the GPUs of this pod are, by sampling `nvidia-smi` once a second.
 
-A pod sees its own GPUs alone, so what keeps them busy is its step. NVIDIA's accounting by process would be exact, but
-needs root to be turned on and tells nothing before the process has ended. Slices of a GPU (MIG) tell nothing.
+A pod sees only its own GPUs, so the figure belongs to its step. NVIDIA's accounting per process would be exact, but
+needs root and reports nothing before the process ends. MIG slices of a GPU report nothing.
 """
 
 import shutil
@@ -13,7 +13,7 @@ _COMMAND: Final = ("--query-gpu=utilization.gpu", "--format=csv,noheader,nounits
 
 
 class GpuSampler:
-    """The share of the time in which kernels ran, as the mean of its samples over all GPUs."""
+    """The share of time in which kernels ran: the mean of the samples over all GPUs."""
 
     def __init__(self, program: str) -> None:
         self._samples: list[float] = []
@@ -27,14 +27,14 @@ class GpuSampler:
             encoding="utf-8",
             errors="replace",
         )
-        # It reads on while the step works, so that the pipe never fills; killed with its process, the pipe breaks and
-        # nvidia-smi ends too.
+        # The thread reads until the process ends, so that the pipe never fills. If this process is killed, the pipe
+        # breaks and nvidia-smi ends too.
         self._reader = threading.Thread(target=self._read, name="gpu-usage", daemon=True)
         self._reader.start()
 
     @classmethod
     def started(cls) -> Self | None:
-        """Begin to sample; None where there is no `nvidia-smi`."""
+        """Start sampling; None if `nvidia-smi` is not installed."""
         program = shutil.which("nvidia-smi")
         return None if program is None else cls(program)
 
@@ -42,11 +42,11 @@ class GpuSampler:
         for line in self._process.stdout or ():
             try:
                 self._samples.append(float(line) / 100)
-            except ValueError:  # such as [N/A]: one GPU that tells nothing, and the mean would be of the others
+            except ValueError:  # such as [N/A]: without this GPU the mean would be wrong
                 self._is_readable = False
 
     def stop(self) -> float | None:
-        """End, and return the share; None where it could not be read."""
+        """Stop sampling and return the share; None if it could not be read."""
         self._process.kill()
         self._process.wait()
         self._reader.join()

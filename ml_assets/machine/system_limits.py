@@ -1,6 +1,6 @@
-"""What to do where the machine refuses: a full disk, too many files, no memory, a missing right.
+"""Gives advice when the operating system refuses something: full disk, too many open files, no memory, no permission.
 
-Libraries report these in words of their own, and a step's error reaches the command as text, so the text is looked at.
+Each library reports these in its own words, and a step's error reaches the command as text. So the text is searched.
 """
 
 import os
@@ -17,23 +17,23 @@ _MIB: Final = 2**20
 
 ENOUGH_FILES: Final = 4096
 _LEAST_FILES: Final = 256
-"""With fewer, DuckDB ends the process instead of reporting it (2.0)."""
+"""With fewer, DuckDB 2.0 ends the process instead of raising an error."""
 
 
 def allow_files() -> str:
-    """Let this process have enough files open; return why it cannot, '' where it can."""
+    """Raise this process's limit of open files if possible; return the problem if the limit stays too low, else ''."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < ENOUGH_FILES and (hard == resource.RLIM_INFINITY or soft < hard):
         soft = ENOUGH_FILES if hard == resource.RLIM_INFINITY else min(ENOUGH_FILES, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if soft >= _LEAST_FILES or soft == resource.RLIM_INFINITY:
         return ""
-    expected = f"expected {_LEAST_FILES} at least. Raise it: ulimit -n {ENOUGH_FILES}"
-    return f"this process may have {soft} files open; {expected}."
+    expected = f"expected at least {_LEAST_FILES}. Raise the limit: ulimit -n {ENOUGH_FILES}"
+    return f"this process may open {soft} files; {expected}."
 
 
 def advice(message: str) -> str:
-    """Return how to fix what an error's message reports; '' where that is of another kind, or says so already."""
+    """Return how to fix the system error in a message; '' if there is none, or if the message already says how."""
     for pattern, sentence in _KINDS:
         if pattern.search(message):
             found = sentence()
@@ -43,7 +43,7 @@ def advice(message: str) -> str:
 
 def _disk() -> str:
     free = ", ".join(f"{name} ({path}) {_free(path)}" for name, path in _folders())
-    return f"A disk is full: free are {free}. Free some with ml-assets gc, or set the variable to another disk."
+    return f"A disk is full. Free space: {free}. Free some with ml-assets gc, or set the variable to another disk."
 
 
 def _folders() -> Iterator[tuple[str, Path]]:
@@ -62,27 +62,27 @@ def _free(path: Path) -> str:
 
 def _temporary() -> str:
     free = ", ".join(f"{path} {_free(path)}" for name, path in _folders() if name == "TMPDIR")
-    return f"No temporary folder can be written: free are {free}. Set TMPDIR to a folder that this user may write."
+    return f"No temporary folder is writable. Free space: {free}. Set TMPDIR to a folder that this user may write to."
 
 
 def _quota() -> str:
-    return "The disk quota of this user is used up. Free some with ml-assets gc, or have it raised."
+    return "The disk quota of this user is used up. Free some space with ml-assets gc, or have the quota raised."
 
 
 def _file_size() -> str:
     most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-    return f"The limit of a file's size is reached: {most:,} bytes. Raise it: ulimit -f unlimited."
+    return f"The file size limit is reached: {most:,} bytes. Raise it: ulimit -f unlimited."
 
 
 def _io() -> str:
-    """Return what stops SQLite, which does not say it."""
+    """Return the likely cause of SQLite's I/O error, which does not name it."""
     return _disk() if resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY else _file_size()
 
 
 def _files() -> str:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return (
-        f"The limit of open files is reached: {soft} for a process, {hard} at most. Raise it: ulimit -n {ENOUGH_FILES}."
+        f"The limit of open files is reached: {soft} per process, at most {hard}. Raise it: ulimit -n {ENOUGH_FILES}."
     )
 
 
@@ -109,13 +109,13 @@ def _cgroup() -> Iterator[int]:
 
 def _right() -> str:
     return (
-        f"A right is missing: this process runs as user {os.geteuid()}, group {os.getegid()}. Give that user the right "
-        "to read and write there (chown, chmod), or name another folder."
+        f"Permission denied: this process runs as user {os.geteuid()}, group {os.getegid()}. Give that user permission "
+        "to read and write there (chown, chmod), or use another folder."
     )
 
 
 def _read_only() -> str:
-    return "The disk is mounted read-only. Mount it writable, or name a folder of another disk."
+    return "The disk is mounted read-only. Mount it writable, or use a folder on another disk."
 
 
 _NO_MEMORY: Final = (

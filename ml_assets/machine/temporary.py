@@ -1,8 +1,8 @@
-"""Folders of this machine that go when their process is done with them; those of killed processes go later.
+"""Temporary folders that are removed when their process ends, even if it is killed.
 
-A process holds a lock on its folder, which the system releases however the process ends. A folder whose lock is free,
-and in which nothing was written for an hour, belongs to nobody: the next process that makes one removes it, and so does
-garbage collection.
+A process holds a lock on its folder. The system releases the lock however the process ends. A folder is abandoned if
+its lock is free and nothing was written to it for an hour. The next process that creates a folder removes abandoned
+ones, and so does garbage collection.
 """
 
 import contextlib
@@ -17,15 +17,15 @@ from typing import Final
 
 PREFIX: Final = "ml-assets-"
 GRACE_SECONDS: Final = 3600.0
-"""How long nothing was written in a folder before it counts as abandoned: its process may be about to lock it."""
+"""How long a folder must be unchanged to count as abandoned. A new folder is not locked for a moment."""
 
 
 @contextlib.contextmanager
 def temporary_folder(purpose: str) -> Iterator[Path]:
-    """Give an empty folder, removed at the end; abandoned ones are removed first.
+    """Yield an empty folder and remove it at the end. Abandoned folders are removed first.
 
     Args:
-        purpose: a word that says what for, which is in its name.
+        purpose: a word that becomes part of the folder's name.
     """
     remove_abandoned()
     with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{purpose}-") as name:
@@ -37,14 +37,14 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
 
 
 def locked(folder: Path) -> int:
-    """Lock a folder of this process, and of those forked from it, until the handle is closed that is returned."""
+    """Lock a folder for this process and its forks until the returned handle is closed."""
     handle = os.open(folder, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     return handle
 
 
 def abandoned(*, grace_seconds: float = GRACE_SECONDS) -> list[Path]:
-    """Return this user's folders that belong to no process."""
+    """Return this user's folders that no process uses."""
     with contextlib.suppress(FileNotFoundError), os.scandir(_where()) as entries:
         mine = [
             Path(entry.path)
@@ -56,7 +56,7 @@ def abandoned(*, grace_seconds: float = GRACE_SECONDS) -> list[Path]:
 
 
 def remove_abandoned(*, grace_seconds: float = GRACE_SECONDS) -> list[Path]:
-    """Remove this user's folders that belong to no process, and return them; another process may do so at once."""
+    """Remove this user's abandoned folders and return them. Another process may do the same concurrently."""
     found = abandoned(grace_seconds=grace_seconds)
     for path in found:
         shutil.rmtree(path, ignore_errors=True)
@@ -64,7 +64,7 @@ def remove_abandoned(*, grace_seconds: float = GRACE_SECONDS) -> list[Path]:
 
 
 def _where() -> Path:
-    """Return where the folders of all processes lie; a command has one for all that it makes itself."""
+    """Return the parent of all processes' folders. A command's own temporary folder lies one level deeper."""
     mine = Path(tempfile.gettempdir())
     return mine.parent if mine.name.startswith(PREFIX) else mine
 
@@ -76,10 +76,10 @@ def _is_mine(entry: "os.DirEntry[str]") -> bool:
 
 
 def _is_free(path: Path) -> bool:
-    """Tell whether no process holds a folder's lock."""
+    """Return whether no process holds a folder's lock."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except OSError:  # it went just now, or cannot be opened, so it cannot be removed either
+    except OSError:  # it was removed just now, or cannot be opened and so cannot be removed
         return False
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -92,7 +92,7 @@ def _is_free(path: Path) -> bool:
 
 
 def _written_at(path: Path) -> float:
-    """Return when something was last written in a folder, in seconds since the epoch."""
+    """Return when something was last written to a folder, in seconds since the epoch."""
     newest = 0.0
     for folder, _, files in os.walk(path):
         for name in (folder, *(f"{folder}/{file}" for file in files)):

@@ -30,7 +30,7 @@ from ml_assets.models.plan import ModelPlan
 from ml_assets.models.pod_tags import pod_tags
 from ml_assets.settings import SettingsError
 from ml_assets.workers.crew import Crew
-from ml_assets.workers.places import CLUSTER_SECONDS, HERE_SECONDS, Work, are_pods, place_of
+from ml_assets.workers.places import CLUSTER_SECONDS, HERE_SECONDS, Work, are_pods, worker_pool
 from ml_assets.workers.studies import (
     BEAT_SECONDS,
     SILENT_SECONDS,
@@ -94,9 +94,9 @@ class SharedSearch:
             study.set_user_attr(tuning_worker.SEARCH, search.model_dump(mode="json"))
             study.set_user_attr(tuning_worker.FALLBACK, settings.training.device_fallback)
             tags = pod_tags(settings.compute.get("tuning") or Compute.model_validate({}))
-            place = place_of(self.context, self._work(url, name, tags), folder=folder)
+            place = worker_pool(self.context, self._work(url, name, tags), folder=folder)
             policy = PodPolicy.of(tags)
-            with Crew(place, workers, policy=policy, say=self.context.log.warning) as crew:
+            with Crew(place, workers, policy=policy, log=self.context.log.warning) as crew:
                 result = coordinate(
                     trials, study, wait=self._wait(crew), workers=workers, previous=previous,
                     seconds=settings.tuning.seconds, clock=time.monotonic, on_trial=on_trial,
@@ -132,7 +132,7 @@ class SharedSearch:
             "--beat", str(self.beat),
             *([] if file is None else ["--file", file]),
         ]  # fmt: skip
-        return Work(tuning_worker.__name__, arguments, told=self.lake.options, tags=tags)
+        return Work(tuning_worker.__name__, arguments, stdin=self.lake.options, tags=tags)
 
     def _training_set(self) -> ArtifactRef:
         asset = self.plan.asset("training_set").to_user_string()

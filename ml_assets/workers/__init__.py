@@ -1,1 +1,1 @@
-"""Several processes or pods that work at one step together."""
+"""Several processes or pods that work on one step together."""

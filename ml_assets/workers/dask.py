@@ -1,8 +1,8 @@
-"""The Dask cluster that a model is trained over: the one that `ML_ASSETS_DASK` names, else one of this machine.
+"""Provides the Dask cluster for distributed training: the one named by `ML_ASSETS_DASK`, or else a local one.
 
-Dask is an extra, since LightGBM's integration needs pandas and scikit-learn, which make every import of LightGBM slow.
-Dask's processes trust each other: what they send is pickled. Nothing of that is kept, and whoever reaches a scheduler
-may run code on it: keep it inside the cluster's network, or give it TLS by Dask's own settings.
+Dask is an extra: LightGBM's integration needs pandas and scikit-learn, which make every import of LightGBM slow. Dask's
+processes trust each other and exchange pickles; none is stored. A client that reaches a scheduler can run code on it:
+restrict access to the cluster's network, or configure TLS in Dask.
 """
 
 import os
@@ -15,16 +15,16 @@ from ml_assets.settings import SettingsError
 
 DASK: Final = "ML_ASSETS_DASK"
 _WAIT_SECONDS: Final = 600
-"""How long workers may take to join."""
+"""How long to wait for the workers to join."""
 
 
 @contextmanager
 def dask_client(workers: int, *, threads: int) -> Iterator[Any]:
-    """Give a client of so many workers.
+    """Yield a client of a cluster with this many workers.
 
     Raises:
-        ExtraMissingError: Dask, or what LightGBM's integration needs besides, is not installed.
-        SettingsError: the cluster cannot be reached, or has fewer workers.
+        ExtraMissingError: Dask, or a package that LightGBM's integration needs, is not installed.
+        SettingsError: the cluster cannot be reached, or has too few workers.
     """
     if missing := missing_packages("dask"):
         raise ExtraMissingError(
@@ -48,15 +48,15 @@ def dask_client(workers: int, *, threads: int) -> Iterator[Any]:
         client = distributed.Client(address, set_as_default=False)
     except (OSError, ValueError) as error:
         raise SettingsError(
-            f"the Dask scheduler that {DASK} names cannot be reached: {error}. Set it to tcp://host:port of one that "
-            "runs, or leave it out to train over processes of this machine."
+            f"the Dask scheduler in {DASK} cannot be reached: {error}. Set it to tcp://host:port of a running "
+            "scheduler, or remove it to train with processes of this machine."
         ) from error
     with client:
         try:
             client.wait_for_workers(workers, timeout=_WAIT_SECONDS)
         except TimeoutError as error:
             raise SettingsError(
-                f"the Dask cluster that {DASK} names has fewer than {workers} workers after {_WAIT_SECONDS} s. Start "
+                f"the Dask cluster in {DASK} has fewer than {workers} workers after {_WAIT_SECONDS} s. Start "
                 "more, or declare fewer in the model's training."
             ) from error
         yield client

@@ -1,6 +1,6 @@
-"""Workers as pods of a cluster: a Kubernetes job each, with what steps' pods have and what the stage asks for.
+"""Runs workers as pods, one Kubernetes job each, with the settings of steps' pods and the stage's compute.
 
-What became of one is told in `ml_assets.kubernetes.diagnosis`.
+Not here: the diagnosis of a pod (see `ml_assets.kubernetes.diagnosis`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,20 +23,20 @@ from ml_assets.kubernetes.amounts import with_declared_resources
 from ml_assets.kubernetes.cluster import Cluster, reason_of
 from ml_assets.kubernetes.diagnosis import Diagnosis, is_over
 from ml_assets.kubernetes.policy import PodPolicy
-from ml_assets.workers.crew import Standing
+from ml_assets.workers.crew import WorkerState
 
 WORKS_AT: Final = "ml-assets/works-at"
-"""The label of a worker's job that names the step."""
+"""The label of a worker's job that names its step."""
 
 _POD: Final = UserDefinedDagsterK8sConfig(
-    # Like a step's: SIGTERM ends it at once, and it calls no Kubernetes API.
+    # As in a step's pod: SIGTERM ends it at once, and it does not call the Kubernetes API.
     container_config={"command": ["python", "-m", "ml_assets.kubernetes.step"]},
     pod_spec_config={"automount_service_account_token": False},
 )
 
 
 class Pods:
-    """One job a worker. Secrets come as they come to steps' pods; none is among the arguments."""
+    """One Kubernetes job per worker. Secrets reach them as they reach steps' pods, never through arguments."""
 
     def __init__(
         self,
@@ -49,16 +49,16 @@ class Pods:
         arguments: Sequence[str],
         tags: Mapping[str, str],
     ) -> None:
-        """Prepare them, and end those of an earlier attempt at the step that its run's pod left behind.
+        """Prepare the workers, and delete those that an earlier attempt of the step left behind.
 
         Args:
             launcher: the run's launcher.
             run: the run.
-            step_key: the step that they work at.
-            step_attempt: which attempt at it.
-            module: what they run.
-            arguments: what it is given.
-            tags: what the stage asks for; see `ml_assets.models.pod_tags`.
+            step_key: the step that they work on.
+            step_attempt: the number of its attempt.
+            module: the Python module that they run.
+            arguments: its command-line arguments.
+            tags: the tags that declare the stage's pod; see `ml_assets.models.pod_tags`.
         """
         self._launcher = launcher
         self._run = run
@@ -88,7 +88,7 @@ class Pods:
             args=self._args,
             job_name=job_name,
             pod_name=job_name,
-            component="step_worker",  # so that who cancels the run ends it too
+            component="step_worker",  # so that cancelling the run deletes it too
             user_defined_k8s_config=context.run_k8s_config,
             labels={
                 "dagster/job": self._run.job_name,
@@ -103,24 +103,27 @@ class Pods:
         except DagsterK8sUnrecoverableAPIError as error:
             self._refused[worker] = f"The job {job_name} was refused: {reason_of(error)}"
 
-    def look(self, worker: int) -> Standing:
-        """Return how a worker's pod is."""
+    def look(self, worker: int) -> WorkerState:
+        """Return the state of a worker's pod."""
         if worker in self._refused:
             return Diagnosis("PodNotStarted", self._refused[worker])
         name = self._jobs[worker]
         seen = self._cluster.look(name, start=self._policy.start)
         found = seen.diagnosis
         if found is None:
-            return "done" if seen.is_complete else "works"
+            return "done" if seen.is_complete else "running"
         if found.kind == "PodFailed" and found.pod is not None:
             lines = self._cluster.last_lines(found.pod)
             found = Diagnosis(found.kind, f"{found.sentence}\nIts last lines:\n{lines}", found.pod)
         if not seen.is_over:
-            self._cluster.delete(name)  # so that what is given up does not start after all
+            self._cluster.delete(name)  # so that an abandoned pod does not start later
         return found
 
     def close(self) -> None:
-        """End all that still run; what is over stays a day, as steps' jobs do, for somebody to read its log."""
+        """Delete all jobs that still run.
+
+        Finished ones stay for a day, like steps' jobs, so that their logs can be read.
+        """
         for worker, name in self._jobs.items():
             if worker not in self._refused and not self._cluster.look(name, start=self._policy.start).is_over:
                 self._cluster.delete(name)
@@ -134,7 +137,7 @@ class Pods:
                 self._cluster.delete(job["metadata"]["name"])
 
     def _context(self, memory: str | None) -> K8sContainerContext:
-        """Return the pod; each resource is what the stage declares, else what the run's pod has."""
+        """Return the pod. Each resource is the stage's, or else that of the run's pod."""
         context = K8sContainerContext.create_for_run(self._run, self._launcher, include_run_tags=False)
         context = context.merge(K8sContainerContext(run_k8s_config=_POD))
         own = get_user_defined_k8s_config(self._tags)

@@ -1,6 +1,6 @@
-"""Where a study lies that several workers share: Postgres, or a file of this machine.
+"""Storage of an Optuna study that several workers share: Postgres, or a file of this machine.
 
-What is searched stays out; see `ml_assets.logic.training.shared_study`.
+Not here: the search itself (see `ml_assets.logic.training.shared_study`).
 """
 
 import os
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 STUDIES: Final = "ML_ASSETS_STUDIES"
 BEAT_SECONDS: Final = 5
-"""How often a worker says that its trial is alive."""
+"""How often a worker records a heartbeat for its trial."""
 
 SILENT_SECONDS: Final = 30
-"""After so long without a word a trial is handed out again."""
+"""A trial without a heartbeat for this long is given to another worker."""
 
 _BUSY_SECONDS: Final = 60
-"""How long a process waits for the others to be done with a SQLite file."""
+"""How long a process waits for a lock on the SQLite file."""
 
 
 def studies_url() -> str | None:
-    """Return the database that `ML_ASSETS_STUDIES` names; none where it is not set.
+    """Return the database in `ML_ASSETS_STUDIES`; None if it is not set.
 
     Raises:
-        SettingsError: it names no Postgres database; the message never holds it, for a password may stand in it.
+        SettingsError: it is not a Postgres database. The message omits the value, which may contain a password.
     """
     url = os.environ.get(STUDIES, "").strip()
     if not url:
@@ -36,27 +36,27 @@ def studies_url() -> str | None:
     scheme, _, rest = url.partition("://")
     if scheme.split("+")[0] not in {"postgresql", "postgres"} or "/" not in rest or not rest.partition("/")[2]:
         raise SettingsError(
-            f"{STUDIES} names no Postgres database; expected postgresql://user:password@host/database. Set it so, from "
-            "a secret, in the run's pod and the workers' alike, or leave it out where workers are processes."
+            f"{STUDIES} is not a Postgres database; expected postgresql://user:password@host/database. Set it from a "
+            "secret, to the same value in the run's pod and the workers' pods, or remove it if workers are processes."
         )
     return f"postgresql{url[len(scheme.split('+')[0]) :]}"
 
 
 def file_url(path: Path) -> str:
-    """Return how a file of this machine is named as a database."""
+    """Return the database URL of a file of this machine."""
     return f"sqlite:///{path}"
 
 
 def open_storage(url: str, *, beat: int = BEAT_SECONDS, silent: int = SILENT_SECONDS) -> "RDBStorage":
-    """Return the storage of studies in a database; its tables are made if it has none.
+    """Return the study storage in a database, and create its tables if they do not exist.
 
     Args:
-        url: as SQLAlchemy has it.
-        beat: seconds between two signs of life of a running trial.
-        silent: seconds without one after which a trial is handed out again.
+        url: the URL in SQLAlchemy's format.
+        beat: seconds between two heartbeats of a running trial.
+        silent: seconds without a heartbeat after which a trial is given to another worker.
 
     Raises:
-        SettingsError: it cannot be reached, or is another program's.
+        SettingsError: the database cannot be reached, or belongs to another program.
     """
     import optuna
     from sqlalchemy.exc import OperationalError
@@ -67,7 +67,7 @@ def open_storage(url: str, *, beat: int = BEAT_SECONDS, silent: int = SILENT_SEC
     try:
         _refuse_anothers(url, arguments)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats have been since 2.6
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # its heartbeats
             return optuna.storages.RDBStorage(
                 url,
                 engine_kwargs=arguments,
@@ -76,18 +76,18 @@ def open_storage(url: str, *, beat: int = BEAT_SECONDS, silent: int = SILENT_SEC
                 heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
             )
     except OperationalError as error:
-        # What the driver says names host and user, never the password; SQLAlchemy's own text is left out.
+        # The driver's message names host and user, never the password. SQLAlchemy's own text is omitted.
         raise SettingsError(f"the database of {STUDIES} cannot be reached: {str(error.orig).strip()}.") from None
 
 
 def _refuse_anothers(url: str, arguments: dict[str, Any]) -> None:
-    """Make sure that a database is not another program's, before tables are made in it.
+    """Check that a database does not belong to another program before tables are created in it.
 
-    Optuna and Dagster both keep their schema's revision in a table `alembic_version`: in Dagster's database Optuna
-    takes the one that it finds for its own, and a migration of Dagster would one day find Optuna's.
+    Optuna and Dagster both store their schema's revision in a table `alembic_version`. In Dagster's database, Optuna
+    would take Dagster's revision for its own, and a later migration of Dagster would find Optuna's.
 
     Raises:
-        SettingsError: it is.
+        SettingsError: the database belongs to another program.
     """
     import sqlalchemy as db
 
@@ -95,13 +95,13 @@ def _refuse_anothers(url: str, arguments: dict[str, Any]) -> None:
     found = db.inspect(engine)
     if found.has_table("alembic_version") and not found.has_table("version_info"):
         raise SettingsError(
-            f"the database of {STUDIES} is another program's: it has tables with revisions, and none of Optuna's. "
-            "Expected one of its own, not Dagster's. Make it with CREATE DATABASE, and name that."
+            f"the database of {STUDIES} belongs to another program: it has revision tables, but not Optuna's. "
+            "Expected a database of its own, not Dagster's. Create one with CREATE DATABASE, and set its URL."
         )
 
 
 def delete_studies(storage: "RDBStorage", prefix: str) -> None:
-    """Delete the studies whose names begin so: those of earlier attempts, and what still works at them ends."""
+    """Delete the studies whose names begin with a prefix: those of earlier attempts. Workers on them then stop."""
     import optuna
 
     for name in optuna.get_all_study_names(storage):

@@ -23,7 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from ml_assets.alerts.channels import ChannelError, Email, Log, Message, Slack, Webhook
+from ml_assets.alerts.channels import ChannelError, Email, LogChannel, Message, Slack, Webhook
 from ml_assets.alerts.resource import KINDS, AlertSettingsError
 
 ALL = frozenset(KINDS)
@@ -451,7 +451,7 @@ def test_mail_that_cannot_be_sent_as_it_is_set_up_is_refused_at_once(changes: di
 
 def test_the_log_has_one_line_an_alert_at_the_level_of_its_severity(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    log = Log(ALL, logging.getLogger("ml_assets.alerts"))
+    log = LogChannel(ALL, logging.getLogger("ml_assets.alerts"))
 
     for severity in ("error", "warning", "info"):
         log.send(message(severity=severity))

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_assets.alerts.channels import ChannelError, Log, Message
-from ml_assets.alerts.outbox import LOST_AFTER, MOST_TRIES, Outbox, Taken, digest_of
+from ml_assets.alerts.channels import ChannelError, LogChannel, Message
+from ml_assets.alerts.outbox import LOST_AFTER, MOST_TRIES, Outbox, Taken, alert_digest
 from ml_assets.alerts.resource import KINDS, Alert, Redactor
 from ml_assets.lake.sealing import unseal
 from ml_assets.lake.store import Lake
@@ -107,7 +107,7 @@ def test_an_alert_goes_out_once_however_often_it_is_seen(lake: Lake) -> None:
 def test_the_record_says_which_channels_got_it_and_nothing_stays_open(folder: Lake) -> None:
     outbox(folder, Bell(), Bell("whistle", kinds=frozenset({"rolled_back"})), clock=Clock()).send([alert("a")])
 
-    record = folder.read(folder.path("alerts", "2026-11-21", f"{digest_of('run/a')}.json"))
+    record = folder.read(folder.path("alerts", "2026-11-21", f"{alert_digest('run/a')}.json"))
     assert {"bell": "sent"} == unseal(record, Taken, where="", what="").channels
     assert [] == folder.names(folder.path("alerts", "open"))
 
@@ -288,7 +288,7 @@ def test_a_single_alert_that_had_to_wait_goes_out_as_it_is(folder: Lake) -> None
 
 def test_the_log_is_told_of_everything_at_once(folder: Lake, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    log, bell = Log(frozenset(KINDS), LOG), Bell()
+    log, bell = LogChannel(frozenset(KINDS), LOG), Bell()
 
     for n in range(5):
         outbox(folder, log, bell, clock=Clock(), per_hour=2).send([alert(str(n), severity="info")])

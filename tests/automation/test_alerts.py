@@ -16,7 +16,7 @@ from dagster._core.definitions.freshness import FreshnessState, FreshnessStateCh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_assets.alerts.channels import Log
+from ml_assets.alerts.channels import LogChannel
 from ml_assets.alerts.outbox import Delivery, Outbox
 from ml_assets.automation.alerts import _DECIDED
 from ml_assets.contracts.artifacts import Promotion
@@ -312,7 +312,7 @@ def test_over_any_events_and_ticks_each_is_told_once(
     lake = Lake(str(tmp_path_factory.mktemp("lake")))
     with pytest.MonkeyPatch.context() as patch:
         told: list[str] = []
-        patch.setattr(Log, "send", lambda _, message: told.append(message.id))
+        patch.setattr(LogChannel, "send", lambda _, message: told.append(message.id))
         one, other = (Daemon(quiet, lake, defs=NOTHING) for _ in range(2))
         days = count(1)
         acts: dict[str, Callable[[], Any]] = {

@@ -48,7 +48,7 @@ def test_the_exit_code_says_whether_something_is_wrong(
 
     said = capsys.readouterr().out
     assert said.startswith(f"{state:<8} lake: it said ***.\n")
-    assert ("mend: Ask." in said) == (state != "ok")
+    assert ("fix: Ask." in said) == (state != "ok")
 
 
 def test_the_doctor_comes_also_where_production_misses_settings(

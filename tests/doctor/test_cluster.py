@@ -115,7 +115,7 @@ def test_each_permission_that_is_missing_is_told(home: Path, missing: str) -> No
     told = found(home, Pretended(named=ALL, denied={missing}))["permissions"]
 
     assert ("wrong", f"this account may not {missing} in namespace ml.") == (told.state, told.text)
-    assert "Role" in told.mend
+    assert "Role" in told.fix
 
 
 def test_an_account_that_may_not_list_pods_is_told_and_all_else_is_still_looked_at(home: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_web_server_that_answers_another_pod_is_told_because_nothing_keeps_oth
 
     assert "warning" == told.state
     assert f"127.0.0.1:{port} answers" in told.text
-    assert "deploy/network-policies.yaml" in told.mend
+    assert "deploy/network-policies.yaml" in told.fix
 
 
 def test_a_web_server_that_does_not_answer_where_the_code_location_does_is_kept_by_policies(
@@ -208,7 +208,7 @@ def test_a_code_location_that_says_no_port_is_asked_where_the_policies_let_the_d
 def test_a_silent_web_server_shows_nothing_of_policies_where_the_code_location(home: Path, code: list[object]) -> None:
     told = found(home, Pretended(pods=[OWN, listening("webserver", CLOSED), *code]))["network policies"]
 
-    assert ("warning", "Ask from the daemon's pod") == (told.state, told.mend[:25])
+    assert ("warning", "Ask from the daemon's pod") == (told.state, told.fix[:25])
     assert "cannot be told" in told.text
 
 
@@ -227,7 +227,7 @@ def test_a_cluster_that_cannot_be_reached_is_told_once_with_its_mend(home: Path)
 
     assert ("cluster", "wrong") == (told.check, told.state)
     assert "http://127.0.0.1:1 does not answer" in told.text
-    assert "KUBECONFIG" in told.mend
+    assert "KUBECONFIG" in told.fix
     assert "open-sesame" not in told.text
 
 

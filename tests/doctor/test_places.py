@@ -14,7 +14,7 @@ from ml_assets.doctor import lake as lake_doctor
 from ml_assets.doctor import machine
 from ml_assets.doctor.checks import Check, Finding, examine
 from ml_assets.doctor.cluster import cluster
-from ml_assets.doctor.instance import instance
+from ml_assets.doctor.instance import dagster_instance
 from ml_assets.doctor.lake import lake, warehouse
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.s3 import Bucket
@@ -70,7 +70,7 @@ def test_a_lake_that_cannot_be_written_is_told_with_its_mend(url: str, s3: S3) -
     (found,) = lake(LakeResource(url=url, options=dict(s3(f"other-{os.getpid()}")) if url.startswith("s3") else {}))
 
     assert ("lake", "wrong") == (found.check, found.state)
-    assert "PutObject" in found.mend
+    assert "PutObject" in found.fix
 
 
 def test_a_lake_whose_server_refuses_connections_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,7 @@ def test_duckdb_opens_with_the_memory_that_it_is_given(monkeypatch: pytest.Monke
 
     assert ("ok", "wrong") == (well.state, ill.state)
     assert "2GB" in well.text
-    assert "ML_ASSETS_DBT_MEMORY" in ill.mend
+    assert "ML_ASSETS_DBT_MEMORY" in ill.fix
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_duckdb_opens_with_the_memory_that_it_is_given(monkeypatch: pytest.Monke
 def test_a_dagster_yaml_that_cannot_be_used_is_told(tmp_path: Path, settings: str, says: str) -> None:
     (tmp_path / "dagster.yaml").write_text(settings)
 
-    (found,) = instance(str(tmp_path))
+    (found,) = dagster_instance(str(tmp_path))
 
     assert ("dagster", "wrong") == (found.check, found.state)
     assert says in found.text
@@ -115,10 +115,10 @@ def test_a_dagster_yaml_that_cannot_be_used_is_told(tmp_path: Path, settings: st
 
 
 def test_an_event_log_that_knows_no_days_is_warned_of(tmp_path: Path) -> None:
-    assert ["ok"] == [one.state for one in instance(str(tmp_path))]
+    assert ["ok"] == [one.state for one in dagster_instance(str(tmp_path))]
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}")
 
-    assert ["ok", "warning"] == [one.state for one in instance(str(tmp_path))]
+    assert ["ok", "warning"] == [one.state for one in dagster_instance(str(tmp_path))]
 
 
 def test_a_postgres_that_nobody_runs_is_told_without_the_password(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_postgres_that_nobody_runs_is_told_without_the_password(tmp_path: Path
         unused.bind(("127.0.0.1", 0))
         url = f"postgresql://dagster:open-sesame@127.0.0.1:{unused.getsockname()[1]}/dagster"
         (tmp_path / "dagster.yaml").write_text(f"storage: {{postgres: {{postgres_url: '{url}'}}}}")
-        found = told(instance(str(tmp_path)))["postgres"]
+        found = told(dagster_instance(str(tmp_path)))["postgres"]
 
     assert "wrong" == found.state
     assert "Connection refused" in found.text
@@ -213,7 +213,7 @@ def test_a_dbt_project_without_the_package_of_this_engine_is_reported(tmp_path: 
 
     *_, found = machine.manifest(tmp_path)
 
-    assert ("dbt package", "wrong", "ml-assets parse") == (found.check, found.state, found.mend)
+    assert ("dbt package", "wrong", "ml-assets parse") == (found.check, found.state, found.fix)
 
 
 @pytest.mark.parametrize(("free", "state"), [(1e8, "wrong"), (1e9, "warning"), (1e11, "ok")])
@@ -227,7 +227,7 @@ def test_little_room_is_warned_of_and_none_is_wrong(
 
     assert ["disk", "disk", "memory"] == [one.check for one in found]
     assert {state} == {one.state for one in found}
-    assert all(bool(one.mend) == (state != "ok") for one in found)
+    assert all(bool(one.fix) == (state != "ok") for one in found)
 
 
 def test_production_that_misses_settings_is_told_each_with_its_mend(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +238,7 @@ def test_production_that_misses_settings_is_told_each_with_its_mend(monkeypatch:
     wrong = [one for one in machine.settings() if one.state == "wrong"]
 
     assert 2 == len(wrong)
-    assert all(one.text and one.mend for one in wrong)
+    assert all(one.text and one.fix for one in wrong)
 
 
 def test_a_check_that_hangs_is_told_after_what_it_found_and_holds_nobody_up() -> None:

@@ -45,7 +45,7 @@ def test_a_damaged_log_is_named_with_how_to_repair_it_and_the_others_are_judged(
 
     assert ("wrong", "ok") == (damaged.state, whole.state)
     assert damaged.text.startswith(f"that of shop is damaged: {path} is not an entry of the promotion log as it was")
-    assert damaged.mend.startswith(f"Restore what was written in {lake.path('promotions', 'shop')}, from a backup")
+    assert damaged.fix.startswith(f"Restore what was written in {lake.path('promotions', 'shop')}, from a backup")
 
 
 def test_a_log_that_is_gone_as_a_whole_is_named_and_a_model_that_never_had_one_is_not(lake: Lake) -> None:

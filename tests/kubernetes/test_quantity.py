@@ -39,26 +39,26 @@ def test_memory_doubles_and_never_passes_its_ceiling(start: int, times: int, cei
 def test_a_step_killed_for_memory_without_a_ceiling_is_not_tried_again_and_told_how_to_be() -> None:
     policy = PodPolicy(memory="1Gi")
 
-    assert policy.again("PodOutOfMemory", []) is None
-    assert "a 'memory_ceiling' to have it retried with more" in policy.why_not("PodOutOfMemory")
+    assert policy.retry_message("PodOutOfMemory", []) is None
+    assert "a 'memory_ceiling' to have it retried with more" in policy.no_retry_message("PodOutOfMemory")
 
 
 def test_lost_pods_and_memory_are_counted_apart_and_a_lost_run_pod_not_at_all() -> None:
     policy = PodPolicy(memory="1Gi", memory_ceiling="8Gi", retries=1)
     before = ["RunPodLost", "PodOutOfMemory", "RuntimeError", "PodOutOfMemory"]
 
-    assert "1 of 1 times" in str(policy.again("PodLost", before))
-    assert policy.again("PodLost", [*before, "PodLost"]) is None
-    assert "It is tried again with 8Gi" in str(policy.again("PodOutOfMemory", before))
-    assert policy.again("PodOutOfMemory", [*before, "PodOutOfMemory"]) is None
+    assert "1 of 1 times" in str(policy.retry_message("PodLost", before))
+    assert policy.retry_message("PodLost", [*before, "PodLost"]) is None
+    assert "It is tried again with 8Gi" in str(policy.retry_message("PodOutOfMemory", before))
+    assert policy.retry_message("PodOutOfMemory", [*before, "PodOutOfMemory"]) is None
     assert "4Gi" == policy.memory_after(before)
-    assert "It is tried again." == policy.again("RunPodLost", before)
+    assert "It is tried again." == policy.retry_message("RunPodLost", before)
 
 
 @pytest.mark.parametrize("kind", ["PodNotStarted", "PodDiskFull", "PodPastDeadline", "PodFailed"])
 def test_what_would_end_the_same_way_is_not_tried_again(kind: str) -> None:
     policy = PodPolicy(memory="1Gi", memory_ceiling="8Gi", retries=5)
-    assert policy.again(kind, []) is None  # type: ignore[arg-type]
+    assert policy.retry_message(kind, []) is None  # type: ignore[arg-type]
 
 
 def test_a_policy_survives_its_tag() -> None:

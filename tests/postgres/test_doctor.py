@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from ml_assets.doctor.checks import Finding
-from ml_assets.doctor.instance import instance
+from ml_assets.doctor.instance import dagster_instance
 from tests.postgres.instances import instance_over, settings_of
 from tests.postgres.server import Server
 
@@ -17,7 +17,7 @@ from tests.postgres.server import Server
 def found(folder: Path, database: Mapping[str, Any]) -> dict[str, Finding]:
     """Return what is found of an instance over a database."""
     (folder / "dagster.yaml").write_text(yaml.safe_dump(settings_of(database)))
-    return {one.check: one for one in instance(str(folder))}
+    return {one.check: one for one in dagster_instance(str(folder))}
 
 
 def run(database: Mapping[str, Any], statement: str) -> None:

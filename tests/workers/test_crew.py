@@ -4,7 +4,7 @@ import pytest
 
 from ml_assets.kubernetes.diagnosis import Diagnosis, Kind
 from ml_assets.kubernetes.policy import PodPolicy
-from ml_assets.workers.crew import Crew, Standing, WorkersError
+from ml_assets.workers.crew import Crew, WorkersError, WorkerState
 
 MORE = PodPolicy(memory="1Gi", memory_ceiling="3Gi", retries=1)
 
@@ -12,14 +12,14 @@ MORE = PodPolicy(memory="1Gi", memory_ceiling="3Gi", retries=1)
 class Pretended:
     def __init__(self) -> None:
         self.started: list[tuple[int, int, str | None]] = []
-        self.standing: dict[int, Standing] = {}
+        self.standing: dict[int, WorkerState] = {}
         self.closed = 0
 
     def start(self, worker: int, attempt: int, memory: str | None) -> None:
         self.started.append((worker, attempt, memory))
-        self.standing[worker] = "works"
+        self.standing[worker] = "running"
 
-    def look(self, worker: int) -> Standing:
+    def look(self, worker: int) -> WorkerState:
         return self.standing[worker]
 
     def close(self) -> None:
@@ -32,7 +32,7 @@ class Pretended:
 def test_all_are_started_and_ended() -> None:
     place = Pretended()
 
-    with Crew(place, 3, policy=MORE, say=pytest.fail) as crew:
+    with Crew(place, 3, policy=MORE, log=pytest.fail) as crew:
         crew.check()
 
     assert [(0, 0, None), (1, 0, None), (2, 0, None)] == place.started
@@ -42,7 +42,7 @@ def test_all_are_started_and_ended() -> None:
 def test_one_that_is_lost_is_replaced_as_often_as_declared_and_then_the_others_go_on() -> None:
     place, said = Pretended(), list[str]()
 
-    with Crew(place, 2, policy=MORE, say=said.append) as crew:
+    with Crew(place, 2, policy=MORE, log=said.append) as crew:
         for _ in range(2):
             place.ends(1, "PodLost")
             crew.check()
@@ -57,7 +57,7 @@ def test_one_that_is_lost_is_replaced_as_often_as_declared_and_then_the_others_g
 def test_one_that_ran_out_of_memory_gets_more_up_to_the_ceiling() -> None:
     place, said = Pretended(), list[str]()
 
-    with Crew(place, 1, policy=MORE, say=said.append) as crew:
+    with Crew(place, 1, policy=MORE, log=said.append) as crew:
         for _ in range(2):
             place.ends(0, "PodOutOfMemory")
             crew.check()
@@ -71,7 +71,7 @@ def test_one_that_ran_out_of_memory_gets_more_up_to_the_ceiling() -> None:
 def test_a_fault_of_the_code_ends_the_step_at_once() -> None:
     place = Pretended()
 
-    with Crew(place, 2, policy=MORE, say=pytest.fail) as crew:
+    with Crew(place, 2, policy=MORE, log=pytest.fail) as crew:
         place.ends(1, "PodFailed")
         with pytest.raises(WorkersError, match="worker 1: It ended as PodFailed"):
             crew.check()
@@ -82,7 +82,7 @@ def test_a_fault_of_the_code_ends_the_step_at_once() -> None:
 def test_one_that_ends_before_the_work_is_done_counts_as_lost() -> None:
     place, said = Pretended(), list[str]()
 
-    with Crew(place, 1, policy=MORE, say=said.append) as crew:
+    with Crew(place, 1, policy=MORE, log=said.append) as crew:
         place.standing[0] = "done"
         crew.check()
 
@@ -93,7 +93,7 @@ def test_what_has_been_started_is_ended_when_another_cannot_be() -> None:
     place = Pretended()
     place.start = lambda *_: (_ for _ in ()).throw(OSError("no more processes"))  # type: ignore[method-assign]
 
-    with pytest.raises(OSError, match="no more processes"), Crew(place, 2, policy=MORE, say=pytest.fail):
+    with pytest.raises(OSError, match="no more processes"), Crew(place, 2, policy=MORE, log=pytest.fail):
         pass
 
     assert 1 == place.closed

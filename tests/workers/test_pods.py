@@ -32,7 +32,7 @@ def pods(shop: Shop, run: dg.DagsterRun, compute: Compute = TUNING, *, attempt: 
 def crew(shop: Shop, fates: Sequence[Fate], count: int, say: Callable[[str], None], compute: Compute = TUNING) -> Crew:
     shop.cluster.fates["tuning"] = [*fates, *[works] * 9]
     place = pods(shop, shop.create("tuning"), compute)
-    return Crew(place, count, policy=PodPolicy.of(pod_tags(compute)), say=say)
+    return Crew(place, count, policy=PodPolicy.of(pod_tags(compute)), log=say)
 
 
 def memory(job: dict[str, Any]) -> str:
@@ -117,7 +117,7 @@ def test_a_job_that_is_refused_is_told_in_the_clusters_words(shop: Shop) -> None
     shop.cluster.refusals["POST /apis/batch/v1/namespaces/shop/jobs"] = (403, "exceeded quota: pods=10")
 
     with (
-        Crew(made, 1, policy=PodPolicy(), say=pytest.fail) as at_work,
+        Crew(made, 1, policy=PodPolicy(), log=pytest.fail) as at_work,
         pytest.raises(WorkersError, match="quota: pods=10"),
     ):
         at_work.check()

@@ -9,17 +9,17 @@ from typing import Any
 import psutil
 
 from ml_assets.kubernetes.diagnosis import Diagnosis
-from ml_assets.workers.crew import Standing
+from ml_assets.workers.crew import WorkerState
 from ml_assets.workers.processes import Processes
 
 
-def process(folder: Path, module: str, *arguments: str, **told: Any) -> Processes:
-    place = Processes(module, arguments, told=told, folder=folder)
+def process(folder: Path, module: str, *arguments: str, **stdin: Any) -> Processes:
+    place = Processes(module, arguments, stdin=stdin, folder=folder)
     place.start(0, 0, None)
     return place
 
 
-def after(place: Processes) -> Standing:
+def after(place: Processes) -> WorkerState:
     place._running[0].wait(timeout=60)
     return place.look(0)
 
@@ -36,7 +36,7 @@ def test_one_that_did_its_work_is_done_and_was_told_what_it_needs_by_its_input_a
 
 def test_one_that_a_signal_ended_is_lost(tmp_path: Path) -> None:
     place = process(tmp_path, "http.server", "--bind", "127.0.0.1", "0")
-    assert "works" == place.look(0)
+    assert "running" == place.look(0)
 
     os.kill(place._running[0].pid, signal.SIGKILL)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ml_assets.alerts.channels import ChannelError, Message
-from ml_assets.alerts.outbox import Outbox, digest_of
+from ml_assets.alerts.outbox import Outbox, alert_digest
 from ml_assets.alerts.resource import KINDS, Alert, Redactor
 from ml_assets.lake.store import Lake
 from tests.builders import files_of
@@ -41,7 +41,7 @@ def tell(lake: Lake, bell: Bell, key: str, days: float) -> None:
     log = logging.getLogger("ml_assets.alerts")
     Outbox(lake, [bell], Redactor([], {}), 20, "", log, clock=lambda: ago(days)).send([alert])
     for path in files_of(lake, "alerts"):
-        if digest_of(key) in path or path.startswith("alerts/rate"):
+        if alert_digest(key) in path or path.startswith("alerts/rate"):
             os.utime(lake.path(path), (ago(days).timestamp(),) * 2)
 
 
