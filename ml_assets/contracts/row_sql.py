@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -37,13 +37,17 @@ class RowSql:
     dtype: pl.DataType
 
 
-class SqlProblem(Protocol):
-    """Why an expression is not valid: a clause, and the missing column if that is the reason."""
+@dataclass(frozen=True)
+class SqlProblem:
+    """The reason why an expression is not valid.
 
-    @property
-    def reason(self) -> str: ...  # noqa: D102 - see the class
-    @property
-    def column(self) -> str | None: ...  # noqa: D102 - see the class
+    Attributes:
+        reason: a clause whose subject is the expression.
+        column: the missing column that the expression uses, if that is the reason.
+    """
+
+    reason: str
+    column: str | None = None
 
 
 SqlProblems = Callable[[Sequence[RowSql]], Sequence[SqlProblem | None]]

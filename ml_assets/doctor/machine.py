@@ -16,7 +16,7 @@ from ml_assets.doctor.production import production_problems
 from ml_assets.extras import install_command, missing_packages
 from ml_assets.project import find_project
 from ml_assets.settings import SettingsError, profile
-from ml_assets.warehouse.dbt_manifest import digest_of
+from ml_assets.warehouse.dbt_manifest import project_digest
 from ml_assets.warehouse.dbt_package import LINK, PACKAGE, is_linked
 
 _LEAST_DISK, _LITTLE_DISK = 0.5e9, 5e9
@@ -130,7 +130,7 @@ def manifest(project_dir: Path) -> Iterator[Finding]:
         yield Finding(
             "dbt manifest", "wrong", "it does not exist, so the code location cannot load.", "ml-assets parse"
         )  # fmt: skip
-    elif not stamp.is_file() or stamp.read_text(encoding="utf-8") != digest_of(project_dir):
+    elif not stamp.is_file() or stamp.read_text(encoding="utf-8") != project_digest(project_dir):
         yield Finding("dbt manifest", "wrong", "it is older than the project's files.", "ml-assets parse")
     else:
         yield Finding("dbt manifest", "ok", "it matches the project's files.")

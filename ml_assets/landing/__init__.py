@@ -1,1 +1,1 @@
-"""Source files: which have arrived, how they are read, and columns that SQL computes from their rows."""
+"""Reading source files: which have arrived, their formats, and columns that SQL computes from their rows."""

@@ -1,6 +1,6 @@
-"""How a CSV file is written: delimiter, quotes, decimal mark, encoding, dates. The default is RFC 4180 with ISO 8601.
+"""The declared format of a CSV file: delimiter, quotes, decimal mark, encoding, dates. Default: RFC 4180 and ISO 8601.
 
-How dates and times are written: `ml_assets.landing.time_formats`.
+Not here: date and time formats (see `ml_assets.landing.time_formats`).
 """
 
 import codecs
@@ -14,10 +14,10 @@ _NOT_OF_FILES: Final = frozenset({"punycode", "idna", "utf-7", "unicode-escape",
 
 
 def _mark(text: str) -> str:
-    if text == "\\t":  # YAML's single quotes leave it as it is
+    if text == "\\t":  # in single quotes, YAML does not unescape it
         return "\t"
     if len(text) != 1 or not text.isascii() or text.isalnum() or text in "\r\n\0":
-        raise ValueError('expected one ASCII character that is no letter, digit or line break (a tab is "\\t")')
+        raise ValueError('expected one ASCII character that is not a letter, digit or line break (a tab is "\\t")')
     return text
 
 
@@ -29,7 +29,7 @@ def _encoding(name: str) -> str:
     try:
         is_of_files = codecs.lookup(name).name.replace("_", "-") not in _NOT_OF_FILES
         if is_of_files:
-            "".encode(name)  # of rot13 and base64: a LookupError
+            "".encode(name)  # raises LookupError for rot13 and base64
     except LookupError:
         is_of_files = False
     if not is_of_files:

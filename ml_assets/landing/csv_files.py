@@ -1,7 +1,7 @@
-"""The values of a CSV file as text, column by column, and the line on which each record stands.
+"""Reads a CSV file as text columns, with the line number of each record.
 
-pyarrow reads; `ml_assets.landing.csv_records` looks for itself at the bytes, and both must find the same records. What
-the texts mean: `ml_assets.landing.text_values`.
+pyarrow reads the file. `ml_assets.landing.csv_records` scans the bytes independently, and both must find the same
+number of records. Not here: conversion to types (see `ml_assets.landing.text_values`).
 """
 
 import codecs
@@ -24,10 +24,10 @@ _CONTROLS: Final = re.compile("[\x80-\x9f]")
 
 
 def read_text(data: bytes, dialect: CsvDialect, null_values: Sequence[str]) -> tuple[pl.DataFrame, Records]:
-    """Return a file's values as text, null where one of `null_values` stands, and where its records begin.
+    """Return a file's values as text, with nulls for `null_values`, and where its records begin.
 
     Raises:
-        CsvError: the file is not as its dialect says.
+        CsvError: the file does not conform to its dialect.
     """
     import pyarrow as pa
     from pyarrow import csv as pyarrow_csv
@@ -57,16 +57,14 @@ def read_text(data: bytes, dialect: CsvDialect, null_values: Sequence[str]) -> t
             ),
         )
     except pa.ArrowInvalid as error:
-        raise CsvError(
-            f"is not readable as CSV: {error}. Declare how it is written: 'csv' of the raw table."
-        ) from error
+        raise CsvError(f"is not readable as CSV: {error}. Declare its format: 'csv' of the raw table.") from error
     if table.num_rows != records.starts.size:
         raise CsvError(
-            f"has {records.starts.size} records, but {table.num_rows} were read; nothing of it is landed. Write the "
-            "file as RFC 4180 says, with every value quoted."
+            f"has {records.starts.size} records, but {table.num_rows} were read, so nothing of it is landed. Write the "
+            "file according to RFC 4180, with every value quoted."
         )
     frame = pl.from_arrow(table.slice(1))
-    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - of a table; `from_arrow` returns a series of an array
+    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table gives a DataFrame; `from_arrow` also accepts arrays
     return frame, records
 
 
@@ -84,18 +82,18 @@ def _as_utf8(data: bytes, dialect: CsvDialect) -> bytes:
             "encoding of the file, such as 'csv: {encoding: windows-1252}'."
         ) from error
     if named.startswith(_ONE_BYTE) and not text.isascii() and _is_utf8(data):
-        raise CsvError(f"is UTF-8, not {dialect.encoding}. Leave 'encoding' out of 'csv' of the raw table.")
+        raise CsvError(f"is UTF-8, not {dialect.encoding}. Remove 'encoding' from 'csv' of the raw table.")
     if named == "iso8859-1" and (found := _CONTROLS.search(text)):
         line = text.count("\n", 0, found.start()) + 1
         raise CsvError(
-            f"line {line} has a control character, which no text in latin-1 has; it is probably windows-1252: declare "
-            "'csv: {encoding: windows-1252}'."
+            f"line {line} has a control character, which does not occur in latin-1 texts; it is probably windows-1252: "
+            "declare 'csv: {encoding: windows-1252}'."
         )
     return text.removeprefix("\ufeff").encode()
 
 
 def _is_utf8(data: bytes) -> bool:
-    """Tell whether bytes are UTF-8; a text with accents in an encoding of one byte a letter practically never is."""
+    """Return whether bytes are valid UTF-8. Accented text in a one-byte encoding is practically never valid UTF-8."""
     try:
         data.decode()
     except UnicodeDecodeError:
@@ -119,6 +117,6 @@ def _names(records: Records, dialect: CsvDialect) -> list[str]:
         raise CsvError(f"line 1 has no name for column {', '.join(map(str, empty))}; name every column in the header.")
     if twice := [n for n, name in enumerate(names, start=1) if names.count(name) > 1]:
         raise CsvError(
-            f"line 1 gives columns {', '.join(map(str, twice))} a name that another has; name each by its own."
+            f"line 1 gives columns {', '.join(map(str, twice))} the same name as another column; make all names unique."
         )
     return names

@@ -1,7 +1,6 @@
-"""Where the records of a CSV text begin, and every place at which it breaks its dialect.
+"""Finds where the records of a CSV text begin, and every place where the text violates its dialect.
 
-An independent look at the bytes: what a reader of CSV makes of them is compared with it
-(`ml_assets.landing.csv_files`).
+The scan is independent of pyarrow. `ml_assets.landing.csv_files` compares the results of both.
 """
 
 import re
@@ -22,19 +21,19 @@ _Kinds = npt.NDArray[np.uint8]
 
 
 class CsvError(ValueError):
-    """A text is not CSV of its dialect; the message names the line and the field of the declaration that would help."""
+    """A text does not conform to its CSV dialect. The message names the line and a declaration that would help."""
 
 
 @dataclass(frozen=True)
 class Records:
-    """The records of a text, the header first.
+    """The records of a text, starting with the header.
 
     Attributes:
-        text: the text without the line breaks at its end.
-        starts: where each record begins.
-        fields: how many values each has.
-        has_breaks: whether a line break is part of a value.
-        longest: bytes of the longest record.
+        text: the text without line breaks at its end.
+        starts: the offset of each record.
+        fields: the number of values per record.
+        has_breaks: whether a value contains a line break.
+        longest: the size of the longest record in bytes.
     """
 
     text: bytes
@@ -44,7 +43,7 @@ class Records:
     longest: int
 
     def line(self, record: int) -> int:
-        """Return the line (from 1) on which a record begins; the header is record 0."""
+        """Return the line number (from 1) of a record. The header is record 0."""
         return _line(self.text, int(self.starts[record]))
 
 
@@ -53,11 +52,11 @@ def records_of(text: bytes, dialect: CsvDialect) -> Records:
 
     Args:
         text: UTF-8 without a byte order mark.
-        dialect: how it is written.
+        dialect: the format of the text.
 
     Raises:
-        CsvError: it has no header, a record of another number of values than the header, a blank line between records,
-            or a quote, an escape or a carriage return where the dialect has none.
+        CsvError: the header is missing, a record has another number of values than the header, there is a blank line
+            between records, or a quote, an escape or a carriage return is in a place that the dialect does not allow.
     """
     breaks = _last_breaks(text, dialect)
     text = text[: len(text) - len(breaks)]
@@ -65,7 +64,7 @@ def records_of(text: bytes, dialect: CsvDialect) -> Records:
         raise CsvError("is empty; expected a line with the names of the columns.")
     if (at := text.find(b"\0")) >= 0:
         raise CsvError(
-            f"line {_line(text, at)} has a NUL byte, which no text contains; correct the file, or declare its encoding "
+            f"line {_line(text, at)} has a NUL byte, which text cannot contain; correct the file, or declare its encoding "
             "('csv: {encoding: utf-16}')."
         )
     scan = _Scan(text, dialect)
@@ -76,7 +75,7 @@ def records_of(text: bytes, dialect: CsvDialect) -> Records:
     _check_fields(text, starts, stops, fields)
     if fields[0] == 1 and breaks.count(b"\n") > 1:
         raise CsvError(
-            f"line {_line(text, len(text)) + 1} is blank, which in a file of one column may be a record or none. "
+            f"line {_line(text, len(text)) + 1} is blank, which is ambiguous in a file of one column. "
             'Delete it, or write a missing value as "".'
         )
     return Records(text, starts, int(fields[0]), scan.has_breaks, int((stops - starts).max()) + 2)
@@ -89,20 +88,20 @@ def _check_fields(text: bytes, starts: _Positions, stops: _Positions, fields: _P
     if blank.size:
         raise CsvError(
             f"{_lines(text, starts[blank], 'is', 'are')} blank; expected {_values(fields[0])} on every line. Delete "
-            'blank lines from the file; in a file of one column a missing value is written "".'
+            'blank lines; in a file of one column write a missing value as "".'
         )
     if wrong.size:
         found = np.unique(fields[wrong])[:_SHOWN]
         counts = " or ".join([*map(str, found[:-1]), _values(found[-1])])
         raise CsvError(
-            f"{_lines(text, starts[wrong], 'has', 'have')} {counts}, but the header has {fields[0]}. Correct the file; "
-            "where the delimiter or a line break is part of a value, the value is quoted. If the file is written in "
-            "another way, declare 'csv: {delimiter: …, quote: …, escape: …}' of the raw table."
+            f"{_lines(text, starts[wrong], 'has', 'have')} {counts}, but the header has {fields[0]}. Correct the file: "
+            "quote values that contain the delimiter or a line break. If the file has another format, declare "
+            "'csv: {delimiter: …, quote: …, escape: …}' of the raw table."
         )
 
 
 class _Scan:
-    """One pass over a text, block by block."""
+    """Scans a text once, block by block."""
 
     def __init__(self, text: bytes, dialect: CsvDialect) -> None:
         self._text = text
@@ -115,16 +114,16 @@ class _Scan:
         self._is_mark[marks] = True
         self._is_open = False  # whether a quote is open
         self._opened_at = 0
-        self._before = (-1, _LINE_FEED)  # the last mark: its place and what it is
+        self._before = (-1, _LINE_FEED)  # the offset and the kind of the last mark
         self.fields: list[_Positions] = []
         self.open_fields = 1
         self.has_breaks = False
 
     def record_ends(self) -> Iterator[_Positions]:
-        """Yield where records end, but the last.
+        """Yield the offsets where records end, except the last one.
 
         Raises:
-            CsvError: a quote, an escape or a carriage return stands where the dialect has none.
+            CsvError: a quote, an escape or a carriage return is in a place that the dialect does not allow.
         """
         begin = 0
         while begin < len(self._text):
@@ -138,14 +137,14 @@ class _Scan:
             )
 
     def _block_end(self, begin: int) -> int:
-        """Return where a block ends: not behind a mark that what follows gives its meaning."""
+        """Return where a block ends, never directly after a mark whose meaning depends on the next byte."""
         end = min(begin + _BLOCK, len(self._text))
         while end < len(self._text) and self._text[end - 1] in {self._quote, self._escape, _RETURN}:
             end += 1
         return end
 
     def _unescaped(self, places: _Positions) -> tuple[_Positions, _Kinds]:
-        """Return the marks that mean something: without escapes, and what they escape."""
+        """Return the marks with a meaning, without escape characters and the characters that they escape."""
         kinds = self._bytes[places]
         if self._escape < 0:
             return places, kinds
@@ -161,8 +160,9 @@ class _Scan:
         if not is_known.all():
             at = int(escapes[~is_known][0])
             raise CsvError(
-                f"line {_line(self._text, at)} has an escape before what needs none; expected a quote, a delimiter, a "
-                "line break or the escape itself after it. Correct the file, or 'csv: {escape: …}' of the raw table."
+                f"line {_line(self._text, at)} has an escape before an ordinary character; expected a quote, a "
+                "delimiter, a line break or the escape itself after it. Correct the file, or 'csv: {escape: …}' of the "
+                "raw table."
             )
         self.has_breaks |= bool(np.isin(self._bytes[escaped], (_LINE_FEED, _RETURN)).any())
         means = ~np.isin(places, np.concatenate([escapes, escaped]))
@@ -193,7 +193,7 @@ class _Scan:
     def _check_quotes(
         self, places: _Positions, kinds: _Kinds, is_quote: npt.NDArray[np.bool_], opened: npt.NDArray[np.bool_]
     ) -> None:
-        """Refuse quotes in the middle of a value: one opens at its start, or doubled; one closes at its end."""
+        """Refuse quotes in the middle of a value, unless doubled. A quote opens a value at its start or closes it."""
         if not is_quote.any():
             return
         last_place, last_kind = self._before
@@ -222,13 +222,13 @@ class _Scan:
 
 
 _ABOUT_QUOTES: Final = (
-    "Expected a quote inside a value to be doubled, and the value to be quoted. If the file escapes quotes with a "
-    "character, declare 'csv: {escape: …}' of the raw table; if quotes mean nothing in it, 'csv: {quote: \"\"}'."
+    "Quote the value, and double each quote inside it. If the file escapes quotes with a character, declare "
+    "'csv: {escape: …}' of the raw table; if quotes have no meaning in it, 'csv: {quote: \"\"}'."
 )
 
 
 def _last_breaks(text: bytes, dialect: CsvDialect) -> bytes:
-    """Return the line breaks that a text ends in, without an escaped one; nothing where some are no proper ones."""
+    """Return the line breaks at the end of a text without an escaped one; nothing if some are malformed."""
     bare = text.rstrip(b"\r\n")
     escapes = len(bare) - len(bare.rstrip(dialect.escape.encode())) if dialect.escape else 0
     breaks = text[len(bare) + escapes % 2 :]
@@ -244,7 +244,7 @@ def _values(count: int) -> str:
 
 
 def _lines(text: bytes, starts: _Positions, one: str, several: str) -> str:
-    """Return the lines on which records begin, and their verb, as the start of a sentence."""
+    """Return the line numbers of records and their verb, as the start of a sentence."""
     shown = ", ".join(str(_line(text, int(it))) for it in starts[:_SHOWN])
     more = f" and {starts.size - _SHOWN} more" if starts.size > _SHOWN else ""
     return f"line {shown} {one}" if starts.size == 1 else f"lines {shown}{more} {several}"

@@ -1,6 +1,6 @@
-"""A path with the day in it, such as `landing/orders/{day}.csv`: which names it stands for, and of which day.
+"""Parses paths with a day in them, such as `landing/orders/{day}.csv`, and matches names against them. Light to import.
 
-Light to import. What lies there stays out; see `ml_assets.landing.listing`.
+Not here: the existing files (see `ml_assets.landing.listing`).
 """
 
 import functools
@@ -20,10 +20,10 @@ _S3: Final = "s3://"
 
 @dataclass(frozen=True)
 class _Token:
-    """A piece of one part of the path: a text, any text (`*`), or a directive of the day (`%Y`).
+    """A piece of a path component: a text, a wildcard (`*`), or a directive of the day (`%Y`).
 
     Attributes:
-        is_of_day: whether a text stands between the directives of a day, as the dashes in 2024-01-31.
+        is_of_day: whether a text is part of the day's format, such as the dashes in 2024-01-31.
     """
 
     kind: Literal["text", "any", "day"]
@@ -34,7 +34,7 @@ class _Token:
         if self.kind == "text" and not (self.is_of_day and not is_strict):
             return re.escape(self.text)
         if self.kind == "any":
-            return r"(?!\.)[^/]*" if is_first else "[^/]*"  # as a shell's: hidden files want their dot
+            return r"(?!\.)[^/]*" if is_first else "[^/]*"  # as in a shell, `*` does not match hidden files
         return f"([0-9]{{{_DIGITS[self.text]}}})" if is_strict else "[^/]*"
 
 
@@ -43,12 +43,12 @@ Part = tuple[_Token, ...]
 
 @dataclass(frozen=True)
 class DayPattern:
-    """A folder or S3 prefix, and below it the form of the names in which days come.
+    """A folder or S3 prefix, and the pattern of the paths below it.
 
     Attributes:
         text: the pattern as it was declared.
-        root: the folder, or `s3://bucket`, that no day and no `*` is in; nothing outside of it is read.
-        parts: what stands below it, folder by folder.
+        root: the folder or `s3://bucket` before the first day or `*`. Nothing outside of it is read.
+        parts: the path components below the root.
     """
 
     text: str
@@ -57,10 +57,10 @@ class DayPattern:
 
     @classmethod
     def of(cls, text: str) -> "DayPattern":
-        """Read a pattern.
+        """Parse a pattern.
 
         Raises:
-            ValueError: it is none; the message says what it should be.
+            ValueError: it is not a pattern. The message says what is expected.
         """
         is_s3 = text.startswith(_S3)
         path = text.removeprefix(_S3)
@@ -71,9 +71,9 @@ class DayPattern:
             raise ValueError(f"'{text}' has no day in it; expected {{day}}, as in landing/orders/{{day}}.csv")
         directives = {token.text for part in parts for token in part if token.kind == "day"}
         if not (directives >= {"%Y", "%m", "%d"} or directives >= {"%Y", "%j"}):
-            raise ValueError(f"'{text}' does not say year, month and day; give {{day}}, or {{day:%Y}}, {{day:%m}} …")
+            raise ValueError(f"'{text}' does not contain year, month and day; use {{day}}, or {{day:%Y}}, {{day:%m}} …")
         if is_s3 and not plain:
-            raise ValueError(f"'{text}' leaves the bucket open; expected s3://bucket/prefix/{{day}}…")
+            raise ValueError(f"'{text}' has no fixed bucket; expected s3://bucket/prefix/{{day}}…")
         cut = 1 if is_s3 else plain
         root = "/".join(_text(part) for part in parts[:cut])
         if is_s3:
@@ -82,12 +82,12 @@ class DayPattern:
 
     @property
     def is_s3(self) -> bool:
-        """Whether it stands for objects of a bucket."""
+        """Whether the pattern matches objects of a bucket."""
         return self.root.startswith(_S3)
 
     @functools.cached_property
     def prefix(self) -> str:
-        """What all names below the root begin with."""
+        """The common prefix of all paths below the root."""
         found = ""
         for n, part in enumerate(self.parts):
             found += "/" if n else ""
@@ -98,7 +98,7 @@ class DayPattern:
         return found
 
     def for_day(self, day: date) -> "DayPattern":
-        """Return what stands for the files of one day."""
+        """Return the pattern for the files of one day."""
         parts = (
             tuple(_Token("text", day.strftime(it.text)) if it.kind == "day" else it for it in part)
             for part in self.parts
@@ -106,34 +106,34 @@ class DayPattern:
         return DayPattern(self.text, self.root, tuple(parts))
 
     def literal(self, depth: int) -> str | None:
-        """Return the one name that a part stands for; None where there may be several."""
+        """Return the only name that a component matches; None if it may match several."""
         return _text(self.parts[depth]) if _is_text(self.parts[depth]) else None
 
     def is_like(self, depth: int, name: str) -> bool:
-        """Tell whether a part may be so named, whether or not what stands for the day is one."""
+        """Return whether a component matches a name, even if the day in it is not valid."""
         return self._loose[depth].fullmatch(name) is not None
 
     def resembles(self, relative: str) -> bool:
-        """Tell whether a path below the root looks as expected, but for its day."""
+        """Return whether a path below the root matches except for its day."""
         names = relative.split("/")
         return len(names) == len(self.parts) and all(map(self.is_like, range(len(names)), names))
 
     def day_of(self, relative: str) -> date | None:
-        """Return the day that a path below the root stands for; None where it stands for none."""
+        """Return the day of a path below the root; None if the path does not match."""
         found = self._strict.fullmatch(relative)
         if found is None:
             return None
-        said: dict[str, set[str]] = {}
-        for directive, digits in zip(self._directives, found.groups(), strict=True):
-            said.setdefault(directive, set()).add(digits)
-        if any(len(values) > 1 for values in said.values()):
+        values: dict[str, set[str]] = {}
+        for directive, text in zip(self._directives, found.groups(), strict=True):
+            values.setdefault(directive, set()).add(text)
+        if any(len(digits) > 1 for digits in values.values()):
             return None
-        forms = ["%Y", "%m", "%d"] if {"%m", "%d"} <= said.keys() else ["%Y", "%j"]
+        forms = ["%Y", "%m", "%d"] if {"%m", "%d"} <= values.keys() else ["%Y", "%j"]
         try:
-            day = datetime.strptime(" ".join(said[it].copy().pop() for it in forms), " ".join(forms)).date()  # noqa: DTZ007 - a day
+            day = datetime.strptime(" ".join(values[it].copy().pop() for it in forms), " ".join(forms)).date()  # noqa: DTZ007 - a day
         except ValueError:
             return None
-        return day if all(day.strftime(it) in values for it, values in said.items()) else None
+        return day if all(day.strftime(it) in digits for it, digits in values.items()) else None
 
     @functools.cached_property
     def _directives(self) -> Sequence[str]:
@@ -151,26 +151,28 @@ class DayPattern:
 def _check_place(path: str, *, is_s3: bool, text: str) -> None:
     without_secret(text)
     if not is_s3 and re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", path):
-        raise ValueError(f"'{text}' is no folder and no s3://bucket/prefix, which 'files' must be; 'file' takes a URL")
+        raise ValueError(
+            f"'{text}' is neither a folder nor s3://bucket/prefix, as 'files' requires; use 'file' for a URL"
+        )
     if not path.isprintable() or "\\" in path:
-        raise ValueError(f"{text!r} has characters that no path should have")
+        raise ValueError(f"{text!r} has characters that are not allowed in paths")
     inner = path.removeprefix("/").split("/")
     if ".." in inner or (is_s3 and not {"", "."}.isdisjoint(inner)):
-        raise ValueError(f"'{text}' has an empty part, or '..'; give the folder that is meant")
+        raise ValueError(f"'{text}' has an empty part, or '..'; remove it")
 
 
 def _tokens(path: str) -> Iterator[_Token]:
-    """Yield the pieces of a pattern; '/' comes as a piece of its own."""
+    """Yield the pieces of a pattern. A '/' is a piece of its own."""
     try:
         pieces = [*string.Formatter().parse(path)]
     except ValueError as error:
-        raise ValueError(f"'{path}' is no pattern: {error}; write {{{{ for a brace") from error
+        raise ValueError(f"'{path}' is not a pattern: {error}; write {{{{ for a brace") from error
     for text, name, form, conversion in pieces:
         yield from _literals(text)
         if name is None:
             continue
         if name != "day" or conversion:
-            raise ValueError(f"'{path}' asks for '{{{name}}}'; expected {{day}} or {{day:%Y%m%d}}")
+            raise ValueError(f"'{path}' contains '{{{name}}}'; expected {{day}} or {{day:%Y%m%d}}")
         for piece in re.findall(r"%.?|[^%]+", form or _ISO):
             if not piece.startswith("%"):
                 yield from (_Token("text", it, is_of_day=it != "/") for it in re.findall("/|[^/]+", piece))
@@ -183,7 +185,7 @@ def _tokens(path: str) -> Iterator[_Token]:
 def _literals(text: str) -> Iterator[_Token]:
     for piece in re.findall(r"\*+|/|[^*/]+", text):
         if piece.startswith("**"):
-            raise ValueError(f"'{piece}' is not supported; a '*' stands for any text within one name")
+            raise ValueError(f"'{piece}' is not supported; a '*' matches any text within one name")
         yield _Token("any") if piece == "*" else _Token("text", piece)
 
 
@@ -208,4 +210,4 @@ def _text(part: Part) -> str:
 
 def _regex(part: Part, *, is_strict: bool) -> str:
     found = "".join(token.regex(is_first=n == 0, is_strict=is_strict) for n, token in enumerate(part))
-    return re.sub(r"(\[\^/\]\*){2,}", "[^/]*", found)  # what repeats any text takes long to say no
+    return re.sub(r"(\[\^/\]\*){2,}", "[^/]*", found)  # repeated wildcards would make matching slow

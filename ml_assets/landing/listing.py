@@ -1,7 +1,7 @@
-"""Files that come day by day, in a folder or on S3: what there is of each day, and their bytes.
+"""Lists source files that arrive by day, in a folder or on S3, and reads them.
 
-What is in them stays out; see `ml_assets.landing.sources`. Which names stand for which day:
-`ml_assets.landing.day_pattern`.
+Not here: their content (see `ml_assets.landing.sources`), and the patterns of their names (see
+`ml_assets.landing.day_pattern`).
 """
 
 import errno
@@ -28,11 +28,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Arrived:
-    """A file as it is listed.
+    """A listed file.
 
     Attributes:
         name: its path below the pattern's root.
-        etag: what S3 says of its content; None in a folder, where the time at which it was written has to do.
+        etag: S3's ETag; None in a folder, where the modification time is used instead.
     """
 
     name: str
@@ -42,26 +42,26 @@ class Arrived:
 
     @property
     def facts(self) -> dict[str, JsonValue]:
-        """What tells it from what stood under its name before."""
-        told = {"modified_at": self.modified_at.isoformat()} if self.etag is None else {"etag": self.etag}
-        return {"name": self.name, "bytes": self.bytes, **told}
+        """Facts that change if the file is replaced under the same name."""
+        version = {"modified_at": self.modified_at.isoformat()} if self.etag is None else {"etag": self.etag}
+        return {"name": self.name, "bytes": self.bytes, **version}
 
     def is_growing(self, now: datetime, settle_seconds: float) -> bool:
-        """Tell whether somebody may still be writing it; an object of S3 appears whole."""
-        # What bears a time far ahead bears a wrong one: to wait for that would be to wait for ever.
+        """Return whether a process may still be writing the file. An object of S3 appears complete."""
+        # A modification time far in the future is wrong. Waiting for it would take forever.
         return self.etag is None and abs((now - self.modified_at).total_seconds()) < settle_seconds
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of each day, in the order of their names, and names that look like the pattern's but have no day."""
+    """The files of each day, ordered by name, and names that match the pattern except for their day."""
 
     days: Mapping[date, tuple[Arrived, ...]]
     strange: tuple[str, ...] = ()
 
 
 def list_files(pattern: DayPattern, access: Access) -> Listing:
-    """Return what there is of every day, from one listing.
+    """Return the files of every day, from one listing.
 
     Raises:
         SourceError: the folder or bucket cannot be listed.
@@ -78,7 +78,7 @@ def list_files(pattern: DayPattern, access: Access) -> Listing:
 
 
 def files_of_days(pattern: DayPattern, days: Sequence[date], access: Access) -> dict[date, tuple[Arrived, ...]]:
-    """Return the files of some days, in the order of their names; nothing for days that have none.
+    """Return the files of some days, ordered by name. Days without files are absent.
 
     Raises:
         SourceError: the folder or bucket cannot be listed.
@@ -87,50 +87,50 @@ def files_of_days(pattern: DayPattern, days: Sequence[date], access: Access) -> 
         found = list_files(pattern, access).days
         return {day: found[day] for day in days if day in found}
     each = {day: sorted(_listed(pattern.for_day(day), access), key=lambda it: it.name) for day in days}
-    # A pattern of one day takes what `*` stands for as it is; whether it is of the day, the whole pattern says.
-    kept = {day: tuple(it for it in files if pattern.day_of(it.name) == day) for day, files in each.items()}
-    return {day: files for day, files in kept.items() if files}
+    # A one-day pattern accepts anything for `*`. The whole pattern decides whether a file belongs to the day.
+    of_day = {day: tuple(it for it in files if pattern.day_of(it.name) == day) for day, files in each.items()}
+    return {day: files for day, files in of_day.items() if files}
 
 
-def read_file(pattern: DayPattern, arrived: Arrived, access: Access) -> bytes:
+def read_arrived(pattern: DayPattern, arrived: Arrived, access: Access) -> bytes:
     """Return a file's bytes.
 
     Raises:
-        SourceError: it is gone, is no plain file, is larger than this machine's memory, or cannot be read.
+        SourceError: it was removed, is not a regular file, is larger than this machine's memory, or cannot be read.
     """
     where = f"{pattern.root}/{arrived.name}"
     try:
         return _object(pattern, arrived.name, access) if pattern.is_s3 else _plain_file(where)
     except FileNotFoundError as error:
-        raise SourceError(f"source file {where} is gone since it was listed; materialize the day again.") from error
+        raise SourceError(f"source file {where} was removed after it was listed; materialize the day again.") from error
     except OSError as error:
         raise SourceError(f"source file {where} cannot be read: {_reason(error)}") from error
 
 
 def file_facts(arrived: Arrived, data: bytes) -> dict[str, JsonValue]:
-    """Return what a manifest says of a file that was landed."""
+    """Return the facts about a landed file for the manifest."""
     return {**arrived.facts, "digest": hashlib.blake2b(data, digest_size=16, usedforsecurity=False).hexdigest()}
 
 
 def landed_files(manifest: Manifest | None) -> list[Mapping[str, Any]]:
-    """Return what a raw day's manifest says of the files that it was made from."""
+    """Return the facts in a raw day's manifest about its source files."""
     facts = manifest.parameters.get(FILES) if manifest is not None else None
     own = facts.get(str(manifest.partition)) if manifest is not None and isinstance(facts, Mapping) else None
     return [it for it in own if isinstance(it, Mapping)] if isinstance(own, list) else []
 
 
 def is_made_from(manifest: Manifest | None, files: Iterable[Arrived]) -> bool:
-    """Tell whether a raw day was made from these very files."""
+    """Return whether a raw day was landed from exactly these files."""
     facts = [{name: value for name, value in it.items() if name != "digest"} for it in landed_files(manifest)]
     return manifest is not None and facts == [it.facts for it in files]
 
 
 def _reason(error: OSError) -> str:
-    """Return why a file or folder cannot be read, and what would help; the store's own sentences say both."""
+    """Return why a file or folder cannot be read, with how to fix it. S3's errors already contain both."""
     if error.errno == errno.ELOOP:
         return "it is a link, which is not followed. Put the file itself there."
     if isinstance(error, PermissionError):
-        return "this user may not read it. Give it the right to."
+        return "this user may not read it. Give the user read permission."
     return f"{(error.strerror or str(error)).rstrip('.')}."
 
 
@@ -140,16 +140,14 @@ def _listed(pattern: DayPattern, access: Access) -> Iterator[Arrived]:
     except OSError as error:
         where = f"{pattern.root}/{pattern.prefix}" if pattern.is_s3 else pattern.root
         raise SourceError(
-            f"{where} cannot be listed for 'files' {pattern.text}: {_reason(error)} Make it, let this user "
-            "read it, or correct 'files' in the declaration."
+            f"{where} cannot be listed for 'files' {pattern.text}: {_reason(error)} Create it, give this user "
+            "read permission, or correct 'files' in the declaration."
         ) from error
 
 
 def _folder(pattern: DayPattern) -> Iterator[Arrived]:
-    """Yield the files below a folder; symbolic links are not followed, as they could lead anywhere."""
-    with os.scandir(
-        declared_place(pattern.root)
-    ):  # that there is nothing below it is no error; that it is not there is one
+    """Yield the files below a folder. Symbolic links are not followed, because they could lead anywhere."""
+    with os.scandir(declared_place(pattern.root)):  # an empty folder is not an error, but a missing one is
         waiting = [("", 0)]
     while waiting:
         prefix, depth = waiting.pop()
@@ -177,7 +175,7 @@ def _entries(pattern: DayPattern, prefix: str, depth: int) -> Iterator[tuple[str
             if pattern.is_like(depth, entry.name):
                 try:
                     yield entry.name, entry.stat(follow_symlinks=False)
-                except FileNotFoundError:  # it went since it was listed
+                except FileNotFoundError:  # it was removed after it was listed
                     continue
 
 
@@ -203,7 +201,7 @@ def _object(pattern: DayPattern, name: str, access: Access) -> bytes:
 
 
 def _plain_file(path: str) -> bytes:
-    # Without O_NONBLOCK a named pipe would be waited for, for ever.
+    # Without O_NONBLOCK, opening a named pipe would block forever.
     handle = os.open(declared_place(path), os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(handle, "rb") as file:
         return _whole(file, path)
@@ -212,7 +210,7 @@ def _plain_file(path: str) -> bytes:
 def _whole(file: BinaryIO, path: str) -> bytes:
     status = os.fstat(file.fileno())
     if not modes.S_ISREG(status.st_mode):
-        raise SourceError(f"source file {path} is no plain file; put the rows themselves there.")
+        raise SourceError(f"source file {path} is not a regular file; put the file itself there.")
     _check_size(path, status.st_size)
     return file.read()
 
@@ -220,6 +218,6 @@ def _whole(file: BinaryIO, path: str) -> bytes:
 def _check_size(path: str, size: int) -> None:
     if size > memory_bytes():
         raise SourceError(
-            f"source file {path} has {size:,} bytes, for which this machine has no memory; it is not read. Split it: "
+            f"source file {path} has {size:,} bytes, more than this machine's memory, so it is not read. Split it: "
             "a day may have several files."
         )

@@ -1,6 +1,6 @@
-"""A Parquet file's columns as a contract's types: where the file's own type differs, only if nothing is lost.
+"""Reads a Parquet file's columns as a contract's types. Other types are accepted only if no value changes.
 
-pyarrow reads: a damaged file ends as an error there, while polars ends the whole process.
+pyarrow reads the file: it raises an error for a damaged file, while polars would end the process.
 """
 
 import re
@@ -13,7 +13,7 @@ from ml_assets.contracts.sql_types import most_exact, sql_type
 from ml_assets.landing.csv_dialect import CsvDialect
 from ml_assets.landing.source_bytes import most_bytes
 from ml_assets.landing.text_values import values
-from ml_assets.landing.time_formats import UNIX_TIMES, days, unix_moments
+from ml_assets.landing.time_formats import UNIX_TIMES, days_of_moments, unix_moments
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,10 +27,10 @@ class ParquetError(ValueError):
 
 
 def read_table(data: bytes) -> "pa.Table":
-    """Return a file's columns as they are.
+    """Return a file's columns with their own types.
 
     Raises:
-        ParquetError: the file is damaged, encrypted, or written in a way that no reader here knows.
+        ParquetError: the file is damaged, encrypted, or uses a feature that pyarrow does not support.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -45,28 +45,28 @@ def read_table(data: bytes) -> "pa.Table":
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ParquetError(f"is not readable as Parquet: {reason.rstrip('.')}. Write or fetch it again.") from error
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ParquetError(f"names columns more than once: {', '.join(twice)}; give each a name of its own.")
+        raise ParquetError(f"has duplicate column names: {', '.join(twice)}; make all names unique.")
     return table.replace_schema_metadata(None)
 
 
 def _check_size(rows: int, columns: int) -> None:
-    """Raise where a few bytes claim more values than memory has room for: equal ones are stored as their count."""
+    """Raise if a small file claims more values than fit into memory, which run-length encoding makes possible."""
     if rows * max(columns, 1) * _BYTES_OF_A_VALUE > most_bytes():
         raise ParquetError(
-            f"claims {rows:,} rows of {columns:,} columns, for which this machine has no memory. Split it."
+            f"claims {rows:,} rows of {columns:,} columns, more than fit into this machine's memory. Split it."
         )
 
 
 def columns_of(
     table: "pa.Table", schema: Mapping[str, pl.DataType], formats: Mapping[str, str], missing: Collection[str]
 ) -> tuple[pl.DataFrame, list[str]]:
-    """Return a table's columns with the types of a contract, and a sentence for each column that cannot have its type.
+    """Return a table's columns with the types of a contract, and a message for each column that cannot be converted.
 
     Args:
         table: the file's columns.
-        schema: the declared type of each.
-        formats: by column, how it writes its dates or times, as texts or such as `unix_seconds`; ISO 8601 if not there.
-        missing: texts that stand for a missing value where dates or times are texts; NaN and infinity, where named.
+        schema: the declared type of each column.
+        formats: by column, the format of its dates or times, such as `unix_seconds`; default: ISO 8601.
+        missing: texts that mark missing values in dates and times that are texts. Includes NaN and infinities.
     """
     from pyarrow import types
 
@@ -87,15 +87,15 @@ def columns_of(
 
 
 def _lost(column: pl.Series, lost: pl.Series, expected: str) -> str:
-    """Return how many values are lost, where the first stands, and what would help."""
+    """Return how many values cannot be converted, where the first is, and how to fix it."""
     is_odd = lost & ~column.is_finite() if column.dtype.is_float() else None
     if is_odd is not None and is_odd.any():
         return (
-            f"{_count(is_odd)} NaN or infinite{_first(is_odd)}; if NaN and infinity stand for missing values, add NaN, "
+            f"{_count(is_odd)} NaN or infinite{_first(is_odd)}; if NaN and infinity mark missing values, add NaN, "
             "inf and -inf to 'null_values'"
         )
     about = "; expected texts in ISO 8601, or as 'formats' declares" if column.dtype == pl.String else ""
-    return f"{_count(lost)} not exactly {expected}{_first(lost)}{about}"
+    return f"{_count(lost)} not exactly representable as {expected}{_first(lost)}{about}"
 
 
 def _count(found: pl.Series) -> str:
@@ -118,7 +118,7 @@ def _is_known(arrow: "pa.DataType") -> bool:
 
 
 def _sql(arrow: "pa.DataType") -> str:
-    """Return the name of a file's type in SQL, with what tells it from other types that have the same."""
+    """Return the SQL name of a file's type, with details that distinguish it from similar types."""
     import pyarrow as pa
     from pyarrow import types
 
@@ -130,7 +130,7 @@ def _sql(arrow: "pa.DataType") -> str:
 def _converted(
     its: "pa.ChunkedArray", dtype: pl.DataType, form: str | None, missing: Collection[str]
 ) -> tuple[pl.Series, pl.Series | None]:
-    """Return a column, and it as another type, null where that cannot say a value; None where it never can."""
+    """Return a column, and its conversion with nulls for values that cannot be converted; None if none ever can."""
     import pyarrow as pa
     from pyarrow import types
 
@@ -140,7 +140,7 @@ def _converted(
     if types.is_timestamp(its.type):
         ticks = pl.Series(its.cast(pa.int64()).combine_chunks())
         at = unix_moments(ticks, f"unix_{_UNITS[its.type.unit]}")
-        return ticks, at if dtype == pl.Datetime else days(at) if dtype == pl.Date else None
+        return ticks, at if dtype == pl.Datetime else days_of_moments(at) if dtype == pl.Date else None
     its = _widened(its)
     column = pl.Series(its.combine_chunks() if _is_known(its.type) else [])
     if column.dtype == pl.String and dtype.is_temporal():
@@ -159,7 +159,7 @@ def _converted(
 
 
 def _widened(its: "pa.ChunkedArray") -> "pa.ChunkedArray":
-    """Return numbers of a type that polars does not know as one that holds all their values."""
+    """Return numbers of a type that polars lacks as a wider type."""
     import pyarrow as pa
     from pyarrow import types
 
@@ -171,7 +171,7 @@ def _widened(its: "pa.ChunkedArray") -> "pa.ChunkedArray":
 
 
 def _as_number(column: pl.Series, dtype: pl.DataType) -> pl.Series:
-    """Return numbers as another type, null where that has no such finite number."""
+    """Return numbers as another type, with nulls for values that it cannot represent exactly."""
     has, made = column.dtype, column.cast(dtype, strict=False)
     if has.is_float() and dtype.is_integer():
         return _where((made.cast(has) == column) & (column.abs() <= most_exact(has)), made)
@@ -184,11 +184,11 @@ def _as_number(column: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 
 def _without_missing(column: pl.Series, missing: Collection[str]) -> pl.Series:
-    """Return numbers without the NaN and infinity that are declared as missing."""
+    """Return numbers without NaN and infinities that are declared as missing."""
     gone = pl.lit(value=False)
     for text in missing:
         if re.fullmatch(r"(?i)\s*([+-]?inf(inity)?|nan)\s*", text):
-            gone |= pl.col("it") == float(text)  # to polars NaN is equal to itself
+            gone |= pl.col("it") == float(text)  # in polars NaN equals itself
     return column.alias("it").to_frame().select(pl.when(~gone).then(pl.col("it"))).to_series()
 
 

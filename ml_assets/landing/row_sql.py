@@ -1,6 +1,6 @@
-"""SQL expressions over the rows of a frame, as contracts of raw tables write them (`known_time`, `expression`).
+"""Evaluates SQL expressions of raw tables' contracts (`known_time`, `expression`) over the rows of a frame.
 
-What an expression means is up to DuckDB, the warehouse's engine.
+DuckDB, the warehouse's engine, defines what an expression means.
 """
 
 import hashlib
@@ -8,13 +8,14 @@ import json
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 import polars as pl
 
+from ml_assets.contracts.row_sql import SqlProblem
+from ml_assets.contracts.sql import identifier
 from ml_assets.contracts.sql_types import sql_type
 from ml_assets.lake.errors import WarehouseError
 
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
 _SELECT: Final = 'select "__row", '
 _REMEMBERED: Final = 9
-"""Sets of expressions remembered beside the newest."""
+"""How many earlier sets of expressions are remembered."""
 
 
-class RowSql(Protocol):
-    """An expression, the columns that it may name, and the type that it must give."""
+class Expression(Protocol):
+    """An expression, the columns that it may use, and its expected type."""
 
     @property
     def sql(self) -> str: ...  # noqa: D102 - see the class
@@ -37,62 +38,47 @@ class RowSql(Protocol):
     def dtype(self) -> pl.DataType: ...  # noqa: D102 - see the class
 
 
-@dataclass(frozen=True)
-class SqlProblem:
-    """Why an expression works for no row.
-
-    Attributes:
-        reason: a clause whose subject is the expression.
-        column: the column that it names and the rows do not have, where that is why.
-    """
-
-    reason: str
-    column: str | None = None
-
-
-def sql_problems(asked: Sequence[RowSql]) -> list[SqlProblem | None]:
-    """Return what is wrong with each expression, before there are rows: DuckDB binds it, and reads no file."""
+def sql_problems(expressions: Sequence[Expression]) -> list[SqlProblem | None]:
+    """Return the problem of each expression. DuckDB only binds them, so no rows are needed and no file is read."""
     from ml_assets.warehouse.duckdb_session import connect
 
-    if all(one.columns.get(one.sql) == one.dtype for one in asked):  # names of columns: DuckDB need not be loaded
-        return [None] * len(asked)
+    if all(one.columns.get(one.sql) == one.dtype for one in expressions):  # plain column names: DuckDB is not loaded
+        return [None] * len(expressions)
     with connect() as engine:
         engine.execute("set errors_as_json = true")
         engine.execute("set enable_external_access = false")
-        return [*_problems(engine, asked)]
+        return [*_problems(engine, expressions)]
 
 
-def sql_problems_once(asked: Sequence[RowSql], checked: Path) -> list[SqlProblem | None]:
-    """Return what is wrong with each expression, without asking DuckDB for expressions in which nothing was wrong.
+def sql_problems_once(expressions: Sequence[Expression], checked: Path) -> list[SqlProblem | None]:
+    """Return the problem of each expression, without DuckDB if the same expressions were valid before.
 
     Args:
-        asked: the expressions.
-        checked: the file with digests of the last sets of such expressions. It is written where it can be: loading
-            DuckDB takes 0.1 s and 40 MB, and a pod may not write to the project.
+        expressions: the expressions.
+        checked: a file with digests of the last valid sets of expressions, written if possible. Loading DuckDB takes
+            0.1 s and 40 MB, and a pod may not be able to write to the project.
     """
-    if not asked:
+    if not expressions:
         return []
-    text = version("duckdb") + "".join(f"\0{one.sql}\0{one.dtype}\0{one.columns}" for one in asked)
+    text = version("duckdb") + "".join(f"\0{one.sql}\0{one.dtype}\0{one.columns}" for one in expressions)
     digest = hashlib.blake2b(text.encode(), digest_size=16, usedforsecurity=False).hexdigest()
     known = checked.read_text(encoding="utf-8").split() if checked.is_file() else []
     if digest in known:
-        return [None] * len(asked)
-    found = sql_problems(asked)
+        return [None] * len(expressions)
+    found = sql_problems(expressions)
     if not any(found):
         part = checked.with_name(f"{checked.name}.{uuid.uuid4().hex}")
         with suppress(OSError):
             part.write_text("\n".join([*known[-_REMEMBERED:], digest]), encoding="utf-8")
-            part.replace(checked)  # whole or not at all: other processes load the project at the same time
+            part.replace(checked)  # atomic: other processes may load the project concurrently
     return found
 
 
-def _problems(engine: "DuckDBPyConnection", asked: Sequence[RowSql]) -> Iterator[SqlProblem | None]:
+def _problems(engine: "DuckDBPyConnection", expressions: Sequence[Expression]) -> Iterator[SqlProblem | None]:
     import duckdb
 
-    from ml_assets.warehouse.duckdb_session import identifier
-
     there: Mapping[str, pl.DataType] | None = None
-    for one in asked:
+    for one in expressions:
         if one.columns != there:
             there = one.columns
             columns = "".join(f", {identifier(name)} {sql_type(dtype)}" for name, dtype in there.items())
@@ -117,40 +103,40 @@ def _query(made: str) -> str:
 
 
 def _translated(error: Exception, sql: str) -> SqlProblem:
-    """Return what DuckDB reports as JSON, with its place in the expression."""
+    """Return DuckDB's JSON error as a problem, with its position in the expression."""
     text = str(error).partition(": ")[2]
     found = json.loads(text) if text.startswith("{") else {"exception_message": text}
     if found.get("error_subtype") == "COLUMN_NOT_FOUND":
         return SqlProblem(f"names column '{found['name']}'", found["name"])
     reason = found["exception_message"].partition("\n")[0].rstrip(".!")
     if '"__row"' in reason:
-        return SqlProblem("aggregates over rows; expected a value of each row by itself")
+        return SqlProblem("aggregates over rows; expected a value for each single row")
     if "position" not in found:
-        return SqlProblem(f"cannot be worked out: {reason}")
+        return SqlProblem(f"cannot be evaluated: {reason}")
     before = len(f"{_SELECT}(")
     at = len(_query(f"({sql}").encode()[: int(found["position"])].decode(errors="ignore")) - before
     if at >= len(sql.rstrip()):
-        return SqlProblem("cannot be worked out: it ends too early")
-    return SqlProblem(f"cannot be worked out: {reason}, at character {at + 1}")
+        return SqlProblem("cannot be evaluated: it is incomplete")
+    return SqlProblem(f"cannot be evaluated: {reason}, at character {at + 1}")
 
 
 def with_columns(
     frame: pl.DataFrame, expressions: Mapping[str, str], *, where: str, personal: Collection[str] = ()
 ) -> pl.DataFrame:
-    """Return the frame with one more column for each expression, in the frame's order of rows.
+    """Return the frame with an additional column for each expression. The order of rows is unchanged.
 
     Args:
-        frame: rows whose columns the expressions may name.
-        expressions: SQL by the name of the column it makes; one may not name another.
+        frame: rows whose columns the expressions may use.
+        expressions: SQL by the name of the new column. One may not use another.
         where: the table and the file it is declared in, for the message.
-        personal: columns whose values no message shows; where there are any, neither does DuckDB's own.
+        personal: columns whose values no message shows. If there are any, DuckDB's messages about values are hidden.
 
     Raises:
-        WarehouseError: DuckDB cannot work an expression out, or it does not give one value for each row.
+        WarehouseError: DuckDB cannot evaluate an expression, or it does not give one value per row.
     """
     import duckdb
 
-    from ml_assets.warehouse.duckdb_session import connect, identifier
+    from ml_assets.warehouse.duckdb_session import connect
 
     if not expressions:
         return frame
@@ -164,12 +150,12 @@ def with_columns(
             is_hidden = bool(personal) and is_about_values
             reason = f"{type(error).__name__} over the values of a row" if is_hidden else str(error)
             raise WarehouseError(
-                f"{where}: an expression cannot be worked out: {reason}. Expected SQL over the table's own columns, "
-                f"which works for every row; given are {dict(expressions)}."
+                f"{where}: an expression cannot be evaluated: {reason}. Expected SQL over the table's own columns that "
+                f"is valid for every row; the expressions are {dict(expressions)}."
             ) from (None if is_hidden else error)
     if found.height != frame.height:
         raise WarehouseError(
-            f"{where}: an expression gives {found.height} values for {frame.height} rows. Expected one for each row, "
-            f"without functions such as unnest; given are {dict(expressions)}."
+            f"{where}: an expression gives {found.height} values for {frame.height} rows. Expected one per row, "
+            f"without functions such as unnest; the expressions are {dict(expressions)}."
         )
     return pl.concat([frame, found.drop("__row")], how="horizontal")

@@ -1,6 +1,6 @@
-"""The bytes of a source file, read and unpacked within bounds of time and memory.
+"""Reads and unpacks source files within limits of time and memory.
 
-A server may send a byte a second or without an end, and an archive of a megabyte may unpack to a gigabyte.
+A server may send one byte per second, or never end. An archive of a megabyte may unpack to a gigabyte.
 """
 
 import gzip
@@ -17,32 +17,32 @@ from ml_assets.project import declared_place
 
 LEAST_BYTES: Final = 2**16
 SLOW_SECONDS: Final = 120.0
-"""In which at least `LEAST_BYTES` must come."""
+"""The time in which at least `LEAST_BYTES` must arrive."""
 
 MOST_RATIO: Final = 200
-"""Of unpacked to packed bytes. CSV files reach 20 to 50, columns of one value 100."""
+"""The highest ratio of unpacked to packed bytes. CSV files reach 20 to 50, columns of a single value 100."""
 
 ALWAYS_UNPACKED: Final = 64 * 2**20
-"""Bytes up to which a packed file may unpack whatever the ratio."""
+"""The size up to which a packed file may unpack regardless of the ratio."""
 
 _CHUNK: Final = 2**20
 
 
 class BoundError(ValueError):
-    """A file goes beyond a bound; the message is a sentence that goes on after the file's name."""
+    """A file exceeds a limit. The message continues a sentence that begins with the file's name."""
 
 
 def most_bytes() -> int:
-    """Return how many bytes one source file may have: its rows take as much memory again."""
+    """Return how many bytes one source file may have. Its rows take about as much memory again."""
     return memory_bytes() // 2
 
 
-def read_file(url: str) -> bytes:
+def read_source(url: str) -> bytes:
     """Return a file's bytes.
 
     Raises:
-        BoundError: it comes too slowly, or is too large.
-        OSError: it cannot be opened or read; other errors come from the protocol's library.
+        BoundError: it arrives too slowly, or is too large.
+        OSError: it cannot be opened or read. Other errors come from the protocol's library.
     """
     return _read(lambda: _opened(url))
 
@@ -51,7 +51,7 @@ def unzipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     """Return a file of an archive.
 
     Raises:
-        BoundError: it unpacks to too much.
+        BoundError: it unpacks to too many bytes.
     """
     most = _most_unpacked(member.compress_size)
     with archive.open(member) as file:
@@ -59,10 +59,10 @@ def unzipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 
 
 def gunzipped(packed: BinaryIO, size: int) -> bytes:
-    """Return what a gzip file of some size holds.
+    """Return the content of a gzip file of a given size.
 
     Raises:
-        BoundError: it unpacks to too much.
+        BoundError: it unpacks to too many bytes.
     """
     most = _most_unpacked(size)
     with gzip.GzipFile(fileobj=packed) as file:
@@ -77,7 +77,7 @@ def _within(content: bytes, most: int) -> bytes:
     if len(content) > most:
         raise BoundError(
             f"unpacks to more than {most:,} bytes, more than {MOST_RATIO} times its size or half of this machine's "
-            "memory. Split it, or give it unpacked."
+            "memory. Split it, or provide it unpacked."
         )
     return content
 
@@ -86,16 +86,16 @@ def _opened(url: str) -> BinaryIO:
     if not url.startswith(("http://", "https://")):
         file: BinaryIO = fsspec.open(declared_place(url), "rb").open()
         return file
-    from fsspec.implementations.http import aiohttp  # which ends every answer after five minutes, unless told otherwise
+    from fsspec.implementations.http import aiohttp  # its default timeout ends every response after five minutes
 
-    # A block size of 0: one answer, read as it comes, where every block would be a request.
+    # Block size 0 streams one response. Otherwise every block would be a request of its own.
     patient = aiohttp.ClientTimeout(total=None, sock_connect=60)
     streamed: BinaryIO = fsspec.open(url, "rb", block_size=0, client_kwargs={"timeout": patient}).open()
     return streamed
 
 
 def _read(opened: Callable[[], BinaryIO]) -> bytes:
-    """Read in a thread, and wait for it no longer than bytes come."""
+    """Read in a thread, and stop waiting when bytes stop arriving."""
     pieces: list[bytes] = []
     failed: list[BaseException] = []
     is_over = threading.Event()
@@ -109,7 +109,7 @@ def _read(opened: Callable[[], BinaryIO]) -> bytes:
                 while count <= most and not is_over.is_set() and (piece := file.read(_CHUNK)):
                     pieces.append(piece)
                     count += len(piece)
-        except BaseException as error:  # noqa: BLE001 - raised again by who waits
+        except BaseException as error:  # noqa: BLE001 - raised again by the waiting thread
             failed.append(error)
         finally:
             is_over.set()
@@ -121,8 +121,8 @@ def _read(opened: Callable[[], BinaryIO]) -> bytes:
             is_over.set()
             raise BoundError(
                 f"came too slowly: {count:,} bytes in {time.monotonic() - begun:.0f} s, and fewer than "
-                f"{LEAST_BYTES:,} in the last {SLOW_SECONDS:.0f}. Try again later, or copy the file to a place that "
-                "sends it faster."
+                f"{LEAST_BYTES:,} in the last {SLOW_SECONDS:.0f}. Try again later, or copy the file to a faster "
+                "server."
             )
         before = count
     if failed:

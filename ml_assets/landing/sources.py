@@ -1,7 +1,7 @@
-"""Source files as frames: CSV or Parquet, plain, gzipped or zipped, from a path, a URL or an installed package's data.
+"""Reads source files as frames: CSV or Parquet, plain, gzipped or zipped, from a path, a URL or a package's data.
 
-A file is read exactly as its contract and its declared dialect say, or refused with the reason. What the columns mean
-is not known here; their names and types are given.
+A file is read exactly according to its contract and declared dialect, or refused with the reason. The meaning of
+columns is not known here, only their names and types.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from ml_assets.landing import parquet_files
 from ml_assets.landing.csv_dialect import CsvDialect
 from ml_assets.landing.csv_files import read_text
 from ml_assets.landing.csv_records import CsvError, Records
-from ml_assets.landing.source_bytes import BoundError, gunzipped, read_file, unzipped
+from ml_assets.landing.source_bytes import BoundError, gunzipped, read_source, unzipped
 from ml_assets.landing.text_values import declared_format, hint, values
 from ml_assets.secrets import redact
 
@@ -41,15 +41,15 @@ _CHECK: Final = "Check 'file' in its declaration, and that this machine reaches 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A file, and how it is read.
+    """A source file and how to read it.
 
     Attributes:
         file: a path, a URL or package://NAME/path.
-        schema: its columns with their types.
-        null_values: what stands for a missing value in text; NaN and infinity in Parquet too, where they are named.
-        optional: columns that it may lack.
-        csv: how it is written, if it is CSV.
-        formats: by column, how its dates or times are written.
+        schema: the columns with their types.
+        null_values: texts that mark missing values. Named NaN and infinities are missing in Parquet too.
+        optional: columns that may be absent.
+        csv: the CSV dialect.
+        formats: by column, the format of its dates or times.
         personal: columns whose values no message shows.
     """
 
@@ -70,31 +70,31 @@ class Source:
         if self.file.startswith("package://"):
             return self._unpacked(self._packaged())
         try:
-            data = read_file(self.file)
+            data = read_source(self.file)
         except BoundError as error:
             raise self._error(str(error)) from error
         except FileNotFoundError as error:
-            if error.__cause__ is not None:  # of HTTP: it is what fsspec makes of a server that does not answer, too
+            if error.__cause__ is not None:  # fsspec also raises it for an HTTP server that does not respond
                 raise self._error(f"cannot be read: {redact(str(error.__cause__))}. {_CHECK}") from error
             raise self._error("does not exist. Correct 'file' in its declaration.") from error
         except IsADirectoryError as error:
             raise self._error("is a folder. Name a file in it as 'file', or declare 'files' with {day}.") from error
         except PermissionError as error:
-            raise self._error("may not be read by this user. Give it the right to read the file.") from error
-        except Exception as error:  # behind fsspec each protocol has a library with errors of its own
+            raise self._error("is not readable for this user. Give the user read permission.") from error
+        except Exception as error:  # each protocol of fsspec uses a library with its own errors
             reason = redact(str(error) or type(error).__name__)
             raise self._error(f"cannot be read: {reason}. {_CHECK}") from error
         return self._unpacked(data)
 
     def frame(self, data: bytes) -> pl.DataFrame:
-        """Return all rows, with the columns in the file's own order.
+        """Return all rows, with the columns in the file's order.
 
         Args:
             data: the file's bytes, packed or not.
 
         Raises:
-            SourceError: the file is damaged, has other columns, other values than of their types, or is written in
-                another way than declared; all columns with wrong values are listed.
+            SourceError: the file is damaged, has other columns or values than its contract, or has another format than
+                declared. All columns with wrong values are listed.
         """
         content = self._unpacked(data)
         is_parquet = any(_begins_with(content, mark) for mark in _PARQUET)
@@ -116,7 +116,9 @@ class Source:
         else:
             content = data
         if content is not data and content.startswith((_GZIP, *_ZIP)):
-            raise self._error("is an archive in an archive; expected a CSV or Parquet file in it. Pack it once.")
+            raise self._error(
+                "is an archive in an archive; expected a CSV or Parquet file in it. Pack the file only once."
+            )
         other = next((name for mark, name in _OTHERS.items() if _begins_with(content, mark)), None)
         if other is not None:
             raise self._error(f"is {other}; expected CSV or Parquet, plain, gzipped or zipped. Convert it.")
@@ -141,7 +143,7 @@ class Source:
             raise self._error(f"is damaged: {error}. Fetch it again.") from error
         except NotImplementedError as error:
             raise self._error(
-                f"is packed in a way that cannot be read ({error}). Pack it with the method 'deflate', or as gzip."
+                f"is packed with an unsupported method ({error}). Pack it with the method 'deflate', or as gzip."
             ) from error
 
     def _only_member(self, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
@@ -150,10 +152,10 @@ class Source:
             raise self._error("is an Excel workbook or another office document. Save the sheet as CSV in UTF-8.")
         if len(files) != 1:
             names = [it.filename for it in files[:5]]
-            raise self._error(f"holds {len(files)} files ({names}); expected exactly one. Pack one file alone.")
+            raise self._error(f"contains {len(files)} files ({names}); expected exactly one. Pack a single file.")
         [member] = files
         if member.flag_bits & 0x1:
-            raise self._error("is packed with a password. Pack it without one.")
+            raise self._error("is encrypted with a password. Pack it without one.")
         return member
 
     def _parquet(self, data: bytes) -> pl.DataFrame:
@@ -178,25 +180,25 @@ class Source:
         self._check_names(text.columns)
         columns, problems = [], []
         for name in text.columns:
-            said, dtype = text[name], self.schema[name]
-            column = values(said, dtype, self.csv, self.formats.get(name))
-            lost = said.is_not_null() & column.is_null()
+            raw, dtype = text[name], self.schema[name]
+            column = values(raw, dtype, self.csv, self.formats.get(name))
+            lost = raw.is_not_null() & column.is_null()
             if dtype != pl.String and lost.any():  # spaces around a missing value
-                lost &= ~said.str.strip_chars(" ").is_in([*self.null_values])
+                lost &= ~raw.str.strip_chars(" ").is_in([*self.null_values])
             if lost.any():
-                problems.append(self._wrong_values(said, lost, records))
+                problems.append(self._wrong_values(raw, lost, records))
             columns.append(column.alias(name))
         if problems:
             raise self._error(f"has values of other types: {'; '.join(problems)}. Correct the file or the declaration.")
         return pl.DataFrame(columns)
 
-    def _wrong_values(self, said: pl.Series, lost: pl.Series, records: Records) -> str:
-        """Return how many texts of a column are no values of its type, where the first stands, and what would help."""
-        name, first = said.name, int(lost.arg_true()[0])
+    def _wrong_values(self, raw: pl.Series, lost: pl.Series, records: Records) -> str:
+        """Return how many texts of a column are not values of its type, where the first is, and how to fix it."""
+        name, first = raw.name, int(lost.arg_true()[0])
         dtype = self.schema[name]
-        shown = "" if name in self.personal else f" ({said[first][:_MOST_LETTERS]!r})"
+        shown = "" if name in self.personal else f" ({raw[first][:_MOST_LETTERS]!r})"
         is_one = lost.sum() == 1
-        about = hint(said[first], dtype, name, declared_format(dtype, self.csv, self.formats.get(name)))
+        about = hint(raw[first], dtype, name, declared_format(dtype, self.csv, self.formats.get(name)))
         return (
             f"'{name}' has {lost.sum()} {'value that is' if is_one else 'values that are'} not {sql_type(dtype)}, "
             f"{'' if is_one else 'the first '}on line {records.line(first + 1)}{shown}{about}"
@@ -209,14 +211,14 @@ class Source:
             return
         marks = [mark for mark in ";\t|,:" if len(got) == 1 and {*got[0].split(mark)} & {*self.schema}]
         if marks and marks[0] != self.csv.delimiter:
-            mark = json.dumps(marks[0])  # in YAML too a tab is "\\t"
+            mark = json.dumps(marks[0])  # a tab is "\\t" in YAML as well
             raise self._error(
                 f"has a header delimited by {mark}. Declare 'csv: {{delimiter: {mark}}}' of the raw table."
             )
-        if {*strange} == {*got}:  # what stands there may be values, and personal ones
+        if {*strange} == {*got}:  # the first line may contain values, even personal ones
             raise self._error(
-                f"names none of its contract's columns in its first line; expected {', '.join(missing)}. Write their "
-                "names there, or correct the source's YAML in the dbt project."
+                f"has none of its contract's columns in the first line; expected {', '.join(missing)}. Write a header "
+                "line, or correct the source's YAML in the dbt project."
             )
         raise self._error(
             f"has other columns than its contract: missing {missing}, unknown {strange}. Correct the file, or the "
@@ -233,12 +235,12 @@ def digest(data: bytes) -> str:
 
 
 def _begins_with(content: bytes, mark: bytes) -> bool:
-    """Tell whether a file is of a kind; a column's name may begin with the letters of a mark, but no text has NUL."""
+    """Return whether a file has a format. A CSV header may begin with a mark's letters, but text has no NUL."""
     return content.startswith(mark) and (not mark.isalnum() or b"\0" in content[:1024] or content[4:].endswith(mark))
 
 
 def _is_beside(name: str) -> bool:
-    """Tell whether an archive's file is one that a packer adds by itself."""
+    """Return whether a packer added this file to the archive by itself."""
     path = PurePosixPath(name)
     return path.name.startswith(".") or path.parts[0] == "__MACOSX"
 
@@ -248,12 +250,12 @@ def _in_package(file: str) -> Path:
     package, _, inside = file.removeprefix("package://").partition("/")
     try:
         spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):  # of a name that no package can have
+    except (ImportError, ValueError):  # the name is not a valid package name
         spec = None
     if spec is None or not spec.submodule_search_locations:
         raise SourceError(f"package '{package}' of source {file} is not installed; add it to the environment.")
     root = Path(next(iter(spec.submodule_search_locations))).resolve()
     path = (root / inside).resolve()
     if not path.is_relative_to(root):
-        raise SourceError(f"source {file} leads out of package '{package}'; name a file inside it.")
+        raise SourceError(f"source {file} is outside of package '{package}'; name a file inside it.")
     return path

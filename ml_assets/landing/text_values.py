@@ -1,6 +1,6 @@
-"""Texts of a CSV file as values of a contract's types: exactly what the text says, or no value at all.
+"""Converts texts of a CSV file to values of a contract's types: exactly, or to null.
 
-Which texts are missing values is decided before; see `ml_assets.landing.csv_files`.
+Not here: which texts are missing values (see `ml_assets.landing.csv_files`).
 """
 
 import re
@@ -15,7 +15,7 @@ from ml_assets.landing.time_formats import (
     ISO_DATE,
     ISO_TIMESTAMP,
     UNIX_TIMES,
-    days,
+    days_of_moments,
     format_regex,
     moments,
     unix_moments,
@@ -28,13 +28,13 @@ _ANY_NUMBER: Final = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 
 
 def values(text: pl.Series, dtype: pl.DataType, dialect: CsvDialect, form: str | None) -> pl.Series:
-    """Return what texts say, null where a text is no value of the type.
+    """Return the values of texts, with null for a text that is not a value of the type.
 
     Args:
         text: the texts; missing values are null.
         dtype: the type that the contract declares.
-        dialect: how numbers and dates are written.
-        form: how this one column writes its dates or times, if it was declared.
+        dialect: the format of numbers and dates.
+        form: the declared date or time format of this column, if any.
     """
     if dtype == pl.String:
         return text
@@ -43,7 +43,7 @@ def values(text: pl.Series, dtype: pl.DataType, dialect: CsvDialect, form: str |
         return bare.str.to_lowercase().replace_strict(_BOOLEANS, default=None, return_dtype=pl.Boolean)
     given = declared_format(dtype, dialect, form)
     if dtype == pl.Date:
-        return days(moments(bare, ISO_DATE if given is None else format_regex(given)))
+        return days_of_moments(moments(bare, ISO_DATE if given is None else format_regex(given)))
     if dtype == pl.Datetime and given in UNIX_TIMES:
         return _unix(bare, str(given))
     if dtype == pl.Datetime:
@@ -52,7 +52,7 @@ def values(text: pl.Series, dtype: pl.DataType, dialect: CsvDialect, form: str |
 
 
 def declared_format(dtype: pl.DataType, dialect: CsvDialect, form: str | None) -> str | None:
-    """Return how a column of dates or times is declared to be written; None where it is ISO 8601."""
+    """Return the declared date or time format of a column; None if it is ISO 8601."""
     return form or (dialect.date_format if dtype == pl.Date else dialect.timestamp_format)
 
 
@@ -78,15 +78,15 @@ def _numbers(text: pl.Series, dtype: pl.DataType, dialect: CsvDialect) -> pl.Ser
 
 
 def _is_same(written: Decimal, number: float, shown: str) -> bool:
-    """Tell whether a large number is read as what was written, if that is whole: exactly, or to its last digit shown.
+    """Return whether a large number equals the written one if that is whole: exactly, or in its shown digits.
 
-    1e23 is no double, but it is what the double nearest to it is shown and written as.
+    1e23 is not a double, but the nearest double is displayed as 1e23.
     """
     return written in {Decimal(number), Decimal(shown)} or written != written.to_integral_value()
 
 
 def _plain(text: pl.Series, dialect: CsvDialect) -> pl.Series:
-    """Return numbers as every reader of numbers knows them; null where a text is none of the dialect's."""
+    """Return numbers in the usual notation, with null for a text that is not a number of the dialect."""
     decimal, thousands = re.escape(dialect.decimal), re.escape(dialect.thousands or "")
     if dialect.decimal == "." and not thousands:
         return text
@@ -98,7 +98,7 @@ def _plain(text: pl.Series, dialect: CsvDialect) -> pl.Series:
 
 
 def _unix(text: pl.Series, unit: str) -> pl.Series:
-    """Return moments of Unix time; seconds may have a fraction of up to six digits."""
+    """Return the moments of Unix times. Seconds may have a fraction of up to six digits."""
     if unit != "unix_seconds":
         return unix_moments(text.str.replace(r"\.0*$", "").cast(pl.Int64, strict=False), unit)
     parts = text.str.extract_groups(r"^([+-]?[0-9]+)(?:\.([0-9]{0,6})0*)?$")
@@ -108,17 +108,17 @@ def _unix(text: pl.Series, unit: str) -> pl.Series:
 
 
 def hint(text: str, dtype: pl.DataType, name: str, given: str | None = None) -> str:
-    """Return which field of the declaration would help with a text that is no value of its type.
+    """Return which field of the declaration would help with a text that is not a value of its type.
 
     Args:
         text: the text.
         dtype: the type.
         name: the column's name.
-        given: how its dates or times are declared to be written.
+        given: its declared date or time format.
     """
     bare = text.strip()
     if bare.lower() in _MISSING or re.fullmatch(r"[+-]?inf(inity)?", bare.lower()):
-        return "; if it stands for a missing value, add it to 'null_values'"
+        return "; if it marks a missing value, add it to 'null_values'"
     if dtype == pl.Boolean:
         return "; expected true, t, 1, false, f or 0"
     return f"; {_about_time(bare, dtype, name, given) if dtype.is_temporal() else _about_number(bare, dtype)}"
@@ -127,9 +127,9 @@ def hint(text: str, dtype: pl.DataType, name: str, given: str | None = None) -> 
 def _about_time(text: str, dtype: pl.DataType, name: str, given: str | None) -> str:
     field = "date_format" if dtype == pl.Date else "timestamp_format"
     if given in UNIX_TIMES:
-        expected = f"expected a time of the years 1 to 9999 as {given}, as declared, without more than microseconds"
+        expected = f"expected a time of the years 1 to 9999 in the declared {given}, with at most microseconds"
     elif given is not None:
-        expected = f"expected an existing one written as '{given}', as declared"
+        expected = f"expected an existing one in the declared format '{given}'"
     else:
         expected = f"expected an existing one in ISO 8601; otherwise declare 'csv: {{{field}: …}}'"
     unit = _unix_unit(text) if dtype == pl.Datetime else None
@@ -138,7 +138,7 @@ def _about_time(text: str, dtype: pl.DataType, name: str, given: str | None) -> 
 
 
 def _unix_unit(text: str) -> str | None:
-    """Return in which unit of Unix time a text is a time, by its size: seconds up to the year 5138, and so on."""
+    """Return the likely unit of a Unix time, by its size: seconds up to the year 5138, and so on."""
     if not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?", text):
         return None
     size = abs(Decimal(text))
@@ -150,7 +150,7 @@ def _about_number(text: str, dtype: pl.DataType) -> str:
     if re.fullmatch(_ANY_NUMBER if dtype.is_float() else r"[+-]?[0-9]+(\.0*)?", text):
         return f"it does not fit {sql_type(dtype)} exactly, declare another data_type for the column"
     if dtype.is_integer() and re.fullmatch(_ANY_NUMBER, text):
-        return "it is no whole number, declare data_type double for the column"
+        return "it is not a whole number, declare data_type double for the column"
     if re.fullmatch(r"[+-]?[0-9.,' _\u00a0\u202f\u2019]+", text):
         return "declare 'csv: {decimal: …, thousands: …}'"
     return "expected a number"

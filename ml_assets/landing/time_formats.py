@@ -1,6 +1,6 @@
-"""Formats of dates and times, such as %m/%d/%Y, as regular expressions; and the moments that texts of a format name.
+"""Parses date and time formats such as %m/%d/%Y into regular expressions, and texts into moments.
 
-A text has the format exactly or is no moment: nothing is guessed, no year has two digits.
+A text must have exactly the format. Nothing is guessed, and years have four digits.
 """
 
 import functools
@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field
 UNIX_TIMES: Final[Mapping[str, int]] = {
     "unix_seconds": 1, "unix_milliseconds": 1_000, "unix_microseconds": 1_000_000, "unix_nanoseconds": 1_000_000_000,
 }  # fmt: skip
-"""How whole numbers may say times, each with how many of its units make a second."""
+"""Units of Unix times, each with the number of units per second."""
 
 _MICROSECONDS: Final = 1_000_000
 _MONTHS: Final = (
@@ -23,7 +23,7 @@ _MONTHS: Final = (
 )  # fmt: skip
 _SHORT_MONTHS: Final = tuple(name[:3] for name in _MONTHS)
 _ZONE: Final = "(?P<z>Z|[+-](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?)"
-_FRACTION: Final = "(?P<f>[0-9]{1,6})0*"  # a moment has microseconds; what is finer must be zero
+_FRACTION: Final = "(?P<f>[0-9]{1,6})0*"  # moments have microseconds; further digits must be zero
 _DIRECTIVES: Final = {
     "%Y": "(?P<Y>[0-9]{4})", "%m": "(?P<m>[0-9]{1,2})", "%d": "(?P<d>[0-9]{1,2})", "%H": "(?P<H>[0-9]{1,2})",
     "%I": "(?P<I>0?[1-9]|1[0-2])", "%M": "(?P<M>[0-9]{1,2})", "%S": "(?P<S>[0-5][0-9])", "%f": _FRACTION,
@@ -38,19 +38,19 @@ ISO_DATE: Final = f"^{_ISO_DAY}(?:{_ISO_TIME})?$"
 
 @functools.cache
 def format_regex(text: str) -> str:
-    """Return what a text of a format looks like, with a group for each directive.
+    """Return a regular expression for texts of a format, with a group for each directive.
 
     Raises:
-        ValueError: it is no format; the message says what it should be.
+        ValueError: it is not a format. The message says what is expected.
     """
     pieces = re.findall(r"%.?|[^%]+", text, flags=re.DOTALL)
     if "%y" in pieces:
-        raise ValueError("%y is a year of two digits, whose century would be a guess; expected %Y")
+        raise ValueError("%y is a two-digit year, whose century is ambiguous; expected %Y")
     if unknown := [it for it in pieces if it.startswith("%") and it not in _DIRECTIVES]:
-        raise ValueError(f"there is no '{unknown[0]}'; expected some of {', '.join(_DIRECTIVES)}")
+        raise ValueError(f"'{unknown[0]}' is not a directive; expected some of {', '.join(_DIRECTIVES)}")
     directives = [it for it in pieces if it.startswith("%") and it != "%%"]
     if len({*directives}) < len(directives):
-        raise ValueError("a directive stands in it twice; expected each at most once")
+        raise ValueError("a directive occurs twice; expected each at most once")
     given = {*directives}
     if not ("%Y" in given and "%d" in given and len(given & {"%m", "%b", "%B"}) == 1):
         raise ValueError("expected a year (%Y), a month (%m, %b or %B) and a day (%d), such as %m/%d/%Y")
@@ -61,7 +61,9 @@ def format_regex(text: str) -> str:
             raise ValueError(f"it has {finer} without {' or '.join(sorted(coarser))}")
     parts = []
     for before, piece, after in zip(["", *pieces], pieces, [*pieces[1:], ""], strict=False):
-        is_packed = before in _DIRECTIVES or after in _DIRECTIVES  # as in %Y%m%d, where 1 or 2 digits would be a guess
+        is_packed = (
+            before in _DIRECTIVES or after in _DIRECTIVES
+        )  # as in %Y%m%d, where 1 or 2 digits would be ambiguous
         found = _DIRECTIVES.get(piece) or re.escape(piece)
         parts.append(found.replace("{1,2}", "{2}") if is_packed else found)
     return f"^{''.join(parts)}$"
@@ -98,11 +100,11 @@ ColumnFormat = Annotated[
 
 
 def moments(text: pl.Series, regex: str) -> pl.Series:
-    """Return the moments (UTC, microseconds) that texts name; null where a text has another form or no such moment is.
+    """Return the moments (UTC, microseconds) of texts; null if a text does not match or the moment does not exist.
 
     Args:
-        text: the texts; a moment without a zone is in UTC.
-        regex: the form, with groups named as the directives of `strptime`.
+        text: the texts. A moment without a zone is in UTC.
+        regex: the format, with groups named as the directives of `strptime`.
     """
     groups = re.compile(regex).groupindex
     column = pl.col("text")
@@ -138,14 +140,14 @@ def moments(text: pl.Series, regex: str) -> pl.Series:
     return text.alias("text").to_frame().select(pl.when(looks_right).then(_in_range(at))).to_series()
 
 
-def days(at: pl.Series) -> pl.Series:
-    """Return the days of moments; null where a moment is not at midnight, which a day would not say."""
+def days_of_moments(at: pl.Series) -> pl.Series:
+    """Return the days of moments; null if a moment is not at midnight, because the day would lose its time."""
     day = pl.col("at").dt.date()
     return at.alias("at").to_frame().select(pl.when(day.cast(pl.Datetime("us")) == pl.col("at")).then(day)).to_series()
 
 
 def unix_moments(whole: pl.Series, unit: str) -> pl.Series:
-    """Return the moments (UTC, microseconds) of whole numbers of Unix time; null where microseconds cannot say them."""
+    """Return the moments (UTC, microseconds) of Unix times; null if microseconds cannot represent one exactly."""
     per_second = UNIX_TIMES[unit]
     number = pl.col("whole").cast(pl.Int128)
     scaled = number * _MICROSECONDS
@@ -155,5 +157,5 @@ def unix_moments(whole: pl.Series, unit: str) -> pl.Series:
 
 
 def _in_range(at: pl.Expr) -> pl.Expr:
-    """Return moments of the years 1 to 9999, which all readers of a lake can hold."""
+    """Keep moments of the years 1 to 9999, which all readers of a lake support."""
     return pl.when(at.dt.year().is_between(1, 9999)).then(at)

@@ -27,7 +27,7 @@ from ml_assets.lake.quarantine import QUARANTINE
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.landing.day_pattern import DayPattern
-from ml_assets.landing.listing import Arrived, file_facts, files_of_days, landed_files, read_file
+from ml_assets.landing.listing import Arrived, file_facts, files_of_days, landed_files, read_arrived
 from ml_assets.landing.sources import Source, digest
 from ml_assets.landing.time_formats import UNIX_TIMES
 from ml_assets.logic.tables.raw import (
@@ -322,7 +322,7 @@ def _read_day(
     by = day_columns(table, contract)
     for arrived in files:
         where = f"{pattern.root}/{arrived.name}"
-        data = read_file(pattern, arrived, lake.access)
+        data = read_arrived(pattern, arrived, lake.access)
         frame = source_of(table, contract, where).frame(data)
         if by is not None:
             dated = with_day_columns(frame, by, contract)

@@ -29,9 +29,9 @@ from ml_assets.stages.checks.dbt_tests import Node, Project, selected_results
 from ml_assets.warehouse.warehouse import (
     Build,
     Warehouse,
-    allows_gaps,
     column_types,
     is_by_day,
+    is_gap_allowed,
     look_back_days,
     table_name,
     with_ancestors,
@@ -222,11 +222,11 @@ def _specs(
         metadata={
             "dagster/column_schema": column_schema(contract),
             LOOK_BACK: dg.MetadataValue.json({table_name(parent): look_back_days(node, parent) for parent in parents}),
-            ALLOW_GAPS: allows_gaps(node),
+            ALLOW_GAPS: is_gap_allowed(node),
             PARAMETERS: dg.MetadataValue.json(
                 {
                     "quarantine": project.aside.get(model),
-                    "allow_gaps": allows_gaps(node) or None,
+                    "allow_gaps": is_gap_allowed(node) or None,
                     "types": column_types(node),
                 }
             ),

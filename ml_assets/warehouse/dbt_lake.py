@@ -1,21 +1,22 @@
-"""The dbt-duckdb plugin that lets DuckDB read the lake's Parquet files and write each model as one file a day.
+"""The dbt-duckdb plugin: DuckDB reads the lake's Parquet files, and each model is written as one file per day.
 
-Choosing the files that a run may read, and publishing what it wrote, stays out; see `ml_assets.warehouse.warehouse`.
+Not here: which files a run may read, and publishing its results (see `ml_assets.warehouse.warehouse`).
 
-dbt loads it by name: `plugins: [{module: ml_assets.warehouse.dbt_lake, alias: lake}]` in `dbt_project/profiles.yml`.
-What a run may read and where it writes is in one JSON file, whose path is in `ML_ASSETS_DBT_BINDINGS`:
+dbt loads the plugin by name: `plugins: [{module: ml_assets.warehouse.dbt_lake, alias: lake}]` in
+`dbt_project/profiles.yml`. A JSON file, whose path is in `ML_ASSETS_DBT_BINDINGS`, lists what a run may read and where
+it writes:
 
-    {"first_day": "2013-01-01", "last_day": "2013-01-31",   # both null where only whole tables are built
-     "days": {"stg_orders": ["2012-12-31", "2013-01-31"]},   # models with days of their own; may be absent
-     "one_file": true,                                       # <model>.parquet for tables by day too; may be absent
-     "threads": 1,                                           # cores for each model; may be absent
+    {"first_day": "2013-01-01", "last_day": "2013-01-31",   # both null if only whole tables are built
+     "days": {"stg_orders": ["2012-12-31", "2013-01-31"]},   # models with a range of their own; optional
+     "one_file": true,                                       # <model>.parquet for tables by day too; optional
+     "threads": 1,                                           # cores for each model; optional
      "scratch": "...",                                       # a local folder: <model>/<day>.parquet, <model>.parquet
-     "statements": "...",                                    # file for the SQL that built the tables; may be absent
+     "statements": "...",                                    # file for the SQL that built the tables; optional
      "sources": {"raw.orders": {"2013-01-01": "..."}, "raw.shops": {"": "..."}},   # files on this machine
      "models": {"stg_orders": {"2012-12-31": "..."}},
-     "quarantine": {"stg_orders": {"share": 0.01,            # tables that may set rows aside; may be absent
-                                   "rules": {"n is at least 0": "n < 0"},   # SQL that is true where a row breaks it
-                                   "released": "..."}}}         # rows that pass as they are, or null
+     "quarantine": {"stg_orders": {"share": 0.01,            # tables that may quarantine rows; optional
+                                   "rules": {"n is at least 0": "n < 0"},   # SQL that is true if a row breaks it
+                                   "released": "..."}}}         # rows that pass unchanged, or null
 """
 
 import json
@@ -31,7 +32,8 @@ from typing import TYPE_CHECKING, Any
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
 
-from ml_assets.warehouse.duckdb_session import identifier, literal, pin, set_elsewhere
+from ml_assets.contracts.sql import identifier
+from ml_assets.warehouse.duckdb_session import literal, pin, set_elsewhere
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 VARIABLE = "ML_ASSETS_DBT_BINDINGS"
-_DAYS_AT_ONCE = 31  # bounds the memory that a year's wide mart takes on its way to the files
+_DAYS_AT_ONCE = 31  # limits the memory for writing a wide mart of a year
 _WRITERS = 2
 
 
@@ -61,45 +63,45 @@ class Bindings:
 
     @property
     def days(self) -> list[date]:
-        """The days of the run, in order; none where only whole tables are built."""
+        """The days of the run, in order; empty if only whole tables are built."""
         if self.first_day is None or self.last_day is None:
             return []
         return _between(self.first_day, self.last_day)
 
     def days_of(self, model: str) -> list[date]:
-        """The days that a model is built for: its own where it has some, else the run's."""
+        """The days that a model is built for: its own range, or else the run's."""
         own = self.model_days.get(model)
         return self.days if own is None else _between(*own)
 
 
 def read_bindings(path: str | None) -> Bindings:
-    """Return what the file at `path` says.
+    """Return the bindings in the file at `path`.
 
     Raises:
-        DbtRuntimeError: there is no such file, or it does not say what it must.
+        DbtRuntimeError: the file does not exist, or is malformed.
     """
     if not path:
         raise DbtRuntimeError(
-            f"the environment variable {VARIABLE} is not set; it must name the JSON file that says which files of the "
-            "lake dbt may read. Build tables through `ml-assets run`, or write that file as "
-            "ml_assets.warehouse.dbt_lake describes it."
+            f"the environment variable {VARIABLE} is not set; expected the path of a JSON file that lists the files "
+            "that dbt may read. Build tables with `ml-assets run`, or write that file as described in "
+            "ml_assets.warehouse.dbt_lake."
         )
     try:
-        said = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
         found = Bindings(
-            first_day=date.fromisoformat(said["first_day"]) if said.get("first_day") else None,
-            last_day=date.fromisoformat(said["last_day"]) if said.get("last_day") else None,
-            scratch=Path(said["scratch"]),
-            sources=said["sources"],
-            models=said["models"],
+            first_day=date.fromisoformat(content["first_day"]) if content.get("first_day") else None,
+            last_day=date.fromisoformat(content["last_day"]) if content.get("last_day") else None,
+            scratch=Path(content["scratch"]),
+            sources=content["sources"],
+            models=content["models"],
             model_days={
                 model: (date.fromisoformat(first), date.fromisoformat(last))
-                for model, (first, last) in said.get("days", {}).items()
+                for model, (first, last) in content.get("days", {}).items()
             },
-            quarantine=said.get("quarantine", {}),
-            one_file=bool(said.get("one_file", False)),
-            threads=int(said.get("threads", 1)),
-            statements=Path(said["statements"]) if said.get("statements") else None,
+            quarantine=content.get("quarantine", {}),
+            one_file=bool(content.get("one_file", False)),
+            threads=int(content.get("threads", 1)),
+            statements=Path(content["statements"]) if content.get("statements") else None,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DbtRuntimeError(
@@ -107,7 +109,9 @@ def read_bindings(path: str | None) -> Bindings:
             "Expected JSON as ml_assets/warehouse/dbt_lake.py describes it."
         ) from error
     if (found.first_day is None) != (found.last_day is None):
-        raise DbtRuntimeError(f"the bindings {path} name one of first_day and last_day; expected both, or neither.")
+        raise DbtRuntimeError(
+            f"the bindings {path} contain only one of first_day and last_day; expected both, or neither."
+        )
     if found.first_day and found.last_day and found.first_day > found.last_day:
         raise DbtRuntimeError(f"the bindings {path} end on {found.last_day}, before they begin on {found.first_day}.")
     upside_down = [model for model, (first, last) in found.model_days.items() if first > last]
@@ -117,32 +121,32 @@ def read_bindings(path: str | None) -> Bindings:
 
 
 class Plugin(BasePlugin):
-    """Gives DuckDB the lake's files, and takes finished tables to scratch files."""
+    """Provides the lake's files to DuckDB, and writes finished tables to scratch files."""
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:
-        """Read nothing yet: `dbt parse` needs no lake."""
+        """Read nothing yet, because `dbt parse` needs no lake."""
         self.config = plugin_config
 
     def update_connection_config(self, creds: "DuckDBCredentials", config: dict[str, Any]) -> None:
-        """Reject a profile that sets what `ml_assets.warehouse.duckdb_session` sets for every connection.
+        """Reject a profile that sets an option that `ml_assets.warehouse.duckdb_session` pins.
 
         Raises:
-            DbtRuntimeError: it does.
+            DbtRuntimeError: the profile sets such an option.
         """
         if names := set_elsewhere([*config, *(creds.settings or {})]):
             raise DbtRuntimeError(
-                f"the dbt profile sets {', '.join(names)}, which results depend on; "
-                "ml_assets.warehouse.duckdb_session sets the same for every connection. "
+                f"the dbt profile sets {', '.join(names)}, which results depend on. "
+                "ml_assets.warehouse.duckdb_session sets them for every connection. "
                 "Remove them from 'config_options' and 'settings' in profiles.yml."
             )
 
     def configure_connection(self, conn: "DuckDBPyConnection") -> None:
-        """Show the bindings to the macros as tables of the schema `lake`.
+        """Expose the bindings to the macros as tables of the schema `lake`.
 
-        Every table with files becomes a view `lake."<name>"`; the macro `bind_lake` gives it its contract's columns.
+        Every table with files becomes a view `lake."<name>"`. The macro `bind_lake` gives it its contract's columns.
 
         Raises:
-            DbtRuntimeError: the bindings cannot be used.
+            DbtRuntimeError: the bindings are not valid.
         """
         self.conn = conn
         self.executed: list[str] = []
@@ -151,7 +155,7 @@ class Plugin(BasePlugin):
         spill = self.bindings.scratch / ".spill"
         conn.execute(f"set temp_directory = {literal(spill)}")
         conn.execute("create schema if not exists lake")
-        # The row without a model is the run's; see macros/days.sql.
+        # The row without a model holds the run's days; see macros/days.sql.
         conn.execute("create table lake.run (model varchar, first_day date, last_day date)")
         conn.execute("insert into lake.run values (null, ?, ?)", [self.bindings.first_day, self.bindings.last_day])
         for model, (first, last) in self.bindings.model_days.items():
@@ -171,11 +175,11 @@ class Plugin(BasePlugin):
                 conn.execute("insert into lake.tables values (?)", [name])
 
     def store(self, target_config: "TargetConfig") -> None:
-        """Write a finished table to scratch and put a view over its files in the model's place.
+        """Write a finished table to scratch, and replace the model by a view over its files.
 
         Raises:
-            DbtRuntimeError: a row's day is missing or outside the run's days, the run has no days, or more rows would
-                be set aside than may be.
+            DbtRuntimeError: a row's day is missing or outside the run's days, the run has no days, or too many rows
+                would be quarantined.
         """
         config = target_config.config
         model, key = str(config["model"]), list(config["key"])
@@ -186,10 +190,10 @@ class Plugin(BasePlugin):
                 self.executed += _views(cursor)
             days = self._days_of(cursor, unsplit or built, model) if config["is_by_day"] else None
             if unsplit:
-                self._set_aside(cursor, unsplit, model, days, key)
-                # With the rows that were released: the constraints that they break held for the rest.
-                kept = "select * exclude (broken_rules, __is_aside)"
-                built = f"({kept} from {unsplit} where not __is_aside)"
+                self._quarantine(cursor, unsplit, model, days, key)
+                # Including released rows: the contract's constraints were checked on the other rows.
+                columns = "select * exclude (broken_rules, __is_aside)"
+                built = f"({columns} from {unsplit} where not __is_aside)"
             if self.bindings.statements is not None:
                 view = f"create or replace view {config['view']} as select * from {built}"  # noqa: S608 - dbt's own relation
                 self.executed += [*filter(None, config["statements"]), view]
@@ -204,16 +208,16 @@ class Plugin(BasePlugin):
         days = self.bindings.days_of(model)
         if not days:
             raise DbtRuntimeError(
-                f"model '{model}' is built by day, but the run's bindings name no first_day and last_day. "
-                "Give the run its days, or leave the model out."
+                f"model '{model}' is built by day, but the run's bindings contain no first_day and last_day. "
+                "Give the run its days, or exclude the model."
             )
-        self._refuse_strangers(cursor, table, model, days)
+        self._check_days(cursor, table, model, days)
         return days
 
     def _store(
         self, cursor: "DuckDBPyConnection", table: str, name: str, days: list[date] | None, key: list[str]
     ) -> dict[str, str]:
-        """Write rows to scratch, a file a day where there are days, and return the files."""
+        """Write rows to scratch, one file per day if there are days, and return the files."""
         if days is None or self.bindings.one_file:
             path = self.bindings.scratch / f"{name}.parquet"
             _write(_ordered(cursor, table, key if days is None else ["day", *key], "true"), path)
@@ -229,13 +233,13 @@ class Plugin(BasePlugin):
                     pass
         return {day.isoformat(): str(folder / f"{day}.parquet") for day in days}
 
-    def _set_aside(
+    def _quarantine(
         self, cursor: "DuckDBPyConnection", unsplit: str, model: str, days: list[date] | None, key: list[str]
     ) -> None:
-        """Write the rows that break rules beside the table; where a day has too many, write all of it and refuse.
+        """Write the rows that break rules beside the table. If a day has too many, write all its rows and raise.
 
         Raises:
-            DbtRuntimeError: more rows would be set aside than may be.
+            DbtRuntimeError: more rows than the declared share break rules.
         """
         share = float(self.bindings.quarantine[model]["share"])
         of = "''" if days is None else "cast(day as varchar)"
@@ -253,29 +257,29 @@ class Plugin(BasePlugin):
             self._store(cursor, everything, f"{model}__rejected", refused, key)
         raise DbtRuntimeError(
             "\n".join(
-                f"{part:.2%} of the rows{f' of {day}' if day else ''} break rules; {share:.2%} may be set aside."
+                f"{part:.2%} of the rows{f' of {day}' if day else ''} break rules; {share:.2%} may be quarantined."
                 for day, part in over
             )
         )
 
-    def _refuse_strangers(self, cursor: "DuckDBPyConnection", built: str, model: str, days: list[date]) -> None:
+    def _check_days(self, cursor: "DuckDBPyConnection", built: str, model: str, days: list[date]) -> None:
         first, last = days[0], days[-1]
         outside = f"day is null or day < {_day(first)} or day > {_day(last)}"
-        strangers = cursor.execute(
+        outsiders = cursor.execute(
             f"select day, count(*) from {built} where {outside} group by day order by day nulls first"  # noqa: S608 - dbt's own relation and dates
         ).fetchall()
-        if strangers:
-            count = sum(rows for _, rows in strangers)
-            shown = ", ".join(f"{day or 'no day'} ({rows} rows)" for day, rows in strangers[:3])
+        if outsiders:
+            count = sum(rows for _, rows in outsiders)
+            shown = ", ".join(f"{day or 'no day'} ({rows} rows)" for day, rows in outsiders[:3])
             raise DbtRuntimeError(
-                f"{count} rows of model '{model}' lie outside the run's days {first} to {last}: {shown}. "
-                f"Expected every row's 'day' within them. Filter on first_day() and last_day() in the model, or mend "
-                f"the file of the day that holds the row; nothing of '{model}' was written."
+                f"{count} rows of model '{model}' are outside the run's days {first} to {last}: {shown}. "
+                f"Expected every row's 'day' within them. Filter on first_day() and last_day() in the model, or "
+                f"correct the file of the day that contains the row; nothing of '{model}' was written."
             )
 
 
 def _views(cursor: "DuckDBPyConnection") -> list[str]:
-    """Return the SQL of what `bind_lake` has put over the files: schemas and views, without the views on files."""
+    """Return the SQL of the views and schemas that `bind_lake` created, without the views on files."""
     found = cursor.execute(
         "select schema_name, sql from duckdb_views() where not internal and schema_name <> 'lake' order by view_oid"
     ).fetchall()
@@ -288,13 +292,13 @@ def _between(first: date, last: date) -> list[date]:
 
 
 def _ordered(cursor: "DuckDBPyConnection", table: str, order: list[str], where: str) -> "pa.Table":
-    """Return rows in the order of their key, so that equal rows give equal files."""
+    """Return rows ordered by their key, so that equal rows give equal files."""
     by = f" order by {', '.join(identifier(column) for column in order)}" if order else ""
     return cursor.sql(f"select * from {table} where {where}{by}").to_arrow_table()  # noqa: S608 - as above
 
 
 def _by_day(rows: "pa.Table", days: list[date]) -> Iterator[tuple[date, "pa.Table"]]:
-    """Yield every day's slice of rows that are ordered by day, empty ones too."""
+    """Yield the rows of every day, including empty days. The input is ordered by day."""
     import pyarrow.compute as pc
 
     counts = {pair["values"]: pair["counts"] for pair in pc.value_counts(rows["day"]).to_pylist()}
@@ -306,7 +310,7 @@ def _by_day(rows: "pa.Table", days: list[date]) -> Iterator[tuple[date, "pa.Tabl
 
 
 def _write(rows: "pa.Table", path: Path) -> None:
-    """Write under another name first: a killed run leaves no half file where a whole one is expected."""
+    """Write to a temporary name first, so that a killed run leaves no incomplete file."""
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -316,10 +320,10 @@ def _write(rows: "pa.Table", path: Path) -> None:
 
 
 def _read(files: Mapping[str, str]) -> str:
-    """Return SQL over all files; where the last day has other types than the first, a column has the wider one.
+    """Return SQL over all files. If the last day's types differ from the first's, each column gets the wider type.
 
-    DuckDB else takes the first file's types, and fails where a value does not fit. Its `union_by_name` makes a year of
-    60 columns six times slower.
+    By default DuckDB uses the first file's types, and fails if a value does not fit. Its `union_by_name` makes a year
+    of 60 columns six times slower, so it is used only if types differ.
     """
     import pyarrow.parquet as pq
 

@@ -1,6 +1,6 @@
-"""dbt's manifest, prepared from the files of the project and of the engine's package whenever they have changed.
+"""Prepares dbt's manifest when files of the project or of the engine's package have changed.
 
-Running dbt's models stays out; see `ml_assets.warehouse.warehouse`.
+Not here: running dbt's models (see `ml_assets.warehouse.warehouse`).
 """
 
 import hashlib
@@ -19,42 +19,42 @@ _SUFFIXES = {*_YAML, ".sql", ".md", ".csv"}
 
 
 class YamlProblem(Protocol):
-    """What is wrong with a YAML text, and on which line."""
+    """A problem of a YAML text, and its line."""
 
     line: int
     problem: str
 
 
 def prepare_manifest(project_dir: Path, problems: Callable[[str], Iterable[YamlProblem]] = lambda _: ()) -> bool:
-    """Link the engine's package, parse the project if files differ from those last parsed, and return whether they did.
+    """Link the engine's package, and parse the project if its files have changed. Return whether they have.
 
     Args:
         project_dir: the project.
-        problems: what is wrong with a YAML text, which dbt would not find, or report without its place.
+        problems: finds problems of a YAML text that dbt would not find, or would report without a line.
 
     Raises:
-        WarehouseError: dbt cannot parse it, which says why; or a file is not UTF-8, or has a problem; or the package
-            cannot be linked.
+        WarehouseError: dbt cannot parse the project, a file is not UTF-8 or has a problem, or the package cannot be
+            linked.
     """
     link_package(project_dir)
     target = project_dir / "target"
     stamp = target / "parsed_from"
-    found = digest_of(project_dir)
+    found = project_digest(project_dir)
     if (target / "manifest.json").exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == found:
         return False
     if wrong := [*_wrong(project_dir, problems)]:
         raise WarehouseError("\n".join(wrong))
-    said: list[str] = []
+    output: list[str] = []
     with Dbt(project_dir) as dbt:
-        code = dbt.parse(target, said.append)
+        code = dbt.parse(target, output.append)
     if code:
-        raise WarehouseError(f"dbt cannot parse {project_dir}:\n" + "\n".join(said))
+        raise WarehouseError(f"dbt cannot parse {project_dir}:\n" + "\n".join(output))
     stamp.write_text(found, encoding="utf-8")
     return True
 
 
-def digest_of(project_dir: Path) -> str:
-    """Return the digest of the files that dbt parses."""
+def project_digest(project_dir: Path) -> str:
+    """Return a digest of the files that dbt parses."""
     digest = hashlib.blake2b(digest_size=16, usedforsecurity=False)
     files = {path.relative_to(project_dir): path for path in _files(project_dir)}
     files |= {LINK / path.relative_to(PACKAGE): path for path in package_files()}
@@ -65,7 +65,7 @@ def digest_of(project_dir: Path) -> str:
 
 
 def _files(project_dir: Path) -> Iterator[Path]:
-    """Yield the project's files; those of the engine's package are the same, linked or copied."""
+    """Yield the project's files, without those of the engine's package, which may be linked or copied."""
     for path in sorted(project_dir.rglob("*")):
         inside = path.relative_to(project_dir)
         if inside.parts[0] in {"target", "logs"} or inside.parts[: len(LINK.parts)] == LINK.parts:

@@ -1,6 +1,6 @@
-"""What dbt says while it builds, without values of rows where a project has personal columns.
+"""dbt's output during a build, without values of rows if the project has personal columns.
 
-DuckDB's errors about data quote the value that does not fit.
+DuckDB's errors about data quote the value that caused them.
 """
 
 import re
@@ -9,22 +9,22 @@ from typing import Final
 
 _ABOUT_VALUES: Final = re.compile(r"((?:Conversion|Invalid Input|Out of Range|Constraint) Error): .*", re.DOTALL)
 _IS_NEW: Final = re.compile(r"\d\d:\d\d:\d\d ")
-"""How a message of dbt begins; what follows without a time belongs to it."""
+"""The beginning of a message of dbt. Lines without a time belong to the message before."""
 
 
 def without_values(message: str) -> str:
-    """Return a message without what DuckDB says of the values of a row."""
+    """Return a message without the part in which DuckDB quotes values of a row."""
     return _ABOUT_VALUES.sub(
         r"\1 over the values of a row, which are not shown: the project has personal columns", message
     )
 
 
-class Heard:
-    """Passes on what dbt says, line by line, and keeps it.
+class DbtOutput:
+    """Passes on dbt's output line by line, and collects it.
 
     Args:
-        say: takes the lines.
-        hides: whether values of rows are left out.
+        say: receives the lines.
+        hides: whether values of rows are removed.
     """
 
     def __init__(self, say: Callable[[str], None], *, hides: bool) -> None:
@@ -34,7 +34,7 @@ class Heard:
         self._is_hidden = False
 
     def __call__(self, line: str) -> None:
-        """Take a line."""
+        """Receive a line."""
         if self._hides:
             if self._is_hidden and not _IS_NEW.match(line):
                 return

@@ -1,7 +1,7 @@
-"""The engine's dbt package (macros, materializations, generic tests), linked into a project's `dbt_packages`.
+"""Links the engine's dbt package (macros, materializations, generic tests) into a project's `dbt_packages`.
 
-A link, not a copy: after an upgrade of the engine it leads to the new package. `packages.yml` could not name it: dbt
-writes the absolute path of a local package into `package-lock.yml`, which is committed.
+It is a link and not a copy, so that it points to the new package after an upgrade of the engine. `packages.yml` cannot
+be used: dbt writes the absolute path of a local package into `package-lock.yml`, which is committed.
 """
 
 import contextlib
@@ -15,14 +15,14 @@ from typing import Final
 from ml_assets.lake.errors import WarehouseError
 
 PACKAGE: Final = Path(str(importlib.resources.files("ml_assets"))).resolve() / "dbt"
-"""The folder of the package in the installed engine."""
+"""The package's folder in the installed engine."""
 
 LINK: Final = Path("dbt_packages", "ml_assets")
-"""Where a project has it."""
+"""The package's path in a project."""
 
 
 def is_linked(project_dir: Path) -> bool:
-    """Return whether a project has the package of this engine: a link to it, or an equal copy."""
+    """Return whether a project has this engine's package: a link to it, or an equal copy."""
     link = project_dir / LINK
     if link.is_symlink():
         return link.readlink() == PACKAGE
@@ -33,13 +33,13 @@ def is_linked(project_dir: Path) -> bool:
 
 
 def link_package(project_dir: Path) -> None:
-    """Link the package into a project, unless it is linked already; copy it where the system allows no links.
+    """Link the package into a project unless it is linked already. Copy it if the system does not support links.
 
-    A link that dangles or leads to another engine, and a copy that differs, are replaced. Several processes may do this
-    at once, while dbt runs on the project.
+    Broken links, links to another engine, and different copies are replaced. Several processes may do this
+    concurrently, even while dbt runs on the project.
 
     Raises:
-        WarehouseError: the project's folder cannot be written.
+        WarehouseError: the project's folder is not writable.
     """
     link = project_dir / LINK
     for left in (3, 2, 1, 0):
@@ -52,18 +52,18 @@ def link_package(project_dir: Path) -> None:
                 continue
             raise WarehouseError(
                 f"the dbt package of ml-assets cannot be linked into {link}: {error}. Make {link.parent} writable, or "
-                "run `ml-assets parse` where it is, as at the build of an image."
+                "run `ml-assets parse` where it is writable, for example when the image is built."
             ) from error
 
 
 def _replace(link: Path) -> None:
-    # dbt takes every folder beside the link for a package, except those whose names begin with two underscores.
+    # dbt treats every folder beside the link as a package, except those whose names begin with two underscores.
     new, former = (link.with_name(f"__{link.name}_{uuid.uuid4().hex}") for _ in range(2))
     try:
         link.parent.mkdir(exist_ok=True)
         _link_or_copy(new)
         is_copy = link.is_dir() and not link.is_symlink()
-        if is_copy or (link.is_symlink() and not new.is_symlink()):  # a link replaces a link in one step
+        if is_copy or (link.is_symlink() and not new.is_symlink()):  # replacing a link by a link is atomic
             with contextlib.suppress(FileNotFoundError):  # another process has just moved it
                 link.rename(former)
         new.replace(link)
@@ -78,12 +78,12 @@ def _replace(link: Path) -> None:
 def _link_or_copy(new: Path) -> None:
     try:
         new.symlink_to(PACKAGE, target_is_directory=True)
-    except OSError:  # Windows without the right to link, or a file system without links
+    except OSError:  # Windows without permission to create links, or a file system without links
         shutil.copytree(PACKAGE, new)
 
 
 def package_files() -> Iterator[Path]:
-    """Yield the files of the package, in the order of their names."""
+    """Yield the files of the package, ordered by name."""
     yield from sorted(path for path in PACKAGE.rglob("*") if path.is_file())
 
 
@@ -92,7 +92,7 @@ def _contents(package: Path) -> dict[Path, bytes]:
 
 
 def dispatch_problem(project: object) -> str:
-    """Return why dbt would not call the package's `get_where_subquery`; empty if it would.
+    """Return why dbt would not call the package's `get_where_subquery`; '' if it would.
 
     Args:
         project: the content of dbt_project.yml.

@@ -1,16 +1,17 @@
-"""dbt without its start-up: a process that has imported dbt once, and forks a child for whoever needs one.
+"""Runs dbt without its start-up time: a server process imports dbt once, and forks a child for each user.
 
-What dbt is asked, and what its answers mean, stays out; see `ml_assets.warehouse.warehouse`,
-`ml_assets.warehouse.rebuild` and `ml_assets.warehouse.dbt_manifest`.
+Not here: the commands and their results (see `ml_assets.warehouse.warehouse`, `ml_assets.warehouse.rebuild` and
+`ml_assets.warehouse.dbt_manifest`).
 
-Importing dbt costs seconds, a fork of a process that has done so 20 ms. The first `Dbt` of a process starts the server,
-which ends when its stdin does: with its process, killed or not. A child works for one `Dbt`. It reads jobs from stdin,
-lines of JSON, writes what dbt says to stdout, and after each job NUL, dbt's exit code, and the CPU seconds and memory
-that it took, which nobody learns otherwise of a child that is not waited for; when stdin ends it ends, whatever it
-does. It parses the project itself, from what was parsed before: what must be read again is dbt's decision.
-Two of dbt's runners break each other in threads of one process, so each `Dbt` has a child of its own.
+Importing dbt takes seconds; forking a process that has imported it takes 20 ms. The first `Dbt` of a process starts the
+server. The server ends when its stdin closes, so also when its parent is killed. Each child works for one `Dbt`,
+because two dbt runners in threads of one process interfere.
 
-Where there is no fork, the same child is a process that imports dbt itself.
+A child reads jobs from stdin, as lines of JSON, and writes dbt's output to stdout. After each job it writes NUL, dbt's
+exit code, and the CPU seconds and peak memory used, because the usage of an unwaited child is not available otherwise.
+It exits as soon as stdin closes. It parses the project itself, using dbt's partial parsing.
+
+If the platform has no fork, the child is a new process that imports dbt itself.
 """
 
 import atexit
@@ -42,25 +43,25 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
 _FAILED: Final = 2
-"""dbt's exit code where it could not do what it was asked, and has no results."""
+"""dbt's exit code if a command failed without results."""
 
 RESULTS: Final = "run_results.json"
 _COMMAND: Final = ("-m", "ml_assets.warehouse.dbt_server")
-# Arrow's allocator and numpy otherwise start threads when they are imported.
+# Arrow's allocator and numpy start threads at import by default.
 _WITHOUT_THREADS: Final = {"JE_ARROW_MALLOC_CONF": "background_thread:false", "OPENBLAS_NUM_THREADS": "1"}
 
 _LEAKS: Final = re.compile(r" - (leaked |\.\.\. skipped)|nanobind: |See https://nanobind")
-"""What DuckDB's library prints where a process ends early (2.0)."""
+"""What DuckDB's library prints when a process ends early (2.0)."""
 
 
 class Dbt:
-    """dbt on one project, in a process that starts with the first command and does one after the other."""
+    """dbt for one project. The process starts with the first command and runs commands one after the other."""
 
     def __init__(self, project_dir: Path, target: str | None = None) -> None:
-        """Start nothing yet.
+        """Start no process yet.
 
         Args:
-            project_dir: the dbt project, which holds its profile too.
+            project_dir: the dbt project, which contains its profile too.
             target: the profile's target; its default if empty.
         """
         self.project_dir = project_dir.absolute()
@@ -73,17 +74,17 @@ class Dbt:
         self._child: _Child | None = None
 
     def __enter__(self) -> Self:
-        """Start nothing yet."""
+        """Start no process yet."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the process, as `close` does."""
+        """End the process."""
         self.close()
 
     def close(self) -> None:
-        """End the process, if it was started, whatever it does; the next command starts another."""
+        """End the process if it was started, even during a command. The next command starts another."""
         child, self._child = self._child, None
         if child is not None:
             child.end()
@@ -92,33 +93,33 @@ class Dbt:
         """Parse the project, write dbt's manifest to a folder, and return dbt's exit code.
 
         Raises:
-            WarehouseError: the process ended before dbt did.
+            WarehouseError: the process ended before the command finished.
         """
         return self._do(["--quiet", "parse"], target, None, say)
 
     def build(self, command: Sequence[str], *, bindings: Path, target: Path, say: Callable[[str], None]) -> int:
-        """Do a command that builds models, and return dbt's exit code.
+        """Run a command that builds models, and return dbt's exit code.
 
         Args:
             command: `run` or `build`, with its options.
             bindings: the file that `ml_assets.warehouse.dbt_lake` reads.
             target: the folder where `RESULTS` is written if dbt ran anything.
-            say: takes dbt's lines.
+            say: receives dbt's lines.
 
         Raises:
-            WarehouseError: the process ended before dbt did.
+            WarehouseError: the process ended before the command finished.
         """
         code = 0 if self._child else self._do(["--quiet", "--no-write-json", "parse"], target, None, say)
         if code:
-            self.close()  # the project may be mended before the next command
+            self.close()  # the project may be fixed before the next command
             return code
         return self._do(["--no-write-json", *command], target, bindings, say)
 
     def _do(self, command: Sequence[str], target: Path, bindings: Path | None, say: Callable[[str], None]) -> int:
-        said: list[str] = []
+        output: list[str] = []
 
-        def hear(line: str) -> None:
-            said.append(line)
+        def receive(line: str) -> None:
+            output.append(line)
             say(line)
 
         job = {
@@ -131,33 +132,33 @@ class Dbt:
         child = self._child = self._child or _SERVER.child(self._options)
         killed_before = kills()
         try:
-            code = child.ask(job, hear)
+            code = child.ask(job, receive)
         except BaseException:
-            self.close()  # an interrupted command leaves no dbt behind, and no answer to the next one
+            self.close()  # otherwise the next command would read this command's output
             raise
         if code is None:
             self.close()
             if kills() > killed_before:
                 end_pod("dbt")
-            told = [line for line in said or _SERVER.said() if not _LEAKS.match(line)]
-            tail = "\n".join(told[-20:])
+            lines = [line for line in output or _SERVER.output() if not _LEAKS.match(line)]
+            tail = "\n".join(lines[-20:])
             raise WarehouseError(
                 f"the process of dbt for {self.project_dir} ended before dbt did, as when it is killed for memory. "
-                f"Build fewer days at once, or lower ML_ASSETS_DBT_MEMORY. It said:\n{tail}"
+                f"Build fewer days at once, or lower ML_ASSETS_DBT_MEMORY. Its last lines:\n{tail}"
             )
         return code
 
 
 @dataclass(frozen=True)
 class _Child:
-    """A process that does dbt's commands; `process` where it is a child of this one too."""
+    """A process that runs dbt's commands. `process` is set if it is a direct child of this process."""
 
     stdin: IO[str]
     stdout: IO[str]
     process: "subprocess.Popen[bytes] | None"
 
     def ask(self, job: dict[str, Any], say: Callable[[str], None]) -> int | None:
-        """Have a job done and return dbt's exit code; None where the process ended before."""
+        """Run a job and return dbt's exit code; None if the process ended before."""
         try:
             self.stdin.write(json.dumps(job) + "\n")
             self.stdin.flush()
@@ -174,8 +175,8 @@ class _Child:
         return None
 
     def end(self) -> None:
-        """End the process, and wait until it has ended."""
-        with contextlib.suppress(BrokenPipeError):  # what is left to write was for a process that has ended
+        """End the process, and wait for it."""
+        with contextlib.suppress(BrokenPipeError):  # the process has already ended
             self.stdin.close()
         with self.stdout:
             for _ in self.stdout:
@@ -185,14 +186,14 @@ class _Child:
 
 
 class _Server:
-    """The process that forks, started when it is first needed."""
+    """The server process, started when it is first needed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
     def child(self, options: Sequence[str]) -> _Child:
-        """Return a new child; the options name a project for a new server to warm up on."""
+        """Return a new child. The options name a project on which a new server warms up."""
         reads, asks = os.pipe()
         hears, says = os.pipe()
         process = None
@@ -201,7 +202,7 @@ class _Server:
                 with self._lock:
                     if self._process is None or self._process.poll() is not None:
                         self._start(options)
-                    with contextlib.suppress(BrokenPipeError):  # the first job finds no child, and says so
+                    with contextlib.suppress(BrokenPipeError):  # the first job fails and reports it
                         socket.send_fds(self._control, [b"."], [reads, says])
             else:
                 process = subprocess.Popen([sys.executable, *_COMMAND], stdin=reads, stdout=says, stderr=says)
@@ -220,18 +221,18 @@ class _Server:
             self._process = subprocess.Popen(
                 [sys.executable, *_COMMAND, *options], stdin=theirs.fileno(), stdout=self._log, stderr=self._log,
                 env={**os.environ, **_WITHOUT_THREADS},
-                start_new_session=True,  # an interrupt at the terminal is for the parent, which ends what it began
+                start_new_session=True,  # a terminal's interrupt goes to the parent, which stops the server
             )  # fmt: skip
 
-    def said(self) -> list[str]:
-        """Return what the server itself said."""
+    def output(self) -> list[str]:
+        """Return the server's own output."""
         if self._process is None:
             return []
         self._log.seek(0)
         return self._log.read().decode(errors="replace").splitlines()
 
     def close(self) -> None:
-        """End the process, if it was started; children end with those who use them."""
+        """End the server if it was started. Children end with their users."""
         if self._process is not None:
             with contextlib.suppress(OSError):  # it has ended before
                 self._control.shutdown(socket.SHUT_RDWR)
@@ -246,15 +247,15 @@ atexit.register(_SERVER.close)
 
 
 def _serve(options: Sequence[str]) -> float:
-    """Import dbt and use it once, then fork a child at each message from stdin.
+    """Import dbt and use it once, then fork a child for each message from stdin.
 
-    Returns in the children, with the CPU seconds that the server has used for each: for the first, its start.
+    Returns only in the children, with the CPU seconds that the server has used since the last fork.
     """
     import multiprocessing
 
     import dbt.mp_context
 
-    # Semaphores of this context have no name that would outlive a killed child, and no process that looks after them.
+    # Semaphores of this context are unnamed, so a killed child leaves none behind, and they need no tracker process.
     dbt.mp_context._MP_CONTEXT = multiprocessing.get_context("fork")  # type: ignore[assignment]  # noqa: SLF001
     import dbt.task.build
     import pyarrow.compute
@@ -263,16 +264,16 @@ def _serve(options: Sequence[str]) -> float:
     from dbt.cli.main import dbtRunner
 
     with temporary_folder("dbt") as folder:
-        # Most of what the first parse of a process costs are imports and compiled templates. Whether it succeeds is
-        # told by the children, which parse for themselves. The static parser would start threads.
+        # Most of the cost of a process's first parse are imports and compiled templates. The result is ignored, because
+        # each child parses the project itself. The static parser would start threads.
         quick = ["--no-write-json", "--no-static-parser", "parse", *options]
         dbtRunner().invoke([*quick, "--target-path", str(folder), "--log-path", str(folder)])
     gc.freeze()
     tasks = Path("/proc/self/task")
     has_threads = threading.active_count() > 1 or (tasks.exists() and len([*tasks.iterdir()]) > 1)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for children here
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are not waited for
     control = socket.socket(fileno=0)
-    told = 0.0
+    reported = 0.0
     while True:
         _, fds, _, _ = socket.recv_fds(control, 1, 2)
         if not fds:
@@ -280,7 +281,7 @@ def _serve(options: Sequence[str]) -> float:
         spent = cpu_seconds()
         if os.fork() == 0:
             break
-        told = spent
+        reported = spent
         for fd in fds:
             os.close(fd)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -289,13 +290,13 @@ def _serve(options: Sequence[str]) -> float:
         os.dup2(fd, standard)
     for fd in fds:
         os.close(fd)
-    if has_threads:  # they are lost in a fork, with the locks that they held: begin again, slower
+    if has_threads:  # a fork loses them while their locks stay held: start over, which is slower
         os.execv(sys.executable, [sys.executable, *_COMMAND])  # noqa: S606 - no shell is meant
-    return spent - told
+    return spent - reported
 
 
 def _work(spent: float = 0.0) -> None:
-    """Do jobs from stdin, one after the other; `spent` was used for this process before it began."""
+    """Run jobs from stdin, one after the other. `spent`: CPU seconds of the server to be charged to this process."""
     jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
 
     def read() -> None:
@@ -304,19 +305,19 @@ def _work(spent: float = 0.0) -> None:
         os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
-    manifest, told = None, -spent
+    manifest, reported = None, -spent
     while True:
         job = jobs.get()
         try:
             code, manifest = _do(job, manifest)
-        except Exception as error:  # noqa: BLE001 - such as a full disk, which dbt leaves to its caller
-            print(f"{type(error).__name__}: {error}")  # noqa: T201 - stdout is where answers go
+        except Exception as error:  # noqa: BLE001 - such as a full disk, which dbt does not handle
+            print(f"{type(error).__name__}: {error}")  # noqa: T201 - stdout is the protocol
             with contextlib.suppress(OSError):
-                Path(job["results"]).unlink()  # half of them
+                Path(job["results"]).unlink()  # they are incomplete
             code = _FAILED
         cpu = cpu_seconds()
-        print(f"\0{code} {cpu - told:.6f} {peak_memory_bytes()}", flush=True)  # noqa: T201 - stdout is where answers go
-        told = cpu
+        print(f"\0{code} {cpu - reported:.6f} {peak_memory_bytes()}", flush=True)  # noqa: T201 - stdout is the protocol
+        reported = cpu
 
 
 def _do(job: dict[str, Any], manifest: "Manifest | None") -> tuple[int, "Manifest | None"]:
@@ -331,15 +332,15 @@ def _do(job: dict[str, Any], manifest: "Manifest | None") -> tuple[int, "Manifes
     os.chdir(job["folder"])
     os.environ.clear()
     os.environ.update(job["environment"] | ({VARIABLE: job["bindings"]} if job["bindings"] else {}))
-    # The adapter keeps its database in memory for the next invocation, with the files of the last one bound.
+    # The adapter reuses its in-memory database for the next invocation, which still has the last one's files bound.
     DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
     done = dbtRunner(manifest=manifest).invoke(job["arguments"])
     if isinstance(done.result, Manifest):
         manifest = done.result
     elif isinstance(done.result, RunExecutionResult):
-        done.result.write(job["results"])  # dbt would write its manifest beside it, which takes a third of a second
+        done.result.write(job["results"])  # dbt would also write its manifest, which takes 0.3 s
     elif isinstance(done.exception, DbtUsageException):
-        print(done.exception)  # noqa: T201 - the one kind of error that dbt leaves to its caller to tell
+        print(done.exception)  # noqa: T201 - dbt does not print usage errors itself
     return (0 if done.success else _FAILED if done.exception else 1), manifest
 
 

@@ -1,4 +1,4 @@
-"""The contracts of a dbt project's tables, from its prepared manifest."""
+"""Reads the contracts of a dbt project's tables from its prepared manifest."""
 
 import json
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from ml_assets.landing.row_sql import sql_problems_once
 
 
 def read_manifest(project_dir: Path) -> Mapping[str, Any]:
-    """Return dbt's manifest, which `ml-assets` prepares whenever the project has changed.
+    """Return dbt's manifest, which `ml-assets parse` prepares.
 
     Raises:
-        DataError: it has not been prepared.
+        DataError: the manifest does not exist.
     """
     path = project_dir / "target" / "manifest.json"
     try:
@@ -26,10 +26,10 @@ def read_manifest(project_dir: Path) -> Mapping[str, Any]:
 
 
 def read_contracts(manifest: Mapping[str, Any], project_dir: Path) -> dict[str, TableContract]:
-    """Return the contracts that dbt's YAML declares.
+    """Return the contracts in dbt's YAML.
 
     Raises:
-        ContractError: they have errors; all are listed, with file and line.
+        ContractError: they have errors. All are listed, with file and line.
     """
 
     def read(path: str) -> str | None:
@@ -38,5 +38,8 @@ def read_contracts(manifest: Mapping[str, Any], project_dir: Path) -> dict[str, 
 
     checked = project_dir / "target" / "row_sql_checked"
     return contracts_from_dbt(
-        manifest, read=read, sql_problems=lambda asked: sql_problems_once(asked, checked), folder=project_dir.name
+        manifest,
+        read=read,
+        sql_problems=lambda expressions: sql_problems_once(expressions, checked),
+        folder=project_dir.name,
     )

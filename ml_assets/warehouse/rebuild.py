@@ -1,7 +1,7 @@
-"""Rebuilds: one table of the dbt project, built again and again in a scratch folder, each time from other source rows.
+"""Rebuilds a table of the dbt project repeatedly in a scratch folder, each time from other source rows.
 
-dbt builds each range of days once. After that the SQL that it executed runs again on DuckDB alone, over other files,
-which takes a quarter of the time. Nothing here reads or writes the lake.
+dbt builds each range of days once. After that, the SQL that it executed runs on DuckDB alone over other files, which
+takes a quarter of the time. The lake is neither read nor written.
 """
 
 import json
@@ -21,18 +21,19 @@ from typing import Any, Final, Self
 
 import polars as pl
 
+from ml_assets.contracts.dbt_yaml import meta_of
+from ml_assets.contracts.sql import identifier
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.warehouse.dbt_messages import without_values
 from ml_assets.warehouse.dbt_package import link_package
 from ml_assets.warehouse.dbt_server import RESULTS, Dbt
-from ml_assets.warehouse.duckdb_session import connect, identifier, literal
+from ml_assets.warehouse.duckdb_session import connect, literal
 from ml_assets.warehouse.warehouse import (
     Node,
     Quarantine,
     has_personal,
     is_by_day,
     look_back_days,
-    meta_of,
     quarantine_bindings,
     with_ancestors,
 )
@@ -43,9 +44,9 @@ _HOOKS: Final = ("pre-hook", "post-hook")
 
 @dataclass(frozen=True)
 class Reach:
-    """What a table is made of: the models to build and the sources they read, by dbt's unique id.
+    """What a table depends on: models to build and sources they read, by dbt's unique id.
 
-    Each has the days that are needed of it; None where it is kept whole.
+    Each has the range of days that is needed; None if it is not partitioned.
     """
 
     table: str
@@ -54,21 +55,23 @@ class Reach:
 
 
 def reach_of(manifest: Mapping[str, Any], table: str, first: date, last: date) -> Reach:
-    """Return what building a table for some days needs, each model only for the days that its readers look back to.
+    """Return what building a table for a range of days needs.
+
+    Each model has only the days that its readers look back to.
 
     Args:
         manifest: dbt's manifest.
-        table: the model's name; it is kept by day.
+        table: the model's name. It must be a table by day.
         first: the first day to build.
-        last: the last one.
+        last: the last day.
 
     Raises:
-        WarehouseError: dbt knows no such model, or a whole table reads one that is kept by day.
+        WarehouseError: the model does not exist in dbt, or a whole table reads a table by day.
     """
     nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
     found = [uid for uid, node in nodes.items() if node["resource_type"] == "model" and node["name"] == table]
     if not found:
-        raise WarehouseError(f"dbt knows no model '{table}'. Prepare its manifest with: ml-assets parse.")
+        raise WarehouseError(f"the dbt project has no model '{table}'. Prepare its manifest with: ml-assets parse.")
     spans: dict[str, Span | None] = {found[0]: (first, last)}
     for uid in reversed(with_ancestors(nodes, found)):
         span = spans[uid]
@@ -78,7 +81,7 @@ def reach_of(manifest: Mapping[str, Any], table: str, first: date, last: date) -
                 continue
             if span is None:
                 raise WarehouseError(
-                    f"{nodes[uid]['name']} is a whole table, but reads {nodes[parent]['name']}, which is kept by day."
+                    f"{nodes[uid]['name']} is a whole table, but reads {nodes[parent]['name']}, a table by day."
                 )
             begin = span[0] - timedelta(days=look_back_days(nodes[uid], nodes[parent]))
             known = spans.get(parent) or (begin, span[1])
@@ -95,7 +98,7 @@ def _parents(nodes: Mapping[str, Node], uid: str) -> list[str]:
 
 
 class Rebuilds:
-    """A few dbt processes, each started when it is first needed; any thread may ask for a rebuild."""
+    """A pool of dbt processes, each started when first needed. Any thread may request a rebuild."""
 
     def __init__(
         self,
@@ -107,15 +110,15 @@ class Rebuilds:
         target: str = "",
         quarantines: Mapping[str, Quarantine] | None = None,
     ) -> None:
-        """Prepare to rebuild.
+        """Prepare the pool.
 
         Args:
             project_dir: the dbt project.
             manifest: its manifest.
             folder: an empty folder for scratch files.
-            workers: how many rebuilds run at once.
+            workers: how many rebuilds run concurrently.
             target: the profile's target; its default if empty.
-            quarantines: what models set aside, by unique id.
+            quarantines: the models' quarantines, by unique id.
         """
         self.nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
         self.folder = folder
@@ -124,17 +127,17 @@ class Rebuilds:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._free: queue.LifoQueue[Dbt] = queue.LifoQueue()
         link_package(project_dir)
-        for _ in range(workers):  # the last in is the first out: one process suffices for single jobs
+        for _ in range(workers):  # a LIFO queue: single jobs reuse one process
             self._free.put(Dbt(project_dir, target))
 
     def __enter__(self) -> Self:
-        """Start nothing yet."""
+        """Start no process yet."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the processes that were started."""
+        """End the started processes."""
         while not self._free.empty():
             self._free.get().close()
 
@@ -142,7 +145,7 @@ class Rebuilds:
         """Return the table, built from these rows.
 
         Args:
-            reach: what the table is made of.
+            reach: what the table depends on.
             sources: the rows of each source, by unique id, with the columns of its contract.
 
         Raises:
@@ -159,33 +162,33 @@ class Rebuilds:
                 if days not in self._statements:
                     return self._built(reach, bindings, scratch, days)
             try:
-                return self._built_again(reach, bindings, scratch, self._statements[days])
-            except duckdb.Error:  # a statement that only dbt's own session can run; dbt says what is wrong
+                return self._replayed(reach, bindings, scratch, self._statements[days])
+            except duckdb.Error:  # a statement that needs dbt's session; dbt reports the error
                 return self._built(reach, bindings, scratch, days)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _built(self, reach: Reach, bindings: Mapping[str, Any], scratch: Path, days: str) -> pl.DataFrame:
-        """Return the table as dbt builds it, and remember the SQL."""
+        """Return the table as built by dbt, and remember the executed SQL."""
         path = scratch / "bindings.json"
         path.write_text(json.dumps(bindings), encoding="utf-8")
         table, names = self.nodes[reach.table]["name"], [self.nodes[uid]["name"] for uid in reach.models]
-        target, said = scratch / "target", list[str]()
+        target, output = scratch / "target", list[str]()
         with self._dbt() as dbt:
             command = ["run", "--threads", "1", "--select", *names]
-            code = dbt.build(command, bindings=path, target=target, say=said.append)
+            code = dbt.build(command, bindings=path, target=target, say=output.append)
         if code:
-            why = "\n".join(_broken(target / RESULTS) or said[-20:])
+            why = "\n".join(_broken(target / RESULTS) or output[-20:])
             why = without_values(why) if has_personal(self.nodes) else why
-            raise WarehouseError(f"{table} cannot be rebuilt in a scratch folder; dbt says:\n{why}")
+            raise WarehouseError(f"{table} cannot be rebuilt in a scratch folder; dbt reports:\n{why}")
         if not any(self.nodes[uid]["config"].get(hook) for uid in reach.models for hook in _HOOKS):
             self._statements[days] = json.loads(Path(bindings["statements"]).read_text(encoding="utf-8"))
         return pl.read_parquet(scratch / "out" / f"{table}.parquet", glob=False)
 
-    def _built_again(
+    def _replayed(
         self, reach: Reach, bindings: Mapping[str, Any], scratch: Path, statements: Sequence[str]
     ) -> pl.DataFrame:
-        """Return the table as the SQL that dbt executed builds it from these rows."""
+        """Return the table as built by the SQL that dbt executed before."""
         table = self.nodes[reach.table]
         order = ["day", *meta_of(table).get("key", [])]
         files = {name: paths[""] for name, paths in bindings["sources"].items()}
@@ -228,7 +231,7 @@ class Rebuilds:
 
 
 def _broken(results: Path) -> list[str]:
-    """Return what dbt said of the models that it could not build; nothing where it ran none."""
+    """Return dbt's messages about models that it could not build; empty if it ran none."""
     if not results.exists():
         return []
     found = json.loads(results.read_text(encoding="utf-8"))["results"]

@@ -1,6 +1,6 @@
-"""dbt's unit tests, run from a project's own tests: without a lake, and without days.
+"""Runs dbt's unit tests from a project's own tests, without a lake.
 
-dbt's data tests are checks of the tables that a run builds; see `ml_assets.warehouse.warehouse`.
+Not here: dbt's data tests, which are asset checks of a build (see `ml_assets.warehouse.warehouse`).
 """
 
 import json
@@ -15,10 +15,10 @@ _PASSED: Final = frozenset({"pass", "success"})
 
 
 def failed_unit_tests(dbt_project: Path) -> list[str]:
-    """Run the unit tests of a dbt project, and return a message for each that fails.
+    """Run the unit tests of a dbt project, and return a message for each failure.
 
     Args:
-        dbt_project: the folder of the dbt project, which `ml-assets parse` has prepared.
+        dbt_project: the folder of the dbt project, prepared by `ml-assets parse`.
 
     Raises:
         WarehouseError: dbt cannot run the tests.

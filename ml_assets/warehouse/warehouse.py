@@ -1,7 +1,7 @@
-"""The warehouse: one dbt invocation over a range of days, from files of the lake to files of the lake.
+"""The warehouse resource: one dbt invocation over a range of days, reading from the lake and publishing to it.
 
-dbt builds and tests in a scratch folder; what passed is published to the lake afterwards. What the tables mean stays
-out: that is dbt's project.
+dbt builds and tests in a scratch folder. Tables that passed are published afterwards. The tables themselves are defined
+in the dbt project.
 """
 
 import json
@@ -16,6 +16,7 @@ import dagster as dg
 import polars as pl
 from pydantic import JsonValue
 
+from ml_assets.contracts.dbt_yaml import meta_of
 from ml_assets.lake.content import StoredFrame
 from ml_assets.lake.days import Days, days_by_asset, gaps_of, merged, span_of
 from ml_assets.lake.errors import WarehouseError
@@ -24,7 +25,7 @@ from ml_assets.lake.quarantine import QUARANTINE, RELEASED
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake, Making
 from ml_assets.machine.temporary import temporary_folder
-from ml_assets.warehouse.dbt_messages import Heard, without_values
+from ml_assets.warehouse.dbt_messages import DbtOutput, without_values
 from ml_assets.warehouse.dbt_package import link_package
 from ml_assets.warehouse.dbt_server import RESULTS, Dbt
 
@@ -34,7 +35,7 @@ Node = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class TestResult:
-    """What a dbt test found."""
+    """The result of a dbt test."""
 
     unique_id: str
     passed: bool
@@ -45,13 +46,13 @@ class TestResult:
 
 @dataclass(frozen=True)
 class Quarantine:
-    """What a table may set aside instead of failing.
+    """The quarantine of a table: rows that break rules are set aside instead of failing the table.
 
     Attributes:
-        share: of a day's rows, at most.
-        predicates: by rule, SQL that is true where a row breaks it.
-        released: rows that a person let pass as they are.
-        releases: the artifacts that hold them, by partition.
+        share: the largest share of a day's rows that may be set aside.
+        predicates: by rule, SQL that is true if a row breaks it.
+        released: rows that a person released, which pass unchanged.
+        releases: the artifacts of released rows, by partition.
     """
 
     share: float
@@ -61,25 +62,25 @@ class Quarantine:
 
     @property
     def parameters(self) -> dict[str, JsonValue]:
-        """What decides which rows go on, for manifests."""
+        """The settings that decide which rows pass, for manifests."""
         return {"share": self.share, "rules": list(self.predicates)}
 
 
 @dataclass(frozen=True)
 class Build:
-    """What one dbt invocation left behind.
+    """The result of a dbt invocation.
 
     Attributes:
-        seconds: of each model that was built.
-        tests: what the tests that ran found.
-        failed: what dbt said of models that it could not build.
-        skipped: models that were not tried, because what they are made from failed.
-        scratch: where the files are.
-        models: the models that were asked for.
-        bound: what they read of the lake, by unique id and day.
-        missing: the days that were missing of what they read, by unique id and day, where that is allowed.
-        quarantines: what each may set aside, by unique id.
-        cost: what all of it took, from the step's begin on.
+        seconds: build time of each model.
+        tests: the results of tests.
+        failed: dbt's messages about models that failed.
+        skipped: models that were skipped because a parent failed.
+        scratch: the folder of the files.
+        models: the requested models.
+        bound: the artifacts that they read, by unique id and day.
+        missing: missing days of what they read, by unique id and day, if gaps are allowed.
+        quarantines: the models' quarantines, by unique id.
+        cost: the total cost since the step began.
     """
 
     seconds: Mapping[str, float]
@@ -94,14 +95,14 @@ class Build:
     cost: Cost | None = None
 
     def cost_of(self, model: str, partitions: int) -> Cost | None:
-        """Return what a partition of a model bears, its quarantine with it: by dbt's seconds, and an equal part."""
+        """Return the cost of one partition of a model: the model's share by seconds, divided by its partitions."""
         if self.cost is None:
             return None
         total = sum(self.seconds.values())
         return self.cost.share(partitions, of=self.seconds[model] / total if total else 1 / len(self.seconds))
 
     def files(self, table: str) -> dict[str, Path]:
-        """Return what was written of a model, or beside it, by day ('' where it is whole)."""
+        """Return the files of a model or of its quarantine, by day ('' for a whole table)."""
         whole = self.scratch / f"{table}.parquet"
         if whole.exists():
             return {"": whole}
@@ -109,45 +110,40 @@ class Build:
 
 
 def table_name(node: Node) -> str:
-    """Return the lake's name for a dbt source or model."""
+    """Return the lake's name of a dbt source or model."""
     return f"{node['source_name']}/{node['name']}" if node["resource_type"] == "source" else f"{PREFIX}/{node['name']}"
 
 
-def meta_of(node: Node) -> dict[str, Any]:
-    """Return a dbt node's meta, wherever this dbt version keeps it."""
-    return {**(node.get("meta") or {}), **((node.get("config") or {}).get("meta") or {})}
-
-
 def has_personal(nodes: Mapping[str, Node]) -> bool:
-    """Tell whether a column of some nodes is personal."""
+    """Return whether a column of these nodes is personal."""
     return any(meta_of(column).get("pii") for node in nodes.values() for column in node.get("columns", {}).values())
 
 
 def is_by_day(node: Node) -> bool:
-    """Tell whether a table has one file a day."""
+    """Return whether a table has one file per day."""
     if node["resource_type"] == "model":
         return bool(node["config"]["materialized"] == "by_day")
     return meta_of(node).get("partitioned") == "day"
 
 
 def column_types(node: Node) -> dict[str, JsonValue]:
-    """Return the declared type of each column; with other types, what was built is out of date."""
+    """Return the declared type of each column. If types change, built artifacts are stale."""
     return {name: column.get("data_type") for name, column in node["columns"].items()}
 
 
 def look_back_days(node: Node, parent: Node) -> int:
-    """Return how many days before its own a model reads of a parent."""
+    """Return how many earlier days of a parent a model reads."""
     declared = meta_of(node).get("look_back_days") or {}
     return int(declared.get(parent["name"], 0))
 
 
-def allows_gaps(node: Node) -> bool:
-    """Tell whether a model may be built though days that it looks back to are missing."""
+def is_gap_allowed(node: Node) -> bool:
+    """Return whether a model may be built although days that it looks back to are missing."""
     return bool(meta_of(node).get("allow_gaps", False))
 
 
 class Warehouse(dg.ConfigurableResource):
-    """dbt on DuckDB, in memory, over the lake's files."""
+    """dbt on an in-memory DuckDB over the lake's files."""
 
     lake: LakeResource
     project_dir: str
@@ -166,19 +162,19 @@ class Warehouse(dg.ConfigurableResource):
         first_days: Mapping[str, date] | None = None,
         threads: int = 1,
     ) -> Iterator[Build]:
-        """Build models (dbt's unique ids) for a range of days, and test them, in a scratch folder.
+        """Build and test models (dbt's unique ids) for a range of days in a scratch folder.
 
         Args:
             manifest: dbt's manifest.
             models: unique ids.
             days: the range; None for whole tables.
-            say: takes dbt's lines.
-            quarantines: which of the models may set rows aside, and how many.
-            first_days: by unique id, the first declared day of a table by day; no day before it is missing.
+            say: receives dbt's lines.
+            quarantines: the quarantines of models that have one, by unique id.
+            first_days: by unique id, the first declared day of a table by day. Earlier days do not count as missing.
             threads: cores that DuckDB uses for one model.
 
         Raises:
-            WarehouseError: days of what they read are missing, or dbt itself failed; failed models and tests are in
+            WarehouseError: days of what they read are missing, or dbt itself failed. Failed models and tests are in
                 the result instead.
         """
         lake = self.lake.open()
@@ -193,7 +189,7 @@ class Warehouse(dg.ConfigurableResource):
             bindings |= {"quarantine": quarantine_bindings(nodes, aside, folder), "threads": threads}
             (folder / "bindings.json").write_text(json.dumps(bindings), encoding="utf-8")
             hides = has_personal(nodes)
-            self._run(folder, [nodes[m]["name"] for m in models], Heard(say, hides=hides))
+            self._run(folder, [nodes[m]["name"] for m in models], DbtOutput(say, hides=hides))
             cost = lake.meter.take()
             result = _result(nodes, models, folder, scratch)
             if hides:
@@ -202,7 +198,7 @@ class Warehouse(dg.ConfigurableResource):
                 result = replace(result, failed=failed, tests=tests)
             yield replace(result, bound=bound, missing=missing, quarantines=aside, cost=cost)
 
-    def _run(self, folder: Path, names: Sequence[str], heard: Heard) -> None:
+    def _run(self, folder: Path, names: Sequence[str], output: DbtOutput) -> None:
         target = folder / "target"
         target.mkdir()
         command = [
@@ -211,10 +207,10 @@ class Warehouse(dg.ConfigurableResource):
         ]  # fmt: skip
         link_package(Path(self.project_dir))
         with Dbt(Path(self.project_dir), self.target) as dbt:
-            code = dbt.build(command, bindings=folder / "bindings.json", target=target, say=heard)
+            code = dbt.build(command, bindings=folder / "bindings.json", target=target, say=output)
         if not (target / RESULTS).exists():
-            tail = "\n".join(heard.lines[-20:])
-            raise WarehouseError(f"dbt ended with exit code {code} and left no results; it said:\n{tail}")
+            tail = "\n".join(output.lines[-20:])
+            raise WarehouseError(f"dbt ended with exit code {code} without results. Its last lines:\n{tail}")
 
     def publish(
         self,
@@ -227,24 +223,24 @@ class Warehouse(dg.ConfigurableResource):
         code_version: str | None,
         published: dict[str, dict[str, ArtifactRef]],
     ) -> tuple[dict[str, Manifest], dict[str, Manifest]]:
-        """Publish one built model from scratch to the lake, with the versions of what it was built from.
+        """Publish a built model from scratch to the lake, with the versions of its inputs.
 
         Returns the manifests of the table and of its quarantine, by partition.
 
         Args:
-            build: what dbt left behind.
+            build: the result of the build.
             manifest: dbt's manifest.
             model: unique id of the model.
             days: the range that was built; None for whole tables.
-            run_id: the run that did it.
+            run_id: the run that built it.
             code_version: dbt's checksum of the model.
-            published: what this run published before, by unique id and day; this model is added.
+            published: what this run has published so far, by unique id and day. This model is added.
         """
         lake = self.lake.open()
         nodes: dict[str, Node] = {**manifest["nodes"], **manifest["sources"]}
         node = nodes[model]
         asset = table_name(node)
-        stood = {
+        available = {
             parent: {**build.bound.get(parent, {}), **published.get(parent, {})}
             for parent in node["depends_on"]["nodes"]
             if parent in nodes
@@ -255,7 +251,7 @@ class Warehouse(dg.ConfigurableResource):
             day = date.fromisoformat(key) if key else None
             inputs = [
                 ref
-                for parent, refs in stood.items()
+                for parent, refs in available.items()
                 for ref in _used(refs, day, look_back_days(node, nodes[parent]), is_by_day=is_by_day(nodes[parent]))
             ]
             missing = merged([build.missing.get(model, {}).get(key, {}), *lake.missing_days_of(inputs)])
@@ -264,7 +260,7 @@ class Warehouse(dg.ConfigurableResource):
                 code_version=code_version, run_id=run_id, seconds=build.seconds[model] / len(wanted), cost=cost,
                 parameters={
                     "dbt": model, "types": column_types(node), "quarantine": aside.parameters if aside else None,
-                    "allow_gaps": allows_gaps(node) or None,
+                    "allow_gaps": is_gap_allowed(node) or None,
                     ROWS_READ: dict(lake.rows_of(ref for ref in inputs if (ref.partition or key) == key)),
                 },
                 missing_days=missing,
@@ -289,19 +285,19 @@ class Warehouse(dg.ConfigurableResource):
 def quarantine_bindings(
     nodes: Mapping[str, Node], quarantines: Mapping[str, Quarantine], folder: Path
 ) -> dict[str, dict[str, JsonValue]]:
-    """Return what the plugin is told of quarantines; released rows are written to a file in a folder of the run."""
-    said: dict[str, dict[str, JsonValue]] = {}
+    """Return the quarantine section of the bindings. Released rows are written to files in the run's folder."""
+    bindings: dict[str, dict[str, JsonValue]] = {}
     for model, quarantine in quarantines.items():
         name = str(nodes[model]["name"])
         path = folder / f"{name}{RELEASED}.parquet"
         if quarantine.released is not None:
             quarantine.released.write_parquet(path)
-        said[name] = {
+        bindings[name] = {
             "share": quarantine.share,
             "rules": dict(quarantine.predicates),
             "released": None if quarantine.released is None else str(path),
         }
-    return said
+    return bindings
 
 
 def _range(first: date, last: date) -> list[date]:
@@ -319,7 +315,7 @@ def _used(refs: Mapping[str, ArtifactRef], day: date | None, look_back: int, *, 
 def _bind(
     lake: Lake, nodes: Mapping[str, Node], models: Sequence[str], days: tuple[date, date] | None
 ) -> dict[str, dict[str, ArtifactRef]]:
-    """Return the artifacts of the lake that these models read, by unique id and day."""
+    """Return the artifacts that these models read, by unique id and day."""
     reach: dict[str, tuple[date, date] | None] = {}
     for model in models:
         for parent in nodes[model]["depends_on"]["nodes"]:
@@ -329,7 +325,7 @@ def _bind(
                 reach[parent] = None
                 continue
             if days is None:
-                raise WarehouseError(f"{model} is a whole table, but reads {parent}, which is kept by day.")
+                raise WarehouseError(f"{model} is a whole table, but reads {parent}, a table by day.")
             first = days[0] - timedelta(days=look_back_days(nodes[model], nodes[parent]))
             known = reach.get(parent)
             reach[parent] = (min(first, known[0]) if known else first, days[1])
@@ -356,10 +352,10 @@ def _missing(
     bound: Mapping[str, Mapping[str, ArtifactRef]],
     first_days: Mapping[str, date],
 ) -> dict[str, dict[str, Days]]:
-    """Return the days that are missing of what models read, by unique id and day, where that is allowed.
+    """Return the missing days of what models read, by unique id and day, for models that allow gaps.
 
     Raises:
-        WarehouseError: days are missing where that is not allowed; dbt would read them as days without rows.
+        WarehouseError: days are missing and gaps are not allowed. dbt would read them as days without rows.
     """
     made = {""} if days is None else {str(day) for day in _range(*days)}
     there = {table_name(nodes[uid]): {*refs, *(made if uid in models else ())} for uid, refs in bound.items()}
@@ -369,7 +365,7 @@ def _missing(
         node = nodes[model]
         parents = [uid for uid in node["depends_on"]["nodes"] if uid in nodes]
         found = {
-            day: gaps_of(day, _reads(nodes, node, parents, day, first_days), there, allow_gaps=allows_gaps(node))
+            day: gaps_of(day, _reads(nodes, node, parents, day, first_days), there, allow_gaps=is_gap_allowed(node))
             for day in sorted(made)
         }
         allowed[model] = {day: gaps.allowed for day, gaps in found.items() if gaps.allowed}
@@ -379,8 +375,8 @@ def _missing(
         span = span_of(sorted(made))
         listed = "\n".join(f"- {name} reads {days_by_asset(missing)}" for name, missing in refused.items())
         raise WarehouseError(
-            f"what these tables read is missing{f', so {span} cannot be built' if span else ''}:\n{listed}\n"
-            "Materialize it first. A table that may be built without days that it looks back to declares "
+            f"inputs of these tables are missing{f', so {span} cannot be built' if span else ''}:\n{listed}\n"
+            "Materialize them first. To build a table without the days that it looks back to, declare "
             "`allow_gaps: true` beside `look_back_days`."
         )
     return allowed
@@ -389,7 +385,7 @@ def _missing(
 def _reads(
     nodes: Mapping[str, Node], node: Node, parents: Sequence[str], day: str, first_days: Mapping[str, date]
 ) -> dict[str, list[str]]:
-    """Return the partitions that one partition of a model reads, by table, from each table's first declared day on."""
+    """Return the partitions that one partition of a model reads, by table, from its first declared day on."""
     found = {}
     for uid in parents:
         if not is_by_day(nodes[uid]):
@@ -402,7 +398,7 @@ def _reads(
 
 
 def with_ancestors(nodes: Mapping[str, Node], models: Iterable[str]) -> list[str]:
-    """Return models and all that they are made of, back to the sources, each after what it is made of."""
+    """Return models and all their ancestors including sources, each after its parents."""
     ordered: dict[str, None] = {}
 
     def visit(one: str) -> None:
@@ -418,7 +414,7 @@ def with_ancestors(nodes: Mapping[str, Node], models: Iterable[str]) -> list[str
 
 
 def _tested_against(nodes: Mapping[str, Node], models: Sequence[str]) -> set[str]:
-    """Return what the tests of models read beside them; dbt runs those whose tables are models' ancestors."""
+    """Return what the tests of models read besides them. dbt runs tests whose tables are ancestors of the models."""
     read = {
         parent
         for node in nodes.values()
@@ -435,10 +431,10 @@ def _bindings(
     days: tuple[date, date] | None,
     folder: Path,
 ) -> dict[str, Any]:
-    """Return what the plugin is told; files of a lake elsewhere are brought to the folder first.
+    """Return the bindings. Files of a remote lake are fetched to the folder first.
 
-    DuckDB can read S3 through fsspec itself, but asks for pieces of every file again for each model, contract and test:
-    a day with its look-back took 58 s against moto's S3, and 9 s with every file fetched once.
+    DuckDB can read S3 through fsspec, but requests parts of every file again for each model, contract and test. A day
+    with its look-back took 58 s against moto's S3, and 9 s with every file fetched once.
     """
     refs = [ref for parents in bound.values() for ref in parents.values()]
     paths = dict(zip(refs, lake.frames_here(refs, folder / "lake"), strict=True))

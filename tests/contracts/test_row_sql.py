@@ -6,7 +6,7 @@ import pytest
 
 from ml_assets.contracts.errors import ContractError
 from ml_assets.contracts.from_dbt import contracts_from_dbt
-from ml_assets.landing.row_sql import RowSql, sql_problems, sql_problems_once
+from ml_assets.landing.row_sql import Expression, sql_problems, sql_problems_once
 from tests.contracts.test_from_dbt import column, project, source
 
 ELSEWHERE = "which is not one of its columns; expected some of id, Name, weight kg, moment"
@@ -85,7 +85,7 @@ def test_sql_that_can_work_for_no_row_is_refused_with_the_expression_and_the_cau
 
 
 def test_sql_is_not_asked_about_again_before_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[RowSql] = []
+    asked: list[Expression] = []
     checked = tmp_path / "checked"
 
     def contracts(sql: str) -> None:

@@ -14,7 +14,7 @@ from ml_assets.lake.access import Access
 from ml_assets.lake.errors import SourceError
 from ml_assets.landing import listing
 from ml_assets.landing.day_pattern import DayPattern
-from ml_assets.landing.listing import Arrived, files_of_days, list_files, read_file
+from ml_assets.landing.listing import Arrived, files_of_days, list_files, read_arrived
 
 DAY = date(2024, 2, 3)
 FORMS = ("{day}", "{day:%Y%m%d}", "{day:%Y/%m/%d}", "{day:%Y}/{day:%j}", "day={day}/*", "{day:%Y}/{day}-*")
@@ -103,7 +103,7 @@ def test_a_folder_is_listed_by_day_in_the_order_of_names(tmp_path: Path) -> None
         day: [it.name for it in files] for day, files in found.days.items()
     }
     assert ("soon/a.csv",) == found.strange
-    assert b"2024-02-03/a.csv" == read_file(pattern, found.days[DAY][0], Access())
+    assert b"2024-02-03/a.csv" == read_arrived(pattern, found.days[DAY][0], Access())
 
 
 @pytest.mark.parametrize("count", [1, 9])
@@ -146,9 +146,9 @@ def test_links_pipes_and_folders_are_no_files(tmp_path: Path) -> None:
         assert {} == files_of_days(pattern, wanted[3:], Access())
     as_if = Arrived("2024-02-03/a.csv", 6, datetime(2024, 1, 1, tzinfo=UTC))
     with pytest.raises(SourceError, match=r"cannot be read: it is a link, which is not followed\. Put the file itself"):
-        read_file(pattern, as_if, Access())
+        read_arrived(pattern, as_if, Access())
     with pytest.raises(SourceError, match="is no plain file"):
-        read_file(pattern, Arrived("2024-02-05/a.csv", 0, as_if.modified_at), Access())
+        read_arrived(pattern, Arrived("2024-02-05/a.csv", 0, as_if.modified_at), Access())
 
 
 def test_a_file_that_is_gone_or_larger_than_memory_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,10 +158,10 @@ def test_a_file_that_is_gone_or_larger_than_memory_is_not_read(tmp_path: Path, m
     monkeypatch.setattr(listing, "memory_bytes", lambda: 3)
 
     with pytest.raises(SourceError, match=r"2024-02-03\.csv has 14 bytes, for which this machine has no memory"):
-        read_file(pattern, arrived, Access())
+        read_arrived(pattern, arrived, Access())
     (tmp_path / "2024-02-03.csv").unlink()
     with pytest.raises(SourceError, match="is gone since it was listed; materialize the day again"):
-        read_file(pattern, arrived, Access())
+        read_arrived(pattern, arrived, Access())
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_bucket_is_listed_page_by_page(
     found = list_files(pattern, access).days
 
     assert names == [it.name for files in found.values() for it in files]
-    assert names[0].encode() == read_file(pattern, found[DAY][0], access)
+    assert names[0].encode() == read_arrived(pattern, found[DAY][0], access)
     assert found[DAY] == files_of_days(pattern, [DAY], access)[DAY]
     assert not found[DAY][0].is_growing(datetime.now(UTC), 60)
 

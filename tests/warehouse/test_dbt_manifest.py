@@ -21,33 +21,33 @@ def project(folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["models/orders.sql", "dbt_project.yml", "models/new.yml", "macros.md"])
 def test_a_changed_or_new_file_is_another_project(tmp_path: Path, name: str) -> None:
-    before = dbt.digest_of(project(tmp_path))
+    before = dbt.project_digest(project(tmp_path))
     (tmp_path / name).write_text("changed")
 
-    assert before != dbt.digest_of(tmp_path)
+    assert before != dbt.project_digest(tmp_path)
 
 
 def test_a_moved_file_is_another_project(tmp_path: Path) -> None:
-    before = dbt.digest_of(project(tmp_path))
+    before = dbt.project_digest(project(tmp_path))
     (tmp_path / "models" / "orders.sql").rename(tmp_path / "models" / "sales.sql")
 
-    assert before != dbt.digest_of(tmp_path)
+    assert before != dbt.project_digest(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["target/compiled.sql", "logs/dbt.md", "models/notes.txt"])
 def test_what_dbt_writes_itself_does_not_change_the_project(tmp_path: Path, name: str) -> None:
-    before = dbt.digest_of(project(tmp_path))
+    before = dbt.project_digest(project(tmp_path))
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("changed")
 
-    assert before == dbt.digest_of(tmp_path)
+    assert before == dbt.project_digest(tmp_path)
 
 
 def test_a_project_parsed_before_is_not_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project(tmp_path)
     (tmp_path / "target").mkdir()
     (tmp_path / "target" / "manifest.json").write_text("{}")
-    (tmp_path / "target" / "parsed_from").write_text(dbt.digest_of(tmp_path))
+    (tmp_path / "target" / "parsed_from").write_text(dbt.project_digest(tmp_path))
     monkeypatch.setattr(dbt.Dbt, "parse", lambda *_: pytest.fail("dbt was started"))
 
     assert not dbt.prepare_manifest(tmp_path)
@@ -107,14 +107,14 @@ def test_an_edited_file_of_the_engines_package_is_another_project(
     for module in (dbt, dbt_package):
         monkeypatch.setattr(module, "PACKAGE", package)
     (shop := tmp_path / "shop").mkdir()
-    before = dbt.digest_of(project(shop))
+    before = dbt.project_digest(project(shop))
     (package / "macros" / "days.sql").write_text("changed")
 
-    assert before != dbt.digest_of(shop)
+    assert before != dbt.project_digest(shop)
 
 
 def test_linking_the_package_does_not_change_the_project(tmp_path: Path) -> None:
-    before = dbt.digest_of(project(tmp_path))
+    before = dbt.project_digest(project(tmp_path))
     dbt_package.link_package(tmp_path)
 
-    assert before == dbt.digest_of(tmp_path)
+    assert before == dbt.project_digest(tmp_path)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ml_assets.warehouse.dbt_messages import Heard, without_values
+from ml_assets.warehouse.dbt_messages import DbtOutput, without_values
 from ml_assets.warehouse.warehouse import has_personal
 
 LINES = [
@@ -19,7 +19,7 @@ LINES = [
 
 def test_values_of_rows_are_left_out_with_the_lines_that_go_on_about_them() -> None:
     said: list[str] = []
-    heard = Heard(said.append, hides=True)
+    heard = DbtOutput(said.append, hides=True)
     for line in LINES:
         heard(line)
 
@@ -33,7 +33,7 @@ def test_values_of_rows_are_left_out_with_the_lines_that_go_on_about_them() -> N
 
 def test_all_is_passed_on_where_nothing_is_personal() -> None:
     said: list[str] = []
-    heard = Heard(said.append, hides=False)
+    heard = DbtOutput(said.append, hides=False)
     for line in LINES:
         heard(line)
 

@@ -1,5 +1,5 @@
-{# Before anything is built: every source and model becomes a view on the files that the bindings name, in its
-   contract's columns and order; one without files becomes an empty table of its contract's types. #}
+{# Runs before anything is built: every source and model becomes a view on its bound files, with its contract's columns
+   in order. A table without files becomes an empty table of its contract's types. #}
 
 {% macro bind_lake() %}
   {%- if execute -%}

@@ -1,6 +1,6 @@
-{# The days of a run, or of a model to which the bindings give days of its own. They come from the bindings at execute
-   time and never through --vars, which would force dbt to parse everything again. At parse time there is no run: any
-   literal will do. #}
+{# The days of a run, or of a model that has days of its own in the bindings. They are read from the bindings at execute
+   time. Passing them through --vars would force dbt to parse everything again. At parse time there is no run, so any
+   literal is valid. #}
 
 {% macro first_day() -%}
   {{ ml_assets.run_day('first_day') }}
@@ -24,8 +24,8 @@
     )[0][0] -%}
     {%- if found is none -%}
       {{ exceptions.raise_compiler_error(
-        model.name ~ " asks for the days of the run, but its bindings name no first_day and last_day."
-        ~ " Give the run its days, or leave out what is built by day."
+        model.name ~ " uses the days of the run, but its bindings contain no first_day and last_day."
+        ~ " Give the run its days, or exclude models that are built by day."
       ) }}
     {%- endif -%}
     date '{{ found }}'

@@ -1,6 +1,6 @@
-{# dbt's own, and more: a test of a table by day reads the days of the run, not the look-back beside them, and a test of
-   single rows leaves out those that a person released. dbt calls it for every test of a project whose dbt_project.yml
-   has `dispatch: [{macro_namespace: dbt, search_order: [<project>, ml_assets, dbt]}]`. #}
+{# Extends dbt's own macro: a test of a table by day reads only the days of the run without the look-back, and a test of
+   single rows ignores released rows. dbt calls it for every test of a project whose dbt_project.yml has
+   `dispatch: [{macro_namespace: dbt, search_order: [<project>, ml_assets, dbt]}]`. #}
 {% macro default__get_where_subquery(relation) -%}
   {%- set conditions = [] -%}
   {%- if config.get('where') -%}
@@ -23,7 +23,7 @@
   {%- endif -%}
 {%- endmacro %}
 
-{# Tests that each row passes or fails by itself. #}
+{# Tests that apply to each row by itself. #}
 {% macro row_tests() -%}
   {%- do return(['not_null', 'accepted_values', 'relationships', 'in_range', 'accepted_range']) -%}
 {%- endmacro %}

@@ -1,5 +1,5 @@
-{# Rows that a table may set aside instead of failing. Its rules as SQL, and the rows that a person released, come with
-   the bindings; where there are none, nothing here costs more than a look into a table of the schema `lake`. #}
+{# Quarantine: rows that break rules are set aside instead of failing the table. The rules as SQL, and released rows, are
+   in the bindings. Without them, the cost is one query of a table of the schema `lake`. #}
 
 {% macro quarantine_rules(name) -%}
   {%- if not execute -%}
@@ -10,7 +10,7 @@
   ).rows) -%}
 {%- endmacro %}
 
-{# Each row of the model's SQL with the rules that it breaks, and whether it is set aside for them. #}
+{# Each row of the model's SQL with the rules that it breaks, and whether it is set aside. #}
 {% macro with_broken_rules(name, columns, sql, rules) -%}
   select
     marked.*,
@@ -29,7 +29,7 @@
   ) as marked
 {%- endmacro %}
 
-{# Whether a row equals one that a person released; when it came plays no part. #}
+{# Whether a row equals a released row. The time of arrival is ignored. #}
 {% macro is_released(name, columns, row) -%}
   {%- if execute and run_query(
     "select name from lake.tables where name = '" ~ name ~ "__released'"

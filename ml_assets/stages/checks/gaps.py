@@ -14,7 +14,7 @@ from ml_assets.lake.days import days_by_asset, merged
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.run_tags import range_of
 from ml_assets.models.plan import day_of, days_between, table_key
-from ml_assets.warehouse.warehouse import allows_gaps
+from ml_assets.warehouse.warehouse import is_gap_allowed
 
 CHECK: Final = "no_day_is_missing"
 
@@ -22,7 +22,7 @@ CHECK: Final = "no_day_is_missing"
 def gap_checks(declared: Declared, manifest: Mapping[str, Any]) -> list[dg.AssetChecksDefinition]:
     """Return the checks of tables and models that may be built over missing days; none where nothing declares gaps."""
     models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
-    tables = [table_key(node["name"]) for node in models if allows_gaps(node)] if declared.tables else []
+    tables = [table_key(node["name"]) for node in models if is_gap_allowed(node)] if declared.tables else []
     stages = [
         dg.AssetKey([model.name, stage])
         for model in declared.models

@@ -1,10 +1,10 @@
-{# A table with a column `day`, kept as one Parquet file a day: the SQL builds all days of the run at once, the plugin
-   refuses rows outside them and writes a file for each day, empty ones too. #}
+{# A table with a column `day`, stored as one Parquet file per day. The SQL builds all days of the run at once. The plugin
+   refuses rows outside these days and writes a file for each day, including empty ones. #}
 {% materialization by_day, adapter='duckdb' %}
   {{ return(ml_assets.lake_table(is_by_day=true)) }}
 {% endmaterialization %}
 
-{# A table kept as one Parquet file. #}
+{# A table stored as one Parquet file. #}
 {% materialization whole, adapter='duckdb' %}
   {{ return(ml_assets.lake_table(is_by_day=false)) }}
 {% endmaterialization %}
@@ -21,7 +21,7 @@
   {%- endcall %}
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
-  {#- The contract's constraints hold for what goes on, not for what is set aside, so rows are split before them. -#}
+  {#- The contract's constraints apply only to rows that pass, so rows are split before the table is created. -#}
   {%- set split = "create or replace table " ~ unsplit ~ " as "
     ~ ml_assets.with_broken_rules(model.name, model.columns, compiled_code, rules) if rules else "" -%}
   {% if rules %}
@@ -36,7 +36,7 @@
   {%- endcall %}
 
   {{ run_hooks(post_hooks, inside_transaction=True) }}
-  {#- The plugin reads with a cursor of its own, which sees committed tables only. -#}
+  {#- The plugin reads through its own cursor, which sees only committed tables. -#}
   {% do adapter.commit() %}
   {% do adapter.store_relation('lake', built, adapter.get_columns_in_relation(built), '', 'parquet', {
     'model': model.name, 'is_by_day': is_by_day, 'key': config.get('meta', {}).get('key', []), 'view': target | string,

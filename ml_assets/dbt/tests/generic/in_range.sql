@@ -1,5 +1,5 @@
-{# Rows whose value lies below `minimum` or above `maximum`, either of which may be left out, or is NaN or infinite: these
-   alone do not give 0 when subtracted from themselves. #}
+{# Rows whose value is below `minimum` or above `maximum` (both optional), or is NaN or infinite. Only the latter do not
+   give 0 when subtracted from themselves. #}
 {% test in_range(model, column_name, minimum=none, maximum=none) %}
 
 select {{ column_name }}

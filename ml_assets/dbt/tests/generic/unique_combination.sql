@@ -1,4 +1,4 @@
-{# Values of several columns that more than one row holds. #}
+{# Combinations of values that occur in more than one row. #}
 {% test unique_combination(model, columns) %}
 {%- set quoted = [] -%}
 {%- for column in columns -%}
