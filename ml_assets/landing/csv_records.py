@@ -64,7 +64,7 @@ def records_of(text: bytes, dialect: CsvDialect) -> Records:
         raise CsvError("is empty; expected a line with the names of the columns.")
     if (at := text.find(b"\0")) >= 0:
         raise CsvError(
-            f"line {_line(text, at)} has a NUL byte, which text cannot contain; correct the file, or declare its encoding "
+            f"line {_line(text, at)} has a NUL byte, which no text has; correct the file, or declare its encoding "
             "('csv: {encoding: utf-16}')."
         )
     scan = _Scan(text, dialect)

@@ -109,7 +109,7 @@ def _cgroup() -> Iterator[int]:
 
 def _right() -> str:
     return (
-        f"Permission denied: this process runs as user {os.geteuid()}, group {os.getegid()}. Give that user permission "
+        f"Missing permission: this process runs as user {os.geteuid()}, group {os.getegid()}. Give that user permission "
         "to read and write there (chown, chmod), or use another folder."
     )
 

@@ -164,7 +164,7 @@ def test_a_channel_that_is_down_keeps_no_other_from_getting_its_alerts_and_gets_
 def test_a_failure_is_logged_with_the_channel_and_its_host(folder: Lake, caplog: pytest.LogCaptureFixture) -> None:
     outbox(folder, Bell(before=refuse), clock=Clock()).send([alert("a")])
 
-    assert ["alert channel bell at bell.example failed: it answered 503. It is tried again later."] == caplog.messages
+    assert ["alert channel bell at bell.example failed: it answered 503. It is retried later."] == caplog.messages
     assert [logging.ERROR] == [it.levelno for it in caplog.records]
 
 

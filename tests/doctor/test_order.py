@@ -45,7 +45,7 @@ def test_an_order_that_is_whole_is_counted(lake: Lake) -> None:
     ("harm", "state", "words"),
     [
         (lambda lake: record(lake, 2).unlink(), "wrong", "missing: order/shop/orders/2013-01-01/000002.json"),
-        (lambda lake: newest(lake).unlink(), "wrong", "2013-01-01/000003.json names what does not exist"),
+        (lambda lake: newest(lake).unlink(), "wrong", "2013-01-01/000003.json names a version that does not exist"),
         (lambda lake: record(lake, 2).write_text("{}"), "wrong", "2013-01-01/000002.json is not the record"),
         (
             lambda lake: record(lake, 2).write_bytes(record(lake, 3).read_bytes()),
@@ -54,7 +54,7 @@ def test_an_order_that_is_whole_is_counted(lake: Lake) -> None:
         ),
         (
             lambda lake: record(lake, 3).unlink(), "warning",
-            "1 versions were stored and not published, as their writers ended before: artifacts/shop/orders/",
+            "1 versions were stored but not published, because their process ended early: artifacts/shop/orders/",
         ),
     ],
 )  # fmt: skip

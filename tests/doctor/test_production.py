@@ -80,15 +80,15 @@ def test_all_that_is_missing_is_told_at_once(monkeypatch: pytest.MonkeyPatch) ->
     ("name", "value", "told"),
     [
         ("ML_ASSETS_LAKE", "/mnt/lake", "ML_ASSETS_LAKE is a folder"),
-        ("ML_ASSETS_LAKE", "s3://key:open-sesame@bucket/lake", "ML_ASSETS_LAKE carries credentials"),
-        ("ML_ASSETS_LAKE", "s3://", "ML_ASSETS_LAKE names no bucket"),
+        ("ML_ASSETS_LAKE", "s3://key:open-sesame@bucket/lake", "ML_ASSETS_LAKE contains credentials"),
+        ("ML_ASSETS_LAKE", "s3://", "ML_ASSETS_LAKE has a bucket name"),
         ("ML_ASSETS_LAKE", "gs://bucket", "ML_ASSETS_LAKE begins with 'gs://'"),
         ("ML_ASSETS_LAKE_IS_SHARED", "yes", "ML_ASSETS_LAKE_IS_SHARED is neither true nor false"),
         ("AWS_SECRET_ACCESS_KEY", "open-sesame", "AWS_SECRET_ACCESS_KEY is set and AWS_ACCESS_KEY_ID is not"),
-        ("AWS_ENDPOINT_URL", "minio:9000", "AWS_ENDPOINT_URL is no address"),
-        ("AWS_ENDPOINT_URL_S3", "http://k:open-sesame@minio", "AWS_ENDPOINT_URL_S3 carries credentials"),
-        ("DAGSTER_EVENT_BATCH_SIZE", "-1", "DAGSTER_EVENT_BATCH_SIZE is no whole number"),
-        ("ML_ASSETS_DBT_MEMORY", "much", "ML_ASSETS_DBT_MEMORY is no size"),
+        ("AWS_ENDPOINT_URL", "minio:9000", "AWS_ENDPOINT_URL is not a URL"),
+        ("AWS_ENDPOINT_URL_S3", "http://k:open-sesame@minio", "AWS_ENDPOINT_URL_S3 contains credentials"),
+        ("DAGSTER_EVENT_BATCH_SIZE", "-1", "DAGSTER_EVENT_BATCH_SIZE is not a whole number"),
+        ("ML_ASSETS_DBT_MEMORY", "much", "ML_ASSETS_DBT_MEMORY is not a size"),
         ("ML_ASSETS_ALERT_WEBHOOK_URL", "open-sesame", "ML_ASSETS_ALERT_WEBHOOK_URL"),
     ],
 )
@@ -115,18 +115,18 @@ def test_a_folder_will_do_that_is_said_to_be_shared(
     if is_well:
         require_settings()
     else:
-        assert problems()[0].startswith("ML_ASSETS_LAKE is not a whole path")
+        assert problems()[0].startswith("ML_ASSETS_LAKE is not an absolute path")
 
 
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ("", "does not keep run_storage, schedule_storage, event_log_storage in Postgres"),
-        ("storage: {sqlite: {base_dir: /tmp}}", "does not keep run_storage, schedule_storage, event_log_storage"),
-        ("run_storage: {module: dagster_postgres, class: PostgresRunStorage}", "keep schedule_storage, event_log_"),
-        ("- open-sesame", "is no mapping"),
+        ("", "does not store run_storage, schedule_storage, event_log_storage in Postgres"),
+        ("storage: {sqlite: {base_dir: /tmp}}", "does not store run_storage, schedule_storage, event_log_storage"),
+        ("run_storage: {module: dagster_postgres, class: PostgresRunStorage}", "store schedule_storage, event_log_"),
+        ("- open-sesame", "is not a mapping"),
         ("{open-sesame: [", "is not YAML"),
-        (OWN, "reads PG from the environment, and there is none"),
+        (OWN, "reads PG from the environment, but it is not set"),
     ],
 )
 def test_dagsters_settings_must_name_postgres_and_find_what_they_read(tmp_path: Path, settings: str, told: str) -> None:

@@ -29,7 +29,7 @@ def lake(tmp_path: Path) -> Lake:
 def test_whole_logs_and_records_are_counted(lake: Lake) -> None:
     resource = LakeResource(url=lake.url)
 
-    assert [("ok", "2 are whole, with every entry that manifests name.")] == [
+    assert [("ok", "2 are intact, with every entry that manifests name.")] == [
         (it.state, it.text) for it in promotion_logs(resource, Promotion)
     ]
     assert [("ok", "2 records beside artifacts are as they were written.")] == [
@@ -59,7 +59,7 @@ def test_a_log_that_is_gone_as_a_whole_is_named_and_a_model_that_never_had_one_i
 
     assert ("wrong", True) == (damaged.state, damaged.text.startswith("that of shop is damaged: "))
     assert f"{lake.path('promotions', 'shop', '000001.json')} is missing" in damaged.text
-    assert ("ok", "1 are whole, with every entry that manifests name.") == (whole.state, whole.text)
+    assert ("ok", "1 are intact, with every entry that manifests name.") == (whole.state, whole.text)
 
 
 def test_damaged_records_are_named(lake: Lake) -> None:

@@ -55,10 +55,8 @@ def test_steps_share_the_runs_process_and_a_pod_gets_more_memory_or_another_try_
     assert ["tuning", "tuning", "tuning"] == shop.cluster.steps
     assert ["1Gi", "2Gi", "2Gi"] == memory_of(shop)
     memory, lost = shop.told(run, "STEP_UP_FOR_RETRY")
-    assert (
-        "was killed for memory: it used up its limit of 1Gi. It is tried again with 2Gi; its ceiling is 3Gi" in memory
-    )
-    assert "was deleted. It is tried again as it was, 1 of 1 times." in lost
+    assert "was killed for memory: it used up its limit of 1Gi. It is retried with 2Gi; its ceiling is 3Gi" in memory
+    assert "was deleted. It is retried unchanged, retry 1 of 1." in lost
     assert 3 == len({job["metadata"]["name"] for job in shop.cluster.created})
 
 
@@ -88,7 +86,7 @@ def test_memory_grows_up_to_its_ceiling_and_then_the_failure_says_what_to_raise(
     assert FAILURE == run.status
     assert ["1Gi", "2Gi", "3Gi"] == memory_of(shop)
     (failure,) = shop.told(run, "STEP_FAILURE")
-    assert "That is its ceiling; raise 'memory_ceiling' of the stage's compute from 3Gi." in failure
+    assert "That is the ceiling; raise 'memory_ceiling' of the stage's compute from 3Gi." in failure
 
 
 def test_a_pod_lost_more_often_than_declared_fails_its_step_and_what_comes_after_is_not_run(shop: Shop) -> None:
@@ -109,7 +107,7 @@ def test_a_pod_that_made_room_for_another_is_told_so_though_nothing_is_left_of_i
     assert SUCCESS == run.status
     (lost,) = shop.told(run, "STEP_UP_FOR_RETRY")
     name = shop.cluster.created[0]["metadata"]["name"]
-    why = f"The pod of job {name} was deleted: Preempted by pod 50339a87 on node node1, {name}-x. It is tried again"
+    why = f"The pod of job {name} was deleted: Preempted by pod 50339a87 on node node1, {name}-x. It is retried"
     assert why in lost
 
 
@@ -165,7 +163,7 @@ def test_a_step_that_dies_here_before_it_could_say_so_fails(shop: Shop, monkeypa
 
     assert FAILURE == run.status
     (failure,) = shop.told(run, "STEP_FAILURE")
-    assert "it ended without a word" in failure
+    assert "it ended without an event" in failure
     assert "MemoryError: no room for the plan" in failure
 
 
@@ -246,7 +244,7 @@ def test_a_step_that_was_lost_with_the_runs_pod_is_tried_again_when_the_run_resu
     resumed = shop.work(shop.now(run), resumes=True)
 
     (again,) = shop.told(run, "STEP_UP_FOR_RETRY")
-    assert "It is tried again" in again
+    assert "It is retried" in again
     assert (SUCCESS if step == "features" else FAILURE) == resumed.status
     restarted = shop.instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_RESTARTED)
     assert (step == "features") == bool(restarted)

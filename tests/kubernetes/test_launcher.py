@@ -34,7 +34,7 @@ def test_the_launcher_takes_what_dagsters_takes_and_a_ceiling() -> None:
 
 
 def test_a_ceiling_that_is_no_amount_of_memory_is_refused_at_once() -> None:
-    with pytest.raises(ValueError, match="'lots' is no quantity"):
+    with pytest.raises(ValueError, match="'lots' is not a quantity"):
         PodLauncher(run_memory_ceiling="lots", **{k: v for k, v in LAUNCHER.items() if k != "run_memory_ceiling"})
 
 

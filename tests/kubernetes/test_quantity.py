@@ -20,7 +20,7 @@ def test_an_amount_of_cpu_is_so_many_cores(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize("text", ["two", "", "-1Gi", "4 Gi", "4gb", "1e3", "500m"])
 def test_what_is_no_memory_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="expected one such as"):
+    with pytest.raises(ValueError, match="expected a quantity such as"):
         bytes_of(text)
 
 
@@ -47,12 +47,12 @@ def test_lost_pods_and_memory_are_counted_apart_and_a_lost_run_pod_not_at_all() 
     policy = PodPolicy(memory="1Gi", memory_ceiling="8Gi", retries=1)
     before = ["RunPodLost", "PodOutOfMemory", "RuntimeError", "PodOutOfMemory"]
 
-    assert "1 of 1 times" in str(policy.retry_message("PodLost", before))
+    assert "retry 1 of 1" in str(policy.retry_message("PodLost", before))
     assert policy.retry_message("PodLost", [*before, "PodLost"]) is None
-    assert "It is tried again with 8Gi" in str(policy.retry_message("PodOutOfMemory", before))
+    assert "It is retried with 8Gi" in str(policy.retry_message("PodOutOfMemory", before))
     assert policy.retry_message("PodOutOfMemory", [*before, "PodOutOfMemory"]) is None
     assert "4Gi" == policy.memory_after(before)
-    assert "It is tried again." == policy.retry_message("RunPodLost", before)
+    assert "It is retried." == policy.retry_message("RunPodLost", before)
 
 
 @pytest.mark.parametrize("kind", ["PodNotStarted", "PodDiskFull", "PodPastDeadline", "PodFailed"])

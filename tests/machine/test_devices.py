@@ -34,7 +34,7 @@ def test_the_wheel_from_pypi_cannot_train_on_cuda_and_says_why_and_what_helps() 
         used_device("cuda", fallback=None, model="returns")
 
     text = str(caught.value)
-    assert "model 'returns' is declared with device 'cuda', on which LightGBM cannot train here: " in text
+    assert "model 'returns' declares device 'cuda', but LightGBM cannot train on it here: " in text
     assert "CUDA Tree Learner was not enabled in this build" in text
     assert "device_fallback: cpu" in text
 
@@ -64,7 +64,7 @@ def test_a_device_that_works_is_used_and_tried_once_a_process(tried: list[Any]) 
 @pytest.mark.parametrize(
     ("end", "expected"),
     [
-        (ended(-6), "the process that tried ended with code -6"),
+        (ended(-6), "the test process ended with code -6"),
         (ended(1, "Traceback:\nlightgbm.basic.LightGBMError: No OpenCL device found\n"), "No OpenCL device found"),
         (
             ended(1, "ModuleNotFoundError: No module named 'lightgbm'"),

@@ -19,14 +19,14 @@ from ml_assets.warehouse.duckdb_session import connect
 from tests.faults import FaultyDisk
 
 SAYS = {
-    "disk": "A disk is full: free are ",
+    "disk": "A disk is full. Free space: ",
     "quota": "The disk quota of this user is used up.",
-    "file": "The limit of a file's size is reached: ",
+    "file": "The file size limit is reached: ",
     "files": "The limit of open files is reached: ",
     "memory": "There is not enough memory: this process may use ",
-    "right": f"A right is missing: this process runs as user {os.geteuid()}, ",
+    "right": f"Missing permission: this process runs as user {os.geteuid()}, ",
     "read-only": "The disk is mounted read-only.",
-    "temporary": "No temporary folder can be written: ",
+    "temporary": "No temporary folder is writable. Free space: ",
 }
 
 
@@ -121,7 +121,7 @@ def test_a_command_raises_its_limit_of_open_files_or_says_why_it_cannot(limit: s
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
 
     assert done.returncode == code
-    expected = "ml-assets: this process may have 100 files open; expected 256 at least. Raise it: ulimit -n 4096.\n"
+    expected = "ml-assets: this process may open 100 files; expected at least 256. Raise the limit: ulimit -n 4096.\n"
     assert done.stderr == (expected if code else "")
 
 
@@ -132,6 +132,6 @@ def test_a_command_without_a_temporary_folder_says_what_to_set(tmp_path: Path) -
     done = subprocess.run([sys.executable, "-c", code, "doctor"], capture_output=True, text=True, check=False)
 
     assert done.returncode == 3
-    assert "No temporary folder can be written: free are " in done.stderr
+    assert "No temporary folder is writable. Free space: " in done.stderr
     assert "Set TMPDIR to a folder that this user may write." in done.stderr
     assert "Traceback" not in done.stderr

@@ -49,9 +49,9 @@ def test_one_that_is_lost_is_replaced_as_often_as_declared_and_then_the_others_g
         crew.check()
 
     assert [(0, 0, None), (1, 0, None), (1, 1, None)] == place.started
-    assert "worker 1: It ended as PodLost. It is tried again as it was, 1 of 1 times." == said[0]
+    assert "worker 1: It ended as PodLost. It is retried unchanged, retry 1 of 1." == said[0]
     assert "Its 1 retries are used up" in said[1]
-    assert "1 workers go on without it" in said[1]
+    assert "1 workers continue" in said[1]
 
 
 def test_one_that_ran_out_of_memory_gets_more_up_to_the_ceiling() -> None:
@@ -62,7 +62,7 @@ def test_one_that_ran_out_of_memory_gets_more_up_to_the_ceiling() -> None:
             place.ends(0, "PodOutOfMemory")
             crew.check()
         place.ends(0, "PodOutOfMemory")
-        with pytest.raises(WorkersError, match="That is its ceiling"):
+        with pytest.raises(WorkersError, match="That is the ceiling"):
             crew.check()
 
     assert [None, "2Gi", "3Gi"] == [memory for *_, memory in place.started]
@@ -86,7 +86,7 @@ def test_one_that_ends_before_the_work_is_done_counts_as_lost() -> None:
         place.standing[0] = "done"
         crew.check()
 
-    assert ["worker 0: It ended before the work was done. It is tried again as it was, 1 of 1 times."] == said
+    assert ["worker 0: It ended before the work was finished. It is retried unchanged, retry 1 of 1."] == said
 
 
 def test_what_has_been_started_is_ended_when_another_cannot_be() -> None:

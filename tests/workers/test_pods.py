@@ -86,9 +86,9 @@ def test_one_killed_for_memory_gets_more_and_one_that_is_lost_another_try(shop: 
 
     assert ["1Gi", "1Gi", "2Gi", "1Gi"] == [memory(job) for job in shop.cluster.created]
     assert "worker 0: " in said[0]
-    assert "It is tried again with 2Gi" in said[0]
+    assert "It is retried with 2Gi" in said[0]
     assert "worker 1: " in said[1]
-    assert "It is tried again as it was, 1 of 1 times." in said[1]
+    assert "It is retried unchanged, retry 1 of 1." in said[1]
 
 
 def test_a_fault_ends_the_step_with_the_pods_last_lines(shop: Shop) -> None:
@@ -109,7 +109,7 @@ def test_the_others_go_on_without_one_that_cannot_be_started(shop: Shop) -> None
         at_work.check()
 
     assert 1 == len(said)
-    assert "1 workers go on without it" in said[0]
+    assert "1 workers continue" in said[0]
 
 
 def test_a_job_that_is_refused_is_told_in_the_clusters_words(shop: Shop) -> None:

@@ -30,7 +30,7 @@ def test_the_database_is_the_one_that_is_set(given: str, expected: str | None, m
 def test_what_is_no_postgres_is_refused_without_being_shown(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(STUDIES, given)
 
-    with pytest.raises(SettingsError, match="names no Postgres database; expected postgresql://") as caught:
+    with pytest.raises(SettingsError, match="is not a Postgres database; expected postgresql://") as caught:
         studies_url()
 
     assert "pw-1234" not in str(caught.value)
@@ -48,7 +48,7 @@ def test_dagsters_own_database_is_refused_before_a_table_is_made_in_it(tmp_path:
     file = tmp_path / "dagster.db"
     with closing(sqlite3.connect(file)) as database:
         database.execute("CREATE TABLE alembic_version (version_num VARCHAR(32))")
-    with pytest.raises(SettingsError, match=r"another program's.*Make it with CREATE DATABASE"):
+    with pytest.raises(SettingsError, match=r"another program.*Create one with CREATE DATABASE"):
         open_storage(file_url(file))
 
     with closing(sqlite3.connect(file)) as database:
