@@ -109,8 +109,8 @@ def _cgroup() -> Iterator[int]:
 
 def _right() -> str:
     return (
-        f"Missing permission: this process runs as user {os.geteuid()}, group {os.getegid()}. Give that user permission "
-        "to read and write there (chown, chmod), or use another folder."
+        f"Missing permission: this process runs as user {os.geteuid()}, group {os.getegid()}. Give that user "
+        "permission to read and write there (chown, chmod), or use another folder."
     )
 
 

@@ -84,11 +84,11 @@ def test_a_secret_in_place_of_its_variables_name_is_refused_without_telling_it()
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [
-        ("LOG_KINDS", "run_failed,rain", "names rain; expected some of run_failed, check_failed"),
+        ("LOG_KINDS", "run_failed,rain", "contains rain; valid kinds are run_failed, check_failed"),
         ("PER_HOUR", "many", "ML_ASSETS_ALERT_PER_HOUR is 'many'; expected a whole number"),
-        ("BASE_URL", "dagster.example", "ML_ASSETS_ALERT_BASE_URL .* is no address of the web UI"),
-        ("BASE_URL", "https://user:pw@dagster.example", "ML_ASSETS_ALERT_BASE_URL .* is no address of the web UI"),
-        ("BASE_URL", "https://dagster.example/a b", "ML_ASSETS_ALERT_BASE_URL .* is no address of the web UI"),
+        ("BASE_URL", "dagster.example", "ML_ASSETS_ALERT_BASE_URL .* is not a URL of the web UI"),
+        ("BASE_URL", "https://user:pw@dagster.example", "ML_ASSETS_ALERT_BASE_URL .* is not a URL of the web UI"),
+        ("BASE_URL", "https://dagster.example/a b", "ML_ASSETS_ALERT_BASE_URL .* is not a URL of the web UI"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named_with_what_was_expected(
@@ -123,7 +123,7 @@ def test_what_dagster_shows_of_the_resource_holds_no_secret(environment: pytest.
 
 
 def test_an_alert_without_a_time_zone_is_refused() -> None:
-    with pytest.raises(ValueError, match="alert 'run/1' happened at 2026-11-21 00:00:00, without a time zone"):
+    with pytest.raises(ValueError, match="alert 'run/1' has the time 2026-11-21 00:00:00 without a time zone"):
         alert(at=datetime(2026, 11, 21))  # noqa: DTZ001 - that is the point
 
 
@@ -162,7 +162,7 @@ def test_a_secret_shows_nowhere_not_in_the_alert_the_lake_the_log_or_an_error(
     for said in [*kept, caplog.text, str(delivery), *(str(it.__dict__) for it in caplog.records)]:
         assert not any(hidden in said for hidden in HIDDEN)
     assert "alert channel webhook at localhost:1 failed: it cannot be reached" in caplog.text
-    assert "alert channel email at localhost:1 failed: no mail went out" in caplog.text
+    assert "alert channel email at localhost:1 failed: no mail was sent" in caplog.text
 
 
 def test_what_is_kept_is_clean_and_can_be_sent_whatever_the_text_was(

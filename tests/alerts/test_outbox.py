@@ -71,7 +71,7 @@ def refuse(_: Message) -> None:
 
 
 def go_silent(_: Message) -> None:
-    raise ChannelError("it did not answer: TimeoutError", may_have_arrived=True)
+    raise ChannelError("it did not respond: TimeoutError", may_have_arrived=True)
 
 
 def die(_: Message) -> None:
@@ -189,7 +189,7 @@ def test_tries_come_more_and_more_seldom_and_in_the_end_the_alert_is_given_up_lo
     assert sorted(waits) == waits
     assert timedelta(hours=1) == waits[-1]
     assert [] == folder.names(folder.path("alerts", "open"))
-    assert f"bell at bell.example did not get «<a>» in {MOST_TRIES} tries; it is given up there" in caplog.messages[-1]
+    assert f"bell at bell.example did not receive «<a>» in {MOST_TRIES} attempts; no more follow" in caplog.messages[-1]
 
 
 def test_what_may_have_arrived_is_sent_again_under_the_same_id_and_says_so(folder: Lake) -> None:
@@ -268,8 +268,8 @@ def test_what_is_over_the_hours_limit_waits_for_the_next_hour_and_goes_out_as_on
     later = outbox(folder, bell, clock=clock, per_hour=3).send([alert("new", at=clock.now)])
 
     assert ["<00>", "<01>", "<02>"] == [it.title for it in bell.got[:3]]
-    assert "17 alerts that had to wait: <03>, and 16 more" == bell.got[3].title
-    assert "- and 5 more; all stand in " in bell.got[3].body
+    assert "17 alerts that were delayed: <03>, and 16 more" == bell.got[3].title
+    assert "- and 5 more; all are in " in bell.got[3].body
     assert {"run_failed": 17} == bell.got[3].facts
     assert "<new>" == bell.got[4].title
     assert (18, 0) == (later.sent, later.waiting)
@@ -343,7 +343,7 @@ def test_an_alert_that_cannot_be_read_stops_no_other_and_is_told_of(
 
     assert ["<a>"] == bell.titles
     assert 1 == delivery.waiting
-    assert ["an alert that waits cannot be sent"] == caplog.messages
+    assert ["a pending alert cannot be sent"] == caplog.messages
     assert "is not the record of an alert as it was written" in str(caplog.records[0].exc_info)
 
 
