@@ -32,7 +32,7 @@ import polars as pl
 import psutil
 
 from ml_assets.lake.content import ROW_GROUP
-from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.store import Lake, Origin
 
 HERE = Path(__file__).resolve()
 BAR = 1.1
@@ -132,7 +132,7 @@ def prepare(folder: Path, gigabytes: float, seed: int) -> str:
     """Write the frame, and a lake that holds it; return its size in words."""
     rows = int(gigabytes * 1e9 / make(100_000, seed).estimated_size() * 100_000)
     frame = make(rows, seed)
-    version = Lake(str(folder / "lake")).put(ASSET, None, frame, Making()).version
+    version = Lake(str(folder / "lake")).put(ASSET, None, frame, Origin()).version
     (file,) = (folder / "lake").rglob("data.parquet")
     file.rename(folder / "data.parquet")
     os.link(folder / "data.parquet", file)
@@ -175,14 +175,14 @@ def _write(side: str, folder: Path, scratch: Path) -> Callable[[], object]:
     if side == "polars write":
         polars(frame.head(1_000), "few")  # code is loaded, threads are started
         return lambda: polars(frame, "data.parquet")
-    lake.put(ASSET, None, frame.head(1_000), Making())  # as above; the environment is listed once a process
-    return lambda: lake.put(ASSET, None, frame, Making())
+    lake.put(ASSET, None, frame.head(1_000), Origin())  # as above; the environment is listed once a process
+    return lambda: lake.put(ASSET, None, frame, Origin())
 
 
 def _read(side: str, folder: Path, scratch: Path) -> Callable[[], object]:
     file = folder / "data.parquet"
     _bring_into_memory(file)
-    few = Lake(str(scratch)).put(ASSET, None, make(1_000, 1), Making()).ref
+    few = Lake(str(scratch)).put(ASSET, None, make(1_000, 1), Origin()).ref
     if side == "polars read":
         pl.read_parquet(next(scratch.rglob("data.parquet")))
         return lambda: pl.read_parquet(file)

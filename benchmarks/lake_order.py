@@ -25,7 +25,7 @@ from ml_assets.lake.copies import Copies
 from ml_assets.lake.manifest import ArtifactRef, FileEntry, Manifest
 from ml_assets.lake.objects import Stat
 from ml_assets.lake.order import OrderRecord, manifest_name
-from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.store import Lake, Origin
 from ml_assets.orchestration.staleness import Wanted, out_of_date
 from tests.faults import FaultyS3
 
@@ -102,7 +102,7 @@ def _writing(root: Path, tables: int, repeat: int) -> None:
             lake.environment()  # stored once
             os.sync()
             start = time.perf_counter()
-            lake.put_each("a/b", {day: (rows, Making()) for day, rows in frames.items()})
+            lake.put_each("a/b", {day: (rows, Origin()) for day, rows in frames.items()})
             took[kind].append((time.perf_counter() - start) / tables * 1e3)
     _print(f"write, {tables} at once (ms an artifact)", took[Lake], took[WithoutRecord])
 

@@ -28,7 +28,7 @@ from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import read_all
-from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.store import Lake, Origin
 from ml_assets.landing.row_sql import with_columns
 from ml_assets.landing.sources import Source
 from ml_assets.logic.point_in_time.suspects import lone_predictors, suspects
@@ -92,7 +92,7 @@ class Corpus:
         for uid, span in reach.sources.items():
             keys = [""] if span is None else [str(day) for day in days_between(*span)]
             found = self.lake.newest(f"raw/{self.manifest['sources'][uid]['name']}", keys)
-            rows[uid] = pl.concat(self.lake.get_each([*found.values()], pl.DataFrame, noted=False))
+            rows[uid] = pl.concat(self.lake.get_each([*found.values()], pl.DataFrame, is_input=False))
         scratch = self.folder / name
         scratch.mkdir()
         with Rebuilds(self.project, self.manifest, scratch, workers=1) as rebuilds:
@@ -190,10 +190,10 @@ _DAY: Final = "__day"
 
 def _land(lake: Lake, source: str, rows: pl.DataFrame) -> None:
     if _DAY not in rows.columns:
-        lake.put(f"raw/{source}", None, rows, Making())
+        lake.put(f"raw/{source}", None, rows, Origin())
         return
     parts = rows.partition_by(_DAY, as_dict=True, include_key=False, maintain_order=True)
-    lake.put_each(f"raw/{source}", {str(day): (part, Making()) for (day,), part in parts.items()})
+    lake.put_each(f"raw/{source}", {str(day): (part, Origin()) for (day,), part in parts.items()})
 
 
 # ---------------------------------------------------------------- the tables

@@ -36,7 +36,7 @@ from ml_assets.contracts.artifacts import (
 )
 from ml_assets.dagster_storage.event_log import BatchingSqliteEventLogStorage
 from ml_assets.declaration.reading import Declared, read_all
-from ml_assets.lake.content import digest_of
+from ml_assets.lake.content import bytes_digest
 from ml_assets.lake.manifest import ArtifactRef, FileEntry, Manifest
 from ml_assets.lake.order import OrderRecord, manifest_name
 from ml_assets.lake.resource import LakeResource
@@ -194,7 +194,7 @@ def write(lake: Lake, ref: ArtifactRef, *, records: Mapping[str, BaseModel] | No
         partition=ref.partition,
         version=ref.version,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        files=tuple(FileEntry(name=it, bytes=len(text), digest=digest_of(text)) for it, text in texts.items()),
+        files=tuple(FileEntry(name=it, bytes=len(text), digest=bytes_digest(text)) for it, text in texts.items()),
         input_numbers=(1,) * len(made.get("inputs", ())),
         **made,
     )

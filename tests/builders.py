@@ -28,7 +28,7 @@ from ml_assets.declaration.tables import RawDeclaration, TablesDeclaration
 from ml_assets.lake.manifest import Manifest
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sealing import seal
-from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.store import Lake, Origin
 from tests.flights import DEFS, build
 
 DAY = date(2013, 1, 1)
@@ -75,7 +75,7 @@ def put(
     lake: Lake, artifact: object, *, asset: str = "shop/orders", partition: str | None = None, **making: Any
 ) -> Manifest:
     """Keep an artifact in the lake, with as much of an origin as the test gives."""
-    return lake.put(asset, partition, artifact, Making(**making))
+    return lake.put(asset, partition, artifact, Origin(**making))
 
 
 def days(first: date, count: int) -> list[date]:

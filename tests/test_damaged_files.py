@@ -20,13 +20,13 @@ from ml_assets.doctor.records import records
 from ml_assets.lake.errors import CorruptArtifactError, LakeError
 from ml_assets.lake.manifest import ArtifactRef, Cost
 from ml_assets.lake.manifests import REMOVED
-from ml_assets.lake.origin import environment, read_environment
+from ml_assets.lake.origin import current_environment, load_environment
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.retraining_log import RetrainingLog
 from ml_assets.lake.sealed_frame import read_frame, write_frame
 from ml_assets.lake.sealing import seal
-from ml_assets.lake.steps import StepRecord, keep_failure, keep_step, last_attempt
+from ml_assets.lake.steps import StepRecord, last_attempt, store_failure, store_step
 from ml_assets.lake.store import Lake
 from ml_assets.provenance.gc.removal import collect, look
 from ml_assets.provenance.gc.retention import Judgement, Policy
@@ -105,8 +105,8 @@ def filled(root: Path) -> Filled:
         head = PromotionLog(lake, model, Promotion).verified().head
         for stage in ("evaluation", "features__leak_test", "predictions", "card"):
             found.put(f"{model}/{stage}", ARTIFACTS[stage](n), parameters={"promotion": head and head.model_dump()})
-        keep_step(lake, StepRecord(run_id=f"run-{n}", step="x", attempt=0, assets=("y",), started_at=NOW))
-        keep_failure(lake, f"run-{n}", "x", 0, Cost(seconds=n))
+        store_step(lake, StepRecord(run_id=f"run-{n}", step="x", attempt=0, assets=("y",), started_at=NOW))
+        store_failure(lake, f"run-{n}", "x", 0, Cost(seconds=n))
         write_frame(lake, lake.path("studies", model, f"{n:032d}.json"), frame(n))
         keep(lake, verdict(refs["model"]))
         assert RetrainingLog(lake, model, Retraining).claim(retraining(model))
@@ -117,7 +117,7 @@ def filled(root: Path) -> Filled:
 
 
 def environment_of_another(lake: Lake) -> None:
-    other = environment().model_copy(update={"digest": "f" * 32})
+    other = current_environment().model_copy(update={"digest": "f" * 32})
     lake.create(lake.path("environments", f"{'f' * 32}.json"), seal(other))
 
 
@@ -158,7 +158,7 @@ def _messages(found: Filled, caplog: pytest.LogCaptureFixture) -> Iterator[str]:
         *(partial(lake.removal, ref) for ref in _refs_removed(lake)),
         *(PromotionLog(lake, model, Promotion).verified for model in MODELS),
         *(partial(last_attempt, lake, run, "y") for run in ("run-1", "run-2")),
-        *(partial(read_environment, lake, digest) for digest in (environment().digest, "f" * 32)),
+        *(partial(load_environment, lake, digest) for digest in (current_environment().digest, "f" * 32)),
         *(partial(read_frame, lake, lake.path(path)) for path in lake.tree(lake.url) if path.startswith("studies/")),
         *(partial(last_verdict, lake, ref.asset.split("/")[0], ref.version) for ref in models),
         *(partial(RetrainingLog(lake, model, Retraining).newest, 5) for model in MODELS),

@@ -130,7 +130,7 @@ def full_build(project: Path, lake: Lake, folder: Path) -> pl.DataFrame:
         for uid, span in reach.sources.items():
             keys = [""] if span is None else [str(day) for day in days(span[0], (span[1] - span[0]).days + 1)]
             found = lake.newest(f"raw/{manifest['sources'][uid]['name']}", keys).values()
-            rows[uid] = pl.concat(lake.get(ref, pl.DataFrame, noted=False) for ref in found)
+            rows[uid] = pl.concat(lake.get(ref, pl.DataFrame, is_input=False) for ref in found)
         return rebuilds.build(reach, rows)
 
 

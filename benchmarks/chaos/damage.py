@@ -15,7 +15,7 @@ from ml_assets.contracts import artifacts
 from ml_assets.lake.errors import LakeError
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.order import OrderRecord
-from ml_assets.lake.origin import read_environment
+from ml_assets.lake.origin import load_environment
 from ml_assets.lake.sealed_frame import read_frame
 from ml_assets.lake.steps import last_attempt
 from ml_assets.lake.store import Lake
@@ -137,6 +137,6 @@ _READERS: Final[Mapping[str, Callable[[Lake, list[str]], object]]] = {
     "promotions": lambda lake, parts: promotions(lake, parts[0]).verified().entries,
     "runs": lambda lake, parts: last_attempt(lake, parts[0], parts[1].replace("__", "/")),
     "studies": _study,
-    "environments": lambda lake, parts: read_environment(lake, parts[0].removesuffix(".json")),
+    "environments": lambda lake, parts: load_environment(lake, parts[0].removesuffix(".json")),
     "order": _publication,
 }

@@ -12,7 +12,7 @@ import polars as pl
 from benchmarks.chaos.flows import CHILD, command, environment
 from benchmarks.chaos.trials import Ended, Scene, Trial, end, run, start
 from ml_assets.contracts.artifacts import Model
-from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.store import Lake, Origin
 from ml_assets.orchestration.groups import promotions as log_of
 from tests.killing import MODEL, PREDICTED
 
@@ -107,7 +107,7 @@ def promotions(scene: Scene) -> Iterator[Trial]:
         opened = Lake(str(lake))
         model: Model = opened.get(opened.find(f"{MODEL}/model"), Model)
         others = [dataclasses.replace(model, reference=model.reference.head(n)) for n in range(1, WRITERS + 1)]
-        versions = [opened.put(f"{MODEL}/model", None, it, Making()).version for it in others]
+        versions = [opened.put(f"{MODEL}/model", None, it, Origin()).version for it in others]
         asked = [command(scene, "promote", version, "--why", "a race") for version in versions]
         ended = _together(CHILD, asked, lake)
         log = log_of(Lake(str(lake)), MODEL).entries()

@@ -23,7 +23,7 @@ from ml_assets.declaration.reading import Declared
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.retraining_log import name_of
+from ml_assets.lake.retraining_log import record_name
 from ml_assets.lake.store import Lake
 from ml_assets.models.loop import ASKED_BEFORE, retraining_log
 from ml_assets.names import prefixed
@@ -266,7 +266,7 @@ def _look_at_retrainings(seen: _Seen, context: dg.SensorEvaluationContext, lake:
             continue
         # As with promotions: a lake that was copied tells nothing old.
         oldest = seen.cursor.at - LOOK_BACK if model not in known else datetime.min.replace(tzinfo=UTC)
-        new = [it for it in records if name_of(it) > before and it.asked_at > oldest]
+        new = [it for it in records if record_name(it) > before and it.asked_at > oldest]
         seen.last_asked[model] = newest[model]
         seen.retrainings += len(new)
         seen.alerts += [alert_of_retraining(it) for it in new]

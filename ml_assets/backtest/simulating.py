@@ -17,7 +17,7 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.simulation import Detection, PolicyResult, Simulation, SimulationSummary
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.lake.manifest import ArtifactRef
-from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.store import Lake, Origin
 from ml_assets.logic.backtest import simulation_report as report
 from ml_assets.logic.backtest.detection_report import OnDone, short_figures
 from ml_assets.logic.backtest.injection import Injection, inject, inject_prior
@@ -109,7 +109,7 @@ def simulate(
     made = _report(plan, past, lives, detection, asked, begun=begun)
     manifest = lake.put(
         plan.asset("simulation").to_user_string(), None, made,
-        Making(inputs=reads, parameters=_parameters(asked), seconds=made.summary.seconds,
+        Origin(inputs=reads, parameters=_parameters(asked), seconds=made.summary.seconds,
                code_version=code_version([live, Past, report.results, tried])),
     )  # fmt: skip
     return ArtifactRef(asset=manifest.asset, version=manifest.version)
@@ -136,7 +136,7 @@ def _read(
                 f"materialize it first: ml-assets run {plan.name}."
             )
         reads += [refs[day] for day in days]
-        frames.append(lake.scan([refs[day] for day in days], noted=False).collect())
+        frames.append(lake.scan([refs[day] for day in days], is_input=False).collect())
     return tuple(reads), (frames[0].sort(DAY, maintain_order=True), frames[1])
 
 

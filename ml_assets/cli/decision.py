@@ -60,7 +60,7 @@ class Decision:
         log = PromotionLog(lake, model.name, Promotion)
         if not vars(arguments).get("new_log"):
             return cls(model, lake, log, tuple(log.verified().entries), why, by, arguments.json)
-        problems = log.look(manifests=None).problems
+        problems = log.inspect(manifests=None).problems
         if not problems:
             raise DataError(f"--new-log is for a damaged promotion log; that of {model.name} is whole. Leave it out.")
         return cls(model, lake, log, (), why, by, arguments.json, damage=problems[0])

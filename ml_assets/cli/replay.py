@@ -59,10 +59,10 @@ def replay(arguments: argparse.Namespace) -> int:
 def _list_runs(source: "Lake") -> int:
     """Print the newest runs with what they made; 1 if there are none."""
     from ml_assets.lake.errors import CorruptArtifactError
-    from ml_assets.lake.steps import runs, steps_of
+    from ml_assets.lake.steps import recorded_runs, steps_of
 
     records: list[list[StepRecord]] = []
-    for run in runs(source):
+    for run in recorded_runs(source):
         try:
             records.append(sorted(steps_of(source, run), key=lambda one: one.started_at))
         except CorruptArtifactError as error:

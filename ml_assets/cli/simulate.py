@@ -80,7 +80,7 @@ def simulate(arguments: argparse.Namespace) -> int:
         on_day=Teller(sys.stderr, asked, progress),
         on_rules=lambda done, total: progress.say(f"rules tried: {done} of {total}"),
     )
-    made: Simulation = lake.get(ref, Simulation, noted=False)
+    made: Simulation = lake.get(ref, Simulation, is_input=False)
     page = f"{lake.directory(ref)}/{PAGE}"
     if arguments.out:
         Path(arguments.out).write_text(made.html, encoding="utf-8")

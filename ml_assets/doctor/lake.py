@@ -48,7 +48,7 @@ def promotion_logs(resource: LakeResource, kind: type[Entry]) -> Iterator[Findin
     try:
         for model in models_with_log(lake):
             log = PromotionLog(lake, model, kind)
-            look = log.look(manifests=None)
+            look = log.inspect(manifests=None)
             if look.problems:
                 text = f"that of {model} is damaged: {'; '.join(look.problems)}."
                 yield Finding("promotion log", "wrong", text, log.repair)

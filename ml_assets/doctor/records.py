@@ -10,7 +10,7 @@ from ml_assets.doctor.checks import Finding
 from ml_assets.lake.errors import CorruptArtifactError, LakeError, UnreachableLakeError
 from ml_assets.lake.manifest import MOST_BYTES
 from ml_assets.lake.manifests import REMOVED, Manifests
-from ml_assets.lake.origin import ENVIRONMENTS, read_environment
+from ml_assets.lake.origin import ENVIRONMENTS, load_environment
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sealing import RESTORE, seal_problem
 from ml_assets.lake.steps import RUNS, failures_of, steps_of
@@ -34,7 +34,7 @@ def _look(lake: Manifests) -> Iterator[Finding]:
     paths = [f"{top}/{name}" for top in _SEALED for name in lake.tree(lake.path(top)) if name.endswith(".json")]
     wanted: list[Callable[[], object]] = [
         *(partial(_read_run, lake, run) for run in lake.names(lake.path(RUNS))),
-        *(partial(read_environment, lake, digest) for digest in environments),
+        *(partial(load_environment, lake, digest) for digest in environments),
         *(partial(read_taken, lake, lake.path(path)) for path in paths if _ALERT.fullmatch(path)),
         *(partial(_read_sealed, lake, lake.path(path)) for path in paths if not path.startswith(_UNSEALED)),
     ]

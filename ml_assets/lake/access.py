@@ -1,6 +1,6 @@
-"""How to get at a lake on S3, and how long to try: explicit settings, else the usual AWS chain.
+"""Access to a lake on S3, and how long requests are retried. Unset options come from the usual AWS chain.
 
-Light to import. The requests themselves stay out; see `ml_assets.lake.s3`.
+Light to import. Not here: the requests (see `ml_assets.lake.s3`).
 """
 
 import random
@@ -16,28 +16,28 @@ _FSSPEC: Final = {"key": "access_key_id", "secret": "secret_access_key", "token"
 
 @dataclass(frozen=True)
 class Patience:
-    """How often and how long a request is tried again.
+    """How often and how long a request is retried.
 
-    With these defaults a server that refuses connections is given up after about 5 seconds, one that swallows packets
-    after 12, and one that takes requests and never answers after 15.
+    With these defaults, a server that refuses connections is given up after about 5 seconds, one that drops packets
+    after 12, and one that accepts requests but never responds after 15.
     """
 
     attempts: int = 8
-    seconds: float = 7.0  # from the first failure on, so that a long transfer that breaks off late is tried again
+    seconds: float = 7.0  # counted from the first failure, so that a long transfer that fails late is retried
     first_wait: float = 0.1
     longest_wait: float = 2.0
     connect_timeout: float = 3.0
     read_timeout: float = 7.0
 
     def wait(self, attempt: int) -> float:
-        """Return the seconds to wait after an attempt: doubled each time, with jitter, so that clients part ways."""
+        """Return the seconds to wait after an attempt: doubled each time, with jitter against synchronized clients."""
         most = min(self.first_wait * 2.0 ** (attempt - 1), self.longest_wait)
-        return most * random.uniform(0.5, 1)  # noqa: S311 - spreads load; guards nothing
+        return most * random.uniform(0.5, 1)  # noqa: S311 - for spreading load, not for security
 
 
 @dataclass(frozen=True)
 class Access:
-    """Where an object store is and who asks: what is None comes from the usual AWS chain.
+    """The address and credentials of an object store. Fields that are None come from the usual AWS chain.
 
     The chain is botocore's: environment, profiles, web identity, the machine's role.
     """
@@ -52,10 +52,10 @@ class Access:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
-        """Return the access that options describe: the names above, Patience's, or those of s3fs.
+        """Return the access that options describe. Names are the fields above, those of Patience, or those of s3fs.
 
         Raises:
-            LakeError: the endpoint carries credentials, or only half of a pair was given.
+            LakeError: the endpoint contains credentials, or only one half of a key pair was given.
         """
         given = {_FSSPEC.get(name, name): value for name, value in options.items()}
         client = dict(given.pop("client_kwargs", None) or {})
@@ -68,18 +68,18 @@ class Access:
         found = cls(**known, patience=Patience(**own), more=given)
         if "@" in urlsplit(found.endpoint_url or "").netloc:
             raise LakeError(
-                "the endpoint_url of the lake carries credentials, which would be told in logs and errors. Give them "
-                "as access_key_id and secret_access_key, or by the usual AWS chain."
+                "the endpoint_url of the lake contains credentials, which logs and errors would show. Provide them as "
+                "access_key_id and secret_access_key, or through the usual AWS chain."
             )
         if (found.access_key_id is None) != (found.secret_access_key is None):
             raise LakeError(
-                "the lake's options hold one of access_key_id and secret_access_key; expected both, or neither. "
-                "Without them the usual AWS chain is asked."
+                "the lake's options contain only one of access_key_id and secret_access_key; expected both, or "
+                "neither to use the usual AWS chain."
             )
         return found
 
     def fsspec(self) -> dict[str, Any]:
-        """Return the options of s3fs. Its own retries and botocore's are off: ours stand in for both."""
+        """Return the options of s3fs. Retries of s3fs and botocore are off, because `PatientS3` retries."""
         more = dict(self.more)
         config = {
             **more.pop("config_kwargs", {}),

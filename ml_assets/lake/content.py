@@ -1,8 +1,8 @@
-"""Artifacts as files and back, and the hash of their content.
+"""Writes artifacts to files, reads them back, and hashes their content.
 
 An artifact is a polars frame, or a frozen dataclass whose fields are polars frames (`<field>.parquet`), pydantic
-records (`<field>.json`) or text (`<field>.txt`, or the file that the field's metadata names); a field that is None has
-no file. Where the files lie stays out; see `ml_assets.lake.store`.
+records (`<field>.json`) or text (`<field>.txt`, or the file in the field's metadata). A field that is None has no file.
+Not here: where the files are stored (see `ml_assets.lake.store`).
 """
 
 import dataclasses
@@ -26,30 +26,30 @@ from polars.datatypes import DataTypeClass
 from pydantic import BaseModel
 
 Part = pl.DataFrame | BaseModel | str
-"""What an artifact is made of; each part becomes a file."""
+"""A part of an artifact, stored as one file."""
 
 _DIGEST_BYTES = 16
 _SEVERAL_THREADS_FROM = 2**20
-"""Bytes from which hashing on several threads is quicker than starting it."""
+"""The number of bytes from which hashing on several threads is faster."""
 
 _BLOCK_CELLS = 2**22
-"""Numbers, or list elements, hashed as one block: at most 32 MiB for each of the threads at work."""
+"""The number of values, or list elements, hashed as one block: at most 32 MiB per thread."""
 
 _TEXT_BYTES = 2**24
-"""Text copied at a time."""
+"""The size of text copied at a time."""
 
 _MOST_THREADS = 4
-"""More would wait for the memory."""
+"""More threads would be limited by memory bandwidth."""
 
 ROW_GROUP = 2**17
-"""Rows of a Parquet row group: what a scan can skip, and all that writing and reading hold besides the frame."""
+"""Rows of a Parquet row group. A scan skips whole groups, and reading and writing hold one group besides the frame."""
 
 _FRAME_FIELD = "data"
 
 
 @dataclasses.dataclass(frozen=True)
 class StoredFrame:
-    """A frame that lies in a Parquet file already, which is copied as it is instead of encoded again."""
+    """A frame that is already stored in a Parquet file, which is copied instead of encoded again."""
 
     path: Path
     frame: pl.DataFrame
@@ -61,17 +61,17 @@ class StoredFrame:
 
 
 class Hash(Protocol):
-    """The part of hashlib's objects used here."""
+    """The part of hashlib's interface that is used here."""
 
     def update(self, data: Any, /) -> None:
-        """Feed bytes."""
+        """Add bytes."""
 
     def hexdigest(self) -> str:
         """Return the digest in hexadecimal."""
 
 
 class _Blake3:
-    """BLAKE3 with 128 bits, behind the part of hashlib's objects used here."""
+    """128-bit BLAKE3 with hashlib's interface."""
 
     def __init__(self, *, threads: int = 1) -> None:
         self._hash = blake3(max_threads=threads)
@@ -84,32 +84,32 @@ class _Blake3:
 
 
 def new_hash() -> Hash:
-    """Return the hash used for contents and files: BLAKE3 with 128 bits."""
+    """Return a new hash for contents and files: 128-bit BLAKE3."""
     return _Blake3()
 
 
-def digest_of(data: bytes | memoryview | mmap.mmap) -> str:
-    """Return the digest of bytes, on all cores where there are many of them."""
+def bytes_digest(data: bytes | memoryview | mmap.mmap) -> str:
+    """Return the digest of bytes, using all cores for large inputs."""
     digest = _Blake3(threads=blake3.AUTO) if len(data) >= _SEVERAL_THREADS_FROM else _Blake3()
     digest.update(data)
     return digest.hexdigest()
 
 
 def file_digest(file: BinaryIO) -> str:
-    """Return the digest of an open file's bytes, which are not copied; where the next read begins does not change."""
+    """Return the digest of an open file's bytes without copying them. The file position does not change."""
     if isinstance(file, io.BytesIO):
-        return digest_of(file.getbuffer())
-    if not os.fstat(file.fileno()).st_size:  # nothing cannot be mapped
-        return digest_of(b"")
+        return bytes_digest(file.getbuffer())
+    if not os.fstat(file.fileno()).st_size:  # an empty file cannot be mapped
+        return bytes_digest(b"")
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return digest_of(data)
+        return bytes_digest(data)
 
 
 def frame_version(frame: pl.DataFrame) -> str:
-    """Return the hash of a frame's rows, in order, with column names and types; file bytes play no part.
+    """Return the hash of a frame's rows in order, with column names and types. File bytes are irrelevant.
 
-    It is the hash of the hashes of blocks of rows, which are made by several threads and hold little memory. Floats
-    count by their bits, which Parquet keeps: 0.0 is not -0.0, and NaNs of other bits differ.
+    It hashes the hashes of blocks of rows, which several threads compute with little memory. Floats are compared by
+    bits, as Parquet stores them: 0.0 differs from -0.0, and NaNs with other bits differ.
     """
     digest = new_hash()
     digest.update(f"{frame.height};{tuple(frame.schema.items())};".encode())
@@ -133,8 +133,8 @@ def _block_digest(block: pl.DataFrame) -> bytes:
 def _hash_block(block: pl.DataFrame, digest: Hash) -> None:
     """Hash rows column by column.
 
-    Values are brought to one form first (times as integers, what lies under a null as zero), all columns in one query:
-    asking polars column by column costs ten times as much on the many small frames of a day.
+    Values are normalized first (times as integers, values under nulls as zero), in one query for all columns: one query
+    per column would take ten times as long for the many small frames of a day.
     """
     schema = tuple(block.schema.items())
     lacks = tuple(column.has_nulls() for column in block.iter_columns())
@@ -154,7 +154,7 @@ def _hash_block(block: pl.DataFrame, digest: Hash) -> None:
 
 
 def _lists_in(column: pl.Expr, dtype: pl.DataType | DataTypeClass) -> Iterator[pl.Expr]:
-    """Yield the lists of a column, and those inside its structs; their elements are hashed as columns of their own."""
+    """Yield the lists of a column, including those in its structs. Their elements are hashed as separate columns."""
     if isinstance(dtype, pl.List):
         yield column
     elif isinstance(dtype, pl.Struct):
@@ -163,7 +163,7 @@ def _lists_in(column: pl.Expr, dtype: pl.DataType | DataTypeClass) -> Iterator[p
 
 
 def _hash_elements(block: pl.DataFrame, lists: pl.Expr, digest: Hash) -> None:
-    """Hash what lies in lists, as many rows at a time as make a block if the lists are equally long."""
+    """Hash the elements of lists, in groups of rows of about one block."""
     count = block.select(lists.list.len().cast(pl.UInt64).sum()).item()
     rows = max(1, block.height // (count // _BLOCK_CELLS + 1))
     for start in range(0, block.height, rows):
@@ -179,7 +179,7 @@ def _plain_columns(schema: tuple[tuple[str, pl.DataType], ...], lacks: tuple[boo
 
 
 def _plain_forms(column: pl.Expr, dtype: pl.DataType | DataTypeClass, *, may_lack: bool) -> list[pl.Expr]:
-    """Return columns that say the same as one column: where it is null, if anywhere, then numbers or text."""
+    """Return columns that represent one column: its null mask if it may have nulls, then numbers or text."""
     if dtype == pl.Null:
         return []
     is_null = [column.is_null().cast(pl.UInt8)] if may_lack else []
@@ -192,10 +192,10 @@ def _plain_forms(column: pl.Expr, dtype: pl.DataType | DataTypeClass, *, may_lac
 
 
 def _plain_values(column: pl.Expr, dtype: pl.DataType | DataTypeClass) -> list[pl.Expr]:
-    """Return the values as numbers or categories; as text with its lengths before it.
+    """Return the values as numbers or categories, or as text preceded by its lengths.
 
     Raises:
-        TypeError: the type has no such form.
+        TypeError: the type cannot be hashed.
     """
     if isinstance(dtype, pl.List):
         return [column.list.len()]
@@ -215,7 +215,7 @@ def _plain_values(column: pl.Expr, dtype: pl.DataType | DataTypeClass) -> list[p
 
 
 def _hash_numbers(column: pl.Series, digest: Hash) -> None:
-    """Hash numbers of one width, without nulls, where they lie."""
+    """Hash numbers of one width, without nulls, in place."""
     for chunk in column.get_chunks():
         array = chunk.to_arrow()
         width = array.type.bit_width // 8
@@ -224,7 +224,7 @@ def _hash_numbers(column: pl.Series, digest: Hash) -> None:
 
 
 def _hash_text(column: pl.Series, size: int, digest: Hash) -> None:
-    """Hash text without its lengths, some megabytes at a time: it lies scattered and must be joined."""
+    """Hash text without its lengths, some megabytes at a time, because it must be joined first."""
     kind = "large_string" if column.dtype == pl.String else "large_binary"
     rows = max(1, len(column) // (size // _TEXT_BYTES + 1))
     for chunk in column.get_chunks() if size else []:
@@ -237,9 +237,12 @@ def _hash_text(column: pl.Series, size: int, digest: Hash) -> None:
 
 
 def _hash_categories(column: pl.Series, digest: Hash) -> None:
-    """Hash the categories that occur, sorted, and the place of each row's among them: codes are a process's own."""
+    """Hash the sorted categories in use, and each row's position among them.
+
+    Physical codes differ between processes.
+    """
     codes = (column.drop_nulls() if column.has_nulls() else column).to_physical()
-    numbers = codes.to_numpy().astype(np.intp)  # numpy would do it at each look-up
+    numbers = codes.to_numpy().astype(np.intp)  # otherwise numpy would convert at each look-up
     counts = np.bincount(numbers)
     used = np.flatnonzero(counts)
     text = pl.Series(used, dtype=codes.dtype).cat.to(column.dtype).cast(pl.String).to_list()
@@ -281,14 +284,14 @@ def parts_of(artifact: object) -> dict[str, Part]:
         wrong = {n: type(p).__name__ for n, p in parts.items() if not isinstance(p, Part)}
         if not wrong:
             return parts
-        msg = f"{type(artifact).__name__} has fields that cannot be kept: {wrong}; use frames, records or text."
+        msg = f"{type(artifact).__name__} has fields that cannot be stored: {wrong}; use frames, records or text."
         raise TypeError(msg)
-    msg = f"cannot keep a {type(artifact).__name__}; an artifact is a polars frame, a record, or a dataclass of them."
+    msg = f"cannot store a {type(artifact).__name__}; an artifact is a polars frame, a record, or a dataclass of them."
     raise TypeError(msg)
 
 
-def version_of(parts: Mapping[str, Part]) -> str:
-    """Return the version of an artifact: the hash of all its parts' content."""
+def content_version(parts: Mapping[str, Part]) -> str:
+    """Return the version of an artifact: the hash of the content of all its parts."""
     digest = new_hash()
     for name in sorted(parts):
         part = parts[name]
@@ -303,7 +306,7 @@ def version_of(parts: Mapping[str, Part]) -> str:
 
 
 def file_names(artifact: object, parts: Mapping[str, Part]) -> dict[str, str]:
-    """Return the file that keeps each part of an artifact."""
+    """Return the file name of each part of an artifact."""
     kinds = {name: pl.DataFrame if isinstance(p, pl.DataFrame) else type(p) for name, p in parts.items()}
     kind: type = type(artifact)
     named = _named_files(kind)
@@ -351,12 +354,12 @@ def expected_files(kind: type) -> Iterator[tuple[str, str, type]]:
 
 
 def may_lack(kind: type, name: str) -> bool:
-    """Return whether an artifact may be without a part, as one written before there was such a part."""
+    """Return whether an artifact may lack a part, as artifacts written before the part was introduced do."""
     return not _is_one_file(kind) and _fields(kind)[name] != _without_none(_fields(kind)[name])
 
 
 def _without_none(hint: Any) -> type:
-    """Return X of `X | None`, and every other type as it is."""
+    """Return X for `X | None`, and every other type unchanged."""
     found: type = hint
     if isinstance(hint, types.UnionType):
         (found,) = (member for member in typing.get_args(hint) if member is not types.NoneType)
@@ -364,17 +367,17 @@ def _without_none(hint: Any) -> type:
 
 
 def read_part(kind: type, source: bytes | BinaryIO, *, rows: int | None = None) -> Part:
-    """Return one part from its file or its file's bytes; polars maps an open file, and copies bytes.
+    """Return one part from its file or bytes. polars memory-maps an open file, and copies bytes.
 
     Args:
-        kind: what it is.
-        source: the file.
-        rows: of a frame, as many as it has: no more are read, though a small file can hold any number of equal ones.
+        kind: the part's type.
+        source: the file or its bytes.
+        rows: the expected rows of a frame. No more are read, because a small file can claim any number of equal rows.
 
     Raises:
         ValueError: a frame has another number of rows.
         polars.exceptions.PolarsError: the bytes are not Parquet.
-        pydantic.ValidationError: the record does not have its shape.
+        pydantic.ValidationError: the record does not have the expected shape.
     """
     if kind in {pl.DataFrame, pl.LazyFrame}:
         frame = pl.read_parquet(source, n_rows=None if rows is None else rows + 1)
@@ -388,8 +391,8 @@ def read_part(kind: type, source: bytes | BinaryIO, *, rows: int | None = None) 
     return record.model_validate_json(data)
 
 
-def assemble(kind: type, parts: Mapping[str, object]) -> Any:
-    """Put an artifact together from its parts."""
+def build_artifact(kind: type, parts: Mapping[str, object]) -> Any:
+    """Return an artifact built from its parts."""
     if _is_one_file(kind):
         return parts[_FRAME_FIELD]
     return kind(**parts)

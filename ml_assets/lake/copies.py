@@ -1,7 +1,7 @@
-"""Copies, on this machine, of small objects of an object store: what is read again is not fetched again.
+"""Caches small objects of an object store on this machine, so that they are not fetched again.
 
-An object is known by its ETag: one that was written anew since has another. How objects are fetched stays out; see
-`ml_assets.lake.s3`.
+An object is identified by its ETag, which changes when the object is overwritten. Not here: fetching (see
+`ml_assets.lake.s3`).
 """
 
 import functools
@@ -19,16 +19,16 @@ from typing import Final
 from ml_assets.machine.temporary import PREFIX, locked, remove_abandoned
 
 LARGEST: Final = 8 * 2**20
-"""Bytes of an object up to which it is copied; of a larger one a reader may want a part."""
+"""The largest object that is cached. A reader may need only a part of a larger one."""
 
 MOST: Final = 256 * 2**20
-"""Bytes of all copies of a process. Nothing makes room: a lazy frame may be about to read any of them."""
+"""The limit of all copies of a process. Copies are never evicted, because a lazy frame may still read them."""
 
 _log = logging.getLogger(__name__)
 
 
 class Copies:
-    """Copies in a folder of this process, which goes when it ends."""
+    """Cached copies in a folder of this process, which is removed when the process ends."""
 
     def __init__(self, most: int = MOST) -> None:
         self.most = most
@@ -37,27 +37,27 @@ class Copies:
 
     @functools.cached_property
     def folder(self) -> Path:
-        """Where they lie."""
+        """The folder of the copies."""
         remove_abandoned()
         folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}copies-"))
         locked(folder)  # until the process ends
         weakref.finalize(self, _remove, folder, os.getpid())
         return folder
 
-    def takes(self, size: int) -> bool:
-        """Tell whether there is room for an object."""
+    def has_room(self, size: int) -> bool:
+        """Return whether there is room for an object of this size."""
         return size <= LARGEST and self._bytes + size <= self.most
 
     def find(self, url: str, etag: str) -> Path | None:
-        """Return the copy of an object."""
+        """Return the copy of an object; None if it is not cached."""
         if not self._bytes:
             return None
         path = self._path(url, etag)
         return path if path.exists() else None
 
-    def keep(self, url: str, etag: str, data: bytes | bytearray) -> None:
-        """Keep a copy of an object, where there is room for it; a machine without a place for it does without."""
-        if not self.takes(len(data)):
+    def store(self, url: str, etag: str, data: bytes | bytearray) -> None:
+        """Cache an object if there is room. If the folder is not writable, caching is turned off."""
+        if not self.has_room(len(data)):
             return
         try:
             path = self._path(url, etag)
@@ -68,7 +68,7 @@ class Copies:
             unfinished.replace(path)
         except OSError as error:
             self.most = 0
-            _log.warning("no copies are kept on this machine from now on, so objects are fetched each time: %s", error)
+            _log.warning("caching is off from now on, so objects are fetched each time: %s", error)
             return
         with self._turn:
             self._bytes += len(data)
@@ -80,7 +80,7 @@ class Copies:
 
 
 def _remove(folder: Path, process: int) -> None:
-    if os.getpid() == process:  # not in a child that was forked from it
+    if os.getpid() == process:  # not in a forked child
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,6 +1,6 @@
-"""Days as partition keys: how they are named in sentences, and which of those that are read are missing.
+"""Functions on days as partition keys: naming ranges of days, and finding days that are missing.
 
-Pure: which days an asset reads is told by the asset graph and by dbt's metadata, which days there are by the lake.
+Pure: the asset graph and dbt's metadata say which days an asset reads, and the lake which days exist.
 """
 
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -10,24 +10,24 @@ from datetime import date, timedelta
 from typing import Final, TypeVar
 
 ALLOW_GAPS: Final = "ml_assets/allow_gaps"
-"""Metadata of an asset that may be made though days before its own are missing of what it reads."""
+"""Metadata of an asset that may be materialized although earlier days of its inputs are missing."""
 
 OPTIONAL_LOOK_BACK: Final = "ml_assets/optional_look_back"
-"""Metadata of an asset that reads those of the days before its own that there are, and needs none of them."""
+"""Metadata of an asset that reads only existing earlier days, and requires none of them."""
 
 K = TypeVar("K", bound=Hashable)
 
 Days = Mapping[str, tuple[str, ...]]
-"""Days by asset, in order; '' stands for an asset without days."""
+"""Ordered days by asset. '' is the key of an asset without partitions."""
 
 
 @dataclass(frozen=True)
 class Gaps:
-    """What is missing of what one partition reads.
+    """The missing inputs of one partition.
 
     Attributes:
-        blocking: what it cannot be made without.
-        allowed: what its declaration allows it to be made without: days before its own.
+        blocking: inputs that the partition requires.
+        allowed: earlier days that its declaration allows to be missing.
     """
 
     blocking: Days
@@ -37,16 +37,16 @@ class Gaps:
 def gaps_of(
     day: str, reads: Mapping[str, Iterable[str]], there: Mapping[str, Container[str]], *, allow_gaps: bool
 ) -> Gaps:
-    """Return what is missing of what a partition reads.
+    """Return the missing inputs of a partition.
 
-    A day that has an artifact is not missing, however few rows it has. Days after the partition's own may still come,
-    and are not missing either.
+    A day with an artifact is not missing, even with few rows. Days after the partition's own may still arrive, and are
+    not missing either.
 
     Args:
-        day: the partition; '' where an asset has none.
+        day: the partition; '' for an asset without partitions.
         reads: by asset, the partitions that it reads, from the first declared day on.
-        there: by asset, the partitions that there are, or that the same run makes.
-        allow_gaps: whether days before its own may be missing.
+        there: by asset, the partitions that exist or that the same run materializes.
+        allow_gaps: whether earlier days may be missing.
     """
     blocking: dict[str, tuple[str, ...]] = {}
     allowed: dict[str, tuple[str, ...]] = {}
@@ -61,8 +61,8 @@ def gaps_of(
     return Gaps(blocking, allowed)
 
 
-def merged(found: Iterable[Mapping[str, Iterable[str]]]) -> dict[str, tuple[str, ...]]:
-    """Return days by asset, each once and in order."""
+def merge_days(found: Iterable[Mapping[str, Iterable[str]]]) -> dict[str, tuple[str, ...]]:
+    """Return the union of days by asset, in order."""
     days: dict[str, set[str]] = {}
     for one in found:
         for asset, names in one.items():
@@ -71,7 +71,7 @@ def merged(found: Iterable[Mapping[str, Iterable[str]]]) -> dict[str, tuple[str,
 
 
 def days_by_asset(days: Mapping[str, Iterable[str]]) -> str:
-    """Return days by asset as a sentence names them: «raw/a of 2013-01-05 to 2013-01-06, raw/b»."""
+    """Return days by asset as text: «raw/a of 2013-01-05 to 2013-01-06, raw/b»."""
     return ", ".join(
         f"{asset} of {' and '.join(span_of(row) for row in in_rows(dated))}" if dated else asset
         for asset, names in days.items()
@@ -79,19 +79,19 @@ def days_by_asset(days: Mapping[str, Iterable[str]]) -> str:
     )
 
 
-def runs_of(
+def split_into_runs(
     days: Iterable[str], due: Mapping[K, AbstractSet[str]], may: Callable[[K, str], bool]
 ) -> Iterator[tuple[tuple[K, ...], tuple[str, ...]]]:
-    """Yield the assets and days of each run: a run makes all of its assets for all days from its first to its last.
+    """Yield the assets and days of each run. A run materializes all its assets for all days from its first to its last.
 
     Args:
         days: consecutive days, in order.
-        due: by asset, the days to make.
-        may: tells whether an asset may be made again for a day that is not due, so that a run goes on over it.
+        due: by asset, the days to materialize.
+        may: returns whether an asset may be materialized for a day that is not due, so that a run may include it.
     """
     run: list[str] = []
     assets: set[K] = set()
-    length = 0  # of the run up to the last day on which anything is due
+    length = 0  # days of the run up to the last one with anything due
 
     def fits(day: str, added: Iterable[K]) -> bool:
         more = [(key, it) for key in added for it in run]
@@ -111,12 +111,12 @@ def runs_of(
 
 
 def span_of(days: Sequence[str]) -> str:
-    """Return consecutive days as a sentence names them: the first to the last; '' where there are none."""
+    """Return consecutive days as text: the first to the last; '' if there are none."""
     return "" if not days else days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
 
 
 def in_rows(days: Sequence[str], *, most: int | None = None) -> list[tuple[str, ...]]:
-    """Return days as rows of consecutive ones, each of at most `most` days."""
+    """Return days as groups of consecutive ones, each of at most `most` days."""
     rows: list[list[str]] = []
     for day in days:
         is_next = rows and date.fromisoformat(day) - date.fromisoformat(rows[-1][-1]) == timedelta(days=1)

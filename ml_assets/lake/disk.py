@@ -1,7 +1,7 @@
-"""A lake's objects on a disk: written under another name, and renamed when they are whole.
+"""Stores a lake's objects on a disk: written under a temporary name, and renamed when complete.
 
-Whatever changes the disk goes through the few functions at the top, which is where tests inject faults. What the
-objects mean stays out; see `ml_assets.lake.objects`.
+All changes of the disk go through the functions at the top, where tests inject faults. Not here: what the objects mean
+(see `ml_assets.lake.objects`).
 """
 
 import contextlib
@@ -19,27 +19,27 @@ from ml_assets.lake.objects import Stat, Written
 
 _PART: Final = ".part"
 _WAITED_FOR: Final = 2**24
-"""Bytes up to which a write waits for the disk."""
+"""The size up to which a write waits for the disk."""
 
 _TRIES: Final = 3
-"""Times that a folder is made for one file."""
+"""How often a folder is created for one file."""
 _Done = TypeVar("_Done")
 
 _OPEN_FILES: Final = "/proc/self/fd" if Path("/proc/self/fd").is_dir() else None
 
 
 def make_folder(path: str) -> None:
-    """Make a folder and those above it."""
+    """Create a folder and its parents."""
     os.makedirs(path, exist_ok=True)  # noqa: PTH103 - hot path, 10 times pathlib, here and below
 
 
 def open_new(path: str) -> BinaryIO:
     """Open a file that does not exist yet."""
-    return open(path, "x+b")  # noqa: PTH123 - who calls closes
+    return open(path, "x+b")  # noqa: PTH123 - the caller closes it
 
 
 def fill(file: BinaryIO, write: Callable[[BinaryIO], None]) -> None:
-    """Let somebody write into an open file; what writes past Python into a real file need not copy."""
+    """Run a writer on an open file. A real file lets native code write without copying."""
     write(file)
     file.flush()
 
@@ -59,22 +59,22 @@ def sync_folder(path: str) -> None:
 
 
 def replace(source: str, target: str) -> None:
-    """Give a file another name, whatever stood there."""
+    """Rename a file, replacing any existing file."""
     os.replace(source, target)  # noqa: PTH105
 
 
 def link(source: str, target: str) -> None:
-    """Give a file one more name; it appears whole or not at all, and only where nothing stands."""
+    """Give a file a second name, atomically and only if that name is free."""
     os.link(source, target)
 
 
 def unlink(path: str) -> None:
-    """Take a name away."""
+    """Remove a name."""
     os.unlink(path)  # noqa: PTH108
 
 
 class Disk:
-    """The files under a folder; paths are relative to it, with '/' between their parts."""
+    """The files under a folder. Paths are relative to it, with '/' as separator."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -87,9 +87,9 @@ class Disk:
         return f"{self.root}/{relative}" if relative else self.root or "/"
 
     def open(self, relative: str, check: Callable[[int], None]) -> BinaryIO:
-        """Open a file to read; `check` is told its size first."""
+        """Open a file for reading. `check` receives its size first."""
         path = self._path(relative)
-        # Without O_NONBLOCK a named pipe would be waited for, for ever.
+        # Without O_NONBLOCK, opening a named pipe would block forever.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
         try:
             self._refuse_outside(path, handle)
@@ -100,17 +100,17 @@ class Disk:
         return os.fdopen(handle, "rb")
 
     def read(self, relative: str, check: Callable[[int], None]) -> bytes:
-        """Return a file's bytes; `check` is told their number first."""
+        """Return a file's bytes. `check` receives their number first."""
         with self.open(relative, check) as file:
             return file.read()
 
     def write(self, relative: str, write: Callable[[BinaryIO], None]) -> Written:
-        """Write a file as a whole, whatever stood there.
+        """Write a complete file, replacing any existing file.
 
-        Its bytes are on the disk before its name is. The name is not waited for: file systems with a journal bring
-        names to the disk in the order in which they were given, and `create`, which writes manifests, waits for its.
-        Large files are not waited for, which would double what they cost: where the power goes in the seconds until the
-        system has written one, its digest tells, and making it again mends it.
+        Its bytes reach the disk before its name does. The name is not waited for: journaling file systems write names
+        in order, and `create`, which writes manifests, waits for its own. Large files are not waited for, which would
+        double their cost. If power fails before the system has written one, its digest shows the damage, and
+        materializing the artifact again repairs it.
         """
         from ml_assets.lake.content import file_digest
 
@@ -126,10 +126,10 @@ class Disk:
         return written
 
     def create(self, relative: str, data: bytes) -> str | None:
-        """Write a file where none stands, and wait until it is on the disk, with its name and those given before it.
+        """Write a file that does not exist yet, and wait until it and all earlier names are on the disk.
 
         Raises:
-            FileExistsError: one stands there.
+            FileExistsError: the file exists.
         """
         path = self._path(relative)
         with self._scratch(path) as (scratch, file):
@@ -142,7 +142,7 @@ class Disk:
 
     @contextlib.contextmanager
     def _scratch(self, path: str) -> Iterator[tuple[str, BinaryIO]]:
-        """Open a file beside `path`; if it still has that name in the end, it goes."""
+        """Open a temporary file beside `path`. If it still has that name at the end, it is removed."""
         scratch = f"{path}.{uuid.uuid4().hex[:8]}{_PART}"
         file = self._in_folder(path, lambda: open_new(scratch))
         try:
@@ -154,7 +154,7 @@ class Disk:
             raise
 
     def _in_folder(self, path: str, act: Callable[[], _Done]) -> _Done:
-        """Do something in the folder of a path, which is made for it, again where `gc` takes it away before.
+        """Run an action in the folder of a path. The folder is created, and created again if `gc` removes it meanwhile.
 
         `gc` removes folders that are empty and a day old by its own clock, which may be ahead.
         """
@@ -169,7 +169,7 @@ class Disk:
         return act()
 
     def names(self, relative: str) -> list[str]:
-        """Return the names directly under a folder, sorted; none where it does not exist."""
+        """Return the names directly under a folder, sorted; empty if it does not exist."""
         path = self._path(relative)
         try:
             handle = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
@@ -182,31 +182,31 @@ class Disk:
             os.close(handle)
 
     def tree(self, relative: str) -> list[str]:
-        """Return the relative paths of all files under a folder, those half written left out."""
+        """Return the relative paths of all files under a folder, without incomplete ones."""
         path = self._path(relative)
         self._refuse_outside(path)
         return sorted(name for name, _ in _walk(path) if not name.endswith(_PART))
 
     def tree_with_sizes(self, relative: str) -> dict[str, Stat]:
-        """Return all files under a folder by relative path, those half written too."""
+        """Return all files under a folder by relative path, including incomplete ones."""
         path = self._path(relative)
         self._refuse_folder_outside(path)
         found = {}
         for name, entry in _walk(path):
-            with contextlib.suppress(FileNotFoundError):  # it went since it was listed
+            with contextlib.suppress(FileNotFoundError):  # removed after it was listed
                 found[name] = _stat(entry.stat(follow_symlinks=False))
         return dict(sorted(found.items()))
 
     def trees(self, relatives: Sequence[str]) -> dict[str, dict[str, Stat]]:
-        """Return all files under each of some folders by path from there, those half written left out."""
+        """Return all files under each of several folders by relative path, without incomplete ones."""
         whole = {relative: self.tree_with_sizes(relative) for relative in relatives}
         return {
             relative: {name: stat for name, stat in tree.items() if not name.endswith(_PART)}
             for relative, tree in whole.items()
         }
 
-    def near(self, relative: str, known: Stat) -> None:
-        """Keep no copies: a file is near as it is."""
+    def cached_copy(self, relative: str, known: Stat) -> None:
+        """Return None: files on a disk are not cached."""
 
     def stat(self, relative: str) -> Stat:
         """Return a file's size and age."""
@@ -218,10 +218,10 @@ class Disk:
         return _stat(status)
 
     def move(self, source: str, target: str) -> None:
-        """Give a file another name, whatever stood there."""
+        """Rename a file, replacing any existing file."""
         old, new = self._path(source), self._path(target)
         self._refuse_outside(os.path.dirname(old))  # noqa: PTH120
-        os.lstat(old)  # before a folder is made for it
+        os.lstat(old)  # before a folder is created for it
         self._in_folder(new, lambda: replace(old, new))
 
     def remove(self, relative: str) -> None:
@@ -231,10 +231,12 @@ class Disk:
         unlink(path)
 
     def _refuse_folder_outside(self, path: str) -> None:
-        """Follow symbolic links to a folder, and stay: asking what an open folder is takes a tenth of following them.
+        """Resolve symbolic links of a folder, and check that it is inside the lake.
+
+        Resolving an open handle takes a tenth of the time of resolving a path.
 
         Raises:
-            LakeError: it lies outside of the lake.
+            LakeError: it is outside of the lake.
         """
         try:
             handle = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
@@ -247,21 +249,21 @@ class Disk:
             os.close(handle)
 
     def _refuse_outside(self, path: str, handle: int | None = None) -> None:
-        """Follow symbolic links, and stay.
+        """Resolve symbolic links, and check that the path is inside the lake.
 
         Args:
-            path: what is about to be used.
-            handle: the same, opened: where the system says what a handle stands for, nobody can swap it meanwhile.
+            path: the path to use.
+            handle: the same, opened. If the system can resolve handles, the path cannot be swapped meanwhile.
 
         Raises:
-            LakeError: it lies outside of the lake.
+            LakeError: it is outside of the lake.
         """
         opened = handle is not None and _OPEN_FILES is not None
         real = os.readlink(f"{_OPEN_FILES}/{handle}") if opened else os.path.realpath(path)  # noqa: PTH115
         if real != self._real_root and not real.startswith(self._real_root.rstrip("/") + "/"):
             raise LakeError(
-                f"{path} leads out of the lake {self.root}, by a symbolic link to {real}; nothing there is read or "
-                "written. Put the files themselves into the lake, or set the lake's address to where they are."
+                f"{path} is outside of the lake {self.root}, through a symbolic link to {real}; it is neither read nor "
+                "written. Put the files themselves into the lake, or set the lake's address to their folder."
             )
 
 
@@ -270,13 +272,13 @@ def _all(file: BinaryIO, data: bytes) -> None:
 
 
 def _size_of_file(path: str, status: os.stat_result) -> int:
-    """Return the size of a plain file.
+    """Return the size of a regular file.
 
     Raises:
         MissingArtifactError: it is something else, such as a pipe, which may never end.
     """
     if not modes.S_ISREG(status.st_mode):
-        raise MissingArtifactError(f"{path} is no file, so it is no object of the lake. Take it away.")
+        raise MissingArtifactError(f"{path} is not a regular file, so it is not an object of the lake. Remove it.")
     return status.st_size
 
 
@@ -285,7 +287,7 @@ def _stat(status: os.stat_result) -> Stat:
 
 
 def _walk(root: str) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
-    """Yield files with their paths relative to a root; links are files here, and not followed."""
+    """Yield files with their paths relative to a root. Links are treated as files, and not followed."""
     waiting = [""]
     while waiting:
         prefix = waiting.pop()

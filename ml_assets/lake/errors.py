@@ -1,35 +1,35 @@
-"""Errors of storage: each message names the object, what was expected, what came, and the mend.
+"""Errors of storage. Each message names the object, what was expected, what was found, and how to fix it.
 
-Errors of data and contracts stay out; see `ml_assets.contracts.errors`.
+Not here: errors of data and contracts (see `ml_assets.contracts.errors`).
 """
 
 
 class LakeError(RuntimeError):
-    """The lake cannot be read or written as asked."""
+    """The lake cannot be read or written."""
 
 
 class UnreachableLakeError(LakeError):
-    """The lake's server does not answer, or cannot do what it is asked for now; it may later."""
+    """The lake's server does not respond, or cannot handle the request now. A retry may succeed."""
 
 
 class MissingArtifactError(LakeError):
-    """An artifact is asked for that nobody has made yet."""
+    """The requested artifact does not exist."""
 
 
 class CorruptArtifactError(LakeError):
-    """An artifact's files do not agree with its manifest, so it is not used."""
+    """An artifact's files do not match its manifest, so it is not used."""
 
 
 class PromotionConflictError(LakeError):
-    """Somebody else wrote the next entry of the promotion log first."""
+    """Another process wrote the next entry of the promotion log first."""
 
 
 class PublicationConflictError(LakeError):
-    """Somebody else published a partition since it was read; what was made from it must be made again."""
+    """Another process published a partition after it was read. The result based on it must be computed again."""
 
 
 class SourceError(ValueError):
-    """A source file cannot be read as its contract says."""
+    """A source file cannot be read according to its contract."""
 
 
 class WarehouseError(RuntimeError):

@@ -1,8 +1,8 @@
-"""What an attempt at a step took that failed, written beside its record, so that `cost` can count it.
+"""Records the cost of failed attempts at a step, so that `cost` can count it.
 
     runs/<run id>/<step>/<attempt>.failed
 
-An attempt whose process was killed leaves its record only: what it took is not measured.
+If an attempt's process was killed, only its step record exists, and its cost is unknown.
 """
 
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ from typing import Final
 import dagster as dg
 
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.steps import keep_failure
+from ml_assets.lake.steps import store_failure
 from ml_assets.names import LAKE
 
 _FAILED: Final = frozenset({dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.STEP_UP_FOR_RETRY})
 
 
 def _record(context: dg.HookContext, events: Sequence[dg.DagsterEvent]) -> dg.HookExecutionResult:
-    """Write what a failed attempt took; nothing where it succeeded, or failed before its record was written.
+    """Write the cost of a failed attempt. Do nothing if it succeeded, or failed before its step record was written.
 
-    `dg.failure_hook` does not see an attempt that is tried again.
+    `dg.failure_hook` is not called for an attempt that is retried.
     """
     resource: LakeResource = getattr(context.resources, LAKE)
     lake = resource.connect()
@@ -28,11 +28,11 @@ def _record(context: dg.HookContext, events: Sequence[dg.DagsterEvent]) -> dg.Ho
     is_failed = any(event.event_type in _FAILED for event in events)
     if not is_failed or step is None or (step.run_id, step.name) != (context.run_id, context.step_key):
         return dg.HookExecutionResult(RECORD.name, is_skipped=True)
-    keep_failure(lake, step.run_id, step.name, step.attempt, lake.meter.take())
+    store_failure(lake, step.run_id, step.name, step.attempt, lake.meter.take())
     return dg.HookExecutionResult(RECORD.name, is_skipped=False)
 
 
 RECORD: Final = dg.HookDefinition(
     name="record_failed_attempt", hook_fn=_record, required_resource_keys={LAKE}, decorated_fn=_record
 )
-"""Given to every asset that writes to the lake."""
+"""A hook of every asset that writes to the lake."""

@@ -1,6 +1,6 @@
-"""The IO manager between Dagster and the lake: inputs in, artifacts out, each with its manifest.
+"""The IO manager between Dagster and the lake: loads inputs, and publishes outputs with manifests.
 
-What an artifact means stays out; types come from the annotations of the assets.
+Types come from the annotations of the assets.
 """
 
 import dataclasses
@@ -14,46 +14,49 @@ from typing import Final
 
 import dagster as dg
 import polars as pl
-from dagster._core.definitions.assets.graph.asset_graph import AssetNode  # what a job's `asset_layer` returns
-from dagster._core.execution.context.system import StepExecutionContext  # an input context's `step_context`
+from dagster._core.definitions.assets.graph.asset_graph import AssetNode  # the type in a job's `asset_layer`
+from dagster._core.execution.context.system import StepExecutionContext  # the type of an input context's `step_context`
 from pydantic import JsonValue
 
 from ml_assets.dagster_storage.code_versions import CODE, CODE_BEHIND, code_parts, joined_code
 from ml_assets.dagster_storage.event_log import VERSION, EventLogByDay
-from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, merged, span_of
+from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, merge_days, span_of
 from ml_assets.lake.errors import MissingArtifactError, PublicationConflictError
 from ml_assets.lake.manifest import CHANGED_ROWS, FILES, LEFT_OUT, ROWS_READ, ArtifactRef, Cost, Manifest
 from ml_assets.lake.quarantine import beside
 from ml_assets.lake.resource import LakeResource, begin_step, record_step
 from ml_assets.lake.run_tags import range_of
-from ml_assets.lake.store import Lake, Making
-from ml_assets.lake.usage import asked_of
+from ml_assets.lake.store import Lake, Origin
+from ml_assets.lake.usage import pod_resources
 
 DAY = "day"
 
 _MOST_CONFLICTS: Final = 20
-"""How often a step starts again because somebody else published what it had begun from. One of those at work wins."""
+"""How often a step restarts because another process published a partition that it had read.
+
+One of the processes succeeds.
+"""
 
 
 class LakeIOManager(dg.ConfigurableIOManager):
-    """Keeps what assets return in the lake, and gives it to the assets that name them.
+    """Stores what assets return in the lake, and loads it for assets that depend on them.
 
-    A step reads what its own run produced, else the newest materialization. A step over a range of days returns one
+    A step reads what its own run produced, or else the newest materialization. A step over a range of days returns one
     frame with a `day` column, or a mapping from partition key to artifact.
     """
 
     lake: LakeResource
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002 - dagster's signature
-        """Start the clock that tells how long a step took."""
+        """Start measuring the duration of a step."""
         self._since = time.perf_counter()
 
     def load_input(self, context: dg.InputContext) -> object:
-        """Return an upstream artifact in the type that the parameter asks for.
+        """Return an upstream artifact in the type of the parameter's annotation.
 
         Raises:
             MissingArtifactError: nothing was materialized for it.
-            CorruptArtifactError: what lies in the lake is not what was written.
+            CorruptArtifactError: the artifact is damaged.
         """
         lake = self.lake.connect()
         step = _step(context)
@@ -66,26 +69,28 @@ class LakeIOManager(dg.ConfigurableIOManager):
         return value
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
-        """Publish what a step returned, with its manifest.
+        """Publish the result of a step, with its manifest.
 
         Raises:
-            RetryRequested: somebody else published what the step had begun from; it begins again from theirs.
+            RetryRequested: another process published a partition that the step had read. The step starts again.
             LakeError: the lake cannot be written.
-            ValueError: rows lie outside the days that were asked for.
+            ValueError: rows are outside of the requested days.
         """
         lake = self.lake.connect()
-        cost = lake.meter.take(asked_of(context.step_context.step.tags))  # before a step that read nothing begins
+        cost = lake.meter.take(
+            pod_resources(context.step_context.step.tags)
+        )  # before `record_step`, which restarts the meter
         record_step(lake, context.step_context)
         asset = context.asset_key.to_user_string()
         of_day = (
             {key: lake.reads_of(key) for key in context.asset_partition_keys} if context.has_asset_partitions else {}
         )
         notes = lake.take_notes()
-        noted = str(notes.pop(CODE_BEHIND, ""))
-        making = Making(
+        behind = str(notes.pop(CODE_BEHIND, ""))
+        origin = Origin(
             inputs=lake.take_reads(),
             parameters={**_parameters(context), **notes, **_left_out(context)},
-            code_version=_made_with(_code_version(context), noted),
+            code_version=_made_with(_code_version(context), behind),
             run_id=context.run_id,
             seconds=time.perf_counter() - self._since,
             cost=cost,
@@ -96,11 +101,11 @@ class LakeIOManager(dg.ConfigurableIOManager):
             artifacts = by_partition(obj, context.asset_partition_keys, asset)
             windows = _windows(context)
             share = cost.share(len(artifacts))
-            makings = {key: _of_day(making, key, windows, lake, share, own=of_day[key]) for key in artifacts}
+            origins = {key: _of_day(origin, key, windows, lake, share, own=of_day[key]) for key in artifacts}
         else:
-            artifacts, makings = {"": obj}, {"": making}
+            artifacts, origins = {"": obj}, {"": origin}
         published = {
-            key: (part, dataclasses.replace(makings[key], after=after.get(key))) for key, part in artifacts.items()
+            key: (part, dataclasses.replace(origins[key], after=after.get(key))) for key, part in artifacts.items()
         }
         try:
             manifests = lake.put_each(asset, published)
@@ -113,7 +118,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
     def _report(self, context: dg.OutputContext, asset: str, manifests: Mapping[str, Manifest], cost: Cost) -> None:
         step = context.step_context
         last = list(manifests.values())[-1]
-        # Dagster copies what is added here to each partition of the run.
+        # Dagster copies this metadata to each partition of the run.
         context.add_output_metadata(
             {
                 "path": dg.MetadataValue.path(f"{self.lake.connect().url}/artifacts/{asset}"),
@@ -130,10 +135,10 @@ class LakeIOManager(dg.ConfigurableIOManager):
 
 
 def data_version(manifests: Mapping[str, Manifest], instance: dg.DagsterInstance) -> dg.DataVersion:
-    """Return the version of what a step made, of several days a hash of all.
+    """Return the data version of a step's output; a hash of all versions if it has several partitions.
 
-    Where the event log keeps a version of each day, the last day's stands for all: Dagster compares it with the newest
-    event, and would warn within a step that makes several tables.
+    If the event log stores a version for each partition, the last one represents all. Dagster compares it with the
+    newest event, and would otherwise warn within a step that materializes several tables.
     """
     versions = {key: manifest.version for key, manifest in manifests.items()}
     if len(versions) == 1 or isinstance(instance.event_log_storage, EventLogByDay):
@@ -143,33 +148,33 @@ def data_version(manifests: Mapping[str, Manifest], instance: dg.DagsterInstance
 
 
 def facts_of(manifest: Manifest) -> dict[str, JsonValue]:
-    """Return what Dagster's page of an artifact shows of its manifest."""
+    """Return the metadata of an artifact for Dagster's UI."""
     rows: dict[str, JsonValue] = {} if manifest.rows is None else {"dagster/row_count": manifest.rows}
     read = manifest.parameters.get(ROWS_READ)
-    told: dict[str, JsonValue] = {"rows read": dict(read)} if isinstance(read, Mapping) else {}
-    # Dagster would record the code there is for an asset whose champion was trained by other code.
+    rows_read: dict[str, JsonValue] = {"rows read": dict(read)} if isinstance(read, Mapping) else {}
+    # Dagster would record the current code version of an asset whose champion was trained by older code.
     code: dict[str, JsonValue] = {CODE: manifest.code_version} if code_parts(manifest.code_version)[1] else {}
-    return {VERSION: manifest.version, "seconds": round(manifest.seconds or 0.0, 3), **rows, **told, **code}
+    return {VERSION: manifest.version, "seconds": round(manifest.seconds or 0.0, 3), **rows, **rows_read, **code}
 
 
 def by_partition(obj: object, keys: typing.Sequence[str], asset: str) -> dict[str, object]:
     """Return one artifact for each partition key.
 
     Raises:
-        ValueError: a frame has no `day` column, or days or keys outside those asked for.
-        TypeError: several partitions are wanted of something that cannot be cut by day.
+        ValueError: a frame has no `day` column, or has days that were not requested.
+        TypeError: several partitions are expected of an object that cannot be split by day.
     """
     if isinstance(obj, pl.LazyFrame):
         obj = obj.collect()
     if isinstance(obj, Mapping):
         strange = sorted(set(obj) - set(keys))
         if strange:
-            raise ValueError(f"{asset} returned partitions {strange[:5]} that were not asked for.")
+            raise ValueError(f"{asset} returned partitions {strange[:5]} that were not requested.")
         silent = [key for key in keys if key not in obj]
         if silent:
             raise ValueError(
                 f"{asset} returned nothing for {', '.join(silent[:5])}; return an artifact for each of {len(keys)} "
-                "partitions, an empty one where there are no rows."
+                "partitions, an empty one if there are no rows."
             )
         return dict(obj)
     if len(keys) == 1:
@@ -179,7 +184,7 @@ def by_partition(obj: object, keys: typing.Sequence[str], asset: str) -> dict[st
     if not isinstance(obj, pl.DataFrame):
         raise TypeError(f"{asset} returned one {type(obj).__name__} for {len(keys)} partitions; return one for each.")
     if DAY not in obj.columns:
-        raise ValueError(f"{asset} has no column '{DAY}', by which its rows are cut into partitions.")
+        raise ValueError(f"{asset} has no column '{DAY}', which splits its rows into partitions.")
     _check_days(obj, keys, asset)
     parts = {str(day): part for (day,), part in obj.partition_by(DAY, as_dict=True, maintain_order=True).items()}
     empty = obj.clear()
@@ -197,31 +202,31 @@ def _check_days(frame: pl.DataFrame, keys: typing.Sequence[str], asset: str) -> 
 
 
 def _of_day(
-    making: Making,
+    origin: Origin,
     key: str,
     windows: Mapping[str, tuple[int, int]],
     lake: Lake,
     share: Cost,
     *,
     own: tuple[ArtifactRef, ...],
-) -> Making:
-    """Return what is known of the origin of one day, of what is known of the whole run's and what it alone has read."""
-    inputs = (*reads_of_day(making.inputs, key, windows), *own)
+) -> Origin:
+    """Return the origin of one day: its share of the run's, and what was read for this day alone."""
+    inputs = (*reads_of_day(origin.inputs, key, windows), *own)
     behind = lake.code_behind(ref for ref in inputs if ref.partition == key)
-    missing = {asset: days_read(days, key, windows.get(asset)) for asset, days in making.missing_days.items()}
+    missing = {asset: days_in_window(days, key, windows.get(asset)) for asset, days in origin.missing_days.items()}
     return dataclasses.replace(
-        making,
+        origin,
         inputs=inputs,
-        parameters=facts_of_day(making.parameters, key),
-        code_version=_made_with(making.code_version, behind),
-        seconds=None if making.seconds is None else making.seconds / share.parts,
+        parameters=facts_of_day(origin.parameters, key),
+        code_version=_made_with(origin.code_version, behind),
+        seconds=None if origin.seconds is None else origin.seconds / share.parts,
         cost=share,
-        missing_days=merged([missing, *lake.missing_days_of(inputs)]),
+        missing_days=merge_days([missing, *lake.missing_days_of(inputs)]),
     )
 
 
-def days_read(days: typing.Iterable[str], key: str, window: tuple[int, int] | None) -> tuple[str, ...]:
-    """Return which of some days are read for a day; all where no window says less."""
+def days_in_window(days: typing.Iterable[str], key: str, window: tuple[int, int] | None) -> tuple[str, ...]:
+    """Return which of some days are in the window of a day; all if there is no window."""
     if window is None:
         return tuple(days)
     own = date.fromisoformat(key)
@@ -231,23 +236,23 @@ def days_read(days: typing.Iterable[str], key: str, window: tuple[int, int] | No
 def reads_of_day(
     reads: typing.Sequence[ArtifactRef], key: str, windows: Mapping[str, tuple[int, int]]
 ) -> tuple[ArtifactRef, ...]:
-    """Return what one day of a range was made from, so that its lineage does not name every day of the run.
+    """Return the inputs of one day of a range, so that its lineage does not name every day of the run.
 
     Args:
-        reads: what the whole step read.
+        reads: the inputs of the whole step.
         key: the day.
-        windows: by upstream asset, the first and last day it is read for, counted from the day; what is not named
-            here, and what has no partition, counts for every day.
+        windows: by upstream asset, the first and last day that are read, relative to the day. Assets without a window,
+            and without partitions, count for every day.
     """
     return tuple(
-        ref for ref in reads if ref.partition is None or days_read([ref.partition], key, windows.get(ref.asset))
+        ref for ref in reads if ref.partition is None or days_in_window([ref.partition], key, windows.get(ref.asset))
     )
 
 
 def _windows(context: dg.OutputContext) -> dict[str, tuple[int, int]]:
-    """Return how far each upstream table by day is read, as its partition mapping says; without one, its own day.
+    """Return the window of each upstream table by day according to its partition mapping; by default its own day.
 
-    What a step reads of its own asset, and of what stands beside it, is of the same day too.
+    For the step's own asset and its quarantine tables the window is the same day too.
     """
     node = context.step_context.job_def.asset_layer.get(context.asset_key)
     windows = dict.fromkeys(beside(context.asset_key.to_user_string()), (0, 0))
@@ -261,7 +266,7 @@ def _windows(context: dg.OutputContext) -> dict[str, tuple[int, int]]:
 
 
 def _step(context: dg.InputContext) -> StepExecutionContext | None:
-    """Return the step; None where an input is loaded outside of one, for instance by `Definitions.load_asset_value`."""
+    """Return the step; None if the input is loaded outside of a step, such as by `Definitions.load_asset_value`."""
     try:
         return context.step_context
     except dg.DagsterInvariantViolationError:
@@ -269,12 +274,12 @@ def _step(context: dg.InputContext) -> StepExecutionContext | None:
 
 
 def _last_input(step: StepExecutionContext) -> str:
-    """Return the input that Dagster loads last; those that only say what comes first are not loaded."""
+    """Return the input that Dagster loads last. Inputs that only define an order are not loaded."""
     return [name for name, it in step.op_def.input_dict.items() if not it.dagster_type.is_nothing][-1]
 
 
 def _current(lake: Lake, context: dg.InputContext, step: StepExecutionContext | None) -> list[ArtifactRef]:
-    """Return the artifacts that an input stands for, in the order of their partitions.
+    """Return the artifacts of an input, in the order of their partitions.
 
     Raises:
         MissingArtifactError: there are none.
@@ -315,32 +320,32 @@ def _refuse_gaps(
     *,
     allow_gaps: bool,
 ) -> None:
-    """Refuse to read a missing day as one without rows; note those that may be missing.
+    """Refuse missing days instead of reading them as days without rows. Allowed gaps are noted.
 
     Raises:
-        MissingArtifactError: days are missing that are not allowed to be.
+        MissingArtifactError: days are missing that may not be.
     """
     asset, (first, last) = context.asset_key.to_user_string(), own
     before = gaps_of(first, {asset: [it for it in keys if it < first]}, {asset: there}, allow_gaps=allow_gaps)
     within = gaps_of(last, {asset: [it for it in keys if it >= first]}, {asset: there}, allow_gaps=False)
     lake.note_missing(before.allowed)
-    if missing := merged([before.blocking, within.blocking]):
+    if missing := merge_days([before.blocking, within.blocking]):
         raise MissingArtifactError(
-            f"{days_by_asset(missing)} is missing, so what reads it cannot be made for "
-            f"{span_of(own)}. Materialize it first: a missing day is not read as a day without rows."
+            f"{days_by_asset(missing)} is missing, so {span_of(own)} cannot be materialized. Materialize it first: a "
+            "missing day is not read as a day without rows."
         )
 
 
 def _left_out(context: dg.OutputContext) -> dict[str, JsonValue]:
-    """Return the rows that a step has left out, as its metadata shows them."""
-    told = context.output_metadata.get(LEFT_OUT)
-    return (
-        {LEFT_OUT: dict(told.data)} if isinstance(told, dg.JsonMetadataValue) and isinstance(told.data, Mapping) else {}
-    )
+    """Return the counts of rows that a step left out, from its output metadata."""
+    counts = context.output_metadata.get(LEFT_OUT)
+    if isinstance(counts, dg.JsonMetadataValue) and isinstance(counts.data, Mapping):
+        return {LEFT_OUT: dict(counts.data)}
+    return {}
 
 
 def facts_of_day(facts: Mapping[str, JsonValue], key: str) -> Mapping[str, JsonValue]:
-    """Return facts; of those by day only the day's own."""
+    """Return facts, with those by day reduced to one day."""
     own: dict[str, JsonValue] = {}
     for name in (FILES, CHANGED_ROWS):
         by_day = facts.get(name)
@@ -353,7 +358,7 @@ def facts_of_day(facts: Mapping[str, JsonValue], key: str) -> Mapping[str, JsonV
 
 
 def _wanted(context: dg.InputContext, step: StepExecutionContext | None) -> list[str]:
-    """Return the partition keys to read; an input's `up_to` names the config field that holds the last one."""
+    """Return the partition keys to read. An input's `up_to` names the config field that holds the last one."""
     keys = list(context.asset_partition_keys)
     field = (context.definition_metadata or {}).get("up_to")
     config = None if step is None else step.op_config
@@ -364,8 +369,7 @@ def _wanted(context: dg.InputContext, step: StepExecutionContext | None) -> list
 def _read(lake: Lake, refs: list[ArtifactRef], kind: type | None) -> object:
     if kind is None or kind is typing.Any:
         raise TypeError(
-            f"the parameter that takes {refs[0].asset} has no type; annotate it with what it wants, for instance "
-            "pl.LazyFrame."
+            f"the parameter that takes {refs[0].asset} has no type annotation; add one, such as pl.LazyFrame."
         )
     if kind is pl.LazyFrame:
         return lake.scan(refs)
@@ -386,12 +390,12 @@ def _parameters(context: dg.OutputContext) -> dict[str, typing.Any]:
     parameters = data if isinstance(data, Mapping) else {}
     config = context.step_context.op_config
     given = config if isinstance(config, dict) else {}
-    # What a run leaves open stays as it is declared.
+    # A field that a run does not set has its declared value.
     return {**parameters, **{name: it for name, it in given.items() if it is not None or name not in parameters}}
 
 
 def _made_with(version: str | None, behind: str) -> str | None:
-    """Return a code version with the digest of the code that is behind what was read; as it is where it has none."""
+    """Return a code version with the digest of the inputs' training code; unchanged if it has no second part."""
     own, now = code_parts(version)
     return joined_code(own, behind or now) if now else version
 

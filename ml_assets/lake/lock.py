@@ -1,6 +1,6 @@
-"""One at a time: a lock that is an object of the lake, so that it holds between machines.
+"""A mutual exclusion lock stored in the lake, so that it works across machines.
 
-What is done under it stays out; see `ml_assets.provenance.gc.removal`.
+Not here: garbage collection, which uses it (see `ml_assets.provenance.gc.removal`).
 
     locks/<name>/000001.json
 """
@@ -20,15 +20,15 @@ from ml_assets.lake.sealing import seal, unseal
 
 STALE: Final = timedelta(days=1)
 _MOST_BYTES: Final = 2**16
-_FIX: Final = "Make sure that no garbage collection runs, then remove it."
+_FIX: Final = "Check that no garbage collection runs, then remove it."
 
 
 class LockedError(LakeError):
-    """Somebody else is at it."""
+    """Another process holds the lock."""
 
 
 class Holder(BaseModel):
-    """Who holds a lock."""
+    """The holder of a lock."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,24 +39,24 @@ class Holder(BaseModel):
 
 
 class Lock:
-    """A lock held while its `with` lasts.
+    """A lock that is held within its `with` block.
 
-    Each taker creates the next number and looks then whether another is there. Of two at once one sees the other,
-    whatever comes between; one that was left behind for a day is taken over.
+    Each process creates the file with the next number, then checks for others. If two do so at once, at least one sees
+    the other. A lock that is older than a day is taken over.
     """
 
     def __init__(self, lake: Objects, name: str, *, now: datetime) -> None:
-        """Prepare to take it; nothing is written before the `with`."""
+        """Prepare the lock. Nothing is written before the `with` block."""
         self.lake = lake
         self.folder = lake.path("locks", name)
         self.holder = Holder(host=socket.gethostname(), pid=os.getpid(), since=now, id=uuid.uuid4().hex)
         self.path = ""
 
     def __enter__(self) -> Self:
-        """Take it.
+        """Acquire the lock.
 
         Raises:
-            LockedError: somebody else holds it.
+            LockedError: another process holds it.
         """
         stale = self._others()
         number = 1 + max((int(path.rsplit("/", 1)[1].removesuffix(".json")) for path in stale), default=0)
@@ -64,7 +64,9 @@ class Lock:
         try:
             self.lake.create(path, seal(self.holder))
         except FileExistsError as error:
-            raise LockedError(f"somebody else took {path} at the same moment; try again when they are done.") from error
+            raise LockedError(
+                f"another process created {path} at the same moment; try again when it is done."
+            ) from error
         self.path = path
         try:
             stale = self._others()
@@ -78,24 +80,26 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of it."""
+        """Release the lock."""
         self._release()
 
     def check(self) -> None:
-        """Make sure that it is still held.
+        """Check that the lock is still held.
 
         Raises:
-            LockedError: somebody took it over, after a day.
+            LockedError: another process took it over after a day.
         """
         held = self._read(self.path)
         if held is None or held.id != self.holder.id:
-            raise LockedError(f"{self.path} was taken over after a day; start again when the other one is done.")
+            raise LockedError(
+                f"{self.path} was taken over by another process after a day; start again when it is done."
+            )
 
     def _others(self) -> list[str]:
-        """Return the locks that were left behind.
+        """Return stale locks.
 
         Raises:
-            LockedError: one of them may still be held.
+            LockedError: another lock may still be held.
         """
         stale = []
         for name in self.lake.names(self.folder):
@@ -104,23 +108,23 @@ class Lock:
                 continue
             if self.holder.since - held.since <= STALE:
                 raise LockedError(
-                    f"process {held.pid} on {held.host} is at it since {held.since:%Y-%m-%d %H:%M} UTC. Wait for it; "
-                    f"if it is surely dead, remove {path}; after a day that is done by itself."
+                    f"process {held.pid} on {held.host} has held the lock since {held.since:%Y-%m-%d %H:%M} UTC. Wait "
+                    f"for it. If it does not run any more, remove {path}; after a day that happens automatically."
                 )
             stale.append(path)
         return stale
 
     def _read(self, path: str) -> Holder | None:
-        """Return who holds a lock; None where it was let go meanwhile.
+        """Return the holder of a lock; None if it was released meanwhile.
 
         Raises:
-            CorruptArtifactError: it is damaged.
+            CorruptArtifactError: the lock file is damaged.
         """
         try:
             text = self.lake.read(path, limit=_MOST_BYTES)
         except MissingArtifactError:
             return None
-        return unseal(text, Holder, where=path, what="the record of who holds a lock", fix=_FIX)
+        return unseal(text, Holder, where=path, what="the record of a lock's holder", fix=_FIX)
 
     def _release(self) -> None:
         self._remove(self.path)

@@ -1,7 +1,7 @@
-"""The manifest beside every artifact: what it is, what it was made from, by which code, where and at what cost.
+"""The manifest of an artifact: what it is, its inputs, code, origin and cost.
 
-Its text ends with a digest of itself, so that an edited one is noticed. Finding and reading files stays out; see
-`ml_assets.lake.manifests`.
+Its text ends with a digest of itself, so that edits are noticed. Not here: finding and reading manifests (see
+`ml_assets.lake.manifests`).
 """
 
 import functools
@@ -15,22 +15,22 @@ from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.sealing import seal, seal_problem, unsealed
 
 SCHEMA_VERSION: Final = 1
-"""The version of the manifest's format; the engine reads this one and those of earlier releases."""
+"""The version of the manifest's format. The engine reads this and earlier versions."""
 LEFT_OUT: Final = "left_out"
-"""The parameter that counts, by reason, the rows that a step read and that are not in what it makes."""
+"""The parameter with the counts, by reason, of rows that a step read but did not include in its output."""
 ROWS_READ: Final = "rows_read"
-"""The parameter of a table that says how many rows of the same day each table had from which it is made."""
+"""The parameter of a table with the row counts of its inputs for the same day."""
 FILES: Final = "files"
-"""The parameter of a raw table that lists its source files, by partition."""
+"""The parameter of a raw table that lists its source files by partition."""
 CHANGED_ROWS: Final = "changed_rows"
-"""The parameter of a raw table that counts the rows which differ from the landing before, by partition."""
+"""The parameter of a raw table with the number of rows that differ from the previous landing, by partition."""
 MOST_BYTES: Final = 64 * 2**20
-"""A manifest names each file and input in about 150 bytes: this is room for 400,000 of them."""
+"""A manifest needs about 150 bytes for each file and input. This is enough for 400,000 of them."""
 
 
 @functools.lru_cache(maxsize=65_536)
 def _safe_path(value: str) -> str:
-    """Refuse names that would leave the lake.
+    """Refuse names that would lead out of the lake.
 
     Raises:
         ValueError: `value` is empty, absolute, a URL, or has an empty, `.` or `..` part.
@@ -66,9 +66,9 @@ class FileEntry(_Record):
     """One file of an artifact.
 
     Attributes:
-        digest: the BLAKE3 hash of its bytes, with 128 bits: a flipped bit is noticed.
-        etag: what the object store said of it when it was written: a replaced object is noticed without reading it.
-        rows: of a frame; its reader takes no more than these, whatever the file says.
+        digest: the 128-bit BLAKE3 hash of its bytes.
+        etag: the object store's ETag when it was written, so that a replaced object is noticed without reading it.
+        rows: the rows of a frame. Readers read no more, whatever the file claims.
     """
 
     name: SafePath
@@ -78,8 +78,8 @@ class FileEntry(_Record):
     rows: int | None = Field(default=None, ge=0)
 
 
-class Asked(_Record):
-    """What the pod of a step was given, whether it used it or not; None where nobody knows, as outside of a cluster.
+class PodResources(_Record):
+    """The resources that a step's pod requested; None if unknown, as outside of a cluster.
 
     Attributes:
         cpu: cores.
@@ -92,18 +92,19 @@ class Asked(_Record):
 
 
 class Cost(_Record):
-    """What an artifact's share of its step took, and what the step was given.
+    """An artifact's share of the cost of its step.
 
-    A step that makes several artifacts spreads its seconds over them, so that their sum is the step's. Memory and what
-    was asked for are amounts at a time: they are whole in each share, and multiplied by its seconds. Attempts that fail
-    make no artifact, so what they took is in none.
+    If a step produces several artifacts, its seconds are divided among them. Memory and requested resources are not
+    divided, because they are multiplied by the seconds. Failed attempts produce no artifact, so their cost is recorded
+    separately.
 
     Attributes:
-        seconds: from the loading of the first input on; writing the artifact itself is not in it.
-        cpu_seconds: user and system, of the step's process and of what it started and waited for.
-        peak_memory_bytes: most that was resident at once, at most; see `ml_assets.lake.usage`.
-        gpu_seconds: how long the GPUs that were asked for were busy; None where nobody could tell.
-        parts: how many artifacts the step's seconds, or those of its part, were spread over.
+        seconds: from loading the first input on, without writing the artifact itself.
+        cpu_seconds: user and system time of the step's process and of the children that it waited for.
+        peak_memory_bytes: an upper bound of the memory resident at once; see `ml_assets.lake.usage`.
+        gpu_seconds: how long the requested GPUs were busy; None if unknown.
+        parts: the number of artifacts that the seconds were divided among.
+        requested: the resources of the step's pod.
     """
 
     seconds: float = Field(ge=0)
@@ -111,10 +112,10 @@ class Cost(_Record):
     peak_memory_bytes: int | None = Field(default=None, ge=0)
     gpu_seconds: float | None = Field(default=None, ge=0)
     parts: int = Field(default=1, ge=1)
-    asked: Asked = Asked()
+    requested: PodResources = PodResources()
 
     def share(self, parts: int, *, of: float = 1.0) -> "Cost":
-        """Return what each of several artifacts bears of it, or of a share of it."""
+        """Return the share of each of several artifacts, or a fraction of it."""
         part = of / parts
         return self.model_copy(
             update={
@@ -127,19 +128,18 @@ class Cost(_Record):
 
 
 class Manifest(_Record):
-    """Everything needed to say where an artifact came from, without any database.
+    """The complete origin of an artifact, readable without any database.
 
     Attributes:
-        number: which publication of its partition it is, counted from 1; see `ml_assets.lake.order`.
-        created_at: for people; it orders nothing, as clocks differ.
-        input_numbers: which publication each input was, in the order of the inputs; 0 where nobody knows.
-        attempt: how often the step had been tried before in this run.
-        step: the step of the run that made it, whose record stands under `runs/`.
-        seconds: this artifact's share of what its step's body took.
-        peak_memory_bytes: most that its step held at once, whatever else it made.
-        cost: this artifact's share of what its step took; None if no step made it.
-        missing_days: by asset, the days that were missing of what it is made from, directly or not; only where a
-            declaration allows gaps.
+        number: the publication's number in its partition, from 1; see `ml_assets.lake.order`.
+        created_at: for people. It orders nothing, because clocks differ.
+        input_numbers: the publication number of each input, in the order of the inputs; 0 if unknown.
+        attempt: the number of earlier attempts of the step in this run.
+        step: the step that produced it, whose record is under `runs/`.
+        seconds: this artifact's share of the duration of its step's body.
+        peak_memory_bytes: the peak memory of its step.
+        cost: this artifact's share of its step's cost; None if no step produced it.
+        missing_days: by asset, the missing days of its direct and indirect inputs. Only if a declaration allows gaps.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -174,21 +174,21 @@ class Manifest(_Record):
 
     @property
     def ref(self) -> ArtifactRef:
-        """The artifact this manifest stands beside."""
+        """The artifact that this manifest describes."""
         return ArtifactRef(asset=self.asset, partition=self.partition, version=self.version)
 
     @property
     def numbered_inputs(self) -> list[tuple[ArtifactRef, int]]:
-        """What it was made from, each with the number of its publication; 0 where nobody knows."""
+        """The inputs, each with the number of its publication; 0 if unknown."""
         return [*zip(self.inputs, self.input_numbers, strict=True)]
 
     def text(self) -> bytes:
-        """Return the manifest as it is kept: JSON whose last member is the digest of what stands before it."""
+        """Return the manifest as it is stored: JSON whose last member is a digest of the text before it."""
         return seal(self, exclude=set() if self.missing_days else {"missing_days"})
 
     @classmethod
     def read(cls, text: bytes, where: str) -> "Manifest":
-        """Return the manifest of a text.
+        """Parse the text of a manifest.
 
         Raises:
             CorruptArtifactError: it is not a manifest, was edited, or has a later version than this engine reads.
@@ -211,6 +211,6 @@ class Manifest(_Record):
 
 
 def _version(text: bytes) -> int:
-    """Return the version of a manifest's format; 0 if the text does not state any."""
+    """Return the version of a manifest's format; 0 if the text does not state one."""
     found = re.search(rb'"schema_version": (\d{1,9})\b', text[:100])
     return int(found[1]) if found else 0

@@ -1,6 +1,6 @@
-"""Finding artifacts by their manifests: what there is, what is current, what it was made from.
+"""Finds artifacts by their manifests: which exist, which are current, and what they were built from.
 
-Only reading, and light to import: neither Dagster nor polars. Writing artifacts stays out; see `ml_assets.lake.store`.
+Read-only, and light to import: neither Dagster nor polars. Not here: writing artifacts (see `ml_assets.lake.store`).
 """
 
 import re
@@ -17,7 +17,7 @@ from ml_assets.lake.order import MANIFEST_NAME, OrderRecord, number_in, order_fo
 from ml_assets.lake.sealing import RESTORE, unseal
 
 REMOVED: Final = "removed"
-"""Where the manifests of removed artifacts go, at the path that they had."""
+"""The folder of the manifests of removed artifacts, at their former paths."""
 
 NOTE: Final = "removed.json"
 
@@ -25,7 +25,7 @@ _VERSION = re.compile(r"[0-9a-f]{32}")
 
 
 class Removal(BaseModel):
-    """Why an artifact is no more; it stands beside the manifests that are left of it."""
+    """Why an artifact was removed. It is stored beside the artifact's remaining manifests."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,7 +37,7 @@ class Removal(BaseModel):
 
 
 class _Found(NamedTuple):
-    """A manifest as it was listed: its partition or '', version and file name, and what the listing said of it."""
+    """A listed manifest: its partition or '', version, file name and listing entry."""
 
     partition: str
     version: str
@@ -46,11 +46,11 @@ class _Found(NamedTuple):
 
     @property
     def number(self) -> int:
-        """The number of the publication that its name says."""
+        """The publication number in its name."""
         return number_in(self.name)
 
     def is_of(self, run: str) -> bool:
-        """Tell whether its name stands for a run."""
+        """Return whether its name contains the digest of a run."""
         return self.name.split("-")[2].startswith(run_digest(run))
 
 
@@ -62,11 +62,11 @@ class Manifests(Objects):
         return self.path("artifacts", ref.asset, *([ref.partition] if ref.partition else []), ref.version)
 
     def partitions(self, asset: str) -> list[str]:
-        """Return the partitions of an asset that have at least one whole artifact, sorted."""
+        """Return the partitions of an asset that have at least one complete artifact, sorted."""
         return sorted({found.partition for found in self._manifests(asset, None) if found.partition})
 
     def _manifests(self, asset: str, partitions: Sequence[str] | None) -> Iterator[_Found]:
-        """Yield the manifests of whole artifacts, as they are listed."""
+        """Yield the manifests of complete artifacts, as they are listed."""
         root = self.path("artifacts", asset)
         if partitions is None:
             for parts in (relative.split("/") for relative in self.tree(root)):
@@ -74,7 +74,7 @@ class Manifests(Objects):
                     yield _Found(parts[0] if len(parts) == 3 else "", parts[-2], parts[-1], None)
             return
         folders = {key: f"{root}/{key}" if key else root for key in partitions}
-        there = self.look_into([*folders.values()])
+        there = self.list_each([*folders.values()])
         for key, folder in folders.items():
             for relative, stat in there[folder].items():
                 parts = relative.split("/")
@@ -84,13 +84,14 @@ class Manifests(Objects):
     def newest(
         self, asset: str, partitions: Sequence[str] | None = None, *, runs: Sequence[str] = ()
     ) -> dict[str, ArtifactRef]:
-        """Return the current artifact of each partition ('' where the asset has none).
+        """Return the current artifact of each partition ('' for an asset without partitions).
 
-        What the first of `runs` that published any produced wins: a run itself, then the one that it goes on with; else
-        the publication with the highest number. Only partitions with more than one version cost a look at their order.
+        If some of `runs` published a partition, the artifact of the first such run is current: the run itself, then the
+        run that it continues. Otherwise it is the publication with the highest number. Order records are read only for
+        partitions with several versions.
 
         Raises:
-            CorruptArtifactError: records of the order are missing, or name what does not exist.
+            CorruptArtifactError: order records are missing, or name a version that does not exist.
         """
         found = self._by_partition(asset, partitions)
         several = [key for key, them in found.items() if len({it.version for it in them}) > 1]
@@ -104,17 +105,17 @@ class Manifests(Objects):
         return current
 
     def numbers(self, asset: str, partitions: Sequence[str]) -> dict[str, list[int]]:
-        """Return the numbers of the publications of some partitions ('' where the asset has none), ascending."""
+        """Return the publication numbers of some partitions ('' for an asset without partitions), ascending."""
         folders = {key: self.path(order_folder(asset, key)) for key in partitions}
-        there = self.look_into([*folders.values()]) if folders else {}
+        there = self.list_each([*folders.values()]) if folders else {}
         return {key: record_numbers(there[folder]) for key, folder in folders.items()}
 
     def last_numbers(self, asset: str, partitions: Sequence[str]) -> dict[str, int]:
-        """Return the number of the last publication of some partitions; 0 where there is none."""
+        """Return the last publication number of some partitions; 0 if there is none."""
         return {key: max(numbers, default=0) for key, numbers in self.numbers(asset, partitions).items()}
 
     def publications(self, asset: str, partitions: Sequence[str] | None = None) -> dict[str, list[Manifest]]:
-        """Return the manifests that were published of each partition, in their order; those that are left of them.
+        """Return the remaining manifests of each partition that were published, in their order.
 
         Raises:
             CorruptArtifactError: a manifest or a record is damaged.
@@ -144,20 +145,20 @@ class Manifests(Objects):
     def _latest(
         self, asset: str, partition: str, entries: Sequence[_Found], records: Sequence[int], runs: Sequence[str]
     ) -> _Found | None:
-        """Return the current one of a partition's manifests, of several versions; None where none was published.
+        """Return the current manifest of a partition with several versions; None if none was published.
 
         Raises:
-            CorruptArtifactError: records are missing, or name what does not exist.
+            CorruptArtifactError: records are missing, or name a version that does not exist.
         """
         folder, top = self.path(order_folder(asset, partition)), max(records, default=0)
         what = f"{asset}[{partition}]" if partition else asset
         if (beyond := max(it.number for it in entries)) > top + 1:
             raise CorruptArtifactError(
-                f"{what} has a manifest of publication {beyond}, and {folder} has records up to {top} "
-                "only, so nobody can tell what is current. Put back the records that are missing."
+                f"{what} has a manifest of publication {beyond}, but {folder} has records only up to {top}, so the "
+                "current version is unknown. Restore the missing records."
             )
         if not records:
-            return None  # two writers ended before they could publish anything
+            return None  # two writers ended before they published anything
         if all(it.number != top for it in entries):  # published since the listing, or lost
             entries = self._by_partition(asset, [partition]).get(partition, [])
         for run in runs:
@@ -170,13 +171,13 @@ class Manifests(Objects):
         current = self._published(asset, _numbered(entries, top))
         if not current:
             raise CorruptArtifactError(
-                f"{folder}/{top:06d}.json names what is current of {what}, and that does not exist. Put "
-                "it back; or remove that record, and what was published before becomes current."
+                f"{folder}/{top:06d}.json names a current version of {what} that does not exist. Restore "
+                "it; or remove that record, so that the publication before it becomes current."
             )
         return current[0]
 
     def _published(self, asset: str, same: Sequence[_Found]) -> Sequence[_Found]:
-        """Return which of the manifests with one number was published; a record is read where there are several."""
+        """Return the manifest with a number that was published. The record is read if there are several."""
         if len(same) <= 1:
             return same
         record = self.order_record(asset, same[0].partition, same[0].number)
@@ -186,14 +187,14 @@ class Manifests(Objects):
         """Return the record of a publication.
 
         Raises:
-            MissingArtifactError: there is none.
+            MissingArtifactError: it does not exist.
             CorruptArtifactError: it is damaged.
         """
         path = self.path(order_folder(asset, partition), f"{number:06d}.json")
         return OrderRecord.read(self.read(path, limit=MOST_BYTES), path)
 
     def _read_found(self, asset: str, found: _Found) -> Manifest | None:
-        """Return a manifest that was listed; None where garbage collection has taken it since."""
+        """Return a listed manifest; None if garbage collection has removed it since."""
         ref = _ref(asset, found)
         path = f"{self.directory(ref)}/{found.name}"
         made = next(self._read_those_there({path: found.stat}), None)
@@ -203,13 +204,13 @@ class Manifests(Objects):
         """Return one artifact: the current one, or the one whose version starts with `version`.
 
         Raises:
-            MissingArtifactError: there is none, or the abbreviation is ambiguous.
+            MissingArtifactError: it does not exist, or the abbreviation is ambiguous.
         """
         what = asset if partition is None else f"{asset}[{partition}]"
         if version is None:
             current = self.newest(asset, [partition or ""])
             if not current:
-                raise MissingArtifactError(f"{what} has not been made yet; materialize it first.")
+                raise MissingArtifactError(f"{what} has not been materialized yet; materialize it first.")
             return current[partition or ""]
         found = {it.version for it in self._manifests(asset, [partition or ""])}
         versions = sorted(it for it in found if it.startswith(version))
@@ -218,7 +219,7 @@ class Manifests(Objects):
         return ArtifactRef(asset=asset, partition=partition, version=versions[0])
 
     def versions(self, asset: str, partitions: Sequence[str] | None = None) -> dict[str, list[ArtifactRef]]:
-        """Return every version there is of each partition ('' where the asset has none), current or not."""
+        """Return all existing versions of each partition ('' for an asset without partitions), current or not."""
         found: dict[str, set[str]] = {}
         for it in self._manifests(asset, partitions):
             found.setdefault(it.partition, set()).add(it.version)
@@ -232,11 +233,11 @@ class Manifests(Objects):
 
         Args:
             ref: the artifact.
-            there: what its folder has, where that was listed a moment ago.
+            there: the content of its folder, if it was just listed.
 
         Raises:
             MissingArtifactError: the artifact does not exist.
-            CorruptArtifactError: the manifest is not one, or speaks of another artifact.
+            CorruptArtifactError: the manifest is damaged, or belongs to another artifact.
         """
         for path, known in reversed(self._manifests_in(ref, there).items()):
             for made in self._read_those_there({path: known}):
@@ -244,18 +245,18 @@ class Manifests(Objects):
         raise MissingArtifactError(self._why_missing(ref))
 
     def manifest_of_each(self, refs: Sequence[ArtifactRef]) -> dict[ArtifactRef, Manifest]:
-        """Return the newest manifests of several artifacts; their folders are listed together.
+        """Return the newest manifests of several artifacts, whose folders are listed together.
 
         Raises:
             As `manifest`.
         """
-        there = self.look_into([self.directory(ref) for ref in refs])
+        there = self.list_each([self.directory(ref) for ref in refs])
         with self.pool(len(refs)) as each:
             found = each(lambda ref: self.manifest(ref, there=there[self.directory(ref)]), refs)
         return dict(zip(refs, found, strict=True))
 
     def manifests(self, ref: ArtifactRef, *, there: Mapping[str, Stat] | None = None) -> list[Manifest]:
-        """Return all of an artifact's manifests, one for each time it was made, in the order of their numbers.
+        """Return all manifests of an artifact, one for each materialization, in the order of their numbers.
 
         Args:
             ref: the artifact.
@@ -271,14 +272,14 @@ class Manifests(Objects):
         return [_of(ref, it, path) for path, it in made]
 
     def _manifests_in(self, ref: ArtifactRef, there: Mapping[str, Stat] | None) -> dict[str, Stat]:
-        """Return an artifact's manifests by path, as they are listed, in the order of their numbers."""
+        """Return an artifact's manifests by path, as listed, in the order of their numbers."""
         folder = self.directory(ref)
-        there = self.look_into([folder])[folder] if there is None else there
+        there = self.list_each([folder])[folder] if there is None else there
         names = sorted(filter(MANIFEST_NAME.fullmatch, there), key=number_in)
         return {f"{folder}/{name}": there[name] for name in names}
 
     def _read_those_there(self, listed: Mapping[str, Stat | None]) -> Iterator[Manifest]:
-        """Yield manifests that were just listed; garbage collection may have taken some since, which nobody needs."""
+        """Yield manifests that were just listed, except those that garbage collection has removed since."""
         for path, known in listed.items():
             try:
                 text = self.read(path, limit=MOST_BYTES, known=known)
@@ -287,15 +288,15 @@ class Manifests(Objects):
             yield Manifest.read(text, path)
 
     def folder_left(self, ref: ArtifactRef) -> str:
-        """Return the folder of the manifests that are left of a removed artifact."""
+        """Return the folder of the remaining manifests of a removed artifact."""
         return self.path(REMOVED, self.directory(ref).removeprefix(f"{self.url}/"))
 
     def removed_manifest(self, ref: ArtifactRef) -> Manifest:
-        """Return the newest manifest that is left of a removed artifact.
+        """Return the newest remaining manifest of a removed artifact.
 
         Raises:
             MissingArtifactError: the artifact was never removed.
-            CorruptArtifactError: the manifest is not one.
+            CorruptArtifactError: the manifest is damaged.
         """
         folder = self.folder_left(ref)
         names = sorted(filter(MANIFEST_NAME.fullmatch, self.names(folder)), key=number_in)
@@ -303,23 +304,23 @@ class Manifests(Objects):
         if not found:
             raise MissingArtifactError(f"{ref} has no manifest under {folder}, so it was never removed.")
         if strange := [str(it.ref) for it in found if it.ref != ref]:
-            raise CorruptArtifactError(f"a manifest in {folder} is that of {strange[0]}, not of {ref}. {RESTORE}")
+            raise CorruptArtifactError(f"a manifest in {folder} belongs to {strange[0]}, not to {ref}. {RESTORE}")
         return found[0]
 
     def removal(self, ref: ArtifactRef) -> Removal | None:
-        """Return when and why an artifact was removed; None where it was not.
+        """Return when and why an artifact was removed; None if it was not.
 
         Raises:
-            CorruptArtifactError: the note about it is damaged, or another artifact's.
+            CorruptArtifactError: the removal note is damaged, or belongs to another artifact.
         """
         path = f"{self.folder_left(ref)}/{NOTE}"
         try:
             text = self.read(path, limit=MOST_BYTES)
         except MissingArtifactError:
             return None
-        note = unseal(text, Removal, where=path, what=f"the note that says when and why {ref} was removed")
+        note = unseal(text, Removal, where=path, what=f"the removal note of {ref}")
         if note.artifact != ref:
-            raise CorruptArtifactError(f"{path} is the note about {note.artifact}, not about {ref}. {RESTORE}")
+            raise CorruptArtifactError(f"{path} is the removal note of {note.artifact}, not of {ref}. {RESTORE}")
         return note
 
     def _why_missing(self, ref: ArtifactRef) -> str:
@@ -329,9 +330,9 @@ class Manifests(Objects):
         return f"{ref} was removed by {removal.by} on {removal.removed_at:%Y-%m-%d} ({removal.why})."
 
     def folders(self) -> dict[str, dict[str, Stat]]:
-        """Return all that lies in versions' folders, by folder under `artifacts/` and name, from one listing.
+        """Return the content of all version folders, by folder under `artifacts/` and name, from one listing.
 
-        A folder may have no manifest. What lies elsewhere is no part of an artifact, and not told.
+        A folder may have no manifest. Files elsewhere are not part of an artifact, and not returned.
         """
         found: dict[str, dict[str, Stat]] = {}
         for relative, stat in self.tree_with_sizes(self.path("artifacts")).items():
@@ -343,13 +344,13 @@ class Manifests(Objects):
 
 
 def current_of(manifests: Sequence[Manifest], runs: Sequence[str]) -> Manifest:
-    """Return which of a partition's publications, at least one, is the current one; see `Manifests.newest`."""
+    """Return the current one of a partition's publications; see `Manifests.newest`."""
     own = next((made for run in runs if (made := [m for m in manifests if m.run_id == run])), manifests)
     return max(own, key=lambda m: m.number)
 
 
 def _is_manifest(parts: Sequence[str]) -> bool:
-    """Tell whether a path's last two parts are a version and its manifest; what else lies there is no artifact."""
+    """Return whether a path ends with a version and a manifest's name."""
     return _VERSION.fullmatch(parts[-2]) is not None and MANIFEST_NAME.fullmatch(parts[-1]) is not None
 
 
@@ -362,13 +363,13 @@ def _ref(asset: str, found: _Found) -> ArtifactRef:
 
 
 def _of(ref: ArtifactRef, made: Manifest, path: str) -> Manifest:
-    """Return a manifest.
+    """Return a manifest after checking it.
 
     Raises:
-        CorruptArtifactError: it is another's, by what it says or by its number.
+        CorruptArtifactError: it belongs to another artifact or another publication.
     """
     if made.ref != ref:
-        raise CorruptArtifactError(f"{path} speaks of {made.ref}, not of {ref}; do not use it.")
+        raise CorruptArtifactError(f"{path} is the manifest of {made.ref}, not of {ref}; do not use it.")
     if made.number != number_in(path):
         raise CorruptArtifactError(f"{path} is the manifest of publication {made.number}; do not use it.")
     return made

@@ -1,7 +1,7 @@
-"""Objects under a root: written whole or not at all, on a folder or on S3, through the same few calls.
+"""Reads and writes whole objects under a root, which is a folder or an S3 prefix.
 
-What the objects mean stays out; see `ml_assets.lake.store`. How each place keeps them stands in `ml_assets.lake.disk`
-and `ml_assets.lake.s3`.
+Not here: what the objects mean (see `ml_assets.lake.store`), and the two kinds of storage (see `ml_assets.lake.disk`
+and `ml_assets.lake.s3`).
 """
 
 import contextlib
@@ -27,7 +27,7 @@ _WRITERS: Final = 8
 
 
 class Stat(NamedTuple):
-    """What is known of an object without reading it; its ETag where the store gives one."""
+    """An object's listing entry, with its ETag if the store has one."""
 
     bytes: int
     modified_at: datetime
@@ -35,24 +35,24 @@ class Stat(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What is known of an object that was just written; its ETag where the store gives one."""
+    """The result of writing an object, with its ETag if the store has one."""
 
     bytes: int
     digest: str
     etag: str | None
 
 
-class Takes(Protocol):
-    """What bytes can be written to."""
+class Writable(Protocol):
+    """Anything that bytes can be written to."""
 
     def write(self, data: Any, /) -> Any:
-        """Take some bytes."""
+        """Write some bytes."""
 
 
 class Store(Protocol):
-    """A place where objects lie, by paths relative to the root; what goes wrong is an OSError.
+    """A storage of objects by paths relative to the root. Errors are OSErrors.
 
-    `check` is told an object's size before it is read, and raises if that is too much.
+    `check` receives an object's size before it is read, and raises if it is too large.
     """
 
     def open(self, relative: str, check: Callable[[int], None]) -> BinaryIO: ...  # noqa: D102 - see Objects, as below
@@ -63,16 +63,16 @@ class Store(Protocol):
     def tree(self, relative: str) -> list[str]: ...  # noqa: D102
     def tree_with_sizes(self, relative: str) -> dict[str, Stat]: ...  # noqa: D102
     def trees(self, relatives: Sequence[str]) -> dict[str, dict[str, Stat]]: ...  # noqa: D102
-    def near(self, relative: str, known: Stat) -> Path | None: ...  # noqa: D102
+    def cached_copy(self, relative: str, known: Stat) -> Path | None: ...  # noqa: D102
     def stat(self, relative: str) -> Stat: ...  # noqa: D102
     def move(self, source: str, target: str) -> None: ...  # noqa: D102
     def remove(self, relative: str) -> None: ...  # noqa: D102
 
 
 class HashingWriter(io.RawIOBase):
-    """Passes bytes on and hashes them on the way."""
+    """Passes bytes on and hashes them."""
 
-    def __init__(self, target: Takes) -> None:
+    def __init__(self, target: Writable) -> None:
         from ml_assets.lake.content import new_hash
 
         self.target = target
@@ -80,29 +80,29 @@ class HashingWriter(io.RawIOBase):
         self.size = 0
 
     def write(self, data: Any, /) -> int:
-        """Take some bytes."""
+        """Write some bytes."""
         self.digest.update(data)
         self.size += len(data)
         self.target.write(data)
         return len(data)
 
     def writable(self) -> bool:
-        """Tell that it takes bytes."""
+        """Return that bytes can be written."""
         return True
 
 
 class Objects:
-    """A root URL and the store behind it: a folder, or `s3://bucket/prefix`."""
+    """A root URL and its storage: a folder, or `s3://bucket/prefix`."""
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
-        """Note where it is; nothing is connected to before something is read or written.
+        """Set the root. Nothing is connected to before the first read or write.
 
         Args:
             url: the root.
-            options: how to get in there; see `ml_assets.lake.access.Access`.
+            options: access options; see `ml_assets.lake.access.Access`.
 
         Raises:
-            LakeError: the URL is none, or carries credentials.
+            LakeError: the URL is not valid, or contains credentials.
         """
         self.options = dict(options or {})
         protocol, _, place = url.partition("://") if "://" in url else ("file", "", url)
@@ -113,9 +113,9 @@ class Objects:
             )
         if protocol == "s3" and "@" in place:
             raise LakeError(
-                "the lake's address carries credentials, which would be told in logs, manifests and errors. Give "
-                "s3://bucket/prefix alone; the credentials by the usual AWS chain, or as the options access_key_id and "
-                "secret_access_key."
+                "the lake's address contains credentials, which logs, manifests and errors would show. Use only "
+                "s3://bucket/prefix, and provide credentials through the usual AWS chain, or as the options "
+                "access_key_id and secret_access_key."
             )
         self.protocol = protocol
         self.access = Access.of(self.options)
@@ -127,7 +127,7 @@ class Objects:
 
     @functools.cached_property
     def store(self) -> Store:
-        """Where the objects lie; connecting waits until something is read or written."""
+        """The storage. It connects at the first read or write."""
         if self.protocol == "file":
             from ml_assets.lake.disk import Disk
 
@@ -138,7 +138,7 @@ class Objects:
 
     @functools.cached_property
     def fs(self) -> "fsspec.AbstractFileSystem":
-        """The fsspec filesystem behind the root; on S3 its requests are tried again as all others are."""
+        """The fsspec filesystem of the root. On S3 its requests are retried like all others."""
         import fsspec
 
         return fsspec.filesystem("file") if self.protocol == "file" else self.store.fs  # type: ignore[attr-defined]
@@ -148,10 +148,10 @@ class Objects:
         return "/".join([self.url, *parts])
 
     def relative(self, path: str) -> str:
-        """Return a full path as seen from the root.
+        """Return a full path relative to the root.
 
         Raises:
-            LakeError: it does not lie under the root.
+            LakeError: it is not under the root.
         """
         if path == self.url:
             return ""
@@ -159,18 +159,18 @@ class Objects:
         is_outside = not path.startswith(f"{self.url}/") or "\0" in path or "://" in relative
         if is_outside or not {"", ".", ".."}.isdisjoint(relative.split("/")):
             raise LakeError(
-                f"{path!r} is no path inside the lake {self.url}; nothing there is read or written. Something in the "
-                "lake names what lies outside: find out who wrote it."
+                f"{path!r} is not a path inside the lake {self.url}; it is neither read nor written. Something in the "
+                "lake names a path outside of it: find out which process wrote it."
             )
         return relative
 
     @contextlib.contextmanager
-    def _told(self, verb: str, path: str) -> Iterator[None]:
-        """Tell what goes wrong with the object's name.
+    def _named_errors(self, verb: str, path: str) -> Iterator[None]:
+        """Convert OSErrors into errors that name the object.
 
         Raises:
-            MissingArtifactError: there is no such object, and one must be there.
-            LakeError: all else.
+            MissingArtifactError: the object does not exist.
+            LakeError: any other error.
         """
         try:
             yield
@@ -184,40 +184,40 @@ class Objects:
     def _cannot(self, verb: str, path: str, error: OSError) -> str:
         reason = f"cannot {verb} {path}: {error.strerror or type(error).__name__}."
         if self.protocol != "file":
-            return reason  # the mend is in the reason
+            return reason  # the reason already says how to fix it
         if hint := advice(reason):
             return f"{reason} {hint}"
-        return f"{reason} Check that the lake {self.url} exists and may be written by this user."
+        return f"{reason} Check that the lake {self.url} exists and is writable for this user."
 
     def write(self, path: str, write: Callable[[BinaryIO], None]) -> tuple[int, str]:
-        """Write one object as a whole and return its size and digest; see `put_object`."""
+        """Write one complete object and return its size and digest; see `put_object`."""
         written = self.put_object(path, write)
         return written.bytes, written.digest
 
     def put_object(self, path: str, write: Callable[[BinaryIO], None]) -> Written:
-        """Write one object as a whole, whatever stood there; a reader never sees half of it.
+        """Write one complete object, replacing any existing one. A reader never sees an incomplete object.
 
         Raises:
             LakeError: the lake cannot be written.
         """
         relative = self.relative(path)
-        with self._told("write", path):
+        with self._named_errors("write", path):
             return self.store.write(relative, write)
 
     def create(self, path: str, data: bytes) -> str | None:
-        """Write one object only if it is absent: exclusive create on disk, `If-None-Match` on S3.
+        """Write an object only if it does not exist: exclusive create on a disk, `If-None-Match` on S3.
 
-        An attempt whose answer was lost is not taken for somebody else's, and nobody else's for it, however equal.
+        If the response of an attempt is lost, a retry recognizes its own object, even beside another's equal one.
 
         Returns:
-            Its ETag, where the store gives one.
+            Its ETag, if the store has one.
 
         Raises:
-            FileExistsError: it is there already.
+            FileExistsError: the object exists.
             LakeError: the lake cannot be written.
         """
         relative = self.relative(path)
-        with self._told("write", path):
+        with self._named_errors("write", path):
             try:
                 return self.store.create(relative, data)
             except FileExistsError as error:
@@ -225,37 +225,37 @@ class Objects:
         raise found
 
     def read(self, path: str, *, limit: int | None = None, known: Stat | None = None) -> bytes:
-        """Return one object's bytes.
+        """Return an object's bytes.
 
         Args:
             path: the object.
-            limit: the most bytes that it may have; it is not read if it has more.
-            known: what a listing said of it a moment ago; a copy of that on this machine will do.
+            limit: the largest size; a larger object is not read.
+            known: the listing entry of the object; allows reading a cached copy.
 
         Raises:
-            MissingArtifactError: there is no such object.
-            CorruptArtifactError: it is larger than it may be.
+            MissingArtifactError: the object does not exist.
+            CorruptArtifactError: it is larger than allowed.
             LakeError: the lake cannot be read.
         """
         relative = self.relative(path)
         check = functools.partial(_check_size, path, limit)
-        with self._told("read", path):
-            near = None if known is None else self.store.near(relative, known)
-            return self.store.read(relative, check) if near is None else _read_copy(near, check)
+        with self._named_errors("read", path):
+            copy = None if known is None else self.store.cached_copy(relative, known)
+            return self.store.read(relative, check) if copy is None else _read_copy(copy, check)
 
-    def near(self, path: str, known: Stat) -> Path | None:
-        """Return a copy on this machine of an object that was listed, fetched if need be; None where none is kept.
+    def cached_copy(self, path: str, known: Stat) -> Path | None:
+        """Return a cached copy of a listed object, fetched if needed; None if it is not cached.
 
         Raises:
             As `read`.
         """
         relative = self.relative(path)
-        with self._told("read", path):
-            return self.store.near(relative, known)
+        with self._named_errors("read", path):
+            return self.store.cached_copy(relative, known)
 
     @contextlib.contextmanager
     def opened(self, path: str, *, limit: int | None = None, known: Stat | None = None) -> Iterator[BinaryIO]:
-        """Give one object to read, the same bytes however often: the open file on a disk, or what was fetched once.
+        """Open an object for reading: the file itself on a disk, or its fetched bytes.
 
         Args:
             path: the object.
@@ -267,32 +267,32 @@ class Objects:
         """
         relative = self.relative(path)
         check = functools.partial(_check_size, path, limit)
-        with self._told("read", path):
-            near = None if known is None else self.store.near(relative, known)
-            file = self.store.open(relative, check) if near is None else io.BytesIO(_read_copy(near, check))
+        with self._named_errors("read", path):
+            copy = None if known is None else self.store.cached_copy(relative, known)
+            file = self.store.open(relative, check) if copy is None else io.BytesIO(_read_copy(copy, check))
         with file:
             yield file
 
     def download(self, path: str, target: Path) -> None:
-        """Copy one object to a file on this machine.
+        """Copy an object to a file on this machine.
 
         Raises:
             As `read`.
         """
         with self.opened(path) as file:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb") as copy:
+            with target.open("wb") as file_copy:
                 while piece := file.read(2**24):
-                    copy.write(piece)
+                    file_copy.write(piece)
 
     def names(self, path: str) -> list[str]:
-        """Return the names directly under a folder, sorted; none where it does not exist.
+        """Return the names directly under a folder, sorted; empty if it does not exist.
 
         Raises:
             LakeError: the lake cannot be read.
         """
         relative = self.relative(path)
-        with self._told("list", path):
+        with self._named_errors("list", path):
             return self.store.names(relative)
 
     def tree(self, path: str) -> list[str]:
@@ -302,33 +302,33 @@ class Objects:
             LakeError: the lake cannot be read.
         """
         relative = self.relative(path)
-        with self._told("list", path):
+        with self._named_errors("list", path):
             return self.store.tree(relative)
 
     def tree_with_sizes(self, path: str) -> dict[str, Stat]:
-        """Return all objects under a folder by relative path, from one listing; on a disk those half written too.
+        """Return all objects under a folder by relative path, from one listing. On a disk incomplete ones are included.
 
         Raises:
             LakeError: the lake cannot be read.
         """
         relative = self.relative(path)
-        with self._told("list", path):
+        with self._named_errors("list", path):
             return self.store.tree_with_sizes(relative)
 
-    def look_into(self, paths: Sequence[str]) -> dict[str, dict[str, Stat]]:
-        """Return all objects under each of some folders, by path from there; nothing of one that does not exist.
+    def list_each(self, paths: Sequence[str]) -> dict[str, dict[str, Stat]]:
+        """Return all objects under each of several folders by relative path; empty for a folder that does not exist.
 
-        They are found together: an object store is asked for what lies between the first and the last, a thousand at a
-        time, and not once for each.
+        They are listed together: an object store lists everything between the first and the last folder, a thousand
+        objects at a time, instead of one request per folder.
 
         Args:
-            paths: the folders, none of which lies in another.
+            paths: the folders, none of which is inside another.
 
         Raises:
             LakeError: the lake cannot be read.
         """
         relatives = {self.relative(path): path for path in paths}
-        with self._told("list", f"{len(paths)} folders of {self.url}" if len(paths) > 1 else "".join(paths)):
+        with self._named_errors("list", f"{len(paths)} folders of {self.url}" if len(paths) > 1 else "".join(paths)):
             found = self.store.trees([*relatives])
         return {relatives[relative]: them for relative, them in found.items()}
 
@@ -336,11 +336,11 @@ class Objects:
         """Return an object's size, age and ETag without reading it.
 
         Raises:
-            MissingArtifactError: there is no such object.
+            MissingArtifactError: the object does not exist.
             LakeError: the lake cannot be read.
         """
         relative = self.relative(path)
-        with self._told("read", path):
+        with self._named_errors("read", path):
             return self.store.stat(relative)
 
     def size(self, path: str) -> int:
@@ -348,36 +348,36 @@ class Objects:
         return self.stat(path).bytes
 
     def move(self, source: str, target: str) -> None:
-        """Give an object another path, whatever stood there: at once on a disk, by a copy within the store on S3.
+        """Move an object, replacing any existing one: atomic on a disk, a copy within the store on S3.
 
         Raises:
-            MissingArtifactError: there is no such object.
+            MissingArtifactError: the object does not exist.
             LakeError: the lake cannot be written.
         """
         old, new = self.relative(source), self.relative(target)
-        with self._told("move", source):
+        with self._named_errors("move", source):
             self.store.move(old, new)
 
     def remove(self, path: str) -> None:
         """Remove an object.
 
         Raises:
-            MissingArtifactError: there is no such object.
+            MissingArtifactError: the object does not exist.
             LakeError: the lake cannot be written.
         """
         relative = self.relative(path)
-        with self._told("remove", path):
+        with self._named_errors("remove", path):
             self.store.remove(relative)
 
     @contextlib.contextmanager
     def pool(self, size: int, *, writes: bool = False) -> Iterator[Callable[..., list[Any]]]:
-        """Give a map over many small objects: in parallel where each is a request, reads of a local disk in turn.
+        """Yield a map function over many small objects: parallel for requests and writes, else sequential.
 
-        After the first failure no more are begun.
+        After the first failure no more calls are started.
 
         Args:
-            size: how many there are.
-            writes: whether they are written: a disk that is waited for takes many at once in the time of one.
+            size: the number of objects.
+            writes: whether they are written. A disk completes many concurrent writes in the time of one.
         """
         if size <= 1 or (self.protocol == "file" and not writes):
             yield lambda function, items: [function(item) for item in items]
@@ -386,9 +386,9 @@ class Objects:
             yield functools.partial(_map, pool)
 
     def polars_options(self) -> dict[str, str | int] | None:
-        """Return polars' own storage options for this lake; None where its defaults do.
+        """Return polars' storage options for this lake; None if the defaults suffice.
 
-        What was not given comes from the same chain as for all other requests, not from one of polars' own.
+        Options that are not set come from the same AWS chain as for all other requests, not from polars' own.
 
         Raises:
             LakeError: there are no credentials.
@@ -397,7 +397,7 @@ class Objects:
             return None
         access = self.access
         if access.access_key_id is None and not access.more.get("anon"):
-            with self._told("read", self.url):
+            with self._named_errors("read", self.url):
                 access = self.store.found()  # type: ignore[attr-defined]
         return access.polars()
 
@@ -407,7 +407,7 @@ def _map(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Any) -
 
     def one(item: Any) -> Any:
         if has_failed.is_set():
-            return None  # never seen: the failure is raised instead
+            return None  # never returned: the failure is raised instead
         try:
             return function(item)
         except BaseException:
@@ -431,10 +431,10 @@ def _check_size(path: str, limit: int | None, size: int) -> None:
     """Refuse to read too much.
 
     Raises:
-        CorruptArtifactError: it would be.
+        CorruptArtifactError: the object is too large.
     """
     if limit is not None and size > limit:
         raise CorruptArtifactError(
-            f"{path} has {size:,} bytes; expected at most {limit:,}, so it is not read. Look at who wrote it, and "
-            "remove it if it does not belong there."
+            f"{path} has {size:,} bytes; expected at most {limit:,}, so it is not read. Find out which process wrote "
+            "it, and remove it if it does not belong there."
         )

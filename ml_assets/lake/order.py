@@ -1,11 +1,12 @@
-"""Which publication of a partition came after which: numbered records, so that no clock decides.
+"""The order of a partition's publications: numbered records, so that no clock decides which version is current.
 
     order/<asset>/[<partition>/]000001.json
 
-A writer stores its files, then its manifest, and last the record of the next number, which is created only if it is
-absent: the record publishes the artifact. The highest number is current. Manifests carry the number in their names, so
-a listing says which manifest belongs to which record; records are read only where two manifests carry the same number.
-Reading artifacts by their order is in `ml_assets.lake.manifests`, writing them in `ml_assets.lake.store`.
+A writer stores its files, then its manifest, and last the record with the next number, which is created only if it does
+not exist. The record publishes the artifact. The highest number is current. Manifests have the number in their names,
+so a listing shows which manifest belongs to which record. Records are read only if two manifests have the same number.
+
+Not here: reading artifacts (see `ml_assets.lake.manifests`) and writing them (see `ml_assets.lake.store`).
 """
 
 import hashlib
@@ -21,10 +22,10 @@ from ml_assets.lake.manifest import ArtifactRef, Manifest, SafePath, Version
 from ml_assets.lake.sealing import seal, unseal
 
 ORDER: Final = "order"
-"""The part of the lake that holds the records."""
+"""The folder of the records in the lake."""
 
 MANIFEST_NAME: Final = re.compile(r"manifest-(\d{6,})-([0-9a-f]{8})[0-9a-f]{8}\.json")
-"""Number of the publication, digest of the run, and what tells two attempts apart."""
+"""Number of the publication, digest of the run, and random digits."""
 
 _RECORD_NAME: Final = re.compile(r"(\d{6,})\.json")
 _MOST_BYTES: Final = 64 * 2**10
@@ -34,7 +35,7 @@ class OrderRecord(BaseModel):
     """One publication of a partition.
 
     Attributes:
-        number: counted from 1 in each partition.
+        number: from 1 in each partition.
         manifest: the name of its manifest in the version's folder.
     """
 
@@ -50,7 +51,7 @@ class OrderRecord(BaseModel):
 
     @classmethod
     def of(cls, manifest: Manifest, name: str) -> "OrderRecord":
-        """Return the record that publishes a manifest stored under a name."""
+        """Return the record that publishes a manifest with this file name."""
         return cls(
             asset=manifest.asset,
             partition=manifest.partition,
@@ -62,56 +63,56 @@ class OrderRecord(BaseModel):
 
     @property
     def ref(self) -> ArtifactRef:
-        """The artifact that it publishes."""
+        """The published artifact."""
         return ArtifactRef(asset=self.asset, partition=self.partition, version=self.version)
 
     @property
     def path(self) -> str:
-        """Where it belongs, from the lake's root."""
+        """The record's path relative to the lake's root."""
         return f"{order_folder(self.asset, self.partition)}/{self.number:06d}.json"
 
     def text(self) -> bytes:
-        """Return it as it is stored, sealed like a manifest."""
+        """Return the record as it is stored, sealed like a manifest."""
         return seal(self)
 
     @classmethod
     def read(cls, text: bytes, where: str) -> "OrderRecord":
-        """Return the record of a text.
+        """Parse the text of a record.
 
         Raises:
-            CorruptArtifactError: it is not one, was edited, or belongs elsewhere.
+            CorruptArtifactError: it is not a record, was edited, or belongs to another path.
         """
         record = unseal(text, cls, where=where, what="the record of a publication")
         if not f"/{where}".endswith(f"/{record.path}"):
-            raise CorruptArtifactError(f"{where} is the record of {record.path}; put it back there.")
+            raise CorruptArtifactError(f"{where} is the record of {record.path}; move it back there.")
         return record
 
 
 def order_folder(asset: str, partition: str | None) -> str:
-    """Return the folder of a partition's records, from the lake's root."""
+    """Return the folder of a partition's records, relative to the lake's root."""
     return "/".join([ORDER, asset, *([partition] if partition else [])])
 
 
 def record_numbers(names: Iterable[str]) -> list[int]:
-    """Return the numbers of the records among some file names, ascending."""
+    """Return the record numbers among some file names, ascending."""
     return sorted(int(match[1]) for name in names if (match := _RECORD_NAME.fullmatch(name)))
 
 
 def run_digest(run_id: str | None) -> str:
-    """Return how the name of a manifest stands for its run."""
+    """Return the digest that represents a run in the names of manifests."""
     return hashlib.blake2b((run_id or "").encode(), digest_size=4, usedforsecurity=False).hexdigest()
 
 
 def manifest_name(manifest: Manifest, attempt: str | None = None) -> str:
-    """Return a name for a manifest's file.
+    """Return a file name for a manifest.
 
     Args:
-        manifest: what is stored.
-        attempt: eight hexadecimal digits that tell it from others of the same number; random if absent.
+        manifest: the manifest.
+        attempt: eight hexadecimal digits that distinguish manifests with the same number; random if absent.
     """
     return f"manifest-{manifest.number:06d}-{run_digest(manifest.run_id)}{attempt or uuid.uuid4().hex[:8]}.json"
 
 
 def number_in(name: str) -> int:
-    """Return the number of the publication in the name of a manifest."""
+    """Return the publication number in a manifest's name."""
     return int(name.rpartition("/")[2].split("-")[1])

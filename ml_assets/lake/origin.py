@@ -1,8 +1,8 @@
-"""Where a process comes from: git commit, installed distributions, peak memory.
+"""Facts about the origin of artifacts: git commit, installed distributions, machine memory.
 
-Each is found once a process, and only when first asked for.
+Each is determined once per process, on first use.
 
-    environments/<digest>.json    what was installed, once for all manifests that name it
+    environments/<digest>.json    the installed distributions, once for all manifests that name the digest
 """
 
 import contextlib
@@ -32,7 +32,7 @@ _MOST_BYTES: Final = 4 * 2**20
 
 @dataclass(frozen=True)
 class GitState:
-    """The commit this code was run from; None where neither a repository nor `ML_ASSETS_COMMIT` says it."""
+    """The commit of the running code; None if neither a repository nor `ML_ASSETS_COMMIT` provides it."""
 
     commit: str | None
     is_dirty: bool | None
@@ -40,7 +40,7 @@ class GitState:
 
 @functools.cache
 def git_state() -> GitState:
-    """Return the commit and whether tracked files differ from it; of an image, what it was built from."""
+    """Return the commit, and whether tracked files differ from it. In an image, it is the commit of the build."""
     if built_from := os.environ.get("ML_ASSETS_COMMIT"):
         return GitState(built_from.removesuffix("-dirty"), built_from.endswith("-dirty"))
     try:
@@ -59,7 +59,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 class Environment(BaseModel):
-    """What is installed where something is made, under the digest that manifests name."""
+    """The installed distributions, with the digest that manifests contain."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -71,8 +71,8 @@ class Environment(BaseModel):
 
 
 @functools.cache
-def environment() -> Environment:
-    """Return what is installed here."""
+def current_environment() -> Environment:
+    """Return the environment of this process."""
     details = {
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
@@ -85,19 +85,19 @@ def environment() -> Environment:
 
 
 def store_environment(lake: Objects) -> str:
-    """Write what is installed here to a lake, if it is not there, and return its digest.
+    """Write this process's environment to a lake if it is not there, and return its digest.
 
     Raises:
         LakeError: the lake cannot be written.
     """
-    here = environment()
+    here = current_environment()
     with contextlib.suppress(FileExistsError):
         lake.create(lake.path(ENVIRONMENTS, f"{here.digest}.json"), seal(here))
     return here.digest
 
 
-def read_environment(lake: Objects, digest: str | None) -> Environment:
-    """Return what was installed somewhere.
+def load_environment(lake: Objects, digest: str | None) -> Environment:
+    """Return a stored environment.
 
     Raises:
         MissingArtifactError: it is not in the lake.
@@ -116,6 +116,6 @@ def memory_bytes() -> int:
 
 
 def peak_memory_bytes() -> int:
-    """Return the most memory this process has held resident, in bytes."""
+    """Return the peak resident memory of this process, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

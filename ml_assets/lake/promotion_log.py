@@ -1,10 +1,10 @@
-"""The promotion log: which version is champion from when on, and why. Append-only; entry N+1 is created only if absent.
+"""The promotion log: which version is champion since when, and why. Append-only; entry N+1 is created only if absent.
 
-Each entry ends with a digest of itself and carries that of the entry before it, so that an edited entry, a gap or an
-entry of another log is noticed. The newest digest is repeated in manifests, of predictions first of all, so that a log
-whose newest entries were cut off, or that was replaced as a whole, is noticed too.
+Each entry ends with a digest of itself and contains that of the previous entry. So an edited entry, a gap, or an entry
+of another log is noticed. The newest digest is repeated in manifests, mainly of predictions, so that a truncated or
+replaced log is noticed too.
 
-Not here: what makes a challenger good enough (that is the gate).
+Not here: whether a challenger is good enough (see `ml_assets.logic.promotion.gate`).
 """
 
 import re
@@ -24,68 +24,68 @@ from ml_assets.lake.sealing import Sealable, digest_of_seal, seal, unseal
 
 LAST_NUMBER: Final = 999_999
 TRIES: Final = 10
-"""Times that one decision is made; each time but the last, another process has added an entry first."""
+"""How often a decision is attempted. Each attempt but the last fails because another process added an entry first."""
 MOST_BYTES: Final = 2**20
-"""An entry has a few kB, and so has a manifest that names one."""
+"""The largest size of an entry, or of a manifest that names one. Both have a few kB."""
 PROMOTIONS: Final = "promotions"
 SET_ASIDE: Final = "set_aside"
-"""The part of the lake that holds damaged logs in whose place a person began a new one."""
+"""The folder of damaged logs that a person replaced by a new one."""
 HEAD: Final = "promotion"
-"""The parameter of a manifest that says which entry was the newest when its artifact was made."""
+"""The parameter of a manifest with the newest entry at the time of its materialization."""
 NAMED_BY: Final = ("predictions", "champion", "evaluation")
-"""The assets of a model whose manifests say that."""
+"""The assets of a model whose manifests have that parameter."""
 MANIFESTS: Final = 64
-"""How many of those manifests are compared with the log before a decision or a prediction; `doctor` compares all."""
+"""How many of those manifests are compared with the log before a decision or a prediction. `doctor` compares all."""
 
 _MODEL = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _ENTRY = re.compile(r"(?!000000)\d{6}\.json")
 
 
 class LogEntry(Sealable, Protocol):
-    """What the log itself needs to know of an entry: a frozen pydantic record with these fields."""
+    """The fields of an entry that the log itself uses. Entries are frozen pydantic records."""
 
     @property
     def number(self) -> int:
-        """Its place in the log, from 1."""
+        """Its position in the log, from 1."""
 
     @property
     def model(self) -> str:
-        """Whose log it is in."""
+        """The model of its log."""
 
     @property
     def action(self) -> str:
-        """What was decided."""
+        """The decision."""
 
     @property
     def champion(self) -> str | None:
-        """The champion after this entry; None where there is none."""
+        """The champion after this entry; None if there is none."""
 
     @property
     def challenger(self) -> str:
-        """The version that it was decided about."""
+        """The version that the decision is about."""
 
     @property
     def reasons(self) -> Sequence[str]:
-        """Why, in sentences."""
+        """The reasons, in sentences."""
 
     @property
     def decided_at(self) -> datetime:
-        """When it was decided, with its time zone."""
+        """The time of the decision, with its time zone."""
 
     @property
     def decided_by(self) -> str:
-        """Who decided."""
+        """The author of the decision."""
 
     @property
     def previous(self) -> str | None:
-        """The digest of the entry before it; None of the first."""
+        """The digest of the previous entry; None for the first entry."""
 
     @property
     def gives_up(self) -> Sequence[str]:
-        """The digests of entries of a damaged log that this one began anew."""
+        """The digests of entries of a damaged log that this entry replaced."""
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
-        """Return it with some fields replaced."""
+        """Return the entry with some fields replaced."""
 
 
 Entry = TypeVar("Entry", bound=LogEntry)
@@ -102,19 +102,19 @@ class Head(BaseModel):
 
 
 class _Read(NamedTuple, Generic[Entry]):
-    """An entry and the digest that its text ends with."""
+    """An entry and the digest at the end of its text."""
 
     entry: Entry
     digest: str
 
 
 @dataclass(frozen=True)
-class Look(Generic[Entry]):
-    """A log as far as it can be read.
+class LogState(Generic[Entry]):
+    """The readable part of a log, and its problems.
 
     Attributes:
-        entries: those that can be read, oldest first.
-        problems: what is damaged, a sentence each, the oldest entry first; none where the log is whole.
+        entries: the readable entries, oldest first.
+        problems: damages, one sentence each, starting with the oldest entry; empty for an intact log.
         head: the newest entry.
     """
 
@@ -128,7 +128,7 @@ class PromotionLog(Generic[Entry]):
     """The log of one model: `promotions/<model>/000001.json` and so on.
 
     Raises:
-        LakeError: the model's name is none.
+        LakeError: the model's name is not valid.
     """
 
     lake: Objects
@@ -138,8 +138,8 @@ class PromotionLog(Generic[Entry]):
     def __post_init__(self) -> None:
         if not _MODEL.fullmatch(self.model):
             raise LakeError(
-                f"'{self.model}' is not a model's name, so it has no promotion log; expected up to 63 of a-z, 0-9 and "
-                "_, from a letter. Name a declared model."
+                f"'{self.model}' is not a valid model name, so it has no promotion log; expected up to 63 of a-z, 0-9 "
+                "and _, starting with a letter. Use the name of a declared model."
             )
 
     @property
@@ -155,21 +155,21 @@ class PromotionLog(Generic[Entry]):
         Raises:
             CorruptArtifactError: the log is damaged.
         """
-        return [*self._whole(0).entries]
+        return [*self._intact(0).entries]
 
-    def verified(self) -> Look[Entry]:
-        """Return the log after comparing it with the newest manifests that name its entries: before a decision.
+    def verified(self) -> LogState[Entry]:
+        """Return the log after comparing it with the newest manifests that name its entries. Called before decisions.
 
         Raises:
             CorruptArtifactError: the log is damaged.
         """
-        return self._whole(MANIFESTS)
+        return self._intact(MANIFESTS)
 
     def before(self, moment: datetime) -> list[Entry]:
-        """Return the log as it stood just before a moment; its last entry names the champion of that time.
+        """Return the log just before a moment. Its last entry names the champion of that time.
 
-        The numbers say what came after what. A clock that was wrong does not: an entry counts as soon as it or any
-        later one had been decided.
+        Entries are ordered by their numbers, not by clocks, which may be wrong. So an entry is included if it or any
+        later one was decided before the moment.
 
         Raises:
             CorruptArtifactError: the log is damaged.
@@ -188,20 +188,20 @@ class PromotionLog(Generic[Entry]):
         return entries[-1] if entries else None
 
     def append(self, entry: Entry, *, number: int) -> Entry:
-        """Add an entry as number `number`: one more than there were in the log that the decision was made on.
+        """Add an entry with a number that is one higher than the last one that the decision was based on.
 
         Returns:
-            The entry as it was written, with the digest of the one before it.
+            The written entry, with the digest of the previous one.
 
         Raises:
-            PromotionConflictError: somebody else added that number first; read the log again and decide anew.
-            CorruptArtifactError: the entry before it is damaged.
-            LakeError: the lake cannot be written, the log is full, or the entry is not of this place.
+            PromotionConflictError: another process added that number first; read the log again and repeat the decision.
+            CorruptArtifactError: the previous entry is damaged.
+            LakeError: the lake cannot be written, the log is full, or the entry does not belong here.
         """
         if not 1 <= number <= LAST_NUMBER:
             raise LakeError(
-                f"the promotion log of {self.model} takes entries 1 to {LAST_NUMBER}, and this one is {number}. Nobody "
-                "decides that often: see what writes to it, and go on under another model's name."
+                f"the promotion log of {self.model} accepts entries 1 to {LAST_NUMBER}, but this one is {number}. "
+                "Find out which process writes so many, and continue under another model's name."
             )
         if (problem := self._problem(entry, number)) is not None:
             raise LakeError(f"entry {number} of the promotion log of {self.model} cannot be written: {problem}.")
@@ -210,16 +210,16 @@ class PromotionLog(Generic[Entry]):
         try:
             self.lake.create(self._path(number), seal(chained))
         except FileExistsError as error:
-            raise PromotionConflictError(self._who_won(number)) from error
+            raise PromotionConflictError(self._conflict_message(number)) from error
         return chained
 
     def set_aside(self, now: datetime) -> tuple[str, tuple[str, ...]]:
-        """Move a damaged log away, so that a new one can begin.
+        """Move a damaged log to another folder, so that a new one can begin.
 
-        Killed in between, it leaves a damaged log: the first entries go first.
+        If the process is killed meanwhile, a damaged log remains, because the first entries are moved first.
 
         Returns:
-            Where it is now, and the digests of the entries that manifests name.
+            The new folder, and the digests of the entries that manifests name.
 
         Raises:
             LakeError: the lake cannot be read or written.
@@ -230,17 +230,17 @@ class PromotionLog(Generic[Entry]):
             self.lake.move(f"{self._folder}/{name}", f"{folder}/{name}")
         return folder, tuple(named)
 
-    def look(self, manifests: int | None = MANIFESTS) -> Look[Entry]:
-        """Return the log as far as it can be read, and what is damaged.
+    def inspect(self, manifests: int | None = MANIFESTS) -> LogState[Entry]:
+        """Return the readable part of the log, and its damages.
 
         Args:
             manifests: how many of the newest manifests that name an entry are compared with it; None for all.
         """
-        listed = self.lake.look_into([self._folder])[self._folder]
+        listed = self.lake.list_each([self._folder])[self._folder]
         numbers = {int(name[:6]): stat for name, stat in listed.items() if _ENTRY.fullmatch(name)}
         last = max(numbers, default=0)
         problems = [
-            f"{self._folder}/{name} does not belong there; expected only 000001.json and so on, so move it away"
+            f"{self._folder}/{name} does not belong there; expected only 000001.json and so on. Move it away"
             for name in listed
             if not _ENTRY.fullmatch(name) and not name.endswith(".part")
         ]
@@ -266,29 +266,29 @@ class PromotionLog(Generic[Entry]):
             named = [it for it in self._named(manifests) if it[0].digest not in given_up]
             problems += self._not_as_named(found, last, named)
         head = Head(number=last, digest=found[last].digest) if last in found else None
-        return Look([it.entry for it in found.values()], problems, head)
+        return LogState([it.entry for it in found.values()], problems, head)
 
-    def _whole(self, manifests: int) -> Look[Entry]:
+    def _intact(self, manifests: int) -> LogState[Entry]:
         """Return the log.
 
         Raises:
             CorruptArtifactError: it is damaged.
         """
-        look = self.look(manifests)
-        if look.problems:
-            more = f" (and {len(look.problems) - 1} more)" if len(look.problems) > 1 else ""
+        state = self.inspect(manifests)
+        if state.problems:
+            more = f" (and {len(state.problems) - 1} more)" if len(state.problems) > 1 else ""
             raise CorruptArtifactError(
-                f"the promotion log of {self.model} is damaged, so nothing is decided or predicted by it: "
-                f"{look.problems[0]}{more}. {self.repair}"
+                f"the promotion log of {self.model} is damaged, so it is used for no decision and no prediction: "
+                f"{state.problems[0]}{more}. {self.repair}"
             )
-        return look
+        return state
 
     @property
     def repair(self) -> str:
         """How to fix a damaged log, in sentences."""
         return (
             f"Restore what was written in {self._folder}, from a backup or an earlier version of the object; "
-            "`ml-assets doctor` lists all that is wrong with it. Where there is none, begin a new log, which sets the "
+            "`ml-assets doctor` lists all damages. If there is no backup, begin a new log, which sets the "
             f"damaged one aside: ml-assets promote {self.model} VERSION --new-log --why REASON."
         )
 
@@ -302,18 +302,18 @@ class PromotionLog(Generic[Entry]):
         """Return an entry.
 
         Raises:
-            MissingArtifactError: there is none.
-            CorruptArtifactError: it is damaged, or that of another place.
+            MissingArtifactError: it does not exist.
+            CorruptArtifactError: it is damaged, or belongs to another path.
         """
         path = self._path(number)
         text = self.lake.read(path, limit=MOST_BYTES, known=stat)
         entry = unseal(text, self.kind, where=path, what="an entry of the promotion log", fix="")
         if (problem := self._problem(entry, number)) is not None:
-            raise CorruptArtifactError(f"{path} is not the entry that its name says: {problem}.")
+            raise CorruptArtifactError(f"{path} is not the entry that its path says: {problem}.")
         return _Read(entry, digest_of_seal(text))
 
     def _problem(self, entry: Entry, number: int) -> str | None:
-        """Return why an entry cannot stand at a number of this log; None if it can."""
+        """Return why an entry does not belong at this number of this log; None if it does."""
         if (entry.model, entry.number) != (self.model, number):
             return f"it is entry {entry.number} of {entry.model}; expected entry {number} of {self.model}"
         if entry.decided_at.tzinfo is None:
@@ -323,26 +323,26 @@ class PromotionLog(Generic[Entry]):
     def _not_as_named(
         self, found: Mapping[int, _Read[Entry]], last: int, named: Sequence[tuple[Head, str]]
     ) -> Iterator[str]:
-        """Yield which entries are not the ones that manifests name, each once."""
-        told: set[int] = set()
+        """Yield the entries that differ from those that manifests name, each once."""
+        reported: set[int] = set()
         for head, path in sorted(named, key=lambda it: it[0].number):
-            if head.number in told:
+            if head.number in reported:
                 continue
             if head.number > last:
-                told.add(head.number)
+                reported.add(head.number)
                 yield (
-                    f"{self._path(head.number)} is missing: {path} was made when it was the newest entry (digest "
-                    f"{head.digest}), and the log ends at entry {last}"
+                    f"{self._path(head.number)} is missing: {path} was written when it was the newest entry (digest "
+                    f"{head.digest}), but the log ends at entry {last}"
                 )
             elif head.number in found and found[head.number].digest != head.digest:
-                told.add(head.number)
+                reported.add(head.number)
                 yield (
                     f"{self._path(head.number)} was replaced: it has the digest {found[head.number].digest}, but "
                     f"{path} names {head.digest}"
                 )
 
     def _named(self, count: int | None) -> list[tuple[Head, str]]:
-        """Return the entries that manifests name, with the manifests' paths; what reads a damaged one notices that."""
+        """Return the entries that manifests name, with the manifests' paths. Damaged manifests are ignored here."""
         listed: dict[str, Stat] = {}
         for asset in NAMED_BY:
             root = self.lake.path("artifacts", self.model, asset)
@@ -357,20 +357,20 @@ class PromotionLog(Generic[Entry]):
             heads = each(lambda path: _head_named(self.lake, path, listed[path]), newest)
         return [(head, path) for head, path in zip(heads, newest, strict=True) if head is not None]
 
-    def _who_won(self, number: int) -> str:
-        """Return what an author is told whose number somebody else took."""
+    def _conflict_message(self, number: int) -> str:
+        """Return the message for an author whose number was taken by another process."""
         won, entries = self._read(number, None).entry, self.entries()
         count, champion = len(entries), entries[-1].champion
         since = f", and {count - number} more since" if count > number else ""
         return (
             f"entry {number} of the promotion log of {self.model} was written by {won.decided_by} meanwhile "
-            f"({won.action} {won.challenger[:12]}: {' '.join(won.reasons[:1])}){since}; {champion or 'nobody'} "
-            "serves now. Nothing was changed: look at it and decide again."
+            f"({won.action} {won.challenger[:12]}: {' '.join(won.reasons[:1])}){since}; the current champion is "
+            f"{champion or 'none'}. Nothing was changed: check the log and decide again."
         )
 
 
 def retry_on_conflict(decide: Callable[[], T]) -> T:
-    """Return what `decide` returns, which reads a log, decides, and appends; it decides anew if another was first.
+    """Return the result of `decide`, which reads a log, decides and appends. It is repeated after a conflict.
 
     Raises:
         PromotionConflictError: other processes keep adding entries.
@@ -382,7 +382,7 @@ def retry_on_conflict(decide: Callable[[], T]) -> T:
 
 
 def models_with_log(lake: Objects) -> list[str]:
-    """Return the models that have a promotion log, and those whose manifests may name one that is gone."""
+    """Return the models that have a promotion log, and those whose manifests may name a deleted log."""
     found = {relative.split("/")[0] for relative in lake.tree(lake.path(PROMOTIONS)) if "/" in relative}
     for model in lake.names(lake.path("artifacts")):
         if not {*NAMED_BY}.isdisjoint(lake.names(lake.path("artifacts", model))):
@@ -391,7 +391,7 @@ def models_with_log(lake: Objects) -> list[str]:
 
 
 def _head_named(lake: Objects, path: str, stat: Stat) -> Head | None:
-    """Return the entry that a manifest names; None where it names none, is damaged, or is gone since it was listed."""
+    """Return the entry that a manifest names; None if it names none, is damaged, or was removed after it was listed."""
     try:
         made = Manifest.read(lake.read(path, limit=MOST_BYTES, known=stat), path)
         return Head.model_validate(made.parameters[HEAD]) if HEAD in made.parameters else None

@@ -1,6 +1,6 @@
-"""The lake as Dagster's resource, and the record of each step that opens it.
+"""The lake as a Dagster resource, and the record of each step that opens it.
 
-What the lake keeps stays out; see `ml_assets.lake.store`.
+Not here: what the lake stores (see `ml_assets.lake.store`).
 """
 
 import functools
@@ -13,9 +13,9 @@ from dagster._core.execution.context.system import StepExecutionContext  # an IO
 
 from ml_assets.lake.origin import git_state
 from ml_assets.lake.run_tags import range_of
-from ml_assets.lake.steps import StepRecord, keep_step
+from ml_assets.lake.steps import StepRecord, store_step
 from ml_assets.lake.store import Lake, Step
-from ml_assets.lake.usage import asked_of
+from ml_assets.lake.usage import pod_resources
 from ml_assets.names import CAUSE, MODEL
 from ml_assets.settings import lake_url
 
@@ -23,10 +23,10 @@ _TAGS: Final = (CAUSE, MODEL, "dagster/backfill", "dagster/schedule_name", "dags
 
 
 class LakeResource(dg.ConfigurableResource):
-    """Where the lake is: a URL, else `ML_ASSETS_LAKE`, else the folder `.lake` of the project.
+    """The lake's location: a URL, or else `ML_ASSETS_LAKE`, or else the folder `.lake` of the project.
 
-    What is not set comes from the usual AWS chain (environment, profile, web identity, role). Dagster's UI shows what a
-    resource is configured with, so give secrets as `dg.EnvVar`, of which it shows the name. Nothing is looked up or
+    Unset options come from the usual AWS chain (environment, profile, web identity, role). Dagster's UI shows a
+    resource's configuration, so set secrets as `dg.EnvVar`, of which it shows only the name. Nothing is looked up or
     connected to before the first read or write.
     """
 
@@ -39,7 +39,10 @@ class LakeResource(dg.ConfigurableResource):
     options: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies defaults
 
     def open(self) -> Lake:
-        """Return the lake; one object per place and process, so that reads of a step are noted together."""
+        """Return the lake.
+
+        There is one object per location and process, so that all reads of a step are recorded together.
+        """
         lake = self.connect()
         step = _running_step()
         if step is not None:
@@ -47,7 +50,7 @@ class LakeResource(dg.ConfigurableResource):
         return lake
 
     def connect(self) -> Lake:
-        """Return the lake, whatever is running."""
+        """Return the lake without recording a step."""
         named = ("endpoint_url", "region", "access_key_id", "secret_access_key", "session_token")
         given = {name: value for name in named if (value := getattr(self, name))}
         return _open(lake_url(self.url), json.dumps({**self.options, **given}, sort_keys=True))
@@ -59,12 +62,12 @@ def _open(url: str, options: str) -> Lake:
 
 
 def step_of(context: StepExecutionContext) -> Step:
-    """Return what tells one attempt at a step from every other."""
+    """Return the identity of one attempt at a step."""
     return Step(context.run_id, context.step.key, context.previous_attempt_count)
 
 
 def _running_step() -> StepExecutionContext | None:
-    """Return the step whose body is running; None outside of one."""
+    """Return the step whose body is running; None outside of a step."""
     try:
         context = dg.OpExecutionContext.get()
     except dg.DagsterInvariantViolationError:
@@ -72,8 +75,8 @@ def _running_step() -> StepExecutionContext | None:
     return context.get_step_execution_context()
 
 
-def runs_of(context: StepExecutionContext) -> tuple[str, ...]:
-    """Return the run and those that it goes on with after a failure, newest first."""
+def run_and_ancestors(context: StepExecutionContext) -> tuple[str, ...]:
+    """Return the run and the runs that it continues after a failure, newest first."""
     found = [context.run_id]
     parent = context.dagster_run.parent_run_id
     while parent is not None and parent not in found:
@@ -84,17 +87,17 @@ def runs_of(context: StepExecutionContext) -> tuple[str, ...]:
 
 
 def begin_step(lake: Lake, context: StepExecutionContext) -> None:
-    """Begin to note what a step reads and uses, unless it has begun already."""
+    """Start recording what a step reads and uses, unless it was started already."""
     step = step_of(context)
     if lake.step != step:
-        lake.meter.restart(asked_of(context.step.tags))
-        lake.begin(step, runs=runs_of(context))
+        lake.meter.restart(pod_resources(context.step.tags))
+        lake.begin(step, runs=run_and_ancestors(context))
 
 
 def record_step(lake: Lake, context: StepExecutionContext) -> None:
-    """Keep the record of a step, once an attempt.
+    """Store the record of a step, once per attempt.
 
-    It is called when the last of its inputs has been loaded, and by the first that opens the lake in its body.
+    Called when the last of its inputs has been loaded, and when its body first opens the lake.
 
     Raises:
         LakeError: the lake cannot be written.
@@ -108,7 +111,7 @@ def record_step(lake: Lake, context: StepExecutionContext) -> None:
     assets = sorted(
         key for key in layer.get_selected_entity_keys_for_node(context.node_handle) if isinstance(key, dg.AssetKey)
     )
-    keep_step(
+    store_step(
         lake,
         StepRecord(
             run_id=step.run_id,

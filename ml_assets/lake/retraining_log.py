@@ -1,6 +1,8 @@
-"""The retraining log: what asked for each retraining; a record is created only if absent, so nothing asks twice.
+"""The retraining log: the cause of each retraining.
 
-When to ask stays out; that is logic, and the sensors' work.
+A record is created only if absent, so no retraining is requested twice.
+
+Not here: when to request a retraining (see `ml_assets.logic.monitoring.retraining` and the sensors).
 """
 
 import re
@@ -14,32 +16,32 @@ from ml_assets.lake.sealing import RESTORE, Sealable, seal, unseal
 from ml_assets.lake.store import Lake
 
 MOST_BYTES: Final = 2**20
-"""A record holds a few sentences and figures."""
+"""The largest size of a record, which contains a few sentences and figures."""
 _MODEL = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _NAME = re.compile(r"(\d{4}-\d{2}-\d{2})\.(\d{2})\.json")
 
 
 class Request(Sealable, Protocol):
-    """What the log itself needs to know of a record: a frozen pydantic record with these fields."""
+    """The fields of a record that the log itself uses. Records are frozen pydantic models."""
 
     @property
     def model(self) -> str:
-        """Whose log it is in."""
+        """The model of its log."""
 
     @property
     def as_of(self) -> date:
-        """The day that is trained as of."""
+        """The day as of which the model is trained."""
 
     @property
     def number(self) -> int:
-        """Among those as of the same day, from 1."""
+        """Its number among records as of the same day, from 1."""
 
 
 R = TypeVar("R", bound=Request)
 
 
-def name_of(record: Request) -> str:
-    """Return the name of a record in its model's folder; the later its day, the higher."""
+def record_name(record: Request) -> str:
+    """Return the name of a record in its model's folder. Names sort by day."""
     return f"{record.as_of}.{record.number:02}.json"
 
 
@@ -48,7 +50,7 @@ class RetrainingLog(Generic[R]):
     """The log of one model: `retrainings/<model>/2013-10-31.01.json` and so on.
 
     Raises:
-        LakeError: the model's name is none.
+        LakeError: the model's name is not valid.
     """
 
     lake: Lake
@@ -58,8 +60,8 @@ class RetrainingLog(Generic[R]):
     def __post_init__(self) -> None:
         if not _MODEL.fullmatch(self.model):
             raise LakeError(
-                f"'{self.model}' is not a model's name, so it has no retraining log; expected up to 63 of a-z, 0-9 and "
-                "_, from a letter. Name a declared model."
+                f"'{self.model}' is not a valid model name, so it has no retraining log; expected up to 63 of a-z, 0-9 "
+                "and _, starting with a letter. Use the name of a declared model."
             )
 
     @property
@@ -67,10 +69,10 @@ class RetrainingLog(Generic[R]):
         return self.lake.path("retrainings", self.model)
 
     def newest(self, count: int) -> list[R]:
-        """Return the newest records by their days, oldest first.
+        """Return the newest records by day, oldest first.
 
         Raises:
-            CorruptArtifactError: one of them is none.
+            CorruptArtifactError: a record is damaged.
         """
         names = sorted(name for name in self.lake.names(self._folder) if _NAME.fullmatch(name))[-count:]
         read: Callable[[str], R] = self._read
@@ -79,9 +81,9 @@ class RetrainingLog(Generic[R]):
         return [*found]
 
     def claim(self, record: R) -> bool:
-        """Keep a record; False where another of its day and number is there already, whoever wrote it."""
+        """Store a record. Return False if a record of its day and number exists already."""
         try:
-            self.lake.create(f"{self._folder}/{name_of(record)}", seal(record))
+            self.lake.create(f"{self._folder}/{record_name(record)}", seal(record))
         except FileExistsError:
             return False
         return True
@@ -91,9 +93,9 @@ class RetrainingLog(Generic[R]):
         record = unseal(
             self.lake.read(path, limit=MOST_BYTES), self.kind, where=path, what="the record of a retraining"
         )
-        if (record.model, name_of(record)) != (self.model, name):
+        if (record.model, record_name(record)) != (self.model, name):
             raise CorruptArtifactError(
                 f"{path} is the record of a retraining of {record.model} as of {record.as_of}, number {record.number}; "
-                f"expected what its name says. {RESTORE}"
+                f"expected the record that its path says. {RESTORE}"
             )
         return record

@@ -1,6 +1,7 @@
-"""A lake's objects on S3: every request is tried again while that may help, within bounded time.
+"""Stores a lake's objects on S3. Requests are retried within bounded time.
 
-What the objects mean stays out; see `ml_assets.lake.objects`. Only a lake on S3 imports this: its libraries are heavy.
+Only a lake on S3 imports this module, because its libraries are slow to import. Not here: what the objects mean (see
+`ml_assets.lake.objects`).
 """
 
 import asyncio
@@ -24,27 +25,27 @@ from fsspec.asyn import sync, sync_wrapper
 from ml_assets.lake.access import Access, Patience
 from ml_assets.lake.copies import COPIES
 from ml_assets.lake.objects import HashingWriter, Stat, Written
-from ml_assets.lake.s3_errors import FAILURES, code_of, is_silence, is_transient, is_unmet, told
+from ml_assets.lake.s3_errors import FAILURES, as_os_error, error_code, is_silence, is_transient, is_unmet
 
 T = TypeVar("T")
 
-PART: Final = 16 * 2**20  # of an upload; S3 takes 10,000 of them
-BLOCK: Final = 32 * 2**20  # what is larger is read in pieces, so that one that breaks off costs little
+PART: Final = 16 * 2**20  # part size of an upload; S3 allows 10,000 parts
+BLOCK: Final = 32 * 2**20  # larger objects are read in blocks, so that a broken connection costs little
 WHOLE_COPY: Final = 128 * 2**20
 _AT_ONCE: Final = 4
-_SLOWEST: Final = 100_000  # bytes a second; what takes longer than that hangs
+_SLOWEST: Final = 100_000  # bytes per second; a slower transfer counts as hanging
 
 _GIVEN_UP: Final = 30.0  # seconds
 
-_MARK: Final = "written-by"  # in an object's metadata: the one attempt at writing it that this is
+_MARK: Final = "written-by"  # in an object's metadata: identifies the attempt that wrote it
 
 _log = logging.getLogger(__name__)
 
 
 class PatientS3(s3fs.S3FileSystem):  # type: ignore[misc]  # s3fs has no types
-    """s3fs, all of whose requests go through one way of trying again.
+    """s3fs with a single retry mechanism for all requests.
 
-    Its own retries and botocore's multiply, know no bound in time, and leave out some of what passes by itself.
+    The retries of s3fs and botocore multiply, are not bounded in time, and miss some transient errors.
     """
 
     retries = 1
@@ -56,27 +57,27 @@ class PatientS3(s3fs.S3FileSystem):  # type: ignore[misc]  # s3fs has no types
 
     @property
     def host(self) -> str:
-        """Who answers."""
+        """The host of the server."""
         endpoint = self._s3.meta.endpoint_url if self._s3 else self.endpoint_url
         return urlsplit(endpoint or "").netloc.rpartition("@")[2] or "S3"
 
     @property
     def is_given_up(self) -> bool:
-        """Whether it was waited for in vain a moment ago, and has not answered since: it is then asked once.
+        """Whether the server did not respond a moment ago. Requests are then attempted only once.
 
-        A run has many steps; if each waited its fill for a server that is gone, nobody would be told for minutes.
+        A run has many steps. If each waited for the full time, the failure would be reported only after minutes.
         """
         return self._given_up_at is not None and time.monotonic() - self._given_up_at < _GIVEN_UP
 
     async def patiently(self, attempt: Callable[[], Awaitable[T]], *, size: int = 0) -> T:
-        """Return what an attempt gives; make others while that may help.
+        """Return the result of an attempt, and retry it while that may help.
 
         Args:
-            attempt: makes one.
-            size: the bytes that it sends: while it does, no other timeout holds.
+            attempt: makes one attempt.
+            size: the number of bytes that it sends, during which no other timeout applies.
 
         Raises:
-            OSError: the failure is final, or went on for too long.
+            OSError: the failure is final, or lasted too long.
         """
         patience = self.patience
         limit = patience.connect_timeout + 2 * patience.read_timeout + size / _SLOWEST if size else None
@@ -90,8 +91,8 @@ class PatientS3(s3fs.S3FileSystem):  # type: ignore[misc]  # s3fs has no types
                 is_over = number >= patience.attempts or now + pause - since > patience.seconds or self.is_given_up
                 if is_over or not is_transient(error):
                     self._given_up_at = now if is_silence(error) else None
-                    raise told(error, self.host, attempts=number) from error
-                _log.info("%s: %s; attempt %d in %.1f s", self.host, code_of(error), number + 1, pause)
+                    raise as_os_error(error, self.host, attempts=number) from error
+                _log.info("%s: %s; attempt %d in %.1f s", self.host, error_code(error), number + 1, pause)
             else:
                 self._given_up_at = None
                 return answer
@@ -99,24 +100,24 @@ class PatientS3(s3fs.S3FileSystem):  # type: ignore[misc]  # s3fs has no types
         raise AssertionError("unreachable: counting does not end")
 
     async def once(self, method: str, **request: Any) -> Any:
-        """Make a request, once."""
+        """Make a request without retries."""
         return await super()._call_s3(method, **request)
 
     async def etag_if_marked(self, where: dict[str, str], mark: str) -> str | None:
-        """Return the ETag of an object that bears a mark; None where it bears none or another."""
+        """Return the ETag of an object with this mark; None if it has no mark or another one."""
         head = await self.once("head_object", **where)
         return str(head["ETag"]) if head.get("Metadata", {}).get(_MARK) == mark else None
 
     async def _call_s3(self, method: str, *more: Any, **request: Any) -> Any:
-        """Make a request, patiently; all of s3fs comes through here."""
+        """Make a request with retries. All requests of s3fs use this method."""
         once, body = super()._call_s3, request.get("Body")
         return await self.patiently(lambda: once(method, *more, **request), size=len(body) if body else 0)
 
     call_s3 = sync_wrapper(_call_s3)
 
 
-class Upload:
-    """An upload in parts, a few of them at once; nothing is seen of it before `complete`."""
+class MultipartUpload:
+    """A multipart upload with a few concurrent parts. The object is invisible before `complete`."""
 
     def __init__(self, fs: PatientS3, bucket: str, key: str) -> None:
         self.fs = fs
@@ -127,14 +128,14 @@ class Upload:
         self.parts: list[Future[Any]] = []
 
     def add(self, method: str, **content: Any) -> None:
-        """Send one more part; wait while too many are on their way."""
+        """Send one more part. Wait while too many are in progress."""
         if len(self.parts) >= _AT_ONCE:
             self.parts[-_AT_ONCE].result()
-        request = self.fs._call_s3(method, **self.where, **self.id, PartNumber=len(self.parts) + 1, **content)  # noqa: SLF001 - its only door to its loop
+        request = self.fs._call_s3(method, **self.where, **self.id, PartNumber=len(self.parts) + 1, **content)  # noqa: SLF001 - s3fs has no public method for this
         self.parts.append(asyncio.run_coroutine_threadsafe(request, self.fs.loop))
 
     def complete(self) -> str:
-        """Make the object of its parts, and return its ETag."""
+        """Complete the object, and return its ETag."""
         answers = [part.result() for part in self.parts]
         parts = [
             {"PartNumber": number, "ETag": answer.get("CopyPartResult", answer)["ETag"]}
@@ -143,7 +144,7 @@ class Upload:
         return str(sync(self.fs.loop, self._complete, {"Parts": parts}))
 
     async def _complete(self, parts: dict[str, Any]) -> str:
-        """Complete it, and know it again where an earlier attempt was carried out and its answer lost."""
+        """Complete the upload. Recognize it if an earlier attempt succeeded and its response was lost."""
 
         async def attempt() -> str:
             try:
@@ -157,30 +158,32 @@ class Upload:
         return await self.fs.patiently(attempt)
 
     def give_up(self, reason: BaseException) -> None:
-        """Abort it, with its parts; what goes wrong with that is noted on the reason for it."""
+        """Abort the upload. A failure to abort is added as a note to the reason."""
         for part in self.parts:
             part.cancel()
         wait(self.parts)
-        # A server that is gone has been waited for already.
-        ask = self.fs.once if isinstance(reason, ConnectionError) else self.fs._call_s3  # noqa: SLF001 - as above
+        # If the connection failed, it has been retried already.
+        request = self.fs.once if isinstance(reason, ConnectionError) else self.fs._call_s3  # noqa: SLF001 - as above
         try:
-            sync(self.fs.loop, ask, "abort_multipart_upload", **self.where, **self.id)
+            sync(self.fs.loop, request, "abort_multipart_upload", **self.where, **self.id)
         except FAILURES as error:
-            reason.add_note(f"the upload {self.id['UploadId']} is left unfinished ({code_of(error)}); gc removes it.")
+            reason.add_note(
+                f"the upload {self.id['UploadId']} is left unfinished ({error_code(error)}); gc removes it."
+            )
 
 
 class _Sender:
-    """Takes an object's bytes, and sends a small one whole, a large one in parts."""
+    """Collects an object's bytes, and sends a small object whole and a large one in parts."""
 
     def __init__(self, fs: PatientS3, bucket: str, key: str) -> None:
         self.fs, self.bucket, self.key = fs, bucket, key
         self.buffer = bytearray()
-        self.upload: Upload | None = None
+        self.upload: MultipartUpload | None = None
 
     def write(self, data: Any) -> None:
         self.buffer += data
         while len(self.buffer) >= PART:
-            self.upload = self.upload or Upload(self.fs, self.bucket, self.key)
+            self.upload = self.upload or MultipartUpload(self.fs, self.bucket, self.key)
             self.upload.add("upload_part", Body=bytes(self.buffer[:PART]))
             del self.buffer[:PART]
 
@@ -198,7 +201,7 @@ class _Sender:
 
 
 class Bucket:
-    """The objects under a prefix of a bucket; paths are relative to it."""
+    """The objects under a prefix of a bucket. Paths are relative to it."""
 
     def __init__(self, url: str, access: Access) -> None:
         self.access = access
@@ -207,10 +210,10 @@ class Bucket:
         self.prefix = f"{prefix.rstrip('/')}/" if prefix else ""
 
     def found(self) -> Access:
-        """Return the access with what the usual chain says of what was not given, for readers other than this one.
+        """Return the access with credentials resolved by the usual AWS chain, for polars.
 
         Raises:
-            OSError: it knows no credentials.
+            OSError: there are no credentials.
         """
         return sync(self.fs.loop, self._found)  # type: ignore[no-any-return]
 
@@ -218,7 +221,7 @@ class Bucket:
         client = await self.fs.set_session()
         credentials = await self.fs.session.get_credentials()
         if credentials is None:
-            raise told(NoCredentialsError(), self.fs.host, attempts=1)
+            raise as_os_error(NoCredentialsError(), self.fs.host, attempts=1)
         now = await credentials.get_frozen_credentials()
         return replace(
             self.access,
@@ -236,22 +239,22 @@ class Bucket:
         return {"Bucket": self.bucket, "Key": self.prefix + relative}
 
     def open(self, relative: str, check: Callable[[int], None]) -> BinaryIO:
-        """Open an object to read, fetched whole; `check` is told its size first."""
+        """Open an object for reading, fetched whole. `check` receives its size first."""
         return io.BytesIO(self.read(relative, check))
 
     def read(self, relative: str, check: Callable[[int], None]) -> bytes:
-        """Return an object's bytes; `check` is told their number first."""
+        """Return an object's bytes. `check` receives their number first."""
         return bytes(sync(self.fs.loop, self._read, self._key(relative), check)[0])
 
-    def near(self, relative: str, known: Stat) -> Path | None:
-        """Return a copy of an object that was listed, fetched if need be; None where none is kept."""
+    def cached_copy(self, relative: str, known: Stat) -> Path | None:
+        """Return a cached copy of a listed object, fetched if needed; None if it is not cached."""
         if known.etag is None:
             return None
         url = self._url(relative)
         found = COPIES.find(url, known.etag)
-        if found is None and COPIES.takes(known.bytes):
+        if found is None and COPIES.has_room(known.bytes):
             data, etag = sync(self.fs.loop, self._read, self._key(relative), lambda _: None)
-            COPIES.keep(url, _plain(etag), data)
+            COPIES.store(url, _plain(etag), data)
             found = COPIES.find(url, known.etag)
         return found
 
@@ -281,7 +284,7 @@ class Bucket:
         return b"".join(await asyncio.gather(*map(in_turn, range(0, size, BLOCK)))), etag
 
     def write(self, relative: str, write: Callable[[BinaryIO], None]) -> Written:
-        """Write an object as a whole, whatever stood there."""
+        """Write a complete object, replacing any existing one."""
         sender = _Sender(self.fs, **{name.lower(): value for name, value in self._key(relative).items()})
         writer = HashingWriter(sender)
         try:
@@ -291,24 +294,24 @@ class Bucket:
             sender.give_up(error)
             raise
         if sender.upload is None:
-            COPIES.keep(self._url(relative), _plain(etag), sender.buffer)
+            COPIES.store(self._url(relative), _plain(etag), sender.buffer)
         return Written(writer.size, writer.digest.hexdigest(), _plain(etag))
 
     def create(self, relative: str, data: bytes) -> str:
-        """Write an object where none stands, and return its ETag.
+        """Write an object that does not exist yet, and return its ETag.
 
         Raises:
-            FileExistsError: one stands there.
+            FileExistsError: the object exists.
         """
         etag = _plain(sync(self.fs.loop, self._create, self._key(relative), data))
-        COPIES.keep(self._url(relative), etag, data)
+        COPIES.store(self._url(relative), etag, data)
         return etag
 
     async def _create(self, where: dict[str, str], data: bytes) -> str:
-        """Create an object, and know it again where an earlier attempt was carried out and its answer lost.
+        """Create an object. Recognize it if an earlier attempt succeeded and its response was lost.
 
-        aiohttp, too, sends a request again whose connection broke, and tells nobody: a refusal of the first attempt may
-        be due to ourselves. Equal bytes do not prove that; a mark does.
+        aiohttp also repeats a request silently if its connection broke, so a refusal of the first attempt may be caused
+        by the attempt itself. Equal bytes do not prove that; a mark does.
         """
         mark = uuid.uuid4().hex
 
@@ -326,7 +329,7 @@ class Bucket:
         return await self.fs.patiently(attempt, size=len(data))
 
     def names(self, relative: str) -> list[str]:
-        """Return the names directly under a folder, sorted; none where it does not exist."""
+        """Return the names directly under a folder, sorted; empty if it does not exist."""
         prefix = self._folder(relative)
         files, folders = sync(self.fs.loop, self._list, prefix, "/")
         return sorted({*(key.removeprefix(prefix) for key in files), *folders})
@@ -342,13 +345,13 @@ class Bucket:
         return {key.removeprefix(prefix): files[key] for key in sorted(files)}
 
     def trees(self, relatives: Sequence[str]) -> dict[str, dict[str, Stat]]:
-        """Return all objects under each of some folders by path from there."""
+        """Return all objects under each of several folders by relative path."""
         prefixes = {self._folder(relative): relative for relative in relatives}
         found = sync(self.fs.loop, self._list_each, sorted(prefixes, key=str.encode)) if prefixes else {}
         return {relative: found[prefix] for prefix, relative in prefixes.items()}
 
     async def _list_each(self, prefixes: list[str]) -> dict[str, dict[str, Stat]]:
-        """List what begins with some prefixes, in the order of S3: page after page, or on from the next prefix."""
+        """List the keys under several prefixes in S3's order: the next page, or from the next prefix on."""
         found: dict[str, dict[str, Stat]] = {prefix: {} for prefix in prefixes}
         number, after = 0, prefixes[0]
         while True:
@@ -389,7 +392,7 @@ class Bucket:
         return _stat(head["ContentLength"], head)
 
     def move(self, source: str, target: str) -> None:
-        """Copy an object within the store, whatever stood there, and remove the first one."""
+        """Copy an object within the store, replacing any existing one, and remove the original."""
         old, new, size = self._key(source), self._key(target), self.stat(source).bytes
         if size <= WHOLE_COPY:
             self.fs.call_s3("copy_object", **new, CopySource=old)
@@ -398,7 +401,7 @@ class Bucket:
         self.fs.call_s3("delete_object", **old)
 
     def _copy_in_parts(self, old: dict[str, str], new: dict[str, str], size: int) -> None:
-        upload = Upload(self.fs, new["Bucket"], new["Key"])
+        upload = MultipartUpload(self.fs, new["Bucket"], new["Key"])
         try:
             for start in range(0, size, WHOLE_COPY):
                 piece = f"bytes={start}-{min(start + WHOLE_COPY, size) - 1}"
@@ -410,12 +413,12 @@ class Bucket:
 
     def remove(self, relative: str) -> None:
         """Remove an object."""
-        self.stat(relative)  # S3 itself does not tell whether one was there
+        self.stat(relative)  # S3 does not report whether the object existed
         self.fs.call_s3("delete_object", **self._key(relative))
 
 
 def _is_past(key: str, prefix: str) -> bool:
-    """Tell whether a key comes after all that begin with a prefix."""
+    """Return whether a key sorts after all keys with a prefix."""
     return key.encode() > prefix.encode() and not key.startswith(prefix)
 
 
@@ -423,5 +426,5 @@ def _plain(etag: str) -> str:
     return etag.strip('"')
 
 
-def _stat(size: int, said: dict[str, Any]) -> Stat:
-    return Stat(size, said["LastModified"], _plain(said["ETag"]))
+def _stat(size: int, head: dict[str, Any]) -> Stat:
+    return Stat(size, head["LastModified"], _plain(head["ETag"]))

@@ -1,6 +1,6 @@
-"""A lake to try things in: what is read comes from another lake as it stood at a moment, what is written stays here.
+"""A scratch lake: reads come from another lake as of a moment, writes stay in a local folder.
 
-What is run in it stays out; see `ml_assets.provenance.replay` and `ml_assets.provenance.reproduction`.
+Not here: what runs in it (see `ml_assets.provenance.replay` and `ml_assets.provenance.reproduction`).
 """
 
 import contextlib
@@ -11,14 +11,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ml_assets.lake.content import digest_of
+from ml_assets.lake.content import bytes_digest
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, FileEntry, Manifest
 from ml_assets.lake.manifests import current_of
 from ml_assets.lake.objects import Stat
 from ml_assets.lake.order import MANIFEST_NAME, manifest_name
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.store import Lake, Making, Step
+from ml_assets.lake.store import Lake, Origin, Step
 
 _OPEN: dict[str, "ScratchLake"] = {}
 
@@ -26,8 +26,8 @@ _OPEN: dict[str, "ScratchLake"] = {}
 class ScratchLake(Lake):
     """A folder over another lake.
 
-    Asked for the current artifact, it answers with what was made here, else with the one that was pinned, else with
-    what was current in the other lake at the moment. Only artifacts that are asked for are fetched.
+    The current artifact is the one made here, or else the pinned one, or else the one that was current in the other
+    lake at the moment. Only requested artifacts are fetched.
     """
 
     def __init__(
@@ -40,15 +40,15 @@ class ScratchLake(Lake):
         hidden: Collection[str] = (),
         continues: Sequence[str] = (),
     ) -> None:
-        """Make an empty one.
+        """Create an empty scratch lake.
 
         Args:
-            folder: where it lies.
+            folder: its folder.
             source: the lake that is read, and never written.
-            at: the moment as of which it is read; it is the time of all that happens here, too.
-            pins: artifacts that are current whatever else there is.
-            hidden: assets of which nothing is seen but what is pinned or made here.
-            continues: runs that what runs here goes on with, newest first; what they made is read first.
+            at: the moment as of which it is read. It is also the time of all steps here.
+            pins: artifacts that are current regardless of others.
+            hidden: assets of which only pinned artifacts and those made here are visible.
+            continues: runs that are continued here, newest first. Their artifacts are read first.
         """
         super().__init__(str(folder), source.options)
         self.source = source
@@ -65,11 +65,14 @@ class ScratchLake(Lake):
         return self.at
 
     def begin(self, step: Step, *, runs: Sequence[str] = ()) -> None:
-        """Begin to note what a step reads; see `Lake.begin`. No instance here knows what its run went on with."""
+        """Start recording what a step reads; see `Lake.begin`.
+
+        Dagster's instance here does not know the continued runs.
+        """
         super().begin(step, runs=(*runs, *self.continues))
 
-    def put_each(self, asset: str, artifacts: Mapping[str, tuple[object, Making]]) -> dict[str, Manifest]:
-        """Keep artifacts here; see `Lake.put_each`."""
+    def put_each(self, asset: str, artifacts: Mapping[str, tuple[object, Origin]]) -> dict[str, Manifest]:
+        """Store artifacts here; see `Lake.put_each`."""
         manifests = super().put_each(asset, artifacts)
         self.made |= {(asset, partition): manifest.ref for partition, manifest in manifests.items()}
         return manifests
@@ -80,21 +83,23 @@ class ScratchLake(Lake):
         """Return the current artifact of each partition; see the class."""
         known = {key: ref for (name, key), ref in {**self.pins, **self.made}.items() if name == asset}
         wanted = None if partitions is None else [key for key in partitions if key not in known]
-        others = {} if wanted == [] or asset in self.hidden else self._stood(asset, wanted, runs)
+        others = {} if wanted == [] or asset in self.hidden else self._current_then(asset, wanted, runs)
         found = {key: ref for key, ref in {**others, **known}.items() if partitions is None or key in partitions}
         self.fetch(found.values())
         return found
 
-    def _stood(self, asset: str, partitions: Sequence[str] | None, runs: Sequence[str]) -> dict[str, ArtifactRef]:
+    def _current_then(
+        self, asset: str, partitions: Sequence[str] | None, runs: Sequence[str]
+    ) -> dict[str, ArtifactRef]:
         """Return what was current in the other lake at the moment."""
-        stood = self._publications(asset, partitions)
-        return {partition: current_of(manifests, runs).ref for partition, manifests in stood.items()}
+        published = self._publications(asset, partitions)
+        return {partition: current_of(manifests, runs).ref for partition, manifests in published.items()}
 
     def _publications(self, asset: str, partitions: Sequence[str] | None) -> dict[str, list[Manifest]]:
         """Return what was published in the other lake until the moment.
 
-        The numbers say what came after what. A clock that was wrong does not: a publication counts as soon as it or any
-        later one had been made.
+        Publications are ordered by their numbers, not by clocks, which may be wrong. So a publication is included if it
+        or any later one was made before the moment.
         """
         found = {}
         for partition, manifests in self.source.publications(asset, partitions).items():
@@ -104,12 +109,12 @@ class ScratchLake(Lake):
         return found
 
     def numbers(self, asset: str, partitions: Sequence[str]) -> dict[str, list[int]]:
-        """Return the numbers of publications here, which go on after those of the other lake."""
+        """Return the numbers of publications here, which continue those of the other lake."""
         there = self.source.numbers(asset, partitions)
         return {key: sorted({*there[key], *own}) for key, own in super().numbers(asset, partitions).items()}
 
     def versions(self, asset: str, partitions: Sequence[str] | None = None) -> dict[str, list[ArtifactRef]]:
-        """Return every version that there was at the moment, and those pinned or made here."""
+        """Return every version that existed at the moment, and those pinned or made here."""
         found: dict[str, set[ArtifactRef]] = {}
         for ref in (*self.pinned, *self.made.values()):
             if ref.asset == asset:
@@ -117,12 +122,12 @@ class ScratchLake(Lake):
         if asset not in self.hidden:
             for key, manifests in self._publications(asset, partitions).items():
                 found[key] = found.get(key, set()) | {made.ref for made in manifests}
-        kept = {key: refs for key, refs in found.items() if refs and (partitions is None or key in partitions)}
-        self.fetch(ref for refs in kept.values() for ref in refs)
-        return {key: sorted(refs, key=lambda ref: ref.version) for key, refs in kept.items()}
+        wanted = {key: refs for key, refs in found.items() if refs and (partitions is None or key in partitions)}
+        self.fetch(ref for refs in wanted.values() for ref in refs)
+        return {key: sorted(refs, key=lambda ref: ref.version) for key, refs in wanted.items()}
 
     def partitions(self, asset: str) -> list[str]:
-        """Return the partitions that there were at the moment, and those made here."""
+        """Return the partitions that existed at the moment, and those made here."""
         return sorted(key for key in self.newest(asset) if key)
 
     def find(self, asset: str, partition: str | None = None, version: str | None = None) -> ArtifactRef:
@@ -137,30 +142,30 @@ class ScratchLake(Lake):
             return ref
 
     def manifest(self, ref: ArtifactRef, *, there: Mapping[str, Stat] | None = None) -> Manifest:
-        """Return an artifact's newest manifest, of here or of the other lake."""
+        """Return an artifact's newest manifest, from here or the other lake."""
         try:
             return super().manifest(ref, there=there)
         except MissingArtifactError:
             return self.source.manifest(ref)
 
     def manifests(self, ref: ArtifactRef, *, there: Mapping[str, Stat] | None = None) -> list[Manifest]:
-        """Return all of an artifact's manifests, of here or of the other lake."""
+        """Return all manifests of an artifact, from here or the other lake."""
         try:
             return super().manifests(ref, there=there)
         except MissingArtifactError:
             return self.source.manifests(ref)
 
-    def get_each(self, refs: Sequence[ArtifactRef], kind: type, *, noted: bool = True) -> list[Any]:
+    def get_each(self, refs: Sequence[ArtifactRef], kind: type, *, is_input: bool = True) -> list[Any]:
         """Return artifacts whole; see `Lake.get_each`."""
         self.fetch(refs)
-        return super().get_each(refs, kind, noted=noted)
+        return super().get_each(refs, kind, is_input=is_input)
 
     def fetch(self, refs: Iterable[ArtifactRef]) -> None:
-        """Bring artifacts here, files first, manifest last, as everywhere.
+        """Copy artifacts here, files first and manifest last.
 
         Raises:
-            MissingArtifactError: one does not exist in the other lake.
-            CorruptArtifactError: one is damaged there.
+            MissingArtifactError: an artifact does not exist in the other lake.
+            CorruptArtifactError: an artifact is damaged there.
         """
         missing = [ref for ref in dict.fromkeys(refs) if not self._is_here(ref)]
         with self.source.pool(len(missing)) as each:
@@ -178,33 +183,33 @@ class ScratchLake(Lake):
         self.create(path, manifest.text())
 
     def _copy(self, ref: ArtifactRef, entry: FileEntry) -> None:
-        """Copy a file of an artifact; on one disk a second name does, as nothing ever edits a file in place.
+        """Copy a file of an artifact. On the same disk a hard link suffices, because files are never edited in place.
 
-        It is checked here, where its place in the other lake can still be told.
+        It is checked here, so that an error names its path in the other lake.
         """
         path = f"{self.source.directory(ref)}/{entry.name}"
         data = self.source.read(path)
-        if digest_of(data) != entry.digest:
+        if bytes_digest(data) != entry.digest:
             raise CorruptArtifactError(
-                f"{path} is damaged: {entry.bytes} bytes with digest {entry.digest} were written, {len(data)} others "
-                f"were read. Materialize {ref.asset} again."
+                f"{path} is damaged: {entry.bytes} bytes with digest {entry.digest} were written, but {len(data)} "
+                f"other bytes were read. Materialize {ref.asset} again."
             )
         target = Path(self.directory(ref)) / entry.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)  # never write through a second name into the other lake
+        target.unlink(missing_ok=True)  # never write through a hard link into the other lake
         if self.source.protocol == "file":
-            with contextlib.suppress(OSError):  # another disk, or one without second names
+            with contextlib.suppress(OSError):  # another disk, or one without hard links
                 os.link(path, target)
                 return
         target.write_bytes(data)
 
     def fetch_promotions(self, model: str) -> None:
-        """Bring here the entries of a model's promotion log that there were at the moment.
+        """Copy the entries of a model's promotion log that existed at the moment.
 
-        Entries are numbered, so one counts as soon as it or any later one had been decided, whatever clocks said.
+        Entries are ordered by their numbers: an entry is included if it or any later one was decided before the moment.
 
         Raises:
-            CorruptArtifactError: an entry does not say when it was decided.
+            CorruptArtifactError: an entry has no time of decision.
         """
         folder = self.source.path("promotions", model)
         entries = {name: self.source.read(f"{folder}/{name}", limit=MOST_BYTES) for name in self.source.names(folder)}
@@ -225,7 +230,7 @@ def _decided_at(entry: bytes, path: str) -> datetime:
 
 
 class ScratchLakeResource(LakeResource):
-    """A scratch lake that this process has opened, as Dagster's resource; `url` is its folder."""
+    """A scratch lake that this process has opened, as a Dagster resource. `url` is its folder."""
 
     def connect(self) -> Lake:
         """Return the scratch lake."""

@@ -1,4 +1,4 @@
-"""A frame that is no artifact, such as the trials of a search while it goes on: one sealed object."""
+"""Stores a frame that is not an artifact as one sealed object, such as the trials of a running search."""
 
 import base64
 import binascii
@@ -14,11 +14,11 @@ from ml_assets.lake.sealing import seal, unseal
 
 _MOST_BYTES: Final = 256 * 2**20
 _WHAT: Final = "a stored frame"
-_FIX: Final = "Restore it, or remove it: what it held is computed again."
+_FIX: Final = "Restore it, or remove it: its content is computed again."
 
 
 class _SealedFrame(BaseModel):
-    """A frame as Parquet in base64, and its path from the root, so that another's is noticed."""
+    """A frame as Parquet in base64, with its path relative to the root, so that a misplaced one is noticed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,7 +27,7 @@ class _SealedFrame(BaseModel):
 
 
 def write_frame(lake: Objects, path: str, frame: pl.DataFrame) -> None:
-    """Write a frame, replacing what stood there.
+    """Write a frame, replacing any existing one.
 
     Raises:
         LakeError: the lake cannot be written.
@@ -43,10 +43,10 @@ def write_frame(lake: Objects, path: str, frame: pl.DataFrame) -> None:
 
 
 def read_frame(lake: Objects, path: str) -> pl.DataFrame | None:
-    """Return a frame; None where there is none.
+    """Return a frame; None if it does not exist.
 
     Raises:
-        CorruptArtifactError: it is damaged, or another one.
+        CorruptArtifactError: it is damaged, or belongs to another path.
     """
     try:
         text = lake.read(path, limit=_MOST_BYTES)
@@ -54,7 +54,7 @@ def read_frame(lake: Objects, path: str) -> pl.DataFrame | None:
         return None
     found = unseal(text, _SealedFrame, where=path, what=_WHAT, fix=_FIX)
     if found.path != lake.relative(path):
-        raise CorruptArtifactError(f"{path} is {_WHAT}, but that of {found.path}. {_FIX}")
+        raise CorruptArtifactError(f"{path} is {_WHAT} that belongs to {found.path}. {_FIX}")
     try:
         return pl.read_parquet(io.BytesIO(base64.b64decode(found.parquet, validate=True)))
     except (binascii.Error, pl.exceptions.PolarsError) as error:

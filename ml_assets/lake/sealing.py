@@ -1,6 +1,6 @@
-"""JSON texts that end with a digest of themselves, so that one that was edited or cut off is noticed when it is read.
+"""Sealed records: JSON texts that end with a digest of themselves, so that edits and truncation are noticed.
 
-A digest is no signature: whoever may write to the lake can seal what they like.
+The digest is not a signature: a process that can write to the lake can seal any text.
 """
 
 import hashlib
@@ -19,18 +19,18 @@ class Sealable(Protocol):
     """A frozen pydantic record."""
 
     def model_dump_json(self, *, indent: int | None = None, exclude: Any = None) -> str:
-        """Return it as JSON."""
+        """Return the record as JSON."""
 
     @classmethod
     def model_validate_json(cls, json_data: bytes, /) -> Self:
-        """Return the record of a JSON text."""
+        """Parse a JSON text."""
 
 
 Record = TypeVar("Record", bound=Sealable)
 
 
 def seal(record: Sealable, *, exclude: set[str] | None = None) -> bytes:
-    """Return a record as JSON whose last member is the digest of what stands before it."""
+    """Return a record as JSON whose last member is the digest of the text before it."""
     body = record.model_dump_json(indent=1, exclude=exclude).removesuffix("\n}")
     return f"{body}{_SEAL}{_digest(body.encode())}{_END}".encode()
 
@@ -39,11 +39,11 @@ def unseal(text: bytes, kind: type[Record], *, where: str, what: str, fix: str =
     """Return the record of a sealed text.
 
     Args:
-        text: as it was read.
+        text: the text as it was read.
         kind: the record's type.
         where: the text's path.
-        what: what is expected there, such as "the record of a step".
-        fix: what to do where it is not that, as a sentence.
+        what: the expected kind of record, such as "the record of a step".
+        fix: how to fix a damaged text, as a sentence.
 
     Raises:
         CorruptArtifactError: it was edited or cut off, or is another kind of record.
@@ -60,13 +60,13 @@ def unseal(text: bytes, kind: type[Record], *, where: str, what: str, fix: str =
 
 
 def unsealed(text: bytes) -> bytes | None:
-    """Return a sealed text without its seal; None where it has none."""
+    """Return a sealed text without its seal; None if it has no seal."""
     body, mark, _ = text.rpartition(_SEAL.encode())
     return body + b"\n}" if mark else None
 
 
 def seal_problem(text: bytes) -> str | None:
-    """Return why a text does not have the digest that it ends with; None if it has."""
+    """Return why a text's digest does not match; None if it matches."""
     body, mark, rest = text.rpartition(_SEAL.encode())
     if not mark or not rest.endswith(_END.encode()):
         return f"it was cut off or edited: its {len(text):,} bytes do not end with a digest of themselves"
@@ -77,7 +77,7 @@ def seal_problem(text: bytes) -> str | None:
 
 
 def digest_of_seal(text: bytes) -> str:
-    """Return the digest that a sealed text ends with."""
+    """Return the digest at the end of a sealed text."""
     return text.rpartition(_SEAL.encode())[2].removesuffix(_END.encode()).decode(errors="replace")
 
 

@@ -1,10 +1,10 @@
-"""The record of a step of a run: what it was about to do, from which inputs, with which settings and code.
+"""The record of a step: its inputs, settings and code, written before its body runs.
 
-It is written before the step's body runs, so that a step that failed or was killed can be replayed too. Reading needs
-neither Dagster nor polars; who writes it stays out, see `ml_assets.lake.resource`.
+So a step that failed or was killed can be replayed too. Reading needs neither Dagster nor polars. Not here: writing
+records (see `ml_assets.lake.resource`).
 
     runs/<run id>/<step>/<attempt>.json
-    runs/<run id>/<step>/<attempt>.failed    what a failed attempt took, where its process could still write it
+    runs/<run id>/<step>/<attempt>.failed    the cost of a failed attempt, if its process could still write it
 """
 
 import uuid
@@ -27,14 +27,14 @@ class StepRecord(BaseModel):
     """One attempt at a step.
 
     Attributes:
-        continues: the runs that this one goes on with, newest first.
-        attempt: how often the step had been tried before in this run.
-        assets: what the step makes.
-        partitions: the first and the last partition it was asked for; None where its assets have none.
+        continues: the runs that this run continues, newest first.
+        attempt: the number of earlier attempts in this run.
+        assets: the step's assets.
+        partitions: the first and the last requested partition; None if its assets have none.
         config: the run configuration of the step.
-        inputs: what Dagster loaded for it, before its body ran; what the body itself reads is not among them.
+        inputs: the inputs that Dagster loaded before the body ran, without those that the body reads itself.
         code_versions: by asset.
-        tags: the run's tags that say what for it ran.
+        tags: the run's tags that say why it ran.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,8 +56,8 @@ class StepRecord(BaseModel):
     tags: dict[str, str] = {}
 
 
-def keep_step(lake: Manifests, record: StepRecord) -> None:
-    """Keep a step's record.
+def store_step(lake: Manifests, record: StepRecord) -> None:
+    """Store a step's record.
 
     Raises:
         LakeError: the lake cannot be written.
@@ -69,12 +69,12 @@ def keep_step(lake: Manifests, record: StepRecord) -> None:
 def _create(lake: Manifests, folder: str, attempt: int, suffix: str, text: bytes) -> None:
     try:
         lake.create(f"{folder}/{attempt}{suffix}", text)
-    except FileExistsError:  # a pod that was lost and started again counts as the same attempt
+    except FileExistsError:  # a restarted pod counts as the same attempt
         lake.create(f"{folder}/{attempt}-{uuid.uuid4().hex[:8]}{suffix}", text)
 
 
 class Failure(BaseModel):
-    """What a failed attempt at a step took."""
+    """The cost of a failed attempt at a step."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -86,8 +86,8 @@ class Failure(BaseModel):
     cost: Cost
 
 
-def keep_failure(lake: Manifests, run_id: str, step: str, attempt: int, cost: Cost) -> None:
-    """Write what a failed attempt took.
+def store_failure(lake: Manifests, run_id: str, step: str, attempt: int, cost: Cost) -> None:
+    """Store the cost of a failed attempt.
 
     Raises:
         LakeError: the lake cannot be written.
@@ -103,13 +103,13 @@ def failures_of(lake: Manifests, run_id: str) -> Iterator[Failure]:
     """Yield a run's failed attempts, by step and attempt.
 
     Raises:
-        CorruptArtifactError: a record is damaged, or of another attempt.
+        CorruptArtifactError: a record is damaged, or belongs to another attempt.
     """
     yield from _records(lake, run_id, FAILED, Failure, "the record of a failed attempt")
 
 
-def runs(lake: Manifests) -> list[str]:
-    """Return the ids of all runs that left records."""
+def recorded_runs(lake: Manifests) -> list[str]:
+    """Return the ids of all runs that have records."""
     return lake.names(lake.path(RUNS))
 
 
@@ -117,7 +117,7 @@ def steps_of(lake: Manifests, run_id: str) -> Iterator[StepRecord]:
     """Yield the records of a run's steps, by step and attempt.
 
     Raises:
-        CorruptArtifactError: a record is damaged, or of another attempt.
+        CorruptArtifactError: a record is damaged, or belongs to another attempt.
     """
     yield from _records(lake, run_id, ".json", StepRecord, "the record of a step")
 
@@ -131,40 +131,40 @@ def _records(lake: Manifests, run_id: str, suffix: str, kind: type[_Record], wha
         record = unseal(lake.read(path, limit=MOST_BYTES), kind, where=path, what=what)
         if (record.run_id, record.step, str(record.attempt)) != (run_id, step, file.removesuffix(suffix).split("-")[0]):
             raise CorruptArtifactError(
-                f"{path} is {what} {record.step}, attempt {record.attempt} of run {record.run_id}; expected what its "
-                f"name says. {RESTORE}"
+                f"{path} is {what} {record.step}, attempt {record.attempt} of run {record.run_id}; expected the record "
+                f"that its path says. {RESTORE}"
             )
         yield record
 
 
 def find_run(lake: Manifests, run: str) -> str:
-    """Return the id of the run that starts so.
+    """Return the id of the run that starts with `run`.
 
     Raises:
-        MissingArtifactError: there is none, or more than one.
+        MissingArtifactError: there is no such run, or more than one.
     """
-    found = [one for one in runs(lake) if one.startswith(run)]
+    found = [one for one in recorded_runs(lake) if one.startswith(run)]
     if run in found:
         return run
     if len(found) != 1:
         raise MissingArtifactError(
             f"{len(found) or 'no'} runs with records in {lake.url} start with '{run}'"
-            + (f": {', '.join(found[:5])}; give more of it." if found else "; see `ml-assets replay`.")
+            + (f": {', '.join(found[:5])}; give more characters." if found else "; see `ml-assets replay`.")
         )
     return found[0]
 
 
 def last_attempt(lake: Manifests, run_id: str, asset: str) -> StepRecord:
-    """Return the record of the last attempt of a run at the step that makes an asset, or bears that name.
+    """Return the record of a run's last attempt at the step that materializes an asset, or at the step of that name.
 
     Raises:
-        MissingArtifactError: no step of the run makes it.
+        MissingArtifactError: no step of the run materializes it.
     """
     records = [*steps_of(lake, run_id)]
     made = [record for record in records if asset in {*record.assets, record.step.replace("__", "/")}]
     if not made:
         known = sorted({name for record in records for name in record.assets})
         raise MissingArtifactError(
-            f"no step of run {run_id} makes '{asset}'; its steps make: {', '.join(known) or 'nothing that was kept'}."
+            f"no step of run {run_id} makes '{asset}'; its steps make: {', '.join(known) or 'nothing that was stored'}."
         )
     return max(made, key=lambda record: (record.attempt, record.started_at))

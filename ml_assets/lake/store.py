@@ -1,8 +1,8 @@
 """The lake: versioned, immutable artifacts with manifests, under one root.
 
-Nothing is edited: data first, then the manifest, last the record of the order that publishes it
-(`ml_assets.lake.order`). What has no manifest does not exist. How objects are written whole and how artifacts are
-found: `ml_assets.lake.objects` and `ml_assets.lake.manifests`.
+Nothing is edited. Data is written first, then the manifest, and last the order record that publishes it
+(`ml_assets.lake.order`). An artifact without a manifest does not exist. Not here: writing whole objects (see
+`ml_assets.lake.objects`), and finding artifacts (see `ml_assets.lake.manifests`).
 """
 
 import functools
@@ -18,7 +18,7 @@ from pydantic import JsonValue
 
 from ml_assets.dagster_storage.code_versions import code_parts
 from ml_assets.lake import content
-from ml_assets.lake.days import Days, merged, span_of
+from ml_assets.lake.days import Days, merge_days, span_of
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError, PublicationConflictError
 from ml_assets.lake.manifest import ArtifactRef, Cost, FileEntry, Manifest
 from ml_assets.lake.manifests import Manifests
@@ -30,7 +30,7 @@ from ml_assets.lake.usage import Meter
 _FRAME = "data.parquet"
 
 _FETCHED_WHOLE = 64 * 2**20
-"""Bytes of the files of one lazy frame up to which they are fetched whole from an object store."""
+"""The total size of a lazy frame's files up to which they are fetched whole from an object store."""
 
 
 class Step(NamedTuple):
@@ -42,12 +42,12 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Making:
-    """What is known of an artifact's origin while it is written.
+class Origin:
+    """The origin of an artifact that is being written.
 
     Attributes:
-        after: the number of the publication that it was made from, 0 for none: it is published as the next one or not
-            at all. None where whatever was published meanwhile may be replaced.
+        after: the number of the publication that it is based on, 0 for none. It must be the next publication, or it is not
+            published. None if it may replace any publication.
     """
 
     inputs: tuple[ArtifactRef, ...] = ()
@@ -61,27 +61,27 @@ class Making:
 
 
 class _Draft(NamedTuple):
-    """An artifact that is about to be kept: what it is called, and its parts."""
+    """An artifact that is about to be stored."""
 
     ref: ArtifactRef
     artifact: object
     parts: Mapping[str, content.Part]
-    making: Making
+    origin: Origin
 
     @classmethod
-    def of(cls, asset: str, partition: str, artifact: object, making: Making) -> "_Draft":
+    def of(cls, asset: str, partition: str, artifact: object, origin: Origin) -> "_Draft":
         parts = content.parts_of(artifact)
-        ref = ArtifactRef(asset=asset, partition=partition or None, version=content.version_of(parts))
-        return cls(ref, artifact, parts, making)
+        ref = ArtifactRef(asset=asset, partition=partition or None, version=content.content_version(parts))
+        return cls(ref, artifact, parts, origin)
 
     @property
     def partition(self) -> str:
-        """The key of its partition, '' where the asset has none."""
+        """The partition key; '' for an asset without partitions."""
         return self.ref.partition or ""
 
 
 class _Stored(NamedTuple):
-    """A manifest as it is stored, and its file's name."""
+    """A stored manifest and its file name."""
 
     manifest: Manifest
     name: str
@@ -107,37 +107,38 @@ class Lake(Manifests):
         self.since: datetime | None = None
         self.meter = Meter()
 
-    def put(self, asset: str, partition: str | None, artifact: object, making: Making) -> Manifest:
-        """Store and publish an artifact. The same content again adds a manifest and a record only.
+    def put(self, asset: str, partition: str | None, artifact: object, origin: Origin) -> Manifest:
+        """Store and publish an artifact. The same content again adds only a manifest and a record.
 
         Raises:
             As `put_each`.
         """
-        return self.put_each(asset, {partition or "": (artifact, making)})[partition or ""]
+        return self.put_each(asset, {partition or "": (artifact, origin)})[partition or ""]
 
-    def put_each(self, asset: str, artifacts: Mapping[str, tuple[object, Making]]) -> dict[str, Manifest]:
-        """Store one artifact for each partition ('' where the asset has none), each with its own origin; publish them.
+    def put_each(self, asset: str, artifacts: Mapping[str, tuple[object, Origin]]) -> dict[str, Manifest]:
+        """Store and publish one artifact for each partition ('' for an asset without partitions), each with its origin.
 
         Raises:
-            LakeError: the lake cannot be written; nothing that stood before is touched.
-            PublicationConflictError: somebody published a partition after the publication that an artifact must follow.
-            TypeError: an artifact is of a kind that cannot be kept.
+            LakeError: the lake cannot be written. Existing artifacts are not changed.
+            PublicationConflictError: another process published a partition after the publication that `after` names.
+            TypeError: an artifact is of a type that cannot be stored.
         """
-        after = {key: making.after for key, (_, making) in artifacts.items()}
+        after = {key: origin.after for key, (_, origin) in artifacts.items()}
         made: dict[str, _Stored] = {}
         with self.pool(len(artifacts), writes=True) as each:
             waiting = each(lambda item: _Draft.of(asset, item[0], *item[1]), artifacts.items())
             last = self.last_numbers(asset, [*artifacts])
             _refuse_overtaken(asset, [key for key in artifacts if after[key] not in {None, last[key]}])
             while waiting:
-                there = self.look_into([self.directory(draft.ref) for draft in waiting])
+                there = self.list_each([self.directory(draft.ref) for draft in waiting])
                 stored = each(
                     lambda it, there=there: self._store(it, there[self.directory(it.ref)], last[it.partition] + 1),
                     waiting,
                 )
                 made |= {draft.partition: it for draft, it in zip(waiting, stored, strict=True)}
-                there = self.look_into([self.directory(draft.ref) for draft in waiting])
-                # Garbage collection may have taken files before it could see their manifest; it does so once.
+                there = self.list_each([self.directory(draft.ref) for draft in waiting])
+                # Garbage collection may have removed files before their manifest was visible. That happens at most
+                # once.
                 waiting = [
                     draft
                     for draft, it in zip(waiting, stored, strict=True)
@@ -148,10 +149,10 @@ class Lake(Manifests):
         return {key: self._remembered(it) for key, it in zip(artifacts, published, strict=True)}
 
     def _publish(self, stored: "_Stored", *, after: int | None) -> Manifest | None:
-        """Add the record that makes an artifact current, under the next number if somebody else took its own.
+        """Add the record that makes an artifact current, with the next number if its own was taken.
 
         Returns:
-            Its manifest; None where it may only follow `after` and does not.
+            Its manifest; None if it must follow `after` and does not.
         """
         while True:
             record = OrderRecord.of(stored.manifest, stored.name)
@@ -174,12 +175,12 @@ class Lake(Manifests):
         return _Stored(manifest, name)
 
     def _store(self, draft: "_Draft", there: Mapping[str, Stat], number: int) -> "_Stored":
-        """Write an artifact's files, as far as they do not exist, and its manifest; `there` is what its folder has."""
-        ref, parts, making = draft.ref, draft.parts, draft.making
+        """Write an artifact's missing files and its manifest. `there` is the content of its folder."""
+        ref, parts, origin = draft.ref, draft.parts, draft.origin
         folder = self.directory(ref)
-        standing = self._files_that_stand(ref, there)
-        files = () if standing is None else standing.files
-        if standing is None:
+        existing = self._intact_files(ref, there)
+        files = () if existing is None else existing.files
+        if existing is None:
             entries = []
             names = content.file_names(draft.artifact, parts)
             for name, part in parts.items():
@@ -190,37 +191,37 @@ class Lake(Manifests):
             files = tuple(entries)
         table = next((it for name in ("data", "rows") if isinstance(it := parts.get(name), pl.DataFrame)), None)
         git = git_state()
-        step = self.step if self.step and self.step.run_id == making.run_id else None
+        step = self.step if self.step and self.step.run_id == origin.run_id else None
         manifest = Manifest(
             asset=ref.asset,
             partition=ref.partition,
             version=ref.version,
             number=number,
             created_at=datetime.now(tz=UTC),
-            inputs=making.inputs,
-            input_numbers=tuple(self._numbers.get(it, 0) for it in making.inputs),
-            parameters=dict(making.parameters),
-            code_version=making.code_version,
+            inputs=origin.inputs,
+            input_numbers=tuple(self._numbers.get(it, 0) for it in origin.inputs),
+            parameters=dict(origin.parameters),
+            code_version=origin.code_version,
             git_commit=git.commit,
             git_is_dirty=git.is_dirty,
             environment=self.environment(),
-            run_id=making.run_id,
+            run_id=origin.run_id,
             step=step.name if step else None,
             attempt=step.attempt if step else None,
             rows=None if table is None else table.height,
             columns=None if table is None else {name: str(dtype) for name, dtype in table.schema.items()},
-            seconds=None if making.seconds is None else round(making.seconds, 3),
-            peak_memory_bytes=peak_memory_bytes() if making.cost is None else making.cost.peak_memory_bytes,
-            cost=making.cost,
-            missing_days=dict(making.missing_days),
+            seconds=None if origin.seconds is None else round(origin.seconds, 3),
+            peak_memory_bytes=peak_memory_bytes() if origin.cost is None else origin.cost.peak_memory_bytes,
+            cost=origin.cost,
+            missing_days=dict(origin.missing_days),
             files=files,
         )
         return self._add_manifest(manifest)
 
-    def _files_that_stand(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> Manifest | None:
-        """Return an artifact's manifest if its files are as they were written; None where they must be written (again).
+    def _intact_files(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> Manifest | None:
+        """Return an artifact's manifest if its files are intact; None if they must be written.
 
-        Reading them is what lets an artifact be mended by materializing it again.
+        Because they are read here, materializing a damaged artifact again repairs it.
         """
         folder = self.directory(ref)
         if not any(map(MANIFEST_NAME.fullmatch, there)):
@@ -235,35 +236,35 @@ class Lake(Manifests):
             return None
         return made
 
-    def get(self, ref: ArtifactRef, kind: type, *, noted: bool = True) -> Any:
-        """Return an artifact whole, after checking every file against its manifest.
+    def get(self, ref: ArtifactRef, kind: type, *, is_input: bool = True) -> Any:
+        """Return an artifact, after checking every file against its manifest.
 
         Args:
             ref: the artifact.
-            kind: what it is.
-            noted: whether it is an input of the step that reads it; what is only looked at for comparison is none.
+            kind: its type.
+            is_input: whether it counts as an input of the step that reads it, unlike artifacts read for comparison.
 
         Raises:
             MissingArtifactError: it does not exist.
             CorruptArtifactError: a file is missing, damaged, or not of the expected shape.
         """
-        return self.get_each([ref], kind, noted=noted)[0]
+        return self.get_each([ref], kind, is_input=is_input)[0]
 
-    def get_each(self, refs: Sequence[ArtifactRef], kind: type, *, noted: bool = True) -> list[Any]:
-        """Return several artifacts of one kind in their order; their folders are listed together.
+    def get_each(self, refs: Sequence[ArtifactRef], kind: type, *, is_input: bool = True) -> list[Any]:
+        """Return several artifacts of one type in order. Their folders are listed together.
 
         Args:
             refs: the artifacts.
-            kind: what they are.
-            noted: as for `get`.
+            kind: their type.
+            is_input: as for `get`.
 
         Raises:
             As `get`.
         """
-        there = self.look_into([self.directory(ref) for ref in refs])
+        there = self.list_each([self.directory(ref) for ref in refs])
         with self.pool(len(refs)) as each:
             found = each(lambda ref: self._get(ref, kind, there[self.directory(ref)]), refs)
-        if noted:
+        if is_input:
             self._reads.extend(refs)
         return found
 
@@ -277,70 +278,72 @@ class Lake(Manifests):
             if entry is None and content.may_lack(kind, name):
                 continue
             if entry is None:
-                raise CorruptArtifactError(f"{ref} has no file '{file}' in its manifest; {kind.__name__} wants it.")
+                raise CorruptArtifactError(f"{ref} has no file '{file}' in its manifest; {kind.__name__} requires it.")
             with self.opened(f"{folder}/{file}", known=there.get(file)) as opened:
                 _check(ref, f"{folder}/{file}", entry, opened)
                 try:
                     parts[name] = content.read_part(hint, opened, rows=_rows(ref, entry))
                 except (ValueError, pl.exceptions.PolarsError) as error:
                     raise CorruptArtifactError(f"{folder}/{file} is not a {hint.__name__}: {error}") from error
-        return content.assemble(kind, parts)
+        return content.build_artifact(kind, parts)
 
-    def scan(self, refs: Sequence[ArtifactRef], *, noted: bool = True) -> pl.LazyFrame:
-        """Return the frames of several artifacts as one lazy frame, in the order given.
+    def scan(self, refs: Sequence[ArtifactRef], *, is_input: bool = True) -> pl.LazyFrame:
+        """Return the frames of several artifacts as one lazy frame, in order.
 
-        Polars names no file when one is damaged, so each is checked first: on a disk by its digest, which costs a
-        tenth of decoding it; on an object store, which watches its bytes itself, by size and ETag, and by its digest
-        only where they have changed, as after a copy of the lake. Of an object store, many small files are fetched
-        whole, which are fewer requests than for their parts; of few or large ones what is asked for of the frame.
+        polars does not name a damaged file, so each file is checked first. On a disk the digest is checked, which takes
+        a tenth of the time of decoding. On an object store, which checks its bytes itself, size and ETag are compared,
+        and the digest only if they differ, as after a copy of the lake. From an object store, many small files are
+        fetched whole, which needs fewer requests. Of few or large files, only the needed parts are fetched.
 
         Args:
             refs: the artifacts.
-            noted: as for `get`.
+            is_input: as for `get`.
 
         Raises:
             MissingArtifactError: an artifact does not exist.
             CorruptArtifactError: a file is missing or damaged.
         """
-        there = self.look_into([self.directory(ref) for ref in refs])
+        there = self.list_each([self.directory(ref) for ref in refs])
         with self.pool(len(refs)) as each:
             frames = each(lambda ref: self._whole_frame(ref, there[self.directory(ref)]), refs)
-            near = self._all_near({path: there[path.removesuffix(f"/{_FRAME}")][_FRAME] for path, _ in frames}, each)
-        if noted:
+            copies = self._cached_copies(
+                {path: there[path.removesuffix(f"/{_FRAME}")][_FRAME] for path, _ in frames}, each
+            )
+        if is_input:
             self._reads.extend(refs)
-        paths, options = ([path for path, _ in frames], self.polars_options()) if near is None else (near, None)
+        paths, options = ([path for path, _ in frames], self.polars_options()) if copies is None else (copies, None)
         types = [columns for _, columns in frames]
         if not _differ_in_width(types):
             return pl.scan_parquet(paths, storage_options=options, glob=False)
         parts = [pl.scan_parquet(path, storage_options=options, glob=False) for path in paths]
         return pl.concat(parts, how="vertical_relaxed")
 
-    def _all_near(self, listed: Mapping[str, Stat], each: Callable[..., list[Path | None]]) -> list[Path] | None:
-        """Return copies on this machine of all of some objects; None where there is none of one of them."""
+    def _cached_copies(self, listed: Mapping[str, Stat], each: Callable[..., list[Path | None]]) -> list[Path] | None:
+        """Return cached copies of all these objects; None if one is not cached."""
         if self.protocol == "file" or sum(it.bytes for it in listed.values()) > _FETCHED_WHOLE:
             return None
-        near = [it for it in each(lambda path: self.near(path, listed[path]), listed) if it is not None]
-        return near if len(near) == len(listed) else None
+        copies = [it for it in each(lambda path: self.cached_copy(path, listed[path]), listed) if it is not None]
+        return copies if len(copies) == len(listed) else None
 
     def frames_here(self, refs: Sequence[ArtifactRef], folder: Path) -> list[Path]:
-        """Return the Parquet files of several artifacts on this machine, each as it was written.
+        """Return the Parquet files of several artifacts on this machine, unchanged.
 
         Args:
             refs: the artifacts.
-            folder: where files go that must be fetched first; those of a lake on a disk are where they are.
+            folder: where fetched files are written. Files of a lake on a disk stay where they are.
 
         Raises:
             MissingArtifactError: an artifact does not exist.
             CorruptArtifactError: a file is missing or damaged.
         """
-        there = self.look_into([self.directory(ref) for ref in refs])
+        there = self.list_each([self.directory(ref) for ref in refs])
 
         def here(ref: ArtifactRef) -> Path:
             if self.protocol == "file":
                 return Path(self._whole_frame(ref, there[self.directory(ref)])[0])
             path, _, entry = self._frame_of(ref, there[self.directory(ref)])
             known = there[self.directory(ref)].get(_FRAME)
-            target = None if known is None else self.near(path, known)
+            target = None if known is None else self.cached_copy(path, known)
             if target is None:
                 target = folder / ref.asset / (ref.partition or "whole") / _FRAME
                 self.download(path, target)
@@ -352,17 +355,17 @@ class Lake(Manifests):
             return each(here, refs)
 
     def _frame_of(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> tuple[str, Manifest, FileEntry]:
-        """Return the path of an artifact's one Parquet file, its manifest, and what that says of the file."""
+        """Return the path of an artifact's only Parquet file, its manifest, and the file's entry in it."""
         made = self._newest_manifest(ref, there)
         entry = next((entry for entry in made.files if entry.name == _FRAME), None)
         if entry is None:
-            raise CorruptArtifactError(f"{ref} has no file '{_FRAME}' in its manifest; a frame wants it.")
+            raise CorruptArtifactError(f"{ref} has no file '{_FRAME}' in its manifest; a frame requires it.")
         return f"{self.directory(ref)}/{_FRAME}", made, entry
 
     def _whole_frame(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> tuple[str, dict[str, str] | None]:
-        """Return the path of an artifact's one Parquet file, which is as it was written, and its columns' types."""
+        """Return the path of an artifact's only Parquet file after checking it, and its columns' types."""
         path, made, entry = self._frame_of(ref, there)
-        # An object store says whether an object is the one that was written; a disk cannot tell.
+        # An object store's ETag shows whether an object was replaced. A disk has no such mark.
         found = None if entry.etag is None else there.get(entry.name)
         if found is None or (found.bytes, found.etag) != (entry.bytes, entry.etag):
             with self.opened(path, known=there.get(entry.name)) as file:
@@ -370,7 +373,7 @@ class Lake(Manifests):
         return path, made.columns
 
     def _newest_manifest(self, ref: ArtifactRef, there: Mapping[str, Stat]) -> Manifest:
-        """Return an artifact's newest manifest; remember its rows, and the days missing of what it was made from."""
+        """Return an artifact's newest manifest, and remember its rows, number, missing days and training code."""
         return self._remembered(self.manifest(ref, there=there))
 
     def _remembered(self, made: Manifest) -> Manifest:
@@ -386,15 +389,15 @@ class Lake(Manifests):
         return made
 
     def missing_days_of(self, refs: Iterable[ArtifactRef]) -> list[Days]:
-        """Return the days that were missing of what some artifacts are made from; of those read or written before."""
+        """Return the missing days of artifacts that were read or written before."""
         return [self._missing_days[ref] for ref in refs if ref in self._missing_days]
 
     def code_behind(self, refs: Iterable[ArtifactRef]) -> str:
-        """Return the code behind the first of some artifacts that has any; of those read or written before."""
+        """Return the digest of the training code of the first artifact that has one and was read or written before."""
         return next((self._code_behind[ref] for ref in refs if ref in self._code_behind), "")
 
     def rows_of(self, refs: Iterable[ArtifactRef]) -> dict[str, int]:
-        """Return the rows of some tables, by asset; of those read or written before."""
+        """Return the row counts, by asset, of tables that were read or written before."""
         found: dict[str, int] = {}
         for ref in refs:
             if ref in self._rows:
@@ -402,13 +405,13 @@ class Lake(Manifests):
         return found
 
     def begin(self, step: Step, *, runs: Sequence[str] = ()) -> None:
-        """Begin to note what a step reads.
+        """Start recording what a step reads.
 
-        A step that failed never came to write down what it had read: that is not the lineage of the next.
+        What an earlier failed step has read is dropped, because it is not the lineage of this step.
 
         Args:
             step: the step.
-            runs: its run and those which that goes on with; what they made is read first, see `newest`.
+            runs: its run and the runs that it continues. Their artifacts are read first, see `newest`.
         """
         self.take_reads()
         self.take_notes()
@@ -417,15 +420,15 @@ class Lake(Manifests):
         self.step, self.runs, self.since = step, tuple(runs), None
 
     def now(self) -> datetime:
-        """Return when the running step began, as its record says, so that a replay of it sees the same; else the time.
+        """Return the recorded start of the running step, which a replay repeats, or else the current time.
 
-        The moment is in UTC.
+        The time is in UTC.
         """
         return self.since or datetime.now(tz=UTC)
 
     @property
     def reads(self) -> tuple[ArtifactRef, ...]:
-        """What was read since the last call of `take_reads`, each once, in a stable order."""
+        """The artifacts read since the last call of `take_reads`, each once, in a stable order."""
         return tuple(sorted(set(self._reads), key=lambda ref: (ref.asset, ref.partition or "", ref.version)))
 
     def versions_read(self) -> dict[str, str]:
@@ -437,56 +440,56 @@ class Lake(Manifests):
         return [ref.partition for ref in self._reads if ref.asset == asset and ref.partition]
 
     def note_reads(self, refs: Iterable[ArtifactRef], *, partition: str | None = None) -> None:
-        """Count artifacts among what this step has read; for one partition alone, where it is named."""
+        """Record artifacts as read by this step; if `partition` is given, for that partition alone."""
         if partition is None:
             self._reads.extend(refs)
         else:
             self._reads_of.setdefault(partition, []).extend(refs)
 
     def note(self, **facts: JsonValue) -> None:
-        """Add facts to the parameters in the manifest of what this step makes."""
+        """Add facts to the manifests' parameters of this step's outputs."""
         self._notes |= facts
 
     def take_notes(self) -> dict[str, JsonValue]:
-        """Return the facts noted since the last call."""
+        """Return the facts added since the last call."""
         notes, self._notes = self._notes, {}
         return notes
 
     def note_missing(self, days: Days) -> None:
-        """Note days, by asset, that this step reads and that are not there."""
+        """Record missing days, by asset, of what this step reads."""
         self._missing_noted.append(days)
 
     def take_missing(self) -> Days:
-        """Return the days noted as missing since the last call."""
-        noted, self._missing_noted = self._missing_noted, []
-        return merged(noted)
+        """Return the days recorded as missing since the last call."""
+        is_input, self._missing_noted = self._missing_noted, []
+        return merge_days(is_input)
 
     def note_after(self, numbers: Mapping[str, int]) -> None:
-        """Note, by partition, the number of the publication that the next output of this step is made from."""
+        """Record, by partition, the number of the publication that the next output of this step is based on."""
         self._after |= numbers
 
     def take_after(self) -> dict[str, int]:
-        """Return the numbers noted since the last call."""
+        """Return the numbers recorded since the last call."""
         after, self._after = self._after, {}
         return after
 
     def take_reads(self) -> tuple[ArtifactRef, ...]:
-        """Return what was read since the last call, and forget it."""
+        """Return and forget the artifacts read since the last call."""
         reads, self._reads, self._reads_of = self.reads, [], {}
         return reads
 
     def reads_of(self, partition: str) -> tuple[ArtifactRef, ...]:
-        """Return what was read for one partition alone since the last call of `take_reads`."""
+        """Return the artifacts read for one partition alone since the last call of `take_reads`."""
         return tuple(dict.fromkeys(self._reads_of.get(partition, ())))
 
-    @functools.cache  # noqa: B019 - lakes live as long as the process
+    @functools.cache  # noqa: B019 - lakes exist as long as the process
     def environment(self) -> str:
-        """Return the digest of the environment, kept whole once under `environments/`."""
+        """Return the digest of the environment, which is stored once under `environments/`."""
         return store_environment(self)
 
 
 def _refuse_overtaken(asset: str, partitions: Sequence[str]) -> None:
-    """Refuse to hide what others published meanwhile.
+    """Refuse to hide what other processes published meanwhile.
 
     Raises:
         PublicationConflictError: there are such partitions.
@@ -494,40 +497,40 @@ def _refuse_overtaken(asset: str, partitions: Sequence[str]) -> None:
     if partitions:
         what = asset if partitions[0] == "" else f"{asset} of {span_of(partitions)}"
         raise PublicationConflictError(
-            f"somebody else published {what} while it was made here from what had been published before, so it was not "
-            "published: it would hide theirs. Materialize it again."
+            f"another process published {what} after this step read it, so this result was not published: it would "
+            "hide the other one. Materialize it again."
         )
 
 
 def _check(ref: ArtifactRef, path: str, entry: FileEntry, file: BinaryIO) -> None:
-    """Compare a file with what its manifest says of it.
+    """Compare a file with its entry in the manifest.
 
     Raises:
         CorruptArtifactError: they differ.
     """
     if (digest := content.file_digest(file)) != entry.digest:
         raise CorruptArtifactError(
-            f"{path} is damaged: {entry.bytes} bytes with digest {entry.digest} were written, "
+            f"{path} is damaged: {entry.bytes} bytes with digest {entry.digest} were written, but "
             f"{file.seek(0, os.SEEK_END)} bytes with {digest} were read. Materialize {ref.asset} again."
         )
 
 
 def _rows(ref: ArtifactRef, entry: FileEntry) -> int | None:
-    """Return the most rows that may be read of a file.
+    """Return the number of rows that may be read from a file.
 
     Raises:
-        CorruptArtifactError: not one column of so many rows fits in this machine's memory.
+        CorruptArtifactError: one column of so many rows does not fit in this machine's memory.
     """
     if entry.rows is not None and entry.rows > memory_bytes():
         raise CorruptArtifactError(
-            f"{ref} says that '{entry.name}' has {entry.rows:,} rows, for which this machine has no memory; it is not "
-            "read. Look at who wrote it."
+            f"{ref} claims that '{entry.name}' has {entry.rows:,} rows, more than this machine's memory can hold; it "
+            "is not read. Find out which process wrote it."
         )
     return entry.rows
 
 
 def _differ_in_width(schemas: Sequence[Mapping[str, str] | None]) -> bool:
-    """Return whether columns differ, and only in how wide their whole or their floating-point numbers are."""
+    """Return whether columns differ only in the width of their integer or floating-point types."""
     there = [schema for schema in schemas if schema is not None]
     families = [{name: dtype.rstrip("0123456789") for name, dtype in schema.items()} for schema in there]
     differ = any(schema != there[0] for schema in there)

@@ -1,14 +1,14 @@
-"""What a step uses of the machine that it runs on, and what its pod was given.
+"""Measures the resources that a step uses, and reads what its pod requested.
 
-What that costs stays out; see `ml_assets.provenance.cost`. How it is kept: `ml_assets.lake.manifest.Cost`.
+Not here: the cost (see `ml_assets.provenance.cost`) and its record (see `ml_assets.lake.manifest.Cost`).
 
-CPU seconds are those of this process and of the children that it waited for, so a process of dbt's, which has another
-parent, tells its own (`note_child`). Where several steps share a process they run one after the other; what its other
-threads do meanwhile is the step's.
+CPU seconds are those of this process and of the children that it waited for. dbt's processes have another parent, so
+they report their own (`note_child`). If several steps share a process, they run one after the other, and other threads
+of the process count for the running step.
 
-Linux forgets a process's peak of memory when asked to, without any privilege, so the peak is the step's own. Where it
-cannot be asked (no /proc that can be written to) it is the peak of the process so far, which an earlier step may have
-caused. What dbt's process held is added to it: they did not necessarily peak together.
+Linux can reset a process's peak memory without privileges, so the peak is the step's own. Without a writable /proc it
+is the peak of the process so far, which an earlier step may have caused. The peak of dbt's process is added, although
+both peaks need not coincide.
 """
 
 import json
@@ -23,16 +23,16 @@ from typing import Final
 
 from ml_assets.kubernetes.policy import POD
 from ml_assets.kubernetes.quantity import bytes_of, cores_of
-from ml_assets.lake.manifest import Asked, Cost
+from ml_assets.lake.manifest import Cost, PodResources
 from ml_assets.lake.origin import memory_bytes, peak_memory_bytes
 from ml_assets.machine.gpu_usage import GpuSampler
 
 POD_MILLICORES: Final = "ML_ASSETS_POD_MILLICORES"
-"""Of the downward API: `requests.cpu` with divisor 1m."""
+"""From the downward API: `requests.cpu` with divisor 1m."""
 POD_MEMORY: Final = "ML_ASSETS_POD_MEMORY_BYTES"
-"""Of the downward API: `requests.memory`."""
+"""From the downward API: `requests.memory`."""
 GPU_TYPE: Final = "nvidia.com/gpu.product"
-"""As `ml_assets.models.pod_tags` has it, which nothing here may import."""
+"""The same as in `ml_assets.models.pod_tags`, which this package may not import."""
 
 _PLAIN: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
 _LIMITS: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -43,13 +43,13 @@ _DIGITS: Final = 6
 
 
 def cpu_seconds() -> float:
-    """Return the CPU time of this process, and of its children that have ended and were waited for."""
+    """Return the CPU time of this process and of its children that have ended and were waited for."""
     whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return sum(it.ru_utime + it.ru_stime for it in map(resource.getrusage, whose))
 
 
-class _Told:
-    """What processes that are no children of this one have told of themselves."""
+class _ReportedUsage:
+    """Usage reported by processes that are not children of this one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -62,40 +62,40 @@ class _Told:
             self.peak_bytes = max(self.peak_bytes, peak)
 
 
-_TOLD: Final = _Told()
+_REPORTED: Final = _ReportedUsage()
 
 
 def note_child(*, cpu_seconds: float, peak_bytes: int) -> None:
-    """Count what a process took that works for this one and is another's child."""
-    _TOLD.add(cpu_seconds, peak_bytes)
+    """Count the usage of a process that works for this one but has another parent."""
+    _REPORTED.add(cpu_seconds, peak_bytes)
 
 
 class Meter:
-    """What this process uses from one moment to another."""
+    """Measures the usage of this process between two moments."""
 
     def __init__(self) -> None:
-        self.asked = Asked()
+        self.requested = PodResources()
         self._gpus: GpuSampler | None = None
         self._peak_is_own = False
         self._mark()
 
-    def restart(self, asked: Asked | None = None) -> None:
-        """Begin anew: a step begins, and what was not taken of the one before was that of an attempt that failed."""
+    def restart(self, requested: PodResources | None = None) -> None:
+        """Start again for a new step. Usage that was not taken belonged to a failed attempt."""
         if self._gpus is not None:
             self._gpus.stop()
-        self.asked = asked or Asked()
-        self._gpus = GpuSampler.started() if self.asked.gpus else None
+        self.requested = requested or PodResources()
+        self._gpus = GpuSampler.started() if self.requested.gpus else None
         self._peak_is_own = _forget_peak()
-        _TOLD.peak_bytes = 0
+        _REPORTED.peak_bytes = 0
         self._mark()
 
-    def take(self, asked: Asked | None = None) -> Cost:
-        """Return what was used since the last call, or since the start; the peak of memory is that since the start.
+    def take(self, requested: PodResources | None = None) -> Cost:
+        """Return the usage since the last call or the start. The peak memory is always since the start.
 
         Args:
-            asked: what the pod was given, if the start was not told.
+            requested: the pod's resources, if the start did not get them.
         """
-        given = self.asked if asked is None else asked
+        given = self.requested if requested is None else requested
         seconds, cpu = self._since, self._cpu
         self._mark()
         busy = None
@@ -107,32 +107,32 @@ class Meter:
         return Cost(
             seconds=round(self._since - seconds, _DIGITS),
             cpu_seconds=round(max(0.0, self._cpu - cpu), _DIGITS),
-            peak_memory_bytes=own + _TOLD.peak_bytes,
+            peak_memory_bytes=own + _REPORTED.peak_bytes,
             gpu_seconds=busy,
-            asked=given,
+            requested=given,
         )
 
     def _mark(self) -> None:
         self._since = time.perf_counter()
-        self._cpu = cpu_seconds() + _TOLD.cpu_seconds
+        self._cpu = cpu_seconds() + _REPORTED.cpu_seconds
 
 
-def asked_of(tags: Mapping[str, str]) -> Asked:
-    """Return what the pod was given in which a step runs; nothing of it is known outside of a cluster.
+def pod_resources(tags: Mapping[str, str]) -> PodResources:
+    """Return the resources of the pod in which a step runs; empty outside of a cluster.
 
-    What the downward API says is true of every pod, be it the run's or one with more memory than declared after it ran
-    out; then come the tags of a step that has a pod of its own, and the container's limit.
+    The downward API is preferred, because it is right for every pod, including one restarted with more memory.
+    Otherwise the tags of a step with its own pod and the container's limit are used.
 
     Args:
-        tags: the step's.
+        tags: the step's tags.
     """
     if not os.environ.get("KUBERNETES_SERVICE_HOST"):
-        return Asked()
+        return PodResources()
     own = json.loads(tags.get(POD, "{}"))
     amounts: Mapping[str, str] = own.get("container_config", {}).get("resources", {}).get("requests", {})
     millicores, memory = _number(POD_MILLICORES), _number(POD_MEMORY)
     declared = amounts.get("cpu")
-    return Asked(
+    return PodResources(
         cpu=millicores / 1000 if millicores else None if declared is None else float(cores_of(declared)),
         memory_bytes=memory or _memory_limit() or (bytes_of(amounts["memory"]) if "memory" in amounts else None),
         gpus=sum(int(amount) for name, amount in amounts.items() if name not in _PLAIN),
@@ -141,13 +141,13 @@ def asked_of(tags: Mapping[str, str]) -> Asked:
 
 
 def _number(name: str) -> int | None:
-    """Return a number of the downward API, which says 0 of what the pod did not ask for."""
+    """Return a number of the downward API, which reports 0 for resources that the pod did not request."""
     given = os.environ.get(name, "").strip()
     return int(given) if given.isdecimal() and int(given) else None
 
 
 def _memory_limit() -> int | None:
-    """Return this container's limit of memory; None where it has none."""
+    """Return this container's memory limit; None if it has none."""
     for path in _LIMITS:
         if path.is_file():
             text = path.read_text(encoding="ascii").strip()
@@ -156,17 +156,17 @@ def _memory_limit() -> int | None:
 
 
 def _forget_peak() -> bool:
-    """Have Linux measure this process's peak of memory from now on; False where it does not take that."""
+    """Reset this process's peak memory in Linux; False if that is not supported."""
     if sys.platform != "linux":
         return False
     try:
         _FORGET.write_text(_FORGET_PEAK, encoding="ascii")
-    except OSError:  # no /proc, or one that cannot be written to: the caller then says what the whole process held
+    except OSError:  # no /proc, or a read-only one: the caller then uses the peak of the whole process
         return False
     return True
 
 
 def _peak_bytes() -> int:
-    """Return the most that was resident since it was forgotten; the kernel's other figure never forgets."""
+    """Return the peak resident memory since the reset. The kernel's other figure is never reset."""
     lines = _STATUS.read_text(encoding="ascii", errors="replace").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

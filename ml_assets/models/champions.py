@@ -66,7 +66,7 @@ def opponents(lake: Lake, plan: ModelPlan) -> tuple[Versioned | None, Versioned 
 
 def note_head(lake: Lake, plan: ModelPlan) -> None:
     """Name the newest entry of the promotion log in the manifest of what the running step makes."""
-    head = plan.promotion_log(lake).look(manifests=0).head
+    head = plan.promotion_log(lake).inspect(manifests=0).head
     if head is not None:
         lake.note(**{HEAD: head.model_dump()})
 
@@ -94,20 +94,20 @@ def model_ref(plan: ModelPlan, version: str) -> ArtifactRef:
     return ArtifactRef(asset=plan.asset("model").to_user_string(), version=version)
 
 
-def model_of(lake: Lake, plan: ModelPlan, version: str, *, noted: bool = True) -> Model:
+def model_of(lake: Lake, plan: ModelPlan, version: str, *, is_input: bool = True) -> Model:
     """Return a version of a model.
 
     Args:
         lake: where it is.
         plan: the model.
         version: the version.
-        noted: whether it is an input of all that the running step makes.
+        is_input: whether it is an input of all that the running step makes.
 
     Raises:
         MissingArtifactError: it is not in the lake.
         CorruptArtifactError: it is damaged.
     """
-    model: Model = lake.get(model_ref(plan, version), Model, noted=noted)
+    model: Model = lake.get(model_ref(plan, version), Model, is_input=is_input)
     return model
 
 

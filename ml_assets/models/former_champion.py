@@ -44,7 +44,7 @@ class Former:
             return None
         asset = plan.asset("features").to_user_string()
         ref = ArtifactRef(asset=asset, partition=day, version=predictions["features_version"][0])
-        features = lake.get(ref, pl.DataFrame, noted=False)
+        features = lake.get(ref, pl.DataFrame, is_input=False)
         lake.note_reads([ref, model_ref(plan, self.version), model_ref(plan, self.champion)], partition=day)
         rows = predictions.select(plan.key).join(features, on=list(plan.key), how="left", maintain_order="left")
         return predict(self.model.booster, self.model.spec, rows, threads=plan.declaration.training.threads)
@@ -58,7 +58,7 @@ def former_champion(lake: Lake, plan: ModelPlan) -> Former | None:
     serving = entries[-1].champion if entries else None
     if version is None or serving is None or not declared.watch.days or why_it_cannot_serve(lake, plan, version):
         return None
-    champion, former = (model_of(lake, plan, one, noted=False) for one in (serving, version))
+    champion, former = (model_of(lake, plan, one, is_input=False) for one in (serving, version))
     if champion.spec.classes != former.spec.classes:
         return None
     trained = champion.spec.as_of
@@ -70,7 +70,7 @@ def former_champion(lake: Lake, plan: ModelPlan) -> Former | None:
 def why_it_cannot_serve(lake: Lake, plan: ModelPlan, version: str) -> tuple[str, ...]:
     """Return why a version cannot serve, in sentences: it is not there, not whole, or answers another question."""
     try:
-        model = model_of(lake, plan, version, noted=False)
+        model = model_of(lake, plan, version, is_input=False)
     except (MissingArtifactError, CorruptArtifactError) as error:
         return (str(error),)
     declared = plan.declaration

@@ -138,7 +138,7 @@ def read_performance(lake: Lake, model: str, days: Sequence[str]) -> tuple[Perfo
 
 def _read(lake: Lake, asset: str, days: Sequence[str], kind: type[R]) -> list[R]:
     """Return the current artifact of each day that has one; what is only looked at is nobody's input."""
-    return lake.get_each([*lake.newest(asset, days).values()], kind, noted=False)
+    return lake.get_each([*lake.newest(asset, days).values()], kind, is_input=False)
 
 
 def _taken_back(lake: Lake, declared: ModelDeclaration, champion: str, days: Sequence[str]) -> date | None:
@@ -171,11 +171,11 @@ def _serving(
     *,
     version: str,
 ) -> Serving:
-    spec = lake.get(ArtifactRef(asset=f"{declared.name}/model", version=version), _Spec, noted=False).spec
+    spec = lake.get(ArtifactRef(asset=f"{declared.name}/model", version=version), _Spec, is_input=False).spec
     judged = None
     if since is not None and since.evaluation_version is not None:
         ref = ArtifactRef(asset=f"{declared.name}/evaluation", version=since.evaluation_version)
-        judged = lake.get(ref, _Evaluation, noted=False).summary
+        judged = lake.get(ref, _Evaluation, is_input=False).summary
     promised = None if judged is None else judged.metrics.get(declared.metric)
     return Serving(
         version=version,

@@ -13,7 +13,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # wha
 from pydantic import JsonValue
 
 from ml_assets.dagster_storage.code_versions import code_parts
-from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, Days, merged
+from ml_assets.lake.days import ALLOW_GAPS, OPTIONAL_LOOK_BACK, Days, merge_days
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.store import Lake
 
@@ -164,7 +164,7 @@ class Look:
             names, there = required_of(self.graph, key, parent, partition), self.newest(parent)
             found.append({parent.to_user_string(): tuple(name for name in names if name not in there)})
             found += [self.manifest(there[name]).missing_days for name in names if name in there]
-        return merged(found)
+        return merge_days(found)
 
 
 def first_to_make(stale: Mapping[dg.AssetKey, Mapping[str, Reason]]) -> dict[dg.AssetKey, Sequence[str]]:

@@ -18,7 +18,7 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # wha
 from pydantic import JsonValue
 
 from ml_assets.dagster_storage.code_versions import code_parts
-from ml_assets.lake.days import OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, in_rows, runs_of, span_of
+from ml_assets.lake.days import OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, in_rows, span_of, split_into_runs
 from ml_assets.lake.store import Lake
 from ml_assets.models.plan import days_between
 from ml_assets.orchestration.groups import INPUTS, Group, artifacts_beside, groups_of, is_managed
@@ -363,7 +363,7 @@ class Planner:
         chosen = {key: set(parts) for key, parts in first_to_make({k: v for k, v in can.items() if v}).items()}
         whole = tuple(key for key, parts in chosen.items() if "" in parts)
         rows = in_rows(sorted(set().union(*chosen.values()) - {""}))
-        runs = [run for row in rows for run in runs_of(row, chosen, functools.partial(self._may, group))]
+        runs = [run for row in rows for run in split_into_runs(row, chosen, functools.partial(self._may, group))]
         for assets, days in runs or [((), ())]:
             together = tuple(key for key in chosen if key in assets or key in whole)
             whole = ()

@@ -150,7 +150,7 @@ def used(cost: Cost) -> Hours:
 
 def asked(cost: Cost) -> Hours:
     """Return the hours that were asked for."""
-    given = cost.asked
+    given = cost.requested
     return _hours(
         *(None if amount is None else amount * cost.seconds for amount in (given.cpu, given.memory_bytes, given.gpus))
     )
@@ -164,7 +164,7 @@ def charged(cost: Cost) -> Hours:
 def money(cost: Cost, prices: Prices) -> float | None:
     """Return what the hours that are charged cost; None where they hold hours of a GPU that has no price."""
     hours = charged(cost)
-    of_gpu = prices.of_gpu(cost.asked.gpu_type) if hours.gpu else 0.0
+    of_gpu = prices.of_gpu(cost.requested.gpu_type) if hours.gpu else 0.0
     if of_gpu is None:
         return None
     return (

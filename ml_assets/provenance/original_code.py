@@ -13,7 +13,7 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.dagster_storage.code_versions import code_parts
 from ml_assets.lake.errors import MissingArtifactError
 from ml_assets.lake.manifests import Manifests
-from ml_assets.lake.origin import environment, read_environment
+from ml_assets.lake.origin import current_environment, load_environment
 from ml_assets.machine.temporary import temporary_folder
 
 
@@ -23,11 +23,11 @@ def environment_differences(lake: Manifests, digest: str | None) -> list[str]:
     Raises:
         CorruptArtifactError: the record of the environment is damaged.
     """
-    now = environment()
+    now = current_environment()
     if digest == now.digest:
         return []
     try:
-        then = read_environment(lake, digest)
+        then = load_environment(lake, digest)
     except MissingArtifactError:
         return [f"the original environment ({digest}) is not in the lake, so what has changed is unknown"]
     return [*_changes(then.model_dump(), now.model_dump())]

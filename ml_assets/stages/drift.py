@@ -70,7 +70,7 @@ def _watched(
 ) -> dict[str, Watched]:
     """Return what the versions that predicted a day are measured by, and note them as inputs of that day alone."""
     lake.note_reads([model_ref(plan, version) for version in versions], partition=day)
-    models = {version: model_of(lake, plan, version, noted=False) for version in versions if version not in known}
+    models = {version: model_of(lake, plan, version, is_input=False) for version in versions if version not in known}
     return {
         version: Watched(Reference.of(model.reference, model=plan.name), model.spec.weights)
         for version, model in models.items()

@@ -193,7 +193,7 @@ def land_rows(
         partition=PARTITION if by else None,
         others=other_tables(lake, contract),
         share=table.quarantine,
-        released=released_rows(lake, let_pass, noted=False),
+        released=released_rows(lake, let_pass, is_input=False),
     )
     parts = {ROWS: _parts(seen.rows, [*rows])}
     if table.quarantine is not None:
@@ -256,7 +256,7 @@ def _read_standing(lake: Lake, asset: str, partitions: Sequence[str]) -> _Standi
     found: dict[str, list[tuple[ArtifactRef, pl.DataFrame]]] = {}
     for name in (asset, f"{asset}{QUARANTINE}"):
         refs = lake.newest(name, partitions)
-        frames = lake.get_each([*refs.values()], pl.DataFrame, noted=False)
+        frames = lake.get_each([*refs.values()], pl.DataFrame, is_input=False)
         for (part, ref), rows in zip(refs.items(), frames, strict=True):
             found.setdefault(part, []).append((ref, rows))
     return found
@@ -284,4 +284,4 @@ def other_tables(lake: Lake, contract: TableContract) -> Others:
     """Return the tables that relationships point to, as far as the lake has them."""
     wanted = {rule.relationship.table for rule in contract.rules if rule.relationship is not None}
     found = {name: [*lake.newest(name).values()] for name in sorted(wanted)}
-    return {name: lake.scan(refs, noted=False) for name, refs in found.items() if refs}
+    return {name: lake.scan(refs, is_input=False) for name, refs in found.items() if refs}

@@ -18,12 +18,12 @@ from pydantic import JsonValue
 
 from ml_assets.contracts.dbt_yaml import meta_of
 from ml_assets.lake.content import StoredFrame
-from ml_assets.lake.days import Days, days_by_asset, gaps_of, merged, span_of
+from ml_assets.lake.days import Days, days_by_asset, gaps_of, merge_days, span_of
 from ml_assets.lake.errors import WarehouseError
 from ml_assets.lake.manifest import ROWS_READ, ArtifactRef, Cost, Manifest
 from ml_assets.lake.quarantine import QUARANTINE, RELEASED
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.store import Lake, Origin
 from ml_assets.machine.temporary import temporary_folder
 from ml_assets.warehouse.dbt_messages import DbtOutput, without_values
 from ml_assets.warehouse.dbt_package import link_package
@@ -247,15 +247,15 @@ class Warehouse(dg.ConfigurableResource):
         }
         aside = build.quarantines.get(model)
 
-        def making(key: str, cost: Cost | None) -> Making:
+        def origin(key: str, cost: Cost | None) -> Origin:
             day = date.fromisoformat(key) if key else None
             inputs = [
                 ref
                 for parent, refs in available.items()
                 for ref in _used(refs, day, look_back_days(node, nodes[parent]), is_by_day=is_by_day(nodes[parent]))
             ]
-            missing = merged([build.missing.get(model, {}).get(key, {}), *lake.missing_days_of(inputs)])
-            return Making(
+            missing = merge_days([build.missing.get(model, {}).get(key, {}), *lake.missing_days_of(inputs)])
+            return Origin(
                 inputs=(*inputs, *(aside.releases.get(key, ()) if aside else ())),
                 code_version=code_version, run_id=run_id, seconds=build.seconds[model] / len(wanted), cost=cost,
                 parameters={
@@ -271,8 +271,8 @@ class Warehouse(dg.ConfigurableResource):
         def put(table: str, name: str, cost: Cost | None) -> dict[str, Manifest]:
             files = build.files(table)
             if days is None:
-                return {"": lake.put(name, None, StoredFrame.read(files[""]), making("", cost))}
-            return lake.put_each(name, {key: (StoredFrame.read(files[key]), making(key, cost)) for key in wanted})
+                return {"": lake.put(name, None, StoredFrame.read(files[""]), origin("", cost))}
+            return lake.put_each(name, {key: (StoredFrame.read(files[key]), origin(key, cost)) for key in wanted})
 
         cost = build.cost_of(model, len(wanted))
         nothing = None if cost is None else cost.share(1, of=0)
@@ -369,7 +369,7 @@ def _missing(
             for day in sorted(made)
         }
         allowed[model] = {day: gaps.allowed for day, gaps in found.items() if gaps.allowed}
-        if blocking := merged(gaps.blocking for gaps in found.values()):
+        if blocking := merge_days(gaps.blocking for gaps in found.values()):
             refused[str(node["name"])] = blocking
     if refused:
         span = span_of(sorted(made))

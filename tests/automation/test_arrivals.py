@@ -22,7 +22,7 @@ from ml_assets.declaration.tables import RawDeclaration
 from ml_assets.lake.errors import SourceError
 from ml_assets.lake.io_manager import LakeIOManager
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.store import Lake, Origin
 from ml_assets.landing.listing import FILES, file_facts, list_files
 from tests.automation.arriving import FIRST, Landing, check_asked_once, days_of, drain, failed_days, said
 from tests.builders import put
@@ -312,7 +312,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
                 data = (self.folder / files[0].name).read_bytes()
                 rows = pl.read_csv(data)
                 facts = {FILES: {str(day): [file_facts(files[0], data)]}}
-                lake.put(f"raw/{self.name}", str(day), rows, Making(parameters=facts))
+                lake.put(f"raw/{self.name}", str(day), rows, Origin(parameters=facts))
         self.end(run, has_failed=False)
         return True
 

@@ -121,7 +121,7 @@ class Shop:
     def recent(self) -> dict[str, int]:
         """Return the orders of the three days up to each day, as the table has them."""
         refs = self.lake.newest("tables/recent", LANDED)
-        return {day: self.lake.scan([ref], noted=False).collect()["orders"].item() for day, ref in refs.items()}
+        return {day: self.lake.scan([ref], is_input=False).collect()["orders"].item() for day, ref in refs.items()}
 
 
 @pytest.fixture(scope="module")

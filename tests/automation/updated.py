@@ -23,7 +23,7 @@ from ml_assets.declaration.freshness import Freshness
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import TablesDeclaration
-from ml_assets.lake.days import ALLOW_GAPS, merged
+from ml_assets.lake.days import ALLOW_GAPS, merge_days
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
@@ -220,7 +220,7 @@ class World:
         code = self.graph.get(key).code_version
         put(
             self.lake, Note(text=f"{name} {text}"), asset=name, partition=day or None, inputs=tuple(refs),
-            parameters=parameters, code_version=code, missing_days=merged(missing),
+            parameters=parameters, code_version=code, missing_days=merge_days(missing),
         )  # fmt: skip
         self._told(name, day)
 

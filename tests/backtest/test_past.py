@@ -16,7 +16,7 @@ from ml_assets.backtest.simulating import Asked, days_read, injected, simulate, 
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.simulation import Simulation
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.store import Making
+from ml_assets.lake.store import Origin
 from ml_assets.logic.backtest.detection import measure_power
 from ml_assets.logic.backtest.injection import Injection
 from ml_assets.logic.backtest.simulation import Life, Watching, live
@@ -228,7 +228,7 @@ def test_a_life_is_kept_as_an_artifact_with_its_inputs_and_a_page(tmp_path: Path
     lake = LakeResource(url=str(tmp_path)).open()
     for name, frame in (("features", rows()), ("labels", outcomes())):
         for day in [BEGIN + timedelta(days=n) for n in range(DAYS)]:
-            lake.put(f"returns/{name}", str(day), frame.filter(day=day), Making())
+            lake.put(f"returns/{name}", str(day), frame.filter(day=day), Origin())
     until = FIRST + timedelta(days=9)
     seen: list[date] = []
 

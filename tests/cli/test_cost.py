@@ -8,8 +8,8 @@ import pytest
 from ml_assets.cli.main import main
 from ml_assets.declaration.budget import BudgetSettings
 from ml_assets.declaration.reading import Declared
-from ml_assets.lake.manifest import Asked, Cost
-from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.manifest import Cost, PodResources
+from ml_assets.lake.store import Lake, Origin
 from ml_assets.provenance.prices import PRICES
 from tests.builders import flights_declared, frame
 from tests.provenance.test_cost import MAY, spend
@@ -30,7 +30,12 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     monkeypatch.setenv("ML_ASSETS_LAKE", lake.url)
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     spend(lake, "flight_delay/features", partition="2013-04-01", cost=COST.share(500), run_id="run-1")
-    spend(lake, "flight_delay/model", cost=COST.model_copy(update={"asked": Asked(cpu=4, gpus=1)}), run_id="run-1")
+    spend(
+        lake,
+        "flight_delay/model",
+        cost=COST.model_copy(update={"requested": PodResources(cpu=4, gpus=1)}),
+        run_id="run-1",
+    )
     spend(lake, "flight_delay/model", MAY, cost=COST, run_id="run-2")
     spend(lake, "tables/stg_flights", cost=COST, run_id="run-3")
     spend(lake, "tables/stg_flights__quarantine", cost=None, run_id="run-3")
@@ -88,7 +93,7 @@ def test_a_run_over_the_budget_says_so_and_goes_on(
     whole = flights_declared()
     budget = BudgetSettings(cpu_hours_per_month=0.1, over="block")
     model = whole.models[0].model_copy(update={"budget": budget})
-    lake.put("flight_delay/labels", "2013-01-01", frame(1), Making(cost=COST))
+    lake.put("flight_delay/labels", "2013-01-01", frame(1), Origin(cost=COST))
     ran: list[bool] = []
     monkeypatch.setattr("ml_assets.cli.flow.project.read_all", lambda _: Declared((model,), whole.raw, whole.tables))
     monkeypatch.setattr("ml_assets.cli.flow.flow.Flow.run", lambda *_: bool(ran.append(True)))

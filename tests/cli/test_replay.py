@@ -18,7 +18,7 @@ from ml_assets.contracts.artifacts import Promotion
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.scratch import ScratchLake
 from ml_assets.lake.sealing import seal, unseal
-from ml_assets.lake.steps import StepRecord, runs, steps_of
+from ml_assets.lake.steps import StepRecord, recorded_runs, steps_of
 from ml_assets.lake.store import Lake
 from tests.builders import files_of, flights_declared
 from tests.cli.test_promotion import kept_model
@@ -355,7 +355,11 @@ def test_a_promotion_replayed_by_the_command_is_not_written_to_the_log(
     monkeypatch.setattr("ml_assets.assembly.read_all", lambda _: flights_declared())
     lake = Lake(str(own_flown))
     before = files_of(lake)
-    run = next(run for run in runs(lake) if f"{MODEL}/champion" in {a for it in steps_of(lake, run) for a in it.assets})
+    run = next(
+        run
+        for run in recorded_runs(lake)
+        if f"{MODEL}/champion" in {a for it in steps_of(lake, run) for a in it.assets}
+    )
 
     wanted = [f"{MODEL}/champion", "--code", "current", "--lake", str(own_flown), "--keep", str(tmp_path / "kept")]
     text = said(capsys, run, *wanted, code=0)

@@ -14,7 +14,7 @@ from ml_assets.cli.flow.flow import TRAINING, Flow
 from ml_assets.cli.main import main
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.manifest import ArtifactRef
-from ml_assets.lake.origin import environment
+from ml_assets.lake.origin import current_environment
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sealing import unseal
 from ml_assets.lake.store import Lake
@@ -90,7 +90,7 @@ def test_the_champion_is_reproduced_byte_for_byte_and_the_verdict_kept(
 def test_changed_packages_and_code_are_named_beside_the_verdict(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    here = environment()
+    here = current_environment()
     changed = {"digest": "f" * 32, "distributions": {**here.distributions, "lightgbm": "9.9"}}
     monkeypatch.setattr(then, "environment", lambda: here.model_copy(update=changed))
     ref, code = champion(lake), lake.manifest(champion(lake)).code_version

@@ -11,7 +11,7 @@ from ml_assets.doctor.lake import promotion_logs
 from ml_assets.doctor.records import records
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.steps import StepRecord, keep_step
+from ml_assets.lake.steps import StepRecord, store_step
 from ml_assets.lake.store import Lake
 from tests.builders import frame, overwrite, promotion, put
 
@@ -21,7 +21,7 @@ def lake(tmp_path: Path) -> Lake:
     found = Lake(str(tmp_path))
     for model in ("shop", "toys"):
         PromotionLog(found, model, Promotion).append(promotion(1, model=model), number=1)
-    keep_step(found, StepRecord(run_id="run-1", step="x", attempt=0, assets=("y",), started_at=datetime.now(tz=UTC)))
+    store_step(found, StepRecord(run_id="run-1", step="x", attempt=0, assets=("y",), started_at=datetime.now(tz=UTC)))
     found.environment()
     return found
 

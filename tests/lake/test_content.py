@@ -46,11 +46,11 @@ def through_files(artifact: object, kind: type) -> Any:
         content.write_part(artifact, part, file)
         files[names[name]] = file.getvalue()
     read = {name: content.read_part(hint, files[file]) for name, file, hint in content.expected_files(kind)}
-    return content.assemble(kind, read)
+    return content.build_artifact(kind, read)
 
 
 def version(artifact: object) -> str:
-    return content.version_of(content.parts_of(artifact))
+    return content.content_version(content.parts_of(artifact))
 
 
 @settings(max_examples=40)
@@ -312,8 +312,8 @@ def test_a_record_with_a_value_that_json_lacks_is_refused() -> None:
 
 def test_files_are_hashed_with_128_bits_of_blake3() -> None:
     """The value is of the hash's own test vectors."""
-    assert "af1349b9f5f9a1a6a0404dea36dcc949" == content.digest_of(b"")
-    assert content.digest_of(b"") == content.new_hash().hexdigest()
+    assert "af1349b9f5f9a1a6a0404dea36dcc949" == content.bytes_digest(b"")
+    assert content.bytes_digest(b"") == content.new_hash().hexdigest()
 
 
 @pytest.mark.parametrize("size", [0, 1, 1_000, 3 * 2**20])
@@ -326,7 +326,7 @@ def test_a_file_has_the_digest_of_its_bytes_and_is_read_from_its_start_afterward
     with (tmp_path / "file").open("rb") as file:
         digests = {content.file_digest(file), content.file_digest(BytesIO(data))}
 
-        assert {piecewise.hexdigest()} == digests == {content.digest_of(data)}
+        assert {piecewise.hexdigest()} == digests == {content.bytes_digest(data)}
         assert data == file.read()
 
 
@@ -344,9 +344,9 @@ def test_a_part_reads_alike_from_its_bytes_and_from_a_file_that_is_replaced_mean
         other.replace(path)
         read = content.read_part(type(part), file)
 
-    assert content.digest_of(data) == digest
-    assert content.version_of({name: part}) == content.version_of({name: read})
-    assert content.version_of({name: part}) == content.version_of({name: content.read_part(type(part), data)})
+    assert content.bytes_digest(data) == digest
+    assert content.content_version({name: part}) == content.content_version({name: read})
+    assert content.content_version({name: part}) == content.content_version({name: content.read_part(type(part), data)})
 
 
 def test_row_groups_are_small_enough_to_be_skipped(tmp_path: Path) -> None:

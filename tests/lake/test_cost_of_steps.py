@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from ml_assets.lake.manifest import Asked, Cost
+from ml_assets.lake.manifest import Cost, PodResources
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from tests.builders import dated
@@ -34,7 +34,7 @@ def test_the_days_of_a_step_share_what_it_took_so_that_their_sum_is_the_steps(tm
     lake = Lake(str(tmp_path))
     costs = [cost_of(lake, "slow", f"2013-01-0{day}") for day in range(1, 5)]
     assert [costs[0]] * 4 == costs
-    assert (4, Asked()) == (costs[0].parts, costs[0].asked)
+    assert (4, PodResources()) == (costs[0].parts, costs[0].requested)
     assert 0.2 <= sum(it.cpu_seconds or 0.0 for it in costs) < 2.0
     assert sum(it.seconds for it in costs) >= 0.2
 

@@ -1,6 +1,6 @@
 """Which days a reader lacks, and how days are named in sentences."""
 
-from ml_assets.lake.days import Gaps, days_by_asset, gaps_of, in_rows, merged, runs_of, span_of
+from ml_assets.lake.days import Gaps, days_by_asset, gaps_of, in_rows, merge_days, span_of, split_into_runs
 
 READS = {"tables/x": ["2013-01-03", "2013-01-04", "2013-01-05"], "raw/shops": [""]}
 
@@ -43,7 +43,7 @@ def test_a_run_goes_over_days_that_are_due_or_may_be_made_again_for_each_of_its_
     def runs(may: str = "", **due: str) -> list[tuple[str, str]]:
         wanted = {name: {days[int(n) - 1] for n in its} for name, its in due.items()}
         allowed = {f"{it[0]} {days[int(n) - 1]}" for it in may.split() for n in it[1:]}
-        found = runs_of(days, wanted, lambda key, day: f"{key} {day}" in allowed)
+        found = split_into_runs(days, wanted, lambda key, day: f"{key} {day}" in allowed)
         return [("".join(assets), "".join(str(days.index(day) + 1) for day in its)) for assets, its in found]
 
     assert [("xz", "123")] == runs(x="123", z="123")
@@ -58,7 +58,7 @@ def test_a_run_goes_over_days_that_are_due_or_may_be_made_again_for_each_of_its_
 
 
 def test_what_several_lack_is_listed_once_and_in_order() -> None:
-    found = merged([{"b": ["2013-01-02"], "a": ["2013-01-01"]}, {"b": ["2013-01-01", "2013-01-02"]}, {"c": []}])
+    found = merge_days([{"b": ["2013-01-02"], "a": ["2013-01-01"]}, {"b": ["2013-01-01", "2013-01-02"]}, {"c": []}])
 
     assert {"a": ("2013-01-01",), "b": ("2013-01-01", "2013-01-02")} == found
     assert ["a", "b"] == [*found]

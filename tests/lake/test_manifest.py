@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from ml_assets.lake.errors import CorruptArtifactError
-from ml_assets.lake.manifest import ArtifactRef, Asked, Cost, FileEntry, Manifest
+from ml_assets.lake.manifest import ArtifactRef, Cost, FileEntry, Manifest, PodResources
 
 MADE = Manifest(
     asset="shop/orders",
@@ -67,11 +67,15 @@ def test_a_manifest_of_a_later_release_says_so() -> None:
 
 def test_a_step_that_makes_several_artifacts_spreads_its_seconds_and_not_its_memory() -> None:
     step = Cost(
-        seconds=9.0, cpu_seconds=18.0, peak_memory_bytes=100, gpu_seconds=3.0, asked=Asked(cpu=2.0, memory_bytes=200)
+        seconds=9.0,
+        cpu_seconds=18.0,
+        peak_memory_bytes=100,
+        gpu_seconds=3.0,
+        requested=PodResources(cpu=2.0, memory_bytes=200),
     )
 
     assert Cost(
-        seconds=1.5, cpu_seconds=3.0, peak_memory_bytes=100, gpu_seconds=0.5, parts=3, asked=step.asked
+        seconds=1.5, cpu_seconds=3.0, peak_memory_bytes=100, gpu_seconds=0.5, parts=3, requested=step.requested
     ) == step.share(3, of=0.5)
     assert (None, None) == (Cost(seconds=1.0).share(2).cpu_seconds, Cost(seconds=1.0).share(2).gpu_seconds)
 

@@ -132,14 +132,14 @@ def test_folders_are_looked_into_together_however_far_apart_they_lie(
     put(lake, "tables/2013-01-01/a")
     wanted = [lake.path("table", day) for day in (*days[18:], "2013-01-04a", *days[2:6], "2014-01-01")]
 
-    found = lake.look_into(wanted)
+    found = lake.list_each(wanted)
 
     assert wanted == [*found]
     assert not found[lake.path("table", "2013-01-04a")]
     assert not found[lake.path("table", "2014-01-01")]
     whole = {day: lake.tree_with_sizes(lake.path("table", day)) for day in (*days[18:], *days[2:6])}
     assert whole == {path.rpartition("/")[2]: them for path, them in found.items() if them}
-    assert {} == lake.look_into([])
+    assert {} == lake.list_each([])
 
 
 def test_looking_into_many_folders_takes_few_requests(
@@ -152,7 +152,7 @@ def test_looking_into_many_folders_takes_few_requests(
         put(lake, f"table/{day}/data")
     asked = requests_of(lake, monkeypatch)
 
-    found = lake.look_into([lake.path("table", day) for day in days])
+    found = lake.list_each([lake.path("table", day) for day in days])
 
     assert [["data"]] * 40 == [[*them] for them in found.values()]
     assert ["list_objects_v2"] == asked
@@ -183,7 +183,7 @@ def requests_of(lake: Objects, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def known(lake: Objects, path: str) -> Stat:
     folder, _, name = path.rpartition("/")
-    return lake.look_into([folder])[folder][name]
+    return lake.list_each([folder])[folder][name]
 
 
 def test_what_was_written_or_read_here_is_not_fetched_again(
@@ -193,7 +193,7 @@ def test_what_was_written_or_read_here_is_not_fetched_again(
     lake = Objects(f"s3://{bucket}", s3(bucket))
     written, created = put(lake, "a/data", b"written"), lake.path("a", "manifest")
     lake.create(created, b"created")
-    listed = lake.look_into([lake.path("a")])[lake.path("a")]
+    listed = lake.list_each([lake.path("a")])[lake.path("a")]
     asked = requests_of(lake, monkeypatch)
 
     assert b"written" == lake.read(written, known=listed["data"])
@@ -227,7 +227,7 @@ def test_what_there_is_no_room_for_is_read_where_it_is(
     lake = Objects(f"s3://{bucket}", s3(bucket))
     path = put(lake, "a/data", data)
 
-    assert lake.near(path, known(lake, path)) is None
+    assert lake.cached_copy(path, known(lake, path)) is None
     assert data == lake.read(path, known=known(lake, path))
     assert [] == [*copies.folder.iterdir()]
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError, PublicationConflictError
 from ml_assets.lake.order import OrderRecord
-from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.store import Lake, Origin
 from tests.builders import DAY, days, files_of, frame, put
 from tests.faults import FaultyDisk, FaultyS3, Stopped
 from tests.publications import clock, newest_manifest
@@ -58,7 +58,7 @@ def add(lake: Lake, row: int) -> None:
     """Add a row to what is current, as often as it takes: as a landing does."""
     while True:
         after = lake.last_numbers(ASSET, [""])[""]
-        rows = [] if not after else lake.get(lake.find(ASSET), pl.DataFrame, noted=False)["n"].to_list()
+        rows = [] if not after else lake.get(lake.find(ASSET), pl.DataFrame, is_input=False)["n"].to_list()
         try:
             put(lake, frame(*rows, row), after=after)
         except PublicationConflictError:
@@ -68,7 +68,7 @@ def add(lake: Lake, row: int) -> None:
 
 def rows_in(lake: Lake) -> list[int]:
     """Return the rows of what is current."""
-    found: pl.DataFrame = lake.get(lake.find(ASSET), pl.DataFrame, noted=False)
+    found: pl.DataFrame = lake.get(lake.find(ASSET), pl.DataFrame, is_input=False)
     return sorted(found["n"].to_list())
 
 
@@ -142,7 +142,7 @@ def test_a_publication_costs_one_object_more_an_artifact_and_one_listing(
     keys = [str(day) for day in days(DAY, 40)]
     with FaultyS3(options["endpoint_url"]) as proxy:
         lake = Lake(f"s3://order-{os.getpid()}/lake", {**options, "endpoint_url": proxy.endpoint})
-        lake.put_each(ASSET, {key: (frame(n), Making()) for n, key in enumerate(keys)})
+        lake.put_each(ASSET, {key: (frame(n), Origin()) for n, key in enumerate(keys)})
 
         assert 40 == sum(line.startswith("PUT") and "/order/" in line for line in proxy.requests)
         assert 1 == sum(line.startswith("GET") and "prefix=lake/order/" in unquote(line) for line in proxy.requests)
@@ -154,12 +154,12 @@ def test_only_partitions_with_several_versions_are_looked_up_in_the_order_and_no
     options = dict(s3(f"looked-up-{os.getpid()}"))
     keys = [str(day) for day in days(DAY, 40)]
     writer = Lake(f"s3://looked-up-{os.getpid()}/lake", options)
-    made = writer.put_each(ASSET, {key: (frame(n), Making(run_id="first")) for n, key in enumerate(keys)})
+    made = writer.put_each(ASSET, {key: (frame(n), Origin(run_id="first")) for n, key in enumerate(keys)})
     with FaultyS3(options["endpoint_url"]) as proxy:
         lake = Lake(f"s3://looked-up-{os.getpid()}/lake", {**options, "endpoint_url": proxy.endpoint})
         assert {key: it.ref for key, it in made.items()} == lake.newest(ASSET, keys)
         once = len(proxy.requests)
-        again = writer.put_each(ASSET, {key: (frame(-n), Making()) for n, key in enumerate(keys) if n})
+        again = writer.put_each(ASSET, {key: (frame(-n), Origin()) for n, key in enumerate(keys) if n})
 
         assert {**made, **again}.keys() == lake.newest(ASSET, keys, runs=["another"]).keys()
         assert (1, 3) == (once, len(proxy.requests))

@@ -6,7 +6,7 @@ import pytest
 
 from ml_assets.lake.errors import MissingArtifactError
 from ml_assets.lake.quarantine import SetAside, beside, release, released_rows, releases, set_aside, store_rejected
-from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.store import Lake, Origin
 from tests.builders import put
 from tests.publications import clock
 
@@ -44,7 +44,7 @@ def test_every_release_counts_and_a_row_once(lake: Lake) -> None:
     release(lake, aside(lake, -2, -3), why="second", by="kim")
     refs = releases(lake, "raw/orders")
 
-    rows = released_rows(lake, refs[DAY], noted=False)
+    rows = released_rows(lake, refs[DAY], is_input=False)
 
     assert [DAY] == [*refs]
     assert rows is not None
@@ -78,7 +78,7 @@ def test_a_release_counts_for_these_rows_and_not_for_the_next_ones(lake: Lake) -
 def test_a_refused_day_counts_until_its_table_is_published_whatever_the_clocks_say(lake: Lake, off: timedelta) -> None:
     put(lake, broken(1), asset="raw/orders", partition=DAY)
     with clock(off):
-        store_rejected(lake, "raw/orders", {DAY: broken(-1)}, Making())
+        store_rejected(lake, "raw/orders", {DAY: broken(-1)}, Origin())
     assert ["rejected"] == [it.kind for it in set_aside(lake, "raw/orders")]
 
     with clock(-off):

@@ -17,7 +17,7 @@ from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.quarantine import releases
 from ml_assets.lake.scratch import ScratchLake, ScratchLakeResource
-from ml_assets.lake.store import Lake, Making, Step
+from ml_assets.lake.store import Lake, Origin, Step
 from tests.builders import Study, frame, promotion, put, study
 from tests.publications import clock, newest_name
 
@@ -289,7 +289,7 @@ def test_dagsters_resource_is_the_scratch_lake_of_that_folder(folder: Lake, tmp_
 
 
 def test_what_is_put_here_says_what_any_lake_would_say(folder: Lake, tmp_path: Path) -> None:
-    making = Making(run_id="run-1", code_version="c")
+    making = Origin(run_id="run-1", code_version="c")
     lake = scratch(folder, tmp_path)
 
     here, there = lake.put(ASSET, None, frame(1), making), folder.put(ASSET, None, frame(1), making)

@@ -18,7 +18,7 @@ from ml_assets.lake import steps
 from ml_assets.lake.errors import CorruptArtifactError, LakeError, MissingArtifactError
 from ml_assets.lake.io_manager import LakeIOManager
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.steps import StepRecord, find_run, keep_step, last_attempt, runs, steps_of
+from ml_assets.lake.steps import StepRecord, find_run, last_attempt, recorded_runs, steps_of, store_step
 from ml_assets.lake.store import Lake
 from tests.builders import dated, frame, sealed
 
@@ -67,7 +67,9 @@ def materialize(
 def records(lake: Path) -> list[StepRecord]:
     """Return the records of all runs, by time."""
     found = Lake(str(lake))
-    return sorted((one for run in runs(found) for one in steps_of(found, run)), key=lambda record: record.started_at)
+    return sorted(
+        (one for run in recorded_runs(found) for one in steps_of(found, run)), key=lambda record: record.started_at
+    )
 
 
 def record(run_id: str = "run-1", step: str = "orders", **fields: Any) -> StepRecord:
@@ -197,8 +199,8 @@ def test_each_attempt_of_a_step_that_is_tried_again_has_its_record(tmp_path: Pat
 def test_a_second_record_of_an_attempt_stands_beside_the_first(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     later = datetime(2026, 11, 2, tzinfo=UTC)
-    keep_step(lake, record(config={"n": 1}))
-    keep_step(lake, record(config={"n": 2}, started_at=later))
+    store_step(lake, record(config={"n": 1}))
+    store_step(lake, record(config={"n": 2}, started_at=later))
 
     names = lake.names(lake.path("runs", "run-1", "orders"))
     assert "0.json" in names
@@ -210,7 +212,7 @@ def test_a_second_record_of_an_attempt_stands_beside_the_first(tmp_path: Path) -
 def test_a_record_reads_as_it_was_written(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     whole = record(continues=("run-0",), partitions=("2013-01-01", "2013-01-02"), tags={"cause": "a test"})
-    keep_step(lake, whole)
+    store_step(lake, whole)
 
     assert [whole] == [*steps_of(lake, "run-1")]
     assert [] == [*steps_of(lake, "run-2")]
@@ -222,9 +224,9 @@ def test_a_record_reads_as_it_was_written(tmp_path: Path) -> None:
 def test_a_run_is_found_by_how_its_id_starts(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     for run in ("aa11", "ab22", "ab"):
-        keep_step(lake, record(run))
+        store_step(lake, record(run))
 
-    assert ["aa11", "ab", "ab22"] == runs(lake)
+    assert ["aa11", "ab", "ab22"] == recorded_runs(lake)
     assert ("aa11", "ab") == (find_run(lake, "aa"), find_run(lake, "ab"))
     with pytest.raises(MissingArtifactError, match=r"3 runs with records in .* start with 'a': aa11, ab, ab22; give"):
         find_run(lake, "a")
@@ -236,7 +238,7 @@ def test_a_run_is_found_by_how_its_id_starts(tmp_path: Path) -> None:
 
 def test_an_asset_that_no_step_made_is_told_with_those_that_were(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
-    keep_step(lake, record(assets=("shop/orders", "shop/orders__quarantine")))
+    store_step(lake, record(assets=("shop/orders", "shop/orders__quarantine")))
 
     with pytest.raises(
         MissingArtifactError,
@@ -273,7 +275,7 @@ def test_an_asset_that_no_step_made_is_told_with_those_that_were(tmp_path: Path)
 )
 def test_what_is_no_record_is_named(tmp_path: Path, change: Callable[[Any], bytes], message: str) -> None:
     lake = Lake(str(tmp_path))
-    keep_step(lake, record())
+    store_step(lake, record())
     path = tmp_path / "runs" / "run-1" / "orders" / "0.json"
     path.write_bytes(change(json.loads(path.read_bytes())))
 
@@ -283,7 +285,7 @@ def test_what_is_no_record_is_named(tmp_path: Path, change: Callable[[Any], byte
 
 def test_a_record_of_a_huge_size_is_named_and_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = Lake(str(tmp_path))
-    keep_step(lake, record(config={"long": "x" * 1000}))
+    store_step(lake, record(config={"long": "x" * 1000}))
     monkeypatch.setattr(steps, "MOST_BYTES", 1000)
 
     with pytest.raises(LakeError, match=r"runs/run-1/orders/0\.json"):

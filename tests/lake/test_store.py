@@ -12,7 +12,7 @@ from ml_assets.lake.errors import LakeError, MissingArtifactError
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.objects import Written
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.store import Lake, Origin
 from tests.builders import DAY, Study, days, files_of, frame, overwrite, put, study
 
 ASSET = "shop/orders"
@@ -209,7 +209,7 @@ def test_a_run_reads_what_it_made_itself_though_another_run_made_something_later
 
 def test_many_partitions_are_found_in_one_listing_as_few_are(lake: Lake) -> None:
     keys = [str(day) for day in days(DAY, 70)]
-    made = lake.put_each(ASSET, {key: (frame(n), Making()) for n, key in enumerate(keys)})
+    made = lake.put_each(ASSET, {key: (frame(n), Origin()) for n, key in enumerate(keys)})
 
     assert {key: manifest.ref for key, manifest in made.items()} == lake.newest(ASSET, keys)
     assert {key: made[key].ref for key in keys[:3]} == lake.newest(ASSET, keys[:3])
@@ -289,7 +289,7 @@ def test_names_that_would_leave_the_lake_are_refused(folder: Lake, name: str) ->
     with pytest.raises(ValueError, match="is not a name inside the lake"):
         ArtifactRef(asset="a", partition=name, version="0" * 32)
     with pytest.raises(ValueError, match="is not a name inside the lake"):
-        folder.put(name, None, frame(1), Making())
+        folder.put(name, None, frame(1), Origin())
 
     assert {} == files_of(folder)
 
@@ -413,7 +413,7 @@ def test_every_version_of_a_partition_is_told_and_each_time_it_was_made(lake: La
 
 def test_what_was_read_before_can_be_counted_among_the_reads_of_a_step(lake: Lake) -> None:
     ref = put(lake, frame(1)).ref
-    lake.get(ref, pl.DataFrame, noted=False)
+    lake.get(ref, pl.DataFrame, is_input=False)
     lake.note_reads([ref])
 
     assert (ref,) == lake.take_reads()

@@ -10,9 +10,9 @@ import pytest
 
 from ml_assets.declaration.compute import Compute
 from ml_assets.lake import usage
-from ml_assets.lake.manifest import Asked
+from ml_assets.lake.manifest import PodResources
 from ml_assets.lake.origin import peak_memory_bytes
-from ml_assets.lake.usage import POD_MEMORY, POD_MILLICORES, Meter, asked_of, note_child
+from ml_assets.lake.usage import POD_MEMORY, POD_MILLICORES, Meter, note_child, pod_resources
 from ml_assets.machine.gpu_usage import GpuSampler
 from ml_assets.models import pod_tags
 
@@ -83,7 +83,7 @@ def test_where_the_kernel_takes_no_such_wish_the_peak_is_that_of_the_process(
 def test_outside_of_a_cluster_nobody_was_given_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
 
-    assert Asked() == asked_of(pod_tags.pod_tags(OWN))
+    assert PodResources() == pod_resources(pod_tags.pod_tags(OWN))
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def in_pod(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_a_step_with_a_pod_of_its_own_was_given_what_is_declared(in_pod: Path) -> None:
     assert in_pod.exists()
-    assert Asked(cpu=1.5, memory_bytes=2 * 2**30, gpus=2, gpu_type="NVIDIA-H100-80GB-HBM3") == asked_of(
+    assert PodResources(cpu=1.5, memory_bytes=2 * 2**30, gpus=2, gpu_type="NVIDIA-H100-80GB-HBM3") == pod_resources(
         pod_tags.pod_tags(OWN)
     )
 
@@ -109,17 +109,17 @@ def test_a_step_in_the_runs_pod_was_given_what_the_downward_api_says(
     in_pod: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert in_pod.exists()
-    assert Asked(gpus=0) == asked_of({})
+    assert PodResources(gpus=0) == pod_resources({})
     monkeypatch.setenv(POD_MILLICORES, "500")
     monkeypatch.setenv(POD_MEMORY, str(2**30))
 
-    assert Asked(cpu=0.5, memory_bytes=2**30, gpus=0) == asked_of({})
+    assert PodResources(cpu=0.5, memory_bytes=2**30, gpus=0) == pod_resources({})
 
 
 def test_a_pod_that_got_more_memory_after_it_ran_out_was_given_its_limit(in_pod: Path) -> None:
     in_pod.write_text(f"{64 * MIB}\n")
 
-    assert 64 * MIB == asked_of(pod_tags.pod_tags(OWN)).memory_bytes
+    assert 64 * MIB == pod_resources(pod_tags.pod_tags(OWN)).memory_bytes
 
 
 def test_the_label_of_gpus_is_the_one_that_pods_are_placed_by() -> None:
@@ -143,7 +143,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> None:
 def busy_seconds(*, samples: int) -> tuple[float | None, float]:
     """Return what a step on two GPUs kept them busy for, and how long it took."""
     meter = Meter()
-    meter.restart(Asked(gpus=2))
+    meter.restart(PodResources(gpus=2))
     deadline = time.monotonic() + 60
     sampler = meter._gpus
     while sampler is not None and len(sampler._samples) < samples and time.monotonic() < deadline:
@@ -177,7 +177,7 @@ def test_the_sampler_of_an_attempt_that_failed_ends_with_the_next_step(
 ) -> None:
     pretend(monkeypatch, tmp_path, "50")
     meter = Meter()
-    meter.restart(Asked(gpus=1))
+    meter.restart(PodResources(gpus=1))
     sampler = meter._gpus
     assert isinstance(sampler, GpuSampler)
 

@@ -11,10 +11,10 @@ import pytest
 
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.failed_attempts import RECORD
-from ml_assets.lake.manifest import Asked, Cost, Manifest
+from ml_assets.lake.manifest import Cost, Manifest, PodResources
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sealing import seal
-from ml_assets.lake.steps import Failure, StepRecord, keep_step
+from ml_assets.lake.steps import Failure, StepRecord, store_step
 from ml_assets.lake.store import Lake, Step
 from ml_assets.provenance.cost import Hours, charged, money, rows_of, spending, total_of
 from ml_assets.provenance.prices import Prices
@@ -38,7 +38,7 @@ def spend(lake: Lake, asset: str, at: datetime = APRIL, cost: Cost | None = HOUR
 
 
 def test_of_each_resource_the_larger_of_what_was_asked_for_and_used_is_charged() -> None:
-    asked = HOUR.model_copy(update={"asked": Asked(cpu=2.0, memory_bytes=2**29, gpus=1)})
+    asked = HOUR.model_copy(update={"requested": PodResources(cpu=2.0, memory_bytes=2**29, gpus=1)})
 
     assert Hours(0.5, 1.0, None) == charged(HOUR)
     assert Hours(2.0, 1.0, 1.0) == charged(asked)
@@ -47,9 +47,9 @@ def test_of_each_resource_the_larger_of_what_was_asked_for_and_used_is_charged()
 
 
 def test_money_is_hours_times_prices_and_unknown_where_a_gpu_has_none() -> None:
-    on_gpu = HOUR.model_copy(update={"asked": Asked(gpus=2, gpu_type="NVIDIA-L4")})
-    on_other = HOUR.model_copy(update={"asked": Asked(gpus=1, gpu_type="NVIDIA-T4")})
-    on_none = HOUR.model_copy(update={"asked": Asked(gpus=0)})
+    on_gpu = HOUR.model_copy(update={"requested": PodResources(gpus=2, gpu_type="NVIDIA-L4")})
+    on_other = HOUR.model_copy(update={"requested": PodResources(gpus=1, gpu_type="NVIDIA-T4")})
+    on_none = HOUR.model_copy(update={"requested": PodResources(gpus=0)})
 
     assert [2.0, 22.0, None, 2.0] == [money(it, PRICES) for it in (HOUR, on_gpu, on_other, on_none)]
 
@@ -117,7 +117,7 @@ def test_a_stage_none_of_whose_artifacts_tells_its_cost_has_cost_nobody_knows_wh
 
 def attempt(lake: Lake, number: int, at: datetime = APRIL, *, assets: tuple[str, ...] = ("shop/model",)) -> None:
     record = StepRecord(run_id="run-1", step="shop__model", attempt=number, assets=assets, started_at=at)
-    keep_step(lake, record)
+    store_step(lake, record)
 
 
 def test_failed_attempts_count_in_the_month_in_which_they_failed(lake: Lake) -> None:

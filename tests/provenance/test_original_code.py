@@ -11,7 +11,7 @@ from ml_assets.cli import original
 from ml_assets.cli.original import run_at
 from ml_assets.contracts.errors import DataError
 from ml_assets.lake.errors import CorruptArtifactError
-from ml_assets.lake.origin import Environment, read_environment
+from ml_assets.lake.origin import Environment, load_environment
 from ml_assets.lake.sealing import seal
 from ml_assets.lake.store import Lake
 from ml_assets.provenance import original_code as then
@@ -49,7 +49,7 @@ def repository(tmp_path: Path) -> Path:
 def recorded(tmp_path: Path, **changes: Any) -> tuple[Lake, str, Environment]:
     """Write the record of this environment, changed, and return the lake, its digest and what is installed here."""
     lake = Lake(str(tmp_path))
-    here = read_environment(lake, lake.environment())
+    here = load_environment(lake, lake.environment())
     changed = here.model_copy(update={"digest": "then", **changes})
     (tmp_path / "environments" / "then.json").write_bytes(seal(changed))
     return lake, "then", here

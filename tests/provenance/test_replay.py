@@ -20,8 +20,8 @@ from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.lake.io_manager import LakeIOManager
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.scratch import ScratchLake, ScratchLakeResource
-from ml_assets.lake.steps import StepRecord, keep_step, last_attempt
-from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.steps import StepRecord, last_attempt, store_step
+from ml_assets.lake.store import Lake, Origin
 from ml_assets.provenance.replay import Compared, compare, narrowed, originals, partitions_of, run_again, scratch_of
 from tests.builders import dated, files_of, flights_declared, frame, put
 from tests.flights import build
@@ -140,7 +140,7 @@ def test_a_failed_step_of_a_run_that_went_on_with_another_sees_what_that_had_mad
     put(source, frame(2), asset="numbers", run_id="another")
     started = source.manifest(source.find("numbers")).created_at
     kept = record(str(uuid.uuid4()), "reads", continues=("failed",), started_at=started)
-    keep_step(source, kept)
+    store_step(source, kept)
 
     scratch, [one] = again(tmp_path / "lake", tmp_path / "scratch", kept, lambda lake: shop(lake, numbers, reads))
 
@@ -265,11 +265,11 @@ def test_other_code_makes_something_else_which_is_told(tmp_path: Path) -> None:
 def test_what_is_not_made_again_is_told(tmp_path: Path) -> None:
     source = Lake(str(tmp_path / "lake"))
     kept = record("run-1", "orders", assets=("orders", "orders__quarantine"))
-    keep_step(source, kept)
+    store_step(source, kept)
     for asset in kept.assets:
-        source.put(asset, None, frame(1), Making(run_id="run-1"))
+        source.put(asset, None, frame(1), Origin(run_id="run-1"))
     scratch = scratch_of(source, kept, tmp_path / "scratch")
-    scratch.put("orders", None, frame(1), Making(run_id="run-1"))
+    scratch.put("orders", None, frame(1), Origin(run_id="run-1"))
 
     assert [("orders", True, True), ("orders__quarantine", False, False)] == [
         (one.asset, one.is_equal, one.replayed is not None) for one in compare(source, kept, scratch)

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.store import Lake, Origin
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.evaluation import evaluation
 from ml_assets.stages.importances import importances
@@ -64,4 +64,4 @@ def lake(tmp_path: Path) -> LakeResource:
 @pytest.fixture
 def with_model(lake: LakeResource, trained: Trained) -> tuple[Lake, str]:
     """A lake that keeps the trained model, which nobody has promoted; and its version."""
-    return lake.open(), lake.open().put("returns/model", None, trained.model, Making()).version
+    return lake.open(), lake.open().put("returns/model", None, trained.model, Origin()).version

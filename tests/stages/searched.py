@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from ml_assets.contracts.artifacts import Tuning
-from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.store import Lake, Origin
 from ml_assets.logic.training.shared_study import BEGUN
 from ml_assets.models.plan import ModelPlan
 from ml_assets.models.searching import SharedSearch
@@ -55,7 +55,7 @@ def watched(
     declared = declaration(tuning={**TUNING, **(tuning or {})}, training={"threads": 1, **(training or {})})
     plan = ModelPlan.of(declared, {"order_features": FEATURES, "order_outcomes": LABELS})
     lake = Lake(str(folder / "lake"))
-    lake.note_reads([lake.put("returns/training_set", None, trained.training_set, Making()).ref])
+    lake.note_reads([lake.put("returns/training_set", None, trained.training_set, Origin()).ref])
     context = context_of()
     found = Watched(plan, context, SharedSearch(plan, context, lake, "1234", beat=1, silent=2), trained)
     monkeypatch.setattr(context.log, "warning", found.said.append)

@@ -15,7 +15,7 @@ from ml_assets.contracts.table import TableContract
 from ml_assets.lake.errors import PromotionConflictError
 from ml_assets.lake.promotion_log import TRIES, PromotionLog
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.store import Making
+from ml_assets.lake.store import Origin
 from ml_assets.logic.evaluation.serving_cost import example_row
 from ml_assets.logic.promotion.log import anchor, entry_of, refusals, serving_since, waiting
 from ml_assets.models.champions import Champion, champion_model
@@ -41,7 +41,7 @@ class Gate:
         """Keep the evaluation with these changes, and judge by it."""
         summary = self.trained.evaluation.summary.model_copy(update={"model_version": self.version, **changes})
         opened = self.lake.open()
-        kept = opened.put("returns/evaluation", None, replace(self.trained.evaluation, summary=summary), Making())
+        kept = opened.put("returns/evaluation", None, replace(self.trained.evaluation, summary=summary), Origin())
         instance = OPEN.enter_context(dg.DagsterInstance.ephemeral())
         context = OPEN.enter_context(dg.build_asset_context(run_tags=tags, instance=instance))
         read: Evaluation = opened.get(kept.ref, Evaluation)
@@ -56,7 +56,7 @@ class Gate:
 
 @pytest.fixture
 def gate(lake: LakeResource, trained: Trained) -> Gate:
-    kept = lake.open().put("returns/model", None, trained.model, Making())
+    kept = lake.open().put("returns/model", None, trained.model, Origin())
     return Gate(lake, trained, kept.version)
 
 
@@ -69,7 +69,7 @@ def another_champion(gate: Gate, plan: ModelPlan, *, number: int = 1) -> str:
     """Return the version of a champion that gives the challenger's scores and is another model."""
     there = gate.lake.open()
     other = replace(gate.trained.model, spec=gate.trained.model.spec.model_copy(update={"lightgbm_version": "4.6.0"}))
-    version = there.put("returns/model", None, other, Making()).version
+    version = there.put("returns/model", None, other, Origin()).version
     plan.promotion_log(there).append(promotion(number, champion=version, model="returns"), number=number)
     return version
 
@@ -268,7 +268,7 @@ def test_a_champion_that_has_learned_from_the_test_rows_is_not_compared_on_them(
     late = {"trained_until": test.last_day - timedelta(days=1)}
     greedy = replace(trained.model, spec=trained.model.spec.model_copy(update=late))
     there = gate.lake.open()
-    version = there.put("returns/model", None, greedy, Making()).version
+    version = there.put("returns/model", None, greedy, Origin()).version
     plan.promotion_log(there).append(promotion(1, champion=version, model="returns"), number=1)
 
     *_, judged = evaluation(plan)(trained.training_set, trained.model, ml_assets_lake=gate.lake)
@@ -362,7 +362,7 @@ def test_an_entry_names_the_anchor_the_attempt_and_the_test_days_and_the_first_c
 def test_each_challenger_that_is_rejected_on_the_same_days_makes_the_next_one_prove_more(gate: Gate) -> None:
     plan = plan_with(**STRICT)
     other = replace(gate.trained.model, spec=gate.trained.model.spec.model_copy(update={"lightgbm_version": "4.5.0"}))
-    second = replace(gate, version=gate.lake.open().put("returns/model", None, other, Making()).version)
+    second = replace(gate, version=gate.lake.open().put("returns/model", None, other, Origin()).version)
 
     judged = [one.judge(plan)[0] for one in (gate, second, gate)]
 
@@ -416,7 +416,7 @@ def test_a_suspected_leak_waits_for_a_person_unless_the_declaration_acknowledges
 ) -> None:
     lone = {"column": "items", "power": 0.8, "rest": 0.1, "is_copy": False}
     training = gate.lake.open().put(
-        "returns/training_set", None, gate.trained.training_set, Making(parameters={LONE: [lone]})
+        "returns/training_set", None, gate.trained.training_set, Origin(parameters={LONE: [lone]})
     )
     declared = declaration(leak_test={"samples": 0, "acknowledged": acknowledged}, gate={"minimum_rows": 50})
 
@@ -450,7 +450,7 @@ def test_a_newer_challenger_takes_the_place_of_the_one_that_waits(gate: Gate, tr
     plan = plan_with(**BY_A_PERSON)
     gate.judge(plan)
     newer = replace(trained.model, spec=trained.model.spec.model_copy(update={"lightgbm_version": "4.6.0"}))
-    version = gate.lake.open().put("returns/model", None, newer, Making()).version
+    version = gate.lake.open().put("returns/model", None, newer, Origin()).version
 
     entry, _ = replace(gate, version=version).judge(plan, against_baselines=())
 
@@ -500,7 +500,7 @@ def test_a_refusal_whose_artifact_was_not_kept_stands_whatever_the_milliseconds_
 ) -> None:
     strict = plan_with(**STRICT, max_latency_ms=10_000)
     other = LakeResource(url=f"{gate.lake.url}/other")
-    other.open().put("returns/model", None, gate.trained.model, Making())
+    other.open().put("returns/model", None, gate.trained.model, Origin())
     written, _ = replace(gate, lake=other).judge(strict)
     strict.promotion_log(gate.lake.open()).append(changed(written), number=1)
 

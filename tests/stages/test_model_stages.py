@@ -18,7 +18,7 @@ from ml_assets.declaration.leak_test import LeakTestSettings
 from ml_assets.kubernetes.policy import POD, PodPolicy
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.resource import LakeResource
-from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.store import Lake, Origin
 from ml_assets.logic.monitoring.drift import DriftLimits, measure_drift
 from ml_assets.logic.pages.card import render_card
 from ml_assets.models.champions import model_on_card
@@ -324,7 +324,7 @@ def published(plan: ModelPlan, lake: LakeResource, rows: pl.DataFrame) -> None:
     """Keep rows as the days of features that stand in the lake, made by the code there is."""
     code = features(plan).specs_by_key[plan.asset("features")].code_version
     for (day,), part in rows.select(plan.features_columns).partition_by("day", as_dict=True).items():
-        lake.open().put("returns/features", str(day), part, Making(code_version=code))
+        lake.open().put("returns/features", str(day), part, Origin(code_version=code))
 
 
 def test_a_day_unlike_those_before_it_is_published_with_a_warning(
@@ -387,7 +387,7 @@ def test_features_that_differ_from_what_the_same_code_published_are_told(
 
 def test_features_that_other_code_published_may_differ(plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource) -> None:
     day = rows_of(rows, LAST).select(plan.features_columns)
-    lake.open().put("returns/features", str(LAST), day, Making(code_version="other"))
+    lake.open().put("returns/features", str(LAST), day, Origin(code_version="other"))
 
     assert {} == failed([*results(plan, rows_of(rows, LAST).with_columns(pl.lit(0.0).alias("weight kg")), lake)])
 
@@ -525,13 +525,13 @@ def test_nothing_is_trained_on_features_with_a_leak_or_without_the_declared_test
     strict = ModelPlan.of(declaration(leak_test={"samples": 5}), {"order_features": FEATURES, "order_outcomes": LABELS})
     there = lake.open()
     record = LeakTestRecord(model="returns", samples=5, rows=80, leaks=leaks)
-    there.put("returns/features__leak_test", None, record, Making())
+    there.put("returns/features__leak_test", None, record, Origin())
     days = {str(day): rows.filter(pl.col("day") == day) for day in rows["day"].unique().sort()}
     kept = there.put_each(
-        "returns/features", {day: (part, Making(run_id="one", parameters=noted)) for day, part in days.items()}
+        "returns/features", {day: (part, Origin(run_id="one", parameters=noted)) for day, part in days.items()}
     )
     outcomes = there.put_each(
-        "returns/labels", {day: (truths.filter(pl.col("day") == date.fromisoformat(day)), Making()) for day in days}
+        "returns/labels", {day: (truths.filter(pl.col("day") == date.fromisoformat(day)), Origin()) for day in days}
     )
 
     def trained() -> list[Any]:
@@ -657,7 +657,7 @@ def test_a_champion_that_cannot_score_the_new_rows_does_not_stop_its_successor(
             update={"features": (*spec.features, spec.features[0].model_copy(update={"name": "gone"}))}
         ),
     )
-    version = there.put("returns/model", None, older, Making()).version
+    version = there.put("returns/model", None, older, Origin()).version
     promoted(there, plan, version)
 
     *_, output = evaluation(plan)(trained.training_set, trained.model, ml_assets_lake=lake)
@@ -702,7 +702,7 @@ def test_a_model_from_before_there_were_contracts_still_scores(
 ) -> None:
     there = lake.open()
     old = replace(trained.model, contract=None, request=None)
-    promoted(there, plan, there.put("returns/model", None, old, Making()).version)
+    promoted(there, plan, there.put("returns/model", None, old, Origin()).version)
 
     assert {str(LAST)} == {*predicted(plan, lake, rows, LAST, LAST)}
     assert None is there.get(there.find("returns/model"), Model).contract
@@ -811,12 +811,12 @@ def test_the_card_adds_up_the_leak_tests_of_the_runs_that_made_its_features(
     days = [
         there.put(
             "returns/features", str(FIRST + timedelta(days=n)), pl.DataFrame({"n": [n]}),
-            Making(run_id=run, parameters={"leak_test": noted} if (noted := runs[run]) else {}),
+            Origin(run_id=run, parameters={"leak_test": noted} if (noted := runs[run]) else {}),
         ).ref
         for n, run in enumerate(made_by)
     ]  # fmt: skip
-    frozen = there.put("returns/training_set", None, trained.training_set, Making(inputs=tuple(days))).ref
-    promoted(there, plan, there.put("returns/model", None, trained.model, Making(inputs=(frozen,))).version)
+    frozen = there.put("returns/training_set", None, trained.training_set, Origin(inputs=tuple(days))).ref
+    promoted(there, plan, there.put("returns/model", None, trained.model, Origin(inputs=(frozen,))).version)
 
     tested = replace(plan, declaration=plan.declaration.model_copy(update={"leak_test": LeakTestSettings(samples=5)}))
     leaks = card_input(there, tested, model_on_card(there, tested)).leaks
@@ -829,10 +829,10 @@ def test_a_feature_called_weight_kg_with_a_blank_is_named_so_from_training_to_th
     plan: ModelPlan, trained: Trained, rows: pl.DataFrame, lake: LakeResource
 ) -> None:
     there = lake.open()
-    frozen = there.put("returns/training_set", None, trained.training_set, Making()).ref
-    selected = there.put("returns/importances", None, trained.importances, Making(inputs=(frozen,))).ref
-    tuned = there.put("returns/tuning", None, trained.tuning, Making(inputs=(frozen, selected))).ref
-    version = there.put("returns/model", None, trained.model, Making(inputs=(frozen, tuned))).version
+    frozen = there.put("returns/training_set", None, trained.training_set, Origin()).ref
+    selected = there.put("returns/importances", None, trained.importances, Origin(inputs=(frozen,))).ref
+    tuned = there.put("returns/tuning", None, trained.tuning, Origin(inputs=(frozen, selected))).ref
+    version = there.put("returns/model", None, trained.model, Origin(inputs=(frozen, tuned))).version
     promoted(there, plan, version)
     spec = trained.model.spec
 

@@ -71,7 +71,7 @@ class Inbox:
         )
 
     def rows(self, day: str) -> list[Any]:
-        found: pl.DataFrame = self.lake.get(self.lake.find("raw/orders", day), pl.DataFrame, noted=False)
+        found: pl.DataFrame = self.lake.get(self.lake.find("raw/orders", day), pl.DataFrame, is_input=False)
         return found["n"].to_list()
 
     def facts(self, day: str) -> Any:
@@ -130,7 +130,7 @@ def test_a_day_without_values_in_a_parquet_column_is_landed_with_them_missing(in
     pl.DataFrame({"n": [2], "day": [None]}).write_parquet(inbox.folder / f"{FIRST}.parquet")
 
     assert inbox.land(FIRST).success
-    rows: pl.DataFrame = inbox.lake.get(inbox.lake.find("raw/orders", FIRST), pl.DataFrame, noted=False)
+    rows: pl.DataFrame = inbox.lake.get(inbox.lake.find("raw/orders", FIRST), pl.DataFrame, is_input=False)
     assert [(None, 2)] == rows.select("day", "n").rows()
 
 

@@ -17,7 +17,7 @@ from ml_assets.cli.flow.runs import Runs
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
-from ml_assets.lake.days import runs_of
+from ml_assets.lake.days import split_into_runs
 from ml_assets.lake.run_tags import range_tags
 from ml_assets.lake.store import Lake
 from ml_assets.landing.sources import Source, digest
@@ -286,7 +286,7 @@ class Flow:
         due = _days_of(stale)
         days = _keys(day_of(due[0]), day_of(due[-1])) if due else []
         there = {key: self._may_be_made(key, days) for key in by_day}
-        runs = [([*assets], its) for assets, its in runs_of(days, by_day, lambda key, day: day in there[key])]
+        runs = [([*assets], its) for assets, its in split_into_runs(days, by_day, lambda key, day: day in there[key])]
         runs = runs or [([], ())]
         last = {self._asset(stage) for stage in (*TRAINING, *CARD)}
         for key in (key for key in stale if key not in by_day):

@@ -13,7 +13,7 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
-from ml_assets.lake.days import days_by_asset, gaps_of, merged
+from ml_assets.lake.days import days_by_asset, gaps_of, merge_days
 from ml_assets.lake.store import Lake
 from ml_assets.landing.day_pattern import DayPattern
 from ml_assets.landing.listing import list_files
@@ -116,7 +116,7 @@ def without_missing(
         made[key] = {*wanted[key]} - lacking
         blocked |= {name: lacking} if lacking else {}
     if looks_back or not model.allow_gaps:
-        own = merged([{name: days for name, days in blocked.items() if name.startswith(f"{model.name}/")}])
+        own = merge_days([{name: days for name, days in blocked.items() if name.startswith(f"{model.name}/")}])
         declared = ", ".join([*sorted(looks_back - own.keys()), f"model {model.name}"])
         raise DataError(
             f"{days_by_asset(absent)} has no file, so {days_by_asset(own)} cannot be made. Wait for the files, or "

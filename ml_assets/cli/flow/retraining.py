@@ -139,9 +139,9 @@ class Retraining:
         from ml_assets.logic.evaluation.closeness import metric_on_test_rows
 
         metric = self.declared.model(self.recorded.model).metric
-        rows = self.source.get(self.recorded.stage("training_set").ref, TrainingSet, noted=False)
-        then = self.source.get(self.recorded.ref, Model, noted=False)
-        now = lake.get(lake.made[self.recorded.ref.asset, ""], Model, noted=False)
+        rows = self.source.get(self.recorded.stage("training_set").ref, TrainingSet, is_input=False)
+        then = self.source.get(self.recorded.ref, Model, is_input=False)
+        now = lake.get(lake.made[self.recorded.ref.asset, ""], Model, is_input=False)
         return Closeness.of(
             trained_on, metric, then=metric_on_test_rows(then, rows, metric), now=metric_on_test_rows(now, rows, metric)
         )
@@ -159,4 +159,4 @@ class Retraining:
     def _as_of(self) -> str:
         """Return the day as of which it was trained; a run that was told none found it in the features."""
         given = self.recorded.stage("training_set").parameters.get("as_of")
-        return str(given or self.source.get(self.recorded.ref, Model, noted=False).spec.as_of)
+        return str(given or self.source.get(self.recorded.ref, Model, is_input=False).spec.as_of)

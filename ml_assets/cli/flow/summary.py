@@ -21,7 +21,7 @@ from ml_assets.contracts.artifacts import (
 from ml_assets.contracts.states import describe_states
 from ml_assets.contracts.words import counted
 from ml_assets.declaration.model import ModelDeclaration
-from ml_assets.lake.days import days_by_asset, in_rows, merged, span_of
+from ml_assets.lake.days import days_by_asset, in_rows, merge_days, span_of
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.store import Lake
 from ml_assets.logic.pages.card_words import left_out, test_days
@@ -104,7 +104,7 @@ def missing_days_of(lake: Lake, model: str, days: Sequence[str]) -> dict[str, st
     found: dict[str, str] = {}
     for stage, keys in (("training set", [""]), ("predictions", days)):
         refs = lake.newest(f"{model}/{stage.replace(' ', '_')}", keys).values()
-        missing = merged(made.missing_days for made in lake.manifest_of_each([*refs]).values())
+        missing = merge_days(made.missing_days for made in lake.manifest_of_each([*refs]).values())
         found |= {stage: days_by_asset(missing)} if missing else {}
     return found
 

@@ -72,7 +72,7 @@ def _rows(lake: Lake, ref: ArtifactRef, prediction: str) -> tuple[Manifest, int,
     """Return a day's manifest, how many rows it has, the key of one, and those asked for; or what is wrong with it."""
     try:
         manifest = lake.manifest(ref)
-        rows = lake.get(ref, pl.DataFrame, noted=False)
+        rows = lake.get(ref, pl.DataFrame, is_input=False)
     except LakeError as error:
         return str(error)
     if ID not in rows.columns:

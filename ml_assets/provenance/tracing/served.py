@@ -82,5 +82,5 @@ class Log:
 
 def read_log(lake: Manifests, model: str) -> Log:
     """Return a model's log as far as it can be read."""
-    look = PromotionLog(lake, model, Decision).look()
+    look = PromotionLog(lake, model, Decision).inspect()
     return Log(model, look.entries, look.problems)

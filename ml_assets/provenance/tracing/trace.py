@@ -175,7 +175,7 @@ def read_environment(lake: Manifests, digest: str) -> Environment:
     if not _DIGEST.fullmatch(digest):  # it becomes a path, and a manifest may say anything
         return Environment(digest, problem="not recorded" if not digest else "not a digest")
     try:
-        found = origin.read_environment(lake, digest)
+        found = origin.load_environment(lake, digest)
     except MissingArtifactError:
         return Environment(digest, problem=f"environments/{digest}.json is not in the lake")
     except LakeError as error:

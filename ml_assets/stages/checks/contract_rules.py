@@ -16,7 +16,7 @@ from ml_assets.contracts.checking import Finding, Others, Report, example_values
 from ml_assets.contracts.table import Rule, TableContract
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.quarantine import store_rejected
-from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.store import Lake, Origin
 from ml_assets.logic.tables.rejected import rejected_rows
 
 
@@ -144,7 +144,7 @@ def reject(
     """
     found = {day for finding in report.blocking for day in finding.partitions}
     everywhere = any(not finding.partitions for finding in report.blocking)  # a wrong shape is that of every day
-    making = Making(
+    making = Origin(
         inputs=inputs, run_id=run_id, parameters={"refused": [report.sentence(it) for it in report.blocking]}
     )
     broken = {day: rows for day, rows in days.items() if everywhere or day in found}

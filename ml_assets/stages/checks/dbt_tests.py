@@ -19,7 +19,7 @@ from ml_assets.contracts.sql import broken_predicates
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.tables import TablesDeclaration
 from ml_assets.lake.quarantine import QUARANTINE, REJECTED, released_rows, releases, store_rejected
-from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.store import Lake, Origin
 from ml_assets.logic.tables.dbt_tests import Outcome, report_of_failure, report_of_tests
 from ml_assets.logic.tables.quarantine import audit, quarantine_findings, released_counts
 from ml_assets.models.plan import DAY, table_key
@@ -124,7 +124,7 @@ class Project:
     def _quarantine(self, lake: Lake, model: str) -> Quarantine:
         node, names = self.nodes[model], self.contract(model).names
         found = releases(lake, table_name(node))
-        rows = released_rows(lake, [ref for refs in found.values() for ref in refs], noted=False)
+        rows = released_rows(lake, [ref for refs in found.values() for ref in refs], is_input=False)
         is_fit = rows is not None and {*names} <= {*rows.columns}  # else they are of another contract
         released = rows.select(names) if rows is not None and is_fit else None
         return Quarantine(self.shares[node["name"]], self.predicates(model), released, found)
@@ -196,7 +196,7 @@ class Project:
             paths = [*built.files(self.nodes[uid]["name"]).values()] if uid in built.seconds else []
             refs = [*built.bound.get(uid, {}).values()]
             frames = [pl.scan_parquet(paths, glob=False)] if paths else []
-            frames += [lake.scan(refs, noted=False)] if refs else []
+            frames += [lake.scan(refs, is_input=False)] if refs else []
             if frames:
                 found[name] = pl.concat([frame.select(sorted(columns)) for frame in frames])
         return found
@@ -206,7 +206,7 @@ class Project:
         name = self.nodes[model]["name"]
         refused = built.files(f"{name}{REJECTED}")
         if refused:
-            making = Making(run_id=run_id, parameters={"refused": [built.failed.get(model, "")]})
+            making = Origin(run_id=run_id, parameters={"refused": [built.failed.get(model, "")]})
             rows = {day: pl.read_parquet(path) for day, path in refused.items()}
             store_rejected(lake, table_name(self.nodes[model]), rows, making)
             return [*refused]

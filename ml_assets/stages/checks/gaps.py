@@ -10,7 +10,7 @@ from typing import Any, Final
 import dagster as dg
 
 from ml_assets.declaration.reading import Declared
-from ml_assets.lake.days import days_by_asset, merged
+from ml_assets.lake.days import days_by_asset, merge_days
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.run_tags import range_of
 from ml_assets.models.plan import day_of, days_between, table_key
@@ -48,7 +48,7 @@ def _check(key: dg.AssetKey) -> dg.AssetChecksDefinition:
 def gap_result(key: dg.AssetKey, missing: Mapping[str, Mapping[str, Iterable[str]]]) -> dg.AssetCheckResult:
     """Return the check's result from the days that were missing of what each partition is made from."""
     affected = {day: days_by_asset(found) for day, found in missing.items() if found}
-    everything = days_by_asset(merged(missing.values()))
+    everything = days_by_asset(merge_days(missing.values()))
     return dg.AssetCheckResult(
         check_name=CHECK,
         asset_key=key,

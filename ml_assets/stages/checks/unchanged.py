@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.contracts.table import TableContract
-from ml_assets.lake.content import parts_of, version_of
+from ml_assets.lake.content import content_version, parts_of
 from ml_assets.lake.io_manager import by_partition
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.store import Lake
@@ -40,7 +40,9 @@ def unchanged_check_result(
     code_version = context.assets_def.specs_by_key[plan.asset("features")].code_version
     before = alike(lake, _of_the_same_code(plan, lake, rows, days, code_version), rows)
     again = rows.filter(pl.col(DAY).cast(pl.String).is_in([ref.partition for ref in before]))
-    changes = changed_after_known(again, lake.scan(before, noted=False).collect(), [*plan.key, DAY]) if before else ()
+    changes = (
+        changed_after_known(again, lake.scan(before, is_input=False).collect(), [*plan.key, DAY]) if before else ()
+    )
     changes = tuple(_shown(change, plan.features_contract) for change in changes)
     found = [
         {"partition": str(it.row[DAY]), "column": it.column or "(row)", "rows": it.rows, "example": it.sentence}
@@ -75,7 +77,7 @@ def _of_the_same_code(
     asset = plan.asset("features").to_user_string()
     table = table_key(plan.declaration.features.table).to_user_string()
     parts, stood = by_partition(rows, days, asset), lake.newest(asset, days)
-    other = {day: ref for day, ref in stood.items() if version_of(parts_of(parts[day])) != ref.version}
+    other = {day: ref for day, ref in stood.items() if content_version(parts_of(parts[day])) != ref.version}
     now = lake.newest(table, [*other]) if other else {}
     same = []
     for day, ref in other.items():

@@ -95,7 +95,7 @@ class Sources:
         if not refs:
             raise DataError(f"the lake holds nothing of {asset}{f' from {keys[0]} to {keys[-1]}' if span else ''}.")
         missing = [ref for ref in refs.values() if ref not in self._frames]
-        read = self.lake.get_each(missing, pl.DataFrame, noted=False)
+        read = self.lake.get_each(missing, pl.DataFrame, is_input=False)
         self._frames |= {
             ref: frame.with_columns(pl.lit(ref.partition or "").alias(PARTITION))
             for ref, frame in zip(missing, read, strict=True)

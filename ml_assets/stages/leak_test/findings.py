@@ -27,7 +27,7 @@ def record_asset(model: str) -> str:
 def newest_record(lake: Lake, model: str) -> LeakTestRecord | None:
     """Return what the newest leak test found; None where none was ever run."""
     found = lake.newest(record_asset(model), [""], runs=lake.runs)
-    record: LeakTestRecord | None = lake.get(found[""], LeakTestRecord, noted=False) if found else None
+    record: LeakTestRecord | None = lake.get(found[""], LeakTestRecord, is_input=False) if found else None
     return record
 
 

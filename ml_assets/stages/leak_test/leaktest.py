@@ -22,7 +22,7 @@ from ml_assets.contracts.artifacts import FoundLeak, KnownTime, LeakTestRecord
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.words import counted
 from ml_assets.lake.errors import WarehouseError
-from ml_assets.lake.store import Lake, Making
+from ml_assets.lake.store import Lake, Origin
 from ml_assets.logic.point_in_time.knowledge import known_times
 from ml_assets.logic.point_in_time.leak_test import SHARES, Leak, chance_missed, power
 from ml_assets.machine.temporary import temporary_folder
@@ -187,7 +187,7 @@ def _table(rows: Sequence[Mapping[str, str]]) -> dg.TableMetadataValue:
 def keep(lake: Lake, plan: ModelPlan, report: LeakReport, tested: Callable[[date], bool], *, run_id: str = "") -> None:
     """Keep what a leak test found: while it holds a leak, nothing is trained or promoted."""
     record = report.kept(newest_record(lake, plan.name), tested, plan.features_columns)
-    lake.put(record_asset(plan.name), None, record, Making(run_id=run_id or None))
+    lake.put(record_asset(plan.name), None, record, Origin(run_id=run_id or None))
 
 
 def leak_test(
@@ -346,7 +346,7 @@ class _FullBuild:
         if self.rows is None:
             asset = self.plan.asset("features").to_user_string()
             ref = self.lake.newest(asset, [str(day)], runs=self.lake.runs)[str(day)]
-            built = self.lake.get(ref, pl.DataFrame, noted=False)
+            built = self.lake.get(ref, pl.DataFrame, is_input=False)
         else:
             built = self.rows.filter(pl.col(DAY) == day)
         times = built[self.plan.declaration.features.prediction_time].unique().sort()

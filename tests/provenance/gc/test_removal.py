@@ -20,7 +20,7 @@ from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.order import number_in, order_folder
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.sealed_frame import write_frame
-from ml_assets.lake.steps import StepRecord, keep_step
+from ml_assets.lake.steps import StepRecord, store_step
 from ml_assets.lake.store import Lake
 from ml_assets.provenance.gc.removal import UndoneError, collect, look
 from ml_assets.provenance.gc.retention import Policy
@@ -81,7 +81,7 @@ def damage(lake: Lake) -> list[str]:
         for path in Path(lake.path("artifacts", folder)).glob("manifest*.json"):
             ref = Manifest.read(path.read_bytes(), str(path)).ref
             try:
-                lake.get(ref, pl.DataFrame, noted=False)
+                lake.get(ref, pl.DataFrame, is_input=False)
             except LakeError as error:
                 found.append(str(error))
     return found
@@ -211,7 +211,7 @@ def test_studies_records_and_environments_that_nobody_needs_go(lake: Lake) -> No
     for run, days in (("kept", 300), ("lost", 300), ("new", 20)):
         environment = {"environment": f"of-{run}"}
         record = StepRecord(run_id=run, step="x", attempt=0, assets=("y",), started_at=ago(days), **environment)
-        keep_step(lake, record)
+        store_step(lake, record)
         age(Path(lake.path("runs", run, "x", "0.json")), days)
     for name in ("of-kept", "of-lost", "of-new", "of-nobody"):
         lake.create(lake.path("environments", f"{name}.json"), b"{}")
@@ -322,7 +322,7 @@ def test_a_version_that_is_promoted_at_any_moment_serves_or_could_not_be(tmp_pat
 
         def promote(to: Lake = lake) -> None:
             try:
-                to.get(old["model"], pl.DataFrame, noted=False)
+                to.get(old["model"], pl.DataFrame, is_input=False)
             except MissingArtifactError:
                 return
             decide(to, 2, 0, old)
@@ -337,7 +337,7 @@ def test_a_version_that_is_promoted_at_any_moment_serves_or_could_not_be(tmp_pat
         assert champion is not None
         assert lake.manifest(ArtifactRef(asset="flight_delay/model", version=str(champion.champion))), n
         if champion.number == 2:
-            assert all(lake.get(ref, pl.DataFrame, noted=False) is not None for ref in old.values()), n
+            assert all(lake.get(ref, pl.DataFrame, is_input=False) is not None for ref in old.values()), n
     assert undone > 3
 
 

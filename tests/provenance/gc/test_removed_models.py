@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from ml_assets.declaration.parts import Stage
-from ml_assets.lake.steps import StepRecord, keep_step
+from ml_assets.lake.steps import StepRecord, store_step
 from ml_assets.lake.store import Lake
 from tests.provenance.gc.test_retention import ago, collected, decide, gone, judged, keys, made, trained
 
@@ -54,7 +54,7 @@ def test_what_only_a_deleted_model_was_made_from_goes(lake: Lake) -> None:
 def test_a_recent_run_of_a_deleted_model_does_not_stop_garbage_collection(lake: Lake) -> None:
     removed = trained(lake, 1, 900)
     decide(lake, 1, 899, removed)
-    keep_step(
+    store_step(
         lake,
         StepRecord(
             run_id="run-9", step="flight_delay__model", attempt=0, assets=("flight_delay/model",),

@@ -13,7 +13,7 @@ from ml_assets.contracts.artifacts import Promotion
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.promotion_log import PromotionLog
-from ml_assets.lake.steps import StepRecord, keep_step
+from ml_assets.lake.steps import StepRecord, store_step
 from ml_assets.lake.store import Lake
 from ml_assets.provenance.gc.removal import Removed, collect, look
 from ml_assets.provenance.gc.retention import Judgement, Policy
@@ -237,7 +237,7 @@ def test_all_that_a_recent_run_made_and_read_stays(lake: Lake) -> None:
     record = StepRecord(run_id="still-going", step="x", attempt=0, assets=("y",), inputs=(read,), started_at=ago(0.5))
     assert keys(read, long_ago) == gone(lake)
 
-    keep_step(lake, record)
+    store_step(lake, record)
 
     assert set() == gone(lake, days=0)
     assert keys(read, long_ago) == gone(lake, now=NOW + timedelta(days=2), days=0)
@@ -247,7 +247,7 @@ def test_all_that_a_recent_run_made_and_read_stays(lake: Lake) -> None:
 def test_what_a_resumed_run_goes_on_with_stays(lake: Lake) -> None:
     parent = made(lake, "raw/a", 1, 400, run_id="failed")
     made(lake, "raw/a", 2, 300)
-    keep_step(
+    store_step(
         lake, StepRecord(run_id="new", continues=("failed",), step="x", attempt=0, assets=("y",), started_at=ago(0.1))
     )
 
