@@ -46,8 +46,8 @@ class Origin:
     """The origin of an artifact that is being written.
 
     Attributes:
-        after: the number of the publication that it is based on, 0 for none. It must be the next publication, or it is not
-            published. None if it may replace any publication.
+        after: the number of the publication that it is based on, 0 for none. It must be the next publication, or it is
+            not published. None if it may replace any publication.
     """
 
     inputs: tuple[ArtifactRef, ...] = ()
