@@ -384,7 +384,7 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_ask_for_nothing_but_a_p
         (RAW.replace("file: data/orders.csv", "file: a.csv\n      csv: {delimiter: '\\n'}"),
          ["shop/defs.yaml:7: tables.orders.csv.delimiter: expected one ASCII character"]),
         (RAW.replace("file: data/orders.csv", "file: a.csv\n      formats: {due: '%m/%d/%y'}"),
-         ["shop/defs.yaml:7: tables.orders.formats.due", "%y is a year of two digits"]),
+         ["shop/defs.yaml:7: tables.orders.formats.due", "%y is a two-digit year"]),
         (RAW.replace("first: 2024-01-01", "first: 2023-02-30"),
          ["shop/defs.yaml:3: there is no date '2023-02-30': day is out of range for month."]),
         (RAW + "  \x07: 1\n", ["shop/defs.yaml:9: not YAML: control characters are not allowed."]),

@@ -63,19 +63,19 @@ def test_a_known_time_may_name_what_landing_computes_and_an_expression_may_not()
     [
         ("momment", f"names column 'momment', {ELSEWHERE} (did you mean 'moment'?)"),
         ('cast("wieght kg" as timestamp)', f"names column 'wieght kg', {ELSEWHERE} (did you mean 'weight kg'?)"),
-        ("moment +", "cannot be worked out: it ends too early"),
-        ("moment + * 2", 'cannot be worked out: syntax error at or near "2", at character 12'),
-        ("'äöü' || + * 2", 'cannot be worked out: syntax error at or near "2", at character 14'),
+        ("moment +", "cannot be evaluated: it ends too early"),
+        ("moment + * 2", 'cannot be evaluated: syntax error at or near "2", at character 12'),
+        ("'äöü' || + * 2", 'cannot be evaluated: syntax error at or near "2", at character 14'),
         ("moment); drop table rows; select (1", "is more than one expression"),
         ("moment), (id", "is more than one expression"),
         (
             "to_timestmp(id)",
-            "cannot be worked out: Scalar Function with name to_timestmp does not exist, at character 1",
+            "cannot be evaluated: Scalar Function with name to_timestmp does not exist, at character 1",
         ),
         ("id", "gives bigint; expected timestamp, by cast(... as timestamp)"),
         ("to_timestamp(id)", "gives timestamp with time zone; expected timestamp, by cast(... as timestamp)"),
         ("max(moment)", "aggregates over rows; expected a value of each row by itself"),
-        ("(select x from read_csv('a.csv'))", f"cannot be worked out: {NO_FILES}, at character 16"),
+        ("(select x from read_csv('a.csv'))", f"cannot be evaluated: {NO_FILES}, at character 16"),
     ],
 )
 def test_sql_that_can_work_for_no_row_is_refused_with_the_expression_and_the_cause(sql: str, problem: str) -> None:

@@ -105,7 +105,7 @@ def test_what_this_account_may_not_look_at_is_there_if_pods_that_name_it_run(hom
 
     assert "whether registry exist is unknown" in told["secrets"].text
     assert "whether settings exist is unknown" in told["config maps"].text
-    assert ("ok", "dagster: there, for pods that name them run.") == (
+    assert ("ok", "dagster: exist, because running pods use them.") == (
         told["service accounts"].state, told["service accounts"].text,
     )  # fmt: skip
 

@@ -149,7 +149,7 @@ def test_a_dagster_yaml_that_needs_a_missing_extra_is_reported_with_its_command(
     (tmp_path / "dagster.yaml").write_text(settings)
 
     home = str(tmp_path)
-    [found] = [one for one in (*instance(home), *cluster(home, ())) if one.state == "wrong"]
+    [found] = [one for one in (*dagster_instance(home), *cluster(home, ())) if one.state == "wrong"]
 
     assert f"pip install 'ml-assets[{extra}]'" == found.mend
     assert f"needs the package {named}, which is not installed" in found.text

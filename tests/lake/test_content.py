@@ -289,7 +289,7 @@ def test_a_part_that_may_be_none_has_no_file_then() -> None:
     assert version(Page("x")) != version(Page("x", "n"))
     assert Page("x", "n") == through_files(Page("x", "n"), Page)
     assert [False, True] == [content.may_lack(Page, "html"), content.may_lack(Page, "note")]
-    with pytest.raises(TypeError, match=r"cannot be kept: \{'html': 'NoneType'\}"):
+    with pytest.raises(TypeError, match=r"cannot be stored: \{'html': 'NoneType'\}"):
         content.parts_of(Page(None))  # type: ignore[arg-type]
 
 
@@ -299,9 +299,9 @@ def test_parts_that_cannot_be_kept_are_named() -> None:
         numbers: list[int]
         rows: pl.DataFrame
 
-    with pytest.raises(TypeError, match=r"Odd has fields that cannot be kept: \{'numbers': 'list'\}"):
+    with pytest.raises(TypeError, match=r"Odd has fields that cannot be stored: \{'numbers': 'list'\}"):
         content.parts_of(Odd([1], frame(1)))
-    with pytest.raises(TypeError, match="cannot keep a type"):
+    with pytest.raises(TypeError, match="cannot store a type"):
         content.parts_of(Study)
 
 

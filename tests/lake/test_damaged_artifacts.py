@@ -97,7 +97,7 @@ def test_a_manifest_that_claims_more_rows_than_fit_in_memory_is_not_believed(fol
     overwrite(folder, f"{folder.directory(made.ref)}/{newest_name(folder, made.ref)}", lying.text())
 
     with pytest.raises(
-        CorruptArtifactError, match=r"has 1,000,000,000,000,000 rows, for which this machine has no memory"
+        CorruptArtifactError, match=r"has 1,000,000,000,000,000 rows, more than this machine's memory can hold"
     ):
         folder.get(made.ref, pl.DataFrame)
 
@@ -193,7 +193,7 @@ def resealed(text: bytes, edit: Callable[[str], str]) -> bytes:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda text: text.replace("shop/orders", "shop/theirs"), "speaks of shop/theirs"),
+        (lambda text: text.replace("shop/orders", "shop/theirs"), "is the manifest of shop/theirs"),
         (lambda text: text.replace('"bytes": ', '"bytes": -'), r"manifest-\S+ is not a manifest \(files\.0\.bytes"),
         (lambda text: text.replace('"table.parquet"', '"../../../table.parquet"'), "is not a manifest"),
     ],

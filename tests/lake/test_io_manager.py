@@ -278,7 +278,7 @@ def test_a_frame_without_days_cannot_be_cut(tmp_path: Path) -> None:
 
     _, message = refused(tmp_path, dayless, over=("2013-01-01", "2013-01-02"))
 
-    assert "dayless has no column 'day', by which its rows are cut into partitions" in message
+    assert "dayless has no column 'day', which splits its rows into partitions" in message
 
 
 def test_one_record_for_several_days_is_refused(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_days_that_nobody_asked_for_are_refused(tmp_path: Path) -> None:
 
     _, message = refused(tmp_path, eager, over=("2013-01-01", "2013-01-02"))
 
-    assert "eager returned partitions ['2013-01-09'] that were not asked for" in message
+    assert "eager returned partitions ['2013-01-09'] that were not requested" in message
 
 
 def test_days_that_were_asked_for_and_not_returned_are_told() -> None:
@@ -328,7 +328,7 @@ def test_a_missing_day_is_not_read_as_one_without_rows(tmp_path: Path) -> None:
     rolled = rolling()
 
     told = message_of(refused(tmp_path, daily, noted, only=["noted"], over=("2013-01-02", "2013-01-05")))
-    assert "daily of 2013-01-03 is missing, so what reads it cannot be made for 2013-01-02 to 2013-01-05" in told
+    assert "daily of 2013-01-03 is missing, so 2013-01-02 to 2013-01-05" in told
     told = message_of(refused(tmp_path, daily, rolled, only=["rolled"], over=("2013-01-04", "2013-01-05")))
     assert "daily of 2013-01-03 is missing" in told
     assert [] == [*Lake(str(tmp_path)).partitions("noted"), *Lake(str(tmp_path)).partitions("rolled")]
@@ -436,7 +436,7 @@ def test_an_artifact_of_a_kind_that_cannot_be_kept_is_refused(tmp_path: Path) ->
 
     _, message = refused(tmp_path, odd)
 
-    assert "Unkept has fields that cannot be kept: {'numbers': 'list'}; use frames, records or text" in message
+    assert "Unkept has fields that cannot be stored: {'numbers': 'list'}; use frames, records or text" in message
 
 
 @dg.asset

@@ -196,7 +196,7 @@ def test_of_two_that_nobody_published_none_is_current_and_the_next_is(lake: Lake
         with killed_before("/order/"):
             put(lake, frame(n))
     assert {} == lake.newest(ASSET)
-    with pytest.raises(MissingArtifactError, match="has not been made yet"):
+    with pytest.raises(MissingArtifactError, match="has not been materialized yet"):
         lake.find(ASSET)
 
     assert {"": put(lake, frame(1)).ref} == lake.newest(ASSET)
@@ -269,7 +269,7 @@ def test_what_was_made_from_something_older_is_refused_before_anything_is_writte
     put(folder, frame(2))
     before = files_of(folder)
 
-    with pytest.raises(PublicationConflictError, match=r"somebody else published shop/orders while it was made here"):
+    with pytest.raises(PublicationConflictError, match=r"another process published shop/orders while it was made here"):
         put(folder, frame(3), after=1)
 
     assert before == files_of(folder)

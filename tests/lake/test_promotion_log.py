@@ -63,7 +63,9 @@ def test_each_model_has_a_log_of_its_own(lake: Lake) -> None:
 
 @pytest.mark.parametrize("name", ["", "..", "../flight_delay", "flight/delay", "/etc", "Flight", "a" * 64, "a\n"])
 def test_a_log_of_a_model_whose_name_is_none_is_not_looked_for(tmp_path: Path, name: str) -> None:
-    with pytest.raises(LakeError, match="is not a model's name, so it has no promotion log; expected up to 63 of a-z"):
+    with pytest.raises(
+        LakeError, match="is not a valid model name, so it has no promotion log; expected up to 63 of a-z"
+    ):
         log(Lake(str(tmp_path)), name)
 
 
@@ -198,7 +200,7 @@ def of_another_lake(number: int) -> Callable[[Lake], None]:
         (resealed(1, previous="a" * 32), r"000001\.json follows an entry with the digest a{32}; expected none"),
         (lambda lake: write(lake, "notes.txt", b"hello"), r"notes\.txt does not belong there; expected"),
         (lambda lake: write(lake, "000000.json", b"{}"), r"000000\.json does not belong there"),
-        (resealed(2, number=1), r"000002\.json is not the entry that its name says: it is entry 1 of flight_delay;"),
+        (resealed(2, number=1), r"000002\.json is not the entry that its path says: it is entry 1 of flight_delay;"),
         (resealed(2, model="other"), r"it is entry 2 of other; expected entry 2 of flight_delay"),
         (resealed(2, decided_at=datetime(2026, 1, 1)), "without a time zone; expected UTC"),  # noqa: DTZ001 - see there
         (lambda lake: write(lake, "000001.json", b" " * (2**20 + 1)), r"000001\.json has 1,048,577 bytes; expected at"),

@@ -89,5 +89,5 @@ def test_other_files_are_left_alone(log: RetrainingLog[Retraining]) -> None:
 
 
 def test_a_name_that_could_be_a_path_has_no_log(log: RetrainingLog[Retraining]) -> None:
-    with pytest.raises(LakeError, match=r"'\.\./m' is not a model's name, so it has no retraining log"):
+    with pytest.raises(LakeError, match=r"'\.\./m' is not a valid model name, so it has no retraining log"):
         RetrainingLog(log.lake, "../m", Retraining)

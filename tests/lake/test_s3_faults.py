@@ -241,7 +241,7 @@ def test_a_server_that_is_gone_is_told_by_name_and_nothing_hangs(s3: S3) -> None
 
         for operation in OPERATIONS.values():
             with pytest.raises(
-                UnreachableLakeError, match=rf"{lake.url}/a: {proxy.host} did not answer in [13] attempts"
+                UnreachableLakeError, match=rf"{lake.url}/a: {proxy.host} did not respond in [13] attempts"
             ):
                 operation(lake)
 
@@ -256,7 +256,7 @@ def test_a_server_that_was_given_up_is_asked_once_until_it_answers(s3: S3) -> No
         put(lake, "a", b"x")
         for attempts in (3, 1, 1):
             proxy.plan("", *["reset"] * 40)  # aiohttp sends some again by itself
-            with pytest.raises(UnreachableLakeError, match=rf"did not answer in {attempts} attempts"):
+            with pytest.raises(UnreachableLakeError, match=rf"did not respond in {attempts} attempts"):
                 lake.read(lake.path("a"))
             proxy.forget()
 
@@ -270,7 +270,7 @@ def test_a_server_that_takes_requests_and_never_answers_is_given_up(faulty: tupl
     proxy.plan("GET", "silence", "silence", "silence")
     hasty = Objects(lake.url, {**lake.options, "read_timeout": 0.1, "seconds": 0.15})
 
-    with pytest.raises(UnreachableLakeError, match=r"did not answer in 2 attempts, .* ended in .*Timeout"):
+    with pytest.raises(UnreachableLakeError, match=r"did not respond in 2 attempts, .* ended in .*Timeout"):
         hasty.read(lake.path("a"))
 
 

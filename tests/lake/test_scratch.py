@@ -71,7 +71,7 @@ def test_what_is_current_is_what_was_current_at_the_moment(source: Lake, tmp_pat
     assert [DAY] == then.partitions(ASSET)
     assert {DAY: sorted([first, second], key=lambda ref: ref.version)} == then.versions(ASSET)
     assert moment == then.now()
-    with pytest.raises(MissingArtifactError, match=r"shop/orders\[2013-01-02\] has not been made yet"):
+    with pytest.raises(MissingArtifactError, match=r"shop/orders\[2013-01-02\] has not been materialized yet"):
         then.find(ASSET, "2013-01-02")
 
 

@@ -230,7 +230,7 @@ def test_a_version_can_be_abbreviated_as_long_as_one_fits(lake: Lake) -> None:
     assert version == lake.find(ASSET, version=version[:8]).version
     with pytest.raises(MissingArtifactError, match=r"shop/orders has no versions starting with 'zz'"):
         lake.find(ASSET, version="zz")
-    with pytest.raises(MissingArtifactError, match=r"shop/orders\[2013-01-01\] has not been made yet"):
+    with pytest.raises(MissingArtifactError, match=r"shop/orders\[2013-01-01\] has not been materialized yet"):
         lake.find(ASSET, "2013-01-01")
 
 
@@ -345,7 +345,7 @@ def test_a_bucket_that_does_not_exist_is_named(s3: Callable[[str], Any]) -> None
 
 
 def test_a_thing_that_cannot_be_kept_is_refused_before_anything_is_written(folder: Lake) -> None:
-    with pytest.raises(TypeError, match="cannot keep a dict; an artifact is a polars frame, a record, or a dataclass"):
+    with pytest.raises(TypeError, match="cannot store a dict; an artifact is a polars frame, a record, or a dataclass"):
         put(folder, {"a": 1})
 
     assert {} == files_of(folder)

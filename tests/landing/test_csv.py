@@ -75,8 +75,8 @@ def test_what_stands_for_a_missing_value_is_one_quoted_or_not() -> None:
         ("a,b\n1,2,3\n4\n5,6\n7,8,9\n", "lines 2, 3, 5 have 1 or 3 values, but the header has 2"),
         ("a,b\n1,2\n\n3,4\n", "line 3 is blank; expected 2 values on every line"),
         ("a,b\r\n1,2\r\n\r\n3,4\r\n", "line 3 is blank"),
-        ("a\n1\n\n2\n", 'line 3 is blank; expected 1 value on every line.*a missing value is written ""'),
-        ("a\n1\n\n", "line 3 is blank, which in a file of one column may be a record or none"),
+        ("a\n1\n\n2\n", 'line 3 is blank; expected 1 value on every line.*write a missing value as ""'),
+        ("a\n1\n\n", "line 3 is blank, which is ambiguous in a file of one column"),
         ("\na,b\n1,2\n", "line 1 is blank"),
         ('a,b\n1,"2\n3,4\n', "line 2 has a quote that is never closed"),
         ('a,b\n"x""\n",2\n3,"4', "line 4 has a quote that is never closed"),
@@ -86,8 +86,8 @@ def test_what_stands_for_a_missing_value_is_one_quoted_or_not() -> None:
         ("a,b\n1,2\r", "line 2 has a carriage return without a line feed"),
         ("a,b\n1,2\r\r\n", "line 2 has a carriage return without a line feed"),
         ("a,b\r1,2\r", "line 1 has a carriage return without a line feed"),
-        ("a,b\n1,x\0\n", "line 2 has a NUL byte, which no text contains"),
-        ("a,a,b,b\n1,2,3,4\n", "line 1 gives columns 1, 2, 3, 4 a name that another has"),
+        ("a,b\n1,x\0\n", "line 2 has a NUL byte, which no text has"),
+        ("a,a,b,b\n1,2,3,4\n", "line 1 gives columns 1, 2, 3, 4 the same name as another column"),
         ("a,,b, \n1,2,3,4\n", "line 1 has no name for column 2, 4"),
         ("", "is empty; expected a line with the names"),
         ("\ufeff\n\n", "is empty"),
@@ -102,7 +102,7 @@ def test_what_is_not_csv_is_refused_with_the_line(text: str | bytes, message: st
 
 
 def test_an_escape_before_what_needs_none_is_refused() -> None:
-    with pytest.raises(CsvError, match="line 3 has an escape before what needs none"):
+    with pytest.raises(CsvError, match="line 3 has an escape before an ordinary character"):
         rows("a,b\n1,\\\\\n2,\\N\n", escape="\\")
 
 
@@ -122,7 +122,7 @@ def test_windows_1252_declared_as_latin_1_is_refused() -> None:
 
 @pytest.mark.parametrize("encoding", ["latin-1", "windows-1252", "windows-1251"])
 def test_utf_8_declared_as_another_encoding_is_refused(encoding: str) -> None:
-    with pytest.raises(CsvError, match=f"is UTF-8, not {encoding}. Leave 'encoding' out"):
+    with pytest.raises(CsvError, match=f"is UTF-8, not {encoding}. Remove 'encoding' from"):
         rows("a,b\né,ü\n", encoding=encoding)
 
 
@@ -132,7 +132,7 @@ def test_utf_8_declared_as_another_encoding_is_refused(encoding: str) -> None:
         ({"delimiter": ""}, "expected one ASCII character"),
         ({"delimiter": "\n"}, "expected one ASCII character"),
         ({"delimiter": "ab"}, "expected one ASCII character"),
-        ({"delimiter": "a"}, "no letter, digit"),
+        ({"delimiter": "a"}, "not a letter, digit"),
         ({"delimiter": '"'}, "'delimiter', 'quote' and 'escape' must differ"),
         ({"escape": '"'}, "must differ; without 'escape' quotes are doubled"),
         ({"decimal": ",", "thousands": ","}, "'decimal' and 'thousands' must differ"),
@@ -151,8 +151,8 @@ def test_utf_8_declared_as_another_encoding_is_refused(encoding: str) -> None:
                 "undefined",
             )
         ),
-        ({"date_format": "%d.%m.%y"}, "%y is a year of two digits"),
-        ({"timestamp_format": "%d.%m.%Y %Q"}, "there is no '%Q'; expected some of %Y, %m"),
+        ({"date_format": "%d.%m.%y"}, "%y is a two-digit year"),
+        ({"timestamp_format": "%d.%m.%Y %Q"}, "'%Q' is not a directive; expected some of %Y, %m"),
         ({"date_format": "%d.%m"}, "expected a year"),
     ],
 )
@@ -248,5 +248,5 @@ def test_a_reader_that_finds_other_records_than_the_file_has_lands_nothing(monke
     found = records_of(b"a,b\n1,2\n3,4\n5,6", CsvDialect())
     monkeypatch.setattr("ml_assets.landing.csv_files.records_of", lambda *_: replace(found, starts=found.starts[:-1]))
 
-    with pytest.raises(CsvError, match="has 3 records, but 4 were read; nothing of it is landed"):
+    with pytest.raises(CsvError, match="has 3 records, but 4 were read, so nothing of it is landed"):
         rows("a,b\n1,2\n3,4\n5,6")

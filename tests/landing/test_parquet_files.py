@@ -69,27 +69,47 @@ def test_a_type_from_which_the_declared_one_follows_is_accepted(
 @pytest.mark.parametrize(
     ("column", "dtype", "message"),
     [
-        (pa.array([2**63], pa.uint64()), BIGINT, "'x' is ubigint, and 1 .* not exactly bigint, the first in row 1"),
-        (pa.array([1, 300]), pl.Int8(), "'x' is bigint, and 1 .* not exactly tinyint, the first in row 2"),
-        (pa.array([1.5]), BIGINT, "'x' is double, and 1 .* not exactly bigint"),
+        (
+            pa.array([2**63], pa.uint64()),
+            BIGINT,
+            "'x' is ubigint, and 1 .* not exactly representable as bigint, the first in row 1",
+        ),
+        (
+            pa.array([1, 300]),
+            pl.Int8(),
+            "'x' is bigint, and 1 .* not exactly representable as tinyint, the first in row 2",
+        ),
+        (pa.array([1.5]), BIGINT, "'x' is double, and 1 .* not exactly representable as bigint"),
         (pa.array([2.0**53 + 2]), BIGINT, "not exactly bigint"),
-        (pa.array([2**53 + 1]), DOUBLE, "'x' is bigint, and 1 .* not exactly double"),
-        (pa.array([0.1]), pl.Float32(), "'x' is double, and 1 .* not exactly real"),
-        (pa.array([Decimal("1.5")]), BIGINT, r"'x' is decimal\(2, 1\), and 1 .* not exactly bigint"),
-        (pa.array([Decimal("12345678901234567.89")]), DOUBLE, r"'x' is decimal\(19, 2\), and 1 .* not exactly double"),
+        (pa.array([2**53 + 1]), DOUBLE, "'x' is bigint, and 1 .* not exactly representable as double"),
+        (pa.array([0.1]), pl.Float32(), "'x' is double, and 1 .* not exactly representable as real"),
+        (pa.array([Decimal("1.5")]), BIGINT, r"'x' is decimal\(2, 1\), and 1 .* not exactly representable as bigint"),
+        (
+            pa.array([Decimal("12345678901234567.89")]),
+            DOUBLE,
+            r"'x' is decimal\(19, 2\), and 1 .* not exactly representable as double",
+        ),
         (
             pa.array([1], pa.timestamp("ns")),
             TIMESTAMP,
-            "'x' is timestamp in nanoseconds, and 1 .* not exactly timestamp",
+            "'x' is timestamp in nanoseconds, and 1 .* not exactly representable as timestamp",
         ),
         (pa.array([2**62], pa.timestamp("us")), TIMESTAMP, "not exactly timestamp"),
-        (pa.array([at(2024, 1, 2, 1)]), DATE, "'x' is timestamp in microseconds, and 1 .* not exactly date"),
+        (
+            pa.array([at(2024, 1, 2, 1)]),
+            DATE,
+            "'x' is timestamp in microseconds, and 1 .* not exactly representable as date",
+        ),
         (
             pa.array([0], pa.timestamp("us", "UTC")),
             VARCHAR,
             "'x' is timestamp in microseconds with time zone, expected v",
         ),
-        (pa.array(["2024-01-02"]), TIMESTAMP, "'x' is varchar, and 1 of its values is not exactly timestamp"),
+        (
+            pa.array(["2024-01-02"]),
+            TIMESTAMP,
+            "'x' is varchar, and 1 of its values is not exactly representable as timestamp",
+        ),
         (
             pa.array(["02.01.2024", "2024-01-02"]),
             DATE,
@@ -106,7 +126,11 @@ def test_a_type_from_which_the_declared_one_follows_is_accepted(
             DOUBLE,
             "'x' is double, and 2 of its values are NaN or infinite, the first in row 2; .*add NaN, inf and -inf to 'n",
         ),
-        (pa.array([0.5], pa.float16()), BIGINT, "'x' is halffloat, and 1 of its values is not exactly bigint"),
+        (
+            pa.array([0.5], pa.float16()),
+            BIGINT,
+            "'x' is halffloat, and 1 of its values is not exactly representable as bigint",
+        ),
     ],
 )
 def test_a_type_that_would_lose_something_is_refused_in_sql_names(
@@ -129,7 +153,7 @@ def test_nan_and_infinity_are_missing_where_that_is_declared() -> None:
 
 def test_unix_time_is_read_where_that_is_declared() -> None:
     assert [at(2024, 1, 1, 8), None] == read(pa.array([1704096000, None]), TIMESTAMP, formats={"x": "unix_seconds"})
-    with pytest.raises(SourceError, match="1 of its values is not exactly timestamp"):
+    with pytest.raises(SourceError, match="1 of its values is not exactly representable as timestamp"):
         read(pa.array([1704096000_000]), TIMESTAMP, formats={"x": "unix_seconds"})
 
 
@@ -138,7 +162,9 @@ def test_unix_time_in_doubles_is_read_where_all_are_whole() -> None:
     column = pa.array([1704096000.0, None])
 
     assert [at(2024, 1, 1, 8), None] == read(column, TIMESTAMP, formats=seconds)
-    with pytest.raises(SourceError, match="1 of its values is not exactly timestamp, the first in row 2"):
+    with pytest.raises(
+        SourceError, match="1 of its values is not exactly representable as timestamp, the first in row 2"
+    ):
         read(pa.array([0.0, 1704096000.5]), TIMESTAMP, formats=seconds)
     with pytest.raises(SourceError, match="1 of its values is NaN or infinite, the first in row 1"):
         read(pa.array([NAN]), TIMESTAMP, formats=seconds)
@@ -169,5 +195,5 @@ def test_a_column_that_stands_twice_is_refused() -> None:
     data = io.BytesIO()
     parquet.write_table(pa.table([pa.array([1]), pa.array([2])], names=["x", "x"]), data)
 
-    with pytest.raises(SourceError, match="names columns more than once: x; give each a name of its own"):
+    with pytest.raises(SourceError, match="has duplicate column names: x; make all names unique"):
         Source("x.parquet", {"x": BIGINT}).frame(data.getvalue())

@@ -1,4 +1,4 @@
-"""Expressions that cannot be worked out: what a person is told, and what not."""
+"""Expressions that cannot be evaluated: what a person is told, and what not."""
 
 import polars as pl
 import pytest
@@ -10,7 +10,7 @@ ROWS = pl.DataFrame({"name": ["Jane Roe"], "n": [1]})
 
 
 def test_an_expression_over_a_wrong_value_or_column_is_refused_with_the_reason() -> None:
-    with pytest.raises(WarehouseError, match=r"shops: an expression cannot be worked out: .*'Jane Roe' to INT32"):
+    with pytest.raises(WarehouseError, match=r"shops: an expression cannot be evaluated: .*'Jane Roe' to INT32"):
         with_columns(ROWS, {"id": "cast(name as integer)"}, where="shops")
     with pytest.raises(WarehouseError, match='Referenced column "nmae" not found'):
         with_columns(ROWS, {"id": "nmae"}, where="shops", personal=["name"])
@@ -18,7 +18,7 @@ def test_an_expression_over_a_wrong_value_or_column_is_refused_with_the_reason()
 
 @pytest.mark.parametrize("sql", ["cast(name as integer)", "strptime(name, '%Y')", "error(name)", "cast(name as date)"])
 def test_no_message_repeats_a_value_where_a_column_is_personal(sql: str) -> None:
-    with pytest.raises(WarehouseError, match=r"cannot be worked out: .*Exception over the values of a row") as caught:
+    with pytest.raises(WarehouseError, match=r"cannot be evaluated: .*Exception over the values of a row") as caught:
         with_columns(ROWS, {"id": sql}, where="shops", personal=["name"])
 
     assert "Jane" not in str(caught.value)

@@ -146,5 +146,7 @@ def test_a_small_parquet_file_of_more_rows_than_memory_holds_is_refused(monkeypa
     assert len(file.getvalue()) < MIB
     monkeypatch.setattr(source_bytes, "memory_bytes", lambda: 8 * MIB)
 
-    with pytest.raises(SourceError, match="claims 1,000,000 rows of 1 columns, for which this machine has no memory"):
+    with pytest.raises(
+        SourceError, match="claims 1,000,000 rows of 1 columns, more than fit into this machine's memory"
+    ):
         Source("rows.parquet", SCHEMA).frame(file.getvalue())

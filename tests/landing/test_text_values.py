@@ -205,13 +205,13 @@ def test_a_hint_names_what_to_declare(text: str, dtype: pl.DataType, expected: s
     assert expected in hint(text, dtype, "x")
 
 
-OTHER_UNIX = "; expected a time of the years 1 to 9999 as unix_seconds, as declared, without more than microseconds"
+OTHER_UNIX = "; expected a time of the years 1 to 9999 in the declared unix_seconds, with at most microseconds"
 
 
 @pytest.mark.parametrize(
     ("text", "given", "expected"),
     [
-        ("2024-03-04 10:00", "%d.%m.%Y %H:%M", "; expected an existing one written as '%d.%m.%Y %H:%M', as declared"),
+        ("2024-03-04 10:00", "%d.%m.%Y %H:%M", "; expected an existing one in the declared format '%d.%m.%Y %H:%M'"),
         (
             "1704096000000",
             "unix_seconds",

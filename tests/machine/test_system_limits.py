@@ -133,5 +133,5 @@ def test_a_command_without_a_temporary_folder_says_what_to_set(tmp_path: Path) -
 
     assert done.returncode == 3
     assert "No temporary folder is writable. Free space: " in done.stderr
-    assert "Set TMPDIR to a folder that this user may write." in done.stderr
+    assert "Set TMPDIR to a folder that this user may write to." in done.stderr
     assert "Traceback" not in done.stderr

@@ -168,7 +168,7 @@ def test_a_killed_dbt_is_told_with_what_it_said_and_the_next_one_works(shop: Sho
             os.kill(children()[0], signal.SIGKILL)
 
     with Dbt(shop.folder) as dbt:
-        with pytest.raises(WarehouseError, match=r"ended before dbt did(.|\n)*It said:(.|\n)*Running with dbt"):
+        with pytest.raises(WarehouseError, match=r"ended before dbt did(.|\n)*Its last lines:(.|\n)*Running with dbt"):
             shop.build("endless", by=dbt, say=kill)
         assert 0 == shop.build(by=dbt)
 

@@ -75,7 +75,7 @@ def test_each_table_is_needed_as_far_back_as_its_readers_look_together() -> None
 
 
 def test_a_table_that_dbt_does_not_know_is_named() -> None:
-    with pytest.raises(WarehouseError, match="dbt knows no model 'fetures'"):
+    with pytest.raises(WarehouseError, match="the dbt project has no model 'fetures'"):
         reach_of(manifest_of(node("model", "features")), "fetures", DAY, DAY)
 
 
@@ -84,7 +84,7 @@ def test_a_whole_table_over_one_by_day_is_refused() -> None:
         node("source", "orders"), node("model", "totals", "s.orders", by_day=False), node("model", "sums", "m.totals")
     )
 
-    with pytest.raises(WarehouseError, match="totals is a whole table, but reads orders, which is kept by day"):
+    with pytest.raises(WarehouseError, match="totals is a whole table, but reads orders, a table by day"):
         reach_of(manifest, "sums", DAY, DAY)
 
 
@@ -187,7 +187,7 @@ def test_what_dbt_says_against_a_model_is_passed_on_and_the_next_rebuild_works(
     reach = reach_of(rebuilds[1], "order_sums", DAY, DAY)
 
     with pytest.raises(
-        WarehouseError, match=r"order_sums cannot be rebuilt in a scratch folder; dbt says:\nstg_orders: "
+        WarehouseError, match=r"order_sums cannot be rebuilt in a scratch folder; dbt reports:\nstg_orders: "
     ):
         rebuilds[0].build(reach, {ORDERS: orders(1).with_columns(amount=pl.lit("many"))})
 

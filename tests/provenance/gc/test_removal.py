@@ -344,7 +344,10 @@ def test_a_version_that_is_promoted_at_any_moment_serves_or_could_not_be(tmp_pat
 def test_two_at_once_are_one_and_one_that_is_told_whose_it_is(tmp_path: Path) -> None:
     lake, _ = worn(tmp_path)
     before = files_of(lake)
-    with Lock(lake, "gc", now=NOW), pytest.raises(LockedError, match=f"process {os.getpid()} on .* is at it since"):
+    with (
+        Lock(lake, "gc", now=NOW),
+        pytest.raises(LockedError, match=f"process {os.getpid()} on .* has held the lock since"),
+    ):
         collected(lake)
 
     assert before == files_of(lake)
