@@ -16,14 +16,14 @@ from tests.automation.alerted import Daemon, Heard
 def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
     """Note each alert that a channel got, as it stands in the lake: what is sent is tested with the channels."""
     heard = Heard()
-    real = Outbox._note
+    real = Outbox._record_outcome
 
     def note(self: Outbox, claimed: Any, channel: Any, outcome: Any, *given: Any, **more: Any) -> None:
         if outcome == "sent":
             heard.alerts.extend(it.alert for it in claimed)
         real(self, claimed, channel, outcome, *given, **more)
 
-    monkeypatch.setattr(Outbox, "_note", note)
+    monkeypatch.setattr(Outbox, "_record_outcome", note)
     return heard
 
 

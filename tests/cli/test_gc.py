@@ -118,8 +118,8 @@ def test_a_promotion_log_that_is_gone_as_a_whole_stops_it(
 
     log = lake.path("promotions", "flight_delay", "000001.json")
     assert (
-        f"the promotion log of flight_delay is damaged, so it is used for no decision and no prediction: {log} is missing"
-        in (capsys.readouterr().err)
+        f"the promotion log of flight_delay is damaged, so it is used for no decision and no prediction: "
+        f"{log} is missing" in (capsys.readouterr().err)
     )
     assert before == files_of(lake, "artifacts")
 

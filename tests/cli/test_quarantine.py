@@ -143,7 +143,7 @@ def test_a_release_keeps_the_rows_with_the_reason_and_is_made_once(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["raw/order"], "nothing of 'raw/order' were ever set aside in"),
+        (["raw/order"], "no rows of 'raw/order' were ever set aside in"),
         (["raw/orders", "tomorrow"], "DAY is 'tomorrow'; expected a day such as 2013-12-31"),
         (["--release", "--why", "so"], "say of which TABLE (and DAY), and --why"),
         (["raw/orders", "--release"], "say of which TABLE (and DAY), and --why"),

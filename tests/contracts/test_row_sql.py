@@ -63,7 +63,7 @@ def test_a_known_time_may_name_what_landing_computes_and_an_expression_may_not()
     [
         ("momment", f"names column 'momment', {ELSEWHERE} (did you mean 'moment'?)"),
         ('cast("wieght kg" as timestamp)', f"names column 'wieght kg', {ELSEWHERE} (did you mean 'weight kg'?)"),
-        ("moment +", "cannot be evaluated: it ends too early"),
+        ("moment +", "cannot be evaluated: it is incomplete"),
         ("moment + * 2", 'cannot be evaluated: syntax error at or near "2", at character 12'),
         ("'äöü' || + * 2", 'cannot be evaluated: syntax error at or near "2", at character 14'),
         ("moment); drop table rows; select (1", "is more than one expression"),
@@ -74,7 +74,7 @@ def test_a_known_time_may_name_what_landing_computes_and_an_expression_may_not()
         ),
         ("id", "gives bigint; expected timestamp, by cast(... as timestamp)"),
         ("to_timestamp(id)", "gives timestamp with time zone; expected timestamp, by cast(... as timestamp)"),
-        ("max(moment)", "aggregates over rows; expected a value of each row by itself"),
+        ("max(moment)", "aggregates over rows; expected a value for each single row"),
         ("(select x from read_csv('a.csv'))", f"cannot be evaluated: {NO_FILES}, at character 16"),
     ],
 )

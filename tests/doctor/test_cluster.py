@@ -209,7 +209,7 @@ def test_a_silent_web_server_shows_nothing_of_policies_where_the_code_location(h
     told = found(home, Pretended(pods=[OWN, listening("webserver", CLOSED), *code]))["network policies"]
 
     assert ("warning", "Run the doctor in the daemon's pod") == (told.state, told.fix[:34])
-    assert "cannot be told" in told.text
+    assert "is unknown" in told.text
 
 
 def test_of_policies_nothing_is_said_outside_the_cluster_or_without_another_web_server(home: Path, port: int) -> None:

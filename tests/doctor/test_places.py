@@ -151,7 +151,7 @@ def test_a_dagster_yaml_that_needs_a_missing_extra_is_reported_with_its_command(
     home = str(tmp_path)
     [found] = [one for one in (*dagster_instance(home), *cluster(home, ())) if one.state == "wrong"]
 
-    assert f"pip install 'ml-assets[{extra}]'" == found.mend
+    assert f"pip install 'ml-assets[{extra}]'" == found.fix
     assert f"needs the package {named}, which is not installed" in found.text
 
 
@@ -164,7 +164,7 @@ def test_a_kubeconfig_without_a_launcher_and_without_the_extra_is_a_warning(
 
     [found] = cluster(str(tmp_path), ())
 
-    assert ("warning", "If runs start in that cluster: pip install 'ml-assets[k8s]'") == (found.state, found.mend)
+    assert ("warning", "If runs start in that cluster: pip install 'ml-assets[k8s]'") == (found.state, found.fix)
 
 
 def test_a_model_that_is_declared_to_train_over_workers_needs_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +174,7 @@ def test_a_model_that_is_declared_to_train_over_workers_needs_an_extra(monkeypat
     monkeypatch.setattr(machine, "missing_packages", lambda _: [])
     [with_it] = machine.distributed_training(["churn"])
 
-    assert ("wrong", "pip install 'ml-assets[dask]'", "ok") == (without.state, without.mend, with_it.state)
+    assert ("wrong", "pip install 'ml-assets[dask]'", "ok") == (without.state, without.fix, with_it.state)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_manifest_that_is_missing_or_old_is_told(tmp_path: Path) -> None:
     link_package(tmp_path)
     states = [one.state for one in machine.manifest(tmp_path)]
     (tmp_path / "target").mkdir()
-    for name, text in {"manifest.json": "{}", "parsed_from": machine.digest_of(tmp_path)}.items():
+    for name, text in {"manifest.json": "{}", "parsed_from": machine.project_digest(tmp_path)}.items():
         (tmp_path / "target" / name).write_text(text)
     states += [one.state for one in machine.manifest(tmp_path)]
     (tmp_path / "model.sql").write_text("select 1")

@@ -80,7 +80,7 @@ def test_a_type_from_which_the_declared_one_follows_is_accepted(
             "'x' is bigint, and 1 .* not exactly representable as tinyint, the first in row 2",
         ),
         (pa.array([1.5]), BIGINT, "'x' is double, and 1 .* not exactly representable as bigint"),
-        (pa.array([2.0**53 + 2]), BIGINT, "not exactly bigint"),
+        (pa.array([2.0**53 + 2]), BIGINT, "not exactly representable as bigint"),
         (pa.array([2**53 + 1]), DOUBLE, "'x' is bigint, and 1 .* not exactly representable as double"),
         (pa.array([0.1]), pl.Float32(), "'x' is double, and 1 .* not exactly representable as real"),
         (pa.array([Decimal("1.5")]), BIGINT, r"'x' is decimal\(2, 1\), and 1 .* not exactly representable as bigint"),
@@ -94,7 +94,7 @@ def test_a_type_from_which_the_declared_one_follows_is_accepted(
             TIMESTAMP,
             "'x' is timestamp in nanoseconds, and 1 .* not exactly representable as timestamp",
         ),
-        (pa.array([2**62], pa.timestamp("us")), TIMESTAMP, "not exactly timestamp"),
+        (pa.array([2**62], pa.timestamp("us")), TIMESTAMP, "not exactly representable as timestamp"),
         (
             pa.array([at(2024, 1, 2, 1)]),
             DATE,
@@ -113,7 +113,7 @@ def test_a_type_from_which_the_declared_one_follows_is_accepted(
         (
             pa.array(["02.01.2024", "2024-01-02"]),
             DATE,
-            "not exactly date, the first in row 1; expected texts in ISO 8601, or as",
+            "not exactly representable as date, the first in row 1; expected texts in ISO 8601, or as",
         ),
         (pa.array(["1"]), BIGINT, "'x' is varchar, expected bigint"),
         (pa.array([1]), VARCHAR, "'x' is bigint, expected varchar"),

@@ -66,7 +66,7 @@ def test_tables_that_this_dagster_did_not_make_are_told(postgres: Server, tmp_pa
     told = found(tmp_path, database)["migrations"]
 
     assert "wrong" == told.state
-    assert "dagster instance migrate" in told.mend
+    assert "dagster instance migrate" in told.fix
 
 
 def test_a_database_that_takes_no_writes_is_told(postgres: Server, tmp_path: Path) -> None:
