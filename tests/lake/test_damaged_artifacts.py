@@ -132,7 +132,7 @@ def test_a_day_cut_short_on_an_object_store_is_named(lake: Lake) -> None:
 def test_an_artifact_without_a_frame_is_not_read_as_one_of_many(folder: Lake) -> None:
     refs = [put(folder, study(story=story), partition=story).ref for story in ("one", "two")]
 
-    with pytest.raises(CorruptArtifactError, match=r"has no file 'data\.parquet' in its manifest; a frame wants it"):
+    with pytest.raises(CorruptArtifactError, match=r"has no file 'data\.parquet' in its manifest; a frame requires it"):
         folder.scan(refs)
 
 
@@ -166,7 +166,7 @@ def test_materializing_again_mends_a_missing_file(folder: Lake) -> None:
 def test_an_artifact_is_not_read_as_another_kind(folder: Lake) -> None:
     ref = put(folder, frame(1)).ref
 
-    with pytest.raises(CorruptArtifactError, match=r"has no file 'table\.parquet' in its manifest; Study wants it"):
+    with pytest.raises(CorruptArtifactError, match=r"has no file 'table\.parquet' in its manifest; Study requires it"):
         folder.get(ref, Study)
 
 

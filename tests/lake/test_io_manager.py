@@ -407,10 +407,7 @@ def test_an_input_without_a_type_is_refused(tmp_path: Path) -> None:
 
     _, message = refused(tmp_path, numbers, untyped)
 
-    assert (
-        "the parameter that takes numbers has no type; annotate it with what it wants, for instance pl.LazyFrame"
-        in message
-    )
+    assert "the parameter that takes numbers has no type annotation; add one, such as pl.LazyFrame" in message
 
 
 def test_an_asset_that_fails_keeps_nothing(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_number_is_given_once_and_the_other_is_told_who_has_it(lake: Lake) -> 
 
     assert str(caught.value) == (
         "entry 1 of the promotion log of flight_delay was written by bob meanwhile (promote aaaaaaaaaaaa: it is late); "
-        f"{'a' * 32} serves now. Nothing was changed: look at it and decide again."
+        f"the current champion is {'a' * 32}. Nothing was changed: check the log and decide again."
     )
     assert [first] == log(lake).entries()
 
@@ -89,7 +89,9 @@ def test_who_lost_long_ago_is_told_how_much_was_decided_since_and_who_serves_now
     for number, version in ((1, "a"), (2, "b"), (3, "c")):
         log(lake).append(promotion(number, champion=version * 32), number=number)
 
-    with pytest.raises(PromotionConflictError, match=rf"\(promote b{{12}}: .*\), and 1 more since; {'c' * 32} serves"):
+    with pytest.raises(
+        PromotionConflictError, match=rf"\(promote b{{12}}: .*\), and 1 more since; the current champion is {'c' * 32}"
+    ):
         log(lake).append(promotion(2, champion="d" * 32), number=2)
 
 
@@ -251,7 +253,7 @@ def test_every_problem_of_a_log_is_listed(lake: Lake) -> None:
     deleted(1)(lake)
     made_under(lake, 9, of="f" * 32)
 
-    found = log(lake).look(manifests=None)
+    found = log(lake).inspect(manifests=None)
 
     assert [3] == [it.number for it in found.entries]
     for problem, words in zip(
@@ -304,7 +306,7 @@ def test_what_is_still_being_written_is_not_there_yet(lake: Lake) -> None:
 def test_numbers_that_would_not_sort_are_refused(tmp_path: Path, number: int) -> None:
     lake = Lake(str(tmp_path))
 
-    with pytest.raises(LakeError, match=rf"takes entries 1 to 999999, and this one is {number}\. Nobody decides"):
+    with pytest.raises(LakeError, match=rf"accepts entries 1 to 999999, but this one is {number}\. Find out"):
         log(lake).append(promotion(number), number=number)
     assert [] == log(lake).entries()
 

@@ -70,7 +70,7 @@ def test_of_many_that_claim_at_once_one_wins(log: RetrainingLog[Retraining]) -> 
         (b"{", "is not the record of a retraining as it was written: it was cut off or edited"),
         (
             seal(record(number=2)),
-            "is the record of a retraining of m as of 2013-10-31, number 2; expected what",
+            "is the record of a retraining of m as of 2013-10-31, number 2; expected the record",
         ),
     ],
 )

@@ -200,7 +200,7 @@ def test_an_upload_whose_part_is_refused_is_aborted_and_told(faulty: tuple[Fault
     proxy, lake = faulty
     proxy.plan("PUT", "403")
 
-    with pytest.raises(LakeError, match=rf"cannot write {lake.url}/big: {proxy.host} refuses it \(AccessDenied\)"):
+    with pytest.raises(LakeError, match=rf"cannot write {lake.url}/big: {proxy.host} refuses access \(AccessDenied\)"):
         put(lake, "big", BIG)
 
     assert [] == unfinished(lake)
@@ -213,7 +213,7 @@ def test_an_upload_that_cannot_even_be_aborted_says_so_beside_its_reason(faulty:
     proxy.plan("PUT", "403")
     proxy.plan("DELETE", "403")
 
-    with pytest.raises(LakeError, match="refuses it") as caught:
+    with pytest.raises(LakeError, match="refuses access") as caught:
         put(lake, "big", BIG)
 
     assert "is left unfinished (AccessDenied)" in "".join(traceback.format_exception(caught.value))
@@ -286,7 +286,7 @@ def test_with_the_defaults_no_server_is_waited_for_more_than_fifteen_seconds() -
 
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [("403", "refuses it|AccessDenied|403"), ("expired", "refuses it|400"), ("elsewhere", "region|400")],
+    [("403", "refuses access|AccessDenied|403"), ("expired", "refuses access|400"), ("elsewhere", "region|400")],
 )
 def test_what_does_not_pass_is_told_at_once(faulty: tuple[FaultyS3, Objects], kind: str, message: str) -> None:
     proxy, lake = faulty
@@ -306,7 +306,7 @@ def test_what_does_not_pass_is_told_at_once(faulty: tuple[FaultyS3, Objects], ki
 def test_a_bucket_that_does_not_exist_is_told_by_name(s3: S3) -> None:
     lake = Objects("s3://nobody-made-it/lake", s3(bucket()))
     for operation in ("write", "create", "read", "names", "tree"):
-        with pytest.raises(LakeError, match=r"s3://nobody-made-it/lake/a: .* has no such bucket\. Make it") as caught:
+        with pytest.raises(LakeError, match=r"s3://nobody-made-it/lake/a: .* has no such bucket\. Create it") as caught:
             OPERATIONS[operation](lake)
 
         assert not isinstance(caught.value, MissingArtifactError)
