@@ -350,7 +350,7 @@ def test_who_decides_while_somebody_else_does_changes_nothing_and_is_told_by_who
     printed = said(capsys, command, MODEL, *([one] if command == "promote" else []), "--why", "so", code=1)
 
     assert "ml-assets: flight_delay: entry 3 of the promotion log of flight_delay was written by bob" in printed
-    assert f"(promote {three[:12]}: it burns); {three} serves now. Nothing was changed" in printed
+    assert f"(promote {three[:12]}: it burns); the current champion is {three}. Nothing was changed" in printed
     assert ["gate", "gate", "bob"] == [entry.decided_by for entry in log(lake).entries()]
 
 

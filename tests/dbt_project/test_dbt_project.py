@@ -465,7 +465,7 @@ def test_a_row_outside_the_days_of_the_run_is_refused_and_nothing_of_its_model_i
 
     assert done.code == 1
     assert (
-        f"2 rows of model 'stg_flights' lie outside the run's days {REBUILT} to {REBUILT}: 2013-03-09 (2 rows)"
+        f"2 rows of model 'stg_flights' are outside the run's days {REBUILT} to {REBUILT}: 2013-03-09 (2 rows)"
         in " ".join(done.said.split())
     )
     assert done.written() == []
