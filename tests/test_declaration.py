@@ -298,7 +298,7 @@ def test_numbers_of_cores_need_no_quotes_and_a_stage_may_ask_for_nothing_but_a_p
          ["shop/defs.yaml:18: compute.model.gpus: there is no such field", "did you mean 'gpu'?"]),
         (with_lines("compute: {model: {cpu: 1Gi}}"),
          ["shop/defs.yaml:16: compute.model.cpu: '1Gi' is not a number of cores",
-          "expected a quantity such as 500m or 1.5"]),
+          "expected a value such as 500m or 1.5"]),
         (with_lines("compute: {model: {cpu: 0}}"), ["compute.model.cpu: expected more than 0 and at most 1024 cores"]),
         (with_lines("compute: {model: {memory: 4}}"),
          ["compute.model.memory: expected between 4Mi and 1Pi of bytes, such as 512Mi or 4Gi, got 4."]),

@@ -20,7 +20,7 @@ def cores_of(text: str) -> Decimal:
     """
     number, unit = _parts(text)
     if unit not in {"", "m"}:
-        raise ValueError(f"'{text}' is not a number of cores; expected a quantity such as 500m or 1.5")
+        raise ValueError(f"'{text}' is not a number of cores; expected a value such as 500m or 1.5")
     return number / 1000 if unit == "m" else number
 
 
@@ -33,7 +33,7 @@ def bytes_of(text: str) -> int:
     number, unit = _parts(text)
     factor = {**_BINARY, **_DECIMAL}.get(unit)
     if factor is None:
-        raise ValueError(f"'{text}' is not a number of bytes; expected a quantity such as 512Mi or 4Gi")
+        raise ValueError(f"'{text}' is not a number of bytes; expected a value such as 512Mi or 4Gi")
     return int(number * factor)
 
 
@@ -51,5 +51,5 @@ def doubled(memory: str, *, times: int, ceiling: str) -> str:
 def _parts(text: str) -> tuple[Decimal, str]:
     found = _NUMBER.fullmatch(text)
     if found is None:
-        raise ValueError(f"'{text}' is not a quantity; expected one such as 500m, 1.5 or 4Gi")
+        raise ValueError(f"'{text}' is not a quantity; expected a value such as 500m, 1.5 or 4Gi")
     return Decimal(found[1]), found[2]

@@ -80,7 +80,7 @@ def gone(seen: dict[str, Any]) -> None:
         ("no-account", None, "PodNotStarted", ['serviceaccount "absent" not found', "a service account"]),
         ("no-gpu", None, "PodNotStarted", [
             "requests 100m cpu, 1 nvidia.com/h100 on a node with nvidia.com/gpu.product=NVIDIA-H100-80GB-HBM3",
-            "The scheduler says: 0/1 nodes are available", "Add such a node",
+            "The scheduler reports: 0/1 nodes are available", "Add such a node",
         ]),
     ],
     ids=lambda it: getattr(it, "__name__", it) if isinstance(it, str) or callable(it) else None,

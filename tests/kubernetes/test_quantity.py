@@ -20,7 +20,7 @@ def test_an_amount_of_cpu_is_so_many_cores(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize("text", ["two", "", "-1Gi", "4 Gi", "4gb", "1e3", "500m"])
 def test_what_is_no_memory_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="expected a quantity such as"):
+    with pytest.raises(ValueError, match="expected a value such as"):
         bytes_of(text)
 
 

@@ -265,7 +265,7 @@ def test_copies_go_with_the_process_and_not_with_a_child_of_it(tmp_path: Path) -
 FORKING = """
 import os
 from ml_assets.lake.copies import COPIES
-COPIES.keep("a", "b", b"data")
+COPIES.store("a", "b", b"data")
 print(COPIES.folder, flush=True)
 if os.fork() == 0:
     raise SystemExit
