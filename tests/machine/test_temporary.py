@@ -103,7 +103,7 @@ def test_a_link_and_what_has_another_name_stay(place: Path) -> None:
 
 def test_the_copies_of_a_living_process_stay(place: Path) -> None:
     kept = copies.Copies()
-    kept.keep("s3://bucket/key", "etag", b"data")
+    kept.store("s3://bucket/key", "etag", b"data")
     age(kept.folder, 2 * GRACE_SECONDS)
 
     assert [] == remove_abandoned()
