@@ -168,9 +168,7 @@ def cannot_answer(model: Model, *, task: Task, target: str, inputs: TableContrac
     against += [change.sentence for change in input_changes(model, inputs) if not change.is_compatible]
     if model.contract is None:
         gone = [feature.name for feature in spec.features if feature.name not in inputs.names]
-        against += [
-            f"column '{name}' of table '{inputs.name}' does not exist any more; the model reads it." for name in gone
-        ]
+        against += [f"column '{name}' of table '{inputs.name}' no longer exists; the model reads it." for name in gone]
     return tuple(against)
 
 
