@@ -126,12 +126,12 @@ def one_day(model: str, day: date, history: int, *, profile: bool) -> Figures:
     import dagster as dg
 
     from ml_assets.cli.console.progress import Progress
-    from ml_assets.cli.flow.project import instance
+    from ml_assets.cli.flow.project import open_instance
     from ml_assets.lake.resource import LakeResource
     from tests.flights import build
 
     lake = LakeResource().open().url
-    with instance() as found, Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+    with open_instance() as found, Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         defs = build(loggers=Progress(nowhere).loggers())
         graph = defs.resolve_asset_graph()
         wanted = {dg.AssetKey([model, stage]) for stage in STAGES}

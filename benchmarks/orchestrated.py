@@ -20,7 +20,7 @@ from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from ml_assets.cli.console.progress import Progress
-from ml_assets.cli.flow.project import instance
+from ml_assets.cli.flow.project import open_instance
 from ml_assets.contracts.artifacts import Model
 from ml_assets.declaration.reading import read_all
 from ml_assets.lake.resource import LakeResource
@@ -89,7 +89,7 @@ def _runner(executor: str) -> Callable[[Sequence[dg.AssetKey], Mapping[str, Any]
 
     def run(keys: Sequence[dg.AssetKey], config: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         whole = {"loggers": {"console": {}}, **config}
-        with instance() as found:
+        with open_instance() as found:
             if job is not None:
                 job.execute_in_process(instance=found, asset_selection=[*keys], run_config=whole, tags={**tags})
                 return

@@ -43,8 +43,8 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.models.plan import TABLES
 from ml_assets.names import ALERTS, LAKE, prefixed
-from ml_assets.orchestration.groups import groups_of, promotions
-from ml_assets.orchestration.staleness import Look, Wanted
+from ml_assets.orchestration.groups import promotions, update_groups
+from ml_assets.orchestration.staleness import LakeView, Wanted
 from tests.flights import DEFS, build
 
 SENSORS: Final = ("updates", "arrivals", "alerts", "drift", "performance", "watch")
@@ -111,7 +111,7 @@ def fill(
 ) -> dict[str, int]:
     """Write an artifact of each day of each asset, all up to date, and tell the instance of them."""
     graph = repository.asset_graph
-    monitored = groups_of(graph, [model.name for model in declared.models])
+    monitored = update_groups(graph, [model.name for model in declared.models])
     keys = [
         key
         for key in graph.toposorted_asset_keys
@@ -121,7 +121,7 @@ def fill(
     before = [str(first - timedelta(days=n)) for n in reversed(range(1, LOOK_BACK + 1))]
     in_days = {key: [*before, *days] if key.path[0] in {"raw", TABLES} else days for key in keys}
     wanted = {key: in_days[key] if graph.get(key).is_partitioned else [""] for key in keys}
-    look = Look(graph, lake, Wanted(wanted, {}))
+    look = LakeView(graph, lake, Wanted(wanted, {}))
     there = {(key, day) for key, days_of_it in wanted.items() for day in days_of_it}
     for key, day in sorted(there):
         inputs = tuple(_ref(parent, name) for parent, name in _reads(look, key, day) if (parent, name) in there)
@@ -149,7 +149,7 @@ def fill(
     return {"events": len(told), "artifacts": len(there) + 2 * len(declared.models)}
 
 
-def _reads(look: Look, key: AssetKey, day: str) -> Iterator[tuple[AssetKey, str]]:
+def _reads(look: LakeView, key: AssetKey, day: str) -> Iterator[tuple[AssetKey, str]]:
     return look.reads(key, day)
 
 
@@ -269,7 +269,7 @@ def _timed(
 
 
 def _goes_on(found: SensorExecutionData) -> bool:
-    return "in the next ticks" in (found.skip_message or "") or bool(found.run_requests)
+    return "at the next ticks" in (found.skip_message or "") or bool(found.run_requests)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The only assembly: declarations, contracts, resources and sensors become one code location."""
+"""The only assembly: builds the code location from declarations, contracts, resources and sensors."""
 
 import functools
 import gc
@@ -47,7 +47,7 @@ from ml_assets.warehouse.warehouse import Warehouse
 
 Automation = dg.SensorDefinition | dg.ScheduleDefinition | dg.JobDefinition
 AutomationFactory = Callable[[Plans], Automation | Iterable[Automation]]
-"""Makes sensors, schedules and their jobs for all declarations of a project."""
+"""Returns sensors, schedules and their jobs for all declarations of a project."""
 
 TRAINED = (training_set, importances, tuning, model, evaluation)
 MADE_BY_CHAMPION = (predictions, drift, performance, card)
@@ -55,10 +55,10 @@ STAGES = (features, labels, *TRAINED, champion, *MADE_BY_CHAMPION)
 
 
 def model_assets(plan: ModelPlan) -> list[dg.AssetsDefinition]:
-    """Return every stage of one model.
+    """Return the assets of all stages of one model.
 
-    A change of the code that trains or judges changes the code versions of the champion and of all that it makes, so
-    that Dagster shows them as stale, too: by itself it does not pass a new code version on.
+    A change of training or evaluation code changes the code versions of the champion and its readers, so that Dagster
+    shows them as stale. Dagster itself does not propagate code versions.
     """
     trained = [factory(plan) for factory in TRAINED]
     judged = champion(_after(plan, trained))
@@ -67,7 +67,7 @@ def model_assets(plan: ModelPlan) -> list[dg.AssetsDefinition]:
 
 
 def _after(plan: ModelPlan, assets: Iterable[dg.AssetsDefinition]) -> ModelPlan:
-    """Return the plan of stages that use what some assets make, whose code is behind them."""
+    """Return the plan of the stages that depend on some assets, with a digest of their code."""
     return replace(plan, code_behind=code_digest(it.code_versions_by_key[it.key] for it in assets))
 
 
@@ -99,7 +99,7 @@ def assets_of(
 def checks_of(
     declared: Declared, assets: Iterable[dg.AssetsDefinition], manifest: Mapping[str, Any]
 ) -> list[dg.AssetChecksDefinition]:
-    """Return the checks of all declarations that no stage evaluates by itself."""
+    """Return the checks of all declarations that are not evaluated by a stage."""
     return [
         *data_age_checks(declared, assets),
         *gap_checks(declared, manifest),
@@ -112,7 +112,7 @@ def _planned_assets(declaration: ModelDeclaration, contracts: Mapping[str, Table
 
 
 def lake_resources(lake: LakeResource, dbt_project: Path) -> dict[str, Any]:
-    """Return Dagster's resources over one lake and one dbt project. Nothing is connected to before a run needs it."""
+    """Return Dagster's resources over one lake and one dbt project. Connections are opened when a run needs them."""
     return {
         LAKE: lake,
         IO_MANAGER: LakeIOManager(lake=lake),
@@ -126,11 +126,11 @@ ResourceFactory = Callable[[LakeResource, Path], Mapping[str, Any]]
 
 @dataclass(frozen=True, eq=False)
 class Overrides:
-    """What a command or a test takes instead of what a project's definitions.py gives.
+    """What a command or a test uses instead of the arguments in the project's definitions.py.
 
     Attributes:
         lake: the lake; the project's if absent.
-        loggers: where runs report; Dagster's console if absent.
+        loggers: the loggers of runs; Dagster's console if absent.
         resources: by key, instead of the project's.
     """
 
@@ -149,7 +149,7 @@ def current_overrides() -> Overrides:
 
 @contextmanager
 def overriding(overrides: Overrides) -> Iterator[None]:
-    """Use these in every `build` meanwhile."""
+    """Apply overrides to every `build` within the context."""
     token = _OVERRIDES.set(overrides)
     try:
         yield
@@ -196,7 +196,7 @@ def build_from(
     place = use_project(project.root)
     overrides = current_overrides()
     lake = overrides.lake or LakeResource()
-    location = assemble(
+    location = build_declared(
         read_all(declarations),
         read_manifest(place.dbt),
         place.dbt,
@@ -205,14 +205,14 @@ def build_from(
         loggers=overrides.loggers,
         executor=executor,
     )
-    # What it holds stays, and so does what Dagster makes of it next (repository, jobs, snapshot): collections are made
-    # rare and skip it. With 500 models that is a tenth of the load and half of the snapshot.
+    # The garbage collector skips these objects from now on and runs rarely, because all definitions stay in memory.
+    # With 500 models that saves a tenth of the loading time and half of the snapshot's.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     return location
 
 
-def assemble(
+def build_declared(
     declared: Declared,
     manifest: Mapping[str, Any],
     dbt_project: Path,
@@ -222,13 +222,13 @@ def assemble(
     loggers: Mapping[str, dg.LoggerDefinition] | None = None,
     executor: dg.ExecutorDefinition | None = None,
 ) -> dg.Definitions:
-    """Return the code location of declarations that were read already.
+    """Return the code location of declarations that were read before.
 
     Raises:
         ContractError: a contract has an error, or a declaration contradicts the contract of a table.
     """
     with warnings.catch_warnings(), _without_collection():
-        # Range backfills and look-backs past the first day are "beta" in Dagster; a user can do nothing about it.
+        # Range backfills and look-backs before the first day are "beta" in Dagster, which a user cannot change.
         warnings.simplefilter("ignore", dg.BetaWarning)
         contracts = read_contracts(manifest, dbt_project)
         assets = assets_of(declared, manifest, contracts)
@@ -250,7 +250,7 @@ def assemble(
 def _automation(factories: Iterable[AutomationFactory], plans: Plans) -> Iterator[Automation]:
     """Yield sensors, schedules and jobs.
 
-    Each is one for all models: Dagster resolves every target on the whole asset graph, so one a model is quadratic.
+    Each covers all models. Dagster resolves every target on the whole asset graph, so one per model would be quadratic.
     """
     for factory in factories:
         made = factory(plans)
@@ -262,7 +262,7 @@ def _automation(factories: Iterable[AutomationFactory], plans: Plans) -> Iterato
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Pause the garbage collector: definitions all stay, and walking them over and over is a quarter of a long load."""
+    """Pause the garbage collector. Definitions stay in memory, and scanning them takes a quarter of a long load."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Alerts about failed runs and checks, missed freshness, quarantines over their share, and promotions."""
+"""Alerts about failed runs and checks, missed freshness, quarantines over their limit, and promotions."""
 
 import dagster as dg
 

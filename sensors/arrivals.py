@@ -1,4 +1,4 @@
-"""Requests runs of raw days whose source files are new or were corrected."""
+"""Requests runs for raw days whose source files are new or corrected."""
 
 import dagster as dg
 

@@ -1,4 +1,4 @@
-"""What has no other cause than the time; `automation` in `defs/` declares when."""
+"""Schedules: landing, retraining, reproduction and clean-up. `automation` in `defs/` declares their times."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ def landing(plans: Plans) -> dg.ScheduleDefinition:
 
 
 def retraining(plans: Plans) -> dg.ScheduleDefinition:
-    """Return the schedule that retrains each model that was not trained for as long as its declaration allows."""
+    """Return the schedule that retrains each model whose last training is older than its declaration allows."""
     return retraining_floor(plans.declared)
 
 

@@ -1,4 +1,4 @@
-"""Requests runs of what is stale, upstream first: tables, features, labels, predictions, monitoring, cards."""
+"""Requests runs for stale assets, upstream first: tables, features, labels, predictions, monitoring, cards."""
 
 import dagster as dg
 

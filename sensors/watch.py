@@ -1,17 +1,17 @@
-"""Rolls a new champion back whose first days are worse than the former champion's would have been, and drills that."""
+"""Rolls back a new champion that is worse than the former one on its first days, and drills the rollback."""
 
 from collections.abc import Iterator
 
 import dagster as dg
 
 from ml_assets import Plans
-from ml_assets.automation.watch import rollback_drill, rollback_drill_job, take_back_job, watch_sensor
+from ml_assets.automation.watch import rollback_drill, rollback_drill_job, rollback_job, watch_sensor
 
 
 def watch(plans: Plans) -> Iterator[dg.SensorDefinition | dg.JobDefinition]:
     """Yield the sensor, and the job that it launches."""
     yield watch_sensor(plans.declared, interval_seconds=60)
-    yield take_back_job(plans.of)
+    yield rollback_job(plans.of)
 
 
 def drill(plans: Plans) -> Iterator[dg.ScheduleDefinition | dg.JobDefinition]:

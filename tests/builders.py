@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ml_assets.cli.console.progress import Progress
 from ml_assets.cli.flow.flow import Flow, Span
-from ml_assets.cli.flow.runs import Here
+from ml_assets.cli.flow.runs import InProcess
 from ml_assets.contracts.artifacts import Promotion
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.parts import Days
@@ -180,7 +180,7 @@ class Project:
     @property
     def flow(self) -> Flow:
         """The flow of the model, as the command runs it."""
-        return Flow(self.defs, self.declared, self.model, self.lake.open(), Here(self.defs, self.instance))
+        return Flow(self.defs, self.declared, self.model, self.lake.open(), InProcess(self.defs, self.instance))
 
     def run(self, *, as_of: str | None = None, first: str | None = None, last: str | None = None) -> list[str]:
         """Run the whole flow as the command does, and return what it said.

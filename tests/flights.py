@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import dagster as dg
 
-from ml_assets.assembly import assemble
+from ml_assets.assembly import build_declared
 from ml_assets.declaration.reading import Declared, read_all
 from ml_assets.kubernetes.executor import run_or_pod
 from ml_assets.lake.resource import LakeResource
@@ -32,7 +32,7 @@ def build(
     executor: dg.ExecutorDefinition = run_or_pod,
 ) -> dg.Definitions:
     """Return the code location with some of its parts replaced."""
-    return assemble(
+    return build_declared(
         declared or read_all(DEFS),
         manifest if manifest is not None else read_manifest(project_dir),
         project_dir,

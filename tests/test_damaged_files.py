@@ -29,8 +29,8 @@ from ml_assets.lake.sealing import seal
 from ml_assets.lake.steps import StepRecord, last_attempt, store_failure, store_step
 from ml_assets.lake.store import Lake
 from ml_assets.provenance.gc.removal import collect, look
-from ml_assets.provenance.gc.retention import Judgement, Policy
-from ml_assets.provenance.reproduction import Verdict, keep, last_verdict
+from ml_assets.provenance.gc.retention import Policy, RetentionDecision
+from ml_assets.provenance.reproduction import ReproductionVerdict, last_verdict, store_verdict
 from tests.alerts.test_outbox import NOTHING, Bell, refuse
 from tests.builders import Note, frame, promotion, put, sealed
 from tests.damage import KINDS, WAYS, by_kind
@@ -108,7 +108,7 @@ def filled(root: Path) -> Filled:
         store_step(lake, StepRecord(run_id=f"run-{n}", step="x", attempt=0, assets=("y",), started_at=NOW))
         store_failure(lake, f"run-{n}", "x", 0, Cost(seconds=n))
         write_frame(lake, lake.path("studies", model, f"{n:032d}.json"), frame(n))
-        keep(lake, verdict(refs["model"]))
+        store_verdict(lake, verdict(refs["model"]))
         assert RetrainingLog(lake, model, Retraining).claim(retraining(model))
     environment_of_another(lake)
     for alert in alerts():
@@ -121,8 +121,8 @@ def environment_of_another(lake: Lake) -> None:
     lake.create(lake.path("environments", f"{'f' * 32}.json"), seal(other))
 
 
-def verdict(ref: ArtifactRef) -> Verdict:
-    return Verdict(
+def verdict(ref: ArtifactRef) -> ReproductionVerdict:
+    return ReproductionVerdict(
         model=ref.asset.split("/")[0], version=ref.version, start="raw", is_equal=True, outcomes=(), environment="e",
         seconds=1.0, decided_at=NOW,
     )  # fmt: skip
@@ -172,7 +172,7 @@ def _messages(found: Filled, caplog: pytest.LogCaptureFixture) -> Iterator[str]:
         except LakeError as error:
             yield str(error)
         else:
-            versions = answer.census.versions.values() if isinstance(answer, Judgement) else ()
+            versions = answer.census.versions.values() if isinstance(answer, RetentionDecision) else ()
             yield from (f"{version.folder}/{problem}" for version in versions for problem in version.damaged)
     for check in (partial(promotion_logs, resource, Promotion), partial(order, resource), partial(records, resource)):
         yield from (finding.text for finding in check() if finding.state != "ok")
@@ -243,6 +243,6 @@ def test_what_a_lost_journal_leaves_in_the_trash_is_named(tmp_path: Path) -> Non
     lake.create(lake.path("trash", "artifacts", "raw", "a", "a" * 32, "data.parquet"), b"data")
 
     with pytest.raises(
-        CorruptArtifactError, match=r"data\.parquet and 0 more are left of a removal whose journal is lost"
+        CorruptArtifactError, match=r"data\.parquet and 0 more are left from a removal whose journal is lost"
     ):
         collect(lake, Policy(NOW), lambda _: None)

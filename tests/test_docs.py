@@ -15,7 +15,7 @@ import yaml
 
 from ml_assets.assembly import STAGES
 from ml_assets.cli.flow.flow import CARD, INPUTS, MONITORING, TRAINING
-from ml_assets.cli.flow.summary import text_of
+from ml_assets.cli.flow.summary import summary_text
 from ml_assets.cli.main import parser
 from ml_assets.contracts.from_dbt import contracts_from_dbt
 from ml_assets.declaration.model import ModelDeclaration
@@ -191,7 +191,7 @@ def test_the_example_of_calling_an_asset_runs_as_it_stands(manifest: Mapping[str
 
 def test_the_summary_shown_has_the_parts_of_the_real_one() -> None:
     shown = blocks(README, "text")[0]
-    real = text_of(
+    real = summary_text(
         {
             "model": "m", "as_of": "2013-12-31", "rows": {"train": 1}, "left_out": {"no label yet": 1},
             "labels_without_features": 0,

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from ml_assets.cli.flow.flow import CARD, INPUTS, MONITORING, TRAINING, Span
-from ml_assets.cli.flow.summary import summarize, text_of
+from ml_assets.cli.flow.summary import summarize, summary_text
 from ml_assets.contracts.artifacts import Card, DailyDrift, DailyPerformance, Evaluation, Model, Promotion, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.parts import Days
@@ -327,9 +327,9 @@ def test_a_first_model_that_the_gate_rejects_gets_its_summary_and_its_card(
     rejected = log_of(lake)[-1]
     page = lake.get(lake.find(f"{MODEL}/card"), Card).html
     span = Span(date(2013, 2, 10), date(2013, 1, 28), date(2013, 2, 10))
-    summary = text_of(summarize(declared.model(MODEL), lake, span, seconds=1.0))
+    summary = summary_text(summarize(declared.model(MODEL), lake, span, seconds=1.0))
     assert ("refuse", None) == (rejected.action, rejected.champion)
-    assert ["there is no champion yet, so nothing is predicted", "card: card"] == said[-2:]
+    assert ["there is no champion yet, so there are no predictions", "card: card"] == said[-2:]
     assert rejected.challenger in page
     assert "Rejected" in page
     for line in (
@@ -443,7 +443,7 @@ def test_a_span_is_the_newest_day_and_its_test_window_unless_asked_for_otherwise
         ({"as_of": "yesterday"}, r"--as-of is 'yesterday'; expected a day such as 2013-12-31"),
         (
             {"as_of": "2014-01-01"},
-            r"--as-of 2014-01-01 lies outside the days of flight_delay: 2013-01-01 to 2013-02-10",
+            r"--as-of 2014-01-01 is outside the days of flight_delay: 2013-01-01 to 2013-02-10",
         ),
         (
             {"as_of": "2013-01-21"},
@@ -452,9 +452,9 @@ def test_a_span_is_the_newest_day_and_its_test_window_unless_asked_for_otherwise
                 r"after the first one, 2013-01-01\. The earliest is 2013-01-22"
             ),
         ),
-        ({"first": "2012-12-31"}, r"--from 2012-12-31 lies outside the days"),
-        ({"last": "2013-02-11"}, r"--to 2013-02-11 lies outside the days"),
-        ({"first": "2013-02-05", "last": "2013-02-01"}, r"--to 2013-02-01 lies before --from 2013-02-05; swap them"),
+        ({"first": "2012-12-31"}, r"--from 2012-12-31 is outside the days"),
+        ({"last": "2013-02-11"}, r"--to 2013-02-11 is outside the days"),
+        ({"first": "2013-02-05", "last": "2013-02-01"}, r"--to 2013-02-01 is before --from 2013-02-05; swap them"),
     ],
 )
 def test_days_that_make_no_span_are_told_with_what_was_expected(asked: dict[str, str], message: str) -> None:

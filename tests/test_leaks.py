@@ -236,7 +236,7 @@ def test_features_with_a_leak_are_not_published_and_the_lake_keeps_the_finding(
     with (
         dg.DagsterInstance.ephemeral() as instance,
         dg.build_asset_context(partition_key=str(DAY), instance=instance) as context,
-        pytest.raises(ContractError, match=r"Nothing was published\. Build these columns from what is known"),
+        pytest.raises(ContractError, match=r"Nothing was published\. Build these columns only from what is known"),
     ):
         [*features(plan)(context, rows, lake=copy, warehouse=warehouse)]
 
@@ -288,5 +288,5 @@ def test_without_features_there_is_nothing_to_test(lake: Lake, honest: pl.DataFr
 
 
 def test_a_source_that_the_lake_does_not_hold_is_named(honest: pl.DataFrame, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"the lake holds nothing of raw/"):
+    with pytest.raises(DataError, match=r"the lake contains no data of raw/"):
         leak_test(plan_of(DBT_PROJECT), Lake(str(tmp_path / "empty")), DBT_PROJECT, samples=1, rows=honest)

@@ -202,7 +202,7 @@ def test_the_command_goes_on_from_a_failed_step(
             return whole.flow.run(Span.of(whole.model, as_of=None, first=None, last=None), said.append), said
 
     with monkeypatch.context() as patched:
-        patched.setattr("ml_assets.models.judging.evaluate", fails)
+        patched.setattr("ml_assets.models.evaluation.evaluate", fails)
         done, said = run()
     assert (False, "training: model, evaluation, champion") == (done, said[-1])
     assert before[0] == lake.find(f"{MODEL}/model")

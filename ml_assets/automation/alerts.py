@@ -1,7 +1,7 @@
-"""Tells people what failed, what is stale and what the gate decided: one sensor for all models.
+"""The sensor that alerts people about failed runs, late data and decisions of the gate, for all models.
 
-What a channel is and how an alert is kept from going out twice stays out; see `ml_assets.alerts.resource`. The cursor
-only saves work: without it the last day is looked at again, and what was sent is known by its key.
+Not here: channels, and how each alert is sent only once (see `ml_assets.alerts.resource`). The cursor only saves work.
+Without it, the sensor looks at the last day again and skips alerts that were sent, which it recognizes by their keys.
 """
 
 import re
@@ -25,36 +25,36 @@ from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.retraining_log import record_name
 from ml_assets.lake.store import Lake
-from ml_assets.models.loop import ASKED_BEFORE, retraining_log
+from ml_assets.models.monitoring import RECORDS_READ, retraining_log
 from ml_assets.names import prefixed
 
 LOOK_BACK: Final = timedelta(days=1)
 OVERLAP: Final = timedelta(minutes=5)
-"""How far the clocks of pods, databases and stores may differ without an event between two ticks."""
+"""How much the clocks of pods, databases and stores may differ without an event being missed between two ticks."""
 MOST_RUNS: Final = 100
 _IDS_OUT_OF_ORDER: Final = 1000
-"""Postgres hands out ids before it commits: a smaller one may turn up later."""
+"""Postgres assigns ids before it commits, so a smaller id may appear later."""
 _ENTRY = re.compile(r"([a-z0-9_]+)/(\d{6})\.json")
 _ASKED = re.compile(r"([a-z0-9_]+)/(\d{4}-\d{2}-\d{2}\.\d{2}\.json)")
 
 _DECIDED: Final[dict[str, tuple[Kind, Severity, str]]] = {
-    "promote": ("challenger_promoted", "info", "{challenger} serves now"),
-    "refuse": ("challenger_refused", "warning", "challenger {challenger} was refused"),
-    "wait": ("challenger_waits", "warning", "challenger {challenger} waits for a person to let it in"),
+    "promote": ("challenger_promoted", "info", "{challenger} is the champion now"),
+    "refuse": ("challenger_refused", "warning", "challenger {challenger} was rejected"),
+    "wait": ("challenger_waits", "warning", "challenger {challenger} waits for approval"),
     "rollback": ("rolled_back", "error", "rolled back to {champion}"),
 }
 
 
-class Cursor(BaseModel):
-    """How far the last tick came.
+class AlertsCursor(BaseModel):
+    """How far the last tick has read.
 
     Attributes:
-        at: everything before was looked at.
-        runs_at: as `at`, for failed runs, of which only so many are looked at in one tick.
-        runs: those after `runs_at`, or shortly before, that were looked at.
-        entries: by model, the number of the last entry of its promotion log that was looked at.
-        asked: by model, the name of the newest record of its retraining log that was looked at.
-        freshness: the id of the last change of freshness that was looked at, in Dagster's event log.
+        at: everything before this moment has been read.
+        runs_at: the same for failed runs. One tick reads a limited number of them.
+        runs: the runs after `runs_at`, or shortly before it, that have been read.
+        entries: by model, the number of the last entry of its promotion log that has been read.
+        asked: by model, the name of the newest record of its retraining log that has been read.
+        freshness: the id of the last change of freshness that has been read, in Dagster's event log.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,9 +69,9 @@ class Cursor(BaseModel):
 
 @dataclass
 class _Seen:
-    """What one tick looked at, and what of it a person should hear."""
+    """What one tick has read, and the alerts that follow from it."""
 
-    cursor: Cursor
+    cursor: AlertsCursor
     now: datetime
     alerts: list[Alert] = field(default_factory=list)
     new_runs: int = 0
@@ -86,35 +86,35 @@ class _Seen:
     last_asked: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
-    def next(self) -> Cursor:
-        """Return how far this tick came."""
-        return Cursor(
+    def next(self) -> AlertsCursor:
+        """Return the cursor after this tick."""
+        return AlertsCursor(
             at=self.now, runs_at=self.runs_at or self.now, runs=self.runs, entries=self.last_entries,
             asked=self.last_asked, freshness=self.freshness,
         )  # fmt: skip
 
     def sentence(self, delivery: Delivery) -> str:
-        """Return what this tick did, with its figures."""
+        """Return a summary of this tick, with figures."""
         more = f" ({self.more_runs} more at the next tick)" if self.more_runs else ""
-        told = (
-            f"{_counted(delivery.sent, 'alert')} sent, {delivery.new} new, {delivery.waiting} held or to be tried "
+        summary = (
+            f"{_counted(delivery.sent, 'alert')} sent, {delivery.new} new, {delivery.waiting} held or to be sent "
             f"again; {_counted(self.new_runs, 'failed run')}{more}, {_counted(self.changes, 'change')} of freshness, "
             f"{_counted(self.entries, 'promotion entry', 'promotion entries')} and "
             f"{_counted(self.retrainings, 'retraining')} looked at since {self.cursor.at:%Y-%m-%d %H:%M} UTC."
         )
         failed = [f"Channel {channel} failed: {reason}." for channel, reason in delivery.failures.items()]
-        return " ".join([told, *failed, *self.problems])
+        return " ".join([summary, *failed, *self.problems])
 
 
 def alerts_sensor(
     declared: Declared, *, clock: Callable[[], datetime] | None = None, interval_seconds: int = 30
 ) -> dg.SensorDefinition:
-    """Return the sensor that alerts for all declared models.
+    """Return the sensor that sends the alerts of all declared models.
 
     Args:
-        declared: whose promotion logs are looked at.
-        clock: tells the time, in UTC; the machine's if absent.
-        interval_seconds: how often it is evaluated.
+        declared: the models whose promotion logs are read.
+        clock: returns the time in UTC; the machine's clock if absent.
+        interval_seconds: the seconds between two ticks.
     """
     models = tuple(model.name for model in declared.models)
 
@@ -122,8 +122,8 @@ def alerts_sensor(
         name=prefixed("alerts"),
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells of failed runs and checks, missed freshness, quarantines over their share, and what the "
-        "gate decided, through the channels that are set up; each once.",
+        description="Sends one alert for each failed run or check, missed freshness, quarantine over its limit and "
+        "decision of the gate, through the configured channels.",
     )
     def alerts(
         context: dg.SensorEvaluationContext, ml_assets_alerts: Alerts, ml_assets_lake: LakeResource
@@ -143,14 +143,16 @@ def alerts_sensor(
     return alerts
 
 
-def _cursor(context: dg.SensorEvaluationContext, now: datetime) -> Cursor:
-    lost = Cursor(at=now - LOOK_BACK, runs_at=now - LOOK_BACK)
+def _cursor(context: dg.SensorEvaluationContext, now: datetime) -> AlertsCursor:
+    lost = AlertsCursor(at=now - LOOK_BACK, runs_at=now - LOOK_BACK)
     if not context.cursor:
         return lost
     try:
-        return Cursor.model_validate_json(context.cursor)
+        return AlertsCursor.model_validate_json(context.cursor)
     except ValidationError:
-        context.log.warning("the cursor of the alerts is not one of this version; the last day is looked at again")
+        context.log.warning(
+            "the cursor of the sensor 'alerts' cannot be read; the events of the last day are read again"
+        )
         return lost
 
 
@@ -182,7 +184,7 @@ def _look_at_runs(seen: _Seen, instance: dg.DagsterInstance, own: OwnRuns) -> No
 
 
 def _look_at_freshness(seen: _Seen, instance: dg.DagsterInstance, own: OwnRuns) -> None:
-    """Look at what changed: one query for all assets, however many there are."""
+    """Read the changes of freshness of all assets, with one query."""
     since, last = seen.cursor.at - OVERLAP, seen.cursor.freshness
     found = instance.event_log_storage.get_event_records(
         dg.EventRecordsFilter(
@@ -206,7 +208,7 @@ def _look_at_freshness(seen: _Seen, instance: dg.DagsterInstance, own: OwnRuns) 
 
 
 def freshness_missed(key: dg.AssetKey, at: datetime) -> Alert:
-    """Return the alert of an asset that became too old at a moment."""
+    """Return the alert for an asset that became older than its freshness policy allows."""
     name = key.to_user_string()
     return Alert(
         kind="freshness_missed",
@@ -224,7 +226,7 @@ def freshness_missed(key: dg.AssetKey, at: datetime) -> Alert:
 
 
 def _look_at_promotions(seen: _Seen, context: dg.SensorEvaluationContext, lake: Lake, models: Iterable[str]) -> None:
-    """Look at what was decided since the last tick: one listing says whose logs have grown, and only those are read."""
+    """Read the decisions since the last tick. One listing shows which logs have grown, and only those are read."""
     known, numbers = _known_entries(seen, lake)
     seen.last_entries = dict(known)
     for model in sorted(set(numbers) & set(models)):
@@ -238,7 +240,7 @@ def _look_at_promotions(seen: _Seen, context: dg.SensorEvaluationContext, lake: 
             seen.problems.append(f"The promotion log of {model} cannot be read: {error}")
             seen.last_entries[model] = before
             continue
-        # In a lake that was copied every object is new, but not what was decided in it.
+        # In a copied lake every object is new, but its decisions are not.
         oldest = seen.cursor.at - LOOK_BACK if model not in known else datetime.min.replace(tzinfo=UTC)
         new = [entry for entry in entries if entry.number > before and entry.decided_at > oldest]
         seen.last_entries[model] = len(entries)
@@ -247,7 +249,7 @@ def _look_at_promotions(seen: _Seen, context: dg.SensorEvaluationContext, lake: 
 
 
 def _look_at_retrainings(seen: _Seen, context: dg.SensorEvaluationContext, lake: Lake, models: Iterable[str]) -> None:
-    """Look at what was asked for since the last tick: one listing says of which models there is anything new."""
+    """Read the retrainings requested since the last tick. One listing shows which models have new records."""
     known = seen.cursor.asked
     newest: dict[str, str] = {}
     for found in filter(None, map(_ASKED.fullmatch, lake.tree(lake.path("retrainings")))):
@@ -258,13 +260,13 @@ def _look_at_retrainings(seen: _Seen, context: dg.SensorEvaluationContext, lake:
         if newest[model] <= before:
             continue
         try:
-            records = retraining_log(lake, model).newest(ASKED_BEFORE)
+            records = retraining_log(lake, model).newest(RECORDS_READ)
         except CorruptArtifactError as error:
             context.log.exception(f"the retraining log of {model} cannot be read")
             seen.problems.append(f"The retraining log of {model} cannot be read: {error}")
             seen.last_asked[model] = before
             continue
-        # As with promotions: a lake that was copied tells nothing old.
+        # As with promotions: old records of a copied lake cause no alerts.
         oldest = seen.cursor.at - LOOK_BACK if model not in known else datetime.min.replace(tzinfo=UTC)
         new = [it for it in records if record_name(it) > before and it.asked_at > oldest]
         seen.last_asked[model] = newest[model]
@@ -273,7 +275,7 @@ def _look_at_retrainings(seen: _Seen, context: dg.SensorEvaluationContext, lake:
 
 
 def alert_of_retraining(record: Retraining) -> Alert:
-    """Return the alert of a retraining that was asked for."""
+    """Return the alert for a requested retraining."""
     return Alert(
         kind="retraining_asked",
         subject=record.model,
@@ -287,9 +289,9 @@ def alert_of_retraining(record: Retraining) -> Alert:
 
 
 def _known_entries(seen: _Seen, lake: Lake) -> tuple[dict[str, int], dict[str, int]]:
-    """Return the last number of each log that was looked at, and that which it has now.
+    """Return the last number that was read of each log, and its newest number now.
 
-    Without a cursor, what was written before the last day counts as looked at.
+    Without a cursor, entries older than a day count as read.
     """
     root = lake.path("promotions")
     if seen.cursor.entries is not None:
@@ -307,14 +309,14 @@ def _last_numbers(names: Iterable[str]) -> dict[str, int]:
 
 
 def alert_of_entry(entry: Promotion) -> Alert:
-    """Return the alert of an entry of a promotion log."""
-    kind, severity, told = _DECIDED[entry.action]
-    champion = (entry.champion or "nobody")[:12]
+    """Return the alert for an entry of a promotion log."""
+    kind, severity, outcome = _DECIDED[entry.action]
+    champion = (entry.champion or "none")[:12]
     return Alert(
         kind=kind,
         subject=entry.model,
-        title=f"{entry.model}: {told.format(challenger=entry.challenger[:12], champion=champion)}",
-        body="\n".join([*entry.reasons, f"Decided by {entry.decided_by}. {champion} serves."]),
+        title=f"{entry.model}: {outcome.format(challenger=entry.challenger[:12], champion=champion)}",
+        body="\n".join([*entry.reasons, f"Decided by {entry.decided_by}. The champion is {champion}."]),
         key=f"promotion/{entry.model}/{entry.number}/{entry.decided_at.isoformat()}",
         at=entry.decided_at,
         facts={"entry": entry.number, **entry.figures},

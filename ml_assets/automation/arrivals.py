@@ -1,10 +1,10 @@
-"""Asks for runs of the raw days whose files are not those they were made from: one sensor for all tables.
+"""The sensor that requests runs for raw days whose source files are new or have changed, for all raw tables.
 
-What follows downstream stays out. So do sources of one file for all days (`file:` in the declaration): that such a file
-has changed, and which days of it, `ml-assets run` finds out.
+Not here: assets downstream of the raw tables (see `ml_assets.automation.updates`). Sources with one file for all days
+(`file:` in the declaration) are not watched either; `ml-assets run` finds out which of their days have changed.
 
-What a day was made from is in its manifest, and what was asked for in the tags of the runs; the cursor only saves work.
-The days of a run that failed are asked for again once a file of one of them has changed.
+The manifest of a day records the files that it was built from. The tags of runs record what was requested before. The
+cursor only saves work. If a run failed, its days are requested again when a file of one of them has changed.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from typing import Final
 import dagster as dg
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ml_assets.automation.asked import DAYS, TABLE, WHAT, Asked, Mark, asked_before, written
 from ml_assets.automation.history import in_progress
+from ml_assets.automation.past_requests import DAYS, TABLE, WHAT, Mark, PastRequest, past_requests, tag_value
 from ml_assets.contracts.words import counted
 from ml_assets.declaration.parts import Days
 from ml_assets.declaration.reading import Declared
@@ -37,13 +37,13 @@ from ml_assets.names import CAUSE, prefixed
 NAME: Final = "arrivals"
 MOST_REQUESTS: Final = 50
 MOST_DAYS: Final = 50
-"""Days of one run: a bad file fails all of them."""
+"""The most days that one run lands. A bad file fails all days of its run."""
 _EXAMPLES: Final = 3
 
 
 @dataclass(frozen=True)
 class _Table:
-    """A raw table whose files come day by day."""
+    """A raw table with source files by day."""
 
     name: str
     pattern: DayPattern
@@ -57,20 +57,20 @@ class _Table:
 
     @property
     def selection(self) -> list[dg.AssetKey]:
-        """What one step makes."""
+        """The assets that one step materializes."""
         return [self.key, quarantine_key(self.key)] if self.sets_aside else [self.key]
 
     def has(self, day: date, now: datetime) -> bool:
-        """Tell whether there is a partition of a day; there is none before the day is over."""
+        """Return whether a day has a partition. It has none before the day is over."""
         return self.days.first <= day <= self.days.newest(now)
 
 
-class Cursor(BaseModel):
-    """What was dealt with.
+class ArrivalsCursor(BaseModel):
+    """The files that need no further request.
 
     Attributes:
-        tables: by table and day, the mark of the files that were landed, or asked for in vain.
-        failed: by table and day, the run that was asked for in vain.
+        tables: by table and day, the mark of the files that were landed, or whose run failed.
+        failed: by table and day, the run that failed to land it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,7 +81,7 @@ class Cursor(BaseModel):
 
 @dataclass
 class _Look:
-    """What one look at a table came to: what to ask for, what to say, and what is dealt with from now on."""
+    """The result of looking at one table: the run requests, the lines to report, and the new state of the cursor."""
 
     dealt: dict[str, str]
     failed: dict[str, str]
@@ -90,7 +90,7 @@ class _Look:
 
 
 def arrivals_sensor(declared: Declared, *, interval_seconds: int = 30) -> dg.SensorDefinition:
-    """Return the sensor over every raw table that is declared with `files`."""
+    """Return the sensor for all raw tables that are declared with `files`."""
     tables = [
         _Table(name, DayPattern.of(table.files), raw.days, table.settle_seconds, table.quarantine is not None)
         for raw in declared.raw
@@ -103,11 +103,11 @@ def arrivals_sensor(declared: Declared, *, interval_seconds: int = 30) -> dg.Sen
         target=dg.AssetSelection.assets(*(key for table in tables for key in table.selection)),
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Lands the raw days whose files are new or were corrected, late and out of order too.",
+        description="Lands the raw days whose files are new or corrected, in any order, also late ones.",
     )
     def arrivals(context: dg.SensorEvaluationContext, ml_assets_lake: LakeResource) -> dg.SensorResult | dg.SkipReason:
         if not tables:
-            return dg.SkipReason("no raw table is declared with 'files', so nothing arrives day by day.")
+            return dg.SkipReason("no raw table is declared with 'files'.")
         return _tick(context, tables, ml_assets_lake.connect(), now=datetime.now(UTC))
 
     return arrivals
@@ -119,8 +119,8 @@ def _tick(
     """Look at each table once.
 
     Raises:
-        SourceError: a folder cannot be listed, and the other tables have nothing to ask for, which an error would keep
-            from them.
+        SourceError: a folder cannot be listed, and no other table requests a run. (An error would discard run
+            requests.)
     """
     lines: list[str] = []
     before = _read(context.cursor, lines)
@@ -136,7 +136,7 @@ def _tick(
             continue
         known[table.name], failed[table.name] = look.dealt, look.failed
         requests += look.requests
-        lines += [f"raw/{table.name}: {line}" for line in (*look.lines, *_told_of(look.failed))]
+        lines += [f"raw/{table.name}: {line}" for line in (*look.lines, *_failure_lines(look.failed))]
     if problems and not requests:
         raise SourceError("\n".join([*problems, *lines]))
     for problem in problems:
@@ -146,25 +146,25 @@ def _tick(
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else "\n".join(lines) or f"nothing new for {counted(len(tables), 'raw table')}.",
-        cursor=Cursor(tables=known, failed=failed).model_dump_json(),
+        cursor=ArrivalsCursor(tables=known, failed=failed).model_dump_json(),
     )
 
 
-def _read(text: str | None, lines: list[str]) -> Cursor:
+def _read(text: str | None, lines: list[str]) -> ArrivalsCursor:
     try:
-        return Cursor.model_validate_json(text) if text else Cursor()
+        return ArrivalsCursor.model_validate_json(text) if text else ArrivalsCursor()
     except ValidationError:
-        lines.append("the cursor is none of this sensor's; every day is compared with what was landed.")
-        return Cursor()
+        lines.append("the cursor cannot be read; the files of all days are compared with the landed days.")
+        return ArrivalsCursor()
 
 
 def _look(
-    table: _Table, lake: Lake, instance: dg.DagsterInstance, before: Cursor, *, room: int, now: datetime
+    table: _Table, lake: Lake, instance: dg.DagsterInstance, before: ArrivalsCursor, *, room: int, now: datetime
 ) -> _Look:
-    """Compare what there is of a table with what was landed.
+    """Compare the files of a table with the days that were landed.
 
-    The order counts: what is listed, then which runs are under way, then what stands. A run that ended before has
-    written what it landed; one that begins later reads what is there then, and the next look compares that.
+    The order matters: first the listing, then the running runs, then the manifests. A run that ended before has written
+    its manifests. A run that starts later reads the files of that time, and the next tick compares them.
     """
     here, dealt = _here(table, lake, now), before.tables.get(table.name, {})
     failed_before = before.failed.get(table.name, {})
@@ -177,22 +177,20 @@ def _look(
         lines=[*here.lines],
     )
     if gone:
-        look.lines.append(f"the files of {_some(gone)} are gone; what was landed of them stays.")
+        look.lines.append(f"the files of {_some(gone)} were removed; their landed data stays in the lake.")
     if not changed and not gone:
         return look
     under_way = in_progress(instance, None).get(table.key, {})
     waits = {day: run for day in changed if (run := under_way.get(day))}
-    asked: Sequence[Asked] = ()
+    asked: Sequence[PastRequest] = ()
     again: dict[str, str] = {}
     if gone or len(waits) < len(changed):
-        asked = asked_before(instance, cause=NAME, table=table.key.to_user_string())
+        asked = past_requests(instance, cause=NAME, table=table.key.to_user_string())
         again = _reopened(asked, here.marks, {*changed, *gone})
         waits |= {day: run for day in again if (run := under_way.get(day))}
     if waits:
         first = min(waits)
-        look.lines.append(
-            f"{_some(sorted(waits))}: run {waits[first]} is landing {first}; compared when that has ended."
-        )
+        look.lines.append(f"{_some(sorted(waits))}: run {waits[first]} is landing {first}; compared after that run.")
     candidates = sorted({*changed, *again} - waits.keys())
     standing = _standing(table, lake, candidates)
     again |= _removed(asked, {*candidates} - standing.keys())
@@ -204,7 +202,7 @@ def _look(
     done = landed | in_vain
     look.dealt |= {day: here.marks[day] for day in done}
     wanted = [day for day in candidates if day not in done]
-    for day in (*wanted, *waits):  # they are dealt with when they are landed
+    for day in (*wanted, *waits):  # a run is landing them
         look.dealt.pop(day, None)
         look.failed.pop(day, None)
     ranges = in_rows(wanted, most=MOST_DAYS)
@@ -215,38 +213,37 @@ def _look(
         )
         look.lines.append(f"asks for {look.requests[-1].tags[WHAT]}.")
     if ranges[room:]:
-        look.lines.append(f"{len(ranges[room:])} more ranges of days wait for the next tick.")
+        look.lines.append(f"{len(ranges[room:])} more ranges of days are requested at the next tick.")
     return look
 
 
 def _still_failed(
     table: _Table, lake: Lake, here: "_Here", changed: set[str], failed: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the days that were asked for in vain and that nobody has landed, or given another file, since."""
+    """Return the days of failed runs that have not been landed since and whose files have not changed."""
     left = [day for day in failed if day in here.files and day not in changed]
     standing = _standing(table, lake, left)
     return {day: failed[day] for day in left if not is_made_from(standing.get(day), here.files[day])}
 
 
-def _told_of(failed: Mapping[str, str]) -> list[str]:
+def _failure_lines(failed: Mapping[str, str]) -> list[str]:
     days: dict[str, list[str]] = {}
     for day, run in sorted(failed.items()):
         days.setdefault(run, []).append(day)
     return [
-        f"{_some(its)}: not landed by run {run[:8]}; mend the file, or look at the run and materialize again."
-        for run, its in days.items()
+        f"{_some(its)}: run {run[:8]} failed to land it. Correct the file, or see the run." for run, its in days.items()
     ]
 
 
 @dataclass(frozen=True)
 class _Here:
-    """What is there to land.
+    """The files of a table.
 
     Attributes:
         listed: all days that have files.
-        files: those of days that can be landed.
-        marks: a digest of these files, by day.
-        lines: what cannot be landed, and why.
+        files: the files of the days that can be landed.
+        marks: by day, a digest of these files.
+        lines: the files that cannot be landed, and why.
     """
 
     listed: frozenset[str]
@@ -256,7 +253,7 @@ class _Here:
 
 
 def _here(table: _Table, lake: Lake, now: datetime) -> _Here:
-    """List a table's files.
+    """List the files of a table.
 
     Raises:
         SourceError: the folder cannot be listed.
@@ -267,7 +264,7 @@ def _here(table: _Table, lake: Lake, now: datetime) -> _Here:
     growing = {day for day, files in inside.items() if any(it.is_growing(now, table.settle_seconds) for it in files)}
     lines = []
     if listing.strange:
-        lines.append(f"{_some(listing.strange)}: no day in these names as {table.pattern.text} wants it; not landed.")
+        lines.append(f"{_some(listing.strange)}: these names do not match {table.pattern.text}; not landed.")
     if outside:
         lines.append(
             f"{_some(outside)}: outside the declared days ({table.days.first} to {table.days.last or 'yesterday'}); "
@@ -275,19 +272,19 @@ def _here(table: _Table, lake: Lake, now: datetime) -> _Here:
         )
     if growing:
         lines.append(
-            f"{_some(sorted(growing))}: written to in the last {table.settle_seconds:g} s, so they may still grow."
+            f"{_some(sorted(growing))}: written in the last {table.settle_seconds:g} s, so they may be incomplete."
         )
     files = {day: it for day, it in inside.items() if day not in growing}
     marks = {day: _digest([one.facts for one in it]) for day, it in files.items()}
     return _Here(frozenset(map(str, listing.days)), files, marks, lines)
 
 
-def _reopened(asked: Sequence[Asked], now: Mapping[str, str], touched: set[str]) -> dict[str, str]:
-    """Return days to ask for again, each with the failed run that it was asked for in last.
+def _reopened(asked: Sequence[PastRequest], now: Mapping[str, str], touched: set[str]) -> dict[str, str]:
+    """Return the days to request again, each with its last failed run.
 
-    One bad file fails a whole run: once it is another or gone, the rest of that run is worth another try.
+    One bad file fails a whole run. When it has changed or is gone, the other days of the run are requested again.
     """
-    last: dict[str, Asked] = {}
+    last: dict[str, PastRequest] = {}
     for one in asked:
         for day in one.marks:
             last.setdefault(day, one)
@@ -296,9 +293,9 @@ def _reopened(asked: Sequence[Asked], now: Mapping[str, str], touched: set[str])
     return {day: one.run_id for one in mended for day in one.marks if last[day] is one and day in now}
 
 
-def _removed(asked: Sequence[Asked], absent: AbstractSet[str]) -> dict[str, str]:
-    """Return days that were landed and are no longer in the lake, each with the run that it was requested in last."""
-    last: dict[str, Asked] = {}
+def _removed(asked: Sequence[PastRequest], absent: AbstractSet[str]) -> dict[str, str]:
+    """Return days that were landed and are no longer in the lake, each with the last run that requested it."""
+    last: dict[str, PastRequest] = {}
     for one in asked:
         for day in absent & one.marks.keys():
             last.setdefault(day, one)
@@ -324,20 +321,20 @@ def _digest(facts: object) -> str:
 
 
 def _request(table: _Table, marks: Mapping[str, Mark], corrected: int, failed: Iterable[str | None]) -> dg.RunRequest:
-    """Return the request for days in a row; its key is made of the facts alone."""
+    """Return the run request for consecutive days. Its run key depends on the facts only."""
     days, name = [*marks], table.key.to_user_string()
     parts = [
         f"{len(days) - corrected} new" if len(days) > corrected else "",
         f"{corrected} corrected" if corrected else "",
     ]
     what = f"{' and '.join(filter(None, parts))} of {days[0] if len(days) == 1 else f'{days[0]} to {days[-1]}'}"
-    facts = _digest([written(marks), sorted({it for it in failed if it})])
+    facts = _digest([tag_value(marks), sorted({it for it in failed if it})])
     over = {} if len(days) == 1 else range_tags(days)
     return dg.RunRequest(
         run_key=f"{NAME}/{name}/{days[0]}..{days[-1]}/{facts}",
         partition_key=days[0] if len(days) == 1 else None,
         asset_selection=table.selection,
-        tags={CAUSE: NAME, TABLE: name, DAYS: written(marks), WHAT: what, **over},
+        tags={CAUSE: NAME, TABLE: name, DAYS: tag_value(marks), WHAT: what, **over},
     )
 
 

@@ -1,7 +1,7 @@
-"""Which models a sensor has to look at: those of which something was made since its last look, and those that wait.
+"""Which models a sensor must check: those with new materializations, those that wait, and some others in turn.
 
-The cursor only saves work: at every tick some models are looked at in turn, whatever it says. An event may be lost, a
-declaration may change, and a person may promote a model.
+The cursor only saves work. Every tick also checks some models in turn, because an event may be lost, a declaration may
+change, or a person may promote a model.
 """
 
 from collections.abc import Collection, Sequence
@@ -10,26 +10,26 @@ from typing import Final
 import dagster as dg
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ml_assets.automation.history import Seen, materialized_since, newest_number
+from ml_assets.automation.history import ReadPosition, materialized_since, newest_number
 from ml_assets.declaration.model import ModelDeclaration
 
-TOLD: Final = 10
+LINES_SHOWN: Final = 10
 MOST_LOOKS: Final = 100
-"""Models that one tick looks at; two months of reports are read of each, in a hundredth of a second."""
+"""The most models that one tick checks. Reading two months of reports of one model takes a hundredth of a second."""
 
 IN_TURN: Final = 5
-"""Models that one tick looks at in turn."""
+"""The number of models that one tick checks in turn."""
 
 
-class Cursor(BaseModel):
-    """What was looked at, and the models to look at again whatever happens.
+class ModelsCursor(BaseModel):
+    """The materializations that were read, and the models to check at the next tick.
 
     Attributes:
         last: the number of the newest materialization that was read.
-        recent: those shortly before it.
-        waiting: models to look at next whatever happens, in this order: those that a tick had no room for, and those
-            that ask for something and are held back, or whose run may not have come to be.
-        turn: how many models were looked at in turn before.
+        recent: the numbers shortly before it.
+        waiting: the models to check at the next tick in any case, in this order: first those that exceeded the limit of
+            a tick, then those whose retraining is held back or whose run may not have started.
+        turn: how many models were checked in turn before.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,19 +42,19 @@ class Cursor(BaseModel):
 
 def changed_models(
     context: dg.SensorEvaluationContext, models: Sequence[ModelDeclaration], stage: str
-) -> tuple[Cursor, list[ModelDeclaration]]:
-    """Return the models whose stage or champion was made since the last look, those that wait, and some in turn.
+) -> tuple[ModelsCursor, list[ModelDeclaration]]:
+    """Return the models with a new materialization of the stage or champion, those that wait, and some in turn.
 
-    Those that one tick has no room for wait in the cursor. Where that is lost, or cannot be read, all are looked at.
+    Models beyond the limit of one tick wait in the cursor. Without a readable cursor, all models are checked.
     """
     try:
-        before = Cursor.model_validate_json(context.cursor) if context.cursor else None
+        before = ModelsCursor.model_validate_json(context.cursor) if context.cursor else None
     except ValidationError:
-        context.log.warning("the cursor cannot be read; every model is looked at.")
+        context.log.warning("the cursor cannot be read; all models are checked.")
         before = None
     if before is None:
-        return _bounded(Cursor(last=newest_number(context.instance)), models)
-    made, seen, _ = materialized_since(context.instance, Seen(before.last, before.recent))
+        return _bounded(ModelsCursor(last=newest_number(context.instance)), models)
+    made, seen, _ = materialized_since(context.instance, ReadPosition(before.last, before.recent))
     in_turn = {models[(before.turn + n) % len(models)].name for n in range(min(IN_TURN, len(models)))}
     changed = [
         it
@@ -66,28 +66,31 @@ def changed_models(
     order = {name: number for number, name in enumerate(before.waiting)}
     changed.sort(key=lambda it: order.get(it.name, len(order)))
     turn = (before.turn + len(in_turn)) % max(1, len(models))
-    return _bounded(Cursor(last=seen.last, recent=seen.recent, turn=turn), changed)
+    return _bounded(ModelsCursor(last=seen.last, recent=seen.recent, turn=turn), changed)
 
 
-def _bounded(cursor: Cursor, changed: Sequence[ModelDeclaration]) -> tuple[Cursor, list[ModelDeclaration]]:
+def _bounded(cursor: ModelsCursor, changed: Sequence[ModelDeclaration]) -> tuple[ModelsCursor, list[ModelDeclaration]]:
     left = tuple(it.name for it in changed[MOST_LOOKS:])
     return cursor.model_copy(update={"waiting": left}), [*changed[:MOST_LOOKS]]
 
 
-def next_cursor(cursor: Cursor, waiting: Collection[str]) -> str:
-    """Return the cursor to keep: what was left first, so that nobody who waits keeps the others from their turn."""
+def next_cursor(cursor: ModelsCursor, waiting: Collection[str]) -> str:
+    """Return the new cursor. Models left over come first, so that waiting models cannot delay them forever."""
     return cursor.model_copy(update={"waiting": (*cursor.waiting, *sorted(waiting))}).model_dump_json()
 
 
-def said(
+def skip_reason(
     lines: Sequence[str],
     models: Sequence[ModelDeclaration],
     changed: Sequence[ModelDeclaration],
     left: Collection[str] = (),
 ) -> str:
-    """Return what a tick that asks for nothing says: a line a model, as far as there is room."""
+    """Return the skip reason of a tick: one line per model, up to a limit."""
     unchanged = len(models) - len(changed) - len(left)
-    told = [*lines[:TOLD], *([f"and {len(lines) - TOLD} more models"] if len(lines) > TOLD else [])]
+    shown = [
+        *lines[:LINES_SHOWN],
+        *([f"and {len(lines) - LINES_SHOWN} more models"] if len(lines) > LINES_SHOWN else []),
+    ]
     quiet = [f"{unchanged} of {len(models)} models have nothing new"] if unchanged else []
-    later = [f"{len(left)} models are looked at in the next ticks"] if left else []
-    return "\n".join([*told, *later, *quiet]) or "no model is declared."
+    later = [f"{len(left)} models are checked at the next ticks"] if left else []
+    return "\n".join([*shown, *later, *quiet]) or "no model is declared."

@@ -1,6 +1,6 @@
-"""Keeps the check of the age of the data up to date as days pass, outside of any run.
+"""Reports the check of data age as days pass, without a run.
 
-What counts as old stays out; see `ml_assets.stages.checks.data_age`.
+Not here: how old data may be (see `ml_assets.stages.checks.data_age`).
 """
 
 from collections.abc import Mapping
@@ -14,18 +14,18 @@ from ml_assets.alerts.resource import Alert
 from ml_assets.contracts.days import end_of
 from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.store import Lake
-from ml_assets.stages.checks.data_age import AgeLimit, age_result, newest_day
+from ml_assets.stages.checks.data_age import AgeLimit, age_result, newest_day_of
 
 
 @dataclass(frozen=True)
 class Ages:
-    """What was told of each asset whose data has a declared age.
+    """The state of each asset that declares a data age.
 
     Attributes:
-        known: by asset, its newest day, then how many days it lies behind where that is too many.
+        known: by asset, its newest day, then the number of days behind if that is too many.
         old: the assets whose data is too old.
-        lines: what to say of them.
-        alerts: those of assets whose data has become too old since the last look.
+        lines: a sentence for each of them.
+        alerts: one for each asset whose data has become too old since the last tick.
     """
 
     known: dict[str, str]
@@ -44,16 +44,16 @@ def look_at_ages(
     yesterday: date,
     is_new_day: bool,
 ) -> Ages:
-    """Compare each asset's newest day with what is allowed, and report the check where its answer is another.
+    """Compare the newest day of each asset with its limit, and report the check if its result has changed.
 
     Args:
-        instance: where the check is reported.
-        lake: where the newest day is looked up of what is not known yet.
-        limits: by asset, what is allowed.
-        changed: what was materialized since.
-        before: what was known, as in `Ages.known`.
-        yesterday: the newest day there can be.
-        is_new_day: whether it was another at the last look: nothing else tells of a promotion by a person.
+        instance: receives the check results.
+        lake: read for assets whose newest day is not known yet.
+        limits: by asset, its limit.
+        changed: what was materialized since the last tick.
+        before: `Ages.known` of the last tick.
+        yesterday: the newest possible day.
+        is_new_day: whether the date has changed since the last tick. A promotion by a person causes no event.
     """
     known: dict[str, str] = {}
     old = {}
@@ -65,9 +65,9 @@ def look_at_ages(
         champion = dg.AssetKey([limit.model, "champion"])
         if name not in before or (limit.model and (is_new_day or champion in changed)):
             try:
-                newest = newest_day(lake, key, limit)
+                newest = newest_day_of(lake, key, limit)
             except (CorruptArtifactError, MissingArtifactError) as error:
-                lines.append(f"the age of {name} is not judged: {error}")
+                lines.append(f"the data age of {name} cannot be checked: {error}")
                 known |= {name: before[name]} if name in before else {}
                 continue
         elif not limit.model:
@@ -78,25 +78,25 @@ def look_at_ages(
             instance.report_runless_asset_event(dg.AssetCheckEvaluation(**found))
         known[name] = f"{newest} {now}"
         if now:
-            old[key] = f"the data of {name} is old: {found['description']}."
+            old[key] = f"the data of {name} is too old: {found['description']}."
             if not behind:
                 alerts.append(data_is_old(key, limit, newest, old[key]))
     return Ages(known, frozenset(old), (*lines, *old.values()), tuple(alerts))
 
 
-def data_is_old(key: dg.AssetKey, limit: AgeLimit, newest: str, said: str) -> Alert:
-    """Return the alert of an asset whose data has become too old: one for each newest day that it stopped at."""
+def data_is_old(key: dg.AssetKey, limit: AgeLimit, newest: str, description: str) -> Alert:
+    """Return the alert for an asset whose data has become too old. Each newest day causes one alert."""
     name = key.to_user_string()
     since = date.fromisoformat(newest) if newest else limit.days.first - timedelta(days=1)
-    # A day can be there when it is over: the newest that is allowed to lack counts from its end.
+    # A day can be complete only after its end, so the limit counts from the end of the newest day.
     at = end_of(since + timedelta(days=limit.most + 1), limit.days.timezone).replace(tzinfo=UTC)
-    said = f"{said[0].upper()}{said[1:]}"
-    wait = "What asks for a retraining and what holds it back" if limit.model else "What it waits for"
+    description = f"{description[0].upper()}{description[1:]}"
+    wait = "To see what retraining waits for" if limit.model else "To see what it waits for"
     return Alert(
         kind="freshness_missed",
         subject=name,
-        title=said.removesuffix("."),
-        body=f"{said} {wait}: ml-assets explain {limit.model or 'MODEL'}",
+        title=description.removesuffix("."),
+        body=f"{description} {wait}: ml-assets explain {limit.model or 'MODEL'}",
         key=f"age/{name}/{newest or 'none'}",
         at=at,
         facts={"newest day": newest or "none", "days allowed": limit.most},

@@ -1,6 +1,6 @@
-"""What a run that failed tells a person: an alert for each step that did, or one where none did.
+"""Builds the alerts for a failed run: one for each failed step, or one for the run if no step failed.
 
-Which runs are looked at stays out; see `ml_assets.automation.alerts`.
+Not here: which runs are alerted (see `ml_assets.automation.alerts`).
 """
 
 import re
@@ -109,17 +109,19 @@ def _of_failure(record: dg.RunRecord, event: EventLogEntry | None, checks: Seque
     run = record.dagster_run
     step = None if event is None else event.step_key
     subject = step.replace("__", "/") if step else run.tags.get(MODEL, run.job_name)
-    said = _said(event)
+    message = _error_message(event)
     kind: Kind = "check_failed" if checks else "run_failed"
-    title = f"{subject} failed: {_first_sentence(said)}"
-    if over := _OVER.search(said):
+    title = f"{subject} failed: {_first_sentence(message)}"
+    if over := _OVER.search(message):
         kind, title = "quarantine_over", f"{subject}: {over[0]}"
     elif checks:
         names = [check.check_name for check in checks]
         title = f"{subject}: {len(names)} blocking check{'s' * (len(names) > 1)} failed ({', '.join(names[:3])})"
     will_retry = run.tags.get(WILL_RETRY_TAG, "").lower() == "true"
-    told = [f"{it.asset_key.to_user_string()}: {it.check_name}. {it.description or ''}".strip() for it in checks]
-    retry = "Dagster will retry this run by itself." if will_retry else ""
+    checks_failed = [
+        f"{it.asset_key.to_user_string()}: {it.check_name}. {it.description or ''}".strip() for it in checks
+    ]
+    retry = "Dagster will retry this run automatically." if will_retry else ""
     facts = {"run": run.run_id, "job": run.job_name, "step": step or "none"}
     facts |= {name.rpartition("/")[2]: run.tags[name] for name in _TAGS if name in run.tags}
     facts |= {"retries so far": run.tags[RETRY_NUMBER_TAG]} if RETRY_NUMBER_TAG in run.tags else {}
@@ -127,7 +129,7 @@ def _of_failure(record: dg.RunRecord, event: EventLogEntry | None, checks: Seque
         kind=kind,
         subject=subject,
         title=f"{title}{' (will be retried)' if will_retry else ''}",
-        body="\n".join(part for part in (retry, *told[:20], said) if part),
+        body="\n".join(part for part in (retry, *checks_failed[:20], message) if part),
         key=f"run/{run.run_id}/{step or ''}",
         at=_ended(record),
         facts=facts,
@@ -146,23 +148,23 @@ def _blocks(check: AssetCheckEvaluation) -> bool:
 
 
 def _ended(record: dg.RunRecord) -> datetime:
-    """Return when a run ended; not when its record was last touched, which changes."""
+    """Return when a run ended. The time of its last update can be later."""
     if record.end_time is None:
         return record.create_timestamp
     return datetime.fromtimestamp(record.end_time, tz=UTC)
 
 
-def _said(event: EventLogEntry | None) -> str:
-    """Return the message of the error that the code raised, without what Dagster wraps it in."""
+def _error_message(event: EventLogEntry | None) -> str:
+    """Return the message of the error that the code raised, without Dagster's wrapping."""
     if event is None or event.dagster_event is None:
-        return "The run failed, and its event log does not say why."
-    told = event.dagster_event
-    if told.event_type is DagsterEventType.STEP_FAILURE:
-        error: SerializableErrorInfo | None = told.step_failure_data.error
-    else:  # a run that failed before its first step has no data with it
-        error = None if told.event_specific_data is None else told.job_failure_data.error
+        return "The run failed, and its event log contains no error."
+    ended = event.dagster_event
+    if ended.event_type is DagsterEventType.STEP_FAILURE:
+        error: SerializableErrorInfo | None = ended.step_failure_data.error
+    else:  # a run that failed before its first step has no such data
+        error = None if ended.event_specific_data is None else ended.job_failure_data.error
     if error is None:
-        return told.message or "The run failed, and its event log does not say why."
+        return ended.message or "The run failed, and its event log contains no error."
     while (error.cls_name or "").startswith("Dagster") and error.cause is not None:
         error = error.cause
     return _without_module(error.message.strip())

@@ -1,7 +1,4 @@
-"""What Dagster's instance tells a sensor: what was materialized since, what is being made, what was asked before.
-
-What follows from it stays out.
-"""
+"""Reads Dagster's event log for the sensors: new materializations, running runs and earlier run requests."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,27 +12,27 @@ from dagster._core.storage.tags import RUN_KEY_TAG
 from ml_assets.lake.run_tags import range_of
 from ml_assets.models.plan import day_of, days_between
 
-# The instance's own methods ask for one asset at a time; a tick over 500 models wants what is new of all in one query.
+# Methods of the instance read one asset at a time. A tick over 500 models needs all new events in one query.
 AT_ONCE: Final = 2_000
-"""How many materializations a tick reads."""
+"""The most materializations that one tick reads."""
 OVERLAP: Final = 500
-"""How many numbers a transaction may come late: Postgres gives them out before it shows what they stand for."""
+"""How many numbers late a transaction may appear. Postgres assigns a number before the row is visible."""
 _UNFINISHED: Final = [
     dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.MANAGED,
     *IN_PROGRESS_RUN_STATUSES,
 ]  # fmt: skip
 FAILED: Final = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-"""How a run ends that came to nothing."""
+"""The statuses of runs that did not succeed."""
 _AT_MOST: Final = 1_000
 
 
 @dataclass(frozen=True)
-class Seen:
+class ReadPosition:
     """Which materializations were read.
 
     Attributes:
         last: the highest number among them.
-        recent: the numbers of those that lie shortly before it.
+        recent: the other numbers that are shortly before it.
     """
 
     last: int
@@ -43,15 +40,17 @@ class Seen:
 
 
 def newest_number(instance: dg.DagsterInstance) -> int:
-    """Return the number of the newest materialization; 0 where there is none."""
+    """Return the number of the newest materialization, or 0 if there is none."""
     found = instance.event_log_storage.get_event_records(
         dg.EventRecordsFilter(event_type=dg.DagsterEventType.ASSET_MATERIALIZATION), limit=1
     )
     return found[0].storage_id if found else 0
 
 
-def materialized_since(instance: dg.DagsterInstance, seen: Seen) -> tuple[dict[dg.AssetKey, set[str]], Seen, bool]:
-    """Return what was materialized ('' for an asset without partitions), what was read, and whether there is more."""
+def materialized_since(
+    instance: dg.DagsterInstance, seen: ReadPosition
+) -> tuple[dict[dg.AssetKey, set[str]], ReadPosition, bool]:
+    """Return new materializations ('' for an asset without partitions), the new position, and whether more exist."""
     records = instance.event_log_storage.get_event_records(
         dg.EventRecordsFilter(
             event_type=dg.DagsterEventType.ASSET_MATERIALIZATION, after_cursor=max(0, seen.last - OVERLAP)
@@ -67,13 +66,13 @@ def materialized_since(instance: dg.DagsterInstance, seen: Seen) -> tuple[dict[d
     numbers = [record.storage_id for record in records]
     last = max([seen.last, *numbers])
     recent = sorted({n for n in (*known, *numbers) if n > last - OVERLAP})
-    return found, Seen(last, tuple(recent)), len(records) == AT_ONCE
+    return found, ReadPosition(last, tuple(recent)), len(records) == AT_ONCE
 
 
 def in_progress(
     instance: dg.DagsterInstance, repository: RepositoryDefinition | None
 ) -> dict[dg.AssetKey, dict[str, str]]:
-    """Return what runs make that are queued or in progress: by asset and partition, the run."""
+    """Return what queued and running runs materialize: by asset and partition, the run."""
     found: dict[dg.AssetKey, dict[str, str]] = {}
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
         assets: Iterable[dg.AssetKey] = run.asset_selection or ()
@@ -93,21 +92,21 @@ def _partitions(tags: Mapping[str, str]) -> list[str]:
     return [first] if first == last else [str(day) for day in days_between(day_of(first), day_of(last))]
 
 
-def asked_before(instance: dg.DagsterInstance, run_keys: Sequence[str]) -> dict[str, dg.DagsterRun]:
-    """Return the newest run of each run key that was asked for."""
+def runs_by_key(instance: dg.DagsterInstance, run_keys: Sequence[str]) -> dict[str, dg.DagsterRun]:
+    """Return the newest run of each run key."""
     if not run_keys:
         return {}
     runs = instance.get_runs(dg.RunsFilter(tags={RUN_KEY_TAG: [*run_keys]}))
     return {run.tags[RUN_KEY_TAG]: run for run in reversed(runs)}
 
 
-def failed_of(instance: dg.DagsterInstance, tag: str, values: Sequence[str]) -> list[dg.RunRecord]:
+def failed_runs(instance: dg.DagsterInstance, tag: str, values: Sequence[str]) -> list[dg.RunRecord]:
     """Return the newest failed or canceled runs with any of these values of a tag, newest first."""
     if not values:
         return []
     return [*instance.get_run_records(dg.RunsFilter(tags={tag: [*values]}, statuses=[*FAILED]), limit=_AT_MOST)]
 
 
-def made_by(run: dg.DagsterRun) -> tuple[set[dg.AssetKey], set[str]]:
-    """Return the assets and days that a run was to make."""
+def targets_of(run: dg.DagsterRun) -> tuple[set[dg.AssetKey], set[str]]:
+    """Return the assets and days that a run was requested for."""
     return set(run.asset_selection or ()), set(_partitions(run.tags))

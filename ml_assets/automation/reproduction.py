@@ -1,6 +1,6 @@
-"""Each model's champion trained again, weekly, from its manifest; a run fails where another model comes out.
+"""The weekly job that reproduces each champion from its manifest, and fails if a different model results.
 
-How a model is reproduced stays out: that is the command `ml-assets reproduce`, run in a process of its own.
+Not here: how a model is reproduced. The job calls `ml-assets reproduce` in a separate process.
 """
 
 import json
@@ -26,21 +26,21 @@ TRAIN_AGAIN: Final = prefixed("train_again")
 
 
 class ReproduceConfig(dg.Config):
-    """Which model to reproduce, and how far back to go."""
+    """The model to reproduce, and the stage to start from."""
 
-    model: str = Field(description="A declared model, or MODEL@VERSION; its champion if no version is named.")
+    model: str = Field(description="A declared model, or MODEL@VERSION; the champion if no version is given.")
     start: str = Field(default="training_set", pattern="^(training_set|raw)$", description="training_set or raw")
 
 
 @dg.op(
     name=TRAIN_AGAIN,
-    description="Train a model again from its manifest and compare the hashes; the verdict is kept in the lake.",
+    description="Train a model again from its manifest and compare the hashes; the verdict is stored in the lake.",
 )
 def train_again(context: dg.OpExecutionContext, config: ReproduceConfig, ml_assets_lake: LakeResource) -> None:
     """Reproduce one model.
 
     Raises:
-        dagster.Failure: another model came out, or none.
+        dagster.Failure: a different model resulted, or none.
     """
     opened = ml_assets_lake.connect()
     name, at, _ = config.model.partition("@")
@@ -55,8 +55,8 @@ def train_again(context: dg.OpExecutionContext, config: ReproduceConfig, ml_asse
     for line in done.stderr.splitlines():
         context.log.info(line)
     if not done.stdout.strip():
-        said = done.stderr.strip().splitlines()
-        raise dg.Failure(f"{config.model} could not be trained again: {said[-1] if said else done.returncode}")
+        lines = done.stderr.strip().splitlines()
+        raise dg.Failure(f"{config.model} could not be trained again: {lines[-1] if lines else done.returncode}")
     if (result := reproduction_result(opened, name)) is not None:
         context.instance.report_runless_asset_event(dg.AssetCheckEvaluation(**result))
     verdict: dict[str, Any] = json.loads(done.stdout)
@@ -67,18 +67,18 @@ def train_again(context: dg.OpExecutionContext, config: ReproduceConfig, ml_asse
         "outcomes": dg.MetadataValue.json(verdict["outcomes"]),
     }
     if not (verdict["is_equal"] or (verdict.get("closeness") or {}).get("holds")):
-        raise dg.Failure(f"{config.model} was not reproduced; another model came out.", metadata=facts)
+        raise dg.Failure(f"{config.model} was not reproduced; a different model resulted.", metadata=facts)
     context.add_output_metadata(facts)
 
 
 @dg.job(name=prefixed("reproduce"), description="Train a model again from its manifest and compare the hashes.")
 def reproduce_job() -> None:
-    """One model, reproduced."""
+    """Reproduce one model."""
     train_again()
 
 
 def reproduction_schedule(declared: Declared) -> dg.ScheduleDefinition:
-    """Return the schedule that reproduces each model's champion, once a week unless it is declared otherwise."""
+    """Return the schedule that reproduces each champion, weekly unless the declaration sets another time."""
     times = declared.automation.schedules
 
     def requests(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
@@ -99,5 +99,5 @@ def reproduction_schedule(declared: Declared) -> dg.ScheduleDefinition:
         execution_timezone=times.timezone,
         execution_fn=requests,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Trains each champion again from its manifest; the run fails where another model comes out.",
+        description="Trains each champion again from its manifest; the run fails if a different model results.",
     )

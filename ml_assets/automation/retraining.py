@@ -1,10 +1,11 @@
-"""The drift and performance sensors and the weekly floor: each asks for a retraining when the facts of a day want one.
+"""The drift and performance sensors and the weekly floor, which request retrainings.
 
-What the facts mean stays out (see `ml_assets.logic.monitoring.retraining`), and so does who serves afterwards: the gate
+Not here: the rules (see `ml_assets.logic.monitoring.retraining`), and whether the new model is promoted, which the gate
 decides.
 
-What was asked for stands in the lake's retraining log, created only if absent: the same facts never ask twice, whoever
-looks at them, after a restart and with a cursor lost too. The cursor only says which models need no look.
+Each request is a record of the retraining log in the lake, created only if absent. The same facts therefore never cause
+two requests, even after a restart, without a cursor or from another sensor. The cursor only shows which models need no
+check.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,12 +15,12 @@ from logging import Logger
 from typing import Any, Final, NamedTuple
 
 import dagster as dg
-from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME  # what the UI materializes with
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME  # the UI's job
 
 from ml_assets.alerts.resource import Alert, Alerts
-from ml_assets.automation.changed import changed_models, next_cursor, said
-from ml_assets.automation.history import asked_before, in_progress
-from ml_assets.automation.watch import taken_back
+from ml_assets.automation.changed import changed_models, next_cursor, skip_reason
+from ml_assets.automation.history import in_progress, runs_by_key
+from ml_assets.automation.watch import pending_rollback
 from ml_assets.contracts.artifacts import ModelSpec, Retraining
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
@@ -39,7 +40,14 @@ from ml_assets.logic.monitoring.retraining import (
     labels_finding,
     performance_finding,
 )
-from ml_assets.models.loop import ASKED_BEFORE, Kind, Loop, read_loop, retraining_log, rules_of
+from ml_assets.models.monitoring import (
+    RECORDS_READ,
+    Kind,
+    MonitoringState,
+    read_monitoring,
+    retraining_log,
+    retraining_rules,
+)
 from ml_assets.models.spending import read_spending
 from ml_assets.models.training import training_gaps
 from ml_assets.names import CAUSE, MANAGED, MODEL, prefixed
@@ -50,51 +58,51 @@ DRIFT: Final = "drift"
 PERFORMANCE: Final = "performance"
 FLOOR: Final = "retraining_floor"
 RETRAINING: Final = "ml_assets/retraining"
-"""The tag of the run of a retraining; its value is that of its record in the log."""
+"""The tag of a retraining's run. Its value names the record in the retraining log."""
 MAKES_GOOD: Final = {DRIFT: (DRIFT, FLOOR), PERFORMANCE: (PERFORMANCE,), FLOOR: ()}
-"""By sensor, whose records without a run it asks a run for: one each, since Dagster knows a run key by its sensor."""
+"""By sensor, whose records it requests a missing run for. Dagster knows run keys by sensor, so each record has one."""
 TAKEN_OVER: Final = timedelta(minutes=10)
-"""After so long a record without a run was asked for by a daemon that died before Dagster knew of it."""
+"""After this time, a record without a run means that the daemon stopped before Dagster stored the request."""
 FORGOTTEN: Final = timedelta(days=2)
 """A record older than this has had its run, even if Dagster's database has lost it."""
 Clock = Callable[[], datetime]
-"""Tells the time, in UTC."""
+"""Returns the time in UTC."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """One kind of facts: which reports they need, and what these say."""
+class FactsKind:
+    """One kind of facts: the reports that it needs, and the function that finds causes in them."""
 
     kinds: tuple[Kind, ...]
-    find: Callable[[Loop, ModelDeclaration], list[Finding]]
+    find: Callable[[MonitoringState, ModelDeclaration], list[Finding]]
 
 
 @dataclass(frozen=True)
 class _Parameters:
-    """The part of a model that says what it was trained with."""
+    """The part of a model that holds its parameters."""
 
     spec: ModelSpec
 
 
 class _Found(NamedTuple):
-    """What is known of one model's loop, and what was asked for that has no run."""
+    """What is known of one model, and its requested retrainings that have no run."""
 
     declared: ModelDeclaration
-    loop: Loop
+    loop: MonitoringState
     claimed: list[Retraining]
 
 
 @dataclass
 class Tick:
-    """What one look came to.
+    """The result of one tick.
 
     Attributes:
-        requests: runs to ask for.
-        waiting: models to look at again though nothing new is made of them: what holds them back may end, and what
-            cannot be read may be mended.
-        lines: what to say of each model.
-        problems: models that could not be looked at, and why.
-        alerts: budgets that are spent, or that nobody can check.
+        requests: the runs to request.
+        waiting: the models to check again even without a new event, because what they wait for may end, or a damaged
+            file may be restored.
+        lines: a sentence for each model.
+        problems: the models that could not be checked, and why.
+        alerts: budgets that are spent or cannot be checked.
     """
 
     requests: list[dg.RunRequest] = field(default_factory=list)
@@ -104,27 +112,27 @@ class Tick:
     alerts: list[Alert] = field(default_factory=list)
 
 
-def _of_drift(loop: Loop, declared: ModelDeclaration) -> list[Finding]:
-    return [drift_finding(loop.drift, loop.champion, rules_of(declared))]
+def _of_drift(loop: MonitoringState, declared: ModelDeclaration) -> list[Finding]:
+    return [drift_finding(loop.drift, loop.champion, retraining_rules(declared))]
 
 
-def _of_performance(loop: Loop, declared: ModelDeclaration) -> list[Finding]:
-    rules, metric = rules_of(declared), find_metric(declared.metric, declared.task)
+def _of_performance(loop: MonitoringState, declared: ModelDeclaration) -> list[Finding]:
+    rules, metric = retraining_rules(declared), find_metric(declared.metric, declared.task)
     return [
         performance_finding(loop.performance, loop.champion, rules, metric),
         labels_finding(loop.performance, loop.champion, loop.history, rules),
     ]
 
 
-def _of_age(loop: Loop, declared: ModelDeclaration) -> list[Finding]:
+def _of_age(loop: MonitoringState, declared: ModelDeclaration) -> list[Finding]:
     if loop.newest_day is None:
         return []
-    return [floor_finding(loop.newest_day, loop.champion, loop.history, rules_of(declared))]
+    return [floor_finding(loop.newest_day, loop.champion, loop.history, retraining_rules(declared))]
 
 
-AT_DRIFT: Final = Look(("drift",), _of_drift)
-AT_PERFORMANCE: Final = Look(("performance",), _of_performance)
-AT_AGE: Final = Look((), _of_age)
+AT_DRIFT: Final = FactsKind(("drift",), _of_drift)
+AT_PERFORMANCE: Final = FactsKind(("performance",), _of_performance)
+AT_AGE: Final = FactsKind((), _of_age)
 LOOKS: Final = (AT_DRIFT, AT_PERFORMANCE, AT_AGE)
 
 
@@ -133,23 +141,23 @@ def _now() -> datetime:
 
 
 def drift_sensor(declared: Declared, *, clock: Clock = _now, interval_seconds: int = 60) -> dg.SensorDefinition:
-    """Return the sensor that asks for a retraining where a model's inputs or scores have drifted."""
+    """Return the sensor that requests a retraining when the inputs or scores of a model have drifted."""
     return _sensor(
         DRIFT, AT_DRIFT, declared, clock, interval_seconds=interval_seconds,
-        description="Trains again what has drifted.",
+        description="Requests a retraining when inputs or scores of a model have drifted.",
     )  # fmt: skip
 
 
 def performance_sensor(declared: Declared, *, clock: Clock = _now, interval_seconds: int = 60) -> dg.SensorDefinition:
-    """Return the sensor that asks where a model falls behind what it promised, or has many new labels to learn from."""
+    """Return the sensor that requests a retraining when performance falls or enough new labels exist."""
     return _sensor(
         PERFORMANCE, AT_PERFORMANCE, declared, clock, interval_seconds=interval_seconds,
-        description="Trains again what falls behind its promise on matured labels, or has many new ones to learn from.",
+        description="Requests a retraining when performance on matured labels has fallen, or enough new labels exist.",
     )  # fmt: skip
 
 
 def _sensor(
-    name: str, look: Look, declared: Declared, clock: Clock, *, description: str, interval_seconds: int
+    name: str, look: FactsKind, declared: Declared, clock: Clock, *, description: str, interval_seconds: int
 ) -> dg.SensorDefinition:
     @dg.sensor(
         name=prefixed(name),
@@ -162,11 +170,11 @@ def _sensor(
         context: dg.SensorEvaluationContext, ml_assets_lake: LakeResource, ml_assets_alerts: Alerts
     ) -> dg.SensorResult:
         cursor, changed = changed_models(context, declared.models, name)
-        tick = ask(context.instance, ml_assets_lake.connect(), changed, look, by=name, now=clock())
+        tick = request_retrainings(context.instance, ml_assets_lake.connect(), changed, look, by=name, now=clock())
         _report(context.log, tick, ml_assets_alerts)
         return dg.SensorResult(
             run_requests=tick.requests,
-            skip_reason=None if tick.requests else said(tick.lines, declared.models, changed, cursor.waiting),
+            skip_reason=None if tick.requests else skip_reason(tick.lines, declared.models, changed, cursor.waiting),
             cursor=next_cursor(cursor, tick.waiting),
         )
 
@@ -174,7 +182,7 @@ def _sensor(
 
 
 def retraining_floor(declared: Declared, *, clock: Clock = _now) -> dg.ScheduleDefinition:
-    """Return the schedule that trains again what was not trained for as long as is declared."""
+    """Return the schedule that retrains models that were not trained for the declared number of days."""
     times = declared.automation.schedules
 
     @dg.schedule(
@@ -183,27 +191,29 @@ def retraining_floor(declared: Declared, *, clock: Clock = _now) -> dg.ScheduleD
         cron_schedule=times.retraining_floor,
         execution_timezone=times.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Trains again what was not trained for as long as its declaration says, whatever the sensors see.",
+        description="Requests a retraining of models that were not trained for the declared number of days.",
     )
     def requests(
         context: dg.ScheduleEvaluationContext, ml_assets_lake: LakeResource, ml_assets_alerts: Alerts
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        tick = ask(context.instance, ml_assets_lake.connect(), declared.models, AT_AGE, by=FLOOR, now=clock())
+        tick = request_retrainings(
+            context.instance, ml_assets_lake.connect(), declared.models, AT_AGE, by=FLOOR, now=clock()
+        )
         _report(context.log, tick, ml_assets_alerts)
         yield from tick.requests
         if not tick.requests:
-            yield dg.SkipReason(said(tick.lines, declared.models, declared.models))
+            yield dg.SkipReason(skip_reason(tick.lines, declared.models, declared.models))
 
     return requests
 
 
 def _report(log: Logger, tick: Tick, alerts: Alerts) -> None:
-    """Say what could not be looked at, and, where runs are asked for, what a skip reason would say.
+    """Log the models that could not be checked. If runs are requested, log what the skip reason would contain.
 
-    Budgets are told as alerts, whose keys say the month: who tells one again tells nobody.
+        Alerts about budgets have the month in their keys, so each is sent once a month.
 
     Raises:
-        LakeError: models could not be looked at and no other asks for anything, which an error would keep from it.
+        LakeError: models could not be checked, and no run is requested. (An error would discard run requests.)
     """
     if tick.alerts:
         alerts.send(*tick.alerts, log=log)
@@ -215,55 +225,59 @@ def _report(log: Logger, tick: Tick, alerts: Alerts) -> None:
         log.info(line)
 
 
-def ask(
+def request_retrainings(
     instance: dg.DagsterInstance,
     lake: Lake,
     models: Sequence[ModelDeclaration],
-    look: Look,
+    look: FactsKind,
     *,
     by: str,
     now: datetime,
 ) -> Tick:
-    """Look at models, and ask for the retrainings that they want: each is claimed in the lake's log first.
+    """Check models and request the retrainings that their facts cause. Each is first claimed in the retraining log.
 
-    The order counts: what was asked for, what of it has no run, which runs are under way. A record that another sensor
-    adds in between takes the number that this one would claim.
+    The order matters: first the records, then their missing runs, then the running runs. If another sensor adds a
+    record in between, it takes the number that this sensor would claim, and the claim fails.
     """
     tick = Tick()
     found: list[_Found] = []
     for declared in models:
         try:
-            loop = read_loop(lake, declared, look.kinds)
+            loop = read_monitoring(lake, declared, look.kinds)
         except (MissingArtifactError, CorruptArtifactError) as error:
             tick.problems.append(f"{declared.name}: {error}")
             tick.waiting.add(declared.name)
             continue
         if loop is None:
-            tick.lines.append(f"{declared.name}: nobody serves yet")
+            tick.lines.append(f"{declared.name}: it has no champion yet")
         else:
-            found.append(_Found(declared, loop, without_run(instance, loop.history, now=now)))
-    busy = being_trained(instance, [it.declared for it in found])
+            found.append(_Found(declared, loop, records_without_run(instance, loop.history, now=now)))
+    busy = running_trainings(instance, [it.declared for it in found])
     for it in found:
-        _ask_for(tick, lake, it, look, by=by, now=now, busy=busy.get(it.declared.name))
+        _request_retraining(tick, lake, it, look, by=by, now=now, busy=busy.get(it.declared.name))
     return tick
 
 
-def _ask_for(tick: Tick, lake: Lake, found: _Found, look: Look, *, by: str, now: datetime, busy: str | None) -> None:
+def _request_retraining(
+    tick: Tick, lake: Lake, found: _Found, look: FactsKind, *, by: str, now: datetime, busy: str | None
+) -> None:
     declared, loop, claimed = found
     name = declared.name
     died = [it for it in claimed if it.asked_by in MAKES_GOOD[by] and now - it.asked_at > TAKEN_OVER]
     if died and not busy:
-        tick.requests.append(request(lake, declared, died[0]))
+        tick.requests.append(run_request(lake, declared, died[0]))
         tick.waiting.add(name)
-        tick.lines.append(f"{name}: asked for as of {died[0].as_of} by {died[0].asked_by}, which did not come to a run")
+        tick.lines.append(
+            f"{name}: requested again as of {died[0].as_of}; the request of {died[0].asked_by} started no run"
+        )
         return
-    busy = busy or told_of_claims(claimed)
+    busy = busy or pending_run(claimed)
     findings = look.find(loop, declared)
-    decision = decision_of(loop, declared, findings, busy=busy)
+    decision = decide_on(loop, declared, findings, busy=busy)
     if decision.asks is not None:
         try:
-            busy = taken_back(_with_performance(lake, declared, loop), declared) or _missing(lake, declared, loop)
-            decision = decision_of(loop, declared, findings, busy=busy)
+            busy = pending_rollback(_with_performance(lake, declared, loop), declared) or _missing(lake, declared, loop)
+            decision = decide_on(loop, declared, findings, busy=busy)
             spending = None if decision.asks is None else read_spending(lake, declared, now=now)
         except CorruptArtifactError as error:
             tick.problems.append(f"{name}: {error}")
@@ -278,14 +292,15 @@ def _ask_for(tick: Tick, lake: Lake, found: _Found, look: Look, *, by: str, now:
         return
     record = record_of(loop, declared, decision, by=by, now=now)
     log = retraining_log(lake, name)
-    # Another sensor may have asked as of another day since the loop was read: two trainings would begin at once.
-    if log.newest(ASKED_BEFORE) == [*loop.history] and log.claim(record):
-        tick.requests.append(request(lake, declared, record))
+    # Another sensor may have requested a retraining as of another day since the log was read. Two trainings would
+    # start.
+    if log.newest(RECORDS_READ) == [*loop.history] and log.claim(record):
+        tick.requests.append(run_request(lake, declared, record))
     tick.waiting.add(name)
 
 
-def _missing(lake: Lake, declared: ModelDeclaration, loop: Loop) -> str | None:
-    """Return which days a training would lack; None where it lacks none."""
+def _missing(lake: Lake, declared: ModelDeclaration, loop: MonitoringState) -> str | None:
+    """Return which days a training set would lack, or None."""
     if loop.newest_day is None:
         return None
     assets = [f"{declared.name}/{stage}" for stage in INPUTS]
@@ -295,27 +310,27 @@ def _missing(lake: Lake, declared: ModelDeclaration, loop: Loop) -> str | None:
     return f"{days_by_asset(missing)} is missing" if missing else None
 
 
-def _with_performance(lake: Lake, declared: ModelDeclaration, loop: Loop) -> Loop:
-    """Return the loop with the reports that a new champion is held against the one before by."""
+def _with_performance(lake: Lake, declared: ModelDeclaration, loop: MonitoringState) -> MonitoringState:
+    """Return the state with the performance reports that a comparison with the former champion needs."""
     if loop.former is None or loop.performance:
         return loop
-    return read_loop(lake, declared, ("performance",)) or loop
+    return read_monitoring(lake, declared, ("performance",)) or loop
 
 
-def decision_of(
-    loop: Loop, declared: ModelDeclaration, findings: Sequence[Finding], *, busy: str | None = None
+def decide_on(
+    loop: MonitoringState, declared: ModelDeclaration, findings: Sequence[Finding], *, busy: str | None = None
 ) -> Decision:
-    """Return what follows from what was found."""
+    """Return the decision that follows from the findings."""
     if loop.newest_day is None:
-        return Decision(None, "nothing was predicted yet")
+        return Decision(None, "there are no predictions yet")
     return decide(
-        findings, day=loop.newest_day, champion=loop.champion, history=loop.history, rules=rules_of(declared),
+        findings, day=loop.newest_day, champion=loop.champion, history=loop.history, rules=retraining_rules(declared),
         busy=busy,
     )  # fmt: skip
 
 
 def alerts_of_spending(name: str, spending: Spending | None) -> Iterator[Alert]:
-    """Yield the alert of a budget that is spent, or that nobody can check: one a month, whatever is spent after it."""
+    """Yield the alert for a budget that is spent or cannot be checked, at most one a month."""
     if spending is None or not (spending.is_over or spending.spent is None):
         return
     is_over, month = spending.is_over, spending.month
@@ -324,8 +339,8 @@ def alerts_of_spending(name: str, spending: Spending | None) -> Iterator[Alert]:
         kind="over_budget",
         subject=name,
         title=f"{name}: {spending.sentence}" if is_over else f"{name}: its budget is not checked in {month}",
-        body=f"{spending.sentence}. {does}; {spending.field} and budget.over stand in the declaration. What it was "
-        f"spent on: ml-assets cost {name} --month {month}",
+        body=f"{spending.sentence}. {does}; {spending.field} and budget.over are set in the declaration. To see the "
+        f"costs: ml-assets cost {name} --month {month}",
         key=f"budget/{name}/{month}{'' if is_over else '/unknown'}",
         at=datetime.fromisoformat(f"{month}-01T00:00:00+00:00"),
         facts={"spent": spending.spent, "budget": spending.budget},
@@ -333,10 +348,12 @@ def alerts_of_spending(name: str, spending: Spending | None) -> Iterator[Alert]:
     )
 
 
-def record_of(loop: Loop, declared: ModelDeclaration, decision: Decision, *, by: str, now: datetime) -> Retraining:
-    """Return what the log keeps of a decision that asks."""
+def record_of(
+    loop: MonitoringState, declared: ModelDeclaration, decision: Decision, *, by: str, now: datetime
+) -> Retraining:
+    """Return the record of a decision to retrain."""
     if decision.asks is None or loop.newest_day is None:
-        raise ValueError("a decision that asks for nothing has no record")
+        raise ValueError("a decision not to retrain has no record")
     return Retraining(
         model=declared.name,
         as_of=loop.newest_day,
@@ -350,8 +367,8 @@ def record_of(loop: Loop, declared: ModelDeclaration, decision: Decision, *, by:
     )
 
 
-def request(lake: Lake, declared: ModelDeclaration, record: Retraining) -> dg.RunRequest:
-    """Return the run of a retraining: training set to gate, as of its day, tuned from the champion's parameters."""
+def run_request(lake: Lake, declared: ModelDeclaration, record: Retraining) -> dg.RunRequest:
+    """Return the run of a retraining: training set to gate, as of its day; tuning starts from the champion's."""
     champion = ArtifactRef(asset=f"{declared.name}/model", version=record.champion)
     training = declared.retraining
     as_of: dict[str, Any] = {"as_of": str(record.as_of)}
@@ -370,30 +387,32 @@ def request(lake: Lake, declared: ModelDeclaration, record: Retraining) -> dg.Ru
 
 
 def run_key_of(record: Retraining) -> str:
-    """Return what tells the run of a retraining from any other."""
+    """Return the run key of a retraining."""
     return f"retraining/{record.model}/{record.as_of}/{record.number}"
 
 
-def without_run(instance: dg.DagsterInstance, history: Sequence[Retraining], *, now: datetime) -> list[Retraining]:
-    """Return what was asked for and has no run: its daemon is about to tell Dagster of it, or died before it could."""
+def records_without_run(
+    instance: dg.DagsterInstance, history: Sequence[Retraining], *, now: datetime
+) -> list[Retraining]:
+    """Return the records without a run. The daemon is about to submit them, or it stopped before it could."""
     recent = [it for it in history if now - it.asked_at < FORGOTTEN]
-    there = asked_before(instance, [run_key_of(it) for it in recent])
+    there = runs_by_key(instance, [run_key_of(it) for it in recent])
     return [it for it in recent if run_key_of(it) not in there]
 
 
-def told_of_claims(claimed: Sequence[Retraining]) -> str | None:
-    """Return what to say of records that have no run yet; None of none."""
+def pending_run(claimed: Sequence[Retraining]) -> str | None:
+    """Return a phrase about records that have no run yet, or None if there are none."""
     if not claimed:
         return None
-    return f"the run that {claimed[-1].asked_by} asked for as of {claimed[-1].as_of} is about to begin"
+    return f"the run that {claimed[-1].asked_by} requested as of {claimed[-1].as_of} is about to start"
 
 
-def being_trained(instance: dg.DagsterInstance, models: Sequence[ModelDeclaration]) -> dict[str, str]:
-    """Return, by model, what trains it right now."""
+def running_trainings(instance: dg.DagsterInstance, models: Sequence[ModelDeclaration]) -> dict[str, str]:
+    """Return, by model, a phrase about the run that is training it."""
     under_way = in_progress(instance, None) if models else {}
     found: dict[str, str] = {}
     for declared in models:
         for stage in TRAINING:
             for run in under_way.get(dg.AssetKey([declared.name, stage]), {}).values():
-                found[declared.name] = f"run {run[:8]} trains it"
+                found[declared.name] = f"run {run[:8]} is training it"
     return found

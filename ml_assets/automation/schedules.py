@@ -1,7 +1,7 @@
-"""Schedules for what has no other cause: yesterday's raw days that have not come, and the clean-up of the lake.
+"""The schedules that land missing days of raw tables and clean up the lake.
 
-What follows from a new raw day stays out, see `ml_assets.automation.updates`; so does the weekly reproduction, see
-`ml_assets.automation.reproduction`.
+Not here: assets downstream of a new raw day (see `ml_assets.automation.updates`), and the weekly reproduction (see
+`ml_assets.automation.reproduction`).
 """
 
 import os
@@ -28,7 +28,7 @@ RAW = "raw"
 
 
 def daily_landing(declared: Declared) -> dg.ScheduleDefinition:
-    """Return the schedule that requests yesterday's day of each raw table that is not in the lake.
+    """Return the schedule that requests yesterday's partition of each raw table if it is not in the lake.
 
     Of a table that is one file for all days it requests the days since the first that are not there either: a tick may
     have been missed. Late files of single days are landed by the sensor `ml_assets_arrivals`.
@@ -47,8 +47,8 @@ def daily_landing(declared: Declared) -> dg.ScheduleDefinition:
         cron_schedule=times.daily_landing,
         execution_timezone=times.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Requests the days up to yesterday that are not there of each raw table; what follows from them is "
-        "made by the sensor 'ml_assets_updates'. A run of a day whose files are not there fails, which alerts.",
+        description="Requests the missing days of each raw table up to yesterday. The sensor 'ml_assets_updates' "
+        "materializes what depends on them. A run for a day without files fails, which sends an alert.",
     )
     def requests(
         context: dg.ScheduleEvaluationContext, ml_assets_lake: LakeResource
@@ -69,15 +69,13 @@ def daily_landing(declared: Declared) -> dg.ScheduleDefinition:
                 tags={CAUSE: "daily landing", **range_tags(row)},
             )
         if not late:
-            yield dg.SkipReason(
-                f"{day} is there for every raw table that has such a day ({len(tables)} tables by day)."
-            )
+            yield dg.SkipReason(f"every raw table has {day} ({len(tables)} tables by day).")
 
     return requests
 
 
 def _not_there(lake: Lake, key: dg.AssetKey, last: date, *, count: int) -> list[str]:
-    """Return which of so many days are not in the lake: the last, and those after the first that is there."""
+    """Return which of the last `count` days are not in the lake: the last, and those after the first that exists."""
     there = day_names(lake, key)
     first = max(last - timedelta(days=count - 1), day_of(min(there, default=str(last))))
     return [day for day in map(str, days_between(min(first, last), last)) if day not in there]
@@ -88,11 +86,11 @@ def _has(days: Days, day: date) -> bool:
 
 
 @dg.op(
-    name=prefixed("remove_what_nobody_needs"),
+    name=prefixed("remove_unneeded_artifacts"),
     description="Remove the artifacts that no champion, log entry or recent run needs; their manifests stay.",
 )
-def remove_what_nobody_needs(context: dg.OpExecutionContext, ml_assets_lake: LakeResource) -> None:
-    """Clean the lake up.
+def remove_unneeded_artifacts(context: dg.OpExecutionContext, ml_assets_lake: LakeResource) -> None:
+    """Clean up the lake.
 
     Raises:
         dagster.Failure: the command failed.
@@ -105,18 +103,18 @@ def remove_what_nobody_needs(context: dg.OpExecutionContext, ml_assets_lake: Lak
     for line in [*done.stderr.splitlines(), *done.stdout.splitlines()]:
         context.log.info(line)
     if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise dg.Failure(f"the lake was not cleaned up: {said[-1] if said else f'exit code {done.returncode}'}")
+        lines = done.stderr.strip().splitlines()
+        raise dg.Failure(f"the clean-up failed: {lines[-1] if lines else f'exit code {done.returncode}'}")
 
 
 @dg.job(name=prefixed("clean_up"), description="Remove the artifacts that no champion, log entry or recent run needs.")
 def clean_up_job() -> None:
-    """The lake, cleaned up."""
-    remove_what_nobody_needs()
+    """Clean up the lake."""
+    remove_unneeded_artifacts()
 
 
 def clean_up(declared: Declared) -> dg.ScheduleDefinition:
-    """Return the schedule that cleans the lake up once a week."""
+    """Return the schedule that cleans up the lake once a week."""
     times = declared.automation.schedules
     return dg.ScheduleDefinition(
         name=prefixed("clean_up_lake"),
@@ -125,6 +123,6 @@ def clean_up(declared: Declared) -> dg.ScheduleDefinition:
         execution_timezone=times.timezone,
         tags={CAUSE: "weekly clean-up"},
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description="Removes the artifacts that no champion, log entry or recent run needs. Stopped at first, because "
-        "what it removes is gone: look at what 'ml-assets gc' would remove, then start it.",
+        description="Removes the artifacts that no champion, log entry or recent run needs. Stopped by default, "
+        "because removal is permanent: run 'ml-assets gc' to see what it would remove, then start the schedule.",
     )

@@ -1,11 +1,12 @@
-"""Asks for runs of what is out of date, upstream first and each once: one sensor for all tables and models.
+"""The sensor that requests runs for all tables and models that are out of date, upstream first and each once.
 
-Not here: landing raw tables, and training; a new day is predicted by the current champion. What a run failed on is
-requested again when what it is made from, or its code, has changed; before that, a person or Dagster's retries may.
+Not here: landing of raw tables (see `ml_assets.automation.arrivals`), and training (see
+`ml_assets.automation.retraining`). New days are predicted by the current champion. After a failed run, the same update
+is requested again only when its inputs or code have changed.
 
-What is out of date is read from the lake, and what was requested from the runs; the cursor only saves work. What waits
-for a missing day is looked at once the lake has that day, whatever became of the event. At every tick some assets are
-looked at in turn. Without a cursor everything is looked at.
+The lake shows what is out of date, and the runs show what was requested. The cursor only saves work. An update that
+waits for a missing day is checked when the lake has that day, with or without an event. Every tick also checks some
+assets in turn. Without a cursor, everything is checked.
 """
 
 import functools
@@ -15,22 +16,22 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what a repository's `asset_graph` gives
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # the type of a repository's `asset_graph`
 from dagster._core.definitions.freshness import FreshnessState
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ml_assets.alerts.resource import Alerts
 from ml_assets.automation.data_age import look_at_ages
 from ml_assets.automation.history import (
-    Seen,
-    asked_before,
-    failed_of,
+    ReadPosition,
+    failed_runs,
     in_progress,
-    made_by,
     materialized_since,
     newest_number,
+    runs_by_key,
+    targets_of,
 )
-from ml_assets.automation.waits import FAILED_RUN, Told, Waits, as_ranges, days_in
+from ml_assets.automation.waits import FAILED_RUN, WaitReason, Waits, as_ranges, days_in
 from ml_assets.contracts.days import yesterday
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.days import in_rows, span_of
@@ -43,22 +44,22 @@ from ml_assets.orchestration.groups import (
     CARD,
     MONITORING,
     artifacts_beside,
-    groups_of,
     on_card,
     promotions,
+    update_groups,
     with_quarantines,
 )
-from ml_assets.orchestration.staleness import Look, Wanted, declared_days
+from ml_assets.orchestration.staleness import LakeView, Wanted, declared_days
 from ml_assets.orchestration.updating import (
     Partitions,
     Planner,
     Update,
     Waiting,
     busy_with,
-    code_of,
     day_names,
     horizon,
     newest_days,
+    parameters_digest,
     readers,
     sources_of,
     with_the_rest_of_their_groups,
@@ -70,28 +71,28 @@ GROUP_TAG: Final = "ml_assets/group"
 CODE_TAG: Final = "ml_assets/code"
 MOST_REQUESTS: Final = 20
 MOST_LOOKS: Final = 3_000
-"""Partitions that one tick looks at; a millisecond each."""
+"""The most partitions that one tick checks, at a millisecond each."""
 IN_TURN: Final = 100
-"""Partitions that one tick looks at in turn, whatever happened."""
-_TOLD: Final = 8
+"""The number of partitions that one tick checks in turn."""
+_LINES_SHOWN: Final = 8
 
 
-class Cursor(BaseModel):
-    """What was looked at, and what is to be looked at again.
+class UpdatesCursor(BaseModel):
+    """What was checked, and what the next tick checks.
 
     Attributes:
         last: the number of the newest materialization that was read.
-        recent: those shortly before it.
-        code: the digest of all code; another one means that everything is looked at.
-        open: by asset, the days to look at again, as ranges.
-        failing: assets whose freshness fails, and which were looked at because of it.
-        told: by group, what it waits for.
-        since: by model, the day after that its first champion was trained as of.
-        day: the newest day there could be at the last look.
-        days: how many of the newest days were kept up to date at the last look.
-        newest: by source, its newest day at the last look.
-        turn: the asset at which the next look in turn begins.
-        ages: by asset whose data has a declared age, what was told of it.
+        recent: the numbers shortly before it.
+        code: the digest of all code. If it changes, everything is checked.
+        open: by asset, the days to check, as ranges.
+        failing: assets whose freshness fails and which were checked for that reason.
+        waits: by group, what it waits for.
+        since: by model, the day after the as-of day of its first champion.
+        day: the newest possible day at the last tick.
+        days: how many of the newest days were kept up to date at the last tick.
+        newest: by source, its newest day at the last tick.
+        turn: the asset at which the next check in turn begins.
+        ages: by asset with a declared data age, its state as in `Ages.known`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,7 +102,7 @@ class Cursor(BaseModel):
     code: str = ""
     open: dict[str, str] = {}
     failing: tuple[str, ...] = ()
-    told: dict[str, tuple[Told, ...]] = {}
+    waits: dict[str, tuple[WaitReason, ...]] = {}
     since: dict[str, str] = {}
     day: str = ""
     days: int = 0
@@ -111,14 +112,14 @@ class Cursor(BaseModel):
 
 
 def updates_sensor(declared: Declared, *, interval_seconds: int = 30) -> dg.SensorDefinition:
-    """Return the sensor over all declared tables and models."""
+    """Return the sensor for all declared tables and models."""
 
     @dg.sensor(
         name=prefixed(NAME),
         asset_selection=dg.AssetSelection.tag(*MANAGED),
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Makes what is out of date again, upstream first: tables, features and labels, predictions with "
+        description="Materializes what is out of date, upstream first: tables, features and labels, predictions with "
         "their drift and performance, cards.",
     )
     def updates(
@@ -133,7 +134,7 @@ def updates_sensor(declared: Declared, *, interval_seconds: int = 30) -> dg.Sens
 def tick(
     context: dg.SensorEvaluationContext, declared: Declared, lake: Lake, alerts: Alerts, *, yesterday: date
 ) -> dg.SensorResult:
-    """Evaluate once, and alert about data that is too old; see `ml_assets.automation.alerts` for Dagster's states."""
+    """Evaluate the sensor once, and send alerts about old data (see `ml_assets.automation.alerts` for freshness)."""
     repository = context.repository_def
     if repository is None:
         raise dg.DagsterInvariantViolationError(
@@ -144,19 +145,19 @@ def tick(
     requests = look.requests()
     if look.ages.alerts:
         alerts.send(*look.ages.alerts, log=context.log)
-    said = look.sentences()
-    for line in said if requests else ():
+    lines = look.sentences()
+    for line in lines if requests else ():
         context.log.info(line)
     return dg.SensorResult(
         run_requests=requests,
-        skip_reason=None if requests else "\n".join(said) or "nothing has changed.",
+        skip_reason=None if requests else "\n".join(lines) or "nothing has changed.",
         cursor=look.cursor().model_dump_json(),
     )
 
 
 @dataclass
 class _Tick:
-    """One look: what changed, what is out of date because of it, and what to ask for."""
+    """One tick: what has changed, what is out of date because of it, and what to request."""
 
     context: dg.SensorEvaluationContext
     graph: AssetGraph
@@ -166,11 +167,11 @@ class _Tick:
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.groups = groups_of(self.graph, [model.name for model in self.declared.models])
-        self.code = code_of(self.graph, self.groups)
+        self.groups = update_groups(self.graph, [model.name for model in self.declared.models])
+        self.code = parameters_digest(self.graph, self.groups)
         self.opened: Partitions = {}
         self.before = self._cursor()
-        self.waits = Waits(self.before.told)
+        self.waits = Waits(self.before.waits)
         self.since = dict(self.before.since)
         self.turn = self.before.turn
         self.left: Partitions = {}
@@ -179,24 +180,24 @@ class _Tick:
 
     @functools.cached_property
     def within(self) -> Mapping[dg.AssetKey, set[str]]:
-        """The days of each asset that this sensor may ask for."""
+        """By asset, the days that this sensor may request."""
         return horizon(self.graph, self.groups, self.newest, yesterday=self.yesterday, count=self.count)
 
     # ------------------------------------------------------------ what changed
 
     def open_what_changed(self) -> None:
-        """Open what reads anything that was materialized since the last look, and what is newly not fresh."""
+        """Open the readers of what was materialized since the last tick, and of assets that are newly not fresh."""
         changed, self.seen, has_more = materialized_since(
-            self.context.instance, Seen(self.before.last, self.before.recent)
+            self.context.instance, ReadPosition(self.before.last, self.before.recent)
         )
         if has_more:
-            self.lines.append("more was materialized than one tick reads; the next tick goes on.")
+            self.lines.append("one tick cannot read all new materializations; the next tick continues.")
         for key, days in self.before.open.items():
             asset = dg.AssetKey.from_user_string(key)
             if asset in self.groups:
                 self._open({asset: days_in(days) & self.within[asset]})
         if self.before.code != self.code:
-            self.lines.append("the code is another than at the last look, so everything is looked at.")
+            self.lines.append("the code has changed since the last tick, so everything is checked.")
             self._open(self.within)
         known = {key: days for key, days in changed.items() if self.graph.has(key)}
         self._open(readers(self.graph, self.groups, known, self.within) if known else {})
@@ -212,7 +213,7 @@ class _Tick:
             self.opened.setdefault(key, set()).update(days)
 
     def _open_what_is_new_within(self) -> None:
-        """Open the days that are kept up to date since the last look: there is newer data, or a day is over."""
+        """Open the days that have come into the look-back since the last tick."""
         newest = {key.to_user_string(): day for key, day in self.newest.items()}
         before = self.before
         if not before.day or (newest, str(self.yesterday), self.count) == (before.newest, before.day, before.days):
@@ -225,11 +226,11 @@ class _Tick:
         self._open({key: days - known[key] for key, days in self.within.items()})
 
     def _open_what_waited_for_what_is_there(self) -> None:
-        for group, days in self.waits.over(self.lake).items():
+        for group, days in self.waits.now_available(self.lake).items():
             self._open({key: days & self.within[key] for key, its in self.groups.items() if str(its) == group})
 
     def _open_in_turn(self) -> None:
-        """Open what is out of date of some assets, in turn: an artifact may change without an event."""
+        """Open the partitions of some assets in turn that are out of date. An artifact may change without an event."""
         keys = [key for key in self.graph.toposorted_asset_keys if key in self.groups]
         start = next((n for n, key in enumerate(keys) if key.to_user_string() == self.turn), 0)
         chosen: Partitions = {}
@@ -238,11 +239,11 @@ class _Tick:
             if sum(map(len, chosen.values())) >= IN_TURN:
                 break
             chosen[key] = self.within[key]
-        found = Look(self.graph, self.lake, self._wanted(self._served(chosen))).out_of_date()
+        found = LakeView(self.graph, self.lake, self._wanted(self._served(chosen))).out_of_date()
         self._open(found)
 
     def _tell_of_late_changes(self, changed: Mapping[dg.AssetKey, set[str]]) -> None:
-        """Tell of changed days that nothing within the look-back reads."""
+        """Report changed days that are older than the look-back, so that nothing reads them."""
         for key, days in changed.items():
             if key in self.groups or not (self.graph.get(key).child_keys & self.groups.keys()):
                 continue
@@ -251,9 +252,9 @@ class _Tick:
             )
             for row in in_rows(left):
                 self.lines.append(
-                    f"{key.to_user_string()} changed for {span_of(row)}, further back than the newest "
+                    f"{key.to_user_string()} changed for {span_of(row)}, which is before the newest "
                     f"{self.declared.automation.updates.days} days; "
-                    "make what reads it again with: ml-assets run MODEL --from DAY."
+                    "to update what reads it: ml-assets run MODEL --from DAY."
                 )
 
     def _open_what_is_not_fresh(self) -> None:
@@ -263,7 +264,7 @@ class _Tick:
         known = {dg.AssetKey.from_user_string(key) for key in self.before.failing}
         for key in self.failing - known:
             self._open({key: self.within[key]} if key in self.groups else {})
-        for key in sorted(self.failing)[:_TOLD]:
+        for key in sorted(self.failing)[:_LINES_SHOWN]:
             self.lines.append(f"the freshness of {key.to_user_string()} fails.")
 
     def _open_what_is_old(self, changed: Mapping[dg.AssetKey, set[str]]) -> None:
@@ -279,7 +280,7 @@ class _Tick:
         for key in self.ages.old & self.groups.keys():
             if " " not in self.before.ages.get(key.to_user_string(), "").rstrip():
                 self._open({key: self.within[key]})
-        self.lines += self.ages.lines[:_TOLD]
+        self.lines += self.ages.lines[:_LINES_SHOWN]
 
     def _by_day(self) -> list[dg.AssetKey]:
         return [key for key in self.graph.toposorted_asset_keys if self.graph.get(key).is_partitioned]
@@ -287,14 +288,14 @@ class _Tick:
     # ------------------------------------------------------------ what follows
 
     def requests(self) -> list[dg.RunRequest]:
-        """Return what to ask for; what is open after it stays so."""
+        """Return the run requests. What is open beyond the limit stays open."""
         opened = with_the_rest_of_their_groups(self.graph, self.groups, self.opened, self.within) if self.opened else {}
         if not opened:
             return []
         for group in {self.groups[key] for key in opened}:
             mine = [key for key, its in self.groups.items() if its == group]
             looked_at = set().union(*(opened.get(key, ()) for key in mine))
-            self.waits.keep(group, set().union(*(self.within[key] for key in mine)) - looked_at)
+            self.waits.retain(group, set().union(*(self.within[key] for key in mine)) - looked_at)
         running = busy_with(
             self.graph, self.groups, in_progress(self.context.instance, self.context.repository_def), self.within
         )
@@ -306,14 +307,14 @@ class _Tick:
         return [self._request(update) for update in self._new(plan.updates)]
 
     def _wanted(self, partitions: Partitions) -> Wanted:
-        """Return what should be up to date of some partitions, and what their manifests must say."""
+        """Return what should be up to date of some partitions, and the required contents of their manifests."""
         wanted = {key: sorted(days) for key, days in partitions.items() if days}
         parameters = {key: on_card(self.lake, key.path[0]) for key in wanted if key.path[-1] in CARD}
         beside = artifacts_beside(self.graph, self.lake, wanted)
         return Wanted(wanted, parameters, beside=beside, keeps_champion=True)
 
     def _served(self, opened: Partitions) -> Partitions:
-        """Return what is open without what nobody serves for, and without days before the first that was predicted."""
+        """Return the open partitions without models that have no champion and days before the first predicted day."""
         found = dict(opened)
         for model in {group.model for key, group in self.groups.items() if key in opened and group.model}:
             mine = [dg.AssetKey([model, stage]) for stage in (*MONITORING, *CARD)]
@@ -330,7 +331,7 @@ class _Tick:
         return found
 
     def _predicted_since(self, model: str) -> tuple[str, str]:
-        """Return why a model cannot predict, '' where it can, and the first day that is predicted."""
+        """Return why a model cannot predict ('' if it can), and the first predicted day."""
         try:
             last = promotions(self.lake, model).last()
             if last is None or last.champion is None:
@@ -340,13 +341,13 @@ class _Tick:
             return f"waits: {error}", ""
 
     def _first_day(self, model: str) -> str:
-        """Return the first day that is predicted: that after the first champion's training, or one predicted before."""
+        """Return the first predicted day: the day after the first champion's as-of day, or an earlier predicted day."""
         if model not in self.since:
             self.since[model] = str(_first_as_of(self.lake, model) + timedelta(days=1))
         return min([self.since[model], *day_names(self.lake, dg.AssetKey([model, "predictions"]))])
 
     def _bounded(self, opened: Partitions) -> Partitions:
-        """Return as much of what is open as one tick looks at, upstream first; the rest stays open."""
+        """Return the partitions that one tick checks, upstream first. The rest stays open."""
         found: Partitions = {}
         room = MOST_LOOKS
         for key in [key for key in self.graph.toposorted_asset_keys if key in opened]:
@@ -356,13 +357,13 @@ class _Tick:
                 self.left.setdefault(key, set()).update(opened[key])
             room -= len(opened[key])
         if room < 0:
-            self.lines.append(f"{len(opened) - len(found)} assets are looked at in the next ticks.")
+            self.lines.append(f"{len(opened) - len(found)} assets are checked at the next ticks.")
         return found
 
     def _new(self, updates: Sequence[Update]) -> list[Update]:
-        """Return the first of those that were not asked for on the same facts."""
-        asked = asked_before(self.context.instance, [update.run_key for update in updates])
-        failed = failed_of(self.context.instance, GROUP_TAG, sorted({str(update.group) for update in updates}))
+        """Return the first updates that were not requested on the same facts before."""
+        asked = runs_by_key(self.context.instance, [update.run_key for update in updates])
+        failed = failed_runs(self.context.instance, GROUP_TAG, sorted({str(update.group) for update in updates}))
         new = []
         for update in updates:
             run = asked.get(update.run_key) or next((it.dagster_run for it in failed if _covers(it, update)), None)
@@ -370,18 +371,20 @@ class _Tick:
                 new.append(update)
             else:
                 why = (
-                    f"{FAILED_RUN}{run.run_id[:8]} was asked for on the same facts and is {run.status.value}; it is "
-                    "asked for again when they or its code change, or run it again"
+                    f"{FAILED_RUN}{run.run_id[:8]} was requested on the same facts and its status is "
+                    f"{run.status.value}; a new run is requested when they or its code change; or run it again"
                 )
                 self.waits.add([Waiting(update.group, update.days, why)])
         if len(new) > MOST_REQUESTS:
-            self.lines.append(f"{len(new) - MOST_REQUESTS} more runs wait for the next ticks, after {MOST_REQUESTS}.")
+            self.lines.append(
+                f"{len(new) - MOST_REQUESTS} more runs are requested at the next ticks, after {MOST_REQUESTS}."
+            )
         return new[:MOST_REQUESTS]
 
     def _request(self, update: Update) -> dg.RunRequest:
         over = f" over {update.span}" if update.days else ""
         names = ", ".join(key.path[-1] for key in update.assets)
-        self.lines.append(f"{update.group}: asks for {names}{over} ({', '.join(update.reasons)}).")
+        self.lines.append(f"{update.group}: requested {names}{over} ({', '.join(update.reasons)}).")
         return dg.RunRequest(
             run_key=update.run_key,
             asset_selection=with_quarantines(self.graph, update.assets),
@@ -394,16 +397,16 @@ class _Tick:
             },
         )
 
-    # ------------------------------------------------------------ what is told and kept
+    # ------------------------------------------------------------ reports and cursor
 
     def sentences(self) -> list[str]:
-        """Return what this tick did and what waits, with the figures."""
-        told = [*self.waits.lines(), *self._what_has_not_come()]
-        more = [f"{len(told) - _TOLD} more wait."] if len(told) > _TOLD else []
-        return [*self.lines, *told[:_TOLD], *more]
+        """Return what this tick requested and what waits, with figures."""
+        waiting = [*self.waits.lines(), *self._what_has_not_come()]
+        more = [f"{len(waiting) - _LINES_SHOWN} more wait."] if len(waiting) > _LINES_SHOWN else []
+        return [*self.lines, *waiting[:_LINES_SHOWN], *more]
 
     def _what_has_not_come(self) -> Iterator[str]:
-        """Yield which sources have no newer day though one is over."""
+        """Yield the sources that have no newer day although one is over."""
         ended: dict[str, list[str]] = {}
         for key in sources_of(self.graph):
             days, newest = declared_days(self.graph, key), self.newest.get(key, "")
@@ -412,15 +415,15 @@ class _Tick:
         for newest, names in sorted(ended.items()):
             yield f"{', '.join(names)}: {f'no day after {newest}' if newest else 'no day'} has come."
 
-    def cursor(self) -> Cursor:
-        """Return what the next tick must know."""
-        return Cursor(
+    def cursor(self) -> UpdatesCursor:
+        """Return the cursor for the next tick."""
+        return UpdatesCursor(
             last=self.seen.last,
             recent=self.seen.recent,
             code=self.code,
             open={key.to_user_string(): as_ranges(days) for key, days in sorted(self.left.items()) if days},
             failing=tuple(sorted(key.to_user_string() for key in self.failing)),
-            told=self.waits.kept(),
+            waits=self.waits.stored(),
             since=self.since,
             day=str(self.yesterday),
             days=self.count,
@@ -429,23 +432,23 @@ class _Tick:
             ages=self.ages.known,
         )
 
-    def _cursor(self) -> Cursor:
+    def _cursor(self) -> UpdatesCursor:
         text = self.context.cursor
         try:
             if text:
-                return Cursor.model_validate_json(text)
-            self.lines.append("there is no cursor, so everything is looked at.")
+                return UpdatesCursor.model_validate_json(text)
+            self.lines.append("there is no cursor, so everything is checked.")
         except ValidationError:
-            self.lines.append("the cursor is none of this sensor's, so everything is looked at.")
-        # Its code is '', which is nobody's: that opens everything.
-        return Cursor(last=newest_number(self.context.instance))
+            self.lines.append("the cursor cannot be read, so everything is checked.")
+        # An empty code digest never matches, so everything is opened.
+        return UpdatesCursor(last=newest_number(self.context.instance))
 
 
 def _first_as_of(lake: Lake, model: str) -> date:
-    """Return the day that a model's first champion was trained as of; of the first that garbage collection has left.
+    """Return the as-of day of a model's first champion, or of the first that garbage collection has left.
 
     Raises:
-        MissingArtifactError: the current champion is not there.
+        MissingArtifactError: the current champion does not exist.
     """
     versions = [*dict.fromkeys(entry.champion for entry in promotions(lake, model).entries() if entry.champion)]
     for version in versions[:-1]:
@@ -457,8 +460,8 @@ def _first_as_of(lake: Lake, model: str) -> date:
 
 
 def _covers(record: dg.RunRecord, update: Update) -> bool:
-    """Tell whether a failed run was to make all of an update, with the same code and from nothing older."""
-    assets, days = made_by(record.dagster_run)
+    """Return whether a failed run included all of an update, with the same code and no older inputs."""
+    assets, days = targets_of(record.dagster_run)
     return (
         record.dagster_run.tags.get(GROUP_TAG) == str(update.group)
         and record.dagster_run.tags.get(CODE_TAG) == update.code

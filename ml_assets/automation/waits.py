@@ -1,6 +1,6 @@
-"""What each group waits for, kept from look to look: a look opens only what has changed, and the rest waits as before.
+"""What each group of assets waits for, stored in the cursor between ticks. A tick checks only what has changed.
 
-Why something waits stays out; see `ml_assets.orchestration.updating`.
+Not here: why an update must wait (see `ml_assets.orchestration.updating`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,21 +16,21 @@ from ml_assets.orchestration.updating import Waiting
 
 _WHOLE: Final = "*"
 _MOST: Final = 8
-"""Reasons that are kept of one group, beside missing days."""
+"""The most reasons that are stored for one group, besides missing days."""
 
 
 FAILED_RUN: Final = "run "
-"""How the reason begins where what is waited for is that a person looks at a run."""
+"""The beginning of a reason that needs a person to look at a run."""
 
 
-class Told(BaseModel):
+class WaitReason(BaseModel):
     """One reason why days of a group wait.
 
     Attributes:
-        days: the days, as ranges; '' where the group has none.
-        why: what they wait for, in words.
-        lack: the asset that is missing; '' where they wait for something else.
-        missing: the days of that asset that are missing, as ranges.
+        days: the days, as ranges; '' if the group has no days.
+        why: what they wait for, as a phrase.
+        lack: the missing asset; '' if they wait for something else.
+        missing: the missing days of that asset, as ranges.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,56 +44,56 @@ class Told(BaseModel):
 class Waits:
     """What groups wait for."""
 
-    def __init__(self, told: Mapping[str, Sequence[Told]]) -> None:
-        self.told = {group: [*found] for group, found in told.items()}
+    def __init__(self, reasons: Mapping[str, Sequence[WaitReason]]) -> None:
+        self.reasons = {group: [*found] for group, found in reasons.items()}
 
-    def keep(self, group: object, days: AbstractSet[str]) -> None:
-        """Forget what a group waited for on other days than these: it is looked at again, or too old to be."""
-        found = [_of(one, days) for one in self.told.get(str(group), ()) if one.days]
-        self.told[str(group)] = [one for one in found if one.days]
+    def retain(self, group: object, days: AbstractSet[str]) -> None:
+        """Forget what a group waits for on all other days, which are either checked again or too old."""
+        found = [_of(one, days) for one in self.reasons.get(str(group), ()) if one.days]
+        self.reasons[str(group)] = [one for one in found if one.days]
 
-    def over(self, lake: Lake) -> dict[str, set[str]]:
-        """Return the days of each group that waited for something which is in the lake now; '' for what has no days."""
+    def now_available(self, lake: Lake) -> dict[str, set[str]]:
+        """Return, by group, the days that waited for something that the lake now has; '' for a group without days."""
         missing: dict[str, set[str]] = {}
-        for one in (it for found in self.told.values() for it in found if it.lack):
+        for one in (it for found in self.reasons.values() for it in found if it.lack):
             missing.setdefault(one.lack, set()).update(days_in(one.missing))
         there = {asset: lake.newest(asset, sorted(days)).keys() for asset, days in missing.items()}
         found: dict[str, set[str]] = {}
-        for group, reasons in self.told.items():
+        for group, reasons in self.reasons.items():
             for one in reasons:
                 if not there.get(one.lack, set()).isdisjoint(days_in(one.missing)):
                     found.setdefault(group, set()).update(days_in(one.days) or {""})
         return found
 
     def add(self, waiting: Iterable[Waiting]) -> None:
-        """Add what waits; days that wait for the same are told together."""
+        """Add updates that wait. Days with the same reason are reported together."""
         for one in waiting:
-            found = self.told.setdefault(str(one.group), [])
+            found = self.reasons.setdefault(str(one.group), [])
             for n, other in enumerate(found):
                 if (other.why, other.lack) == (one.why, one.lack):
                     found[n] = other.model_copy(update={"days": as_ranges({*days_in(other.days), *one.days})})
                     break
             else:
                 missing = as_ranges(one.missing)
-                found.append(Told(days=as_ranges(one.days), why=one.why, lack=one.lack, missing=missing))
+                found.append(WaitReason(days=as_ranges(one.days), why=one.why, lack=one.lack, missing=missing))
 
-    def kept(self) -> dict[str, tuple[Told, ...]]:
-        """Return what a cursor keeps: whatever waits for missing days, and so many others."""
+    def stored(self) -> dict[str, tuple[WaitReason, ...]]:
+        """Return what the cursor stores: all waits for missing days, and a limited number of other reasons."""
         kept = {
             group: (*(it for it in found if it.lack), *[it for it in found if not it.lack][:_MOST])
-            for group, found in self.told.items()
+            for group, found in self.reasons.items()
         }
         return {group: found for group, found in kept.items() if found}
 
     def lines(self) -> list[str]:
-        """Return a sentence for each reason; first those of runs that failed, on which a person must act."""
-        every = [(group, one) for group, found in self.told.items() for one in found]
+        """Return a sentence for each reason. Failed runs come first, because a person must act on them."""
+        every = [(group, one) for group, found in self.reasons.items() for one in found]
         every.sort(key=lambda it: not it[1].why.startswith(FAILED_RUN))
         return [f"{group}{_over(one.days)}: {one.why}" for group, one in every]
 
 
-def _of(told: Told, days: AbstractSet[str]) -> Told:
-    return told.model_copy(update={"days": as_ranges(days_in(told.days) & days)})
+def _of(reason: WaitReason, days: AbstractSet[str]) -> WaitReason:
+    return reason.model_copy(update={"days": as_ranges(days_in(reason.days) & days)})
 
 
 def _over(days: str) -> str:
@@ -102,14 +102,14 @@ def _over(days: str) -> str:
 
 
 def as_ranges(days: Iterable[str]) -> str:
-    """Return days as a cursor keeps them; '' stands for what has no days."""
+    """Return days as the cursor stores them; '' means an asset without days."""
     found = {*days}
     rows = in_rows(sorted(found - {""}))
     return ",".join([*([_WHOLE] if "" in found else []), *(f"{row[0]}:{row[-1]}" for row in rows)])
 
 
 def days_in(text: str) -> set[str]:
-    """Return the days that a cursor keeps."""
+    """Return days from the text that the cursor stores."""
     found: set[str] = set()
     for part in filter(None, text.split(",")):
         if part == _WHOLE:

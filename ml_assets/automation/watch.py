@@ -1,6 +1,6 @@
-"""The watch over new champions, which rolls back one that is worse than the one before, and a drill of that rollback.
+"""The watch, which rolls back a new champion that is worse than the former one, and a drill of that rollback.
 
-Not here: measuring the two on the same rows (see `ml_assets.stages.performance`), and what counts as worse (see
+Not here: the measurement on the same rows (see `ml_assets.stages.performance`), and the comparison (see
 `ml_assets.logic.promotion.watch`).
 """
 
@@ -12,8 +12,8 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from ml_assets.automation.changed import changed_models, next_cursor, said
-from ml_assets.automation.history import FAILED, asked_before
+from ml_assets.automation.changed import changed_models, next_cursor, skip_reason
+from ml_assets.automation.history import FAILED, runs_by_key
 from ml_assets.contracts.artifacts import Model, Promotion
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.declaration.model import ModelDeclaration
@@ -27,59 +27,66 @@ from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.promotion.log import entry_of, serving_since, standing
 from ml_assets.logic.promotion.watch import Comparison, compare_with_former, held_against
 from ml_assets.models.former_champion import why_it_cannot_serve
-from ml_assets.models.loop import Loop, read_loop
+from ml_assets.models.monitoring import MonitoringState, read_monitoring
 from ml_assets.models.plan import ModelPlan
 from ml_assets.names import CAUSE, MODEL, prefixed
 from ml_assets.orchestration.groups import promotions
 
 WATCH: Final = "watch"
-TAKE_BACK: Final = prefixed("take_back")
+ROLLBACK: Final = prefixed("take_back")
 ROLL_BACK: Final = prefixed("roll_back")
 """The op of that job."""
 DRILL: Final = prefixed("drill")
 """The op of the drill's job."""
 TRIES: Final = 3
-"""Runs that try to take one champion back; after that a person is asked to."""
+"""How many runs try to roll back one champion. After that, a person must act."""
 PlanOf = Callable[[str], ModelPlan]
 
 
 # ---------------------------------------------------------------- taking back
 
 
-class TakeBackConfig(dg.Config):
-    """Which champion to take back, and why."""
+class RollbackConfig(dg.Config):
+    """The champion to roll back, and why."""
 
     model: str = Field(description="The declared model.")
-    entry: int = Field(description="The entry that let the champion in; nothing is done where another counts by now.")
-    why: str = Field(description="What the watch saw.")
-    figures: dict[str, float] = Field(default={}, description="The figures of it.")
+    entry: int = Field(description="The entry that promoted the champion; if a later entry exists, nothing is done.")
+    why: str = Field(description="The finding of the watch.")
+    figures: dict[str, float] = Field(default={}, description="Its figures.")
 
 
-def take_back_job(plan_of: PlanOf) -> dg.JobDefinition:
-    """Return the job that takes one champion back.
+def rollback_job(plan_of: PlanOf) -> dg.JobDefinition:
+    """Return the job that rolls back one champion.
 
     Args:
-        plan_of: gives a declared model's plan by its name, when a run asks for it.
+        plan_of: returns the plan of a declared model by its name.
     """
 
-    @dg.op(name=ROLL_BACK, description="Let the champion before serve again, as one more entry of the promotion log.")
-    def roll_back(context: dg.OpExecutionContext, config: TakeBackConfig, ml_assets_lake: LakeResource) -> None:
+    @dg.op(
+        name=ROLL_BACK,
+        description="Append an entry to the promotion log that makes the former champion the champion again.",
+    )
+    def roll_back(context: dg.OpExecutionContext, config: RollbackConfig, ml_assets_lake: LakeResource) -> None:
         opened, plan = ml_assets_lake.connect(), plan_of(config.model)
-        entry = retry_on_conflict(lambda: _roll_back(opened, plan, config, context.run_id))
+        entry = retry_on_conflict(lambda: _append_rollback(opened, plan, config, context.run_id))
         if entry is None:
-            context.log.info(f"entry {config.entry} of {config.model} does not count any more: nothing to take back.")
+            context.log.info(
+                f"entry {config.entry} of {config.model} is no longer the current one: nothing to roll back."
+            )
             return
-        context.add_output_metadata({"champion": entry.challenger, "entry taken back": config.entry, "why": config.why})
+        context.add_output_metadata(
+            {"champion": entry.challenger, "entry rolled back": config.entry, "why": config.why}
+        )
 
-    @dg.job(name=TAKE_BACK, description="Let the champion before serve again.")
+    @dg.job(name=ROLLBACK, description="Make the former champion the champion again.")
     def job() -> None:
         roll_back()
 
     return job
 
 
-def _roll_back(lake: Lake, plan: ModelPlan, config: TakeBackConfig, run_id: str) -> Promotion | None:
-    """Append the rollback; None where the champion is another by now, or was let in by another entry."""
+def _append_rollback(lake: Lake, plan: ModelPlan, config: RollbackConfig, run_id: str) -> Promotion | None:
+    """Append the rollback; None if the champion has changed or was promoted by another entry."""
     log = promotions(lake, config.model)
     entries = log.verified().entries
     since, former = serving_since(entries), held_against(entries)
@@ -94,20 +101,20 @@ def _roll_back(lake: Lake, plan: ModelPlan, config: TakeBackConfig, run_id: str)
 
 
 def _check_that_it_can_serve(lake: Lake, plan: ModelPlan, version: str) -> None:
-    """Refuse to go back to what cannot serve.
+    """Refuse to roll back to a version that cannot be used.
 
     Raises:
-        dagster.Failure: it cannot; the message says what to do.
+        dagster.Failure: it cannot be used; the message contains how to fix it.
     """
     if against := why_it_cannot_serve(lake, plan, version):
         raise dg.Failure(
-            f"{plan.name}: {version} cannot serve: {' '.join(against)} Go back to another with: ml-assets rollback "
-            f"{plan.name} --to VERSION --why REASON; or train again with: ml-assets run {plan.name}"
+            f"{plan.name}: {version} cannot be the champion: {' '.join(against)} Roll back to another version: "
+            f"ml-assets rollback {plan.name} --to VERSION --why REASON; or train again: ml-assets run {plan.name}"
         )
 
 
-def compared(loop: Loop, declared: ModelDeclaration) -> Comparison | None:
-    """Return how a champion does beside the one before it; None where it is not watched."""
+def compare_champions(loop: MonitoringState, declared: ModelDeclaration) -> Comparison | None:
+    """Return the comparison of a champion with the former one; None if it is not watched."""
     if loop.former is None or not declared.watch.days:
         return None
     return compare_with_former(
@@ -121,24 +128,24 @@ def compared(loop: Loop, declared: ModelDeclaration) -> Comparison | None:
     )
 
 
-def taken_back(loop: Loop, declared: ModelDeclaration) -> str | None:
-    """Return what a retraining waits for where the champion is worse than the one before it; None where it is not.
+def pending_rollback(loop: MonitoringState, declared: ModelDeclaration) -> str | None:
+    """Return the reason why a retraining must wait for a rollback; None if none is pending.
 
-    A challenger would be measured against a champion that is gone when it is ready.
+    Otherwise the challenger would be compared with a champion that is about to be rolled back.
     """
-    found = compared(loop, declared)
-    return "the champion is worse than the one before it, and is taken back first" if found and found.is_worse else None
+    found = compare_champions(loop, declared)
+    return "the champion is worse than the former one and is rolled back first" if found and found.is_worse else None
 
 
 def watch_sensor(declared: Declared, *, interval_seconds: int = 60) -> dg.SensorDefinition:
-    """Return the sensor that takes back a new champion that is worse than the one before it."""
+    """Return the sensor that rolls back a new champion that is worse than the former one."""
 
     @dg.sensor(
         name=prefixed(WATCH),
-        job_name=TAKE_BACK,
+        job_name=ROLLBACK,
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Takes a new champion back whose first days are worse than the one before would have been.",
+        description="Rolls back a new champion if it is worse than the former one on its first days.",
     )
     def watch(context: dg.SensorEvaluationContext, ml_assets_lake: LakeResource) -> dg.SensorResult:
         cursor, changed = changed_models(context, declared.models, "performance")
@@ -153,13 +160,13 @@ def watch_sensor(declared: Declared, *, interval_seconds: int = 60) -> dg.Sensor
                 problems.append(f"{model.name}: {error}")
                 waiting.append(model.name)
                 continue
-            found = None if loop is None else compared(loop, model)
+            found = None if loop is None else compare_champions(loop, model)
             if loop is None or found is None:
                 lines.append(f"{model.name}: no new champion to watch")
                 continue
-            asked, told = _take_back(context.instance, model.name, loop, found)
+            asked, note = _rollback_request(context.instance, model.name, loop, found)
             requests += asked
-            lines.append(f"{model.name}: {found.sentence}{told}")
+            lines.append(f"{model.name}: {found.sentence}{note}")
             waiting += [model.name] if found.is_worse else []
         if problems and not requests:
             raise LakeError("\n".join([*problems, *lines]))
@@ -167,72 +174,70 @@ def watch_sensor(declared: Declared, *, interval_seconds: int = 60) -> dg.Sensor
             context.log.error(problem)
         return dg.SensorResult(
             run_requests=requests,
-            skip_reason=None if requests else said(lines, declared.models, changed, cursor.waiting),
+            skip_reason=None if requests else skip_reason(lines, declared.models, changed, cursor.waiting),
             cursor=next_cursor(cursor, waiting),
         )
 
     return watch
 
 
-def _read(lake: Lake, model: ModelDeclaration) -> Loop | None:
-    """Read a model's loop, with its reports where there is a champion to watch: that is what costs."""
-    loop = read_loop(lake, model, ())
-    return loop if loop is None or loop.former is None else read_loop(lake, model, ("performance",))
+def _read(lake: Lake, model: ModelDeclaration) -> MonitoringState | None:
+    """Read the state of a model. Performance reports are slow to read, so they are read only for a watched champion."""
+    loop = read_monitoring(lake, model, ())
+    return loop if loop is None or loop.former is None else read_monitoring(lake, model, ("performance",))
 
 
-def _take_back(
-    instance: dg.DagsterInstance, model: str, loop: Loop, found: Comparison
+def _rollback_request(
+    instance: dg.DagsterInstance, model: str, loop: MonitoringState, found: Comparison
 ) -> tuple[list[dg.RunRequest], str]:
-    """Return the run that takes a champion back, and what to say where there is none.
+    """Return the run request for a rollback, and a phrase for the skip reason if there is none.
 
-    There is one for each entry that let a champion in, and another where that failed.
+    Each entry of the log that promoted a champion has one run, and more if that run failed.
     """
     if not found.is_worse:
         return [], ""
     keys = [f"take_back/{model}/{loop.since.number}/{tried}" for tried in range(1, TRIES + 1)]
-    asked = asked_before(instance, keys)
+    asked = runs_by_key(instance, keys)
     for key in keys:
         if key not in asked:
             config = {"model": model, "entry": loop.since.number, "why": found.sentence, "figures": found.figures}
             run_config = {"ops": {ROLL_BACK: {"config": config}}}
             return [dg.RunRequest(run_key=key, run_config=run_config, tags={CAUSE: WATCH, MODEL: model})], ""
         if asked[key].status not in FAILED:
-            return [], f" Run {asked[key].run_id[:8]} rolls it back."
-    return [], f" {TRIES} runs failed to roll it back; look at them, then: ml-assets rollback {model} --why REASON"
+            return [], f" Run {asked[key].run_id[:8]} is rolling it back."
+    return [], f" {TRIES} runs failed to roll it back; read their errors, then: ml-assets rollback {model} --why REASON"
 
 
 # ---------------------------------------------------------------- the drill
 
 
 class DrillConfig(dg.Config):
-    """Whose rollback to drill."""
+    """The model whose rollback is drilled."""
 
     model: str = Field(description="The declared model.")
 
 
 def rollback_drill_job(plan_of: PlanOf) -> dg.JobDefinition:
-    """Return the job that does all of one model's rollback but the entry of the log.
+    """Return the job that tests the rollback of one model, without an entry in the log.
 
     Args:
-        plan_of: gives a declared model's plan by its name, when a run asks for it.
+        plan_of: returns the plan of a declared model by its name.
     """
 
-    @dg.op(
-        name=DRILL, description="Load the version that a rollback would go back to, and score the newest day with it."
-    )
+    @dg.op(name=DRILL, description="Load the version that a rollback would promote, and score the newest day with it.")
     def drill(context: dg.OpExecutionContext, config: DrillConfig, ml_assets_lake: LakeResource) -> None:
         opened, plan = ml_assets_lake.connect(), plan_of(config.model)
         before = standing(promotions(opened, config.model).entries())[:-1]
         if not before:
             context.log.info(
-                f"{config.model} has no champion before the current one, so there is nothing to go back to."
+                f"{config.model} has no champion before the current one, so there is nothing to roll back to."
             )
             return
         _check_that_it_can_serve(opened, plan, before[-1])
         day, scores = _scored(opened, plan, before[-1])
-        context.add_output_metadata({"would serve": before[-1], "day": day, "rows scored": scores.height})
+        context.add_output_metadata({"would be champion": before[-1], "day": day, "rows scored": scores.height})
 
-    @dg.job(name=prefixed("rollback_drill"), description="Do all of a rollback but the entry of the promotion log.")
+    @dg.job(name=prefixed("rollback_drill"), description="Test a rollback without an entry in the promotion log.")
     def job() -> None:
         drill()
 
@@ -240,10 +245,10 @@ def rollback_drill_job(plan_of: PlanOf) -> dg.JobDefinition:
 
 
 def _scored(lake: Lake, plan: ModelPlan, version: str) -> tuple[str, pl.DataFrame]:
-    """Score the newest day's features.
+    """Score the features of the newest day.
 
     Raises:
-        dagster.Failure: there are none, or the version cannot score them.
+        dagster.Failure: there are no features, or the version cannot score them.
     """
     from ml_assets.logic.training.model import predict
 
@@ -251,7 +256,7 @@ def _scored(lake: Lake, plan: ModelPlan, version: str) -> tuple[str, pl.DataFram
     days = sorted(lake.names(lake.path("artifacts", asset)))
     newest = lake.newest(asset, days[-1:])
     if not newest:
-        raise dg.Failure(f"{plan.name} has no features to score; make some with: ml-assets run {plan.name}")
+        raise dg.Failure(f"{plan.name} has no features to score. Materialize them: ml-assets run {plan.name}")
     [(day, ref)] = newest.items()
     model: Model = lake.get(ArtifactRef(asset=f"{plan.name}/model", version=version), Model, is_input=False)
     try:
@@ -259,13 +264,13 @@ def _scored(lake: Lake, plan: ModelPlan, version: str) -> tuple[str, pl.DataFram
         return day, predict(model.booster, model.spec, rows, threads=plan.declaration.training.threads)
     except (ContractError, DataError, CorruptArtifactError) as error:
         raise dg.Failure(
-            f"{plan.name}: {version} would serve after a rollback, and cannot score {day}: {error} Make the features "
-            f"of that day again, or see which version can: ml-assets champion {plan.name}"
+            f"{plan.name}: {version} would be the champion after a rollback, and cannot score {day}: {error} "
+            f"Materialize the features of that day again, or choose another version: ml-assets champion {plan.name}"
         ) from error
 
 
 def rollback_drill(declared: Declared, job: dg.JobDefinition) -> dg.ScheduleDefinition:
-    """Return the schedule that drills each model's rollback, once a week unless it is declared otherwise."""
+    """Return the schedule that drills the rollback of each model, weekly unless the declaration sets another time."""
     times = declared.automation.schedules
 
     @dg.schedule(
@@ -274,7 +279,7 @@ def rollback_drill(declared: Declared, job: dg.JobDefinition) -> dg.ScheduleDefi
         cron_schedule=times.drill_rollbacks,
         execution_timezone=times.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Does all of each model's rollback but the entry of the log; a run fails where it would not work.",
+        description="Tests the rollback of each model without an entry in the log; the run fails if it would not work.",
     )
     def requests(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         at = context.scheduled_execution_time

@@ -1,1 +1,1 @@
-"""The `ml-assets` command, one file a command."""
+"""The `ml-assets` command, one file per command."""

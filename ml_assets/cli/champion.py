@@ -1,4 +1,4 @@
-"""`ml-assets champion MODEL`: who serves, or served at the end of a day, since when, why and by whom."""
+"""`ml-assets champion MODEL`: shows the current champion or that of a past day, with its entry in the promotion log."""
 
 import argparse
 from collections.abc import Iterator
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    command = commands.add_parser("champion", help="who serves, since when, why and by whom")
+    command = commands.add_parser("champion", help="show the current champion: since when, why and by whom")
     command.add_argument("model", metavar="MODEL")
-    command.add_argument("--on", metavar="DAY", help="who was champion at the end of this day (default: now)")
-    command.add_argument("--json", action="store_true", help="the answer and the promotion log as JSON")
-    command.set_defaults(function=champion)
+    command.add_argument("--on", metavar="DAY", help="show the champion at the end of this day (default: now)")
+    command.add_argument("--json", action="store_true", help="print the answer and the promotion log as JSON")
+    command.set_defaults(function=show_champion)
 
 
-def champion(arguments: argparse.Namespace) -> int:
-    """Print the promotion log's answer; 1 if nobody serves.
+def show_champion(arguments: argparse.Namespace) -> int:
+    """Print the champion; return 1 if there is none.
 
     Raises:
-        DataError: the day is none, or is still to come.
+        DataError: the day is not a date or is in the future.
     """
     import json
     from datetime import UTC
@@ -54,17 +54,17 @@ def champion(arguments: argparse.Namespace) -> int:
         print(json.dumps(answer, indent=1))
     else:
         for entry in entries:
-            print("\n".join(lines_of(entry)))
+            print("\n".join(entry_lines(entry)))
         print(_answer(model.name, since, day))
         if since is not None and (kept := anchor(entries)) != since.champion:
             print(f"{model.name}: {kept} is the anchor")
         if waits is not None:
-            print(_told_waiting(model.name, waits, day))
+            print(_waiting_line(model.name, waits, day))
     return 1 if since is None else 0
 
 
-def lines_of(entry: "Promotion") -> Iterator[str]:
-    """Yield an entry of the log as a person reads it."""
+def entry_lines(entry: "Promotion") -> Iterator[str]:
+    """Yield the lines that show an entry of the log."""
     from datetime import UTC
 
     from ml_assets.logic.promotion.log import GATE
@@ -72,20 +72,20 @@ def lines_of(entry: "Promotion") -> Iterator[str]:
     at = entry.decided_at.astimezone(UTC)
     yield f"{entry.number:>4}  {at:%Y-%m-%d %H:%M}  {entry.action:<8}  {entry.challenger[:12]}  by {entry.decided_by}"
     if entry.cause is not None and entry.decided_by == GATE:
-        yield f"      its training was asked for by {entry.cause}"
+        yield f"      its training was requested by {entry.cause}"
     for reason in entry.reasons:
         yield f"      {reason}"
 
 
-def _told_waiting(name: str, waits: "Promotion", day: "date | None") -> str:
+def _waiting_line(name: str, waits: "Promotion", day: "date | None") -> str:
     from datetime import UTC
 
     at = waits.decided_at.astimezone(UTC)
-    said = f"since {at:%Y-%m-%d %H:%M} UTC (entry {waits.number})"
+    since = f"since {at:%Y-%m-%d %H:%M} UTC (entry {waits.number})"
     if day is not None:
-        return f"{name}: {waits.challenger} waited at the end of {day}, {said}"
-    mend = f"ml-assets promote {name} {waits.challenger[:12]} --why REASON"
-    return f"{name}: {waits.challenger} waits {said}; let it in with: {mend}"
+        return f"{name}: {waits.challenger} was waiting at the end of {day}, {since}"
+    command = f"ml-assets promote {name} {waits.challenger[:12]} --why REASON"
+    return f"{name}: {waits.challenger} waits for approval {since}; approve it with: {command}"
 
 
 def _past_day(text: str, zone: str) -> "date":
@@ -97,15 +97,15 @@ def _past_day(text: str, zone: str) -> "date":
 
     day, today = day_given(text, "--on"), yesterday(datetime.now(tz=UTC), zone) + timedelta(days=1)
     if day > today:
-        raise DataError(f"--on {day} is still to come; expected a day up to {today} ({zone}). Leave it out for now.")
+        raise DataError(f"--on {day} is in the future; expected a day up to {today} ({zone}).")
     return day
 
 
 def _answer(name: str, since: "Promotion | None", day: "date | None") -> str:
     from datetime import UTC
 
-    verb = "serves" if day is None else f"served at the end of {day}"
+    verb = "is the champion" if day is None else f"was the champion at the end of {day}"
     if since is None:
-        return f"{name}: nobody {verb}" + ("; run the model first" if day is None else "")
+        return f"{name}: there is no champion; run the model first" if day is None else f"{name}: no champion on {day}"
     at = since.decided_at.astimezone(UTC)
     return f"{name}: {since.champion} {verb}, since {at:%Y-%m-%d %H:%M} UTC (entry {since.number}, {since.decided_by})"

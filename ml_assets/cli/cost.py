@@ -1,4 +1,4 @@
-"""`ml-assets cost [MODEL]`: what the runs of models and tables cost, by stage and by the month in which they ran."""
+"""`ml-assets cost [MODEL]`: shows the cost of runs, by model, stage and month."""
 
 import argparse
 import re
@@ -16,20 +16,22 @@ _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    command = commands.add_parser("cost", help="what the runs of models and tables cost, by month and stage")
+    command = commands.add_parser("cost", help="show the cost of runs, by model, month and stage")
     command.add_argument(
-        "model", metavar="MODEL", nargs="?", help="of this model alone (default: all models, and the tables)"
+        "model", metavar="MODEL", nargs="?", help="only this model (default: all models and the tables)"
     )
-    command.add_argument("--month", metavar="MONTH", help="month of the runs (UTC), such as 2026-11; default: all")
-    command.add_argument("--json", action="store_true", help="the answer as JSON")
+    command.add_argument(
+        "--month", metavar="MONTH", help="only runs of this month (UTC), such as 2026-11 (default: all)"
+    )
+    command.add_argument("--json", action="store_true", help="print the answer as JSON")
     command.set_defaults(function=cost)
 
 
 def cost(arguments: argparse.Namespace) -> int:
-    """Print what was spent; 1 if nothing ran.
+    """Print the costs; return 1 if there are none.
 
     Raises:
-        DataError: the month is none.
+        DataError: the month is not valid.
     """
     import json
 
@@ -49,7 +51,7 @@ def cost(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"lake": lake.url, "currency": currency, **_told(rows)}, indent=1))
     else:
-        print("\n".join(lines_of(rows, currency)))
+        print("\n".join(cost_lines(rows, currency)))
     return 0 if rows else 1
 
 
@@ -68,12 +70,12 @@ def _told(rows: "Sequence[Row]") -> dict[str, Any]:
     return {"stages": stages, "total": one(total_of(rows))}
 
 
-def lines_of(rows: "Sequence[Row]", currency: str | None) -> Iterator[str]:
-    """Yield the answer as a person reads it: a table for each model, or kind of tables, and month."""
+def cost_lines(rows: "Sequence[Row]", currency: str | None) -> Iterator[str]:
+    """Yield one table per model (or kind of tables) and month."""
     from ml_assets.provenance.cost import total_of
 
     if not rows:
-        yield "nothing ran, so nothing was spent"
+        yield "there were no runs, so there are no costs"
         return
     groups = [(key, [*group]) for key, group in groupby(rows, key=lambda row: (row.owner, row.month))]
     total = total_of(rows)
@@ -89,12 +91,12 @@ def lines_of(rows: "Sequence[Row]", currency: str | None) -> Iterator[str]:
         yield _line("total", _cells(total), width)
         yield ""
     if currency is None:
-        yield "money is not known: no prices are set (ML_ASSETS_PRICES)"
+        yield "money is unknown: no prices are set (ML_ASSETS_PRICES)"
     elif total.money is None and total.is_measured:
-        yield "money is not known where a GPU was used that the price table has no price of (gpu_hour)"
+        yield "money is unknown for GPUs without a price in the price table (gpu_hour)"
     if total.failed:
         failed = counted(total.failed, "attempt")
-        yield f"{failed} at making an artifact failed, which took {total.failed_seconds:,.1f} of the seconds"
+        yield f"{failed} to materialize an artifact failed, and took {total.failed_seconds:,.1f} of the seconds"
     if total.unmeasured:
         what = counted(total.unmeasured, "artifact or attempt", "artifacts and attempts")
         yield (
@@ -109,7 +111,7 @@ def _cells(row: "Row") -> tuple[str, ...]:
 
 
 def _amount(value: float | None, digits: int) -> str:
-    """Return an amount as text; little is not nothing, and what nobody knows is neither."""
+    """Return an amount as text. Small amounts do not appear as 0, and unknown ones appear as unknown."""
     if value is None:
         return "?"
     least = 10.0**-digits

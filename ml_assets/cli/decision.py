@@ -1,6 +1,6 @@
-"""A person's decision about who serves: read the log, check the version, append one entry, say what came of it.
+"""Applies a person's decision about the champion: checks the version, appends one entry to the log, prints the result.
 
-Which version it is about stays out; see `promote` and `rollback` beside this.
+Not here: the choice of the version (see `ml_assets.cli.promote` and `ml_assets.cli.rollback`).
 """
 
 import argparse
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from ml_assets.cli.author import author_of, one_line
-from ml_assets.cli.champion import lines_of
+from ml_assets.cli.champion import entry_lines
 from ml_assets.cli.flow.project import prepare, read_table_contracts
 from ml_assets.contracts.artifacts import Promotion
 from ml_assets.contracts.errors import DataError
@@ -31,12 +31,12 @@ _ABBREVIATION = re.compile(r"[0-9a-f]{4,32}")
 
 
 @dataclass(frozen=True)
-class Decision:
-    """Who decides what for which reason, on which log.
+class LogChange:
+    """A requested change of a promotion log: the model, the reason and the person.
 
     Attributes:
-        entries: the log as it was read before anything was looked at: the entry becomes the next of these, or none.
-        damage: what is wrong with the log in whose place a new one begins; None where it goes on.
+        entries: the log as it was read before all checks. The new entry must be the next one, or none is added.
+        damage: the damage of a log that is replaced by a new one; None if the log continues.
     """
 
     model: ModelDeclaration
@@ -49,11 +49,11 @@ class Decision:
     damage: str | None = None
 
     @classmethod
-    def of(cls, model: ModelDeclaration, lake: Lake, arguments: argparse.Namespace) -> "Decision":
-        """Take a decision from the command line.
+    def of(cls, model: ModelDeclaration, lake: Lake, arguments: argparse.Namespace) -> "LogChange":
+        """Return the change that the command line requests.
 
         Raises:
-            DataError: the reason or the name cannot be used, or a log that is whole would be begun anew.
+            DataError: the reason or the name is not valid, or --new-log was given for an undamaged log.
             CorruptArtifactError: the log is damaged.
         """
         why, by = one_line(arguments.why, "--why"), author_of(arguments.by)
@@ -62,20 +62,22 @@ class Decision:
             return cls(model, lake, log, tuple(log.verified().entries), why, by, arguments.json)
         problems = log.inspect(manifests=None).problems
         if not problems:
-            raise DataError(f"--new-log is for a damaged promotion log; that of {model.name} is whole. Leave it out.")
+            raise DataError(
+                f"--new-log is for a damaged promotion log; that of {model.name} is not damaged. Leave it out."
+            )
         return cls(model, lake, log, (), why, by, arguments.json, damage=problems[0])
 
     @property
     def serving(self) -> str | None:
-        """The version that serves, by the log that the decision is made on."""
+        """The champion according to the entries that were read."""
         return self.entries[-1].champion if self.entries else None
 
     def version(self, given: str) -> str:
-        """Return the version of the model that starts with what was given; a whole one as it is, there or not.
+        """Return the model's version that starts with the given text. A complete version is returned without a check.
 
         Raises:
-            DataError: it is too short or no version, or several start with it.
-            MissingArtifactError: none does.
+            DataError: the text is too short or not a version, or several versions start with it.
+            MissingArtifactError: no version starts with it.
         """
         asset = f"{self.model.name}/model"
         if not _ABBREVIATION.fullmatch(given):
@@ -84,46 +86,50 @@ class Decision:
             return given
         found = [ref.version for ref in self.lake.versions(asset, [""]).get("", []) if ref.version.startswith(given)]
         if len(found) > 1:
-            raise DataError(f"{len(found)} versions of {asset} start with '{given}': {', '.join(found)}. Give more.")
+            raise DataError(
+                f"{len(found)} versions of {asset} start with '{given}': {', '.join(found)}. Give more characters."
+            )
         return found[0] if found else self.lake.find(asset, None, given).version
 
     def settle(self, version: str, action: Literal["promote", "rollback"], *, otherwise: str = "") -> int:
-        """Let a version serve if it can, and say what came of it; 1 if it cannot, or somebody else decided first.
+        """Make a version the champion if it can be used, and print the result; return 1 if it is refused.
 
         Args:
-            version: the version, whole.
-            action: what the entry calls it.
-            otherwise: what to do instead where it cannot, as a sentence.
+            version: the complete version.
+            action: the action of the entry.
+            otherwise: what to do instead if it is refused, as a sentence.
         """
         if version == self.serving:
-            return self.refuse(f"{version} serves already.")
+            return self.refuse(f"{version} is already the champion.")
         if against := self._against(version, action):
             listed = "\n".join(f"- {sentence}" for sentence in against)
-            return self.refuse(f"{version[:12]} cannot serve, so nothing was changed:\n{listed}\n{otherwise}".rstrip())
+            return self.refuse(
+                f"{version[:12]} cannot be the champion, so nothing was changed:\n{listed}\n{otherwise}".rstrip()
+            )
         entry = entry_of(
             self.entries, version, model=self.model.name, action=action, why=self.why, by=self.by,
             at=datetime.now(tz=UTC), entry_id=uuid.uuid4().hex,
         )  # fmt: skip
         try:
-            self.lake.manifest(self._ref(version))  # garbage collection may have come by while dbt's project was read
+            self.lake.manifest(self._ref(version))  # garbage collection may have removed it meanwhile
             entry = self.log.append(entry if self.damage is None else self._begin_anew(entry), number=entry.number)
         except (MissingArtifactError, PromotionConflictError) as error:
             return self.refuse(str(error))
         if self.as_json:
             print(json.dumps({"entry": entry.model_dump(mode="json"), "refused": None}, indent=1))
         else:
-            print("\n".join(lines_of(entry)))
-            print(f"{self.model.name}: {version} serves from now on")
+            print("\n".join(entry_lines(entry)))
+            print(f"{self.model.name}: {version} is the champion now")
         return 0
 
     def _begin_anew(self, entry: Promotion) -> Promotion:
         """Set the damaged log aside, and return the entry as the first of a new one."""
         folder, named = self.log.set_aside(entry.decided_at)
-        said = f"The promotion log before was damaged and is set aside in {folder}: {self.damage}."
-        return entry.model_copy(update={"reasons": (*entry.reasons, said), "gives_up": named})
+        note = f"The previous promotion log was damaged and was set aside in {folder}: {self.damage}."
+        return entry.model_copy(update={"reasons": (*entry.reasons, note), "gives_up": named})
 
     def refuse(self, sentence: str) -> int:
-        """Say why nothing was written, where a person or a program looks for it."""
+        """Print why nothing was changed, to standard error or as JSON."""
         if self.as_json:
             print(json.dumps({"entry": None, "refused": sentence}, indent=1))
         else:
@@ -134,7 +140,7 @@ class Decision:
         return ArtifactRef(asset=f"{self.model.name}/model", version=version)
 
     def _against(self, version: str, action: str) -> tuple[str, ...]:
-        """Return why a version cannot serve; a proven leak keeps a person from promoting, not from rolling back."""
+        """Return why a version cannot be champion. A proven leak prevents a promotion, but not a rollback."""
         prepare()
         plan = ModelPlan.of(self.model, read_table_contracts())
         leaks = proven_leaks(self.lake, self.model.name) if action == "promote" else ()

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
     command = commands.add_parser("doctor", help="check everything that the project depends on, and how to fix it")
-    command.add_argument("--json", action="store_true", help="the answer as JSON")
+    command.add_argument("--json", action="store_true", help="print the answer as JSON")
     command.set_defaults(function=doctor)
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Look at all places and say what was found; 1 if something is wrong."""
+    """Run all checks and print the findings; return 1 if something is wrong."""
     import os
     import sys
 
@@ -30,7 +30,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
     looked_at = checks()
     names = ", ".join(check.name for check in looked_at)
-    Progress(sys.stderr).say(f"looking at {names}; it takes {SECONDS:g} seconds at most")
+    Progress(sys.stderr).say(f"checking {names}; this takes {SECONDS:g} seconds at most")
     clean = Redactor((), os.environ)
     found = []
     for finding in examine(looked_at):
@@ -46,7 +46,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 
 def checks() -> "list[Check]":
-    """Return the places to look at; what is heavy to import is imported here, before their time runs."""
+    """Return the checks. Slow imports happen here, before the time limits start."""
     import os
     from functools import partial
 
@@ -62,7 +62,7 @@ def checks() -> "list[Check]":
 
     try:
         url = lake_url()
-    except SettingsError:  # which the check of the settings tells
+    except SettingsError:  # reported by the check of the settings
         url = ""
     declared = read_declarations()
     home = os.environ.get("DAGSTER_HOME") or str(find_project().dagster_home)
@@ -90,7 +90,7 @@ def models_over_workers(declared: "Declared") -> list[str]:
 
 
 def gpus(declared: "Declared") -> "list[GpuNeed]":
-    """Return what the declared stages ask for of GPUs, each thing once."""
+    """Return the distinct GPU requirements of the declared stages."""
     from ml_assets.doctor.cluster import GpuNeed
 
     asked = [
@@ -106,7 +106,7 @@ def gpus(declared: "Declared") -> "list[GpuNeed]":
 
 
 def _print(finding: "Finding") -> None:
-    """Print what was found as a person reads it."""
+    """Print a finding for the terminal."""
     print(f"{finding.state:<8} {finding.check}: {finding.text}", flush=True)
     if finding.fix:
         print(f"{'':<8} fix: {finding.fix}", flush=True)

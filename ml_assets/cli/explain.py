@@ -1,4 +1,4 @@
-"""`ml-assets explain MODEL`: what each sensor last saw of a model, what follows, and what would change that."""
+"""`ml-assets explain MODEL`: shows what each sensor saw, what it decided, and what would change the decision."""
 
 import argparse
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ml_assets.declaration.reading import Declared
     from ml_assets.lake.store import Lake
     from ml_assets.logic.monitoring.budget import Spending
-    from ml_assets.models.loop import Loop
+    from ml_assets.models.monitoring import MonitoringState
     from ml_assets.orchestration.stale import Stale
 
 TICKS = tuple(
@@ -24,13 +24,13 @@ TICKS = tuple(
 
 @dataclass(frozen=True)
 class Answer:
-    """What one kind of facts makes of a model.
+    """The decision about a model from one kind of facts.
 
     Attributes:
         name: the kind.
         sees: the facts, with figures.
-        decides: what follows from them now.
-        otherwise: what would have to change for another decision.
+        decides: the decision.
+        otherwise: what would change the decision.
     """
 
     name: str
@@ -41,29 +41,31 @@ class Answer:
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    command = commands.add_parser("explain", help="what each sensor saw, what it decided, and what would change that")
+    command = commands.add_parser(
+        "explain", help="show what each sensor saw, what it decided, and what would change that"
+    )
     command.add_argument("model", metavar="MODEL")
-    command.add_argument("--json", action="store_true", help="the answers as JSON")
-    command.set_defaults(function=explain)
+    command.add_argument("--json", action="store_true", help="print the answers as JSON")
+    command.set_defaults(function=explain_models)
 
 
-def explain(arguments: argparse.Namespace) -> int:
-    """Print the answers; 1 if nobody serves yet."""
+def explain_models(arguments: argparse.Namespace) -> int:
+    """Print the answers; return 1 if there is no champion yet."""
     import json
     from datetime import UTC, datetime
 
-    from ml_assets.cli.flow.project import instance, read_declarations
+    from ml_assets.cli.flow.project import open_instance, read_declarations
     from ml_assets.lake.resource import LakeResource
-    from ml_assets.models.loop import read_loop
+    from ml_assets.models.monitoring import read_monitoring
     from ml_assets.models.spending import read_spending
     from ml_assets.stages.leak_test.findings import proven_leaks
 
     declared = read_declarations()
     model = declared.model(arguments.model)
     lake = LakeResource().open()
-    loop = read_loop(lake, model)
+    loop = read_monitoring(lake, model)
     spending = read_spending(lake, model, now=datetime.now(tz=UTC))
-    with instance() as opened:
+    with open_instance() as opened:
         ticks = {name: line for name in TICKS if (line := last_tick(opened, name)) is not None}
         answers = [] if loop is None else [*answers_of(opened, loop, model, spending)]
     leaks = [f"training and promotion, by a proven leak: {it}" for it in proven_leaks(lake, model.name)]
@@ -75,12 +77,12 @@ def explain(arguments: argparse.Namespace) -> int:
         told = {"model": model.name, "answers": found, "blocked": blocked, "stale": late, "ticks": ticks}
         print(json.dumps(told, indent=1))
     else:
-        print("\n".join(lines_of(model.name, loop, answers, ticks, blocked=blocked, stale=stale)))
+        print("\n".join(answer_lines(model.name, loop, answers, ticks, blocked=blocked, stale=stale)))
     return 1 if loop is None else 0
 
 
 def state_of(declared: "Declared", model: "ModelDeclaration", lake: "Lake") -> tuple[list[str], "list[Stale]"]:
-    """Return what of a model's features, labels and tables waits for missing days, and what is out of date."""
+    """Return which of a model's features, labels and tables wait for missing days, and what is out of date."""
     from datetime import UTC, datetime
 
     from ml_assets.assembly import Overrides
@@ -99,25 +101,30 @@ def state_of(declared: "Declared", model: "ModelDeclaration", lake: "Lake") -> t
 
 
 def answers_of(
-    instance: "dg.DagsterInstance", loop: "Loop", model: "ModelDeclaration", spending: "Spending | None" = None
+    instance: "dg.DagsterInstance",
+    loop: "MonitoringState",
+    model: "ModelDeclaration",
+    spending: "Spending | None" = None,
 ) -> Iterator[Answer]:
-    """Yield what each kind of facts says, judged as the sensors judge."""
+    """Yield the decision from each kind of facts, as the sensors decide."""
     from datetime import UTC, datetime
 
-    from ml_assets.automation.retraining import LOOKS, being_trained, decision_of, told_of_claims, without_run
-    from ml_assets.automation.watch import taken_back
+    from ml_assets.automation.retraining import LOOKS, decide_on, pending_run, records_without_run, running_trainings
+    from ml_assets.automation.watch import pending_rollback
     from ml_assets.logic.monitoring.budget import hold
 
-    claimed = without_run(instance, loop.history, now=datetime.now(tz=UTC))
-    busy = being_trained(instance, [model]).get(model.name) or told_of_claims(claimed) or taken_back(loop, model)
+    claimed = records_without_run(instance, loop.history, now=datetime.now(tz=UTC))
+    busy = running_trainings(instance, [model]).get(model.name) or pending_run(claimed) or pending_rollback(loop, model)
     for finding in (it for look in LOOKS for it in look.find(loop, model)):
-        decision = hold(decision_of(loop, model, [finding], busy=busy), spending)
+        decision = hold(decide_on(loop, model, [finding], busy=busy), spending)
         if decision.is_held:
             held = decision.sentence.removeprefix(f"{finding.sentence} ")
-            yield Answer(finding.cause, finding.sentence, f"would ask. {held}", "the end of what it waits for")
+            yield Answer(
+                finding.cause, finding.sentence, f"would request a retraining. {held}", "the end of what it waits for"
+            )
         else:
-            decides = "asks for a retraining" if decision.asks else "does not ask"
-            decides = decides if finding.is_judged else "cannot tell, so it does not ask"
+            decides = "requests a retraining" if decision.asks else "requests nothing"
+            decides = decides if finding.is_judged else "cannot judge, so it requests nothing"
             yield Answer(finding.cause, finding.sentence, decides, finding.change)
     if spending is not None:
         yield _of_budget(spending)
@@ -130,26 +137,26 @@ def _of_budget(spending: "Spending") -> Answer:
         return Answer("budget", f"{spending.sentence}", "does nothing", "what is missing")
     if not spending.is_over:
         return Answer("budget", f"{spending.sentence}.", "does nothing", "more spent")
-    decides = "holds retrainings back" if spending.blocks else "warns, and lets retrainings be asked for"
+    decides = "holds retrainings back" if spending.blocks else "warns, and holds nothing back"
     return Answer("budget", f"{spending.sentence}.", decides, more)
 
 
-def _watched(loop: "Loop", model: "ModelDeclaration") -> Answer:
-    from ml_assets.automation.watch import compared
+def _watched(loop: "MonitoringState", model: "ModelDeclaration") -> Answer:
+    from ml_assets.automation.watch import compare_champions
 
-    found = compared(loop, model)
+    found = compare_champions(loop, model)
     if found is None:
-        return Answer("watch", "No new champion stands beside one before it.", "does nothing", "a promotion")
+        return Answer("watch", "There is no new champion to compare with a former one.", "does nothing", "a promotion")
     worse = "shown to be worse by more than the margin"
     if found.is_worse:
         return Answer("watch", found.sentence, "rolls it back automatically", f"days on which it is not {worse}")
     if found.is_settled:
-        return Answer("watch", found.sentence, "keeps it", "nothing: its first days are over")
-    return Answer("watch", found.sentence, "goes on watching", f"days on which it is {worse}")
+        return Answer("watch", found.sentence, "does nothing", "nothing: its first days are over")
+    return Answer("watch", found.sentence, "continues to watch", f"days on which it is {worse}")
 
 
 def last_tick(instance: "dg.DagsterInstance", name: str) -> str | None:
-    """Return when a sensor or schedule last looked and what it said; None where it never did."""
+    """Return the time and the message of a sensor's or schedule's last tick; None if there is none."""
     from datetime import UTC, datetime
 
     import dagster as dg
@@ -178,15 +185,15 @@ def _told(run: "dg.DagsterRun") -> str:
     return f"run {run.run_id[:8]}, {run.status.value.lower()}: {', '.join(names)}{over}"
 
 
-def lines_of(
-    name: str, loop: "Loop | None", answers: list[Answer], ticks: dict[str, str], *, blocked: list[str],
+def answer_lines(
+    name: str, loop: "MonitoringState | None", answers: list[Answer], ticks: dict[str, str], *, blocked: list[str],
     stale: "list[Stale]",
 ) -> Iterator[str]:  # fmt: skip
-    """Yield the answers as a person reads them."""
+    """Yield the lines of the answers."""
     if loop is None:
-        yield f"{name}: nobody serves yet, so no sensor asks for a retraining. Run: ml-assets run {name}"
+        yield f"{name}: there is no champion yet, so no sensor requests a retraining. Run: ml-assets run {name}"
     else:
-        yield f"{name}: {loop.champion.version} serves, trained as of {loop.champion.as_of}"
+        yield f"{name}: the champion is {loop.champion.version}, trained as of {loop.champion.as_of}"
     for answer in answers:
         yield ""
         yield answer.name
@@ -199,10 +206,10 @@ def lines_of(
         yield from (f"  {sentence}" for sentence in blocked)
     if stale:
         yield ""
-        yield f"out of date; made again with: ml-assets run {name}"
+        yield f"out of date; update it with: ml-assets run {name}"
         yield from (f"  {it.line}" for it in stale)
     yield ""
-    yield "last ticks of the daemon" if ticks else "the daemon has not looked yet; it runs with: ml-assets ui"
+    yield "last ticks of the daemon" if ticks else "no ticks yet; start the daemon with: ml-assets ui"
     for sensor, line in ticks.items():
         first, *more = line.splitlines()
         yield f"  {sensor:26}{first}"

@@ -1,4 +1,4 @@
-"""`ml-assets gc`: what nobody needs any more, why the rest stays, and removing it."""
+"""`ml-assets gc`: shows what is no longer needed and why the rest stays, and removes it."""
 
 import argparse
 import re
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ml_assets.lake.manifest import ArtifactRef
     from ml_assets.lake.store import Lake
     from ml_assets.provenance.gc.removal import Removed
-    from ml_assets.provenance.gc.retention import Judgement
+    from ml_assets.provenance.gc.retention import RetentionDecision
     from ml_assets.provenance.lineage import Key
 
 _MOST_DAYS = 36_500
@@ -22,34 +22,34 @@ _SHOWN = 20
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    command = commands.add_parser("gc", help="what nobody needs any more, and removing it")
+    command = commands.add_parser("gc", help="show what is no longer needed, and remove it")
     command.add_argument(
         "--keep-days", type=int, default=90, metavar="N",
-        help="keep what was made or needed within N days (default 90); at least an hour, a day for what runs use, and "
-        "three for alerts that were sent",
+        help="keep what was materialized or needed within N days (default 90); at least an hour, a day for what runs "
+        "use, and three days for sent alerts",
     )  # fmt: skip
     command.add_argument(
         "--forget-champions", action="store_true",
-        help="give up what those were made from who served only before that; they and their evaluations stay",
+        help="give up the inputs of champions from before that time; the models and their evaluations stay",
     )  # fmt: skip
-    command.add_argument("--explain", metavar="ASSET[@VERSION]", help="say why an artifact stays or goes, and no more")
+    command.add_argument("--explain", metavar="ASSET[@VERSION]", help="only show why an artifact stays or goes")
     command.add_argument(
         "--give-up", metavar="ASSET@VERSION",
-        help="note that an artifact without a manifest is lost, so that its absence stops nothing any more",
+        help="record that an artifact without a manifest is lost, so that its absence no longer blocks the collection",
     )  # fmt: skip
     command.add_argument("--why", metavar="TEXT", help="with --give-up, the reason")
     command.add_argument("--by", metavar="NAME", help="with --give-up, who decides (default: the user of this process)")
-    command.add_argument("--partition", metavar="P", help="with --explain or --give-up, of this partition")
-    command.add_argument("--yes", action="store_true", help="remove it (default: only say what would be removed)")
-    command.add_argument("--json", action="store_true", help="the answer as JSON")
+    command.add_argument("--partition", metavar="P", help="with --explain or --give-up, the partition")
+    command.add_argument("--yes", action="store_true", help="remove it (default: only show what would be removed)")
+    command.add_argument("--json", action="store_true", help="print the answer as JSON")
     command.set_defaults(function=gc)
 
 
 def gc(arguments: argparse.Namespace) -> int:
-    """Say what would be removed, or remove it; 1 if it may not be.
+    """Print what would be removed, or remove it; return 1 if it must not be removed.
 
     Raises:
-        DataError: the arguments do not go together.
+        DataError: the arguments exclude each other.
     """
     import sys
     from datetime import UTC, datetime
@@ -92,15 +92,15 @@ def _check(arguments: argparse.Namespace) -> None:
     if not 0 <= arguments.keep_days <= _MOST_DAYS:
         raise DataError(f"--keep-days is {arguments.keep_days}; expected 0 to {_MOST_DAYS:,}.")
     if (arguments.explain or arguments.give_up) and arguments.yes:
-        raise DataError("--explain and --give-up remove nothing; leave out --yes, or them.")
+        raise DataError("--explain and --give-up remove nothing; use them without --yes.")
     if arguments.partition and not (arguments.explain or arguments.give_up):
-        raise DataError("--partition says what to explain; add --explain ASSET, or leave it out.")
+        raise DataError("--partition needs --explain ASSET or --give-up ASSET@VERSION.")
     if bool(arguments.give_up) != bool(arguments.why):
         raise DataError("--give-up ASSET@VERSION and --why TEXT go together; give both, or neither.")
 
 
 def _give_up(lake: "Lake", arguments: argparse.Namespace, now: "datetime") -> int:
-    """Note that an artifact is lost.
+    """Record that an artifact is lost.
 
     Raises:
         DataError: it is not lost, or the arguments name no artifact.
@@ -111,14 +111,14 @@ def _give_up(lake: "Lake", arguments: argparse.Namespace, now: "datetime") -> in
     asset, _, version = arguments.give_up.partition("@")
     ref = _ref(asset, arguments.partition, version)
     give_up(lake, ref, by=author_of(arguments.by), why=one_line(arguments.why, "--why"), now=now)
-    print(f"{ref} is given up; the note is in {lake.folder_left(ref)}")
+    print(f"{ref} is recorded as lost, in {lake.folder_left(ref)}")
     return 0
 
 
 def _print(
-    judgement: "Judgement", removed: "Removed | None", url: str, folders: Sequence[str], *, as_json: bool
+    judgement: "RetentionDecision", removed: "Removed | None", url: str, folders: Sequence[str], *, as_json: bool
 ) -> None:
-    """Print what stays and goes by asset, with sizes, and the temporary folders of killed processes."""
+    """Print what stays and what goes by asset, with sizes, and the temporary folders of killed processes."""
     import json
 
     assets = _assets(judgement)
@@ -146,9 +146,12 @@ def _print(
 
 
 def _lines(
-    judgement: "Judgement", removed: "Removed | None", assets: Sequence[Mapping[str, Any]], folders: Sequence[str]
+    judgement: "RetentionDecision",
+    removed: "Removed | None",
+    assets: Sequence[Mapping[str, Any]],
+    folders: Sequence[str],
 ) -> Iterator[str]:
-    """Yield the answer as a person reads it: what frees the most first."""
+    """Yield the lines of the answer, the largest saving first."""
     width = max([len("asset"), *(len(one["asset"]) for one in assets)])
     yield f"{'asset':<{width}}  {'stay':>7} {'size':>9}  {'go':>7} {'size':>9}  stay mostly for"
     for one in sorted(assets, key=lambda one: (-one["removed"]["bytes"], -one["kept"]["bytes"], one["asset"])):
@@ -163,30 +166,30 @@ def _lines(
     if judgement.uploads:
         yield f"{'unfinished uploads':<{width}}  {'':>7} {'':>9}  {len(judgement.uploads):>7} {'?':>9}"
     if judgement.census.uploads is None:
-        yield "unfinished uploads could not be listed: this user may not do that in this bucket"
+        yield "unfinished uploads could not be listed: this user lacks the permission in this bucket"
     yield from _findings(judgement)
     for folder in folders:
         yield f"{folder} was left by a killed process; it {'would be' if removed is None else 'is'} removed"
     if removed is None:
-        yield f"{_size(judgement.bytes)} would be freed; nothing was removed. Remove it with --yes."
+        yield f"{_size(judgement.bytes)} would be freed; nothing was removed. Run it with --yes to remove it."
         return
     for folder in removed.returned:
-        yield f"{folder} stays: a run made it again meanwhile"
+        yield f"{folder} stays: a run has materialized it again"
     folders = counted(len(removed.folders), "folder")
     yield f"{_size(removed.bytes)} freed, {folders} removed; the manifests of what is gone are under removed/"
 
 
-def _findings(judgement: "Judgement") -> Iterator[str]:
-    """Yield which data is not as it was written, as far as a listing shows it, and what belongs to nobody."""
+def _findings(judgement: "RetentionDecision") -> Iterator[str]:
+    """Yield the damaged data that a listing shows, and files that are not part of the lake."""
     for version in judgement.census.versions.values():
         for problem in version.damaged:
             yield f"damaged: {version.folder}/{problem}. Materialize {version.key[0]} again, or restore it."
     for path in judgement.census.strays[:_SHOWN]:
-        yield f"{path} stays: it is nothing that this project has written"
+        yield f"{path} stays: it is not a file of this project"
 
 
-def _assets(judgement: "Judgement") -> list[dict[str, Any]]:
-    """Return by asset what stays, what goes, and what needs most of what stays."""
+def _assets(judgement: "RetentionDecision") -> list[dict[str, Any]]:
+    """Return, by asset, what stays, what goes, and the main reason for what stays."""
     from collections import Counter
 
     versions = judgement.census.versions
@@ -216,17 +219,17 @@ def _assets(judgement: "Judgement") -> list[dict[str, Any]]:
     ]
 
 
-def _others(judgement: "Judgement") -> dict[str, dict[str, int]]:
+def _others(judgement: "RetentionDecision") -> dict[str, dict[str, int]]:
     left = {"left-overs": {left.folder: left.bytes for left in judgement.leftovers}}
     kinds = {**judgement.loose, **(left if judgement.leftovers else {})}
     return {kind: {"count": len(files), "bytes": sum(files.values())} for kind, files in sorted(kinds.items())}
 
 
-def _explain(lake: "Lake", judgement: "Judgement", arguments: argparse.Namespace) -> int:
-    """Print why versions of an asset stay or go; 1 if there are none.
+def _explain(lake: "Lake", judgement: "RetentionDecision", arguments: argparse.Namespace) -> int:
+    """Print why versions of an asset stay or go; return 1 if there are none.
 
     Raises:
-        DataError: nothing is called so.
+        DataError: there is no such asset.
     """
     import json
 
@@ -251,7 +254,7 @@ def _explain(lake: "Lake", judgement: "Judgement", arguments: argparse.Namespace
     return 0
 
 
-def _answer(judgement: "Judgement", key: "Key") -> dict[str, Any]:
+def _answer(judgement: "RetentionDecision", key: "Key") -> dict[str, Any]:
     from ml_assets.provenance.lineage import ref_of
 
     version, hold = judgement.census.versions[key], judgement.kept.get(key)
@@ -267,13 +270,13 @@ def _answer(judgement: "Judgement", key: "Key") -> dict[str, Any]:
 
 
 def _told(answer: Mapping[str, Any]) -> Iterator[str]:
-    verdict = f"stays: {answer['root']}" if answer["stays"] else "goes: nothing needs it any more"
+    verdict = f"stays: {answer['root']}" if answer["stays"] else "goes: nothing needs it"
     yield f"{answer['artifact']} ({_size(answer['bytes'])}) {verdict}"
     for one in answer["path"][1:]:
         yield f"    read by {one}"
 
 
-def _nothing(lake: "Lake", judgement: "Judgement", asset: str, version: str, partition: str | None) -> str:
+def _nothing(lake: "Lake", judgement: "RetentionDecision", asset: str, version: str, partition: str | None) -> str:
     """Return why there is nothing to explain, with the nearest name."""
     from difflib import get_close_matches
 
@@ -288,10 +291,10 @@ def _nothing(lake: "Lake", judgement: "Judgement", asset: str, version: str, par
 
 
 def _ref(asset: str, partition: str | None, version: str) -> "ArtifactRef":
-    """Return an artifact by its names.
+    """Return the artifact of these names.
 
     Raises:
-        DataError: one of them is none.
+        DataError: one of them is not valid.
     """
     from pydantic import ValidationError
 
@@ -303,7 +306,9 @@ def _ref(asset: str, partition: str | None, version: str) -> "ArtifactRef":
     except ValidationError as error:
         if error.errors()[0]["loc"][0] == "partition":
             raise DataError(f"--partition is '{partition}'; expected the name of one, such as 2013-12-31.") from error
-        raise DataError(f"'{asset}@{version}' is no ASSET@VERSION; expected raw/orders@ and 32 of 0-9, a-f.") from error
+        raise DataError(
+            f"'{asset}@{version}' is not a valid ASSET@VERSION; expected raw/orders@ and 32 of 0-9, a-f."
+        ) from error
 
 
 def _size(count: int) -> str:

@@ -1,7 +1,4 @@
-"""Launch configurations that run a command of this project under an IDE's debugger.
-
-Other configurations in the same file stay as they are.
-"""
+"""Launch configurations for running a command of this project in an IDE's debugger."""
 
 import json
 import os
@@ -16,7 +13,7 @@ from ml_assets.contracts.errors import DataError
 
 _MODULE = "ml_assets.cli.main"
 _PASSED_ON = ("ML_ASSETS_LAKE", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_PROFILE")
-"""Settings that are no secrets; keys are left to the IDE's own environment."""
+"""Settings without secrets. Credentials must come from the IDE's own environment."""
 
 
 def _environment() -> dict[str, str]:
@@ -25,10 +22,10 @@ def _environment() -> dict[str, str]:
 
 
 def vscode(root: Path, name: str, command: Sequence[str]) -> Path:
-    """Add a configuration to `.vscode/launch.json`, in the place of one of the same name.
+    """Add a configuration to `.vscode/launch.json`, replacing one of the same name.
 
     Raises:
-        DataError: the file is there and is not plain JSON; nothing is written.
+        DataError: the file exists and is not plain JSON. Nothing is written.
     """
     path = root / ".vscode" / "launch.json"
     configuration = {
@@ -50,7 +47,8 @@ def vscode(root: Path, name: str, command: Sequence[str]) -> Path:
         except (ValueError, AttributeError, TypeError) as error:
             text = json.dumps(configuration, indent=2)
             raise DataError(
-                f"{path} cannot be added to ({error}), perhaps for comments in its JSON; it was left alone. Add this "
+                f"{path} cannot be parsed ({error}), perhaps because it contains comments; it was not changed. Add "
+                "this "
                 f"to its configurations:\n{text}"
             ) from error
         launch["configurations"] = others

@@ -1,17 +1,21 @@
-"""`ml-assets leaktest MODEL`: do the features hold anything that was not known at their prediction time?"""
+"""`ml-assets leaktest MODEL`: checks whether features contain anything that was unknown at their prediction time."""
 
 import argparse
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    command = commands.add_parser("leaktest", help="rebuild features from what was known when they were asked for")
+    command = commands.add_parser(
+        "leaktest", help="rebuild features from what was known at their prediction times, and compare"
+    )
     command.add_argument("model", metavar="MODEL")
-    command.add_argument("--samples", type=_count, default=50, metavar="K", help="prediction times (default: 50)")
-    command.add_argument("--seed", type=int, metavar="N", help="chooses them (default: the model's seed)")
+    command.add_argument(
+        "--samples", type=_count, default=50, metavar="K", help="number of prediction times (default: 50)"
+    )
+    command.add_argument("--seed", type=int, metavar="N", help="seed for the choice (default: the model's seed)")
     command.add_argument("--from", dest="first", metavar="DAY", help="first day to choose from (default: all)")
     command.add_argument("--to", dest="last", metavar="DAY", help="last day to choose from")
-    command.add_argument("--json", action="store_true", help="what was found as JSON")
+    command.add_argument("--json", action="store_true", help="print the findings as JSON")
     command.set_defaults(function=leaktest)
 
 
@@ -23,7 +27,7 @@ def _count(text: str) -> int:
 
 
 def leaktest(arguments: argparse.Namespace) -> int:
-    """Print what was found, and keep it in the lake, where a leak stops training; 1 if there is a leak."""
+    """Print the findings and store them in the lake, where a leak blocks training; return 1 if there is a leak."""
     import json
     import sys
     from datetime import date
@@ -35,14 +39,14 @@ def leaktest(arguments: argparse.Namespace) -> int:
     from ml_assets.lake.resource import LakeResource
     from ml_assets.models.plan import ModelPlan
     from ml_assets.project import find_project
-    from ml_assets.stages.leak_test.leaktest import keep, leak_test
+    from ml_assets.stages.leak_test.leaktest import leak_test, store_report
 
     progress = Progress(sys.stderr)
     model = read_declarations().model(arguments.model)
     first = day_given(arguments.first, "--from") if arguments.first else date.min
     last = day_given(arguments.last, "--to") if arguments.last else date.max
     if last < first:
-        raise DataError(f"--to {last} lies before --from {first}; swap them.")
+        raise DataError(f"--to {last} is before --from {first}; swap them.")
     prepare()
     plan = ModelPlan.of(model, read_table_contracts())
     lake = LakeResource().open()
@@ -50,6 +54,6 @@ def leaktest(arguments: argparse.Namespace) -> int:
         plan, lake, find_project().dbt, samples=arguments.samples, seed=arguments.seed,
         days=(first, last) if arguments.first or arguments.last else None, say=progress.say,
     )  # fmt: skip
-    keep(lake, plan, report, lambda day: first <= day <= last)
+    store_report(lake, plan, report, lambda day: first <= day <= last)
     print(json.dumps(report.record, indent=1, default=str) if arguments.json else report.text)
     return 1 if report.leaks else 0

@@ -1,7 +1,4 @@
-"""The `ml-assets` command: reads the arguments and calls one file a command.
-
-What the commands do stays out.
-"""
+"""The `ml-assets` command: parses the arguments and calls the function of one command."""
 
 import sys
 
@@ -34,12 +31,12 @@ try:
     )
     from ml_assets.cli.console.interrupts import Interrupts
     from ml_assets.cli.console.terminal import escape_output, is_output_lost
-except KeyboardInterrupt:  # nothing listens yet, and nothing was begun
+except KeyboardInterrupt:  # no handler is installed and nothing has started
     sys.exit(130)
 
 INTERRUPTED: Final = 128 + signal.SIGINT
 READER_GONE: Final = 128 + signal.SIGPIPE
-"""As a shell shows a process that a closed pipe ended."""
+"""The exit code of a process that a closed pipe ended."""
 COMMANDS = (
     init, run, ui, champion, promote, rollback, explain, quarantine, trace, reproduce, replay, gc, leaktest, simulate,
     parse, doctor, cost, upgrade,
@@ -60,17 +57,17 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
-    Without arguments it is the process's own command: interrupts are answered, and end the process.
+    Without arguments it runs as the process's own command, which handles interrupts and ends the process.
 
     Returns:
-        0 done, 1 the answer is no, 2 usage or bad input, 3 a step failed, 141 nobody read the answer.
+        0 done, 1 the answer is no, 2 usage or bad input, 3 a step failed, 141 the reader of the output has gone.
     """
     if arguments is not None:
         return _run(arguments)
     try:
         code = _run_as_process()
         return READER_GONE if is_output_lost() and code < 2 else code
-    except KeyboardInterrupt:  # before anything listens, or after
+    except KeyboardInterrupt:  # before the handler is installed, or after
         return INTERRUPTED
 
 
@@ -84,12 +81,12 @@ def _run_as_process() -> int:
     try:
         with Interrupts():
             return _run(None)
-    except OSError as error:  # of the folder for temporary files
+    except OSError as error:  # from the folder for temporary files
         return _failed(error)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    # LightGBM's threads otherwise spin while they wait, and two of them on busy cores cost up to 500 times as much.
+    # LightGBM's threads otherwise spin while they wait, which makes two of them on busy cores up to 500 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # One write for many events: a run over a year has thousands of them.
     os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "500")
@@ -98,7 +95,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     from ml_assets.doctor.production import require_settings
 
     try:
-        if chosen.function is not doctor.doctor:  # which tells what is missing beside all else
+        if chosen.function is not doctor.doctor:  # which reports missing settings itself
             require_settings()
         code: int = chosen.function(chosen)
     except KNOWN as error:
@@ -111,7 +108,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _failed(error: Exception) -> int:
-    """Report what the machine refuses; raise anything else again, which is a defect."""
+    """Print the error if the machine caused it. Raise any other error again, because it is a defect."""
     if not (hint := _hint(error)):
         raise error
     print(f"ml-assets: {error or type(error).__name__}.{hint}", file=sys.stderr)

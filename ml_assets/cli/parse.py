@@ -1,11 +1,11 @@
-"""`ml-assets parse`: prepares dbt's manifest, which the code location loads, and reads the contracts in it."""
+"""`ml-assets parse`: prepares dbt's manifest, from which the code location reads contracts."""
 
 import argparse
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    command = commands.add_parser("parse", help="prepare dbt's manifest, where the project has changed")
+    command = commands.add_parser("parse", help="prepare dbt's manifest if the project has changed")
     command.set_defaults(function=parse)
 
 

@@ -1,4 +1,4 @@
-"""`ml-assets quarantine`: rows that were set aside, days that were refused, and letting rows pass as they are."""
+"""`ml-assets quarantine`: shows quarantined rows and rejected days, and releases rows."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -18,22 +18,26 @@ _SHOWN = 20
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    command = commands.add_parser("quarantine", help="rows set aside and days refused; let rows pass")
+    command = commands.add_parser("quarantine", help="show quarantined rows and rejected days, and release rows")
     command.add_argument("table", nargs="?", metavar="TABLE", help="a table such as raw/orders (default: all)")
-    command.add_argument("day", nargs="?", metavar="DAY", help="show the rows of this day, with the rules they break")
-    command.add_argument("--release", action="store_true", help="let these rows pass as they are from the next run on")
-    command.add_argument("--why", metavar="TEXT", help="why they may pass; kept with the release")
+    command.add_argument(
+        "day", nargs="?", metavar="DAY", help="show the rows of this day, with the rules that they break"
+    )
+    command.add_argument(
+        "--release", action="store_true", help="release these rows: they pass unchanged from the next run on"
+    )
+    command.add_argument("--why", metavar="TEXT", help="the reason of the release, which is stored with it")
     command.add_argument("--by", metavar="NAME", help="who releases them (default: the user of this process)")
     command.add_argument("--rows", type=int, default=_SHOWN, metavar="N", help=f"rows to show (default {_SHOWN})")
-    command.add_argument("--json", action="store_true", help="the answer as JSON")
+    command.add_argument("--json", action="store_true", help="print the answer as JSON")
     command.set_defaults(function=quarantine)
 
 
 def quarantine(arguments: argparse.Namespace) -> int:
-    """Show what is set aside, or release it; 1 if there is nothing to show or to release.
+    """Print what is quarantined, or release it; return 1 if there is nothing to print or release.
 
     Raises:
-        DataError: the arguments do not go together, or the table may set nothing aside.
+        DataError: the arguments exclude each other, or the table has no quarantine.
     """
     from ml_assets.lake.quarantine import set_aside
     from ml_assets.lake.resource import LakeResource
@@ -45,7 +49,7 @@ def quarantine(arguments: argparse.Namespace) -> int:
     ]
     if not found:
         of = "".join(f" of {it}" for it in (arguments.table, arguments.day) if it)
-        print("[]" if arguments.json else f"nothing{of} is set aside or refused")
+        print("[]" if arguments.json else f"nothing{of} is quarantined or rejected")
         return 1
     if arguments.release:
         return _release(lake, found, arguments)
@@ -61,18 +65,18 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.day is not None:
         day_given(arguments.day, "DAY")
     if arguments.release and not (arguments.table and (arguments.why or "").strip()):
-        raise DataError("--release lets rows pass unchecked; say of which TABLE (and DAY), and --why.")
+        raise DataError("--release needs a TABLE (and perhaps a DAY), and --why, because released rows pass unchecked.")
     if arguments.why and not arguments.release:
         raise DataError("--why is the reason of a release; add --release, or leave it out.")
     if arguments.release and arguments.table not in _declared():
         raise DataError(
-            f"table '{arguments.table}' sets nothing aside, so that rows would be refused again even if they were "
-            "released; declare the share of its rows that may be set aside ('quarantine') first."
+            f"table '{arguments.table}' has no quarantine, so its rows would be rejected again even after a "
+            "release; first declare the share of rows that may be quarantined ('quarantine')."
         )
 
 
 def _declared() -> set[str]:
-    """Return the tables whose declarations let rows be set aside."""
+    """Return the tables whose declarations allow a quarantine."""
     from ml_assets.cli.flow.project import read_declarations
 
     declared = read_declarations()
@@ -81,7 +85,7 @@ def _declared() -> set[str]:
 
 
 def _release(lake: "Lake", found: "Sequence[SetAside]", arguments: argparse.Namespace) -> int:
-    """Release what has not been released yet; 1 if all of it was."""
+    """Release rows that have not been released; return 1 if there are none."""
     import json
 
     from ml_assets.cli.author import author_of, one_line
@@ -105,7 +109,7 @@ def _released(aside: "SetAside", rows: int, why: str) -> dict[str, Any]:
 
 
 def _show(lake: "Lake", found: "Sequence[SetAside]", *, rows: int, as_json: bool) -> None:
-    """Print what is set aside by table and day, and some of the rows where they were asked for."""
+    """Print what is quarantined by table and day, and some rows if requested."""
     import json
 
     entries = [(it, it.broken(lake)) for it in found]
@@ -147,7 +151,7 @@ def _record(aside: "SetAside", broken: "pl.DataFrame") -> dict[str, Any]:
 
 
 def _contracts() -> "dict[str, TableContract]":
-    """Return the contracts of all tables that set rows aside or may be refused, by their names in the lake."""
+    """Return the contracts of all tables with quarantined rows or rejected days, by their names in the lake."""
     from ml_assets.cli.flow.project import read_declarations, read_table_contracts
 
     by_name = read_table_contracts()
@@ -157,7 +161,7 @@ def _contracts() -> "dict[str, TableContract]":
 
 
 def _examples(broken: "pl.DataFrame", contract: "TableContract | None") -> "Iterator[dict[str, Any]]":
-    """Yield of each row the rules that it breaks, its key and the columns of these rules; no personal value."""
+    """Yield for each row the broken rules, its key and the columns of these rules, without personal values."""
     from ml_assets.contracts.checking import BROKEN_RULES, example_values
 
     rules = {} if contract is None else {rule.name: rule.columns for rule in contract.rules}
@@ -168,9 +172,9 @@ def _examples(broken: "pl.DataFrame", contract: "TableContract | None") -> "Iter
 
 
 def _print_rows(broken: "pl.DataFrame", contract: "TableContract | None", count: int) -> None:
-    """Print rows a value a line."""
+    """Print rows with one value per line."""
     if contract is None:
-        print("    no contract says which of their values are personal, so none is shown")
+        print("    there is no contract that marks personal values, so no values are shown")
     for row in _examples(broken.head(count), contract):
         print(f"\n    {' and '.join(row.pop('broken_rules'))}")
         for name, value in row.items():

@@ -1,4 +1,4 @@
-"""`ml-assets replay RUN ASSET`: one step of a run again, in this process, for a debugger; in a scratch lake."""
+"""`ml-assets replay RUN ASSET`: runs one step of a run again, in this process and a scratch lake, for a debugger."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -21,26 +21,26 @@ _RUNS_SHOWN = 20
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    command = commands.add_parser("replay", help="one step of a run again on its exact inputs, for a debugger")
-    command.add_argument("run", nargs="?", metavar="RUN", help="a run, or how its id starts (default: list the runs)")
-    command.add_argument("asset", nargs="?", metavar="ASSET", help="what the step makes (default: list its steps)")
-    command.add_argument("--partition", metavar="DAY", help="this one of the step's days alone")
+    command = commands.add_parser("replay", help="run one step of a run again on its exact inputs, for a debugger")
+    command.add_argument("run", nargs="?", metavar="RUN", help="a run, or the start of its id (default: list the runs)")
+    command.add_argument("asset", nargs="?", metavar="ASSET", help="an asset of the step (default: list the steps)")
+    command.add_argument("--partition", metavar="DAY", help="only this day of the step")
     command.add_argument("--pdb", action="store_true", help="open the debugger where the step fails")
     command.add_argument(
         "--code", choices=("original", "current"), default="original",
-        help="the commit it ran from, in a scratch worktree, where the step's code has changed since; or what is here",
+        help="if the step's code has changed: use its original commit in a scratch worktree, or the current code",
     )  # fmt: skip
     command.add_argument("--lake", metavar="URL", help="the lake that the run wrote to (default: this project's)")
     command.add_argument("--keep", metavar="FOLDER", help="keep the scratch lake in this folder")
     command.add_argument(
-        "--ide", choices=("vscode", "pycharm"), help="write a launch configuration that does this, instead of doing it"
+        "--ide", choices=("vscode", "pycharm"), help="write a launch configuration instead of running it"
     )
-    command.add_argument("--json", action="store_true", help="the answer as JSON")
+    command.add_argument("--json", action="store_true", help="print the answer as JSON")
     command.set_defaults(function=replay)
 
 
 def replay(arguments: argparse.Namespace) -> int:
-    """Run the step again and compare; 1 if it makes something else, or fails."""
+    """Run the step again and compare; return 1 if it fails or its result differs."""
     from ml_assets.lake.resource import LakeResource
     from ml_assets.lake.steps import find_run, last_attempt
 
@@ -57,7 +57,7 @@ def replay(arguments: argparse.Namespace) -> int:
 
 
 def _list_runs(source: "Lake") -> int:
-    """Print the newest runs with what they made; 1 if there are none."""
+    """Print the newest runs with what they materialized; return 1 if there are none."""
     from ml_assets.lake.errors import CorruptArtifactError
     from ml_assets.lake.steps import recorded_runs, steps_of
 
@@ -72,7 +72,7 @@ def _list_runs(source: "Lake") -> int:
         names = ", ".join(dict.fromkeys(one.step.replace("__", "/") for one in steps))
         print(f"{steps[0].run_id}  {steps[0].started_at:%Y-%m-%d %H:%M}  {names}")
     if not records:
-        print(f"no run has left records in {source.url}")
+        print(f"there are no records of runs in {source.url}")
     return 0 if found else 1
 
 
@@ -125,7 +125,7 @@ def _replay(arguments: argparse.Namespace, source: "Lake", record: "StepRecord")
         if changed and arguments.code == "original":
             if record.git_commit is not None:
                 return _in_original_code(arguments, source, record, progress.say)
-            progress.say("no commit was recorded; going on with the code that is here")
+            progress.say("no commit was recorded; using the current code")
         others = environment_differences(source, record.environment)
         for sentence in [*changed, *others]:
             progress.say(sentence)
@@ -149,31 +149,31 @@ def _empty(folder: str) -> "Path":
 def _in_original_code(
     arguments: argparse.Namespace, source: "Lake", record: "StepRecord", say: "Callable[[str], None]"
 ) -> int:
-    """Do it in a scratch worktree of the commit that the step ran from."""
+    """Replay in a scratch worktree of the commit that the step ran from."""
     from pathlib import Path
 
-    from ml_assets.cli.original import run_at
+    from ml_assets.cli.original import run_original_code
 
     command = ["replay", record.run_id, arguments.asset, "--code", "current"]
     command += [f"--{name}" for name in ("pdb", "json") if getattr(arguments, name)]
     command += ["--partition", arguments.partition] if arguments.partition else []
-    command += ["--keep", str(Path(arguments.keep).resolve())] if arguments.keep else []  # it runs in another folder
-    return run_at(record.git_commit, command, lake=source.url, was_dirty=record.git_is_dirty, say=say)
+    command += ["--keep", str(Path(arguments.keep).resolve())] if arguments.keep else []  # it runs elsewhere
+    return run_original_code(record.git_commit, command, lake=source.url, was_dirty=record.git_is_dirty, say=say)
 
 
 def _run(job: "JobDefinition", record: "StepRecord", *, pdb: bool) -> Exception | None:
-    """Run the step; return what it raised, after the debugger where it is wanted."""
+    """Run the step; return the error that it raised, after the debugger if it was requested."""
     import bdb
-    import pdb as debugger  # noqa: T100 - a debugger is what is asked for
+    import pdb as debugger  # noqa: T100 - the debugger was requested
     import traceback
 
     from ml_assets.provenance.replay import run_again
 
     try:
         run_again(job, record)
-    except bdb.BdbQuit as error:  # a person who left the debugger has seen where
+    except bdb.BdbQuit as error:  # the user has left the debugger
         return error
-    except Exception as error:  # noqa: BLE001 - whatever a step raises is what one wants to look at
+    except Exception as error:  # noqa: BLE001 - every error of the step is reported
         traceback.print_exception(error)
         if pdb:
             debugger.post_mortem(error.__traceback__)
@@ -190,12 +190,12 @@ def _report(
     *,
     changed: "Sequence[str]",
 ) -> int:
-    """Print what the step made beside what it made then; 1 if it failed or they differ."""
+    """Print what the step materialized, compared with the original; return 1 if it failed or they differ."""
     import json
 
-    from ml_assets.provenance.replay import compare
+    from ml_assets.provenance.replay import compare_replay
 
-    compared = compare(source, record, lake)
+    compared = compare_replay(source, record, lake)
     is_equal = error is None and bool(compared) and all(one.is_equal for one in compared)
     if arguments.json:
         answer = {
@@ -210,7 +210,7 @@ def _report(
     days = f" for {' to '.join(dict.fromkeys(record.partitions))}" if record.partitions else ""
     print(f"{', '.join(record.assets)}{days}, run {record.run_id}, attempt {record.attempt}")
     print(f"  inputs   {len(record.inputs)} loaded before it began, {record.started_at:%Y-%m-%d %H:%M:%S} UTC")
-    for line in _said(compared):
+    for line in _outcome_lines(compared):
         print(f"  {line}")
     if error is not None:
         print(f"  failed   {type(error).__name__}: {error}")
@@ -230,8 +230,8 @@ def _as_json(one: "Compared") -> dict[str, object]:
     }
 
 
-def _said(compared: "Sequence[Compared]") -> list[str]:
-    """Return the outcome by asset, with what differs."""
+def _outcome_lines(compared: "Sequence[Compared]") -> list[str]:
+    """Return the outcome by asset, with the differences."""
     lines = []
     for asset in dict.fromkeys(one.asset for one in compared):
         mine = [one for one in compared if one.asset == asset]
@@ -239,9 +239,9 @@ def _said(compared: "Sequence[Compared]") -> list[str]:
         new = sum(one.original is None for one in mine)
         version = f" {mine[0].replayed.version[:12]}" if len(mine) == 1 and mine[0].replayed else ""
         if not any(one.replayed for one in mine):
-            lines.append(f"not made {asset}: the step of then made {len(mine)}")
+            lines.append(f"missing  {asset}: the original step materialized {len(mine)}")
         elif new == len(mine):
-            lines.append(f"made     {asset}{version}: the step of then did not come to make it")
+            lines.append(f"new      {asset}{version}: the original step did not materialize it")
         else:
             lines.append(
                 f"{'equal    ' if equal == len(mine) else 'differs  '}{asset}{version}: {equal} of {len(mine)}"

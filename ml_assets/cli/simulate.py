@@ -1,4 +1,4 @@
-"""`ml-assets simulate MODEL --from DAY --to DAY`: what would never, calendar and triggered retraining have come to?"""
+"""`ml-assets simulate MODEL --from DAY --to DAY`: backtests policies of retraining on past days."""
 
 import argparse
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from ml_assets.contracts.words import counted
 if TYPE_CHECKING:
     from datetime import date
 
-    from ml_assets.backtest.simulating import Asked, Lives
+    from ml_assets.backtest.run import BacktestRequest, Lives
     from ml_assets.contracts.artifacts import Interval
     from ml_assets.contracts.simulation import SimulationSummary
     from ml_assets.logic.backtest.simulation import Policy
@@ -18,41 +18,47 @@ if TYPE_CHECKING:
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    command = commands.add_parser("simulate", help="live through past days under several policies of retraining")
+    command = commands.add_parser("simulate", help="backtest several policies of retraining on past days")
     command.add_argument("model", metavar="MODEL")
     command.add_argument("--from", dest="first", metavar="DAY", required=True, help="first day to predict")
     command.add_argument("--to", dest="last", metavar="DAY", required=True, help="last day to predict")
     command.add_argument(
         "--choose-until", metavar="DAY",
-        help="last day of those that the best policy is chosen on; the days after it are reported (default: half)",
+        help="last day on which the best policy is chosen; later days are reported (default: half)",
     )  # fmt: skip
     command.add_argument(
         "--policies", metavar="NAMES", default="never,monthly,weekly,triggered",
-        help="which to live through, separated by commas (default: %(default)s)",
+        help="policies to compare, separated by commas (default: %(default)s)",
     )  # fmt: skip
     command.add_argument(
         "--inject", metavar="KIND:...", action="append", default=[],
-        help="put a drift into the data, such as unit:distance_miles:2013-06-01:1.609; may be repeated",
+        help="inject a drift into the data, such as unit:distance_miles:2013-06-01:1.609; may be repeated",
     )  # fmt: skip
-    command.add_argument("--tune", action="store_true", help="choose features and parameters anew at each retraining")
-    command.add_argument("--json", action="store_true", help="the figures as JSON")
-    command.add_argument("--out", metavar="FILE", help="write the page there too")
-    command.set_defaults(function=simulate)
+    command.add_argument("--tune", action="store_true", help="choose new features and parameters at each retraining")
+    command.add_argument("--json", action="store_true", help="print the figures as JSON")
+    command.add_argument("--out", metavar="FILE", help="also write the page to this file")
+    command.set_defaults(function=simulate_policies)
 
 
-def simulate(arguments: argparse.Namespace) -> int:
-    """Build what is missing, live through the days, print the table of policies; 3 if features cannot be built."""
+def simulate_policies(arguments: argparse.Namespace) -> int:
+    """Materialize what is missing, run the backtest, print the policies; return 3 if features cannot be built."""
     import json
     import sys
     from pathlib import Path
 
     from ml_assets.assembly import Overrides
-    from ml_assets.backtest.simulating import PAGE, days_read
-    from ml_assets.backtest.simulating import simulate as live_through
+    from ml_assets.backtest.run import PAGE, first_feature_day
+    from ml_assets.backtest.run import run_backtest as live_through
     from ml_assets.cli.console.progress import Progress
     from ml_assets.cli.flow.flow import Flow, Span
-    from ml_assets.cli.flow.project import instance, load_definitions, prepare, read_declarations, read_table_contracts
-    from ml_assets.cli.flow.runs import Here
+    from ml_assets.cli.flow.project import (
+        load_definitions,
+        open_instance,
+        prepare,
+        read_declarations,
+        read_table_contracts,
+    )
+    from ml_assets.cli.flow.runs import InProcess
     from ml_assets.contracts.simulation import Simulation
     from ml_assets.lake.resource import LakeResource
     from ml_assets.models.plan import ModelPlan
@@ -60,25 +66,25 @@ def simulate(arguments: argparse.Namespace) -> int:
     progress = Progress(sys.stderr, is_kept=True)
     declared = read_declarations()
     model = declared.model(arguments.model)
-    asked = asked_for(arguments)
+    asked = backtest_request(arguments)
     span = Span.of(model, as_of=None, first=str(asked.first), last=str(asked.last))
     progress.say("preparing")
     prepare()
     lake = LakeResource().open()
-    with instance() as found:
+    with open_instance() as found:
         defs = load_definitions(Overrides(loggers=progress.loggers()))
-        flow = Flow(defs, declared, model, lake, Here(defs, found))
-        wanted = Span(span.last, days_read(model, span.first), span.last)
+        flow = Flow(defs, declared, model, lake, InProcess(defs, found))
+        wanted = Span(span.last, first_feature_day(model, span.first), span.last)
         if not flow.make_inputs(wanted, progress.say):
-            progress.say("not done; what was made stays, and the next run goes on from there")
+            progress.say("stopped; finished artifacts are stored, and the next run continues from there")
             return 3
     plan = ModelPlan.of(model, read_table_contracts())
     ref = live_through(
         plan,
         lake,
         asked,
-        on_day=Teller(sys.stderr, asked, progress),
-        on_rules=lambda done, total: progress.say(f"rules tried: {done} of {total}"),
+        on_day=ProgressReporter(sys.stderr, asked, progress),
+        on_rules=lambda done, total: progress.say(f"rules tested: {done} of {total}"),
     )
     made: Simulation = lake.get(ref, Simulation, is_input=False)
     page = f"{lake.directory(ref)}/{PAGE}"
@@ -88,24 +94,24 @@ def simulate(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({**made.summary.model_dump(mode="json"), "version": ref.version, "page": page}, indent=1))
     else:
-        print("\n".join(lines_of(made.summary, page)))
+        print("\n".join(summary_lines(made.summary, page)))
     return 0
 
 
-def asked_for(arguments: argparse.Namespace) -> "Asked":
-    """Return what the arguments ask for.
+def backtest_request(arguments: argparse.Namespace) -> "BacktestRequest":
+    """Return the backtest that the arguments request.
 
     Raises:
-        DataError: a day is none, the days are in the wrong order, a policy is unknown, or an injection is none.
+        DataError: a day, a policy or an injection is not valid, or the days are in the wrong order.
     """
-    from ml_assets.backtest.simulating import Asked
+    from ml_assets.backtest.run import BacktestRequest
     from ml_assets.cli.flow.flow import day_given
     from ml_assets.contracts.errors import DataError
     from ml_assets.logic.backtest.injection import Injection
 
     first, last = day_given(arguments.first, "--from"), day_given(arguments.last, "--to")
     if last < first:
-        raise DataError(f"--to {last} lies before --from {first}; swap them.")
+        raise DataError(f"--to {last} is before --from {first}; swap them.")
     if last == first:
         raise DataError(
             f"--from and --to are both {first}; expected two days at least: one to choose a policy on, one to report."
@@ -115,7 +121,7 @@ def asked_for(arguments: argparse.Namespace) -> "Asked":
         raise DataError(
             f"--choose-until {until} must lie from {first} to the day before {last}: days after it are reported."
         )
-    return Asked(
+    return BacktestRequest(
         first=first, last=last, choose_until=until, policies=_policies(arguments.policies), is_tuned=arguments.tune,
 injections=tuple(Injection.parse(text) for text in arguments.inject),
     )  # fmt: skip
@@ -133,16 +139,16 @@ def _policies(text: str) -> "tuple[Policy, ...]":
     return tuple(name for name in POLICIES if name in given)
 
 
-class Teller:
-    """Tells how far a simulation is: day by day on a terminal, else what triggered retraining does, and each month.
+class ProgressReporter:
+    """Reports the progress of a backtest: each day on a terminal, otherwise retrainings of `triggered` and each month.
 
     Args:
-        stream: where to.
-        asked: what is lived through.
+        stream: receives the progress.
+        asked: the backtest.
         progress: counts the seconds, and writes lines.
     """
 
-    def __init__(self, stream: TextIO, asked: "Asked", progress: Any) -> None:  # noqa: ANN401 - heavy to import
+    def __init__(self, stream: TextIO, asked: "BacktestRequest", progress: Any) -> None:  # noqa: ANN401 - heavy to import
         self.stream = stream
         self.asked = asked
         self.progress = progress
@@ -150,26 +156,26 @@ class Teller:
         self.told = 0
 
     def __call__(self, day: "date", lives: "Lives", fits: int) -> None:
-        """Tell of a day."""
+        """Report a day."""
         from ml_assets.logic.backtest.simulation_report import outcome
 
         done, days = (day - self.asked.first).days + 1, (self.asked.last - self.asked.first).days + 1
-        said = f"{day}  {done} of {days} days, {counted(fits, 'fit')}"
+        line = f"{day}  {done} of {days} days, {counted(fits, 'fit')}"
         if done == 1:
-            # The first day took choosing features and parameters too, which says nothing of the others.
+            # The first day includes choosing features and parameters, so its time is not typical.
             self.begun = self.progress.seconds()
         else:
             left = (self.progress.seconds() - self.begun) * (days - done) / (done - 1)
-            said += f", {_minutes(left)} left"
+            line += f", {_minutes(left)} left"
         if self.stream.isatty():
-            overwrite(self.stream, f"{self.progress.seconds():7.1f} s  {said}", end="\n" if done == days else "")
+            overwrite(self.stream, f"{self.progress.seconds():7.1f} s  {line}", end="\n" if done == days else "")
             return
         events = [it for life in lives for it in life.events if life.policy == "triggered"]
         for event in events[self.told :]:
             self.progress.say(f"{event.day}  {event.cause}: {event.version[:12]} {outcome(event)}")
         self.told = len(events)
         if day.day == 1 or done == days:
-            self.progress.say(said)
+            self.progress.say(line)
 
 
 def _minutes(seconds: float) -> str:
@@ -177,12 +183,12 @@ def _minutes(seconds: float) -> str:
 
 
 def _with_ends(figure: "Interval", spec: str) -> str:
-    """Return a figure with its interval; the reason why there is none is below the table."""
+    """Return a figure with its interval. If there is none, the reason is below the table."""
     return f"{figure.value:{spec}} {'' if figure.reason else figure.ends(spec)}".rstrip()
 
 
-def lines_of(summary: "SimulationSummary", page: str) -> Iterator[str]:
-    """Yield what a simulation came to, as a person reads it."""
+def summary_lines(summary: "SimulationSummary", page: str) -> Iterator[str]:
+    """Yield the lines that show a backtest's result."""
     from datetime import timedelta
 
     yield ""
@@ -193,7 +199,7 @@ def lines_of(summary: "SimulationSummary", page: str) -> Iterator[str]:
     chosen = f"best was {summary.chosen}" if summary.chosen else "not judged: the metric is not defined on them"
     yield f"chosen on {summary.first_day} to {summary.chosen_until}, which are not in the figures below: {chosen}"
     if summary.injections:
-        yield f"put into the data: {'; '.join(summary.injections)}"
+        yield f"injected: {'; '.join(summary.injections)}"
     yield ""
     yield (
         f"  {'policy':<10} {summary.metric:<26} {'gain over never':<28} {'of weekly':>9} {'fits':>5} {'promoted':>9} "

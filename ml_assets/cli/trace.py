@@ -1,7 +1,6 @@
-"""`ml-assets trace`: where an artifact or a prediction came from, and where a bad day went.
+"""`ml-assets trace`: shows where an artifact or a prediction came from, and what depends on a bad day.
 
-It asks the lake alone: neither Dagster's history nor declarations. What is imported here is light, so that the answer
-does not wait for libraries that it does not need.
+It reads only the lake, neither Dagster's history nor declarations, and imports nothing slow.
 """
 
 import argparse
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    command = commands.add_parser("trace", help="where an artifact came from; where a bad day went")
+    command = commands.add_parser("trace", help="show where an artifact came from, or what depends on it")
     command.add_argument(
         "what",
         nargs="?",
@@ -21,26 +20,31 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         help="a model or an artifact: orders_model, tables/orders, raw/orders@1f3a",
     )
     command.add_argument("--partition", metavar="P", help="only this partition (day) of the artifact")
-    command.add_argument("--forward", action="store_true", help="what was made from it, not what it was made from")
+    command.add_argument("--forward", action="store_true", help="show what depends on it instead of its inputs")
     command.add_argument(
-        "--raw", nargs="+", metavar=("TABLE", "DAY"), help="all that a raw day went into; DAY@VERSION for one"
+        "--raw",
+        nargs="+",
+        metavar=("TABLE", "DAY"),
+        help="show all that depends on a raw day; DAY@VERSION for one version",
     )
     command.add_argument(
-        "--prediction", metavar="ID", help="a prediction by its key (values joined by /) or its whole id"
+        "--prediction", metavar="ID", help="a prediction by its key (values joined by /) or its complete id"
     )
-    command.add_argument("--model", metavar="MODEL", help="whose prediction (default: any model's)")
-    command.add_argument("--day", metavar="DAY", help="the prediction's day, which spares looking through all of them")
+    command.add_argument("--model", metavar="MODEL", help="the prediction's model (default: any)")
+    command.add_argument(
+        "--day", metavar="DAY", help="the prediction's day (default: search all days, which is slower)"
+    )
     command.add_argument("--days", action="store_true", help="list every partition")
-    command.add_argument("--html", metavar="FILE", help="write it as a page with a graph")
-    command.add_argument("--json", action="store_true", help="everything as JSON, nothing grouped")
+    command.add_argument("--html", metavar="FILE", help="write an HTML page with a graph")
+    command.add_argument("--json", action="store_true", help="print everything as JSON, without grouping")
     command.set_defaults(function=trace)
 
 
 def trace(arguments: argparse.Namespace) -> int:
-    """Show a lineage; 1 if something on the way is missing or damaged.
+    """Print a lineage; return 1 if a part of it is missing or damaged.
 
     Raises:
-        DataError: the arguments do not go together, or name nothing that there is.
+        DataError: the arguments exclude each other, or name something that does not exist.
         LakeError: the lake cannot be read.
     """
     import json
@@ -49,9 +53,9 @@ def trace(arguments: argparse.Namespace) -> int:
     _check(arguments)
     found = _artifacts(arguments) if arguments.prediction is None else _prediction(arguments)
     if arguments.html is not None:
-        from ml_assets.provenance.tracing.page import page_of
+        from ml_assets.provenance.tracing.page import render_page
 
-        _write(arguments.html, page_of(found))
+        _write(arguments.html, render_page(found))
         print(f"the page is at {arguments.html}", file=sys.stderr)
     if arguments.json:
         from ml_assets.provenance.tracing.trace import as_json
@@ -59,9 +63,9 @@ def trace(arguments: argparse.Namespace) -> int:
         json.dump(as_json(found), sys.stdout, indent=1)
         print()
     elif arguments.html is None:
-        from ml_assets.provenance.tracing.text import text_of
+        from ml_assets.provenance.tracing.text import render_text
 
-        sys.stdout.write(text_of(found, all_days=arguments.days))
+        sys.stdout.write(render_text(found, all_days=arguments.days))
     return 0 if found.is_whole else 1
 
 
@@ -72,7 +76,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if len(given) != 1:
         raise DataError(
             f"expected one of WHAT, --raw and --prediction, got {' and '.join(given) or 'none'}; "
-            "say what to trace, such as `ml-assets trace MODEL`."
+            "give one of them, such as `ml-assets trace MODEL`."
         )
     if arguments.raw is not None and len(arguments.raw) > 2:
         raise DataError(f"--raw takes TABLE and DAY, got {' '.join(arguments.raw)}; name one day of one table.")
@@ -89,7 +93,7 @@ def _artifacts(arguments: argparse.Namespace) -> "Trace":
     from ml_assets.provenance.lineage import backward
     from ml_assets.provenance.tracing.target import Target
     from ml_assets.provenance.tracing.touched import forward
-    from ml_assets.provenance.tracing.trace import Part, trace_of
+    from ml_assets.provenance.tracing.trace import TracePart, trace_of
     from ml_assets.settings import lake_url
 
     lake = Manifests(lake_url())
@@ -99,9 +103,9 @@ def _artifacts(arguments: argparse.Namespace) -> "Trace":
         table, day = (*arguments.raw, None)[:2]
         target = Target.of_raw(lake, table, day)
     if arguments.forward or arguments.raw is not None:
-        part = Part("went into", forward(lake, target.refs))
+        part = TracePart("went into", forward(lake, target.refs))
     else:
-        part = Part("made from", backward(lake, target.refs))
+        part = TracePart("made from", backward(lake, target.refs))
     return trace_of(lake, target.title, [part])
 
 
@@ -124,6 +128,4 @@ def _write(file: str, page: str) -> None:
     try:
         Path(file).write_text(page, encoding="utf-8")
     except OSError as error:
-        raise DataError(
-            f"cannot write the page to {file}: {error.strerror}. Name a file in a folder of yours."
-        ) from error
+        raise DataError(f"cannot write the page to {file}: {error.strerror}. Choose another file.") from error

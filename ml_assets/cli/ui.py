@@ -1,4 +1,4 @@
-"""`ml-assets ui`: Dagster's webserver and daemon on this project."""
+"""`ml-assets ui`: runs Dagster's webserver and daemon for this project."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ from types import FrameType
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    command = commands.add_parser("ui", help="Dagster's web UI and daemon on this project")
+    command = commands.add_parser("ui", help="run Dagster's web UI and daemon for this project")
     command.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     command.add_argument("--port", type=int, default=3000, help="port to listen on (default %(default)s)")
     command.set_defaults(function=ui)
@@ -21,13 +21,13 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def ui(arguments: argparse.Namespace) -> int:
     """Run the webserver and the daemon until one of them ends or the user stops them."""
-    from ml_assets.cli.flow.project import instance, prepare
+    from ml_assets.cli.flow.project import open_instance, prepare
     from ml_assets.project import find_project
 
     project = find_project()
     prepare()
-    with instance():
-        pass  # which ends the runs of killed commands: the daemon would wait for them
+    with open_instance():
+        pass  # ends the runs of killed commands, for which the daemon would wait
     print(f"Dagster's UI: http://{arguments.host}:{arguments.port} (Ctrl-C ends it)", flush=True)
     processes: list[subprocess.Popen[bytes]] = []
 
@@ -36,15 +36,15 @@ def ui(arguments: argparse.Namespace) -> int:
         for process in processes:
             if is_served:
                 process.terminate()
-            else:  # they load: no run is theirs yet, and SIGTERM would print where they are
+            else:  # they are still loading and have no runs; SIGTERM would print a traceback
                 _signal_group(process, signal.SIGKILL)
 
     signals = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # which nohup asks for
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # which nohup sets
         signals.append(signal.SIGHUP)  # a closed terminal
     for number in signals:
         signal.signal(number, stop)
-    # In groups of their own: Ctrl-C in a terminal reaches this command alone, which ends them without a traceback.
+    # Each in its own process group: Ctrl-C reaches only this command, which ends them without a traceback.
     processes.extend(
         subprocess.Popen(command, cwd=project.root, env=os.environ.copy(), process_group=0)
         for command in _commands(project.workspace, arguments.host, arguments.port)
@@ -53,7 +53,7 @@ def ui(arguments: argparse.Namespace) -> int:
     stop(signal.SIGTERM, None)
     for process in processes:
         process.wait()
-        _signal_group(process, signal.SIGTERM)  # its code server and runs, which would outlive it
+        _signal_group(process, signal.SIGTERM)  # ends its code server and runs, too
     return 0 if first.returncode in {0, -signal.SIGTERM, -signal.SIGINT} else 1
 
 

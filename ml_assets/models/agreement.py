@@ -1,4 +1,4 @@
-"""What a model's declaration asks of its tables, and declarations of each other: contradictions are refused at load."""
+"""Checks declarations against the contracts of their tables and against each other, when the project loads."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -28,7 +28,7 @@ _OF_FEATURES = frozenset(
 
 
 def chosen_columns(wanted: FeaturesFrom, table: TableContract) -> tuple[Column, ...]:
-    """Return the columns of a feature table that a model reads, in the order of the contract."""
+    """Return the columns of a feature table that a model uses, in the order of the contract."""
     return tuple(
         column
         for column in table.columns
@@ -49,7 +49,7 @@ def feature_of(column: Column) -> Feature:
 
 
 def model_problems(model: ModelDeclaration, features: TableContract, labels_table: TableContract) -> list[str]:
-    """Return how a declaration contradicts the contracts of its tables, each with the field it is about."""
+    """Return how a declaration contradicts the contracts of its tables, each with the field that causes it."""
     unknown = [*_unknown_columns(model, features, labels_table)]
     return unknown or [
         f"{model.place(*loc)}: {problem}."
@@ -106,7 +106,7 @@ def _key_problems(model: ModelDeclaration, features: TableContract, labels_table
             ("features", "key"),
             (
                 f"rows are identified by {', '.join(key)}, but the key of table '{features.name}' is "
-                f"{', '.join(features.key)}, so that several rows may share it. Declare that key, or correct the "
+                f"{', '.join(features.key)}, so several rows may share it. Declare that key, or correct the "
                 f"contract{_see(features)}"
             ),
         )
@@ -117,7 +117,7 @@ def _key_problems(model: ModelDeclaration, features: TableContract, labels_table
                 ("features", "key"),
                 (
                     f"column '{name}' is {one} in table '{features.name}' and {other} in table "
-                    f"'{labels_table.name}', so that no label finds its row. Cast one of them in its table"
+                    f"'{labels_table.name}', so no label matches its row. Cast one of them in its table"
                 ),
             )
 
@@ -164,7 +164,7 @@ def _feature_problems(model: ModelDeclaration, table: TableContract) -> _Problem
         yield (
             loc,
             (
-                f"no column of table '{table.name}' is left as a feature; give columns the role feature in its "
+                f"table '{table.name}' has no feature for the model; give columns the role feature in its "
                 f"contract, or list them under features.columns{_see(table)}"
             ),
         )
@@ -172,15 +172,18 @@ def _feature_problems(model: ModelDeclaration, table: TableContract) -> _Problem
         if problem := type_problem(feature_of(column), column.dtype):
             yield loc, f"{problem.removesuffix('.')}{_see(table)}"
         if column.role in ("label", "known_time"):
-            yield loc, f"column '{column.name}' has the role {column.role}, which no prediction can know; leave it out"
+            yield (
+                loc,
+                f"column '{column.name}' has the role {column.role}, which no prediction knows; leave it out",
+            )
     for name in model.leak_test.acknowledged:
         if name not in {column.name for column in chosen}:
             hint = near(name, [column.name for column in chosen])
-            yield ("leak_test", "acknowledged"), f"column '{name}' is no feature of the model{hint}; leave it out"
+            yield ("leak_test", "acknowledged"), f"column '{name}' is not a feature of the model{hint}; leave it out"
     possible = wanted.columns or [column.name for column in table.with_role("feature")]
     for name in wanted.exclude:
         if name not in possible:
-            yield ("features", "exclude"), f"column '{name}' is no feature, so that excluding it does nothing"
+            yield ("features", "exclude"), f"column '{name}' is not a feature, so excluding it has no effect"
 
 
 def _measured_problems(model: ModelDeclaration, table: TableContract) -> _Problems:
@@ -195,7 +198,7 @@ def _measured_problems(model: ModelDeclaration, table: TableContract) -> _Proble
                     ("evaluation", field),
                     (
                         f"column '{name}' of table '{table.name}' is neither a feature of the model nor its key or "
-                        "time, so that the training set does not have it. Make it a feature, or leave it out"
+                        "time, so the training set does not contain it. Make it a feature, or leave it out"
                     ),
                 )
 
@@ -213,18 +216,18 @@ def _reserved_names(model: ModelDeclaration, table: TableContract) -> _Problems:
     for field, name in (("target", outcomes.target), ("known_time", outcomes.known_time)):
         taken.append((("labels", field), name, _OF_LABELS | {training_set.SPLIT} | ours))
     for loc, name, reserved in taken:
-        # A model of several classes predicts `score_<class>` for each.
+        # A model with several classes predicts one `score_<class>` per class.
         is_score = model.task == "multiclass" and reserved >= predictions.OWN_COLUMNS and name.startswith("score_")
         if name in reserved or is_score:
             yield (
                 loc,
                 (
-                    f"column '{name}' has a name that labels, training sets, predictions or reports need for a column "
+                    f"column '{name}' has a name that labels, training sets, predictions or reports use for a column "
                     f"of their own. Rename it in its table{_see(table)}"
                 ),
             )
     if outcomes.target == outcomes.known_time:
-        yield ("labels", "known_time"), f"column '{outcomes.target}' is the target as well; expected another one"
+        yield ("labels", "known_time"), f"column '{outcomes.target}' is also the target; expected another column"
 
 
 # ---------------------------------------------------------------- declarations beside each other
@@ -239,8 +242,8 @@ def contradictions(declared: Declared, contracts: Mapping[str, TableContract]) -
         *(problem for model in declared.models for problem in _windows_too_long(model)),
         *(problem for model in declared.models for problem in _too_few_test_days(model)),
         *(
-            f"{model.place('name')}: a model cannot be called '{model.name}', as the assets of all sources or tables "
-            "are. Rename it."
+            f"{model.place('name')}: a model cannot have the name '{model.name}', which is the "
+            "prefix of all sources or tables. Rename it."
             for model in declared.models
             if model.name in (RAW, TABLES)
         ),
@@ -249,7 +252,7 @@ def contradictions(declared: Declared, contracts: Mapping[str, TableContract]) -
 
 def _several_projects(declared: Declared) -> Iterator[str]:
     for one, other in pairwise(declared.tables):
-        yield f"{other.place('days')}: the dbt project is declared in {one.place('days')} too; keep one."
+        yield f"{other.place('days')}: the dbt project is also declared in {one.place('days')}. Remove one declaration."
 
 
 def _raw_problems(declared: Declared, contracts: Mapping[str, TableContract]) -> Iterator[str]:
@@ -258,15 +261,15 @@ def _raw_problems(declared: Declared, contracts: Mapping[str, TableContract]) ->
         for name, table in raw.tables.items():
             place = raw.place("tables", name)
             if name in seen:
-                yield f"{place}: source '{name}' is declared in {seen[name]} too; keep one."
+                yield f"{place}: source '{name}' is also declared in {seen[name]}. Remove one declaration."
             seen[name] = place
             contract = contracts.get(f"{RAW}/{name}")
             if contract is not None and contract.is_by_day != table.is_by_day:
                 here, there = ("by day", "whole") if table.is_by_day else ("whole", "by day")
-                mend = "'partitioned: day' in its meta"
+                setting = "'partitioned: day' in its meta"
                 yield (
                     f"{place}: source '{name}' is landed {here} ('by' or 'files' decides it), but its contract says "
-                    f"{there}: {'add' if table.is_by_day else 'remove'} {mend}{_see(contract)}."
+                    f"{there}: {'add' if table.is_by_day else 'remove'} {setting}{_see(contract)}."
                 )
 
 
@@ -299,7 +302,7 @@ def _outside(
 
 
 def _span(first: date, last: date | None) -> str:
-    return f"from {first} on, without an end" if last is None else f"{first} to {last}"
+    return f"from {first} on, without a last day" if last is None else f"{first} to {last}"
 
 
 def _windows_too_long(model: ModelDeclaration) -> Iterator[str]:
@@ -316,17 +319,18 @@ def _windows_too_long(model: ModelDeclaration) -> Iterator[str]:
             )
     if model.labels.wait_days >= count:
         yield (
-            f"{model.place('labels', 'wait_days')}: labels are waited for {model.labels.wait_days} days, but the model "
-            f"has {count} days, {_span(days.first, days.last)} ({model.place('days')}). Correct one of them."
+            f"{model.place('labels', 'wait_days')}: labels need {model.labels.wait_days} days to become "
+            f"known, but the model has {count} days, {_span(days.first, days.last)} ({model.place('days')}). Correct "
+            "one of them."
         )
 
 
 def _too_few_test_days(model: ModelDeclaration) -> Iterator[str]:
-    """Yield the test windows with which the gate can promote no model, as it compares models day by day."""
+    """Yield test windows that are so short that the gate can promote no model. It compares models day by day."""
     for loc, split in ((("split",), model.split), (("retraining", "split"), model.retraining.split)):
         if split is not None and split.test_days < MINIMUM_CLUSTERS:
             yield (
-                f"{model.place(*loc, 'test_days')}: the test window has {split.test_days} day(s), with which the gate "
+                f"{model.place(*loc, 'test_days')}: the test window has {split.test_days} day(s), so the gate "
                 f"would never promote a model; expected at least {MINIMUM_CLUSTERS}. Lengthen test_days."
             )
 

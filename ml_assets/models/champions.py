@@ -14,7 +14,7 @@ from ml_assets.lake.promotion_log import HEAD
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.report import Opponent
 from ml_assets.logic.promotion.log import anchor
-from ml_assets.models.judging import Versioned
+from ml_assets.models.evaluation import Versioned
 from ml_assets.models.plan import ModelPlan
 from ml_assets.orchestration.groups import TRAINING
 from ml_assets.provenance.lineage import code_behind
@@ -31,7 +31,7 @@ class Champion:
 
 
 def champion_model(lake: Lake, plan: ModelPlan) -> Champion | None:
-    """Return the current champion, and name the newest entry of the log in what the step makes; None without one.
+    """Return the current champion or None, and record the newest entry of the log in the step's manifests.
 
     Raises:
         CorruptArtifactError: the promotion log or the model is damaged.
@@ -45,11 +45,11 @@ def champion_model(lake: Lake, plan: ModelPlan) -> Champion | None:
 
 
 def opponents(lake: Lake, plan: ModelPlan) -> tuple[Versioned | None, Versioned | Opponent | None]:
-    """Return the champion and the anchor (see `logic.promotion.anchor`) that a challenger is compared with.
+    """Return the champion and the anchor (see `ml_assets.logic.promotion.log`) that a challenger is compared with.
 
     Raises:
-        CorruptArtifactError: the promotion log or the champion is damaged. An anchor that cannot be read has no scores,
-            and the gate then promotes only what is better than the champion.
+        CorruptArtifactError: the promotion log or the champion is damaged. An anchor that cannot be read has no scores;
+            the gate then promotes only a challenger that is better than the champion.
     """
     found = champion_model(lake, plan)
     if found is None or found.anchor is None:
@@ -65,14 +65,14 @@ def opponents(lake: Lake, plan: ModelPlan) -> tuple[Versioned | None, Versioned 
 
 
 def note_head(lake: Lake, plan: ModelPlan) -> None:
-    """Name the newest entry of the promotion log in the manifest of what the running step makes."""
+    """Record the newest entry of the promotion log in the manifests of the running step."""
     head = plan.promotion_log(lake).inspect(manifests=0).head
     if head is not None:
         lake.note(**{HEAD: head.model_dump()})
 
 
 def note_code_of_challenger(lake: Lake, plan: ModelPlan, version: str) -> None:
-    """Note the code that trained a challenger and made the evaluation of it that was read: it is behind the verdict."""
+    """Record the code that trained and evaluated a challenger, because its verdict depends on it."""
     evaluation = plan.asset("evaluation").to_user_string()
     if evaluation not in lake.versions_read():
         return
@@ -83,7 +83,7 @@ def note_code_of_challenger(lake: Lake, plan: ModelPlan, version: str) -> None:
 
 
 def note_code_of_verdict(lake: Lake, plan: ModelPlan) -> None:
-    """Note the code behind the newest verdict of the gate, by which the champion serves."""
+    """Record the code of the gate's newest verdict, which made the champion."""
     verdict = lake.newest(plan.asset("champion").to_user_string(), [""]).get("")
     if verdict is not None:
         lake.note(**{CODE_BEHIND: code_digest([lake.manifest(verdict).code_version])})
@@ -98,7 +98,7 @@ def model_of(lake: Lake, plan: ModelPlan, version: str, *, is_input: bool = True
     """Return a version of a model.
 
     Args:
-        lake: where it is.
+        lake: where it is stored.
         plan: the model.
         version: the version.
         is_input: whether it is an input of all that the running step makes.
@@ -121,7 +121,7 @@ class Shown:
 
 
 def model_on_card(lake: Lake, plan: ModelPlan) -> Shown:
-    """Return what the card is about: the champion or, before the first promotion, the challenger judged last.
+    """Return the champion for a card or, before the first promotion, the challenger that was judged last.
 
     Raises:
         DataError: the gate has judged no challenger yet.
@@ -129,7 +129,7 @@ def model_on_card(lake: Lake, plan: ModelPlan) -> Shown:
     entry = plan.promotion_log(lake).last()
     if entry is None:
         raise DataError(
-            f"the gate has judged no challenger of model '{plan.name}' yet, so there is nothing to show on a card. "
+            f"the gate has judged no challenger of model '{plan.name}' yet, so its card has no content. "
             f"Materialize {plan.name}/champion first."
         )
     version = entry.champion or entry.challenger
@@ -139,15 +139,15 @@ def model_on_card(lake: Lake, plan: ModelPlan) -> Shown:
 
 
 def serving_champion(lake: Lake, plan: ModelPlan) -> Champion:
-    """Return the model that serves.
+    """Return the current champion.
 
     Raises:
-        DataError: nobody serves.
+        DataError: there is none.
     """
     champion = champion_model(lake, plan)
     if champion is None:
         raise DataError(
-            f"model '{plan.name}' has no champion, so there is nothing to predict with. Materialize "
+            f"model '{plan.name}' has no champion, so it cannot predict. Materialize "
             f"{plan.name}/champion; if the gate rejected the challenger, its card says why."
         )
     return champion

@@ -1,6 +1,6 @@
-"""The champion before: whether it could serve again, and what it would have said of the first days of a new one.
+"""The former champion: its scores on the first days of a new champion, and whether it can be used again.
 
-What follows from the comparison stays out; see `ml_assets.logic.promotion.watch`.
+Not here: the comparison of the two (see `ml_assets.logic.promotion.watch`).
 """
 
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ from ml_assets.models.plan import ModelPlan
 
 @dataclass(frozen=True)
 class Former:
-    """The champion before the one that serves.
+    """The champion before the current one.
 
     Attributes:
         version: its version.
-        model: it.
-        champion: the version that serves.
-        trained: the day that the one that serves was trained as of; it has learned from days up to it.
+        model: the model.
+        champion: the version of the current champion.
+        trained: the as-of day of the current champion, which has learned from days up to it.
         last_day: the last day on which the two are compared.
     """
 
@@ -38,7 +38,7 @@ class Former:
     last_day: date
 
     def scores(self, lake: Lake, plan: ModelPlan, day: str, predictions: pl.DataFrame) -> pl.DataFrame | None:
-        """Return its scores of one version's predictions of a day; None where the two are not compared on them."""
+        """Return its scores for one version's predictions of a day; None if the two are not compared on that day."""
         versions = predictions["model_version"].unique().to_list()
         if versions != [self.champion] or not self.trained < date.fromisoformat(day) <= self.last_day:
             return None
@@ -51,7 +51,7 @@ class Former:
 
 
 def former_champion(lake: Lake, plan: ModelPlan) -> Former | None:
-    """Return the champion before, where the one that serves is to be held against it and both answer the same."""
+    """Return the former champion, if the current one is compared with it and both predict the same target."""
     declared = plan.declaration
     entries = plan.promotion_log(lake).entries()
     version = held_against(entries)
@@ -62,13 +62,13 @@ def former_champion(lake: Lake, plan: ModelPlan) -> Former | None:
     if champion.spec.classes != former.spec.classes:
         return None
     trained = champion.spec.as_of
-    # Who serves may come some days after the day that it was trained as of: a person lets it in, or labels were late.
+    # The current champion may be promoted some days after its as-of day, by a person or because labels were late.
     last_day = trained + timedelta(days=declared.labels.wait_days + declared.watch.days)
     return Former(version, former, serving, trained, last_day)
 
 
 def why_it_cannot_serve(lake: Lake, plan: ModelPlan, version: str) -> tuple[str, ...]:
-    """Return why a version cannot serve, in sentences: it is not there, not whole, or answers another question."""
+    """Return why a version cannot be champion: it is missing, damaged, or predicts another target."""
     try:
         model = model_of(lake, plan, version, is_input=False)
     except (MissingArtifactError, CorruptArtifactError) as error:

@@ -1,7 +1,4 @@
-"""A model's plan: its declaration beside the contracts of the tables it names; its days and the keys of its assets.
-
-What is done with it stays out.
-"""
+"""A model's plan: its declaration with the contracts of its tables, its days, and the keys of its assets."""
 
 import functools
 import hashlib
@@ -30,14 +27,14 @@ DAY = "day"
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """A model's declaration beside the contracts of the tables it names, and of the sources of its features.
+    """A model's declaration with the contracts of its tables, and of the sources of its features.
 
     Attributes:
-        declaration: what the YAML declares.
+        declaration: the content of the YAML.
         features_table: the contract of the features' table.
         labels_table: the contract of the labels' table.
-        sources: the contracts of the tables that the features are made from.
-        code_behind: a digest of the code that trains and judges, for stages that use a champion; '' for others.
+        sources: the contracts of the tables that the features are built from.
+        code_behind: a digest of the training and evaluation code, for stages that use a champion; '' for others.
     """
 
     declaration: ModelDeclaration
@@ -48,11 +45,10 @@ class ModelPlan:
 
     @classmethod
     def of(cls, declaration: ModelDeclaration, contracts: Mapping[str, TableContract]) -> "ModelPlan":
-        """Join a declaration with its tables' contracts.
+        """Return the plan of a declaration and its tables' contracts.
 
         Raises:
-            ContractError: the declaration contradicts the tables' contracts; all contradictions are listed, with file
-                and line.
+            ContractError: the declaration contradicts the contracts. Each contradiction is listed with file and line.
         """
         wanted = {"features": declaration.features.table, "labels": declaration.labels.table}
         missing = [
@@ -78,7 +74,7 @@ class ModelPlan:
 
     @functools.cached_property
     def personal(self) -> frozenset[str]:
-        """The columns of features and labels whose values no message shows."""
+        """The columns of features and labels whose values are never shown in messages."""
         return self.features_table.personal | self.labels_table.personal
 
     @property
@@ -100,18 +96,18 @@ class ModelPlan:
 
     @functools.cached_property
     def features_contract(self) -> TableContract:
-        """What the features artifact must look like; that keys point to rows of other tables is dbt's to test."""
+        """The contract of the features artifact. Relationships to other tables are tested by dbt."""
         contract = self.features_table.only(self.features_columns)
         return replace(contract, columns=tuple(replace(column, relationship=None) for column in contract.columns))
 
     @functools.cached_property
     def inputs_contract(self) -> TableContract:
-        """What the features that the model is offered must look like."""
+        """The contract of the features that the model may use."""
         return self.features_contract.only([feature.name for feature in self.features])
 
     @functools.cached_property
     def known_times_digest(self) -> str:
-        """A digest of the known times of the features' sources; when it changes, the leak test runs again."""
+        """A digest of the known times of the features' sources. If it changes, the leak test runs again."""
         text = "\n".join(time.model_dump_json() for source in self.sources for time in known_times(source))
         return hashlib.blake2b(text.encode(), digest_size=8, usedforsecurity=False).hexdigest()
 
@@ -131,7 +127,7 @@ class ModelPlan:
 
 @functools.cache
 def daily(days: Days) -> dg.DailyPartitionsDefinition:
-    """Return the partitions of declared days; one object for all that share them, so that its keys are made once."""
+    """Return the partitions of declared days. Equal days share one object, so that its keys are computed once."""
     end = None if days.last is None else str(days.last + timedelta(days=1))
     return dg.DailyPartitionsDefinition(start_date=str(days.first), end_date=end, timezone=days.timezone)
 
@@ -152,7 +148,7 @@ def days_between(first: date, last: date) -> list[date]:
 
 
 def day_range(context: dg.AssetExecutionContext) -> tuple[date, date]:
-    """Return the first and last day a step was asked for."""
+    """Return the first and the last day of a step's partitions."""
     keys = context.partition_keys
     return day_of(keys[0]), day_of(keys[-1])
 
@@ -165,18 +161,18 @@ def newest_day(frame: pl.LazyFrame) -> date:
     """
     day = frame.select(pl.col(DAY).max()).collect().item()
     if day is None:
-        raise DataError("there are no feature rows to train on; materialize features first.")
+        raise DataError("the features have no rows to train on; materialize features first.")
     return date.fromisoformat(str(day))
 
 
 def quarantine_key(asset: dg.AssetKey) -> dg.AssetKey:
-    """Return the asset that holds the rows which a table set aside."""
+    """Return the asset that contains a table's quarantined rows."""
     return dg.AssetKey([*asset.path[:-1], f"{asset.path[-1]}{QUARANTINE}"])
 
 
 @dataclass(frozen=True)
 class Plans:
-    """The declarations of a project, and the contracts of their tables: what sensors and schedules are made from."""
+    """The declarations of a project and the contracts of their tables, from which sensors and schedules build plans."""
 
     declared: Declared
     contracts: Mapping[str, TableContract]

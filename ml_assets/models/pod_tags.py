@@ -1,6 +1,6 @@
-"""What a stage asks for, as the tags of its step that give it a pod of its own.
+"""The tags of a step that request its pod, from the declared compute of its stage.
 
-Who reads them stays out: dagster-k8s the pod's spec, `ml_assets.kubernetes` what is done about a pod that dies.
+Not here: dagster-k8s, which reads the pod's spec, and `ml_assets.kubernetes`, which handles pods that die.
 """
 
 import functools
@@ -12,17 +12,17 @@ from ml_assets.declaration.compute import Compute
 from ml_assets.kubernetes.policy import POD, POLICY, PodPolicy
 
 GPU_TYPE = "nvidia.com/gpu.product"
-"""The label by which NVIDIA's operator tells nodes' GPUs apart."""
+"""The label by which NVIDIA's operator distinguishes the GPUs of nodes."""
 
 
 def pod_tags(compute: Compute | None) -> Mapping[str, str]:
-    """Return the tags that give a step a pod of its own; none for a step that runs in the run's pod."""
+    """Return the tags that give a step its own pod; none for a step that runs in the run's pod."""
     return {} if compute is None else _tags(compute.model_dump_json())
 
 
 @functools.cache
 def _tags(text: str) -> Mapping[str, str]:
-    """Return the tags of one declared compute; once, however many models declare the same."""
+    """Return the tags of one declared compute, cached because many models declare the same."""
     compute = Compute.model_validate_json(text)
     policy = PodPolicy(
         memory=compute.memory,
@@ -58,5 +58,5 @@ def _config(compute: Compute) -> dict[str, Any]:
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was declared, without what was not."""
+    """Return the declared values only."""
     return {name: value for name, value in values.items() if value not in (None, {}, [])}

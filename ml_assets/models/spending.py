@@ -1,6 +1,6 @@
-"""What a model has spent of its budget this month, read from the manifests of its own artifacts.
+"""Reads what a model has spent of its budget this month, from the manifests of its own artifacts.
 
-What follows from it stays out; see `ml_assets.logic.monitoring.budget`.
+Not here: whether spending blocks retrainings (see `ml_assets.logic.monitoring.budget`).
 """
 
 from datetime import datetime
@@ -15,12 +15,12 @@ from ml_assets.settings import SettingsError
 
 
 def read_spending(lake: Manifests, declared: ModelDeclaration, *, now: datetime) -> Spending | None:
-    """Return what a model has spent this month; None where it has no budget.
+    """Return what a model has spent this month; None if it has no budget.
 
-    Of its manifests only those written this month are read, some 10,000 a second on a disk.
+    Only this month's manifests are read, some 10,000 a second from a disk.
 
     Raises:
-        CorruptArtifactError: one of them is none.
+        CorruptArtifactError: a manifest is damaged.
     """
     budget = declared.budget
     if budget is None:
@@ -33,17 +33,17 @@ def read_spending(lake: Manifests, declared: ModelDeclaration, *, now: datetime)
     if not total.artifacts + total.failed:
         return _beside(budget, month, 0.0, "CPU hours" if prices is None else prices.currency, "")
     if prices is None:
-        why = "" if total.charged.cpu is not None else "no CPU time of what ran was measured."
+        why = "" if total.charged.cpu is not None else "no CPU time was measured."
         return _beside(budget, month, total.charged.cpu, "CPU hours", why)
     if not total.is_measured:
-        why = "no cost of what ran was measured."
+        why = "no cost was measured."
     elif total.money is None:
-        why = "the price table has no price of a GPU that it used. Add it to gpu_hour."
+        why = "the price table has no price for a GPU that was used. Add it to gpu_hour."
     return _beside(budget, month, total.money, prices.currency, why)
 
 
 def _prices() -> tuple[Prices | None, str]:
-    """Return the prices, or why there are none: what cannot be read stops no model's loop, and is told."""
+    """Return the prices, or why there are none. Unreadable prices stop no retraining and are reported."""
     try:
         found = read_prices()
     except SettingsError as error:

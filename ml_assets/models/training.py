@@ -1,6 +1,6 @@
-"""Training as the stages do it and as a simulated life does: rows, importances, parameters, the model.
+"""Trains a model for the stages and for backtests: training set, importances, parameters and the model.
 
-Whether the model is any good stays out; see `ml_assets.models.judging`.
+Not here: the evaluation of the model (see `ml_assets.models.evaluation`).
 """
 
 import json
@@ -30,7 +30,7 @@ from ml_assets.models.plan import ModelPlan, days_between
 from ml_assets.workers.dask import dask_client
 
 
-def assemble(
+def training_set_as_of(
     plan: ModelPlan,
     features: pl.LazyFrame | pl.DataFrame,
     labels: pl.LazyFrame | pl.DataFrame,
@@ -38,7 +38,7 @@ def assemble(
     as_of: date,
     split: Split | None = None,
 ) -> TrainingSet:
-    """Return the training set as of a day; in the windows that the model declares if no others are given."""
+    """Return the training set as of a day, in the given windows or those that the model declares."""
     declared = plan.declaration
     return assemble_training_set(
         features,
@@ -67,7 +67,7 @@ def first_training_day(declared: ModelDeclaration, as_of: date, split: Split) ->
 
 
 def training_gaps(declared: ModelDeclaration, there: Mapping[str, Collection[str]], as_of: date, split: Split) -> Gaps:
-    """Return the days that are missing in the training windows; none where there are no days at all.
+    """Return the missing days of the training windows; none if there are no days at all.
 
     Args:
         declared: the model.
@@ -82,8 +82,8 @@ def training_gaps(declared: ModelDeclaration, there: Mapping[str, Collection[str
     return gaps_of(str(as_of), dict.fromkeys(there, days), known, allow_gaps=declared.allow_gaps)
 
 
-def weigh(plan: ModelPlan, training_set: TrainingSet, *, on_fold: OnFold | None = None) -> Importances:
-    """Return the importances within the declared budget; `on_fold` is told after each fold."""
+def compute_importances(plan: ModelPlan, training_set: TrainingSet, *, on_fold: OnFold | None = None) -> Importances:
+    """Return the importances within the declared budget; `on_fold` is called after each fold."""
     declared = plan.declaration
     return measure_importances(
         training_set,
@@ -107,12 +107,12 @@ def search(
     clock: Clock | None = None,
     on_trial: OnTrial | None = None,
 ) -> Tuning:
-    """Return the best parameters that so many trials find; as many as are declared if absent.
+    """Return the best parameters of a number of trials; the declared number if absent.
 
-    Without a clock the declared limit in seconds does not count: how far a search comes in them differs from one time
-    to the next. The rest is as `tune` takes it.
+    Without a clock, the declared limit in seconds is ignored, because the number of trials within it varies. The other
+    arguments are those of `tune`.
     """
-    asked = asked_of(plan, importances, trials=trials, first=first)
+    asked = search_settings(plan, importances, trials=trials, first=first)
     return tune(
         training_set,
         asked.model_copy(update={"device": device_of(plan).device}),
@@ -123,14 +123,14 @@ def search(
     )
 
 
-def asked_of(
+def search_settings(
     plan: ModelPlan,
     importances: Importances,
     *,
     trials: int | None = None,
     first: Mapping[str, float | int | str | bool] | None = None,
 ) -> Search:
-    """Return what a model's declaration asks a search for, on the declared device."""
+    """Return the search settings that a model declares, for the declared device."""
     declared = plan.declaration
     settings = declared.tuning
     return Search(
@@ -148,33 +148,33 @@ def asked_of(
 
 
 def device_of(plan: ModelPlan) -> Used:
-    """Return the device that this process trains a model on.
+    """Return the device on which this process trains a model.
 
     Raises:
-        DeviceError: LightGBM cannot train on the declared one here, and no fall-back is declared.
+        DeviceError: LightGBM cannot train on the declared device here, and no fallback is declared.
     """
     training = plan.declaration.training
     return used_device(training.device, fallback=training.device_fallback, model=plan.name)
 
 
 def train(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning) -> Model:
-    """Return the trained model with its contract, its importances and the sketch of what it was trained on.
+    """Return the trained model with its contract, its importances and the reference of its training data.
 
-    Over Dask where several workers are declared.
+    Several declared workers train with Dask.
     """
     training = plan.declaration.training
     if training.workers == 1:
-        model = fitted(plan, training_set, tuning)
+        model = fit_model(plan, training_set, tuning)
     else:
         with dask_client(training.workers, threads=training.threads) as client:
-            model = fitted(plan, training_set, tuning, trainer=boost_on(client, training.workers))
+            model = fit_model(plan, training_set, tuning, trainer=boost_on(client, training.workers))
     return with_reference(plan, with_permutation_importance(plan, model, training_set), training_set)
 
 
-def fitted(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning, *, trainer: Trainer | None = None) -> Model:
-    """Return the model that `train` returns, without permutation importance and without the sketch.
+def fit_model(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning, *, trainer: Trainer | None = None) -> Model:
+    """Return the model of `train` without permutation importance and reference.
 
-    A simulation does without both: they cost more than a challenger that is never promoted is worth.
+    A backtest needs neither for most challengers, and both are slow.
 
     Args:
         plan: the model's plan.
@@ -207,7 +207,7 @@ def fitted(plan: ModelPlan, training_set: TrainingSet, tuning: Tuning, *, traine
 
 
 def with_permutation_importance(plan: ModelPlan, model: Model, training_set: TrainingSet) -> Model:
-    """Return the model with the permutation importance of its features, by the declared metric over all rows."""
+    """Return the model with the permutation importance of its features, for the declared metric over all rows."""
     declared = plan.declaration
     own = permuted(
         model, training_set, metric=declared.overall_metric, seed=declared.seed, threads=declared.training.threads
@@ -216,7 +216,7 @@ def with_permutation_importance(plan: ModelPlan, model: Model, training_set: Tra
 
 
 def with_reference(plan: ModelPlan, model: Model, training_set: TrainingSet) -> Model:
-    """Return the model with the sketch of the rows that it was trained on."""
+    """Return the model with the reference of its training rows."""
     rows = training_set.part("train")
     scores = predict(model.booster, model.spec, rows, threads=plan.declaration.training.threads)
     drift = plan.declaration.drift

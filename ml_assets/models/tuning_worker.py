@@ -1,7 +1,7 @@
-"""A worker of a shared study: it reads the training set from the lake and runs trials until there are none.
+"""A worker of a shared study, which reads the training set from the lake and runs trials until none are left.
 
-Started by the tuning's step as a process or a pod; who hands trials out stays out, see `searching`. What it may not
-show comes by its environment or its standard input, never by its arguments. It imports no Dagster.
+The tuning step starts it as a process or a pod (see `ml_assets.models.shared_search`). Secrets reach it through the
+environment or standard input, never through arguments. It does not import Dagster.
 """
 
 import argparse
@@ -23,30 +23,32 @@ SEARCH = "search"
 """The user attribute of the study that holds the `Search`, as JSON has it."""
 
 FALLBACK = "device_fallback"
-"""The user attribute of the study that says what to train on where the device does not do."""
+"""The study's user attribute with the fallback device."""
 
 FELL_BACK = "fell_back"
-"""The user attribute of the study in which a worker says what it trained on instead, and why."""
+"""The study's user attribute in which a worker records the fallback device that it used, and why."""
 
 PATIENCE = 120.0
-"""Seconds without a sign of the step after which a worker ends."""
+"""Seconds without a heartbeat of the step after which a worker ends."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run trials."""
+    """Run trials until none are left."""
     import optuna
 
     parser = argparse.ArgumentParser(description="Run trials of a shared study.")
     parser.add_argument("--lake", required=True, help="the lake's address")
     parser.add_argument("--training-set", nargs=2, metavar=("ASSET", "VERSION"), required=True)
     parser.add_argument("--study", required=True, help="its name")
-    parser.add_argument("--file", help="the study's SQLite database, as SQLAlchemy has it; else ML_ASSETS_STUDIES")
-    parser.add_argument("--beat", type=int, required=True, help="seconds between two signs of life")
+    parser.add_argument(
+        "--file", help="the SQLAlchemy address of the study's SQLite database (default: ML_ASSETS_STUDIES)"
+    )
+    parser.add_argument("--beat", type=int, required=True, help="seconds between two heartbeats")
     given = parser.parse_args(arguments)
     lake = Lake(given.lake, json.loads(sys.stdin.read() or "{}"))
     url = given.file or studies_url()
     if url is None:
-        parser.error("neither --file nor ML_ASSETS_STUDIES says where the study is")
+        parser.error("the address of the study is missing; give --file, or set ML_ASSETS_STUDIES")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.load_study(study_name=given.study, storage=open_storage(url, beat=given.beat), pruner=pruner())
     search = Search.model_validate(study.user_attrs[SEARCH])

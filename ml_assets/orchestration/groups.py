@@ -1,13 +1,13 @@
-"""Which assets one run makes together, and what the lake must show of them: for the command and for the sensor.
+"""Which assets one run materializes together, and what their manifests must contain.
 
-When something is made stays out; see `ml_assets.cli.flow.flow` and `ml_assets.automation.updates`.
+Not here: when they are materialized (see `ml_assets.cli.flow.flow` and `ml_assets.automation.updates`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # public through Definitions
 from pydantic import JsonValue
 
 from ml_assets.contracts.artifacts import Promotion
@@ -26,13 +26,13 @@ CARD = ("card",)
 
 @dataclass(frozen=True)
 class Group:
-    """Assets that one run makes together.
+    """Assets that one run materializes together.
 
     Attributes:
-        name: what they are called.
-        model: whose they are; '' for tables.
-        is_exact: whether an asset may be made for no other day than those that are out of date: a day that was
-            predicted once is not predicted again by whoever serves now.
+        name: the name of the group.
+        model: the model of the assets; '' for tables.
+        is_exact: whether only out-of-date days may be materialized. A day that was predicted once is not predicted
+            again by a later champion.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Group:
     is_exact: bool = False
 
     def __str__(self) -> str:
-        """Return the group as it is spoken of."""
+        """Return the name of the group for messages."""
         return f"{self.name} of {self.model}" if self.model else self.name
 
 
@@ -49,8 +49,8 @@ def is_managed(graph: AssetGraph, key: dg.AssetKey) -> bool:
     return MANAGED[0] in graph.get(key).tags
 
 
-def groups_of(graph: AssetGraph, models: Iterable[str]) -> dict[dg.AssetKey, Group]:
-    """Return what is made again without a person asking, each asset with its group: all but sources and training."""
+def update_groups(graph: AssetGraph, models: Iterable[str]) -> dict[dg.AssetKey, Group]:
+    """Return the assets that are updated automatically, each with its group: all but sources and training."""
     tables = Group(TABLES)
     found = {
         key: tables
@@ -68,7 +68,7 @@ def groups_of(graph: AssetGraph, models: Iterable[str]) -> dict[dg.AssetKey, Gro
 
 
 def with_quarantines(graph: AssetGraph, keys: Iterable[dg.AssetKey]) -> list[dg.AssetKey]:
-    """Return assets with those that hold what they set aside: one step makes both."""
+    """Return assets with their quarantines, which the same step materializes."""
     return [it for key in keys for it in (key, quarantine_key(key)) if graph.has(it)]
 
 
@@ -78,13 +78,13 @@ def promotions(lake: Lake, model: str) -> PromotionLog[Promotion]:
 
 
 def serving(lake: Lake, model: str) -> dict[str, JsonValue]:
-    """Return what a manifest says of who serves."""
+    """Return what a manifest records about the current champion."""
     last = promotions(lake, model).last()
     return {"champion": last.champion if last else None}
 
 
 def on_card(lake: Lake, model: str) -> dict[str, JsonValue]:
-    """Return what a card's manifest must record of the version that it shows."""
+    """Return what a card's manifest must record about the version that it shows."""
     last = promotions(lake, model).last()
     return {"champion": None, "shown": None} if last is None else {
         "champion": last.champion, "shown": last.champion or last.challenger,
@@ -94,7 +94,7 @@ def on_card(lake: Lake, model: str) -> dict[str, JsonValue]:
 def artifacts_beside(
     graph: AssetGraph, lake: Lake, partitions: Mapping[dg.AssetKey, Sequence[str]]
 ) -> dict[dg.AssetKey, Mapping[str, Sequence[ArtifactRef]]]:
-    """Return what else must be among the inputs: rows that a person released, and what a card shows."""
+    """Return further required inputs: rows that a person released, and the artifacts that a card shows."""
     found: dict[dg.AssetKey, Mapping[str, Sequence[ArtifactRef]]] = {}
     for key in partitions:
         if graph.has(quarantine_key(key)):

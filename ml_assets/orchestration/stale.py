@@ -1,6 +1,6 @@
-"""What of a model is out of date in the lake, and why, as sentences for a person.
+"""Explains what is out of date for a model, in sentences for `ml-assets explain`.
 
-Not here: what is made again by itself, see `ml_assets.orchestration.updating`.
+Not here: what is updated automatically (see `ml_assets.orchestration.updating`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import date
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # public through Definitions
 
 from ml_assets.lake.days import in_rows, span_of
 from ml_assets.lake.store import Lake
-from ml_assets.orchestration.groups import CARD, TRAINING, artifacts_beside, groups_of, on_card
+from ml_assets.orchestration.groups import CARD, TRAINING, artifacts_beside, on_card, update_groups
 from ml_assets.orchestration.staleness import Reason, Wanted, loaded_parents, out_of_date
 from ml_assets.orchestration.updating import horizon, newest_days
 
@@ -25,9 +25,9 @@ class Stale:
 
     Attributes:
         asset: the asset.
-        days: its days; none where it has none.
-        reason: as `Reason`.
-        why: the reason, as a sentence.
+        days: its days; none if it has no days.
+        reason: a `Reason`.
+        why: the reason as a sentence.
     """
 
     asset: str
@@ -37,18 +37,18 @@ class Stale:
 
     @property
     def line(self) -> str:
-        """All of it as one line."""
+        """The asset, its days and the reason in one line."""
         over = ", ".join(span_of(row) for row in in_rows([*self.days]))
         return f"{self.asset}{f' ({over})' if over else ''}: {self.why}"
 
 
 def stale_of(graph: AssetGraph, lake: Lake, model: str, *, yesterday: date, count: int) -> list[Stale]:
-    """Return what is out of date of a model and of the tables it is made from, upstream first.
+    """Return what is out of date for a model and its tables, upstream first.
 
-    Of assets by day these are the newest days that there are; what was never made is not out of date.
+    For assets by day, only the newest existing days are checked. What was never materialized is not out of date.
     """
     card, training_set = (dg.AssetKey([model, stage]) for stage in (*CARD, "training_set"))
-    groups = groups_of(graph, [model])
+    groups = update_groups(graph, [model])
     within = horizon(graph, groups, newest_days(graph, lake), yesterday=yesterday, count=count)
     partitions = {key: sorted(days) for key, days in within.items()}
     partitions |= {dg.AssetKey([model, stage]): [""] for stage in TRAINING}

@@ -1,6 +1,6 @@
-"""What is out of date: artifacts whose code, parameters or inputs are no longer the current ones.
+"""Finds what is out of date: artifacts whose code, parameters or inputs are no longer the current ones.
 
-How artifacts are stored stays out; see `ml_assets.lake.store`.
+Not here: storage of artifacts (see `ml_assets.lake.store`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import Literal
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # public through Definitions
 from pydantic import JsonValue
 
 from ml_assets.dagster_storage.code_versions import code_parts
@@ -20,26 +20,26 @@ from ml_assets.lake.store import Lake
 LOOK_BACK = "ml_assets/look_back_days"
 
 Reason = Literal["missing", "code", "parameters", "inputs", "training", "parent"]
-"""Why an artifact is out of date: `code` is the code that made it or the rules that it was checked by; nothing but that
-the champion behind it was trained or judged by other code (`training`), or that something it reads is out of date
-(`parent`)."""
+"""Why an artifact is out of date. `code` is its own code or the rules that checked it. `training` means that only the
+
+code that trained or evaluated the champion has changed, and `parent` that only an input is out of date.
+"""
 _RULES = "contract"
-"""The parameter that holds the digest of the rules: other rules reject rows or set them aside, and change none."""
+"""The parameter that holds the digest of the rules. Changed rules may reject or quarantine other rows."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What should be up to date: partitions of assets ('' where an asset has none), and facts of this moment.
+    """The partitions that should be up to date ('' for an asset without partitions), and facts to compare with.
 
     Attributes:
         partitions: by asset, the partition keys.
-        parameters: by asset, what its manifests must say beside the declared parameters: run configuration, the
+        parameters: by asset, what its manifests must contain besides the declared parameters: run configuration, the
             digest of a source file, the champion.
-        up_to: by asset, the last partition that counts of what it reads; absent means all.
-        beside: by asset and partition, artifacts that are no assets of their own and must be among its inputs: rows
-            that a person released.
-        keeps_champion: whether what the current champion made counts as up to date though other code trained it: only a
-            training can change that.
+        up_to: by asset, the last partition of its inputs that counts; all if absent.
+        beside: by asset and partition, required inputs that are not assets: rows that a person released.
+        keeps_champion: whether the artifacts of the current champion count as up to date after a change of training
+            code, which only a training can resolve.
     """
 
     partitions: Mapping[dg.AssetKey, Sequence[str]]
@@ -52,14 +52,14 @@ class Wanted:
 def out_of_date(graph: AssetGraph, lake: Lake, wanted: Wanted) -> dict[dg.AssetKey, dict[str, Reason]]:
     """Return the partitions to materialize and why, by asset, upstream first.
 
-    An artifact is up to date if it was made by the code there is, with the parameters there are, from inputs that are
-    still the current ones and are not out of date themselves. It is found from the lake's manifests alone.
+    An artifact is up to date if it was materialized with the current code and parameters, from inputs that are current
+    and up to date themselves. This is determined from the lake's manifests alone.
     """
-    return Look(graph, lake, wanted).out_of_date()
+    return LakeView(graph, lake, wanted).out_of_date()
 
 
-class Look:
-    """One look at a lake: what it reads is read once."""
+class LakeView:
+    """A view of a lake that reads each manifest once."""
 
     def __init__(self, graph: AssetGraph, lake: Lake, wanted: Wanted) -> None:
         self.graph = graph
@@ -83,7 +83,7 @@ class Look:
         return stale
 
     def newest(self, key: dg.AssetKey) -> Mapping[str, ArtifactRef]:
-        """Return the current artifacts of an asset, of the partitions that are wanted or read by what is wanted."""
+        """Return the current artifacts of an asset, for the wanted partitions and those that they read."""
         if key not in self._current:
             keys = self._reach(key) if self.graph.get(key).is_partitioned else [""]
             self._current[key] = self.lake.newest(key.to_user_string(), keys)
@@ -96,19 +96,19 @@ class Look:
         return self._manifests[ref]
 
     def _read_wanted(self, key: dg.AssetKey) -> None:
-        """Read the manifests of what is wanted of an asset, together."""
+        """Read the manifests of an asset's wanted partitions together."""
         newest = self.newest(key)
         refs = [newest[partition] for partition in self.wanted.partitions[key] if partition in newest]
         self._manifests |= self.lake.manifest_of_each([ref for ref in refs if ref not in self._manifests])
 
     def parameters(self, key: dg.AssetKey) -> dict[str, JsonValue]:
-        """Return what the manifests of an asset must say: what is declared, and what was given as wanted."""
+        """Return the required parameters in an asset's manifests: the declared ones and those in `Wanted`."""
         declared = self.graph.get(key).metadata.get("ml_assets/parameters")
         parameters = declared.data if isinstance(declared, dg.JsonMetadataValue) else {}
         return {**(parameters if isinstance(parameters, Mapping) else {}), **self.wanted.parameters.get(key, {})}
 
     def reads(self, key: dg.AssetKey, partition: str) -> Iterator[tuple[dg.AssetKey, str]]:
-        """Yield what one partition of an asset reads, whether it is there or not; of all that there are, those."""
+        """Yield what a partition reads, whether it exists or not. If it reads all, yield the existing ones."""
         last = self.wanted.up_to.get(key)
         for parent in loaded_parents(self.graph, key):
             keys = reads_of(self.graph, key, parent, partition)
@@ -117,7 +117,7 @@ class Look:
                     yield parent, name
 
     def _reach(self, key: dg.AssetKey) -> list[str] | None:
-        """Return the partitions of an asset that are wanted or that anything wanted reads; None for all there are."""
+        """Return the partitions of an asset that are wanted, or read by a wanted one; None for all existing ones."""
         found = set(self.wanted.partitions.get(key, ()))
         for child in self.graph.get(key).child_keys & self.wanted.partitions.keys():
             for partition in self.wanted.partitions[child]:
@@ -143,7 +143,7 @@ class Look:
         if differing:
             return "code" if differing == {_RULES} else "parameters"
         used = set(manifest.inputs)
-        # A missing day may have come without a change of content between it and this artifact.
+        # A missing day may have arrived without a change of content between it and this artifact.
         missed = manifest.missing_days if partition else {}
         is_marked_right = not missed or missed == self._missing_days(key, partition)
         if not (is_marked_right and used.issuperset(self.wanted.beside.get(key, {}).get(partition, ()))):
@@ -158,7 +158,7 @@ class Look:
         return "training" if is_trained_otherwise else "parent" if is_late else None
 
     def _missing_days(self, key: dg.AssetKey, partition: str) -> dict[str, tuple[str, ...]]:
-        """Return the days that are missing now of what a partition is made from, directly or not."""
+        """Return the days that are missing now among the direct and indirect inputs of a partition."""
         found: list[Days] = []
         for parent in loaded_parents(self.graph, key):
             names, there = required_of(self.graph, key, parent, partition), self.newest(parent)
@@ -168,10 +168,10 @@ class Look:
 
 
 def first_to_make(stale: Mapping[dg.AssetKey, Mapping[str, Reason]]) -> dict[dg.AssetKey, Sequence[str]]:
-    """Return what to materialize before looking again at what else is out of date.
+    """Return what to materialize before checking again what else is out of date.
 
-    Where nothing but code or rules have changed, the same content often comes out, and then what is made from it stays
-    as it is: so the rest waits. Anything else that has changed will make its readers out of date, so all goes at once.
+    If only code or rules have changed, the content often stays the same, and then its readers stay up to date. So they
+    wait. Any other change makes the readers out of date too, so everything is materialized at once.
     """
     later: set[Reason] = {"training", "parent"}
     own = {key: [partition for partition, why in found.items() if why not in later] for key, found in stale.items()}
@@ -182,7 +182,7 @@ def first_to_make(stale: Mapping[dg.AssetKey, Mapping[str, Reason]]) -> dict[dg.
 
 
 def reads_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey, partition: str) -> list[str] | None:
-    """Return the partitions of a parent that one partition of a child reads; None for all that there are."""
+    """Return the partitions of a parent that one partition of a child reads; None for all existing ones."""
     if not graph.get(parent).is_partitioned:
         return [""]
     if not partition:
@@ -194,7 +194,7 @@ def reads_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey, partiti
 def required_of(graph: AssetGraph, key: dg.AssetKey, parent: dg.AssetKey, partition: str) -> list[str]:
     """Return the partitions of a parent without which one partition of an asset is incomplete.
 
-    A later day than its own may still come, and no day that is not declared is missing.
+    Days after its own may still arrive, and a day that is not declared is never missing.
     """
     keys = reads_of(graph, key, parent, partition) or []
     days = declared_days(graph, parent)
@@ -203,20 +203,20 @@ def required_of(graph: AssetGraph, key: dg.AssetKey, parent: dg.AssetKey, partit
     return [it for it in keys if first <= it <= last]
 
 
-def allows_gaps(graph: AssetGraph, key: dg.AssetKey) -> bool:
-    """Tell whether an asset may be made though days before its own are missing of what it reads."""
+def asset_allows_gaps(graph: AssetGraph, key: dg.AssetKey) -> bool:
+    """Return whether an asset may be materialized although earlier days of its inputs are missing."""
     declared = graph.get(key).metadata.get(ALLOW_GAPS, False)
     return bool(getattr(declared, "value", declared))
 
 
 def first_day(graph: AssetGraph, key: dg.AssetKey) -> date | None:
-    """Return the first declared day of an asset; None where it has no days."""
+    """Return the first declared day of an asset; None if it has no days."""
     days = declared_days(graph, key)
     return None if days is None else days[0]
 
 
 def declared_days(graph: AssetGraph, key: dg.AssetKey) -> tuple[date, date] | None:
-    """Return the first and the last declared day of an asset; None where it has no days."""
+    """Return the first and the last declared day of an asset; None if it has no days."""
     definition = graph.get(key).partitions_def
     if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
         return None
@@ -225,7 +225,7 @@ def declared_days(graph: AssetGraph, key: dg.AssetKey) -> tuple[date, date] | No
 
 
 def readers_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey, partition: str) -> list[str] | None:
-    """Return the partitions of a child that read one partition of a parent; None for all that there are."""
+    """Return the partitions of a child that read one partition of a parent; None for all existing ones."""
     if not graph.get(child).is_partitioned:
         return [""]
     if not partition:
@@ -235,7 +235,7 @@ def readers_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey, parti
 
 
 def window_of(graph: AssetGraph, child: dg.AssetKey, parent: dg.AssetKey) -> tuple[int, int]:
-    """Return the first and last day that a child by day reads of a parent, counted from its own."""
+    """Return the first and the last day that a child by day reads of a parent, as offsets from its own day."""
     node = graph.get(child)
     mapping = node.partition_mappings.get(parent)
     exact = node.metadata.get(LOOK_BACK)
@@ -252,7 +252,7 @@ def _days(partition: str, first: int, last: int) -> list[str]:
 
 
 def upstream_of(graph: AssetGraph, wanted: Mapping[dg.AssetKey, Sequence[str]]) -> dict[dg.AssetKey, list[str]]:
-    """Return what the wanted partitions are made of, back to the sources, upstream first, without themselves."""
+    """Return what the wanted partitions are built from, back to the sources, upstream first, without themselves."""
     needed: dict[dg.AssetKey, set[str]] = {key: set(keys) for key, keys in wanted.items()}
     for key in reversed(graph.toposorted_asset_keys):
         for parent in graph.get(key).parent_keys if key in needed else ():
@@ -265,9 +265,9 @@ def upstream_of(graph: AssetGraph, wanted: Mapping[dg.AssetKey, Sequence[str]]) 
 
 
 def loaded_parents(graph: AssetGraph, key: dg.AssetKey) -> list[dg.AssetKey]:
-    """Return the parents whose content an asset reads; the others only say what comes first."""
+    """Return the parents whose content an asset reads. Other parents only determine the order."""
     node = graph.get(key)
-    if "dbt" in node.kinds or not node.is_executable:  # an asset from elsewhere has no inputs to tell apart
+    if "dbt" in node.kinds or not node.is_executable:  # its inputs are not known one by one
         return sorted(node.parent_keys)
     inputs = node.assets_def.keys_by_input_name
     types = node.assets_def.node_def.input_dict

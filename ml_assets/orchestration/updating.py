@@ -1,6 +1,6 @@
-"""What to run so that what is out of date is made again: which assets over which days, and what waits for what.
+"""Plans the runs that update what is out of date: which assets over which days, and which must wait.
 
-Where it is asked from, and what was asked before, stays out; see `ml_assets.automation.updates`.
+Not here: which requests were made before (see `ml_assets.automation.updates`).
 """
 
 import functools
@@ -14,19 +14,19 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # public through Definitions
 from pydantic import JsonValue
 
 from ml_assets.dagster_storage.code_versions import code_parts
 from ml_assets.lake.days import OPTIONAL_LOOK_BACK, days_by_asset, gaps_of, in_rows, span_of, split_into_runs
 from ml_assets.lake.store import Lake
 from ml_assets.models.plan import days_between
-from ml_assets.orchestration.groups import INPUTS, Group, artifacts_beside, groups_of, is_managed
+from ml_assets.orchestration.groups import INPUTS, Group, artifacts_beside, is_managed, update_groups
 from ml_assets.orchestration.staleness import (
-    Look,
+    LakeView,
     Reason,
     Wanted,
-    allows_gaps,
+    asset_allows_gaps,
     declared_days,
     first_to_make,
     loaded_parents,
@@ -40,23 +40,23 @@ _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 Partitions = dict[dg.AssetKey, set[str]]
 Groups = Mapping[dg.AssetKey, Group]
 Roots = frozenset[tuple[str, str]]
-"""Partitions that are not there, each with its asset, and without which something cannot be made."""
+"""Missing partitions, each with its asset, without which something cannot be materialized."""
 Busy = Mapping[dg.AssetKey, Mapping[str, str]]
-"""By asset and partition, the run that makes it or something that it is made from at this moment."""
+"""By asset and partition, the run that is materializing it or one of its inputs."""
 
 
 @dataclass(frozen=True)
 class Update:
-    """One run to ask for.
+    """One run to request.
 
     Attributes:
-        group: what is made together.
+        group: the group of its assets.
         assets: the assets, upstream first.
-        days: the days, in order; none where nothing of it has days.
-        reasons: why, each once.
-        facts: the digest of what is out of date and why: of the versions it is to be made from, and when each came.
-        code: the digest of the code and parameters of its whole group.
-        made_from_at: when the newest came of what it is made from and does not make itself.
+        days: the days, in order; none if the assets have no days.
+        reasons: the distinct reasons.
+        facts: a digest of what is out of date and why, with the versions and times of the inputs.
+        code: a digest of the code and parameters of the whole group.
+        made_from_at: when the newest input from outside the group was materialized.
     """
 
     group: Group
@@ -69,26 +69,26 @@ class Update:
 
     @property
     def span(self) -> str:
-        """The days as they are spoken of; '' where there are none."""
+        """The days as a phrase; '' if there are none."""
         return span_of(self.days)
 
     @property
     def run_key(self) -> str:
-        """The key that the same facts always have."""
+        """The run key, which is the same for the same facts."""
         group = f"{self.group.model}/{self.group.name}" if self.group.model else self.group.name
         return f"updates/{group}/{self.span or 'whole'}/{self.facts}"
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """An update that must not be asked for now, and why.
+    """An update that must wait, and why.
 
     Attributes:
-        group: what would be made.
-        days: the days of it; none where it has none.
-        why: what it waits for, in words.
-        lack: the asset that is not there; '' where it waits for something else.
-        missing: the days of that asset that are not there; '' stands for an asset without days.
+        group: the group of its assets.
+        days: its days; none if it has no days.
+        why: what it waits for, as a phrase.
+        lack: the missing asset; '' if it waits for something else.
+        missing: the missing days of that asset; '' stands for an asset without days.
     """
 
     group: Group
@@ -100,12 +100,12 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a look at the lake came to.
+    """The result of planning.
 
     Attributes:
-        updates: what can run at once, upstream first.
-        waiting: what cannot.
-        still_open: what is to be looked at again: all that is out of date, unless it waits for what is not there.
+        updates: what can run now, upstream first.
+        waiting: what must wait.
+        still_open: what to check again: everything out of date, except what waits for missing partitions.
     """
 
     updates: tuple[Update, ...]
@@ -114,7 +114,7 @@ class Plan:
 
 
 def sources_of(graph: AssetGraph) -> list[dg.AssetKey]:
-    """Return the assets by day that are made from no other asset: the raw tables whose days arrive."""
+    """Return the assets by day that have no parents: the raw tables whose days arrive."""
     return [
         key
         for key in graph.toposorted_asset_keys
@@ -123,7 +123,7 @@ def sources_of(graph: AssetGraph) -> list[dg.AssetKey]:
 
 
 def day_names(lake: Lake, key: dg.AssetKey) -> list[str]:
-    """Return the days of an asset that the lake has a folder of: one listing of names."""
+    """Return the days of an asset that have a folder in the lake, from one listing of names."""
     return [name for name in lake.names(lake.path("artifacts", *key.path)) if _DAY.fullmatch(name)]
 
 
@@ -135,18 +135,18 @@ def newest_days(graph: AssetGraph, lake: Lake) -> dict[dg.AssetKey, str]:
 def horizon(
     graph: AssetGraph, groups: Groups, newest: Mapping[dg.AssetKey, str], *, yesterday: date, count: int
 ) -> dict[dg.AssetKey, set[str]]:
-    """Return the partitions of each asset that are kept up to date: the newest days for which there is data.
+    """Return the partitions of each asset that are kept up to date: the newest days with data.
 
-    Of each asset these are `count` days up to the newest that all of its sources have, and all later days that any of
-    them has; and the days that other assets read of it for theirs, as far back as they look. A source that has its last
-    declared day limits nothing.
+    For each asset these are `count` days up to the newest day that all of its sources have, all later days that any of
+    them has, and the days that its readers need, as far back as they look. A source that has reached its last declared
+    day does not limit the others.
 
     Args:
         graph: the assets.
-        groups: those that are kept up to date.
-        newest: by source, the newest day in the lake; absent where there is none.
+        groups: the groups that are kept up to date.
+        newest: by source, the newest day in the lake; absent if there is none.
         yesterday: the newest day that is over.
-        count: how many days.
+        count: the number of days.
     """
     spans: dict[dg.AssetKey, tuple[date, date]] = {}
     sources: dict[dg.AssetKey, frozenset[dg.AssetKey]] = {}
@@ -175,7 +175,7 @@ def horizon(
 def readers(
     graph: AssetGraph, groups: Groups, changed: Mapping[dg.AssetKey, set[str]], within: Mapping[dg.AssetKey, set[str]]
 ) -> Partitions:
-    """Return what reads any of these partitions, as far as it is made again by itself."""
+    """Return the automatically updated partitions that read any of the changed ones."""
     found: Partitions = {}
     for key, partitions in changed.items():
         for child in graph.get(key).child_keys & groups.keys():
@@ -190,7 +190,7 @@ def readers(
 def with_the_rest_of_their_groups(
     graph: AssetGraph, groups: Groups, opened: Partitions, within: Mapping[dg.AssetKey, set[str]]
 ) -> Partitions:
-    """Return partitions with those of the same groups that are made from them, upstream first."""
+    """Return partitions with those of the same groups that depend on them, upstream first."""
     found = {key: set(partitions) for key, partitions in opened.items()}
     for key in graph.toposorted_asset_keys:
         if key in found:
@@ -206,7 +206,7 @@ def busy_with(
     running: Mapping[dg.AssetKey, Mapping[str, str]],
     within: Mapping[dg.AssetKey, set[str]],
 ) -> dict[dg.AssetKey, dict[str, str]]:
-    """Return what runs make at this moment with all that is made from it, each partition with its run."""
+    """Return what running runs materialize and everything that depends on it, each partition with its run."""
     found = {key: dict(partitions) for key, partitions in running.items()}
     for key in graph.toposorted_asset_keys if found else ():
         for child in graph.get(key).child_keys & groups.keys() if key in found else ():
@@ -219,13 +219,13 @@ def busy_with(
     return found
 
 
-def late_elsewhere(
+def runs_held_up(
     graph: AssetGraph,
     groups: Groups,
     late: Mapping[dg.AssetKey, Iterable[str]],
     within: Mapping[dg.AssetKey, set[str]],
 ) -> dict[dg.AssetKey, dict[str, str]]:
-    """Return what is made from anything of another group that is out of date, directly or not, each with from what."""
+    """Return what depends on an out-of-date partition of another group, directly or not, each with that partition."""
     found: dict[dg.AssetKey, dict[str, str]] = {}
     for key in graph.toposorted_asset_keys if late else ():
         mine = {part: f"{key.to_user_string()}{f' of {part}' if part else ''}" for part in late.get(key, ())}
@@ -244,7 +244,7 @@ def late_elsewhere(
 
 
 def _waits_on(graph: AssetGraph, groups: Groups, key: dg.AssetKey) -> list[dg.AssetKey]:
-    """Return the parents that must be up to date before an asset is made: what it reads or, as a card, shows.
+    """Return the parents that must be up to date first: an asset's inputs or, for a card, what it shows.
 
     Predictions come after the champion, but do not wait for a training.
     """
@@ -252,7 +252,7 @@ def _waits_on(graph: AssetGraph, groups: Groups, key: dg.AssetKey) -> list[dg.As
 
 
 class Planner:
-    """One look at what is open, and what follows from it."""
+    """Plans the updates of the open partitions of a lake."""
 
     def __init__(
         self,
@@ -266,7 +266,7 @@ class Planner:
     ) -> None:
         self.graph = graph
         self.groups = groups
-        self.look = Look(graph, lake, wanted)
+        self.look = LakeView(graph, lake, wanted)
         self.busy = busy
         self.stale: dict[dg.AssetKey, dict[str, Reason]] = {}
         self.lacking: dict[dg.AssetKey, dict[str, Roots]] = {}
@@ -276,10 +276,10 @@ class Planner:
             self.stale[key] = {part: why for part, why in found.items() if why != "parent" or self._is_late(key, part)}
             self.lacking[key] = {part: roots for part in self.stale[key] if (roots := self._roots(key, part))}
         late = {key: parts for key in self.stale if (parts := self._late(key))}
-        self.elsewhere = late_elsewhere(graph, groups, late, within)
+        self.elsewhere = runs_held_up(graph, groups, late, within)
 
     def plan(self) -> Plan:
-        """Return what to ask for, what waits, and what to look at again."""
+        """Return what to request, what waits, and what to check again."""
         updates, waiting = [], [*self._blocked()]
         for group in dict.fromkeys(self.groups[key] for key in self.stale):
             for assets, days in self._runs(group):
@@ -295,15 +295,15 @@ class Planner:
         return Plan(tuple(updates), tuple(waiting), {key: parts for key, parts in still_open.items() if parts})
 
     def _late(self, parent: dg.AssetKey) -> set[str]:
-        """Return what of an asset is out of date and can be made."""
+        """Return the partitions of an asset that are out of date and can be materialized."""
         return self.stale.get(parent, {}).keys() - self.lacking.get(parent, {}).keys()
 
     def _is_late(self, key: dg.AssetKey, partition: str) -> bool:
-        """Tell whether something that a partition reads is out of date and can be made."""
+        """Return whether an input of a partition is out of date and can be materialized."""
         return any(name in self._late(parent) for parent, name in self.look.reads(key, partition))
 
     def _roots(self, key: dg.AssetKey, partition: str) -> Roots:
-        """Return what is not there and has to come before a partition can be made; nothing where it can."""
+        """Return the missing partitions that must come before a partition can be materialized; none if it can."""
         found: set[tuple[str, str]] = set()
         reads: dict[str, list[str]] = {}
         parents = {it.to_user_string(): it for it in _waits_on(self.graph, self.groups, key)}
@@ -313,7 +313,7 @@ class Planner:
             elif not self._available(parent):
                 found.add(self._first_lack(parent, ""))
         there = {name: self._available(parents[name]) for name in reads}
-        gaps = gaps_of(partition, reads, there, allow_gaps=allows_gaps(self.graph, key))
+        gaps = gaps_of(partition, reads, there, allow_gaps=asset_allows_gaps(self.graph, key))
         for name, days in gaps.blocking.items():
             lacking = self.lacking.get(parents[name], {})
             for day in days:
@@ -321,14 +321,14 @@ class Planner:
         return frozenset(found)
 
     def _available(self, key: dg.AssetKey) -> AbstractSet[str]:
-        """Return the partitions of an asset that are there, or can be made, and do not wait themselves."""
+        """Return the partitions of an asset that exist, or can be materialized and need not wait."""
         if key not in self._made:
             lacking = self.lacking.get(key, {}).keys()
             self._made[key] = (self.look.newest(key).keys() | self.stale.get(key, {}).keys()) - lacking
         return self._made[key]
 
     def _first_lack(self, key: dg.AssetKey, partition: str) -> tuple[str, str]:
-        """Return what has to come first, of what is not there: an asset, or the source that it is made from."""
+        """Return the first missing partition: of an asset, or of the source that it is built from."""
         for parent in _waits_on(self.graph, self.groups, key):
             keys = reads_of(self.graph, key, parent, partition)
             if keys is None or partition not in keys:
@@ -340,7 +340,7 @@ class Planner:
         return key.to_user_string(), partition
 
     def _blocked(self) -> Iterator[Waiting]:
-        """Yield what cannot be made before something is there that has not come: by group, and by what has not come."""
+        """Yield what waits for missing partitions, grouped by group and by the missing asset."""
         days: dict[tuple[Group, str], set[str]] = {}
         missing: dict[tuple[Group, str], set[str]] = {}
         for key, partitions in self.lacking.items():
@@ -354,7 +354,7 @@ class Planner:
             yield Waiting(group, tuple(sorted(its - {""})), why, asset, names)
 
     def _runs(self, group: Group) -> Iterator[tuple[tuple[dg.AssetKey, ...], tuple[str, ...]]]:
-        """Yield the assets and days of each run: days in a row, and nothing among them that cannot be made."""
+        """Yield the assets and days of each run: consecutive days, without any that cannot be materialized."""
         can = {
             key: {part: why for part, why in found.items() if part not in self.lacking.get(key, {})}
             for key, found in self.stale.items()
@@ -371,7 +371,7 @@ class Planner:
                 yield together, days
 
     def _may(self, group: Group, key: dg.AssetKey, day: str) -> bool:
-        """Tell whether an asset may be made for a day that is not to be made: it was made before, and can be again."""
+        """Return whether a run may include a day of an asset that is up to date: it exists and can be rebuilt."""
         return not group.is_exact and day in self.look.newest(key) and day not in self.lacking.get(key, {})
 
     def _update(self, group: Group, assets: tuple[dg.AssetKey, ...], days: tuple[str, ...]) -> Update:
@@ -396,7 +396,9 @@ class Planner:
                     times.append(manifest.created_at)
                 beside = [str(ref) for ref in self.look.wanted.beside.get(key, {}).get(partition, ())]
                 facts.append([key.to_user_string(), partition, why, inputs, *beside])
-        code = code_of(self.graph, [key for key in self.groups if self.groups[key] == group], self.look.parameters)
+        code = parameters_digest(
+            self.graph, [key for key in self.groups if self.groups[key] == group], self.look.parameters
+        )
         return Update(
             group=group,
             assets=assets,
@@ -408,7 +410,7 @@ class Planner:
         )
 
     def _why_not(self, update: Update) -> str | None:
-        """Return what an update waits for: a run, or something out of date that it reads and does not make itself."""
+        """Return what an update waits for: a run, or an out-of-date input from outside its group."""
         made = {"", *update.days}
         parts = [(key, part) for key in update.assets for part in self.stale[key] if part in made]
         for key, partition in parts:
@@ -416,35 +418,36 @@ class Planner:
                 return f"waits for run {run[:8]}, which is queued or in progress"
         for key, partition in parts:
             if (origin := self.elsewhere.get(key, {}).get(partition)) is not None:
-                return f"waits for {origin}, out of date too"
+                return f"waits for {origin}, which is also out of date"
         for key, partition in parts:
             for parent in _waits_on(self.graph, self.groups, key):
                 late = self._late(parent)
                 keys = reads_of(self.graph, key, parent, partition)
                 for name in sorted(late) if keys is None else [it for it in keys if it in late]:
                     if parent not in update.assets or name not in made:
-                        return f"waits for {parent.to_user_string()}{f' of {name}' if name else ''}, out of date too"
+                        late_input = f"{parent.to_user_string()}{f' of {name}' if name else ''}"
+                        return f"waits for {late_input}, which is also out of date"
         return None
 
 
 def blocked(graph: AssetGraph, lake: Lake, model: str, *, yesterday: date, count: int) -> list[Waiting]:
-    """Return what waits for missing days, of a model's features and labels and of the tables they are made from."""
+    """Return what waits for missing days among a model's features and labels and their tables."""
     wanted = {dg.AssetKey([model, stage]) for stage in INPUTS}
     for key in reversed(graph.toposorted_asset_keys):
         wanted |= graph.get(key).parent_keys if key in wanted else set()
-    groups = {key: group for key, group in groups_of(graph, [model]).items() if key in wanted}
+    groups = {key: group for key, group in update_groups(graph, [model]).items() if key in wanted}
     within = horizon(graph, groups, newest_days(graph, lake), yesterday=yesterday, count=count)
     partitions = {key: sorted(days) for key, days in within.items()}
     given = Wanted(partitions, {}, beside=artifacts_beside(graph, lake, partitions))
     return [it for it in Planner(graph, lake, groups, given, busy={}, within=within).plan().waiting if it.lack]
 
 
-def code_of(
+def parameters_digest(
     graph: AssetGraph,
     keys: Iterable[dg.AssetKey],
     parameters: Callable[[dg.AssetKey], Mapping[str, JsonValue]] = lambda _: {},
 ) -> str:
-    """Return the digest of what assets are made with: their code versions, and parameters where they are given."""
+    """Return the digest of the code versions of assets, and of their parameters if given."""
     return _digest(
         [[key.to_user_string(), code_parts(graph.get(key).code_version)[0], {**parameters(key)}] for key in keys]
     )

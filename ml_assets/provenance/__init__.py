@@ -1,1 +1,1 @@
-"""Where artifacts come from: code versions, what is out of date, lineage, replay, reproduction, retention."""
+"""Where artifacts come from: code versions, lineage, traces, replay, reproduction, cost and garbage collection."""

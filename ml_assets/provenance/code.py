@@ -1,6 +1,6 @@
-"""The version of code: a hash of the functions of a stage and of all that decides what they return.
+"""The code version: a hash of a stage's functions and of everything that decides their results.
 
-What a version is compared with is `ml_assets.orchestration.staleness`.
+Not here: the comparison of versions (see `ml_assets.orchestration.staleness`).
 """
 
 import functools
@@ -14,22 +14,21 @@ from ml_assets.provenance.modules import ON_IMPORT, Key
 from ml_assets.provenance.syntax import Definition, definition
 
 _Root = tuple[Key, int]
-"""Where a function is defined, and on which line."""
+"""The module and name of a function, and its line."""
 
 
 def code_version(functions: Iterable[Callable[..., Any]]) -> str:
     """Return a hash of functions, and of the definitions of the engine and the project that they reach.
 
-    A definition counts in the canonical form of its syntax tree: comments, docstrings, formatting, the order of a file,
-    the module it stands in and the minor version of Python change nothing. Reached is what code refers to, the classes
-    that annotations name, and of these classes the methods that any reached code asks for by name. Storage and
-    commands do not count.
+    Each definition counts in the canonical form of its syntax tree. Comments, docstrings, formatting, the order of a
+    file, the module and the minor version of Python change nothing. Code reaches what it refers to, the classes in its
+    annotations, and the methods of these classes that reached code calls by name. Storage and commands do not count.
     """
     return _version(tuple(dict.fromkeys(root for function in functions for root in _roots(function))))
 
 
 def covered(functions: Iterable[Callable[..., Any]]) -> frozenset[Key]:
-    """Return the definitions that the code version of functions covers: their modules and qualified names."""
+    """Return the definitions that the code version of functions covers: modules and qualified names."""
     return frozenset(_reached(tuple(dict.fromkeys(root for function in functions for root in _roots(function)))))
 
 
@@ -42,7 +41,7 @@ def _version(roots: tuple[_Root, ...]) -> str:
 
 
 def _roots(function: object) -> Iterator[_Root]:
-    """Yield where a function is defined, and with it the functions and classes that a factory has given it."""
+    """Yield where a function is defined, with the functions and classes that a factory passed to it."""
     if isinstance(function, functools.partial):
         for one in (function.func, *function.args, *function.keywords.values()):
             yield from _roots(one)
@@ -56,7 +55,7 @@ def _roots(function: object) -> Iterator[_Root]:
     for cell in function.__closure__ or ():
         try:
             value = cell.cell_contents
-        except ValueError:  # nothing has been bound yet
+        except ValueError:  # not bound yet
             continue
         if callable(value):
             yield from _roots(value)
@@ -81,7 +80,7 @@ def _reached(roots: tuple[_Root, ...]) -> dict[Key, Definition]:
         seen.add(key)
         queue += [(it, 0, True) for it in one.types]
         if is_type and not one.is_class:
-            continue  # an alias: the types in it count, its text does not
+            continue  # an alias: its types count, its text does not
         found[key] = one
         queue += [(it, 0, False) for it in (*one.uses, (key[0], ON_IMPORT))]
         for name in one.attributes - asked:

@@ -1,7 +1,4 @@
-"""What two artifacts differ in: versions, then parts, then columns and lines.
-
-Why they differ stays out.
-"""
+"""Lists the differences between two artifacts: versions, then parts, then columns and lines."""
 
 import io
 import json
@@ -15,8 +12,8 @@ from ml_assets.lake.store import Lake
 _SHOWN = 5
 
 
-def differences(one: tuple[Lake, Manifest], other: tuple[Lake, Manifest]) -> list[str]:
-    """Return what the first artifact has otherwise than the second, in sentences; none where they are equal.
+def artifact_differences(one: tuple[Lake, Manifest], other: tuple[Lake, Manifest]) -> list[str]:
+    """Return the differences of the first artifact from the second, as sentences; none if they are equal.
 
     Raises:
         LakeError: a file cannot be read.

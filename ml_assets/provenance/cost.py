@@ -1,18 +1,17 @@
-"""What models and tables have cost, by month and stage, from manifests and records of steps: hours, and money.
+"""The cost of models and tables, by month and stage, from manifests and step records: hours and money.
 
-Not here: measuring (see `ml_assets.lake.usage`), and what a budget makes of it (see
-`ml_assets.logic.monitoring.budget`).
+Not here: measuring (see `ml_assets.lake.usage`), and budgets (see `ml_assets.logic.monitoring.budget`).
 
-What is charged, of one artifact: of each resource the larger of what was asked for and what was used, times the share
-of its step's seconds that the artifact bears, times the price of an hour.
+For each resource, an artifact is charged the larger of the requested and the used amount, times its share of the step's
+seconds, times the price of an hour:
 
-    CPU hours         max(cores asked x seconds, CPU seconds) / 3600
-    memory GiB hours  max(bytes asked, peak bytes) x seconds / 3600 / 2**30
-    GPU hours         max(GPUs asked x seconds, seconds that they were busy) / 3600
+    CPU hours         max(cores requested x seconds, CPU seconds) / 3600
+    memory GiB hours  max(bytes requested, peak bytes) x seconds / 3600 / 2**30
+    GPU hours         max(GPUs requested x seconds, seconds that they were busy) / 3600
 
-A failed attempt counts in the month in which it failed, and its cost is spread over the assets that it should have
-made. An attempt whose process was killed, or that still runs, is counted, but not measured. Not in it: pods that start
-or wait, storage and requests.
+A failed attempt counts in the month in which it failed, and its cost is shared by the assets of its step. An attempt
+whose process was killed, or that still runs, is counted but not measured. Waiting pods, storage and requests are not
+included.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -31,22 +30,22 @@ from ml_assets.lake.steps import RUNS, failures_of, steps_of
 from ml_assets.provenance.prices import Prices
 
 CLOCKS: Final = timedelta(days=1)
-"""How far the clocks of pods and of the lake's store may differ."""
+"""How much the clocks of pods and of the lake's store may differ."""
 
 
 class Hours(NamedTuple):
-    """Hours of each resource; None where nobody knows."""
+    """Hours of each resource; None if unknown."""
 
     cpu: float | None = None
     memory_gib: float | None = None
     gpu: float | None = None
 
     def plus(self, other: "Hours") -> "Hours":
-        """Return the sum of what is known."""
+        """Return the sum of the known hours."""
         return Hours(*(_sum(mine, its) for mine, its in zip(self, other, strict=True)))
 
     def most(self, other: "Hours") -> "Hours":
-        """Return of each resource the larger one that is known."""
+        """Return the larger known hours of each resource."""
         pairs = zip(self, other, strict=True)
         return Hours(*(max((it for it in pair if it is not None), default=None) for pair in pairs))
 
@@ -55,10 +54,10 @@ _NONE: Final = Hours()
 
 
 class Spent(NamedTuple):
-    """One artifact, or a failed attempt at one, and what it took.
+    """The cost of one artifact, or of a failed attempt.
 
     Attributes:
-        cost: None where it was not measured.
+        cost: None if it was not measured.
     """
 
     asset: str
@@ -74,7 +73,7 @@ class Spent(NamedTuple):
 
 
 class _Costing(BaseModel):
-    """The part of a manifest that says when it was written and what the artifact took; quicker to read than all."""
+    """The part of a manifest with its time and cost, which is faster to read than the whole."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -88,17 +87,17 @@ class _Costing(BaseModel):
 
 @dataclass
 class Row:
-    """What one stage of a model, or one table, took in a month.
+    """The cost of one stage of a model, or of one table, in a month.
 
     Attributes:
-        owner: the model; of tables the first part of their names, such as `raw`.
+        owner: the model; for tables the first part of their names, such as `raw`.
         stage: the rest of the name.
-        runs: that made it.
-        artifacts: that they made, each as often as it was made.
-        failed: failed attempts at one of them, also those that were not measured.
-        failed_seconds: of `seconds`, those of failed attempts.
-        money: None where there are no prices, none of a GPU that was used, or no artifact that tells its cost.
-        unmeasured: artifacts and failed attempts without a cost, in no sum here.
+        runs: the number of runs.
+        artifacts: the number of materializations.
+        failed: the number of failed attempts, including those that were not measured.
+        failed_seconds: the part of `seconds` in failed attempts.
+        money: None if prices are missing (in general, or for a used GPU) or no cost was measured.
+        unmeasured: the number of artifacts and failed attempts without a measured cost, which no sum includes.
     """
 
     owner: str
@@ -121,7 +120,7 @@ class Row:
         return self.unmeasured < self.artifacts + self.failed
 
     def add(self, spent: Spent, prices: Prices | None) -> None:
-        """Count one artifact or failed attempt."""
+        """Add one artifact or failed attempt."""
         self.runs |= {spent.run_id} if spent.run_id else set()
         self.artifacts += not spent.is_failed
         self.failed += spent.is_failed
@@ -143,13 +142,13 @@ def month_of(moment: datetime) -> str:
 
 
 def used(cost: Cost) -> Hours:
-    """Return the hours that were used."""
+    """Return the used hours."""
     memory = None if cost.peak_memory_bytes is None else cost.peak_memory_bytes * cost.seconds
     return _hours(cost.cpu_seconds, memory, cost.gpu_seconds)
 
 
 def asked(cost: Cost) -> Hours:
-    """Return the hours that were asked for."""
+    """Return the requested hours."""
     given = cost.requested
     return _hours(
         *(None if amount is None else amount * cost.seconds for amount in (given.cpu, given.memory_bytes, given.gpus))
@@ -157,12 +156,12 @@ def asked(cost: Cost) -> Hours:
 
 
 def charged(cost: Cost) -> Hours:
-    """Return the hours that are charged."""
+    """Return the charged hours."""
     return asked(cost).most(used(cost))
 
 
 def money(cost: Cost, prices: Prices) -> float | None:
-    """Return what the hours that are charged cost; None where they hold hours of a GPU that has no price."""
+    """Return the cost of the charged hours; None if they include a GPU without a price."""
     hours = charged(cost)
     of_gpu = prices.of_gpu(cost.requested.gpu_type) if hours.gpu else 0.0
     if of_gpu is None:
@@ -175,18 +174,18 @@ def money(cost: Cost, prices: Prices) -> float | None:
 
 
 def spending(lake: Manifests, *, owner: str | None = None, month: str | None = None) -> Iterator[Spent]:
-    """Yield what every artifact took, removed ones included, and every failed attempt.
+    """Yield the cost of every artifact, including removed ones, and of every failed attempt.
 
-    It lists the lake, or one owner's part of it, and reads the manifests and records of steps that were written since
-    the month began (and the day before, as clocks differ): 100,000 of them on a disk in some ten seconds.
+    It lists the lake, or one owner's part of it, and reads the manifests and step records since the day before the
+    month: 100,000 of them from a disk in some ten seconds.
 
     Args:
-        lake: where the manifests are.
+        lake: contains the manifests.
         owner: the model, or the first part of the tables' names; all if absent.
         month: such as `2013-04`; all if absent.
 
     Raises:
-        CorruptArtifactError: a manifest is none, or was edited.
+        CorruptArtifactError: a manifest is damaged or was edited.
     """
     since = None if month is None else datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC) - CLOCKS
     paths = [*_written(lake, owner, since)]
@@ -206,12 +205,12 @@ def _failed(
     since: datetime | None,
     done: Collection[tuple[str | None, str | None, int | None]],
 ) -> Iterator[Spent]:
-    """Yield the failed attempts at an owner's assets; one that made nothing and left no cost was killed, or still runs.
+    """Yield the failed attempts of an owner's assets. One without artifact and cost was killed or still runs.
 
     Args:
-        lake: where the records are.
+        lake: contains the records.
         owner: as for `spending`.
-        since: runs whose files are all older are not read.
+        since: runs with only older files are not read.
         done: run, step and attempt of each artifact.
 
     Raises:
@@ -246,10 +245,10 @@ def _written(lake: Manifests, owner: str | None, since: datetime | None) -> Iter
 
 
 def _read(lake: Manifests, path: str) -> _Costing | None:
-    """Return what a manifest says; None where garbage collection took it since it was listed.
+    """Return the cost part of a manifest; None if garbage collection has removed it since the listing.
 
     Raises:
-        CorruptArtifactError: it is none, or was edited.
+        CorruptArtifactError: it is damaged or was edited.
     """
     try:
         text = lake.read(path, limit=MOST_BYTES)
@@ -259,15 +258,15 @@ def _read(lake: Manifests, path: str) -> _Costing | None:
         said = _Costing.model_validate_json(text)
     except ValidationError as error:
         raise CorruptArtifactError(
-            f"{path} does not say what it cost: it is not a manifest. Put back what was written there."
+            f"{path} contains no cost: it is not a manifest. Restore the original file."
         ) from error
     if (problem := seal_problem(text)) is not None:
-        raise CorruptArtifactError(f"{path} is not the manifest that was written: {problem}.")
+        raise CorruptArtifactError(f"{path} is not the original manifest: {problem}.")
     return said
 
 
 def rows_of(found: Iterable[Spent], prices: Prices | None) -> list[Row]:
-    """Return what was spent by owner, month and stage, in this order."""
+    """Return the costs by owner, month and stage, in this order."""
     rows: dict[tuple[str, str, str], Row] = {}
     for spent in found:
         owner, _, stage = spent.asset.partition("/")

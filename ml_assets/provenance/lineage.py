@@ -1,7 +1,7 @@
-"""Lineage, followed from manifest to manifest; it needs the lake and nothing else.
+"""Lineage, followed from manifest to manifest. It needs only the lake.
 
-Forward from what went wrong stays out, see `ml_assets.provenance.tracing.touched`; how manifests are found and read
-too, see `ml_assets.lake.manifests`.
+Not here: lineage forward (see `ml_assets.provenance.tracing.touched`), and reading manifests (see
+`ml_assets.lake.manifests`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,23 +14,23 @@ from ml_assets.lake.manifests import REMOVED, Manifests
 from ml_assets.lake.order import MANIFEST_NAME, number_in
 
 Key = tuple[str, str, str]
-"""Asset, partition ('' where it has none), version: compared ten times as fast as an `ArtifactRef`."""
+"""Asset, partition ('' if it has none), version. Comparison is ten times faster than for an `ArtifactRef`."""
 
 State = Literal["kept", "removed", "missing", "corrupt"]
 
 LATEST: Final = 0
-"""The number that stands for an artifact's newest manifest."""
+"""Stands for the number of an artifact's newest manifest."""
 _MANY = 64
 
 
 @dataclass(frozen=True)
 class Node:
-    """One version of one artifact, as far as the lake still knows it.
+    """One version of one artifact, as far as the lake knows it.
 
     Attributes:
-        state: `kept`; `removed`, where only its manifest was kept; `missing`, without one; `corrupt`.
-        makings: its manifests that matter here, one for each time it was made, oldest first.
-        problem: what is wrong with it, in a sentence.
+        state: `kept`; `removed` if only its manifest exists; `missing` without one; `corrupt`.
+        makings: its relevant manifests, one for each materialization, oldest first.
+        problem: its problem, as a sentence.
     """
 
     key: Key
@@ -40,28 +40,28 @@ class Node:
 
     @property
     def asset(self) -> str:
-        """What it is a version of."""
+        """Its asset."""
         return self.key[0]
 
     @property
     def last(self) -> Manifest | None:
-        """Its newest manifest that matters here; None where none can be read."""
+        """Its newest relevant manifest; None if none can be read."""
         return self.makings[-1] if self.makings else None
 
     @property
     def inputs(self) -> list[Key]:
-        """What it was made from, each once."""
+        """Its distinct inputs."""
         return [*dict.fromkeys(key_of(ref) for made in self.makings for ref in made.inputs)]
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """Artifacts and what each was made from.
+    """Artifacts and their inputs.
 
     Attributes:
-        roots: what was asked about.
-        is_forward: whether it goes from the roots to what was made from them.
-        problems: what could not be read and belongs to no node.
+        roots: the requested artifacts.
+        is_forward: whether it leads from the roots to their dependents.
+        problems: problems that belong to no node.
     """
 
     roots: tuple[Key, ...]
@@ -71,15 +71,15 @@ class Lineage:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every manifest on the way could be read; what was removed on purpose is no gap."""
+        """Whether every manifest could be read. Artifacts that were removed on purpose do not count."""
         return not self.problems and all(node.state in {"kept", "removed"} for node in self.nodes.values())
 
     def inputs(self, node: Node) -> Iterator[Key]:
-        """Yield what a node was made from, of what belongs to this lineage."""
+        """Yield the inputs of a node that belong to this lineage."""
         return (key for key in node.inputs if key in self.nodes)
 
     def of(self, roots: Iterable[Key]) -> "Lineage":
-        """Return the part of a backward lineage that is that of some of its artifacts."""
+        """Return the part of a backward lineage that belongs to some of its artifacts."""
         asked = [key for key in dict.fromkeys(roots) if key in self.nodes]
         found = dict.fromkeys(asked)
         waiting = [*asked]
@@ -91,19 +91,19 @@ class Lineage:
 
 
 def key_of(ref: ArtifactRef) -> Key:
-    """Return an artifact as lineage knows it."""
+    """Return the key of an artifact."""
     return ref.asset, ref.partition or "", ref.version
 
 
 def ref_of(key: Key) -> ArtifactRef:
-    """Return an artifact as the lake knows it."""
+    """Return the artifact of a key."""
     return ArtifactRef(asset=key[0], partition=key[1] or None, version=key[2])
 
 
 def code_behind(lake: Manifests, ref: ArtifactRef) -> dict[str, str | None]:
-    """Return the code version of an artifact and of all that it was made from, by asset; each asset is asked once.
+    """Return the code versions of an artifact and of everything upstream, by asset. Each asset is read once.
 
-    What has been removed since has none that can be told.
+    Artifacts that have been removed are not included.
     """
     found: dict[str, str | None] = {}
     waiting = [ref]
@@ -122,13 +122,13 @@ def code_behind(lake: Manifests, ref: ArtifactRef) -> dict[str, str | None]:
 
 
 def backward(lake: Manifests, roots: Iterable[ArtifactRef]) -> Lineage:
-    """Return all that artifacts were made from.
+    """Return everything upstream of some artifacts.
 
-    Of an artifact that was made more than once with the same content, what counts is how it had been made when its
-    reader read it. What cannot be read is among the nodes as what it is.
+    If an artifact was materialized more than once with the same content, the lineage uses the materialization that its
+    reader read. Artifacts that cannot be read are included with their state.
 
     Raises:
-        LakeError: the lake cannot be read at all.
+        LakeError: the lake cannot be read.
     """
     asked = [key_of(ref) for ref in roots]
     found: dict[Key, dict[str, Node]] = {}
@@ -136,7 +136,7 @@ def backward(lake: Manifests, roots: Iterable[ArtifactRef]) -> Lineage:
     wave: set[tuple[Key, int]] = {(key, LATEST) for key in asked}
     while wave:
         _list(lake, {key for key, _ in wave} - names.keys(), names)
-        wanted = {(key, name_of(names[key][1], number)) for key, number in wave}
+        wanted = {(key, known_manifest(names[key][1], number)) for key, number in wave}
         new = sorted((key, name) for key, name in wanted if name not in found.get(key, ()))
         with lake.pool(len(new)) as each:
             read = each(lambda it: read_node(lake, it[0], names[it[0]][0], it[1]), new)
@@ -145,15 +145,15 @@ def backward(lake: Manifests, roots: Iterable[ArtifactRef]) -> Lineage:
             found.setdefault(key, {})[name] = node
             for made in node.makings:
                 wave.update((key_of(ref), number) for ref, number in made.numbered_inputs)
-    return Lineage(tuple(dict.fromkeys(asked)), {key: merged([*nodes.values()]) for key, nodes in found.items()})
+    return Lineage(tuple(dict.fromkeys(asked)), {key: merge_nodes([*nodes.values()]) for key, nodes in found.items()})
 
 
-def kept_manifest(lake: Manifests, ref: ArtifactRef) -> Manifest:
+def last_manifest(lake: Manifests, ref: ArtifactRef) -> Manifest:
     """Return an artifact's newest manifest, even if the artifact itself has been removed.
 
     Raises:
-        MissingArtifactError: neither the artifact nor its manifest is there.
-        CorruptArtifactError: the manifest is not one, or speaks of another artifact.
+        MissingArtifactError: neither the artifact nor its manifest exists.
+        CorruptArtifactError: the manifest is damaged, or describes another artifact.
     """
     node = newest_node(lake, key_of(ref))
     if node.last is None:
@@ -162,16 +162,16 @@ def kept_manifest(lake: Manifests, ref: ArtifactRef) -> Manifest:
 
 
 def newest_node(lake: Manifests, key: Key) -> Node:
-    """Return one artifact by its newest manifest."""
+    """Return one artifact with its newest manifest."""
     names: dict[Key, tuple[str, list[str]]] = {}
     _list(lake, {key}, names)
     top, there = names[key]
-    return read_node(lake, key, top, name_of(there, LATEST))
+    return read_node(lake, key, top, known_manifest(there, LATEST))
 
 
-def name_of(names: Sequence[str], number: int) -> str:
+def known_manifest(names: Sequence[str], number: int) -> str:
     """Return the manifest of a publication, else the last one before it, else the oldest; '' where there is none."""
-    if len(names) <= 1:  # nearly always
+    if len(names) <= 1:  # in nearly all cases
         return "".join(names)
     ordered = sorted(names, key=number_in)
     before = [name for name in ordered if number_in(name) <= number] if number != LATEST else ordered
@@ -179,41 +179,41 @@ def name_of(names: Sequence[str], number: int) -> str:
 
 
 def read_node(lake: Manifests, key: Key, top: str, name: str) -> Node:
-    """Return an artifact as one of its manifests tells it.
+    """Return an artifact with one of its manifests.
 
     Args:
         lake: the lake.
         key: the artifact.
-        top: `artifacts`, or where the manifests of what was removed are.
-        name: the manifest's file name; '' where there is none.
+        top: `artifacts`, or the folder for manifests of removed artifacts.
+        name: the file name of the manifest; '' if there is none.
     """
     if not name:
-        return Node(key, "missing", problem="nothing in the lake says what it was made from")
-    path = lake.path(*place_of(key, top), name)
+        return Node(key, "missing", problem="the lake has no manifest of it")
+    path = lake.path(*folder_parts(key, top), name)
     try:
         manifest = Manifest.read(lake.read(path, limit=MOST_BYTES), path)
     except MissingArtifactError:
-        return Node(key, "missing", problem=f"{path} was removed just now")
+        return Node(key, "missing", problem=f"{path} was removed during the trace")
     except CorruptArtifactError as error:
         return Node(key, "corrupt", problem=str(error))
     if key_of(manifest.ref) != key:
-        return Node(key, "corrupt", problem=f"{path} speaks of {manifest.ref}, another artifact")
+        return Node(key, "corrupt", problem=f"{path} describes {manifest.ref}, which is another artifact")
     if top == "artifacts":
         return Node(key, "kept", (manifest,))
     return Node(key, "removed", (manifest,), _removal(lake, manifest.ref))
 
 
 def _removal(lake: Manifests, ref: ArtifactRef) -> str:
-    """Return by whom, when and why an artifact was removed, as far as its note says."""
+    """Return by whom, when and why an artifact was removed, if that is recorded."""
     try:
         note = lake.removal(ref)
     except CorruptArtifactError:
-        return "the note that says why is damaged"
+        return "the note with the reason is damaged"
     return "" if note is None else f"by {note.by} on {note.removed_at:%Y-%m-%d} ({note.why})"
 
 
-def merged(nodes: Sequence[Node]) -> Node:
-    """Return one node for what was read of several of an artifact's manifests."""
+def merge_nodes(nodes: Sequence[Node]) -> Node:
+    """Return one node for several manifests of an artifact."""
     if len(nodes) == 1:
         return nodes[0]
     makings = sorted((made for node in nodes for made in node.makings), key=lambda made: made.number)
@@ -221,14 +221,14 @@ def merged(nodes: Sequence[Node]) -> Node:
     return Node(worst.key, worst.state, tuple(makings), worst.problem)
 
 
-def place_of(key: Key, top: str) -> list[str]:
-    """Return the parts of the path of an artifact's folder, or of the manifests that are left of it."""
+def folder_parts(key: Key, top: str) -> list[str]:
+    """Return the parts of the path of an artifact's folder, or of its manifests after a removal."""
     parts = ["artifacts", key[0], *([key[1]] if key[1] else []), key[2]]
     return parts if top == "artifacts" else [top, *parts]
 
 
 def _list(lake: Manifests, keys: Iterable[Key], names: dict[Key, tuple[str, list[str]]]) -> None:
-    """Find the manifests of artifacts: the part of the lake that has them, and their file names."""
+    """Find the manifests of artifacts: the part of the lake that contains them, and their file names."""
     wanted = sorted(keys)
     for top in ("artifacts", REMOVED):
         listed = _listed(lake, wanted, top)
@@ -238,7 +238,7 @@ def _list(lake: Manifests, keys: Iterable[Key], names: dict[Key, tuple[str, list
 
 
 def _listed(lake: Manifests, keys: Sequence[Key], top: str) -> dict[Key, list[str]]:
-    """Return the manifests' names of each artifact: one request each, or one for a thousand where that is dear."""
+    """Return the names of each artifact's manifests, with one request each, or one per thousand on a slow store."""
     by_asset: dict[str, list[Key]] = {}
     for key in keys:
         by_asset.setdefault(key[0], []).append(key)
@@ -252,7 +252,7 @@ def _listed(lake: Manifests, keys: Sequence[Key], top: str) -> dict[Key, list[st
                 found[key].append(name)
     few = [key for key in keys if key[0] not in many]
     with lake.pool(len(few)) as each:
-        listed = each(lambda key: lake.names(lake.path(*place_of(key, top))), few)
+        listed = each(lambda key: lake.names(lake.path(*folder_parts(key, top))), few)
     for key, there in zip(few, listed, strict=True):
         found[key] = [name for name in there if MANIFEST_NAME.fullmatch(name)]
     return found

@@ -1,4 +1,4 @@
-"""Modules of the engine and of projects, found and parsed without importing them, and where their names are defined."""
+"""Finds and parses modules of the engine and of projects without importing them, and resolves their names."""
 
 import ast
 import functools
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 ALL: Final = "*"
-"""The name that stands for everything in a module."""
+"""Stands for everything in a module."""
 ON_IMPORT: Final = "<import>"
-"""The name that stands for what a module does when it is imported, other than giving names a value."""
+"""Stands for the code that runs on import, apart from assignments."""
 STORAGE: Final = tuple(
     f"ml_assets.{name}"
     for name in (
@@ -23,7 +23,7 @@ STORAGE: Final = tuple(
         "warehouse", "workers",
     )
 )  # fmt: skip
-"""What stores, launches and reports, and decides no result."""
+"""Packages that store, launch and report, and do not decide results."""
 LANDING: Final = frozenset(
     f"ml_assets.{name}"
     for name in (
@@ -33,7 +33,7 @@ LANDING: Final = frozenset(
         "warehouse.duckdb_session",
     )
 )  # fmt: skip
-"""What reads source files and computes columns."""
+"""Modules that read source files and compute columns."""
 _FOREIGN: Final = {"site-packages", "dist-packages"}
 _ENGINE: Final = "ml_assets"
 TEMPLATE: Final = re.compile(r"[\w-][\w./-]*\.(?:css|html|j2|jinja|js|sql|svg)")
@@ -45,7 +45,7 @@ Key = tuple[str, str]
 
 @dataclass
 class Module:
-    """A parsed module: what its names are bound to, and what it imports."""
+    """A parsed module: the bindings of its names, and its imports."""
 
     name: str
     path: Path
@@ -72,7 +72,7 @@ class Module:
 
 
 def flat(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield statements, those within conditions and loops too."""
+    """Yield statements, including those in conditions and loops."""
     for statement in body:
         blocks = [getattr(statement, name, ()) for name in ("body", "orelse", "finalbody")]
         if isinstance(statement, (*FUNCTIONS, ast.ClassDef)) or not any(blocks):
@@ -83,7 +83,7 @@ def flat(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def bound_by(statement: ast.stmt) -> Iterator[str]:
-    """Yield the names that a simple statement, a function or a class gives a value to, or changes in place."""
+    """Yield the names that a simple statement, a function or a class binds or changes."""
     if isinstance(statement, (*FUNCTIONS, ast.ClassDef)):
         yield statement.name
         return
@@ -92,14 +92,14 @@ def bound_by(statement: ast.stmt) -> Iterator[str]:
         targets = statement.targets
     elif isinstance(statement, ast.AnnAssign | ast.AugAssign):
         targets = [statement.target]
-    elif type(statement).__name__ == "TypeAlias":  # of Python 3.12
+    elif type(statement).__name__ == "TypeAlias":  # from Python 3.12 on
         targets = [statement.name]  # type: ignore[attr-defined]
     for target in targets:
         yield from {it.id for it in ast.walk(target) if isinstance(it, ast.Name)}
 
 
 def imports_of(statement: ast.Import | ast.ImportFrom, package: str) -> dict[str, Key]:
-    """Return what an import binds; the name in a module is '' where it is a module itself."""
+    """Return the bindings of an import. The name is '' for a module itself."""
     if isinstance(statement, ast.Import):
         return {
             it.asname or it.name.partition(".")[0]: (it.name if it.asname else it.name.partition(".")[0], "")
@@ -112,7 +112,7 @@ def imports_of(statement: ast.Import | ast.ImportFrom, package: str) -> dict[str
 
 @functools.cache
 def is_ours(module: str) -> bool:
-    """Whether a module's code decides results: that of the engine, and of projects that use it."""
+    """Return whether a module's code decides results: that of the engine, or of a project."""
     top = module.partition(".")[0]
     if any(f"{module}.".startswith(f"{name}.") for name in STORAGE):
         return module in LANDING
@@ -124,7 +124,7 @@ def is_ours(module: str) -> bool:
 
 @functools.cache
 def path_of(name: str) -> Path | None:
-    """Return the source file of a module; None where it has none."""
+    """Return the source file of a module; None if it has none."""
     loaded = getattr(sys.modules.get(name), "__file__", None)
     if loaded is None and "." in name:
         parent, _, last = name.rpartition(".")
@@ -145,13 +145,13 @@ def path_of(name: str) -> Path | None:
 
 @functools.cache
 def module_of(name: str) -> Module | None:
-    """Return a parsed module; None where it has no source file."""
+    """Return a parsed module; None if it has no source file."""
     path = path_of(name)
     return None if path is None else Module(name, path, ast.parse(path.read_bytes(), str(path)))
 
 
 def resolve(key: Key) -> Key | None:
-    """Return where a name of a module is defined, through imports; None where that is not ours."""
+    """Return where a name is defined, through imports; None if that is neither the engine nor the project."""
     for _ in range(20):
         module_name, name = key
         if f"{module_name}.{name}" in LANDING:
@@ -170,7 +170,7 @@ def resolve(key: Key) -> Key | None:
 
 
 def is_silent(node: object) -> bool:
-    """Whether a statement does nothing: a docstring, `pass`, or an import, whose names count where they are used."""
+    """Return whether a statement has no effect: a docstring, `pass`, or an import, whose names count at their use."""
     return isinstance(node, ast.Pass | ast.Import | ast.ImportFrom | ast.Global | ast.Nonlocal) or (
         isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     )
@@ -178,7 +178,7 @@ def is_silent(node: object) -> bool:
 
 @functools.cache
 def template_digests(source: Path, name: str) -> tuple[str, ...]:
-    """Return the digest of a text file that code names, and of those that it includes; none where there is no such."""
+    """Return the digests of a template that code names and of its includes; none if there is no such file."""
     places = [folder for above in source.parents[:3] for folder in (above, above / "templates")]
     found: dict[Path, str] = {}
 

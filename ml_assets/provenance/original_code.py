@@ -1,6 +1,6 @@
-"""What has changed since an artifact was made: the code, and what is installed; and how to get the code of then.
+"""Compares an artifact's original code and environment with the current ones, and checks out the original code.
 
-What is done with it stays out; see `ml_assets.provenance.replay`.
+Not here: replay and reproduction (see `ml_assets.provenance.replay` and `ml_assets.provenance.reproduction`).
 """
 
 import subprocess
@@ -18,7 +18,7 @@ from ml_assets.machine.temporary import temporary_folder
 
 
 def environment_differences(lake: Manifests, digest: str | None) -> list[str]:
-    """Return what is installed otherwise than it was then, a sentence each; none where all is the same.
+    """Return the differences between the original and the current environment, a sentence each.
 
     Raises:
         CorruptArtifactError: the record of the environment is damaged.
@@ -44,11 +44,11 @@ def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
 
 
 def code_differences(then: Mapping[str, str | None], now: Mapping[str, str | None]) -> list[str]:
-    """Return which assets are made by other code than then, a sentence each.
+    """Return the assets whose code differs from the original, a sentence each.
 
     Args:
-        then: code versions by asset.
-        now: as above.
+        then: the original code versions by asset.
+        now: the current ones.
     """
     return [
         f"the code of {asset} was {code_parts(version)[0] or 'unknown'}, is {code_parts(now[asset])[0] or 'unknown'}"
@@ -61,18 +61,18 @@ def code_differences(then: Mapping[str, str | None], now: Mapping[str, str | Non
 
 @contextmanager
 def worktree(root: Path, commit: str | None) -> Iterator[Path]:
-    """Give a scratch worktree of a commit of the repository at `root`, gone afterwards.
+    """Yield a scratch worktree of a commit of the repository at `root`, and remove it afterwards.
 
     Raises:
         DataError: there is no repository, or it does not have the commit.
     """
     if commit is None:
         raise DataError(
-            "no commit was recorded: the code did not run from a git repository. Take the current code: --code current."
+            "no commit was recorded: the code did not run from a git repository. Use the current code: --code current."
         )
     if _git(root, "cat-file", "-e", f"{commit}^{{commit}}").returncode:
         raise DataError(
-            f"commit {commit[:12]} is not in the repository at {root}; fetch it, or take the current code with "
+            f"commit {commit[:12]} is not in the repository at {root}; fetch it, or use the current code with "
             "--code current."
         )
     with temporary_folder("code") as folder:
@@ -92,5 +92,5 @@ def _git(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(command, check=False, capture_output=True, text=True, encoding="utf-8", errors="replace")
     except FileNotFoundError as error:
         raise DataError(
-            "git is not installed here, so the code of then cannot be had; take the current code: --code current."
+            "git is not installed here, so the original code is not available; use the current code: --code current."
         ) from error

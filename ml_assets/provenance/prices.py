@@ -1,6 +1,6 @@
-"""What an hour of CPU, memory and GPU costs: a small YAML file that `ML_ASSETS_PRICES` names.
+"""The price of an hour of CPU, memory and GPU, from a small YAML file that `ML_ASSETS_PRICES` names.
 
-What was used, and how it is charged, stays out; see `ml_assets.provenance.cost`.
+Not here: usage and charges (see `ml_assets.provenance.cost`).
 
     currency: CHF
     cpu_hour: 0.045            # one core
@@ -40,15 +40,15 @@ class Prices(BaseModel):
     gpu_hour: Annotated[dict[str, Price], BeforeValidator(_by_type)] = {}
 
     def of_gpu(self, gpu_type: str | None) -> float | None:
-        """Return what an hour of a GPU costs; None where the table does not say."""
+        """Return the price of a GPU hour; None if the table has none."""
         return self.gpu_hour.get(gpu_type or DEFAULT, self.gpu_hour.get(DEFAULT))
 
 
 def read_prices() -> Prices | None:
-    """Return the price table that `ML_ASSETS_PRICES` names; None where it is not set.
+    """Return the price table that `ML_ASSETS_PRICES` names; None if it is not set.
 
     Raises:
-        SettingsError: the file is missing or malformed; every mistake is told.
+        SettingsError: the file is missing or malformed; every error is listed.
     """
     given = os.environ.get(PRICES, "").strip()
     if not given:
@@ -59,7 +59,9 @@ def read_prices() -> Prices | None:
             raise SettingsError(f"{PRICES} names {path}, which is too large for a price table; name another file.")
         text = path.read_text(encoding="utf-8")
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise SettingsError(f"{path} has an alias (*name), which a price table needs not; write the value out.")
+            raise SettingsError(
+                f"{path} has an alias (*name), which is not allowed in a price table; write the value itself."
+            )
         said = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(

@@ -1,6 +1,6 @@
-"""One step of a run again: the same inputs, parameters, partitions and configuration, in a scratch lake.
+"""Runs one step of a run again, with the same inputs, parameters, partitions and configuration, in a scratch lake.
 
-Which code it runs is the caller's choice; how it is asked for stays out, see `ml_assets.cli.replay`.
+Not here: which code runs (see `ml_assets.cli.replay`).
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
-from dagster._core.errors import DagsterMaxRetriesExceededError  # not among those that `dagster` exports
+from dagster._core.errors import DagsterMaxRetriesExceededError  # not exported by `dagster`
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.lake.manifest import ArtifactRef, Manifest
@@ -19,20 +19,20 @@ from ml_assets.lake.run_tags import range_tags
 from ml_assets.lake.scratch import ScratchLake
 from ml_assets.lake.steps import StepRecord
 from ml_assets.lake.store import Lake
-from ml_assets.provenance.comparison import differences
+from ml_assets.provenance.comparison import artifact_differences
 
 _MOST_DAYS: Final = 36_525
-"""A century: a record that says more is not one of ours."""
+"""A century. A record with more days is damaged."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One artifact of a step, as it was made then and now.
+    """One artifact of a step: the original and the replayed one.
 
     Attributes:
-        original: its manifest of then; None where the step did not come to make it.
-        replayed: its manifest of now; None where it was not made again.
-        differences: what is otherwise, in sentences.
+        original: the original manifest; None if the step did not materialize it.
+        replayed: the new manifest; None if the replay did not materialize it.
+        differences: the differences, as sentences.
     """
 
     asset: str
@@ -48,7 +48,7 @@ class Compared:
 
 
 def originals(source: Lake, record: StepRecord) -> dict[tuple[str, str], Manifest]:
-    """Return what a step left in its lake, by asset and partition; where it failed, at most rows that it refused."""
+    """Return what a step materialized, by asset and partition: after a failure at most its rejected rows."""
     days = partitions_of(record)
     found: dict[tuple[str, str], Manifest] = {}
     for asset in (*record.assets, *(f"{asset}{REJECTED}" for asset in record.assets)):
@@ -62,10 +62,10 @@ def originals(source: Lake, record: StepRecord) -> dict[tuple[str, str], Manifes
 
 
 def partitions_of(record: StepRecord) -> list[str]:
-    """Return the partitions that a step was asked for; [''] where its assets have none.
+    """Return the partitions that a step was requested for; [''] if its assets have none.
 
     Raises:
-        DataError: they are no days, or more than there can be.
+        DataError: they are not days, or too many.
     """
     if record.partitions is None:
         return [""]
@@ -73,35 +73,36 @@ def partitions_of(record: StepRecord) -> list[str]:
         first, last = (date.fromisoformat(key) for key in record.partitions)
     except ValueError as error:
         raise DataError(
-            f"the step {record.step} of run {record.run_id} was asked for {' to '.join(record.partitions)}; expected "
+            f"the step {record.step} of run {record.run_id} covers {' to '.join(record.partitions)}; "
+            "expected "
             "days such as 2013-12-31."
         ) from error
     if (last - first).days > _MOST_DAYS:
         raise DataError(
-            f"the step {record.step} of run {record.run_id} was asked for {first} to {last}: too many days."
+            f"the step {record.step} of run {record.run_id} covers {first} to {last}, which are too many days."
         )
     return [str(first + timedelta(days=n)) for n in range((last - first).days + 1)]
 
 
 def narrowed(record: StepRecord, partition: str | None) -> StepRecord:
-    """Return the step for one of its partitions alone.
+    """Return the step restricted to one of its partitions.
 
     Raises:
-        DataError: it was not asked for that partition.
+        DataError: the partition does not belong to the step.
     """
     if partition is None:
         return record
     if record.partitions is None or partition not in partitions_of(record):
         asked = "no partition" if record.partitions is None else " to ".join(dict.fromkeys(record.partitions))
-        raise DataError(f"the step {record.step} of run {record.run_id} was asked for {asked}, not for '{partition}'.")
+        raise DataError(f"the step {record.step} of run {record.run_id} covers {asked}, not '{partition}'.")
     return record.model_copy(update={"partitions": (partition, partition)})
 
 
 def scratch_of(source: Lake, record: StepRecord, folder: Path) -> ScratchLake:
-    """Return a scratch lake that shows what the step saw.
+    """Return a scratch lake that contains what the step read.
 
-    What Dagster loaded for the step is pinned by its record, what its body read by the manifests of what it made; the
-    rest is what was current when it began.
+    The step's record names the inputs that Dagster loaded, and the manifests of its artifacts name the inputs that its
+    body read. Everything else is as it was when the step began.
     """
     made = originals(source, record)
     pins = {ref for manifest in made.values() for ref in manifest.inputs if not _is_own(ref, made)}
@@ -112,19 +113,19 @@ def scratch_of(source: Lake, record: StepRecord, folder: Path) -> ScratchLake:
 
 
 def _is_own(ref: ArtifactRef, made: Mapping[tuple[str, str], Manifest]) -> bool:
-    """Tell whether an input is of a place where the step made something itself.
+    """Return whether an input belongs to a partition that the step materialized itself.
 
-    Tables that were built from each other in one step are made again. And raw rows that stay as they are keep the
-    lineage that they have, which names what stood before them, and not what stood when the step began.
+    Tables that one step built from each other are built again. Unchanged raw rows retain their lineage, which names the
+    rows before them rather than those at the start of the step.
     """
     return (ref.asset, ref.partition or "") in made
 
 
 def run_again(job: dg.JobDefinition, record: StepRecord) -> None:
-    """Run a step in this process, as part of a run that nobody keeps; the job's lake is a scratch lake.
+    """Run a step in this process, in a run that is not recorded; the job's lake is a scratch lake.
 
     Raises:
-        Exception: whatever the step raises, as it raises it, so that a debugger stops where it happened.
+        Exception: any error of the step, unchanged, so that a debugger stops at its origin.
     """
     tags = record.tags | range_tags(record.partitions or ())
     with dg.DagsterInstance.ephemeral() as instance:
@@ -142,7 +143,7 @@ def run_again(job: dg.JobDefinition, record: StepRecord) -> None:
 
 
 def _cause_of(error: DagsterMaxRetriesExceededError) -> BaseException:
-    """Return what a step with a retry policy raised at its last attempt; Dagster raises its own error about it."""
+    """Return the error of the last attempt of a step with a retry policy, instead of Dagster's own error."""
     asked = error.__context__
     return (asked.__cause__ if asked is not None else None) or error
 
@@ -152,23 +153,23 @@ def _config(record: StepRecord) -> dict[str, Any]:
     return {"ops": ops, "loggers": {"console": {}}}
 
 
-def compare(source: Lake, record: StepRecord, lake: ScratchLake) -> tuple[Compared, ...]:
-    """Return what a replayed step made, beside what it made then."""
+def compare_replay(source: Lake, record: StepRecord, lake: ScratchLake) -> tuple[Compared, ...]:
+    """Return the artifacts of a replayed step with their originals."""
     made = originals(source, record)
     compared = []
     for asset, partition in sorted({**made, **lake.made}):
         ref, original = lake.made.get((asset, partition)), made.get((asset, partition))
         replayed = None if ref is None else lake.manifest(ref)
-        found = differences((lake, replayed), (source, original)) if replayed and original else []
+        found = artifact_differences((lake, replayed), (source, original)) if replayed and original else []
         found += _other_parameters(original, replayed) if found and replayed and original else []
         compared.append(Compared(asset, partition or None, original, replayed, tuple(found)))
     return tuple(compared)
 
 
 def _other_parameters(then: Manifest, now: Manifest) -> list[str]:
-    """Return what was noted otherwise of an artifact that came out otherwise: its source file, for instance."""
+    """Return the recorded parameters that differ for an artifact with other content, such as its source file."""
     return [
-        f"made with another '{name}' than then"
+        f"built with another '{name}' than the original"
         for name in sorted({*then.parameters, *now.parameters})
         if then.parameters.get(name) != now.parameters.get(name)
     ]

@@ -1,6 +1,6 @@
-"""A model trained again from what its manifest names, and whether the same came out.
+"""Compares a model that was trained again from its manifest with the original.
 
-Which code and environment it runs in is the caller's choice, and how graphs are run; see `ml_assets.cli.reproduce`.
+Not here: the code, the environment and the runs (see `ml_assets.cli.reproduce`).
 """
 
 import uuid
@@ -18,20 +18,20 @@ from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, Manifest, SafePath,
 from ml_assets.lake.scratch import ScratchLake
 from ml_assets.lake.sealing import RESTORE, seal, unseal
 from ml_assets.lake.store import Lake
-from ml_assets.provenance.comparison import differences
+from ml_assets.provenance.comparison import artifact_differences
 from ml_assets.provenance.lineage import Key, Lineage, Node, backward, key_of, ref_of
 
 From = Literal["training_set", "raw"]
 
 REPRODUCTIONS: Final = "reproductions"
 TOLERANCE: Final = 0.01
-"""Of the deciding metric, for a model whose training is not exact."""
+"""The allowed relative difference of the deciding metric, for a model whose training is not exact."""
 
 _SHOWN = 3
 
 
-class Outcome(BaseModel):
-    """What came out of one asset: how many artifacts are equal, and what differs in the first few others."""
+class AssetOutcome(BaseModel):
+    """The comparison of one asset: the number of equal artifacts, and the differences of the first few others."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,12 +44,12 @@ class Outcome(BaseModel):
 
 
 class Closeness(BaseModel):
-    """How near a model came that cannot come out byte for byte, as those of a GPU or of several workers cannot.
+    """How close a model is that cannot be identical, because it was trained on a GPU or by several workers.
 
     Attributes:
-        trained_on: why that is.
-        metric: what is compared, on the test rows of its training set.
-        tolerance: how far it may be off, as a share of what it was.
+        trained_on: the reason.
+        metric: the compared metric, on the test rows of its training set.
+        tolerance: the allowed difference, as a share of the original value.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,27 +63,27 @@ class Closeness(BaseModel):
 
     @classmethod
     def of(cls, trained_on: str, metric: str, *, then: float, now: float) -> "Closeness":
-        """Compare."""
+        """Return the comparison of two values."""
         holds = abs(now - then) <= TOLERANCE * abs(then)
         return cls(trained_on=trained_on, metric=metric, then=then, now=now, tolerance=TOLERANCE, holds=holds)
 
     @property
     def sentence(self) -> str:
-        """What is claimed, and the figures."""
+        """The claim with its figures."""
         return (
-            f"trained on {self.trained_on}, where no two models are alike byte for byte: {self.metric} is "
+            f"trained on {self.trained_on}, which never results in identical bytes: {self.metric} is "
             f"{self.now:.5f}, was {self.then:.5f}; expected within {self.tolerance:.0%}"
         )
 
 
-class Verdict(BaseModel):
+class ReproductionVerdict(BaseModel):
     """Whether a model could be reproduced.
 
     Attributes:
-        start: what it was made from again: the inputs of its training set, or the raw tables.
-        is_equal: whether the same model came out, byte for byte.
-        closeness: how near it came, of a model that may be another and was.
-        changed: what is otherwise than when it was made: packages, code, parameters.
+        start: what it was rebuilt from: the inputs of its training set, or the raw tables.
+        is_equal: whether the new model is identical, byte for byte.
+        closeness: how close it is, if it need not be identical.
+        changed: what has changed since: packages, code, parameters.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,7 +93,7 @@ class Verdict(BaseModel):
     version: Version
     start: From
     is_equal: bool
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[AssetOutcome, ...]
     changed: tuple[str, ...] = ()
     environment: str
     git_commit: str | None = None
@@ -104,16 +104,16 @@ class Verdict(BaseModel):
 
     @property
     def is_reproduced(self) -> bool:
-        """Whether what was claimed of the model holds: equal bytes, or a tolerance."""
+        """Whether the claim holds: equal bytes, or a difference within the tolerance."""
         return self.is_equal or (self.closeness is not None and self.closeness.holds)
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """How a model was made, by its manifests.
+    """How a model was trained, from its manifests.
 
     Attributes:
-        lineage: all that it was made from.
+        lineage: everything upstream of it.
     """
 
     model: str
@@ -122,10 +122,10 @@ class Recorded:
 
     @classmethod
     def of(cls, lake: Lake, model: str, ref: ArtifactRef, start: From) -> "Recorded":
-        """Read it.
+        """Read how a model was trained.
 
         Raises:
-            DataError: a part that is needed to make it again is missing, corrupt or has been removed.
+            DataError: a required input is missing, corrupt or removed.
         """
         recorded = cls(model, ref, backward(lake, [ref]))
         recorded._check({key_of(ref)})
@@ -137,16 +137,16 @@ class Recorded:
         return recorded
 
     def _check(self, keys: Iterable[Key]) -> None:
-        """Refuse what cannot be made again.
+        """Refuse artifacts that cannot be materialized again.
 
         Raises:
-            DataError: an artifact is not in the lake any more, or its manifest cannot be read.
+            DataError: an artifact is no longer in the lake, or its manifest cannot be read.
         """
         gone = [node for key in keys if (node := self.lineage.nodes[key]).state != "kept"]
         said = [f"{ref_of(node.key)} is {node.state}{f' ({node.problem})' if node.problem else ''}" for node in gone]
         if said:
             more = f"; and {len(said) - _SHOWN} more." if len(said) > _SHOWN else "."
-            raise DataError(f"{self.ref} cannot be made again: {'; '.join(said[:_SHOWN])}{more}")
+            raise DataError(f"{self.ref} cannot be trained again: {'; '.join(said[:_SHOWN])}{more}")
 
     @property
     def manifest(self) -> Manifest:
@@ -154,23 +154,23 @@ class Recorded:
         return self._last(self.ref)
 
     def stage(self, name: str) -> Manifest:
-        """Return the manifest of what a stage made for the model.
+        """Return the manifest of a stage's artifact that the model was built from.
 
         Raises:
-            DataError: the model was not made from exactly one.
+            DataError: the model was not built from exactly one.
         """
         found = [ref for ref in self.manifest.inputs if ref.asset == f"{self.model}/{name}"]
         if len(found) != 1:
-            raise DataError(f"{self.ref} was made from {len(found)} versions of {self.model}/{name}; expected one.")
+            raise DataError(f"{self.ref} was built from {len(found)} versions of {self.model}/{name}; expected one.")
         return self._last(found[0])
 
     def inexact(self, start: From) -> str | None:
-        """Return on what it was trained, where that gives another model each time; None where bytes must be equal."""
+        """Return what makes the training inexact; None if bytes must be equal."""
         told = [self._inexact_training(), self._inexact_search() if start == "raw" else None]
         return " and ".join(one for one in told if one) or None
 
     def _inexact_search(self) -> str | None:
-        """Tell of several workers on one search: which of them ends a trial first decides what is tried next."""
+        """Return whether several workers searched. Which of them ends a trial first decides what is tried next."""
         workers = self.stage("tuning").parameters["workers"]
         return None if workers == 1 else f"a search by {workers} workers"
 
@@ -200,23 +200,23 @@ class Recorded:
         return days[0], days[-1]
 
     def parameters(self) -> dict[str, Mapping[str, JsonValue]]:
-        """Return the parameters of the model's own stages, as their manifests have them, by asset."""
+        """Return the recorded parameters of the model's own stages, by asset."""
         mine = [node.last for node in self.lineage.nodes.values() if node.asset.startswith(f"{self.model}/")]
         return {made.asset: made.parameters for made in mine if made is not None}
 
     def code_versions(self, assets: Sequence[str]) -> dict[str, str | None]:
-        """Return the code version behind each asset, of its last partition where it has several."""
+        """Return the code version of each asset, of its last partition if it has several."""
         nodes = sorted((it for it in self.lineage.nodes.values() if it.asset in assets), key=_place_in_order)
         return {made.asset: made.code_version for node in nodes if (made := node.last)}
 
     def remade(self, start: From) -> list[str]:
-        """Return the assets that are made again, by name."""
+        """Return the names of the assets that are materialized again."""
         if start == "training_set":
             return [f"{self.model}/training_set", f"{self.model}/model"]
         return sorted({node.asset for node in self.lineage.nodes.values() if not _is_given(node.asset)})
 
     def scratch(self, source: Lake, start: From, folder: Path) -> ScratchLake:
-        """Return a scratch lake that shows what is taken as recorded, and nothing else of what is made again."""
+        """Return a scratch lake with the recorded inputs, and without what is materialized again."""
         at = self.manifest.created_at
         hidden = {node.asset for node in self.lineage.nodes.values()}
         return ScratchLake(folder, source, at=at, pins=self._pins(start), hidden=hidden)
@@ -225,7 +225,7 @@ class Recorded:
         if start == "training_set":
             return [*self.stage("training_set").inputs, self.stage("tuning").ref]
         nodes = sorted((node for node in self.lineage.nodes.values() if _is_given(node.asset)), key=_place_in_order)
-        return [ref_of(node.key) for node in nodes]  # the newest of raw rows wins, of released rows each counts
+        return [ref_of(node.key) for node in nodes]  # newest of raw rows, every of released rows
 
 
 def _place_in_order(node: Node) -> tuple[str, int]:
@@ -233,18 +233,18 @@ def _place_in_order(node: Node) -> tuple[str, int]:
 
 
 def _is_given(asset: str) -> bool:
-    """Tell whether an asset is where all begins: rows as they came, or what a person decided about them."""
+    """Return whether an asset is a starting point: raw rows, or a person's decision about them."""
     return asset.startswith("raw/") or asset.endswith("__released")
 
 
 def parameter_differences(
     then: Mapping[str, Mapping[str, JsonValue]], now: Mapping[str, Mapping[str, JsonValue]]
 ) -> list[str]:
-    """Return which declared parameters are otherwise than they were, a sentence each.
+    """Return the declared parameters that have changed, a sentence each.
 
     Args:
-        then: parameters in manifests, by asset; they hold what a run gave and a step noted beside what was declared.
-        now: declared parameters, by asset.
+        then: recorded parameters by asset, which include run configuration and notes of the step.
+        now: declared parameters by asset.
     """
     return [
         f"{asset}: '{name}' was {then[asset].get(name)}, is declared as {value}"
@@ -254,8 +254,8 @@ def parameter_differences(
     ]
 
 
-def outcomes(recorded: Recorded, source: Lake, lake: ScratchLake) -> tuple[Outcome, ...]:
-    """Return what was made again beside what was recorded, upstream assets first as far as names tell."""
+def outcomes(recorded: Recorded, source: Lake, lake: ScratchLake) -> tuple[AssetOutcome, ...]:
+    """Return the comparison of new and recorded artifacts, upstream assets first where names allow."""
     then: dict[tuple[str, str], list[Node]] = {}
     for node in recorded.lineage.nodes.values():
         then.setdefault(node.key[:2], []).append(node)
@@ -269,11 +269,11 @@ def outcomes(recorded: Recorded, source: Lake, lake: ScratchLake) -> tuple[Outco
             was = max(then[asset, key], key=_place_in_order).last
             if was is None or ref.version in {node.key[2] for node in then[asset, key]}:
                 continue
-            if found_other := differences((lake, lake.manifest(ref)), (source, was)):
+            if found_other := artifact_differences((lake, lake.manifest(ref)), (source, was)):
                 said[key] = [f"{key}: {one}" if key else one for one in found_other]
         alone = next(iter(mine.values())) if len(mine) == 1 else None
         found.append(
-            Outcome(
+            AssetOutcome(
                 asset=asset,
                 artifacts=len(mine),
                 equal=len(mine) - len(said),
@@ -285,8 +285,8 @@ def outcomes(recorded: Recorded, source: Lake, lake: ScratchLake) -> tuple[Outco
     return tuple(found)
 
 
-def last_verdict(lake: Lake, model: str, version: str) -> Verdict | None:
-    """Return the newest verdict on a version of a model; None if nobody has reproduced it yet.
+def last_verdict(lake: Lake, model: str, version: str) -> ReproductionVerdict | None:
+    """Return the newest verdict on a version of a model; None if it was never reproduced.
 
     Raises:
         CorruptArtifactError: the verdict is damaged, or another model's.
@@ -296,14 +296,16 @@ def last_verdict(lake: Lake, model: str, version: str) -> Verdict | None:
     if not names:
         return None
     path = f"{folder}/{names[-1]}"
-    verdict = unseal(lake.read(path, limit=MOST_BYTES), Verdict, where=path, what="a verdict of `ml-assets reproduce`")
+    verdict = unseal(
+        lake.read(path, limit=MOST_BYTES), ReproductionVerdict, where=path, what="a verdict of `ml-assets reproduce`"
+    )
     if (verdict.model, verdict.version) != (model, version):
         raise CorruptArtifactError(f"{path} is the verdict on {verdict.model}@{verdict.version}. {RESTORE}")
     return verdict
 
 
-def keep(lake: Lake, verdict: Verdict) -> str:
-    """Keep a verdict in the lake, beside earlier ones, and return where.
+def store_verdict(lake: Lake, verdict: ReproductionVerdict) -> str:
+    """Store a verdict in the lake, beside earlier ones, and return its path.
 
     Raises:
         LakeError: the lake cannot be written.

@@ -1,6 +1,6 @@
-"""How many rows there are on the way from the sources to a model's features and labels, and why rows were left out.
+"""Counts rows from the sources to a model's features and labels, and the reasons why rows were left out.
 
-Not here: which rows a training set leaves out (`ml_assets.logic.tables.training_set`).
+Not here: the rows that a training set leaves out (see `ml_assets.logic.tables.training_set`).
 """
 
 from collections import Counter
@@ -14,13 +14,13 @@ from ml_assets.lake.store import Lake
 
 @dataclass(frozen=True)
 class Rows:
-    """What became of rows over some days.
+    """The numbers of rows over some days.
 
     Attributes:
-        chains: for each artifact that was asked about, the tables it is made of row by row, the source first, and it
-            itself, with their rows.
-        left_out: by asset and reason, rows that were read and not passed on; of a source those of the whole source, as
-            counted when it was last landed.
+        chains: for each requested artifact, the tables that it is built from row by row, the source first, with their
+            rows.
+        left_out: by asset and reason, rows that were read and not passed on. For a source they are those of the whole
+            source when it was last landed.
         empty: by source, days that were landed without a row.
     """
 
@@ -32,7 +32,7 @@ class Rows:
 def rows_behind(lake: Lake, assets: Sequence[str], days: Sequence[str]) -> Rows:
     """Return the rows behind artifacts by day, from manifests alone.
 
-    A table is followed to the table that its SQL names first, of which it has a row for each row.
+    Each table is followed to the first table in its SQL, with which it shares its rows.
     """
     chains, left_out, seen = [], dict[str, Counter[str]](), dict[str, None]()
     empty = {}
@@ -78,14 +78,14 @@ def _chain(lake: Lake, asset: str, days: Sequence[str]) -> Iterator[tuple[str, l
 
 
 def _inputs(manifest: Manifest) -> list[str]:
-    """Return what an artifact was made from, without what stands beside it."""
+    """Return the inputs of an artifact, without those that are not assets."""
     own = manifest.asset
     names = dict.fromkeys(it.asset for it in manifest.inputs)
     return [name for name in names if name != own and not name.startswith(f"{own}__")]
 
 
 def _ancestors(lake: Lake, asset: str, days: Sequence[str]) -> Iterator[str]:
-    """Yield an asset and all that its last day was made from."""
+    """Yield an asset and everything upstream of its last day."""
     waiting, seen = [asset], set[str]()
     while waiting:
         name = waiting.pop(0)

@@ -1,7 +1,7 @@
-"""The version of a dbt model's code: its SQL, the macros that it calls, the types of its columns and its rules.
+"""The code version of a dbt model: a hash of its SQL, the macros that it calls, its column types and its rules.
 
-Comments, line breaks and spaces do not count, nor does the package in which a macro is, nor do dbt's own macros: those
-belong to the environment.
+Comments, white space and the package of a macro do not matter, nor do dbt's own macros, which are part of the
+environment.
 """
 
 import hashlib
@@ -18,13 +18,13 @@ _OF_DBT: Final = frozenset({"dbt", "dbt_duckdb", "dbt_postgres", "dbt_spark"})
 
 
 def model_version(manifest: Mapping[str, Any], model: str, *, engine: str, rules: str) -> str:
-    """Return the version of a model's code.
+    """Return the code version of a dbt model.
 
     Args:
         manifest: dbt's manifest.
         model: the model's unique id.
-        engine: the version of the code that runs dbt and holds its tables against their contracts.
-        rules: a digest of the rules of the model's contract; with other rules its rows are checked again.
+        engine: the version of the code that runs dbt and validates its tables.
+        rules: a digest of the rules in the model's contract. If they change, its rows are validated again.
     """
     node = manifest["nodes"][model]
     macros: dict[str, str] = {}
@@ -43,11 +43,11 @@ def model_version(manifest: Mapping[str, Any], model: str, *, engine: str, rules
 
 
 def canonical(sql: str, macros: Container[str] = ()) -> str:
-    """Return SQL, or a template of it, without comments and with one space between its tokens.
+    """Return SQL or a template without comments and with one space between tokens.
 
     Args:
         sql: the SQL.
-        macros: unique ids of macros, which are called by their names alone in the result: `package.name(` is `name(`.
+        macros: unique ids of macros, whose calls lose the package: `package.name(` becomes `name(`.
     """
     tokens = [it.group() for it in _TOKEN.finditer(sql) if it["comment"] is None]
     calls = enumerate(zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False))

@@ -1,6 +1,6 @@
-"""The canonical form of a definition: formatting, comments, docstrings and the version of Python do not change it.
+"""The canonical form of a definition, which formatting, comments, docstrings and the Python version do not change.
 
-Which definitions count is `ml_assets.provenance.code`.
+Not here: which definitions count (see `ml_assets.provenance.code`).
 """
 
 import ast
@@ -36,12 +36,12 @@ _CALLED_BY_NAME: Final = {
     "abstractmethod", "asynccontextmanager", "cache", "cached_property", "classmethod", "contextmanager", "final",
     "lru_cache", "overload", "override", "property", "setter", "staticmethod",
 }  # fmt: skip
-"""Decorators that leave it to the callers of a method when it runs; others, as pydantic's validators, may run it."""
+"""Decorators of methods that run only when called by name. Others, such as pydantic's validators, may run them."""
 _QUIET_BASES: Final = {"ABC", "BaseModel", "Config", "Enum", "Generic", "IntEnum", "NamedTuple", "Protocol", "StrEnum",
                        "TypedDict", "object"}  # fmt: skip
-"""Foreign bases that call no method of a subclass by themselves, special methods and validators apart."""
+"""Foreign base classes that call no methods of a subclass, apart from special methods and validators."""
 _MODULE: Final = "<module>"
-"""How a module that is used as a value is written: what it defines counts, its name does not."""
+"""Replaces a module that is used as a value: its definitions count, its name does not."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Definition:
     """A function, class or module-level name.
 
     Attributes:
-        digest: of its canonical form.
+        digest: the digest of its canonical form.
         uses: the definitions that its code refers to.
-        types: what its annotations refer to.
-        attributes: all attributes that its code reads, whose methods may be meant.
-        methods: of a class, those that run only where somebody asks for them by name.
-        is_class: whether it is one.
+        types: the definitions that its annotations refer to.
+        attributes: all attributes that its code reads, which may be methods.
+        methods: the methods of a class that run only when they are called by name.
+        is_class: whether it is a class.
     """
 
     digest: bytes
@@ -67,11 +67,11 @@ class Definition:
 
 @functools.cache
 def definition(key: Key, line: int = 0) -> Definition | None:
-    """Return what is defined under a name.
+    """Return the definition of a name.
 
     Args:
-        key: as `resolve` returns it, or the qualified name of a method or of a function within a function.
-        line: the first line, for functions of one name.
+        key: as `resolve` returns it, or the qualified name of a method or nested function.
+        line: the first line, for functions with the same name.
     """
     module = modules.module_of(key[0])
     if module is None:
@@ -89,7 +89,7 @@ def definition(key: Key, line: int = 0) -> Definition | None:
 
 
 def _find(module: Module, name: str, line: int) -> list[ast.AST] | None:
-    """Return a function or class with all that it stands in, outermost first."""
+    """Return a function or class with everything that encloses it, outermost first."""
 
     def search(nodes: Iterable[ast.AST], parts: Sequence[str]) -> Iterator[list[ast.AST]]:
         for node in nodes:
@@ -114,11 +114,11 @@ def _find(module: Module, name: str, line: int) -> list[ast.AST] | None:
 
 
 _Names = Mapping[str, Key | None]
-"""What the names of a scope are: imported from somewhere, or the scope's own."""
+"""The names of a scope: imported from somewhere, or its own."""
 
 
 class _Reader:
-    """Writes the canonical form of a definition, and takes down what it refers to."""
+    """Writes the canonical form of a definition, and records what it refers to."""
 
     def __init__(self, module: Module) -> None:
         self.module = module
@@ -130,7 +130,7 @@ class _Reader:
         self.scopes: list[_Names] = []
 
     def outer(self, name: str, nodes: Sequence[ast.stmt]) -> Definition:
-        """Read all that a module defines under one name."""
+        """Read everything that a module defines under one name."""
         for node in nodes:
             if isinstance(node, ast.ClassDef):
                 self._class(node)
@@ -138,12 +138,12 @@ class _Reader:
                 self.read(node)
         is_class = any(isinstance(node, ast.ClassDef) for node in nodes)
         if not is_class and not any(isinstance(node, FUNCTIONS) for node in nodes):
-            for node in nodes:  # an alias in an annotation stands for the types in it
+            for node in nodes:  # an alias in an annotation stands for its types
                 self._type(getattr(node, "value", None))
         return self._definition(name, is_class=is_class)
 
     def inner(self, name: str, chain: Sequence[ast.AST]) -> Definition:
-        """Read a method, or a function within functions with what it takes from those around it."""
+        """Read a method or a nested function, with what it uses from its enclosing functions."""
         node, around = chain[-1], [it for it in chain[:-1] if isinstance(it, FUNCTIONS)]
         self.scopes = [_names_of(it, self.module.package) for it in around]
         free: set[str] = set()
@@ -160,7 +160,7 @@ class _Reader:
         return self._definition(name)
 
     def _bindings(self, function: ast.FunctionDef | ast.AsyncFunctionDef, names: set[str]) -> None:
-        """Read what gives names of a function around their values."""
+        """Read the code that binds names of an enclosing function."""
         for argument in _arguments(function):
             if argument.arg in names:
                 self._type(argument.annotation)
@@ -185,13 +185,13 @@ class _Reader:
 
     @contextmanager
     def _free(self, found: set[str]) -> Iterator[None]:
-        """Take down which names of the scopes that are open now are asked for."""
+        """Record which names of the open scopes are used."""
         self._outside: tuple[int, set[str]] = len(self.scopes), found
         yield
         del self._outside
 
     def _lookup(self, name: str) -> tuple[str, Key | None]:
-        """Return how a name is written, and where it is defined if that is ours and not local."""
+        """Return the canonical name, and where it is defined if it is ours and not local."""
         depth = next((n for n in reversed(range(len(self.scopes))) if name in self.scopes[n]), None)
         if depth is not None:
             own = self.scopes[depth][name]
@@ -209,7 +209,7 @@ class _Reader:
             return found[1] or _MODULE, found
         module, inner = target
         if module == self.module.name or any(f"{module}.".startswith(f"{it}.") for it in STORAGE):
-            return inner or name, None  # of Python itself, or stored elsewhere
+            return inner or name, None  # a builtin, or part of storage
         return f"{module}.{inner}" if inner else module, None
 
     def _target(self, node: ast.AST | None) -> Key | None:
@@ -223,7 +223,7 @@ class _Reader:
         return None
 
     def _type(self, node: ast.AST | None) -> None:
-        """Take down what an annotation refers to; its text decides nothing."""
+        """Record what an annotation refers to. Its text does not count."""
         for it in ast.walk(node) if node is not None else ():
             if isinstance(it, ast.Name | ast.Attribute) and (found := self._target(it)) and found[1]:
                 self.types.add(found)
@@ -233,7 +233,7 @@ class _Reader:
                 try:
                     self._type(ast.parse(it.value, mode="eval"))
                 except SyntaxError:
-                    continue  # a literal, and no name of a type
+                    continue  # a literal rather than a type
 
     # ------------------------------------------------------------ text
 
@@ -304,7 +304,7 @@ class _Reader:
     def _on_JoinedStr(self, node: ast.JoinedStr) -> None:  # noqa: N802 - as above
         self.parts.append("f(")
         text = ""
-        for value in node.values:  # Python versions differ in how they cut the text between the braces
+        for value in node.values:  # Python versions split the text between braces differently
             if isinstance(value, ast.Constant):
                 text += str(value.value)
                 continue
@@ -354,7 +354,7 @@ class _Reader:
             self._value(node.body)
 
     def _class(self, node: ast.ClassDef, *, is_whole: bool = False) -> None:
-        """Write a class; methods that nobody but their callers runs are left to those who call them."""
+        """Write a class. Methods that run only when called by name count where they are called."""
         self.parts.append(f"class {node.name} ")
         self._value([*node.decorator_list, *node.bases, *node.keywords])
         own = dict.fromkeys(name for statement in flat(node.body) for name in bound_by(statement))
@@ -374,14 +374,14 @@ class _Reader:
                         self.read(statement)
 
     def _is_quiet(self, base: ast.expr) -> bool:
-        """Whether a base class is ours, or calls no methods of its subclasses."""
+        """Return whether a base class is ours, or calls no methods of its subclasses."""
         inner = base.value if isinstance(base, ast.Subscript) else base
         name = inner.attr if isinstance(inner, ast.Attribute) else getattr(inner, "id", "")
         return self._target(inner) is not None or name in _QUIET_BASES or name.endswith(("Error", "Exception"))
 
 
 def _runs_unasked(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether Python or a library may run a method that no code asks for by name."""
+    """Return whether Python or a library may run a method that no code calls by name."""
     if method.name.startswith("__") and method.name.endswith("__"):
         return True
     inner = [it.func if isinstance(it, ast.Call) else it for it in method.decorator_list]
@@ -398,7 +398,7 @@ def _arguments(node: _Scope) -> list[ast.arg]:
 
 
 def _names_of(node: _Scope, package: str) -> dict[str, Key | None]:
-    """Return the names of a function's own scope, and what is imported under them."""
+    """Return the names of a function's own scope, with their imports."""
     names: dict[str, Key | None] = dict.fromkeys(it.arg for it in _arguments(node))
     names |= dict.fromkeys(it.name for it in getattr(node, "type_params", ()))
     outside: set[str] = set()

@@ -1,1 +1,1 @@
-"""One file a stage of the flow, each a thin factory of assets."""
+"""The stages of the flow, one file each, as thin factories of assets."""

@@ -1,7 +1,4 @@
-"""How a stage of a declared model becomes an asset, and how contracts and freshness are told to Dagster.
-
-What a stage does stays out.
-"""
+"""Builds the asset of a stage, and converts contracts and freshness to Dagster's types."""
 
 import functools
 import inspect
@@ -42,16 +39,16 @@ def stage(
 
     Args:
         plan: the model.
-        name: the stage, which is the asset's name too.
-        body: the pure function or functions that do the work; their code and that of the asset are its code version,
-            with a digest of the training code after a dot where it uses a champion.
-        kinds: what it is made with, for the UI.
-        by_day: whether there is one artifact a day; runs of days share the model's pool, so that a backfill cut into
-            many leaves room, and its trainings do not wait for them.
-        optional_look_back: whether it reads those of the days before its own that there are, and needs none of them.
-        columns: the contract of what it holds, for the catalog.
+        name: the stage, which is also the name of the asset.
+        body: the pure function or functions that do the work. Their code and that of the asset make up its code
+            version, followed by a digest of the training code if it uses a champion.
+        kinds: the tools that it uses, for the UI.
+        by_day: whether it has one artifact a day. Such runs share the model's pool, so that a long backfill does not
+            delay trainings.
+        optional_look_back: whether it reads earlier days if they exist, and requires none of them.
+        columns: the contract of its content, for the catalog.
         parameters: declared values that change the result, for the manifest.
-        **options: what else `dg.asset` takes: `ins`, `deps`, `check_specs`.
+        **options: other arguments of `dg.asset`: `ins`, `deps`, `check_specs`.
     """
     declaration = plan.declaration
     given = {key: _plain(value) for key, value in (parameters or {}).items()}
@@ -90,7 +87,7 @@ def stage(
 
 
 def _backfill_policy(days_a_run: int | None) -> dg.BackfillPolicy:
-    """Return how a backfill over days becomes runs."""
+    """Return how a backfill over days is split into runs."""
     return dg.BackfillPolicy.single_run() if days_a_run is None else dg.BackfillPolicy.multi_run(days_a_run)
 
 
@@ -98,10 +95,10 @@ _SIGNATURES: dict[CodeType, inspect.Signature] = {}
 
 
 def _ready(function: Callable[..., Any]) -> str:
-    """Return a stage's docstring, and spare Dagster from working its signature and docstring out for every model.
+    """Return a stage's docstring without letting Dagster inspect the function for every model.
 
-    Dagster asks for the signature of each asset's function 18 times and parses its docstring for the inputs'
-    descriptions; with 500 models of 12 stages that is a fifth of the time that loading them takes.
+    Dagster requests the signature of each asset's function 18 times and parses its docstring for descriptions of
+    inputs. With 500 models of 12 stages, that is a fifth of the loading time.
     """
     description = inspect.cleandoc(function.__doc__ or "")
     function.__doc__ = None
@@ -113,7 +110,7 @@ def _ready(function: Callable[..., Any]) -> str:
 
 
 def _plain(value: object) -> JsonValue:
-    """Return a value as JSON knows it."""
+    """Return a value in JSON's types."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, Mapping):
@@ -127,18 +124,18 @@ def _plain(value: object) -> JsonValue:
 
 @functools.cache
 def column_schema(contract: TableContract) -> dg.TableSchema:
-    """Return a contract as Dagster's catalog shows it; one object for all models on a table."""
-    said_otherwise = {"columns", "not_null"}  # as the list of columns itself, and as `nullable`
+    """Return a contract in the form of Dagster's catalog, cached for all models on a table."""
+    shown_elsewhere = {"columns", "not_null"}  # shown as the list of columns and as `nullable`
     others: dict[str, list[str]] = {}
     for rule in contract.rules:
-        if rule.kind not in said_otherwise and not (rule.kind == "unique" and len(rule.columns) == 1):
+        if rule.kind not in shown_elsewhere and not (rule.kind == "unique" and len(rule.columns) == 1):
             others.setdefault(rule.columns[0] if len(rule.columns) == 1 else "", []).append(rule.name)
     unique = {rule.columns for rule in contract.rules if rule.kind == "unique"}
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
                 name=column.name,
-                type=str(column.dtype.base_type()),  # Datetime, without its unit and lack of a zone
+                type=str(column.dtype.base_type()),  # Datetime without unit and zone
                 description=column.description or None,
                 constraints=dg.TableColumnConstraints(
                     nullable=column.is_nullable, unique=(column.name,) in unique, other=others.get(column.name)
@@ -157,7 +154,7 @@ def column_schema(contract: TableContract) -> dg.TableSchema:
 
 
 def freshness_policy(freshness: Freshness | None) -> dg.FreshnessPolicy | None:
-    """Return Dagster's policy for a declared freshness; none where only the age of the data is bounded."""
+    """Return Dagster's policy for a declared freshness; none if only the age of the data is limited."""
     if freshness is None:
         return None
     if freshness.deadline is not None and freshness.by_minutes is not None:
@@ -175,19 +172,19 @@ def freshness_policy(freshness: Freshness | None) -> dg.FreshnessPolicy | None:
 
 
 def image(svg: str, alt: str) -> dg.MarkdownMetadataValue:
-    """Return a plot as Dagster's UI shows it."""
+    """Return a plot in the form that Dagster's UI shows."""
     from ml_assets.logic.plots.drawing import as_markdown_image
 
     return dg.MetadataValue.md(as_markdown_image(svg, alt))
 
 
 def quarantine_spec(asset: dg.AssetKey, contract: TableContract, **options: Any) -> dg.AssetSpec:  # noqa: ANN401 - as `dg.AssetSpec` takes them
-    """Return the spec of the asset that holds the rows which a table set aside."""
+    """Return the spec of the asset that contains a table's quarantined rows."""
     columns = [dg.TableColumn(column.name, str(column.dtype.base_type())) for column in contract.columns]
     rules = dg.TableColumn(BROKEN_RULES, "List", description="The rules that the row breaks.")
     return dg.AssetSpec(
         key=quarantine_key(asset),
-        description=f"Rows of {asset.to_user_string()} that broke its contract, set aside; empty on a clean day.",
+        description=f"Rows of {asset.to_user_string()} that break its contract; empty if there are none.",
         metadata={"dagster/column_schema": dg.TableSchema(columns=[*columns, rules])},
         **options,
     )

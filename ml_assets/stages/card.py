@@ -1,6 +1,6 @@
-"""The card: one HTML page about the champion, with everything the lake knows of it.
+"""The card: one HTML page about the champion, with what the lake contains about it.
 
-Layout and wording stay out; see `ml_assets.logic.pages.card`.
+Not here: layout and wording (see `ml_assets.logic.pages.card`).
 """
 
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ def card(plan: ModelPlan) -> dg.AssetsDefinition:
     def card(context: dg.AssetExecutionContext, ml_assets_lake: LakeResource) -> Card:
         """Data, features, metrics, slices, calibration, drift, limits of use and versions of the champion.
 
-        Before the first promotion it is about the challenger that was judged last.
+        Before the first promotion, it describes the challenger that was judged last.
         """
         shown = model_on_card(ml_assets_lake.open(), plan)
         page = render_card(card_input(ml_assets_lake.open(), plan, shown))
@@ -57,14 +57,16 @@ def card(plan: ModelPlan) -> dg.AssetsDefinition:
 
 
 def _shown(plan: ModelPlan) -> dict[str, Any]:
-    """Return what the page shows of the declaration and the tables' contracts as they are, and not as they were."""
+    """Return what the page shows from the current declaration and contracts, not from recorded versions."""
     declared = plan.declaration
-    said = declared.model_dump(include={"description", "owner", "intended_use", "limits_of_use", "metric", "leak_test"})
-    return said | {"tables": {it.name: it.description for it in (plan.features_table, plan.labels_table)}}
+    texts = declared.model_dump(
+        include={"description", "owner", "intended_use", "limits_of_use", "metric", "leak_test"}
+    )
+    return texts | {"tables": {it.name: it.description for it in (plan.features_table, plan.labels_table)}}
 
 
 def card_input(lake: Lake, plan: ModelPlan, shown: Shown) -> CardInput:
-    """Gather what the lake has about a version, following its lineage and not what is newest."""
+    """Return what the lake contains about a version, by its lineage rather than the newest artifacts."""
     declared = plan.declaration
     made = lake.manifest(ArtifactRef(asset=plan.asset("model").to_user_string(), version=shown.version))
     sources = {ref.asset: ref for ref in made.inputs}
@@ -117,7 +119,7 @@ def card_input(lake: Lake, plan: ModelPlan, shown: Shown) -> CardInput:
 
 
 def _made_from(lake: Lake, ref: ArtifactRef | None) -> dict[ArtifactRef, Manifest]:
-    """Return what an artifact was made from, with their manifests."""
+    """Return the inputs of an artifact with their manifests."""
     return {} if ref is None else lake.manifest_of_each(lake.manifest(ref).inputs)
 
 
@@ -126,7 +128,7 @@ def _leaks(lake: Lake, plan: ModelPlan, training_set: ArtifactRef | None) -> Lea
 
 
 def _tables(plan: ModelPlan, behind: Mapping[ArtifactRef, Manifest]) -> list[CardTable]:
-    """Return the tables behind a training set, with the days that went into it."""
+    """Return the tables behind a training set, with their days."""
     tables = []
     for role, contract in (("features", plan.features_table), ("labels", plan.labels_table)):
         refs = [ref for ref in behind if ref.asset == f"{plan.name}/{role}"]

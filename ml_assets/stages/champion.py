@@ -1,9 +1,9 @@
-"""The champion: the gate's verdict on a challenger, as one more entry of the promotion log.
+"""The champion: the gate's verdict on a challenger, as the next entry of the promotion log.
 
-Not here: measuring the challenger on rows (see `ml_assets.stages.evaluation`). What serving it costs is measured here:
-an evaluation is the same whenever it is materialized again, and milliseconds are not.
+Not here: the evaluation of the challenger (see `ml_assets.stages.evaluation`). Its serving cost is measured here,
+because an evaluation must be reproducible and milliseconds are not.
 
-Several flows may judge at once. Only one can add the next entry; the others read the log again and decide anew.
+Several flows may judge at once. Only one can add the next entry; the others read the log again and decide again.
 """
 
 import warnings
@@ -25,14 +25,14 @@ from ml_assets.logic.point_in_time.suspects import LeakFindings
 from ml_assets.logic.promotion.gate import Rule, Verdict
 from ml_assets.logic.promotion.log import GATE, anchor, serving_since, waiting
 from ml_assets.models.champions import model_of, note_code_of_challenger, note_head
-from ml_assets.models.judging import serving_costs, verdict_on
+from ml_assets.models.evaluation import serving_costs, verdict_on
 from ml_assets.models.plan import ModelPlan
 from ml_assets.names import CAUSE
 from ml_assets.stages.asset import stage
 from ml_assets.stages.leak_test.findings import findings_behind
 
 CHECK: Final = "gate_accepts_the_challenger"
-WORDS: Final = {"promote": "promoted", "refuse": "rejected", "rollback": "rolled back to", "wait": "waits for a person"}
+WORDS: Final = {"promote": "promoted", "refuse": "rejected", "rollback": "rolled back to", "wait": "waits for approval"}
 
 Action = Literal["promote", "refuse", "rollback", "wait"]
 
@@ -51,14 +51,14 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
         check_specs=[
             dg.AssetCheckSpec(
                 CHECK, asset=plan.asset("champion"),
-                description="Every rule of the gate holds for the challenger, and nobody has to approve it first.",
+                description="The challenger passes every rule of the gate and needs no approval.",
             )
         ],
     )  # fmt: skip
     def champion(
         context: dg.AssetExecutionContext, evaluation: Evaluation, ml_assets_lake: LakeResource
     ) -> Iterator[Any]:
-        """The new champion and why, or why the challenger was rejected or waits and the champion stays."""
+        """The new champion and why, or why the challenger was rejected or waits for approval."""
         case = _Case.of(ml_assets_lake.open(), plan, evaluation)
         run = context.op_execution_context
         entry, verdict = case.decide(run_id=run.run_id, cause=run.get_tag(CAUSE))
@@ -67,7 +67,7 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
         note_code_of_challenger(case.lake, plan, evaluation.summary.model_version)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Parameter `data_version`", category=dg.BetaWarning)
-            # What follows reads who serves: a verdict that leaves the champion changes nothing for it.
+            # Downstream assets read the current champion. A verdict that does not change it changes nothing for them.
             serving = dg.DataVersion(entry.champion or "none")
             out = dg.Output(entry, metadata=_metadata(plan, entry, verdict, case.costs), data_version=serving)
         yield out
@@ -77,7 +77,7 @@ def champion(plan: ModelPlan) -> dg.AssetsDefinition:
 
 @dataclass(frozen=True)
 class _Case:
-    """A challenger before the gate, and what it is judged by beside the promotion log."""
+    """A challenger before the gate, with the facts for its verdict."""
 
     lake: Lake
     plan: ModelPlan
@@ -88,7 +88,7 @@ class _Case:
 
     @classmethod
     def of(cls, lake: Lake, plan: ModelPlan, evaluation: Evaluation) -> Self:
-        """Read the challenger, measure what serving it costs, and look up what is known of leaks."""
+        """Read the challenger, measure its serving cost, and read the known leaks."""
         summary = evaluation.summary
         model = model_of(lake, plan, summary.model_version)
         leaks = None
@@ -99,7 +99,7 @@ class _Case:
         return cls(lake, plan, evaluation, model, serving_costs(model, plan.declaration.gate), leaks)
 
     def decide(self, *, run_id: str, cause: str | None) -> tuple[Promotion, Verdict]:
-        """Return the entry that the challenger has in the log, added here or by another flow, and the verdict.
+        """Return the challenger's entry of the log, added here or by another flow, and the verdict.
 
         Raises:
             DataError: the challenger was compared with another champion or anchor than the current one.
@@ -113,7 +113,7 @@ class _Case:
         serving, since = _serving(entries), serving_since(entries)
         if since is not None and summary.model_version == serving:
             # The champion never competes with itself: that would only log a rejection.
-            rule = Rule("champion", True, f"The challenger is the champion already, since entry {since.number}.", {})
+            rule = Rule("champion", True, f"The challenger is already the champion, since entry {since.number}.", {})
             return since, Verdict(promote=True, reasons=(rule.sentence,), figures={}, rules=(rule,))
         verdict = verdict_on(self.plan, self.evaluation, self.model, self.costs, entries=entries, leaks=self.leaks)
         entry = self._entry(verdict, entries).model_copy(update={"run_id": run_id, "cause": cause})
@@ -123,12 +123,12 @@ class _Case:
         if compared != current:
             raise DataError(
                 f"the challenger of {self.plan.name} was compared with champion {compared[0]} and anchor "
-                f"{compared[1]}, but by now they are {current[0]} and {current[1]}; materialize evaluation again."
+                f"{compared[1]}, but now they are {current[0]} and {current[1]}; materialize evaluation again."
             )
         return log.append(entry, number=entry.number), verdict
 
     def _entry(self, verdict: Verdict, entries: Sequence[Promotion]) -> Promotion:
-        """Return what the verdict would be as the next entry of the log."""
+        """Return the next entry of the log for a verdict."""
         challenger = self.evaluation.summary.model_version
         is_by_person = verdict.waits or self.plan.declaration.gate.approval == "person"
         let_in: Action = "wait" if is_by_person else "promote"
@@ -157,18 +157,18 @@ def _serving(entries: Sequence[Promotion]) -> str | None:
 
 
 def _check(plan: ModelPlan, entry: Promotion, verdict: Verdict) -> dg.AssetCheckResult:
-    """Return the gate's verdict as a check, which passes if the challenger is promoted without a person's approval."""
+    """Return the gate's verdict as a check, which passes if the challenger is promoted without approval."""
     return dg.AssetCheckResult(
         check_name=CHECK,
         asset_key=plan.asset("champion"),
         passed=verdict.promote and entry.action != "wait",
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{entry.challenger[:12]} {_word(entry, verdict)}",
+        description=f"{entry.challenger[:12]} {_verdict_word(entry, verdict)}",
         metadata={"rules": _rules(verdict)},
     )
 
 
-def _word(entry: Promotion, verdict: Verdict) -> str:
+def _verdict_word(entry: Promotion, verdict: Verdict) -> str:
     return WORDS[entry.action] if verdict.promote else WORDS["refuse"]
 
 
@@ -178,9 +178,9 @@ def _rules(verdict: Verdict) -> dg.TableMetadataValue:
 
 
 def _metadata(plan: ModelPlan, entry: Promotion, verdict: Verdict, costs: Sequence[Cost]) -> dict[str, Any]:
-    """Return what the web UI shows: the verdict, every rule as a row of a table, and the figures."""
-    told: dict[str, Any] = {
-        "verdict": _word(entry, verdict),
+    """Return the metadata for the UI: the verdict, a table of the rules, and the figures."""
+    metadata: dict[str, Any] = {
+        "verdict": _verdict_word(entry, verdict),
         "reasons": dg.MetadataValue.md("\n".join(f"- {in_markdown(reason)}" for reason in verdict.reasons)),
         "rules": _rules(verdict),
         "champion": entry.champion or "none",
@@ -188,17 +188,17 @@ def _metadata(plan: ModelPlan, entry: Promotion, verdict: Verdict, costs: Sequen
         **verdict.figures,
     }
     if entry.cause is not None:
-        told["cause"] = entry.cause
+        metadata["cause"] = entry.cause
     if entry.action == "wait":
-        told["let it in"] = f"ml-assets promote {plan.name} {entry.challenger[:12]} --why REASON"
-    return told
+        metadata["to approve"] = f"ml-assets promote {plan.name} {entry.challenger[:12]} --why REASON"
+    return metadata
 
 
 def _standing(entries: Sequence[Promotion], entry: Promotion) -> Promotion | None:
-    """Return the entry that this very evaluation has since the current champion serves, if it would be the same again.
+    """Return the entry that this evaluation already has under the current champion, if a new one would be the same.
 
     Another flow may have judged it at the same time, or this step may have been killed before it stored its artifact.
-    Judged once more, the challenger would be rejected twice, which would double a cool-down.
+    Without this check the challenger would be rejected twice, which would double a cool-down.
     """
     since = serving_since(entries)
     judged = [
@@ -211,11 +211,11 @@ def _standing(entries: Sequence[Promotion], entry: Promotion) -> Promotion | Non
         return None
     if judged[-1] == waits and entry.action == "wait":
         return waits
-    return judged[-1] if entry.action == "refuse" and _says(judged[-1]) == _says(entry) else None
+    return judged[-1] if entry.action == "refuse" and _decision(judged[-1]) == _decision(entry) else None
 
 
-def _says(entry: Promotion) -> tuple[object, ...]:
-    """Return what an entry decides; its sentences follow from the figures, and milliseconds are never the same."""
+def _decision(entry: Promotion) -> tuple[object, ...]:
+    """Return what an entry decides, without its sentences, because measured milliseconds vary."""
     figures = {name: value for name, value in entry.figures.items() if not name.startswith("latency")}
     rules = [(rule.name, rule.holds) for rule in entry.rules]
     return entry.action, entry.challenger, rules, figures

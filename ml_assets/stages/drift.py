@@ -1,6 +1,6 @@
-"""Drift: each feature and the score of a day against the reference of the model that made the predictions.
+"""Drift: the features and the score of a day against the reference of the model that made the predictions.
 
-The sensors that act on it are in `sensors`.
+Not here: the sensor that requests a retraining (see `ml_assets.automation.retraining`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +45,7 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
     def drift(
         context: dg.AssetExecutionContext, predictions: dict[str, pl.DataFrame], ml_assets_lake: LakeResource
     ) -> Iterator[Any]:
-        """PSI, Kolmogorov-Smirnov, Wasserstein, missing values and new categories, in one pass over each day."""
+        """PSI, Kolmogorov-Smirnov, Wasserstein, missing values and new categories of each day, in one pass."""
         opened = ml_assets_lake.open()
         by_day = {day_of(day): rows for day, rows in predictions.items()}
         watched: dict[str, Watched] = {}
@@ -56,7 +56,7 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
                 by_day, watched=watched.__getitem__, limits=limits, model=plan.name, day=day_of(day)
             )
         check_frames([one.table for one in measured.values()], drift_table())
-        _tell(context, measured)
+        _add_metadata(context, measured)
         yield dg.Output(measured)
         yield evaluated_by_day(
             context, lambda days: drift_result(asset, [measured[day].summaries for day in days], limits)
@@ -68,7 +68,7 @@ def drift(plan: ModelPlan) -> dg.AssetsDefinition:
 def _watched(
     lake: Lake, plan: ModelPlan, versions: Sequence[str], day: str, *, known: Mapping[str, Watched]
 ) -> dict[str, Watched]:
-    """Return what the versions that predicted a day are measured by, and note them as inputs of that day alone."""
+    """Return the references of the versions that predicted a day, and record them as inputs of that day alone."""
     lake.note_reads([model_ref(plan, version) for version in versions], partition=day)
     models = {version: model_of(lake, plan, version, is_input=False) for version in versions if version not in known}
     return {
@@ -77,21 +77,21 @@ def _watched(
     }
 
 
-def _tell(context: dg.AssetExecutionContext, measured: dict[str, DailyDrift]) -> None:
+def _add_metadata(context: dg.AssetExecutionContext, measured: dict[str, DailyDrift]) -> None:
     """Add each day's figures and the newest day's plots to the metadata."""
     from ml_assets.logic.plots.monitoring import drift_history_plot, drift_plot
 
     summaries = [summary for one in measured.values() for summary in one.summaries.versions]
     for day, one in measured.items():
-        told: dict[str, Any] = {"state": one.summaries.state}
+        metadata: dict[str, Any] = {"state": one.summaries.state}
         for summary in one.summaries.versions:
             figures = {
                 "weighted excess PSI": summary.weighted_excess_psi,
                 "excess PSI of the score": summary.score_excess_psi,
             }
-            told |= {name: figure for name, figure in figures.items() if figure is not None}
-            told |= {"rows": summary.rows, "verdict": summary.sentence, "model version": summary.model_version}
-        context.add_asset_metadata(told, partition_key=day)
+            metadata |= {name: figure for name, figure in figures.items() if figure is not None}
+            metadata |= {"rows": summary.rows, "verdict": summary.sentence, "model version": summary.model_version}
+        context.add_asset_metadata(metadata, partition_key=day)
     if not summaries:
         return
     newest = summaries[-1]

@@ -1,6 +1,6 @@
-"""Evaluation: the challenger on the frozen test rows, beside baselines, the champion and the anchor.
+"""Evaluation: the challenger on the frozen test rows, compared with baselines, the champion and the anchor.
 
-Not here: what follows from it; see `ml_assets.stages.champion`.
+Not here: the verdict (see `ml_assets.stages.champion`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ import polars as pl
 from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Model, TrainingSet
 from ml_assets.lake.resource import LakeResource
 from ml_assets.models.champions import opponents
-from ml_assets.models.judging import Versioned, measure_challenger
+from ml_assets.models.evaluation import Versioned, measure_challenger
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.asset import image, stage
 from ml_assets.stages.checks.contract_rules import as_table
@@ -38,7 +38,7 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
             ),
             dg.AssetCheckSpec(
                 UNSEEN, asset=plan.asset("evaluation"),
-                description="No test row is of a day from which challenger, champion or anchor learned.",
+                description="Neither challenger, champion nor anchor has learned from a day of the test rows.",
             ),
         ],
     )  # fmt: skip
@@ -81,7 +81,7 @@ def evaluation(plan: ModelPlan) -> dg.AssetsDefinition:
 
 
 def _checks(plan: ModelPlan, summary: EvaluationSummary) -> Iterator[dg.AssetCheckResult]:
-    """Yield whether the challenger beats the baselines, and on rows that are new to it, the champion and the anchor."""
+    """Yield the checks: whether the challenger beats the baselines, and whether all models are new to the test rows."""
     compared = summary.against_baselines
     undecided = next((it.difference.reason for it in compared if it.difference.reason), "")
     undecided = undecided if compared else "there is no baseline to compare with"
@@ -107,7 +107,7 @@ def _checks(plan: ModelPlan, summary: EvaluationSummary) -> Iterator[dg.AssetChe
 
 
 def _opponents(summary: EvaluationSummary) -> dict[str, Any]:
-    """Return what the web UI shows of the champion and the anchor."""
+    """Return the metadata about the champion and the anchor."""
     compared = [it for it in (summary.against_champion, summary.against_anchor) if it is not None]
     shown: dict[str, Any] = {
         "champion": summary.champion_version,

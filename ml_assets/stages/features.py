@@ -1,6 +1,6 @@
-"""Features: one row a prediction, by day, checked against the contract; the one source for training, batch and online.
+"""Features: one row per prediction, by day, checked against the contract; read by training, batch and online scoring.
 
-dbt's mart computes them.
+Not here: the computation (see dbt's mart).
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,9 +19,9 @@ from ml_assets.logic.tables.quarantine import refusal
 from ml_assets.models.plan import DAY, ModelPlan, table_key
 from ml_assets.stages.asset import stage
 from ml_assets.stages.checks.contract_rules import check_results, check_specs, reject
-from ml_assets.stages.checks.expectations import expectation_specs, held_against_the_past
+from ml_assets.stages.checks.expectations import compare_with_earlier_days, expectation_specs
 from ml_assets.stages.checks.unchanged import unchanged_check_result, unchanged_check_spec
-from ml_assets.stages.leak_test.leaktest import keep, leak_check_result, leak_check_spec, leak_test
+from ml_assets.stages.leak_test.leaktest import leak_check_result, leak_check_spec, leak_test, store_report
 from ml_assets.warehouse.warehouse import Warehouse
 
 
@@ -54,7 +54,7 @@ def features(plan: ModelPlan) -> dg.AssetsDefinition:
         ml_assets_lake: LakeResource,
         ml_assets_warehouse: Warehouse,
     ) -> Iterator[Any]:
-        """What was known of each row at its prediction time, and nothing later."""
+        """The values that were known for each row at its prediction time, and nothing later."""
         there = ml_assets_lake.open()
         rows = table.select(name for name in contract.names if name in table.columns)
         yield from _audited(context, plan, there, rows)
@@ -71,17 +71,17 @@ def features(plan: ModelPlan) -> dg.AssetsDefinition:
 def _audited(
     context: dg.AssetExecutionContext, plan: ModelPlan, lake: Lake, rows: pl.DataFrame
 ) -> Iterator[dg.AssetCheckResult]:
-    """Yield what each rule found; keep days that a blocking rule refuses where they can be looked at, and fail.
+    """Yield the result of each rule; store the days that a blocking rule rejects for inspection, and fail.
 
     Raises:
         ContractError: there are such days; every broken rule is listed.
     """
     asset, days = plan.asset("features"), context.partition_keys
-    report = _held(plan, lake, rows, days)
+    report = _validate(plan, lake, rows, days)
     yield from check_results(report, asset, partitions=days)
     for finding in report.broken:
         if not finding.rule.is_blocking:
-            context.log.warning(_short(report.sentence(finding)))
+            context.log.warning(_first_line(report.sentence(finding)))
     if report.blocking:
         name, run_id = asset.to_user_string(), context.op_execution_context.run_id
         parts = {day: part for day, part in by_partition(rows, days, name).items() if isinstance(part, pl.DataFrame)}
@@ -90,19 +90,19 @@ def _audited(
         raise ContractError(refusal(name, refused, [report.sentence(finding) for finding in report.blocking]))
 
 
-def _held(plan: ModelPlan, lake: Lake, rows: pl.DataFrame, days: Sequence[str]) -> Report:
-    """Return what the contract says of the rows and, where they keep it, what the days before them say."""
+def _validate(plan: ModelPlan, lake: Lake, rows: pl.DataFrame, days: Sequence[str]) -> Report:
+    """Return the report of the contract and, if declared, of the comparison with earlier days."""
     contract = plan.features_contract
     report = check_table(rows, contract, partition=DAY if DAY in rows.columns else None)
     if report.blocking:
         return report
     settings = plan.declaration.expectations
-    beside = held_against_the_past(lake, plan.asset("features"), rows, days, settings=settings, contract=contract)
+    beside = compare_with_earlier_days(lake, plan.asset("features"), rows, days, settings=settings, contract=contract)
     return Report(contract, (*report.findings, *beside.findings))
 
 
-def _short(sentence: str) -> str:
-    """Return a finding as one line; all of it stands in its check."""
+def _first_line(sentence: str) -> str:
+    """Return a finding in one line. Its check contains the rest."""
     first, *more = sentence.splitlines()
     return f"{first} (and {len(more)} more lines in its check)" if more else first
 
@@ -110,20 +110,21 @@ def _short(sentence: str) -> str:
 def _leak_tested(
     context: dg.AssetExecutionContext, plan: ModelPlan, lake: Lake, rows: pl.DataFrame, warehouse: Warehouse
 ) -> Iterator[dg.AssetCheckResult]:
-    """Yield what the leak test found, where one is declared, and keep it in the lake.
+    """Yield the result of the leak test if it is declared, and store it in the lake.
 
     Raises:
-        ContractError: there are leaks: nothing is published.
+        ContractError: there are leaks, so nothing is published.
     """
     if not plan.declaration.leak_test.samples:
         return
     report = leak_test(plan, lake, warehouse.project_dir, rows=rows, say=context.log.info)
     days = set(context.partition_keys)
-    keep(lake, plan, report, lambda day: str(day) in days, run_id=context.op_execution_context.run_id)
+    store_report(lake, plan, report, lambda day: str(day) in days, run_id=context.op_execution_context.run_id)
     lake.note(leak_test=report.note)
     yield leak_check_result(plan, report)
     if report.leaks:
         raise ContractError(
-            f"{report.text}\nNothing was published. Build these columns from what is known by the prediction time, or "
+            f"{report.text}\nNothing was published. Build these columns only from what is known at the prediction "
+            "time, or "
             "correct the known_time of the sources."
         )

@@ -1,6 +1,6 @@
-"""Importances: which features are selected, because they beat injected noise over several time folds.
+"""Importances: selects the features that beat injected noise on several time folds.
 
-Not here: the importances of the trained challenger; see `ml_assets.stages.model`.
+Not here: the importances of the trained challenger (see `ml_assets.stages.model`).
 """
 
 import dagster as dg
@@ -8,7 +8,7 @@ import dagster as dg
 from ml_assets.contracts.artifacts import Importances, TrainingSet
 from ml_assets.contracts.frames import check_frames, importances_table
 from ml_assets.models.plan import ModelPlan
-from ml_assets.models.training import weigh
+from ml_assets.models.training import compute_importances
 from ml_assets.stages.asset import image, stage
 
 
@@ -17,16 +17,16 @@ def importances(plan: ModelPlan) -> dg.AssetsDefinition:
     declared = plan.declaration
 
     @stage(
-        plan, "importances", weigh, kinds={"lightgbm", "polars"}, parameters={
+        plan, "importances", compute_importances, kinds={"lightgbm", "polars"}, parameters={
             "settings": declared.importances, "metric": declared.overall_metric, "seed": declared.seed,
         },
         ins={"training_set": dg.AssetIn(plan.asset("training_set"))},
     )  # fmt: skip
     def importances(context: dg.AssetExecutionContext, training_set: TrainingSet) -> Importances:
-        """Gain and permutation importance of each feature against noise; which are selected, and why."""
+        """Gain and permutation importance of each feature against noise, and which features are selected."""
         from ml_assets.logic.plots.training import selection_plot
 
-        result = weigh(
+        result = compute_importances(
             plan, training_set, on_fold=lambda done, total: context.log.info(f"fold {done} of {total} measured")
         )
         check_frames([result.table], importances_table())

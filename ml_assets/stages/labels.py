@@ -1,6 +1,6 @@
 """Labels: entity, label and known time, by the day the label became known.
 
-What a label means stays out; that is dbt's mart.
+Not here: the meaning of a label (see dbt's mart).
 """
 
 import dagster as dg
@@ -16,8 +16,7 @@ from ml_assets.stages.asset import stage
 def labels(plan: ModelPlan) -> dg.AssetsDefinition:
     """Return the asset of a model's labels.
 
-    A day reads the outcomes of the declared days of waiting before it: what is corrected later still does not reach
-    the labels.
+    A day reads the outcomes of the declared waiting days before it. Later corrections do not change the labels.
     """
     wanted, timezone = plan.declaration.labels, plan.declaration.days.timezone
     mapping = dg.TimeWindowPartitionMapping(start_offset=-wanted.wait_days, allow_nonexistent_upstream_partitions=True)
@@ -38,7 +37,7 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
         ins={"table": dg.AssetIn(table_key(wanted.table), partition_mapping=mapping)},
     )
     def labels(context: dg.AssetExecutionContext, table: pl.DataFrame) -> pl.DataFrame:
-        """What came true, by the day it could first be known."""
+        """The outcomes, by the day they could first be known."""
         rows = select_labels(
             table,
             key=plan.key,

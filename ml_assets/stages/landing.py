@@ -1,4 +1,4 @@
-"""What one landing makes of a source's rows: all their versions, computed columns, what is set aside, what is lost.
+"""Lands the rows of a source: all their versions, computed columns, quarantined rows, and rows that were lost.
 
 Not here: reading the source, and publishing or rejecting the result (see `ml_assets.stages.raw`).
 """
@@ -43,12 +43,12 @@ ROWS, ASIDE = "rows", "quarantined"
 
 
 def expressions(contract: TableContract) -> dict[str, str]:
-    """Return the columns that landing computes where the source does not bring them, by name."""
+    """Return the columns that landing computes if the source does not contain them, by name."""
     return {column.name: column.expression for column in contract.columns if column.expression is not None}
 
 
 def landing_rules(table: RawTable) -> list[Rule]:
-    """Return what is asked of a landing beside the contract."""
+    """Return the rules for a landing beside the contract."""
     return [KEEPS_ROWS, ALL_DAYS] if _is_cut(table) else [KEEPS_ROWS]
 
 
@@ -58,16 +58,16 @@ def _is_cut(table: RawTable) -> bool:
 
 
 @dataclass(frozen=True)
-class Came:
-    """What a source says now.
+class SourceContent:
+    """The current content of a source.
 
     Attributes:
-        rows: by partition; none where a day has no file.
-        facts: what it was, for the manifests.
-        outside: how many rows are of no declared day, by reason.
-        total: how many rows the source has.
-        absent: days of a longer run without a file: what stands of them stays.
-        warnings: what a person should know of it.
+        rows: by partition; none if a day has no file.
+        facts: the files, for the manifests.
+        outside: the number of rows that belong to no declared day, by reason.
+        total: the number of rows of the source.
+        absent: days of a longer run without a file; their landed rows stay.
+        warnings: warnings for the operator.
     """
 
     rows: Mapping[str, pl.DataFrame]
@@ -80,12 +80,12 @@ class Came:
 
 @dataclass(frozen=True)
 class Landed:
-    """What one run makes of a source: what goes on and what is set aside, by partition, and what it was made from.
+    """The result of landing a source: accepted and quarantined rows by partition, with their inputs.
 
     Attributes:
-        audit: what the contract found, and the rules about the landing itself.
-        outside: rows of the source that no run lands, by reason.
-        moved: rows that the source has on another day than before.
+        audit: the findings of the contract, and the rules about the landing itself.
+        outside: the number of rows that are not landed, by reason.
+        moved: the number of rows that have moved to another day.
     """
 
     audit: Audit
@@ -97,19 +97,19 @@ class Landed:
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """What differs from the landing before, by partition; nothing where versions of rows are not stored."""
+        """The counts of changes since the last landing, by partition; none if versions of rows are not stored."""
         if self.moved is None:
             return {}
         return {part: {what: rows for what, rows in it.counts.items() if rows} for part, it in self.landings.items()}
 
     @property
     def notes(self) -> dict[str, JsonValue]:
-        """What the manifests say about rows that differ from the landing before."""
+        """The facts about changed rows, for the manifests."""
         return {CHANGED_ROWS: {part: {**counts} for part, counts in self.counts.items()}}
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Counts for the asset's page, and for the manifest what was left out."""
+        """Counts for the asset's page, with what the manifest omits."""
         found = {
             "days": len(self.landings),
             "empty days": sum(it.is_empty() for it in self.parts[ROWS].values()),
@@ -124,11 +124,11 @@ class Landed:
 
     @property
     def warnings(self) -> Iterator[str]:
-        """What a person should know of a landing that went well."""
+        """Yield warnings about a landing that succeeded."""
         empty = [day for day, rows in self.parts[ROWS].items() if rows.is_empty()]
         if empty:
             days = f"{len(empty)} of {counted(len(self.landings), 'day')}"
-            yield f"no rows on {days}, the first is {empty[0]}."
+            yield f"{days} have no rows; the first is {empty[0]}."
         yield from (finding.detail for finding in self.audit.report.broken if finding.rule == ALL_DAYS)
         gone = {day: it.gone for day, it in self.landings.items() if it.gone} if self.moved is not None else {}
         if gone:
@@ -146,14 +146,14 @@ def day_columns(table: RawTable, contract: TableContract) -> DayColumns | None:
 
 
 def with_day_columns(rows: pl.DataFrame, by: DayColumns, contract: TableContract) -> pl.DataFrame:
-    """Return rows with the columns that say their day, computed where the source does not bring them."""
+    """Return rows with their day columns, computed if the source does not contain them."""
     computed = expressions(contract).items()
     lacking = {name: sql for name, sql in computed if name in by.columns.values() and name not in rows.columns}
     return with_columns(rows, lacking, where=f"{contract.where}: table '{contract.name}'", personal=contract.personal)
 
 
 def day_of_row(by: DayColumns, contract: TableContract, timezone: str) -> pl.Expr:
-    """Return the day of a source's row; a timestamp is in UTC, and its day that of a time zone."""
+    """Return the day of a row. A timestamp is in UTC, and its day is that of the time zone."""
     is_moment = by.column is not None and isinstance(contract.column(by.column).dtype, pl.Datetime)
     return day_expression(**by.model_dump(), timezone=timezone if is_moment else None)
 
@@ -164,11 +164,11 @@ def land_rows(
     table: RawTable,
     contract: TableContract,
     *,
-    came: Came,
+    came: SourceContent,
     at: datetime,
     may_shrink: float,
 ) -> Landed:
-    """Join a source's rows with the versions that stand, compute what it lacks, and validate all of it."""
+    """Merge a source's rows with their stored versions, compute missing columns, and validate the result."""
     asset, rows = key.to_user_string(), {part: nan_as_missing(it, contract) for part, it in came.rows.items()}
     is_versioned = {RECEIVED_AT, GONE_AT} <= {*contract.names}
     standing: _Standing = _read_standing(lake, asset, [*rows] if is_versioned else came.absent)
@@ -217,7 +217,7 @@ def _loss(asset: str, landings: Mapping[str, Landing], may_shrink: float) -> Fin
 
 
 def _rows_before(lake: Lake, asset: str, partitions: Collection[str]) -> dict[str, int]:
-    """Return how many rows of each partition stand, those that were set aside included."""
+    """Return the number of rows of each partition in the lake, including quarantined rows."""
     found = Counter[str]()
     for name in (asset, f"{asset}{QUARANTINE}"):
         refs = [*lake.newest(name, [*partitions]).values()] if partitions else []
@@ -227,14 +227,14 @@ def _rows_before(lake: Lake, asset: str, partitions: Collection[str]) -> dict[st
 
 
 def _with_columns_of(stood: pl.DataFrame, source: pl.DataFrame) -> pl.DataFrame:
-    """Return rows that stay as they are, with the columns that a source has since then."""
+    """Return unchanged rows with the columns that the source has added since."""
     return retyped(stood, source.schema).with_columns(
         pl.lit(None, dtype).alias(name) for name, dtype in source.schema.items() if name not in stood.columns
     )
 
 
 def _whole(parts: Mapping[str, pl.DataFrame], contract: TableContract) -> pl.DataFrame:
-    """Return the rows of all partitions with all columns; files of different days may lack different ones."""
+    """Return the rows of all partitions with all columns. Files of different days may lack different columns."""
     alike: dict[tuple[str, ...], dict[str, pl.DataFrame]] = {}
     for part, rows in parts.items():
         alike.setdefault(tuple(rows.columns), {})[part] = rows
@@ -252,7 +252,7 @@ _Standing = Mapping[str, Sequence[tuple[ArtifactRef, pl.DataFrame]]]
 
 
 def _read_standing(lake: Lake, asset: str, partitions: Sequence[str]) -> _Standing:
-    """Return what was landed before, by partition: the table's rows first, then those that were set aside."""
+    """Return the rows landed before, by partition: first those of the table, then quarantined rows."""
     found: dict[str, list[tuple[ArtifactRef, pl.DataFrame]]] = {}
     for name in (asset, f"{asset}{QUARANTINE}"):
         refs = lake.newest(name, partitions)
@@ -265,12 +265,12 @@ def _read_standing(lake: Lake, asset: str, partitions: Sequence[str]) -> _Standi
 def _all_versions(standing: Sequence[tuple[ArtifactRef, pl.DataFrame]] | None) -> pl.DataFrame | None:
     if not standing:
         return None
-    schema = standing[0][1].schema  # rows set aside before a type was changed still have the old one
+    schema = standing[0][1].schema  # rows quarantined before a change of type have the old type
     return pl.concat([retyped(rows.drop(BROKEN_RULES, strict=False), schema) for _, rows in standing])
 
 
 def _made_from(lake: Lake, standing: _Standing, parts: Mapping[str, pl.DataFrame]) -> Iterator[ArtifactRef]:
-    """Yield what stood and went into the new rows; a day that stays as it was keeps the lineage that it has."""
+    """Yield the artifacts that the new rows include. An unchanged day retains its lineage."""
     for part, stood in standing.items():
         ref, rows = stood[0]
         yield from lake.manifest(ref).inputs if rows.equals(parts[part]) else [it for it, _ in stood]
@@ -281,7 +281,7 @@ def _parts(rows: pl.DataFrame, partitions: Sequence[str]) -> dict[str, pl.DataFr
 
 
 def other_tables(lake: Lake, contract: TableContract) -> Others:
-    """Return the tables that relationships point to, as far as the lake has them."""
+    """Return the tables that relationships refer to, as far as the lake contains them."""
     wanted = {rule.relationship.table for rule in contract.rules if rule.relationship is not None}
     found = {name: [*lake.newest(name).values()] for name in sorted(wanted)}
     return {name: lake.scan(refs, is_input=False) for name, refs in found.items() if refs}

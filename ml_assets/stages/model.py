@@ -1,6 +1,6 @@
 """The model: the challenger, trained with the best parameters on the train window alone.
 
-Not here: how good it is; see `ml_assets.stages.evaluation`.
+Not here: its evaluation (see `ml_assets.stages.evaluation`).
 """
 
 import dagster as dg
@@ -28,7 +28,7 @@ def model(plan: ModelPlan) -> dg.AssetsDefinition:
     def model(
         context: dg.AssetExecutionContext, training_set: TrainingSet, tuning: Tuning, ml_assets_lake: LakeResource
     ) -> Model:
-        """The challenger: LightGBM text, contract, vocabularies, importances and a sketch of its training data."""
+        """The challenger: LightGBM text, contract, vocabularies, importances and the reference of its training data."""
         from ml_assets.logic.plots.training import importance_plot
 
         result = train(plan, training_set, tuning)

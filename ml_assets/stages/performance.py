@@ -1,6 +1,6 @@
-"""Performance: metrics on matured labels, beside what was expected before the labels came.
+"""Performance: metrics on matured labels, compared with what was expected before labels arrived.
 
-The sensors that act on it are in `sensors`.
+Not here: the sensor that requests a retraining (see `ml_assets.automation.retraining`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.monitoring.performance import daily_performance, measure_performance
 from ml_assets.logic.monitoring.retraining import LOOKED_BACK, Finding, performance_finding
 from ml_assets.models.former_champion import Former, former_champion
-from ml_assets.models.loop import read_performance, rules_of, serving_of
+from ml_assets.models.monitoring import read_performance, retraining_rules, serving_of
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.asset import image, stage
 from ml_assets.stages.checks.verdicts import Judged, evaluated_by_day, performance_result, performance_spec
@@ -49,16 +49,18 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
         labels: pl.DataFrame,
         ml_assets_lake: LakeResource,
     ) -> Iterator[Any]:
-        """How good the predictions of a day turned out, on the labels known so far."""
+        """The quality of a day's predictions on the labels known so far."""
         opened, days = ml_assets_lake.open(), context.partition_keys
         former = former_champion(opened, plan)
         measured = {day: _measured(opened, plan, predictions[day], labels, day, former=former) for day in days}
         check_frames([one.table for one in measured.values()], performance_table())
-        _tell(context, measured, declared.metric)
-        verdicts = judged(opened, plan, measured) if is_judged else []
+        _add_metadata(context, measured, declared.metric)
+        verdicts = judged_days(opened, plan, measured) if is_judged else []
         yield dg.Output(measured)
         if is_judged:
-            yield evaluated_by_day(context, lambda days: performance_result(asset, days, verdicts, rules_of(declared)))
+            yield evaluated_by_day(
+                context, lambda days: performance_result(asset, days, verdicts, retraining_rules(declared))
+            )
 
     return performance
 
@@ -66,7 +68,7 @@ def performance(plan: ModelPlan) -> dg.AssetsDefinition:
 def _measured(
     lake: Lake, plan: ModelPlan, predictions: pl.DataFrame, labels: pl.DataFrame, day: str, *, former: Former | None
 ) -> DailyPerformance:
-    """Return the performance of a day, of each model version that made predictions of it."""
+    """Return the performance of a day for each model version that predicted it."""
     declared = plan.declaration
     found: list[Performance] = []
     for rows in predictions.sort("model_version", maintain_order=True).partition_by(
@@ -91,13 +93,13 @@ def _measured(
     return daily_performance(day, found)
 
 
-def judged(lake: Lake, plan: ModelPlan, measured: Mapping[str, DailyPerformance]) -> list[Judged]:
-    """Return what the rule that asks for a retraining makes of each day, with the days before it that the lake has.
+def judged_days(lake: Lake, plan: ModelPlan, measured: Mapping[str, DailyPerformance]) -> list[Judged]:
+    """Return the finding of the retraining rule for each day, with the days before it in the lake.
 
-    Days that a model has learned from say nothing of it.
+    Days that a model has learned from are not judged.
     """
     declared = plan.declaration
-    rules, metric = rules_of(declared), find_metric(declared.metric, declared.task)
+    rules, metric = retraining_rules(declared), find_metric(declared.metric, declared.task)
     asset, newest = plan.asset("performance").to_user_string(), max(measured)
     known = [day for day in lake.partitions(asset) if day < newest and day not in measured][-LOOKED_BACK:]
     own = [summary for one in measured.values() for summary in one.summaries.versions]
@@ -109,20 +111,20 @@ def judged(lake: Lake, plan: ModelPlan, measured: Mapping[str, DailyPerformance]
         learned = model.learned_until or model.as_of
         finding = performance_finding([other for other in every if learned < other.day <= it.day], model, rules, metric)
         if it.day <= learned:
-            sentence = f"Performance is not judged: the model has learned from days up to {learned}."
+            sentence = f"Performance is not judged, because the model has learned from days up to {learned}."
             finding = Finding("performance", False, None, sentence, "later days", is_judged=False)
         found.append(Judged(str(it.day), it, finding))
     return found
 
 
-def _tell(context: dg.AssetExecutionContext, measured: Mapping[str, DailyPerformance], metric: str) -> None:
+def _add_metadata(context: dg.AssetExecutionContext, measured: Mapping[str, DailyPerformance], metric: str) -> None:
     """Add each day's figures and the plot of all days to the metadata."""
     from ml_assets.logic.plots.drawing import interval
     from ml_assets.logic.plots.monitoring import performance_plot
 
     for day, one in measured.items():
         for summary in one.summaries.versions:
-            told = {
+            metadata = {
                 **dict(summary.metrics),
                 **{f"expected {name}": value for name, value in summary.expected.items()},
                 **{f"expected {name} of the labelled": value for name, value in summary.expected_labelled.items()},
@@ -133,7 +135,7 @@ def _tell(context: dg.AssetExecutionContext, measured: Mapping[str, DailyPerform
                 "model version": summary.model_version,
                 "verdict": summary.sentence,
             }
-            context.add_asset_metadata(told, partition_key=day)
+            context.add_asset_metadata(metadata, partition_key=day)
     summaries = [summary for one in measured.values() for summary in one.summaries.versions]
     if summaries:
         history = image(performance_plot(summaries, metric), f"{metric} by day")
@@ -142,4 +144,4 @@ def _tell(context: dg.AssetExecutionContext, measured: Mapping[str, DailyPerform
 
 def _former(summary: PerformanceSummary) -> dict[str, float]:
     former = summary.former
-    return {} if former is None else {f"{name} of the champion before": it for name, it in former.metrics.items()}
+    return {} if former is None else {f"{name} of the former champion": it for name, it in former.metrics.items()}

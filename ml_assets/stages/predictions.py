@@ -1,6 +1,6 @@
 """Predictions: the champion's scores for a day, each with model version and feature row.
 
-Online scoring stays out; see `ml_assets.serving`.
+Not here: online scoring (a later release).
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,14 +36,14 @@ def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
         check_specs=[
             dg.AssetCheckSpec(
                 CHECK, asset=asset, blocking=True,
-                description="The contract of the features has not changed in a way that the champion cannot answer.",
+                description="The champion can score features of the current contract.",
             )
         ],
     )  # fmt: skip
     def predictions(
         context: dg.AssetExecutionContext, features: pl.DataFrame, ml_assets_lake: LakeResource
     ) -> Iterator[Any]:
-        """The champion's scores, one row a feature row."""
+        """The champion's scores, one row per feature row."""
         versions = ml_assets_lake.open().versions_read()
         champion = serving_champion(ml_assets_lake.open(), plan)
         model = champion.model
@@ -80,7 +80,7 @@ def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
 
 
 def _compared(changes: Sequence[Change], asset: dg.AssetKey, *, is_known: bool) -> dg.AssetCheckResult:
-    """Return what has changed since the champion was trained as the result of its check."""
+    """Return the check of what has changed in the contract since the champion was trained."""
     is_broken = any(not change.is_compatible for change in changes)
     found = [
         {"column": it.column, "rule": it.what, "is_compatible": it.is_compatible, "example": it.sentence}

@@ -1,7 +1,6 @@
 """Raw tables: source rows as received, by day or as a whole table, with every version of a row.
 
-Not here: renaming and cleaning (dbt's staging), and noticing that the files of a day have changed
-(`ml_assets.automation.arrivals`).
+Not here: renaming and cleaning (dbt's staging), and detection of changed files (see `ml_assets.automation.arrivals`).
 """
 
 import hashlib
@@ -43,8 +42,8 @@ from ml_assets.stages.checks.contract_rules import check_results, check_specs, r
 from ml_assets.stages.landing import (
     ASIDE,
     ROWS,
-    Came,
     Landed,
+    SourceContent,
     day_columns,
     day_of_row,
     expressions,
@@ -58,7 +57,7 @@ GROUP = "raw"
 
 
 class LandingConfig(dg.Config):
-    """What a run may say of its landing."""
+    """Run configuration of a landing."""
 
     received_at: str | None = Field(
         None, description="UTC moment at which the rows count as received, for simulations; now if absent"
@@ -81,11 +80,11 @@ class LandingConfig(dg.Config):
 
 
 def raw_tables(declaration: RawDeclaration, contracts: Mapping[str, TableContract]) -> list[dg.AssetsDefinition]:
-    """Return one asset for each declared source, and one for its quarantine where a share is declared.
+    """Return one asset for each declared source, and one for its quarantine if a share is declared.
 
     Raises:
-        ContractError: a source has no contract in dbt's sources, or a column that says the day of a row, or has a
-            format, is not in it or not of a fitting type; all are listed.
+        ContractError: a source has no contract in dbt's sources, or a column for the day or with a format is missing or
+            has an unsuitable type. All problems are listed.
     """
     known = [name.removeprefix(f"{GROUP}/") for name in contracts if name.startswith(f"{GROUP}/")]
     wrong = [
@@ -108,7 +107,7 @@ def raw_tables(declaration: RawDeclaration, contracts: Mapping[str, TableContrac
 
 
 def _column_problems(table: RawTable, contract: TableContract) -> Iterator[tuple[tuple[str, str], str]]:
-    """Yield what is wrong with the columns that a declaration names, each with the field that names it."""
+    """Yield the problems of the columns that a declaration names, each with its field."""
     days = () if table.by is None else table.by.columns.items()
     named = [(("by", field), column) for field, column in days]
     named += [(("formats", column), column) for column in table.formats]
@@ -138,13 +137,13 @@ def _column_problems(table: RawTable, contract: TableContract) -> Iterator[tuple
 
 
 def source_of(table: RawTable, contract: TableContract, file: str) -> Source:
-    """Return a file that a raw table is landed from: what landing itself adds is not looked for in it."""
+    """Return the source file of a raw table, without the columns that landing adds."""
     optional = (RECEIVED_AT, GONE_AT, *expressions(contract))
     return Source(file, contract.schema, table.null_values, optional, table.csv, table.formats, contract.personal)
 
 
 def newest_day_in(table: RawTable, contract: TableContract, timezone: str) -> date | None:
-    """Return the newest day with rows in the one file of a raw table by day; None where there is none."""
+    """Return the newest day with rows in the single file of a raw table by day; None if there is none."""
     if table.by is None:
         return None
     source = source_of(table, contract, str(table.file))
@@ -154,15 +153,15 @@ def newest_day_in(table: RawTable, contract: TableContract, timezone: str) -> da
 
 
 def raw_table(declaration: RawDeclaration, name: str, table: RawTable, contract: TableContract) -> dg.AssetsDefinition:
-    """Return the asset that lands one source, with its quarantine where a share is declared."""
+    """Return the asset that lands one source, with its quarantine if a share is declared."""
     key = dg.AssetKey([GROUP, name])
 
     def land(context: dg.AssetExecutionContext, config: LandingConfig, ml_assets_lake: LakeResource) -> Iterator[Any]:
         days = day_range(context) if table.is_by_day else None
         opened = ml_assets_lake.open()
-        # Before anything is read, so that whoever publishes from now on is noticed.
+        # This precedes all reads, so that a publication by another run is noticed.
         before = _last_numbers(opened, key, context.partition_keys if days else [""])
-        came = _came(opened, key, table, contract, days, declared=declaration.days)
+        came = _read_source(opened, key, table, contract, days, declared=declaration.days)
         landed = land_rows(
             opened, key, table, contract, came=came, at=config.moment(opened.now()),
             may_shrink=table.may_shrink if config.may_shrink is None else config.may_shrink,
@@ -235,7 +234,7 @@ def _outs(
     return {name: dg.AssetOut.from_spec(spec, io_manager_key=IO_MANAGER) for name, spec in specs.items()}
 
 
-def _came(
+def _read_source(
     lake: Lake,
     key: dg.AssetKey,
     table: RawTable,
@@ -243,8 +242,8 @@ def _came(
     days: tuple[date, date] | None,
     *,
     declared: Days,
-) -> Came:
-    """Read a source: one file, cut into days where it has any, or the files of the days that are asked for."""
+) -> SourceContent:
+    """Read a source: one file, split by day if it has days, or the files of the requested days."""
     if table.files is not None and days is not None:
         return _from_files(lake, key, table, contract, days_between(*days), timezone=declared.timezone)
     source = source_of(table, contract, str(table.file))
@@ -252,7 +251,7 @@ def _came(
     facts: dict[str, JsonValue] = {"source": digest(content)}
     rows = source.frame(content)
     if table.by is None or days is None:
-        return Came({"": rows}, facts)
+        return SourceContent({"": rows}, facts)
     cut = by_day(
         with_day_columns(rows, table.by, contract),
         day_of_row(table.by, contract, declared.timezone),
@@ -262,17 +261,17 @@ def _came(
         personal=contract.personal,
     )
     parts = {day: part.select(rows.columns) for day, part in cut.parts.items()}
-    return Came(parts, facts, cut.outside, rows.height)
+    return SourceContent(parts, facts, cut.outside, rows.height)
 
 
 def _from_files(
     lake: Lake, key: dg.AssetKey, table: RawTable, contract: TableContract, days: Sequence[date], *, timezone: str
-) -> Came:
+) -> SourceContent:
     """Read the files of some days.
 
     Raises:
-        SourceError: a day has no file and was not landed before, or a file cannot be read.
-        DataError: a file has rows of another day.
+        SourceError: a day has no file and was never landed, or a file cannot be read.
+        DataError: a file contains rows of another day.
     """
     pattern, asset = DayPattern.of(str(table.files)), key.to_user_string()
     found = files_of_days(pattern, days, lake.access)
@@ -282,7 +281,7 @@ def _from_files(
     if lacking:
         raise SourceError(
             f"there is no file of {' and '.join(span_of(row) for row in in_rows(lacking))} for {asset}; expected "
-            f"{pattern.text}. Wait for it and land the other days without it, or correct 'files' in the declaration."
+            f"{pattern.text}. Land the other days until it arrives, or correct 'files' in the declaration."
         )
     rows: dict[str, pl.DataFrame] = {}
     facts: dict[str, list[JsonValue]] = {}
@@ -292,15 +291,15 @@ def _from_files(
         )
     source = hashlib.blake2b(json.dumps(facts).encode(), digest_size=16, usedforsecurity=False).hexdigest()
     for part, ref in standing.items():
-        facts[part] = [dict(it) for it in landed_files(lake.manifest(ref))]  # the same file may come back
+        facts[part] = [dict(it) for it in landed_files(lake.manifest(ref))]  # the same file may be read again
     empty = next(iter(rows.values())).clear()
-    return Came(
+    return SourceContent(
         rows={str(day): rows.get(str(day), empty) for day in days},
         facts={"source": source, FILES: {day: facts.get(day, []) for day in map(str, days)}},
         absent=absent,
         warnings=[
-            f"no file of {len(absent)} of {len(days)} days, the first is {day}; expected {pattern.text}. What was "
-            "landed of them stays."
+            f"{len(absent)} of {len(days)} days have no file, the first is {day}; expected {pattern.text}. Their "
+            "landed rows stay in the lake."
             for day in absent[:1]
         ],
     )
@@ -316,7 +315,7 @@ def _read_day(
     files: Sequence[Arrived],
     timezone: str,
 ) -> tuple[pl.DataFrame, list[JsonValue]]:
-    """Return the rows of a day's files in the order of their names, and what the manifest says of each file."""
+    """Return the rows of a day's files in the order of their names, and the facts of each file for the manifest."""
     frames: list[pl.DataFrame] = []
     facts: list[JsonValue] = []
     by = day_columns(table, contract)
@@ -338,7 +337,7 @@ def _read_day(
 
 
 def _refuse(lake: Lake, key: dg.AssetKey, table: RawTable, landed: Landed, *, run_id: str) -> None:
-    """Keep the days that a blocking rule refuses where they can be looked at, and fail.
+    """Store the days that a blocking rule rejects for inspection, and fail.
 
     Raises:
         ContractError: there are such days.

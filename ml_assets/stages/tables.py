@@ -1,6 +1,6 @@
 """Tables: dbt's models as assets, built over a range of days in one invocation and published when their tests pass.
 
-What the tables hold stays out; that is dbt's project.
+Not here: the content of the tables (see the dbt project).
 """
 
 import re
@@ -25,7 +25,7 @@ from ml_assets.orchestration.staleness import LOOK_BACK, first_day
 from ml_assets.provenance.code import code_version
 from ml_assets.provenance.sql import model_version
 from ml_assets.stages.asset import column_schema, freshness_policy, quarantine_spec
-from ml_assets.stages.checks.dbt_tests import Node, Project, selected_results
+from ml_assets.stages.checks.dbt_tests import CheckedProject, Node, selected_results
 from ml_assets.warehouse.warehouse import (
     Build,
     Warehouse,
@@ -46,16 +46,16 @@ def tables(
     """Return dbt's models as two assets definitions: whole tables, and tables by day.
 
     Raises:
-        ContractError: the declaration speaks of a table that dbt does not know.
+        ContractError: the declaration names a table that dbt does not know.
     """
-    project = Project.of(declaration, manifest, contracts)
+    project = CheckedProject.of(declaration, manifest, contracts)
     return [
         _tables(prefixed("whole_tables"), declaration, project, by_day=False),
         _tables(prefixed("tables_by_day"), declaration, project, by_day=True),
     ]
 
 
-def _tables(name: str, declaration: TablesDeclaration, project: Project, *, by_day: bool) -> dg.AssetsDefinition:
+def _tables(name: str, declaration: TablesDeclaration, project: CheckedProject, *, by_day: bool) -> dg.AssetsDefinition:
     models = {uid: node for uid, node in project.models.items() if is_by_day(node) == by_day}
     partitions = daily(declaration.days) if by_day else None
     reach = _furthest_look_back(models, project.nodes)
@@ -70,7 +70,7 @@ def _tables(name: str, declaration: TablesDeclaration, project: Project, *, by_d
         aside = project.quarantines(ml_assets_warehouse.lake.open(), chosen)
         first_days = _first_days(context, declaration, project)
         with (
-            _listening(context) as say,
+            _log_listener(context) as say,
             ml_assets_warehouse.build(
                 project.manifest,
                 chosen,
@@ -100,7 +100,9 @@ def _tables(name: str, declaration: TablesDeclaration, project: Project, *, by_d
     )(build_tables)
 
 
-def _first_days(context: dg.AssetExecutionContext, declaration: TablesDeclaration, project: Project) -> dict[str, date]:
+def _first_days(
+    context: dg.AssetExecutionContext, declaration: TablesDeclaration, project: CheckedProject
+) -> dict[str, date]:
     """Return the first declared day of each table by day, by dbt's unique id."""
     graph = context.op_execution_context.job_def.asset_layer.asset_graph
     found = {}
@@ -116,10 +118,10 @@ _NEWS = re.compile(r"\d+ of \d+ (OK created|ERROR|FAIL|WARN)")
 
 
 @contextmanager
-def _listening(context: dg.AssetExecutionContext) -> Iterator[Callable[[str], None]]:
-    """Give a listener for dbt's lines: a finished model or a failure is news, all lines are one message at the end.
+def _log_listener(context: dg.AssetExecutionContext) -> Iterator[Callable[[str], None]]:
+    """Yield a listener for dbt's lines. It logs finished models and failures at once, and all lines at the end.
 
-    Each message is an event of the run, 7 ms in its log; dbt says a hundred lines.
+    Each message is an event of the run and takes 7 ms to store; dbt writes a hundred lines.
     """
     lines: list[str] = []
 
@@ -138,14 +140,14 @@ def _publish(
     context: dg.AssetExecutionContext,
     warehouse: Warehouse,
     built: Build,
-    project: Project,
+    project: CheckedProject,
     *,
     days: tuple[date, date] | None,
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-    """Tell what each rule found; publish what dbt built and no blocking rule refused, in dependency order.
+    """Yield the result of each rule, and publish what no blocking rule rejects, in dependency order.
 
     Raises:
-        WarehouseError: something was refused, and with it what is made from it.
+        WarehouseError: a table was rejected, and with it everything that depends on it.
     """
     lake, run_id = warehouse.lake.open(), context.run.run_id
     published: dict[str, dict[str, ArtifactRef]] = {}
@@ -161,22 +163,24 @@ def _publish(
             refused[model] = [*([] if model in built.seconds else [built.failed[model]])]
             refused[model] += [report.sentence(finding) for finding in report.blocking if model in built.seconds]
             if broken:
-                refused[model].append(f"the refused rows: ml-assets quarantine {table_name(node)} {broken[0]}".rstrip())
+                refused[model].append(
+                    f"to see the rejected rows: ml-assets quarantine {table_name(node)} {broken[0]}".rstrip()
+                )
         elif parents:
-            refused[model] = [f"it is made from {', '.join(parents)}."]
+            refused[model] = [f"it depends on {', '.join(parents)}."]
         elif model in built.seconds:
             code = context.assets_def.specs_by_key[key].code_version
             made, aside = warehouse.publish(
                 built, project.manifest, model, days, run_id=run_id, code_version=code, published=published
             )
-            for asset, artifacts in ((key, made), (quarantine_key(key), aside)):  # Dagster wants the table first
+            for asset, artifacts in ((key, made), (quarantine_key(key), aside)):  # Dagster requires the table first
                 if artifacts and asset in context.selected_asset_keys:
                     yield _result(context, asset, artifacts)
     if refused:
         listed = "\n".join(f"- {project.nodes[m]['name']}: {line}" for m, lines in refused.items() for line in lines)
         raise WarehouseError(
-            f"these tables were not published, what stood before stays:\n{listed}\n"
-            "Mend the model or its data, then materialize them again."
+            f"these tables were not published, and their current versions stay:\n{listed}\n"
+            "Correct the model or its data, then materialize them again."
         )
 
 
@@ -191,13 +195,13 @@ def _result(
 def _specs(
     model: str,
     declaration: TablesDeclaration,
-    project: Project,
+    project: CheckedProject,
     *,
     code: str,
     partitions: dg.PartitionsDefinition[str] | None,
     reach: Mapping[str, int],
 ) -> Iterator[dg.AssetSpec]:
-    """Yield the asset of a model, and that of its quarantine where one is declared."""
+    """Yield the asset of a model, and of its quarantine if one is declared."""
     node, contract = project.nodes[model], project.contract(model)
     parents = [project.nodes[uid] for uid in node["depends_on"]["nodes"] if uid in project.nodes]
     deps = []
@@ -239,9 +243,9 @@ def _specs(
 
 
 def _furthest_look_back(models: Mapping[str, Node], nodes: Mapping[str, Node]) -> dict[str, int]:
-    """Return, for each table that is read, how far back any of these models reads it.
+    """Return, for each input table, the longest look-back of these models.
 
-    Dagster knows one partition mapping for each input of a step; the exact look-back stands in the specs' metadata.
+    Dagster allows one partition mapping per input of a step. The metadata of the specs contains the exact look-back.
     """
     reach: dict[str, int] = {}
     for node in models.values():

@@ -1,6 +1,6 @@
-"""The training set: features joined to the labels known by the day asked for, split by time and frozen.
+"""The training set: features joined to the labels known by the as-of day, split by time and frozen.
 
-Features with a proven leak, or that a declared leak test did not cover, are not trained on.
+Features with a proven leak, or not covered by a declared leak test, are not used for training.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,31 +22,35 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.logic.point_in_time.suspects import LonePredictor, lone_predictors
 from ml_assets.models.plan import ModelPlan, newest_day
-from ml_assets.models.training import assemble, first_training_day, training_gaps
+from ml_assets.models.training import first_training_day, training_gaps, training_set_as_of
 from ml_assets.orchestration.groups import INPUTS
 from ml_assets.stages.asset import stage
 from ml_assets.stages.leak_test.findings import LONE, findings_on, refuse_leaks
 
 CHECK = "no_feature_predicts_the_target_alone"
-LOOKED_AT = 20_000  # train rows, at random; all 245,000 of a year take 4 s and show the same
+LOOKED_AT = 20_000  # random train rows; all 245,000 of a year take 4 s and show the same
 
 
-class Windows(dg.Config):
+class WindowConfig(dg.Config):
     """Windows in days, counted back from the as-of day; see `Split` in `ml_assets.declaration.training_set`."""
 
-    train_days: int | None = Field(default=None, gt=0, description="days of the train window; absent: all there are")
+    train_days: int | None = Field(
+        default=None, gt=0, description=("days of the train window; all available days if absent")
+    )
     validation_days: int = Field(gt=0)
     test_days: int = Field(gt=0)
 
 
 class TrainingSetConfig(dg.Config):
-    """As of when the training set is assembled, and how it is split."""
+    """The as-of day of the training set, and its split."""
 
     as_of: str | None = Field(
         default=None,
-        description="Day (YYYY-MM-DD) by whose end a label must be known; the newest day of the features if absent.",
+        description=(
+            "Day (YYYY-MM-DD) by the end of which a label must be known; if absent, the newest day of features."
+        ),
     )
-    split: Windows | None = Field(default=None, description="The windows; those that the model declares if absent.")
+    split: WindowConfig | None = Field(default=None, description="The windows; the declared ones if absent.")
 
     @field_validator("as_of")
     @classmethod
@@ -66,7 +70,7 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
     )  # fmt: skip
 
     @stage(
-        plan, "training_set", assemble, kinds={"polars", "parquet"}, parameters={
+        plan, "training_set", training_set_as_of, kinds={"polars", "parquet"}, parameters={
             "split": declared.split, "target": declared.labels.target, "features": [f.name for f in plan.features],
             "task": declared.task, "timezone": declared.days.timezone,
         },
@@ -86,10 +90,10 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
         _refuse_gaps(plan, opened, as_of, split or declared.split)
         days = [ref for ref in opened.reads if ref.asset == plan.asset("features").to_user_string()]
         refuse_leaks(plan.name, findings_on(opened, declared, days, ()))
-        result = assemble(plan, features, labels, as_of=as_of, split=split)
+        result = training_set_as_of(plan, features, labels, as_of=as_of, split=split)
         summary = result.summary
         windows = [dg.TableRecord({k: str(v) for k, v in w.model_dump().items()}) for w in summary.windows]
-        lone, rows = _lone(plan, result)
+        lone, rows = _lone_predictors(plan, result)
         noted: list[JsonValue] = [asdict(it) for it in lone]
         opened.note(**{LONE: noted})
         yield _suspicion(plan, findings_on(opened, declared, days, lone).suspects, lone, rows)
@@ -108,7 +112,7 @@ def training_set(plan: ModelPlan) -> dg.AssetsDefinition:
 
 
 def _refuse_gaps(plan: ModelPlan, lake: Lake, as_of: date, split: Split) -> None:
-    """Refuse to train over missing days; note them where the model allows gaps.
+    """Refuse to train over missing days; record them if the model allows gaps.
 
     Raises:
         DataError: days of the features or labels are missing in the training windows.
@@ -124,8 +128,8 @@ def _refuse_gaps(plan: ModelPlan, lake: Lake, as_of: date, split: Split) -> None
         )
 
 
-def _lone(plan: ModelPlan, frozen: TrainingSet) -> tuple[tuple[LonePredictor, ...], int]:
-    """Return the features that predict the target almost alone, and on how many train rows that was found."""
+def _lone_predictors(plan: ModelPlan, frozen: TrainingSet) -> tuple[tuple[LonePredictor, ...], int]:
+    """Return the features that alone predict the target almost perfectly, and the number of examined rows."""
     rows = frozen.part("train")
     places = np.random.default_rng(plan.declaration.seed).permutation(rows.height)[:LOOKED_AT]
     names = [feature.name for feature in frozen.summary.features]
@@ -142,7 +146,7 @@ def _lone(plan: ModelPlan, frozen: TrainingSet) -> tuple[tuple[LonePredictor, ..
 def _suspicion(
     plan: ModelPlan, suspects: Sequence[LonePredictor], lone: Sequence[LonePredictor], rows: int
 ) -> dg.AssetCheckResult:
-    """Return which features know too much by themselves, as the result of its check."""
+    """Return the check for features that alone predict the target almost perfectly."""
     cleared = [it.column for it in lone if it not in suspects]
     found = [
         dg.TableRecord({"column": it.column, "power": it.power, "rest": it.rest, "finding": it.sentence})

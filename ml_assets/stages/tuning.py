@@ -1,6 +1,6 @@
-"""Tuning: every trial of the study, and the best parameters.
+"""Tuning: the trials of the study, and the best parameters.
 
-Training with them stays out; see `ml_assets.stages.model`.
+Not here: the training with them (see `ml_assets.stages.model`).
 """
 
 import hashlib
@@ -21,26 +21,26 @@ from ml_assets.lake.sealed_frame import read_frame, write_frame
 from ml_assets.lake.store import Lake
 from ml_assets.logic.training.trials import SPACE
 from ml_assets.models.plan import ModelPlan
-from ml_assets.models.searching import SharedSearch, in_the_runs_pod
-from ml_assets.models.training import asked_of, device_of, search
+from ml_assets.models.shared_search import SharedSearch, with_tuning_in_run_pod
+from ml_assets.models.training import device_of, search, search_settings
 from ml_assets.stages.asset import image, stage
 
 LONGER = ("trials", "seconds", "workers")
-"""Settings that only say how long to search, and how many at once; a study goes on when they change."""
+"""Settings that only change how long or how parallel the search is. A study continues when they change."""
 
 
 class TuningConfig(dg.Config):
-    """How long to search this once, and where to begin."""
+    """Run configuration of a search."""
 
-    trials: int | None = Field(default=None, gt=0, description="Trials of the study; as declared if absent.")
+    trials: int | None = Field(default=None, gt=0, description="Trials of the study; the declared number if absent.")
     first: dict[str, Any] | None = Field(
-        default=None, description="LightGBM parameters to try right after the defaults, such as the champion's."
+        default=None, description="LightGBM parameters to try first after the defaults, such as the champion's."
     )
 
 
 @dataclass(frozen=True)
 class Study:
-    """The trials of a search while it goes on, kept in the lake after each, so that nothing is lost with a process."""
+    """The trials of a running search, stored in the lake after each trial, so that a killed process loses none."""
 
     lake: Lake
     path: str
@@ -59,11 +59,11 @@ class Study:
         return cls(lake, lake.path("studies", key.path[0], f"{digest}.json"), digest)
 
     def trials(self) -> pl.DataFrame | None:
-        """Return the trials so far; None where none was finished."""
+        """Return the finished trials; None if there are none."""
         return read_frame(self.lake, self.path)
 
     def keep(self, trials: pl.DataFrame) -> None:
-        """Keep the trials so far."""
+        """Store the finished trials."""
         write_frame(self.lake, self.path, trials)
 
 
@@ -72,7 +72,7 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
     declared = plan.declaration
 
     @stage(
-        in_the_runs_pod(plan), "tuning", search, kinds={"optuna", "lightgbm"}, parameters={
+        with_tuning_in_run_pod(plan), "tuning", search, kinds={"optuna", "lightgbm"}, parameters={
             "settings": declared.tuning, "metric": declared.tuning_metric, "seed": declared.seed,
             "device": declared.training.device,
         },
@@ -88,9 +88,9 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
         importances: Importances,
         ml_assets_lake: LakeResource,
     ) -> Tuning:
-        """Optuna's search on the validation window; a study on the same inputs goes on where it stopped.
+        """Optuna's search on the validation window; a study on the same inputs continues where it stopped.
 
-        With several workers declared, trials run in as many processes or pods at once, and in another order each time.
+        With several workers, trials run in that many processes or pods, in varying order.
         """
         from ml_assets.logic.plots.training import tuning_plot
 
@@ -103,7 +103,7 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
 
         previous = study.trials()
         if declared.tuning.workers > 1:
-            asked = asked_of(plan, importances, trials=config.trials, first=config.first)
+            asked = search_settings(plan, importances, trials=config.trials, first=config.first)
             together = SharedSearch(plan, context, study.lake, study.identity)
             result, facts = together.run(training_set, asked, previous=previous, on_trial=on_trial)
         else:

@@ -18,7 +18,7 @@ from ml_assets.declaration.reading import Declared
 from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
-from ml_assets.models.loop import retraining_log
+from ml_assets.models.monitoring import retraining_log
 from ml_assets.names import MANAGED
 from tests.builders import promotion
 

@@ -37,7 +37,7 @@ from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.logic.promotion.log import serving_since
-from ml_assets.models.loop import retraining_log
+from ml_assets.models.monitoring import retraining_log
 from ml_assets.names import MANAGED
 from ml_assets.orchestration.groups import MONITORING, TRAINING
 from tests.builders import flights_declared, put

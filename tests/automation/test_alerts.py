@@ -31,7 +31,7 @@ from tests.builders import overwrite
 # ---------------------------------------------------------------- runs
 
 
-def test_a_failed_run_is_told_once_with_its_step_and_the_first_sentence_of_its_error(
+def test_a_failed_run_is_alerted_once_with_its_step_and_the_first_sentence_of_its_error(
     daemon: Daemon, heard: Heard
 ) -> None:
     run = daemon.run(orders, **{"ml_assets/model": "flight_delay", "secret": "not told"})
@@ -45,11 +45,11 @@ def test_a_failed_run_is_told_once_with_its_step_and_the_first_sentence_of_its_e
     assert "Fill it.\nAt once." in alert.body
     assert {"run": run, "job": "__ephemeral_asset_job__", "step": "orders", "model": "flight_delay"} == alert.facts
     assert (f"/runs/{run}", "error") == (alert.link, alert.severity)
-    assert first.startswith("1 alert sent, 1 new, 0 held or to be tried again; 1 failed run, 0 changes of freshness")
-    assert second.startswith("0 alerts sent, 0 new, 0 held or to be tried again; 0 failed runs")
+    assert first.startswith("1 alert sent, 1 new, 0 held or to be sent again; 1 failed run, 0 changes of freshness")
+    assert second.startswith("0 alerts sent, 0 new, 0 held or to be sent again; 0 failed runs")
 
 
-def test_a_failed_blocking_check_is_told_as_one(daemon: Daemon, heard: Heard) -> None:
+def test_a_failed_blocking_check_is_alerted_as_one(daemon: Daemon, heard: Heard) -> None:
     daemon.run(sales)
     daemon.tick()
 
@@ -70,7 +70,7 @@ def over_the_share() -> str:
     [over_the_share(), "dbt failed:\n- 33.33% of the rows of 2013-01-01 break rules; 10.00% may be set aside.\nMend."],
     ids=["a source", "a table that dbt made"],
 )
-def test_a_quarantine_over_its_share_is_told_as_one(daemon: Daemon, heard: Heard, said: str) -> None:
+def test_a_quarantine_over_its_share_is_alerted_as_one(daemon: Daemon, heard: Heard, said: str) -> None:
     @dg.asset(key=["raw", "orders"], tags=dict([MANAGED]))
     def land() -> None:
         raise ContractError(said)
@@ -85,17 +85,17 @@ def test_a_quarantine_over_its_share_is_told_as_one(daemon: Daemon, heard: Heard
     assert alert.title.endswith("break rules; 10.00% may be set aside.")
 
 
-def test_a_run_that_dagster_will_try_again_is_told_so(daemon: Daemon, heard: Heard) -> None:
+def test_a_run_that_dagster_will_try_again_is_reported_as_such(daemon: Daemon, heard: Heard) -> None:
     daemon.run(orders, **{"dagster/will_retry": "true"})
     daemon.tick()
 
     [alert] = heard.alerts
     assert alert.title.endswith(" (will be retried)")
-    assert alert.body.startswith("Dagster will retry this run by itself.")
+    assert alert.body.startswith("Dagster will retry this run automatically.")
     assert "warning" == alert.severity
 
 
-def test_a_run_that_failed_outside_of_any_step_is_told_too(daemon: Daemon, heard: Heard) -> None:
+def test_a_run_that_failed_outside_of_any_step_is_reported_too(daemon: Daemon, heard: Heard) -> None:
     job = DEFS.resolve_implicit_global_asset_job_def()
     run = daemon.instance.create_run_for_job(job)
     daemon.instance.report_run_failed(run, "the pod could not be started. No node has a GPU.")
@@ -107,7 +107,7 @@ def test_a_run_that_failed_outside_of_any_step_is_told_too(daemon: Daemon, heard
     assert "none" == alert.facts["step"]
 
 
-def test_each_step_that_failed_is_told(daemon: Daemon, heard: Heard) -> None:
+def test_each_step_that_failed_is_reported(daemon: Daemon, heard: Heard) -> None:
     daemon.run(orders, sales)
     daemon.tick()
 
@@ -160,7 +160,7 @@ def became(instance: dg.DagsterInstance, state: FreshnessState, at: datetime, pr
     )
 
 
-def test_an_asset_that_became_too_old_is_told_once_each_time(daemon: Daemon, heard: Heard) -> None:
+def test_an_asset_that_became_too_old_is_alerted_once_each_time(daemon: Daemon, heard: Heard) -> None:
     now = datetime.now(tz=UTC)
     steps = [FreshnessState.PASS, FreshnessState.FAIL, FreshnessState.FAIL, FreshnessState.PASS, FreshnessState.FAIL]
     for number, (before, state) in enumerate(zip([FreshnessState.UNKNOWN, *steps], steps, strict=False)):
@@ -173,7 +173,7 @@ def test_an_asset_that_became_too_old_is_told_once_each_time(daemon: Daemon, hea
     assert [now + timedelta(seconds=1), now + timedelta(seconds=4)] == [it.at for it in heard.alerts]
 
 
-def test_an_asset_that_was_too_old_long_before_is_not_told(daemon: Daemon, heard: Heard) -> None:
+def test_an_asset_that_was_too_old_long_before_is_not_reported(daemon: Daemon, heard: Heard) -> None:
     became(daemon.instance, FreshnessState.FAIL, datetime.now(tz=UTC) - timedelta(days=3), FreshnessState.PASS)
     daemon.tick()
 
@@ -183,24 +183,24 @@ def test_an_asset_that_was_too_old_long_before_is_not_told(daemon: Daemon, heard
 # ---------------------------------------------------------------- promotions
 
 
-def test_what_was_decided_is_told_once_with_the_reasons(daemon: Daemon, heard: Heard) -> None:
+def test_what_was_decided_is_alerted_once_with_the_reasons(daemon: Daemon, heard: Heard) -> None:
     daemon.tick()
     entries = [decide(daemon.lake, action) for action in ("promote", "refuse", "rollback", "wait")]
     said = daemon.tick()
     daemon.tick()
 
     assert [
-        ("challenger_promoted", "info", "flight_delay: cccccccccccc serves now"),
-        ("challenger_refused", "warning", "flight_delay: challenger cccccccccccc was refused"),
+        ("challenger_promoted", "info", "flight_delay: cccccccccccc is the champion now"),
+        ("challenger_refused", "warning", "flight_delay: challenger cccccccccccc was rejected"),
         ("rolled_back", "error", "flight_delay: rolled back to aaaaaaaaaaaa"),
-        ("challenger_waits", "warning", "flight_delay: challenger cccccccccccc waits for a person to let it in"),
+        ("challenger_waits", "warning", "flight_delay: challenger cccccccccccc waits for approval"),
     ] == [(it.kind, it.severity, it.title) for it in heard.alerts]
-    assert "it is better\nDecided by gate. aaaaaaaaaaaa serves." == heard.alerts[0].body
+    assert "it is better\nDecided by gate. The champion is aaaaaaaaaaaa." == heard.alerts[0].body
     assert [entry.decided_at for entry in entries] == [it.at for it in heard.alerts]
     assert "4 promotion entries and 0 retrainings looked at since" in said
 
 
-def test_a_decision_whose_clock_was_behind_is_told_and_a_copied_lake_tells_no_old_ones(
+def test_a_decision_whose_clock_was_behind_is_reported_and_a_copied_lake_alerts_nothing_old(
     daemon: Daemon, heard: Heard
 ) -> None:
     now = datetime.now(tz=UTC)
@@ -219,7 +219,7 @@ def test_a_log_of_a_model_that_is_not_declared_is_not_read(daemon: Daemon, heard
     assert [] == heard.alerts
 
 
-def test_a_log_that_cannot_be_read_is_told_at_each_tick_stops_nothing_and_is_read_when_mended(
+def test_a_log_that_cannot_be_read_is_reported_at_each_tick_stops_nothing_and_is_read_when_restored(
     daemon: Daemon, heard: Heard
 ) -> None:
     decide(daemon.lake, "promote")
@@ -241,7 +241,7 @@ def test_a_log_that_cannot_be_read_is_told_at_each_tick_stops_nothing_and_is_rea
 
 
 @pytest.mark.parametrize("cursor", [None, "", "not one", json.dumps({"at": "2026-01-01"})])
-def test_with_its_cursor_lost_the_last_day_is_looked_at_again_and_nothing_is_told_twice(
+def test_with_its_cursor_lost_the_last_day_is_looked_at_again_and_nothing_is_alerted_twice(
     daemon: Daemon, heard: Heard, cursor: str | None
 ) -> None:
     daemon.run(orders)
@@ -251,7 +251,7 @@ def test_with_its_cursor_lost_the_last_day_is_looked_at_again_and_nothing_is_tol
     daemon.cursor = cursor
     said = daemon.tick()
 
-    assert said.startswith("0 alerts sent, 0 new, 0 held or to be tried again; 1 failed run, ")
+    assert said.startswith("0 alerts sent, 0 new, 0 held or to be sent again; 1 failed run, ")
     assert ["challenger_promoted", "freshness_missed", "run_failed"] == sorted(it.kind for it in heard.alerts)
 
 
@@ -306,7 +306,7 @@ EVENTS = st.lists(
 
 @given(events=EVENTS)
 @settings(max_examples=10)
-def test_over_any_events_and_ticks_each_is_told_once(
+def test_over_any_events_and_ticks_each_is_alerted_once(
     tmp_path_factory: pytest.TempPathFactory, quiet: dg.DagsterInstance, events: list[str]
 ) -> None:
     lake = Lake(str(tmp_path_factory.mktemp("lake")))

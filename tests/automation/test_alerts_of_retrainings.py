@@ -7,7 +7,7 @@ from tests.automation.alerted import MODELS, Daemon, Heard, ask
 from tests.builders import overwrite
 
 
-def test_a_retraining_that_was_asked_for_is_told_once_with_its_cause(daemon: Daemon, heard: Heard) -> None:
+def test_a_retraining_that_was_requested_is_alerted_once_with_its_cause(daemon: Daemon, heard: Heard) -> None:
     daemon.tick()
     first = ask(daemon.lake, 7)
     said = daemon.tick()
@@ -28,7 +28,7 @@ def test_a_retraining_that_was_asked_for_is_told_once_with_its_cause(daemon: Dae
     ] == sorted(it.key for it in heard.alerts)  # fmt: skip
 
 
-def test_with_the_cursor_lost_no_retraining_is_told_twice_and_a_copied_lake_tells_no_old_ones(
+def test_with_the_cursor_lost_no_retraining_is_alerted_twice_and_a_copied_lake_alerts_nothing_old(
     daemon: Daemon, heard: Heard
 ) -> None:
     ask(daemon.lake, 6, at=datetime.now(tz=UTC) - timedelta(days=40))
@@ -51,7 +51,7 @@ def test_a_file_that_is_no_record_hides_none_that_comes_later(daemon: Daemon, he
     assert ["retraining/flight_delay/2013-03-07/1"] == [it.key for it in heard.alerts]
 
 
-def test_a_retraining_log_that_cannot_be_read_is_told_at_each_tick_stops_nothing_and_is_read_when_mended(
+def test_a_retraining_log_that_cannot_be_read_is_reported_at_each_tick_stops_nothing_and_is_read_when_restored(
     daemon: Daemon, heard: Heard
 ) -> None:
     now = datetime.now(tz=UTC)

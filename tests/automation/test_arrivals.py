@@ -42,7 +42,7 @@ def landing(tmp_path: Path, instance: dg.DagsterInstance) -> Landing:
 # ---------------------------------------------------------------- what it asks for
 
 
-def test_new_days_are_asked_for_by_range_and_landed(landing: Landing) -> None:
+def test_new_days_are_requested_by_range_and_landed(landing: Landing) -> None:
     for day in (0, 1, 2, 5):
         landing.write(day, day)
     three, one = sorted(landing.tick(), key=lambda run: days_of(run.tags))
@@ -61,7 +61,7 @@ def test_new_days_are_asked_for_by_range_and_landed(landing: Landing) -> None:
     assert [] == landing.tick(is_lost=True)
 
 
-def test_a_corrected_late_and_out_of_order_day_is_asked_for_and_nothing_else(landing: Landing) -> None:
+def test_a_corrected_late_and_out_of_order_day_is_requested_and_nothing_else(landing: Landing) -> None:
     for day in (3, 4):
         landing.write(day, day)
     [run] = landing.tick()
@@ -76,7 +76,7 @@ def test_a_corrected_late_and_out_of_order_day_is_asked_for_and_nothing_else(lan
     assert {"2024-01-01": [9], "2024-01-04": [3], "2024-01-05": [5]} == landing.landed()
 
 
-def test_content_that_comes_back_is_asked_for_again(landing: Landing) -> None:
+def test_content_that_comes_back_is_requested_again(landing: Landing) -> None:
     for numbers in ([1], [2], [1], [2], [1]):
         landing.write(0, *numbers)
         [run] = landing.tick(is_lost=True)
@@ -84,7 +84,7 @@ def test_content_that_comes_back_is_asked_for_again(landing: Landing) -> None:
         assert {"2024-01-01": numbers} == landing.landed()
 
 
-def test_a_table_that_sets_rows_aside_is_asked_for_with_its_quarantine(tmp_path: Path) -> None:
+def test_a_table_that_sets_rows_aside_is_requested_with_its_quarantine(tmp_path: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         shop = Landing(tmp_path / "in", LakeResource(url=str(tmp_path / "lake")), instance, {"quarantine": 0.5})
         shop.write(0, 1, -1)
@@ -105,12 +105,12 @@ def test_a_growing_file_waits_and_is_said_so(landing: Landing) -> None:
     shutil.rmtree(landing.folder)
     landing.folder.mkdir()
     landing.write(0, 1, at=time.time())
-    assert "2024-01-01: written to in the last 60 s, so they may still grow." in said(landing.look())
+    assert "2024-01-01: written in the last 60 s, so they may be incomplete." in said(landing.look())
     landing.write(0, 1)
     assert ["2024-01-01"] == [it.partition_key for it in landing.look().run_requests or ()]
 
 
-def test_a_vanished_file_is_told_once_and_what_was_landed_stays(landing: Landing) -> None:
+def test_a_vanished_file_is_alerted_once_and_what_was_landed_stays(landing: Landing) -> None:
     path = landing.write(0, 1)
     [run] = landing.tick()
     landing.land(run)
@@ -119,7 +119,7 @@ def test_a_vanished_file_is_told_once_and_what_was_landed_stays(landing: Landing
 
     found = landing.look(landing.cursor)
 
-    assert "raw/orders: the files of 2024-01-01 are gone; what was landed of them stays." == said(found)
+    assert "raw/orders: the files of 2024-01-01 were removed; their landed data stays in the lake." == said(found)
     assert "nothing new for 1 raw table." == said(landing.look(found.cursor))
     assert {"2024-01-01": [1]} == landing.landed()
     path.write_text("n\n1\n")
@@ -144,7 +144,7 @@ def test_a_day_that_was_landed_and_is_no_longer_in_the_lake_is_landed_again(land
     assert [] == landing.tick()
 
 
-def test_what_cannot_be_landed_is_told_and_stops_nothing(landing: Landing) -> None:
+def test_what_cannot_be_landed_is_reported_and_stops_nothing(landing: Landing) -> None:
     landing.write("2024-02-31", 1)
     landing.write("latest", 1)
     landing.write("2023-12-31", 1)
@@ -156,7 +156,7 @@ def test_what_cannot_be_landed_is_told_and_stops_nothing(landing: Landing) -> No
 
     told = said(landing.look())
 
-    assert "orders-2024-02-31.csv, orders-latest.csv: no day in these names as" in told
+    assert "orders-2024-02-31.csv, orders-latest.csv: these names do not match" in told
     assert f"2023-12-31, {date.today()}: outside the declared days (2024-01-01 to yesterday); not landed." in told  # noqa: DTZ011
     assert "readme" not in told
     assert "2024-01-0" not in told.replace("2024-01-01 to", "")
@@ -207,7 +207,7 @@ def test_on_the_same_state_the_same_run_keys_are_made(landing: Landing) -> None:
     assert 2 == len(first.run_requests or ())
 
 
-def test_days_under_way_are_waited_for_and_not_asked_for_in_another_range(landing: Landing) -> None:
+def test_days_under_way_are_waited_for_and_not_requested_in_another_range(landing: Landing) -> None:
     landing.write(0, 1)
     [run] = landing.tick()
     landing.write(0, 2)
@@ -222,14 +222,14 @@ def test_days_under_way_are_waited_for_and_not_asked_for_in_another_range(landin
     assert {"2024-01-01": [2], "2024-01-02": [1]} == landing.landed()
 
 
-def test_a_failed_run_is_asked_for_again_only_when_one_of_its_files_has_changed(landing: Landing) -> None:
+def test_a_failed_run_is_requested_again_only_when_one_of_its_files_has_changed(landing: Landing) -> None:
     for day in range(3):
         landing.write(day, day)
     bad = landing.write(1, "many")
     [run] = landing.tick()
     assert not landing.land(run)
 
-    failed = f"2024-01-01, 2024-01-02, 2024-01-03: not landed by run {run.run_id[:8]};"
+    failed = f"2024-01-01, 2024-01-02, 2024-01-03: run {run.run_id[:8]} failed to land it."
     assert failed in said(landing.look())
     assert [] == landing.tick()
     assert failed in said(landing.look(landing.cursor))
@@ -245,20 +245,20 @@ def test_a_failed_run_is_asked_for_again_only_when_one_of_its_files_has_changed(
     assert [] == landing.tick(is_lost=True)
 
 
-def test_a_failed_day_is_told_until_it_is_landed_by_a_person_too(landing: Landing) -> None:
+def test_a_failed_day_is_reported_until_it_is_landed_by_a_person_too(landing: Landing) -> None:
     landing.write(0, 1)
     [run] = landing.tick()
     landing.end(run, has_failed=True)
 
     for _ in range(3):
         assert [] == landing.tick()
-        assert f"2024-01-01: not landed by run {run.run_id[:8]};" in said(landing.look(landing.cursor))
+        assert f"2024-01-01: run {run.run_id[:8]} failed to land it." in said(landing.look(landing.cursor))
 
     assert landing.land(run)
     assert "nothing new for 1 raw table." == said(landing.look(landing.cursor))
 
 
-def test_a_thousand_days_are_asked_for_in_few_runs_and_then_cost_little(
+def test_a_thousand_days_are_requested_in_few_runs_and_then_cost_little(
     landing: Landing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for day in range(600):
@@ -320,7 +320,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_each_content_of_a_day_is_asked_for_once_whatever_happens(
+def test_each_content_of_a_day_is_requested_once_whatever_happens(
     instance: dg.DagsterInstance, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     numbers = itertools.count()
@@ -367,7 +367,7 @@ def live_through(events: list[tuple[str, int, int]], shop: Landing) -> None:
 # ---------------------------------------------------------------- S3
 
 
-def test_objects_of_s3_are_landed_and_only_other_content_is_asked_for_again(
+def test_objects_of_s3_are_landed_and_only_other_content_is_requested_again(
     s3: Callable[[str], Mapping[str, Any]], tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     options = s3("arrivals")

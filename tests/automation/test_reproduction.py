@@ -16,7 +16,7 @@ from ml_assets.declaration.reading import Declared
 from ml_assets.lake.promotion_log import HEAD, PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
-from ml_assets.provenance.reproduction import Outcome, Verdict, keep
+from ml_assets.provenance.reproduction import AssetOutcome, ReproductionVerdict, store_verdict
 from ml_assets.stages.checks.reproduction import CHECK, reproduction_check
 from tests.builders import failure, frame, promotion, put
 
@@ -80,12 +80,12 @@ def test_an_equal_model_ends_the_run_well(tmp_path: Path, said: dict[str, Any]) 
 @pytest.mark.parametrize("equal", [1, 0])
 def test_the_verdict_is_a_check_of_the_champion(tmp_path: Path, said: dict[str, Any], equal: int) -> None:
     champion = promotion(1).champion
-    verdict = Verdict(
+    verdict = ReproductionVerdict(
         model=MODEL, version=champion, start="training_set", is_equal=bool(equal), environment="e" * 32, seconds=1.0,
-        outcomes=(Outcome(asset=f"{MODEL}/model", artifacts=1, equal=equal),),
+        outcomes=(AssetOutcome(asset=f"{MODEL}/model", artifacts=1, equal=equal),),
         decided_at=datetime(2026, 11, 22, tzinfo=UTC),
     )  # fmt: skip
-    keep(Lake(str(with_champion(tmp_path))), verdict)
+    store_verdict(Lake(str(with_champion(tmp_path))), verdict)
     with dg.DagsterInstance.ephemeral() as instance:
         reproduced(tmp_path, instance)
         key = dg.AssetCheckKey(dg.AssetKey([MODEL, "champion"]), CHECK)
@@ -112,7 +112,7 @@ def test_another_model_fails_the_run(tmp_path: Path, said: dict[str, Any]) -> No
 
     _, message = failure(reproduced(with_champion(tmp_path)))
 
-    assert f"{MODEL} was not reproduced; another model came out." in message
+    assert f"{MODEL} was not reproduced; a different model resulted." in message
 
 
 def test_without_a_champion_there_is_nothing_to_reproduce(tmp_path: Path, said: dict[str, Any]) -> None:

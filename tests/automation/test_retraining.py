@@ -12,7 +12,14 @@ import dagster as dg
 import pytest
 
 from ml_assets.alerts.resource import Alerts
-from ml_assets.automation.retraining import AT_DRIFT, FORGOTTEN, TAKEN_OVER, Look, ask, drift_sensor
+from ml_assets.automation.retraining import (
+    AT_DRIFT,
+    FORGOTTEN,
+    TAKEN_OVER,
+    FactsKind,
+    drift_sensor,
+    request_retrainings,
+)
 from ml_assets.contracts.artifacts import Retraining
 from ml_assets.declaration.model import ModelDeclaration
 from ml_assets.declaration.reading import Declared
@@ -20,7 +27,7 @@ from ml_assets.lake.errors import LakeError
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.retraining_log import RetrainingLog
 from ml_assets.logic.monitoring.retraining import Finding
-from ml_assets.models.loop import Loop
+from ml_assets.models.monitoring import MonitoringState
 from ml_assets.orchestration.groups import TRAINING
 from tests.automation.looped import BEGIN, MODEL, World, beside, declared, world
 from tests.builders import frame, put
@@ -108,15 +115,15 @@ def test_the_floor_asks_for_what_was_not_trained_for_long(make: Make) -> None:
     assert ["retraining_floor"] == [record.asked_by for record in it.records()]
 
 
-def test_nobody_serves_or_nothing_was_predicted_and_the_tick_says_so(make: Make) -> None:
+def test_without_champion_or_predictions_the_tick_says_so(make: Make) -> None:
     it = make()
     assert [] == it.look()
-    assert "m: nothing was predicted yet" == it.said
+    assert "m: there are no predictions yet" == it.said
     for path in (Path(it.lake.url) / "promotions" / MODEL).iterdir():
         path.unlink()
 
     assert [] == it.look(is_lost=True)
-    assert "m: nobody serves yet" == it.said
+    assert "m: it has no champion yet" == it.said
 
 
 def test_a_champion_that_is_damaged_fails_the_tick_and_is_named(make: Make) -> None:
@@ -155,7 +162,7 @@ def test_the_same_state_asks_once_after_a_restart_and_with_a_lost_cursor_too(mak
 
     for is_lost in (False, True, False):
         assert [] == it.look(is_lost=is_lost)
-    assert f"It is postponed: run {it.under_way()[0].run_id[:8]} trains it." in it.said
+    assert f"It is postponed: run {it.under_way()[0].run_id[:8]} is training it." in it.said
     it.end(well=False)
     for is_lost in (False, True, False):
         assert [] == it.look(is_lost=is_lost)
@@ -227,8 +234,8 @@ def test_a_tick_looks_at_so_many_models_and_the_next_ones_at_the_others_first(
             told.append(str(found.skip_message))
 
     assert [
-        "a: nobody serves yet\nb: nobody serves yet\n1 models are looked at in the next ticks",
-        "c: nobody serves yet\n2 of 3 models have nothing new",
+        "a: it has no champion yet\nb: it has no champion yet\n1 models are checked at the next ticks",
+        "c: it has no champion yet\n2 of 3 models have nothing new",
         "3 of 3 models have nothing new",
     ] == told
 
@@ -246,7 +253,7 @@ def test_daemons_that_look_at_once_and_all_decide_before_one_has_claimed_ask_for
     monkeypatch.setattr(RetrainingLog, "claim", claimed)
 
     def one(name: str) -> None:
-        asked.extend(ask(it.instance, it.lake, [it.model], AT_DRIFT, by=name, now=it.now).requests)
+        asked.extend(request_retrainings(it.instance, it.lake, [it.model], AT_DRIFT, by=name, now=it.now).requests)
 
     threads = [threading.Thread(target=one, args=[name]) for name in ("drift", "performance", "drift", "performance")]
     for thread in threads:
@@ -264,7 +271,7 @@ def test_a_daemon_that_died_before_its_run_was_known_is_made_good(make: Make) ->
 
     it.now += TAKEN_OVER
     assert [] == it.look()
-    assert "It is postponed: the run that drift asked for as of 2013-03-09 is about to begin" in it.said
+    assert "It is postponed: the run that drift requested as of 2013-03-09 is about to start" in it.said
     it.now += timedelta(minutes=1)
     [again] = it.look()
 
@@ -274,14 +281,14 @@ def test_a_daemon_that_died_before_its_run_was_known_is_made_good(make: Make) ->
     assert 1 == len(it.records())
 
 
-def test_what_another_sensor_asked_for_a_moment_ago_holds_back_before_there_is_a_run_of_it(make: Make) -> None:
+def test_what_another_sensor_requested_a_moment_ago_holds_back_before_there_is_a_run_of_it(make: Make) -> None:
     it = make(cool_down_days=0, per_day=2)
     for _ in range(9):
         it.live(is_over=True, auc=0.7)
     asked = it.look("drift")
 
     assert [] == it.look("performance")
-    assert "It is postponed: the run that drift asked for as of 2013-03-09 is about to begin." in it.said
+    assert "It is postponed: the run that drift requested as of 2013-03-09 is about to start." in it.said
     it.launch(asked)
     it.end()
     assert [f"retraining/{MODEL}/2013-03-09/2"] == [request.run_key for request in it.look("performance")]
@@ -319,12 +326,12 @@ def test_whatever_trains_the_model_holds_back_until_it_ends(make: Make) -> None:
     it.instance.add_run(run)
 
     assert [] == it.look()
-    assert f"It is postponed: run {run.run_id[:8]} trains it." in it.said
+    assert f"It is postponed: run {run.run_id[:8]} is training it." in it.said
     it.end(well=False)
     assert [KEY] == [request.run_key for request in it.look()]
 
 
-def test_each_refused_challenger_doubles_the_cool_down(make: Make) -> None:
+def test_each_rejected_challenger_doubles_the_cool_down(make: Make) -> None:
     it = drifted(make, cool_down_days=2)
     asked: list[date] = []
     for _ in range(16):
@@ -345,11 +352,11 @@ def test_a_sensor_that_another_one_overtakes_as_of_another_day_asks_for_no_secon
         champion=it.champion, asked_at=BEGIN, asked_by="performance",
     )  # fmt: skip
 
-    def find(loop: Loop, declared: ModelDeclaration) -> list[Finding]:
+    def find(loop: MonitoringState, declared: ModelDeclaration) -> list[Finding]:
         RetrainingLog(it.lake, MODEL, Retraining).claim(later)
         return AT_DRIFT.find(loop, declared)
 
-    tick = ask(it.instance, it.lake, [it.model], Look(("drift",), find), by="drift", now=BEGIN)
+    tick = request_retrainings(it.instance, it.lake, [it.model], FactsKind(("drift",), find), by="drift", now=BEGIN)
 
     assert [] == tick.requests
     assert {MODEL} == tick.waiting

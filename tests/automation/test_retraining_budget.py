@@ -40,7 +40,7 @@ def told(heard: Heard) -> list[Alert]:
     return [alert for alert in heard.alerts if alert.kind == "over_budget"]
 
 
-def test_over_a_budget_that_blocks_nothing_is_asked_for_until_it_is_raised(tmp_path: Path, heard: Heard) -> None:
+def test_over_a_budget_that_blocks_nothing_is_requested_until_it_is_raised(tmp_path: Path, heard: Heard) -> None:
     with world(tmp_path, with_budget(cpu_hours_per_month=1.5, over="block")) as one:
         it = drifted(one)
 
@@ -70,7 +70,7 @@ def test_what_was_not_measured_counts_as_unknown_and_not_as_nothing(tmp_path: Pa
         assert 1 == len(it.look())
 
     [alert] = told(heard)
-    assert "budget.cpu_hours_per_month 1.5 is not checked: no CPU time of what ran was measured." in alert.body
+    assert "budget.cpu_hours_per_month 1.5 is not checked: no CPU time was measured." in alert.body
 
 
 def test_a_new_month_begins_with_nothing_spent(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_new_month_begins_with_nothing_spent(tmp_path: Path) -> None:
         assert 1 == len(it.look())
 
 
-def test_over_a_budget_that_warns_it_is_asked_for_and_told_once(tmp_path: Path, heard: Heard) -> None:
+def test_over_a_budget_that_warns_it_is_requested_and_reported_once(tmp_path: Path, heard: Heard) -> None:
     with world(tmp_path, with_budget(cpu_hours_per_month=1.5)) as one:
         it = drifted(one)
 
@@ -94,7 +94,7 @@ def test_over_a_budget_that_warns_it_is_asked_for_and_told_once(tmp_path: Path, 
         assert "Retrainings go on" in alert.body
 
 
-def test_within_the_budget_nobody_is_told(tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_within_the_budget_nothing_is_alerted(tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
     table = tmp_path / "prices.yaml"
     table.write_text("{currency: CHF, cpu_hour: 2, memory_gib_hour: 0}")
     monkeypatch.setenv(PRICES, str(table))
@@ -104,7 +104,7 @@ def test_within_the_budget_nobody_is_told(tmp_path: Path, heard: Heard, monkeypa
     assert [] == told(heard)
 
 
-def test_money_without_prices_blocks_nothing_and_is_told(
+def test_money_without_prices_blocks_nothing_and_is_reported(
     tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(PRICES, raising=False)
@@ -116,7 +116,7 @@ def test_money_without_prices_blocks_nothing_and_is_told(
     assert "budget.per_month 1 is not checked: there are no prices. Set ML_ASSETS_PRICES" in alert.body
 
 
-def test_a_price_table_that_cannot_be_read_blocks_nothing_and_is_told(
+def test_a_price_table_that_cannot_be_read_blocks_nothing_and_is_reported(
     tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(PRICES, str(tmp_path / "gone.yaml"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ml_assets.automation.retraining import AT_DRIFT, FORGOTTEN, TAKEN_OVER
 from ml_assets.contracts.artifacts import Retraining
-from ml_assets.models.loop import read_loop
+from ml_assets.models.monitoring import read_monitoring
 from tests.automation.looped import FIRST, World, declared, world
 
 
@@ -96,7 +96,7 @@ class Life:
         self.it.end()
         recent = [it for it in self.it.records() if self.it.now - it.asked_at < FORGOTTEN]
         assert {key_of(it) for it in recent} <= {run.tags[RUN_KEY_TAG] for run in self.it.instance.get_runs()}
-        loop = read_loop(self.it.lake, self.it.model)
+        loop = read_monitoring(self.it.lake, self.it.model)
         assert loop is not None
         if any(it.is_over for it in AT_DRIFT.find(loop, self.it.model)) and not self.it.look(is_lost=True):
             assert "It is postponed" in self.it.said

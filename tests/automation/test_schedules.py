@@ -53,7 +53,7 @@ def test_each_morning_asks_for_yesterday_of_each_table_that_has_not_come(tmp_pat
     )
 
 
-def test_days_that_no_tick_has_landed_of_a_table_in_one_file_are_asked_for_too(tmp_path: Path) -> None:
+def test_days_that_no_tick_has_landed_of_a_table_in_one_file_are_requested_too(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     for day in ("2026-02-27", "2026-02-28", "2026-03-02"):
         put(lake, frame(1), asset="raw/orders", partition=day)
@@ -67,11 +67,11 @@ def test_days_that_no_tick_has_landed_of_a_table_in_one_file_are_asked_for_too(t
     assert "2026-03-04" == requests[1].tags["dagster/asset_partition_range_end"]
 
 
-def test_days_that_are_not_declared_are_not_asked_for(tmp_path: Path) -> None:
+def test_days_that_are_not_declared_are_not_requested(tmp_path: Path) -> None:
     found = asked(tmp_path, declared(last=date(2026, 3, 3)))
 
     assert [] == found.run_requests
-    assert "2026-03-04 is there for every raw table that has such a day (2 tables by day)." == found.skip_message
+    assert "every raw table has 2026-03-04 (2 tables by day)." == found.skip_message
 
 
 def schedules(found: Declared) -> list[dg.ScheduleDefinition]:
@@ -104,14 +104,14 @@ def test_times_that_are_not_declared_are_as_they_always_were() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SchedulesSettings.model_fields.keys() - {"timezone"}))
-def test_a_time_that_is_no_cron_is_refused(name: str) -> None:
+def test_a_time_that_is_no_cron_is_rejected(name: str) -> None:
     with pytest.raises(ValidationError, match=f"{name}\n.*99 in the cron's field '99' lies outside 0 to 59"):
         SchedulesSettings.model_validate({name: "99 1 * * *"})
 
 
 def test_the_clean_up_removes_nothing_before_a_person_starts_it() -> None:
     assert dg.DefaultScheduleStatus.STOPPED == clean_up(declared()).default_status
-    assert "what it removes is gone" in (clean_up(declared()).description or "")
+    assert "removal is permanent" in (clean_up(declared()).description or "")
 
 
 @pytest.mark.parametrize("code", [0, 2])
@@ -132,4 +132,4 @@ def test_a_clean_up_runs_the_command_over_its_lake_and_fails_with_it(
     assert {"command": ["gc", "--yes"], "lake": str(tmp_path)} == calls
     assert (code == 0) == done.success
     if code:
-        assert "the lake was not cleaned up: the lake is locked" in failure(done)[1]
+        assert "the clean-up failed: the lake is locked" in failure(done)[1]

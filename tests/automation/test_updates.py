@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from ml_assets.automation import updates
-from ml_assets.automation.history import made_by
+from ml_assets.automation.history import targets_of
 from ml_assets.automation.updates import updates_sensor
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.orchestration.staleness import loaded_parents, reads_of
@@ -150,7 +150,7 @@ def test_a_new_champion_predicts_no_day_again(flown_world: World) -> None:
     assert [] == flown_world.look()
 
 
-def test_a_card_is_made_again_when_another_serves(flown_world: World) -> None:
+def test_a_card_is_made_again_when_the_champion_changes(flown_world: World) -> None:
     log = updates.promotions(flown_world.lake, MODEL)
     last = log.last()
     assert last is not None
@@ -168,7 +168,7 @@ def test_changed_code_makes_what_reads_it_again_only_if_it_gives_something_else(
     assert flown_world.look() == []
 
 
-def test_what_changed_further_back_than_the_look_back_is_told_and_not_made(tmp_path: Path) -> None:
+def test_what_changed_further_back_than_the_look_back_is_reported_and_not_made(tmp_path: Path) -> None:
     with world(tmp_path, days=2) as found:
         found.serve()
         found.land("b", DAYS[4], "one")
@@ -176,7 +176,7 @@ def test_what_changed_further_back_than_the_look_back_is_told_and_not_made(tmp_p
         found.land("b", DAYS[1], "one")
 
         assert [] == found.look()
-        assert "raw/b changed for 2013-01-02, further back than the newest 2 days" in found.said
+        assert "raw/b changed for 2013-01-02, which is before the newest 2 days" in found.said
 
 
 # ---------------------------------------------------------------- what waits
@@ -193,7 +193,7 @@ def test_a_day_waits_for_all_of_its_sources_and_says_for_which(flown_world: Worl
     assert f"raw/b: no day after {DAYS[3]} has come." in flown_world.said
 
 
-def test_what_waits_is_told_by_the_source_that_has_not_come_and_only_for_days_that_have_not(
+def test_what_waits_is_reported_by_the_source_that_has_not_come_and_only_for_days_that_have_not(
     begun: Path, tmp_path: Path
 ) -> None:
     with world_over(begun, tmp_path) as found:
@@ -324,7 +324,7 @@ def test_a_training_holds_up_no_predictions(flown_world: World) -> None:
 # ---------------------------------------------------------------- never twice
 
 
-def test_what_is_asked_for_twice_has_the_same_keys_with_a_cursor_and_without(flown_world: World) -> None:
+def test_what_is_requested_twice_has_the_same_keys_with_a_cursor_and_without(flown_world: World) -> None:
     flown_world.land("a", DAYS[2], "other")
     cursor = flown_world.cursor
     first = [request.run_key for request in flown_world.look()]
@@ -336,7 +336,7 @@ def test_what_is_asked_for_twice_has_the_same_keys_with_a_cursor_and_without(flo
     assert 1 == len(first)
 
 
-def test_a_failed_run_is_asked_for_again_when_its_facts_change_and_not_before(flown_world: World) -> None:
+def test_a_failed_run_is_requested_again_when_its_facts_change_and_not_before(flown_world: World) -> None:
     flown_world.land("b", DAYS[3], "other")
     flown_world.launch(flown_world.look())
     [run] = flown_world.queue
@@ -344,13 +344,13 @@ def test_a_failed_run_is_asked_for_again_when_its_facts_change_and_not_before(fl
 
     assert [] == flown_world.look()
     assert [] == flown_world.look(lost=True)
-    assert f"run {run.run_id[:8]} was asked for on the same facts and is FAILURE" in flown_world.said
+    assert f"run {run.run_id[:8]} was requested on the same facts and its status is FAILURE" in flown_world.said
 
     flown_world.land("b", DAYS[3], "mended")
     assert [["tables/y", "tables/z"]] == [assets for assets, *_ in names(flown_world.look())]
 
 
-def test_a_failed_run_is_asked_for_again_when_its_code_changes(flown_world: World) -> None:
+def test_a_failed_run_is_requested_again_when_its_code_changes(flown_world: World) -> None:
     flown_world.land("a", DAYS[3], "other")
     flown_world.launch(flown_world.look())
     flown_world.end(flown_world.queue[0], made=0)
@@ -360,14 +360,14 @@ def test_a_failed_run_is_asked_for_again_when_its_code_changes(flown_world: Worl
     assert ["tables/x", "tables/y", "tables/z"] == names(flown_world.look())[0][0]
 
 
-def test_a_cursor_of_something_else_is_told_and_counts_as_lost(flown_world: World) -> None:
+def test_a_cursor_of_something_else_is_reported_and_counts_as_lost(flown_world: World) -> None:
     flown_world.cursor = '{"neither": "this"}'
 
     assert [] == flown_world.look()
-    assert "the cursor is none of this sensor's, so everything is looked at." in flown_world.said
+    assert "the cursor cannot be read, so everything is checked." in flown_world.said
 
 
-def test_at_most_so_many_runs_are_asked_for_at_once_and_the_others_next(
+def test_at_most_so_many_runs_are_requested_at_once_and_the_others_next(
     flown_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(updates, "MOST_REQUESTS", 1)
@@ -405,7 +405,7 @@ def fail_freshness(found: World, key: dg.AssetKey) -> None:
     found.instance.report_runless_asset_event(change)
 
 
-def test_what_is_not_fresh_is_looked_at_once_and_asked_for_with_its_cause(
+def test_what_is_not_fresh_is_looked_at_once_and_requested_with_its_cause(
     flown_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(updates, "IN_TURN", 0)
@@ -420,16 +420,18 @@ def test_what_is_not_fresh_is_looked_at_once_and_asked_for_with_its_cause(
     assert ([labels], "freshness") == (request.asset_selection, request.tags["ml_assets/cause"])
 
 
-def test_what_is_not_fresh_because_nothing_came_is_told_and_not_made(flown_world: World) -> None:
+def test_what_is_not_fresh_because_nothing_came_is_reported_and_not_made(flown_world: World) -> None:
     fail_freshness(flown_world, dg.AssetKey([MODEL, "labels"]))
 
     assert [] == flown_world.look()
     assert "the freshness of m/labels fails." in flown_world.said
 
 
-def test_old_data_is_told_until_a_new_day_comes_which_is_asked_for_with_its_cause(begun: Path, tmp_path: Path) -> None:
+def test_old_data_is_reported_until_a_new_day_comes_which_is_requested_with_its_cause(
+    begun: Path, tmp_path: Path
+) -> None:
     with world_over(begun, tmp_path, data_days=3) as found:
-        old = f"the data of tables/x is old: newest day {DAYS[3]}, 4 days behind; 3 are allowed."
+        old = f"the data of tables/x is too old: newest day {DAYS[3]}, 4 days behind; at most 3 are allowed."
         assert [] == found.look()
         assert old in found.said
 
@@ -451,7 +453,8 @@ def test_data_that_has_become_too_old_alerts_once_with_a_lost_cursor_too(
         found.look(lost=True)
         titles = sorted(alert.title for alert in heard.alerts)
         assert [
-            f"The data of tables/{name} is old: newest day {DAYS[3]}, 4 days behind; 3 are allowed" for name in "xyz"
+            f"The data of tables/{name} is too old: newest day {DAYS[3]}, 4 days behind; at most 3 are allowed"
+            for name in "xyz"
         ] == titles
         assert {"freshness_missed"} == {alert.kind for alert in heard.alerts}
         assert {datetime(2013, 1, 9, tzinfo=UTC)} == {alert.at for alert in heard.alerts}
@@ -521,7 +524,7 @@ def hold(found: World, requests: list[dg.RunRequest]) -> None:
     stale = left_over(found)
     for request in requests:
         run = dg.DagsterRun("run", asset_selection=frozenset(request.asset_selection or ()), tags=request.tags)
-        keys, days = made_by(run)
+        keys, days = targets_of(run)
         for key, day in [(it, day) for it in keys for day in stale.get(it, set()) & days]:
             for parent in loaded_parents(found.graph, key):
                 late = stale.get(parent, set())
@@ -610,7 +613,7 @@ def settle_after_all(found: World) -> None:
             failed = [
                 run
                 for run in found.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
-                if f"run {run.run_id[:8]} was asked for on the same facts" in found.said
+                if f"run {run.run_id[:8]} was requested on the same facts" in found.said
             ]
             if not failed:
                 return

@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ml_assets.automation.watch import TRIES, rollback_drill, rollback_drill_job, take_back_job
+from ml_assets.automation.watch import TRIES, rollback_drill, rollback_drill_job, rollback_job
 from ml_assets.contracts.artifacts import Feature, Model, Promotion
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.errors import LakeError
@@ -58,13 +58,13 @@ def run(job: dg.JobDefinition, it: World, config: Mapping[str, Any]) -> dg.Execu
 # ---------------------------------------------------------------- taking back
 
 
-def test_nobody_is_trained_against_a_champion_that_is_about_to_be_taken_back(it: World) -> None:
+def test_no_model_is_trained_against_a_champion_that_is_about_to_be_rolled_back(it: World) -> None:
     first, _ = promoted(it)
     for number in range(6):
         it.live(is_over=True, auc=0.75 - 0.002 * number, former=(first, 0.8))
 
     assert [] == it.look("drift")
-    assert "It is postponed: the champion is worse than the one before it, and is taken back first." in it.said
+    assert "It is postponed: the champion is worse than the former one and is rolled back first." in it.said
     assert [] == it.records()
 
     it.measure(it.day - timedelta(days=1), auc=0.85, former=(first, 0.8))
@@ -73,7 +73,7 @@ def test_nobody_is_trained_against_a_champion_that_is_about_to_be_taken_back(it:
     assert ["drift"] == [request.tags["ml_assets/cause"] for request in it.look("drift")]
 
 
-def test_a_worse_champion_is_taken_back_within_the_declared_days_with_a_record_and_no_ping_pong_follows(
+def test_a_worse_champion_is_rolled_back_within_the_declared_days_with_a_record_and_no_ping_pong_follows(
     it: World, plan_of: PlanOf
 ) -> None:
     it.live()
@@ -86,7 +86,7 @@ def test_a_worse_champion_is_taken_back_within_the_declared_days_with_a_record_a
 
     assert "take_back/m/2/1" == request.run_key
     assert {"ml_assets/cause": "watch", "ml_assets/model": MODEL}.items() <= request.tags.items()
-    result = run(take_back_job(plan_of), it, request.run_config)
+    result = run(rollback_job(plan_of), it, request.run_config)
 
     assert result.success
     entry: Promotion = it.log().entries()[-1]
@@ -106,7 +106,7 @@ def test_a_worse_champion_is_taken_back_within_the_declared_days_with_a_record_a
     assert "m: no new champion to watch" == it.said
 
 
-def test_after_a_champion_was_taken_back_the_cool_down_is_doubled(it: World) -> None:
+def test_after_a_champion_was_rolled_back_the_cool_down_is_doubled(it: World) -> None:
     it.live(is_over=True)
     it.live(is_over=True)
     it.launch(it.look())
@@ -121,7 +121,7 @@ def test_after_a_champion_was_taken_back_the_cool_down_is_doubled(it: World) -> 
     assert [it.records()[0].as_of + timedelta(days=4)] == asked
 
 
-def test_after_a_model_that_a_person_trained_was_taken_back_the_cool_down_counts_from_then(it: World) -> None:
+def test_after_a_model_that_a_person_trained_was_rolled_back_the_cool_down_counts_from_then(it: World) -> None:
     for _ in range(6):
         it.live()
     first, _ = promoted(it)
@@ -141,7 +141,7 @@ def test_after_a_model_that_a_person_trained_was_taken_back_the_cool_down_counts
     )
 
 
-def test_what_a_person_let_in_again_is_not_taken_back_on_the_same_figures(it: World) -> None:
+def test_a_champion_that_a_person_promoted_again_is_not_rolled_back_on_the_same_figures(it: World) -> None:
     first, second = promoted(it)
     worse(it, first)
     it.serve(first, "rollback")
@@ -151,7 +151,7 @@ def test_what_a_person_let_in_again_is_not_taken_back_on_the_same_figures(it: Wo
     assert "m: no new champion to watch" == it.said
 
 
-def test_an_equal_champion_stays_and_is_told_to_be_settled(it: World) -> None:
+def test_an_equal_champion_stays_and_is_reported_as_settled(it: World) -> None:
     first, _ = promoted(it)
     for number in range(9):
         it.live(auc=0.8 + 0.001 * (number % 3), former=(first, 0.8))
@@ -173,20 +173,20 @@ def test_it_is_asked_once_whatever_is_lost_and_again_where_a_run_failed_but_not_
         it.launch([request], "watch")
         assert [] == it.look("watch", is_lost=True)
         assert [] == it.look("watch")
-        assert it.said.endswith(f" Run {it.under_way()[0].run_id[:8]} rolls it back.")
+        assert it.said.endswith(f" Run {it.under_way()[0].run_id[:8]} is rolling it back.")
         it.end(well=False)
 
     assert [] == it.look("watch")
-    assert "3 runs failed to roll it back; look at them, then: ml-assets rollback m --why REASON" in it.said
+    assert "3 runs failed to roll it back; read their errors, then: ml-assets rollback m --why REASON" in it.said
 
 
-def test_where_another_decided_in_between_nothing_is_taken_back(it: World, plan_of: PlanOf) -> None:
+def test_where_another_decided_in_between_nothing_is_rolled_back(it: World, plan_of: PlanOf) -> None:
     first, _ = promoted(it)
     worse(it, first)
     [request] = it.look("watch")
     it.serve(it.train(it.day, rounds=3))
 
-    assert run(take_back_job(plan_of), it, request.run_config).success
+    assert run(rollback_job(plan_of), it, request.run_config).success
     assert ["promote"] * 3 == [entry.action for entry in it.log().entries()]
 
 
@@ -196,10 +196,10 @@ def test_a_version_that_is_gone_is_not_gone_back_to(it: World, plan_of: PlanOf) 
     [request] = it.look("watch")
     shutil.rmtree(Path(it.lake.url) / "artifacts" / MODEL / "model" / first)
 
-    _, message = failure(run(take_back_job(plan_of), it, request.run_config))
+    _, message = failure(run(rollback_job(plan_of), it, request.run_config))
 
-    assert f"m: {first} cannot serve: m/model@{first[:12]} " in message
-    assert "Go back to another with: ml-assets rollback m --to VERSION" in message
+    assert f"m: {first} cannot be the champion: m/model@{first[:12]} " in message
+    assert "Roll back to another version: ml-assets rollback m --to VERSION" in message
     assert 2 == len(it.log().entries())
 
 
@@ -213,7 +213,7 @@ def test_a_damaged_report_fails_the_tick_and_is_named(it: World) -> None:
         it.look("watch")
 
 
-def test_a_model_with_a_damaged_report_is_looked_at_again_after_a_tick_in_which_another_was_taken_back(
+def test_a_model_with_a_damaged_report_is_looked_at_again_after_a_tick_in_which_another_was_rolled_back(
     tmp_path: Path,
 ) -> None:
     one = declared()
@@ -279,7 +279,7 @@ def test_the_drill_scores_the_newest_day_with_who_would_serve_and_writes_nothing
     assert result.success, failure(result)
     [output] = [event for event in result.all_node_events if event.event_type_value == "STEP_OUTPUT"]
     told = output.step_output_data.metadata
-    assert (first, "2013-03-02", 5) == tuple(told[name].value for name in ("would serve", "day", "rows scored"))
+    assert (first, "2013-03-02", 5) == tuple(told[name].value for name in ("would be champion", "day", "rows scored"))
     assert 3 == len(it.log().entries())
 
 
@@ -289,8 +289,8 @@ def test_the_drill_fails_where_the_newest_day_cannot_be_scored(it: World, plan_o
     put(it.lake, pl.DataFrame({"other": [1]}), asset=f"{MODEL}/features", partition="2013-03-01")
     _, wrong = failure(drilled(it, plan_of))
 
-    assert "m has no features to score; make some with: ml-assets run m" in nothing
-    assert f"m: {first} would serve after a rollback, and cannot score 2013-03-01: " in wrong
+    assert "m has no features to score. Materialize them: ml-assets run m" in nothing
+    assert f"m: {first} would be the champion after a rollback, and cannot score 2013-03-01: " in wrong
     assert "distance_miles" in wrong
 
 
@@ -303,7 +303,7 @@ def test_the_drill_fails_where_who_would_serve_answers_something_else(it: World,
     assert "its task is regression; the declaration has binary." in message
 
 
-def test_where_nobody_stands_before_there_is_nothing_to_drill(it: World, plan_of: PlanOf) -> None:
+def test_without_a_former_champion_there_is_nothing_to_drill(it: World, plan_of: PlanOf) -> None:
     assert drilled(it, plan_of).success
 
 

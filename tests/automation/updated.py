@@ -15,7 +15,7 @@ import dagster as dg
 from dagster._core.storage.tags import RUN_KEY_TAG
 
 from ml_assets.alerts.resource import KINDS, Alerts
-from ml_assets.automation.history import made_by
+from ml_assets.automation.history import targets_of
 from ml_assets.automation.updates import tick
 from ml_assets.contracts.artifacts import Promotion
 from ml_assets.declaration.automation import AutomationDeclaration, UpdatesSettings
@@ -29,7 +29,7 @@ from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.names import MANAGED
-from ml_assets.orchestration.groups import artifacts_beside, groups_of, on_card
+from ml_assets.orchestration.groups import artifacts_beside, on_card, update_groups
 from ml_assets.orchestration.staleness import LOOK_BACK, Wanted, loaded_parents, out_of_date, reads_of, required_of
 from ml_assets.stages.checks.data_age import data_age_checks
 from tests.builders import Note, flights_declared, promotion, put
@@ -141,7 +141,7 @@ class World:
 
     def versions(self) -> dict[str, dict[str, str]]:
         """Return the current version of each partition of all that is kept up to date."""
-        names = [key.to_user_string() for key in groups_of(self.graph, [MODEL])]
+        names = [key.to_user_string() for key in update_groups(self.graph, [MODEL])]
         return {name: {day: ref.version for day, ref in self.lake.newest(name).items()} for name in names}
 
     def look(self, *, lost: bool = False) -> list[dg.RunRequest]:
@@ -167,7 +167,7 @@ class World:
 
     def end(self, run: dg.DagsterRun, *, made: int | None = None) -> None:
         """End a run: well, or as a failure after it has made some of its assets."""
-        keys, days = made_by(run)
+        keys, days = targets_of(run)
         order = [key for key in self.graph.toposorted_asset_keys if key in keys]
         for key in order[: len(order) if made is None else made]:
             for day in sorted(days - {""}) if self.graph.get(key).is_partitioned else [""]:
@@ -185,7 +185,7 @@ class World:
             for run in [*self.queue]:
                 self.end(run)
             requests = self.look()
-            if not requests and "looked at in the next ticks" not in self.said:
+            if not requests and "checked at the next ticks" not in self.said:
                 return asked
             asked += [str(request.run_key).rsplit("/", 1)[0] for request in requests]
             self.launch(requests)
@@ -193,7 +193,7 @@ class World:
 
     def stale(self) -> dict[dg.AssetKey, dict[str, Any]]:
         """Return all that is out of date, by an own look at everything."""
-        groups = groups_of(self.graph, [MODEL])
+        groups = update_groups(self.graph, [MODEL])
         wanted = {key: [*DAYS] if self.graph.get(key).is_partitioned else [""] for key in groups}
         for stage in ("predictions", "drift", "performance"):
             wanted[dg.AssetKey([MODEL, stage])] = [day for day in DAYS if day >= FIRST_PREDICTED]

@@ -52,7 +52,7 @@ def test_a_person_reads_a_table_for_each_model_and_month(capsys: pytest.CaptureF
     assert GOLDEN.read_text(encoding="utf-8") == said(capsys)
 
 
-def test_a_program_reads_what_was_used_asked_for_and_charged(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_program_reads_what_was_used_requested_and_charged(capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(said(capsys, "flight_delay", "--month", "2013-04", "--json"))
 
     features, model = told["stages"]
@@ -71,12 +71,12 @@ def test_without_prices_money_is_not_known_and_not_nothing(
 
     text = said(capsys, "flight_delay")
 
-    assert "money is not known: no prices are set (ML_ASSETS_PRICES)" in text
+    assert "money is unknown: no prices are set (ML_ASSETS_PRICES)" in text
     assert None is json.loads(said(capsys, "--json"))["total"]["money"]
 
 
 def test_a_month_in_which_nothing_was_made_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "nothing ran, so nothing was spent\n" == said(capsys, "--month", "2012-01", code=1)
+    assert "there were no runs, so there are no costs\n" == said(capsys, "--month", "2012-01", code=1)
 
 
 def test_a_month_that_is_none_and_a_model_that_is_none_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,14 +73,16 @@ def golden(name: str) -> str:
     return (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
 
 
-def test_before_a_drift_nothing_asks_and_what_is_missing_is_told(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_before_a_drift_nothing_asks_and_what_is_missing_is_reported(
+    it: World, capsys: pytest.CaptureFixture[str]
+) -> None:
     for day in range(6):
         it.live(is_over=day == 5)
 
     assert golden("quiet") == said(capsys)
 
 
-def test_what_cannot_be_judged_is_told_as_such_and_asks_for_nothing(
+def test_what_cannot_be_judged_is_reported_as_such_and_asks_for_nothing(
     it: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(6):
@@ -90,12 +92,14 @@ def test_what_cannot_be_judged_is_told_as_such_and_asks_for_nothing(
 
     assert "  sees            Drift is not judged on any of 6 days of this champion; 2013-03-06: " in text
     assert "  sees            Performance is not judged: none of 6 days has enough labels." in text
-    assert 2 == text.count("  decides         cannot tell, so it does not ask")
+    assert 2 == text.count("  decides         cannot judge, so it requests nothing")
     assert [] == it.look("drift") == it.look("performance")
     assert "Drift is not judged" in it.said or "Performance is not judged" in it.said
 
 
-def test_a_drift_that_asks_is_told_and_then_what_holds_it_back(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_drift_that_asks_is_reported_and_then_what_holds_it_back(
+    it: World, capsys: pytest.CaptureFixture[str]
+) -> None:
     for day in range(6):
         it.live(is_over=day >= 4)
     assert golden("asks") == said(capsys)
@@ -107,7 +111,7 @@ def test_a_drift_that_asks_is_told_and_then_what_holds_it_back(it: World, capsys
     assert golden("cool_down") == said(capsys)
 
 
-def test_a_new_champion_is_told_beside_the_one_before(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_champion_is_reported_beside_the_one_before(it: World, capsys: pytest.CaptureFixture[str]) -> None:
     first = it.champion
     it.serve(it.train(it.day - timedelta(days=1), rounds=2))
     for auc in (0.772, 0.771, 0.769, 0.77, 0.768):
@@ -127,14 +131,16 @@ def test_a_program_reads_the_same_as_json(it: World, capsys: pytest.CaptureFixtu
     assert {"name", "sees", "decides", "otherwise"} == told["answers"][0].keys()
 
 
-def test_where_nobody_serves_it_says_what_to_do_and_ends_with_1(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_champion_it_says_what_to_do_and_ends_with_1(it: World, capsys: pytest.CaptureFixture[str]) -> None:
     for path in (Path(it.lake.url) / "promotions" / MODEL).iterdir():
         path.unlink()
 
-    assert "m: nobody serves yet, so no sensor asks for a retraining. Run: ml-assets run m\n" in said(capsys, code=1)
+    assert "m: there is no champion yet, so no sensor requests a retraining. Run: ml-assets run m\n" in said(
+        capsys, code=1
+    )
 
 
-def test_data_that_has_not_come_is_told_with_what_waits_for_it(
+def test_data_that_has_not_come_is_reported_with_what_waits_for_it(
     it: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     it.live()
@@ -170,7 +176,7 @@ def ticked(it: World, status: TickStatus, **more: Any) -> None:
     )  # fmt: skip
 
 
-def test_the_last_ticks_of_the_daemon_are_told(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_last_ticks_of_the_daemon_are_reported(it: World, capsys: pytest.CaptureFixture[str]) -> None:
     ticked(it, TickStatus.SKIPPED, skip_reason="m: all is well\nn: too")
 
     assert said(capsys).endswith(
@@ -179,7 +185,7 @@ def test_the_last_ticks_of_the_daemon_are_told(it: World, capsys: pytest.Capture
     )
 
 
-def test_what_the_last_tick_asked_for_is_told_with_its_days_and_what_became_of_it(
+def test_what_the_last_tick_requested_is_reported_with_its_days_and_what_became_of_it(
     it: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     days = {"dagster/asset_partition_range_start": "2013-05-01", "dagster/asset_partition_range_end": "2013-05-03"}
@@ -193,7 +199,7 @@ def test_what_the_last_tick_asked_for_is_told_with_its_days_and_what_became_of_i
     assert "failure: raw/flights, raw/weather over 2013-05-01 to 2013-05-03" == what.partition(", ")[2]
 
 
-def test_why_the_last_tick_failed_is_told(it: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_why_the_last_tick_failed_is_reported(it: World, capsys: pytest.CaptureFixture[str]) -> None:
     error = SerializableErrorInfo("LakeError: the lake is gone\n", [], "LakeError")
     ticked(it, TickStatus.FAILURE, error=error)
 
@@ -202,7 +208,7 @@ def test_why_the_last_tick_failed_is_told(it: World, capsys: pytest.CaptureFixtu
     )
 
 
-def test_a_budget_that_is_spent_is_told_and_what_it_holds_back(
+def test_a_budget_that_is_spent_is_reported_and_what_it_holds_back(
     it: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     budget = BudgetSettings(cpu_hours_per_month=1, over="block")

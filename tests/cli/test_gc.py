@@ -58,7 +58,7 @@ def test_by_default_it_says_what_would_be_removed_and_removes_nothing(
     why = f"champion {champion['model'].version[:12]} of flight_delay, {ago(299):%Y-%m-%d} (entry 1), serving (1 of 1)"
     assert why == " ".join(model[7:])
     assert "left-overs" == lines[-2][0]
-    assert said.out.endswith("would be freed; nothing was removed. Remove it with --yes.\n")
+    assert said.out.endswith("would be freed; nothing was removed. Run it with --yes to remove it.\n")
     assert "reading all manifests" in said.err
     assert before == files_of(lake)
 
@@ -205,7 +205,7 @@ def test_what_it_may_not_judge_or_share_ends_with_1(lake: Lake, capsys: pytest.C
     [
         (["--keep-days", "-1"], "--keep-days is -1; expected 0 to 36,500"),
         (["--explain", "raw/a", "--yes"], "--explain and --give-up remove nothing"),
-        (["--partition", "2013-01-01"], "add --explain ASSET"),
+        (["--partition", "2013-01-01"], "needs --explain ASSET"),
         (["--explain", f"raw/flights@{'0' * 32}", "--partition", "../x"], "--partition is '../x'"),
     ],
 )

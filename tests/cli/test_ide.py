@@ -65,7 +65,7 @@ def test_a_file_that_cannot_be_added_to_is_left_alone_and_the_text_to_paste_is_g
     path = written(tmp_path)
     path.write_text(text)
 
-    with pytest.raises(DataError, match=r"launch\.json cannot be added to .*it was left alone") as caught:
+    with pytest.raises(DataError, match=r"launch\.json cannot be parsed .*it was not changed") as caught:
         vscode(tmp_path, "replay", COMMAND)
 
     assert text == path.read_text()

@@ -53,7 +53,7 @@ def test_it_writes_into_a_folder_that_holds_other_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["Shop", "2shops", "my shop", "shop.v2", "-shop", "my__shop", "s" * 41, "ml-assets", "dbt"]
 )
-def test_a_folder_whose_name_cannot_be_a_project_is_refused(
+def test_a_folder_whose_name_cannot_be_a_project_is_rejected(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert 2 == main(["init", "--", str(tmp_path / name)])

@@ -90,7 +90,7 @@ def test_no_leak_ends_with_0_and_says_what_was_compared_and_what_can_be_missed(
     assert (3, 7, (date(2013, 1, 2), date.max)) == (asked["samples"], asked["seed"], asked["days"])
 
 
-def test_a_leak_ends_with_1_and_is_told_in_a_sentence(
+def test_a_leak_ends_with_1_and_is_reported_in_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     finding(monkeypatch, LEAK)
@@ -127,7 +127,7 @@ def test_a_run_that_stops_at_a_proven_leak_reports_it_first_and_ends_with_1(
     assert said.out.splitlines() == [
         "LEAK: flight_delay has 1 proven leak; nothing is published or promoted.",
         (
-            "Correct the tables or the known times and run again, which tests these days again. If it does not cover "
+            "Correct the tables or the known times and run again; the run tests these days again. If it does not cover "
             "them: `ml-assets leaktest flight_delay`."
         ),
     ]
@@ -194,7 +194,7 @@ def test_json_has_samples_and_leaks(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     ("given", "message"),
     [
         (["--from", "yesterday"], "--from is 'yesterday'; expected a day such as 2013-12-31"),
-        (["--from", "2013-01-05", "--to", "2013-01-04"], "--to 2013-01-04 lies before --from 2013-01-05; swap them"),
+        (["--from", "2013-01-05", "--to", "2013-01-04"], "--to 2013-01-04 is before --from 2013-01-05; swap them"),
         ([], "there are no features of 'flight_delay' to test; materialize them first: ml-assets run flight_delay"),
     ],
 )

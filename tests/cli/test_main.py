@@ -93,13 +93,13 @@ def test_a_day_that_is_none_ends_with_2(manifest: object, capsys: pytest.Capture
     assert "ml-assets: --as-of is '2013-02-30'; expected a day such as 2013-12-31" in capsys.readouterr().err
 
 
-def test_nobody_serving_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_champion_it_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert 1 == main(["champion", "flight_delay"])
 
-    assert "flight_delay: nobody serves; run the model first\n" == capsys.readouterr().out
+    assert "flight_delay: there is no champion; run the model first\n" == capsys.readouterr().out
 
 
-def test_who_serves_is_told_with_the_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_champion_is_shown_with_the_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = PromotionLog(Lake(str(tmp_path / "lake")), "flight_delay", type(promotion(1)))
     entries = [log.append(promotion(n, champion=version * 32), number=n) for n, version in ((1, "a"), (2, "b"))]
 
@@ -108,7 +108,7 @@ def test_who_serves_is_told_with_the_reasons(tmp_path: Path, capsys: pytest.Capt
     assert 0 == main(["champion", "flight_delay", "--json"])
     values = json.loads(capsys.readouterr().out)["log"]
 
-    assert text.splitlines()[-2].startswith(f"flight_delay: {'b' * 32} serves, since ")
+    assert text.splitlines()[-2].startswith(f"flight_delay: {'b' * 32} is the champion, since ")
     assert 2 == text.count("it is better")
     assert [entry.model_dump(mode="json") for entry in entries] == values
 
@@ -134,8 +134,8 @@ def test_a_step_that_fails_ends_the_run_with_3_and_says_which(
     said = capsys.readouterr()
     assert "" == said.out
     assert "raw/airlines failed: " in said.err
-    assert re.search(r"to look into it: ml-assets replay [0-9a-f]{8} raw/airlines --pdb", said.err)
-    assert "not done; what was made stays, and the next run goes on from there" in said.err
+    assert re.search(r"to debug it: ml-assets replay [0-9a-f]{8} raw/airlines --pdb", said.err)
+    assert "stopped; finished artifacts are stored, and the next run continues from there" in said.err
 
 
 def test_a_defect_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:

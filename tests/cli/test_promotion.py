@@ -105,7 +105,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -> str:
 # ---------------------------------------------------------------- champion
 
 
-def test_who_serves_is_told_with_the_log_the_author_and_since_when(
+def test_the_champion_is_shown_with_the_log_the_author_and_since_when(
     lake: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     by_gate(lake, "a" * 32, "b" * 32, refused="c" * 32)
@@ -117,7 +117,7 @@ def test_who_serves_is_told_with_the_log_the_author_and_since_when(
         "      it is better\n"
         "   3  2026-01-01 00:00  refuse    cccccccccccc  by gate\n"
         "      it is worse on JFK\n"
-        f"flight_delay: {'b' * 32} serves, since 2026-01-02 03:00 UTC (entry 2, gate)\n"
+        f"flight_delay: {'b' * 32} is the champion, since 2026-01-02 03:00 UTC (entry 2, gate)\n"
         f"flight_delay: {'a' * 32} is the anchor\n"
     )
     answer = told(capsys, "champion", MODEL, code=0)
@@ -129,12 +129,13 @@ def test_who_served_on_a_day_is_who_did_at_its_end(lake: Lake, capsys: pytest.Ca
     by_gate(lake, "a" * 32, "b" * 32)
 
     assert said(capsys, "champion", MODEL, "--on", "2026-01-01", code=0).splitlines()[-1] == (
-        f"flight_delay: {'a' * 32} served at the end of 2026-01-01, since 2026-01-01 03:00 UTC (entry 1, gate)"
+        f"flight_delay: {'a' * 32} was the champion at the end of 2026-01-01, since 2026-01-01 03:00 UTC (entry 1, "
+        "gate)"
     )
     answer = told(capsys, "champion", MODEL, "--on", "2026-01-02", code=0)
     assert ("2026-01-02", "b" * 32, 2) == (answer["on"], answer["champion"], len(answer["log"]))
     early = said(capsys, "champion", MODEL, "--on", "2025-12-31", code=1)
-    assert "flight_delay: nobody served at the end of 2025-12-31\n" == early
+    assert "flight_delay: no champion on 2025-12-31\n" == early
     assert None is told(capsys, "champion", MODEL, "--on", "2025-12-31", code=1)["champion"]
 
 
@@ -143,7 +144,7 @@ def test_who_served_on_a_day_is_who_did_at_its_end(lake: Lake, capsys: pytest.Ca
     [
         ("yesterday", "--on is 'yesterday'; expected a day such as 2013-12-31"),
         ("2026-02-30", "--on is '2026-02-30'; expected a day such as 2013-12-31"),
-        ("9999-12-31", "--on 9999-12-31 is still to come; expected a day up to 20"),
+        ("9999-12-31", "--on 9999-12-31 is in the future; expected a day up to 20"),
     ],
 )
 def test_a_day_that_is_none_or_still_to_come_ends_with_2(
@@ -153,7 +154,7 @@ def test_a_day_that_is_none_or_still_to_come_ends_with_2(
     assert message in said(capsys, "champion", MODEL, "--on", day, code=2)
 
 
-def test_who_waits_for_a_person_is_shown_with_what_asked_for_it_and_let_in_by_promote(
+def test_a_challenger_that_waits_for_approval_is_shown_with_its_cause_and_approved_by_promote(
     lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, two, _ = kept
@@ -163,15 +164,17 @@ def test_who_waits_for_a_person_is_shown_with_what_asked_for_it_and_let_in_by_pr
 
     printed = said(capsys, "champion", MODEL, code=0)
     assert (
-        f"   2  2026-01-01 00:00  wait      {two[:12]}  by gate\n      its training was asked for by drift\n" in printed
+        f"   2  2026-01-01 00:00  wait      {two[:12]}  by gate\n      its training was requested by drift\n" in printed
     )
     assert printed.endswith(
-        f"flight_delay: {two} waits since 2026-01-01 00:00 UTC (entry 2); let it in with: "
+        f"flight_delay: {two} waits for approval since 2026-01-01 00:00 UTC (entry 2); approve it with: "
         f"ml-assets promote flight_delay {two[:12]} --why REASON\n"
     )
     assert two == told(capsys, "champion", MODEL, code=0)["waits"]["challenger"]
     then = said(capsys, "champion", MODEL, "--on", "2026-01-01", code=0)
-    assert then.endswith(f"flight_delay: {two} waited at the end of 2026-01-01, since 2026-01-01 00:00 UTC (entry 2)\n")
+    assert then.endswith(
+        f"flight_delay: {two} was waiting at the end of 2026-01-01, since 2026-01-01 00:00 UTC (entry 2)\n"
+    )
 
     said(capsys, "promote", MODEL, two[:12], "--why", "looked at it", code=0)
     entry = log(lake).entries()[-1]
@@ -200,7 +203,7 @@ def test_a_person_lets_in_what_the_gate_refused_and_the_entry_says_both(
     assert ("JFK is closed this week", "The gate refused it in entry 2: it is worse on JFK") == entry.reasons
     assert before <= entry.decided_at <= datetime.now(tz=UTC)
     assert f"   3  {entry.decided_at:%Y-%m-%d %H:%M}  promote   {two[:12]}  by sam\n" in printed
-    assert printed.endswith(f"flight_delay: {two} serves from now on\n")
+    assert printed.endswith(f"flight_delay: {two} is the champion now\n")
 
 
 def test_the_evidence_of_the_gate_and_the_name_given_go_into_the_entry(
@@ -216,7 +219,7 @@ def test_the_evidence_of_the_gate_and_the_name_given_go_into_the_entry(
     assert None is answer["refused"]
 
 
-def test_two_equal_decisions_are_told_apart(lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_equal_decisions_are_distinguished(lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
     one, two, _ = kept
     ids = [told(capsys, "promote", MODEL, it, "--why", "so", code=0)["entry"]["id"] for it in (one, two, one)]
 
@@ -237,25 +240,23 @@ def test_a_damaged_log_stops_decisions_until_a_person_begins_a_new_one(
 
     printed = said(capsys, "promote", MODEL, two, "--new-log", "--why", "no backup", code=0)
 
-    assert f"is set aside in {lake.path('set_aside', 'promotions', MODEL)}/" in printed
+    assert f"was set aside in {lake.path('set_aside', 'promotions', MODEL)}/" in printed
     assert f"{path} is not an entry of the promotion log" in printed
     [entry] = log(lake).verified().entries
     assert (1, two, "no backup") == (entry.number, entry.champion, entry.reasons[0])
     assert "that of flight_delay is whole" in said(capsys, "promote", MODEL, one, "--new-log", "--why", "so", code=2)
 
 
-def test_a_version_that_serves_already_is_not_promoted_again(
-    lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_current_champion_is_not_promoted_again(lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
     by_gate(lake, kept[0])
 
     printed = said(capsys, "promote", MODEL, kept[0], "--why", "so", code=1)
 
-    assert f"ml-assets: flight_delay: {kept[0]} serves already.\n" == printed
+    assert f"ml-assets: flight_delay: {kept[0]} is already the champion.\n" == printed
     assert 1 == len(log(lake).entries())
 
 
-def test_a_version_that_cannot_answer_what_is_declared_is_refused_with_the_sentences(
+def test_a_version_that_cannot_answer_what_is_declared_is_rejected_with_the_sentences(
     lake: Lake, inputs: TableContract, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tuple(replace(it, unit="km") if it.name == "distance_miles" else it for it in inputs.columns)
@@ -263,17 +264,19 @@ def test_a_version_that_cannot_answer_what_is_declared_is_refused_with_the_sente
 
     printed = said(capsys, "promote", MODEL, version, "--why", "so", code=1)
 
-    assert printed.startswith(f"ml-assets: flight_delay: {version[:12]} cannot serve, so nothing was changed:\n- ")
+    assert printed.startswith(
+        f"ml-assets: flight_delay: {version[:12]} cannot be the champion, so nothing was changed:\n- "
+    )
     assert "- its target is is_cancelled; the declaration has is_late.\n" in printed
     assert "'distance_miles'" in printed
-    assert printed.endswith("Train it again and let the gate judge it: ml-assets run flight_delay.\n")
+    assert printed.endswith("Train it again for a new verdict of the gate: ml-assets run flight_delay.\n")
     refused = told(capsys, "promote", MODEL, version, "--why", "so", code=1)
     assert None is refused["entry"]
     assert "is_cancelled" in refused["refused"]
     assert [] == log(lake).entries()
 
 
-def test_a_version_that_is_damaged_or_not_there_is_refused_by_name(
+def test_a_version_that_is_damaged_or_not_there_is_rejected_by_name(
     lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [booster] = (Path(lake.url) / "artifacts" / MODELS / kept[0]).glob("booster*")
@@ -292,7 +295,7 @@ def test_an_abbreviation_that_several_versions_share_is_an_error_with_all_of_the
         name = f"manifest-000001-{version[:16]}.json"
         lake.write(lake.path("artifacts", MODELS, version, name), lambda file: file.write(b"{}") and None)
 
-    assert f"2 versions of flight_delay/model start with 'abcd': {', '.join(versions)}. Give more." in said(
+    assert f"2 versions of flight_delay/model start with 'abcd': {', '.join(versions)}. Give more characters." in said(
         capsys, "promote", MODEL, "abcd", "--why", "so", code=2
     )
 
@@ -303,10 +306,10 @@ def test_an_abbreviation_that_several_versions_share_is_an_error_with_all_of_the
         (["abc"], "'abc' is not a version of flight_delay/model; expected 4 to 32 of the characters 0-9 and a-f"),
         (["../.."], "'../..' is not a version of flight_delay/model"),
         (["abcd"], "flight_delay/model has no versions starting with 'abcd'"),
-        (["abcd", "--why", "  \n"], "--why is empty; the promotion log keeps it"),
-        (["abcd", "--why", "so \x1b[2J"], "--why has the character '\\x1b'; expected printable ones"),
+        (["abcd", "--why", "  \n"], "--why is empty; expected a text for the promotion log"),
+        (["abcd", "--why", "so \x1b[2J"], "--why has the character '\\x1b'; expected printable characters"),
         (["abcd", "--why", "x" * 2001], "--why has 2,001 characters; expected up to 2,000"),
-        (["abcd", "--by", " Gate"], "--by is 'Gate', by which entries of the gate are known"),
+        (["abcd", "--by", " Gate"], "--by is 'Gate', which is the name of the gate"),
     ],
 )
 def test_what_cannot_be_used_ends_with_2_and_a_mend(
@@ -316,7 +319,7 @@ def test_what_cannot_be_used_ends_with_2_and_a_mend(
     assert [] == log(lake).entries()
 
 
-def test_a_process_whose_user_has_no_name_is_asked_for_one(
+def test_a_process_whose_user_has_no_name_is_requested_one(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def nobody() -> str:
@@ -332,7 +335,7 @@ def test_a_process_whose_user_has_no_name_is_asked_for_one(
 
 
 @pytest.mark.parametrize("command", ["promote", "rollback"])
-def test_who_decides_while_somebody_else_does_changes_nothing_and_is_told_by_whom(
+def test_who_decides_while_somebody_else_does_changes_nothing_and_is_reported_by_whom(
     lake: Lake, kept: Kept, command: str, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -363,10 +366,10 @@ def test_each_rollback_goes_further_back_and_the_last_has_nowhere_to_go(
     one, two, three = kept
     by_gate(lake, one, two, three)
 
-    assert said(capsys, "rollback", MODEL, "--why", "it is late", code=0).endswith(f"{two} serves from now on\n")
+    assert said(capsys, "rollback", MODEL, "--why", "it is late", code=0).endswith(f"{two} is the champion now\n")
     assert told(capsys, "rollback", MODEL, "--why", "so is it", code=0)["entry"]["champion"] == one
     printed = said(capsys, "rollback", MODEL, "--why", "and now", code=1)
-    assert f"ml-assets: flight_delay: {one} serves, and nobody stands before it to roll back to.\n" == printed
+    assert f"ml-assets: flight_delay: the champion {one} has no predecessor to roll back to.\n" == printed
     entries = log(lake).entries()
     assert [("rollback", two, two), ("rollback", one, one)] == [
         (entry.action, entry.champion, entry.challenger) for entry in entries[3:]
@@ -381,26 +384,26 @@ def test_a_rollback_goes_to_any_version_that_served_before_if_it_is_named(
     one, two, three = kept
     by_gate(lake, one, two, refused=three)
 
-    assert f"ml-assets: flight_delay: {two} serves already.\n" == said(
+    assert f"ml-assets: flight_delay: {two} is already the champion.\n" == said(
         capsys, "rollback", MODEL, "--to", two, "--why", "so", code=1
     )
-    assert f"{three} has never served; let it in with: ml-assets promote." in said(
+    assert f"{three} was never champion; use ml-assets promote instead." in said(
         capsys, "rollback", MODEL, "--to", three[:8], "--why", "so", code=1
     )
     for version in (one, two):
-        assert f"{version} serves from now on\n" in said(
+        assert f"{version} is the champion now\n" in said(
             capsys, "rollback", MODEL, "--to", version[:8], "--why", "so", code=0
         )
 
 
-def test_nobody_is_not_rolled_back_from(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_champion_there_is_no_rollback(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     printed = said(capsys, "rollback", MODEL, "--why", "so", code=1)
 
-    assert "nobody serves, so there is nothing to roll back from." in printed
+    assert "there is no champion, so there is nothing to roll back." in printed
     assert [] == log(lake).entries()
 
 
-def test_a_champion_that_cannot_serve_again_is_refused_and_others_are_named(
+def test_a_champion_that_cannot_serve_again_is_rejected_and_others_are_named(
     lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, two, three = kept
@@ -409,8 +412,8 @@ def test_a_champion_that_cannot_serve_again_is_refused_and_others_are_named(
 
     printed = said(capsys, "rollback", MODEL, "--why", "so", code=1)
 
-    assert f"{two[:12]} cannot serve, so nothing was changed:\n- flight_delay/model@{two[:12]} " in printed
-    assert printed.endswith(f"Go back to another with --to: {one}.\n")
+    assert f"{two[:12]} cannot be the champion, so nothing was changed:\n- flight_delay/model@{two[:12]} " in printed
+    assert printed.endswith(f"Roll back to another version with --to: {one}.\n")
     assert 3 == len(log(lake).entries())
 
 
@@ -418,7 +421,7 @@ def test_a_champion_that_cannot_serve_again_is_refused_and_others_are_named(
 
 
 @pytest.mark.usefixtures("unrendered")
-def test_after_a_rollback_predictions_are_out_of_date_and_made_by_the_version_that_serves_again(
+def test_after_a_rollback_predictions_are_out_of_date_and_made_by_the_current_champion(
     own_flown: Path, manifest: Mapping[str, Any], lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert lake.url

@@ -88,7 +88,7 @@ def test_a_refused_day_is_listed_until_it_is_published(lake: Lake, capsys: pytes
 
     put(lake, rows((2, [])).drop("broken_rules"), asset="raw/shops", partition=DAY)
     assert 1 == main(["quarantine", "raw/shops"])
-    assert "nothing of raw/shops is set aside or refused\n" == capsys.readouterr().out
+    assert "nothing of raw/shops is quarantined or rejected\n" == capsys.readouterr().out
 
 
 @pytest.mark.parametrize("is_pii", [False, True])
@@ -116,7 +116,7 @@ def test_no_value_of_a_table_without_a_contract_is_shown(lake: Lake, capsys: pyt
 
     assert 0 == main(["quarantine", "raw/orders", DAY])
     shown = capsys.readouterr().out
-    assert "no contract says which of their values are personal, so none is shown" in shown
+    assert "there is no contract that marks personal values, so no values are shown" in shown
     assert "\n    n is at least 0\n" in shown
     assert "-3" not in shown
 
@@ -145,10 +145,10 @@ def test_a_release_keeps_the_rows_with_the_reason_and_is_made_once(
     [
         (["raw/order"], "no rows of 'raw/order' were ever set aside in"),
         (["raw/orders", "tomorrow"], "DAY is 'tomorrow'; expected a day such as 2013-12-31"),
-        (["--release", "--why", "so"], "say of which TABLE (and DAY), and --why"),
-        (["raw/orders", "--release"], "say of which TABLE (and DAY), and --why"),
+        (["--release", "--why", "so"], "needs a TABLE (and perhaps a DAY), and --why"),
+        (["raw/orders", "--release"], "needs a TABLE (and perhaps a DAY), and --why"),
         (["raw/orders", "--why", "so"], "--why is the reason of a release; add --release"),
-        (["raw/shops", "--release", "--why", "so"], "declare the share of its rows that may be set aside"),
+        (["raw/shops", "--release", "--why", "so"], "first declare the share of rows that may be quarantined"),
     ],
 )
 def test_what_makes_no_sense_ends_with_2_and_a_mend(
@@ -164,7 +164,7 @@ def test_what_makes_no_sense_ends_with_2_and_a_mend(
 def test_an_empty_lake_has_nothing_set_aside(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     assert lake.url
     assert 1 == main(["quarantine"])
-    assert "nothing is set aside or refused\n" == capsys.readouterr().out
+    assert "nothing is quarantined or rejected\n" == capsys.readouterr().out
 
 
 def test_the_next_run_lands_the_day_whose_rows_were_released_and_no_other(

@@ -94,7 +94,7 @@ def edited(lake: Lake, run: str, step: str, **fields: Any) -> None:
 
 
 def test_runs_are_listed_oldest_first_with_what_they_made(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
-    assert f"no run has left records in {lake.url}\n" == said(capsys, code=1)
+    assert f"there are no records of runs in {lake.url}\n" == said(capsys, code=1)
 
     first, second = materialized(lake, "numbers", "doubled"), materialized(lake, "numbers")
 
@@ -133,7 +133,7 @@ def test_the_steps_of_a_run_are_listed_with_what_became_of_them(
     [
         (["nowhere"], "no runs with records in {lake} start with 'nowhere'; see `ml-assets replay`"),
         (["{run}", "tripled"], "no step of run {run} makes 'tripled'; its steps make: numbers"),
-        (["{run}", "numbers", "--partition", "2013-01-01"], "was asked for no partition, not for '2013-01-01'"),
+        (["{run}", "numbers", "--partition", "2013-01-01"], "covers no partition, not '2013-01-01'"),
         (["{run}", "numbers", "--keep", "{lake}"], "--keep {lake} is not empty; name a new folder"),
     ],
 )
@@ -202,7 +202,7 @@ def test_a_failed_step_fails_again_until_its_code_is_mended(
     text = said(capsys, run, "doubled", "--code", "current", code=1)
 
     assert "  made     doubled " in text
-    assert ": the step of then did not come to make it\n" in text
+    assert ": the original step did not materialize it\n" in text
 
 
 def test_a_scratch_lake_is_kept_where_one_asks_for_it(
@@ -321,7 +321,7 @@ def test_changed_code_is_named_where_the_current_one_is_taken(
     assert 0 == main(["replay", run, "doubled"])
     printed = capsys.readouterr().err
     assert "the code of doubled was 0, is 1" in printed
-    assert "no commit was recorded; going on with the code that is here" in printed
+    assert "no commit was recorded; using the current code" in printed
 
 
 # ---------------------------------------------------------------- nothing replayed is promoted

@@ -19,7 +19,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sealing import unseal
 from ml_assets.lake.store import Lake
 from ml_assets.provenance import original_code as then
-from ml_assets.provenance.reproduction import Verdict
+from ml_assets.provenance.reproduction import ReproductionVerdict
 from tests.builders import files_of, flights_declared, frame, project, put
 from tests.publications import newest_manifest
 
@@ -60,10 +60,13 @@ def rewritten(lake: Lake, ref: ArtifactRef, **fields: Any) -> None:
     newest_manifest(lake, ref).write_bytes(manifest.text())
 
 
-def verdicts(lake: Lake) -> list[Verdict]:
+def verdicts(lake: Lake) -> list[ReproductionVerdict]:
     """Return the verdicts about the champion, oldest first."""
     folder = lake.path("reproductions", MODEL, champion(lake).version)
-    return [unseal(lake.read(f"{folder}/{name}"), Verdict, where=name, what="a verdict") for name in lake.names(folder)]
+    return [
+        unseal(lake.read(f"{folder}/{name}"), ReproductionVerdict, where=name, what="a verdict")
+        for name in lake.names(folder)
+    ]
 
 
 def test_the_champion_is_reproduced_byte_for_byte_and_the_verdict_kept(
@@ -99,7 +102,7 @@ def test_changed_packages_and_code_are_named_beside_the_verdict(
 
     assert 0 == main(["reproduce", f"{MODEL}@{ref.version[:6]}", "--code", "current", "--json"])
 
-    verdict = Verdict.model_validate_json(capsys.readouterr().out)
+    verdict = ReproductionVerdict.model_validate_json(capsys.readouterr().out)
     was = here.distributions["lightgbm"]
     assert (f"package lightgbm was {was}, is 9.9", f"the code of {MODEL}/model was {'0' * 16}, is {code}") == (
         verdict.changed
@@ -126,7 +129,7 @@ def test_changed_parameters_are_named_and_another_model_ends_with_1(
     assert [True, False] == [one.equal == one.artifacts for one in verdict.outcomes]
 
 
-def test_changed_code_is_taken_from_its_commit_unless_the_current_is_asked_for(
+def test_changed_code_is_taken_from_its_commit_unless_the_current_is_requested(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[Any, ...]] = []
@@ -159,7 +162,7 @@ def test_a_tampered_input_is_named_and_nothing_is_said_of_the_model(
     printed = capsys.readouterr()
     assert f"{MODEL}/training_set failed: " in printed.err
     assert f"{path} is damaged" in printed.err
-    assert "a step failed; nothing can be said of whether the model can be reproduced" in printed.err
+    assert "a step failed, so there is no verdict" in printed.err
     assert "" == printed.out
     assert [] == verdicts(lake)
 
@@ -170,7 +173,9 @@ def test_an_input_that_is_gone_is_named_before_anything_runs(lake: Lake, capsys:
 
     assert 2 == main(["reproduce", MODEL])
 
-    assert f"cannot be made again: {MODEL}/labels[2013-01-20]@{ref.version[:12]} is missing" in capsys.readouterr().err
+    assert (
+        f"cannot be trained again: {MODEL}/labels[2013-01-20]@{ref.version[:12]} is missing" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

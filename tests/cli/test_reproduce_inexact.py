@@ -24,7 +24,7 @@ def trained_on(lake: Lake, **training: JsonValue) -> None:
     rewritten(lake, champion(lake), parameters={**parameters, "training": {**before, **training}})
 
 
-def test_another_model_within_the_tolerance_counts_as_reproduced_and_is_told_as_such(
+def test_another_model_within_the_tolerance_counts_as_reproduced_and_is_reported_as_such(
     lake: Lake,
     declare: Declare,
     monkeypatch: pytest.MonkeyPatch,
@@ -39,7 +39,7 @@ def test_another_model_within_the_tolerance_counts_as_reproduced_and_is_told_as_
     [verdict] = verdicts(lake)
     text = capsys.readouterr().out
     assert f"{MODEL}@{champion(lake).version[:12]} reproduced within a tolerance, from the inputs" in text
-    assert "trained on device 'cuda', where no two models are alike byte for byte: roc_auc within day is 0." in text
+    assert "trained on device 'cuda', which never results in identical bytes: roc_auc within day is 0." in text
     assert verdict.closeness is not None
     assert (False, True, "roc_auc within day") == (
         verdict.is_equal,

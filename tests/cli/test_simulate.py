@@ -1,4 +1,4 @@
-"""What `ml-assets simulate` prints and how it ends; what a life comes to is in tests/backtest/test_past.py."""
+"""What `ml-assets simulate` prints and how it ends; what a life comes to is in tests/backtest/test_history.py."""
 
 import io
 import json
@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ml_assets.backtest.simulating import Asked
+from ml_assets.backtest.run import BacktestRequest
 from ml_assets.cli.console.progress import Progress
 from ml_assets.cli.main import main
-from ml_assets.cli.simulate import Teller
+from ml_assets.cli.simulate import ProgressReporter
 from ml_assets.contracts.simulation import Simulation
 from ml_assets.declaration.reading import Declared
 from ml_assets.lake.store import Lake
@@ -92,14 +92,14 @@ def test_json_is_the_summary_and_says_what_was_put_into_the_data(capsys: pytest.
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--from", "2013-05-01", "--to", "2013-03-01"], "--to 2013-03-01 lies before --from 2013-05-01; swap them."),
+        (["--from", "2013-05-01", "--to", "2013-03-01"], "--to 2013-03-01 is before --from 2013-05-01; swap them."),
         (["--from", "2013-03-01", "--to", "2013-03-01"], "--from and --to are both 2013-03-01; expected two days"),
         (
             [*SPAN, "--choose-until", "2013-02-10"],
             "--choose-until 2013-02-10 must lie from 2013-01-29 to the day before",
         ),
         (["--from", "May", "--to", "2013-03-01"], "--from is 'May'; expected a day such as 2013-12-31."),
-        (["--from", "2013-05-01", "--to", "2014-03-01"], "--to 2014-03-01 lies outside the days of flight_delay"),
+        (["--from", "2013-05-01", "--to", "2014-03-01"], "--to 2014-03-01 is outside the days of flight_delay"),
         (
             [*SPAN, "--policies", "weakly"],
             "--policies names 'weakly' (did you mean 'weekly'?); expected some of never,",
@@ -108,7 +108,7 @@ def test_json_is_the_summary_and_says_what_was_put_into_the_data(capsys: pytest.
         ([*SPAN, "--inject", "melt:dest"], "injection 'melt:dest' has 2 parts between colons"),
     ],
 )
-def test_what_cannot_be_lived_through_ends_with_2_and_a_sentence(
+def test_what_cannot_be_backtested_ends_with_2_and_a_sentence(
     given: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert 2 == main(["simulate", "flight_delay", *given])
@@ -123,8 +123,8 @@ def test_too_few_days_to_train_on_are_said_to_be_so(capsys: pytest.CaptureFixtur
     assert "training set of model 'flight_delay'" in capsys.readouterr().err
 
 
-def teller(stream: io.StringIO) -> Teller:
-    return Teller(stream, Asked(day(0), day(60)), Progress(stream))
+def teller(stream: io.StringIO) -> ProgressReporter:
+    return ProgressReporter(stream, BacktestRequest(day(0), day(60)), Progress(stream))
 
 
 def telling(stream: io.StringIO, **world: Any) -> str:

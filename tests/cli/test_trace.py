@@ -23,14 +23,14 @@ from tests.builders import promotion, put
 from tests.provenance.lakes import ENVIRONMENT, START, Chronicle, shop
 
 TREE = """\
-shop/model@{model}, the newest: nobody serves
+shop/model@{model}, the newest, because there is no champion
   made         2026-11-01 03:09:00 UTC by run run-2
   code         code-model at commit cccccccccccc
   environment  eeeeeeeeeeee: Python 3.11.7 on Linux, 2 distributions
 
 made from
 shop/model                  @{model}, code code-mod
-│    never champion, nor judged
+│    never champion or judged
 └─ shop/training_set        @{training}, 20 rows, code code-g_s
    └─ shop/features         2026-10-01 … 2026-10-02, 2 days, 20 rows, code code-tur
       └─ tables/stg_orders  2026-10-01 … 2026-10-02, 2 days, 20 rows, dbt code code-rde
@@ -44,7 +44,7 @@ sources
   shops.csv   bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb  raw/shops
 
 commits
-  cccccccccccc  all of it
+  cccccccccccc  all artifacts
 
 environments
   eeeeeeeeeeee  Python 3.11.7 on Linux, 2 distributions  raw/orders 2026-10-02; raw/shops; shop/features; shop/model;
@@ -99,7 +99,9 @@ def remade(chronicle: Chronicle) -> None:
     )
 
 
-def test_a_model_is_told_as_a_tree_down_to_raw_files(chronicle: Chronicle, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_is_reported_as_a_tree_down_to_raw_files(
+    chronicle: Chronicle, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = {name: the(chronicle, f"shop/{name}").version[:12] for name in ("model", "training_set")}
     shops = the(chronicle, "raw/shops").version[:12]
     remade(chronicle)
@@ -168,7 +170,7 @@ def test_any_artifact_can_be_traced(
         (["shpo"], "there are: shop (did you mean 'shop'?)."),
         (["tables/stg_order"], "(did you mean 'tables/stg_orders'?)"),
         (["shop@ffff"], "no version of shop/model in "),
-        (["raw/orders@"], "'raw/orders@' ends where its version should be"),
+        (["raw/orders@"], "'raw/orders@' has no version after '@'"),
         (["raw/orders", "--partition", "2027-01-01"], "there is: 2026-10-01 … 2026-10-02."),
         (["raw/orders", "--partition", "../../secret"], "is not a name inside the lake"),
         (["../secret"], "is not a name inside the lake"),
@@ -198,10 +200,10 @@ def test_something_missing_on_the_way_ends_with_1(chronicle: Chronicle, capsys: 
 
     assert 1 == main(["trace", "shop"])
 
-    assert f"! @{training.version[:12]} missing: nothing in the lake says" in capsys.readouterr().out
+    assert f"! @{training.version[:12]} missing: the lake has no manifest" in capsys.readouterr().out
 
 
-def test_a_damaged_promotion_log_is_told_and_ends_with_1(
+def test_a_damaged_promotion_log_is_reported_and_ends_with_1(
     chronicle: Chronicle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = chronicle.root / "promotions" / "shop" / "000001.json"
@@ -226,7 +228,7 @@ def test_json_has_every_artifact_and_edge_ungrouped(chronicle: Chronicle, capsys
     assert {"run-1", "run-2"} == {made["run_id"] for node in said["nodes"] for made in node["manifests"]}
 
 
-def test_the_page_is_written_where_it_is_asked_for(
+def test_the_page_is_written_where_it_is_requested(
     chronicle: Chronicle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert 0 == main(["trace", "shop", "--html", str(tmp_path / "trace.html")])
@@ -328,10 +330,10 @@ def test_a_prediction_that_nobody_made_ends_with_2_and_shows_a_key(
 ) -> None:
     assert 2 == main(["trace", "--prediction", "z/9"])
 
-    assert "has the key 'z/9', of 4 that were looked at. Give its key as in a/1" in capsys.readouterr().err
+    assert "has the key 'z/9'; searched 4 predictions. Give its key as in a/1" in capsys.readouterr().err
 
 
-def test_a_damaged_day_of_predictions_is_told_beside_the_one_that_was_found(
+def test_a_damaged_day_of_predictions_is_reported_beside_the_one_that_was_found(
     predicted: Chronicle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = next(predicted.root.glob("artifacts/shop/predictions/2026-10-02/*/data.parquet"))

@@ -14,7 +14,7 @@ import kubernetes
 import kubernetes.stream
 import pytest
 
-from ml_assets.cli.flow.dagster_server import DagsterServer, Told
+from ml_assets.cli.flow.dagster_server import DagsterServer, ServerEvent
 from ml_assets.lake.store import Lake
 from ml_assets.names import CAUSE, MODEL
 from tests.cluster.needs import NEEDED, given
@@ -86,11 +86,11 @@ class Deployment:
         """Cancel a run as the UI does."""
         self.server._ask("mutation Cancel($run: String!) { terminateRun(runId: $run) { __typename } }", {"run": run_id})
 
-    def ended(self, run_id: str) -> tuple[bool, list[Told]]:
+    def ended(self, run_id: str) -> tuple[bool, list[ServerEvent]]:
         """Return whether a run ended well, once it has ended, and what was told of it."""
         *told, end = self.server.follow(run_id)
         assert isinstance(end, bool)
-        return end, [it for it in told if isinstance(it, Told)]
+        return end, [it for it in told if isinstance(it, ServerEvent)]
 
     def version(self) -> str:
         """Return the version of the model that was trained last."""

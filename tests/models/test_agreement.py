@@ -113,7 +113,7 @@ def test_declarations_that_fit_each_other_have_no_problems(tmp_path: Path) -> No
         # what is there, and cannot be what it is declared as
         ("key: [order_id]", "key: [day]",
          ("model/defs.yaml:9: features.key: rows are identified by day, but the key of table 'order_features' is "
-         "order_id, so that several rows may share it. Declare that key, or correct the contract; see "
+         "order_id, so several rows may share it. Declare that key, or correct the contract; see "
          "models/orders.yml.")),
         ("event_time: ordered_at", "event_time: day",
          ("model/defs.yaml:10: features.event_time: column 'day' of table 'order_features' is Date; expected a "
@@ -139,24 +139,24 @@ def test_declarations_that_fit_each_other_have_no_problems(tmp_path: Path) -> No
          ("model/defs.yaml:12: features.columns: feature 'note' is String; expected a number or Boolean. Mark it "
          "categorical in its table's contract, or drop it; see models/orders.yml.")),
         ("prediction_time: prediction_at", "prediction_time: prediction_at\n    exclude: [note]",
-         "model/defs.yaml:12: features.exclude: column 'note' is no feature, so that excluding it does nothing."),
+         "model/defs.yaml:12: features.exclude: column 'note' is not a feature, so excluding it has no effect."),
         ("name: returns", "name: returns\n  leak_test: {acknowledged: [weight]}",
-         ("model/defs.yaml:4: leak_test.acknowledged: column 'weight' is no feature of the model (did you mean "
+         ("model/defs.yaml:4: leak_test.acknowledged: column 'weight' is not a feature of the model (did you mean "
           "'weight kg'?); leave it out.")),
         ("prediction_time: prediction_at", "prediction_time: prediction_at\n    columns: [items]\n    exclude: [items]",
-         ("model/defs.yaml:12: features.columns: no column of table 'order_features' is left as a feature; "
+         ("model/defs.yaml:12: features.columns: table 'order_features' has no feature for the model; "
           "give columns "
          "the role feature in its contract, or list them under features.columns; see models/orders.yml.")),
         ("known_time: known_at\n", "known_time: known_at\n  evaluation: {slices: [note]}\n",
          ("model/defs.yaml:16: evaluation.slices: column 'note' of table 'order_features' is neither a feature of the "
-         "model nor its key or time, so that the training set does not have it. Make it a feature, or leave it out.")),
+         "model nor its key or time, so the training set does not contain it. Make it a feature, or leave it out.")),
         ("known_time: known_at\n", "known_time: known_at\n  evaluation: {baselines: [[shop, note]]}\n",
          ("model/defs.yaml:16: evaluation.baselines: column 'note' of table 'order_features' is neither a feature of "
-         "the model nor its key or time, so that the training set does not have it. Make it a feature, or leave it "
+         "the model nor its key or time, so the training set does not contain it. Make it a feature, or leave it "
          "out.")),
     ],
 )  # fmt: skip
-def test_what_a_table_does_not_have_or_cannot_be_is_told_with_both_places(
+def test_what_a_table_does_not_have_or_cannot_be_is_reported_with_both_places(
     tmp_path: Path, old: str, new: str, expected: str
 ) -> None:
     found = problems(tmp_path, MODEL.replace(old, new))
@@ -190,14 +190,14 @@ def test_a_key_that_holds_a_unique_column_identifies_rows(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["score", "split", "noise_numeric", "noise_categorical", "is_returned", "known_at"])
-def test_a_feature_with_a_name_that_a_stage_needs_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_feature_with_a_name_that_a_stage_needs_is_rejected(tmp_path: Path, name: str) -> None:
     [problem] = problems(tmp_path, MODEL, with_column(FEATURES, name))
 
     assert problem.startswith(f"model/defs.yaml:8: features.table: column '{name}' has a name that labels, training")
 
 
 @pytest.mark.parametrize("name", ["prediction_id", "model_version", "score", "features", "day", "event_day", "reason"])
-def test_a_key_with_a_name_that_a_stage_needs_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_key_with_a_name_that_a_stage_needs_is_rejected(tmp_path: Path, name: str) -> None:
     text = MODEL.replace("key: [order_id]", f"key: [order_id, {name}]")
     tables = [with_column(table, name, dtype=pl.Date(), role=None) for table in (FEATURES, LABELS)]
 
@@ -206,7 +206,7 @@ def test_a_key_with_a_name_that_a_stage_needs_is_refused(tmp_path: Path, name: s
     assert problem.startswith(f"model/defs.yaml:9: features.key: column '{name}' has a name that labels, training sets")
 
 
-def test_a_key_named_as_the_scores_of_classes_is_refused_where_there_are_classes(tmp_path: Path) -> None:
+def test_a_key_named_as_the_scores_of_classes_is_rejected_where_there_are_classes(tmp_path: Path) -> None:
     text = MODEL.replace("key: [order_id]", "key: [order_id, score_a]")
     tables = [with_column(table, "score_a", dtype=pl.Int64(), role=None) for table in (FEATURES, LABELS)]
     classes = with_column(tables[1], "is_returned", dtype=pl.String())
@@ -234,7 +234,8 @@ def days(first: str, last: str = "") -> str:
           "2024-01-01 to "
          "2024-12-31 (tables/defs.yaml:3: days). Correct one of them.")),
         ({"model": MODEL.replace(", last: 2024-06-30", "")},
-         ("model/defs.yaml:6: days: model 'returns' has days from 2024-01-01 on, without an end, but the tables have "
+         ("model/defs.yaml:6: days: model 'returns' has days from 2024-01-01 on, without a last day, but the tables "
+          "have "
          "2024-01-01 to 2024-12-31 (tables/defs.yaml:3: days). Correct one of them.")),
         ({"raw": RAW.replace("first: 2024-01-01", "first: 2024-02-01")},
          ("tables/defs.yaml:3: days: the tables have days 2024-01-01 to 2024-12-31, but the sources have 2024-02-01 to "
@@ -249,22 +250,25 @@ def days(first: str, last: str = "") -> str:
          "model has the 182 days 2024-01-01 to 2024-06-30 (model/defs.yaml:6: days). Shorten the windows, or widen the "
          "days.")),
         ({"model": MODEL + "  split: {validation_days: 5, test_days: 4}\n"},
-         ("model/defs.yaml:16: split.test_days: the test window has 4 day(s), with which the gate would never promote "
+         ("model/defs.yaml:16: split.test_days: the test window has 4 day(s), so the gate would never promote "
          "a model; expected at least 5. Lengthen test_days.")),
         ({"model": MODEL + "  retraining: {split: {validation_days: 5, test_days: 1}}\n"},
-         ("model/defs.yaml:16: retraining.split.test_days: the test window has 1 day(s), with which the gate would "
+         ("model/defs.yaml:16: retraining.split.test_days: the test window has 1 day(s), so the gate would "
          "never promote a model; expected at least 5. Lengthen test_days.")),
         ({"model": MODEL.replace("known_time: known_at", "known_time: known_at\n    wait_days: 182")},
-         ("model/defs.yaml:16: labels.wait_days: labels are waited for 182 days, but the model has 182 days, "
+         ("model/defs.yaml:16: labels.wait_days: labels need 182 days to become known, but the model has 182 days, "
           "2024-01-01 "
          "to 2024-06-30 (model/defs.yaml:6: days). Correct one of them.")),
         ({"model": MODEL.replace("name: returns", "name: raw")},
-         ("model/defs.yaml:3: name: a model cannot be called 'raw', as the assets of all sources or tables are. Rename "
+         ("model/defs.yaml:3: name: a model cannot have the name 'raw', which is the prefix of all sources or "
+          "tables. Rename "
          "it.")),
         ({"tables2": TABLES},
-         "tables2/defs.yaml:3: days: the dbt project is declared in tables/defs.yaml:3: days too; keep one."),
+         ("tables2/defs.yaml:3: days: the dbt project is also declared in tables/defs.yaml:3: days. Remove one "
+         "declaration.")),
         ({"raw2": RAW.replace("    orders:\n      file: data/orders.csv\n      by: {column: day}\n", "")},
-         "raw2/defs.yaml:5: tables.shops: source 'shops' is declared in raw/defs.yaml:8: tables.shops too; keep one."),
+         ("raw2/defs.yaml:5: tables.shops: source 'shops' is also declared in raw/defs.yaml:8: tables.shops. Remove "
+         "one declaration.")),
         ({"raw": RAW.replace("      by: {column: day}\n", "")},
          ("raw/defs.yaml:5: tables.orders: source 'orders' is landed whole ('by' or 'files' decides it), but its "
          "contract says by day: remove 'partitioned: day' in its meta; see models/_sources.yml.")),
@@ -273,7 +277,7 @@ def days(first: str, last: str = "") -> str:
          "contract says whole: add 'partitioned: day' in its meta.")),
     ],
 )  # fmt: skip
-def test_declarations_that_contradict_each_other_are_told_with_both_places(
+def test_declarations_that_contradict_each_other_are_reported_with_both_places(
     tmp_path: Path, texts: dict[str, str], expected: str
 ) -> None:
     found = contradictions(declared(tmp_path, **texts), CONTRACTS)
@@ -290,7 +294,7 @@ def test_days_without_an_end_fit_days_without_an_end(tmp_path: Path) -> None:
     assert [] == contradictions(declared(tmp_path, **texts), CONTRACTS)
 
 
-def test_all_that_is_wrong_in_all_declarations_is_told_at_once(tmp_path: Path) -> None:
+def test_all_that_is_wrong_in_all_declarations_is_reported_at_once(tmp_path: Path) -> None:
     project = declared(
         tmp_path,
         model=MODEL.replace("2024", "2014").replace("event_time: ordered_at", "event_time: day"),

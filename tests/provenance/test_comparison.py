@@ -10,7 +10,7 @@ import pytest
 from ml_assets.lake.errors import MissingArtifactError
 from ml_assets.lake.manifest import Manifest
 from ml_assets.lake.store import Lake
-from ml_assets.provenance.comparison import differences
+from ml_assets.provenance.comparison import artifact_differences
 from tests.builders import Note, Study, frame, put
 
 LONG = "word " * 40
@@ -27,7 +27,7 @@ def noted(**fields: object) -> Study:
 
 
 def test_equal_artifacts_differ_in_nothing(tmp_path: Path) -> None:
-    assert [] == differences(*pair(tmp_path, noted(), noted()))
+    assert [] == artifact_differences(*pair(tmp_path, noted(), noted()))
 
 
 @pytest.mark.parametrize(
@@ -56,24 +56,24 @@ def test_equal_artifacts_differ_in_nothing(tmp_path: Path) -> None:
         ),
     ],
 )  # fmt: skip
-def test_what_differs_is_told_by_file(tmp_path: Path, one: object, other: object, said: list[str]) -> None:
-    assert said == differences(*pair(tmp_path, one, other))
+def test_what_differs_is_reported_by_file(tmp_path: Path, one: object, other: object, said: list[str]) -> None:
+    assert said == artifact_differences(*pair(tmp_path, one, other))
 
 
-def test_a_file_that_only_one_has_is_told(tmp_path: Path) -> None:
-    found = differences(*pair(tmp_path, Note(text="a"), frame(1)))
+def test_a_file_that_only_one_has_is_reported(tmp_path: Path) -> None:
+    found = artifact_differences(*pair(tmp_path, Note(text="a"), frame(1)))
 
     assert 2 == len(found)
     assert any("missing in the first" in sentence and "data.parquet" in sentence for sentence in found)
     assert any("missing in the second" in sentence for sentence in found)
 
 
-def test_members_that_are_deep_or_many_are_told_with_their_place(tmp_path: Path) -> None:
+def test_members_that_are_deep_or_many_are_reported_with_their_place(tmp_path: Path) -> None:
     one, other = pair(tmp_path, Note(text="a"), Note(text="b"))
     for (lake, made), values in ((one, {"a": {"b": 1}, **dict.fromkeys("cdefgh", 1)}), (other, {"a": {"b": 2}})):
         Path(f"{lake.directory(made.ref)}/{made.files[0].name}").write_text(json.dumps(values))
 
-    found = differences(one, other)
+    found = artifact_differences(one, other)
 
     name = one[1].files[0].name
     assert f"{name}: a.b is 1, not 2" == found[0]
@@ -86,4 +86,4 @@ def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
     Path(f"{lake.directory(made.ref)}/data.parquet").unlink()
 
     with pytest.raises(MissingArtifactError, match=r"other/artifacts/.*data\.parquet"):
-        differences(one, (lake, made))
+        artifact_differences(one, (lake, made))

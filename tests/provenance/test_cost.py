@@ -37,7 +37,7 @@ def spend(lake: Lake, asset: str, at: datetime = APRIL, cost: Cost | None = HOUR
         return put(lake, frame(1), asset=asset, cost=cost, **making)
 
 
-def test_of_each_resource_the_larger_of_what_was_asked_for_and_used_is_charged() -> None:
+def test_of_each_resource_the_larger_of_what_was_requested_and_used_is_charged() -> None:
     asked = HOUR.model_copy(update={"requested": PodResources(cpu=2.0, memory_bytes=2**29, gpus=1)})
 
     assert Hours(0.5, 1.0, None) == charged(HOUR)
@@ -105,7 +105,7 @@ def test_what_does_not_tell_its_cost_is_counted_and_in_no_sum(lake: Lake) -> Non
     assert (2, 1, 3600.0, 2.0) == (row.artifacts, row.unmeasured, row.seconds, row.money)
 
 
-def test_a_stage_none_of_whose_artifacts_tells_its_cost_has_cost_nobody_knows_what(lake: Lake) -> None:
+def test_a_stage_none_of_whose_artifacts_tells_its_cost_has_an_unknown_cost(lake: Lake) -> None:
     spend(lake, "shop/model", cost=None)
     spend(lake, "shop/features")
 

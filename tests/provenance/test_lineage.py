@@ -13,7 +13,7 @@ from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.manifest import MOST_BYTES, ArtifactRef, Manifest
 from ml_assets.lake.manifests import Manifests
 from ml_assets.lake.store import Lake
-from ml_assets.provenance.lineage import Lineage, backward, code_behind, kept_manifest, key_of
+from ml_assets.provenance.lineage import Lineage, backward, code_behind, key_of, last_manifest
 from ml_assets.provenance.tracing.touched import all_versions, forward
 from tests.builders import frame, put
 from tests.provenance.lakes import Chronicle, shop, version
@@ -103,13 +103,13 @@ def damage(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "state", "said"),
     [
-        (shutil.rmtree, "missing", "nothing in the lake says what it was made from"),
+        (shutil.rmtree, "missing", "the lake has no manifest of it"),
         (lambda folder: damage(*folder.iterdir()), "corrupt", "was edited"),
         (lambda folder: next(folder.iterdir()).write_text("{}"), "corrupt", "is not a manifest"),
         (lambda folder: next(folder.iterdir()).write_bytes(b"\xff\xfe"), "corrupt", "is not a manifest"),
     ],
 )
-def test_what_cannot_be_read_is_told_and_does_not_end_the_trace(
+def test_what_cannot_be_read_is_reported_and_does_not_end_the_trace(
     tmp_path: Path, harm: Callable[[Path], Any], state: str, said: str
 ) -> None:
     chronicle = shop(tmp_path)
@@ -125,7 +125,7 @@ def test_what_cannot_be_read_is_told_and_does_not_end_the_trace(
     assert 8 == len(found.nodes)
 
 
-def test_a_damaged_manifest_anywhere_is_told_forward_for_it_may_have_been_touched(tmp_path: Path) -> None:
+def test_a_damaged_manifest_anywhere_is_reported_forward_for_it_may_have_been_touched(tmp_path: Path) -> None:
     chronicle = shop(tmp_path)
     damage(chronicle.manifest(the(chronicle, "shop/features", "2026-10-01")))
 
@@ -160,7 +160,7 @@ def test_what_was_removed_is_followed_by_the_manifest_that_was_kept(tmp_path: Pa
     assert back.is_whole
     assert on.is_whole
     assert 9 == len(back.nodes)
-    assert gone == kept_manifest(chronicle.lake, gone).ref
+    assert gone == last_manifest(chronicle.lake, gone).ref
     assert [gone] == all_versions(chronicle.lake, "shop/training_set")
 
 
@@ -170,10 +170,10 @@ def test_a_manifest_is_kept_or_missing_or_corrupt_by_name(tmp_path: Path) -> Non
     shutil.rmtree(chronicle.folder(model))
     chronicle.manifest(training).write_text("{")
 
-    with pytest.raises(MissingArtifactError, match=r"shop/model@.*nothing in the lake says"):
-        kept_manifest(chronicle.lake, model)
+    with pytest.raises(MissingArtifactError, match=r"shop/model@.*the lake has no manifest"):
+        last_manifest(chronicle.lake, model)
     with pytest.raises(CorruptArtifactError, match=r"shop/training_set@.*is not a manifest"):
-        kept_manifest(chronicle.lake, training)
+        last_manifest(chronicle.lake, training)
 
 
 def test_inputs_in_a_circle_end(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_an_input_outside_of_the_lake_makes_its_manifest_corrupt(tmp_path: Path)
     assert "is not a name inside the lake" in node.problem
 
 
-def test_a_manifest_of_a_million_inputs_is_refused_before_it_fills_memory(tmp_path: Path) -> None:
+def test_a_manifest_of_a_million_inputs_is_rejected_before_it_fills_memory(tmp_path: Path) -> None:
     chronicle = shop(tmp_path)
     model = the(chronicle, "shop/model")
     manifest = chronicle.manifest(model)

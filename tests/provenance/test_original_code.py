@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from ml_assets.cli import original
-from ml_assets.cli.original import run_at
+from ml_assets.cli.original import run_original_code
 from ml_assets.contracts.errors import DataError
 from ml_assets.lake.errors import CorruptArtifactError
 from ml_assets.lake.origin import Environment, load_environment
 from ml_assets.lake.sealing import seal
 from ml_assets.lake.store import Lake
+from ml_assets.project import Project
 from ml_assets.provenance import original_code as then
 from ml_assets.provenance.original_code import code_differences, environment_differences, worktree
 
@@ -137,12 +138,12 @@ def test_a_worktree_is_gone_after_an_error_too(repository: Path) -> None:
 @pytest.mark.parametrize(
     ("commit", "message"),
     [
-        (None, r"no commit was recorded: .* Take the current code: --code current"),
-        ("0" * 40, r"commit 000000000000 is not in the repository at .*; fetch it, or take the current code"),
+        (None, r"no commit was recorded: .* Use the current code: --code current"),
+        ("0" * 40, r"commit 000000000000 is not in the repository at .*; fetch it, or use the current code"),
         ("--help", r"commit --help is not in the repository"),
     ],
 )
-def test_a_commit_that_cannot_be_had_is_told_with_what_to_do(
+def test_a_commit_that_cannot_be_had_is_reported_with_what_to_do(
     repository: Path, commit: str | None, message: str
 ) -> None:
     with pytest.raises(DataError, match=message), worktree(repository, commit):
@@ -166,29 +167,31 @@ def test_where_git_is_not_installed_the_current_code_is_offered(
 def test_a_command_runs_with_the_code_of_its_commit_on_the_lake_it_is_given(
     repository: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(original, "ROOT", repository)
+    monkeypatch.setattr(original, "find_project", lambda: Project(repository))
     monkeypatch.setenv("ML_ASSETS_LAKE", "another")
     first = git(repository, "rev-parse", "HEAD~1")
     said: list[str] = []
 
-    code = run_at(first, ["replay", "run", "raw/a"], lake="s3://bucket/lake", was_dirty=True, say=said.append)
+    code = run_original_code(
+        first, ["replay", "run", "raw/a"], lake="s3://bucket/lake", was_dirty=True, say=said.append
+    )
 
     arguments, lake, folder, which = json.loads(capfd.readouterr().out)
     assert 7 == code
     assert (["replay", "run", "raw/a"], "s3://bucket/lake", "first") == (arguments, lake, which)
     assert not Path(folder).exists()
     assert [
-        f"the code has changed since; going on with that of commit {first[:12]}",
-        "files differed from that commit then; what they held was not kept",
+        f"the code has changed since; using the code of commit {first[:12]}",
+        "some files differed from that commit; their content was not recorded",
     ] == said
 
 
-def test_a_commit_older_than_the_command_is_told(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(original, "ROOT", repository)
+def test_a_commit_older_than_the_command_is_reported(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(original, "find_project", lambda: Project(repository))
     first = git(repository, "rev-parse", "HEAD~1")
 
     with pytest.raises(DataError, match=rf"commit {first[:12]} is older than this command; .*--code current"):
-        run_at(first, ["reproduce", "shop"], lake="lake", was_dirty=False, say=lambda _: None)
+        run_original_code(first, ["reproduce", "shop"], lake="lake", was_dirty=False, say=lambda _: None)
 
 
 def test_both_commands_name_files_that_run_at_looks_for() -> None:

@@ -39,7 +39,7 @@ def test_the_file_that_is_named_is_read(table: Path) -> None:
     assert (0.9, 2.6, 2.6) == (prices.of_gpu("NVIDIA-L4"), prices.of_gpu("NVIDIA-T4"), prices.of_gpu(None))
 
 
-def test_a_gpu_costs_one_price_or_that_of_its_type_or_nobody_knows() -> None:
+def test_a_gpu_costs_one_price_or_that_of_its_type_or_is_unknown() -> None:
     def table(gpu_hour: object) -> Prices:
         return Prices.model_validate({"currency": "CHF", "cpu_hour": 1, "memory_gib_hour": 1, "gpu_hour": gpu_hour})
 
@@ -60,7 +60,7 @@ def test_a_gpu_costs_one_price_or_that_of_its_type_or_nobody_knows() -> None:
         (TABLE.replace("CHF", "francs"), "currency: String should match .*got 'francs'"),
     ],
 )
-def test_a_mistake_is_told_with_the_file_and_the_field(table: Path, text: str, told: str) -> None:
+def test_an_error_is_reported_with_the_file_and_the_field(table: Path, text: str, told: str) -> None:
     table.write_text(text)
 
     with pytest.raises(SettingsError, match=told) as raised:
@@ -68,7 +68,7 @@ def test_a_mistake_is_told_with_the_file_and_the_field(table: Path, text: str, t
     assert "prices.yaml" in str(raised.value)
 
 
-def test_a_file_that_is_not_there_is_told_with_the_setting(table: Path) -> None:
+def test_a_file_that_is_not_there_is_reported_with_the_setting(table: Path) -> None:
     assert not table.exists()
 
     with pytest.raises(SettingsError, match=r"ML_ASSETS_PRICES names .*prices\.yaml, which cannot be read \(No such"):

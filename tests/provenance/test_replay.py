@@ -22,7 +22,15 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.scratch import ScratchLake, ScratchLakeResource
 from ml_assets.lake.steps import StepRecord, last_attempt, store_step
 from ml_assets.lake.store import Lake, Origin
-from ml_assets.provenance.replay import Compared, compare, narrowed, originals, partitions_of, run_again, scratch_of
+from ml_assets.provenance.replay import (
+    Compared,
+    compare_replay,
+    narrowed,
+    originals,
+    partitions_of,
+    run_again,
+    scratch_of,
+)
 from tests.builders import dated, files_of, flights_declared, frame, put
 from tests.flights import build
 from tests.lake.test_steps import BY_DAY, Limit, materialize, numbers, record, shop
@@ -48,7 +56,7 @@ def again(
     """Replay a step with a code location over a scratch lake, and return the lake and what came out."""
     lake = scratch_of(Lake(str(source)), replayed, folder)
     run_again(defs(ScratchLakeResource(url=str(folder))).resolve_implicit_global_asset_job_def(), replayed)
-    return lake, compare(Lake(str(source)), replayed, lake)
+    return lake, compare_replay(Lake(str(source)), replayed, lake)
 
 
 def replay(
@@ -177,14 +185,23 @@ def test_days_are_those_of_then_or_one_of_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("days", "asked", "message"),
     [
-        (("2013-01-02", "2013-01-04"), "2013-01-05", r"was asked for 2013-01-02 to 2013-01-04, not for '2013-01-05'"),
-        (("2013-01-02", "2013-01-02"), "x", r"was asked for 2013-01-02, not for 'x'"),
-        (None, "2013-01-02", r"the step orders of run run-1 was asked for no partition, not for '2013-01-02'"),
-        (("a", "b"), "a", r"was asked for a to b; expected days such as 2013-12-31"),
-        (("0001-01-01", "9999-12-31"), "2013-01-01", r"was asked for 0001-01-01 to 9999-12-31: too many days"),
+        (("2013-01-02", "2013-01-04"), "2013-01-05", r"covers 2013-01-02 to 2013-01-04, not '2013-01-05'"),
+        (("2013-01-02", "2013-01-02"), "x", r"covers 2013-01-02, not 'x'"),
+        (None, "2013-01-02", r"the step orders of run run-1 covers no partition, not '2013-01-02'"),
+        (("a", "b"), "a", r"covers a to b; expected days such as 2013-12-31"),
+        (
+            ("0001-01-01", "9999-12-31"),
+            "2013-01-01",
+            (
+                r"covers 0001-01-01 to 9999-12-31, which are too "
+                r"many days"
+            ),
+        ),
     ],
 )
-def test_days_that_a_step_was_not_asked_for_are_told(days: tuple[str, str] | None, asked: str, message: str) -> None:
+def test_days_that_a_step_was_not_requested_are_reported(
+    days: tuple[str, str] | None, asked: str, message: str
+) -> None:
     with pytest.raises(DataError, match=message):
         narrowed(record(partitions=days), asked)
 
@@ -249,7 +266,7 @@ def test_a_breakpoint_in_a_step_stops_in_this_process(tmp_path: Path, monkeypatc
 # ---------------------------------------------------------------- what came out
 
 
-def test_other_code_makes_something_else_which_is_told(tmp_path: Path) -> None:
+def test_other_code_makes_something_else_which_is_reported(tmp_path: Path) -> None:
     run = materialize(tmp_path / "lake", numbers, doubled)
 
     @dg.asset(name="doubled")
@@ -262,7 +279,7 @@ def test_other_code_makes_something_else_which_is_told(tmp_path: Path) -> None:
     assert ("data.parquet: of 3 rows, n in 3",) == one.differences
 
 
-def test_what_is_not_made_again_is_told(tmp_path: Path) -> None:
+def test_what_is_not_made_again_is_reported(tmp_path: Path) -> None:
     source = Lake(str(tmp_path / "lake"))
     kept = record("run-1", "orders", assets=("orders", "orders__quarantine"))
     store_step(source, kept)
@@ -272,7 +289,7 @@ def test_what_is_not_made_again_is_told(tmp_path: Path) -> None:
     scratch.put("orders", None, frame(1), Origin(run_id="run-1"))
 
     assert [("orders", True, True), ("orders__quarantine", False, False)] == [
-        (one.asset, one.is_equal, one.replayed is not None) for one in compare(source, kept, scratch)
+        (one.asset, one.is_equal, one.replayed is not None) for one in compare_replay(source, kept, scratch)
     ]
 
 
@@ -331,11 +348,13 @@ def test_a_landing_of_a_file_that_has_changed_since_says_so(tmp_path: Path, inst
 
     found = landed_again(landings, run.run_id, tmp_path / "scratch")
 
-    assert ("data.parquet: of 1 rows, n in 1", "made with another 'source' than then") == found["raw/orders", FIRST]
+    assert ("data.parquet: of 1 rows, n in 1", "built with another 'source' than the original") == found[
+        "raw/orders", FIRST
+    ]
     assert found["raw/orders", LAST] is True
 
 
-def test_a_refused_day_is_refused_again_with_the_same_rows(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+def test_a_refused_day_is_rejected_again_with_the_same_rows(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     landings = Landings(tmp_path, ORDERS, instance)
     run = landings.land("day,n\n2024-01-01,-1\n")
     assert not run.success

@@ -12,7 +12,7 @@ from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.scratch import ScratchLake
 from ml_assets.lake.sealing import unseal
 from ml_assets.lake.store import Lake
-from ml_assets.provenance.reproduction import REPRODUCTIONS, Recorded, Verdict, keep, outcomes
+from ml_assets.provenance.reproduction import REPRODUCTIONS, Recorded, ReproductionVerdict, outcomes, store_verdict
 from ml_assets.provenance.reproduction import parameter_differences as differences
 from tests.builders import frame, put
 from tests.provenance.lakes import START, Chronicle, shop
@@ -119,7 +119,7 @@ def test_the_training_set_is_the_one_that_the_model_was_made_from(tmp_path: Path
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "from 0 versions"), (2, "from 2 versions")])
-def test_a_model_that_was_not_made_from_one_training_set_is_refused(tmp_path: Path, count: int, said: str) -> None:
+def test_a_model_that_was_not_made_from_one_training_set_is_rejected(tmp_path: Path, count: int, said: str) -> None:
     chronicle = Chronicle(tmp_path)
     model = chronicle.make("shop/model", None, [chronicle.make("shop/training_set") for _ in range(count)])
 
@@ -135,7 +135,7 @@ def test_what_is_gone_is_named_if_it_is_needed(tmp_path: Path) -> None:
     assert DAYS == recorded(chronicle, model, "training_set").days
     with pytest.raises(
         DataError,
-        match=rf"{model} cannot be made again: raw/orders\[.*\]@.* is missing \(.*\); raw/orders.* is missing",
+        match=rf"{model} cannot be trained again: raw/orders\[.*\]@.* is missing \(.*\); raw/orders.* is missing",
     ):
         recorded(chronicle, model, "raw")
 
@@ -147,7 +147,9 @@ def test_the_training_sets_inputs_are_needed_from_wherever_one_starts(tmp_path: 
     chronicle.manifest(gone).write_text("{}")
 
     for start in ("training_set", "raw"):
-        with pytest.raises(DataError, match=rf"cannot be made again: {asset}(\[.*\])?@{gone.version[:12]} is corrupt"):
+        with pytest.raises(
+            DataError, match=rf"cannot be trained again: {asset}(\[.*\])?@{gone.version[:12]} is corrupt"
+        ):
             recorded(chronicle, model, start)
 
 
@@ -174,7 +176,7 @@ def test_declared_parameters_that_were_otherwise_are_named() -> None:
     ] == differences(then, now)
 
 
-def test_what_was_made_again_is_told_by_asset_with_what_differs(tmp_path: Path) -> None:
+def test_what_was_made_again_is_reported_by_asset_with_what_differs(tmp_path: Path) -> None:
     source = Lake(str(tmp_path / "lake"))
     days = [put(source, frame(n), asset="shop/features", partition=f"2026-10-0{n}").ref for n in range(1, 7)]
     training = put(source, frame(1), asset="shop/training_set", inputs=tuple(days)).ref
@@ -203,18 +205,18 @@ def test_what_was_made_again_is_told_by_asset_with_what_differs(tmp_path: Path) 
 
 def test_verdicts_are_kept_one_beside_the_other(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
-    verdict = Verdict(
+    verdict = ReproductionVerdict(
         model="shop", version="a" * 32, start="raw", is_equal=True, outcomes=(), environment="e", seconds=1.5,
         decided_at=datetime(2026, 11, 1, 3, tzinfo=UTC),
     )  # fmt: skip
     later = verdict.model_copy(update={"is_equal": False, "decided_at": START + timedelta(days=1)})
 
-    paths = [keep(lake, one) for one in (verdict, verdict, later)]
+    paths = [store_verdict(lake, one) for one in (verdict, verdict, later)]
 
     assert 3 == len({*paths})
     assert max(paths) == paths[2]
     assert [verdict, verdict, later] == [
-        unseal(lake.read(path), Verdict, where=path, what="a verdict") for path in paths
+        unseal(lake.read(path), ReproductionVerdict, where=path, what="a verdict") for path in paths
     ]
     assert 3 == len(lake.names(lake.path(REPRODUCTIONS, "shop", "a" * 32)))
     assert paths[0].rsplit("/", 1)[1].startswith("20261101T030000Z-")

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from ml_assets.provenance.lineage import backward
 from ml_assets.provenance.tracing.layout import layout
-from ml_assets.provenance.tracing.page import page_of
-from ml_assets.provenance.tracing.text import text_of
+from ml_assets.provenance.tracing.page import render_page
+from ml_assets.provenance.tracing.text import render_text
 from ml_assets.provenance.tracing.touched import forward
-from ml_assets.provenance.tracing.trace import Part, trace_of
+from ml_assets.provenance.tracing.trace import TracePart, trace_of
 from tests.provenance.lakes import Chronicle, shop
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)>\x1b[2J'
@@ -53,7 +53,7 @@ class Page(HTMLParser):
 def page(chronicle: Chronicle, *, of: str = "shop/model", on: bool = False) -> str:
     root = next(ref for ref in chronicle.made if ref.asset == of)
     lineage = (forward if on else backward)(chronicle.lake, [root])
-    return page_of(trace_of(chronicle.lake, str(root), [Part("went into" if on else "made from", lineage)]))
+    return render_page(trace_of(chronicle.lake, str(root), [TracePart("went into" if on else "made from", lineage)]))
 
 
 def test_every_asset_has_a_box_and_a_section_that_link_to_each_other(tmp_path: Path) -> None:
@@ -85,14 +85,14 @@ def test_nothing_that_a_manifest_says_becomes_markup_or_steers_the_terminal(tmp_
     )  # fmt: skip
     chronicle.make("shop/model", None, [raw])
     lineage = backward(chronicle.lake, [chronicle.made[1]])
-    trace = trace_of(chronicle.lake, EVIL, [Part(EVIL, lineage)])
+    trace = trace_of(chronicle.lake, EVIL, [TracePart(EVIL, lineage)])
 
-    read = Page(page_of(trace))
+    read = Page(render_page(trace))
 
     assert {"script", "img"}.isdisjoint(read.tags)
     assert "alert(1)" in read.said
     assert [] == read.open
-    for text in (page_of(trace), text_of(trace, all_days=True)):
+    for text in (render_page(trace), render_text(trace, all_days=True)):
         assert all(line.isprintable() for line in text.splitlines())
 
 
@@ -102,9 +102,9 @@ def test_an_environment_that_is_no_digest_is_never_a_path(tmp_path: Path) -> Non
     chronicle = Chronicle(tmp_path / "lake")
     model = chronicle.make("shop/model", environment="../../outside")
 
-    trace = trace_of(chronicle.lake, "x", [Part("made from", backward(chronicle.lake, [model]))])
+    trace = trace_of(chronicle.lake, "x", [TracePart("made from", backward(chronicle.lake, [model]))])
 
-    assert "not a digest" == trace.environments["../../outside"].told
+    assert "not a digest" == trace.environments["../../outside"].phrase
 
 
 @pytest.mark.parametrize(
@@ -149,12 +149,12 @@ def test_lines_that_need_not_cross_do_not() -> None:
     assert starts == ends
 
 
-def test_a_chain_of_thousand_assets_is_drawn_and_told_without_recursion(tmp_path: Path) -> None:
+def test_a_chain_of_thousand_assets_is_drawn_and_printed_without_recursion(tmp_path: Path) -> None:
     chronicle = Chronicle(tmp_path)
     last = chronicle.make("a/n0")
     for number in range(1, 1_100):
         last = chronicle.make(f"a/n{number}", None, [last])
-    trace = trace_of(chronicle.lake, "x", [Part("made from", backward(chronicle.lake, [last]))])
+    trace = trace_of(chronicle.lake, "x", [TracePart("made from", backward(chronicle.lake, [last]))])
 
-    assert 1_100 == page_of(trace).count('class="card"')
-    assert max(map(len, text_of(trace).splitlines())) < 300
+    assert 1_100 == render_page(trace).count('class="card"')
+    assert max(map(len, render_text(trace).splitlines())) < 300

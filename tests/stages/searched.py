@@ -18,8 +18,8 @@ from ml_assets.contracts.artifacts import Tuning
 from ml_assets.lake.store import Lake, Origin
 from ml_assets.logic.training.shared_study import BEGUN
 from ml_assets.models.plan import ModelPlan
-from ml_assets.models.searching import SharedSearch
-from ml_assets.models.training import asked_of
+from ml_assets.models.shared_search import SharedSearch
+from ml_assets.models.training import search_settings
 from ml_assets.workers.processes import Processes
 from tests.stages.shop import FEATURES, LABELS, Trained, context_of, declaration
 
@@ -41,7 +41,7 @@ class Watched:
     def run(self, *, previous: pl.DataFrame | None = None, trials: int | None = None) -> tuple[Tuning, dict[str, Any]]:
         return self.search.run(
             self.trained.training_set,
-            asked_of(self.plan, self.trained.importances, trials=trials),
+            search_settings(self.plan, self.trained.importances, trials=trials),
             previous=previous,
             on_trial=lambda trials, _: self.kept.append(trials),
         )

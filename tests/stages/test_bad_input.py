@@ -87,7 +87,7 @@ def test_a_missing_column_fails_the_raw_table_and_names_it(
     assert "the source's YAML" in message
 
 
-def test_a_renamed_column_is_told_as_missing_and_unknown(
+def test_a_renamed_column_is_reported_as_missing_and_unknown(
     own_flown: Path, tmp_path: Path, manifest: Mapping[str, Any]
 ) -> None:
     renamed = source("planes.csv").rename({"seats": "chairs"})
@@ -289,10 +289,10 @@ def test_without_a_champion_there_are_no_predictions(own_flown: Path, manifest: 
             step, message = failure(whole.materialize("flight_delay/predictions", "flight_delay/drift", over=ONE))
 
     assert "flight_delay__predictions" == step
-    assert "model 'flight_delay' has no champion, so there is nothing to predict with" in message
+    assert "model 'flight_delay' has no champion, so it cannot predict" in message
 
 
-def test_an_input_that_nobody_made_is_told_with_what_to_do(tmp_path: Path, manifest: Mapping[str, Any]) -> None:
+def test_an_input_that_nobody_made_is_reported_with_what_to_do(tmp_path: Path, manifest: Mapping[str, Any]) -> None:
     with project(LakeResource(url=str(tmp_path)), flights_declared(), manifest=manifest) as whole:
         by_day = failure(whole.materialize("flight_delay/features", over=ONE))
         whole_table = failure(whole.materialize("flight_delay/tuning"))
@@ -310,7 +310,7 @@ def test_a_challenger_that_met_another_champion_is_not_judged(own_flown: Path, m
             step, message = failure(whole.materialize("flight_delay/champion"))
 
     assert "flight_delay__champion" == step
-    assert f"was compared with champion None and anchor None, but by now they are {other.champion}" in message
+    assert f"was compared with champion None and anchor None, but now they are {other.champion}" in message
     assert "materialize evaluation again" in message
 
 
@@ -350,10 +350,10 @@ def test_a_broken_model_fails_its_table_with_what_dbt_said(
     assert "ml_assets_whole_tables" == step
     assert "- stg_airlines: " in message
     assert "carriage" in message
-    assert "Mend the model or its data, then materialize them again" in message
+    assert "Correct the model or its data, then materialize them again" in message
 
 
-def test_a_dbt_project_that_cannot_be_parsed_is_told_with_what_dbt_said(own_dbt: Path) -> None:
+def test_a_dbt_project_that_cannot_be_parsed_is_reported_with_what_dbt_said(own_dbt: Path) -> None:
     (own_dbt / "models" / "marts" / "broken.sql").write_text("select {{ nonsense", encoding="utf-8")
 
     with pytest.raises(WarehouseError, match=rf"(?s)dbt cannot parse {own_dbt}:.*broken"):

@@ -97,7 +97,7 @@ def test_the_first_good_challenger_is_promoted(plan: ModelPlan, gate: Gate) -> N
     assert entry.reasons
 
 
-def test_a_challenger_below_the_gate_is_refused_with_reasons_and_nobody_serves(gate: Gate) -> None:
+def test_a_challenger_below_the_gate_is_rejected_with_reasons_and_there_is_no_champion(gate: Gate) -> None:
     strict = plan_with(**STRICT)
     entry, told = gate.judge(strict)
 
@@ -109,7 +109,7 @@ def test_a_challenger_below_the_gate_is_refused_with_reasons_and_nobody_serves(g
     assert None is champion_model(gate.lake.open(), strict)
 
 
-def test_a_refused_challenger_leaves_the_champion(gate: Gate) -> None:
+def test_a_rejected_challenger_leaves_the_champion(gate: Gate) -> None:
     strict = plan_with(**STRICT)
     champion = another_champion(gate, strict)
     *_, output = evaluation(strict)(gate.trained.training_set, gate.trained.model, ml_assets_lake=gate.lake)
@@ -126,7 +126,7 @@ def test_a_challenger_that_was_compared_with_another_champion_is_not_judged(plan
     plan.promotion_log(gate.lake.open()).append(promotion(1, champion="c" * 32, model="returns"), number=1)
 
     with pytest.raises(
-        DataError, match=r"compared with champion None and anchor None, but by now they are c{32} and c{32}; mat"
+        DataError, match=r"compared with champion None and anchor None, but now they are c{32} and c{32}; mat"
     ):
         gate.judge(plan)
 
@@ -156,7 +156,7 @@ def test_a_flow_whose_model_another_flow_has_just_promoted_logs_nothing(plan: Mo
     assert first == again
     assert [first] == gate.entries(plan)
     assert told["check"].passed
-    assert "The challenger is the champion already, since entry 1." in str(told["reasons"])
+    assert "The challenger is already the champion, since entry 1." in str(told["reasons"])
 
 
 def test_flows_that_reject_the_same_challenger_at_once_add_one_entry_and_one_refusal(gate: Gate) -> None:
@@ -225,7 +225,7 @@ def test_every_rule_stands_in_the_record_and_as_a_row_of_a_table_in_the_web_ui(g
 
 
 @pytest.mark.parametrize(("limit", "name"), [("max_latency_ms", "latency"), ("max_size_mib", "size")])
-def test_a_model_that_costs_more_than_declared_is_refused(gate: Gate, limit: str, name: str) -> None:
+def test_a_model_that_costs_more_than_declared_is_rejected(gate: Gate, limit: str, name: str) -> None:
     entry, told = gate.judge(plan_with(**{limit: 1e-6}))
 
     assert "refuse" == entry.action
@@ -252,7 +252,7 @@ def test_costs_are_measured_on_a_row_of_every_feature(trained: Trained, plan: Mo
     assert min(latency.value, size.value) > 0
 
 
-def test_a_challenger_that_cannot_answer_what_is_declared_by_now_is_refused(gate: Gate) -> None:
+def test_a_challenger_that_cannot_answer_what_is_declared_by_now_is_rejected(gate: Gate) -> None:
     other = tuple(replace(it, unit="lb") if it.name == "weight kg" else it for it in FEATURES.columns)
     entry, _ = gate.judge(plan_with(replace(FEATURES, columns=other)))
 
@@ -375,7 +375,7 @@ def test_a_challenger_that_was_compared_with_another_anchor_is_not_judged(gate: 
     champion = with_a_champion_after_the_anchor(gate, plan, anchor="f" * 32)
     first = {"champion_version": champion, "champion_cannot_score": "gone", "anchor_version": "e" * 32}
 
-    with pytest.raises(DataError, match=f"and anchor {'e' * 32}, but by now they are {champion} and {'f' * 32}"):
+    with pytest.raises(DataError, match=f"and anchor {'e' * 32}, but now they are {champion} and {'f' * 32}"):
         gate.judge(plan, **first)
 
 
@@ -404,9 +404,9 @@ def test_where_a_person_approves_a_challenger_that_passes_waits_and_the_champion
 
     assert ("wait", None, gate.version) == (entry.action, entry.champion, entry.challenger)
     assert entry == waiting(gate.entries(plan))
-    assert "waits for a person" == told["verdict"]
+    assert "waits for approval" == told["verdict"]
     assert not told["check"].passed
-    assert f"ml-assets promote returns {gate.version[:12]} --why REASON" == told["let it in"]
+    assert f"ml-assets promote returns {gate.version[:12]} --why REASON" == told["to approve"]
     assert None is champion_model(gate.lake.open(), plan)
 
 
@@ -459,7 +459,7 @@ def test_a_newer_challenger_takes_the_place_of_the_one_that_waits(gate: Gate, tr
 
 
 @pytest.mark.parametrize("rules", [BY_A_PERSON, STRICT, {}])
-def test_whom_a_person_let_in_serves_on_when_its_evaluation_is_judged_again(
+def test_an_approved_champion_stays_when_its_evaluation_is_judged_again(
     gate: Gate, rules: Mapping[str, object]
 ) -> None:
     plan = plan_with(**BY_A_PERSON)

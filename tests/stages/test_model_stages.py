@@ -23,7 +23,7 @@ from ml_assets.logic.monitoring.drift import DriftLimits, measure_drift
 from ml_assets.logic.pages.card import render_card
 from ml_assets.models.champions import model_on_card
 from ml_assets.models.plan import ModelPlan, days_between
-from ml_assets.models.training import assemble
+from ml_assets.models.training import training_set_as_of
 from ml_assets.stages.card import card_input
 from ml_assets.stages.checks.contract_rules import rule_check_name
 from ml_assets.stages.evaluation import evaluation
@@ -287,7 +287,7 @@ def test_no_message_shows_a_personal_key_that_repeats(rows: pl.DataFrame, lake: 
     with pytest.raises(DataError, match=r"repeats: 1 key, 1 row too many, such as order_id=\(personal\), known_at="):
         labels(plan)(context_of(FIRST, LAST), pl.concat([outcomes, outcomes.head(1)]))
     with pytest.raises(DataError, match=r"of the features repeats: 1 key, .* such as order_id=\(personal\)\."):
-        assemble(plan, pl.concat([rows, rows.head(1)]), outcomes, as_of=LAST)
+        training_set_as_of(plan, pl.concat([rows, rows.head(1)]), outcomes, as_of=LAST)
 
 
 def test_refused_days_are_kept_beside_with_the_rules_they_break_and_what_stood_before_stays(
@@ -342,7 +342,9 @@ def test_a_day_unlike_those_before_it_is_published_with_a_warning(
     assert isinstance(found[-1], dg.Output)
 
 
-def test_a_day_unlike_those_before_it_is_refused_where_that_is_declared(rows: pl.DataFrame, lake: LakeResource) -> None:
+def test_a_day_unlike_those_before_it_is_rejected_where_that_is_declared(
+    rows: pl.DataFrame, lake: LakeResource
+) -> None:
     contracts = {"order_features": FEATURES, "order_outcomes": LABELS}
     strict = ModelPlan.of(declaration(expectations={"is_blocking": True}), contracts)
     published(strict, lake, rows.filter(pl.col("day") < LAST))
@@ -369,7 +371,7 @@ def test_without_declared_expectations_there_are_no_such_checks(rows: pl.DataFra
     assert not [it for it in results(plan, rows, lake) if "days_before" in getattr(it, "check_name", "")]
 
 
-def test_features_that_differ_from_what_the_same_code_published_are_told(
+def test_features_that_differ_from_what_the_same_code_published_are_reported(
     plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource
 ) -> None:
     published(plan, lake, rows)
@@ -430,16 +432,16 @@ def test_a_training_set_as_of_a_day_knows_nothing_later(
     assert kept.rows["known_at"].dt.date().max() <= date(2024, 2, 10)
 
 
-def test_a_training_set_of_no_features_is_refused(
+def test_a_training_set_of_no_features_is_rejected(
     plan: ModelPlan, rows: pl.DataFrame, truths: pl.DataFrame, lake: LakeResource
 ) -> None:
     empty = kept_features(plan, rows.clear(), lake).lazy()
 
-    with pytest.raises(DataError, match="there are no feature rows to train on; materialize features first"):
+    with pytest.raises(DataError, match="the features have no rows to train on; materialize features first"):
         [*training_set(plan)(TrainingSetConfig(), empty, truths.lazy(), ml_assets_lake=lake)]
 
 
-def test_a_training_set_is_refused_where_days_of_its_windows_are_missing(
+def test_a_training_set_is_rejected_where_days_of_its_windows_are_missing(
     plan: ModelPlan, rows: pl.DataFrame, truths: pl.DataFrame, lake: LakeResource
 ) -> None:
     opened, config = lake.open(), TrainingSetConfig(as_of=str(LAST))
@@ -467,7 +469,7 @@ def test_a_training_set_is_refused_where_days_of_its_windows_are_missing(
     opened.take_reads()
 
 
-def test_a_feature_that_knows_the_label_is_told_and_the_training_set_is_kept(
+def test_a_feature_that_knows_the_label_is_reported_and_the_training_set_is_kept(
     plan: ModelPlan, rows: pl.DataFrame, truths: pl.DataFrame, lake: LakeResource
 ) -> None:
     config, known = TrainingSetConfig(), truths.select("order_id", copy=pl.col("is_returned").cast(pl.Float64))
@@ -616,7 +618,7 @@ def test_without_a_champion_there_is_nothing_to_predict_with(
     plan: ModelPlan, rows: pl.DataFrame, lake: LakeResource, with_model: tuple[Lake, str]
 ) -> None:
     assert with_model
-    with pytest.raises(DataError, match="model 'returns' has no champion, so there is nothing to predict with"):
+    with pytest.raises(DataError, match="model 'returns' has no champion, so it cannot predict"):
         predicted(plan, lake, rows, LAST, LAST)
 
 
@@ -758,7 +760,7 @@ def test_what_the_champion_does_not_read_may_change(
     assert {} == checked.metadata
 
 
-def test_a_compatible_change_is_told_and_does_not_stop_prediction(
+def test_a_compatible_change_is_reported_and_does_not_stop_prediction(
     rows: pl.DataFrame, lake: LakeResource, with_model: tuple[Lake, str]
 ) -> None:
     there, version = with_model

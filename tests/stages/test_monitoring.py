@@ -22,11 +22,11 @@ from ml_assets.logic.monitoring.performance import TABLE_SCHEMA, daily_performan
 from ml_assets.logic.monitoring.predictions import score_rows
 from ml_assets.logic.monitoring.reference import sketch_reference
 from ml_assets.logic.training.model import predict
-from ml_assets.models.loop import rules_of
+from ml_assets.models.monitoring import retraining_rules
 from ml_assets.models.plan import ModelPlan
 from ml_assets.stages.checks.verdicts import performance_result
 from ml_assets.stages.drift import drift
-from ml_assets.stages.performance import judged, performance
+from ml_assets.stages.performance import judged_days, performance
 from tests.builders import promotion, put
 from tests.stages.shop import FEATURES, LABELS, Trained, context_of, declaration, feature_rows, label_rows
 
@@ -292,9 +292,9 @@ def test_performance_that_keeps_falling_behind_its_promise_is_over_and_that_of_t
         put(shop.lake.open(), one, asset="returns/performance", partition=str(day))
     last = daily_performance(days[2], [Performance(other.table, promised(shop.a, days[2], lost=0.9))])
 
-    found = judged(shop.lake.open(), plan_of(), {str(days[2]): last})
-    alone = judged(shop.lake.open(), plan_of(), {str(days[2]): other})
-    check = performance_result(plan_of().asset("performance"), [str(days[2])], found, rules_of(declaration()))
+    found = judged_days(shop.lake.open(), plan_of(), {str(days[2]): last})
+    alone = judged_days(shop.lake.open(), plan_of(), {str(days[2]): other})
+    check = performance_result(plan_of().asset("performance"), [str(days[2])], found, retraining_rules(declaration()))
 
     assert ["over the limits"] == [it.state for it in found]
     assert 6.0 == found[0].finding.figures["cusum"], "two days of 4 deviations each, less 1 each"

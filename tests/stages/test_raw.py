@@ -283,7 +283,7 @@ def test_raw_tables_show_their_contract_owner_and_description(tmp_path: Path, in
     assert asset.backfill_policy == dg.BackfillPolicy.single_run()
 
 
-def test_a_source_that_dbt_does_not_know_is_refused(tmp_path: Path) -> None:
+def test_a_source_that_dbt_does_not_know_is_rejected(tmp_path: Path) -> None:
     declared = RawDeclaration.model_validate(
         {"days": {"first": FIRST}, "tables": {"orders": {"file": "a"}, "shops": {"file": "b"}}}
     )
@@ -418,7 +418,7 @@ def test_two_landings_of_a_day_at_once_keep_the_corrections_of_both(
 
 
 @pytest.mark.parametrize("other", ["2024-01-01,2,8\n", "2024-01-01,2,6\n"])
-def test_a_key_that_the_source_has_twice_is_refused_in_a_first_landing_and_in_later_ones(
+def test_a_key_that_the_source_has_twice_is_rejected_in_a_first_landing_and_in_later_ones(
     tmp_path: Path, instance: dg.DagsterInstance, other: str
 ) -> None:
     shop = Landings(tmp_path, VERSIONED, instance)
@@ -499,7 +499,7 @@ def test_a_moment_without_a_zone_counts_as_utc_and_others_are_brought_there() ->
 BROKEN = "day,n\n2024-01-01,2\n2024-01-02,-1\n2024-01-02,3\n2024-01-03,-7\n"
 
 
-def test_each_rule_is_a_check_and_all_are_told_also_where_they_are_kept(
+def test_each_rule_is_a_check_and_all_are_reported_also_where_they_are_kept(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     shop = Landings(tmp_path, ORDERS, instance)

@@ -227,7 +227,7 @@ def test_a_day_without_a_file_is_an_error_that_names_the_pattern(inbox: Inbox) -
         assert f"there is no file of {span} for raw/orders; expected {inbox.folder}/{{day}}*" in message
 
 
-def test_days_of_a_range_without_a_file_are_told_and_stay_as_they_are(inbox: Inbox) -> None:
+def test_days_of_a_range_without_a_file_are_reported_and_stay_as_they_are(inbox: Inbox) -> None:
     gone = inbox.write(f"{SECOND}.csv", day_of(SECOND, 2))
     inbox.land(SECOND)
     stood, facts = inbox.lake.find("raw/orders", SECOND), inbox.facts(SECOND)[SECOND]
@@ -238,8 +238,8 @@ def test_days_of_a_range_without_a_file_are_told_and_stay_as_they_are(inbox: Inb
 
     said = [event.message for event in inbox.instance.all_logs(result.run_id) if event.level == 30]
     assert (
-        f"orders: no file of 1 of 2 days, the first is {SECOND}; expected {inbox.folder}/{{day}}*. What was landed of "
-        "them stays."
+        f"orders: 1 of 2 days have no file, the first is {SECOND}; expected {inbox.folder}/{{day}}*. Their landed rows "
+        "stay in the lake."
     ) in said
     assert ([1], [2]) == (inbox.rows(FIRST), inbox.rows(SECOND))
     assert (stood, facts) == (inbox.lake.find("raw/orders", SECOND), inbox.facts(SECOND)[SECOND])

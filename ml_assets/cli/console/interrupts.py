@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM end a command within seconds, wherever it is: in Python, in a library, in a child process.
+"""Ctrl-C and SIGTERM end a command within seconds, even during a query, a training or a child process.
 
-Python looks at signals between two instructions of its main thread, and a query or a training can hold that for
-minutes. So a thread reads them too, from the descriptor to which Python's handler writes at once. It lets the command
-end by itself for some seconds, so that Dagster records the run as cancelled, and then ends it.
+Python handles signals between two instructions of its main thread, and a query or a training can hold that thread for
+minutes. So a second thread reads them from the descriptor that Python's handler writes to. It gives the command some
+seconds to end by itself, so that Dagster records the run as canceled, and then ends it.
 """
 
 import os
@@ -22,29 +22,29 @@ from typing import Final, NoReturn, Self
 from ml_assets.machine.temporary import PREFIX, locked, remove_abandoned
 
 GRACE_SECONDS: Final = 5.0
-"""For the command to end by itself; a second signal ends it at once."""
+"""Seconds for the command to end by itself. A second signal ends it at once."""
 
 _CHILDREN_SECONDS: Final = 1.0
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """What ends this process when it is interrupted: its children, its folder of temporary files, then itself.
+    """Ends this process when it is interrupted: first its children, then its temporary folder, then the process.
 
     Attributes:
-        signal: the first that came.
+        signal: the first signal that arrived.
     """
 
     def __init__(self) -> None:
-        """Change nothing yet."""
+        """Prepare, without installing a handler."""
         self.signal: int | None = None
         self._hearing, self._ending = threading.Lock(), threading.Lock()
 
     def __enter__(self) -> Self:
-        """Listen, and let temporary files of this process and its children lie in one folder.
+        """Install the handler, and use one folder for the temporary files of this process and its children.
 
         Raises:
-            OSError: no temporary folder can be made.
+            OSError: no temporary folder can be created.
         """
         self._folder = tempfile.mkdtemp(prefix=PREFIX)
         locked(Path(self._folder))  # until the process ends
@@ -54,7 +54,7 @@ class Interrupts:
         for end in (self._heard, self._told):
             end.setblocking(False)
         signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
-        for number in _SIGNALS:  # SIGINT too: a shell's background job would ignore it until Dagster changes that
+        for number in _SIGNALS:  # SIGINT too, because background jobs of a shell ignore it
             signal.signal(number, signal.default_int_handler)
         threading.Thread(target=self._listen, daemon=True).start()
         return self
@@ -62,12 +62,12 @@ class Interrupts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove the temporary files; end the process if it was interrupted, whatever that led to."""
+        """Remove the temporary files; end the process if it was interrupted."""
         try:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # polars and Python each raise one for the same signal
         except KeyboardInterrupt as second:
             error = second
-        self._hear()  # the other thread may not have got to it
+        self._hear()  # the other thread may not have run yet
         if self.signal is not None or isinstance(error, KeyboardInterrupt):
             self.end()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -96,7 +96,7 @@ class Interrupts:
                 until = time.monotonic() + GRACE_SECONDS
 
     def _hear(self) -> bool:
-        """Note the signals that have come; return whether there were any."""
+        """Record the signals that have arrived; return whether there were any."""
         with self._hearing, suppress(BlockingIOError):
             numbers = [number for number in self._heard.recv(64) if number in _SIGNALS]
             self.signal = self.signal or next(iter(numbers), None)
@@ -105,7 +105,7 @@ class Interrupts:
 
 
 def _end_children() -> None:
-    """Ask all descendants to end, and kill those that have not after a moment; where there is no /proc, none."""
+    """Ask all descendants to end, and kill those that have not after a moment. Without /proc, do nothing."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         children = _descendants()
         for child in children:
@@ -120,7 +120,7 @@ def _descendants() -> list[int]:
     parents: dict[int, int] = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            # The name stands in parentheses and may hold anything; the parent is the second field behind it.
+            # The name is in parentheses and may contain anything; the parent is the second field after it.
             parents[int(status.parent.name)] = int(status.read_text(errors="replace").rpartition(")")[2].split()[1])
     found = {os.getpid()}
     while more := {child for child, parent in parents.items() if parent in found} - found:

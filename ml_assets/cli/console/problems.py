@@ -1,6 +1,6 @@
-"""Errors that a person can mend, which the command prints without a stack trace.
+"""The errors that a user can fix, which the command prints without a traceback.
 
-Everything else is a defect and keeps its trace.
+Every other error is a defect and keeps its traceback.
 """
 
 from ml_assets.cli.flow.dagster_server import ServerError

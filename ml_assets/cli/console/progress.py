@@ -1,7 +1,4 @@
-"""Progress of a run: a line for each step as it starts, speaks and ends.
-
-What the steps do stays out.
-"""
+"""Prints the progress of a run: a line when each step starts, logs and ends."""
 
 import logging
 import time
@@ -17,8 +14,8 @@ class Progress:
     """Writes progress to a stream, with the seconds since the start.
 
     Args:
-        stream: where to.
-        is_kept: whether the runs are kept, so that a step that fails can be replayed.
+        stream: receives the lines.
+        is_kept: whether the runs are recorded, so that a failed step can be replayed.
     """
 
     def __init__(self, stream: TextIO, *, is_kept: bool = False) -> None:
@@ -36,13 +33,13 @@ class Progress:
         print(f"{self.seconds():7.1f} s  {text}", file=self.stream, flush=True)
 
     def say_failed(self, step: str, error: str, run_id: str) -> None:
-        """Write that a step failed, and how to look into it; the errors are listed in `errors`."""
+        """Write that a step failed, and how to replay it; add the error to `errors`."""
         self.errors.append(error)
-        self.say(f"{name_of(step)} failed: {error}")
+        self.say(f"{asset_of_step(step)} failed: {error}")
         if hint := advice(error):
             self.say(hint)
         if self.is_kept:
-            self.say(f"to look into it: ml-assets replay {run_id[:8]} {name_of(step)} --pdb")
+            self.say(f"to debug it: ml-assets replay {run_id[:8]} {asset_of_step(step)} --pdb")
 
     def loggers(self) -> Mapping[str, dg.LoggerDefinition]:
         """Return Dagster's loggers for a run that reports here."""
@@ -58,27 +55,27 @@ class Progress:
 
 
 class _Handler(logging.Handler):
-    """Turns Dagster's log records into lines: what assets say, and how steps begin and end."""
+    """Writes Dagster's log records as lines: messages of assets, and starts and ends of steps."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__(logging.DEBUG)
         self.progress = progress
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record, if a person would want it."""
+        """Write one record, if it is useful to the user."""
         meta = getattr(record, "dagster_meta", {}) or {}
         event = meta.get("dagster_event") if isinstance(meta, Mapping) else None
         step = meta.get("step_key", "") if isinstance(meta, Mapping) else ""
         if event is not None:
             kind = event.event_type_value
             if kind == "STEP_START":
-                self.progress.say(f"{name_of(step)} …")
+                self.progress.say(f"{asset_of_step(step)} …")
             elif kind == "STEP_FAILURE":
                 error = event.step_failure_data.error
                 while error.cls_name and error.cls_name.startswith("Dagster") and error.cause is not None:
                     error = error.cause
                 if error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
-                    self.progress.say(f"{name_of(step)} interrupted")
+                    self.progress.say(f"{asset_of_step(step)} interrupted")
                     return
                 self.progress.say_failed(step, error.message.strip(), str(meta.get("run_id", "")))
         elif record.levelno >= logging.INFO:
@@ -86,18 +83,18 @@ class _Handler(logging.Handler):
                 meta.get("orig_message", record.getMessage()) if isinstance(meta, Mapping) else record.getMessage()
             )
             if not is_noise(message):
-                self.progress.say(f"{name_of(step)}: {message}")
+                self.progress.say(f"{asset_of_step(step)}: {message}")
 
 
-def name_of(step: str) -> str:
-    """Return a step's name as the asset's."""
+def asset_of_step(step: str) -> str:
+    """Return the name of a step's asset."""
     return step.replace("__", "/")
 
 
 def is_noise(message: str) -> bool:
-    """Return whether a line is Dagster's about a step behind a failed one, or about a check without a result.
+    """Return whether Dagster's message is about a skipped step or a check without a result.
 
-    The lines are those of Dagster 1.13.27 (`ActiveExecution`, `execute_core_compute`).
+    The messages are those of Dagster 1.13.27 (`ActiveExecution`, `execute_core_compute`).
     """
     is_of_skipped_step = message.startswith("Dependencies for step ") and message.endswith(" Not executing.")
     return is_of_skipped_step or " did not yield or return expected outputs {" in message

@@ -1,8 +1,7 @@
-"""Standard output and error without the control characters that names, values and messages from data can hold.
+"""Removes control characters, which data may contain, from standard output and error.
 
-A terminal obeys them: they move the cursor, rename the window, or turn text around. `--json` escapes them by itself.
-Where the reader has gone (`| head -1`), the rest is not printed, and the command goes on: it may be in the middle of
-its work.
+A terminal obeys them: they move the cursor, rename the window, or reverse text. `--json` escapes them itself. If the
+reader has gone (`| head -1`), the rest is not printed, and the command continues its work.
 """
 
 import io
@@ -22,7 +21,7 @@ _ESCAPES: Final = {
 
 
 def escaped(text: str) -> str:
-    """Return a text with control characters and marks of direction as Python writes them, lines and tabs kept."""
+    """Return a text with control and direction characters escaped as in Python, except newlines and tabs."""
     return text if text.isascii() and text.isprintable() else text.translate(_ESCAPES)
 
 
@@ -30,7 +29,7 @@ class EscapingStream(io.TextIOWrapper):
     """A text stream that escapes what is written to it.
 
     Attributes:
-        is_lost: whether its reader has gone, so that what is written goes nowhere.
+        is_lost: whether its reader has gone, so that further output is dropped.
     """
 
     is_lost = False
@@ -46,7 +45,7 @@ class EscapingStream(io.TextIOWrapper):
             super().write(text)
 
     def flush(self) -> None:
-        """Hand on what is buffered."""
+        """Pass on buffered output."""
         with self._survive_reader():
             super().flush()
 
@@ -57,27 +56,27 @@ class EscapingStream(io.TextIOWrapper):
         except BrokenPipeError:
             self.is_lost = True
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())  # also what is buffered still, and what child processes will print
+            os.dup2(nowhere, self.fileno())  # also for buffered output and child processes
             os.close(nowhere)
 
 
 def overwrite(stream: TextIO, line: str, end: str = "") -> None:
-    """Write a line over the one that the cursor is in, on a terminal."""
+    """Overwrite the line of the cursor on a terminal."""
     write = stream.write_unescaped if isinstance(stream, EscapingStream) else stream.write
     write(f"\r{escaped(line)}\033[K{end}")
     stream.flush()
 
 
 def is_output_lost() -> bool:
-    """Tell whether the reader of standard output went before it had read all."""
+    """Return whether the reader of standard output has gone before the end."""
     sys.stdout.flush()
     return isinstance(sys.stdout, EscapingStream) and sys.stdout.is_lost
 
 
 def escape_output() -> None:
-    """Let all that this process prints from now on be escaped."""
+    """Escape everything that this process prints from now on."""
     for name in ("stdout", "stderr"):
-        stream: TextIO | None = getattr(sys, name)  # None where the process was started without it
+        stream: TextIO | None = getattr(sys, name)  # None if the process was started without it
         target = os.open(os.devnull, os.O_WRONLY) if stream is None else stream.fileno()
         encoding = "utf-8" if stream is None else stream.encoding
         raw = open(target, "wb", closefd=False)  # noqa: SIM115 - it stays open

@@ -1,7 +1,4 @@
-"""A Dagster webserver, asked to launch runs as its own UI does, and to tell how they go.
-
-What is to be run stays out.
-"""
+"""A client of Dagster's webserver, which launches runs as the UI does and follows their events."""
 
 import os
 import time
@@ -13,14 +10,14 @@ from urllib.parse import urlsplit
 import requests
 
 _TOKEN: Final = "ML_ASSETS_SERVER_TOKEN"  # noqa: S105 - the name of a setting
-_JOB: Final = "__ASSET_JOB"  # what Dagster calls the job of all assets
+_JOB: Final = "__ASSET_JOB"  # Dagster's name of the job of all assets
 _TIMEOUT: Final = (5, 60)
 _LOST_SECONDS: Final = 120
-"""How long a server may be away while a run is followed: a webserver that is rolled out again takes a minute."""
+"""Seconds that a server may be unavailable while a run is followed. A new rollout of the webserver takes a minute."""
 _QUEUED_SECONDS: Final = 15
 _AT_ONCE: Final = 1000
 QUEUED: Final = "Queued"
-"""The kind of what is told of a run that has not been taken from the queue for a while."""
+"""The kind of the event for a run that has been queued for a while."""
 
 _HOME = """
 query Home($keys: [AssetKeyInput!]) {
@@ -60,19 +57,19 @@ query Follow($run: ID!, $cursor: String, $limit: Int) {
 
 
 class ServerError(RuntimeError):
-    """The server cannot be reached, or refuses what it was asked."""
+    """The server cannot be reached or refuses a request."""
 
 
 @dataclass(frozen=True)
-class Told:
+class ServerEvent:
     """One event of a run.
 
     Attributes:
         kind: the GraphQL type of the event, such as `ExecutionStepStartEvent`, or `QUEUED`.
-        step: of which it is told; '' where it is of the run.
-        level: of what an asset says, such as `INFO`.
-        message: what was said.
-        error: why a step failed or is tried again; '' where it did neither.
+        step: its step; '' for an event of the run.
+        level: the level of a log message, such as `INFO`.
+        message: the message.
+        error: why a step failed or is retried; '' otherwise.
     """
 
     kind: str
@@ -83,20 +80,22 @@ class Told:
 
 
 class DagsterServer:
-    """A webserver by its address, such as `http://localhost:3000`.
+    """A webserver at an address such as `http://localhost:3000`.
 
     Args:
-        url: where it listens, with the path prefix it may have.
-        poll_seconds: between two looks at a run.
+        url: its address, with the path prefix if it has one.
+        poll_seconds: seconds between two requests about a run.
 
     Raises:
-        ServerError: the address is none.
+        ServerError: the address is not valid.
     """
 
     def __init__(self, url: str, *, poll_seconds: float = 1.0) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
-            raise ServerError("the server's address is none; expected http(s)://host:port, without a user or password.")
+            raise ServerError(
+                "the server's address is not valid; expected http(s)://host:port, without a user or password."
+            )
         self.url = url.rstrip("/")
         self._poll_seconds = poll_seconds
         self._session = requests.Session()
@@ -108,8 +107,8 @@ class DagsterServer:
 
         Args:
             assets: paths of asset keys.
-            tags: of the run; those of a range of partitions among them.
-            run_config: as Dagster takes it.
+            tags: tags of the run, including those of a range of partitions.
+            run_config: the run configuration.
 
         Raises:
             ServerError: the server cannot be reached, does not know the assets, or refuses the run.
@@ -118,8 +117,8 @@ class DagsterServer:
         nodes = self._ask(_HOME, {"keys": keys})["assetNodes"]
         if len(nodes) < len(keys):
             raise ServerError(
-                f"{self.url} knows {len(nodes)} of the {len(keys)} assets asked for, such as {'/'.join(assets[0])}; "
-                "expected all. Deploy the code that stands here, or reload the code location in the UI."
+                f"{self.url} knows {len(nodes)} of the {len(keys)} requested assets, such as {'/'.join(assets[0])}; "
+                "expected all. Deploy the current code, or reload the code location in the UI."
             )
         home = nodes[0]["repository"]
         params = {
@@ -135,14 +134,14 @@ class DagsterServer:
         answer = self._ask(_LAUNCH, {"params": params})["launchRun"]
         if answer["__typename"] != "LaunchRunSuccess":
             said = answer.get("message") or "; ".join(error["message"] for error in answer.get("errors", ()))
-            raise ServerError(f"{self.url} refuses the run ({answer['__typename']}): {said}")
+            raise ServerError(f"{self.url} refused the run ({answer['__typename']}): {said}")
         return str(answer["run"]["runId"])
 
-    def follow(self, run_id: str) -> Iterator[Told | bool]:
-        """Yield what is told of a run until it has ended, and then whether it ended well.
+    def follow(self, run_id: str) -> Iterator[ServerEvent | bool]:
+        """Yield the events of a run until it has ended, and then whether it succeeded.
 
         Raises:
-            ServerError: the server is away for too long, or does not know the run.
+            ServerError: the server is unavailable for too long, or does not know the run.
         """
         cursor, lost = None, None
         began, is_queued_told = time.monotonic(), False
@@ -159,7 +158,7 @@ class DagsterServer:
             run, logs = answer["runOrError"], answer["logsForRun"]
             for part in (run, logs):
                 if part["__typename"] not in {"Run", "EventConnection"}:
-                    raise ServerError(f"{self.url} cannot tell of run {run_id}: {part.get('message')}")
+                    raise ServerError(f"{self.url} cannot read run {run_id}: {part.get('message')}")
             yield from (_told(event) for event in logs["events"])
             cursor = logs["cursor"]
             if logs["hasMore"]:
@@ -168,7 +167,9 @@ class DagsterServer:
                 yield run["status"] == "SUCCESS"
                 return
             if run["status"] == "QUEUED" and not is_queued_told and time.monotonic() - began > _QUEUED_SECONDS:
-                yield Told(QUEUED, "", "INFO", "still queued: a daemon takes it when the limits on concurrency allow")
+                yield ServerEvent(
+                    QUEUED, "", "INFO", "still queued: a daemon starts it when the concurrency limits allow"
+                )
                 is_queued_told = True
             time.sleep(self._poll_seconds)
 
@@ -185,11 +186,11 @@ class DagsterServer:
         except requests.RequestException as error:
             raise _UnreachableError(
                 f"no Dagster server answers at {self.url} ({type(error).__name__}). Start one with `ml-assets ui`, "
-                "forward its port (kubectl port-forward), or mend the address."
+                "forward its port (kubectl port-forward), or correct the address."
             ) from error
         if answer.status_code in {401, 403} or answer.is_redirect:
             raise ServerError(
-                f"{self.url} wants a login (HTTP {answer.status_code}). Set {_TOKEN}, or go past the proxy with "
+                f"{self.url} requires a login (HTTP {answer.status_code}). Set {_TOKEN}, or bypass the proxy with "
                 "kubectl port-forward."
             )
         if answer.status_code >= 500:
@@ -198,7 +199,7 @@ class DagsterServer:
             said = answer.json()
         except requests.JSONDecodeError as error:
             raise ServerError(
-                f"{self.url}/graphql answers with something else than JSON (HTTP {answer.status_code}); expected "
+                f"{self.url}/graphql did not answer with JSON (HTTP {answer.status_code}); expected "
                 "Dagster's webserver there."
             ) from error
         if said.get("errors"):
@@ -208,14 +209,14 @@ class DagsterServer:
 
 
 class _UnreachableError(ServerError):
-    """The server does not answer now; it may later."""
+    """The server does not answer now; it may answer later."""
 
 
-def _told(event: Mapping[str, Any]) -> Told:
+def _told(event: Mapping[str, Any]) -> ServerEvent:
     error = event.get("error")
     while error and str(error.get("className", "")).startswith("Dagster") and error.get("cause"):
         error = error["cause"]
-    return Told(
+    return ServerEvent(
         kind=event["__typename"],
         step=event.get("stepKey") or "",
         level=event.get("level") or "",

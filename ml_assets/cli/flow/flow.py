@@ -1,7 +1,4 @@
-"""The flow of one model as a few Dagster runs, each over what is out of date.
-
-What is printed on the way stays out; see `ml_assets.cli.console.progress`.
-"""
+"""Runs the flow of one model as a few Dagster runs, each over what is out of date."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -40,12 +37,12 @@ from ml_assets.orchestration.staleness import Reason, Wanted, first_to_make, out
 from ml_assets.stages.leak_test.findings import newest_record
 
 _Wanted = Mapping[dg.AssetKey, Sequence[str]]
-"""Partitions of assets, '' where one has none."""
+"""Partitions of assets; '' for an asset without partitions."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """The days of a run: labels known by `as_of` to train on, and the days to predict."""
+    """The days of a run: training as of a day, and a range of days to predict."""
 
     as_of: date
     first: date
@@ -61,10 +58,10 @@ class Span:
         last: str | None,
         newest_data: date | None = None,
     ) -> "Span":
-        """Fill in what was not asked for: the newest day of the data, else that there can be, and its test window.
+        """Return the days of a run. Defaults are the newest day with data and its test window.
 
         Raises:
-            DataError: a day is not one, lies outside the declared days, or leaves nothing to train on.
+            DataError: a day is not valid or not declared, or leaves nothing to train on.
         """
         newest = model.days.newest(datetime.now(tz=UTC))
         until = day_given(as_of, "--as-of") if as_of else min(newest, newest_data or newest)
@@ -73,12 +70,12 @@ class Span:
         start = max(start, model.days.first) if first is None else start
         for name, day in (("--as-of", until), ("--from", start), ("--to", end)):
             if not model.days.first <= day <= newest:
-                raise DataError(f"{name} {day} lies outside the days of {model.name}: {model.days.first} to {newest}.")
+                raise DataError(f"{name} {day} is outside the days of {model.name}: {model.days.first} to {newest}.")
         if end < start:
             raise DataError(
-                f"--to {end} lies before --from {start}; swap them."
+                f"--to {end} is before --from {start}; swap them."
                 if last
-                else f"--from {start} lies after the last day to predict, {end}; give a later --to."
+                else f"--from {start} is after the last day to predict, {end}; give a later --to."
             )
         earliest = model.days.first + timedelta(days=model.split.held_back)
         if until < earliest:
@@ -91,10 +88,10 @@ class Span:
 
 
 def day_given(text: str, what: str) -> date:
-    """Return a day that was given on the command line.
+    """Return a day from the command line.
 
     Raises:
-        DataError: it is none.
+        DataError: it is not a valid day.
     """
     try:
         return date.fromisoformat(text)
@@ -103,15 +100,15 @@ def day_given(text: str, what: str) -> date:
 
 
 class Flow:
-    """Runs one model's graph, group by group, skipping what is up to date.
+    """Runs one model's graph, group by group, and skips what is up to date.
 
     Args:
         defs: the code location.
-        declared: what it was built from.
-        model: whose graph it is.
-        lake: where all is kept.
-        runs: where runs are executed.
-        given: by stage, run configuration beside the day that is trained as of.
+        declared: its declarations.
+        model: the model.
+        lake: the lake.
+        runs: executes the runs.
+        given: by stage, run configuration besides the as-of day.
     """
 
     def __init__(
@@ -133,9 +130,9 @@ class Flow:
         self.landable: Mapping[dg.AssetKey, set[str]] = {}
 
     def run(self, span: Span, say: Callable[[str], None]) -> bool:
-        """Materialize what is out of date; False as soon as a run fails.
+        """Materialize what is out of date; return False as soon as a run fails.
 
-        Where the gate rejected the first challenger there is nothing to predict with; its card is made all the same.
+        If the gate rejected the first challenger, there are no predictions, but a card.
         """
         training = {self._asset(stage): [""] for stage in TRAINING}
         made_from = self._made_from(span)
@@ -147,16 +144,16 @@ class Flow:
         card = {self._asset(stage): [""] for stage in CARD}
         last = promotions(self.lake, self.model.name).last()
         if last is None or last.champion is None:
-            say("there is no champion yet, so nothing is predicted")
+            say("there is no champion yet, so there are no predictions")
             return self._groups({"card": card}, span, say)
         return self._groups({"monitoring": monitored, "card": card}, span, say)
 
     def make_inputs(self, span: Span, say: Callable[[str], None]) -> bool:
-        """Materialize what a model learns from, as far as it is out of date; False as soon as a run fails."""
+        """Materialize features and labels that are out of date; return False as soon as a run fails."""
         return self._groups(self._made_from(span), span, say)
 
     def rebuild(self, span: Span, say: Callable[[str], None]) -> bool:
-        """Materialize a model and what it is made of from the raw tables that stand; False as soon as a run fails."""
+        """Rebuild a model and its inputs from the current raw tables; return False as soon as a run fails."""
         inputs = self._inputs(span)
         upstream = upstream_of(self.graph, inputs)
         tables = {key: keys for key, keys in upstream.items() if self.graph.get(key).parent_keys}
@@ -164,7 +161,7 @@ class Flow:
         return self._groups({"tables": tables, "features and labels": inputs, "training": training}, span, say)
 
     def train_again(self, as_of: str) -> bool:
-        """Make the training set and the model, with the importances and parameters that stand; False if it fails."""
+        """Build the training set and the model with the current importances and parameters; return False on failure."""
         training_set, trained = self._asset("training_set"), self._asset("model")
         assets = [training_set, trained]
         return self.runs.make(assets, tags={}, run_config=self._config(assets, as_of))
@@ -173,10 +170,10 @@ class Flow:
         return dg.AssetKey([self.model.name, stage])
 
     def _made_from(self, span: Span) -> dict[str, _Wanted]:
-        """Return features and labels with all that they are made of, by group.
+        """Return features and labels with everything upstream, by group.
 
         Raises:
-            DataError: raw days have not come, and what is made from them may not be made over gaps.
+            DataError: raw days are missing, and their readers do not allow gaps.
         """
         inputs = self._inputs(span)
         upstream = upstream_of(self.graph, inputs)
@@ -190,14 +187,14 @@ class Flow:
         first = first_training_day(self.model, span.as_of, self.model.split)
         newest = max(span.as_of, span.last)
         days = _keys(min(first, span.first), newest)
-        # Performance reads the labels of the next days as far as they are there, and they must be up to date too.
+        # Performance reads the existing labels of later days, which must be up to date too.
         later = _keys(newest + timedelta(days=1), span.last + timedelta(days=self.model.labels.wait_days))
         labels = self._asset("labels")
         there = self.lake.newest(labels.to_user_string(), later) if later else {}
         return {self._asset(stage): days for stage in INPUTS} | {labels: [*days, *sorted(there)]}
 
     def _groups(self, groups: Mapping[str, _Wanted], span: Span, say: Callable[[str], None]) -> bool:
-        """Make groups in order; False as soon as a run fails."""
+        """Materialize groups in order; return False as soon as a run fails."""
         waiting = dict(groups)
         while waiting:
             together = {name: waiting.pop(name) for name in self._together(waiting)}
@@ -206,10 +203,10 @@ class Flow:
         return True
 
     def _together(self, waiting: Mapping[str, _Wanted]) -> list[str]:
-        """Return the first group, with those after it that the same run makes: of none of them was anything ever made.
+        """Return the first group, with the following groups of the same run, if none of them was ever materialized.
 
-        A run costs a pod on a cluster. What was made before waits for what it is made from: it may be up to date then.
-        A run has one range of days, so that groups by day go together where they want the same.
+        A run costs a pod on a cluster. Existing artifacts wait for their inputs, because they may be up to date then. A
+        run has one range of days, so groups by day share a run only for the same days.
         """
         found: list[str] = []
         days: set[tuple[str, str]] = set()
@@ -239,8 +236,8 @@ class Flow:
     ) -> dict[dg.AssetKey, dict[str, Reason]]:
         """Return what is out of date.
 
-        Where the gate is to judge against another champion or anchor, its evaluation is too; and so are days of
-        features in which the newest leak test proved a leak, so that they are tested again.
+        An evaluation against another champion or anchor than the current one is out of date. So are days of features in
+        which the newest leak test proved a leak, so that they are tested again.
         """
         stale = self._with_leaks(out_of_date(self.graph, self.lake, self._wanted(wanted, span)), wanted)
         evaluation, champion = self._asset("evaluation"), self._asset("champion")
@@ -281,7 +278,7 @@ class Flow:
         )
 
     def _runs(self, stale: _Wanted) -> list[tuple[list[dg.AssetKey], tuple[str, ...]]]:
-        """Return the assets and days of each run: few runs, and none goes over a day whose look-back may be missing."""
+        """Return the assets and days of each run: few runs, and none over a day whose look-back may be missing."""
         by_day = {key: set(keys) for key, keys in stale.items() if [*keys] != [""]}
         due = _days_of(stale)
         days = _keys(day_of(due[0]), day_of(due[-1])) if due else []
@@ -294,7 +291,7 @@ class Flow:
         return runs
 
     def _may_be_made(self, key: dg.AssetKey, days: Sequence[str]) -> AbstractSet[str]:
-        """Return which of some days a run may make again of an asset though they are up to date."""
+        """Return the days that a run may include for an asset although they are up to date."""
         if self.graph.get(key).parent_keys:
             return set(self.lake.partitions(key.to_user_string()))
         return self.landable.get(key, set(days))

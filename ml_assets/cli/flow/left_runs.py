@@ -1,4 +1,4 @@
-"""Runs whose process was killed: Dagster would count them as in progress for ever, and launch fewer others."""
+"""Ends the runs of killed processes, which Dagster would count as in progress forever."""
 
 import os
 import socket
@@ -9,11 +9,11 @@ from typing import Final
 import dagster as dg
 
 PROCESS: Final = "ml_assets/process"
-"""The tag of a run that a command executes itself: on which machine, in which process, begun when."""
+"""The tag of a run that a command executes itself: its machine, process and start time."""
 
 
 def this_process() -> str:
-    """Return what names this process, and no later one with the same number."""
+    """Return a name of this process that no later process with the same number has."""
     return _name(os.getpid())
 
 
@@ -28,9 +28,9 @@ def end_left_runs(instance: dg.DagsterInstance) -> None:
 
 
 def _name(process: int) -> str:
-    """Return a process's name; of one that has ended it has no time."""
+    """Return the name of a process; without a time if it has ended."""
     begun = ""
     with suppress(OSError):
-        # Behind the name, which stands in parentheses, the twentieth field is the moment it began.
+        # After the name, which is in parentheses, the twentieth field is the start time.
         begun = Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
     return f"{socket.gethostname()}/{process}/{begun}"

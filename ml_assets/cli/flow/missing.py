@@ -1,13 +1,13 @@
-"""Which days a run of a model's graph cannot make because files of raw days have not come, before anything is run.
+"""Finds the days that cannot be materialized because raw files are missing, before a run starts.
 
-What waits in the lake for the sensors is planned in `ml_assets.orchestration.updating`.
+Not here: what waits in the lake for the sensors (see `ml_assets.orchestration.updating`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # public through Definitions
 
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.table import TableContract
@@ -18,14 +18,14 @@ from ml_assets.lake.store import Lake
 from ml_assets.landing.day_pattern import DayPattern
 from ml_assets.landing.listing import list_files
 from ml_assets.orchestration.groups import INPUTS
-from ml_assets.orchestration.staleness import allows_gaps, loaded_parents, required_of
+from ml_assets.orchestration.staleness import asset_allows_gaps, loaded_parents, required_of
 from ml_assets.stages.raw import newest_day_in
 
 Partitions = dict[dg.AssetKey, set[str]]
 
 
 def landable(lake: Lake, declared: Declared, keys: Iterable[dg.AssetKey]) -> Partitions:
-    """Return the days of raw tables with a file a day that were landed or have a file.
+    """Return the days of raw tables with files by day that were landed or have a file.
 
     Raises:
         SourceError: a folder cannot be listed.
@@ -43,10 +43,10 @@ def landable(lake: Lake, declared: Declared, keys: Iterable[dg.AssetKey]) -> Par
 def newest_day_of_data(
     graph: AssetGraph, lake: Lake, declared: Declared, model: ModelDeclaration, contracts: Mapping[str, TableContract]
 ) -> date | None:
-    """Return the newest day that the raw tables of a model have data for; None where nothing limits it.
+    """Return the newest day for which the raw tables of a model have data; None if nothing limits it.
 
-    Each table with a file a day must have the day's file, or have landed it. Where a table is one file for all days, a
-    day without rows may be right, so the newest day with rows in any of these counts.
+    A table with files by day must have the file or have landed it. For tables with one file for all days, the newest
+    day with rows in any of them counts, because a day without rows may be correct.
 
     Raises:
         SourceError: a source cannot be listed or read.
@@ -78,17 +78,17 @@ def without_missing(
     wanted: Mapping[dg.AssetKey, Sequence[str]],
     there: Mapping[dg.AssetKey, set[str]],
 ) -> dict[dg.AssetKey, list[str]]:
-    """Return what is wanted without the days that cannot be made, where the declarations allow to go on without them.
+    """Return the wanted partitions without days that cannot be materialized, if the declarations allow gaps.
 
     Args:
         graph: the assets.
-        lake: what was made before.
-        model: whose graph it is.
-        wanted: partitions of features and labels, and of all that they are made from.
-        there: the days of raw tables that have come; absent for those that are landed from one file.
+        lake: contains earlier artifacts.
+        model: the model.
+        wanted: partitions of features and labels, and of everything upstream.
+        there: the existing days of raw tables; absent for those that are landed from one file.
 
     Raises:
-        DataError: days have not come, and what is made from them may not be made over gaps.
+        DataError: days are missing, and their readers do not allow gaps.
     """
     absent = {key.to_user_string(): sorted({*wanted[key]} - days) for key, days in there.items() if key in wanted}
     if not any(absent.values()):
@@ -107,7 +107,7 @@ def without_missing(
                     it.to_user_string(): made[it] if it in made else lake.newest(it.to_user_string(), names)
                     for it, names in reads.items()
                 },
-                allow_gaps=allows_gaps(graph, key),
+                allow_gaps=asset_allows_gaps(graph, key),
             )
             if gaps.blocking:
                 lacking.add(partition)
@@ -119,8 +119,9 @@ def without_missing(
         own = merge_days([{name: days for name, days in blocked.items() if name.startswith(f"{model.name}/")}])
         declared = ", ".join([*sorted(looks_back - own.keys()), f"model {model.name}"])
         raise DataError(
-            f"{days_by_asset(absent)} has no file, so {days_by_asset(own)} cannot be made. Wait for the files, or "
-            "begin the declared days after them. If they never come, land files without rows in their place, or "
+            f"{days_by_asset(absent)} has no file, so {days_by_asset(own)} cannot be materialized. Wait for the "
+            "files, or "
+            "start the declared days after them. If they never arrive, land files without rows instead, or "
             f"declare `allow_gaps: true` for {declared}."
         )
     return {key: sorted(days) for key, days in made.items()}

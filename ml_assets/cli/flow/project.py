@@ -1,4 +1,4 @@
-"""The project that a command works on: its declarations, contracts, definitions, Dagster's home and dbt's manifest."""
+"""Loads the project that a command works on: declarations, contracts, definitions, Dagster's home, dbt's manifest."""
 
 import importlib.util
 import os
@@ -35,7 +35,7 @@ event_log_storage:
 
 
 def dagster_home() -> Path:
-    """Return Dagster's home, `DAGSTER_HOME` or `.dagster` of this project, made if need be."""
+    """Return Dagster's home, `DAGSTER_HOME` or the project's `.dagster`; create it if necessary."""
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(find_project().dagster_home)))
     home.mkdir(parents=True, exist_ok=True)
     settings = home / "dagster.yaml"
@@ -45,14 +45,14 @@ def dagster_home() -> Path:
 
 
 def prepare() -> None:
-    """Make Dagster's home, and dbt's manifest where the project has changed since it was parsed."""
+    """Create Dagster's home, and dbt's manifest if the project has changed since it was parsed."""
     dagster_home()
     prepare_manifest(find_project().dbt, problems)
 
 
 @contextmanager
-def instance() -> Iterator[dg.DagsterInstance]:
-    """Give the instance of this project."""
+def open_instance() -> Iterator[dg.DagsterInstance]:
+    """Yield the Dagster instance of this project."""
     dagster_home()
     with dg.DagsterInstance.get() as found:
         end_left_runs(found)
@@ -63,7 +63,7 @@ def read_declarations() -> Declared:
     """Return the project's declarations.
 
     Raises:
-        DeclarationError: one of them cannot be used.
+        DeclarationError: a declaration has an error.
     """
     return read_all(find_project().declarations)
 

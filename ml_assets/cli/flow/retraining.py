@@ -1,6 +1,6 @@
-"""A recorded model trained again in a scratch lake, and the verdict on what came out.
+"""Trains a recorded model again in a scratch lake, and returns the verdict.
 
-How it is asked for and told stays out; see `ml_assets.cli.reproduce`.
+Not here: arguments and output (see `ml_assets.cli.reproduce`).
 """
 
 import time
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Final
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetNode  # what an asset graph gives
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetNode  # the nodes of an asset graph
 from pydantic import JsonValue
 
 from ml_assets.assembly import Overrides
 from ml_assets.cli.console.progress import Progress
 from ml_assets.cli.flow.flow import Flow, Span
 from ml_assets.cli.flow.project import load_definitions, read_declarations
-from ml_assets.cli.flow.runs import Here
+from ml_assets.cli.flow.runs import InProcess
 from ml_assets.contracts.artifacts import Model, Promotion, TrainingSet
 from ml_assets.contracts.errors import DataError
 from ml_assets.declaration.reading import Declared
@@ -28,14 +28,21 @@ from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.scratch import ScratchLake, ScratchLakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.provenance.original_code import code_differences, environment_differences
-from ml_assets.provenance.reproduction import Closeness, From, Recorded, Verdict, outcomes, parameter_differences
+from ml_assets.provenance.reproduction import (
+    Closeness,
+    From,
+    Recorded,
+    ReproductionVerdict,
+    outcomes,
+    parameter_differences,
+)
 
 
 def recorded_model(source: Lake, text: str, start: From) -> Recorded:
-    """Return how a model was made, given as MODEL or MODEL@VERSION.
+    """Return how a model, given as MODEL or MODEL@VERSION, was trained.
 
     Raises:
-        DataError: nobody serves and no version was named, or what it was made from is gone.
+        DataError: there is neither a champion nor a given version, or its inputs are gone.
     """
     given, at, version = text.partition("@")
     name = read_declarations().model(given).name
@@ -48,12 +55,12 @@ def recorded_model(source: Lake, text: str, start: From) -> Recorded:
 
 
 GIVEN: Final = {"training_set": ("split",), "tuning": ("trials", "first")}
-"""By stage, what a run may have been given beside the day: a retraining that a sensor asked for was."""
+"""By stage, run configuration besides the day, which a requested retraining had."""
 
 
 @dataclass(frozen=True)
-class Retraining:
-    """One model trained again with the code and in the environment of this process."""
+class ModelRetraining:
+    """Trains one model again with the code and environment of this process."""
 
     source: Lake
     recorded: Recorded
@@ -63,7 +70,7 @@ class Retraining:
 
     @cached_property
     def declared(self) -> Declared:
-        """The declarations of now."""
+        """The current declarations."""
         return read_declarations()
 
     @cached_property
@@ -73,7 +80,7 @@ class Retraining:
         return load_definitions(Overrides(lake=lake, loggers=self.progress.loggers()))
 
     def code_changes(self) -> list[str]:
-        """Return what is otherwise in code and declared parameters, a sentence each."""
+        """Return the differences in code and declared parameters, a sentence each."""
         graph = self.defs.resolve_asset_graph()
         nodes = {key.to_user_string(): graph.get(key) for key in graph.get_all_asset_keys()}
         remade = self.recorded.remade(self.start)
@@ -87,7 +94,7 @@ class Retraining:
 
     @cached_property
     def given(self) -> dict[str, dict[str, JsonValue]]:
-        """What the runs of the stages were given, by their manifests."""
+        """The recorded run configuration of the stages."""
         recorded = {stage: self.recorded.stage(stage).parameters for stage in GIVEN}
         return {
             stage: {name: value for name in names if (value := recorded[stage].get(name)) is not None}
@@ -95,7 +102,7 @@ class Retraining:
         }
 
     def _declared(self, node: BaseAssetNode) -> dict[str, JsonValue]:
-        """Return the parameters that an asset is declared with, but for what its run is given as recorded."""
+        """Return the declared parameters of an asset, without those that the recorded run configuration replaces."""
         declared = node.metadata.get("ml_assets/parameters")
         parameters = declared.data if isinstance(declared, dg.JsonMetadataValue) else None
         given = self.given.get(node.key.path[-1], {})
@@ -103,8 +110,8 @@ class Retraining:
             return {}
         return {name: value for name, value in parameters.items() if name not in given}
 
-    def run(self, say: Callable[[str], None]) -> Verdict | None:
-        """Train again and return the verdict; None if a step failed, which says nothing about the model."""
+    def run(self, say: Callable[[str], None]) -> ReproductionVerdict | None:
+        """Train again and return the verdict; None if a step failed, which is no verdict about the model."""
         began = time.perf_counter()
         changed = [*environment_differences(self.source, self.recorded.manifest.environment)]
         changed += self.code_changes()
@@ -116,7 +123,7 @@ class Retraining:
         found = outcomes(self.recorded, self.source, lake)
         is_equal = any(one.asset == self.recorded.ref.asset and one.equal == one.artifacts for one in found)
         git = git_state()
-        return Verdict(
+        return ReproductionVerdict(
             model=self.recorded.model,
             version=self.recorded.ref.version,
             start=self.start,
@@ -132,7 +139,7 @@ class Retraining:
         )
 
     def _closeness(self, lake: ScratchLake) -> Closeness | None:
-        """Return how near the model came, where it may be another."""
+        """Return how close the new model is, if it need not be identical."""
         trained_on = self.recorded.inexact(self.start)
         if trained_on is None:
             return None
@@ -150,13 +157,13 @@ class Retraining:
         model = self.declared.model(self.recorded.model)
         as_of = self._as_of()
         with dg.DagsterInstance.ephemeral() as instance:
-            flow = Flow(self.defs, self.declared, model, lake, Here(self.defs, instance), given=self.given)
+            flow = Flow(self.defs, self.declared, model, lake, InProcess(self.defs, instance), given=self.given)
             if self.start == "raw":
                 first, _ = self.recorded.days
                 return flow.rebuild(Span.of(model, as_of=as_of, first=first, last=as_of), say)
             return flow.train_again(as_of)
 
     def _as_of(self) -> str:
-        """Return the day as of which it was trained; a run that was told none found it in the features."""
+        """Return the as-of day of the training. Without a configured day, it was the newest of the features."""
         given = self.recorded.stage("training_set").parameters.get("as_of")
         return str(given or self.source.get(self.recorded.ref, Model, is_input=False).spec.as_of)

@@ -1,6 +1,6 @@
-"""Where the runs of a command are executed: in this process, or by a Dagster server, as its UI launches them.
+"""Executes the runs of a command, in this process or on a Dagster server.
 
-What is run stays out; see `ml_assets.cli.flow.flow`.
+Not here: what is run (see `ml_assets.cli.flow.flow`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,29 +13,29 @@ import dagster as dg
 from dagster._core.execution import compute_logs
 
 from ml_assets.cli.console import log_watcher
-from ml_assets.cli.console.progress import Progress, is_noise, name_of
-from ml_assets.cli.flow.dagster_server import QUEUED, DagsterServer, Told
+from ml_assets.cli.console.progress import Progress, asset_of_step, is_noise
+from ml_assets.cli.flow.dagster_server import QUEUED, DagsterServer, ServerEvent
 from ml_assets.cli.flow.left_runs import PROCESS, this_process
-from ml_assets.cli.flow.project import instance
+from ml_assets.cli.flow.project import open_instance
 from ml_assets.settings import server_url
 
 compute_logs.watch_orphans = log_watcher  # type: ignore[attr-defined] # its path is all that Dagster takes of it
 
 
 class Runs(Protocol):
-    """What executes runs."""
+    """Executes runs."""
 
     def make(self, assets: Sequence[dg.AssetKey], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> bool:
-        """Materialize assets in one run, and return whether it ended well."""
+        """Materialize assets in one run, and return whether it succeeded."""
         ...
 
 
 @dataclass(frozen=True)
-class Here:
-    """Runs in this process.
+class InProcess:
+    """Executes runs in this process.
 
     Attributes:
-        instance: where they are told.
+        instance: records the runs.
     """
 
     defs: dg.Definitions
@@ -46,7 +46,7 @@ class Here:
         return self.defs.resolve_implicit_global_asset_job_def()
 
     def make(self, assets: Sequence[dg.AssetKey], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> bool:
-        """Materialize assets in one run, and return whether it ended well."""
+        """Materialize assets in one run, and return whether it succeeded."""
         return self._job.execute_in_process(
             instance=self.instance,
             asset_selection=[*assets],
@@ -58,63 +58,63 @@ class Here:
 
 @dataclass(frozen=True)
 class OnServer:
-    """Runs that a Dagster server launches where it launches its own: on a cluster, in pods.
+    """Executes runs on a Dagster server, which launches them like its own, for instance in pods.
 
     Attributes:
-        progress: where it is told how they go.
+        progress: receives the events.
     """
 
     server: DagsterServer
     progress: Progress
 
     def make(self, assets: Sequence[dg.AssetKey], *, tags: Mapping[str, str], run_config: Mapping[str, Any]) -> bool:
-        """Materialize assets in one run, follow it, and return whether it ended well.
+        """Materialize assets in one run, follow it, and return whether it succeeded.
 
         Raises:
-            ServerError: the server refuses the run, or is away for too long; the run goes on without who follows it.
+            ServerError: the server refuses the run, or is unavailable for too long. The run then continues unobserved.
         """
         run_id = self.server.launch([key.path for key in assets], tags=tags, run_config=run_config)
         self.progress.say(f"run {run_id[:8]}: {self.server.page(run_id)}")
         is_done = False
         try:
             for it in self.server.follow(run_id):
-                if isinstance(it, Told):
+                if isinstance(it, ServerEvent):
                     self._tell(it, run_id)
                 else:
                     is_done = True
                     return it
         finally:
             if not is_done:
-                self.progress.say(f"the run goes on: {self.server.page(run_id)}")
+                self.progress.say(f"the run continues: {self.server.page(run_id)}")
         return False
 
-    def _tell(self, it: Told, run_id: str) -> None:
-        step = name_of(it.step)
+    def _tell(self, it: ServerEvent, run_id: str) -> None:
+        step = asset_of_step(it.step)
         if it.kind == "ExecutionStepStartEvent":
             self.progress.say(f"{step} …")
         elif it.kind == "ExecutionStepFailureEvent":
             self.progress.say_failed(it.step, it.error, run_id)
         elif it.kind == "ExecutionStepUpForRetryEvent":
-            self.progress.say(f"{step} is tried again: {it.error}")
+            self.progress.say(f"{step} is retried: {it.error}")
         elif it.kind == "RunFailureEvent" and (it.error or not it.step):
             self.progress.say(it.error or it.message)
         elif it.kind == QUEUED or _is_for_people(it):
             self.progress.say(f"{step}: {it.message}" if step else it.message)
 
 
-def _is_for_people(it: Told) -> bool:
+def _is_for_people(it: ServerEvent) -> bool:
     return it.kind == "LogMessageEvent" and it.level not in {"DEBUG", ""} and not is_noise(it.message)
 
 
 @contextmanager
-def runs_of(url: str | None, defs: dg.Definitions, progress: Progress) -> Iterator[Runs]:
-    """Give what executes a command's runs: the server that was given or set, else this process.
+def open_runs(url: str | None, defs: dg.Definitions, progress: Progress) -> Iterator[Runs]:
+    """Yield what executes a command's runs: the server that is given or set, or this process.
 
     Raises:
-        ServerError: the server's address is none.
+        ServerError: the server's address is not valid.
     """
     if url := server_url(url or ""):
         yield OnServer(DagsterServer(url), progress)
         return
-    with instance() as found:
-        yield Here(defs, found)
+    with open_instance() as found:
+        yield InProcess(defs, found)

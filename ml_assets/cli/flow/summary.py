@@ -1,4 +1,4 @@
-"""What a run ends with: rows, metrics with intervals, the gate's verdict, drift, and where the card is.
+"""The summary of a run: rows, metrics with intervals, the gate's verdict, drift, and the path of the card.
 
 Everything is read from the lake; nothing is measured here.
 """
@@ -100,7 +100,7 @@ def summarize(model: ModelDeclaration, lake: Lake, span: Span, *, seconds: float
 
 
 def missing_days_of(lake: Lake, model: str, days: Sequence[str]) -> dict[str, str]:
-    """Return the days that were missing of what the training set and the predictions of some days are made from."""
+    """Return the days that were missing among the inputs of the training set and of some days' predictions."""
     found: dict[str, str] = {}
     for stage, keys in (("training set", [""]), ("predictions", days)):
         refs = lake.newest(f"{model}/{stage.replace(' ', '_')}", keys).values()
@@ -110,7 +110,7 @@ def missing_days_of(lake: Lake, model: str, days: Sequence[str]) -> dict[str, st
 
 
 def drift_of(drift: Sequence[DailyDrift], days: Sequence[str]) -> dict[str, Any]:
-    """Return what the drift of some days came to; a day without a report is not judged."""
+    """Return the drift of some days in figures. A day without a report is not judged."""
     states = {str(one.summaries.day): one.summaries.state for one in drift}
     every = [states.get(day, "not judged") for day in days]
     summaries = [summary for one in drift for summary in one.summaries.versions]
@@ -125,7 +125,7 @@ def drift_of(drift: Sequence[DailyDrift], days: Sequence[str]) -> dict[str, Any]
 
 
 def monitored(summary: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what was predicted, and how that turned out."""
+    """Yield the lines about predictions, performance and drift."""
     predicted, drift, performance = summary["predicted"], summary["drift"], summary["performance"]
     if summary["champion"] is None:
         yield "  predictions  none: there is no champion yet, so drift and performance are not measured"
@@ -144,8 +144,8 @@ def monitored(summary: Mapping[str, Any]) -> Iterator[str]:
     yield from _wrapped(drift["last"] or "")
 
 
-def text_of(summary: Mapping[str, Any]) -> str:
-    """Return the summary as a person reads it."""
+def summary_text(summary: Mapping[str, Any]) -> str:
+    """Return the summary as text."""
     rows = ", ".join(f"{part} {count:,}" for part, count in summary["rows"].items())
     lines = [
         *leak_lines(summary["model"], summary["leaks"]["proven"]),
@@ -155,7 +155,7 @@ def text_of(summary: Mapping[str, Any]) -> str:
         f"  rows         {rows}",
         *(f"               left out: {count:,} {reason}" for reason, count in summary["left_out"].items() if count),
         *sources_lines(summary),
-        *(f"  missing      {stage} made without {missing}" for stage, missing in summary["missing_days"].items()),
+        *(f"  missing      {stage} built without {missing}" for stage, missing in summary["missing_days"].items()),
         *_leaks(summary["leaks"]),
         *_features(summary["features"]),
         *_wrapped(f"with 95 % intervals, on {summary['tested']}", "  metrics      "),
@@ -187,7 +187,7 @@ def text_of(summary: Mapping[str, Any]) -> str:
 
 
 def sources_lines(summary: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the rows of each table on the way from the sources, which were left out, and days without any."""
+    """Yield the number of rows of each table from the sources on, rows that were left out, and days without rows."""
     if rows := summary["labels_without_features"]:
         yield f"               left out: {counted(rows, 'label')} without features"
     first = "  sources      "
@@ -203,7 +203,7 @@ def sources_lines(summary: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _meaning(summary: Mapping[str, Any]) -> Iterator[str]:
-    """Yield which metric decides, and which rows precision, recall and lift are about."""
+    """Yield which metric decides, and the rows that precision, recall and lift are about."""
     decides, point = summary["decides"], summary["operating_point"]
     groups = f", {decides['groups']}" if decides["groups"] else ""
     yield from _wrapped(f"{decides['metric']} decides{groups}")
@@ -212,12 +212,12 @@ def _meaning(summary: Mapping[str, Any]) -> Iterator[str]:
 
 
 def leak_lines(model: str, proven: Sequence[str], told: Sequence[str] = ()) -> list[str]:
-    """Return what a run reports first: the proven leaks, none of which may be trained or promoted on.
+    """Return the first lines of the summary if leaks are proven, which block training and promotion.
 
     Args:
-        model: whose features they are in.
-        proven: the leaks, in sentences.
-        told: errors that the run has printed: leaks in them are not printed again.
+        model: the model.
+        proven: the leaks, as sentences.
+        told: the errors that the run has printed. Leaks in them are not printed again.
     """
     if not proven:
         return []
@@ -226,12 +226,12 @@ def leak_lines(model: str, proven: Sequence[str], told: Sequence[str] = ()) -> l
     return [
         f"LEAK: {model} has {count}; nothing is published or promoted.",
         *(f"- {it}" for it in proven if not any(it in error for error in told)),
-        f"Correct the tables or the known times and run again, which tests these days again. {otherwise}",
+        f"Correct the tables or the known times and run again; the run tests these days again. {otherwise}",
     ]
 
 
 def _leaks(leaks: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the leak test's verdict, what is suspected, and how many known times nobody can test."""
+    """Yield the leak test's verdict, suspects, and the number of known times that cannot be tested."""
     if not leaks["proven"]:
         yield from _wrapped(leaks["sentence"], "  leaks        ")
     for suspect in leaks["suspects"]:
@@ -244,7 +244,7 @@ def _leaks(leaks: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _features(features: Mapping[str, Any]) -> Iterator[str]:
-    """Yield how many features were selected, and those that move the model most."""
+    """Yield the number of selected features, and the most important ones."""
     yield f"  features     {features['selected']} selected, {len(features['dropped'])} dropped"
     first = ", ".join(f"{name} {share:.0%}" for name, share in [*features["shap_share"].items()][:5])
     yield from _wrapped(f"largest shares of mean |SHAP|: {first}")

@@ -1,1 +1,1 @@
-"""Garbage collection: what is in the lake, what is needed by what, and removing the rest."""
+"""Garbage collection: reads what is in the lake, decides what is needed, and removes the rest."""

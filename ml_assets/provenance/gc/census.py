@@ -1,6 +1,6 @@
-"""All that is in a lake and what it names, read once, so that one can judge who needs what.
+"""Reads everything in a lake and its references once, as the basis for deciding what is needed.
 
-Judging stays out; see `ml_assets.provenance.gc.retention`.
+Not here: the decision (see `ml_assets.provenance.gc.retention`).
 """
 
 import re
@@ -20,31 +20,31 @@ from ml_assets.lake.quarantine import number_before
 from ml_assets.lake.sealing import RESTORE
 from ml_assets.lake.steps import RUNS, StepRecord, steps_of
 from ml_assets.lake.store import Lake
-from ml_assets.provenance.gc.uploads import Upload, unfinished
-from ml_assets.provenance.lineage import Key, key_of, place_of
+from ml_assets.provenance.gc.uploads import UnfinishedUpload, unfinished
+from ml_assets.provenance.lineage import Key, folder_parts, key_of
 
 TOPS: Final = ("artifacts", ORDER, "runs", "studies", "environments", "promotions", "alerts", REMOVED)
 """The parts of a lake in which writers may leave unfinished files."""
 
 ALERT_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _ALERT = re.compile(rf"({ALERT_DAY.pattern}/([0-9a-f]{{32}}))(?:\.json|/[^/]+\.json)")
-"""An alert that was taken up, or a try to send it; its digest names it. See `ml_assets.alerts.outbox`."""
+"""The record of an alert, or of an attempt to send it, named by the alert's digest (see `ml_assets.alerts.outbox`)."""
 
 _OF_RUN = re.compile(r"[^/]+/[^/]+/\d+(-[0-9a-f]{8})?(\.json|\.failed)")
 _OF_STUDY = re.compile(r"[^/]+/[0-9a-f]{32}\.json")
 _SHOWN = 5
 GIVE_UP: Final = (
-    "Where an artifact's manifest cannot be restored: ml-assets gc --give-up ASSET@VERSION --why REASON, with "
-    "--partition where it has one."
+    "If an artifact's manifest cannot be restored: ml-assets gc --give-up ASSET@VERSION --why REASON, with "
+    "--partition if it has one."
 )
 
 
 class Made(NamedTuple):
-    """One time that an artifact was made.
+    """One materialization of an artifact.
 
     Attributes:
-        number: of its publication.
-        number_before: of a refused day, the number of the table's last publication then.
+        number: the number of its publication.
+        number_before: for a rejected day, the number of the table's last publication at that time.
     """
 
     number: int
@@ -57,10 +57,10 @@ class Made(NamedTuple):
 
 
 class Version(NamedTuple):
-    """One version of one artifact: each time it was made, in the order of publications, and the bytes of its data.
+    """One version of one artifact: its materializations in the order of publications, and the bytes of its data.
 
     Attributes:
-        damaged: what a listing shows of files that are not as its newest manifest says, a phrase each.
+        damaged: files that differ from its newest manifest according to the listing, a phrase each.
     """
 
     key: Key
@@ -70,12 +70,12 @@ class Version(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """Its folder, from the lake's root."""
-        return "/".join(place_of(self.key, "artifacts"))
+        """Its folder, relative to the lake's root."""
+        return "/".join(folder_parts(self.key, "artifacts"))
 
 
 class Leftover(NamedTuple):
-    """A version's folder without a manifest: nobody has finished it, or somebody has begun to remove it."""
+    """A version's folder without a manifest: unfinished, or partly removed."""
 
     folder: str
     bytes: int
@@ -84,20 +84,20 @@ class Leftover(NamedTuple):
 
 @dataclass(frozen=True)
 class Census:
-    """What there is in a lake.
+    """The content of a lake.
 
     Attributes:
-        removed: the folders of artifacts of which a manifest or a note says that they were removed on purpose.
-        published: the highest number of a publication, by asset and partition ('' where the asset has none).
+        removed: the folders of artifacts that were removed on purpose, by a manifest or a note.
+        published: the highest number of a publication, by asset and partition ('' if the asset has none).
         decisions: the promotion log of each model, oldest first.
-        steps: the records of the steps of runs that may still be at work, or are recent.
-        runs: when a run last wrote a record and the size of each of its records, by path.
+        steps: the step records of runs that are recent or may still be active.
+        runs: by path, when a run last wrote a record, and the size of each record.
         studies: by path.
-        alerts: of each that no channel waits for any more, the record and the tries, by path.
-        unnamed: environments that nothing names, by path.
-        parts: files that their writers left unfinished, by path.
-        uploads: the same on S3; None where they may not be listed.
-        strays: files that no part of this project has written, by path; they stay.
+        alerts: by path, the record and the attempts of each alert that no channel waits for.
+        unnamed: environments that nothing refers to, by path.
+        parts: unfinished files, by path.
+        uploads: the same on S3; None if they may not be listed.
+        strays: files that are not part of this project, by path. They stay.
     """
 
     versions: Mapping[Key, Version]
@@ -111,7 +111,7 @@ class Census:
     alerts: Mapping[str, Mapping[str, Stat]]
     unnamed: Mapping[str, Stat]
     parts: Mapping[str, Stat]
-    uploads: Sequence[Upload] | None
+    uploads: Sequence[UnfinishedUpload] | None
     strays: Sequence[str] = ()
 
 
@@ -120,10 +120,10 @@ def take_census(lake: Lake, *, since: datetime) -> Census:
 
     Args:
         lake: the lake.
-        since: step records older than this need not be read.
+        since: older step records need not be read.
 
     Raises:
-        CorruptArtifactError: something is damaged or missing, so that nobody can tell what it needs.
+        CorruptArtifactError: something is damaged or missing, so its inputs are unknown.
     """
     listed = {top: lake.tree_with_sizes(lake.path(top)) for top in TOPS if top != "artifacts"}
     folders = lake.folders()
@@ -167,7 +167,7 @@ def take_census(lake: Lake, *, since: datetime) -> Census:
 
 
 def environments_since(lake: Lake, moment: datetime) -> set[str]:
-    """Return the environments, by path, that steps begun since a moment name; they name theirs before all else."""
+    """Return the environments, by path, of steps that began since a moment. A step records its environment first."""
     new = {
         relative.split("/")[0]
         for relative, stat in lake.tree_with_sizes(lake.path(RUNS)).items()
@@ -180,7 +180,7 @@ def decisions(lake: Lake) -> dict[str, Sequence[Promotion]]:
     """Return the promotion log of each model that has one.
 
     Raises:
-        CorruptArtifactError: a log cannot be read, or is gone though manifests name its entries.
+        CorruptArtifactError: a log cannot be read, or is missing although manifests name its entries.
     """
     logs = {model: [*PromotionLog(lake, model, Promotion).verified().entries] for model in models_with_log(lake)}
     return {model: entries for model, entries in logs.items() if entries}
@@ -190,7 +190,7 @@ def _versions(lake: Lake, folders: Mapping[str, Mapping[str, Stat]]) -> dict[Key
     """Return all versions that have a manifest.
 
     Raises:
-        CorruptArtifactError: manifests cannot be read; they are named together.
+        CorruptArtifactError: manifests cannot be read; the message lists them.
     """
     keys: dict[Key, Key] = {}
 
@@ -209,16 +209,16 @@ def _versions(lake: Lake, folders: Mapping[str, Mapping[str, Stat]]) -> dict[Key
     if corrupt:
         more = f" And {len(corrupt) - _SHOWN} more." if len(corrupt) > _SHOWN else ""
         raise CorruptArtifactError(
-            f"what a manifest needs that cannot be read, nobody can tell: {' '.join(corrupt[:_SHOWN])}{more} {RESTORE}"
+            f"the inputs of a manifest that cannot be read are unknown: {' '.join(corrupt[:_SHOWN])}{more} {RESTORE}"
         )
     return {version.key: version for version in found if isinstance(version, Version)}
 
 
 def _version(lake: Lake, folder: str, files: Mapping[str, Stat], keys: dict[Key, Key]) -> Version:
-    """Read a version's manifests; equal keys become one object, as there are millions of them.
+    """Read a version's manifests. Equal keys share one object, because there are millions.
 
     Raises:
-        CorruptArtifactError: a manifest is none, or speaks of another artifact.
+        CorruptArtifactError: a manifest is damaged, or describes another artifact.
     """
     found: dict[Key, list[Made]] = {}
     newest: Manifest | None = None
@@ -226,8 +226,8 @@ def _version(lake: Lake, folder: str, files: Mapping[str, Stat], keys: dict[Key,
         path = lake.path("artifacts", folder, name)
         manifest = Manifest.read(lake.read(path, limit=MOST_BYTES), path)
         key = key_of(manifest.ref)
-        if "/".join(place_of(key, "artifacts")) != f"artifacts/{folder}" or (found and key not in found):
-            raise CorruptArtifactError(f"{path} speaks of {manifest.ref}, another artifact.")
+        if "/".join(folder_parts(key, "artifacts")) != f"artifacts/{folder}" or (found and key not in found):
+            raise CorruptArtifactError(f"{path} describes {manifest.ref}, which is another artifact.")
         if manifest.created_at.tzinfo is None:
             raise CorruptArtifactError(f"{path} was made at {manifest.created_at}, without a time zone; expected UTC.")
         newest = manifest if newest is None or manifest.number > newest.number else newest
@@ -243,7 +243,7 @@ def _version(lake: Lake, folder: str, files: Mapping[str, Stat], keys: dict[Key,
 
 
 def _damaged(made: Manifest | None, files: Mapping[str, Stat]) -> Iterator[str]:
-    """Yield which files are gone or have another size than was written."""
+    """Yield the files that are missing or have another size than recorded."""
     for entry in made.files if made is not None else ():
         if (there := files.get(entry.name)) is None:
             yield f"{entry.name} is gone"
@@ -254,10 +254,10 @@ def _damaged(made: Manifest | None, files: Mapping[str, Stat]) -> Iterator[str]:
 def _published(
     lake: Lake, listed: Iterable[str], versions: Mapping[Key, Version], removed: Collection[str]
 ) -> dict[tuple[str, str], int]:
-    """Return the highest number of each partition's records.
+    """Return the highest number of each partition's publication records.
 
     Raises:
-        CorruptArtifactError: what a partition's last record publishes has no manifest, or records are missing.
+        CorruptArtifactError: the version of a partition's last record has no manifest, or records are missing.
     """
     names: dict[str, list[str]] = {}
     for relative in listed:
@@ -281,7 +281,7 @@ def _published(
     if problems:
         more = f" And {len(problems) - _SHOWN} more." if len(problems) > _SHOWN else ""
         raise CorruptArtifactError(
-            f"what is current, nobody can tell: {' '.join(problems[:_SHOWN])}{more} {RESTORE} {GIVE_UP}"
+            f"the current version is unknown: {' '.join(problems[:_SHOWN])}{more} {RESTORE} {GIVE_UP}"
         )
     return {
         key[:2]: last["/".join(filter(None, key[:2]))] for key in versions if "/".join(filter(None, key[:2])) in last
@@ -289,13 +289,13 @@ def _published(
 
 
 def _unpublished(lake: Lake, folder: str, number: int, removed: Collection[str]) -> str | None:
-    """Return what the last record of a partition publishes, which has no manifest; None if it was given up."""
+    """Return the version of a partition's last record if it has no manifest; None if it was recorded as lost."""
     path = lake.path(ORDER, folder, f"{number:06d}.json")
     try:
         record = OrderRecord.read(lake.read(path, limit=MOST_BYTES), path)
     except CorruptArtifactError as error:
         return str(error)
-    if "/".join(place_of(key_of(record.ref), "artifacts")) in removed:
+    if "/".join(folder_parts(key_of(record.ref), "artifacts")) in removed:
         return None
     return f"{path} publishes {lake.directory(record.ref)}/{record.manifest}, which is missing."
 

@@ -1,13 +1,14 @@
-"""Removing what nobody needs, while runs are writing; killed at any moment it leaves nothing half.
+"""Removes what is no longer needed while runs are writing. If it is killed, nothing is left half removed.
 
-    removed/artifacts/<asset>/[<partition>/]<version>/   its manifests, and when and why it was removed
-    trash/artifacts/<asset>/[<partition>/]<version>/     its data, until it is sure that nobody made it again
+    removed/artifacts/<asset>/[<partition>/]<version>/   manifests, with the time and reason of the removal
+    trash/artifacts/<asset>/[<partition>/]<version>/     data, until it is certain that no run materialized it again
     trash/journal.json                                   what is being removed
 
-An artifact's manifests move first: from then on it does not exist. Then its data moves to the trash. Then all is looked
-at again: if somebody decided on any of it, all is put back; what has a manifest once more, since a run made the same
-content meanwhile, gets its data back. Then the trash is emptied. Before that last step a removal that was killed
-is undone by the next one, after it completed. Who needs what stays out; see `ml_assets.provenance.gc.retention`.
+The manifests of an artifact move first, which ends its existence. Then its data moves to the trash, and everything is
+checked again. If a person has decided about any of it, everything is restored. If a run has materialized the same
+content again, its data is restored. Then the trash is emptied. The next collection undoes a removal that was killed
+before this step, and completes one that was killed after it. Not here: what is needed (see
+`ml_assets.provenance.gc.retention`).
 """
 
 import contextlib
@@ -30,11 +31,11 @@ from ml_assets.lake.order import MANIFEST_NAME
 from ml_assets.lake.sealing import seal, unseal
 from ml_assets.lake.store import Lake
 from ml_assets.provenance.gc.census import ALERT_DAY, Census, Version, decisions, environments_since, take_census
-from ml_assets.provenance.gc.retention import DAY, HOUR, Judgement, Policy, judge
+from ml_assets.provenance.gc.retention import DAY, HOUR, Policy, RetentionDecision, decide_retention
 from ml_assets.provenance.gc.uploads import abort
 from ml_assets.provenance.lineage import ref_of
 
-WHY: Final = "nothing needed it any more"
+WHY: Final = "nothing needed it"
 TRASH: Final = "trash"
 
 _JOURNAL = "journal.json"
@@ -43,7 +44,7 @@ _Result = TypeVar("_Result")
 
 
 class UndoneError(LakeError):
-    """Everything was put back, as somebody decided who serves meanwhile."""
+    """Everything was restored, because the champion changed during the removal."""
 
 
 class _Journal(BaseModel):
@@ -51,8 +52,8 @@ class _Journal(BaseModel):
 
     Attributes:
         versions: the folders of artifacts.
-        leftovers: folders that were none; whatever manifests are left from earlier, their data may be half.
-        is_sure: whether nothing can come back; then the data is being deleted.
+        leftovers: folders that were not artifacts. Their data may be incomplete.
+        is_sure: whether nothing can be restored, because data is being deleted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,12 +70,12 @@ class _Journal(BaseModel):
 
 @dataclass(frozen=True)
 class Removed:
-    """What became of a judgement.
+    """The result of a collection.
 
     Attributes:
-        folders: those of artifacts and of what was left over, from the lake's root.
-        bytes: all that was freed, except for unfinished uploads, whose size nobody tells.
-        returned: folders that were to go, but were made again meanwhile.
+        folders: the folders of removed artifacts and leftovers, relative to the lake's root.
+        bytes: the freed bytes, without unfinished uploads, whose size is unknown.
+        returned: folders that were materialized again during the removal.
     """
 
     folders: frozenset[str]
@@ -82,22 +83,22 @@ class Removed:
     returned: Sequence[str]
 
 
-def look(lake: Lake, policy: Policy) -> Judgement:
-    """Return what stays and what goes, without touching anything.
+def look(lake: Lake, policy: Policy) -> RetentionDecision:
+    """Return what stays and what goes, without changing anything.
 
     Raises:
-        CorruptArtifactError: something is damaged or missing, so nobody can tell what it needs.
+        CorruptArtifactError: something is damaged or missing, so its inputs are unknown.
     """
-    return judge(take_census(lake, since=policy.at_work_since), policy)
+    return decide_retention(take_census(lake, since=policy.at_work_since), policy)
 
 
-def collect(lake: Lake, policy: Policy, say: Callable[[str], None]) -> tuple[Judgement, Removed]:
-    """Remove what nobody needs, and return what was judged and what became of it.
+def collect(lake: Lake, policy: Policy, say: Callable[[str], None]) -> tuple[RetentionDecision, Removed]:
+    """Remove what is not needed; return the decision and the result.
 
     Raises:
         CorruptArtifactError: something cannot be read, so nothing is removed.
-        LockedError: somebody else is at it.
-        UndoneError: somebody decided who serves meanwhile.
+        LockedError: another collection is running.
+        UndoneError: the champion changed during the removal.
     """
     with Lock(lake, "gc", now=policy.now) as lock:
         recover(lake, say)
@@ -107,7 +108,7 @@ def collect(lake: Lake, policy: Policy, say: Callable[[str], None]) -> tuple[Jud
 
 
 def give_up(lake: Lake, ref: ArtifactRef, *, by: str, why: str, now: datetime) -> None:
-    """Note that an artifact without a manifest is lost, so that nothing waits for it any more.
+    """Record that an artifact without a manifest is lost, so that it no longer blocks collections.
 
     Raises:
         DataError: it is not lost.
@@ -118,10 +119,10 @@ def give_up(lake: Lake, ref: ArtifactRef, *, by: str, why: str, now: datetime) -
 
 
 def recover(lake: Lake, say: Callable[[str], None]) -> None:
-    """End a removal that was killed: undo it, or complete it where deleting had begun.
+    """Undo a removal that was killed, or complete it if deletion had begun.
 
     Raises:
-        CorruptArtifactError: its journal is damaged, or lost.
+        CorruptArtifactError: its journal is damaged or lost.
     """
     path = lake.path(TRASH, _JOURNAL)
     try:
@@ -129,7 +130,7 @@ def recover(lake: Lake, say: Callable[[str], None]) -> None:
     except MissingArtifactError:
         _refuse_trash(lake)
         return
-    fix = f"Restore it; where that cannot be done, put back what is needed of {lake.path(TRASH)}, then remove the rest."
+    fix = f"Restore it; if that is impossible, restore what is needed from {lake.path(TRASH)}, then remove the rest."
     journal = unseal(text, _Journal, where=path, what="the journal of a removal", fix=fix)
     say(f"a removal of {len(journal.folders)} folders was killed; it is {'completed' if journal.is_sure else 'undone'}")
     _end(lake, journal)
@@ -137,20 +138,21 @@ def recover(lake: Lake, say: Callable[[str], None]) -> None:
 
 
 def _refuse_trash(lake: Lake) -> None:
-    """Make sure that nothing is left of a removal whose journal is lost.
+    """Refuse to continue if a removal without its journal has left files.
 
     Raises:
-        CorruptArtifactError: something is.
+        CorruptArtifactError: there are such files.
     """
     if left := lake.tree(lake.path(TRASH)):
         raise CorruptArtifactError(
-            f"{lake.path(TRASH, left[0])} and {len(left) - 1} more are left of a removal whose journal is lost or not "
-            f"its own. Move them to where their paths under {TRASH}/ say, and back their manifests, which stand under "
+            f"{lake.path(TRASH, left[0])} and {len(left) - 1} more are left from a removal whose journal is lost or "
+            "not "
+            f"its own. Move them back to their paths without {TRASH}/, and their manifests from "
             f"{REMOVED}/; then start again."
         )
 
 
-def _remove(lake: Lake, judgement: Judgement, lock: Lock, say: Callable[[str], None]) -> Removed:
+def _remove(lake: Lake, judgement: RetentionDecision, lock: Lock, say: Callable[[str], None]) -> Removed:
     now, census = judgement.policy.now, judgement.census
     sizes = {version.folder: version.bytes for version in judgement.removed}
     sizes |= {left.folder: left.bytes for left in judgement.leftovers}
@@ -172,8 +174,9 @@ def _remove(lake: Lake, judgement: Judgement, lock: Lock, say: Callable[[str], N
         if named := sorted(_decided_since(lake, census).intersection(sure.versions)):
             _end(lake, journal)
             raise UndoneError(
-                f"somebody decided on {named[0].removeprefix('artifacts/')} while it was being removed, so all was put "
-                "back. Start again."
+                f"a decision about {named[0].removeprefix('artifacts/')} was made during its removal, so everything "
+                "was "
+                "restored. Start again."
             )
         _write(lake, sure)
         gone = _end(lake, sure)
@@ -184,7 +187,7 @@ def _remove(lake: Lake, judgement: Judgement, lock: Lock, say: Callable[[str], N
 
 
 def _end(lake: Lake, journal: _Journal) -> list[str]:
-    """Undo a removal or, where it is sure, complete it; return the folders that are gone."""
+    """Undo a removal or, if it is sure, complete it; return the folders that are gone."""
     end = _delete if journal.is_sure else _restore
     gone = _each(lake, lambda it: end(lake, *it), journal.folders)
     _prune_under(lake, TRASH, before=None)
@@ -193,9 +196,9 @@ def _end(lake: Lake, journal: _Journal) -> list[str]:
 
 
 def _retire(lake: Lake, version: Version, now: datetime) -> str | None:
-    """Move an artifact's manifests away and return its folder; None if it was made again since it was judged.
+    """Move an artifact's manifests away and return its folder; None if it was materialized again since the decision.
 
-    The newest goes last, so that the artifact is what it was until it is no more.
+    The newest moves last, so that the artifact does not change until it is gone.
     """
     folder, ref = lake.path(version.folder), ref_of(version.key)
     if set(_manifests(lake, folder)) != {made.name for made in version.made}:
@@ -209,7 +212,7 @@ def _retire(lake: Lake, version: Version, now: datetime) -> str | None:
 
 
 def _is_left(lake: Lake, folder: str, now: datetime) -> bool:
-    """Tell whether a folder is a left-over still: nobody has begun to make it again."""
+    """Return whether a folder is still a leftover that no run has begun to write."""
     files = lake.tree_with_sizes(lake.path(folder))
     return not any(map(MANIFEST_NAME.fullmatch, files)) and all(stat.modified_at < now - DAY for stat in files.values())
 
@@ -223,7 +226,7 @@ def _set_aside(lake: Lake, folder: str) -> None:
 
 
 def _delete(lake: Lake, folder: str, was_artifact: bool) -> bool:  # noqa: FBT001 - as `_restore`
-    """Delete what of a folder is in the trash and return True; put it back if it is an artifact again."""
+    """Delete a folder's data from the trash and return True; restore it if it is an artifact again."""
     if _manifests(lake, lake.path(folder)):
         return _restore(lake, folder, was_artifact)
     for name in lake.tree(lake.path(TRASH, folder)):
@@ -232,7 +235,7 @@ def _delete(lake: Lake, folder: str, was_artifact: bool) -> bool:  # noqa: FBT00
 
 
 def _restore(lake: Lake, folder: str, was_artifact: bool) -> bool:  # noqa: FBT001 - a row of the journal
-    """Put back what a folder lacks, data first, manifests last as everywhere, and return False: it is not gone."""
+    """Restore the missing files of a folder, data first and manifests last, and return False: it is not gone."""
     trash, left = lake.path(TRASH, folder), lake.path(REMOVED, folder)
     there = set(lake.tree(lake.path(folder)))
     for name in lake.tree(trash):
@@ -252,7 +255,7 @@ def _restore(lake: Lake, folder: str, was_artifact: bool) -> bool:  # noqa: FBT0
 
 
 def _decided_since(lake: Lake, census: Census) -> set[str]:
-    """Return the folders of what was decided on since the census."""
+    """Return the folders that promotion logs have named since the census."""
     found = set()
     for model, entries in decisions(lake).items():
         for entry in entries[len(census.decisions.get(model, ())) :]:
@@ -265,8 +268,8 @@ def _decided_since(lake: Lake, census: Census) -> set[str]:
     return found
 
 
-def _remove_loose(lake: Lake, judgement: Judgement) -> int:
-    """Remove what is no artifact, and return its bytes."""
+def _remove_loose(lake: Lake, judgement: RetentionDecision) -> int:
+    """Remove what is not an artifact, and return its bytes."""
     freed = 0
     for kind, files in judgement.loose.items():
         named = environments_since(lake, judgement.policy.now - HOUR) if kind == "environments" else set()
@@ -278,12 +281,12 @@ def _remove_loose(lake: Lake, judgement: Judgement) -> int:
 
 
 def _remove_one(lake: Lake, path: str) -> None:
-    with contextlib.suppress(MissingArtifactError):  # its writer took it away, which is all that was wanted
+    with contextlib.suppress(MissingArtifactError):  # its writer has removed it
         lake.remove(path)
 
 
 def _prune(lake: Lake, now: datetime) -> None:
-    """Remove folders that have been empty for a day: a younger one somebody may be about to write to."""
+    """Remove folders that have been empty for a day. A run may be about to write to a newer one."""
     days = [f"alerts/{name}" for name in lake.names(lake.path("alerts")) if ALERT_DAY.fullmatch(name)]
     for top in ("artifacts", "runs", "studies", *days):
         _prune_under(lake, top, before=now - DAY)
@@ -297,9 +300,9 @@ def _prune_under(lake: Lake, top: str, *, before: datetime | None) -> None:
         try:
             _remove_empty(Path(folder), before)
         except FileNotFoundError:
-            continue  # it went meanwhile
+            continue  # it was removed meanwhile
         except OSError as error:
-            if error.errno != errno.ENOTEMPTY:  # somebody wrote to it just now
+            if error.errno != errno.ENOTEMPTY:  # a run has written to it
                 raise LakeError(f"cannot remove the empty folder {folder}: {error.strerror}.") from error
 
 
@@ -326,7 +329,7 @@ def _put(lake: Lake, path: str, record: BaseModel) -> None:
 
 
 def _each(lake: Lake, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
-    """Do one thing to each of many folders, in parallel where each costs requests."""
+    """Apply a function to many folders, in parallel if each needs requests."""
     wanted = [*items]
     with lake.pool(len(wanted)) as each:
         return each(function, wanted)

@@ -1,7 +1,7 @@
-"""Who needs what: which artifacts are kept for whose sake, and which nobody needs any more.
+"""Decides which artifacts are needed, for which reason, and which are not.
 
-It judges what a census has found, and touches nothing. Every doubt keeps. Removing stays out; see
-`ml_assets.provenance.gc.removal`.
+It uses only a census and changes nothing. In doubt, an artifact stays. Not here: removal (see
+`ml_assets.provenance.gc.removal`).
 """
 
 from bisect import bisect_right
@@ -19,17 +19,17 @@ from ml_assets.lake.quarantine import REJECTED, RELEASED
 from ml_assets.lake.sealing import RESTORE
 from ml_assets.lake.steps import StepRecord
 from ml_assets.provenance.gc.census import GIVE_UP, Census, Leftover, Made, Version
-from ml_assets.provenance.gc.uploads import Upload
-from ml_assets.provenance.lineage import Key, key_of, place_of, ref_of
+from ml_assets.provenance.gc.uploads import UnfinishedUpload
+from ml_assets.provenance.lineage import Key, folder_parts, key_of, ref_of
 
 HOUR: Final = timedelta(hours=1)
-"""Clocks of machines differ: what is younger never counts as old."""
+"""Clocks of machines differ, so anything younger than this is not treated as old."""
 
 DAY: Final = timedelta(days=1)
-"""A run that began a step since then may still be at work, and an unfinished file may still be written."""
+"""A run with a step that began within this time may still be active, and an unfinished file may still be written."""
 
 TELLING: Final = timedelta(days=3)
-"""Without its cursor the sensor of the alerts looks two days back: what it finds must be known as told."""
+"""Without its cursor, the sensor `alerts` looks back two days and needs to know which alerts were sent."""
 
 CURRENT: Final = "current"
 _SHOWN: Final = 5
@@ -39,14 +39,13 @@ _Root = tuple[Key, str]
 
 @dataclass(frozen=True)
 class Policy:
-    """What is kept beside what must be.
+    """What is retained besides what is needed.
 
     Attributes:
-        now: the moment that ages count from.
-        keep_days: how long what is not needed any more stays.
-        forget_champions: whether the lineage of those who served only before that goes too.
-        anchor_of: returns the version that the gate compares challengers with beside the champion, by a promotion log;
-            its lineage stays as the champion's does.
+        now: the moment from which ages are computed.
+        keep_days: how long artifacts stay that are no longer needed.
+        forget_champions: whether the lineage of champions from before that time is removed too.
+        anchor_of: returns the anchor by a promotion log; its lineage stays like that of the champion.
     """
 
     now: datetime
@@ -56,22 +55,22 @@ class Policy:
 
     @property
     def since(self) -> datetime:
-        """When the retention window begins."""
+        """The start of the retention window."""
         return self.now - max(timedelta(days=self.keep_days), HOUR)
 
     @property
     def at_work_since(self) -> datetime:
-        """When a step has begun at the latest that surely runs no more, and belongs to no recent run."""
+        """A step that began before this moment no longer runs, unless its run is recent."""
         return min(self.since, self.now - DAY)
 
 
 class Hold(NamedTuple):
-    """Why an artifact is kept.
+    """Why an artifact is retained.
 
     Attributes:
-        root: what needs it in the end.
-        via: the artifact that was made from it; None where it is needed itself.
-        is_alone: whether what it was made from is given up.
+        root: the final reason.
+        via: the artifact that was built from it; None if it is needed itself.
+        is_alone: whether its inputs are given up.
     """
 
     root: str
@@ -80,12 +79,12 @@ class Hold(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Judgement:
+class RetentionDecision:
     """What stays and what goes.
 
     Attributes:
-        removed: artifacts, what was made from others before those.
-        loose: what else goes, by kind, then path with its bytes.
+        removed: artifacts, dependents before their inputs.
+        loose: what else goes, by kind, then by path with its bytes.
     """
 
     policy: Policy
@@ -94,27 +93,27 @@ class Judgement:
     removed: Sequence[Version]
     leftovers: Sequence[Leftover]
     loose: Mapping[str, Mapping[str, int]]
-    uploads: Sequence[Upload]
+    uploads: Sequence[UnfinishedUpload]
 
     @property
     def bytes(self) -> int:
-        """The bytes that are freed; those of unfinished uploads nobody tells."""
+        """The bytes that are freed, without unfinished uploads, whose size is unknown."""
         folders = sum(version.bytes for version in self.removed) + sum(left.bytes for left in self.leftovers)
         return folders + sum(size for files in self.loose.values() for size in files.values())
 
     def path_to(self, key: Key) -> list[Key]:
-        """Return the way from a kept artifact to the one that is needed itself."""
+        """Return the path from a retained artifact to the one that is needed itself."""
         way = [key]
         while (via := self.kept[way[-1]].via) is not None:
             way.append(via)
         return way
 
 
-def judge(census: Census, policy: Policy) -> Judgement:
+def decide_retention(census: Census, policy: Policy) -> RetentionDecision:
     """Return what of a lake stays and what goes.
 
     Raises:
-        CorruptArtifactError: something that is needed is missing, so nobody can tell what it needs.
+        CorruptArtifactError: something that is needed is missing, so its inputs are unknown.
     """
     logs = [_Log.of(model, entries) for model, entries in census.decisions.items()]
     roots: dict[Key, str] = {}
@@ -132,7 +131,7 @@ def judge(census: Census, policy: Policy) -> Judgement:
         if key in census.versions:
             kept.setdefault(key, Hold(why, None, is_alone=True))
     removed = [version for key, version in census.versions.items() if key not in kept]
-    return Judgement(
+    return RetentionDecision(
         policy=policy,
         census=census,
         kept=kept,
@@ -144,16 +143,16 @@ def judge(census: Census, policy: Policy) -> Judgement:
 
 
 def _refuse_missing(census: Census, roots: Mapping[Key, str], kept: Mapping[Key, Hold]) -> None:
-    """Make sure that all that is needed is there, or was removed on purpose.
+    """Refuse to continue unless everything that is needed exists or was removed on purpose.
 
     Raises:
-        CorruptArtifactError: something is missing: what it was made from would look as if nothing needed it.
+        CorruptArtifactError: something is missing, so its inputs would appear unneeded.
     """
     missing = {key: why for key, why in roots.items() if key[2] and _is_missing(census, key)}
     for key, hold in kept.items():
         for made in census.versions[key].made:
             missing |= {
-                source: f"{ref_of(key)} was made from it, kept for: {hold.root}"
+                source: f"{ref_of(key)} was built from it, and stays for: {hold.root}"
                 for source in made.inputs
                 if _is_missing(census, source) and not hold.is_alone
             }
@@ -161,7 +160,7 @@ def _refuse_missing(census: Census, roots: Mapping[Key, str], kept: Mapping[Key,
         named = "; ".join(f"{_whole_name(key)} ({why})" for key, why in [*missing.items()][:_SHOWN])
         more = f"; and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise CorruptArtifactError(
-            f"artifacts that are needed have no manifest, so nobody can tell what they need: {named}{more}. "
+            f"artifacts that are needed have no manifest, so their inputs are unknown: {named}{more}. "
             f"{RESTORE} {GIVE_UP}"
         )
 
@@ -171,16 +170,16 @@ def _whole_name(key: Key) -> str:
 
 
 def _is_missing(census: Census, key: Key) -> bool:
-    return key not in census.versions and "/".join(place_of(key, "artifacts")) not in census.removed
+    return key not in census.versions and "/".join(folder_parts(key, "artifacts")) not in census.removed
 
 
 def _loose(census: Census, policy: Policy, *, runs: Collection[str | None]) -> dict[str, dict[str, int]]:
-    """Return what goes beside artifacts, by kind.
+    """Return what is removed besides artifacts, by kind.
 
     Args:
-        census: what there is.
-        policy: what is kept.
-        runs: those of which an artifact stays.
+        census: the content of the lake.
+        policy: what is retained.
+        runs: the runs with an artifact that stays.
     """
     worn, old = policy.at_work_since, policy.now - DAY
     records, alerts = dict[str, Stat](), dict[str, Stat]()
@@ -201,12 +200,12 @@ def _loose(census: Census, policy: Policy, *, runs: Collection[str | None]) -> d
 
 
 def _reach(versions: Mapping[Key, Version], roots: Mapping[Key, str], *, ends: Collection[Key]) -> dict[Key, Hold]:
-    """Return what is needed for the roots, each on the shortest way to the first root that needs it.
+    """Return what is needed for the roots, each by the shortest path to the first root that needs it.
 
     Args:
-        versions: all there are; what is named but not among them is lost already.
+        versions: all existing versions. Others are lost already.
         roots: what is needed itself, the most important first.
-        ends: what no way leads to, nor past.
+        ends: versions that no path may enter.
     """
     kept: dict[Key, Hold] = {}
     waiting: deque[Key] = deque()
@@ -225,10 +224,10 @@ def _reach(versions: Mapping[Key, Version], roots: Mapping[Key, str], *, ends: C
 
 
 class _Reign(NamedTuple):
-    """The time that a version served, the last one if it did so more than once.
+    """The last period in which a version was champion.
 
     Attributes:
-        ended_at: None where it serves now.
+        ended_at: None for the current champion.
     """
 
     said: str
@@ -237,7 +236,7 @@ class _Reign(NamedTuple):
 
 @dataclass(frozen=True)
 class _Log:
-    """A model's promotion log, as the need for artifacts."""
+    """A model's promotion log as a source of reasons to retain artifacts."""
 
     model: str
     entries: Sequence[Promotion]
@@ -245,7 +244,7 @@ class _Log:
 
     @classmethod
     def of(cls, model: str, entries: Sequence[Promotion]) -> "_Log":
-        """Find out who served until when; the one that serves now, or did last, comes first."""
+        """Return the log with the period of each champion, starting with the current or last one."""
         reigns: dict[str, _Reign] = {}
         began, clock = None, None
         for entry, after in zip(entries, [*entries[1:], None], strict=True):
@@ -255,14 +254,14 @@ class _Log:
                 continue
             began = entry if began is None or began.champion != version else began
             said = f"champion {version[:12]} of {model}, {_day(began.decided_at)} (entry {began.number})"
-            # A clock that was slow must not make a reign seem to have ended earlier than it had begun.
+            # A slow clock must not make a period end before it began.
             clock = None if after is None else max(after.decided_at, entry.decided_at, clock or after.decided_at)
             reigns.pop(version, None)
             reigns[version] = _Reign(said, clock) if after else _Reign(f"{said}, serving", None)
         return cls(model, entries, dict(reversed(reigns.items())))
 
     def served(self, policy: Policy) -> Iterator[_Root]:
-        """Yield all that ever served and are not to be forgotten, with their evaluations."""
+        """Yield all champions that are not to be forgotten, with their evaluations."""
         for version, reign in self.reigns.items():
             if not self._is_over(version, reign, policy):
                 yield from self._model(version, reign.said)
@@ -271,21 +270,21 @@ class _Log:
                 yield from self._model(entry.challenger, f"named by entry {entry.number} of {self.model}")
 
     def forgotten(self, policy: Policy) -> Iterator[_Root]:
-        """Yield those whose lineage is given up, with their evaluations."""
+        """Yield the champions whose lineage is given up, with their evaluations."""
         for version, reign in self.reigns.items():
             if self._is_over(version, reign, policy):
                 yield from self._model(version, f"{reign.said}, without its lineage")
 
     def refused(self, policy: Policy) -> Iterator[_Root]:
-        """Yield those that were refused within the window, with their evaluations."""
+        """Yield the challengers that were rejected within the window, with their evaluations."""
         for entry in self.entries:
             if self._is_turned_down(entry) and entry.decided_at > policy.since:
-                said = f"refused challenger of {self.model}, {_day(entry.decided_at)} (entry {entry.number})"
+                said = f"rejected challenger of {self.model}, {_day(entry.decided_at)} (entry {entry.number})"
                 yield self._at("model", entry.challenger), said
                 yield self._at("evaluation", entry.evaluation_version), said
 
     def evidence(self) -> Iterator[_Root]:
-        """Yield every evaluation that was decided by."""
+        """Yield every evaluation on which a decision was based."""
         for entry in self.entries:
             said = f"evidence of entry {entry.number} of {self.model}, without its lineage"
             yield self._at("evaluation", entry.evaluation_version), said
@@ -302,7 +301,7 @@ class _Log:
                 yield self._at("evaluation", entry.evaluation_version), said
 
     def _is_turned_down(self, entry: Promotion) -> bool:
-        """Tell whether a challenger was refused, or waited and gave way to the next one that does."""
+        """Return whether a challenger was rejected, or waited for approval until another one did."""
         waits = max((it.number for it in self.entries if it.action == "wait"), default=None)
         return entry.action == "refuse" or (entry.action == "wait" and entry.number != waits)
 
@@ -311,16 +310,16 @@ class _Log:
 
 
 def _released(census: Census) -> Iterator[_Root]:
-    """Yield rows that a person let pass: every version counts, for ever."""
+    """Yield rows that a person released. Every version stays forever."""
     for key in census.versions:
         if key[0].endswith(RELEASED):
             yield key, "released by a person"
 
 
 def _current(census: Census, policy: Policy) -> Iterator[_Root]:
-    """Yield what is current, then what was at any moment within the window.
+    """Yield what is current, then what was current at any moment within the window.
 
-    A day that was refused counts until its table is published after all, whichever version of either is newer.
+    A rejected day counts until its table is published later.
     """
     places: dict[tuple[str, str], list[tuple[Made, Key]]] = {}
     for key, version in census.versions.items():
@@ -330,13 +329,13 @@ def _current(census: Census, policy: Policy) -> Iterator[_Root]:
         top = census.published.get((asset, partition), 0)
         found.sort(key=lambda it: it[0].number)
         numbers = [made.number for made, _ in found]
-        # A clock that was slow must not make it seem to have ended earlier than it had begun.
+        # A slow clock must not make it end before it began.
         clocks = [*accumulate((made.at for made, _ in found), max)]
         table = places.get((asset.removesuffix(REJECTED), partition), []) if asset.endswith(REJECTED) else []
         for made, key in found:
             later = bisect_right(numbers, made.number)
             ended = [max(made.at, it.at) for it, _ in table if it.number > made.number_before]
-            # What is not published yet is about to be current, and of two with the same number either may be.
+            # An unpublished version is about to become current, and of two with the same number either may be current.
             if not ended and (made.number >= top or later == len(numbers)):
                 yield key, CURRENT
             elif (moment := min([*ended, *clocks[later : later + 1]])) > policy.since:
@@ -345,21 +344,21 @@ def _current(census: Census, policy: Policy) -> Iterator[_Root]:
 
 
 def _recent(census: Census, policy: Policy) -> Iterator[_Root]:
-    """Yield what recent runs, and those that may be at work still, made and read, and all that was made since."""
+    """Yield what recent and active runs built and read, and everything built since."""
     steps = [step for step in census.steps if step.started_at > policy.at_work_since]
     runs = {run: step for step in steps for run in (*step.continues, step.run_id)}
     for key, version in census.versions.items():
         for made in version.made:
             if made.run_id in runs:
-                yield key, _said_of(runs[made.run_id])
+                yield key, _removal_notes(runs[made.run_id])
             elif made.at > policy.since:
                 yield key, f"run {made.run_id[:8]} of {_day(made.at)}" if made.run_id else f"made on {_day(made.at)}"
     for step in steps:
         for ref in step.inputs:
-            yield key_of(ref), _said_of(step)
+            yield key_of(ref), _removal_notes(step)
 
 
-def _said_of(step: StepRecord) -> str:
+def _removal_notes(step: StepRecord) -> str:
     return f"run {step.run_id[:8]} of {_day(step.started_at)}"
 
 

@@ -1,6 +1,6 @@
-"""Uploads in parts that were never finished: S3 keeps their parts, bills them, and lists them nowhere else.
+"""Finds unfinished multipart uploads, which S3 stores and bills without listing them as objects.
 
-How objects are uploaded stays out; see `ml_assets.lake.objects`.
+Not here: uploading (see `ml_assets.lake.objects`).
 """
 
 from datetime import datetime
@@ -10,7 +10,7 @@ from ml_assets.lake.errors import LakeError
 from ml_assets.lake.objects import Objects
 
 
-class Upload(NamedTuple):
+class UnfinishedUpload(NamedTuple):
     """One unfinished upload."""
 
     bucket: str
@@ -19,8 +19,8 @@ class Upload(NamedTuple):
     since: datetime
 
 
-def unfinished(lake: Objects) -> list[Upload] | None:
-    """Return the unfinished uploads under a lake's root; None where this user may not list them.
+def unfinished(lake: Objects) -> list[UnfinishedUpload] | None:
+    """Return the unfinished uploads under a lake's root; None if this user may not list them.
 
     Raises:
         LakeError: they cannot be listed.
@@ -28,12 +28,14 @@ def unfinished(lake: Objects) -> list[Upload] | None:
     if lake.protocol != "s3":
         return []
     bucket, _, prefix = lake.url.removeprefix("s3://").partition("/")
-    found: list[Upload] = []
+    found: list[UnfinishedUpload] = []
     wanted = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
     try:
         while True:
             page = lake.fs.call_s3("list_multipart_uploads", **wanted)
-            found += [Upload(bucket, it["Key"], it["UploadId"], it["Initiated"]) for it in page.get("Uploads", [])]
+            found += [
+                UnfinishedUpload(bucket, it["Key"], it["UploadId"], it["Initiated"]) for it in page.get("Uploads", [])
+            ]
             if not page.get("IsTruncated"):
                 return found
             wanted |= {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
@@ -43,8 +45,8 @@ def unfinished(lake: Objects) -> list[Upload] | None:
         raise LakeError(f"the unfinished uploads of {lake.url} cannot be listed: {error}.") from error
 
 
-def abort(lake: Objects, upload: Upload) -> None:
-    """Give an upload up, and its parts with it; one that has ended meanwhile stays as it is.
+def abort(lake: Objects, upload: UnfinishedUpload) -> None:
+    """Abort an upload and delete its parts. One that has finished meanwhile is not changed.
 
     Raises:
         LakeError: it cannot be aborted.

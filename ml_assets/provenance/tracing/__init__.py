@@ -1,1 +1,1 @@
-"""Traces: what was asked about, what it is told as, and where it goes: text, JSON or a page."""
+"""Traces: finds what was asked for, collects its lineage, and shows it as text, JSON or a page."""

@@ -1,6 +1,7 @@
-"""A lineage as a person can take it in: one group an asset, its days as ranges, and in what its days differ.
+"""Groups a lineage by asset, with days as ranges and the differences between them.
 
-A year has thousands of artifacts and a dozen assets. How it is shown stays out; see `trace_text` and `trace_page`.
+A year has thousands of artifacts but a dozen assets. Not here: output (see `ml_assets.provenance.tracing.text` and
+`ml_assets.provenance.tracing.page`).
 """
 
 import re
@@ -24,17 +25,17 @@ DIFFERENCES: Final[Mapping[str, Fact]] = {
     "environment": lambda made: made.environment,
     "run": lambda made: made.run_id,
 }
-"""In what the days of an asset may differ, beside their content."""
+"""The facts in which the days of an asset may differ, besides their content."""
 
 
 @dataclass(frozen=True)
-class Group:
+class ArtifactGroup:
     """The artifacts of one asset in a lineage.
 
     Attributes:
         nodes: by partition, and by time within it.
-        next: the assets that the lineage goes on to: what these were made from or, forward, what was made from them.
-        reads_itself: whether some were made from earlier ones of the same asset.
+        next: the next assets of the lineage: inputs or, forward, dependents.
+        reads_itself: whether some were built from earlier ones of the same asset.
     """
 
     asset: str
@@ -44,28 +45,28 @@ class Group:
 
     @property
     def partitions(self) -> list[str]:
-        """The partitions, each once, in order; ('',) where the asset has none."""
+        """The distinct partitions, in order; ('',) if the asset has none."""
         return [*dict.fromkeys(node.key[1] for node in self.nodes)]
 
     @property
     def rows(self) -> int | None:
-        """The rows of the newest version of each partition; None where none is said."""
+        """The rows of the newest version of each partition; None if unknown."""
         newest = {node.key[1]: node.last.rows for node in self.nodes if node.last is not None}
         known = [rows for rows in newest.values() if rows is not None]
         return sum(known) if known else None
 
     @property
     def what(self) -> str:
-        """Which versions of which partitions, short enough for a line."""
+        """The versions and partitions in one line."""
         return _which(self.nodes)
 
     @property
     def bad(self) -> list[Node]:
-        """What is not there any more, or cannot be read."""
+        """The artifacts that are removed, missing or corrupt."""
         return [node for node in self.nodes if node.state != "kept"]
 
     def by(self, fact: Fact) -> dict[str, list[Node]]:
-        """Return the artifacts by a fact of their newest manifests that count here; '' where it is not said."""
+        """Return the artifacts by a fact of their newest relevant manifest; '' if it is not recorded."""
         found: dict[str, list[Node]] = {}
         for node in self.nodes:
             if node.last is not None:
@@ -73,13 +74,13 @@ class Group:
         return found
 
     def differences(self) -> dict[str, dict[str, list[Node]]]:
-        """Return in what its artifacts differ, and which has what."""
+        """Return the facts in which its artifacts differ, with the artifacts of each value."""
         told = {name: self.by(fact) for name, fact in DIFFERENCES.items()}
         return {name: values for name, values in told.items() if len(values) > 1}
 
 
-def groups(lineage: Lineage) -> dict[str, Group]:
-    """Return a lineage by asset."""
+def groups(lineage: Lineage) -> dict[str, ArtifactGroup]:
+    """Return the groups of a lineage, by asset."""
     nodes: dict[str, list[Node]] = {}
     edges: dict[str, dict[str, None]] = {}
     for node in lineage.nodes.values():
@@ -88,7 +89,7 @@ def groups(lineage: Lineage) -> dict[str, Group]:
             one, other = (asset, node.asset) if lineage.is_forward else (node.asset, asset)
             edges.setdefault(one, {})[other] = None
     return {
-        asset: Group(
+        asset: ArtifactGroup(
             asset,
             tuple(sorted(them, key=_by_partition_and_number)),
             tuple(sorted(edges.get(asset, {}).keys() - {asset})),
@@ -99,7 +100,7 @@ def groups(lineage: Lineage) -> dict[str, Group]:
 
 
 def commit_of(made: Manifest) -> str | None:
-    """Return the commit that an artifact was made at, and whether the tree differed from it."""
+    """Return the commit of an artifact, and whether files differed from it."""
     if made.git_commit is None:
         return None
     return f"{made.git_commit[:12]}{' (dirty)' if made.git_is_dirty else ''}"
@@ -116,17 +117,17 @@ def _which(nodes: Sequence[Node]) -> str:
         return f"{partitions[0]} @{nodes[0].key[2][:12]}".lstrip()
     if partitions == [""]:
         return f"{len(nodes):,} versions"
-    count = counted(len(partitions), "day" if all(map(_DAY.fullmatch, partitions)) else "partition")
+    count = number_of(len(partitions), "day" if all(map(_DAY.fullmatch, partitions)) else "partition")
     return f"{ranges(partitions)}, {count}" + (f", {len(nodes):,} versions" if len(nodes) > len(partitions) else "")
 
 
-def counted(number: int, noun: str) -> str:
+def number_of(number: int, noun: str) -> str:
     """Return a number with its noun."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def ranges(partitions: Iterable[str]) -> str:
-    """Return partitions as ranges of days in a row: `2013-01-01 … 2013-01-31, 2013-02-03`; at most a few of them."""
+    """Return partitions as ranges of days, such as `2013-01-01 … 2013-01-31, 2013-02-03`; at most a few."""
     names = sorted(set(partitions))
     found: list[list[str]] = []
     for name in names:
@@ -144,14 +145,14 @@ def _follows(one: str, other: str) -> bool:
         return False
     try:
         return date.fromisoformat(other) - date.fromisoformat(one) == timedelta(days=1)
-    except ValueError:  # 2013-02-30 has the form of a day
+    except ValueError:  # 2013-02-30 has the form of a day but is none
         return False
 
 
 def whose(nodes: Sequence[Node], among: Mapping[Key, Node]) -> str:
-    """Return the artifacts that something holds for: assets, with partitions where it does not hold for all of them."""
+    """Return a description of some artifacts: assets, with partitions if not all of them are included."""
     if len(nodes) == len(among):
-        return "all of it"
+        return "all artifacts"
     everything, by_asset = Counter(key[0] for key in among), dict[str, list[str]]()
     for node in nodes:
         by_asset.setdefault(node.asset, []).append(node.key[1] or f"@{node.key[2][:12]}")

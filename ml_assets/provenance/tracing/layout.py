@@ -1,7 +1,8 @@
-"""Where the boxes of a graph stand and how its lines run: layers from left to right, few crossings.
+"""Computes positions of a graph's boxes and lines: layers from left to right, with few crossings.
 
 The method is that of Sugiyama, Tagawa and Toda (1981): layers by the longest path, a point in every layer that a line
-crosses, then sweeps that put each box near the middle of its neighbours. Drawing stays out; see `trace_page`.
+crosses, then sweeps that put each box near the middle of its neighbours. Not here: drawing (see
+`ml_assets.provenance.tracing.page`).
 """
 
 import random
@@ -11,7 +12,7 @@ from itertools import pairwise
 from statistics import fmean
 
 Box = str | tuple[str, str, int]
-"""A box by its name, or a point of the line from one box to another in a layer between them."""
+"""The name of a box, or a point of the line from one box to another in a layer between them."""
 
 _SWEEPS = 12
 _STARTS = 24
@@ -23,11 +24,11 @@ _LAYER_GAP = 44.0
 
 @dataclass(frozen=True)
 class Layout:
-    """Places in pixels; a box is named by the corner at its upper left.
+    """Positions in pixels. A box is given by its upper left corner.
 
     Attributes:
-        at: where each box stands.
-        lines: for each pair, the points that its line runs through, from box edge to box edge.
+        at: the position of each box.
+        lines: for each pair, the points of its line, from box edge to box edge.
     """
 
     at: Mapping[str, tuple[float, float]]
@@ -37,10 +38,10 @@ class Layout:
 
 
 def layout(sizes: Mapping[str, tuple[float, float]], edges: Iterable[tuple[str, str]]) -> Layout:
-    """Place boxes so that lines run from left to right; a line that closes a circle runs back.
+    """Place boxes so that lines run from left to right. A line that closes a cycle runs back.
 
     Args:
-        sizes: each box's width and height.
+        sizes: the width and height of each box.
         edges: pairs of boxes, from left to right.
     """
     pairs = {(a, b) for a, b in edges if a != b and a in sizes and b in sizes}
@@ -73,7 +74,7 @@ def layout(sizes: Mapping[str, tuple[float, float]], edges: Iterable[tuple[str, 
 
 
 def _backward(boxes: Iterable[str], pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Return the pairs that close a circle, found by walking as deep as possible, without recursion."""
+    """Return the pairs that close a cycle, found by a depth-first search without recursion."""
     after: dict[str, list[str]] = {}
     for a, b in pairs:
         after.setdefault(a, []).append(b)
@@ -97,7 +98,7 @@ def _backward(boxes: Iterable[str], pairs: Sequence[tuple[str, str]]) -> set[tup
 
 
 def _layers(boxes: Iterable[str], pairs: Sequence[tuple[str, str]]) -> dict[str, int]:
-    """Return each box's layer: one more than the last of those before it."""
+    """Return the layer of each box: one more than the highest of its predecessors."""
     before: dict[str, int] = dict.fromkeys(boxes, 0)
     after: dict[str, list[str]] = {}
     for a, b in pairs:
@@ -118,7 +119,7 @@ def _layers(boxes: Iterable[str], pairs: Sequence[tuple[str, str]]) -> dict[str,
 def _rows(
     layer: Mapping[str, int], chains: Mapping[tuple[str, str], Sequence[Box]]
 ) -> tuple[list[list[Box]], dict[Box, tuple[list[Box], list[Box]]]]:
-    """Return the boxes and points of each layer, and of each its neighbours to the left and to the right."""
+    """Return the boxes and points of each layer, and the neighbours of each on both sides."""
     rows: list[list[Box]] = [[] for _ in range(max(layer.values(), default=-1) + 1)]
     links: dict[Box, tuple[list[Box], list[Box]]] = {box: ([], []) for box in layer}
     for name, place in sorted(layer.items()):
@@ -134,9 +135,9 @@ def _rows(
 
 
 def _sweep(rows: list[list[Box]], links: Mapping[Box, tuple[list[Box], list[Box]]]) -> None:
-    """Order each layer by the middle of its neighbours, to and fro, and keep the order with the fewest crossings.
+    """Order each layer by the middle of its neighbours, in both directions; use the order with fewest crossings.
 
-    Sweeps only find the best order that is near their start, so a graph that fits a screen is tried from several.
+    Sweeps find only a local optimum, so a graph that fits a screen is tried from several starts.
     """
     best, fewest = [[*row] for row in rows], _crossings(rows, links)
     chance = random.Random(0)  # noqa: S311 - the same graph is drawn the same every time
@@ -159,7 +160,7 @@ def _sweep(rows: list[list[Box]], links: Mapping[Box, tuple[list[Box], list[Box]
 
 
 def _swap(rows: Sequence[list[Box]], links: Mapping[Box, tuple[list[Box], list[Box]]]) -> None:
-    """Swap neighbours whose lines cross less the other way round, which their middles do not tell."""
+    """Swap neighbours in a layer if that reduces crossings, which sweeps do not detect."""
     rank = {box: number for row in rows for number, box in enumerate(row)}
     for row in rows:
         for number in range(len(row) - 1):
@@ -192,7 +193,7 @@ def _heights(
     links: Mapping[Box, tuple[list[Box], list[Box]]],
     sizes: Mapping[str, tuple[float, float]],
 ) -> dict[Box, float]:
-    """Return the middle of each box and point: near its neighbours', in the order of its layer, without touching."""
+    """Return the middle of each box and point: near its neighbours, in the order of its layer, without overlap."""
 
     def half(box: Box) -> float:
         return sizes[box][1] / 2 if isinstance(box, str) else 0.0
@@ -216,9 +217,9 @@ def _heights(
 
 
 def _spread(wish: Sequence[float], gaps: Sequence[float]) -> list[float]:
-    """Return the places nearest to those wished for, in order and at least the gaps apart (least squares).
+    """Return the positions nearest to the wishes, in order and at least the gaps apart (least squares).
 
-    Neighbours that come too near are merged into a block that stands at its mean: pool adjacent violators.
+    Neighbours that are too close are merged into a block at their mean: pool adjacent violators.
     """
     offsets = [0.0]
     for gap in gaps:

@@ -1,17 +1,17 @@
-"""A trace as one page: a graph from raw files to what was asked about, and a section for each asset.
+"""A trace as one HTML page: a graph from raw files to the traced artifact, and a section for each asset.
 
-It needs neither a network nor a script, and follows the reader's choice of light or dark. Where boxes stand stays out;
-see `trace_layout`.
+It needs neither a network nor scripts, and follows the reader's light or dark mode. Not here: the positions of boxes
+(see `ml_assets.provenance.tracing.layout`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 
 from ml_assets.provenance.lineage import Key, Node
-from ml_assets.provenance.tracing.groups import Group, commit_of, groups
+from ml_assets.provenance.tracing.groups import ArtifactGroup, commit_of, groups
 from ml_assets.provenance.tracing.layout import layout
 from ml_assets.provenance.tracing.text import notes, printable, sections
-from ml_assets.provenance.tracing.trace import Part, Trace
+from ml_assets.provenance.tracing.trace import Trace, TracePart
 
 _LETTER = 7.7
 _NARROWEST = 120.0
@@ -63,7 +63,7 @@ details { margin: 8px 0 0; } summary { cursor: pointer; color: var(--soft); }
 """
 
 
-def page_of(trace: Trace) -> str:
+def render_page(trace: Trace) -> str:
     """Return the page as HTML."""
     told = {node.key: text for node, text in trace.models()}
     body = [f"<h1>{_text(trace.title)}</h1>", _facts(trace.facts.items())]
@@ -101,7 +101,7 @@ def _section(heading: str, rows: Sequence[tuple[str, ...]]) -> str:
     return f'<h2>{_text(heading.capitalize())}</h2>\n<div class="rows"><table>{body}</table></div>'
 
 
-def _graph(number: int, part: Part, found: Mapping[str, Group], told: Mapping[Key, str]) -> str:
+def _graph(number: int, part: TracePart, found: Mapping[str, ArtifactGroup], told: Mapping[Key, str]) -> str:
     """Return a lineage's graph, raw to the left."""
     lines = {asset: _lines(group, told) for asset, group in found.items()}
     sizes = {
@@ -130,8 +130,8 @@ def _graph(number: int, part: Part, found: Mapping[str, Group], told: Mapping[Ke
     )
 
 
-def _lines(group: Group, told: Mapping[Key, str]) -> list[str]:
-    """Return what stands in an asset's box."""
+def _lines(group: ArtifactGroup, told: Mapping[Key, str]) -> list[str]:
+    """Return the lines in an asset's box."""
     above, _, name = group.asset.rpartition("/")
     first, *rest = group.what.split(", ", 1)
     lines = (
@@ -150,7 +150,13 @@ def _lines(group: Group, told: Mapping[Key, str]) -> list[str]:
     return [line if len(line) <= 44 else f"{line[:43]}…" for line in map(printable, lines)]
 
 
-def _box(name: str, group: Group, lines: Sequence[str], place: tuple[float, float, float, float], is_root: bool) -> str:  # noqa: FBT001 - one of five facts of a box
+def _box(
+    name: str,
+    group: ArtifactGroup,
+    lines: Sequence[str],
+    place: tuple[float, float, float, float],
+    is_root: bool,  # noqa: FBT001 - one of five facts of a box
+) -> str:
     x, y, width, height = place
     kind = "raw" if group.asset.startswith("raw/") else "table" if group.asset.startswith("tables/") else "ml"
     classes = f"{kind}{' root' if is_root else ''}{' broken' if group.bad else ''}"
@@ -172,7 +178,7 @@ def _class(number: int, count: int, is_bad: bool) -> str:  # noqa: FBT001 - as a
 
 
 def _curve(points: Sequence[tuple[float, float]]) -> str:
-    """Return a line that leaves and enters boxes level, and runs level through the layers between."""
+    """Return a curve that is level at the boxes and through the layers between them."""
     (x, y), *rest = points
     said = [f"M{x:.1f} {y:.1f}"]
     for to_x, to_y in rest:
@@ -182,8 +188,8 @@ def _curve(points: Sequence[tuple[float, float]]) -> str:
     return "".join(said)
 
 
-def _details(name: str, group: Group, told: Mapping[Key, str]) -> Iterator[str]:
-    """Yield an asset's section: what is common to its artifacts, then each of them."""
+def _details(name: str, group: ArtifactGroup, told: Mapping[Key, str]) -> Iterator[str]:
+    """Yield an asset's section: what its artifacts have in common, then each artifact."""
     yield f'<h3 id="n{name}"><a href="#g{name}">{_text(group.asset)}</a></h3>'
     last = next((node.last for node in reversed(group.nodes) if node.last is not None), None)
     facts = {"what": group.what}

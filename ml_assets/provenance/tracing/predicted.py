@@ -1,6 +1,6 @@
-"""One prediction, found by its key among all that were made: the row, what it was scored on and by whom.
+"""Finds one prediction by its key: its row, its model version and its inputs.
 
-Scoring stays out; see `ml_assets.logic.monitoring.predictions`.
+Not here: scoring (see `ml_assets.logic.monitoring.predictions`).
 """
 
 import re
@@ -14,8 +14,8 @@ from ml_assets.lake.errors import LakeError, MissingArtifactError
 from ml_assets.lake.manifest import ArtifactRef, Manifest
 from ml_assets.lake.store import Lake
 from ml_assets.provenance.lineage import Lineage, backward, key_of
-from ml_assets.provenance.tracing.served import read_log
-from ml_assets.provenance.tracing.trace import Part, Trace, trace_of
+from ml_assets.provenance.tracing.champions import read_champion_history
+from ml_assets.provenance.tracing.trace import Trace, TracePart, trace_of
 
 ID: Final = "prediction_id"
 FEATURES: Final = "features"
@@ -24,7 +24,7 @@ _VERSION = r"^[0-9a-f]{32}/"
 
 @dataclass(frozen=True)
 class Predicted:
-    """One row of a model's predictions, and the artifact that it lies in."""
+    """One row of a model's predictions, with its artifact."""
 
     model: str
     manifest: Manifest
@@ -32,13 +32,13 @@ class Predicted:
 
 
 def trace_prediction(lake: Lake, models: Sequence[str], prediction: str, day: str | None = None) -> Trace:
-    """Return where a prediction came from: the newest of that key, with the others named.
+    """Return where a prediction came from: the newest one with that key, with the others named.
 
     Args:
         lake: the lake.
-        models: whose predictions to look through.
-        prediction: its key, values joined by `/`, or its whole `prediction_id`.
-        day: the day to look at; all where None.
+        models: the models whose predictions are searched.
+        prediction: its key, values joined by `/`, or its complete `prediction_id`.
+        day: the day to search; all if None.
 
     Raises:
         MissingArtifactError: no prediction has that key.
@@ -60,8 +60,9 @@ def trace_prediction(lake: Lake, models: Sequence[str], prediction: str, day: st
     if not found:
         of = ", ".join(models) or "any model"
         raise MissingArtifactError(
-            f"no prediction of {of}{f' on {day}' if day else ''} has the key '{prediction}', of {looked:,} that were "
-            f"looked at. Give its key{f' as in {example}' if example else ''}, or its whole {ID}."
+            f"no prediction of {of}{f' on {day}' if day else ''} has the key '{prediction}'; searched {looked:,} "
+            "predictions. "
+            f"Give its key{f' as in {example}' if example else ''}, or its complete {ID}."
             + "".join(f"\n{problem}" for problem in problems)
         )
     found.sort(key=lambda it: (it.manifest.partition or "", it.manifest.number))
@@ -69,14 +70,14 @@ def trace_prediction(lake: Lake, models: Sequence[str], prediction: str, day: st
 
 
 def _rows(lake: Lake, ref: ArtifactRef, prediction: str) -> tuple[Manifest, int, str, list[dict[str, Any]]] | str:
-    """Return a day's manifest, how many rows it has, the key of one, and those asked for; or what is wrong with it."""
+    """Return a day's manifest, number of rows, example of a key, and matching rows; or what is wrong with it."""
     try:
         manifest = lake.manifest(ref)
         rows = lake.get(ref, pl.DataFrame, is_input=False)
     except LakeError as error:
         return str(error)
     if ID not in rows.columns:
-        return f"{ref} has no column '{ID}', so its rows cannot be told apart."
+        return f"{ref} has no column '{ID}', so its rows cannot be identified."
     key = pl.col(ID).str.replace(_VERSION, "")
     plain = key.str.replace_all("%2F", "/", literal=True).str.replace_all("%25", "%", literal=True)
     chosen = rows.filter((pl.col(ID) == prediction) | (key == prediction) | (plain == prediction))
@@ -92,17 +93,17 @@ def _trace(lake: Lake, it: Predicted, others: Sequence[Predicted], problems: Seq
     by = [key for key in inputs if key[0] == f"{it.model}/model"]
     rows = whole.of(key for key in inputs if key not in by)
     parts = [
-        Part("scored from", Lineage((root,), {root: whole.nodes[root], **rows.nodes})),
-        Part("by the model", whole.of(by)),
+        TracePart("scored from", Lineage((root,), {root: whole.nodes[root], **rows.nodes})),
+        TracePart("by the model", whole.of(by)),
     ]
-    log = read_log(lake, it.model)
+    log = read_champion_history(lake, it.model)
     entry = log.since(made.created_at)
     version = str(row.get("model_version", ""))
-    who = log.told(version)
+    who = log.history_of(version)
     if entry is None:
-        who += "; by the log nobody served then"
+        who += "; there was no champion then, according to the log"
     elif entry.champion != version:
-        who += f"; by the log {(entry.champion or 'nobody')[:12]} served then, since {entry.told}"
+        who += f"; the champion then was {(entry.champion or 'none')[:12]}, since {entry.phrase}"
     facts = {name: _value(value) for name, value in row.items() if name not in {ID, FEATURES}}
     facts |= {"served by": f"{it.model}/model@{version[:12]}, {who}"}
     if isinstance(row.get(FEATURES), dict):

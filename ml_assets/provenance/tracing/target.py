@@ -1,6 +1,6 @@
-"""What a person names to be traced, found in the lake: a model, a version, a day; with a hint where it is none.
+"""Finds what a user wants to trace in the lake: a model, a version or a day, with a hint if it does not exist.
 
-Following it stays out; see `ml_assets.provenance.lineage`.
+Not here: the lineage (see `ml_assets.provenance.lineage`).
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from ml_assets.contracts.errors import DataError, near
 from ml_assets.lake.errors import MissingArtifactError
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.manifests import REMOVED, Manifests
-from ml_assets.provenance.tracing.groups import counted, ranges
-from ml_assets.provenance.tracing.served import read_log
+from ml_assets.provenance.tracing.champions import read_champion_history
+from ml_assets.provenance.tracing.groups import number_of, ranges
 from ml_assets.provenance.tracing.touched import all_versions
 
 _SHOWN = 5
@@ -21,7 +21,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Target:
-    """The artifacts that are traced, and how to call them."""
+    """The traced artifacts and their title."""
 
     title: str
     refs: tuple[ArtifactRef, ...]
@@ -33,16 +33,16 @@ class Target:
         Args:
             lake: the lake.
             what: `MODEL`, `ASSET`, or either with `@VERSION`.
-            partition: the partition; all of them where None.
-            every: whether every version is meant where none is given, rather than the current one.
+            partition: the partition; all if None.
+            every: whether to return every version if none is given, instead of the current one.
 
         Raises:
-            DataError: it is not a name, or there is none of that name; with what there is.
+            DataError: it is not a valid name, or there is no such artifact; the message lists what exists.
             MissingArtifactError: there is no such version.
         """
         name, at, version = what.partition("@")
         if at and not version:
-            raise DataError(f"'{what}' ends where its version should be; give some letters of it, or leave '@' out.")
+            raise DataError(f"'{what}' has no version after '@'; give some characters of it, or omit '@'.")
         asset = name if "/" in name else f"{name}/model"
         partition = safe_partition(partition)
         _refuse_unknown(lake, name, asset)
@@ -55,7 +55,7 @@ class Target:
 
     @classmethod
     def of_raw(cls, lake: Manifests, table: str, day: str | None) -> Self:
-        """Find every version of a day of a raw table, or the one in `DAY@VERSION`; all of the table without a day.
+        """Find every version of a raw table's day, or the version in `DAY@VERSION`; the whole table without a day.
 
         Raises:
             DataError: there is no such table or day.
@@ -69,10 +69,10 @@ class Target:
 
 
 def safe_partition(partition: str | None) -> str | None:
-    """Return a partition as it was given.
+    """Return a partition unchanged if it is safe in a path.
 
     Raises:
-        DataError: it is not a name inside the lake.
+        DataError: it is not a valid name in the lake.
     """
     if partition is not None:
         _check_name("a/b", partition)
@@ -80,17 +80,18 @@ def safe_partition(partition: str | None) -> str | None:
 
 
 def models_with(lake: Manifests, artifact: str, model: str | None = None) -> list[str]:
-    """Return the models that have an artifact, or the one that is asked for.
+    """Return the models that have an artifact, or the given one.
 
     Raises:
-        DataError: it has none, with the models that have.
+        DataError: the given model has none; the message lists the models that have it.
     """
     known = [name.rpartition("/")[0] for name in _assets(lake) if name.endswith(f"/{artifact}")]
     if model is None:
         return known
     if model not in known:
         raise DataError(
-            f"there are no {artifact} of model '{model}' in {lake.url}; there are of: {', '.join(known) or 'no model'}"
+            f"there are no {artifact} of model '{model}' in {lake.url}; models with {artifact}: "
+            f"{', '.join(known) or 'none'}"
             f"{near(model, known)}."
         )
     return [model]
@@ -104,10 +105,10 @@ def _check_name(asset: str, partition: str | None = None) -> None:
 
 
 def _refuse_unknown(lake: Manifests, name: str, asset: str) -> None:
-    """Say which names there are, where there is none such.
+    """Refuse an unknown name, and list the existing ones.
 
     Raises:
-        DataError: nothing of that name is or was in the lake.
+        DataError: nothing with that name is or was in the lake.
     """
     _check_name(asset)
     if any(lake.names(lake.path(*top, "artifacts", asset)) for top in ((), (REMOVED,))):
@@ -122,7 +123,7 @@ def _refuse_unknown(lake: Manifests, name: str, asset: str) -> None:
 
 
 def _assets(lake: Manifests) -> list[str]:
-    """Return the names of all assets of two parts, removed ones too."""
+    """Return the names of all assets with two parts, including removed ones."""
     found: set[str] = set()
     for top in ((), (REMOVED,)):
         root = lake.path(*top, "artifacts")
@@ -137,27 +138,27 @@ def _version(lake: Manifests, asset: str, partition: str | None, version: str) -
     what = f"{asset}[{partition}]" if partition else asset
     if not found:
         raise MissingArtifactError(
-            f"no version of {what} in {lake.url} starts with '{version}', removed ones included."
+            f"no version of {what} in {lake.url} starts with '{version}', including removed ones."
         )
     shown = ", ".join(f"{ref.partition or ''}@{ref.version}" for ref in found[:_SHOWN])
     raise MissingArtifactError(
-        f"{counted(len(found), 'version')} of {what} start with '{version}': {shown}"
-        f"{' …' if len(found) > _SHOWN else ''}. Give more of it, or --partition."
+        f"{number_of(len(found), 'version')} of {what} start with '{version}': {shown}"
+        f"{' …' if len(found) > _SHOWN else ''}. Give more characters, or --partition."
     )
 
 
 def _model(lake: Manifests, asset: str) -> tuple[str, tuple[ArtifactRef, ...]]:
-    serving = read_log(lake, asset.removesuffix("/model")).serving
+    serving = read_champion_history(lake, asset.removesuffix("/model")).serving
     if serving is not None:
         try:
             ref = ArtifactRef(asset=asset, version=serving)
         except ValidationError as error:
             raise MissingArtifactError(
-                f"the promotion log of {asset} names '{serving}', which is no version."
+                f"the promotion log of {asset} names '{serving}', which is not a version."
             ) from error
         return f"{ref}, the champion", (ref,)
     title, refs = _all(lake, asset, None, every=False)
-    return f"{title}, the newest: nobody serves", refs
+    return f"{title}, the newest, because there is no champion", refs
 
 
 def _all(lake: Manifests, asset: str, partition: str | None, *, every: bool) -> tuple[str, tuple[ArtifactRef, ...]]:
@@ -176,4 +177,4 @@ def _all(lake: Manifests, asset: str, partition: str | None, *, every: bool) -> 
         return str(refs[0]), tuple(refs)
     found = ranges(ref.partition for ref in refs if ref.partition)
     where = f"{asset}[{found}]" if found else asset
-    return f"{where}, {counted(len(refs), 'version')}" if every else where, tuple(refs)
+    return f"{where}, {number_of(len(refs), 'version')}" if every else where, tuple(refs)

@@ -1,15 +1,15 @@
-"""A trace as text: a tree of assets, then where it all came from.
+"""A trace as text: a tree of assets, then files, commits, environments and runs.
 
-A file name, a version or a message comes from a manifest that anybody may have written, so nothing of it may steer the
-terminal. The page stays out; see `trace_page`.
+Names and messages come from manifests, which anybody may have written, so control characters are removed. Not here: the
+HTML page (see `ml_assets.provenance.tracing.page`).
 """
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from ml_assets.provenance.lineage import Key, Node
-from ml_assets.provenance.tracing.groups import Group, groups, ranges, whose
-from ml_assets.provenance.tracing.trace import Part, Trace
+from ml_assets.provenance.tracing.groups import ArtifactGroup, groups, ranges, whose
+from ml_assets.provenance.tracing.trace import Trace, TracePart
 
 _FEW = 4
 _PACKAGES = 12
@@ -17,7 +17,7 @@ _DEEPEST = 30
 _WIDE = 120
 
 
-def text_of(trace: Trace, *, all_days: bool = False) -> str:
+def render_text(trace: Trace, *, all_days: bool = False) -> str:
     """Return a trace as lines.
 
     Args:
@@ -34,14 +34,14 @@ def text_of(trace: Trace, *, all_days: bool = False) -> str:
 
 
 def printable(line: str) -> str:
-    """Return a line without what could steer a terminal."""
+    """Return a line without characters that control a terminal."""
     return (
         line if line.isprintable() else "".join(it if it.isprintable() else "\N{REPLACEMENT CHARACTER}" for it in line)
     )
 
 
-def _tree(part: Part, told: Mapping[Key, str], *, all_days: bool) -> Iterator[str]:
-    """Yield a lineage's assets; each goes on at the place nearest to a root, and is only named at the others."""
+def _tree(part: TracePart, told: Mapping[Key, str], *, all_days: bool) -> Iterator[str]:
+    """Yield the assets of a lineage. Each is expanded at its place nearest to a root, and only named at the others."""
     found = groups(part.lineage)
     home = _homes(part, found)
     width = max((len(asset) + 3 * depth for asset, depth in _depths(home).items()), default=0)
@@ -64,8 +64,8 @@ def _tree(part: Part, told: Mapping[Key, str], *, all_days: bool) -> Iterator[st
             waiting.append((name, asset, indent + ("└─ " if ends else "├─ "), below))
 
 
-def _homes(part: Part, found: Mapping[str, Group]) -> dict[str, str]:
-    """Return, for each asset, the one under which it is shown whole, '' for the roots."""
+def _homes(part: TracePart, found: Mapping[str, ArtifactGroup]) -> dict[str, str]:
+    """Return, for each asset, the asset under which it is expanded; '' for the roots."""
     home = {key[0]: "" for key in part.lineage.roots if key[0] in found}
     wave = [*home]
     while wave:
@@ -77,12 +77,12 @@ def _homes(part: Part, found: Mapping[str, Group]) -> dict[str, str]:
 
 def _depths(home: Mapping[str, str]) -> dict[str, int]:
     depths: dict[str, int] = {}
-    for asset, parent in home.items():  # a parent stands before what is shown under it
+    for asset, parent in home.items():  # a parent precedes what is shown under it
         depths[asset] = min(depths[parent] + 1, _DEEPEST) if parent else 0
     return depths
 
 
-def _line(group: Group) -> str:
+def _line(group: ArtifactGroup) -> str:
     made = [node.last for node in group.nodes if node.last is not None]
     codes = {it.code_version for it in made}
     rows = "" if group.rows is None else f"{group.rows:,} rows"
@@ -91,8 +91,8 @@ def _line(group: Group) -> str:
     return ", ".join(filter(None, [group.what, rows, code]))
 
 
-def notes(group: Group, told: Mapping[Key, str], *, all_days: bool = False) -> Iterator[str]:
-    """Yield what else should be known of an asset: who served, in what its days differ, what is not there."""
+def notes(group: ArtifactGroup, told: Mapping[Key, str], *, all_days: bool = False) -> Iterator[str]:
+    """Yield notes about an asset: whether it was champion, differences between its days, and missing artifacts."""
     models = [node for node in group.nodes if node.key in told]
     for node in models:
         yield f"{told[node.key]}" if len(models) == 1 else f"@{node.key[2][:12]} {told[node.key]}"
@@ -116,7 +116,7 @@ def notes(group: Group, told: Mapping[Key, str], *, all_days: bool = False) -> I
 def _values(values: Mapping[str, Sequence[Node]]) -> str:
     told = []
     for value, nodes in values.items():
-        short = value if "(" in value else value[:12]  # a commit says whether its tree was dirty
+        short = value if "(" in value else value[:12]  # a commit may be marked as dirty
         told.append(f"{short or 'unknown'} ({ranges(node.key[1] or f'@{node.key[2][:12]}' for node in nodes)})")
     return "; ".join(told[:_FEW]) + (f"; and {len(told) - _FEW} more" if len(told) > _FEW else "")
 
@@ -133,7 +133,7 @@ def _day(node: Node) -> str:
 
 
 def sections(trace: Trace) -> dict[str, list[tuple[str, ...]]]:
-    """Return what is said below the trees, as rows: models reached, files, commits, environments, runs, problems."""
+    """Return the sections below the trees as rows: models, files, commits, environments, runs, problems."""
     nodes = trace.nodes
     forward = any(part.lineage.is_forward for part in trace.parts)
     problems = [*trace.problems, *(line for part in trace.parts for line in part.lineage.problems)]
@@ -148,7 +148,7 @@ def sections(trace: Trace) -> dict[str, list[tuple[str, ...]]]:
 
 
 def _served(trace: Trace) -> Iterator[tuple[str, ...]]:
-    """Yield what matters first where something bad went on: who was trained with it, and what was predicted."""
+    """Yield the most important facts about a bad artifact: the models trained with it, and their predictions."""
     yield from ((f"{node.asset}@{node.key[2][:12]}", told) for node, told in trace.models())
     for part in trace.parts:
         found = groups(part.lineage)
@@ -158,14 +158,14 @@ def _served(trace: Trace) -> Iterator[tuple[str, ...]]:
 def _environments(trace: Trace, nodes: Mapping[Key, Node]) -> Iterator[tuple[str, ...]]:
     base = next(iter(trace.environments.values()), None)
     for digest, it in trace.environments.items():
-        yield digest[:12] or "unknown", it.told, whose(trace.made_in(digest), nodes)
+        yield digest[:12] or "unknown", it.phrase, whose(trace.made_in(digest), nodes)
         if base is not None and (differs := it.against(base)):
             more = f" and {len(differs) - _PACKAGES} more" if len(differs) > _PACKAGES else ""
             yield "", f"against {base.digest[:12]}:", ", ".join(differs[:_PACKAGES]) + more
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Yield rows as columns; the last one is folded, for it may name every asset."""
+    """Yield rows as columns; the last column is wrapped, because it may name every asset."""
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]) - 1)]
     for row in rows:
         lead = "  " + "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths, strict=False))

@@ -1,7 +1,7 @@
-"""Lineage forward: all that was made from an artifact, so that one knows what a bad day has spoilt.
+"""Lineage forward: finds everything that depends on an artifact, such as a bad raw day.
 
-Manifests name what they were made from and not what was made from them, so every manifest of the lake is read once.
-What was made from what stays out; see `ml_assets.provenance.lineage`.
+Manifests name inputs but not readers, so every manifest of the lake is read once. Not here: lineage backward (see
+`ml_assets.provenance.lineage`).
 """
 
 import functools
@@ -18,11 +18,11 @@ from ml_assets.provenance.lineage import (
     Key,
     Lineage,
     Node,
+    folder_parts,
     key_of,
-    merged,
-    name_of,
+    known_manifest,
+    merge_nodes,
     newest_node,
-    place_of,
     read_node,
     ref_of,
 )
@@ -36,11 +36,11 @@ _AT_ONCE = 4096
 
 @dataclass
 class _Index:
-    """What the whole lake says of who was made from what.
+    """The inputs of all artifacts in the lake.
 
     Attributes:
-        names: by artifact, where its manifests are and their file names.
-        readers: by version, the manifests that name it; versions of several artifacts can be the same.
+        names: by artifact, the place and the file names of its manifests.
+        readers: by version, the manifests that name it. Versions of several artifacts can be equal.
         problems: manifests that cannot be read.
     """
 
@@ -50,10 +50,10 @@ class _Index:
 
 
 def forward(lake: Manifests, roots: Iterable[ArtifactRef]) -> Lineage:
-    """Return all that was made from artifacts, as `backward` would find it.
+    """Return everything that depends on some artifacts, consistent with `backward`.
 
     Raises:
-        LakeError: the lake cannot be read at all.
+        LakeError: the lake cannot be read.
     """
     index = _index(lake)
     asked = [key_of(ref) for ref in roots]
@@ -74,20 +74,20 @@ def forward(lake: Manifests, roots: Iterable[ArtifactRef]) -> Lineage:
                 continue
             last = read(*reader).last
             read_as = {key_of(ref): number for ref, number in last.numbered_inputs} if last else {}
-            if key in read_as and name_of(names, read_as[key]) == name:
+            if key in read_as and known_manifest(names, read_as[key]) == name:
                 touched[reader] = None
                 waiting.append(reader)
     nodes: dict[Key, list[Node]] = {key: [newest_node(lake, key)] for key in asked if key not in index.names}
     for key, name in touched:
         nodes.setdefault(key, []).append(read(key, name))
     return Lineage(
-        tuple(dict.fromkeys(asked)), {key: merged(them) for key, them in nodes.items()}, is_forward=True,
+        tuple(dict.fromkeys(asked)), {key: merge_nodes(them) for key, them in nodes.items()}, is_forward=True,
         problems=tuple(index.problems),
     )  # fmt: skip
 
 
 def all_versions(lake: Manifests, asset: str, partition: str | None = None) -> list[ArtifactRef]:
-    """Return every version of an artifact that the lake knows of, removed ones too; of all partitions where None."""
+    """Return every known version of an artifact, including removed ones; of all partitions if None."""
     found: dict[Key, None] = {}
     for top in ("artifacts", f"{REMOVED}/artifacts"):
         for relative in lake.tree(lake.path(top, asset, *([partition] if partition else []))):
@@ -103,36 +103,36 @@ def _index(lake: Manifests) -> _Index:
     for top, folder in (("artifacts", "artifacts"), (REMOVED, f"{REMOVED}/artifacts")):
         root = lake.path(folder)
         paths = [f"{root}/{path}" for path in lake.tree(root) if MANIFEST_NAME.fullmatch(path.rsplit("/", 1)[-1])]
-        for first in range(0, len(paths), _AT_ONCE):  # bounds the memory that the texts take
+        for first in range(0, len(paths), _AT_ONCE):  # limits the memory for the texts
             some = paths[first : first + _AT_ONCE]
             with lake.pool(len(some)) as each:
-                found = each(functools.partial(_said, lake, top), some)
-            for path, said in zip(some, found, strict=True):
-                if isinstance(said, str):
-                    index.problems.append(said)
+                found = each(functools.partial(_read_names, lake, top), some)
+            for path, names in zip(some, found, strict=True):
+                if isinstance(names, str):
+                    index.problems.append(names)
                 else:
-                    _add(index, top, path.rsplit("/", 1)[-1], said)
+                    _add(index, top, path.rsplit("/", 1)[-1], names)
     return index
 
 
-def _add(index: _Index, top: str, name: str, said: tuple[Key, list[bytes]]) -> None:
-    key, versions = said
+def _add(index: _Index, top: str, name: str, names: tuple[Key, list[bytes]]) -> None:
+    key, versions = names
     known = index.names.setdefault(key, (top, []))
-    if known[0] == top:  # else it was removed and has been made again
+    if known[0] == top:  # otherwise it was removed and materialized again
         known[1].append(name)
         for version in versions:
             index.readers.setdefault(version, []).append((key, name))
 
 
-def _said(lake: Manifests, top: str, path: str) -> tuple[Key, list[bytes]] | str:
-    """Return whose manifest it is and the versions that it names, or what is wrong with it.
+def _read_names(lake: Manifests, top: str, path: str) -> tuple[Key, list[bytes]] | str:
+    """Return the artifact of a manifest and the versions that it names, or what is wrong with it.
 
-    Validating all of it takes ten times as long, and only what was made from the roots needs it.
+    A full validation takes ten times as long and is needed only for dependents of the roots.
     """
     try:
         text = lake.read(path, limit=MOST_BYTES)
         head = _HEAD.search(text, 0, _HEAD_BYTES)
-        # An old one, a damaged one, or letters escaped.
+        # It is old or damaged, or contains escaped letters.
         if head is None or seal_problem(text) is not None or b"\\" in text:
             whole = Manifest.read(text, path)
             key, versions = key_of(whole.ref), [ref.version.encode() for ref in whole.inputs]
@@ -141,6 +141,6 @@ def _said(lake: Manifests, top: str, path: str) -> tuple[Key, list[bytes]] | str
             versions = _VERSIONS.findall(text, head.end())
     except (LakeError, UnicodeDecodeError) as error:
         return str(error)
-    if lake.path(*place_of(key, top)) != path.rpartition("/")[0]:
-        return f"{path} speaks of {'/'.join(filter(None, key))}, another artifact; do not use it."
+    if lake.path(*folder_parts(key, top)) != path.rpartition("/")[0]:
+        return f"{path} describes {'/'.join(filter(None, key))}, which is another artifact; do not use it."
     return key, [*dict.fromkeys(versions)]

@@ -1,6 +1,7 @@
-"""What a trace found, before it is shown: lineages, where they came from, and what became of the models.
+"""The result of a trace: lineages, their sources and environments, and the champions among their models.
 
-Following manifests stays out, see `lineage` and `touched`; so does showing it, see `trace_text` and `trace_page`.
+Not here: following manifests (see `ml_assets.provenance.lineage` and `ml_assets.provenance.tracing.touched`), and
+output (see `ml_assets.provenance.tracing.text` and `ml_assets.provenance.tracing.page`).
 """
 
 import re
@@ -12,16 +13,16 @@ from ml_assets.lake import origin
 from ml_assets.lake.errors import LakeError, MissingArtifactError
 from ml_assets.lake.manifests import Manifests
 from ml_assets.provenance.lineage import Key, Lineage, Node
+from ml_assets.provenance.tracing.champions import ChampionHistory, read_champion_history
 from ml_assets.provenance.tracing.groups import commit_of
-from ml_assets.provenance.tracing.served import Log, read_log
 
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _MODEL = "/model"
 
 
 @dataclass(frozen=True)
-class Environment:
-    """What was installed where something was made; `problem` says why that is not known."""
+class TraceEnvironment:
+    """The environment in which an artifact was built; `problem` explains why it is unknown."""
 
     digest: str
     python: str = ""
@@ -30,14 +31,14 @@ class Environment:
     problem: str = ""
 
     @property
-    def told(self) -> str:
-        """Itself in a phrase."""
+    def phrase(self) -> str:
+        """The environment as a phrase."""
         if self.distributions is None:
             return self.problem
         return f"Python {self.python} on {self.platform}, {len(self.distributions)} distributions"
 
-    def against(self, other: "Environment") -> list[str]:
-        """Return in what it differs from another: `polars 2.0.0 (2.1.0 there)`."""
+    def against(self, other: "TraceEnvironment") -> list[str]:
+        """Return the differences from another environment, such as `polars 2.0.0 (2.1.0 there)`."""
         if self.distributions is None or other.distributions is None:
             return []
         mine = {"Python": self.python, "platform": self.platform, **self.distributions}
@@ -47,7 +48,7 @@ class Environment:
 
 
 @dataclass(frozen=True)
-class Part:
+class TracePart:
     """One lineage with its heading."""
 
     heading: str
@@ -56,22 +57,22 @@ class Part:
 
 @dataclass(frozen=True)
 class Trace:
-    """All that is shown.
+    """The content of a trace.
 
     Attributes:
-        title: what was asked about.
-        facts: what is said of it before anything else, by name.
-        parts: its lineages; most questions have one.
+        title: the traced artifact or prediction.
+        facts: facts about it that are shown first, by name.
+        parts: its lineages; usually one.
         logs: the promotion logs of the models in them.
-        environments: those that anything in them was made in; the first is that of what was asked about.
-        problems: what could not be read beside the lineages.
+        environments: the environments of all artifacts in them, that of the traced artifact first.
+        problems: what could not be read besides the lineages.
     """
 
     title: str
     facts: Mapping[str, str]
-    parts: Sequence[Part]
-    logs: Mapping[str, Log]
-    environments: Mapping[str, Environment]
+    parts: Sequence[TracePart]
+    logs: Mapping[str, ChampionHistory]
+    environments: Mapping[str, TraceEnvironment]
     problems: Sequence[str] = ()
 
     @property
@@ -85,21 +86,21 @@ class Trace:
         return not self.problems and all(part.lineage.is_whole for part in self.parts)
 
     def models(self) -> list[tuple[Node, str]]:
-        """Return the models among the artifacts, and what became of each."""
+        """Return the models among the artifacts, each with its history as challenger and champion."""
         found = [node for node in self.nodes.values() if node.asset.endswith(_MODEL)]
         found.sort(key=lambda node: (node.asset, node.last.number if node.last else 0))
-        return [(node, self.logs[node.asset.removesuffix(_MODEL)].told(node.key[2])) for node in found]
+        return [(node, self.logs[node.asset.removesuffix(_MODEL)].history_of(node.key[2])) for node in found]
 
     def sources(self) -> list[tuple[str, str, list[Node]]]:
-        """Return the files that raw artifacts were landed from, with their digests, and which those are."""
+        """Return the source files of raw artifacts, with their digests and artifacts."""
         return [(*at, nodes) for at, nodes in self._by(_source) if isinstance(at, tuple)]
 
     def commits(self) -> list[tuple[str, list[Node]]]:
-        """Return the commits that anything was made at."""
+        """Return the commits at which artifacts were built."""
         return [(at or "unknown", nodes) for at, nodes in self._by(lambda node: node.last and commit_of(node.last))]
 
     def runs(self) -> list[tuple[str, str, list[Node]]]:
-        """Return the runs that made anything, each with the moment of its last making, newest first."""
+        """Return the runs that built artifacts, each with the time of its last artifact, newest first."""
         found = [
             (
                 max(node.last.created_at.isoformat(timespec="seconds") for node in nodes if node.last),
@@ -114,7 +115,7 @@ class Trace:
         ]
 
     def made_in(self, digest: str) -> list[Node]:
-        """Return what was made in an environment."""
+        """Return the artifacts that were built in an environment."""
         return [node for node in self.nodes.values() if node.last and (node.last.environment or "") == digest]
 
     def _by(self, fact: Callable[[Node], Any]) -> list[tuple[Any, list[Node]]]:
@@ -132,32 +133,32 @@ def _source(node: Node) -> tuple[str, str] | None:
 
 
 def trace_of(
-    lake: Manifests, title: str, parts: Sequence[Part], *, facts: Mapping[str, str] | None = None,
+    lake: Manifests, title: str, parts: Sequence[TracePart], *, facts: Mapping[str, str] | None = None,
     problems: Iterable[str] = (), about: Key | None = None,
 ) -> Trace:  # fmt: skip
-    """Return a trace with what belongs to its lineages: promotion logs and environments.
+    """Return a trace with the promotion logs and environments of its lineages.
 
     Args:
         lake: the lake.
-        title: what was asked about.
+        title: the traced artifact or prediction.
         parts: its lineages.
-        facts: what is known of it already.
-        problems: what could not be read on the way.
-        about: the artifact whose making is told; the only root where None.
+        facts: facts that are known already.
+        problems: what could not be read so far.
+        about: the artifact whose facts are shown; the only root if None.
     """
     nodes = {key: node for part in parts for key, node in part.lineage.nodes.items()}
     models = sorted({node.asset.removesuffix(_MODEL) for node in nodes.values() if node.asset.endswith(_MODEL)})
-    logs = {model: read_log(lake, model) for model in models}
+    logs = {model: read_champion_history(lake, model) for model in models}
     asked = [key for part in parts for key in part.lineage.roots] if about is None else [about]
     roots = [nodes[key] for key in dict.fromkeys(asked) if key in nodes]
     digests = dict.fromkeys(it.last.environment or "" for it in [*roots, *nodes.values()] if it.last is not None)
-    found = {digest: read_environment(lake, digest) for digest in digests}
+    found = {digest: trace_environment(lake, digest) for digest in digests}
     wrong = [*problems, *(line for log in logs.values() for line in log.problems)]
     return Trace(title, dict(facts or {}) | _facts(roots, found), parts, logs, found, wrong)
 
 
-def _facts(roots: Sequence[Node], environments: Mapping[str, Environment]) -> dict[str, str]:
-    """Return what is said of the one artifact that was asked about; of several the groups say it."""
+def _facts(roots: Sequence[Node], environments: Mapping[str, TraceEnvironment]) -> dict[str, str]:
+    """Return the facts about a single traced artifact. For several, the groups contain them."""
     if len(roots) != 1 or (made := roots[0].last) is None:
         return {}
     took = "" if made.seconds is None else f" in {made.seconds:g} s"
@@ -166,25 +167,25 @@ def _facts(roots: Sequence[Node], environments: Mapping[str, Environment]) -> di
     return {
         "made": f"{made.created_at:%Y-%m-%d %H:%M:%S} UTC{took} {run}{step}",
         "code": f"{made.code_version or 'unknown'} at commit {commit_of(made) or 'unknown'}",
-        "environment": f"{(made.environment or 'unknown')[:12]}: {environments[made.environment or ''].told}",
+        "environment": f"{(made.environment or 'unknown')[:12]}: {environments[made.environment or ''].phrase}",
     }
 
 
-def read_environment(lake: Manifests, digest: str) -> Environment:
-    """Return an environment as it was kept, or why it is not known."""
-    if not _DIGEST.fullmatch(digest):  # it becomes a path, and a manifest may say anything
-        return Environment(digest, problem="not recorded" if not digest else "not a digest")
+def trace_environment(lake: Manifests, digest: str) -> TraceEnvironment:
+    """Return a recorded environment, or why it is unknown."""
+    if not _DIGEST.fullmatch(digest):  # it becomes a path, and manifests are untrusted
+        return TraceEnvironment(digest, problem="not recorded" if not digest else "not a digest")
     try:
         found = origin.load_environment(lake, digest)
     except MissingArtifactError:
-        return Environment(digest, problem=f"environments/{digest}.json is not in the lake")
+        return TraceEnvironment(digest, problem=f"environments/{digest}.json is not in the lake")
     except LakeError as error:
-        return Environment(digest, problem=str(error))
-    return Environment(digest, found.python, found.platform, found.distributions)
+        return TraceEnvironment(digest, problem=str(error))
+    return TraceEnvironment(digest, found.python, found.platform, found.distributions)
 
 
 def as_json(trace: Trace) -> dict[str, Any]:
-    """Return everything as JSON knows it: edges are pairs of places in `nodes`, from what was made to its input."""
+    """Return the trace in JSON's types. Edges are pairs of positions in `nodes`, from an artifact to its input."""
     nodes = trace.nodes
     place = {key: number for number, key in enumerate(nodes)}
     links = {

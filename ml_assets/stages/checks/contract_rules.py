@@ -1,6 +1,6 @@
-"""The rules of a contract as asset checks, what holding a table against them found, and days that were refused.
+"""Asset checks for the rules of a contract, their results, and the storage of rejected days.
 
-Finding it stays out; see `ml_assets.contracts.checking`.
+Not here: the validation itself (see `ml_assets.contracts.checking`).
 """
 
 import hashlib
@@ -21,12 +21,12 @@ from ml_assets.logic.tables.rejected import rejected_rows
 
 
 def check_name(rule: str) -> str:
-    """Return a rule as the name of an asset check, which may hold only letters, digits and underscores."""
+    """Return the name of an asset check for a rule. Only letters, digits and underscores are allowed."""
     return re.sub(r"[^A-Za-z0-9_]+", "_", rule).strip("_")[:120]
 
 
 def rule_check_name(rule: Rule) -> str:
-    """Return the name of a rule's check; columns whose names differ only in other characters do not share one."""
+    """Return the name of a rule's check, which is unique even if column names differ only in other characters."""
     name = check_name(rule.name)
     if len(name) < 120 and all(re.fullmatch(r"[A-Za-z0-9_]+", column) for column in rule.columns):
         return name
@@ -54,13 +54,13 @@ def check_results(
     *,
     partitions: Sequence[str] = (),
 ) -> Iterator[dg.AssetCheckResult]:
-    """Yield what each rule found as the result of its asset check, passing ones too.
+    """Yield the result of the asset check of each rule, including those that pass.
 
     Args:
         report: the findings.
-        asset: what was looked at.
-        also: by rule, more counts to tell: rows that were quarantined, rows that were released.
-        partitions: the run's, in order; none where the table is whole.
+        asset: the checked asset.
+        also: by rule, further counts to report: rows that were quarantined or released.
+        partitions: those of the run, in order; none if the table is whole.
     """
     span = " to ".join(dict.fromkeys([partitions[0], partitions[-1]])) if partitions else ""
     for finding in report.findings:
@@ -82,7 +82,7 @@ def check_results(
 
 
 def _severity(finding: Finding) -> dg.AssetCheckSeverity:
-    """Return that of a finding: a rule that blocks does not block where it only could not be judged."""
+    """Return the severity of a finding. A blocking rule that could not be judged does not block."""
     blocks = finding.rule.is_blocking and not (finding.passed and finding.not_judged)
     return dg.AssetCheckSeverity.ERROR if blocks else dg.AssetCheckSeverity.WARN
 
@@ -108,7 +108,7 @@ def _broken(report: Report, finding: Finding) -> dict[str, Any]:
 
 
 def as_table(rows: pl.DataFrame) -> dg.TableMetadataValue:
-    """Return rows as a table of the UI, numbers with six significant digits."""
+    """Return rows as a table for the UI, with six significant digits."""
     return dg.MetadataValue.table(
         [dg.TableRecord({name: _cell(it) for name, it in row.items()}) for row in rows.iter_rows(named=True)],
         dg.TableSchema(columns=[dg.TableColumn(name, str(dtype)) for name, dtype in rows.schema.items()]),
@@ -131,19 +131,19 @@ def reject(
     inputs: tuple[ArtifactRef, ...] = (),
     others: Others | None = None,
 ) -> None:
-    """Keep the days that broke a blocking rule as `<asset>__rejected`, so that they can be inspected.
+    """Store the days that broke a blocking rule as `<asset>__rejected`, for inspection.
 
     Args:
-        lake: where to; what stands there under the asset's own name stays.
-        asset: what they would have become.
-        days: the rows of each day of the run by partition key; under '' where the table is whole.
-        report: what holding all of these rows against their contract found.
-        run_id: the run that made them.
-        inputs: what they were made from.
-        others: the tables that relationships point to, as they were given to `check_table`.
+        lake: where to store them; the asset itself is not changed.
+        asset: the asset that they were built for.
+        days: the rows of each day of the run by partition key; under '' if the table is whole.
+        report: the findings of the contract for all of these rows.
+        run_id: the run that built them.
+        inputs: what they were built from.
+        others: the tables that relationships refer to, as given to `check_table`.
     """
     found = {day for finding in report.blocking for day in finding.partitions}
-    everywhere = any(not finding.partitions for finding in report.blocking)  # a wrong shape is that of every day
+    everywhere = any(not finding.partitions for finding in report.blocking)  # a wrong shape concerns every day
     making = Origin(
         inputs=inputs, run_id=run_id, parameters={"refused": [report.sentence(it) for it in report.blocking]}
     )

@@ -1,6 +1,6 @@
-"""The age of the data itself: how far the newest day of an asset, or the as-of day of who serves, lies behind.
+"""Checks the age of the data: how far the newest day of an asset, or the champion's as-of day, is behind.
 
-How long ago something was run stays out: that is Dagster's own freshness policy.
+Not here: the time of the last run (see Dagster's freshness policies).
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,12 +26,12 @@ _SERVING: Final = ("model", "champion")
 
 @dataclass(frozen=True)
 class AgeLimit:
-    """By how many days the data of an asset may lie behind.
+    """The limit on the age of an asset's data.
 
     Attributes:
         days: the days it can have.
-        most: how far its newest may lie behind the newest there can be.
-        model: whose as-of day counts instead; '' where the asset has days of its own.
+        most: how many days its newest day may be behind the newest possible day.
+        model: the model whose as-of day counts instead; '' if the asset has days of its own.
     """
 
     days: Days
@@ -39,7 +39,7 @@ class AgeLimit:
     model: str = ""
 
     def behind(self, newest: str, over: date) -> int:
-        """Return how many days the newest day lies behind the last that is over; of '' all days, and one more."""
+        """Return how many days the newest day is behind the last day that is over; for '', all days and one more."""
         last = over if self.days.last is None else min(over, self.days.last)
         since = date.fromisoformat(newest) if newest else self.days.first - timedelta(days=1)
         return (last - since).days
@@ -72,8 +72,8 @@ def age_limits(declared: Declared, by_day: Iterable[dg.AssetKey]) -> dict[dg.Ass
     return found
 
 
-def newest_day(lake: Lake, key: dg.AssetKey, limit: AgeLimit) -> str:
-    """Return the newest day of an asset, or the as-of day of who serves; '' where there is none."""
+def newest_day_of(lake: Lake, key: dg.AssetKey, limit: AgeLimit) -> str:
+    """Return the newest day of an asset, or the champion's as-of day; '' if there is none."""
     if not limit.model:
         return next(reversed(lake.partitions(key.to_user_string())), "")
     last = promotions(lake, limit.model).last()
@@ -81,24 +81,24 @@ def newest_day(lake: Lake, key: dg.AssetKey, limit: AgeLimit) -> str:
 
 
 def as_of(lake: Lake, model: str, version: str) -> date:
-    """Return the last day that a model knew labels of when it was trained."""
+    """Return the as-of day of a model."""
     made = lake.manifest(ArtifactRef(asset=f"{model}/model", version=version))
     trained_on = next(ref for ref in made.inputs if ref.asset == f"{model}/training_set")
     return date.fromisoformat(str(lake.manifest(trained_on).parameters["as_of"]))
 
 
 def age_result(key: dg.AssetKey, limit: AgeLimit, newest: str, over: date) -> dict[str, Any]:
-    """Return what the check says, as the fields that its results in a run and outside of one share."""
+    """Return the fields that the check's results in a run and outside of one share."""
     behind = limit.behind(newest, over)
-    told: Mapping[str, Any] = {"newest day": newest or "none", "days behind": behind, "days allowed": limit.most}
-    what = f"as of {newest}" if limit.model and newest else f"newest day {newest}" if newest else "nothing is there"
+    metadata: Mapping[str, Any] = {"newest day": newest or "none", "days behind": behind, "days allowed": limit.most}
+    what = f"as of {newest}" if limit.model and newest else f"newest day {newest}" if newest else "there is no data"
     return {
         "asset_key": key,
         "check_name": CHECK,
         "passed": behind <= limit.most,
         "severity": dg.AssetCheckSeverity.WARN,
-        "metadata": told,
-        "description": f"{what}, {behind} days behind; {limit.most} are allowed",
+        "metadata": metadata,
+        "description": f"{what}, {behind} days behind; at most {limit.most} are allowed",
     }
 
 
@@ -110,10 +110,10 @@ def data_age_checks(declared: Declared, assets: Iterable[dg.AssetsDefinition]) -
 
 def _check(key: dg.AssetKey, limit: AgeLimit) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=key, name=CHECK, description=f"Its data lies at most {limit.most} days behind the newest there can be."
+        asset=key, name=CHECK, description=f"Its data is at most {limit.most} days behind the newest possible day."
     )
     def data_is_fresh(ml_assets_lake: LakeResource) -> dg.AssetCheckResult:
-        newest = newest_day(ml_assets_lake.connect(), key, limit)
+        newest = newest_day_of(ml_assets_lake.connect(), key, limit)
         return dg.AssetCheckResult(
             **age_result(key, limit, newest, yesterday(datetime.now(tz=UTC), limit.days.timezone))
         )

@@ -1,6 +1,6 @@
-"""Checks of dbt's tables: one for each rule of their contracts, one for each test that dbt alone knows.
+"""Checks of dbt's tables: one for each rule of their contracts, and one for each test that only dbt can run.
 
-Building the tables and publishing them stays out; see `ml_assets.stages.tables`.
+Not here: building and publishing the tables (see `ml_assets.stages.tables`).
 """
 
 import functools
@@ -30,7 +30,7 @@ Node = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Project:
+class CheckedProject:
     """dbt's models with their tests, contracts and quarantines."""
 
     manifest: Mapping[str, Any]
@@ -40,11 +40,11 @@ class Project:
     @classmethod
     def of(
         cls, declaration: TablesDeclaration, manifest: Mapping[str, Any], contracts: Mapping[str, TableContract]
-    ) -> "Project":
-        """Join a declaration with dbt's project.
+    ) -> "CheckedProject":
+        """Return the project of a declaration and dbt's manifest.
 
         Raises:
-            ContractError: the declaration speaks of a table that dbt does not know.
+            ContractError: the declaration names a table that dbt does not know.
         """
         project = cls(manifest, contracts, declaration.quarantine)
         names = [node["name"] for node in project.models.values()]
@@ -70,7 +70,7 @@ class Project:
 
     @functools.cached_property
     def _by_table(self) -> dict[str, str]:
-        """Unique ids by the names that contracts have."""
+        """Unique ids by contract name."""
         tables = {uid: node for uid, node in self.nodes.items() if node["resource_type"] in {"model", "source"}}
         return {
             node["name"] if node["resource_type"] == "model" else table_name(node): uid for uid, node in tables.items()
@@ -110,7 +110,7 @@ class Project:
 
     @functools.cached_property
     def aside(self) -> dict[str, dict[str, JsonValue]]:
-        """The models that may set rows aside, each with what decides which, for manifests."""
+        """The models that may quarantine rows, each with the settings that decide which, for manifests."""
         return {
             uid: Quarantine(self.shares[node["name"]], self.predicates(uid)).parameters
             for uid, node in self.models.items()
@@ -118,19 +118,19 @@ class Project:
         }
 
     def quarantines(self, lake: Lake, models: Sequence[str]) -> dict[str, Quarantine]:
-        """Return what some models may set aside, with the rows that a person let pass."""
+        """Return the quarantine settings of some models, with the rows that a person released."""
         return {model: self._quarantine(lake, model) for model in models if model in self.aside}
 
     def _quarantine(self, lake: Lake, model: str) -> Quarantine:
         node, names = self.nodes[model], self.contract(model).names
         found = releases(lake, table_name(node))
         rows = released_rows(lake, [ref for refs in found.values() for ref in refs], is_input=False)
-        is_fit = rows is not None and {*names} <= {*rows.columns}  # else they are of another contract
+        is_fit = rows is not None and {*names} <= {*rows.columns}  # otherwise they belong to another contract
         released = rows.select(names) if rows is not None and is_fit else None
         return Quarantine(self.shares[node["name"]], self.predicates(model), released, found)
 
     def predicates(self, model: str) -> dict[str, str]:
-        """Return a model's row rules as SQL; of relationships those to tables that dbt builds before it."""
+        """Return a model's row rules as SQL. Relationships are limited to tables that dbt builds before it."""
         before = {*with_ancestors(self.nodes, [model])} - {model}
         relations = {
             name: str(self.nodes[uid]["relation_name"]) for name, uid in self._by_table.items() if uid in before
@@ -138,7 +138,7 @@ class Project:
         return broken_predicates(self.contract(model), relations=relations)
 
     def report(self, lake: Lake, built: Build, model: str, *, by_day: bool) -> tuple[Report, dict[str, dict[str, int]]]:
-        """Return what tests and constraints found of one model, and by rule the rows quarantined and released."""
+        """Return the findings of tests and constraints for one model, and by rule the quarantined and released rows."""
         contract, name = self.contract(model), self.nodes[model]["name"]
         if model not in built.seconds:
             return report_of_failure(contract, built.failed.get(model, "")), {}
@@ -150,7 +150,7 @@ class Project:
         quarantine = built.quarantines.get(model)
         released = None if quarantine is None else quarantine.released
         found = None
-        # dbt has no test of the rules that come without being declared: that numbers are finite.
+        # dbt has no test for rules that apply without a declaration, such as finite numbers.
         if any(outcome.rule and not outcome.passed for outcome in outcomes) or has_broken_numbers(frame, contract):
             found = (
                 check_table(frame, contract, others=others, partition=partition)
@@ -170,7 +170,7 @@ class Project:
         return report_of_tests(contract, outcomes, rows=rows, tested=tested, found=found, aside=aside), counts
 
     def _outcomes(self, built: Build, model: str) -> list[Outcome]:
-        """Return how those of a model's tests ended that ran."""
+        """Return the outcomes of a model's tests that ran."""
         return [
             Outcome(
                 test=self.nodes[test.unique_id]["name"],
@@ -185,7 +185,7 @@ class Project:
         ]
 
     def _others(self, lake: Lake, built: Build, contract: TableContract) -> Others:
-        """Return the columns that relationships point to, as dbt saw them: built in this run, or in the lake."""
+        """Return the columns that relationships refer to, as dbt read them: from this run, or from the lake."""
         wanted: dict[str, set[str]] = {}
         for rule in contract.rules:
             if rule.relationship is not None:
@@ -202,7 +202,7 @@ class Project:
         return found
 
     def reject(self, lake: Lake, built: Build, model: str, report: Report, *, run_id: str) -> Sequence[str]:
-        """Keep the days of a model that were refused, as far as dbt wrote them, and return them."""
+        """Store a model's rejected days, as far as dbt wrote them, and return them."""
         name = self.nodes[model]["name"]
         refused = built.files(f"{name}{REJECTED}")
         if refused:
@@ -228,7 +228,7 @@ def selected_results(
     *,
     partitions: Sequence[str],
 ) -> Iterator[dg.AssetCheckResult]:
-    """Yield the results of those checks that the run asked for."""
+    """Yield the results of the checks that the run selects."""
     wanted = [it for it in report.findings if dg.AssetCheckKey(key, rule_check_name(it.rule)) in
               context.selected_asset_check_keys]  # fmt: skip
     yield from check_results(replace(report, findings=tuple(wanted)), key, counts, partitions=partitions)

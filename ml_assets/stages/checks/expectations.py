@@ -1,6 +1,6 @@
-"""Expectations as checks of a table by day: what a day looks like beside the days before it, which the lake holds.
+"""Checks of a table by day against its earlier days in the lake.
 
-What is looked at, and from where on it is a surprise, stays out; see `ml_assets.logic.tables.expectations`.
+Not here: what is compared, and when it is a surprise (see `ml_assets.logic.tables.expectations`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,11 +21,11 @@ from ml_assets.stages.checks.contract_rules import rule_specs
 
 
 def expectation_specs(settings: ExpectationsSettings, asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    """Return the checks of a table; none where no days are declared."""
+    """Return the checks of a table; none if no days are declared."""
     return rule_specs(rules_of(is_blocking=settings.is_blocking), asset) if settings.days else []
 
 
-def held_against_the_past(
+def compare_with_earlier_days(
     lake: Lake,
     asset: dg.AssetKey,
     rows: pl.DataFrame,
@@ -34,24 +34,24 @@ def held_against_the_past(
     settings: ExpectationsSettings,
     contract: TableContract,
 ) -> Report:
-    """Return what is odd about days that are about to be published.
+    """Return the surprises in days that are about to be published.
 
-    Days before them count if they are of the same columns; that they were looked at is no part of the lineage.
+    Earlier days count if they have the same columns. They are not recorded as inputs.
 
     Args:
-        lake: where the days before are.
-        asset: what the days will be published as.
+        lake: contains the earlier days.
+        asset: the asset of the days.
         rows: all rows of the run.
         days: its partition keys.
-        settings: as declared.
-        contract: the table's; what plays the role of the key or of a time is not counted.
+        settings: the declared settings.
+        contract: the contract of the table; keys and times are not compared.
     """
     if not settings.days:
         return Report(contract, ())
     judged = [day_of(day) for day in days]
     first = min(judged)
     keys = [str(day) for day in days_between(first - timedelta(days=settings.days), first - timedelta(days=1))]
-    past = alike(lake, lake.newest(asset.to_user_string(), keys).values(), rows)
+    past = artifacts_with_same_columns(lake, lake.newest(asset.to_user_string(), keys).values(), rows)
     counted = [column for column in contract.columns if column.name != DAY and column.role in _COUNTED]
     before = [day_of(ref.partition or "") for ref in past]
     found = surprises(
@@ -71,7 +71,7 @@ def held_against_the_past(
 
 
 def _shown(surprise: Surprise, contract: TableContract) -> Surprise:
-    """Return a surprise without a personal value."""
+    """Return a surprise without personal values."""
     category = contract.shown(surprise.column, surprise.category)
     if category == surprise.category:
         return surprise
@@ -82,8 +82,8 @@ def _shown(surprise: Surprise, contract: TableContract) -> Surprise:
 _COUNTED = frozenset({"feature", "label", "context", None})
 
 
-def alike(lake: Lake, refs: Iterable[ArtifactRef], rows: pl.DataFrame) -> list[ArtifactRef]:
-    """Return the artifacts whose columns are those of some rows, in their order, so that all are read as one frame."""
+def artifacts_with_same_columns(lake: Lake, refs: Iterable[ArtifactRef], rows: pl.DataFrame) -> list[ArtifactRef]:
+    """Return the artifacts with the same columns as some rows, in their order, so that one read covers all."""
     columns = [(name, str(dtype)) for name, dtype in rows.schema.items()]
     wanted = [*refs]
     with lake.pool(len(wanted)) as each:

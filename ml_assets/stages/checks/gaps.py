@@ -1,7 +1,7 @@
-"""The check that tells which days were missing of what an asset is made from, where its declaration allows gaps.
+"""The check that lists missing days among an asset's inputs, if its declaration allows gaps.
 
-Not here: refusing gaps that are not allowed (`ml_assets.warehouse.warehouse`, `ml_assets.lake.io_manager`, the training
-set).
+Not here: refusal of gaps that are not allowed (see `ml_assets.warehouse.warehouse`, `ml_assets.lake.io_manager` and
+`ml_assets.stages.training_set`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ CHECK: Final = "no_day_is_missing"
 
 
 def gap_checks(declared: Declared, manifest: Mapping[str, Any]) -> list[dg.AssetChecksDefinition]:
-    """Return the checks of tables and models that may be built over missing days; none where nothing declares gaps."""
+    """Return the checks of tables and models that may be built over missing days."""
     models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
     tables = [table_key(node["name"]) for node in models if is_gap_allowed(node)] if declared.tables else []
     stages = [
@@ -33,7 +33,7 @@ def gap_checks(declared: Declared, manifest: Mapping[str, Any]) -> list[dg.Asset
 
 
 def _check(key: dg.AssetKey) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=key, name=CHECK, description="No day is missing of what it is made from.")
+    @dg.asset_check(asset=key, name=CHECK, description="No day of its inputs is missing.")
     def no_day_is_missing(context: dg.AssetCheckExecutionContext, ml_assets_lake: LakeResource) -> dg.AssetCheckResult:
         opened, span = ml_assets_lake.connect(), range_of(context.run.tags)
         days = [""] if span is None else ["", *map(str, days_between(*map(day_of, span)))]
@@ -46,7 +46,7 @@ def _check(key: dg.AssetKey) -> dg.AssetChecksDefinition:
 
 
 def gap_result(key: dg.AssetKey, missing: Mapping[str, Mapping[str, Iterable[str]]]) -> dg.AssetCheckResult:
-    """Return the check's result from the days that were missing of what each partition is made from."""
+    """Return the check's result from the missing inputs of each partition."""
     affected = {day: days_by_asset(found) for day, found in missing.items() if found}
     everything = days_by_asset(merge_days(missing.values()))
     return dg.AssetCheckResult(
@@ -54,7 +54,7 @@ def gap_result(key: dg.AssetKey, missing: Mapping[str, Mapping[str, Iterable[str
         asset_key=key,
         passed=not affected,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"made without {everything}; rebuilt when that is landed" if affected else None,
+        description=f"built without {everything}; rebuilt when it is landed" if affected else None,
         metadata={
             "partitions with missing days": len(affected),
             **({"missing": dg.MetadataValue.json(affected)} if affected else {}),

@@ -1,6 +1,6 @@
-"""Whether the champion was reproduced, as a check of the champion: the newest verdict of `ml-assets reproduce`.
+"""The check of the champion with the newest verdict of `ml-assets reproduce`.
 
-Not here: training it again; see `ml_assets.provenance.reproduction` and `ml_assets.automation.reproduction`.
+Not here: the reproduction (see `ml_assets.provenance.reproduction` and `ml_assets.automation.reproduction`).
 """
 
 from collections.abc import Iterator
@@ -17,15 +17,15 @@ CHECK: Final = "champion_is_reproduced"
 
 
 def reproduction_check(model: str) -> dg.AssetChecksDefinition:
-    """Return the check of a model's champion; it has no result until the champion was reproduced once."""
+    """Return the check of a model's champion, which has no result before the first reproduction."""
     spec = dg.AssetCheckSpec(
         CHECK,
         asset=dg.AssetKey([model, "champion"]),
-        description="Trained again from its manifest, the champion comes out with the same hash. Not evaluated until "
-        "`ml-assets reproduce` or its schedule has done that.",
+        description="A training from its manifest results in the same hash as the champion's. Not evaluated before "
+        "`ml-assets reproduce` or its schedule has run.",
     )
 
-    @dg.multi_asset_check(name=f"{model}__{CHECK}", specs=[spec], can_subset=True)  # else a result would be required
+    @dg.multi_asset_check(name=f"{model}__{CHECK}", specs=[spec], can_subset=True)  # without it, a result is required
     def champion_is_reproduced(ml_assets_lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
         result = reproduction_result(ml_assets_lake.connect(), model)
         if result is not None:
@@ -38,7 +38,7 @@ def reproduction_result(lake: Lake, model: str) -> dict[str, Any] | None:
     """Return the verdict on the current champion, as the fields that a check's result and evaluation share.
 
     Returns:
-        None where there is no champion, or it was not reproduced yet: that is neither passed nor failed.
+        None if there is no champion or no verdict yet, which means neither passed nor failed.
     """
     last = promotions(lake, model).last()
     verdict = None if last is None or last.champion is None else last_verdict(lake, model, last.champion)

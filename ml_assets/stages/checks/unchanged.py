@@ -1,6 +1,6 @@
-"""Whether features that are made again are what was published before: what was known at a moment does not change.
+"""Checks that rebuilt features equal the published ones, because what was known at a moment does not change.
 
-What counts as a change stays out; see `ml_assets.logic.point_in_time.leak_test`.
+Not here: what counts as a change (see `ml_assets.logic.point_in_time.leak_test`).
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from ml_assets.logic.point_in_time.leak_test import Change, changed_after_known
 from ml_assets.models.plan import DAY, ModelPlan, table_key
 from ml_assets.provenance.lineage import code_behind
 from ml_assets.stages.checks.contract_rules import as_table
-from ml_assets.stages.checks.expectations import alike
+from ml_assets.stages.checks.expectations import artifacts_with_same_columns
 
 UNCHANGED = "features_stay_as_they_were_published"
 
@@ -28,17 +28,17 @@ def unchanged_check_spec(plan: ModelPlan) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         UNCHANGED,
         asset=plan.asset("features"),
-        description="What was known at a prediction time does not change, so rows that were published do not either.",
+        description="Rows that were published have not changed, because what was known at a prediction time is fixed.",
     )
 
 
 def unchanged_check_result(
     context: dg.AssetExecutionContext, plan: ModelPlan, lake: Lake, rows: pl.DataFrame
 ) -> dg.AssetCheckResult:
-    """Return whether rows that the same code published before are as they were, as the result of the check."""
+    """Return whether rows that the same code published before are unchanged."""
     days = context.partition_keys
     code_version = context.assets_def.specs_by_key[plan.asset("features")].code_version
-    before = alike(lake, _of_the_same_code(plan, lake, rows, days, code_version), rows)
+    before = artifacts_with_same_columns(lake, _of_the_same_code(plan, lake, rows, days, code_version), rows)
     again = rows.filter(pl.col(DAY).cast(pl.String).is_in([ref.partition for ref in before]))
     changes = (
         changed_after_known(again, lake.scan(before, is_input=False).collect(), [*plan.key, DAY]) if before else ()
@@ -73,7 +73,7 @@ def _shown(change: Change, contract: TableContract) -> Change:
 def _of_the_same_code(
     plan: ModelPlan, lake: Lake, rows: pl.DataFrame, days: Sequence[str], code_version: str | None
 ) -> list[ArtifactRef]:
-    """Return the days that stand with other rows, though all code behind them is the same."""
+    """Return the published days whose rows differ although all code behind them is the same."""
     asset = plan.asset("features").to_user_string()
     table = table_key(plan.declaration.features.table).to_user_string()
     parts, stood = by_partition(rows, days, asset), lake.newest(asset, days)

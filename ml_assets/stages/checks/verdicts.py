@@ -1,9 +1,9 @@
-"""What drift and performance of days came to, as asset checks: over the limits, within them, or not judged.
+"""Asset checks of drift and performance by day: over the limits, within them, or not judged.
 
-Each day has an evaluation of its own, and a run over several days one more, of all of them.
+Each day has its own evaluation, and a run over several days has one more for all of them.
 
-A check passes only where every day was judged and none is over. One that was not judged is shown as a warning that says
-so: neither a green mark nor the silence of a missing evaluation tells an operator that nobody looked.
+A check passes only if every day was judged and none is over a limit. A day that was not judged causes a warning,
+because neither a passed check nor a missing one would show an operator that nothing was checked.
 """
 
 import warnings
@@ -25,7 +25,7 @@ from ml_assets.stages.checks.contract_rules import as_table
 DRIFT: Final = "drift_is_within_the_limits"
 PERFORMANCE: Final = "performance_is_as_promised"
 _LISTED: Final = 100
-"""Findings that a check lists; it counts them all."""
+"""The most findings that a check lists. It counts all of them."""
 _COLUMNS: Final = pl.Schema(
     {
         "partition": pl.String, "state": pl.String, "rule": pl.String, "figure": pl.Float64, "limit": pl.Float64,
@@ -36,12 +36,12 @@ _Record = dict[str, str | float]
 
 
 class Judged(NamedTuple):
-    """What the performance of one model version's predictions of a day came to.
+    """The judged performance of one model version on a day.
 
     Attributes:
         day: the partition.
-        summary: what was measured.
-        finding: what the rule that asks for a retraining makes of the days up to this one.
+        summary: the measurements.
+        finding: the finding of the retraining rule for the days up to this one.
     """
 
     day: str
@@ -50,21 +50,21 @@ class Judged(NamedTuple):
 
     @property
     def state(self) -> State:
-        """What it came to; the day itself must have enough labels."""
+        """The state of the day, which must have enough labels itself."""
         if not self.finding.is_judged or str(self.finding.day) != self.day:
             return "not judged"
         return "over the limits" if self.finding.is_over else "within the limits"
 
 
 Results = Callable[[Sequence[str]], dg.AssetCheckResult]
-"""What gives the result of a check over some days."""
+"""Returns the result of a check over some days."""
 
 
 def evaluated_by_day(context: dg.AssetExecutionContext, results: Results) -> dg.AssetCheckResult:
     """Log an evaluation for each day of a run over a range, and return the result over all its days.
 
-    Dagster gives the result of a check a partition only in runs of one partition. The days must be materialized before:
-    an evaluation counts for the materialization that it names.
+    Dagster assigns a check result to a partition only in runs of one partition. The days must be materialized before,
+    because an evaluation names its materialization.
     """
     days = context.partition_keys
     if not context.has_partition_key:
@@ -96,7 +96,7 @@ def _spec(
     name: str, asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str], description: str
 ) -> dg.AssetCheckSpec:
     with warnings.catch_warnings():
-        # Dagster 1.13 calls partitions of a check a preview; without them its UI shows no state by day.
+        # Dagster 1.13 marks partitions of a check as a preview; without them its UI shows no state by day.
         warnings.filterwarnings("ignore", message=".*partitions_def on an AssetCheckSpec", category=dg.PreviewWarning)
         return dg.AssetCheckSpec(name, asset=asset, description=description, partitions_def=partitions)
 
@@ -111,12 +111,12 @@ def drift_spec(asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str]) -> 
 
 
 def drift_result(asset: dg.AssetKey, days: Sequence[DriftSummaries], limits: DriftLimits) -> dg.AssetCheckResult:
-    """Return what the drift of days came to."""
+    """Return the check result for the drift of days."""
     records: list[_Record] = []
     for day in days:
-        told: _Record = {"partition": str(day.day)}
+        record: _Record = {"partition": str(day.day)}
         for it in day.versions:
-            of: _Record = told | {"state": it.state, "rows": it.rows, "model_version": it.model_version}
+            of: _Record = record | {"state": it.state, "rows": it.rows, "model_version": it.model_version}
             records += [
                 of | {"rule": broken.rule, "figure": broken.figure, "limit": broken.limit,
                       "finding": f"{broken.feature}: {broken.sentence}"}
@@ -125,7 +125,9 @@ def drift_result(asset: dg.AssetKey, days: Sequence[DriftSummaries], limits: Dri
             if it.state == "not judged":
                 records.append(of | _too_few(it.rows, it.sentence, limits))
         if not day.versions:
-            records.append(told | {"state": "not judged", "rows": 0} | _too_few(0, "nothing was predicted", limits))
+            records.append(
+                record | {"state": "not judged", "rows": 0} | _too_few(0, "there are no predictions", limits)
+            )
     return _result(DRIFT, asset, {str(day.day): day.state for day in days}, records)
 
 
@@ -145,7 +147,7 @@ def performance_spec(asset: dg.AssetKey, partitions: dg.PartitionsDefinition[str
 def performance_result(
     asset: dg.AssetKey, days: Sequence[str], judged: Sequence[Judged], rules: Rules
 ) -> dg.AssetCheckResult:
-    """Return what the performance of days came to."""
+    """Return the check result for the performance of days."""
     by_day: dict[str, list[Judged]] = {day: [] for day in days}
     for it in (it for it in judged if it.day in by_day):
         by_day[it.day].append(it)
@@ -166,7 +168,7 @@ def performance_result(
                           "finding": f"{it.summary.sentence} {it.finding.sentence}"}
                 )  # fmt: skip
         if not versions:
-            records.append({"partition": day, "state": "not judged", "rows": 0, "finding": "nothing was predicted"})
+            records.append({"partition": day, "state": "not judged", "rows": 0, "finding": "there are no predictions"})
     states = {day: state_of_all(it.state for it in versions) for day, versions in by_day.items()}
     return _result(PERFORMANCE, asset, states, records)
 

@@ -1,6 +1,6 @@
-"""Features rebuilt from what was known at a moment, compared with the full build, and the search for what differs.
+"""Rebuilds features from what was known at a moment, compares them with the full build, and searches for causes.
 
-Which moments are looked at, and what a leak leads to: see `ml_assets.stages.leak_test.leaktest`.
+Not here: the choice of moments and the consequences of a leak (see `ml_assets.stages.leak_test.leaktest`).
 """
 
 import threading
@@ -35,14 +35,14 @@ from ml_assets.models.plan import DAY, ModelPlan, days_between
 from ml_assets.warehouse.rebuild import Reach, Rebuilds, reach_of
 from ml_assets.warehouse.warehouse import Node, table_name
 
-MAX_REBUILDS = 60  # for causes; one column takes a dozen, and columns of one cause share them
+MAX_REBUILDS = 60  # for causes; one column takes a dozen, and columns with the same cause share them
 _TRIED = 3
-"""Samples at which the cause of one leak is searched for: at some, a value is the same by chance."""
+"""Samples at which the cause of one leak is searched, because values can be equal by chance."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A prediction time, and the rows of its day that had been asked for by then."""
+    """A prediction time, and the rows of its day with a prediction time up to it."""
 
     day: date
     at: datetime
@@ -51,14 +51,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class DayCuts:
-    """The prediction times of one day that are tested.
+    """The tested prediction times of one day.
 
     Attributes:
         rows: the full build of the day.
         times: the prediction times of its rows, in order.
         count: how many of them to choose.
         again: moments at which a leak was found before.
-        seed: chooses them, and what replaces what became known later.
+        seed: for the choice, and for the replacement of later values.
     """
 
     day: date
@@ -70,7 +70,7 @@ class DayCuts:
 
 
 class Sources:
-    """The source rows that builds reach, with their known times; a day is fetched once for samples side by side."""
+    """The source rows that builds read, with their known times. Samples of one day share one read."""
 
     def __init__(self, lake: Lake, manifest: Mapping[str, Any]) -> None:
         self.lake = lake
@@ -81,7 +81,7 @@ class Sources:
         self._frames: dict[ArtifactRef, pl.DataFrame] = {}
 
     def known(self, reach: Reach) -> dict[str, Known]:
-        """Return the rows in reach beside their known times, by dbt's id of the source."""
+        """Return the rows in reach with their known times, by dbt's id of the source."""
         with self._lock:
             frames = {uid: self._read(uid, span) for uid, span in reach.sources.items()}
             near = {ref for read in frames.values() for ref in read}
@@ -93,7 +93,7 @@ class Sources:
         keys = [""] if span is None else [str(day) for day in days_between(*span)]
         refs = self.lake.newest(asset, keys, runs=self.lake.runs)
         if not refs:
-            raise DataError(f"the lake holds nothing of {asset}{f' from {keys[0]} to {keys[-1]}' if span else ''}.")
+            raise DataError(f"the lake contains no data of {asset}{f' from {keys[0]} to {keys[-1]}' if span else ''}.")
         missing = [ref for ref in refs.values() if ref not in self._frames]
         read = self.lake.get_each(missing, pl.DataFrame, is_input=False)
         self._frames |= {
@@ -112,7 +112,7 @@ class Sources:
 
 
 def _whole(frame: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
-    """Return rows with all columns of their contract, also where an older landing did not compute them yet."""
+    """Return rows with all columns of their contract, even if an older landing did not compute them yet."""
     expressions = {column.name: column.expression for column in contract.columns if column.expression}
     late = {name: sql for name, sql in expressions.items() if name not in frame.columns}
     rows = with_columns(frame, late, where=contract.name, personal=contract.personal)
@@ -126,7 +126,7 @@ def _whole(frame: pl.DataFrame, contract: TableContract) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class Rebuilding:
-    """Rebuilds of one model's features as known at a moment, compared with the full build."""
+    """Rebuilds one model's features as known at a moment, and compares them with the full build."""
 
     plan: ModelPlan
     sources: Sources
@@ -137,13 +137,13 @@ class Rebuilding:
 
     @property
     def columns(self) -> list[str]:
-        """What is compared: everything but the key and the day, by which rows are found."""
+        """The compared columns: all but the key and the day, which identify rows."""
         return [name for name in self.plan.features_columns if name not in {*self.plan.key, DAY}]
 
     def compare(self, cuts: DayCuts) -> list[tuple[Sample, tuple[Difference, ...]]]:
-        """Return how the rows of each of a day's samples differ from those built in another future.
+        """Return the differences between a day's samples and their rebuilds with another future.
 
-        That is from what was known at the sample's time, with all that became known later taken away or replaced.
+        A rebuild uses what was known at the sample's time; what became known later is removed or replaced.
         """
         random = np.random.default_rng(cuts.seed)
         known = self.sources.known(self.reach(cuts.day))
@@ -160,15 +160,15 @@ class Rebuilding:
         future = {uid: table.with_other_future(sample.at, random) for uid, table in known.items()}
         try:
             return self._rebuilt(sample, future)
-        except WarehouseError as error:  # values of two rows that do not go together, as the 31st of February
-            self.say(f"leak test: what became known after {sample.at} is removed and not replaced: {error}")
+        except WarehouseError as error:  # values of two rows may not fit together, such as February 31
+            self.say(f"leak test: values after {sample.at} are only removed, not replaced: {error}")
             return self.build(sample, known, Moment(sample.at))
 
     def made_of_other_rows(self, cuts: DayCuts) -> tuple[str, ...]:
         """Return the columns that change in some row when a random half of all source rows is missing.
 
-        Such a column is made of rows beside the prediction's own. Of the others a rebuild can say little: what stands
-        in the prediction's own row, or in reference data, is known by declaration.
+        Such a column is built from other rows than the prediction's own. For other columns a rebuild shows little: what
+        their own row or reference data contains is known by declaration.
         """
         random = np.random.default_rng(cuts.seed)
         known = self.sources.known(self.reach(cuts.day))
@@ -182,24 +182,24 @@ class Rebuilding:
         return self.plan.declaration.features.prediction_time
 
     def reach(self, day: date) -> Reach:
-        """Return what a day is made of."""
+        """Return what a day is built from."""
         return reach_of(self.sources.manifest, self.plan.declaration.features.table, day, day)
 
     def build(self, sample: Sample, known: Mapping[str, Known], moment: Moment) -> pl.DataFrame:
-        """Return the rows that could be asked for by a sample's time, built from what was known at a moment."""
+        """Return the rows with a prediction time up to the sample's, built from what was known at a moment."""
         return self._rebuilt(sample, {uid: table.by(moment, n) for n, (uid, table) in enumerate(known.items())})
 
     def _rebuilt(self, sample: Sample, rows: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         return self.rebuilds.build(self.reach(sample.day), rows).filter(pl.col(self._asked) <= sample.at)
 
     def differences(self, sample: Sample, built: pl.DataFrame) -> tuple[Difference, ...]:
-        """Return how the full build's rows of a sample differ from others."""
-        # The last asked for stand first: theirs is the prediction time, and a difference shows the first row.
+        """Return the differences between a sample's rows of the full build and other rows."""
+        # The latest rows come first: their prediction time is the sample's, and a difference shows the first row.
         rows = sample.rows.sort(self._asked, descending=True, maintain_order=True)
         return differences(rows, built, key=[*self.plan.key, DAY], columns=self.columns)
 
     def leaks(self, found: Sequence[tuple[Sample, tuple[Difference, ...]]]) -> tuple[Leak, ...]:
-        """Return a leak for each column that differs in any sample, with its cause where one is found."""
+        """Return a leak for each column that differs in any sample, with its cause if one is found."""
         shown: dict[tuple[str | None, object], list[tuple[Sample, Difference]]] = {}
         for sample, differing in found:
             for it in differing:
@@ -209,7 +209,7 @@ class Rebuilding:
         def search_at(sample: Sample) -> _Search:
             place = (sample.day, sample.at)
             if place not in searches:
-                self.say(f"leak test: searching for the cause of what differs at {sample.at}")
+                self.say(f"leak test: searching for the cause of the differences at {sample.at}")
                 searches[place] = _Search(self, sample, self.sources.known(self.reach(sample.day)))
             return searches[place]
 
@@ -236,7 +236,7 @@ class Rebuilding:
 
 
 class _Search:
-    """The search for what gave columns away at one sample: how much of what came later must be known for the value?"""
+    """Searches for the first later event with which one sample's value appears."""
 
     def __init__(self, test: Rebuilding, sample: Sample, known: Mapping[str, Known]) -> None:
         self.test = test
@@ -246,24 +246,24 @@ class _Search:
         self.built: dict[int, pl.DataFrame] = {}
 
     def cause(self, difference: Difference, rebuilds: int) -> tuple[Event | None, str]:
-        """Return the first event after the sample's time with which the full build's value comes about, or why not.
+        """Return the first event after the sample's time with which the full build's value appears, or the reason.
 
         Args:
             difference: the column and the row.
-            rebuilds: how many rebuilds it may cost.
+            rebuilds: the most rebuilds to use.
         """
         low, high = 0, self.later.height
         if self._build([*dict.fromkeys([low, high])], rebuilds) and not self._holds(high, difference):
             return None, (
-                "even with all that the sources hold of its look-back it comes out as "
-                f"{self._value(high, difference)}: it depends on days outside the look-back that is declared or on the "
-                "range it is built in, or the "
+                "even with all source rows of its look-back, the value is "
+                f"{self._value(high, difference)}: it depends on days outside the declared look-back or on the "
+                "range of days in one build, or the "
                 "features were built from other rows or other code"
             )
         if low in self.built and self._holds(low, difference):
             return None, (
-                "it is the same while what became known later is missing, and another when it is replaced: a condition "
-                "on a value that became known later decides it"
+                "it stays the same if later values are removed, and changes if they are replaced: a condition "
+                "on a later value determines it"
             )
         while high in self.built and high - low > 1:
             tried = [n for n in sorted(self.built) if low < n < high]
@@ -276,12 +276,12 @@ class _Search:
             high = next((n for n in tried if self._holds(n, difference)), high)
             low = max([n for n in tried if n < high], default=low)
         if high - low > 1 or high not in self.built:
-            return None, f"its cause was not searched for to the end, which would take over {MAX_REBUILDS} rebuilds"
+            return None, f"the search for its cause stopped, because it would take over {MAX_REBUILDS} rebuilds"
         at, table, row = self.later.row(high - 1)
         return [*self.known.values()][table].event(row, at), ""
 
     def _build(self, counts: Sequence[int], rebuilds: int) -> bool:
-        """Build from what was known after each number of events; tell whether that could be afforded."""
+        """Build from what was known after each number of events; return whether enough rebuilds were left."""
         missing = [count for count in counts if count not in self.built]
         if len(missing) > rebuilds:
             return False
@@ -290,7 +290,7 @@ class _Search:
         return True
 
     def known_value(self, difference: Difference) -> object:
-        """Return what the difference's row holds when what became known later is missing, else in the other build."""
+        """Return the row's value without later events or, if that is the same, in the other build."""
         if 0 not in self.built or self._holds(0, difference) or difference.column is None:
             return difference.other
         return self._value(0, difference)
@@ -308,7 +308,7 @@ class _Search:
         return Moment(at, table, row)
 
     def _holds(self, count: int, difference: Difference) -> bool:
-        """Tell whether a build has what the full build has."""
+        """Return whether a build has the value of the full build."""
         row = _row(self.built[count], difference)
         if difference.column is None or row.is_empty():
             return difference.column is None and difference.one != row.is_empty()
@@ -317,5 +317,5 @@ class _Search:
 
 
 def _row(built: pl.DataFrame, difference: Difference) -> pl.DataFrame:
-    """Return the row of a build, or none, in which two builds differed."""
+    """Return the row of a build in which two builds differed, or no row."""
     return built.filter(pl.col(name).eq_missing(pl.lit(value)) for name, value in difference.key.items())

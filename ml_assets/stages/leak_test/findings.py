@@ -1,6 +1,6 @@
-"""What the lake knows of leaks in a model's features: the newest leak test, and what stands behind a training set.
+"""Reads the known leaks of a model's features: the newest leak test, and the tests behind a training set.
 
-Finding leaks: see `ml_assets.stages.leak_test.leaktest`.
+Not here: the test (see `ml_assets.stages.leak_test.leaktest`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,26 +13,26 @@ from ml_assets.lake.store import Lake
 from ml_assets.logic.point_in_time.suspects import LeakFindings, LonePredictor, suspects
 
 LONE = "lone_predictors"
-"""The parameter under which a training set's manifest lists features that predict the target almost alone."""
+"""The manifest parameter of a training set that lists features which alone predict the target almost perfectly."""
 
 LEAK_TEST = "leak_test"
-"""The parameter under which the manifest of a day of features holds the figures of its run's leak test."""
+"""The manifest parameter of features with the figures of the run's leak test."""
 
 
 def record_asset(model: str) -> str:
-    """Return the name under which the lake stores what the newest leak test found."""
+    """Return the asset under which the lake stores the newest leak test."""
     return f"{model}/features__leak_test"
 
 
 def newest_record(lake: Lake, model: str) -> LeakTestRecord | None:
-    """Return what the newest leak test found; None where none was ever run."""
+    """Return the newest leak test; None if there is none."""
     found = lake.newest(record_asset(model), [""], runs=lake.runs)
     record: LeakTestRecord | None = lake.get(found[""], LeakTestRecord, is_input=False) if found else None
     return record
 
 
 def proven_leaks(lake: Lake, model: str) -> tuple[str, ...]:
-    """Return the leaks that the newest leak test proved, in sentences."""
+    """Return the leaks that the newest leak test proved, as sentences."""
     record = newest_record(lake, model)
     return tuple(leak.sentence for leak in record.leaks) if record else ()
 
@@ -40,13 +40,13 @@ def proven_leaks(lake: Lake, model: str) -> tuple[str, ...]:
 def findings_on(
     lake: Lake, model: ModelDeclaration, features: Sequence[ArtifactRef], lone: Sequence[LonePredictor]
 ) -> LeakFindings:
-    """Return what is known of leaks in some days of features.
+    """Return the known leaks in some days of features.
 
     Args:
-        lake: where they are.
+        lake: contains them.
         model: its declaration.
         features: the days.
-        lone: features that predict the target almost alone.
+        lone: features that alone predict the target almost perfectly.
     """
     settings = model.leak_test
     made = lake.manifest_of_each(features).values() if settings.samples else ()
@@ -69,7 +69,7 @@ def findings_on(
 
 
 def findings_behind(lake: Lake, model: ModelDeclaration, training_set: Manifest) -> LeakFindings:
-    """Return what is known of leaks in the features that a training set was made from."""
+    """Return the known leaks in the features of a training set."""
     asset = f"{model.name}/features"
     noted = training_set.parameters.get(LONE)
     lone = [LonePredictor(**it) for it in noted] if isinstance(noted, list) else []  # type: ignore[arg-type] # as written
@@ -77,7 +77,7 @@ def findings_behind(lake: Lake, model: ModelDeclaration, training_set: Manifest)
 
 
 def refuse_leaks(model: str, findings: LeakFindings) -> None:
-    """Refuse to train on features with a proven leak, or that a declared leak test has not covered.
+    """Refuse to train on features with a proven leak, or not covered by a declared leak test.
 
     Raises:
         ContractError: there are such features.

@@ -1,7 +1,7 @@
-"""The leak test: features built in another future than the one that came, compared with those in the lake.
+"""The leak test: compares features in the lake with a rebuild in which later values are removed or replaced.
 
-What was known when, and what counts as a difference: see `ml_assets.logic`. Running dbt: see
-`ml_assets.warehouse.rebuild`. The check of the features stage and the command share it.
+Not here: known times and differences (see `ml_assets.logic.point_in_time`), and running dbt (see
+`ml_assets.warehouse.rebuild`). The check of the features stage and the command `ml-assets leaktest` share it.
 """
 
 import json
@@ -27,7 +27,7 @@ from ml_assets.logic.point_in_time.knowledge import known_times
 from ml_assets.logic.point_in_time.leak_test import SHARES, Leak, chance_missed, power
 from ml_assets.machine.temporary import temporary_folder
 from ml_assets.models.plan import DAY, ModelPlan
-from ml_assets.stages.checks.dbt_tests import Project
+from ml_assets.stages.checks.dbt_tests import CheckedProject
 from ml_assets.stages.leak_test.as_known import DayCuts, Rebuilding, Sample, Sources
 from ml_assets.stages.leak_test.findings import newest_record, record_asset
 from ml_assets.warehouse.rebuild import Rebuilds, reach_of
@@ -35,16 +35,16 @@ from ml_assets.warehouse.warehouse import Quarantine, is_by_day, table_name
 
 CHECK = "features_are_as_known_at_their_prediction_time"
 A_DAY = 5
-"""Prediction times of one day, where there are enough days: dbt builds each day once, and leaks differ between days."""
+"""The most prediction times of one day, if there are enough days, because leaks differ between days."""
 _WORKERS = 2
 
 
 @dataclass(frozen=True)
 class LeakReport:
-    """What the leak test found.
+    """The result of a leak test.
 
     Attributes:
-        history: columns that are made of other source rows than the prediction's own; None where nobody measured it.
+        history: columns built from other source rows than the prediction's own; None if that was not measured.
         assumed: known times that no rebuild can refute.
         observed: known times that the sources record.
     """
@@ -58,19 +58,20 @@ class LeakReport:
 
     @property
     def rows(self) -> int:
-        """How many rows were compared."""
+        """The number of compared rows."""
         return sum(sample.rows.height for sample in self.samples)
 
     @property
     def sampled_days(self) -> int:
-        """How many days the prediction times are of."""
+        """The number of days on which prediction times were tested."""
         return len({sample.day for sample in self.samples})
 
     @property
     def text(self) -> str:
-        """The verdict, every leak, what the test can miss and what it cannot see, as a person reads them."""
+        """The verdict, every leak, and what the test cannot find, for the terminal."""
         over = f"{counted(self.rows, 'row')} of {counted(len(self.samples), 'prediction time')}"
-        verdict = f"features hold what was not known at their prediction time, in {over}:" if self.leaks else (
+        verdict = ("features contain values that were not known at their prediction time, in "
+                   f"{over}:") if self.leaks else (
             f"no leak in {over}"
         )  # fmt: skip
         times = {
@@ -92,7 +93,7 @@ class LeakReport:
 
     @property
     def note(self) -> dict[str, JsonValue]:
-        """The verdict as figures."""
+        """The figures of the verdict."""
         return {
             "samples": len(self.samples),
             "sampled_days": self.sampled_days,
@@ -102,7 +103,7 @@ class LeakReport:
 
     @property
     def record(self) -> dict[str, object]:
-        """All that was found, for a program to read; times and days are text."""
+        """All findings in JSON's types; times and days are text."""
         return {
             "model": self.model,
             "rows": self.rows,
@@ -113,15 +114,15 @@ class LeakReport:
             "observed_known_times": [time.model_dump() for time in self.observed],
         }
 
-    def kept(
+    def to_store(
         self, earlier: LeakTestRecord | None, tested: Callable[[date], bool], columns: Sequence[str]
     ) -> LeakTestRecord:
-        """Return what the lake keeps: what was found, and earlier leaks of days that were not tested again.
+        """Return the record for the lake: the findings, and earlier leaks of days that were not tested again.
 
         Args:
-            earlier: what the lake keeps of the test before.
-            tested: whether the test covered a day.
-            columns: those that the features have now.
+            earlier: the record of the previous test.
+            tested: returns whether the test covered a day.
+            columns: the current columns of the features.
         """
         left = [
             leak
@@ -141,7 +142,7 @@ class LeakReport:
 
 
 def leak_check_spec(plan: ModelPlan) -> list[dg.AssetCheckSpec]:
-    """Return the check of a model's features; none where it declares no samples."""
+    """Return the check of a model's features; none if it declares no samples."""
     declared = plan.declaration.leak_test
     if not declared.samples:
         return []
@@ -149,14 +150,14 @@ def leak_check_spec(plan: ModelPlan) -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             CHECK,
             asset=plan.asset("features"),
-            description="Rebuilt from what was known at sampled prediction times, the features are the same.",
+            description="Features rebuilt from what was known at sampled prediction times are the same.",
             blocking=True,
         )
     ]
 
 
 def leak_check_result(plan: ModelPlan, report: LeakReport) -> dg.AssetCheckResult:
-    """Return what the leak test found, as the check of a model's features."""
+    """Return the check result of a leak test."""
     leaks = [{"column": leak.column or "(row)", "at": str(leak.at), "finding": leak.sentence} for leak in report.leaks]
     times = [
         {"table": time.table, "columns": ", ".join(time.columns) or "(row)", "known time": time.sql, "is": kind}
@@ -184,9 +185,11 @@ def _table(rows: Sequence[Mapping[str, str]]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table([dg.TableRecord({**row}) for row in rows])
 
 
-def keep(lake: Lake, plan: ModelPlan, report: LeakReport, tested: Callable[[date], bool], *, run_id: str = "") -> None:
-    """Keep what a leak test found: while it holds a leak, nothing is trained or promoted."""
-    record = report.kept(newest_record(lake, plan.name), tested, plan.features_columns)
+def store_report(
+    lake: Lake, plan: ModelPlan, report: LeakReport, tested: Callable[[date], bool], *, run_id: str = ""
+) -> None:
+    """Store the result of a leak test. While it contains a leak, nothing is trained or promoted."""
+    record = report.to_store(newest_record(lake, plan.name), tested, plan.features_columns)
     lake.put(record_asset(plan.name), None, record, Origin(run_id=run_id or None))
 
 
@@ -203,24 +206,24 @@ def leak_test(
 ) -> LeakReport:
     """Rebuild features without what became known after sampled prediction times, and compare them with the full build.
 
-    Rows of a sample's day that had been asked for before are compared too: what is known later may not change them
-    either. Moments at which the newest test in the lake found a leak are looked at again. The lake is only read, and
-    none of it is noted as the input of a step.
+    Rows of the same day with an earlier prediction time are compared too, because later facts may not change them
+    either. Moments at which the newest stored test found a leak are tested again. The lake is only read, and nothing is
+    recorded as an input of a step.
 
     Args:
         plan: the model.
-        lake: where the source rows are, and the features if they are not given.
+        lake: contains the source rows, and the features if they are not given.
         project_dir: the dbt project.
-        samples: how many prediction times; without it as declared, and at most 5 a day.
-        seed: chooses them; the model's if absent.
+        samples: the number of prediction times; if absent the declared number, with at most 5 a day.
+        seed: for the choice; the model's if absent.
         rows: the full build; the features in the lake if absent.
-        days: the days to choose from; all that there are if absent.
-        say: is told how far the test is.
+        days: the days to choose from; all existing days if absent.
+        say: called with progress messages.
 
     Raises:
-        DataError: there are no features, or source rows that they were made from are missing.
-        ContractError: a source does not say when its rows are known, or the features are of another make.
-        WarehouseError: dbt cannot rebuild them; that says nothing about leaks.
+        DataError: there are no features, or source rows behind them are missing.
+        ContractError: a source declares no known time, or the features have other columns.
+        WarehouseError: dbt cannot rebuild them, which is no verdict about leaks.
     """
     project = Path(project_dir)
     manifest = _manifest(project)
@@ -251,18 +254,18 @@ def leak_test(
 
 
 def _history(test: Rebuilding, chosen: Sequence[DayCuts]) -> tuple[str, ...] | None:
-    """Return the columns made of other rows than the prediction's own; None where that cannot be measured."""
+    """Return the columns built from other rows than the prediction's own; None if that cannot be measured."""
     if not chosen:
         return None
     try:
         return test.made_of_other_rows(chosen[-1])
-    except WarehouseError as error:  # a model may refuse half of its rows; then no column counts as cleared
-        test.say(f"leak test: which columns are made of earlier rows was not measured: {error}")
+    except WarehouseError as error:  # a model may reject half of its rows; then no column counts as cleared
+        test.say(f"leak test: could not measure which columns are built from other rows: {error}")
         return None
 
 
 def _known_times(sources: Sources, plan: ModelPlan, chosen: Sequence[DayCuts]) -> tuple[KnownTime, ...]:
-    """Return the known times of all source tables that the features are made of."""
+    """Return the known times of all source tables of the features."""
     if not chosen:
         return ()
     reach = reach_of(sources.manifest, plan.declaration.features.table, chosen[0].day, chosen[0].day)
@@ -275,9 +278,9 @@ def _known_times(sources: Sources, plan: ModelPlan, chosen: Sequence[DayCuts]) -
 
 
 def _set_aside(sources: Sources, days: Sequence[date]) -> dict[str, Quarantine]:
-    """Return what the tables in the lake set aside when they were built: a rebuild must do without the same rows.
+    """Return the rows that the tables in the lake quarantined, which a rebuild must also exclude.
 
-    How many that are is no question here, so any share goes.
+    Their number does not matter here, so any share is accepted.
     """
     shares = {}
     for model in (uid for uid, node in sources.nodes.items() if days and node["resource_type"] == "model"):
@@ -286,7 +289,7 @@ def _set_aside(sources: Sources, days: Sequence[date]) -> dict[str, Quarantine]:
         for ref in sources.lake.newest(table_name(node), [day], runs=sources.lake.runs).values():
             if sources.lake.manifest(ref).parameters.get("quarantine"):
                 shares[node["name"]] = 1.0
-    project = Project(sources.manifest, sources.contracts, shares)
+    project = CheckedProject(sources.manifest, sources.contracts, shares)
     return project.quarantines(sources.lake, [*project.aside])
 
 
@@ -300,7 +303,7 @@ def _manifest(project_dir: Path) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class _FullBuild:
-    """The features to test: rows that are given, else those in the lake."""
+    """The features to test: the given rows, or those in the lake."""
 
     plan: ModelPlan
     lake: Lake
@@ -310,12 +313,12 @@ class _FullBuild:
     def choose(
         self, count: int | None, days: tuple[date, date] | None, random: np.random.Generator
     ) -> Iterator[DayCuts]:
-        """Yield the days to test, in random order, until they have so many prediction times to test together.
+        """Yield the days to test, in random order, until they have enough prediction times.
 
         Days at which a leak was found before come first.
 
         Raises:
-            DataError: the lake holds no features of these days.
+            DataError: the lake contains no features of these days.
         """
         asset = self.plan.asset("features").to_user_string()
         there = self.lake.partitions(asset) if self.rows is None else [str(day) for day in self.rows[DAY].unique()]
@@ -342,7 +345,7 @@ class _FullBuild:
                 yield cuts
 
     def _cuts(self, day: date, count: int, again: Sequence[datetime], random: np.random.Generator) -> DayCuts | None:
-        """Return what to test of a day; None where it has no rows."""
+        """Return what to test of a day; None if it has no rows."""
         if self.rows is None:
             asset = self.plan.asset("features").to_user_string()
             ref = self.lake.newest(asset, [str(day)], runs=self.lake.runs)[str(day)]

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import requests
 
-from ml_assets.cli.flow.dagster_server import DagsterServer, ServerError, Told
+from ml_assets.cli.flow.dagster_server import DagsterServer, ServerError, ServerEvent
 
 ASSETS = """
 import dagster as dg
@@ -105,10 +105,10 @@ def answering(status: int, body: str, headers: dict[str, str] | None = None) -> 
         server.server_close()
 
 
-def followed(server: DagsterServer, run_id: str) -> tuple[list[Told], bool]:
+def followed(server: DagsterServer, run_id: str) -> tuple[list[ServerEvent], bool]:
     *told, ended = server.follow(run_id)
     assert isinstance(ended, bool)
-    return [it for it in told if isinstance(it, Told)], ended
+    return [it for it in told if isinstance(it, ServerEvent)], ended
 
 
 def test_a_run_is_launched_over_the_assets_with_its_tags_and_followed_to_its_end(url: str) -> None:
@@ -125,7 +125,7 @@ def test_a_run_is_launched_over_the_assets_with_its_tags_and_followed_to_its_end
     assert requests.get(server.page(run_id), timeout=60).ok
 
 
-def test_a_step_that_fails_is_told_with_its_own_error_and_the_run_did_not_end_well(url: str) -> None:
+def test_a_step_that_fails_is_reported_with_its_own_error_and_the_run_did_not_end_well(url: str) -> None:
     server = DagsterServer(url, poll_seconds=0.1)
     config = {"ops": {"m__broken": {"config": {"depth": 7}}}}
 
@@ -138,28 +138,28 @@ def test_a_step_that_fails_is_told_with_its_own_error_and_the_run_did_not_end_we
 def test_assets_that_the_server_does_not_know_and_configuration_that_is_none_are_refused(url: str) -> None:
     server = DagsterServer(url)
 
-    with pytest.raises(ServerError, match="knows 1 of the 2 assets asked for, such as m/rows; expected all"):
+    with pytest.raises(ServerError, match="knows 1 of the 2 requested assets, such as m/rows; expected all"):
         server.launch([("m", "rows"), ("m", "model")], tags={}, run_config={})
-    with pytest.raises(ServerError, match=r"refuses the run \(RunConfigValidationInvalid\): .*dept"):
+    with pytest.raises(ServerError, match=r"refused the run \(RunConfigValidationInvalid\): .*dept"):
         server.launch([("m", "broken")], tags={}, run_config={"ops": {"m__broken": {"config": {"dept": 7}}}})
 
 
 def test_a_run_that_it_does_not_know_is_an_error_and_no_end(url: str) -> None:
-    with pytest.raises(ServerError, match="cannot tell of run 1234"):
+    with pytest.raises(ServerError, match="cannot read run 1234"):
         followed(DagsterServer(url), "1234")
 
 
 @pytest.mark.parametrize(
     ("status", "body", "headers", "expected"),
     [
-        (302, "", {"Location": "https://login"}, "wants a login (HTTP 302). Set ML_ASSETS_SERVER_TOKEN"),
-        (401, "", {}, "wants a login (HTTP 401)"),
-        (200, "<html>", {}, "answers with something else than JSON (HTTP 200)"),
+        (302, "", {"Location": "https://login"}, "requires a login (HTTP 302). Set ML_ASSETS_SERVER_TOKEN"),
+        (401, "", {}, "requires a login (HTTP 401)"),
+        (200, "<html>", {}, "did not answer with JSON (HTTP 200)"),
         (200, '{"errors": [{"message": "no such field"}]}', {}, "cannot answer: no such field"),
         (503, "", {}, "cannot answer now (HTTP 503)"),
     ],
 )
-def test_what_is_no_webserver_of_dagsters_is_told(
+def test_an_address_without_dagsters_webserver_is_reported(
     status: int, body: str, headers: dict[str, str], expected: str
 ) -> None:
     with answering(status, body, headers) as address:
@@ -174,7 +174,7 @@ def test_where_nothing_listens_it_says_how_to_reach_a_server() -> None:
         DagsterServer(f"http://127.0.0.1:{free_port()}").launch([("m", "rows")], tags={}, run_config={})
 
 
-def test_an_address_with_a_password_is_refused_without_repeating_it() -> None:
+def test_an_address_with_a_password_is_rejected_without_repeating_it() -> None:
     with pytest.raises(ServerError) as caught:
         DagsterServer("http://me:secret@host:3000")
 

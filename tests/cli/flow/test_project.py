@@ -4,7 +4,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ml_assets.cli.flow.project import instance
+from ml_assets.cli.flow.project import open_instance
 
 
 def test_a_copied_dagster_home_has_a_history_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -13,7 +13,7 @@ def test_a_copied_dagster_home_has_a_history_of_its_own(tmp_path: Path, monkeypa
 
     def materializations(home: Path, *, add: int) -> int:
         monkeypatch.setenv("DAGSTER_HOME", str(home))
-        with instance() as opened:
+        with open_instance() as opened:
             for _ in range(add):
                 opened.report_runless_asset_event(dg.AssetMaterialization(shop))
             return len(opened.fetch_materializations(shop, limit=100).records)

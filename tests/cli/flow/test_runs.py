@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 
 from ml_assets.cli.console.progress import Progress
-from ml_assets.cli.flow.dagster_server import QUEUED, DagsterServer, ServerError, Told
-from ml_assets.cli.flow.runs import OnServer, runs_of
+from ml_assets.cli.flow.dagster_server import QUEUED, DagsterServer, ServerError, ServerEvent
+from ml_assets.cli.flow.runs import OnServer, open_runs
 from ml_assets.settings import SettingsError
 
 MODEL = dg.AssetKey(["m", "model"])
@@ -18,7 +18,7 @@ MODEL = dg.AssetKey(["m", "model"])
 class Scripted(DagsterServer):
     """Launches anything, and tells what it was given to tell."""
 
-    def __init__(self, told: Sequence[Told | bool | ServerError]) -> None:
+    def __init__(self, told: Sequence[ServerEvent | bool | ServerError]) -> None:
         super().__init__("http://dagster:3000")
         self.told = told
         self.asked: list[tuple[Any, ...]] = []
@@ -27,21 +27,21 @@ class Scripted(DagsterServer):
         self.asked.append(([*assets], tags, run_config))
         return "0123456789"
 
-    def follow(self, run_id: str) -> Iterator[Told | bool]:  # noqa: ARG002 - the server's signature
+    def follow(self, run_id: str) -> Iterator[ServerEvent | bool]:  # noqa: ARG002 - the server's signature
         for it in self.told:
             if isinstance(it, ServerError):
                 raise it
             yield it
 
 
-def made(*told: Told | bool | ServerError) -> tuple[bool, str, Scripted]:
+def made(*told: ServerEvent | bool | ServerError) -> tuple[bool, str, Scripted]:
     said = io.StringIO()
     server = Scripted(told)
     is_made = OnServer(server, Progress(said, is_kept=True)).make([MODEL], tags={"model": "m"}, run_config={"ops": {}})
     return is_made, said.getvalue(), server
 
 
-def test_a_run_is_asked_for_as_it_would_be_executed_here_and_its_page_is_told() -> None:
+def test_a_run_is_requested_as_it_would_be_executed_here_and_its_page_is_reported() -> None:
     is_made, said, server = made(True)
 
     assert is_made
@@ -50,15 +50,17 @@ def test_a_run_is_asked_for_as_it_would_be_executed_here_and_its_page_is_told() 
     assert "goes on" not in said
 
 
-def test_steps_are_told_as_they_begin_speak_are_tried_again_and_fail() -> None:
+def test_steps_are_reported_when_they_begin_log_are_retried_and_fail() -> None:
     is_made, said, _ = made(
-        Told(QUEUED, "", "INFO", "still queued"),
-        Told("ExecutionStepStartEvent", "m__model", "DEBUG", "Started"),
-        Told("LogMessageEvent", "m__model", "INFO", "200 rounds"),
-        Told("LogMessageEvent", "m__model", "DEBUG", "not for people"),
-        Told("ExecutionStepUpForRetryEvent", "m__model", "DEBUG", "", "It was killed for memory; 2Gi next."),
-        Told("ExecutionStepFailureEvent", "m__model", "ERROR", "", "ValueError: no rows"),
-        Told("LogMessageEvent", "m__card", "ERROR", "Dependencies for step m__card failed: ['m']. Not executing."),
+        ServerEvent(QUEUED, "", "INFO", "still queued"),
+        ServerEvent("ExecutionStepStartEvent", "m__model", "DEBUG", "Started"),
+        ServerEvent("LogMessageEvent", "m__model", "INFO", "200 rounds"),
+        ServerEvent("LogMessageEvent", "m__model", "DEBUG", "not for people"),
+        ServerEvent("ExecutionStepUpForRetryEvent", "m__model", "DEBUG", "", "It was killed for memory; 2Gi next."),
+        ServerEvent("ExecutionStepFailureEvent", "m__model", "ERROR", "", "ValueError: no rows"),
+        ServerEvent(
+            "LogMessageEvent", "m__card", "ERROR", "Dependencies for step m__card failed: ['m']. Not executing."
+        ),
         False,
     )
 
@@ -67,30 +69,30 @@ def test_steps_are_told_as_they_begin_speak_are_tried_again_and_fail() -> None:
         "still queued",
         "m/model …",
         "m/model: 200 rounds",
-        "m/model is tried again: It was killed for memory; 2Gi next.",
+        "m/model is retried: It was killed for memory; 2Gi next.",
         "m/model failed: ValueError: no rows",
-        "to look into it: ml-assets replay 01234567 m/model --pdb",
+        "to debug it: ml-assets replay 01234567 m/model --pdb",
     ] == [line.partition(" s  ")[2] for line in said.splitlines()[1:]]
 
 
-def test_who_stops_following_is_told_that_the_run_goes_on() -> None:
+def test_when_following_stops_the_user_learns_that_the_run_continues() -> None:
     said = io.StringIO()
     runs = OnServer(Scripted([ServerError("away")]), Progress(said))
 
     with pytest.raises(ServerError, match="away"):
         runs.make([MODEL], tags={}, run_config={})
 
-    assert "the run goes on: http://dagster:3000/runs/0123456789" in said.getvalue()
+    assert "the run continues: http://dagster:3000/runs/0123456789" in said.getvalue()
 
 
-def test_in_production_runs_go_to_a_server_and_a_missing_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_production_runs_go_to_a_server_and_a_missing_one_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ML_ASSETS_PROFILE", "production")
 
     with pytest.raises(SettingsError, match="expected --server URL or ML_ASSETS_SERVER"):
-        with runs_of(None, dg.Definitions(), Progress(io.StringIO())):
+        with open_runs(None, dg.Definitions(), Progress(io.StringIO())):
             pass
     monkeypatch.setenv("ML_ASSETS_SERVER", "http://dagster-webserver")
-    with runs_of(None, dg.Definitions(), Progress(io.StringIO())) as runs:
+    with open_runs(None, dg.Definitions(), Progress(io.StringIO())) as runs:
         assert isinstance(runs, OnServer)
         assert "http://dagster-webserver" == runs.server.url
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ml_assets.lake.store import Lake
-from ml_assets.provenance.reproduction import TOLERANCE, Closeness, Recorded, Verdict
+from ml_assets.provenance.reproduction import TOLERANCE, Closeness, Recorded, ReproductionVerdict
 from tests.provenance.lakes import shop
 
 
@@ -22,8 +22,8 @@ def recorded(root: Path, *, workers: int = 1, **parameters: Any) -> Recorded:
     return Recorded.of(Lake(str(chronicle.root)), "shop", model, "training_set")
 
 
-def verdict(*, is_equal: bool, now: float | None = None) -> Verdict:
-    return Verdict(
+def verdict(*, is_equal: bool, now: float | None = None) -> ReproductionVerdict:
+    return ReproductionVerdict(
         model="shop", version="a" * 32, start="training_set", is_equal=is_equal, outcomes=(), environment="e",
         seconds=1.0, decided_at=datetime(2026, 11, 1, tzinfo=UTC),
         closeness=None if now is None else Closeness.of("device 'cuda'", "roc_auc", then=0.8, now=now),
@@ -67,7 +67,7 @@ def test_within_the_tolerance_a_model_counts_as_reproduced_and_beyond_it_does_no
 
 def test_what_is_said_has_the_claim_and_both_figures() -> None:
     assert (
-        "trained on device 'cuda', where no two models are alike byte for byte: roc_auc is 0.80100, was 0.80000; "
+        "trained on device 'cuda', which never results in identical bytes: roc_auc is 0.80100, was 0.80000; "
         "expected within 1%"
     ) == Closeness.of("device 'cuda'", "roc_auc", then=0.8, now=0.801).sentence
 
@@ -75,4 +75,4 @@ def test_what_is_said_has_the_claim_and_both_figures() -> None:
 def test_a_verdict_from_before_there_were_tolerances_is_still_read() -> None:
     text = verdict(is_equal=True).model_dump_json(exclude={"closeness"})
 
-    assert verdict(is_equal=True) == Verdict.model_validate_json(text)
+    assert verdict(is_equal=True) == ReproductionVerdict.model_validate_json(text)

@@ -346,13 +346,13 @@ def test_a_challenger_that_cannot_answer_what_is_declared_is_refused() -> None:
 
 @pytest.mark.parametrize(("limit", "promote"), [(2.0, True), (1.9, False), (None, True)])
 def test_a_cost_is_a_rule_where_a_limit_is_declared(limit: float | None, *, promote: bool) -> None:
-    cost = Cost("latency", "One row takes a median of", 2.0, limit, "ms")
+    cost = Cost("latency", "The median time to score one row is", 2.0, limit, "ms")
     verdict = judge(report(), margin=0.0, costs=[cost])
 
     assert promote == verdict.promote
     assert (limit is not None) == ("latency, ms" in verdict.figures)
     if limit == 1.9:
-        assert verdict.reasons == ("One row takes a median of 2 ms, above the declared 1.9 ms.",)
+        assert verdict.reasons == ("The median time to score one row is 2 ms, above the declared 1.9 ms.",)
 
 
 # ---------------------------------------------------------------- slices

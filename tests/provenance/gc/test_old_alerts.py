@@ -50,7 +50,7 @@ def told(lake: Lake) -> set[str]:
     return {path.split("/")[1] for path in files_of(lake, "alerts")} - {"open", "rate"}
 
 
-def test_alerts_that_were_told_before_the_window_go_with_their_tries_and_first_it_only_says_so(lake: Lake) -> None:
+def test_alerts_that_were_sent_before_the_window_go_with_their_tries_and_first_it_only_says_so(lake: Lake) -> None:
     bell = Bell()
     for days in (400, 100, 80):
         tell(lake, bell, f"failed {days} days ago", days)

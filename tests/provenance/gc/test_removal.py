@@ -24,7 +24,7 @@ from ml_assets.lake.steps import StepRecord, store_step
 from ml_assets.lake.store import Lake
 from ml_assets.provenance.gc.removal import UndoneError, collect, look
 from ml_assets.provenance.gc.retention import Policy
-from ml_assets.provenance.lineage import kept_manifest
+from ml_assets.provenance.lineage import last_manifest
 from tests.builders import files_of, frame, put
 from tests.provenance.gc.test_retention import NOW, ago, collected, decide, made, trained
 from tests.publications import newest_name
@@ -145,14 +145,14 @@ def test_what_is_removed_is_gone_and_its_manifests_say_when_and_why(tmp_path: Pa
     assert {"": ["raw/b"]} == {key: [ref.asset for ref in refs] for key, refs in lake.versions("raw/b").items()}
     with pytest.raises(MissingArtifactError) as error:
         lake.manifest(first)
-    assert f"{first} was removed by gc on {NOW:%Y-%m-%d} (nothing needed it any more)." == str(error.value)
-    assert manifests[-1] == lake.removed_manifest(second) == kept_manifest(lake, second)
+    assert f"{first} was removed by gc on {NOW:%Y-%m-%d} (nothing needed it)." == str(error.value)
+    assert manifests[-1] == lake.removed_manifest(second) == last_manifest(lake, second)
     note = json.loads((Path(lake.folder_left(first)) / "removed.json").read_text())
-    assert ("gc", "nothing needed it any more", True) == (note["by"], note["why"], note["bytes"] > 0)
+    assert ("gc", "nothing needed it", True) == (note["by"], note["why"], note["bytes"] > 0)
     assert set() == {it.key for it in look(lake, Policy(NOW)).removed}
 
 
-def test_what_was_removed_can_be_made_and_removed_again_and_each_time_is_told(lake: Lake) -> None:
+def test_what_was_removed_can_be_made_and_removed_again_and_each_time_is_reported(lake: Lake) -> None:
     ref = made(lake, "raw/a", 1, 400)
     made(lake, "raw/a", 2, 300)
     collected(lake)
@@ -200,7 +200,7 @@ def test_left_overs_go_after_a_day_and_never_before(lake: Lake) -> None:
     assert [] == [*files_of(lake, lake.directory(old).removeprefix(f"{lake.url}/"))]
 
 
-def test_studies_records_and_environments_that_nobody_needs_go(lake: Lake) -> None:
+def test_studies_records_and_environments_that_are_not_needed_go(lake: Lake) -> None:
     def age(path: Path, days: float) -> None:
         os.utime(path, (ago(days).timestamp(),) * 2)
 
@@ -311,7 +311,7 @@ def test_killed_at_any_moment_and_made_again_nothing_is_half(tmp_path: Path) -> 
         assert [] == damage(lake), n
 
 
-def test_a_version_that_is_promoted_at_any_moment_serves_or_could_not_be(tmp_path: Path) -> None:
+def test_a_version_promoted_at_any_moment_is_champion_or_was_rejected(tmp_path: Path) -> None:
     source = Lake(str(tmp_path / "source"))
     old, served = trained(source, 2, 400), trained(source, 1, 300)
     decide(source, 1, 299, served)
@@ -341,7 +341,7 @@ def test_a_version_that_is_promoted_at_any_moment_serves_or_could_not_be(tmp_pat
     assert undone > 3
 
 
-def test_two_at_once_are_one_and_one_that_is_told_whose_it_is(tmp_path: Path) -> None:
+def test_of_two_at_once_one_succeeds_and_the_other_learns_which(tmp_path: Path) -> None:
     lake, _ = worn(tmp_path)
     before = files_of(lake)
     with (

@@ -16,7 +16,7 @@ from ml_assets.lake.promotion_log import PromotionLog
 from ml_assets.lake.steps import StepRecord, store_step
 from ml_assets.lake.store import Lake
 from ml_assets.provenance.gc.removal import Removed, collect, look
-from ml_assets.provenance.gc.retention import Judgement, Policy
+from ml_assets.provenance.gc.retention import Policy, RetentionDecision
 from ml_assets.provenance.lineage import Key, key_of
 from tests.builders import files_of, frame, promotion, put
 from tests.publications import newest_manifest
@@ -57,7 +57,7 @@ def decide(lake: Lake, number: int, days: float, refs: Mapping[str, ArtifactRef]
     PromotionLog(lake, "flight_delay", Promotion).append(entry, number=number)
 
 
-def judged(lake: Lake, *, days: int = 90, now: datetime = NOW, forget: bool = False) -> Judgement:
+def judged(lake: Lake, *, days: int = 90, now: datetime = NOW, forget: bool = False) -> RetentionDecision:
     return look(lake, Policy(now, days, forget))
 
 
@@ -166,7 +166,7 @@ def test_forgotten_champions_stay_with_their_evaluations_only(lake: Lake) -> Non
     assert not kept[key_of(scores)].is_alone
 
 
-def test_the_one_that_serves_is_never_forgotten(lake: Lake) -> None:
+def test_the_current_champion_is_never_forgotten(lake: Lake) -> None:
     served, newer = trained(lake, 1, 900), trained(lake, 2, 800)
     decide(lake, 1, 899, served)
     decide(lake, 2, 700, newer, action="refuse", champion=served["model"].version)
@@ -174,7 +174,7 @@ def test_the_one_that_serves_is_never_forgotten(lake: Lake) -> None:
     assert set() == gone(lake, forget=True)
 
 
-def test_of_a_challenger_that_was_refused_long_ago_the_evidence_stays(lake: Lake) -> None:
+def test_of_a_challenger_that_was_rejected_long_ago_the_evidence_stays(lake: Lake) -> None:
     served, refused, _, newest = (trained(lake, n, ago) for n, ago in ((1, 900), (2, 200), (9, 120), (3, 50)))
     champion = served["model"].version
     decide(lake, 1, 899, served)
@@ -271,7 +271,7 @@ def test_what_cannot_be_read_ends_it_by_name_and_nothing_is_removed(lake: Lake) 
 
     with pytest.raises(
         CorruptArtifactError,
-        match=r"nobody can tell: .*manifest-\S+ is not the manifest that was written: it was edited",
+        match=r"are unknown: .*manifest-\S+ is not the manifest that was written: it was edited",
     ):
         collected(lake)
     assert before == files_of(lake)
@@ -408,7 +408,7 @@ def test_a_manifest_that_may_not_be_read_is_named(lake: Lake) -> None:
     path = newest_manifest(lake, made(lake, "raw/a", 1, 400))
     path.chmod(0)
 
-    with pytest.raises(CorruptArtifactError, match=rf"nobody can tell: cannot read {path}"):
+    with pytest.raises(CorruptArtifactError, match=rf"are unknown: cannot read {path}"):
         judged(lake)
 
 
@@ -417,5 +417,5 @@ def test_a_manifest_that_is_a_link_to_nowhere_is_named(lake: Lake) -> None:
     path.unlink()
     path.symlink_to("nowhere")
 
-    with pytest.raises(CorruptArtifactError, match=rf"nobody can tell: there is no object {path}"):
+    with pytest.raises(CorruptArtifactError, match=rf"are unknown: there is no object {path}"):
         judged(lake)

@@ -14,7 +14,7 @@ from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import TablesDeclaration
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
-from ml_assets.stages.checks.data_age import CHECK, AgeLimit, age_limits, data_age_checks, newest_day
+from ml_assets.stages.checks.data_age import CHECK, AgeLimit, age_limits, data_age_checks, newest_day_of
 from tests.builders import flights_declared, frame, put
 
 KEY = dg.AssetKey(["tables", "orders"])
@@ -46,7 +46,7 @@ def test_data_is_as_old_as_its_newest_day_lies_behind_the_newest_there_can_be() 
     assert 1 == ended.behind("2026-03-04", date(2026, 12, 31))
 
 
-def test_a_declared_age_counts_for_all_tables_by_day_and_for_who_serves() -> None:
+def test_a_declared_age_counts_for_all_tables_by_day_and_for_the_champion() -> None:
     model = flights_declared(freshness={"champion": {"data_days": 30}, "card": {"data_days": 3}}).models[0]
     found = age_limits(Declared(models=(model,), tables=declared().tables), [KEY, dg.AssetKey(["raw", "orders"])])
 
@@ -88,15 +88,17 @@ def test_the_check_is_reported_when_its_answer_changes_and_not_at_every_look(
         told.append(found.lines)
 
     assert [True, False, False, True] == seen(instance)
-    assert ("the data of tables/orders is old: newest day 2026-03-04, 2 days behind; 1 are allowed.",) == told[2]
+    assert (
+        "the data of tables/orders is too old: newest day 2026-03-04, 2 days behind; at most 1 are allowed.",
+    ) == told[2]
     assert told[5] == ()
 
 
-def test_the_age_of_who_serves_is_that_of_the_labels_it_knew(tmp_path: Path) -> None:
+def test_the_age_of_the_champion_is_that_of_the_labels_it_knew(tmp_path: Path) -> None:
     from tests.automation.updated import DAYS, MODEL, world
 
     key = dg.AssetKey([MODEL, "champion"])
     with world(tmp_path) as found:
-        assert "" == newest_day(found.lake, key, AgeLimit(YEAR, 1, MODEL))
+        assert "" == newest_day_of(found.lake, key, AgeLimit(YEAR, 1, MODEL))
         found.serve()
-        assert DAYS[1] == newest_day(found.lake, key, AgeLimit(YEAR, 1, MODEL))
+        assert DAYS[1] == newest_day_of(found.lake, key, AgeLimit(YEAR, 1, MODEL))

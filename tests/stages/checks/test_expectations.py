@@ -10,7 +10,7 @@ import pytest
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.expectations import ExpectationsSettings
 from ml_assets.lake.store import Lake
-from ml_assets.stages.checks.expectations import held_against_the_past
+from ml_assets.stages.checks.expectations import compare_with_earlier_days
 from tests.builders import put
 
 
@@ -29,7 +29,7 @@ def test_a_category_that_surprises_is_named_unless_it_is_personal(tmp_path: Path
         "m", (Column("day", pl.Date()), Column("name", pl.String(), is_categorical=True, is_pii=is_pii))
     )
 
-    report = held_against_the_past(
+    report = compare_with_earlier_days(
         lake,
         dg.AssetKey(["m", "features"]),
         of_day[8],

@@ -50,6 +50,6 @@ def test_missing_days_are_a_warning_until_they_are_landed(tmp_path: Path) -> Non
 
     found = result("2013-01-04", "2013-01-05")
     assert (False, dg.AssetCheckSeverity.WARN) == (found.passed, found.severity)
-    assert "made without raw/weather of 2013-01-02; rebuilt when that is landed" == found.description
+    assert "built without raw/weather of 2013-01-02; rebuilt when it is landed" == found.description
     assert {"2013-01-04": "raw/weather of 2013-01-02"} == found.metadata["missing"].value
     assert result("2013-01-05", "2013-01-05").passed

@@ -59,8 +59,8 @@ def test_a_day_that_breaks_a_rule_is_not_visible_and_what_stood_stays(shop: Shop
     assert "ml_assets_tables_by_day" == step
     assert "- orders: rule 'amount is at least 0' of table 'orders' is broken in 1 of 3 rows" in message
     assert "on 2024-01-02, for instance by -1.0" in message
-    assert f"- orders: the refused rows: ml-assets quarantine tables/orders {SECOND}" in message
-    assert "- totals: it is made from orders." in message
+    assert f"- orders: to see the rejected rows: ml-assets quarantine tables/orders {SECOND}" in message
+    assert "- totals: it depends on orders." in message
     assert stood == shop.lake.newest("tables/orders")
     assert [SECOND] == shop.lake.partitions("tables/orders__rejected")
     assert [(3, "a", -1.0, ["amount is at least 0"]), (4, "b", 2.0, [])] == shop.rows("orders__rejected", SECOND)
@@ -105,7 +105,7 @@ def test_a_number_that_is_not_finite_is_set_aside_where_the_table_has_a_quaranti
     assert [(3, ["amount is finite"])] == [(row[0], row[-1]) for row in shop.rows("orders__quarantine")]
 
 
-def test_every_kind_of_test_is_told_in_one_run_and_a_warning_does_not_block(shop: Shop) -> None:
+def test_every_kind_of_test_is_reported_in_one_run_and_a_warning_does_not_block(shop: Shop) -> None:
     shop.land(first=orders((13, "a", 1.0), (101, "z", 1.0)))
 
     result = shop.build(last=FIRST)
@@ -196,7 +196,7 @@ def test_more_broken_rows_than_declared_refuse_the_table(shop: Shop) -> None:
     assert {} == shop.lake.newest("tables/orders") | shop.lake.newest("tables/totals")
 
 
-def test_a_quarantine_for_a_table_that_dbt_does_not_know_is_refused_with_a_near_name(shop: Shop) -> None:
+def test_a_quarantine_for_a_table_that_dbt_does_not_know_is_rejected_with_a_near_name(shop: Shop) -> None:
     with pytest.raises(
         ContractError, match=r"quarantine\.order: there is no table 'order' in dbt .*did you mean 'orders'"
     ):

@@ -1,7 +1,7 @@
-"""A search by several workers on one study: where it lies, who works at it, and what is left when it ends.
+"""A search by several workers on one study: its storage, its workers, and the clean-up at its end.
 
-How trials are handed out stays out, see `ml_assets.logic.training.shared_study`; a search by one process is
-`training.search`.
+Not here: the distribution of trials (see `ml_assets.logic.training.shared_study`), and a search by one process (see
+`ml_assets.models.training`).
 """
 
 import time
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
 
-def in_the_runs_pod(plan: ModelPlan) -> ModelPlan:
-    """Return the plan whose step of tuning runs in the run's pod: its workers get the compute, and it may start them.
+def with_tuning_in_run_pod(plan: ModelPlan) -> ModelPlan:
+    """Return the plan with tuning in the run's pod, because only that pod may start workers. They get tuning's compute.
 
     A step's own pod has no access to the cluster's API.
     """
@@ -61,9 +61,9 @@ class SharedSearch:
     """A search by the workers that a model declares.
 
     Attributes:
-        identity: what tells this search from every other, so that its study is nobody else's.
-        beat: seconds between two signs of life of a running trial.
-        silent: seconds without one after which it is handed out again.
+        identity: distinguishes this search from every other, so that no two share a study.
+        beat: seconds between two heartbeats of a running trial.
+        silent: seconds without a heartbeat after which a trial is given to another worker.
     """
 
     plan: ModelPlan
@@ -76,11 +76,11 @@ class SharedSearch:
     def run(
         self, training_set: TrainingSet, search: Search, *, previous: pl.DataFrame | None, on_trial: OnTrial
     ) -> tuple[Tuning, dict[str, JsonValue]]:
-        """Search with so many workers at once; return what was found, and how many there were on which device.
+        """Search with the declared number of workers; return the result, and the number of workers by device.
 
         Raises:
-            WorkersError: the workers cannot do it.
-            SettingsError: workers are pods, and nothing says where the study is.
+            WorkersError: the workers fail.
+            SettingsError: workers are pods, and the address of the study is not set.
         """
         trials = Trials.of(training_set, search)
         left = trials.budget - (0 if previous is None else previous.height)
@@ -106,7 +106,7 @@ class SharedSearch:
 
     @contextmanager
     def _storage(self, folder: Path) -> Iterator[tuple[str | None, "RDBStorage", str]]:
-        """Give where the study lies: its file if it is one, the storage, and the study's name; none is left behind."""
+        """Yield the study's file (if it is one), its storage and its name; delete the study at the end."""
         shared = studies_url()
         if shared is None and are_pods(self.context):
             raise SettingsError(

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ml_assets.backtest.past import Past, Trained
-from ml_assets.backtest.simulating import Asked, days_read, injected, simulate, tried
+from ml_assets.backtest.history import BacktestModel, ModelHistory
+from ml_assets.backtest.run import BacktestRequest, first_feature_day, injected, measure_detection, run_backtest
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.simulation import Simulation
 from ml_assets.lake.resource import LakeResource
@@ -20,9 +20,9 @@ from ml_assets.lake.store import Origin
 from ml_assets.logic.backtest.detection import measure_power
 from ml_assets.logic.backtest.injection import Injection
 from ml_assets.logic.backtest.simulation import Life, Watching, live
-from ml_assets.models.loop import rules_of
+from ml_assets.models.monitoring import retraining_rules
 from ml_assets.models.plan import ModelPlan
-from ml_assets.models.training import assemble, search, train, weigh
+from ml_assets.models.training import compute_importances, search, train, training_set_as_of
 from tests.stages.shop import FEATURES, LABELS, declaration
 
 BEGIN = date(2024, 1, 1)
@@ -95,42 +95,47 @@ def planned(task: str = "binary", **changes: Any) -> ModelPlan:
 
 
 def lived(
-    past: Past, *, last: date = LAST, policies: tuple[Any, ...] = ("never", "triggered")
-) -> Mapping[str, Life[Trained]]:
-    lives: list[Life[Trained]] = []
+    past: ModelHistory, *, last: date = LAST, policies: tuple[Any, ...] = ("never", "triggered")
+) -> Mapping[str, Life[BacktestModel]]:
+    lives: list[Life[BacktestModel]] = []
     for _, now in live(
-        past, first=FIRST, last=last, rules=rules_of(past.plan.declaration), watching=WATCHING, policies=policies
+        past,
+        first=FIRST,
+        last=last,
+        rules=retraining_rules(past.plan.declaration),
+        watching=WATCHING,
+        policies=policies,
     ):
         lives = now
     return {life.policy: life for life in lives}
 
 
-def told(life: Life[Trained]) -> list[tuple[object, ...]]:
+def told(life: Life[BacktestModel]) -> list[tuple[object, ...]]:
     return [(it.day, it.cause, it.sentence, it.promoted, it.version, it.reasons) for it in life.events]
 
 
 @cache
-def whole() -> tuple[Past, Mapping[str, Life[Trained]]]:
-    past = Past(planned(), rows(), outcomes())
+def whole() -> tuple[ModelHistory, Mapping[str, Life[BacktestModel]]]:
+    past = ModelHistory(planned(), rows(), outcomes())
     return past, lived(past)
 
 
 def test_a_model_is_trained_as_the_asset_is() -> None:
     past, lives = whole()
     first = lives["never"].champion
-    frozen = assemble(
+    frozen = training_set_as_of(
         past.plan, rows(), outcomes(), as_of=first.serving.as_of, split=past.plan.declaration.retraining.split
     )
-    importances = weigh(past.plan, frozen)
+    importances = compute_importances(past.plan, frozen)
     model = train(past.plan, frozen, search(past.plan, frozen, importances))
 
     assert (first.model.booster, first.model.spec) == (model.booster, model.spec)
 
 
-def test_a_model_that_is_trained_ahead_is_the_one_that_would_be_trained_when_it_is_asked_for() -> None:
-    with Past(planned(), rows(), outcomes()) as past:
+def test_a_model_that_is_trained_ahead_is_the_one_that_would_be_trained_when_it_is_requested() -> None:
+    with ModelHistory(planned(), rows(), outcomes()) as past:
         event = lived(past, policies=("weekly",))["weekly"].events[0]
-    other = Past(planned(), rows(), outcomes())
+    other = ModelHistory(planned(), rows(), outcomes())
     other.train(FIRST - timedelta(days=1), None)
 
     assert event.version == other.train(event.day, None).version
@@ -150,7 +155,7 @@ def test_a_turned_concept_is_noticed_and_triggered_does_better_than_never() -> N
 def test_predictions_without_a_label_are_counted_by_day() -> None:
     last = FIRST + timedelta(days=2)
     lost = rows().filter(pl.col("day") == FIRST).head(5)
-    with Past(planned(), rows(), outcomes().join(lost, on="order_id", how="anti")) as past:
+    with ModelHistory(planned(), rows(), outcomes().join(lost, on="order_id", how="anti")) as past:
         scored = past.scored([*lived(past, last=last, policies=("never",)).values()])
 
     assert (3 * A_DAY - 5, 5) == (len(scored.truth), len(scored.unlabelled))
@@ -161,7 +166,7 @@ def test_predictions_without_a_label_are_counted_by_day() -> None:
 def test_nothing_known_after_a_day_is_used_on_it() -> None:
     cut = TURNED + timedelta(days=12)
     known = pl.col("known_at") < datetime.combine(cut + timedelta(days=1), datetime.min.time())
-    past = Past(planned(), rows().filter(pl.col("day") <= cut), outcomes().filter(known))
+    past = ModelHistory(planned(), rows().filter(pl.col("day") <= cut), outcomes().filter(known))
     short, (_, lives) = lived(past, last=cut), whole()
 
     for policy, life in short.items():
@@ -172,18 +177,18 @@ def test_nothing_known_after_a_day_is_used_on_it() -> None:
 
 def test_the_same_past_gives_the_same_life_twice() -> None:
     _, once = whole()
-    again = lived(Past(planned(), rows(), outcomes()))
+    again = lived(ModelHistory(planned(), rows(), outcomes()))
 
     assert [told(once["triggered"]), once["triggered"].held] == [told(again["triggered"]), again["triggered"].held]
 
 
 def test_a_past_that_does_not_change_asks_for_nothing() -> None:
-    life = lived(Past(planned(), rows(), outcomes(None)))["triggered"]
+    life = lived(ModelHistory(planned(), rows(), outcomes(None)))["triggered"]
 
     assert [] == life.events
 
 
-def test_a_model_that_serves_is_sketched_once_and_one_that_is_refused_never() -> None:
+def test_a_champion_is_sketched_once_and_one_that_is_rejected_never() -> None:
     past, lives = whole()
     served = {it.version for it in lives["triggered"].served.values()}
 
@@ -193,7 +198,7 @@ def test_a_model_that_serves_is_sketched_once_and_one_that_is_refused_never() ->
 @pytest.mark.parametrize("task", ["regression", "multiclass"])
 def test_other_tasks_live_too(task: str) -> None:
     until = TURNED + timedelta(days=10)
-    past = Past(planned(task), rows(), outcomes(TURNED, task))
+    past = ModelHistory(planned(task), rows(), outcomes(TURNED, task))
     lives = lived(past, last=until, policies=("never", "weekly", "triggered"))
     scored = past.scored(list(lives.values()))
 
@@ -203,7 +208,7 @@ def test_other_tasks_live_too(task: str) -> None:
 
 def test_tuned_anew_each_retraining_begins_with_the_champions_parameters() -> None:
     asked = planned(tuning={"trials": 2, "max_rounds": 20, "early_stopping_rounds": 5})
-    past = Past(asked, rows(), outcomes(), is_tuned=True)
+    past = ModelHistory(asked, rows(), outcomes(), is_tuned=True)
     first = past.train(FIRST - timedelta(days=1), None)
     chosen = past.chosen
     later = past.train(TURNED, first)
@@ -232,16 +237,19 @@ def test_a_life_is_kept_as_an_artifact_with_its_inputs_and_a_page(tmp_path: Path
     until = FIRST + timedelta(days=9)
     seen: list[date] = []
 
-    ref = simulate(
-        planned(), lake, Asked(FIRST, until, ("never", "weekly")), on_day=lambda day, _lives, _fits: seen.append(day)
+    ref = run_backtest(
+        planned(),
+        lake,
+        BacktestRequest(FIRST, until, ("never", "weekly")),
+        on_day=lambda day, _lives, _fits: seen.append(day),
     )
 
     kept: Simulation = lake.get(ref, Simulation)
     assert [FIRST + timedelta(days=n) for n in range(10)] == seen
     assert ("returns/simulation", 1) == (ref.asset, kept.summary.policies[1].fits)
-    assert 2 * ((until - days_read(planned().declaration, FIRST)).days + 1) == len(lake.manifest(ref).inputs)
+    assert 2 * ((until - first_feature_day(planned().declaration, FIRST)).days + 1) == len(lake.manifest(ref).inputs)
     assert kept.html.startswith("<!doctype html>")
-    assert "5 days without anything put in are too few to draw from" in kept.detection.why_not
+    assert "5 days without injected drift are too few; at least 28 are needed" in kept.detection.why_not
     assert FIRST + timedelta(days=4) == kept.summary.chosen_until
     reported = rows().filter(pl.col("day").is_between(FIRST + timedelta(days=5), until))
     known = outcomes().filter(pl.col("day") <= until)
@@ -265,19 +273,19 @@ def test_the_rules_are_tried_on_the_first_days_and_find_what_is_put_into_them() 
     ("task", "days", "injected_on", "why"),
     [
         ("regression", 30, None, "this one is regression."),
-        ("binary", 13, None, "13 days without anything put in are too few"),
-        ("binary", 30, FIRST + timedelta(days=3), "3 days without anything put in are too few"),
+        ("binary", 13, None, "13 days without injected drift are too few"),
+        ("binary", 30, FIRST + timedelta(days=3), "3 days without injected drift are too few"),
     ],
 )
 def test_where_the_rules_cannot_be_tried_it_is_said_why(
     task: str, days: int, injected_on: date | None, why: str
 ) -> None:
-    past = Past(planned(task), rows(), outcomes(task=task))
+    past = ModelHistory(planned(task), rows(), outcomes(task=task))
     _, lives = whole()
     life = replace(lives["never"], served={FIRST + timedelta(days=n): lives["never"].champion for n in range(days)})
     injections = () if injected_on is None else (Injection("unit", "weight kg", injected_on, 2.0),)
 
-    found = tried(past, life, Asked(FIRST, LAST, injections=injections))
+    found = measure_detection(past, life, BacktestRequest(FIRST, LAST, injections=injections))
 
     assert why in found.why_not
     assert () == found.power
@@ -287,12 +295,12 @@ def test_a_day_without_features_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"returns/features has nothing for 15 of 15 days, the first of them 2024-01-15"
     ):
-        simulate(planned(), LakeResource(url=str(tmp_path)).open(), Asked(FIRST, FIRST))
+        run_backtest(planned(), LakeResource(url=str(tmp_path)).open(), BacktestRequest(FIRST, FIRST))
 
 
 def test_only_the_days_of_a_bounded_training_window_are_read() -> None:
     bounded = planned(retraining={**RETRAINING, "split": {"train_days": 10, "validation_days": 3, "test_days": 6}})
 
-    assert FIRST - timedelta(days=19) == days_read(bounded.declaration, FIRST)
-    assert FIRST - timedelta(days=14) == days_read(planned().declaration, FIRST)
-    assert BEGIN == days_read(planned(retraining={}).declaration, FIRST)
+    assert FIRST - timedelta(days=19) == first_feature_day(bounded.declaration, FIRST)
+    assert FIRST - timedelta(days=14) == first_feature_day(planned().declaration, FIRST)
+    assert BEGIN == first_feature_day(planned(retraining={}).declaration, FIRST)

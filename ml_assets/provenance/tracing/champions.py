@@ -1,7 +1,7 @@
-"""Which versions were champion, by the promotion logs, for a trace.
+"""Reads from the promotion logs which versions were champion, for a trace.
 
-A damaged log does not end a trace: what is wrong with it is reported beside the entries that can be read. Not here:
-deciding (see `ml_assets.lake.promotion_log`, whose entries hold more than is read here).
+A damaged log does not stop a trace. Its problems are reported with the entries that can be read. Not here: the complete
+entries (see `ml_assets.lake.promotion_log`).
 """
 
 import itertools
@@ -15,8 +15,8 @@ from ml_assets.lake.manifests import Manifests
 from ml_assets.lake.promotion_log import PromotionLog
 
 
-class Decision(BaseModel):
-    """What a trace needs of one entry."""
+class LoggedDecision(BaseModel):
+    """The fields of a log's entry that a trace needs."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -32,33 +32,33 @@ class Decision(BaseModel):
     gives_up: tuple[str, ...] = ()
 
     @property
-    def told(self) -> str:
-        """When it was decided, what and by whom."""
+    def phrase(self) -> str:
+        """The time, action and person of the decision, as a phrase."""
         when = f"{self.decided_at.astimezone(UTC):%Y-%m-%d %H:%M}"
         return f"{when} UTC (entry {self.number}, {self.action} by {self.decided_by})"
 
 
 @dataclass(frozen=True)
-class Log:
-    """The decisions about one model, oldest first, and what cannot be read of them."""
+class ChampionHistory:
+    """The decisions about one model, oldest first, and the problems of its log."""
 
     model: str
-    entries: Sequence[Decision]
+    entries: Sequence[LoggedDecision]
     problems: Sequence[str] = ()
 
     @property
     def serving(self) -> str | None:
-        """The version that serves now."""
+        """The current champion."""
         return self.entries[-1].champion if self.entries else None
 
-    def since(self, moment: datetime) -> Decision | None:
-        """Return the entry by which the version that served at a moment had become champion; None if nobody did."""
+    def since(self, moment: datetime) -> LoggedDecision | None:
+        """Return the entry that made the champion of a moment; None if there was none."""
         reigns = self._reigns([entry for entry in self.entries if entry.decided_at <= moment])
         return reigns[-1][0] if reigns and reigns[-1][0].champion is not None else None
 
     @staticmethod
-    def _reigns(entries: Sequence[Decision]) -> list[tuple[Decision, Decision | None]]:
-        """Return the entries with which somebody else, or nobody, began to serve, and those that ended it."""
+    def _reigns(entries: Sequence[LoggedDecision]) -> list[tuple[LoggedDecision, LoggedDecision | None]]:
+        """Return the entries that changed the champion, each with the next one."""
         changes = [
             entry
             for before, entry in zip([None, *entries], entries, strict=False)
@@ -66,21 +66,21 @@ class Log:
         ]
         return [*itertools.zip_longest(changes, changes[1:])]
 
-    def told(self, version: str) -> str:
-        """Return what became of a version, in a phrase."""
+    def history_of(self, version: str) -> str:
+        """Return what happened to a version, as a phrase."""
         phrases = []
         for first, end in self._reigns(self.entries):
             if first.champion == version and end is None:
-                phrases.append(f"champion now, since {first.told}")
+                phrases.append(f"champion now, since {first.phrase}")
             elif first.champion == version and end is not None:
-                phrases.append(f"was champion from {first.told} to {end.told}")
+                phrases.append(f"was champion from {first.phrase} to {end.phrase}")
         if phrases:
             return "; ".join(reversed(phrases))
         judged = [entry for entry in self.entries if entry.challenger == version]
-        return f"never champion; judged {judged[-1].told}" if judged else "never champion, nor judged"
+        return f"never champion; judged {judged[-1].phrase}" if judged else "never champion or judged"
 
 
-def read_log(lake: Manifests, model: str) -> Log:
+def read_champion_history(lake: Manifests, model: str) -> ChampionHistory:
     """Return a model's log as far as it can be read."""
-    look = PromotionLog(lake, model, Decision).inspect()
-    return Log(model, look.entries, look.problems)
+    look = PromotionLog(lake, model, LoggedDecision).inspect()
+    return ChampionHistory(model, look.entries, look.problems)

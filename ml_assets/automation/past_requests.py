@@ -1,6 +1,6 @@
-"""Which days with which files were asked for before, from the tags of runs: they survive a lost cursor.
+"""Reads from the tags of runs which days were requested with which files, so that a lost cursor does no harm.
 
-What is under way, and what was asked by the key of a request, stays out; see `ml_assets.automation.history`.
+Not here: running runs, and runs by their run key (see `ml_assets.automation.history`).
 """
 
 from collections.abc import Mapping
@@ -18,23 +18,23 @@ WHAT = "ml_assets/arrivals"
 
 @dataclass(frozen=True)
 class Mark:
-    """Short digests of what a day's files were when it was asked for, and of what stood then."""
+    """Short digests of a day's files and of its current manifest, at the time of the request."""
 
     listed: str
     standing: str
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One run that was asked for: the mark of each of its days, and whether it came to nothing."""
+class PastRequest:
+    """One requested run: the mark of each of its days, and whether it failed."""
 
     run_id: str
     has_failed: bool
     marks: Mapping[str, Mark]
 
 
-def written(marks: Mapping[str, Mark]) -> str:
-    """Return marks as a run's tag holds them."""
+def tag_value(marks: Mapping[str, Mark]) -> str:
+    """Return marks as the value of a run's tag."""
     return " ".join(f"{day}={mark.listed}.{mark.standing}" for day, mark in sorted(marks.items()))
 
 
@@ -47,7 +47,7 @@ def _read(text: str) -> dict[str, Mark]:
     return marks
 
 
-def asked_before(instance: dg.DagsterInstance, *, cause: str, table: str) -> list[Asked]:
-    """Return all runs that were asked for one table, newest first."""
+def past_requests(instance: dg.DagsterInstance, *, cause: str, table: str) -> list[PastRequest]:
+    """Return all runs that were requested for one table, newest first."""
     runs = instance.get_runs(filters=dg.RunsFilter(tags={CAUSE: cause, TABLE: table}))
-    return [Asked(run.run_id, run.status in FAILED, _read(run.tags.get(DAYS, ""))) for run in runs]
+    return [PastRequest(run.run_id, run.status in FAILED, _read(run.tags.get(DAYS, ""))) for run in runs]

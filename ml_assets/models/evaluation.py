@@ -1,4 +1,4 @@
-"""Judging a challenger, for the stages and for backtests: its evaluation, what serving it costs, the gate's verdict.
+"""Evaluates a challenger, for the stages and for backtests: metrics, serving cost and the gate's verdict.
 
 Not here: what follows from the verdict (see `ml_assets.stages.champion`).
 """
@@ -26,7 +26,7 @@ CALLS: Final = 25
 
 
 class Versioned(NamedTuple):
-    """A model and the version it goes by."""
+    """A model with its version."""
 
     version: str
     model: Model
@@ -41,14 +41,14 @@ def measure_challenger(
     anchor: Versioned | Opponent | None,
     training_set_version: str = "",
 ) -> Evaluation:
-    """Measure a challenger on the test rows of a training set, beside the champion and the anchor.
+    """Measure a challenger on the test rows of a training set, compared with the champion and the anchor.
 
     Args:
         plan: the model's plan.
         training_set: the rows.
         challenger: the model that is evaluated.
-        champion: the current champion; None where there is none yet.
-        anchor: the anchor (see `promotion.anchor`); an opponent without scores where its model cannot be read.
+        champion: the current champion; None if there is none yet.
+        anchor: the anchor (see `ml_assets.logic.promotion.log`); an opponent without scores if it cannot be read.
         training_set_version: the version of the rows.
     """
     declared, rows = plan.declaration, training_set.part("test")
@@ -79,7 +79,7 @@ def measure_challenger(
 
 
 def _opponent(plan: ModelPlan, model: Versioned | Opponent | None, rows: pl.DataFrame) -> Opponent | None:
-    """Return a model with its scores, or why it cannot score rows whose contract has changed since it was trained."""
+    """Return a model with its scores, or the reason why it cannot score rows of a changed contract."""
     if model is None or isinstance(model, Opponent):
         return model
     version, found = model
@@ -89,22 +89,22 @@ def _opponent(plan: ModelPlan, model: Versioned | Opponent | None, rows: pl.Data
         return Opponent(version, cannot_score=" ".join(changes))
     gone = [feature.name for feature in found.spec.features if feature.name not in rows.columns]
     if gone:
-        return Opponent(version, cannot_score=f"it wants {', '.join(gone)}, which the training set does not have.")
+        return Opponent(version, cannot_score=f"it needs {', '.join(gone)}, which the training set does not contain.")
     return Opponent(version, predict(found.booster, found.spec, rows, threads=plan.declaration.training.threads))
 
 
 def serving_costs(model: Model, gate: GateSettings) -> tuple[Cost, ...]:
-    """Return what serving the model costs here, beside what the gate allows."""
+    """Return the serving costs of the model on this machine, with the limits of the gate."""
     row = example_row(model.spec)
     predict(model.booster, model.spec, row)  # parses the text, which a service does once
     return (
-        Cost("latency", "One row takes a median of", _milliseconds(model, row), gate.max_latency_ms, "ms"),
-        Cost("size", "The model's text has", size_mib(model), gate.max_size_mib, "MiB"),
+        Cost("latency", "The median time to score one row is", _milliseconds(model, row), gate.max_latency_ms, "ms"),
+        Cost("size", "The size of the model's text is", size_mib(model), gate.max_size_mib, "MiB"),
     )
 
 
 def _milliseconds(model: Model, row: pl.DataFrame) -> float:
-    """Return the median time that scoring one row takes."""
+    """Return the median time in milliseconds to score one row."""
     seconds: list[float] = []
     for _ in range(CALLS):
         begun = time.perf_counter()
@@ -128,9 +128,9 @@ def verdict_on(
         plan: the model's plan.
         evaluation: the challenger on frozen rows.
         model: the challenger.
-        costs: what serving it costs.
+        costs: its serving costs.
         entries: the promotion log, oldest first.
-        leaks: what is known of leaks in its features; None in a backtest.
+        leaks: the known leaks in its features; None in a backtest.
     """
     declared, summary = plan.declaration, evaluation.summary
     attempt = 1 if summary.test_days is None else attempt_number(entries, summary.model_version, summary.test_days)

@@ -1,7 +1,6 @@
-"""A simulated life of a model: its past read from the lake, lived through under each policy, and kept as an artifact.
+"""Runs the backtest of a model: reads its past from the lake, applies each policy, and stores the result.
 
-How the days are lived through stays out (see `ml_assets.logic.backtest.simulation`), and so does building what the lake
-lacks.
+Not here: the days of one policy (see `ml_assets.logic.backtest.simulation`), and materializing missing features.
 """
 
 import time
@@ -12,7 +11,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from ml_assets.backtest.past import Past, Trained
+from ml_assets.backtest.history import BacktestModel, ModelHistory
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.simulation import Detection, PolicyResult, Simulation, SimulationSummary
 from ml_assets.declaration.model import ModelDeclaration
@@ -25,30 +24,30 @@ from ml_assets.logic.backtest.simulation import POLICIES, Life, Policy, Watching
 from ml_assets.logic.evaluation.metrics import Metric
 from ml_assets.logic.pages.simulation_page import page_of
 from ml_assets.logic.tables.labels import EVENT_DAY
-from ml_assets.models.loop import rules_of
+from ml_assets.models.monitoring import retraining_rules
 from ml_assets.models.plan import DAY, ModelPlan, days_between
 from ml_assets.provenance.code import code_version
 
 PAGE: Final = "simulation.html"
 WATCHED: Final = 56
-"""Days of the span that the rules are tried on: few enough that a year's drift is not in them."""
+"""Days on which the rules are tested. They are few enough that a year's drift does not affect them."""
 FEW: Final = 28
-"""Days under which a stream of every other one would be the same few over and over."""
-Lives = Sequence[Life[Trained]]
+"""With fewer days, a stream drawn from every other day would repeat the same few."""
+Lives = Sequence[Life[BacktestModel]]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is to be lived through.
+class BacktestRequest:
+    """What a backtest covers.
 
     Attributes:
         first: the first day that is predicted; the first model is trained as of the day before.
-        last: the last.
-        choose_until: the last day of those that a policy is chosen on; the days after it are reported. The first half
-            of the days if None.
-        policies: which lives.
-        is_tuned: whether features and parameters are chosen anew at each retraining.
-        injections: what is put into the data.
+        last: the last day that is predicted.
+        choose_until: the last day on which policies are compared to choose one; the days after it are reported. The
+            first half of the days if None.
+        policies: the policies to compare.
+        is_tuned: whether each retraining chooses features and parameters anew.
+        injections: the artificial drifts that are injected into the data.
     """
 
     first: date
@@ -60,12 +59,12 @@ class Asked:
 
     @property
     def chosen_until(self) -> date:
-        """The last day of those that a policy is chosen on."""
+        """The last of the days on which a policy is chosen."""
         return self.choose_until or self.first + timedelta(days=((self.last - self.first).days + 1) // 2 - 1)
 
 
-def days_read(declared: ModelDeclaration, first: date) -> date:
-    """Return the first day whose features are trained on, in a life that begins on a day."""
+def first_feature_day(declared: ModelDeclaration, first: date) -> date:
+    """Return the first day of features that a backtest starting on a day needs."""
     split = declared.retraining.split or declared.split
     if split.train_days is None:
         return declared.days.first
@@ -73,22 +72,22 @@ def days_read(declared: ModelDeclaration, first: date) -> date:
     return max(declared.days.first, first - timedelta(days=total))
 
 
-def simulate(
+def run_backtest(
     plan: ModelPlan,
     lake: Lake,
-    asked: Asked,
+    asked: BacktestRequest,
     *,
     on_day: Callable[[date, Lives, int], None] = lambda *_: None,
     on_rules: OnDone = lambda *_: None,
 ) -> ArtifactRef:
-    """Live through the days and keep what came of it as an artifact of the lake.
+    """Run a backtest and store its result as an artifact of the lake.
 
     Args:
         plan: the model.
-        lake: has features and labels of the days.
-        asked: which days, and how.
-        on_day: is told of each day, the lives at its end, and how many models were trained.
-        on_rules: is told, as the rules are tried on streams of their own, how many trials are done, and of how many.
+        lake: contains features and labels of the days.
+        asked: the request.
+        on_day: called after each day with the day, the state of each policy, and the number of trained models.
+        on_rules: called during the tests of the rules with the finished and total number of trials.
 
     Raises:
         DataError: features or labels of a day are missing, or there are too few to train on.
@@ -99,31 +98,31 @@ def simulate(
     declared = plan.declaration
     watch = declared.watch
     lives: Lives = []
-    with Past(plan, features, labels, is_tuned=asked.is_tuned) as past:
+    with ModelHistory(plan, features, labels, is_tuned=asked.is_tuned) as past:
         for day, lives in live(
-            past, first=asked.first, last=asked.last, rules=rules_of(declared), policies=asked.policies,
+            past, first=asked.first, last=asked.last, rules=retraining_rules(declared), policies=asked.policies,
             watching=Watching(watch.days, watch.minimum_days, watch.margin),
         ):  # fmt: skip
             on_day(day, lives, past.fits)
-    detection = tried(past, lives[0], asked, on_rules)
+    detection = measure_detection(past, lives[0], asked, on_rules)
     made = _report(plan, past, lives, detection, asked, begun=begun)
     manifest = lake.put(
         plan.asset("simulation").to_user_string(), None, made,
         Origin(inputs=reads, parameters=_parameters(asked), seconds=made.summary.seconds,
-               code_version=code_version([live, Past, report.results, tried])),
+               code_version=code_version([live, ModelHistory, report.results, measure_detection])),
     )  # fmt: skip
     return ArtifactRef(asset=manifest.asset, version=manifest.version)
 
 
 def _read(
-    plan: ModelPlan, lake: Lake, asked: Asked
+    plan: ModelPlan, lake: Lake, asked: BacktestRequest
 ) -> tuple[tuple[ArtifactRef, ...], tuple[pl.DataFrame, pl.DataFrame]]:
-    """Return features and labels of all days that may be asked for, and which artifacts they are.
+    """Return features and labels of all days that the backtest may need, and their artifacts.
 
     Raises:
         DataError: a day is missing.
     """
-    days = [str(day) for day in days_between(days_read(plan.declaration, asked.first), asked.last)]
+    days = [str(day) for day in days_between(first_feature_day(plan.declaration, asked.first), asked.last)]
     reads: list[ArtifactRef] = []
     frames = []
     for stage in ("features", "labels"):
@@ -143,7 +142,7 @@ def _read(
 def injected(
     plan: ModelPlan, features: pl.DataFrame, labels: pl.DataFrame, injections: Sequence[Injection]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return features and labels with drifts put in, one after the other; those of labels by the day predicted."""
+    """Return features and labels with the drifts injected in order. Drifts of labels go by the predicted day."""
     for injection in injections:
         if injection.kind == "prior":
             features, labels = inject_prior(features, labels, injection, key=plan.key, day=DAY)
@@ -154,7 +153,7 @@ def injected(
     return features, labels
 
 
-def _parameters(asked: Asked) -> dict[str, Any]:
+def _parameters(asked: BacktestRequest) -> dict[str, Any]:
     return {
         "first_day": str(asked.first), "last_day": str(asked.last), "policies": list(asked.policies),
         "is_tuned": asked.is_tuned, "injections": [str(it) for it in asked.injections],
@@ -162,12 +161,14 @@ def _parameters(asked: Asked) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def tried(past: Past, life: Life[Trained], asked: Asked, on_done: OnDone = lambda *_: None) -> Detection:
-    """Return how far the rules can be trusted that ask for a retraining, on streams drawn from the first days.
+def measure_detection(
+    past: ModelHistory, life: Life[BacktestModel], asked: BacktestRequest, on_done: OnDone = lambda *_: None
+) -> Detection:
+    """Return how reliably the rules detect a change, measured on streams drawn from the first days.
 
-    The model that serves on the first day is watched; what is put into the data is not in those days, and none of them
-    is reported. What is usual is learned from every other day, and streams are drawn from the days between: on its own
-    days a reference finds nothing unusual.
+    The champion of the first day is watched. These days have no injected drift, and none of them is reported. The
+    reference is learned from every other day, and streams are drawn from the days between, because a reference finds
+    nothing unusual on its own days.
     """
     task = past.plan.declaration.task
     until = min(
@@ -176,11 +177,10 @@ def tried(past: Past, life: Life[Trained], asked: Asked, on_done: OnDone = lambd
     )
     days = [day for day in sorted(life.served) if day < until]
     if task != "binary":
-        return Detection(why_not=f"Not measured: labels can be flipped in a binary task alone; this one is {task}.")
+        return Detection(why_not=f"Not measured: labels can be flipped only in a binary task; this one is {task}.")
     if len(days) < FEW:
         return Detection(
-            why_not=f"Not measured: {len(days)} days without anything put in are too few to draw from; {FEW} are "
-            "wanted."
+            why_not=f"Not measured: {len(days)} days without injected drift are too few; at least {FEW} are needed."
         )
     try:
         return short_figures(
@@ -190,8 +190,8 @@ def tried(past: Past, life: Life[Trained], asked: Asked, on_done: OnDone = lambd
         return Detection(why_not=f"Not measured: {error}")
 
 
-def _choice(lives: Lives, scored: report.Scored, metric: Metric, asked: Asked) -> tuple[PolicyResult, ...]:
-    """Return what the policies came to on the days that one is chosen on; nothing where these do not define it."""
+def _choice(lives: Lives, scored: report.Scored, metric: Metric, asked: BacktestRequest) -> tuple[PolicyResult, ...]:
+    """Return the results of the policies on the days for choosing; none if the metric is not defined there."""
     try:
         return report.results(lives, scored, metric, first=asked.first, last=asked.chosen_until)
     except DataError:
@@ -199,9 +199,9 @@ def _choice(lives: Lives, scored: report.Scored, metric: Metric, asked: Asked) -
 
 
 def _report(
-    plan: ModelPlan, past: Past, lives: Lives, detection: Detection, asked: Asked, *, begun: float
+    plan: ModelPlan, past: ModelHistory, lives: Lives, detection: Detection, asked: BacktestRequest, *, begun: float
 ) -> Simulation:
-    """Return the figures and the page of lives that began at a moment of the machine's clock."""
+    """Return the figures and the page of a backtest that started at a value of the machine's clock."""
     declared, metric, scored = plan.declaration, past.metric, past.scored(lives)
     best = past.chosen.best
     reported_from = asked.chosen_until + timedelta(days=1)
@@ -222,7 +222,7 @@ def _report(
         parameters=best.parameters,
         rounds=best.rounds,
         is_tuned=asked.is_tuned,
-        rules=asdict(rules_of(declared)),
+        rules=asdict(retraining_rules(declared)),
         injections=tuple(str(it) for it in asked.injections),
         chosen=chosen,
         choice=choice,

@@ -10,7 +10,7 @@ from ml_assets.kubernetes.policy import POD
 from ml_assets.logic.training.parameters import DEFAULTS
 from ml_assets.logic.training.trials import SPACE
 from ml_assets.models.plan import ModelPlan
-from ml_assets.models.searching import in_the_runs_pod
+from ml_assets.models.shared_search import with_tuning_in_run_pod
 from ml_assets.models.training import search
 from ml_assets.stages.tuning import tuning
 from ml_assets.workers.crew import WorkersError
@@ -69,6 +69,6 @@ def test_the_compute_of_a_search_goes_to_its_workers_and_its_step_runs_in_the_ru
     several = ModelPlan.of(declaration(tuning={"workers": 2}, compute=compute), contracts)
     one = ModelPlan.of(declaration(compute=compute), contracts)
 
-    assert {"model": Compute.model_validate({"cpu": "1"})} == in_the_runs_pod(several).declaration.compute
-    assert one is in_the_runs_pod(one)
+    assert {"model": Compute.model_validate({"cpu": "1"})} == with_tuning_in_run_pod(several).declaration.compute
+    assert one is with_tuning_in_run_pod(one)
     assert (False, True) == tuple(POD in tuning(plan).op.tags for plan in (several, one))

@@ -1,6 +1,6 @@
-"""The past of a model for a simulated life: its features and labels in memory, of which only what was known is told.
+"""The past of a model for a backtest: features and labels in memory, filtered to what was known on each day.
 
-What a policy makes of it stays out; see `ml_assets.logic.backtest.simulation`.
+Not here: the decisions of a policy (see `ml_assets.logic.backtest.simulation`).
 """
 
 import hashlib
@@ -42,27 +42,25 @@ from ml_assets.logic.monitoring.retraining import Serving
 from ml_assets.logic.tables.labels import newest_known
 from ml_assets.logic.training.encoding import target_vector
 from ml_assets.logic.training.model import predict
-from ml_assets.models.judging import Versioned, measure_challenger, serving_costs, verdict_on
-from ml_assets.models.loop import rules_of
+from ml_assets.models.evaluation import Versioned, measure_challenger, serving_costs, verdict_on
+from ml_assets.models.monitoring import retraining_rules
 from ml_assets.models.plan import DAY, ModelPlan, days_between
-from ml_assets.models.training import assemble, fitted, search, weigh, with_reference
-
-"""Of a day's performance: the rules look at its value, and 50 cost a hundredth of a second."""
+from ml_assets.models.training import compute_importances, fit_model, search, training_set_as_of, with_reference
 
 AHEAD: Final = 2
-"""Models that are trained beside the life, on a thread each: two on one thread are done before two on two, in turn."""
+"""Models trained in parallel, with one thread each. That is faster than one after the other with two threads."""
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A model of the past.
+class BacktestModel:
+    """A model of a backtest.
 
     Attributes:
         version: the hash of its text.
-        model: it, without a reference.
+        model: the model, without a reference.
         promised: the deciding metric on its test window.
-        daily_loss: how far the days of that window fell behind.
-        seconds: of a CPU that training it took.
+        daily_loss: the shortfall of the days of that window.
+        seconds: the CPU seconds that its training took.
     """
 
     version: str
@@ -73,23 +71,23 @@ class Trained:
 
     @property
     def serving(self) -> Serving:
-        """It as the rules see it, should it serve; as `ml_assets.models.loop` tells them of a real one."""
+        """The model as the retraining rules see a champion, like that of `ml_assets.models.monitoring`."""
         spec = self.model.spec
         return Serving(self.version, spec.as_of, spec.training_rows, self.daily_loss, self.promised)
 
 
-class Past:
-    """Trains, judges and measures as the stages do, with what was known by the end of a day.
+class ModelHistory:
+    """Trains, evaluates and measures as the stages do, with what was known by the end of a day.
 
-    Features and parameters are chosen at the first training and then stand, for all policies, so that these differ in
-    nothing but when they train; where they are tuned anew, each retraining chooses its own, beginning with those of who
-    serves. What is asked for twice is made once.
+    Features and parameters are chosen at the first training and then fixed for all policies, so that policies differ
+    only in when they train. With tuning, each retraining chooses its own and starts from the champion's. Results are
+    cached.
 
     Args:
         plan: the model.
-        features: all days that may be asked for, those to train on included.
-        labels: every version of every label, with the time it became known.
-        is_tuned: whether features and parameters are chosen anew at each retraining.
+        features: all days that a backtest may need, including those to train on.
+        labels: every version of every label, with its known time.
+        is_tuned: whether each retraining chooses features and parameters anew.
     """
 
     def __init__(
@@ -97,20 +95,20 @@ class Past:
     ) -> None:
         self.plan = plan
         self._on_one_thread = _on_one_thread(plan)
-        self._working = plan  # LightGBM takes one number of threads at a time; beside models trained ahead it is theirs
+        self._working = plan  # LightGBM's thread count is global; parallel trainings use it
         self.features = features
         self.labels = labels
         self.is_tuned = is_tuned
         self.fits = 0
         self._days = {key[0]: rows for key, rows in features.partition_by(DAY, as_dict=True).items()}
-        # A label's own day is that on which it became known; here it is found by the day that was predicted.
+        # A label's partition is the day it became known. Here labels are found by the day that was predicted.
         wanted = (*plan.key, plan.declaration.labels.known_time, plan.declaration.labels.target)
         labelled = labels.select(wanted).join(features.select(*plan.key, DAY), on=list(plan.key))
         self._labels = {key[0]: rows for key, rows in labelled.partition_by(DAY, as_dict=True).items()}
         self._no_labels = labelled.clear()
         self._chosen: Tuning | None = None
         self._frozen: TrainingSet | None = None
-        self._trained: dict[tuple[date, str], Trained] = {}
+        self._trained: dict[tuple[date, str], BacktestModel] = {}
         self._evaluated: dict[tuple[str, str, str], tuple[Evaluation, tuple[Cost, ...]]] = {}
         self._scores: dict[tuple[str, date], pl.DataFrame] = {}
         self._sketches: dict[str, Reference] = {}
@@ -118,13 +116,13 @@ class Past:
         self._ahead = ThreadPoolExecutor(max_workers=AHEAD, thread_name_prefix="fit")
 
     def __enter__(self) -> Self:
-        """Begin nothing."""
+        """Return the history itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave what was expected and not asked for."""
+        """Cancel the trainings that were started in advance and not used."""
         self._ahead.shutdown(wait=True, cancel_futures=True)
         self._working = self.plan
 
@@ -135,18 +133,18 @@ class Past:
 
     @property
     def label_days(self) -> int:
-        """Days after its own by which the labels of a day are known."""
+        """The number of days after which the labels of a day are known."""
         return self.plan.declaration.labels.wait_days
 
     @property
     def chosen(self) -> Tuning:
         """The features and parameters that were chosen last."""
         if self._chosen is None:
-            raise ValueError("nothing was trained yet")
+            raise ValueError("no model has been trained yet")
         return self._chosen
 
-    def train(self, as_of: date, champion: Trained | None) -> Trained:
-        """Train on what was known by the end of a day."""
+    def train(self, as_of: date, champion: BacktestModel | None) -> BacktestModel:
+        """Return a model trained on what was known by the end of a day."""
         key = (as_of, champion.version if champion and self.is_tuned else "")
         if key not in self._trained:
             frozen = self._training_set(as_of)
@@ -163,7 +161,7 @@ class Past:
         return self._trained[key]
 
     def expect(self, days: Sequence[date]) -> None:
-        """Begin to train as of days that will be asked for whatever comes, as far as they do not depend on it."""
+        """Start trainings that every outcome will need, as far as they do not depend on earlier results."""
         if not self.is_tuned:
             chosen = self._chosen
             self._working = self._on_one_thread
@@ -171,31 +169,31 @@ class Past:
 
     def _fit_ahead(self, as_of: date, chosen: Tuning | None) -> tuple[Model, float]:
         if chosen is None:
-            raise ValueError("nothing was trained yet")
+            raise ValueError("no model has been trained yet")
         return self._fitted(self._assembled(as_of), chosen)
 
     def _fitted(self, frozen: TrainingSet, chosen: Tuning) -> tuple[Model, float]:
-        """Return a model and the CPU seconds that it took; on one thread, since others are trained beside it."""
+        """Return a model and its CPU seconds. It uses one thread, because other models are trained in parallel."""
         begun = time.thread_time()
-        model = fitted(self._on_one_thread, frozen, chosen)
+        model = fit_model(self._on_one_thread, frozen, chosen)
         return model, time.thread_time() - begun
 
-    def _choose(self, frozen: TrainingSet, champion: Trained | None) -> Tuning:
+    def _choose(self, frozen: TrainingSet, champion: BacktestModel | None) -> Tuning:
         if self._chosen is None or self.is_tuned:
-            importances = weigh(self.plan, frozen)
+            importances = compute_importances(self.plan, frozen)
             first = None if champion is None else champion.model.spec.parameters
             trials = None if champion is None else self.plan.declaration.retraining.trials
             self._chosen = search(self.plan, frozen, importances, trials=trials, first=first)
         return self._chosen
 
-    def _measured(self, model: Model, frozen: TrainingSet, seconds: float) -> Trained:
+    def _measured(self, model: Model, frozen: TrainingSet, seconds: float) -> BacktestModel:
         test, summary = frozen.part("test"), frozen.summary
         threads = self._working.declaration.training.threads
         scores = scores_of(predict(model.booster, model.spec, test, threads=threads), test, summary)
         truth = target_vector(test, target=summary.target, task=summary.task, classes=summary.classes)
         groups = groups_of(self.metric, test)
         promised = self.metric.function(truth, scores, groups=groups)
-        return Trained(
+        return BacktestModel(
             version=hashlib.blake2b(model.booster.encode(), digest_size=16, usedforsecurity=False).hexdigest(),
             model=model,
             promised=promised,
@@ -206,17 +204,19 @@ class Past:
         )
 
     def _training_set(self, as_of: date) -> TrainingSet:
-        """Return the training set as of a day; the one that was asked for last is kept."""
+        """Return the training set as of a day. The last one is cached."""
         if self._frozen is None or self._frozen.summary.as_of != as_of:
             self._frozen = self._assembled(as_of)
         return self._frozen
 
     def _assembled(self, as_of: date) -> TrainingSet:
         split = self.plan.declaration.retraining.split
-        return assemble(self.plan, self.features, self.labels, as_of=as_of, split=split)
+        return training_set_as_of(self.plan, self.features, self.labels, as_of=as_of, split=split)
 
-    def judge(self, challenger: Trained, champion: Trained, *, anchor: Trained, log: Sequence[Promotion]) -> Judgement:
-        """Return the gate's verdict on the challenger's test window; what would wait for a person is promoted."""
+    def judge(
+        self, challenger: BacktestModel, champion: BacktestModel, *, anchor: BacktestModel, log: Sequence[Promotion]
+    ) -> Judgement:
+        """Return the gate's verdict on the challenger's test window. In a backtest, no approval is needed."""
         key = (challenger.version, champion.version, anchor.version)
         if key not in self._evaluated:
             evaluation = measure_challenger(
@@ -233,19 +233,19 @@ class Past:
         return Judgement(verdict.promote, verdict.reasons, verdict.is_anchor, verdict.attempt, test_days)
 
     def rows(self, day: date) -> pl.DataFrame:
-        """Return a day's features; none where it has none."""
+        """Return the features of a day; no rows if it has none."""
         return self._days.get(day, self.features.clear())
 
-    def scores(self, trained: Trained, day: date) -> pl.DataFrame:
-        """Return what a model says of a day, in the order of its rows."""
+    def scores(self, trained: BacktestModel, day: date) -> pl.DataFrame:
+        """Return the scores of a model for a day, in the order of its rows."""
         key = (trained.version, day)
         if key not in self._scores:
             threads = self._working.declaration.training.threads
             self._scores[key] = predict(trained.model.booster, trained.model.spec, self.rows(day), threads=threads)
         return self._scores[key]
 
-    def drift(self, champion: Trained, day: date, *, since: date) -> DriftSummary:
-        """Measure a day's drift from the champion's reference, which has predicted the days since another."""
+    def drift(self, champion: BacktestModel, day: date, *, since: date) -> DriftSummary:
+        """Measure the drift of a day from the champion's reference. The champion has predicted since `since`."""
         limits = DriftLimits(**self.plan.declaration.drift.model_dump())
         days = days_between(max(since, day - timedelta(days=limits.pool_days - 1)), day)
         version = pl.lit(champion.version)
@@ -266,8 +266,8 @@ class Past:
             first_day=first_day,
         ).summary
 
-    def _sketch(self, champion: Trained) -> Reference:
-        """Return what a champion was trained on, as a reference; made when it is first asked for."""
+    def _sketch(self, champion: BacktestModel) -> Reference:
+        """Return the reference of a champion, built on first use."""
         if champion.version not in self._sketches:
             spec = champion.model.spec
             sketched = with_reference(self._working, champion.model, self._training_set(spec.as_of))
@@ -275,13 +275,13 @@ class Past:
         return self._sketches[champion.version]
 
     def performance(
-        self, champion: Trained, day: date, *, known_by: date, former: Trained | None
+        self, champion: BacktestModel, day: date, *, known_by: date, former: BacktestModel | None
     ) -> PerformanceSummary:
-        """Measure a day that the champion predicted, with the labels known by the end of another."""
+        """Measure the performance of a day that the champion predicted, with the labels known by `known_by`."""
         declared = self.plan.declaration
         until = end_of(known_by, declared.days.timezone)
         known_time = pl.col(declared.labels.known_time)
-        # A label without a known time is none by nature, on any day.
+        # Labels without a known time count as known on every day.
         known = self._labels.get(day, self._no_labels).filter((known_time < until) | known_time.is_null())
         return measure_performance(
             self.rows(day)
@@ -300,10 +300,10 @@ class Past:
             personal=self.plan.personal,
         ).summary
 
-    def population(self, watched: Trained, days: Sequence[date]) -> Population:
-        """Return the rows of some days with what came true by now, to try on them the rules that watch a model.
+    def population(self, watched: BacktestModel, days: Sequence[date]) -> Population:
+        """Return the rows of some days with their labels, on which the drift and performance rules are tested.
 
-        What is usual is learned from every other day, the first among them; streams are drawn from the others.
+        The reference is learned from every other day, starting with the first. Streams are drawn from the other days.
         """
         declared, key = self.plan.declaration, list(self.plan.key)
         target, spec = declared.labels.target, watched.model.spec
@@ -324,11 +324,11 @@ class Past:
             score=lambda frame: predict(watched.model.booster, spec, frame, threads=declared.training.threads)["score"],
             metric=self.metric,
             limits=DriftLimits(**declared.drift.model_dump()),
-            rules=rules_of(declared),
+            rules=retraining_rules(declared),
         )
 
-    def scored(self, lives: Sequence[Life[Trained]]) -> Scored:
-        """Return what each policy said of the days it lived through, beside what came true by now."""
+    def scored(self, lives: Sequence[Life[BacktestModel]]) -> Scored:
+        """Return the scores of each policy on its days, with the labels that are known today."""
         declared, key = self.plan.declaration, list(self.plan.key)
         target, known_time = declared.labels.target, declared.labels.known_time
         days = sorted(lives[0].served)
@@ -340,21 +340,21 @@ class Past:
         classes = tuple(
             sorted({name for life in lives for it in life.served.values() for name in it.model.spec.classes})
         )
-        kept = truth.filter(is_labelled)
+        labelled = truth.filter(is_labelled)
         return Scored(
-            days=kept[DAY].to_numpy(),
-            truth=target_vector(kept, target=target, task=declared.task, classes=classes),
-            scores={life.policy: self._said(life, days, classes)[is_labelled.to_numpy()] for life in lives},
-            groups=groups_of(self.metric, kept),
+            days=labelled[DAY].to_numpy(),
+            truth=target_vector(labelled, target=target, task=declared.task, classes=classes),
+            scores={life.policy: self._scores_of(life, days, classes)[is_labelled.to_numpy()] for life in lives},
+            groups=groups_of(self.metric, labelled),
             unlabelled=truth.filter(~is_labelled)[DAY].to_numpy(),
         )
 
-    def _said(self, life: Life[Trained], days: Sequence[date], classes: Sequence[str]) -> Vector:
-        """Return (rows,) scores, or (rows, classes); a class that a model does not know has none of its score."""
+    def _scores_of(self, life: Life[BacktestModel], days: Sequence[date], classes: Sequence[str]) -> Vector:
+        """Return (rows,) scores, or (rows, classes); a class that a model does not know has score 0."""
         names = [f"score_{name}" for name in classes] or ["score"]
-        said = pl.concat([self.scores(life.served[day], day) for day in days], how="diagonal")
-        values = said.select(
-            pl.col(name).fill_null(0.0) if name in said.columns else pl.lit(0.0).alias(name) for name in names
+        found = pl.concat([self.scores(life.served[day], day) for day in days], how="diagonal")
+        values = found.select(
+            pl.col(name).fill_null(0.0) if name in found.columns else pl.lit(0.0).alias(name) for name in names
         ).to_numpy()
         return values if classes else values[:, 0]
 

@@ -9,7 +9,7 @@ import pytest
 
 from ml_assets.lake.errors import MissingArtifactError
 from ml_assets.logic.monitoring.retraining import labels_finding
-from ml_assets.models.loop import SMALL_DAYS, Loop, read_loop, rules_of
+from ml_assets.models.monitoring import SMALL_DAYS, MonitoringState, read_monitoring, retraining_rules
 from tests.automation.looped import FIRST, World, world
 
 
@@ -19,17 +19,17 @@ def it(tmp_path: Path) -> Iterator[World]:
         yield one
 
 
-def read(it: World) -> Loop:
-    loop = read_loop(it.lake, it.model)
+def read(it: World) -> MonitoringState:
+    loop = read_monitoring(it.lake, it.model)
     assert loop is not None
     return loop
 
 
-def test_where_nobody_serves_there_is_no_loop(it: World) -> None:
+def test_without_a_champion_there_is_no_monitoring_state(it: World) -> None:
     for path in (Path(it.lake.url) / "promotions" / "m").iterdir():
         path.unlink()
 
-    assert read_loop(it.lake, it.model) is None
+    assert read_monitoring(it.lake, it.model) is None
 
 
 def test_the_champion_is_read_with_what_its_evaluation_says_of_its_days(it: World) -> None:
@@ -43,7 +43,7 @@ def test_the_champion_is_read_with_what_its_evaluation_says_of_its_days(it: Worl
     assert 0 == champion.refusals
 
 
-def test_refused_challengers_and_a_rollback_are_counted_since_the_champion_serves(it: World) -> None:
+def test_rejected_challengers_and_a_rollback_are_counted_since_the_champion_was_promoted(it: World) -> None:
     first = it.champion
     it.serve(it.train(FIRST), "refuse")
     second = it.train(FIRST, rounds=2)
@@ -56,10 +56,10 @@ def test_refused_challengers_and_a_rollback_are_counted_since_the_champion_serve
     assert 2 == read(it).champion.refusals
 
 
-def test_the_newest_reports_are_read_and_no_others_oldest_first_and_only_those_asked_for(
+def test_the_newest_reports_are_read_and_no_others_oldest_first_and_only_those_requested(
     it: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ml_assets.models.loop.LOOKED_BACK", 4)
+    monkeypatch.setattr("ml_assets.models.monitoring.LOOKED_BACK", 4)
     days = [it.live() for _ in range(SMALL_DAYS + 5)]
 
     loop = read(it)
@@ -67,7 +67,7 @@ def test_the_newest_reports_are_read_and_no_others_oldest_first_and_only_those_a
     assert days[-3 - SMALL_DAYS :] == [one.day for one in loop.drift]
     assert days[-4:] == [one.day for one in loop.performance]
     assert days[-1] == loop.newest_day
-    drift_only = read_loop(it.lake, it.model, ("drift",))
+    drift_only = read_monitoring(it.lake, it.model, ("drift",))
     assert drift_only is not None
     assert (SMALL_DAYS + 3, 0, days[-1]) == (
         len(drift_only.drift), len(drift_only.performance), drift_only.newest_day,
@@ -80,7 +80,7 @@ def test_labels_count_since_the_training_however_long_ago_it_was(it: World) -> N
         it.measure(day, auc=0.8)
 
     loop = read(it)
-    found = labels_finding(loop.performance, loop.champion, (), replace(rules_of(it.model), label_growth=5.94))
+    found = labels_finding(loop.performance, loop.champion, (), replace(retraining_rules(it.model), label_growth=5.94))
 
     assert days == [one.day for one in loop.performance]
     assert found.is_over
@@ -96,10 +96,10 @@ def test_days_that_the_champion_was_trained_on_say_nothing_of_it(it: World) -> N
     assert days[3:] == [one.day for one in read(it).performance]
 
 
-def test_an_evaluation_that_is_gone_is_told(it: World) -> None:
+def test_an_evaluation_that_is_gone_is_reported(it: World) -> None:
     version = it.log().entries()[-1].evaluation_version
     for path in (Path(it.lake.url) / "artifacts" / "m" / "evaluation" / str(version)).iterdir():
         path.unlink()
 
     with pytest.raises(MissingArtifactError, match="m/evaluation"):
-        read_loop(it.lake, it.model)
+        read_monitoring(it.lake, it.model)

@@ -1,6 +1,6 @@
-"""The facts that the loop of one model acts on, read from the lake: the champion, drift and performance.
+"""Reads the monitoring state of a model from the lake: its champion, drift, performance and retraining log.
 
-The rules that judge them are in `ml_assets.logic.monitoring.retraining` and `ml_assets.logic.promotion.watch`.
+Not here: the rules that judge it (see `ml_assets.logic.monitoring.retraining` and `ml_assets.logic.promotion.watch`).
 """
 
 from collections.abc import Sequence
@@ -29,9 +29,9 @@ from ml_assets.orchestration.groups import promotions
 
 Kind = Literal["drift", "performance"]
 SMALL_DAYS: Final = 7
-"""Days of drift that are read beyond those that count: of too few rows to be judged, they do not."""
-ASKED_BEFORE: Final = 16
-"""Records of the retraining log that are read."""
+"""Further days of drift to read, because days with too few rows do not count."""
+RECORDS_READ: Final = 16
+"""The number of records of the retraining log that are read."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,17 @@ R = TypeVar("R", _Drift, _Performance)
 
 
 @dataclass(frozen=True)
-class Loop:
-    """What is known of one model's loop.
+class MonitoringState:
+    """What is known about one model.
 
     Attributes:
-        champion: who serves.
-        former: the version that the champion is held against; None where it is not.
-        since: the log's entry that made the champion serve.
-        drift: of the newest days, oldest first, if it was asked for.
-        performance: of the newest days since the champion's training, oldest first, if it was asked for.
-        history: the newest retrainings that were asked for.
-        newest_day: the newest day that was predicted; None where none was.
+        champion: the current champion.
+        former: the version that the champion is compared with; None if it is not watched.
+        since: the entry of the log that made it champion.
+        drift: of the newest days, oldest first; empty if it was not requested.
+        performance: of the newest days since the champion's training, oldest first; empty if it was not requested.
+        history: the newest records of the retraining log.
+        newest_day: the newest predicted day; None if there are no predictions.
     """
 
     champion: Serving
@@ -80,8 +80,8 @@ class Loop:
     newest_day: date | None
 
 
-def rules_of(declared: ModelDeclaration) -> Rules:
-    """Return when the model asks for a retraining."""
+def retraining_rules(declared: ModelDeclaration) -> Rules:
+    """Return the declared rules for requesting a retraining."""
     return Rules(**declared.retraining.model_dump(include=set(Rules.__dataclass_fields__)))
 
 
@@ -90,34 +90,36 @@ def retraining_log(lake: Lake, model: str) -> RetrainingLog[Retraining]:
     return RetrainingLog(lake, model, Retraining)
 
 
-def read_loop(lake: Lake, declared: ModelDeclaration, kinds: Sequence[Kind] = ("drift", "performance")) -> Loop | None:
-    """Read what is known of a model's loop; None where nobody serves yet.
+def read_monitoring(
+    lake: Lake, declared: ModelDeclaration, kinds: Sequence[Kind] = ("drift", "performance")
+) -> MonitoringState | None:
+    """Return what is known about a model; None if it has no champion yet.
 
     Args:
         lake: where it is read.
         declared: the model.
-        kinds: which reports are read.
+        kinds: the reports to read.
 
     Raises:
-        MissingArtifactError: the champion, or what it was judged by, is gone.
-        CorruptArtifactError: something of it is damaged.
+        MissingArtifactError: the champion or its evaluation is missing.
+        CorruptArtifactError: one of the artifacts is damaged.
     """
     entries = promotions(lake, declared.name).entries()
     since = serving_since(entries)
     if since is None or since.champion is None:
         return None
     days = {kind: sorted(lake.names(lake.path("artifacts", declared.name, kind))) for kind in ("drift", "performance")}
-    # Each of the periods that count may be as long as days are judged together.
+    # Each period that counts may be as long as the number of days that are judged together.
     looked_at = declared.retraining.of_days * declared.drift.pool_days + SMALL_DAYS
     drift = days["drift"][-looked_at:] if "drift" in kinds else []
     newest = max((day for found in days.values() for day in found[-1:]), default=None)
     champion = _serving(lake, declared, since, entries, version=since.champion)
     if since.action == "rollback":
-        champion = replace(champion, taken_back=_taken_back(lake, declared, champion.version, days["drift"]))
-    # Labels since the last training are summed: a day that is not read is a label that does not count.
+        champion = replace(champion, taken_back=_rolled_back_on(lake, declared, champion.version, days["drift"]))
+    # Labels since the last training are summed, so the labels of a day that is not read would not count.
     later = [day for day in days["performance"] if day > str(champion.as_of)]
     performance = later[-LOOKED_BACK:] if "performance" in kinds else []
-    return Loop(
+    return MonitoringState(
         champion=champion,
         former=held_against(entries),
         since=since,
@@ -125,24 +127,24 @@ def read_loop(lake: Lake, declared: ModelDeclaration, kinds: Sequence[Kind] = ("
             summary for it in _read(lake, f"{declared.name}/drift", drift, _Drift) for summary in it.summaries.versions
         ),
         performance=read_performance(lake, declared.name, performance),
-        history=tuple(retraining_log(lake, declared.name).newest(ASKED_BEFORE)),
+        history=tuple(retraining_log(lake, declared.name).newest(RECORDS_READ)),
         newest_day=None if newest is None else date.fromisoformat(newest),
     )
 
 
 def read_performance(lake: Lake, model: str, days: Sequence[str]) -> tuple[PerformanceSummary, ...]:
-    """Return performance of days, of all versions that predicted them, oldest first; that it is read is no lineage."""
+    """Return the performance of days for all versions that predicted them, oldest first. It is no recorded input."""
     found = _read(lake, f"{model}/performance", days, _Performance)
     return tuple(summary for it in found for summary in it.summaries.versions)
 
 
 def _read(lake: Lake, asset: str, days: Sequence[str], kind: type[R]) -> list[R]:
-    """Return the current artifact of each day that has one; what is only looked at is nobody's input."""
+    """Return the current artifact of each day that has one. They are not recorded as inputs."""
     return lake.get_each([*lake.newest(asset, days).values()], kind, is_input=False)
 
 
-def _taken_back(lake: Lake, declared: ModelDeclaration, champion: str, days: Sequence[str]) -> date | None:
-    """Return the newest day that another than the champion has predicted, unless no cool-down reaches back so far."""
+def _rolled_back_on(lake: Lake, declared: ModelDeclaration, champion: str, days: Sequence[str]) -> date | None:
+    """Return the newest day predicted by another version than the champion, as far back as the longest cool-down."""
     longest = declared.retraining.cool_down_days * 2**DOUBLINGS
     for day in reversed(days[max(0, len(days) - longest) :]):
         found = _read(lake, f"{declared.name}/drift", [day], _Drift)
@@ -152,11 +154,11 @@ def _taken_back(lake: Lake, declared: ModelDeclaration, champion: str, days: Seq
 
 
 def serving_of(lake: Lake, declared: ModelDeclaration, version: str) -> Serving:
-    """Return a version as the rules see it, by the newest entry of the promotion log that made it the champion.
+    """Return a version as the retraining rules see a champion, by the newest entry that made it the champion.
 
     Raises:
-        MissingArtifactError: the version, or what it was judged by, is gone.
-        CorruptArtifactError: something of it is damaged.
+        MissingArtifactError: the version or its evaluation is missing.
+        CorruptArtifactError: one of them is damaged.
     """
     entries = promotions(lake, declared.name).entries()
     began = [it for it in entries if it.champion == version and it.action in {"promote", "rollback"}]
