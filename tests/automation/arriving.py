@@ -14,6 +14,7 @@ import dagster as dg
 import polars as pl
 
 from ml_assets.automation.arrivals import arrivals_sensor
+from ml_assets.automation.past_requests import DAYS, TABLE
 from ml_assets.contracts.table import Column, TableContract
 from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import RawDeclaration
@@ -101,7 +102,7 @@ class Landing:
 
     @property
     def runs(self) -> list[dg.DagsterRun]:
-        return [*self.instance.get_runs(dg.RunsFilter(tags={"table": f"raw/{self.name}"}))]
+        return [*self.instance.get_runs(dg.RunsFilter(tags={TABLE: f"raw/{self.name}"}))]
 
     def land(self, run: dg.DagsterRun) -> bool:
         """Run what was asked for, for real."""
@@ -137,12 +138,12 @@ def check_asked_once(run: dg.DagsterRun, before: list[dg.DagsterRun]) -> None:
 
     What failed with other days is: one of those has changed since.
     """
-    for piece in run.tags["arrived"].split():
+    for piece in run.tags[DAYS].split():
         day = piece.partition("=")[0]
-        earlier = [it.tags["arrived"].split() for it in before if day in it.tags["arrived"]]
+        earlier = [it.tags[DAYS].split() for it in before if day in it.tags[DAYS]]
         if any(piece in pieces for pieces in earlier):
             assert len(earlier[0]) > 1, f"{day} asked for twice"
-            newest = next(it for it in before if day in it.tags["arrived"])
+            newest = next(it for it in before if day in it.tags[DAYS])
             assert newest.status == dg.DagsterRunStatus.FAILURE
 
 
@@ -160,6 +161,6 @@ def failed_days(shop: Landing) -> set[str]:
     """Return the days whose last run failed: nobody asks for them until a file changes."""
     last: dict[str, bool] = {}
     for run in shop.runs:
-        for piece in run.tags["arrived"].split():
+        for piece in run.tags[DAYS].split():
             last.setdefault(piece.partition("=")[0], run.status == dg.DagsterRunStatus.FAILURE)
     return {day for day, has_failed in last.items() if has_failed}

@@ -17,6 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ml_assets.automation.arrivals import MOST_DAYS, MOST_REQUESTS, arrivals_sensor
+from ml_assets.automation.past_requests import TABLE, WHAT
 from ml_assets.declaration.reading import Declared
 from ml_assets.declaration.tables import RawDeclaration
 from ml_assets.lake.errors import SourceError
@@ -70,7 +71,7 @@ def test_a_corrected_late_and_out_of_order_day_is_requested_and_nothing_else(lan
     landing.write(0, 9)
     late, corrected = sorted(landing.tick(), key=lambda run: days_of(run.tags))
 
-    assert ["1 new of 2024-01-01", "1 corrected of 2024-01-05"] == [late.tags["what"], corrected.tags["what"]]
+    assert ["1 new of 2024-01-01", "1 corrected of 2024-01-05"] == [late.tags[WHAT], corrected.tags[WHAT]]
     assert landing.land(corrected)
     assert landing.land(late)
     assert {"2024-01-01": [9], "2024-01-04": [3], "2024-01-05": [5]} == landing.landed()
@@ -138,7 +139,7 @@ def test_a_day_that_was_landed_and_is_no_longer_in_the_lake_is_landed_again(land
 
     [run] = landing.tick(is_lost=is_lost)
 
-    assert "1 new of 2024-01-02" == run.tags["what"]
+    assert "1 new of 2024-01-02" == run.tags[WHAT]
     assert landing.land(run)
     assert {"2024-01-01": [0], "2024-01-02": [1]} == landing.landed()
     assert [] == landing.tick()
@@ -182,7 +183,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error_after_the_others_got_theirs(
         tick()
     (good / "2024-01-01.csv").write_text("n\n1\n")
     os.utime(good / "2024-01-01.csv", (0, 0))
-    assert ["raw/good"] == [it.tags["table"] for it in tick().run_requests]
+    assert ["raw/good"] == [it.tags[TABLE] for it in tick().run_requests]
 
 
 def test_without_such_tables_it_says_why_it_does_nothing(instance: dg.DagsterInstance, tmp_path: Path) -> None:
