@@ -18,9 +18,7 @@ ACCEPTED: Final = {
 }
 """Names that several modules may define, each with the reason."""
 TO_RENAME: Final = {
-    "Asked", "Change", "Comparison", "Cost", "Event", "Finding", "Making", "Numbers", "Place", "RowSql", "Rule",
-    "SqlProblem", "compare", "days", "digest_of", "environment", "identifier", "judge", "labels", "meta_of",
-    "predictions", "read_file", "redacted", "runs", "runs_of", "version_of",
+    "Change", "Comparison", "Cost", "Event", "Finding", "Numbers", "Rule", "compare", "judge", "labels", "predictions",
 }  # fmt: skip
 """Names that two modules still define. The list may only become shorter."""
 _NAMED: Final = re.compile(r"`(ml_assets[./][\w./]*\w)")
