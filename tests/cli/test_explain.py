@@ -221,7 +221,7 @@ def test_a_budget_that_is_spent_is_reported_and_what_it_holds_back(
     text = said(capsys)
 
     assert (
-        "decides         would request a retraining. It is postponed to the next month: spent 2.00 of 1.00 CPU hours in "
+        "decides         would request a retraining. It is postponed to the next month: spent 2.00 of 1.00 CPU hours"
         in text
     )
     assert "decides         holds retrainings back" in text
