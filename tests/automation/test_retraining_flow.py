@@ -44,7 +44,7 @@ def test_a_retraining_runs_as_requested_and_is_reproduced_and_a_run_by_hand_take
         with dg.build_sensor_context(
             instance=whole.instance, repository_def=repository, resources=resources
         ) as context:
-            [request] = repository.get_sensor_def("drift").evaluate_tick(context).run_requests
+            [request] = repository.get_sensor_def("ml_assets_drift").evaluate_tick(context).run_requests
         result = whole.defs.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=whole.instance, asset_selection=list(request.asset_selection), tags=dict(request.tags),
             run_config={**request.run_config, "loggers": {"console": {}}},
