@@ -25,7 +25,7 @@ from ml_assets.orchestration.groups import is_managed
 
 _MOST_EVENTS: Final = 1000
 _TAGS: Final = (MODEL, CAUSE, "dagster/partition", "dagster/schedule_name", "dagster/sensor_name")
-_OVER = re.compile(r"[\d.]+% of the rows[^;\n]* break rules; [\d.]+% may be set aside\.")
+_OVER = re.compile(r"[\d.]+% of the rows[^;\n]* break rules; [\d.]+% may be quarantined\.")
 
 
 @dataclass(frozen=True)

@@ -257,7 +257,7 @@ class Plugin(BasePlugin):
             self._store(cursor, everything, f"{model}__rejected", refused, key)
         raise DbtRuntimeError(
             "\n".join(
-                f"{part:.2%} of the rows{f' of {day}' if day else ''} break rules; {share:.2%} may be set aside."
+                f"{part:.2%} of the rows{f' of {day}' if day else ''} break rules; {share:.2%} may be quarantined."
                 for day, part in over
             )
         )

@@ -49,7 +49,7 @@ class Quarantine:
     """The quarantine of a table: rows that break rules are set aside instead of failing the table.
 
     Attributes:
-        share: the largest share of a day's rows that may be set aside.
+        share: the largest share of a day's rows that may be quarantined.
         predicates: by rule, SQL that is true if a row breaks it.
         released: rows that a person released, which pass unchanged.
         releases: the artifacts of released rows, by partition.

@@ -67,7 +67,10 @@ def over_the_share() -> str:
 
 @pytest.mark.parametrize(
     "said",
-    [over_the_share(), "dbt failed:\n- 33.33% of the rows of 2013-01-01 break rules; 10.00% may be set aside.\nMend."],
+    [
+        over_the_share(),
+        "dbt failed:\n- 33.33% of the rows of 2013-01-01 break rules; 10.00% may be quarantined.\nMend.",
+    ],
     ids=["a source", "a table that dbt made"],
 )
 def test_a_quarantine_over_its_share_is_alerted_as_one(daemon: Daemon, heard: Heard, said: str) -> None:
@@ -82,7 +85,7 @@ def test_a_quarantine_over_its_share_is_alerted_as_one(daemon: Daemon, heard: He
     [alert] = heard.alerts
     assert ("quarantine_over", "raw/orders") == (alert.kind, alert.subject)
     assert alert.title.startswith("raw/orders: 33.33% of the rows ")
-    assert alert.title.endswith("break rules; 10.00% may be set aside.")
+    assert alert.title.endswith("break rules; 10.00% may be quarantined.")
 
 
 def test_a_run_that_dagster_will_try_again_is_reported_as_such(daemon: Daemon, heard: Heard) -> None:

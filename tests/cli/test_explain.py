@@ -54,7 +54,7 @@ def it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         monkeypatch.setattr(one.instance, "_schedule_storage", ticks)
         monkeypatch.setenv("ML_ASSETS_LAKE", one.lake.url)
         monkeypatch.setattr("ml_assets.cli.flow.project.read_all", lambda _: PROJECT)
-        monkeypatch.setattr("ml_assets.cli.flow.project.instance", instance)
+        monkeypatch.setattr("ml_assets.cli.flow.project.open_instance", instance)
         monkeypatch.setattr("ml_assets.cli.explain.state_of", lambda *_: ([], []))
         yield one
 

@@ -137,7 +137,7 @@ def test_declarations_that_fit_each_other_have_no_problems(tmp_path: Path) -> No
          "binary (model/defs.yaml:5: task), which expects boolean, or whole numbers that are 0 or 1.")),
         ("prediction_time: prediction_at", "prediction_time: prediction_at\n    columns: [items, note]",
          ("model/defs.yaml:12: features.columns: feature 'note' is String; expected a number or Boolean. Mark it "
-         "categorical in its table's contract, or drop it; see models/orders.yml.")),
+         "categorical in its table's contract, or remove it; see models/orders.yml.")),
         ("prediction_time: prediction_at", "prediction_time: prediction_at\n    exclude: [note]",
          "model/defs.yaml:12: features.exclude: column 'note' is not a feature, so excluding it has no effect."),
         ("name: returns", "name: returns\n  leak_test: {acknowledged: [weight]}",

@@ -190,7 +190,7 @@ def test_more_broken_rows_than_declared_refuse_the_table(shop: Shop) -> None:
     result = shop.build(quarantine={"orders": 0.4})
 
     _, message = failure(result)
-    assert f"50.00% of the rows of {FIRST} break rules; 40.00% may be set aside." in message
+    assert f"50.00% of the rows of {FIRST} break rules; 40.00% may be quarantined." in message
     assert [FIRST] == shop.lake.partitions("tables/orders__rejected")
     assert [(1, "a", 5.0, []), (2, "a", -1.0, ["amount is at least 0"])] == shop.rows("orders__rejected")
     assert {} == shop.lake.newest("tables/orders") | shop.lake.newest("tables/totals")
