@@ -260,7 +260,7 @@ def _alerts(ticks: Ticks, folder: Path) -> None:
 def _heard() -> Iterator[list[Alert]]:
     """Collect each alert that a channel got."""
     heard: list[Alert] = []
-    real: Callable[..., None] = Outbox._note
+    real: Callable[..., None] = Outbox._record_outcome
 
     def note(outbox: Outbox, claimed: Any, channel: Any, outcome: Any, *given: Any, **more: Any) -> None:
         if outcome == "sent":
@@ -268,7 +268,7 @@ def _heard() -> Iterator[list[Alert]]:
         real(outbox, claimed, channel, outcome, *given, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Outbox, "_note", note)
+        patch.setattr(Outbox, "_record_outcome", note)
         yield heard
 
 

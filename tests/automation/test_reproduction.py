@@ -122,7 +122,7 @@ def test_without_a_champion_there_is_nothing_to_reproduce(tmp_path: Path, said: 
 
 def test_a_promotion_log_that_is_gone_fails_the_run_and_is_not_taken_for_no_champion(tmp_path: Path) -> None:
     lake = Lake(str(with_champion(tmp_path)))
-    head = PromotionLog(lake, MODEL, type(promotion(1))).look(manifests=0).head
+    head = PromotionLog(lake, MODEL, type(promotion(1))).inspect(manifests=0).head
     assert head is not None
     put(lake, frame(1), asset=f"{MODEL}/predictions", partition="2013-01-01", parameters={HEAD: head.model_dump()})
     shutil.rmtree(tmp_path / "promotions")

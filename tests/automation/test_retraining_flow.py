@@ -68,6 +68,7 @@ def test_a_retraining_runs_as_requested_and_is_reproduced_and_a_run_by_hand_take
 
     monkeypatch.setenv("ML_ASSETS_LAKE", str(own_flown))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
-    monkeypatch.setattr("ml_assets.cli.flow.retraining.read_all", lambda _: declared)
-    monkeypatch.setattr(original, "run_at", lambda *_, **__: pytest.fail("nothing has changed"))
+    for module in ("assembly", "cli.flow.project"):
+        monkeypatch.setattr(f"ml_assets.{module}.read_all", lambda _: declared)
+    monkeypatch.setattr(original, "run_original_code", lambda *_, **__: pytest.fail("nothing has changed"))
     assert 0 == main(["reproduce", f"{MODEL}@{entry.challenger}"])

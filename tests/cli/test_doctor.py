@@ -33,7 +33,7 @@ def test_every_place_is_looked_at(manifest: Mapping[str, object], capsys: pytest
     }
     assert {"distributions", "libgomp", "disk", "memory"} <= set(states)
     assert (code == 0) == answer["is_well"]
-    assert "looking at settings, python, " in said.err
+    assert "checking settings, python, " in said.err
 
 
 @pytest.mark.parametrize(("state", "code"), [("ok", 0), ("warning", 0), ("wrong", 1)])

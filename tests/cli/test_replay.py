@@ -201,7 +201,7 @@ def test_a_failed_step_fails_again_until_its_code_is_mended(
 
     text = said(capsys, run, "doubled", "--code", "current", code=1)
 
-    assert "  made     doubled " in text
+    assert "  new      doubled " in text
     assert ": the original step did not materialize it\n" in text
 
 
@@ -292,7 +292,7 @@ def test_changed_code_goes_on_in_the_code_of_then(lake: Lake, tmp_path: Path, mo
         asked.append((commit, command, options))
         return 0
 
-    monkeypatch.setattr(original, "run_at", run_at)
+    monkeypatch.setattr(original, "run_original_code", run_at)
     monkeypatch.chdir(tmp_path)
     run = materialized(lake, "numbers", "doubled")
     edited(lake, run, "doubled", code_versions={"doubled": "0"}, git_commit="c" * 40, git_is_dirty=True)
@@ -308,7 +308,7 @@ def test_changed_code_goes_on_in_the_code_of_then(lake: Lake, tmp_path: Path, mo
 def test_changed_code_is_named_where_the_current_one_is_taken(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(original, "run_at", lambda *_, **__: pytest.fail("the current code was asked for"))
+    monkeypatch.setattr(original, "run_original_code", lambda *_, **__: pytest.fail("the current code was asked for"))
     run = materialized(lake, "numbers", "doubled")
     edited(lake, run, "doubled", code_versions={"doubled": "0"}, git_commit="c" * 40, environment="0" * 32)
 
@@ -352,7 +352,8 @@ def test_a_promotion_replayed_by_the_command_is_not_written_to_the_log(
     for name in ("OMP_WAIT_POLICY", "DAGSTER_EVENT_BATCH_SIZE"):
         monkeypatch.setenv(name, "0")
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
-    monkeypatch.setattr("ml_assets.assembly.read_all", lambda _: flights_declared())
+    for module in ("assembly", "cli.flow.project"):
+        monkeypatch.setattr(f"ml_assets.{module}.read_all", lambda _: flights_declared())
     lake = Lake(str(own_flown))
     before = files_of(lake)
     run = next(

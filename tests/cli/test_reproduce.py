@@ -36,10 +36,11 @@ def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manifest: Mapping[s
         monkeypatch.setenv(name, "PASSIVE" if name == "OMP_WAIT_POLICY" else "500")
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
     monkeypatch.setenv("ML_ASSETS_LAKE", str(tmp_path / "lake"))
-    monkeypatch.setattr(original, "run_at", lambda *_, **__: pytest.fail("nothing has changed"))
+    monkeypatch.setattr(original, "run_original_code", lambda *_, **__: pytest.fail("nothing has changed"))
 
     def declared(declared: Declared) -> None:
-        monkeypatch.setattr("ml_assets.cli.flow.retraining.read_all", lambda _: declared)
+        for module in ("assembly", "cli.flow.project"):
+            monkeypatch.setattr(f"ml_assets.{module}.read_all", lambda _: declared)
 
     declared(flights_declared())
     return declared
@@ -138,7 +139,7 @@ def test_changed_code_is_taken_from_its_commit_unless_the_current_is_requested(
         asked.append((commit, command, options["lake"], options["was_dirty"]))
         return 1
 
-    monkeypatch.setattr(original, "run_at", run_at)
+    monkeypatch.setattr(original, "run_original_code", run_at)
     rewritten(lake, champion(lake), code_version="0" * 16, git_commit="c" * 40, git_is_dirty=True)
 
     assert 1 == main(["reproduce", MODEL, "--json"])

@@ -52,7 +52,8 @@ def small() -> Declared:
 def flights(own_flown: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The lake of a whole flow over six weeks, and what it was declared by."""
     monkeypatch.setenv("ML_ASSETS_LAKE", str(own_flown))
-    monkeypatch.setattr("ml_assets.cli.flow.project.read_all", lambda _folder: small())
+    for module in ("assembly", "cli.flow.project"):
+        monkeypatch.setattr(f"ml_assets.{module}.read_all", lambda _folder: small())
     return own_flown
 
 

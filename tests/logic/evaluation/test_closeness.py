@@ -14,6 +14,8 @@ from tests.provenance.lakes import shop
 def recorded(root: Path, *, workers: int = 1, **parameters: Any) -> Recorded:
     chronicle = shop(root)
     training = next(ref for ref in chronicle.made if ref.asset == "shop/training_set")
+    if "training" in parameters:
+        parameters["training"] = {"workers": 1, **parameters["training"]}
     made = [training]
     for stage in ("importances", "tuning"):
         searched = {"workers": workers} if stage == "tuning" else {}
