@@ -238,7 +238,7 @@ def test_features_with_a_leak_are_not_published_and_the_lake_keeps_the_finding(
         dg.build_asset_context(partition_key=str(DAY), instance=instance) as context,
         pytest.raises(ContractError, match=r"Nothing was published\. Build these columns only from what is known"),
     ):
-        [*features(plan)(context, rows, lake=copy, warehouse=warehouse)]
+        [*features(plan)(context, rows, ml_assets_lake=copy, ml_assets_warehouse=warehouse)]
 
     assert {} == copy.open().newest("flight_delay/features")
     assert any("raw/flights" in leak for leak in proven_leaks(copy.open(), "flight_delay"))

@@ -83,7 +83,7 @@ def outage(s3: S3, undisturbed: Undisturbed) -> Outage:
 def test_a_server_that_goes_away_is_told_with_object_host_and_mend_within_half_a_minute(outage: Outage) -> None:
     assert outage.seconds < 30
     wanted = (
-        r"raw/flights failed: resources\.errors\.UnreachableLakeError: cannot \w+ "
+        r"raw/flights failed: ml_assets\.lake\.errors\.UnreachableLakeError: cannot \w+ "
         rf"s3://{outage.bucket}/lake/artifacts/raw/flights/\S+: {outage.host} did not respond in .*Check that it is up"
     )
     assert re.search(wanted, outage.said), outage.said

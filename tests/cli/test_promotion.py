@@ -244,9 +244,7 @@ def test_a_damaged_log_stops_decisions_until_a_person_begins_a_new_one(
     assert f"{path} is not an entry of the promotion log" in printed
     [entry] = log(lake).verified().entries
     assert (1, two, "no backup") == (entry.number, entry.champion, entry.reasons[0])
-    assert "flight_delay is not damaged" in said(
-        capsys, "promote", MODEL, one, "--new-log", "--why", "so", code=2
-    )
+    assert "flight_delay is not damaged" in said(capsys, "promote", MODEL, one, "--new-log", "--why", "so", code=2)
 
 
 def test_the_current_champion_is_not_promoted_again(lake: Lake, kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,7 +96,7 @@ def test_changed_packages_and_code_are_named_beside_the_verdict(
 ) -> None:
     here = current_environment()
     changed = {"digest": "f" * 32, "distributions": {**here.distributions, "lightgbm": "9.9"}}
-    monkeypatch.setattr(then, "environment", lambda: here.model_copy(update=changed))
+    monkeypatch.setattr(then, "current_environment", lambda: here.model_copy(update=changed))
     ref, code = champion(lake), lake.manifest(champion(lake)).code_version
     rewritten(lake, ref, code_version="0" * 16)
     assert here.digest == lake.manifest(ref).environment

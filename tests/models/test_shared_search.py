@@ -28,7 +28,7 @@ def test_a_search_outlives_a_worker_that_is_killed_in_the_midst_of_a_trial(
 
     trials = result.trials
     assert 3 == len(found.commands)
-    assert "was ended by SIGKILL. It is retried as it was, 1 of 2 times." in found.said[0]
+    assert "was ended by SIGKILL. It is retried unchanged, retry 1 of 2." in found.said[0]
     assert [0, 1, 2, 3] == trials["trial"].to_list()
     assert {name: DEFAULTS[name] for name in SPACE if name in trials.columns} == trials.select(
         [name for name in SPACE if name in trials.columns]
@@ -59,7 +59,7 @@ def test_a_fault_in_a_worker_ends_the_step_with_its_words(
 ) -> None:
     found = watched(trained, tmp_path, monkeypatch, tuning={"trials": 1}, training={"device": "cuda"})
 
-    with pytest.raises(WorkersError, match=r"(?s)ended with code 1.*'cuda', on which LightGBM cannot train here"):
+    with pytest.raises(WorkersError, match=r"(?s)ended with code 1.*'cuda', but LightGBM cannot train on it here"):
         found.run()
 
 

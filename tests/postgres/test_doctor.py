@@ -55,7 +55,7 @@ def test_a_database_in_use_is_told_with_its_version(used: Mapping[str, Any], tmp
 
     assert {"ok"} == {one.state for one in told.values()}
     assert f"127.0.0.1:{used['port']}, database {used['db_name']} answers; version 1" in told["postgres"].text
-    assert told["migrations"].text.startswith("the tables are at ")
+    assert told["migrations"].text.startswith("the tables have revision ")
 
 
 def test_tables_that_this_dagster_did_not_make_are_told(postgres: Server, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_database_that_takes_no_writes_is_told(postgres: Server, tmp_path: Pat
     database = postgres.database()
     run(database, f"ALTER DATABASE {database['db_name']} SET default_transaction_read_only = on")
 
-    assert "it takes no writes." == found(tmp_path, database)["postgres"].text
+    assert "it is read-only." == found(tmp_path, database)["postgres"].text
 
 
 def test_a_wrong_password_is_told_and_not_told(used: Mapping[str, Any], tmp_path: Path) -> None:

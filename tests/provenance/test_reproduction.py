@@ -123,7 +123,7 @@ def test_a_model_that_was_not_made_from_one_training_set_is_rejected(tmp_path: P
     chronicle = Chronicle(tmp_path)
     model = chronicle.make("shop/model", None, [chronicle.make("shop/training_set") for _ in range(count)])
 
-    with pytest.raises(DataError, match=rf"shop/model@{model.version[:12]} was made {said} of shop/training_set"):
+    with pytest.raises(DataError, match=rf"shop/model@{model.version[:12]} was built {said} of shop/training_set"):
         recorded(chronicle, model, "training_set")
 
 

@@ -267,7 +267,7 @@ def test_a_lake_that_cannot_be_written_fails_the_asset_and_names_the_place(
 
     assert "flight_delay__training_set" == step
     assert f"cannot write {place}/" in message
-    assert f"Check that the lake {own_flown} exists and may be written by this user" in message
+    assert f"Check that the lake {own_flown} exists and is writable for this user" in message
 
 
 def test_a_lake_on_a_read_only_place_fails_the_first_raw_table(manifest: Mapping[str, Any]) -> None:

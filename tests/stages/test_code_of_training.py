@@ -52,7 +52,10 @@ class Shop:
         given = declaration(**{"leak_test": {"samples": 0, "acknowledged": ["items"]}, **changes})
         plan = ModelPlan.of(given, {"order_features": FEATURES, "order_outcomes": LABELS})
         own = LakeResource(url=lake.url)
-        inputs = [dg.AssetSpec(plan.asset(stage), partitions_def=plan.partitions) for stage in INPUTS]
+        inputs = [
+            dg.AssetSpec(plan.asset(stage), partitions_def=plan.partitions).with_io_manager_key("ml_assets_io_manager")
+            for stage in INPUTS
+        ]
         stages = [it for it in model_assets(plan) if it.key.path[-1] not in INPUTS]
         resources = {"ml_assets_lake": own, "ml_assets_io_manager": LakeIOManager(lake=own)}
         return cls(lake, instance, dg.Definitions([*inputs, *stages], resources=resources))

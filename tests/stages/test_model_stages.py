@@ -248,7 +248,7 @@ def test_a_failed_check_shows_counts_days_and_up_to_ten_of_the_rows(
         items=pl.when(pl.col("day") == FIRST).then(pl.col("items")).otherwise(pl.lit(-1, dtype=pl.Int64))
     )
     found = []
-    with pytest.raises(ContractError, match="refused are 2024-01-02:"):
+    with pytest.raises(ContractError, match="rejected partitions: 2024-01-02:"):
         found.extend(results(plan, odd, lake))
     told = failed(found)["items_is_at_least_0"].metadata
 
@@ -349,7 +349,9 @@ def test_a_day_unlike_those_before_it_is_rejected_where_that_is_declared(
     strict = ModelPlan.of(declaration(expectations={"is_blocking": True}), contracts)
     published(strict, lake, rows.filter(pl.col("day") < LAST))
 
-    with pytest.raises(ContractError, match=r"refused are 2024-02-19:\n- 2024-02-19 has 2 rows; expected 15 to 65"):
+    with pytest.raises(
+        ContractError, match=r"rejected partitions: 2024-02-19:\n- 2024-02-19 has 2 rows; expected 15 to 65"
+    ):
         [*results(strict, rows_of(rows, LAST).head(2), lake)]
 
     assert [str(LAST)] == lake.open().partitions("returns/features__rejected")
@@ -772,7 +774,7 @@ def test_a_compatible_change_is_reported_and_does_not_stop_prediction(
 
     assert checked.passed
     assert [
-        "column 'weight kg' of table 'order_features' could be missing and is now never.",
+        "column 'weight kg' of table 'order_features' could be missing and is now never missing.",
         "column 'colour' of table 'order_features' is new; the model does not read it.",
     ] == [record.data["example"] for record in checked.metadata["findings"].records]
     assert [str(LAST)] == [*output.value]

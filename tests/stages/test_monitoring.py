@@ -79,7 +79,9 @@ def measured(
     shop: Shop, predictions: pl.DataFrame, *days: date, plan: ModelPlan | None = None
 ) -> tuple[Mapping[str, DailyDrift], dg.AssetCheckResult]:
     """Return what the drift stage makes of days."""
-    output, check = drift(plan or plan_of())(context_of(days[0], days[-1]), cut(predictions, *days), lake=shop.lake)
+    output, check = drift(plan or plan_of())(
+        context_of(days[0], days[-1]), cut(predictions, *days), ml_assets_lake=shop.lake
+    )
     return output.value, check
 
 
@@ -136,7 +138,7 @@ def test_two_models_that_predicted_parts_of_one_day_are_measured_apart(shop: Sho
     predictions = pl.concat([whole.head(20), whole.tail(20).with_columns(model_version=pl.lit(shop.b))])
 
     found, _ = measured(shop, predictions, LAST)
-    output, _ = performance(plan_of())(context_of(LAST), cut(predictions, LAST), label_rows(), lake=shop.lake)
+    output, _ = performance(plan_of())(context_of(LAST), cut(predictions, LAST), label_rows(), ml_assets_lake=shop.lake)
     performed: DailyPerformance = output.value[str(LAST)]
 
     by_version = {it.model_version: (it.rows, it.state) for it in found[str(LAST)].summaries.versions}
@@ -158,8 +160,8 @@ def test_models_of_other_features_are_measured_in_one_run(shop: Shop) -> None:
     )
     predictions = {str(EVE): shop.predicted(EVE, by=shop.a), str(LAST): narrow}
 
-    drifted, *_ = drift(plan_of())(context_of(EVE, LAST), predictions, lake=shop.lake)
-    performed, *_ = performance(plan_of())(context_of(EVE, LAST), predictions, label_rows(), lake=shop.lake)
+    drifted, *_ = drift(plan_of())(context_of(EVE, LAST), predictions, ml_assets_lake=shop.lake)
+    performed, *_ = performance(plan_of())(context_of(EVE, LAST), predictions, label_rows(), ml_assets_lake=shop.lake)
 
     assert ["score", name] == drifted.value[str(LAST)].table["feature"].to_list()
     assert len(model.spec.features) + 1 == drifted.value[str(EVE)].table.height
@@ -232,7 +234,9 @@ def test_a_day_without_predictions_is_not_judged(shop: Shop) -> None:
     nothing = shop.predicted(LAST, by=shop.a).clear()
 
     found, check = measured(shop, nothing, LAST)
-    output, performed_check = performance(plan_of())(context_of(LAST), cut(nothing, LAST), label_rows(), lake=shop.lake)
+    output, performed_check = performance(plan_of())(
+        context_of(LAST), cut(nothing, LAST), label_rows(), ml_assets_lake=shop.lake
+    )
 
     assert ((), "not judged") == (found[str(LAST)].summaries.versions, found[str(LAST)].summaries.state)
     assert () == output.value[str(LAST)].summaries.versions
@@ -248,7 +252,7 @@ def performed(shop: Shop, labels: pl.DataFrame, day: date) -> tuple[DailyPerform
     entry = promotion(1, champion=shop.a, model="returns").model_copy(update={"evaluation_version": judged})
     plan_of().promotion_log(shop.lake.open()).append(entry, number=1)
     output, check = performance(plan_of())(
-        context_of(day), cut(shop.predicted(day, by=shop.a), day), labels, lake=shop.lake
+        context_of(day), cut(shop.predicted(day, by=shop.a), day), labels, ml_assets_lake=shop.lake
     )
     return output.value[str(day)], check
 

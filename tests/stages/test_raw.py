@@ -103,7 +103,8 @@ class Landings:
 
     def stale(self) -> dict[dg.AssetKey, dict[str, str]]:
         """Return why the first day is out of date; nothing where it is not."""
-        resources = {"ml_assets_lake": LakeResource(url=self.lake.url)}
+        lake = LakeResource(url=self.lake.url)
+        resources = {"ml_assets_lake": lake, "ml_assets_io_manager": LakeIOManager(lake=lake)}
         graph = dg.Definitions(assets=self.assets, resources=resources).resolve_asset_graph()
         return {**out_of_date(graph, self.lake, Wanted({RAW: [FIRST]}, {}))}  # type: ignore[dict-item]
 

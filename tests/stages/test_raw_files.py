@@ -251,7 +251,9 @@ def test_a_day_of_a_range_that_never_came_is_not_landed_as_one_without_rows(inbo
 
     _, message = failure(inbox.land(FIRST, THIRD))
 
-    assert f"there is no file of {SECOND} for raw/orders; expected {inbox.folder}/{{day}}*. Wait for it" in message
+    assert (
+        f"there is no file of {SECOND} for raw/orders; expected {inbox.folder}/{{day}}*. Land the other days" in message
+    )
     assert [] == inbox.lake.partitions("raw/orders")
 
 

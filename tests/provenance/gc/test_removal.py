@@ -177,7 +177,7 @@ def test_a_note_that_is_none_is_named(lake: Lake) -> None:
     collected(lake)
     (Path(lake.folder_left(ref)) / "removed.json").write_text("{}")
 
-    with pytest.raises(CorruptArtifactError, match="is not the note that says when and why"):
+    with pytest.raises(CorruptArtifactError, match="is not the removal note"):
         lake.manifest(ref)
 
 
