@@ -65,7 +65,7 @@ def test_a_sensor_and_a_schedule_ask_and_the_queue_runs_what_they_asked_for(inst
             list(QueuedRunCoordinatorDaemon(interval_seconds=1).run_iteration(context))
             waiting.append(instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED])))
 
-    assert {"ml_assets_arrivals", "each_minute"} == asked
+    assert {"arrivals", "each_minute"} == asked
     assert [1, 0] == waiting  # the pool has room for one
     assert [dg.DagsterRunStatus.SUCCESS] * 2 == [run.status for run in instance.get_runs()]
     assert versions(instance) == {f"2013-01-0{n}": f"of 2013-01-0{n}" for n in range(1, 5)}
