@@ -18,7 +18,6 @@ from typing import Any, Final
 import dagster as dg
 import polars as pl
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph  # what Definitions.resolve_asset_graph gives
-from moto.server import ThreadedMotoServer
 
 import ml_assets.lake.s3
 from ml_assets.lake.copies import Copies
@@ -28,6 +27,7 @@ from ml_assets.lake.order import OrderRecord, manifest_name
 from ml_assets.lake.store import Lake, Origin
 from ml_assets.orchestration.staleness import Wanted, out_of_date
 from tests.faults import FaultyS3
+from tests.s3_server import start_s3_server
 
 FIRST: Final = date(2015, 1, 1)
 MADE: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -131,10 +131,8 @@ def _on_s3(artifacts: int) -> None:
     import boto3
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
+    server, endpoint = start_s3_server()
     try:
-        endpoint = "http://{}:{}".format(*server.get_host_and_port())
         options = {"key": "key", "secret": "secret", "client_kwargs": {"region_name": "us-east-1"}}
         boto3.client(
             "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="key",

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # What a shell has set for a real project would send the tests' alerts to its channels and write to its lake.
-for name in [name for name in os.environ if name.startswith(("ML_ASSETS_", "DAGSTER_HOME"))]:
+KEPT: Final = "ML_ASSETS_ALL_FAULTS"
+for name in [it for it in os.environ if it.startswith(("ML_ASSETS_", "DAGSTER_HOME")) and it != KEPT]:
     del os.environ[name]
 
 # How long an example takes depends on who shares the cores; it says nothing about the code.
@@ -100,17 +101,16 @@ def no_waiting() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[Callable[[str], Mapping[str, Any]]]:
-    """Make a bucket in a pretended S3 and give the options a lake needs to reach it."""
+    """Make a bucket in a simulated S3 and give the options a lake needs to reach it."""
     import boto3
-    from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
+    from tests.s3_server import start_s3_server
+
+    server, address = start_s3_server()
     options = {
         "key": "key",
         "secret": "secret",
-        "endpoint_url": f"http://{host}:{port}",
+        "endpoint_url": address,
         "client_kwargs": {"region_name": "us-east-1"},
     }
 

@@ -89,21 +89,20 @@ def _fails(code: int) -> Callable[[str], None]:
 def s3(scene: Scene) -> Iterator[Trial]:
     """A twentieth of the requests to S3 fails as networks do, during whole flows; each fault counts as a trial."""
     import boto3
-    from moto.server import ThreadedMotoServer
+
+    from tests.s3_server import start_s3_server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
+    server, address = start_s3_server()
     try:
-        host, port = server.get_host_and_port()
         access = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
-        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **access)
+        client = boto3.client("s3", endpoint_url=address, **access)
         options = {"key": "key", "secret": "secret", "client_kwargs": {"region_name": "us-east-1"}, **QUICK}
         for number in range(max(1, scene.trials // 10)):
             bucket = f"chaos-{number}"
             client.create_bucket(Bucket=bucket)
             seed = scene.random.randrange(2**30)
-            with FaultyS3(f"http://{host}:{port}", share=S3_SHARE, seed=seed) as proxy:
+            with FaultyS3(address, share=S3_SHARE, seed=seed) as proxy:
                 lake = LakeResource(url=f"s3://{bucket}/lake", options={**options, "endpoint_url": proxy.endpoint})
                 with scene.flow.flow(lake) as whole:
                     whole.run(first=PREDICTED)

@@ -24,11 +24,11 @@ LINK: Final = Path("dbt_packages", "ml_assets")
 def is_linked(project_dir: Path) -> bool:
     """Return whether a project has this engine's package: a link to it, or an equal copy."""
     link = project_dir / LINK
-    if link.is_symlink():
-        return link.readlink() == PACKAGE
     try:
+        if link.is_symlink():
+            return link.readlink() == PACKAGE
         return link.is_dir() and _contents(link) == _contents(PACKAGE)
-    except FileNotFoundError:  # another process is replacing it
+    except OSError:  # another process is replacing it
         return False
 
 

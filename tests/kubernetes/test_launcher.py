@@ -59,7 +59,7 @@ def test_a_run_whose_pod_was_killed_for_memory_is_retried_with_twice_as_much_up_
 
     assert [("1Gi", "1Gi"), ("2Gi", "2Gi"), ("4Gi", "4Gi"), ("4Gi", "4Gi")] == sizes
     assert any(
-        "That was its ceiling; raise the launcher's 'run_memory_ceiling'" in line
+        "That was the ceiling; raise the launcher's 'run_memory_ceiling'" in line
         for line in shop.told(run, "ENGINE_EVENT")
     )
 

@@ -185,7 +185,7 @@ def test_days_like_those_trained_on_do_not_drift_and_other_days_do_with_each_bro
     [listed] = [it for it in findings(check) if it["rule"] == "weighted excess PSI of all features"]
     assert (str(LAST), 0.1, 40) == (listed["partition"], listed["limit"], listed["rows"])
     assert listed["figure"] == pytest.approx(summary_of(found).weighted_excess_psi)
-    assert listed["finding"].startswith("items: carries ")
+    assert listed["finding"].startswith("items: accounts for ")
 
 
 def test_days_of_too_few_rows_are_not_judged_and_their_check_does_not_pass(shop: Shop) -> None:

@@ -143,7 +143,11 @@ def test_ctrl_c_ends_the_ui_while_dagsters_processes_load_and_prints_no_tracebac
         [sys.executable, "-c", UI], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     assert process.stdout is not None
-    children = [int(line) for line in (process.stdout.readline() for _ in range(3)) if line.strip().isdigit()]
+    children: list[int] = []
+    for line in process.stdout:
+        children += [int(word) for word in line.split() if word.isdigit()]
+        if len(children) == 2:
+            break
 
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: each process of the group gets it
     _, message = process.communicate(timeout=30)
