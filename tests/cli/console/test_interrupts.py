@@ -121,7 +121,7 @@ LOADING = """
 import os, signal, time
 signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Dagster's processes do
 print(os.getpid(), flush=True)
-time.sleep(60)
+time.sleep(3600)
 """
 UI = f"""
 import sys
@@ -150,7 +150,7 @@ def test_ctrl_c_ends_the_ui_while_dagsters_processes_load_and_prints_no_tracebac
             break
 
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: each process of the group gets it
-    _, message = process.communicate(timeout=30)
+    _, message = process.communicate(timeout=120)
 
     assert (130, "ml-assets: interrupted; start the same command again to go on.") == (
         process.returncode,
