@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Promotion, Task
-from ml_assets.logic.evaluation.jackknife import Clusters, compare
+from ml_assets.logic.evaluation.jackknife import Clusters, compare_models
 from ml_assets.logic.evaluation.metrics import METRICS, find_metric
 from ml_assets.logic.promotion.gate import ERROR_RATE, FIRST, Attempt, ChampionRule, Verdict, judge
 from ml_assets.logic.promotion.log import GATE, anchor, attempt_number
@@ -127,7 +127,7 @@ def _compared(metric: str, setting: str, days: int, random: np.random.Generator)
         own, without = measured[who]
         yield (
             who,
-            compare(
+            compare_models(
                 METRICS[metric],
                 against="champion",
                 values=(own, value),
@@ -238,7 +238,7 @@ def _by_day(one: Vector, other: Vector) -> Comparison:
     """Compare two models by their daily figures, of which more is better; a loss is the negative of it."""
     figures = [(-float(it.mean()), -(it.sum() - it) / (len(it) - 1)) for it in (one, other)]
     (value, left_out), (other_value, other_left_out) = figures
-    return compare(
+    return compare_models(
         METRICS["log_loss"], against="other", values=(value, other_value), left_out=(left_out, other_left_out),
         evidence=Clusters.of_days(np.arange(len(one))).everything,
     )  # fmt: skip

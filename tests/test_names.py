@@ -17,10 +17,6 @@ ACCEPTED: Final = {
     "Model": "The component is `ml_assets.Model` in YAML; the artifact is a trained model.",
 }
 """Names that several modules may define, each with the reason."""
-TO_RENAME: Final = {
-    "Change", "Comparison", "Cost", "Event", "Finding", "Numbers", "Rule", "compare", "judge", "labels", "predictions",
-}  # fmt: skip
-"""Names that two modules still define. The list may only become shorter."""
 _NAMED: Final = re.compile(r"`(ml_assets[./][\w./]*\w)")
 
 
@@ -67,7 +63,7 @@ def test_no_public_class_or_function_is_defined_in_two_modules() -> None:
             ):
                 places[node.name].append(str(path.relative_to(ROOT)))
 
-    found = {name: its for name, its in places.items() if len(its) > 1 and name not in {*ACCEPTED, *TO_RENAME}}
+    found = {name: its for name, its in places.items() if len(its) > 1 and name not in ACCEPTED}
 
     assert {} == found
 

@@ -32,8 +32,8 @@ from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.monitoring.budget import Spending, hold
 from ml_assets.logic.monitoring.retraining import (
-    Decision,
-    Finding,
+    RetrainingDecision,
+    RetrainingFinding,
     decide,
     drift_finding,
     floor_finding,
@@ -74,7 +74,7 @@ class FactsKind:
     """One kind of facts: the reports that it needs, and the function that finds causes in them."""
 
     kinds: tuple[Kind, ...]
-    find: Callable[[MonitoringState, ModelDeclaration], list[Finding]]
+    find: Callable[[MonitoringState, ModelDeclaration], list[RetrainingFinding]]
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,11 @@ class Tick:
     alerts: list[Alert] = field(default_factory=list)
 
 
-def _of_drift(loop: MonitoringState, declared: ModelDeclaration) -> list[Finding]:
+def _of_drift(loop: MonitoringState, declared: ModelDeclaration) -> list[RetrainingFinding]:
     return [drift_finding(loop.drift, loop.champion, retraining_rules(declared))]
 
 
-def _of_performance(loop: MonitoringState, declared: ModelDeclaration) -> list[Finding]:
+def _of_performance(loop: MonitoringState, declared: ModelDeclaration) -> list[RetrainingFinding]:
     rules, metric = retraining_rules(declared), find_metric(declared.metric, declared.task)
     return [
         performance_finding(loop.performance, loop.champion, rules, metric),
@@ -124,7 +124,7 @@ def _of_performance(loop: MonitoringState, declared: ModelDeclaration) -> list[F
     ]
 
 
-def _of_age(loop: MonitoringState, declared: ModelDeclaration) -> list[Finding]:
+def _of_age(loop: MonitoringState, declared: ModelDeclaration) -> list[RetrainingFinding]:
     if loop.newest_day is None:
         return []
     return [floor_finding(loop.newest_day, loop.champion, loop.history, retraining_rules(declared))]
@@ -318,11 +318,11 @@ def _with_performance(lake: Lake, declared: ModelDeclaration, loop: MonitoringSt
 
 
 def decide_on(
-    loop: MonitoringState, declared: ModelDeclaration, findings: Sequence[Finding], *, busy: str | None = None
-) -> Decision:
+    loop: MonitoringState, declared: ModelDeclaration, findings: Sequence[RetrainingFinding], *, busy: str | None = None
+) -> RetrainingDecision:
     """Return the decision that follows from the findings."""
     if loop.newest_day is None:
-        return Decision(None, "there are no predictions yet")
+        return RetrainingDecision(None, "there are no predictions yet")
     return decide(
         findings, day=loop.newest_day, champion=loop.champion, history=loop.history, rules=retraining_rules(declared),
         busy=busy,
@@ -349,7 +349,7 @@ def alerts_of_spending(name: str, spending: Spending | None) -> Iterator[Alert]:
 
 
 def record_of(
-    loop: MonitoringState, declared: ModelDeclaration, decision: Decision, *, by: str, now: datetime
+    loop: MonitoringState, declared: ModelDeclaration, decision: RetrainingDecision, *, by: str, now: datetime
 ) -> Retraining:
     """Return the record of a decision to retrain."""
     if decision.asks is None or loop.newest_day is None:

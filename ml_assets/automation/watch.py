@@ -25,7 +25,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.promotion.log import entry_of, serving_since, standing
-from ml_assets.logic.promotion.watch import Comparison, compare_with_former, held_against
+from ml_assets.logic.promotion.watch import WatchResult, compare_with_former, former_version
 from ml_assets.models.former_champion import why_it_cannot_serve
 from ml_assets.models.monitoring import MonitoringState, read_monitoring
 from ml_assets.models.plan import ModelPlan
@@ -89,7 +89,7 @@ def _append_rollback(lake: Lake, plan: ModelPlan, config: RollbackConfig, run_id
     """Append the rollback; None if the champion has changed or was promoted by another entry."""
     log = promotions(lake, config.model)
     entries = log.verified().entries
-    since, former = serving_since(entries), held_against(entries)
+    since, former = serving_since(entries), former_version(entries)
     if since is None or former is None or since.number != config.entry:
         return None
     _check_that_it_can_serve(lake, plan, former)
@@ -113,7 +113,7 @@ def _check_that_it_can_serve(lake: Lake, plan: ModelPlan, version: str) -> None:
         )
 
 
-def compare_champions(loop: MonitoringState, declared: ModelDeclaration) -> Comparison | None:
+def compare_champions(loop: MonitoringState, declared: ModelDeclaration) -> WatchResult | None:
     """Return the comparison of a champion with the former one; None if it is not watched."""
     if loop.former is None or not declared.watch.days:
         return None
@@ -188,7 +188,7 @@ def _read(lake: Lake, model: ModelDeclaration) -> MonitoringState | None:
 
 
 def _rollback_request(
-    instance: dg.DagsterInstance, model: str, loop: MonitoringState, found: Comparison
+    instance: dg.DagsterInstance, model: str, loop: MonitoringState, found: WatchResult
 ) -> tuple[list[dg.RunRequest], str]:
     """Return the run request for a rollback, and a phrase for the skip reason if there is none.
 

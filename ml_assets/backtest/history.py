@@ -27,11 +27,11 @@ from ml_assets.contracts.artifacts import (
 )
 from ml_assets.contracts.days import end_of
 from ml_assets.logic.backtest.detection import Population
-from ml_assets.logic.backtest.simulation import Judgement, Life
+from ml_assets.logic.backtest.simulation import GateJudgement, Life
 from ml_assets.logic.backtest.simulation_report import Scored
 from ml_assets.logic.evaluation.metrics import Metric, Vector, find_metric
 from ml_assets.logic.evaluation.report import scores_of
-from ml_assets.logic.evaluation.serving_cost import Cost
+from ml_assets.logic.evaluation.serving_cost import ServingCost
 from ml_assets.logic.evaluation.within import groups_of
 from ml_assets.logic.monitoring.drift import measure_drift
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
@@ -109,7 +109,7 @@ class ModelHistory:
         self._chosen: Tuning | None = None
         self._frozen: TrainingSet | None = None
         self._trained: dict[tuple[date, str], BacktestModel] = {}
-        self._evaluated: dict[tuple[str, str, str], tuple[Evaluation, tuple[Cost, ...]]] = {}
+        self._evaluated: dict[tuple[str, str, str], tuple[Evaluation, tuple[ServingCost, ...]]] = {}
         self._scores: dict[tuple[str, date], pl.DataFrame] = {}
         self._sketches: dict[str, Reference] = {}
         self._expected: dict[date, Future[tuple[Model, float]]] = {}
@@ -215,7 +215,7 @@ class ModelHistory:
 
     def judge(
         self, challenger: BacktestModel, champion: BacktestModel, *, anchor: BacktestModel, log: Sequence[Promotion]
-    ) -> Judgement:
+    ) -> GateJudgement:
         """Return the gate's verdict on the challenger's test window. In a backtest, no approval is needed."""
         key = (challenger.version, champion.version, anchor.version)
         if key not in self._evaluated:
@@ -230,7 +230,7 @@ class ModelHistory:
         evaluation, costs = self._evaluated[key]
         verdict = verdict_on(self.plan, evaluation, challenger.model, costs, entries=log)
         test_days = evaluation.summary.test_days
-        return Judgement(verdict.promote, verdict.reasons, verdict.is_anchor, verdict.attempt, test_days)
+        return GateJudgement(verdict.promote, verdict.reasons, verdict.is_anchor, verdict.attempt, test_days)
 
     def rows(self, day: date) -> pl.DataFrame:
         """Return the features of a day; no rows if it has none."""

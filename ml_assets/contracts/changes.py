@@ -23,7 +23,7 @@ _Difference = tuple[What, bool, str]
 
 
 @dataclass(frozen=True)
-class Change:
+class ContractChange:
     """One difference between two contracts.
 
     Attributes:
@@ -39,7 +39,7 @@ class Change:
     sentence: str
 
 
-def compare(trained_with: TableContract, now: TableContract) -> tuple[Change, ...]:
+def compare_contracts(trained_with: TableContract, now: TableContract) -> tuple[ContractChange, ...]:
     """Return all changes, in the order of the columns that the model was trained with, new columns last.
 
     A change is compatible if the model can still score: it does not read a new column, and it treats unknown values as
@@ -60,20 +60,22 @@ def compare(trained_with: TableContract, now: TableContract) -> tuple[Change, ..
     for column in trained_with.columns:
         what = f"column '{column.name}' of table '{now.name}'"
         if column.name not in there:
-            changes.append(Change(column.name, "dropped", False, f"{what} no longer exists; the model reads it."))
+            changes.append(
+                ContractChange(column.name, "dropped", False, f"{what} no longer exists; the model reads it.")
+            )
             continue
         changes += [
-            Change(column.name, kind, is_compatible, f"{what} {sentence}.")
+            ContractChange(column.name, kind, is_compatible, f"{what} {sentence}.")
             for kind, is_compatible, sentence in _differences(column, there[column.name])
         ]
     if trained_with.key != now.key:
         then, today = (", ".join(key) or "nothing" for key in (trained_with.key, now.key))
         sentence = f"a row of table '{now.name}' was identified by {then} and is now identified by {today}."
-        changes.append(Change(", ".join(trained_with.key), "key", False, sentence))
+        changes.append(ContractChange(", ".join(trained_with.key), "key", False, sentence))
     for column in now.columns:
         if column.name not in known:
             sentence = f"column '{column.name}' of table '{now.name}' is new; the model does not read it."
-            changes.append(Change(column.name, "new", True, sentence))
+            changes.append(ContractChange(column.name, "new", True, sentence))
     return tuple(changes)
 
 

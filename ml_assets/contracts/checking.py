@@ -24,7 +24,7 @@ Others = Mapping[str, pl.LazyFrame | pl.DataFrame]
 
 
 @dataclass(frozen=True)
-class Finding:
+class RuleResult:
     """The result of one rule.
 
     Attributes:
@@ -60,19 +60,19 @@ class Report:
     """The result of checking a table against its contract: one finding per rule, in the contract's order."""
 
     contract: TableContract
-    findings: tuple[Finding, ...]
+    findings: tuple[RuleResult, ...]
 
     @property
-    def broken(self) -> tuple[Finding, ...]:
+    def broken(self) -> tuple[RuleResult, ...]:
         """The findings of broken rules."""
         return tuple(finding for finding in self.findings if not finding.passed)
 
     @property
-    def blocking(self) -> tuple[Finding, ...]:
+    def blocking(self) -> tuple[RuleResult, ...]:
         """The findings of broken rules that block."""
         return tuple(finding for finding in self.broken if finding.rule.is_blocking)
 
-    def sentence(self, finding: Finding) -> str:
+    def sentence(self, finding: RuleResult) -> str:
         """Return a broken rule with counts, partitions, examples (no personal values) and the file that declares it."""
         if finding.detail:
             return finding.detail
@@ -147,11 +147,11 @@ def check_table(
     broken = {rule.name: _broken_rows(lazy, rule, row_rules) for rule in testable if counts[rule.name]}
     shown = _shown(broken, partition)
     found = {
-        name: Finding(contract.rule(name), total, counts[name], partitions, samples)
+        name: RuleResult(contract.rule(name), total, counts[name], partitions, samples)
         for name, (samples, partitions) in shown.items()
     }
-    found[SHAPE] = Finding(contract.rule(SHAPE), total, 0, detail="\n".join(wrong))
-    return Report(contract, tuple(found.get(rule.name, Finding(rule, total, 0)) for rule in contract.rules))
+    found[SHAPE] = RuleResult(contract.rule(SHAPE), total, 0, detail="\n".join(wrong))
+    return Report(contract, tuple(found.get(rule.name, RuleResult(rule, total, 0)) for rule in contract.rules))
 
 
 def has_broken_numbers(rows: pl.LazyFrame, contract: TableContract) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, TypedDict, cast
 
 import polars as pl
 
-from ml_assets.contracts.dbt_yaml import Mistakes, Node, Place, Table, TestMeta, meta_of, quoted
+from ml_assets.contracts.dbt_yaml import Mistakes, Node, Table, TestMeta, YamlPlace, meta_of, quoted
 from ml_assets.contracts.errors import near
 from ml_assets.contracts.table import Relationship, Rule, Value
 
@@ -58,7 +58,7 @@ class Asked:
     """
 
     rule: Rule
-    place: Place
+    place: YamlPlace
     test: str | None = None
 
 

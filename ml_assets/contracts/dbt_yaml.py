@@ -59,7 +59,7 @@ class TestMeta(_Meta):
 
 
 @dataclass(frozen=True)
-class Place:
+class YamlPlace:
     """A position in a YAML file. Of several paths, the one that is found deepest in the text is used."""
 
     path: str
@@ -70,9 +70,9 @@ class Place:
 class Mistakes:
     """The errors found so far, each with its place."""
 
-    found: list[tuple[Place, str]] = field(default_factory=list)
+    found: list[tuple[YamlPlace, str]] = field(default_factory=list)
 
-    def add(self, place: Place, sentence: str) -> None:
+    def add(self, place: YamlPlace, sentence: str) -> None:
         """Add an error."""
         self.found.append((place, sentence))
 
@@ -148,7 +148,7 @@ class Table:
         inside = path[2] or path[0]
         return f"{self.folder}/{inside}" if self.folder else inside
 
-    def place(self, *loc: str) -> Place:
+    def place(self, *loc: str) -> YamlPlace:
         """Return the place of a field. `data_tests` may be written as `tests`, and `meta` may be under `config`."""
         start = (
             ("sources", self.node["source_name"], "tables", self.node["name"])
@@ -161,7 +161,7 @@ class Table:
         if "meta" in loc:
             at = loc.index("meta")
             locs.append((*loc[:at], "config", *loc[at:]))
-        return Place(self.path, tuple((*start, *one) for one in locs))
+        return YamlPlace(self.path, tuple((*start, *one) for one in locs))
 
 
 def meta_of(node: Node) -> dict[str, Any]:

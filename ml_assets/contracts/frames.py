@@ -69,7 +69,7 @@ def _sentence(column: str, check: str, rows: int, examples: list[str | None], pe
     return pandera_says.get(check, f"{check}: broken in {rows} rows, for instance by {shown}.")
 
 
-def labels(
+def labels_table(
     *, key: Sequence[str], known_time: str, target: str, task: Task, has_reason: bool = False, timezone: str = "UTC"
 ) -> pa.DataFrameSchema:
     """Return the schema of labels: key, day, known time and target. A null target has no label."""
@@ -94,7 +94,7 @@ def labels(
     return _schema("labels", columns)
 
 
-def predictions(
+def predictions_table(
     *, key: Sequence[str], prediction_time: str, task: Task, classes: Sequence[str] = ()
 ) -> pa.DataFrameSchema:
     """Return the schema of predictions: an id, a score of the task, and the feature row, for each prediction."""
@@ -229,7 +229,7 @@ def _rank() -> pa.Column:
     )
 
 
-def trials(searched: Sequence[str]) -> pa.DataFrameSchema:
+def trials_table(searched: Sequence[str]) -> pa.DataFrameSchema:
     """Return the schema of a study's trials: one row per trial, with the searched parameters. One is the best."""
     import pandera.polars as pa
 

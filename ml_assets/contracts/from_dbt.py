@@ -20,7 +20,7 @@ from ml_assets.contracts.row_sql import SqlProblems, check_row_sql
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Column, Role, Rule, TableContract
 
 if TYPE_CHECKING:
-    from ml_assets.contracts.dbt_yaml import Node, Place, Read
+    from ml_assets.contracts.dbt_yaml import Node, Read, YamlPlace
 
 TIMES: tuple[Role, ...] = ("event_time", "prediction_time", "known_time")
 _NO_DECIMAL = (
@@ -212,7 +212,7 @@ def _column(table: Table, node: Node, rules: Mapping[_Subject, Asked], mistakes:
 
 def _column_mistakes(
     table: Table, column: Column, asked: Mapping[str, Asked], *, is_typed: bool
-) -> Iterator[tuple[str, Place]]:
+) -> Iterator[tuple[str, YamlPlace]]:
     """Yield what is wrong with one column, and where it is written."""
     low, high = column.minimum, column.maximum
     if low is not None and high is not None and low > high:
@@ -220,7 +220,7 @@ def _column_mistakes(
     if "range" in asked and is_typed and not column.dtype.is_numeric():
         yield f"has a range, but is {column.dtype}; expected a number", asked["range"].place
 
-    def at(*loc: str) -> Place:
+    def at(*loc: str) -> YamlPlace:
         return table.place("columns", column.name, *loc)
 
     if column.role in TIMES and is_typed and not column.dtype.is_temporal():

@@ -15,7 +15,7 @@ from ml_assets.contracts.errors import near
 from ml_assets.contracts.table import ALWAYS, TableContract
 
 if TYPE_CHECKING:
-    from ml_assets.contracts.dbt_yaml import Mistakes, Place, Table
+    from ml_assets.contracts.dbt_yaml import Mistakes, Table, YamlPlace
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class RowSql:
     """
 
     what: str
-    place: Place
+    place: YamlPlace
     table: str
     sql: str
     columns: Mapping[str, pl.DataType]

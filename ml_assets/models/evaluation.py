@@ -14,7 +14,7 @@ from ml_assets.contracts.artifacts import Evaluation, Model, Promotion, Training
 from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.gate import GateSettings
 from ml_assets.logic.evaluation.report import Opponent, evaluate
-from ml_assets.logic.evaluation.serving_cost import Cost, example_row, size_mib
+from ml_assets.logic.evaluation.serving_cost import ServingCost, example_row, size_mib
 from ml_assets.logic.monitoring.predictions import input_changes
 from ml_assets.logic.point_in_time.suspects import LeakFindings
 from ml_assets.logic.promotion.gate import Attempt, Verdict, judge
@@ -93,13 +93,15 @@ def _opponent(plan: ModelPlan, model: Versioned | Opponent | None, rows: pl.Data
     return Opponent(version, predict(found.booster, found.spec, rows, threads=plan.declaration.training.threads))
 
 
-def serving_costs(model: Model, gate: GateSettings) -> tuple[Cost, ...]:
+def serving_costs(model: Model, gate: GateSettings) -> tuple[ServingCost, ...]:
     """Return the serving costs of the model on this machine, with the limits of the gate."""
     row = example_row(model.spec)
     predict(model.booster, model.spec, row)  # parses the text, which a service does once
     return (
-        Cost("latency", "The median time to score one row is", _milliseconds(model, row), gate.max_latency_ms, "ms"),
-        Cost("size", "The size of the model's text is", size_mib(model), gate.max_size_mib, "MiB"),
+        ServingCost(
+            "latency", "The median time to score one row is", _milliseconds(model, row), gate.max_latency_ms, "ms"
+        ),
+        ServingCost("size", "The size of the model's text is", size_mib(model), gate.max_size_mib, "MiB"),
     )
 
 
@@ -117,7 +119,7 @@ def verdict_on(
     plan: ModelPlan,
     evaluation: Evaluation,
     model: Model,
-    costs: Sequence[Cost],
+    costs: Sequence[ServingCost],
     *,
     entries: Sequence[Promotion],
     leaks: LeakFindings | None = None,

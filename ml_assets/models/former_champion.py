@@ -13,7 +13,7 @@ from ml_assets.lake.errors import CorruptArtifactError, MissingArtifactError
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.store import Lake
 from ml_assets.logic.promotion.log import cannot_answer
-from ml_assets.logic.promotion.watch import held_against
+from ml_assets.logic.promotion.watch import former_version
 from ml_assets.logic.training.model import predict
 from ml_assets.models.champions import model_of, model_ref
 from ml_assets.models.plan import ModelPlan
@@ -54,7 +54,7 @@ def former_champion(lake: Lake, plan: ModelPlan) -> Former | None:
     """Return the former champion, if the current one is compared with it and both predict the same target."""
     declared = plan.declaration
     entries = plan.promotion_log(lake).entries()
-    version = held_against(entries)
+    version = former_version(entries)
     serving = entries[-1].champion if entries else None
     if version is None or serving is None or not declared.watch.days or why_it_cannot_serve(lake, plan, version):
         return None

@@ -24,7 +24,7 @@ from ml_assets.lake.retraining_log import RetrainingLog
 from ml_assets.lake.store import Lake
 from ml_assets.logic.monitoring.retraining import DOUBLINGS, LOOKED_BACK, Rules, Serving
 from ml_assets.logic.promotion.log import refusals, serving_since
-from ml_assets.logic.promotion.watch import held_against
+from ml_assets.logic.promotion.watch import former_version
 from ml_assets.orchestration.groups import promotions
 
 Kind = Literal["drift", "performance"]
@@ -121,7 +121,7 @@ def read_monitoring(
     performance = later[-LOOKED_BACK:] if "performance" in kinds else []
     return MonitoringState(
         champion=champion,
-        former=held_against(entries),
+        former=former_version(entries),
         since=since,
         drift=tuple(
             summary for it in _read(lake, f"{declared.name}/drift", drift, _Drift) for summary in it.summaries.versions

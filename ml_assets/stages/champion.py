@@ -20,9 +20,9 @@ from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.promotion_log import retry_on_conflict
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
-from ml_assets.logic.evaluation.serving_cost import Cost
+from ml_assets.logic.evaluation.serving_cost import ServingCost
 from ml_assets.logic.point_in_time.suspects import LeakFindings
-from ml_assets.logic.promotion.gate import Rule, Verdict
+from ml_assets.logic.promotion.gate import GateRule, Verdict
 from ml_assets.logic.promotion.log import GATE, anchor, serving_since, waiting
 from ml_assets.models.champions import model_of, note_code_of_challenger, note_head
 from ml_assets.models.evaluation import serving_costs, verdict_on
@@ -83,7 +83,7 @@ class _Case:
     plan: ModelPlan
     evaluation: Evaluation
     model: Model
-    costs: Sequence[Cost]
+    costs: Sequence[ServingCost]
     leaks: LeakFindings | None
 
     @classmethod
@@ -113,7 +113,9 @@ class _Case:
         serving, since = _serving(entries), serving_since(entries)
         if since is not None and summary.model_version == serving:
             # The champion never competes with itself: that would only log a rejection.
-            rule = Rule("champion", True, f"The challenger is already the champion, since entry {since.number}.", {})
+            rule = GateRule(
+                "champion", True, f"The challenger is already the champion, since entry {since.number}.", {}
+            )
             return since, Verdict(promote=True, reasons=(rule.sentence,), figures={}, rules=(rule,))
         verdict = verdict_on(self.plan, self.evaluation, self.model, self.costs, entries=entries, leaks=self.leaks)
         entry = self._entry(verdict, entries).model_copy(update={"run_id": run_id, "cause": cause})
@@ -177,7 +179,7 @@ def _rules(verdict: Verdict) -> dg.TableMetadataValue:
     return dg.MetadataValue.table(rules)
 
 
-def _metadata(plan: ModelPlan, entry: Promotion, verdict: Verdict, costs: Sequence[Cost]) -> dict[str, Any]:
+def _metadata(plan: ModelPlan, entry: Promotion, verdict: Verdict, costs: Sequence[ServingCost]) -> dict[str, Any]:
     """Return the metadata for the UI: the verdict, a table of the rules, and the figures."""
     metadata: dict[str, Any] = {
         "verdict": _verdict_word(entry, verdict),

@@ -48,7 +48,7 @@ def labels(plan: ModelPlan) -> dg.AssetsDefinition:
             timezone=timezone,
             personal=plan.personal,
         )
-        schema = frames.labels(
+        schema = frames.labels_table(
             key=plan.key, known_time=wanted.known_time, target=wanted.target, task=plan.declaration.task,
             has_reason=wanted.reason is not None, timezone=timezone,
         )  # fmt: skip

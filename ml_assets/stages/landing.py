@@ -14,7 +14,7 @@ import polars as pl
 from pydantic import JsonValue
 
 from ml_assets.contracts.changes import retyped
-from ml_assets.contracts.checking import BROKEN_RULES, Finding, Others
+from ml_assets.contracts.checking import BROKEN_RULES, Others, RuleResult
 from ml_assets.contracts.dbt_names import DAY
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, TableContract
 from ml_assets.contracts.words import counted
@@ -211,7 +211,7 @@ def land_rows(
     )
 
 
-def _loss(asset: str, landings: Mapping[str, Landing], may_shrink: float) -> Finding:
+def _loss(asset: str, landings: Mapping[str, Landing], may_shrink: float) -> RuleResult:
     sizes = {part: (it.before, it.now) for part, it in landings.items() if it.before is not None}
     return Loss(asset, may_shrink, sizes).finding
 

@@ -15,7 +15,7 @@ from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.store import Lake
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.monitoring.performance import daily_performance, measure_performance
-from ml_assets.logic.monitoring.retraining import LOOKED_BACK, Finding, performance_finding
+from ml_assets.logic.monitoring.retraining import LOOKED_BACK, RetrainingFinding, performance_finding
 from ml_assets.models.former_champion import Former, former_champion
 from ml_assets.models.monitoring import read_performance, retraining_rules, serving_of
 from ml_assets.models.plan import ModelPlan
@@ -112,7 +112,7 @@ def judged_days(lake: Lake, plan: ModelPlan, measured: Mapping[str, DailyPerform
         finding = performance_finding([other for other in every if learned < other.day <= it.day], model, rules, metric)
         if it.day <= learned:
             sentence = f"Performance is not judged, because the model has learned from days up to {learned}."
-            finding = Finding("performance", False, None, sentence, "later days", is_judged=False)
+            finding = RetrainingFinding("performance", False, None, sentence, "later days", is_judged=False)
         found.append(Judged(str(it.day), it, finding))
     return found
 

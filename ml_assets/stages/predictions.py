@@ -9,9 +9,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from ml_assets.contracts.changes import Change
-from ml_assets.contracts.frames import check_frames
-from ml_assets.contracts.frames import predictions as schema_of_predictions
+from ml_assets.contracts.changes import ContractChange
+from ml_assets.contracts.frames import check_frames, predictions_table
 from ml_assets.lake.resource import LakeResource
 from ml_assets.logic.monitoring.predictions import check_inputs, check_question, input_changes, score_rows
 from ml_assets.logic.training.model import predict
@@ -69,7 +68,7 @@ def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
             )
         check_frames(
             [*scored.values()],
-            schema_of_predictions(
+            predictions_table(
                 key=plan.key, prediction_time=wanted.prediction_time, task=model.spec.task, classes=model.spec.classes
             ),
             personal=plan.personal | ({"prediction_id"} if plan.personal.intersection(plan.key) else set()),
@@ -79,7 +78,7 @@ def predictions(plan: ModelPlan) -> dg.AssetsDefinition:
     return predictions
 
 
-def _compared(changes: Sequence[Change], asset: dg.AssetKey, *, is_known: bool) -> dg.AssetCheckResult:
+def _compared(changes: Sequence[ContractChange], asset: dg.AssetKey, *, is_known: bool) -> dg.AssetCheckResult:
     """Return the check of what has changed in the contract since the champion was trained."""
     is_broken = any(not change.is_compatible for change in changes)
     found = [

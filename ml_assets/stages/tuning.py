@@ -15,7 +15,7 @@ import polars as pl
 from pydantic import Field
 
 from ml_assets.contracts.artifacts import Importances, TrainingSet, Tuning
-from ml_assets.contracts.frames import check_frames, trials
+from ml_assets.contracts.frames import check_frames, trials_table
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.sealed_frame import read_frame, write_frame
 from ml_assets.lake.store import Lake
@@ -113,7 +113,7 @@ def tuning(plan: ModelPlan) -> dg.AssetsDefinition:
             )  # fmt: skip
             facts = {**device_of(plan).facts()}
         study.lake.note(**facts)
-        check_frames([result.trials], trials([name for name in SPACE if name in result.trials.columns]))
+        check_frames([result.trials], trials_table([name for name in SPACE if name in result.trials.columns]))
         context.add_output_metadata(
             {
                 "plot": image(tuning_plot(result), "trials of the study"),

@@ -26,7 +26,7 @@ from ml_assets.declaration.reading import Declared
 from ml_assets.lake.errors import LakeError
 from ml_assets.lake.resource import LakeResource
 from ml_assets.lake.retraining_log import RetrainingLog
-from ml_assets.logic.monitoring.retraining import Finding
+from ml_assets.logic.monitoring.retraining import RetrainingFinding
 from ml_assets.models.monitoring import MonitoringState
 from ml_assets.orchestration.groups import TRAINING
 from tests.automation.looped import BEGIN, MODEL, World, beside, declared, world
@@ -352,7 +352,7 @@ def test_a_sensor_that_another_one_overtakes_as_of_another_day_asks_for_no_secon
         champion=it.champion, asked_at=BEGIN, asked_by="performance",
     )  # fmt: skip
 
-    def find(loop: MonitoringState, declared: ModelDeclaration) -> list[Finding]:
+    def find(loop: MonitoringState, declared: ModelDeclaration) -> list[RetrainingFinding]:
         RetrainingLog(it.lake, MODEL, Retraining).claim(later)
         return AT_DRIFT.find(loop, declared)
 

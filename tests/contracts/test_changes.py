@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 
-from ml_assets.contracts.changes import What, compare
+from ml_assets.contracts.changes import What, compare_contracts
 from ml_assets.contracts.table import Column, Relationship, TableContract
 from tests.contracts.strategies import contracts
 
@@ -21,7 +21,7 @@ def changed(**to: Any) -> TableContract:
 
 
 def told(then: TableContract, now: TableContract) -> list[tuple[str, bool, str]]:
-    return [(change.what, change.is_compatible, change.sentence) for change in compare(then, now)]
+    return [(change.what, change.is_compatible, change.sentence) for change in compare_contracts(then, now)]
 
 
 ITS, SHOPS = "column 'items' of table 'orders' ", "column 'shop' of table 'orders' "
@@ -74,7 +74,7 @@ def test_a_type_that_holds_every_value_exactly_is_compatible(then: pl.DataType, 
     there = column.cast(now, strict=False)
     expected = bool(there.cast(then, strict=False).eq_missing(column).all())
 
-    found = compare(*(TableContract("t", (Column("x", dtype),)) for dtype in (then, now)))
+    found = compare_contracts(*(TableContract("t", (Column("x", dtype),)) for dtype in (then, now)))
 
     assert [(change.what, change.is_compatible) for change in found] == ([("type", expected)] if then != now else [])
 
@@ -82,7 +82,7 @@ def test_a_type_that_holds_every_value_exactly_is_compatible(then: pl.DataType, 
 def test_whole_numbers_that_are_categories_keep_their_text_as_wider_ones_and_not_as_fractions() -> None:
     def change_to(dtype: pl.DataType) -> bool:
         then, now = (TableContract("t", (Column("x", it, is_categorical=True),)) for it in (pl.Int32(), dtype))
-        return compare(then, now)[0].is_compatible
+        return compare_contracts(then, now)[0].is_compatible
 
     assert change_to(pl.Int64())
     assert not change_to(pl.Float64())
@@ -98,7 +98,9 @@ def test_whole_numbers_that_are_categories_keep_their_text_as_wider_ones_and_not
     ],
 )
 def test_the_other_way_round_it_may_mean_something_else(*, then: TableContract, what: str, is_compatible: bool) -> None:
-    assert [(what, is_compatible)] == [(change.what, change.is_compatible) for change in compare(then, ORDERS)]
+    assert [(what, is_compatible)] == [
+        (change.what, change.is_compatible) for change in compare_contracts(then, ORDERS)
+    ]
 
 
 def test_every_sort_of_change_is_tried_above() -> None:
@@ -106,18 +108,20 @@ def test_every_sort_of_change_is_tried_above() -> None:
 
 
 def test_a_value_lost_and_another_new_are_two_changes() -> None:
-    assert [False, True] == [change.is_compatible for change in compare(ORDERS, changed(accepted_values=("a", "c")))]
+    assert [False, True] == [
+        change.is_compatible for change in compare_contracts(ORDERS, changed(accepted_values=("a", "c")))
+    ]
 
 
 def test_the_order_of_columns_and_of_accepted_values_is_no_change() -> None:
-    assert () == compare(ORDERS, replace(changed(accepted_values=("b", "a")), columns=ORDERS.columns[::-1]))
+    assert () == compare_contracts(ORDERS, replace(changed(accepted_values=("b", "a")), columns=ORDERS.columns[::-1]))
 
 
 def test_all_changes_are_told_at_once_in_the_order_of_the_columns() -> None:
     now = replace(ORDERS, columns=(Column("note", pl.String()), replace(ITEMS, dtype=pl.Int32(), unit="pieces")))
 
     assert [("shop", "dropped"), ("items", "type"), ("items", "unit"), ("note", "new")] == [
-        (change.column, change.what) for change in compare(ORDERS, now)
+        (change.column, change.what) for change in compare_contracts(ORDERS, now)
     ]
 
 
@@ -146,11 +150,11 @@ def test_everything_that_a_contract_says_is_compared_or_left_out_for_a_reason() 
 
 @given(contracts())
 def test_a_contract_has_not_changed_from_itself(contract: TableContract) -> None:
-    assert () == compare(contract, contract)
+    assert () == compare_contracts(contract, contract)
 
 
 @given(contracts(), contracts())
 def test_what_was_compatible_with_nothing_to_tell_is_the_same_the_other_way(
     one: TableContract, other: TableContract
 ) -> None:
-    assert bool(compare(one, other)) == bool(compare(other, one))
+    assert bool(compare_contracts(one, other)) == bool(compare_contracts(other, one))

@@ -88,14 +88,14 @@ def trials() -> pl.DataFrame:
 def schema_of(what: str) -> pa.DataFrameSchema:
     kept = {"key": ["id"], "prediction_time": "asked_at"}
     return {
-        "labels": lambda: frames.labels(key=["id"], known_time="known_at", target="is_late", task="binary"),
-        "predictions": lambda: frames.predictions(**kept, task="binary"),
-        "values": lambda: frames.predictions(**kept, task="regression"),
-        "classes": lambda: frames.predictions(**kept, task="multiclass", classes=CLASSES),
+        "labels": lambda: frames.labels_table(key=["id"], known_time="known_at", target="is_late", task="binary"),
+        "predictions": lambda: frames.predictions_table(**kept, task="binary"),
+        "values": lambda: frames.predictions_table(**kept, task="regression"),
+        "classes": lambda: frames.predictions_table(**kept, task="multiclass", classes=CLASSES),
         "drift": frames.drift_table,
         "performance": frames.performance_table,
         "importances": frames.importances_table,
-        "trials": lambda: frames.trials(["learning_rate"]),
+        "trials": lambda: frames.trials_table(["learning_rate"]),
     }[what]()
 
 

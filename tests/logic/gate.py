@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import ArrayLike
 
 from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Interval
-from ml_assets.logic.evaluation.jackknife import Clusters, compare, leave_one_out
+from ml_assets.logic.evaluation.jackknife import Clusters, compare_models, leave_one_out
 from ml_assets.logic.evaluation.metrics import Metric
 from ml_assets.logic.evaluation.slices import SLICES_SCHEMA
 from ml_assets.logic.evaluation.student import student_quantile
@@ -59,7 +59,7 @@ def compared(
     rows = np.ones(len(clusters.index))
     measures = {0: metric.measure(truth, challenger, groups), 1: metric.measure(truth, other, groups)}
     left_out = leave_one_out(measures, clusters)
-    return compare(
+    return compare_models(
         metric,
         against="champion",
         values=(measures[0](rows), measures[1](rows)),

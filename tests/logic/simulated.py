@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 from ml_assets.contracts.artifacts import DriftSummary, FormerPerformance, Interval, PerformanceSummary, Promotion
-from ml_assets.logic.backtest.simulation import Judgement, Life, Watching, live
+from ml_assets.logic.backtest.simulation import GateJudgement, Life, Watching, live
 from ml_assets.logic.evaluation.metrics import Metric, find_metric
 from ml_assets.logic.monitoring.retraining import Rules, Serving
 from ml_assets.logic.promotion.log import left
@@ -71,11 +71,11 @@ class World:
     def expect(self, days: Sequence[date]) -> None:
         """Nothing is made ahead here."""
 
-    def judge(self, challenger: Fit, champion: Fit, *, anchor: Fit, log: Sequence[Promotion]) -> Judgement:
+    def judge(self, challenger: Fit, champion: Fit, *, anchor: Fit, log: Sequence[Promotion]) -> GateJudgement:
         del anchor
         assert challenger.version not in left(log)
         assert champion.version == log[-1].champion
-        return Judgement(challenger.as_of not in self.refused, ("because",))
+        return GateJudgement(challenger.as_of not in self.refused, ("because",))
 
     def drift(self, champion: Fit, day: date, *, since: date) -> DriftSummary:
         assert since <= day

@@ -15,7 +15,7 @@ from ml_assets.contracts.artifacts import Cause, DriftSummary, PerformanceSummar
 from ml_assets.logic.evaluation.metrics import Metric
 from ml_assets.logic.monitoring.retraining import (
     LOOKED_BACK,
-    Decision,
+    RetrainingDecision,
     Rules,
     Serving,
     decide,
@@ -33,7 +33,7 @@ WEEK: Final = 7
 SIMULATED: Final = "simulation"
 
 
-class Trained(Protocol):
+class SimulatedModel(Protocol):
     """A model of a backtest."""
 
     @property
@@ -46,7 +46,7 @@ class Trained(Protocol):
 
 
 @dataclass(frozen=True)
-class Judgement:
+class GateJudgement:
     """The gate's verdict on a challenger, with anchor and attempt for the promotion log."""
 
     promote: bool
@@ -56,7 +56,7 @@ class Judgement:
     test_days: tuple[date, date] | None = None
 
 
-M = TypeVar("M", bound=Trained)
+M = TypeVar("M", bound=SimulatedModel)
 
 
 class World(Protocol[M]):
@@ -76,7 +76,7 @@ class World(Protocol[M]):
     def expect(self, days: Sequence[date]) -> None:
         """Announce as-of days that will be trained in any case."""
 
-    def judge(self, challenger: M, champion: M, *, anchor: M, log: Sequence[Promotion]) -> Judgement:
+    def judge(self, challenger: M, champion: M, *, anchor: M, log: Sequence[Promotion]) -> GateJudgement:
         """Return the gate's verdict, given the backtest's promotion log."""
 
     def drift(self, champion: M, day: date, *, since: date) -> DriftSummary:
@@ -96,7 +96,7 @@ class Watching:
 
 
 @dataclass(frozen=True)
-class Event:
+class SimulatedEvent:
     """A retraining or a rollback in a backtest.
 
     Attributes:
@@ -143,7 +143,7 @@ class Life(Generic[M]):
     policy: Policy
     champion: M
     served: dict[date, M] = field(default_factory=dict)
-    events: list[Event] = field(default_factory=list)
+    events: list[SimulatedEvent] = field(default_factory=list)
     held: dict[date, str] = field(default_factory=dict)
     former: M | None = None
     log: list[Promotion] = field(default_factory=list)
@@ -164,7 +164,7 @@ class Life(Generic[M]):
         return self.champion if version is None else self.models[version]
 
     def decide(
-        self, day: date, action: Literal["promote", "refuse", "rollback"], model: M, judgement: Judgement
+        self, day: date, action: Literal["promote", "refuse", "rollback"], model: M, judgement: GateJudgement
     ) -> None:
         """Add an entry to the log, and change the champion unless the challenger is rejected."""
         if action != "refuse":
@@ -208,7 +208,7 @@ def live(
     world.expect([day for day in days if any(_is_due(policy, day, first) for policy in policies)])
     lives: list[Life[M]] = [Life(policy, start) for policy in policies]
     for life in lives:
-        life.decide(start.serving.as_of, "promote", start, Judgement(promote=True, reasons=("It is the first.",)))
+        life.decide(start.serving.as_of, "promote", start, GateJudgement(promote=True, reasons=("It is the first.",)))
     for day in days:
         for life in lives:
             life.served[day] = life.champion
@@ -278,7 +278,7 @@ def decision_of(
     history: Sequence[Retraining],
     rules: Rules,
     metric: Metric,
-) -> Decision:
+) -> RetrainingDecision:
     """Return the decision of the sensors and of the maximum age for a day."""
     findings = [
         drift_finding(drift, champion, rules),
@@ -305,10 +305,10 @@ def _is_taken_back(
         minimum=watching.minimum_days, margin=watching.margin, coverage=rules.minimum_coverage,
     )  # fmt: skip
     if compared.is_worse:
-        life.decide(day, "rollback", life.former, Judgement(promote=True, reasons=(compared.sentence,)))
+        life.decide(day, "rollback", life.former, GateJudgement(promote=True, reasons=(compared.sentence,)))
         life.former = None
         life.events.append(
-            Event(day, life.policy, "watch", compared.sentence, True, life.champion.serving.version,
+            SimulatedEvent(day, life.policy, "watch", compared.sentence, True, life.champion.serving.version,
                   (compared.sentence,), 0.0)
         )  # fmt: skip
     elif compared.is_settled:
@@ -322,7 +322,7 @@ def _train(world: World[M], life: Life[M], day: date, cause: Cause | Literal["ca
     if challenger.serving.version != before.serving.version:
         life.decide(day, "promote" if verdict.promote else "refuse", challenger, verdict)
     life.events.append(
-        Event(day, life.policy, cause, sentence, verdict.promote, challenger.serving.version, verdict.reasons,
+        SimulatedEvent(day, life.policy, cause, sentence, verdict.promote, challenger.serving.version, verdict.reasons,
               challenger.seconds)
     )  # fmt: skip
     if verdict.promote:

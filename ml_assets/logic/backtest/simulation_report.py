@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.simulation import PolicyResult
 from ml_assets.contracts.words import counted
-from ml_assets.logic.backtest.simulation import WEEK, Event, Life
-from ml_assets.logic.evaluation.jackknife import Clusters, compare, interval_of, leave_one_out
+from ml_assets.logic.backtest.simulation import WEEK, Life, SimulatedEvent
+from ml_assets.logic.evaluation.jackknife import Clusters, compare_models, interval_of, leave_one_out
 from ml_assets.logic.evaluation.metrics import Measure, Metric, Vector
 
 NEVER: Final = "never"
@@ -111,7 +111,7 @@ def results(
         fits = [it for it in happened if it.is_fit]
         gain = None
         if base is not None and life.policy != NEVER:
-            gain = compare(
+            gain = compare_models(
                 metric,
                 against=NEVER,
                 values=(value, base),
@@ -185,7 +185,7 @@ def events(lives: Sequence[Life[Any]]) -> pl.DataFrame:
     return pl.DataFrame(records, schema=EVENTS, orient="row").sort("day", maintain_order=True)
 
 
-def outcome(event: Event) -> str:
+def outcome(event: SimulatedEvent) -> str:
     """Return the result of a retraining or a rollback, in one or two words."""
     if not event.is_fit:
         return "rolled back"

@@ -278,7 +278,7 @@ def interval_of(
     return found.model_copy(update=ends)
 
 
-def compare(
+def compare_models(
     metric: Metric,
     *,
     against: str,

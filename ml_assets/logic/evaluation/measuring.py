@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ml_assets.contracts.artifacts import Comparison, GroupCount, Interval, TrainingSetSummary
 from ml_assets.contracts.errors import DataError
-from ml_assets.logic.evaluation.jackknife import Clusters, compare, interval_of
+from ml_assets.logic.evaluation.jackknife import Clusters, compare_models, interval_of
 from ml_assets.logic.evaluation.metrics import Measure, Metric, Vector, metrics_of
 from ml_assets.logic.evaluation.within import Groups
 
@@ -92,7 +92,7 @@ class Frozen:
             left_out: By model and metric, the figures without each day.
         """
         challenger, other = (CHALLENGER, self.metric.name), (against, self.metric.name)
-        return compare(
+        return compare_models(
             self.metric,
             against=against,
             values=(exact[challenger], exact[other]),

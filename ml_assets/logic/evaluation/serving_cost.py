@@ -15,7 +15,7 @@ MIB = 2**20
 
 
 @dataclass(frozen=True)
-class Cost:
+class ServingCost:
     """A measured cost of serving the challenger, and its declared limit.
 
     Attributes:

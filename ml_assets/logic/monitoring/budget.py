@@ -5,7 +5,7 @@ Not here: measuring what was spent (see `ml_assets.provenance.cost`).
 
 from dataclasses import dataclass, replace
 
-from ml_assets.logic.monitoring.retraining import Decision
+from ml_assets.logic.monitoring.retraining import RetrainingDecision
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Spending:
         return f"spent {self.spent:.2f} of {self.budget:.2f} {self.unit} in {self.month}"
 
 
-def hold(decision: Decision, spending: Spending | None) -> Decision:
+def hold(decision: RetrainingDecision, spending: Spending | None) -> RetrainingDecision:
     """Return a decision after the budget was considered.
 
     A retraining is postponed if the budget is spent and blocks. Otherwise a warning is added to the decision if the
@@ -52,7 +52,7 @@ def hold(decision: Decision, spending: Spending | None) -> Decision:
     if spending is None or decision.asks is None or not (spending.is_over or spending.spent is None):
         return decision
     if spending.is_over and spending.blocks:
-        return Decision(
+        return RetrainingDecision(
             None,
             f"{decision.sentence} It is postponed to the next month: {spending.sentence}. To retrain now, raise "
             f"{spending.field}.",

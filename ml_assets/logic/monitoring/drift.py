@@ -28,11 +28,11 @@ from ml_assets.logic.monitoring.distances import (
     psi,
     wasserstein,
 )
-from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Period, judge, summarise
+from ml_assets.logic.monitoring.drift_verdict import DriftLimits, Period, apply_limits, summarise
 from ml_assets.logic.monitoring.periods import rows_of_period
 from ml_assets.logic.monitoring.reference import (
-    Categories,
-    Numbers,
+    CategoricalReference,
+    NumericReference,
     Reference,
     by_bin,
     count_categories,
@@ -163,7 +163,7 @@ def measure_drift(
     shares = _normalised(weights, [name for name, kind in known.kinds.items() if kind != "score"])
     check_columns(frame, known.features, model=model)
     rows = frame.height if isinstance(frame, pl.DataFrame) else frame.select(pl.len()).collect().item()
-    table, broken = judge(_measure(frame, rows, known, shares, limits), limits)
+    table, broken = apply_limits(_measure(frame, rows, known, shares, limits), limits)
     summary = summarise(
         table, broken, limits, model=model, model_version=model_version, period=Period(first_day or day, day)
     )
@@ -239,7 +239,7 @@ def _measure(
     if not limits.has_enough(rows):
         return _ordered(table | dict.fromkeys(_STATISTICS, [None] * len(names)))
     measured = [
-        _measure_numbers(column, part) if isinstance(part, Numbers) else _measure_categories(column, part)
+        _measure_numbers(column, part) if isinstance(part, NumericReference) else _measure_categories(column, part)
         for column, part in zip(_columns(frame, rows, names), known.columns.values(), strict=True)
     ]
     counts = side_by_side([one.counts for one in measured])
@@ -293,14 +293,14 @@ def _columns(frame: pl.DataFrame | pl.LazyFrame, rows: int, names: Sequence[str]
         yield from (there.get_column(name) for name in names)
 
 
-def _measure_numbers(column: pl.Series, known: Numbers) -> _Measured:
+def _measure_numbers(column: pl.Series, known: NumericReference) -> _Measured:
     if problem := number_problem(column):
         raise DataError(f"column '{column.name}' {problem}.")
     seen = count_cells(column, known.cells.edges)
     return _Measured(by_bin(seen, known.last_of_bin, column.len() - seen.values), cells=seen)
 
 
-def _measure_categories(column: pl.Series, known: Categories) -> _Measured:
+def _measure_categories(column: pl.Series, known: CategoricalReference) -> _Measured:
     category, rows = count_categories(column)
     new = len(known.counts) - 2
     bins = [known.bin_of.get(name, new) for name in category.to_list()]

@@ -11,7 +11,7 @@ from typing import Final
 import polars as pl
 
 from ml_assets.contracts.artifacts import Model, ModelSpec, Task
-from ml_assets.contracts.changes import Change, compare
+from ml_assets.contracts.changes import ContractChange, compare_contracts
 from ml_assets.contracts.errors import ContractError, DataError
 from ml_assets.contracts.table import TableContract
 from ml_assets.logic.training.encoding import check_columns
@@ -93,7 +93,7 @@ def score_rows(
     )
 
 
-def input_changes(model: Model, now: TableContract) -> tuple[Change, ...]:
+def input_changes(model: Model, now: TableContract) -> tuple[ContractChange, ...]:
     """Return how the features that a model reads have changed since its training.
 
     Args:
@@ -107,7 +107,7 @@ def input_changes(model: Model, now: TableContract) -> tuple[Change, ...]:
     read = [name for name in trained.names if name in inputs]
     # Features that were offered to the model, and that it does not read, may change.
     concerned = [name for name in now.names if name in read or name not in trained.names]
-    return compare(trained.only(read), now.only(concerned))
+    return compare_contracts(trained.only(read), now.only(concerned))
 
 
 def check_question(spec: ModelSpec, *, version: str, task: Task, target: str) -> None:
@@ -132,7 +132,7 @@ def check_question(spec: ModelSpec, *, version: str, task: Task, target: str) ->
         )
 
 
-def check_inputs(changes: Sequence[Change], spec: ModelSpec, *, version: str, where: str) -> None:
+def check_inputs(changes: Sequence[ContractChange], spec: ModelSpec, *, version: str, where: str) -> None:
     """Raise an error if rows have another meaning than those that the model was trained on.
 
     Args:

@@ -82,7 +82,7 @@ class Usual:
 
 
 @dataclass(frozen=True)
-class Numbers:
+class NumericReference:
     """The reference of a numeric column.
 
     Attributes:
@@ -101,7 +101,7 @@ class Numbers:
 
 
 @dataclass(frozen=True)
-class Categories:
+class CategoricalReference:
     """The reference of a categorical column.
 
     Attributes:
@@ -124,7 +124,7 @@ class Reference:
         kinds: Their kinds.
     """
 
-    columns: Mapping[str, Numbers | Categories]
+    columns: Mapping[str, NumericReference | CategoricalReference]
     kinds: Mapping[str, Kind]
 
     @classmethod
@@ -156,9 +156,11 @@ class Reference:
         return np.array([column.counts[-1] / column.counts.sum() for column in self.columns.values()])
 
     @cached_property
-    def numbers(self) -> dict[int, Numbers]:
+    def numbers(self) -> dict[int, NumericReference]:
         """Numeric columns that have values, by position. Only these have distances."""
-        return {n: it for n, it in enumerate(self.columns.values()) if isinstance(it, Numbers) and it.cells.values}
+        return {
+            n: it for n, it in enumerate(self.columns.values()) if isinstance(it, NumericReference) and it.cells.values
+        }
 
     @cached_property
     def profiles(self) -> Profiles:
@@ -222,7 +224,7 @@ def side_by_side(counts: Sequence[Counts]) -> Counts:
 _Parts = Mapping[tuple[object, ...], pl.DataFrame]
 
 
-def _read_numbers(parts: _Parts, name: str, nothing: pl.DataFrame) -> Numbers:
+def _read_numbers(parts: _Parts, name: str, nothing: pl.DataFrame) -> NumericReference:
     frame = parts.get((name, "cell"), nothing)
     up_to = frame["rows"].to_numpy().cumsum()
     cells = Cells(
@@ -233,7 +235,7 @@ def _read_numbers(parts: _Parts, name: str, nothing: pl.DataFrame) -> Numbers:
         total=frame["total"].to_numpy(),
     )
     last_of_bin = np.flatnonzero(np.diff(frame["bin"].to_numpy(), append=-1))
-    return Numbers(
+    return NumericReference(
         cells=cells,
         last_of_bin=last_of_bin,
         counts=by_bin(cells, last_of_bin, parts[name, "missing"].item(0, "rows")),
@@ -242,10 +244,10 @@ def _read_numbers(parts: _Parts, name: str, nothing: pl.DataFrame) -> Numbers:
     )
 
 
-def _read_categories(parts: _Parts, name: str, nothing: pl.DataFrame) -> Categories:
+def _read_categories(parts: _Parts, name: str, nothing: pl.DataFrame) -> CategoricalReference:
     known = parts.get((name, "category"), nothing)
     counts = np.bincount(known["bin"].to_numpy(), weights=known["rows"].to_numpy()).astype(np.int64)
-    return Categories(
+    return CategoricalReference(
         bin_of={**dict(known.select("category", "bin").iter_rows()), None: len(counts) + 1},
         counts=np.append(counts, [0, parts[name, "missing"].item(0, "rows")]),
         usual=_read_usual(parts, name),

@@ -73,7 +73,7 @@ class Serving:
 
 
 @dataclass(frozen=True)
-class Finding:
+class RetrainingFinding:
     """What one kind of facts shows.
 
     Attributes:
@@ -95,7 +95,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Decision:
+class RetrainingDecision:
     """Whether to retrain now.
 
     Attributes:
@@ -105,13 +105,13 @@ class Decision:
         is_held: whether a retraining is requested, but postponed.
     """
 
-    asks: Finding | None
+    asks: RetrainingFinding | None
     sentence: str
     number: int = 0
     is_held: bool = False
 
 
-def drift_finding(days: Sequence[DriftSummary], champion: Serving, rules: Rules) -> Finding:
+def drift_finding(days: Sequence[DriftSummary], champion: Serving, rules: Rules) -> RetrainingFinding:
     """Request a retraining if enough of the newest judged days are above their drift limits.
 
     A day with too few rows is not judged and does not count. If days were judged together, each row counts once: the
@@ -130,7 +130,7 @@ def drift_finding(days: Sequence[DriftSummary], champion: Serving, rules: Rules)
     if not judged:
         sentence = f"Drift is not judged on any of {counted(len(own), 'day')} of this champion"
         sentence += f"; {own[-1].day}: {own[-1].sentence.rstrip('.')}" if own else ""
-        return Finding(
+        return RetrainingFinding(
             "drift", is_over=False, day=None, sentence=f"{sentence}.", change="days with enough rows",
             figures={"days over": 0.0, "days judged": 0.0, "days not judged": float(len(own))}, is_judged=False,
         )  # fmt: skip
@@ -150,7 +150,7 @@ def drift_finding(days: Sequence[DriftSummary], champion: Serving, rules: Rules)
     }
     if judged[-1].weighted_excess_psi is not None:
         figures["weighted excess PSI"] = judged[-1].weighted_excess_psi
-    return Finding(
+    return RetrainingFinding(
         "drift", is_over=is_over, day=judged[-1].day, sentence=f"{sentence}.", change=change, figures=figures
     )
 
@@ -164,7 +164,9 @@ def _apart(days: Sequence[DriftSummary]) -> list[DriftSummary]:
     return found[::-1]
 
 
-def performance_finding(days: Sequence[PerformanceSummary], champion: Serving, rules: Rules, metric: Metric) -> Finding:
+def performance_finding(
+    days: Sequence[PerformanceSummary], champion: Serving, rules: Rules, metric: Metric
+) -> RetrainingFinding:
     """Request a retraining if the measured performance stays below the expected one.
 
     A day's loss is the metric that its scores led to expect, less the measured one. If the metric cannot be expected
@@ -179,7 +181,7 @@ def performance_finding(days: Sequence[PerformanceSummary], champion: Serving, r
         metric: the deciding metric.
     """
     if rules.performance_limit is None:
-        return Finding(
+        return RetrainingFinding(
             "performance", is_over=False, day=None, sentence="Performance causes no retraining.", change="a limit"
         )
     own = sorted((it for it in days if it.model_version == champion.version), key=lambda it: it.day)
@@ -194,7 +196,7 @@ def performance_finding(days: Sequence[PerformanceSummary], champion: Serving, r
             why = f"none of {counted(len(own), 'day')} has enough labels"
         if matured:
             why, change = "the model's evaluation did not measure how much days differ", "an evaluation"
-        return Finding(
+        return RetrainingFinding(
             "performance", is_over=False, day=None, sentence=f"Performance is not judged: {why}.", change=change,
             figures={"days": 0.0, "days without labels": float(waiting)}, is_judged=False,
         )  # fmt: skip
@@ -214,7 +216,7 @@ def performance_finding(days: Sequence[PerformanceSummary], champion: Serving, r
     if waiting:
         sentence += f" ({counted(waiting, 'day')} without enough labels yet)"
     change = f"a CUSUM {'under' if is_over else 'over'} {rules.performance_limit:g}"
-    return Finding(
+    return RetrainingFinding(
         "performance", is_over=is_over, day=newest.day, sentence=f"{sentence}.", change=change,
         figures={"cusum": total, "days": float(len(losses)), "days without labels": float(waiting)},
     )  # fmt: skip
@@ -234,7 +236,7 @@ def is_matured(day: PerformanceSummary, metric: Metric, coverage: float) -> bool
 
 def labels_finding(
     days: Sequence[PerformanceSummary], champion: Serving, history: Sequence[Retraining], rules: Rules
-) -> Finding:
+) -> RetrainingFinding:
     """Request a retraining if the labels of days after the last training would add enough rows.
 
     Days without predictions have no performance summary, so their labels are not counted.
@@ -246,7 +248,9 @@ def labels_finding(
         rules: the rules.
     """
     if rules.label_growth is None:
-        return Finding("labels", is_over=False, day=None, sentence="New labels cause no retraining.", change="a share")
+        return RetrainingFinding(
+            "labels", is_over=False, day=None, sentence="New labels cause no retraining.", change="a share"
+        )
     last = last_training(champion, history)
     later = [it for it in days if it.day > last]
     new = sum(it.labelled for it in later)
@@ -254,7 +258,7 @@ def labels_finding(
     growth = new / rows if rows else 0.0
     is_over = growth >= rules.label_growth
     wanted = math.ceil(rules.label_growth * rows)
-    return Finding(
+    return RetrainingFinding(
         "labels",
         is_over=is_over,
         day=max((it.day for it in later), default=None),
@@ -265,7 +269,7 @@ def labels_finding(
     )
 
 
-def floor_finding(today: date, champion: Serving, history: Sequence[Retraining], rules: Rules) -> Finding:
+def floor_finding(today: date, champion: Serving, history: Sequence[Retraining], rules: Rules) -> RetrainingFinding:
     """Request a retraining if the last training is too long ago, whatever the other facts are.
 
     Args:
@@ -275,11 +279,13 @@ def floor_finding(today: date, champion: Serving, history: Sequence[Retraining],
         rules: the rules.
     """
     if rules.floor_days is None:
-        return Finding("floor", is_over=False, day=today, sentence="There is no maximum age.", change="floor_days")
+        return RetrainingFinding(
+            "floor", is_over=False, day=today, sentence="There is no maximum age.", change="floor_days"
+        )
     last = last_training(champion, history)
     age = (today - last).days
     is_over = age >= rules.floor_days
-    return Finding(
+    return RetrainingFinding(
         "floor",
         is_over=is_over,
         day=today,
@@ -296,14 +302,14 @@ def last_training(champion: Serving, history: Sequence[Retraining]) -> date:
 
 
 def decide(
-    findings: Sequence[Finding],
+    findings: Sequence[RetrainingFinding],
     *,
     day: date,
     champion: Serving,
     history: Sequence[Retraining],
     rules: Rules,
     busy: str | None = None,
-) -> Decision:
+) -> RetrainingDecision:
     """Return whether to retrain as of a day.
 
     There is one retraining at a time, and none within the cool-down. The cool-down, in days of data, begins at the last
@@ -321,9 +327,9 @@ def decide(
     """
     asking = next((it for it in findings if it.is_over), None)
     if asking is None:
-        return Decision(None, " ".join(it.sentence for it in findings))
+        return RetrainingDecision(None, " ".join(it.sentence for it in findings))
     if busy:
-        return Decision(None, f"{asking.sentence} It is postponed: {busy}.", is_held=True)
+        return RetrainingDecision(None, f"{asking.sentence} It is postponed: {busy}.", is_held=True)
     same_day = [it for it in history if it.as_of == day]
     last = last_training(champion, history)
     since = max(last, champion.taken_back or last)
@@ -331,17 +337,17 @@ def decide(
     if len(same_day) >= rules.per_day:
         done = counted(len(same_day), "retraining")
         held = f"{asking.sentence} It is postponed: {done} as of {day}, and per_day allows {rules.per_day}."
-        return Decision(None, held, is_held=True)
+        return RetrainingDecision(None, held, is_held=True)
     if (day - since).days < wait:
         until = since + timedelta(days=wait)
         began = f"the last training is as of {last}" if since == last else f"a champion was rolled back on {since}"
         refused = f", {_doubled(champion.refusals)}" if champion.refusals else ""
-        return Decision(
+        return RetrainingDecision(
             None,
             f"{asking.sentence} It is postponed until {until}: {began}, and the cool-down is {wait} days{refused}.",
             is_held=True,
         )
-    return Decision(asking, asking.sentence, number=len(same_day) + 1)
+    return RetrainingDecision(asking, asking.sentence, number=len(same_day) + 1)
 
 
 def _doubled(refusals: int) -> str:

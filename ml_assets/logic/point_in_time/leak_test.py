@@ -195,7 +195,7 @@ class Leak:
 
 
 @dataclass(frozen=True)
-class Change:
+class LateChange:
     """A column with another value than the one that was published for the same rows.
 
     Attributes:
@@ -222,7 +222,7 @@ class Change:
         )
 
 
-def changed_after_known(now: pl.DataFrame, before: pl.DataFrame, key: Sequence[str]) -> tuple[Change, ...]:
+def changed_after_known(now: pl.DataFrame, before: pl.DataFrame, key: Sequence[str]) -> tuple[LateChange, ...]:
     """Return the columns whose values changed after the rows were published. New rows are not a change.
 
     What was known at a row's prediction time does not change, so its features must not change either while their code
@@ -235,7 +235,7 @@ def changed_after_known(now: pl.DataFrame, before: pl.DataFrame, key: Sequence[s
     """
     columns = [name for name in before.columns if now.schema.get(name) == before.schema[name] and name not in key]
     return tuple(
-        Change(found.column, found.key, found.one, found.other, found.rows)
+        LateChange(found.column, found.key, found.one, found.other, found.rows)
         for found in differences(before, now, key=key, columns=columns)
         if found.column is not None or found.one
     )

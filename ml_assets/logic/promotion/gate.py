@@ -15,7 +15,7 @@ from ml_assets.contracts.artifacts import Comparison, EvaluationSummary, Interva
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.jackknife import MOST_CORRELATED, confidence_words, lower_bound
 from ml_assets.logic.evaluation.metrics import find_metric
-from ml_assets.logic.evaluation.serving_cost import Cost
+from ml_assets.logic.evaluation.serving_cost import ServingCost
 from ml_assets.logic.evaluation.slices import SLICE_ERROR_RATE, comparable, failing_slices, slice_level
 from ml_assets.logic.point_in_time.suspects import LeakFindings
 
@@ -63,7 +63,7 @@ FIRST: Final = Attempt()
 
 
 @dataclass(frozen=True)
-class Rule:
+class GateRule:
     """The result of one rule of the gate, with its figures."""
 
     name: str
@@ -95,7 +95,7 @@ class Verdict:
     promote: bool
     reasons: tuple[str, ...]
     figures: dict[str, float]
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[GateRule, ...] = ()
     is_anchor: bool = False
     attempt: int | None = None
 
@@ -114,7 +114,7 @@ def judge(
     bounds: Mapping[str, float] | None = None,
     slices: pl.DataFrame | None = None,
     slice_margin: float = 0.0,
-    costs: Sequence[Cost] = (),
+    costs: Sequence[ServingCost] = (),
     cannot_answer: Sequence[str] | None = None,
     was_left: bool = False,
     leaks: LeakFindings | None = None,
@@ -171,7 +171,7 @@ def judge(
         rules.append(_slices_hold(slices, evaluation.metric, slice_margin))
     rules += [_affordable(cost, cost.limit) for cost in costs if cost.limit is not None]
     if was_left:
-        rules.append(Rule("rollback", holds=False, sentence=_LEFT, figures={}))
+        rules.append(GateRule("rollback", holds=False, sentence=_LEFT, figures={}))
     failed = [rule for rule in rules if not rule.holds and not rule.waits]
     open_questions = [rule for rule in rules if not rule.holds and rule.waits]
     return Verdict(
@@ -196,7 +196,7 @@ def _is_anchor(evaluation: EvaluationSummary, attempt: Attempt) -> bool:
     return not evaluation.seen_rows and all(bound is not None and bound > 0 for bound in bounds)
 
 
-def _leak_rules(leaks: LeakFindings | None) -> tuple[Rule, ...]:
+def _leak_rules(leaks: LeakFindings | None) -> tuple[GateRule, ...]:
     """Return the rules about leaks. A feature that only looks like a leak waits for a person."""
     if leaks is None:
         return ()
@@ -209,15 +209,15 @@ def _leak_rules(leaks: LeakFindings | None) -> tuple[Rule, ...]:
         "acknowledges."
     )
     return (
-        Rule("leaks", holds=not is_proven, sentence=leaks.sentence, figures={"leak test cuts": float(leaks.cuts)}),
-        Rule("suspects", holds=not leaks.suspects, sentence=suspicion, figures={}, waits=True),
+        GateRule("leaks", holds=not is_proven, sentence=leaks.sentence, figures={"leak test cuts": float(leaks.cuts)}),
+        GateRule("suspects", holds=not leaks.suspects, sentence=suspicion, figures={}, waits=True),
     )
 
 
-def _enough_rows(evaluation: EvaluationSummary, minimum_rows: int) -> Rule:
+def _enough_rows(evaluation: EvaluationSummary, minimum_rows: int) -> GateRule:
     enough = evaluation.rows >= minimum_rows
     compared = "at least" if enough else "fewer than"
-    return Rule(
+    return GateRule(
         name="rows",
         holds=enough,
         sentence=f"Measured on {evaluation.rows:,} rows, {compared} the {minimum_rows:,} required.",
@@ -225,7 +225,7 @@ def _enough_rows(evaluation: EvaluationSummary, minimum_rows: int) -> Rule:
     )
 
 
-def _unseen(evaluation: EvaluationSummary) -> tuple[Rule, ...]:
+def _unseen(evaluation: EvaluationSummary) -> tuple[GateRule, ...]:
     """Return the rule that the rows are new to all compared models; no rule if the last day of training is unknown."""
     until = evaluation.learned_until
     if until is None:
@@ -247,24 +247,24 @@ def _unseen(evaluation: EvaluationSummary) -> tuple[Rule, ...]:
         )
     else:
         sentence = f"None of these rows was used to train or tune {who}; the last day that was used is {until}."
-    return (Rule("unseen", holds=not evaluation.seen_rows, sentence=sentence, figures=figures),)
+    return (GateRule("unseen", holds=not evaluation.seen_rows, sentence=sentence, figures=figures),)
 
 
-def _answers(cannot: Sequence[str] | None) -> tuple[Rule, ...]:
+def _answers(cannot: Sequence[str] | None) -> tuple[GateRule, ...]:
     if cannot is None:
         return ()
     sentence = f"Does not match the declaration: {' '.join(cannot)}" if cannot else "Matches the declaration."
-    return (Rule("contract", holds=not cannot, sentence=sentence, figures={}),)
+    return (GateRule("contract", holds=not cannot, sentence=sentence, figures={}),)
 
 
-def _affordable(cost: Cost, limit: float) -> Rule:
+def _affordable(cost: ServingCost, limit: float) -> GateRule:
     holds = cost.value <= limit
     sentence = (
         f"{cost.measured} {cost.value:.3g} {cost.unit}, {'within' if holds else 'above'} the declared "
         f"{limit:g} {cost.unit}."
     )
     named = f"{cost.name}, {cost.unit}"
-    return Rule(cost.name, holds=holds, sentence=sentence, figures={named: cost.value, f"most {named}": limit})
+    return GateRule(cost.name, holds=holds, sentence=sentence, figures={named: cost.value, f"most {named}": limit})
 
 
 def _figures(comparison: Comparison, against: str) -> dict[str, float]:
@@ -300,18 +300,18 @@ def _undecided(comparison: Comparison, who: str) -> str:
     return f"Cannot be compared with {who}: {reason}. Use a longer test_days, or a later as-of day."
 
 
-def _beats_baseline(comparison: Comparison, attempt: Attempt) -> Rule:
+def _beats_baseline(comparison: Comparison, attempt: Attempt) -> GateRule:
     name, bound = f"baseline {comparison.against}", _bound(comparison, attempt)
     who, figures = f"the baseline '{comparison.against}'", _figures(comparison, name)
     if bound is None:
-        return Rule(name, holds=False, sentence=_undecided(comparison, who), figures=figures)
+        return GateRule(name, holds=False, sentence=_undecided(comparison, who), figures=figures)
     verb = "Beats" if bound > 0 else "Is not shown to beat"
     sentence = f"{verb} {who}: {_told(comparison)}; lower bound {bound:+z.4f} {attempt.confidence_words}."
     figures |= {f"difference to {name}, bound": bound, **attempt.figures}
-    return Rule(name, holds=bound > 0, sentence=sentence + _beyond_allowance(comparison), figures=figures)
+    return GateRule(name, holds=bound > 0, sentence=sentence + _beyond_allowance(comparison), figures=figures)
 
 
-def _within_bound(evaluation: EvaluationSummary, name: str, limit: float) -> Rule:
+def _within_bound(evaluation: EvaluationSummary, name: str, limit: float) -> GateRule:
     """Return whether a metric is within its limit. The more favourable end of its 95 % interval is compared.
 
     Sampling error alone can put a figure beyond its limit. On 5,000 rows, the calibration error of a perfectly
@@ -330,7 +330,7 @@ def _within_bound(evaluation: EvaluationSummary, name: str, limit: float) -> Rul
     side, outside = ("floor", "below") if metric.higher_is_better else ("ceiling", "above")
     best = found.high if metric.higher_is_better else found.low
     if best is None:
-        return Rule(
+        return GateRule(
             name=f"bound {name}",
             holds=False,
             sentence=f"{name} {found.value:z.4f} {found.ends('z.4f')} cannot be compared with the declared {side} of "
@@ -339,7 +339,7 @@ def _within_bound(evaluation: EvaluationSummary, name: str, limit: float) -> Rul
         )
     holds = metric.gain(best, limit) >= 0
     place = "within" if metric.gain(found.value, limit) >= 0 else f"not significantly {outside}"
-    return Rule(
+    return GateRule(
         name=f"bound {name}",
         holds=holds,
         sentence=(
@@ -352,22 +352,22 @@ def _within_bound(evaluation: EvaluationSummary, name: str, limit: float) -> Rul
 
 def _champion_rules(
     evaluation: EvaluationSummary, attempt: Attempt, rule: ChampionRule, margin: float
-) -> tuple[Rule, ...]:
+) -> tuple[GateRule, ...]:
     comparison, version = evaluation.against_champion, evaluation.champion_version
     if version is None:
         sentence = (
             f"There is no champion yet: the baselines decide, {attempt.confidence_words} (attempt {attempt.number})."
         )
-        return (Rule("champion", holds=True, sentence=sentence, figures={}),)
+        return (GateRule("champion", holds=True, sentence=sentence, figures={}),)
     if version == evaluation.model_version:
-        return (Rule("champion", holds=False, sentence=f"The challenger is the champion ({version}).", figures={}),)
+        return (GateRule("champion", holds=False, sentence=f"The challenger is the champion ({version}).", figures={}),)
     if evaluation.seen_rows:
         return ()  # the rule "unseen" reports why nothing was compared
     anchor = _anchor_rules(evaluation, attempt, margin)
     if evaluation.champion_cannot_score is not None:
         deciding = "the baselines and the anchor decide" if evaluation.against_anchor else "the baselines decide"
         sentence = f"Champion {version} cannot score these rows, so {deciding}: {evaluation.champion_cannot_score}"
-        return (Rule("champion", holds=True, sentence=sentence, figures={}), *anchor)
+        return (GateRule("champion", holds=True, sentence=sentence, figures={}), *anchor)
     if comparison is None:
         message = (
             f"the evaluation of model '{evaluation.model}' names champion {version} but does not compare with it; "
@@ -377,7 +377,7 @@ def _champion_rules(
     return (_against(comparison, f"champion {version}", attempt, rule, margin), *anchor)
 
 
-def _anchor_rules(evaluation: EvaluationSummary, attempt: Attempt, margin: float) -> tuple[Rule, ...]:
+def _anchor_rules(evaluation: EvaluationSummary, attempt: Attempt, margin: float) -> tuple[GateRule, ...]:
     """Return the rule that the challenger is not worse than the anchor; no rule if the champion is the anchor."""
     version, comparison = evaluation.anchor_version, evaluation.against_anchor
     if version is None or version == evaluation.champion_version:
@@ -392,23 +392,23 @@ def _anchor_rules(evaluation: EvaluationSummary, attempt: Attempt, margin: float
         f"Anchor {version} cannot score these rows, so the challenger must be better than the champion, and "
         f"{'it is' if is_better else 'that is not shown'} {attempt.words}: {evaluation.anchor_cannot_score}"
     )
-    return (Rule("anchor", holds=is_better, sentence=sentence, figures=attempt.figures),)
+    return (GateRule("anchor", holds=is_better, sentence=sentence, figures=attempt.figures),)
 
 
-def _against(comparison: Comparison, who: str, attempt: Attempt, rule: ChampionRule, margin: float) -> Rule:
+def _against(comparison: Comparison, who: str, attempt: Attempt, rule: ChampionRule, margin: float) -> GateRule:
     """Return the rule that the challenger is better than, or not worse than, the champion or the anchor."""
     difference, bound = comparison.difference, _bound(comparison, attempt)
     role = who.partition(" ")[0]
     figures = {**_figures(comparison, f"the {role}"), "margin": margin}
     if bound is None:
-        return Rule(role, holds=False, sentence=_undecided(comparison, who), figures=figures)
+        return GateRule(role, holds=False, sentence=_undecided(comparison, who), figures=figures)
     figures |= {f"difference to the {role}, bound": bound, **attempt.figures}
     if role == "champion" and difference.value == comparison.error == 0:
         sentence = (
             f"The challenger does not differ from {who}: {comparison.metric} is equal whichever of the "
             f"{comparison.clusters} {comparison.unit} is left out."
         )
-        return Rule(role, holds=False, sentence=sentence, figures=figures)
+        return GateRule(role, holds=False, sentence=sentence, figures=figures)
     holds = bound > 0 and difference.value >= margin if rule == "superiority" else bound >= -margin
     if rule == "superiority":
         verdict = f"Is better than {who} by the margin of {margin:g} or more"
@@ -420,7 +420,7 @@ def _against(comparison: Comparison, who: str, attempt: Attempt, rule: ChampionR
         verdict = "Is not worse" if holds else "Is worse" if is_worse else "May be worse"
         verdict += f" than {who} by more than the margin of {margin:g}"
     sentence = f"{verdict}: {_told(comparison)}; lower bound {bound:+z.4f} {attempt.words}."
-    return Rule(role, holds=holds, sentence=sentence + _beyond_allowance(comparison), figures=figures)
+    return GateRule(role, holds=holds, sentence=sentence + _beyond_allowance(comparison), figures=figures)
 
 
 def _beyond_allowance(comparison: Comparison) -> str:
@@ -433,7 +433,7 @@ def _beyond_allowance(comparison: Comparison) -> str:
     )
 
 
-def _slices_hold(slices: pl.DataFrame, metric: str, margin: float) -> Rule:
+def _slices_hold(slices: pl.DataFrame, metric: str, margin: float) -> GateRule:
     judged = comparable(slices, metric)
     failing = failing_slices(slices, metric=metric, margin=margin)
     level = slice_level(judged.height)
@@ -459,7 +459,7 @@ def _slices_hold(slices: pl.DataFrame, metric: str, margin: float) -> Rule:
             "cases"
         )
     sentence += f".{_unjudged(slices, metric)}"
-    return Rule("slices", holds=failing.is_empty(), sentence=sentence, figures=figures)
+    return GateRule("slices", holds=failing.is_empty(), sentence=sentence, figures=figures)
 
 
 def _name(row: Mapping[str, object]) -> str:

@@ -23,7 +23,7 @@ most 5 % of cases, and one that is as good as its predecessor in fewer. Each tes
 
 
 @dataclass(frozen=True)
-class Comparison:
+class WatchResult:
     """How a new champion compares with its predecessor.
 
     Attributes:
@@ -40,7 +40,7 @@ class Comparison:
     figures: dict[str, float] = field(default_factory=dict)
 
 
-def held_against(entries: Sequence[Promotion]) -> str | None:
+def former_version(entries: Sequence[Promotion]) -> str | None:
     """Return the version of the champion's predecessor, which the watch compares with.
 
     None if there is none, and after a rollback. Also None if the champion was champion before: a person promoted it
@@ -65,7 +65,7 @@ def compare_with_former(
     minimum: int,
     margin: float,
     coverage: float = 0.0,
-) -> Comparison:
+) -> WatchResult:
     """Compare a champion with its predecessor on the days on which both were measured.
 
     Rows of one day are alike (same weather, same queues), so the sample is the days: the mean of the daily differences
@@ -99,12 +99,12 @@ def compare_with_former(
             f"Not judged: only {len(pairs)} days have figures of both champion {champion} and the champion before; at "
             f"least {enough} are needed."
         )
-        return Comparison(False, is_settled, pairs[-1][1] if pairs else None, sentence, {"days": float(len(pairs))})
+        return WatchResult(False, is_settled, pairs[-1][1] if pairs else None, sentence, {"days": float(len(pairs))})
     former = pairs[-1][1]
     differences = [difference for _, _, difference in pairs]
     mean, found = fmean(differences), spread_of_days(differences)
     if found.error is None:
-        return Comparison(False, is_settled, former, f"Not judged: {found.reason}.", {"days": float(len(pairs))})
+        return WatchResult(False, is_settled, former, f"Not judged: {found.reason}.", {"days": float(len(pairs))})
     looks = max(watched - enough, 0) + 1
     level = 1 - ERROR_RATE / looks
     bound = mean + student_quantile(level, len(differences) - 1) * found.error
@@ -119,4 +119,4 @@ def compare_with_former(
         "days": float(len(pairs)), "difference": mean, "difference, at most": bound, "margin": margin,
         "confidence": level,
     }  # fmt: skip
-    return Comparison(is_worse, is_settled, former, sentence, figures)
+    return WatchResult(is_worse, is_settled, former, sentence, figures)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ml_assets.contracts.checking import Finding, Report
+from ml_assets.contracts.checking import Report, RuleResult
 from ml_assets.contracts.table import Rule
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DbtTestOutcome:
     """The result of one dbt test.
 
     Attributes:
@@ -49,12 +49,12 @@ class Outcome:
 
 def report_of_tests(
     contract: TableContract,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[DbtTestOutcome],
     *,
     rows: int,
     tested: Collection[str],
     found: Report | None = None,
-    aside: Mapping[str, Finding] | None = None,
+    aside: Mapping[str, RuleResult] | None = None,
 ) -> Report:
     """Return the findings of dbt's tests of a built table: the contract's rules, then tests that only dbt enforces.
 
@@ -67,7 +67,7 @@ def report_of_tests(
         found: the result of checking the rows themselves; given if a test failed or a number is not finite.
         aside: the findings about quarantined rows, by rule.
     """
-    by_rule: dict[str | None, list[Outcome]] = {}
+    by_rule: dict[str | None, list[DbtTestOutcome]] = {}
     for outcome in outcomes:
         by_rule.setdefault(outcome.rule, []).append(outcome)
     seen = {finding.rule.name: finding for finding in found.broken} if found else {}
@@ -76,24 +76,24 @@ def report_of_tests(
         ours = by_rule.get(rule.name, [])
         failed = [outcome for outcome in ours if not outcome.passed]
         if failed:
-            finding = Finding(rule, rows, failed[0].failures, detail=failed[0].sentence)
+            finding = RuleResult(rule, rows, failed[0].failures, detail=failed[0].sentence)
             findings.append(seen.get(rule.name, finding))
         elif rule.name in (aside or {}):
             findings.append((aside or {})[rule.name])
         elif ours or rule.name not in tested:
-            findings.append(seen.get(rule.name, Finding(rule, rows, 0)))
+            findings.append(seen.get(rule.name, RuleResult(rule, rows, 0)))
     return Report(contract, (*findings, *(_own(outcome, rows) for outcome in by_rule.get(None, []))))
 
 
-def _own(outcome: Outcome, rows: int) -> Finding:
+def _own(outcome: DbtTestOutcome, rows: int) -> RuleResult:
     """Return the finding of a test that only dbt enforces; the failed rows are not known."""
     rule = Rule(outcome.test, "columns", is_blocking=outcome.is_blocking)
-    return Finding(rule, rows, outcome.failures, detail="" if outcome.passed else outcome.sentence)
+    return RuleResult(rule, rows, outcome.failures, detail="" if outcome.passed else outcome.sentence)
 
 
 def report_of_failure(contract: TableContract, message: str) -> Report:
     """Return the rules that dbt names in its message about a table that it could not build; often none."""
-    return Report(contract, tuple(Finding(rule, 0, 0, detail=message) for rule in _named(contract, message)))
+    return Report(contract, tuple(RuleResult(rule, 0, 0, detail=message) for rule in _named(contract, message)))
 
 
 def _named(contract: TableContract, message: str) -> Iterator[Rule]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import polars as pl
 
-from ml_assets.contracts.checking import Finding, Report
+from ml_assets.contracts.checking import Report, RuleResult
 from ml_assets.contracts.table import Rule
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def report_of(
         total = sum(rows_by_day.values())
         judged = replace(rule, is_blocking=is_blocking)
         broken = sum(days.values())
-        findings.append(Finding(judged, total, broken, days, detail="\n".join(listed), not_judged=unjudged))
+        findings.append(RuleResult(judged, total, broken, days, detail="\n".join(listed), not_judged=unjudged))
     return Report(contract, tuple(findings))
 
 

@@ -14,8 +14,8 @@ import polars as pl
 from ml_assets.contracts.checking import (
     BROKEN_RULES,
     SAMPLE_ROWS,
-    Finding,
     Report,
+    RuleResult,
     broken_row_rules,
     check_table,
 )
@@ -181,7 +181,7 @@ def as_warnings(report: Report) -> Report:
 
 def quarantine_findings(
     quarantined: pl.DataFrame, contract: TableContract, *, rows: int, partition: str | None
-) -> dict[str, Finding]:
+) -> dict[str, RuleResult]:
     """Return the findings about quarantined rows, by rule; these rules only warn.
 
     Args:
@@ -197,7 +197,7 @@ def quarantine_findings(
             str(day): int(count) for day, count in broken.group_by(partition).len().sort(partition).iter_rows()
         }  # fmt: skip
         rule = replace(contract.rule(name), is_blocking=False)
-        found[name] = Finding(rule, rows, broken.height, days, broken.head(SAMPLE_ROWS))
+        found[name] = RuleResult(rule, rows, broken.height, days, broken.head(SAMPLE_ROWS))
     return found
 
 

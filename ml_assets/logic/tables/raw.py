@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from ml_assets.contracts.changes import retyped
-from ml_assets.contracts.checking import Finding
+from ml_assets.contracts.checking import RuleResult
 from ml_assets.contracts.days import day_of_moment
 from ml_assets.contracts.errors import DataError
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT, Rule, redacted
@@ -299,7 +299,7 @@ class Loss:
     sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
-    def finding(self) -> Finding:
+    def finding(self) -> RuleResult:
         """The finding of the rule about lost rows; a broken rule names the partitions and the field that allows it."""
         over = {
             part: (before, now) for part, (before, now) in self.sizes.items() if before - now > self.may_shrink * before
@@ -315,7 +315,7 @@ class Loss:
             f"{self.may_shrink:.0%} of a partition's rows may be lost. Correct the source; or, if it is right, run the "
             f"landing with 'may_shrink: 1' in its run configuration, or declare another 'may_shrink' for '{name}'."
         )
-        return Finding(
+        return RuleResult(
             KEEPS_ROWS,
             rows=sum(before for before, _ in self.sizes.values()),
             broken=sum(before - now for before, now in over.values()),
@@ -324,11 +324,11 @@ class Loss:
         )
 
 
-def outside_finding(table: str, outside: Mapping[str, int], *, rows: int) -> Finding:
+def outside_finding(table: str, outside: Mapping[str, int], *, rows: int) -> RuleResult:
     """Return the finding of the rule about declared days."""
     counts = ", ".join(f"{count:,} {reason}" for reason, count in outside.items())
     detail = (
         f"{sum(outside.values()):,} of {rows:,} rows of the source of '{table}' have no declared day and are not "
         f"landed: {counts}. To land them, widen 'days' in the declaration."
     )
-    return Finding(ALL_DAYS, rows, sum(outside.values()), detail=detail if outside else "")
+    return RuleResult(ALL_DAYS, rows, sum(outside.values()), detail=detail if outside else "")

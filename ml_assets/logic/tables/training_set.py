@@ -35,7 +35,7 @@ _EXCLUDED: Final = "__excluded"
 
 
 @dataclass(frozen=True)
-class Windows:
+class TrainingWindows:
     """The first days of the windows. Test ends on the as-of day; train begins at its first day, or is open."""
 
     train: date | None
@@ -52,7 +52,7 @@ class Windows:
         return self.test, self.last
 
 
-def windows_as_of(as_of: date, *, train_days: int | None, validation_days: int, test_days: int) -> Windows:
+def windows_as_of(as_of: date, *, train_days: int | None, validation_days: int, test_days: int) -> TrainingWindows:
     """Compute the windows back from the as-of day: test is last, validation before it, train before that.
 
     Args:
@@ -72,7 +72,7 @@ def windows_as_of(as_of: date, *, train_days: int | None, validation_days: int, 
     test = as_of - timedelta(days=test_days - 1)
     validation = test - timedelta(days=validation_days)
     train = None if train_days is None else validation - timedelta(days=train_days)
-    return Windows(train=train, validation=validation, test=test, last=as_of)
+    return TrainingWindows(train=train, validation=validation, test=test, last=as_of)
 
 
 def assemble_training_set(
@@ -336,7 +336,7 @@ def _target_problems(
     return problems
 
 
-def _split_of(windows: Windows) -> pl.Expr:
+def _split_of(windows: TrainingWindows) -> pl.Expr:
     return (
         pl.when(pl.col(DAY) >= windows.test)
         .then(pl.lit("test"))
@@ -365,7 +365,7 @@ def _mark_excluded(joined: pl.DataFrame, *, prediction_time: str, known_time: st
 def _window_problems(
     rows: pl.DataFrame,
     joined: pl.DataFrame,
-    windows: Windows,
+    windows: TrainingWindows,
     *,
     target: str,
     task: Task,
@@ -406,7 +406,7 @@ def _classes(rows: pl.DataFrame, target: str) -> tuple[str, ...]:
     return tuple(str(value) for value in ordered)
 
 
-def _describe_windows(rows: pl.DataFrame, windows: Windows, *, target: str, task: Task) -> tuple[Window, ...]:
+def _describe_windows(rows: pl.DataFrame, windows: TrainingWindows, *, target: str, task: Task) -> tuple[Window, ...]:
     mean = pl.lit(None, pl.Float64) if task == "multiclass" else pl.col(target).cast(pl.Float64).mean()
     figures = {
         row[SPLIT]: row

@@ -42,15 +42,15 @@ SCHEMA: Final = pl.Schema(
 
 
 @dataclass(frozen=True)
-class Numbers:
+class EncodedRows:
     """Encoded rows: the matrix, (rows, columns), and the target, (rows,)."""
 
     matrix: Matrix
     target: Vector
 
-    def take(self, index: NDArray[np.int64]) -> Numbers:
+    def take(self, index: NDArray[np.int64]) -> EncodedRows:
         """Return a subset of the rows."""
-        return Numbers(self.matrix[index], self.target[index])
+        return EncodedRows(self.matrix[index], self.target[index])
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Scoring:
     classes: int
     threads: int
 
-    def score(self, booster: Booster, rows: Numbers) -> float:
+    def score(self, booster: Booster, rows: EncodedRows) -> float:
         """Return the metric of a booster on these rows."""
         return self.metric.function(
             rows.target, raw_scores(booster, rows.matrix, classes=self.classes, threads=self.threads)
@@ -74,7 +74,7 @@ def gains(booster: Booster) -> Vector:
 
 
 def permutation_losses(
-    booster: Booster, rows: Numbers, scoring: Scoring, *, draw: np.random.Generator, repeats: int
+    booster: Booster, rows: EncodedRows, scoring: Scoring, *, draw: np.random.Generator, repeats: int
 ) -> Vector:
     """Return (repeats, columns): how much the metric worsens if one column is shuffled (Breiman 2001).
 
@@ -83,7 +83,7 @@ def permutation_losses(
     score, used = scoring.score(booster, rows), np.flatnonzero(gains(booster) > 0)
     losses = np.zeros((repeats, rows.matrix.shape[1]))
     shuffles = [draw.permutation(len(rows.target)) for _ in range(repeats)]
-    shuffled = Numbers(rows.matrix.copy(), rows.target)
+    shuffled = EncodedRows(rows.matrix.copy(), rows.target)
     for column in used:
         for repeat, shuffle in enumerate(shuffles):
             shuffled.matrix[:, column] = rows.matrix[shuffle, column]
@@ -149,7 +149,7 @@ def permuted(
     sample = validation[random_rows(validation.height, PERMUTED_ROWS, draw)]
     target = target_vector(sample, target=summary.target, task=summary.task, classes=summary.classes)
     scoring = Scoring(find_metric(metric, summary.task), len(summary.classes), threads)
-    numbers = Numbers(_matrix(model, sample), target)
+    numbers = EncodedRows(_matrix(model, sample), target)
     losses = permutation_losses(_booster(model), numbers, scoring, draw=draw, repeats=repeats)
     measured = pl.DataFrame(
         {

@@ -19,7 +19,7 @@ from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.tables.samples import random_rows
 from ml_assets.logic.training.encoding import Vector, encode, fit_vocabularies, target_vector, to_matrix
-from ml_assets.logic.training.explanation import Numbers, Scoring, gains, permutation_losses, share_of_total
+from ml_assets.logic.training.explanation import EncodedRows, Scoring, gains, permutation_losses, share_of_total
 from ml_assets.logic.training.model import Binned, bin_rows, boost, mean_contributions, target_offset
 from ml_assets.logic.training.parameters import full_parameters
 
@@ -226,7 +226,7 @@ def _numbers(
     vocabularies: Mapping[str, Sequence[str]],
     columns: _Columns,
     draw: np.random.Generator,
-) -> Numbers:
+) -> EncodedRows:
     summary = training.summary
     encoded = encode(rows, summary.features, vocabularies, "missing", model=summary.model)
     numeric = [feature.name for feature in summary.features if not feature.is_categorical]
@@ -242,7 +242,7 @@ def _numbers(
             normal = np.where(draw.random(rows.height) < missing, np.nan, draw.normal(size=rows.height))
             values = pl.Series(normal)
         added.append(values.alias(feature.name))
-    return Numbers(
+    return EncodedRows(
         matrix=to_matrix(encoded.with_columns(added)),
         target=target_vector(rows, target=summary.target, task=summary.task, classes=summary.classes),
     )

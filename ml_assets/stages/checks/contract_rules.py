@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from ml_assets.contracts.checking import Finding, Others, Report, example_values
+from ml_assets.contracts.checking import Others, Report, RuleResult, example_values
 from ml_assets.contracts.table import Rule, TableContract
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.quarantine import store_rejected
@@ -81,20 +81,20 @@ def check_results(
         )
 
 
-def _severity(finding: Finding) -> dg.AssetCheckSeverity:
+def _severity(finding: RuleResult) -> dg.AssetCheckSeverity:
     """Return the severity of a finding. A blocking rule that could not be judged does not block."""
     blocks = finding.rule.is_blocking and not (finding.passed and finding.not_judged)
     return dg.AssetCheckSeverity.ERROR if blocks else dg.AssetCheckSeverity.WARN
 
 
-def _not_judged(finding: Finding, partitions: Sequence[str]) -> str | None:
+def _not_judged(finding: RuleResult, partitions: Sequence[str]) -> str | None:
     if not finding.not_judged:
         return None
     why = ", ".join(dict.fromkeys(finding.not_judged.values()))
     return f"not judged on {len(finding.not_judged)} of {len(partitions)} days: {why}."
 
 
-def _broken(report: Report, finding: Finding) -> dict[str, Any]:
+def _broken(report: Report, finding: RuleResult) -> dict[str, Any]:
     if finding.passed:
         return {}
     days = {"days": dg.MetadataValue.json(dict(finding.partitions))} if finding.partitions else {}

@@ -12,7 +12,7 @@ import dagster as dg
 import polars as pl
 from pydantic import JsonValue
 
-from ml_assets.contracts.checking import Finding, Others, Report, check_table, has_broken_numbers
+from ml_assets.contracts.checking import Others, Report, RuleResult, check_table, has_broken_numbers
 from ml_assets.contracts.errors import ContractError, near
 from ml_assets.contracts.from_dbt import rules_by_test
 from ml_assets.contracts.sql import broken_predicates
@@ -20,7 +20,7 @@ from ml_assets.contracts.table import TableContract
 from ml_assets.declaration.tables import TablesDeclaration
 from ml_assets.lake.quarantine import QUARANTINE, REJECTED, released_rows, releases, store_rejected
 from ml_assets.lake.store import Lake, Origin
-from ml_assets.logic.tables.dbt_tests import Outcome, report_of_failure, report_of_tests
+from ml_assets.logic.tables.dbt_tests import DbtTestOutcome, report_of_failure, report_of_tests
 from ml_assets.logic.tables.quarantine import audit, quarantine_findings, released_counts
 from ml_assets.models.plan import DAY, table_key
 from ml_assets.stages.checks.contract_rules import check_name, check_results, check_specs, reject, rule_check_name
@@ -157,7 +157,7 @@ class CheckedProject:
                 if released is None
                 else audit(frame.collect(), contract, others=others, partition=partition, released=released).report
             )
-        aside: dict[str, Finding] = {}
+        aside: dict[str, RuleResult] = {}
         counts: dict[str, dict[str, int]] = {}
         if quarantine is not None:
             rows_aside = pl.read_parquet([*built.files(f"{name}{QUARANTINE}").values()], glob=False)
@@ -169,10 +169,10 @@ class CheckedProject:
         tested = {rule for uid, (_, rule) in self._rules.items() if uid in self._tests.get(model, ())}
         return report_of_tests(contract, outcomes, rows=rows, tested=tested, found=found, aside=aside), counts
 
-    def _outcomes(self, built: Build, model: str) -> list[Outcome]:
+    def _outcomes(self, built: Build, model: str) -> list[DbtTestOutcome]:
         """Return the outcomes of a model's tests that ran."""
         return [
-            Outcome(
+            DbtTestOutcome(
                 test=self.nodes[test.unique_id]["name"],
                 rule=self._rules[test.unique_id][1] if test.unique_id in self._rules else None,
                 passed=test.passed,

@@ -14,7 +14,7 @@ from ml_assets.lake.content import content_version, parts_of
 from ml_assets.lake.io_manager import by_partition
 from ml_assets.lake.manifest import ArtifactRef
 from ml_assets.lake.store import Lake
-from ml_assets.logic.point_in_time.leak_test import Change, changed_after_known
+from ml_assets.logic.point_in_time.leak_test import LateChange, changed_after_known
 from ml_assets.models.plan import DAY, ModelPlan, table_key
 from ml_assets.provenance.lineage import code_behind
 from ml_assets.stages.checks.contract_rules import as_table
@@ -60,7 +60,7 @@ def unchanged_check_result(
     )
 
 
-def _shown(change: Change, contract: TableContract) -> Change:
+def _shown(change: LateChange, contract: TableContract) -> LateChange:
     """Return a change without personal values."""
     return replace(
         change,

@@ -19,7 +19,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 from ml_assets.contracts.artifacts import DriftSummaries, PerformanceSummary
 from ml_assets.contracts.states import State, describe_states, state_of_all
 from ml_assets.logic.monitoring.drift_verdict import DriftLimits
-from ml_assets.logic.monitoring.retraining import Finding, Rules
+from ml_assets.logic.monitoring.retraining import RetrainingFinding, Rules
 from ml_assets.stages.checks.contract_rules import as_table
 
 DRIFT: Final = "drift_is_within_the_limits"
@@ -46,7 +46,7 @@ class Judged(NamedTuple):
 
     day: str
     summary: PerformanceSummary
-    finding: Finding
+    finding: RetrainingFinding
 
     @property
     def state(self) -> State:

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from ml_assets.logic.monitoring.budget import Spending, hold
-from ml_assets.logic.monitoring.retraining import Decision, Finding
+from ml_assets.logic.monitoring.retraining import RetrainingDecision, RetrainingFinding
 
-DRIFTED = Finding("drift", is_over=True, day=None, sentence="It has drifted.", change="")
-ASKS = Decision(DRIFTED, "It has drifted.", number=1)
+DRIFTED = RetrainingFinding("drift", is_over=True, day=None, sentence="It has drifted.", change="")
+ASKS = RetrainingDecision(DRIFTED, "It has drifted.", number=1)
 SPENT = Spending("2013-04", 12.4, 10.0, "CHF", "budget.per_month", blocks=True)
 
 
@@ -39,7 +39,7 @@ def test_the_budget_is_spent_at_its_last_cent() -> None:
 
 
 def test_what_is_within_the_budget_or_asks_for_nothing_stays_as_it_is() -> None:
-    quiet = Decision(None, "Nothing drifts.")
+    quiet = RetrainingDecision(None, "Nothing drifts.")
 
     assert ASKS == hold(ASKS, replace(SPENT, spent=9.0)) == hold(ASKS, None)
     assert quiet == hold(quiet, SPENT)

@@ -7,7 +7,13 @@ import pytest
 
 from ml_assets.contracts.artifacts import Feature
 from ml_assets.contracts.errors import ContractError, DataError
-from ml_assets.logic.monitoring.reference import REFERENCE_SCHEMA, Categories, Numbers, Reference, sketch_reference
+from ml_assets.logic.monitoring.reference import (
+    REFERENCE_SCHEMA,
+    CategoricalReference,
+    NumericReference,
+    Reference,
+    sketch_reference,
+)
 
 DAY = date(2013, 11, 5)
 
@@ -61,9 +67,9 @@ def test_a_sketch_is_read_back_with_each_row_of_its_columns_in_one_bin() -> None
 
     numbers, categories, score = known.columns.values()
     assert known.kinds == {"x": "numeric", "c": "categorical", "score": "score"}
-    assert isinstance(numbers, Numbers)
+    assert isinstance(numbers, NumericReference)
     assert numbers.counts.tolist() == [0, *[99] * 10, 0, 10]
-    assert isinstance(categories, Categories)
+    assert isinstance(categories, CategoricalReference)
     assert categories.counts.tolist() == [500, 250, 0, 250]
     assert categories.bin_of == {"b": 0, "a": 1, None: 3}
     assert score.counts.tolist() == [0, 1_000, 0, 0]

@@ -13,7 +13,7 @@ from ml_assets.logic.evaluation.metrics import find_metric
 from ml_assets.logic.monitoring.retraining import (
     MOST,
     SLACK,
-    Finding,
+    RetrainingFinding,
     Rules,
     Serving,
     decide,
@@ -42,7 +42,7 @@ def drifted(*days: bool | None) -> list[DriftSummary]:
     ]  # fmt: skip
 
 
-def after_falls(falls: Sequence[float], *, labelled: int = 900, version: str = "v1") -> Finding:
+def after_falls(falls: Sequence[float], *, labelled: int = 900, version: str = "v1") -> RetrainingFinding:
     """Return what days say that fell behind by so many standard deviations more than days do."""
     usual = CHAMPION.daily_loss
     assert usual is not None
@@ -142,7 +142,7 @@ def test_days_with_too_few_labels_and_those_of_another_champion_are_left_out() -
     ],
 )
 def test_what_waits_says_how_often_the_cool_down_was_doubled(refusals: int, said: str) -> None:
-    asking = Finding("drift", is_over=True, day=FIRST, sentence="It drifts.", change="")
+    asking = RetrainingFinding("drift", is_over=True, day=FIRST, sentence="It drifts.", change="")
     champion = replace(CHAMPION, refusals=refusals)
 
     found = decide([asking], day=FIRST + timedelta(days=1), champion=champion, history=[], rules=RULES)

@@ -11,7 +11,7 @@ from ml_assets.contracts.artifacts import EvaluationSummary, Interval
 from ml_assets.contracts.errors import DataError
 from ml_assets.logic.evaluation.jackknife import Clusters
 from ml_assets.logic.evaluation.metrics import METRICS
-from ml_assets.logic.evaluation.serving_cost import Cost
+from ml_assets.logic.evaluation.serving_cost import ServingCost
 from ml_assets.logic.point_in_time.suspects import LeakFindings, LonePredictor
 from ml_assets.logic.promotion.gate import ChampionRule, judge
 from tests.logic.gate import compared, comparison, report, slices
@@ -346,7 +346,7 @@ def test_a_challenger_that_cannot_answer_what_is_declared_is_refused() -> None:
 
 @pytest.mark.parametrize(("limit", "promote"), [(2.0, True), (1.9, False), (None, True)])
 def test_a_cost_is_a_rule_where_a_limit_is_declared(limit: float | None, *, promote: bool) -> None:
-    cost = Cost("latency", "The median time to score one row is", 2.0, limit, "ms")
+    cost = ServingCost("latency", "The median time to score one row is", 2.0, limit, "ms")
     verdict = judge(report(), margin=0.0, costs=[cost])
 
     assert promote == verdict.promote

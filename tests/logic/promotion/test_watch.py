@@ -8,7 +8,7 @@ import pytest
 
 from ml_assets.contracts.artifacts import FormerPerformance, Interval, PerformanceSummary, Promotion
 from ml_assets.logic.evaluation.metrics import find_metric
-from ml_assets.logic.promotion.watch import Comparison, compare_with_former, held_against
+from ml_assets.logic.promotion.watch import WatchResult, compare_with_former, former_version
 from tests.logic.gate import jackknife_error
 
 FIRST = date(2013, 3, 1)
@@ -30,7 +30,7 @@ def day(
 
 def compared(
     days: list[PerformanceSummary], *, margin: float = 0.01, metric: str = "roc_auc", watched: int = 7, minimum: int = 5
-) -> Comparison:
+) -> WatchResult:
     found = find_metric(metric, "regression" if metric == "rmse" else "binary")
     return compare_with_former(
         days, champion="new", metric=found, watched=watched, minimum=minimum, margin=margin, coverage=0.8
@@ -156,4 +156,4 @@ def log(*decided: tuple[str, str]) -> list[Promotion]:
 def test_a_new_champion_is_held_against_the_one_before_and_one_that_comes_back_against_nobody(
     decided: list[tuple[str, str]], former: str | None
 ) -> None:
-    assert former == held_against(log(*decided))
+    assert former == former_version(log(*decided))

@@ -4,9 +4,9 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from ml_assets.contracts.checking import Finding, Report, check_table
+from ml_assets.contracts.checking import Report, RuleResult, check_table
 from ml_assets.contracts.table import Column, TableContract
-from ml_assets.logic.tables.dbt_tests import Outcome, report_of_failure, report_of_tests
+from ml_assets.logic.tables.dbt_tests import DbtTestOutcome, report_of_failure, report_of_tests
 
 CONTRACT = TableContract(
     "orders",
@@ -18,9 +18,9 @@ UNIQUE, MISSING, RANGE = "order is unique", "order is never missing", "amount is
 FINITE = "amount is finite"
 
 
-def outcome(rule: str | None, *, failures: int = 0, is_blocking: bool = True, message: str = "") -> Outcome:
+def outcome(rule: str | None, *, failures: int = 0, is_blocking: bool = True, message: str = "") -> DbtTestOutcome:
     passed = not failures and not message
-    return Outcome("a_test", rule, passed, is_blocking, failures, message)
+    return DbtTestOutcome("a_test", rule, passed, is_blocking, failures, message)
 
 
 def told(report: Report) -> dict[str, bool]:
@@ -87,7 +87,7 @@ def test_tests_that_dbt_alone_knows_are_told_by_their_names() -> None:
 
 
 def test_a_rule_whose_rows_were_set_aside_warns() -> None:
-    aside = Finding(replace(CONTRACT.rule(RANGE), is_blocking=False), 5, 1)
+    aside = RuleResult(replace(CONTRACT.rule(RANGE), is_blocking=False), 5, 1)
 
     report = report_of_tests(CONTRACT, [outcome(RANGE)], rows=4, tested={RANGE}, aside={RANGE: aside})
 
