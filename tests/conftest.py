@@ -69,6 +69,11 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
+def pytest_unconfigure() -> None:
+    """Let the garbage collector see all objects: otherwise DuckDB reports its own as leaked when the process ends."""
+    gc.unfreeze()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give each group of files to one worker, and all other tests to whoever is free."""

@@ -269,6 +269,7 @@ def _serve(options: Sequence[str]) -> float:
         quick = ["--no-write-json", "--no-static-parser", "parse", *options]
         dbtRunner().invoke([*quick, "--target-path", str(folder), "--log-path", str(folder)])
     gc.freeze()
+    atexit.register(gc.unfreeze)  # in the children: otherwise DuckDB reports its objects as leaked
     tasks = Path("/proc/self/task")
     has_threads = threading.active_count() > 1 or (tasks.exists() and len([*tasks.iterdir()]) > 1)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are not waited for
