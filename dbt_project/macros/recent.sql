@@ -1,14 +1,17 @@
-{# What was known about flights that share `columns`, over the hours before each moment of asking: a CTE body.
+{# The body of a CTE: for each prediction time, counts, means and shares of the events that became known in a window
+   before it, among flights with the same values of `columns`.
 
-   Events and questions stand in one table in the order of their times, with running totals. Each question is put
-   twice or more, once at its own moment and once at the start of every window; the difference of two totals is what
-   became known in between. An event known at the very moment is counted, a later one cannot be. On a year of flights a
-   sum over RANGE frames cost three times as much CPU, and every adapter has running totals.
+   Events and prediction times are in one table, ordered by time, with running totals. A prediction time has one row
+   for itself and one row for the start of each window. The difference of their totals is what became known in the
+   window. An event that became known exactly at the prediction time counts. On a year of flights, sums over RANGE
+   frames took three times as much CPU. Every adapter supports running totals.
 
-   Totals are whole numbers, exact as double, and divided once, last: the result does not depend on what else the
-   table holds. (As bigint they cost over three times as much: DuckDB sums those in 128 bits.)
+   Totals are whole numbers, which are exact as double, and division comes last. So the result does not depend on
+   the other rows of the table. (bigint would take more than three times as long, because DuckDB sums it in 128
+   bits.)
 
-   windows: name -> measures of `recent_measure`. Columns come out as <prefix>_<measure>_<window>. #}
+   windows: measures of `recent_measure` by the name of the window. The columns are named
+   <prefix>_<measure>_<window>. #}
 {% macro recent(prefix, columns, windows) %}
     {%- set keys = columns | join(', ') %}
     {%- set totals = recent_totals(windows) %}
@@ -73,9 +76,9 @@
     ) as known
 {% endmacro %}
 
-{# How many flights that share `columns` wait at each moment of asking: a CTE body over `waits`, whose rows began to wait
-   at one time and ended at another. This is a stock: everything that began less everything that ended. The difference
-   of two totals, as above, would be what came less what went. #}
+{# The body of a CTE: for each prediction time, the number of overdue flights with the same values of `columns`.
+   `waits` has one row for each flight, with the times at which its wait began and ended. The number is the waits
+   that have begun minus the waits that have ended. #}
 {% macro waiting(prefix, columns) %}
     {%- set keys = columns | join(', ') %}
     select
@@ -121,7 +124,7 @@
   {%- do return({'3h': '3 hours', '24h': '24 hours', '28d': '28 days'}) -%}
 {% endmacro %}
 
-{# The totals that the measures of some windows need, and how events add up to them. #}
+{# The totals that the measures of the windows need: the SQL of each, by its name. #}
 {% macro recent_totals(windows) %}
   {%- set sums = {
     'departures': "count(departure_delay_minutes)",

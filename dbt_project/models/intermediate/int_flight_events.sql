@@ -34,5 +34,5 @@ select
     case when event = 'departed' then departure_delay_minutes end as departure_delay_minutes,
     case when event = 'arrived' then arrival_delay_minutes end as arrival_delay_minutes
 from events
--- Later news is left out, so that a row never depends on how far back its build could look.
+-- events that became known later are left out: they would be visible only to builds that look back further
 where known_at < cast(day as timestamp) + interval '4 days'

@@ -1,5 +1,5 @@
-{# An earlier report is not overwritten: whoever asked before a correction came had the first value, and features of the
-   past must stay what they were. What the first report left open is taken from the first one that told it. #}
+{# A correction does not replace an earlier value: features of past days used the first value and must not change. A
+   value that the first report does not contain comes from the first report that does. #}
 with reports as (
 
     select

@@ -25,7 +25,7 @@ waits as (
     select
         *,
         greatest(scheduled_departure_at, schedule_known_at) as began_at,
-        -- least() skips a null: what is not known does not end the wait
+        -- least() ignores nulls: an event that is not known does not end the wait
         least(
             departure_known_at,
             cancellation_known_at,

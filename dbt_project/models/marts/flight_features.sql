@@ -1,5 +1,5 @@
-{# An older observation says nothing any more; the limit also keeps a row independent of the range it is built in. It
-   counts from the observed hour, so that a late correction does not make an old hour young again. #}
+{# The maximum age of an observation. Without a limit, a row would depend on how far back a build reads. The age
+   counts from the observed hour, so the correction of an old hour is as old as that hour. #}
 {% set weather_hours = 13 %}
 
 with flights as (
@@ -7,7 +7,7 @@ with flights as (
     select
         *,
         scheduled_departure_at - interval '2 hours' as prediction_at,
-        -- the schedule as the day began: two flights of a day count the same flights, whichever asks first
+        -- the schedule at the beginning of the day, so that all flights of a day count the same flights
         case
             when schedule_known_at > cast(day as timestamp) then null
             when least(cancellation_known_at, withdrawal_known_at) <= cast(day as timestamp) then null
@@ -38,7 +38,7 @@ weather as (
         *,
         lead(known_at) over (partition by origin order by known_at, observed_at, report_number) as next_known_at
     from weather_told
-    -- the correction of an hour that a newer one had replaced is no news
+    -- a correction of an hour is ignored if a newer hour is already known
     where observed_at = newest_observed_at
 
 ),
@@ -156,8 +156,8 @@ inner join traffic on flights.flight_id = traffic.flight_id
 left join weather_as_known
     on flights.origin = weather_as_known.origin and flights.prediction_at = weather_as_known.prediction_at
 left join {{ ref('int_recent_delays') }} as recent on flights.flight_id = recent.flight_id and flights.day = recent.day
--- nobody could ask about a flight before knowing of it, or after it was cancelled or withdrawn
+-- a flight is predicted only if it was known, and neither cancelled nor withdrawn, at the prediction time
 where
     flights.schedule_known_at <= flights.prediction_at
-    -- least() skips a null
+    -- least() ignores nulls
     and coalesce(least(flights.cancellation_known_at, flights.withdrawal_known_at) > flights.prediction_at, true)

@@ -1,4 +1,4 @@
-{# The label's threshold: arrived more than a quarter of an hour after schedule. #}
+{# The threshold of the label, in minutes after the scheduled arrival. #}
 {% set late_minutes = 15 %}
 {% set very_late_minutes = 60 %}
 
@@ -33,7 +33,7 @@ select
 from reports
 where
     outcome_known_at is not null
-    -- corrected before it was known: nobody ever had this version
+    -- a version that was corrected before it became known was never known
     and not exists (
         select 1
         from corrections

@@ -15,7 +15,7 @@ renamed as (
         dest,
         cast(time_hour as timestamp) + minute * interval '1 minute' as scheduled_departure_at,
         hour * 60 + minute as departure_minute_of_day,
-        -- integer division, written so that every adapter agrees
+        -- integer division in a form that gives the same result on every adapter
         (sched_arr_time - sched_arr_time % 100) * 60 / 100 + sched_arr_time % 100 as arrival_minute_of_day,
         dep_delay as departure_delay_minutes,
         arr_delay as arrival_delay_minutes,
@@ -37,7 +37,7 @@ reports as (
         false as is_withdrawn
     from renamed
     union all
-    -- the source no longer has the flight: it was deleted, or moved to another day
+    -- flights that the source no longer contains: they were deleted, or moved to another day
     select
         *,
         gone_at as reported_at,
@@ -83,7 +83,7 @@ select
     departure_delay_minutes,
     case when not is_withdrawn then arrival_delay_minutes end as arrival_delay_minutes,
     outcome,
-    -- greatest() skips a null: what is not known does not become known by being received
+    -- greatest() ignores nulls. Where the time itself is unknown, it must stay null, so received_at is not used
     greatest(schedule_known_at, reported_at) as schedule_known_at,
     case when departure_known_at is not null then greatest(departure_known_at, reported_at) end as departure_known_at,
     case

@@ -16,7 +16,7 @@ renamed as (
         dewp as dew_point_fahrenheit,
         humid as humidity_percent,
         wind_dir as wind_direction_degrees,
-        -- one observation of the year reads 1,048 mph
+        -- one observation is 1,048 mph, an error of the instrument
         case when wind_speed <= 150 then wind_speed end as wind_speed_mph,
         wind_gust as wind_gust_mph,
         precip as precipitation_inches,
@@ -31,7 +31,7 @@ select
     day,
     observed_at,
     row_number() over (partition by origin, observed_at order by received_at nulls first) as report_number,
-    -- greatest() skips a null: most observations are received on time
+    -- greatest() ignores nulls: received_at is null for rows of the first landing
     greatest(observed_at + interval '1 hour', received_at) as known_at,
     gone_at,
     temperature_fahrenheit,

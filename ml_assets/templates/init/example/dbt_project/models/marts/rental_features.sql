@@ -38,7 +38,7 @@ select
     last_hour.wind_kmh
 from hours
 left join typical on hours.hour_id = typical.hour_id
--- the newest hour that is over at the prediction time; the condition on known_at is what keeps the future out
+-- the newest hour that is over at the prediction time; the condition on known_at excludes later data
 left join rentals as last_hour
     on last_hour.started_at = hours.prediction_at - interval '1 hour'
     and last_hour.known_at <= hours.prediction_at
