@@ -2,9 +2,10 @@
 
 import os
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 PROJECT: Final = "ML_ASSETS_PROJECT"
 """The environment variable that names a project's folder. If unset, the project is searched for upward from the cwd."""
@@ -14,26 +15,30 @@ class ProjectError(RuntimeError):
     """No project was found, or its pyproject.toml cannot be read."""
 
 
+PLACES: Final = {"definitions": "definitions.py", "defs": "defs", "dbt_project": "dbt_project"}
+"""The settings of `[tool.ml-assets]`, each a path from the project's folder, with their defaults."""
+
+
 @dataclass(frozen=True)
 class Project:
-    """The locations of a project's parts."""
+    """The locations of a project's parts. `[tool.ml-assets]` may name those that a host project keeps elsewhere."""
 
     root: Path
 
     @property
     def definitions(self) -> Path:
         """The file that builds the code location."""
-        return self.root / "definitions.py"
+        return self._place("definitions")
 
     @property
     def declarations(self) -> Path:
         """The folder of the declarations, one subfolder each."""
-        return self.root / "defs"
+        return self._place("defs")
 
     @property
     def dbt(self) -> Path:
         """The dbt project."""
-        return self.root / "dbt_project"
+        return self._place("dbt_project")
 
     @property
     def workspace(self) -> Path:
@@ -49,6 +54,9 @@ class Project:
     def dagster_home(self) -> Path:
         """The default Dagster home."""
         return self.root / ".dagster"
+
+    def _place(self, part: str) -> Path:
+        return self.root / _places(self.root).get(part, PLACES[part])
 
 
 _built: Project | None = None
@@ -98,11 +106,38 @@ def declared_place(path: str) -> str:
 
 
 def _is_project(folder: Path) -> bool:
+    return _table(folder) is not None
+
+
+def _places(root: Path) -> Mapping[str, str]:
+    """Return the paths that the project's `[tool.ml-assets]` sets.
+
+    Raises:
+        ProjectError: a setting is unknown, or is no relative path.
+    """
+    settings = _table(root)
+    if settings is None:  # a folder that is named by an argument, as in a test
+        return {}
+    where = f"{root / 'pyproject.toml'}: [tool.ml-assets]"
+    for name, value in settings.items():
+        if name not in PLACES:
+            raise ProjectError(f"{where} has the unknown setting {name!r}; expected one of {', '.join(PLACES)}.")
+        if not isinstance(value, str) or not value or Path(value).is_absolute():
+            raise ProjectError(
+                f"{where} sets {name} = {value!r}; expected a path from the project's folder, as in "
+                f'{name} = "src/shop/{PLACES[name]}".'
+            )
+    return settings
+
+
+def _table(folder: Path) -> dict[str, Any] | None:
     path = folder / "pyproject.toml"
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return False
+        return None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProjectError(f"{path} is not valid TOML: {error}. Correct it.") from error
-    return "ml-assets" in content.get("tool", {})
+    tool = content.get("tool", {})
+    table = tool.get("ml-assets") if isinstance(tool, dict) else None
+    return table if isinstance(table, dict) else None
