@@ -20,12 +20,12 @@ from dagster._core.storage.tags import RETRY_NUMBER_TAG, WILL_RETRY_TAG
 from dagster_shared.error import SerializableErrorInfo
 
 from ml_assets.alerts.resource import Alert, Kind
+from ml_assets.contracts.quarantine import TOO_MANY_BROKEN
 from ml_assets.names import CAUSE, MODEL, PREFIX
 from ml_assets.orchestration.groups import is_managed
 
 _MOST_EVENTS: Final = 1000
 _TAGS: Final = (MODEL, CAUSE, "dagster/partition", "dagster/schedule_name", "dagster/sensor_name")
-_OVER = re.compile(r"[\d.]+% of the rows[^;\n]* break rules; [\d.]+% may be quarantined\.")
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _of_failure(record: dg.RunRecord, event: EventLogEntry | None, checks: Seque
     message = _error_message(event)
     kind: Kind = "check_failed" if checks else "run_failed"
     title = f"{subject} failed: {_first_sentence(message)}"
-    if over := _OVER.search(message):
+    if over := TOO_MANY_BROKEN.search(message):
         kind, title = "quarantine_over", f"{subject}: {over[0]}"
     elif checks:
         names = [check.check_name for check in checks]

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
 
+from ml_assets.contracts.quarantine import too_many_broken
 from ml_assets.contracts.sql import identifier
 from ml_assets.warehouse.duckdb_session import literal, pin, set_elsewhere
 
@@ -255,12 +256,7 @@ class Plugin(BasePlugin):
         whole: list[list[date] | None] = [None]
         for refused in whole if days is None else [[date.fromisoformat(day)] for day, _ in over]:
             self._store(cursor, everything, f"{model}__rejected", refused, key)
-        raise DbtRuntimeError(
-            "\n".join(
-                f"{part:.2%} of the rows{f' of {day}' if day else ''} break rules; {share:.2%} may be quarantined."
-                for day, part in over
-            )
-        )
+        raise DbtRuntimeError("\n".join(too_many_broken(part, share, day) for day, part in over))
 
     def _check_days(self, cursor: "DuckDBPyConnection", built: str, model: str, days: list[date]) -> None:
         first, last = days[0], days[-1]

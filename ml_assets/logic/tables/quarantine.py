@@ -19,6 +19,7 @@ from ml_assets.contracts.checking import (
     broken_row_rules,
     check_table,
 )
+from ml_assets.contracts.quarantine import too_many_broken
 from ml_assets.contracts.table import GONE_AT, RECEIVED_AT
 
 if TYPE_CHECKING:
@@ -72,10 +73,7 @@ class Audit:
         """
         if not self.report.blocking:
             return ""
-        over = [
-            f"{part:.2%} of the rows{f' of {day}' if day else ''} break rules; {share:.2%} may be quarantined."
-            for day, part in self.over.items()
-        ]
+        over = [too_many_broken(part, share or 0.0, day) for day, part in self.over.items()]
         return refusal(table, self.refused, [*(self.report.sentence(it) for it in self.report.blocking), *over])
 
 
